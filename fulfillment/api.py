@@ -1,0 +1,148 @@
+from typing import cast
+
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import generics, serializers, status
+from rest_framework.pagination import CursorPagination
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from fulfillment.models import Delivery
+from fulfillment.serializers import OrderSerializer, for_display
+from fulfillment.services import ResendRefused, resend
+from merchants.models import ApiKey
+from orders.models import Order
+from orders.serializers import PaymentSerializer, RefundSerializer
+from orders.services import PaymentConflict, RefundRefused, place_order, refund
+from rest.problems import Conflict
+from rest.schema import problems
+
+
+def display(order: Order) -> dict:
+    return OrderSerializer(for_display(Order.objects.filter(pk=order.pk)).get()).data
+
+
+class PaymentView(APIView):
+    scope = ApiKey.Scope.PAYMENTS
+
+    @extend_schema(
+        summary="Report a payment",
+        request=PaymentSerializer,
+        responses={
+            201: OrderSerializer,
+            200: OpenApiResponse(OrderSerializer, "Reported before: the order as it now stands, the same codes."),
+            **problems(400, 401, 403, 409, 413, 415, 429),
+        },
+    )
+    def post(self, request):
+        """Stores the order and gets it its activation codes; those already there are in the answer.
+
+        Report a payment as often as you like, it is one order. 409: an order of this number says something else.
+        """
+        serializer = PaymentSerializer(data=request.data, context={"merchant": request.auth.merchant})
+        serializer.is_valid(raise_exception=True)
+        try:
+            order, created = place_order(request.auth.merchant, serializer.validated_data)
+        except PaymentConflict as error:
+            raise Conflict(str(error)) from error
+        return Response(display(order), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK)
+
+
+class OrderPages(CursorPagination):
+    ordering = ("-paid_at", "-id")
+    page_size = 50
+    max_page_size = 200
+    page_size_query_param = "page_size"
+
+
+class OrderFilterSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(Order.Status.choices, required=False)
+    email = serializers.EmailField(required=False, help_text="The customer's, in any case.")
+    number = serializers.CharField(
+        required=False, max_length=64, help_text="With or without its leading letters and zeros."
+    )
+
+
+class OrderListView(generics.ListAPIView):
+    scope = ApiKey.Scope.ORDERS
+    serializer_class = OrderSerializer
+    pagination_class = OrderPages
+
+    def get_queryset(self):
+        filters = OrderFilterSerializer(data=self.request.query_params)
+        filters.is_valid(raise_exception=True)
+        orders = cast(ApiKey, self.request.auth).merchant.orders.all()
+        if "status" in filters.validated_data:
+            orders = orders.filter(status=filters.validated_data["status"])
+        if "email" in filters.validated_data:
+            orders = orders.filter(email__iexact=filters.validated_data["email"])
+        if "number" in filters.validated_data:
+            orders = orders.with_number(filters.validated_data["number"])
+        return for_display(orders)
+
+    @extend_schema(
+        summary="List orders, last paid first",
+        parameters=[OrderFilterSerializer],
+        responses={200: OrderSerializer(many=True), **problems(400, 401, 403, 404, 429)},
+    )
+    def get(self, request, *args, **kwargs):
+        return super().get(request, *args, **kwargs)
+
+
+class OrderView(APIView):
+    scope = ApiKey.Scope.ORDERS
+
+    @extend_schema(summary="Read an order", responses={200: OrderSerializer, **problems(401, 403, 404, 429)})
+    def get(self, request, number):
+        return Response(display(get_object_or_404(request.auth.merchant.orders, number=number)))
+
+
+class RefundView(APIView):
+    scope = ApiKey.Scope.PAYMENTS
+
+    @extend_schema(
+        summary="Report a refund",
+        request=RefundSerializer,
+        responses={200: OrderSerializer, **problems(400, 401, 403, 404, 409, 413, 415, 429)},
+    )
+    def post(self, request, number):
+        """Without an amount, or with all that is left: the order is `deleted`. With less it stays `paid`.
+
+        A refund with a reference is recorded once, however often it is reported.
+        """
+        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        serializer = RefundSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        try:
+            order = refund(order, **serializer.validated_data, by=str(request.auth))
+        except RefundRefused as error:
+            raise Conflict(str(error)) from error
+        return Response(display(order))
+
+
+class DeliverySerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    status = serializers.ChoiceField(Delivery.Status.choices)
+    recipient = serializers.EmailField()
+
+
+class ResendView(APIView):
+    scope = ApiKey.Scope.ORDERS
+
+    @extend_schema(
+        summary="Send an item's activation codes again",
+        request=None,
+        responses={202: DeliverySerializer, **problems(401, 403, 404, 409, 429)},
+    )
+    def post(self, request, number, item):
+        """To the customer's present address. Asked twice within a minute it sends one e-mail.
+
+        409 says which rule forbids it: a code is saved, the order is paid, its checkout page allows delivery.
+        """
+        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        item = get_object_or_404(order.items, reference=item)
+        try:
+            delivery = resend(item, by=str(request.auth))
+        except ResendRefused as error:
+            raise Conflict(str(error)) from error
+        return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)

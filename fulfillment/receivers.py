@@ -1,0 +1,37 @@
+"""What happens in orders and pools becomes work here, inside the transaction in which it happens."""
+
+from fulfillment import services
+from fulfillment.models import MerchantNotice
+from orders.signals import order_paid, order_refunded
+from pools.models import LicensePool
+from pools.signals import pool_refilled, stock_low
+
+
+def connect() -> None:
+    order_paid.connect(begin_fulfillment)
+    order_refunded.connect(stop_fulfillment)
+    pool_refilled.connect(serve_waiting_items)
+    stock_low.connect(tell_merchant)
+
+
+def begin_fulfillment(order, **kwargs):
+    services.begin(order)
+
+
+def stop_fulfillment(order, **kwargs):
+    services.stop(order)
+
+
+def serve_waiting_items(pool, **kwargs):
+    services.serve_waiting(pool)
+
+
+def tell_merchant(pool, level, available, **kwargs):
+    empty = level == LicensePool.Notice.EMPTY
+    notice = MerchantNotice.objects.create(
+        merchant=pool.merchant,
+        kind=MerchantNotice.Kind.POOL_EMPTY if empty else MerchantNotice.Kind.POOL_LOW,
+        pool=pool,
+        available=available,
+    )
+    notice.nudge()

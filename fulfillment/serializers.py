@@ -1,0 +1,60 @@
+"""How an order looks from outside. Its rows come prefetched: see `for_display`."""
+
+from django.db.models import Prefetch, QuerySet
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment
+from orders.models import ActivationCode, Order, OrderItem
+
+
+def for_display(orders: QuerySet[Order]) -> QuerySet[Order]:
+    """These orders with all that the serializers below read, in a fixed number of queries."""
+    delivered = DeliveredCode.objects.select_related("delivery").order_by("delivery_id")
+    codes = ActivationCode.objects.order_by("unit").prefetch_related(Prefetch("deliveredcode_set", delivered))
+    items = OrderItem.objects.select_related("product", "fulfillment").order_by("pk")
+    return orders.prefetch_related(Prefetch("items", items.prefetch_related(Prefetch("activation_codes", codes))))
+
+
+class ActivationCodeSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    unit = serializers.IntegerField(help_text="Which of the item's units it is for, from 1.")
+    code = serializers.CharField()
+    saved_at = serializers.DateTimeField()
+    delivery = serializers.SerializerMethodField(
+        help_text="What became of the last e-mail with this code; `none` if there is none, or none is allowed."
+    )
+    delivery_reason = serializers.SerializerMethodField(help_text="Why it is not sent (yet).")
+
+    @extend_schema_field(serializers.ChoiceField([*Delivery.Status.values, "none"]))
+    def get_delivery(self, code):
+        delivery = self._last_delivery(code)
+        return delivery.status if delivery else "none"
+
+    def get_delivery_reason(self, code) -> str:
+        delivery = self._last_delivery(code)
+        return delivery.reason if delivery else ""
+
+    def _last_delivery(self, code: ActivationCode) -> Delivery | None:
+        rows = code.deliveredcode_set.all()
+        return rows[len(rows) - 1].delivery if rows else None
+
+
+class OrderItemSerializer(serializers.Serializer):
+    item = serializers.CharField(source="reference")
+    product = serializers.CharField(source="product.sku")
+    quantity = serializers.IntegerField()
+    total_price = serializers.DecimalField(max_digits=14, decimal_places=2)
+    fulfillment = serializers.ChoiceField(Fulfillment.Status.choices, source="fulfillment.status")
+    reason = serializers.CharField(source="fulfillment.reason", help_text="Why it is not done.")
+    activation_codes = ActivationCodeSerializer(many=True)
+
+
+class OrderSerializer(serializers.Serializer):
+    order = serializers.CharField(source="number")
+    status = serializers.ChoiceField(Order.Status.choices)
+    paid_at = serializers.DateTimeField()
+    currency = serializers.CharField()
+    email = serializers.EmailField(help_text="The customer's present address.")
+    order_url = serializers.URLField(source="url", help_text="The customer's own page.")
+    items = OrderItemSerializer(many=True)

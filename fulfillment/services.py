@@ -1,0 +1,240 @@
+"""From a paid order to delivered codes. Locks are taken in this order: pool, order, keys."""
+
+import logging
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
+from fulfillment.sources import Source, SourceError, get_source
+from orders.models import ActivationCode, Order, OrderItem
+from pools.models import LicensePool
+
+logger = logging.getLogger(__name__)
+
+# Two clicks send one e-mail: within this time the same codes are not sent again.
+RESEND_PAUSE = timedelta(seconds=60)
+
+
+class OrderNotPaid(Exception):
+    pass
+
+
+class ResendRefused(Exception):
+    pass
+
+
+class CodeRefused(Exception):
+    pass
+
+
+def begin(order: Order) -> None:
+    """Start fulfillment of an order, in the transaction in which it was paid."""
+    for item in order.items.select_related("product").order_by("pk"):
+        item.order = order
+        _top_up_at_once(Fulfillment.objects.create(item=item))
+
+
+def fulfill(pk: int) -> None:
+    """Make one attempt at a fulfillment that is due."""
+    fulfillment = Fulfillment.objects.claim(pk)
+    if fulfillment is not None:
+        top_up(fulfillment)
+
+
+def serve_waiting(pool: LicensePool) -> None:
+    """Give a pool's keys to the items that wait for them, oldest payment first."""
+    for fulfillment in Fulfillment.objects.waiting_for(pool).select_related("item__order", "item__product"):
+        if not pool.available_up_to(1):
+            return
+        _top_up_at_once(fulfillment)
+
+
+def _top_up_at_once(fulfillment: Fulfillment) -> None:
+    """Ask the sources that answer inside the present transaction.
+
+    Whatever goes wrong there must not take the payment, or the import of keys, with it: the sweep tries again.
+    """
+    try:
+        with transaction.atomic():
+            top_up(fulfillment, immediate_only=True)
+    except Exception:
+        logger.exception("%s will be tried again", fulfillment)
+
+
+def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> None:
+    """Ask the product's sources in turn for the codes the item lacks, and save what comes.
+
+    Asking again never gives more than the item needs. With `immediate_only` the first source that is not is left to a
+    worker.
+    """
+    shortages, errors = [], []
+    for method in fulfillment.item.product.fulfillment_methods.select_related("pool"):
+        source = get_source(method)
+        if immediate_only and not source.immediate:
+            fulfillment.nudge()
+            return
+        try:
+            if _collect(fulfillment, source):
+                return
+            shortages.append(source.shortage())
+        except OrderNotPaid as problem:
+            fulfillment.end(reason=str(problem))
+            return
+        except SourceError as error:
+            errors.append(error)
+
+    _note_what_is_missing(fulfillment, shortages, errors)
+
+
+def _collect(fulfillment: Fulfillment, source: Source) -> bool:
+    """Get from one source what the item lacks, and save it; return whether nothing is missing any more."""
+    item = fulfillment.item
+    if not source.immediate:
+        codes = source.issue(item, item.missing_units())
+        with transaction.atomic():
+            _lock_paid(item.order)
+            return _save_codes(fulfillment, codes, source=source.method.source)
+
+    with transaction.atomic():
+        _lock_paid(item.order)
+        missing = item.missing_units()
+        codes = source.issue(item, missing) if missing else {}
+        return _save_codes(fulfillment, codes, source=source.method.source)
+
+
+def _lock_paid(order: Order) -> None:
+    """Serialize whatever finishes an order's items with each other, with refunds and with resends."""
+    order.refresh_from_db(fields=["status", "email"], from_queryset=Order.objects.select_for_update(no_key=True))
+    if order.status != Order.Status.PAID:
+        raise OrderNotPaid(f"The order is {order.status}.")
+
+
+def _save_codes(fulfillment: Fulfillment, codes: dict[int, str], *, source: str, by: str = "") -> bool:
+    """Save codes for the units that still lack one; return whether all have one. The caller holds the order's lock."""
+    item = fulfillment.item
+    missing = item.missing_units()
+    new = [
+        ActivationCode.build(codes[unit], item=item, unit=unit, source=source, saved_by=by)
+        for unit in missing
+        if unit in codes
+    ]
+    ActivationCode.objects.bulk_create(new)
+    if new:
+        queue_delivery(item.order)
+
+    complete = len(new) == len(missing)
+    if complete:
+        fulfillment.end(status=Fulfillment.Status.DONE, reason="", done_at=Now())
+    return complete
+
+
+def _note_what_is_missing(fulfillment: Fulfillment, shortages: list[str], errors: list[SourceError]) -> None:
+    reason = " ".join([*shortages, *map(str, errors)]) or "No fulfillment method is set up for the product."
+    if not shortages and (fulfillment.is_last_attempt or all(error.permanent for error in errors)):
+        _fail(fulfillment, reason)
+    elif any(not error.permanent for error in errors):
+        fulfillment.postpone(reason, status=Fulfillment.Status.WAITING)
+    else:
+        # New keys, or a person, will wake it.
+        fulfillment.end(reason=reason[:500], status=Fulfillment.Status.WAITING)
+
+
+def _fail(fulfillment: Fulfillment, reason: str) -> None:
+    with transaction.atomic():
+        if fulfillment.end(reason=reason[:500], status=Fulfillment.Status.FAILED):
+            item = fulfillment.item
+            notice, _ = MerchantNotice.objects.get_or_create(
+                kind=MerchantNotice.Kind.ITEM_FAILED, item=item, defaults={"merchant": item.order.merchant}
+            )
+            notice.nudge()
+
+
+def stop(order: Order) -> None:
+    """End the work on an order that is no longer paid, in the transaction that changes it."""
+    unfinished = Fulfillment.objects.filter(item__order=order).exclude(status=Fulfillment.Status.DONE)
+    unfinished.update(due_at=None, reason=f"The order is {order.status}.")
+
+
+def queue_delivery(order: Order) -> None:
+    """Have those codes e-mailed that no automatic e-mail holds yet. The caller holds the order's lock."""
+    if not order.checkout_page.delivery_allowed:
+        return
+    held = DeliveredCode.objects.filter(code=OuterRef("pk"), automatic=True)
+    codes = ActivationCode.objects.filter(~Exists(held), item__order=order)
+
+    # A mail that no worker has taken yet can hold these, too. The lock keeps a worker from taking it just now.
+    untaken = order.deliveries.filter(kind=Delivery.Kind.AUTOMATIC, status=Delivery.Status.QUEUED, attempts=0)
+    delivery = untaken.select_for_update().first()
+    if delivery is None:
+        delivery = _create_delivery(order, Delivery.Kind.AUTOMATIC)
+    _add_codes(delivery, codes)
+
+
+def why_not_resend(item: OrderItem) -> str:
+    """Which of the three rules forbids sending the item's codes again; empty if none does."""
+    if item.order.status != Order.Status.PAID:
+        return f"The order is {item.order.status}, not paid."
+    if not item.order.checkout_page.delivery_allowed:
+        return f"Delivery is not allowed for the checkout page “{item.order.checkout_page}”; support can change that."
+    if not item.activation_codes.exists():
+        return "No activation code is saved in the order yet."
+    return ""
+
+
+@transaction.atomic
+def resend(item: OrderItem, *, by: str) -> Delivery:
+    """Have the item's codes e-mailed again, to the customer's present address.
+
+    Asked again at once it gives the same delivery. Raises ResendRefused with the rule that forbids it.
+    """
+    # Serializes the second click with the first, and both with a refund.
+    item.order = Order.objects.select_for_update(no_key=True).select_related("merchant").get(pk=item.order_id)
+    if reason := why_not_resend(item):
+        raise ResendRefused(reason)
+
+    codes = set(item.activation_codes.values_list("pk", flat=True))
+    for delivery in item.order.deliveries.filter(
+        kind=Delivery.Kind.RESEND,
+        status__in=[Delivery.Status.QUEUED, Delivery.Status.SENT],
+        created_at__gt=Now() - RESEND_PAUSE,
+    ):
+        if codes <= set(delivery.codes.values_list("pk", flat=True)):
+            return delivery
+
+    delivery = _create_delivery(item.order, Delivery.Kind.RESEND, by=by)
+    _add_codes(delivery, item.activation_codes.all())
+    return delivery
+
+
+def _create_delivery(order: Order, kind: Delivery.Kind, by: str = "") -> Delivery:
+    delivery = Delivery.objects.create(
+        order=order, kind=kind, recipient=order.email, message_id=Delivery.make_message_id(), requested_by=by
+    )
+    delivery.nudge()
+    return delivery
+
+
+def _add_codes(delivery: Delivery, codes) -> None:
+    automatic = delivery.kind == Delivery.Kind.AUTOMATIC
+    DeliveredCode.objects.bulk_create(
+        DeliveredCode(delivery=delivery, code=code, automatic=automatic) for code in codes.defer("code")
+    )
+
+
+@transaction.atomic
+def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str) -> None:
+    """Save codes that a person found for these units of the item.
+
+    Raises CodeRefused if one of the units has its code already, or the order is not paid.
+    """
+    try:
+        _lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise CodeRefused(str(problem)) from problem
+    if taken := set(codes) - set(item.missing_units()):
+        raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
+
+    _save_codes(item.fulfillment, codes, source=FulfillmentMethod.Source.MANUAL, by=by)

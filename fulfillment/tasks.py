@@ -1,0 +1,54 @@
+"""Nudges. Each looks at its row and does nothing if there is nothing to do; losing one costs seconds."""
+
+import logging
+
+from celery import shared_task
+
+from fulfillment import delivery, notices, services
+from fulfillment.models import Delivery, Fulfillment, MerchantNotice
+from pools.models import LicensePool
+from pools.replenishment import warn_low_pools
+
+logger = logging.getLogger(__name__)
+
+SWEEP_LIMIT = 500
+
+
+@shared_task
+def fulfill(pk):
+    services.fulfill(pk)
+
+
+@shared_task
+def deliver(pk):
+    delivery.deliver(pk)
+
+
+@shared_task
+def send_notice(pk):
+    notices.send_notice(pk)
+
+
+@shared_task
+def sweep():
+    """Find work that has come due, and whatever the broker or a dying process lost."""
+    for part in (nudge_due, serve_waiting_pools, warn_low_pools):
+        try:
+            part()
+        except Exception:
+            # The other parts must not wait for this one to be mended.
+            logger.exception("The sweep's part %s failed", part.__name__)
+
+
+def nudge_due():
+    for model in (Fulfillment, Delivery, MerchantNotice):
+        for row in model.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
+            row.nudge()
+
+
+def serve_waiting_pools():
+    waiting = Fulfillment.objects.filter(status=Fulfillment.Status.WAITING)
+    for pool in LicensePool.objects.filter(
+        pk__in=waiting.values("item__product__fulfillment_methods__pool").distinct()
+    ):
+        services.serve_waiting(pool)

@@ -1,0 +1,56 @@
+"""The language of a merchant's e-mail templates: plain text with tags such as {KEY}.
+
+What the tags stand for in a given order is fulfillment's affair (fulfillment/delivery.py).
+"""
+
+import re
+
+from django.core.exceptions import ValidationError
+
+TAGS = {
+    "KEY": "the activation codes, one a line; required",
+    "PARENT_KEY": "renewals: the license of the subscription's first order",
+    "ORDER_ID": "the order's number",
+    "PROGRAM_NAME": "the product's name",
+    "QUANTITY": "how many were bought",
+    "PRICE_ALL": "the item's total price with its currency",
+    "DATE": "the day of payment",
+    "FULLNAME": "the customer's first and last name",
+    "FNAME": "the customer's first name",
+    "LNAME": "the customer's last name",
+    "EMAIL": "the customer's e-mail address",
+    "COMPANY": "the customer's company",
+    "COUNTRY": "the customer's country",
+    "ORDER_URL": "the link to the customer's order page",
+}
+
+TAG = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def validate_subject(template: str) -> None:
+    refuse_unknown_tags(template)
+    if "{KEY}" in template:
+        raise ValidationError("{KEY} must not stand in the subject: subjects are shown and logged on the way.")
+
+
+def validate_body(template: str) -> None:
+    refuse_unknown_tags(template)
+    if template and "{KEY}" not in template:
+        raise ValidationError("The text lacks the tag {KEY}: the customer would get no activation code.")
+
+
+def refuse_unknown_tags(template: str) -> None:
+    """Raise ValidationError naming line and column of each tag that is not one of TAGS."""
+    errors = []
+    for match in TAG.finditer(template):
+        if match[1] not in TAGS:
+            line = template.count("\n", 0, match.start()) + 1
+            column = match.start() - template.rfind("\n", 0, match.start())
+            errors.append(f"Line {line}, column {column}: there is no tag {match[0]}.")
+    if errors:
+        raise ValidationError(errors)
+
+
+def fill(template: str, values: dict[str, str]) -> str:
+    """Put values in the place of tags, in one pass: a tag inside a value stays what it is, a text."""
+    return TAG.sub(lambda match: values.get(match[1], match[0]), template)

@@ -1,0 +1,189 @@
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+
+from django.contrib.auth.base_user import BaseUserManager
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower, Now
+
+from merchants.email_template import validate_body, validate_subject
+
+
+class UserManager(BaseUserManager["User"]):
+    use_in_migrations = True
+
+    def create_user(self, email, password=None, **fields):
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email, password=None, **fields):
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+    def get_by_natural_key(self, email):
+        return self.get(email__iexact=email)
+
+
+class User(AbstractUser):
+    """A person who signs in, with an e-mail address for a name: a merchant's member or our own support staff."""
+
+    username = None  # type: ignore[assignment]
+    email = models.EmailField("e-mail address", unique=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS = []
+
+    objects = UserManager()  # type: ignore[assignment, misc]
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="email_is_unique_in_any_case")]
+
+    def __str__(self):
+        return self.get_full_name() or self.email
+
+
+class Merchant(models.Model):
+    """A vendor. Everything that is not support staff's belongs to exactly one."""
+
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(unique=True)
+    reply_to = models.EmailField("reply-to address", blank=True, help_text="Where customers' answers go.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self):
+        return self.name
+
+    def notice_recipients(self) -> list[str]:
+        """Who is told when stock runs low or a license waits for a person, unless a pool names others."""
+        roles = [Member.Role.OWNER, Member.Role.MANAGER]
+        return list(self.members.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True))
+
+
+class Member(models.Model):
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        MANAGER = "manager"
+        SUPPORT = "support"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["merchant", "user"], name="one_role_per_member")]
+
+    def __str__(self):
+        return f"{self.user}, {self.get_role_display()} of {self.merchant}"
+
+
+class CheckoutPage(models.Model):
+    """The shop's page that an order came from."""
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="checkout_pages")
+    code = models.SlugField(help_text="As the shop reports it, for example “main”.")
+    name = models.CharField(max_length=200, blank=True)
+    delivery_allowed = models.BooleanField(
+        default=True, help_text="Off: nobody is e-mailed activation codes of orders from this page."
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["merchant", "code"], name="checkout_page_code_is_unique")]
+
+    def __str__(self):
+        return self.name or self.code
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def create_key(self, **fields) -> tuple["ApiKey", str]:
+        """Make a key. Its text is returned here and nowhere else: we keep a hash."""
+        prefix, secret = secrets.token_hex(4), secrets.token_hex(24)
+        key = self.create(prefix=prefix, secret_hash=ApiKey.hash_secret(secret), **fields)
+        return key, f"kw_{prefix}_{secret}"
+
+    def authenticate(self, text: str) -> "ApiKey | None":
+        """Return the live key of this text, or None."""
+        kind, _, rest = text.partition("_")
+        prefix, _, secret = rest.partition("_")
+        if kind != "kw" or not secret or not text.isascii():
+            return None
+
+        key = self.filter(prefix=prefix, revoked_at=None).select_related("merchant").first()
+        if key is None or not hmac.compare_digest(bytes(key.secret_hash), ApiKey.hash_secret(secret)):
+            return None
+        return key
+
+
+class ApiKey(models.Model):
+    """What a merchant's shop signs in with."""
+
+    class Scope(models.TextChoices):
+        PAYMENTS = "payments", "report payments and refunds"
+        ORDERS = "orders", "read orders, resend codes"
+        POOLS = "pools", "read and fill pools"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100, help_text="Which shop uses it.")
+    prefix = models.CharField(max_length=8, unique=True, editable=False)
+    secret_hash = models.BinaryField(editable=False)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope))
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+
+    def __str__(self):
+        return f"API key {self.name}"
+
+    @staticmethod
+    def hash_secret(secret: str) -> bytes:
+        # 192 random bits need no slow hash: there is nothing to guess.
+        return hashlib.sha256(secret.encode()).digest()
+
+    def touch(self) -> None:
+        """Remember that it is in use, to the minute: concurrent payments must not queue on this row."""
+        stale = models.Q(last_used_at=None) | models.Q(last_used_at__lt=Now() - timedelta(minutes=1))
+        ApiKey.objects.filter(stale, pk=self.pk).update(last_used_at=Now())
+
+
+class Product(models.Model):
+    class QuantityRule(models.TextChoices):
+        ONE_PER_UNIT = "unit", "one per unit"
+        ONE_PER_ITEM = "item", "one per item, whatever the quantity"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="products")
+    sku = models.CharField("SKU", max_length=64, validators=[RegexValidator(r"^[\w.:/+-]+$", "No spaces, please.")])
+    name = models.CharField(max_length=200)
+    quantity_rule = models.CharField(
+        max_length=4,
+        choices=QuantityRule,
+        default=QuantityRule.ONE_PER_UNIT,
+        help_text="How many activation codes an order of this product gets.",
+    )
+    email_subject = models.CharField(
+        "e-mail subject", max_length=200, blank=True, validators=[validate_subject], help_text="Empty: the default."
+    )
+    email_body = models.TextField(
+        "e-mail text",
+        blank=True,
+        validators=[validate_body],
+        help_text="Plain text with tags such as {KEY}; the HTML is made from it. Empty: the default.",
+    )
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["merchant", "sku"], name="sku_is_unique")]
+
+    def __str__(self):
+        return f"{self.name} ({self.sku})"
+
+    def units(self, quantity: int) -> int:
+        """How many activation codes an order of this quantity needs."""
+        return quantity if self.quantity_rule == self.QuantityRule.ONE_PER_UNIT else 1

@@ -1,0 +1,188 @@
+import re
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Func, Q, Sum, Value
+from django.db.models.functions import Now, Upper
+
+from merchants.models import CheckoutPage, Merchant, Product
+from vault.fields import EncryptedTextField
+from vault.fingerprints import fingerprint
+
+# A number as people quote it, without its leading letters and zeros: A0012345678 is found as 12345678.
+NUMBER_PREFIX = "^[^0-9]*0*"
+
+
+class OrderQuerySet(models.QuerySet["Order"]):
+    def with_number(self, text: str):
+        """Orders of this number, quoted with or without its leading letters and zeros."""
+        found = Q(number=text.strip())
+        if short := re.sub(NUMBER_PREFIX, "", text.strip()):
+            found |= Q(short_number=short)
+        return self.filter(found)
+
+    def with_code(self, text: str):
+        """Orders that hold exactly this license text."""
+        return self.filter(items__activation_codes__fingerprint=fingerprint(text.strip())).distinct()
+
+    def with_link_token(self, token: str):
+        return self.filter(link_fingerprint=fingerprint(token))
+
+
+class Order(models.Model):
+    class Status(models.TextChoices):
+        UNPAID = "unpaid"
+        PAID = "paid"
+        DELETED = "deleted"  # refunded in full, or never paid
+        TERMINATED = "terminated"
+
+    merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="orders")
+    number = models.CharField(max_length=64)
+    short_number = models.GeneratedField(
+        expression=Func(F("number"), Value(NUMBER_PREFIX), Value(""), function="regexp_replace"),
+        output_field=models.CharField(max_length=64),
+        db_persist=True,
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.UNPAID)
+    reported_at = models.DateTimeField(db_default=Now(), editable=False)
+    paid_at = models.DateTimeField(null=True, blank=True)
+    currency = models.CharField(max_length=3)
+    language = models.CharField(max_length=35)
+    checkout_page = models.ForeignKey(CheckoutPage, models.PROTECT, related_name="orders")
+    email = models.EmailField("customer's e-mail address")
+    first_name = models.CharField(max_length=200, blank=True)
+    last_name = models.CharField(max_length=200, blank=True)
+    company = models.CharField(max_length=200, blank=True)
+    country = models.CharField(max_length=2, blank=True)
+    additional_parameters = models.JSONField(default=dict, blank=True)
+    # What the shop reported, to tell a repeated report from a contradicting one.
+    content_fingerprint = models.BinaryField(editable=False)
+    link_token = EncryptedTextField(editable=False)
+    link_fingerprint = models.BinaryField(unique=True, editable=False)
+
+    objects = OrderQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["merchant", "number"], name="order_number_is_unique"),
+            models.CheckConstraint(
+                condition=~Q(status="paid") | Q(paid_at__isnull=False), name="a_paid_order_has_a_time_of_payment"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["short_number"], name="order_short_number"),
+            models.Index(Upper("email"), name="order_email"),
+            models.Index(fields=["merchant", "-paid_at", "-id"], name="order_by_payment"),
+        ]
+
+    def __str__(self):
+        return f"Order {self.number}"
+
+    @property
+    def customer_name(self) -> str:
+        return f"{self.first_name} {self.last_name}".strip()
+
+    @property
+    def url(self) -> str:
+        """The customer's own page, behind a link that cannot be guessed."""
+        return f"{settings.BASE_URL}/o/{self.link_token}/"
+
+    def total(self) -> Decimal:
+        return self.items.aggregate(total=Sum("total_price"))["total"]
+
+
+class Subscription(models.Model):
+    class Type(models.TextChoices):
+        AUTO_RENEWING = "AR", "renews itself"
+        MANUAL_RENEWAL = "PMR", "renewed by the customer"
+
+    merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="subscriptions")
+    reference = models.CharField(max_length=64, help_text="The shop's identifier.")
+    type = models.CharField(max_length=3, choices=Type)
+    period = models.CharField(max_length=8, help_text="ISO 8601: P1Y, P3M, P30D.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["merchant", "reference"], name="subscription_is_unique")]
+
+    def __str__(self):
+        return f"Subscription {self.reference}"
+
+
+class OrderItem(models.Model):
+    order = models.ForeignKey(Order, models.CASCADE, related_name="items")
+    reference = models.CharField(max_length=64, help_text="The shop's number of the item in the order.")
+    product = models.ForeignKey(Product, models.PROTECT, related_name="order_items")
+    quantity = models.PositiveIntegerField()
+    units = models.PositiveIntegerField(help_text="How many activation codes the item needs.")
+    total_price = models.DecimalField(max_digits=14, decimal_places=2)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, blank=True, related_name="order_items")
+    parent_order = models.CharField(
+        max_length=64, blank=True, help_text="Of a renewal: the number of the subscription's first order."
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order", "reference"], name="item_reference_is_unique"),
+            models.CheckConstraint(condition=Q(quantity__gte=1, units__gte=1), name="an_item_has_units"),
+        ]
+
+    def __str__(self):
+        return f"Item {self.reference} of {self.order}"
+
+    def missing_units(self) -> list[int]:
+        """The numbers, from 1, of the units that have no activation code yet."""
+        filled = set(self.activation_codes.values_list("unit", flat=True))
+        return [unit for unit in range(1, self.units + 1) if unit not in filled]
+
+
+class ActivationCode(models.Model):
+    """The license information of one unit of an order item, as the customer gets it."""
+
+    item = models.ForeignKey(OrderItem, models.PROTECT, related_name="activation_codes")
+    unit = models.PositiveIntegerField()
+    code = EncryptedTextField()
+    fingerprint = models.BinaryField(db_index=True, editable=False)
+    hint = models.CharField(max_length=4, blank=True, editable=False)
+    source = models.CharField(max_length=20, help_text="Where it came from.")
+    saved_by = models.CharField(max_length=200, blank=True, help_text="Who entered it, if a person did.")
+    saved_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["item", "unit"]
+        constraints = [
+            models.UniqueConstraint(fields=["item", "unit"], name="one_code_per_unit"),
+            models.CheckConstraint(condition=Q(unit__gte=1), name="units_count_from_one"),
+        ]
+
+    def __str__(self):
+        return f"Code {self.unit} of {self.item}"
+
+    @classmethod
+    def build(cls, text: str, **fields) -> "ActivationCode":
+        """Return an unsaved code with all that is derived from its text."""
+        return cls(code=text, fingerprint=fingerprint(text), hint=hint(text), **fields)
+
+
+class Refund(models.Model):
+    order = models.ForeignKey(Order, models.PROTECT, related_name="refunds")
+    amount = models.DecimalField(max_digits=14, decimal_places=2)
+    reference = models.CharField(max_length=64, blank=True, help_text="The shop's number of the refund.")
+    refunded_at = models.DateTimeField(db_default=Now(), editable=False)
+    refunded_by = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order", "reference"], condition=~Q(reference=""), name="refund_reference_is_unique"
+            ),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="a_refund_is_not_negative"),
+        ]
+
+    def __str__(self):
+        return f"Refund of {self.amount} {self.order.currency}, {self.order}"
+
+
+def hint(code: str) -> str:
+    """The last four characters, by which people tell codes apart; of a short code they would tell too much."""
+    return code.strip()[-4:] if len(code.strip()) >= 12 else ""

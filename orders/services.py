@@ -1,0 +1,127 @@
+import json
+import secrets
+from decimal import Decimal
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import IntegrityError, transaction
+from django.db.models import Model, Sum
+
+from merchants.models import Merchant
+from orders.models import Order, OrderItem, Refund, Subscription
+from orders.signals import order_paid, order_refunded
+from vault.fingerprints import fingerprint
+
+
+class PaymentConflict(Exception):
+    """An order of this number exists and says something else."""
+
+
+class RefundRefused(Exception):
+    pass
+
+
+def place_order(merchant: Merchant, payment: dict) -> tuple[Order, bool]:
+    """Store a reported payment; return its order, and whether it is new.
+
+    `payment` is the validated data of a PaymentSerializer. A payment that was reported before, also at this moment in
+    another request, gives the order it made then. Raises PaymentConflict if that order's content was different.
+    """
+    content = _content_fingerprint(payment)
+    try:
+        with transaction.atomic():
+            return _create_order(merchant, payment, content), True
+    except IntegrityError:
+        # The unique number refused it: another request was first, and has committed.
+        order = Order.objects.filter(merchant=merchant, number=payment["order"]).first()
+        if order is None:
+            raise
+
+    if bytes(order.content_fingerprint) != content:
+        raise PaymentConflict(f"Order {order.number} exists with different content.")
+    return order, False
+
+
+def _content_fingerprint(payment: dict) -> bytes:
+    """Equal for payments that say the same, in whatever order they name their items."""
+    canonical = payment | {"items": sorted(payment["items"], key=lambda item: item["item"])}
+    return fingerprint(json.dumps(canonical, cls=PaymentEncoder, sort_keys=True))
+
+
+class PaymentEncoder(DjangoJSONEncoder):
+    """Model instances stand for themselves by primary key."""
+
+    def default(self, o):
+        return o.pk if isinstance(o, Model) else super().default(o)
+
+
+def _create_order(merchant: Merchant, payment: dict, content: bytes) -> Order:
+    token = secrets.token_urlsafe(24)
+    order = Order.objects.create(
+        merchant=merchant,
+        number=payment["order"],
+        status=Order.Status.PAID,
+        paid_at=payment["paid_at"],
+        currency=payment["currency"],
+        language=payment["language"],
+        checkout_page=payment["checkout_page"],
+        additional_parameters=payment["additional_parameters"],
+        content_fingerprint=content,
+        link_token=token,
+        link_fingerprint=fingerprint(token),
+        **payment["customer"],
+    )
+    OrderItem.objects.bulk_create(_build_item(order, item) for item in payment["items"])
+
+    order_paid.send(Order, order=order)
+    return order
+
+
+def _build_item(order: Order, item: dict) -> OrderItem:
+    subscription = parent_order = None
+    if reported := item["subscription"]:
+        parent_order = reported["parent_order"]
+        subscription, _ = Subscription.objects.get_or_create(
+            merchant=order.merchant,
+            reference=reported["id"],
+            defaults={"type": reported["type"], "period": reported["period"]},
+        )
+    return OrderItem(
+        order=order,
+        reference=item["item"],
+        product=item["product"],
+        quantity=item["quantity"],
+        units=item["product"].units(item["quantity"]),
+        total_price=Decimal(item["total_price"]),
+        subscription=subscription,
+        parent_order=parent_order or "",
+    )
+
+
+def refund(order: Order, *, amount: Decimal | None = None, reference: str = "", by: str) -> Order:
+    """Record a refund: of the given amount, or of all that is left. Return the order as it stands now.
+
+    Once nothing is left the order is `deleted`. A refund whose reference was recorded before is not recorded again.
+    Raises RefundRefused if the order is not paid or less is left.
+    """
+    with transaction.atomic():
+        # Serializes refunds of one order with each other and with codes being saved in it.
+        order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
+        if reference and order.refunds.filter(reference=reference).exists():
+            return order
+        if order.status == Order.Status.DELETED and amount is None:
+            return order
+        if order.status != Order.Status.PAID:
+            raise RefundRefused(f"The order is {order.status}, not paid.")
+
+        left = order.total() - (order.refunds.aggregate(sum=Sum("amount"))["sum"] or 0)
+        if amount is not None and amount > left:
+            raise RefundRefused(f"Only {left} {order.currency} are left to refund.")
+
+        Refund.objects.create(
+            order=order, amount=left if amount is None else amount, reference=reference, refunded_by=by
+        )
+        if amount is None or amount == left:
+            order.status = Order.Status.DELETED
+            order.save(update_fields=["status"])
+            order_refunded.send(Order, order=order)
+    return order

@@ -1,0 +1,9 @@
+"""What happened to orders, told inside the transaction in which it happened (sender: Order).
+
+A receiver that raises takes the fact back with its own work.
+"""
+
+from django.dispatch import Signal
+
+order_paid = Signal()  # order
+order_refunded = Signal()  # order; in full: it is no longer paid

@@ -1,0 +1,52 @@
+from django.db import transaction
+from django.db.models.functions import Now
+
+from orders.models import OrderItem
+from pools.models import LicenseKey, LicensePool
+from pools.replenishment import check_stock
+
+# How many keys may be issued before the search starts anew behind them.
+HINT_STEP = 300
+
+
+def allocate_keys(pool: LicensePool, item: OrderItem, units: list[int]) -> dict[int, LicenseKey]:
+    """Issue to these units of an order item the oldest keys available; fewer if the pool has fewer.
+
+    The caller is in a transaction that holds the order's lock, and saves the codes in it.
+    """
+    # SKIP LOCKED: payments that race for one pool take different keys instead of waiting in line. So a short answer
+    # does not prove an empty pool: a transaction that holds keys may roll back. The sweep looks again.
+    keys = list(
+        pool.keys.available()
+        .filter(position__gte=pool.head_hint)
+        .order_by("position")
+        .select_for_update(skip_locked=True)[: len(units)]
+    )
+    issued = dict(zip(units, keys, strict=False))
+
+    for unit, key in issued.items():
+        key.item, key.unit, key.issued_at = item, unit, Now()
+    LicenseKey.objects.bulk_update(issued.values(), ["item", "unit", "issued_at"], batch_size=500)
+
+    transaction.on_commit(lambda: check_stock(pool), robust=True)
+    if keys and keys[-1].position - pool.head_hint > HINT_STEP:
+        transaction.on_commit(lambda: advance_head_hint(pool), robust=True)
+    return issued
+
+
+@transaction.atomic
+def advance_head_hint(pool: LicensePool) -> None:
+    """Move the hint up to the first available key.
+
+    Too low a hint costs time, too high a one loses keys. So whoever moves it or adds keys holds the pool's lock (new
+    keys stand at or behind it: their positions only grow; whoever returns a key must lower it), and the first
+    available key is looked for in a statement after the one that locks, so that it sees what the holder before has
+    committed.
+    """
+    locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
+    if locked is None:
+        return  # somebody else is at it
+
+    first = locked.keys.available().filter(position__gte=locked.head_hint).order_by("position").first()
+    locked.head_hint = first.position if first else locked.next_position
+    locked.save(update_fields=["head_hint"])

@@ -1,0 +1,134 @@
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from merchants.models import Merchant
+from orders.models import OrderItem
+from vault.fields import EncryptedTextField
+
+
+class LicensePool(models.Model):
+    """A stock of license keys."""
+
+    class Notice(models.TextChoices):
+        """What the merchant was told about the stock since it was last above the threshold."""
+
+        NONE = "", "nothing"
+        LOW = "low", "running low"
+        EMPTY = "empty", "empty"
+
+    merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="pools")
+    name = models.CharField(max_length=200)
+    threshold = models.PositiveIntegerField(
+        "replenishment threshold", default=10, help_text="When so many keys are left, the recipients are told."
+    )
+    recipients = ArrayField(
+        models.EmailField(),
+        default=list,
+        blank=True,
+        help_text="E-mail addresses, separated by commas. Empty: the merchant's owners and managers.",
+    )
+    notified = models.CharField(max_length=5, choices=Notice, default=Notice.NONE, blank=True, editable=False)
+    # Keys are issued in the order of their positions. No available key stands before the hint: the search starts
+    # there instead of walking over keys long gone. See allocation.py for who may move it.
+    head_hint = models.BigIntegerField(default=0, editable=False)
+    next_position = models.BigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["merchant", "name"], name="pool_name_is_unique")]
+
+    def __str__(self):
+        return self.name
+
+    def available_up_to(self, limit: int) -> int:
+        """How many keys are available, counting no further than `limit`: the cost does not grow with the stock."""
+        return self.keys.available().filter(position__gte=self.head_hint)[:limit].count()
+
+    def get_recipients(self) -> list[str]:
+        return self.recipients or self.merchant.notice_recipients()
+
+
+class KeyBatch(models.Model):
+    """Keys that came into a pool together."""
+
+    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="batches")
+    key_count = models.PositiveIntegerField(editable=False)
+    file_name = models.CharField(max_length=255, blank=True)
+    note = models.CharField(max_length=500, blank=True)
+    imported_by = models.CharField(max_length=200)
+    imported_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "key batches"
+
+    def __str__(self):
+        return f"{self.key_count} keys of {self.imported_at:%Y-%m-%d}"
+
+
+AVAILABLE = Q(item=None, withdrawn_at=None)
+
+
+class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
+    def available(self):
+        return self.filter(AVAILABLE)
+
+    def issued(self):
+        return self.filter(item__isnull=False, withdrawn_at=None)
+
+    def withdrawn(self):
+        return self.filter(withdrawn_at__isnull=False)
+
+    def withdraw(self) -> int:
+        """Take the available ones among these keys out of the stock, for good; return how many."""
+        return self.available().update(withdrawn_at=Now())
+
+
+class LicenseKey(models.Model):
+    """One key of a pool: available, then issued to one unit of one order item, or withdrawn."""
+
+    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="keys")
+    batch = models.ForeignKey(KeyBatch, models.PROTECT, related_name="keys")
+    position = models.BigIntegerField()
+    code = EncryptedTextField(editable=False)
+    fingerprint = models.BinaryField(editable=False)
+    hint = models.CharField(max_length=4, blank=True, editable=False)
+    item = models.ForeignKey(
+        OrderItem, models.PROTECT, null=True, blank=True, related_name="license_keys", db_index=False
+    )
+    unit = models.PositiveIntegerField(null=True, blank=True)
+    issued_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+
+    objects = LicenseKeyQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pool", "fingerprint"], name="a_key_is_in_its_pool_once"),
+            models.UniqueConstraint(
+                fields=["item", "unit"],
+                condition=Q(item__isnull=False, withdrawn_at=None),
+                name="one_key_per_unit",
+            ),
+            models.CheckConstraint(
+                condition=Q(item=None, unit=None, issued_at=None)
+                | Q(item__isnull=False, unit__gte=1, issued_at__isnull=False),
+                name="an_issued_key_has_a_unit_and_a_time",
+            ),
+        ]
+        indexes = [
+            # No other index orders by position, or the planner might walk that one over every key ever issued.
+            models.Index(fields=["pool", "position"], condition=AVAILABLE, name="key_available"),
+            models.Index(fields=["pool", "issued_at"], condition=Q(item__isnull=False), name="key_issued"),
+            models.Index(fields=["fingerprint"], name="key_fingerprint"),
+        ]
+
+    def __str__(self):
+        return f"Key {self.pk} of {self.pool}"
+
+    @property
+    def status(self) -> str:
+        if self.withdrawn_at:
+            return "withdrawn"
+        return "issued" if self.item_id else "available"

@@ -1,0 +1,58 @@
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Count, Min
+from django.utils import timezone
+
+from pools.models import LicensePool
+from pools.signals import stock_low
+
+
+def check_stock(pool: LicensePool) -> None:
+    """Tell the merchant, once a crossing, that the stock has come down to its threshold, or to nothing.
+
+    To be called when keys taken are committed: only then does the last of several payments see what all have left.
+    """
+    if pool.notified == LicensePool.Notice.EMPTY:
+        return
+    available = pool.available_up_to(pool.threshold + 1)
+    if available > pool.threshold:
+        return
+
+    level = LicensePool.Notice.LOW if available else LicensePool.Notice.EMPTY
+    told = [LicensePool.Notice.EMPTY] if level == LicensePool.Notice.EMPTY else [level, LicensePool.Notice.EMPTY]
+    with transaction.atomic():
+        # One of many payments that cross the threshold together changes the row; the others find it changed.
+        if LicensePool.objects.filter(pk=pool.pk).exclude(notified__in=told).update(notified=level):
+            stock_low.send(LicensePool, pool=pool, level=level, available=available)
+
+
+def warn_low_pools() -> None:
+    """Catch crossings whose check was lost with its process."""
+    for pool in LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY):
+        check_stock(pool)
+
+
+RATE_PERIOD = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    per_day: float  # keys issued a day
+    time_left: timedelta | None  # None: nothing was issued lately, or the stock lasts for years
+
+
+def forecast(pool: LicensePool, available: int) -> Forecast:
+    """How fast the pool's keys went over the last week, or since the first of them, and how long `available` last."""
+    now = timezone.now()
+    issued = pool.keys.filter(item__isnull=False, issued_at__gte=now - RATE_PERIOD)
+    lately = issued.aggregate(count=Count("pk"), first=Min("issued_at"))
+    if not lately["count"]:
+        return Forecast(per_day=0, time_left=None)
+
+    # Less than a day tells nothing of what a day brings.
+    days = max((now - lately["first"]) / timedelta(days=1), 1)
+    per_day = lately["count"] / days
+    days_left = available / per_day
+    return Forecast(per_day=per_day, time_left=timedelta(days=days_left) if days_left < 3650 else None)

@@ -1,0 +1,7 @@
+from django.contrib import admin
+
+
+class SupportSite(admin.AdminSite):
+    site_header = "Keywell support"
+    site_title = "Keywell"
+    index_title = "Support"

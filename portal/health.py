@@ -1,0 +1,66 @@
+import logging
+from collections.abc import Callable
+
+from celery import current_app
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from vault.fingerprints import fingerprint
+
+logger = logging.getLogger(__name__)
+
+
+class CheckFailed(Exception):
+    pass
+
+
+def check_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def check_migrations() -> None:
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise CheckFailed("Some migrations are not applied: run `manage.py migrate`.")
+
+
+def check_vault() -> None:
+    fingerprint("")
+
+
+def check_broker() -> None:
+    with current_app.connection_for_write() as broker:
+        broker.ensure_connection(max_retries=1, timeout=2)
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "database": check_database,
+    "migrations": check_migrations,
+    "vault": check_vault,
+    "broker": check_broker,
+}
+
+
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """200 if everything a payment needs is there, else 503 naming what is not."""
+    checks = {name: _run(name, check) for name, check in CHECKS.items()}
+    healthy = all(result == "ok" for result in checks.values())
+    return JsonResponse({"status": "ok" if healthy else "failing", "checks": checks}, status=200 if healthy else 503)
+
+
+def _run(name: str, check: Callable[[], None]) -> str:
+    try:
+        check()
+    except CheckFailed as error:
+        return str(error)
+    except Exception as error:
+        # The answer is public, so the cause goes to the log.
+        logger.warning("The check of the %s failed: %s", name, error)
+        return "failing"
+    return "ok"

@@ -1,0 +1,98 @@
+import secrets
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.utils import timezone
+
+from fulfillment.models import FulfillmentMethod
+from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
+from orders.serializers import PaymentSerializer
+from orders.services import place_order
+from pools.imports import import_keys, parse_keys
+from pools.models import LicensePool
+
+DEMO_FILES = Path(__file__).resolve().parent.parent.parent / "demo"
+PRODUCTS = [
+    ("PHOTO-PRO", "Photo Pro", "photo-pro-keys.txt"),
+    ("PHOTO-LITE", "Photo Lite", "photo-lite-keys.txt"),
+]
+
+
+class Command(BaseCommand):
+    help = "Fill an empty database with a merchant, its team, two products in stock, an API key and one payment."
+
+    def add_arguments(self, parser):
+        parser.add_argument("--if-empty", action="store_true", help="do nothing, silently, if there is data already")
+
+    def handle(self, *, if_empty, **options):
+        if Merchant.objects.exists() or User.objects.exists():
+            if if_empty:
+                return
+            raise CommandError("The database is not empty; demo data is made only in an empty one.")
+
+        with transaction.atomic():
+            credentials = make_demo()
+            path = write_credentials(credentials)
+        self.stdout.write(f"Demo data made. How to sign in stands in {path}.")
+
+
+def make_demo() -> dict[str, str]:
+    """Return what to sign in with, by the names under which demo.env holds it."""
+    merchant = Merchant.objects.create(
+        name="Northlight Software", slug="northlight", reply_to="help@northlight.example"
+    )
+    CheckoutPage.objects.create(merchant=merchant, code="main", name="Main shop")
+    credentials = {"BASE_URL": settings.BASE_URL} | make_people(merchant)
+    _, credentials["API_KEY"] = ApiKey.objects.create_key(
+        merchant=merchant, name="demo shop", scopes=ApiKey.Scope.values
+    )
+    for sku, name, file_name in PRODUCTS:
+        make_product(merchant, sku, name, file_name)
+    report_payment(merchant)
+    return credentials
+
+
+def make_people(merchant: Merchant) -> dict[str, str]:
+    credentials: dict[str, str] = {}
+    for role, first_name in [("owner", "Olivia"), ("manager", "Max"), ("support", "Sam"), ("staff", "Stella")]:
+        email, password = f"{role}@keywell.example", secrets.token_urlsafe(12)
+        user = User.objects.create_user(email, password, first_name=first_name)
+        credentials |= {f"{role.upper()}_LOGIN": email, f"{role.upper()}_PASSWORD": password}
+        if role == "staff":
+            user.is_staff = user.is_superuser = True
+            user.save(update_fields=["is_staff", "is_superuser"])
+        else:
+            Member.objects.create(merchant=merchant, user=user, role=role)
+    return credentials
+
+
+def make_product(merchant: Merchant, sku: str, name: str, file_name: str) -> None:
+    pool = LicensePool.objects.create(merchant=merchant, name=name, threshold=100)
+    product = Product.objects.create(merchant=merchant, sku=sku, name=name)
+    FulfillmentMethod.objects.create(product=product, source=FulfillmentMethod.Source.POOL, pool=pool)
+    import_keys(pool, parse_keys((DEMO_FILES / file_name).read_bytes()), by="demo", file_name=file_name)
+
+
+def report_payment(merchant: Merchant) -> None:
+    payment = PaymentSerializer(
+        data={
+            "order": "A0012345678",
+            "paid_at": timezone.now(),
+            "currency": "EUR",
+            "customer": {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": "GB"},
+            "items": [{"item": "1", "product": "PHOTO-PRO", "quantity": 2, "total_price": "59.98"}],
+        },
+        context={"merchant": merchant},
+    )
+    payment.is_valid(raise_exception=True)
+    place_order(merchant, payment.validated_data)
+
+
+def write_credentials(credentials: dict[str, str]) -> Path:
+    settings.VAR.mkdir(parents=True, exist_ok=True)
+    path = settings.VAR / "demo.env"
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}={value}\n" for name, value in credentials.items()))
+    return path

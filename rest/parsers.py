@@ -1,0 +1,43 @@
+import io
+from typing import Any
+
+from django.conf import settings
+from rest_framework import status
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.parsers import BaseParser, JSONParser
+
+
+class BodyTooLong(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "body_too_long"
+
+    def __init__(self, limit: int):
+        super().__init__(f"The request body is longer than {limit} bytes.")
+
+
+def read_body(stream, limit: int) -> bytes:
+    """Return the whole body, or raise BodyTooLong without having read much more than the limit."""
+    body = stream.read(limit + 1)
+    if len(body) > limit:
+        raise BodyTooLong(limit)
+    return body
+
+
+class BoundedJSONParser(JSONParser):
+    """JSON of at most API_BODY_LIMIT bytes, nested no deeper than Python can read."""
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        body = read_body(stream, settings.API_BODY_LIMIT)
+        try:
+            return super().parse(io.BytesIO(body), media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("The JSON is nested too deeply.") from error
+
+
+class PlainTextParser(BaseParser):
+    """The body as bytes, for views that read a text file from it; at most as long as an upload may be."""
+
+    media_type = "text/plain"
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        return read_body(stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)

@@ -1,0 +1,62 @@
+from collections.abc import Iterator
+
+from django.apps import apps
+from django.core.management.base import BaseCommand
+from django.db import connection, models
+
+from vault.ciphers import KEY_ID_LENGTH, decrypt, encrypt, encryption_key_id
+from vault.fields import EncryptedTextField
+
+
+class Command(BaseCommand):
+    help = (
+        "Encrypt everything with the first of VAULT_KEYS. Works beside the running system and can be stopped and "
+        "started again; when it has gone through, the other keys may be taken out of VAULT_KEYS."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument("--batch-size", type=int, default=1000, help="rows a transaction (default: %(default)s)")
+
+    def handle(self, *, batch_size, **options):
+        for field in encrypted_fields():
+            count = sum(rotate(field, batch_size))
+            self.stdout.write(f"{field}: {count} re-encrypted")
+
+
+def encrypted_fields() -> list[models.Field]:
+    return [
+        field
+        for model in apps.get_models()
+        for field in model._meta.concrete_fields
+        if isinstance(field, EncryptedTextField)
+    ]
+
+
+def rotate(field: models.Field, batch_size: int) -> Iterator[int]:
+    """Re-encrypt a field's rows in the order of their keys, a batch a transaction; yields the size of each."""
+    quote = connection.ops.quote_name
+    meta = field.model._meta
+    table, column, primary_key = quote(meta.db_table), quote(str(field.column)), quote(str(meta.pk.column))
+    last = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {primary_key}, {column} FROM {table}"  # noqa: S608 (names of our own tables)
+                f" WHERE {primary_key} > %s AND substring({column} FROM 1 FOR {KEY_ID_LENGTH}) <> %s"
+                f" ORDER BY {primary_key} LIMIT %s",
+                [last, encryption_key_id(), batch_size],
+            )
+            rows = cursor.fetchall()
+            if not rows:
+                return
+
+            last = rows[-1][0]
+            keys, old = [row[0] for row in rows], [bytes(row[1]) for row in rows]
+            # A row that was changed since it was read already carries the new key.
+            cursor.execute(
+                f"UPDATE {table} SET {column} = fresh.new"  # noqa: S608
+                " FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS fresh (pk, old, new)"
+                f" WHERE {table}.{primary_key} = fresh.pk AND {table}.{column} = fresh.old",
+                [keys, old, [encrypt(decrypt(ciphertext)) for ciphertext in old]],
+            )
+            yield cursor.rowcount

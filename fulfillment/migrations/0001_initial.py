@@ -6,134 +6,276 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('merchants', '0001_initial'),
-        ('orders', '0001_initial'),
-        ('pools', '0001_initial'),
+        ("merchants", "0001_initial"),
+        ("orders", "0001_initial"),
+        ("pools", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='DeliveredCode',
+            name="DeliveredCode",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('automatic', models.BooleanField()),
-                ('code', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='orders.activationcode')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("automatic", models.BooleanField()),
+                ("code", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to="orders.activationcode")),
             ],
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, null=True)),
-                ('attempts', models.PositiveIntegerField(default=0, editable=False)),
-                ('reason', models.CharField(blank=True, editable=False, help_text='Why it is not done yet.', max_length=500)),
-                ('kind', models.CharField(choices=[('automatic', 'Automatic'), ('resend', 'Resend')], max_length=10)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('sent', 'Sent'), ('failed', 'Failed'), ('canceled', 'Canceled')], default='queued', max_length=10)),
-                ('recipient', models.EmailField(max_length=254)),
-                ('message_id', models.CharField(editable=False, max_length=255, unique=True, verbose_name='Message-ID')),
-                ('sent_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('requested_by', models.CharField(blank=True, max_length=200)),
-                ('codes', models.ManyToManyField(related_name='deliveries', through='fulfillment.DeliveredCode', to='orders.activationcode')),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='orders.order')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False, null=True
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "reason",
+                    models.CharField(blank=True, editable=False, help_text="Why it is not done yet.", max_length=500),
+                ),
+                ("kind", models.CharField(choices=[("automatic", "Automatic"), ("resend", "Resend")], max_length=10)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("sent", "Sent"),
+                            ("failed", "Failed"),
+                            ("canceled", "Canceled"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("recipient", models.EmailField(max_length=254)),
+                (
+                    "message_id",
+                    models.CharField(editable=False, max_length=255, unique=True, verbose_name="Message-ID"),
+                ),
+                ("sent_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("requested_by", models.CharField(blank=True, max_length=200)),
+                (
+                    "codes",
+                    models.ManyToManyField(
+                        related_name="deliveries", through="fulfillment.DeliveredCode", to="orders.activationcode"
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="deliveries", to="orders.order"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
-                'abstract': False,
+                "verbose_name_plural": "deliveries",
+                "abstract": False,
             },
         ),
         migrations.AddField(
-            model_name='deliveredcode',
-            name='delivery',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='fulfillment.delivery'),
+            model_name="deliveredcode",
+            name="delivery",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to="fulfillment.delivery"),
         ),
         migrations.CreateModel(
-            name='Fulfillment',
+            name="Fulfillment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, null=True)),
-                ('attempts', models.PositiveIntegerField(default=0, editable=False)),
-                ('reason', models.CharField(blank=True, editable=False, help_text='Why it is not done yet.', max_length=500)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('waiting', 'Waiting'), ('done', 'Done'), ('failed', 'Failed')], default='pending', max_length=10)),
-                ('done_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('item', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='fulfillment', to='orders.orderitem')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False, null=True
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "reason",
+                    models.CharField(blank=True, editable=False, help_text="Why it is not done yet.", max_length=500),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("waiting", "Waiting"),
+                            ("done", "Done"),
+                            ("failed", "Failed"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("done_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "item",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="fulfillment", to="orders.orderitem"
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='FulfillmentMethod',
+            name="FulfillmentMethod",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField(default=1)),
-                ('source', models.CharField(choices=[('pool', 'Pool'), ('manual', 'Manual')], max_length=20)),
-                ('pool', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='fulfillment_methods', to='pools.licensepool')),
-                ('product', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='fulfillment_methods', to='merchants.product')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField(default=1)),
+                ("source", models.CharField(choices=[("pool", "Pool"), ("manual", "Manual")], max_length=20)),
+                (
+                    "pool",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="fulfillment_methods",
+                        to="pools.licensepool",
+                    ),
+                ),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="fulfillment_methods",
+                        to="merchants.product",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['product', 'position'],
+                "ordering": ["product", "position"],
             },
         ),
         migrations.CreateModel(
-            name='MerchantNotice',
+            name="MerchantNotice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, null=True)),
-                ('attempts', models.PositiveIntegerField(default=0, editable=False)),
-                ('reason', models.CharField(blank=True, editable=False, help_text='Why it is not done yet.', max_length=500)),
-                ('kind', models.CharField(choices=[('pool_low', 'pool running low'), ('pool_empty', 'pool empty'), ('code_wanted', 'activation code wanted'), ('item_failed', 'fulfillment failed'), ('delivery_failed', 'delivery failed')], max_length=20)),
-                ('available', models.PositiveIntegerField(blank=True, help_text='Keys left in the pool.', null=True)),
-                ('sent_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('delivery', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='fulfillment.delivery')),
-                ('item', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='orders.orderitem')),
-                ('merchant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notices', to='merchants.merchant')),
-                ('pool', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='pools.licensepool')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False, null=True
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "reason",
+                    models.CharField(blank=True, editable=False, help_text="Why it is not done yet.", max_length=500),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("pool_low", "pool running low"),
+                            ("pool_empty", "pool empty"),
+                            ("code_wanted", "activation code wanted"),
+                            ("item_failed", "fulfillment failed"),
+                            ("delivery_failed", "delivery failed"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("available", models.PositiveIntegerField(blank=True, help_text="Keys left in the pool.", null=True)),
+                ("sent_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to="fulfillment.delivery"
+                    ),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to="orders.orderitem"
+                    ),
+                ),
+                (
+                    "merchant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="notices", to="merchants.merchant"
+                    ),
+                ),
+                (
+                    "pool",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to="pools.licensepool"
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='delivery_due'),
+            model_name="delivery",
+            index=models.Index(condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="delivery_due"),
         ),
         migrations.AddConstraint(
-            model_name='deliveredcode',
-            constraint=models.UniqueConstraint(fields=('delivery', 'code'), name='a_code_is_in_a_delivery_once'),
+            model_name="deliveredcode",
+            constraint=models.UniqueConstraint(fields=("delivery", "code"), name="a_code_is_in_a_delivery_once"),
         ),
         migrations.AddConstraint(
-            model_name='deliveredcode',
-            constraint=models.UniqueConstraint(condition=models.Q(('automatic', True)), fields=('code',), name='a_code_is_delivered_automatically_once'),
+            model_name="deliveredcode",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("automatic", True)),
+                fields=("code",),
+                name="a_code_is_delivered_automatically_once",
+            ),
         ),
         migrations.AddIndex(
-            model_name='fulfillment',
-            index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='fulfillment_due'),
+            model_name="fulfillment",
+            index=models.Index(
+                condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="fulfillment_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='fulfillment',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['item'], name='fulfillment_waiting'),
+            model_name="fulfillment",
+            index=models.Index(condition=models.Q(("status", "waiting")), fields=["item"], name="fulfillment_waiting"),
         ),
         migrations.AddConstraint(
-            model_name='fulfillmentmethod',
-            constraint=models.UniqueConstraint(fields=('product', 'position'), name='one_method_per_position'),
+            model_name="fulfillmentmethod",
+            constraint=models.UniqueConstraint(fields=("product", "position"), name="one_method_per_position"),
         ),
         migrations.AddConstraint(
-            model_name='fulfillmentmethod',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('pool__isnull', False), ('source', 'pool')), models.Q(models.Q(('source', 'pool'), _negated=True), ('pool', None)), _connector='OR'), name='only_the_source_pool_has_a_pool', violation_error_message='A pool belongs to the source “pool”, and only to it.'),
+            model_name="fulfillmentmethod",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("pool__isnull", False), ("source", "pool")),
+                    models.Q(models.Q(("source", "pool"), _negated=True), ("pool", None)),
+                    _connector="OR",
+                ),
+                name="only_the_source_pool_has_a_pool",
+                violation_error_message="A pool belongs to the source “pool”, and only to it.",
+            ),
         ),
         migrations.AddIndex(
-            model_name='merchantnotice',
-            index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='merchantnotice_due'),
+            model_name="merchantnotice",
+            index=models.Index(
+                condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="merchantnotice_due"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='merchantnotice',
-            constraint=models.UniqueConstraint(condition=models.Q(('item__isnull', False)), fields=('item', 'kind'), name='one_notice_of_a_kind_per_item'),
+            model_name="merchantnotice",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("item__isnull", False)),
+                fields=("item", "kind"),
+                name="one_notice_of_a_kind_per_item",
+            ),
         ),
     ]

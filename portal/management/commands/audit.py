@@ -119,7 +119,7 @@ class Command(BaseCommand):
 def unreadable_texts() -> Iterator[str]:
     for model in (LicenseKey, ActivationCode):
         # Read as bytes: the field itself would stop at the first that cannot be decrypted.
-        with connection.cursor() as cursor:
+        with connection.chunked_cursor() as cursor:
             cursor.execute(f"SELECT id, code, fingerprint FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
             for pk, code, stored in cursor:
                 try:

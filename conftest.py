@@ -1,0 +1,188 @@
+"""What tests build on: a merchant, products in stock, payments, and a worker that does all that is due."""
+
+import itertools
+import threading
+
+import pytest
+from django.db import connection
+from rest_framework.test import APIClient
+
+from fulfillment import delivery, notices, services
+from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
+from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
+from pools.imports import import_keys
+from pools.models import LicensePool
+
+
+@pytest.fixture
+def make_merchant(db):
+    def make(name="Northlight"):
+        merchant = Merchant.objects.create(name=name, slug=name.lower())
+        CheckoutPage.objects.create(merchant=merchant, code="main")
+        owner = User.objects.create_user(f"owner@{merchant.slug}.example", "correct horse")
+        Member.objects.create(merchant=merchant, user=owner, role=Member.Role.OWNER)
+        return merchant
+
+    return make
+
+
+@pytest.fixture
+def merchant(make_merchant):
+    return make_merchant()
+
+
+@pytest.fixture
+def outsider(make_merchant):
+    """Another merchant."""
+    return make_merchant("Outsider")
+
+
+@pytest.fixture
+def make_pool(merchant):
+    numbers = itertools.count(1)
+
+    def make(keys=0, *, threshold=0, merchant=merchant, name=None):
+        pool = LicensePool.objects.create(merchant=merchant, name=name or f"Pool {next(numbers)}", threshold=threshold)
+        stock(pool, keys)
+        pool.refresh_from_db()
+        return pool
+
+    return make
+
+
+def stock(pool, count, prefix=None):
+    """Import `count` new keys: POOL1-KEY-0001, ..."""
+    prefix = prefix or f"POOL{pool.pk}-KEY-"
+    first = pool.next_position + 1
+    return import_keys(pool, [f"{prefix}{number:06}" for number in range(first, first + count)], by="test")
+
+
+@pytest.fixture
+def make_product(merchant, make_pool):
+    numbers = itertools.count(1)
+
+    def make(keys=10, *, pool=None, source="pool", merchant=merchant, **fields):
+        number = next(numbers)
+        product = Product.objects.create(
+            merchant=merchant, **({"sku": f"SKU-{number}", "name": f"Program {number}"} | fields)
+        )
+        if source == "pool":
+            pool = pool or make_pool(keys, merchant=merchant, name=f"Pool of {product.sku}")
+            FulfillmentMethod.objects.create(product=product, source=source, pool=pool)
+        elif source:
+            FulfillmentMethod.objects.create(product=product, source=source)
+        return product
+
+    return make
+
+
+@pytest.fixture
+def product(make_product):
+    return make_product()
+
+
+@pytest.fixture
+def make_payment():
+    numbers = itertools.count(1)
+
+    def make(*products, quantity=1, **fields):
+        number = next(numbers)
+        return {
+            "order": f"A{number:010}",
+            "paid_at": f"2026-11-22T10:{number // 60 % 60:02}:{number % 60:02}Z",
+            "currency": "EUR",
+            "checkout_page": "main",
+            "language": "en",
+            "customer": {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": "GB"},
+            "items": [
+                {
+                    "item": str(position),
+                    "product": product.sku if isinstance(product, Product) else product,
+                    "quantity": quantity,
+                    "total_price": "59.98",
+                }
+                for position, product in enumerate(products, start=1)
+            ],
+        } | fields
+
+    return make
+
+
+@pytest.fixture
+def make_api():
+    def make(merchant, scopes=tuple(ApiKey.Scope.values)):
+        _, text = ApiKey.objects.create_key(merchant=merchant, name="shop-1", scopes=list(scopes))
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+        return client
+
+    return make
+
+
+@pytest.fixture
+def api(merchant, make_api):
+    return make_api(merchant)
+
+
+@pytest.fixture
+def pay(api, make_payment):
+    """Report a payment for these products, and return the order as it was answered."""
+
+    def pay(*products, **fields):
+        response = api.post("/api/v1/payments/", make_payment(*products, **fields), format="json")
+        assert response.status_code == 201, response.data
+        return response.data
+
+    return pay
+
+
+@pytest.fixture
+def work():
+    """Do everything that is due, as the workers would."""
+
+    def work():
+        for model, attempt in (
+            (Fulfillment, services.fulfill),
+            (Delivery, delivery.deliver),
+            (MerchantNotice, notices.send_notice),
+        ):
+            for row in model.objects.due():
+                attempt(row.pk)
+
+    return work
+
+
+@pytest.fixture
+def in_threads():
+    """Call a function with each of the arguments, in so many threads at once; return the results in order."""
+
+    def run(function, arguments, threads):
+        todo = list(enumerate(arguments))
+        results = [None] * len(todo)
+        errors = []
+        lock, gate = threading.Lock(), threading.Barrier(threads)
+
+        def serve():
+            gate.wait()
+            try:
+                while True:
+                    with lock:
+                        if not todo:
+                            return
+                        index, argument = todo.pop(0)
+                    results[index] = function(argument)
+            except Exception as error:
+                errors.append(error)
+            finally:
+                connection.close()
+
+        workers = [threading.Thread(target=serve) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if errors:
+            raise errors[0]
+        return results
+
+    return run

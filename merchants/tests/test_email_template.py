@@ -1,0 +1,33 @@
+import pytest
+from django.core.exceptions import ValidationError
+
+from merchants.email_template import fill, validate_body, validate_subject
+
+
+def test_an_unknown_tag_is_refused_with_its_place():
+    with pytest.raises(ValidationError) as caught:
+        validate_body("Hello {FNAME},\nyour key: {KEY} {KEYS}")
+
+    assert caught.value.messages == ["Line 2, column 17: there is no tag {KEYS}."]
+
+
+def test_a_body_without_the_key_is_refused():
+    with pytest.raises(ValidationError, match="lacks the tag {KEY}"):
+        validate_body("Thank you, {FNAME}.")
+
+
+def test_an_empty_body_stands_for_the_default():
+    validate_body("")
+
+
+def test_a_subject_with_the_key_is_refused():
+    with pytest.raises(ValidationError, match="must not stand in the subject"):
+        validate_subject("{KEY} for you")
+
+
+def test_braces_that_are_no_tags_are_text():
+    validate_body("{KEY} {} { KEY } {1}")
+
+
+def test_a_tag_inside_a_value_is_not_filled():
+    assert fill("{FNAME}: {KEY}", {"FNAME": "{KEY}", "KEY": "AAAA"}) == "{KEY}: AAAA"

@@ -1,0 +1,70 @@
+from decimal import Decimal
+
+import pytest
+
+from orders.models import Order, Refund
+from orders.services import RefundRefused, refund
+
+
+@pytest.fixture
+def order(pay, product):
+    return Order.objects.get(number=pay(product)["order"])
+
+
+def test_a_full_refund_deletes_the_order(order):
+    order = refund(order, by="shop")
+
+    assert order.status == Order.Status.DELETED
+    assert Refund.objects.get().amount == Decimal("59.98")
+
+
+def test_a_partial_refund_is_recorded_and_the_order_stays_paid(order):
+    order = refund(order, amount=Decimal("9.98"), by="shop")
+
+    assert order.status == Order.Status.PAID
+
+
+def test_the_last_part_deletes_the_order(order):
+    refund(order, amount=Decimal("9.98"), by="shop")
+
+    assert refund(order, amount=Decimal("50.00"), by="shop").status == Order.Status.DELETED
+
+
+def test_more_than_is_left_is_refused(order):
+    refund(order, amount=Decimal("50.00"), by="shop")
+
+    with pytest.raises(RefundRefused, match="Only 9.98 EUR are left"):
+        refund(order, amount=Decimal("10.00"), by="shop")
+
+
+def test_a_refund_with_a_reference_is_recorded_once(order):
+    for _ in range(2):
+        refund(order, amount=Decimal("9.98"), reference="R-1", by="shop")
+
+    assert Refund.objects.count() == 1
+
+
+def test_a_full_refund_reported_twice_is_one(order):
+    for _ in range(2):
+        refund(order, by="shop")
+
+    assert Refund.objects.count() == 1
+
+
+def test_a_terminated_order_is_not_refunded(order):
+    Order.objects.update(status=Order.Status.TERMINATED)
+
+    with pytest.raises(RefundRefused, match="terminated"):
+        refund(order, by="shop")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refunds_at_once_never_give_back_more_than_was_paid(order, in_threads):
+    def try_refund(_):
+        try:
+            refund(order, amount=Decimal("20.00"), by="shop")
+        except RefundRefused:
+            return 0
+        return 1
+
+    assert sum(in_threads(try_refund, range(8), threads=8)) == 2

@@ -1,0 +1,90 @@
+import pytest
+
+from conftest import stock
+from pools.imports import MAX_KEY_LENGTH, KeyFileError, import_keys, parse_keys
+from pools.models import KeyBatch, LicenseKey
+
+
+def codes(pool):
+    return [key.code for key in pool.keys.order_by("position")]
+
+
+@pytest.mark.parametrize(
+    "content", [b"AAAA\nBBBB\n", b"AAAA\r\nBBBB", b"\xef\xbb\xbfAAAA\n\n  BBBB  \n", b"AAAA\rBBBB"]
+)
+def test_it_reads_one_key_a_line(content):
+    assert parse_keys(content) == ["AAAA", "BBBB"]
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"AAAA\n\xff\xfe\n", {2: "is not UTF-8 text"}),
+        (b"AA\0AA\nBBBB", {1: "holds a NUL character"}),
+        (b"AAAA\n" + b"B" * (MAX_KEY_LENGTH + 1), {2: f"is longer than {MAX_KEY_LENGTH} characters"}),
+    ],
+)
+def test_it_names_every_line_that_is_no_key(content, lines):
+    with pytest.raises(KeyFileError) as caught:
+        parse_keys(content)
+
+    assert caught.value.lines == lines
+
+
+def test_it_keeps_the_order_of_the_file(make_pool):
+    pool = make_pool()
+
+    result = import_keys(pool, ["C", "A", "B"], by="Max", file_name="keys.txt")
+
+    assert codes(pool) == ["C", "A", "B"]
+    assert (result.imported, result.batch.key_count, result.batch.imported_by) == (3, 3, "Max")
+
+
+def test_it_leaves_out_what_the_merchant_has(make_pool):
+    pool, other = make_pool(), make_pool()
+    import_keys(other, ["ELSEWHERE", "WITHDRAWN"], by="test")
+    other.keys.filter(position=1).withdraw()
+    import_keys(pool, ["HERE"], by="test")
+
+    result = import_keys(pool, ["NEW", "NEW", "HERE", "ELSEWHERE", "WITHDRAWN"], by="test")
+
+    assert codes(pool) == ["HERE", "NEW", "WITHDRAWN"]
+    assert (result.imported, result.repeated, result.already_in_pool, result.already_in_other_pools) == (2, 1, 1, 1)
+
+
+def test_another_merchants_key_is_none_of_its_business(make_pool, outsider):
+    import_keys(make_pool(merchant=outsider), ["SAME"], by="test")
+
+    assert import_keys(make_pool(), ["SAME"], by="test").imported == 1
+
+
+def test_nothing_new_makes_no_batch(make_pool):
+    pool = make_pool(1)
+
+    result = stock(pool, 0)
+
+    assert result.batch is None
+    assert KeyBatch.objects.count() == 1
+
+
+def test_a_failure_half_way_leaves_nothing(make_pool, monkeypatch):
+    pool = make_pool(2)
+    monkeypatch.setattr("pools.imports._rearm", lambda pool: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        stock(pool, 3)
+
+    pool.refresh_from_db()
+    assert LicenseKey.objects.count() == pool.next_position == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_imports_at_once_neither_lose_nor_double_keys(make_pool, in_threads):
+    pool = make_pool()
+    files = [[f"KEY-{number}" for number in range(start, start + 30)] for start in range(0, 100, 10)]
+
+    in_threads(lambda keys: import_keys(pool, keys, by="test"), files, threads=5)
+
+    pool.refresh_from_db()
+    assert LicenseKey.objects.count() == pool.next_position == 120
+    assert pool.keys.values("position").distinct().count() == 120

@@ -1,0 +1,260 @@
+"""`python3 run.py`, for real: one installation in a folder of its own, that these tests start, ask, kill and stop."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.supervisor import Service, ServiceError, Supervisor, die_with_parent
+
+PROJECT = Path(__file__).resolve().parents[2]
+# Empty counts as not given, and wins over a developer's .env.
+UNSET = ["DATABASE_URL", "BROKER_URL", "BASE_URL", "HOST", "DJANGO_DEBUG", "EMAIL_URL"]
+
+
+class Keywell:
+    def __init__(self, var: Path) -> None:
+        self.var = var
+        self.port = free_port()
+        self.output = var.with_suffix(".out")
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name not in {"SECRET_KEY", "VAULT_KEYS"}}
+        return inherited | dict.fromkeys(UNSET, "") | {"KEYWELL_VAR": str(self.var), "PORT": str(self.port)} | settings
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "run.py", *arguments]
+        return subprocess.run(
+            command, cwd=PROJECT, env=self.environment(**settings), capture_output=True, text=True, timeout=60
+        )
+
+    def start(self) -> None:
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "run.py"],
+                cwd=PROJECT,
+                env=self.environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        wait_until(lambda: "Report another payment" in self.printed() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.printed()
+
+    def printed(self) -> str:
+        return self.output.read_text()
+
+    def healthz(self) -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=10) as response:
+            return int(response.status)
+
+    def report_payment(self) -> tuple[int, dict]:
+        """Do what the printed command would."""
+        command = next(line for line in self.printed().splitlines() if line.startswith("curl "))
+        _, url, *options = shlex.split(command)
+        given = list(zip(options[::2], options[1::2], strict=True))
+        headers = dict(value.split(": ", 1) for option, value in given if option == "-H")
+        [body] = [value for option, value in given if option == "-d"]
+        request = urllib.request.Request(url, body.encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return int(response.status), json.load(response)
+
+    def family(self) -> dict[int, str]:
+        return descendants(self.process.pid)
+
+    def worker(self) -> int | None:
+        """The worker itself, not the children that do its work."""
+        workers = [pid for pid, command in self.family().items() if "celery --app portal worker" in command]
+        return min(workers, default=None)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def descendants(ancestor: int) -> dict[int, str]:
+    """The command of every process that stems from one, and is not a zombie."""
+    commands, parents = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+            if state != "Z":
+                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+                parents[int(folder.name)] = int(parent)
+    found = {ancestor}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {pid: commands[pid] for pid in found - {ancestor}}
+
+
+def all_ended(pids: dict[int, str]) -> bool:
+    return not any(Path(f"/proc/{pid}/exe").exists() and command_of(pid) == command for pid, command in pids.items())
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def wait_until(condition: Callable[[], object], patience: float = 30) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def keywell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keywell]:
+    keywell = Keywell(tmp_path_factory.mktemp("keywell") / "var")
+    keywell.start()
+    yield keywell
+    keywell.process.terminate()
+    keywell.process.wait()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Keywell:
+    return Keywell(tmp_path / "var")
+
+
+def test_it_serves_when_it_says_so(keywell):
+    assert keywell.healthz() == 200
+
+
+def test_it_prints_a_command_that_reports_a_payment(keywell):
+    status, payment = keywell.report_payment()
+    status_when_repeated, repeated = keywell.report_payment()
+
+    assert (status, status_when_repeated) == (201, 200)
+    assert repeated == payment
+
+
+def test_it_keeps_secrets_from_other_users(keywell):
+    modes = {name: (keywell.var / name).stat().st_mode & 0o777 for name in ["", "secrets.env", "demo.env", "run"]}
+
+    assert modes == {"": 0o700, "secrets.env": 0o600, "demo.env": 0o600, "run": 0o700}
+
+
+def test_it_refuses_a_second_start_in_the_same_folder(keywell):
+    second = keywell.run(PORT=str(free_port()))
+
+    assert second.returncode == 1
+    assert "already running in this folder" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_it_runs_management_commands_against_the_same_database(keywell):
+    staff = re.search(r"^STAFF_LOGIN=(.*)$", (keywell.var / "demo.env").read_text(), re.MULTILINE)
+
+    users = keywell.run("manage", "dumpdata", "merchants.user")
+
+    assert users.returncode == 0
+    assert staff and staff[1] in [user["fields"]["email"] for user in json.loads(users.stdout)]
+
+
+def test_it_passes_on_the_exit_status_of_a_management_command(keywell):
+    assert keywell.run("manage", "no_such_command").returncode == 1
+
+
+def test_it_starts_a_killed_worker_again(keywell):
+    wait_until(lambda: keywell.worker() and descendants(keywell.worker()))
+    worker = keywell.worker()
+    children = descendants(worker)
+
+    os.kill(worker, signal.SIGKILL)
+
+    wait_until(lambda: "worker ended (SIGKILL); starting it again" in keywell.printed())
+    wait_until(lambda: keywell.worker() not in {None, worker, *children})
+    assert all_ended(children)
+
+
+def test_it_leaves_no_process_behind_and_loses_nothing_when_killed(keywell):
+    keywell.report_payment()
+    family = keywell.family()
+    printed = keywell.printed()
+
+    keywell.process.kill()
+    keywell.process.wait()
+    keywell.start()
+
+    assert all_ended(family)
+    keywell.output.write_text(printed)
+    assert keywell.report_payment()[0] == 200
+
+
+def test_it_stops_everything_when_terminated(keywell):
+    family = keywell.family()
+
+    keywell.process.terminate()
+
+    assert keywell.process.wait(30) == 0
+    assert all_ended(family)
+    assert "Stopping Keywell" in keywell.printed()
+
+
+def test_it_runs_management_commands_when_it_is_not_running(keywell):
+    users = keywell.run("manage", "dumpdata", "merchants.user")
+
+    assert json.loads(users.stdout)
+    assert not (keywell.var / "run/.s.PGSQL.5432").exists()
+
+
+def test_it_names_the_setting_when_the_port_is_taken(elsewhere):
+    with socket.create_server(("127.0.0.1", elsewhere.port)):
+        start = elsewhere.run()
+
+    assert start.returncode == 1
+    assert f"Cannot listen on port {elsewhere.port} of 127.0.0.1: Address already in use." in start.stderr
+    assert "Set PORT" in start.stderr
+    assert not (elsewhere.var / "postgres").exists()
+
+
+def test_it_names_the_setting_when_it_cannot_write(elsewhere):
+    elsewhere.var.write_text("a file where the folder should be")
+
+    start = elsewhere.run()
+
+    assert start.returncode == 1
+    assert start.stderr.startswith(f"Cannot write to {elsewhere.var}: File exists.")
+    assert "KEYWELL_VAR" in start.stderr
+
+
+def test_it_asks_for_secrets_when_it_is_meant_seriously(elsewhere):
+    start = elsewhere.run(DJANGO_DEBUG="off")
+
+    assert start.returncode == 1
+    assert "SECRET_KEY" in start.stderr
+    assert "Traceback" not in start.stderr
+    assert not (elsewhere.var / "secrets.env").exists()
+
+
+def test_it_explains_itself(elsewhere):
+    assert "python3 run.py test" in elsewhere.run("--help").stdout
+    assert elsewhere.run("serve").returncode == 2
+
+
+def test_it_gives_up_on_what_keeps_ending(tmp_path, monkeypatch):
+    monkeypatch.setattr("portal.supervisor.time.sleep", lambda seconds: None)
+    said: list[str] = []
+    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), said.append) as services:
+        services.start(Service("moth", ["sh", "-c", "echo too hot; exit 3"], tmp_path / "moth.log"))
+
+        with pytest.raises(ServiceError, match="moth ended 5 times within a minute(.|\n)*too hot"):
+            while True:
+                services.look_after()
+
+    assert said == ["moth ended (exit status 3); starting it again"] * 4

@@ -1,0 +1,461 @@
+#!/usr/bin/env python3
+"""Keywell on one machine, from a fresh clone to a running service.
+
+    python3 run.py                     start everything; Ctrl-C stops it
+    python3 run.py test [ARGUMENT...]  check the code and run all tests; or run pytest with these arguments
+    python3 run.py manage ARGUMENT...  run a management command against the same database
+
+Settings are read from the environment and from a file .env beside this one. Those that matter here:
+
+    PORT, HOST               where to listen (8000, 127.0.0.1); BASE_URL if people see another address
+    KEYWELL_VAR              the folder for data, logs and secrets (var)
+    DATABASE_URL             a PostgreSQL of your own, instead of one in that folder
+    BROKER_URL               a Valkey or Redis of your own, likewise
+    DJANGO_DEBUG             off: no demo; SECRET_KEY and VAULT_KEYS are then yours to give
+"""
+
+# Only the standard library here: this file makes the environment that everything else is installed in.
+from __future__ import annotations
+
+import ast
+import base64
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from subprocess import CompletedProcess
+
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+INSIDE = Path(sys.prefix) == VENV
+if INSIDE:
+    import environ
+
+    from portal.embedded import Postgres, Server, Valkey
+    from portal.supervisor import Service, ServiceError, Supervisor, WebService, die_with_parent
+
+PYTHON = VENV / "bin/python"
+STAMP = VENV / "keywell.json"
+MADE_BY = f"Python {sys.version.split()[0]} of {sys.base_prefix} in {VENV}"
+
+CHECKS = [
+    ["-m", "ruff", "check", "."],
+    ["-m", "ruff", "format", "--check", "."],
+    ["-m", "mypy", "."],
+    ["manage.py", "makemigrations", "--check", "--dry-run"],
+    ["-m", "pytest"],
+]
+
+
+def main(arguments: list[str]) -> int:
+    command = arguments[0] if arguments else "serve"
+    if command in {"-h", "--help"}:
+        say(__doc__)
+        return 0
+    if arguments and command not in {"test", "manage"}:
+        print(__doc__, file=sys.stderr)
+        return 2
+    os.chdir(HERE)
+    # SIGINT too: a shell that starts this in the background makes it deaf to Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        if not INSIDE:
+            enter_environment(arguments)
+        return obey(command, arguments[1:])
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}:
+            sys.exit(cannot_write(error))
+        raise
+
+
+def obey(command: str, arguments: list[str]) -> int:
+    try:
+        return {"serve": serve, "test": test, "manage": manage}[command](arguments)
+    except ServiceError as error:
+        sys.exit(str(error))
+
+
+def say(message: str) -> None:
+    print(message, flush=True)
+
+
+def cannot_write(error: OSError) -> str:
+    if INSIDE:
+        var = os.environ["KEYWELL_VAR"]
+        return f"Cannot write to {var}: {error.strerror}. Make room, or set KEYWELL_VAR to another folder."
+    return f"Cannot write to {VENV}, where the Python packages go: {error.strerror}."
+
+
+def hold(path: Path, *, patience: float = 0, notice: str = "") -> int | None:
+    """Lock a file for as long as this process or one that inherits the handle lives. None if others keep it locked."""
+    handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + patience
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        if time.monotonic() >= deadline:
+            os.close(handle)
+            return None
+        if notice:
+            print(notice, file=sys.stderr, flush=True)
+            notice = ""
+        time.sleep(0.1)
+
+
+# The environment
+
+
+def enter_environment(arguments: list[str]) -> None:
+    """Make or mend .venv if need be, and start this program again inside it."""
+    if not (3, 11) <= sys.version_info < (3, 14):
+        others = [name for name in ("python3.13", "python3.12", "python3.11") if shutil.which(name)]
+        remedy = f"Try: {others[0]} run.py" if others else "Install one of them beside this one."
+        sys.exit(f"Keywell needs Python 3.11 to 3.13; this is {sys.version.split()[0]}. {remedy}")
+    locks = ["requirements.txt", "requirements-dev.txt"] if arguments[:1] == ["test"] else ["requirements.txt"]
+    if not is_prepared(locks):
+        # Nobody should wait for an installation to learn that the port is taken. One set in .env has to wait.
+        if not arguments and ("PORT" in os.environ or not (HERE / ".env").exists()):
+            check_address()
+        prepare(locks)
+    os.execv(PYTHON, [str(PYTHON), __file__, *arguments])  # noqa: S606
+
+
+def is_prepared(locks: list[str]) -> bool:
+    stamp = read_stamp()
+    return all(stamp.get(lock) == fingerprint(lock) for lock in locks)
+
+
+def read_stamp() -> dict[str, str]:
+    """What is installed in .venv, a fingerprint for each lock file. Nothing if it is half-made or made elsewhere."""
+    try:
+        stamp: dict[str, str] = json.loads(STAMP.read_text())
+    except (OSError, ValueError):
+        return {}
+    return stamp if stamp["made by"] == MADE_BY and PYTHON.exists() else {}
+
+
+def fingerprint(lock: str) -> str:
+    return hashlib.sha256((HERE / lock).read_bytes()).hexdigest()
+
+
+def prepare(locks: list[str]) -> None:
+    handle = hold(Path(__file__), patience=600, notice="Waiting for another run.py to prepare the environment")
+    if handle is None:
+        sys.exit("Another run.py has been preparing the environment for ten minutes. Stop it and try again.")
+    stamp = read_stamp()
+    if not is_prepared(locks):
+        say("Preparing the Python environment in .venv; the first time takes up to a minute")
+        # Without a stamp until all is done: what is cut short is made anew.
+        STAMP.unlink(missing_ok=True)
+        if not stamp:
+            make = run([sys.executable, "-m", "venv", "--clear", "--without-pip", VENV], handle)
+            if make.returncode:
+                sys.exit(f"Cannot make {VENV}: {reason(make)}")
+        install(locks, handle)
+        STAMP.write_text(json.dumps(stamp | {"made by": MADE_BY} | {lock: fingerprint(lock) for lock in locks}))
+    os.close(handle)
+
+
+def install(locks: list[str], handle: int) -> None:
+    """With uv where it can be had, which takes seconds; else with pip."""
+    packages = ["--quiet", "--require-hashes", *(word for lock in locks for word in ("-r", lock))]
+    pip = [sys.executable, "-m", "pip"]
+    has_pip = run([*pip, "--version"], handle).returncode == 0
+    uv = shutil.which("uv")
+    if not uv and has_pip:
+        only_uv = ["--quiet", "--require-hashes", "-r", "requirements-uv.txt"]
+        run([*pip, "install", "--target", VENV / "uv", *only_uv], handle)
+        uv = shutil.which(VENV / "uv/bin/uv")
+    if not uv and not has_pip:
+        sys.exit("Keywell needs pip, or uv, to install its packages. On Debian: apt-get install python3-pip")
+    if uv:
+        settings = uv_settings(run([*pip, "config", "list"], handle).stdout) | os.environ
+        result = run([uv, "pip", "install", "--compile-bytecode", "--python", PYTHON, *packages], handle, settings)
+        if result.returncode == 0:
+            return
+    if has_pip:
+        result = run([*pip, "--python", PYTHON, "install", *packages], handle)
+    if result.returncode:
+        sys.exit(f"Cannot install the Python packages. Is this machine offline, or its disk full? {reason(result)}")
+
+
+def uv_settings(pip_configuration: str) -> dict[str, str]:
+    """uv does not read pip's configuration: where pip looks for packages and whom it trusts, in uv's words."""
+    names = {
+        "index-url": "UV_DEFAULT_INDEX",
+        "extra-index-url": "UV_INDEX",
+        "find-links": "UV_FIND_LINKS",
+        "trusted-host": "UV_INSECURE_HOST",
+        "cert": "SSL_CERT_FILE",
+    }
+    # As pip does. It matters not which index a package comes from, since its hash is known.
+    settings = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    for section in ("global", "install", ":env:"):
+        for name, value in re.findall(rf"^{section}\.([\w-]+)=(.*)$", pip_configuration, re.MULTILINE):
+            if name in names:
+                separator = "," if name == "find-links" else " "
+                settings[names[name]] = separator.join(ast.literal_eval(value).split())
+    return settings
+
+
+def run(command: list[str | Path], lock: int, env: dict[str, str] | None = None) -> CompletedProcess[str]:
+    """It inherits a lock: should this process be killed, the next one waits until the command has ended."""
+    return subprocess.run(command, pass_fds=[lock], env=env, capture_output=True, text=True)
+
+
+def reason(result: CompletedProcess[str]) -> str:
+    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return (errors or lines or ["It gave no reason."])[-1]
+
+
+# Settings
+
+
+def read_settings() -> Path:
+    """Complete the environment, which all that is started from here inherits; return the folder for data."""
+    if (HERE / ".env").exists():
+        environ.Env.read_env(HERE / ".env")
+    for name in ("DATABASE_URL", "BROKER_URL", "KEYWELL_VAR", "PORT", "HOST", "BASE_URL", "DJANGO_DEBUG", "EMAIL_URL"):
+        if os.environ.get(name) == "":
+            del os.environ[name]
+    host, port = address()
+    os.environ.setdefault("BASE_URL", f"http://{bracketed(host)}:{port}")
+    var = (HERE / os.environ.get("KEYWELL_VAR", "var")).resolve()
+    os.environ.update(KEYWELL_VAR=str(var), DJANGO_SETTINGS_MODULE="portal.settings")
+    try:
+        var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (var / "log").mkdir(exist_ok=True)
+    except OSError as error:
+        sys.exit(cannot_write(error))
+    return var
+
+
+def address() -> tuple[str, int]:
+    host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
+    if not (port.isdecimal() and 0 < int(port) < 65536):
+        sys.exit(f"PORT has to be a number from 1 to 65535, not {port!r}.")
+    return host, int(port)
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def check_address() -> None:
+    host, port = address()
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        another = f"Set PORT to another one: PORT={port + 1} python3 run.py"
+        sys.exit(f"Cannot listen on port {port} of {host}: {str(error.strerror).split(' (')[0]}. {another}")
+
+
+def is_demo() -> bool:
+    """Whether nobody said that it is meant seriously, with a database of their own or DJANGO_DEBUG=off."""
+    debug = os.environ.get("DJANGO_DEBUG", "on").lower() in environ.Env.BOOLEAN_TRUE_STRINGS
+    return debug and "DATABASE_URL" not in os.environ
+
+
+def prepare_demo(var: Path) -> None:
+    """Make, once, the secrets that a real installation has to give."""
+    path = var / "secrets.env"
+    if not path.exists():
+        with tempfile.NamedTemporaryFile("w", dir=var, prefix="secrets.") as new:
+            new.write(f"SECRET_KEY={secrets.token_urlsafe(48)}\nVAULT_KEYS={new_vault_key()}\n")
+            new.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(new.name, path)
+    environ.Env.read_env(path)
+    os.environ["DJANGO_DEBUG"] = "on"
+
+
+def new_vault_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+# Services
+
+
+def embedded_servers(var: Path, *, durable: bool = True) -> list[Server]:
+    """Those that the settings do not place elsewhere. Their addresses go into the settings."""
+    servers = [Postgres(var, durable=durable), Valkey(var, durable=durable)]
+    servers = [server for server in servers if server.setting not in os.environ]
+    os.environ.update({server.setting: server.url for server in servers})
+    return servers
+
+
+def supervisor(var: Path) -> Supervisor:
+    path = var / "servers.lock"
+    lock = hold(path, patience=30, notice="Waiting for the processes of an earlier run to end")
+    if lock is None:
+        sys.exit(f"Processes of an earlier run do not end. Their numbers: fuser {path}")
+    return Supervisor(lock, say)
+
+
+def applications(var: Path) -> list[Service]:
+    host, port = address()
+    memory = "/dev/shm"  # noqa: S108
+    web = ["gunicorn", "portal.wsgi", "--bind", f"{bracketed(host)}:{port}", "--workers", "3"]
+    web += ["--preload", "--no-control-socket", "--worker-tmp-dir", memory if os.access(memory, os.W_OK) else str(var)]
+    celery = ["celery", "--app", "portal"]
+    worker = [*celery, "worker", "--concurrency", "2", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    beat = [*celery, "beat", "--schedule", str(var / "celerybeat-schedule"), "--pidfile=", "--loglevel", "WARNING"]
+    return [
+        WebService([sys.executable, "-m", *web], var / "log/web.log", address(), os.environ["BASE_URL"]),
+        Service("worker", [sys.executable, "-m", *worker], var / "log/worker.log", patience=20),
+        Service("beat", [sys.executable, "-m", *beat], var / "log/beat.log"),
+    ]
+
+
+# Commands
+
+
+def serve(_: list[str]) -> int:
+    var = read_settings()
+    if hold(var / "run.lock") is None:
+        sys.exit(f"Keywell is already running in this folder, {var}. For another one, set KEYWELL_VAR and PORT.")
+    demo = is_demo()
+    with supervisor(var) as services:
+        check_address()
+        if demo:
+            prepare_demo(var)
+        say(f"Starting Keywell in {var}")
+        with contextlib.suppress(KeyboardInterrupt):
+            services.start(*embedded_servers(var))
+            set_up(var, demo, services.lock)
+            web, *others = applications(var)
+            services.start(web)
+            announce(var, demo)
+            services.start(*others)
+            while True:
+                services.look_after()
+                time.sleep(0.2)
+        say("Stopping Keywell")
+    return 0
+
+
+def set_up(var: Path, demo: bool, lock: int) -> None:
+    """Migrate, and fill an empty demo: in one process, for half of the time that each takes is Django's start."""
+    script = "import django; from django.core.management import call_command; django.setup();"
+    script += "call_command('migrate', interactive=False);" + ("call_command('demo', if_empty=True)" if demo else "")
+    result = run([sys.executable, "-c", script], lock)
+    if result.returncode:
+        log = var / "log/setup.log"
+        log.write_text(result.stdout + result.stderr)
+        # A traceback ends with the error's name and message; what follows them are details.
+        name, message = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)[-1]
+        sys.exit(message if name.endswith("ImproperlyConfigured") else f"Migrating failed: {message}\nSee {log}")
+
+
+def announce(var: Path, demo: bool) -> None:
+    base = os.environ["BASE_URL"].rstrip("/")
+    access = read_access(var / "demo.env") if demo else {}
+    say(f"\nKeywell runs at {base}/; Ctrl-C stops it.\n")
+    say(f"  Support staff   {base}/admin/" + (f" as {access['STAFF_LOGIN']}" if access else ""))
+    say(f"  REST API        {base}/api/docs/")
+    if "EMAIL_URL" not in os.environ:
+        say(f"  E-mails         {var}/mail")
+    if access:
+        say(f"  Passwords       {var}/demo.env")
+    say(f"  Logs            {var}/log")
+    if access:
+        say(f"\nReport another payment:\n\n{payment(base, access['API_KEY'])}\n")
+
+
+def read_access(path: Path) -> dict[str, str]:
+    """What the demo's people and shop sign in with. The file names the address as well: it is kept current."""
+    if not path.exists():
+        return {}
+    found = path.read_text()
+    current = re.sub(r"^BASE_URL=.*", f"BASE_URL={os.environ['BASE_URL']}", found, flags=re.MULTILINE)
+    if current != found:
+        path.write_text(current)
+    return dict(re.findall(r"^(\w+)=(.*)$", current, re.MULTILINE))
+
+
+def payment(base: str, api_key: str) -> str:
+    """A command that reports one more payment to the demo's shop."""
+    customer = {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "company": "", "country": "GB"}
+    item = {"item": "1", "product": "PHOTO-PRO", "quantity": 2, "total_price": "59.98"}
+    order: dict[str, object] = {
+        "order": f"D{int(time.time())}",
+        "paid_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    order |= {"currency": "EUR", "checkout_page": "main", "language": "en", "customer": customer, "items": [item]}
+    headers = ["-H", f"Authorization: Bearer {api_key}", "-H", "Content-Type: application/json"]
+    return shlex.join(["curl", f"{base}/api/v1/payments/", *headers, "-d", json.dumps(order)])
+
+
+def manage(arguments: list[str]) -> int:
+    var = read_settings()
+    alone = hold(var / "run.lock") is not None
+    if is_demo():
+        prepare_demo(var)
+    servers = embedded_servers(var)
+    if servers and alone:
+        with supervisor(var) as services:
+            services.start(*servers)
+            return foreground("manage.py", *arguments)
+    for server in servers:
+        server.wait_until_ready()
+    return foreground("manage.py", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="keywell-test-") as folder:
+        os.environ.update(KEYWELL_VAR=folder, SECRET_KEY=secrets.token_urlsafe(48), VAULT_KEYS=new_vault_key())
+        var = Path(folder)
+        (var / "log").mkdir()
+        with supervisor(var) as services:
+            services.start(*embedded_servers(var, durable=False))
+            return foreground("-m", "pytest", *arguments) if arguments else check_everything()
+
+
+def check_everything() -> int:
+    failed = []
+    for check in CHECKS:
+        say(f"\n$ python {' '.join(check)}")
+        status = foreground(*check)
+        if status > 128:
+            return status
+        if status:
+            failed.append(" ".join(check))
+    say(f"\nFailed: {', '.join(failed)}" if failed else "\nAll is well")
+    return 1 if failed else 0
+
+
+def foreground(*command: str) -> int:
+    """Run Python with these arguments at the terminal; return its exit status as a shell would give it."""
+    child = subprocess.Popen([sys.executable, *command], preexec_fn=die_with_parent(signal.SIGTERM))
+    interrupted: list[int] = []
+    # Ctrl-C reaches the command as well, and it decides what that means.
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    status = child.wait()
+    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGTERM, before)
+    if status and interrupted:
+        return 130
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ CURRENCIES = {currency.code for currency in Currency}
 MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
 
-REFERENCE = RegexValidator(r"^[^\s\x00-\x1f/\\?#%]+$", "Neither spaces nor any of / \\ ? # %, please.")
+REFERENCE = RegexValidator(r"^[^\s\x00-\x1f/\\?#%]+$", "Use no spaces and none of / \\ ? # and the percent sign.")
 
 
 class PriceField(serializers.CharField):

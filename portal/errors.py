@@ -15,7 +15,3 @@ class DiscreetReporterFilter(SafeExceptionReporterFilter):
 
     def get_post_parameters(self, request):
         return {} if request is None else dict.fromkeys(request.POST, self.cleansed_substitute)
-
-    def get_safe_request_meta(self, request):
-        meta = super().get_safe_request_meta(request)
-        return {name: self.cleansed_substitute if name == "QUERY_STRING" else value for name, value in meta.items()}

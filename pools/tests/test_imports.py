@@ -37,7 +37,9 @@ def test_it_keeps_the_order_of_the_file(make_pool):
     result = import_keys(pool, ["C", "A", "B"], by="Max", file_name="keys.txt")
 
     assert codes(pool) == ["C", "A", "B"]
-    assert (result.imported, result.batch.key_count, result.batch.imported_by) == (3, 3, "Max")
+    batch = pool.batches.get()
+    assert result.batch == batch
+    assert (result.imported, batch.key_count, batch.imported_by, batch.file_name) == (3, 3, "Max", "keys.txt")
 
 
 def test_it_leaves_out_what_the_merchant_has(make_pool):

@@ -118,6 +118,7 @@ def test_the_forecast_takes_the_rate_of_the_last_week(pay, product, pool):
     expected = forecast(pool, available=10)
 
     assert expected.per_day == pytest.approx(5 / 3, rel=0.01)
+    assert expected.time_left is not None
     assert expected.time_left / timedelta(days=1) == pytest.approx(6, rel=0.01)
 
 

@@ -1,0 +1,78 @@
+import pytest
+
+from fulfillment.models import MerchantNotice
+from fulfillment.services import CodeRefused, enter_codes
+from orders.models import ActivationCode, Order
+from orders.services import refund
+
+
+@pytest.fixture
+def item(pay, make_product):
+    pay(make_product(source="manual", name="Custom"), order="A1", quantity=2)
+    return Order.objects.get().items.get()
+
+
+def test_the_merchant_is_asked_once(item, work, mailoutbox):
+    work()
+    item.fulfillment.status = "pending"
+    work()
+
+    assert MerchantNotice.objects.get().kind == "code_wanted"
+    (message,) = mailoutbox
+    assert message.subject == "Activation code wanted: order A1, Custom"
+    assert "/admin/orders/order/" in message.body
+
+
+def test_the_item_waits_meanwhile(item):
+    assert item.fulfillment.status == "waiting"
+    assert "asked to enter" in item.fulfillment.reason
+
+
+def test_entered_codes_are_saved_and_mailed(item, work, mailoutbox):
+    work()
+    mailoutbox.clear()
+
+    enter_codes(item, {1: "AAAA", 2: "BBBB\nsecond line"}, by="Max")
+    work()
+
+    item.fulfillment.refresh_from_db()
+    assert item.fulfillment.status == "done"
+    assert ActivationCode.objects.get(unit=1).saved_by == "Max"
+    assert "AAAA\nBBBB\nsecond line" in mailoutbox[0].body
+
+
+def test_one_of_two_leaves_the_other_waiting(item):
+    enter_codes(item, {2: "BBBB"}, by="Max")
+
+    assert item.missing_units() == [1]
+    item.fulfillment.refresh_from_db()
+    assert item.fulfillment.status == "waiting"
+
+
+def test_a_unit_that_has_its_code_is_refused(item):
+    enter_codes(item, {1: "AAAA"}, by="Max")
+
+    with pytest.raises(CodeRefused, match="Unit 1 has its activation code already"):
+        enter_codes(item, {1: "CCCC", 2: "BBBB"}, by="Sam")
+
+    assert ActivationCode.objects.get().code == "AAAA"
+
+
+def test_an_order_that_is_not_paid_is_refused(item):
+    refund(item.order, by="shop")
+
+    with pytest.raises(CodeRefused, match="deleted"):
+        enter_codes(item, {1: "AAAA"}, by="Max")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_people_at_once_enter_one_code(item, in_threads):
+    def enter(text):
+        try:
+            enter_codes(item, {1: text}, by="Max")
+        except CodeRefused:
+            return False
+        return True
+
+    assert sum(in_threads(enter, ["AAAA", "BBBB"], threads=2)) == 1
+    assert ActivationCode.objects.count() == 1

@@ -1,0 +1,92 @@
+import pytest
+
+from fulfillment.models import Delivery
+from merchants.models import CheckoutPage
+from orders.models import Order
+
+
+@pytest.fixture
+def resend(api, pay, product, work, mailoutbox):
+    pay(product, order="A1")
+    work()
+    mailoutbox.clear()
+    return lambda: api.post("/api/v1/orders/A1/items/1/resend/")
+
+
+def test_it_sends_the_codes_again(resend, work, mailoutbox):
+    response = resend()
+    work()
+
+    assert response.status_code == 202
+    assert response.json()["recipient"] == "ada@example.com"
+    (message,) = mailoutbox
+    assert "-KEY-" in message.body
+    assert Delivery.objects.get(kind="resend").requested_by == "API key shop-1"
+
+
+def test_twice_at_once_sends_one_mail(resend, work, mailoutbox):
+    first = resend().json()
+    work()
+    second = resend().json()
+    work()
+
+    assert second["id"] == first["id"]
+    assert len(mailoutbox) == 1
+
+
+def test_later_it_sends_another(resend, work, mailoutbox):
+    resend()
+    Delivery.objects.update(created_at="2026-01-01T00:00:00Z")
+    resend()
+    work()
+
+    assert len(mailoutbox) == 2
+
+
+def test_it_goes_to_the_present_address(resend):
+    Order.objects.update(email="ada@byron.example")
+
+    assert resend().json()["recipient"] == "ada@byron.example"
+
+
+@pytest.mark.parametrize("status", ["unpaid", "deleted", "terminated"])
+def test_an_order_that_is_not_paid_is_refused(resend, status):
+    Order.objects.update(status=status)
+
+    response = resend()
+
+    assert (response.status_code, response.json()["detail"]) == (409, f"The order is {status}, not paid.")
+
+
+def test_a_checkout_page_without_delivery_is_refused(resend):
+    CheckoutPage.objects.update(delivery_allowed=False)
+
+    response = resend()
+
+    assert response.status_code == 409 and "not allowed for the checkout page “main”" in response.json()["detail"]
+
+
+def test_an_item_without_codes_is_refused(api, pay, make_product):
+    pay(make_product(keys=0), order="A1")
+
+    response = api.post("/api/v1/orders/A1/items/1/resend/")
+
+    assert response.status_code == 409 and "No activation code is saved" in response.json()["detail"]
+
+
+def test_an_unknown_item_is_a_404(api, pay, product):
+    pay(product, order="A1")
+
+    assert api.post("/api/v1/orders/A1/items/2/resend/").status_code == 404
+
+
+def test_an_outsider_gets_a_404(resend, make_api, outsider):
+    assert make_api(outsider).post("/api/v1/orders/A1/items/1/resend/").status_code == 404
+    assert not Delivery.objects.filter(kind="resend").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_clicks_at_the_same_moment_send_one_mail(resend, in_threads):
+    in_threads(lambda _: resend(), range(8), threads=8)
+
+    assert Delivery.objects.filter(kind="resend").count() == 1

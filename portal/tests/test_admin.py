@@ -1,0 +1,160 @@
+import pytest
+from django.contrib import admin
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
+
+from merchants.models import ApiKey, User
+from orders.models import Order
+from pools.imports import import_keys
+
+ORDERS = "/admin/orders/order/"
+
+
+@pytest.fixture
+def staff(client, db):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    return client
+
+
+@pytest.fixture
+def order(pay, make_product, merchant):
+    product = make_product(keys=0, sku="PHOTO-PRO")
+    import_keys(merchant.pools.get(), ["LICENSE-TEXT-1"], by="test")
+    pay(make_product(), order="B99")
+    return Order.objects.get(number=pay(product, order="A0012345678")["order"])
+
+
+@pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
+def test_every_model_has_its_pages(staff, order, model):
+    response = staff.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))
+    assert response.status_code == 200
+
+    row = model.objects.first()
+    if row is not None:
+        page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[row.pk])
+        assert staff.get(page).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["A0012345678", "12345678", "photo-pro"])
+def test_an_order_is_found(staff, order, text):
+    response = staff.post(ORDERS, {"search": text}, follow=True)
+
+    assert "A0012345678" in response.content.decode()
+    assert "B99" not in response.content.decode()
+
+
+def test_an_order_is_found_by_the_customers_address(staff, order):
+    response = staff.post(ORDERS, {"search": "ADA@example.com"}, follow=True)
+
+    assert "A0012345678" in response.content.decode() and "B99" in response.content.decode()
+
+
+def test_a_license_text_leads_to_its_order_and_stands_in_no_address(staff, order):
+    response = staff.post(ORDERS, {"search": " LICENSE-TEXT-1 "}, follow=True)
+
+    assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/", 302)]
+    assert "LICENSE-TEXT-1" not in response.content.decode()
+
+
+def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):
+    pool = merchant.pools.get(name="Pool of PHOTO-PRO")
+    import_keys(pool, ["LICENSE-TEXT-2"], by="test")
+
+    response = staff.post(ORDERS, {"search": "LICENSE-TEXT-2"}, follow=True)
+
+    assert "/admin/pools/licensekey/" in response.redirect_chain[0][0]
+    assert "it is available" in response.content.decode()
+
+
+def test_nothing_found_is_an_empty_list(staff, order):
+    response = staff.post(ORDERS, {"search": "no such thing"}, follow=True)
+
+    assert response.status_code == 200
+    assert "A0012345678" not in response.content.decode()
+
+
+def test_the_order_page_shows_what_became_of_it(staff, order, work):
+    work()
+
+    page = staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
+
+    assert "••••XT-1" in page and "LICENSE-TEXT-1" not in page
+    assert "automatic: sent" in page
+
+
+def test_the_order_page_says_why_a_mail_is_late(staff, order):
+    order.deliveries.update(reason="The mail server did not take the mail: Connection refused")
+
+    assert "Connection refused" in staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
+
+
+def test_a_code_is_entered(staff, pay, make_product, work, mailoutbox):
+    pay(make_product(source="manual"), quantity=2)
+    item = Order.objects.get().items.get()
+    url = f"{ORDERS}{item.order_id}/items/{item.pk}/codes/"
+    assert staff.get(url).status_code == 200
+
+    response = staff.post(url, {"unit_1": "", "unit_2": "AAAA"}, follow=True)
+    work()
+
+    assert "is on its way" in response.content.decode()
+    assert item.missing_units() == [1]
+    assert any("AAAA" in message.body for message in mailoutbox)
+
+
+def test_no_code_entered_is_an_error_on_the_page(staff, pay, make_product):
+    pay(make_product(source="manual"))
+    item = Order.objects.get().items.get()
+
+    response = staff.post(f"{ORDERS}{item.order_id}/items/{item.pk}/codes/", {"unit_1": " "})
+
+    assert "Enter at least one activation code." in response.content.decode()
+
+
+def test_keys_are_added_from_a_file(staff, make_pool):
+    pool = make_pool()
+    file = SimpleUploadedFile("keys.txt", b"AAAA\nBBBB\n")
+
+    response = staff.post(f"/admin/pools/licensepool/{pool.pk}/keys/", {"file": file}, follow=True)
+
+    assert "2 keys added" in response.content.decode()
+
+
+def test_a_bad_line_is_named_and_nothing_is_added(staff, make_pool):
+    pool = make_pool()
+
+    response = staff.post(
+        f"/admin/pools/licensepool/{pool.pk}/keys/", {"file": SimpleUploadedFile("keys.txt", b"AAAA\n\xff")}
+    )
+
+    assert "Line 2 is not UTF-8 text." in response.content.decode()
+    assert pool.keys.count() == 0
+
+
+def test_a_new_api_key_is_shown_once(staff, merchant):
+    response = staff.post(
+        "/admin/merchants/apikey/add/", {"merchant": merchant.pk, "name": "shop-2", "scopes": ["orders"]}
+    )
+
+    key = ApiKey.objects.get(name="shop-2")
+    text = next(word for word in response.content.decode().split("<code>") if word.startswith("kw_")).split("<")[0]
+    assert ApiKey.objects.authenticate(text) == key
+    assert text not in staff.get(f"/admin/merchants/apikey/{key.pk}/change/").content.decode()
+
+
+@pytest.mark.parametrize("path", [ORDERS, "/admin/pools/licensepool/", "/admin/"])
+def test_a_member_is_not_let_in(client, merchant, path):
+    client.force_login(merchant.members.get().user)
+
+    response = client.get(path)
+
+    assert response.status_code == 302 and "/admin/login/" in response["Location"]
+
+
+def test_staff_without_the_permission_cannot_enter_codes(client, pay, make_product):
+    user = User.objects.create_user("new@keywell.example", "correct horse", is_staff=True)
+    client.force_login(user)
+    pay(make_product(source="manual"))
+    item = Order.objects.get().items.get()
+
+    assert client.post(f"{ORDERS}{item.order_id}/items/{item.pk}/codes/", {"unit_1": "A"}).status_code == 403

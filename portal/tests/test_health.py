@@ -1,0 +1,59 @@
+import base64
+
+import pytest
+from django.db import DatabaseError
+from django.test import override_settings
+
+from vault.fingerprints import load_key
+
+
+def test_it_is_well(client, db):
+    response = client.get("/healthz")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "ok",
+        "checks": {"database": "ok", "migrations": "ok", "vault": "ok", "broker": "ok"},
+    }
+
+
+@pytest.mark.parametrize("check", ["database", "broker"])
+def test_it_names_what_fails_and_keeps_the_cause_to_the_log(client, db, monkeypatch, check, caplog):
+    def fail():
+        raise DatabaseError("password authentication failed")
+
+    monkeypatch.setitem(__import__("portal.health").health.CHECKS, check, fail)
+
+    response = client.get("/healthz")
+
+    assert response.status_code == 503
+    assert response.json()["checks"][check] == "failing"
+    assert "password" not in response.content.decode()
+    assert "password" in caplog.text
+
+
+def test_it_sees_a_broker_that_is_gone(client, db, monkeypatch):
+    from celery import current_app
+
+    monkeypatch.setattr(
+        "portal.health.current_app.connection_for_write",
+        lambda: current_app.connection("redis+socket:///nowhere/valkey.sock"),
+    )
+
+    response = client.get("/healthz")
+
+    assert (response.status_code, response.json()["checks"]["broker"]) == (503, "failing")
+
+
+def test_it_sees_a_wrong_vault_key(client, db):
+    load_key.cache_clear()
+    with override_settings(VAULT_KEYS=[base64.b64encode(bytes(32)).decode()]):
+        response = client.get("/healthz")
+
+    assert (response.status_code, response.json()["checks"]["vault"]) == (503, "failing")
+
+
+def test_it_sees_migrations_that_were_not_applied(client, db, monkeypatch):
+    monkeypatch.setattr("portal.health.MigrationExecutor.migration_plan", lambda self, targets: ["pools.0002"])
+
+    assert "manage.py migrate" in client.get("/healthz").json()["checks"]["migrations"]

@@ -1,0 +1,95 @@
+"""Codes, keys and secrets are not readable where they have no business."""
+
+import logging
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.db import connection
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter
+
+from fulfillment import delivery
+from fulfillment.models import Delivery
+from merchants.models import ApiKey
+from orders.models import ActivationCode
+from pools.imports import import_keys
+from pools.models import LicenseKey
+
+CODE = "SECRET-CODE-7Q2M"
+
+
+@pytest.fixture
+def sold(make_product, merchant, pay):
+    product = make_product(keys=0)
+    import_keys(merchant.pools.get(), [CODE], by="test")
+    return pay(product)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_table_holds_a_code_or_an_api_key_or_a_customers_link(sold, work, api):
+    work()
+    secret = api._credentials["HTTP_AUTHORIZATION"].rpartition("_")[2]
+    token = sold["order_url"].rstrip("/").rpartition("/")[2]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = [row[0] for row in cursor.fetchall()]
+        dump = ""
+        for table in tables:
+            cursor.execute(f"SELECT coalesce(string_agg(t::text, chr(10)), '') FROM \"{table}\" t")
+            dump += cursor.fetchone()[0]
+
+    assert sold["order"] in dump  # the dump is one
+    for text in (CODE, secret, token):
+        assert text not in dump
+        assert text.encode().hex() not in dump
+
+
+def test_no_log_holds_a_code_or_an_api_key(make_product, merchant, pay, work, api, caplog, settings):
+    settings.DEBUG = True
+    for logger in (None, "django"):
+        caplog.set_level(logging.DEBUG, logger)
+    connection.force_debug_cursor = True
+    try:
+        product = make_product(keys=0)
+        import_keys(merchant.pools.get(), [CODE], by="test")
+        pay(product)
+        work()
+    finally:
+        connection.force_debug_cursor = False
+
+    assert "INSERT INTO" in caplog.text  # it does log at DEBUG
+    assert CODE not in caplog.text
+    assert api._credentials["HTTP_AUTHORIZATION"].rpartition("_")[2] not in caplog.text
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_no_traceback_page_holds_a_code(sold, monkeypatch, settings, debug):
+    settings.DEBUG = debug
+    request = RequestFactory().post("/x/", {"codes": CODE}, headers={"Authorization": CODE})
+    request.user = AnonymousUser()
+
+    def fail(message):
+        assert CODE in message.body
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("fulfillment.delivery.send", fail)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        delivery.deliver(Delivery.objects.get().pk)
+    reporter = ExceptionReporter(request, caught.type, caught.value, caught.tb)
+
+    for page in (reporter.get_traceback_html(), reporter.get_traceback_text()):
+        assert "ZeroDivisionError" in page and "in deliver" in page
+        assert CODE not in page
+
+
+def test_a_code_is_not_in_the_repr_of_its_rows(sold):
+    for row in (ActivationCode.objects.get(), LicenseKey.objects.get()):
+        assert CODE not in repr(row) + str(row)
+
+
+def test_an_api_key_is_stored_by_its_hash(api):
+    secret = api._credentials["HTTP_AUTHORIZATION"].rpartition("_")[2]
+
+    assert bytes(ApiKey.objects.get().secret_hash) == ApiKey.hash_secret(secret)

@@ -14,6 +14,11 @@ from pools.imports import import_keys
 from pools.models import LicensePool
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords(settings):
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def make_merchant(db):
     def make(name="Northlight"):

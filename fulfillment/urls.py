@@ -1,11 +1,22 @@
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 
 from fulfillment import api
+from orders.serializers import REFERENCE_PATTERN
+
+
+class ReferenceConverter(StringConverter):
+    """A number that the shop gave an order or an item."""
+
+    regex = REFERENCE_PATTERN
+
+
+register_converter(ReferenceConverter, "reference")
 
 urlpatterns = [
     path("payments/", api.PaymentView.as_view(), name="api-payments"),
     path("orders/", api.OrderListView.as_view(), name="api-orders"),
-    path("orders/<str:number>/", api.OrderView.as_view(), name="api-order"),
-    path("orders/<str:number>/refund/", api.RefundView.as_view(), name="api-refund"),
-    path("orders/<str:number>/items/<str:item>/resend/", api.ResendView.as_view(), name="api-resend"),
+    path("orders/<reference:number>/", api.OrderView.as_view(), name="api-order"),
+    path("orders/<reference:number>/refund/", api.RefundView.as_view(), name="api-refund"),
+    path("orders/<reference:number>/items/<reference:item>/resend/", api.ResendView.as_view(), name="api-resend"),
 ]

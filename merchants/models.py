@@ -1,5 +1,6 @@
 import hashlib
 import hmac
+import re
 import secrets
 from datetime import timedelta
 
@@ -11,6 +12,9 @@ from django.db import models
 from django.db.models.functions import Lower, Now
 
 from merchants.email_template import validate_body, validate_subject
+
+# An API key as the shop holds it: prefix and secret.
+KEY_TEXT = re.compile(r"kw_([0-9a-f]{8})_([0-9a-f]{48})")
 
 
 class UserManager(BaseUserManager["User"]):
@@ -107,11 +111,11 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
     def authenticate(self, text: str) -> "ApiKey | None":
         """Return the live key of this text, or None."""
-        kind, _, rest = text.partition("_")
-        prefix, _, secret = rest.partition("_")
-        if kind != "kw" or not secret or not text.isascii():
+        match = KEY_TEXT.fullmatch(text)
+        if match is None:
             return None
 
+        prefix, secret = match.groups()
         key = self.filter(prefix=prefix, revoked_at=None).select_related("merchant").first()
         if key is None or not hmac.compare_digest(bytes(key.secret_hash), ApiKey.hash_secret(secret)):
             return None

@@ -14,7 +14,9 @@ CURRENCIES = {currency.code for currency in Currency}
 MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
 
-REFERENCE = RegexValidator(r"^[^\s\x00-\x1f/\\?#%]+$", "Use no spaces and none of / \\ ? # and the percent sign.")
+# What may stand in an address of the API.
+REFERENCE_PATTERN = r"[^\s\x00-\x1f/\\?#%]+"
+REFERENCE = RegexValidator(rf"^{REFERENCE_PATTERN}$", "Use no spaces and none of / \\ ? # and the percent sign.")
 
 
 class PriceField(serializers.CharField):

@@ -94,7 +94,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
 
     def changelist_view(self, request, extra_context=None):
         if request.method == "POST" and "search" in request.POST:
-            return self._search(request, request.POST["search"].strip())
+            return self._search(request, request.POST["search"].replace("\0", "").strip())
         return super().changelist_view(request, extra_context)
 
     def _search(self, request, text: str):

@@ -107,3 +107,10 @@ def test_an_outsiders_order_is_a_404(pay, product, make_api, outsider, method, p
 
     assert response.status_code == 404
     assert Order.objects.get().status == "paid"
+
+
+@pytest.mark.parametrize("number", ["A2", "%00", "A%0A1", "%ff", "x" * 200])
+def test_an_unknown_number_is_a_404(api, pay, product, number):
+    pay(product, order="A1")
+
+    assert api.get(f"/api/v1/orders/{number}/").status_code == 404

@@ -41,6 +41,7 @@ def test_it_lets_its_holder_in(make_key):
         lambda text: text.replace("kw_", "kx_"),
         lambda text: text[:11],
         lambda text: "kw_ü_ü",
+        lambda text: "kw_\0_" + text[12:],
     ],
 )
 def test_any_other_text_is_a_401(make_key, spoil):

@@ -1,0 +1,36 @@
+import asyncio
+import email
+import email.policy
+from collections import Counter
+from dataclasses import dataclass, field
+
+from aiosmtpd.controller import Controller
+
+
+@dataclass
+class Sink:
+    """A mail server on loopback that keeps what it takes, and can be slow or away."""
+
+    port: int
+    delay: float = 0  # seconds before it answers that it has taken a mail
+    messages: list = field(default_factory=list)
+
+    def start(self) -> None:
+        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self.controller.start()
+
+    def stop(self) -> None:
+        self.controller.stop()
+
+    async def handle_DATA(self, server, session, envelope):
+        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        await asyncio.sleep(self.delay)
+        return "250 OK"
+
+    def texts(self, recipient: str) -> list[str]:
+        """The plain-text parts of what came for an address."""
+        return [message.get_body(("plain",)).get_content() for message in self.messages if message["To"] == recipient]
+
+    def received(self) -> Counter:
+        """How often each mail came, by Message-ID."""
+        return Counter(message["Message-ID"] for message in self.messages)

@@ -1,0 +1,253 @@
+"""The whole of it, as it runs: what `run.py` starts, asked over HTTP, sending to a mail server on loopback."""
+
+import contextlib
+import os
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+import schemathesis
+from drf_spectacular.generators import SchemaGenerator
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+
+from portal.tests.installation import Keywell, free_port, wait_until
+from portal.tests.sink import Sink
+
+MAKE_PRODUCT = """
+from merchants.models import Merchant, Product
+from pools.models import LicensePool
+merchant = Merchant.objects.get()
+product = Product.objects.create(merchant=merchant, sku="{sku}", name="{sku}")
+pool = LicensePool.objects.create(merchant=merchant, name="{sku}", threshold=10)
+product.fulfillment_methods.create(source="pool", pool=pool)
+"""
+
+
+@pytest.fixture(scope="module")
+def sink():
+    sink = Sink(free_port())
+    sink.start()
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture(scope="module")
+def keywell(tmp_path_factory, sink):
+    keywell = Keywell(tmp_path_factory.mktemp("system") / "var")
+    keywell.start(EMAIL_URL=f"smtp://127.0.0.1:{sink.port}", LOG_LEVEL="DEBUG")
+    yield keywell
+    keywell.process.terminate()
+    keywell.process.wait()
+
+
+@pytest.fixture(scope="module")
+def shop(keywell):
+    return Shop(keywell)
+
+
+class Shop:
+    def __init__(self, keywell):
+        lines = (keywell.var / "demo.env").read_text().splitlines()
+        self.env = dict(line.split("=", 1) for line in lines)
+        self.keywell = keywell
+        self.headers = {"Authorization": f"Bearer {self.env['API_KEY']}"}
+        self.number = 0
+
+    def call(self, method, path, *, headers=None, **options):
+        url = f"{self.env['BASE_URL']}/api/v1/{path}"
+        return requests.request(method, url, headers=self.headers | (headers or {}), timeout=60, **options)
+
+    def payment(self, sku="PHOTO-PRO", quantity=1):
+        self.number += 1
+        return {
+            "order": f"S{self.number:06}",
+            "paid_at": f"2026-11-22T{10 + self.number // 3600:02}:{self.number // 60 % 60:02}:{self.number % 60:02}Z",
+            "currency": "EUR",
+            "customer": {"email": f"customer{self.number}@example.com", "first_name": "Ada"},
+            "items": [{"item": "1", "product": sku, "quantity": quantity, "total_price": "59.98"}],
+        }
+
+    def report(self, payment):
+        response = self.call("POST", "payments/", json=payment)
+        assert response.status_code in (200, 201), response.text
+        return response.json()
+
+    def read(self, number):
+        return self.call("GET", f"orders/{number}/").json()
+
+    def make_product(self, sku, keys):
+        made = self.keywell.run("manage", "shell", "--no-imports", "-c", MAKE_PRODUCT.format(sku=sku))
+        assert made.returncode == 0, made.stderr
+        self.fill(sku, range(keys))
+
+    def fill(self, sku, numbers):
+        pool = next(pool for pool in self.call("GET", "pools/").json() if pool["name"] == sku)
+        keys = "\n".join(f"{sku}-KEY-{number:05}" for number in numbers)
+        response = self.call(
+            "POST", f"pools/{pool['id']}/keys/", data=keys.encode(), headers={"Content-Type": "text/plain"}
+        )
+        assert response.status_code == 201, response.text
+
+
+def codes_of(order):
+    return [code["code"] for code in order["items"][0]["activation_codes"]]
+
+
+def mailed(sink, payment):
+    return "\n".join(sink.texts(payment["customer"]["email"]))
+
+
+def all_mailed(sink, orders, payments):
+    return all(
+        all(code in mailed(sink, payment) for code in codes_of(order))
+        for order, payment in zip(orders, payments, strict=True)
+    )
+
+
+def audit(keywell):
+    result = keywell.run("manage", "audit", "--texts")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.startswith("Clean")
+
+
+def test_a_payment_is_answered_with_its_code_and_mailed(shop, sink):
+    payment = shop.payment(quantity=2)
+
+    order = shop.report(payment)
+
+    assert len(codes_of(order)) == 2
+    wait_until(lambda: all_mailed(sink, [order], [payment]))
+    assert shop.read(order["order"])["items"][0]["activation_codes"][0]["delivery"] == "sent"
+
+
+def test_the_same_payment_twenty_times_at_once_is_one_order_and_one_mail(shop, sink):
+    payment = shop.payment(quantity=2)
+
+    with ThreadPoolExecutor(20) as threads:
+        orders = list(threads.map(shop.report, [payment] * 20))
+
+    assert len({tuple(codes_of(order)) for order in orders}) == 1
+    wait_until(lambda: mailed(sink, payment))
+    shop.report(payment)
+    assert len(sink.texts(payment["customer"]["email"])) == 1
+
+
+def test_payments_that_race_for_a_pool_that_is_too_small(keywell, shop, sink):
+    shop.make_product("RACE", keys=500)
+    payments = [shop.payment("RACE", quantity=1 + number % 3) for number in range(400)]
+    needed = sum(payment["items"][0]["quantity"] for payment in payments)
+
+    with ThreadPoolExecutor(32) as threads:
+        orders = list(threads.map(shop.report, payments))
+
+    given = [code for order in orders for code in codes_of(order)]
+    assert len(given) == len(set(given)) == 500
+    audit(keywell)
+
+    # A part of what is missing goes to the oldest payments.
+    waiting = [order["order"] for order in orders if order["items"][0]["fulfillment"] == "waiting"]
+    shop.fill("RACE", range(500, 560))
+    states = [shop.read(number)["items"][0]["fulfillment"] for number in waiting]
+    assert states == sorted(states)  # "done" ... "waiting": orders are in the order of payment
+    assert {"done", "waiting"} == set(states)
+
+    shop.fill("RACE", range(560, needed))
+
+    orders = [shop.read(payment["order"]) for payment in payments]
+    assert {order["items"][0]["fulfillment"] for order in orders} == {"done"}
+    given = [code for order in orders for code in codes_of(order)]
+    assert len(given) == len(set(given)) == needed
+    audit(keywell)
+    wait_until(lambda: all_mailed(sink, orders, payments), patience=60)
+    assert set(sink.received().values()) == {1}
+
+
+def test_a_broker_that_forgets_everything_loses_nothing(keywell, shop, sink):
+    signal_workers(keywell, signal.SIGSTOP)
+    try:
+        payments = [shop.payment() for _ in range(50)]
+        orders = [shop.report(payment) for payment in payments]
+        redis.Redis(unix_socket_path=valkey_socket(keywell)).flushall()
+    finally:
+        signal_workers(keywell, signal.SIGCONT)
+
+    wait_until(lambda: all_mailed(sink, orders, payments), patience=60)
+    assert set(sink.received().values()) == {1}
+
+
+def test_a_worker_killed_among_its_deliveries_doubles_at_most_those_in_its_hands(keywell, shop, sink):
+    sink.delay = 0.3
+    before = len(sink.messages)
+    payments = [shop.payment() for _ in range(20)]
+    orders = [shop.report(payment) for payment in payments]
+    wait_until(lambda: len(sink.messages) > before + 4)
+
+    signal_workers(keywell, signal.SIGKILL)
+    sink.delay = 0
+
+    wait_until(lambda: all_mailed(sink, orders, payments), patience=120)
+    doubled = [count for count in sink.received().values() if count > 1]
+    assert len(doubled) <= 2 and set(doubled) <= {2}
+    audit(keywell)
+
+
+def test_a_mail_server_that_is_down_delays_mails_and_says_so(shop, sink):
+    sink.stop()
+    try:
+        payments = [shop.payment() for _ in range(5)]
+        orders = [shop.report(payment) for payment in payments]
+
+        def reason(order):
+            return shop.read(order["order"])["items"][0]["activation_codes"][0]["delivery_reason"]
+
+        wait_until(lambda: all("Connection refused" in reason(order) for order in orders))
+    finally:
+        sink.start()
+
+    wait_until(lambda: all_mailed(sink, orders, payments), patience=90)
+    assert not any(reason(order) for order in orders)
+
+
+SCHEMA = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_nothing_that_is_sent_makes_the_api_fail(shop, case):
+    response = case.call(base_url=shop.env["BASE_URL"], headers=shop.headers)
+
+    case.validate_response(response, checks=[not_a_server_error])
+
+
+def test_no_log_holds_what_is_secret(keywell, shop, sink):
+    logs = "\n".join(path.read_text(errors="replace") for path in Path(keywell.var / "log").iterdir())
+    order = shop.read("S000001")
+
+    assert "deliver" in logs  # they do log at DEBUG
+    assert "-KEY-" not in logs
+    for text in [
+        *codes_of(order),
+        shop.env["API_KEY"],
+        shop.env["STAFF_PASSWORD"],
+        order["order_url"].split("/o/")[1],
+    ]:
+        assert text not in logs
+
+
+def valkey_socket(keywell):
+    [socket] = [
+        found[1] for command in keywell.family().values() if (found := re.search(r"unixsocket[: ](\S+)", command))
+    ]
+    return socket
+
+
+def signal_workers(keywell, number):
+    for pid, command in keywell.family().items():
+        if "celery" in command and " worker" in command:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)

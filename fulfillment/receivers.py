@@ -14,8 +14,8 @@ def connect() -> None:
     stock_low.connect(tell_merchant)
 
 
-def begin_fulfillment(order, **kwargs):
-    services.begin(order)
+def begin_fulfillment(items, **kwargs):
+    services.begin(items)
 
 
 def stop_fulfillment(order, **kwargs):

@@ -1,10 +1,10 @@
 """From a paid order to delivered codes. Locks are taken in this order: pool, order, keys."""
 
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
@@ -30,10 +30,9 @@ class CodeRefused(Exception):
     pass
 
 
-def begin(order: Order) -> None:
-    """Start fulfillment of an order, in the transaction in which it was paid."""
-    for item in order.items.select_related("product").order_by("pk"):
-        item.order = order
+def begin(items: list[OrderItem]) -> None:
+    """Start fulfillment of an order's items, in the transaction in which it was paid."""
+    for item in items:
         _top_up_at_once(Fulfillment.objects.create(item=item))
 
 
@@ -96,13 +95,14 @@ def _collect(fulfillment: Fulfillment, source: Source) -> bool:
         codes = source.issue(item, item.missing_units())
         with transaction.atomic():
             _lock_paid(item.order)
-            return _save_codes(fulfillment, codes, source=source.method.source)
+            # Another worker may have saved some of them meanwhile.
+            return _save_codes(fulfillment, codes, item.missing_units(), source=source.method.source)
 
     with transaction.atomic():
         _lock_paid(item.order)
         missing = item.missing_units()
         codes = source.issue(item, missing) if missing else {}
-        return _save_codes(fulfillment, codes, source=source.method.source)
+        return _save_codes(fulfillment, codes, missing, source=source.method.source)
 
 
 def _lock_paid(order: Order) -> None:
@@ -112,10 +112,11 @@ def _lock_paid(order: Order) -> None:
         raise OrderNotPaid(f"The order is {order.status}.")
 
 
-def _save_codes(fulfillment: Fulfillment, codes: dict[int, str], *, source: str, by: str = "") -> bool:
-    """Save codes for the units that still lack one; return whether all have one. The caller holds the order's lock."""
+def _save_codes(
+    fulfillment: Fulfillment, codes: dict[int, str], missing: list[int], *, source: str, by: str = ""
+) -> bool:
+    """Save codes for the missing units; return whether none is missing now. The caller holds the order's lock."""
     item = fulfillment.item
-    missing = item.missing_units()
     new = [
         ActivationCode.build(codes[unit], item=item, unit=unit, source=source, saved_by=by)
         for unit in missing
@@ -123,7 +124,7 @@ def _save_codes(fulfillment: Fulfillment, codes: dict[int, str], *, source: str,
     ]
     ActivationCode.objects.bulk_create(new)
     if new:
-        queue_delivery(item.order)
+        _queue_delivery(item.order, new)
 
     complete = len(new) == len(missing)
     if complete:
@@ -158,12 +159,10 @@ def stop(order: Order) -> None:
     unfinished.update(due_at=None, reason=f"The order is {order.status}.")
 
 
-def queue_delivery(order: Order) -> None:
-    """Have those codes e-mailed that no automatic e-mail holds yet. The caller holds the order's lock."""
+def _queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
+    """Have new codes e-mailed. The caller holds the order's lock."""
     if not order.checkout_page.delivery_allowed:
         return
-    held = DeliveredCode.objects.filter(code=OuterRef("pk"), automatic=True)
-    codes = ActivationCode.objects.filter(~Exists(held), item__order=order)
 
     # A mail that no worker has taken yet can hold these, too. The lock keeps a worker from taking it just now.
     untaken = order.deliveries.filter(kind=Delivery.Kind.AUTOMATIC, status=Delivery.Status.QUEUED, attempts=0)
@@ -205,7 +204,7 @@ def resend(item: OrderItem, *, by: str) -> Delivery:
             return delivery
 
     delivery = _create_delivery(item.order, Delivery.Kind.RESEND, by=by)
-    _add_codes(delivery, item.activation_codes.all())
+    _add_codes(delivery, item.activation_codes.defer("code"))
     return delivery
 
 
@@ -217,10 +216,10 @@ def _create_delivery(order: Order, kind: Delivery.Kind, by: str = "") -> Deliver
     return delivery
 
 
-def _add_codes(delivery: Delivery, codes) -> None:
+def _add_codes(delivery: Delivery, codes: Iterable[ActivationCode]) -> None:
     automatic = delivery.kind == Delivery.Kind.AUTOMATIC
     DeliveredCode.objects.bulk_create(
-        DeliveredCode(delivery=delivery, code=code, automatic=automatic) for code in codes.defer("code")
+        DeliveredCode(delivery=delivery, code=code, automatic=automatic) for code in codes
     )
 
 
@@ -234,7 +233,8 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str) -> None:
         _lock_paid(item.order)
     except OrderNotPaid as problem:
         raise CodeRefused(str(problem)) from problem
-    if taken := set(codes) - set(item.missing_units()):
+    missing = item.missing_units()
+    if taken := set(codes) - set(missing):
         raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
 
-    _save_codes(item.fulfillment, codes, source=FulfillmentMethod.Source.MANUAL, by=by)
+    _save_codes(item.fulfillment, codes, missing, source=FulfillmentMethod.Source.MANUAL, by=by)

@@ -10,6 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower, Now
+from django.utils import timezone
 
 from merchants.email_template import validate_body, validate_subject
 
@@ -154,6 +155,8 @@ class ApiKey(models.Model):
 
     def touch(self) -> None:
         """Remember that it is in use, to the minute: concurrent payments must not queue on this row."""
+        if self.last_used_at and timezone.now() - self.last_used_at < timedelta(minutes=1):
+            return
         stale = models.Q(last_used_at=None) | models.Q(last_used_at__lt=Now() - timedelta(minutes=1))
         ApiKey.objects.filter(stale, pk=self.pk).update(last_used_at=Now())
 

@@ -70,9 +70,9 @@ def _create_order(merchant: Merchant, payment: dict, content: bytes) -> Order:
         link_fingerprint=fingerprint(token),
         **payment["customer"],
     )
-    OrderItem.objects.bulk_create(_build_item(order, item) for item in payment["items"])
+    items = OrderItem.objects.bulk_create(_build_item(order, item) for item in payment["items"])
 
-    order_paid.send(Order, order=order)
+    order_paid.send(Order, order=order, items=items)
     return order
 
 

@@ -5,5 +5,5 @@ A receiver that raises takes the fact back with its own work.
 
 from django.dispatch import Signal
 
-order_paid = Signal()  # order
+order_paid = Signal()  # order, items
 order_refunded = Signal()  # order; in full: it is no longer paid

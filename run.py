@@ -45,7 +45,7 @@ if INSIDE:
     import environ
 
     from portal.embedded import Postgres, Server, Valkey
-    from portal.supervisor import Service, ServiceError, Supervisor, WebService, die_with_parent
+    from portal.supervisor import Service, ServiceError, Supervisor, WebService, die_with_parent, uninterrupted
 
 PYTHON = VENV / "bin/python"
 STAMP = VENV / "keywell.json"
@@ -444,11 +444,12 @@ def check_everything() -> int:
 
 def foreground(*command: str) -> int:
     """Run Python with these arguments at the terminal; return its exit status as a shell would give it."""
-    child = subprocess.Popen([sys.executable, *command], preexec_fn=die_with_parent(signal.SIGTERM))
     interrupted: list[int] = []
-    # Ctrl-C reaches the command as well, and it decides what that means.
-    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    with uninterrupted():
+        child = subprocess.Popen([sys.executable, *command], preexec_fn=die_with_parent(signal.SIGTERM))
+        # Ctrl-C reaches the command as well, and it decides what that means.
+        before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     status = child.wait()
     signal.signal(signal.SIGINT, before)
     signal.signal(signal.SIGTERM, before)

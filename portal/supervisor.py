@@ -8,17 +8,28 @@ import signal
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
+INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
 
 
 class ServiceError(Exception):
     """A service cannot be had, or does not stay. The message is for the person at the terminal."""
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block: Python can lose a KeyboardInterrupt raised while it forks."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
 
 
 def die_with_parent(stop_signal: int) -> Callable[[], None]:
@@ -29,6 +40,7 @@ def die_with_parent(stop_signal: int) -> Callable[[], None]:
     parent = os.getpid()
 
     def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
         if hasattr(LIBC, "prctl"):
             LIBC.prctl(PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
         if os.getppid() != parent:
@@ -59,7 +71,7 @@ class Service:
         self._log_start = 0
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, uninterrupted():
             self._log_start = log.tell()
             self.process = subprocess.Popen(
                 self.command,

@@ -1,0 +1,44 @@
+import os
+import shutil
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def chrome():
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        missing = "Chromium and its driver are not installed (Debian: chromium, chromium-driver)"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(flag)
+    chrome = Chrome(options=options, service=ChromeService(driver))
+    chrome.implicitly_wait(5)
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+def browser(chrome, request):
+    """A browser nobody is signed in with, at either width."""
+    chrome.set_window_size(request.param, 900)
+    chrome.delete_all_cookies()
+    return chrome

@@ -1,0 +1,84 @@
+"""What support staff do in the admin, in a real browser."""
+
+import pytest
+from django.urls import reverse
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from merchants.models import User
+from orders.models import Order
+from pools.imports import import_keys
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def staff(browser, live_server):
+    User.objects.create_superuser("stella@keywell.example", "correct horse")
+    browser.get(f"{live_server}/admin/")
+    browser.find_element(By.NAME, "username").send_keys("stella@keywell.example")
+    browser.find_element(By.NAME, "password").send_keys("correct horse")
+    press(browser, "Log in")
+    assert sees(browser, "Keywell support")
+    return browser
+
+
+def press(browser, label):
+    button = browser.find_element(By.CSS_SELECTOR, f"[type=submit][value='{label}']")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+
+
+def sees(browser, *texts):
+    """Wait until the page shows all of these."""
+    page = WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
+    return page.until(lambda browser: all(text in browser.find_element(By.TAG_NAME, "body").text for text in texts))
+
+
+def test_a_license_text_is_searched_without_standing_in_the_address(staff, live_server, pay, make_product, merchant):
+    product = make_product(keys=0, name="Photo Pro")
+    import_keys(merchant.pools.get(), ["LICENSE-TEXT-7Q2M"], by="test")
+    pay(product, order="A0012345678")
+    staff.get(f"{live_server}{reverse('admin:orders_order_changelist')}")
+
+    staff.find_element(By.ID, "searchbar").send_keys("LICENSE-TEXT-7Q2M")
+    press(staff, "Search")
+
+    assert sees(staff, "A0012345678", "••••7Q2M")
+    assert "LICENSE-TEXT" not in staff.current_url + staff.page_source
+
+
+def test_a_code_is_entered_and_the_item_is_done(staff, live_server, pay, make_product, work, mailoutbox):
+    pay(make_product(source="manual", name="Custom"), order="A1")
+    order = Order.objects.get()
+    staff.get(f"{live_server}{reverse('admin:orders_order_change', args=[order.pk])}")
+    assert sees(staff, "The merchant has been asked to enter the activation code.")
+
+    staff.find_element(By.LINK_TEXT, "Enter missing codes").click()
+    staff.find_element(By.NAME, "unit_1").send_keys("AAAA-BBBB-CCCC")
+    press(staff, "Save and send")
+
+    assert sees(staff, "the e-mail to ada@example.com is on its way", "••••CCCC")
+    work()
+    assert any("AAAA-BBBB-CCCC" in message.body for message in mailoutbox)
+
+
+def test_keys_are_pasted_into_a_pool(staff, live_server, make_pool):
+    pool = make_pool()
+    staff.get(f"{live_server}{reverse('admin:pools_licensepool_change', args=[pool.pk])}")
+
+    staff.find_element(By.LINK_TEXT, "Upload or paste keys").click()
+    staff.find_element(By.NAME, "text").send_keys("AAAA\nBBBB\nAAAA")
+    press(staff, "Add keys")
+
+    assert sees(staff, "2 keys added", "1 repeated")
+    assert pool.keys.count() == 2
+
+
+def test_the_customers_page_fits_the_screen(browser, live_server, pay, make_product):
+    url = pay(make_product(keys=1, name="Photo Pro"), quantity=2)["order_url"]
+    browser.get(live_server.url + url.removeprefix("http://127.0.0.1:8000"))
+
+    assert sees(browser, "1 of 2 activation codes")
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")

@@ -82,6 +82,8 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
     def get_search_results(self, request, queryset, search_term):
         """The first kind of thing that the text is: each is looked up in its own index."""
         text = search_term.strip()
+        if not text:
+            return queryset, False
         for found in (
             queryset.with_number(text),
             queryset.filter(email__iexact=text),

@@ -35,6 +35,12 @@ def test_every_model_has_its_pages(staff, order, model):
         assert staff.get(page).status_code == 200
 
 
+def test_the_list_holds_every_order(staff, order):
+    page = staff.get(ORDERS).content.decode()
+
+    assert "A0012345678" in page and "B99" in page
+
+
 @pytest.mark.parametrize("text", ["A0012345678", "12345678", "photo-pro"])
 def test_an_order_is_found(staff, order, text):
     response = staff.post(ORDERS, {"search": text}, follow=True)

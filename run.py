@@ -368,16 +368,17 @@ def set_up(var: Path, demo: bool, lock: int) -> None:
 def announce(var: Path, demo: bool) -> None:
     base = os.environ["BASE_URL"].rstrip("/")
     access = read_access(var / "demo.env") if demo else {}
-    say(f"\nKeywell runs at {base}/; Ctrl-C stops it.\n")
-    say(f"  Support staff   {base}/admin/" + (f" as {access['STAFF_LOGIN']}" if access else ""))
-    say(f"  REST API        {base}/api/docs/")
+    lines = [f"\nKeywell runs at {base}/; Ctrl-C stops it.\n"]
+    lines += [f"  Support staff   {base}/admin/" + (f" as {access['STAFF_LOGIN']}" if access else "")]
+    lines += [f"  REST API        {base}/api/docs/"]
     if "EMAIL_URL" not in os.environ:
-        say(f"  E-mails         {var}/mail")
+        lines += [f"  E-mails         {var}/mail"]
     if access:
-        say(f"  Passwords       {var}/demo.env")
-    say(f"  Logs            {var}/log")
+        lines += [f"  Passwords       {var}/demo.env"]
+    lines += [f"  Logs            {var}/log"]
     if access:
-        say(f"\nReport another payment:\n\n{payment(base, access['API_KEY'])}\n")
+        lines += [f"\nReport another payment:\n\n{payment(base, access['API_KEY'])}\n"]
+    say("\n".join(lines))
 
 
 def read_access(path: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 from typing import cast
 
+from django.db.models import prefetch_related_objects
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
@@ -8,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fulfillment.models import Delivery
-from fulfillment.serializers import OrderSerializer, for_display
+from fulfillment.serializers import FOR_DISPLAY, OrderSerializer
 from fulfillment.services import ResendRefused, resend
 from merchants.models import ApiKey
 from orders.models import Order
@@ -19,7 +20,8 @@ from rest.schema import problems
 
 
 def display(order: Order) -> dict:
-    return OrderSerializer(for_display(Order.objects.filter(pk=order.pk)).get()).data
+    prefetch_related_objects([order], *FOR_DISPLAY)
+    return OrderSerializer(order).data
 
 
 class PaymentView(APIView):
@@ -78,7 +80,7 @@ class OrderListView(generics.ListAPIView):
             orders = orders.filter(email__iexact=filters.validated_data["email"])
         if "number" in filters.validated_data:
             orders = orders.with_number(filters.validated_data["number"])
-        return for_display(orders)
+        return orders.prefetch_related(*FOR_DISPLAY)
 
     @extend_schema(
         summary="List orders, last paid first",

@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 
-from fulfillment.serializers import for_display
+from fulfillment.serializers import FOR_DISPLAY
 from fulfillment.services import CodeRefused, enter_codes
 from merchants.admin import NotMade, ReadOnly
 from orders.models import Order, OrderItem, Refund, Subscription
@@ -117,7 +117,8 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         return redirect(f"{reverse('admin:orders_order_changelist')}?{urlencode(query)}")
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        order = for_display(Order.objects.filter(pk=object_id)).first() if object_id.isdecimal() else None
+        orders = Order.objects.prefetch_related(*FOR_DISPLAY)
+        order = orders.filter(pk=object_id).first() if object_id.isdecimal() else None
         context = {"shown_order": order, "deliveries": order.deliveries.order_by("pk") if order else []}
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 

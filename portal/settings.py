@@ -125,7 +125,7 @@ CELERY_BEAT_SCHEDULE = {
 # Mail. EMAIL_URL for SMTP (smtp+tls://user:password@host:587); or ANYMAIL_ESP, a module of anymail.backends, with
 # its settings in ANYMAIL (POSTMARK_SERVER_TOKEN=...,...).
 
-vars().update(env.email_url("EMAIL_URL", default=f"filemail:///{VAR}/mail"))
+vars().update(env.email_url_config(env("EMAIL_URL", default="") or f"filemail:///{VAR}/mail"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="keywell@localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL

@@ -46,7 +46,7 @@ class Keywell:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
-        wait_until(lambda: "Report another payment" in self.printed() or self.process.poll() is not None)
+        wait_until(lambda: "Keywell runs at" in self.printed() or self.process.poll() is not None)
         assert self.process.poll() is None, self.printed()
 
     def printed(self) -> str:

@@ -1,0 +1,42 @@
+"""The floor of the payment benchmark: a DRF view that checks a small body and inserts one row."""
+
+import os
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
+
+from django.conf import settings
+from django.db import connection
+from django.urls import path
+from rest_framework import serializers
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+settings.ROOT_URLCONF = "benchmarks.floor"
+
+with connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE IF NOT EXISTS benchmark_floor (id bigserial PRIMARY KEY, number text NOT NULL)")
+connection.close()  # not for the workers that are forked from here
+
+
+class RowSerializer(serializers.Serializer):
+    order = serializers.CharField(max_length=64)
+
+
+class RowView(APIView):
+    authentication_classes = []
+    permission_classes = []
+    throttle_classes = []
+
+    def post(self, request):
+        serializer = RowSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO benchmark_floor (number) VALUES (%s)", [serializer.validated_data["order"]])
+        return Response(serializer.data, status=201)
+
+
+urlpatterns = [path("api/v1/payments/", RowView.as_view())]

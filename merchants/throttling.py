@@ -29,7 +29,9 @@ class ApiKeyThrottle(BaseThrottle):
         name = f"keywell:requests:{request.auth.pk}:{int(time.time()) // 60}"
         try:
             with counters().pipeline(transaction=False) as pipeline:
-                count, _ = pipeline.incr(name).expire(name, 120).execute()
+                pipeline.incr(name)
+                pipeline.expire(name, 120)
+                count, _ = pipeline.execute()
         except RedisError as error:
             # A shop's payment matters more than our counting.
             logger.warning("Requests are not being counted: %s", error)

@@ -147,7 +147,7 @@ def test_it_explains_itself(elsewhere):
 
 def test_it_hears_an_interrupt_while_it_starts_a_service(tmp_path, monkeypatch):
     def interrupted_start(*arguments, **options):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return start(*arguments, **options)
 
     start = subprocess.Popen

@@ -45,7 +45,15 @@ if INSIDE:
     import environ
 
     from portal.embedded import Postgres, Server, Valkey
-    from portal.supervisor import Service, ServiceError, Supervisor, WebService, die_with_parent, uninterrupted
+    from portal.supervisor import (
+        Service,
+        ServiceError,
+        Supervisor,
+        WebService,
+        WorkerService,
+        die_with_parent,
+        uninterrupted,
+    )
 
 PYTHON = VENV / "bin/python"
 STAMP = VENV / "keywell.json"
@@ -319,9 +327,9 @@ def applications(var: Path) -> list[Service]:
     worker = [*celery, "worker", "--concurrency", "2", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     beat = [*celery, "beat", "--schedule", str(var / "celerybeat-schedule"), "--pidfile=", "--loglevel", "WARNING"]
     return [
-        WebService([sys.executable, "-m", *web], var / "log/web.log", address(), os.environ["BASE_URL"]),
-        Service("worker", [sys.executable, "-m", *worker], var / "log/worker.log", patience=20),
+        WorkerService([sys.executable, "-m", *worker], var / "log/worker.log", os.environ["BROKER_URL"]),
         Service("beat", [sys.executable, "-m", *beat], var / "log/beat.log"),
+        WebService([sys.executable, "-m", *web], var / "log/web.log", address(), os.environ["BASE_URL"]),
     ]
 
 
@@ -341,10 +349,10 @@ def serve(_: list[str]) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             services.start(*embedded_servers(var))
             set_up(var, demo, services.lock)
-            web, *others = applications(var)
-            services.start(web)
+            # The web server last: whom it answers finds everything there, and stopping begins with it.
+            for service in applications(var):
+                services.start(service)
             announce(var, demo)
-            services.start(*others)
             while True:
                 services.look_after()
                 time.sleep(0.2)

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from celery import Celery
+from kombu.exceptions import OperationalError
+
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
@@ -145,6 +148,23 @@ class WebService(Service):
         finally:
             connection.close()
         return None if response.status == 200 else f"/healthz answers {response.status} {answer}"
+
+
+class WorkerService(Service):
+    """A Celery worker."""
+
+    def __init__(self, command: Sequence[str], log: Path, broker_url: str) -> None:
+        super().__init__("worker", command, log, patience=20)
+        self.broker_url = broker_url
+
+    def problem(self) -> str | None:
+        # It answers once it takes tasks.
+        with Celery(broker=self.broker_url, set_as_current=False) as app:
+            try:
+                answers = app.control.ping(timeout=0.3)
+            except OperationalError as error:
+                return f"the broker does not answer: {error}"
+        return None if answers else "it does not answer yet"
 
 
 class Supervisor:

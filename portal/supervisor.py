@@ -161,7 +161,7 @@ class WorkerService(Service):
         # It answers once it takes tasks.
         with Celery(broker=self.broker_url, set_as_current=False) as app:
             try:
-                answers = app.control.ping(timeout=0.3)
+                answers = app.control.ping(timeout=0.3, limit=1)
             except OperationalError as error:
                 return f"the broker does not answer: {error}"
         return None if answers else "it does not answer yet"

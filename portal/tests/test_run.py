@@ -38,7 +38,11 @@ def test_it_prints_a_command_that_reports_a_payment(keywell):
     status_when_repeated, repeated = keywell.report_payment()
 
     assert (status, status_when_repeated) == (201, 200)
-    assert repeated == payment
+    assert codes_in(repeated) == codes_in(payment) != []
+
+
+def codes_in(payment):
+    return [code["code"] for item in payment["items"] for code in item["activation_codes"]]
 
 
 def test_it_keeps_secrets_from_other_users(keywell):

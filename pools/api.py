@@ -33,7 +33,13 @@ class ImportSerializer(serializers.Serializer):
 
 
 class KeyFileSerializer(serializers.Serializer):
-    file = serializers.FileField()
+    file = serializers.FileField(required=False, allow_empty_file=True)
+    text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of a file.")
+
+    def validate(self, data):
+        if len(data) != 1:
+            raise serializers.ValidationError({"file": "Send either a file or a text."})
+        return data
 
 
 class PoolListView(APIView):
@@ -58,7 +64,7 @@ class PoolKeysView(APIView):
         },
     )
     def post(self, request, pk):
-        """UTF-8 text, one key a line, as the body or as a form's `file`. All new keys are added, or none.
+        """UTF-8 text, one key a line, as the body or as a form's `file` or `text`. All new keys are added, or none.
 
         Items that wait for the pool are served at once, oldest payment first.
         """
@@ -78,5 +84,6 @@ class PoolKeysView(APIView):
             return request.data, ""
         serializer = KeyFileSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        file = serializer.validated_data["file"]
-        return file.read(), file.name
+        if file := serializer.validated_data.get("file"):
+            return file.read(), file.name
+        return serializer.validated_data["text"].encode(), ""

@@ -35,7 +35,7 @@ class ImportResult:
 def parse_keys(content: bytes) -> list[str]:
     """Return the keys of a UTF-8 text, one a line, empty lines and surrounding blanks left out.
 
-    Raises KeyFileError naming every line that cannot be a key.
+    Raises KeyFileError naming every line that cannot be a key, or if there is none at all.
     """
     keys, errors = [], {}
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
@@ -52,6 +52,8 @@ def parse_keys(content: bytes) -> list[str]:
             keys.append(key)
     if errors:
         raise KeyFileError("Nothing was imported: some lines are no license keys.", errors)
+    if not keys:
+        raise KeyFileError("Nothing was imported: there is no license key in it.")
     if len(keys) > MAX_KEYS:
         raise KeyFileError(f"Nothing was imported: there are {len(keys)} keys, more than {MAX_KEYS} at once.")
     return keys

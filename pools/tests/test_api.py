@@ -37,6 +37,14 @@ def test_it_takes_keys_as_a_file(api, make_pool):
     assert pool.batches.get().file_name == "keys.txt"
 
 
+def test_it_takes_keys_as_a_text_in_a_form(api, make_pool):
+    pool = make_pool()
+
+    response = api.post(f"/api/v1/pools/{pool.pk}/keys/", {"text": "AAAA\nBBBB\n"}, format="multipart")
+
+    assert (response.status_code, response.json()["imported"]) == (201, 2)
+
+
 def test_the_same_file_again_adds_nothing(api, make_pool):
     pool = make_pool()
     url = f"/api/v1/pools/{pool.pk}/keys/"

@@ -31,6 +31,12 @@ def test_it_names_every_line_that_is_no_key(content, lines):
     assert caught.value.lines == lines
 
 
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
+def test_a_file_without_keys_is_refused(content):
+    with pytest.raises(KeyFileError, match="no license key"):
+        parse_keys(content)
+
+
 def test_it_keeps_the_order_of_the_file(make_pool):
     pool = make_pool()
 

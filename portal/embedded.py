@@ -65,7 +65,7 @@ class Postgres(Server):
         settings["log_checkpoints"] = "off"
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-        postgres: list[str | Path] = [programs / "postgres", "-D", self.data, "-k", self.sockets, "-p", "5432"]
+        postgres: list[str | Path] = [programs / "postgres", f"-D{self.data}", f"-k{self.sockets}", "-p5432"]
         self.command = [*guise.prefix, *postgres, *(f"--{name}={value}" for name, value in settings.items())]
         super().start()
 
@@ -75,22 +75,19 @@ class Postgres(Server):
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         guise.own(new)
-        initdb: list[str | Path] = [
-            programs / "initdb",
-            "-D",
-            new,
-            "--username=keywell",
-            "--auth=trust",
+        initdb: list[str | Path] = [programs / "initdb", f"--pgdata={new}", "--username=keywell", "--auth=trust"]
+        initdb += [
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
             "--no-instructions",
+            *([] if self.durable else ["--no-sync"]),
         ]
-        initdb += ["--encoding=UTF8", "--locale=C.UTF-8", *([] if self.durable else ["--no-sync"])]
         self._run([*guise.prefix, *initdb])
         single_user: list[str | Path] = [
             programs / "postgres",
             "--single",
             "--exit_on_error=on",
-            "-D",
-            new,
+            f"-D{new}",
             "postgres",
         ]
         self._run([*guise.prefix, *single_user], "CREATE DATABASE keywell")
@@ -99,8 +96,10 @@ class Postgres(Server):
     def _run(self, command: Sequence[str | Path], standard_input: str = "") -> None:
         result = subprocess.run(command, input=standard_input, text=True, capture_output=True)
         if result.returncode:
-            reason = (result.stderr.strip() or result.stdout.strip()).splitlines()
-            raise ServiceError(f"Cannot make a database in {self.data}: {' '.join(reason[:2])}")
+            reason = re.search(r"(?:error|ERROR|FATAL|PANIC): +(.*)", result.stderr)
+            cause = reason[1] if reason else result.stderr.strip()
+            remedy = f"Set KEYWELL_VAR to another folder than {self.data.parent}"
+            raise ServiceError(f"Cannot make a database: {cause}. {remedy}")
 
     def answers(self) -> bool:
         parameters = b"user\0keywell\0database\0keywell\0\0"

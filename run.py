@@ -100,7 +100,9 @@ def obey(command: str, arguments: list[str]) -> int:
 
 
 def say(message: str) -> None:
-    print(message, flush=True)
+    # At once, and without harm when nobody reads it any more: the terminal may have been closed.
+    with contextlib.suppress(OSError):
+        os.write(1, f"{message}\n".encode())
 
 
 def cannot_write(error: OSError) -> str:
@@ -241,11 +243,12 @@ def read_settings() -> Path:
     """Complete the environment, which all that is started from here inherits; return the folder for data."""
     if (HERE / ".env").exists():
         environ.Env.read_env(HERE / ".env")
-    for name in ("DATABASE_URL", "BROKER_URL", "KEYWELL_VAR", "PORT", "HOST", "BASE_URL", "DJANGO_DEBUG", "EMAIL_URL"):
+    for name in ("KEYWELL_VAR", "BASE_URL", "DJANGO_DEBUG", "EMAIL_URL"):
         if os.environ.get(name) == "":
             del os.environ[name]
     host, port = address()
-    os.environ.setdefault("BASE_URL", f"http://{bracketed(host)}:{port}")
+    seen = "localhost" if host in {"0.0.0.0", "::"} else bracketed(host)  # noqa: S104
+    os.environ.setdefault("BASE_URL", f"http://{seen}:{port}")
     var = (HERE / os.environ.get("KEYWELL_VAR", "var")).resolve()
     os.environ.update(KEYWELL_VAR=str(var), DJANGO_SETTINGS_MODULE="portal.settings")
     try:
@@ -279,7 +282,7 @@ def check_address() -> None:
 def is_demo() -> bool:
     """Whether nobody said that it is meant seriously, with a database of their own or DJANGO_DEBUG=off."""
     debug = os.environ.get("DJANGO_DEBUG", "on").lower() in environ.Env.BOOLEAN_TRUE_STRINGS
-    return debug and "DATABASE_URL" not in os.environ
+    return debug and not os.environ.get("DATABASE_URL")
 
 
 def prepare_demo(var: Path) -> None:
@@ -305,7 +308,7 @@ def new_vault_key() -> str:
 def embedded_servers(var: Path, *, durable: bool = True) -> list[Server]:
     """Those that the settings do not place elsewhere. Their addresses go into the settings."""
     servers = [Postgres(var, durable=durable), Valkey(var, durable=durable)]
-    servers = [server for server in servers if server.setting not in os.environ]
+    servers = [server for server in servers if not os.environ.get(server.setting)]
     os.environ.update({server.setting: server.url for server in servers})
     return servers
 
@@ -369,7 +372,8 @@ def set_up(var: Path, demo: bool, lock: int) -> None:
         log = var / "log/setup.log"
         log.write_text(result.stdout + result.stderr)
         # A traceback ends with the error's name and message; what follows them are details.
-        name, message = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)[-1]
+        errors = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)
+        name, message = errors[-1] if errors else ("", f"it ended with {result.returncode}")
         sys.exit(message if name.endswith("ImproperlyConfigured") else f"Migrating failed: {message}\nSee {log}")
 
 
@@ -415,11 +419,10 @@ def payment(base: str, api_key: str) -> str:
 
 def manage(arguments: list[str]) -> int:
     var = read_settings()
-    alone = hold(var / "run.lock") is not None
     if is_demo():
         prepare_demo(var)
     servers = embedded_servers(var)
-    if servers and alone:
+    if servers and hold(var / "run.lock") is not None:
         with supervisor(var) as services:
             services.start(*servers)
             return foreground("manage.py", *arguments)

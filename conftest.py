@@ -146,6 +146,8 @@ def work():
     """Do everything that is due, as the workers would."""
 
     def work():
+        for pool in LicensePool.objects.all():
+            services.serve_waiting(pool)
         for model, attempt in (
             (Fulfillment, services.fulfill),
             (Delivery, delivery.deliver),

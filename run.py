@@ -324,7 +324,7 @@ def supervisor(var: Path) -> Supervisor:
 def applications(var: Path) -> list[Service]:
     host, port = address()
     memory = "/dev/shm"  # noqa: S108
-    web = ["gunicorn", "portal.wsgi", "--bind", f"{bracketed(host)}:{port}", "--workers", "3"]
+    web = ["gunicorn", "portal.wsgi", "--bind", f"{bracketed(host)}:{port}", "--workers", "3", "--timeout", "120"]
     web += ["--preload", "--no-control-socket", "--worker-tmp-dir", memory if os.access(memory, os.W_OK) else str(var)]
     celery = ["celery", "--app", "portal"]
     worker = [*celery, "worker", "--concurrency", "2", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]

@@ -1,7 +1,8 @@
 from django.contrib import admin
+from django.db.models.functions import Now
 
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
-from merchants.admin import ReadOnly
+from merchants.admin import NarrowSave, ReadOnly
 from merchants.models import Product
 
 
@@ -12,13 +13,16 @@ class FulfillmentMethodInline(admin.TabularInline):
 
 
 @admin.register(Product)
-class ProductAdmin(admin.ModelAdmin):
+class ProductAdmin(NarrowSave, admin.ModelAdmin):
     list_display = ["name", "sku", "merchant", "quantity_rule"]
     list_filter = ["merchant"]
     list_select_related = ["merchant"]
     search_fields = ["name", "sku"]
     autocomplete_fields = ["merchant"]
     inlines = [FulfillmentMethodInline]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["merchant"] if obj else []
 
 
 class RetryableAdmin(ReadOnly, admin.ModelAdmin):
@@ -30,6 +34,15 @@ class FulfillmentAdmin(RetryableAdmin):
     list_display = ["item", "status", "reason", "attempts", "due_at"]
     list_filter = ["status"]
     list_select_related = ["item__order"]
+    actions = ["try_again"]
+
+    def has_try_again_permission(self, request):
+        return request.user.has_perm("fulfillment.change_fulfillment")
+
+    @admin.action(description="Try again at once", permissions=["try_again"])
+    def try_again(self, request, fulfillments):
+        count = fulfillments.unfinished().update(status=Fulfillment.Status.PENDING, due_at=Now())
+        self.message_user(request, f"{count} will be tried again within seconds.")
 
 
 @admin.register(Delivery)

@@ -1,7 +1,9 @@
 """The customer's e-mail: composed from the products' templates, sent, and noted as sent."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import formataddr, parseaddr
 from itertools import groupby
 from operator import attrgetter
@@ -15,10 +17,15 @@ from django.utils.formats import date_format
 from django.utils.html import escape, format_html, linebreaks
 from django.utils.safestring import SafeString, mark_safe
 
-from fulfillment.mail import MailError, send
+from fulfillment.mail import MailError, sent
 from fulfillment.models import Delivery, MerchantNotice
 from merchants.email_template import fill
 from orders.models import ActivationCode, Order, OrderItem
+
+logger = logging.getLogger(__name__)
+
+# A mail that may have been taken is not sent again at once: docs/decisions/0003-at-least-once-mail.md.
+PAUSE_IF_PERHAPS_TAKEN = timedelta(minutes=10)
 
 SUBJECT = "Your license for {PROGRAM_NAME}"
 SUBJECT_OF_SEVERAL = "Your licenses of order {ORDER_ID}"
@@ -42,19 +49,20 @@ def deliver(pk: int) -> None:
 
     # An address corrected since is the one that counts.
     delivery.recipient = delivery.order.email
-    message = compose(delivery)
     try:
-        message_id = send(message)
+        with sent(compose(delivery)) as message_id:
+            delivery.end(
+                status=Delivery.Status.SENT,
+                reason="",
+                sent_at=Now(),
+                message_id=message_id[:255],
+                recipient=delivery.recipient,
+            )
     except MailError as error:
         _note_failure(delivery, error)
-        return
-    delivery.end(
-        status=Delivery.Status.SENT,
-        reason="",
-        sent_at=Now(),
-        message_id=message_id,
-        recipient=delivery.recipient,
-    )
+    except Exception:
+        logger.exception("%s will be tried again", delivery)
+        _note_failure(delivery, MailError("Something failed on our side; the log says what."))
 
 
 def _why_not(order: Order) -> str:
@@ -67,7 +75,7 @@ def _why_not(order: Order) -> str:
 
 def _note_failure(delivery: Delivery, error: MailError) -> None:
     if not (error.permanent or delivery.is_last_attempt):
-        delivery.postpone(str(error))
+        delivery.postpone(str(error), at_least=PAUSE_IF_PERHAPS_TAKEN if error.perhaps_taken else timedelta(0))
         return
     with transaction.atomic():
         if delivery.end(status=Delivery.Status.FAILED, reason=str(error)[:500]):

@@ -1,23 +1,44 @@
 import smtplib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from anymail.exceptions import AnymailError, AnymailInvalidAddress, AnymailRecipientsRefused
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMessage, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
 
 
 class MailError(Exception):
-    """A mail was not taken. Permanent: it will not be, as long as the address is the same."""
+    """A mail was not taken. Permanent: it will not be, as long as the address is the same.
 
-    def __init__(self, message: str, *, permanent: bool):
+    Perhaps taken: the mail server went silent when it may have had all of it.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False, perhaps_taken: bool = False):
         super().__init__(message)
         self.permanent = permanent
+        self.perhaps_taken = perhaps_taken
 
 
-def send(message: EmailMessage) -> str:
-    """Hand a mail to the mail server or provider; return the Message-ID under which that knows it.
+@contextmanager
+def sent(message: EmailMessage) -> Iterator[str]:
+    """Hand a mail to the mail server or provider; for a `with` block that notes it at once.
 
-    Raises MailError.
+    Gives the Message-ID under which the other side knows it. Only after the block are goodbyes said to the server, for
+    those can take as long as they please. Raises MailError if the mail was not taken.
     """
+    message.connection = server = get_connection()
     try:
+        _hand_over(message, server)
+        status = getattr(message, "anymail_status", None)
+        yield getattr(status, "message_id", None) or message.extra_headers["Message-ID"]
+    finally:
+        with suppress(OSError):
+            server.close()
+
+
+def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
+    try:
+        server.open()
         message.send()
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
@@ -28,14 +49,13 @@ def send(message: EmailMessage) -> str:
     except (AnymailInvalidAddress, AnymailRecipientsRefused) as error:
         raise MailError(f"The mail provider refused the address: {error}", permanent=True) from error
     except smtplib.SMTPResponseException as error:
-        raise MailError(
-            f"The mail server answered {error.smtp_code} {_text(error.smtp_error)}", permanent=False
-        ) from error
+        raise MailError(f"The mail server answered {error.smtp_code} {_text(error.smtp_error)}") from error
+    except smtplib.SMTPServerDisconnected as error:
+        # smtplib says so of a connection that was closed, when the mail was not taken, and of one that fell silent.
+        silent = isinstance(error.__context__, TimeoutError)
+        raise MailError(f"The mail server broke off: {error}", perhaps_taken=silent) from error
     except (OSError, AnymailError) as error:
-        raise MailError(f"The mail server did not take the mail: {error}", permanent=False) from error
-
-    status = getattr(message, "anymail_status", None)
-    return getattr(status, "message_id", None) or message.extra_headers["Message-ID"]
+        raise MailError(f"The mail server did not take the mail: {error}") from error
 
 
 def _text(answer: bytes | str) -> str:

@@ -5,19 +5,31 @@ from datetime import timedelta
 
 from celery import current_app
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
 
 from merchants.models import Merchant, Product
 from orders.models import ActivationCode, Order, OrderItem
 from pools.models import LicensePool
+from rest.valkey import valkey
 
 logger = logging.getLogger(__name__)
 
 # How long a worker has for one attempt. Longer than CELERY_TASK_TIME_LIMIT, or two would be at it.
 LEASE = timedelta(seconds=60)
+
+
+def publish(task: str, pk: int) -> None:
+    """Ask a worker to look at a row. If the broker is gone, the sweep will ask again."""
+    try:
+        valkey().ping()  # Celery itself would be patient with a broker that is gone, and a shop waits
+        current_app.send_task(task, [pk])
+    except (RedisError, BrokerError) as error:
+        logger.warning("The broker does not take %s(%s), the sweep will: %s", task, pk, error)
 
 
 class RetryableQuerySet(models.QuerySet):
@@ -62,19 +74,16 @@ class Retryable(models.Model):
         """Record how this attempt ended: nothing is due any more. False if it is another's by now."""
         return self._update(due_at=None, **fields)
 
-    def postpone(self, reason: str, **fields) -> bool:
+    def postpone(self, reason: str, *, at_least: timedelta = timedelta(0), **fields) -> bool:
         """Record why this attempt failed, and have the next one made when its time comes."""
-        return self._update(due_at=Now() + self._delay(), reason=reason[:500], **fields)
+        return self._update(due_at=Now() + max(self._delay(), at_least), reason=reason[:500], **fields)
 
     def nudge(self) -> None:
         """Have a worker look at the row as soon as it is committed. If the broker is gone, the sweep will."""
         transaction.on_commit(self._publish, robust=True)
 
     def _publish(self) -> None:
-        try:
-            current_app.send_task(self.TASK, [self.pk])
-        except BrokerError as error:
-            logger.warning("The broker does not take %s(%s), the sweep will: %s", self.TASK, self.pk, error)
+        publish(self.TASK, self.pk)
 
     @property
     def is_last_attempt(self) -> bool:
@@ -118,8 +127,15 @@ class FulfillmentMethod(models.Model):
     def __str__(self):
         return f"{self.get_source_display()} “{self.pool}”" if self.pool else self.get_source_display()
 
+    def clean(self):
+        if self.pool and self.product_id and self.pool.merchant_id != self.product.merchant_id:
+            raise ValidationError({"pool": f"The pool “{self.pool}” belongs to {self.pool.merchant}."})
+
 
 class FulfillmentQuerySet(RetryableQuerySet):
+    def unfinished(self):
+        return self.exclude(status=Fulfillment.Status.DONE)
+
     def waiting_for(self, pool: LicensePool):
         """What waits for this pool's keys, oldest payment first."""
         return self.filter(
@@ -177,7 +193,7 @@ class Delivery(Retryable):
     codes = models.ManyToManyField(ActivationCode, through="DeliveredCode", related_name="deliveries")
     recipient = models.EmailField()
     # Ours until the mail provider gives it another. The same at every attempt, so that a mail sent twice can be told.
-    message_id = models.CharField("Message-ID", max_length=255, unique=True, editable=False)
+    message_id = models.CharField("Message-ID", max_length=255, db_index=True, editable=False)
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
     requested_by = models.CharField(max_length=200, blank=True)
 

@@ -5,7 +5,7 @@ from django.core.mail import EmailMessage
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
 
-from fulfillment.mail import MailError, send
+from fulfillment.mail import MailError, sent
 from fulfillment.models import Delivery, Fulfillment, MerchantNotice
 from pools.replenishment import forecast
 
@@ -21,14 +21,13 @@ def send_notice(pk: int) -> None:
         return
 
     try:
-        send(compose(notice, recipients))
+        with sent(compose(notice, recipients)):
+            notice.end(sent_at=Now(), reason="")
     except MailError as error:
         if error.permanent or notice.is_last_attempt:
             notice.end(reason=str(error)[:500])
         else:
             notice.postpone(str(error))
-        return
-    notice.end(sent_at=Now(), reason="")
 
 
 def compose(notice: MerchantNotice, recipients: list[str]) -> EmailMessage:

@@ -1,7 +1,9 @@
 """What happens in orders and pools becomes work here, inside the transaction in which it happens."""
 
+from django.db import transaction
+
 from fulfillment import services
-from fulfillment.models import MerchantNotice
+from fulfillment.models import MerchantNotice, publish
 from orders.signals import order_paid, order_refunded
 from pools.models import LicensePool
 from pools.signals import pool_refilled, stock_low
@@ -23,7 +25,8 @@ def stop_fulfillment(order, **kwargs):
 
 
 def serve_waiting_items(pool, **kwargs):
-    services.serve_waiting(pool)
+    # Not in the import's transaction: who waits may be many.
+    transaction.on_commit(lambda: publish("fulfillment.tasks.serve_pool", pool.pk), robust=True)
 
 
 def tell_merchant(pool, level, available, **kwargs):

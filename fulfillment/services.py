@@ -1,10 +1,13 @@
 """From a paid order to delivered codes. Locks are taken in this order: pool, order, keys."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from zlib import crc32
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
@@ -39,22 +42,45 @@ def begin(items: list[OrderItem]) -> None:
 def fulfill(pk: int) -> None:
     """Make one attempt at a fulfillment that is due."""
     fulfillment = Fulfillment.objects.claim(pk)
-    if fulfillment is not None:
+    if fulfillment is None:
+        return
+    try:
         top_up(fulfillment)
+    except Exception:
+        logger.exception("%s will be tried again", fulfillment)
+        _note_what_is_missing(fulfillment, [], [SourceError("Something failed on our side; the log says what.")])
 
 
 def serve_waiting(pool: LicensePool) -> None:
-    """Give a pool's keys to the items that wait for them, oldest payment first."""
-    for fulfillment in Fulfillment.objects.waiting_for(pool).select_related("item__order", "item__product"):
-        if not pool.available_up_to(1):
+    """Give a pool's keys to the items that wait for them, oldest payment first, each in a transaction of its own."""
+    with _alone("serve_waiting", pool.pk) as alone:
+        if not alone:
             return
-        _top_up_at_once(fulfillment)
+        for fulfillment in Fulfillment.objects.waiting_for(pool).select_related("item__order", "item__product"):
+            pool.refresh_from_db(fields=["head_hint"])
+            if not pool.available_up_to(1):
+                return
+            _top_up_at_once(fulfillment)
+
+
+@contextmanager
+def _alone(name: str, pk: int) -> Iterator[bool]:
+    """Whether nobody else is at this kind of work on this row: a lock of the session's, gone if its process dies."""
+    lock = [crc32(name.encode()) - 2**31, pk % 2**31]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", lock)
+        held = cursor.fetchone()[0]
+        try:
+            yield held
+        finally:
+            if held:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
 
 
 def _top_up_at_once(fulfillment: Fulfillment) -> None:
     """Ask the sources that answer inside the present transaction.
 
-    Whatever goes wrong there must not take the payment, or the import of keys, with it: the sweep tries again.
+    Whatever goes wrong there must not take the payment, or the items that wait behind, with it: the sweep tries again.
     """
     try:
         with transaction.atomic():
@@ -69,7 +95,15 @@ def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> None:
     Asking again never gives more than the item needs. With `immediate_only` the first source that is not is left to a
     worker.
     """
-    shortages, errors = [], []
+    try:
+        _ask_sources(fulfillment, immediate_only)
+    except OrderNotPaid as problem:
+        fulfillment.end(reason=str(problem))
+
+
+def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> None:
+    shortages: list[str] = []
+    errors: list[SourceError] = []
     for method in fulfillment.item.product.fulfillment_methods.select_related("pool"):
         source = get_source(method)
         if immediate_only and not source.immediate:
@@ -79,9 +113,6 @@ def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> None:
             if _collect(fulfillment, source):
                 return
             shortages.append(source.shortage())
-        except OrderNotPaid as problem:
-            fulfillment.end(reason=str(problem))
-            return
         except SourceError as error:
             errors.append(error)
 
@@ -133,30 +164,37 @@ def _save_codes(
 
 
 def _note_what_is_missing(fulfillment: Fulfillment, shortages: list[str], errors: list[SourceError]) -> None:
-    reason = " ".join([*shortages, *map(str, errors)]) or "No fulfillment method is set up for the product."
-    if not shortages and (fulfillment.is_last_attempt or all(error.permanent for error in errors)):
-        _fail(fulfillment, reason)
-    elif any(not error.permanent for error in errors):
-        fulfillment.postpone(reason, status=Fulfillment.Status.WAITING)
-    else:
-        # New keys, or a person, will wake it.
-        fulfillment.end(reason=reason[:500], status=Fulfillment.Status.WAITING)
-
-
-def _fail(fulfillment: Fulfillment, reason: str) -> None:
+    reason = (" ".join([*shortages, *map(str, errors)]) or "No fulfillment method is set up for the product.")[:500]
     with transaction.atomic():
-        if fulfillment.end(reason=reason[:500], status=Fulfillment.Status.FAILED):
-            item = fulfillment.item
-            notice, _ = MerchantNotice.objects.get_or_create(
-                kind=MerchantNotice.Kind.ITEM_FAILED, item=item, defaults={"merchant": item.order.merchant}
-            )
-            notice.nudge()
+        _lock_paid(fulfillment.item.order)
+        if not fulfillment.item.missing_units():
+            # A person, or another worker, was faster.
+            fulfillment.end(status=Fulfillment.Status.DONE, reason="", done_at=Now())
+        elif errors and not shortages and (fulfillment.is_last_attempt or all(error.permanent for error in errors)):
+            fulfillment.end(status=Fulfillment.Status.FAILED, reason=reason)
+            _tell_merchant(fulfillment.item)
+        elif any(not error.permanent for error in errors):
+            fulfillment.postpone(reason, status=Fulfillment.Status.WAITING)
+        else:
+            # New keys, a new method or a person will wake it.
+            fulfillment.end(status=Fulfillment.Status.WAITING, reason=reason)
+            if not shortages:
+                _tell_merchant(fulfillment.item)
+
+
+def _tell_merchant(item: OrderItem) -> None:
+    notice, created = MerchantNotice.objects.get_or_create(
+        kind=MerchantNotice.Kind.ITEM_FAILED, item=item, defaults={"merchant": item.order.merchant}
+    )
+    if created:
+        notice.nudge()
 
 
 def stop(order: Order) -> None:
     """End the work on an order that is no longer paid, in the transaction that changes it."""
-    unfinished = Fulfillment.objects.filter(item__order=order).exclude(status=Fulfillment.Status.DONE)
-    unfinished.update(due_at=None, reason=f"The order is {order.status}.")
+    Fulfillment.objects.filter(item__order=order).unfinished().update(
+        due_at=None, reason=f"The order is {order.status}."
+    )
 
 
 def _queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
@@ -195,11 +233,9 @@ def resend(item: OrderItem, *, by: str) -> Delivery:
         raise ResendRefused(reason)
 
     codes = set(item.activation_codes.values_list("pk", flat=True))
-    for delivery in item.order.deliveries.filter(
-        kind=Delivery.Kind.RESEND,
-        status__in=[Delivery.Status.QUEUED, Delivery.Status.SENT],
-        created_at__gt=Now() - RESEND_PAUSE,
-    ):
+    just_sent = Q(status=Delivery.Status.SENT, created_at__gt=Now() - RESEND_PAUSE, recipient=item.order.email)
+    under_way = Q(status=Delivery.Status.QUEUED)
+    for delivery in item.order.deliveries.filter(just_sent | under_way, kind=Delivery.Kind.RESEND):
         if codes <= set(delivery.codes.values_list("pk", flat=True)):
             return delivery
 

@@ -5,7 +5,8 @@ import logging
 from celery import shared_task
 
 from fulfillment import delivery, notices, services
-from fulfillment.models import Delivery, Fulfillment, MerchantNotice
+from fulfillment.models import Delivery, Fulfillment, MerchantNotice, publish
+from orders.models import Order
 from pools.models import LicensePool
 from pools.replenishment import warn_low_pools
 
@@ -30,9 +31,14 @@ def send_notice(pk):
 
 
 @shared_task
+def serve_pool(pk):
+    services.serve_waiting(LicensePool.objects.get(pk=pk))
+
+
+@shared_task
 def sweep():
     """Find work that has come due, and whatever the broker or a dying process lost."""
-    for part in (nudge_due, serve_waiting_pools, warn_low_pools):
+    for part in (nudge_due, nudge_waiting_pools, warn_low_pools):
         try:
             part()
         except Exception:
@@ -46,9 +52,8 @@ def nudge_due():
             row.nudge()
 
 
-def serve_waiting_pools():
-    waiting = Fulfillment.objects.filter(status=Fulfillment.Status.WAITING)
-    for pool in LicensePool.objects.filter(
-        pk__in=waiting.values("item__product__fulfillment_methods__pool").distinct()
-    ):
-        services.serve_waiting(pool)
+def nudge_waiting_pools():
+    waiting = Fulfillment.objects.filter(status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID)
+    for pool in LicensePool.objects.filter(pk__in=waiting.values("item__product__fulfillment_methods__pool")):
+        if pool.available_up_to(1):
+            publish("fulfillment.tasks.serve_pool", pool.pk)

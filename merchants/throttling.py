@@ -1,19 +1,13 @@
 import logging
 import time
-from functools import cache
 
 from django.conf import settings
-from redis import Redis
 from redis.exceptions import RedisError
 from rest_framework.throttling import BaseThrottle
 
+from rest.valkey import valkey
+
 logger = logging.getLogger(__name__)
-
-
-@cache
-def counters() -> Redis:
-    # Not Django's cache: that makes a client anew for each of its calls, and counting would take two.
-    return Redis.from_url(settings.CACHES["default"]["LOCATION"], **settings.CACHES["default"]["OPTIONS"])
 
 
 class ApiKeyThrottle(BaseThrottle):
@@ -28,7 +22,7 @@ class ApiKeyThrottle(BaseThrottle):
 
         name = f"keywell:requests:{request.auth.pk}:{int(time.time()) // 60}"
         try:
-            with counters().pipeline(transaction=False) as pipeline:
+            with valkey().pipeline(transaction=False) as pipeline:
                 pipeline.incr(name)
                 pipeline.expire(name, 120)
                 count, _ = pipeline.execute()

@@ -11,7 +11,7 @@ from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
 # A number as people quote it, without its leading letters and zeros: A0012345678 is found as 12345678.
-NUMBER_PREFIX = "^[^0-9]*0*"
+NUMBER_PREFIX = "^[A-Za-z]*0*"
 
 
 class OrderQuerySet(models.QuerySet["Order"]):

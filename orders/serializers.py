@@ -25,7 +25,7 @@ class PriceField(serializers.CharField):
     default_error_messages = {"price": "A price is a string with two decimals, such as “59.98”."}
 
     def to_internal_value(self, data):
-        if not isinstance(data, str) or not re.fullmatch(r"[0-9]{1,12}\.[0-9]{2}", data):
+        if not isinstance(data, str) or not re.fullmatch(r"[0-9]{1,10}\.[0-9]{2}", data):
             self.fail("price")
         return data
 
@@ -53,8 +53,20 @@ class MomentField(serializers.DateTimeField):
             self.fail("overflow")
 
 
+class AddressField(serializers.EmailField):
+    """An address that a mail can be sent to."""
+
+    def to_internal_value(self, data):
+        address = super().to_internal_value(data)
+        try:
+            address.rpartition("@")[2].encode("idna")
+        except UnicodeError:
+            self.fail("invalid")
+        return address
+
+
 class CustomerSerializer(serializers.Serializer):
-    email = serializers.EmailField(max_length=254)
+    email = AddressField(max_length=254)
     first_name = PlainCharField(max_length=200, default="", allow_blank=True)
     last_name = PlainCharField(max_length=200, default="", allow_blank=True)
     company = PlainCharField(max_length=200, default="", allow_blank=True)
@@ -149,6 +161,8 @@ class PaymentSerializer(serializers.Serializer):
             if item["item"] in seen:
                 errors.setdefault(index, {})["item"] = [f"Item “{item['item']}” stands in the order twice."]
             seen.add(item["item"])
+            if item["quantity"] > MAX_QUANTITY - sum(other["quantity"] for other in items[:index]):
+                errors.setdefault(index, {})["quantity"] = [f"An order has at most {MAX_QUANTITY} units."]
         if errors:
             raise serializers.ValidationError([errors.get(index, {}) for index in range(len(items))])
 

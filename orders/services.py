@@ -70,21 +70,29 @@ def _create_order(merchant: Merchant, payment: dict, content: bytes) -> Order:
         link_fingerprint=fingerprint(token),
         **payment["customer"],
     )
-    items = OrderItem.objects.bulk_create(_build_item(order, item) for item in payment["items"])
+    subscriptions = _get_subscriptions(merchant, payment["items"])
+    items = OrderItem.objects.bulk_create(_build_item(order, item, subscriptions) for item in payment["items"])
 
     order_paid.send(Order, order=order, items=items)
     return order
 
 
-def _build_item(order: Order, item: dict) -> OrderItem:
-    subscription = parent_order = None
-    if reported := item["subscription"]:
-        parent_order = reported["parent_order"]
-        subscription, _ = Subscription.objects.get_or_create(
-            merchant=order.merchant,
-            reference=reported["id"],
-            defaults={"type": reported["type"], "period": reported["period"]},
-        )
+def _get_subscriptions(merchant: Merchant, items: list[dict]) -> dict[str, Subscription]:
+    """The subscriptions of these items by reference, made if need be."""
+    reported = {item["subscription"]["id"]: item["subscription"] for item in items if item["subscription"]}
+    # Always in the same order: two payments that make the same ones must not wait for one another.
+    return {
+        reference: Subscription.objects.get_or_create(
+            merchant=merchant,
+            reference=reference,
+            defaults={"type": reported[reference]["type"], "period": reported[reference]["period"]},
+        )[0]
+        for reference in sorted(reported)
+    }
+
+
+def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]) -> OrderItem:
+    reported = item["subscription"] or {"id": None, "parent_order": None}
     return OrderItem(
         order=order,
         reference=item["item"],
@@ -92,8 +100,8 @@ def _build_item(order: Order, item: dict) -> OrderItem:
         quantity=item["quantity"],
         units=item["product"].units(item["quantity"]),
         total_price=Decimal(item["total_price"]),
-        subscription=subscription,
-        parent_order=parent_order or "",
+        subscription=subscriptions.get(reported["id"]),
+        parent_order=reported["parent_order"] or "",
     )
 
 

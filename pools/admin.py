@@ -5,9 +5,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from merchants.admin import NotMade
+from merchants.admin import NarrowSave, NotMade
 from pools.imports import KeyFileError, import_keys, parse_keys
 from pools.models import KeyBatch, LicenseKey, LicensePool
+from pools.replenishment import rearm
 
 
 class KeyFileForm(forms.Form):
@@ -18,7 +19,7 @@ class KeyFileForm(forms.Form):
     def clean(self):
         data = super().clean() or {}
         if bool(data.get("file")) == bool(data.get("text")):
-            raise forms.ValidationError("Choose a file or paste the keys.")
+            raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
         try:
             data["keys"] = parse_keys(data["file"].read() if data.get("file") else data["text"].encode())
         except KeyFileError as error:
@@ -28,13 +29,22 @@ class KeyFileForm(forms.Form):
 
 
 @admin.register(LicensePool)
-class LicensePoolAdmin(admin.ModelAdmin):
+class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     list_display = ["name", "merchant", "threshold", "notified"]
     list_filter = ["notified", "merchant"]
     list_select_related = ["merchant"]
     search_fields = ["name", "merchant__name"]
     autocomplete_fields = ["merchant"]
     readonly_fields = ["stock", "notified", "created_at", "add_keys_link"]
+
+    def get_readonly_fields(self, request, obj=None):
+        # Products and orders of the merchant refer to it.
+        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
+
+    def save_model(self, request, obj, form, change):
+        super().save_model(request, obj, form, change)
+        if "threshold" in form.changed_data:
+            rearm(obj)
 
     def get_urls(self):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")

@@ -1,5 +1,4 @@
-from django.db import transaction
-from django.db.models.functions import Now
+from django.db import connection, transaction
 
 from orders.models import OrderItem
 from pools.models import LicenseKey, LicensePool
@@ -24,9 +23,12 @@ def allocate_keys(pool: LicensePool, item: OrderItem, units: list[int]) -> dict[
     )
     issued = dict(zip(units, keys, strict=False))
 
-    for unit, key in issued.items():
-        key.item, key.unit, key.issued_at = item, unit, Now()
-    LicenseKey.objects.bulk_update(issued.values(), ["item", "unit", "issued_at"], batch_size=500)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE pools_licensekey SET item_id = %s, unit = issued.unit, issued_at = statement_timestamp()"
+            " FROM unnest(%s::bigint[], %s::integer[]) AS issued (key, unit) WHERE id = issued.key",
+            [item.pk, [key.pk for key in keys], list(issued)],
+        )
 
     transaction.on_commit(lambda: check_stock(pool), robust=True)
     if keys and keys[-1].position - pool.head_hint > HINT_STEP:

@@ -3,14 +3,12 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.exceptions import ValidationError
-from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from merchants.models import ApiKey
 from pools.imports import KeyFileError, import_keys, parse_keys
-from pools.models import LicensePool
-from rest.parsers import PlainTextParser
+from rest.parsers import BoundedMultiPartParser, PlainTextParser
 from rest.schema import problems
 
 
@@ -18,10 +16,7 @@ class PoolSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     name = serializers.CharField()
     threshold = serializers.IntegerField()
-    available = serializers.SerializerMethodField()
-
-    def get_available(self, pool: LicensePool) -> int:
-        return pool.keys.available().filter(position__gte=pool.head_hint).count()
+    available = serializers.IntegerField()
 
 
 class ImportSerializer(serializers.Serializer):
@@ -47,12 +42,12 @@ class PoolListView(APIView):
 
     @extend_schema(summary="List pools", responses={200: PoolSerializer(many=True), **problems(401, 403, 429)})
     def get(self, request):
-        return Response(PoolSerializer(request.auth.merchant.pools.order_by("name"), many=True).data)
+        return Response(PoolSerializer(request.auth.merchant.pools.with_stock().order_by("name"), many=True).data)
 
 
 class PoolKeysView(APIView):
     scope = ApiKey.Scope.POOLS
-    parser_classes = [PlainTextParser, MultiPartParser]
+    parser_classes = [PlainTextParser, BoundedMultiPartParser]
 
     @extend_schema(
         summary="Add keys to a pool",

@@ -1,18 +1,24 @@
 """License keys coming in: all of a file or none of it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db import connection, transaction
 
+from merchants.models import Merchant
 from orders.models import hint
 from pools.models import KeyBatch, LicensePool
+from pools.replenishment import rearm
 from pools.signals import pool_refilled
 from vault.ciphers import encrypt
 from vault.fingerprints import fingerprint, load_key
 
 MAX_KEY_LENGTH = 10_000
 MAX_KEYS = 1_000_000
+MAX_ERRORS = 100  # so many bad lines are enough to see what is wrong
+
+LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 
 
 class KeyFileError(Exception):
@@ -35,39 +41,48 @@ class ImportResult:
 def parse_keys(content: bytes) -> list[str]:
     """Return the keys of a UTF-8 text, one a line, empty lines and surrounding blanks left out.
 
-    Raises KeyFileError naming every line that cannot be a key, or if there is none at all.
+    Raises KeyFileError naming the lines that cannot be keys, or if there is no key at all.
     """
-    keys, errors = [], {}
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+    keys: list[str] = []
+    errors: dict[int, str] = {}
+    for number, match in enumerate(LINE.finditer(content.removeprefix(b"\xef\xbb\xbf")), start=1):
         try:
-            key = line.decode().strip()
+            key = match[1].decode().strip()
+            problem = _problem_with(key)
         except UnicodeDecodeError:
-            errors[number] = "is not UTF-8 text"
-            continue
-        if "\0" in key:
-            errors[number] = "holds a NUL character"
-        elif len(key) > MAX_KEY_LENGTH:
-            errors[number] = f"is longer than {MAX_KEY_LENGTH} characters"
+            key, problem = "", "is not UTF-8 text"
+        if problem:
+            errors[number] = problem
         elif key:
             keys.append(key)
+        if len(errors) == MAX_ERRORS or len(keys) > MAX_KEYS:
+            break
     if errors:
         raise KeyFileError("Nothing was imported: some lines are no license keys.", errors)
     if not keys:
         raise KeyFileError("Nothing was imported: there is no license key in it.")
     if len(keys) > MAX_KEYS:
-        raise KeyFileError(f"Nothing was imported: there are {len(keys)} keys, more than {MAX_KEYS} at once.")
+        raise KeyFileError(f"Nothing was imported: there are more than {MAX_KEYS} keys.")
     return keys
+
+
+def _problem_with(key: str) -> str:
+    if "\0" in key:
+        return "holds a NUL character"
+    return f"is longer than {MAX_KEY_LENGTH} characters" if len(key) > MAX_KEY_LENGTH else ""
 
 
 @transaction.atomic
 def import_keys(pool: LicensePool, keys: list[str], *, by: str, file_name: str = "", note: str = "") -> ImportResult:
     """Put keys into the pool in this order, those left out that the file repeats or the merchant has already.
 
-    In the same transaction the items that wait for the pool get theirs.
+    Items that wait for the pool get theirs as soon as this is committed.
     """
     with connection.cursor() as cursor:
         repeated = _upload(cursor, keys)
-        # Serializes imports into one pool with each other and with whoever moves its hint; payments never wait for it.
+        # Serializes a merchant's imports, for a key must not enter two pools at once; and this one with whoever moves
+        # the pool's hint. Payments never wait for either.
+        Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant_id)
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
         in_pool, elsewhere = _discard_known(cursor, pool)
         new = len(keys) - repeated - in_pool - elsewhere
@@ -83,7 +98,7 @@ def import_keys(pool: LicensePool, keys: list[str], *, by: str, file_name: str =
 
     pool.next_position += new
     pool.save(update_fields=["next_position"])
-    _rearm(pool)
+    rearm(pool)
     pool_refilled.send(LicensePool, pool=pool)
     return ImportResult(batch, new, repeated, in_pool, elsewhere)
 
@@ -129,12 +144,3 @@ def _discard_known(cursor, pool: LicensePool) -> tuple[int, int]:
         [pool.merchant_id],
     )
     return in_pool, cursor.rowcount
-
-
-def _rearm(pool: LicensePool) -> None:
-    """Forget notices that the import has answered, so that the next crossing is told again."""
-    if pool.available_up_to(pool.threshold + 1) > pool.threshold:
-        pool.notified = LicensePool.Notice.NONE
-    elif pool.notified == LicensePool.Notice.EMPTY:
-        pool.notified = LicensePool.Notice.LOW
-    pool.save(update_fields=["notified"])

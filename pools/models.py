@@ -1,11 +1,19 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Now
 
 from merchants.models import Merchant
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
+
+
+class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
+    def with_stock(self):
+        """Each with the number of its available keys, `available`."""
+        stock = LicenseKey.objects.available().filter(pool=OuterRef("pk"), position__gte=OuterRef("head_hint"))
+        count = stock.order_by().values("pool").annotate(count=Count("*")).values("count")
+        return self.annotate(available=Coalesce(Subquery(count), 0))
 
 
 class LicensePool(models.Model):
@@ -35,6 +43,8 @@ class LicensePool(models.Model):
     head_hint = models.BigIntegerField(default=0, editable=False)
     next_position = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = LicensePoolQuerySet.as_manager()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["merchant", "name"], name="pool_name_is_unique")]

@@ -20,12 +20,37 @@ def check_stock(pool: LicensePool) -> None:
     if available > pool.threshold:
         return
 
-    level = LicensePool.Notice.LOW if available else LicensePool.Notice.EMPTY
-    told = [LicensePool.Notice.EMPTY] if level == LicensePool.Notice.EMPTY else [level, LicensePool.Notice.EMPTY]
     with transaction.atomic():
-        # One of many payments that cross the threshold together changes the row; the others find it changed.
-        if LicensePool.objects.filter(pk=pool.pk).exclude(notified__in=told).update(notified=level):
-            stock_low.send(LicensePool, pool=pool, level=level, available=available)
+        # One of many payments that cross the threshold together has the lock; it counts anew, for an import may have
+        # been there. No payment waits for it: the sweep looks again.
+        locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
+        if locked is None:
+            return
+        available = locked.available_up_to(locked.threshold + 1)
+        level = _level(locked, available)
+        if LEVELS.index(level) > LEVELS.index(LicensePool.Notice(locked.notified)):
+            locked.notified = level
+            locked.save(update_fields=["notified"])
+            stock_low.send(LicensePool, pool=locked, level=level, available=available)
+
+
+def rearm(pool: LicensePool) -> None:
+    """Forget notices that no longer hold, so that the next crossing is told again."""
+    with transaction.atomic():
+        locked = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
+        level = _level(locked, locked.available_up_to(locked.threshold + 1))
+        if LEVELS.index(level) < LEVELS.index(LicensePool.Notice(locked.notified)):
+            locked.notified = level
+            locked.save(update_fields=["notified"])
+
+
+LEVELS = [LicensePool.Notice.NONE, LicensePool.Notice.LOW, LicensePool.Notice.EMPTY]
+
+
+def _level(pool: LicensePool, available: int) -> LicensePool.Notice:
+    if not available:
+        return LicensePool.Notice.EMPTY
+    return LicensePool.Notice.LOW if available <= pool.threshold else LicensePool.Notice.NONE
 
 
 def warn_low_pools() -> None:

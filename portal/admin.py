@@ -100,7 +100,9 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
     def _search(self, request, text: str):
-        """Lead to what was searched for, without a license text ever standing in an address."""
+        """Lead to what was searched for, without a license text, or what may be one, ever standing in an address."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         orders = Order.objects.with_code(text)[:100]
         if len(orders) == 1:
             return redirect("admin:orders_order_change", orders[0].pk)
@@ -108,10 +110,15 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
             return self._redirect_to_list(id__in=",".join(str(order.pk) for order in orders))
 
         key = LicenseKey.objects.filter(fingerprint=fingerprint(text)).first()
-        if key:
+        if key and request.user.has_perm("pools.view_licensekey"):
             messages.info(request, f"This license key is in no order; it is {key.status}.")
             return redirect("admin:pools_licensekey_change", key.pk)
-        return self._redirect_to_list(q=text)
+
+        found, _ = self.get_search_results(request, Order.objects.all(), text)
+        if found.exists():
+            return self._redirect_to_list(q=text)
+        messages.warning(request, "No order has this number, e-mail address, license text or SKU.")
+        return self._redirect_to_list()
 
     def _redirect_to_list(self, **query: str):
         return redirect(f"{reverse('admin:orders_order_changelist')}?{urlencode(query)}")
@@ -119,7 +126,12 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         orders = Order.objects.prefetch_related(*FOR_DISPLAY)
         order = orders.filter(pk=object_id).first() if object_id.isdecimal() else None
-        context = {"shown_order": order, "deliveries": order.deliveries.order_by("pk") if order else []}
+        context = {
+            "shown_order": order,
+            "deliveries": order.deliveries.order_by("pk") if order else [],
+            "show_save": False,
+            "show_save_and_continue": False,
+        }
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     def enter_codes(self, request, pk, item):

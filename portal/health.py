@@ -1,13 +1,13 @@
 import logging
 from collections.abc import Callable
 
-from celery import current_app
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from rest.valkey import valkey
 from vault.fingerprints import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,7 @@ def check_vault() -> None:
 
 
 def check_broker() -> None:
-    with current_app.connection_for_write() as broker:
-        broker.ensure_connection(max_retries=1, timeout=2)
+    valkey().ping()
 
 
 CHECKS: dict[str, Callable[[], None]] = {

@@ -126,7 +126,9 @@ CELERY_BEAT_SCHEDULE = {
 # its settings in ANYMAIL (POSTMARK_SERVER_TOKEN=...,...).
 
 vars().update(env.email_url_config(env("EMAIL_URL", default="") or f"filemail:///{VAR}/mail"))
-EMAIL_TIMEOUT = 10
+# Seconds, for each answer of the mail server. One that looks into a mail before it accepts it takes its time, and
+# asking again would send the mail again.
+EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="keywell@localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 ANYMAIL = env.dict("ANYMAIL", default={})
@@ -177,7 +179,8 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIN
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 SECURE_HSTS_SECONDS = 31_536_000 if BASE_URL.startswith("https://") else 0
 X_FRAME_OPTIONS = "DENY"
-# Pasted keys must not spill from memory to a temporary file.
+# Files of keys stay in memory: what is longer is refused, and nothing is spilled to a temporary file.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
 DEFAULT_EXCEPTION_REPORTER_FILTER = "portal.errors.DiscreetReporterFilter"
 

@@ -49,20 +49,30 @@ def _detail(error: Exception) -> str:
     return "There is no such thing here."
 
 
-def _errors(detail: Any, pointer: str = "#") -> Iterator[dict[str, str]]:
+def _errors(detail: Any) -> Iterator[dict[str, str]]:
+    for pointer, message in _messages(detail, "#"):
+        # They may quote what was sent, and half of a surrogate pair cannot be sent back.
+        yield {"pointer": _sendable(pointer), "detail": _sendable(message)}
+
+
+def _sendable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def _messages(detail: Any, pointer: str) -> Iterator[tuple[str, str]]:
     """Every message in DRF's nested detail with a JSON pointer (RFC 6901) to the field it is about."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
             escaped = str(name).replace("~", "~0").replace("/", "~1")
-            yield from _errors(inner, pointer if name == "non_field_errors" else f"{pointer}/{escaped}")
+            yield from _messages(inner, pointer if name == "non_field_errors" else f"{pointer}/{escaped}")
     elif isinstance(detail, list) and any(isinstance(inner, dict | list) for inner in detail):
         for index, inner in enumerate(detail):
-            yield from _errors(inner, f"{pointer}/{index}")
+            yield from _messages(inner, f"{pointer}/{index}")
     elif isinstance(detail, list):
         for message in detail:
-            yield {"pointer": pointer, "detail": str(message)}
+            yield pointer, str(message)
     else:
-        yield {"pointer": pointer, "detail": str(detail)}
+        yield pointer, str(detail)
 
 
 def _problem_response(status: int, detail: str) -> JsonResponse:

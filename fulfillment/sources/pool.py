@@ -1,4 +1,4 @@
-from fulfillment.sources.base import Source
+from fulfillment.sources.base import Source, SourceError
 from pools.allocation import allocate_keys
 
 
@@ -6,8 +6,10 @@ class PoolSource(Source):
     immediate = True
 
     def issue(self, item, units):
-        assert self.method.pool is not None  # noqa: S101 (a constraint of the database)
-        keys = allocate_keys(self.method.pool, item, units)
+        pool = self.method.pool
+        if pool is None or pool.merchant_id != item.order.merchant_id:
+            raise SourceError(f"The pool “{pool}” belongs to another merchant.", permanent=True)
+        keys = allocate_keys(pool, item, units)
         return {unit: key.code for unit, key in keys.items()}
 
     def shortage(self):

@@ -1,8 +1,10 @@
 import smtplib
+from datetime import timedelta
 
 import pytest
 from anymail.exceptions import AnymailAPIError, AnymailInvalidAddress
 from django.core.mail import EmailMessage
+from django.utils import timezone
 
 from fulfillment.models import Delivery, MerchantNotice
 from merchants.models import CheckoutPage, Product
@@ -187,6 +189,44 @@ def test_any_other_failure_is_tried_again(pay, product, work, fail_to_send, erro
     delivery = Delivery.objects.get()
     assert (delivery.status, delivery.attempts) == ("queued", 1)
     assert delivery.due_at is not None
+
+
+def test_a_mail_that_may_have_been_taken_is_not_sent_again_at_once(pay, product, work, fail_to_send):
+    error = smtplib.SMTPServerDisconnected("Connection unexpectedly closed: timed out")
+    error.__context__ = TimeoutError("timed out")
+    fail_to_send(error)
+    pay(product)
+    work()
+
+    delivery = Delivery.objects.get()
+    assert delivery.status == "queued" and "timed out" in delivery.reason
+    assert not Delivery.objects.filter(due_at__lt=timezone.now() + timedelta(minutes=9)).exists()
+
+
+def test_a_mail_that_cannot_be_composed_says_so_and_fails_at_last(pay, product, work, monkeypatch):
+    monkeypatch.setattr("fulfillment.delivery.compose", lambda delivery: 1 / 0)
+    pay(product)
+    work()
+    assert "Something failed on our side" in Delivery.objects.get().reason
+
+    Delivery.objects.update(due_at="2026-01-01T00:00:00Z", attempts=Delivery.MAX_ATTEMPTS - 1)
+    work()
+
+    assert Delivery.objects.get().status == "failed"
+    assert MerchantNotice.objects.filter(kind="delivery_failed").exists()
+
+
+def test_it_is_noted_before_goodbyes_are_said(pay, product, work, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "django.core.mail.backends.locmem.EmailBackend.close",
+        lambda self: seen.append(Delivery.objects.get().status),
+        raising=False,
+    )
+    pay(product)
+    work()
+
+    assert seen == ["sent"]
 
 
 def test_after_days_it_fails(pay, product, work, fail_to_send):

@@ -46,6 +46,11 @@ def test_a_bad_filter_is_named(api, query):
     assert response.json()["errors"][0]["pointer"] == f"#/{query.partition('=')[0]}"
 
 
+@pytest.mark.parametrize("cursor", ["cD1hYmM=", "cD0A", "x"])
+def test_a_cursor_that_is_none_is_a_404(api, cursor):
+    assert api.get(f"/api/v1/orders/?cursor={cursor}").status_code == 404
+
+
 def test_a_list_takes_as_many_queries_for_ten_orders_as_for_one(api, pay, product):
     pay(product)
     with CaptureQueriesContext(connection) as one:

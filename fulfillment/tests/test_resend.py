@@ -34,8 +34,25 @@ def test_twice_at_once_sends_one_mail(resend, work, mailoutbox):
     assert len(mailoutbox) == 1
 
 
+def test_while_the_first_is_under_way_it_sends_no_second(resend):
+    first = resend().json()
+    Delivery.objects.update(created_at="2026-01-01T00:00:00Z")
+
+    assert resend().json()["id"] == first["id"]
+
+
+def test_a_corrected_address_gets_its_own_at_once(resend, work):
+    resend()
+    work()
+    Order.objects.update(email="ada@byron.example")
+
+    assert resend().json()["recipient"] == "ada@byron.example"
+    assert Delivery.objects.filter(kind="resend").count() == 2
+
+
 def test_later_it_sends_another(resend, work, mailoutbox):
     resend()
+    work()
     Delivery.objects.update(created_at="2026-01-01T00:00:00Z")
     resend()
     work()

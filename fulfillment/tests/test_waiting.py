@@ -1,10 +1,11 @@
 """Pools that run dry, and what happens when they are filled."""
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from conftest import stock
 from fulfillment import services, tasks
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import Fulfillment
 from orders.models import Order
 from orders.services import refund
 
@@ -27,16 +28,18 @@ def test_what_is_there_is_given_and_the_rest_waits_with_its_reason(pay, make_pro
     assert [code["delivery"] for code in item["activation_codes"]] == ["queued", "queued"]
 
 
-def test_an_import_serves_waiting_items_oldest_payment_first(pay, make_product, merchant):
+def test_an_import_serves_waiting_items_oldest_payment_first(pay, make_product, merchant, work):
     product = make_product(keys=0)
     pay(product, order="LATE", paid_at="2026-11-22T12:00:00Z")
     pay(product, order="FIRST", paid_at="2026-11-22T09:00:00Z", quantity=2)
     pay(product, order="SECOND", paid_at="2026-11-22T10:00:00Z")
 
     stock(merchant.pools.get(), 2)
+    work()
     assert states() == {"FIRST": "done", "SECOND": "waiting", "LATE": "waiting"}
 
     stock(merchant.pools.get(), 1)
+    work()
     assert states() == {"FIRST": "done", "SECOND": "done", "LATE": "waiting"}
 
 
@@ -67,37 +70,61 @@ def test_asking_again_never_gives_more(pay, make_product, merchant):
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_a_refunded_order_gets_nothing_any_more(pay, make_product, merchant):
+def test_a_refunded_order_gets_nothing_any_more(pay, make_product, merchant, work):
     pay(make_product(keys=0))
     refund(Order.objects.get(), by="shop")
 
     stock(merchant.pools.get(), 1)
+    work()
 
     assert merchant.pools.get().keys.available().count() == 1
     assert Fulfillment.objects.get().reason == "The order is deleted."
 
 
-def test_a_key_that_comes_back_by_rollback_is_found_by_the_sweep(pay, make_product, merchant):
-    product = make_product(keys=0)
-    pay(product, order="A1")
-    pool = merchant.pools.get()
-    stock_without_telling(pool)
+def test_the_sweep_finds_items_that_wait_for_a_pool_with_keys(pay, make_product, merchant, monkeypatch):
+    pay(make_product(keys=0), order="A1")
+    stock(merchant.pools.get(), 1)
+    asked_for = []
+    monkeypatch.setattr("fulfillment.tasks.publish", lambda task, pk: asked_for.append((task, pk)))
 
     tasks.sweep()
+
+    assert asked_for == [("fulfillment.tasks.serve_pool", merchant.pools.get().pk)]
+    tasks.serve_pool(merchant.pools.get().pk)
+    assert states() == {"A1": "done"}
+    asked_for.clear()
+    tasks.sweep()
+    assert asked_for == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_import_asks_a_worker_to_serve(pay, make_product, merchant, monkeypatch):
+    pay(make_product(keys=0), order="A1")
+    monkeypatch.setattr("fulfillment.receivers.publish", lambda task, pk: tasks.serve_pool(pk))
+
+    stock(merchant.pools.get(), 1)
 
     assert states() == {"A1": "done"}
 
 
-def stock_without_telling(pool):
-    from pools.signals import pool_refilled
+@pytest.mark.django_db(transaction=True)
+def test_a_pool_is_served_by_one_worker_at_a_time(pay, make_product, merchant, in_threads, monkeypatch):
+    for _ in range(3):
+        pay(make_product(keys=0, pool=merchant.pools.first()))
+    stock(merchant.pools.get(), 3)
+    served = []
+    top_up = services.top_up
 
-    receivers, pool_refilled.receivers = pool_refilled.receivers, []
-    pool_refilled.sender_receivers_cache.clear()
-    try:
-        stock(pool, 1)
-    finally:
-        pool_refilled.receivers = receivers
-        pool_refilled.sender_receivers_cache.clear()
+    def count(fulfillment, **kwargs):
+        served.append(fulfillment.pk)
+        top_up(fulfillment, **kwargs)
+
+    monkeypatch.setattr("fulfillment.services.top_up", count)
+
+    in_threads(lambda _: services.serve_waiting(merchant.pools.get()), range(4), threads=4)
+
+    assert set(states().values()) == {"done"}
+    assert len(served) == 3
 
 
 def test_what_one_pool_lacks_the_next_in_line_gives(pay, make_product, make_pool):
@@ -111,13 +138,45 @@ def test_what_one_pool_lacks_the_next_in_line_gives(pay, make_product, make_pool
     assert reserve.keys.issued().count() == 2
 
 
-def test_a_product_without_a_source_fails_and_the_merchant_is_told(pay, make_product, work, mailoutbox):
-    answer = pay(make_product(source=None))
+def test_a_product_without_a_source_waits_for_one_and_the_merchant_is_told(
+    pay, make_product, make_pool, work, mailoutbox
+):
+    product = make_product(source=None)
+    answer = pay(product)
+    work()
     work()
 
-    assert answer["items"][0]["fulfillment"] == "failed"
+    assert answer["items"][0]["fulfillment"] == "waiting"
     assert answer["items"][0]["reason"] == "No fulfillment method is set up for the product."
-    assert "could not be fulfilled" in mailoutbox[0].subject
+    (message,) = mailoutbox
+    assert "could not be fulfilled" in message.subject
+
+    product.fulfillment_methods.create(source="pool", pool=make_pool(1))
+    work()
+    assert Fulfillment.objects.get().status == "done"
+
+
+def test_a_pool_of_another_merchant_gives_nothing(pay, make_product, make_pool, outsider):
+    pool = make_pool(1, merchant=outsider)
+
+    answer = pay(make_product(pool=pool))
+
+    assert answer["items"][0]["fulfillment"] == "failed"
+    assert "belongs to another merchant" in answer["items"][0]["reason"]
+    with pytest.raises(ValidationError, match="belongs to Outsider"):
+        pool.fulfillment_methods.get().full_clean()
+
+
+def test_work_that_keeps_breaking_says_so_and_fails_at_last(pay, product, monkeypatch, work):
+    monkeypatch.setattr("fulfillment.sources.pool.allocate_keys", lambda *args: 1 / 0)
+    pay(product)
+    work()
+    assert "Something failed on our side" in Fulfillment.objects.get().reason
+
+    Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z", attempts=Fulfillment.MAX_ATTEMPTS - 1)
+    work()
+
+    assert Fulfillment.objects.get().status == "failed"
 
 
 def test_a_source_that_breaks_does_not_take_the_payment_with_it(pay, product, monkeypatch, work, caplog):
@@ -132,7 +191,7 @@ def test_a_source_that_breaks_does_not_take_the_payment_with_it(pay, product, mo
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_an_item_that_breaks_does_not_hold_up_the_others(pay, make_product, merchant, monkeypatch):
+def test_an_item_that_breaks_does_not_hold_up_the_others(pay, make_product, merchant, monkeypatch, work):
     product = make_product(keys=0)
     pay(product, order="BROKEN", paid_at="2026-11-22T09:00:00Z")
     pay(product, order="SOUND", paid_at="2026-11-22T10:00:00Z")
@@ -145,6 +204,7 @@ def test_an_item_that_breaks_does_not_hold_up_the_others(pay, make_product, merc
 
     monkeypatch.setattr("fulfillment.services.top_up", break_first)
     stock(merchant.pools.get(), 1)
+    work()
 
     assert states() == {"BROKEN": "waiting", "SOUND": "done"}
 
@@ -157,7 +217,7 @@ def test_payments_that_race_are_all_served_once_there_are_keys(pay, make_product
 
     missing = 120 - 50
     stock(merchant.pools.get(), missing)
+    work()
 
     assert set(states().values()) == {"done"}
     assert merchant.pools.get().keys.issued().count() == 120
-    assert Delivery.objects.filter(status="queued").count() >= 60

@@ -122,7 +122,7 @@ def test_it_counts_nothing_while_the_cache_is_gone(make_key, monkeypatch):
     def refuse(*args, **kwargs):
         raise RedisConnectionError("gone")
 
-    monkeypatch.setattr("merchants.throttling.counters", refuse)
+    monkeypatch.setattr("merchants.throttling.valkey", refuse)
     _, text = make_key()
 
     assert get_orders(text).status_code == 200

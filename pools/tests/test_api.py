@@ -1,4 +1,6 @@
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from pools.models import LicenseKey
 
@@ -82,6 +84,27 @@ def test_an_endless_body_is_a_413(api, make_pool, settings):
     response = api.post(f"/api/v1/pools/{make_pool().pk}/keys/", "A" * 11, content_type="text/plain")
 
     assert response.status_code == 413
+
+
+def test_an_endless_form_is_a_413(api, make_pool, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    file = SimpleUploadedFile("keys.txt", b"A" * 11)
+
+    response = api.post(f"/api/v1/pools/{make_pool().pk}/keys/", {"file": file}, format="multipart")
+
+    assert response.status_code == 413
+
+
+def test_it_lists_ten_pools_with_as_many_queries_as_one(api, make_pool):
+    make_pool(1)
+    with CaptureQueriesContext(connection) as one:
+        api.get("/api/v1/pools/")
+    for _ in range(9):
+        make_pool(1)
+
+    with CaptureQueriesContext(connection) as ten:
+        assert [pool["available"] for pool in api.get("/api/v1/pools/").json()] == [1] * 10
+    assert len(ten) <= len(one)
 
 
 def test_an_outsiders_pool_is_a_404(api, make_pool, outsider):

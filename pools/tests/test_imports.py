@@ -31,6 +31,13 @@ def test_it_names_every_line_that_is_no_key(content, lines):
     assert caught.value.lines == lines
 
 
+def test_it_stops_reading_a_file_that_is_no_list_of_keys():
+    with pytest.raises(KeyFileError) as caught:
+        parse_keys(b"\xff\n" * 1_000_000)
+
+    assert len(caught.value.lines) == 100
+
+
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_a_file_without_keys_is_refused(content):
     with pytest.raises(KeyFileError, match="no license key"):
@@ -77,13 +84,22 @@ def test_nothing_new_makes_no_batch(make_pool):
 
 def test_a_failure_half_way_leaves_nothing(make_pool, monkeypatch):
     pool = make_pool(2)
-    monkeypatch.setattr("pools.imports._rearm", lambda pool: 1 / 0)
+    monkeypatch.setattr("pools.imports.rearm", lambda pool: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         stock(pool, 3)
 
     pool.refresh_from_db()
     assert LicenseKey.objects.count() == pool.next_position == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_file_into_two_pools_at_once_goes_into_one(make_pool, in_threads):
+    keys = [f"KEY-{number}" for number in range(2000)]
+
+    results = in_threads(lambda pool: import_keys(pool, keys, by="test"), [make_pool(), make_pool()], threads=2)
+
+    assert sorted(result.imported for result in results) == [0, 2000]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,14 +2,14 @@ from datetime import timedelta
 
 import pytest
 from django.core import mail
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conftest import stock
 from fulfillment.models import MerchantNotice
 from pools.models import LicensePool
-from pools.replenishment import check_stock, forecast, warn_low_pools
+from pools.replenishment import check_stock, forecast, rearm, warn_low_pools
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,12 +65,33 @@ def test_an_import_that_stays_below_the_threshold_rearms_only_zero(pay, product,
     assert notices() == [("pool_empty", 0), ("pool_empty", 0)]
 
 
-def test_an_import_that_waiting_items_use_up_at_once_crosses_again(pay, product, pool):
+def test_an_import_that_waiting_items_use_up_crosses_again(pay, product, pool, work):
     pay(product, quantity=20)
 
     stock(pool, 12)
+    work()
 
     assert notices() == [("pool_empty", 0), ("pool_low", 5)]
+
+
+def test_a_payment_does_not_wait_for_an_import_to_tell(pay, product, pool, in_threads):
+    with transaction.atomic():
+        LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
+        in_threads(lambda _: pay(product, quantity=3), [0], threads=1)
+
+    assert notices() == []
+    warn_low_pools()
+    assert notices() == [("pool_low", 10)]
+
+
+def test_a_lowered_threshold_is_told_when_it_is_crossed(pay, product, pool):
+    pay(product, quantity=3)
+    LicensePool.objects.update(threshold=5)
+    rearm(pool)
+
+    pay(product, quantity=5)
+
+    assert notices() == [("pool_low", 10), ("pool_low", 5)]
 
 
 def test_payments_at_once_are_told_once(pay, make_product, make_pool, in_threads):

@@ -3,9 +3,13 @@ from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
+from conftest import stock
+from fulfillment.models import Fulfillment
 from merchants.models import ApiKey, User
 from orders.models import Order
+from pools.admin import LicensePoolAdmin
 from pools.imports import import_keys
+from portal.admin import OrderAdmin
 
 ORDERS = "/admin/orders/order/"
 
@@ -72,11 +76,54 @@ def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):
     assert "it is available" in response.content.decode()
 
 
-def test_nothing_found_is_an_empty_list(staff, order):
-    response = staff.post(ORDERS, {"search": "no such thing"}, follow=True)
+def test_what_is_not_found_stands_in_no_address_either(staff, order):
+    response = staff.post(ORDERS, {"search": "LICENSE-TEXT-TYPO"}, follow=True)
 
-    assert response.status_code == 200
-    assert "A0012345678" not in response.content.decode()
+    assert "No order has this" in response.content.decode()
+    assert response.redirect_chain == [(f"{ORDERS}?", 302)]
+
+
+def test_saving_a_page_writes_only_what_was_changed_in_it(staff, make_pool, monkeypatch):
+    pool = make_pool(3)
+    page = f"/admin/pools/licensepool/{pool.pk}/change/"
+    save_model = LicensePoolAdmin.save_model
+
+    def save_late(*args):
+        stock(pool, 5)  # an import, between reading the row and writing it
+        save_model(*args)
+
+    monkeypatch.setattr(LicensePoolAdmin, "save_model", save_late)
+    staff.post(page, {"name": "Renamed", "threshold": 7, "recipients": ""})
+
+    pool.refresh_from_db()
+    assert (pool.name, pool.threshold, pool.next_position) == ("Renamed", 7, 8)
+
+
+def test_saving_an_order_writes_nothing(staff, order, monkeypatch):
+    save_model = OrderAdmin.save_model
+
+    def save_late(*args):
+        Order.objects.update(status="deleted")
+        save_model(*args)
+
+    monkeypatch.setattr(OrderAdmin, "save_model", save_late)
+    forms = {f"refunds-{name}_FORMS": 0 for name in ("TOTAL", "INITIAL")}
+    staff.post(f"{ORDERS}{order.pk}/change/", forms)
+
+    order.refresh_from_db()
+    assert order.status == "deleted"
+
+
+def test_a_fulfillment_is_tried_again(staff, pay, make_product, work):
+    pay(make_product(source=None))
+    fulfillment = Fulfillment.objects.get()
+
+    staff.post(
+        "/admin/fulfillment/fulfillment/", {"action": "try_again", "_selected_action": [fulfillment.pk]}, follow=True
+    )
+
+    fulfillment.refresh_from_db()
+    assert fulfillment.status == "pending" and fulfillment.due_at
 
 
 def test_the_order_page_shows_what_became_of_it(staff, order, work):

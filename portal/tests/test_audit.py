@@ -2,6 +2,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from conftest import stock
 from fulfillment.models import Fulfillment
 from orders.models import ActivationCode, OrderItem
 from pools.models import KeyBatch, LicenseKey, LicensePool
@@ -43,6 +44,14 @@ def test_a_key_that_vanished_is_named_by_batch_and_pool(sold, capsys):
     batch, pool = KeyBatch.objects.get().pk, LicensePool.objects.get().pk
     assert any(f"batch {batch} of pool {pool}: brought 10, holds 9" in line for line in lines)
     assert any(f"pool {pool}: imported 10, available 0, issued 9" in line for line in lines)
+
+
+def test_a_key_that_cannot_be_reached_is_named(sold, capsys):
+    pool = LicensePool.objects.get()
+    stock(pool, 1)
+    LicensePool.objects.update(head_hint=11)
+
+    assert any(line.startswith("every available key can be reached") for line in violations(capsys))
 
 
 def test_an_issued_key_without_its_code_is_named(sold, capsys):

@@ -4,6 +4,8 @@ import pytest
 from django.db import DatabaseError
 from django.test import override_settings
 
+from portal import health
+from rest.valkey import valkey
 from vault.fingerprints import load_key
 
 
@@ -22,7 +24,7 @@ def test_it_names_what_fails_and_keeps_the_cause_to_the_log(client, db, monkeypa
     def fail():
         raise DatabaseError("password authentication failed")
 
-    monkeypatch.setitem(__import__("portal.health").health.CHECKS, check, fail)
+    monkeypatch.setitem(health.CHECKS, check, fail)
 
     response = client.get("/healthz")
 
@@ -32,15 +34,11 @@ def test_it_names_what_fails_and_keeps_the_cause_to_the_log(client, db, monkeypa
     assert "password" in caplog.text
 
 
-def test_it_sees_a_broker_that_is_gone(client, db, monkeypatch):
-    from celery import current_app
-
-    monkeypatch.setattr(
-        "portal.health.current_app.connection_for_write",
-        lambda: current_app.connection("redis+socket:///nowhere/valkey.sock"),
-    )
-
+def test_it_sees_a_broker_that_is_gone(client, db, settings):
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/valkey.sock"}}
+    valkey.cache_clear()
     response = client.get("/healthz")
+    valkey.cache_clear()
 
     assert (response.status_code, response.json()["checks"]["broker"]) == (503, "failing")
 

@@ -8,7 +8,8 @@ from django.db import connection
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
-from fulfillment import delivery
+from fulfillment.delivery import compose
+from fulfillment.mail import sent
 from fulfillment.models import Delivery
 from merchants.models import ApiKey
 from orders.models import ActivationCode
@@ -69,18 +70,18 @@ def test_no_traceback_page_holds_a_code(sold, monkeypatch, settings, debug):
     request = RequestFactory().post("/x/", {"codes": CODE}, headers={"Authorization": CODE})
     request.user = AnonymousUser()
 
-    def fail(message):
+    def fail(message, server):
         assert CODE in message.body
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fulfillment.delivery.send", fail)
+    monkeypatch.setattr("fulfillment.mail._hand_over", fail)
 
-    with pytest.raises(ZeroDivisionError) as caught:
-        delivery.deliver(Delivery.objects.get().pk)
+    with pytest.raises(ZeroDivisionError) as caught, sent(compose(Delivery.objects.get())):
+        pass
     reporter = ExceptionReporter(request, caught.type, caught.value, caught.tb)
 
     for page in (reporter.get_traceback_html(), reporter.get_traceback_text()):
-        assert "ZeroDivisionError" in page and "in deliver" in page
+        assert "ZeroDivisionError" in page and "_hand_over(message" in page
         assert CODE not in page
 
 

@@ -85,8 +85,14 @@ class Shop:
         assert made.returncode == 0, made.stderr
         self.fill(sku, range(keys))
 
+    def pool(self, sku):
+        return next(pool for pool in self.call("GET", "pools/").json() if pool["name"] == sku)
+
+    def available(self, sku):
+        return self.pool(sku)["available"]
+
     def fill(self, sku, numbers):
-        pool = next(pool for pool in self.call("GET", "pools/").json() if pool["name"] == sku)
+        pool = self.pool(sku)
         keys = "\n".join(f"{sku}-KEY-{number:05}" for number in numbers)
         response = self.call(
             "POST", f"pools/{pool['id']}/keys/", data=keys.encode(), headers={"Content-Type": "text/plain"}
@@ -152,11 +158,13 @@ def test_payments_that_race_for_a_pool_that_is_too_small(keywell, shop, sink):
     # A part of what is missing goes to the oldest payments.
     waiting = [order["order"] for order in orders if order["items"][0]["fulfillment"] == "waiting"]
     shop.fill("RACE", range(500, 560))
+    wait_until(lambda: shop.available("RACE") == 0)
     states = [shop.read(number)["items"][0]["fulfillment"] for number in waiting]
     assert states == sorted(states)  # "done" ... "waiting": orders are in the order of payment
     assert {"done", "waiting"} == set(states)
 
     shop.fill("RACE", range(560, needed))
+    wait_until(lambda: shop.available("RACE") == 0)
 
     orders = [shop.read(payment["order"]) for payment in payments]
     assert {order["items"][0]["fulfillment"] for order in orders} == {"done"}

@@ -34,6 +34,13 @@ RULES = {
         WHERE coalesce(batches.imported, 0)
             <> coalesce(keys.available + keys.issued + keys.withdrawn, 0)
     """,
+    "every available key can be reached from its pool": """
+        SELECT 'key ' || key.id || ' of pool ' || pool.id || ': at position ' || key.position
+            || ', while the search starts at ' || pool.head_hint || ' and new keys come in at ' || pool.next_position
+        FROM pools_licensekey key JOIN pools_licensepool pool ON pool.id = key.pool_id
+        WHERE key.item_id IS NULL AND key.withdrawn_at IS NULL
+            AND (key.position < pool.head_hint OR key.position >= pool.next_position)
+    """,
     "every issued key is the activation code of its unit": """
         SELECT 'key ' || key.id || ' of pool ' || key.pool_id || ': issued to unit ' || key.unit || ' of item '
             || key.item_id || CASE WHEN code.id IS NULL THEN ', which has no code'

@@ -30,7 +30,8 @@ def send_notice(pk):
     notices.send_notice(pk)
 
 
-@shared_task
+# Many may wait; the limit is still below the broker's visibility timeout, and the sweep has the rest served.
+@shared_task(time_limit=240)
 def serve_pool(pk):
     services.serve_waiting(LicensePool.objects.get(pk=pk))
 

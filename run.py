@@ -144,7 +144,7 @@ def enter_environment(arguments: list[str]) -> None:
         if not arguments and ("PORT" in os.environ or not (HERE / ".env").exists()):
             check_address()
         prepare(locks)
-    os.execv(PYTHON, [str(PYTHON), __file__, *arguments])  # noqa: S606
+    os.execv(PYTHON, [str(PYTHON), __file__, *arguments])
 
 
 def is_prepared(locks: list[str]) -> bool:
@@ -247,7 +247,7 @@ def read_settings() -> Path:
         if os.environ.get(name) == "":
             del os.environ[name]
     host, port = address()
-    seen = "localhost" if host in {"0.0.0.0", "::"} else bracketed(host)  # noqa: S104
+    seen = "localhost" if host in {"0.0.0.0", "::"} else bracketed(host)
     os.environ.setdefault("BASE_URL", f"http://{seen}:{port}")
     var = (HERE / os.environ.get("KEYWELL_VAR", "var")).resolve()
     os.environ.update(KEYWELL_VAR=str(var), DJANGO_SETTINGS_MODULE="portal.settings")
@@ -323,7 +323,7 @@ def supervisor(var: Path) -> Supervisor:
 
 def applications(var: Path) -> list[Service]:
     host, port = address()
-    memory = "/dev/shm"  # noqa: S108
+    memory = "/dev/shm"
     web = ["gunicorn", "portal.wsgi", "--bind", f"{bracketed(host)}:{port}", "--workers", "3", "--timeout", "120"]
     web += ["--preload", "--no-control-socket", "--worker-tmp-dir", memory if os.access(memory, os.W_OK) else str(var)]
     celery = ["celery", "--app", "portal"]

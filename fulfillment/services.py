@@ -1,4 +1,4 @@
-"""From a paid order to delivered codes. Locks are taken in this order: pool, order, keys."""
+"""From a paid order to delivered codes. Locks are taken in this order: merchant, pool, order, keys."""
 
 import logging
 from collections.abc import Iterable, Iterator

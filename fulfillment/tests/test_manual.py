@@ -1,7 +1,7 @@
 import pytest
 
-from fulfillment.models import MerchantNotice
-from fulfillment.services import CodeRefused, enter_codes
+from fulfillment.models import Fulfillment, MerchantNotice
+from fulfillment.services import CodeRefused, enter_codes, fulfill
 from orders.models import ActivationCode, Order
 from orders.services import refund
 
@@ -63,6 +63,19 @@ def test_an_order_that_is_not_paid_is_refused(item):
 
     with pytest.raises(CodeRefused, match="deleted"):
         enter_codes(item, {1: "AAAA"}, by="Max")
+
+
+def test_a_person_who_is_faster_than_a_worker_finishes_the_item(item, monkeypatch):
+    def enter_meanwhile(self):
+        enter_codes(Order.objects.get().items.get(), {1: "AAAA", 2: "BBBB"}, by="Max")
+        return "The merchant has been asked."
+
+    Fulfillment.objects.update(status="pending", due_at="2026-01-01T00:00:00Z")
+    monkeypatch.setattr("fulfillment.sources.manual.ManualSource.shortage", enter_meanwhile)
+
+    fulfill(item.fulfillment.pk)
+
+    assert Fulfillment.objects.get().status == "done"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,10 +14,7 @@ def check_stock(pool: LicensePool) -> None:
 
     To be called when keys taken are committed: only then does the last of several payments see what all have left.
     """
-    if pool.notified == LicensePool.Notice.EMPTY:
-        return
-    available = pool.available_up_to(pool.threshold + 1)
-    if available > pool.threshold:
+    if not _is_news(pool, _level(pool, _count(pool))):
         return
 
     with transaction.atomic():
@@ -26,9 +23,9 @@ def check_stock(pool: LicensePool) -> None:
         locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
         if locked is None:
             return
-        available = locked.available_up_to(locked.threshold + 1)
+        available = _count(locked)
         level = _level(locked, available)
-        if LEVELS.index(level) > LEVELS.index(LicensePool.Notice(locked.notified)):
+        if _is_news(locked, level):
             locked.notified = level
             locked.save(update_fields=["notified"])
             stock_low.send(LicensePool, pool=locked, level=level, available=available)
@@ -38,19 +35,29 @@ def rearm(pool: LicensePool) -> None:
     """Forget notices that no longer hold, so that the next crossing is told again."""
     with transaction.atomic():
         locked = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
-        level = _level(locked, locked.available_up_to(locked.threshold + 1))
-        if LEVELS.index(level) < LEVELS.index(LicensePool.Notice(locked.notified)):
+        level = _level(locked, _count(locked))
+        if LEVELS.index(level) < LEVELS.index(locked.notified):
             locked.notified = level
             locked.save(update_fields=["notified"])
 
 
-LEVELS = [LicensePool.Notice.NONE, LicensePool.Notice.LOW, LicensePool.Notice.EMPTY]
+# From bad to worse.
+LEVELS: list[str] = [LicensePool.Notice.NONE, LicensePool.Notice.LOW, LicensePool.Notice.EMPTY]
+
+
+def _count(pool: LicensePool) -> int:
+    """How many keys are left, as far as the threshold asks."""
+    return pool.available_up_to(pool.threshold + 1)
 
 
 def _level(pool: LicensePool, available: int) -> LicensePool.Notice:
     if not available:
         return LicensePool.Notice.EMPTY
     return LicensePool.Notice.LOW if available <= pool.threshold else LicensePool.Notice.NONE
+
+
+def _is_news(pool: LicensePool, level: LicensePool.Notice) -> bool:
+    return LEVELS.index(level) > LEVELS.index(pool.notified)
 
 
 def warn_low_pools() -> None:

@@ -295,7 +295,6 @@ def prepare_demo(var: Path) -> None:
             with contextlib.suppress(FileExistsError):
                 os.link(new.name, path)
     environ.Env.read_env(path)
-    os.environ["DJANGO_DEBUG"] = "on"
 
 
 def new_vault_key() -> str:

@@ -49,7 +49,8 @@ class User(AbstractUser):
         constraints = [models.UniqueConstraint(Lower("email"), name="email_is_unique_in_any_case")]
 
     def __str__(self):
-        return self.get_full_name() or self.email
+        # Both, for it stands in histories: there may be two of a name.
+        return f"{self.get_full_name()} ({self.email})" if self.get_full_name() else self.email
 
 
 class Merchant(models.Model):
@@ -58,6 +59,11 @@ class Merchant(models.Model):
     name = models.CharField(max_length=200)
     slug = models.SlugField(unique=True)
     reply_to = models.EmailField("reply-to address", blank=True, help_text="Where customers' answers go.")
+    second_factor_required = models.BooleanField(
+        "second factor required",
+        default=False,
+        help_text="Members sign in with a passkey or a code from an authenticator app as well.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self):
@@ -84,6 +90,11 @@ class Member(models.Model):
 
     def __str__(self):
         return f"{self.user}, {self.get_role_display()} of {self.merchant}"
+
+    def may(self, role: Role) -> bool:
+        """Whether a member has the rights of this role: an owner has a manager's, a manager has support's."""
+        ranks = [self.Role.SUPPORT, self.Role.MANAGER, self.Role.OWNER]
+        return ranks.index(self.Role(self.role)) >= ranks.index(role)
 
 
 class CheckoutPage(models.Model):

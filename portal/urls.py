@@ -1,18 +1,29 @@
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 
 from portal.health import healthz
+from portal.views import orders, team
+from portal.views.api_docs import ApiDocs
 from portal.views.customer import customer_order
+from portal.views.home import home
+
+# Support staff sign in as everybody does, second factor and all.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="admin:index")),
-    path("healthz", healthz, name="healthz"),
+    path("", home, name="home"),
+    path("orders/", orders.order_list, name="orders"),
+    path("attention/", orders.attention, name="attention"),
+    path("team/", team.team, name="team"),
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
     path("o/<str:token>/", customer_order, name="customer-order"),
+    path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
+    path("api/docs/", ApiDocs.as_view(), name="api-docs"),
     path("api/v1/", include("fulfillment.urls")),
     path("api/v1/", include("pools.urls")),
 ]

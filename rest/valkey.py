@@ -12,5 +12,4 @@ def valkey() -> Redis:
 
     Celery's connection, and a client of redis-py as it comes, try again for seconds.
     """
-    location = settings.CACHES["default"]["LOCATION"]
-    return Redis.from_url(location, retry=Retry(NoBackoff(), 0), **settings.CACHES["default"]["OPTIONS"])
+    return Redis.from_url(**settings.VALKEY, retry=Retry(NoBackoff(), 0))

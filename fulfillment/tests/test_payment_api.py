@@ -239,7 +239,7 @@ def test_a_payment_is_taken_while_the_broker(
         broker.bind(str(tmp_path / "b"))
         if listens:
             broker.listen(50)
-        settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": f"unix://{tmp_path}/b"}}
+        settings.VALKEY = settings.VALKEY | {"url": f"unix://{tmp_path}/b"}
         valkey.cache_clear()
         response = api.post(URL, make_payment(product), format="json")
     valkey.cache_clear()

@@ -35,7 +35,7 @@ def test_it_names_what_fails_and_keeps_the_cause_to_the_log(client, db, monkeypa
 
 
 def test_it_sees_a_broker_that_is_gone(client, db, settings):
-    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/valkey.sock"}}
+    settings.VALKEY = settings.VALKEY | {"url": "unix:///nowhere/valkey.sock"}
     valkey.cache_clear()
     response = client.get("/healthz")
     valkey.cache_clear()

@@ -1,0 +1,65 @@
+"""Who is asking, and for which merchant."""
+
+from collections.abc import Callable
+from functools import wraps
+
+from allauth.mfa.utils import is_mfa_enabled
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import redirect
+from django.urls import reverse
+
+from merchants.models import Member
+
+Role = Member.Role
+
+
+def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
+    """Let in members of a merchant who have the rights of this role; the view finds `request.member` and `.merchant`.
+
+    Others sign in first, or get a 403. Where the merchant requires a second factor, it is set up first.
+    """
+
+    def decorate(view):
+        @wraps(view)
+        @login_required
+        def for_members(request, *args, **kwargs):
+            get_member(request)
+            if request.member is None:
+                raise PermissionDenied("You are not a member of any merchant.")
+            request.merchant = request.member.merchant
+            if request.merchant.second_factor_required and not is_mfa_enabled(request.user):
+                messages.info(request, f"{request.merchant} asks its members for a second factor. Please set one up.")
+                return redirect("mfa_index")
+            if not request.member.may(role):
+                raise PermissionDenied(f"This is for a {role.label.lower()} of {request.merchant}.")
+            return view(request, *args, **kwargs)
+
+        return for_members
+
+    return decorate
+
+
+def get_member(request) -> Member | None:
+    """The membership in whose name the user works: of several, the one that `?merchant=` last named."""
+    if not hasattr(request, "member"):
+        request.memberships = list(
+            request.user.memberships.select_related("merchant").order_by("merchant__name", "pk")
+        )
+        named = {member.merchant.slug: member for member in request.memberships}
+        if request.GET.get("merchant") in named.keys() - {request.session.get("merchant")}:
+            request.session["merchant"] = request.GET["merchant"]
+        first = next(iter(request.memberships), None)
+        request.member = named.get(request.session.get("merchant"), first)
+    return request.member
+
+
+def navigation(request) -> dict:
+    """Context of every page: in whose name somebody is signed in."""
+    if not request.user.is_authenticated or request.path.startswith(reverse("admin:index")):
+        return {}
+    member = get_member(request)
+    if member is None:
+        return {}
+    return {"member": member, "memberships": request.memberships}

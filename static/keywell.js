@@ -1,0 +1,69 @@
+// Makes pleasant what works without it.
+"use strict";
+
+const dialog = document.getElementById("dialog");
+
+// A confirmation that htmx has fetched opens as a dialog; what is no confirmation, such as the sign-in page, is a page.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr, target, requestConfig } = event.detail;
+  if (target === dialog && (xhr.status !== 200 || xhr.getResponseHeader("Content-Confirm") === null)) {
+    event.preventDefault();
+    location.assign(requestConfig.path);
+  }
+});
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target !== dialog || dialog.open) return;
+  dialog.showModal();
+  dialog.querySelector("[autofocus]")?.focus();
+});
+document.addEventListener("click", (event) => {
+  const close = event.target.closest("[data-close]");
+  if (event.target === dialog || (close && dialog?.contains(close))) {
+    event.preventDefault();
+    dialog.close();
+  }
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+// A form is sent once, however often its button is clicked. The button is disabled after its value was taken along.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.hasAttribute("hx-post")) return;
+  if (form.dataset.sent) return event.preventDefault();
+  form.dataset.sent = "yes";
+  for (const button of form.querySelectorAll("[type=submit]")) button.setAttribute("aria-busy", "true");
+});
+// Coming back to a page finds it as it was.
+window.addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  for (const form of document.forms) delete form.dataset.sent;
+  for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+});
+
+// Copying. The button is hidden until there is a clipboard to copy to.
+function showCopyButtons(root) {
+  for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+}
+showCopyButtons(document);
+document.addEventListener("htmx:load", (event) => showCopyButtons(event.detail.elt));
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  const label = button.querySelector("span");
+  const before = label.textContent;
+  label.textContent = "Copied";
+  setTimeout(() => (label.textContent = before), 2000);
+});
+
+// Ctrl-K or ⌘K leads to the search.
+document.addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() !== "k" || !(event.metaKey || event.ctrlKey)) return;
+  const search = document.querySelector("[data-search]");
+  if (!search) return;
+  event.preventDefault();
+  search.focus();
+  search.select();
+});

@@ -46,7 +46,7 @@ class PaymentView(APIView):
         serializer = PaymentSerializer(data=request.data, context={"merchant": request.auth.merchant})
         serializer.is_valid(raise_exception=True)
         try:
-            order, created = place_order(request.auth.merchant, serializer.validated_data)
+            order, created = place_order(request.auth.merchant, serializer.validated_data, by=str(request.auth))
         except PaymentConflict as error:
             raise Conflict(str(error)) from error
         return Response(display(order), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK)
@@ -153,7 +153,7 @@ class ResendView(APIView):
         order = get_object_or_404(request.auth.merchant.orders, number=number)
         item = get_object_or_404(order.items, reference=item)
         try:
-            delivery = resend(item, by=str(request.auth))
+            delivery, _ = resend(item, by=str(request.auth))
         except ResendRefused as error:
             raise Conflict(str(error)) from error
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)

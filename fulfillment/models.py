@@ -62,6 +62,7 @@ class Retryable(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     due_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
     attempts = models.PositiveIntegerField(default=0, editable=False)
+    ended_at = models.DateTimeField(null=True, editable=False, help_text="When nothing was left to try.")
     reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it is not done yet.")
 
     objects = RetryableQuerySet.as_manager()
@@ -72,7 +73,7 @@ class Retryable(models.Model):
 
     def end(self, **fields) -> bool:
         """Record how this attempt ended: nothing is due any more. False if it is another's by now."""
-        return self._update(due_at=None, **fields)
+        return self._update(due_at=None, ended_at=Now(), **fields)
 
     def postpone(self, reason: str, *, at_least: timedelta = timedelta(0), **fields) -> bool:
         """Record why this attempt failed, and have the next one made when its time comes."""
@@ -166,6 +167,7 @@ class Fulfillment(Retryable):
         indexes = [
             *Retryable.Meta.indexes,
             models.Index(fields=["item"], condition=Q(status="waiting"), name="fulfillment_waiting"),
+            models.Index(fields=["status", "item"], condition=~Q(status="done"), name="fulfillment_unfinished"),
         ]
 
     def __str__(self):
@@ -199,6 +201,10 @@ class Delivery(Retryable):
 
     class Meta(Retryable.Meta):
         verbose_name_plural = "deliveries"
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["status", "order"], condition=~Q(status="sent"), name="delivery_not_sent"),
+        ]
 
     def __str__(self):
         return f"{self.get_kind_display().capitalize()} delivery {self.pk} of {self.order}"

@@ -1,7 +1,7 @@
 """From a paid order to delivered codes. Locks are taken in this order: merchant, pool, order, keys."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from zlib import crc32
@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
 from fulfillment.sources import Source, SourceError, get_source
-from orders.models import ActivationCode, Order, OrderItem
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.models import LicensePool
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,10 @@ class ResendRefused(Exception):
 
 
 class CodeRefused(Exception):
+    pass
+
+
+class RetryRefused(Exception):
     pass
 
 
@@ -190,6 +194,22 @@ def _tell_merchant(item: OrderItem) -> None:
         notice.nudge()
 
 
+@transaction.atomic
+def retry(item: OrderItem, *, by: str) -> None:
+    """Have a fulfillment tried again now that failed, or waits. Raises RetryRefused if there is nothing to try."""
+    try:
+        _lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise RetryRefused(str(problem)) from problem
+    fulfillment = item.fulfillment
+    again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
+    if not again.update(status=Fulfillment.Status.PENDING, reason="", due_at=Now()):
+        raise RetryRefused("All activation codes of this item are saved.")
+
+    OrderEvent.objects.create(order=item.order, kind=OrderEvent.Kind.RETRIED, item=item, happened_by=by)
+    fulfillment.nudge()
+
+
 def stop(order: Order) -> None:
     """End the work on an order that is no longer paid, in the transaction that changes it."""
     Fulfillment.objects.filter(item__order=order).unfinished().update(
@@ -210,38 +230,40 @@ def _queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
     _add_codes(delivery, codes)
 
 
-def why_not_resend(item: OrderItem) -> str:
-    """Which of the three rules forbids sending the item's codes again; empty if none does."""
-    if item.order.status != Order.Status.PAID:
-        return f"The order is {item.order.status}, not paid."
-    if not item.order.checkout_page.delivery_allowed:
-        return f"Delivery is not allowed for the checkout page “{item.order.checkout_page}”; support can change that."
-    if not item.activation_codes.exists():
+def why_not_resend(order: Order, codes: Collection[ActivationCode]) -> str:
+    """Which of the three rules forbids sending these codes of the order again; empty if none does."""
+    if order.status != Order.Status.PAID:
+        return f"The order is {order.status}, not paid."
+    if not order.checkout_page.delivery_allowed:
+        return f"Delivery is not allowed for the checkout page “{order.checkout_page}”; support can change that."
+    if not codes:
         return "No activation code is saved in the order yet."
     return ""
 
 
 @transaction.atomic
-def resend(item: OrderItem, *, by: str) -> Delivery:
-    """Have the item's codes e-mailed again, to the customer's present address.
+def resend(item: OrderItem, code: ActivationCode | None = None, *, by: str) -> tuple[Delivery, bool]:
+    """Have one code of the item, or all, e-mailed again to the customer's present address.
 
-    Asked again at once it gives the same delivery. Raises ResendRefused with the rule that forbids it.
+    Return the delivery, and whether it is new: asked again at once it is the same. Raises ResendRefused with the rule
+    that forbids it.
     """
     # Serializes the second click with the first, and both with a refund.
-    item.order = Order.objects.select_for_update(no_key=True).select_related("merchant").get(pk=item.order_id)
-    if reason := why_not_resend(item):
+    order = item.order = Order.objects.select_for_update(no_key=True).select_related("merchant").get(pk=item.order_id)
+    codes = [code] if code else list(item.activation_codes.defer("code"))
+    if reason := why_not_resend(order, codes):
         raise ResendRefused(reason)
 
-    codes = set(item.activation_codes.values_list("pk", flat=True))
-    just_sent = Q(status=Delivery.Status.SENT, created_at__gt=Now() - RESEND_PAUSE, recipient=item.order.email)
+    wanted = {code.pk for code in codes}
+    just_sent = Q(status=Delivery.Status.SENT, created_at__gt=Now() - RESEND_PAUSE, recipient=order.email)
     under_way = Q(status=Delivery.Status.QUEUED)
-    for delivery in item.order.deliveries.filter(just_sent | under_way, kind=Delivery.Kind.RESEND):
-        if codes <= set(delivery.codes.values_list("pk", flat=True)):
-            return delivery
+    for delivery in order.deliveries.filter(just_sent | under_way, kind=Delivery.Kind.RESEND):
+        if wanted <= set(delivery.codes.values_list("pk", flat=True)):
+            return delivery, False
 
-    delivery = _create_delivery(item.order, Delivery.Kind.RESEND, by=by)
-    _add_codes(delivery, item.activation_codes.defer("code"))
-    return delivery
+    delivery = _create_delivery(order, Delivery.Kind.RESEND, by=by)
+    _add_codes(delivery, codes)
+    return delivery, True
 
 
 def _create_delivery(order: Order, kind: Delivery.Kind, by: str = "") -> Delivery:

@@ -2,9 +2,10 @@ import re
 from decimal import Decimal
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models import F, Func, Q, Sum, Value
-from django.db.models.functions import Now, Upper
+from django.db.models import Exists, F, Func, OuterRef, Q, Sum, Value
+from django.db.models.functions import Concat, Lower, Now, Upper
 
 from merchants.models import CheckoutPage, Merchant, Product
 from vault.fields import EncryptedTextField
@@ -15,16 +16,33 @@ NUMBER_PREFIX = "^[A-Za-z]*0*"
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
-    def with_number(self, text: str):
-        """Orders of this number, quoted with or without its leading letters and zeros."""
-        found = Q(number=text.strip())
-        if short := re.sub(NUMBER_PREFIX, "", text.strip()):
-            found |= Q(short_number=short)
-        return self.filter(found)
+    """What starts with `with_` looks orders up by something a customer may quote, each in an index of its own."""
+
+    def with_number(self, *texts: str):
+        """Orders of these numbers, quoted with or without their leading letters and zeros."""
+        numbers = {text.strip() for text in texts}
+        short = {re.sub(NUMBER_PREFIX, "", number) for number in numbers} - {""}
+        return self.filter(Q(number__in=numbers) | Q(short_number__in=short))
+
+    def with_customer(self, text: str):
+        """Orders whose customer's address, name or company holds this text, in any case."""
+        return self.filter(customer_text__contains=text.strip().lower())
 
     def with_code(self, text: str):
         """Orders that hold exactly this license text."""
-        return self.filter(items__activation_codes__fingerprint=fingerprint(text.strip())).distinct()
+        return self.with_code_fingerprint(fingerprint(text.strip()))
+
+    def with_code_fingerprint(self, digest: bytes):
+        return self.filter(pk__in=ActivationCode.objects.filter(fingerprint=digest).values("item__order"))
+
+    def with_code_ending(self, text: str):
+        """Orders that hold a license text with these last four characters, in any case."""
+        return self.filter(pk__in=ActivationCode.objects.filter(hint__iexact=text.strip()).values("item__order"))
+
+    def with_sku(self, text: str):
+        """Orders of the products with this SKU, in any case."""
+        products = Product.objects.filter(sku__iexact=text.strip())
+        return self.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"), product__in=products)))
 
     def with_link_token(self, token: str):
         return self.filter(link_fingerprint=fingerprint(token))
@@ -46,6 +64,7 @@ class Order(models.Model):
     )
     status = models.CharField(max_length=10, choices=Status, default=Status.UNPAID)
     reported_at = models.DateTimeField(db_default=Now(), editable=False)
+    reported_by = models.CharField(max_length=200, blank=True, editable=False)
     paid_at = models.DateTimeField(null=True, blank=True)
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
@@ -55,6 +74,12 @@ class Order(models.Model):
     last_name = models.CharField(max_length=200, blank=True)
     company = models.CharField(max_length=200, blank=True)
     country = models.CharField(max_length=2, blank=True)
+    # What customers are searched by: any part of address, name or company.
+    customer_text = models.GeneratedField(
+        expression=Lower(Concat("email", Value(" "), "first_name", Value(" "), "last_name", Value(" "), "company")),
+        output_field=models.TextField(),
+        db_persist=True,
+    )
     additional_parameters = models.JSONField(default=dict, blank=True)
     # What the shop reported, to tell a repeated report from a contradicting one.
     content_fingerprint = models.BinaryField(editable=False)
@@ -74,6 +99,13 @@ class Order(models.Model):
             models.Index(fields=["short_number"], name="order_short_number"),
             models.Index(Upper("email"), name="order_email"),
             models.Index(fields=["merchant", "-paid_at", "-id"], name="order_by_payment"),
+            models.Index(fields=["merchant", "-reported_at", "-id"], name="order_by_report"),
+            models.Index(
+                fields=["merchant", "status", "-reported_at", "-id"],
+                condition=~Q(status="paid"),
+                name="order_not_paid",
+            ),
+            GinIndex("merchant_id", OpClass("customer_text", name="gin_trgm_ops"), name="order_customer"),
         ]
 
     def __str__(self):
@@ -90,6 +122,9 @@ class Order(models.Model):
 
     def total(self) -> Decimal:
         return self.items.aggregate(total=Sum("total_price"))["total"]
+
+    def left_to_refund(self) -> Decimal:
+        return self.total() - (self.refunds.aggregate(sum=Sum("amount"))["sum"] or 0)
 
 
 class Subscription(models.Model):
@@ -150,6 +185,7 @@ class ActivationCode(models.Model):
 
     class Meta:
         ordering = ["item", "unit"]
+        indexes = [models.Index(Upper("hint"), name="code_hint")]
         constraints = [
             models.UniqueConstraint(fields=["item", "unit"], name="one_code_per_unit"),
             models.CheckConstraint(condition=Q(unit__gte=1), name="units_count_from_one"),
@@ -181,6 +217,26 @@ class Refund(models.Model):
 
     def __str__(self):
         return f"Refund of {self.amount} {self.order.currency}, {self.order}"
+
+
+class OrderEvent(models.Model):
+    """What a person did to an order and no other row tells."""
+
+    class Kind(models.TextChoices):
+        ADDRESS_CORRECTED = "address", "address corrected"
+        CODE_REVEALED = "reveal", "code revealed"
+        RETRIED = "retry", "fulfillment tried again"
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=10, choices=Kind)
+    item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True, related_name="+")
+    code = models.ForeignKey(ActivationCode, models.CASCADE, null=True, blank=True, related_name="+")
+    details = models.JSONField(default=dict, help_text="Of a correction: the address before and after.")
+    happened_at = models.DateTimeField(db_default=Now(), editable=False)
+    happened_by = models.CharField(max_length=200)
+
+    def __str__(self):
+        return f"{self.order}: {self.get_kind_display()}"
 
 
 def hint(code: str) -> str:

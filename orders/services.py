@@ -4,10 +4,10 @@ from decimal import Decimal
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, transaction
-from django.db.models import Model, Sum
+from django.db.models import Model
 
 from merchants.models import Merchant
-from orders.models import Order, OrderItem, Refund, Subscription
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund, Subscription
 from orders.signals import order_paid, order_refunded
 from vault.fingerprints import fingerprint
 
@@ -20,8 +20,8 @@ class RefundRefused(Exception):
     pass
 
 
-def place_order(merchant: Merchant, payment: dict) -> tuple[Order, bool]:
-    """Store a reported payment; return its order, and whether it is new.
+def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Order, bool]:
+    """Store a payment that somebody reported; return its order, and whether it is new.
 
     `payment` is the validated data of a PaymentSerializer. A payment that was reported before, also at this moment in
     another request, gives the order it made then. Raises PaymentConflict if that order's content was different.
@@ -29,7 +29,7 @@ def place_order(merchant: Merchant, payment: dict) -> tuple[Order, bool]:
     content = _content_fingerprint(payment)
     try:
         with transaction.atomic():
-            return _create_order(merchant, payment, content), True
+            return _create_order(merchant, payment, content, by), True
     except IntegrityError:
         # The unique number refused it: another request was first, and has committed.
         order = Order.objects.filter(merchant=merchant, number=payment["order"]).first()
@@ -54,12 +54,13 @@ class PaymentEncoder(DjangoJSONEncoder):
         return o.pk if isinstance(o, Model) else super().default(o)
 
 
-def _create_order(merchant: Merchant, payment: dict, content: bytes) -> Order:
+def _create_order(merchant: Merchant, payment: dict, content: bytes, by: str) -> Order:
     token = secrets.token_urlsafe(24)
     order = Order.objects.create(
         merchant=merchant,
         number=payment["order"],
         status=Order.Status.PAID,
+        reported_by=by,
         paid_at=payment["paid_at"],
         currency=payment["currency"],
         language=payment["language"],
@@ -121,7 +122,7 @@ def refund(order: Order, *, amount: Decimal | None = None, reference: str = "", 
         if order.status != Order.Status.PAID:
             raise RefundRefused(f"The order is {order.status}, not paid.")
 
-        left = order.total() - (order.refunds.aggregate(sum=Sum("amount"))["sum"] or 0)
+        left = order.left_to_refund()
         if amount is not None and amount > left:
             raise RefundRefused(f"Only {left} {order.currency} are left to refund.")
 
@@ -133,3 +134,33 @@ def refund(order: Order, *, amount: Decimal | None = None, reference: str = "", 
             order.save(update_fields=["status"])
             order_refunded.send(Order, order=order)
     return order
+
+
+@transaction.atomic
+def correct_email(order: Order, email: str, *, by: str) -> bool:
+    """Give an order the address that its customer really has; return whether that changes anything.
+
+    What is mailed from then on goes there, also what is queued already.
+    """
+    # Serializes corrections with resends: what is sent again goes to the address that the page showed.
+    before = Order.objects.select_for_update(no_key=True).values_list("email", flat=True).get(pk=order.pk)
+    order.email = email
+    if before == email:
+        return False
+
+    order.save(update_fields=["email"])
+    OrderEvent.objects.create(
+        order=order,
+        kind=OrderEvent.Kind.ADDRESS_CORRECTED,
+        details={"before": before, "after": email},
+        happened_by=by,
+    )
+    return True
+
+
+def reveal(code: ActivationCode, *, by: str) -> str:
+    """Return a code's text for a person to see, who is remembered."""
+    OrderEvent.objects.create(
+        order_id=code.item.order_id, kind=OrderEvent.Kind.CODE_REVEALED, code=code, happened_by=by
+    )
+    return str(code.code)

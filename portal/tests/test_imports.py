@@ -24,7 +24,7 @@ LEVELS = [
     {"mail"},
     {"sources"},
     {"services"},
-    {"delivery", "notices", "serializers"},
+    {"attention", "delivery", "history", "notices", "serializers"},
     {"receivers", "tasks", "api", "admin"},
     {"urls", "apps"},
 ]

@@ -1,0 +1,103 @@
+"""The story of an order, in the order of time, told from the rows that its events left."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Max
+
+from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod
+from orders.models import ActivationCode, Order, OrderEvent, Refund
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event: when, what kind of thing, what happened, who did it, and anything to add."""
+
+    at: datetime
+    kind: str
+    text: str
+    by: str = ""
+    note: str = ""
+    state: str = ""  # a status that says how it stands, if it can go well or badly
+
+
+def order_history(order: Order) -> list[Line]:
+    """What happened to an order, oldest first. It takes five queries, fewer if the items are prefetched."""
+    deliveries = order.deliveries.annotate(code_count=Count("codes"), hint=Max("codes__hint")).order_by("pk")
+    lines = [
+        *_reported(order),
+        *_saved(order),
+        *(_failed(item.fulfillment) for item in order.items.all() if item.fulfillment.status == FAILED),
+        *map(_mailed, deliveries),
+        *(_refunded(refund, order) for refund in order.refunds.all()),
+        *map(_event, order.events.select_related("code", "item__product").defer("code__code")),
+    ]
+    return sorted(lines, key=lambda line: line.at)
+
+
+FAILED = Fulfillment.Status.FAILED
+
+
+def _reported(order: Order) -> Iterator[Line]:
+    if order.paid_at:
+        yield Line(order.paid_at, "paid", "Paid in the shop")
+    yield Line(order.reported_at, "reported", "Payment reported", by=order.reported_by)
+
+
+def _saved(order: Order) -> Iterator[Line]:
+    names = {item.pk: item.product.name for item in order.items.all()}
+    groups = (
+        ActivationCode.objects.filter(item__order=order)
+        .values("item", "source", "saved_by", "saved_at")
+        .annotate(count=Count("pk"))
+        .order_by()
+    )
+    for group in groups:
+        source = FulfillmentMethod.Source(group["source"])
+        origin = "entered by hand" if source == FulfillmentMethod.Source.MANUAL else f"from {source.label.lower()}"
+        text = f"{_codes(group['count'])} for {names[group['item']]} saved, {origin}"
+        yield Line(group["saved_at"], "codes", text, by=group["saved_by"])
+
+
+def _failed(fulfillment: Fulfillment) -> Line:
+    text = f"No activation code for {fulfillment.item.product.name}"
+    at = fulfillment.ended_at or fulfillment.created_at
+    return Line(at, "codes", text, note=fulfillment.reason, state=fulfillment.status)
+
+
+def _mailed(delivery) -> Line:
+    """One line, however it went: an e-mail that was asked for, and what became of it."""
+    codes = f"Code ••••{delivery.hint}" if delivery.code_count == 1 and delivery.hint else _codes(delivery.code_count)
+    verb = "resent to" if delivery.kind == Delivery.Kind.RESEND else "mailed to"
+    not_sent = {
+        Delivery.Status.QUEUED: "being " + verb,
+        Delivery.Status.FAILED: "could not be " + verb,
+        Delivery.Status.CANCELED: "not " + verb,
+    }
+    text = f"{codes} {not_sent.get(delivery.status, verb)} {delivery.recipient}"
+    return Line(
+        delivery.created_at, "mail", text, by=delivery.requested_by, note=delivery.reason, state=delivery.status
+    )
+
+
+def _refunded(refund: Refund, order: Order) -> Line:
+    note = f"The shop’s number: {refund.reference}" if refund.reference else ""
+    return Line(
+        refund.refunded_at, "refund", f"{refund.amount} {order.currency} refunded", by=refund.refunded_by, note=note
+    )
+
+
+def _event(event: OrderEvent) -> Line:
+    match event.kind:
+        case OrderEvent.Kind.ADDRESS_CORRECTED:
+            text = f"Address corrected from {event.details['before']} to {event.details['after']}"
+        case OrderEvent.Kind.CODE_REVEALED:
+            text = f"Code ••••{event.code.hint} shown" if event.code else "Code shown"
+        case OrderEvent.Kind.RETRIED:
+            text = f"{event.item.product.name} tried again" if event.item else "Tried again"
+    return Line(event.happened_at, event.kind, text, by=event.happened_by)
+
+
+def _codes(count: int) -> str:
+    return f"{count} activation code{'' if count == 1 else 's'}"

@@ -1,9 +1,14 @@
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.shortcuts import render
 
-from merchants.models import ApiKey, CheckoutPage, Member, Merchant, User
+from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
+
+# Nobody has a second address to sign in with, and what is secret of a second factor is not for reading.
+admin.site.unregister([EmailAddress, Authenticator])
 
 
 class NarrowSave:
@@ -38,13 +43,29 @@ class UserAdmin(DjangoUserAdmin):
     ordering = ["email"]
     list_display = ["email", "first_name", "last_name", "is_staff", "is_active"]
     search_fields = ["email", "first_name", "last_name"]
+    readonly_fields = ["second_factors"]
+    actions = ["remove_second_factors"]
     fieldsets = [
-        (None, {"fields": ["email", "password"]}),
+        (None, {"fields": ["email", "password", "second_factors"]}),
         ("Person", {"fields": ["first_name", "last_name"]}),
         ("May", {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
+
+    @admin.display(description="Second factors")
+    def second_factors(self, user):
+        return ", ".join(str(authenticator) for authenticator in user.authenticator_set.order_by("pk")) or "none"
+
+    @admin.action(description="Remove all second factors (device lost)", permissions=["change"])
+    def remove_second_factors(self, request, queryset):
+        if not request.user.is_superuser and queryset.filter(is_staff=True).exists():
+            self.message_user(request, "Only a superuser removes those of support staff.", messages.ERROR)
+            return
+        for user in queryset:
+            _, removed = user.authenticator_set.all().delete()
+            self.log_change(request, user, f"Removed all second factors ({sum(removed.values())}).")
+            self.message_user(request, f"{user} signs in with the password alone now.", messages.SUCCESS)
 
 
 class MemberInline(admin.TabularInline):
@@ -60,10 +81,18 @@ class CheckoutPageInline(admin.TabularInline):
 
 @admin.register(Merchant)
 class MerchantAdmin(admin.ModelAdmin):
-    list_display = ["name", "slug", "created_at"]
+    list_display = ["name", "slug", "second_factor_required", "created_at"]
     search_fields = ["name", "slug"]
     prepopulated_fields = {"slug": ["name"]}
     inlines = [CheckoutPageInline, MemberInline]
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["email", "merchant", "role", "invited_by", "sent_at", "expires_at", "accepted_at", "withdrawn_at"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant", "invited_by"]
+    search_fields = ["email"]
 
 
 class ApiKeyForm(forms.ModelForm):

@@ -21,6 +21,11 @@ KEY_TEXT = re.compile(r"kw_([0-9a-f]{8})_([0-9a-f]{48})")
 class UserManager(BaseUserManager["User"]):
     use_in_migrations = True
 
+    @classmethod
+    def normalize_email(cls, email):
+        # In lower case, as allauth looks for it; nobody has two accounts by the case of a letter.
+        return super().normalize_email(email).lower()
+
     def create_user(self, email, password=None, **fields):
         user = self.model(email=self.normalize_email(email), **fields)
         user.set_password(password)
@@ -31,7 +36,7 @@ class UserManager(BaseUserManager["User"]):
         return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, email):
-        return self.get(email__iexact=email)
+        return self.get(email=email.lower())
 
 
 class User(AbstractUser):
@@ -46,7 +51,10 @@ class User(AbstractUser):
     objects = UserManager()  # type: ignore[assignment, misc]
 
     class Meta:
-        constraints = [models.UniqueConstraint(Lower("email"), name="email_is_unique_in_any_case")]
+        constraints = [
+            models.UniqueConstraint(Lower("email"), name="email_is_unique_in_any_case"),
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="email_is_in_lower_case"),
+        ]
 
     def __str__(self):
         # Both, for it stands in histories: there may be two of a name.
@@ -95,6 +103,50 @@ class Member(models.Model):
         """Whether a member has the rights of this role: an owner has a manager's, a manager has support's."""
         ranks = [self.Role.SUPPORT, self.Role.MANAGER, self.Role.OWNER]
         return ranks.index(self.Role(self.role)) >= ranks.index(role)
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self):
+        """Neither accepted nor withdrawn. Those that expired are open still: they can be sent again."""
+        return self.filter(accepted_at=None, withdrawn_at=None)
+
+    def current(self):
+        """Those whose link works."""
+        return self.open().filter(expires_at__gt=Now())
+
+
+class Invitation(models.Model):
+    """An e-mail that makes its reader a member. Its link holds a token, of which we keep the fingerprint."""
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="invitations")
+    email = models.EmailField("e-mail address")
+    role = models.CharField(max_length=10, choices=Member.Role)
+    fingerprint = models.BinaryField(unique=True, editable=False)
+    invited_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, editable=False)
+    accepted_at = models.DateTimeField(null=True, editable=False)
+    withdrawn_at = models.DateTimeField(null=True, editable=False)
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["merchant", "email"],
+                condition=models.Q(accepted_at=None, withdrawn_at=None),
+                name="one_open_invitation_of_an_address",
+            ),
+            models.CheckConstraint(condition=models.Q(email=Lower("email")), name="invited_email_is_in_lower_case"),
+        ]
+
+    def __str__(self):
+        return f"Invitation of {self.email} by {self.merchant}"
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at <= timezone.now()
 
 
 class CheckoutPage(models.Model):

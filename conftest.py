@@ -43,6 +43,23 @@ def outsider(make_merchant):
 
 
 @pytest.fixture
+def make_member(merchant):
+    def make(role=Member.Role.SUPPORT, merchant=merchant, first_name="Sam"):
+        email = f"{role}-{first_name.lower()}@{merchant.slug}.example"
+        user = User.objects.create_user(email, "correct horse", first_name=first_name)
+        return Member.objects.create(merchant=merchant, user=user, role=role)
+
+    return make
+
+
+@pytest.fixture
+def support(make_member, client):
+    """A client that a support member of the merchant is signed in with."""
+    client.force_login(make_member().user)
+    return client
+
+
+@pytest.fixture
 def make_pool(merchant):
     numbers = itertools.count(1)
 

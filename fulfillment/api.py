@@ -16,7 +16,7 @@ from fulfillment.services import ResendRefused, resend
 from merchants.models import ApiKey
 from orders.models import Order
 from orders.serializers import PaymentSerializer, RefundSerializer
-from orders.services import PaymentConflict, RefundRefused, place_order, refund
+from orders.services import PaymentConflict, RefundRefused, correct_email, place_order, refund
 from rest.problems import Conflict
 from rest.schema import problems
 
@@ -106,6 +106,27 @@ class OrderView(APIView):
     @extend_schema(summary="Read an order", responses={200: OrderSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, number):
         return Response(display(get_object_or_404(request.auth.merchant.orders, number=number)))
+
+
+class AddressSerializer(serializers.Serializer):
+    email = serializers.EmailField(max_length=254, help_text="Where the customer really reads mail.")
+
+
+class AddressView(APIView):
+    scope = ApiKey.Scope.ORDERS
+
+    @extend_schema(
+        summary="Correct the customer's address",
+        request=AddressSerializer,
+        responses={200: OrderSerializer, **problems(400, 401, 403, 404, 413, 415, 429)},
+    )
+    def put(self, request, number):
+        """What is mailed from then on goes there, also what is queued already. Nothing is sent again by this."""
+        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        serializer = AddressSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        correct_email(order, serializer.validated_data["email"], by=str(request.auth))
+        return Response(display(order))
 
 
 class RefundView(APIView):

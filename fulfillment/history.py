@@ -4,10 +4,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Prefetch, prefetch_related_objects
 
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod
-from orders.models import ActivationCode, Order, OrderEvent, Refund
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
+
+FAILED = Fulfillment.Status.FAILED
+HISTORY = [
+    Prefetch(
+        "items",
+        OrderItem.objects.select_related("product", "fulfillment")
+        .annotate(code_count=Count("activation_codes"))
+        .order_by("pk"),
+    ),
+    Prefetch(
+        "deliveries", Delivery.objects.annotate(code_count=Count("codes"), hint=Max("codes__hint")).order_by("pk")
+    ),
+    Prefetch("refunds", Refund.objects.order_by("pk")),
+    Prefetch("events", OrderEvent.objects.select_related("code", "item__product").defer("code__code").order_by("pk")),
+]
 
 
 @dataclass(frozen=True)
@@ -23,20 +38,17 @@ class Line:
 
 
 def order_history(order: Order) -> list[Line]:
-    """What happened to an order, oldest first. It takes five queries, fewer if the items are prefetched."""
-    deliveries = order.deliveries.annotate(code_count=Count("codes"), hint=Max("codes__hint")).order_by("pk")
+    """What happened to an order, oldest first. It prefetches HISTORY, and makes one query more."""
+    prefetch_related_objects([order], *HISTORY)
     lines = [
         *_reported(order),
         *_saved(order),
         *(_failed(item.fulfillment) for item in order.items.all() if item.fulfillment.status == FAILED),
-        *map(_mailed, deliveries),
+        *map(_mailed, order.deliveries.all()),
         *(_refunded(refund, order) for refund in order.refunds.all()),
-        *map(_event, order.events.select_related("code", "item__product").defer("code__code")),
+        *map(_event, order.events.all()),
     ]
     return sorted(lines, key=lambda line: line.at)
-
-
-FAILED = Fulfillment.Status.FAILED
 
 
 def _reported(order: Order) -> Iterator[Line]:

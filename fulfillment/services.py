@@ -1,7 +1,7 @@
 """From a paid order to delivered codes. Locks are taken in this order: merchant, pool, order, keys."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from zlib import crc32
@@ -230,13 +230,13 @@ def _queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
     _add_codes(delivery, codes)
 
 
-def why_not_resend(order: Order, codes: Collection[ActivationCode]) -> str:
-    """Which of the three rules forbids sending these codes of the order again; empty if none does."""
+def why_not_resend(order: Order, *, saved: bool) -> str:
+    """Which of the three rules forbids sending a code of the order again, saved or not; empty if none does."""
     if order.status != Order.Status.PAID:
         return f"The order is {order.status}, not paid."
     if not order.checkout_page.delivery_allowed:
         return f"Delivery is not allowed for the checkout page “{order.checkout_page}”; support can change that."
-    if not codes:
+    if not saved:
         return "No activation code is saved in the order yet."
     return ""
 
@@ -251,7 +251,7 @@ def resend(item: OrderItem, code: ActivationCode | None = None, *, by: str) -> t
     # Serializes the second click with the first, and both with a refund.
     order = item.order = Order.objects.select_for_update(no_key=True).select_related("merchant").get(pk=item.order_id)
     codes = [code] if code else list(item.activation_codes.defer("code"))
-    if reason := why_not_resend(order, codes):
+    if reason := why_not_resend(order, saved=bool(codes)):
         raise ResendRefused(reason)
 
     wanted = {code.pk for code in codes}

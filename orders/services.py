@@ -106,11 +106,13 @@ def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]
     )
 
 
-def refund(order: Order, *, amount: Decimal | None = None, reference: str = "", by: str) -> Order:
+def refund(
+    order: Order, *, amount: Decimal | None = None, reference: str = "", by: str, expected: Decimal | None = None
+) -> Order:
     """Record a refund: of the given amount, or of all that is left. Return the order as it stands now.
 
     Once nothing is left the order is `deleted`. A refund whose reference was recorded before is not recorded again.
-    Raises RefundRefused if the order is not paid or less is left.
+    Raises RefundRefused if the order is not paid, less is left, or not what somebody expected to be left.
     """
     with transaction.atomic():
         # Serializes refunds of one order with each other and with codes being saved in it.
@@ -123,6 +125,8 @@ def refund(order: Order, *, amount: Decimal | None = None, reference: str = "", 
             raise RefundRefused(f"The order is {order.status}, not paid.")
 
         left = order.left_to_refund()
+        if expected is not None and left != expected:
+            raise RefundRefused(f"Meanwhile a refund was recorded, and {left} {order.currency} are left. Look again.")
         if amount is not None and amount > left:
             raise RefundRefused(f"Only {left} {order.currency} are left to refund.")
 

@@ -9,8 +9,10 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
 
-from merchants.models import Member
+from fulfillment.attention import needing_attention
+from merchants.models import Member, Merchant
 
 Role = Member.Role
 
@@ -62,4 +64,14 @@ def navigation(request) -> dict:
     member = get_member(request)
     if member is None:
         return {}
-    return {"member": member, "memberships": request.memberships}
+    return {
+        "member": member,
+        "memberships": request.memberships,
+        "attention_count": SimpleLazyObject(lambda: count_attention(member.merchant)),
+    }
+
+
+def count_attention(merchant: Merchant) -> str:
+    """How many orders need a person, in few characters; none is empty."""
+    count = needing_attention(merchant.orders.all(), merchant)[:100].count()
+    return "99+" if count > 99 else str(count or "")

@@ -5,3 +5,4 @@ class SupportSite(admin.AdminSite):
     site_header = "Keywell support"
     site_title = "Keywell"
     index_title = "Support"
+    site_url = None

@@ -3,8 +3,9 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
+from fulfillment import urls as orders_api
 from portal.health import healthz
-from portal.views import orders, team
+from portal.views import order, orders, team
 from portal.views.api_docs import ApiDocs
 from portal.views.customer import customer_order
 from portal.views.home import home
@@ -15,6 +16,12 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     path("", home, name="home"),
     path("orders/", orders.order_list, name="orders"),
+    path("orders.csv", orders.export, name="orders-export"),
+    path("orders/<reference:number>/", order.for_member(order.order_page), name="order"),
+    *[
+        path(f"orders/<reference:number>/{address}", order.for_member(act), name=f"order-{name}")
+        for name, (address, act) in order.ACTS.items()
+    ],
     path("attention/", orders.attention, name="attention"),
     path("team/", team.team, name="team"),
     path("accounts/", include("allauth.account.urls")),
@@ -24,7 +31,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/docs/", ApiDocs.as_view(), name="api-docs"),
-    path("api/v1/", include("fulfillment.urls")),
+    path("api/v1/", include(orders_api)),
     path("api/v1/", include("pools.urls")),
 ]
 

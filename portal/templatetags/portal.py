@@ -68,3 +68,39 @@ def at(moment) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, date_format(local, "j M Y, H:i")
     )
+
+
+# What kinds of events look like in a history.
+EVENTS = {
+    "paid": "check-circle-fill",
+    "reported": "inbox",
+    "codes": "key",
+    "mail": "envelope",
+    "refund": "arrow-return-left",
+    "address": "pencil",
+    "reveal": "eye",
+    "retry": "arrow-repeat",
+}
+
+
+@register.simple_tag
+def event_icon(kind: str) -> SafeString:
+    return _drawing(EVENTS[kind])
+
+
+@register.simple_tag
+def look(state: str) -> str:
+    """The color of a state, for what is no badge."""
+    return LOOKS[state][0] if state else ""
+
+
+@register.simple_tag(takes_context=True)
+def desk_url(context, action: str, *arguments) -> str:
+    """The address of an act at the desk of this page."""
+    return context["desk"].url(action, *arguments)
+
+
+@register.filter
+def money(amount, currency: str) -> str:
+    """An amount as people read it, with its currency."""
+    return f"{currency} {amount:,.2f}"

@@ -1,0 +1,75 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from fulfillment.attention import needing_attention
+from fulfillment.models import Delivery, Fulfillment
+from fulfillment.services import resend
+from orders.models import Order
+
+LONG_AGO = timezone.now() - timedelta(hours=2)
+
+
+@pytest.fixture
+def order(pay, product, work):
+    pay(product)
+    work()
+    return Order.objects.get()
+
+
+@pytest.fixture
+def waiting(pay, make_product):
+    pay(make_product(keys=0))
+    return Order.objects.get()
+
+
+def wanted(merchant=None):
+    return list(needing_attention(Order.objects.all(), merchant))
+
+
+def test_an_order_that_went_well_needs_none(order):
+    assert wanted() == []
+
+
+def test_an_item_that_failed_needs_it(order):
+    Fulfillment.objects.update(status="failed")
+
+    assert wanted() == [order]
+
+
+def test_an_item_that_waits_for_long_needs_it(waiting):
+    assert wanted() == []
+
+    Fulfillment.objects.update(created_at=LONG_AGO)
+
+    assert wanted() == [waiting]
+
+
+def test_an_order_that_is_no_longer_paid_needs_none(waiting):
+    Fulfillment.objects.update(created_at=LONG_AGO)
+    Order.objects.update(status="deleted")
+
+    assert wanted() == []
+
+
+def test_a_mail_that_failed_needs_it_until_another_went_out(order, work):
+    Delivery.objects.update(status="failed")
+    assert wanted() == [order]
+
+    resend(order.items.get(), by="Sam")
+    work()
+
+    assert wanted() == []
+
+
+def test_a_mail_that_is_late_needs_it(order):
+    Delivery.objects.update(status="queued", created_at=LONG_AGO)
+
+    assert wanted() == [order]
+
+
+def test_it_is_the_merchants_own(order, merchant, outsider):
+    Fulfillment.objects.update(status="failed")
+
+    assert (wanted(merchant), wanted(outsider)) == ([order], [])

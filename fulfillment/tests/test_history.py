@@ -1,0 +1,93 @@
+import pytest
+
+from fulfillment import services
+from fulfillment.history import order_history
+from fulfillment.models import Delivery
+from orders.models import ActivationCode, Order
+from orders.services import correct_email, refund, reveal
+
+
+@pytest.fixture
+def order(pay, make_product, work):
+    pay(make_product(sku="PRO", name="Photo Pro"), quantity=2)
+    work()
+    return Order.objects.get()
+
+
+def told(order):
+    return [(line.text, line.by) for line in order_history(Order.objects.get(pk=order.pk))]
+
+
+def test_it_tells_what_became_of_a_payment(order):
+    assert told(order) == [
+        ("Paid in the shop", ""),
+        ("Payment reported", "API key shop-1"),
+        ("2 activation codes for Photo Pro saved, from pool", ""),
+        ("2 activation codes mailed to ada@example.com", ""),
+    ]
+
+
+def test_a_resend_is_one_line_with_who_asked_for_it(order, work):
+    code = ActivationCode.objects.first()
+    code_hint = code.hint
+    services.resend(order.items.get(), code, by="Sam")
+    queued = told(order)[4:]
+    work()
+
+    assert queued == [(f"Code ••••{code_hint} being resent to ada@example.com", "Sam")]
+    assert told(order)[4:] == [(f"Code ••••{code_hint} resent to ada@example.com", "Sam")]
+
+
+def test_what_people_did_stands_in_it(order):
+    correct_email(order, "ada@byron.example", by="Sam")
+    code = ActivationCode.objects.first()
+    reveal(code, by="Bo")
+    refund(order, amount=10, by="Olivia")
+
+    assert told(order)[4:] == [
+        ("Address corrected from ada@example.com to ada@byron.example", "Sam"),
+        (f"Code ••••{code.hint} shown", "Bo"),
+        ("10.00 EUR refunded", "Olivia"),
+    ]
+
+
+def test_a_mail_that_failed_says_why(order):
+    Delivery.objects.update(status="failed", reason="The mail server does not know the address.")
+
+    line = order_history(order)[-1]
+
+    assert line.text == "2 activation codes could not be mailed to ada@example.com"
+    assert (line.state, line.note) == ("failed", "The mail server does not know the address.")
+
+
+def test_codes_entered_by_hand_name_who_did(pay, make_product):
+    pay(make_product(source="manual", name="Custom"))
+    order = Order.objects.get()
+
+    services.enter_codes(order.items.get(), {1: "AAAA"}, by="Sam")
+
+    assert ("1 activation code for Custom saved, entered by hand", "Sam") in told(order)
+
+
+def test_an_item_that_failed_says_why(pay, make_product, order):
+    fulfillment = order.items.get().fulfillment
+    fulfillment.end(status="failed", reason="The vendor does not answer.")
+
+    line = order_history(Order.objects.get(pk=order.pk))[-1]
+
+    assert (line.text, line.note) == ("No activation code for Photo Pro", "The vendor does not answer.")
+
+
+def test_a_retry_names_who_asked_for_it(order):
+    item = order.items.get()
+    item.fulfillment.end(status="failed", reason="The vendor does not answer.")
+
+    services.retry(item, by="Sam")
+
+    assert told(order)[-1] == ("Photo Pro tried again", "Sam")
+
+
+def test_it_takes_as_many_queries_for_many_codes_as_for_one(order, django_assert_num_queries):
+    order = Order.objects.get()
+    with django_assert_num_queries(5):
+        order_history(order)

@@ -1,0 +1,134 @@
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.db.models import Exists, OuterRef, Q
+
+from fulfillment.models import Delivery, Fulfillment
+from merchants.models import Merchant
+from orders.models import Order, OrderItem, OrderQuerySet
+from pools.imports import MAX_KEY_LENGTH
+
+# How many codes are entered on one page.
+UNITS_AT_ONCE = 20
+ANY = [("", "Any")]
+
+
+def choices(states) -> list[tuple[str, str]]:
+    return ANY + [(value, value) for value in states]
+
+
+class DateInput(forms.DateInput):
+    input_type = "date"
+
+
+class FilterForm(forms.Form):
+    """The filters of the list of orders. Days are those of UTC, both ends included."""
+
+    status = forms.ChoiceField(choices=choices(Order.Status.values), required=False)
+    fulfillment = forms.ChoiceField(choices=choices(Fulfillment.Status.values), required=False)
+    delivery = forms.ChoiceField(label="Last e-mail", choices=choices(Delivery.Status.values), required=False)
+    product: forms.ModelChoiceField = forms.ModelChoiceField(None, empty_label="Any", required=False)
+    checkout_page: forms.ModelChoiceField = forms.ModelChoiceField(None, empty_label="Any", required=False)
+    reported_from = forms.DateField(widget=DateInput, required=False)
+    reported_until = forms.DateField(widget=DateInput, required=False)
+    paid_from = forms.DateField(widget=DateInput, required=False)
+    paid_until = forms.DateField(widget=DateInput, required=False)
+
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["product"].queryset = merchant.products.order_by("name")  # type: ignore[attr-defined]
+        self.fields["checkout_page"].queryset = merchant.checkout_pages.order_by("code")  # type: ignore[attr-defined]
+
+    @property
+    def in_use(self) -> list[str]:
+        """What is filtered by, in the words of the form."""
+        return [str(self.fields[name].label or name.replace("_", " ")) for name in self.fields if self.data.get(name)]
+
+    def apply(self, orders: OrderQuerySet) -> OrderQuerySet:
+        """Those of the orders that the filters let through. A filter that is not valid lets none through."""
+        if not self.is_valid():
+            return orders.none()
+
+        given = {name: value for name, value in self.cleaned_data.items() if value}
+        for name, value in given.items():
+            orders = orders.filter(self.condition(name, value))
+        return orders
+
+    def condition(self, name: str, value: Any) -> Q | Exists:
+        match name:
+            case "fulfillment":
+                return fulfillment_is(value)
+            case "delivery":
+                return last_delivery_is(value)
+            case "product":
+                return Exists(OrderItem.objects.filter(order=OuterRef("pk"), product=value))
+            case "reported_from" | "paid_from":
+                return Q(**{f"{name.removesuffix('_from')}_at__gte": start_of(value)})
+            case "reported_until" | "paid_until":
+                return Q(**{f"{name.removesuffix('_until')}_at__lt": start_of(value) + timedelta(days=1)})
+            case _:
+                return Q(**{name: value})
+
+
+def start_of(day) -> datetime:
+    return datetime.combine(day, time.min, UTC)
+
+
+def fulfillment_is(status: str) -> Q | Exists:
+    """Orders with an item that stands like this; done are those of which every item is."""
+    of_order = Fulfillment.objects.filter(item__order=OuterRef("pk"))
+    if status == Fulfillment.Status.DONE:
+        return ~Exists(of_order.unfinished())  # type: ignore[return-value]
+    return Exists(of_order.filter(status=status))
+
+
+def last_delivery_is(status: str) -> Exists:
+    later = Delivery.objects.filter(order=OuterRef("order"), pk__gt=OuterRef("pk"))
+    return Exists(Delivery.objects.filter(~Exists(later), order=OuterRef("pk"), status=status))
+
+
+class AddressForm(forms.Form):
+    email = forms.EmailField(
+        label="E-mail address",
+        max_length=Order._meta.get_field("email").max_length,
+        widget=forms.EmailInput(attrs={"autocomplete": "off", "autofocus": True}),
+    )
+
+
+class RefundForm(forms.Form):
+    amount = forms.DecimalField(min_value=Decimal("0.01"), max_digits=14, decimal_places=2, localize=False)
+    reference = forms.CharField(
+        max_length=64, required=False, help_text="The shop’s number of the refund, if it has one."
+    )
+    # What the page said was left: a refund that was recorded since must not be recorded twice.
+    left = forms.DecimalField(widget=forms.HiddenInput)
+
+    def __init__(self, order: Order, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"].label = f"Amount in {order.currency}"
+
+
+class CodesForm(forms.Form):
+    """One field for each unit that lacks a code; those left empty go on waiting."""
+
+    def __init__(self, item: OrderItem, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.units = {f"unit_{unit}": unit for unit in item.missing_units()[:UNITS_AT_ONCE]}
+        for name, unit in self.units.items():
+            self.fields[name] = forms.CharField(
+                label=f"Activation code {unit}",
+                required=False,
+                max_length=MAX_KEY_LENGTH,
+                widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off", "spellcheck": "false"}),
+            )
+
+    def clean(self) -> dict:
+        data = super().clean() or {}
+        if not any(data.values()):
+            raise forms.ValidationError("Enter at least one activation code.")
+        return data
+
+    def codes(self) -> dict[int, str]:
+        return {unit: self.cleaned_data[name] for name, unit in self.units.items() if self.cleaned_data[name]}

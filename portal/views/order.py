@@ -1,0 +1,187 @@
+"""An order's page and what is done there. Each act works at a desk, the portal's or the admin's."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from fulfillment import services
+from orders.models import ActivationCode, Order, OrderItem
+from orders.services import RefundRefused, correct_email, refund, reveal
+from portal.access import member_required
+from portal.desk import Desk
+from portal.forms import AddressForm, CodesForm, RefundForm
+from portal.views.confirm import ask
+
+Act = Callable[..., HttpResponse]
+
+
+def for_member(act: Act) -> Act:
+    """The act as a view of the portal, on an order of the member's own merchant."""
+
+    @wraps(act)
+    @never_cache
+    @member_required()
+    def view(request, number, **kwargs):
+        orders = request.merchant.orders.select_related("merchant", "checkout_page")
+        order = get_object_or_404(orders, number=number)
+        return act(request, Desk(order, str(request.user), "order", order.number), **kwargs)
+
+    return view
+
+
+@require_safe
+def order_page(request: HttpRequest, desk: Desk) -> HttpResponse:
+    return show(request, desk)
+
+
+def show(request: HttpRequest, desk: Desk, *, status: int = 200, **context: Any) -> HttpResponse:
+    first_unit = request.GET.get("from", "")
+    first = max(1, int(first_unit)) if first_unit.isdecimal() and len(first_unit) < 9 else 1
+    return render(request, desk.page, desk.context(first, **context), status=status)
+
+
+def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:
+    """The order as it is, and why the act was not done."""
+    messages.error(request, reason)
+    desk.order.refresh_from_db(fields=["status", "email"])
+    return show(request, desk, status=409)
+
+
+def confirm(request: HttpRequest, desk: Desk, **context: Any) -> HttpResponse:
+    return ask(request, **(desk.surroundings() | context))
+
+
+def correct_address(request: HttpRequest, desk: Desk) -> HttpResponse:
+    form = AddressForm(request.POST or None, initial={"email": desk.order.email})
+    if request.method == "POST" and form.is_valid():
+        if correct_email(desk.order, form.cleaned_data["email"], by=desk.by):
+            messages.success(request, f"The address is now {desk.order.email}. What is sent from now on goes there.")
+        return redirect(desk.url())
+
+    return confirm(
+        request,
+        desk,
+        title="Correct the customer’s address",
+        text="Nothing is sent by this; resend the activation codes afterwards.",
+        button="Correct",
+        form=form,
+    )
+
+
+def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
+    order = desk.order
+    left = order.left_to_refund()
+    form = RefundForm(order, request.POST or None, initial={"amount": left, "left": left})
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        try:
+            changed = refund(
+                order, amount=data["amount"], reference=data["reference"], by=desk.by, expected=data["left"]
+            )
+        except RefundRefused as error:
+            return refuse(request, desk, str(error))
+        gone = "; nothing is left, the order is deleted" if changed.status == Order.Status.DELETED else ""
+        messages.success(request, f"{data['amount']} {order.currency} recorded as refunded{gone}.")
+        return redirect(desk.url())
+
+    if order.status != Order.Status.PAID:
+        return refuse(request, desk, f"The order is {order.status}, not paid.")
+    return confirm(
+        request,
+        desk,
+        title=f"Refund order {order.number}",
+        text=f"{left} {order.currency} are left. If all of it is refunded, the order is deleted, and its activation"
+        " codes are sent to nobody any more. This records the refund; the money is paid back in the shop.",
+        button="Refund",
+        danger=True,
+        form=form,
+    )
+
+
+def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
+    saved = _get_code(desk, code)
+    if request.method != "POST":
+        if reason := services.why_not_resend(desk.order, saved=True):
+            return refuse(request, desk, reason)
+        return confirm(
+            request,
+            desk,
+            title="Resend the activation code?",
+            text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is sent to {desk.order.email}.",
+            button="Resend",
+        )
+
+    try:
+        delivery, new = services.resend(saved.item, saved, by=desk.by)
+    except services.ResendRefused as error:
+        return refuse(request, desk, str(error))
+    if new:
+        messages.success(request, f"The code is on its way to {delivery.recipient}. It is in the history.")
+    else:
+        messages.info(request, f"This code was sent to {delivery.recipient} a moment ago, and is not sent twice.")
+    return redirect(desk.url())
+
+
+@require_POST
+def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
+    saved = _get_code(desk, code)
+    return show(request, desk, revealed={saved.pk: reveal(saved, by=desk.by)})
+
+
+@require_POST
+def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
+    waiting = _get_item(desk, item)
+    try:
+        services.retry(waiting, by=desk.by)
+    except services.RetryRefused as error:
+        return refuse(request, desk, str(error))
+    messages.success(request, f"{waiting.product.name} is being tried again. What comes of it shows here in a moment.")
+    return redirect(desk.url())
+
+
+def enter_codes(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
+    wanting = _get_item(desk, item)
+    form = CodesForm(wanting, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.enter_codes(wanting, form.codes(), by=desk.by)
+        except services.CodeRefused as error:
+            return refuse(request, desk, str(error))
+        messages.success(request, f"Saved in {desk.order}; the e-mail to {desk.order.email} is on its way.")
+        return redirect(desk.url())
+
+    if not form.fields:
+        return refuse(request, desk, "All activation codes of this item are saved.")
+    return confirm(
+        request,
+        desk,
+        title=f"Enter activation codes for {wanting.product.name}",
+        text=f"They are saved in the order and mailed to {desk.order.email} at once. Those left empty go on waiting.",
+        button="Save and send",
+        form=form,
+    )
+
+
+def _get_code(desk: Desk, pk: int) -> ActivationCode:
+    return get_object_or_404(ActivationCode.objects.select_related("item__product"), pk=pk, item__order=desk.order)
+
+
+def _get_item(desk: Desk, pk: int) -> OrderItem:
+    return get_object_or_404(desk.order.items.select_related("product", "fulfillment", "order"), pk=pk)
+
+
+# What is done at a desk, by name, with its address below the order's.
+ACTS: dict[str, tuple[str, Act]] = {
+    "address": ("address/", correct_address),
+    "refund": ("refund/", refund_order),
+    "resend": ("codes/<int:code>/resend/", resend_code),
+    "reveal": ("codes/<int:code>/reveal/", reveal_code),
+    "retry": ("items/<int:item>/retry/", retry_item),
+    "codes": ("items/<int:item>/codes/", enter_codes),
+}

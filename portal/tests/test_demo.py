@@ -1,12 +1,18 @@
 import stat
+from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import Count
+from django.utils import timezone
 
-from fulfillment.models import Delivery
+from fulfillment.attention import needing_attention
+from fulfillment.models import Delivery, Fulfillment, MerchantNotice
 from merchants.models import ApiKey, Member, Merchant, User
 from orders.models import ActivationCode, Order
-from pools.models import LicensePool
+from orders.services import place_order
+from pools.models import LicenseKey, LicensePool
+from pools.replenishment import warn_low_pools
 
 
 @pytest.fixture
@@ -52,3 +58,125 @@ def test_it_never_touches_data_that_is_there(credentials, merchant):
     call_command("demo", if_empty=True)
 
     assert Merchant.objects.get() == merchant
+
+
+ORDERS = 500
+
+
+@pytest.fixture
+def past(credentials):
+    call_command("demo", orders=ORDERS)
+    return Order.objects.filter(number__startswith="B")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_orders_of_the_past_break_no_rule(past, capsys):
+    call_command("demo", orders=ORDERS)
+
+    call_command("audit", "--texts")
+
+    assert past.count() == 2 * ORDERS
+    assert "Clean" in capsys.readouterr().out
+
+
+def test_they_are_of_every_kind(past):
+    assert set(past.values_list("status", flat=True)) == {"paid", "deleted", "terminated"}
+    assert {1, 2, 3} <= set(past.annotate(count=Count("items")).values_list("count", flat=True))
+    assert set(Fulfillment.objects.values_list("status", flat=True)) == {"done", "waiting", "failed"}
+    assert set(Delivery.objects.filter(order__in=past).values_list("kind", "status")) == {
+        ("automatic", "sent"),
+        ("automatic", "failed"),
+        ("resend", "sent"),
+    }
+    assert set(ActivationCode.objects.values_list("source", flat=True)) == {"pool", "manual"}
+    assert past.filter(status="paid", refunds__isnull=False).exists()
+    assert needing_attention(past).count() > 2
+
+
+def test_they_stand_in_the_last_two_years_in_order(past):
+    newest = past.order_by("-pk")
+
+    assert list(newest) == list(past.order_by("-number")) == list(past.order_by("-paid_at", "-pk"))
+    assert newest[0].reported_at < timezone.now()
+    assert timedelta(days=600) < newest[0].paid_at - newest[ORDERS - 1].paid_at < timedelta(days=730)
+
+
+def test_they_leave_nothing_to_do(past, work, mailoutbox):
+    Delivery.objects.filter(order__number="A0012345678").delete()
+
+    work()
+    warn_low_pools()
+
+    assert not mailoutbox
+    assert not MerchantNotice.objects.exists()
+    assert not Fulfillment.objects.due().exists()
+
+
+def test_a_payment_afterwards_gets_a_key_of_the_stock(past, credentials, client):
+    response = client.post(
+        "/api/v1/payments/",
+        {
+            "order": "A0012345679",
+            "paid_at": "2026-11-22T10:00:00Z",
+            "currency": "EUR",
+            "customer": {"email": "ada@example.com"},
+            "items": [{"item": "1", "product": "PHOTO-PRO", "quantity": 1, "total_price": "29.99"}],
+        },
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {credentials()['API_KEY']}"},
+    )
+
+    [code] = response.json()["items"][0]["activation_codes"]
+    key = LicenseKey.objects.get(item__order__number="A0012345679")
+    assert code["code"] == key.code
+    assert key.batch.file_name == "photo-pro-keys.txt"
+
+
+def test_a_repeated_report_of_one_is_recognized(past):
+    order = past.select_related("merchant", "checkout_page").first()
+    items = [
+        {
+            "item": item.reference,
+            "product": item.product,
+            "quantity": item.quantity,
+            "total_price": str(item.total_price),
+            "subscription": None,
+        }
+        for item in order.items.select_related("product")
+    ]
+    fields = ("email", "first_name", "last_name", "company", "country")
+    payment = {
+        "order": order.number,
+        "paid_at": order.paid_at,
+        "currency": order.currency,
+        "language": order.language,
+        "checkout_page": order.checkout_page,
+        "customer": {field: getattr(order, field) for field in fields},
+        "items": items,
+        "additional_parameters": {},
+    }
+
+    assert place_order(order.merchant, payment) == (order, False)
+
+
+def test_customers_of_the_past_can_open_their_page(past, client):
+    response = client.get(f"/o/{past.filter(status='paid')[0].link_token}/")
+
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_it_refuses_to_make_no_orders(db, count):
+    with pytest.raises(CommandError, match="a number from 1"):
+        call_command("demo", orders=count)
+
+    assert not Merchant.objects.exists()
+
+
+def test_it_adds_no_orders_to_others(credentials, merchant):
+    Merchant.objects.update(slug="another")
+
+    with pytest.raises(CommandError, match="no demo merchant"):
+        call_command("demo", orders=1)
+
+    assert not Order.objects.exists()

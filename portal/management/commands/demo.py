@@ -2,8 +2,9 @@ import secrets
 from pathlib import Path
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from fulfillment.models import FulfillmentMethod
@@ -12,7 +13,9 @@ from orders.serializers import PaymentSerializer
 from orders.services import place_order
 from pools.imports import import_keys, parse_keys
 from pools.models import LicensePool
+from portal.demo_orders import add_orders
 
+SLUG = "northlight"  # of the demo's merchant
 DEMO_FILES = Path(__file__).resolve().parent.parent.parent / "demo"
 PRODUCTS = [
     ("PHOTO-PRO", "Photo Pro", "photo-pro-keys.txt"),
@@ -21,28 +24,40 @@ PRODUCTS = [
 
 
 class Command(BaseCommand):
-    help = "Fill an empty database with a merchant, its team, two products in stock, an API key and one payment."
+    help = (
+        "Fill an empty database with a merchant, its team, two products in stock, an API key and one payment. "
+        "With --orders, add so many orders of the past to that merchant as well, also later."
+    )
 
     def add_arguments(self, parser):
         parser.add_argument("--if-empty", action="store_true", help="do nothing, silently, if there is data already")
+        parser.add_argument("--orders", type=int, metavar="N", help="add N orders of the last two years")
 
-    def handle(self, *, if_empty, **options):
+    def handle(self, *, if_empty, orders, **options):
+        if orders is not None and orders < 1:
+            raise CommandError("--orders needs a number from 1.")
+        if not connection.introspection.table_names():
+            call_command("migrate", verbosity=0, interactive=False)
         if Merchant.objects.exists() or User.objects.exists():
             if if_empty:
                 return
-            raise CommandError("The database is not empty; demo data is made only in an empty one.")
+            if orders is None:
+                raise CommandError("The database is not empty; demo data is made only in an empty one.")
+        else:
+            with transaction.atomic():
+                path = write_credentials(make_demo())
+            self.stdout.write(f"Demo data made. How to sign in stands in {path}.")
 
-        with transaction.atomic():
-            credentials = make_demo()
-            path = write_credentials(credentials)
-        self.stdout.write(f"Demo data made. How to sign in stands in {path}.")
+        if orders is not None:
+            merchant = Merchant.objects.filter(slug=SLUG).first()
+            if merchant is None:
+                raise CommandError("The database holds data, but no demo merchant; orders are added only to that one.")
+            add_orders(merchant, orders, tell=self.stdout.write)
 
 
 def make_demo() -> dict[str, str]:
     """Return what to sign in with, by the names under which demo.env holds it."""
-    merchant = Merchant.objects.create(
-        name="Northlight Software", slug="northlight", reply_to="help@northlight.example"
-    )
+    merchant = Merchant.objects.create(name="Northlight Software", slug=SLUG, reply_to="help@northlight.example")
     CheckoutPage.objects.create(merchant=merchant, code="main", name="Main shop")
     credentials = {"BASE_URL": settings.BASE_URL} | make_people(merchant)
     _, credentials["API_KEY"] = ApiKey.objects.create_key(

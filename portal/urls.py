@@ -5,7 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from fulfillment import urls as orders_api
 from portal.health import healthz
-from portal.views import order, orders, team
+from portal.views import invitations, order, orders
 from portal.views.api_docs import ApiDocs
 from portal.views.customer import customer_order
 from portal.views.home import home
@@ -23,9 +23,10 @@ urlpatterns = [
         for name, (address, act) in order.ACTS.items()
     ],
     path("attention/", orders.attention, name="attention"),
-    path("team/", team.team, name="team"),
-    path("accounts/", include("allauth.account.urls")),
-    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("team/", include("portal.team_urls")),
+    path("invitations/", invitations.invitation, name="invitation"),
+    path("invitations/<str:token>/", invitations.open_invitation, name="open-invitation"),
+    path("accounts/", include("portal.account_urls")),
     path("o/<str:token>/", customer_order, name="customer-order"),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),

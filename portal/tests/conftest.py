@@ -2,6 +2,7 @@ import os
 import shutil
 
 import pytest
+from django.core.cache import cache
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 FLAGS = [
@@ -37,8 +38,9 @@ def chrome():
 
 
 @pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
-def browser(chrome, request):
+def browser(chrome, request, transactional_db):
     """A browser nobody is signed in with, at either width."""
+    cache.clear()  # attempts to sign in are counted there, and it is no model's table, to be emptied between tests
     chrome.set_window_size(request.param, 900)
     chrome.delete_all_cookies()
     return chrome

@@ -1,9 +1,195 @@
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+import logging
 
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
+from django.contrib import messages
+from django.db.models import Exists, OuterRef
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment.mail import MailError, sent
+from merchants import team as service
+from merchants.models import Invitation, Member
+from merchants.team import TeamError
 from portal.access import Role, member_required
+from portal.mail import compose
+from portal.team_forms import InviteForm, RoleForm
+from portal.views.confirm import ask
+
+log = logging.getLogger(__name__)
 
 
 @member_required(Role.OWNER)
-def team(request: HttpRequest) -> HttpResponse:
-    return render(request, "portal/team.html", {"section": "team"})
+@require_safe
+def team(request) -> HttpResponse:
+    second_factors = Authenticator.objects.filter(user=OuterRef("user"))
+    context = {
+        "section": "team",
+        "members": members(request)
+        .annotate(has_second_factor=Exists(second_factors))
+        .order_by("user__first_name", "user__email"),
+        "invitations": invitations(request).select_related("invited_by").order_by("-created_at"),
+        "has_second_factor": is_mfa_enabled(request.user),
+    }
+    return render(request, "portal/team.html", context)
+
+
+def members(request):
+    return request.merchant.members.select_related("user")
+
+
+def invitations(request):
+    return request.merchant.invitations.select_related("merchant").open()
+
+
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def invite(request) -> HttpResponse:
+    form = InviteForm(request.POST or None, initial={"role": Role.SUPPORT})
+    if form.is_valid():
+        try:
+            invitation, token = service.invite(request.merchant, **form.cleaned_data, by=request.user)
+        except TeamError as error:
+            form.add_error("email", str(error))
+        else:
+            send(request, invitation, token)
+            return redirect("team")
+    return render(request, "portal/invite.html", {"section": "team", "form": form})
+
+
+@member_required(Role.OWNER)
+@require_POST
+def send_again(request, pk: int) -> HttpResponse:
+    invitation = get_object_or_404(invitations(request), pk=pk)
+    try:
+        token = service.renew(invitation)
+    except TeamError as error:
+        messages.error(request, str(error))
+    else:
+        send(request, invitation, token)
+    return redirect("team")
+
+
+def send(request, invitation: Invitation, token: str) -> None:
+    url = settings.BASE_URL + reverse("open-invitation", args=[token])
+    message = compose("emails/invitation.txt", invitation.email, {"invitation": invitation, "url": url})
+    try:
+        with sent(message):
+            invitation.sent_at = timezone.now()
+            invitation.save(update_fields=["sent_at"])
+    except MailError as error:
+        log.warning("Invitation %s was not sent: %s", invitation.pk, error)
+        messages.error(request, f"{invitation.email} is invited, but got no mail: {error} Please send it again.")
+        return
+    messages.success(request, f"Invitation sent to {invitation.email}. It stays in the list until it is accepted.")
+
+
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def withdraw(request, pk: int) -> HttpResponse:
+    invitation = get_object_or_404(invitations(request), pk=pk)
+    if request.method == "POST":
+        try:
+            service.withdraw(invitation)
+        except TeamError as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+        return redirect("team")
+
+    return ask(
+        request,
+        title="Withdraw the invitation?",
+        text=f"The link that was sent to {invitation.email} will not work any more.",
+        button="Withdraw",
+        danger=True,
+        cancel=reverse("team"),
+    )
+
+
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def change_role(request, pk: int) -> HttpResponse:
+    member = get_object_or_404(members(request), pk=pk)
+    form = RoleForm(request.POST or None, initial={"role": member.role})
+    if form.is_valid():
+        role = Role(form.cleaned_data["role"])
+        try:
+            service.change_role(member, role)
+        except TeamError as error:
+            form.add_error("role", str(error))
+        else:
+            messages.success(request, f"{member.user} is now {role.label.lower()}.")
+            return to_team(request, member, stays=role == Role.OWNER)
+
+    return ask(
+        request,
+        title=f"Role of {member.user}",
+        form=form,
+        button="Change role",
+        cancel=reverse("team"),
+    )
+
+
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def remove(request, pk: int) -> HttpResponse:
+    member = get_object_or_404(members(request), pk=pk)
+    if request.method == "POST":
+        try:
+            service.remove(member)
+        except TeamError as error:
+            messages.error(request, str(error))
+            return redirect("team")
+        messages.success(request, f"{member.user} is not a member of {request.merchant} any more.")
+        return to_team(request, member, stays=False)
+
+    return ask(
+        request,
+        title=f"Remove {member.user}?",
+        text=f"This ends the access to {request.merchant} at once. What was done stays in the histories.",
+        button="Remove",
+        danger=True,
+        cancel=reverse("team"),
+    )
+
+
+def to_team(request, member: Member, *, stays: bool) -> HttpResponse:
+    """Back to the team, unless somebody has just taken the right to see it from oneself."""
+    return redirect("team" if stays or member.user_id != request.user.pk else "home")
+
+
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def second_factor(request, *, required: bool) -> HttpResponse:
+    if request.method == "POST":
+        try:
+            service.require_second_factor(request.merchant, required, has_one=is_mfa_enabled(request.user))
+        except TeamError as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"A second factor is {'now required' if required else 'required no longer'}.")
+        return redirect("team")
+
+    if required:
+        with_one = Authenticator.objects.values("user")
+        without = request.merchant.members.exclude(user__in=with_one).count()
+        return ask(
+            request,
+            title="Require a second factor of all members?",
+            text=f"Members without one will be asked to set it up before they can go on. Now: {without}.",
+            button="Require",
+            cancel=reverse("team"),
+        )
+    return ask(
+        request,
+        title="Require a second factor no longer?",
+        text="Members keep the one they have, and may remove it.",
+        button="Require no longer",
+        danger=True,
+        cancel=reverse("team"),
+    )

@@ -59,7 +59,8 @@ def get_member(request) -> Member | None:
 
 def navigation(request) -> dict:
     """Context of every page: in whose name somebody is signed in."""
-    if not request.user.is_authenticated or request.path.startswith(reverse("admin:index")):
+    user = request.user  # none in pages of the REST framework
+    if user is None or not user.is_authenticated or request.path.startswith(reverse("admin:index")):
         return {}
     member = get_member(request)
     if member is None:

@@ -1,0 +1,270 @@
+"""Who gets what at which address. The table is the specification; an address that is not in it fails the test."""
+
+from types import SimpleNamespace
+
+import pytest
+from django.db import transaction
+from django.db.models.functions import Now
+from django.test import Client
+from rest_framework.test import APIClient
+
+from fulfillment.models import Delivery, Fulfillment
+from merchants.models import ApiKey, Member, User
+from merchants.team import invite
+from orders.models import ActivationCode, Order, OrderEvent, Refund
+from portal.tests.routes import fill, routes
+
+pytestmark = pytest.mark.django_db
+
+# For pages: anonymous, a customer with an order's link, the merchant's support, manager and owner, the owner of
+# another merchant, support staff. “login” is the way to the page where one signs in.
+PAGES = """
+                                                            anonymous customer support manager owner outsider staff
+GET  /                                                      login     login    302     302     302   302      302
+GET  orders/                                                login     login    200     200     200   200      403
+POST orders/                                                login     login    302     302     302   200      403
+GET  orders.csv                                             login     login    200     200     200   200      403
+GET  attention/                                             login     login    200     200     200   200      403
+GET  orders/<reference:number>/                             login     login    200     200     200   404      403
+GET  orders/<reference:number>/address/                     login     login    200     200     200   404      403
+POST orders/<reference:number>/address/                     login     login    302     302     302   404      403
+GET  orders/<reference:number>/refund/                      login     login    200     200     200   404      403
+POST orders/<reference:number>/refund/                      login     login    302     302     302   404      403
+GET  orders/<reference:number>/codes/<int:code>/resend/     login     login    200     200     200   404      403
+POST orders/<reference:number>/codes/<int:code>/resend/     login     login    302     302     302   404      403
+GET  orders/<reference:number>/codes/<int:code>/reveal/     login     login    405     405     405   404      403
+POST orders/<reference:number>/codes/<int:code>/reveal/     login     login    200     200     200   404      403
+GET  orders/<reference:number>/items/<int:item>/retry/      login     login    405     405     405   404      403
+POST orders/<reference:number>/items/<int:item>/retry/      login     login    302     302     302   404      403
+GET  orders/<reference:number>/items/<int:item>/codes/      login     login    200     200     200   404      403
+POST orders/<reference:number>/items/<int:item>/codes/      login     login    302     302     302   404      403
+
+GET  team/                                                  login     login    403     403     200   200      403
+GET  team/invite/                                           login     login    403     403     200   200      403
+POST team/invite/                                           login     login    403     403     302   302      403
+GET  team/members/<int:pk>/role/                            login     login    403     403     200   404      403
+POST team/members/<int:pk>/role/                            login     login    403     403     302   404      403
+GET  team/members/<int:pk>/remove/                          login     login    403     403     200   404      403
+POST team/members/<int:pk>/remove/                          login     login    403     403     302   404      403
+POST team/invitations/<int:pk>/send/                        login     login    403     403     302   404      403
+GET  team/invitations/<int:pk>/withdraw/                    login     login    403     403     200   404      403
+POST team/invitations/<int:pk>/withdraw/                    login     login    403     403     302   404      403
+GET  team/second-factor/on/                                 login     login    403     403     200   200      403
+POST team/second-factor/on/                                 login     login    403     403     302   302      403
+GET  team/second-factor/off/                                login     login    403     403     200   200      403
+POST team/second-factor/off/                                login     login    403     403     302   302      403
+GET  invitations/                                           404       404      404     404     404   404      404
+GET  invitations/<str:token>/                               302       302      302     302     302   302      302
+
+GET  o/<str:token>/                                         404       200      404     404     404   404      404
+GET  healthz                                                200       200      200     200     200   200      200
+
+GET  accounts/login/                                        200       200      302     302     302   302      302
+GET  accounts/logout/                                       login     login    200     200     200   200      200
+GET  accounts/inactive/                                     200       200      200     200     200   200      200
+GET  accounts/reauthenticate/                               login     login    200     200     200   200      200
+GET  accounts/password/change/                              login     login    200     200     200   200      200
+GET  accounts/password/set/                                 login     login    302     302     302   302      302
+GET  accounts/password/reset/                               200       200      200     200     200   200      200
+GET  accounts/password/reset/done/                          200       200      200     200     200   200      200
+GET  accounts/password/reset/key/done/                      200       200      200     200     200   200      200
+GET  accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$ 200 200 200 200 200 200 200
+GET  accounts/2fa/                                          login     login    200     200     200   200      200
+GET  accounts/2fa/authenticate/                             login     login    302     302     302   302      302
+GET  accounts/2fa/reauthenticate/                           login     login    302     302     302   302      302
+GET  accounts/2fa/totp/activate/                            login     login    302     302     302   302      302
+GET  accounts/2fa/totp/deactivate/                          login     login    404     404     404   404      404
+GET  accounts/2fa/recovery-codes/                           login     login    404     404     404   404      404
+GET  accounts/2fa/recovery-codes/generate/                  login     login    302     302     302   302      302
+GET  accounts/2fa/recovery-codes/download/                  login     login    404     404     404   404      404
+GET  accounts/2fa/webauthn/                                 login     login    200     200     200   200      200
+GET  accounts/2fa/webauthn/add/                             login     login    302     302     302   302      302
+GET  accounts/2fa/webauthn/reauthenticate/                  login     login    302     302     302   302      302
+GET  accounts/2fa/webauthn/keys/<int:pk>/remove/            login     login    302     302     302   302      302
+GET  accounts/2fa/webauthn/keys/<int:pk>/edit/              login     login    302     302     302   302      302
+GET  accounts/2fa/webauthn/login/                           login     login    302     302     302   302      302
+"""
+
+# For the API: nobody, somebody who is signed in to the pages, and API keys: the merchant's own with all rights,
+# without any right that the address asks for, revoked, and another merchant's.
+API = """
+                                                                           nobody session own limited revoked outsider
+GET  api/schema/                                                           200    200     200 200     200     200
+GET  api/docs/                                                             200    200     200 200     200     200
+POST api/v1/payments/                                                      401    401     200 403     401     400
+GET  api/v1/orders/                                                        401    401     200 403     401     200
+GET  api/v1/orders/<reference:number>/                                     401    401     200 403     401     404
+PUT  api/v1/orders/<reference:number>/address/                             401    401     200 403     401     404
+POST api/v1/orders/<reference:number>/refund/                              401    401     200 403     401     404
+POST api/v1/orders/<reference:number>/items/<reference:reference>/resend/  401    401     202 403     401     404
+GET  api/v1/pools/                                                         401    401     200 403     401     200
+POST api/v1/pools/<int:pk>/keys/                                           401    401     201 403     401     404
+"""
+
+# Pages of the admin that say nothing of anybody's orders: one's own password, texts for scripts.
+OPEN = {
+    ("staff without rights", f"admin/{page}")
+    for page in ("", "login/", "logout/", "jsi18n/", "password_change/", "password_change/done/")
+}
+
+# What the forms of an address need to be right, where they need anything.
+FORMS = {
+    "orders/": {"search": "A0012345678"},
+    "orders/<reference:number>/address/": {"email": "ada@byron.example"},
+    "orders/<reference:number>/refund/": {"amount": "1.00", "left": "119.96"},
+    "orders/<reference:number>/items/<int:item>/codes/": {"unit_1": "ENTERED-BY-HAND"},
+    "team/invite/": {"email": "new@northlight.example", "role": "support"},
+    "team/members/<int:pk>/role/": {"role": "manager"},
+}
+BODIES = {
+    "api/v1/orders/<reference:number>/address/": {"email": "ada@byron.example"},
+    "api/v1/orders/<reference:number>/refund/": {"amount": "1.00"},
+    "api/v1/pools/<int:pk>/keys/": {"text": "AAAA-NEW"},
+}
+
+
+def rows(table):
+    columns, *lines = [line.split() for line in table.strip().splitlines() if line.strip()]
+    return [(method, route.removeprefix("/"), dict(zip(columns, rest, strict=True))) for method, route, *rest in lines]
+
+
+@pytest.fixture
+def world(pay, make_payment, make_product, make_member, merchant, outsider, api):
+    """An order with a code and an item that waits for one; a person of each kind."""
+    payment = make_payment(make_product(name="Photo Pro"), make_product(source="manual"), order="A0012345678")
+    assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
+    order = Order.objects.get()
+    owner = merchant.members.get().user
+    colleague = make_member(Member.Role.SUPPORT, first_name="Cora")
+    invitation, _ = invite(merchant, email="guest@northlight.example", role="support", by=owner)
+    people = {
+        "anonymous": None,
+        "customer": None,
+        "support": make_member(Member.Role.SUPPORT).user,
+        "manager": make_member(Member.Role.MANAGER).user,
+        "owner": owner,
+        "outsider": outsider.members.get().user,
+        "staff": User.objects.create_superuser("stella@keywell.example", "correct horse"),
+    }
+    values = {
+        "number": order.number,
+        "code": ActivationCode.objects.get().pk,
+        "item": order.items.get(product__fulfillment_methods__source="manual").pk,
+        "reference": "1",
+        "token": "unknown",
+        "uidb36": "1",
+        "key": "x",
+        "pk": colleague.pk,
+    }
+    return SimpleNamespace(
+        order=order, payment=payment, people=people, values=values, invitation=invitation, merchant=merchant
+    )
+
+
+def values_for(world, route, who):
+    values = dict(world.values)
+    if "invitations/<int:pk>" in route:
+        values["pk"] = world.invitation.pk
+    if route.startswith("api/v1/pools/"):
+        values["pk"] = world.merchant.pools.get().pk
+    if route.startswith("o/") and who == "customer":
+        values["token"] = world.order.link_token
+    return values
+
+
+def got(response):
+    if response.status_code == 302 and response["Location"].startswith("/accounts/login/"):
+        return "login"
+    return str(response.status_code)
+
+
+def answer(client, method, address, body, **options):
+    """What a client gets, with what it changes undone."""
+    with transaction.atomic():
+        response = (
+            client.get(address) if method == "GET" else getattr(client, method.lower())(address, body, **options)
+        )
+        transaction.set_rollback(True)
+    if response.status_code == 302 and response["Location"].startswith("/accounts/login/"):
+        return "login"
+    return str(response.status_code)
+
+
+def signed_in(user):
+    client = Client()
+    if user:
+        client.force_login(user)
+    return client
+
+
+def test_every_page_gives_everybody_what_is_theirs(world):
+    clients = {who: signed_in(user) for who, user in world.people.items()}
+    wrong = {}
+    for method, route, expected in rows(PAGES):
+        for who, client in clients.items():
+            address = fill(route, values_for(world, route, who))
+            got = answer(client, method, address, FORMS.get(route, {}))
+            if got != expected[who]:
+                wrong[method, route, who] = f"{got}, not {expected[who]}"
+
+    assert wrong == {}
+
+
+def test_the_api_gives_every_key_what_is_its(world, make_api, merchant, outsider):
+    session = APIClient()
+    session.force_login(world.people["owner"])
+    revoked = make_api(merchant)
+    ApiKey.objects.filter(pk=ApiKey.objects.latest("pk").pk).update(revoked_at=Now())
+    clients = {
+        "nobody": APIClient(),
+        "session": session,
+        "own": make_api(merchant),
+        "limited": make_api(merchant, scopes=[]),
+        "revoked": revoked,
+        "outsider": make_api(outsider),
+    }
+    wrong = {}
+    for method, route, expected in rows(API):
+        body = world.payment if route == "api/v1/payments/" else BODIES.get(route, {})
+        options = {} if route.endswith("/keys/") else {"format": "json"}
+        for who, client in clients.items():
+            got = answer(client, method, fill(route, values_for(world, route, who)), body, **options)
+            if got != expected[who]:
+                wrong[method, route, who] = f"{got}, not {expected[who]}"
+
+    assert wrong == {}
+
+
+def test_the_admin_is_for_support_staff(world):
+    people = world.people | {
+        "staff without rights": User.objects.create_user("new@keywell.example", "correct horse", is_staff=True)
+    }
+    del people["staff"]
+    clients = {who: signed_in(user) for who, user in people.items()}
+    values = world.values | dict.fromkeys(["object_id", "pk", "id", "content_type_id", "url"], world.order.pk)
+    before = left_behind()
+    let_in = {}
+    for route in routes():
+        if not route.startswith("admin/"):
+            continue
+        for who, client in clients.items():
+            for method in ("GET", "POST"):
+                got = answer(client, method, fill(route, values | {"app_label": "orders"}), {})
+                if got not in {"login", "302", "403", "404", "405"} and (who, route) not in OPEN:
+                    let_in[who, method, route] = got
+
+    assert let_in == {}
+    assert left_behind() == before
+
+
+def left_behind():
+    """How many rows there are of what acts at an order leave behind."""
+    return [model.objects.count() for model in (Delivery, OrderEvent, Refund, ActivationCode, Fulfillment)]
+
+
+def test_every_address_is_in_a_table():
+    in_tables = {route for table in (PAGES, API) for _, route, _ in rows(table)}
+    # The API calls an item by the shop's number, the portal by ours: one name cannot stand for both.
+    of_project = {route.replace("<reference:item>", "<reference:reference>") for route in routes()}
+
+    assert {route for route in of_project if not route.startswith("admin/")} == in_tables

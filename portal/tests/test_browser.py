@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 def staff(browser, live_server):
     User.objects.create_superuser("stella@keywell.example", "correct horse")
     browser.get(f"{live_server}/admin/")
-    browser.find_element(By.NAME, "username").send_keys("stella@keywell.example")
+    browser.find_element(By.NAME, "login").send_keys("stella@keywell.example")
     browser.find_element(By.NAME, "password").send_keys("correct horse")
-    press(browser, "Log in")
+    browser.find_element(By.CSS_SELECTOR, "main [type=submit]").click()
     assert sees(browser, "Keywell support")
     return browser
 

@@ -1,10 +1,15 @@
 import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from anymail.exceptions import AnymailError, AnymailInvalidAddress, AnymailRecipientsRefused
+from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
+from django.template.loader import render_to_string
+
+from fulfillment.models import Delivery
 
 
 class MailError(Exception):
@@ -17,6 +22,17 @@ class MailError(Exception):
         super().__init__(message)
         self.permanent = permanent
         self.perhaps_taken = perhaps_taken
+
+
+def compose_plain(template: str, recipients: list[str], context: dict[str, Any]) -> EmailMessage:
+    """Make a mail of a template whose first line is the subject."""
+    subject, _, body = render_to_string(template, context | {"base_url": settings.BASE_URL}).partition("\n")
+    return EmailMessage(
+        subject=" ".join(subject.split()),
+        body=body.strip() + "\n",
+        to=recipients,
+        headers={"Message-ID": Delivery.make_message_id(), "Auto-Submitted": "auto-generated"},
+    )
 
 
 @contextmanager

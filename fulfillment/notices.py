@@ -1,12 +1,12 @@
 """E-mails that tell a merchant what needs a person."""
 
-from django.conf import settings
+from typing import Any
+
 from django.core.mail import EmailMessage
 from django.db.models.functions import Now
-from django.template.loader import render_to_string
 
-from fulfillment.mail import MailError, sent
-from fulfillment.models import Delivery, Fulfillment, MerchantNotice
+from fulfillment.mail import MailError, compose_plain, sent
+from fulfillment.models import Fulfillment, MerchantNotice
 from pools.replenishment import forecast
 
 
@@ -31,7 +31,7 @@ def send_notice(pk: int) -> None:
 
 
 def compose(notice: MerchantNotice, recipients: list[str]) -> EmailMessage:
-    context = {"notice": notice, "merchant": notice.merchant, "base_url": settings.BASE_URL}
+    context: dict[str, Any] = {"notice": notice, "merchant": notice.merchant}
     if notice.pool:
         context |= {
             "pool": notice.pool,
@@ -43,10 +43,4 @@ def compose(notice: MerchantNotice, recipients: list[str]) -> EmailMessage:
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}
 
-    subject, _, body = render_to_string(f"emails/{notice.kind}.txt", context).partition("\n")
-    return EmailMessage(
-        subject=" ".join(subject.split()),
-        body=body.strip() + "\n",
-        to=recipients,
-        headers={"Message-ID": Delivery.make_message_id(), "Auto-Submitted": "auto-generated"},
-    )
+    return compose_plain(f"emails/{notice.kind}.txt", recipients, context)

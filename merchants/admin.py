@@ -11,7 +11,18 @@ from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant,
 admin.site.unregister([EmailAddress, Authenticator])
 
 
-class NarrowSave:
+class Lean:
+    """Without the scripts that derive a slug from a name: a third of a page's weight, and no page uses them."""
+
+    UNUSED = ("xregexp", "urlify", "prepopulate")
+
+    @property
+    def media(self):
+        media = super().media  # type: ignore[misc]
+        return forms.Media(js=[path for path in media._js if not any(name in path for name in self.UNUSED)])
+
+
+class NarrowSave(Lean):
     """Saving writes what was changed in the form, and nothing else: payments and imports work on the same rows."""
 
     def save_model(self, request, obj, form, change):
@@ -39,7 +50,7 @@ class ReadOnly(NotMade):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(Lean, DjangoUserAdmin):
     ordering = ["email"]
     list_display = ["email", "first_name", "last_name", "is_staff", "is_active"]
     search_fields = ["email", "first_name", "last_name"]
@@ -80,10 +91,9 @@ class CheckoutPageInline(admin.TabularInline):
 
 
 @admin.register(Merchant)
-class MerchantAdmin(admin.ModelAdmin):
+class MerchantAdmin(Lean, admin.ModelAdmin):
     list_display = ["name", "slug", "second_factor_required", "created_at"]
     search_fields = ["name", "slug"]
-    prepopulated_fields = {"slug": ["name"]}
     inlines = [CheckoutPageInline, MemberInline]
 
 
@@ -106,7 +116,7 @@ class ApiKeyForm(forms.ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):
+class ApiKeyAdmin(Lean, admin.ModelAdmin):
     form = ApiKeyForm
     list_display = ["name", "merchant", "prefix", "scopes", "last_used_at", "revoked_at"]
     list_filter = ["merchant"]

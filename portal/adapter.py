@@ -10,8 +10,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.shortcuts import render
 
-from fulfillment.mail import MailError, sent
-from portal.mail import compose
+from fulfillment.mail import MailError, compose_plain, sent
 from vault.fingerprints import load_key
 
 log = logging.getLogger(__name__)
@@ -66,14 +65,14 @@ class AccountAdapter(DefaultAccountAdapter):
         """Send a mail that somebody waits for. If it is not taken, the answer is a page that says so."""
         template = f"emails/{template_prefix.rpartition('/')[2]}.txt"
         try:
-            with sent(compose(template, email, context)):
+            with sent(compose_plain(template, [email], context)):
                 pass
         except MailError as error:
             log.warning("%s: %s", template, error)
             raise ImmediateHttpResponse(render(self.request, "account/mail_failed.html", status=503)) from error
 
     def send_notification_mail(self, template_prefix, user, context=None, email=None):
-        message = compose("emails/account_changed.txt", user.email, {"change": CHANGES[template_prefix]})
+        message = compose_plain("emails/account_changed.txt", [user.email], {"change": CHANGES[template_prefix]})
         try:
             with sent(message):
                 pass

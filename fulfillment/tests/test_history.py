@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import pytest
 
 from fulfillment import services
@@ -28,7 +30,7 @@ def test_it_tells_what_became_of_a_payment(order):
 
 
 def test_a_resend_is_one_line_with_who_asked_for_it(order, work):
-    code = ActivationCode.objects.first()
+    code = ActivationCode.objects.earliest("pk")
     code_hint = code.hint
     services.resend(order.items.get(), code, by="Sam")
     queued = told(order)[4:]
@@ -40,9 +42,9 @@ def test_a_resend_is_one_line_with_who_asked_for_it(order, work):
 
 def test_what_people_did_stands_in_it(order):
     correct_email(order, "ada@byron.example", by="Sam")
-    code = ActivationCode.objects.first()
+    code = ActivationCode.objects.earliest("pk")
     reveal(code, by="Bo")
-    refund(order, amount=10, by="Olivia")
+    refund(order, amount=Decimal(10), by="Olivia")
 
     assert told(order)[4:] == [
         ("Address corrected from ada@example.com to ada@byron.example", "Sam"),

@@ -20,7 +20,7 @@ def test_the_merchant_is_asked_once(item, work, mailoutbox):
     assert MerchantNotice.objects.get().kind == "code_wanted"
     (message,) = mailoutbox
     assert message.subject == "Activation code wanted: order A1, Custom"
-    assert "/admin/orders/order/" in message.body
+    assert "/orders/A1/?merchant=northlight" in message.body
 
 
 def test_the_item_waits_meanwhile(item):

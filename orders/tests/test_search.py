@@ -52,7 +52,9 @@ def test_several_numbers_find_as_many_orders(orders, text):
     assert numbers(find(orders, text)[Kind.NUMBER]) == ["A0012345678", "B0000000099"]
 
 
-@pytest.mark.parametrize("text", ["", "  ", "A1", "ad", "Q2M", "AAAA-BBBB", "AAAA-BBBB-CCCC-7Q2", "PHOTO", "%", "____"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "A1", "ad", "Q2M", "AAAA-BBBB", "AAAA-BBBB-CCCC-7Q2", "PHOTO", "%", "____"]
+)
 def test_nothing_is_found_by(orders, text):
     assert find(orders, text) == {}
 

@@ -5,6 +5,8 @@ import pytest
 from django.core.cache import cache
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
+pytest.register_assert_rewrite("portal.tests.browsing")
+
 FLAGS = [
     "--headless=new",
     "--no-sandbox",

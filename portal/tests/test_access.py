@@ -136,7 +136,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     order = Order.objects.get()
     owner = merchant.members.get().user
     colleague = make_member(Member.Role.SUPPORT, first_name="Cora")
-    invitation, _ = invite(merchant, email="guest@northlight.example", role="support", by=owner)
+    invitation, _ = invite(merchant, email="guest@northlight.example", role=Member.Role.SUPPORT, by=owner)
     people = {
         "anonymous": None,
         "customer": None,

@@ -2,13 +2,12 @@
 
 import pytest
 from django.urls import reverse
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 
 from merchants.models import User
 from orders.models import Order
 from pools.imports import import_keys
+from portal.tests.browsing import sees
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -25,15 +24,9 @@ def staff(browser, live_server):
 
 
 def press(browser, label):
-    button = browser.find_element(By.CSS_SELECTOR, f"[type=submit][value='{label}']")
+    button = browser.find_element(By.XPATH, f"//*[@type='submit'][@value='{label}' or normalize-space()='{label}']")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
     button.click()
-
-
-def sees(browser, *texts):
-    """Wait until the page shows all of these."""
-    page = WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
-    return page.until(lambda browser: all(text in browser.find_element(By.TAG_NAME, "body").text for text in texts))
 
 
 def test_a_license_text_is_searched_without_standing_in_the_address(staff, live_server, pay, make_product, merchant):
@@ -55,7 +48,7 @@ def test_a_code_is_entered_and_the_item_is_done(staff, live_server, pay, make_pr
     staff.get(f"{live_server}{reverse('admin:orders_order_change', args=[order.pk])}")
     assert sees(staff, "The merchant has been asked to enter the activation code.")
 
-    staff.find_element(By.LINK_TEXT, "Enter missing codes").click()
+    staff.find_element(By.LINK_TEXT, "Enter codes").click()
     staff.find_element(By.NAME, "unit_1").send_keys("AAAA-BBBB-CCCC")
     press(staff, "Save and send")
 

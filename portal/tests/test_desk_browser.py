@@ -11,6 +11,7 @@ from fulfillment.models import Delivery
 from merchants.models import CheckoutPage, User
 from orders.models import ActivationCode, Order
 from pools.imports import import_keys
+from portal.tests.browsing import sees, text
 from portal.tests.installation import free_port, wait_until
 from portal.tests.sink import Sink
 
@@ -91,10 +92,10 @@ class Desk:
         return self.browser.execute_script("return document.getElementById('dialog').open")
 
     def sees(self, *texts):
-        return self.until(lambda: all(text in self.text() for text in texts))
+        return sees(self.browser, *texts)
 
     def text(self):
-        return self.browser.find_element(By.TAG_NAME, "body").text
+        return text(self.browser)
 
     def until(self, condition):
         ignored = [StaleElementReferenceException]

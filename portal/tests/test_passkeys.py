@@ -1,11 +1,8 @@
 """Passkeys and invitations in a real browser; and that everybody can use the pages of accounts and team."""
 
-from pathlib import Path
-
 import pytest
 from allauth.mfa.models import Authenticator
 from django.urls import reverse
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
 from selenium.webdriver.support.expected_conditions import staleness_of
@@ -13,10 +10,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from merchants.models import Member, User
 from merchants.team import invite
+from portal.tests.browsing import check, sees
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-AXE = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text()
 
 
 @pytest.fixture
@@ -65,12 +61,6 @@ def follow(browser, label):
     page = browser.find_element(By.TAG_NAME, "html")
     click(browser, label)
     WebDriverWait(browser, 10).until(staleness_of(page))
-
-
-def sees(browser, *texts):
-    """Wait until the page shows all of these."""
-    page = WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
-    return page.until(lambda browser: all(text in browser.find_element(By.TAG_NAME, "body").text for text in texts))
 
 
 def add_passkey(browser, live_server, *, alone=True):
@@ -195,19 +185,6 @@ def test_a_role_is_changed_in_the_dialog(browser, live_server, merchant, owner):
     click(browser, "Change role")
 
     assert sees(browser, "bob@northlight.example is now manager.")
-
-
-def check(browser):
-    """The page fits the screen, has no violation of WCAG 2.2 AA, and logs no error, such as of its CSP."""
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    browser.execute_script(AXE)
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    found = browser.execute_async_script(
-        "const done = arguments[1]; axe.run({runOnly: arguments[0]}).then((result) => done(result.violations))", tags
-    )
-    assert [(violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found] == []
-    errors = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]
-    assert [error for error in errors if "status of 4" not in error] == []
 
 
 def test_everybody_can_use_what_is_seen_before_signing_in(browser, live_server, merchant, owner):

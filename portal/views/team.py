@@ -11,12 +11,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from fulfillment.mail import MailError, sent
+from fulfillment.mail import MailError, compose_plain, sent
 from merchants import team as service
 from merchants.models import Invitation, Member
 from merchants.team import TeamError
 from portal.access import Role, member_required
-from portal.mail import compose
 from portal.team_forms import InviteForm, RoleForm
 from portal.views.confirm import ask
 
@@ -76,7 +75,7 @@ def send_again(request, pk: int) -> HttpResponse:
 
 def send(request, invitation: Invitation, token: str) -> None:
     url = settings.BASE_URL + reverse("open-invitation", args=[token])
-    message = compose("emails/invitation.txt", invitation.email, {"invitation": invitation, "url": url})
+    message = compose_plain("emails/invitation.txt", [invitation.email], {"invitation": invitation, "url": url})
     try:
         with sent(message):
             invitation.sent_at = timezone.now()

@@ -1,0 +1,170 @@
+"""That everybody can use the pages of the desk, and that they are light."""
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib import admin
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from fulfillment.models import Delivery, Fulfillment
+from fulfillment.services import resend
+from merchants.models import Member, User
+from merchants.team import invite
+from orders.models import ActivationCode, Order
+from orders.services import correct_email, refund, reveal
+from portal.tests.browsing import check, look_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MOST_BYTES = 150_000
+MOST_QUERIES = 12
+
+
+@pytest.fixture
+def order(pay, make_product, make_member, work, outsider, merchant):
+    """An order that much has happened to, among enough others to fill a page."""
+    for number in range(55):
+        pay(make_product(keys=1), order=f"B{number}")
+    pay(make_product(keys=3, name="Photo Pro"), make_product(source="manual"), order="A1", quantity=3)
+    order = Order.objects.get(number="A1")
+    work()
+    correct_email(order, "ada.augusta.byron-king@analytical-engines.example", by="Sam")
+    code = ActivationCode.objects.filter(item__order=order).earliest("pk")
+    reveal(code, by="Sam")
+    resend(code.item, code, by="Sam")
+    refund(order, amount=Decimal(10), by="Olivia")
+    Fulfillment.objects.filter(item__order=order).exclude(status="done").update(
+        created_at=timezone.now() - timedelta(hours=2), reason="The merchant has been asked to enter the code."
+    )
+    Delivery.objects.filter(order__number="B7").update(
+        status="failed", reason="The mail server knows no such address."
+    )
+    invite(merchant, email="guest@northlight.example", role=Member.Role.MANAGER, by=merchant.members.get().user)
+    make_member(Member.Role.MANAGER, first_name="Max")
+    return order
+
+
+@pytest.fixture
+def staff(db):
+    return User.objects.create_superuser("stella@keywell.example", "correct horse")
+
+
+def addresses(order):
+    item = order.items.order_by("pk").last()
+    code = ActivationCode.objects.filter(item__order=order).earliest("pk")
+    return [
+        reverse("orders"),
+        reverse("orders") + "?q=ada&status=paid&reported_from=2020-01-01",
+        reverse("orders") + "?q=nobody&paid_from=yesterday",
+        reverse("attention"),
+        reverse("team"),
+        reverse("order", args=["A1"]),
+        reverse("order-address", args=["A1"]),
+        reverse("order-refund", args=["A1"]),
+        reverse("order-resend", args=["A1", code.pk]),
+        reverse("order-codes", args=["A1", item.pk]),
+        f"/o/{order.link_token}/",
+        "/nowhere/",
+    ]
+
+
+def addresses_of_admin(order):
+    code = ActivationCode.objects.filter(item__order=order).earliest("pk")
+    return [
+        reverse("admin:index"),
+        reverse("admin:orders_order_changelist"),
+        reverse("admin:orders_order_change", args=[order.pk]),
+        reverse("admin:orders_order_change-resend", args=[order.pk, code.pk]),
+        *(reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist") for model in admin.site._registry),
+        reverse("admin:merchants_merchant_add"),
+        reverse("admin:merchants_merchant_change", args=[order.merchant_id]),
+        reverse("admin:merchants_product_change", args=[order.items.first().product_id]),
+        reverse("admin:merchants_user_change", args=[order.merchant.members.first().user_id]),
+        reverse("admin:pools_licensepool_change", args=[order.merchant.pools.first().pk]),
+    ]
+
+
+def enter(browser, live_server, client, user):
+    """Take over the session of a client that the user is signed in with."""
+    client.force_login(user)
+    browser.get(f"{live_server}/healthz")
+    browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
+
+
+@pytest.mark.browser
+def test_everybody_can_use_the_desk(browser, live_server, client, order, merchant):
+    enter(browser, live_server, client, merchant.members.get(role="owner").user)
+    for address in addresses(order):
+        for scheme in ("light", "dark"):
+            look_in(browser, scheme)
+            browser.get(f"{live_server}{address}")
+            check(browser)
+
+
+@pytest.mark.browser
+def test_everybody_can_use_its_dialogs(browser, live_server, client, order, merchant):
+    enter(browser, live_server, client, merchant.members.get(role="owner").user)
+    for label in ("Resend", "Correct", "Refund…", "Enter codes"):
+        browser.get(f"{live_server}{reverse('order', args=['A1'])}")
+        link = browser.find_element(By.LINK_TEXT, label)
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
+        link.click()
+        WebDriverWait(browser, 10).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
+        check(browser)
+
+
+@pytest.mark.browser
+def test_everybody_can_use_the_admins_order_page(browser, live_server, client, order, staff):
+    enter(browser, live_server, client, staff)
+    for address in addresses_of_admin(order)[2:4]:
+        for scheme in ("light", "dark"):
+            look_in(browser, scheme)
+            browser.get(f"{live_server}{address}")
+            check(browser)
+
+
+def test_no_page_is_heavy(client, order, merchant, staff):
+    weights = {}
+    client.force_login(merchant.members.get(role="owner").user)
+    for address in addresses(order):
+        weights[address] = weigh(client, address)
+    client.force_login(staff)
+    for address in addresses_of_admin(order):
+        weights[address] = weigh(client, address)
+
+    assert {address: weight for address, weight in weights.items() if weight > MOST_BYTES} == {}
+
+
+def weigh(client, address):
+    """The bytes of a page with all that it is made of, as a browser gets them."""
+    page = client.get(address).content.decode()
+    files = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
+    return len(page.encode()) + sum(
+        len(b"".join(client.get(file, headers={"Accept-Encoding": "gzip"}))) for file in files
+    )
+
+
+def test_no_page_asks_much_of_the_database(client, order, merchant, staff):
+    queries = {}
+    client.force_login(merchant.members.get(role="owner").user)
+    for address in addresses(order):
+        queries[address] = count_queries(client, address)
+    client.force_login(staff)
+    for address in addresses_of_admin(order):
+        queries[address] = count_queries(client, address)
+
+    assert {address: count for address, count in queries.items() if count > MOST_QUERIES} == {}
+
+
+def count_queries(client, address):
+    client.get(address)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(address)
+    return len(queries)

@@ -5,7 +5,6 @@ from allauth.mfa.models import Authenticator
 from django.urls import reverse
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
 from merchants.models import Member, User
@@ -57,10 +56,10 @@ def click(browser, label):
 
 
 def follow(browser, label):
-    """Click, and wait until this page has gone."""
-    page = browser.find_element(By.TAG_NAME, "html")
+    """Click, and wait until another page is there."""
+    browser.execute_script("window.isTheOldPage = true")
     click(browser, label)
-    WebDriverWait(browser, 10).until(staleness_of(page))
+    WebDriverWait(browser, 10).until(lambda _: browser.execute_script("return !window.isTheOldPage"))
 
 
 def add_passkey(browser, live_server, *, alone=True):

@@ -1,0 +1,245 @@
+"""The pages of the order desk, asked for as the web server does, and the least that a page can be."""
+
+import io
+import itertools
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any
+from urllib.parse import urlencode
+from wsgiref.util import setup_testing_defaults
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.template import engines
+from django.test import Client
+from django.urls import path
+from django.views.decorators.cache import never_cache
+
+from merchants.models import Member, Product
+from orders.models import ActivationCode, Order
+from portal.access import member_required
+from portal.urls import urlpatterns as portal_urls
+from portal.wsgi import application
+
+LIMIT = 3
+WARM_UP = 5
+SAMPLES = 10
+CSRF_TOKEN = "x" * 32
+
+ONE_NUMBER = engines["django"].from_string(
+    '{% extends "base.html" %}{% block content %}<h1>Order {{ number }}</h1>{% endblock %}'
+)
+
+
+@never_cache
+@member_required()
+def floor(request: HttpRequest, pk: int) -> HttpResponse:
+    number = Order.objects.values_list("number", flat=True).get(pk=pk)
+    return HttpResponse(ONE_NUMBER.render({"number": number, "section": "orders"}, request))
+
+
+urlpatterns = [*portal_urls, path("floor/<int:pk>/", floor)]
+settings.ROOT_URLCONF = "benchmarks.desk_pages"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: str
+    seconds: float
+
+
+class Browser:
+    """Somebody of a merchant's support who is signed in."""
+
+    def __init__(self) -> None:
+        client = Client()
+        client.force_login(Member.objects.get(role=Member.Role.SUPPORT).user)
+        session = client.cookies[settings.SESSION_COOKIE_NAME].value
+        self.cookies = f"{settings.SESSION_COOKIE_NAME}={session}; {settings.CSRF_COOKIE_NAME}={CSRF_TOKEN}"
+
+    def get(self, address: str) -> list[Answer]:
+        answer = self._ask("GET", address)
+        assert answer.status == 200, (address, answer.status)
+        return [answer]
+
+    def search(self, text: str) -> list[Answer]:
+        """Post the search, and go where it leads."""
+        answer = self._ask("POST", "/orders/", urlencode({"search": text}).encode())
+        assert answer.status == 302, (text, answer.status)
+        return [answer, *self.get(answer.headers["Location"])]
+
+    def _ask(self, method: str, address: str, form: bytes = b"") -> Answer:
+        where, _, query = address.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": where,
+            "QUERY_STRING": query,
+            "HTTP_HOST": "127.0.0.1",
+            "HTTP_COOKIE": self.cookies,
+            "HTTP_X_CSRFTOKEN": CSRF_TOKEN,
+            "CONTENT_TYPE": "application/x-www-form-urlencoded",
+            "CONTENT_LENGTH": str(len(form)),
+            "wsgi.input": io.BytesIO(form),
+        }
+        setup_testing_defaults(environ)
+        start = time.perf_counter()
+        response = application(environ, lambda *_: io.BytesIO().write)
+        body = b"".join(response)
+        response.close()
+        seconds = time.perf_counter() - start
+
+        return Answer(response.status_code, dict(response.items()), body.decode(), seconds)
+
+
+@dataclass
+class Sample:
+    """An order that somebody looks for."""
+
+    order: Order
+    neighbours: list[Order]
+    license_text: str
+
+
+Visit = Callable[[Browser, Sample], list[Answer]]
+
+
+def fill(orders: int) -> None:
+    if Order.objects.count() < orders:
+        call_command("demo", orders=orders)
+    with connection.cursor() as cursor:
+        # As autovacuum will have done soon; now, so that it does not in between.
+        cursor.execute("VACUUM (ANALYZE)")
+
+
+def compare(rounds: int) -> None:
+    browser, samples, visits = Browser(), choose_samples(), all_visits()
+    for sample in itertools.islice(itertools.cycle(samples), WARM_UP):
+        for visit in visits.values():
+            visit(browser, sample)
+
+    times: dict[str, list[list[float]]] = {name: [] for name in visits}
+    for sample in itertools.islice(itertools.cycle(samples), rounds):
+        for name, visit in visits.items():
+            times[name].append([answer.seconds for answer in visit(browser, sample)])
+    report(times, {name: inspect(visit, browser, samples[0]) for name, visit in visits.items()})
+
+
+def choose_samples() -> list[Sample]:
+    """Orders of any age, always the same ones."""
+    paid = Order.objects.filter(number__startswith="B", status=Order.Status.PAID)
+    numbers = list(paid.order_by("number").values_list("number", flat=True))
+    samples = []
+    for number in Random(1).sample(numbers, SAMPLES):
+        order = paid.get(number=number)
+        code = ActivationCode.objects.filter(item__order=order).first()
+        if code:
+            samples.append(Sample(order, list(paid.filter(pk__gt=order.pk).order_by("pk")[:4]), str(code.code)))
+    return samples
+
+
+def all_visits() -> dict[str, Visit]:
+    """What is measured, the floor first."""
+    pro = Product.objects.get(sku="PHOTO-PRO")
+    return {
+        "floor: one row": lambda browser, sample: browser.get(f"/floor/{sample.order.pk}/"),
+        "list": lambda browser, _: browser.get("/orders/"),
+        "list, page 2": visit_older(),
+        "search: number": lambda browser, sample: browser.search(sample.order.number),
+        "search: number, short": lambda browser, sample: browser.search(sample.order.number.lstrip("B0")),
+        "search: five numbers": lambda browser, sample: browser.search(
+            " ".join(order.number for order in [sample.order, *sample.neighbours])
+        ),
+        "search: address": lambda browser, sample: browser.search(sample.order.email),
+        "search: part of it": lambda browser, sample: browser.search(sample.order.email.partition("@")[0][:12]),
+        "search: name": lambda browser, sample: browser.search(sample.order.customer_name),
+        "search: last name": lambda browser, sample: browser.search(sample.order.last_name),
+        "search: license text": lambda browser, sample: browser.search(sample.license_text),
+        "search: its ending": lambda browser, sample: browser.search(sample.license_text[-4:]),
+        "search: SKU": lambda browser, _: browser.search(pro.sku),
+        "filter: deleted": visit_filtered(status="deleted"),
+        "filter: item failed": visit_filtered(fulfillment="failed"),
+        "filter: e-mail failed": visit_filtered(delivery="failed"),
+        "filter: product": visit_filtered(product=pro.pk),
+        "filter: paid range": lambda browser, sample: browser.get(f"/orders/?{paid_in_week(sample.order)}"),
+        "order": lambda browser, sample: browser.get(f"/orders/{sample.order.number}/"),
+        "needs attention": lambda browser, _: browser.get("/attention/"),
+    }
+
+
+def visit_older() -> Visit:
+    match = re.search(r'href="([^"]*)"[^>]*>[^<]*Older', Browser().get("/orders/")[0].body)
+    assert match, "The first page leads to no second."
+    address = "/orders/" + match[1].removeprefix("/orders/").replace("&amp;", "&")
+    return lambda browser, _: browser.get(address)
+
+
+def visit_filtered(**filters: Any) -> Visit:
+    return lambda browser, _: browser.get(f"/orders/?{urlencode(filters)}")
+
+
+def paid_in_week(order: Order) -> str:
+    assert order.paid_at
+    day = order.paid_at.date()
+    return urlencode({"paid_from": day, "paid_until": day + timedelta(days=6)})
+
+
+@dataclass
+class Query:
+    sql: str
+    parameters: Any
+    seconds: float
+
+
+@dataclass
+class Seen:
+    queries: list[Query]
+    size: int  # of the page, in bytes
+
+
+def inspect(visit: Visit, browser: Browser, sample: Sample) -> Seen:
+    queries: list[Query] = []
+
+    def note(execute, sql, parameters, many, context):
+        start = time.perf_counter()
+        result = execute(sql, parameters, many, context)
+        queries.append(Query(sql, parameters, time.perf_counter() - start))
+        return result
+
+    with connection.execute_wrapper(note):
+        answers = visit(browser, sample)
+    return Seen(queries, len(answers[-1].body.encode()))
+
+
+def report(times: dict[str, list[list[float]]], seen: dict[str, Seen]) -> None:
+    totals = {name: statistics.median(sum(parts) for parts in rounds) for name, rounds in times.items()}
+    least = next(iter(totals.values()))
+    print(f"{'medians':24}{'ms':>8}  {'POST + GET':13}{'ratio':>6}{'queries':>9}{'bytes':>9}")
+    for name, total in totals.items():
+        parts = [statistics.median(part) for part in zip(*times[name], strict=True)]
+        split = " + ".join(f"{1000 * part:.1f}" for part in parts) if len(parts) > 1 else ""
+        print(
+            f"{name:24}{1000 * total:8.1f}  {split:13}{total / least:6.2f}"
+            f"{len(seen[name].queries):9}{seen[name].size:9,}"
+        )
+    missed = [name for name, total in totals.items() if total > LIMIT * least]
+    print(f"Slower than {LIMIT} times the floor: {', '.join(missed) or 'none'}")
+
+
+def explain() -> None:
+    browser, sample = Browser(), choose_samples()[0]
+    for name, visit in all_visits().items():
+        reads = [query for query in inspect(visit, browser, sample).queries if query.sql.startswith(("SELECT", "("))]
+        slowest = max(reads, key=lambda query: query.seconds)
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {slowest.sql}", slowest.parameters)
+            plan = "\n".join(line for (line,) in cursor)
+        print(f"\n== {name}: {1000 * slowest.seconds:.1f} ms\n{slowest.sql}\n{slowest.parameters}\n{plan}")

@@ -9,7 +9,7 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Lower, Now, Upper
 from django.utils import timezone
 
 from merchants.email_template import validate_body, validate_subject
@@ -250,6 +250,7 @@ class Product(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["merchant", "sku"], name="sku_is_unique")]
+        indexes = [models.Index(Upper("sku"), name="product_sku")]
 
     def __str__(self):
         return f"{self.name} ({self.sku})"

@@ -24,6 +24,10 @@ class OrderQuerySet(models.QuerySet["Order"]):
         short = {re.sub(NUMBER_PREFIX, "", number) for number in numbers} - {""}
         return self.filter(Q(number__in=numbers) | Q(short_number__in=short))
 
+    def with_email(self, text: str):
+        """Orders whose customer has exactly this address, in any case."""
+        return self.filter(email__iexact=text.strip())
+
     def with_customer(self, text: str):
         """Orders whose customer's address, name or company holds this text, in any case."""
         return self.filter(customer_text__contains=text.strip().lower())
@@ -39,9 +43,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
         """Orders that hold a license text with these last four characters, in any case."""
         return self.filter(pk__in=ActivationCode.objects.filter(hint__iexact=text.strip()).values("item__order"))
 
-    def with_sku(self, text: str):
-        """Orders of the products with this SKU, in any case."""
-        products = Product.objects.filter(sku__iexact=text.strip())
+    def with_product(self, *products: Product | int):
         return self.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"), product__in=products)))
 
     def with_link_token(self, token: str):

@@ -1,0 +1,71 @@
+"""Every search and filter of the list goes by an index: PostgreSQL itself says so, of thousands of orders."""
+
+import re
+
+import pytest
+
+from merchants.models import Merchant
+from orders.models import ActivationCode
+from orders.search import Kind, find
+from portal.demo_orders import add_orders
+from portal.forms import FilterForm
+from portal.management.commands.demo import make_demo
+
+INDEXES = {
+    Kind.EMAIL: "order_email",
+    Kind.NUMBER: "order_short_number",
+    Kind.LICENSE: "orders_activationcode_fingerprint_",
+    Kind.ENDING: "code_hint",
+    Kind.CUSTOMER: "order_customer",
+    Kind.SKU: "order_by_report",
+}
+
+
+@pytest.fixture
+def merchant(transactional_db):
+    make_demo()
+    merchant = Merchant.objects.get()
+    add_orders(merchant, 5000, tell=lambda line: None)
+    return merchant
+
+
+def plan(orders):
+    return orders.order_by("-reported_at", "-pk")[:51].explain()
+
+
+def walks_over_all(plan):
+    """The tables of orders that a plan reads from end to end."""
+    return re.findall(r"Seq Scan on (orders_\w+|fulfillment_\w+)", plan)
+
+
+def test_every_search_and_filter_goes_by_an_index(merchant):
+    orders = merchant.orders.all()
+    numbered = ActivationCode.objects.filter(item__order__email__regex=r"[0-9]{8}@")
+    code = numbered.order_by("pk")[1000]
+    order = code.item.order
+    searches = {
+        Kind.EMAIL: order.email,
+        Kind.NUMBER: order.short_number,
+        Kind.LICENSE: code.code,
+        Kind.ENDING: code.hint,
+        Kind.CUSTOMER: order.email.partition("@")[0][-8:],
+        Kind.SKU: "PHOTO-PRO",
+    }
+    for kind, text in searches.items():
+        found = plan(find(orders, text)[kind])
+        assert walks_over_all(found) == [] and INDEXES[kind] in found, (kind, found)
+
+    for filters in (
+        {"status": "deleted"},
+        {"status": "unpaid"},
+        {"fulfillment": "failed"},
+        {"fulfillment": "waiting"},
+        {"delivery": "failed"},
+        {"delivery": "queued"},
+        {"product": merchant.products.get(sku="PHOTO-CARE").pk},
+        {"checkout_page": merchant.checkout_pages.latest("pk").pk},
+        {"reported_from": "2026-06-01", "reported_until": "2026-06-02"},
+        {"paid_from": "2026-06-01", "paid_until": "2026-06-02"},
+    ):
+        found = plan(FilterForm(merchant, filters).apply(orders))
+        assert walks_over_all(found) == [], (filters, found)

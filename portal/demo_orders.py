@@ -8,7 +8,6 @@ import secrets
 from base64 import b32encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import sqrt
@@ -28,7 +27,7 @@ from pools.imports import import_keys
 from pools.models import KeyBatch, LicenseKey, LicensePool
 from portal.demo_shop import Article, Shop
 from vault.ciphers import encrypt
-from vault.fingerprints import fingerprint, load_key
+from vault.fingerprints import fingerprint
 
 SPAN = timedelta(days=730)
 CHUNK = 10_000  # orders a transaction
@@ -74,27 +73,16 @@ def add_orders(merchant: Merchant, count: int, *, seed: int = 1, tell: Callable[
     past = Past(merchant, articles, count, rng)
     pools = {article.method.pool for article in articles if article.method.pool}
     stocks = {pool.pk: Stock(pool, past.start) for pool in pools}
-    load_key()  # from the database, which the thread that makes the chunks does not ask
 
     done = 0
-    for rows in ahead(past.chunks(first)):
-        with transaction.atomic():
-            store(rows, stocks)
+    for rows in past.chunks(first):
+        store(rows, stocks)
         done += len(rows[Order])
         tell(f"{done:,} of {count:,} orders")
     for pool in pools:
         advance_head_hint(pool)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE " + ", ".join(model._meta.db_table for model in MODELS))
-
-
-def ahead(chunks: Iterator[Rows]) -> Iterator[Rows]:
-    """The same, each made while the one before is being stored."""
-    with ThreadPoolExecutor(1) as thread:
-        upcoming = thread.submit(next, chunks, None)
-        while chunk := upcoming.result():
-            upcoming = thread.submit(next, chunks, None)
-            yield chunk
 
 
 def next_number(merchant: Merchant) -> int:
@@ -169,13 +157,14 @@ class Stock:
 
 
 def store(rows: Rows, stocks: dict[int, Stock]) -> None:
-    """Copy rows into their tables, with ids of the tables' own sequences."""
-    for pool, stock in sorted(stocks.items()):
-        if keys := [key for key in rows[LicenseKey] if key["pool_id"] == pool]:
-            stock.place(keys)
-    ids = {model: reserve_ids(model, len(new)) for model, new in rows.items()}
-    for model, new in rows.items():
-        copy_rows(model, new, ids)
+    """Copy rows into their tables, with ids of the tables' own sequences, in one transaction."""
+    with transaction.atomic():
+        for pool, stock in sorted(stocks.items()):
+            if keys := [key for key in rows.get(LicenseKey, []) if key["pool_id"] == pool]:
+                stock.place(keys)
+        ids = {model: reserve_ids(model, len(new)) for model, new in rows.items()}
+        for model, new in rows.items():
+            copy_rows(model, new, ids)
 
 
 def reserve_ids(model: type[Model], count: int) -> list[int]:
@@ -235,7 +224,7 @@ class Past:
         return range(first, last, max(10, (last - first) // about))
 
     def chunks(self, first_number: int) -> Iterator[Rows]:
-        """The rows of all orders, the oldest first. Nothing is asked of the database."""
+        """The rows of all orders, the oldest first."""
         for start in range(0, self.count, CHUNK):
             self.rows = defaultdict(list)
             for index in range(start, min(start + CHUNK, self.count)):

@@ -165,6 +165,13 @@ def test_customers_of_the_past_can_open_their_page(past, client):
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("count", [1, 2, 11])
+def test_a_few_will_do(credentials, count):
+    call_command("demo", orders=count)
+
+    assert Order.objects.filter(number__startswith="B").count() == count
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_it_refuses_to_make_no_orders(db, count):
     with pytest.raises(CommandError, match="a number from 1"):

@@ -380,6 +380,9 @@ def announce(var: Path, demo: bool) -> None:
     base = os.environ["BASE_URL"].rstrip("/")
     access = read_access(var / "demo.env") if demo else {}
     lines = [f"\nKeywell runs at {base}/; Ctrl-C stops it.\n"]
+    lines += [
+        f"  Merchants       {base}/" + (f" as {access['OWNER_LOGIN']} or {access['SUPPORT_LOGIN']}" if access else "")
+    ]
     lines += [f"  Support staff   {base}/admin/" + (f" as {access['STAFF_LOGIN']}" if access else "")]
     lines += [f"  REST API        {base}/api/docs/"]
     if "EMAIL_URL" not in os.environ:

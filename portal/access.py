@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from functools import wraps
 
-from allauth.mfa.utils import is_mfa_enabled
+from allauth.mfa.models import Authenticator
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
@@ -31,7 +32,7 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
             if request.member is None:
                 raise PermissionDenied("You are not a member of any merchant.")
             request.merchant = request.member.merchant
-            if request.merchant.second_factor_required and not is_mfa_enabled(request.user):
+            if request.merchant.second_factor_required and not request.member.has_second_factor:
                 messages.info(request, f"{request.merchant} asks its members for a second factor. Please set one up.")
                 return redirect("mfa_index")
             if not request.member.may(role):
@@ -46,9 +47,9 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
 def get_member(request) -> Member | None:
     """The membership in whose name the user works: of several, the one that `?merchant=` last named."""
     if not hasattr(request, "member"):
-        request.memberships = list(
-            request.user.memberships.select_related("merchant").order_by("merchant__name", "pk")
-        )
+        memberships = request.user.memberships.select_related("merchant").order_by("merchant__name", "pk")
+        second_factors = Authenticator.objects.filter(user=OuterRef("user"))
+        request.memberships = list(memberships.annotate(has_second_factor=Exists(second_factors)))
         named = {member.merchant.slug: member for member in request.memberships}
         if request.GET.get("merchant") in named.keys() - {request.session.get("merchant")}:
             request.session["merchant"] = request.GET["merchant"]

@@ -1,7 +1,6 @@
 """One search box for whatever a customer quotes."""
 
 import re
-from collections.abc import Iterator
 
 from django.db.models import TextChoices, Value
 
@@ -33,26 +32,32 @@ def find(orders: OrderQuerySet, text: str) -> dict[Kind, OrderQuerySet]:
     if "@" in text and (exact := orders.with_email(text)).exists():
         return {Kind.EMAIL: exact}
 
-    readings = dict(_read(orders, text))
+    readings = {kind: found for kind in Kind if (found := look_up(orders, kind, text)) is not None}
     probes = [found.order_by().annotate(kind=Value(kind)).values_list("kind")[:1] for kind, found in readings.items()]
     hits = {kind for (kind,) in probes[0].union(*probes[1:], all=True)}
     return {kind: found for kind, found in readings.items() if kind in hits}
 
 
-def _read(orders: OrderQuerySet, text: str) -> Iterator[tuple[Kind, OrderQuerySet]]:
-    """What a text can be taken for, with the orders that it then finds."""
-    yield Kind.NUMBER, orders.with_number(*split_numbers(text))
-    yield Kind.LICENSE, orders.with_code(text)
-    # A masked license text, as pages show it, is as good as its ending.
-    ending = text.lstrip("•…-*")
-    if len(ending) == 4:
-        yield Kind.ENDING, orders.with_code_ending(ending)
-    # Read before, for the database to know how many orders there are of them.
-    products = list(Product.objects.filter(sku__iexact=text))
-    if products:
-        yield Kind.SKU, orders.with_product(*products)
-    if len(text) >= SHORTEST_PART:
-        yield Kind.CUSTOMER, orders.with_customer(text)
+def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | None:
+    """The orders that a text finds if it is taken for this kind of thing; None if it cannot be."""
+    text = text.strip()
+    match kind:
+        case Kind.EMAIL:
+            return orders.with_email(text)
+        case Kind.NUMBER:
+            return orders.with_number(*split_numbers(text))
+        case Kind.LICENSE:
+            return orders.with_code(text)
+        case Kind.ENDING:
+            # A masked license text, as pages show it, is as good as its ending.
+            ending = text.lstrip("•…-*")
+            return orders.with_code_ending(ending) if len(ending) == 4 else None
+        case Kind.SKU:
+            # Read before, for the database to know how many orders there are of them.
+            products = list(Product.objects.filter(sku__iexact=text))
+            return orders.with_product(*products) if products else None
+        case Kind.CUSTOMER:
+            return orders.with_customer(text) if len(text) >= SHORTEST_PART else None
 
 
 def split_numbers(text: str) -> list[str]:

@@ -26,7 +26,7 @@ def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Ord
     `payment` is the validated data of a PaymentSerializer. A payment that was reported before, also at this moment in
     another request, gives the order it made then. Raises PaymentConflict if that order's content was different.
     """
-    content = _content_fingerprint(payment)
+    content = content_fingerprint(payment)
     try:
         with transaction.atomic():
             return _create_order(merchant, payment, content, by), True
@@ -41,7 +41,7 @@ def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Ord
     return order, False
 
 
-def _content_fingerprint(payment: dict) -> bytes:
+def content_fingerprint(payment: dict) -> bytes:
     """Equal for payments that say the same, in whatever order they name their items."""
     canonical = payment | {"items": sorted(payment["items"], key=lambda item: item["item"])}
     return fingerprint(json.dumps(canonical, cls=PaymentEncoder, sort_keys=True))

@@ -21,7 +21,7 @@ from fulfillment.models import DeliveredCode, Delivery, Fulfillment, Fulfillment
 from fulfillment.sources import get_source
 from merchants.models import Merchant, Product
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund, hint
-from orders.services import _content_fingerprint as content_fingerprint
+from orders.services import content_fingerprint
 from pools.allocation import advance_head_hint
 from pools.imports import import_keys
 from pools.models import KeyBatch, LicenseKey, LicensePool

@@ -4,6 +4,9 @@ from typing import Any
 
 from django import forms
 from django.db.models import Exists, OuterRef, Q
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 
 from fulfillment.models import Delivery, Fulfillment
 from merchants.models import Merchant
@@ -19,6 +22,20 @@ def choices(states) -> list[tuple[str, str]]:
     return ANY + [(value, value) for value in states]
 
 
+class PlainSelect(forms.Select):
+    """Made without a template for each option: those of the filters took a fifth of the list's time."""
+
+    def render(self, name, value, attrs=None, renderer=None):
+        chosen = self.format_value(value)
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            ((key, mark_safe(" selected") if str(key) in chosen else "", label) for key, label in self.choices),
+        )
+        attributes = flatatt(self.build_attrs(self.attrs, {"name": name} | (attrs or {})))
+        return format_html("<select{}>{}</select>", attributes, options)
+
+
 class DateInput(forms.DateInput):
     input_type = "date"
 
@@ -26,11 +43,17 @@ class DateInput(forms.DateInput):
 class FilterForm(forms.Form):
     """The filters of the list of orders. Days are those of UTC, both ends included."""
 
-    status = forms.ChoiceField(choices=choices(Order.Status.values), required=False)
-    fulfillment = forms.ChoiceField(choices=choices(Fulfillment.Status.values), required=False)
-    delivery = forms.ChoiceField(label="Last e-mail", choices=choices(Delivery.Status.values), required=False)
-    product: forms.ModelChoiceField = forms.ModelChoiceField(None, empty_label="Any", required=False)
-    checkout_page: forms.ModelChoiceField = forms.ModelChoiceField(None, empty_label="Any", required=False)
+    status = forms.ChoiceField(choices=choices(Order.Status.values), widget=PlainSelect, required=False)
+    fulfillment = forms.ChoiceField(choices=choices(Fulfillment.Status.values), widget=PlainSelect, required=False)
+    delivery = forms.ChoiceField(
+        label="Last e-mail", choices=choices(Delivery.Status.values), widget=PlainSelect, required=False
+    )
+    product: forms.ModelChoiceField = forms.ModelChoiceField(
+        None, empty_label="Any", widget=PlainSelect, required=False
+    )
+    checkout_page: forms.ModelChoiceField = forms.ModelChoiceField(
+        None, empty_label="Any", widget=PlainSelect, required=False
+    )
     reported_from = forms.DateField(widget=DateInput, required=False)
     reported_until = forms.DateField(widget=DateInput, required=False)
     paid_from = forms.DateField(widget=DateInput, required=False)
@@ -45,6 +68,10 @@ class FilterForm(forms.Form):
     def in_use(self) -> list[str]:
         """What is filtered by, in the words of the form."""
         return [str(self.fields[name].label or name.replace("_", " ")) for name in self.fields if self.data.get(name)]
+
+    @property
+    def is_about_payment(self) -> bool:
+        return bool(self.data.get("paid_from") or self.data.get("paid_until"))
 
     def apply(self, orders: OrderQuerySet) -> OrderQuerySet:
         """Those of the orders that the filters let through. A filter that is not valid lets none through."""

@@ -1,10 +1,9 @@
+from datetime import datetime, timedelta
 from functools import cache
 
 from django import template
-from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.template.loader import get_template
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
@@ -42,6 +41,7 @@ def icon(name: str) -> SafeString:
 
 
 @register.simple_tag
+@cache
 def badge(state: str, label: str = "") -> SafeString:
     """A state, as the word, color and shape that it has everywhere."""
     color, shape = LOOKS[state]
@@ -49,25 +49,35 @@ def badge(state: str, label: str = "") -> SafeString:
 
 
 @register.simple_tag
-def when(moment) -> SafeString:
-    """A time in words, with the exact one for who points at it."""
-    if moment is None:
-        return mark_safe("")
-    local = timezone.localtime(moment)
-    exact = f"{date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
-    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, naturaltime(moment))
+def when(moment: datetime | None) -> SafeString:
+    """A time in words, such as “5 days ago”, with the exact one for who points at it."""
+    return _time(moment, roughly(moment - timezone.now())) if moment else mark_safe("")
 
 
 @register.simple_tag
-def at(moment) -> SafeString:
+def at(moment: datetime | None) -> SafeString:
     """A time as date and time, with seconds and zone for who points at it."""
-    if moment is None:
-        return mark_safe("")
-    local = timezone.localtime(moment)
-    exact = f"{date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, date_format(local, "j M Y, H:i")
-    )
+    return _time(moment, f"{timezone.localtime(moment):%-d %b %Y, %H:%M}") if moment else mark_safe("")
+
+
+def _time(moment: datetime, text: str) -> SafeString:
+    exact = f"{timezone.localtime(moment):%-d %b %Y, %H:%M:%S %Z}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
+
+
+# In seconds, the longest first.
+UNITS = {"year": 31_557_600, "month": 2_629_800, "week": 604_800, "day": 86_400, "hour": 3600, "minute": 60}
+
+
+def roughly(distance: timedelta) -> str:
+    """How far a time lies ahead or back, in its largest unit."""
+    seconds = abs(distance.total_seconds())
+    for unit, length in UNITS.items():
+        if seconds >= length:
+            count = int(seconds // length)
+            text = f"{count} {unit}{'' if count == 1 else 's'}"
+            return f"{text} ago" if distance < timedelta(0) else f"in {text}"
+    return "just now" if distance < timedelta(0) else "in a moment"
 
 
 # What kinds of events look like in a history.

@@ -1,8 +1,8 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment
 from orders.models import Order, OrderItem, OrderQuerySet
-from orders.search import Kind, find
+from orders.search import Kind, find, look_up
 from pools.models import LicenseKey
 from portal.access import member_required
 from portal.export import export_orders
@@ -23,41 +23,40 @@ from vault.fingerprints import fingerprint
 
 LONGEST_SEARCH = 2000
 # An order stands as its worst item does.
-WORST_FIRST = [
+WORST_FIRST: list[str] = [
     Fulfillment.Status.FAILED,
     Fulfillment.Status.WAITING,
     Fulfillment.Status.PENDING,
     Fulfillment.Status.DONE,
 ]
-FOR_ROWS = [
-    Prefetch("items", OrderItem.objects.select_related("product", "fulfillment").order_by("pk")),
-    Prefetch("deliveries", Delivery.objects.order_by("pk")),
-]
+IN_ROWS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
     """An order in a list."""
 
     order: Order
+    products: list[tuple[str, int]] = field(default_factory=list)  # names and quantities
+    total: Decimal = Decimal(0)
+    fulfillment: str = Fulfillment.Status.DONE
+    delivery: str = "none"
 
-    @property
-    def items(self) -> list[OrderItem]:
-        return list(self.order.items.all())
+    def add(self, product: str, quantity: int, price: Decimal, status: str) -> None:
+        self.products.append((product, quantity))
+        self.total += price
+        self.fulfillment = min(self.fulfillment, status, key=WORST_FIRST.index)
 
-    @property
-    def total(self):
-        return sum(item.total_price for item in self.items)
 
-    @property
-    def fulfillment(self) -> str:
-        states = {item.fulfillment.status for item in self.items}
-        return next(state for state in WORST_FIRST if state in states)
-
-    @property
-    def delivery(self) -> str:
-        deliveries = self.order.deliveries.all()
-        return deliveries[len(deliveries) - 1].status if deliveries else "none"
+def make_rows(orders: list[Order]) -> list[Row]:
+    rows = {order.pk: Row(order) for order in orders}
+    items = OrderItem.objects.filter(order__in=rows).order_by("pk")
+    columns = ("order", "product__name", "quantity", "total_price", "fulfillment__status")
+    for pk, product, quantity, price, status in items.values_list(*columns):
+        rows[pk].add(product, quantity, price, status)
+    for pk, status in Delivery.objects.filter(order__in=rows).order_by("pk").values_list("order", "status"):
+        rows[pk].delivery = status
+    return list(rows.values())
 
 
 @never_cache
@@ -70,14 +69,15 @@ def order_list(request) -> HttpResponse:
 
     orders, context = searched(request)
     form = FilterForm(request.merchant, request.GET)
-    page = KeysetPage(
-        form.apply(orders).prefetch_related(*FOR_ROWS),
-        before=request.GET.get("before", ""),
-        after=request.GET.get("after", ""),
-    )
+    page = get_page(request, form.apply(orders), "paid_at" if form.is_about_payment else "reported_at")
     if not (page.orders or form.in_use or context.get("text")) and not request.merchant.orders.exists():
         return render(request, "portal/orders_empty.html", {"section": "orders", **first_payment(request)})
     return render(request, "portal/orders.html", context | page_context(request, page) | {"form": form})
+
+
+def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    return KeysetPage(orders.only(*IN_ROWS), field, **cursors)
 
 
 def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:
@@ -86,7 +86,8 @@ def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:
         query.pop(cursor, None)
     return {
         "section": "orders",
-        "rows": [Row(order) for order in page.orders],
+        "rows": make_rows(page.orders),
+        "by_payment": page.field == "paid_at",
         "query": query.urlencode(),
         "older": with_parameter(query, before=page.older) if page.older else "",
         "newer": with_parameter(query, after=page.newer) if page.newer else "",
@@ -111,8 +112,10 @@ def search(request) -> HttpResponse:
         context = {"text": text, "key": key.select_related("pool").first(), "form": FilterForm(request.merchant)}
         return render(request, "portal/orders.html", {"section": "orders", "nothing_found": True, **context})
 
-    kind = next(iter(found))
+    kind, *also = found
     parameters = {"license": fingerprint(text).hex()} if kind == Kind.LICENSE else {"q": text, "by": kind.value}
+    if kind != Kind.LICENSE and also:
+        parameters["also"] = ",".join(other for other in also if other != Kind.LICENSE)
     return redirect(f"{reverse('orders')}?{with_parameter(QueryDict(mutable=True), **parameters)}")
 
 
@@ -129,12 +132,20 @@ def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
     text = request.GET.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
     if not text:
         return orders, {}
-    found = find(orders, text)
-    found.pop(Kind.LICENSE, None)  # only by POST: it would make the address a way to try texts
-    by = request.GET.get("by")
-    kind = Kind(by) if by in found else next(iter(found), None)
-    context = {"text": text, "kind": kind, "also": [other for other in found if other != kind]}
-    return found[kind] if kind else orders.none(), context
+    kind, also = read_kinds(request, orders, text)
+    found = look_up(orders, kind, text) if kind else None
+    return orders.none() if found is None else found, {"text": text, "kind": kind, "also": also}
+
+
+def read_kinds(request: HttpRequest, orders: OrderQuerySet, text: str) -> tuple[Kind | None, list[Kind]]:
+    """What the text is taken for, and could be as well: as the search said, or found out now.
+
+    Never a license text: that would make the address a way to try them.
+    """
+    said = [request.GET.get("by", ""), *request.GET.get("also", "").split(",")]
+    kinds = [Kind(name) for name in said if name in Kind.values] or list(find(orders, text))
+    kinds = [kind for kind in kinds if kind != Kind.LICENSE]
+    return (kinds[0], kinds[1:]) if kinds else (None, [])
 
 
 @require_safe
@@ -156,9 +167,7 @@ def export(request) -> StreamingHttpResponse:
 def attention(request) -> HttpResponse:
     """What a person has to look at: failed and long-waiting items, e-mails that did not go out."""
     orders = needing_attention(request.merchant.orders.all(), request.merchant)
-    page = KeysetPage(
-        orders.prefetch_related(*FOR_ROWS), before=request.GET.get("before", ""), after=request.GET.get("after", "")
-    )
+    page = get_page(request, orders)
     return render(request, "portal/attention.html", page_context(request, page) | {"section": "attention"})
 
 

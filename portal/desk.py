@@ -44,6 +44,7 @@ class Desk:
         history = order_history(self.order)
         items = show_items(self.order, first_unit, revealed or {})
         return self.surroundings() | {
+            "address": self.url() + (f"?from={first_unit}" if first_unit > 1 else ""),
             "items": items,
             "total": sum(shown.item.total_price for shown in items),
             "history": history,

@@ -3,12 +3,14 @@
 
 const dialog = document.getElementById("dialog");
 
-// A confirmation that htmx has fetched opens as a dialog; what is no confirmation, such as the sign-in page, is a page.
+// A confirmation that htmx has fetched opens as a dialog. What is none, such as a refusal, is a page; and so is what comes
+// from elsewhere than asked for, such as the sign-in page.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, target, requestConfig } = event.detail;
-  if (target === dialog && (xhr.status !== 200 || xhr.getResponseHeader("Content-Confirm") === null)) {
+  const asked = new URL(requestConfig.path, location);
+  if (target === dialog ? xhr.getResponseHeader("Content-Confirm") === null : !xhr.responseURL.startsWith(asked)) {
     event.preventDefault();
-    location.assign(requestConfig.path);
+    location.assign(target === dialog ? asked : location.pathname + location.search);
   }
 });
 document.addEventListener("htmx:afterSwap", (event) => {

@@ -233,6 +233,26 @@ def test_a_code_is_revealed_and_hidden_again(desk, order):
     desk.until(lambda: "AAAA-BBBB" not in desk.text())
 
 
+def test_who_is_signed_out_meanwhile_is_asked_to_sign_in(desk, order):
+    desk.open("/orders/A0012345678/")
+    desk.browser.delete_all_cookies()
+
+    desk.click("Resend")
+
+    desk.sees("Sign in", "Forgot your password?")
+
+
+def test_who_is_signed_out_while_the_page_looks_again_is_asked_to_sign_in(desk, order):
+    desk.open("/orders/A0012345678/")
+    desk.click("Resend")
+    desk.answer("Resend")
+    desk.sees("being resent")
+
+    desk.browser.delete_all_cookies()
+
+    desk.sees("Sign in", "Forgot your password?")
+
+
 def test_a_copied_code_is_exactly_the_code(desk, order):
     desk.browser.execute_cdp_cmd(
         "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}

@@ -297,6 +297,14 @@ def test_it_is_looked_at_again_while_a_mail_is_under_way(desk, order, code):
     assert 'hx-trigger="every 2s"' in desk.get(desk.page).content.decode()
 
 
+def test_the_page_itself_is_looked_at_again_also_after_a_code_was_revealed(desk, order, code):
+    desk.post(desk.url(f"codes/{code.pk}/resend/"))
+
+    revealed = desk.post(desk.url(f"codes/{code.pk}/reveal/"))
+
+    assert f'id="history" aria-label="History" hx-get="{desk.page}"' in revealed.content.decode()
+
+
 def test_it_is_looked_at_no_more_once_the_mail_server_makes_trouble(desk, order, code):
     desk.post(desk.url(f"codes/{code.pk}/resend/"))
     Delivery.objects.update(attempts=3)

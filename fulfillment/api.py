@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from fulfillment.models import Delivery
 from fulfillment.serializers import FOR_DISPLAY, OrderSerializer
 from fulfillment.services import ResendRefused, resend
+from merchants.addresses import validate_mailable
 from merchants.models import ApiKey
 from orders.models import Order
 from orders.serializers import PaymentSerializer, RefundSerializer
@@ -109,7 +110,9 @@ class OrderView(APIView):
 
 
 class AddressSerializer(serializers.Serializer):
-    email = serializers.EmailField(max_length=254, help_text="Where the customer really reads mail.")
+    email = serializers.EmailField(
+        max_length=254, validators=[validate_mailable], help_text="Where the customer really reads mail."
+    )
 
 
 class AddressView(APIView):

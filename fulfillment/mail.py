@@ -66,6 +66,8 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         raise MailError(f"The mail provider refused the address: {error}", permanent=True) from error
     except smtplib.SMTPResponseException as error:
         raise MailError(f"The mail server answered {error.smtp_code} {_text(error.smtp_error)}") from error
+    except UnicodeError as error:
+        raise MailError("The address cannot be mailed to.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
         # smtplib says so of a connection that was closed, when the mail was not taken, and of one that fell silent.
         silent = isinstance(error.__context__, TimeoutError)

@@ -102,10 +102,14 @@ def accept(invitation: Invitation, user: User) -> Member:
 
 def accept_as_new_user(invitation: Invitation, password: str, **name: str) -> Member:
     """Make an account for who was invited, and accept. The mail that was read proves the address."""
-    with transaction.atomic():
-        _use(invitation)
-        user = User.objects.create_user(invitation.email, password, **name)
-        return Member.objects.create(merchant=invitation.merchant, user=user, role=invitation.role)
+    try:
+        with transaction.atomic():
+            _use(invitation)
+            user = User.objects.create_user(invitation.email, password, **name)
+            return Member.objects.create(merchant=invitation.merchant, user=user, role=invitation.role)
+    except IntegrityError as error:
+        # Another merchant's invitation made the account meanwhile; this one is open still.
+        raise InvitationGone("There is an account with this address now: sign in to accept.") from error
 
 
 def _use(invitation: Invitation) -> None:

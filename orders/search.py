@@ -15,9 +15,9 @@ MOST_NUMBERS = 100
 class Kind(TextChoices):
     """What a text turned out to be, the surest first."""
 
+    LICENSE = "license", "license text"
     EMAIL = "email", "e-mail address"
     NUMBER = "number", "order number"
-    LICENSE = "license", "license text"
     ENDING = "ending", "license text’s last four characters"
     SKU = "sku", "SKU"
     CUSTOMER = "customer", "customer’s address or name"
@@ -43,7 +43,7 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
     text = text.strip()
     match kind:
         case Kind.EMAIL:
-            return orders.with_email(text)
+            return orders.with_email(text) if "@" in text else None
         case Kind.NUMBER:
             return orders.with_number(*split_numbers(text))
         case Kind.LICENSE:
@@ -57,7 +57,13 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
             products = list(Product.objects.filter(sku__iexact=text))
             return orders.with_product(*products) if products else None
         case Kind.CUSTOMER:
-            return orders.with_customer(text) if len(text) >= SHORTEST_PART else None
+            return orders.with_customer(text) if says_enough(text) else None
+
+
+def says_enough(text: str) -> bool:
+    """Whether a part of a name is worth looking for: three letters, or two where one is a syllable or a word."""
+    letters = re.sub(r"[\W_]", "", text)
+    return len(letters) >= SHORTEST_PART or (len(letters) == 2 and min(letters) >= "\u2e80")
 
 
 def split_numbers(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from django.core.validators import RegexValidator
 from iso4217 import Currency
 from rest_framework import serializers
 
+from merchants.addresses import validate_mailable
 from merchants.models import CheckoutPage, Product
 from orders.models import Subscription
 
@@ -16,7 +17,9 @@ MAX_ITEMS = 100
 
 # What may stand in an address of the API.
 REFERENCE_PATTERN = r"[^\s\x00-\x1f/\\?#%]+"
-REFERENCE = RegexValidator(rf"^{REFERENCE_PATTERN}$", "Use no spaces and none of / \\ ? # and the percent sign.")
+REFERENCE = RegexValidator(
+    rf"^(?!\.{{1,2}}$){REFERENCE_PATTERN}$", "Use no spaces, none of / \\ ? # and the percent sign, and not only dots."
+)
 
 
 class PriceField(serializers.CharField):
@@ -53,20 +56,8 @@ class MomentField(serializers.DateTimeField):
             self.fail("overflow")
 
 
-class AddressField(serializers.EmailField):
-    """An address that a mail can be sent to."""
-
-    def to_internal_value(self, data):
-        address = super().to_internal_value(data)
-        try:
-            address.rpartition("@")[2].encode("idna")
-        except UnicodeError:
-            self.fail("invalid")
-        return address
-
-
 class CustomerSerializer(serializers.Serializer):
-    email = AddressField(max_length=254)
+    email = serializers.EmailField(max_length=254, validators=[validate_mailable])
     first_name = PlainCharField(max_length=200, default="", allow_blank=True)
     last_name = PlainCharField(max_length=200, default="", allow_blank=True)
     company = PlainCharField(max_length=200, default="", allow_blank=True)

@@ -74,7 +74,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         return never_cache(self.admin_site.admin_view(view))
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
-        if not object_id.isdecimal():
+        if not object_id.isdecimal() or len(object_id) > 18:
             raise Http404("There is no such order.")
         return self.at_desk(order_page, "view")(request, int(object_id))
 

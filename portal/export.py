@@ -1,4 +1,5 @@
 import csv
+import re
 from collections.abc import Iterator
 
 from django.contrib.postgres.aggregates import StringAgg
@@ -64,4 +65,6 @@ def _with_columns(orders: OrderQuerySet) -> OrderQuerySet:
 def harmless(value) -> str:
     """A cell that a spreadsheet shows as text, whatever a customer called himself."""
     text = "" if value is None else str(value)
+    # Where a comma is the decimal sign, spreadsheets part cells at semicolons.
+    text = re.sub(r";(?=\s*[=+\-@＝＋－＠])", ";'", text)  # noqa: RUF001
     return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) or text.startswith(FORMULA_STARTS) else text

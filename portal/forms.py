@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
 from fulfillment.models import Delivery, Fulfillment
+from merchants.addresses import validate_mailable
 from merchants.models import Merchant
 from orders.models import Order, OrderItem, OrderQuerySet
 from pools.imports import MAX_KEY_LENGTH
@@ -92,15 +93,11 @@ class FilterForm(forms.Form):
             case "product":
                 return Exists(OrderItem.objects.filter(order=OuterRef("pk"), product=value))
             case "reported_from" | "paid_from":
-                return Q(**{f"{name.removesuffix('_from')}_at__gte": start_of(value)})
+                return Q(**{f"{name.removesuffix('_from')}_at__gte": datetime.combine(value, time.min, UTC)})
             case "reported_until" | "paid_until":
-                return Q(**{f"{name.removesuffix('_until')}_at__lt": start_of(value) + timedelta(days=1)})
+                return Q(**{f"{name.removesuffix('_until')}_at__lte": datetime.combine(value, time.max, UTC)})
             case _:
                 return Q(**{name: value})
-
-
-def start_of(day) -> datetime:
-    return datetime.combine(day, time.min, UTC)
 
 
 def fulfillment_is(status: str) -> Q | Exists:
@@ -120,12 +117,13 @@ class AddressForm(forms.Form):
     email = forms.EmailField(
         label="E-mail address",
         max_length=Order._meta.get_field("email").max_length,
+        validators=[validate_mailable],
         widget=forms.EmailInput(attrs={"autocomplete": "off", "autofocus": True}),
     )
 
 
 class RefundForm(forms.Form):
-    amount = forms.DecimalField(min_value=Decimal("0.01"), max_digits=14, decimal_places=2, localize=False)
+    amount = forms.DecimalField(min_value=0, max_digits=14, decimal_places=2, localize=False)
     reference = forms.CharField(
         max_length=64, required=False, help_text="The shop’s number of the refund, if it has one."
     )
@@ -135,6 +133,12 @@ class RefundForm(forms.Form):
     def __init__(self, order: Order, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["amount"].label = f"Amount in {order.currency}"
+
+    def clean_amount(self) -> Decimal:
+        # An order that cost nothing is refunded nothing.
+        if not self.cleaned_data["amount"] and self.initial["left"]:
+            raise forms.ValidationError("Refund more than nothing.")
+        return self.cleaned_data["amount"]
 
 
 class CodesForm(forms.Form):
@@ -158,4 +162,6 @@ class CodesForm(forms.Form):
         return data
 
     def codes(self) -> dict[int, str]:
-        return {unit: self.cleaned_data[name] for name, unit in self.units.items() if self.cleaned_data[name]}
+        """The texts by unit, their lines ended as those of files are."""
+        given = {unit: self.cleaned_data[name] for name, unit in self.units.items() if self.cleaned_data[name]}
+        return {unit: text.replace("\r\n", "\n") for unit, text in given.items()}

@@ -51,5 +51,10 @@ def make_cursor(order: Order, field: str) -> str:
 
 def parse_cursor(text: str) -> tuple[datetime, int] | None:
     """What a cursor says, or None if it is none: somebody has changed the address."""
-    match = re.fullmatch(r"(\d{1,16})-(\d{1,18})", text, re.ASCII)
-    return (EPOCH + timedelta(microseconds=int(match[1])), int(match[2])) if match else None
+    match = re.fullmatch(r"(-?\d{1,18})-(\d{1,18})", text, re.ASCII)
+    if match is None:
+        return None
+    try:
+        return EPOCH + timedelta(microseconds=int(match[1])), int(match[2])
+    except OverflowError:
+        return None

@@ -1,6 +1,7 @@
 from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
 
+from merchants.addresses import validate_mailable
 from merchants.models import Member, User
 
 Role = Member.Role
@@ -17,7 +18,9 @@ class RoleForm(forms.Form):
 
 
 class InviteForm(RoleForm):
-    email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    email = forms.EmailField(
+        label="E-mail address", validators=[validate_mailable], widget=forms.EmailInput(attrs={"autocomplete": "off"})
+    )
 
     field_order = ["email", "role"]
 

@@ -59,7 +59,7 @@ def test_nothing_is_found_by(orders, text):
     assert find(orders, text) == {}
 
 
-@pytest.mark.parametrize("text", ["100%", "o_n"])
+@pytest.mark.parametrize("text", ["100%", "o_neil"])
 def test_what_means_something_to_the_database_means_itself(orders, text):
     assert numbers(find(orders, text)[Kind.CUSTOMER]) == ["B0000000099"]
 

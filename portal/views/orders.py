@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment
 from orders.models import Order, OrderItem, OrderQuerySet
-from orders.search import Kind, find, look_up
+from orders.search import MOST_NUMBERS, Kind, find, look_up, split_numbers
 from pools.models import LicenseKey
 from portal.access import member_required
 from portal.export import export_orders
@@ -114,7 +114,11 @@ def search(request) -> HttpResponse:
 
     kind, *also = found
     parameters = {"license": fingerprint(text).hex()} if kind == Kind.LICENSE else {"q": text, "by": kind.value}
-    if kind != Kind.LICENSE and also:
+    if kind == Kind.NUMBER and len(split_numbers(text)) > 1:
+        # Among them there may be what is no number: a license text beside it.
+        numbers = found[kind].order_by("pk").values_list("number", flat=True)
+        parameters["q"] = " ".join(numbers[:MOST_NUMBERS])
+    elif kind != Kind.LICENSE and also:
         parameters["also"] = ",".join(other for other in also if other != Kind.LICENSE)
     return redirect(f"{reverse('orders')}?{with_parameter(QueryDict(mutable=True), **parameters)}")
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment
 from merchants.models import Merchant
 from orders.models import Order, OrderQuerySet
 
@@ -22,13 +22,19 @@ def stuck_fulfillments() -> QuerySet[Fulfillment]:
 
 
 def lost_deliveries() -> QuerySet[Delivery]:
-    """E-mails of paid orders that failed or are late, and were not followed by another."""
-    later = Delivery.objects.filter(order=OuterRef("order"), pk__gt=OuterRef("pk")).exclude(
-        status=Delivery.Status.CANCELED
+    """E-mails of paid orders that did not go out, with a code that no later one holds.
+
+    They failed, or are late, or were canceled while delivery was not allowed, which now it is.
+    """
+    status = Delivery.Status
+    late = Q(status=status.QUEUED, created_at__lt=Now() - LONG)
+    held_back = Q(status=status.CANCELED, order__checkout_page__delivery_allowed=True)
+    later = DeliveredCode.objects.filter(code=OuterRef("code"), delivery_id__gt=OuterRef("delivery_id"))
+    orphaned = DeliveredCode.objects.filter(
+        ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk")
     )
-    late = Q(status=Delivery.Status.QUEUED, created_at__lt=Now() - LONG)
-    return Delivery.objects.filter(
-        Q(status=Delivery.Status.FAILED) | late, ~Exists(later), order__status=Order.Status.PAID
+    return Delivery.objects.exclude(status=status.SENT).filter(
+        Q(status=status.FAILED) | late | held_back, Exists(orphaned), order__status=Order.Status.PAID
     )
 
 

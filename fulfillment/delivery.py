@@ -47,17 +47,10 @@ def deliver(pk: int) -> None:
         delivery.end(status=Delivery.Status.CANCELED, reason=reason)
         return
 
-    # An address corrected since is the one that counts.
-    delivery.recipient = delivery.order.email
+    delivery.readdress()
     try:
         with sent(compose(delivery)) as message_id:
-            delivery.end(
-                status=Delivery.Status.SENT,
-                reason="",
-                sent_at=Now(),
-                message_id=message_id[:255],
-                recipient=delivery.recipient,
-            )
+            delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255])
     except MailError as error:
         _note_failure(delivery, error)
     except Exception:

@@ -88,9 +88,8 @@ def _mailed(delivery) -> Line:
         Delivery.Status.CANCELED: "not " + verb,
     }
     text = f"{codes} {not_sent.get(delivery.status, verb)} {delivery.recipient}"
-    return Line(
-        delivery.created_at, "mail", text, by=delivery.requested_by, note=delivery.reason, state=delivery.status
-    )
+    at = delivery.sent_at or delivery.ended_at or delivery.created_at
+    return Line(at, "mail", text, by=delivery.requested_by, note=delivery.reason, state=delivery.status)
 
 
 def _refunded(refund: Refund, order: Order) -> Line:
@@ -101,6 +100,7 @@ def _refunded(refund: Refund, order: Order) -> Line:
 
 
 def _event(event: OrderEvent) -> Line:
+    note = ""
     match event.kind:
         case OrderEvent.Kind.ADDRESS_CORRECTED:
             text = f"Address corrected from {event.details['before']} to {event.details['after']}"
@@ -108,7 +108,10 @@ def _event(event: OrderEvent) -> Line:
             text = f"Code ••••{event.code.hint} shown" if event.code else "Code shown"
         case OrderEvent.Kind.RETRIED:
             text = f"{event.item.product.name} tried again" if event.item else "Tried again"
-    return Line(event.happened_at, event.kind, text, by=event.happened_by)
+            note = (
+                f"It was {event.details['status']}: {event.details['reason']}" if event.details.get("reason") else ""
+            )
+    return Line(event.happened_at, event.kind, text, by=event.happened_by, note=note)
 
 
 def _codes(count: int) -> str:

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
-from merchants.models import Merchant, Product
+from merchants.models import MAX_ACTOR, Merchant, Product
 from orders.models import ActivationCode, Order, OrderItem
 from pools.models import LicensePool
 from rest.valkey import valkey
@@ -197,7 +197,7 @@ class Delivery(Retryable):
     # Ours until the mail provider gives it another. The same at every attempt, so that a mail sent twice can be told.
     message_id = models.CharField("Message-ID", max_length=255, db_index=True, editable=False)
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
-    requested_by = models.CharField(max_length=200, blank=True)
+    requested_by = models.CharField(max_length=MAX_ACTOR, blank=True)
 
     class Meta(Retryable.Meta):
         verbose_name_plural = "deliveries"
@@ -208,6 +208,11 @@ class Delivery(Retryable):
 
     def __str__(self):
         return f"{self.get_kind_display().capitalize()} delivery {self.pk} of {self.order}"
+
+    def readdress(self) -> None:
+        """Have this attempt go to the order's present address, and say so before it is made."""
+        if self.recipient != self.order.email:
+            self._update(recipient=self.order.email)
 
     @staticmethod
     def make_message_id() -> str:

@@ -13,7 +13,8 @@ from django.db.models.functions import Now
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
 from fulfillment.sources import Source, SourceError, get_source
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
-from pools.models import LicensePool
+from pools.models import LicenseKey, LicensePool
+from vault.fingerprints import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -203,10 +204,18 @@ def retry(item: OrderItem, *, by: str) -> None:
         raise RetryRefused(str(problem)) from problem
     fulfillment = item.fulfillment
     again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
+    # Who had all attempts gets them all again. Otherwise the count goes on: it tells one worker's lease from the next.
+    again.filter(attempts__gte=Fulfillment.MAX_ATTEMPTS).update(attempts=0)
     if not again.update(status=Fulfillment.Status.PENDING, reason="", due_at=Now()):
         raise RetryRefused("All activation codes of this item are saved.")
 
-    OrderEvent.objects.create(order=item.order, kind=OrderEvent.Kind.RETRIED, item=item, happened_by=by)
+    OrderEvent.objects.create(
+        order=item.order,
+        kind=OrderEvent.Kind.RETRIED,
+        item=item,
+        details={"status": fulfillment.status, "reason": fulfillment.reason},
+        happened_by=by,
+    )
     fulfillment.nudge()
 
 
@@ -249,15 +258,17 @@ def resend(item: OrderItem, code: ActivationCode | None = None, *, by: str) -> t
     that forbids it.
     """
     # Serializes the second click with the first, and both with a refund.
-    order = item.order = Order.objects.select_for_update(no_key=True).select_related("merchant").get(pk=item.order_id)
+    order = item.order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
     codes = [code] if code else list(item.activation_codes.defer("code"))
     if reason := why_not_resend(order, saved=bool(codes)):
         raise ResendRefused(reason)
 
     wanted = {code.pk for code in codes}
-    just_sent = Q(status=Delivery.Status.SENT, created_at__gt=Now() - RESEND_PAUSE, recipient=order.email)
+    just_resent = Q(kind=Delivery.Kind.RESEND, status=Delivery.Status.SENT, created_at__gt=Now() - RESEND_PAUSE)
+    # One that a worker has in its hands may be going to an address that was wrong; one that none took yet will not.
     under_way = Q(status=Delivery.Status.QUEUED)
-    for delivery in order.deliveries.filter(just_sent | under_way, kind=Delivery.Kind.RESEND):
+    here = Q(recipient=order.email)
+    for delivery in order.deliveries.filter((just_resent & here) | (under_way & (here | Q(attempts=0)))):
         if wanted <= set(delivery.codes.values_list("pk", flat=True)):
             return delivery, False
 
@@ -294,5 +305,21 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str) -> None:
     missing = item.missing_units()
     if taken := set(codes) - set(missing):
         raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
+    for unit, text in codes.items():
+        _refuse_if_sold(item.order, unit, text)
 
     _save_codes(item.fulfillment, codes, missing, source=FulfillmentMethod.Source.MANUAL, by=by)
+
+
+def _refuse_if_sold(order: Order, unit: int, text: str) -> None:
+    """Keep a person from giving away what is in a pool, or was given to somebody else. A link may go to many."""
+    if text.startswith(("https://", "http://")):
+        return
+    key = LicenseKey.objects.filter(
+        fingerprint=fingerprint(text), pool__merchant=order.merchant_id, withdrawn_at=None
+    ).first()
+    if key:
+        raise CodeRefused(f"Activation code {unit} is a key of the pool “{key.pool}”, where it is {key.status}.")
+    sold = Order.objects.filter(merchant=order.merchant_id).with_code(text).first()
+    if sold:
+        raise CodeRefused(f"Activation code {unit} was given to {sold} already.")

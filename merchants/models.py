@@ -14,6 +14,9 @@ from django.utils import timezone
 
 from merchants.email_template import validate_body, validate_subject
 
+# Who did something, as histories tell it: a person's name and address, or an API key's name.
+MAX_ACTOR = 600
+
 # An API key as the shop holds it: prefix and secret.
 KEY_TEXT = re.compile(r"kw_([0-9a-f]{8})_([0-9a-f]{48})")
 

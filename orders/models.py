@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Exists, F, Func, OuterRef, Q, Sum, Value
 from django.db.models.functions import Concat, Lower, Now, Upper
 
-from merchants.models import CheckoutPage, Merchant, Product
+from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
@@ -67,7 +67,7 @@ class Order(models.Model):
     )
     status = models.CharField(max_length=10, choices=Status, default=Status.UNPAID)
     reported_at = models.DateTimeField(db_default=Now(), editable=False)
-    reported_by = models.CharField(max_length=200, blank=True, editable=False)
+    reported_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
     paid_at = models.DateTimeField(null=True, blank=True)
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
@@ -183,7 +183,7 @@ class ActivationCode(models.Model):
     fingerprint = models.BinaryField(db_index=True, editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
     source = models.CharField(max_length=20, help_text="Where it came from.")
-    saved_by = models.CharField(max_length=200, blank=True, help_text="Who entered it, if a person did.")
+    saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="Who entered it, if a person did.")
     saved_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -208,7 +208,7 @@ class Refund(models.Model):
     amount = models.DecimalField(max_digits=14, decimal_places=2)
     reference = models.CharField(max_length=64, blank=True, help_text="The shop's number of the refund.")
     refunded_at = models.DateTimeField(db_default=Now(), editable=False)
-    refunded_by = models.CharField(max_length=200)
+    refunded_by = models.CharField(max_length=MAX_ACTOR)
 
     class Meta:
         constraints = [
@@ -234,9 +234,11 @@ class OrderEvent(models.Model):
     kind = models.CharField(max_length=10, choices=Kind)
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True, related_name="+")
     code = models.ForeignKey(ActivationCode, models.CASCADE, null=True, blank=True, related_name="+")
-    details = models.JSONField(default=dict, help_text="Of a correction: the address before and after.")
+    details = models.JSONField(
+        default=dict, help_text="Of a correction: the address before and after. Of a retry: how it stood."
+    )
     happened_at = models.DateTimeField(db_default=Now(), editable=False)
-    happened_by = models.CharField(max_length=200)
+    happened_by = models.CharField(max_length=MAX_ACTOR)
 
     def __str__(self):
         return f"{self.order}: {self.get_kind_display()}"

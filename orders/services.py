@@ -117,7 +117,10 @@ def refund(
     with transaction.atomic():
         # Serializes refunds of one order with each other and with codes being saved in it.
         order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
-        if reference and order.refunds.filter(reference=reference).exists():
+        known = order.refunds.filter(reference=reference).first() if reference else None
+        if known and amount is not None and known.amount != amount:
+            raise RefundRefused(f"Refund {reference} is recorded already, of {known.amount} {order.currency}.")
+        if known:
             return order
         if order.status == Order.Status.DELETED and amount is None:
             return order

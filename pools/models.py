@@ -3,7 +3,7 @@ from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from merchants.models import Merchant
+from merchants.models import MAX_ACTOR, Merchant
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
 
@@ -68,7 +68,7 @@ class KeyBatch(models.Model):
     key_count = models.PositiveIntegerField(editable=False)
     file_name = models.CharField(max_length=255, blank=True)
     note = models.CharField(max_length=500, blank=True)
-    imported_by = models.CharField(max_length=200)
+    imported_by = models.CharField(max_length=MAX_ACTOR)
     imported_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

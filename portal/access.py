@@ -69,6 +69,8 @@ def navigation(request) -> dict:
     return {
         "member": member,
         "memberships": request.memberships,
+        # Added to what leads to an order, whose number may be another one's at another merchant.
+        "merchant_query": f"?merchant={member.merchant.slug}" if len(request.memberships) > 1 else "",
         "attention_count": SimpleLazyObject(lambda: count_attention(member.merchant)),
     }
 

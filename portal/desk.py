@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Q
 from django.urls import reverse
@@ -12,8 +13,11 @@ from fulfillment.models import DeliveredCode, Delivery, Fulfillment
 from fulfillment.services import why_not_resend
 from orders.models import ActivationCode, Order, OrderItem
 
-# How many units of an item a page shows.
-UNITS_SHOWN = 20
+# How much of an order a page shows: of its items, of an item's units, where there are few items or many, and of its
+# history, from the start and from the end.
+ITEMS_SHOWN = 10
+UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 4
+LINES_SHOWN = 10, 90
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,28 @@ class Desk:
     by: str  # who works at it, for the history
     prefix: str  # of the names of its addresses
     key: str | int  # what the order is called in them
+    query: dict[str, str] = field(default_factory=dict)  # of all of them
     page: str = "portal/order.html"
     base: str = "base.html"  # what its other pages extend
     extra: dict[str, Any] = field(default_factory=dict)  # context of its pages
 
-    def url(self, action: str = "", *arguments: Any) -> str:
-        return reverse(f"{self.prefix}-{action}" if action else self.prefix, args=[self.key, *arguments])
+    def url(self, action: str = "", *arguments: Any, **query: Any) -> str:
+        path = reverse(f"{self.prefix}-{action}" if action else self.prefix, args=[self.key, *arguments])
+        query = self.query | query
+        return f"{path}?{urlencode(query)}" if query else path
+
+    def url_of(self, code: ActivationCode) -> str:
+        """The page that shows this code."""
+        return self.url(**self.place(code))
+
+    def place(self, code: ActivationCode) -> dict[str, Any]:
+        before = self.order.items.filter(pk__lt=code.item_id).count()
+        place = {"items": before // ITEMS_SHOWN * ITEMS_SHOWN + 1, "from": code.unit}
+        if code.unit <= units_shown(self.order.items.count()):
+            del place["from"]
+        if before < ITEMS_SHOWN:
+            del place["items"]
+        return place
 
     def surroundings(self) -> dict[str, Any]:
         """Context of every page of the desk."""
@@ -39,17 +59,35 @@ class Desk:
             "cancel": self.url(),
         } | self.extra
 
-    def context(self, first_unit: int = 1, revealed: dict[int, str] | None = None) -> dict[str, Any]:
-        """What templates/desk shows: the order with its items, codes and history. `revealed` are texts by code."""
+    def context(
+        self, place: dict[str, Any], *, all_history: bool = False, revealed: dict[int, str] | None = None
+    ) -> dict[str, Any]:
+        """What templates/desk shows: the order with its items, codes and history.
+
+        `place` is what to show of it: `items` from the first of these, `from` a unit on. `revealed` are texts by code.
+        """
         history = order_history(self.order)
-        items = show_items(self.order, first_unit, revealed or {})
+        items = list(self.order.items.all())
+        first = place.get("items", 1)
+        shown = show_items(self.order, items[first - 1 :][:ITEMS_SHOWN], place.get("from", 1), revealed or {})
+        start, end = LINES_SHOWN
+        cut = 0 if all_history else max(0, len(history) - start - end)
         return self.surroundings() | {
-            "address": self.url() + (f"?from={first_unit}" if first_unit > 1 else ""),
-            "items": items,
-            "total": sum(shown.item.total_price for shown in items),
-            "history": history,
+            "address": self.url(**place),
+            "items": shown,
+            "first_item": first,
+            "items_before": max(1, first - ITEMS_SHOWN) if first > 1 else None,
+            "items_after": first + ITEMS_SHOWN if first + ITEMS_SHOWN <= len(items) else None,
+            "total": sum(item.total_price for item in items),
+            "history": [history[:start], history[start + cut :]],
+            "lines_left_out": cut,
             "in_flight": any(is_in_flight(delivery) for delivery in self.order.deliveries.all()),
         }
+
+
+def units_shown(items: int) -> int:
+    """How many units of each item a page of an order with so many items shows."""
+    return UNITS_SHOWN if items <= 2 else UNITS_SHOWN_OF_MANY
 
 
 def is_in_flight(delivery: Delivery) -> bool:
@@ -73,19 +111,23 @@ class ShownItem:
     codes: list[ShownCode]
     missing: int
     why_not_resend: str  # what is missing
-    first_unit: int
+    units: range
+
+    @property
+    def first_unit(self) -> int:
+        return self.units.start
 
     @property
     def last_unit(self) -> int:
-        return min(self.item.units, self.first_unit + UNITS_SHOWN - 1)
+        return min(self.item.units, self.units.stop - 1)
 
     @property
     def previous(self) -> int | None:
-        return max(1, self.first_unit - UNITS_SHOWN) if self.first_unit > 1 else None
+        return max(1, self.units.start - len(self.units)) if self.units.start > 1 else None
 
     @property
     def next(self) -> int | None:
-        return self.last_unit + 1 if self.last_unit < self.item.units else None
+        return self.units.stop if self.units.stop <= self.item.units else None
 
     @property
     def can_be_retried(self) -> bool:
@@ -93,10 +135,12 @@ class ShownItem:
         return unfinished and self.item.order.status == Order.Status.PAID
 
 
-def show_items(order: Order, first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
-    """The items of an order with the units from the given one on; those of short items are all shown."""
-    in_window = Q(unit__gte=first_unit, unit__lt=first_unit + UNITS_SHOWN) | Q(item__units__lte=UNITS_SHOWN)
-    codes = list(ActivationCode.objects.filter(in_window, item__order=order).defer("code").order_by("unit"))
+def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
+    """Items of an order with the units from the given one on; those of short items are all shown."""
+    count = units_shown(len(order.items.all()))
+    window = range(first_unit, first_unit + count)
+    in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
+    codes = list(ActivationCode.objects.filter(in_window, item__in=items).defer("code").order_by("unit"))
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
     mails = defaultdict(list)
     rows = DeliveredCode.objects.filter(code__in=codes).order_by("delivery_id")
@@ -113,7 +157,7 @@ def show_items(order: Order, first_unit: int, revealed: dict[int, str]) -> list[
             blocks[item.pk],
             missing=item.units - item.code_count,  # type: ignore[attr-defined]
             why_not_resend=why_not_resend(order, saved=False),
-            first_unit=first_unit if item.units > UNITS_SHOWN else 1,
+            units=window if item.units > count else range(1, count + 1),
         )
-        for item in order.items.all()
+        for item in items
     ]

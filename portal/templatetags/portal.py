@@ -105,9 +105,9 @@ def look(state: str) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def desk_url(context, action: str, *arguments) -> str:
-    """The address of an act at the desk of this page."""
-    return context["desk"].url(action, *arguments)
+def desk_url(context, action: str, *arguments, **query) -> str:
+    """The address of an act at the desk of this page, or, without one, of the page."""
+    return context["desk"].url(action, *arguments, **query)
 
 
 @register.filter

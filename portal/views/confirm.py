@@ -12,7 +12,7 @@ def ask(request: HttpRequest, *, base: str = "base.html", **context: Any) -> Htt
     """
     in_dialog = request.htmx and request.method == "GET"  # type: ignore[attr-defined]
     template = "confirm_fragment.html" if in_dialog else "confirm.html"
-    response = render(request, template, {"base": base, "action": request.path, **context})
+    response = render(request, template, {"base": base, "action": request.get_full_path(), **context})
     if in_dialog:
         response["Content-Confirm"] = "yes"  # static/keywell.js opens nothing else as a dialog
     return response

@@ -1,5 +1,6 @@
 """An order's page and what is done there. Each act works at a desk, the portal's or the admin's."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -11,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from fulfillment import services
+from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import RefundRefused, correct_email, refund, reveal
 from portal.access import member_required
@@ -30,7 +32,9 @@ def for_member(act: Act) -> Act:
     def view(request, number, **kwargs):
         orders = request.merchant.orders.select_related("merchant", "checkout_page")
         order = get_object_or_404(orders, number=number)
-        return act(request, Desk(order, str(request.user), "order", order.number), **kwargs)
+        # Who works for several merchants may have a page of each open: what is done there is this one's.
+        query = {"merchant": request.merchant.slug} if len(request.memberships) > 1 else {}
+        return act(request, Desk(order, str(request.user), "order", order.number, query), **kwargs)
 
     return view
 
@@ -40,10 +44,17 @@ def order_page(request: HttpRequest, desk: Desk) -> HttpResponse:
     return show(request, desk)
 
 
-def show(request: HttpRequest, desk: Desk, *, status: int = 200, **context: Any) -> HttpResponse:
-    first_unit = request.GET.get("from", "")
-    first = max(1, int(first_unit)) if first_unit.isdecimal() and len(first_unit) < 9 else 1
-    return render(request, desk.page, desk.context(first, **context), status=status)
+def show(
+    request: HttpRequest, desk: Desk, *, status: int = 200, place: dict[str, int] | None = None, **context: Any
+) -> HttpResponse:
+    place = place or {name: number for name in ("items", "from") if (number := read_number(request, name)) > 1}
+    context["all_history"] = request.GET.get("history") == "all"
+    return render(request, desk.page, desk.context(place, **context), status=status)
+
+
+def read_number(request: HttpRequest, name: str) -> int:
+    text = request.GET.get(name, "")
+    return int(text) if re.fullmatch(r"\d{1,8}", text, re.ASCII) else 1
 
 
 def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:
@@ -123,15 +134,19 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
         return refuse(request, desk, str(error))
     if new:
         messages.success(request, f"The code is on its way to {delivery.recipient}. It is in the history.")
-    else:
+    elif delivery.status == Delivery.Status.SENT:
         messages.info(request, f"This code was sent to {delivery.recipient} a moment ago, and is not sent twice.")
+    else:
+        messages.info(
+            request, f"An e-mail to {desk.order.email} with this code waits to be sent; it is not sent twice."
+        )
     return redirect(desk.url())
 
 
 @require_POST
 def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
-    return show(request, desk, revealed={saved.pk: reveal(saved, by=desk.by)})
+    return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, by=desk.by)})
 
 
 @require_POST

@@ -203,6 +203,7 @@ def retry(item: OrderItem, *, by: str) -> None:
     except OrderNotPaid as problem:
         raise RetryRefused(str(problem)) from problem
     fulfillment = item.fulfillment
+    fulfillment.refresh_from_db(fields=["status", "reason"])
     again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
     # Who had all attempts gets them all again. Otherwise the count goes on: it tells one worker's lease from the next.
     again.filter(attempts__gte=Fulfillment.MAX_ATTEMPTS).update(attempts=0)

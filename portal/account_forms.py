@@ -9,6 +9,8 @@ from allauth.mfa.webauthn import forms as webauthn
 from django.conf import settings
 from django.core.cache import cache
 
+from merchants.addresses import validate_mailable
+
 
 class Plain:
     labels: dict[str, str] = {}
@@ -45,6 +47,10 @@ class SetPasswordForm(Plain, account.SetPasswordForm):
 class ResetPasswordForm(Plain, account.ResetPasswordForm):
     labels = {"email": "E-mail address"}
     attributes = {"email": {"autocomplete": "username"}}
+
+    def clean_email(self):
+        validate_mailable(self.cleaned_data["email"])
+        return super().clean_email()
 
     def save(self, request, **kwargs):
         if self.users:

@@ -16,7 +16,7 @@ from orders.models import ActivationCode, Order, OrderItem
 # How much of an order a page shows: of its items, of an item's units, where there are few items or many, and of its
 # history, from the start and from the end.
 ITEMS_SHOWN = 10
-UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 4
+UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2
 LINES_SHOWN = 10, 90
 
 

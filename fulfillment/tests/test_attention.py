@@ -3,9 +3,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from conftest import stock
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment
 from fulfillment.services import resend
+from merchants.models import CheckoutPage
 from orders.models import Order
 
 LONG_AGO = timezone.now() - timedelta(hours=2)
@@ -73,3 +75,26 @@ def test_it_is_the_merchants_own(order, merchant, outsider):
     Fulfillment.objects.update(status="failed")
 
     assert (wanted(merchant), wanted(outsider)) == ([order], [])
+
+
+def test_a_code_whose_mail_failed_needs_it_though_another_code_went_out(pay, make_product, make_pool, work):
+    pool = make_pool(1)
+    pay(make_product(pool=pool), quantity=2)
+    Delivery.objects.get().end(status="failed", reason="No such address.")
+
+    stock(pool, 1)
+    work()
+
+    assert [delivery.status for delivery in Delivery.objects.order_by("pk")] == ["failed", "sent"]
+    assert wanted() == [Order.objects.get()]
+
+
+def test_a_mail_held_back_needs_it_once_delivery_is_allowed(pay, product, work):
+    pay(product)
+    CheckoutPage.objects.update(delivery_allowed=False)
+    work()
+    assert wanted() == []
+
+    CheckoutPage.objects.update(delivery_allowed=True)
+
+    assert wanted() == [Order.objects.get()]

@@ -1,9 +1,10 @@
 import pytest
 
 from fulfillment.models import Fulfillment, MerchantNotice
-from fulfillment.services import CodeRefused, enter_codes, fulfill
-from orders.models import ActivationCode, Order
+from fulfillment.services import CodeRefused, enter_codes, fulfill, retry
+from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund
+from pools.imports import import_keys
 
 
 @pytest.fixture
@@ -89,3 +90,28 @@ def test_two_people_at_once_enter_one_code(item, in_threads):
 
     assert sum(in_threads(enter, ["AAAA", "BBBB"], threads=2)) == 1
     assert ActivationCode.objects.count() == 1
+
+
+def test_a_key_in_stock_is_not_given_by_hand(item, make_pool):
+    import_keys(make_pool(), ["KEY-AAAA-BBBB-0001"], by="test")
+
+    with pytest.raises(CodeRefused, match="a key of the pool “Pool 1”, where it is available"):
+        enter_codes(item, {1: "KEY-AAAA-BBBB-0001"}, by="Sam")
+
+
+def test_what_another_customer_got_is_not_given_again(item, pay, make_product):
+    enter_codes(item, {1: "ONLY-ONE"}, by="Sam")
+    pay(make_product(source="manual"), order="B1")
+    other = OrderItem.objects.get(order__number="B1")
+
+    with pytest.raises(CodeRefused, match="was given to Order A1 already"):
+        enter_codes(other, {1: "ONLY-ONE"}, by="Sam")
+    enter_codes(other, {1: "https://vendor.example/download"}, by="Sam")
+
+
+def test_who_had_all_attempts_gets_them_all_again(item):
+    Fulfillment.objects.update(status="failed", attempts=Fulfillment.MAX_ATTEMPTS, due_at=None)
+
+    retry(item, by="Sam")
+
+    assert Fulfillment.objects.get().attempts == 0

@@ -1,8 +1,11 @@
 import pytest
+from django.db import transaction
 
+from fulfillment import services
 from fulfillment.models import Delivery
-from merchants.models import CheckoutPage
-from orders.models import Order
+from merchants.models import CheckoutPage, Merchant
+from orders.models import Order, OrderItem
+from orders.services import correct_email
 
 
 @pytest.fixture
@@ -107,3 +110,40 @@ def test_clicks_at_the_same_moment_send_one_mail(resend, in_threads):
     in_threads(lambda _: resend(), range(8), threads=8)
 
     assert Delivery.objects.filter(kind="resend").count() == 1
+
+
+def test_one_in_a_workers_hands_does_not_count_once_the_address_is_corrected(pay, product, work, mailoutbox):
+    pay(product)
+    work()
+    item = OrderItem.objects.get()
+    first, _ = services.resend(item, by="Sam")
+    in_hands = Delivery.objects.claim(first.pk)
+    in_hands.readdress()  # talks to the mail server, with the address it had
+    correct_email(item.order, "right@example.com", by="Sam")
+
+    second, new = services.resend(item, by="Sam")
+    in_hands.end(status="sent")
+    work()
+
+    assert new and second.recipient == "right@example.com"
+    assert mailoutbox[-1].to == ["right@example.com"]
+
+
+def test_an_automatic_mail_that_waits_is_not_sent_beside(pay, product, work, mailoutbox):
+    pay(product)
+
+    delivery, new = services.resend(OrderItem.objects.get(), by="Sam")
+    work()
+
+    assert (delivery.kind, new) == ("automatic", False)
+    assert len(mailoutbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_does_not_wait_for_an_import(pay, product, in_threads):
+    pay(product)
+    item = OrderItem.objects.get()
+    with transaction.atomic():
+        Merchant.objects.select_for_update().get()  # as an import holds it for minutes
+
+        assert in_threads(lambda _: services.resend(item, by="Sam"), [0], threads=1)

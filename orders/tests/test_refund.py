@@ -68,3 +68,10 @@ def test_refunds_at_once_never_give_back_more_than_was_paid(order, in_threads):
         return 1
 
     assert sum(in_threads(try_refund, range(8), threads=8)) == 2
+
+
+def test_a_reference_with_another_amount_is_refused(order):
+    refund(order, amount=Decimal("10.00"), reference="R-1", by="Sam")
+
+    with pytest.raises(RefundRefused, match="R-1 is recorded already, of 10.00 EUR"):
+        refund(order, amount=Decimal("20.00"), reference="R-1", by="Sam")

@@ -83,3 +83,21 @@ def test_an_sku_of_another_merchant_finds_nothing_of_it(orders, outsider):
 def test_it_takes_two_queries(orders, django_assert_num_queries):
     with django_assert_num_queries(2):
         find(orders, "12345678")
+
+
+def test_a_license_text_comes_before_the_number_in_it(orders, pay, make_product, make_pool):
+    pool = make_pool()
+    import_keys(pool, ["SN0012345678"], by="test")
+    pay(make_product(pool=pool), order="C1")
+
+    found = find(orders, "SN0012345678")
+
+    assert next(iter(found)) == Kind.LICENSE
+    assert numbers(found[Kind.LICENSE]) == ["C1"]
+
+
+@pytest.mark.parametrize("name", ["Γιώργος", "İbrahim", "王芳"])
+def test_a_name_in_any_script_is_found(orders, name):
+    Order.objects.filter(number="B0000000099").update(last_name=name)
+
+    assert numbers(find(orders, name)[Kind.CUSTOMER]) == ["B0000000099"]

@@ -228,9 +228,13 @@ def test_a_cell_that_may_be_a_formula_is_made_harmless(text):
     assert harmless(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["", "a=1", "59.98", "Ada"])
+@pytest.mark.parametrize("text", ["", "a=1", "59.98", "Ada", "a;b"])
 def test_other_cells_stay_as_they_are(text):
     assert harmless(text) == text
+
+
+def test_a_formula_behind_a_semicolon_is_made_harmless():
+    assert harmless("x; =1+1") == "x;' =1+1"
 
 
 def test_needs_attention_lists_what_needs_a_person(support, order):
@@ -243,3 +247,26 @@ def test_needs_attention_lists_what_needs_a_person(support, order):
     response = support.get("/attention/")
     assert listed(response) == ["A0012345678"]
     assert '<span class="count">1</span>' in response.content.decode()
+
+
+@pytest.mark.parametrize("query", ["reported_until=9999-12-31", "paid_until=9999-12-31", "paid_from=0001-01-01"])
+def test_a_day_at_the_end_of_time_is_a_day(support, order, query):
+    assert len(listed(support.get(f"{ORDERS}?{query}"))) == 2
+    assert support.get(f"/orders.csv?{query}").status_code == 200
+
+
+def test_pages_by_payment_go_on_before_the_epoch(support, order, monkeypatch):
+    monkeypatch.setattr(paging, "PAGE_SIZE", 1)
+    Order.objects.update(paid_at=datetime(1961, 8, 17, tzinfo=UTC))
+
+    first = support.get(f"{ORDERS}?paid_until=1970-01-01")
+    (older,) = re.findall(r'href="(\?[^"]+)" rel="next"', first.content.decode())
+
+    assert listed(first) + listed(support.get(ORDERS + unescape(older))) == ["B99", "A0012345678"]
+
+
+def test_what_stands_beside_a_number_gets_into_no_address(support, order):
+    response = support.post(ORDERS, {"search": "A0012345678 AAAA-BBBB-CCCC-7Q2M"}, follow=True)
+
+    assert listed(response) == ["A0012345678"]
+    assert "AAAA" not in response.redirect_chain[0][0]

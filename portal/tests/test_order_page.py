@@ -6,7 +6,7 @@ from html import unescape
 import pytest
 
 from fulfillment.models import Delivery, Fulfillment
-from merchants.models import CheckoutPage, User
+from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund
 
 pytestmark = pytest.mark.django_db
@@ -310,3 +310,76 @@ def test_it_is_looked_at_no_more_once_the_mail_server_makes_trouble(desk, order,
     Delivery.objects.update(attempts=3)
 
     assert "hx-trigger" not in desk.get(desk.page).content.decode()
+
+
+def test_a_code_far_back_is_revealed_and_resent_where_it_stands(desk, order, pay, make_product):
+    pay(make_product(keys=30), order="MANY", quantity=30)
+    code = ActivationCode.objects.get(item__order__number="MANY", unit=25)
+    many = code.item.order
+    base = desk.url("").replace("A0012345678", "MANY").replace(f"/{order.pk}/", f"/{many.pk}/")
+
+    assert code.code in text(desk.post(f"{base}codes/{code.pk}/reveal/"))
+    assert f"Activation code {code.unit} " in text(desk.post(f"{base}codes/{code.pk}/resend/", follow=True))
+
+
+def test_an_order_of_many_items_is_shown_in_parts(desk, order, api, make_payment, make_product):
+    products = [make_product(keys=20)] * 100
+    api.post("/api/v1/payments/", make_payment(*products, quantity=20, order="WIDE"), format="json")
+    wide = Order.objects.get(number="WIDE")
+    page = desk.page.replace("A0012345678", "WIDE").replace(f"/{order.pk}/", f"/{wide.pk}/")
+
+    first = desk.get(page)
+    last = desk.get(page + "?items=91")
+
+    assert len(first.content) < 150_000
+    assert "item 10 " in text(first) and "item 11 " not in text(first)
+    assert "item 100 " in text(last)
+
+
+def test_a_long_history_is_cut_in_the_middle(desk, order, code):
+    OrderEvent.objects.bulk_create(
+        OrderEvent(order=order, kind="reveal", code=code, happened_by=f"Person {number}") for number in range(500)
+    )
+
+    short, whole = text(desk.get(desk.page)), text(desk.get(desk.page + "?history=all"))
+
+    assert "404 more" in short and "by Person 499" in short and "by Person 250" not in short
+    assert "by Person 250" in whole
+
+
+def test_what_cost_nothing_is_refunded_nothing(desk, order):
+    order.items.update(total_price=0)
+
+    desk.post(desk.url("refund/"), {"amount": "0", "left": "0"})
+
+    order.refresh_from_db()
+    assert order.status == "deleted"
+
+
+def test_who_works_for_two_merchants_acts_for_the_one_whose_page_it_is(
+    client, order, outsider, make_member, make_api, make_payment, make_product
+):
+    theirs = make_payment(make_product(merchant=outsider), order=order.number)
+    make_api(outsider).post("/api/v1/payments/", theirs, format="json")
+    user = make_member().user
+    Member.objects.create(merchant=outsider, user=user, role="support")
+    client.force_login(user)
+    form = client.get(f"/orders/{order.number}/address/?merchant=northlight").content.decode()
+    client.get("/?merchant=outsider")  # in another tab
+
+    (address,) = re.findall(r'<form class="form" method="post" action="([^"]+)"', form)
+    client.post(unescape(address), {"email": "right@example.com"})
+
+    assert list(Order.objects.order_by("pk").values_list("merchant__slug", "email")) == [
+        ("northlight", "right@example.com"),
+        ("outsider", "ada@example.com"),
+    ]
+
+
+def test_a_person_of_a_long_name_acts_like_any_other(client, order, code, make_member):
+    user = make_member().user
+    User.objects.filter(pk=user.pk).update(first_name="S" * 150, last_name="M" * 150)
+    client.force_login(user)
+
+    for act in ("resend", "reveal"):
+        assert client.post(f"/orders/{order.number}/codes/{code.pk}/{act}/").status_code in {200, 302}

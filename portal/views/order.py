@@ -126,6 +126,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
             title="Resend the activation code?",
             text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is sent to {desk.order.email}.",
             button="Resend",
+            cancel=desk.url_of(saved),
         )
 
     try:
@@ -140,7 +141,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
         messages.info(
             request, f"An e-mail to {desk.order.email} with this code waits to be sent; it is not sent twice."
         )
-    return redirect(desk.url())
+    return redirect(desk.url_of(saved))
 
 
 @require_POST

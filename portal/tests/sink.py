@@ -1,8 +1,9 @@
 import asyncio
 import email
 import email.policy
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiosmtpd.controller import Controller
 
@@ -14,6 +15,7 @@ class Sink:
     port: int
     delay: float = 0  # seconds before it answers that it has taken a mail
     messages: list = field(default_factory=list)
+    plain: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def start(self) -> None:
         self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
@@ -23,13 +25,15 @@ class Sink:
         self.controller.stop()
 
     async def handle_DATA(self, server, session, envelope):
-        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        message: Any = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.plain[str(message["To"])].append(message.get_body(("plain",)).get_content())
+        self.messages.append(message)
         await asyncio.sleep(self.delay)
         return "250 OK"
 
     def texts(self, recipient: str) -> list[str]:
         """The plain-text parts of what came for an address."""
-        return [message.get_body(("plain",)).get_content() for message in self.messages if message["To"] == recipient]
+        return self.plain[recipient]
 
     def received(self) -> Counter:
         """How often each mail came, by Message-ID."""

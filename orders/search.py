@@ -60,6 +60,13 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
             return orders.with_customer(text) if says_enough(text) else None
 
 
+def quotable(kind: Kind, found: OrderQuerySet, text: str) -> str:
+    """What of a search may stand in an address: beside the numbers in a text there may be a license text."""
+    if kind != Kind.NUMBER or len(split_numbers(text)) == 1:
+        return text
+    return " ".join(found.order_by("pk").values_list("number", flat=True)[:MOST_NUMBERS])
+
+
 def says_enough(text: str) -> bool:
     """Whether a part of a name is worth looking for: three letters, or two where one is a syllable or a word."""
     letters = re.sub(r"[\W_]", "", text)

@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from fulfillment.attention import needing_attention
 from merchants.admin import NotMade, ReadOnly
 from orders.models import Order, Subscription
-from orders.search import Kind, find
+from orders.search import Kind, find, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
 from portal.views.order import ACTS, order_page
@@ -95,9 +95,12 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         """Lead to what was searched for, without a license text, or what may be one, ever standing in an address."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        if not text:
+            return self._redirect_to_list()
         found = find(Order.objects.all(), text)
-        if next(iter(found), None) == Kind.LICENSE:
-            orders = found[Kind.LICENSE][:100]
+        kind = next(iter(found), None)
+        if kind == Kind.LICENSE:
+            orders = found[kind][:100]
             if len(orders) == 1:
                 return redirect("admin:orders_order_change", orders[0].pk)
             return self._redirect_to_list(id__in=",".join(str(order.pk) for order in orders))
@@ -106,8 +109,8 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         if key and request.user.has_perm("pools.view_licensekey"):
             messages.info(request, f"This license key is in no order; it is {key.status}.")
             return redirect("admin:pools_licensekey_change", key.pk)
-        if found or not text:
-            return self._redirect_to_list(q=text)
+        if kind:
+            return self._redirect_to_list(q=quotable(kind, found[kind], text))
         messages.warning(request, "No order has this number, address, name, license text or SKU.")
         return self._redirect_to_list()
 

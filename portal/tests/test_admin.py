@@ -65,6 +65,12 @@ def test_a_license_text_leads_to_its_order_and_stands_in_no_address(staff, order
     assert "LICENSE-TEXT-1" not in response.content.decode()
 
 
+def test_a_license_text_beside_a_number_stands_in_no_address(staff, order):
+    response = staff.post(ORDERS, {"search": "A0012345678 LICENSE-TEXT-1"}, follow=True)
+
+    assert response.redirect_chain == [(f"{ORDERS}?q=A0012345678", 302)]
+
+
 def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):
     pool = merchant.pools.get(name="Pool of PHOTO-PRO")
     import_keys(pool, ["LICENSE-TEXT-2"], by="test")

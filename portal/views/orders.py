@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment
 from orders.models import Order, OrderItem, OrderQuerySet
-from orders.search import MOST_NUMBERS, Kind, find, look_up, split_numbers
+from orders.search import Kind, find, look_up, quotable
 from pools.models import LicenseKey
 from portal.access import member_required
 from portal.export import export_orders
@@ -104,22 +104,21 @@ def with_parameter(query: QueryDict, **parameters: str) -> str:
 def search(request) -> HttpResponse:
     """Lead to what was searched for, without a license text, or what may be one, ever standing in an address."""
     text = request.POST.get("search", "").replace("\0", "").strip()[:LONGEST_SEARCH]
-    found = find(request.merchant.orders, text)
     if not text:
         return redirect("orders")
+    found = find(request.merchant.orders, text)
     if not found:
         key = LicenseKey.objects.filter(fingerprint=fingerprint(text), pool__merchant=request.merchant)
         context = {"text": text, "key": key.select_related("pool").first(), "form": FilterForm(request.merchant)}
         return render(request, "portal/orders.html", {"section": "orders", "nothing_found": True, **context})
 
     kind, *also = found
-    parameters = {"license": fingerprint(text).hex()} if kind == Kind.LICENSE else {"q": text, "by": kind.value}
-    if kind == Kind.NUMBER and len(split_numbers(text)) > 1:
-        # Among them there may be what is no number: a license text beside it.
-        numbers = found[kind].order_by("pk").values_list("number", flat=True)
-        parameters["q"] = " ".join(numbers[:MOST_NUMBERS])
-    elif kind != Kind.LICENSE and also:
-        parameters["also"] = ",".join(other for other in also if other != Kind.LICENSE)
+    if kind == Kind.LICENSE:
+        parameters = {"license": fingerprint(text).hex()}
+    else:
+        parameters = {"q": quotable(kind, found[kind], text), "by": kind.value}
+        if also and parameters["q"] == text:
+            parameters["also"] = ",".join(also)
     return redirect(f"{reverse('orders')}?{with_parameter(QueryDict(mutable=True), **parameters)}")
 
 

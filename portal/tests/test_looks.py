@@ -1,0 +1,17 @@
+import pytest
+
+from fulfillment.models import Delivery, Fulfillment
+from orders.models import Order, OrderEvent
+from portal.templatetags.portal import EVENTS, badge, event_icon
+
+STATES = [*Order.Status.values, *Fulfillment.Status.values, *Delivery.Status.values, "none"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_has_a_word_a_color_and_a_shape(state):
+    assert state in badge(state) and "<svg" in badge(state)
+
+
+@pytest.mark.parametrize("kind", [*EVENTS, *OrderEvent.Kind.values])
+def test_every_kind_of_event_has_a_shape(kind):
+    assert "<svg" in event_icon(kind)

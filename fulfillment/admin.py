@@ -1,7 +1,9 @@
+from contextlib import suppress
+
 from django.contrib import admin
-from django.db.models.functions import Now
 
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
+from fulfillment.services import RetryRefused, retry
 from merchants.admin import NarrowSave, ReadOnly
 from merchants.models import Product
 
@@ -41,7 +43,11 @@ class FulfillmentAdmin(RetryableAdmin):
 
     @admin.action(description="Try again at once", permissions=["try_again"])
     def try_again(self, request, fulfillments):
-        count = fulfillments.unfinished().update(status=Fulfillment.Status.PENDING, due_at=Now())
+        count = 0
+        for fulfillment in fulfillments.unfinished().select_related("item__order"):
+            with suppress(RetryRefused):
+                retry(fulfillment.item, by=f"{request.user}, support staff")
+                count += 1
         self.message_user(request, f"{count} will be tried again within seconds.")
 
 

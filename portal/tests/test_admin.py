@@ -6,7 +6,7 @@ from django.urls import reverse
 from conftest import stock
 from fulfillment.models import Fulfillment
 from merchants.models import ApiKey, User
-from orders.models import Order
+from orders.models import Order, OrderEvent
 from pools.admin import LicensePoolAdmin
 from pools.imports import import_keys
 
@@ -118,6 +118,7 @@ def test_a_fulfillment_is_tried_again(staff, pay, make_product, work):
 
     fulfillment.refresh_from_db()
     assert fulfillment.status == "pending" and fulfillment.due_at
+    assert OrderEvent.objects.get().happened_by == "stella@keywell.example, support staff"
 
 
 def test_the_order_page_shows_what_became_of_it(staff, order, work):

@@ -95,7 +95,7 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
 DATABASES["default"].update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Broker and cache. Rows are the queue (fulfillment/models.py): flushing the broker loses nothing. The cache counts
+# Broker and cache. Rows are the queue (fulfillment/models/): flushing the broker loses nothing. The cache counts
 # failed attempts to sign in; it is the database's, so that people get in while the broker is gone.
 
 BROKER_URL = env("BROKER_URL")

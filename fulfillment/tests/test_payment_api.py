@@ -262,7 +262,7 @@ def celery_broker_gone(monkeypatch):
     def refuse(*args, **kwargs):
         raise OperationalError("gone")
 
-    monkeypatch.setattr("fulfillment.models.current_app.send_task", refuse)
+    monkeypatch.setattr("fulfillment.models.retryable.current_app.send_task", refuse)
 
 
 def test_the_number_of_queries_does_not_grow_with_units(api, make_payment, make_product):

@@ -1,0 +1,17 @@
+from fulfillment.models.deliveries import DeliveredCode, Delivery
+from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
+from fulfillment.models.notices import MerchantNotice
+from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, publish
+
+__all__ = [
+    "LEASE",
+    "DeliveredCode",
+    "Delivery",
+    "Fulfillment",
+    "FulfillmentMethod",
+    "FulfillmentQuerySet",
+    "MerchantNotice",
+    "Retryable",
+    "RetryableQuerySet",
+    "publish",
+]

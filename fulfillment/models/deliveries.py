@@ -1,0 +1,74 @@
+"""E-mails with activation codes."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from fulfillment.models.retryable import Retryable
+from merchants.models import MAX_ACTOR
+from orders.models import ActivationCode, Order
+
+
+class Delivery(Retryable):
+    """One e-mail with activation codes of an order."""
+
+    TASK = "fulfillment.tasks.deliver"
+
+    class Kind(models.TextChoices):
+        AUTOMATIC = "automatic"
+        RESEND = "resend"
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        SENT = "sent"
+        FAILED = "failed"
+        CANCELED = "canceled"  # the order was no longer paid, or delivery not allowed
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="deliveries")
+    kind = models.CharField(max_length=10, choices=Kind)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    codes = models.ManyToManyField(ActivationCode, through="DeliveredCode", related_name="deliveries")
+    recipient = models.EmailField()
+    # Ours until the mail provider gives it another. The same at every attempt, so that a mail sent twice can be told.
+    message_id = models.CharField("Message-ID", max_length=255, db_index=True, editable=False)
+    sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+    requested_by = models.CharField(max_length=MAX_ACTOR, blank=True)
+
+    class Meta(Retryable.Meta):
+        verbose_name_plural = "deliveries"
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["status", "order"], condition=~Q(status="sent"), name="delivery_not_sent"),
+        ]
+
+    def __str__(self):
+        return f"{self.get_kind_display().capitalize()} delivery {self.pk} of {self.order}"
+
+    def readdress(self) -> None:
+        """Have this attempt go to the order's present address, and say so before it is made."""
+        if self.recipient != self.order.email:
+            self._update(recipient=self.order.email)
+
+    @staticmethod
+    def make_message_id() -> str:
+        domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].rstrip(">")
+        return f"<{uuid.uuid4()}@{domain}>"
+
+
+class DeliveredCode(models.Model):
+    delivery = models.ForeignKey(Delivery, models.CASCADE)
+    code = models.ForeignKey(ActivationCode, models.CASCADE)
+    automatic = models.BooleanField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["delivery", "code"], name="a_code_is_in_a_delivery_once"),
+            models.UniqueConstraint(
+                fields=["code"], condition=Q(automatic=True), name="a_code_is_delivered_automatically_once"
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.code} in {self.delivery}"

@@ -1,0 +1,41 @@
+"""E-mails that tell a merchant what needs a person."""
+
+from django.db import models
+from django.db.models import Q
+
+from fulfillment.models.deliveries import Delivery
+from fulfillment.models.retryable import Retryable
+from merchants.models import Merchant
+from orders.models import OrderItem
+from pools.models import LicensePool
+
+
+class MerchantNotice(Retryable):
+    """One e-mail that tells a merchant what needs a person."""
+
+    TASK = "fulfillment.tasks.send_notice"
+
+    class Kind(models.TextChoices):
+        POOL_LOW = "pool_low", "pool running low"
+        POOL_EMPTY = "pool_empty", "pool empty"
+        CODE_WANTED = "code_wanted", "activation code wanted"
+        ITEM_FAILED = "item_failed", "fulfillment failed"
+        DELIVERY_FAILED = "delivery_failed", "delivery failed"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
+    kind = models.CharField(max_length=20, choices=Kind)
+    pool = models.ForeignKey(LicensePool, models.CASCADE, null=True, blank=True)
+    available = models.PositiveIntegerField(null=True, blank=True, help_text="Keys left in the pool.")
+    item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True)
+    delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta(Retryable.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["item", "kind"], condition=Q(item__isnull=False), name="one_notice_of_a_kind_per_item"
+            )
+        ]
+
+    def __str__(self):
+        return f"Notice to {self.merchant}: {self.get_kind_display()}"

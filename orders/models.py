@@ -1,6 +1,7 @@
 import re
 from decimal import Decimal
 
+from babel import Locale
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
@@ -8,6 +9,7 @@ from django.db.models import Exists, F, Func, OuterRef, Q, Sum, Value
 from django.db.models.functions import Concat, Lower, Now, Upper
 
 from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
+from orders.localization import get_locale, supported_language
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
@@ -117,6 +119,15 @@ class Order(models.Model):
     @property
     def customer_name(self) -> str:
         return f"{self.first_name} {self.last_name}".strip()
+
+    @property
+    def spoken(self) -> str:
+        """The language, of settings.LANGUAGES, that its customer is written to in."""
+        return supported_language(self.language)
+
+    @property
+    def locale(self) -> Locale:
+        return get_locale(self.language, self.country)
 
     @property
     def url(self) -> str:

@@ -1,0 +1,88 @@
+"""What customers read, in their languages: locale/, kept in step with the sources, without GNU gettext."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+from django.conf import settings
+from django.template import Engine, Template
+from django.templatetags.i18n import BlockTranslateNode, TranslateNode
+
+TEMPLATES = settings.BASE_DIR / "templates"
+ROOMS = ["merchants", "orders", "fulfillment", "portal"]
+KEYWORDS = DEFAULT_KEYWORDS | {"gettext_lazy": None, "ngettext_lazy": (1, 2)}
+LANGUAGES = [language for language, _ in settings.LANGUAGES if language != "en"]
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def catalog_of(language: str) -> Catalog:
+    """The translations into a language, with those messages that the sources have now."""
+    path = _folder(language) / "django.po"
+    catalog = Catalog(locale=language)
+    if path.exists():
+        with path.open("rb") as file:
+            catalog = read_po(file, locale=language)
+    sources = Catalog()
+    for message in _messages():
+        sources.add(message)
+    catalog.update(sources, no_fuzzy_matching=True)
+    catalog.obsolete.clear()
+    # Made again, a file is the same.
+    catalog.creation_date = catalog.revision_date = EPOCH
+    return catalog
+
+
+def texts_of(message: Message) -> list[str]:
+    """The translations of a message, one for each plural form; those that lack are empty."""
+    return list(message.string) if isinstance(message.string, list | tuple) else [message.string or ""]
+
+
+def files_of(catalog: Catalog) -> dict[Path, bytes]:
+    """What should stand in the files of a catalog."""
+    po, mo = BytesIO(), BytesIO()
+    write_po(po, catalog, width=119, sort_output=True, omit_header=True)
+    header = "\n".join(f'"{name}: {value}\\n"' for name, value in catalog.mime_headers if name in HEADERS)
+    write_mo(mo, catalog)
+    folder = _folder(str(catalog.locale))
+    return {
+        folder / "django.po": f'msgid ""\nmsgstr ""\n{header}\n\n'.encode() + po.getvalue(),
+        folder / "django.mo": mo.getvalue(),
+    }
+
+
+HEADERS = {"Language", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Plural-Forms"}
+
+
+def _folder(language: str) -> Path:
+    return Path(settings.LOCALE_PATHS[0]) / language / "LC_MESSAGES"
+
+
+def _messages() -> Iterator[Any]:
+    for room in ROOMS:
+        for _, _, message, _, _ in extract_from_dir(
+            settings.BASE_DIR / room, [("**.py", "python")], keywords=KEYWORDS
+        ):
+            yield message
+    for path in sorted((*TEMPLATES.rglob("*.html"), *TEMPLATES.rglob("*.txt"))):
+        if "i18n" in (source := path.read_text()) and "translate" in source:
+            yield from _messages_of_template(Engine.get_default().get_template(str(path.relative_to(TEMPLATES))))
+
+
+def _messages_of_template(template: Template) -> Iterator[Any]:
+    node: Any
+    for node in template.nodelist.get_nodes_by_type(TranslateNode):
+        yield node.filter_expression.var.literal
+    for node in template.nodelist.get_nodes_by_type(BlockTranslateNode):
+        singular = _text_of(node, node.singular)
+        yield (singular, _text_of(node, node.plural)) if node.plural else singular
+
+
+def _text_of(node: BlockTranslateNode, tokens: list) -> str:
+    return str(node.render_token_list(tokens)[0])

@@ -5,7 +5,7 @@ from django.contrib import admin
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
 from fulfillment.services import RetryRefused, retry
 from merchants.admin import NarrowSave, ReadOnly
-from merchants.models import Product
+from merchants.models import EmailTemplate, Product
 
 
 class FulfillmentMethodInline(admin.TabularInline):
@@ -25,6 +25,25 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
 
     def get_readonly_fields(self, request, obj=None):
         return ["merchant"] if obj else []
+
+
+@admin.register(EmailTemplate)
+class EmailTemplateAdmin(ReadOnly, admin.ModelAdmin):
+    """Versions are added, with who did it, and never changed."""
+
+    list_display = ["merchant", "product", "language", "subject", "saved_by", "saved_at"]
+    list_filter = ["merchant", "language"]
+    list_select_related = ["merchant", "product"]
+    fields = ["merchant", "product", "language", "subject", "body"]
+    autocomplete_fields = ["merchant", "product"]
+
+    def has_add_permission(self, request):
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def save_model(self, request, obj, form, change):
+        obj.body = obj.body.replace("\r\n", "\n")
+        obj.saved_by = f"{request.user}, support staff"
+        obj.save()
 
 
 class RetryableAdmin(ReadOnly, admin.ModelAdmin):

@@ -1,9 +1,10 @@
 """The language of a merchant's e-mail templates: plain text with tags such as {KEY}.
 
-What the tags stand for in a given order is fulfillment's affair (fulfillment/delivery.py).
+What the tags stand for in a given order is fulfillment's affair (fulfillment/composition.py).
 """
 
 import re
+from difflib import get_close_matches
 
 from django.core.exceptions import ValidationError
 
@@ -23,6 +24,9 @@ TAGS = {
     "COUNTRY": "the customer's country",
     "ORDER_URL": "the link to the customer's order page",
 }
+
+# What differs between the products of an order. A paragraph with one of them is written once for each.
+TAGS_OF_ITEM = {"KEY", "PARENT_KEY", "PROGRAM_NAME", "QUANTITY", "PRICE_ALL"}
 
 TAG = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -46,7 +50,9 @@ def refuse_unknown_tags(template: str) -> None:
         if match[1] not in TAGS:
             line = template.count("\n", 0, match.start()) + 1
             column = match.start() - template.rfind("\n", 0, match.start())
-            errors.append(f"Line {line}, column {column}: there is no tag {match[0]}.")
+            similar = get_close_matches(match[1].upper(), TAGS, n=1)
+            hint = f" Do you mean {{{similar[0]}}}?" if similar else ""
+            errors.append(f"Line {line}, column {column}: there is no tag {match[0]}.{hint}")
     if errors:
         raise ValidationError(errors)
 

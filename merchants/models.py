@@ -4,9 +4,11 @@ import re
 import secrets
 from datetime import timedelta
 
+from django.conf import settings
 from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower, Now, Upper
@@ -69,7 +71,14 @@ class Merchant(models.Model):
 
     name = models.CharField(max_length=200)
     slug = models.SlugField(unique=True)
-    reply_to = models.EmailField("reply-to address", blank=True, help_text="Where customers' answers go.")
+    sender_name = models.CharField(
+        max_length=100,
+        blank=True,
+        validators=[RegexValidator(r"^[^\r\n]*$", "One line, please.")],
+        help_text="Whom e-mails to customers come from. Empty: the merchant’s name.",
+    )
+    reply_to = models.EmailField("reply-to address", blank=True, help_text="Where customers’ answers go.")
+    logo = models.ForeignKey("Logo", models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
     second_factor_required = models.BooleanField(
         "second factor required",
         default=False,
@@ -80,10 +89,41 @@ class Merchant(models.Model):
     def __str__(self):
         return self.name
 
+    @property
+    def sender(self) -> str:
+        return self.sender_name or self.name
+
+    def get_logo(self) -> "Logo | None":
+        """The present logo, without the image itself."""
+        return self.logos.defer("image").filter(pk=self.logo_id).first() if self.logo_id else None
+
     def notice_recipients(self) -> list[str]:
         """Who is told when stock runs low or a license waits for a person, unless a pool names others."""
         roles = [Member.Role.OWNER, Member.Role.MANAGER]
         return list(self.members.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True))
+
+
+class Logo(models.Model):
+    """A merchant's picture in e-mails. Those that were replaced stay: e-mails that were sent show them."""
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="logos")
+    image = models.BinaryField(help_text="PNG, made by merchants/logos.py.")
+    digest = models.CharField(max_length=32, db_index=True, help_text="Of the image, in its address.")
+    width = models.PositiveSmallIntegerField(help_text="In pixels; two of them make one of the e-mail’s.")
+    height = models.PositiveSmallIntegerField()
+    saved_at = models.DateTimeField(db_default=Now(), editable=False)
+    saved_by = models.CharField(max_length=MAX_ACTOR)
+
+    def __str__(self):
+        return f"Logo of {self.merchant}"
+
+    @property
+    def shown_width(self) -> int:
+        return -(-self.width // 2)
+
+    @property
+    def shown_height(self) -> int:
+        return -(-self.height // 2)
 
 
 class Member(models.Model):
@@ -241,15 +281,6 @@ class Product(models.Model):
         default=QuantityRule.ONE_PER_UNIT,
         help_text="How many activation codes an order of this product gets.",
     )
-    email_subject = models.CharField(
-        "e-mail subject", max_length=200, blank=True, validators=[validate_subject], help_text="Empty: the default."
-    )
-    email_body = models.TextField(
-        "e-mail text",
-        blank=True,
-        validators=[validate_body],
-        help_text="Plain text with tags such as {KEY}; the HTML is made from it. Empty: the default.",
-    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["merchant", "sku"], name="sku_is_unique")]
@@ -261,3 +292,43 @@ class Product(models.Model):
     def units(self, quantity: int) -> int:
         """How many activation codes an order of this quantity needs."""
         return quantity if self.quantity_rule == self.QuantityRule.ONE_PER_UNIT else 1
+
+
+class EmailTemplateQuerySet(models.QuerySet["EmailTemplate"]):
+    def current(self):
+        """The newest version of each text, also where that is the return to the default."""
+        # The default ordering of a table has no say in what DISTINCT ON keeps.
+        newest = self.order_by("merchant", "product", "language", "-pk").distinct("merchant", "product", "language")
+        return self.model._default_manager.filter(pk__in=newest.values("pk"))
+
+
+class EmailTemplate(models.Model):
+    """One version of what customers of a language are written. The newest counts; none is ever edited.
+
+    A text of no product is for all that have none of their own. Where subject or body is empty, the text for all
+    products counts, or Keywell's.
+    """
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="email_templates")
+    product = models.ForeignKey(Product, models.CASCADE, null=True, blank=True, related_name="email_templates")
+    language = models.CharField(max_length=2, choices=settings.LANGUAGES)
+    subject = models.CharField(max_length=200, blank=True, validators=[validate_subject])
+    body = models.TextField("text", max_length=20_000, blank=True, validators=[validate_body])
+    saved_at = models.DateTimeField(db_default=Now(), editable=False)
+    saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
+
+    objects = EmailTemplateQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["merchant", "product", "language", "-id"], name="email_template_version")]
+
+    def __str__(self):
+        return f"E-mail of {self.product or self.merchant}, {self.get_language_display()}"
+
+    @property
+    def is_default(self) -> bool:
+        return not (self.subject or self.body)
+
+    def clean(self):
+        if self.product and self.merchant_id and self.product.merchant_id != self.merchant_id:
+            raise ValidationError({"product": f"{self.product} is a product of another merchant."})

@@ -16,7 +16,7 @@ from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 
 TEMPLATES = settings.BASE_DIR / "templates"
 ROOMS = ["merchants", "orders", "fulfillment", "portal"]
-KEYWORDS = DEFAULT_KEYWORDS | {"gettext_lazy": None, "ngettext_lazy": (1, 2)}
+KEYWORDS = DEFAULT_KEYWORDS | {"gettext_lazy": None, "gettext_noop": None, "ngettext_lazy": (1, 2)}
 LANGUAGES = [language for language, _ in settings.LANGUAGES if language != "en"]
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 
 from fulfillment import urls as orders_api
 from portal.health import healthz
-from portal.views import invitations, order, orders
+from portal.views import emails, invitations, order, orders
 from portal.views.api_docs import ApiDocs
 from portal.views.customer import customer_order
 from portal.views.home import home
@@ -23,10 +23,12 @@ urlpatterns = [
         for name, (address, act) in order.ACTS.items()
     ],
     path("attention/", orders.attention, name="attention"),
+    path("emails/", include("portal.email_urls")),
     path("team/", include("portal.team_urls")),
     path("invitations/", invitations.invitation, name="invitation"),
     path("invitations/<str:token>/", invitations.open_invitation, name="open-invitation"),
     path("accounts/", include("portal.account_urls")),
+    path("logos/<str:digest>.png", emails.logo, name="logo"),
     path("o/<str:token>/", customer_order, name="customer-order"),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),

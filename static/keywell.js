@@ -32,7 +32,7 @@ document.addEventListener("click", (event) => {
 // A form is sent once, however often its button is clicked. The button is disabled after its value was taken along.
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.hasAttribute("hx-post")) return;
+  if (form.hasAttribute("hx-post") || event.submitter?.formTarget) return;
   if (form.dataset.sent) return event.preventDefault();
   form.dataset.sent = "yes";
   for (const button of form.querySelectorAll("[type=submit]")) button.setAttribute("aria-busy", "true");
@@ -59,6 +59,22 @@ document.addEventListener("click", async (event) => {
   label.textContent = "Copied";
   setTimeout(() => (label.textContent = before), 2000);
 });
+
+// A preview follows what is typed. Its frame is new each time, for Back to lead to the page before.
+for (const form of document.querySelectorAll("form[data-preview]")) {
+  const button = form.querySelector("[formtarget]");
+  let timer;
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const frame = document.getElementsByName(button.formTarget)[0];
+      const fresh = frame.cloneNode();
+      fresh.removeAttribute("src");
+      frame.replaceWith(fresh);
+      form.requestSubmit(button);
+    }, 500);
+  });
+}
 
 // Ctrl-K or ⌘K leads to the search.
 document.addEventListener("keydown", (event) => {

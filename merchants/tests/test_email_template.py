@@ -8,7 +8,7 @@ def test_an_unknown_tag_is_refused_with_its_place():
     with pytest.raises(ValidationError) as caught:
         validate_body("Hello {FNAME},\nyour key: {KEY} {KEYS}")
 
-    assert caught.value.messages == ["Line 2, column 17: there is no tag {KEYS}."]
+    assert caught.value.messages == ["Line 2, column 17: there is no tag {KEYS}. Do you mean {KEY}?"]
 
 
 def test_a_body_without_the_key_is_refused():

@@ -23,7 +23,7 @@ LEVELS = [
     {"models"},
     {"mail"},
     {"sources"},
-    {"services"},
+    {"composition", "services"},
     {"attention", "delivery", "history", "notices", "serializers"},
     {"receivers", "tasks", "api", "admin"},
     {"urls", "apps"},

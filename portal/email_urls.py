@@ -1,0 +1,12 @@
+from django.urls import path
+
+from portal.views import emails
+
+urlpatterns = [
+    path("", emails.emails, name="emails"),
+    path("sender/", emails.sender, name="email-sender"),
+    path("texts/<slug:scope>/<slug:language>/", emails.edit, name="email-text"),
+    path("texts/<slug:scope>/<slug:language>/preview/", emails.preview, name="email-preview"),
+    path("texts/<slug:scope>/<slug:language>/test/", emails.send_test, name="email-test"),
+    path("texts/<slug:scope>/<slug:language>/reset/", emails.reset, name="email-reset"),
+]

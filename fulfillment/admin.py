@@ -37,7 +37,7 @@ class EmailTemplateAdmin(ReadOnly, admin.ModelAdmin):
     fields = ["merchant", "product", "language", "subject", "body"]
     autocomplete_fields = ["merchant", "product"]
 
-    def has_add_permission(self, request):
+    def has_add_permission(self, request, obj=None):
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def save_model(self, request, obj, form, change):

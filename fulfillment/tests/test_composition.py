@@ -166,7 +166,7 @@ def test_a_key_of_several_lines_stays_whole(pay, make_product, work, mailoutbox)
     enter_codes(OrderItem.objects.get(), {1: text, 2: "SECOND"}, by="Sam")
     work()
 
-    message = mailoutbox[-1]
+    message = mailoutbox[0]
     assert f"{text}\n\nSECOND" in message.body
     assert "-----BEGIN-----<br>  A  B==<br>-----END-----</td>" in html_of(message)
 

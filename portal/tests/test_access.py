@@ -39,6 +39,17 @@ POST orders/<reference:number>/items/<int:item>/retry/      login     login    3
 GET  orders/<reference:number>/items/<int:item>/codes/      login     login    200     200     200   404      403
 POST orders/<reference:number>/items/<int:item>/codes/      login     login    302     302     302   404      403
 
+GET  emails/                                                login     login    403     200     200   200      403
+GET  emails/sender/                                         login     login    403     200     200   200      403
+POST emails/sender/                                         login     login    403     302     302   302      403
+GET  emails/texts/<slug:scope>/<slug:language>/             login     login    403     200     200   404      403
+POST emails/texts/<slug:scope>/<slug:language>/             login     login    403     302     302   404      403
+GET  emails/texts/<slug:scope>/<slug:language>/preview/     login     login    403     200     200   404      403
+POST emails/texts/<slug:scope>/<slug:language>/preview/     login     login    403     200     200   404      403
+POST emails/texts/<slug:scope>/<slug:language>/test/        login     login    403     200     200   404      403
+GET  emails/texts/<slug:scope>/<slug:language>/reset/       login     login    403     200     200   404      403
+POST emails/texts/<slug:scope>/<slug:language>/reset/       login     login    403     302     302   404      403
+
 GET  team/                                                  login     login    403     403     200   200      403
 GET  team/invite/                                           login     login    403     403     200   200      403
 POST team/invite/                                           login     login    403     403     302   302      403
@@ -56,6 +67,7 @@ POST team/second-factor/off/                                login     login    4
 GET  invitations/                                           404       404      404     404     404   404      404
 GET  invitations/<str:token>/                               302       302      302     302     302   302      302
 
+GET  logos/<str:digest>.png                                 404       404      404     404     404   404      404
 GET  o/<str:token>/                                         404       200      404     404     404   404      404
 GET  healthz                                                200       200      200     200     200   200      200
 
@@ -113,6 +125,10 @@ FORMS = {
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
     "orders/<reference:number>/refund/": {"amount": "1.00", "left": "119.96"},
     "orders/<reference:number>/items/<int:item>/codes/": {"unit_1": "ENTERED-BY-HAND"},
+    "emails/sender/": {"reply_to": "help@northlight.example"},
+    "emails/texts/<slug:scope>/<slug:language>/": {"subject": "Yours", "body": "{KEY}"},
+    "emails/texts/<slug:scope>/<slug:language>/preview/": {"subject": "Yours", "body": "{KEY}"},
+    "emails/texts/<slug:scope>/<slug:language>/test/": {"subject": "Yours", "body": "{KEY}"},
     "team/invite/": {"email": "new@northlight.example", "role": "support"},
     "team/members/<int:pk>/role/": {"role": "manager"},
 }
@@ -152,6 +168,9 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "item": order.items.get(product__fulfillment_methods__source="manual").pk,
         "reference": "1",
         "token": "unknown",
+        "digest": "unknown",
+        "scope": order.items.earliest("pk").product_id,
+        "language": "de",
         "uidb36": "1",
         "key": "x",
         "pk": colleague.pk,

@@ -16,7 +16,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from fulfillment.models import Delivery, Fulfillment
 from fulfillment.services import resend
-from merchants.models import Member, Merchant, User
+from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, reveal
@@ -49,6 +49,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     )
     invite(merchant, email="guest@northlight.example", role=Member.Role.MANAGER, by=merchant.members.get().user)
     make_member(Member.Role.MANAGER, first_name="Max")
+    EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
     return order
 
 
@@ -66,6 +67,10 @@ def addresses(order):
         reverse("orders") + "?q=nobody&paid_from=yesterday",
         reverse("attention"),
         reverse("team"),
+        reverse("emails"),
+        reverse("email-sender"),
+        reverse("email-text", args=["all", "de"]),
+        reverse("email-reset", args=["all", "de"]),
         reverse("order", args=["A1"]),
         reverse("order-address", args=["A1"]),
         reverse("order-refund", args=["A1"]),

@@ -271,12 +271,12 @@ class Part:
         values = {name: MARKUP.get(name, _lines)(value) for name, value in self.values.items()}
         pieces = URL.split(line)
         return "".join(
-            self._anchor(piece) if index % 2 else fill(escape(piece), values) for index, piece in enumerate(pieces)
+            self._linked(piece) if index % 2 else fill(escape(piece), values) for index, piece in enumerate(pieces)
         )
 
-    def _anchor(self, url: str) -> str:
+    def _linked(self, url: str) -> str:
         target = fill(url, {name: quote(value, safe="") for name, value in self.values.items()})
-        return format_html('<a href="{}">{}</a>', target, fill(url, self.values))
+        return _anchor(target, fill(url, self.values))
 
 
 STANDS_ALONE = {"{KEY}": "codes", "{ORDER_URL}": "url"}
@@ -291,8 +291,12 @@ def _lines(text: str, render: Callable[[str], str] = escape) -> SafeString:
     return _join_lines(render(line) for line in text.split("\n"))
 
 
+def _anchor(target: str, text: str) -> str:
+    return format_html('<a href="{}" style="color: #0f766e">{}</a>', target, text)
+
+
 def _link(url: str) -> str:
-    return format_html('<a href="{}">{}</a>', url, url) if url.startswith(("https://", "http://")) else escape(url)
+    return _anchor(url, url) if url.startswith(("https://", "http://")) else escape(url)
 
 
 def _code(codes: str) -> str:

@@ -17,7 +17,15 @@ from merchants.addresses import validate_mailable
 from merchants.models import ApiKey
 from orders.models import Order
 from orders.serializers import PaymentSerializer, RefundSerializer
-from orders.services import PaymentConflict, RefundRefused, correct_email, place_order, refund
+from orders.services import (
+    PaymentConflict,
+    RefundRefused,
+    correct_email,
+    place_order,
+    refund,
+    renew_link,
+    revoke_link,
+)
 from rest.problems import Conflict
 from rest.schema import problems
 
@@ -129,6 +137,31 @@ class AddressView(APIView):
         serializer = AddressSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         correct_email(order, serializer.validated_data["email"], by=str(request.auth))
+        return Response(display(order))
+
+
+class LinkView(APIView):
+    scope = ApiKey.Scope.ORDERS
+
+    @extend_schema(
+        summary="Renew the customer's link",
+        request=None,
+        responses={200: OrderSerializer, **problems(401, 403, 404, 429)},
+    )
+    def post(self, request, number):
+        """The customer's order page gets a new address, also if its link was revoked. The old one dies at once."""
+        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        renew_link(order, by=str(request.auth))
+        return Response(display(order))
+
+    @extend_schema(
+        summary="Revoke the customer's link",
+        responses={200: OrderSerializer, **problems(401, 403, 404, 429)},
+    )
+    def delete(self, request, number):
+        """The customer's order page is a 404 from now on, and `order_url` is null."""
+        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        revoke_link(order, by=str(request.auth))
         return Response(display(order))
 
 

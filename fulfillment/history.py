@@ -1,5 +1,6 @@
 """The story of an order, in the order of time, told from the rows that its events left."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,7 +43,7 @@ def order_history(order: Order) -> list[Line]:
     prefetch_related_objects([order], *HISTORY)
     lines = [
         *_reported(order),
-        *_saved(order),
+        *_saved_and_seen(order),
         *(_failed(item.fulfillment) for item in order.items.all() if item.fulfillment.status == FAILED),
         *map(_mailed, order.deliveries.all()),
         *(_refunded(refund, order) for refund in order.refunds.all()),
@@ -57,19 +58,31 @@ def _reported(order: Order) -> Iterator[Line]:
     yield Line(order.reported_at, "reported", "Payment reported", by=order.reported_by)
 
 
-def _saved(order: Order) -> Iterator[Line]:
+def _saved_and_seen(order: Order) -> Iterator[Line]:
     names = {item.pk: item.product.name for item in order.items.all()}
+    saved: Counter = Counter()
+    seen: Counter = Counter()
     groups = (
         ActivationCode.objects.filter(item__order=order)
-        .values("item", "source", "saved_by", "saved_at")
+        .values_list("item", "source", "saved_by", "saved_at", "seen_at")
         .annotate(count=Count("pk"))
         .order_by()
     )
-    for group in groups:
-        source = FulfillmentMethod.Source(group["source"])
-        origin = "entered by hand" if source == FulfillmentMethod.Source.MANUAL else f"from {source.label.lower()}"
-        text = f"{_codes(group['count'])} for {names[group['item']]} saved, {origin}"
-        yield Line(group["saved_at"], "codes", text, by=group["saved_by"])
+    for item, origin, by, saved_at, seen_at, count in groups:
+        saved[item, origin, by, saved_at] += count
+        if seen_at:
+            seen[item, seen_at] += count
+
+    for (item, origin, by, at), count in saved.items():
+        yield Line(at, "codes", f"{_codes(count)} for {names[item]} saved, {_origin(origin)}", by=by)
+    for (item, at), count in seen.items():
+        yield Line(at, "seen", f"{_codes(count)} of {names[item]} seen by the customer")
+
+
+def _origin(source: str) -> str:
+    if source == FulfillmentMethod.Source.MANUAL:
+        return "entered by hand"
+    return f"from {FulfillmentMethod.Source(source).label.lower()}"
 
 
 def _failed(fulfillment: Fulfillment) -> Line:
@@ -111,6 +124,10 @@ def _event(event: OrderEvent) -> Line:
             note = (
                 f"It was {event.details['status']}: {event.details['reason']}" if event.details.get("reason") else ""
             )
+        case OrderEvent.Kind.LINK_REVOKED:
+            text = "Link to the customer’s order page revoked"
+        case OrderEvent.Kind.LINK_RENEWED:
+            text = "Link to the customer’s order page renewed"
     return Line(event.happened_at, event.kind, text, by=event.happened_by, note=note)
 
 

@@ -57,5 +57,9 @@ class OrderSerializer(serializers.Serializer):
     paid_at = serializers.DateTimeField()
     currency = serializers.CharField()
     email = serializers.EmailField(help_text="The customer's present address.")
-    order_url = serializers.URLField(source="url", help_text="The customer's own page.")
+    order_url = serializers.SerializerMethodField(help_text="The customer's own page; null once its link is revoked.")
     items = OrderItemSerializer(many=True)
+
+    @extend_schema_field(serializers.URLField(allow_null=True))
+    def get_order_url(self, order):
+        return order.url or None

@@ -18,6 +18,7 @@ urlpatterns = [
     path("orders/", api.OrderListView.as_view(), name="api-orders"),
     path("orders/<reference:number>/", api.OrderView.as_view(), name="api-order"),
     path("orders/<reference:number>/address/", api.AddressView.as_view(), name="api-address"),
+    path("orders/<reference:number>/link/", api.LinkView.as_view(), name="api-link"),
     path("orders/<reference:number>/refund/", api.RefundView.as_view(), name="api-refund"),
     path("orders/<reference:number>/items/<reference:item>/resend/", api.ResendView.as_view(), name="api-resend"),
 ]

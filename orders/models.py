@@ -88,8 +88,9 @@ class Order(models.Model):
     additional_parameters = models.JSONField(default=dict, blank=True)
     # What the shop reported, to tell a repeated report from a contradicting one.
     content_fingerprint = models.BinaryField(editable=False)
-    link_token = EncryptedTextField(editable=False)
-    link_fingerprint = models.BinaryField(unique=True, editable=False)
+    # Of the customer's own page; none once it is revoked.
+    link_token = EncryptedTextField(null=True, editable=False)
+    link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)
 
     objects = OrderQuerySet.as_manager()
 
@@ -98,6 +99,11 @@ class Order(models.Model):
             models.UniqueConstraint(fields=["merchant", "number"], name="order_number_is_unique"),
             models.CheckConstraint(
                 condition=~Q(status="paid") | Q(paid_at__isnull=False), name="a_paid_order_has_a_time_of_payment"
+            ),
+            models.CheckConstraint(
+                condition=Q(link_token__isnull=True, link_fingerprint__isnull=True)
+                | Q(link_token__isnull=False, link_fingerprint__isnull=False),
+                name="a_link_is_whole_or_revoked",
             ),
         ]
         indexes = [
@@ -131,8 +137,8 @@ class Order(models.Model):
 
     @property
     def url(self) -> str:
-        """The customer's own page, behind a link that cannot be guessed."""
-        return f"{settings.BASE_URL}/o/{self.link_token}/"
+        """The customer's own page, behind a link that cannot be guessed; empty once it is revoked."""
+        return f"{settings.BASE_URL}/o/{self.link_token}/" if self.link_token else ""
 
     def total(self) -> Decimal:
         return self.items.aggregate(total=Sum("total_price"))["total"]
@@ -196,6 +202,9 @@ class ActivationCode(models.Model):
     source = models.CharField(max_length=20, help_text="Where it came from.")
     saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="Who entered it, if a person did.")
     saved_at = models.DateTimeField(db_default=Now(), editable=False)
+    seen_at = models.DateTimeField(
+        null=True, editable=False, help_text="When its customer first had it shown on the order's page."
+    )
 
     class Meta:
         ordering = ["item", "unit"]
@@ -240,6 +249,8 @@ class OrderEvent(models.Model):
         ADDRESS_CORRECTED = "address", "address corrected"
         CODE_REVEALED = "reveal", "code revealed"
         RETRIED = "retry", "fulfillment tried again"
+        LINK_REVOKED = "revoke", "customer's link revoked"
+        LINK_RENEWED = "renew", "customer's link renewed"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

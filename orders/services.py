@@ -1,6 +1,7 @@
 import json
 import secrets
 from decimal import Decimal
+from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, transaction
@@ -55,7 +56,6 @@ class PaymentEncoder(DjangoJSONEncoder):
 
 
 def _create_order(merchant: Merchant, payment: dict, content: bytes, by: str) -> Order:
-    token = secrets.token_urlsafe(24)
     order = Order.objects.create(
         merchant=merchant,
         number=payment["order"],
@@ -67,8 +67,7 @@ def _create_order(merchant: Merchant, payment: dict, content: bytes, by: str) ->
         checkout_page=payment["checkout_page"],
         additional_parameters=payment["additional_parameters"],
         content_fingerprint=content,
-        link_token=token,
-        link_fingerprint=fingerprint(token),
+        **_new_link(),
         **payment["customer"],
     )
     subscriptions = _get_subscriptions(merchant, payment["items"])
@@ -76,6 +75,11 @@ def _create_order(merchant: Merchant, payment: dict, content: bytes, by: str) ->
 
     order_paid.send(Order, order=order, items=items)
     return order
+
+
+def _new_link() -> dict[str, Any]:
+    token = secrets.token_urlsafe(24)
+    return {"link_token": token, "link_fingerprint": fingerprint(token)}
 
 
 def _get_subscriptions(merchant: Merchant, items: list[dict]) -> dict[str, Subscription]:
@@ -171,3 +175,26 @@ def reveal(code: ActivationCode, *, by: str) -> str:
         order_id=code.item.order_id, kind=OrderEvent.Kind.CODE_REVEALED, code=code, happened_by=by
     )
     return str(code.code)
+
+
+def revoke_link(order: Order, *, by: str) -> bool:
+    """Have the customer's link lead nowhere from now on; return whether it led anywhere."""
+    return _change_link(order, {"link_token": None, "link_fingerprint": None}, OrderEvent.Kind.LINK_REVOKED, by)
+
+
+def renew_link(order: Order, *, by: str) -> None:
+    """Give the customer's page a new link, also if it had none; the old one dies at once."""
+    _change_link(order, _new_link(), OrderEvent.Kind.LINK_RENEWED, by)
+
+
+@transaction.atomic
+def _change_link(order: Order, link: dict[str, Any], kind: OrderEvent.Kind, by: str) -> bool:
+    # Serializes changes with each other, and with customers who are shown codes.
+    order.refresh_from_db(fields=list(link), from_queryset=Order.objects.select_for_update(no_key=True))
+    if not (order.link_token or link["link_token"]):
+        return False
+
+    order.link_token, order.link_fingerprint = link["link_token"], link["link_fingerprint"]
+    order.save(update_fields=list(link))
+    OrderEvent.objects.create(order=order, kind=kind, happened_by=by)
+    return True

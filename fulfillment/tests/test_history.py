@@ -1,12 +1,13 @@
 from decimal import Decimal
 
 import pytest
+from django.db.models.functions import Now
 
 from fulfillment import services
 from fulfillment.history import order_history
 from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order
-from orders.services import correct_email, refund, reveal
+from orders.services import correct_email, refund, renew_link, reveal, revoke_link
 
 
 @pytest.fixture
@@ -78,6 +79,29 @@ def test_an_item_that_failed_says_why(pay, make_product, order):
     line = order_history(Order.objects.get(pk=order.pk))[-1]
 
     assert (line.text, line.note) == ("No activation code for Photo Pro", "The vendor does not answer.")
+
+
+def test_codes_that_the_customer_saw_are_a_line_for_each_time(order):
+    first = ActivationCode.objects.earliest("pk")
+    ActivationCode.objects.filter(pk=first.pk).update(seen_at=Now())
+    assert told(order)[2:] == [
+        ("2 activation codes for Photo Pro saved, from pool", ""),
+        ("2 activation codes mailed to ada@example.com", ""),
+        ("1 activation code of Photo Pro seen by the customer", ""),
+    ]
+
+    ActivationCode.objects.filter(seen_at=None).update(seen_at=Now())
+    assert told(order)[4:] == [("1 activation code of Photo Pro seen by the customer", "")] * 2
+
+
+def test_a_link_that_changed_names_who_did(order):
+    revoke_link(order, by="Sam")
+    renew_link(order, by="Bo")
+
+    assert told(order)[4:] == [
+        ("Link to the customer’s order page revoked", "Sam"),
+        ("Link to the customer’s order page renewed", "Bo"),
+    ]
 
 
 def test_a_retry_names_who_asked_for_it(order):

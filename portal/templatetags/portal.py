@@ -90,6 +90,9 @@ EVENTS = {
     "address": "pencil",
     "reveal": "eye",
     "retry": "arrow-repeat",
+    "seen": "person-circle",
+    "revoke": "slash-circle",
+    "renew": "arrow-repeat",
 }
 
 

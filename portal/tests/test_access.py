@@ -30,6 +30,10 @@ GET  orders/<reference:number>/address/                     login     login    2
 POST orders/<reference:number>/address/                     login     login    302     302     302   404      403
 GET  orders/<reference:number>/refund/                      login     login    200     200     200   404      403
 POST orders/<reference:number>/refund/                      login     login    302     302     302   404      403
+GET  orders/<reference:number>/link/renew/                  login     login    200     200     200   404      403
+POST orders/<reference:number>/link/renew/                  login     login    302     302     302   404      403
+GET  orders/<reference:number>/link/revoke/                 login     login    200     200     200   404      403
+POST orders/<reference:number>/link/revoke/                 login     login    302     302     302   404      403
 GET  orders/<reference:number>/codes/<int:code>/resend/     login     login    200     200     200   404      403
 POST orders/<reference:number>/codes/<int:code>/resend/     login     login    302     302     302   404      403
 GET  orders/<reference:number>/codes/<int:code>/reveal/     login     login    405     405     405   404      403
@@ -107,6 +111,8 @@ POST api/v1/payments/                                                      401  
 GET  api/v1/orders/                                                        401    401     200 403     401     200
 GET  api/v1/orders/<reference:number>/                                     401    401     200 403     401     404
 PUT  api/v1/orders/<reference:number>/address/                             401    401     200 403     401     404
+POST api/v1/orders/<reference:number>/link/                                401    401     200 403     401     404
+DELETE api/v1/orders/<reference:number>/link/                              401    401     200 403     401     404
 POST api/v1/orders/<reference:number>/refund/                              401    401     200 403     401     404
 POST api/v1/orders/<reference:number>/items/<reference:reference>/resend/  401    401     202 403     401     404
 GET  api/v1/pools/                                                         401    401     200 403     401     200

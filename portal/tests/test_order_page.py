@@ -383,3 +383,37 @@ def test_a_person_of_a_long_name_acts_like_any_other(client, order, code, make_m
 
     for act in ("resend", "reveal"):
         assert client.post(f"/orders/{order.number}/codes/{code.pk}/{act}/").status_code in {200, 302}
+
+
+# The customer's link
+
+
+def test_the_link_is_revoked_and_renewed(desk, order):
+    token = order.link_token
+    assert "The link to the customer’s order page works." in text(desk.get(desk.page))
+
+    page = text(desk.post(desk.url("link/revoke/"), follow=True))
+    assert "is revoked: the customer’s order page is shown to nobody" in page and f"revoked, by {desk.who}" in page
+    assert "Revoke link" not in page
+
+    page = text(desk.post(desk.url("link/renew/"), follow=True))
+    assert "has a new link" in page and f"renewed, by {desk.who}" in page and "Revoke link" in page
+    assert Order.objects.get().link_token not in (None, token)
+
+
+@pytest.mark.parametrize("act", ["revoke", "renew"])
+def test_to_change_the_link_is_asked_first(desk, order, act):
+    response = desk.get(desk.url(f"link/{act}/"))
+
+    assert f"{act.capitalize()} the link to the customer’s order page?" in text(response)
+    assert Order.objects.get().link_token == order.link_token
+
+
+def test_the_link_itself_is_not_shown_to_those_who_work_at_the_desk(desk, order):
+    assert order.link_token not in desk.get(desk.page).content.decode()
+
+
+def test_a_code_that_the_customer_saw_says_so(desk, code):
+    ActivationCode.objects.filter(pk=code.pk).update(seen_at=code.saved_at)
+
+    assert text(desk.get(desk.page)).count("seen by the customer") == 2  # in the block and in the history

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from fulfillment import services
 from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order, OrderItem
-from orders.services import RefundRefused, correct_email, refund, reveal
+from orders.services import RefundRefused, correct_email, refund, renew_link, reveal, revoke_link
 from portal.access import member_required
 from portal.desk import Desk
 from portal.forms import AddressForm, CodesForm, RefundForm
@@ -115,6 +115,38 @@ def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     )
 
 
+def renew_order_link(request: HttpRequest, desk: Desk) -> HttpResponse:
+    if request.method == "POST":
+        renew_link(desk.order, by=desk.by)
+        messages.success(request, "The customer’s order page has a new link. The next e-mail of this order has it.")
+        return redirect(desk.url())
+
+    return confirm(
+        request,
+        desk,
+        title="Renew the link to the customer’s order page?",
+        text="The link that the customer has, if any, leads nowhere from then on. The new one is in the next e-mail of"
+        " this order: resend the activation codes, or have the customer ask for it at “Lost your license?”.",
+        button="Renew the link",
+    )
+
+
+def revoke_order_link(request: HttpRequest, desk: Desk) -> HttpResponse:
+    if request.method == "POST":
+        if revoke_link(desk.order, by=desk.by):
+            messages.success(request, "The link is revoked: the customer’s order page is shown to nobody.")
+        return redirect(desk.url())
+
+    return confirm(
+        request,
+        desk,
+        title="Revoke the link to the customer’s order page?",
+        text="Whoever has the link sees nothing any more. A new one can be made at any time.",
+        button="Revoke the link",
+        danger=True,
+    )
+
+
 def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
     if request.method != "POST":
@@ -196,6 +228,8 @@ def _get_item(desk: Desk, pk: int) -> OrderItem:
 ACTS: dict[str, tuple[str, Act]] = {
     "address": ("address/", correct_address),
     "refund": ("refund/", refund_order),
+    "renew-link": ("link/renew/", renew_order_link),
+    "revoke-link": ("link/revoke/", revoke_order_link),
     "resend": ("codes/<int:code>/resend/", resend_code),
     "reveal": ("codes/<int:code>/reveal/", reveal_code),
     "retry": ("items/<int:item>/retry/", retry_item),

@@ -4,6 +4,7 @@ What differs between installations comes from the environment or from a file `.e
 `.env.example` lists it all. Secrets have no default: `run.py` makes them for a demo.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import environ
@@ -150,6 +151,11 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 ANYMAIL = env.dict("ANYMAIL", default={})
 if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
     EMAIL_BACKEND = f"anymail.backends.{ANYMAIL_ESP}.EmailBackend"
+
+# Calls to addresses that merchants type in (fulfillment/callouts.py): networks of our own that they may reach all the
+# same, by http:// too.
+
+CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
 
 # REST API
 

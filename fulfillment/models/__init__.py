@@ -1,3 +1,4 @@
+from fulfillment.models.callouts import Callout
 from fulfillment.models.deliveries import DeliveredCode, Delivery
 from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
 from fulfillment.models.notices import MerchantNotice
@@ -5,6 +6,7 @@ from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, pu
 
 __all__ = [
     "LEASE",
+    "Callout",
     "DeliveredCode",
     "Delivery",
     "Fulfillment",

@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
 # Inside fulfillment: each level may import those before it.
 LEVELS = [
     {"models"},
+    {"callouts"},
     {"mail"},
     {"sources"},
     {"composition", "services"},

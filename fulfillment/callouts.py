@@ -1,0 +1,304 @@
+"""Requests to addresses that merchants type in, so that none reaches what only we can reach.
+
+Everything that goes to such an address goes through `call`, or, where it is not HTTP, through `connect`.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from threading import Timer
+from time import monotonic
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import certifi
+from django.conf import settings
+from django.utils import timezone
+
+from fulfillment.models import Callout
+from merchants.models import Merchant
+
+MOST_SECONDS = 15
+MOST_BYTES = 64 * 1024
+LONGEST_WAIT = timedelta(hours=1)
+# How much of what was sent and answered is kept, in characters.
+KEPT = 2000
+
+IPAddress = IPv4Address | IPv6Address
+Endpoint = tuple[int, tuple[Any, ...]]  # address family and address, as sockets take them
+
+# Of IPv6 this alone is the internet. In NAT64 an IPv4 address is reached through an IPv6 one.
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+NAT64 = IPv6Network("64:ff9b::/96")
+
+TLS = ssl.create_default_context(cafile=certifi.where())
+
+
+class CalloutError(Exception):
+    """There is no answer. The text is for the merchant."""
+
+    temporary = True
+
+
+class CalloutRefused(CalloutError):
+    """It is not asked for: the address may not be called."""
+
+    temporary = False
+
+
+class CalloutFailed(CalloutError):
+    """The other side could not be reached, or did not speak HTTP."""
+
+
+class CalloutTimeout(CalloutFailed):
+    pass
+
+
+@dataclass(frozen=True)
+class Answer:
+    status_code: int
+    headers: Message | Mapping[str, str]  # a Message finds them in whatever case
+    body: bytes  # at most MOST_BYTES of it
+
+    @property
+    def text(self) -> str:
+        return _text(self.body)
+
+    @property
+    def retry_after(self) -> timedelta:
+        """How long the other side asks us to wait, as seconds or until a date; an hour at most."""
+        asked = self.headers.get("Retry-After", "").strip()
+        if re.fullmatch("[0-9]{1,9}", asked):
+            wait = timedelta(seconds=int(asked))
+        else:
+            try:
+                wait = parsedate_to_datetime(asked) - timezone.now()
+            except (ValueError, TypeError, OverflowError):  # no date, or one without its zone
+                wait = timedelta(0)
+        return min(max(wait, timedelta(0)), LONGEST_WAIT)
+
+
+def call(
+    merchant: Merchant,
+    method: str,
+    url: str,
+    *,
+    body: bytes = b"",
+    headers: Mapping[str, str],
+    kept: str = "",
+    timeout: float = MOST_SECONDS,
+    **fields: Any,
+) -> Answer:
+    """Make one request, and keep a Callout of it with these fields, whatever becomes of it.
+
+    `kept` is what may be kept of what was sent. Redirects are answers like any other. An answer that is longer than
+    MOST_BYTES is cut; one that is not all there after `timeout` seconds is none. Raises CalloutError. Not to be called
+    inside a transaction.
+    """
+    row = Callout.objects.create(
+        merchant=merchant, method=method, url=url.partition("?")[0][:2000], sent=kept[:KEPT], **fields
+    )
+    started = monotonic()
+    outcome: dict[str, Any] = {}
+    try:
+        answer = _ask(method, parse(url), body, headers, timeout)
+        outcome = {"status_code": answer.status_code, "answer": answer.text[:KEPT]}
+        return answer
+    except CalloutError as error:
+        outcome = {"error": str(error)[:500]}
+        raise
+    finally:
+        milliseconds = round((monotonic() - started) * 1000)
+        Callout.objects.filter(pk=row.pk).update(milliseconds=milliseconds, **outcome)
+
+
+def check(url: str) -> None:
+    """Raise CalloutError if the URL may not be called, or its host has no address at the moment."""
+    target = parse(url)
+    _resolve(str(target.hostname), _port(target), MOST_SECONDS, plain=target.scheme == "http")
+
+
+def parse(url: str) -> SplitResult:
+    """Take a URL apart. Raises CalloutRefused if it is none that may be called, wherever its host is."""
+    if not re.fullmatch(r"[!-~]+", url):
+        raise CalloutRefused("An address has no spaces and only ASCII characters; write others encoded.")
+    try:
+        parts = urlsplit(url)
+        port = _port(parts)
+    except ValueError as error:
+        raise CalloutRefused("This is not a valid address.") from error
+    if parts.scheme not in {"https", "http"}:
+        raise CalloutRefused("The address must begin with https://.")
+    if "@" in parts.netloc:
+        raise CalloutRefused("The address must not hold a user name or password.")
+    if not re.fullmatch(r"[a-z0-9._:-]+", parts.hostname or ""):
+        raise CalloutRefused("The address has no valid host name.")
+    if port not in {80, 443} and port < 1024:
+        raise CalloutRefused(f"Port {port} is for other services; use 443, or one from 1024 on.")
+    return parts
+
+
+def _port(url: SplitResult) -> int:
+    if url.port is None:
+        return 443 if url.scheme == "https" else 80
+    return url.port
+
+
+def connect(host: str, port: int, timeout: float, *, plain: bool = False) -> socket.socket:
+    """Open a connection to a host that a merchant named, at an address that was looked at.
+
+    The host is resolved once: what was looked at is what is connected to. With `plain` only CALLOUT_NETWORKS are
+    reached, for what goes over the wire unencrypted. The socket waits `timeout` seconds for each answer. Raises
+    CalloutError.
+    """
+    deadline = monotonic() + timeout
+    problem = "it has no address"
+    endpoints = _resolve(host, port, timeout, plain=plain)
+    for left, (family, address) in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # One that is silent leaves time for the others.
+            connection.settimeout(max((deadline - monotonic()) / left, 0.01))
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            problem = _words(error)
+        else:
+            connection.settimeout(timeout)
+            return connection
+    kind = CalloutTimeout if monotonic() >= deadline else CalloutFailed
+    raise kind(f"No connection to {host}: {problem}.")
+
+
+def _resolve(host: str, port: int, timeout: float, *, plain: bool) -> list[Endpoint]:
+    """The addresses of a host, if each of them may be called."""
+    try:
+        found = _look_up(host, port, timeout)
+    except FutureTimeout as error:
+        raise CalloutTimeout(f"The address of {host} was not found in time.") from error
+    except (OSError, UnicodeError) as error:
+        raise CalloutFailed(f"There is no address of {host}; is it spelled right?") from error
+
+    addresses = [ip_address(address[0].partition("%")[0]) for _, address in found]
+    if plain and not all(_is_inside(address) for address in addresses):
+        raise CalloutRefused("The address must begin with https://.")
+    if not all(_may_be_called(address) for address in addresses):
+        raise CalloutRefused(
+            f"{host} is not on the public internet, so it is not called. Whoever runs this installation of Keywell can"
+            " allow its network in CALLOUT_NETWORKS."
+        )
+    return found
+
+
+def _look_up(host: str, port: int, timeout: float) -> list[Endpoint]:
+    # In a thread, for the system's resolver takes the time it likes.
+    executor = ThreadPoolExecutor(max_workers=1)
+    try:
+        answers = executor.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(timeout)
+    finally:
+        executor.shutdown(wait=False)
+    return [(family, address) for family, _, _, _, address in answers]
+
+
+def _may_be_called(address: IPAddress) -> bool:
+    return _is_inside(address) or all(_is_public(one) for one in _unwrap(address))
+
+
+def _is_inside(address: IPAddress) -> bool:
+    """Whether it is in a network that whoever runs the installation allows."""
+    return all(any(one in network for network in settings.CALLOUT_NETWORKS) for one in _unwrap(address))
+
+
+def _is_public(address: IPAddress) -> bool:
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _unwrap(address: IPAddress) -> list[IPAddress]:
+    """All that is reached by an address: itself, and the IPv4 addresses that an IPv6 one leads on to."""
+    if isinstance(address, IPv4Address):
+        return [address]
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
+    if address in NAT64:
+        return [IPv4Address(int(address) & 0xFFFF_FFFF)]
+    return [address, *filter(None, [address.sixtofour, *(address.teredo or ())])]
+
+
+def _ask(method: str, url: SplitResult, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
+    deadline = monotonic() + timeout
+    host, port, secure = str(url.hostname), _port(url), url.scheme == "https"
+    line = connect(host, port, timeout, plain=not secure)
+    try:
+        with _cut_after(deadline - monotonic(), line):
+            # By its name the host is asked for, and has to show a certificate.
+            stream = TLS.wrap_socket(line, server_hostname=host) if secure else line
+            with stream:
+                answer = _exchange(stream, method, url, body, headers)
+    except (OSError, HTTPException) as error:
+        if monotonic() < deadline:
+            raise CalloutFailed(f"{host} gave no answer: {_words(error)}.") from error
+        answer = None
+    finally:
+        line.close()
+    if answer is None or monotonic() >= deadline:
+        raise CalloutTimeout(f"{host} did not answer within {timeout:g} seconds.")
+    return answer
+
+
+def _exchange(stream: socket.socket, method: str, url: SplitResult, body: bytes, headers: Mapping[str, str]) -> Answer:
+    http = HTTPConnection(url.netloc)
+    http.sock = stream
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    # Nothing packed: a small answer must not become a large one.
+    always = {"Host": url.netloc, "User-Agent": "Keywell", "Accept-Encoding": "identity"}
+    http.request(method, target, body or None, {**headers, **always})
+    response = http.getresponse()
+    answer = response.read(MOST_BYTES)
+    if response.length and len(answer) < MOST_BYTES:
+        raise HTTPException("it broke off")
+    return Answer(response.status, response.headers, answer)
+
+
+@contextmanager
+def _cut_after(seconds: float, line: socket.socket) -> Iterator[None]:
+    """Cut a connection when its time is over, however busily the other side drips."""
+    # Of its own, for a TLS socket takes the other's place; what is shut down is the connection of both.
+    handle = line.dup()
+    timer = Timer(max(seconds, 0), _cut, [handle])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        handle.close()
+
+
+def _cut(line: socket.socket) -> None:
+    with suppress(OSError):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid ({error.verify_message})"
+    if isinstance(error, TimeoutError):
+        return "it is silent"
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+
+
+def _text(body: bytes) -> str:
+    # PostgreSQL takes no NUL.
+    return body.decode(errors="replace").replace("\0", "�")

@@ -1,0 +1,38 @@
+import socket
+from ipaddress import ip_network
+
+import pytest
+
+from fulfillment.tests.receiver import Receiver
+
+
+@pytest.fixture
+def inside(settings):
+    """Loopback may be called."""
+    settings.CALLOUT_NETWORKS = [ip_network("127.0.0.0/8")]
+
+
+@pytest.fixture
+def receiver(inside):
+    receiver = Receiver()
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
+def dns(monkeypatch):
+    """What names resolve to, for calls to it: one list of addresses after the other, the last for good."""
+    names: dict[str, list[list[str]]] = {}
+    really = socket.getaddrinfo
+
+    def getaddrinfo(host, port, *, type):
+        answers = names.get(host, [[host]])
+        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
+        numeric = {"type": type, "flags": socket.AI_NUMERICHOST}
+        return [entry for address in addresses for entry in really(address, port, **numeric)]
+
+    def resolve(name, *answers):
+        names[name] = list(answers)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return resolve

@@ -7,8 +7,8 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from fulfillment import delivery, notices, services
-from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
+from fulfillment import delivery, notices, services, webhooks
+from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice, WebhookMessage
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from pools.imports import import_keys
 from pools.models import LicensePool
@@ -168,6 +168,7 @@ def work():
         for model, attempt in (
             (Fulfillment, services.fulfill),
             (Delivery, delivery.deliver),
+            (WebhookMessage, webhooks.send),
             (MerchantNotice, notices.send_notice),
         ):
             for row in model.objects.due():

@@ -2,7 +2,15 @@ from contextlib import suppress
 
 from django.contrib import admin
 
-from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
+from fulfillment.models import (
+    Callout,
+    Delivery,
+    Fulfillment,
+    FulfillmentMethod,
+    MerchantNotice,
+    WebhookEndpoint,
+    WebhookMessage,
+)
 from fulfillment.services import RetryRefused, retry
 from merchants.admin import NarrowSave, ReadOnly
 from merchants.models import EmailTemplate, Product
@@ -80,6 +88,33 @@ class DeliveryAdmin(RetryableAdmin):
 
 @admin.register(MerchantNotice)
 class MerchantNoticeAdmin(RetryableAdmin):
-    list_display = ["merchant", "kind", "pool", "item", "created_at", "sent_at", "reason"]
+    list_display = ["merchant", "kind", "pool", "item", "endpoint", "created_at", "sent_at", "reason"]
     list_filter = ["kind"]
-    list_select_related = ["merchant", "pool", "item__order"]
+    list_select_related = ["merchant", "pool", "item__order", "endpoint"]
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["merchant", "url", "state", "failing_since", "disabled_at", "disabled_reason"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    # All but the secrets.
+    fields = [
+        *("merchant", "url", "description", "events", "created_at", "rotated_at"),
+        *("state", "failing_since", "disabled_at", "disabled_reason"),
+    ]
+
+
+@admin.register(WebhookMessage)
+class WebhookMessageAdmin(RetryableAdmin):
+    list_display = ["endpoint", "event", "event_id", "status", "reason", "attempts", "created_at", "due_at"]
+    list_filter = ["status", "event"]
+    list_select_related = ["endpoint"]
+
+
+@admin.register(Callout)
+class CalloutAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["merchant", "called_at", "method", "url", "attempt", "status_code", "milliseconds", "error"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    show_full_result_count = False

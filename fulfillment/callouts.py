@@ -23,14 +23,18 @@ from urllib.parse import SplitResult, urlsplit
 
 import certifi
 from django.conf import settings
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from fulfillment.models import Callout
 from merchants.models import Merchant
 
-MOST_SECONDS = 15
+# For finding a host's address when somebody types it in.
+CHECKED_WITHIN = 5
 MOST_BYTES = 64 * 1024
 LONGEST_WAIT = timedelta(hours=1)
+KEPT_FOR = timedelta(days=30)
+DELETED_AT_ONCE = 500
 # How much of what was sent and answered is kept, in characters.
 KEPT = 2000
 
@@ -96,7 +100,7 @@ def call(
     body: bytes = b"",
     headers: Mapping[str, str],
     kept: str = "",
-    timeout: float = MOST_SECONDS,
+    timeout: float,
     **fields: Any,
 ) -> Answer:
     """Make one request, and keep a Callout of it with these fields, whatever becomes of it.
@@ -125,7 +129,7 @@ def call(
 def check(url: str) -> None:
     """Raise CalloutError if the URL may not be called, or its host has no address at the moment."""
     target = parse(url)
-    _resolve(str(target.hostname), _port(target), MOST_SECONDS, plain=target.scheme == "http")
+    _resolve(str(target.hostname), _port(target), CHECKED_WITHIN, plain=target.scheme == "http")
 
 
 def parse(url: str) -> SplitResult:
@@ -297,6 +301,12 @@ def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it is silent"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+
+
+def purge() -> None:
+    """Forget some of the callouts that are old."""
+    old = Callout.objects.filter(called_at__lt=Now() - KEPT_FOR).order_by("called_at")
+    Callout.objects.filter(pk__in=old.values("pk")[:DELETED_AT_ONCE]).delete()
 
 
 def _text(body: bytes) -> str:

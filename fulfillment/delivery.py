@@ -8,7 +8,8 @@ from django.db.models.functions import Now
 
 from fulfillment.composition import compose
 from fulfillment.mail import MailError, sent
-from fulfillment.models import Delivery, MerchantNotice
+from fulfillment.models import Delivery, MerchantNotice, WebhookEvent
+from fulfillment.webhooks import announce, announce_bounce, facts_of_delivery
 from orders.models import Order
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,11 @@ def deliver(pk: int) -> None:
         return
 
     delivery.readdress()
+    facts = facts_of_delivery(delivery)
     try:
-        with sent(compose(delivery)) as message_id:
-            delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255])
+        with sent(compose(delivery)) as message_id, transaction.atomic():
+            if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
+                announce(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)
     except MailError as error:
         _note_failure(delivery, error)
     except Exception:
@@ -59,3 +62,5 @@ def _note_failure(delivery: Delivery, error: MailError) -> None:
                 merchant=delivery.order.merchant, kind=MerchantNotice.Kind.DELIVERY_FAILED, delivery=delivery
             )
             notice.nudge()
+            if error.permanent:
+                announce_bounce(delivery)

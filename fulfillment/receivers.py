@@ -3,7 +3,8 @@
 from django.db import transaction
 
 from fulfillment import services
-from fulfillment.models import MerchantNotice, publish
+from fulfillment.models import MerchantNotice, WebhookEvent, publish
+from fulfillment.webhooks import announce, facts_of_item, facts_of_order, facts_of_pool
 from orders.signals import order_paid, order_refunded
 from pools.models import LicensePool
 from pools.signals import pool_refilled, stock_low
@@ -11,17 +12,29 @@ from pools.signals import pool_refilled, stock_low
 
 def connect() -> None:
     order_paid.connect(begin_fulfillment)
+    order_paid.connect(announce_payment)
     order_refunded.connect(stop_fulfillment)
+    order_refunded.connect(announce_return)
     pool_refilled.connect(serve_waiting_items)
     stock_low.connect(tell_merchant)
+    stock_low.connect(announce_stock)
 
 
 def begin_fulfillment(items, **kwargs):
     services.begin(items)
 
 
+def announce_payment(order, items, **kwargs):
+    announce(order.merchant, WebhookEvent.ORDER_PAID, facts_of_order(order, items))
+
+
 def stop_fulfillment(order, **kwargs):
     services.stop(order)
+
+
+def announce_return(order, **kwargs):
+    items = order.items.select_related("order", "product").order_by("pk")
+    announce(order.merchant, WebhookEvent.PRODUCT_RETURNED, *map(facts_of_item, items))
 
 
 def serve_waiting_items(pool, **kwargs):
@@ -38,3 +51,8 @@ def tell_merchant(pool, level, available, **kwargs):
         available=available,
     )
     notice.nudge()
+
+
+def announce_stock(pool, level, available, **kwargs):
+    event = WebhookEvent.POOL_EMPTY if level == LicensePool.Notice.EMPTY else WebhookEvent.POOL_LOW
+    announce(pool.merchant, event, facts_of_pool(pool, available))

@@ -1,16 +1,14 @@
 """From a paid order to delivered codes. Locks are taken in this order: merchant, pool, order, keys."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import timedelta
-from zlib import crc32
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice, alone
 from fulfillment.sources import Source, SourceError, get_source
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.models import LicenseKey, LicensePool
@@ -58,28 +56,14 @@ def fulfill(pk: int) -> None:
 
 def serve_waiting(pool: LicensePool) -> None:
     """Give a pool's keys to the items that wait for them, oldest payment first, each in a transaction of its own."""
-    with _alone("serve_waiting", pool.pk) as alone:
-        if not alone:
+    with alone("serve_waiting", pool.pk) as is_alone:
+        if not is_alone:
             return
         for fulfillment in Fulfillment.objects.waiting_for(pool).select_related("item__order", "item__product"):
             pool.refresh_from_db(fields=["head_hint"])
             if not pool.available_up_to(1):
                 return
             _top_up_at_once(fulfillment)
-
-
-@contextmanager
-def _alone(name: str, pk: int) -> Iterator[bool]:
-    """Whether nobody else is at this kind of work on this row: a lock of the session's, gone if its process dies."""
-    lock = [crc32(name.encode()) - 2**31, pk % 2**31]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", lock)
-        held = cursor.fetchone()[0]
-        try:
-            yield held
-        finally:
-            if held:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
 
 
 def _top_up_at_once(fulfillment: Fulfillment) -> None:

@@ -4,8 +4,8 @@ import logging
 
 from celery import shared_task
 
-from fulfillment import delivery, notices, services
-from fulfillment.models import Delivery, Fulfillment, MerchantNotice, publish
+from fulfillment import callouts, delivery, notices, services, webhooks
+from fulfillment.models import Delivery, Fulfillment, MerchantNotice, WebhookMessage, publish
 from orders.models import Order
 from pools.models import LicensePool
 from pools.replenishment import warn_low_pools
@@ -30,6 +30,11 @@ def send_notice(pk):
     notices.send_notice(pk)
 
 
+@shared_task
+def send_webhook(pk):
+    webhooks.send(pk)
+
+
 # Many may wait; the limit is still below the broker's visibility timeout, and the sweep has the rest served.
 @shared_task(time_limit=240)
 def serve_pool(pk):
@@ -39,7 +44,7 @@ def serve_pool(pk):
 @shared_task
 def sweep():
     """Find work that has come due, and whatever the broker or a dying process lost."""
-    for part in (nudge_due, nudge_waiting_pools, warn_low_pools):
+    for part in (nudge_due, nudge_endpoints, nudge_waiting_pools, warn_low_pools, purge_logs):
         try:
             part()
         except Exception:
@@ -53,8 +58,19 @@ def nudge_due():
             row.nudge()
 
 
+def nudge_endpoints():
+    # Whoever sends one message of an endpoint sends the others.
+    for message in WebhookMessage.objects.due().order_by("endpoint", "due_at").distinct("endpoint"):
+        message.nudge()
+
+
 def nudge_waiting_pools():
     waiting = Fulfillment.objects.filter(status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID)
     for pool in LicensePool.objects.filter(pk__in=waiting.values("item__product__fulfillment_methods__pool")):
         if pool.available_up_to(1):
             publish("fulfillment.tasks.serve_pool", pool.pk)
+
+
+def purge_logs():
+    callouts.purge()
+    webhooks.purge()

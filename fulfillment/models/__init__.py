@@ -2,10 +2,12 @@ from fulfillment.models.callouts import Callout
 from fulfillment.models.deliveries import DeliveredCode, Delivery
 from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
 from fulfillment.models.notices import MerchantNotice
-from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, publish
+from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
+from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
 
 __all__ = [
     "LEASE",
+    "TEST_EVENT",
     "Callout",
     "DeliveredCode",
     "Delivery",
@@ -15,5 +17,9 @@ __all__ = [
     "MerchantNotice",
     "Retryable",
     "RetryableQuerySet",
+    "WebhookEndpoint",
+    "WebhookEvent",
+    "WebhookMessage",
+    "alone",
     "publish",
 ]

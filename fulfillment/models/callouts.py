@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from fulfillment.models.webhooks import WebhookMessage
 from merchants.models import Merchant
 
 
@@ -13,6 +14,7 @@ class Callout(models.Model):
     """
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="callouts")
+    message = models.ForeignKey(WebhookMessage, models.SET_NULL, null=True, related_name="callouts")
     called_at = models.DateTimeField(db_default=Now(), editable=False)
     method = models.CharField(max_length=10)
     url = models.CharField(max_length=2000, help_text="Without its query.")

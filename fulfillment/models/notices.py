@@ -5,6 +5,7 @@ from django.db.models import Q
 
 from fulfillment.models.deliveries import Delivery
 from fulfillment.models.retryable import Retryable
+from fulfillment.models.webhooks import WebhookEndpoint
 from merchants.models import Merchant
 from orders.models import OrderItem
 from pools.models import LicensePool
@@ -21,6 +22,7 @@ class MerchantNotice(Retryable):
         CODE_WANTED = "code_wanted", "activation code wanted"
         ITEM_FAILED = "item_failed", "fulfillment failed"
         DELIVERY_FAILED = "delivery_failed", "delivery failed"
+        WEBHOOK_DISABLED = "webhook_disabled", "webhook endpoint disabled"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
     kind = models.CharField(max_length=20, choices=Kind)
@@ -28,6 +30,7 @@ class MerchantNotice(Retryable):
     available = models.PositiveIntegerField(null=True, blank=True, help_text="Keys left in the pool.")
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True)
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, blank=True)
+    endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta(Retryable.Meta):

@@ -2,10 +2,13 @@
 
 import logging
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from zlib import crc32
 
 from celery import current_app
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
@@ -26,6 +29,20 @@ def publish(task: str, pk: int) -> None:
         current_app.send_task(task, [pk])
     except (RedisError, BrokerError) as error:
         logger.warning("The broker does not take %s(%s), the sweep will: %s", task, pk, error)
+
+
+@contextmanager
+def alone(name: str, pk: int) -> Iterator[bool]:
+    """Whether nobody else is at this kind of work on this row: a lock of the session's, gone if its process dies."""
+    lock = [crc32(name.encode()) - 2**31, pk % 2**31]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", lock)
+        held = cursor.fetchone()[0]
+        try:
+            yield held
+        finally:
+            if held:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
 
 
 class RetryableQuerySet(models.QuerySet):

@@ -15,6 +15,10 @@ class Received:
     body: bytes
 
 
+def respond(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> tuple:
+    return status, headers or {}, body
+
+
 class Receiver:
     """Keeps what it receives, and answers as `respond` says: a status, and perhaps headers and a body."""
 
@@ -38,7 +42,7 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 received = Received(self.command, self.path, headers, self.rfile.read(length))
                 receiver.received.append(received)
-                status, headers, body = (*receiver.respond(received), {}, b"")[:3]
+                status, headers, body = respond(*receiver.respond(received))
                 self.send_response(status)
                 for name, value in ({"Content-Length": str(len(body))} | headers).items():
                     self.send_header(name, value)

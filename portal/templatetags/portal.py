@@ -26,6 +26,12 @@ LOOKS = {
     "queued": ("busy", "hourglass-split"),
     "sent": ("good", "send"),
     "canceled": ("idle", "slash-circle"),
+    # Webhooks
+    "delivered": ("good", "check-circle-fill"),
+    "enabled": ("good", "check-circle-fill"),
+    "failing": ("warn", "clock-fill"),
+    "stopped": ("bad", "exclamation-triangle-fill"),
+    "disabled": ("idle", "slash-circle"),
 }
 
 

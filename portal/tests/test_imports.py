@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
 LEVELS = [
     {"models"},
     {"callouts"},
-    {"mail"},
+    {"mail", "webhooks"},
     {"sources"},
     {"composition", "services"},
     {"attention", "delivery", "history", "notices", "serializers"},

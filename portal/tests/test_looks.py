@@ -1,10 +1,17 @@
 import pytest
 
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import Delivery, Fulfillment, WebhookEndpoint, WebhookMessage
 from orders.models import Order, OrderEvent
 from portal.templatetags.portal import EVENTS, badge, event_icon
 
-STATES = [*Order.Status.values, *Fulfillment.Status.values, *Delivery.Status.values, "none"]
+STATES = [
+    *Order.Status.values,
+    *Fulfillment.Status.values,
+    *Delivery.Status.values,
+    *WebhookEndpoint.State.values,
+    *WebhookMessage.Status.values,
+    "none",
+]
 
 
 @pytest.mark.parametrize("state", STATES)

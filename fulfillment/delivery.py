@@ -49,6 +49,8 @@ def _why_not(order: Order) -> str:
         return f"The order is {order.status}."
     if not order.checkout_page.delivery_allowed:
         return f"Delivery is not allowed for the checkout page “{order.checkout_page}”."
+    if not order.email:
+        return "The customer’s data was erased."
     return ""
 
 

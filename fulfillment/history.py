@@ -116,7 +116,9 @@ def _event(event: OrderEvent) -> Line:
     note = ""
     match event.kind:
         case OrderEvent.Kind.ADDRESS_CORRECTED:
-            text = f"Address corrected from {event.details['before']} to {event.details['after']}"
+            text = "Address corrected"
+            if event.details:  # not of somebody who was forgotten
+                text += f" from {event.details['before']} to {event.details['after']}"
         case OrderEvent.Kind.CODE_REVEALED:
             text = f"Code ••••{event.code.hint} shown" if event.code else "Code shown"
         case OrderEvent.Kind.RETRIED:
@@ -128,6 +130,8 @@ def _event(event: OrderEvent) -> Line:
             text = "Link to the customer’s order page revoked"
         case OrderEvent.Kind.LINK_RENEWED:
             text = "Link to the customer’s order page renewed"
+        case OrderEvent.Kind.ERASED:
+            text = "The customer’s data erased"
     return Line(event.happened_at, event.kind, text, by=event.happened_by, note=note)
 
 

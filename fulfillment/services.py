@@ -213,7 +213,7 @@ def stop(order: Order) -> None:
 
 def _queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
     """Have new codes e-mailed. The caller holds the order's lock."""
-    if not order.checkout_page.delivery_allowed:
+    if not (order.checkout_page.delivery_allowed and order.email):
         return
 
     # A mail that no worker has taken yet can hold these, too. The lock keeps a worker from taking it just now.
@@ -230,6 +230,8 @@ def why_not_resend(order: Order, *, saved: bool) -> str:
         return f"The order is {order.status}, not paid."
     if not order.checkout_page.delivery_allowed:
         return f"Delivery is not allowed for the checkout page “{order.checkout_page}”; support can change that."
+    if not order.email:
+        return "The customer’s data was erased; there is no address."
     if not saved:
         return "No activation code is saved in the order yet."
     return ""

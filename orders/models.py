@@ -251,6 +251,7 @@ class OrderEvent(models.Model):
         RETRIED = "retry", "fulfillment tried again"
         LINK_REVOKED = "revoke", "customer's link revoked"
         LINK_RENEWED = "renew", "customer's link renewed"
+        ERASED = "erased", "customer’s data erased"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

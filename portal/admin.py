@@ -4,21 +4,30 @@ from collections.abc import Callable
 from functools import wraps
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
-from django.shortcuts import get_object_or_404, redirect
+from django.http import Http404, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
+from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
+from fulfillment.personal_data import Held, tell
 from merchants.admin import NotMade, ReadOnly
+from merchants.models import Merchant
 from orders.models import Order, Subscription
 from orders.search import Kind, find, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
 from portal.views.order import ACTS, order_page
 from vault.fingerprints import fingerprint
+
+
+class CustomerDataForm(forms.Form):
+    email = forms.CharField(label="E-mail address", max_length=254, widget=forms.TextInput(attrs={"size": 40}))
+    merchant = forms.ModelChoiceField(Merchant.objects.order_by("name"), required=False, empty_label="All merchants")
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -50,7 +59,30 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
             path(f"<int:pk>/{address}", self.at_desk(act), name=f"orders_order_change-{name}")
             for name, (address, act) in ACTS.items()
         ]
-        return [*acts, *super().get_urls()]
+        customer = path("customer/", self.admin_site.admin_view(self.customer_data), name="orders_order_customer")
+        return [*acts, customer, *super().get_urls()]
+
+    @method_decorator(never_cache)
+    def customer_data(self, request):
+        """Tell what is held about a customer, hand it over, or erase it. The address never stands in ours."""
+        if not request.user.has_perm("orders.delete_order"):
+            raise PermissionDenied
+        form = CustomerDataForm(request.POST or None)
+        context = self.admin_site.each_context(request) | {"title": "A customer’s data", "opts": self.opts}
+        if not form.is_valid():
+            return render(request, "admin/orders/order/customer_data.html", context | {"form": form})
+
+        held = Held(form.cleaned_data["email"], form.cleaned_data["merchant"])
+        if "export" in request.POST:
+            response = JsonResponse(held.export(), json_dumps_params={"ensure_ascii": False, "indent": 2})
+            response["Content-Disposition"] = 'attachment; filename="customer-data.json"'
+            return response
+        if "erase" in request.POST:
+            erased = held.erase(by=f"{request.user}, support staff")
+            self.message_user(request, f"Erased: {tell(erased)}.", messages.SUCCESS)
+            return redirect("admin:orders_order_changelist")
+        context |= {"form": form, "held": tell(held.count()), "asked": held}
+        return render(request, "admin/orders/order/customer_data.html", context)
 
     def at_desk(self, act: Callable, permission: str = "change") -> Callable:
         """The act as a view of the admin, on an order of any merchant."""

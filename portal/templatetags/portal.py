@@ -99,6 +99,7 @@ EVENTS = {
     "seen": "person-circle",
     "revoke": "slash-circle",
     "renew": "arrow-repeat",
+    "erased": "eraser",
 }
 
 

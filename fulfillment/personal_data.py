@@ -1,0 +1,128 @@
+"""What is held about a customer, by e-mail address: told on request, and erased (GDPR, articles 15 and 17).
+
+The address is looked for in any case of its letters. Somebody who is forgotten stays a customer in the books: number,
+dates, prices, country and licenses of an order are kept; who it was is not.
+"""
+
+from collections import Counter
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from fulfillment.models import Delivery
+from merchants.models import Merchant
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+
+NAMES = ["email", "first_name", "last_name", "company"]
+ERASED = "The customer’s data was erased."
+
+
+def tell(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+
+
+class Held:
+    """What is held about an address, at this merchant if one is given, else at all of them."""
+
+    def __init__(self, email: str, merchant: Merchant | None = None) -> None:
+        self.email = email.strip()
+        of_merchant = Q(merchant=merchant) if merchant else Q()
+        of_order = Q(order__merchant=merchant) if merchant else Q()
+        self.orders = Order.objects.with_email(self.email).filter(of_merchant)
+        self.deliveries = Delivery.objects.filter(of_order, recipient__iexact=self.email)
+        self.corrections = OrderEvent.objects.filter(
+            Q(details__before__iexact=self.email) | Q(details__after__iexact=self.email), of_order
+        )
+
+    def count(self) -> Counter[str]:
+        """How much there is, by what it is."""
+        counts = {
+            "orders": self.orders.count(),
+            "e-mails": self.deliveries.count(),
+            "corrections of addresses": self.corrections.count(),
+        }
+        return Counter({name: count for name, count in counts.items() if count})
+
+    def export(self) -> dict[str, Any]:
+        """All of it, for JSON. Of license texts the last four characters: whole ones stand in encrypted rows only."""
+        orders = self.orders.select_related("merchant").order_by("pk")
+        elsewhere = self.deliveries.exclude(order__in=self.orders).select_related("order").order_by("pk")
+        return {
+            "address": self.email,
+            "orders": [_describe(order) for order in orders],
+            "e-mails of other orders": [
+                {"order": delivery.order.number} | _describe_delivery(delivery) for delivery in elsewhere
+            ],
+            # With this address only: the other one may be somebody else's.
+            "corrections of addresses": [
+                {"order": event.order.number, "at": event.happened_at, "address": self._side(event)}
+                for event in self.corrections.select_related("order").order_by("pk")
+            ],
+        }
+
+    def _side(self, event: OrderEvent) -> list[str]:
+        return [side for side, address in event.details.items() if address.lower() == self.email.lower()]
+
+    def erase(self, *, by: str) -> Counter[str]:
+        """Take the person out of it all, and return how much that was. Doing it again finds nothing more."""
+        erased = self.count()
+        for pk in self.orders.values_list("pk", flat=True):
+            _erase_order(pk, by=by)
+        with transaction.atomic():
+            # What is left are traces in orders that have other addresses now.
+            _erase_deliveries(self.deliveries)
+            self.corrections.update(details={})
+        return erased
+
+
+@transaction.atomic
+def _erase_order(pk: int, *, by: str) -> None:
+    # Serializes with codes being saved and with resends: none goes to the address from here on.
+    order = Order.objects.select_for_update(no_key=True).get(pk=pk)
+    order.email = order.first_name = order.last_name = order.company = ""
+    order.additional_parameters = {}
+    order.link_token = order.link_fingerprint = None
+    order.save(update_fields=["additional_parameters", "link_token", "link_fingerprint", *NAMES])
+    _erase_deliveries(order.deliveries.all())
+    order.events.filter(kind=OrderEvent.Kind.ADDRESS_CORRECTED).update(details={})
+    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.ERASED, happened_by=by)
+
+
+def _erase_deliveries(deliveries: QuerySet[Delivery]) -> None:
+    deliveries.filter(status=Delivery.Status.QUEUED).update(status=Delivery.Status.CANCELED, due_at=None)
+    deliveries.update(recipient="", reason=ERASED)
+
+
+def _describe(order: Order) -> dict[str, Any]:
+    fields = ["number", "status", "reported_at", "paid_at", "currency", "language", "country", *NAMES]
+    return (
+        {"merchant": order.merchant.name}
+        | {name: getattr(order, name) for name in fields}
+        | {
+            "additional_parameters": order.additional_parameters,
+            "items": [_describe_item(item) for item in order.items.select_related("product").order_by("pk")],
+            "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
+            "refunds": list(order.refunds.order_by("pk").values("amount", "refunded_at")),
+            "history": [
+                {"at": event.happened_at, "what": event.get_kind_display(), "details": event.details}
+                for event in order.events.order_by("pk")
+            ],
+        }
+    )
+
+
+def _describe_item(item: OrderItem) -> dict[str, Any]:
+    codes = ActivationCode.objects.filter(item=item).order_by("unit")
+    return {
+        "product": item.product.name,
+        "quantity": item.quantity,
+        "total_price": item.total_price,
+        "licenses": list(codes.values("unit", "hint", "saved_at")),
+    }
+
+
+def _describe_delivery(delivery: Delivery) -> dict[str, Any]:
+    return {
+        name: getattr(delivery, name) for name in ["recipient", "kind", "status", "created_at", "sent_at", "reason"]
+    }

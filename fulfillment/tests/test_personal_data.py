@@ -1,0 +1,175 @@
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from fulfillment import services
+from fulfillment.models import Delivery
+from fulfillment.personal_data import Held
+from merchants.models import User
+from orders.models import ActivationCode, Order, OrderItem
+from orders.services import correct_email
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CUSTOMER = {"email": "Ada.Byron@example.com", "first_name": "Augusta", "last_name": "Lovelace", "company": "Engines"}
+TRACES = ["byron", "augusta", "lovelace", "engines", "summer-trip"]
+
+
+@pytest.fixture
+def order(pay, make_product, work):
+    """A customer's order that much has happened to."""
+    pay(
+        make_product(keys=1, name="Photo Pro"),
+        quantity=2,
+        customer=CUSTOMER | {"country": "GB"},
+        additional_parameters={"referer1": "summer-trip"},
+    )
+    order = Order.objects.get()
+    work()
+    correct_email(order, "ada.byron@example.org", by="Sam")
+    services.resend(order.items.get(), by="Sam")
+    correct_email(order, CUSTOMER["email"], by="Sam")
+    return order
+
+
+@pytest.fixture
+def another(pay, make_product, work):
+    """An order of somebody else, that went to our customer's address first."""
+    pay(make_product(), customer={"email": CUSTOMER["email"]}, order="OTHER")
+    order = Order.objects.get(number="OTHER")
+    work()
+    correct_email(order, "bob@example.com", by="Sam")
+    return order
+
+
+def dump():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = [row[0] for row in cursor.fetchall()]
+        text = ""
+        for table in tables:
+            cursor.execute(f"SELECT coalesce(string_agg(t::text, chr(10)), '') FROM \"{table}\" t")
+            text += cursor.fetchone()[0].lower()
+    return text
+
+
+def test_no_trace_is_left_in_any_table(order, another):
+    assert all(trace in dump() for trace in TRACES)
+
+    Held("ADA.BYRON@example.com").erase(by="Stella")
+    Held("ada.byron@example.org").erase(by="Stella")
+
+    assert [trace for trace in TRACES if trace in dump()] == []
+    another.refresh_from_db()
+    assert another.email == "bob@example.com"
+
+
+def test_the_books_are_kept(order):
+    Held(CUSTOMER["email"]).erase(by="Stella")
+
+    order.refresh_from_db()
+    assert (order.status, order.country, order.currency) == ("paid", "GB", "EUR")
+    assert ActivationCode.objects.get().code.startswith("POOL")
+    call_command("audit", stdout=StringIO())
+
+
+def test_nothing_is_mailed_to_anybody_from_then_on(order, work, mailoutbox):
+    services.resend(order.items.get(), by="Sam")
+    before = len(mailoutbox)
+
+    Held(CUSTOMER["email"]).erase(by="Stella")
+    work()
+
+    assert len(mailoutbox) == before
+    assert set(Delivery.objects.values_list("status", flat=True)) <= {"sent", "canceled"}
+    item = OrderItem.objects.get()
+    with pytest.raises(services.ResendRefused, match="was erased"):
+        services.resend(item, by="Sam")
+
+
+def test_a_code_that_comes_later_is_saved_and_not_mailed(order, work, mailoutbox):
+    item = OrderItem.objects.get()
+    before = len(mailoutbox)
+    Held(CUSTOMER["email"]).erase(by="Stella")
+
+    services.enter_codes(item, {2: "LATE-CODE"}, by="Sam")
+    work()
+
+    assert item.activation_codes.count() == 2
+    assert len(mailoutbox) == before
+
+
+def test_reporting_the_payment_again_brings_nothing_back(api, make_payment, product):
+    payment = make_payment(product, customer=CUSTOMER)
+    api.post("/api/v1/payments/", payment, format="json")
+    Held(CUSTOMER["email"]).erase(by="Stella")
+
+    answer = api.post("/api/v1/payments/", payment, format="json")
+
+    assert answer.status_code == 200 and answer.json()["email"] == ""
+
+
+def test_what_one_merchant_holds_is_its_own(order, outsider, make_api, make_payment, make_product):
+    theirs = make_payment(make_product(merchant=outsider), customer=CUSTOMER, order="THEIRS")
+    make_api(outsider).post("/api/v1/payments/", theirs, format="json")
+
+    call_command("forget", "ada.byron@example.com", merchant=outsider.slug, stdout=StringIO())
+
+    assert Order.objects.get(number="THEIRS").email == ""
+    assert Order.objects.exclude(number="THEIRS").get().email == CUSTOMER["email"]
+
+
+def test_the_command_says_what_it_did_and_finds_nothing_the_second_time(order):
+    first, second = StringIO(), StringIO()
+    call_command("forget", CUSTOMER["email"], stdout=first)
+    call_command("forget", CUSTOMER["email"], stdout=second)
+
+    assert first.getvalue() == "Erased: 1 orders, 1 e-mails, 2 corrections of addresses.\n"
+    assert second.getvalue() == "Erased: nothing.\n"
+
+
+def test_the_export_holds_all_but_the_licenses_themselves(order, another):
+    out = StringIO()
+    call_command("forget", CUSTOMER["email"], export=True, stdout=out)
+
+    held = json.loads(out.getvalue())
+    assert held["orders"][0]["company"] == "Engines"
+    assert held["orders"][0]["additional_parameters"] == {"referer1": "summer-trip"}
+    assert held["orders"][0]["items"][0]["licenses"][0]["hint"] == order.items.get().activation_codes.get().hint
+    assert held["orders"][0]["e-mails"][0]["recipient"] == CUSTOMER["email"]
+    assert [mail["order"] for mail in held["e-mails of other orders"]] == ["OTHER"]
+    assert "bob@example.com" not in out.getvalue()
+    assert not [code for code in ActivationCode.objects.all() if code.code in out.getvalue()]
+    assert Order.objects.filter(email=CUSTOMER["email"]).exists()
+
+
+class TestAdmin:
+    URL = "/admin/orders/order/customer/"
+
+    @pytest.fixture
+    def staff(self, client):
+        client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+        return client
+
+    def test_it_shows_then_exports_then_erases(self, staff, order):
+        data = {"email": CUSTOMER["email"], "merchant": ""}
+
+        assert "1 orders, 1 e-mails" in staff.post(self.URL, data).content.decode()
+        export = staff.post(self.URL, data | {"export": "1"})
+        assert export.json()["address"] == CUSTOMER["email"]
+        assert "attachment" in export["Content-Disposition"]
+        answer = staff.post(self.URL, data | {"erase": "1"}, follow=True)
+
+        assert "Erased: 1 orders" in answer.content.decode()
+        order.refresh_from_db()
+        assert order.email == ""
+        assert order.events.get(kind="erased").happened_by == "stella@keywell.example, support staff"
+
+    def test_who_may_not_delete_orders_may_not(self, client, order):
+        client.force_login(User.objects.create_user("new@keywell.example", "correct horse", is_staff=True))
+
+        assert client.post(self.URL, {"email": CUSTOMER["email"], "erase": "1"}).status_code == 403
+        assert Order.objects.get().email == CUSTOMER["email"]

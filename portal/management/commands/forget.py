@@ -1,0 +1,34 @@
+import json
+
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+
+from fulfillment.personal_data import Held, tell
+from merchants.models import Merchant
+
+
+class Command(BaseCommand):
+    help = (
+        "Erase what is held about a customer's e-mail address from orders, deliveries and histories. The books and"
+        " the licenses stay. --export only prints what is held, as JSON."
+    )
+
+    def add_arguments(self, parser):
+        parser.add_argument("email", metavar="EMAIL")
+        parser.add_argument("--merchant", metavar="SLUG", help="only what this merchant holds")
+        parser.add_argument("--export", action="store_true", help="print it instead of erasing it")
+
+    def handle(self, *, email, merchant, export, **options):
+        held = Held(email, get_merchant(merchant) if merchant else None)
+        if export:
+            self.stdout.write(json.dumps(held.export(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2))
+            return
+
+        self.stdout.write(f"Erased: {tell(held.erase(by='manage.py forget'))}.")
+
+
+def get_merchant(slug: str) -> Merchant:
+    try:
+        return Merchant.objects.get(slug=slug)
+    except Merchant.DoesNotExist as error:
+        raise CommandError(f"There is no merchant “{slug}”.") from error

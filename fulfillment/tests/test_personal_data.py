@@ -60,6 +60,7 @@ def test_no_trace_is_left_in_any_table(order, another):
     assert all(trace in dump() for trace in TRACES)
 
     Held("ADA.BYRON@example.com").erase(by="Stella")
+    assert set(order.deliveries.values_list("recipient", flat=True)) == {""}
     Held("ada.byron@example.org").erase(by="Stella")
 
     assert [trace for trace in TRACES if trace in dump()] == []

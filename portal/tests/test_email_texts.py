@@ -120,6 +120,7 @@ def test_the_preview_is_the_mail_and_can_do_nothing(manager):
 
     content = answer.content.decode()
     assert "Yours: Photo Pro" in content and "AAAAA-BBBBB" in content
+    assert "&lt;!doctype html&gt;" in content and content.count("<html") == 1
     assert "<script" not in content
     assert "script-src 'none'" in answer["Content-Security-Policy"]
     assert "frame-ancestors 'self'" in answer["Content-Security-Policy"]

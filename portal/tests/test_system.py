@@ -242,6 +242,7 @@ def test_no_log_holds_what_is_secret(keywell, shop, sink):
         *codes_of(order),
         shop.env["API_KEY"],
         shop.env["STAFF_PASSWORD"],
+        order["email"],
         order["order_url"].split("/o/")[1],
     ]:
         assert text not in logs

@@ -1,5 +1,6 @@
 """The pages on which merchants write what their customers read."""
 
+import base64
 import io
 
 import pytest
@@ -9,7 +10,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from merchants.models import EmailTemplate, Logo, Member
-from portal.tests.browsing import check, sees, text
+from pools.imports import import_keys
+from portal.tests.browsing import check, look_in, sees, text
 from portal.tests.test_every_page import enter
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +243,24 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
     browser.find_element(By.XPATH, "//button[text()='Save']").click()
     sees(browser, "customers get this text from now on", "Saved by")
     assert EmailTemplate.objects.get().body == "Salut {FNAME}\n\n{KEY}"
+
+
+@pytest.mark.browser
+@pytest.mark.django_db(transaction=True)
+def test_everybody_can_read_the_mail(browser, make_product, make_pool, merchant, pay, work, mailoutbox):
+    pool = make_pool()
+    import_keys(
+        pool, ["LONG-" * 40, "https://dl.example/" + "a" * 200, "-----BEGIN-----\n  QUJD\n-----END-----"], by="test"
+    )
+    pay(make_product(pool=pool, name="Photo" * 30), make_product(keys=1, name="Lite"), quantity=4, language="ru")
+    work()
+    html = mailoutbox[0].alternatives[0][0]
+
+    for scheme in ("light", "dark"):
+        look_in(browser, scheme)
+        browser.get("data:text/html;base64," + base64.b64encode(html.encode()).decode())
+        check(browser)
+    assert "-----BEGIN-----\n  QUJD\n-----END-----" in text(browser)
 
 
 def wait(browser, condition):

@@ -24,6 +24,7 @@ urlpatterns = [
     ],
     path("attention/", orders.attention, name="attention"),
     path("emails/", include("portal.email_urls")),
+    path("webhooks/", include("portal.webhook_urls")),
     path("team/", include("portal.team_urls")),
     path("invitations/", invitations.invitation, name="invitation"),
     path("invitations/<str:token>/", invitations.open_invitation, name="open-invitation"),

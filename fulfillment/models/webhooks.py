@@ -4,6 +4,7 @@ import uuid
 from base64 import b64encode
 from datetime import datetime, timedelta
 from secrets import token_bytes
+from urllib.parse import urlsplit
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
@@ -53,7 +54,7 @@ class WebhookEndpoint(models.Model):
     disabled_reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Empty: a person did.")
 
     def __str__(self):
-        return self.description or self.url
+        return self.description or urlsplit(self.url).netloc
 
     @property
     def state(self) -> State:

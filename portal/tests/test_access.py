@@ -8,7 +8,8 @@ from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import Delivery, Fulfillment, WebhookEndpoint
+from fulfillment.webhooks import send_test
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderEvent, Refund
@@ -53,6 +54,29 @@ POST emails/texts/<slug:scope>/<slug:language>/preview/     login     login    4
 POST emails/texts/<slug:scope>/<slug:language>/test/        login     login    403     200     200   404      403
 GET  emails/texts/<slug:scope>/<slug:language>/reset/       login     login    403     200     200   404      403
 POST emails/texts/<slug:scope>/<slug:language>/reset/       login     login    403     302     302   404      403
+
+GET  webhooks/                                              login     login    403     200     200   200      403
+GET  webhooks/add/                                          login     login    403     200     200   200      403
+POST webhooks/add/                                          login     login    403     302     302   302      403
+GET  webhooks/<int:pk>/                                     login     login    403     200     200   404      403
+GET  webhooks/<int:pk>/change/                              login     login    403     200     200   404      403
+POST webhooks/<int:pk>/change/                              login     login    403     302     302   404      403
+GET  webhooks/<int:pk>/secret/                              login     login    403     405     405   404      403
+POST webhooks/<int:pk>/secret/                              login     login    403     200     200   404      403
+GET  webhooks/<int:pk>/rotate/                              login     login    403     200     200   404      403
+POST webhooks/<int:pk>/rotate/                              login     login    403     302     302   404      403
+GET  webhooks/<int:pk>/test/                                login     login    403     200     200   404      403
+POST webhooks/<int:pk>/test/                                login     login    403     302     302   404      403
+GET  webhooks/<int:pk>/enable/                              login     login    403     405     405   404      403
+POST webhooks/<int:pk>/enable/                              login     login    403     302     302   404      403
+GET  webhooks/<int:pk>/disable/                             login     login    403     200     200   404      403
+POST webhooks/<int:pk>/disable/                             login     login    403     302     302   404      403
+GET  webhooks/<int:pk>/delete/                              login     login    403     200     200   404      403
+POST webhooks/<int:pk>/delete/                              login     login    403     302     302   404      403
+GET  webhooks/<int:pk>/send-failed/                         login     login    403     200     200   404      403
+POST webhooks/<int:pk>/send-failed/                         login     login    403     302     302   404      403
+GET  webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     200     200   404      403
+POST webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     302     302   404      403
 
 GET  team/                                                  login     login    403     403     200   200      403
 GET  team/invite/                                           login     login    403     403     200   200      403
@@ -125,6 +149,8 @@ OPEN = {
     for page in ("", "login/", "logout/", "jsi18n/", "password_change/", "password_change/done/")
 }
 
+ENDPOINT = {"url": "https://93.184.216.34/hook", "events": ["order.paid"]}
+
 # What the forms of an address need to be right, where they need anything.
 FORMS = {
     "orders/": {"search": "A0012345678"},
@@ -135,6 +161,8 @@ FORMS = {
     "emails/texts/<slug:scope>/<slug:language>/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/preview/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/test/": {"subject": "Yours", "body": "{KEY}"},
+    "webhooks/add/": ENDPOINT,
+    "webhooks/<int:pk>/change/": ENDPOINT,
     "team/invite/": {"email": "new@northlight.example", "role": "support"},
     "team/members/<int:pk>/role/": {"role": "manager"},
 }
@@ -159,6 +187,9 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     owner = merchant.members.get().user
     colleague = make_member(Member.Role.SUPPORT, first_name="Cora")
     invitation, _ = invite(merchant, email="guest@northlight.example", role=Member.Role.SUPPORT, by=owner)
+    endpoint = WebhookEndpoint.objects.create(
+        merchant=merchant, url="https://shop.example/", events=["order.paid"], secret=WebhookEndpoint.make_secret()
+    )
     people = {
         "anonymous": None,
         "customer": None,
@@ -180,9 +211,16 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "uidb36": "1",
         "key": "x",
         "pk": colleague.pk,
+        "message": send_test(endpoint).pk,
     }
     return SimpleNamespace(
-        order=order, payment=payment, people=people, values=values, invitation=invitation, merchant=merchant
+        order=order,
+        payment=payment,
+        people=people,
+        values=values,
+        invitation=invitation,
+        endpoint=endpoint,
+        merchant=merchant,
     )
 
 
@@ -190,6 +228,8 @@ def values_for(world, route, who):
     values = dict(world.values)
     if "invitations/<int:pk>" in route:
         values["pk"] = world.invitation.pk
+    if route.startswith("webhooks/"):
+        values["pk"] = world.endpoint.pk
     if route.startswith("api/v1/pools/"):
         values["pk"] = world.merchant.pools.get().pk
     if route.startswith("o/") and who == "customer":

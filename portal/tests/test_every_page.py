@@ -14,7 +14,7 @@ from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import Callout, Delivery, Fulfillment, WebhookEndpoint, WebhookEvent, WebhookMessage
 from fulfillment.services import resend
 from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
@@ -50,7 +50,48 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     invite(merchant, email="guest@northlight.example", role=Member.Role.MANAGER, by=merchant.members.get().user)
     make_member(Member.Role.MANAGER, first_name="Max")
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
+    make_endpoints(merchant)
     return order
+
+
+def make_endpoints(merchant):
+    """Endpoints in every state, the first with a log of more than a page."""
+    long_ago = timezone.now() - timedelta(days=1)
+    secret = WebhookEndpoint.make_secret()
+    states: list[dict] = [
+        {"description": "Shop", "failing_since": long_ago, "previous_secret": "x", "rotated_at": timezone.now()},
+        {"disabled_at": long_ago, "disabled_reason": "It answered 410 Gone."},
+        {"disabled_at": long_ago},
+        {},
+    ]
+    for number, state in enumerate(states):
+        url = f"https://shop-{number}.analytical-engines.example/keywell/webhooks/{'long' * 20}"
+        endpoint = merchant.webhook_endpoints.create(url=url, events=WebhookEvent.values, secret=secret, **state)
+        if number < 2:
+            make_log(endpoint, messages=30 if number == 0 else 1)
+
+
+def make_log(endpoint, messages):
+    for number in range(messages):
+        message = WebhookMessage.objects.create(
+            endpoint=endpoint,
+            event="order.paid",
+            event_id=WebhookMessage.make_event_id(),
+            status=WebhookMessage.Status.values[number % 3],
+            reason="It answered 500.",
+            attempts=7,
+        )
+        for attempt in range(1, 8):
+            Callout.objects.create(
+                merchant=endpoint.merchant,
+                message=message,
+                method="POST",
+                url=endpoint.url,
+                attempt=attempt,
+                status_code=500,
+                answer="<html>" * 300,
+                milliseconds=1234,
+            )
 
 
 @pytest.fixture
@@ -66,6 +107,9 @@ def addresses(order):
         reverse("orders") + "?q=ada&status=paid&reported_from=2020-01-01",
         reverse("orders") + "?q=nobody&paid_from=yesterday",
         reverse("attention"),
+        reverse("webhooks"),
+        reverse("webhook-add"),
+        *(reverse("webhook", args=[endpoint.pk]) for endpoint in order.merchant.webhook_endpoints.order_by("pk")[:2]),
         reverse("team"),
         reverse("emails"),
         reverse("email-sender"),

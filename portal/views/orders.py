@@ -70,7 +70,7 @@ def order_list(request) -> HttpResponse:
     orders, context = searched(request)
     form = FilterForm(request.merchant, request.GET)
     page = get_page(request, form.apply(orders), "paid_at" if form.is_about_payment else "reported_at")
-    if not (page.orders or form.in_use or context.get("text")) and not request.merchant.orders.exists():
+    if not (page.rows or form.in_use or context.get("text")) and not request.merchant.orders.exists():
         return render(request, "portal/orders_empty.html", {"section": "orders", **first_payment(request)})
     return render(request, "portal/orders.html", context | page_context(request, page) | {"form": form})
 
@@ -86,7 +86,7 @@ def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:
         query.pop(cursor, None)
     return {
         "section": "orders",
-        "rows": make_rows(page.orders),
+        "rows": make_rows(page.rows),
         "by_payment": page.field == "paid_at",
         "query": query.urlencode(),
         "older": with_parameter(query, before=page.older) if page.older else "",

@@ -1,0 +1,220 @@
+from collections.abc import Callable
+from functools import wraps
+
+from django.contrib import messages
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment import webhooks as service
+from fulfillment.models import Callout, WebhookEndpoint, WebhookMessage
+from fulfillment.webhooks import WebhookRefused
+from portal.access import Role, member_required
+from portal.paging import KeysetPage
+from portal.views.confirm import ask
+from portal.webhook_forms import EndpointForm
+
+ATTEMPTS_SHOWN = 5
+
+
+def for_endpoint(view: Callable) -> Callable:
+    """For those who may manage the merchant's endpoints, with one of them."""
+
+    @wraps(view)
+    @never_cache
+    @member_required(Role.MANAGER)
+    def with_endpoint(request, pk: int, **kwargs):
+        return view(request, get_object_or_404(request.merchant.webhook_endpoints, pk=pk), **kwargs)
+
+    return with_endpoint
+
+
+def to(endpoint: WebhookEndpoint) -> HttpResponse:
+    return redirect("webhook", endpoint.pk)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def webhooks(request) -> HttpResponse:
+    endpoints = request.merchant.webhook_endpoints.order_by("pk")
+    return render(request, "portal/webhooks.html", {"section": "webhooks", "endpoints": endpoints})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    new = WebhookEndpoint(merchant=request.merchant, secret=WebhookEndpoint.make_secret())
+    form = EndpointForm(request.POST or None, instance=new)
+    if form.is_valid():
+        endpoint = form.save()
+        messages.success(request, "Endpoint added. Give your shop the signing secret, then send a test event.")
+        return to(endpoint)
+    context = {"section": "webhooks", "form": form, "cancel": reverse("webhooks"), "title": "Add an endpoint"}
+    return render(request, "portal/webhook_form.html", context)
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def change(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    form = EndpointForm(request.POST or None, instance=endpoint)
+    if form.is_valid():
+        endpoint.save(update_fields=form.Meta.fields)
+        messages.success(request, "Endpoint changed. What is under way goes to its address from now on.")
+        return to(endpoint)
+    cancel = reverse("webhook", args=[endpoint.pk])
+    context = {"section": "webhooks", "form": form, "cancel": cancel, "title": "Edit the endpoint"}
+    return render(request, "portal/webhook_form.html", context)
+
+
+@for_endpoint
+@require_safe
+def webhook(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    return show(request, endpoint)
+
+
+@for_endpoint
+@require_POST
+def reveal_secret(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    return show(request, endpoint, secret=endpoint.secret)
+
+
+def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
+    attempts = Prefetch("callouts", Callout.objects.order_by("-pk")[:ATTEMPTS_SHOWN], to_attr="last_callouts")
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    page = KeysetPage(endpoint.messages.prefetch_related(attempts), "created_at", **cursors)
+    context = {
+        "section": "webhooks",
+        "endpoint": endpoint,
+        "secret": secret,
+        "page": page,
+        "in_flight": any(message.attempts == 0 and message.due_at for message in page.rows),
+        "failed": endpoint.messages.filter(status=WebhookMessage.Status.FAILED).count(),
+    }
+    return render(request, "portal/webhook.html", context)
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def rotate(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    if request.method == "POST":
+        endpoint.rotate()
+        messages.success(
+            request, "There is a new secret. Until tomorrow messages are signed with the one before, too."
+        )
+        return to(endpoint)
+    return ask(
+        request,
+        title="Make a new signing secret?",
+        text="For 24 hours messages are signed with both. By then your shop must know the new one. A secret that was"
+        " being replaced already ends now.",
+        button="Make a new secret",
+        danger=True,
+        cancel=reverse("webhook", args=[endpoint.pk]),
+    )
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def send_test(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    if request.method == "POST":
+        try:
+            service.send_test(endpoint)
+        except WebhookRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, "A test event is on its way. What becomes of it is in the log below.")
+        return to(endpoint)
+    return ask(
+        request,
+        title="Send a test event?",
+        text=f"An event of the type webhook.test is sent to {endpoint.url}.",
+        button="Send",
+        cancel=reverse("webhook", args=[endpoint.pk]),
+    )
+
+
+@for_endpoint
+@require_POST
+def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    service.enable(endpoint)
+    messages.success(request, "The endpoint is enabled. It is told of what happens from now on.")
+    return to(endpoint)
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def disable(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    if request.method == "POST":
+        service.disable(endpoint)
+        messages.success(request, "The endpoint is disabled.")
+        return to(endpoint)
+    return ask(
+        request,
+        title="Disable the endpoint?",
+        text="What is under way is not sent any more, and what happens meanwhile is never sent to it.",
+        button="Disable",
+        danger=True,
+        cancel=reverse("webhook", args=[endpoint.pk]),
+    )
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def delete(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    if request.method == "POST":
+        endpoint.delete()
+        messages.success(request, f"The endpoint {endpoint} is deleted.")
+        return redirect("webhooks")
+    return ask(
+        request,
+        title="Delete the endpoint?",
+        text=f"{endpoint} is told of nothing any more. Its log and its secret are deleted with it.",
+        button="Delete",
+        danger=True,
+        cancel=reverse("webhook", args=[endpoint.pk]),
+    )
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def send_failed(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    if request.method == "POST":
+        try:
+            count = service.send_again(endpoint)
+        except WebhookRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"{count} event{'' if count == 1 else 's'} will be sent again.")
+        return to(endpoint)
+    return ask(
+        request,
+        title="Send again all that failed?",
+        text=f"{endpoint.url} gets them under the same ids as before.",
+        button="Send again",
+        cancel=reverse("webhook", args=[endpoint.pk]),
+    )
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def send_again(request, endpoint: WebhookEndpoint, message: int) -> HttpResponse:
+    row = get_object_or_404(endpoint.messages, pk=message)
+    if request.method == "POST":
+        try:
+            service.send_again(endpoint, message=row)
+        except WebhookRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"{row} will be sent again within seconds.")
+        return to(endpoint)
+    return ask(
+        request,
+        title="Send this event again?",
+        text=f"{endpoint.url} gets {row} under the same id as before, so your shop can tell that it is the same.",
+        button="Send again",
+        cancel=reverse("webhook", args=[endpoint.pk]),
+    )

@@ -41,7 +41,8 @@ KEPT = 2000
 IPAddress = IPv4Address | IPv6Address
 Endpoint = tuple[int, tuple[Any, ...]]  # address family and address, as sockets take them
 
-# Of IPv6 this alone is the internet. In NAT64 an IPv4 address is reached through an IPv6 one.
+# Of IPv6 this alone is the internet, but for the tunnels of old, 6to4 and Teredo, which some versions of Python take
+# for global. In NAT64 an IPv4 address is reached through an IPv6 one.
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -215,29 +216,25 @@ def _look_up(host: str, port: int, timeout: float) -> list[Endpoint]:
 
 
 def _may_be_called(address: IPAddress) -> bool:
-    return _is_inside(address) or all(_is_public(one) for one in _unwrap(address))
+    return _is_inside(address) or _is_public(_inner(address))
 
 
 def _is_inside(address: IPAddress) -> bool:
     """Whether it is in a network that whoever runs the installation allows."""
-    return all(any(one in network for network in settings.CALLOUT_NETWORKS) for one in _unwrap(address))
+    return any(_inner(address) in network for network in settings.CALLOUT_NETWORKS)
 
 
 def _is_public(address: IPAddress) -> bool:
-    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
+    if isinstance(address, IPv6Address) and (address not in GLOBAL_UNICAST or address.sixtofour or address.teredo):
         return False
     return address.is_global and not address.is_multicast
 
 
-def _unwrap(address: IPAddress) -> list[IPAddress]:
-    """All that is reached by an address: itself, and the IPv4 addresses that an IPv6 one leads on to."""
-    if isinstance(address, IPv4Address):
-        return [address]
-    if address.ipv4_mapped:
-        return [address.ipv4_mapped]
-    if address in NAT64:
-        return [IPv4Address(int(address) & 0xFFFF_FFFF)]
-    return [address, *filter(None, [address.sixtofour, *(address.teredo or ())])]
+def _inner(address: IPAddress) -> IPAddress:
+    """The IPv4 address that is reached by one of IPv6, if that is what it does."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return IPv4Address(int(address) & 0xFFFF_FFFF) if address in NAT64 else address
 
 
 def _ask(method: str, url: SplitResult, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:

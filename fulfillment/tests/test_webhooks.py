@@ -280,6 +280,7 @@ def test_one_worker_at_a_time_is_at_an_endpoint(endpoint, receiver, in_threads):
     def respond(received):
         at_once.append(1)
         most.append(len(at_once))
+        sleep(0.02)  # long enough for another to come
         at_once.pop()
         return (200,)
 

@@ -1,3 +1,6 @@
+import logging
+import re
+
 from django.views.debug import SafeExceptionReporterFilter
 
 
@@ -15,3 +18,16 @@ class DiscreetReporterFilter(SafeExceptionReporterFilter):
 
     def get_post_parameters(self, request):
         return {} if request is None else dict.fromkeys(request.POST, self.cleansed_substitute)
+
+
+class DiscreetLogFilter(logging.Filter):
+    """Keeps addresses that are keys out of what is logged of requests, also mistyped ones and those of the past."""
+
+    ADDRESS = re.compile(r"^/(o|invitations)/[^/]+")
+
+    def filter(self, record):
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                self.ADDRESS.sub(r"/\1/…", arg) if isinstance(arg, str) else arg for arg in record.args
+            )
+        return True

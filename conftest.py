@@ -7,8 +7,15 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from fulfillment import delivery, notices, services, webhooks
-from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, MerchantNotice, WebhookMessage
+from fulfillment import delivery, link_requests, notices, services, webhooks
+from fulfillment.models import (
+    Delivery,
+    Fulfillment,
+    FulfillmentMethod,
+    LinkRequest,
+    MerchantNotice,
+    WebhookMessage,
+)
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from pools.imports import import_keys
 from pools.models import LicensePool
@@ -170,6 +177,7 @@ def work():
             (Delivery, delivery.deliver),
             (WebhookMessage, webhooks.send),
             (MerchantNotice, notices.send_notice),
+            (LinkRequest, link_requests.send_links),
         ):
             for row in model.objects.due():
                 attempt(row.pk)

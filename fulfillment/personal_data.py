@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from fulfillment.models import Delivery
+from fulfillment.models import Delivery, LinkRequest
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 
@@ -31,6 +31,7 @@ class Held:
         of_order = Q(order__merchant=merchant) if merchant else Q()
         self.orders = Order.objects.with_email(self.email).filter(of_merchant)
         self.deliveries = Delivery.objects.filter(of_order, recipient__iexact=self.email)
+        self.link_requests = LinkRequest.objects.filter(of_merchant, email__iexact=self.email)
         self.corrections = OrderEvent.objects.filter(
             Q(details__before__iexact=self.email) | Q(details__after__iexact=self.email), of_order
         )
@@ -41,6 +42,7 @@ class Held:
             "orders": self.orders.count(),
             "e-mails": self.deliveries.count(),
             "corrections of addresses": self.corrections.count(),
+            "requests for lost links": self.link_requests.count(),
         }
         return Counter({name: count for name, count in counts.items() if count})
 
@@ -59,6 +61,7 @@ class Held:
                 {"order": event.order.number, "at": event.happened_at, "address": self._side(event)}
                 for event in self.corrections.select_related("order").order_by("pk")
             ],
+            "requests for lost links": list(self.link_requests.order_by("pk").values("created_at", "language")),
         }
 
     def _side(self, event: OrderEvent) -> list[str]:
@@ -73,6 +76,7 @@ class Held:
             # What is left are traces in orders that have other addresses now.
             _erase_deliveries(self.deliveries)
             self.corrections.update(details={})
+            self.link_requests.delete()
         return erased
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice, alone
@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 # Two clicks send one e-mail: within this time the same codes are not sent again.
 RESEND_PAUSE = timedelta(seconds=60)
 
+# How the customer, without signing in, is called in the history; and how many mails of an order they may ask for.
+CUSTOMER = "the customer"
+CUSTOMERS_MAILS = ((3, timedelta(hours=1)), (10, timedelta(days=1)))
+
 
 class OrderNotPaid(Exception):
     pass
@@ -26,6 +30,14 @@ class OrderNotPaid(Exception):
 
 class ResendRefused(Exception):
     pass
+
+
+class TooManyMails(Exception):
+    """The customer had codes sent again as often as may be, and has to wait."""
+
+    def __init__(self, wait: timedelta):
+        super().__init__(f"Try again in {wait}.")
+        self.wait = wait
 
 
 class CodeRefused(Exception):
@@ -249,7 +261,45 @@ def resend(item: OrderItem, code: ActivationCode | None = None, *, by: str) -> t
     codes = [code] if code else list(item.activation_codes.defer("code"))
     if reason := why_not_resend(order, saved=bool(codes)):
         raise ResendRefused(reason)
+    if delivery := _under_way(order, codes):
+        return delivery, False
 
+    delivery = _create_delivery(order, Delivery.Kind.RESEND, by=by)
+    _add_codes(delivery, codes)
+    return delivery, True
+
+
+@transaction.atomic
+def send_again(order: Order) -> tuple[Delivery, bool]:
+    """Have all codes of an order e-mailed again, as its customer asks who holds the link.
+
+    Return the delivery, and whether it is new. Raises ResendRefused with the rule that forbids it, and TooManyMails.
+    """
+    # Serializes the mails that are counted, and all of them with a refund.
+    order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
+    codes = list(order.codes().defer("code"))
+    if reason := why_not_resend(order, saved=bool(codes)):
+        raise ResendRefused(reason)
+    if delivery := _under_way(order, codes):
+        return delivery, False
+    if wait := _customer_waits(order):
+        raise TooManyMails(wait)
+
+    delivery = _create_delivery(order, Delivery.Kind.RESEND, by=CUSTOMER)
+    _add_codes(delivery, codes)
+    return delivery, True
+
+
+def _customer_waits(order: Order) -> timedelta:
+    """How long until the customer may have the next mail sent."""
+    mails = order.deliveries.filter(requested_by=CUSTOMER).order_by("-created_at")
+    ages = list(mails.annotate(age=Now() - F("created_at")).values_list("age", flat=True)[: CUSTOMERS_MAILS[-1][0]])
+    waits = [period - ages[count - 1] for count, period in CUSTOMERS_MAILS if len(ages) >= count]
+    return max([timedelta(0), *waits])
+
+
+def _under_way(order: Order, codes: list[ActivationCode]) -> Delivery | None:
+    """A mail that brings the customer these codes at this moment."""
     wanted = {code.pk for code in codes}
     just_resent = Q(kind=Delivery.Kind.RESEND, status=Delivery.Status.SENT, created_at__gt=Now() - RESEND_PAUSE)
     # One that a worker has in its hands may be going to an address that was wrong; one that none took yet will not.
@@ -257,11 +307,8 @@ def resend(item: OrderItem, code: ActivationCode | None = None, *, by: str) -> t
     here = Q(recipient=order.email)
     for delivery in order.deliveries.filter((just_resent & here) | (under_way & (here | Q(attempts=0)))):
         if wanted <= set(delivery.codes.values_list("pk", flat=True)):
-            return delivery, False
-
-    delivery = _create_delivery(order, Delivery.Kind.RESEND, by=by)
-    _add_codes(delivery, codes)
-    return delivery, True
+            return delivery
+    return None
 
 
 def _create_delivery(order: Order, kind: Delivery.Kind, by: str = "") -> Delivery:

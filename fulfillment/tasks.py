@@ -4,8 +4,9 @@ import logging
 
 from celery import shared_task
 
-from fulfillment import callouts, delivery, notices, services, webhooks
-from fulfillment.models import Delivery, Fulfillment, MerchantNotice, WebhookMessage, publish
+from fulfillment import callouts, delivery, link_requests, notices, services, webhooks
+from fulfillment.link_requests import forget_old_requests
+from fulfillment.models import Delivery, Fulfillment, LinkRequest, MerchantNotice, WebhookMessage, publish
 from orders.models import Order
 from pools.models import LicensePool
 from pools.replenishment import warn_low_pools
@@ -35,6 +36,11 @@ def send_webhook(pk):
     webhooks.send(pk)
 
 
+@shared_task
+def send_links(pk):
+    link_requests.send_links(pk)
+
+
 # Many may wait; the limit is still below the broker's visibility timeout, and the sweep has the rest served.
 @shared_task(time_limit=240)
 def serve_pool(pk):
@@ -44,7 +50,7 @@ def serve_pool(pk):
 @shared_task
 def sweep():
     """Find work that has come due, and whatever the broker or a dying process lost."""
-    for part in (nudge_due, nudge_endpoints, nudge_waiting_pools, warn_low_pools, purge_logs):
+    for part in (nudge_due, nudge_endpoints, nudge_waiting_pools, warn_low_pools, purge_logs, forget_old_requests):
         try:
             part()
         except Exception:
@@ -53,7 +59,7 @@ def sweep():
 
 
 def nudge_due():
-    for model in (Fulfillment, Delivery, MerchantNotice):
+    for model in (Fulfillment, Delivery, MerchantNotice, LinkRequest):
         for row in model.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
             row.nudge()
 

@@ -3,11 +3,12 @@
 Dates and prices are formatted as the Unicode CLDR has it for the language and the country.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import format_date, format_timedelta
 from babel.numbers import format_currency
 from django.utils.translation import get_supported_language_variant
 
@@ -35,6 +36,14 @@ def get_locale(tag: str, country: str = "") -> Locale:
 def format_day(moment: datetime, locale: Locale) -> str:
     """The day of a time, in UTC, such as “22 November 2026”."""
     return str(format_date(moment, "long", locale=locale))
+
+
+def format_wait(distance: timedelta, locale: Locale) -> str:
+    """How long to wait, rounded up, such as “in 12 minutes”."""
+    unit: Literal["hour", "minute"] = "hour" if distance > timedelta(hours=1) else "minute"
+    length = timedelta(**{f"{unit}s": 1})
+    rounded_up = -(-distance // length) * length
+    return str(format_timedelta(rounded_up, granularity=unit, threshold=60.1, add_direction=True, locale=locale))
 
 
 def format_money(amount: Decimal, currency: str, locale: Locale) -> str:

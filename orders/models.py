@@ -140,6 +140,10 @@ class Order(models.Model):
         """The customer's own page, behind a link that cannot be guessed; empty once it is revoked."""
         return f"{settings.BASE_URL}/o/{self.link_token}/" if self.link_token else ""
 
+    def codes(self) -> models.QuerySet["ActivationCode"]:
+        """The activation codes of all items, in the order of items and units."""
+        return ActivationCode.objects.filter(item__order=self).order_by("item_id", "unit")
+
     def total(self) -> Decimal:
         return self.items.aggregate(total=Sum("total_price"))["total"]
 

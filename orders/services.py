@@ -6,6 +6,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, transaction
 from django.db.models import Model
+from django.db.models.functions import Now
 
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund, Subscription
@@ -18,6 +19,10 @@ class PaymentConflict(Exception):
 
 
 class RefundRefused(Exception):
+    pass
+
+
+class OrderClosed(Exception):
     pass
 
 
@@ -167,6 +172,24 @@ def correct_email(order: Order, email: str, *, by: str) -> bool:
         happened_by=by,
     )
     return True
+
+
+@transaction.atomic
+def show_to_customer(order: Order, first: int, count: int) -> list[ActivationCode]:
+    """So many codes of the order, from this one on, for its customer, who from then on has seen them.
+
+    Raises OrderClosed if the order is not paid any more, the link that led to it is not its link any more, or its
+    checkout page allows no delivery.
+    """
+    # Serializes with refunds and changes of the link: what was not seen before them is not seen after.
+    still_open = Order.objects.filter(
+        pk=order.pk, status=Order.Status.PAID, link_fingerprint=order.link_fingerprint
+    ).select_for_update(no_key=True)
+    if not (still_open and order.checkout_page.delivery_allowed):
+        raise OrderClosed
+    codes = list(order.codes()[first - 1 :][:count])
+    ActivationCode.objects.filter(pk__in=[code.pk for code in codes], seen_at=None).update(seen_at=Now())
+    return codes
 
 
 def reveal(code: ActivationCode, *, by: str) -> str:

@@ -9,6 +9,7 @@ from portal.views import emails, invitations, order, orders
 from portal.views.api_docs import ApiDocs
 from portal.views.customer import customer_order
 from portal.views.home import home
+from portal.views.lost_key import lost_key
 
 # Support staff sign in as everybody does, second factor and all.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -31,6 +32,7 @@ urlpatterns = [
     path("accounts/", include("portal.account_urls")),
     path("logos/<str:digest>.png", emails.logo, name="logo"),
     path("o/<str:token>/", customer_order, name="customer-order"),
+    path("lost/<slug:slug>/", lost_key, name="lost-key"),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

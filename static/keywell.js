@@ -56,7 +56,7 @@ document.addEventListener("click", async (event) => {
   await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
   const label = button.querySelector("span");
   const before = label.textContent;
-  label.textContent = "Copied";
+  label.textContent = button.dataset.copied ?? "Copied";
   setTimeout(() => (label.textContent = before), 2000);
 });
 

@@ -1,6 +1,7 @@
 from fulfillment.models.callouts import Callout
 from fulfillment.models.deliveries import DeliveredCode, Delivery
 from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
+from fulfillment.models.link_requests import LinkRequest
 from fulfillment.models.notices import MerchantNotice
 from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
 from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
@@ -14,6 +15,7 @@ __all__ = [
     "Fulfillment",
     "FulfillmentMethod",
     "FulfillmentQuerySet",
+    "LinkRequest",
     "MerchantNotice",
     "Retryable",
     "RetryableQuerySet",

@@ -6,6 +6,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from fulfillment import services
+from fulfillment.link_requests import request_links
 from fulfillment.models import Delivery
 from fulfillment.personal_data import Held
 from merchants.models import User
@@ -32,6 +33,7 @@ def order(pay, make_product, work):
     correct_email(order, "ada.byron@example.org", by="Sam")
     services.resend(order.items.get(), by="Sam")
     correct_email(order, CUSTOMER["email"], by="Sam")
+    request_links(order.merchant, CUSTOMER["email"], language="en", source="192.0.2.1")
     return order
 
 

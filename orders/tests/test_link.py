@@ -5,8 +5,8 @@ import base64
 import pytest
 from django.db import IntegrityError, transaction
 
-from orders.models import Order, OrderEvent
-from orders.services import renew_link, revoke_link
+from orders.models import ActivationCode, Order, OrderEvent
+from orders.services import OrderClosed, renew_link, revoke_link, show_to_customer
 
 
 @pytest.fixture
@@ -79,3 +79,21 @@ def test_an_outsider_gets_a_404(order, outsider, make_api):
     for method in ("post", "delete"):
         assert getattr(make_api(outsider), method)("/api/v1/orders/A1/link/").status_code == 404
     assert find(order.link_token) == order
+
+
+# What the link is for
+
+
+def test_codes_are_shown_through_the_link(order):
+    (code,) = show_to_customer(order, first=1, count=50)
+
+    assert "-KEY-" in code.code
+    assert ActivationCode.objects.get().seen_at
+
+
+def test_codes_are_not_shown_after_the_link_was_renewed(order):
+    renew_link(Order.objects.get(), by="Sam")
+
+    with pytest.raises(OrderClosed):
+        show_to_customer(order, first=1, count=50)
+    assert ActivationCode.objects.get().seen_at is None

@@ -97,6 +97,9 @@ GET  invitations/<str:token>/                               302       302      3
 
 GET  logos/<str:digest>.png                                 404       404      404     404     404   404      404
 GET  o/<str:token>/                                         404       200      404     404     404   404      404
+POST o/<str:token>/                                         404       200      404     404     404   404      404
+GET  lost/<slug:slug>/                                      200       200      200     200     200   200      200
+POST lost/<slug:slug>/                                      200       200      200     200     200   200      200
 GET  healthz                                                200       200      200     200     200   200      200
 
 GET  accounts/login/                                        200       200      302     302     302   302      302
@@ -208,6 +211,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "digest": "unknown",
         "scope": order.items.earliest("pk").product_id,
         "language": "de",
+        "slug": "northlight",
         "uidb36": "1",
         "key": "x",
         "pk": colleague.pk,

@@ -120,7 +120,10 @@ def addresses(order):
         reverse("order-refund", args=["A1"]),
         reverse("order-resend", args=["A1", code.pk]),
         reverse("order-codes", args=["A1", item.pk]),
+        reverse("order-revoke-link", args=["A1"]),
         f"/o/{order.link_token}/",
+        "/o/unknown/",
+        "/lost/northlight/",
         "/nowhere/",
     ]
 

@@ -25,7 +25,7 @@ LEVELS = [
     {"mail", "webhooks"},
     {"sources"},
     {"composition", "services"},
-    {"attention", "delivery", "history", "notices", "personal_data", "serializers"},
+    {"attention", "delivery", "history", "link_requests", "notices", "personal_data", "serializers"},
     {"receivers", "tasks", "api", "admin"},
     {"urls", "apps"},
 ]

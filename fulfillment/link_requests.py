@@ -1,0 +1,111 @@
+"""“Lost your license?”: the links to their orders, mailed to customers who ask for them.
+
+Nobody learns here who bought what. Who asks gets the same answer for each address, after the same work: whether there
+are orders is only looked for by a worker, and only the mailbox itself is told.
+"""
+
+from datetime import timedelta
+from email.utils import formataddr, parseaddr
+from ipaddress import ip_address, ip_network
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from django.utils import translation
+
+from fulfillment.mail import MailError, compose_plain, sent
+from fulfillment.models import LinkRequest
+from merchants.models import Merchant
+from orders.localization import format_day, get_locale
+from orders.models import Order
+from vault.fingerprints import fingerprint
+
+# Requests in a period: for one address, at whatever merchant, and from one network.
+PERIOD = timedelta(hours=1)
+PER_ADDRESS, PER_SOURCE = 3, 10
+
+KEPT = timedelta(days=1)
+ORDERS_IN_A_MAIL = 20
+
+
+@transaction.atomic
+def request_links(merchant: Merchant, email: str, *, language: str, source: str) -> None:
+    """Have the customer of this address, if there is one, mailed their links. Above the limits it does nothing.
+
+    `source` is the IP address that asks.
+    """
+    email = _lowered(email)
+    network = fingerprint(f"source {_network(source)}")
+    _count_alone(fingerprint(f"address {email}"), network)
+    recent = LinkRequest.objects.filter(created_at__gt=Now() - PERIOD)
+    if recent.filter(email=email).count() >= PER_ADDRESS or recent.filter(source=network).count() >= PER_SOURCE:
+        return
+
+    LinkRequest.objects.create(merchant=merchant, email=email, language=language, source=network).nudge()
+
+
+def _network(source: str) -> str:
+    """What one subscriber has: an IPv4 address, or a /64 of IPv6 addresses."""
+    address = ip_address(source)
+    address = getattr(address, "ipv4_mapped", None) or address
+    return str(ip_network((address, 64 if address.version == 6 else 32), strict=False))
+
+
+def _count_alone(*digests: bytes) -> None:
+    """Serialize the transactions that count the same things."""
+    # Always in the same order: two that count the same must not wait for one another.
+    for key in sorted(int.from_bytes(digest[:8], signed=True) for digest in digests):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def send_links(pk: int) -> None:
+    """Make one attempt at a request that is due."""
+    request = LinkRequest.objects.claim(pk)
+    if request is None:
+        return
+    orders = _orders(request)
+    if not orders:
+        request.end(reason="")
+        return
+
+    try:
+        with sent(compose(request, orders)):
+            request.end(reason="")
+    except MailError as error:
+        if error.permanent or request.is_last_attempt:
+            request.end(reason=str(error)[:500])
+        else:
+            request.postpone(str(error))
+
+
+def _orders(request: LinkRequest) -> list[Order]:
+    paid = request.merchant.orders.filter(status=Order.Status.PAID, link_token__isnull=False)
+    newest = paid.with_email(request.email).order_by("-paid_at", "-pk")[:ORDERS_IN_A_MAIL]
+    # Letters that are the same to the database in upper case may make another mailbox: k and K, the sign for kelvins.
+    return [order for order in newest if _lowered(order.email) == request.email]
+
+
+def _lowered(address: str) -> str:
+    """In lower case, as far as ASCII goes."""
+    return address.encode().lower().decode()
+
+
+def compose(request: LinkRequest, orders: list[Order]) -> EmailMessage:
+    merchant = request.merchant
+    lines = [
+        (order, format_day(order.paid_at, get_locale(request.language, order.country)))
+        for order in orders
+        if order.paid_at
+    ]
+    with translation.override(request.language):
+        # To the address as it stands in the order, not as somebody typed it.
+        message = compose_plain("emails/lost_key.txt", [orders[0].email], {"merchant": merchant, "lines": lines})
+    message.from_email = formataddr((" ".join(merchant.sender.split()), parseaddr(settings.DEFAULT_FROM_EMAIL)[1]))
+    message.reply_to = [merchant.reply_to] if merchant.reply_to else []
+    return message
+
+
+def forget_old_requests() -> None:
+    LinkRequest.objects.filter(created_at__lt=Now() - KEPT).delete()

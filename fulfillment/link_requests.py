@@ -53,11 +53,10 @@ def _network(source: str) -> str:
 
 
 def _count_alone(*digests: bytes) -> None:
-    """Serialize the transactions that count the same things."""
-    # Always in the same order: two that count the same must not wait for one another.
-    for key in sorted(int.from_bytes(digest[:8], signed=True) for digest in digests):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+    """Serialize the transactions that count the same things, which they name in the same order."""
+    with connection.cursor() as cursor:
+        for digest in digests:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)])
 
 
 def send_links(pk: int) -> None:

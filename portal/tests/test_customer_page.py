@@ -129,7 +129,9 @@ def test_markup_in_names_and_codes_is_text(client, make_product, merchant, pay):
 def test_codes_are_masked_until_one_click(client, url):
     code = ActivationCode.objects.get()
 
-    assert code.code not in client.get(url).content.decode()
+    with CaptureQueriesContext(connection) as queries:
+        assert code.code not in client.get(url).content.decode()
+    assert not any('"orders_activationcode"."code"' in query["sql"] for query in queries)
     assert code.code in show(client, url).content.decode()
 
 

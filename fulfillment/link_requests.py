@@ -82,7 +82,7 @@ def send_links(pk: int) -> None:
 def _orders(request: LinkRequest) -> list[Order]:
     paid = request.merchant.orders.filter(status=Order.Status.PAID, link_token__isnull=False)
     newest = paid.with_email(request.email).order_by("-paid_at", "-pk")[:ORDERS_IN_A_MAIL]
-    # Letters that are the same to the database in upper case may make another mailbox: k and K, the sign for kelvins.
+    # What is the same to the database, in upper case, may be another mailbox: an s and the long ſ.
     return [order for order in newest if _lowered(order.email) == request.email]
 
 

@@ -349,6 +349,10 @@ def unpaid(order):
     Order.objects.update(status="unpaid")
 
 
+def but_for_the_time(response):
+    return {name: value for name, value in response.headers.items() if name != "Expires"}
+
+
 @pytest.mark.parametrize("close", [renewed, revoked, refunded, terminated, unpaid])
 def test_links_that_lead_nowhere_all_get_the_same_answer(client, support, order, url, close):
     unknown = client.get("/o/unknown/")
@@ -357,7 +361,7 @@ def test_links_that_lead_nowhere_all_get_the_same_answer(client, support, order,
     for method in (client.get, support.get, lambda url: show(client, url), lambda url: send(client, url)):
         response = method(url)
         assert (response.status_code, response.content) == (404, unknown.content)
-        assert dict(response.headers) == dict(unknown.headers)
+        assert but_for_the_time(response) == but_for_the_time(unknown)
     assert ActivationCode.objects.get().seen_at is None and resends() == 0
 
 

@@ -107,10 +107,11 @@ def test_an_address_is_the_same_in_any_case(client, order, work, mailoutbox):
 
 
 def test_a_letter_that_only_looks_the_same_is_another_address(client, order, work, mailoutbox):
-    Order.objects.update(email="kate@example.com")
+    Order.objects.update(email="sam@example.com")
+    look_alike = "\N{LATIN SMALL LETTER LONG S}am@example.com"
+    assert Order.objects.with_email(look_alike).exists()  # to the database
 
-    ask(client, "\N{KELVIN SIGN}ate@example.com")
-    ask(client, "ada@example.com\N{KELVIN SIGN}.example")
+    ask(client, look_alike)
     work()
 
     assert mailoutbox == []
@@ -261,16 +262,13 @@ def test_behind_a_proxy_the_source_is_what_the_proxy_says(client, merchant, sett
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_at_the_same_moment_are_counted_one_by_one(merchant, in_threads):
+def test_requests_for_one_address_at_the_same_moment_are_counted_one_by_one(merchant, in_threads):
     def request(number):
-        # Each counts one of three addresses and one of two networks; both limits are met from two sides.
-        email, source = f"{number % 3}@example.com", f"192.0.2.{number % 2}"
-        request_links(merchant, email, language="en", source=source)
+        request_links(merchant, "ada@example.com", language="en", source=f"192.0.2.{number}")
 
-    in_threads(request, range(48), threads=8)
+    in_threads(request, range(40), threads=8)
 
-    addresses = [LinkRequest.objects.filter(email=f"{number}@example.com").count() for number in range(3)]
-    assert addresses == [3, 3, 3]
+    assert LinkRequest.objects.count() == 3
 
 
 @pytest.mark.django_db(transaction=True)

@@ -22,9 +22,10 @@ def stuck_fulfillments() -> QuerySet[Fulfillment]:
 
 
 def lost_deliveries() -> QuerySet[Delivery]:
-    """E-mails of paid orders that did not go out, with a code that no later one holds.
+    """E-mails of paid orders that did not reach the customer, with a code that no later one holds.
 
-    They failed, or are late, or were canceled while delivery was not allowed, which now it is.
+    They failed, came back or were marked as spam, or are late, or were canceled while delivery was not allowed, which
+    now it is.
     """
     status = Delivery.Status
     late = Q(status=status.QUEUED, created_at__lt=Now() - LONG)
@@ -33,8 +34,9 @@ def lost_deliveries() -> QuerySet[Delivery]:
     orphaned = DeliveredCode.objects.filter(
         ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk")
     )
-    return Delivery.objects.exclude(status=status.SENT).filter(
-        Q(status=status.FAILED) | late | held_back, Exists(orphaned), order__status=Order.Status.PAID
+    lost = Q(status__in=[status.FAILED, *Delivery.RETURNED, status.COMPLAINED])
+    return Delivery.objects.exclude(status__in=Delivery.GONE_WELL).filter(
+        lost | late | held_back, Exists(orphaned), order__status=Order.Status.PAID
     )
 
 

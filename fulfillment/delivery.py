@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models.functions import Now
 
+from fulfillment import tracking
 from fulfillment.composition import compose
 from fulfillment.mail import MailError, sent
 from fulfillment.models import Delivery, MerchantNotice, WebhookEvent
@@ -42,6 +43,8 @@ def deliver(pk: int) -> None:
     except Exception:
         logger.exception("%s will be tried again", delivery)
         _note_failure(delivery, MailError("Something failed on our side; the log says what."))
+    else:
+        tracking.match(delivery)
 
 
 def _why_not(order: Order) -> str:

@@ -4,13 +4,23 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
-from django.db.models import Count, Max, Prefetch, prefetch_related_objects
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, Max, OuterRef, Prefetch, prefetch_related_objects
+from django.db.models.functions import JSONObject
 
-from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod
+from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, TrackingEvent
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 
 FAILED = Fulfillment.Status.FAILED
+# What a provider told of a delivery, the first of each kind: customers open a mail more than once, and scanners often.
+TOLD = ArraySubquery(
+    TrackingEvent.objects.filter(delivery=OuterRef("pk"))
+    .order_by("kind", "occurred_at")
+    .distinct("kind")
+    .values(event=JSONObject(kind="kind", reason="reason", occurred_at="occurred_at"))
+)
 HISTORY = [
     Prefetch(
         "items",
@@ -19,7 +29,8 @@ HISTORY = [
         .order_by("pk"),
     ),
     Prefetch(
-        "deliveries", Delivery.objects.annotate(code_count=Count("codes"), hint=Max("codes__hint")).order_by("pk")
+        "deliveries",
+        Delivery.objects.annotate(code_count=Count("codes"), hint=Max("codes__hint"), told=TOLD).order_by("pk"),
     ),
     Prefetch("refunds", Refund.objects.order_by("pk")),
     Prefetch("events", OrderEvent.objects.select_related("code", "item__product").defer("code__code").order_by("pk")),
@@ -45,7 +56,7 @@ def order_history(order: Order) -> list[Line]:
         *_reported(order),
         *_saved_and_seen(order),
         *(_failed(item.fulfillment) for item in order.items.all() if item.fulfillment.status == FAILED),
-        *map(_mailed, order.deliveries.all()),
+        *(line for delivery in order.deliveries.all() for line in _mailed(delivery)),
         *(_refunded(refund, order) for refund in order.refunds.all()),
         *map(_event, order.events.all()),
     ]
@@ -91,8 +102,8 @@ def _failed(fulfillment: Fulfillment) -> Line:
     return Line(at, "codes", text, note=fulfillment.reason, state=fulfillment.status)
 
 
-def _mailed(delivery) -> Line:
-    """One line, however it went: an e-mail that was asked for, and what became of it."""
+def _mailed(delivery) -> Iterator[Line]:
+    """One line, however it went, for an e-mail that was asked for; then what its provider told of it."""
     codes = f"Code ••••{delivery.hint}" if delivery.code_count == 1 and delivery.hint else _codes(delivery.code_count)
     verb = "resent to" if delivery.kind == Delivery.Kind.RESEND else "mailed to"
     not_sent = {
@@ -102,7 +113,31 @@ def _mailed(delivery) -> Line:
     }
     text = f"{codes} {not_sent.get(delivery.status, verb)} {delivery.recipient}"
     at = delivery.sent_at or delivery.ended_at or delivery.created_at
-    return Line(at, "mail", text, by=delivery.requested_by, note=delivery.reason, state=delivery.status)
+    if delivery.status in TrackingEvent.STATUSES.values():
+        # Lines of their own say what was told of it.
+        yield Line(at, "mail", text, by=delivery.requested_by, state=Delivery.Status.SENT)
+    else:
+        yield Line(at, "mail", text, by=delivery.requested_by, note=delivery.reason, state=delivery.status)
+    yield from (_told(event, delivery.recipient, at) for event in sorted(delivery.told, key=itemgetter("occurred_at")))
+
+
+def _told(event: dict[str, str], recipient: str, sent_at: datetime) -> Line:
+    kind = TrackingEvent.Kind(event["kind"])
+    text = {
+        kind.DEFERRED: f"{recipient} does not take mail yet",
+        kind.DELIVERED: f"Delivered to {recipient}",
+        kind.OPENED: "Opened",
+        kind.CLICKED: "A link in it opened",
+        kind.BOUNCED: "Bounced",
+        kind.REJECTED: "Rejected by the mail provider",
+        kind.COMPLAINED: "Marked as spam",
+    }[kind]
+    if event["reason"]:
+        text += f": {event['reason']}"
+    # Their clocks are not ours: nothing happens to a mail before it is sent.
+    at = max(datetime.fromisoformat(event["occurred_at"]), sent_at)
+    state = TrackingEvent.STATUSES.get(kind, kind)
+    return Line(at, state, text, state=state)
 
 
 def _refunded(refund: Refund, order: Order) -> Line:

@@ -25,7 +25,7 @@ class ActivationCodeSerializer(serializers.Serializer):
     delivery = serializers.SerializerMethodField(
         help_text="What became of the last e-mail with this code; `none` if there is none, or none is allowed."
     )
-    delivery_reason = serializers.SerializerMethodField(help_text="Why it is not sent (yet).")
+    delivery_reason = serializers.SerializerMethodField(help_text="Why it is not sent yet, or did not arrive.")
 
     @extend_schema_field(serializers.ChoiceField([*Delivery.Status.values, "none"]))
     def get_delivery(self, code):

@@ -301,7 +301,7 @@ def _customer_waits(order: Order) -> timedelta:
 def _under_way(order: Order, codes: list[ActivationCode]) -> Delivery | None:
     """A mail that brings the customer these codes at this moment."""
     wanted = {code.pk for code in codes}
-    just_resent = Q(kind=Delivery.Kind.RESEND, status=Delivery.Status.SENT, created_at__gt=Now() - RESEND_PAUSE)
+    just_resent = Q(kind=Delivery.Kind.RESEND, status__in=Delivery.GONE_WELL, created_at__gt=Now() - RESEND_PAUSE)
     # One that a worker has in its hands may be going to an address that was wrong; one that none took yet will not.
     under_way = Q(status=Delivery.Status.QUEUED)
     here = Q(recipient=order.email)

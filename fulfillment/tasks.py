@@ -4,7 +4,7 @@ import logging
 
 from celery import shared_task
 
-from fulfillment import callouts, delivery, link_requests, notices, services, webhooks
+from fulfillment import callouts, delivery, link_requests, notices, services, tracking, webhooks
 from fulfillment.link_requests import forget_old_requests
 from fulfillment.models import Delivery, Fulfillment, LinkRequest, MerchantNotice, WebhookMessage, publish
 from orders.models import Order
@@ -50,7 +50,15 @@ def serve_pool(pk):
 @shared_task
 def sweep():
     """Find work that has come due, and whatever the broker or a dying process lost."""
-    for part in (nudge_due, nudge_endpoints, nudge_waiting_pools, warn_low_pools, purge_logs, forget_old_requests):
+    for part in (
+        nudge_due,
+        nudge_endpoints,
+        nudge_waiting_pools,
+        warn_low_pools,
+        tracking.match_late_events,
+        purge_logs,
+        forget_old_requests,
+    ):
         try:
             part()
         except Exception:

@@ -81,6 +81,7 @@ class Desk:
             "total": sum(item.total_price for item in items),
             "history": [history[:start], history[start + cut :]],
             "lines_left_out": cut,
+            "returned": last_returned(self.order),
             "in_flight": any(is_in_flight(delivery) for delivery in self.order.deliveries.all()),
         }
 
@@ -88,6 +89,12 @@ class Desk:
 def units_shown(items: int) -> int:
     """How many units of each item a page of an order with so many items shows."""
     return UNITS_SHOWN if items <= 2 else UNITS_SHOWN_OF_MANY
+
+
+def last_returned(order: Order) -> Delivery | None:
+    """The last e-mail to the customer's present address, if it came back."""
+    mails = [delivery for delivery in order.deliveries.all() if delivery.recipient == order.email]
+    return mails[-1] if mails and mails[-1].status in Delivery.RETURNED else None
 
 
 def is_in_flight(delivery: Delivery) -> bool:

@@ -4,6 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
 from fulfillment import urls as orders_api
+from fulfillment.providers import take_tracking
 from portal.health import healthz
 from portal.views import emails, invitations, order, orders
 from portal.views.api_docs import ApiDocs
@@ -33,6 +34,7 @@ urlpatterns = [
     path("logos/<str:digest>.png", emails.logo, name="logo"),
     path("o/<str:token>/", customer_order, name="customer-order"),
     path("lost/<slug:slug>/", lost_key, name="lost-key"),
+    path("anymail/<str:provider>/tracking/", take_tracking, name="tracking"),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

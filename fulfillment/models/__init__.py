@@ -4,6 +4,7 @@ from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, Fulf
 from fulfillment.models.link_requests import LinkRequest
 from fulfillment.models.notices import MerchantNotice
 from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
+from fulfillment.models.tracking import TrackingEvent
 from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MerchantNotice",
     "Retryable",
     "RetryableQuerySet",
+    "TrackingEvent",
     "WebhookEndpoint",
     "WebhookEvent",
     "WebhookMessage",

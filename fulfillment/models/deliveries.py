@@ -25,6 +25,17 @@ class Delivery(Retryable):
         SENT = "sent"
         FAILED = "failed"
         CANCELED = "canceled"  # the order was no longer paid, or delivery not allowed
+        # What the provider told of one that was sent
+        DELIVERED = "delivered"
+        OPENED = "opened"
+        BOUNCED = "bounced"
+        REJECTED = "rejected"
+        COMPLAINED = "complained"  # the customer marked it as spam
+
+    # It went out, and nothing bad was heard of it.
+    GONE_WELL = (Status.SENT, Status.DELIVERED, Status.OPENED)
+    # It went out, and came back.
+    RETURNED = (Status.BOUNCED, Status.REJECTED)
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="deliveries")
     kind = models.CharField(max_length=10, choices=Kind)
@@ -40,7 +51,11 @@ class Delivery(Retryable):
         verbose_name_plural = "deliveries"
         indexes = [
             *Retryable.Meta.indexes,
-            models.Index(fields=["status", "order"], condition=~Q(status="sent"), name="delivery_not_sent"),
+            models.Index(
+                fields=["status", "order"],
+                condition=~Q(status__in=["sent", "delivered", "opened"]),
+                name="delivery_not_well",
+            ),
         ]
 
     def __str__(self):

@@ -22,6 +22,7 @@ class MerchantNotice(Retryable):
         CODE_WANTED = "code_wanted", "activation code wanted"
         ITEM_FAILED = "item_failed", "fulfillment failed"
         DELIVERY_FAILED = "delivery_failed", "delivery failed"
+        DELIVERY_BOUNCED = "delivery_bounced", "delivery bounced"
         WEBHOOK_DISABLED = "webhook_disabled", "webhook endpoint disabled"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")

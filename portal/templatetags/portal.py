@@ -26,8 +26,13 @@ LOOKS = {
     "queued": ("busy", "hourglass-split"),
     "sent": ("good", "send"),
     "canceled": ("idle", "slash-circle"),
-    # Webhooks
+    "deferred": ("busy", "hourglass-split"),
     "delivered": ("good", "check-circle-fill"),
+    "opened": ("good", "eye"),
+    "bounced": ("bad", "exclamation-triangle-fill"),
+    "rejected": ("bad", "exclamation-triangle-fill"),
+    "complained": ("bad", "exclamation-triangle-fill"),
+    # Webhooks, of which a message is delivered as a mail is
     "enabled": ("good", "check-circle-fill"),
     "failing": ("warn", "clock-fill"),
     "stopped": ("bad", "exclamation-triangle-fill"),
@@ -105,7 +110,8 @@ EVENTS = {
 
 @register.simple_tag
 def event_icon(kind: str) -> SafeString:
-    return _drawing(EVENTS[kind])
+    """What a kind of event looks like; one that is a state looks like that."""
+    return _drawing(EVENTS[kind] if kind in EVENTS else LOOKS[kind][1])
 
 
 @register.simple_tag

@@ -100,6 +100,8 @@ GET  o/<str:token>/                                         404       200      4
 POST o/<str:token>/                                         404       200      404     404     404   404      404
 GET  lost/<slug:slug>/                                      200       200      200     200     200   200      200
 POST lost/<slug:slug>/                                      200       200      200     200     200   200      200
+GET  anymail/<str:provider>/tracking/                       405       405      405     405     405   405      405
+POST anymail/<str:provider>/tracking/                       403       403      403     403     403   403      403
 GET  healthz                                                200       200      200     200     200   200      200
 
 GET  accounts/login/                                        200       200      302     302     302   302      302
@@ -212,6 +214,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "scope": order.items.earliest("pk").product_id,
         "language": "de",
         "slug": "northlight",
+        "provider": "postmark",
         "uidb36": "1",
         "key": "x",
         "pk": colleague.pk,

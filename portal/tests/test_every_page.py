@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from allauth.mfa.models import Authenticator
+from anymail.signals import AnymailTrackingEvent
 from django.contrib import admin
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -16,6 +17,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from fulfillment.models import Callout, Delivery, Fulfillment, WebhookEndpoint, WebhookEvent, WebhookMessage
 from fulfillment.services import resend
+from fulfillment.tracking import record
 from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order
@@ -36,6 +38,14 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     pay(make_product(keys=3, name="Photo Pro"), make_product(source="manual"), order="A1", quantity=3)
     order = Order.objects.get(number="A1")
     work()
+    for told in ("delivered", "opened", "bounced"):
+        event = AnymailTrackingEvent(
+            event_type=told,
+            message_id=order.deliveries.first().message_id,
+            description="The mailbox is full.",
+            timestamp=timezone.now(),
+        )
+        record(event, provider="postmark")
     correct_email(order, "ada.augusta.byron-king@analytical-engines.example", by="Sam")
     code = ActivationCode.objects.filter(item__order=order).earliest("pk")
     reveal(code, by="Sam")

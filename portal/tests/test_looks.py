@@ -1,6 +1,6 @@
 import pytest
 
-from fulfillment.models import Delivery, Fulfillment, WebhookEndpoint, WebhookMessage
+from fulfillment.models import Delivery, Fulfillment, TrackingEvent, WebhookEndpoint, WebhookMessage
 from orders.models import Order, OrderEvent
 from portal.templatetags.portal import EVENTS, badge, event_icon
 
@@ -11,6 +11,7 @@ STATES = [
     *WebhookEndpoint.State.values,
     *WebhookMessage.Status.values,
     "none",
+    "deferred",
 ]
 
 
@@ -19,6 +20,6 @@ def test_every_state_has_a_word_a_color_and_a_shape(state):
     assert state in badge(state) and "<svg" in badge(state)
 
 
-@pytest.mark.parametrize("kind", [*EVENTS, *OrderEvent.Kind.values])
+@pytest.mark.parametrize("kind", [*EVENTS, *OrderEvent.Kind.values, *TrackingEvent.STATUSES.values(), "deferred"])
 def test_every_kind_of_event_has_a_shape(kind):
     assert "<svg" in event_icon(kind)

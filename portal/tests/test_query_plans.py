@@ -72,6 +72,7 @@ def test_every_search_and_filter_goes_by_an_index(merchant, indexes_only):
         {"fulfillment": "waiting"},
         {"delivery": "failed"},
         {"delivery": "queued"},
+        {"delivery": "bounced"},
         {"product": merchant.products.get(sku="PHOTO-CARE").pk},
         {"checkout_page": merchant.checkout_pages.latest("pk").pk},
         {"reported_from": "2026-06-01", "reported_until": "2026-06-02"},

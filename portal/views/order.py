@@ -167,7 +167,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
         return refuse(request, desk, str(error))
     if new:
         messages.success(request, f"The code is on its way to {delivery.recipient}. It is in the history.")
-    elif delivery.status == Delivery.Status.SENT:
+    elif delivery.status in Delivery.GONE_WELL:
         messages.info(request, f"This code was sent to {delivery.recipient} a moment ago, and is not sent twice.")
     else:
         messages.info(

@@ -1,3 +1,4 @@
+import re
 import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,12 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
 
 from fulfillment.models import Delivery
+
+ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
+# Of the mailbox: unknown, not an address, moved, of a domain that takes no mail, disabled.
+ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
+# Of the mail system, the network, or its policy: we are not let in, or not yet.
+NOT_ABOUT_ADDRESS = ("5.3.", "5.4.", "5.7.")
 
 
 class MailError(Exception):
@@ -57,15 +64,16 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         server.open()
         message.send()
     except smtplib.SMTPRecipientsRefused as error:
-        codes = [code for code, _ in error.recipients.values()]
-        answer = "; ".join(f"{code} {_text(text)}" for code, text in error.recipients.values())
-        raise MailError(
-            f"The mail server refused the address: {answer}", permanent=all(code >= 500 for code in codes)
-        ) from error
+        answers = list(error.recipients.values())
+        answer = "; ".join(f"{code} {_text(text)}" for code, text in answers)
+        wrong = all(is_about_address(code, _text(text), of_recipient=True) for code, text in answers)
+        raise MailError(f"The mail server refused the address: {answer}", permanent=wrong) from error
     except (AnymailInvalidAddress, AnymailRecipientsRefused) as error:
         raise MailError(f"The mail provider refused the address: {error}", permanent=True) from error
     except smtplib.SMTPResponseException as error:
-        raise MailError(f"The mail server answered {error.smtp_code} {_text(error.smtp_error)}") from error
+        answer = _text(error.smtp_error)
+        wrong = is_about_address(error.smtp_code, answer)
+        raise MailError(f"The mail server answered {error.smtp_code} {answer}", permanent=wrong) from error
     except UnicodeError as error:
         raise MailError("The address cannot be mailed to.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
@@ -74,6 +82,21 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         raise MailError(f"The mail server broke off: {error}", perhaps_taken=silent) from error
     except (OSError, AnymailError) as error:
         raise MailError(f"The mail server did not take the mail: {error}") from error
+
+
+def is_about_address(code: int, answer: str, *, of_recipient: bool = False) -> bool:
+    """Whether a mail server's answer says that the address is wrong, and not that it may take the mail later.
+
+    A refused recipient is a wrong address, unless the enhanced status code (RFC 3463) names another reason. For a mail that
+    is refused as a whole it is the other way round.
+    """
+    if not 500 <= code < 600:
+        return False
+    found = ENHANCED_STATUS.match(answer)
+    if not found:
+        return of_recipient
+    status = found[0]
+    return not status.startswith(NOT_ABOUT_ADDRESS) if of_recipient else status in ABOUT_ADDRESS
 
 
 def _text(answer: bytes | str) -> str:

@@ -6,6 +6,7 @@ from anymail.exceptions import AnymailAPIError, AnymailInvalidAddress
 from django.core.mail import EmailMessage
 from django.utils import timezone
 
+from fulfillment.mail import is_about_address
 from fulfillment.models import Delivery, MerchantNotice
 from merchants.models import CheckoutPage
 from orders.models import Order
@@ -93,9 +94,52 @@ def test_an_address_that_is_refused_fails_and_the_merchant_is_told(pay, product,
     assert MerchantNotice.objects.get(kind="delivery_failed").delivery == delivery
 
 
+# What a mail server answers to a recipient, and to the mail as a whole: is the address wrong?
+@pytest.mark.parametrize(
+    "code, answer, of_recipient, of_mail",
+    [
+        (550, "no such user", True, False),
+        (553, "5.1.3 not an address", True, True),
+        (550, "5.1.1 no such user", True, True),
+        (550, "5.1.2 no such domain", True, True),
+        (551, "5.1.6 has moved", True, True),
+        (556, "5.1.10 null MX", True, True),
+        (550, "5.2.1 mailbox disabled", True, True),
+        (552, "5.2.2 mailbox full", True, False),
+        (550, "5.1.7 your sender address is wrong", True, False),
+        (550, "5.1.11 new in some RFC", True, False),
+        (554, "5.7.1 relaying denied", False, False),
+        (550, "5.7.26 unauthenticated mail", False, False),
+        (554, "5.3.4 too big for the system", False, False),
+        (550, "5.4.1 no answer from host", False, False),
+        (554, "", True, False),
+        (450, "5.1.1 greylisted", False, False),
+        (451, "4.7.1 try later", False, False),
+        (421, "", False, False),
+        (-1, "", False, False),
+    ],
+)
+def test_answers_are_sorted_into_wrong_addresses_and_try_again(code, answer, of_recipient, of_mail):
+    assert is_about_address(code, answer, of_recipient=True) == of_recipient
+    assert is_about_address(code, answer) == of_mail
+
+
+@pytest.mark.parametrize("code, answer", [(550, b"5.1.1 no such user"), (553, b"5.1.3 not an address")])
+def test_an_address_that_is_refused_with_the_mail_fails(pay, product, work, fail_to_send, code, answer):
+    fail_to_send(smtplib.SMTPDataError(code, answer))
+    pay(product)
+    work()
+
+    assert Delivery.objects.get().status == "failed"
+
+
 @pytest.mark.parametrize(
     "error",
     [
+        smtplib.SMTPRecipientsRefused({"ada@example.com": (554, b"5.7.1 relaying denied")}),
+        smtplib.SMTPDataError(554, b"5.7.1 looks like spam"),
+        smtplib.SMTPSenderRefused(550, b"5.7.1 not you", "licenses@example.com"),
+        smtplib.SMTPAuthenticationError(535, b"5.7.8 wrong password"),
         smtplib.SMTPRecipientsRefused({"ada@example.com": (450, b"greylisted")}),
         smtplib.SMTPDataError(451, b"try later"),
         smtplib.SMTPServerDisconnected("gone"),

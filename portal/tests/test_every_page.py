@@ -41,7 +41,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     for told in ("delivered", "opened", "bounced"):
         event = AnymailTrackingEvent(
             event_type=told,
-            message_id=order.deliveries.first().message_id,
+            message_id=order.deliveries.earliest("pk").message_id,
             description="The mailbox is full.",
             timestamp=timezone.now(),
         )

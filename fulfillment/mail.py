@@ -15,8 +15,8 @@ from fulfillment.models import Delivery
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
 # Of the mailbox: unknown, not an address, moved, of a domain that takes no mail, disabled.
 ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
-# Of the mail system, the network, or its policy: we are not let in, or not yet.
-NOT_ABOUT_ADDRESS = ("5.3.", "5.4.", "5.7.")
+# Of the sender, the mail system, the network, or a policy: we are not let in, or not yet.
+NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
 
 class MailError(Exception):
@@ -87,8 +87,8 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
 def is_about_address(code: int, answer: str, *, of_recipient: bool = False) -> bool:
     """Whether a mail server's answer says that the address is wrong, and not that it may take the mail later.
 
-    A refused recipient is a wrong address, unless the enhanced status code (RFC 3463) names another reason. For a mail that
-    is refused as a whole it is the other way round.
+    A refused recipient is a wrong address, unless the enhanced status code (RFC 3463) names another reason. For a mail
+    that is refused as a whole it is the other way round.
     """
     if not 500 <= code < 600:
         return False

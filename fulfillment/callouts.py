@@ -242,7 +242,7 @@ def _ask(method: str, url: SplitResult, body: bytes, headers: Mapping[str, str],
     host, port, secure = str(url.hostname), _port(url), url.scheme == "https"
     line = connect(host, port, timeout, plain=not secure)
     try:
-        with _cut_after(deadline - monotonic(), line):
+        with cut_after(deadline - monotonic(), line):
             # By its name the host is asked for, and has to show a certificate.
             stream = TLS.wrap_socket(line, server_hostname=host) if secure else line
             with stream:
@@ -273,7 +273,7 @@ def _exchange(stream: socket.socket, method: str, url: SplitResult, body: bytes,
 
 
 @contextmanager
-def _cut_after(seconds: float, line: socket.socket) -> Iterator[None]:
+def cut_after(seconds: float, line: socket.socket) -> Iterator[None]:
     """Cut a connection when its time is over, however busily the other side drips."""
     # Of its own, for a TLS socket takes the other's place; what is shut down is the connection of both.
     handle = line.dup()

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from fulfillment import tracking
 from fulfillment.composition import compose
 from fulfillment.mail import MailError, sent
-from fulfillment.models import Delivery, MerchantNotice, WebhookEvent
+from fulfillment.models import Delivery, MailAccount, MerchantNotice, WebhookEvent
 from fulfillment.webhooks import announce, announce_bounce, facts_of_delivery
 from orders.models import Order
 
@@ -34,17 +34,23 @@ def deliver(pk: int) -> None:
 
     delivery.readdress()
     facts = facts_of_delivery(delivery)
+    account = None
     try:
-        with sent(compose(delivery)) as message_id, transaction.atomic():
+        account = MailAccount.objects.filter(merchant=delivery.order.merchant_id).first()
+        with sent(compose(delivery), account) as message_id, transaction.atomic():
             if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
                 announce(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)
     except MailError as error:
         _note_failure(delivery, error)
+        if account and error.not_let_in:
+            _note_refusal(account, str(error))
     except Exception:
         logger.exception("%s will be tried again", delivery)
         _note_failure(delivery, MailError("Something failed on our side; the log says what."))
     else:
         tracking.match(delivery)
+        if account:
+            account.note_success()
 
 
 def _why_not(order: Order) -> str:
@@ -69,3 +75,11 @@ def _note_failure(delivery: Delivery, error: MailError) -> None:
             notice.nudge()
             if error.permanent:
                 announce_bounce(delivery)
+
+
+def _note_refusal(account: MailAccount, reason: str) -> None:
+    """Tell the merchant that its mail server lets us in no longer; once, not with every mail."""
+    with transaction.atomic():
+        if account.note_refusal(reason):
+            kind = MerchantNotice.Kind.MAIL_SERVER_REFUSED
+            MerchantNotice.objects.create(merchant=account.merchant, kind=kind).nudge()

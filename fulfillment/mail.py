@@ -2,15 +2,18 @@ import re
 import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from email.utils import formataddr, parseaddr
 from typing import Any
 
 from anymail.exceptions import AnymailError, AnymailInvalidAddress, AnymailRecipientsRefused
 from django.conf import settings
-from django.core.mail import EmailMessage, get_connection
+from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
 
-from fulfillment.models import Delivery
+from fulfillment.callouts import CalloutError
+from fulfillment.mail_servers import get_server
+from fulfillment.models import Delivery, MailAccount
 
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
 # Of the mailbox: unknown, not an address, moved, of a domain that takes no mail, disabled.
@@ -22,13 +25,16 @@ NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 class MailError(Exception):
     """A mail was not taken. Permanent: it will not be, as long as the address is the same.
 
-    Perhaps taken: the mail server went silent when it may have had all of it.
+    Perhaps taken: the mail server went silent when it may have had all of it. Not let in: it refused our login.
     """
 
-    def __init__(self, message: str, *, permanent: bool = False, perhaps_taken: bool = False):
+    def __init__(
+        self, message: str, *, permanent: bool = False, perhaps_taken: bool = False, not_let_in: bool = False
+    ):
         super().__init__(message)
         self.permanent = permanent
         self.perhaps_taken = perhaps_taken
+        self.not_let_in = not_let_in
 
 
 def compose_plain(template: str, recipients: list[str], context: dict[str, Any]) -> EmailMessage:
@@ -43,13 +49,17 @@ def compose_plain(template: str, recipients: list[str], context: dict[str, Any])
 
 
 @contextmanager
-def sent(message: EmailMessage) -> Iterator[str]:
+def sent(message: EmailMessage, account: MailAccount | None = None) -> Iterator[str]:
     """Hand a mail to the mail server or provider; for a `with` block that notes it at once.
+
+    With a merchant's account it goes through that, and comes from its address.
 
     Gives the Message-ID under which the other side knows it. Only after the block are goodbyes said to the server, for
     those can take as long as they please. Raises MailError if the mail was not taken.
     """
-    message.connection = server = get_connection()
+    message.connection = server = get_server(account)
+    if account:
+        message.from_email = formataddr((parseaddr(message.from_email)[0], account.sender))
     try:
         _hand_over(message, server)
         status = getattr(message, "anymail_status", None)
@@ -70,6 +80,9 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         raise MailError(f"The mail server refused the address: {answer}", permanent=wrong) from error
     except (AnymailInvalidAddress, AnymailRecipientsRefused) as error:
         raise MailError(f"The mail provider refused the address: {error}", permanent=True) from error
+    except smtplib.SMTPAuthenticationError as error:
+        answer = f"{error.smtp_code} {_text(error.smtp_error)}"
+        raise MailError(f"The mail server refused the login: {answer}", not_let_in=True) from error
     except smtplib.SMTPResponseException as error:
         answer = _text(error.smtp_error)
         wrong = is_about_address(error.smtp_code, answer)
@@ -80,7 +93,10 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         # smtplib says so of a connection that was closed, when the mail was not taken, and of one that fell silent.
         silent = isinstance(error.__context__, TimeoutError)
         raise MailError(f"The mail server broke off: {error}", perhaps_taken=silent) from error
-    except (OSError, AnymailError) as error:
+    except AnymailError as error:
+        not_let_in = error.status_code in (401, 403)
+        raise MailError(f"The mail provider did not take the mail: {error}", not_let_in=not_let_in) from error
+    except (OSError, CalloutError) as error:
         raise MailError(f"The mail server did not take the mail: {error}") from error
 
 

@@ -6,7 +6,7 @@ from django.core.mail import EmailMessage
 from django.db.models.functions import Now
 
 from fulfillment.mail import MailError, compose_plain, sent
-from fulfillment.models import Fulfillment, MerchantNotice
+from fulfillment.models import Fulfillment, MailAccount, MerchantNotice
 from pools.replenishment import forecast
 
 
@@ -42,5 +42,7 @@ def compose(notice: MerchantNotice, recipients: list[str]) -> EmailMessage:
         context |= {"item": notice.item, "order": notice.item.order, "fulfillment": notice.item.fulfillment}
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}
+    if notice.kind == MerchantNotice.Kind.MAIL_SERVER_REFUSED:
+        context["account"] = MailAccount.objects.filter(merchant=notice.merchant).first()
 
     return compose_plain(f"emails/{notice.kind}.txt", recipients, context)

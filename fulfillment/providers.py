@@ -21,6 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from fulfillment import sns, tracking
+from fulfillment.models import MailAccount
 from merchants.models import Merchant
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ READERS: dict[str, type[AnymailCoreWebhookView]] = {
     "postmark": PostmarkTrackingWebhookView,
     "sendgrid": SendGrid,
 }
-# What tells a provider from others, by its names in anymail's settings; one of them must be set.
+# What tells a provider from others, by its names in anymail's settings; one of them must be set. Of
+# a merchant it is the first.
 SECRETS = {
     "amazon_ses": ["topic_arn", "webhook_secret"],
     "mailgun": ["webhook_signing_key"],
@@ -83,6 +85,17 @@ def take_tracking(request: HttpRequest, provider: str) -> HttpResponse:
     secrets = {name: get_anymail_setting(name, default="", esp_name=provider) for name in SECRETS[provider]}
     # This one is for all providers.
     return _take(request, provider, secrets | {"webhook_secret": get_anymail_setting("webhook_secret", default="")})
+
+
+@csrf_exempt
+@require_http_methods(["HEAD", "POST"])
+def take_tracking_of_merchant(request: HttpRequest, merchant: str, provider: str) -> HttpResponse:
+    """Take what a merchant's own provider tells, of that merchant's e-mails."""
+    account = MailAccount.objects.filter(merchant__slug=merchant).select_related("merchant").first()
+    if account is None or account.provider != provider:
+        return _refuse(provider, "the merchant has no account there")
+    secrets = {"webhook_secret": "", SECRETS[provider][0]: account.tracking_secret}
+    return _take(request, provider, secrets, account.merchant)
 
 
 def _take(request: HttpRequest, provider: str, secrets: dict[str, str], merchant: Merchant | None = None):

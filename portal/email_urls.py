@@ -1,9 +1,11 @@
 from django.urls import path
 
-from portal.views import emails
+from portal.views import emails, mail_server
 
 urlpatterns = [
     path("", emails.emails, name="emails"),
+    path("server/", mail_server.mail_server, name="mail-server"),
+    path("server/remove/", mail_server.remove, name="mail-server-remove"),
     path("sender/", emails.sender, name="email-sender"),
     path("texts/<slug:scope>/<slug:language>/", emails.edit, name="email-text"),
     path("texts/<slug:scope>/<slug:language>/preview/", emails.preview, name="email-preview"),

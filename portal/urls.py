@@ -4,7 +4,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
 from fulfillment import urls as orders_api
-from fulfillment.providers import take_tracking
+from fulfillment.providers import take_tracking, take_tracking_of_merchant
 from portal.health import healthz
 from portal.views import emails, invitations, order, orders
 from portal.views.api_docs import ApiDocs
@@ -35,6 +35,7 @@ urlpatterns = [
     path("o/<str:token>/", customer_order, name="customer-order"),
     path("lost/<slug:slug>/", lost_key, name="lost-key"),
     path("anymail/<str:provider>/tracking/", take_tracking, name="tracking"),
+    path("anymail/<slug:merchant>/<str:provider>/tracking/", take_tracking_of_merchant, name="tracking-of-merchant"),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),

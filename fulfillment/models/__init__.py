@@ -2,6 +2,7 @@ from fulfillment.models.callouts import Callout
 from fulfillment.models.deliveries import DeliveredCode, Delivery
 from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
 from fulfillment.models.link_requests import LinkRequest
+from fulfillment.models.mail_accounts import MailAccount
 from fulfillment.models.notices import MerchantNotice
 from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
 from fulfillment.models.tracking import TrackingEvent
@@ -17,6 +18,7 @@ __all__ = [
     "FulfillmentMethod",
     "FulfillmentQuerySet",
     "LinkRequest",
+    "MailAccount",
     "MerchantNotice",
     "Retryable",
     "RetryableQuerySet",

@@ -24,6 +24,7 @@ class MerchantNotice(Retryable):
         DELIVERY_FAILED = "delivery_failed", "delivery failed"
         DELIVERY_BOUNCED = "delivery_bounced", "delivery bounced"
         WEBHOOK_DISABLED = "webhook_disabled", "webhook endpoint disabled"
+        MAIL_SERVER_REFUSED = "mail_server", "mail server refuses the login"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
     kind = models.CharField(max_length=20, choices=Kind)

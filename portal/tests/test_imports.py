@@ -22,8 +22,8 @@ ROOMS: dict[str, set[str]] = {
 LEVELS = [
     {"models"},
     {"callouts"},
-    {"mail", "webhooks"},
-    {"tracking", "sns"},
+    {"mail_servers", "webhooks"},
+    {"mail", "tracking", "sns"},
     {"sources"},
     {"composition", "services"},
     {

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from fulfillment.composition import BODY, SUBJECT, Texts, write
 from fulfillment.mail import MailError, sent
-from fulfillment.models import Delivery
+from fulfillment.models import Delivery, MailAccount
 from merchants.email_template import TAGS
 from merchants.models import EmailTemplate, Logo, Merchant, Product
 from portal.access import Role, member_required
@@ -123,6 +123,7 @@ def emails(request) -> HttpResponse:
         "languages": LANGUAGES,
         "rows": [Row(Place(request.merchant, product, ""), texts) for product in [None, *page]],
         "page": page,
+        "account": MailAccount.objects.filter(merchant=request.merchant).first(),
         "logo": request.merchant.get_logo(),
     }
     return render(request, "portal/emails.html", context)
@@ -226,7 +227,7 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
         mail.to = [request.user.email]
         mail.extra_headers["Message-ID"] = Delivery.make_message_id()
         try:
-            with sent(mail):
+            with sent(mail, MailAccount.objects.filter(merchant=request.merchant).first()):
                 messages.success(request, f"A test mail was sent to {request.user.email}. Nothing was saved.")
         except MailError as error:
             messages.error(request, f"The test mail was not sent: {error}")

@@ -11,7 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.attention import needing_attention
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import Delivery, Fulfillment, MailAccount
 from orders.models import Order, OrderItem, OrderQuerySet
 from orders.search import Kind, find, look_up, quotable
 from pools.models import LicenseKey
@@ -171,7 +171,9 @@ def attention(request) -> HttpResponse:
     """What a person has to look at: failed and long-waiting items, e-mails that did not go out."""
     orders = needing_attention(request.merchant.orders.all(), request.merchant)
     page = get_page(request, orders)
-    return render(request, "portal/attention.html", page_context(request, page) | {"section": "attention"})
+    account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
+    context = page_context(request, page) | {"section": "attention", "account": account}
+    return render(request, "portal/attention.html", context)
 
 
 def first_payment(request) -> dict[str, Any]:

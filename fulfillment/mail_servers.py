@@ -1,0 +1,95 @@
+"""Connections to mail servers and providers: ours, or those of merchants."""
+
+import smtplib
+import socket
+import warnings
+from contextlib import ExitStack
+from typing import Any
+
+from anymail.exceptions import AnymailNotSupportedWarning
+from django.core.mail import get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend
+
+from fulfillment import callouts
+from fulfillment.models import MailAccount
+
+# For all that is said to a merchant's mail server; less than CELERY_TASK_TIME_LIMIT, however slowly it drips.
+MOST_SECONDS = 45
+MAILGUN = {
+    MailAccount.Kind.MAILGUN: "https://api.mailgun.net/v3",
+    MailAccount.Kind.MAILGUN_EU: "https://api.eu.mailgun.net/v3",
+}
+
+# anymail says so of SendGrid at every mail.
+warnings.filterwarnings("ignore", category=AnymailNotSupportedWarning, module=r"anymail\.backends\.sendgrid")
+
+
+class GuardedSMTP(smtplib.SMTP):
+    """Connects to what merchants may name, and is cut off when its time is over."""
+
+    limit = ExitStack()
+
+    def _get_socket(self, host, port, timeout) -> socket.socket:
+        line = callouts.connect(host, port, timeout)
+        self.limit = ExitStack()
+        self.limit.enter_context(callouts.cut_after(MOST_SECONDS, line))
+        return line
+
+    def close(self) -> None:
+        self.limit.close()
+        super().close()
+
+
+class GuardedSMTPS(smtplib.SMTP_SSL, GuardedSMTP):
+    """The same in TLS from the start: SMTP_SSL wraps the socket that GuardedSMTP gets."""
+
+
+class MerchantsServer(EmailBackend):
+    """A merchant's mail server; never in plain text."""
+
+    def __init__(self, account: MailAccount) -> None:
+        tls = account.security == MailAccount.Security.TLS
+        super().__init__(
+            host=account.host,
+            port=account.port,
+            username=account.user_name,
+            password=account.password,
+            use_ssl=tls,
+            use_tls=not tls,
+        )
+        self.ssl_context = callouts.TLS
+
+    @property
+    def connection_class(self):
+        return GuardedSMTPS if self.use_ssl else GuardedSMTP
+
+
+def get_server(account: MailAccount | None = None) -> BaseEmailBackend:
+    """Where mails are handed over: to a merchant's account, or else where the installation's go."""
+    if account is None:
+        return get_connection()
+    # All that anymail would else look up in the installation's settings is said here.
+    options: dict[str, Any]
+    match account.kind:
+        case MailAccount.Kind.SMTP:
+            return MerchantsServer(account)
+        case MailAccount.Kind.POSTMARK:
+            options = {
+                "server_token": account.password,
+                "message_stream": None,
+                "api_url": "https://api.postmarkapp.com/",
+            }
+        case MailAccount.Kind.SENDGRID:
+            options = {
+                "api_key": account.password,
+                "merge_field_format": None,
+                "api_url": "https://api.sendgrid.com/v3/",
+            }
+        case _:
+            options = {
+                "api_key": account.password,
+                "sender_domain": account.sender.rpartition("@")[2],
+                "api_url": MAILGUN[MailAccount.Kind(account.kind)],
+            }
+    return get_connection(f"anymail.backends.{account.provider}.EmailBackend", debug_api_requests=False, **options)

@@ -20,7 +20,7 @@ from fulfillment import services, sns, tasks, tracking
 from fulfillment.attention import needing_attention
 from fulfillment.delivery import deliver
 from fulfillment.history import order_history
-from fulfillment.models import Delivery, MerchantNotice, TrackingEvent
+from fulfillment.models import Delivery, MailAccount, MerchantNotice, TrackingEvent
 from orders.models import Order
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -90,9 +90,9 @@ def post(provider, told, **how):
     return send(provider, *SIGN[provider](told), **how)
 
 
-def send(provider, data, proof, *, secret="provider:of tests"):
+def send(provider, data, proof, *, secret="provider:of tests", merchant=""):
     basic = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
-    address = f"/anymail/{provider}/tracking/"
+    address = f"/anymail/{merchant}/{provider}/tracking/" if merchant else f"/anymail/{provider}/tracking/"
     return Client().post(address, data, content_type="application/json", headers=basic | proof)
 
 
@@ -401,6 +401,82 @@ def test_what_is_too_long_is_not_read(delivery):
 def test_there_is_no_address_for_other_providers(client):
     assert client.post("/anymail/mandrill/tracking/", "{}", content_type="application/json").status_code == 404
     assert client.post("/anymail/postmark/inbound/", "{}", content_type="application/json").status_code == 404
+
+
+# What a merchant's own provider tells
+
+
+@pytest.fixture
+def make_account(settings):
+    """An account of a merchant, which has secrets of its own; the installation has none."""
+    of_provider = {
+        "postmark": "provider:of tests",
+        "mailgun": settings.ANYMAIL["MAILGUN_WEBHOOK_SIGNING_KEY"],
+        "sendgrid": settings.ANYMAIL["SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY"],
+    }
+    settings.ANYMAIL = {}
+
+    def make(merchant, kind, secret=None):
+        account = MailAccount(merchant=merchant, kind=kind, sender="shop@example.com")
+        account.keep(password="key", tracking_secret=of_provider[account.provider] if secret is None else secret)
+        account.save()
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["postmark", "mailgun", "mailgun_eu", "sendgrid"])
+def test_a_merchants_own_provider_is_believed(delivery, merchant, make_account, kind):
+    make_account(merchant, kind)
+    provider = kind.removesuffix("_eu")
+
+    assert post(provider, payload(provider, "bounced"), merchant=merchant.slug).status_code == 200
+
+    delivery.refresh_from_db()
+    assert delivery.status == "bounced"
+
+
+@pytest.mark.parametrize("kind", ["postmark", "mailgun", "sendgrid"])
+def test_it_is_believed_about_that_merchants_mails_only(delivery, outsider, make_account, kind):
+    make_account(outsider, kind)
+
+    assert post(kind, payload(kind, "bounced"), merchant=outsider.slug).status_code == 200
+    tracking.match(delivery)
+    tasks.sweep()
+
+    delivery.refresh_from_db()
+    assert delivery.status == "sent"
+    assert TrackingEvent.objects.get().delivery is None
+
+
+def test_it_cannot_take_the_place_of_what_another_tells(delivery, merchant, outsider, make_account):
+    make_account(outsider, "postmark")
+    make_account(merchant, "postmark")
+    for slug in (outsider.slug, merchant.slug):
+        post("postmark", payload("postmark", "bounced"), merchant=slug)
+
+    delivery.refresh_from_db()
+    assert delivery.status == "bounced"
+
+
+@pytest.mark.parametrize("provider", ["postmark", "mailgun", "sendgrid"])
+@pytest.mark.parametrize("account", [None, "without secret", "elsewhere"])
+def test_nobody_is_believed_whose_account_has_no_such_secret(
+    delivery, merchant, make_account, settings, provider, account
+):
+    if account == "without secret":
+        make_account(merchant, provider, secret="")
+    if account == "elsewhere":
+        make_account(merchant, "postmark" if provider != "postmark" else "mailgun")
+
+    assert post(provider, payload(provider, "bounced"), merchant=merchant.slug).status_code == 403
+    assert not TrackingEvent.objects.exists()
+
+
+def test_the_installations_secret_is_none_of_a_merchants(delivery, merchant, make_account, settings):
+    make_account(merchant, "postmark", secret="northlight:secret")
+    settings.ANYMAIL = {"WEBHOOK_SECRET": "provider:of tests"}
+
+    assert post("postmark", payload("postmark", "bounced"), merchant=merchant.slug).status_code == 403
 
 
 # Amazon's signature

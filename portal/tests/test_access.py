@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
-from fulfillment.models import Delivery, Fulfillment, WebhookEndpoint
+from fulfillment.models import Delivery, Fulfillment, MailAccount, WebhookEndpoint
 from fulfillment.webhooks import send_test
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
@@ -45,6 +45,10 @@ GET  orders/<reference:number>/items/<int:item>/codes/      login     login    2
 POST orders/<reference:number>/items/<int:item>/codes/      login     login    302     302     302   404      403
 
 GET  emails/                                                login     login    403     200     200   200      403
+GET  emails/server/                                         login     login    403     200     200   200      403
+POST emails/server/                                         login     login    403     200     200   200      403
+GET  emails/server/remove/                                  login     login    403     200     200   404      403
+POST emails/server/remove/                                  login     login    403     302     302   404      403
 GET  emails/sender/                                         login     login    403     200     200   200      403
 POST emails/sender/                                         login     login    403     302     302   302      403
 GET  emails/texts/<slug:scope>/<slug:language>/             login     login    403     200     200   404      403
@@ -102,6 +106,8 @@ GET  lost/<slug:slug>/                                      200       200      2
 POST lost/<slug:slug>/                                      200       200      200     200     200   200      200
 GET  anymail/<str:provider>/tracking/                       405       405      405     405     405   405      405
 POST anymail/<str:provider>/tracking/                       403       403      403     403     403   403      403
+GET  anymail/<slug:merchant>/<str:provider>/tracking/       405       405      405     405     405   405      405
+POST anymail/<slug:merchant>/<str:provider>/tracking/       403       403      403     403     403   403      403
 GET  healthz                                                200       200      200     200     200   200      200
 
 GET  accounts/login/                                        200       200      302     302     302   302      302
@@ -191,6 +197,9 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     order = Order.objects.get()
     owner = merchant.members.get().user
     colleague = make_member(Member.Role.SUPPORT, first_name="Cora")
+    MailAccount.objects.create(
+        merchant=merchant, kind="postmark", credentials='{"password": "", "tracking_secret": ""}'
+    )
     invitation, _ = invite(merchant, email="guest@northlight.example", role=Member.Role.SUPPORT, by=owner)
     endpoint = WebhookEndpoint.objects.create(
         merchant=merchant, url="https://shop.example/", events=["order.paid"], secret=WebhookEndpoint.make_secret()
@@ -215,6 +224,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "language": "de",
         "slug": "northlight",
         "provider": "postmark",
+        "merchant": merchant.slug,
         "uidb36": "1",
         "key": "x",
         "pk": colleague.pk,

@@ -15,7 +15,15 @@ from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from fulfillment.models import Callout, Delivery, Fulfillment, WebhookEndpoint, WebhookEvent, WebhookMessage
+from fulfillment.models import (
+    Callout,
+    Delivery,
+    Fulfillment,
+    MailAccount,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookMessage,
+)
 from fulfillment.services import resend
 from fulfillment.tracking import record
 from merchants.models import EmailTemplate, Member, Merchant, User
@@ -59,6 +67,14 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     )
     invite(merchant, email="guest@northlight.example", role=Member.Role.MANAGER, by=merchant.members.get().user)
     make_member(Member.Role.MANAGER, first_name="Max")
+    MailAccount.objects.create(
+        merchant=merchant,
+        kind="postmark",
+        sender="licenses@northlight.example",
+        credentials='{"password": "", "tracking_secret": ""}',
+        saved_by="Max",
+        reason="The mail provider did not take the mail: 401 Unauthorized",
+    )
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
     make_endpoints(merchant)
     return order
@@ -123,6 +139,7 @@ def addresses(order):
         reverse("team"),
         reverse("emails"),
         reverse("email-sender"),
+        reverse("mail-server"),
         reverse("email-text", args=["all", "de"]),
         reverse("email-reset", args=["all", "de"]),
         reverse("order", args=["A1"]),

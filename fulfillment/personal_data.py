@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from fulfillment.models import Delivery, LinkRequest
+from fulfillment.models import Delivery, LinkRequest, TrackingEvent
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 
@@ -95,6 +95,7 @@ def _erase_order(pk: int, *, by: str) -> None:
 
 def _erase_deliveries(deliveries: QuerySet[Delivery]) -> None:
     deliveries.filter(status=Delivery.Status.QUEUED).update(status=Delivery.Status.CANCELED, due_at=None)
+    TrackingEvent.objects.filter(delivery__in=deliveries).update(reason="")
     deliveries.update(recipient="", reason=ERASED)
 
 
@@ -129,4 +130,4 @@ def _describe_item(item: OrderItem) -> dict[str, Any]:
 def _describe_delivery(delivery: Delivery) -> dict[str, Any]:
     return {
         name: getattr(delivery, name) for name in ["recipient", "kind", "status", "created_at", "sent_at", "reason"]
-    }
+    } | {"events": list(delivery.tracking_events.order_by("occurred_at").values("kind", "occurred_at", "reason"))}

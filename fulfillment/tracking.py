@@ -6,6 +6,7 @@ what it has before it looks for the other, so one of them finds it; the sweep fi
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from fulfillment.models import Delivery, MerchantNotice, TrackingEvent
+from fulfillment.webhooks import announce_bounce
 from merchants.models import Merchant
 
 Kind = TrackingEvent.Kind
@@ -65,7 +67,6 @@ def record(told: AnymailTrackingEvent, *, provider: str, merchant: Merchant | No
             "merchant": merchant,
             "message_id": message_id,
             "kind": kind,
-            "recipient": _text(told.recipient, 320),
             "reason": _reason(told) if kind in EXPLAINED else "",
             "occurred_at": told.timestamp or timezone.now(),
         },
@@ -110,15 +111,20 @@ def _advance(delivery: Delivery, event: TrackingEvent) -> None:
 
 
 def _note_bounce(delivery: Delivery) -> None:
-    """Tell the merchant, in the transaction in which an e-mail is first known to have come back."""
+    """Tell the merchant and its shop, in the transaction in which an e-mail is first known to have come back."""
     notice = MerchantNotice.objects.create(
         merchant=delivery.order.merchant, kind=MerchantNotice.Kind.DELIVERY_BOUNCED, delivery=delivery
     )
     notice.nudge()
+    announce_bounce(delivery)
 
 
 def _reason(told: AnymailTrackingEvent) -> str:
-    return _text(told.mta_response or told.description or told.reject_reason, 500)
+    """Why, without the customer's address: who that is says the delivery, as long as the customer is not forgotten."""
+    reason = _text(told.mta_response or told.description or told.reject_reason, 2000)
+    if told.recipient:
+        reason = re.sub(re.escape(told.recipient), "the address", reason, flags=re.IGNORECASE)
+    return reason[:500]
 
 
 def _bare(message_id: str | None) -> str:

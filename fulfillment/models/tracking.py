@@ -35,7 +35,6 @@ class TrackingEvent(models.Model):
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, related_name="tracking_events", editable=False)
     message_id = models.CharField("Message-ID", max_length=255, editable=False, help_text="Without angle brackets.")
     kind = models.CharField(max_length=10, choices=Kind, editable=False)
-    recipient = models.CharField(max_length=320, blank=True, editable=False)
     reason = models.CharField(max_length=500, blank=True, editable=False)
     occurred_at = models.DateTimeField(editable=False)
     received_at = models.DateTimeField(db_default=Now(), editable=False)

@@ -20,7 +20,7 @@ from fulfillment import services, sns, tasks, tracking
 from fulfillment.attention import needing_attention
 from fulfillment.delivery import deliver
 from fulfillment.history import order_history
-from fulfillment.models import Delivery, MailAccount, MerchantNotice, TrackingEvent
+from fulfillment.models import Delivery, MailAccount, MerchantNotice, TrackingEvent, WebhookEndpoint, WebhookMessage
 from orders.models import Order
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -223,6 +223,23 @@ def test_what_bounced_may_be_resent_at_once(delivery, work):
     post("postmark", bounce)
 
     assert services.resend(item, by="Sam")[1]
+
+
+def test_the_reason_does_not_hold_the_address(delivery):
+    told = payload("postmark", "bounced") | {"Details": "smtp;550 5.1.1 <Ada@example.com>: no such user"}
+    post("postmark", told)
+
+    assert TrackingEvent.objects.get().reason == "smtp;550 5.1.1 <the address>: no such user"
+
+
+def test_the_shop_is_told_once(delivery, merchant):
+    WebhookEndpoint.objects.create(
+        merchant=merchant, url="https://shop.example/", events=["delivery.bounced"], secret=""
+    )
+    for kind in ("bounced", "complained", "bounced"):
+        post("postmark", payload("postmark", kind))
+
+    assert WebhookMessage.objects.get().event == "delivery.bounced"
 
 
 def test_the_notice_says_why_and_where(delivery, work, mailoutbox):

@@ -23,7 +23,7 @@ LEVELS = [
     {"models"},
     {"callouts"},
     {"mail_servers", "webhooks"},
-    {"mail", "tracking", "sns"},
+    {"mail", "sns", "tracking"},
     {"sources"},
     {"composition", "services"},
     {

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("fulfillment", "0004_callouts"),
+        ("fulfillment", "0005_webhooks"),
         ("merchants", "0006_product_sku"),
         ("orders", "0004_longer_names"),
     ]
@@ -39,7 +39,6 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("recipient", models.CharField(blank=True, editable=False, max_length=320)),
                 ("reason", models.CharField(blank=True, editable=False, max_length=500)),
                 ("occurred_at", models.DateTimeField(editable=False)),
                 (
@@ -83,6 +82,7 @@ class Migration(migrations.Migration):
                     ("item_failed", "fulfillment failed"),
                     ("delivery_failed", "delivery failed"),
                     ("delivery_bounced", "delivery bounced"),
+                    ("webhook_disabled", "webhook endpoint disabled"),
                 ],
                 max_length=20,
             ),

@@ -9,7 +9,7 @@ import vault.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("fulfillment", "0005_tracking"),
+        ("fulfillment", "0006_tracking"),
         ("merchants", "0009_product_without_email_text"),
     ]
 
@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
                     ("item_failed", "fulfillment failed"),
                     ("delivery_failed", "delivery failed"),
                     ("delivery_bounced", "delivery bounced"),
+                    ("webhook_disabled", "webhook endpoint disabled"),
                     ("mail_server", "mail server refuses the login"),
                 ],
                 max_length=20,

@@ -9,7 +9,7 @@ import vault.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("fulfillment", "0006_tracking"),
+        ("fulfillment", "0007_tracking"),
         ("merchants", "0009_product_without_email_text"),
     ]
 

@@ -7,9 +7,9 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("fulfillment", "0005_webhooks"),
+        ("fulfillment", "0006_link_requests"),
         ("merchants", "0006_product_sku"),
-        ("orders", "0004_longer_names"),
+        ("orders", "0006_erased_event"),
     ]
 
     operations = [

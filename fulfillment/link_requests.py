@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils import translation
 
 from fulfillment.mail import MailError, compose_plain, sent
-from fulfillment.models import LinkRequest
+from fulfillment.models import LinkRequest, MailAccount
 from merchants.models import Merchant
 from orders.localization import format_day, get_locale
 from orders.models import Order
@@ -70,7 +70,8 @@ def send_links(pk: int) -> None:
         return
 
     try:
-        with sent(compose(request, orders)):
+        account = MailAccount.objects.filter(merchant=request.merchant_id).first()
+        with sent(compose(request, orders), account):
             request.end(reason="")
     except MailError as error:
         if error.permanent or request.is_last_attempt:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from requests import Response
 
 from fulfillment import callouts, mail_servers
+from fulfillment.link_requests import request_links
 from fulfillment.models import Delivery, MailAccount, MerchantNotice
 from merchants.models import Member
 from portal.mail_server_form import MailServerForm
@@ -123,11 +124,14 @@ def test_mails_to_customers_go_through_it_and_notices_do_not(
     server = make_server()
     save(manager, server)
     pay(product)
+    request_links(merchant, "ada@example.com", language="en", source="192.0.2.1")
     MerchantNotice.objects.create(merchant=merchant, kind="pool_low", pool=merchant.pools.get())
     work()
+    manager.post("/emails/texts/all/en/test/", {"subject": "Yours", "body": "{KEY}"})
 
-    _, mail = server.messages
-    assert (mail["To"], mail["From"]) == ("ada@example.com", "Northlight <licenses@northlight.example>")
+    _, *mails = server.messages
+    assert [mail["To"] for mail in mails] == ["ada@example.com", "ada@example.com", "manager-sam@northlight.example"]
+    assert {mail["From"] for mail in mails} == {"Northlight <licenses@northlight.example>"}
     assert Delivery.objects.get().status == "sent"
     assert [message.to for message in mailoutbox] != [] and all("ada" not in str(one.to) for one in mailoutbox)
 

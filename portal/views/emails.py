@@ -125,6 +125,7 @@ def emails(request) -> HttpResponse:
         "page": page,
         "account": MailAccount.objects.filter(merchant=request.merchant).first(),
         "logo": request.merchant.get_logo(),
+        "base_url": settings.BASE_URL,
     }
     return render(request, "portal/emails.html", context)
 

@@ -326,10 +326,18 @@ def applications(var: Path) -> list[Service]:
     web = ["gunicorn", "portal.wsgi", "--bind", f"{bracketed(host)}:{port}", "--workers", "3", "--timeout", "120"]
     web += ["--preload", "--no-control-socket", "--worker-tmp-dir", memory if os.access(memory, os.W_OK) else str(var)]
     celery = ["celery", "--app", "portal"]
-    worker = [*celery, "worker", "--concurrency", "2", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    broker = os.environ["BROKER_URL"]
     beat = [*celery, "beat", "--schedule", str(var / "celerybeat-schedule"), "--pidfile=", "--loglevel", "WARNING"]
     return [
-        WorkerService([sys.executable, "-m", *worker], var / "log/worker.log", os.environ["BROKER_URL"]),
+        WorkerService("worker", [sys.executable, "-m", *worker, "--concurrency", "2"], var / "log/worker.log", broker),
+        # Of its own, for shops take their time to answer, and no e-mail shall wait for them.
+        WorkerService(
+            "callouts",
+            [sys.executable, "-m", *worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "8"],
+            var / "log/callouts.log",
+            broker,
+        ),
         Service("beat", [sys.executable, "-m", *beat], var / "log/beat.log"),
         WebService([sys.executable, "-m", *web], var / "log/web.log", address(), os.environ["BASE_URL"]),
     ]

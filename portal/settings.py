@@ -129,6 +129,8 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY = False
+# A queue and a worker of its own for what waits for other people's servers (run.py).
+CELERY_TASK_ROUTES = {"fulfillment.tasks.send_webhook": {"queue": "callouts"}}
 # Shorter than fulfillment.models.LEASE, or a second worker would take over from a living one.
 CELERY_TASK_TIME_LIMIT = 50
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

@@ -5,6 +5,7 @@ import ctypes
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections import defaultdict
@@ -153,15 +154,16 @@ class WebService(Service):
 class WorkerService(Service):
     """A Celery worker."""
 
-    def __init__(self, command: Sequence[str], log: Path, broker_url: str) -> None:
-        super().__init__("worker", command, log, patience=20)
+    def __init__(self, name: str, command: Sequence[str], log: Path, broker_url: str) -> None:
+        self.node = f"{name}@{socket.gethostname()}"
+        super().__init__(name, [*command, "--hostname", self.node], log, patience=20)
         self.broker_url = broker_url
 
     def problem(self) -> str | None:
         # It answers once it takes tasks.
         with Celery(broker=self.broker_url, set_as_current=False) as app:
             try:
-                answers = app.control.ping(timeout=0.3, limit=1)
+                answers = app.control.ping(destination=[self.node], timeout=0.3, limit=1)
             except OperationalError as error:
                 return f"the broker does not answer: {error}"
         return None if answers else "it does not answer yet"

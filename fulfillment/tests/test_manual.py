@@ -39,7 +39,7 @@ def test_entered_codes_are_saved_and_mailed(item, work, mailoutbox):
     item.fulfillment.refresh_from_db()
     assert item.fulfillment.status == "done"
     assert ActivationCode.objects.get(unit=1).saved_by == "Max"
-    assert "AAAA\nBBBB\nsecond line" in mailoutbox[0].body
+    assert "AAAA\n\nBBBB\nsecond line" in mailoutbox[0].body
 
 
 def test_one_of_two_leaves_the_other_waiting(item):

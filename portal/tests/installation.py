@@ -72,7 +72,7 @@ class Keywell:
 
     def worker(self) -> int | None:
         """The worker itself, not the children that do its work."""
-        workers = [pid for pid, command in self.family().items() if "celery --app portal worker" in command]
+        workers = [pid for pid, command in self.family().items() if "--hostname worker@" in command]
         return min(workers, default=None)
 
 

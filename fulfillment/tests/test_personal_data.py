@@ -130,7 +130,9 @@ def test_the_command_says_what_it_did_and_finds_nothing_the_second_time(order):
     call_command("forget", CUSTOMER["email"], stdout=first)
     call_command("forget", CUSTOMER["email"], stdout=second)
 
-    assert first.getvalue() == "Erased: 1 orders, 1 e-mails, 2 corrections of addresses.\n"
+    assert first.getvalue() == (
+        "Erased: 1 orders, 1 e-mails, 2 corrections of addresses, 1 requests for lost links.\n"
+    )
     assert second.getvalue() == "Erased: nothing.\n"
 
 

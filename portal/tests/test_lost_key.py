@@ -257,8 +257,10 @@ def test_behind_a_proxy_the_source_is_what_the_proxy_says(client, merchant, sett
     for number in range(15):
         forwarded = f"203.0.113.{number}, 192.0.2.1"  # the first is what the client claims
         ask(client, f"somebody-{number}@example.com", headers={"x-forwarded-for": forwarded})
-
     assert LinkRequest.objects.count() == 10
+
+    ask(client, "else@example.com", headers={"x-forwarded-for": "203.0.113.1, 192.0.2.2"})
+    assert LinkRequest.objects.count() == 11
 
 
 @pytest.mark.django_db(transaction=True)

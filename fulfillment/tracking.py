@@ -61,7 +61,7 @@ def record(told: AnymailTrackingEvent, *, provider: str, merchant: Merchant | No
     if not kind or not message_id:
         return
 
-    event, _ = TrackingEvent.objects.get_or_create(
+    TrackingEvent.objects.get_or_create(
         fingerprint=_fingerprint(told, kind, provider, merchant),
         defaults={
             "merchant": merchant,
@@ -72,18 +72,20 @@ def record(told: AnymailTrackingEvent, *, provider: str, merchant: Merchant | No
         },
     )
     # Told again, too: the first time may have ended halfway.
-    deliveries = _sent_as({message_id})
-    if merchant:
-        deliveries = deliveries.filter(order__merchant=merchant)
-    for delivery in deliveries:
+    for delivery in _sent_as({message_id}):
         match(delivery)
 
 
 def match(delivery: Delivery) -> None:
-    """Have a delivery that was sent stand as its events say, those included that came before its Message-ID."""
+    """Have a delivery that was sent stand as its events say, those included that came before its Message-ID.
+
+    What a merchant's own provider told counts for that merchant's deliveries only.
+    """
     ours = Q(merchant=None) | Q(merchant=delivery.order.merchant_id)
     TrackingEvent.objects.filter(ours, delivery=None, message_id=_bare(delivery.message_id)).update(delivery=delivery)
-    for event in delivery.tracking_events.exclude(kind=Kind.DEFERRED).order_by("occurred_at"):
+    told = delivery.tracking_events.exclude(kind=Kind.DEFERRED)
+    # The first of each kind: there may be many that it was opened.
+    for event in told.order_by("kind", "occurred_at").distinct("kind"):
         _advance(delivery, event)
 
 

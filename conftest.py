@@ -1,9 +1,11 @@
 """What tests build on: a merchant, products in stock, payments, and a worker that does all that is due."""
 
 import itertools
+import os
 import threading
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from rest_framework.test import APIClient
 
@@ -19,6 +21,21 @@ from fulfillment.models import (
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from pools.imports import import_keys
 from pools.models import LicensePool
+
+# What takes minutes comes first, or the last of several processes would have it to itself.
+LONGEST = ["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"]
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def valkey_of_its_own():
+    """Tests that run at the same time have a database each, and so must they have numbers that Valkey counts."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    settings.VALKEY["url"] += f"?db={number}"
 
 
 @pytest.fixture(autouse=True)

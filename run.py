@@ -64,7 +64,8 @@ CHECKS = [
     ["-m", "ruff", "format", "--check", "."],
     ["-m", "mypy", "."],
     ["manage.py", "makemigrations", "--check", "--dry-run"],
-    ["-m", "pytest"],
+    # By files: what a module starts, such as an installation of its own, it starts once.
+    ["-m", "pytest", "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"],
 ]
 
 

@@ -278,5 +278,10 @@ LOGGING = {
     "filters": {"discreet": {"()": "portal.errors.DiscreetLogFilter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"django": {"handlers": [], "level": LOG_LEVEL}, "django.request": {"filters": ["discreet"]}},
+    "loggers": {
+        "django": {"handlers": [], "level": LOG_LEVEL},
+        "django.request": {"filters": ["discreet"]},
+        # At DEBUG it writes down what a template was given, codes, links and all.
+        "django.template": {"level": "INFO"},
+    },
 }

@@ -6,6 +6,11 @@ import io
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
+from selenium.common.exceptions import (
+    NoSuchFrameException,
+    NoSuchWindowException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -225,7 +230,7 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
     enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
     browser.get(f"{live_server}/emails/texts/all/fr/")
     check(browser)
-    assert "Bonjour Amélie Moreau" in mail_in_preview(browser)
+    wait(browser, lambda: "Bonjour Amélie Moreau" in mail_in_preview(browser))
 
     body = browser.find_element(By.NAME, "body")
     body.clear()
@@ -268,18 +273,23 @@ def wait(browser, condition):
 
 
 def preview(browser):
-    frame = browser.find_element(By.NAME, "preview")
-    browser.switch_to.frame(frame)
-    try:
-        return text(browser)
-    finally:
-        browser.switch_to.default_content()
+    return in_preview(browser, text)
 
 
 def mail_in_preview(browser):
-    browser.switch_to.frame(browser.find_element(By.NAME, "preview"))
-    try:
+    def mail(browser):
         frames = browser.find_elements(By.TAG_NAME, "iframe")
         return frames[0].get_attribute("srcdoc") if frames else ""
+
+    return in_preview(browser, mail)
+
+
+def in_preview(browser, look):
+    """What is seen in the preview's frame; nothing if it is just being replaced."""
+    try:
+        browser.switch_to.frame(browser.find_element(By.NAME, "preview"))
+        return look(browser)
+    except (NoSuchFrameException, NoSuchWindowException, StaleElementReferenceException):
+        return ""
     finally:
         browser.switch_to.default_content()

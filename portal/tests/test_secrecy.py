@@ -54,13 +54,14 @@ def test_no_log_holds_a_code_or_an_api_key(make_product, merchant, pay, work, ap
     try:
         product = make_product(keys=0)
         import_keys(merchant.pools.get(), [CODE], by="test")
-        pay(product)
+        link = pay(product)["order_url"]
         work()
     finally:
         connection.force_debug_cursor = False
 
     assert "INSERT INTO" in caplog.text  # it does log at DEBUG
     assert CODE not in caplog.text
+    assert link.split("/o/")[1] not in caplog.text
     assert api._credentials["HTTP_AUTHORIZATION"].rpartition("_")[2] not in caplog.text
 
 

@@ -25,7 +25,7 @@ def lost_deliveries() -> QuerySet[Delivery]:
     """E-mails of paid orders that did not reach the customer, with a code that no later one holds.
 
     They failed, came back or were marked as spam, or are late, or were canceled while delivery was not allowed, which
-    now it is.
+    now it is. Of a customer whose data was erased none is lost: there is nobody to send it to.
     """
     status = Delivery.Status
     late = Q(status=status.QUEUED, created_at__lt=Now() - LONG)
@@ -36,7 +36,7 @@ def lost_deliveries() -> QuerySet[Delivery]:
     )
     lost = Q(status__in=[status.FAILED, *Delivery.RETURNED, status.COMPLAINED])
     return Delivery.objects.exclude(status__in=Delivery.GONE_WELL).filter(
-        lost | late | held_back, Exists(orphaned), order__status=Order.Status.PAID
+        lost | late | held_back, ~Q(order__email=""), Exists(orphaned), order__status=Order.Status.PAID
     )
 
 

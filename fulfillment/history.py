@@ -111,14 +111,15 @@ def _mailed(delivery) -> Iterator[Line]:
         Delivery.Status.FAILED: "could not be " + verb,
         Delivery.Status.CANCELED: "not " + verb,
     }
-    text = f"{codes} {not_sent.get(delivery.status, verb)} {delivery.recipient}"
+    recipient = delivery.recipient or "the customer"  # who was forgotten since
+    text = f"{codes} {not_sent.get(delivery.status, verb)} {recipient}"
     at = delivery.sent_at or delivery.ended_at or delivery.created_at
     if delivery.status in TrackingEvent.STATUSES.values():
         # Lines of their own say what was told of it.
         yield Line(at, "mail", text, by=delivery.requested_by, state=Delivery.Status.SENT)
     else:
         yield Line(at, "mail", text, by=delivery.requested_by, note=delivery.reason, state=delivery.status)
-    yield from (_told(event, delivery.recipient, at) for event in sorted(delivery.told, key=itemgetter("occurred_at")))
+    yield from (_told(event, recipient, at) for event in sorted(delivery.told, key=itemgetter("occurred_at")))
 
 
 def _told(event: dict[str, str], recipient: str, sent_at: datetime) -> Line:

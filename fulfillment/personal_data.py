@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from fulfillment.models import Delivery, LinkRequest, TrackingEvent
 from merchants.models import Merchant
@@ -16,6 +16,10 @@ from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 
 NAMES = ["email", "first_name", "last_name", "company"]
 ERASED = "The customer’s data was erased."
+
+
+class NotAnAddress(Exception):
+    """Whose data was erased has an empty address, and is not meant by it."""
 
 
 def tell(counts: Counter[str]) -> str:
@@ -27,6 +31,8 @@ class Held:
 
     def __init__(self, email: str, merchant: Merchant | None = None) -> None:
         self.email = email.strip()
+        if "@" not in self.email or "\0" in self.email:
+            raise NotAnAddress
         of_merchant = Q(merchant=merchant) if merchant else Q()
         of_order = Q(order__merchant=merchant) if merchant else Q()
         self.orders = Order.objects.with_email(self.email).filter(of_merchant)
@@ -73,8 +79,12 @@ class Held:
         for pk in self.orders.values_list("pk", flat=True):
             _erase_order(pk, by=by)
         with transaction.atomic():
-            # What is left are traces in orders that have other addresses now.
-            _erase_deliveries(self.deliveries)
+            # What is left are traces in orders that have other addresses now. What waits to be mailed goes there.
+            queued = self.deliveries.filter(status=Delivery.Status.QUEUED)
+            _forget_answers(queued)
+            of_order = Order.objects.filter(pk=OuterRef("order"))
+            queued.update(recipient=Subquery(of_order.values("email")), reason="")
+            _forget_recipients(self.deliveries)
             self.corrections.update(details={})
             self.link_requests.delete()
         return erased
@@ -88,15 +98,22 @@ def _erase_order(pk: int, *, by: str) -> None:
     order.additional_parameters = {}
     order.link_token = order.link_fingerprint = None
     order.save(update_fields=["additional_parameters", "link_token", "link_fingerprint", *NAMES])
-    _erase_deliveries(order.deliveries.all())
+    # With one attempt more it is no longer a worker's who has it in its hands, and who would note what the server said.
+    order.deliveries.filter(status=Delivery.Status.QUEUED).update(
+        status=Delivery.Status.CANCELED, due_at=None, attempts=F("attempts") + 1
+    )
+    _forget_recipients(order.deliveries.all())
     order.events.filter(kind=OrderEvent.Kind.ADDRESS_CORRECTED).update(details={})
     OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.ERASED, happened_by=by)
 
 
-def _erase_deliveries(deliveries: QuerySet[Delivery]) -> None:
-    deliveries.filter(status=Delivery.Status.QUEUED).update(status=Delivery.Status.CANCELED, due_at=None)
-    TrackingEvent.objects.filter(delivery__in=deliveries).update(reason="")
+def _forget_recipients(deliveries: QuerySet[Delivery]) -> None:
+    _forget_answers(deliveries)
     deliveries.update(recipient="", reason=ERASED)
+
+
+def _forget_answers(deliveries: QuerySet[Delivery]) -> None:
+    TrackingEvent.objects.filter(delivery__in=deliveries).update(reason="")
 
 
 def _describe(order: Order) -> dict[str, Any]:
@@ -106,7 +123,9 @@ def _describe(order: Order) -> dict[str, Any]:
         | {name: getattr(order, name) for name in fields}
         | {
             "additional_parameters": order.additional_parameters,
-            "items": [_describe_item(item) for item in order.items.select_related("product").order_by("pk")],
+            "items": [
+                _describe_item(item) for item in order.items.select_related("product", "subscription").order_by("pk")
+            ],
             "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
             "refunds": list(order.refunds.order_by("pk").values("amount", "refunded_at")),
             "history": [
@@ -123,7 +142,8 @@ def _describe_item(item: OrderItem) -> dict[str, Any]:
         "product": item.product.name,
         "quantity": item.quantity,
         "total_price": item.total_price,
-        "licenses": list(codes.values("unit", "hint", "saved_at")),
+        "subscription": item.subscription.reference if item.subscription else None,
+        "licenses": list(codes.values("unit", "hint", "saved_at", "seen_at")),
     }
 
 

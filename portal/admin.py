@@ -26,7 +26,7 @@ from vault.fingerprints import fingerprint
 
 
 class CustomerDataForm(forms.Form):
-    email = forms.CharField(label="E-mail address", max_length=254, widget=forms.TextInput(attrs={"size": 40}))
+    email = forms.RegexField("@", label="E-mail address", max_length=254, widget=forms.TextInput(attrs={"size": 40}))
     merchant = forms.ModelChoiceField(Merchant.objects.order_by("name"), required=False, empty_label="All merchants")
 
 

@@ -2,16 +2,18 @@ import json
 from io import StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from fulfillment import services
+from fulfillment.attention import needing_attention
+from fulfillment.history import order_history
 from fulfillment.link_requests import request_links
 from fulfillment.models import Delivery
 from fulfillment.personal_data import Held
 from merchants.models import User
 from orders.models import ActivationCode, Order, OrderItem
-from orders.services import correct_email
+from orders.services import correct_email, show_to_customer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,6 +32,7 @@ def order(pay, make_product, work):
     )
     order = Order.objects.get()
     work()
+    show_to_customer(order, 1, 1)
     correct_email(order, "ada.byron@example.org", by="Sam")
     services.resend(order.items.get(), by="Sam")
     correct_email(order, CUSTOMER["email"], by="Sam")
@@ -70,6 +73,15 @@ def test_no_trace_is_left_in_any_table(order, another):
     assert another.email == "bob@example.com"
 
 
+def test_the_history_still_tells_that_mails_were_sent(order):
+    Held(CUSTOMER["email"]).erase(by="Stella")
+
+    order.refresh_from_db()
+    texts = [line.text for line in order_history(order)]
+    assert any(text.endswith(" mailed to the customer") for text in texts)
+    assert [text for text in texts if text.endswith(" ")] == []
+
+
 def test_the_books_are_kept(order):
     Held(CUSTOMER["email"]).erase(by="Stella")
 
@@ -93,6 +105,19 @@ def test_nothing_is_mailed_to_anybody_from_then_on(order, work, mailoutbox):
         services.resend(item, by="Sam")
 
 
+def test_what_waits_to_be_mailed_to_somebody_else_still_is(pay, product, work, mailoutbox):
+    """Their order had the wrong address first: that of the person who is forgotten."""
+    pay(product, customer={"email": CUSTOMER["email"]})
+    correct_email(Order.objects.get(), "bob@example.com", by="Sam")
+
+    Held(CUSTOMER["email"]).erase(by="Stella")
+    assert "byron" not in dump()
+    work()
+
+    assert [message.to for message in mailoutbox] == [["bob@example.com"]]
+    assert Delivery.objects.get().status == "sent"
+
+
 def test_a_code_that_comes_later_is_saved_and_not_mailed(order, work, mailoutbox):
     item = OrderItem.objects.get()
     before = len(mailoutbox)
@@ -103,6 +128,38 @@ def test_a_code_that_comes_later_is_saved_and_not_mailed(order, work, mailoutbox
 
     assert item.activation_codes.count() == 2
     assert len(mailoutbox) == before
+
+
+def test_a_worker_that_has_a_mail_in_its_hands_notes_nothing_of_it(pay, product):
+    pay(product, customer={"email": CUSTOMER["email"]})
+    in_hands = Delivery.objects.claim(Delivery.objects.get().pk)
+
+    Held(CUSTOMER["email"]).erase(by="Stella")
+    in_hands.end(status=Delivery.Status.FAILED, reason="550 <ada.byron@example.com>: no such user")
+
+    assert "byron" not in dump()
+
+
+@pytest.mark.parametrize("status", ["queued", "failed", "bounced"])
+def test_what_nobody_can_send_any_more_needs_no_attention(order, work, status):
+    Delivery.objects.update(status=status)
+
+    Held(CUSTOMER["email"]).erase(by="Stella")
+    services.enter_codes(OrderItem.objects.get(), {2: "LATE-CODE"}, by="Sam")
+    work()
+
+    assert not needing_attention(Order.objects.all()).exists()
+
+
+@pytest.mark.parametrize("address", ["", " ", "ada", "a@\0"])
+def test_what_is_no_address_means_nobody(order, address):
+    """Least of all those who were forgotten before."""
+    Held(CUSTOMER["email"]).erase(by="Stella")
+
+    with pytest.raises(CommandError, match="no e-mail address"):
+        call_command("forget", address)
+
+    assert order.events.filter(kind="erased").count() == 1
 
 
 def test_reporting_the_payment_again_brings_nothing_back(api, make_payment, product):
@@ -144,6 +201,7 @@ def test_the_export_holds_all_but_the_licenses_themselves(order, another):
     assert held["orders"][0]["company"] == "Engines"
     assert held["orders"][0]["additional_parameters"] == {"referer1": "summer-trip"}
     assert held["orders"][0]["items"][0]["licenses"][0]["hint"] == order.items.get().activation_codes.get().hint
+    assert held["orders"][0]["items"][0]["licenses"][0]["seen_at"]
     assert held["orders"][0]["e-mails"][0]["recipient"] == CUSTOMER["email"]
     assert [mail["order"] for mail in held["e-mails of other orders"]] == ["OTHER"]
     assert "bob@example.com" not in out.getvalue()

@@ -3,7 +3,7 @@ import json
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
-from fulfillment.personal_data import Held, tell
+from fulfillment.personal_data import Held, NotAnAddress, tell
 from merchants.models import Merchant
 
 
@@ -19,7 +19,10 @@ class Command(BaseCommand):
         parser.add_argument("--export", action="store_true", help="print it instead of erasing it")
 
     def handle(self, *, email, merchant, export, **options):
-        held = Held(email, get_merchant(merchant) if merchant else None)
+        try:
+            held = Held(email, get_merchant(merchant) if merchant else None)
+        except NotAnAddress as error:
+            raise CommandError(f"“{email}” is no e-mail address.") from error
         if export:
             self.stdout.write(json.dumps(held.export(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2))
             return

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from fulfillment.models import Delivery
-from merchants.email_template import TAG, TAGS_OF_ITEM, fill
+from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
 from merchants.models import EmailTemplate, Merchant
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
 from orders.models import ActivationCode, Order, OrderItem
@@ -141,6 +141,8 @@ class Texts:
         templates = EmailTemplate.objects.filter(
             Q(product=None) | Q(product__in=products), merchant=merchant, language__in={language, DEFAULT_LANGUAGE}
         ).current()
+        # A subject alone is no text for those who read another language: theirs would be of two.
+        templates = templates.exclude(~Q(language=language), body="")
         return cls(sorted(templates, key=lambda one: (one.product_id is None, one.language != language)))
 
     def subject(self, product_id: int | None) -> str:
@@ -194,8 +196,8 @@ def _subject(letter: Letter, texts: Texts) -> str:
     several = len(letter.enclosed) > 1
     own = (texts.subject(one.item.product_id) for one in letter.enclosed)
     subject = next(filter(None, own), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
-    values = letter.enclosed[0].values() | {
-        "KEY": "",
+    values = letter.enclosed[0].values() | dict.fromkeys(TAGS_OF_SECRETS, "")
+    values |= {
         "PROGRAM_NAME": ", ".join(_in_one_line(one.item.product.name) for one in letter.enclosed),
     }
     return " ".join(fill(subject, values).split())
@@ -228,9 +230,20 @@ def split_body(body: str) -> tuple[list[str], list[str], list[str]]:
 def _fill(paragraphs: list[str], one: Enclosed) -> Iterator["Part"]:
     values = one.values()
     for template in paragraphs:
-        # A link that was revoked takes along what was said about it.
-        if values["ORDER_URL"] or "{ORDER_URL}" not in template:
+        if not values["ORDER_URL"]:
+            template = _without_link(template)
+        if template:
             yield Part(template, values, one.codes)
+
+
+def _without_link(paragraph: str) -> str:
+    """A link that was revoked takes along what was said about it: its paragraph, but no line with a license."""
+    if "{ORDER_URL}" not in paragraph:
+        return paragraph
+    if not TAGS_OF_ITEM.intersection(TAG.findall(paragraph)):
+        return ""
+    lines = paragraph.split("\n")
+    return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)
 
 
 def _announce(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["Part"]:
@@ -254,7 +267,13 @@ class Part:
     codes: list[str]
 
     def text(self) -> str:
-        return fill(self.template, self.values)
+        pieces = URL.split(self.template)
+        return "".join(fill(piece, self._quoted if index % 2 else self.values) for index, piece in enumerate(pieces))
+
+    @property
+    def _quoted(self) -> dict[str, str]:
+        """The values as they stand in an address."""
+        return {name: quote(value, safe="") for name, value in self.values.items()}
 
     def html(self) -> Iterator[dict[str, Any]]:
         """What templates/emails/delivery.html shows: tags that stand alone in a line as a thing of their own."""
@@ -275,8 +294,7 @@ class Part:
         )
 
     def _linked(self, url: str) -> str:
-        target = fill(url, {name: quote(value, safe="") for name, value in self.values.items()})
-        return _anchor(target, fill(url, self.values))
+        return _anchor(fill(url, self._quoted), fill(url, self.values))
 
 
 STANDS_ALONE = {"{KEY}": "codes", "{ORDER_URL}": "url"}

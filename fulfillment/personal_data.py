@@ -98,7 +98,7 @@ def _erase_order(pk: int, *, by: str) -> None:
     order.additional_parameters = {}
     order.link_token = order.link_fingerprint = None
     order.save(update_fields=["additional_parameters", "link_token", "link_fingerprint", *NAMES])
-    # With one attempt more it is no longer a worker's who has it in its hands, and who would note what the server said.
+    # With one attempt more it is no longer that worker's who has it in its hands, and would note the server's answer.
     order.deliveries.filter(status=Delivery.Status.QUEUED).update(
         status=Delivery.Status.CANCELED, due_at=None, attempts=F("attempts") + 1
     )
@@ -118,14 +118,13 @@ def _forget_answers(deliveries: QuerySet[Delivery]) -> None:
 
 def _describe(order: Order) -> dict[str, Any]:
     fields = ["number", "status", "reported_at", "paid_at", "currency", "language", "country", *NAMES]
+    items = order.items.select_related("product", "subscription")
     return (
         {"merchant": order.merchant.name}
         | {name: getattr(order, name) for name in fields}
         | {
             "additional_parameters": order.additional_parameters,
-            "items": [
-                _describe_item(item) for item in order.items.select_related("product", "subscription").order_by("pk")
-            ],
+            "items": [_describe_item(item) for item in items.order_by("pk")],
             "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
             "refunds": list(order.refunds.order_by("pk").values("amount", "refunded_at")),
             "history": [

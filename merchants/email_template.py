@@ -28,13 +28,19 @@ TAGS = {
 # What differs between the products of an order. A paragraph with one of them is written once for each.
 TAGS_OF_ITEM = {"KEY", "PARENT_KEY", "PROGRAM_NAME", "QUANTITY", "PRICE_ALL"}
 
+# Whoever reads one of these has the license.
+TAGS_OF_SECRETS = {"KEY", "PARENT_KEY", "ORDER_URL"}
+
 TAG = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# What somebody meant to be one, such as { KEY }, {ORDER-ID} or {ИМЯ}.
+LIKE_A_TAG = re.compile(r"\{ *([^\W\d][\w -]{0,39}?) *\}")
 
 
 def validate_subject(template: str) -> None:
     refuse_unknown_tags(template)
-    if "{KEY}" in template:
-        raise ValidationError("{KEY} must not stand in the subject: subjects are shown and logged on the way.")
+    if secret := TAGS_OF_SECRETS.intersection(TAG.findall(template)):
+        tag = min(secret)
+        raise ValidationError(f"{{{tag}}} must not stand in the subject: subjects are shown and logged on the way.")
 
 
 def validate_body(template: str) -> None:
@@ -46,11 +52,11 @@ def validate_body(template: str) -> None:
 def refuse_unknown_tags(template: str) -> None:
     """Raise ValidationError naming line and column of each tag that is not one of TAGS."""
     errors = []
-    for match in TAG.finditer(template):
-        if match[1] not in TAGS:
+    for match in LIKE_A_TAG.finditer(template):
+        if match[0][1:-1] not in TAGS:
             line = template.count("\n", 0, match.start()) + 1
             column = match.start() - template.rfind("\n", 0, match.start())
-            similar = get_close_matches(match[1].upper(), TAGS, n=1)
+            similar = get_close_matches(re.sub("[ -]", "_", match[1].upper()), TAGS, n=1)
             hint = f" Do you mean {{{similar[0]}}}?" if similar else ""
             errors.append(f"Line {line}, column {column}: there is no tag {match[0]}.{hint}")
     if errors:

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import translation
 
 from fulfillment.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, _enclosed, split_body
@@ -8,7 +9,7 @@ from fulfillment.models import Delivery
 from fulfillment.services import enter_codes
 from merchants.email_template import TAGS, validate_body, validate_subject
 from merchants.models import EmailTemplate
-from orders.models import Order, OrderItem
+from orders.models import ActivationCode, Order, OrderItem
 from pools.imports import import_keys
 
 pytestmark = pytest.mark.django_db
@@ -180,6 +181,12 @@ def test_a_link_that_the_merchant_wrote_is_one(mail, product, template):
     assert ">https://dl.example/get?order=A1&amp;q=a</a>." in html
 
 
+def test_a_link_is_whole_in_the_plain_text_too(mail, product, template):
+    template("See https://shop.example/?name={FULLNAME}&order={ORDER_ID}\n\n{KEY}")
+
+    assert "https://shop.example/?name=Ada%20Byron&order=A1\n" in mail(product, order="A1").body
+
+
 def test_markup_that_the_merchant_wrote_is_text(mail, product, template):
     template("<b>Thanks</b><script>alert(1)</script>\n\n{KEY}")
 
@@ -219,6 +226,13 @@ class TestWhichText:
         template("Deutsch {KEY}", language="de")
 
         assert mail(product, language="ru").body.startswith("English ")
+
+    def test_an_english_subject_is_not_put_on_a_text_in_another_language(self, mail, product, template):
+        template(subject="Here is {PROGRAM_NAME}")
+
+        message = mail(product, language="de")
+
+        assert message.body.startswith("Guten Tag") and message.subject.startswith("Ihre Lizenz")
 
     def test_the_newest_version_counts(self, mail, product, template):
         template("old {KEY}")
@@ -279,6 +293,26 @@ def test_a_revoked_link_is_not_written(mail, product, monkeypatch):
     message = mail(product)
 
     assert "at any time" not in message.body and "Show my order" not in html_of(message)
+
+
+def test_what_stands_beside_a_revoked_link_is(mail, product, template, monkeypatch):
+    template("{FNAME}, {PROGRAM_NAME}:\n{KEY}\nYour order: {ORDER_URL}\n{KEY}, {ORDER_URL}")
+    monkeypatch.setattr(Order, "url", "")
+
+    message = mail(product)
+
+    key = ActivationCode.objects.get().code
+    assert message.body.startswith(f"Ada, {product.name}:\n{key}\n{key}, \n")
+    assert html_of(message).count(key) == 2 and "Your order" not in message.body
+
+
+@pytest.mark.parametrize("tag", ["KEY", "PARENT_KEY", "ORDER_URL"])
+def test_no_subject_holds_what_opens_a_license(mail, product, template, tag):
+    with pytest.raises(ValidationError, match=f"{{{tag}}} must not stand in the subject"):
+        validate_subject(f"Yours: {{{tag}}}")
+    template(subject=f"Yours: {{{tag}}}")  # from before it was refused
+
+    assert mail(product).subject == "Yours:"
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ru"])

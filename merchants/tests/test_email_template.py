@@ -25,8 +25,21 @@ def test_a_subject_with_the_key_is_refused():
         validate_subject("{KEY} for you")
 
 
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [("{ORDER-ID}", "ORDER_ID"), ("{Order ID}", "ORDER_ID"), ("{ FNAME }", "FNAME"), ("{ИМЯ}", "")],
+)
+def test_what_was_meant_to_be_a_tag_is_refused_too(mistyped, meant):
+    hint = f" Do you mean {{{meant}}}?" if meant else ""
+
+    with pytest.raises(ValidationError) as caught:
+        validate_body("{KEY} " + mistyped)
+
+    assert caught.value.messages == [f"Line 1, column 7: there is no tag {mistyped}.{hint}"]
+
+
 def test_braces_that_are_no_tags_are_text():
-    validate_body("{KEY} {} { KEY } {1}")
+    validate_body('{KEY} {} {1} {"a": 1} {\n  x\n}')
 
 
 def test_a_tag_inside_a_value_is_not_filled():

@@ -26,7 +26,7 @@ PERIOD = timedelta(hours=1)
 PER_ADDRESS, PER_SOURCE = 3, 10
 
 KEPT = timedelta(days=1)
-ORDERS_IN_A_MAIL = 20
+ORDERS_IN_A_MAIL = 100
 
 
 @transaction.atomic
@@ -74,7 +74,8 @@ def send_links(pk: int) -> None:
         with sent(compose(request, orders), account):
             request.end(reason="")
     except MailError as error:
-        if error.permanent or request.is_last_attempt:
+        # One that may have arrived is not sent again and again: who got none asks again.
+        if error.permanent or error.perhaps_taken or request.is_last_attempt:
             request.end(reason=str(error)[:500])
         else:
             request.postpone(str(error))
@@ -82,7 +83,7 @@ def send_links(pk: int) -> None:
 
 def _orders(request: LinkRequest) -> list[Order]:
     paid = request.merchant.orders.filter(status=Order.Status.PAID, link_token__isnull=False)
-    newest = paid.with_email(request.email).order_by("-paid_at", "-pk")[:ORDERS_IN_A_MAIL]
+    newest = paid.with_email(request.email).order_by("-paid_at", "-pk")[: ORDERS_IN_A_MAIL + 1]
     # What is the same to the database, in upper case, may be another mailbox: an s and the long ſ.
     return [order for order in newest if _lowered(order.email) == request.email]
 
@@ -96,12 +97,13 @@ def compose(request: LinkRequest, orders: list[Order]) -> EmailMessage:
     merchant = request.merchant
     lines = [
         (order, format_day(order.paid_at, get_locale(request.language, order.country)))
-        for order in orders
+        for order in orders[:ORDERS_IN_A_MAIL]
         if order.paid_at
     ]
+    context = {"merchant": merchant, "lines": lines, "is_cut": len(orders) > ORDERS_IN_A_MAIL}
     with translation.override(request.language):
         # To the address as it stands in the order, not as somebody typed it.
-        message = compose_plain("emails/lost_key.txt", [orders[0].email], {"merchant": merchant, "lines": lines})
+        message = compose_plain("emails/lost_key.txt", [orders[0].email], context)
     message.from_email = formataddr((" ".join(merchant.sender.split()), parseaddr(settings.DEFAULT_FROM_EMAIL)[1]))
     message.reply_to = [merchant.reply_to] if merchant.reply_to else []
     return message

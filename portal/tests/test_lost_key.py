@@ -49,9 +49,13 @@ def test_it_mails_the_links_to_the_address(client, order, work, mailoutbox, merc
     assert "-KEY-" not in message.body
 
 
-def test_it_has_the_newest_twenty_orders(client, pay, product, work, mailoutbox):
-    for number in range(1, 22):
-        pay(product, order=f"N{number:02}")
+@pytest.mark.parametrize(("paid", "is_cut"), [(3, False), (4, True)])
+def test_it_has_the_newest_orders_and_says_so_if_there_are_others(
+    client, pay, product, work, mailoutbox, monkeypatch, paid, is_cut
+):
+    monkeypatch.setattr(link_requests, "ORDERS_IN_A_MAIL", 3)
+    for number in range(paid):
+        pay(product, order=f"N{number}")
     work()
     mailoutbox.clear()
 
@@ -59,7 +63,8 @@ def test_it_has_the_newest_twenty_orders(client, pay, product, work, mailoutbox)
     work()
 
     (message,) = mailoutbox
-    assert re.findall(r"Order (\w+)", message.body) == [f"N{number:02}" for number in range(21, 1, -1)]
+    assert re.findall(r"Order (N.)", message.body) == [f"N{number}" for number in range(paid - 1, paid - 4, -1)]
+    assert ("There are older ones" in message.body) == is_cut
 
 
 def close_by_refund(order):
@@ -149,6 +154,17 @@ def test_it_is_tried_again_while_the_mail_server_is_down(client, order, work, ma
     work()
     work()
     assert len(mailoutbox) == 1
+
+
+def test_it_is_not_sent_again_if_it_may_have_arrived(client, order, work, mailoutbox, monkeypatch):
+    def fall_silent(*args):
+        raise MailError("The mail server broke off.", perhaps_taken=True)
+
+    ask(client)
+    monkeypatch.setattr(link_requests, "sent", fall_silent)
+    work()
+
+    assert LinkRequest.objects.get().due_at is None
 
 
 # The page

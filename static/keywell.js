@@ -64,16 +64,19 @@ document.addEventListener("click", async (event) => {
 for (const form of document.querySelectorAll("form[data-preview]")) {
   const button = form.querySelector("[formtarget]");
   let timer;
+  const show = () => {
+    const frame = document.getElementsByName(button.formTarget)[0];
+    const fresh = frame.cloneNode();
+    fresh.removeAttribute("src");
+    frame.replaceWith(fresh);
+    form.requestSubmit(button);
+  };
   form.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      const frame = document.getElementsByName(button.formTarget)[0];
-      const fresh = frame.cloneNode();
-      fresh.removeAttribute("src");
-      frame.replaceWith(fresh);
-      form.requestSubmit(button);
-    }, 500);
+    timer = setTimeout(show, 500);
   });
+  // What was not saved, for a mistake or because it was only mailed as a test, is shown as it stands.
+  if (form.dataset.preview) show();
 }
 
 // Ctrl-K or ⌘K leads to the search.

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -102,6 +103,18 @@ def test_resetting_brings_the_general_text_back_and_keeps_the_own(manager):
     assert EmailTemplate.objects.count() == 2 and EmailTemplate.objects.latest("pk").is_default
     assert "Guten Tag {FULLNAME}" in page(manager)
     assert "Yours: {PROGRAM_NAME}" in page(manager, f"/emails/texts/all/de/?version={version.pk}")
+
+
+def test_the_preview_is_of_the_version_in_the_editor(manager):
+    manager.post("/emails/texts/all/de/", TEXTS)
+    version = EmailTemplate.objects.get()
+    manager.post("/emails/texts/all/de/", TEXTS | {"subject": "Newer"})
+
+    for wanted, subject in [(str(version.pk), "Yours: "), ("default", "Ihre Lizenz für"), ("", "Newer")]:
+        src = re.search(
+            r'name="preview"[^>]* src="([^"]*)"', page(manager, f"/emails/texts/all/de/?version={wanted}")
+        )[1]
+        assert f"<strong>{subject}" in page(manager, src)
 
 
 def test_keywells_text_is_at_hand_where_english_serves_all(manager, merchant):
@@ -240,6 +253,7 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
     wait(browser, lambda: "there is no tag {NOPE}" in preview(browser))
     browser.find_element(By.XPATH, "//button[text()='Save']").click()
     sees(browser, "there is no tag {NOPE}")
+    wait(browser, lambda: "there is no tag {NOPE}" in preview(browser))
     assert not EmailTemplate.objects.exists()
 
     body = browser.find_element(By.NAME, "body")

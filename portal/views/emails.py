@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -170,6 +171,12 @@ def get_start(request, place: Place) -> dict[str, str]:
     return place.texts_of(place.current)
 
 
+def get_preview(request, place: Place) -> str:
+    """The address of the preview of what the editor starts with."""
+    version = request.GET.get("version")
+    return f"{place.url('email-preview')}?{urlencode({'version': version})}" if version else place.url("email-preview")
+
+
 def save(place: Place, texts: dict[str, str], *, by: str) -> bool:
     """Add a version, if it says something new. What is as it would be without it is left empty."""
     fallback = place.fallback()
@@ -192,6 +199,7 @@ def show_editor(request, place: Place, form: EmailTextForm, **context: Any) -> H
             "language": LANGUAGES[place.language],
             "form": form,
             "tags": TAGS,
+            "preview": get_preview(request, place),
             "versions": place.versions()[:VERSIONS_SHOWN],
             **context,
         },
@@ -204,9 +212,9 @@ def show_editor(request, place: Place, form: EmailTextForm, **context: Any) -> H
 @xframe_options_sameorigin
 @require_http_methods(["GET", "HEAD", "POST"])
 def preview(request, scope: str, language: str) -> HttpResponse:
-    """The mail that the editor's text makes; or, without one, that the saved one makes."""
+    """The mail that the editor's text makes; or, without one, that the text makes which the editor starts with."""
     place = get_place(request, scope, language)
-    form = EmailTextForm(request.POST or place.texts_of(place.current))
+    form = EmailTextForm(request.POST or get_start(request, place))
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
         mail = place.sample(form.cleaned_data)

@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models.functions import Lower, Now, Upper
 from django.utils import timezone
 
+from merchants.addresses import validate_mailable
 from merchants.email_template import validate_body, validate_subject
 
 # Who did something, as histories tell it: a person's name and address, or an API key's name.
@@ -88,6 +89,13 @@ class Merchant(models.Model):
 
     def __str__(self):
         return self.name
+
+    def clean(self):
+        # It stands in every mail to a customer, none of which would go out.
+        try:
+            validate_mailable(self.reply_to)
+        except ValidationError as error:
+            raise ValidationError({"reply_to": error}) from error
 
     @property
     def sender(self) -> str:

@@ -229,6 +229,15 @@ def test_a_picture_of_far_too_many_pixels_is_refused(manager):
     assert "16 million pixels" in upload(manager, picture(size=(5000, 4000))).content.decode()
 
 
+@pytest.mark.parametrize("address", ["help", f"help@{'ü' * 60}.example"])
+def test_an_address_that_no_mail_could_name_is_refused(manager, merchant, address):
+    answer = manager.post("/emails/sender/", {"reply_to": address})
+
+    assert "Enter a valid email address" in answer.content.decode()
+    merchant.refresh_from_db()
+    assert merchant.reply_to == ""
+
+
 def test_a_sender_of_two_lines_is_refused(manager, merchant):
     answer = manager.post("/emails/sender/", {"sender_name": "Northlight\nBcc: eve@example.com"})
 

@@ -93,7 +93,7 @@ def units_shown(items: int) -> int:
 
 def last_returned(order: Order) -> Delivery | None:
     """The last e-mail to the customer's present address, if it came back."""
-    mails = [delivery for delivery in order.deliveries.all() if delivery.recipient == order.email]
+    mails = [delivery for delivery in order.deliveries.all() if delivery.recipient == order.email != ""]
     return mails[-1] if mails and mails[-1].status in Delivery.RETURNED else None
 
 

@@ -21,6 +21,7 @@ from fulfillment.attention import needing_attention
 from fulfillment.delivery import deliver
 from fulfillment.history import order_history
 from fulfillment.models import Delivery, MailAccount, MerchantNotice, TrackingEvent, WebhookEndpoint, WebhookMessage
+from fulfillment.personal_data import Held
 from orders.models import Order
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -264,6 +265,14 @@ def test_the_order_page_says_that_the_address_bounced(delivery, support):
     Order.objects.update(email="right@example.com")
 
     assert "Mail to this address" not in support.get(page).content.decode()
+
+
+def test_nobody_is_asked_to_correct_an_address_that_was_erased(delivery, support):
+    post("postmark", payload("postmark", "bounced"))
+
+    Held(delivery.order.email).erase(by="Stella")
+
+    assert "Mail to this address" not in support.get(f"/orders/{delivery.order.number}/").content.decode()
 
 
 def test_a_delay_is_told_and_changes_nothing(delivery):

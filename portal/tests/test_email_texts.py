@@ -111,10 +111,9 @@ def test_the_preview_is_of_the_version_in_the_editor(manager):
     manager.post("/emails/texts/all/de/", TEXTS | {"subject": "Newer"})
 
     for wanted, subject in [(str(version.pk), "Yours: "), ("default", "Ihre Lizenz für"), ("", "Newer")]:
-        src = re.search(
-            r'name="preview"[^>]* src="([^"]*)"', page(manager, f"/emails/texts/all/de/?version={wanted}")
-        )[1]
-        assert f"<strong>{subject}" in page(manager, src)
+        editor = page(manager, f"/emails/texts/all/de/?version={wanted}")
+        (address,) = re.findall(r'name="preview"[^>]* src="([^"]*)"', editor)
+        assert f"<strong>{subject}" in page(manager, address)
 
 
 def test_keywells_text_is_at_hand_where_english_serves_all(manager, merchant):

@@ -77,7 +77,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return _text(self.body)
+        return storable(self.body.decode(errors="replace"))
 
     @property
     def retry_after(self) -> timedelta:
@@ -297,7 +297,8 @@ def _words(error: Exception) -> str:
         return f"its certificate is not valid ({error.verify_message})"
     if isinstance(error, TimeoutError):
         return "it is silent"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    # It may quote what the other side said.
+    return storable(getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
 
 
 def purge() -> None:
@@ -306,6 +307,6 @@ def purge() -> None:
     Callout.objects.filter(pk__in=old.values("pk")[:DELETED_AT_ONCE]).delete()
 
 
-def _text(body: bytes) -> str:
-    # PostgreSQL takes no NUL.
-    return body.decode(errors="replace").replace("\0", "�")
+def storable(text: str) -> str:
+    """What another server said, as PostgreSQL takes it: without NUL, and without halves of surrogate pairs."""
+    return text.replace("\0", "�").encode(errors="replace").decode()

@@ -11,7 +11,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
 
-from fulfillment.callouts import CalloutError
+from fulfillment.callouts import CalloutError, storable
 from fulfillment.mail_servers import get_server
 from fulfillment.models import Delivery, MailAccount
 
@@ -31,7 +31,7 @@ class MailError(Exception):
     def __init__(
         self, message: str, *, permanent: bool = False, perhaps_taken: bool = False, not_let_in: bool = False
     ):
-        super().__init__(message)
+        super().__init__(storable(message))
         self.permanent = permanent
         self.perhaps_taken = perhaps_taken
         self.not_let_in = not_let_in

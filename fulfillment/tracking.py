@@ -17,6 +17,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from fulfillment.callouts import storable
 from fulfillment.models import Delivery, MerchantNotice, TrackingEvent
 from fulfillment.webhooks import announce_bounce
 from merchants.models import Merchant
@@ -135,7 +136,7 @@ def _bare(message_id: str | None) -> str:
 
 
 def _text(value: Any, length: int) -> str:
-    return " ".join(str(value or "").replace("\0", "").split())[:length]
+    return " ".join(storable(str(value or "")).split())[:length]
 
 
 def _fingerprint(told: AnymailTrackingEvent, kind: Kind, provider: str, merchant: Merchant | None) -> bytes:

@@ -355,12 +355,13 @@ def test_so_is_a_resolver_that_takes_its_time(post, monkeypatch):
     [
         b"",
         b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/\0 \xff\0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf a key",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nhalf",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
     ],
-    ids=["nothing", "no HTTP", "half", "half a chunk", "many headers", "a long header"],
+    ids=["nothing", "no HTTP", "garbage", "half", "half a chunk", "many headers", "a long header"],
 )
 def test_what_is_no_whole_answer_is_none(post, serve, inside, answer):
     with pytest.raises(CalloutFailed, match="gave no answer"):

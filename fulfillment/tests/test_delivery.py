@@ -82,6 +82,8 @@ def test_a_mail_server_that_is_down_is_tried_again(api, pay, product, work, fail
     [
         smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"no such user")}),
         AnymailInvalidAddress("no such user"),
+        smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"no such user\0 \xff")}),
+        AnymailInvalidAddress("no such user\0 \ud800"),
     ],
 )
 def test_an_address_that_is_refused_fails_and_the_merchant_is_told(pay, product, work, fail_to_send, error):

@@ -233,6 +233,13 @@ def test_the_reason_does_not_hold_the_address(delivery):
     assert TrackingEvent.objects.get().reason == "smtp;550 5.1.1 <the address>: no such user"
 
 
+def test_whatever_a_mail_server_answered_is_kept(delivery):
+    told = payload("postmark", "bounced") | {"Details": "smtp;550 \ud83d\0 no such user"}
+    assert post("postmark", told).status_code == 200
+
+    assert TrackingEvent.objects.get().reason == "smtp;550 ?� no such user"
+
+
 def test_the_shop_is_told_once(delivery, merchant):
     WebhookEndpoint.objects.create(
         merchant=merchant, url="https://shop.example/", events=["delivery.bounced"], secret=""

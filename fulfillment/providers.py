@@ -91,6 +91,8 @@ def take_tracking(request: HttpRequest, provider: str) -> HttpResponse:
 @require_http_methods(["HEAD", "POST"])
 def take_tracking_of_merchant(request: HttpRequest, merchant: str, provider: str) -> HttpResponse:
     """Take what a merchant's own provider tells, of that merchant's e-mails."""
+    if provider not in READERS:
+        raise Http404
     account = MailAccount.objects.filter(merchant__slug=merchant).select_related("merchant").first()
     if account is None or account.provider != provider:
         return _refuse(provider, "the merchant has no account there")

@@ -332,7 +332,7 @@ def applications(var: Path) -> list[Service]:
     beat = [*celery, "beat", "--schedule", str(var / "celerybeat-schedule"), "--pidfile=", "--loglevel", "WARNING"]
     return [
         WorkerService("worker", [sys.executable, "-m", *worker, "--concurrency", "2"], var / "log/worker.log", broker),
-        # Of its own, for shops take their time to answer, and no e-mail shall wait for them.
+        # Of its own, for shops and merchants' mail servers take their time, and no other e-mail shall wait for them.
         WorkerService(
             "callouts",
             [sys.executable, "-m", *worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "8"],

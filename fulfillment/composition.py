@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from email.utils import formataddr, parseaddr
+from email.utils import parseaddr
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from fulfillment.mail import named
 from fulfillment.models import Delivery
 from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
 from merchants.models import EmailTemplate, Merchant
@@ -184,7 +185,7 @@ def write(letter: Letter, texts: Texts) -> EmailMultiAlternatives:
     message = EmailMultiAlternatives(
         subject=subject,
         body=text.strip() + "\n",
-        from_email=formataddr((_in_one_line(order.merchant.sender), parseaddr(settings.DEFAULT_FROM_EMAIL)[1])),
+        from_email=named(order.merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1]),
         reply_to=[order.merchant.reply_to] if order.merchant.reply_to else None,
         headers={"Auto-Submitted": "auto-generated", "Content-Language": letter.language},
     )

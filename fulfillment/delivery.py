@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # A mail that may have been taken is not sent again at once: docs/decisions/0003-at-least-once-mail.md.
 PAUSE_IF_PERHAPS_TAKEN = timedelta(minutes=10)
+# A merchant's mail server that cannot be reached is left alone for so long, whatever else there is for it.
+PAUSE_IF_UNREACHABLE = timedelta(minutes=1)
 
 
 def deliver(pk: int) -> None:
@@ -44,6 +46,9 @@ def deliver(pk: int) -> None:
         _note_failure(delivery, error)
         if account and error.not_let_in:
             _note_refusal(account, str(error))
+        if account and error.unreachable:
+            others = Delivery.objects.due().filter(order__merchant=account.merchant_id)
+            others.update(due_at=Now() + PAUSE_IF_UNREACHABLE)
     except Exception:
         logger.exception("%s will be tried again", delivery)
         _note_failure(delivery, MailError("Something failed on our side; the log says what."))

@@ -5,7 +5,7 @@ are orders is only looked for by a worker, and only the mailbox itself is told.
 """
 
 from datetime import timedelta
-from email.utils import formataddr, parseaddr
+from email.utils import parseaddr
 from ipaddress import ip_address, ip_network
 
 from django.conf import settings
@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import translation
 
-from fulfillment.mail import MailError, compose_plain, sent
+from fulfillment.mail import MailError, compose_plain, named, sent
 from fulfillment.models import LinkRequest, MailAccount
 from merchants.models import Merchant
 from orders.localization import format_day, get_locale
@@ -104,7 +104,7 @@ def compose(request: LinkRequest, orders: list[Order]) -> EmailMessage:
     with translation.override(request.language):
         # To the address as it stands in the order, not as somebody typed it.
         message = compose_plain("emails/lost_key.txt", [orders[0].email], context)
-    message.from_email = formataddr((" ".join(merchant.sender.split()), parseaddr(settings.DEFAULT_FROM_EMAIL)[1]))
+    message.from_email = named(merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
     message.reply_to = [merchant.reply_to] if merchant.reply_to else []
     return message
 

@@ -2,9 +2,13 @@ import re
 import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from email.utils import formataddr, parseaddr
+from email.headerregistry import Address
+from email.utils import parseaddr
+from math import inf
+from time import monotonic
 from typing import Any
 
+import requests
 from anymail.exceptions import AnymailError, AnymailInvalidAddress, AnymailRecipientsRefused
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -12,8 +16,9 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
 
 from fulfillment.callouts import CalloutError, storable
-from fulfillment.mail_servers import get_server
-from fulfillment.models import Delivery, MailAccount
+from fulfillment.mail_servers import MOST_SECONDS, get_server
+from fulfillment.models import Delivery, MailAccount, alone
+from merchants.models import Merchant
 
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
 # Of the mailbox: unknown, not an address, moved, of a domain that takes no mail, disabled.
@@ -22,19 +27,37 @@ ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
 
+# For a merchant's mail server to take a test mail.
+MOST_SECONDS_FOR_TEST = 10
+
+
 class MailError(Exception):
     """A mail was not taken. Permanent: it will not be, as long as the address is the same.
 
     Perhaps taken: the mail server went silent when it may have had all of it. Not let in: it refused our login.
+    Unreachable: there was no talking to it, about whatever mail.
     """
 
     def __init__(
-        self, message: str, *, permanent: bool = False, perhaps_taken: bool = False, not_let_in: bool = False
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        perhaps_taken: bool = False,
+        not_let_in: bool = False,
+        unreachable: bool = False,
     ):
         super().__init__(storable(message))
         self.permanent = permanent
         self.perhaps_taken = perhaps_taken
         self.not_let_in = not_let_in
+        self.unreachable = unreachable
+
+
+def named(name: str, address: str) -> str:
+    """An address with a name in plain letters, which mail servers and providers want encoded each their way."""
+    user, _, domain = address.rpartition("@")
+    return str(Address(" ".join(name.split()), user, domain))
 
 
 def compose_plain(template: str, recipients: list[str], context: dict[str, Any]) -> EmailMessage:
@@ -49,17 +72,19 @@ def compose_plain(template: str, recipients: list[str], context: dict[str, Any])
 
 
 @contextmanager
-def sent(message: EmailMessage, account: MailAccount | None = None) -> Iterator[str]:
+def sent(
+    message: EmailMessage, account: MailAccount | None = None, *, most_seconds: float = MOST_SECONDS
+) -> Iterator[str]:
     """Hand a mail to the mail server or provider; for a `with` block that notes it at once.
 
-    With a merchant's account it goes through that, and comes from its address.
+    With a merchant's account it goes through that, and comes from its address; its mail server has `most_seconds`.
 
     Gives the Message-ID under which the other side knows it. Only after the block are goodbyes said to the server, for
     those can take as long as they please. Raises MailError if the mail was not taken.
     """
-    message.connection = server = get_server(account)
+    message.connection = server = get_server(account, most_seconds)
     if account:
-        message.from_email = formataddr((parseaddr(message.from_email)[0], account.sender))
+        message.from_email = named(parseaddr(message.from_email)[0], account.sender)
     try:
         _hand_over(message, server)
         status = getattr(message, "anymail_status", None)
@@ -69,7 +94,17 @@ def sent(message: EmailMessage, account: MailAccount | None = None) -> Iterator[
             server.close()
 
 
+def send_test_mail(message: EmailMessage, merchant: Merchant, account: MailAccount | None) -> None:
+    """Send a mail while a person waits, and a process of the web server: shortly, one at a time. Raises MailError."""
+    with alone("test mail", merchant.pk) as is_alone:
+        if not is_alone:
+            raise MailError("Another test mail is still under way; try again in a moment.")
+        with sent(message, account, most_seconds=MOST_SECONDS_FOR_TEST):
+            pass
+
+
 def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
+    started = monotonic()
     try:
         server.open()
         message.send()
@@ -91,13 +126,19 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         raise MailError("The address cannot be mailed to.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
         # smtplib says so of a connection that was closed, when the mail was not taken, and of one that fell silent.
-        silent = isinstance(error.__context__, TimeoutError)
-        raise MailError(f"The mail server broke off: {error}", perhaps_taken=silent) from error
+        # One that was cut off because its time was over looks like the former.
+        cut_off = monotonic() - started >= (getattr(server, "timeout", None) or inf)
+        silent = cut_off or isinstance(error.__context__, TimeoutError)
+        raise MailError(f"The mail server broke off: {error}", perhaps_taken=silent, unreachable=True) from error
     except AnymailError as error:
-        not_let_in = error.status_code in (401, 403)
-        raise MailError(f"The mail provider did not take the mail: {error}", not_let_in=not_let_in) from error
+        raise MailError(
+            f"The mail provider did not take the mail: {error}",
+            perhaps_taken=isinstance(error, requests.ReadTimeout),
+            not_let_in=error.status_code in (401, 403),
+            unreachable=isinstance(error, requests.ConnectionError | requests.Timeout),
+        ) from error
     except (OSError, CalloutError) as error:
-        raise MailError(f"The mail server did not take the mail: {error}") from error
+        raise MailError(f"The mail server did not take the mail: {error}", unreachable=True) from error
 
 
 def is_about_address(code: int, answer: str, *, of_recipient: bool = False) -> bool:

@@ -4,6 +4,7 @@ import smtplib
 import socket
 import warnings
 from contextlib import ExitStack
+from time import monotonic
 from typing import Any
 
 from anymail.exceptions import AnymailNotSupportedWarning
@@ -14,7 +15,7 @@ from django.core.mail.backends.smtp import EmailBackend
 from fulfillment import callouts
 from fulfillment.models import MailAccount
 
-# For all that is said to a merchant's mail server; less than CELERY_TASK_TIME_LIMIT, however slowly it drips.
+# For reaching a merchant's mail server and all that is said to it, however slowly; less than LEASE.
 MOST_SECONDS = 45
 MAILGUN = {
     MailAccount.Kind.MAILGUN: "https://api.mailgun.net/v3",
@@ -26,14 +27,15 @@ warnings.filterwarnings("ignore", category=AnymailNotSupportedWarning, module=r"
 
 
 class GuardedSMTP(smtplib.SMTP):
-    """Connects to what merchants may name, and is cut off when its time is over."""
+    """Connects to what merchants may name. Its timeout is for all of it, not for each answer: then it is cut off."""
 
     limit = ExitStack()
 
     def _get_socket(self, host, port, timeout) -> socket.socket:
+        started = monotonic()
         line = callouts.connect(host, port, timeout)
         self.limit = ExitStack()
-        self.limit.enter_context(callouts.cut_after(MOST_SECONDS, line))
+        self.limit.enter_context(callouts.cut_after(timeout - (monotonic() - started), line))
         return line
 
     def close(self) -> None:
@@ -48,7 +50,7 @@ class GuardedSMTPS(smtplib.SMTP_SSL, GuardedSMTP):
 class MerchantsServer(EmailBackend):
     """A merchant's mail server; never in plain text."""
 
-    def __init__(self, account: MailAccount) -> None:
+    def __init__(self, account: MailAccount, most_seconds: float) -> None:
         tls = account.security == MailAccount.Security.TLS
         super().__init__(
             host=account.host,
@@ -57,6 +59,7 @@ class MerchantsServer(EmailBackend):
             password=account.password,
             use_ssl=tls,
             use_tls=not tls,
+            timeout=most_seconds,
         )
         self.ssl_context = callouts.TLS
 
@@ -65,7 +68,7 @@ class MerchantsServer(EmailBackend):
         return GuardedSMTPS if self.use_ssl else GuardedSMTP
 
 
-def get_server(account: MailAccount | None = None) -> BaseEmailBackend:
+def get_server(account: MailAccount | None = None, most_seconds: float = MOST_SECONDS) -> BaseEmailBackend:
     """Where mails are handed over: to a merchant's account, or else where the installation's go."""
     if account is None:
         return get_connection()
@@ -73,7 +76,7 @@ def get_server(account: MailAccount | None = None) -> BaseEmailBackend:
     options: dict[str, Any]
     match account.kind:
         case MailAccount.Kind.SMTP:
-            return MerchantsServer(account)
+            return MerchantsServer(account, most_seconds)
         case MailAccount.Kind.POSTMARK:
             options = {
                 "server_token": account.password,

@@ -6,7 +6,15 @@ from celery import shared_task
 
 from fulfillment import callouts, delivery, link_requests, notices, services, tracking, webhooks
 from fulfillment.link_requests import forget_old_requests
-from fulfillment.models import Delivery, Fulfillment, LinkRequest, MerchantNotice, WebhookMessage, publish
+from fulfillment.models import (
+    Delivery,
+    Fulfillment,
+    LinkRequest,
+    MailAccount,
+    MerchantNotice,
+    WebhookMessage,
+    publish,
+)
 from orders.models import Order
 from pools.models import LicensePool
 from pools.replenishment import warn_low_pools
@@ -23,6 +31,15 @@ def fulfill(pk):
 
 @shared_task
 def deliver(pk):
+    if MailAccount.objects.filter(merchant__orders__deliveries=pk).exists():
+        publish("fulfillment.tasks.deliver_by_account", pk)
+    else:
+        delivery.deliver(pk)
+
+
+# By the worker for callouts: nobody else's e-mail waits for a merchant's mail server.
+@shared_task
+def deliver_by_account(pk):
     delivery.deliver(pk)
 
 
@@ -38,6 +55,14 @@ def send_webhook(pk):
 
 @shared_task
 def send_links(pk):
+    if MailAccount.objects.filter(merchant__link_requests=pk).exists():
+        publish("fulfillment.tasks.send_links_by_account", pk)
+    else:
+        link_requests.send_links(pk)
+
+
+@shared_task
+def send_links_by_account(pk):
     link_requests.send_links(pk)
 
 

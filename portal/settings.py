@@ -130,7 +130,10 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY = False
 # A queue and a worker of its own for what waits for other people's servers (run.py).
-CELERY_TASK_ROUTES = {"fulfillment.tasks.send_webhook": {"queue": "callouts"}}
+CELERY_TASK_ROUTES = {
+    f"fulfillment.tasks.{name}": {"queue": "callouts"}
+    for name in ("send_webhook", "deliver_by_account", "send_links_by_account")
+}
 # Shorter than fulfillment.models.LEASE, or a second worker would take over from a living one.
 CELERY_TASK_TIME_LIMIT = 50
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

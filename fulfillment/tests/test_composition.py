@@ -277,7 +277,7 @@ def test_it_comes_from_the_merchants_sender(mail, product, merchant):
 
     message = mail(product)
 
-    assert message.from_email == "=?utf-8?b?Tm9ydGhsaWdodCwg4oCcU2FsZXPigJ0=?= <keywell@localhost>"
+    assert message.from_email == '"Northlight, “Sales”" <keywell@localhost>'
     assert message.reply_to == ["help@northlight.example"]
 
 

@@ -2,9 +2,10 @@ import smtplib
 from datetime import timedelta
 
 import pytest
-from anymail.exceptions import AnymailAPIError, AnymailInvalidAddress
+from anymail.exceptions import AnymailAPIError, AnymailInvalidAddress, AnymailRequestsAPIError
 from django.core.mail import EmailMessage
 from django.utils import timezone
+from requests import ReadTimeout
 
 from fulfillment.mail import is_about_address
 from fulfillment.models import Delivery, MerchantNotice
@@ -159,9 +160,16 @@ def test_any_other_failure_is_tried_again(pay, product, work, fail_to_send, erro
     assert delivery.due_at is not None
 
 
-def test_a_mail_that_may_have_been_taken_is_not_sent_again_at_once(pay, product, work, fail_to_send):
-    error = smtplib.SMTPServerDisconnected("Connection unexpectedly closed: timed out")
-    error.__context__ = TimeoutError("timed out")
+class ProviderTimeout(AnymailRequestsAPIError, ReadTimeout):
+    """As anymail makes it."""
+
+
+server_timeout = smtplib.SMTPServerDisconnected("Connection unexpectedly closed: timed out")
+server_timeout.__context__ = TimeoutError("timed out")
+
+
+@pytest.mark.parametrize("error", [server_timeout, ProviderTimeout("timed out")])
+def test_a_mail_that_may_have_been_taken_is_not_sent_again_at_once(pay, product, work, fail_to_send, error):
     fail_to_send(error)
     pay(product)
     work()

@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 from datetime import timedelta
+from time import monotonic
 from types import SimpleNamespace
 
 import pytest
@@ -13,13 +14,15 @@ from aiosmtpd.smtp import AuthResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.utils import timezone
 from requests import Response
 
-from fulfillment import callouts, mail_servers
+from fulfillment import callouts, mail, tasks
 from fulfillment.link_requests import request_links
-from fulfillment.models import Delivery, MailAccount, MerchantNotice
+from fulfillment.mail import MailError, sent
+from fulfillment.models import Delivery, LinkRequest, MailAccount, MerchantNotice
 from merchants.models import Member
 from portal.mail_server_form import MailServerForm
 from portal.tests.installation import free_port
@@ -183,10 +186,86 @@ def test_a_server_inside_our_network_is_not_asked(manager, make_server, settings
     assert server.messages == []
 
 
-def test_a_server_that_drips_is_cut_off(manager, make_server, monkeypatch):
-    monkeypatch.setattr(mail_servers, "MOST_SECONDS", 0)
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_web_process_does_not_wait_long_for_a_slow_server(manager, make_server, monkeypatch, security):
+    server = make_server(security)
+    server.delay = 5
+    monkeypatch.setattr(mail, "MOST_SECONDS_FOR_TEST", 0.5)
+    started = monotonic()
 
-    assert "Nothing was saved. The mail server" in refusal(save(manager, make_server()))
+    assert "Nothing was saved. The mail server broke off" in refusal(save(manager, server, security=security))
+    assert monotonic() - started < 4
+
+
+def test_a_server_that_drips_is_cut_off_and_may_have_taken_the_mail(manager, make_server):
+    server = make_server()
+    save(manager, server)
+    server.delay = 5
+
+    with (
+        pytest.raises(MailError) as caught,
+        sent(EmailMessage(to=["ada@example.com"]), MailAccount.objects.get(), most_seconds=0.5),
+    ):
+        pass
+
+    assert caught.value.perhaps_taken
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_tried_once_at_a_time(manager, make_server, in_threads):
+    server = make_server()
+    server.delay = 1
+
+    answers = in_threads(lambda _: save(manager, server).status_code, range(2), threads=2)
+
+    assert sorted(answers) == [200, 302] and len(server.messages) == 1
+
+
+def test_one_that_cannot_be_reached_is_left_alone_for_a_while(manager, make_server, pay, product, work, settings):
+    save(manager, make_server())
+    settings.CALLOUT_NETWORKS = []
+    for _ in range(3):
+        pay(product)
+
+    work()
+
+    assert Delivery.objects.filter(attempts=1).count() == 1
+    assert not Delivery.objects.due().exists()
+
+
+def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant, settings, monkeypatch):
+    asked = []
+    monkeypatch.setattr("fulfillment.tasks.publish", lambda task, pk: asked.append(task))
+    save(manager, make_server())
+    pay(product)
+    request_links(merchant, "ada@example.com", language="en", source="192.0.2.1")
+
+    tasks.deliver(Delivery.objects.get().pk)
+    tasks.send_links(LinkRequest.objects.get().pk)
+
+    assert Delivery.objects.get().attempts == LinkRequest.objects.get().attempts == 0
+    assert {settings.CELERY_TASK_ROUTES[task]["queue"] for task in asked} == {"callouts"} and len(asked) == 2
+    tasks.deliver_by_account(Delivery.objects.get().pk)
+    tasks.send_links_by_account(LinkRequest.objects.get().pk)
+    assert Delivery.objects.get().status == "sent" and LinkRequest.objects.get().due_at is None
+
+
+def test_the_merchants_name_stays_as_it_is_written(manager, provider, merchant, pay, product, work):
+    merchant.name = 'Nördlicht "Софт", Ltd.'
+    merchant.save()
+    save(manager, None, kind="postmark", password="key-of-northlight")
+    pay(product)
+    work()
+
+    sender = json.loads(provider.asked[-1][1]["data"])["From"]
+    assert sender == '"Nördlicht \\"Софт\\", Ltd." <licenses@northlight.example>'
+
+
+def test_a_sender_may_have_a_domain_of_other_letters(manager, make_server):
+    server = make_server()
+
+    assert save(manager, server, sender="shop@bücher.example").status_code == 302
+    assert server.messages[0]["From"] == "shop@xn--bcher-kva.example"
 
 
 @pytest.mark.parametrize(

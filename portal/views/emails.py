@@ -18,7 +18,7 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment.composition import BODY, SUBJECT, Texts, write
-from fulfillment.mail import MailError, sent
+from fulfillment.mail import MailError, send_test_mail
 from fulfillment.models import Delivery, MailAccount
 from merchants.email_template import TAGS
 from merchants.models import EmailTemplate, Logo, Merchant, Product
@@ -236,10 +236,11 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
         mail.to = [request.user.email]
         mail.extra_headers["Message-ID"] = Delivery.make_message_id()
         try:
-            with sent(mail, MailAccount.objects.filter(merchant=request.merchant).first()):
-                messages.success(request, f"A test mail was sent to {request.user.email}. Nothing was saved.")
+            send_test_mail(mail, request.merchant, MailAccount.objects.filter(merchant=request.merchant).first())
         except MailError as error:
             messages.error(request, f"The test mail was not sent: {error}")
+        else:
+            messages.success(request, f"A test mail was sent to {request.user.email}. Nothing was saved.")
     return show_editor(request, place, form)
 
 

@@ -15,8 +15,6 @@ from orders.models import Order
 
 logger = logging.getLogger(__name__)
 
-# A mail that may have been taken is not sent again at once: docs/decisions/0003-at-least-once-mail.md.
-PAUSE_IF_PERHAPS_TAKEN = timedelta(minutes=10)
 # A merchant's mail server that cannot be reached is left alone for so long, whatever else there is for it.
 PAUSE_IF_UNREACHABLE = timedelta(minutes=1)
 
@@ -70,7 +68,7 @@ def _why_not(order: Order) -> str:
 
 def _note_failure(delivery: Delivery, error: MailError) -> None:
     if not (error.permanent or delivery.is_last_attempt):
-        delivery.postpone(str(error), at_least=PAUSE_IF_PERHAPS_TAKEN if error.perhaps_taken else timedelta(0))
+        delivery.postpone(str(error), at_least=error.pause)
         return
     with transaction.atomic():
         if delivery.end(status=Delivery.Status.FAILED, reason=str(error)[:500]):

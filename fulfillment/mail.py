@@ -2,6 +2,7 @@ import re
 import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from email.headerregistry import Address
 from email.utils import parseaddr
 from math import inf
@@ -52,6 +53,14 @@ class MailError(Exception):
         self.perhaps_taken = perhaps_taken
         self.not_let_in = not_let_in
         self.unreachable = unreachable
+
+    @property
+    def pause(self) -> timedelta:
+        """How long not to try again: a mail that may have been taken is not sent again at once.
+
+        See docs/decisions/0003-at-least-once-mail.md.
+        """
+        return timedelta(minutes=10) if self.perhaps_taken else timedelta(0)
 
 
 def named(name: str, address: str) -> str:

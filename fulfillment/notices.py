@@ -27,7 +27,7 @@ def send_notice(pk: int) -> None:
         if error.permanent or notice.is_last_attempt:
             notice.end(reason=str(error)[:500])
         else:
-            notice.postpone(str(error))
+            notice.postpone(str(error), at_least=error.pause)
 
 
 def compose(notice: MerchantNotice, recipients: list[str]) -> EmailMessage:

@@ -1,4 +1,5 @@
 import smtplib
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from django.core.mail import EmailMessage
 from django.utils import timezone
 from requests import ReadTimeout
 
-from fulfillment.mail import is_about_address
+from fulfillment.mail import MailError, is_about_address
 from fulfillment.models import Delivery, MerchantNotice
 from merchants.models import CheckoutPage
 from orders.models import Order
@@ -177,6 +178,19 @@ def test_a_mail_that_may_have_been_taken_is_not_sent_again_at_once(pay, product,
     delivery = Delivery.objects.get()
     assert delivery.status == "queued" and "timed out" in delivery.reason
     assert not Delivery.objects.filter(due_at__lt=timezone.now() + timedelta(minutes=9)).exists()
+
+
+def test_a_notice_that_may_have_been_taken_is_not_sent_again_at_once(merchant, work, monkeypatch):
+    @contextmanager
+    def fall_silent(message):
+        raise MailError("silence", perhaps_taken=True)
+        yield
+
+    monkeypatch.setattr("fulfillment.notices.sent", fall_silent)
+    MerchantNotice.objects.create(merchant=merchant, kind="mail_server")
+    work()
+
+    assert MerchantNotice.objects.filter(due_at__gt=timezone.now() + timedelta(minutes=8)).exists()
 
 
 def test_a_mail_that_cannot_be_composed_says_so_and_fails_at_last(pay, product, work, monkeypatch):

@@ -19,7 +19,7 @@ from django.db import connection
 from django.utils import timezone
 from requests import Response
 
-from fulfillment import callouts, mail, tasks
+from fulfillment import callouts, mail, mail_servers, tasks
 from fulfillment.link_requests import request_links
 from fulfillment.mail import MailError, sent
 from fulfillment.models import Delivery, LinkRequest, MailAccount, MerchantNotice
@@ -209,6 +209,23 @@ def test_a_server_that_drips_is_cut_off_and_may_have_taken_the_mail(manager, mak
         pass
 
     assert caught.value.perhaps_taken
+
+
+def test_a_connection_is_had_soon_or_not_at_all(manager, make_server, monkeypatch):
+    asked = []
+    connect = callouts.connect
+
+    def note(host, port, timeout):
+        asked.append(timeout)
+        return connect(host, port, timeout)
+
+    monkeypatch.setattr(callouts, "connect", note)
+    server = make_server()
+    server.delay = 0.3
+    monkeypatch.setattr(mail_servers, "MOST_SECONDS_TO_CONNECT", 0.2)
+
+    assert save(manager, server).status_code == 302
+    assert asked == [0.2]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -40,6 +40,8 @@ PAUSE = timedelta(minutes=1)
 # One that takes nothing for so long is disabled.
 PATIENCE = timedelta(days=3)
 KEPT_FOR = timedelta(days=30)
+# Longer than any transaction takes.
+REMOVED_FOR = timedelta(hours=1)
 DELETED_AT_ONCE = 500
 
 Facts = dict[str, Any]
@@ -238,6 +240,16 @@ def enable(endpoint: WebhookEndpoint) -> None:
 
 
 @transaction.atomic
+def remove(endpoint: WebhookEndpoint) -> None:
+    """Take an endpoint away, with its secrets. Its rows are deleted when no transaction can be about to refer to them.
+
+    A payment that found it a moment ago must not fail for it, nor a mail be sent twice.
+    """
+    disable(endpoint)
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(removed_at=Now(), secret="", previous_secret=None)  # noqa: S106
+
+
+@transaction.atomic
 def send_again(endpoint: WebhookEndpoint, *, message: WebhookMessage | None = None) -> int:
     """Have a message sent now, whatever became of it; or all that failed. Return how many. Raises WebhookRefused."""
     # Serializes it with the endpoint's being disabled, which fails what is queued.
@@ -254,6 +266,9 @@ def send_again(endpoint: WebhookEndpoint, *, message: WebhookMessage | None = No
 
 
 def purge() -> None:
-    """Forget some of the messages that are old and done with."""
+    """Forget some of the messages that are old and done with, and of what was removed."""
     old = WebhookMessage.objects.filter(due_at=None, created_at__lt=Now() - KEPT_FOR).order_by("created_at")
-    WebhookMessage.objects.filter(pk__in=old.values("pk")[:DELETED_AT_ONCE]).delete()
+    removed = WebhookEndpoint.objects.filter(removed_at__lt=Now() - REMOVED_FOR)
+    for messages in (old, WebhookMessage.objects.filter(endpoint__in=removed)):
+        WebhookMessage.objects.filter(pk__in=messages.values("pk")[:DELETED_AT_ONCE]).delete()
+    removed.filter(messages=None).delete()

@@ -27,7 +27,7 @@ class EndpointForm(forms.ModelForm):
 
     def clean(self) -> None:
         merchant = self.instance.merchant
-        if not self.instance.pk and merchant.webhook_endpoints.count() >= MOST_ENDPOINTS:
+        if not self.instance.pk and merchant.webhook_endpoints.kept().count() >= MOST_ENDPOINTS:
             raise forms.ValidationError(
                 f"{merchant} has {MOST_ENDPOINTS} endpoints, which is the most. Delete one first."
             )

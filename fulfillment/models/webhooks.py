@@ -32,6 +32,11 @@ class WebhookEvent(models.TextChoices):
     POOL_EMPTY = "pool.empty", "a pool is empty"
 
 
+class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
+    def kept(self):
+        return self.filter(removed_at=None)
+
+
 class WebhookEndpoint(models.Model):
     """An address of the merchant's shop that is told of events of its choice."""
 
@@ -52,6 +57,9 @@ class WebhookEndpoint(models.Model):
     failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then nothing was taken.")
     disabled_at = models.DateTimeField(null=True, editable=False)
     disabled_reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Empty: a person did.")
+    removed_at = models.DateTimeField(null=True, editable=False, help_text="It is deleted some time later.")
+
+    objects = WebhookEndpointQuerySet.as_manager()
 
     def __str__(self):
         return self.description or urlsplit(self.url).netloc

@@ -109,8 +109,32 @@ def test_an_endpoint_is_deleted_and_its_callouts_stay(page, endpoint, merchant):
 
     page.post(address("delete", endpoint))
 
+    assert page.get(address("", endpoint)).status_code == 404
+    assert PUBLIC not in page.get("/webhooks/").content.decode()
+    assert WebhookEndpoint.objects.get().live_secrets() == [""]
+    assert WebhookMessage.objects.get().status == "failed"
+
+    WebhookEndpoint.objects.update(removed_at=timezone.now() - timedelta(hours=2))
+    webhooks.purge()
+
     assert not WebhookEndpoint.objects.exists() and not WebhookMessage.objects.exists()
     assert Callout.objects.get().message is None
+
+
+def test_what_happens_while_an_endpoint_is_deleted_goes_on(page, endpoint, merchant, monkeypatch, pay, product):
+    """A payment that has found the endpoint meets it deleted when it tells it."""
+    make = WebhookMessage.make_event_id
+
+    def delete_first():
+        page.post(address("delete", endpoint))
+        webhooks.purge()
+        return make()
+
+    monkeypatch.setattr(WebhookMessage, "make_event_id", staticmethod(delete_first))
+    WebhookEndpoint.objects.update(events=["order.paid"])
+    pay(product)
+
+    assert WebhookMessage.objects.get().endpoint == endpoint
 
 
 # The secret

@@ -27,7 +27,7 @@ def for_endpoint(view: Callable) -> Callable:
     @never_cache
     @member_required(Role.MANAGER)
     def with_endpoint(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.webhook_endpoints, pk=pk), **kwargs)
+        return view(request, get_object_or_404(request.merchant.webhook_endpoints.kept(), pk=pk), **kwargs)
 
     return with_endpoint
 
@@ -40,7 +40,7 @@ def to(endpoint: WebhookEndpoint) -> HttpResponse:
 @member_required(Role.MANAGER)
 @require_safe
 def webhooks(request) -> HttpResponse:
-    endpoints = request.merchant.webhook_endpoints.order_by("pk")
+    endpoints = request.merchant.webhook_endpoints.kept().order_by("pk")
     return render(request, "portal/webhooks.html", {"section": "webhooks", "endpoints": endpoints})
 
 
@@ -166,7 +166,7 @@ def disable(request, endpoint: WebhookEndpoint) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def delete(request, endpoint: WebhookEndpoint) -> HttpResponse:
     if request.method == "POST":
-        endpoint.delete()
+        service.remove(endpoint)
         messages.success(request, f"The endpoint {endpoint} is deleted.")
         return redirect("webhooks")
     return ask(

@@ -39,10 +39,15 @@ def request_links(merchant: Merchant, email: str, *, language: str, source: str)
     network = fingerprint(f"source {_network(source)}")
     _count_alone(fingerprint(f"address {email}"), network)
     recent = LinkRequest.objects.filter(created_at__gt=Now() - PERIOD)
-    if recent.filter(email=email).count() >= PER_ADDRESS or recent.filter(source=network).count() >= PER_SOURCE:
-        return
-
-    LinkRequest.objects.create(merchant=merchant, email=email, language=language, source=network).nudge()
+    too_many = [
+        recent.filter(email=email).count() >= PER_ADDRESS,
+        recent.filter(source=network).count() >= PER_SOURCE,
+    ]
+    with transaction.atomic():
+        request = LinkRequest.objects.create(merchant=merchant, email=email, language=language, source=network)
+        # Above a limit the row is taken back, and all else is done as ever: the time that it takes tells nothing.
+        transaction.set_rollback(any(too_many))
+    request.nudge()
 
 
 def _network(source: str) -> str:

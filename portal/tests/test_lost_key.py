@@ -213,13 +213,16 @@ def test_the_answer_is_the_same_for_whoever_asks_about_whomever(client, order):
 
 
 def test_a_known_address_takes_the_same_work_as_an_unknown_one(client, order):
+    """Also when it is asked for too often, which is asked for nothing: the rows of those are taken back."""
     work = []
-    for email in ("ada@example.com", "nobody@example.com"):
+    for email in ("ada@example.com", "nobody@example.com", *3 * ["ada@example.com"]):
         with CaptureQueriesContext(connection) as queries:
             ask(client, email)
-        work.append([re.sub(r"'[^']*'| ?-?\d+", "?", query["sql"]) for query in queries])
+        statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
+        work.append([re.sub(r"'[^']*'| ?-?\d+", "?", statement) for statement in statements])
 
-    assert work[0] == work[1] and any("INSERT" in statement for statement in work[0])
+    assert LinkRequest.objects.filter(email="ada@example.com").count() == 3
+    assert all(one == work[0] for one in work) and any("INSERT" in statement for statement in work[0])
     assert not any("orders_" in statement for statement in work[0])
 
 

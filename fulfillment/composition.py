@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from email.utils import parseaddr
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -19,7 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from fulfillment.mail import named
+from fulfillment.mail import write_sender
 from fulfillment.models import Delivery
 from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
 from merchants.models import EmailTemplate, Merchant
@@ -62,7 +61,7 @@ class Enclosed:
             "LNAME": order.last_name,
             "EMAIL": order.email,
             "COMPANY": order.company,
-            "COUNTRY": order.locale.territories.get(order.country, order.country),
+            "COUNTRY": locale.territories.get(order.country, order.country),
             "ORDER_URL": order.url,
         }
         # What somebody typed makes no lines of its own.
@@ -185,10 +184,9 @@ def write(letter: Letter, texts: Texts) -> EmailMultiAlternatives:
     message = EmailMultiAlternatives(
         subject=subject,
         body=text.strip() + "\n",
-        from_email=named(order.merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1]),
-        reply_to=[order.merchant.reply_to] if order.merchant.reply_to else None,
         headers={"Auto-Submitted": "auto-generated", "Content-Language": letter.language},
     )
+    write_sender(message, order.merchant)
     message.attach_alternative(html, "text/html")
     return message
 
@@ -197,10 +195,8 @@ def _subject(letter: Letter, texts: Texts) -> str:
     several = len(letter.enclosed) > 1
     own = (texts.subject(one.item.product_id) for one in letter.enclosed)
     subject = next(filter(None, own), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
-    values = letter.enclosed[0].values() | dict.fromkeys(TAGS_OF_SECRETS, "")
-    values |= {
-        "PROGRAM_NAME": ", ".join(_in_one_line(one.item.product.name) for one in letter.enclosed),
-    }
+    names = ", ".join(_in_one_line(one.item.product.name) for one in letter.enclosed)
+    values = letter.enclosed[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(TAGS_OF_SECRETS, "")
     return " ".join(fill(subject, values).split())
 
 

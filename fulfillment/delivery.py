@@ -36,7 +36,7 @@ def deliver(pk: int) -> None:
     facts = facts_of_delivery(delivery)
     account = None
     try:
-        account = MailAccount.objects.filter(merchant=delivery.order.merchant_id).first()
+        account = MailAccount.objects.of(delivery.order.merchant_id)
         with sent(compose(delivery), account) as message_id, transaction.atomic():
             if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
                 announce(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)

@@ -5,16 +5,14 @@ are orders is only looked for by a worker, and only the mailbox itself is told.
 """
 
 from datetime import timedelta
-from email.utils import parseaddr
 from ipaddress import ip_address, ip_network
 
-from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import translation
 
-from fulfillment.mail import MailError, compose_plain, named, sent
+from fulfillment.mail import MailError, compose_plain, sent, write_sender
 from fulfillment.models import LinkRequest, MailAccount
 from merchants.models import Merchant
 from orders.localization import format_day, get_locale
@@ -75,7 +73,7 @@ def send_links(pk: int) -> None:
         return
 
     try:
-        account = MailAccount.objects.filter(merchant=request.merchant_id).first()
+        account = MailAccount.objects.of(request.merchant_id)
         with sent(compose(request, orders), account):
             request.end(reason="")
     except MailError as error:
@@ -109,8 +107,7 @@ def compose(request: LinkRequest, orders: list[Order]) -> EmailMessage:
     with translation.override(request.language):
         # To the address as it stands in the order, not as somebody typed it.
         message = compose_plain("emails/lost_key.txt", [orders[0].email], context)
-    message.from_email = named(merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
-    message.reply_to = [merchant.reply_to] if merchant.reply_to else []
+    write_sender(message, merchant)
     return message
 
 

@@ -80,6 +80,12 @@ def compose_plain(template: str, recipients: list[str], context: dict[str, Any])
     )
 
 
+def write_sender(message: EmailMessage, merchant: Merchant) -> None:
+    """Have a mail to a customer come in the merchant's name, from our address, and be answered to the merchant."""
+    message.from_email = named(merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
+    message.reply_to = [merchant.reply_to] if merchant.reply_to else []
+
+
 @contextmanager
 def sent(
     message: EmailMessage, account: MailAccount | None = None, *, most_seconds: float = MOST_SECONDS

@@ -43,6 +43,6 @@ def compose(notice: MerchantNotice, recipients: list[str]) -> EmailMessage:
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}
     if notice.kind == MerchantNotice.Kind.MAIL_SERVER_REFUSED:
-        context["account"] = MailAccount.objects.filter(merchant=notice.merchant).first()
+        context["account"] = MailAccount.objects.of(notice.merchant)
 
     return compose_plain(f"emails/{notice.kind}.txt", recipients, context)

@@ -74,14 +74,14 @@ class MailServerForm(forms.ModelForm):
             data |= {"host": "", "port": None, "user_name": ""}
 
         # What was saved for one server must not be sent to another.
-        same_kind = self.saved and self.saved.kind == kind
-        same_server = same_kind and all(getattr(self.saved, name) == data.get(name) for name in OF_SERVER)
+        same_kind = self.saved if self.saved and self.saved.kind == kind else None
+        same_server = same_kind and all(getattr(same_kind, name) == data.get(name) for name in OF_SERVER)
         if not data.get("password"):
-            data["password"] = self.saved.password if same_server else ""  # type: ignore[union-attr]
+            data["password"] = same_kind.password if same_kind and same_server else ""
         if not data["password"]:
             self.add_error("password", "Enter it, please.")
         if not data.get("tracking_secret"):
-            data["tracking_secret"] = self.saved.tracking_secret if same_kind else ""  # type: ignore[union-attr]
+            data["tracking_secret"] = same_kind.tracking_secret if same_kind else ""
         if problem := _find_fault(kind, data["tracking_secret"]):
             self.add_error("tracking_secret", problem)
         return data

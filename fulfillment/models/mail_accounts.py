@@ -10,6 +10,12 @@ from merchants.models import MAX_ACTOR, Merchant
 from vault.fields import EncryptedTextField
 
 
+class MailAccountQuerySet(models.QuerySet["MailAccount"]):
+    def of(self, merchant: Merchant | int) -> "MailAccount | None":
+        """The merchant's own, or None: its mails go through the installation's server."""
+        return self.filter(merchant=merchant).first()
+
+
 class MailAccount(models.Model):
     """A merchant's own mail server, or account at a mail provider, through which mails to its customers go."""
 
@@ -37,6 +43,8 @@ class MailAccount(models.Model):
     saved_by = models.CharField(max_length=MAX_ACTOR, editable=False)
     tested_at = models.DateTimeField(db_default=Now(), editable=False)
     reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it lets us in no longer.")
+
+    objects = MailAccountQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -48,8 +48,12 @@ class Place:
     language: str
 
     @property
+    def product_id(self) -> int | None:
+        return self.product.pk if self.product else None
+
+    @property
     def scope(self) -> str:
-        return str(self.product.pk) if self.product else "all"
+        return str(self.product_id or "all")
 
     @property
     def label(self) -> str:
@@ -73,18 +77,14 @@ class Place:
         """What counts where this text says nothing."""
         products = [self.product.pk] if self.product else []
         texts = Texts.of(self.merchant, self.language, products).templates
-        return Texts([one for one in texts if (one.product_id, one.language) != self._key])
-
-    @property
-    def _key(self) -> tuple[int | None, str]:
-        return (self.product.pk if self.product else None, self.language)
+        here = (self.product_id, self.language)
+        return Texts([one for one in texts if (one.product_id, one.language) != here])
 
     def fallback(self) -> dict[str, str]:
-        product = self.product.pk if self.product else None
         default = self.default()
         return {
-            "subject": self.others.subject(product) or default["subject"],
-            "body": self.others.body(product) or default["body"],
+            "subject": self.others.subject(self.product_id) or default["subject"],
+            "body": self.others.body(self.product_id) or default["body"],
         }
 
     def default(self) -> dict[str, str]:
@@ -122,9 +122,9 @@ def emails(request) -> HttpResponse:
     context = {
         "section": "emails",
         "languages": LANGUAGES,
-        "rows": [Row(Place(request.merchant, product, ""), texts) for product in [None, *page]],
+        "rows": [Row(request.merchant, product, texts) for product in [None, *page]],
         "page": page,
-        "account": MailAccount.objects.filter(merchant=request.merchant).first(),
+        "account": MailAccount.objects.of(request.merchant),
         "logo": request.merchant.get_logo(),
         "base_url": settings.BASE_URL,
     }
@@ -133,15 +133,15 @@ def emails(request) -> HttpResponse:
 
 @dataclass(frozen=True)
 class Row:
-    place: Place
-    texts: dict[str, Texts]
+    merchant: Merchant
+    product: Product | None
+    texts: dict[str, Texts]  # by language
 
-    def cells(self) -> Iterator[tuple[str, str, str]]:
-        """For each language its name, the address of the text, and what counts there."""
-        product = self.place.product.pk if self.place.product else None
+    def cells(self) -> Iterator[tuple[Place, str, str]]:
+        """For each language the place of the text, the language's name, and what counts there."""
         for language, texts in self.texts.items():
-            place = Place(self.place.merchant, self.place.product, language)
-            yield LANGUAGES[language], place.url(), texts.origin(product, language)
+            place = Place(self.merchant, self.product, language)
+            yield place, LANGUAGES[language], texts.origin(place.product_id, language)
 
 
 @member_required(Role.MANAGER)
@@ -236,7 +236,7 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
         mail.to = [request.user.email]
         mail.extra_headers["Message-ID"] = Delivery.make_message_id()
         try:
-            send_test_mail(mail, request.merchant, MailAccount.objects.filter(merchant=request.merchant).first())
+            send_test_mail(mail, request.merchant, MailAccount.objects.of(request.merchant))
         except MailError as error:
             messages.error(request, f"The test mail was not sent: {error}")
         else:

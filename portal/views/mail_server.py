@@ -17,7 +17,7 @@ from portal.views.confirm import ask
 @member_required(Role.MANAGER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def mail_server(request) -> HttpResponse:
-    account = MailAccount.objects.filter(merchant=request.merchant).first()
+    account = MailAccount.objects.of(request.merchant)
     form = MailServerForm(request.merchant, account, request.POST or None)
     if form.is_valid() and try_out(request, form):
         form.save_by(str(request.user))

@@ -339,6 +339,13 @@ def applications(var: Path) -> list[Service]:
             var / "log/callouts.log",
             broker,
         ),
+        # Of its own, and politely: a million keys are minutes of work, and customers come first.
+        WorkerService(
+            "imports",
+            ["nice", "-n", "10", sys.executable, "-m", *worker, "--queues", "imports", "--concurrency", "1"],
+            var / "log/imports.log",
+            broker,
+        ),
         Service("beat", [sys.executable, "-m", *beat], var / "log/beat.log"),
         WebService([sys.executable, "-m", *web], var / "log/web.log", address(), os.environ["BASE_URL"]),
     ]

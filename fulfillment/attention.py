@@ -32,7 +32,7 @@ def lost_deliveries() -> QuerySet[Delivery]:
     held_back = Q(status=status.CANCELED, order__checkout_page__delivery_allowed=True)
     later = DeliveredCode.objects.filter(code=OuterRef("code"), delivery_id__gt=OuterRef("delivery_id"))
     orphaned = DeliveredCode.objects.filter(
-        ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk")
+        ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk"), code__withdrawn_at=None
     )
     lost = Q(status__in=[status.FAILED, *Delivery.RETURNED, status.COMPLAINED])
     return Delivery.objects.exclude(status__in=Delivery.GONE_WELL).filter(

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.html import escape, format_html
@@ -126,7 +126,7 @@ def _parent_codes(item: OrderItem) -> list[str]:
 
 
 def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:
-    items = order.items.select_related("product").annotate(code_count=Count("activation_codes")).order_by("pk")
+    items = order.items.select_related("product").with_code_count().order_by("pk")
     return [(item, item.units - item.code_count) for item in items if item.units > item.code_count]
 
 

@@ -24,9 +24,7 @@ TOLD = ArraySubquery(
 HISTORY = [
     Prefetch(
         "items",
-        OrderItem.objects.select_related("product", "fulfillment")
-        .annotate(code_count=Count("activation_codes"))
-        .order_by("pk"),
+        OrderItem.objects.select_related("product", "fulfillment").with_code_count().order_by("pk"),
     ),
     Prefetch(
         "deliveries",
@@ -74,7 +72,7 @@ def _saved_and_seen(order: Order) -> Iterator[Line]:
     saved: Counter = Counter()
     seen: Counter = Counter()
     groups = (
-        ActivationCode.objects.filter(item__order=order)
+        ActivationCode.all_codes.filter(item__order=order)
         .values_list("item", "source", "saved_by", "saved_at", "seen_at")
         .annotate(count=Count("pk"))
         .order_by()

@@ -136,7 +136,7 @@ def _describe(order: Order) -> dict[str, Any]:
 
 
 def _describe_item(item: OrderItem) -> dict[str, Any]:
-    codes = ActivationCode.objects.filter(item=item).order_by("unit")
+    codes = ActivationCode.all_codes.filter(item=item).order_by("unit")
     return {
         "product": item.product.name,
         "quantity": item.quantity,

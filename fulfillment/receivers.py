@@ -7,7 +7,7 @@ from fulfillment.models import MerchantNotice, WebhookEvent, publish
 from fulfillment.webhooks import announce, facts_of_item, facts_of_order, facts_of_pool
 from orders.signals import order_paid, order_refunded
 from pools.models import LicensePool
-from pools.signals import pool_refilled, stock_low
+from pools.signals import import_due, pool_refilled, stock_low
 
 
 def connect() -> None:
@@ -16,6 +16,7 @@ def connect() -> None:
     order_refunded.connect(stop_fulfillment)
     order_refunded.connect(announce_return)
     pool_refilled.connect(serve_waiting_items)
+    import_due.connect(work_on_import)
     stock_low.connect(tell_merchant)
     stock_low.connect(announce_stock)
 
@@ -40,6 +41,10 @@ def announce_return(order, **kwargs):
 def serve_waiting_items(pool, **kwargs):
     # Not in the import's transaction: who waits may be many.
     transaction.on_commit(lambda: publish("fulfillment.tasks.serve_pool", pool.pk), robust=True)
+
+
+def work_on_import(key_import, **kwargs):
+    transaction.on_commit(lambda: publish("fulfillment.tasks.work_on_import", key_import.pk), robust=True)
 
 
 def tell_merchant(pool, level, available, **kwargs):

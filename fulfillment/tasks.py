@@ -3,6 +3,7 @@
 import logging
 
 from celery import shared_task
+from django.db import transaction
 
 from fulfillment import callouts, delivery, link_requests, notices, services, tracking, webhooks
 from fulfillment.link_requests import forget_old_requests
@@ -16,7 +17,8 @@ from fulfillment.models import (
     publish,
 )
 from orders.models import Order
-from pools.models import LicensePool
+from pools import imports
+from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,12 @@ def serve_pool(pk):
     services.serve_waiting(LicensePool.objects.get(pk=pk))
 
 
+# By a worker of its own: a million keys take a while, and no e-mail shall wait for them.
+@shared_task(time_limit=240)
+def work_on_import(pk):
+    imports.work_on(pk)
+
+
 @shared_task
 def sweep():
     """Find work that has come due, and whatever the broker or a dying process lost."""
@@ -79,10 +87,12 @@ def sweep():
         nudge_due,
         nudge_endpoints,
         nudge_waiting_pools,
+        nudge_imports,
         warn_low_pools,
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,
+        imports.forget_old_imports,
     ):
         try:
             part()
@@ -108,6 +118,14 @@ def nudge_waiting_pools():
     for pool in LicensePool.objects.filter(pk__in=waiting.values("item__product__fulfillment_methods__pool")):
         if pool.available_up_to(1):
             publish("fulfillment.tasks.serve_pool", pool.pk)
+
+
+def nudge_imports():
+    with transaction.atomic():
+        # Those that nobody is at: who is has the row's lock.
+        idle = KeyImport.objects.filter(status__in=[KeyImport.Status.READING, KeyImport.Status.IMPORTING])
+        for pk in idle.select_for_update(skip_locked=True).values_list("pk", flat=True):
+            publish("fulfillment.tasks.work_on_import", pk)
 
 
 def purge_logs():

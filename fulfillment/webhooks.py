@@ -13,7 +13,6 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
-from django.db.models import Count
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -109,8 +108,8 @@ def facts_of_delivery(delivery: Delivery) -> list[Facts]:
     enclosed = Counter(delivery.codes.values_list("item", flat=True))
     items = delivery.order.items.filter(pk__in=enclosed).select_related("order", "product").order_by("pk")
     return [
-        {**facts_of_item(item), "codes": enclosed[item.pk], "complete": item.saved == item.units}
-        for item in items.annotate(saved=Count("activation_codes"))
+        {**facts_of_item(item), "codes": enclosed[item.pk], "complete": item.code_count == item.units}
+        for item in items.with_code_count()
     ]
 
 

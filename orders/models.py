@@ -5,7 +5,7 @@ from babel import Locale
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models import Exists, F, Func, OuterRef, Q, Sum, Value
+from django.db.models import Count, Exists, F, Func, OuterRef, Q, Sum, Value
 from django.db.models.functions import Concat, Lower, Now, Upper
 
 from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
@@ -36,15 +36,15 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(customer_text__contains=Lower(Value(text.strip())))
 
     def with_code(self, text: str):
-        """Orders that hold exactly this license text."""
+        """Orders that hold, or held, exactly this license text."""
         return self.with_code_fingerprint(fingerprint(text.strip()))
 
     def with_code_fingerprint(self, digest: bytes):
-        return self.filter(pk__in=ActivationCode.objects.filter(fingerprint=digest).values("item__order"))
+        return self.filter(pk__in=ActivationCode.all_codes.filter(fingerprint=digest).values("item__order"))
 
     def with_code_ending(self, text: str):
-        """Orders that hold a license text with these last four characters, in any case."""
-        return self.filter(pk__in=ActivationCode.objects.filter(hint__iexact=text.strip()).values("item__order"))
+        """Orders that hold, or held, a license text with these last four characters, in any case."""
+        return self.filter(pk__in=ActivationCode.all_codes.filter(hint__iexact=text.strip()).values("item__order"))
 
     def with_product(self, *products: Product | int):
         return self.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"), product__in=products)))
@@ -168,6 +168,12 @@ class Subscription(models.Model):
         return f"Subscription {self.reference}"
 
 
+class OrderItemQuerySet(models.QuerySet["OrderItem"]):
+    def with_code_count(self):
+        """Each with the number of activation codes that are saved for it, `code_count`."""
+        return self.annotate(code_count=Count("activation_codes", filter=Q(activation_codes__withdrawn_at=None)))
+
+
 class OrderItem(models.Model):
     order = models.ForeignKey(Order, models.CASCADE, related_name="items")
     reference = models.CharField(max_length=64, help_text="The shop's number of the item in the order.")
@@ -179,6 +185,8 @@ class OrderItem(models.Model):
     parent_order = models.CharField(
         max_length=64, blank=True, help_text="Of a renewal: the number of the subscription's first order."
     )
+
+    objects = OrderItemQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -195,6 +203,16 @@ class OrderItem(models.Model):
         return [unit for unit in range(1, self.units + 1) if unit not in filled]
 
 
+LIVE = Q(withdrawn_at=None)
+
+
+class LiveCodeManager(models.Manager["ActivationCode"]):
+    """Those that count: what was withdrawn is shown and sent to nobody unless asked for by name."""
+
+    def get_queryset(self):
+        return super().get_queryset().filter(LIVE)
+
+
 class ActivationCode(models.Model):
     """The license information of one unit of an order item, as the customer gets it."""
 
@@ -209,12 +227,22 @@ class ActivationCode(models.Model):
     seen_at = models.DateTimeField(
         null=True, editable=False, help_text="When its customer first had it shown on the order's page."
     )
+    # It does not count any more: its unit has another code, or its key went back to stock.
+    withdrawn_at = models.DateTimeField(null=True, editable=False)
+    withdrawn_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
+    replaced_by = models.OneToOneField("self", models.PROTECT, null=True, editable=False, related_name="replaces")
+
+    objects = LiveCodeManager()
+    all_codes = models.Manager()  # noqa: DJ012 (a manager, too)
 
     class Meta:
         ordering = ["item", "unit"]
         indexes = [models.Index(Upper("hint"), name="code_hint")]
         constraints = [
-            models.UniqueConstraint(fields=["item", "unit"], name="one_code_per_unit"),
+            models.UniqueConstraint(fields=["item", "unit"], condition=LIVE, name="one_code_per_unit"),
+            models.CheckConstraint(
+                condition=Q(replaced_by=None) | Q(withdrawn_at__isnull=False), name="a_replaced_code_is_withdrawn"
+            ),
             models.CheckConstraint(condition=Q(unit__gte=1), name="units_count_from_one"),
         ]
 

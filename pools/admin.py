@@ -6,8 +6,9 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from merchants.admin import NarrowSave, NotMade
-from pools.imports import KeyFileError, import_keys, parse_keys
+from pools.imports import import_keys
 from pools.models import KeyBatch, LicenseKey, LicensePool
+from pools.reading import KeyFileError, parse_keys
 from pools.replenishment import rearm
 
 
@@ -76,11 +77,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
                 file_name=file.name if file else "",
                 note=form.cleaned_data["note"],
             )
-            messages.success(
-                request,
-                f"{result.imported:,} keys added to the pool “{pool}”. Left out: {result.repeated:,} repeated,"
-                f" {result.already_in_pool:,} already in this pool, {result.already_in_other_pools:,} in others.",
-            )
+            messages.success(request, f"{result.imported:,} keys added to the pool “{pool}”.")
             return redirect("admin:pools_licensepool_change", pool.pk)
 
         context = self.admin_site.each_context(request) | {

@@ -7,7 +7,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from merchants.models import ApiKey
-from pools.imports import KeyFileError, import_keys, parse_keys
+from pools.imports import import_keys
+from pools.reading import KeyFileError, parse_keys
 from rest.parsers import BoundedMultiPartParser, PlainTextParser
 from rest.schema import problems
 
@@ -22,9 +23,15 @@ class PoolSerializer(serializers.Serializer):
 class ImportSerializer(serializers.Serializer):
     batch = serializers.IntegerField(source="batch.pk", default=None, help_text="null if no key was new.")
     imported = serializers.IntegerField()
-    repeated = serializers.IntegerField(help_text="Left out: the file has them more than once.")
-    already_in_pool = serializers.IntegerField(help_text="Left out: the pool has or had them.")
-    already_in_other_pools = serializers.IntegerField(help_text="Left out: another pool of the merchant has them.")
+    repeated = serializers.IntegerField(
+        source="preview.repeated.count", help_text="Left out: the file has them more than once."
+    )
+    already_in_pool = serializers.IntegerField(
+        source="preview.already_in_pool.count", help_text="Left out: the pool has or had them."
+    )
+    already_in_other_pools = serializers.IntegerField(
+        source="preview.already_in_other_pools.count", help_text="Left out: another pool of the merchant has them."
+    )
 
 
 class KeyFileSerializer(serializers.Serializer):

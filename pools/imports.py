@@ -1,146 +1,409 @@
 """License keys coming in: all of a file or none of it."""
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from itertools import islice
+from typing import Any
 
 from django.db import connection, transaction
+from django.db.models.functions import Now
+from redis.exceptions import RedisError
 
 from merchants.models import Merchant
 from orders.models import hint
-from pools.models import KeyBatch, LicensePool
-from pools.replenishment import rearm
-from pools.signals import pool_refilled
+from pools.ledger import moved_by
+from pools.models import KeyBatch, KeyImport, KeyImportPart, LicensePool, UploadLink
+from pools.reading import MAX_KEYS, KeyFileError, KeyLine, read_keys
+from pools.replenishment import check_stock, rearm
+from pools.signals import import_due, pool_refilled
+from rest.valkey import valkey
 from vault.ciphers import encrypt
 from vault.fingerprints import fingerprint, load_key
 
-MAX_KEY_LENGTH = 10_000
-MAX_KEYS = 1_000_000
-MAX_ERRORS = 100  # so many bad lines are enough to see what is wrong
+logger = logging.getLogger(__name__)
 
-LINE = re.compile(rb"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
+MAX_SIZE = 64 * 1024 * 1024  # bytes
+# Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
+AT_ONCE = 256 * 1024
+PART_SIZE = 1024 * 1024
+CHUNK = 20_000  # keys that are copied to the database in one go
+LINES_SHOWN = 100  # so many lines of a kind are enough to see what is wrong
+MAX_ATTEMPTS = 20
+# What nobody said yes to is thrown away.
+PATIENCE = timedelta(days=1)
 
 
-class KeyFileError(Exception):
-    """A file of keys cannot be imported. `lines` maps line numbers to what is wrong there."""
+class ImportRefused(Exception):
+    """It is too late for this, or too early."""
 
-    def __init__(self, message: str, lines: dict[int, str] | None = None):
-        super().__init__(message)
-        self.lines = lines or {}
+
+@dataclass
+class Lines:
+    """How many lines are of a kind, and the numbers of the first of them."""
+
+    count: int = 0
+    numbers: list[int] = field(default_factory=list)
+
+    def add(self, number: int) -> None:
+        self.count += 1
+        if len(self.numbers) < LINES_SHOWN:
+            self.numbers.append(number)
+
+
+@dataclass
+class Preview:
+    """What comes of an import: which lines bring a new key, and which are left out and why."""
+
+    keys: int = 0  # in all
+    new: int = 0
+    repeated: Lines = field(default_factory=Lines)
+    already_in_pool: Lines = field(default_factory=Lines)
+    already_in_other_pools: Lines = field(default_factory=Lines)
+    empty: Lines = field(default_factory=Lines)
+    unusable: Lines = field(default_factory=Lines)
+    problems: dict[int, str] = field(default_factory=dict)  # of unusable lines
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        kinds = ("repeated", "already_in_pool", "already_in_other_pools", "unusable")
+        return {kind: getattr(self, kind).count for kind in kinds}
 
 
 @dataclass(frozen=True)
 class ImportResult:
     batch: KeyBatch | None  # None if there was nothing new
-    imported: int
-    repeated: int
-    already_in_pool: int
-    already_in_other_pools: int
+    preview: Preview
+
+    @property
+    def imported(self) -> int:
+        return self.preview.new
 
 
-def parse_keys(content: bytes) -> list[str]:
-    """Return the keys of a UTF-8 text, one a line, empty lines and surrounding blanks left out.
-
-    Raises KeyFileError naming the lines that cannot be keys, or if there is no key at all.
-    """
-    keys: list[str] = []
-    errors: dict[int, str] = {}
-    for number, match in enumerate(LINE.finditer(content.removeprefix(b"\xef\xbb\xbf")), start=1):
-        try:
-            key = match[1].decode().strip()
-            problem = _problem_with(key)
-        except UnicodeDecodeError:
-            key, problem = "", "is not UTF-8 text"
-        if problem:
-            errors[number] = problem
-        elif key:
-            keys.append(key)
-        if len(errors) == MAX_ERRORS or len(keys) > MAX_KEYS:
-            break
-    if errors:
-        raise KeyFileError("Nothing was imported: some lines are no license keys.", errors)
-    if not keys:
-        raise KeyFileError("Nothing was imported: there is no license key in it.")
-    if len(keys) > MAX_KEYS:
-        raise KeyFileError(f"Nothing was imported: there are more than {MAX_KEYS} keys.")
-    return keys
+# An upload, from its first byte to its batch
 
 
-def _problem_with(key: str) -> str:
-    if "\0" in key:
-        return "holds a NUL character"
-    return f"is longer than {MAX_KEY_LENGTH} characters" if len(key) > MAX_KEY_LENGTH else ""
+def begin(
+    pool: LicensePool,
+    content: Iterable[bytes],
+    *,
+    by: str,
+    file_name: str = "",
+    note: str = "",
+    options: dict[str, Any] | None = None,
+    link: UploadLink | None = None,
+) -> KeyImport:
+    """Take in what was uploaded, and have it read: at once if it is short."""
+    with transaction.atomic():
+        key_import = KeyImport.objects.create(
+            pool=pool, size=0, file_name=file_name[-255:], note=note, uploaded_by=by, options=options or {}, link=link
+        )
+        for number, part in enumerate(content):
+            KeyImportPart.objects.create(key_import=key_import, number=number, content=part)
+            key_import.size += len(part)
+        key_import.save(update_fields=["size"])
+    return _go_on(key_import)
 
 
-@transaction.atomic
-def import_keys(pool: LicensePool, keys: list[str], *, by: str, file_name: str = "", note: str = "") -> ImportResult:
-    """Put keys into the pool in this order, those left out that the file repeats or the merchant has already.
+def read_again(key_import: KeyImport, options: dict[str, Any]) -> KeyImport:
+    """Read it in another way. Raises ImportRefused if it is under way already."""
+    changed = KeyImport.objects.filter(pk=key_import.pk, status__in=[KeyImport.Status.READY, KeyImport.Status.REFUSED])
+    if not changed.update(status=KeyImport.Status.READING, options=options, preview={}, error="", attempts=0):
+        raise ImportRefused(f"This import is {key_import.status} already.")
+    return _go_on(key_import)
+
+
+def confirm(key_import: KeyImport, *, by: str) -> KeyImport:
+    """Import what the preview showed: at once if it is short. Raises ImportRefused unless the preview stands."""
+    ready = KeyImport.objects.filter(pk=key_import.pk, status=KeyImport.Status.READY)
+    if not ready.update(status=KeyImport.Status.IMPORTING, confirmed_at=Now(), confirmed_by=by, attempts=0):
+        key_import.refresh_from_db(fields=["status"])
+        raise ImportRefused(f"This import is {key_import.status} already.")
+    return _go_on(key_import)
+
+
+def discard(key_import: KeyImport) -> None:
+    """Throw it away, unless somebody said yes already."""
+    with transaction.atomic():
+        open_still = KeyImport.objects.filter(pk=key_import.pk, status__in=KeyImport.OPEN)
+        if open_still.exclude(status=KeyImport.Status.IMPORTING).update(
+            status=KeyImport.Status.DISCARDED, ended_at=Now()
+        ):
+            KeyImportPart.objects.filter(key_import=key_import).delete()
+
+
+def forget_old_imports() -> None:
+    waiting = KeyImport.objects.filter(status__in=KeyImport.OPEN, uploaded_at__lt=Now() - PATIENCE)
+    for key_import in waiting.exclude(status=KeyImport.Status.IMPORTING):
+        discard(key_import)
+
+
+def _go_on(key_import: KeyImport) -> KeyImport:
+    if key_import.size <= AT_ONCE:
+        work_on(key_import.pk)
+    else:
+        import_due.send(KeyImport, key_import=key_import)
+    key_import.refresh_from_db()
+    return key_import
+
+
+def work_on(pk: int) -> None:
+    """Read an import, or carry it out, whichever is next. Does nothing if somebody else is at it."""
+    with transaction.atomic():
+        key_import = _lock(pk)
+        if key_import is None:
+            return
+        key_import.attempts += 1
+        key_import.save(update_fields=["attempts"])
+        if key_import.attempts > MAX_ATTEMPTS:
+            _end(key_import, KeyImport.Status.FAILED, "Something failed on our side, again and again.")
+            return
+
+    # The lock of the row is the lease: it ends with the process that holds it.
+    with transaction.atomic():
+        key_import = _lock(pk)
+        if key_import is None:
+            return
+        if key_import.status == KeyImport.Status.READING:
+            _read(key_import)
+        else:
+            _carry_out(key_import)
+
+
+def _lock(pk: int) -> KeyImport | None:
+    return (
+        KeyImport.objects.select_for_update(skip_locked=True, of=["self"])
+        .select_related("pool")
+        .filter(pk=pk, status__in=[KeyImport.Status.READING, KeyImport.Status.IMPORTING])
+        .first()
+    )
+
+
+def _read(key_import: KeyImport) -> None:
+    try:
+        with transaction.atomic():
+            preview = preview_keys(key_import.pool, _lines(key_import), tell=_Progress(key_import))
+    except KeyFileError as error:
+        key_import.status, key_import.error = KeyImport.Status.REFUSED, str(error)[:500]
+        key_import.preview = {"problems": error.lines}
+    else:
+        key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
+    key_import.save(update_fields=["status", "error", "preview"])
+
+
+def _carry_out(key_import: KeyImport) -> None:
+    result = _import(
+        key_import.pool,
+        _lines(key_import),
+        by=key_import.confirmed_by,
+        file_name=key_import.file_name,
+        note=key_import.note,
+        tell=_Progress(key_import),
+    )
+    key_import.batch, key_import.preview = result.batch, asdict(result.preview)
+    _end(key_import, KeyImport.Status.IMPORTED)
+
+
+def _end(key_import: KeyImport, status: KeyImport.Status, error: str = "") -> None:
+    key_import.status, key_import.error, key_import.ended_at = status, error, Now()
+    key_import.save(update_fields=["status", "error", "preview", "batch", "ended_at"])
+    key_import.parts.all().delete()
+
+
+def _lines(key_import: KeyImport) -> Iterator[KeyLine]:
+    return read_keys(_content(key_import), key_import.options)
+
+
+def _content(key_import: KeyImport) -> Iterator[bytes]:
+    for number in range(key_import.parts.count()):
+        yield bytes(key_import.parts.get(number=number).content)
+
+
+# How far it is, in percent. It is told outside of the transaction, to Valkey: nothing hangs on it.
+
+PROGRESS = "keywell:import:{}"
+
+
+class _Progress:
+    def __init__(self, key_import: KeyImport):
+        self.name = PROGRESS.format(key_import.pk)
+        # How many keys there are is known once it was read.
+        self.total = key_import.preview.get("keys") or key_import.size / 20
+
+    def __call__(self, lines: int) -> None:
+        with contextlib.suppress(RedisError):
+            valkey().set(self.name, min(99, int(90 * lines / self.total)), ex=3600)
+
+
+def get_progress(key_import: KeyImport) -> int | None:
+    """How far it is, in percent, if that is known."""
+    try:
+        value: Any = valkey().get(PROGRESS.format(key_import.pk))
+    except RedisError:
+        return None
+    return None if value is None else int(value)
+
+
+# The work itself
+
+
+def preview_keys(
+    pool: LicensePool, lines: Iterable[KeyLine], *, tell: Callable[[int], None] = lambda lines: None
+) -> Preview:
+    """What would come of importing these, in a transaction that the caller ends. Raises KeyFileError."""
+    with connection.cursor() as cursor:
+        preview = _stage(cursor, lines, tell, with_codes=False)
+        if not preview.keys:
+            raise KeyFileError("There is no license key in it.", preview.problems)
+        _leave_out(cursor, pool, preview)
+    return preview
+
+
+def import_keys(
+    pool: LicensePool, keys: Iterable[str], *, by: str, file_name: str = "", note: str = ""
+) -> ImportResult:
+    """Put keys into the pool in this order, those left out that are repeated or that the merchant has already.
 
     Items that wait for the pool get theirs as soon as this is committed.
     """
+    lines = (KeyLine(number, key) for number, key in enumerate(keys, start=1))
+    return _import(pool, lines, by=by, file_name=file_name, note=note, tell=lambda lines: None)
+
+
+@transaction.atomic
+def _import(
+    pool: LicensePool,
+    lines: Iterable[KeyLine],
+    *,
+    by: str,
+    file_name: str,
+    note: str,
+    tell: Callable[[int], None],
+) -> ImportResult:
     with connection.cursor() as cursor:
-        repeated = _upload(cursor, keys)
+        preview = _stage(cursor, lines, tell, with_codes=True)
         # Serializes a merchant's imports, for a key must not enter two pools at once; and this one with whoever moves
         # the pool's hint. Payments never wait for either.
         Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant_id)
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
-        in_pool, elsewhere = _discard_known(cursor, pool)
-        new = len(keys) - repeated - in_pool - elsewhere
-        if not new:
-            return ImportResult(None, 0, repeated, in_pool, elsewhere)
+        _leave_out(cursor, pool, preview)
+        if not preview.new:
+            return ImportResult(None, preview)
 
-        batch = KeyBatch.objects.create(pool=pool, key_count=new, file_name=file_name, note=note, imported_by=by)
+        batch = KeyBatch.objects.create(
+            pool=pool, key_count=preview.new, file_name=file_name, note=note, imported_by=by, **preview.left_out
+        )
         cursor.execute(
             "INSERT INTO pools_licensekey (pool_id, batch_id, position, code, fingerprint, hint)"
             " SELECT %s, %s, %s + row_number() OVER (ORDER BY line) - 1, code, fingerprint, hint FROM upload",
             [pool.pk, batch.pk, pool.next_position],
         )
 
-    pool.next_position += new
+    pool.next_position += preview.new
     pool.save(update_fields=["next_position"])
     rearm(pool)
     pool_refilled.send(LicensePool, pool=pool)
-    return ImportResult(batch, new, repeated, in_pool, elsewhere)
+    return ImportResult(batch, preview)
 
 
-def _upload(cursor, keys: list[str]) -> int:
-    """Copy the keys to a temporary table `upload`, each once; return how many were repetitions."""
+def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, with_codes: bool) -> Preview:
+    """Copy the keys to a temporary table `upload`, those repeated left out."""
+    preview = Preview()
+    cursor.execute("SET LOCAL work_mem = '64MB'")
     cursor.execute("DROP TABLE IF EXISTS pg_temp.upload")
     cursor.execute(
         "CREATE TEMPORARY TABLE upload (line integer, code bytea, fingerprint bytea, hint text) ON COMMIT DROP"
     )
     load_key()  # needs the connection, which is busy while it copies
-    with cursor.copy("COPY upload FROM STDIN (FORMAT binary)") as copy:
-        copy.set_types(["int4", "bytea", "bytea", "text"])
-        for row in _distinct(keys):
-            copy.write_row(row)
-    cursor.execute("SELECT count(*) FROM upload")
-    return len(keys) - cursor.fetchone()[0]
+    keys = _keys(lines, preview)
+    count = 0
+    while chunk := list(islice(keys, CHUNK)):
+        with cursor.copy("COPY upload FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(["int4", "bytea", "bytea", "text"])
+            for line, key in chunk:
+                copy.write_row((line, encrypt(key) if with_codes else b"", fingerprint(key), hint(key)))
+        count += len(chunk)
+        if count > MAX_KEYS:
+            raise KeyFileError(f"There are more than {MAX_KEYS:,} keys in it. Split it, please.")
+        tell(count)
+    cursor.execute("ANALYZE upload")
+    preview.repeated = _delete(
+        cursor,
+        "USING (SELECT fingerprint, min(line) AS line FROM upload GROUP BY fingerprint HAVING count(*) > 1) AS first"
+        " WHERE upload.fingerprint = first.fingerprint AND upload.line > first.line",
+    )
+    preview.keys, preview.new = count, count - preview.repeated.count
+    return preview
 
 
-def _distinct(keys: list[str]) -> Iterator[tuple[int, bytes, bytes, str]]:
-    seen = set()
-    for line, key in enumerate(keys):
-        identity = fingerprint(key)
-        if identity not in seen:
-            seen.add(identity)
-            yield line, encrypt(key), identity, hint(key)
+def _keys(lines: Iterable[KeyLine], preview: Preview) -> Iterator[tuple[int, str]]:
+    for line in lines:
+        if line.key:
+            yield line.number, line.key
+        elif line.problem:
+            preview.unusable.add(line.number)
+            if len(preview.problems) < LINES_SHOWN:
+                preview.problems[line.number] = line.problem
+        else:
+            preview.empty.add(line.number)
 
 
-def _discard_known(cursor, pool: LicensePool) -> tuple[int, int]:
+def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
     """Drop from `upload` what this pool ever held, and what another pool of the merchant could still issue or has.
 
-    Return how many of each. A key withdrawn elsewhere is free to move here.
+    A key withdrawn elsewhere is free to move here.
     """
-    cursor.execute(
-        "DELETE FROM upload USING pools_licensekey key"
-        " WHERE key.fingerprint = upload.fingerprint AND key.pool_id = %s",
+    preview.already_in_pool = _delete(
+        cursor,
+        "USING pools_licensekey key WHERE key.fingerprint = upload.fingerprint AND key.pool_id = %s",
         [pool.pk],
     )
-    in_pool = cursor.rowcount
-    cursor.execute(
-        "DELETE FROM upload USING pools_licensekey key JOIN pools_licensepool pool ON pool.id = key.pool_id"
+    preview.already_in_other_pools = _delete(
+        cursor,
+        "USING pools_licensekey key JOIN pools_licensepool pool ON pool.id = key.pool_id"
         " WHERE key.fingerprint = upload.fingerprint AND pool.merchant_id = %s AND key.withdrawn_at IS NULL",
         [pool.merchant_id],
     )
-    return in_pool, cursor.rowcount
+    preview.new -= preview.already_in_pool.count + preview.already_in_other_pools.count
+
+
+def _delete(cursor, which: str, parameters: list[int] | None = None) -> Lines:
+    """Delete rows of `upload`; return how many, and the first of their lines."""
+    cursor.execute(
+        f"WITH gone AS (DELETE FROM upload {which} RETURNING upload.line)"  # noqa: S608 (sentences of ours)
+        " SELECT count(*), (SELECT array_agg(line) FROM (SELECT line FROM gone ORDER BY line LIMIT %s) AS first)"
+        " FROM gone",
+        [*(parameters or []), LINES_SHOWN],
+    )
+    count, numbers = cursor.fetchone()
+    return Lines(count, numbers or [])
+
+
+# Batches afterwards
+
+
+def undo(batch: KeyBatch, *, by: str) -> None:
+    """Take a batch back as if it had never come. Raises ImportRefused once one of its keys was issued or withdrawn."""
+    with moved_by(by):
+        # Serializes with imports and with whoever else undoes it.
+        pool = LicensePool.objects.select_for_update(no_key=True).get(pk=batch.pool_id)
+        if not KeyBatch.objects.filter(pk=batch.pk, undone_at=None).update(undone_at=Now(), undone_by=by):
+            raise ImportRefused("This import was undone already.")
+        # A payment that holds one of the keys is waited for, and then it is issued.
+        gone, _ = batch.keys.in_stock().delete()
+        if gone != batch.key_count:
+            raise ImportRefused(
+                f"{batch.key_count - gone:,} of its keys were issued or withdrawn, so it cannot be undone."
+                " You can withdraw the rest."
+            )
+        transaction.on_commit(lambda: check_stock(pool), robust=True)
+
+
+def withdraw_rest(batch: KeyBatch, *, by: str) -> int:
+    """Take what is left of a batch out of the stock, for good; return how many keys that were."""
+    with moved_by(by):
+        count = batch.keys.withdraw()
+        transaction.on_commit(lambda: check_stock(batch.pool), robust=True)
+    return count

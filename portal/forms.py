@@ -12,7 +12,7 @@ from fulfillment.models import Delivery, Fulfillment
 from merchants.addresses import validate_mailable
 from merchants.models import Merchant
 from orders.models import Order, OrderItem, OrderQuerySet
-from pools.imports import MAX_KEY_LENGTH
+from pools.reading import MAX_KEY_LENGTH
 
 # How many codes are entered on one page.
 UNITS_AT_ONCE = 20

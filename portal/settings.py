@@ -129,10 +129,12 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY = False
-# A queue and a worker of its own for what waits for other people's servers (run.py).
+# Queues and workers of their own (run.py) for what waits for other people's servers, and for what takes long.
 CELERY_TASK_ROUTES = {
-    f"fulfillment.tasks.{name}": {"queue": "callouts"}
-    for name in ("send_webhook", "deliver_by_account", "send_links_by_account")
+    "fulfillment.tasks.send_webhook": {"queue": "callouts"},
+    "fulfillment.tasks.deliver_by_account": {"queue": "callouts"},
+    "fulfillment.tasks.send_links_by_account": {"queue": "callouts"},
+    "fulfillment.tasks.work_on_import": {"queue": "imports"},
 }
 # Shorter than fulfillment.models.LEASE, or a second worker would take over from a living one.
 CELERY_TASK_TIME_LIMIT = 50

@@ -25,6 +25,7 @@ urlpatterns = [
         for name, (address, act) in order.ACTS.items()
     ],
     path("attention/", orders.attention, name="attention"),
+    path("pools/", include("portal.pool_urls")),
     path("emails/", include("portal.email_urls")),
     path("webhooks/", include("portal.webhook_urls")),
     path("team/", include("portal.team_urls")),

@@ -25,20 +25,31 @@ class DecryptionError(Exception):
 
 def encrypt(text: str) -> bytes:
     """Encrypt a text with the first of VAULT_KEYS."""
-    key_id, cipher = next(iter(_ciphers().items()))
-    nonce = os.urandom(NONCE_LENGTH)
-    return key_id + nonce + cipher.encrypt(nonce, text.encode(), None)
+    return encrypt_bytes(text.encode())
 
 
 def decrypt(ciphertext: bytes) -> str:
     """Return the text of a ciphertext, or raise DecryptionError."""
+    try:
+        return decrypt_bytes(ciphertext).decode()
+    except UnicodeDecodeError as error:
+        raise DecryptionError("The stored text is damaged.") from error
+
+
+def encrypt_bytes(content: bytes) -> bytes:
+    key_id, cipher = next(iter(_ciphers().items()))
+    nonce = os.urandom(NONCE_LENGTH)
+    return key_id + nonce + cipher.encrypt(nonce, content, None)
+
+
+def decrypt_bytes(ciphertext: bytes) -> bytes:
     cipher = _ciphers().get(ciphertext[:KEY_ID_LENGTH])
     if cipher is None:
         raise DecryptionError("VAULT_KEYS does not hold the key that this text was encrypted with.")
 
     nonce = ciphertext[KEY_ID_LENGTH : KEY_ID_LENGTH + NONCE_LENGTH]
     try:
-        return cipher.decrypt(nonce, ciphertext[KEY_ID_LENGTH + NONCE_LENGTH :], None).decode()
+        return cipher.decrypt(nonce, ciphertext[KEY_ID_LENGTH + NONCE_LENGTH :], None)
     except (InvalidTag, ValueError) as error:
         raise DecryptionError("The stored text is damaged.") from error
 

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.exceptions import FieldError
 from django.db import models
 
-from vault.ciphers import decrypt, encrypt
+from vault.ciphers import decrypt, decrypt_bytes, encrypt, encrypt_bytes
 
 
 class EncryptedTextField(models.TextField):
@@ -30,3 +30,18 @@ class EncryptedTextField(models.TextField):
 
     def value_to_string(self, obj):
         raise TypeError(f"{self} is encrypted and is not exported as text; back up with pg_dump instead.")
+
+
+class EncryptedBinaryField(models.BinaryField):
+    """Bytes that stand encrypted in the database, for as long as somebody works on them.
+
+    They are not re-encrypted when keys rotate.
+    """
+
+    description = "Encrypted bytes"
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        return super().get_db_prep_value(None if value is None else encrypt_bytes(value), connection, prepared)
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> bytes | None:
+        return None if value is None else decrypt_bytes(bytes(value))

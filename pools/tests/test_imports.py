@@ -1,8 +1,9 @@
 import pytest
 
 from conftest import stock
-from pools.imports import MAX_KEY_LENGTH, KeyFileError, import_keys, parse_keys
+from pools.imports import import_keys
 from pools.models import KeyBatch, LicenseKey
+from pools.reading import MAX_KEY_LENGTH, KeyFileError, parse_keys
 
 
 def codes(pool):
@@ -64,7 +65,7 @@ def test_it_leaves_out_what_the_merchant_has(make_pool):
     result = import_keys(pool, ["NEW", "NEW", "HERE", "ELSEWHERE", "WITHDRAWN"], by="test")
 
     assert codes(pool) == ["HERE", "NEW", "WITHDRAWN"]
-    assert (result.imported, result.repeated, result.already_in_pool, result.already_in_other_pools) == (2, 1, 1, 1)
+    assert (result.imported, *result.preview.left_out.values()) == (2, 1, 1, 1, 0)
 
 
 def test_another_merchants_key_is_none_of_its_business(make_pool, outsider):

@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 
 from babel import Locale
 from django.conf import settings
-from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -166,7 +165,7 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
     items = (
         order.items.select_related("product", "fulfillment")
         .prefetch_related("product__fulfillment_methods")
-        .annotate(saved=Count("activation_codes"))
+        .with_code_count()
         .order_by("pk")
     )
     return [
@@ -174,8 +173,8 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
             item,
             format_money(item.total_price, order.currency, locale),
             by_item[item.pk],
-            item.saved,
-            item.units - item.saved,
+            item.code_count,
+            item.units - item.code_count,
             why_missing(item, order.merchant.name),
         )
         for item in items

@@ -14,7 +14,7 @@ RULES = {
         SELECT 'batch ' || batch.id || ' of pool ' || batch.pool_id || ': brought ' || batch.key_count
             || ', holds ' || count(key.id)
         FROM pools_keybatch batch LEFT JOIN pools_licensekey key ON key.batch_id = batch.id
-        GROUP BY batch.id HAVING count(key.id) <> batch.key_count
+        GROUP BY batch.id HAVING count(key.id) <> CASE WHEN batch.undone_at IS NULL THEN batch.key_count ELSE 0 END
     """,
     "imported = available + issued + withdrawn, in every pool": """
         SELECT 'pool ' || pool.id || ': imported ' || coalesce(batches.imported, 0) || ', available '
@@ -22,7 +22,7 @@ RULES = {
             || coalesce(keys.withdrawn, 0)
         FROM pools_licensepool pool
         LEFT JOIN (
-            SELECT pool_id, sum(key_count) AS imported FROM pools_keybatch GROUP BY pool_id
+            SELECT pool_id, sum(key_count) AS imported FROM pools_keybatch WHERE undone_at IS NULL GROUP BY pool_id
         ) batches ON batches.pool_id = pool.id
         LEFT JOIN (
             SELECT pool_id,
@@ -38,7 +38,7 @@ RULES = {
         SELECT 'key ' || key.id || ' of pool ' || pool.id || ': at position ' || key.position
             || ', while the search starts at ' || pool.head_hint || ' and new keys come in at ' || pool.next_position
         FROM pools_licensekey key JOIN pools_licensepool pool ON pool.id = key.pool_id
-        WHERE key.item_id IS NULL AND key.withdrawn_at IS NULL
+        WHERE key.item_id IS NULL AND key.withdrawn_at IS NULL AND NOT key.reserved
             AND (key.position < pool.head_hint OR key.position >= pool.next_position)
     """,
     "every issued key is the activation code of its unit": """
@@ -47,6 +47,7 @@ RULES = {
             ELSE ', whose code ' || code.id || ' is another' END
         FROM pools_licensekey key
         LEFT JOIN orders_activationcode code ON code.item_id = key.item_id AND code.unit = key.unit
+            AND code.withdrawn_at IS NULL
         WHERE key.item_id IS NOT NULL AND key.withdrawn_at IS NULL
             AND code.fingerprint IS DISTINCT FROM key.fingerprint
     """,
@@ -56,11 +57,12 @@ RULES = {
         FROM orders_activationcode code
         LEFT JOIN pools_licensekey key
             ON key.item_id = code.item_id AND key.unit = code.unit AND key.fingerprint = code.fingerprint
-        WHERE code.source = 'pool' GROUP BY code.id HAVING count(key.id) <> 1
+        WHERE code.source = 'pool' AND code.withdrawn_at IS NULL GROUP BY code.id HAVING count(key.id) <> 1
     """,
     "no license text of a pool was given out twice": """
         SELECT 'codes ' || string_agg(id::text, ', ' ORDER BY id) || ': the same text'
-        FROM orders_activationcode WHERE source = 'pool' GROUP BY fingerprint HAVING count(*) > 1
+        FROM orders_activationcode WHERE source = 'pool' AND withdrawn_at IS NULL
+        GROUP BY fingerprint HAVING count(*) > 1
     """,
     "a key goes to orders of its own merchant": """
         SELECT 'key ' || key.id || ': issued to order ' || ord.id || ' of another merchant'
@@ -69,6 +71,21 @@ RULES = {
         JOIN orders_orderitem item ON item.id = key.item_id
         JOIN orders_order ord ON ord.id = item.order_id
         WHERE ord.merchant_id <> pool.merchant_id
+    """,
+    "the ledger says of every pool what its keys say": """
+        SELECT 'pool ' || pool.id || ': ' || place || ', ' || coalesce(keys.count, 0) || ' keys, '
+            || coalesce(ledger.count, 0) || ' by the ledger'
+        FROM (SELECT id AS pool_id, id FROM pools_licensepool) pool
+        CROSS JOIN unnest(ARRAY['available', 'reserved', 'issued', 'withdrawn']) AS place
+        LEFT JOIN (
+            SELECT pool_id, pools_place(item_id, withdrawn_at, reserved) AS place, count(*)
+            FROM pools_licensekey GROUP BY 1, 2
+        ) keys USING (pool_id, place)
+        LEFT JOIN (
+            SELECT pool_id, place, sum(CASE WHEN destination = place THEN count ELSE -count END) AS count
+            FROM pools_keymovement, unnest(ARRAY[origin, destination]) AS place GROUP BY 1, 2
+        ) ledger USING (pool_id, place)
+        WHERE coalesce(keys.count, 0) <> coalesce(ledger.count, 0)
     """,
     "no item has a code for a unit it has not": """
         SELECT 'code ' || code.id || ': unit ' || code.unit || ' of item ' || item.id || ', which has '
@@ -82,7 +99,7 @@ RULES = {
         FROM orders_orderitem item
         JOIN orders_order ord ON ord.id = item.order_id AND ord.status = 'paid'
         LEFT JOIN fulfillment_fulfillment work ON work.item_id = item.id
-        LEFT JOIN orders_activationcode code ON code.item_id = item.id
+        LEFT JOIN orders_activationcode code ON code.item_id = item.id AND code.withdrawn_at IS NULL
         GROUP BY item.id, work.status
         HAVING (count(code.id) >= item.units) <> (coalesce(work.status, '') = 'done')
     """,

@@ -11,8 +11,9 @@ from fulfillment.models import FulfillmentMethod
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from orders.serializers import PaymentSerializer
 from orders.services import place_order
-from pools.imports import import_keys, parse_keys
+from pools.imports import import_keys
 from pools.models import LicensePool
+from pools.reading import parse_keys
 from portal.demo_orders import add_orders
 
 SLUG = "northlight"  # of the demo's merchant

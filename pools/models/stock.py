@@ -37,6 +37,9 @@ class LicensePool(models.Model):
         blank=True,
         help_text="E-mail addresses, separated by commas. Empty: the merchant's owners and managers.",
     )
+    reserve = models.PositiveIntegerField(
+        default=0, help_text="So many keys are kept back: only a person may issue them, from an order’s page."
+    )
     notified = models.CharField(max_length=5, choices=Notice, default=Notice.NONE, blank=True, editable=False)
     # Keys are issued in the order of their positions. No available key stands before the hint: the search starts
     # there instead of walking over keys long gone. See allocation.py for who may move it.
@@ -66,10 +69,19 @@ class KeyBatch(models.Model):
 
     pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="batches")
     key_count = models.PositiveIntegerField(editable=False)
+    repeated = models.PositiveIntegerField(default=0, editable=False, help_text="Left out: the file repeats them.")
+    already_in_pool = models.PositiveIntegerField(default=0, editable=False, help_text="Left out: the pool has them.")
+    already_in_other_pools = models.PositiveIntegerField(
+        default=0, editable=False, help_text="Left out: another pool of the merchant has them."
+    )
+    unusable = models.PositiveIntegerField(default=0, editable=False, help_text="Left out: they cannot be keys.")
     file_name = models.CharField(max_length=255, blank=True)
     note = models.CharField(max_length=500, blank=True)
     imported_by = models.CharField(max_length=MAX_ACTOR)
     imported_at = models.DateTimeField(db_default=Now(), editable=False)
+    # Undone: its keys were taken away again, and may be imported anew.
+    undone_at = models.DateTimeField(null=True, blank=True, editable=False)
+    undone_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
 
     class Meta:
         verbose_name_plural = "key batches"
@@ -78,12 +90,21 @@ class KeyBatch(models.Model):
         return f"{self.key_count} keys of {self.imported_at:%Y-%m-%d}"
 
 
-AVAILABLE = Q(item=None, withdrawn_at=None)
+AVAILABLE = Q(item=None, withdrawn_at=None, reserved=False)
+RESERVED = Q(item=None, withdrawn_at=None, reserved=True)
 
 
 class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
     def available(self):
+        """What is issued to whoever pays; the reserve is not."""
         return self.filter(AVAILABLE)
+
+    def reserved(self):
+        return self.filter(RESERVED)
+
+    def in_stock(self):
+        """Available or in reserve."""
+        return self.filter(AVAILABLE | RESERVED)
 
     def issued(self):
         return self.filter(item__isnull=False, withdrawn_at=None)
@@ -92,14 +113,22 @@ class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
         return self.filter(withdrawn_at__isnull=False)
 
     def withdraw(self) -> int:
-        """Take the available ones among these keys out of the stock, for good; return how many."""
-        return self.available().update(withdrawn_at=Now())
+        """Take those in stock among these keys out of it, for good; return how many."""
+        return self.in_stock().update(withdrawn_at=Now(), reserved=False)
 
 
 class LicenseKey(models.Model):
-    """One key of a pool: available, then issued to one unit of one order item, or withdrawn."""
+    """One key of a pool: available (or in reserve), then issued to one unit of one order item, or withdrawn."""
 
-    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="keys")
+    class Because(models.TextChoices):
+        """Why a key was withdrawn."""
+
+        MERCHANT = "", "by hand"
+        REPLACED = "replaced", "replaced by another"
+        REFUNDED = "refunded", "its order was refunded"
+
+    # The unique constraint finds a pool's keys; every index more is one more to write, a million times an import.
+    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="keys", db_index=False)
     batch = models.ForeignKey(KeyBatch, models.PROTECT, related_name="keys")
     position = models.BigIntegerField()
     code = EncryptedTextField(editable=False)
@@ -111,12 +140,17 @@ class LicenseKey(models.Model):
     unit = models.PositiveIntegerField(null=True, blank=True)
     issued_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_because = models.CharField(
+        max_length=10, choices=Because, blank=True, default="", db_default="", editable=False
+    )
+    reserved = models.BooleanField(default=False, db_default=False, editable=False)
 
     objects = LicenseKeyQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["pool", "fingerprint"], name="a_key_is_in_its_pool_once"),
+            # The fingerprint first: it is looked for in all pools, too.
+            models.UniqueConstraint(fields=["fingerprint", "pool"], name="a_key_is_in_its_pool_once"),
             models.UniqueConstraint(
                 fields=["item", "unit"],
                 condition=Q(item__isnull=False, withdrawn_at=None),
@@ -127,12 +161,18 @@ class LicenseKey(models.Model):
                 | Q(item__isnull=False, unit__gte=1, issued_at__isnull=False),
                 name="an_issued_key_has_a_unit_and_a_time",
             ),
+            models.CheckConstraint(
+                condition=Q(reserved=False) | Q(item=None, withdrawn_at=None), name="the_reserve_is_in_stock"
+            ),
         ]
         indexes = [
             # No other index orders by position, or the planner might walk that one over every key ever issued.
             models.Index(fields=["pool", "position"], condition=AVAILABLE, name="key_available"),
             models.Index(fields=["pool", "issued_at"], condition=Q(item__isnull=False), name="key_issued"),
-            models.Index(fields=["fingerprint"], name="key_fingerprint"),
+            models.Index(fields=["pool", "position"], condition=RESERVED, name="key_reserved"),
+            models.Index(
+                fields=["pool", "withdrawn_at"], condition=Q(withdrawn_at__isnull=False), name="key_withdrawn"
+            ),
         ]
 
     def __str__(self):
@@ -142,4 +182,6 @@ class LicenseKey(models.Model):
     def status(self) -> str:
         if self.withdrawn_at:
             return "withdrawn"
-        return "issued" if self.item_id else "available"
+        if self.item_id:
+            return "issued"
+        return "reserved" if self.reserved else "available"

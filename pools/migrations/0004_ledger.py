@@ -1,0 +1,105 @@
+# ruff: noqa: E501, S608
+"""The ledger writes itself, and lets nobody change it."""
+
+from django.db import migrations
+
+# Where a key is, from its columns. The words are those of KeyMovement.Place.
+PLACE = """
+CREATE FUNCTION pools_place(item_id bigint, withdrawn_at timestamptz, reserved boolean) RETURNS varchar
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN withdrawn_at IS NOT NULL THEN 'withdrawn' WHEN item_id IS NOT NULL THEN 'issued'
+        WHEN reserved THEN 'reserved' ELSE 'available' END
+$$
+"""
+
+# How keys came to be where they are, for those that the ledger did not see come: in with their batch, then issued, then
+# withdrawn. Those in reserve were put there when they came.
+STORY = """
+    INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
+    SELECT key.pool_id, key.batch_id, NULL, NULL, NULL, '', CASE WHEN reserved THEN 'reserved' ELSE 'available' END,
+        count(*), batch.imported_at, batch.imported_by
+    FROM {keys} key JOIN pools_keybatch batch ON batch.id = key.batch_id
+    GROUP BY key.pool_id, key.batch_id, reserved, batch.imported_at, batch.imported_by;
+
+    INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
+    SELECT pool_id, batch_id, id, item_id, unit, 'available', 'issued', 1, issued_at, ''
+    FROM {keys} WHERE item_id IS NOT NULL;
+
+    INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
+    SELECT pool_id, batch_id, id, item_id, unit, CASE WHEN item_id IS NULL THEN 'available' ELSE 'issued' END,
+        'withdrawn', 1, withdrawn_at, ''
+    FROM {keys} WHERE withdrawn_at IS NOT NULL;
+"""
+
+WRITE = f"""
+CREATE FUNCTION pools_keys_came() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    {STORY.format(keys="new_keys")}
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION pools_keys_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
+    SELECT moved.pool_id, moved.batch_id, moved.id, coalesce(moved.item_id, past.item_id), coalesce(moved.unit, past.unit),
+        pools_place(past.item_id, past.withdrawn_at, past.reserved), pools_place(moved.item_id, moved.withdrawn_at, moved.reserved),
+        1, statement_timestamp(), coalesce(current_setting('keywell.actor', true), '')
+    FROM new_keys moved JOIN old_keys past ON past.id = moved.id
+    WHERE pools_place(past.item_id, past.withdrawn_at, past.reserved)
+        <> pools_place(moved.item_id, moved.withdrawn_at, moved.reserved);
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION pools_keys_gone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO pools_keymovement (pool_id, batch_id, origin, destination, count, moved_at, moved_by)
+    SELECT pool_id, batch_id, pools_place(item_id, withdrawn_at, reserved), '', count(*), statement_timestamp(),
+        coalesce(current_setting('keywell.actor', true), '')
+    FROM old_keys GROUP BY pool_id, batch_id, pools_place(item_id, withdrawn_at, reserved);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER keys_came AFTER INSERT ON pools_licensekey
+    REFERENCING NEW TABLE AS new_keys FOR EACH STATEMENT EXECUTE FUNCTION pools_keys_came();
+CREATE TRIGGER keys_moved AFTER UPDATE ON pools_licensekey
+    REFERENCING OLD TABLE AS old_keys NEW TABLE AS new_keys FOR EACH STATEMENT EXECUTE FUNCTION pools_keys_moved();
+CREATE TRIGGER keys_gone AFTER DELETE ON pools_licensekey
+    REFERENCING OLD TABLE AS old_keys FOR EACH STATEMENT EXECUTE FUNCTION pools_keys_gone();
+"""
+
+UNWRITE = """
+DROP TRIGGER keys_came ON pools_licensekey;
+DROP TRIGGER keys_moved ON pools_licensekey;
+DROP TRIGGER keys_gone ON pools_licensekey;
+DROP FUNCTION pools_keys_came, pools_keys_moved, pools_keys_gone;
+"""
+
+REFUSE = """
+CREATE FUNCTION pools_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'The ledger of key movements is only added to' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER ledger_is_not_changed BEFORE UPDATE OR DELETE ON pools_keymovement
+    FOR EACH STATEMENT EXECUTE FUNCTION pools_refuse();
+CREATE TRIGGER ledger_is_not_emptied BEFORE TRUNCATE ON pools_keymovement
+    FOR EACH STATEMENT EXECUTE FUNCTION pools_refuse();
+"""
+
+ALLOW = """
+DROP TRIGGER ledger_is_not_changed ON pools_keymovement;
+DROP TRIGGER ledger_is_not_emptied ON pools_keymovement;
+DROP FUNCTION pools_refuse;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("pools", "0003_imports_reserve_ledger"),
+    ]
+
+    operations = [
+        migrations.RunSQL(PLACE, "DROP FUNCTION pools_place(bigint, timestamptz, boolean)"),
+        migrations.RunSQL(STORY.format(keys="pools_licensekey"), "TRUNCATE pools_keymovement"),
+        migrations.RunSQL(WRITE, UNWRITE),
+        migrations.RunSQL(REFUSE, ALLOW),
+    ]

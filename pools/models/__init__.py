@@ -1,0 +1,16 @@
+from pools.models.imports import KeyImport, KeyImportPart
+from pools.models.ledger import KeyMovement
+from pools.models.stock import AVAILABLE, RESERVED, KeyBatch, LicenseKey, LicensePool
+from pools.models.upload_links import UploadLink
+
+__all__ = [
+    "AVAILABLE",
+    "RESERVED",
+    "KeyBatch",
+    "KeyImport",
+    "KeyImportPart",
+    "KeyMovement",
+    "LicenseKey",
+    "LicensePool",
+    "UploadLink",
+]

@@ -1,0 +1,71 @@
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from merchants.models import MAX_ACTOR
+from pools.models.stock import KeyBatch, LicensePool
+from pools.models.upload_links import UploadLink
+from vault.fields import EncryptedBinaryField
+
+
+class KeyImport(models.Model):
+    """A file of keys, or a pasted text, on its way into a pool: read, looked at by a person, imported.
+
+    Its content is kept, encrypted, only until then (`parts`).
+    """
+
+    class Status(models.TextChoices):
+        READING = "reading"
+        READY = "ready"  # its preview stands
+        REFUSED = "refused"  # cannot be read so; `error` and `problems` say why
+        IMPORTING = "importing"  # a person said yes
+        IMPORTED = "imported"
+        FAILED = "failed"
+        DISCARDED = "discarded"
+
+    OPEN = [Status.READING, Status.READY, Status.REFUSED, Status.IMPORTING]
+
+    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="imports")
+    status = models.CharField(max_length=10, choices=Status, default=Status.READING)
+    file_name = models.CharField(max_length=255, blank=True)
+    note = models.CharField(max_length=500, blank=True)
+    size = models.PositiveIntegerField(help_text="Of the content, in bytes.")
+    uploaded_by = models.CharField(max_length=MAX_ACTOR)
+    uploaded_at = models.DateTimeField(db_default=Now(), editable=False)
+    link = models.ForeignKey(UploadLink, models.PROTECT, null=True, related_name="imports")
+    options = models.JSONField(
+        default=dict, help_text="How it is read (pools/reading.py); what is missing is detected."
+    )
+    preview = models.JSONField(default=dict, help_text="What would come of it (imports.Preview), without any key.")
+    error = models.CharField(max_length=500, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    confirmed_at = models.DateTimeField(null=True)
+    confirmed_by = models.CharField(max_length=MAX_ACTOR, blank=True)
+    ended_at = models.DateTimeField(null=True)
+    batch = models.OneToOneField(KeyBatch, models.PROTECT, null=True, related_name="key_import")
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["uploaded_at"],
+                condition=Q(status__in=["reading", "ready", "refused", "importing"]),
+                name="import_open",
+            )
+        ]
+
+    def __str__(self):
+        return f"Import {self.pk} into {self.pool}"
+
+
+class KeyImportPart(models.Model):
+    """A piece of what was uploaded."""
+
+    key_import = models.ForeignKey(KeyImport, models.CASCADE, related_name="parts")
+    number = models.PositiveIntegerField()
+    content = EncryptedBinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key_import", "number"], name="one_part_of_a_number")]
+
+    def __str__(self):
+        return f"Part {self.number} of {self.key_import}"

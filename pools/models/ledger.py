@@ -1,0 +1,53 @@
+from django.db import models
+from django.db.models.functions import Now
+
+from merchants.models import MAX_ACTOR
+from orders.models import OrderItem
+from pools.models.stock import KeyBatch, LicensePool
+
+
+class KeyMovement(models.Model):
+    """One line of the ledger: keys that went from one place to another.
+
+    The database writes it, by triggers on the keys (migration 0004), and refuses to change it or to take it away. What
+    comes in or is undone with its batch is one line of many keys; all else is a line for each. It keeps no foreign
+    keys: it tells of what may be gone, and must not change with it.
+    """
+
+    class Place(models.TextChoices):
+        OUTSIDE = "", "outside"
+        AVAILABLE = "available"
+        RESERVED = "reserved"
+        ISSUED = "issued"
+        WITHDRAWN = "withdrawn"
+
+    pool = models.ForeignKey(
+        LicensePool, models.DO_NOTHING, related_name="movements", db_constraint=False, db_index=False
+    )
+    batch = models.ForeignKey(
+        KeyBatch, models.DO_NOTHING, related_name="movements", db_constraint=False, db_index=False
+    )
+    key_id = models.BigIntegerField(null=True, help_text="None: all keys of the batch that were there.")
+    item = models.ForeignKey(
+        OrderItem, models.DO_NOTHING, null=True, related_name="key_movements", db_constraint=False, db_index=False
+    )
+    unit = models.PositiveIntegerField(null=True)
+    origin = models.CharField(max_length=9, choices=Place, blank=True)
+    destination = models.CharField(max_length=9, choices=Place, blank=True)
+    count = models.PositiveIntegerField()
+    moved_at = models.DateTimeField(db_default=Now())
+    moved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="Empty: nobody, it was sold.")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["pool", "-moved_at", "-id"], name="movement_by_time"),
+            models.Index(fields=["key_id"], condition=models.Q(key_id__isnull=False), name="movement_of_key"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(origin=models.F("destination")), name="a_movement_leads_somewhere_else"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.count} keys from {self.get_origin_display()} to {self.get_destination_display()}"

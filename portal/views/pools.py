@@ -1,0 +1,9 @@
+from django.http import Http404
+
+
+def pools(request):
+    raise Http404
+
+
+def pool(request, pk):
+    raise Http404

@@ -45,6 +45,7 @@ class Enclosed:
     item: OrderItem
     codes: list[str]
     parent_codes: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)  # how those end that some of the codes are in place of
 
     def values(self) -> dict[str, str]:
         """What each tag of merchants.email_template.TAGS stands for."""
@@ -106,11 +107,17 @@ def compose(delivery: Delivery) -> EmailMultiAlternatives:
 
 
 def _enclosed(delivery: Delivery) -> list[Enclosed]:
-    codes = delivery.codes.select_related("item__product", "item__subscription").order_by("item", "unit")
+    codes = (
+        delivery.codes.select_related("item__product", "item__subscription", "replaces")
+        .defer("replaces__code")
+        .order_by("item", "unit")
+    )
     enclosed = []
     for item, group in groupby(codes, key=attrgetter("item")):
         item.order = delivery.order
-        enclosed.append(Enclosed(item, [code.code for code in group], _parent_codes(item)))
+        own = list(group)
+        replaced = [code.replaces.hint for code in own if hasattr(code, "replaces")]
+        enclosed.append(Enclosed(item, [code.code for code in own], _parent_codes(item), replaced))
     return enclosed
 
 
@@ -211,6 +218,7 @@ def _parts(letter: Letter, texts: Texts) -> Iterator["Part"]:
         yield from _fill(before, groups[body][0])
         for one in groups[body]:
             yield from _fill(of_item, one)
+            yield from _tell_of_replaced(one)
         if body == bodies[-1]:
             yield from _announce(letter.still_to_come)
         yield from _fill(after, groups[body][0])
@@ -241,6 +249,14 @@ def _without_link(paragraph: str) -> str:
         return ""
     lines = paragraph.split("\n")
     return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)
+
+
+def _tell_of_replaced(one: Enclosed) -> Iterator["Part"]:
+    for hint in one.replaced:
+        text = _("It takes the place of your license ending in %(hint)s, which is no longer valid.") % {"hint": hint}
+        if not hint:
+            text = _("It takes the place of the license you had, which is no longer valid.")
+        yield Part("{REPLACED}", {"REPLACED": text}, [])
 
 
 def _announce(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["Part"]:

@@ -28,7 +28,7 @@ def deliver(pk: int) -> None:
     delivery = Delivery.objects.claim(pk)
     if delivery is None:
         return
-    if reason := _why_not(delivery.order):
+    if reason := _why_not(delivery):
         delivery.end(status=Delivery.Status.CANCELED, reason=reason)
         return
 
@@ -56,13 +56,16 @@ def deliver(pk: int) -> None:
             account.note_success()
 
 
-def _why_not(order: Order) -> str:
+def _why_not(delivery: Delivery) -> str:
+    order = delivery.order
     if order.status != Order.Status.PAID:
         return f"The order is {order.status}."
     if not order.checkout_page.delivery_allowed:
         return f"Delivery is not allowed for the checkout page “{order.checkout_page}”."
     if not order.email:
         return "The customer’s data was erased."
+    if not delivery.codes.exists():
+        return "What it was to bring was replaced by another license."
     return ""
 
 

@@ -31,7 +31,12 @@ HISTORY = [
         Delivery.objects.annotate(code_count=Count("codes"), hint=Max("codes__hint"), told=TOLD).order_by("pk"),
     ),
     Prefetch("refunds", Refund.objects.order_by("pk")),
-    Prefetch("events", OrderEvent.objects.select_related("code", "item__product").defer("code__code").order_by("pk")),
+    Prefetch(
+        "events",
+        OrderEvent.objects.select_related("code__replaced_by", "item__product")
+        .defer("code__code", "code__replaced_by__code")
+        .order_by("pk"),
+    ),
 ]
 
 
@@ -164,6 +169,13 @@ def _event(event: OrderEvent) -> Line:
             text = "Link to the customer’s order page revoked"
         case OrderEvent.Kind.LINK_RENEWED:
             text = "Link to the customer’s order page renewed"
+        case OrderEvent.Kind.REPLACED:
+            text = "Code replaced by another"
+            if event.code and event.code.replaced_by:
+                text = f"Code ••••{event.code.hint} replaced by ••••{event.code.replaced_by.hint}"
+            note = event.details.get("reason", "")
+        case OrderEvent.Kind.RETURNED:
+            text = f"Code ••••{event.code.hint if event.code else ''} returned to stock: nobody had seen it"
         case OrderEvent.Kind.ERASED:
             text = "The customer’s data erased"
     return Line(event.happened_at, event.kind, text, by=event.happened_by, note=note)

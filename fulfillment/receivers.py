@@ -29,8 +29,8 @@ def announce_payment(order, items, **kwargs):
     announce(order.merchant, WebhookEvent.ORDER_PAID, facts_of_order(order, items))
 
 
-def stop_fulfillment(order, **kwargs):
-    services.stop(order)
+def stop_fulfillment(order, by, **kwargs):
+    services.stop(order, by=by)
 
 
 def announce_return(order, **kwargs):

@@ -11,6 +11,8 @@ from django.db.models.functions import Now
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice, alone
 from fulfillment.sources import Source, SourceError, get_source
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from pools.allocation import allocate_keys, fill_reserve, return_key
+from pools.ledger import moved_by
 from pools.models import LicenseKey, LicensePool
 from vault.fingerprints import fingerprint
 
@@ -48,6 +50,14 @@ class RetryRefused(Exception):
     pass
 
 
+class ReplaceRefused(Exception):
+    pass
+
+
+class ReturnRefused(Exception):
+    pass
+
+
 def begin(items: list[OrderItem]) -> None:
     """Start fulfillment of an order's items, in the transaction in which it was paid."""
     for item in items:
@@ -76,6 +86,8 @@ def serve_waiting(pool: LicensePool) -> None:
             if not pool.available_up_to(1):
                 return
             _top_up_at_once(fulfillment)
+    # Those who waited come first.
+    fill_reserve(pool)
 
 
 def _top_up_at_once(fulfillment: Fulfillment) -> None:
@@ -216,11 +228,18 @@ def retry(item: OrderItem, *, by: str) -> None:
     fulfillment.nudge()
 
 
-def stop(order: Order) -> None:
-    """End the work on an order that is no longer paid, in the transaction that changes it."""
+def stop(order: Order, *, by: str) -> None:
+    """End the work on an order that is no longer paid, in the transaction that changes it.
+
+    Its keys are in quarantine from then on: withdrawn, for the customer may have them.
+    """
     Fulfillment.objects.filter(item__order=order).unfinished().update(
         due_at=None, reason=f"The order is {order.status}."
     )
+    with moved_by(by):
+        LicenseKey.objects.issued().filter(item__order=order).update(
+            withdrawn_at=Now(), withdrawn_because=LicenseKey.Because.REFUNDED
+        )
 
 
 def _queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
@@ -324,6 +343,116 @@ def _add_codes(delivery: Delivery, codes: Iterable[ActivationCode]) -> None:
     DeliveredCode.objects.bulk_create(
         DeliveredCode(delivery=delivery, code=code, automatic=automatic) for code in codes
     )
+
+
+@transaction.atomic
+def replace(code: ActivationCode, *, by: str, reason: str = "") -> tuple[ActivationCode, bool]:
+    """Give the customer another key of the same pool for one that does not work, also of its reserve.
+
+    Return the new code, and whether it is new: asked again it is the same. Raises ReplaceRefused.
+    """
+    item = code.item
+    try:
+        _lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise ReplaceRefused(str(problem)) from problem
+    code.refresh_from_db(fields=["withdrawn_at", "replaced_by"], from_queryset=ActivationCode.all_codes.all())
+    if code.replaced_by:
+        return code.replaced_by, False
+    issued = LicenseKey.objects.issued().filter(item=item, unit=code.unit).select_related("pool").first()
+    if issued is None:
+        raise ReplaceRefused("Only a code that came from a pool can be replaced by another of it.")
+
+    with moved_by(by):
+        withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.Because.REPLACED}
+        LicenseKey.objects.filter(pk=issued.pk).update(**withdrawn)
+        units = [code.unit]
+        keys = allocate_keys(issued.pool, item, units) or allocate_keys(issued.pool, item, units, from_reserve=True)
+        if not keys:
+            raise ReplaceRefused(f"The pool “{issued.pool}” has no keys left, not even in reserve.")
+    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
+    new = ActivationCode.build(keys[code.unit].code, item=item, unit=code.unit, source=code.source, saved_by=by)
+    new.save()
+    ActivationCode.all_codes.filter(pk=code.pk).update(replaced_by=new)
+    OrderEvent.objects.create(
+        order=item.order,
+        kind=OrderEvent.Kind.REPLACED,
+        code=code,
+        details={"reason": reason} if reason else {},
+        happened_by=by,
+    )
+    _queue_delivery(item.order, [new])
+    return new, True
+
+
+@transaction.atomic
+def issue_from_reserve(item: OrderItem, *, by: str) -> int:
+    """Give an item that waits what it lacks from the reserves of its product's pools; return how many codes.
+
+    Raises ReplaceRefused if there is nothing to give, or nobody to give it to.
+    """
+    try:
+        _lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise ReplaceRefused(str(problem)) from problem
+    missing = item.missing_units()
+    codes: dict[int, str] = {}
+    with moved_by(by):
+        for _, pool in _reserves([item.product_id]):
+            left = [unit for unit in missing if unit not in codes]
+            keys = allocate_keys(pool, item, left, from_reserve=True)
+            codes |= {unit: key.code for unit, key in keys.items()}
+    if not codes:
+        raise ReplaceRefused("Nothing is missing." if not missing else "There is nothing in reserve for this product.")
+
+    _save_codes(item.fulfillment, codes, missing, source=FulfillmentMethod.Source.POOL, by=by)
+    return len(codes)
+
+
+def have_reserve(products: list[int]) -> set[int]:
+    """Those of the products for which there are keys in reserve."""
+    return {product for product, _ in _reserves(products)}
+
+
+def _reserves(products: list[int]) -> list[tuple[int, LicensePool]]:
+    """The pools with keys in reserve of these products' chains, in their order."""
+    methods = FulfillmentMethod.objects.filter(product__in=products, pool__in=LicensePool.objects.with_reserve())
+    return [(method.product_id, method.pool) for method in methods.select_related("pool") if method.pool]
+
+
+def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, revealed: bool) -> str:
+    """Why a code of a refunded order cannot go back to stock; empty if nobody ever saw it, as far as we know."""
+    if revealed or code.seen_at:
+        return "It was shown to somebody."
+    if any(delivery.attempts for delivery in deliveries):
+        return "It was e-mailed."
+    return ""
+
+
+@transaction.atomic
+def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
+    """Have the key of a refunded order, which nobody saw, sold to somebody else. Raises ReturnRefused."""
+    quarantined = LicenseKey.objects.filter(
+        item=code.item, unit=code.unit, fingerprint=code.fingerprint, withdrawn_because=LicenseKey.Because.REFUNDED
+    )
+    key = quarantined.select_related("pool").first()
+    if key is None:
+        raise ReturnRefused("Its key is not in quarantine.")
+    # The pool before the order, as everywhere; then nobody sees the code, or has it mailed, while we look.
+    LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
+    order = Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
+    code.refresh_from_db(fields=["seen_at"])
+    if not quarantined.exists():
+        raise ReturnRefused("Its key is not in quarantine.")
+    revealed = order.events.filter(kind=OrderEvent.Kind.CODE_REVEALED, code=code).exists()
+    if reason := why_not_return(code, code.deliveries.all(), revealed=revealed):
+        raise ReturnRefused(reason)
+
+    with moved_by(by):
+        return_key(key)
+    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
+    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.RETURNED, code=code, happened_by=by)
+    return key.pool
 
 
 @transaction.atomic

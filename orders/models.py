@@ -229,7 +229,7 @@ class ActivationCode(models.Model):
     )
     # It does not count any more: its unit has another code, or its key went back to stock.
     withdrawn_at = models.DateTimeField(null=True, editable=False)
-    withdrawn_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
+    withdrawn_by = models.CharField(max_length=MAX_ACTOR, blank=True, default="", db_default="", editable=False)
     replaced_by = models.OneToOneField("self", models.PROTECT, null=True, editable=False, related_name="replaces")
 
     objects = LiveCodeManager()
@@ -284,13 +284,16 @@ class OrderEvent(models.Model):
         LINK_REVOKED = "revoke", "customer's link revoked"
         LINK_RENEWED = "renew", "customer's link renewed"
         ERASED = "erased", "customer’s data erased"
+        REPLACED = "replaced", "code replaced"
+        RETURNED = "returned", "code returned to stock"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True, related_name="+")
     code = models.ForeignKey(ActivationCode, models.CASCADE, null=True, blank=True, related_name="+")
     details = models.JSONField(
-        default=dict, help_text="Of a correction: the address before and after. Of a retry: how it stood."
+        default=dict,
+        help_text="Of a correction: the address before and after. Of a retry: how it stood. Of a replacement: why.",
     )
     happened_at = models.DateTimeField(db_default=Now(), editable=False)
     happened_by = models.CharField(max_length=MAX_ACTOR)

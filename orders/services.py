@@ -148,7 +148,7 @@ def refund(
         if amount is None or amount == left:
             order.status = Order.Status.DELETED
             order.save(update_fields=["status"])
-            order_refunded.send(Order, order=order)
+            order_refunded.send(Order, order=order, by=by)
     return order
 
 

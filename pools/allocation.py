@@ -2,36 +2,37 @@ from django.db import connection, transaction
 
 from orders.models import OrderItem
 from pools.models import LicenseKey, LicensePool
-from pools.replenishment import check_stock
+from pools.replenishment import check_stock, rearm
+from pools.signals import pool_refilled
 
 # How many keys may be issued before the search starts anew behind them.
 HINT_STEP = 300
 
 
-def allocate_keys(pool: LicensePool, item: OrderItem, units: list[int]) -> dict[int, LicenseKey]:
+def allocate_keys(
+    pool: LicensePool, item: OrderItem, units: list[int], *, from_reserve: bool = False
+) -> dict[int, LicenseKey]:
     """Issue to these units of an order item the oldest keys available; fewer if the pool has fewer.
 
-    The caller is in a transaction that holds the order's lock, and saves the codes in it.
+    The caller is in a transaction that holds the order's lock, and saves the codes in it. The reserve is for people to
+    issue from.
     """
+    stock = pool.keys.reserved() if from_reserve else pool.keys.available().filter(position__gte=pool.head_hint)
     # SKIP LOCKED: payments that race for one pool take different keys instead of waiting in line. So a short answer
     # does not prove an empty pool: a transaction that holds keys may roll back. The sweep looks again.
-    keys = list(
-        pool.keys.available()
-        .filter(position__gte=pool.head_hint)
-        .order_by("position")
-        .select_for_update(skip_locked=True)[: len(units)]
-    )
+    keys = list(stock.order_by("position").select_for_update(skip_locked=True)[: len(units)])
     issued = dict(zip(units, keys, strict=False))
 
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE pools_licensekey SET item_id = %s, unit = issued.unit, issued_at = statement_timestamp()"
+            "UPDATE pools_licensekey"
+            " SET item_id = %s, unit = issued.unit, issued_at = statement_timestamp(), reserved = false"
             " FROM unnest(%s::bigint[], %s::integer[]) AS issued (key, unit) WHERE id = issued.key",
             [item.pk, [key.pk for key in keys], list(issued)],
         )
 
     transaction.on_commit(lambda: check_stock(pool), robust=True)
-    if keys and keys[-1].position - pool.head_hint > HINT_STEP:
+    if keys and not from_reserve and keys[-1].position - pool.head_hint > HINT_STEP:
         transaction.on_commit(lambda: advance_head_hint(pool), robust=True)
     return issued
 
@@ -52,3 +53,45 @@ def advance_head_hint(pool: LicensePool) -> None:
     first = locked.keys.available().filter(position__gte=locked.head_hint).order_by("position").first()
     locked.head_hint = first.position if first else locked.next_position
     locked.save(update_fields=["head_hint"])
+
+
+@transaction.atomic
+def fill_reserve(pool: LicensePool) -> None:
+    """Keep back as many of the newest available keys as the pool's reserve asks for, or free what is too many."""
+    # Serializes with whoever moves the hint, and with who else fills it.
+    locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
+    if locked is None:
+        return  # keys are coming in; after them it is filled
+    pool = locked
+    lacking = pool.reserve - pool.keys.reserved().count()
+    if lacking > 0:
+        newest = pool.keys.available().filter(position__gte=pool.head_hint).order_by("-position")
+        keys = newest.select_for_update(skip_locked=True)[:lacking]
+        pool.keys.filter(pk__in=[key.pk for key in keys.only("pk")]).update(reserved=True)
+        transaction.on_commit(lambda: check_stock(pool), robust=True)
+    elif lacking < 0:
+        # Those that a person is issuing at this moment are left alone.
+        oldest = pool.keys.reserved().order_by("position").select_for_update(skip_locked=True)[:-lacking]
+        keys = list(oldest.only("pk", "position"))
+        pool.keys.filter(pk__in=[key.pk for key in keys]).update(reserved=False)
+        _make_available(pool, keys)
+
+
+@transaction.atomic
+def return_key(key: LicenseKey) -> None:
+    """Put a key that nobody ever saw back into stock, at its place."""
+    pool = LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
+    LicenseKey.objects.filter(pk=key.pk).update(
+        item=None, unit=None, issued_at=None, withdrawn_at=None, withdrawn_because=LicenseKey.Because.MERCHANT
+    )
+    _make_available(pool, [key])
+
+
+def _make_available(pool: LicensePool, keys: list[LicenseKey]) -> None:
+    """Have keys found that were not in the stock and now are. The caller holds the pool's lock."""
+    if not keys:
+        return
+    pool.head_hint = min(pool.head_hint, *(key.position for key in keys))
+    pool.save(update_fields=["head_hint"])
+    rearm(pool)
+    pool_refilled.send(LicensePool, pool=pool)

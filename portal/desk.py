@@ -9,9 +9,10 @@ from django.db.models import Q
 from django.urls import reverse
 
 from fulfillment.history import order_history
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment
-from fulfillment.services import why_not_resend
-from orders.models import ActivationCode, Order, OrderItem
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
+from fulfillment.services import have_reserve, why_not_resend, why_not_return
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from pools.models import LicenseKey
 
 # How much of an order a page shows: of its items, of an item's units, where there are few items or many, and of its
 # history, from the start and from the end.
@@ -110,6 +111,8 @@ class ShownCode:
     mails: list[Delivery]
     text: str  # empty: masked
     why_not_resend: str
+    can_be_replaced: bool
+    can_return: bool
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class ShownItem:
     missing: int
     why_not_resend: str  # what is missing
     units: range
+    has_reserve: bool
 
     @property
     def first_unit(self) -> int:
@@ -148,6 +152,11 @@ def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: 
     window = range(first_unit, first_unit + count)
     in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
     codes = list(ActivationCode.objects.filter(in_window, item__in=items).defer("code").order_by("unit"))
+    quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.Because.REFUNDED)
+    in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
+    seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
+    lacking = [item.product_id for item in items if item.units > item.code_count]  # type: ignore[attr-defined]
+    with_reserve = have_reserve(lacking) if lacking else set()
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
     mails = defaultdict(list)
     rows = DeliveredCode.objects.filter(code__in=codes).order_by("delivery_id")
@@ -157,7 +166,17 @@ def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: 
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
     for code in codes:
-        blocks[code.item_id].append(ShownCode(code, mails[code.pk], revealed.get(code.pk, ""), reason))
+        blocks[code.item_id].append(
+            ShownCode(
+                code,
+                mails[code.pk],
+                revealed.get(code.pk, ""),
+                reason,
+                can_be_replaced=code.source == FulfillmentMethod.Source.POOL and order.status == Order.Status.PAID,
+                can_return=(code.item_id, code.unit) in in_quarantine
+                and not why_not_return(code, mails[code.pk], revealed=code.pk in seen),
+            )
+        )
     return [
         ShownItem(
             item,
@@ -165,6 +184,7 @@ def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: 
             missing=item.units - item.code_count,  # type: ignore[attr-defined]
             why_not_resend=why_not_resend(order, saved=False),
             units=window if item.units > count else range(1, count + 1),
+            has_reserve=item.product_id in with_reserve,
         )
         for item in items
     ]

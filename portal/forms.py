@@ -141,6 +141,12 @@ class RefundForm(forms.Form):
         return self.cleaned_data["amount"]
 
 
+class ReplaceForm(forms.Form):
+    reason = forms.CharField(
+        label="What is wrong with it?", max_length=200, required=False, help_text="For the order’s history."
+    )
+
+
 class CodesForm(forms.Form):
     """One field for each unit that lacks a code; those left empty go on waiting."""
 

@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="activationcode",
             name="withdrawn_by",
-            field=models.CharField(blank=True, editable=False, max_length=600),
+            field=models.CharField(blank=True, db_default="", default="", editable=False, max_length=600),
         ),
         migrations.AddConstraint(
             model_name="activationcode",

@@ -1,6 +1,6 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 
 from merchants.models import MAX_ACTOR, Merchant
@@ -9,6 +9,10 @@ from vault.fields import EncryptedTextField
 
 
 class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
+    def with_reserve(self):
+        """Those that have keys in reserve."""
+        return self.filter(Exists(LicenseKey.objects.reserved().filter(pool=OuterRef("pk"))))
+
     def with_stock(self):
         """Each with the number of its available keys, `available`."""
         stock = LicenseKey.objects.available().filter(pool=OuterRef("pk"), position__gte=OuterRef("head_hint"))

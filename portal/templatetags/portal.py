@@ -105,6 +105,8 @@ EVENTS = {
     "revoke": "slash-circle",
     "renew": "arrow-repeat",
     "erased": "eraser",
+    "replaced": "arrow-repeat",
+    "returned": "arrow-return-left",
 }
 
 

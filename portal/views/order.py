@@ -17,7 +17,7 @@ from orders.models import ActivationCode, Order, OrderItem
 from orders.services import RefundRefused, correct_email, refund, renew_link, reveal, revoke_link
 from portal.access import member_required
 from portal.desk import Desk
-from portal.forms import AddressForm, CodesForm, RefundForm
+from portal.forms import AddressForm, CodesForm, RefundForm, ReplaceForm
 from portal.views.confirm import ask
 
 Act = Callable[..., HttpResponse]
@@ -108,7 +108,8 @@ def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
         desk,
         title=f"Refund order {order.number}",
         text=f"{left} {order.currency} are left. If all of it is refunded, the order is deleted, and its activation"
-        " codes are sent to nobody any more. This records the refund; the money is paid back in the shop.",
+        " codes are sent to nobody any more; keys of pools stay"
+        " withdrawn. This records the refund; the money is paid back in the shop.",
         button="Refund",
         danger=True,
         form=form,
@@ -176,6 +177,82 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     return redirect(desk.url_of(saved))
 
 
+def replace_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
+    # Also one that was replaced since the page was made: it is replaced once.
+    saved = get_object_or_404(
+        ActivationCode.all_codes.select_related("item__product", "item__order"), pk=code, item__order=desk.order
+    )
+    form = ReplaceForm(request.POST if request.method == "POST" else None)
+    if request.method != "POST" or not form.is_valid():
+        return confirm(
+            request,
+            desk,
+            title="Replace the activation code?",
+            text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is withdrawn for good. The"
+            f" customer gets another of the same pool, which is mailed to {desk.order.email}.",
+            button="Replace",
+            danger=True,
+            form=form,
+            cancel=desk.url_of(saved),
+        )
+
+    try:
+        replacement, new = services.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
+    except services.ReplaceRefused as error:
+        return refuse(request, desk, str(error))
+    if new:
+        messages.success(request, f"Replaced by ••••{replacement.hint}. {tell_of_mail(desk.order)}")
+    else:
+        messages.info(request, f"It was replaced already, by ••••{replacement.hint}, and is not replaced twice.")
+    return redirect(desk.url_of(replacement))
+
+
+def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
+    waiting = _get_item(desk, item)
+    if request.method != "POST":
+        return confirm(
+            request,
+            desk,
+            title="Issue from the reserve?",
+            text=f"What {waiting.product.name} lacks is taken from the keys that are kept back, as far as there are"
+            f" any, and mailed to {desk.order.email}.",
+            button="Issue",
+        )
+    try:
+        count = services.issue_from_reserve(waiting, by=desk.by)
+    except services.ReplaceRefused as error:
+        return refuse(request, desk, str(error))
+    messages.success(request, f"{count} issued from the reserve. {tell_of_mail(desk.order)}")
+    return redirect(desk.url())
+
+
+def tell_of_mail(order: Order) -> str:
+    if order.checkout_page.delivery_allowed:
+        return f"The e-mail to {order.email} is on its way."
+    return "Nothing is mailed: delivery is not allowed for its checkout page."
+
+
+def return_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
+    saved = _get_code(desk, code)
+    if request.method != "POST":
+        return confirm(
+            request,
+            desk,
+            title="Return the key to stock?",
+            text=f"••••{saved.hint} was never mailed, and never shown here or on the customer’s page. It will be sold"
+            " to somebody else. Your shop was told of it when it reported the payment: return it only if the shop"
+            " showed it to nobody.",
+            button="Return to stock",
+            cancel=desk.url_of(saved),
+        )
+    try:
+        pool = services.return_to_stock(saved, by=desk.by)
+    except services.ReturnRefused as error:
+        return refuse(request, desk, f"The key is not returned. {error}")
+    messages.success(request, f"The key is back in the pool “{pool}”.")
+    return redirect(desk.url())
+
+
 @require_POST
 def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
@@ -231,6 +308,9 @@ ACTS: dict[str, tuple[str, Act]] = {
     "renew-link": ("link/renew/", renew_order_link),
     "revoke-link": ("link/revoke/", revoke_order_link),
     "resend": ("codes/<int:code>/resend/", resend_code),
+    "replace": ("codes/<int:code>/replace/", replace_code),
+    "return": ("codes/<int:code>/return/", return_code),
+    "reserve": ("items/<int:item>/reserve/", issue_from_reserve),
     "reveal": ("codes/<int:code>/reveal/", reveal_code),
     "retry": ("items/<int:item>/retry/", retry_item),
     "codes": ("items/<int:item>/codes/", enter_codes),

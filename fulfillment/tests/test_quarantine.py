@@ -1,0 +1,120 @@
+from decimal import Decimal
+
+import pytest
+
+from fulfillment.services import ReturnRefused, return_to_stock
+from merchants.models import CheckoutPage
+from orders.models import ActivationCode, Order
+from orders.services import refund, reveal, show_to_customer
+from pools.models import KeyMovement, LicenseKey, LicensePool
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def product(make_product):
+    return make_product(1)
+
+
+@pytest.fixture
+def order(pay, product):
+    """Paid on a page that allows no delivery: nothing was mailed."""
+    CheckoutPage.objects.update(delivery_allowed=False)
+    pay(product)
+    return Order.objects.get()
+
+
+@pytest.fixture
+def code(order):
+    return order.codes().select_related("item").get()
+
+
+@pytest.fixture
+def key(code):
+    return LicenseKey.objects.get(item=code.item)
+
+
+def test_a_refunded_key_is_in_quarantine(order, key):
+    refund(order, by="the shop")
+
+    key.refresh_from_db()
+    assert (key.status, key.withdrawn_because) == ("withdrawn", "refunded")
+    assert KeyMovement.objects.latest("pk").moved_by == "the shop"
+
+
+def test_a_partial_refund_takes_nothing_away(order, key):
+    refund(order, amount=Decimal(1), by="the shop")
+
+    key.refresh_from_db()
+    assert key.status == "issued"
+
+
+def test_what_nobody_saw_goes_back_to_its_place(order, code, key, pay, product, work):
+    LicensePool.objects.update(head_hint=1)
+    refund(order, by="Sam")
+
+    pool = return_to_stock(code, by="Sam")
+
+    key.refresh_from_db()
+    pool.refresh_from_db()
+    assert (key.status, key.unit, key.issued_at, pool.head_hint) == ("available", None, None, 0)
+    assert not order.codes()
+    assert pay(product)["items"][0]["activation_codes"][0]["code"] == key.code
+
+
+def test_it_is_given_to_who_waits(order, code, pay, product, work):
+    pay(product)
+    refund(order, by="Sam")
+    return_to_stock(code, by="Sam")
+
+    work()
+
+    assert Order.objects.exclude(pk=order.pk).get().codes().get().code == code.code
+
+
+@pytest.mark.parametrize("how", ["mailed", "under way", "seen", "revealed"])
+def test_what_somebody_may_have_seen_stays(how, pay, product, work):
+    pay(product)
+    order = Order.objects.get()
+    code = order.codes().select_related("item").get()
+    if how == "mailed":
+        work()
+    elif how == "under way":
+        order.deliveries.update(attempts=1)
+    elif how == "seen":
+        show_to_customer(order, 1, 10)
+    else:
+        reveal(code, by="Sam")
+    refund(order, by="Sam")
+
+    with pytest.raises(ReturnRefused):
+        return_to_stock(code, by="Sam")
+
+    assert LicenseKey.objects.withdrawn().count() == 1
+
+
+def test_what_was_not_refunded_stays(code):
+    with pytest.raises(ReturnRefused, match="not in quarantine"):
+        return_to_stock(code, by="Sam")
+
+
+def test_it_goes_back_once(order, code):
+    refund(order, by="Sam")
+    return_to_stock(code, by="Sam")
+
+    with pytest.raises(ReturnRefused, match="not in quarantine"):
+        return_to_stock(code, by="Sam")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_clicks_at_once_return_it_once(order, code, in_threads):
+    refund(order, by="Sam")
+
+    def click(number):
+        try:
+            return_to_stock(ActivationCode.all_codes.select_related("item").get(pk=code.pk), by="Sam")
+        except ReturnRefused:
+            return False
+        return True
+
+    assert sum(in_threads(click, range(8), threads=8)) == 1

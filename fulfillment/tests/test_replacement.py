@@ -1,0 +1,232 @@
+import pytest
+from django.core import mail
+
+from conftest import stock
+from fulfillment import services
+from fulfillment.attention import lost_deliveries
+from fulfillment.history import order_history
+from fulfillment.models import Delivery, Fulfillment
+from fulfillment.services import ReplaceRefused, issue_from_reserve, replace
+from orders.models import ActivationCode, Order
+from orders.services import refund
+from pools.allocation import fill_reserve
+from pools.models import KeyMovement, LicenseKey, LicensePool
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def order(pay, product, work):
+    pay(product)
+    work()
+    mail.outbox.clear()
+    return Order.objects.get()
+
+
+@pytest.fixture
+def code(order):
+    return order.codes().select_related("item__order").get()
+
+
+@pytest.fixture
+def pool(product):
+    return product.fulfillment_methods.get().pool
+
+
+def keep_back(pool, count):
+    LicensePool.objects.filter(pk=pool.pk).update(reserve=count)
+    fill_reserve(pool)
+
+
+def empty(pool):
+    pool.keys.available().withdraw()
+
+
+def test_the_customer_gets_another_key_of_the_same_pool(order, code, pool, work):
+    new, is_new = replace(code, by="Sam", reason="blocked by the vendor")
+    work()
+
+    assert is_new
+    assert [saved.pk for saved in order.codes()] == [new.pk]
+    assert new.code == f"POOL{pool.pk}-KEY-000002"
+    [message] = mail.outbox
+    assert new.code in message.body
+    assert code.code not in message.body
+    assert "takes the place of your license ending in 0001" in message.body
+
+
+def test_the_first_is_withdrawn_for_good_and_linked(order, code, pool):
+    new, _ = replace(code, by="Sam")
+
+    key = LicenseKey.objects.get(fingerprint=code.fingerprint)
+    assert (key.status, key.withdrawn_because, key.item_id) == ("withdrawn", "replaced", code.item_id)
+    old = ActivationCode.all_codes.get(pk=code.pk)
+    assert (old.replaced_by, old.withdrawn_by) == (new, "Sam")
+    assert new.replaces == old
+
+
+def test_asked_again_it_gives_the_same(code):
+    first, _ = replace(code, by="Sam")
+
+    again, is_new = replace(code, by="Sam")
+
+    assert (again, is_new) == (first, False)
+    assert LicenseKey.objects.issued().count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_clicks_at_once_replace_once(code, in_threads):
+    def click(number):
+        return replace(ActivationCode.all_codes.select_related("item__order").get(pk=code.pk), by="Sam")
+
+    results = in_threads(click, range(8), threads=8)
+
+    assert len({new.pk for new, _ in results}) == 1
+    assert [is_new for _, is_new in results].count(True) == 1
+    assert LicenseKey.objects.issued().count() == 1
+
+
+def test_the_replacement_can_be_replaced(order, code):
+    first, _ = replace(code, by="Sam")
+
+    second, _ = replace(first, by="Sam")
+
+    assert [saved.pk for saved in order.codes()] == [second.pk]
+    assert ActivationCode.all_codes.count() == 3
+
+
+def test_the_history_tells_it(order, code):
+    new, _ = replace(code, by="Sam", reason="blocked")
+
+    [line] = [line for line in order_history(order) if line.kind == "replaced"]
+
+    assert (line.text, line.by, line.note) == (f"Code ••••{code.hint} replaced by ••••{new.hint}", "Sam", "blocked")
+
+
+def test_the_ledger_says_who(code, pool):
+    replace(code, by="Sam")
+
+    moves = KeyMovement.objects.filter(moved_by="Sam").order_by("pk")
+    assert [(move.origin, move.destination) for move in moves] == [("issued", "withdrawn"), ("available", "issued")]
+
+
+def test_an_empty_pool_gives_of_its_reserve(code, pool):
+    keep_back(pool, 1)
+    empty(pool)
+
+    new, _ = replace(code, by="Sam")
+
+    assert new.code.endswith("000010")
+
+
+def test_without_any_key_nothing_changes(order, code, pool):
+    empty(pool)
+
+    with pytest.raises(ReplaceRefused, match="no keys left, not even in reserve"):
+        replace(code, by="Sam")
+
+    assert LicenseKey.objects.issued().get().fingerprint == code.fingerprint
+    assert order.codes().get() == code
+
+
+def test_what_is_not_paid_is_not_replaced(order, code):
+    refund(order, by="Sam")
+
+    with pytest.raises(ReplaceRefused, match="deleted"):
+        replace(code, by="Sam")
+
+
+def test_what_came_from_no_pool_is_not_replaced(pay, make_product):
+    pay(make_product(source="manual"))
+    item = Order.objects.get().items.get()
+    services.enter_codes(item, {1: "AAAA-BBBB"}, by="Max")
+
+    with pytest.raises(ReplaceRefused, match="from a pool"):
+        replace(item.activation_codes.get(), by="Sam")
+
+
+def test_the_first_is_not_mailed_any_more(pay, product, work):
+    pay(product)
+    order = Order.objects.get()
+    delivery = order.deliveries.get()
+    Delivery.objects.update(attempts=1)  # a worker had it, and comes back to it
+    old = order.codes().get()
+
+    new, _ = replace(old, by="Sam")
+    work()
+
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.reason) == ("canceled", "What it was to bring was replaced by another license.")
+    [message] = [message for message in mail.outbox if message.to == [order.email]]
+    assert new.code in message.body
+    assert old.code not in message.body
+
+
+def test_an_order_is_found_by_what_it_held(order, code):
+    replace(code, by="Sam")
+
+    assert Order.objects.with_code(code.code).get() == order
+
+
+def test_a_returned_mail_with_a_replaced_code_needs_nobody(order, code):
+    order.deliveries.update(status=Delivery.Status.BOUNCED)
+
+    replace(code, by="Sam")
+
+    assert not lost_deliveries()
+
+
+class TestReserve:
+    def test_it_is_not_sold(self, pay, make_product, make_pool):
+        pool = make_pool(3)
+        keep_back(pool, 2)
+        product = make_product(pool=pool)
+
+        answer = pay(product, quantity=3)
+
+        assert len(answer["items"][0]["activation_codes"]) == 1
+        assert pool.keys.reserved().count() == 2
+
+    def test_a_person_issues_from_it(self, pay, make_product, make_pool, work):
+        pool = make_pool(3)
+        keep_back(pool, 2)
+        pay(make_product(pool=pool), quantity=3)
+        item = Order.objects.get().items.get()
+
+        assert issue_from_reserve(item, by="Sam") == 2
+
+        assert item.fulfillment.status == Fulfillment.Status.DONE
+        assert {code.saved_by for code in item.activation_codes.filter(unit__gte=2)} == {"Sam"}
+        work()
+        assert sum(message.body.count("-KEY-") for message in mail.outbox if message.to == ["ada@example.com"]) == 3
+
+    def test_it_is_filled_after_those_who_wait(self, pay, make_product, make_pool, work):
+        pool = make_pool(0)
+        LicensePool.objects.filter(pk=pool.pk).update(reserve=5)
+        pay(make_product(pool=pool), quantity=3)
+        stock(pool, 4)
+
+        work()
+
+        assert Order.objects.get().codes().count() == 3
+        assert pool.keys.reserved().count() == 1
+
+    def test_the_newest_are_kept_and_the_oldest_freed(self, make_pool, order):
+        pool = make_pool(10)
+        keep_back(pool, 4)
+        assert list(pool.keys.reserved().order_by("position").values_list("position", flat=True)) == [6, 7, 8, 9]
+        LicensePool.objects.filter(pk=pool.pk).update(head_hint=10)
+        pool.refresh_from_db()
+
+        LicensePool.objects.filter(pk=pool.pk).update(reserve=1)
+        fill_reserve(pool)
+
+        pool.refresh_from_db()
+        assert list(pool.keys.reserved().values_list("position", flat=True)) == [9]
+        assert pool.head_hint == 6
+
+    def test_nothing_in_reserve_is_said(self, pay, make_product, make_pool):
+        pay(make_product(pool=make_pool(0)))
+
+        with pytest.raises(ReplaceRefused, match="nothing in reserve"):
+            issue_from_reserve(Order.objects.get().items.get(), by="Sam")

@@ -20,8 +20,8 @@ from pools.reading import MAX_KEYS, KeyFileError, KeyLine, read_keys
 from pools.replenishment import check_stock, rearm
 from pools.signals import import_due, pool_refilled
 from rest.valkey import valkey
-from vault.ciphers import encrypt
-from vault.fingerprints import fingerprint, load_key
+from vault.ciphers import encrypt_all
+from vault.fingerprints import fingerprints
 
 logger = logging.getLogger(__name__)
 
@@ -314,16 +314,21 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
     cursor.execute("SET LOCAL work_mem = '64MB'")
     cursor.execute("DROP TABLE IF EXISTS pg_temp.upload")
     cursor.execute(
-        "CREATE TEMPORARY TABLE upload (line integer, code bytea, fingerprint bytea, hint text) ON COMMIT DROP"
+        "CREATE TEMPORARY TABLE upload (line integer, fingerprint bytea, code bytea, hint text) ON COMMIT DROP"
     )
-    load_key()  # needs the connection, which is busy while it copies
+    names = "line, fingerprint, code, hint" if with_codes else "line, fingerprint"
+    types = ["int4", "bytea", "bytea", "text"][: len(names.split())]
     keys = _keys(lines, preview)
     count = 0
     while chunk := list(islice(keys, CHUNK)):
-        with cursor.copy("COPY upload FROM STDIN (FORMAT binary)") as copy:
-            copy.set_types(["int4", "bytea", "bytea", "text"])
-            for line, key in chunk:
-                copy.write_row((line, encrypt(key) if with_codes else b"", fingerprint(key), hint(key)))
+        numbers, texts = [line for line, _ in chunk], [key for _, key in chunk]
+        columns: list[list[Any]] = [numbers, fingerprints(texts)]
+        if with_codes:
+            columns += [encrypt_all(texts), list(map(hint, texts))]
+        with cursor.copy(f"COPY upload ({names}) FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(types)
+            for row in zip(*columns, strict=True):
+                copy.write_row(row)
         count += len(chunk)
         if count > MAX_KEYS:
             raise KeyFileError(f"There are more than {MAX_KEYS:,} keys in it. Split it, please.")

@@ -12,7 +12,18 @@ def fingerprint(text: str) -> bytes:
 
     Keyed BLAKE2b (RFC 7693). Raises DecryptionError when VAULT_KEYS cannot open the installation's key.
     """
-    return hashlib.blake2b(text.encode(), digest_size=LENGTH, key=load_key()).digest()
+    return fingerprints([text])[0]
+
+
+def fingerprints(texts: list[str]) -> list[bytes]:
+    """The fingerprint of each text, in their order."""
+    keyed = hashlib.blake2b(digest_size=LENGTH, key=load_key())
+    found = []
+    for text in texts:
+        digest = keyed.copy()
+        digest.update(text.encode())
+        found.append(digest.digest())
+    return found
 
 
 @cache

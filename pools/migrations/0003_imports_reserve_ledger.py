@@ -195,10 +195,21 @@ class Migration(migrations.Migration):
             model_name="licensekey",
             name="pool",
             field=models.ForeignKey(
+                db_constraint=False,
                 db_index=False,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="keys",
                 to="pools.licensepool",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="licensekey",
+            name="batch",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="keys",
+                to="pools.keybatch",
             ),
         ),
         migrations.AddIndex(

@@ -34,12 +34,27 @@ STORY = """
 WRITE = f"""
 CREATE FUNCTION pools_keys_came() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- What a foreign key would check for every row.
+    PERFORM FROM pools_keybatch WHERE id IN (SELECT batch_id FROM new_keys) FOR KEY SHARE;
+    IF EXISTS (
+        SELECT FROM (SELECT DISTINCT pool_id, batch_id FROM new_keys) came
+        LEFT JOIN pools_keybatch batch ON batch.id = came.batch_id AND batch.pool_id = came.pool_id
+        WHERE batch.id IS NULL
+    ) THEN
+        RAISE EXCEPTION 'A key comes with a batch of its pool' USING ERRCODE = 'foreign_key_violation';
+    END IF;
     {STORY.format(keys="new_keys")}
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION pools_keys_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF EXISTS (
+        SELECT FROM new_keys moved JOIN old_keys past ON past.id = moved.id
+        WHERE (moved.pool_id, moved.batch_id) <> (past.pool_id, past.batch_id)
+    ) THEN
+        RAISE EXCEPTION 'A key stays in its pool and batch' USING ERRCODE = 'foreign_key_violation';
+    END IF;
     INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
     SELECT moved.pool_id, moved.batch_id, moved.id, coalesce(moved.item_id, past.item_id), coalesce(moved.unit, past.unit),
         pools_place(past.item_id, past.withdrawn_at, past.reserved), pools_place(moved.item_id, moved.withdrawn_at, moved.reserved),
@@ -59,6 +74,21 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION pools_batch_stays() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF (NEW.id, NEW.pool_id) = (OLD.id, OLD.pool_id) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    IF EXISTS (SELECT FROM pools_licensekey WHERE batch_id = OLD.id) THEN
+        RAISE EXCEPTION 'A batch stays as long as it has keys' USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+
+CREATE TRIGGER batch_stays BEFORE DELETE OR UPDATE OF id, pool_id ON pools_keybatch
+    FOR EACH ROW EXECUTE FUNCTION pools_batch_stays();
 CREATE TRIGGER keys_came AFTER INSERT ON pools_licensekey
     REFERENCING NEW TABLE AS new_keys FOR EACH STATEMENT EXECUTE FUNCTION pools_keys_came();
 CREATE TRIGGER keys_moved AFTER UPDATE ON pools_licensekey
@@ -68,10 +98,11 @@ CREATE TRIGGER keys_gone AFTER DELETE ON pools_licensekey
 """
 
 UNWRITE = """
+DROP TRIGGER batch_stays ON pools_keybatch;
 DROP TRIGGER keys_came ON pools_licensekey;
 DROP TRIGGER keys_moved ON pools_licensekey;
 DROP TRIGGER keys_gone ON pools_licensekey;
-DROP FUNCTION pools_keys_came, pools_keys_moved, pools_keys_gone;
+DROP FUNCTION pools_batch_stays, pools_keys_came, pools_keys_moved, pools_keys_gone;
 """
 
 REFUSE = """

@@ -1,0 +1,127 @@
+"""What foreign keys would prove of every key, triggers prove of every statement."""
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from pools.imports import ImportRefused, import_keys, undo, withdraw_rest
+from pools.models import KeyBatch, LicenseKey
+
+pytestmark = pytest.mark.django_db
+
+
+def refused(match):
+    return pytest.raises(IntegrityError, match=match)
+
+
+def test_a_key_comes_with_a_batch_of_its_pool(make_pool):
+    ours, theirs = make_pool(1), make_pool(1)
+    key = theirs.keys.get()
+    key.pk, key.pool, key.fingerprint = None, ours, b"0123456789abcdef"
+
+    with refused("comes with a batch of its pool"), transaction.atomic():
+        key.save()
+
+
+def test_a_key_comes_with_a_batch_that_exists(make_pool):
+    key = make_pool(1).keys.get()
+    key.pk, key.batch_id, key.fingerprint = None, 10**9, b"0123456789abcdef"
+
+    with refused("comes with a batch of its pool"), transaction.atomic():
+        key.save()
+
+
+def test_a_key_stays_where_it_came(make_pool):
+    pool, other = make_pool(1), make_pool(1)
+
+    with refused("stays in its pool"), transaction.atomic():
+        pool.keys.update(pool=other)
+    with refused("stays in its pool"), transaction.atomic():
+        pool.keys.update(batch=other.batches.get())
+
+
+def test_a_batch_stays_as_long_as_it_has_keys(make_pool):
+    pool, other = make_pool(1), make_pool(1)
+    batch = pool.batches.get()
+
+    with refused("A batch stays"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM pools_keybatch WHERE id = %s", [batch.pk])
+    with refused("A batch stays"), transaction.atomic():
+        KeyBatch.objects.filter(pk=batch.pk).update(pool=other)
+
+
+def test_a_batch_can_be_saved_otherwise(make_pool):
+    batch = make_pool(1).batches.get()
+    batch.note = "From the printer"
+
+    batch.save()
+
+    assert KeyBatch.objects.get().note == "From the printer"
+
+
+class TestUndo:
+    def test_it_takes_everything_back(self, make_pool):
+        pool = make_pool(3)
+        batch = pool.batches.get()
+
+        undo(batch, by="Max")
+
+        batch.refresh_from_db()
+        assert not LicenseKey.objects.exists()
+        assert batch.undone_by == "Max"
+
+    def test_the_same_keys_may_come_again(self, make_pool):
+        pool = make_pool()
+        undo(import_keys(pool, ["AAAA", "BBBB"], by="Max").batch, by="Max")
+
+        assert import_keys(pool, ["AAAA", "BBBB"], by="Max").imported == 2
+
+    @pytest.mark.parametrize("how", ["issued", "withdrawn"])
+    def test_it_is_too_late_once_a_key_went(self, how, make_pool, make_product, pay):
+        pool = make_pool(3)
+        if how == "issued":
+            pay(make_product(pool=pool))
+        else:
+            pool.keys.filter(position=0).withdraw()
+
+        with pytest.raises(ImportRefused, match="1 of its keys"):
+            undo(pool.batches.get(), by="Max")
+
+        assert pool.keys.count() == 3
+        assert pool.batches.get().undone_at is None
+
+    def test_it_is_undone_once(self, make_pool):
+        batch = make_pool(3).batches.get()
+        undo(batch, by="Max")
+
+        with pytest.raises(ImportRefused, match="already"):
+            undo(batch, by="Max")
+
+    @pytest.mark.django_db(transaction=True)
+    def test_sold_or_undone_never_both(self, make_pool, make_product, make_payment, make_api, merchant, in_threads):
+        pool = make_pool(5)
+        product, batch = make_product(pool=pool), pool.batches.get()
+        payments = [make_payment(product) for _ in range(4)]
+
+        def act(what):
+            if what == "undo":
+                try:
+                    undo(batch, by="Max")
+                except ImportRefused:
+                    return "refused"
+                return "undone"
+            return make_api(merchant).post("/api/v1/payments/", what, format="json").status_code
+
+        results = in_threads(act, [*payments[:2], "undo", *payments[2:]], threads=5)
+
+        kept = pool.keys.count()
+        assert (results[2], kept) in {("undone", 0), ("refused", 5)}
+        assert all(result == 201 for result in results if isinstance(result, int))
+
+
+def test_the_rest_of_a_batch_is_withdrawn(make_pool, make_product, pay):
+    pool = make_pool(3)
+    pay(make_product(pool=pool))
+
+    assert withdraw_rest(pool.batches.get(), by="Max") == 2
+
+    assert (pool.keys.issued().count(), pool.keys.withdrawn().count()) == (1, 2)

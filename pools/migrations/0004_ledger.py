@@ -32,7 +32,8 @@ STORY = """
 """
 
 WRITE = f"""
-CREATE FUNCTION pools_keys_came() RETURNS trigger LANGUAGE plpgsql AS $$
+-- One plan serves a single key and a million: a nested loop, which is good for the one, would never end.
+CREATE FUNCTION pools_keys_came() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
 BEGIN
     -- What a foreign key would check for every row.
     PERFORM FROM pools_keybatch WHERE id IN (SELECT batch_id FROM new_keys) FOR KEY SHARE;
@@ -47,7 +48,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION pools_keys_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION pools_keys_moved() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
 BEGIN
     IF EXISTS (
         SELECT FROM new_keys moved JOIN old_keys past ON past.id = moved.id

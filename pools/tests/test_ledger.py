@@ -123,3 +123,11 @@ def test_the_model_cannot_change_it(make_pool):
         line.save()
     with pytest.raises(DatabaseError, match="only added to"), transaction.atomic():
         line.delete()
+
+
+def test_one_plan_serves_a_key_and_a_million():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT proconfig FROM pg_proc WHERE proname IN ('pools_keys_came', 'pools_keys_moved')")
+        settings = cursor.fetchall()
+
+    assert settings == [(["enable_nestloop=off"],)] * 2

@@ -1,0 +1,28 @@
+"""The time to issue a key from pools of 10,000 and of 10,000,000 keys, fresh and 90 % drained, beside one another."""
+
+import argparse
+import importlib
+import tempfile
+from pathlib import Path
+
+import django
+from django.core.management import call_command
+
+from benchmarks.desk import servers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.allocation", description=__doc__)
+    parser.add_argument("--keys", type=int, default=10_000_000, metavar="N", help="in the large pool")
+    parser.add_argument("--rounds", type=int, default=10, metavar="N")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder, servers(Path(folder) / "var"):
+        django.setup()
+        call_command("migrate", verbosity=0)
+        # Its models can be imported only now.
+        importlib.import_module("benchmarks.allocation_pools").compare(options.keys, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -71,7 +71,8 @@ class TestUndo:
 
     def test_the_same_keys_may_come_again(self, make_pool):
         pool = make_pool()
-        undo(import_keys(pool, ["AAAA", "BBBB"], by="Max").batch, by="Max")
+        import_keys(pool, ["AAAA", "BBBB"], by="Max")
+        undo(pool.batches.get(), by="Max")
 
         assert import_keys(pool, ["AAAA", "BBBB"], by="Max").imported == 2
 

@@ -21,6 +21,9 @@ LOOKS = {
     "waiting": ("warn", "clock-fill"),
     "done": ("good", "check-circle-fill"),
     "failed": ("bad", "exclamation-triangle-fill"),
+    # The proof that no key was lost
+    "sound": ("good", "check-circle-fill"),
+    "broken": ("bad", "exclamation-triangle-fill"),
     # Deliveries
     "none": ("idle", "circle"),
     "queued": ("busy", "hourglass-split"),

@@ -74,8 +74,9 @@ def serve_pool(pk):
     services.serve_waiting(LicensePool.objects.get(pk=pk))
 
 
-# By a worker of its own: a million keys take a while, and no e-mail shall wait for them.
-@shared_task(time_limit=240)
+# By a worker of its own: a million keys take a while, and no e-mail shall wait for them. It may take longer than the
+# broker waits for an answer: whoever gets the message then finds the row locked.
+@shared_task(time_limit=1800)
 def work_on_import(pk):
     imports.work_on(pk)
 

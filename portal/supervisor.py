@@ -209,10 +209,11 @@ class Supervisor:
     def _start_again(self, service: Service, status: int) -> None:
         now = time.monotonic()
         recent = self.deaths[service] = [*(at for at in self.deaths[service] if at > now - 60), now]
-        if len(recent) == 5:
+        # What somebody kills, or the kernel for want of memory, would have gone on: the others need not end for it.
+        if len(recent) >= 5 and status != -signal.SIGKILL:
             raise ServiceError(f"{service.name} ended {len(recent)} times within a minute. {service.story()}")
         cause = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         self.say(f"{service.name} ended ({cause}); starting it again")
         service.kill()  # what it left behind, such as a worker's children
-        time.sleep(0.25 * 2 ** len(recent))
+        time.sleep(min(0.25 * 2 ** len(recent), 4))
         service.start()

@@ -166,6 +166,18 @@ def test_it_hears_an_interrupt_while_it_starts_a_service(tmp_path, monkeypatch):
     service.stop()
 
 
+def test_what_is_killed_is_started_again_however_often(tmp_path, monkeypatch):
+    monkeypatch.setattr("portal.supervisor.time.sleep", lambda seconds: None)
+    said: list[str] = []
+    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), said.append) as services:
+        services.start(Service("moth", ["sh", "-c", "kill -9 $$"], tmp_path / "moth.log"))
+
+        while len(said) < 8:
+            services.look_after()
+
+    assert said == ["moth ended (SIGKILL); starting it again"] * 8
+
+
 def test_it_gives_up_on_what_keeps_ending(tmp_path, monkeypatch):
     monkeypatch.setattr("portal.supervisor.time.sleep", lambda seconds: None)
     said: list[str] = []

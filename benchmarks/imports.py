@@ -1,0 +1,193 @@
+"""A million keys through the web form, beside a bare COPY of the same ciphertexts; and payments meanwhile."""
+
+import io
+import itertools
+import json
+import re
+import secrets
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+import requests
+
+from benchmarks.payments import install, post
+from portal.tests.installation import Keywell, free_port
+from portal.tests.sink import Sink
+
+KEYS, PRESENT, REPEATED = 1_000_000, 100_000, 50_000
+POOL = 1  # of PHOTO-PRO
+PAYMENTS_A_SECOND = 10
+QUIET = 30  # seconds of payments without an import
+FLOOR = """
+CREATE TABLE floor (id bigserial PRIMARY KEY, code bytea NOT NULL, fingerprint bytea NOT NULL UNIQUE, hint text NOT NULL)
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sink = Sink(free_port())
+        sink.start()
+        keywell = Keywell(Path(folder) / "var")
+        try:
+            env = install(keywell, sink)
+            browser = Browser(env)
+            compare_with_copy(keywell, browser)
+            compare_payments(env, browser)
+        finally:
+            keywell.process.terminate()
+            keywell.process.wait()
+            sink.stop()
+
+
+class Browser:
+    """A member of the demo's merchant, signed in."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.base, self.session = env["BASE_URL"], requests.Session()
+        self.api = {"Authorization": f"Bearer {env['API_KEY']}"}
+        self.submit("/accounts/login/", {"login": env["OWNER_LOGIN"], "password": env["OWNER_PASSWORD"]})
+
+    def submit(self, path: str, data: dict[str, str], files: dict | None = None) -> str:
+        """Fill in and send the form of a page; return the address it leads to."""
+        page = self.session.get(self.base + path)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token, page.text
+        headers = {"Referer": self.base + path}
+        answer = self.session.post(
+            self.base + path, data | {"csrfmiddlewaretoken": token[1]}, files=files, headers=headers
+        )
+        answer.raise_for_status()
+        return answer.url.removeprefix(self.base)
+
+    def import_file(self, keys: list[str]) -> tuple[float, dict]:
+        """Upload, wait for the preview, say yes, wait; return the seconds of all that, and what came of it."""
+        content = "\n".join(keys).encode()
+        start = time.perf_counter()
+        path = self.submit(f"/pools/{POOL}/import/", {"note": ""}, {"file": ("keys.txt", content)})
+        self.wait(path, "ready")
+        token = self.session.cookies["csrftoken"]
+        headers = {"Referer": self.base + path, "X-CSRFToken": token}
+        self.session.post(f"{self.base}{path}confirm/", headers=headers).raise_for_status()
+        result = self.wait(path, "imported")
+        return time.perf_counter() - start, result
+
+    def wait(self, path: str, status: str) -> dict:
+        while True:
+            answer = requests.get(f"{self.base}/api/v1{path}", headers=self.api).json()
+            if answer["status"] == status:
+                return answer
+            assert answer["status"] in {"reading", "ready", "importing"}, answer
+            time.sleep(0.2)
+
+
+def compare_with_copy(keywell: Keywell, browser: Browser) -> None:
+    keys = make_keys()
+    browser.import_file(keys[:PRESENT])
+    seconds, result = browser.import_file(keys)
+    assert result["preview"]["new"] == KEYS - PRESENT - REPEATED, result
+    memory = max(peak_memory(pid) for pid, command in keywell.family().items() if "--queues imports" in command)
+    again, same = browser.import_file_again(keys) if hasattr(browser, "import_file_again") else (0, {})
+    floor = statistics.median(copy(keywell) for _ in range(3))
+    print(
+        f"{KEYS:,} keys through the web form: {KEYS / seconds:,.0f} rows/s ({seconds:.1f} s, preview and all);"
+        f" COPY: {KEYS / floor:,.0f} rows/s; ratio {floor / seconds:.2f}; peak memory of the worker {memory} MB"
+    )
+
+
+def make_keys() -> list[str]:
+    """As the issue of a vendor's printer: 23 characters each, of which some come again at the end."""
+    keys = [secrets.token_hex(10).upper() for _ in range(KEYS - REPEATED)]
+    keys = ["-".join(key[start : start + 5] for start in range(0, 20, 5)) for key in keys]
+    return keys + keys[-REPEATED:]
+
+
+def peak_memory(pid: int) -> int:
+    """In MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024  # type: ignore[index]
+
+
+def copy(keywell: Keywell) -> float:
+    """Seconds to copy as many rows of the same kind into a table with two indexes, in one transaction."""
+    with psycopg.connect(database_url(keywell), autocommit=True) as connection, connection.cursor() as cursor:
+        rows = io.BytesIO()
+        select = f"SELECT code, fingerprint, hint FROM pools_licensekey ORDER BY id DESC LIMIT {KEYS}"
+        with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as data:
+            for piece in data:
+                rows.write(piece)
+        cursor.execute(FLOOR)
+        start = time.perf_counter()
+        with cursor.copy("COPY floor (code, fingerprint, hint) FROM STDIN (FORMAT binary)") as data:
+            data.write(rows.getvalue())
+        seconds = time.perf_counter() - start
+        count = cursor.rowcount
+        cursor.execute("DROP TABLE floor")
+    return seconds * KEYS / count
+
+
+def database_url(keywell: Keywell) -> str:
+    printed = keywell.run("manage", "shell", "--no-imports", "-c", "import os; print(os.environ['DATABASE_URL'])")
+    return printed.stdout.strip()
+
+
+def compare_payments(env: dict[str, str], browser: Browser) -> None:
+    numbers = itertools.count(2_000_000)
+    quiet = Shop(env, numbers)
+    quiet.start()
+    time.sleep(QUIET)
+    quiet.stop()
+    busy = Shop(env, numbers)
+    busy.start()
+    seconds, _ = browser.import_file(make_keys())
+    busy.stop()
+    print(
+        f"payments' p99, {PAYMENTS_A_SECOND} a second: {quiet.p99():.0f} ms ({len(quiet.times)} payments),"
+        f" while {KEYS:,} keys come in ({seconds:.1f} s): {busy.p99():.0f} ms ({len(busy.times)});"
+        f" ratio {busy.p99() / quiet.p99():.2f}"
+    )
+
+
+class Shop(threading.Thread):
+    """It sells at a steady pace, whatever the answers take."""
+
+    def __init__(self, env: dict[str, str], numbers: "itertools.count[int]") -> None:
+        super().__init__()
+        self.env, self.numbers = env, numbers
+        self.times: list[float] = []
+        self.sellers: list[threading.Thread] = []
+        self.closed = threading.Event()
+
+    def run(self) -> None:
+        while not self.closed.wait(1 / PAYMENTS_A_SECOND):
+            self.sellers.append(threading.Thread(target=self.sell, args=[next(self.numbers)]))
+            self.sellers[-1].start()
+
+    def sell(self, number: int) -> None:
+        payment = {
+            "order": f"B{number}",
+            "paid_at": "2026-11-22T10:00:00Z",
+            "currency": "EUR",
+            "customer": {"email": "ada@example.com"},
+            "items": [{"item": "1", "product": "PHOTO-PRO", "quantity": 1, "total_price": "19.98"}],
+        }
+        start = time.perf_counter()
+        assert post(self.env, "payments/", json.dumps(payment)) == 201
+        self.times.append(time.perf_counter() - start)
+
+    def stop(self) -> None:
+        self.closed.set()
+        self.join()
+        for seller in self.sellers:
+            seller.join()
+
+    def p99(self) -> float:
+        """In milliseconds."""
+        return 1000 * statistics.quantiles(self.times, n=100)[98]
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,9 @@ POOL = 1  # of PHOTO-PRO
 PAYMENTS_A_SECOND = 10
 QUIET = 30  # seconds of payments without an import
 FLOOR = """
-CREATE TABLE floor (id bigserial PRIMARY KEY, code bytea NOT NULL, fingerprint bytea NOT NULL UNIQUE, hint text NOT NULL)
+CREATE TABLE floor (
+    id bigserial PRIMARY KEY, code bytea NOT NULL, fingerprint bytea NOT NULL UNIQUE, hint text NOT NULL
+)
 """
 
 
@@ -90,7 +92,6 @@ def compare_with_copy(keywell: Keywell, browser: Browser) -> None:
     seconds, result = browser.import_file(keys)
     assert result["preview"]["new"] == KEYS - PRESENT - REPEATED, result
     memory = max(peak_memory(pid) for pid, command in keywell.family().items() if "--queues imports" in command)
-    again, same = browser.import_file_again(keys) if hasattr(browser, "import_file_again") else (0, {})
     floor = statistics.median(copy(keywell) for _ in range(3))
     print(
         f"{KEYS:,} keys through the web form: {KEYS / seconds:,.0f} rows/s ({seconds:.1f} s, preview and all);"

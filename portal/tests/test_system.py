@@ -175,6 +175,43 @@ def test_payments_that_race_for_a_pool_that_is_too_small(keywell, shop, sink):
     assert set(sink.received().values()) == {1}
 
 
+def test_a_pool_that_runs_out_is_told_of_once_and_filled_for_those_who_wait(keywell, shop, sink):
+    shop.make_product("SCARCE", 100)
+
+    def notices():
+        said = [text for texts in sink.plain.values() for text in texts if "The pool “SCARCE”" in text]
+        return [sum("its threshold of 10" in text for text in said), sum("has no keys left" in text for text in said)]
+
+    sold = [shop.payment("SCARCE") for _ in range(99)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(shop.report, sold))
+    wait_until(lambda: notices() == [1, 0], patience=60)
+
+    three = shop.payment("SCARCE", quantity=3)
+    shop.report(three)
+    waiting = [shop.payment("SCARCE") for _ in range(29)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(shop.report, reversed(waiting)))
+    wait_until(lambda: notices() == [1, 1], patience=60)
+    wait_until(lambda: len(sink.texts(three["customer"]["email"])) == 1)
+
+    shop.fill("SCARCE", range(100, 150))
+    wait_until(lambda: shop.available("SCARCE") == 50 - 2 - 29)
+
+    first, *others = [codes_of(shop.read(payment["order"])) for payment in [three, *waiting]]
+    assert first[1:] == ["SCARCE-KEY-00100", "SCARCE-KEY-00101"]
+    assert others == [[f"SCARCE-KEY-{number:05}"] for number in range(102, 131)]
+    wait_until(lambda: len(sink.texts(three["customer"]["email"])) == 2)
+    before, after = sink.texts(three["customer"]["email"])
+    assert [code in before for code in first] == [True, False, False]
+    assert [code in after for code in first] == [False, True, True]
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(shop.report, [shop.payment("SCARCE") for _ in range(9)]))
+    wait_until(lambda: notices() == [2, 1], patience=60)
+    audit(keywell)
+
+
 def test_a_broker_that_forgets_everything_loses_nothing(keywell, shop, sink):
     signal_workers(keywell, signal.SIGSTOP)
     try:

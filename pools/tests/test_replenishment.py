@@ -1,15 +1,29 @@
+from collections import Counter
 from datetime import timedelta
+from itertools import cycle, islice
+from random import Random
 
 import pytest
 from django.core import mail
 from django.db import connection, transaction
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conftest import stock
 from fulfillment.models import MerchantNotice
-from pools.models import LicensePool
-from pools.replenishment import check_stock, forecast, rearm, warn_low_pools
+from orders.models import OrderItem
+from pools.models import KeyBatch, LicenseKey, LicensePool
+from pools.replenishment import (
+    DEVIATIONS,
+    Rate,
+    _forecast,
+    check_stock,
+    forecast,
+    forecasts,
+    rearm,
+    warn_low_pools,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -131,16 +145,153 @@ def _rows_read(plan):
     return plan["Actual Rows"] + sum(_rows_read(child) for child in plan.get("Plans", []))
 
 
-def test_the_forecast_takes_the_rate_of_the_last_week(pay, product, pool):
-    pay(product, quantity=6)
-    pool.keys.issued().update(issued_at=timezone.now() - timedelta(days=3))
-    pool.keys.issued().filter(position=0).update(issued_at=timezone.now() - timedelta(days=8))
+def sold(pool, *daily):
+    """Have keys issued: so many in the last 24 hours, so many in those before, and so on."""
+    ages = [day + 0.5 for day, count in enumerate(daily) for _ in range(count)]
+    item = OrderItem.objects.get()
+    batch = KeyBatch.objects.create(pool=pool, key_count=len(ages), imported_by="test")
+    now = timezone.now()
+    pool.keys.bulk_create(
+        LicenseKey(
+            pool=pool,
+            batch=batch,
+            position=1000 + number,
+            code="AAAA",
+            fingerprint=f"{number}".encode(),
+            item=item,
+            unit=number + 1,
+            issued_at=now - timedelta(days=age),
+        )
+        for number, age in enumerate(ages)
+    )
 
-    expected = forecast(pool, available=10)
 
-    assert expected.per_day == pytest.approx(5 / 3, rel=0.01)
-    assert expected.time_left is not None
-    assert expected.time_left / timedelta(days=1) == pytest.approx(6, rel=0.01)
+@pytest.fixture
+def idle_pool(pay, make_product, pool):
+    """A pool that sold nothing yet."""
+    pay(make_product(source="manual"))
+    return pool
+
+
+def in_days(time):
+    return time / timedelta(days=1)
+
+
+def test_the_rates_are_those_of_the_last_week_and_month(idle_pool):
+    sold(idle_pool, *[7] * 7, *[0] * 22, 1, 100)
+
+    expected = forecast(idle_pool, available=70)
+
+    assert expected.per_day == 7
+    assert expected.per_day_of_month == pytest.approx(50 / 30)
+    assert in_days(expected.time_left) == pytest.approx(10)
+
+
+def test_a_pool_that_sells_for_three_days_is_judged_by_those(idle_pool):
+    sold(idle_pool, 4, 5, 6)
+
+    expected = forecast(idle_pool, available=10)
+
+    assert expected.per_day == expected.per_day_of_month == pytest.approx(15 / 2.5, rel=0.01)
+
+
+def test_the_first_day_counts_as_a_whole_one(idle_pool):
+    sold(idle_pool, 6)
+
+    assert forecast(idle_pool, available=10).per_day == 6
+
+
+def test_what_sells_evenly_is_told_more_exactly_than_what_sells_in_bursts(idle_pool, make_pool):
+    even, bursts = idle_pool, make_pool()
+    sold(even, *[3] * 30, 1)
+    even.keys.issued().update(unit=F("unit") + 1000)
+    sold(bursts, *([15] + [0] * 4) * 6, 1)
+
+    told = forecasts({even: 90, bursts: 90})
+
+    assert told[even].per_day_of_month == told[bursts].per_day_of_month == 3
+    assert told[even].earliest < told[even].time_left < told[even].latest
+    assert told[even].latest - told[even].earliest < (told[bursts].latest - told[bursts].earliest) / 2
+
+
+def test_weekends_widen_the_range(idle_pool):
+    chance = Rate(5, days=28, spread=1)
+    sold(idle_pool, *([7] * 5 + [0] * 2) * 4)
+
+    weekends = forecast(idle_pool, 100)
+
+    assert weekends.month.spread > 1.5
+    assert in_days(weekends.latest) > chance.days_left(100, -DEVIATIONS)
+
+
+def test_a_change_of_pace_is_in_the_range(idle_pool):
+    sold(idle_pool, *[20] * 7, *[2] * 23)
+
+    expected = forecast(idle_pool, available=100)
+
+    assert in_days(expected.earliest) < 100 / 20
+    assert in_days(expected.latest) > 100 / expected.per_day_of_month
+
+
+def test_what_has_stopped_selling_may_last_for_years(idle_pool):
+    sold(idle_pool, *[0] * 10, *[5] * 20)
+
+    expected = forecast(idle_pool, available=100)
+
+    assert expected.time_left is None and expected.latest is None
+    assert in_days(expected.earliest) < 100 / expected.per_day_of_month
+
+
+def test_a_few_sales_are_not_enough_to_tell(idle_pool):
+    sold(idle_pool, 2, 2)
+    assert not forecast(idle_pool, available=10).can_tell
+
+    idle_pool.keys.filter(pk=idle_pool.keys.available().earliest("pk").pk).update(
+        item=OrderItem.objects.get(), unit=99, issued_at=timezone.now()
+    )
+
+    assert forecast(idle_pool, available=10).can_tell
+
+
+def test_an_empty_pool_lasts_for_no_time(idle_pool):
+    sold(idle_pool, *[3] * 30)
+
+    expected = forecast(idle_pool, available=0)
+
+    assert expected.earliest == expected.time_left == expected.latest == timedelta(0)
+
+
+@pytest.mark.parametrize("deviations", [DEVIATIONS, -DEVIATIONS])
+@pytest.mark.parametrize("available", [1, 40, 5000])
+def test_the_ends_of_the_range_are_where_the_cone_meets_zero(available, deviations):
+    rate = Rate(per_day=12.5, days=7, spread=2.5)
+
+    assert rate.demand(rate.days_left(available, deviations), deviations) == pytest.approx(available)
+
+
+@pytest.mark.parametrize("weekly", [[1, 1, 1, 1, 1, 1, 1], [1.4, 1.3, 1.2, 1.2, 1.1, 0.5, 0.3]])
+def test_the_range_holds_what_happens_most_times(weekly):
+    """Of sales by chance, on even days and on uneven ones, forecast and then seen."""
+    rng = Random(5)  # noqa: S311 (nothing secret comes from it)
+    inside = 0
+    for _ in range(400):
+        days = (sum(rng.random() < 8 * weight / 50 for _ in range(50)) for weight in cycle(weekly))
+        past, left, lasts = Counter(dict(enumerate(islice(days, 30)))), 120, 0
+        while left > 0:
+            left -= next(days)
+            lasts += 1
+        told = _forecast(120, past, timezone.now() - timedelta(days=100))
+        inside += in_days(told.earliest) <= lasts and lasts - 1 <= in_days(told.latest)
+
+    assert 0.8 <= inside / 400 < 1
+
+
+def test_many_pools_take_as_many_queries_as_one(idle_pool, make_pool, django_assert_num_queries):
+    sold(idle_pool, 5)
+    pools = dict.fromkeys([idle_pool, make_pool(), make_pool()], 10)
+
+    with django_assert_num_queries(2):
+        forecasts(pools)
 
 
 def test_a_pool_that_sold_nothing_has_no_end_in_sight(pool):

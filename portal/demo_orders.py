@@ -379,6 +379,7 @@ class Past:
             source=article.method.source,
             saved_by="" if article.method.pool_id else self.rng.choice(self.people),
             saved_at=saved_at,
+            withdrawn_by="",
             **code,
         )
 

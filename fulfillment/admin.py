@@ -2,6 +2,7 @@ from contextlib import suppress
 
 from django.contrib import admin
 
+from fulfillment.chains import wake_waiting
 from fulfillment.models import (
     Callout,
     Delivery,
@@ -33,6 +34,11 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
 
     def get_readonly_fields(self, request, obj=None):
         return ["merchant"] if obj else []
+
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        if any(formset.has_changed() for formset in formsets):
+            wake_waiting(form.instance)
 
 
 @admin.register(EmailTemplate)

@@ -25,7 +25,7 @@ LEVELS = [
     {"mail_servers", "webhooks"},
     {"mail", "sns", "tracking"},
     {"sources"},
-    {"composition", "services"},
+    {"chains", "composition", "services"},
     {
         "attention",
         "delivery",

@@ -1,0 +1,69 @@
+"""A product's chain of sources: the first is asked for codes, and for what it lacks the next in line."""
+
+from django.db import transaction
+from django.db.models import Max, OuterRef, Subquery
+
+from fulfillment.models import Fulfillment, FulfillmentMethod, publish
+from merchants.models import Product
+from orders.models import Order, OrderItem
+from pools.models import LicensePool
+
+
+class ChainRefused(Exception):
+    """A chain cannot be changed like this."""
+
+
+@transaction.atomic
+def add_source(product: Product, source: str, pool: LicensePool | None = None) -> FulfillmentMethod:
+    """Have one more source asked, after all others; it serves at once what waits. Raises ChainRefused."""
+    methods = _lock(product)
+    if methods.filter(source=source, pool=pool).exists():
+        raise ChainRefused("This source is in the chain already.")
+    last = methods.aggregate(last=Max("position"))["last"] or 0
+    method = product.fulfillment_methods.create(source=source, pool=pool, position=last + 1)
+    wake_waiting(product)
+    return method
+
+
+@transaction.atomic
+def move_up(method: FulfillmentMethod) -> None:
+    """Have a source asked before the one that stands before it; the first stays where it is."""
+    methods = _lock(method.product)
+    method.refresh_from_db(fields=["position"])
+    before = methods.filter(position__lt=method.position).last()
+    if before is None:
+        return
+    # A position is taken by one source at any time, so the other one steps aside meanwhile.
+    aside = methods.aggregate(last=Max("position"))["last"] + 1
+    upper, lower = before.position, method.position
+    for moved, position in ((before, aside), (method, upper), (before, lower)):
+        methods.filter(pk=moved.pk).update(position=position)
+
+
+@transaction.atomic
+def remove_source(method: FulfillmentMethod) -> None:
+    _lock(method.product)
+    method.delete()
+
+
+def _lock(product: Product):
+    # Serializes changes of the chain with each other. Payments do not wait for it.
+    Product.objects.select_for_update(no_key=True).get(pk=product.pk)
+    return product.fulfillment_methods.order_by("position")
+
+
+def wake_waiting(product: Product) -> None:
+    """Have items of the product that wait ask its sources again, as soon as this is committed.
+
+    Those that a pool can serve are served oldest payment first. Otherwise each comes due, and the sweep has the oldest
+    payments done first.
+    """
+    pools = LicensePool.objects.filter(fulfillment_methods__product=product).distinct()
+    stocked = [pool for pool in pools if pool.available_up_to(1)]
+    for pool in stocked:
+        transaction.on_commit(lambda pool=pool: publish("fulfillment.tasks.serve_pool", pool.pk), robust=True)  # type: ignore[misc]
+    if not stocked:
+        paid_at = OrderItem.objects.filter(pk=OuterRef("item")).values("order__paid_at")
+        Fulfillment.objects.filter(
+            status=Fulfillment.Status.WAITING, item__product=product, item__order__status=Order.Status.PAID
+        ).update(due_at=Subquery(paid_at))

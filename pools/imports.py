@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from merchants.models import Merchant
 from orders.models import hint
 from pools.ledger import moved_by
-from pools.models import KeyBatch, KeyImport, KeyImportPart, LicensePool, UploadLink
+from pools.models import KeyBatch, KeyImport, KeyImportPart, LicenseKey, LicensePool, UploadLink
 from pools.reading import MAX_KEYS, KeyFileError, KeyLine, read_keys
 from pools.replenishment import check_stock, rearm
 from pools.signals import import_due, pool_refilled
@@ -412,3 +412,16 @@ def withdraw_rest(batch: KeyBatch, *, by: str) -> int:
         count = batch.keys.withdraw()
         transaction.on_commit(lambda: check_stock(batch.pool), robust=True)
     return count
+
+
+class WithdrawalRefused(Exception):
+    """The key is not in stock."""
+
+
+def withdraw_key(key: LicenseKey, *, by: str) -> None:
+    """Take one key out of the stock, for good. Raises WithdrawalRefused if it was issued or withdrawn meanwhile."""
+    with moved_by(by):
+        if not LicenseKey.objects.filter(pk=key.pk).withdraw():
+            key.refresh_from_db()
+            raise WithdrawalRefused(f"This key is {key.status} already.")
+        transaction.on_commit(lambda: check_stock(key.pool), robust=True)

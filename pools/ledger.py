@@ -1,9 +1,17 @@
-"""Who moved keys, for the ledger that the database writes."""
+"""The ledger of keys, which the database writes: who moved them, and what it tells of the stock day by day."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.db import connection, transaction
+from django.db.models import Sum
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from pools.models import KeyMovement, LicensePool
 
 
 @contextmanager
@@ -18,3 +26,39 @@ def moved_by(who: str) -> Iterator[None]:
 def _set_actor(who: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('keywell.actor', %s, true)", [who])
+
+
+@dataclass(frozen=True)
+class StockDay:
+    """What became of a pool's available keys on a day of UTC."""
+
+    date: date
+    stock: int  # at its end, or now
+    added: int
+    issued: int
+    taken_out: int  # withdrawn, undone or put in reserve
+
+
+def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]:
+    """The last so many days, today at the end, told backwards from the keys available now."""
+    Place = KeyMovement.Place
+    today = timezone.now().astimezone(UTC).date()
+    start = today - timedelta(days=days - 1)
+    moved: dict[date, Counter[tuple[str, str]]] = defaultdict(Counter)
+    for day, origin, destination, count in (
+        pool.movements.filter(moved_at__gte=datetime.combine(start, time.min, UTC))
+        .values_list(TruncDate("moved_at", tzinfo=UTC), "origin", "destination")
+        .annotate(Sum("count"))
+        .order_by()
+    ):
+        moved[day][origin, destination] += count
+
+    told = []
+    for age in range(days):
+        day = today - timedelta(days=age)
+        added = sum(count for (_, destination), count in moved[day].items() if destination == Place.AVAILABLE)
+        left = sum(count for (origin, _), count in moved[day].items() if origin == Place.AVAILABLE)
+        issued = moved[day][Place.AVAILABLE, Place.ISSUED]
+        told.append(StockDay(day, available, added, issued, taken_out=left - issued))
+        available += left - added
+    return told[::-1]

@@ -3,21 +3,22 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import DateTimeField, Model, Q, QuerySet
 
 PAGE_SIZE = 25
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeysetPage:
-    """Rows, the last first by one of their times, on one page.
+    """Rows, the last first by one of their times or positions, on one page.
 
     Its cursors are for the query parameters `before` and `after`.
     """
 
     def __init__(self, queryset: QuerySet, field: str = "reported_at", *, before: str = "", after: str = "") -> None:
         backwards = bool(after) and not before
-        position = parse_cursor(after if backwards else before)
+        is_time = isinstance(queryset.model._meta.get_field(field), DateTimeField)
+        position = parse_cursor(after if backwards else before, is_time=is_time)
         if position is not None:
             queryset = _beyond(queryset, field, position, backwards)
         ordered = queryset.order_by(field, "pk") if backwards else queryset.order_by(f"-{field}", "-pk")
@@ -32,25 +33,28 @@ class KeysetPage:
         self.newer = make_cursor(rows[0], field) if rows and position is not None and (more or not backwards) else ""
 
 
-def _beyond(queryset: QuerySet, field: str, position: tuple[datetime, int], backwards: bool) -> QuerySet:
-    moment, pk = position
+def _beyond(queryset: QuerySet, field: str, position: tuple[datetime | int, int], backwards: bool) -> QuerySet:
+    value, pk = position
     beyond = "gt" if backwards else "lt"
     # The second condition is one that an index can start from.
     return queryset.filter(
-        Q(**{f"{field}__{beyond}": moment}) | Q(**{f"pk__{beyond}": pk}), **{f"{field}__{beyond}e": moment}
+        Q(**{f"{field}__{beyond}": value}) | Q(**{f"pk__{beyond}": pk}), **{f"{field}__{beyond}e": value}
     )
 
 
 def make_cursor(row: Model, field: str) -> str:
-    return f"{(getattr(row, field) - EPOCH) // timedelta(microseconds=1)}-{row.pk}"
+    value = getattr(row, field)
+    number = (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
+    return f"{number}-{row.pk}"
 
 
-def parse_cursor(text: str) -> tuple[datetime, int] | None:
+def parse_cursor(text: str, *, is_time: bool) -> tuple[datetime | int, int] | None:
     """What a cursor says, or None if it is none: somebody has changed the address."""
     match = re.fullmatch(r"(-?\d{1,18})-(\d{1,18})", text, re.ASCII)
     if match is None:
         return None
+    number, pk = int(match[1]), int(match[2])
     try:
-        return EPOCH + timedelta(microseconds=int(match[1])), int(match[2])
+        return EPOCH + timedelta(microseconds=number) if is_time else number, pk
     except OverflowError:
         return None

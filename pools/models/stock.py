@@ -14,10 +14,16 @@ class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
         return self.filter(Exists(LicenseKey.objects.reserved().filter(pool=OuterRef("pk"))))
 
     def with_stock(self):
-        """Each with the number of its available keys, `available`."""
-        stock = LicenseKey.objects.available().filter(pool=OuterRef("pk"), position__gte=OuterRef("head_hint"))
-        count = stock.order_by().values("pool").annotate(count=Count("*")).values("count")
-        return self.annotate(available=Coalesce(Subquery(count), 0))
+        """Each with the number of its available keys, `available`, and of those in reserve, `in_reserve`."""
+        keys = LicenseKey.objects.filter(pool=OuterRef("pk")).order_by()
+        return self.annotate(
+            available=_count(keys.available().filter(position__gte=OuterRef("head_hint"))),
+            in_reserve=_count(keys.reserved()),
+        )
+
+
+def _count(keys: "LicenseKeyQuerySet") -> Coalesce:
+    return Coalesce(Subquery(keys.values("pool").annotate(count=Count("*")).values("count")), 0)
 
 
 class LicensePool(models.Model):

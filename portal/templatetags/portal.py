@@ -24,6 +24,14 @@ LOOKS = {
     # The proof that no key was lost
     "sound": ("good", "check-circle-fill"),
     "broken": ("bad", "exclamation-triangle-fill"),
+    # Pools and their keys
+    "healthy": ("good", "check-circle-fill"),
+    "low": ("warn", "clock-fill"),
+    "empty": ("bad", "exclamation-triangle-fill"),
+    "available": ("good", "circle"),
+    "reserved": ("busy", "shield-lock"),
+    "issued": ("good", "check-circle-fill"),
+    "withdrawn": ("idle", "slash-circle"),
     # Deliveries
     "none": ("idle", "circle"),
     "queued": ("busy", "hourglass-split"),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 # another merchant, support staff. “login” is the way to the page where one signs in.
 PAGES = """
                                                             anonymous customer support manager owner outsider staff
-GET  /                                                      login     login    302     302     302   302      302
+GET  /                                                      login     login    302     200     200   200      302
 GET  orders/                                                login     login    200     200     200   200      403
 POST orders/                                                login     login    302     302     302   200      403
 GET  orders.csv                                             login     login    200     200     200   200      403
@@ -49,6 +49,28 @@ GET  orders/<reference:number>/items/<int:item>/retry/      login     login    4
 POST orders/<reference:number>/items/<int:item>/retry/      login     login    302     302     302   404      403
 GET  orders/<reference:number>/items/<int:item>/codes/      login     login    200     200     200   404      403
 POST orders/<reference:number>/items/<int:item>/codes/      login     login    302     302     302   404      403
+
+GET  pools/                                                 login     login    403     200     200   200      403
+GET  pools/add/                                             login     login    403     200     200   200      403
+POST pools/add/                                             login     login    403     302     302   302      403
+GET  pools/<int:pk>/                                        login     login    403     200     200   404      403
+GET  pools/<int:pk>/settings/                               login     login    403     200     200   404      403
+POST pools/<int:pk>/settings/                               login     login    403     302     302   404      403
+GET  pools/<int:pk>/keys/                                   login     login    403     200     200   404      403
+POST pools/<int:pk>/keys/                                   login     login    403     302     302   404      403
+GET  pools/<int:pk>/keys/<int:key>/withdraw/                login     login    403     200     200   404      403
+POST pools/<int:pk>/keys/<int:key>/withdraw/                login     login    403     302     302   404      403
+
+GET  products/                                              login     login    403     200     200   200      403
+GET  products/add/                                          login     login    403     200     200   200      403
+POST products/add/                                          login     login    403     302     302   302      403
+GET  products/<int:pk>/                                     login     login    403     200     200   404      403
+GET  products/<int:pk>/change/                              login     login    403     200     200   404      403
+POST products/<int:pk>/change/                              login     login    403     302     302   404      403
+POST products/<int:pk>/sources/                             login     login    403     302     302   404      403
+POST products/<int:pk>/sources/<int:method>/up/             login     login    403     302     302   404      403
+GET  products/<int:pk>/sources/<int:method>/remove/         login     login    403     200     200   404      403
+POST products/<int:pk>/sources/<int:method>/remove/         login     login    403     302     302   404      403
 
 GET  emails/                                                login     login    403     200     200   200      403
 GET  emails/server/                                         login     login    403     200     200   200      403
@@ -174,6 +196,11 @@ FORMS = {
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
     "orders/<reference:number>/refund/": {"amount": "1.00", "left": "119.96"},
     "orders/<reference:number>/items/<int:item>/codes/": {"unit_1": "ENTERED-BY-HAND"},
+    "pools/add/": {"name": "Spare", "threshold": "1", "reserve": "0"},
+    "pools/<int:pk>/settings/": {"name": "Renamed", "threshold": "1", "reserve": "0"},
+    "products/add/": {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "unit"},
+    "products/<int:pk>/change/": {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "unit"},
+    "products/<int:pk>/sources/": {"source": "manual"},
     "emails/sender/": {"reply_to": "help@northlight.example"},
     "emails/texts/<slug:scope>/<slug:language>/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/preview/": {"subject": "Yours", "body": "{KEY}"},
@@ -244,6 +271,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         invitation=invitation,
         endpoint=endpoint,
         merchant=merchant,
+        pool=merchant.pools.get(),
     )
 
 
@@ -253,6 +281,11 @@ def values_for(world, route, who):
         values["pk"] = world.invitation.pk
     if route.startswith("webhooks/"):
         values["pk"] = world.endpoint.pk
+    if route.startswith("pools/"):
+        values |= {"pk": world.pool.pk, "key": world.pool.keys.available().earliest("pk").pk}
+    if route.startswith("products/"):
+        method = world.pool.fulfillment_methods.get()
+        values |= {"pk": method.product_id, "method": method.pk}
     if route.startswith("api/v1/pools/"):
         values["pk"] = world.merchant.pools.get().pk
     if route.startswith("o/") and who == "customer":

@@ -15,10 +15,12 @@ from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from conftest import stock
 from fulfillment.models import (
     Callout,
     Delivery,
     Fulfillment,
+    FulfillmentMethod,
     MailAccount,
     WebhookEndpoint,
     WebhookEvent,
@@ -30,6 +32,7 @@ from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, reveal
+from pools.models import LicensePool
 from portal.tests.browsing import check, look_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,7 +80,20 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     )
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
     make_endpoints(merchant)
+    make_stock(merchant, pay, make_product)
     return order
+
+
+def make_stock(merchant, pay, make_product):
+    """A pool with a page of available keys, one of issued keys and a past, and one for which orders wait."""
+    busy = LicensePool.objects.get(fulfillment_methods__product__name="Photo Pro")
+    stock(busy, 40)
+    pay(merchant.products.get(name="Photo Pro"), quantity=30)
+    LicensePool.objects.filter(pk=busy.pk).update(threshold=5, reserve=3)
+    waiting = make_product(keys=0, pool=LicensePool.objects.create(merchant=merchant, name="Never filled"))
+    FulfillmentMethod.objects.create(product=waiting, source="manual", position=2)
+    for _ in range(12):
+        pay(waiting)
 
 
 def make_endpoints(merchant):
@@ -125,6 +141,27 @@ def staff(db):
     return User.objects.create_superuser("stella@keywell.example", "correct horse")
 
 
+def addresses_of_stock(order):
+    """Of a pool that sells and one that orders wait for, and of a product with a chain."""
+    busy = LicensePool.objects.get(name__startswith="Pool of", fulfillment_methods__product__name="Photo Pro")
+    empty = LicensePool.objects.get(name="Never filled")
+    issued = busy.keys.issued().earliest("pk")
+    return [
+        reverse("home"),
+        reverse("pools"),
+        reverse("pool-add"),
+        reverse("pool", args=[busy.pk]) + "?days=90",
+        reverse("pool", args=[empty.pk]),
+        reverse("pool-settings", args=[busy.pk]),
+        reverse("pool-keys", args=[busy.pk]),
+        reverse("pool-keys", args=[busy.pk]) + f"?state=issued&batch={issued.batch_id}",
+        reverse("pool-withdraw", args=[busy.pk, busy.keys.available().earliest("pk").pk]),
+        reverse("products"),
+        reverse("product", args=[empty.fulfillment_methods.get().product_id]),
+        reverse("product-change", args=[empty.fulfillment_methods.get().product_id]),
+    ]
+
+
 def addresses(order):
     item = order.items.order_by("pk").last()
     code = ActivationCode.objects.filter(item__order=order).earliest("pk")
@@ -133,6 +170,7 @@ def addresses(order):
         reverse("orders") + "?q=ada&status=paid&reported_from=2020-01-01",
         reverse("orders") + "?q=nobody&paid_from=yesterday",
         reverse("attention"),
+        *addresses_of_stock(order),
         reverse("webhooks"),
         reverse("webhook-add"),
         *(reverse("webhook", args=[endpoint.pk]) for endpoint in order.merchant.webhook_endpoints.order_by("pk")[:2]),

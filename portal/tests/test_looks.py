@@ -2,6 +2,8 @@ import pytest
 
 from fulfillment.models import Delivery, Fulfillment, TrackingEvent, WebhookEndpoint, WebhookMessage
 from orders.models import Order, OrderEvent
+from pools.models import KeyMovement
+from portal.stock import EMPTY, HEALTHY, LOW
 from portal.templatetags.portal import EVENTS, badge, event_icon
 
 STATES = [
@@ -10,6 +12,10 @@ STATES = [
     *Delivery.Status.values,
     *WebhookEndpoint.State.values,
     *WebhookMessage.Status.values,
+    EMPTY,
+    LOW,
+    HEALTHY,
+    *KeyMovement.Place.values[1:],
     "none",
     "deferred",
 ]

@@ -290,7 +290,7 @@ def test_who_has_no_account_makes_one_and_is_in(invite, merchant):
     member = merchant.members.get(user__email="ada@example.com")
     assert (member.role, member.user.get_full_name()) == (Role.MANAGER, "Ada Byron")
     assert member.user.check_password("battery staple")
-    assert response.redirect_chain[-1][0] == "/orders/"
+    assert response.redirect_chain[-1][0] == "/"
     assert "Welcome. You are manager of Northlight now." in response.content.decode()
 
 

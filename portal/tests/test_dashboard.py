@@ -1,0 +1,108 @@
+"""What owners and managers see first."""
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from fulfillment.models import Delivery, Fulfillment, MailAccount
+from merchants.models import Member
+from orders.models import Order, OrderItem
+from pools.models import KeyImport
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def page(client, make_member):
+    """A client that a manager is signed in with."""
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+def shown(page):
+    return page.get("/").content.decode()
+
+
+def paid_today():
+    Order.objects.update(paid_at=timezone.now())
+
+
+def test_it_leads_support_to_the_orders(support):
+    assert support.get("/")["Location"] == reverse("orders")
+
+
+def test_without_anything_it_says_how_to_begin(page):
+    text = shown(page)
+
+    assert "No pool yet" in text and "Nothing: no order is stuck" in text
+
+
+def test_it_shows_todays_orders_by_currency(page, pay, make_product):
+    product = make_product(keys=20)
+    for currency in ("EUR", "EUR", "USD"):
+        pay(product, product, currency=currency)
+    pay(product, order="YESTERDAY")
+    pay(product, order="DELETED")
+    paid_today()
+    Order.objects.filter(number="YESTERDAY").update(paid_at=timezone.now() - timedelta(days=1))
+    Order.objects.filter(number="DELETED").update(status="deleted")
+
+    text = shown(page)
+
+    assert '2 <span class="quiet">for EUR 239.92</span>' in text
+    assert '1 <span class="quiet">for USD 119.96</span>' in text
+
+
+def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
+    for number in range(7):
+        make_pool(5, name=f"Healthy {number}")
+    pay(make_product(pool=make_pool(name="Empty")))
+
+    text = shown(page)
+
+    assert text.index("Empty") < text.index("Healthy 0")
+    assert "Healthy 5" not in text and "All pools (2 more)" in text
+    assert f'href="{reverse("orders")}?fulfillment=waiting">1</a>' in text
+
+
+def test_it_says_what_needs_a_person(page, pay, make_product, merchant):
+    pay(make_product(keys=0))
+    pay(make_product(keys=5))
+    Fulfillment.objects.filter(status="waiting").update(created_at=timezone.now() - timedelta(hours=2))
+    Delivery.objects.update(status="bounced")
+    MailAccount.objects.create(
+        merchant=merchant, kind="postmark", credentials='{"password": "", "tracking_secret": ""}', reason="401"
+    )
+
+    text = shown(page)
+
+    assert "1 item</a> of paid orders failed or lacks codes" in text
+    assert "1 e-mail</a> did not reach the customer" in text
+    assert "Your mail server</a> takes no e-mails" in text
+
+
+def test_it_shows_open_imports(page, make_pool):
+    pool = make_pool(name="Photo Pro")
+    for status in (KeyImport.Status.READY, KeyImport.Status.IMPORTED):
+        KeyImport.objects.create(pool=pool, status=status, file_name=f"{status}.txt", size=1, uploaded_by="Max")
+
+    text = shown(page)
+
+    assert "ready.txt" in text and "imported.txt" not in text
+
+
+def test_it_tells_nothing_of_another_merchant(page, pay, make_product, make_pool, outsider):
+    pay(make_product(keys=0))
+    make_pool(merchant=outsider, name="Theirs")
+    product = make_product(merchant=outsider, pool=make_pool(merchant=outsider, name="Theirs, too"))
+    Order.objects.update(merchant=outsider)
+    OrderItem.objects.update(product=product)
+    Fulfillment.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    paid_today()
+
+    text = shown(page)
+
+    assert "Theirs" not in text and "EUR" not in text and "?fulfillment=waiting" not in text
+    assert "Nothing: no order is stuck" in text

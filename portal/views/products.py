@@ -1,0 +1,137 @@
+from collections.abc import Callable
+from functools import wraps
+
+from django.contrib import messages
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment import chains
+from fulfillment.chains import ChainRefused
+from fulfillment.models import FulfillmentMethod
+from merchants.models import Product
+from portal.access import Role, member_required
+from portal.product_forms import ProductForm, SourceForm
+from portal.views.confirm import ask
+
+
+def for_product(view: Callable) -> Callable:
+    """For those who may manage the merchant's products, with one of them."""
+
+    @wraps(view)
+    @never_cache
+    @member_required(Role.MANAGER)
+    def with_product(request, pk: int, **kwargs):
+        return view(request, get_object_or_404(request.merchant.products, pk=pk), **kwargs)
+
+    return with_product
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def products(request) -> HttpResponse:
+    chain = Prefetch("fulfillment_methods", FulfillmentMethod.objects.select_related("pool").order_by("position"))
+    context = {
+        "section": "products",
+        "products": request.merchant.products.prefetch_related(chain).order_by("name", "sku"),
+        "shared": shared_pools(request.merchant),
+    }
+    return render(request, "portal/products.html", context)
+
+
+def shared_pools(merchant) -> set[int]:
+    """The pools that more than one product takes keys from."""
+    uses = FulfillmentMethod.objects.filter(product__merchant=merchant, pool__isnull=False)
+    products: dict[int, set[int]] = {}
+    for pool, product in uses.values_list("pool", "product"):
+        products.setdefault(pool, set()).add(product)
+    return {pool for pool, users in products.items() if len(users) > 1}
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    form = ProductForm(request.POST or None, instance=Product(merchant=request.merchant))
+    if form.is_valid():
+        product = form.save()
+        messages.success(request, "Product added. Now say where its codes come from.")
+        return redirect("product", product.pk)
+    context = {"section": "products", "form": form, "title": "Add a product", "cancel": reverse("products")}
+    return render(request, "portal/product_form.html", context)
+
+
+@for_product
+@require_safe
+def product(request, product: Product) -> HttpResponse:
+    return show(request, product, SourceForm(product))
+
+
+def show(request, product: Product, form: SourceForm) -> HttpResponse:
+    others = FulfillmentMethod.objects.exclude(product=product).select_related("product").order_by("product__name")
+    shared = Prefetch("pool__fulfillment_methods", others, to_attr="other_methods")
+    methods = product.fulfillment_methods.select_related("pool").prefetch_related(shared).order_by("position")
+    context = {"section": "products", "product": product, "methods": methods, "form": form}
+    return render(request, "portal/product.html", context)
+
+
+@for_product
+@require_http_methods(["GET", "POST"])
+def change(request, product: Product) -> HttpResponse:
+    form = ProductForm(request.POST or None, instance=product)
+    if form.is_valid():
+        product.save(update_fields=form.changed_data)
+        messages.success(request, "Product changed. Orders that were reported before stay as they are.")
+        return redirect("product", product.pk)
+    cancel = reverse("product", args=[product.pk])
+    context = {"section": "products", "form": form, "title": "Edit the product", "cancel": cancel}
+    return render(request, "portal/product_form.html", context)
+
+
+# Its chain of sources
+
+
+@for_product
+@require_POST
+def add_source(request, product: Product) -> HttpResponse:
+    form = SourceForm(product, request.POST)
+    if not form.is_valid():
+        return show(request, product, form)
+    source, pool = form.get_source()
+    try:
+        method = chains.add_source(product, source, pool)
+    except ChainRefused as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"Added: {method}. Orders that wait for this product ask it at once.")
+    return redirect("product", product.pk)
+
+
+@for_product
+@require_POST
+def move_up(request, product: Product, method: int) -> HttpResponse:
+    moved = get_object_or_404(product.fulfillment_methods.select_related("product", "pool"), pk=method)
+    chains.move_up(moved)
+    messages.success(request, f"Moved up: {moved}.")
+    return redirect("product", product.pk)
+
+
+@for_product
+@require_http_methods(["GET", "POST"])
+def remove_source(request, product: Product, method: int) -> HttpResponse:
+    removed = get_object_or_404(product.fulfillment_methods.select_related("product", "pool"), pk=method)
+    if request.method == "POST":
+        chains.remove_source(removed)
+        messages.success(request, f"{product.name} takes no codes from there any more.")
+        return redirect("product", product.pk)
+    return ask(
+        request,
+        title="Remove this source?",
+        text=f"{product.name} takes no codes from there any more: {removed}. A pool itself stays, with its keys.",
+        button="Remove",
+        danger=True,
+        cancel=reverse("product", args=[product.pk]),
+    )

@@ -37,7 +37,7 @@ def for_pool(view: Callable) -> Callable:
     @never_cache
     @member_required(Role.MANAGER)
     def with_pool(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.pools.with_stock(), pk=pk), **kwargs)
+        return view(request, get_object_or_404(request.merchant.pools, pk=pk), **kwargs)
 
     return with_pool
 
@@ -61,9 +61,11 @@ def add(request) -> HttpResponse:
     return render(request, "portal/pool_form.html", context)
 
 
-@for_pool
+@never_cache
+@member_required(Role.MANAGER)
 @require_safe
-def pool(request, pool) -> HttpResponse:
+def pool(request, pk: int) -> HttpResponse:
+    pool = get_object_or_404(request.merchant.pools.with_stock(), pk=pk)
     days = PERIODS[1] if request.GET.get("days") == str(PERIODS[1]) else PERIODS[0]
     waiting = first_waiting(pool)
     orders = waiting[0].orders if waiting else 0

@@ -98,7 +98,7 @@ def test_saving_a_page_writes_only_what_was_changed_in_it(staff, make_pool, monk
         save_model(*args)
 
     monkeypatch.setattr(LicensePoolAdmin, "save_model", save_late)
-    staff.post(page, {"name": "Renamed", "threshold": 7, "recipients": ""})
+    staff.post(page, {"name": "Renamed", "threshold": 7, "reserve": 0, "recipients": ""})
 
     pool.refresh_from_db()
     assert (pool.name, pool.threshold, pool.next_position) == ("Renamed", 7, 8)

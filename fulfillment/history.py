@@ -7,11 +7,12 @@ from datetime import datetime
 from operator import itemgetter
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, Max, OuterRef, Prefetch, prefetch_related_objects
+from django.db.models import Count, Exists, Max, OuterRef, Prefetch, prefetch_related_objects
 from django.db.models.functions import JSONObject
 
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, TrackingEvent
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
+from pools.models import LicenseKey
 
 FAILED = Fulfillment.Status.FAILED
 # What a provider told of a delivery, the first of each kind: customers open a mail more than once, and scanners often.
@@ -21,10 +22,15 @@ TOLD = ArraySubquery(
     .distinct("kind")
     .values(event=JSONObject(kind="kind", reason="reason", occurred_at="occurred_at"))
 )
+# Whether a person could give it what it lacks.
+HAS_RESERVE = Exists(LicenseKey.objects.reserved().filter(pool__fulfillment_methods__product=OuterRef("product")))
 HISTORY = [
     Prefetch(
         "items",
-        OrderItem.objects.select_related("product", "fulfillment").with_code_count().order_by("pk"),
+        OrderItem.objects.select_related("product", "fulfillment")
+        .with_code_count()
+        .annotate(has_reserve=HAS_RESERVE)
+        .order_by("pk"),
     ),
     Prefetch(
         "deliveries",

@@ -398,7 +398,7 @@ def issue_from_reserve(item: OrderItem, *, by: str) -> int:
     missing = item.missing_units()
     codes: dict[int, str] = {}
     with moved_by(by):
-        for _, pool in _reserves([item.product_id]):
+        for pool in LicensePool.objects.of_chain(item.product):
             left = [unit for unit in missing if unit not in codes]
             keys = allocate_keys(pool, item, left, from_reserve=True)
             codes |= {unit: key.code for unit, key in keys.items()}
@@ -407,17 +407,6 @@ def issue_from_reserve(item: OrderItem, *, by: str) -> int:
 
     _save_codes(item.fulfillment, codes, missing, source=FulfillmentMethod.Source.POOL, by=by)
     return len(codes)
-
-
-def have_reserve(products: list[int]) -> set[int]:
-    """Those of the products for which there are keys in reserve."""
-    return {product for product, _ in _reserves(products)}
-
-
-def _reserves(products: list[int]) -> list[tuple[int, LicensePool]]:
-    """The pools with keys in reserve of these products' chains, in their order."""
-    methods = FulfillmentMethod.objects.filter(product__in=products, pool__in=LicensePool.objects.with_reserve())
-    return [(method.product_id, method.pool) for method in methods.select_related("pool") if method.pool]
 
 
 def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, revealed: bool) -> str:

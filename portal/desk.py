@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from fulfillment.history import order_history
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
-from fulfillment.services import have_reserve, why_not_resend, why_not_return
+from fulfillment.services import why_not_resend, why_not_return
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.models import LicenseKey
 
@@ -155,8 +155,6 @@ def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: 
     quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.Because.REFUNDED)
     in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
-    lacking = [item.product_id for item in items if item.units > item.code_count]  # type: ignore[attr-defined]
-    with_reserve = have_reserve(lacking) if lacking else set()
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
     mails = defaultdict(list)
     rows = DeliveredCode.objects.filter(code__in=codes).order_by("delivery_id")
@@ -184,7 +182,7 @@ def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: 
             missing=item.units - item.code_count,  # type: ignore[attr-defined]
             why_not_resend=why_not_resend(order, saved=False),
             units=window if item.units > count else range(1, count + 1),
-            has_reserve=item.product_id in with_reserve,
+            has_reserve=item.has_reserve,  # type: ignore[attr-defined]
         )
         for item in items
     ]

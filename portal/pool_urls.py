@@ -1,12 +1,14 @@
 from django.urls import path
 
-from portal.views import imports, pools
+from portal.views import conservation, imports, pools
 
 urlpatterns = [
     path("", pools.pools, name="pools"),
     path("add/", pools.add, name="pool-add"),
+    path("conservation/", conservation.conservation, name="conservation"),
     path("<int:pk>/", pools.pool, name="pool"),
     path("<int:pk>/settings/", pools.change_settings, name="pool-settings"),
+    path("<int:pk>/ledger/", conservation.ledger, name="pool-ledger"),
     path("<int:pk>/keys/", pools.keys, name="pool-keys"),
     path("<int:pk>/keys/<int:key>/withdraw/", pools.withdraw, name="pool-withdraw"),
     path("<int:pk>/import/", imports.add, name="pool-import"),

@@ -1,17 +1,17 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from merchants.models import MAX_ACTOR, Merchant
+from merchants.models import MAX_ACTOR, Merchant, Product
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
 
 
 class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
-    def with_reserve(self):
-        """Those that have keys in reserve."""
-        return self.filter(Exists(LicenseKey.objects.reserved().filter(pool=OuterRef("pk"))))
+    def of_chain(self, product: Product):
+        """Those that a product takes its keys from, in its order."""
+        return self.filter(fulfillment_methods__product=product).order_by("fulfillment_methods__position")
 
     def with_stock(self):
         """Each with the number of its available keys, `available`, and of those in reserve, `in_reserve`."""

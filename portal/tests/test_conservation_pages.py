@@ -1,0 +1,70 @@
+import pytest
+
+from fulfillment.services import replace
+from orders.models import Order
+from pools.models import KeyBatch
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def manager(make_member, client):
+    client.force_login(make_member("manager").user)
+    return client
+
+
+def test_each_number_leads_to_what_it_counts(manager, make_pool, make_product, pay):
+    pool = make_pool(10, name="Pro")
+    pay(make_product(pool=pool))
+    replace(Order.objects.get().codes().select_related("item__order").get(), by="Sam")
+
+    page = manager.get("/pools/conservation/").content.decode()
+
+    keys = f"/pools/{pool.pk}/keys/"
+    for state, count in [("available", 8), ("reserved", 0), ("issued", 1), ("withdrawn", 1), ("replaced", 1)]:
+        assert f'<a href="{keys}?state={state}">{count}</a>' in page
+        shown = manager.get(f"{keys}?state={state}").content.decode()
+        assert shown.count('<th scope="row">') == count, state
+    assert "sound" in page
+    assert "broken" not in page
+
+
+def test_what_does_not_add_up_is_said(manager, make_pool):
+    make_pool(3)
+    KeyBatch.objects.update(key_count=5)
+
+    page = manager.get("/pools/conservation/").content.decode()
+
+    assert "broken" in page
+    assert "5 keys were imported, and 3 are there." in page
+
+
+def test_the_ledger_tells_every_movement(manager, make_pool, make_product, pay):
+    pool = make_pool(10)
+    pay(make_product(pool=pool))
+    [key] = pool.keys.issued()
+
+    page = manager.get(f"/pools/{pool.pk}/ledger/").content.decode()
+
+    assert "outside → available" in page
+    assert "available → issued" in page
+    assert f'href="/orders/{Order.objects.get().number}/"' in page
+    assert key.code not in page
+
+
+def test_it_tells_the_story_of_one_key(manager, make_pool, make_product, pay):
+    pool = make_pool(10)
+    pay(make_product(pool=pool))
+    pool.keys.filter(position=5).withdraw()
+    [key] = pool.keys.withdrawn()
+
+    page = manager.get(f"/pools/{pool.pk}/ledger/", {"key": key.pk}).content.decode()
+
+    assert "available → withdrawn" in page
+    assert "available → issued" not in page
+
+
+def test_another_pools_key_is_not_found(manager, make_pool):
+    pool, other = make_pool(1), make_pool(1)
+
+    assert manager.get(f"/pools/{pool.pk}/ledger/", {"key": other.keys.get().pk}).status_code == 404

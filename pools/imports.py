@@ -16,7 +16,17 @@ from merchants.models import Merchant
 from orders.models import hint
 from pools.ledger import moved_by
 from pools.models import KeyBatch, KeyImport, KeyImportPart, LicenseKey, LicensePool, UploadLink
-from pools.reading import MAX_KEYS, KeyFileError, KeyLine, read_keys
+from pools.oddities import Oddities
+from pools.reading import (
+    MAX_KEYS,
+    KeyFileError,
+    KeyLine,
+    detect,
+    do_not_guess,
+    read_keys,
+    refuse_bad_lines,
+    unpack,
+)
 from pools.replenishment import check_stock, rearm
 from pools.signals import import_due, pool_refilled
 from rest.valkey import valkey
@@ -25,10 +35,8 @@ from vault.fingerprints import fingerprints
 
 logger = logging.getLogger(__name__)
 
-MAX_SIZE = 64 * 1024 * 1024  # bytes
 # Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
 AT_ONCE = 256 * 1024
-PART_SIZE = 1024 * 1024
 CHUNK = 20_000  # keys that are copied to the database in one go
 LINES_SHOWN = 100  # so many lines of a kind are enough to see what is wrong
 MAX_ATTEMPTS = 20
@@ -65,6 +73,8 @@ class Preview:
     empty: Lines = field(default_factory=Lines)
     unusable: Lines = field(default_factory=Lines)
     problems: dict[int, str] = field(default_factory=dict)  # of unusable lines
+    read_as: dict[str, Any] = field(default_factory=dict)  # see reading.detect
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -94,17 +104,36 @@ def begin(
     note: str = "",
     options: dict[str, Any] | None = None,
     link: UploadLink | None = None,
+    unseen: bool = False,
 ) -> KeyImport:
-    """Take in what was uploaded, and have it read: at once if it is short."""
-    with transaction.atomic():
-        key_import = KeyImport.objects.create(
-            pool=pool, size=0, file_name=file_name[-255:], note=note, uploaded_by=by, options=options or {}, link=link
-        )
-        for number, part in enumerate(content):
-            KeyImportPart.objects.create(key_import=key_import, number=number, content=part)
-            key_import.size += len(part)
-        key_import.save(update_fields=["size"])
+    """Take in what was uploaded, and have it read: at once if it is short. What cannot be read is refused.
+
+    `unseen`: nobody looks at it first. It is imported as it comes, unless one of its lines can be no key.
+    """
+    key_import = KeyImport(
+        pool=pool, size=0, file_name=_clean(file_name)[-255:], note=_clean(note)[:500], uploaded_by=by, link=link
+    )
+    key_import.options = options or {}
+    if unseen:
+        key_import.status, key_import.confirmed_at, key_import.confirmed_by = KeyImport.Status.IMPORTING, Now(), by
+    try:
+        with transaction.atomic():
+            key_import.save()
+            for number, part in enumerate(unpack(content)):
+                KeyImportPart.objects.create(key_import=key_import, number=number, content=part)
+                key_import.size += len(part)
+            key_import.save(update_fields=["size"])
+    except KeyFileError as error:
+        key_import.pk = None
+        key_import.status, key_import.error, key_import.size = KeyImport.Status.REFUSED, str(error), 0
+        key_import.save(force_insert=True)
+        return key_import
     return _go_on(key_import)
+
+
+def _clean(text: str) -> str:
+    """Without characters that no database takes, or that change how what follows is read."""
+    return "".join(character for character in text if character.isprintable())
 
 
 def read_again(key_import: KeyImport, options: dict[str, Any]) -> KeyImport:
@@ -182,27 +211,42 @@ def _lock(pk: int) -> KeyImport | None:
 
 
 def _read(key_import: KeyImport) -> None:
+    oddities = Oddities()
     try:
+        read_as = detect(_content(key_import), key_import.options, file_name=key_import.file_name)
         with transaction.atomic():
-            preview = preview_keys(key_import.pool, _lines(key_import), tell=_Progress(key_import))
+            lines = oddities.watch(read_keys(_content(key_import), read_as))
+            preview = preview_keys(key_import.pool, lines, tell=_Progress(key_import))
     except KeyFileError as error:
-        key_import.status, key_import.error = KeyImport.Status.REFUSED, str(error)[:500]
-        key_import.preview = {"problems": error.lines}
+        key_import.status = KeyImport.Status.REFUSED
+        key_import.error, key_import.preview = _tell(error)
     else:
+        preview.read_as, preview.warnings = read_as, oddities.describe(key_import.pool)
         key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
     key_import.save(update_fields=["status", "error", "preview"])
 
 
+def _tell(error: KeyFileError) -> tuple[str, dict[str, Any]]:
+    return str(error)[:500], {"problems": error.lines}
+
+
 def _carry_out(key_import: KeyImport) -> None:
-    result = _import(
-        key_import.pool,
-        _lines(key_import),
-        by=key_import.confirmed_by,
-        file_name=key_import.file_name,
-        note=key_import.note,
-        tell=_Progress(key_import),
-    )
-    key_import.batch, key_import.preview = result.batch, asdict(result.preview)
+    seen = key_import.preview
+    try:
+        result = _import(
+            key_import.pool,
+            _seen_lines(key_import) if seen else _unseen_lines(key_import),
+            by=key_import.confirmed_by,
+            file_name=key_import.file_name,
+            note=key_import.note,
+            tell=_Progress(key_import),
+        )
+    except KeyFileError as error:
+        message, key_import.preview = _tell(error)
+        _end(key_import, KeyImport.Status.FAILED, message)
+        return
+    key_import.batch = result.batch
+    key_import.preview = asdict(result.preview) | {name: seen[name] for name in ("read_as", "warnings") if seen}
     _end(key_import, KeyImport.Status.IMPORTED)
 
 
@@ -212,8 +256,14 @@ def _end(key_import: KeyImport, status: KeyImport.Status, error: str = "") -> No
     key_import.parts.all().delete()
 
 
-def _lines(key_import: KeyImport) -> Iterator[KeyLine]:
-    return read_keys(_content(key_import), key_import.options)
+def _seen_lines(key_import: KeyImport) -> Iterator[KeyLine]:
+    return read_keys(_content(key_import), key_import.preview["read_as"])
+
+
+def _unseen_lines(key_import: KeyImport) -> Iterator[KeyLine]:
+    options = do_not_guess(_content(key_import), key_import.options)
+    read_as = detect(_content(key_import), options, file_name=key_import.file_name)
+    return refuse_bad_lines(read_keys(_content(key_import), read_as))
 
 
 def _content(key_import: KeyImport) -> Iterator[bytes]:
@@ -223,12 +273,12 @@ def _content(key_import: KeyImport) -> Iterator[bytes]:
 
 # How far it is, in percent. It is told outside of the transaction, to Valkey: nothing hangs on it.
 
-PROGRESS = "keywell:import:{}"
+PROGRESS = "keywell:import:{0.pk}:{0.status}"
 
 
 class _Progress:
     def __init__(self, key_import: KeyImport):
-        self.name = PROGRESS.format(key_import.pk)
+        self.name = PROGRESS.format(key_import)
         # How many keys there are is known once it was read.
         self.total = key_import.preview.get("keys") or key_import.size / 20
 
@@ -240,7 +290,7 @@ class _Progress:
 def get_progress(key_import: KeyImport) -> int | None:
     """How far it is, in percent, if that is known."""
     try:
-        value: Any = valkey().get(PROGRESS.format(key_import.pk))
+        value: Any = valkey().get(PROGRESS.format(key_import))
     except RedisError:
         return None
     return None if value is None else int(value)

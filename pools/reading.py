@@ -1,16 +1,56 @@
 """From the bytes of a file, or of a pasted text, to license keys."""
 
 import codecs
+import csv
+import io
 import re
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
+MAX_SIZE = 64 * 1024 * 1024  # bytes, unpacked
+PIECE = 1024 * 1024
 MAX_KEY_LENGTH = 10_000
 MAX_KEYS = 1_000_000
+MAX_LINES = 5_000_000
+MAX_MEMBERS = 100  # of a gzip file
 MAX_ERRORS = 100  # so many bad lines are enough to see what is wrong
 
+ENCODINGS = {
+    "utf-8": "UTF-8",
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16, big-endian",
+    "windows-1251": "windows-1251 (Cyrillic)",
+    "windows-1252": "windows-1252 (Western European)",
+}
+UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+FORMATS = ["text", "csv"]
+# What stands between two keys of a text.
+SPLITS = ["lines", "empty lines", "separator lines", "separators"]
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
-NEWLINE = re.compile(r"\r\n|\r(?!\Z)|\n")
+# White space, and what nobody sees: at the ends of a key it is no part of it.
+EDGES = "".join(
+    chr(code)
+    for first, last in (
+        *(
+            (0x09, 0x0D),
+            (0x1C, 0x20),
+            (0x85, 0x85),
+            (0xA0, 0xA0),
+            (0x1680, 0x1680),
+            (0x2000, 0x200A),
+            (0x3000, 0x3000),
+        ),
+        *((0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F)),
+        # Soft hyphens, zero-width characters, marks of direction, byte order marks
+        *((0xAD, 0xAD), (0x61C, 0x61C), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2069), (0xFEFF, 0xFEFF)),
+    )
+    for code in range(first, last + 1)
+)
+CONTROL = re.compile(r"[\x01-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class KeyFileError(Exception):
@@ -29,45 +69,414 @@ class KeyLine(NamedTuple):
     problem: str = ""
 
 
-def read_keys(chunks: Iterable[bytes], options: dict[str, Any]) -> Iterator[KeyLine]:
-    """The lines of a content that comes in pieces. Raises KeyFileError where it cannot go on."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
-    rest, number = "", 0
+# From what was uploaded to text
+
+BINARY = {
+    b"%PDF-": "This is a PDF document. Copy the keys out of it and paste them.",
+    b"\xd0\xcf\x11\xe0": "This is an old Excel or Word document. Save it as CSV or as plain text, and upload that.",
+    b"{\\rtf": "This is a text document with formats (RTF). Save it as plain text, and upload that.",
+    b"7z\xbc\xaf\x27\x1c": "This is a 7z archive. Unpack it, and upload the file in it.",
+    b"Rar!\x1a": "This is a RAR archive. Unpack it, and upload the file in it.",
+    b"\xfd7zXZ\0": "This is an xz archive. Unpack it, or pack it with gzip.",
+    b"\x28\xb5\x2f\xfd": "This is a zstd archive. Unpack it, or pack it with gzip.",
+    b"BZh91AY&SY": "This is a bzip2 archive. Unpack it, or pack it with gzip.",
+    b"\x89PNG": "This is a picture.",
+    b"\xff\xd8\xff": "This is a picture.",
+    b"\x1f\x8b": "This is a gzip file in a gzip file. Unpack it once.",
+}
+ZIPPED = {
+    b"xl/": "This is an Excel workbook. Save it as CSV, and upload that.",
+    b"word/": "This is a Word document. Save it as plain text, and upload that.",
+    b"opendocument": "This is a document of LibreOffice. Save it as CSV or as plain text, and upload that.",
+}
+
+
+def unpack(content: Iterable[bytes]) -> Iterator[bytes]:
+    """The content in pieces of a megabyte, unpacked if it is a gzip file.
+
+    Raises KeyFileError if it is too long, or no text.
+    """
+    head, pieces = _peek(_in_pieces(content))
+    if head.startswith(b"\x1f\x8b"):
+        head, pieces = _peek(_in_pieces(_gunzip(pieces)))
+    _refuse_binary(head)
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_SIZE:
+            raise KeyFileError(f"This is more than {MAX_SIZE // 1024**2} MiB of text. Split it, please.")
+        yield piece
+
+
+def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    piece = bytearray()
     for chunk in chunks:
-        *lines, rest = NEWLINE.split(rest + decoder.decode(chunk))
-        for text in lines:
-            number += 1
-            yield _to_key(number, text)
-    if rest := rest + decoder.decode(b"", final=True):
-        yield _to_key(number + 1, rest.removesuffix("\r"))
+        piece += chunk
+        while len(piece) >= PIECE:
+            yield bytes(piece[:PIECE])
+            del piece[:PIECE]
+    if piece:
+        yield bytes(piece)
 
 
-def _to_key(number: int, text: str) -> KeyLine:
-    key = text.strip()
+def _peek(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    head = next(pieces, b"")
+    return head, chain([head], pieces) if head else pieces
+
+
+def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    unpacker, members = zlib.decompressobj(wbits=31), 1
+    try:
+        for piece in pieces:
+            while piece:
+                if unpacker.eof:  # another member, or zeros to fill a block
+                    piece = piece.lstrip(b"\0")
+                    if not piece:
+                        break
+                    unpacker, members = zlib.decompressobj(wbits=31), members + 1
+                if members > MAX_MEMBERS:
+                    raise KeyFileError("The gzip file is made of too many pieces. Pack it anew.")
+                if unpacked := unpacker.decompress(piece, PIECE):
+                    yield unpacked
+                piece = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+        # What it has read and not given yet, for lack of room.
+        while not unpacker.eof and (unpacked := unpacker.decompress(b"", PIECE)):
+            yield unpacked
+    except zlib.error as error:
+        raise KeyFileError("The gzip file is damaged, or something else stands behind it.") from error
+    if not unpacker.eof:
+        raise KeyFileError("The gzip file is not all there: its end is missing.")
+
+
+def _refuse_binary(head: bytes) -> None:
+    for magic, message in BINARY.items():
+        if head.startswith(magic):
+            raise KeyFileError(message)
+    if head.startswith(b"PK\x03\x04"):
+        kinds = (message for mark, message in ZIPPED.items() if mark in head)
+        raise KeyFileError(next(kinds, "This is a ZIP archive. Unpack it, and upload the file in it."))
+    start = head[:4096]
+    if not _looks_like_utf_16(start) and 10 * sum(byte < 9 for byte in start) > len(start):
+        raise KeyFileError("This is no text file. License keys come as plain text or as CSV.")
+
+
+def _looks_like_utf_16(start: bytes) -> str:
+    """Which UTF-16 it is: there is a byte order mark, or the upper half of most characters is zero."""
+    if start[:2] in UTF_16:
+        return UTF_16[start[:2]]
+    upper, lower = start[1::2], start[::2]
+    if upper.count(0) * 2 > len(upper) > 0 and not lower.count(0):
+        return "utf-16-le"
+    if lower.count(0) * 2 > len(lower) and not upper.count(0):
+        return "utf-16-be"
+    return ""
+
+
+def _decode(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """The text with line feeds for line ends, and U+FFFD for what cannot be decoded."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors="replace"), translate=True)
+    is_start = True
+    for piece in chain(pieces, [b""]):
+        text = decoder.decode(piece, final=not piece)
+        if text and is_start:
+            text, is_start = text.removeprefix("\ufeff"), False
+        yield text
+
+
+# How it is to be read
+
+HEAD = 64 * 1024
+HEADINGS = re.compile(
+    r"\b(keys?|codes?|serials?|licen[cs]es?|seriennummern?|lizenz\w*|schlüssel|clés?|licences?|claves?|licencias?"
+    r"|ключи?|код|коды|лицензи\w*)\b",
+    re.IGNORECASE,
+)
+
+
+def detect(content: Iterable[bytes], options: dict[str, Any], *, file_name: str = "") -> dict[str, Any]:
+    """Complete the options by looking at the (unpacked) content. Raises KeyFileError if there is none.
+
+    `encoding`, `format`; for a text `split`, and `separator` if that takes one; for CSV `delimiter`, `column` (from 1)
+    and `header`.
+    """
+    head, encoding = _detect_encoding(content, options.get("encoding"))
+    text = "".join(_decode([head], encoding))
+    if len(head) == HEAD:
+        text = text.rpartition("\n")[0] or text  # the last line may go on
+    lines = [line for line in islice(text.split("\n"), 500) if line.strip()]
+
+    format = options.get("format") or _detect_format(lines, file_name)
+    if format == "text":
+        split = options.get("split") or ("separator lines" if options.get("separator") else "lines")
+        return {"encoding": encoding, "format": format, "split": split, "separator": options.get("separator", "")}
+
+    delimiter = options.get("delimiter") or _detect_delimiter(lines)
+    rows = [row for row in _rows(lines, delimiter) if any(row)]
+    header = options.get("header")
+    if header is None:
+        header = _has_header(rows)
+    column = options.get("column") or _detect_column(rows, header)
+    return {"encoding": encoding, "format": format, "delimiter": delimiter, "column": column, "header": header}
+
+
+def _detect_encoding(content: Iterable[bytes], chosen: str | None) -> tuple[bytes, str]:
+    """The beginning of the content, and its encoding: UTF-16, else UTF-8 unless most of its letters are none."""
+    pieces = iter(content)
+    first = next(pieces, b"")
+    head = first[:HEAD]
+    if known := chosen or _looks_like_utf_16(head[:4096]):
+        return head, known
+
+    good = bad = 0
+    for text in _decode(chain([first], pieces), "utf-8"):
+        if not text.isascii():
+            undecoded = text.count("�")
+            bad += undecoded
+            good += len(text) - len(text.encode("ascii", "ignore")) - undecoded
+    return head, "windows-1251" if bad > good else "utf-8"
+
+
+def _detect_format(lines: list[str], file_name: str) -> str:
+    """By its name, or by its first line: keys may hold commas, and one a line is the rule."""
+    if file_name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
+        return "csv"
+    first = lines[0] if lines else ""
+    named = any(delimiter in first for delimiter in DELIMITERS) and HEADINGS.search(first)
+    tabs = {line.strip(EDGES).count("\t") for line in lines}
+    if (named and not any(map(str.isdigit, first))) or (len(lines) > 1 and len(tabs) == 1 and tabs != {0}):
+        return "csv"
+    return "text"
+
+
+def _detect_delimiter(lines: list[str]) -> str:
+    """The one that makes most lines rows of equally many cells, more than one."""
+    if lines and (told := re.fullmatch(r"sep=([,;\t|])", lines[0].strip())):
+        return told[1]
+
+    def fitness(delimiter: str) -> tuple[int, int]:
+        widths = Counter(len(row) for row in _rows(lines, delimiter) if len(row) > 1)
+        [(width, count)] = widths.most_common(1) or [(0, 0)]
+        return count, width
+
+    return max(DELIMITERS, key=fitness)
+
+
+def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
+    try:
+        rows = list(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
+    except csv.Error:
+        rows = [line.split(delimiter) for line in lines]
+    return rows[1:] if rows and _is_hint(lines[0]) else rows
+
+
+def _is_hint(line: str) -> bool:
+    """For Excel, of the delimiter."""
+    return re.fullmatch(r"sep=.", line.strip()) is not None
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """The first row names things, or is the only one without a digit."""
+    if not rows:
+        return False
+    first, others = " ".join(rows[0]), [" ".join(row) for row in rows[1:]]
+    if any(map(str.isdigit, first)):
+        return False
+    return bool(HEADINGS.search(first)) or (bool(others) and all(any(map(str.isdigit, row)) for row in others))
+
+
+def _detect_column(rows: list[list[str]], header: bool) -> int:
+    """The one that is named so, else the one of most different cells; of those the one with the longest."""
+    if header:
+        for number, cell in enumerate(rows[0], start=1):
+            if HEADINGS.search(cell):
+                return number
+    body = rows[1:] if header else rows
+
+    def worth(column: int) -> tuple[int, int]:
+        cells = {row[column - 1] for row in body if len(row) >= column} - {""}
+        return len(cells), sum(map(len, cells))
+
+    return max(range(1, len(rows[0]) + 1), key=worth) if rows else 1
+
+
+def get_columns(content: Iterable[bytes], read_as: dict[str, Any]) -> list[str]:
+    """What the columns of a CSV are called, as far as they are."""
+    if read_as["format"] != "csv":
+        return []
+    head = next(iter(content), b"")[:HEAD]
+    lines = [line for line in islice("".join(_decode([head], read_as["encoding"])).split("\n"), 20) if line.strip()]
+    rows = _rows(lines, read_as["delimiter"])
+    if not rows:
+        return []
+    names = rows[0] if read_as["header"] else [""] * len(rows[0])
+    return [f"{number}: {name.strip()[:40]}" if name.strip() else f"{number}" for number, name in enumerate(names, 1)]
+
+
+# From text to keys
+
+
+def read_keys(content: Iterable[bytes], read_as: dict[str, Any]) -> Iterator[KeyLine]:
+    """The keys of an unpacked content, read as `detect` says. Raises KeyFileError where it cannot go on."""
+    texts = _decode(content, read_as["encoding"])
+    if read_as["format"] == "csv":
+        return _read_csv(texts, read_as)
+    if read_as["split"] == "lines":
+        return _read_lines(texts, read_as)
+    if read_as["split"] == "separators" and read_as["separator"]:
+        return _read_between(texts, read_as)
+    return _read_paragraphs(texts, read_as)
+
+
+def _read_lines(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
+    number = 1
+    for lines in _lines(texts):
+        joined = "".join(lines)
+        # Almost always; a million lines are then read in a second.
+        if joined.isprintable() and "�" not in joined and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
+            yield from map(KeyLine, range(number, number + len(lines)), map(str.strip, lines))
+        else:
+            for at, line in enumerate(lines, start=number):
+                yield _to_key(at, line, read_as)
+        number += len(lines)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The lines of a text that comes in pieces, a list a piece; of a line that is too long for a key the beginning."""
+    rest, count = "", 0
+    for text in texts:
+        *lines, rest = (rest + text).split("\n")
+        rest = rest[: MAX_KEY_LENGTH + PIECE]
+        count += len(lines)
+        if count > MAX_LINES:
+            raise KeyFileError(f"There are more than {MAX_LINES:,} lines in it. Split it, please.")
+        yield lines
+    if rest:
+        yield [rest]
+
+
+def _read_paragraphs(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
+    """Keys of several lines, with an empty line or the separator's between two."""
+    border = read_as["separator"].strip() if read_as["split"] == "separator lines" else ""
+    key: list[str] = []
+    first = length = 0
+    for number, line in enumerate(chain.from_iterable(_lines(texts)), start=1):
+        if line.strip() == border:
+            if key:
+                yield _to_key(first, "\n".join(key), read_as)
+            key, length = [], 0
+        elif key or line.strip():
+            first = first if key else number
+            length += len(line)
+            if length <= 2 * MAX_KEY_LENGTH or not key:  # more of it is not needed to see that it is too long
+                key.append(line)
+    if key:
+        yield _to_key(first, "\n".join(key), read_as)
+
+
+def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
+    """Keys with a separator between two, which may stand anywhere."""
+    separator = read_as["separator"]
+    rest, number = "", 1
+    for text in chain(texts, [separator]):
+        *parts, rest = (rest + text).split(separator)
+        for part in parts:
+            blank = len(part) - len(part.lstrip())
+            yield _to_key(number + part.count("\n", 0, blank), part, read_as)
+            number += part.count("\n") + separator.count("\n")
+        if len(rest) > 2 * PIECE:
+            raise KeyFileError(
+                f"After line {number} there is no separator any more.", {number: "is too long for a key"}
+            )
+
+
+def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
+    rows = csv.reader(
+        (f"{line}\n" for line in chain.from_iterable(_lines(texts))), delimiter=read_as["delimiter"], strict=False
+    )
+    column, header, width, last = read_as["column"], read_as["header"], 0, 0
+    while True:
+        number = last + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise _unclosed(number) from error
+        if row is None:
+            return
+        last = rows.line_num
+        if number == 1 and len(row) and _is_hint(read_as["delimiter"].join(row)):
+            continue
+        while width and len(row) > max(width, column) and not row[-1]:
+            row.pop()
+        if not any(row):
+            yield KeyLine(number, "")
+        elif not width:
+            width = len(row)
+            if not header:
+                yield _to_key_of(number, row, column, read_as)
+        elif len(row) > width:
+            yield KeyLine(number, "", f"has {len(row)} columns, not {width}")
+        else:
+            yield _to_key_of(number, row, column, read_as)
+
+
+def _unclosed(number: int) -> KeyFileError:
+    return KeyFileError(
+        f"The quotation mark that opens in line {number} is not closed, or something is far too long there.",
+        {number: "opens a quotation mark that is not closed, or is too long"},
+    )
+
+
+def _to_key_of(number: int, row: list[str], column: int, read_as: dict[str, Any]) -> KeyLine:
+    if len(row) < column:
+        return KeyLine(number, "", f"has no column {column}")
+    return _to_key(number, row[column - 1], read_as)
+
+
+def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
+    key = text.strip(EDGES)
     if "\0" in key:
         return KeyLine(number, "", "holds a NUL character")
     if "�" in key:
-        return KeyLine(number, "", "is not UTF-8 text")
+        return KeyLine(number, "", f"is not {ENCODINGS[read_as['encoding']]} text")
     if len(key) > MAX_KEY_LENGTH:
         return KeyLine(number, "", f"is longer than {MAX_KEY_LENGTH} characters")
+    if CONTROL.search(key):
+        return KeyLine(number, "", "holds a control character")
     return KeyLine(number, key)
 
 
-def parse_keys(content: bytes) -> list[str]:
-    """Return the keys of a content all of whose lines can be keys, or raise KeyFileError naming those that cannot."""
-    keys: list[str] = []
+# Where nobody looks before it is imported
+
+
+def do_not_guess(content: Iterable[bytes], options: dict[str, Any]) -> dict[str, Any]:
+    """The options, and for what they leave open UTF-8, unless it says itself that it is UTF-16, and one key a line."""
+    encoding = UTF_16.get(next(iter(content), b"")[:2], "utf-8")
+    return {"encoding": encoding, "format": "text"} | options
+
+
+def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
+    """These lines; raises KeyFileError at the end of them, or after enough, naming those that cannot be keys."""
     errors: dict[int, str] = {}
-    for line in read_keys([content], {}):
+    for line in lines:
         if line.problem:
             errors[line.number] = line.problem
-        elif line.key:
-            keys.append(line.key)
-        if len(errors) == MAX_ERRORS or len(keys) > MAX_KEYS:
+        if len(errors) == MAX_ERRORS:
             break
+        yield line
     if errors:
         raise KeyFileError("Nothing was imported: some lines are no license keys.", errors)
+
+
+def parse_keys(content: bytes, options: dict[str, Any] | None = None) -> list[str]:
+    """Return the keys of a content all of whose lines can be keys, or raise KeyFileError naming those that cannot."""
+    pieces = list(unpack([content]))
+    read_as = detect(pieces, do_not_guess(pieces, options or {}))
+    keys = []
+    for line in refuse_bad_lines(read_keys(pieces, read_as)):
+        if line.key:
+            keys.append(line.key)
+        if len(keys) > MAX_KEYS:
+            raise KeyFileError(f"Nothing was imported: there are more than {MAX_KEYS} keys.")
     if not keys:
         raise KeyFileError("Nothing was imported: there is no license key in it.")
-    if len(keys) > MAX_KEYS:
-        raise KeyFileError(f"Nothing was imported: there are more than {MAX_KEYS} keys.")
     return keys

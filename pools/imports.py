@@ -23,6 +23,7 @@ from pools.reading import (
     KeyLine,
     detect,
     do_not_guess,
+    get_columns,
     read_keys,
     refuse_bad_lines,
     unpack,
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 # Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
 AT_ONCE = 256 * 1024
 CHUNK = 20_000  # keys that are copied to the database in one go
+SAMPLE = 5  # keys that are shown before they are imported
 LINES_SHOWN = 100  # so many lines of a kind are enough to see what is wrong
 MAX_ATTEMPTS = 20
 # What nobody said yes to is thrown away.
@@ -211,7 +213,7 @@ def _lock(pk: int) -> KeyImport | None:
 
 
 def _read(key_import: KeyImport) -> None:
-    oddities = Oddities()
+    oddities, read_as = Oddities(), {}
     try:
         read_as = detect(_content(key_import), key_import.options, file_name=key_import.file_name)
         with transaction.atomic():
@@ -219,15 +221,11 @@ def _read(key_import: KeyImport) -> None:
             preview = preview_keys(key_import.pool, lines, tell=_Progress(key_import))
     except KeyFileError as error:
         key_import.status = KeyImport.Status.REFUSED
-        key_import.error, key_import.preview = _tell(error)
+        key_import.error, key_import.preview = str(error)[:500], {"problems": error.lines, "read_as": read_as}
     else:
         preview.read_as, preview.warnings = read_as, oddities.describe(key_import.pool)
         key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
     key_import.save(update_fields=["status", "error", "preview"])
-
-
-def _tell(error: KeyFileError) -> tuple[str, dict[str, Any]]:
-    return str(error)[:500], {"problems": error.lines}
 
 
 def _carry_out(key_import: KeyImport) -> None:
@@ -242,8 +240,8 @@ def _carry_out(key_import: KeyImport) -> None:
             tell=_Progress(key_import),
         )
     except KeyFileError as error:
-        message, key_import.preview = _tell(error)
-        _end(key_import, KeyImport.Status.FAILED, message)
+        key_import.preview = {"problems": error.lines}
+        _end(key_import, KeyImport.Status.FAILED, str(error)[:500])
         return
     key_import.batch = result.batch
     key_import.preview = asdict(result.preview) | {name: seen[name] for name in ("read_as", "warnings") if seen}
@@ -269,6 +267,33 @@ def _unseen_lines(key_import: KeyImport) -> Iterator[KeyLine]:
 def _content(key_import: KeyImport) -> Iterator[bytes]:
     for number in range(key_import.parts.count()):
         yield bytes(key_import.parts.get(number=number).content)
+
+
+@dataclass
+class Glimpse:
+    """The beginning of an upload, for those who may see its keys."""
+
+    columns: list[str] = field(default_factory=list)  # of a CSV
+    first: list[KeyLine] = field(default_factory=list)
+    special: list[KeyLine] = field(default_factory=list)  # with letters that another encoding would read otherwise
+
+
+def glimpse(key_import: KeyImport) -> Glimpse:
+    """What the first megabyte shows of how it is read."""
+    read_as, first_part = key_import.preview.get("read_as"), key_import.parts.filter(number=0).first()
+    if not read_as or first_part is None:
+        return Glimpse()
+    content = [bytes(first_part.content)]
+    seen = Glimpse(columns=get_columns(content, read_as))
+    with contextlib.suppress(KeyFileError):
+        for line in read_keys(content, read_as):
+            if line.key and len(seen.first) < SAMPLE:
+                seen.first.append(line)
+            elif not line.key.isascii() and len(seen.special) < SAMPLE:
+                seen.special.append(line)
+            if len(seen.first) == len(seen.special) == SAMPLE:
+                break
+    return seen
 
 
 # How far it is, in percent. It is told outside of the transaction, to Valkey: nothing hangs on it.

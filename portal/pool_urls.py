@@ -1,6 +1,13 @@
-from django.urls import path
+from django.urls import include, path
 
 from portal.views import conservation, imports, pools
+
+of_import = [
+    path("", imports.key_import, name="import"),
+    path("read/", imports.read, name="import-read"),
+    path("confirm/", imports.confirm, name="import-confirm"),
+    path("discard/", imports.discard, name="import-discard"),
+]
 
 urlpatterns = [
     path("", pools.pools, name="pools"),
@@ -12,5 +19,8 @@ urlpatterns = [
     path("<int:pk>/keys/", pools.keys, name="pool-keys"),
     path("<int:pk>/keys/<int:key>/withdraw/", pools.withdraw, name="pool-withdraw"),
     path("<int:pk>/import/", imports.add, name="pool-import"),
+    path("<int:pk>/imports/<int:number>/", include(of_import)),
     path("<int:pk>/batches/", imports.batches, name="pool-batches"),
+    path("<int:pk>/batches/<int:number>/undo/", imports.undo, name="batch-undo"),
+    path("<int:pk>/batches/<int:number>/withdraw/", imports.withdraw, name="batch-withdraw"),
 ]

@@ -99,6 +99,12 @@ class KeyBatch(models.Model):
     def __str__(self):
         return f"{self.key_count} keys of {self.imported_at:%Y-%m-%d}"
 
+    @property
+    def left_out(self) -> list[tuple[int, str]]:
+        """How many keys did not come in, and why not."""
+        kinds = ("repeated", "already_in_pool", "already_in_other_pools", "unusable")
+        return [(getattr(self, kind), kind.replace("_", " ")) for kind in kinds if getattr(self, kind)]
+
 
 AVAILABLE = Q(item=None, withdrawn_at=None, reserved=False)
 RESERVED = Q(item=None, withdrawn_at=None, reserved=True)

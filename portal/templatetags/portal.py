@@ -48,6 +48,14 @@ LOOKS = {
     "failing": ("warn", "clock-fill"),
     "stopped": ("bad", "exclamation-triangle-fill"),
     "disabled": ("idle", "slash-circle"),
+    # Imports of keys
+    "reading": ("busy", "hourglass-split"),
+    "ready": ("warn", "clock-fill"),
+    "refused": ("bad", "exclamation-triangle-fill"),
+    "importing": ("busy", "hourglass-split"),
+    "imported": ("good", "check-circle-fill"),
+    "discarded": ("idle", "slash-circle"),
+    "undone": ("idle", "arrow-return-left"),
 }
 
 

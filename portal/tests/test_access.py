@@ -13,6 +13,8 @@ from fulfillment.webhooks import send_test
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderEvent, Refund
+from pools.imports import begin
+from pools.models import KeyBatch
 from portal.tests.routes import fill, routes
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +64,20 @@ GET  pools/<int:pk>/keys/                                   login     login    4
 POST pools/<int:pk>/keys/                                   login     login    403     302     302   404      403
 GET  pools/<int:pk>/keys/<int:key>/withdraw/                login     login    403     200     200   404      403
 POST pools/<int:pk>/keys/<int:key>/withdraw/                login     login    403     302     302   404      403
+GET  pools/<int:pk>/import/                                 login     login    403     200     200   404      403
+POST pools/<int:pk>/import/                                 login     login    403     302     302   404      403
+GET  pools/<int:pk>/imports/<int:number>/                   login     login    403     200     200   404      403
+GET  pools/<int:pk>/imports/<int:number>/read/              login     login    403     405     405   404      403
+POST pools/<int:pk>/imports/<int:number>/read/              login     login    403     302     302   404      403
+GET  pools/<int:pk>/imports/<int:number>/confirm/           login     login    403     405     405   404      403
+POST pools/<int:pk>/imports/<int:number>/confirm/           login     login    403     302     302   404      403
+GET  pools/<int:pk>/imports/<int:number>/discard/           login     login    403     200     200   404      403
+POST pools/<int:pk>/imports/<int:number>/discard/           login     login    403     302     302   404      403
+GET  pools/<int:pk>/batches/                                login     login    403     200     200   404      403
+GET  pools/<int:pk>/batches/<int:number>/undo/              login     login    403     200     200   404      403
+POST pools/<int:pk>/batches/<int:number>/undo/              login     login    403     302     302   404      403
+GET  pools/<int:pk>/batches/<int:number>/withdraw/          login     login    403     200     200   404      403
+POST pools/<int:pk>/batches/<int:number>/withdraw/          login     login    403     302     302   404      403
 
 GET  products/                                              login     login    403     200     200   200      403
 GET  products/add/                                          login     login    403     200     200   200      403
@@ -203,6 +219,7 @@ FORMS = {
     "products/add/": {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "unit"},
     "products/<int:pk>/change/": {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "unit"},
     "products/<int:pk>/sources/": {"source": "manual"},
+    "pools/<int:pk>/import/": {"text": "AAAA-NEW"},
     "emails/sender/": {"reply_to": "help@northlight.example"},
     "emails/texts/<slug:scope>/<slug:language>/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/preview/": {"subject": "Yours", "body": "{KEY}"},
@@ -272,6 +289,8 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         values=values,
         invitation=invitation,
         endpoint=endpoint,
+        key_import=begin(merchant.pools.get(), [b"AAAA-NEW"], by="test"),
+        batch=KeyBatch.objects.get(),
         merchant=merchant,
         pool=merchant.pools.get(),
     )
@@ -283,13 +302,12 @@ def values_for(world, route, who):
         values["pk"] = world.invitation.pk
     if route.startswith("webhooks/"):
         values["pk"] = world.endpoint.pk
-    if route.startswith("pools/"):
+    if route.startswith(("api/v1/pools/", "pools/")):
         values |= {"pk": world.pool.pk, "key": world.pool.keys.available().earliest("pk").pk}
+        values["number"] = (world.batch if "batches" in route else world.key_import).pk
     if route.startswith("products/"):
         method = world.pool.fulfillment_methods.get()
         values |= {"pk": method.product_id, "method": method.pk}
-    if route.startswith("api/v1/pools/"):
-        values["pk"] = world.merchant.pools.get().pk
     if route.startswith("o/") and who == "customer":
         values["token"] = world.order.link_token
     return values

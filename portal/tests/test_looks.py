@@ -4,6 +4,7 @@ from fulfillment.models import Delivery, Fulfillment, TrackingEvent, WebhookEndp
 from orders.models import Order, OrderEvent
 from pools.models import KeyMovement
 from portal.stock import EMPTY, HEALTHY, LOW
+from pools.models import KeyImport
 from portal.templatetags.portal import EVENTS, badge, event_icon
 
 STATES = [
@@ -16,8 +17,10 @@ STATES = [
     LOW,
     HEALTHY,
     *KeyMovement.Place.values[1:],
+    *KeyImport.Status.values,
     "none",
     "deferred",
+    "undone",
 ]
 
 

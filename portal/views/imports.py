@@ -1,9 +1,213 @@
-from django.http import Http404
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Exists, OuterRef, Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from pools import imports as service
+from pools.imports import ImportRefused
+from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
+from portal.access import Role, member_required
+from portal.import_forms import ReadingForm, UploadForm
+from portal.paging import KeysetPage
+from portal.views.confirm import ask
+
+# What is left out of an import, and why.
+KINDS = {
+    "repeated": "The file has them more than once; the first is taken.",
+    "already_in_pool": "This pool has them, or had them.",
+    "already_in_other_pools": "Another pool of yours has them.",
+    "unusable": "They cannot be keys.",
+    "empty": "Nothing stands there.",
+}
 
 
-def add(request, pk):
-    raise Http404
+def for_pool(view: Callable) -> Callable:
+    """For those who may fill the merchant's pools, with one of them."""
+
+    @wraps(view)
+    @never_cache
+    @member_required(Role.MANAGER)
+    def with_pool(request, pk: int, **kwargs):
+        return view(request, get_object_or_404(request.merchant.pools, pk=pk), **kwargs)
+
+    return with_pool
 
 
-def batches(request, pk):
-    raise Http404
+def for_import(view: Callable) -> Callable:
+    """The same, with one of its imports."""
+
+    @wraps(view)
+    @for_pool
+    def with_import(request, pool: LicensePool, number: int):
+        key_import = get_object_or_404(pool.imports.select_related("batch"), pk=number)
+        key_import.pool = pool
+        return view(request, key_import)
+
+    return with_import
+
+
+def for_batch(view: Callable) -> Callable:
+    """The same, with one of its batches."""
+
+    @wraps(view)
+    @for_pool
+    def with_batch(request, pool: LicensePool, number: int):
+        return view(request, get_object_or_404(pool.batches, pk=number))
+
+    return with_batch
+
+
+def to(key_import: KeyImport) -> HttpResponse:
+    return redirect("import", key_import.pool_id, key_import.pk)
+
+
+@for_pool
+@require_http_methods(["GET", "POST"])
+def add(request, pool: LicensePool) -> HttpResponse:
+    form = UploadForm(request.POST or None, request.FILES or None)
+    if form.is_valid():
+        return to(service.begin(pool, by=str(request.user), **form.content()))
+    return render(request, "portal/import_form.html", {"section": "pools", "pool": pool, "form": form})
+
+
+@for_import
+@require_safe
+def key_import(request, key_import: KeyImport) -> HttpResponse:
+    return show(request, key_import)
+
+
+@for_import
+@require_POST
+def read(request, key_import: KeyImport) -> HttpResponse:
+    preview, seen = key_import.preview, service.glimpse(key_import)
+    form = ReadingForm(request.POST, read_as=preview.get("read_as", {}), columns=seen.columns)
+    if not form.is_valid():
+        return show(request, key_import, form=form)
+    try:
+        service.read_again(key_import, form.options())
+    except ImportRefused as error:
+        messages.error(request, str(error))
+    return to(key_import)
+
+
+@for_import
+@require_POST
+def confirm(request, key_import: KeyImport) -> HttpResponse:
+    try:
+        service.confirm(key_import, by=str(request.user))
+    except ImportRefused as error:
+        messages.error(request, str(error))
+    return to(key_import)
+
+
+@for_import
+@require_http_methods(["GET", "POST"])
+def discard(request, key_import: KeyImport) -> HttpResponse:
+    if request.method == "POST":
+        service.discard(key_import)
+        return to(key_import)
+    return ask(
+        request,
+        title="Discard this import?",
+        text="No key of it comes into the pool, and what was uploaded is deleted.",
+        button="Discard",
+        danger=True,
+        cancel=reverse("import", args=[key_import.pool_id, key_import.pk]),
+    )
+
+
+def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> HttpResponse:
+    preview = key_import.preview
+    can_be_read_again = key_import.status in {KeyImport.Status.READY, KeyImport.Status.REFUSED} and key_import.size
+    seen = service.glimpse(key_import) if can_be_read_again else service.Glimpse()
+    options = key_import.options | {"header": {True: "yes", False: "no"}.get(key_import.options.get("header"))}
+    reading_form = ReadingForm(initial=options, read_as=preview.get("read_as", {}), columns=seen.columns)
+    context = {
+        "section": "pools",
+        "pool": key_import.pool,
+        "key_import": key_import,
+        "is_under_way": key_import.status in {KeyImport.Status.READING, KeyImport.Status.IMPORTING},
+        "percent": service.get_progress(key_import),
+        "left_out": left_out(preview),
+        "bad_lines": preview.get("unusable", {}).get("count", 0),
+        "problems": sorted((int(line), problem) for line, problem in preview.get("problems", {}).items()),
+        "read_as": preview.get("read_as"),
+        "seen": seen,
+        "form": (form or reading_form) if can_be_read_again else None,
+    }
+    return render(request, "portal/import.html", context)
+
+
+def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
+    """What does not come in, as rows of a table."""
+    kinds = ((kind, reason, preview.get(kind) or {}) for kind, reason in KINDS.items())
+    return [
+        {"kind": kind.replace("_", " "), "reason": reason, **lines, "more": lines["count"] - len(lines["numbers"])}
+        for kind, reason, lines in kinds
+        if lines.get("count")
+    ]
+
+
+@for_pool
+@require_safe
+def batches(request, pool: LicensePool) -> HttpResponse:
+    gone = LicenseKey.objects.filter(Q(item__isnull=False) | Q(withdrawn_at__isnull=False), batch=OuterRef("pk"))
+    rows = pool.batches.select_related("key_import").annotate(was_touched=Exists(gone))
+    context = {
+        "section": "pools",
+        "pool": pool,
+        "open_imports": pool.imports.filter(status__in=KeyImport.OPEN).order_by("-pk"),
+        "page": KeysetPage(rows, "imported_at", **{name: request.GET.get(name, "") for name in ("before", "after")}),
+    }
+    return render(request, "portal/batches.html", context)
+
+
+def back_to_batches(batch: KeyBatch) -> str:
+    return reverse("pool-batches", args=[batch.pool_id])
+
+
+@for_batch
+@require_http_methods(["GET", "POST"])
+def undo(request, batch: KeyBatch) -> HttpResponse:
+    if request.method == "POST":
+        try:
+            service.undo(batch, by=str(request.user))
+        except ImportRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"The import is undone: its {batch.key_count:,} keys are gone from the pool.")
+        return redirect(back_to_batches(batch))
+    return ask(
+        request,
+        title="Undo this import?",
+        text=f"Its {batch.key_count:,} keys leave the pool as if they had never come, and can be imported again.",
+        button="Undo",
+        danger=True,
+        cancel=back_to_batches(batch),
+    )
+
+
+@for_batch
+@require_http_methods(["GET", "POST"])
+def withdraw(request, batch: KeyBatch) -> HttpResponse:
+    if request.method == "POST":
+        count = service.withdraw_rest(batch, by=str(request.user))
+        messages.success(request, f"{count:,} keys withdrawn: they will never be issued.")
+        return redirect(back_to_batches(batch))
+    left = batch.keys.in_stock().count()
+    return ask(
+        request,
+        title="Withdraw the rest of this batch?",
+        text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued, and cannot be imported"
+        " into this pool again.",
+        button="Withdraw",
+        danger=True,
+        cancel=back_to_batches(batch),
+    )

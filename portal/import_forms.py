@@ -1,0 +1,87 @@
+from typing import Any
+
+from django import forms
+
+from pools.reading import DELIMITERS, ENCODINGS, MAX_SIZE
+
+MAX_NOTE = 500
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(
+        required=False,
+        allow_empty_file=True,
+        help_text="Plain text with one key a line, or CSV; also as gzip. Up to 64 MiB.",
+    )
+    text = forms.CharField(
+        label="Or paste them",
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}),
+    )
+    note = forms.CharField(max_length=MAX_NOTE, required=False, help_text="To find this import by. Optional.")
+
+    def clean_file(self):
+        file = self.cleaned_data["file"]
+        if file and file.size > MAX_SIZE:
+            raise forms.ValidationError("The file is longer than 64 MiB. Split it, or pack it with gzip.")
+        return file
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not self.errors and bool(data.get("file")) == bool(data.get("text")):
+            raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
+        return data
+
+    def content(self) -> dict[str, Any]:
+        """What was uploaded, for `imports.begin`."""
+        note, file = self.cleaned_data["note"], self.cleaned_data["file"]
+        if file:
+            return {"content": file.chunks(), "file_name": file.name, "note": note}
+        text = self.cleaned_data["text"].encode(errors="replace")
+        return {"content": [text], "note": note, "options": {"encoding": "utf-8"}}
+
+
+SPLITS = {
+    "lines": "One a line",
+    "empty lines": "Keys of several lines, an empty line between two",
+    "separator lines": "Keys of several lines, between two a line with the separator",
+    "separators": "The separator between two, wherever it stands",
+}
+
+
+class ReadingForm(forms.Form):
+    """How an upload is read; what is left empty is detected."""
+
+    encoding = forms.ChoiceField(choices=ENCODINGS.items(), required=False)
+    format = forms.ChoiceField(choices=[("text", "Text"), ("csv", "Table (CSV)")], required=False)
+    split = forms.ChoiceField(label="Keys of a text", choices=SPLITS.items(), required=False)
+    separator = forms.CharField(required=False, max_length=100, help_text="Such as --- or ;")
+    delimiter = forms.ChoiceField(label="Columns of a table parted by", choices=DELIMITERS.items(), required=False)
+    column = forms.TypedChoiceField(label="Column of the keys", coerce=int, required=False, empty_value=None)
+    header = forms.TypedChoiceField(
+        label="The first row",
+        choices=[("yes", "names the columns"), ("no", "holds a key")],
+        coerce=lambda value: value == "yes",
+        required=False,
+        empty_value=None,
+    )
+
+    def __init__(self, *args, read_as: dict[str, Any], columns: list[str], **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        columns = columns or [str(number) for number in range(1, 31)]
+        self.fields["column"].choices = list(enumerate(columns, start=1))
+        found = {**read_as, "header": {True: "yes", False: "no"}.get(read_as.get("header"))}
+        for name, field in self.fields.items():
+            if isinstance(field, forms.ChoiceField):
+                label = dict(field.choices).get(found.get(name))
+                field.choices = [("", f"Detect ({label})" if label else "Detect"), *field.choices]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("split", "").startswith("separator") and not data.get("separator"):
+            self.add_error("separator", "What stands between two keys?")
+        return data
+
+    def options(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}

@@ -71,7 +71,7 @@ def to(key_import: KeyImport) -> HttpResponse:
 @for_pool
 @require_http_methods(["GET", "POST"])
 def add(request, pool: LicensePool) -> HttpResponse:
-    form = UploadForm(request.POST or None, request.FILES or None)
+    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
     if form.is_valid():
         return to(service.begin(pool, by=str(request.user), **form.content()))
     return render(request, "portal/import_form.html", {"section": "pools", "pool": pool, "form": form})
@@ -205,8 +205,8 @@ def withdraw(request, batch: KeyBatch) -> HttpResponse:
     return ask(
         request,
         title="Withdraw the rest of this batch?",
-        text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued, and cannot be imported"
-        " into this pool again.",
+        text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued, and cannot be"
+        " imported into this pool again.",
         button="Withdraw",
         danger=True,
         cancel=back_to_batches(batch),

@@ -44,7 +44,7 @@ def install(keywell: Keywell, sink: Sink) -> dict[str, str]:
     keywell.process.wait()
     secrets = read_env(keywell.var / "secrets.env")
     keywell.start(DJANGO_DEBUG="off", EMAIL_URL=f"smtp://127.0.0.1:{sink.port}", **secrets)
-    keys = "\n".join(f"BENCHMARK-{number:06}" for number in range(20_000))
+    keys = "\n".join(f"BENCH-{number:06}" for number in range(20_000))
     env = read_env(keywell.var / "demo.env")
     assert post(env, "pools/2/keys/", keys, "text/plain") == 201
     return env

@@ -1,12 +1,9 @@
 from typing import cast
 
-from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db.models import prefetch_related_objects
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
-from rest_framework.exceptions import NotFound
-from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -26,6 +23,7 @@ from orders.services import (
     renew_link,
     revoke_link,
 )
+from rest.paging import Pages
 from rest.problems import Conflict
 from rest.schema import problems
 
@@ -61,18 +59,8 @@ class PaymentView(APIView):
         return Response(display(order), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK)
 
 
-class OrderPages(CursorPagination):
+class OrderPages(Pages):
     ordering = ("-paid_at", "-id")
-    page_size = 50
-    max_page_size = 200
-    page_size_query_param = "page_size"
-
-    def paginate_queryset(self, queryset, request, view=None):
-        try:
-            return super().paginate_queryset(queryset, request, view)
-        except (DjangoValidationError, ValueError) as error:
-            # A cursor that says no time: DRF takes it for a value of the database.
-            raise NotFound(self.invalid_cursor_message) from error
 
 
 class OrderFilterSerializer(serializers.Serializer):

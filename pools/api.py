@@ -1,15 +1,32 @@
+from collections.abc import Iterable
+from typing import Any
+
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework import serializers, status
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+from rest_framework import generics, serializers, status
 from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from merchants.models import ApiKey
-from pools.imports import import_keys
-from pools.reading import KeyFileError, parse_keys
-from rest.parsers import BoundedMultiPartParser, PlainTextParser
+from pools.imports import (
+    AT_ONCE,
+    ImportRefused,
+    begin,
+    confirm,
+    discard,
+    get_progress,
+    import_keys,
+    undo,
+    withdraw_rest,
+)
+from pools.models import KeyBatch, KeyImport
+from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS, KeyFileError, parse_keys, unpack
+from rest.paging import Pages
+from rest.parsers import BoundedMultiPartParser, CsvParser, GzipParser, PlainTextParser
+from rest.problems import Conflict
 from rest.schema import problems
 
 
@@ -18,6 +35,14 @@ class PoolSerializer(serializers.Serializer):
     name = serializers.CharField()
     threshold = serializers.IntegerField()
     available = serializers.IntegerField()
+
+
+class StockSerializer(PoolSerializer):
+    reserve = serializers.IntegerField(help_text="So many keys are to be kept back.")
+    imported = serializers.IntegerField(help_text="available + reserved + issued + withdrawn")
+    reserved = serializers.IntegerField()
+    issued = serializers.IntegerField()
+    withdrawn = serializers.IntegerField()
 
 
 class ImportSerializer(serializers.Serializer):
@@ -34,6 +59,69 @@ class ImportSerializer(serializers.Serializer):
     )
 
 
+class LinesSerializer(serializers.Serializer):
+    count = serializers.IntegerField()
+    numbers = serializers.ListField(child=serializers.IntegerField(), help_text="The first hundred.")
+
+
+class PreviewSerializer(serializers.Serializer):
+    keys = serializers.IntegerField()
+    new = serializers.IntegerField(help_text="So many come in.")
+    repeated = LinesSerializer(help_text="The file has them more than once.")
+    already_in_pool = LinesSerializer(help_text="The pool has or had them.")
+    already_in_other_pools = LinesSerializer(help_text="Another pool of the merchant has them.")
+    empty = LinesSerializer()
+    unusable = LinesSerializer(help_text="They cannot be keys; `problems` says why.")
+    read_as = serializers.DictField(help_text="How it was read, with what was detected.")
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class KeyImportSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    url = serializers.SerializerMethodField()
+    status = serializers.ChoiceField(KeyImport.Status.choices)
+    progress = serializers.SerializerMethodField(help_text="In percent, if that is known.")
+    file_name = serializers.CharField()
+    note = serializers.CharField()
+    uploaded_at = serializers.DateTimeField()
+    uploaded_by = serializers.CharField()
+    error = serializers.CharField(help_text="Why it was refused, or failed.")
+    problems = serializers.SerializerMethodField(help_text="What is wrong, by line.")
+    preview = serializers.SerializerMethodField(help_text="What would come of it, or came of it.")
+    batch = serializers.IntegerField(source="batch_id", allow_null=True)
+
+    def get_url(self, key_import) -> str:
+        return reverse("api-import", args=[key_import.pool_id, key_import.pk])
+
+    def get_progress(self, key_import) -> int | None:
+        return get_progress(key_import)
+
+    def get_problems(self, key_import) -> dict[str, str]:
+        return key_import.preview.get("problems", {})
+
+    @extend_schema_field(PreviewSerializer(allow_null=True))
+    def get_preview(self, key_import):
+        return PreviewSerializer(key_import.preview).data if "keys" in key_import.preview else None
+
+
+class BatchSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    keys = serializers.IntegerField(source="key_count")
+    repeated = serializers.IntegerField()
+    already_in_pool = serializers.IntegerField()
+    already_in_other_pools = serializers.IntegerField()
+    unusable = serializers.IntegerField()
+    file_name = serializers.CharField()
+    note = serializers.CharField()
+    imported_at = serializers.DateTimeField()
+    imported_by = serializers.CharField()
+    undone_at = serializers.DateTimeField(allow_null=True)
+
+
+class WithdrawnSerializer(serializers.Serializer):
+    withdrawn = serializers.IntegerField()
+
+
 class KeyFileSerializer(serializers.Serializer):
     file = serializers.FileField(required=False, allow_empty_file=True)
     text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of a file.")
@@ -44,6 +132,56 @@ class KeyFileSerializer(serializers.Serializer):
         return data
 
 
+class ReadingSerializer(serializers.Serializer):
+    """How a file of keys is read."""
+
+    encoding = serializers.ChoiceField(list(ENCODINGS), required=False)
+    format = serializers.ChoiceField(FORMATS, required=False)
+    split = serializers.ChoiceField(SPLITS, required=False, help_text="What stands between two keys of a text.")
+    separator = serializers.CharField(
+        required=False, max_length=100, trim_whitespace=False, help_text="For a `split` by separators."
+    )
+    delimiter = serializers.ChoiceField(list(DELIMITERS), required=False, help_text="Between the columns of a CSV.")
+    column = serializers.IntegerField(required=False, min_value=1, max_value=1000, help_text="Of the keys, from 1.")
+    header = serializers.ChoiceField(
+        ["yes", "no"], required=False, help_text="The first row of a CSV names the columns."
+    )
+    note = serializers.CharField(required=False, max_length=500, help_text="To find the batch by.")
+
+
+KEY_FILE: dict[str, Any] = {
+    "text/plain": OpenApiTypes.STR,
+    "text/csv": OpenApiTypes.STR,
+    "application/gzip": OpenApiTypes.BINARY,
+    "multipart/form-data": KeyFileSerializer,
+}
+
+
+class TakesKeys(APIView):
+    """Takes a file of keys: as the body, or as a form's `file` or `text`."""
+
+    scope = ApiKey.Scope.POOLS
+    parser_classes = [PlainTextParser, CsvParser, GzipParser, BoundedMultiPartParser]
+
+    def get_upload(self, request) -> dict[str, Any]:
+        """What was sent, as `begin` takes it."""
+        reading = ReadingSerializer(data=request.query_params)
+        reading.is_valid(raise_exception=True)
+        options = dict(reading.validated_data)
+        if "header" in options:
+            options["header"] = options["header"] == "yes"
+        upload: dict[str, Any] = {"note": options.pop("note", ""), "options": options}
+        if isinstance(request.data, bytes):
+            if (request.content_type or "").startswith("text/csv"):
+                options.setdefault("format", "csv")
+            return upload | {"content": [request.data]}
+        serializer = KeyFileSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        if file := serializer.validated_data.get("file"):
+            return upload | {"content": list(file.chunks()), "file_name": file.name}
+        return upload | {"content": [serializer.validated_data["text"].encode(errors="replace")]}
+
+
 class PoolListView(APIView):
     scope = ApiKey.Scope.POOLS
 
@@ -52,40 +190,154 @@ class PoolListView(APIView):
         return Response(PoolSerializer(request.auth.merchant.pools.with_stock().order_by("name"), many=True).data)
 
 
-class PoolKeysView(APIView):
+class PoolView(APIView):
     scope = ApiKey.Scope.POOLS
-    parser_classes = [PlainTextParser, BoundedMultiPartParser]
 
+    @extend_schema(summary="Show a pool's stock", responses={200: StockSerializer, **problems(401, 403, 404, 429)})
+    def get(self, request, pk):
+        return Response(StockSerializer(get_object_or_404(request.auth.merchant.pools.with_counts(), pk=pk)).data)
+
+
+class PoolKeysView(TakesKeys):
     @extend_schema(
         summary="Add keys to a pool",
-        request={"text/plain": OpenApiTypes.STR, "multipart/form-data": KeyFileSerializer},
+        request=KEY_FILE,
+        parameters=[ReadingSerializer],
         responses={
             201: ImportSerializer,
             200: OpenApiResponse(ImportSerializer, "No key was new."),
+            202: OpenApiResponse(KeyImportSerializer, "It is long: look at its `url` for what becomes of it."),
             **problems(400, 401, 403, 404, 413, 415, 429),
         },
     )
     def post(self, request, pk):
-        """UTF-8 text, one key a line, as the body or as a form's `file` or `text`. All new keys are added, or none.
+        """One key a line, in UTF-8, unless the parameters say otherwise. All new keys are added, or none.
 
-        Items that wait for the pool are served at once, oldest payment first.
+        A line that can be no key is a 400. Up to 256 KiB are imported before this is answered. Items that wait for the
+        pool are served at once, oldest payment first.
         """
         pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
-        content, file_name = self._content(request)
+        upload = self.get_upload(request)
         try:
-            result = import_keys(pool, parse_keys(content), by=str(request.auth), file_name=file_name)
+            content = list(unpack(upload.pop("content")))
+            if sum(map(len, content)) > AT_ONCE:
+                key_import = begin(pool, content, by=str(request.auth), unseen=True, **upload)
+                return Response(KeyImportSerializer(key_import).data, status=status.HTTP_202_ACCEPTED)
+            keys = parse_keys(b"".join(content), upload.pop("options"))
         except KeyFileError as error:
             lines = {str(number): [problem] for number, problem in error.lines.items()}
             raise ValidationError({"lines": lines} if lines else {"file": [str(error)]}) from error
+        result = import_keys(pool, keys, by=str(request.auth), **upload)
         return Response(
             ImportSerializer(result).data, status=status.HTTP_201_CREATED if result.batch else status.HTTP_200_OK
         )
 
-    def _content(self, request) -> tuple[bytes, str]:
-        if isinstance(request.data, bytes):
-            return request.data, ""
-        serializer = KeyFileSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        if file := serializer.validated_data.get("file"):
-            return file.read(), file.name
-        return serializer.validated_data["text"].encode(), ""
+
+class ImportsView(TakesKeys):
+    @extend_schema(
+        summary="Upload keys for a preview",
+        request=KEY_FILE,
+        parameters=[ReadingSerializer],
+        responses={201: KeyImportSerializer, **problems(400, 401, 403, 404, 413, 415, 429)},
+    )
+    def post(self, request, pk):
+        """Nothing is imported before it is confirmed. What the parameters leave open is detected."""
+        pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
+        key_import = begin(pool, by=str(request.auth), **self.get_upload(request))
+        return Response(KeyImportSerializer(key_import).data, status=status.HTTP_201_CREATED)
+
+
+def get_import(request, pk: int, number: int) -> KeyImport:
+    return get_object_or_404(get_object_or_404(request.auth.merchant.pools, pk=pk).imports, pk=number)
+
+
+class ImportView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(summary="Show an import", responses={200: KeyImportSerializer, **problems(401, 403, 404, 429)})
+    def get(self, request, pk, number):
+        return Response(KeyImportSerializer(get_import(request, pk, number)).data)
+
+    @extend_schema(summary="Discard an import", responses={204: None, **problems(401, 403, 404, 409, 429)})
+    def delete(self, request, pk, number):
+        """What was uploaded is deleted. 409: it was confirmed."""
+        key_import = get_import(request, pk, number)
+        discard(key_import)
+        key_import.refresh_from_db(fields=["status"])
+        if key_import.status != KeyImport.Status.DISCARDED:
+            raise Conflict(f"This import is {key_import.status} already.")
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ConfirmView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(
+        summary="Import what the preview shows",
+        request=None,
+        responses={200: KeyImportSerializer, **problems(401, 403, 404, 409, 429)},
+    )
+    def post(self, request, pk, number):
+        """A long one is `importing` then, and goes on by itself. 409: it is not `ready`, or was confirmed."""
+        try:
+            key_import = confirm(get_import(request, pk, number), by=str(request.auth))
+        except ImportRefused as error:
+            raise Conflict(str(error)) from error
+        return Response(KeyImportSerializer(key_import).data)
+
+
+class BatchPages(Pages):
+    ordering = ("-imported_at", "-id")
+
+
+class BatchListView(generics.ListAPIView):
+    scope = ApiKey.Scope.POOLS
+    serializer_class = BatchSerializer
+    pagination_class = BatchPages
+
+    def get_queryset(self) -> Iterable[KeyBatch]:
+        return get_object_or_404(self.request.auth.merchant.pools, pk=self.kwargs["pk"]).batches.all()
+
+    @extend_schema(
+        summary="List a pool's batches, last imported first",
+        responses={200: BatchSerializer(many=True), **problems(401, 403, 404, 429)},
+    )
+    def get(self, request, *args, **kwargs):
+        return super().get(request, *args, **kwargs)
+
+
+def get_batch(request, pk: int, number: int) -> KeyBatch:
+    return get_object_or_404(get_object_or_404(request.auth.merchant.pools, pk=pk).batches, pk=number)
+
+
+class UndoView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(
+        summary="Undo the import of a batch",
+        request=None,
+        responses={200: BatchSerializer, **problems(401, 403, 404, 409, 429)},
+    )
+    def post(self, request, pk, number):
+        """Takes its keys back as if they had never come. 409: one of them was issued or withdrawn."""
+        batch = get_batch(request, pk, number)
+        try:
+            undo(batch, by=str(request.auth))
+        except ImportRefused as error:
+            raise Conflict(str(error)) from error
+        batch.refresh_from_db()
+        return Response(BatchSerializer(batch).data)
+
+
+class WithdrawView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(
+        summary="Withdraw the rest of a batch",
+        request=None,
+        responses={200: WithdrawnSerializer, **problems(401, 403, 404, 429)},
+    )
+    def post(self, request, pk, number):
+        """Its keys that were not issued never will be."""
+        count = withdraw_rest(get_batch(request, pk, number), by=str(request.auth))
+        return Response({"withdrawn": count})

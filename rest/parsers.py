@@ -51,3 +51,11 @@ class PlainTextParser(BaseParser):
 
     def parse(self, stream, media_type=None, parser_context=None) -> Any:
         return read_body(stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+
+class CsvParser(PlainTextParser):
+    media_type = "text/csv"
+
+
+class GzipParser(PlainTextParser):
+    media_type = "application/gzip"

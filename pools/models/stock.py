@@ -1,6 +1,6 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, Now
 
 from merchants.models import MAX_ACTOR, Merchant, Product
@@ -20,6 +20,19 @@ class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
             available=_count(keys.available().filter(position__gte=OuterRef("head_hint"))),
             in_reserve=_count(keys.reserved()),
         )
+
+    def with_counts(self):
+        """Each with the numbers of its keys: `imported` = `available` + `reserved` + `issued` + `withdrawn`.
+
+        What was issued is the rest: counting it would take the longer the more was sold.
+        """
+        keys = LicenseKey.objects.filter(pool=OuterRef("pk")).order_by()
+        batches = KeyBatch.objects.filter(pool=OuterRef("pk"), undone_at=None).order_by()
+        kept = batches.values("pool").annotate(count=Sum("key_count")).values("count")
+        pools = self.with_stock().annotate(
+            imported=Coalesce(Subquery(kept), 0), reserved=F("in_reserve"), withdrawn=_count(keys.withdrawn())
+        )
+        return pools.annotate(issued=F("imported") - F("available") - F("reserved") - F("withdrawn"))
 
 
 def _count(keys: "LicenseKeyQuerySet") -> Coalesce:

@@ -1,8 +1,12 @@
+import gzip
+
+import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from pools.models import LicenseKey
+from pools.imports import work_on
+from pools.models import KeyImportPart, KeyMovement, LicenseKey
 
 
 def test_it_lists_the_merchants_pools(api, make_pool, outsider):
@@ -111,3 +115,151 @@ def test_an_outsiders_pool_is_a_404(api, make_pool, outsider):
     pool = make_pool(merchant=outsider)
 
     assert api.post(f"/api/v1/pools/{pool.pk}/keys/", "AAAA", content_type="text/plain").status_code == 404
+
+
+# A preview first
+
+
+@pytest.fixture
+def pool(make_pool):
+    return make_pool()
+
+
+@pytest.fixture
+def by_a_worker(monkeypatch):
+    """However short an upload is, it is a worker's."""
+    monkeypatch.setattr("pools.imports.AT_ONCE", 0)
+    monkeypatch.setattr("pools.api.AT_ONCE", 0)
+
+
+def post(api, pool, what, body="AAAA\nBBBB\n", content_type="text/plain", query=""):
+    return api.post(f"/api/v1/pools/{pool.pk}/{what}/{query}", body, content_type=content_type)
+
+
+def test_a_preview_is_looked_at_and_confirmed(api, pool):
+    made = post(api, pool, "imports", b"AAAA\nAAAA\nB\0B\n", query="?note=Spring")
+
+    assert made.status_code == 201
+    assert made.json()["status"] == "ready"
+    assert made.json()["problems"] == {"3": "holds a NUL character"}
+    assert made.json()["preview"] == {
+        "keys": 2,
+        "new": 1,
+        "repeated": {"count": 1, "numbers": [2]},
+        "already_in_pool": {"count": 0, "numbers": []},
+        "already_in_other_pools": {"count": 0, "numbers": []},
+        "empty": {"count": 0, "numbers": []},
+        "unusable": {"count": 1, "numbers": [3]},
+        "read_as": {"encoding": "utf-8", "format": "text", "split": "lines", "separator": ""},
+        "warnings": [],
+    }
+    assert not LicenseKey.objects.exists()
+
+    confirmed = api.post(f"{made.json()['url']}confirm/")
+
+    assert (confirmed.status_code, confirmed.json()["status"]) == (200, "imported")
+    assert confirmed.json()["batch"] == pool.batches.get().pk
+    assert pool.batches.get().note == "Spring"
+    assert api.post(f"{made.json()['url']}confirm/").status_code == 409
+    assert api.delete(made.json()["url"]).status_code == 409
+
+
+def test_a_preview_is_discarded(api, pool):
+    url = post(api, pool, "imports").json()["url"]
+
+    assert api.delete(url).status_code == 204
+
+    assert api.get(url).json()["status"] == "discarded"
+    assert api.post(f"{url}confirm/").status_code == 409
+    assert not LicenseKey.objects.exists()
+
+
+def test_what_is_no_text_is_refused_with_the_reason(api, pool):
+    assert "PDF" in post(api, pool, "imports", b"%PDF-1.7").json()["error"]
+
+    response = post(api, pool, "keys", b"%PDF-1.7")
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (400, "#/file")
+
+
+CSV = "Buyer;Ключ\nAda;AAAA\nBob;BBBB\n"
+
+
+@pytest.mark.parametrize("what", ["keys", "imports"])
+@pytest.mark.parametrize(
+    ("content_type", "query", "body"),
+    [
+        ("text/csv", "?encoding=windows-1251", CSV.encode("cp1251")),
+        ("application/gzip", "?format=csv&column=2&header=yes&delimiter=;", gzip.compress(CSV.encode())),
+        ("text/plain", "?split=separators&separator=%2B", b"AAAA+BBBB"),
+        ("text/plain", "", "AAAA\nBBBB".encode("utf-16")),
+    ],
+)
+def test_it_is_told_how_to_read(api, pool, what, content_type, query, body):
+    response = post(api, pool, what, body, content_type, query)
+
+    assert response.status_code == 201, response.json()
+    if what == "imports":
+        api.post(f"{response.json()['url']}confirm/")
+    assert [key.code for key in pool.keys.order_by("position")] == ["AAAA", "BBBB"]
+
+
+def test_what_it_is_told_is_checked(api, pool):
+    response = post(api, pool, "keys", query="?encoding=klingon&column=0&header=perhaps")
+
+    assert response.status_code == 400
+    assert {error["pointer"] for error in response.json()["errors"]} == {"#/encoding", "#/column", "#/header"}
+
+
+def test_a_long_file_is_imported_by_a_worker(api, pool, by_a_worker):
+    response = post(api, pool, "keys")
+
+    assert (response.status_code, response.json()["status"]) == (202, "importing")
+    work_on(response.json()["id"])
+    found = api.get(response.json()["url"]).json()
+    assert (found["status"], found["preview"]["new"], found["batch"]) == ("imported", 2, pool.batches.get().pk)
+
+
+def test_a_long_file_with_a_bad_line_brings_nothing(api, pool, by_a_worker):
+    response = post(api, pool, "keys", b"AAAA\n\xff\n")
+
+    work_on(response.json()["id"])
+    found = api.get(response.json()["url"]).json()
+    assert (found["status"], found["problems"]) == ("failed", {"2": "is not UTF-8 text"})
+    assert not LicenseKey.objects.exists() and not KeyImportPart.objects.exists()
+
+
+# Stock and batches
+
+
+def test_it_shows_a_pools_stock(api, make_pool, pay, make_product):
+    pool = make_pool(5, threshold=2)
+    pay(make_product(pool=pool), quantity=2)
+    pool.keys.filter(position=4).withdraw()
+
+    assert api.get(f"/api/v1/pools/{pool.pk}/").json() == {
+        "id": pool.pk,
+        "name": pool.name,
+        "threshold": 2,
+        "reserve": 0,
+        "imported": 5,
+        "available": 2,
+        "reserved": 0,
+        "issued": 2,
+        "withdrawn": 1,
+    }
+
+
+def test_batches_are_listed_undone_and_withdrawn(api, pool):
+    for body in ("AAAA", "BBBB\nBBBB\nCCCC"):
+        post(api, pool, "keys", body)
+    url = f"/api/v1/pools/{pool.pk}/batches/"
+
+    last, first = api.get(url).json()["results"]
+    assert (first["keys"], last["keys"], last["repeated"]) == (1, 2, 1)
+
+    assert api.post(f"{url}{first['id']}/undo/").json()["undone_at"]
+    assert api.post(f"{url}{first['id']}/undo/").status_code == 409
+    assert api.post(f"{url}{last['id']}/withdraw/").json() == {"withdrawn": 2}
+    assert api.post(f"{url}{last['id']}/undo/").status_code == 409
+    assert pool.keys.withdrawn().count() == pool.keys.count() == 2
+    assert {moved.moved_by for moved in KeyMovement.objects.filter(pool=pool)} == {"API key shop-1"}

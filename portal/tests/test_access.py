@@ -198,6 +198,14 @@ POST api/v1/orders/<reference:number>/refund/                              401  
 POST api/v1/orders/<reference:number>/items/<reference:reference>/resend/  401    401     202 403     401     404
 GET  api/v1/pools/                                                         401    401     200 403     401     200
 POST api/v1/pools/<int:pk>/keys/                                           401    401     201 403     401     404
+GET  api/v1/pools/<int:pk>/                                                401    401     200 403     401     404
+POST api/v1/pools/<int:pk>/imports/                                        401    401     201 403     401     404
+GET  api/v1/pools/<int:pk>/imports/<int:number>/                           401    401     200 403     401     404
+DELETE api/v1/pools/<int:pk>/imports/<int:number>/                         401    401     204 403     401     404
+POST api/v1/pools/<int:pk>/imports/<int:number>/confirm/                   401    401     200 403     401     404
+GET  api/v1/pools/<int:pk>/batches/                                        401    401     200 403     401     404
+POST api/v1/pools/<int:pk>/batches/<int:number>/undo/                      401    401     409 403     401     404
+POST api/v1/pools/<int:pk>/batches/<int:number>/withdraw/                  401    401     200 403     401     404
 """
 
 # Pages of the admin that say nothing of anybody's orders: one's own password, texts for scripts.
@@ -233,6 +241,7 @@ BODIES = {
     "api/v1/orders/<reference:number>/address/": {"email": "ada@byron.example"},
     "api/v1/orders/<reference:number>/refund/": {"amount": "1.00"},
     "api/v1/pools/<int:pk>/keys/": {"text": "AAAA-NEW"},
+    "api/v1/pools/<int:pk>/imports/": {"text": "AAAA-NEW"},
 }
 
 
@@ -367,7 +376,7 @@ def test_the_api_gives_every_key_what_is_its(world, make_api, merchant, outsider
     wrong = {}
     for method, route, expected in rows(API):
         body = world.payment if route == "api/v1/payments/" else BODIES.get(route, {})
-        options = {} if route.endswith("/keys/") else {"format": "json"}
+        options = {} if route.endswith(("/keys/", "/imports/")) else {"format": "json"}
         for who, client in clients.items():
             got = answer(client, method, fill(route, values_for(world, route, who)), body, **options)
             if got != expected[who]:

@@ -1,5 +1,4 @@
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -185,7 +184,11 @@ class TakesKeys(APIView):
 class PoolListView(APIView):
     scope = ApiKey.Scope.POOLS
 
-    @extend_schema(summary="List pools", responses={200: PoolSerializer(many=True), **problems(401, 403, 429)})
+    @extend_schema(
+        operation_id="v1_pools_list",
+        summary="List pools",
+        responses={200: PoolSerializer(many=True), **problems(401, 403, 429)},
+    )
     def get(self, request):
         return Response(PoolSerializer(request.auth.merchant.pools.with_stock().order_by("name"), many=True).data)
 
@@ -295,8 +298,9 @@ class BatchListView(generics.ListAPIView):
     serializer_class = BatchSerializer
     pagination_class = BatchPages
 
-    def get_queryset(self) -> Iterable[KeyBatch]:
-        return get_object_or_404(self.request.auth.merchant.pools, pk=self.kwargs["pk"]).batches.all()
+    def get_queryset(self):
+        merchant = cast(ApiKey, self.request.auth).merchant
+        return get_object_or_404(merchant.pools, pk=self.kwargs["pk"]).batches.all()
 
     @extend_schema(
         summary="List a pool's batches, last imported first",

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from pools.models import LicensePool
 from pools.reading import HEADINGS, KeyLine
@@ -57,7 +57,7 @@ class Oddities:
 
 
 ODD_STARTS = frozenset("=@+-#\"'")
-KINDS = {
+KINDS: dict[str, Callable[[str], object]] = {
     "formula": FORMULA.match,
     "error": SPREADSHEET_ERROR.fullmatch,
     "scientific": SCIENTIFIC.fullmatch,

@@ -156,7 +156,7 @@ def _refuse_binary(head: bytes) -> None:
         kinds = (message for mark, message in ZIPPED.items() if mark in head)
         raise KeyFileError(next(kinds, "This is a ZIP archive. Unpack it, and upload the file in it."))
     start = head[:4096]
-    if not _looks_like_utf_16(start) and 10 * sum(byte < 9 for byte in start) > len(start):
+    if not _looks_like_utf_16(start) and 4 * sum(byte < 9 for byte in start) > len(start):
         raise KeyFileError("This is no text file. License keys come as plain text or as CSV.")
 
 

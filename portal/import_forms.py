@@ -50,6 +50,11 @@ SPLITS = {
 }
 
 
+def for_form(options: dict[str, Any]) -> dict[str, Any]:
+    """How an upload is read, as the form has it."""
+    return options | ({"header": "yes" if options["header"] else "no"} if "header" in options else {})
+
+
 class ReadingForm(forms.Form):
     """How an upload is read; what is left empty is detected."""
 
@@ -70,12 +75,11 @@ class ReadingForm(forms.Form):
     def __init__(self, *args, read_as: dict[str, Any], columns: list[str], **kwargs) -> None:
         super().__init__(*args, **kwargs)
         columns = columns or [str(number) for number in range(1, 31)]
-        self.fields["column"].choices = list(enumerate(columns, start=1))
-        found = {**read_as, "header": {True: "yes", False: "no"}.get(read_as.get("header"))}
         for name, field in self.fields.items():
             if isinstance(field, forms.ChoiceField):
-                label = dict(field.choices).get(found.get(name))
-                field.choices = [("", f"Detect ({label})" if label else "Detect"), *field.choices]
+                choices: dict[Any, Any] = dict(enumerate(columns, 1)) if name == "column" else dict(field.choices)  # type: ignore[arg-type]
+                label = choices.get(for_form(read_as).get(name))
+                field.choices = [("", f"Detect ({label})" if label else "Detect"), *choices.items()]
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

@@ -14,7 +14,7 @@ from pools import imports as service
 from pools.imports import ImportRefused
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from portal.access import Role, member_required
-from portal.import_forms import ReadingForm, UploadForm
+from portal.import_forms import ReadingForm, UploadForm, for_form
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
 
@@ -127,8 +127,8 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
     preview = key_import.preview
     can_be_read_again = key_import.status in {KeyImport.Status.READY, KeyImport.Status.REFUSED} and key_import.size
     seen = service.glimpse(key_import) if can_be_read_again else service.Glimpse()
-    options = key_import.options | {"header": {True: "yes", False: "no"}.get(key_import.options.get("header"))}
-    reading_form = ReadingForm(initial=options, read_as=preview.get("read_as", {}), columns=seen.columns)
+    initial = for_form(key_import.options)
+    reading_form = ReadingForm(initial=initial, read_as=preview.get("read_as", {}), columns=seen.columns)
     context = {
         "section": "pools",
         "pool": key_import.pool,

@@ -1,0 +1,111 @@
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from pools.imports import ImportRefused, begin, confirm, discard, work_on
+from pools.models import KeyImport, LicensePool
+from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+
+
+class Command(BaseCommand):
+    help = (
+        "Import license keys from a file into a pool, and say what comes of it. All of them or, if a line cannot"
+        " be a key, none. No worker is needed."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("pool", help="its id, or its name")
+        parser.add_argument("file", help="text, CSV, or either as gzip; - is standard input")
+        parser.add_argument("--merchant", help="whose pool it is, by the merchant's slug")
+        parser.add_argument("--note", default="", help="to find the batch by")
+        parser.add_argument("--dry-run", action="store_true", help="print the preview, import nothing")
+        parser.add_argument("--skip-bad-lines", action="store_true", help="import the others")
+        reading = parser.add_argument_group("how it is read; what is missing is detected")
+        reading.add_argument("--encoding", choices=ENCODINGS)
+        reading.add_argument("--format", choices=FORMATS)
+        reading.add_argument("--split", choices=SPLITS, help="what stands between two keys of a text")
+        reading.add_argument("--separator")
+        reading.add_argument("--delimiter", choices=DELIMITERS, help="between the columns of a CSV")
+        reading.add_argument("--column", type=int, help="of the keys, from 1")
+        reading.add_argument("--header", choices=["yes", "no"], help="the first row of a CSV names the columns")
+
+    def handle(self, *, pool: str, file: str, merchant: str | None, note: str, dry_run: bool, **options: Any) -> None:
+        found = find_pool(pool, merchant)
+        key_import = upload(found, file, note=note, options=reading_options(options))
+        self.describe(key_import)
+        if key_import.status != KeyImport.Status.READY:
+            discard(key_import)
+            raise CommandError(f"Nothing was imported. {key_import.error}")
+        if dry_run:
+            discard(key_import)
+            return
+        if key_import.preview["problems"] and not options["skip_bad_lines"]:
+            discard(key_import)
+            raise CommandError("Nothing was imported: some lines are no license keys.")
+
+        try:
+            confirm(key_import, by="import_keys")
+        except ImportRefused as error:
+            raise CommandError(str(error)) from error
+        finish(key_import)
+        if key_import.status != KeyImport.Status.IMPORTED:
+            raise CommandError(f"Nothing was imported. {key_import.error}")
+        self.stdout.write(f"{key_import.preview['new']:,} keys imported into the pool {found.name}.")
+
+    def describe(self, key_import: KeyImport) -> None:
+        preview = key_import.preview
+        for line, problem in sorted((int(line), problem) for line, problem in preview.get("problems", {}).items()):
+            self.stderr.write(f"Line {line} {problem}.")
+        if "keys" not in preview:
+            return
+        how = ", ".join(f"{name} {value!r}" for name, value in preview["read_as"].items() if value not in ("", None))
+        self.stdout.write(f"Read as {how}.")
+        self.stdout.write(f"{preview['keys']:,} keys, {preview['new']:,} of them new.")
+        for kind in ("repeated", "already_in_pool", "already_in_other_pools", "unusable", "empty"):
+            if count := preview[kind]["count"]:
+                lines = ", ".join(map(str, preview[kind]["numbers"][:10]))
+                self.stdout.write(f"{kind.replace('_', ' ')}: {count:,} (line {lines}{' …' if count > 10 else ''})")
+        for warning in preview["warnings"]:
+            self.stdout.write(f"Warning: {warning}")
+
+
+def find_pool(pool: str, merchant: str | None) -> LicensePool:
+    pools = LicensePool.objects.filter(merchant__slug=merchant) if merchant else LicensePool.objects.all()
+    found = list(pools.filter(pk=int(pool)) if pool.isdecimal() else pools.filter(name=pool))
+    if len(found) != 1:
+        known = "Several merchants have" if found else "There is no"
+        raise CommandError(f"{known} pool {pool}.{' Name one with --merchant.' if found else ''}")
+    return found[0]
+
+
+def reading_options(options: dict[str, Any]) -> dict[str, Any]:
+    names = ("encoding", "format", "split", "separator", "delimiter", "column")
+    told = {name: options[name] for name in names if options[name] is not None}
+    return told | ({"header": options["header"] == "yes"} if options["header"] else {})
+
+
+def upload(pool: LicensePool, file: str, *, note: str, options: dict[str, Any]) -> KeyImport:
+    told: dict[str, Any] = {"by": "import_keys", "note": note, "options": options}
+    if file == "-":
+        key_import = begin(pool, iter(lambda: sys.stdin.buffer.read(1024 * 1024), b""), **told)
+    else:
+        try:
+            with Path(file).open("rb") as opened:
+                chunks = iter(lambda: opened.read(1024 * 1024), b"")
+                key_import = begin(pool, chunks, file_name=Path(file).name, **told)
+        except OSError as error:
+            raise CommandError(f"{file}: {error.strerror}") from error
+    return finish(key_import)
+
+
+def finish(key_import: KeyImport) -> KeyImport:
+    """Have it read, or carried out; a worker may have been quicker, and is waited for."""
+    while key_import.status in {KeyImport.Status.READING, KeyImport.Status.IMPORTING}:
+        work_on(key_import.pk)
+        key_import.refresh_from_db()
+        if key_import.status in {KeyImport.Status.READING, KeyImport.Status.IMPORTING}:
+            time.sleep(0.5)
+    return key_import

@@ -6,14 +6,14 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from merchants.admin import NarrowSave, NotMade
-from pools.imports import import_keys
-from pools.models import KeyBatch, LicenseKey, LicensePool
-from pools.reading import KeyFileError, parse_keys
+from pools.imports import begin
+from pools.ledger import moved_by
+from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.replenishment import rearm
 
 
 class KeyFileForm(forms.Form):
-    file = forms.FileField(required=False, help_text="UTF-8 text, one key a line.")
+    file = forms.FileField(required=False, help_text="UTF-8 text, one key a line; also as gzip.")
     text = forms.CharField(label="or pasted", widget=forms.Textarea, required=False)
     note = forms.CharField(max_length=500, required=False)
 
@@ -21,12 +21,24 @@ class KeyFileForm(forms.Form):
         data = super().clean() or {}
         if bool(data.get("file")) == bool(data.get("text")):
             raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
-        try:
-            data["keys"] = parse_keys(data["file"].read() if data.get("file") else data["text"].encode())
-        except KeyFileError as error:
-            lines = [f"Line {number} {problem}." for number, problem in error.lines.items()]
-            raise forms.ValidationError([str(error), *lines[:50]]) from error
         return data
+
+    def upload(self, pool: LicensePool, *, by: str) -> KeyImport:
+        """Import the keys, all or none, with the reason among the errors; a long file is left to a worker."""
+        file, text = self.cleaned_data["file"], self.cleaned_data["text"]
+        key_import = begin(
+            pool,
+            file.chunks() if file else [text.encode(errors="replace")],
+            by=by,
+            file_name=file.name if file else "",
+            note=self.cleaned_data["note"],
+            unseen=True,
+        )
+        if key_import.error:
+            problems = key_import.preview.get("problems", {})
+            lines = [f"Line {number} {problem}." for number, problem in problems.items()]
+            self.add_error(None, [key_import.error, *lines[:50]])
+        return key_import
 
 
 @admin.register(LicensePool)
@@ -68,16 +80,12 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         if not self.has_change_permission(request, pool):
             raise PermissionDenied
         form = KeyFileForm(request.POST or None, request.FILES or None)
-        if request.method == "POST" and form.is_valid():
-            file = form.cleaned_data["file"]
-            result = import_keys(
-                pool,
-                form.cleaned_data["keys"],
-                by=str(request.user),
-                file_name=file.name if file else "",
-                note=form.cleaned_data["note"],
-            )
-            messages.success(request, f"{result.imported:,} keys added to the pool “{pool}”.")
+        key_import = form.upload(pool, by=str(request.user)) if form.is_valid() else None
+        if key_import and not key_import.error:
+            if key_import.status == KeyImport.Status.IMPORTED:
+                messages.success(request, f"{key_import.preview['new']:,} keys added to the pool “{pool}”.")
+            else:
+                messages.info(request, f"The keys are being imported. The batches of “{pool}” show when they are in.")
             return redirect("admin:pools_licensepool_change", pool.pk)
 
         context = self.admin_site.each_context(request) | {
@@ -91,15 +99,20 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
 
 @admin.register(KeyBatch)
 class KeyBatchAdmin(NotMade, admin.ModelAdmin):
-    list_display = ["pool", "key_count", "file_name", "imported_by", "imported_at"]
+    list_display = ["pool", "key_count", "file_name", "note", "imported_by", "imported_at", "undone_at"]
     list_filter = ["pool"]
     list_select_related = ["pool"]
-    readonly_fields = ["pool", "key_count", "file_name", "imported_by", "imported_at"]
+    fields = [
+        *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
+        *("note", "imported_by", "imported_at", "undone_by", "undone_at"),
+    ]
+    readonly_fields = fields
     actions = ["withdraw_rest"]
 
     @admin.action(description="Withdraw the keys of these batches that were not issued", permissions=["change"])
     def withdraw_rest(self, request, batches):
-        count = LicenseKey.objects.filter(batch__in=batches).withdraw()
+        with moved_by(str(request.user)):
+            count = LicenseKey.objects.filter(batch__in=batches).withdraw()
         self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")
 
 
@@ -120,4 +133,6 @@ class LicenseKeyAdmin(NotMade, admin.ModelAdmin):
 
     @admin.action(description="Withdraw these keys if they were not issued", permissions=["change"])
     def withdraw(self, request, keys):
-        self.message_user(request, f"{keys.withdraw():,} keys withdrawn: they will never be issued.")
+        with moved_by(str(request.user)):
+            count = keys.withdraw()
+        self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")

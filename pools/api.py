@@ -135,7 +135,7 @@ class ReadingSerializer(serializers.Serializer):
     """How a file of keys is read."""
 
     encoding = serializers.ChoiceField(list(ENCODINGS), required=False)
-    format = serializers.ChoiceField(FORMATS, required=False)
+    file_format = serializers.ChoiceField(FORMATS, required=False, source="format")
     split = serializers.ChoiceField(SPLITS, required=False, help_text="What stands between two keys of a text.")
     separator = serializers.CharField(
         required=False, max_length=100, trim_whitespace=False, help_text="For a `split` by separators."

@@ -1,0 +1,96 @@
+"""What people are told of before they import keys."""
+
+import secrets
+
+import pytest
+
+from pools.imports import begin, import_keys
+
+LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+def make_keys(shape, count=30):
+    """Random keys, with an X in the shape for any letter or digit, and a 9 for a digit."""
+    pick = {"X": LETTERS, "9": "0123456789"}
+    return ["".join(secrets.choice(pick.get(sign, sign)) for sign in shape) for _ in range(count)]
+
+
+def warnings(pool, keys):
+    return begin(pool, ["\n".join(keys).encode()], by="test").preview["warnings"]
+
+
+ODD = {
+    "formulas": (
+        ["AAAA", "=1+1", "@SUM(A1)"],
+        "2 lines (2, 3) – a spreadsheet’s formula? It is imported as it stands.",
+    ),
+    "errors": (["#REF!", "AAAA"], "Line 1 – a spreadsheet’s error in place of a key."),
+    "numbers": (["1.23E+15"], "Line 1 – a number as a spreadsheet shortens it, with digits lost. Export it as text."),
+    "quotation marks": (
+        ['"AAAA"'] * 1 + ["'BBBB'"],
+        "2 lines (1, 2) in quotation marks, which would be a part of the key. If the file is a table, read it as CSV.",
+    ),
+    "invisible": (["AA\u200bAA"], "Line 1 with characters inside the key that nobody can see, or type."),
+    "many": ([f"={number}+1" for number in range(7)], "7 lines (1, 2, 3, 4, 5 …) – a spreadsheet’s formula?"),
+    "a heading": (["License key", "AAAA-1"], "The first of them looks like a heading, not like a key."),
+}
+
+
+@pytest.mark.parametrize(("keys", "warning"), ODD.values(), ids=ODD)
+def test_it_warns_of_what_is_hardly_a_key(make_pool, keys, warning):
+    [found] = warnings(make_pool(), keys)
+
+    assert found.startswith(warning)
+
+
+@pytest.mark.parametrize("key", ["+AAAA-1", "-----BEGIN", "AAAA=", "#1-AAAA", "CODE+1", "WIRE+12", "Key-1", "ключ-1"])
+def test_it_does_not_warn_of_keys(make_pool, key):
+    assert warnings(make_pool(), [key]) == []
+
+
+def test_it_warns_of_keys_unlike_the_pools_earlier_ones(make_pool):
+    pool = make_pool()
+    import_keys(pool, make_keys("XXXXX-XXXXX"), by="test")
+
+    assert warnings(pool, make_keys("99999999")) == [
+        "The keys look like 99999999; earlier ones of this pool look like AAAAA-AAAAA."
+    ]
+    assert warnings(pool, make_keys("XXXXX-XXXXX")) == []
+
+
+def test_it_says_whose_keys_they_look_like(make_pool, outsider):
+    pool, lite = make_pool(), make_pool(name="Lite")
+    import_keys(pool, make_keys("PRO-XXXX-XXXX"), by="test")
+    import_keys(lite, make_keys("LITE-XXXX-XXXX"), by="test")
+    import_keys(make_pool(merchant=outsider, name="Secret"), make_keys("FREE-XXXX"), by="test")
+
+    [warning] = warnings(pool, make_keys("LITE-XXXX-XXXX"))
+    assert warning.startswith("These look like keys of “Lite”.")
+
+    [warning] = warnings(pool, make_keys("FREE-XXXX"))
+    assert "Secret" not in warning
+
+
+def test_keys_of_a_pool_that_is_sold_out_are_remembered(make_pool, make_product, pay):
+    pool = make_pool()
+    import_keys(pool, make_keys("XXXX-XXXX"), by="test")
+    pay(make_product(pool=pool), quantity=30)
+
+    assert len(warnings(pool, make_keys("99999999"))) == 1
+
+
+def test_where_keys_have_nothing_in_common_there_is_nothing_to_warn_of(make_pool):
+    pool = make_pool()
+    import_keys(pool, [f"https://dl.example/{'a' * number}" for number in range(30)], by="test")
+
+    assert warnings(pool, make_keys("XXXX-XXXX")) == []
+    assert warnings(make_pool(), make_keys("XXXX-XXXX")) == []
+
+
+def test_a_warning_holds_no_key(make_pool):
+    pool = make_pool()
+    import_keys(pool, make_keys("SECRET-XXXX"), by="test")
+
+    found = warnings(pool, ["=SECRET()", "#N/A", *make_keys("SECRET99-XXXX")])
+
+    assert len(found) == 3 and "SECRET" not in str(found)

@@ -1,0 +1,58 @@
+"""A manager fills a pool in a real browser: uploads a file, follows it, looks at it, imports and undoes it."""
+
+import pytest
+from django.urls import reverse
+from selenium.webdriver.common.by import By
+
+from merchants.models import Member
+from pools import imports
+from pools.models import KeyImport
+from portal.tests.browsing import check, sees
+from portal.tests.test_every_page import enter
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def click(browser, label, inside="main"):
+    thing = browser.find_element(By.XPATH, f"//{inside}//*[self::a or self::button][contains(., '{label}')]")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", thing)
+    thing.click()
+
+
+def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
+    browser, live_server, client, make_member, make_pool, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(imports, "AT_ONCE", 0)
+    pool = make_pool()
+    enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
+    file = tmp_path / "keys.csv"
+    file.write_text("Buyer,Key\n" + "".join(f"Ada,AAAA-{number:04}\n" for number in range(30)) + "Bob,B\x07B\n")
+    browser.get(live_server.url + reverse("pool-import", args=[pool.pk]))
+    check(browser)
+    browser.find_element(By.NAME, "file").send_keys(str(file))
+    click(browser, "Upload")
+
+    sees(browser, "It is being read", "Waits for its turn")
+    key_import = KeyImport.objects.get()
+    imports._Progress(key_import)(1)
+    sees(browser, "%")  # without a reload
+    check(browser)
+    browser.refresh()
+    sees(browser, "%")
+    imports.work_on(key_import.pk)
+    sees(browser, "30 keys, of which 30 are new", "AAAA-0000", "Line 32 holds a control character.")
+    check(browser)
+
+    click(browser, "Import 30 keys, leave out 1 bad line")
+    sees(browser, "The keys are being imported")
+    imports.work_on(key_import.pk)
+    sees(browser, "30 keys came into the pool")
+    assert pool.keys.count() == 30
+
+    browser.get(live_server.url + reverse("pool-batches", args=[pool.pk]))
+    check(browser)
+    click(browser, "Undo")
+    sees(browser, "Undo this import?")
+    click(browser, "Undo", inside="dialog[@open]")
+    sees(browser, "its 30 keys are gone from the pool")
+    assert not pool.keys.exists()

@@ -33,6 +33,8 @@ from merchants.team import invite
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, reveal
 from pools.models import LicensePool
+from pools.imports import begin, confirm, undo
+from pools.models import KeyImport, LicensePool
 from portal.tests.browsing import check, look_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -81,6 +83,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
     make_endpoints(merchant)
     make_stock(merchant, pay, make_product)
+    make_imports(merchant)
     return order
 
 
@@ -111,6 +114,25 @@ def make_endpoints(merchant):
         endpoint = merchant.webhook_endpoints.create(url=url, events=WebhookEvent.values, secret=secret, **state)
         if number < 2:
             make_log(endpoint, messages=30 if number == 0 else 1)
+
+
+def make_imports(merchant):
+    """A batch, one that was undone, and imports: odd, refused, a table, under way."""
+    pool = LicensePool.objects.create(merchant=merchant, name="Photo Pro of the second edition")
+    keys = "".join(f"PRO-{number:04}-ÄÖÜ\n" for number in range(300))
+    undo(
+        confirm(begin(pool, [keys.encode()], by="Max", file_name="first.txt", note="x" * 200), by="Max").batch,
+        by="Max",
+    )
+    confirm(begin(pool, [keys.encode()], by="Max", file_name=f"{'long' * 50}.txt"), by="Max")
+    odd = (
+        "".join(f"{kind}{number}\n" for number in range(150) for kind in ("=1+", "B\0AD", "")) + keys[:300] + keys[:15]
+    )
+    begin(pool, [f"{odd}{'LONG' * 100}\n".encode("utf-16")], by="Max", file_name="odd.txt")
+    begin(pool, [b"%PDF-1.7"], by="Max", file_name="keys.pdf")
+    begin(pool, ["Käufer;Key\nAda;AAAA-1\n".encode()], by="Max", file_name="keys.csv")
+    under_way = begin(pool, [b"AAAA"], by="Max")
+    KeyImport.objects.filter(pk=under_way.pk).update(status="importing")
 
 
 def make_log(endpoint, messages):
@@ -174,6 +196,7 @@ def addresses(order):
         reverse("webhooks"),
         reverse("webhook-add"),
         *(reverse("webhook", args=[endpoint.pk]) for endpoint in order.merchant.webhook_endpoints.order_by("pk")[:2]),
+        *addresses_of_imports(order),
         reverse("team"),
         reverse("emails"),
         reverse("email-sender"),
@@ -190,6 +213,16 @@ def addresses(order):
         "/o/unknown/",
         "/lost/northlight/",
         "/nowhere/",
+    ]
+
+
+def addresses_of_imports(order):
+    pool = LicensePool.objects.get(merchant=order.merchant, name="Photo Pro of the second edition")
+    return [
+        reverse("pool-import", args=[pool.pk]),
+        reverse("pool-batches", args=[pool.pk]),
+        reverse("batch-withdraw", args=[pool.pk, pool.batches.latest("pk").pk]),
+        *(reverse("import", args=[pool.pk, key_import.pk]) for key_import in pool.imports.order_by("pk")),
     ]
 
 

@@ -40,7 +40,7 @@ def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser.refresh()
     sees(browser, "%")
     imports.work_on(key_import.pk)
-    sees(browser, "30 keys, of which 30 are new", "AAAA-0000", "Line 32 holds a control character.")
+    sees(browser, "30 keys, of which 30 are new", "AAAA-0000", "Holds a control character: line 32")
     check(browser)
 
     click(browser, "Import 30 keys, leave out 1 bad line")

@@ -106,7 +106,7 @@ def test_the_preview_counts_what_is_left_out_and_names_the_lines(manager, upload
         "unusable": [6],
         "empty": [3],
     }
-    assert "Import 1 key, leave out 1 bad line" in page and "Line 6 holds a NUL character." in page
+    assert "Import 1 key, leave out 1 bad line" in page and "Holds a NUL character: line 6" in page
 
 
 def test_two_clicks_import_once(manager, upload, pool, by_a_worker):

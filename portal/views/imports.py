@@ -23,7 +23,7 @@ KINDS = {
     "repeated": "The file has them more than once; the first is taken.",
     "already_in_pool": "This pool has them, or had them.",
     "already_in_other_pools": "Another pool of yours has them.",
-    "unusable": "They cannot be keys.",
+    "unusable": "They cannot be keys; below it says why.",
     "empty": "Nothing stands there.",
 }
 
@@ -137,7 +137,7 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
         "percent": service.get_progress(key_import),
         "left_out": left_out(preview),
         "bad_lines": preview.get("unusable", {}).get("count", 0),
-        "problems": sorted((int(line), problem) for line, problem in preview.get("problems", {}).items()),
+        "problems": by_problem(preview),
         "read_as": preview.get("read_as"),
         "seen": seen,
         "form": (form or reading_form) if can_be_read_again else None,
@@ -153,6 +153,14 @@ def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
         for kind, reason, lines in kinds
         if lines.get("count")
     ]
+
+
+def by_problem(preview: dict[str, Any]) -> list[tuple[str, list[int]]]:
+    """What is wrong, with the lines where it is."""
+    found: dict[str, list[int]] = {}
+    for line, problem in preview.get("problems", {}).items():
+        found.setdefault(problem, []).append(int(line))
+    return [(problem, sorted(lines)) for problem, lines in found.items()]
 
 
 @for_pool

@@ -106,7 +106,10 @@ class KeyBatchAdmin(NotMade, admin.ModelAdmin):
         *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
         *("note", "imported_by", "imported_at", "undone_by", "undone_at"),
     ]
-    readonly_fields = fields
+    readonly_fields = [
+        *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
+        *("note", "imported_by", "imported_at", "undone_by", "undone_at"),
+    ]
     actions = ["withdraw_rest"]
 
     @admin.action(description="Withdraw the keys of these batches that were not issued", permissions=["change"])

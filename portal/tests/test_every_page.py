@@ -120,10 +120,8 @@ def make_imports(merchant):
     """A batch, one that was undone, and imports: odd, refused, a table, under way."""
     pool = LicensePool.objects.create(merchant=merchant, name="Photo Pro of the second edition")
     keys = "".join(f"PRO-{number:04}-ÄÖÜ\n" for number in range(300))
-    undo(
-        confirm(begin(pool, [keys.encode()], by="Max", file_name="first.txt", note="x" * 200), by="Max").batch,
-        by="Max",
-    )
+    confirm(begin(pool, [keys.encode()], by="Max", file_name="first.txt", note="x" * 200), by="Max")
+    undo(pool.batches.get(), by="Max")
     confirm(begin(pool, [keys.encode()], by="Max", file_name=f"{'long' * 50}.txt"), by="Max")
     odd = (
         "".join(f"{kind}{number}\n" for number in range(150) for kind in ("=1+", "B\0AD", "")) + keys[:300] + keys[:15]

@@ -32,7 +32,6 @@ from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, reveal
-from pools.models import LicensePool
 from pools.imports import begin, confirm, undo
 from pools.models import KeyImport, LicensePool
 from portal.tests.browsing import check, look_in

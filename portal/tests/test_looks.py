@@ -2,9 +2,8 @@ import pytest
 
 from fulfillment.models import Delivery, Fulfillment, TrackingEvent, WebhookEndpoint, WebhookMessage
 from orders.models import Order, OrderEvent
-from pools.models import KeyMovement
+from pools.models import KeyImport, KeyMovement
 from portal.stock import EMPTY, HEALTHY, LOW
-from pools.models import KeyImport
 from portal.templatetags.portal import EVENTS, badge, event_icon
 
 STATES = [

@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from fulfillment import services
+from fulfillment import notices, services
 from fulfillment.models import MerchantNotice, WebhookEvent, publish
 from fulfillment.webhooks import announce, facts_of_item, facts_of_order, facts_of_pool
 from orders.signals import order_paid, order_refunded
@@ -49,13 +49,8 @@ def work_on_import(key_import, **kwargs):
 
 def tell_merchant(pool, level, available, **kwargs):
     empty = level == LicensePool.Notice.EMPTY
-    notice = MerchantNotice.objects.create(
-        merchant=pool.merchant,
-        kind=MerchantNotice.Kind.POOL_EMPTY if empty else MerchantNotice.Kind.POOL_LOW,
-        pool=pool,
-        available=available,
-    )
-    notice.nudge()
+    kind = MerchantNotice.Kind.POOL_EMPTY if empty else MerchantNotice.Kind.POOL_LOW
+    notices.tell_of_pool(pool, kind, available)
 
 
 def announce_stock(pool, level, available, **kwargs):

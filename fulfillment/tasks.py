@@ -90,6 +90,7 @@ def sweep():
         nudge_waiting_pools,
         nudge_imports,
         warn_low_pools,
+        notices.remind_of_empty_pools,
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,

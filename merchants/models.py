@@ -107,7 +107,12 @@ class Merchant(models.Model):
 
     def notice_recipients(self) -> list[str]:
         """Who is told when stock runs low or a license waits for a person, unless a pool names others."""
-        roles = [Member.Role.OWNER, Member.Role.MANAGER]
+        return self._addresses(Member.Role.OWNER, Member.Role.MANAGER)
+
+    def owners_addresses(self) -> list[str]:
+        return self._addresses(Member.Role.OWNER)
+
+    def _addresses(self, *roles: "Member.Role") -> list[str]:
         return list(self.members.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True))
 
 

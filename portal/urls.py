@@ -11,6 +11,7 @@ from portal.views.api_docs import ApiDocs
 from portal.views.customer import customer_order
 from portal.views.home import home
 from portal.views.lost_key import lost_key
+from portal.views.upload_link import upload, upload_import
 
 # Support staff sign in as everybody does, second factor and all.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -36,6 +37,8 @@ urlpatterns = [
     path("logos/<str:digest>.png", emails.logo, name="logo"),
     path("o/<str:token>/", customer_order, name="customer-order"),
     path("lost/<slug:slug>/", lost_key, name="lost-key"),
+    path("upload/<str:token>/", upload, name="upload"),
+    path("uploaded/<str:token>/", upload_import, name="upload-import"),
     path("anymail/<str:provider>/tracking/", take_tracking, name="tracking"),
     path("anymail/<slug:merchant>/<str:provider>/tracking/", take_tracking_of_merchant, name="tracking-of-merchant"),
     path("healthz", healthz, name="healthz"),

@@ -4,11 +4,18 @@ from django.db import models
 from django.db.models import Q
 
 from fulfillment.models.deliveries import Delivery
-from fulfillment.models.retryable import Retryable
+from fulfillment.models.retryable import Retryable, RetryableQuerySet
 from fulfillment.models.webhooks import WebhookEndpoint
 from merchants.models import Merchant
 from orders.models import OrderItem
-from pools.models import LicensePool
+from pools.models import LicensePool, UploadLink
+
+
+class MerchantNoticeQuerySet(RetryableQuerySet):
+    def since_empty(self, pool: LicensePool):
+        """What was told of an empty pool since it was found to be empty."""
+        found = self.filter(pool=pool, kind=MerchantNotice.Kind.POOL_EMPTY).order_by("-pk").values("pk")[:1]
+        return self.filter(pool=pool, pk__gte=found)
 
 
 class MerchantNotice(Retryable):
@@ -19,6 +26,8 @@ class MerchantNotice(Retryable):
     class Kind(models.TextChoices):
         POOL_LOW = "pool_low", "pool running low"
         POOL_EMPTY = "pool_empty", "pool empty"
+        POOL_WAITED_FOR = "pool_waited_for", "orders wait for an empty pool"
+        POOL_STILL_EMPTY = "pool_still_empty", "pool still empty"
         CODE_WANTED = "code_wanted", "activation code wanted"
         ITEM_FAILED = "item_failed", "fulfillment failed"
         DELIVERY_FAILED = "delivery_failed", "delivery failed"
@@ -30,10 +39,13 @@ class MerchantNotice(Retryable):
     kind = models.CharField(max_length=20, choices=Kind)
     pool = models.ForeignKey(LicensePool, models.CASCADE, null=True, blank=True)
     available = models.PositiveIntegerField(null=True, blank=True, help_text="Keys left in the pool.")
+    upload_link = models.OneToOneField(UploadLink, models.PROTECT, null=True, blank=True, related_name="notice")
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True)
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, blank=True)
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = MerchantNoticeQuerySet.as_manager()  # type: ignore[misc]
 
     class Meta(Retryable.Meta):
         constraints = [
@@ -44,3 +56,16 @@ class MerchantNotice(Retryable):
 
     def __str__(self):
         return f"Notice to {self.merchant}: {self.get_kind_display()}"
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the pool was filled since."""
+        if self.pool is None:
+            return False
+        if self.kind == self.Kind.POOL_LOW:
+            return self.pool.notified == LicensePool.Notice.NONE
+        return self.pool.notified != LicensePool.Notice.EMPTY
+
+    def follow(self, other: "MerchantNotice") -> None:
+        """Be tried again when another one is, which could not be sent either."""
+        self._update(due_at=other.due_at, reason=other.reason)

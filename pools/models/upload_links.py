@@ -1,8 +1,32 @@
+from datetime import timedelta
+
+from django.core.signing import BadSignature, Signer
 from django.db import models
+from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from pools.models.stock import LicensePool
+
+SIGNER = Signer(salt="pools.UploadLink", sep=".")
+VALID_FOR = timedelta(days=14)
+
+
+class UploadLinkQuerySet(models.QuerySet["UploadLink"]):
+    def create_for(self, pool: LicensePool) -> "UploadLink":
+        return self.create(pool=pool, expires_at=Now() + VALID_FOR)
+
+    def with_token(self, token: str):
+        """The link of this token, or none."""
+        try:
+            return self.filter(pk=SIGNER.unsign(token))
+        except BadSignature:
+            return self.none()
+
+    def alive(self):
+        """Those that can be used: once a pool was filled through one of its links, the older ones end as well."""
+        later = UploadLink.objects.filter(pool=OuterRef("pool"), used_at__gt=OuterRef("created_at"))
+        return self.filter(~Exists(later), used_at=None, expires_at__gt=Now())
 
 
 class UploadLink(models.Model):
@@ -13,8 +37,15 @@ class UploadLink(models.Model):
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)
 
+    objects = UploadLinkQuerySet.as_manager()
+
     def __str__(self):
         return f"Upload link {self.pk} of {self.pool}"
+
+    @property
+    def token(self) -> str:
+        """The same whenever it is asked for: a notice that is sent again holds the same link."""
+        return SIGNER.sign(str(self.pk))
 
     @property
     def has_expired(self) -> bool:

@@ -1,0 +1,269 @@
+"""What merchants are told of their pools: once a crossing, again while a pool stays empty, and not in twenty mails."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from conftest import stock
+from fulfillment.mail import MailError
+from fulfillment.models import MerchantNotice
+from fulfillment.notices import remind_of_empty_pools, send_notice
+from merchants.models import Member
+from pools.models import UploadLink
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Kind = MerchantNotice.Kind
+
+
+@pytest.fixture
+def told(mailoutbox):
+    def told():
+        return [message for message in mailoutbox if "pool" in message.subject]
+
+    return told
+
+
+@pytest.fixture
+def empty_pool(make_pool, make_product, pay):
+    """A pool that is empty, the merchant told of it, with so many orders waiting."""
+
+    def make(waiting=0, **fields):
+        pool = make_pool(1, **fields)
+        product = make_product(pool=pool)
+        pay(product)
+        for _ in range(waiting):
+            pay(product)
+        pool.product = product
+        return pool
+
+    return make
+
+
+def later(**period):
+    """Let time pass: notices were made, and are due, so much earlier."""
+    MerchantNotice.objects.update(created_at=F("created_at") - timedelta(**period))
+    MerchantNotice.objects.filter(due_at__isnull=False).update(due_at=F("due_at") - timedelta(**period))
+
+
+def kinds():
+    return list(MerchantNotice.objects.order_by("pk").values_list("kind", flat=True))
+
+
+def test_sold_by_many_at_once_each_crossing_is_told_once_and_an_import_rearms(
+    make_pool, make_product, pay, in_threads, work, told
+):
+    pool = make_pool(100, threshold=10)
+    product = make_product(pool=pool)
+    in_threads(lambda _: pay(product), range(100), threads=8)
+    in_threads(lambda _: work(), range(8), threads=8)
+
+    assert sorted(kinds()) == ["pool_empty", "pool_low"]
+    stock(pool, 50)
+    in_threads(lambda _: pay(product), range(50), threads=8)
+    work()
+
+    assert kinds().count("pool_low") == kinds().count("pool_empty") == 2
+    assert UploadLink.objects.count() == 4
+
+
+def test_a_notice_tells_who_waits_for_how_many_keys_since_when(make_pool, make_product, pay, work, told, settings):
+    pool = make_pool(2, name="Photo Pro")
+    pay(make_product(pool=pool), quantity=5)
+    pay(make_product(pool=pool), quantity=4)
+
+    work()
+
+    [mail] = told()
+    assert mail.subject == "The pool “Photo Pro” is empty"
+    assert "Orders waiting: 2, for 7 keys, the oldest paid 22 Nov. 2026, 10:00 UTC\n" in mail.body
+    assert f"{settings.BASE_URL}/pools/{pool.pk}/?merchant=northlight\n" in mail.body
+    assert f"{settings.BASE_URL}/upload/{UploadLink.objects.get().token}/\n" in mail.body
+    assert "reserve" not in mail.body
+
+
+def test_a_notice_tells_of_the_reserve(make_pool, make_product, pay, work, told):
+    pool = make_pool(3)
+    pool.keys.filter(position=2).update(reserved=True)
+
+    pay(make_product(pool=pool), quantity=2)
+    work()
+
+    assert "In reserve:     1, which only a person can issue\n" in told()[0].body
+
+
+def test_a_notice_that_is_sent_again_has_the_same_link(empty_pool, work, told):
+    empty_pool()
+    work()
+    MerchantNotice.objects.update(due_at=F("created_at"))
+    work()
+
+    first, second = told()
+    assert first.body == second.body
+
+
+def test_a_notice_of_a_pool_that_was_filled_meanwhile_is_not_sent(empty_pool, work, told):
+    pool = empty_pool()
+    stock(pool, 50)
+
+    work()
+
+    assert told() == []
+    assert MerchantNotice.objects.get().reason == "The pool was filled before it went out."
+
+
+# While it stays empty
+
+
+def test_who_waits_is_told_of_after_an_hour_then_four_then_daily(empty_pool, work, told):
+    empty_pool(waiting=1)
+    work()
+    for hours, count in ((0.9, 0), (0.2, 1), (2.8, 1), (0.3, 2), (23, 2), (1.1, 3), (24, 4), (24, 5)):
+        later(hours=hours)
+        remind_of_empty_pools()
+        remind_of_empty_pools()
+        work()
+
+        assert kinds().count("pool_waited_for") == count
+    assert [mail.subject for mail in told()[1:]] == ["1 order waits for the empty pool “Pool 1”"] * 5
+
+
+def test_a_pool_for_which_nobody_waits_is_told_weekly_and_not_for_ever(empty_pool):
+    empty_pool()
+    for days, count in ((6.9, 0), (0.2, 1), (6.9, 1), (0.2, 2), (7, 3), (7, 4), (7, 4)):
+        later(days=days)
+        remind_of_empty_pools()
+
+        assert kinds().count("pool_still_empty") == count
+
+
+def test_the_first_who_waits_for_a_pool_long_empty_is_told_at_once(empty_pool, pay):
+    pool = empty_pool()
+    later(days=6)
+
+    pay(pool.product)
+    remind_of_empty_pools()
+
+    assert kinds() == ["pool_empty", "pool_waited_for"]
+
+
+def test_the_second_reminder_goes_to_the_owners_too(empty_pool, work, told, make_member):
+    make_member(Member.Role.OWNER, first_name="olivia")
+    empty_pool(waiting=1).merchant.pools.update(recipients=["stock@northlight.example"])
+    for _ in range(2):
+        later(hours=4)
+        remind_of_empty_pools()
+        work()
+
+    owners = {"owner@northlight.example", "owner-olivia@northlight.example"}
+    assert told()[-2].to == ["stock@northlight.example"]
+    assert told()[-1].to[0] == "stock@northlight.example" and set(told()[-1].to[1:]) == owners
+
+
+def test_it_stops_when_the_pool_is_filled_and_starts_anew(empty_pool, pay):
+    pool = empty_pool(waiting=1)
+    later(hours=2)
+    remind_of_empty_pools()
+    stock(pool, 1)
+    later(hours=30)
+    remind_of_empty_pools()
+    assert kinds() == ["pool_empty", "pool_waited_for"]
+
+    pay(pool.product)
+    pay(pool.product)
+    later(hours=1.1)
+    remind_of_empty_pools()
+
+    assert kinds() == ["pool_empty", "pool_waited_for", "pool_empty", "pool_waited_for"]
+
+
+def test_sweeps_at_once_remind_once(empty_pool, in_threads):
+    for _ in range(3):
+        empty_pool(waiting=1)
+    later(hours=2)
+
+    in_threads(lambda _: remind_of_empty_pools(), range(16), threads=8)
+
+    assert kinds().count("pool_waited_for") == 3
+
+
+# Many pools
+
+
+def test_after_the_first_pool_the_others_share_a_mail(empty_pool, work, told):
+    for name in ("One", "Two", "Three", "Four"):
+        empty_pool(waiting=name == "Three", name=name)
+        work()
+    assert [mail.subject for mail in told()] == ["The pool “One” is empty"]
+
+    later(seconds=31)
+    work()
+    later(hours=1)
+    work()
+
+    assert [mail.subject for mail in told()[1:]] == ["3 pools of Northlight need keys"]
+    body = told()[1].body
+    assert body.index("“Three”") < body.index("“Four”") < body.index("“Two”")
+    for link in UploadLink.objects.exclude(pool__name="One"):
+        assert body.count(f"/upload/{link.token}/") == 1
+    assert not MerchantNotice.objects.filter(sent_at=None).exists()
+
+
+def test_low_ones_wait_longer_and_go_along_with_an_empty_one(empty_pool, make_pool, make_product, pay, work, told):
+    empty_pool(name="One")
+    work()
+    pay(make_product(pool=make_pool(3, threshold=2, name="Two")))
+    work()
+    later(minutes=9)
+    work()
+    assert len(told()) == 1
+
+    empty_pool(name="Three")
+    later(seconds=31)
+    work()
+
+    assert [mail.subject for mail in told()[1:]] == ["2 pools of Northlight need keys"]
+
+
+def test_pools_of_other_recipients_or_merchants_have_their_own_mails(
+    empty_pool, outsider, make_pool, work, told, merchant
+):
+    empty_pool(name="One")
+    empty_pool(name="Two")
+    empty_pool(name="Three").merchant.pools.filter(name="Three").update(recipients=["stock@northlight.example"])
+    later(minutes=1)
+    work()
+
+    assert [(mail.to[0][:5], mail.subject[:8]) for mail in told()] == [("owner", "2 pools "), ("stock", "The pool")]
+
+
+def test_workers_at_once_send_each_notice_once(empty_pool, in_threads, told):
+    for _ in range(6):
+        empty_pool()
+    later(minutes=1)
+    pks = list(MerchantNotice.objects.values_list("pk", flat=True))
+
+    in_threads(send_notice, pks * 4, threads=8)
+    in_threads(send_notice, pks, threads=1)
+
+    assert [mail.subject for mail in told()] == ["6 pools of Northlight need keys"]
+
+
+def test_a_shared_mail_that_is_not_taken_is_tried_again_as_one(empty_pool, work, told, monkeypatch):
+    for _ in range(3):
+        empty_pool()
+    later(minutes=1)
+    with monkeypatch.context() as broken:
+        broken.setattr("fulfillment.notices.sent", _refuse)
+        work()
+    assert MerchantNotice.objects.filter(due_at__isnull=False, sent_at=None, reason="busy").count() == 3
+
+    MerchantNotice.objects.update(due_at=F("due_at") - timedelta(seconds=10))
+    work()
+
+    assert [mail.subject for mail in told()] == ["3 pools of Northlight need keys"]
+
+
+def _refuse(message):
+    raise MailError("busy")

@@ -1,0 +1,166 @@
+"""What the holder of a one-use upload link does: fill one pool once, without signing in, and read no key.
+
+What is uploaded is not compared with the stock before it is imported: whoever could ask that again and again could
+find keys by guessing. So only the result, of which there is one, says how many the merchant had already.
+"""
+
+from datetime import timedelta
+
+from django import forms
+from django.core.files.uploadedfile import UploadedFile
+from django.core.signing import BadSignature, Signer
+from django.db import transaction
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from pools import imports
+from pools.imports import ImportRefused
+from pools.models import KeyImport, UploadLink
+from portal.views.customer import behind_a_link
+
+IMPORT_SIGNER = Signer(salt="portal.upload_link.KeyImport", sep=".")
+UPLOADS_AT_MOST, UPLOADS_PERIOD = 20, timedelta(hours=1)
+LINES_SHOWN = 20
+
+
+class LinkIsDead(Exception):
+    pass
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(
+        required=False, allow_empty_file=True, help_text="A text file, one key a line, at most 64 MiB."
+    )
+    # As it comes: what cannot be a key is told with the number of its line.
+    text = forms.Field(
+        label="Or paste them here",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def clean(self):
+        data = super().clean() or {}
+        if bool(data.get("file")) == bool((data.get("text") or "").strip()):
+            raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
+        return data
+
+    @property
+    def upload(self) -> UploadedFile | None:
+        return self.cleaned_data["file"]
+
+
+@behind_a_link
+@require_http_methods(["GET", "HEAD", "POST"])
+def upload(request: HttpRequest, token: str) -> HttpResponse:
+    """Takes in keys for the pool that the link is bound to."""
+    link = UploadLink.objects.with_token(token).select_related("pool__merchant").first()
+    if link is None:
+        return dead(status=404)
+    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
+        return dead()
+
+    if request.method == "POST" and uploads_lately(link) >= UPLOADS_AT_MOST:
+        return page("upload/form.html", status=429, link=link, form=UploadForm(), is_limited=True)
+    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
+    if form.is_bound and form.is_valid():
+        return redirect("upload-import", token_of(take_in(link, form)))
+    # A new form: what was pasted is not shown again.
+    return page("upload/form.html", link=link, form=UploadForm(), errors=form.non_field_errors())
+
+
+def uploads_lately(link: UploadLink) -> int:
+    return link.imports.filter(uploaded_at__gt=Now() - UPLOADS_PERIOD).count()
+
+
+def take_in(link: UploadLink, form: UploadForm) -> KeyImport:
+    """Begin an import by the link. An earlier one that nobody said yes to gives way."""
+    for before in link.imports.filter(status__in=KeyImport.OPEN):
+        imports.discard(before)
+    file = form.upload
+    text = (form.cleaned_data["text"] or "").encode()
+    content = file.chunks(imports.PART_SIZE) if file else parts(text)
+    by = f"upload link of the notice of {link.created_at:%-d %b %Y}"
+    return imports.begin(link.pool, content, by=by, file_name=file.name or "" if file else "", link=link)
+
+
+def parts(content: bytes):
+    return (content[start : start + imports.PART_SIZE] for start in range(0, len(content), imports.PART_SIZE))
+
+
+def token_of(key_import: KeyImport) -> str:
+    return IMPORT_SIGNER.sign(str(key_import.pk))
+
+
+@behind_a_link
+@require_http_methods(["GET", "HEAD", "POST"])
+def upload_import(request: HttpRequest, token: str) -> HttpResponse:
+    """Shows who uploaded what was found, and then what came of it; imports it when told to."""
+    try:
+        pk = IMPORT_SIGNER.unsign(token)
+    except BadSignature:
+        return dead(status=404)
+    key_import = KeyImport.objects.select_related("pool__merchant", "link").get(pk=pk)
+    try:
+        if request.method == "POST":
+            return act(request, key_import)
+        return show(key_import)
+    except LinkIsDead:
+        return dead()
+
+
+def act(request: HttpRequest, key_import: KeyImport) -> HttpResponse:
+    if "import" in request.POST:
+        import_once(key_import)
+        return redirect(request.path)
+    imports.discard(key_import)
+    return redirect("upload", key_import.link.token)
+
+
+def import_once(key_import: KeyImport) -> None:
+    """Carry out the one import of a link. Raises LinkIsDead if it had its import, or ended otherwise."""
+    link = key_import.link
+    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
+        raise LinkIsDead
+    try:
+        with transaction.atomic():
+            # Of two at once, one goes on.
+            unused = UploadLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now())
+            if not unused.update(used_at=Now()):
+                raise LinkIsDead
+            imports.confirm(key_import, by=key_import.uploaded_by)
+    except ImportRefused:
+        return  # it is not ready, or discarded; its page says so
+    for other in link.imports.filter(status__in=KeyImport.OPEN).exclude(pk=key_import.pk):
+        imports.discard(other)
+
+
+def show(key_import: KeyImport) -> HttpResponse:
+    status, link = key_import.status, key_import.link
+    alive = UploadLink.objects.alive().filter(pk=link.pk).exists()
+    is_decided = key_import.confirmed_at or key_import.ended_at
+    if link.has_expired or not (alive or is_decided):
+        raise LinkIsDead
+    return page(
+        "upload/import.html",
+        link=link,
+        key_import=key_import,
+        here=reverse("upload-import", args=[token_of(key_import)]),
+        is_under_way=status in (KeyImport.Status.READING, KeyImport.Status.IMPORTING),
+        progress=imports.get_progress(key_import),
+        preview=key_import.preview,
+        problems=list(key_import.preview.get("problems", {}).items())[:LINES_SHOWN],
+        start_over=reverse("upload", args=[link.token]) if alive else "",
+    )
+
+
+def dead(status: int = 410) -> HttpResponse:
+    """The one answer to all links that were used, have ended or never were."""
+    return page("upload/gone.html", status=status)
+
+
+def page(template: str, *, status: int = 200, **context) -> HttpResponse:
+    return HttpResponse(render_to_string(template, context | {"language": "en"}), status=status)

@@ -1,7 +1,16 @@
 from contextlib import suppress
+from functools import partial
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import get_object_or_404, redirect
+from django.template.loader import render_to_string
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_POST
 
+from fulfillment import setup
 from fulfillment.chains import wake_waiting
 from fulfillment.models import (
     Callout,
@@ -9,10 +18,12 @@ from fulfillment.models import (
     Fulfillment,
     FulfillmentMethod,
     MerchantNotice,
+    SetupRequest,
     WebhookEndpoint,
     WebhookMessage,
 )
 from fulfillment.services import RetryRefused, retry
+from fulfillment.setup import SetupRefused
 from merchants.admin import NarrowSave, ReadOnly
 from merchants.models import EmailTemplate, Product
 
@@ -97,6 +108,78 @@ class MerchantNoticeAdmin(RetryableAdmin):
     list_display = ["merchant", "kind", "pool", "item", "endpoint", "created_at", "sent_at", "reason"]
     list_filter = ["kind"]
     list_select_related = ["merchant", "pool", "item__order", "endpoint"]
+
+
+class AnswerForm(forms.Form):
+    answer = forms.CharField(max_length=4000, widget=forms.Textarea(attrs={"rows": 5}))
+
+
+@admin.register(SetupRequest)
+class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
+    """What merchants ask to have set up: looked at, then applied or answered."""
+
+    list_display = ["pool_name", "merchant", "status", "asked_by", "created_at"]
+    list_filter = ["status", "merchant"]
+    list_select_related = ["merchant", "asked_by"]
+    ordering = ["-pk"]
+    # All but the license file itself.
+    fields = [
+        *("merchant", "status", "created_at", "comment", "pool_name", "pool", "wanted_products", "quantity_rule"),
+        *("threshold", "recipients", "license_file", "history"),
+    ]
+    readonly_fields = ["wanted_products", "license_file", "history"]
+    change_form_template = "admin/fulfillment/setuprequest/change_form.html"
+
+    def get_urls(self):
+        acts = [
+            path(f"<int:pk>/{name}/", self.admin_site.admin_view(act), name=f"fulfillment_setuprequest_{name}")
+            for name, act in (("apply", self.apply), ("answer", self.answer))
+        ]
+        return [*acts, *super().get_urls()]
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        context = {"answer_form": AnswerForm(), "may_act": self.may_act(request), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
+
+    def may_act(self, request) -> bool:
+        return request.user.has_perm("fulfillment.change_setuprequest")
+
+    @admin.display(description="products")
+    def wanted_products(self, wanted):
+        return render_to_string("admin/fulfillment/setuprequest/products.html", {"wanted": wanted})
+
+    @admin.display(description="license file")
+    def license_file(self, wanted):
+        return render_to_string("portal/setup_file.html", {"wanted": wanted})
+
+    @admin.display(description="history")
+    def history(self, wanted):
+        return render_to_string("admin/fulfillment/setuprequest/history.html", {"wanted": wanted})
+
+    @method_decorator(require_POST)
+    def apply(self, request, pk):
+        return self.close(request, pk, setup.apply, "It is set up. The merchant gets an e-mail.")
+
+    @method_decorator(require_POST)
+    def answer(self, request, pk):
+        form = AnswerForm(request.POST)
+        if not form.is_valid():
+            self.message_user(request, "Write an answer of at most 4,000 characters, please.", messages.ERROR)
+            return redirect("admin:fulfillment_setuprequest_change", pk)
+        answer = partial(setup.answer, text=form.cleaned_data["answer"])
+        return self.close(request, pk, answer, "Answered. The merchant gets an e-mail.")
+
+    def close(self, request, pk, act, done):
+        wanted = get_object_or_404(SetupRequest, pk=pk)
+        if not self.may_act(request):
+            raise PermissionDenied
+        try:
+            act(wanted, by=f"{request.user}, support staff")
+        except SetupRefused as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            self.message_user(request, done)
+        return redirect("admin:fulfillment_setuprequest_change", pk)
 
 
 @admin.register(WebhookEndpoint)

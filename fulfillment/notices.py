@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from fulfillment.mail import MailError, compose_plain, sent
-from fulfillment.models import Fulfillment, MailAccount, MerchantNotice, alone
+from fulfillment.models import Fulfillment, MailAccount, MerchantNotice, SetupRequest, alone
 from orders.models import OrderItem
 from pools.models import LicensePool, UploadLink
 from pools.replenishment import Forecast, forecast
@@ -128,12 +128,23 @@ def _claim(pk: int) -> list[MerchantNotice]:
 
 
 def get_recipients(notice: MerchantNotice) -> list[str]:
+    if notice.kind == Kind.SETUP_ASKED:
+        return settings.SUPPORT_EMAIL
+    if notice.setup_request:
+        return _askers(notice.setup_request)
     if notice.pool is None:
         return notice.merchant.notice_recipients()
     recipients = notice.pool.get_recipients()
     if _was_reminded_before(notice):
         recipients = [*recipients, *(owner for owner in notice.merchant.owners_addresses() if owner not in recipients)]
     return recipients
+
+
+def _askers(request: SetupRequest) -> list[str]:
+    """The owners and who asked, if that is still a member."""
+    askers = request.merchant.members.filter(user=request.asked_by_id, user__is_active=True)
+    addresses = [*askers.values_list("user__email", flat=True), *request.merchant.owners_addresses()]
+    return list(dict.fromkeys(addresses))
 
 
 def _was_reminded_before(notice: MerchantNotice) -> bool:
@@ -151,11 +162,13 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
         return compose_plain("emails/pools_low.txt", recipients, context | {"pools": _by_urgency(notices)})
 
     if notice.pool:
-        context |= _facts_of_pool(notice)._asdict()
+        context |= _facts_of_pool(notice.pool, notice)._asdict()
     if notice.item:
         context |= {"item": notice.item, "order": notice.item.order, "fulfillment": notice.item.fulfillment}
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}
+    if notice.setup_request:
+        context |= {"request": notice.setup_request, "events": list(notice.setup_request.events.all())}
     if notice.kind == Kind.MAIL_SERVER_REFUSED:
         context["account"] = MailAccount.objects.of(notice.merchant)
 
@@ -181,8 +194,8 @@ class PoolFacts(NamedTuple):
 
 def _by_urgency(notices: list[MerchantNotice]) -> list[PoolFacts]:
     """How the pools of these notices stand: first those for which somebody waits longest, then those soon empty."""
-    newest = {notice.pool_id: notice for notice in notices}
-    return sorted(map(_facts_of_pool, newest.values()), key=_urgency)
+    newest = {notice.pool: notice for notice in notices if notice.pool}
+    return sorted((_facts_of_pool(pool, notice) for pool, notice in newest.items()), key=_urgency)
 
 
 def _urgency(facts: PoolFacts) -> tuple:
@@ -191,9 +204,9 @@ def _urgency(facts: PoolFacts) -> tuple:
     return (since is None, since and since.timestamp(), time_left, facts.available, facts.pool.name)
 
 
-def _facts_of_pool(notice: MerchantNotice) -> PoolFacts:
+def _facts_of_pool(pool: LicensePool, notice: MerchantNotice) -> PoolFacts:
     """How it stands now, but for the number of keys, which is that of when there was something to tell."""
-    pool, available = notice.pool, notice.available or 0
+    available = notice.available or 0
     link = notice.upload_link
     return PoolFacts(
         pool,

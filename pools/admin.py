@@ -32,7 +32,7 @@ class KeyFileForm(forms.Form):
             by=by,
             file_name=file.name if file else "",
             note=self.cleaned_data["note"],
-            unseen=True,
+            confirmed=True,
         )
         if key_import.error:
             problems = key_import.preview.get("problems", {})

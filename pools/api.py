@@ -224,7 +224,7 @@ class PoolKeysView(TakesKeys):
         try:
             content = list(unpack(upload.pop("content")))
             if sum(map(len, content)) > AT_ONCE:
-                key_import = begin(pool, content, by=str(request.auth), unseen=True, **upload)
+                key_import = begin(pool, content, by=str(request.auth), confirmed=True, **upload)
                 return Response(KeyImportSerializer(key_import).data, status=status.HTTP_202_ACCEPTED)
             keys = parse_keys(b"".join(content), upload.pop("options"))
         except KeyFileError as error:

@@ -106,17 +106,21 @@ def begin(
     note: str = "",
     options: dict[str, Any] | None = None,
     link: UploadLink | None = None,
-    unseen: bool = False,
+    confirmed: bool = False,
+    read_as: dict[str, Any] | None = None,
 ) -> KeyImport:
     """Take in what was uploaded, and have it read: at once if it is short. What cannot be read is refused.
 
-    `unseen`: nobody looks at it first. It is imported as it comes, unless one of its lines can be no key.
+    What is `confirmed` is imported as it comes. If somebody saw it before, read in this way, what cannot be a key is
+    left out; otherwise one such line refuses it all.
     """
     key_import = KeyImport(
         pool=pool, size=0, file_name=_clean(file_name)[-255:], note=_clean(note)[:500], uploaded_by=by, link=link
     )
     key_import.options = options or {}
-    if unseen:
+    if read_as:
+        key_import.preview = {"read_as": read_as, "warnings": []}
+    if confirmed:
         key_import.status, key_import.confirmed_at, key_import.confirmed_by = KeyImport.Status.IMPORTING, Now(), by
     try:
         with transaction.atomic():

@@ -155,6 +155,8 @@ vars().update(env.email_url_config(env("EMAIL_URL", default="") or f"filemail://
 EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="keywell@localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
+# Who hears of merchants' requests to set up automatic sending; nobody, if empty.
+SUPPORT_EMAIL = env.list("SUPPORT_EMAIL", default=[])
 ANYMAIL = env.dict("ANYMAIL", default={})
 if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
     EMAIL_BACKEND = f"anymail.backends.{ANYMAIL_ESP}.EmailBackend"

@@ -28,6 +28,7 @@ urlpatterns = [
     path("attention/", orders.attention, name="attention"),
     path("pools/", include("portal.pool_urls")),
     path("products/", include("portal.product_urls")),
+    path("setup/", include("portal.setup_urls")),
     path("emails/", include("portal.email_urls")),
     path("webhooks/", include("portal.webhook_urls")),
     path("team/", include("portal.team_urls")),

@@ -5,6 +5,7 @@ from fulfillment.models.link_requests import LinkRequest
 from fulfillment.models.mail_accounts import MailAccount
 from fulfillment.models.notices import MerchantNotice
 from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
+from fulfillment.models.setup_requests import SetupEvent, SetupRequest, SetupRequestPart
 from fulfillment.models.tracking import TrackingEvent
 from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
 
@@ -22,6 +23,9 @@ __all__ = [
     "MerchantNotice",
     "Retryable",
     "RetryableQuerySet",
+    "SetupEvent",
+    "SetupRequest",
+    "SetupRequestPart",
     "TrackingEvent",
     "WebhookEndpoint",
     "WebhookEvent",

@@ -1,10 +1,11 @@
-"""E-mails that tell a merchant what needs a person."""
+"""E-mails that tell a merchant, or our support staff, what needs a person."""
 
 from django.db import models
 from django.db.models import Q
 
 from fulfillment.models.deliveries import Delivery
 from fulfillment.models.retryable import Retryable, RetryableQuerySet
+from fulfillment.models.setup_requests import SetupRequest
 from fulfillment.models.webhooks import WebhookEndpoint
 from merchants.models import Merchant
 from orders.models import OrderItem
@@ -19,7 +20,7 @@ class MerchantNoticeQuerySet(RetryableQuerySet):
 
 
 class MerchantNotice(Retryable):
-    """One e-mail that tells a merchant what needs a person."""
+    """One e-mail that tells a merchant, or support staff about one, what needs a person."""
 
     TASK = "fulfillment.tasks.send_notice"
 
@@ -33,6 +34,9 @@ class MerchantNotice(Retryable):
         DELIVERY_FAILED = "delivery_failed", "delivery failed"
         DELIVERY_BOUNCED = "delivery_bounced", "delivery bounced"
         WEBHOOK_DISABLED = "webhook_disabled", "webhook endpoint disabled"
+        SETUP_ASKED = "setup_asked", "set-up asked for"
+        SETUP_APPLIED = "setup_applied", "set-up applied"
+        SETUP_ANSWERED = "setup_answered", "set-up answered"
         MAIL_SERVER_REFUSED = "mail_server", "mail server refuses the login"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
@@ -43,6 +47,7 @@ class MerchantNotice(Retryable):
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True)
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, blank=True)
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, null=True, blank=True)
+    setup_request = models.ForeignKey(SetupRequest, models.CASCADE, null=True, blank=True, related_name="notices")
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = MerchantNoticeQuerySet.as_manager()  # type: ignore[misc]

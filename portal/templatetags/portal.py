@@ -56,6 +56,10 @@ LOOKS = {
     "imported": ("good", "check-circle-fill"),
     "discarded": ("idle", "slash-circle"),
     "undone": ("idle", "arrow-return-left"),
+    # Requests to set up automatic sending
+    "open": ("busy", "hourglass-split"),
+    "applied": ("good", "check-circle-fill"),
+    "answered": ("good", "envelope"),
 }
 
 
@@ -126,6 +130,7 @@ EVENTS = {
     "erased": "eraser",
     "replaced": "arrow-repeat",
     "returned": "arrow-return-left",
+    "asked": "inbox",
 }
 
 

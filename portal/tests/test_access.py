@@ -9,6 +9,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from fulfillment.models import Delivery, Fulfillment, MailAccount, WebhookEndpoint
+from fulfillment.setup import ask
 from fulfillment.webhooks import send_test
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
@@ -89,6 +90,12 @@ POST products/<int:pk>/sources/                             login     login    4
 POST products/<int:pk>/sources/<int:method>/up/             login     login    403     302     302   404      403
 GET  products/<int:pk>/sources/<int:method>/remove/         login     login    403     200     200   404      403
 POST products/<int:pk>/sources/<int:method>/remove/         login     login    403     302     302   404      403
+
+GET  setup/                                                 login     login    403     200     200   200      403
+GET  setup/add/                                             login     login    403     200     200   200      403
+POST setup/add/                                             login     login    403     302     302   302      403
+GET  setup/<int:pk>/withdraw/                               login     login    403     200     200   404      403
+POST setup/<int:pk>/withdraw/                               login     login    403     302     302   404      403
 
 GET  emails/                                                login     login    403     200     200   200      403
 GET  emails/server/                                         login     login    403     200     200   200      403
@@ -232,6 +239,7 @@ FORMS = {
     "products/<int:pk>/change/": {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "unit"},
     "products/<int:pk>/sources/": {"source": "manual"},
     "pools/<int:pk>/import/": {"text": "AAAA-NEW"},
+    "setup/add/": {"products": "LITE Photo Lite", "pool_name": "Lite", "quantity_rule": "unit", "threshold": "10"},
     "emails/sender/": {"reply_to": "help@northlight.example"},
     "emails/texts/<slug:scope>/<slug:language>/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/preview/": {"subject": "Yours", "body": "{KEY}"},
@@ -301,6 +309,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         people=people,
         values=values,
         invitation=invitation,
+        setup_request=ask(merchant, [], by=owner, products=[], pool_name="Lite"),
         endpoint=endpoint,
         key_import=begin(merchant.pools.get(), [b"AAAA-NEW"], by="test"),
         batch=KeyBatch.objects.get(),
@@ -313,6 +322,8 @@ def values_for(world, route, who):
     values = dict(world.values)
     if "invitations/<int:pk>" in route:
         values["pk"] = world.invitation.pk
+    if route.startswith("setup/"):
+        values["pk"] = world.setup_request.pk
     if route.startswith("webhooks/"):
         values["pk"] = world.endpoint.pk
     if route.startswith(("api/v1/pools/", "pools/")):

@@ -35,6 +35,7 @@ LEVELS = [
         "personal_data",
         "providers",
         "serializers",
+        "setup",
     },
     {"receivers", "tasks", "api", "admin"},
     {"urls", "apps"},

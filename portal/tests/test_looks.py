@@ -1,6 +1,14 @@
 import pytest
 
-from fulfillment.models import Delivery, Fulfillment, TrackingEvent, WebhookEndpoint, WebhookMessage
+from fulfillment.models import (
+    Delivery,
+    Fulfillment,
+    SetupEvent,
+    SetupRequest,
+    TrackingEvent,
+    WebhookEndpoint,
+    WebhookMessage,
+)
 from orders.models import Order, OrderEvent
 from pools.models import KeyImport, KeyMovement
 from portal.stock import EMPTY, HEALTHY, LOW
@@ -17,6 +25,7 @@ STATES = [
     HEALTHY,
     *KeyMovement.Place.values[1:],
     *KeyImport.Status.values,
+    *SetupRequest.Status.values,
     "none",
     "deferred",
     "undone",
@@ -28,6 +37,8 @@ def test_every_state_has_a_word_a_color_and_a_shape(state):
     assert state in badge(state) and "<svg" in badge(state)
 
 
-@pytest.mark.parametrize("kind", [*EVENTS, *OrderEvent.Kind.values, *TrackingEvent.STATUSES.values(), "deferred"])
+@pytest.mark.parametrize(
+    "kind", [*EVENTS, *OrderEvent.Kind.values, *SetupEvent.Kind.values, *TrackingEvent.STATUSES.values(), "deferred"]
+)
 def test_every_kind_of_event_has_a_shape(kind):
     assert "<svg" in event_icon(kind)

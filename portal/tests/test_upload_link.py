@@ -61,7 +61,7 @@ def test_keys_come_in_by_the_link_in_the_notice(pay, make_product, make_pool, wo
     pay(product)
     work()
     notice = next(message for message in mailoutbox if "is empty" in message.subject)
-    address = re.search(r"/upload/\S+", notice.body)[0]
+    [address] = re.findall(r"/upload/\S+", notice.body)
 
     preview = visitor.post(address, {"file": SimpleUploadedFile("k.txt", b"KEY-FROM-FILE-1\nKEY-FROM-FILE-2")})
     assert pool.keys.count() == 1

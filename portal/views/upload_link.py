@@ -103,26 +103,26 @@ def upload_import(request: HttpRequest, token: str) -> HttpResponse:
         pk = IMPORT_SIGNER.unsign(token)
     except BadSignature:
         return dead(status=404)
-    key_import = KeyImport.objects.select_related("pool__merchant", "link").get(pk=pk)
+    link = UploadLink.objects.select_related("pool__merchant").get(imports=int(pk))
+    key_import = link.imports.get(pk=pk)
     try:
         if request.method == "POST":
-            return act(request, key_import)
-        return show(key_import)
+            return act(request, link, key_import)
+        return show(link, key_import)
     except LinkIsDead:
         return dead()
 
 
-def act(request: HttpRequest, key_import: KeyImport) -> HttpResponse:
+def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpResponse:
     if "import" in request.POST:
-        import_once(key_import)
+        import_once(link, key_import)
         return redirect(request.path)
     imports.discard(key_import)
-    return redirect("upload", key_import.link.token)
+    return redirect("upload", link.token)
 
 
-def import_once(key_import: KeyImport) -> None:
+def import_once(link: UploadLink, key_import: KeyImport) -> None:
     """Carry out the one import of a link. Raises LinkIsDead if it had its import, or ended otherwise."""
-    link = key_import.link
     if not UploadLink.objects.alive().filter(pk=link.pk).exists():
         raise LinkIsDead
     try:
@@ -138,8 +138,8 @@ def import_once(key_import: KeyImport) -> None:
         imports.discard(other)
 
 
-def show(key_import: KeyImport) -> HttpResponse:
-    status, link = key_import.status, key_import.link
+def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
+    status = key_import.status
     alive = UploadLink.objects.alive().filter(pk=link.pk).exists()
     is_decided = key_import.confirmed_at or key_import.ended_at
     if link.has_expired or not (alive or is_decided):

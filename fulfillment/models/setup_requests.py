@@ -1,0 +1,83 @@
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MinLengthValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from merchants.models import MAX_ACTOR, Merchant, Product, User
+from pools.models import LicensePool
+from vault.fields import EncryptedBinaryField
+
+
+class SetupRequest(models.Model):
+    """A merchant's wish that support staff set up automatic sending: which products, from which keys, and how.
+
+    Its license file is kept, encrypted, until the request is closed (`parts`).
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        APPLIED = "applied"
+        ANSWERED = "answered"
+        WITHDRAWN = "withdrawn"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="setup_requests")
+    status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
+    products = models.JSONField(help_text="A list of {sku, name}.")
+    pool_name = models.CharField(max_length=200, validators=[MinLengthValidator(1)])
+    quantity_rule = models.CharField(
+        max_length=4, choices=Product.QuantityRule, default=Product.QuantityRule.ONE_PER_UNIT
+    )
+    threshold = models.PositiveIntegerField(default=10)
+    recipients = ArrayField(models.EmailField(), default=list, blank=True)
+    comment = models.TextField(max_length=4000, blank=True)
+    file_name = models.CharField(max_length=255, blank=True)
+    preview = models.JSONField(default=dict, help_text="What the file holds (setup.FilePreview), without any key.")
+    asked_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    pool = models.ForeignKey(LicensePool, models.SET_NULL, null=True, related_name="+", help_text="Once applied.")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["merchant", "-created_at"], name="setup_request_of_merchant"),
+            models.Index(fields=["created_at"], condition=Q(status="open"), name="setup_request_open"),
+        ]
+
+    def __str__(self):
+        return f"Request {self.pk} of {self.merchant}: {self.pool_name}"
+
+
+class SetupRequestPart(models.Model):
+    """A piece of the license file or text that came with a request."""
+
+    request = models.ForeignKey(SetupRequest, models.CASCADE, related_name="parts")
+    number = models.PositiveIntegerField()
+    content = EncryptedBinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["request", "number"], name="one_setup_part_of_a_number")]
+
+    def __str__(self):
+        return f"Part {self.number} of {self.request}"
+
+
+class SetupEvent(models.Model):
+    """What became of a request, when and by whom."""
+
+    class Kind(models.TextChoices):
+        ASKED = "asked"
+        APPLIED = "applied"
+        ANSWERED = "answered"
+        WITHDRAWN = "withdrawn"
+
+    request = models.ForeignKey(SetupRequest, models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=10, choices=Kind)
+    text = models.TextField(max_length=4000, blank=True)
+    happened_at = models.DateTimeField(db_default=Now(), editable=False)
+    happened_by = models.CharField(max_length=MAX_ACTOR)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return f"{self.request}: {self.get_kind_display()}"

@@ -1,0 +1,168 @@
+"""Automatic sending set up on request: a merchant says what is wanted, support staff apply it or answer."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+
+from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupEvent, SetupRequest, SetupRequestPart
+from merchants.models import Merchant, Product, User
+from pools import imports
+from pools.imports import LINES_SHOWN
+from pools.models import LicensePool
+from pools.reading import MAX_KEYS, KeyFileError, read_keys
+from pools.replenishment import rearm
+from vault.fingerprints import fingerprint
+
+Kind = SetupEvent.Kind
+Status = SetupRequest.Status
+
+# A merchant's open requests, each of which may hold a file.
+MOST_OPEN = 5
+
+
+class SetupRefused(Exception):
+    """It cannot be done, or not as it stands; says why."""
+
+
+@dataclass
+class FilePreview:
+    """What the license file of a request holds, by numbers of lines."""
+
+    keys: int = 0
+    repeated: int = 0
+    empty: int = 0
+    unusable: int = 0
+    problems: dict[int, str] = field(default_factory=dict)
+    error: str = ""
+
+
+def preview_file(content: Iterable[bytes]) -> FilePreview:
+    preview, seen = FilePreview(), set()
+    try:
+        for line in read_keys(content, {}):
+            if line.key:
+                digest = fingerprint(line.key)
+                preview.keys += 1
+                preview.repeated += digest in seen
+                seen.add(digest)
+            elif line.problem:
+                preview.unusable += 1
+                if len(preview.problems) < LINES_SHOWN:
+                    preview.problems[line.number] = line.problem
+            else:
+                preview.empty += 1
+            if preview.keys > MAX_KEYS:
+                raise KeyFileError(f"There are more than {MAX_KEYS:,} keys in it. Split it, please.")
+        if not preview.keys:
+            raise KeyFileError("There is no license key in it.", preview.problems)
+    except KeyFileError as error:
+        preview.error, preview.problems = str(error), error.lines
+    return preview
+
+
+@transaction.atomic
+def ask(merchant: Merchant, content: Iterable[bytes], *, by: User, **fields: Any) -> SetupRequest:
+    """File a request, with the license file as it came, if there is one. Raises SetupRefused if too many are open."""
+    # Serializes with others that count.
+    Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
+    if merchant.setup_requests.filter(status=Status.OPEN).count() >= MOST_OPEN:
+        raise SetupRefused(f"{MOST_OPEN} requests are open. Please wait for an answer, or withdraw one.")
+
+    request = SetupRequest.objects.create(merchant=merchant, asked_by=by, **fields)
+    for number, part in enumerate(content):
+        SetupRequestPart.objects.create(request=request, number=number, content=part)
+    if request.parts.exists():
+        request.preview = asdict(preview_file(_content(request)))
+        request.save(update_fields=["preview"])
+    SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(by), text=request.comment)
+    if settings.SUPPORT_EMAIL:
+        _tell(request, MerchantNotice.Kind.SETUP_ASKED)
+    return request
+
+
+@transaction.atomic
+def apply(request: SetupRequest, *, by: str) -> None:
+    """Make what is asked for, or reuse what is there of it, and import the keys; a long file is left to a worker.
+
+    Raises SetupRefused if the file cannot be read; the request stays open then.
+    """
+    # Imports take the merchant's lock before the pool's.
+    Merchant.objects.select_for_update(no_key=True).get(pk=request.merchant_id)
+    request = _lock_open(request)
+    if request.preview.get("error"):
+        raise SetupRefused(f"The license file cannot be imported: {request.preview['error']}")
+
+    request.pool = pool = _set_up_pool(request)
+    for wanted in request.products:
+        _set_up_product(request, pool, **wanted)
+    if request.parts.exists():
+        imports.begin(pool, _content(request), by=by, file_name=request.file_name, confirmed=True)
+    request.save(update_fields=["pool"])
+    _close(request, Kind.APPLIED, by=by)
+    _tell(request, MerchantNotice.Kind.SETUP_APPLIED)
+
+
+def _set_up_pool(request: SetupRequest) -> LicensePool:
+    told = {"threshold": request.threshold, "recipients": request.recipients}
+    pool, is_new = LicensePool.objects.get_or_create(merchant=request.merchant, name=request.pool_name, defaults=told)
+    if not is_new:
+        LicensePool.objects.filter(pk=pool.pk).update(**told)
+        rearm(pool)
+    return pool
+
+
+def _set_up_product(request: SetupRequest, pool: LicensePool, *, sku: str, name: str) -> None:
+    product, is_new = Product.objects.get_or_create(
+        merchant=request.merchant, sku=sku, defaults={"name": name, "quantity_rule": request.quantity_rule}
+    )
+    if not is_new and product.quantity_rule != request.quantity_rule:
+        product.quantity_rule = request.quantity_rule
+        product.save(update_fields=["quantity_rule"])
+    methods = product.fulfillment_methods
+    if not methods.filter(pool=pool).exists():
+        last = methods.aggregate(last=Max("position"))["last"] or 0
+        FulfillmentMethod.objects.create(
+            product=product, position=last + 1, source=FulfillmentMethod.Source.POOL, pool=pool
+        )
+
+
+@transaction.atomic
+def answer(request: SetupRequest, *, text: str, by: str) -> None:
+    """Close a request with an answer instead. Raises SetupRefused if it is closed already."""
+    _close(_lock_open(request), Kind.ANSWERED, by=by, text=text)
+    _tell(request, MerchantNotice.Kind.SETUP_ANSWERED)
+
+
+@transaction.atomic
+def withdraw(request: SetupRequest, *, by: str) -> None:
+    """Close a request as the merchant wants it no more. Raises SetupRefused if it is closed already."""
+    _close(_lock_open(request), Kind.WITHDRAWN, by=by)
+
+
+def _lock_open(request: SetupRequest) -> SetupRequest:
+    """Serialize who closes a request: the second finds it closed."""
+    locked = SetupRequest.objects.select_for_update(no_key=True, of=["self"]).select_related("merchant")
+    request = locked.get(pk=request.pk)
+    if request.status != Status.OPEN:
+        raise SetupRefused(f"The request is {request.status} already.")
+    return request
+
+
+def _close(request: SetupRequest, kind: SetupEvent.Kind, *, by: str, text: str = "") -> None:
+    request.status = Status(kind)
+    request.save(update_fields=["status"])
+    request.parts.all().delete()
+    SetupEvent.objects.create(request=request, kind=kind, happened_by=by, text=text)
+
+
+def _tell(request: SetupRequest, kind: MerchantNotice.Kind) -> None:
+    MerchantNotice.objects.create(merchant=request.merchant, kind=kind, setup_request=request).nudge()
+
+
+def _content(request: SetupRequest) -> Iterable[bytes]:
+    for number in range(request.parts.count()):
+        yield bytes(request.parts.get(number=number).content)

@@ -1,0 +1,276 @@
+"""Automatic sending set up on request: asked for in the portal, applied or answered in the admin."""
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.core import mail
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from fulfillment import setup
+from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupRequest, SetupRequestPart
+from fulfillment.setup import SetupRefused
+from merchants.models import Member, Product, User
+from pools import imports
+from pools.models import KeyBatch, KeyImport, KeyImportPart, LicensePool
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WANTED = {
+    "products": "PHOTO-PRO Photo Pro\nPHOTO-LITE Photo Lite",
+    "pool_name": "Photo",
+    "text": "AAAA-0001\nAAAA-0002\n\nAAAA-0001\n",
+    "quantity_rule": "item",
+    "threshold": "7",
+    "recipients": "stock@northlight.example",
+    "comment": "Please hurry.",
+}
+
+
+@pytest.fixture(autouse=True)
+def support_has_a_mailbox(settings):
+    settings.SUPPORT_EMAIL = ["support@keywell.example"]
+
+
+@pytest.fixture
+def manager(client, make_member):
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+@pytest.fixture
+def staff():
+    client = Client()
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    return client
+
+
+@pytest.fixture
+def ask(manager):
+    """Ask as a manager does, in the portal."""
+
+    def ask(**fields):
+        response = manager.post(reverse("setup-add"), WANTED | fields)
+        assert response.status_code == 302, response.content.decode()
+        return SetupRequest.objects.latest("pk")
+
+    return ask
+
+
+@pytest.fixture
+def apply(staff):
+    def apply(request):
+        return staff.post(reverse("admin:fulfillment_setuprequest_apply", args=[request.pk]), follow=True)
+
+    return apply
+
+
+def test_what_was_asked_for_is_set_up_with_one_action(ask, apply, pay, work, manager):
+    request = ask()
+    page = apply(request).content.decode()
+
+    pool = LicensePool.objects.get()
+    assert (pool.name, pool.threshold, pool.recipients) == ("Photo", 7, ["stock@northlight.example"])
+    assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-0001", "AAAA-0002"]
+    assert list(Product.objects.order_by("pk").values_list("sku", "name", "quantity_rule")) == [
+        ("PHOTO-PRO", "Photo Pro", "item"),
+        ("PHOTO-LITE", "Photo Lite", "item"),
+    ]
+    assert "It is set up" in page and "applied by stella@keywell.example, support staff" in page.lower()
+    answer = pay("PHOTO-LITE", quantity=3)
+    assert [code["code"] for code in answer["items"][0]["activation_codes"]] == ["AAAA-0001"]
+
+
+def test_both_sides_are_told(ask, apply, work):
+    request = ask()
+    work()
+    apply(request)
+    work()
+
+    asked, applied = mail.outbox
+    assert asked.to == ["support@keywell.example"]
+    assert asked.subject == "Northlight asks for automatic sending: Photo"
+    assert f"/admin/fulfillment/setuprequest/{request.pk}/change/" in asked.body and "Please hurry." in asked.body
+    assert applied.to == ["manager-sam@northlight.example", "owner@northlight.example"]
+    assert f"/pools/{LicensePool.objects.get().pk}/" in applied.body
+    assert "AAAA" not in asked.body + applied.body
+
+
+def test_without_a_mailbox_of_support_nobody_is_written_to(ask, settings):
+    settings.SUPPORT_EMAIL = []
+
+    ask()
+
+    assert not MerchantNotice.objects.exists()
+
+
+def test_staff_answer_instead(ask, staff, work, manager):
+    request = ask()
+    staff.post(reverse("admin:fulfillment_setuprequest_answer", args=[request.pk]), {"answer": "Which <file>?"})
+    work()
+
+    assert mail.outbox[-1].to == ["manager-sam@northlight.example", "owner@northlight.example"]
+    assert "Which <file>?" in mail.outbox[-1].body
+    assert "Which &lt;file&gt;?" in manager.get(reverse("setup")).content.decode()
+    assert not SetupRequestPart.objects.exists() and not LicensePool.objects.exists()
+
+
+def test_the_merchant_withdraws_it(ask, manager, apply):
+    request = ask()
+    manager.post(reverse("setup-withdraw", args=[request.pk]))
+
+    assert not SetupRequestPart.objects.exists()
+    assert "The request is withdrawn already." in apply(request).content.decode()
+    assert not LicensePool.objects.exists()
+
+
+def test_who_left_is_not_told(ask, apply, work, merchant):
+    request = ask()
+    merchant.members.filter(role="manager").delete()
+    apply(request)
+    work()
+
+    assert mail.outbox[-1].to == ["owner@northlight.example"]
+
+
+def test_what_is_there_is_reused(ask, apply, make_product, make_pool):
+    pool = make_pool(2, name="Photo")
+    product = make_product(sku="PHOTO-PRO", name="Ours", source="manual")
+    apply(ask())
+
+    product.refresh_from_db()
+    pool.refresh_from_db()
+    assert (product.name, product.quantity_rule, pool.threshold) == ("Ours", "item", 7)
+    methods = FulfillmentMethod.objects.filter(product=product)
+    assert list(methods.values_list("position", "source", "pool")) == [(1, "manual", None), (2, "pool", pool.pk)]
+    assert pool.keys.count() == 4
+
+
+def test_asked_for_again_it_adds_no_second_method_and_no_key(ask, apply):
+    apply(ask())
+    apply(ask())
+
+    assert FulfillmentMethod.objects.count() == 2 and LicensePool.objects.get().keys.count() == 2
+
+
+def test_two_clicks_apply_once(ask, in_threads):
+    request = ask()
+
+    def apply(number):
+        try:
+            setup.apply(request, by=f"Stella {number}")
+        except SetupRefused as error:
+            return str(error)
+        return "done"
+
+    answers = in_threads(apply, range(8), threads=8)
+
+    assert sorted(answers) == ["The request is applied already."] * 7 + ["done"]
+    assert KeyBatch.objects.count() == 1
+    assert request.events.count() == 2 and request.notices.count() == 2
+
+
+def test_a_mistake_in_the_file_is_shown_and_keeps_it_open(ask, apply, staff, manager):
+    request = ask(text="", file=SimpleUploadedFile("keys.txt", b"\0\n\n"))
+
+    for page in (
+        apply(request),
+        manager.get(reverse("setup")),
+        staff.get(reverse("admin:fulfillment_setuprequest_change", args=[request.pk])),
+    ):
+        assert "There is no license key in it." in page.content.decode()
+        assert "Line 1 holds a NUL character." in page.content.decode()
+    request.refresh_from_db()
+    assert request.status == "open" and not LicensePool.objects.exists()
+
+
+def test_a_failure_half_way_leaves_nothing(ask, monkeypatch):
+    request = ask()
+    monkeypatch.setattr(setup, "_close", None)
+    with pytest.raises(TypeError):
+        setup.apply(request, by="Stella")
+
+    for model in (LicensePool, Product, KeyImport, KeyBatch):
+        assert not model.objects.exists()
+    assert SetupRequestPart.objects.exists()
+
+
+def test_a_long_file_is_a_workers(ask, apply, monkeypatch):
+    monkeypatch.setattr(imports, "AT_ONCE", 5)
+    apply(ask())
+    pool, key_import = LicensePool.objects.get(), KeyImport.objects.get()
+    assert key_import.status == "importing" and pool.keys.count() == 0
+
+    imports.work_on(key_import.pk)
+
+    assert pool.keys.count() == 2 and not KeyImportPart.objects.exists()
+
+
+def test_the_file_is_kept_encrypted_and_shown_to_nobody(ask, staff, manager):
+    request = ask()
+    pages = [
+        manager.get(reverse("setup")),
+        staff.get(reverse("admin:fulfillment_setuprequest_change", args=[request.pk])),
+    ]
+
+    assert all("3 keys, 1 of them repeated" in page.content.decode() for page in pages)
+    assert all("AAAA" not in page.content.decode() for page in pages)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT content FROM fulfillment_setuprequestpart")
+        assert b"AAAA" not in bytes(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("products", "", "This field is required."),
+        ("products", "A;B Photo", "No spaces, please."),
+        ("products", "A One\nA Two", "Name each SKU once."),
+        ("products", "A " + "x" * 201, "at most 200 characters"),
+        ("products", "\n".join(f"A{number}" for number in range(51)), "At most 50 products"),
+        ("recipients", "nobody", "Enter a valid email address."),
+        ("threshold", "-1", "greater than or equal to 0"),
+        ("quantity_rule", "none", "Select a valid choice."),
+    ],
+)
+def test_what_cannot_be_set_up_is_refused(manager, field, value, message):
+    page = manager.post(reverse("setup-add"), WANTED | {field: value})
+
+    assert page.status_code == 200 and message in page.content.decode()
+    assert not SetupRequest.objects.exists()
+
+
+def test_few_requests_are_open_at_a_time(ask, manager):
+    for _ in range(setup.MOST_OPEN):
+        ask()
+
+    assert "requests are open" in manager.post(reverse("setup-add"), WANTED).content.decode()
+    assert SetupRequest.objects.count() == setup.MOST_OPEN
+
+
+def test_another_merchants_request_is_not_there(ask, client, outsider):
+    request = ask()
+    client.force_login(outsider.members.get().user)
+
+    assert client.post(reverse("setup-withdraw", args=[request.pk])).status_code == 404
+    assert "Photo" not in client.get(reverse("setup")).content.decode()
+    assert SetupRequest.objects.get().status == "open"
+
+
+def test_staff_who_may_only_look_do_not_apply(ask):
+    request = ask()
+    reader = Client()
+    user = User.objects.create_user("rita@keywell.example", "correct horse", is_staff=True)
+    user.user_permissions.add(*_permissions("view_setuprequest"))
+    reader.force_login(user)
+
+    page = reader.get(reverse("admin:fulfillment_setuprequest_change", args=[request.pk])).content.decode()
+    applied = reader.post(reverse("admin:fulfillment_setuprequest_apply", args=[request.pk]))
+
+    assert "Apply" not in page and applied.status_code == 403
+    assert SetupRequest.objects.get().status == "open"
+
+
+def _permissions(*names):
+    return Permission.objects.filter(codename__in=names)

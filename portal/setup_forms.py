@@ -1,0 +1,83 @@
+import re
+
+from django import forms
+from django.contrib.postgres.forms import SimpleArrayField
+
+from merchants.addresses import validate_mailable
+from merchants.models import Product
+from pools import imports
+
+MOST_PRODUCTS = 50
+MOST_RECIPIENTS = 20
+
+
+class ProductsField(forms.CharField):
+    """Products, one a line: the SKU, then the name."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})
+
+    def clean(self, value):
+        lines = [line.strip() for line in super().clean(value).splitlines() if line.strip()]
+        if len(lines) > MOST_PRODUCTS:
+            raise forms.ValidationError(f"At most {MOST_PRODUCTS} products in one request, please.")
+        products = [self.clean_product(line) for line in lines]
+        if len({product["sku"] for product in products}) < len(products):
+            raise forms.ValidationError("Name each SKU once.")
+        return products
+
+    def clean_product(self, line: str) -> dict[str, str]:
+        sku, _, name = line.partition(" ")
+        product = {"sku": sku, "name": name.strip() or sku}
+        try:
+            Product(**product).clean_fields(exclude=["merchant", "quantity_rule"])
+        except forms.ValidationError as error:
+            raise forms.ValidationError([f"“{line[:80]}”: {message}" for message in error.messages]) from error
+        return product
+
+
+class SetupForm(forms.Form):
+    products = ProductsField(help_text="One a line: the SKU, a space, the name. For example: PHOTO-PRO Photo Pro")
+    pool_name = forms.CharField(
+        label="Name of the pool", max_length=200, help_text="Where the keys are kept. One that you have is added to."
+    )
+    file = forms.FileField(
+        label="License file",
+        required=False,
+        allow_empty_file=True,
+        help_text="One key a line, at most 64 MiB. You may leave it out, and add keys later.",
+    )
+    # As it comes: what cannot be a key is told with the number of its line.
+    text = forms.Field(
+        label="Or paste the keys",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
+    )
+    quantity_rule = forms.ChoiceField(label="Keys for an order", choices=Product.QuantityRule.choices)
+    threshold = forms.IntegerField(
+        label="Tell us when so many keys are left", min_value=0, max_value=1_000_000, initial=10
+    )
+    recipients: SimpleArrayField = SimpleArrayField(
+        forms.EmailField(validators=[validate_mailable]),
+        label="Whom to tell",
+        required=False,
+        max_length=MOST_RECIPIENTS,
+        help_text="E-mail addresses, separated by commas. Empty: owners and managers.",
+    )
+    comment = forms.CharField(
+        label="Anything else?", required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 4})
+    )
+
+    def clean(self):
+        data = super().clean() or {}
+        if data.get("file") and data.get("text"):
+            raise forms.ValidationError("Choose a file or paste the keys, please, not both.")
+        return data
+
+    def split(self) -> tuple[list[bytes], dict]:
+        """The license file in pieces, and all the rest."""
+        data = dict(self.cleaned_data)
+        file, text = data.pop("file"), data.pop("text") or ""
+        content = file.read() if file else text.encode()
+        data["file_name"] = re.sub(r"[\x00-\x1f]", "", file.name)[-255:] if file else ""
+        size = imports.PART_SIZE
+        return [content[start : start + size] for start in range(0, len(content), size)], data

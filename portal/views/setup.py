@@ -1,0 +1,61 @@
+"""“Set up automatic sending”: what a merchant asks support staff to do, and what became of it."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from fulfillment import setup as service
+from fulfillment.setup import SetupRefused
+from portal.access import Role, member_required
+from portal.setup_forms import SetupForm
+from portal.views.confirm import ask
+
+SHOWN = 20
+
+
+@member_required(Role.MANAGER)
+@require_safe
+def setup(request) -> HttpResponse:
+    requests = request.merchant.setup_requests.prefetch_related("events").order_by("-pk")[:SHOWN]
+    return render(request, "portal/setup.html", {"section": "setup", "requests": requests})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    form = SetupForm(request.POST, request.FILES) if request.method == "POST" else SetupForm()
+    if form.is_bound and form.is_valid():
+        content, fields = form.split()
+        try:
+            service.ask(request.merchant, content, by=request.user, **fields)
+        except SetupRefused as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, "Support has your request. You get an e-mail when it is set up or answered.")
+            return redirect("setup")
+    return render(request, "portal/setup_add.html", {"section": "setup", "form": form})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def withdraw(request, pk: int) -> HttpResponse:
+    wanted = get_object_or_404(request.merchant.setup_requests, pk=pk)
+    if request.method == "POST":
+        try:
+            service.withdraw(wanted, by=str(request.user))
+        except SetupRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, "The request is withdrawn, and its license file deleted.")
+        return redirect("setup")
+
+    return ask(
+        request,
+        title="Withdraw the request?",
+        text=f"“{wanted.pool_name}” will not be set up. The license file that came with the request is deleted.",
+        button="Withdraw",
+        danger=True,
+        cancel=reverse("setup"),
+    )

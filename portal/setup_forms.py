@@ -54,11 +54,15 @@ class SetupForm(forms.Form):
     )
     quantity_rule = forms.ChoiceField(label="Keys for an order", choices=Product.QuantityRule.choices)
     threshold = forms.IntegerField(
-        label="Tell us when so many keys are left", min_value=0, max_value=1_000_000, initial=10
+        label="Replenishment threshold",
+        min_value=0,
+        max_value=1_000_000,
+        initial=10,
+        help_text="When so many keys are left, we tell.",
     )
     recipients: SimpleArrayField = SimpleArrayField(
         forms.EmailField(validators=[validate_mailable]),
-        label="Whom to tell",
+        label="Recipients of the notice",
         required=False,
         max_length=MOST_RECIPIENTS,
         help_text="E-mail addresses, separated by commas. Empty: owners and managers.",

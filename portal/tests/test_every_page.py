@@ -22,19 +22,22 @@ from fulfillment.models import (
     Fulfillment,
     FulfillmentMethod,
     MailAccount,
+    SetupRequest,
     WebhookEndpoint,
     WebhookEvent,
     WebhookMessage,
 )
 from fulfillment.services import resend
+from fulfillment.setup import ask
 from fulfillment.tracking import record
 from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, reveal
 from pools.imports import begin, confirm, undo
-from pools.models import KeyImport, LicensePool
+from pools.models import KeyImport, LicensePool, UploadLink
 from portal.tests.browsing import check, look_in
+from portal.views.upload_link import token_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,6 +86,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     make_endpoints(merchant)
     make_stock(merchant, pay, make_product)
     make_imports(merchant)
+    make_uploads(merchant)
     return order
 
 
@@ -96,6 +100,20 @@ def make_stock(merchant, pay, make_product):
     FulfillmentMethod.objects.create(product=waiting, source="manual", position=2)
     for _ in range(12):
         pay(waiting)
+
+
+def make_uploads(merchant):
+    """An upload by a one-use link with all that can be left out, and requests for set-up in every state."""
+    link = UploadLink.objects.create_for(merchant.pools.first())
+    begin(link.pool, [b"A-1\nA-1\n\n\0\n" * 30], by="link", link=link)
+    owner = merchant.members.get(role="owner").user
+    product = {"sku": "PHOTO-" + "X" * 50, "name": "Photo Pro"}
+    for status in SetupRequest.Status.values:
+        content = [b"\0"] if status == "open" else [b"A-1\nA-1\n\0\n"]
+        request = ask(
+            merchant, content, by=owner, products=[product] * 3, pool_name="Photo Pro", comment="Please hurry."
+        )
+        SetupRequest.objects.filter(pk=request.pk).update(status=status)
 
 
 def make_endpoints(merchant):
@@ -200,6 +218,9 @@ def addresses(order):
         reverse("mail-server"),
         reverse("email-text", args=["all", "de"]),
         reverse("email-reset", args=["all", "de"]),
+        reverse("setup"),
+        reverse("setup-add"),
+        reverse("setup-withdraw", args=[order.merchant.setup_requests.first().pk]),
         reverse("order", args=["A1"]),
         reverse("order-address", args=["A1"]),
         reverse("order-refund", args=["A1"]),
@@ -209,6 +230,9 @@ def addresses(order):
         f"/o/{order.link_token}/",
         "/o/unknown/",
         "/lost/northlight/",
+        f"/upload/{KeyImport.objects.get().link.token}/",
+        f"/uploaded/{token_of(KeyImport.objects.get())}/",
+        "/upload/unknown/",
         "/nowhere/",
     ]
 
@@ -225,11 +249,13 @@ def addresses_of_imports(order):
 
 def addresses_of_admin(order):
     code = ActivationCode.objects.filter(item__order=order).earliest("pk")
+    request = order.merchant.setup_requests.first()
     return [
         reverse("admin:index"),
         reverse("admin:orders_order_changelist"),
         reverse("admin:orders_order_change", args=[order.pk]),
         reverse("admin:orders_order_change-resend", args=[order.pk, code.pk]),
+        reverse("admin:fulfillment_setuprequest_change", args=[request.pk]),
         *(reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist") for model in admin.site._registry),
         reverse("admin:merchants_merchant_add"),
         reverse("admin:merchants_merchant_change", args=[order.merchant_id]),

@@ -174,6 +174,18 @@ def test_its_address_is_kept_secret(visitor, address, upload):
         assert "noindex" in page["X-Robots-Tag"] and not page.cookies
 
 
+def test_no_log_holds_it(visitor, address, upload, link, caplog):
+    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "django")
+    result = upload()
+    UploadLink.objects.update(expires_at=F("created_at"))
+    visitor.get(address)
+    visitor.get(result)
+
+    assert "Gone: /upload/…/" in caplog.text and "Gone: /uploaded/…/" in caplog.text
+    assert link.token not in caplog.text and result not in caplog.text and "NEW-KEY" not in caplog.text
+
+
 def test_who_is_signed_in_gains_nothing_and_is_not_named(client, outsider, address):
     client.force_login(outsider.members.get().user)
 

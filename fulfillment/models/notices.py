@@ -43,7 +43,7 @@ class MerchantNotice(Retryable):
     kind = models.CharField(max_length=20, choices=Kind)
     pool = models.ForeignKey(LicensePool, models.CASCADE, null=True, blank=True)
     available = models.PositiveIntegerField(null=True, blank=True, help_text="Keys left in the pool.")
-    upload_link = models.OneToOneField(UploadLink, models.PROTECT, null=True, blank=True, related_name="notice")
+    upload_link = models.OneToOneField(UploadLink, models.SET_NULL, null=True, blank=True, related_name="notice")
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True)
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, blank=True)
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, null=True, blank=True)

@@ -11,6 +11,7 @@ from fulfillment.models import MerchantNotice
 from fulfillment.notices import remind_of_empty_pools, send_notice
 from merchants.models import Member
 from pools.models import UploadLink
+from pools.replenishment import warn_low_pools
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -232,10 +233,18 @@ def test_pools_of_other_recipients_or_merchants_have_their_own_mails(
     empty_pool(name="One")
     empty_pool(name="Two")
     empty_pool(name="Three").merchant.pools.filter(name="Three").update(recipients=["stock@northlight.example"])
+    elsewhere = make_pool(merchant=outsider, name="Four")
+    elsewhere.recipients = merchant.notice_recipients()
+    elsewhere.save()
+    warn_low_pools()
     later(minutes=1)
     work()
 
-    assert [(mail.to[0][:5], mail.subject[:8]) for mail in told()] == [("owner", "2 pools "), ("stock", "The pool")]
+    assert {(mail.to[0], mail.subject) for mail in told()} == {
+        ("owner@northlight.example", "2 pools of Northlight need keys"),
+        ("stock@northlight.example", "The pool “Three” is empty"),
+        ("owner@northlight.example", "The pool “Four” is empty"),
+    }
 
 
 def test_workers_at_once_send_each_notice_once(empty_pool, in_threads, told):

@@ -1,5 +1,7 @@
 """Automatic sending set up on request: asked for in the portal, applied or answered in the admin."""
 
+from functools import partial
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.core import mail
@@ -94,7 +96,7 @@ def test_both_sides_are_told(ask, apply, work):
     assert f"/admin/fulfillment/setuprequest/{request.pk}/change/" in asked.body and "Please hurry." in asked.body
     assert applied.to == ["manager-sam@northlight.example", "owner@northlight.example"]
     assert f"/pools/{LicensePool.objects.get().pk}/" in applied.body
-    assert "AAAA" not in asked.body + applied.body
+    assert "AAAA" not in f"{asked.body} {applied.body}"
 
 
 def test_without_a_mailbox_of_support_nobody_is_written_to(ask, settings):
@@ -154,21 +156,35 @@ def test_asked_for_again_it_adds_no_second_method_and_no_key(ask, apply):
     assert FulfillmentMethod.objects.count() == 2 and LicensePool.objects.get().keys.count() == 2
 
 
-def test_two_clicks_apply_once(ask, in_threads):
-    request = ask()
-
-    def apply(number):
+def closed_at_once(in_threads, acts):
+    def close(act):
         try:
-            setup.apply(request, by=f"Stella {number}")
+            act()
         except SetupRefused as error:
             return str(error)
         return "done"
 
-    answers = in_threads(apply, range(8), threads=8)
+    return sorted(in_threads(close, acts, threads=8))
 
-    assert sorted(answers) == ["The request is applied already."] * 7 + ["done"]
+
+def test_two_clicks_apply_once(ask, in_threads):
+    request = ask()
+
+    answers = closed_at_once(in_threads, [partial(setup.apply, request, by="Stella")] * 8)
+
+    assert answers == ["The request is applied already."] * 7 + ["done"]
     assert KeyBatch.objects.count() == 1
     assert request.events.count() == 2 and request.notices.count() == 2
+
+
+def test_of_those_who_close_it_at_once_one_does(ask, in_threads):
+    request = ask()
+    acts = [partial(setup.withdraw, request, by="Max"), partial(setup.answer, request, text="No.", by="Stella")]
+
+    answers = closed_at_once(in_threads, acts * 8)
+
+    assert answers.count("done") == 1
+    assert request.events.count() == 2
 
 
 def test_a_mistake_in_the_file_is_shown_and_keeps_it_open(ask, apply, staff, manager):

@@ -24,15 +24,18 @@ class UploadLinkQuerySet(models.QuerySet["UploadLink"]):
             return self.none()
 
     def alive(self):
-        """Those that can be used: once a pool was filled through one of its links, the older ones end as well."""
+        """Those that can be used: once a pool was filled through one of its links, that and the older ones end."""
         later = UploadLink.objects.filter(pool=OuterRef("pool"), used_at__gt=OuterRef("created_at"))
-        return self.filter(~Exists(later), used_at=None, expires_at__gt=Now())
+        return self.filter(~Exists(later), expires_at__gt=Now())
+
+    def end(self) -> None:
+        self.update(expires_at=Now())
 
 
 class UploadLink(models.Model):
     """A permission, sent in a notice, to fill one pool once without signing in."""
 
-    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="upload_links")
+    pool = models.ForeignKey(LicensePool, models.CASCADE, related_name="upload_links")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)

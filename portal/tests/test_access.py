@@ -79,6 +79,8 @@ GET  pools/<int:pk>/batches/<int:number>/undo/              login     login    4
 POST pools/<int:pk>/batches/<int:number>/undo/              login     login    403     302     302   404      403
 GET  pools/<int:pk>/batches/<int:number>/withdraw/          login     login    403     200     200   404      403
 POST pools/<int:pk>/batches/<int:number>/withdraw/          login     login    403     302     302   404      403
+GET  pools/<int:pk>/upload-links/end/                       login     login    403     200     200   404      403
+POST pools/<int:pk>/upload-links/end/                       login     login    403     302     302   404      403
 
 GET  products/                                              login     login    403     200     200   200      403
 GET  products/add/                                          login     login    403     200     200   200      403
@@ -322,6 +324,8 @@ def values_for(world, route, who):
     values = dict(world.values)
     if "invitations/<int:pk>" in route:
         values["pk"] = world.invitation.pk
+    if route.startswith("pools/"):
+        values["pk"] = world.merchant.pools.get().pk
     if route.startswith("setup/"):
         values["pk"] = world.setup_request.pk
     if route.startswith("webhooks/"):

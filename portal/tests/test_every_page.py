@@ -230,7 +230,7 @@ def addresses(order):
         f"/o/{order.link_token}/",
         "/o/unknown/",
         "/lost/northlight/",
-        f"/upload/{KeyImport.objects.get().link.token}/",
+        f"/upload/{UploadLink.objects.get(imports__isnull=False).token}/",
         f"/uploaded/{token_of(KeyImport.objects.get())}/",
         "/upload/unknown/",
         "/nowhere/",

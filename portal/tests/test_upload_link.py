@@ -9,7 +9,9 @@ from django.db.models import F
 from django.test import Client
 
 from fulfillment.models import MerchantNotice
+from merchants.models import Member
 from pools.models import KeyBatch, KeyImport, KeyImportPart, UploadLink
+from pools.replenishment import warn_low_pools
 from portal.views import upload_link
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -156,6 +158,25 @@ def test_a_pool_that_was_filled_by_one_link_is_closed_to_older_ones(pool, link, 
 
     assert visitor.get(address).status_code == 410
     assert visitor.get(f"/upload/{UploadLink.objects.create_for(pool).token}/").status_code == 200
+
+
+def test_a_manager_ends_the_links_of_a_pool(pool, link, address, visitor, client, make_member, make_pool):
+    other = UploadLink.objects.create_for(make_pool())
+    client.force_login(make_member(Member.Role.MANAGER).user)
+
+    client.post(f"/pools/{pool.pk}/upload-links/end/")
+
+    assert visitor.get(address).status_code == 410
+    assert visitor.get(f"/upload/{other.token}/").status_code == 200
+
+
+def test_a_pool_made_by_mistake_can_be_deleted(make_pool):
+    pool = make_pool()
+    warn_low_pools()
+
+    pool.delete()
+
+    assert not UploadLink.objects.exists()
 
 
 def test_a_forged_link_leads_nowhere(link, visitor, upload):

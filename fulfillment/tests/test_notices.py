@@ -10,6 +10,7 @@ from fulfillment.mail import MailError
 from fulfillment.models import MerchantNotice
 from fulfillment.notices import remind_of_empty_pools, send_notice
 from merchants.models import Member
+from pools.allocation import fill_reserve
 from pools.models import UploadLink
 from pools.replenishment import warn_low_pools
 
@@ -86,7 +87,9 @@ def test_a_notice_tells_who_waits_for_how_many_keys_since_when(make_pool, make_p
 
 def test_a_notice_tells_of_the_reserve(make_pool, make_product, pay, work, told):
     pool = make_pool(3)
-    pool.keys.filter(position=2).update(reserved=True)
+    pool.reserve = 1
+    pool.save()
+    fill_reserve(pool)
 
     pay(make_product(pool=pool), quantity=2)
     work()

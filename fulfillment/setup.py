@@ -13,7 +13,7 @@ from merchants.models import Merchant, Product, User
 from pools import imports
 from pools.imports import LINES_SHOWN
 from pools.models import LicensePool
-from pools.reading import MAX_KEYS, KeyFileError, read_keys
+from pools.reading import MAX_KEYS, KeyFileError, detect, read_keys, unpack
 from pools.replenishment import rearm
 from vault.fingerprints import fingerprint
 
@@ -32,6 +32,7 @@ class SetupRefused(Exception):
 class FilePreview:
     """What the license file of a request holds, by numbers of lines."""
 
+    read_as: dict[str, Any] = field(default_factory=dict)  # pools.reading.detect
     keys: int = 0
     repeated: int = 0
     empty: int = 0
@@ -40,10 +41,11 @@ class FilePreview:
     error: str = ""
 
 
-def preview_file(content: Iterable[bytes]) -> FilePreview:
+def preview_file(request: SetupRequest) -> FilePreview:
     preview, seen = FilePreview(), set()
     try:
-        for line in read_keys(content, {}):
+        preview.read_as = detect(_content(request), {}, file_name=request.file_name)
+        for line in read_keys(_content(request), preview.read_as):
             if line.key:
                 digest = fingerprint(line.key)
                 preview.keys += 1
@@ -66,17 +68,23 @@ def preview_file(content: Iterable[bytes]) -> FilePreview:
 
 @transaction.atomic
 def ask(merchant: Merchant, content: Iterable[bytes], *, by: User, **fields: Any) -> SetupRequest:
-    """File a request, with the license file as it came, if there is one. Raises SetupRefused if too many are open."""
+    """File a request, with the license file as it came, if there is one.
+
+    Raises SetupRefused if the file is of a kind that holds no keys, or too many requests are open.
+    """
     # Serializes with others that count.
     Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
     if merchant.setup_requests.filter(status=Status.OPEN).count() >= MOST_OPEN:
         raise SetupRefused(f"{MOST_OPEN} requests are open. Please wait for an answer, or withdraw one.")
 
     request = SetupRequest.objects.create(merchant=merchant, asked_by=by, **fields)
-    for number, part in enumerate(content):
-        SetupRequestPart.objects.create(request=request, number=number, content=part)
+    try:
+        for number, part in enumerate(unpack(content)):
+            SetupRequestPart.objects.create(request=request, number=number, content=part)
+    except KeyFileError as error:
+        raise SetupRefused(str(error)) from error
     if request.parts.exists():
-        request.preview = asdict(preview_file(_content(request)))
+        request.preview = asdict(preview_file(request))
         request.save(update_fields=["preview"])
     SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(by), text=request.comment)
     if settings.SUPPORT_EMAIL:
@@ -100,7 +108,14 @@ def apply(request: SetupRequest, *, by: str) -> None:
     for wanted in request.products:
         _set_up_product(request, pool, **wanted)
     if request.parts.exists():
-        imports.begin(pool, _content(request), by=by, file_name=request.file_name, confirmed=True)
+        imports.begin(
+            pool,
+            _content(request),
+            by=by,
+            file_name=request.file_name,
+            confirmed=True,
+            read_as=request.preview["read_as"],
+        )
     request.save(update_fields=["pool"])
     _close(request, Kind.APPLIED, by=by)
     _tell(request, MerchantNotice.Kind.SETUP_APPLIED)

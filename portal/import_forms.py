@@ -7,19 +7,20 @@ from pools.reading import DELIMITERS, ENCODINGS, MAX_SIZE
 MAX_NOTE = 500
 
 
-class UploadForm(forms.Form):
+class KeysForm(forms.Form):
+    """A file of keys, or a pasted text."""
+
     file = forms.FileField(
         required=False,
         allow_empty_file=True,
         help_text="Plain text with one key a line, or CSV; also as gzip. Up to 64 MiB.",
     )
-    text = forms.CharField(
+    # As it comes: what cannot be a key is told with the number of its line.
+    text = forms.Field(
         label="Or paste them",
         required=False,
-        strip=False,
         widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}),
     )
-    note = forms.CharField(max_length=MAX_NOTE, required=False, help_text="To find this import by. Optional.")
 
     def clean_file(self):
         file = self.cleaned_data["file"]
@@ -29,17 +30,23 @@ class UploadForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if not self.errors and bool(data.get("file")) == bool(data.get("text")):
+        if not self.errors and bool(data.get("file")) == bool((data.get("text") or "").strip()):
             raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
         return data
 
     def content(self) -> dict[str, Any]:
         """What was uploaded, for `imports.begin`."""
-        note, file = self.cleaned_data["note"], self.cleaned_data["file"]
-        if file:
-            return {"content": file.chunks(), "file_name": file.name, "note": note}
+        if file := self.cleaned_data["file"]:
+            return {"content": file.chunks(), "file_name": file.name}
         text = self.cleaned_data["text"].encode(errors="replace")
-        return {"content": [text], "note": note, "options": {"encoding": "utf-8"}}
+        return {"content": [text], "options": {"encoding": "utf-8"}}
+
+
+class UploadForm(KeysForm):
+    note = forms.CharField(max_length=MAX_NOTE, required=False, help_text="To find this import by. Optional.")
+
+    def content(self) -> dict[str, Any]:
+        return super().content() | {"note": self.cleaned_data["note"]}
 
 
 SPLITS = {

@@ -1,11 +1,11 @@
 import re
+from collections.abc import Iterable
 
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 
 from merchants.addresses import validate_mailable
 from merchants.models import Product
-from pools import imports
 
 MOST_PRODUCTS = 50
 MOST_RECIPIENTS = 20
@@ -77,11 +77,10 @@ class SetupForm(forms.Form):
             raise forms.ValidationError("Choose a file or paste the keys, please, not both.")
         return data
 
-    def split(self) -> tuple[list[bytes], dict]:
+    def split(self) -> tuple[Iterable[bytes], dict]:
         """The license file in pieces, and all the rest."""
         data = dict(self.cleaned_data)
         file, text = data.pop("file"), data.pop("text") or ""
-        content = file.read() if file else text.encode()
+        content = file.chunks() if file else [text.encode(errors="replace")]
         data["file_name"] = re.sub(r"[\x00-\x1f]", "", file.name)[-255:] if file else ""
-        size = imports.PART_SIZE
-        return [content[start : start + size] for start in range(0, len(content), size)], data
+        return content, data

@@ -188,7 +188,7 @@ def test_of_those_who_close_it_at_once_one_does(ask, in_threads):
 
 
 def test_a_mistake_in_the_file_is_shown_and_keeps_it_open(ask, apply, staff, manager):
-    request = ask(text="", file=SimpleUploadedFile("keys.txt", b"\0\n\n"))
+    request = ask(text="", file=SimpleUploadedFile("keys.txt", b"ABCDEFGH\0\n\n"))
 
     for page in (
         apply(request),

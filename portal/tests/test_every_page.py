@@ -109,7 +109,7 @@ def make_uploads(merchant):
     owner = merchant.members.get(role="owner").user
     product = {"sku": "PHOTO-" + "X" * 50, "name": "Photo Pro"}
     for status in SetupRequest.Status.values:
-        content = [b"\0"] if status == "open" else [b"A-1\nA-1\n\0\n"]
+        content = [b"ABCDEFGH\0\n"] if status == "open" else [b"A-1\nA-1\n\0\n"]
         request = ask(
             merchant, content, by=owner, products=[product] * 3, pool_name="Photo Pro", comment="Please hurry."
         )
@@ -231,7 +231,7 @@ def addresses(order):
         "/o/unknown/",
         "/lost/northlight/",
         f"/upload/{UploadLink.objects.get(imports__isnull=False).token}/",
-        f"/uploaded/{token_of(KeyImport.objects.get())}/",
+        f"/uploaded/{token_of(KeyImport.objects.get(link__isnull=False))}/",
         "/upload/unknown/",
         "/nowhere/",
     ]

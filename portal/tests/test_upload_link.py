@@ -227,7 +227,7 @@ def test_starting_over_throws_away_what_was_uploaded(upload, visitor, address):
 def test_what_cannot_be_read_is_refused_and_leaves_the_link_alive(visitor, address, upload):
     nothing = visitor.post(address, {"text": " \n"})
     both = visitor.post(address, {"text": "A-KEY-1", "file": SimpleUploadedFile("k.txt", b"A-KEY-2")})
-    refused = visitor.get(upload("\n\n\0"))
+    refused = visitor.get(upload("\n\n\n\n\n\n\0"))
 
     for page in (nothing, both):
         assert "Choose a file" in page.content.decode() and "A-KEY" not in page.content.decode()

@@ -6,8 +6,6 @@ find keys by guessing. So only the result, of which there is one, says how many 
 
 from datetime import timedelta
 
-from django import forms
-from django.core.files.uploadedfile import UploadedFile
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
 from django.db.models.functions import Now
@@ -20,6 +18,7 @@ from django.views.decorators.http import require_http_methods
 from pools import imports
 from pools.imports import ImportRefused
 from pools.models import KeyImport, UploadLink
+from portal.import_forms import KeysForm
 from portal.views.customer import behind_a_link
 
 IMPORT_SIGNER = Signer(salt="portal.upload_link.KeyImport", sep=".")
@@ -29,28 +28,6 @@ LINES_SHOWN = 20
 
 class LinkIsDead(Exception):
     pass
-
-
-class UploadForm(forms.Form):
-    file = forms.FileField(
-        required=False, allow_empty_file=True, help_text="A text file, one key a line, at most 64 MiB."
-    )
-    # As it comes: what cannot be a key is told with the number of its line.
-    text = forms.Field(
-        label="Or paste them here",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}),
-    )
-
-    def clean(self):
-        data = super().clean() or {}
-        if bool(data.get("file")) == bool((data.get("text") or "").strip()):
-            raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
-        return data
-
-    @property
-    def upload(self) -> UploadedFile | None:
-        return self.cleaned_data["file"]
 
 
 @behind_a_link
@@ -64,31 +41,24 @@ def upload(request: HttpRequest, token: str) -> HttpResponse:
         return dead()
 
     if request.method == "POST" and uploads_lately(link) >= UPLOADS_AT_MOST:
-        return page("upload/form.html", status=429, link=link, form=UploadForm(), is_limited=True)
-    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
+        return page("upload/form.html", status=429, link=link, form=KeysForm(), is_limited=True)
+    form = KeysForm(request.POST, request.FILES) if request.method == "POST" else KeysForm()
     if form.is_bound and form.is_valid():
         return redirect("upload-import", token_of(take_in(link, form)))
     # A new form: what was pasted is not shown again.
-    return page("upload/form.html", link=link, form=UploadForm(), errors=form.non_field_errors())
+    return page("upload/form.html", link=link, form=KeysForm(), errors=form.non_field_errors())
 
 
 def uploads_lately(link: UploadLink) -> int:
     return link.imports.filter(uploaded_at__gt=Now() - UPLOADS_PERIOD).count()
 
 
-def take_in(link: UploadLink, form: UploadForm) -> KeyImport:
+def take_in(link: UploadLink, form: KeysForm) -> KeyImport:
     """Begin an import by the link. An earlier one that nobody said yes to gives way."""
     for before in link.imports.filter(status__in=KeyImport.OPEN):
         imports.discard(before)
-    file = form.upload
-    text = (form.cleaned_data["text"] or "").encode()
-    content = file.chunks(imports.PART_SIZE) if file else parts(text)
     by = f"upload link of the notice of {link.created_at:%-d %b %Y}"
-    return imports.begin(link.pool, content, by=by, file_name=file.name or "" if file else "", link=link)
-
-
-def parts(content: bytes):
-    return (content[start : start + imports.PART_SIZE] for start in range(0, len(content), imports.PART_SIZE))
+    return imports.begin(link.pool, by=by, link=link, **form.content())
 
 
 def token_of(key_import: KeyImport) -> str:

@@ -376,11 +376,14 @@ def _import(
         )
         cursor.execute(
             "INSERT INTO pools_licensekey (pool_id, batch_id, position, code, fingerprint, hint)"
-            " SELECT %s, %s, %s + row_number() OVER (ORDER BY line) - 1, code, fingerprint, hint FROM upload",
+            " SELECT %s, %s, %s + line - 1, code, fingerprint, hint FROM upload",
             [pool.pk, batch.pk, pool.next_position],
         )
+        cursor.execute("SELECT max(line) FROM upload")
+        last = cursor.fetchone()[0]
 
-    pool.next_position += preview.new
+    # Where a line was left out, no key stands: positions only grow, they do not count.
+    pool.next_position += last
     pool.save(update_fields=["next_position"])
     rearm(pool)
     pool_refilled.send(LicensePool, pool=pool)
@@ -413,11 +416,15 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
             raise KeyFileError(f"There are more than {MAX_KEYS:,} keys in it. Split it, please.")
         tell(count)
     cursor.execute("ANALYZE upload")
-    preview.repeated = _delete(
-        cursor,
-        "USING (SELECT fingerprint, min(line) AS line FROM upload GROUP BY fingerprint HAVING count(*) > 1) AS first"
-        " WHERE upload.fingerprint = first.fingerprint AND upload.line > first.line",
+    cursor.execute(
+        "WITH first AS (SELECT fingerprint, min(line) AS line FROM upload GROUP BY fingerprint HAVING count(*) > 1),"
+        " gone AS (DELETE FROM upload USING first"
+        " WHERE upload.fingerprint = first.fingerprint AND upload.line > first.line RETURNING upload.line)"
+        " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM gone",
+        [LINES_SHOWN],
     )
+    repeated, numbers = cursor.fetchone()
+    preview.repeated = Lines(repeated, numbers or [])
     preview.keys, preview.new = count, count - preview.repeated.count
     return preview
 
@@ -439,30 +446,21 @@ def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
 
     A key withdrawn elsewhere is free to move here.
     """
-    preview.already_in_pool = _delete(
-        cursor,
-        "USING pools_licensekey key WHERE key.fingerprint = upload.fingerprint AND key.pool_id = %s",
-        [pool.pk],
-    )
-    preview.already_in_other_pools = _delete(
-        cursor,
-        "USING pools_licensekey key JOIN pools_licensepool pool ON pool.id = key.pool_id"
-        " WHERE key.fingerprint = upload.fingerprint AND pool.merchant_id = %s AND key.withdrawn_at IS NULL",
-        [pool.merchant_id],
-    )
-    preview.new -= preview.already_in_pool.count + preview.already_in_other_pools.count
-
-
-def _delete(cursor, which: str, parameters: list[int] | None = None) -> Lines:
-    """Delete rows of `upload`; return how many, and the first of their lines."""
     cursor.execute(
-        f"WITH gone AS (DELETE FROM upload {which} RETURNING upload.line)"  # noqa: S608 (sentences of ours)
-        " SELECT count(*), (SELECT array_agg(line) FROM (SELECT line FROM gone ORDER BY line LIMIT %s) AS first)"
-        " FROM gone",
-        [*(parameters or []), LINES_SHOWN],
+        "WITH known AS ("
+        " SELECT upload.line, bool_or(key.pool_id = %(pool)s) AS here"
+        " FROM upload JOIN pools_licensekey key USING (fingerprint)"
+        " JOIN pools_licensepool pool ON pool.id = key.pool_id"
+        " WHERE pool.merchant_id = %(merchant)s AND (pool.id = %(pool)s OR key.withdrawn_at IS NULL)"
+        " GROUP BY upload.line),"
+        " gone AS (DELETE FROM upload USING known WHERE upload.line = known.line RETURNING upload.line, here)"
+        " SELECT here, count(*), (array_agg(line ORDER BY line))[:%(shown)s] FROM gone GROUP BY here",
+        {"pool": pool.pk, "merchant": pool.merchant_id, "shown": LINES_SHOWN},
     )
-    count, numbers = cursor.fetchone()
-    return Lines(count, numbers or [])
+    known = {here: Lines(count, numbers) for here, count, numbers in cursor.fetchall()}
+    preview.already_in_pool = known.get(True, Lines())
+    preview.already_in_other_pools = known.get(False, Lines())
+    preview.new -= preview.already_in_pool.count + preview.already_in_other_pools.count
 
 
 # Batches afterwards

@@ -14,37 +14,47 @@ $$
 
 # How keys came to be where they are, for those that the ledger did not see come: in with their batch, then issued, then
 # withdrawn. Those in reserve were put there when they came.
-STORY = """
-    INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
-    SELECT key.pool_id, key.batch_id, NULL, NULL, NULL, '', CASE WHEN reserved THEN 'reserved' ELSE 'available' END,
-        count(*), batch.imported_at, batch.imported_by
-    FROM {keys} key JOIN pools_keybatch batch ON batch.id = key.batch_id
-    GROUP BY key.pool_id, key.batch_id, reserved, batch.imported_at, batch.imported_by;
-
+WENT = """
     INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
     SELECT pool_id, batch_id, id, item_id, unit, 'available', 'issued', 1, issued_at, ''
-    FROM {keys} WHERE item_id IS NOT NULL;
+    FROM {keys} WHERE item_id IS NOT NULL {which};
 
     INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
     SELECT pool_id, batch_id, id, item_id, unit, CASE WHEN item_id IS NULL THEN 'available' ELSE 'issued' END,
         'withdrawn', 1, withdrawn_at, ''
-    FROM {keys} WHERE withdrawn_at IS NOT NULL;
+    FROM {keys} WHERE withdrawn_at IS NOT NULL {which};
 """
+STORY = """
+    INSERT INTO pools_keymovement (pool_id, batch_id, origin, destination, count, moved_at, moved_by)
+    SELECT key.pool_id, key.batch_id, '', CASE WHEN reserved THEN 'reserved' ELSE 'available' END, count(*),
+        batch.imported_at, batch.imported_by
+    FROM pools_licensekey key JOIN pools_keybatch batch ON batch.id = key.batch_id
+    GROUP BY key.pool_id, key.batch_id, reserved, batch.imported_at, batch.imported_by;
+""" + WENT.format(keys="pools_licensekey", which="")
 
 WRITE = f"""
 -- One plan serves a single key and a million: a nested loop, which is good for the one, would never end.
 CREATE FUNCTION pools_keys_came() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+DECLARE
+    came record;
+    batch record;
 BEGIN
-    -- What a foreign key would check for every row.
-    PERFORM FROM pools_keybatch WHERE id IN (SELECT batch_id FROM new_keys) FOR KEY SHARE;
-    IF EXISTS (
-        SELECT FROM (SELECT DISTINCT pool_id, batch_id FROM new_keys) came
-        LEFT JOIN pools_keybatch batch ON batch.id = came.batch_id AND batch.pool_id = came.pool_id
-        WHERE batch.id IS NULL
-    ) THEN
-        RAISE EXCEPTION 'A key comes with a batch of its pool' USING ERRCODE = 'foreign_key_violation';
-    END IF;
-    {STORY.format(keys="new_keys")}
+    FOR came IN
+        SELECT pool_id, batch_id, reserved, count(*), count(item_id) + count(withdrawn_at) AS gone
+        FROM new_keys GROUP BY 1, 2, 3
+    LOOP
+        -- What a foreign key would check for every row, and one thing more: that the batch is of the pool.
+        SELECT * INTO batch FROM pools_keybatch WHERE id = came.batch_id AND pool_id = came.pool_id FOR KEY SHARE;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'A key comes with a batch of its pool' USING ERRCODE = 'foreign_key_violation';
+        END IF;
+        INSERT INTO pools_keymovement (pool_id, batch_id, origin, destination, count, moved_at, moved_by)
+        VALUES (came.pool_id, came.batch_id, '', CASE WHEN came.reserved THEN 'reserved' ELSE 'available' END,
+            came.count, batch.imported_at, batch.imported_by);
+        IF came.gone > 0 THEN
+            {WENT.format(keys="new_keys", which="AND batch_id = came.batch_id AND reserved = came.reserved")}
+        END IF;
+    END LOOP;
     RETURN NULL;
 END $$;
 
@@ -131,7 +141,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(PLACE, "DROP FUNCTION pools_place(bigint, timestamptz, boolean)"),
-        migrations.RunSQL(STORY.format(keys="pools_licensekey"), "TRUNCATE pools_keymovement"),
+        migrations.RunSQL(STORY, "TRUNCATE pools_keymovement"),
         migrations.RunSQL(WRITE, UNWRITE),
         migrations.RunSQL(REFUSE, ALLOW),
     ]

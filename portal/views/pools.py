@@ -78,7 +78,7 @@ def pool(request, pk: int) -> HttpResponse:
         "days": days,
         "periods": PERIODS,
         "waiting": waiting,
-        "batches": pool.batches.order_by("-pk")[:BATCHES_SHOWN],
+        "batches": pool.batches.order_by("-imported_at", "-pk")[:BATCHES_SHOWN],
         "products": request.merchant.products.filter(fulfillment_methods__pool=pool).distinct().order_by("name"),
         "recipients": pool.get_recipients(),
     }

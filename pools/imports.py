@@ -444,14 +444,16 @@ def _keys(lines: Iterable[KeyLine], preview: Preview) -> Iterator[tuple[int, str
 def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
     """Drop from `upload` what this pool ever held, and what another pool of the merchant could still issue or has.
 
-    A key withdrawn elsewhere is free to move here.
+    A key withdrawn elsewhere by hand is free to move here. One in quarantine may go back to stock there, and one that
+    was replaced does not work.
     """
     cursor.execute(
         "WITH known AS ("
         " SELECT upload.line, bool_or(key.pool_id = %(pool)s) AS here"
         " FROM upload JOIN pools_licensekey key USING (fingerprint)"
         " JOIN pools_licensepool pool ON pool.id = key.pool_id"
-        " WHERE pool.merchant_id = %(merchant)s AND (pool.id = %(pool)s OR key.withdrawn_at IS NULL)"
+        " WHERE pool.merchant_id = %(merchant)s"
+        " AND (pool.id = %(pool)s OR key.withdrawn_at IS NULL OR key.withdrawn_because <> '')"
         " GROUP BY upload.line),"
         " gone AS (DELETE FROM upload USING known WHERE upload.line = known.line RETURNING upload.line, here)"
         " SELECT here, count(*), (array_agg(line ORDER BY line))[:%(shown)s] FROM gone GROUP BY here",

@@ -6,6 +6,7 @@ from fulfillment.services import ReturnRefused, return_to_stock
 from merchants.models import CheckoutPage
 from orders.models import ActivationCode, Order
 from orders.services import refund, reveal, show_to_customer
+from pools.imports import import_keys
 from pools.models import KeyMovement, LicenseKey, LicensePool
 
 pytestmark = pytest.mark.django_db
@@ -118,3 +119,14 @@ def test_many_clicks_at_once_return_it_once(order, code, in_threads):
         return True
 
     assert sum(in_threads(click, range(8), threads=8)) == 1
+
+
+def test_what_is_in_quarantine_comes_into_no_other_pool(order, code, key, make_pool):
+    """Or it would be sold from there, and again once it is returned."""
+    refund(order, by="Sam")
+
+    result = import_keys(make_pool(), [key.code], by="Sam")
+
+    assert (result.imported, result.preview.already_in_other_pools.count) == (0, 1)
+    return_to_stock(code, by="Sam")
+    assert LicenseKey.objects.available().get() == key

@@ -147,6 +147,11 @@ class ReadingSerializer(serializers.Serializer):
     )
     note = serializers.CharField(required=False, max_length=500, help_text="To find the batch by.")
 
+    def validate(self, data):
+        if data.get("split", "").startswith("separator") and not data.get("separator"):
+            raise serializers.ValidationError({"separator": "What stands between two keys?"})
+        return data
+
 
 KEY_FILE: dict[str, Any] = {
     "text/plain": OpenApiTypes.STR,

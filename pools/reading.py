@@ -30,6 +30,8 @@ FORMATS = ["text", "csv"]
 # What stands between two keys of a text.
 SPLITS = ["lines", "empty lines", "separator lines", "separators"]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+# Whoever says one of these means that format.
+OF_CSV, OF_TEXT = {"delimiter", "column", "header"}, {"split", "separator"}
 
 # White space, and what nobody sees: at the ends of a key it is no part of it.
 EDGES = "".join(
@@ -205,7 +207,8 @@ def detect(content: Iterable[bytes], options: dict[str, Any], *, file_name: str 
         text = text.rpartition("\n")[0] or text  # the last line may go on
     lines = [line for line in islice(text.split("\n"), 500) if line.strip()]
 
-    format = options.get("format") or _detect_format(lines, file_name)
+    told = "csv" if options.keys() & OF_CSV else "text" if options.keys() & OF_TEXT else ""
+    format = options.get("format") or told or _detect_format(lines, file_name)
     if format == "text":
         split = options.get("split") or ("separator lines" if options.get("separator") else "lines")
         return {"encoding": encoding, "format": format, "split": split, "separator": options.get("separator", "")}
@@ -286,7 +289,7 @@ def _has_header(rows: list[list[str]]) -> bool:
 
 def _detect_column(rows: list[list[str]], header: bool) -> int:
     """The one that is named so, else the one of most different cells; of those the one with the longest."""
-    if header:
+    if header and rows:
         for number, cell in enumerate(rows[0], start=1):
             if HEADINGS.search(cell):
                 return number
@@ -451,7 +454,8 @@ def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
 def do_not_guess(content: Iterable[bytes], options: dict[str, Any]) -> dict[str, Any]:
     """The options, and for what they leave open UTF-8, unless it says itself that it is UTF-16, and one key a line."""
     encoding = UTF_16.get(next(iter(content), b"")[:2], "utf-8")
-    return {"encoding": encoding, "format": "text"} | options
+    format = "csv" if options.keys() & OF_CSV else "text"
+    return {"encoding": encoding, "format": format} | options
 
 
 def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:

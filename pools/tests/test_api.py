@@ -263,3 +263,15 @@ def test_batches_are_listed_undone_and_withdrawn(api, pool):
     assert api.post(f"{url}{last['id']}/undo/").status_code == 409
     assert pool.keys.withdrawn().count() == pool.keys.count() == 2
     assert {moved.moved_by for moved in KeyMovement.objects.filter(pool=pool)} == {"API key shop-1"}
+
+
+@pytest.mark.parametrize("split", ["separators", "separator lines"])
+def test_a_separator_has_to_be_said(api, make_pool, split):
+    """Or all of the file would be one key."""
+    pool = make_pool()
+
+    response = api.post(f"/api/v1/pools/{pool.pk}/keys/?split={split}", "AAAA\nBBBB\n", content_type="text/plain")
+
+    assert response.status_code == 400
+    assert "What stands between two keys?" in response.content.decode()
+    assert not pool.keys.exists()

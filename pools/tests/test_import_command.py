@@ -96,3 +96,8 @@ def test_it_needs_to_know_whose_pool_it_is(make_pool, outsider, file):
 def test_a_file_that_is_not_there_is_an_error(make_pool):
     with pytest.raises(CommandError, match="No such file"):
         run(str(make_pool().pk), "/nowhere/keys.txt")
+
+
+def test_a_separator_has_to_be_said(make_pool, tmp_path):
+    with pytest.raises(CommandError, match="--separator"):
+        run(str(make_pool().pk), str(tmp_path / "keys.txt"), split="separators")

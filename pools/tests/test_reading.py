@@ -303,3 +303,19 @@ def test_the_problem_is_all_that_is_said_of_a_bad_line():
     [line] = read_keys([b"SE\0CRET"], {"encoding": "utf-8", "format": "text", "split": "lines", "separator": ""})
 
     assert line == KeyLine(1, "", "holds a NUL character")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"Key\n"])
+def test_a_table_without_rows_holds_no_key(content):
+    with pytest.raises(KeyFileError, match="no license key"):
+        parse_keys(content, {"format": "csv", "header": True})
+
+
+@pytest.mark.parametrize("option", [{"column": 2}, {"delimiter": ","}, {"header": False}])
+def test_who_speaks_of_columns_means_a_table(option):
+    """Or whole lines would come in as keys."""
+    assert parse_keys(b"1,AAAA-1\n1,BBBB-2\n", option) == ["AAAA-1", "BBBB-2"]
+
+
+def test_who_speaks_of_separators_means_a_text():
+    assert detect([b"AAAA;BBBB"], {"split": "separators", "separator": ";"}, file_name="keys.csv")["format"] == "text"

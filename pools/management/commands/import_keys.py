@@ -33,6 +33,8 @@ class Command(BaseCommand):
         reading.add_argument("--header", choices=["yes", "no"], help="the first row of a CSV names the columns")
 
     def handle(self, *, pool: str, file: str, merchant: str | None, note: str, dry_run: bool, **options: Any) -> None:
+        if (options["split"] or "").startswith("separator") and not options["separator"]:
+            raise CommandError("What stands between two keys? Say it with --separator.")
         found = find_pool(pool, merchant)
         key_import = upload(found, file, note=note, options=reading_options(options))
         self.describe(key_import)

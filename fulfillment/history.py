@@ -7,8 +7,8 @@ from datetime import datetime
 from operator import itemgetter
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Count, Exists, Max, OuterRef, Prefetch, prefetch_related_objects
-from django.db.models.functions import JSONObject
+from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch_related_objects
+from django.db.models.functions import Coalesce, JSONObject
 
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, TrackingEvent
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
@@ -24,6 +24,12 @@ TOLD = ArraySubquery(
 )
 # Whether a person could give it what it lacks.
 HAS_RESERVE = Exists(LicenseKey.objects.reserved().filter(pool__fulfillment_methods__product=OuterRef("product")))
+# Of an e-mail's codes those that it brings, or brought; not those that were replaced while it waited.
+CARRIED = (
+    Q(codes__withdrawn_at=None)
+    | Q(codes__withdrawn_at__gt=Coalesce("sent_at", "ended_at"))
+    | Q(status=Delivery.Status.CANCELED)  # what it was to bring
+)
 HISTORY = [
     Prefetch(
         "items",
@@ -34,7 +40,9 @@ HISTORY = [
     ),
     Prefetch(
         "deliveries",
-        Delivery.objects.annotate(code_count=Count("codes"), hint=Max("codes__hint"), told=TOLD).order_by("pk"),
+        Delivery.objects.annotate(
+            code_count=Count("codes", filter=CARRIED), hint=Max("codes__hint", filter=CARRIED), told=TOLD
+        ).order_by("pk"),
     ),
     Prefetch("refunds", Refund.objects.order_by("pk")),
     Prefetch(

@@ -230,3 +230,19 @@ class TestReserve:
 
         with pytest.raises(ReplaceRefused, match="nothing in reserve"):
             issue_from_reserve(Order.objects.get().items.get(), by="Sam")
+
+
+def test_the_history_counts_what_a_mail_brings(code, work):
+    """A mail that waits brings the code of the moment; one that is gone has brought what it had."""
+    new, _ = replace(code, by="Sam")
+    newer, _ = replace(new, by="Sam")
+
+    def mailed():
+        return [line.text for line in order_history(Order.objects.get()) if line.kind == "mail"]
+
+    first = f"Code ••••{code.hint} mailed to ada@example.com"
+    assert mailed() == [first, f"Code ••••{newer.hint} being mailed to ada@example.com"]
+
+    work()
+    replace(newer, by="Sam")
+    assert mailed()[:2] == [first, f"Code ••••{newer.hint} mailed to ada@example.com"]

@@ -103,7 +103,9 @@ def _erase_order(pk: int, *, by: str) -> None:
         status=Delivery.Status.CANCELED, due_at=None, attempts=F("attempts") + 1
     )
     _forget_recipients(order.deliveries.all())
-    order.events.filter(kind=OrderEvent.Kind.ADDRESS_CORRECTED).update(details={})
+    # What a person wrote when a code was replaced may name the customer.
+    written = [OrderEvent.Kind.ADDRESS_CORRECTED, OrderEvent.Kind.REPLACED]
+    order.events.filter(kind__in=written).update(details={})
     OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.ERASED, happened_by=by)
 
 

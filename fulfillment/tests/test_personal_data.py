@@ -73,6 +73,16 @@ def test_no_trace_is_left_in_any_table(order, another):
     assert another.email == "bob@example.com"
 
 
+def test_nor_in_what_was_written_of_a_code_that_was_replaced(pay, product):
+    pay(product)
+    code = Order.objects.get().codes().get()
+    services.replace(code, by="Sam", reason="Mrs Lovelace cannot type it")
+
+    Held("ada@example.com").erase(by="Stella")
+
+    assert "lovelace" not in dump()
+
+
 def test_the_history_still_tells_that_mails_were_sent(order):
     Held(CUSTOMER["email"]).erase(by="Stella")
 

@@ -393,18 +393,29 @@ def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[Key
 
 
 def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    rows = csv.reader(
-        (f"{line}\n" for line in chain.from_iterable(_lines(texts))), delimiter=read_as["delimiter"], strict=False
-    )
+    all_lines = chain.from_iterable(_lines(texts))
+    at_end = False
+
+    def lines() -> Iterator[str]:
+        nonlocal at_end
+        for line in all_lines:
+            yield f"{line}\n"
+        at_end = True
+        # A row of its own, unless a quotation mark is open: that the reader would not tell.
+        yield "end"
+
+    rows = csv.reader(lines(), delimiter=read_as["delimiter"], strict=False)
     column, header, width, last = read_as["column"], read_as["header"], 0, 0
     while True:
         number = last + 1
         try:
-            row = next(rows, None)
+            row = next(rows)
         except csv.Error as error:
             raise _unclosed(number) from error
-        if row is None:
+        if at_end and row == ["end"]:
             return
+        if at_end:
+            raise _unclosed(number)
         last = rows.line_num
         if number == 1 and len(row) and _is_hint(read_as["delimiter"].join(row)):
             continue

@@ -266,8 +266,10 @@ def test_uneven_rows_are_named_by_line():
     assert read(content, file_name="keys.csv") == (TWO, {3: "has no column 2", 4: "has 3 columns, not 2"})
 
 
-def test_a_quotation_mark_that_is_not_closed_is_told_by_line():
-    content = b'Key,Buyer\nAAAA,Ada\nBBBB,"Bob\n' + b"CCCC,Ada\n" * 20_000
+@pytest.mark.parametrize("lines_after", [0, 1, 20_000])
+def test_a_quotation_mark_that_is_not_closed_is_told_by_line(lines_after):
+    """Or all that follows would be one key, or of no key at all."""
+    content = b'Key,Buyer\nAAAA,Ada\nBBBB,"Bob\n' + b"CCCC,Ada\n" * lines_after
 
     with pytest.raises(KeyFileError, match="opens in line 3") as caught:
         read(content, file_name="keys.csv")

@@ -195,6 +195,13 @@ def test_what_cannot_be_read_is_refused_with_the_reason(manager, upload):
     assert "There is no license key in it." in page
 
 
+def test_a_refused_upload_has_no_counts(manager, upload):
+    page = shown(manager, upload(b"AAAA\0BBBB\n" * 2))
+
+    assert "There is no license key in it" in page and "lines 1, 2" in page
+    assert "of which" not in page
+
+
 def test_a_refused_table_can_be_read_as_text(manager, upload, pool):
     key_import = upload('AAAA\n"BBBB' + "B" * 200_000, "keys.csv")
     assert "opens in line 2" in shown(manager, key_import)

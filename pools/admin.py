@@ -6,6 +6,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 
 from merchants.admin import NarrowSave, NotMade
+from pools.allocation import fill_reserve
 from pools.imports import begin
 from pools.ledger import moved_by
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
@@ -58,6 +59,9 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         super().save_model(request, obj, form, change)
         if "threshold" in form.changed_data:
             rearm(obj)
+        if "reserve" in form.changed_data:
+            with moved_by(str(request.user)):
+                fill_reserve(obj)
 
     def get_urls(self):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from merchants.models import Merchant
 from orders.models import hint
+from pools.allocation import fill_reserve
 from pools.ledger import moved_by
 from pools.models import KeyBatch, KeyImport, KeyImportPart, LicenseKey, LicensePool, UploadLink
 from pools.oddities import Oddities
@@ -482,6 +483,7 @@ def undo(batch: KeyBatch, *, by: str) -> None:
                 f"{batch.key_count - gone:,} of its keys were issued or withdrawn, so it cannot be undone."
                 " You can withdraw the rest."
             )
+        fill_reserve(pool)  # its newest keys are gone
         transaction.on_commit(lambda: check_stock(pool), robust=True)
 
 
@@ -489,6 +491,7 @@ def withdraw_rest(batch: KeyBatch, *, by: str) -> int:
     """Take what is left of a batch out of the stock, for good; return how many keys that were."""
     with moved_by(by):
         count = batch.keys.withdraw()
+        fill_reserve(batch.pool)
         transaction.on_commit(lambda: check_stock(batch.pool), robust=True)
     return count
 

@@ -3,8 +3,10 @@
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from conftest import stock
+from pools.allocation import fill_reserve
 from pools.imports import ImportRefused, import_keys, undo, withdraw_rest
-from pools.models import KeyBatch, LicenseKey
+from pools.models import KeyBatch, KeyMovement, LicenseKey, LicensePool
 
 pytestmark = pytest.mark.django_db
 
@@ -126,3 +128,17 @@ def test_the_rest_of_a_batch_is_withdrawn(make_pool, make_product, pay):
     assert withdraw_rest(pool.batches.get(), by="Max") == 2
 
     assert (pool.keys.issued().count(), pool.keys.withdrawn().count()) == (1, 2)
+
+
+@pytest.mark.parametrize("take_out", [undo, withdraw_rest])
+def test_the_reserve_is_filled_again_from_what_stays(make_pool, take_out):
+    pool = make_pool(5)
+    LicensePool.objects.filter(pk=pool.pk).update(reserve=2)
+    stock(pool, 3)
+    fill_reserve(pool)
+
+    take_out(pool.batches.latest("pk"), by="Max")
+
+    assert (pool.keys.reserved().count(), pool.keys.available().count()) == (2, 3)
+    filled = KeyMovement.objects.filter(batch=pool.batches.earliest("pk"), destination="reserved")
+    assert {movement.moved_by for movement in filled} == {"Max"}

@@ -9,7 +9,7 @@ from conftest import stock
 from orders.models import OrderItem
 from pools.imports import undo
 from pools.ledger import StockDay, stock_by_day
-from pools.models import KeyBatch, LicenseKey
+from pools.models import KeyBatch, LicenseKey, LicensePool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,6 +64,8 @@ def test_what_is_withdrawn_undone_or_put_in_reserve_is_taken_out(make_pool):
     pool = make_pool(10)
     keys = pool.keys.order_by("position")
     LicenseKey.objects.filter(pk__in=keys[:2].values("pk")).withdraw()
+    LicensePool.objects.filter(pk=pool.pk).update(reserve=1)
+    LicensePool.objects.filter(pk=pool.pk).update(reserve=1)
     LicenseKey.objects.filter(pk=keys[5].pk).update(reserved=True)
     batch = stock(pool, 4).batch
     assert batch is not None

@@ -9,6 +9,7 @@ from merchants.models import ApiKey, User
 from orders.models import Order, OrderEvent
 from pools.admin import LicensePoolAdmin
 from pools.imports import import_keys
+from pools.models import KeyMovement
 
 ORDERS = "/admin/orders/order/"
 
@@ -206,3 +207,14 @@ def test_staff_without_the_permission_cannot_enter_codes(client, pay, make_produ
     item = Order.objects.get().items.get()
 
     assert client.post(f"{ORDERS}{item.order_id}/items/{item.pk}/codes/", {"unit_1": "A"}).status_code == 403
+
+
+def test_a_changed_reserve_is_filled_at_once(staff, make_pool):
+    pool = make_pool(3)
+
+    staff.post(
+        f"/admin/pools/licensepool/{pool.pk}/change/", {"name": "P", "threshold": 0, "reserve": 2, "recipients": ""}
+    )
+
+    assert pool.keys.reserved().count() == 2
+    assert "stella" in KeyMovement.objects.latest("pk").moved_by

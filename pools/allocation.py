@@ -2,6 +2,7 @@ from django.db import connection, transaction
 
 from orders.models import OrderItem
 from pools.models import LicenseKey, LicensePool
+from pools.models.stock import LicenseKeyQuerySet
 from pools.replenishment import check_stock, rearm
 from pools.signals import pool_refilled
 
@@ -66,15 +67,25 @@ def fill_reserve(pool: LicensePool) -> None:
     lacking = pool.reserve - pool.keys.reserved().count()
     if lacking > 0:
         newest = pool.keys.available().filter(position__gte=pool.head_hint).order_by("-position")
-        keys = newest.select_for_update(skip_locked=True)[:lacking]
-        pool.keys.filter(pk__in=[key.pk for key in keys.only("pk")]).update(reserved=True)
+        _set_reserved(newest, lacking, reserved=True)
         transaction.on_commit(lambda: check_stock(pool), robust=True)
     elif lacking < 0:
-        # Those that a person is issuing at this moment are left alone.
-        oldest = pool.keys.reserved().order_by("position").select_for_update(skip_locked=True)[:-lacking]
-        keys = list(oldest.only("pk", "position"))
-        pool.keys.filter(pk__in=[key.pk for key in keys]).update(reserved=False)
-        _make_available(pool, keys)
+        oldest = pool.keys.reserved().order_by("position")
+        first = oldest.values_list("position", flat=True)[0]
+        _set_reserved(oldest, -lacking, reserved=False)
+        _make_available(pool, first)
+
+
+def _set_reserved(keys: LicenseKeyQuerySet, count: int, *, reserved: bool) -> None:
+    """Put so many of these into the reserve, or free them, less those that somebody is issuing at this moment."""
+    chosen = keys.select_for_update(skip_locked=True).values("pk")[:count].query
+    sql, parameters = chosen.sql_with_params()
+    with connection.cursor() as cursor:
+        # They may be a million: none is loaded. As an array they are chosen, and locked, once.
+        cursor.execute(
+            f"UPDATE pools_licensekey SET reserved = %s WHERE id = ANY(ARRAY({sql}))",  # noqa: S608 (the ORM's)
+            [reserved, *parameters],
+        )
 
 
 @transaction.atomic
@@ -84,14 +95,12 @@ def return_key(key: LicenseKey) -> None:
     LicenseKey.objects.filter(pk=key.pk).update(
         item=None, unit=None, issued_at=None, withdrawn_at=None, withdrawn_because=LicenseKey.Because.MERCHANT
     )
-    _make_available(pool, [key])
+    _make_available(pool, key.position)
 
 
-def _make_available(pool: LicensePool, keys: list[LicenseKey]) -> None:
-    """Have keys found that were not in the stock and now are. The caller holds the pool's lock."""
-    if not keys:
-        return
-    pool.head_hint = min(pool.head_hint, *(key.position for key in keys))
+def _make_available(pool: LicensePool, first: int) -> None:
+    """Have keys found, from this position on, that were not in the stock. The caller holds the pool's lock."""
+    pool.head_hint = min(pool.head_hint, first)
     pool.save(update_fields=["head_hint"])
     rearm(pool)
     pool_refilled.send(LicensePool, pool=pool)

@@ -43,6 +43,7 @@ CHUNK = 20_000  # keys that are copied to the database in one go
 SAMPLE = 5  # keys that are shown before they are imported
 LINES_SHOWN = 100  # so many lines of a kind are enough to see what is wrong
 MAX_ATTEMPTS = 20
+MOST_READY = 20  # imports of a pool that wait for a yes; of more the oldest are thrown away
 # What nobody said yes to is thrown away.
 PATIENCE = timedelta(days=1)
 
@@ -135,7 +136,10 @@ def begin(
         key_import.status, key_import.error, key_import.size = KeyImport.Status.REFUSED, str(error), 0
         key_import.save(force_insert=True)
         return key_import
-    return _go_on(key_import)
+    key_import = _go_on(key_import)
+    for forgotten in pool.imports.filter(status=KeyImport.Status.READY).order_by("-pk")[MOST_READY:]:
+        discard(forgotten)
+    return key_import
 
 
 def _clean(text: str) -> str:
@@ -377,14 +381,12 @@ def _import(
         )
         cursor.execute(
             "INSERT INTO pools_licensekey (pool_id, batch_id, position, code, fingerprint, hint)"
-            " SELECT %s, %s, %s + line - 1, code, fingerprint, hint FROM upload",
+            " SELECT %s, %s, %s + place, code, fingerprint, hint FROM upload",
             [pool.pk, batch.pk, pool.next_position],
         )
-        cursor.execute("SELECT max(line) FROM upload")
-        last = cursor.fetchone()[0]
 
-    # Where a line was left out, no key stands: positions only grow, they do not count.
-    pool.next_position += last
+    # Where a key was left out, none stands: positions only grow, they do not count.
+    pool.next_position += preview.keys
     pool.save(update_fields=["next_position"])
     rearm(pool)
     pool_refilled.send(LicensePool, pool=pool)
@@ -397,15 +399,18 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
     cursor.execute("SET LOCAL work_mem = '64MB'")
     cursor.execute("DROP TABLE IF EXISTS pg_temp.upload")
     cursor.execute(
-        "CREATE TEMPORARY TABLE upload (line integer, fingerprint bytea, code bytea, hint text) ON COMMIT DROP"
+        "CREATE TEMPORARY TABLE upload (place integer, line integer, fingerprint bytea, code bytea, hint text)"
+        " ON COMMIT DROP"
     )
-    names = "line, fingerprint, code, hint" if with_codes else "line, fingerprint"
-    types = ["int4", "bytea", "bytea", "text"][: len(names.split())]
+    # A line may hold several keys, or a key several lines: what orders them is their place.
+    names = "place, line, fingerprint, code, hint" if with_codes else "place, line, fingerprint"
+    types = ["int4", "int4", "bytea", "bytea", "text"][: len(names.split())]
     keys = _keys(lines, preview)
     count = 0
     while chunk := list(islice(keys, CHUNK)):
         numbers, texts = [line for line, _ in chunk], [key for _, key in chunk]
-        columns: list[list[Any]] = [numbers, fingerprints(texts)]
+        places = range(count, count + len(chunk))
+        columns: list[Iterable[Any]] = [places, numbers, fingerprints(texts)]
         if with_codes:
             columns += [encrypt_all(texts), list(map(hint, texts))]
         with cursor.copy(f"COPY upload ({names}) FROM STDIN (FORMAT binary)") as copy:
@@ -418,9 +423,9 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
         tell(count)
     cursor.execute("ANALYZE upload")
     cursor.execute(
-        "WITH first AS (SELECT fingerprint, min(line) AS line FROM upload GROUP BY fingerprint HAVING count(*) > 1),"
+        "WITH first AS (SELECT fingerprint, min(place) AS place FROM upload GROUP BY fingerprint HAVING count(*) > 1),"
         " gone AS (DELETE FROM upload USING first"
-        " WHERE upload.fingerprint = first.fingerprint AND upload.line > first.line RETURNING upload.line)"
+        " WHERE upload.fingerprint = first.fingerprint AND upload.place > first.place RETURNING upload.line)"
         " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM gone",
         [LINES_SHOWN],
     )
@@ -450,13 +455,13 @@ def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
     """
     cursor.execute(
         "WITH known AS ("
-        " SELECT upload.line, bool_or(key.pool_id = %(pool)s) AS here"
+        " SELECT place, bool_or(key.pool_id = %(pool)s) AS here"
         " FROM upload JOIN pools_licensekey key USING (fingerprint)"
         " JOIN pools_licensepool pool ON pool.id = key.pool_id"
         " WHERE pool.merchant_id = %(merchant)s"
         " AND (pool.id = %(pool)s OR key.withdrawn_at IS NULL OR key.withdrawn_because <> '')"
-        " GROUP BY upload.line),"
-        " gone AS (DELETE FROM upload USING known WHERE upload.line = known.line RETURNING upload.line, here)"
+        " GROUP BY place),"
+        " gone AS (DELETE FROM upload USING known WHERE upload.place = known.place RETURNING line, here)"
         " SELECT here, count(*), (array_agg(line ORDER BY line))[:%(shown)s] FROM gone GROUP BY here",
         {"pool": pool.pk, "merchant": pool.merchant_id, "shown": LINES_SHOWN},
     )

@@ -25,14 +25,14 @@ class KeyImport(models.Model):
 
     OPEN = [Status.READING, Status.READY, Status.REFUSED, Status.IMPORTING]
 
-    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="imports")
+    pool = models.ForeignKey(LicensePool, models.CASCADE, related_name="imports")
     status = models.CharField(max_length=10, choices=Status, default=Status.READING)
     file_name = models.CharField(max_length=255, blank=True)
     note = models.CharField(max_length=500, blank=True)
     size = models.PositiveIntegerField(help_text="Of the content, in bytes.")
     uploaded_by = models.CharField(max_length=MAX_ACTOR)
     uploaded_at = models.DateTimeField(db_default=Now(), editable=False)
-    link = models.ForeignKey(UploadLink, models.PROTECT, null=True, related_name="imports")
+    link = models.ForeignKey(UploadLink, models.CASCADE, null=True, related_name="imports")
     options = models.JSONField(
         default=dict, help_text="How it is read (pools/reading.py); what is missing is detected."
     )

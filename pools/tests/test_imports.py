@@ -1,7 +1,7 @@
 import pytest
 
 from conftest import stock
-from pools.imports import import_keys
+from pools.imports import begin, import_keys
 from pools.models import KeyBatch, LicenseKey
 from pools.reading import MAX_KEY_LENGTH, KeyFileError, parse_keys
 
@@ -113,3 +113,23 @@ def test_imports_at_once_neither_lose_nor_double_keys(make_pool, in_threads):
     positions = set(pool.keys.values_list("position", flat=True))
     assert len(positions) == LicenseKey.objects.count() == 120
     assert pool.keys.values("position").distinct().count() == 120
+
+
+def test_of_many_that_nobody_confirms_the_oldest_are_thrown_away(make_pool, monkeypatch):
+    monkeypatch.setattr("pools.imports.MOST_READY", 2)
+    pool = make_pool()
+
+    first, *others = [begin(pool, [f"KEY-{number}".encode()], by="Max") for number in range(3)]
+
+    first.refresh_from_db()
+    assert (first.status, first.parts.count()) == ("discarded", 0)
+    assert {other.status for other in others} == {"ready"}
+
+
+def test_keys_of_one_line_keep_their_order_and_come_once(make_pool):
+    pool = make_pool()
+
+    begin(pool, [b"AAAA+BBBB+AAAA+CCCC"], by="Max", options={"split": "separators", "separator": "+"}, confirmed=True)
+
+    assert codes(pool) == ["AAAA", "BBBB", "CCCC"]
+    assert (pool.batches.get().key_count, pool.batches.get().repeated) == (3, 1)

@@ -6,6 +6,7 @@ from html import unescape
 import pytest
 
 from fulfillment.models import Delivery, Fulfillment
+from fulfillment.services import replace
 from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund
 
@@ -417,3 +418,16 @@ def test_a_code_that_the_customer_saw_says_so(desk, code):
     ActivationCode.objects.filter(pk=code.pk).update(seen_at=code.saved_at)
 
     assert text(desk.get(desk.page)).count("seen by the customer") == 2  # in the block and in the history
+
+
+@pytest.mark.parametrize("act", ["resend", "reveal"])
+def test_a_code_that_was_replaced_meanwhile_says_so(act, support, pay, product):
+    pay(product)
+    order = Order.objects.get()
+    code = order.codes().select_related("item__order").get()
+    replace(code, by="Sam")
+
+    response = support.post(f"/orders/{order.number}/codes/{code.pk}/{act}/")
+
+    assert response.status_code == 409
+    assert "counts no more" in response.content.decode()

@@ -37,4 +37,5 @@ def ledger(request: HttpRequest, pk: int) -> HttpResponse:
     hints = dict(pool.keys.filter(pk__in=[row.key_id for row in page.rows]).values_list("pk", "hint"))
     rows = [(row, hints.get(row.key_id, "")) for row in page.rows]
     context = {"section": "pools", "pool": pool, "key": one, "page": page, "rows": rows}
+    context["query"] = f"key={one.pk}&" if one else ""
     return render(request, "portal/ledger.html", context)

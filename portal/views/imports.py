@@ -7,16 +7,15 @@ from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from pools import imports as service
 from pools.imports import ImportRefused
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
-from portal.access import Role, member_required
 from portal.import_forms import ReadingForm, UploadForm, for_form
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
+from portal.views.pools import for_pool
 
 # What is left out of an import, and why.
 KINDS = {
@@ -26,18 +25,6 @@ KINDS = {
     "unusable": "They cannot be keys; below it says why.",
     "empty": "Nothing stands there.",
 }
-
-
-def for_pool(view: Callable) -> Callable:
-    """For those who may fill the merchant's pools, with one of them."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_pool(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.pools, pk=pk), **kwargs)
-
-    return with_pool
 
 
 def for_import(view: Callable) -> Callable:

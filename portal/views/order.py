@@ -22,6 +22,8 @@ from portal.views.confirm import ask
 
 Act = Callable[..., HttpResponse]
 
+GONE = "This activation code counts no more: it was replaced, or returned to stock."
+
 
 def for_member(act: Act) -> Act:
     """The act as a view of the portal, on an order of the member's own merchant."""
@@ -150,6 +152,8 @@ def revoke_order_link(request: HttpRequest, desk: Desk) -> HttpResponse:
 
 def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
+    if saved.withdrawn_at:
+        return refuse(request, desk, GONE)
     if request.method != "POST":
         if reason := services.why_not_resend(desk.order, saved=True):
             return refuse(request, desk, reason)
@@ -178,10 +182,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 
 
 def replace_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
-    # Also one that was replaced since the page was made: it is replaced once.
-    saved = get_object_or_404(
-        ActivationCode.all_codes.select_related("item__product", "item__order"), pk=code, item__order=desk.order
-    )
+    saved = _get_code(desk, code)
     form = ReplaceForm(request.POST if request.method == "POST" else None)
     if request.method != "POST" or not form.is_valid():
         return confirm(
@@ -256,6 +257,8 @@ def return_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 @require_POST
 def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
+    if saved.withdrawn_at:
+        return refuse(request, desk, GONE)
     return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, by=desk.by)})
 
 
@@ -294,7 +297,9 @@ def enter_codes(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
 
 
 def _get_code(desk: Desk, pk: int) -> ActivationCode:
-    return get_object_or_404(ActivationCode.objects.select_related("item__product"), pk=pk, item__order=desk.order)
+    """One of the order's codes, also one that counts no more: somebody was faster than this click."""
+    codes = ActivationCode.all_codes.select_related("item__product", "item__order")
+    return get_object_or_404(codes, pk=pk, item__order=desk.order)
 
 
 def _get_item(desk: Desk, pk: int) -> OrderItem:

@@ -146,6 +146,7 @@ def keys(request, pool) -> HttpResponse:
         "batch": batch,
         "key": key,
         "page": KeysetPage(found.defer("code").select_related("item__order", "batch"), field, **cursors),
+        "query": f"state={state}&" + (f"batch={batch.pk}&" if batch else ""),
     }
     return render(request, "portal/keys.html", context)
 

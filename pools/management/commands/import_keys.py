@@ -29,7 +29,7 @@ class Command(BaseCommand):
         reading.add_argument("--split", choices=SPLITS, help="what stands between two keys of a text")
         reading.add_argument("--separator")
         reading.add_argument("--delimiter", choices=DELIMITERS, help="between the columns of a CSV")
-        reading.add_argument("--column", type=int, help="of the keys, from 1")
+        reading.add_argument("--column", type=int, choices=range(1, 1001), metavar="N", help="of the keys, from 1")
         reading.add_argument("--header", choices=["yes", "no"], help="the first row of a CSV names the columns")
 
     def handle(self, *, pool: str, file: str, merchant: str | None, note: str, dry_run: bool, **options: Any) -> None:

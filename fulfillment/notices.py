@@ -18,9 +18,10 @@ from pools.replenishment import Forecast, forecast
 
 Kind = MerchantNotice.Kind
 
-# After a notice of another of its pools, a merchant's next one waits so long for more to tell in the same mail.
-GATHERED_FOR = timedelta(minutes=10)
-EMPTY_GATHERED_FOR = timedelta(seconds=30)
+# A merchant is told at once of so many pools. After them, those of the next minutes wait for more to tell in one mail.
+TOLD_SINGLY = 3
+MANY_WITHIN = timedelta(minutes=10)
+GATHERED_FOR = timedelta(seconds=30)
 
 # A pool that stays empty is told again so long after the notice before; the last pause repeats.
 PAUSES = {
@@ -40,10 +41,10 @@ def tell_of_pool(pool: LicensePool, kind: MerchantNotice.Kind, available: int) -
         available=available,
         upload_link=UploadLink.objects.create_for(pool),
     )
-    of_other_pools = MerchantNotice.objects.filter(merchant=pool.merchant_id, pool__isnull=False).exclude(pool=pool)
-    if of_other_pools.filter(created_at__gt=Now() - GATHERED_FOR).exists():
-        is_urgent = kind in (Kind.POOL_EMPTY, Kind.POOL_WAITED_FOR)
-        notice.due_at = Now() + (EMPTY_GATHERED_FOR if is_urgent else GATHERED_FOR)
+    lately = MerchantNotice.objects.filter(merchant=pool.merchant_id, created_at__gt=Now() - MANY_WITHIN)
+    others = lately.filter(pool__isnull=False).exclude(pool=pool).values("pool").distinct()
+    if others.count() >= TOLD_SINGLY:
+        notice.due_at = Now() + GATHERED_FOR
     notice.save()
     notice.nudge()
 

@@ -66,8 +66,11 @@ def _is_news(pool: LicensePool, level: LicensePool.Notice) -> bool:
 
 
 def warn_low_pools() -> None:
-    """Catch crossings whose check was lost with its process."""
-    for pool in LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY):
+    """Catch crossings whose check was lost with its process.
+
+    A pool that never held a key is being set up; who pays for one of its keys has it checked.
+    """
+    for pool in LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY).exclude(next_position=0):
         check_stock(pool)
 
 

@@ -127,6 +127,16 @@ def test_the_sweep_catches_a_crossing_that_was_missed(pay, product, monkeypatch)
     assert notices() == [("pool_low", 10)]
 
 
+def test_a_pool_that_never_held_a_key_is_told_of_once_somebody_pays_for_one(pay, make_product, make_pool):
+    pool = make_pool(0)
+    warn_low_pools()
+    assert notices() == []
+
+    pay(make_product(pool=pool))
+
+    assert notices() == [("pool_empty", 0)]
+
+
 def test_the_check_reads_no_further_than_the_threshold(make_pool):
     pool = make_pool(5000, threshold=10)
     with CaptureQueriesContext(connection) as queries:

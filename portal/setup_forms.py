@@ -38,7 +38,9 @@ class ProductsField(forms.CharField):
 class SetupForm(forms.Form):
     products = ProductsField(help_text="One a line: the SKU, a space, the name. For example: PHOTO-PRO Photo Pro")
     pool_name = forms.CharField(
-        label="Name of the pool", max_length=200, help_text="Where the keys are kept. One that you have is added to."
+        label="Name of the pool",
+        max_length=200,
+        help_text="Where the keys are kept: a new pool, or one that you have.",
     )
     file = forms.FileField(
         label="License file",
@@ -58,7 +60,7 @@ class SetupForm(forms.Form):
         min_value=0,
         max_value=1_000_000,
         initial=10,
-        help_text="When so many keys are left, we tell.",
+        help_text="When so many keys are left, the recipients get an e-mail.",
     )
     recipients: SimpleArrayField = SimpleArrayField(
         forms.EmailField(validators=[validate_mailable]),

@@ -257,6 +257,16 @@ def test_what_cannot_be_set_up_is_refused(manager, field, value, message):
     assert not SetupRequest.objects.exists()
 
 
+def test_a_file_that_is_too_long_is_refused_and_not_left_out(manager, settings):
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 1000
+    file = SimpleUploadedFile("keys.txt", b"AAAA-0001\n" * 200)
+
+    page = manager.post(reverse("setup-add"), WANTED | {"text": "", "file": file})
+
+    assert page.status_code == 200 and "Choose a file of at most 64 MiB" in page.content.decode()
+    assert not SetupRequest.objects.exists()
+
+
 def test_few_requests_are_open_at_a_time(ask, manager):
     for _ in range(setup.MOST_OPEN):
         ask()

@@ -1,5 +1,6 @@
 """“Set up automatic sending”: what a merchant asks support staff to do, and what became of it."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -26,6 +27,9 @@ def setup(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def add(request) -> HttpResponse:
     form = SetupForm(request.POST, request.FILES) if request.method == "POST" else SetupForm()
+    if form.is_bound and int(request.META.get("CONTENT_LENGTH") or 0) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
+        # Django leaves such a file out.
+        form.add_error("file", "Choose a file of at most 64 MiB, please.")
     if form.is_bound and form.is_valid():
         content, fields = form.split()
         try:

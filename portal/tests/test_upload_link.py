@@ -11,7 +11,7 @@ from django.test import Client
 from fulfillment.models import MerchantNotice
 from merchants.models import Member
 from pools.models import KeyBatch, KeyImport, KeyImportPart, UploadLink
-from pools.replenishment import warn_low_pools
+from pools.replenishment import check_stock
 from portal.views import upload_link
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -164,15 +164,18 @@ def test_a_manager_ends_the_links_of_a_pool(pool, link, address, visitor, client
     other = UploadLink.objects.create_for(make_pool())
     client.force_login(make_member(Member.Role.MANAGER).user)
 
-    client.post(f"/pools/{pool.pk}/upload-links/end/")
+    end = f"/pools/{pool.pk}/upload-links/end/"
+    assert end in client.get(f"/pools/{pool.pk}/").content.decode()
+    client.post(end)
 
+    assert end not in client.get(f"/pools/{pool.pk}/").content.decode()
     assert visitor.get(address).status_code == 410
     assert visitor.get(f"/upload/{other.token}/").status_code == 200
 
 
 def test_a_pool_made_by_mistake_can_be_deleted(make_pool):
     pool = make_pool()
-    warn_low_pools()
+    check_stock(pool)
 
     pool.delete()
 

@@ -15,7 +15,7 @@ from merchants.models import Merchant
 from orders.models import Order
 from pools.models import KeyImport
 from portal.access import Role, member_required
-from portal.stock import HEALTHY, get_stock
+from portal.stock import EMPTY, HEALTHY, get_stock
 
 POOLS_SHOWN = 6
 
@@ -31,6 +31,7 @@ def dashboard(request) -> HttpResponse:
         "stock": stock[:POOLS_SHOWN],
         "more_pools": len(stock) - POOLS_SHOWN,
         "short": sum(one.state != HEALTHY for one in stock),
+        "waited_for": [one for one in stock if one.state == EMPTY and one.waiting][:POOLS_SHOWN],
         "today": today(merchant),
         **count_open(merchant),
         "account": MailAccount.objects.filter(merchant=merchant).exclude(reason="").first(),

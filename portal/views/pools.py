@@ -15,7 +15,7 @@ from fulfillment.models import Fulfillment
 from pools.allocation import fill_reserve
 from pools.imports import WithdrawalRefused, withdraw_key
 from pools.ledger import moved_by, stock_by_day
-from pools.models import LicenseKey, LicensePool
+from pools.models import LicenseKey, LicensePool, UploadLink
 from pools.replenishment import forecast, rearm
 from portal.access import Role, member_required
 from portal.chart import StockChart
@@ -81,6 +81,7 @@ def pool(request, pk: int) -> HttpResponse:
         "batches": pool.batches.order_by("-imported_at", "-pk")[:BATCHES_SHOWN],
         "products": request.merchant.products.filter(fulfillment_methods__pool=pool).distinct().order_by("name"),
         "recipients": pool.get_recipients(),
+        "has_upload_links": UploadLink.objects.alive().filter(pool=pool).exists(),
     }
     return render(request, "portal/pool.html", context)
 

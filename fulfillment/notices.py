@@ -109,8 +109,8 @@ def _note_failure(notices: list[MerchantNotice], error: MailError) -> None:
 
 
 def _claim(pk: int) -> list[MerchantNotice]:
-    """Take a notice that is due; if it is of a pool, those of other pools for the same recipients as well."""
-    merchant = MerchantNotice.objects.filter(pk=pk, pool__isnull=False).values_list("merchant", flat=True).first()
+    """Take a notice that is due; if it is gathering, those of other pools for the same recipients as well."""
+    merchant = MerchantNotice.objects.gathering().filter(pk=pk).values_list("merchant", flat=True).first()
     if merchant is None:
         return [notice for notice in [MerchantNotice.objects.claim(pk)] if notice]
 
@@ -120,8 +120,8 @@ def _claim(pk: int) -> list[MerchantNotice]:
         if notice is None:
             return []
         recipients = get_recipients(notice)
-        others = MerchantNotice.objects.filter(merchant=merchant, pool__isnull=False, due_at__isnull=False)
-        others = others.exclude(pool=notice.pool).select_related("pool__merchant").order_by("pk")
+        others = MerchantNotice.objects.gathering().filter(merchant=merchant).exclude(pool=notice.pool)
+        others = others.select_related("pool__merchant").order_by("pk")
         alike = [other.pk for other in others if get_recipients(other) == recipients]
         # They wait for nothing else. Those that were tried are left alone until they are due: somebody may be at it.
         MerchantNotice.objects.filter(pk__in=alike, attempts=0).update(due_at=Now())

@@ -1,7 +1,7 @@
 """E-mails that tell a merchant, or our support staff, what needs a person."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from fulfillment.models.deliveries import Delivery
 from fulfillment.models.retryable import Retryable, RetryableQuerySet
@@ -13,6 +13,10 @@ from pools.models import LicensePool, UploadLink
 
 
 class MerchantNoticeQuerySet(RetryableQuerySet):
+    def gathering(self):
+        """Of pools, those that may share a mail: they wait for others, or were tried and not sent."""
+        return self.filter(pool__isnull=False, due_at__gt=F("created_at"))
+
     def since_empty(self, pool: LicensePool):
         """What was told of an empty pool since it was found to be empty."""
         found = self.filter(pool=pool, kind=MerchantNotice.Kind.POOL_EMPTY).order_by("-pk").values("pk")[:1]

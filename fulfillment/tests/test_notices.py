@@ -1,9 +1,11 @@
 """What merchants are told of their pools: once a crossing, again while a pool stays empty, and not in twenty mails."""
 
 from datetime import timedelta
+from itertools import chain
 
 import pytest
 from django.db.models import F
+from django.db.models.functions import Now
 
 from conftest import stock
 from fulfillment.mail import MailError
@@ -47,6 +49,11 @@ def later(**period):
     """Let time pass: notices were made, and are due, so much earlier."""
     MerchantNotice.objects.update(created_at=F("created_at") - timedelta(**period))
     MerchantNotice.objects.filter(due_at__isnull=False).update(due_at=F("due_at") - timedelta(**period))
+
+
+def gather():
+    """Let the notices there are come due as if those of other pools had been before them."""
+    MerchantNotice.objects.update(due_at=Now(), created_at=Now() - timedelta(seconds=30))
 
 
 def kinds():
@@ -235,6 +242,19 @@ def test_after_the_first_pools_the_others_share_a_mail(empty_pool, make_pool, ma
     assert not MerchantNotice.objects.filter(sent_at=None).exists()
 
 
+def test_those_told_of_singly_stay_so_whatever_comes_with_them(make_pool, make_product, pay, in_threads, told):
+    for name in ("One", "Two", "Three"):
+        product = make_product(pool=make_pool(3, threshold=2, name=name))
+        pay(product)
+        pay(product, quantity=2)
+    pks = list(MerchantNotice.objects.values_list("pk", flat=True))
+
+    in_threads(send_notice, pks * 4, threads=8)
+
+    singly = [[f"2 keys left in the pool “{name}”", f"The pool “{name}” is empty"] for name in ("One", "Two", "Three")]
+    assert sorted(mail.subject for mail in told()) == sorted(chain.from_iterable(singly))
+
+
 def test_pools_of_other_recipients_or_merchants_have_their_own_mails(
     empty_pool, outsider, make_pool, work, told, merchant
 ):
@@ -242,11 +262,9 @@ def test_pools_of_other_recipients_or_merchants_have_their_own_mails(
     empty_pool(name="Two")
     empty_pool(name="Three").merchant.pools.filter(name="Three").update(recipients=["stock@northlight.example"])
     elsewhere = make_pool(merchant=outsider, name="Four")
-    LicensePool.objects.filter(pk=elsewhere.pk).update(next_position=1)
-    elsewhere.recipients = merchant.notice_recipients()
-    elsewhere.save(update_fields=["recipients"])
+    LicensePool.objects.filter(pk=elsewhere.pk).update(next_position=1, recipients=merchant.notice_recipients())
     warn_low_pools()
-    later(minutes=1)
+    gather()
     work()
 
     assert {(mail.to[0], mail.subject) for mail in told()} == {
@@ -259,7 +277,7 @@ def test_pools_of_other_recipients_or_merchants_have_their_own_mails(
 def test_workers_at_once_send_each_notice_once(empty_pool, in_threads, told):
     for _ in range(6):
         empty_pool()
-    later(minutes=1)
+    gather()
     pks = list(MerchantNotice.objects.values_list("pk", flat=True))
 
     in_threads(send_notice, pks * 4, threads=8)
@@ -271,13 +289,13 @@ def test_workers_at_once_send_each_notice_once(empty_pool, in_threads, told):
 def test_a_shared_mail_that_is_not_taken_is_tried_again_as_one(empty_pool, work, told, monkeypatch):
     for _ in range(3):
         empty_pool()
-    later(minutes=1)
+    gather()
     with monkeypatch.context() as broken:
         broken.setattr("fulfillment.notices.sent", _refuse)
         work()
     assert MerchantNotice.objects.filter(due_at__isnull=False, sent_at=None, reason="busy").count() == 3
 
-    MerchantNotice.objects.update(due_at=F("due_at") - timedelta(seconds=10))
+    later(seconds=10)
     work()
 
     assert [mail.subject for mail in told()] == ["3 pools of Northlight need keys"]

@@ -85,7 +85,12 @@ def upload_import(request: HttpRequest, token: str) -> HttpResponse:
 
 def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpResponse:
     if "import" in request.POST:
-        import_once(link, key_import)
+        try:
+            import_once(link, key_import)
+        except LinkIsDead:
+            # A second click: the first one is answered to nobody.
+            if not link.imports.filter(pk=key_import.pk, confirmed_at__isnull=False).exists():
+                raise
         return redirect(request.path)
     imports.discard(key_import)
     return redirect("upload", link.token)

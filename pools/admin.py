@@ -42,6 +42,14 @@ class KeyFileForm(forms.Form):
         return key_import
 
 
+def tell_result(key_import: KeyImport) -> str:
+    kinds = ("repeated", "already_in_pool", "already_in_other_pools")
+    counts = {kind.replace("_", " "): key_import.preview[kind]["count"] for kind in kinds}
+    left_out = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    added = f"{key_import.preview['new']:,} keys added to the pool “{key_import.pool}”."
+    return f"{added} Left out: {left_out}." if left_out else added
+
+
 @admin.register(LicensePool)
 class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     list_display = ["name", "merchant", "threshold", "notified"]
@@ -87,7 +95,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         key_import = form.upload(pool, by=str(request.user)) if form.is_valid() else None
         if key_import and not key_import.error:
             if key_import.status == KeyImport.Status.IMPORTED:
-                messages.success(request, f"{key_import.preview['new']:,} keys added to the pool “{pool}”.")
+                messages.success(request, tell_result(key_import))
             else:
                 messages.info(request, f"The keys are being imported. The batches of “{pool}” show when they are in.")
             return redirect("admin:pools_licensepool_change", pool.pk)

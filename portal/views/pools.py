@@ -3,7 +3,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import F, Q, Window
+from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import DenseRank
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -65,7 +65,8 @@ def add(request) -> HttpResponse:
 @member_required(Role.MANAGER)
 @require_safe
 def pool(request, pk: int) -> HttpResponse:
-    pool = get_object_or_404(request.merchant.pools.with_stock(), pk=pk)
+    live_links = Exists(UploadLink.objects.alive().filter(pool=OuterRef("pk")))
+    pool = get_object_or_404(request.merchant.pools.with_stock().annotate(has_upload_links=live_links), pk=pk)
     days = PERIODS[1] if request.GET.get("days") == str(PERIODS[1]) else PERIODS[0]
     waiting = first_waiting(pool)
     orders = waiting[0].orders if waiting else 0
@@ -81,7 +82,6 @@ def pool(request, pk: int) -> HttpResponse:
         "batches": pool.batches.order_by("-imported_at", "-pk")[:BATCHES_SHOWN],
         "products": request.merchant.products.filter(fulfillment_methods__pool=pool).distinct().order_by("name"),
         "recipients": pool.get_recipients(),
-        "has_upload_links": UploadLink.objects.alive().filter(pool=pool).exists(),
     }
     return render(request, "portal/pool.html", context)
 

@@ -126,8 +126,10 @@ def nudge_imports():
     with transaction.atomic():
         # Those that nobody is at: who is has the row's lock.
         idle = KeyImport.objects.filter(status__in=[KeyImport.Status.READING, KeyImport.Status.IMPORTING])
-        for pk in idle.select_for_update(skip_locked=True).values_list("pk", flat=True):
-            publish("fulfillment.tasks.work_on_import", pk)
+        pks = list(idle.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    # Only now, or the worker would find them locked by us.
+    for pk in pks:
+        publish("fulfillment.tasks.work_on_import", pk)
 
 
 def purge_logs():

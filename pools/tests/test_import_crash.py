@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 from django.db import connection
@@ -37,6 +38,18 @@ def in_a_process_killed_at(moment, monkeypatch, work):
     return os.WIFSIGNALED(status)
 
 
+def in_a_worker(pk):
+    """Do the work as a worker would: on a connection of its own, as soon as it is told to."""
+
+    def work():
+        work_on_import(pk)
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+
+
 MOMENTS = [
     "pools.imports.hint",  # the first keys are read
     "pools.imports._leave_out",  # all are in a table of their own
@@ -53,7 +66,7 @@ def test_a_process_that_is_killed_leaves_nothing_and_the_sweep_has_it_done(key_i
 
     assert not LicenseKey.objects.exists() and not KeyBatch.objects.exists() and not KeyMovement.objects.exists()
 
-    monkeypatch.setattr("fulfillment.tasks.publish", lambda name, pk: work_on_import(pk))
+    monkeypatch.setattr("fulfillment.tasks.publish", lambda name, pk: in_a_worker(pk))
     # The database notices the death of a client within moments.
     wait_until(lambda: sweep() or KeyImport.objects.filter(status=KeyImport.Status.IMPORTED))
 

@@ -9,7 +9,7 @@ from fulfillment.models import Delivery, Fulfillment
 from fulfillment.services import ReplaceRefused, issue_from_reserve, replace
 from orders.models import ActivationCode, Order
 from orders.services import refund
-from pools.allocation import fill_reserve
+from pools.allocation import allocate_keys, fill_reserve
 from pools.models import KeyMovement, LicenseKey, LicensePool
 
 pytestmark = pytest.mark.django_db
@@ -246,3 +246,12 @@ def test_the_history_counts_what_a_mail_brings(code, work):
     work()
     replace(newer, by="Sam")
     assert mailed()[:2] == [first, f"Code ••••{newer.hint} mailed to ada@example.com"]
+
+    def test_it_is_taken_from_the_reserve_also_while_others_are_available(self, make_pool, pay, make_product):
+        pool = make_pool(3)
+        keep_back(pool, 1)
+        pay(make_product(keys=0))
+
+        issued = allocate_keys(pool, Order.objects.get().items.get(), [1], from_reserve=True)
+
+        assert issued[1].position == 2

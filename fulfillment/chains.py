@@ -5,7 +5,7 @@ from django.db.models import Max, OuterRef, Subquery
 
 from fulfillment.models import Fulfillment, FulfillmentMethod, publish
 from merchants.models import Product
-from orders.models import Order, OrderItem
+from orders.models import OrderItem
 from pools.models import LicensePool
 
 
@@ -64,6 +64,4 @@ def wake_waiting(product: Product) -> None:
         transaction.on_commit(lambda pool=pool: publish("fulfillment.tasks.serve_pool", pool.pk), robust=True)  # type: ignore[misc]
     if not stocked:
         paid_at = OrderItem.objects.filter(pk=OuterRef("item")).values("order__paid_at")
-        Fulfillment.objects.filter(
-            status=Fulfillment.Status.WAITING, item__product=product, item__order__status=Order.Status.PAID
-        ).update(due_at=Subquery(paid_at))
+        Fulfillment.objects.waiting().filter(item__product=product).update(due_at=Subquery(paid_at))

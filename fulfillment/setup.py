@@ -1,13 +1,14 @@
 """Automatic sending set up on request: a merchant says what is wanted, support staff apply it or answer."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
 
+from fulfillment.chains import ChainRefused, add_source
 from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupEvent, SetupRequest, SetupRequestPart
 from merchants.models import Merchant, Product, User
 from pools import imports
@@ -137,12 +138,8 @@ def _set_up_product(request: SetupRequest, pool: LicensePool, *, sku: str, name:
     if not is_new and product.quantity_rule != request.quantity_rule:
         product.quantity_rule = request.quantity_rule
         product.save(update_fields=["quantity_rule"])
-    methods = product.fulfillment_methods
-    if not methods.filter(pool=pool).exists():
-        last = methods.aggregate(last=Max("position"))["last"] or 0
-        FulfillmentMethod.objects.create(
-            product=product, position=last + 1, source=FulfillmentMethod.Source.POOL, pool=pool
-        )
+    with suppress(ChainRefused):  # it is in the chain already
+        add_source(product, FulfillmentMethod.Source.POOL, pool)
 
 
 @transaction.atomic

@@ -16,7 +16,6 @@ from fulfillment.models import (
     WebhookMessage,
     publish,
 )
-from orders.models import Order
 from pools import imports
 from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
@@ -116,7 +115,7 @@ def nudge_endpoints():
 
 
 def nudge_waiting_pools():
-    waiting = Fulfillment.objects.filter(status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID)
+    waiting = Fulfillment.objects.waiting()
     for pool in LicensePool.objects.filter(pk__in=waiting.values("item__product__fulfillment_methods__pool")):
         if pool.available_up_to(1):
             publish("fulfillment.tasks.serve_pool", pool.pk)

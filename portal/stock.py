@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from fulfillment.models import Fulfillment
 from merchants.models import Merchant
-from orders.models import Order
 from pools.models import LicensePool
 from pools.replenishment import DAY, Forecast, forecasts
 
@@ -85,8 +84,6 @@ def get_stock(merchant: Merchant) -> list[Stock]:
 
 def count_waiting(merchant: Merchant) -> dict[int | None, int]:
     """How many paid orders wait for keys, by pool."""
-    waiting = Fulfillment.objects.filter(
-        status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID, item__order__merchant=merchant
-    )
+    waiting = Fulfillment.objects.waiting().filter(item__order__merchant=merchant)
     orders = Count("item__order", distinct=True)
     return dict(waiting.order_by().values_list("item__product__fulfillment_methods__pool").annotate(orders))

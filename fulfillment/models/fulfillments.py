@@ -45,13 +45,14 @@ class FulfillmentQuerySet(RetryableQuerySet):
     def unfinished(self):
         return self.exclude(status=Fulfillment.Status.DONE)
 
+    def waiting(self):
+        """What paid items wait for: keys, a person or a source that is away."""
+        return self.filter(status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID)
+
     def waiting_for(self, pool: LicensePool):
         """What waits for this pool's keys, oldest payment first."""
-        return self.filter(
-            status=Fulfillment.Status.WAITING,
-            item__order__status=Order.Status.PAID,
-            item__product__fulfillment_methods__pool=pool,
-        ).order_by("item__order__paid_at", "item__order_id", "item_id")
+        waiting = self.waiting().filter(item__product__fulfillment_methods__pool=pool)
+        return waiting.order_by("item__order__paid_at", "item__order_id", "item_id")
 
 
 class Fulfillment(Retryable):

@@ -51,11 +51,8 @@ def today(merchant: Merchant) -> Any:
 
 def count_open(merchant: Merchant) -> dict[str, Any]:
     """How many orders wait, items are stuck and mails lost."""
-    waiting = Fulfillment.objects.filter(
-        status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID, item__order__merchant=merchant
-    )
     counts = {
-        "waiting": count(waiting, "item__order"),
+        "waiting": count(Fulfillment.objects.waiting().filter(item__order__merchant=merchant), "item__order"),
         "stuck": count(stuck_fulfillments().filter(item__order__merchant=merchant)),
         "lost": count(lost_deliveries().filter(order__merchant=merchant)),
     }

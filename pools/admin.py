@@ -1,4 +1,3 @@
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404, redirect, render
@@ -7,39 +6,11 @@ from django.utils.html import format_html
 
 from merchants.admin import NarrowSave, NotMade
 from pools.allocation import fill_reserve
+from pools.forms import UploadForm
 from pools.imports import begin
 from pools.ledger import moved_by
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.replenishment import rearm
-
-
-class KeyFileForm(forms.Form):
-    file = forms.FileField(required=False, help_text="UTF-8 text, one key a line; also as gzip.")
-    text = forms.CharField(label="or pasted", widget=forms.Textarea, required=False)
-    note = forms.CharField(max_length=500, required=False)
-
-    def clean(self):
-        data = super().clean() or {}
-        if bool(data.get("file")) == bool(data.get("text")):
-            raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
-        return data
-
-    def upload(self, pool: LicensePool, *, by: str) -> KeyImport:
-        """Import the keys, all or none, with the reason among the errors; a long file is left to a worker."""
-        file, text = self.cleaned_data["file"], self.cleaned_data["text"]
-        key_import = begin(
-            pool,
-            file.chunks() if file else [text.encode(errors="replace")],
-            by=by,
-            file_name=file.name if file else "",
-            note=self.cleaned_data["note"],
-            confirmed=True,
-        )
-        if key_import.error:
-            problems = key_import.preview.get("problems", {})
-            lines = [f"Line {number} {problem}." for number, problem in problems.items()]
-            self.add_error(None, [key_import.error, *lines[:50]])
-        return key_import
 
 
 def tell_result(key_import: KeyImport) -> str:
@@ -91,14 +62,19 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         pool = get_object_or_404(LicensePool, pk=pk)
         if not self.has_change_permission(request, pool):
             raise PermissionDenied
-        form = KeyFileForm(request.POST or None, request.FILES or None)
-        key_import = form.upload(pool, by=str(request.user)) if form.is_valid() else None
-        if key_import and not key_import.error:
+        form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
+        if form.is_valid():
+            key_import = begin(pool, by=str(request.user), confirmed=True, **form.content())
             if key_import.status == KeyImport.Status.IMPORTED:
                 messages.success(request, tell_result(key_import))
-            else:
+            elif not key_import.error:
                 messages.info(request, f"The keys are being imported. The batches of “{pool}” show when they are in.")
-            return redirect("admin:pools_licensepool_change", pool.pk)
+            else:
+                problems = key_import.preview.get("problems", {})
+                lines = [f"Line {number} {problem}." for number, problem in problems.items()]
+                form.add_error(None, [key_import.error, *lines[:50]])
+            if not key_import.error:
+                return redirect("admin:pools_licensepool_change", pool.pk)
 
         context = self.admin_site.each_context(request) | {
             "title": f"Add keys to {pool}",

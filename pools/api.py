@@ -11,18 +11,16 @@ from rest_framework.views import APIView
 
 from merchants.models import ApiKey
 from pools.imports import (
-    AT_ONCE,
     ImportRefused,
     begin,
     confirm,
     discard,
     get_progress,
-    import_keys,
     undo,
     withdraw_rest,
 )
 from pools.models import KeyBatch, KeyImport
-from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS, KeyFileError, parse_keys, unpack
+from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
 from rest.paging import Pages
 from rest.parsers import BoundedMultiPartParser, CsvParser, GzipParser, PlainTextParser
 from rest.problems import Conflict
@@ -45,8 +43,8 @@ class StockSerializer(PoolSerializer):
 
 
 class ImportSerializer(serializers.Serializer):
-    batch = serializers.IntegerField(source="batch.pk", default=None, help_text="null if no key was new.")
-    imported = serializers.IntegerField()
+    batch = serializers.IntegerField(source="batch_id", allow_null=True, help_text="null if no key was new.")
+    imported = serializers.IntegerField(source="preview.new")
     repeated = serializers.IntegerField(
         source="preview.repeated.count", help_text="Left out: the file has them more than once."
     )
@@ -225,19 +223,16 @@ class PoolKeysView(TakesKeys):
         pool are served at once, oldest payment first.
         """
         pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
-        upload = self.get_upload(request)
-        try:
-            content = list(unpack(upload.pop("content")))
-            if sum(map(len, content)) > AT_ONCE:
-                key_import = begin(pool, content, by=str(request.auth), confirmed=True, **upload)
-                return Response(KeyImportSerializer(key_import).data, status=status.HTTP_202_ACCEPTED)
-            keys = parse_keys(b"".join(content), upload.pop("options"))
-        except KeyFileError as error:
-            lines = {str(number): [problem] for number, problem in error.lines.items()}
-            raise ValidationError({"lines": lines} if lines else {"file": [str(error)]}) from error
-        result = import_keys(pool, keys, by=str(request.auth), **upload)
+        key_import = begin(pool, by=str(request.auth), confirmed=True, **self.get_upload(request))
+        if key_import.error:
+            problems = key_import.preview.get("problems", {})
+            lines = {str(number): [problem] for number, problem in problems.items()}
+            raise ValidationError({"lines": lines} if lines else {"file": [key_import.error]})
+        if key_import.status != KeyImport.Status.IMPORTED:
+            return Response(KeyImportSerializer(key_import).data, status=status.HTTP_202_ACCEPTED)
         return Response(
-            ImportSerializer(result).data, status=status.HTTP_201_CREATED if result.batch else status.HTTP_200_OK
+            ImportSerializer(key_import).data,
+            status=status.HTTP_201_CREATED if key_import.batch_id else status.HTTP_200_OK,
         )
 
 

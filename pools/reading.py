@@ -470,28 +470,24 @@ def do_not_guess(content: Iterable[bytes], options: dict[str, Any]) -> dict[str,
 
 
 def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
-    """These lines; raises KeyFileError at the end of them, or after enough, naming those that cannot be keys."""
+    """These lines; raises KeyFileError at the end of them if none holds a key, or naming those that cannot be keys."""
     errors: dict[int, str] = {}
+    has_keys = False
     for line in lines:
         if line.problem:
             errors[line.number] = line.problem
         if len(errors) == MAX_ERRORS:
             break
+        has_keys = has_keys or bool(line.key)
         yield line
     if errors:
         raise KeyFileError("Nothing was imported: some lines are no license keys.", errors)
+    if not has_keys:
+        raise KeyFileError("Nothing was imported: there is no license key in it.")
 
 
 def parse_keys(content: bytes, options: dict[str, Any] | None = None) -> list[str]:
     """Return the keys of a content all of whose lines can be keys, or raise KeyFileError naming those that cannot."""
     pieces = list(unpack([content]))
     read_as = detect(pieces, do_not_guess(pieces, options or {}))
-    keys = []
-    for line in refuse_bad_lines(read_keys(pieces, read_as)):
-        if line.key:
-            keys.append(line.key)
-        if len(keys) > MAX_KEYS:
-            raise KeyFileError(f"Nothing was imported: there are more than {MAX_KEYS} keys.")
-    if not keys:
-        raise KeyFileError("Nothing was imported: there is no license key in it.")
-    return keys
+    return [line.key for line in refuse_bad_lines(read_keys(pieces, read_as)) if line.key]

@@ -2,52 +2,7 @@ from typing import Any
 
 from django import forms
 
-from pools.reading import DELIMITERS, ENCODINGS, MAX_SIZE
-
-MAX_NOTE = 500
-
-
-class KeysForm(forms.Form):
-    """A file of keys, or a pasted text."""
-
-    file = forms.FileField(
-        required=False,
-        allow_empty_file=True,
-        help_text="Plain text with one key a line, or CSV; also as gzip. Up to 64 MiB.",
-    )
-    # As it comes: what cannot be a key is told with the number of its line.
-    text = forms.Field(
-        label="Or paste them",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}),
-    )
-
-    def clean_file(self):
-        file = self.cleaned_data["file"]
-        if file and file.size > MAX_SIZE:
-            raise forms.ValidationError("The file is longer than 64 MiB. Split it, or pack it with gzip.")
-        return file
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if not self.errors and bool(data.get("file")) == bool((data.get("text") or "").strip()):
-            raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
-        return data
-
-    def content(self) -> dict[str, Any]:
-        """What was uploaded, for `imports.begin`."""
-        if file := self.cleaned_data["file"]:
-            return {"content": file.chunks(), "file_name": file.name}
-        text = self.cleaned_data["text"].encode(errors="replace")
-        return {"content": [text], "options": {"encoding": "utf-8"}}
-
-
-class UploadForm(KeysForm):
-    note = forms.CharField(max_length=MAX_NOTE, required=False, help_text="To find this import by. Optional.")
-
-    def content(self) -> dict[str, Any]:
-        return super().content() | {"note": self.cleaned_data["note"]}
-
+from pools.reading import DELIMITERS, ENCODINGS
 
 SPLITS = {
     "lines": "One a line",

@@ -129,7 +129,6 @@ def pool(make_pool):
 def by_a_worker(monkeypatch):
     """However short an upload is, it is a worker's."""
     monkeypatch.setattr("pools.imports.AT_ONCE", 0)
-    monkeypatch.setattr("pools.api.AT_ONCE", 0)
 
 
 def post(api, pool, what, body="AAAA\nBBBB\n", content_type="text/plain", query=""):

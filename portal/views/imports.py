@@ -10,9 +10,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from pools import imports as service
+from pools.forms import UploadForm
 from pools.imports import ImportRefused
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
-from portal.import_forms import ReadingForm, UploadForm, for_form
+from portal.import_forms import ReadingForm, for_form
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
 from portal.views.pools import for_pool

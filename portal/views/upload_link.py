@@ -16,9 +16,9 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from pools import imports
+from pools.forms import KeysForm
 from pools.imports import ImportRefused
 from pools.models import KeyImport, UploadLink
-from portal.import_forms import KeysForm
 from portal.views.customer import behind_a_link
 
 IMPORT_SIGNER = Signer(salt="portal.upload_link.KeyImport", sep=".")

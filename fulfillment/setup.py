@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
@@ -11,12 +11,11 @@ from django.db import transaction
 from fulfillment.chains import ChainRefused, add_source
 from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupEvent, SetupRequest, SetupRequestPart
 from merchants.models import Merchant, Product, User
-from pools import imports
-from pools.imports import LINES_SHOWN
+from pools import uploads
+from pools.imports import preview_keys
 from pools.models import LicensePool
-from pools.reading import MAX_KEYS, KeyFileError, detect, read_keys, unpack
+from pools.reading import KeyFileError, detect, read_keys, unpack
 from pools.replenishment import rearm
-from vault.fingerprints import fingerprint
 
 Kind = SetupEvent.Kind
 Status = SetupRequest.Status
@@ -29,42 +28,14 @@ class SetupRefused(Exception):
     """It cannot be done, or not as it stands; says why."""
 
 
-@dataclass
-class FilePreview:
-    """What the license file of a request holds, by numbers of lines."""
-
-    read_as: dict[str, Any] = field(default_factory=dict)  # pools.reading.detect
-    keys: int = 0
-    repeated: int = 0
-    empty: int = 0
-    unusable: int = 0
-    problems: dict[int, str] = field(default_factory=dict)
-    error: str = ""
-
-
-def preview_file(request: SetupRequest) -> FilePreview:
-    preview, seen = FilePreview(), set()
+def preview_file(request: SetupRequest) -> dict[str, Any]:
+    """What the license file of a request holds, as pools.imports.Preview; or why it cannot be read."""
     try:
-        preview.read_as = detect(_content(request), {}, file_name=request.file_name)
-        for line in read_keys(_content(request), preview.read_as):
-            if line.key:
-                digest = fingerprint(line.key)
-                preview.keys += 1
-                preview.repeated += digest in seen
-                seen.add(digest)
-            elif line.problem:
-                preview.unusable += 1
-                if len(preview.problems) < LINES_SHOWN:
-                    preview.problems[line.number] = line.problem
-            else:
-                preview.empty += 1
-            if preview.keys > MAX_KEYS:
-                raise KeyFileError(f"There are more than {MAX_KEYS:,} keys in it. Split it, please.")
-        if not preview.keys:
-            raise KeyFileError("There is no license key in it.", preview.problems)
+        read_as = detect(request.parts.read(), {}, file_name=request.file_name)
+        preview = preview_keys(None, read_keys(request.parts.read(), read_as))
     except KeyFileError as error:
-        preview.error, preview.problems = str(error), error.lines
-    return preview
+        return {"error": str(error), "problems": error.lines}
+    return asdict(preview) | {"read_as": read_as}
 
 
 @transaction.atomic
@@ -85,7 +56,7 @@ def ask(merchant: Merchant, content: Iterable[bytes], *, by: User, **fields: Any
     except KeyFileError as error:
         raise SetupRefused(str(error)) from error
     if request.parts.exists():
-        request.preview = asdict(preview_file(request))
+        request.preview = preview_file(request)
         request.save(update_fields=["preview"])
     SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(by), text=request.comment)
     if settings.SUPPORT_EMAIL:
@@ -109,9 +80,9 @@ def apply(request: SetupRequest, *, by: str) -> None:
     for wanted in request.products:
         _set_up_product(request, pool, **wanted)
     if request.parts.exists():
-        imports.begin(
+        uploads.begin(
             pool,
-            _content(request),
+            request.parts.read(),
             by=by,
             file_name=request.file_name,
             confirmed=True,
@@ -173,8 +144,3 @@ def _close(request: SetupRequest, kind: SetupEvent.Kind, *, by: str, text: str =
 
 def _tell(request: SetupRequest, kind: MerchantNotice.Kind) -> None:
     MerchantNotice.objects.create(merchant=request.merchant, kind=kind, setup_request=request).nudge()
-
-
-def _content(request: SetupRequest) -> Iterable[bytes]:
-    for number in range(request.parts.count()):
-        yield bytes(request.parts.get(number=number).content)

@@ -16,7 +16,7 @@ from fulfillment.models import (
     WebhookMessage,
     publish,
 )
-from pools import imports
+from pools import uploads
 from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
 
@@ -77,7 +77,7 @@ def serve_pool(pk):
 # broker waits for an answer: whoever gets the message then finds the row locked.
 @shared_task(time_limit=1800)
 def work_on_import(pk):
-    imports.work_on(pk)
+    uploads.work_on(pk)
 
 
 @shared_task
@@ -93,7 +93,7 @@ def sweep():
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,
-        imports.forget_old_imports,
+        uploads.forget_old_imports,
     ):
         try:
             part()

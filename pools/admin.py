@@ -7,10 +7,11 @@ from django.utils.html import format_html
 from merchants.admin import NarrowSave, NotMade
 from pools.allocation import fill_reserve
 from pools.forms import UploadForm
-from pools.imports import begin
 from pools.ledger import moved_by
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.replenishment import rearm
+from pools.uploads import begin
+from pools.withdrawal import withdraw
 
 
 def tell_result(key_import: KeyImport) -> str:
@@ -102,8 +103,7 @@ class KeyBatchAdmin(NotMade, admin.ModelAdmin):
 
     @admin.action(description="Withdraw the keys of these batches that were not issued", permissions=["change"])
     def withdraw_rest(self, request, batches):
-        with moved_by(str(request.user)):
-            count = LicenseKey.objects.filter(batch__in=batches).withdraw()
+        count = withdraw(LicenseKey.objects.filter(batch__in=batches), by=str(request.user))
         self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")
 
 
@@ -124,6 +124,5 @@ class LicenseKeyAdmin(NotMade, admin.ModelAdmin):
 
     @admin.action(description="Withdraw these keys if they were not issued", permissions=["change"])
     def withdraw(self, request, keys):
-        with moved_by(str(request.user)):
-            count = keys.withdraw()
+        count = withdraw(keys, by=str(request.user))
         self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")

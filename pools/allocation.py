@@ -1,8 +1,7 @@
 from django.db import connection, transaction
 
 from orders.models import OrderItem
-from pools.models import LicenseKey, LicensePool
-from pools.models.stock import LicenseKeyQuerySet
+from pools.models import LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.replenishment import check_stock, rearm
 from pools.signals import pool_refilled
 

@@ -10,17 +10,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from merchants.models import ApiKey
-from pools.imports import (
-    ImportRefused,
-    begin,
-    confirm,
-    discard,
-    get_progress,
-    undo,
-    withdraw_rest,
-)
 from pools.models import KeyBatch, KeyImport
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.uploads import ImportRefused, begin, confirm, discard, get_progress
+from pools.withdrawal import WithdrawalRefused, undo, withdraw_rest
 from rest.paging import Pages
 from rest.parsers import BoundedMultiPartParser, CsvParser, GzipParser, PlainTextParser
 from rest.problems import Conflict
@@ -327,7 +320,7 @@ class UndoView(APIView):
         batch = get_batch(request, pk, number)
         try:
             undo(batch, by=str(request.auth))
-        except ImportRefused as error:
+        except WithdrawalRefused as error:
             raise Conflict(str(error)) from error
         batch.refresh_from_db()
         return Response(BatchSerializer(batch).data)

@@ -1,7 +1,6 @@
 from django.urls import include, path
 
 from portal.views import conservation, imports, pools
-from portal.views.pool_links import end_upload_links
 
 of_import = [
     path("", imports.key_import, name="import"),
@@ -24,5 +23,5 @@ urlpatterns = [
     path("<int:pk>/batches/", imports.batches, name="pool-batches"),
     path("<int:pk>/batches/<int:number>/undo/", imports.undo, name="batch-undo"),
     path("<int:pk>/batches/<int:number>/withdraw/", imports.withdraw, name="batch-withdraw"),
-    path("<int:pk>/upload-links/end/", end_upload_links, name="pool-end-links"),
+    path("<int:pk>/upload-links/end/", pools.end_upload_links, name="pool-end-links"),
 ]

@@ -5,8 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from merchants.models import MAX_ACTOR, Merchant, Product, User
-from pools.models import LicensePool
-from vault.fields import EncryptedBinaryField
+from pools.models import LicensePool, Part
 
 
 class SetupRequest(models.Model):
@@ -32,7 +31,7 @@ class SetupRequest(models.Model):
     recipients = ArrayField(models.EmailField(), default=list, blank=True)
     comment = models.TextField(max_length=4000, blank=True)
     file_name = models.CharField(max_length=255, blank=True)
-    preview = models.JSONField(default=dict, help_text="What the file holds (setup.FilePreview), without any key.")
+    preview = models.JSONField(default=dict, help_text="What the file holds (setup.preview_file), without any key.")
     asked_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     pool = models.ForeignKey(LicensePool, models.SET_NULL, null=True, related_name="+", help_text="Once applied.")
@@ -47,12 +46,10 @@ class SetupRequest(models.Model):
         return f"Request {self.pk} of {self.merchant}: {self.pool_name}"
 
 
-class SetupRequestPart(models.Model):
+class SetupRequestPart(Part):
     """A piece of the license file or text that came with a request."""
 
     request = models.ForeignKey(SetupRequest, models.CASCADE, related_name="parts")
-    number = models.PositiveIntegerField()
-    content = EncryptedBinaryField()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["request", "number"], name="one_setup_part_of_a_number")]

@@ -14,7 +14,7 @@ from fulfillment import setup
 from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupRequest, SetupRequestPart
 from fulfillment.setup import SetupRefused
 from merchants.models import Member, Product, User
-from pools import imports
+from pools import uploads
 from pools.models import KeyBatch, KeyImport, KeyImportPart, LicensePool
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -213,12 +213,12 @@ def test_a_failure_half_way_leaves_nothing(ask, monkeypatch):
 
 
 def test_a_long_file_is_a_workers(ask, apply, monkeypatch):
-    monkeypatch.setattr(imports, "AT_ONCE", 5)
+    monkeypatch.setattr(uploads, "AT_ONCE", 5)
     apply(ask())
     pool, key_import = LicensePool.objects.get(), KeyImport.objects.get()
     assert key_import.status == "importing" and pool.keys.count() == 0
 
-    imports.work_on(key_import.pk)
+    uploads.work_on(key_import.pk)
 
     assert pool.keys.count() == 2 and not KeyImportPart.objects.exists()
 

@@ -1,6 +1,6 @@
-from pools.models.imports import KeyImport, KeyImportPart
+from pools.models.imports import KeyImport, KeyImportPart, Part
 from pools.models.ledger import KeyMovement
-from pools.models.stock import AVAILABLE, RESERVED, KeyBatch, LicenseKey, LicensePool
+from pools.models.stock import AVAILABLE, RESERVED, KeyBatch, LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.models.upload_links import UploadLink
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "KeyImportPart",
     "KeyMovement",
     "LicenseKey",
+    "LicenseKeyQuerySet",
     "LicensePool",
+    "Part",
     "UploadLink",
 ]

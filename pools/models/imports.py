@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -57,12 +60,27 @@ class KeyImport(models.Model):
         return f"Import {self.pk} into {self.pool}"
 
 
-class KeyImportPart(models.Model):
-    """A piece of what was uploaded."""
+class PartQuerySet(models.QuerySet[Any]):
+    def read(self) -> Iterator[bytes]:
+        """The content of all parts, one at a time."""
+        for number in range(self.count()):
+            yield bytes(self.get(number=number).content)
 
-    key_import = models.ForeignKey(KeyImport, models.CASCADE, related_name="parts")
+
+class Part(models.Model):
+    """A piece of what was uploaded, kept for as long as somebody works on it."""
+
     number = models.PositiveIntegerField()
     content = EncryptedBinaryField()
+
+    objects = PartQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+
+class KeyImportPart(Part):
+    key_import = models.ForeignKey(KeyImport, models.CASCADE, related_name="parts")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["key_import", "number"], name="one_part_of_a_number")]

@@ -5,8 +5,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from pools.imports import work_on
 from pools.models import KeyImportPart, KeyMovement, LicenseKey
+from pools.uploads import work_on
 
 
 def test_it_lists_the_merchants_pools(api, make_pool, outsider):
@@ -128,7 +128,7 @@ def pool(make_pool):
 @pytest.fixture
 def by_a_worker(monkeypatch):
     """However short an upload is, it is a worker's."""
-    monkeypatch.setattr("pools.imports.AT_ONCE", 0)
+    monkeypatch.setattr("pools.uploads.AT_ONCE", 0)
 
 
 def post(api, pool, what, body="AAAA\nBBBB\n", content_type="text/plain", query=""):

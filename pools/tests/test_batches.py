@@ -5,8 +5,9 @@ from django.db import IntegrityError, connection, transaction
 
 from conftest import stock
 from pools.allocation import fill_reserve
-from pools.imports import ImportRefused, import_keys, undo, withdraw_rest
+from pools.imports import import_keys
 from pools.models import KeyBatch, KeyMovement, LicenseKey, LicensePool
+from pools.withdrawal import WithdrawalRefused, undo, withdraw_rest
 
 pytestmark = pytest.mark.django_db
 
@@ -86,7 +87,7 @@ class TestUndo:
         else:
             pool.keys.filter(position=0).withdraw()
 
-        with pytest.raises(ImportRefused, match="1 of its keys"):
+        with pytest.raises(WithdrawalRefused, match="1 of its keys"):
             undo(pool.batches.get(), by="Max")
 
         assert pool.keys.count() == 3
@@ -96,7 +97,7 @@ class TestUndo:
         batch = make_pool(3).batches.get()
         undo(batch, by="Max")
 
-        with pytest.raises(ImportRefused, match="already"):
+        with pytest.raises(WithdrawalRefused, match="already"):
             undo(batch, by="Max")
 
     @pytest.mark.django_db(transaction=True)
@@ -109,7 +110,7 @@ class TestUndo:
             if what == "undo":
                 try:
                     undo(batch, by="Max")
-                except ImportRefused:
+                except WithdrawalRefused:
                     return "refused"
                 return "undone"
             return make_api(merchant).post("/api/v1/payments/", what, format="json").status_code

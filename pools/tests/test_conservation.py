@@ -6,8 +6,8 @@ from orders.models import ActivationCode, Order
 from orders.services import refund
 from pools.allocation import fill_reserve
 from pools.conservation import Places, balance
-from pools.imports import undo
 from pools.models import KeyBatch, LicensePool
+from pools.withdrawal import undo
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from fulfillment.tasks import sweep, work_on_import
-from pools import imports
+from pools import uploads
 from pools.models import KeyBatch, KeyImport, KeyImportPart, KeyMovement, LicenseKey
 from portal.tests.installation import wait_until
 
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def key_import(make_pool, monkeypatch):
     """An import of 50,000 keys that a person said yes to."""
-    monkeypatch.setattr(imports, "AT_ONCE", 0)
-    key_import = imports.begin(make_pool(), [b"".join(b"KEY-%06d\n" % number for number in range(50_000))], by="test")
-    imports.work_on(key_import.pk)
-    return imports.confirm(key_import, by="test")
+    monkeypatch.setattr(uploads, "AT_ONCE", 0)
+    key_import = uploads.begin(make_pool(), [b"".join(b"KEY-%06d\n" % number for number in range(50_000))], by="test")
+    uploads.work_on(key_import.pk)
+    return uploads.confirm(key_import, by="test")
 
 
 def in_a_process_killed_at(moment, monkeypatch, work):
@@ -55,14 +55,14 @@ MOMENTS = [
     "pools.imports._leave_out",  # all are in a table of their own
     "pools.models.KeyBatch.objects.create",
     "pools.imports.rearm",  # they are in the pool
-    "pools.imports._end",
+    "pools.uploads._end",
 ]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_process_that_is_killed_leaves_nothing_and_the_sweep_has_it_done(key_import, moment, monkeypatch):
     with monkeypatch.context() as patch:
-        assert in_a_process_killed_at(moment, patch, lambda: imports.work_on(key_import.pk))
+        assert in_a_process_killed_at(moment, patch, lambda: uploads.work_on(key_import.pk))
 
     assert not LicenseKey.objects.exists() and not KeyBatch.objects.exists() and not KeyMovement.objects.exists()
 
@@ -76,9 +76,9 @@ def test_a_process_that_is_killed_leaves_nothing_and_the_sweep_has_it_done(key_i
 
 
 def test_an_import_that_fails_again_and_again_is_given_up(key_import, monkeypatch):
-    KeyImport.objects.update(attempts=imports.MAX_ATTEMPTS)
+    KeyImport.objects.update(attempts=uploads.MAX_ATTEMPTS)
 
-    imports.work_on(key_import.pk)
+    uploads.work_on(key_import.pk)
 
     key_import.refresh_from_db()
     assert (key_import.status, key_import.error) == ("failed", "Something failed on our side, again and again.")
@@ -86,6 +86,6 @@ def test_an_import_that_fails_again_and_again_is_given_up(key_import, monkeypatc
 
 
 def test_two_workers_at_one_import_import_once(key_import, in_threads):
-    in_threads(imports.work_on, [key_import.pk] * 4, threads=4)
+    in_threads(uploads.work_on, [key_import.pk] * 4, threads=4)
 
     assert KeyBatch.objects.get().key_count == LicenseKey.objects.count() == 50_000

@@ -1,9 +1,10 @@
 import pytest
 
 from conftest import stock
-from pools.imports import begin, import_keys
+from pools.imports import import_keys
 from pools.models import KeyBatch, LicenseKey
 from pools.reading import MAX_KEY_LENGTH, KeyFileError, parse_keys
+from pools.uploads import begin
 
 
 def codes(pool):
@@ -116,7 +117,7 @@ def test_imports_at_once_neither_lose_nor_double_keys(make_pool, in_threads):
 
 
 def test_of_many_that_nobody_confirms_the_oldest_are_thrown_away(make_pool, monkeypatch):
-    monkeypatch.setattr("pools.imports.MOST_READY", 2)
+    monkeypatch.setattr("pools.uploads.MOST_READY", 2)
     pool = make_pool()
 
     first, *others = [begin(pool, [f"KEY-{number}".encode()], by="Max") for number in range(3)]

@@ -4,9 +4,9 @@ from django.db.models import Sum
 
 from conftest import stock
 from orders.models import OrderItem
-from pools.imports import undo
 from pools.ledger import moved_by
 from pools.models import KeyMovement
+from pools.withdrawal import undo
 
 pytestmark = pytest.mark.django_db
 

@@ -4,7 +4,8 @@ import secrets
 
 import pytest
 
-from pools.imports import begin, import_keys
+from pools.imports import import_keys
+from pools.uploads import begin
 
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 

@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from conftest import stock
 from orders.models import OrderItem
-from pools.imports import undo
 from pools.ledger import StockDay, stock_by_day
 from pools.models import KeyBatch, LicenseKey, LicensePool
+from pools.withdrawal import undo
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -14,8 +14,8 @@ from fulfillment.webhooks import send_test
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderEvent, Refund
-from pools.imports import begin
 from pools.models import KeyBatch
+from pools.uploads import begin
 from portal.tests.routes import fill, routes
 
 pytestmark = pytest.mark.django_db

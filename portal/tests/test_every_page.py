@@ -34,8 +34,9 @@ from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, reveal
-from pools.imports import begin, confirm, undo
 from pools.models import KeyImport, LicensePool, UploadLink
+from pools.uploads import begin, confirm
+from pools.withdrawal import undo
 from portal.tests.browsing import check, look_in
 from portal.views.upload_link import token_of
 

@@ -5,7 +5,7 @@ from django.urls import reverse
 from selenium.webdriver.common.by import By
 
 from merchants.models import Member
-from pools import imports
+from pools import uploads
 from pools.models import KeyImport
 from portal.tests.browsing import check, sees
 from portal.tests.test_every_page import enter
@@ -22,7 +22,7 @@ def click(browser, label, inside="main"):
 def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser, live_server, client, make_member, make_pool, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(imports, "AT_ONCE", 0)
+    monkeypatch.setattr(uploads, "AT_ONCE", 0)
     pool = make_pool()
     enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
     file = tmp_path / "keys.csv"
@@ -34,18 +34,18 @@ def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
 
     sees(browser, "It is being read", "Waits for its turn")
     key_import = KeyImport.objects.get()
-    imports._Progress(key_import)(1)
+    uploads._Progress(key_import)(1)
     sees(browser, "%")  # without a reload
     check(browser)
     browser.refresh()
     sees(browser, "%")
-    imports.work_on(key_import.pk)
+    uploads.work_on(key_import.pk)
     sees(browser, "30 keys, of which 30 are new", "AAAA-0000", "Holds a control character: line 32")
     check(browser)
 
     click(browser, "Import 30 keys, leave out 1 bad line")
     sees(browser, "The keys are being imported")
-    imports.work_on(key_import.pk)
+    uploads.work_on(key_import.pk)
     sees(browser, "30 keys came into the pool")
     assert pool.keys.count() == 30
 

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from fulfillment.tasks import sweep
 from merchants.models import Member
-from pools import imports
+from pools import uploads
+from pools.imports import Preview, import_keys
 from pools.models import KeyBatch, KeyImport, KeyImportPart, KeyMovement, LicenseKey
 
 KEYS = "".join(f"AAAA-{number:04}\n" for number in range(20))
@@ -44,7 +45,7 @@ def upload(manager, pool):
 @pytest.fixture
 def by_a_worker(monkeypatch):
     """However short an upload is, it is a worker's."""
-    monkeypatch.setattr(imports, "AT_ONCE", 0)
+    monkeypatch.setattr(uploads, "AT_ONCE", 0)
 
 
 def address(key_import, name="import"):
@@ -92,13 +93,13 @@ def test_it_is_either_a_file_or_a_text(manager, pool, data):
 
 
 def test_the_preview_counts_what_is_left_out_and_names_the_lines(manager, upload, pool, make_pool):
-    imports.import_keys(pool, ["HERE"], by="test")
-    imports.import_keys(make_pool(), ["ELSEWHERE"], by="test")
+    import_keys(pool, ["HERE"], by="test")
+    import_keys(make_pool(), ["ELSEWHERE"], by="test")
 
     key_import = upload("NEW\nNEW\n\nHERE\nELSEWHERE\nB\0D\n")
     page = shown(manager, key_import)
 
-    lines = {kind: key_import.preview[kind]["numbers"] for kind in imports.Preview().left_out | {"empty": 0}}
+    lines = {kind: key_import.preview[kind]["numbers"] for kind in Preview().left_out | {"empty": 0}}
     assert lines == {
         "repeated": [2],
         "already_in_pool": [4],
@@ -111,11 +112,11 @@ def test_the_preview_counts_what_is_left_out_and_names_the_lines(manager, upload
 
 def test_two_clicks_import_once(manager, upload, pool, by_a_worker):
     key_import = upload(KEYS)
-    imports.work_on(key_import.pk)
+    uploads.work_on(key_import.pk)
 
     for _ in range(2):
         confirm(manager, key_import)
-        imports.work_on(key_import.pk)
+        uploads.work_on(key_import.pk)
 
     assert pool.batches.count() == 1
     assert "This import is imported already." in shown(manager, key_import)
@@ -124,13 +125,13 @@ def test_two_clicks_import_once(manager, upload, pool, by_a_worker):
 def test_a_long_one_shows_how_far_it_is(manager, upload, by_a_worker):
     key_import = upload(KEYS)
     assert "Waits for its turn" in shown(manager, key_import)
-    imports._Progress(key_import)(10)
+    uploads._Progress(key_import)(10)
 
     page = shown(manager, key_import)
 
     assert "It is being read" in page and f'hx-get="{address(key_import)}"' in page and 'http-equiv="refresh"' in page
 
-    imports.work_on(key_import.pk)
+    uploads.work_on(key_import.pk)
     assert "Import 20 keys" in shown(manager, key_import)
     confirm(manager, key_import)
     assert "The keys are being imported" in shown(manager, key_import)

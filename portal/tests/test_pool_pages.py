@@ -307,8 +307,8 @@ def test_a_key_is_withdrawn_after_it_was_asked_for(page, pool):
     page.post(address)
 
     assert pool.keys.withdrawn().filter(pk=key.pk).exists()
-    assert KeyMovement.objects.latest("pk").moved_by == "Sam (manager-sam@northlight.example)"
-    assert KeyMovement.objects.latest("pk").key_id == key.pk
+    moved = KeyMovement.objects.filter(key_id=key.pk).latest("pk")
+    assert (moved.destination, moved.moved_by) == ("withdrawn", "Sam (manager-sam@northlight.example)")
 
 
 def test_an_issued_key_is_not_withdrawn(page, pool):

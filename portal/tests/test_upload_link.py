@@ -10,6 +10,7 @@ from django.test import Client
 
 from fulfillment.models import MerchantNotice
 from merchants.models import Member
+from pools.imports import import_keys
 from pools.models import KeyBatch, KeyImport, KeyImportPart, UploadLink
 from pools.replenishment import check_stock
 from portal.views import upload_link
@@ -94,7 +95,7 @@ def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
 @pytest.fixture
 def stock_of():
     def stock_of(pool, *keys):
-        upload_link.imports.import_keys(pool, keys, by="test")
+        import_keys(pool, keys, by="test")
 
     return stock_of
 
@@ -125,7 +126,7 @@ def upload_anew(visitor, address, text):
 
 
 def test_of_two_uploads_at_once_one_is_imported(link, pool, in_threads, monkeypatch):
-    begun = [upload_link.imports.begin(pool, [f"KEY-{number}".encode()], by="test", link=link) for number in range(8)]
+    begun = [upload_link.uploads.begin(pool, [f"KEY-{number}".encode()], by="test", link=link) for number in range(8)]
     addresses = [f"/uploaded/{upload_link.token_of(key_import)}/" for key_import in begun]
 
     in_threads(lambda address: Client().post(address, {"import": "yes"}), addresses, threads=8)
@@ -250,23 +251,23 @@ def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatc
 
 
 def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, upload, monkeypatch, pool):
-    monkeypatch.setattr(upload_link.imports, "AT_ONCE", 5)
+    monkeypatch.setattr(upload_link.uploads, "AT_ONCE", 5)
     result = upload("A-1\nA-2\nA-3")
     assert "is being read" in visitor.get(result).content.decode()
-    upload_link.imports.work_on(KeyImport.objects.get().pk)
+    upload_link.uploads.work_on(KeyImport.objects.get().pk)
 
     visitor.post(result, {"import": "yes"})
     under_way = visitor.get(result).content.decode()
     assert "being imported" in under_way and 'hx-trigger="every 2s"' in under_way
     assert visitor.get(address).status_code == 410
-    upload_link.imports.work_on(KeyImport.objects.get().pk)
+    upload_link.uploads.work_on(KeyImport.objects.get().pk)
 
     assert "3 keys imported" in visitor.get(result).content.decode()
     assert codes(pool) == ["A-1", "A-2", "A-3"]
 
 
 def test_nobody_imports_what_was_not_looked_at(visitor, upload, monkeypatch, address, link):
-    monkeypatch.setattr(upload_link.imports, "AT_ONCE", 5)
+    monkeypatch.setattr(upload_link.uploads, "AT_ONCE", 5)
     result = upload("A-1\nA-2\nA-3")
 
     assert visitor.post(result, {"import": "yes"}).status_code == 302

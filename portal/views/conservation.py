@@ -4,9 +4,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from pools.conservation import balance
-from pools.models import KeyMovement
+from pools.models import KeyMovement, LicensePool
 from portal.access import Role, member_required
 from portal.paging import KeysetPage
+from portal.views.pools import for_pool, read_number
 
 
 @never_cache
@@ -19,19 +20,15 @@ def conservation(request: HttpRequest) -> HttpResponse:
     return render(request, "portal/conservation.html", {"section": "pools", "balances": balances, "sound": sound})
 
 
-@never_cache
-@member_required(Role.MANAGER)
+@for_pool
 @require_safe
-def ledger(request: HttpRequest, pk: int) -> HttpResponse:
+def ledger(request: HttpRequest, pool: LicensePool) -> HttpResponse:
     """Every movement of a pool's keys, the last first; of one key, if `key` names it."""
-    pool = get_object_or_404(request.merchant.pools, pk=pk)  # type: ignore[attr-defined]
     movements = KeyMovement.objects.filter(pool=pool).select_related("item__order", "batch")
-    key = request.GET.get("key", "")
-    if key.isascii() and key.isdecimal() and len(key) < 19:
-        one = get_object_or_404(pool.keys.defer("code"), pk=int(key))
+    one = None
+    if key := read_number(request, "key"):
+        one = get_object_or_404(pool.keys.defer("code"), pk=key)
         movements = movements.filter(key_id=one.pk)
-    else:
-        one = None
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     page = KeysetPage(movements, "moved_at", **cursors)
     hints = dict(pool.keys.filter(pk__in=[row.key_id for row in page.rows]).values_list("pk", "hint"))

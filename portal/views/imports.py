@@ -9,10 +9,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from pools import imports as service
+from pools import uploads as service
 from pools.forms import UploadForm
-from pools.imports import ImportRefused
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
+from pools.uploads import ImportRefused
+from pools.withdrawal import WithdrawalRefused, withdraw_rest
+from pools.withdrawal import undo as take_back
 from portal.import_forms import ReadingForm, for_form
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
@@ -174,8 +176,8 @@ def back_to_batches(batch: KeyBatch) -> str:
 def undo(request, batch: KeyBatch) -> HttpResponse:
     if request.method == "POST":
         try:
-            service.undo(batch, by=str(request.user))
-        except ImportRefused as error:
+            take_back(batch, by=str(request.user))
+        except WithdrawalRefused as error:
             messages.error(request, str(error))
         else:
             messages.success(request, f"The import is undone: its {batch.key_count:,} keys are gone from the pool.")
@@ -194,7 +196,7 @@ def undo(request, batch: KeyBatch) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def withdraw(request, batch: KeyBatch) -> HttpResponse:
     if request.method == "POST":
-        count = service.withdraw_rest(batch, by=str(request.user))
+        count = withdraw_rest(batch, by=str(request.user))
         messages.success(request, f"{count:,} keys withdrawn: they will never be issued.")
         return redirect(back_to_batches(batch))
     left = batch.keys.in_stock().count()

@@ -13,10 +13,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import Fulfillment
 from pools.allocation import fill_reserve
-from pools.imports import WithdrawalRefused, withdraw_key
 from pools.ledger import moved_by, stock_by_day
 from pools.models import LicenseKey, LicensePool, UploadLink
 from pools.replenishment import forecast, rearm
+from pools.withdrawal import WithdrawalRefused, withdraw_key
 from portal.access import Role, member_required
 from portal.chart import StockChart
 from portal.paging import KeysetPage
@@ -110,6 +110,25 @@ def change_settings(request, pool) -> HttpResponse:
     cancel = reverse("pool", args=[pool.pk])
     context = {"section": "pools", "pool": pool, "form": form, "title": "Settings", "cancel": cancel}
     return render(request, "portal/pool_form.html", context)
+
+
+@for_pool
+@require_http_methods(["GET", "POST"])
+def end_upload_links(request, pool) -> HttpResponse:
+    """Ends the links in its notices before their time."""
+    if request.method == "POST":
+        UploadLink.objects.alive().filter(pool=pool).end()
+        messages.success(request, f"The upload links of the pool “{pool}” are ended. The next notice has a new one.")
+        return redirect("pool", pool.pk)
+
+    return ask(
+        request,
+        title="End the upload links?",
+        text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",
+        button="End them",
+        danger=True,
+        cancel=reverse("pool", args=[pool.pk]),
+    )
 
 
 # Its keys, one by one

@@ -15,10 +15,10 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from pools import imports
+from pools import uploads
 from pools.forms import KeysForm
-from pools.imports import ImportRefused
 from pools.models import KeyImport, UploadLink
+from pools.uploads import ImportRefused
 from portal.views.customer import behind_a_link
 
 IMPORT_SIGNER = Signer(salt="portal.upload_link.KeyImport", sep=".")
@@ -56,9 +56,9 @@ def uploads_lately(link: UploadLink) -> int:
 def take_in(link: UploadLink, form: KeysForm) -> KeyImport:
     """Begin an import by the link. An earlier one that nobody said yes to gives way."""
     for before in link.imports.filter(status__in=KeyImport.OPEN):
-        imports.discard(before)
+        uploads.discard(before)
     by = f"upload link of the notice of {link.created_at:%-d %b %Y}"
-    return imports.begin(link.pool, by=by, link=link, **form.content())
+    return uploads.begin(link.pool, by=by, link=link, **form.content())
 
 
 def token_of(key_import: KeyImport) -> str:
@@ -92,7 +92,7 @@ def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpRe
             if not link.imports.filter(pk=key_import.pk, confirmed_at__isnull=False).exists():
                 raise
         return redirect(request.path)
-    imports.discard(key_import)
+    uploads.discard(key_import)
     return redirect("upload", link.token)
 
 
@@ -106,11 +106,11 @@ def import_once(link: UploadLink, key_import: KeyImport) -> None:
             unused = UploadLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now())
             if not unused.update(used_at=Now()):
                 raise LinkIsDead
-            imports.confirm(key_import, by=key_import.uploaded_by)
+            uploads.confirm(key_import, by=key_import.uploaded_by)
     except ImportRefused:
         return  # it is not ready, or discarded; its page says so
     for other in link.imports.filter(status__in=KeyImport.OPEN).exclude(pk=key_import.pk):
-        imports.discard(other)
+        uploads.discard(other)
 
 
 def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
@@ -125,7 +125,7 @@ def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
         key_import=key_import,
         here=reverse("upload-import", args=[token_of(key_import)]),
         is_under_way=status in (KeyImport.Status.READING, KeyImport.Status.IMPORTING),
-        progress=imports.get_progress(key_import),
+        progress=uploads.get_progress(key_import),
         preview=key_import.preview,
         problems=list(key_import.preview.get("problems", {}).items())[:LINES_SHOWN],
         start_over=reverse("upload", args=[link.token]) if alive else "",

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from pools.imports import ImportRefused, begin, confirm, discard, work_on
 from pools.models import KeyImport, LicensePool
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.uploads import ImportRefused, begin, confirm, discard, work_on
 
 
 class Command(BaseCommand):

@@ -1,0 +1,256 @@
+"""An upload on its way into a pool, from its first byte to its batch: read, looked at, confirmed, imported."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+from redis.exceptions import RedisError
+
+from pools.imports import import_lines, preview_keys
+from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
+from pools.oddities import Oddities
+from pools.reading import KeyFileError, KeyLine, detect, do_not_guess, get_columns, read_keys, refuse_bad_lines, unpack
+from pools.signals import import_due
+from rest.valkey import valkey
+
+# Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
+AT_ONCE = 256 * 1024
+SAMPLE = 5  # keys that are shown before they are imported
+MAX_ATTEMPTS = 20
+MOST_READY = 20  # imports of a pool that wait for a yes; of more the oldest are thrown away
+# What nobody said yes to is thrown away.
+PATIENCE = timedelta(days=1)
+
+
+class ImportRefused(Exception):
+    """It is too late for this, or too early."""
+
+
+def begin(
+    pool: LicensePool,
+    content: Iterable[bytes],
+    *,
+    by: str,
+    file_name: str = "",
+    note: str = "",
+    options: dict[str, Any] | None = None,
+    link: UploadLink | None = None,
+    confirmed: bool = False,
+    read_as: dict[str, Any] | None = None,
+) -> KeyImport:
+    """Take in what was uploaded, and have it read: at once if it is short. What cannot be read is refused.
+
+    What is `confirmed` is imported as it comes. If somebody saw it before, read in this way, what cannot be a key is
+    left out; otherwise one such line refuses it all.
+    """
+    key_import = KeyImport(
+        pool=pool, size=0, file_name=_clean(file_name)[-255:], note=_clean(note)[:500], uploaded_by=by, link=link
+    )
+    key_import.options = options or {}
+    if read_as:
+        key_import.preview = {"read_as": read_as, "warnings": []}
+    if confirmed:
+        key_import.status, key_import.confirmed_at, key_import.confirmed_by = KeyImport.Status.IMPORTING, Now(), by
+    with transaction.atomic():
+        key_import.save()
+        try:
+            with transaction.atomic():
+                for number, part in enumerate(unpack(content)):
+                    KeyImportPart.objects.create(key_import=key_import, number=number, content=part)
+                    key_import.size += len(part)
+        except KeyFileError as error:
+            key_import.status, key_import.error, key_import.size = KeyImport.Status.REFUSED, str(error), 0
+        key_import.save(update_fields=["status", "error", "size"])
+    if key_import.status == KeyImport.Status.REFUSED:
+        return key_import
+    key_import = _go_on(key_import)
+    for forgotten in pool.imports.filter(status=KeyImport.Status.READY).order_by("-pk")[MOST_READY:]:
+        discard(forgotten)
+    return key_import
+
+
+def _clean(text: str) -> str:
+    """Without characters that no database takes, or that change how what follows is read."""
+    return "".join(character for character in text if character.isprintable())
+
+
+def read_again(key_import: KeyImport, options: dict[str, Any]) -> KeyImport:
+    """Read it in another way. Raises ImportRefused if it is under way already."""
+    changed = KeyImport.objects.filter(pk=key_import.pk, status__in=[KeyImport.Status.READY, KeyImport.Status.REFUSED])
+    if not changed.update(status=KeyImport.Status.READING, options=options, preview={}, error="", attempts=0):
+        raise ImportRefused(f"This import is {key_import.status} already.")
+    return _go_on(key_import)
+
+
+def confirm(key_import: KeyImport, *, by: str) -> KeyImport:
+    """Import what the preview showed: at once if it is short. Raises ImportRefused unless the preview stands."""
+    ready = KeyImport.objects.filter(pk=key_import.pk, status=KeyImport.Status.READY)
+    if not ready.update(status=KeyImport.Status.IMPORTING, confirmed_at=Now(), confirmed_by=by, attempts=0):
+        key_import.refresh_from_db(fields=["status"])
+        raise ImportRefused(f"This import is {key_import.status} already.")
+    return _go_on(key_import)
+
+
+def discard(key_import: KeyImport) -> None:
+    """Throw it away, unless somebody said yes already."""
+    with transaction.atomic():
+        open_still = KeyImport.objects.filter(pk=key_import.pk, status__in=KeyImport.OPEN)
+        if open_still.exclude(status=KeyImport.Status.IMPORTING).update(
+            status=KeyImport.Status.DISCARDED, ended_at=Now()
+        ):
+            KeyImportPart.objects.filter(key_import=key_import).delete()
+
+
+def forget_old_imports() -> None:
+    waiting = KeyImport.objects.filter(status__in=KeyImport.OPEN, uploaded_at__lt=Now() - PATIENCE)
+    for key_import in waiting.exclude(status=KeyImport.Status.IMPORTING):
+        discard(key_import)
+
+
+def _go_on(key_import: KeyImport) -> KeyImport:
+    if key_import.size <= AT_ONCE:
+        work_on(key_import.pk)
+    else:
+        import_due.send(KeyImport, key_import=key_import)
+    key_import.refresh_from_db()
+    return key_import
+
+
+def work_on(pk: int) -> None:
+    """Read an import, or carry it out, whichever is next. Does nothing if somebody else is at it."""
+    with transaction.atomic():
+        key_import = _lock(pk)
+        if key_import is None:
+            return
+        key_import.attempts += 1
+        key_import.save(update_fields=["attempts"])
+        if key_import.attempts > MAX_ATTEMPTS:
+            _end(key_import, KeyImport.Status.FAILED, "Something failed on our side, again and again.")
+            return
+
+    # The lock of the row is the lease: it ends with the process that holds it.
+    with transaction.atomic():
+        key_import = _lock(pk)
+        if key_import is None:
+            return
+        if key_import.status == KeyImport.Status.READING:
+            _read(key_import)
+        else:
+            _carry_out(key_import)
+
+
+def _lock(pk: int) -> KeyImport | None:
+    return (
+        KeyImport.objects.select_for_update(skip_locked=True, of=["self"])
+        .select_related("pool")
+        .filter(pk=pk, status__in=[KeyImport.Status.READING, KeyImport.Status.IMPORTING])
+        .first()
+    )
+
+
+def _read(key_import: KeyImport) -> None:
+    oddities, read_as = Oddities(), {}
+    try:
+        read_as = detect(key_import.parts.read(), key_import.options, file_name=key_import.file_name)
+        with transaction.atomic():
+            lines = oddities.watch(read_keys(key_import.parts.read(), read_as))
+            preview = preview_keys(key_import.pool, lines, tell=_Progress(key_import))
+    except KeyFileError as error:
+        key_import.status = KeyImport.Status.REFUSED
+        key_import.error, key_import.preview = str(error)[:500], {"problems": error.lines, "read_as": read_as}
+    else:
+        preview.read_as, preview.warnings = read_as, oddities.describe(key_import.pool)
+        key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
+    key_import.save(update_fields=["status", "error", "preview"])
+
+
+def _carry_out(key_import: KeyImport) -> None:
+    seen = key_import.preview
+    try:
+        result = import_lines(
+            key_import.pool,
+            _seen_lines(key_import) if seen else _unseen_lines(key_import),
+            by=key_import.confirmed_by,
+            file_name=key_import.file_name,
+            note=key_import.note,
+            tell=_Progress(key_import),
+        )
+    except KeyFileError as error:
+        key_import.preview = {"problems": error.lines}
+        _end(key_import, KeyImport.Status.FAILED, str(error)[:500])
+        return
+    key_import.batch = result.batch
+    key_import.preview = asdict(result.preview) | {name: seen[name] for name in ("read_as", "warnings") if seen}
+    _end(key_import, KeyImport.Status.IMPORTED)
+
+
+def _end(key_import: KeyImport, status: KeyImport.Status, error: str = "") -> None:
+    key_import.status, key_import.error, key_import.ended_at = status, error, Now()
+    key_import.save(update_fields=["status", "error", "preview", "batch", "ended_at"])
+    key_import.parts.all().delete()
+
+
+def _seen_lines(key_import: KeyImport) -> Iterator[KeyLine]:
+    return read_keys(key_import.parts.read(), key_import.preview["read_as"])
+
+
+def _unseen_lines(key_import: KeyImport) -> Iterator[KeyLine]:
+    options = do_not_guess(key_import.parts.read(), key_import.options)
+    read_as = detect(key_import.parts.read(), options, file_name=key_import.file_name)
+    return refuse_bad_lines(read_keys(key_import.parts.read(), read_as))
+
+
+@dataclass
+class Glimpse:
+    """The beginning of an upload, for those who may see its keys."""
+
+    columns: list[str] = field(default_factory=list)  # of a CSV
+    first: list[KeyLine] = field(default_factory=list)
+    special: list[KeyLine] = field(default_factory=list)  # with letters that another encoding would read otherwise
+
+
+def glimpse(key_import: KeyImport) -> Glimpse:
+    """What the first megabyte shows of how it is read."""
+    read_as, first_part = key_import.preview.get("read_as"), key_import.parts.filter(number=0).first()
+    if not read_as or first_part is None:
+        return Glimpse()
+    content = [bytes(first_part.content)]
+    seen = Glimpse(columns=get_columns(content, read_as))
+    with contextlib.suppress(KeyFileError):
+        for line in read_keys(content, read_as):
+            if line.key and len(seen.first) < SAMPLE:
+                seen.first.append(line)
+            elif not line.key.isascii() and len(seen.special) < SAMPLE:
+                seen.special.append(line)
+            if len(seen.first) == len(seen.special) == SAMPLE:
+                break
+    return seen
+
+
+# How far it is, in percent. It is told outside of the transaction, to Valkey: nothing hangs on it.
+
+PROGRESS = "keywell:import:{0.pk}:{0.status}"
+
+
+class _Progress:
+    def __init__(self, key_import: KeyImport):
+        self.name = PROGRESS.format(key_import)
+        # How many keys there are is known once it was read.
+        self.total = key_import.preview.get("keys") or key_import.size / 20
+
+    def __call__(self, lines: int) -> None:
+        with contextlib.suppress(RedisError):
+            valkey().set(self.name, min(99, int(90 * lines / self.total)), ex=3600)
+
+
+def get_progress(key_import: KeyImport) -> int | None:
+    """How far it is, in percent, if that is known."""
+    try:
+        value: Any = valkey().get(PROGRESS.format(key_import))
+    except RedisError:
+        return None
+    return None if value is None else int(value)

@@ -332,10 +332,11 @@ def applications(var: Path) -> list[Service]:
     beat = [*celery, "beat", "--schedule", str(var / "celerybeat-schedule"), "--pidfile=", "--loglevel", "WARNING"]
     return [
         WorkerService("worker", [sys.executable, "-m", *worker, "--concurrency", "2"], var / "log/worker.log", broker),
-        # Of its own, for shops and merchants' mail servers take their time, and no other e-mail shall wait for them.
+        # Of its own, for other people's servers take their time, and no other e-mail shall wait for them. Its threads
+        # are many, for they mostly wait, and there are AT_ONE_HOST at one of those servers (fulfillment/callouts.py).
         WorkerService(
             "callouts",
-            [sys.executable, "-m", *worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "8"],
+            [sys.executable, "-m", *worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64"],
             var / "log/callouts.log",
             broker,
         ),

@@ -6,7 +6,8 @@ Everything that goes to such an address goes through `call`, or, where it is not
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
@@ -16,10 +17,10 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from threading import Timer
+from threading import BoundedSemaphore, Timer
 from time import monotonic
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import certifi
 from django.conf import settings
@@ -37,6 +38,8 @@ KEPT_FOR = timedelta(days=30)
 DELETED_AT_ONCE = 500
 # How much of what was sent and answered is kept, in characters.
 KEPT = 2000
+# How many requests to one host a process makes at a time, so that a slow one does not keep all of its threads.
+AT_ONE_HOST = 4
 
 IPAddress = IPv4Address | IPv6Address
 Endpoint = tuple[int, tuple[Any, ...]]  # address family and address, as sockets take them
@@ -61,6 +64,10 @@ class CalloutRefused(CalloutError):
     temporary = False
 
 
+class CalloutBusy(CalloutError):
+    """Nothing was asked: as many requests as may be are on their way to the host."""
+
+
 class CalloutFailed(CalloutError):
     """The other side could not be reached, or did not speak HTTP."""
 
@@ -74,10 +81,15 @@ class Answer:
     status_code: int
     headers: Message | Mapping[str, str]  # a Message finds them in whatever case
     body: bytes  # at most MOST_BYTES of it
+    is_cut: bool = False
 
     @property
     def text(self) -> str:
         return storable(self.body.decode(errors="replace"))
+
+    def as_it_came(self) -> dict[str, Any]:
+        """What a Callout keeps of an answer that holds no secrets."""
+        return {"answer": self.text[:KEPT]}
 
     @property
     def retry_after(self) -> timedelta:
@@ -102,29 +114,48 @@ def call(
     headers: Mapping[str, str],
     kept: str = "",
     timeout: float,
+    read: Callable[[Answer], dict[str, Any]] = Answer.as_it_came,
     **fields: Any,
 ) -> Answer:
     """Make one request, and keep a Callout of it with these fields, whatever becomes of it.
 
-    `kept` is what may be kept of what was sent. Redirects are answers like any other. An answer that is longer than
-    MOST_BYTES is cut; one that is not all there after `timeout` seconds is none. Raises CalloutError. Not to be called
+    `kept` is what may be kept of what was sent, and `read` gives the fields in which the Callout keeps the answer.
+    Redirects are answers like any other. An answer that is longer than MOST_BYTES is cut; one that is not all there
+    after `timeout` seconds is none. Raises CalloutError; of one that is CalloutBusy nothing is kept. Not to be called
     inside a transaction.
     """
-    row = Callout.objects.create(
-        merchant=merchant, method=method, url=url.partition("?")[0][:2000], sent=kept[:KEPT], **fields
-    )
-    started = monotonic()
-    outcome: dict[str, Any] = {}
+    with _slot(url):
+        row = Callout.objects.create(
+            merchant=merchant, method=method, url=url.partition("?")[0][:2000], sent=kept[:KEPT], **fields
+        )
+        started = monotonic()
+        outcome: dict[str, Any] = {}
+        try:
+            answer = _ask(method, parse(url), body, headers, timeout)
+            outcome = {"status_code": answer.status_code, **read(answer)}
+            return answer
+        except CalloutError as error:
+            kind = Callout.Outcome.TEMPORARY if error.temporary else Callout.Outcome.FATAL
+            outcome = {"outcome": kind, "error": str(error)[:500]}
+            raise
+        finally:
+            milliseconds = round((monotonic() - started) * 1000)
+            Callout.objects.filter(pk=row.pk).update(milliseconds=milliseconds, **outcome)
+
+
+_slots: dict[str, BoundedSemaphore] = {}
+
+
+@contextmanager
+def _slot(url: str) -> Iterator[None]:
+    host = urlsplit(url).netloc.lower()
+    slot = _slots.setdefault(host, BoundedSemaphore(AT_ONE_HOST))
+    if not slot.acquire(blocking=False):
+        raise CalloutBusy(f"{AT_ONE_HOST} requests to {host} are on their way; this one waits for its turn.")
     try:
-        answer = _ask(method, parse(url), body, headers, timeout)
-        outcome = {"status_code": answer.status_code, "answer": answer.text[:KEPT]}
-        return answer
-    except CalloutError as error:
-        outcome = {"error": str(error)[:500]}
-        raise
+        yield
     finally:
-        milliseconds = round((monotonic() - started) * 1000)
-        Callout.objects.filter(pk=row.pk).update(milliseconds=milliseconds, **outcome)
+        slot.release()
 
 
 def check(url: str) -> None:
@@ -170,19 +201,46 @@ def connect(host: str, port: int, timeout: float, *, plain: bool = False) -> soc
     problem = "it has no address"
     endpoints = _resolve(host, port, timeout, plain=plain)
     for left, (family, address) in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
-        connection = socket.socket(family, socket.SOCK_STREAM)
+        # One that is silent leaves time for the others.
+        patience = max((deadline - monotonic()) / left, 0.01)
         try:
-            # One that is silent leaves time for the others.
-            connection.settimeout(max((deadline - monotonic()) / left, 0.01))
-            connection.connect(address)
-        except OSError as error:
-            connection.close()
+            if settings.CALLOUT_PROXY and not _is_inside(ip_address(address[0])):
+                connection = _connect_by_proxy(address, patience)
+            else:
+                connection = _connect(family, address, patience)
+        except (OSError, HTTPException) as error:
             problem = _words(error)
         else:
             connection.settimeout(timeout)
             return connection
     kind = CalloutTimeout if monotonic() >= deadline else CalloutFailed
     raise kind(f"No connection to {host}: {problem}.")
+
+
+def _connect(family: int, address: tuple[Any, ...], timeout: float) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_by_proxy(address: tuple[Any, ...], timeout: float) -> socket.socket:
+    """Have CALLOUT_PROXY connect to an address, which was looked at: no name is left for it to resolve."""
+    proxy = urlsplit(settings.CALLOUT_PROXY)
+    tunnel = HTTPConnection(str(proxy.hostname), proxy.port or 3128, timeout=timeout)
+    login = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
+    headers = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"} if proxy.username else {}
+    tunnel.set_tunnel(address[0], address[1], headers)
+    try:
+        tunnel.connect()
+    except (OSError, HTTPException):
+        tunnel.close()
+        raise
+    return tunnel.sock
 
 
 def _resolve(host: str, port: int, timeout: float, *, plain: bool) -> list[Endpoint]:
@@ -266,10 +324,10 @@ def _exchange(stream: socket.socket, method: str, url: SplitResult, body: bytes,
     always = {"Host": url.netloc, "User-Agent": "Keywell", "Accept-Encoding": "identity"}
     http.request(method, target, body or None, {**headers, **always})
     response = http.getresponse()
-    answer = response.read(MOST_BYTES)
-    if response.length and len(answer) < MOST_BYTES:
+    answer = response.read(MOST_BYTES + 1)
+    if response.length and len(answer) <= MOST_BYTES:
         raise HTTPException("it broke off")
-    return Answer(response.status, response.headers, answer)
+    return Answer(response.status, response.headers, answer[:MOST_BYTES], is_cut=len(answer) > MOST_BYTES)
 
 
 @contextmanager

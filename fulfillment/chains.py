@@ -1,11 +1,10 @@
 """A product's chain of sources: the first is asked for codes, and for what it lacks the next in line."""
 
 from django.db import transaction
-from django.db.models import Max, OuterRef, Subquery
+from django.db.models import Max
 
-from fulfillment.models import Fulfillment, FulfillmentMethod, publish
+from fulfillment.models import Fulfillment, FulfillmentMethod, WebService, publish
 from merchants.models import Product
-from orders.models import OrderItem
 from pools.models import LicensePool
 
 
@@ -14,13 +13,15 @@ class ChainRefused(Exception):
 
 
 @transaction.atomic
-def add_source(product: Product, source: str, pool: LicensePool | None = None) -> FulfillmentMethod:
+def add_source(
+    product: Product, source: str, *, pool: LicensePool | None = None, web_service: WebService | None = None
+) -> FulfillmentMethod:
     """Have one more source asked, after all others; it serves at once what waits. Raises ChainRefused."""
     methods = _lock(product)
-    if methods.filter(source=source, pool=pool).exists():
+    if methods.filter(source=source, pool=pool, web_service=web_service).exists():
         raise ChainRefused("This source is in the chain already.")
     last = methods.aggregate(last=Max("position"))["last"] or 0
-    method = product.fulfillment_methods.create(source=source, pool=pool, position=last + 1)
+    method = product.fulfillment_methods.create(source=source, pool=pool, web_service=web_service, position=last + 1)
     wake_waiting(product)
     return method
 
@@ -63,5 +64,4 @@ def wake_waiting(product: Product) -> None:
     for pool in stocked:
         transaction.on_commit(lambda pool=pool: publish("fulfillment.tasks.serve_pool", pool.pk), robust=True)  # type: ignore[misc]
     if not stocked:
-        paid_at = OrderItem.objects.filter(pk=OuterRef("item")).values("order__paid_at")
-        Fulfillment.objects.waiting().filter(item__product=product).update(due_at=Subquery(paid_at))
+        Fulfillment.objects.waiting().filter(item__product=product).wake()

@@ -133,7 +133,8 @@ def _parent_codes(item: OrderItem) -> list[str]:
 
 
 def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:
-    items = order.items.select_related("product").with_code_count().order_by("pk")
+    items = order.items.exclude(fulfillment__sent_by_vendor=True).select_related("product")
+    items = items.with_code_count().order_by("pk")
     return [(item, item.units - item.code_count) for item in items if item.units > item.code_count]
 
 

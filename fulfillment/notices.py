@@ -166,6 +166,14 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
         context |= _facts_of_pool(notice.pool, notice)._asdict()
     if notice.item:
         context |= {"item": notice.item, "order": notice.item.order, "fulfillment": notice.item.fulfillment}
+    if notice.web_service:
+        of_service = Fulfillment.objects.of_service(notice.web_service)
+        context |= {
+            "service": notice.web_service,
+            "failed": of_service.filter(status=Fulfillment.Status.FAILED).count(),
+            "waiting": of_service.filter(status=Fulfillment.Status.WAITING).count(),
+            "last": notice.web_service.callouts.exclude(error="").order_by("-pk").first(),
+        }
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}
     if notice.setup_request:

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, MerchantNotice, alone
-from fulfillment.sources import Source, SourceError, get_source
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, alone, publish
+from fulfillment.sources import SOURCES, Source, SourceBusy, SourceError, SourceNotReady, get_source, tell_of_item
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.allocation import allocate_keys, fill_reserve, return_key
 from pools.ledger import moved_by
@@ -62,18 +62,41 @@ def begin(items: list[OrderItem]) -> None:
     """Start fulfillment of an order's items, in the transaction in which it was paid."""
     for item in items:
         _top_up_at_once(Fulfillment.objects.create(item=item))
+        wake_renewals(item)
 
 
-def fulfill(pk: int) -> None:
-    """Make one attempt at a fulfillment that is due."""
+def fulfill(pk: int) -> bool:
+    """Make one attempt at a fulfillment that is due; return False if it was none, for a source was busy."""
     fulfillment = Fulfillment.objects.claim(pk)
     if fulfillment is None:
-        return
+        return False
     try:
-        top_up(fulfillment)
+        return top_up(fulfillment)
     except Exception:
         logger.exception("%s will be tried again", fulfillment)
-        _note_what_is_missing(fulfillment, [], [SourceError("Something failed on our side; the log says what.")])
+        ours = SourceError("Something failed on our side; the log says what.")
+        _note_what_is_missing(fulfillment, [], [(None, ours)])
+        return True
+
+
+def needs_network(pk: int) -> bool:
+    """Whether a fulfillment may have to wait for other people's servers."""
+    fulfillment = Fulfillment.objects.select_related("item__product").filter(pk=pk).first()
+    methods = FulfillmentMethod.objects.of(fulfillment.item.product) if fulfillment else []
+    return any(not SOURCES[method.source].immediate for method in methods)
+
+
+def fulfill_by_callout(pk: int) -> None:
+    """Make one attempt at a fulfillment whose source is called, and have the next one made that waits for its turn."""
+    with alone("fulfill_by_callout", pk) as is_alone:
+        # Who was woken while at it would ask for the same twice at the same time.
+        tried = is_alone and fulfill(pk)
+    if not tried:
+        return
+    fulfillment = Fulfillment.objects.select_related("item__product").get(pk=pk)
+    for method in FulfillmentMethod.objects.of(fulfillment.item.product):
+        if method.web_service and (following := Fulfillment.objects.next_of(method.web_service)):
+            publish(Fulfillment.TASK, following)
 
 
 def serve_waiting(pool: LicensePool) -> None:
@@ -102,51 +125,71 @@ def _top_up_at_once(fulfillment: Fulfillment) -> None:
         logger.exception("%s will be tried again", fulfillment)
 
 
-def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> None:
+def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> bool:
     """Ask the product's sources in turn for the codes the item lacks, and save what comes.
 
     Asking again never gives more than the item needs. With `immediate_only` the first source that is not is left to a
-    worker.
+    worker. Returns False if one was busy and is to be asked again soon.
     """
     try:
-        _ask_sources(fulfillment, immediate_only)
+        return _ask_sources(fulfillment, immediate_only)
     except OrderNotPaid as problem:
         fulfillment.end(reason=str(problem))
+        return True
 
 
-def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> None:
+def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
     shortages: list[str] = []
-    errors: list[SourceError] = []
-    for method in fulfillment.item.product.fulfillment_methods.select_related("pool"):
+    failed: list[tuple[Source | None, SourceError]] = []
+    for method in FulfillmentMethod.objects.of(fulfillment.item.product):
         source = get_source(method)
         if immediate_only and not source.immediate:
             fulfillment.nudge()
-            return
+            return True
         try:
             if _collect(fulfillment, source):
-                return
+                return True
             shortages.append(source.shortage())
         except SourceError as error:
-            errors.append(error)
+            failed.append((source, error))
 
-    _note_what_is_missing(fulfillment, shortages, errors)
+    _note_what_is_missing(fulfillment, shortages, failed)
+    return not any(isinstance(error, SourceBusy) for _, error in failed)
 
 
 def _collect(fulfillment: Fulfillment, source: Source) -> bool:
     """Get from one source what the item lacks, and save it; return whether nothing is missing any more."""
     item = fulfillment.item
     if not source.immediate:
-        codes = source.issue(item, item.missing_units())
+        codes, problem = _issue(fulfillment, source)
         with transaction.atomic():
             _lock_paid(item.order)
+            if source.sends_itself and problem is None:
+                fulfillment.finish(sent_by_vendor=True)
+                return True
             # Another worker may have saved some of them meanwhile.
-            return _save_codes(fulfillment, codes, item.missing_units(), source=source.method.source)
+            complete = _save_codes(fulfillment, codes, item.missing_units(), source=source.method.source)
+        if problem and not complete:
+            raise problem
+        return complete
 
     with transaction.atomic():
         _lock_paid(item.order)
         missing = item.missing_units()
-        codes = source.issue(item, missing) if missing else {}
+        codes = dict(source.issue(item, missing, attempt=fulfillment.attempts)) if missing else {}
         return _save_codes(fulfillment, codes, missing, source=source.method.source)
+
+
+def _issue(fulfillment: Fulfillment, source: Source) -> tuple[dict[int, str], SourceError | None]:
+    """What a source gives for the units without a code, and why no more: what came before an error is kept."""
+    codes = {}
+    try:
+        missing = fulfillment.item.missing_units()
+        for unit, code in source.issue(fulfillment.item, missing, attempt=fulfillment.attempts):
+            codes[unit] = code
+    except SourceError as error:
+        return codes, error
+    return codes, None
 
 
 def _lock_paid(order: Order) -> None:
@@ -172,35 +215,47 @@ def _save_codes(
 
     complete = len(new) == len(missing)
     if complete:
-        fulfillment.end(status=Fulfillment.Status.DONE, reason="", done_at=Now())
+        fulfillment.finish()
+        wake_renewals(item)
     return complete
 
 
-def _note_what_is_missing(fulfillment: Fulfillment, shortages: list[str], errors: list[SourceError]) -> None:
-    reason = (" ".join([*shortages, *map(str, errors)]) or "No fulfillment method is set up for the product.")[:500]
+def _note_what_is_missing(
+    fulfillment: Fulfillment, shortages: list[str], failed: list[tuple[Source | None, SourceError]]
+) -> None:
+    errors = [error for _, error in failed]
+    reason = " ".join([*shortages, *map(str, errors)]) or "No fulfillment method is set up for the product."
+    not_asked = [error for error in errors if isinstance(error, SourceNotReady)]
+    for_good = all(error.permanent or fulfillment.is_last_attempt for error in errors) and not not_asked
     with transaction.atomic():
         _lock_paid(fulfillment.item.order)
         if not fulfillment.item.missing_units():
             # A person, or another worker, was faster.
-            fulfillment.end(status=Fulfillment.Status.DONE, reason="", done_at=Now())
-        elif errors and not shortages and (fulfillment.is_last_attempt or all(error.permanent for error in errors)):
-            fulfillment.end(status=Fulfillment.Status.FAILED, reason=reason)
-            _tell_merchant(fulfillment.item)
-        elif any(not error.permanent for error in errors):
-            fulfillment.postpone(reason, status=Fulfillment.Status.WAITING)
-        else:
-            # New keys, a new method or a person will wake it.
-            fulfillment.end(status=Fulfillment.Status.WAITING, reason=reason)
-            if not shortages:
-                _tell_merchant(fulfillment.item)
+            fulfillment.finish()
+            return
+        if not_asked:
+            fulfillment.wait(reason, min(error.pause for error in not_asked))
+            return
+        if not for_good:
+            pause = max(error.pause for error in errors if not error.permanent)
+            failing_since = fulfillment.failing_since or Now()
+            fulfillment.postpone(
+                reason, at_least=pause, status=Fulfillment.Status.WAITING, failing_since=failing_since
+            )
+            return
+        # New keys, a new method or a person will wake what only waits.
+        status = Fulfillment.Status.FAILED if errors and not shortages else Fulfillment.Status.WAITING
+        fulfillment.end(status=status, reason=reason[:500])
+        for source, _ in failed:
+            source.tell_merchant(fulfillment.item) if source else tell_of_item(fulfillment.item)
+        if not failed and not shortages:
+            tell_of_item(fulfillment.item)
 
 
-def _tell_merchant(item: OrderItem) -> None:
-    notice, created = MerchantNotice.objects.get_or_create(
-        kind=MerchantNotice.Kind.ITEM_FAILED, item=item, defaults={"merchant": item.order.merchant}
-    )
-    if created:
-        notice.nudge()
+def wake_renewals(item: OrderItem) -> None:
+    """Have the renewals look again that may wait for an item's license, or for its order to be reported."""
+    if item.subscription_id:
+        Fulfillment.objects.waiting().filter(item__subscription=item.subscription_id).exclude(item=item).wake()
 
 
 @transaction.atomic
@@ -213,9 +268,7 @@ def retry(item: OrderItem, *, by: str) -> None:
     fulfillment = item.fulfillment
     fulfillment.refresh_from_db(fields=["status", "reason"])
     again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
-    # Who had all attempts gets them all again. Otherwise the count goes on: it tells one worker's lease from the next.
-    again.filter(attempts__gte=Fulfillment.MAX_ATTEMPTS).update(attempts=0)
-    if not again.update(status=Fulfillment.Status.PENDING, reason="", due_at=Now()):
+    if not again.start_again():
         raise RetryRefused("All activation codes of this item are saved.")
 
     OrderEvent.objects.create(
@@ -236,6 +289,8 @@ def stop(order: Order, *, by: str) -> None:
     Fulfillment.objects.filter(item__order=order).unfinished().update(
         due_at=None, reason=f"The order is {order.status}."
     )
+    for item in order.items.exclude(subscription=None):
+        wake_renewals(item)
     with moved_by(by):
         LicenseKey.objects.issued().filter(item__order=order).update(
             withdrawn_at=Now(), withdrawn_because=LicenseKey.Because.REFUNDED

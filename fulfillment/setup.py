@@ -110,7 +110,7 @@ def _set_up_product(request: SetupRequest, pool: LicensePool, *, sku: str, name:
         product.quantity_rule = request.quantity_rule
         product.save(update_fields=["quantity_rule"])
     with suppress(ChainRefused):  # it is in the chain already
-        add_source(product, FulfillmentMethod.Source.POOL, pool)
+        add_source(product, FulfillmentMethod.Source.POOL, pool=pool)
 
 
 @transaction.atomic

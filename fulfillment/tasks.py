@@ -27,7 +27,15 @@ SWEEP_LIMIT = 500
 
 @shared_task
 def fulfill(pk):
-    services.fulfill(pk)
+    if services.needs_network(pk):
+        publish("fulfillment.tasks.fulfill_by_callout", pk)
+    else:
+        services.fulfill(pk)
+
+
+@shared_task
+def fulfill_by_callout(pk):
+    services.fulfill_by_callout(pk)
 
 
 @shared_task

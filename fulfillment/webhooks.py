@@ -3,9 +3,7 @@
 `announce` stands in the transaction in which the event happens; a worker sends it.
 """
 
-import hmac
 import json
-from base64 import b64decode, b64encode
 from collections import Counter
 from datetime import timedelta
 from time import monotonic, time
@@ -16,7 +14,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from fulfillment.callouts import CalloutError, call
+from fulfillment.callouts import CalloutBusy, CalloutError, call
 from fulfillment.models import (
     TEST_EVENT,
     Delivery,
@@ -26,6 +24,7 @@ from fulfillment.models import (
     WebhookMessage,
     alone,
 )
+from fulfillment.signatures import sign
 from merchants.models import Merchant
 from orders.models import Order, OrderItem
 from pools.models import LicensePool
@@ -160,12 +159,18 @@ def _attempt(message: WebhookMessage) -> None:
             "POST",
             endpoint.url,
             body=body,
-            headers=sign(endpoint, message.event_id, int(time()), body),
+            headers={
+                "Content-Type": "application/json",
+                **sign(endpoint.live_secrets(), message.event_id, int(time()), body),
+            },
             kept=body.decode(),
             timeout=MOST_SECONDS,
             attempt=message.attempts,
             message=message,
         )
+    except CalloutBusy as error:
+        message.postpone(str(error))
+        return
     except CalloutError as error:
         _note_failure(message, str(error))
         endpoint.messages.due().update(due_at=Now() + PAUSE)
@@ -182,19 +187,6 @@ def _attempt(message: WebhookMessage) -> None:
 def compose(message: WebhookMessage) -> bytes:
     event = {"type": message.event, "timestamp": message.created_at, "data": message.data}
     return json.dumps(event, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def sign(endpoint: WebhookEndpoint, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers by which a receiver knows that a message is ours, with a signature for each live secret."""
-    signed = f"{event_id}.{timestamp}.".encode() + body
-    keys = [b64decode(secret.removeprefix("whsec_")) for secret in endpoint.live_secrets()]
-    signatures = [b64encode(hmac.digest(key, signed, "sha256")).decode() for key in keys]
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": event_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
-    }
 
 
 def _note_failure(message: WebhookMessage, reason: str, *, at_least: timedelta = timedelta(0)) -> None:

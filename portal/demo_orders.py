@@ -330,9 +330,9 @@ class Past:
             item,
             reported_at,
             Fulfillment.Status.FAILED,
-            ended_at=reported_at + timedelta(days=3),
+            ended_at=reported_at + Fulfillment.PATIENCE,
             reason="Something failed on our side; the log says what.",
-            attempts=Fulfillment.MAX_ATTEMPTS,
+            attempts=115,
         )
 
     def _fulfillment(

@@ -4,7 +4,6 @@ from django import forms
 
 from fulfillment.models import FulfillmentMethod
 from merchants.models import Product
-from pools.models import LicensePool
 
 Source = FulfillmentMethod.Source
 
@@ -35,13 +34,18 @@ class SourceForm(forms.Form):
         super().__init__(*args, **kwargs)
         used = product.fulfillment_methods.all()
         self.pools = product.merchant.pools.exclude(fulfillment_methods__in=used).order_by("name")
-        choices = [(str(pool.pk), f"Pool “{pool}”") for pool in self.pools]
+        self.services = product.merchant.web_services.exclude(fulfillment_methods__in=used)
+        choices = [(f"pool {pool.pk}", f"Pool “{pool}”") for pool in self.pools]
+        choices += [(f"web_service {service.pk}", f"Web service “{service}”") for service in self.services]
         if not used.filter(source=Source.MANUAL).exists():
             choices.append((Source.MANUAL.value, "A person, who is asked by e-mail and enters the codes"))
         self.fields["source"].choices = choices  # type: ignore[attr-defined]
 
-    def get_source(self) -> tuple[str, LicensePool | None]:
-        chosen = self.cleaned_data["source"]
-        if chosen == Source.MANUAL:
-            return Source.MANUAL, None
-        return Source.POOL, self.pools.get(pk=chosen)
+    def get_source(self) -> dict[str, Any]:
+        """What chains.add_source is to be called with."""
+        source, _, pk = self.cleaned_data["source"].partition(" ")
+        if source == Source.POOL:
+            return {"source": source, "pool": self.pools.get(pk=pk)}
+        if source == Source.WEB_SERVICE:
+            return {"source": source, "web_service": self.services.get(pk=pk)}
+        return {"source": source}

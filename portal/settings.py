@@ -132,6 +132,7 @@ CELERY_TASK_PUBLISH_RETRY = False
 # Queues and workers of their own (run.py) for what waits for other people's servers, and for what takes long.
 CELERY_TASK_ROUTES = {
     "fulfillment.tasks.send_webhook": {"queue": "callouts"},
+    "fulfillment.tasks.fulfill_by_callout": {"queue": "callouts"},
     "fulfillment.tasks.deliver_by_account": {"queue": "callouts"},
     "fulfillment.tasks.send_links_by_account": {"queue": "callouts"},
     "fulfillment.tasks.work_on_import": {"queue": "imports"},
@@ -165,6 +166,8 @@ if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
 # same, by http:// too.
 
 CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
+# An HTTP proxy for those calls that leave our networks, http://user:password@host:port; never the environment's.
+CALLOUT_PROXY = env("CALLOUT_PROXY", default="")
 
 # REST API
 

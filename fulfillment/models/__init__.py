@@ -7,6 +7,7 @@ from fulfillment.models.notices import MerchantNotice
 from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
 from fulfillment.models.setup_requests import SetupEvent, SetupRequest, SetupRequestPart
 from fulfillment.models.tracking import TrackingEvent
+from fulfillment.models.web_services import ReceivedCode, RequestParameter, WebService
 from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
 
 __all__ = [
@@ -21,12 +22,15 @@ __all__ = [
     "LinkRequest",
     "MailAccount",
     "MerchantNotice",
+    "ReceivedCode",
+    "RequestParameter",
     "Retryable",
     "RetryableQuerySet",
     "SetupEvent",
     "SetupRequest",
     "SetupRequestPart",
     "TrackingEvent",
+    "WebService",
     "WebhookEndpoint",
     "WebhookEvent",
     "WebhookMessage",

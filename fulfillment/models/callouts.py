@@ -3,18 +3,33 @@
 from django.db import models
 from django.db.models.functions import Now
 
+from fulfillment.models.web_services import WebService
 from fulfillment.models.webhooks import WebhookMessage
 from merchants.models import Merchant
+from orders.models import OrderItem
 
 
 class Callout(models.Model):
     """One HTTP request to a merchant's address. Without milliseconds it is under way, or its process died.
 
-    No secret and no activation code stands here: whoever makes the request says what of it may be kept.
+    No secret and no activation code stands here: whoever makes the request says what of it, and of the answer, may be
+    kept.
     """
+
+    class Outcome(models.TextChoices):
+        """How an answer of a web service was read."""
+
+        OK = "ok"
+        TEMPORARY = "temporary"  # it is asked again
+        FATAL = "fatal"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="callouts")
     message = models.ForeignKey(WebhookMessage, models.SET_NULL, null=True, related_name="callouts")
+    service = models.ForeignKey(WebService, models.SET_NULL, null=True, related_name="callouts")
+    item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="callouts")
+    unit = models.PositiveIntegerField(null=True, help_text="Of a request for one unit.")
+    is_test = models.BooleanField(default=False)
+    request_id = models.CharField(max_length=40, blank=True, help_text="The same at every attempt.")
     called_at = models.DateTimeField(db_default=Now(), editable=False)
     method = models.CharField(max_length=10)
     url = models.CharField(max_length=2000, help_text="Without its query.")
@@ -23,10 +38,14 @@ class Callout(models.Model):
     status_code = models.PositiveSmallIntegerField(null=True)
     answer = models.TextField(blank=True, help_text="The beginning of it.")
     milliseconds = models.PositiveIntegerField(null=True)
-    error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer.")
+    outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
+    error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer, or no code in it.")
 
     class Meta:
-        indexes = [models.Index(fields=["called_at"], name="callout_by_time")]
+        indexes = [
+            models.Index(fields=["called_at"], name="callout_by_time"),
+            models.Index(fields=["service", "-called_at", "-id"], name="callout_of_service"),
+        ]
 
     def __str__(self):
         return f"{self.method} {self.url}"

@@ -1,13 +1,33 @@
 """The work of getting paid items their codes, and where the codes come from."""
 
+import random
+from datetime import timedelta
+
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from fulfillment.models.retryable import Retryable, RetryableQuerySet
+from fulfillment.models.web_services import WebService
 from merchants.models import Product
 from orders.models import Order, OrderItem
 from pools.models import LicensePool
+
+
+class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
+    def of(self, product: Product) -> "list[FulfillmentMethod]":
+        """The product's sources, in the order in which they are asked.
+
+        A product that has none takes its codes from the merchant's web service for all products.
+        """
+        own = self.filter(product=product).select_related("pool", "web_service").order_by("position")
+        if methods := list(own):
+            return methods
+        shared = WebService.objects.filter(merchant=product.merchant_id, for_all_products=True)
+        source = FulfillmentMethod.Source.WEB_SERVICE
+        return [FulfillmentMethod(product=product, source=source, web_service=service) for service in shared]
 
 
 class FulfillmentMethod(models.Model):
@@ -15,12 +35,18 @@ class FulfillmentMethod(models.Model):
 
     class Source(models.TextChoices):
         POOL = "pool"
+        WEB_SERVICE = "web_service", "Web service"
         MANUAL = "manual"
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="fulfillment_methods")
     position = models.PositiveSmallIntegerField(default=1)
     source = models.CharField(max_length=20, choices=Source)
     pool = models.ForeignKey(LicensePool, models.PROTECT, null=True, blank=True, related_name="fulfillment_methods")
+    web_service = models.ForeignKey(
+        WebService, models.PROTECT, null=True, blank=True, related_name="fulfillment_methods"
+    )
+
+    objects = FulfillmentMethodQuerySet.as_manager()
 
     class Meta:
         ordering = ["product", "position"]
@@ -31,14 +57,22 @@ class FulfillmentMethod(models.Model):
                 name="only_the_source_pool_has_a_pool",
                 violation_error_message="A pool belongs to the source “pool”, and only to it.",
             ),
+            models.CheckConstraint(
+                condition=Q(source="web_service", web_service__isnull=False)
+                | (~Q(source="web_service") & Q(web_service=None)),
+                name="only_the_source_web_service_has_one",
+                violation_error_message="A web service belongs to the source “web service”, and only to it.",
+            ),
         ]
 
     def __str__(self):
-        return f"{self.get_source_display()} “{self.pool}”" if self.pool else self.get_source_display()
+        place = self.pool or self.web_service
+        return f"{self.get_source_display()} “{place}”" if place else self.get_source_display()
 
     def clean(self):
-        if self.pool and self.product_id and self.pool.merchant_id != self.product.merchant_id:
-            raise ValidationError({"pool": f"The pool “{self.pool}” belongs to {self.pool.merchant}."})
+        for field, place in (("pool", self.pool), ("web_service", self.web_service)):
+            if place and self.product_id and place.merchant_id != self.product.merchant_id:
+                raise ValidationError({field: f"“{place}” belongs to {place.merchant}."})
 
 
 class FulfillmentQuerySet(RetryableQuerySet):
@@ -54,11 +88,37 @@ class FulfillmentQuerySet(RetryableQuerySet):
         waiting = self.waiting().filter(item__product__fulfillment_methods__pool=pool)
         return waiting.order_by("item__order__paid_at", "item__order_id", "item_id")
 
+    def start_again(self) -> int:
+        """Have these tried at once, as if for the first time; return how many they are."""
+        # The number of attempts goes on: it tells one worker's lease from the next.
+        status = Fulfillment.Status.PENDING
+        return self.update(status=status, reason="", due_at=Now(), ended_at=None, failing_since=None)
+
+    def wake(self) -> None:
+        """Have these looked at now, those of the oldest payments first."""
+        paid_at = OrderItem.objects.filter(pk=OuterRef("item")).values("order__paid_at")
+        self.update(due_at=Subquery(paid_at))
+
+    def next_of(self, service: WebService) -> int | None:
+        """The oldest that is due and takes codes from this web service, if any."""
+        due = self.of_service(service).due().order_by("due_at", "item__order__paid_at")
+        return due.values_list("pk", flat=True).first()
+
+    def of_service(self, service: WebService):
+        """Those of paid items whose products take codes from this web service."""
+        chosen = Q(item__product__fulfillment_methods__web_service=service)
+        if service.for_all_products:
+            chosen |= Q(item__product__merchant=service.merchant_id, item__product__fulfillment_methods=None)
+        return self.filter(chosen, item__order__status=Order.Status.PAID)
+
 
 class Fulfillment(Retryable):
     """The work of getting one order item its activation codes."""
 
     TASK = "fulfillment.tasks.fulfill"
+    # After that long in which a source failed, the item has.
+    PATIENCE = timedelta(days=1)
+    SHORTEST_DELAY, LONGEST_DELAY = timedelta(seconds=5), timedelta(minutes=15)
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -69,6 +129,13 @@ class Fulfillment(Retryable):
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="fulfillment")
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     done_at = models.DateTimeField(null=True, blank=True, editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then its sources failed.")
+    sent_by_vendor = models.BooleanField(
+        default=False,
+        db_default=False,
+        editable=False,
+        help_text="Done without codes: the vendor’s web service sends them itself.",
+    )
 
     objects = FulfillmentQuerySet.as_manager()  # type: ignore[misc]
 
@@ -81,3 +148,22 @@ class Fulfillment(Retryable):
 
     def __str__(self):
         return f"Fulfillment of {self.item}"
+
+    @property
+    def is_last_attempt(self) -> bool:
+        return bool(self.failing_since and self.failing_since < timezone.now() - self.PATIENCE)
+
+    def _delay(self) -> timedelta:
+        """A quarter of the time since it began to fail: not of attempts, of which some only waited for others."""
+        failing_for = timezone.now() - self.failing_since if self.failing_since else timedelta(0)
+        delay = min(max(failing_for / 4, self.SHORTEST_DELAY), self.LONGEST_DELAY)
+        return delay * random.uniform(0.9, 1.1)  # noqa: S311 (jitter)
+
+    def finish(self, **fields) -> bool:
+        """Record that nothing is missing."""
+        fields |= {"status": self.Status.DONE, "reason": "", "done_at": Now(), "failing_since": None}
+        return self.end(**fields)
+
+    def wait(self, reason: str, pause: timedelta) -> bool:
+        """Record that nothing could be tried yet, and have it looked at again after the pause."""
+        return self._update(due_at=Now() + pause, status=self.Status.WAITING, reason=reason[:500])

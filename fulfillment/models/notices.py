@@ -6,6 +6,7 @@ from django.db.models import F, Q
 from fulfillment.models.deliveries import Delivery
 from fulfillment.models.retryable import Retryable, RetryableQuerySet
 from fulfillment.models.setup_requests import SetupRequest
+from fulfillment.models.web_services import WebService
 from fulfillment.models.webhooks import WebhookEndpoint
 from merchants.models import Merchant
 from orders.models import OrderItem
@@ -41,6 +42,7 @@ class MerchantNotice(Retryable):
         SETUP_ASKED = "setup_asked", "set-up asked for"
         SETUP_APPLIED = "setup_applied", "set-up applied"
         SETUP_ANSWERED = "setup_answered", "set-up answered"
+        WEB_SERVICE_FAILED = "web_service", "web service failed"
         MAIL_SERVER_REFUSED = "mail_server", "mail server refuses the login"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
@@ -51,6 +53,7 @@ class MerchantNotice(Retryable):
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, blank=True)
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, blank=True)
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, null=True, blank=True)
+    web_service = models.ForeignKey(WebService, models.CASCADE, null=True, blank=True)
     setup_request = models.ForeignKey(SetupRequest, models.CASCADE, null=True, blank=True, related_name="notices")
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 

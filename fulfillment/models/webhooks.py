@@ -1,9 +1,6 @@
 """What happened, told to the merchant's shop over HTTP, as the Standard Webhooks specification says."""
 
 import uuid
-from base64 import b64encode
-from datetime import datetime, timedelta
-from secrets import token_bytes
 from urllib.parse import urlsplit
 
 from django.contrib.postgres.fields import ArrayField
@@ -11,16 +8,13 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from fulfillment.models.retryable import Retryable
+from fulfillment.models.signed import Signed
 from merchants.models import Merchant
-from vault.fields import EncryptedTextField
 
 # The event of a message that a person sends to try an endpoint.
 TEST_EVENT = "webhook.test"
-# How long messages are signed with the secret before as well.
-ROTATION = timedelta(hours=24)
 
 
 class WebhookEvent(models.TextChoices):
@@ -37,7 +31,7 @@ class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
         return self.filter(removed_at=None)
 
 
-class WebhookEndpoint(models.Model):
+class WebhookEndpoint(Signed):
     """An address of the merchant's shop that is told of events of its choice."""
 
     class State(models.TextChoices):
@@ -50,9 +44,6 @@ class WebhookEndpoint(models.Model):
     url = models.CharField("URL", max_length=1000)
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(models.CharField(max_length=30, choices=WebhookEvent))
-    secret = EncryptedTextField(editable=False)
-    previous_secret = EncryptedTextField(null=True, editable=False)
-    rotated_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then nothing was taken.")
     disabled_at = models.DateTimeField(null=True, editable=False)
@@ -69,25 +60,6 @@ class WebhookEndpoint(models.Model):
         if self.disabled_at:
             return self.State.STOPPED if self.disabled_reason else self.State.DISABLED
         return self.State.FAILING if self.failing_since else self.State.ENABLED
-
-    @property
-    def previous_secret_until(self) -> datetime | None:
-        """When the secret before is over; None if it is."""
-        until = self.rotated_at + ROTATION if self.rotated_at else None
-        return until if until and until > timezone.now() else None
-
-    def live_secrets(self) -> list[str]:
-        """What messages are signed with at present."""
-        previous = self.previous_secret if self.previous_secret_until else None
-        return [self.secret, previous] if previous else [self.secret]
-
-    def rotate(self) -> None:
-        self.previous_secret, self.secret, self.rotated_at = self.secret, self.make_secret(), timezone.now()
-        self.save(update_fields=["previous_secret", "secret", "rotated_at"])
-
-    @staticmethod
-    def make_secret() -> str:
-        return f"whsec_{b64encode(token_bytes(32)).decode()}"
 
 
 class WebhookMessage(Retryable):

@@ -7,13 +7,13 @@ class ManualSource(Source):
 
     immediate = True
 
-    def issue(self, item, units):
+    def issue(self, item, units, *, attempt):
         notice, created = MerchantNotice.objects.get_or_create(
             kind=MerchantNotice.Kind.CODE_WANTED, item=item, defaults={"merchant": item.order.merchant}
         )
         if created:
             notice.nudge()
-        return {}
+        return ()
 
     def shortage(self):
         return "The merchant has been asked to enter the activation code."

@@ -3,6 +3,9 @@ from ipaddress import ip_network
 
 import pytest
 
+from fulfillment.chains import add_source
+from fulfillment.models import WebService
+from fulfillment.parameters import DEFAULTS
 from fulfillment.tests.receiver import Receiver
 
 
@@ -36,3 +39,19 @@ def dns(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return resolve
+
+
+@pytest.fixture
+def make_service(merchant, receiver):
+    """A web service of the merchant's at the receiver, which the products given take codes from."""
+
+    def make(*products, merchant=merchant, parameters=DEFAULTS, name="Gen", **fields):
+        fields = {"url": receiver.url, "secret": WebService.make_secret()} | fields
+        service = WebService.objects.create(merchant=merchant, name=name, **fields)
+        for position, parameter in enumerate(parameters, 1):
+            service.parameters.create(position=position, parameter=parameter, name=parameter)
+        for product in products:
+            add_source(product, "web_service", web_service=service)
+        return service
+
+    return make

@@ -109,9 +109,9 @@ def test_what_another_customer_got_is_not_given_again(item, pay, make_product):
     enter_codes(other, {1: "https://vendor.example/download"}, by="Sam")
 
 
-def test_who_had_all_attempts_gets_them_all_again(item):
-    Fulfillment.objects.update(status="failed", attempts=Fulfillment.MAX_ATTEMPTS, due_at=None)
+def test_who_had_a_day_gets_another(item):
+    Fulfillment.objects.update(status="failed", failing_since="2026-01-01T00:00:00Z", due_at=None)
 
     retry(item, by="Sam")
 
-    assert Fulfillment.objects.get().attempts == 0
+    assert not Fulfillment.objects.get().is_last_attempt

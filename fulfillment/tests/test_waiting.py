@@ -173,7 +173,7 @@ def test_work_that_keeps_breaking_says_so_and_fails_at_last(pay, product, monkey
     work()
     assert "Something failed on our side" in Fulfillment.objects.get().reason
 
-    Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z", attempts=Fulfillment.MAX_ATTEMPTS - 1)
+    Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z", failing_since="2026-01-01T00:00:00Z")
     work()
 
     assert Fulfillment.objects.get().status == "failed"

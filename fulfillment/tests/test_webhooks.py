@@ -15,6 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from conftest import stock
 from fulfillment import webhooks
 from fulfillment.models import Callout, MerchantNotice, WebhookEndpoint, WebhookEvent, WebhookMessage
+from fulfillment.signatures import sign
 from fulfillment.tasks import purge_logs
 from fulfillment.tests.receiver import Receiver
 from fulfillment.webhooks import WebhookRefused, announce, disable, enable, send_again, send_test
@@ -204,7 +205,7 @@ def test_the_signature_is_the_specifications(endpoint):
     # The example of the specification's reference implementations.
     body = b'{"test": 2432232314}'
 
-    headers = webhooks.sign(endpoint, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    headers = sign(endpoint.live_secrets(), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
 
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 

@@ -20,10 +20,11 @@ ROOMS: dict[str, set[str]] = {
 
 # Inside fulfillment: each level may import those before it.
 LEVELS = [
-    {"models"},
-    {"callouts"},
-    {"mail_servers", "webhooks"},
-    {"mail", "sns", "tracking"},
+    {"models", "signatures"},
+    {"callouts", "subscriptions"},
+    {"mail_servers", "parameters", "webhooks"},
+    {"answers", "mail", "sns", "tracking"},
+    {"web_services"},
     {"sources"},
     {"chains", "composition", "services"},
     {

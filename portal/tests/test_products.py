@@ -90,7 +90,7 @@ def test_a_product_is_changed(page, product):
 def test_sources_are_added_moved_and_removed(page, make_product, make_pool):
     first, second = make_pool(name="First"), make_pool(name="Second")
     product = make_product(pool=first)
-    for source in (second.pk, "manual"):
+    for source in (f"pool {second.pk}", "manual"):
         page.post(reverse("product-add-source", args=[product.pk]), {"source": source})
     assert chain(product) == ["Pool “First”", "Pool “Second”", "Manual"]
 
@@ -114,7 +114,7 @@ def test_a_source_is_in_a_chain_once(page, product, make_pool):
 
     assert "Select a valid choice" in response.content.decode()
     with pytest.raises(ChainRefused):
-        add_source(product, "pool", pool)
+        add_source(product, "pool", pool=pool)
     assert len(chain(product)) == 1
 
 
@@ -150,7 +150,7 @@ def test_a_shared_pool_says_with_whom(page, make_product, make_pool):
 def test_the_order_is_changed_by_several_at_once(make_product, make_pool, in_threads):
     product = make_product(source=None)
     for _ in range(4):
-        add_source(product, "pool", make_pool())
+        add_source(product, "pool", pool=make_pool())
     methods = list(FulfillmentMethod.objects.select_related("product"))
 
     in_threads(lambda number: move_up(methods[number % 4]), range(24), threads=4)
@@ -164,7 +164,7 @@ def test_the_order_is_changed_by_several_at_once(make_product, make_pool, in_thr
 def test_an_empty_pool_is_followed_by_the_next(pay, make_product, make_pool):
     first, second = make_pool(0), make_pool(5)
     product = make_product(pool=first)
-    add_source(product, "pool", second)
+    add_source(product, "pool", pool=second)
 
     answer = pay(product)
 
@@ -175,7 +175,7 @@ def test_an_empty_pool_is_followed_by_the_next(pay, make_product, make_pool):
 def test_the_units_of_an_item_come_from_both_and_go_out_in_one_mail(pay, make_product, make_pool, work, mailoutbox):
     first, second = make_pool(1), make_pool(5)
     product = make_product(pool=first)
-    add_source(product, "pool", second)
+    add_source(product, "pool", pool=second)
 
     pay(product, quantity=3)
     work()
@@ -194,7 +194,7 @@ def test_a_pool_that_is_added_serves_who_waits_oldest_payment_first(page, pay, m
         pay(product, order=f"W{number}", paid_at=f"2026-11-2{number}T10:00:00Z")
     spare = make_pool(2)
 
-    page.post(reverse("product-add-source", args=[product.pk]), {"source": spare.pk})
+    page.post(reverse("product-add-source", args=[product.pk]), {"source": f"pool {spare.pk}"})
     work()
 
     served = [key.item.order.number for key in spare.keys.issued().order_by("position")]
@@ -208,7 +208,7 @@ def test_a_pool_that_is_added_has_a_worker_nudged(pay, make_product, make_pool, 
     product, spare = make_product(keys=0), make_pool(2)
     pay(product)
 
-    add_source(product, "pool", spare)
+    add_source(product, "pool", pool=spare)
 
     assert asked == [("fulfillment.tasks.serve_pool", spare.pk)]
 

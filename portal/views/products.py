@@ -34,7 +34,8 @@ def for_product(view: Callable) -> Callable:
 @member_required(Role.MANAGER)
 @require_safe
 def products(request) -> HttpResponse:
-    chain = Prefetch("fulfillment_methods", FulfillmentMethod.objects.select_related("pool").order_by("position"))
+    methods = FulfillmentMethod.objects.select_related("pool", "web_service").order_by("position")
+    chain = Prefetch("fulfillment_methods", methods)
     context = {
         "section": "products",
         "products": request.merchant.products.prefetch_related(chain).order_by("name", "sku"),
@@ -73,7 +74,8 @@ def product(request, product: Product) -> HttpResponse:
 def show(request, product: Product, form: SourceForm) -> HttpResponse:
     others = FulfillmentMethod.objects.exclude(product=product).select_related("product").order_by("product__name")
     shared = Prefetch("pool__fulfillment_methods", others, to_attr="other_methods")
-    methods = product.fulfillment_methods.select_related("pool").prefetch_related(shared).order_by("position")
+    methods = product.fulfillment_methods.select_related("pool", "web_service").prefetch_related(shared)
+    methods = methods.order_by("position")
     context = {"section": "products", "product": product, "methods": methods, "form": form}
     return render(request, "portal/product.html", context)
 
@@ -100,9 +102,8 @@ def add_source(request, product: Product) -> HttpResponse:
     form = SourceForm(product, request.POST)
     if not form.is_valid():
         return show(request, product, form)
-    source, pool = form.get_source()
     try:
-        method = chains.add_source(product, source, pool)
+        method = chains.add_source(product, **form.get_source())
     except ChainRefused as error:
         messages.error(request, str(error))
     else:
@@ -113,7 +114,7 @@ def add_source(request, product: Product) -> HttpResponse:
 @for_product
 @require_POST
 def move_up(request, product: Product, method: int) -> HttpResponse:
-    moved = get_object_or_404(product.fulfillment_methods.select_related("product", "pool"), pk=method)
+    moved = get_object_or_404(product.fulfillment_methods.select_related("product", "pool", "web_service"), pk=method)
     chains.move_up(moved)
     messages.success(request, f"Moved up: {moved}.")
     return redirect("product", product.pk)
@@ -122,7 +123,8 @@ def move_up(request, product: Product, method: int) -> HttpResponse:
 @for_product
 @require_http_methods(["GET", "POST"])
 def remove_source(request, product: Product, method: int) -> HttpResponse:
-    removed = get_object_or_404(product.fulfillment_methods.select_related("product", "pool"), pk=method)
+    methods = product.fulfillment_methods.select_related("product", "pool", "web_service")
+    removed = get_object_or_404(methods, pk=method)
     if request.method == "POST":
         chains.remove_source(removed)
         messages.success(request, f"{product.name} takes no codes from there any more.")

@@ -93,15 +93,16 @@ RULES = {
         FROM orders_activationcode code JOIN orders_orderitem item ON item.id = code.item_id
         WHERE code.unit > item.units
     """,
-    "an item is done when all its units have codes, and only then": """
+    "an item is done when all its units have codes, or the vendor sent them, and only then": """
         SELECT 'item ' || item.id || ' of order ' || item.order_id || ': ' || coalesce(work.status, 'no fulfillment')
             || ' with ' || count(code.id) || ' of ' || item.units || ' codes'
         FROM orders_orderitem item
         JOIN orders_order ord ON ord.id = item.order_id AND ord.status = 'paid'
         LEFT JOIN fulfillment_fulfillment work ON work.item_id = item.id
         LEFT JOIN orders_activationcode code ON code.item_id = item.id AND code.withdrawn_at IS NULL
-        GROUP BY item.id, work.status
-        HAVING (count(code.id) >= item.units) <> (coalesce(work.status, '') = 'done')
+        GROUP BY item.id, work.status, work.sent_by_vendor
+        HAVING (count(code.id) >= item.units OR coalesce(work.sent_by_vendor, false))
+            <> (coalesce(work.status, '') = 'done')
     """,
 }
 

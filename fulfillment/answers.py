@@ -1,0 +1,211 @@
+"""Finding activation codes in what a merchant's web service answers."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from xml.etree.ElementTree import ParseError
+from xml.sax.saxutils import escape
+
+import re2
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from fulfillment.callouts import MOST_BYTES, Answer
+from fulfillment.models import WebService
+from fulfillment.parameters import mask_code
+
+# Statuses that are not for good, though they begin with 4: time-out, too early, too many requests.
+TEMPORARY = {408, 425, 429}
+LONGEST_CODE = 10_000
+STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(-?[0-9]{1,6})\]""")
+# What may be a license where none was found: long enough, and not just a word.
+SUSPECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9+/=_-]{7,}")
+WORD = re.compile(r"[A-Z]?[a-z]+(?:[_-][A-Za-z]?[a-z]+)*|[A-Za-z]+(?:_[A-Za-z]+)*")
+
+
+class NoCode(Exception):
+    """An answer without a code. The text says why, and is for the merchant."""
+
+    def __init__(self, message: str, *, temporary: bool = False):
+        super().__init__(message)
+        self.temporary = temporary
+
+
+class PathError(Exception):
+    """A path is not one. The text is for the merchant."""
+
+
+def read_codes(service: WebService, answer: Answer) -> list[str]:
+    """The codes in an answer, as the service is set up; none if it sends them itself. Raises NoCode."""
+    _check_status(service, answer)
+    if service.sends_itself:
+        return []
+    text = _decode(answer)
+    codes = [code.strip() for code in FORMATS[service.answer](service, answer, text)]
+    if not service.holds_list and len(codes) > 1:
+        raise NoCode(f"There are {len(codes)} codes in the answer, where one is expected; is it a list?")
+    if not codes or not all(codes):
+        raise NoCode(f"There is no code {_place(service)}.")
+    for code in codes:
+        if len(code) > LONGEST_CODE:
+            raise NoCode(f"The code has {len(code):,} characters, more than {LONGEST_CODE:,}.")
+        if not all(character.isprintable() or character in "\t\n\r" for character in code):
+            raise NoCode("The code holds characters that cannot be printed.")
+    return codes
+
+
+def _check_status(service: WebService, answer: Answer) -> None:
+    status = answer.status_code
+    if service.temporary_pattern and re2.search(service.temporary_pattern, answer.text):
+        raise NoCode("The answer matches the pattern for temporary errors.", temporary=True)
+    if status in TEMPORARY or status >= 500:
+        raise NoCode(f"It answered {status}.", temporary=True)
+    if 300 <= status < 400:
+        raise NoCode(f"It answered {status}, a redirect. Redirects are not followed; enter the final address.")
+    if not 200 <= status < 300:
+        raise NoCode(f"It answered {status}.")
+
+
+def _decode(answer: Answer) -> str:
+    if answer.is_cut:
+        raise NoCode(f"The answer is longer than {MOST_BYTES // 1024} KiB.")
+    charset = re.search(r"charset=\"?([A-Za-z0-9_.:-]+)", answer.headers.get("Content-Type", ""))
+    encoding = charset.group(1) if charset else "utf-8"
+    try:
+        return answer.body.decode("utf-8-sig" if encoding.lower() in {"utf-8", "utf8"} else encoding)
+    except (UnicodeError, LookupError) as error:
+        raise NoCode(f"The answer is not valid {encoding.upper()}.") from error
+
+
+def _in_body(service: WebService, answer: Answer, text: str) -> Iterator[str]:
+    is_page = "html" in answer.headers.get("Content-Type", "") or re.match(r"\s*<(!doctype|html)\b", text, re.I)
+    if is_page:
+        raise NoCode("The answer is a web page, not a code.")
+    if service.holds_list:
+        yield from filter(str.strip, text.splitlines())
+    else:
+        yield text
+
+
+def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NoCode(f"The answer is not JSON{_looks_like_page(text)}.") from error
+    for found in find(document, service.path):
+        for value in found if isinstance(found, list) else [found]:
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise NoCode(f"At {service.path} is no text, but {_kind(value)}.")
+            yield str(value)
+
+
+def _in_xml(service: WebService, answer: Answer, text: str) -> Iterator[str]:
+    try:
+        # Decoded already, whatever it declares.
+        root = fromstring(re.sub(r"\A\s*<\?xml[^>]*\?>", "", text))
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise NoCode(f"The answer is not XML that is accepted{_looks_like_page(text)}.") from error
+    path, attribute = split_attribute(service.path)
+    # A path may begin with the root's own name, too.
+    name, _, rest = path.lstrip("/").partition("/")
+    if not path.startswith("//") and root.tag.rpartition("}")[2] == name:
+        path = rest
+    found = root.iterfind(_with_any_namespace(path)) if path else [root]
+    for element in found:
+        yield element.get(attribute, "") if attribute else "".join(element.itertext())
+
+
+FORMATS: dict[str, Callable[[WebService, Answer, str], Iterator[str]]] = {
+    WebService.Answer.BODY: _in_body,
+    WebService.Answer.JSON: _in_json,
+    WebService.Answer.XML: _in_xml,
+}
+
+
+def _place(service: WebService) -> str:
+    return "in the answer" if service.answer == WebService.Answer.BODY else f"at {service.path}"
+
+
+def _looks_like_page(text: str) -> str:
+    return ", but a web page" if re.match(r"\s*<(!doctype|html)\b", text, re.I) else ""
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list in a list", bool: "true or false", float: "a fraction"}
+    return names.get(type(value), "nothing")
+
+
+# Paths
+
+
+def check_path(kind: str, path: str) -> None:
+    """Raise PathError if this is no path for such an answer."""
+    if kind == WebService.Answer.JSON:
+        parse_path(path)
+    if kind == WebService.Answer.XML:
+        bare, attribute = split_attribute(path)
+        name = r"[A-Za-z_][\w.-]*"
+        step = rf"(?:{name}|\*)(?:\[[0-9]{{1,6}}\]|\[@{name}='[^']*'\])?"
+        if not re.fullmatch(rf"/{{0,2}}{step}(?:/{step})*|", bare) or not (bare or attribute):
+            raise PathError("A path in XML looks like license/key, //key, item[2]/key or item/@code.")
+
+
+def parse_path(path: str) -> list[str | int | None]:
+    """The steps of a path in JSON: names, positions, and None for all; a part of RFC 9535. Raises PathError."""
+    steps: list[str | int | None] = []
+    rest = path if path.startswith(("$", "[", ".")) else f".{path}"
+    rest = rest.removeprefix("$")
+    while rest:
+        match = STEP.match(rest)
+        if match is None:
+            raise PathError("A path in JSON looks like $.license.key, $.keys[*] or $.items[0]['key'].")
+        name = match.group(1) or match.group(2) or match.group(3)
+        position = match.group(4)
+        steps.append(name if name else int(position) if position else None)
+        rest = rest[match.end() :]
+    return steps
+
+
+def find(document: Any, path: str) -> list[Any]:
+    """What stands at a path in a JSON document, in its order."""
+    found = [document]
+    for step in parse_path(path):
+        found = [value for node in found for value in _children(node, step)]
+    return found
+
+
+def _children(node: Any, step: str | int | None) -> list[Any]:
+    if step is None:
+        return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    if isinstance(step, str):
+        return [node[step]] if isinstance(node, dict) and step in node else []
+    return [node[step]] if isinstance(node, list) and -len(node) <= step < len(node) else []
+
+
+def split_attribute(path: str) -> tuple[str, str]:
+    """A path in XML without the attribute at its end, and that attribute."""
+    match = re.search(r"(?:^|/)@([A-Za-z_][\w.-]*)$", path)
+    return (path[: match.start()], match.group(1)) if match else (path, "")
+
+
+def _with_any_namespace(path: str) -> str:
+    """The path as ElementTree takes it: from the root's children on, whatever namespace names are in."""
+    steps = re.sub(r"(^|/)([A-Za-z_*])", lambda match: f"{match.group(1)}{{*}}{match.group(2)}", path)
+    return f".{steps}" if steps.startswith("/") else f"./{steps}"
+
+
+# What is kept of an answer
+
+
+def mask_answer(text: str, codes: list[str]) -> str:
+    """An answer as a log may show it: without its codes, and, if none was found, without what may be one."""
+    for code in sorted(codes, key=len, reverse=True):
+        # As it is, and as JSON and XML write it.
+        for written in (code, json.dumps(code)[1:-1], json.dumps(code, ensure_ascii=False)[1:-1], escape(code)):
+            text = text.replace(written, mask_code(code))
+    return SUSPECT.sub(_mask_suspect, text)
+
+
+def _mask_suspect(match: re.Match[str]) -> str:
+    return match.group() if WORD.fullmatch(match.group()) else mask_code(match.group())

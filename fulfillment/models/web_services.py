@@ -1,0 +1,160 @@
+"""Merchants' own web services that are asked for codes, and what is sent to them."""
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from fulfillment.models.signed import Signed
+from merchants.models import Merchant
+from orders.models import OrderItem
+from vault.fields import EncryptedTextField
+
+
+class WebService(Signed):
+    """An address of the merchant's that answers with activation codes."""
+
+    class Format(models.TextChoices):
+        FORM = "form", "POST, as a form"
+        JSON = "json", "POST, as JSON"
+        GET = "get", "GET, in the address"
+
+    class Per(models.TextChoices):
+        UNIT = "unit", "one request for each code"
+        ITEM = "item", "one request for all codes of an order item"
+
+    class Login(models.TextChoices):
+        NONE = "none", "none but our signature"
+        BASIC = "basic", "user name and password (HTTP Basic)"
+        BEARER = "bearer", "token (Bearer)"
+
+    class Answer(models.TextChoices):
+        BODY = "body", "the whole answer"
+        JSON = "json", "at a path in JSON"
+        XML = "xml", "at a path in XML"
+
+    class State(models.TextChoices):
+        HEALTHY = "healthy"
+        FAILING = "failing"
+        PAUSED = "paused"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="web_services")
+    name = models.CharField(max_length=100)
+    url = models.CharField("URL", max_length=1000)
+    format = models.CharField("request", max_length=10, choices=Format, default=Format.FORM)
+    request_per = models.CharField("how many requests", max_length=10, choices=Per, default=Per.UNIT)
+    timeout = models.PositiveSmallIntegerField(
+        "time limit",
+        default=15,
+        validators=[MinValueValidator(1), MaxValueValidator(30)],
+        help_text="Seconds until the whole answer has to be there, at most 30.",
+    )
+    login = models.CharField(max_length=10, choices=Login, default=Login.NONE)
+    username = models.CharField("user name", max_length=200, blank=True)
+    password = EncryptedTextField("password or token", blank=True, default="")
+
+    answer = models.CharField("where the code is", max_length=10, choices=Answer, default=Answer.BODY)
+    path = models.CharField(
+        max_length=200, blank=True, help_text="JSON: $.license.key or $.keys[*]. XML: license/key or item/@code."
+    )
+    holds_list = models.BooleanField(
+        "several codes in an answer", default=False, help_text="In a whole answer: one code a line."
+    )
+    temporary_pattern = models.CharField(
+        "temporary errors",
+        max_length=200,
+        blank=True,
+        help_text="A regular expression. An answer that it is found in is no code: the service is asked again later.",
+    )
+    same_code_allowed = models.BooleanField(
+        "the same code may come twice",
+        default=False,
+        help_text="For volume licenses and links. Otherwise a code that another unit or order has is refused.",
+    )
+    sends_itself = models.BooleanField(
+        "the service sends the code itself",
+        default=False,
+        help_text="An answer of 200 completes the item, without a code and without an e-mail from us.",
+    )
+    for_all_products = models.BooleanField(
+        "for all products", default=False, help_text="It is asked for every product that has no source of its own."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    # How it stands: the circuit breaker.
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Temporary ones, one after another.")
+    failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then it gave no code.")
+    paused_at = models.DateTimeField(null=True, editable=False, help_text="Since then it is only probed.")
+    probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next request may go there.")
+    told_at = models.DateTimeField(null=True, editable=False, help_text="When the merchant was told of failed items.")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["merchant", "name"], name="web_service_name_is_unique"),
+            models.UniqueConstraint(
+                fields=["merchant"],
+                condition=Q(for_all_products=True),
+                name="one_web_service_for_all_products",
+                violation_error_message="Another web service is asked for all products.",
+            ),
+        ]
+
+    def __str__(self):
+        return self.name
+
+    @property
+    def state(self) -> State:
+        if self.paused_at:
+            return self.State.PAUSED
+        return self.State.FAILING if self.failing_since else self.State.HEALTHY
+
+
+class RequestParameter(models.Model):
+    """One parameter that a web service gets: of the catalogue (fulfillment/parameters.py), or a constant."""
+
+    service = models.ForeignKey(WebService, models.CASCADE, related_name="parameters")
+    position = models.PositiveSmallIntegerField()
+    parameter = models.CharField(max_length=30, blank=True, help_text="Its name in the catalogue; none of a constant.")
+    name = models.CharField(
+        max_length=64,
+        help_text="What it is called in the request.",
+        validators=[
+            RegexValidator(
+                r"\A[A-Za-z0-9_.\-\[\]]+\Z", "A name has letters, digits, dots, dashes, underscores and brackets."
+            )
+        ],
+    )
+    constant = EncryptedTextField(blank=True, default="")
+    is_secret = models.BooleanField("secret", default=False, help_text="A constant that no log shows.")
+
+    class Meta:
+        ordering = ["position", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["service", "name"], name="parameter_name_is_unique"),
+            models.UniqueConstraint(
+                fields=["service", "parameter"], condition=~Q(parameter=""), name="a_parameter_is_sent_once"
+            ),
+        ]
+
+    def __str__(self):
+        return self.name
+
+
+class ReceivedCode(models.Model):
+    """Whom a code that a web service answered with is for: the first unit that it came for.
+
+    The constraint keeps a service's mistake, such as an answer from a cache, from selling one license twice.
+    """
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="+")
+    fingerprint = models.BinaryField()
+    item = models.ForeignKey(OrderItem, models.CASCADE, related_name="+")
+    unit = models.PositiveIntegerField()
+    received_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["merchant", "fingerprint"], name="a_received_code_is_for_one")]
+
+    def __str__(self):
+        return f"A code for unit {self.unit} of {self.item}"

@@ -1,0 +1,70 @@
+from datetime import timedelta
+from time import monotonic
+
+from fulfillment import web_services
+from fulfillment.models import FulfillmentMethod, WebService
+from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.subscriptions import PredecessorMissing
+from fulfillment.web_services import CodesMissing, ServiceBusy, ServiceError
+
+# How long one attempt may take, with the last request of it, in seconds; less than a lease.
+MOST_SECONDS = 45
+# How often a renewal looks for the license it waits for, if nobody wakes it.
+LOOKED_FOR_AGAIN = timedelta(minutes=5)
+
+
+class WebServiceSource(Source):
+    """The merchant's own web service, over HTTP."""
+
+    def __init__(self, method: FulfillmentMethod):
+        super().__init__(method)
+        self.service: WebService = method.web_service  # type: ignore[assignment]
+        self.sends_itself = self.service.sends_itself
+
+    def issue(self, item, units, *, attempt):
+        if self.service.merchant_id != item.order.merchant_id:
+            raise SourceError(f"The web service “{self.service}” belongs to another merchant.", permanent=True)
+        try:
+            if self.service.request_per == WebService.Per.ITEM or self.sends_itself:
+                yield from self._issue_all(item, units, attempt)
+            else:
+                yield from self._issue_each(item, units, attempt)
+        except ServiceBusy as busy:
+            raise SourceBusy(str(busy)) from busy
+        except PredecessorMissing as missing:
+            raise SourceNotReady(str(missing), pause=LOOKED_FOR_AGAIN) from missing
+        except ServiceError as error:
+            raise SourceError(str(error), permanent=not error.temporary, pause=error.pause) from error
+
+    def _issue_all(self, item, units, attempt):
+        """One request for all units that are the service's: those that lack a code, and those it gave one before."""
+        others = item.activation_codes.exclude(source=FulfillmentMethod.Source.WEB_SERVICE)
+        elsewhere = set(others.values_list("unit", flat=True))
+        own = [unit for unit in range(1, item.units + 1) if unit not in elsewhere]
+        missing = None
+        try:
+            codes = web_services.ask(self.service, item, own, unit=None, attempt=attempt)
+        except CodesMissing as error:
+            codes, missing = error.codes, error
+        yield from ((unit, code) for unit, code in codes.items() if unit in units)
+        if missing:
+            raise missing
+
+    def _issue_each(self, item, units, attempt):
+        started = monotonic()
+        missing = None
+        for unit in units:
+            if monotonic() - started > MOST_SECONDS - self.service.timeout:
+                raise SourceNotReady("Its codes are asked for one by one.")
+            try:
+                yield from web_services.ask(self.service, item, [unit], unit=unit, attempt=attempt).items()
+            except CodesMissing as error:
+                missing = error
+        if missing:
+            raise missing
+
+    def shortage(self):
+        return f"The web service “{self.service}” gave too few codes."
+
+    def tell_merchant(self, item):
+        web_services.tell_merchant(self.service)

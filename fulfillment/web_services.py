@@ -1,0 +1,274 @@
+"""Asking a merchant's web service for codes: the request, the answer, and when to leave it alone for a while."""
+
+import json
+import random
+from base64 import b64encode
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import time
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from fulfillment.answers import NoCode, mask_answer, read_codes
+from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
+from fulfillment.models import Callout, Fulfillment, MerchantNotice, ReceivedCode, WebService
+from fulfillment.parameters import Subject, get_values, mask, mask_code
+from fulfillment.signatures import sign
+from orders.models import OrderItem
+from vault.fingerprints import fingerprint
+
+# So many temporary failures one after another, and a service is only probed: after these pauses; the last repeats.
+FAILURES_BEFORE_PAUSE = 5
+PAUSES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 120, 300, 600))
+# How long a probe may take; longer than any call.
+PROBE_LEASE = timedelta(seconds=60)
+# However orders fail and succeed by turns, the merchant is not told more often.
+TOLD_AGAIN_AFTER = timedelta(hours=1)
+
+Format = WebService.Format
+
+
+class ServiceError(Exception):
+    """There is no code from the service, or not all. The text says why, and is for the merchant."""
+
+    def __init__(self, message: str, *, temporary: bool, pause: timedelta = timedelta(0)):
+        super().__init__(message)
+        self.temporary = temporary
+        self.pause = pause  # how long it asks to be left alone
+
+
+class CodesMissing(ServiceError):
+    """The service answered, but not with a code for each unit; those that came are kept."""
+
+    def __init__(self, message: str, codes: dict[int, str], *, temporary: bool):
+        super().__init__(message, temporary=temporary)
+        self.codes = codes
+
+
+class ServiceBusy(Exception):
+    """The service was not asked; it will be when others are answered."""
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    signed: tuple[bytes, ...]  # what there is a signature of: any of it
+    kept: str  # the parameters as a log may show them
+
+
+def request_id(item: OrderItem, unit: int | None) -> str:
+    """What a unit's request, or an item's, is known by at every attempt; another at every installation."""
+    return "req_" + fingerprint(f"request for item {item.pk}, {unit or 'all units'}").hex()
+
+
+def compose(service: WebService, subject: Subject, message_id: str, *, is_test: bool = False) -> Request:
+    """The request as it is sent, signed now. Raises subscriptions.PredecessorMissing."""
+    values = get_values(service, subject)
+    sent = [(parameter.name, value) for parameter, value in values]
+    kept = _encode(service, [(parameter.name, mask(parameter, value)) for parameter, value in values], readable=True)
+    content = _encode(service, sent)
+    url, body = service.url, content.encode()
+    if service.format == Format.GET:
+        url, body = f"{url}{'&' if '?' in url else '?'}{content}" if content else url, b""
+    # A GET has no body; what counts is its query. A library that knows bodies only accepts it as well.
+    signed = (body, url.partition("?")[2].encode()) if service.format == Format.GET else (body,)
+    headers = {
+        **({"Content-Type": TYPES[service.format]} if body else {}),
+        "Idempotency-Key": message_id,
+        **({"Keywell-Test": "true"} if is_test else {}),
+        **_login(service),
+        **sign(service.live_secrets(), message_id, int(time()), *signed),
+    }
+    return Request("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept)
+
+
+TYPES: dict[str, str] = {Format.FORM: "application/x-www-form-urlencoded", Format.JSON: "application/json"}
+
+
+def _encode(service: WebService, values: list[tuple[str, str]], *, readable: bool = False) -> str:
+    if service.format == Format.JSON:
+        return json.dumps(dict(values), ensure_ascii=False)
+    return urlencode(values, safe="•@" if readable else "")
+
+
+def _login(service: WebService) -> dict[str, str]:
+    if service.login == WebService.Login.BASIC:
+        pair = b64encode(f"{service.username}:{service.password}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    if service.login == WebService.Login.BEARER:
+        return {"Authorization": f"Bearer {service.password}"}
+    return {}
+
+
+@dataclass
+class Reading:
+    """How an answer was read: the codes in it, and why there is none, or too few."""
+
+    service: WebService
+    expected: int
+    codes: list[str] = field(default_factory=list)
+    problem: NoCode | None = None
+
+    @property
+    def is_short(self) -> bool:
+        return not self.service.sends_itself and len(self.codes) < self.expected
+
+    def __call__(self, answer: Answer) -> dict[str, Any]:
+        """Read it, and return what a Callout keeps of it."""
+        try:
+            self.codes = read_codes(self.service, answer)
+            if self.is_short:
+                raise NoCode(f"The answer holds {len(self.codes)} of {self.expected} codes.", temporary=True)
+        except NoCode as problem:
+            self.problem = problem
+        outcome = Callout.Outcome.OK
+        if self.problem:
+            outcome = Callout.Outcome.TEMPORARY if self.problem.temporary else Callout.Outcome.FATAL
+        return {
+            "answer": mask_answer(answer.text, self.codes)[:KEPT],
+            "outcome": outcome,
+            "error": str(self.problem or "")[:500],
+        }
+
+
+def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | None, attempt: int) -> dict[int, str]:
+    """Ask for the codes of these units in one request: of one unit, or of all that the item takes from the service.
+
+    Return those that came, by unit: the first for the first unit; none if the service sends them itself. Asked again
+    it is the same request, with the same id. Raises ServiceError, ServiceBusy, subscriptions.PredecessorMissing.
+    """
+    subject = Subject(item, units)
+    message_id = request_id(item, unit)
+    request = compose(service, subject, message_id)
+    _pass_breaker(service)
+    reading = Reading(service, len(units))
+    try:
+        answer = call(
+            service.merchant,
+            request.method,
+            request.url,
+            body=request.body,
+            headers=request.headers,
+            kept=request.kept,
+            timeout=service.timeout,
+            read=reading,
+            service=service,
+            item=item,
+            unit=unit,
+            request_id=message_id,
+            attempt=attempt,
+        )
+    except CalloutBusy as error:
+        _give_back_probe(service)
+        raise ServiceBusy(str(error)) from error
+    except CalloutError as error:
+        _note_failure(service, temporary=error.temporary)
+        raise ServiceError(str(error), temporary=error.temporary) from error
+    if reading.problem and not reading.codes:
+        _note_failure(service, temporary=reading.problem.temporary, at_least=answer.retry_after)
+        raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
+    _note_success(service)
+    came = dict(zip(units, reading.codes, strict=False))
+    codes, taken = _claim(service, item, came)
+    if taken:
+        last = Callout.objects.filter(service=service, request_id=message_id).order_by("-pk")[:1]
+        Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
+        _note_failure(service, temporary=False)
+        raise CodesMissing(taken, codes, temporary=False)
+    if reading.problem:
+        raise CodesMissing(str(reading.problem), codes, temporary=True)
+    return codes
+
+
+def _claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[dict[int, str], str]:
+    """Of the codes that came those that no other unit has, and what is wrong with the others.
+
+    An order may have the code of another of its subscription: renewals often prolong a license.
+    """
+    if service.same_code_allowed:
+        return came, ""
+    codes, problem = {}, ""
+    for unit, code in came.items():
+        received, _ = ReceivedCode.objects.select_related("item__order").get_or_create(
+            merchant=service.merchant, fingerprint=fingerprint(code), defaults={"item": item, "unit": unit}
+        )
+        is_renewed = item.subscription_id and received.item_id != item.pk
+        if (received.item_id, received.unit) == (item.pk, unit) or (
+            is_renewed and received.item.subscription_id == item.subscription_id
+        ):
+            codes[unit] = code
+        else:
+            holder = f"unit {received.unit} of order {received.item.order.number}"
+            problem = f"The code {mask_code(code)} came for unit {unit}, but {holder} has it already."
+    return codes, problem
+
+
+# The circuit breaker. All times are the database's.
+
+
+def _pass_breaker(service: WebService) -> None:
+    """Let one request through at a time while the service is paused. Raises ServiceError to the others."""
+    paused = WebService.objects.filter(pk=service.pk, paused_at__isnull=False)
+    if paused.filter(probe_at__lte=Now()).update(probe_at=Now() + PROBE_LEASE):
+        return
+    now = paused.values_list("paused_at", "probe_at").first()
+    if now is None:
+        return
+    paused_at, probe_at = now
+    # Not all of them at the same moment.
+    pause = max((probe_at or timezone.now()) - timezone.now(), timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
+    raise ServiceError(
+        f"The web service “{service}” fails, so it is paused since {paused_at:%-d %b, %H:%M} UTC and probed now and"
+        " then.",
+        temporary=True,
+        pause=pause,
+    )
+
+
+def _give_back_probe(service: WebService) -> None:
+    WebService.objects.filter(pk=service.pk, paused_at__isnull=False).update(probe_at=Now())
+
+
+def _note_failure(service: WebService, *, temporary: bool, at_least: timedelta = timedelta(0)) -> None:
+    rows = WebService.objects.filter(pk=service.pk)
+    rows.filter(failing_since=None).update(failing_since=Now())
+    if not temporary:
+        return  # it answers
+    rows.update(failures=F("failures") + 1)
+    failures = rows.values_list("failures", flat=True).get()
+    if failures >= FAILURES_BEFORE_PAUSE:
+        rows.filter(paused_at=None).update(paused_at=Now())
+        pause = PAUSES[min(failures - FAILURES_BEFORE_PAUSE, len(PAUSES) - 1)]
+        rows.update(probe_at=Now() + max(pause, at_least))
+
+
+def _note_success(service: WebService) -> None:
+    rows = WebService.objects.filter(pk=service.pk)
+    was_paused = rows.exclude(paused_at=None).exists()
+    rows.exclude(failing_since=None).update(failures=0, failing_since=None, paused_at=None, probe_at=None)
+    rows.filter(told_at__lt=Now() - TOLD_AGAIN_AFTER).update(told_at=None)
+    if was_paused:
+        wake(service)
+
+
+def wake(service: WebService) -> None:
+    """Have the items that wait for the service ask it again now."""
+    Fulfillment.objects.waiting().of_service(service).wake()
+
+
+@transaction.atomic
+def tell_merchant(service: WebService) -> None:
+    """Tell the merchant that items failed, once until the service works again: not once an order."""
+    if WebService.objects.filter(pk=service.pk, told_at=None).update(told_at=Now()):
+        notice = MerchantNotice.objects.create(
+            merchant=service.merchant, kind=MerchantNotice.Kind.WEB_SERVICE_FAILED, web_service=service
+        )
+        notice.nudge()

@@ -1,6 +1,7 @@
 """The work of getting paid items their codes, and where the codes come from."""
 
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.core.exceptions import ValidationError
@@ -17,7 +18,7 @@ from pools.models import LicensePool
 
 
 class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
-    def of(self, product: Product) -> "list[FulfillmentMethod]":
+    def of(self, product: Product) -> "Sequence[FulfillmentMethod]":
         """The product's sources, in the order in which they are asked.
 
         A product that has none takes its codes from the merchant's web service for all products.

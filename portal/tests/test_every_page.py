@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -274,70 +275,68 @@ def enter(browser, live_server, client, user):
 
 
 @pytest.mark.browser
-def test_everybody_can_use_the_desk(browser, live_server, client, order, merchant):
+def test_everybody_can_use_them(chrome, live_server, client, order, merchant, staff):
+    """In either width, in light and in dark colors; dialogs, too, and the admin's order page."""
+    browser = chrome
+    browser.delete_all_cookies()
     enter(browser, live_server, client, merchant.members.get(role="owner").user)
     for address in addresses(order):
-        for scheme in ("light", "dark"):
-            look_in(browser, scheme)
-            browser.get(f"{live_server}{address}")
-            check(browser)
-
-
-@pytest.mark.browser
-def test_everybody_can_use_its_dialogs(browser, live_server, client, order, merchant):
-    enter(browser, live_server, client, merchant.members.get(role="owner").user)
+        look_in(browser, "light")
+        browser.get(f"{live_server}{address}")
+        check_at_both_widths(browser)
+        look_in(browser, "dark")
+        check(browser, ["color-contrast"])
+    look_in(browser, "light")
     for label in ("Resend", "Correct", "Refund…", "Enter codes"):
         browser.get(f"{live_server}{reverse('order', args=['A1'])}")
-        link = browser.find_element(By.LINK_TEXT, label)
-        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
-        link.click()
-        WebDriverWait(browser, 10).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
-        check(browser)
-
-
-@pytest.mark.browser
-def test_everybody_can_use_the_admins_order_page(browser, live_server, client, order, staff):
+        open_dialog(browser, label)
+        check_at_both_widths(browser)
     enter(browser, live_server, client, staff)
     for address in addresses_of_admin(order)[2:4]:
         for scheme in ("light", "dark"):
             look_in(browser, scheme)
             browser.get(f"{live_server}{address}")
-            check(browser)
+            check_at_both_widths(browser)
 
 
-def test_no_page_is_heavy(client, order, merchant, staff):
-    weights = {}
+def check_at_both_widths(browser):
+    browser.set_window_size(1280, 900)
+    check(browser)
+    browser.set_window_size(390, 900)
+    check(browser)
+
+
+def open_dialog(browser, label):
+    link = browser.find_element(By.LINK_TEXT, label)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
+    link.click()
+    WebDriverWait(browser, 10).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
+
+
+def test_they_are_light_and_ask_little_of_the_database(client, order, merchant, staff):
     client.force_login(merchant.members.get(role="owner").user)
-    for address in addresses(order):
-        weights[address] = weigh(client, address)
+    weights = {address: weigh(client, address) for address in addresses(order)}
+    Merchant.objects.update(second_factor_required=True)
+    Authenticator.objects.create(user=merchant.members.get(role="owner").user, type="totp", data={})
+    queries = {address: count_queries(client, address) for address in addresses(order)}
     client.force_login(staff)
-    for address in addresses_of_admin(order):
-        weights[address] = weigh(client, address)
+    weights |= {address: weigh(client, address) for address in addresses_of_admin(order)}
+    queries |= {address: count_queries(client, address) for address in addresses_of_admin(order)}
 
     assert {address: weight for address, weight in weights.items() if weight > MOST_BYTES} == {}
+    assert {address: count for address, count in queries.items() if count > MOST_QUERIES} == {}
 
 
 def weigh(client, address):
     """The bytes of a page with all that it is made of, as a browser gets them."""
     page = client.get(address).content.decode()
     files = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
-    return len(page.encode()) + sum(
-        len(b"".join(client.get(file, headers={"Accept-Encoding": "gzip"}))) for file in files
-    )
+    return len(page.encode()) + sum(weigh_file(client, file) for file in files)
 
 
-def test_no_page_asks_much_of_the_database(client, order, merchant, staff):
-    queries = {}
-    Merchant.objects.update(second_factor_required=True)
-    Authenticator.objects.create(user=merchant.members.get(role="owner").user, type="totp", data={})
-    client.force_login(merchant.members.get(role="owner").user)
-    for address in addresses(order):
-        queries[address] = count_queries(client, address)
-    client.force_login(staff)
-    for address in addresses_of_admin(order):
-        queries[address] = count_queries(client, address)
-
-    assert {address: count for address, count in queries.items() if count > MOST_QUERIES} == {}
+@cache
+def weigh_file(client, file):
+    return len(b"".join(client.get(file, headers={"Accept-Encoding": "gzip"})))
 
 
 def count_queries(client, address):

@@ -161,11 +161,12 @@ def _collect(fulfillment: Fulfillment, source: Source) -> bool:
     """Get from one source what the item lacks, and save it; return whether nothing is missing any more."""
     item = fulfillment.item
     if not source.immediate:
+        _check_paid(item.order)
         codes, problem = _issue(fulfillment, source)
         with transaction.atomic():
             _lock_paid(item.order)
             if source.sends_itself and problem is None:
-                fulfillment.finish(sent_by_vendor=True)
+                _finish(fulfillment, sent_by_vendor=True)
                 return True
             # Another worker may have saved some of them meanwhile.
             complete = _save_codes(fulfillment, codes, item.missing_units(), source=source.method.source)
@@ -195,6 +196,10 @@ def _issue(fulfillment: Fulfillment, source: Source) -> tuple[dict[int, str], So
 def _lock_paid(order: Order) -> None:
     """Serialize whatever finishes an order's items with each other, with refunds and with resends."""
     order.refresh_from_db(fields=["status", "email"], from_queryset=Order.objects.select_for_update(no_key=True))
+    _check_paid(order)
+
+
+def _check_paid(order: Order) -> None:
     if order.status != Order.Status.PAID:
         raise OrderNotPaid(f"The order is {order.status}.")
 
@@ -215,9 +220,13 @@ def _save_codes(
 
     complete = len(new) == len(missing)
     if complete:
-        fulfillment.finish()
-        wake_renewals(item)
+        _finish(fulfillment)
     return complete
+
+
+def _finish(fulfillment: Fulfillment, *, sent_by_vendor: bool = False) -> None:
+    fulfillment.finish(sent_by_vendor=sent_by_vendor)
+    wake_renewals(fulfillment.item)
 
 
 def _note_what_is_missing(
@@ -231,7 +240,7 @@ def _note_what_is_missing(
         _lock_paid(fulfillment.item.order)
         if not fulfillment.item.missing_units():
             # A person, or another worker, was faster.
-            fulfillment.finish()
+            _finish(fulfillment)
             return
         if not_asked:
             fulfillment.wait(reason, min(error.pause for error in not_asked))

@@ -160,10 +160,10 @@ class Fulfillment(Retryable):
         delay = min(max(failing_for / 4, self.SHORTEST_DELAY), self.LONGEST_DELAY)
         return delay * random.uniform(0.9, 1.1)  # noqa: S311 (jitter)
 
-    def finish(self, **fields) -> bool:
+    def finish(self, *, sent_by_vendor: bool) -> bool:
         """Record that nothing is missing."""
-        fields |= {"status": self.Status.DONE, "reason": "", "done_at": Now(), "failing_since": None}
-        return self.end(**fields)
+        done = {"status": self.Status.DONE, "reason": "", "done_at": Now(), "failing_since": None}
+        return self.end(**done, sent_by_vendor=sent_by_vendor)
 
     def wait(self, reason: str, pause: timedelta) -> bool:
         """Record that nothing could be tried yet, and have it looked at again after the pause."""

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from fulfillment import web_services
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
 from fulfillment.services import retry
-from orders.models import ActivationCode, OrderItem
+from orders.models import ActivationCode, Order, OrderItem
 
 
 @pytest.fixture
@@ -140,6 +140,17 @@ def test_a_service_that_sends_codes_itself_completes_the_item(pay, work, sold, m
     assert not ActivationCode.objects.exists()
     assert not mailoutbox
     assert len(receiver.received) == 1
+
+
+def test_nothing_is_asked_for_an_order_that_is_not_paid_any_more(pay, work, sold, make_service, receiver):
+    make_service(sold)
+    pay(sold)
+    Order.objects.update(status="deleted")
+
+    work()
+
+    assert receiver.received == []
+    assert Fulfillment.objects.get().reason == "The order is deleted."
 
 
 def test_a_fatal_answer_fails_the_item_and_tells_the_merchant_once(pay, work, sold, make_service, receiver):

@@ -188,7 +188,7 @@ CSV = "Buyer;Ключ\nAda;AAAA\nBob;BBBB\n"
     ("content_type", "query", "body"),
     [
         ("text/csv", "?encoding=windows-1251", CSV.encode("cp1251")),
-        ("application/gzip", "?file_format=csv&column=2&header=yes&delimiter=;", gzip.compress(CSV.encode())),
+        ("application/gzip", "?file_format=csv&column=2&header=yes&delimiter=;", gzip.compress(CSV.encode(), mtime=0)),
         ("text/plain", "?split=separators&separator=%2B", b"AAAA+BBBB"),
         ("text/plain", "", "AAAA\nBBBB".encode("utf-16")),
     ],

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.db.models import Count, F, Min, OuterRef, Subquery, Sum
+from django.db.models import Count, Exists, F, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Now
 from django.urls import reverse
 
 from fulfillment.mail import MailError, compose_plain, sent
-from fulfillment.models import Fulfillment, MailAccount, MerchantNotice, SetupRequest, alone
+from fulfillment.models import Fulfillment, MailAccount, MerchantNotice, SetupRequest, WebService, alone
 from orders.models import OrderItem
 from pools.models import LicensePool, UploadLink
 from pools.replenishment import Forecast, forecast
@@ -30,6 +30,9 @@ PAUSES = {
 }
 # While nobody waits for it, not for ever.
 REMINDERS_OF_STILL_EMPTY = 4
+
+# A web service that fails for so long, with orders that wait for it, is told.
+DOWN_FOR = timedelta(hours=1)
 
 
 def tell_of_pool(pool: LicensePool, kind: MerchantNotice.Kind, available: int) -> None:
@@ -72,6 +75,21 @@ def _remind(pool: LicensePool) -> None:
     pause = PAUSES[kind][min(count, len(PAUSES[kind]) - 1)]
     if not told.filter(created_at__gt=Now() - pause).exists():
         tell_of_pool(pool, kind, available=0)
+
+
+@transaction.atomic
+def tell_of_services_that_are_down() -> None:
+    """Tell once until it works again that a web service fails and items wait for it, hours before they have failed."""
+    told = MerchantNotice.objects.filter(
+        kind=Kind.WEB_SERVICE_DOWN, web_service=OuterRef("pk"), created_at__gt=OuterRef("failing_since")
+    )
+    down = WebService.objects.filter(~Exists(told), failing_since__lt=Now() - DOWN_FOR)
+    # Serializes two sweeps.
+    for service in down.select_for_update(no_key=True, skip_locked=True):
+        if Fulfillment.objects.waiting().of_service(service).exists():
+            MerchantNotice.objects.create(
+                merchant=service.merchant, kind=Kind.WEB_SERVICE_DOWN, web_service=service
+            ).nudge()
 
 
 def send_notice(pk: int) -> None:

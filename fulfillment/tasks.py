@@ -98,6 +98,7 @@ def sweep():
         nudge_imports,
         warn_low_pools,
         notices.remind_of_empty_pools,
+        notices.tell_of_services_that_are_down,
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,

@@ -42,6 +42,7 @@ class MerchantNotice(Retryable):
         SETUP_ASKED = "setup_asked", "set-up asked for"
         SETUP_APPLIED = "setup_applied", "set-up applied"
         SETUP_ANSWERED = "setup_answered", "set-up answered"
+        WEB_SERVICE_DOWN = "web_service_down", "web service down"
         WEB_SERVICE_FAILED = "web_service", "web service failed"
         MAIL_SERVER_REFUSED = "mail_server", "mail server refuses the login"
 

@@ -2,14 +2,17 @@
 
 from collections import Counter
 from contextlib import suppress
+from datetime import timedelta
 from json import JSONDecodeError
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
+from django.utils import timezone
 from standardwebhooks import Webhook
 
 from fulfillment import web_services
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
+from fulfillment.notices import tell_of_services_that_are_down
 from fulfillment.services import retry
 from orders.models import ActivationCode, Order, OrderItem
 
@@ -189,6 +192,37 @@ def test_a_service_that_keeps_failing_is_paused_and_probed(pay, work, sold, make
     assert ActivationCode.objects.count() == 8
     service.refresh_from_db()
     assert service.state == "healthy"
+
+
+def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, make_service, receiver, mailoutbox):
+    service = make_service(sold)
+    receiver.respond = answering("down", status=503)
+    pay(sold)
+    work()
+    tell_of_services_that_are_down()
+    assert not MerchantNotice.objects.exists()
+
+    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2))
+    tell_of_services_that_are_down()
+    tell_of_services_that_are_down()
+    work()
+
+    assert MerchantNotice.objects.get().kind == "web_service_down"
+    [mail] = mailoutbox
+    assert mail.subject == "The web service “Gen” does not answer: 1 order item waits"
+    assert f"/web-services/{service.pk}/" in mail.body
+
+
+def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_service, receiver):
+    make_service(sold)
+    receiver.respond = answering("no", status=404)
+    pay(sold)
+    work()
+    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2))
+
+    tell_of_services_that_are_down()
+
+    assert MerchantNotice.objects.get().kind == "web_service"
 
 
 def test_a_product_without_sources_takes_codes_from_the_service_for_all(pay, work, sold, make_service, receiver):

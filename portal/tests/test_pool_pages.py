@@ -143,7 +143,7 @@ def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay
     assert "3 days ago" in text
 
 
-def test_ten_thousand_who_wait_are_counted(page, make_product, make_pool, merchant, django_assert_max_num_queries):
+def test_thousands_who_wait_are_counted(page, make_product, make_pool, merchant, django_assert_max_num_queries):
     pool = make_pool(0)
     product, checkout_page = make_product(pool=pool), merchant.checkout_pages.get()
     orders = Order.objects.bulk_create(
@@ -155,7 +155,7 @@ def test_ten_thousand_who_wait_are_counted(page, make_product, make_pool, mercha
             checkout_page=checkout_page,
             content_fingerprint=b"",
         )
-        for number in range(10_000)
+        for number in range(2_000)
     )
     items = OrderItem.objects.bulk_create(
         OrderItem(order=order, reference="1", product=product, quantity=1, units=1, total_price=1) for order in orders
@@ -165,7 +165,7 @@ def test_ten_thousand_who_wait_are_counted(page, make_product, make_pool, mercha
     with django_assert_max_num_queries(12):
         text = shown(page, "pool", pool)
 
-    assert "10,000 orders in all" in text and text.count("/orders/W") == 10
+    assert "2,000 orders in all" in text and text.count("/orders/W") == 10
 
 
 def test_a_changed_threshold_is_told_anew(page, pay, make_product, make_pool):

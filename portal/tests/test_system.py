@@ -128,7 +128,7 @@ def test_a_payment_is_answered_with_its_code_and_mailed(shop, sink):
 
     assert len(codes_of(order)) == 2
     wait_until(lambda: all_mailed(sink, [order], [payment]))
-    assert shop.read(order["order"])["items"][0]["activation_codes"][0]["delivery"] == "sent"
+    wait_until(lambda: shop.read(order["order"])["items"][0]["activation_codes"][0]["delivery"] == "sent")
 
 
 def test_the_same_payment_twenty_times_at_once_is_one_order_and_one_mail(shop, sink):

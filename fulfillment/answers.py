@@ -2,26 +2,28 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from html import unescape
 from typing import Any
+from urllib.parse import quote, quote_plus
 from xml.etree.ElementTree import ParseError
-from xml.sax.saxutils import escape
 
 import re2
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from fulfillment.callouts import MOST_BYTES, Answer
+from fulfillment.callouts import MOST_BYTES, Answer, storable
 from fulfillment.models import WebService
-from fulfillment.parameters import mask_code
+from fulfillment.parameters import MASK, mask_code
 
 # Statuses that are not for good, though they begin with 4: time-out, too early, too many requests.
 TEMPORARY = {408, 425, 429}
 LONGEST_CODE = 10_000
 STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(-?[0-9]{1,6})\]""")
-# What may be a license where none was found: long enough, and not just a word.
-SUSPECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9+/=_-]{7,}")
-WORD = re.compile(r"[A-Z]?[a-z]+(?:[_-][A-Za-z]?[a-z]+)*|[A-Za-z]+(?:_[A-Za-z]+)*")
+# What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
+SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
+CAMEL_CASE = re.compile("[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)*")
+JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.S)
 
 
 class NoCode(Exception):
@@ -57,7 +59,11 @@ def read_codes(service: WebService, answer: Answer) -> list[str]:
 
 def _check_status(service: WebService, answer: Answer) -> None:
     status = answer.status_code
-    if service.temporary_pattern and re2.search(service.temporary_pattern, answer.text):
+    try:
+        is_temporary = service.temporary_pattern and re2.search(service.temporary_pattern, answer.text)
+    except re2.error as error:
+        raise NoCode("The pattern for temporary errors is no regular expression.", temporary=True) from error
+    if is_temporary:
         raise NoCode("The answer matches the pattern for temporary errors.", temporary=True)
     if status in TEMPORARY or status >= 500:
         raise NoCode(f"It answered {status}.", temporary=True)
@@ -93,7 +99,11 @@ def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise NoCode(f"The answer is not JSON{_looks_like_page(text)}.") from error
-    for found in find(document, service.path):
+    try:
+        values = find(document, service.path)
+    except PathError as error:
+        raise NoCode(str(error)) from error
+    for found in values:
         for value in found if isinstance(found, list) else [found]:
             if isinstance(value, bool) or not isinstance(value, str | int):
                 raise NoCode(f"At {service.path} is no text, but {_kind(value)}.")
@@ -111,8 +121,11 @@ def _in_xml(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     name, _, rest = path.lstrip("/").partition("/")
     if not path.startswith("//") and root.tag.rpartition("}")[2] == name:
         path = rest
-    found = root.iterfind(_with_any_namespace(path)) if path else [root]
-    for element in found:
+    try:
+        elements = root.findall(_with_any_namespace(path)) if path else [root]
+    except (SyntaxError, KeyError) as error:
+        raise NoCode(f"{service.path} is no path in XML that is understood.") from error
+    for element in elements:
         yield element.get(attribute, "") if attribute else "".join(element.itertext())
 
 
@@ -198,14 +211,45 @@ def _with_any_namespace(path: str) -> str:
 # What is kept of an answer
 
 
-def mask_answer(text: str, codes: list[str]) -> str:
-    """An answer as a log may show it: without its codes, and, if none was found, without what may be one."""
-    for code in sorted(codes, key=len, reverse=True):
-        # As it is, and as JSON and XML write it.
-        for written in (code, json.dumps(code)[1:-1], json.dumps(code, ensure_ascii=False)[1:-1], escape(code)):
-            text = text.replace(written, mask_code(code))
-    return SUSPECT.sub(_mask_suspect, text)
+def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (), shown: str = "") -> str:
+    """An answer as a log may show it: without its codes, secrets that it repeats, and what may be a code.
+
+    What stands in `shown` need not be masked. Escapes of JSON and XML are resolved, so that nothing hides in them.
+    """
+    text = _unescape(text)
+    hidden = {*codes, *secrets}
+    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+        for written in {secret, _unescape(secret), quote(secret, safe=""), quote_plus(secret)}:
+            text = text.replace(written, mask_code(secret))
+    text = SUSPECT.sub(
+        lambda match: match.group() if _is_harmless(match.group(), shown) else mask_code(match.group()), text
+    )
+    # A code may be spread over elements of XML.
+    bare = _squeeze(text)
+    return MASK if any(_squeeze(secret) in bare for secret in hidden if secret.strip()) else text
 
 
-def _mask_suspect(match: re.Match[str]) -> str:
-    return match.group() if WORD.fullmatch(match.group()) else mask_code(match.group())
+def _unescape(text: str) -> str:
+    resolved = JSON_ESCAPE.sub(_resolve, unescape(text))
+    # Halves of a pair, as JSON writes them, become whole.
+    return storable(resolved.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _resolve(match: re.Match[str]) -> str:
+    if match.group(1):
+        return chr(int(match.group(1), 16))
+    return {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}.get(match.group(2), match.group(2))
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"<[^>]*>|\s", "", text)
+
+
+def _is_harmless(token: str, shown: str) -> bool:
+    if token in shown:
+        return True
+    parts = re.split("[_-]", token)
+    is_word = all(part.islower() or part.istitle() or CAMEL_CASE.fullmatch(part) for part in parts if part)
+    is_constant = "_" in token and token.isupper() and "-" not in token
+    has_digit = any(character.isdigit() for character in token)
+    return not has_digit and (len(token) < 8 or is_word or is_constant)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException
+from http.client import BadStatusLine, HTTPConnection, HTTPException, RemoteDisconnected, UnknownProtocol
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from threading import BoundedSemaphore, Timer
 from time import monotonic
@@ -132,11 +132,18 @@ def call(
         outcome: dict[str, Any] = {}
         try:
             answer = _ask(method, parse(url), body, headers, timeout)
-            outcome = {"status_code": answer.status_code, **read(answer)}
+            outcome = {"status_code": answer.status_code}
+            outcome |= read(answer)
             return answer
         except CalloutError as error:
             kind = Callout.Outcome.TEMPORARY if error.temporary else Callout.Outcome.FATAL
             outcome = {"outcome": kind, "error": str(error)[:500]}
+            raise
+        except Exception:
+            outcome |= {
+                "outcome": Callout.Outcome.TEMPORARY,
+                "error": "Something failed on our side; the log says what.",
+            }
             raise
         finally:
             milliseconds = round((monotonic() - started) * 1000)
@@ -355,7 +362,10 @@ def _words(error: Exception) -> str:
         return f"its certificate is not valid ({error.verify_message})"
     if isinstance(error, TimeoutError):
         return "it is silent"
-    # It may quote what the other side said.
+    if isinstance(error, RemoteDisconnected):
+        return "it hung up"
+    if isinstance(error, BadStatusLine | UnknownProtocol):
+        return "it does not speak HTTP"  # which the error would quote, and there may be a code in it
     return storable(getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
 
 

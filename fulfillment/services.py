@@ -217,6 +217,10 @@ def _save_codes(
     ActivationCode.objects.bulk_create(new)
     if new:
         _queue_delivery(item.order, new)
+    if new and fulfillment.failing_since:
+        # It gets on: its sources have a day again.
+        fulfillment.failing_since = None
+        fulfillment.save(update_fields=["failing_since"])
 
     complete = len(new) == len(missing)
     if complete:

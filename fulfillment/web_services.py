@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,8 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db import transaction
-from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from fulfillment.answers import NoCode, mask_answer, read_codes
@@ -62,6 +63,7 @@ class Request:
     body: bytes
     signed: tuple[bytes, ...]  # what there is a signature of: any of it
     kept: str  # the parameters as a log may show them
+    secrets: tuple[str, ...] = field(repr=False)  # what no log may show, also if the answer repeats it
 
 
 def request_id(item: OrderItem, unit: int | None) -> str:
@@ -70,24 +72,32 @@ def request_id(item: OrderItem, unit: int | None) -> str:
 
 
 def compose(service: WebService, subject: Subject, message_id: str, *, is_test: bool = False) -> Request:
-    """The request as it is sent, signed now. Raises subscriptions.PredecessorMissing."""
+    """The request as it is sent, signed now. Raises ServiceError, subscriptions.PredecessorMissing."""
     values = get_values(service, subject)
     sent = [(parameter.name, value) for parameter, value in values]
     kept = _encode(service, [(parameter.name, mask(parameter, value)) for parameter, value in values], readable=True)
     content = _encode(service, sent)
-    url, body = service.url, content.encode()
+    url, body = service.url.partition("#")[0], content.encode()
     if service.format == Format.GET:
         url, body = f"{url}{'&' if '?' in url else '?'}{content}" if content else url, b""
     # A GET has no body; what counts is its query. A library that knows bodies only accepts it as well.
     signed = (body, url.partition("?")[2].encode()) if service.format == Format.GET else (body,)
+    login = _login(service)
     headers = {
         **({"Content-Type": TYPES[service.format]} if body else {}),
         "Idempotency-Key": message_id,
         **({"Keywell-Test": "true"} if is_test else {}),
-        **_login(service),
+        **login,
         **sign(service.live_secrets(), message_id, int(time()), *signed),
     }
-    return Request("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept)
+    masked = [value for parameter, value in values if mask(parameter, value) != value]
+    secrets = (
+        *(line for value in masked for line in [value, *value.splitlines()]),
+        *(value.partition(" ")[2] for value in login.values()),
+        *([service.password] if login else []),
+        *service.live_secrets(),
+    )
+    return Request("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept, secrets)
 
 
 TYPES: dict[str, str] = {Format.FORM: "application/x-www-form-urlencoded", Format.JSON: "application/json"}
@@ -104,6 +114,10 @@ def _login(service: WebService) -> dict[str, str]:
         pair = b64encode(f"{service.username}:{service.password}".encode()).decode()
         return {"Authorization": f"Basic {pair}"}
     if service.login == WebService.Login.BEARER:
+        if not re.fullmatch("[!-~]+", service.password):
+            raise ServiceError(
+                f"The token of “{service}” is empty, or not one that a header can hold.", temporary=False
+            )
         return {"Authorization": f"Bearer {service.password}"}
     return {}
 
@@ -114,6 +128,8 @@ class Reading:
 
     service: WebService
     expected: int
+    secrets: tuple[str, ...] = ()
+    shown: str = ""  # what the log shows of the request
     codes: list[str] = field(default_factory=list)
     problem: NoCode | None = None
 
@@ -133,7 +149,7 @@ class Reading:
         if self.problem:
             outcome = Callout.Outcome.TEMPORARY if self.problem.temporary else Callout.Outcome.FATAL
         return {
-            "answer": mask_answer(answer.text, self.codes)[:KEPT],
+            "answer": mask_answer(answer.text, self.codes, secrets=self.secrets, shown=self.shown)[:KEPT],
             "outcome": outcome,
             "error": str(self.problem or "")[:500],
         }
@@ -148,8 +164,8 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
     subject = Subject(item, units)
     message_id = request_id(item, unit)
     request = compose(service, subject, message_id)
-    _pass_breaker(service)
-    reading = Reading(service, len(units))
+    is_probe = _pass_breaker(service)
+    reading = Reading(service, len(units), request.secrets, request.kept)
     try:
         answer = call(
             service.merchant,
@@ -170,10 +186,13 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
         _give_back_probe(service)
         raise ServiceBusy(str(error)) from error
     except CalloutError as error:
-        _note_failure(service, temporary=error.temporary)
+        _note_failure(service, is_probe=is_probe)
         raise ServiceError(str(error), temporary=error.temporary) from error
     if reading.problem and not reading.codes:
-        _note_failure(service, temporary=reading.problem.temporary, at_least=answer.retry_after)
+        if reading.problem.temporary:
+            _note_failure(service, is_probe=is_probe, at_least=answer.retry_after)
+        else:
+            _note_answer(service)
         raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
     _note_success(service)
     came = dict(zip(units, reading.codes, strict=False))
@@ -181,7 +200,7 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
     if taken:
         last = Callout.objects.filter(service=service, request_id=message_id).order_by("-pk")[:1]
         Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
-        _note_failure(service, temporary=False)
+        _note_answer(service)
         raise CodesMissing(taken, codes, temporary=False)
     if reading.problem:
         raise CodesMissing(str(reading.problem), codes, temporary=True)
@@ -200,10 +219,8 @@ def _claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[
         received, _ = ReceivedCode.objects.select_related("item__order").get_or_create(
             merchant=service.merchant, fingerprint=fingerprint(code), defaults={"item": item, "unit": unit}
         )
-        is_renewed = item.subscription_id and received.item_id != item.pk
-        if (received.item_id, received.unit) == (item.pk, unit) or (
-            is_renewed and received.item.subscription_id == item.subscription_id
-        ):
+        is_own = (received.item_id, received.unit) == (item.pk, unit)
+        if is_own or (_may_pass_on(received, item) and _pass_on(received, item, unit)):
             codes[unit] = code
         else:
             holder = f"unit {received.unit} of order {received.item.order.number}"
@@ -211,17 +228,36 @@ def _claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[
     return codes, problem
 
 
+def _may_pass_on(received: ReceivedCode, item: OrderItem) -> bool:
+    """Whether the holder of a code is another order of the subscription, or a unit that got its code elsewhere."""
+    holder = received.item
+    if holder.pk != item.pk:
+        is_renewed = item.subscription_id and holder.subscription_id == item.subscription_id
+        return bool(is_renewed and holder.order_id != item.order_id)
+    saved = item.activation_codes.filter(unit=received.unit).first()
+    return bool(saved and bytes(saved.fingerprint) != bytes(received.fingerprint))
+
+
+def _pass_on(received: ReceivedCode, item: OrderItem, unit: int) -> bool:
+    """Have another unit hold a code, unless one was faster."""
+    held = ReceivedCode.objects.filter(pk=received.pk, item=received.item_id, unit=received.unit)
+    return bool(held.update(item=item, unit=unit))
+
+
 # The circuit breaker. All times are the database's.
 
 
-def _pass_breaker(service: WebService) -> None:
-    """Let one request through at a time while the service is paused. Raises ServiceError to the others."""
+def _pass_breaker(service: WebService) -> bool:
+    """Let one request through at a time while the service is paused; return whether this is it, a probe.
+
+    Raises ServiceError to the others.
+    """
     paused = WebService.objects.filter(pk=service.pk, paused_at__isnull=False)
     if paused.filter(probe_at__lte=Now()).update(probe_at=Now() + PROBE_LEASE):
-        return
+        return True
     now = paused.values_list("paused_at", "probe_at").first()
     if now is None:
-        return
+        return False
     paused_at, probe_at = now
     # Not all of them at the same moment.
     pause = max((probe_at or timezone.now()) - timezone.now(), timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
@@ -237,26 +273,34 @@ def _give_back_probe(service: WebService) -> None:
     WebService.objects.filter(pk=service.pk, paused_at__isnull=False).update(probe_at=Now())
 
 
-def _note_failure(service: WebService, *, temporary: bool, at_least: timedelta = timedelta(0)) -> None:
+def _note_failure(service: WebService, *, is_probe: bool, at_least: timedelta = timedelta(0)) -> None:
+    """Pause the service when it failed too often, and for longer when a probe did."""
     rows = WebService.objects.filter(pk=service.pk)
     rows.filter(failing_since=None).update(failing_since=Now())
-    if not temporary:
-        return  # it answers
-    rows.update(failures=F("failures") + 1)
+    # Of those that were on their way when it was paused none makes the pause longer.
+    counted = rows.filter(paused_at__isnull=not is_probe)
+    if not counted.update(failures=F("failures") + 1):
+        return
     failures = rows.values_list("failures", flat=True).get()
     if failures >= FAILURES_BEFORE_PAUSE:
-        rows.filter(paused_at=None).update(paused_at=Now())
         pause = PAUSES[min(failures - FAILURES_BEFORE_PAUSE, len(PAUSES) - 1)]
-        rows.update(probe_at=Now() + max(pause, at_least))
+        counted.update(paused_at=Coalesce("paused_at", Now()), probe_at=Now() + max(pause, at_least))
+
+
+def _note_answer(service: WebService, **fields: Any) -> None:
+    """The service is there; without fields: though it gave no code."""
+    rows = WebService.objects.filter(pk=service.pk)
+    if not fields:
+        rows.filter(failing_since=None).update(failing_since=Now())
+    was_paused = rows.exclude(paused_at=None).update(paused_at=None, probe_at=None, failures=0, **fields)
+    rows.filter(~Q(failures=0) | Q(failing_since__isnull=False)).update(failures=0, **fields)
+    if was_paused:
+        wake(service)
 
 
 def _note_success(service: WebService) -> None:
-    rows = WebService.objects.filter(pk=service.pk)
-    was_paused = rows.exclude(paused_at=None).exists()
-    rows.exclude(failing_since=None).update(failures=0, failing_since=None, paused_at=None, probe_at=None)
-    rows.filter(told_at__lt=Now() - TOLD_AGAIN_AFTER).update(told_at=None)
-    if was_paused:
-        wake(service)
+    _note_answer(service, failing_since=None)
+    WebService.objects.filter(pk=service.pk, told_at__lt=Now() - TOLD_AGAIN_AFTER).update(told_at=None)
 
 
 def wake(service: WebService) -> None:

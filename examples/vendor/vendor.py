@@ -1,0 +1,146 @@
+"""A vendor's web service that Keywell asks for activation codes: copy it, and put your own `make_code` in.
+
+    VENDOR_SECRETS=whsec_… python3 vendor.py --port 8800
+
+Any WSGI server runs it as well, as `Vendor(secrets, "codes.sqlite3")`. It needs Python alone.
+"""
+
+import argparse
+import base64
+import hmac
+import json
+import os
+import secrets as randomness
+import sqlite3
+import time
+from contextlib import closing
+from socketserver import ThreadingMixIn
+from urllib.parse import parse_qsl
+from wsgiref.simple_server import WSGIServer, make_server
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+PATIENCE = 5 * 60  # seconds that a request may be old, or our clocks apart
+MOST_CODES = 1000
+
+
+class Refused(Exception):
+    """The request is not answered with codes. `status` says whether asking again makes sense: 4xx does not."""
+
+    def __init__(self, status, why):
+        super().__init__(why)
+        self.status = status
+
+
+def make_code(parameters):
+    """Your own key generator. `parameters` is what you switched on in Keywell, by the names you chose."""
+    return "-".join(randomness.token_hex(2).upper() for _ in range(4))
+
+
+class Vendor:
+    def __init__(self, secrets, database, answer="text"):
+        self.secrets, self.database, self.answer = secrets, database, answer
+        with closing(self.connect()) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS answers (request TEXT PRIMARY KEY, codes TEXT NOT NULL)")
+
+    def __call__(self, environ, start_response):
+        """The WSGI application."""
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        names = ("Idempotency-Key", "Keywell-Test", "webhook-id", "webhook-timestamp", "webhook-signature")
+        headers = {name.lower(): environ.get("HTTP_" + name.upper().replace("-", "_"), "") for name in names}
+        headers["content-type"] = environ.get("CONTENT_TYPE", "")
+        status, content_type, answer = self.respond(environ["QUERY_STRING"], headers, body)
+        start_response(f"{status} .", [("Content-Type", content_type), ("Content-Length", str(len(answer)))])
+        return [answer]
+
+    def respond(self, query, headers, body):
+        """Status, content type and body of the answer to a request. The headers' names are in lower case."""
+        try:
+            # A GET has no body: what is signed is its query, as it stands in the address.
+            content = body or query.encode()
+            self.verify(headers, content)
+            parameters = read_parameters(headers["content-type"], content)
+            codes = self.find_codes(headers, parameters)
+        except Refused as problem:
+            return problem.status, "text/plain; charset=utf-8", str(problem).encode()
+        return 200, *write(self.answer, codes)
+
+    def verify(self, headers, content):
+        """Raise Refused unless the request comes from Keywell, and now."""
+        timestamp = headers["webhook-timestamp"]
+        if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > PATIENCE:
+            raise Refused(401, "The timestamp is too old, or the clocks differ.")
+        signed = f"{headers['webhook-id']}.{timestamp}.".encode() + content
+        # While the secret is changed there are several signatures, and perhaps we know both secrets.
+        given = [one.removeprefix("v1,") for one in headers["webhook-signature"].split()]
+        for secret in self.secrets:
+            key = base64.b64decode(secret.removeprefix("whsec_"))
+            right = base64.b64encode(hmac.digest(key, signed, "sha256"))
+            if any(hmac.compare_digest(right, one.encode()) for one in given):
+                return
+        raise Refused(401, "The signature is not right.")
+
+    def find_codes(self, headers, parameters):
+        """The codes for this request: when it comes again, the same."""
+        quantity = parameters.get("Quantity", "1")
+        if not quantity.isdecimal() or not 1 <= int(quantity) <= MOST_CODES:
+            raise Refused(400, f"The quantity {quantity} is not one we make codes for.")
+        if headers.get("keywell-test"):
+            return [f"TEST-{number:04}" for number in range(1, int(quantity) + 1)]  # somebody tries the console
+
+        request = headers.get("idempotency-key", "")
+        if not request:
+            raise Refused(400, "There is no Idempotency-Key.")
+        with closing(self.connect()) as connection:
+            # From here on nobody else answers, until we committed: the same request may come twice at a time.
+            connection.execute("BEGIN IMMEDIATE")
+            row = connection.execute("SELECT codes FROM answers WHERE request = ?", [request]).fetchone()
+            if row:
+                return json.loads(row[0])
+            codes = [make_code(parameters) for _ in range(int(quantity))]
+            connection.execute("INSERT INTO answers VALUES (?, ?)", [request, json.dumps(codes)])
+            connection.execute("COMMIT")  # before we answer
+        return codes
+
+    def connect(self):
+        return sqlite3.connect(self.database, timeout=10, isolation_level=None)
+
+
+def read_parameters(content_type, content):
+    try:
+        if content_type.startswith("application/json"):
+            return json.loads(content)
+        return dict(parse_qsl(content.decode(), keep_blank_values=True))
+    except ValueError as error:
+        raise Refused(400, "The parameters cannot be read.") from error
+
+
+def write(answer, codes):
+    """Content type and body. In Keywell: the whole answer, with several codes; $.keys[*]; answer/key."""
+    if answer == "json":
+        return "application/json", json.dumps({"keys": codes}).encode()
+    if answer == "xml":
+        root = Element("answer")
+        for code in codes:
+            SubElement(root, "key").text = code
+        return "application/xml; charset=utf-8", tostring(root, encoding="utf-8")
+    return "text/plain; charset=utf-8", "\n".join(codes).encode()
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("--port", type=int, default=8800)
+    options.add_argument("--database", default="codes.sqlite3")
+    options.add_argument("--answer", choices=["text", "json", "xml"], default="text")
+    given = options.parse_args()
+    # Not as an option: everybody on the machine could read it. While the secret is changed, both, with a space.
+    secrets = os.environ["VENDOR_SECRETS"].split()
+    with make_server("127.0.0.1", given.port, Vendor(secrets, given.database, given.answer), Server) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

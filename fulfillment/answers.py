@@ -217,16 +217,14 @@ def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (),
     What stands in `shown` need not be masked. Escapes of JSON and XML are resolved, so that nothing hides in them.
     """
     text = _unescape(text)
-    hidden = {*codes, *secrets}
-    for secret in sorted(filter(None, hidden), key=len, reverse=True):
-        for written in {secret, _unescape(secret), quote(secret, safe=""), quote_plus(secret)}:
+    hidden = {written for secret in [*codes, *secrets] if secret.strip() for written in (secret, _unescape(secret))}
+    for secret in sorted(hidden, key=len, reverse=True):
+        for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
             text = text.replace(written, mask_code(secret))
-    text = SUSPECT.sub(
-        lambda match: match.group() if _is_harmless(match.group(), shown) else mask_code(match.group()), text
-    )
+    text = SUSPECT.sub(lambda match: _mask_suspect(match.group(), shown), text)
     # A code may be spread over elements of XML.
     bare = _squeeze(text)
-    return MASK if any(_squeeze(secret) in bare for secret in hidden if secret.strip()) else text
+    return MASK if any(_squeeze(secret) in bare for secret in hidden) else text
 
 
 def _unescape(text: str) -> str:
@@ -242,14 +240,15 @@ def _resolve(match: re.Match[str]) -> str:
 
 
 def _squeeze(text: str) -> str:
-    return re.sub(r"<[^>]*>|\s", "", text)
+    return re.sub(r"<[^<>]*>|\s", "", text)
 
 
-def _is_harmless(token: str, shown: str) -> bool:
+def _mask_suspect(token: str, shown: str) -> str:
     if token in shown:
-        return True
+        return token
     parts = re.split("[_-]", token)
     is_word = all(part.islower() or part.istitle() or CAMEL_CASE.fullmatch(part) for part in parts if part)
     is_constant = "_" in token and token.isupper() and "-" not in token
     has_digit = any(character.isdigit() for character in token)
-    return not has_digit and (len(token) < 8 or is_word or is_constant)
+    is_harmless = not has_digit and (len(token) < 8 or is_word or is_constant)
+    return token if is_harmless else mask_code(token)

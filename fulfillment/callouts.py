@@ -155,7 +155,7 @@ _slots: dict[str, BoundedSemaphore] = {}
 
 @contextmanager
 def _slot(url: str) -> Iterator[None]:
-    host = urlsplit(url).netloc.lower()
+    host = url.partition("://")[2].partition("/")[0].lower()
     slot = _slots.setdefault(host, BoundedSemaphore(AT_ONE_HOST))
     if not slot.acquire(blocking=False):
         raise CalloutBusy(f"{AT_ONE_HOST} requests to {host} are on their way; this one waits for its turn.")

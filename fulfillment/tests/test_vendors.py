@@ -1,0 +1,398 @@
+"""Vendors that misbehave: the real receiver of examples/vendor, over HTTP, on its bad days."""
+
+import base64
+import json
+import logging
+import socket
+import sqlite3
+from contextlib import closing, suppress
+from datetime import timedelta
+from json import JSONDecodeError
+from threading import Thread
+from time import time
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+from misbehave import BEHAVIOURS, Misbehaving
+from standardwebhooks import Webhook, WebhookVerificationError
+from vendor import Vendor
+
+from fulfillment import callouts, web_services
+from fulfillment.chains import add_source
+from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
+from fulfillment.parameters import Subject
+from fulfillment.services import retry
+from orders.models import ActivationCode, OrderItem
+
+SECRET = WebService.make_secret()
+LONG_AGO = timedelta(days=2)
+
+
+@pytest.fixture
+def vendor(tmp_path, inside):
+    """The vendor's receiver; at some addresses it misbehaves."""
+    server = Misbehaving(Vendor([SECRET], str(tmp_path / "codes.sqlite3")))
+    server.url = f"http://127.0.0.1:{server.server_port}/"
+    Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, sku="PHOTO-PRO")
+
+
+@pytest.fixture
+def use(vendor, make_service):
+    """A web service at one of the vendor's addresses."""
+
+    def use(*products, at="", **fields):
+        return make_service(*products, **{"url": vendor.url + at, "secret": SECRET, "timeout": 1} | fields)
+
+    return use
+
+
+def made(vendor):
+    """The codes that the vendor made and keeps."""
+    with closing(sqlite3.connect(vendor.vendor.database)) as connection:
+        return [code for (codes,) in connection.execute("SELECT codes FROM answers") for code in json.loads(codes)]
+
+
+def saved():
+    return list(ActivationCode.objects.order_by("item", "unit").values_list("code", flat=True))
+
+
+def all_due():
+    Fulfillment.objects.filter(due_at__isnull=False).update(due_at=Now())
+    WebService.objects.exclude(probe_at=None).update(probe_at=Now())
+
+
+# Each of its bad days
+
+TEMPORARY = {
+    "hang": "127.0.0.1 did not answer within 1 seconds.",
+    "drip": "127.0.0.1 did not answer within 1 seconds.",
+    "500": "It answered 500.",
+    "503": "It answered 503.",
+    "429": "It answered 429.",
+    "429-date": "It answered 429.",
+    "close": "127.0.0.1 gave no answer: it hung up.",
+    "close-midway": "127.0.0.1 gave no answer: it broke off.",
+    "no-http": "127.0.0.1 gave no answer: it does not speak HTTP.",
+    "too-few": "The answer holds 1 of 2 codes.",
+}
+FATAL = {
+    "404": "It answered 404.",
+    "page": "The answer is a web page, not a code.",
+    "plain-page": "The answer is a web page, not a code.",
+    "nothing": "There is no code in the answer.",
+    "large": "The answer is longer than 64 KiB.",
+    "no-utf-8": "The answer is not valid UTF-8.",
+    "redirect": "It answered 302, a redirect. Redirects are not followed; enter the final address.",
+    "echo": "It answered 400.",
+}
+
+
+@pytest.mark.parametrize(("at", "why"), [*TEMPORARY.items(), *FATAL.items()])
+def test_a_bad_day_is_told_and_mended(pay, work, sold, use, vendor, mailoutbox, at, why):
+    service = use(sold, at=at, request_per="item", holds_list=True)
+    temporary = at in TEMPORARY
+
+    pay(sold, quantity=2)
+    work()
+
+    fulfillment, callout = Fulfillment.objects.get(), Callout.objects.get()
+    assert fulfillment.status == ("waiting" if temporary else "failed")
+    assert callout.outcome == ("temporary" if temporary else "fatal")
+    assert callout.error == why and why in fulfillment.reason
+    assert callout.milliseconds is not None
+    assert MerchantNotice.objects.count() == (0 if temporary else 1)
+    assert saved() == (made(vendor)[:1] if at == "too-few" else [])
+
+    vendor.is_mended = True
+    if temporary:
+        all_due()
+    else:
+        retry(OrderItem.objects.get(), by="Sam")
+    work()
+    work()
+
+    assert saved() == made(vendor) and len(set(saved())) == 2
+    assert Fulfillment.objects.get().status == "done"
+    first, second = vendor.requests
+    assert first[1]["idempotency-key"] == second[1]["idempotency-key"]
+    mails = "".join(mail.body for mail in mailoutbox)
+    assert [mails.count(code) for code in saved()] == [1, 1]
+    service.refresh_from_db()
+    assert service.state == "healthy"
+
+
+def test_every_bad_day_is_one_of_these():
+    assert set(BEHAVIOURS) == set(TEMPORARY) | set(FATAL) | {"same", "wrong-type", "hold"}
+
+
+def test_one_that_refuses_connections_is_asked_again(pay, work, sold, use, vendor, inside):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    service = use(sold, url=f"http://127.0.0.1:{port}/")
+
+    pay(sold)
+    work()
+
+    assert Callout.objects.get().error == "No connection to 127.0.0.1: Connection refused."
+    assert Fulfillment.objects.get().status == "waiting"
+    WebService.objects.filter(pk=service.pk).update(url=vendor.url)
+    all_due()
+    work()
+    assert saved() == made(vendor)
+
+
+def test_a_code_is_taken_whatever_type_it_is_said_to_be(pay, work, sold, use, vendor):
+    use(sold, at="wrong-type")
+
+    pay(sold)
+    work()
+
+    assert saved() == made(vendor)
+
+
+def test_the_same_code_for_two_units_is_given_to_one(pay, work, sold, use, vendor):
+    use(sold, at="same")
+
+    pay(sold, quantity=2)
+    work()
+
+    assert saved() == ["SAME-SAME-0001"]
+    fulfillment = Fulfillment.objects.get()
+    assert fulfillment.status == "failed"
+    assert "The code ••••0001 came for unit 2, but unit 1 of order A0000000001 has it already." in fulfillment.reason
+    vendor.is_mended = True
+    retry(OrderItem.objects.get(), by="Sam")
+    work()
+    assert len(set(saved())) == 2 and Fulfillment.objects.get().status == "done"
+
+
+def test_a_name_that_leads_inside_when_it_is_called_reaches_nothing(pay, work, sold, use, vendor, settings, dns):
+    settings.CALLOUT_NETWORKS = []
+    dns("rebinding.example", ["93.184.216.34"], ["127.0.0.1"])
+    url = f"https://rebinding.example:{vendor.server_port}/"
+    callouts.check(url)
+    use(sold, url=url)
+
+    pay(sold)
+    work()
+
+    assert not vendor.requests
+    assert "rebinding.example is not on the public internet" in Callout.objects.get().error
+    assert Callout.objects.get().outcome == "fatal"
+    assert Fulfillment.objects.get().status == "failed"
+
+
+TRICKS = [
+    "2130706433",
+    "0177.0.0.1",
+    "0x7f.0.0.1",
+    "0x7f000001",
+    "127.1",
+    "0",
+    "127.0.0.1.",
+    "①②⑦.⓪.⓪.①",
+    "127。0。0。1",
+    "[::1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::127.0.0.1]",
+    "[64:ff9b::127.0.0.1]",
+    "[2002:7f00:1::1]",
+    "[2001:0:5db8:d822:0:0:80ff:fffe]",
+    "[fe80::1%25lo]",
+    "[::1%25lo]",
+    "93.184.216.34@127.0.0.1",
+    "mixed.example",
+    "169.254.169.254",
+    "localhost.example",
+    "[::1",
+]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_trick_with_addresses_reaches_a_port_of_ours(pay, work, make_product, merchant, dns, monkeypatch, scheme):
+    dns("mixed.example", ["93.184.216.34", "127.0.0.1"])
+    dns("localhost.example", ["127.0.0.1"])
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    listener.settimeout(0.1)
+    port = listener.getsockname()[1]
+    product = make_product(source=None)
+    for number, trick in enumerate(TRICKS):
+        service = WebService.objects.create(
+            merchant=merchant, name=str(number), secret=SECRET, url=f"{scheme}://{trick}:{port}/", timeout=1
+        )
+        product.fulfillment_methods.all().delete()
+        add_source(product, "web_service", web_service=service)
+        pay(product)
+        work()
+
+    assert Fulfillment.objects.filter(status="failed").count() == len(TRICKS)
+    assert Callout.objects.filter(outcome="fatal", status_code=None).count() == len(TRICKS)
+    with listener, pytest.raises(TimeoutError):
+        listener.accept()
+
+
+# What is sent and answered
+
+
+@pytest.fixture
+def signatures():
+    """Requests that standardwebhooks accepts, by secret."""
+
+    def accepted(secret, headers, content):
+        try:
+            with suppress(JSONDecodeError):  # it reads what is verified as JSON
+                Webhook(secret).verify(content, headers)
+        except WebhookVerificationError:
+            return False
+        return True
+
+    return accepted
+
+
+@pytest.mark.parametrize("request_per", ["unit", "item"])
+@pytest.mark.parametrize("answer", ["text", "json", "xml"])
+@pytest.mark.parametrize("format", ["form", "json", "get"])
+def test_the_vendor_understands_every_way_of_asking(
+    pay, work, sold, use, vendor, signatures, format, answer, request_per
+):
+    vendor.vendor.answer = answer
+    paths = {"text": ("body", ""), "json": ("json", "$.keys[*]"), "xml": ("xml", "answer/key")}
+    kind, path = paths[answer]
+    fields = {"format": format, "answer": kind, "path": path, "request_per": request_per, "holds_list": True}
+    service = use(sold, url=vendor.url + "?shop=7", login="basic", username="ada", password="pass:wört", **fields)
+    for position, (parameter, name) in enumerate([("Email", "kunde[mail]"), ("Order_sum", "sum")], 10):
+        service.parameters.create(position=position, parameter=parameter, name=name)
+    service.parameters.create(position=20, name="vendor", constant="Ünïcode & Söhne = 1")
+
+    order = pay(sold, quantity=2)["order"]
+    work()
+
+    assert saved() == made(vendor) and len(set(saved())) == 2
+    assert len(vendor.requests) == (2 if request_per == "unit" else 1)
+    for path, headers, body in vendor.requests:
+        query = urlsplit(path).query
+        sent = json.loads(body) if format == "json" else dict(parse_qsl(query if format == "get" else body.decode()))
+        sent.pop("shop", None)
+        assert list(sent) == ["Order", "Item", "ID", "Quantity", "kunde[mail]", "sum", "vendor"]
+        assert sent["Order"] == order and sent["sum"] == "59.98" and sent["kunde[mail]"] == "ada@example.com"
+        assert sent["vendor"] == "Ünïcode & Söhne = 1"
+        assert base64.b64decode(headers["authorization"].removeprefix("Basic ")).decode() == "ada:pass:wört"
+        assert signatures(SECRET, headers, body)
+        assert signatures(SECRET, headers, query.encode() if format == "get" else body)
+        assert not signatures(SECRET, headers, b"something else")
+
+
+@pytest.mark.parametrize("format", ["form", "get"])
+def test_signatures_hold_before_during_and_after_a_rotation(pay, work, sold, use, vendor, signatures, format):
+    service = use(sold, format=format)
+    old = service.secret
+
+    def accepted(secret):
+        pay(sold)
+        work()
+        path, headers, body = vendor.requests[-1]
+        return signatures(secret, headers, body or path.partition("?")[2].encode())
+
+    assert accepted(old)
+    service.rotate()
+    vendor.vendor.secrets = [service.secret]
+    assert accepted(old) and accepted(service.secret)
+    WebService.objects.update(rotated_at=timezone.now() - LONG_AGO)
+    assert accepted(service.secret) and not accepted(old)
+    assert len(saved()) == 5
+
+
+def test_a_token_is_sent_as_bearer(pay, work, sold, use, vendor):
+    use(sold, login="bearer", password="tok-123")
+
+    pay(sold)
+    work()
+
+    assert vendor.requests[0][1]["authorization"] == "Bearer tok-123"
+
+
+def test_a_token_that_no_header_can_hold_is_not_shown_anywhere(pay, work, sold, use, vendor, caplog):
+    caplog.set_level(logging.DEBUG)
+    use(sold, login="bearer", password="tok-123\nX-Evil: 1")
+
+    pay(sold)
+    work()
+
+    assert not vendor.requests
+    assert "is empty, or not one that a header can hold" in Fulfillment.objects.get().reason
+    assert "tok-123" not in caplog.text
+
+
+def test_a_fragment_is_not_sent(pay, work, sold, use, vendor):
+    use(sold, url=vendor.url + "#top", format="get")
+
+    pay(sold)
+    work()
+
+    assert parse_qs(urlsplit(vendor.requests[0][0]).query)["ID"] == ["PHOTO-PRO"]
+    assert len(saved()) == 1
+
+
+# The kit itself
+
+
+@pytest.fixture
+def ask_kit(vendor, sold, pay, merchant):
+    """Composed requests, answered by the kit without a network in between."""
+    pay(sold)
+    service = WebService.objects.create(merchant=merchant, name="Kit", secret=SECRET, url="https://vendor.example/")
+    service.parameters.create(position=1, parameter="Quantity", name="Quantity")
+
+    def ask(message_id="req_1", is_test=False, content=None, **headers):
+        request = web_services.compose(service, Subject(OrderItem.objects.get(), [1]), message_id, is_test=is_test)
+        given = {name.lower(): value for name, value in (request.headers | headers).items()}
+        return vendor.vendor.respond("", given, content or request.body)
+
+    return ask
+
+
+def test_the_kit_answers_the_same_request_with_the_same_code_also_after_a_restart(ask_kit, vendor):
+    status, _, first = ask_kit()
+    vendor.vendor = Vendor([SECRET], vendor.vendor.database)
+
+    assert status == 200
+    assert ask_kit()[2] == first != ask_kit("req_2")[2]
+
+
+def test_the_kit_makes_one_code_for_a_request_that_comes_twenty_times_at_once(ask_kit, vendor, in_threads):
+    headers = {"idempotency-key": "req_1"}
+
+    answers = in_threads(lambda _: vendor.vendor.find_codes(headers, {"Quantity": "1"})[0], range(20), threads=20)
+
+    assert len(set(answers)) == len(made(vendor)) == 1
+
+
+def test_the_kit_refuses_what_is_not_ours_or_not_of_now(ask_kit, vendor):
+    assert ask_kit(content=b"Quantity=900")[0] == 401
+    old = {"webhook-timestamp": str(int(time()) - 301)}
+    assert ask_kit(**old)[::2] == (401, b"The timestamp is too old, or the clocks differ.")
+    vendor.vendor.secrets = [WebService.make_secret()]
+    assert ask_kit()[0] == 401
+    assert not made(vendor)
+
+
+def test_the_kit_knows_two_secrets_and_several_signatures(ask_kit, vendor):
+    vendor.vendor.secrets = [WebService.make_secret(), SECRET]
+    assert ask_kit()[0] == 200
+
+
+def test_the_kit_gives_no_real_code_to_a_test(ask_kit, vendor):
+    assert ask_kit(is_test=True)[2] == b"TEST-0001"
+    assert not made(vendor)

@@ -44,6 +44,10 @@ def read_codes(service: WebService, answer: Answer) -> list[str]:
     if service.sends_itself:
         return []
     text = _decode(answer)
+    try:
+        check_path(service.answer, service.path)
+    except PathError as error:
+        raise NoCode(str(error)) from error
     codes = [code.strip() for code in FORMATS[service.answer](service, answer, text)]
     if not service.holds_list and len(codes) > 1:
         raise NoCode(f"There are {len(codes)} codes in the answer, where one is expected; is it a list?")
@@ -99,11 +103,7 @@ def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise NoCode(f"The answer is not JSON{_looks_like_page(text)}.") from error
-    try:
-        values = find(document, service.path)
-    except PathError as error:
-        raise NoCode(str(error)) from error
-    for found in values:
+    for found in find(document, service.path):
         for value in found if isinstance(found, list) else [found]:
             if isinstance(value, bool) or not isinstance(value, str | int):
                 raise NoCode(f"At {service.path} is no text, but {_kind(value)}.")
@@ -114,18 +114,17 @@ def _in_xml(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     try:
         # Decoded already, whatever it declares.
         root = fromstring(re.sub(r"\A\s*<\?xml[^>]*\?>", "", text))
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise NoCode(f"The answer is not XML that is accepted{_looks_like_page(text)}.") from error
+    except DefusedXmlException as error:
+        raise NoCode("The answer is not XML that is accepted: it must not declare entities.") from error
+    except (ParseError, ValueError) as error:
+        raise NoCode(f"The answer is not XML{_looks_like_page(text)}.") from error
     path, attribute = split_attribute(service.path)
     # A path may begin with the root's own name, too.
     name, _, rest = path.lstrip("/").partition("/")
     if not path.startswith("//") and root.tag.rpartition("}")[2] == name:
         path = rest
-    try:
-        elements = root.findall(_with_any_namespace(path)) if path else [root]
-    except (SyntaxError, KeyError) as error:
-        raise NoCode(f"{service.path} is no path in XML that is understood.") from error
-    for element in elements:
+    found = root.iterfind(_with_any_namespace(path)) if path else [root]
+    for element in found:
         yield element.get(attribute, "") if attribute else "".join(element.itertext())
 
 

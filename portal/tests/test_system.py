@@ -1,9 +1,13 @@
 """The whole of it, as it runs: what `run.py` starts, asked over HTTP, sending to a mail server on loopback."""
 
 import contextlib
+import json
 import os
 import re
 import signal
+import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +19,9 @@ from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 
-from portal.tests.installation import Keywell, free_port, wait_until
+from fulfillment.models.signed import Signed
+from portal.supervisor import die_with_parent
+from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
 from portal.tests.sink import Sink
 
 MAKE_PRODUCT = """
@@ -25,6 +31,27 @@ merchant = Merchant.objects.get()
 product = Product.objects.create(merchant=merchant, sku="{sku}", name="{sku}")
 pool = LicensePool.objects.create(merchant=merchant, name="{sku}", threshold=10)
 product.fulfillment_methods.create(source="pool", pool=pool)
+"""
+
+# A product for each way to ask the vendor of examples/vendor.
+MAKE_SERVICES = """
+from fulfillment.chains import add_source
+from fulfillment.models import WebService
+from fulfillment.parameters import add_defaults
+from merchants.models import Merchant, Product
+merchant = Merchant.objects.get()
+for sku, fields in {ways}.items():
+    product = Product.objects.create(merchant=merchant, sku=sku, name=sku)
+    service = WebService.objects.create(merchant=merchant, name=sku, secret="{secret}", **fields)
+    add_defaults(service)
+    service.parameters.filter(parameter="Order").update(name="order_no")
+    add_source(product, "web_service", web_service=service)
+"""
+# As if the lease of a worker that is gone were over.
+END_LEASES = """
+from django.db.models.functions import Now
+from fulfillment.models import Fulfillment
+Fulfillment.objects.filter(due_at__gt=Now()).update(due_at=Now())
 """
 
 
@@ -39,7 +66,7 @@ def sink():
 @pytest.fixture(scope="module")
 def keywell(tmp_path_factory, sink):
     keywell = Keywell(tmp_path_factory.mktemp("system") / "var")
-    keywell.start(EMAIL_URL=f"smtp://127.0.0.1:{sink.port}", LOG_LEVEL="DEBUG")
+    keywell.start(EMAIL_URL=f"smtp://127.0.0.1:{sink.port}", LOG_LEVEL="DEBUG", CALLOUT_NETWORKS="127.0.0.0/8")
     yield keywell
     keywell.process.terminate()
     keywell.process.wait()
@@ -48,6 +75,46 @@ def keywell(tmp_path_factory, sink):
 @pytest.fixture(scope="module")
 def shop(keywell):
     return Shop(keywell)
+
+
+@pytest.fixture(scope="module")
+def vendor(keywell):
+    """The vendor's kit, and in the shop a product for each way to ask it."""
+    vendor = RunningVendor(Path(keywell.var).parent / "codes.sqlite3")
+    vendor.start()
+    url = f"http://127.0.0.1:{vendor.port}/"
+    ways = {
+        "FORM": {"url": url, "format": "form"},
+        "JSON": {"url": url, "format": "json", "request_per": "item", "holds_list": True},
+        "GET": {"url": url + "?shop=7", "format": "get"},
+        "HELD": {"url": url + "hold"},
+    }
+    shell = ("manage", "shell", "--no-imports", "-c")
+    made = keywell.run(*shell, MAKE_SERVICES.format(ways=ways, secret=vendor.secret))
+    assert made.returncode == 0, made.stderr
+    yield vendor
+    vendor.process.terminate()
+    vendor.process.wait()
+
+
+class RunningVendor:
+    def __init__(self, database):
+        self.database, self.port, self.secret = database, free_port(), Signed.make_secret()
+
+    def start(self):
+        command = [sys.executable, "examples/vendor/misbehave.py", "--port", str(self.port)]
+        self.process = subprocess.Popen(
+            [*command, "--database", str(self.database)],
+            cwd=PROJECT,
+            env=os.environ | {"VENDOR_SECRETS": self.secret},
+            preexec_fn=die_with_parent(signal.SIGTERM),
+        )
+        wait_until(self.database.exists)
+
+    def answers(self):
+        """The codes it made, by the key of the request."""
+        with contextlib.closing(sqlite3.connect(self.database)) as connection:
+            return {key: json.loads(codes) for key, codes in connection.execute("SELECT request, codes FROM answers")}
 
 
 class Shop:
@@ -258,6 +325,43 @@ def test_a_mail_server_that_is_down_delays_mails_and_says_so(shop, sink):
     assert not any(reason(order) for order in orders)
 
 
+def test_codes_come_from_the_vendors_web_service_by_form_json_and_get(shop, sink, vendor):
+    payments = [shop.payment(sku, quantity=2) for sku in ("FORM", "JSON", "GET")]
+
+    for payment in payments:
+        shop.report(payment)
+    wait_until(lambda: all(len(codes_of(shop.read(payment["order"]))) == 2 for payment in payments))
+
+    orders = [shop.read(payment["order"]) for payment in payments]
+    assert {order["items"][0]["fulfillment"] for order in orders} == {"done"}
+    given = [code for order in orders for code in codes_of(order)]
+    answers = list(vendor.answers().values())
+    assert sorted(given) == sorted(code for codes in answers for code in codes)
+    assert sorted(map(len, answers)) == [1, 1, 1, 1, 2]
+    wait_until(lambda: all_mailed(sink, orders, payments))
+
+
+def test_a_worker_killed_before_it_saved_the_vendors_answer_asks_the_same_again(keywell, shop, sink, vendor):
+    before = set(vendor.answers())
+    payment = shop.payment("HELD")
+    shop.report(payment)
+    wait_until(lambda: set(vendor.answers()) - before)
+    assert not codes_of(shop.read(payment["order"]))
+
+    signal_workers(keywell, signal.SIGKILL, "callouts@")
+    ended = keywell.run("manage", "shell", "--no-imports", "-c", END_LEASES)
+    assert ended.returncode == 0, ended.stderr
+    wait_until(lambda: codes_of(shop.read(payment["order"])))
+
+    [key] = set(vendor.answers()) - before
+    order = shop.read(payment["order"])
+    assert codes_of(order) == vendor.answers()[key]
+    assert order["items"][0]["fulfillment"] == "done"
+    wait_until(lambda: all_mailed(sink, [order], [payment]))
+    assert mailed(sink, payment).count(codes_of(order)[0]) == 1
+    audit(keywell)
+
+
 SCHEMA = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))
 
 
@@ -269,12 +373,14 @@ def test_nothing_that_is_sent_makes_the_api_fail(shop, case):
     case.validate_response(response, checks=[not_a_server_error])
 
 
-def test_no_log_holds_what_is_secret(keywell, shop, sink):
+def test_no_log_holds_what_is_secret(keywell, shop, sink, vendor):
     logs = "\n".join(path.read_text(errors="replace") for path in Path(keywell.var / "log").iterdir())
     order = shop.read("S000001")
 
     assert "deliver" in logs  # they do log at DEBUG
     assert "-KEY-" not in logs
+    assert not any(code in logs for codes in vendor.answers().values() for code in codes)
+    assert vendor.secret not in logs
     for text in [
         *codes_of(order),
         shop.env["API_KEY"],
@@ -292,8 +398,8 @@ def valkey_socket(keywell):
     return socket
 
 
-def signal_workers(keywell, number):
+def signal_workers(keywell, number, name=""):
     for pid, command in keywell.family().items():
-        if "celery" in command and " worker" in command:
+        if "celery" in command and " worker" in command and name in command:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)

@@ -1,0 +1,153 @@
+"""How long a healthy vendor's codes take, from the payment until they are saved, while others misbehave."""
+
+import itertools
+import json
+import os
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psycopg
+
+from benchmarks.imports import database_url
+from benchmarks.payments import post, read_env
+from fulfillment.models.signed import Signed
+from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
+from portal.tests.sink import Sink
+
+ROUNDS = 2
+SECONDS = 20  # of payments in each part of a round
+PAYMENTS_A_SECOND = 4
+MISBEHAVING = ["hang", "drip", "500", "429", "close-midway", "hold", "large", "redirect", "too-few", "hang"]
+MAKE_SERVICES = """
+from fulfillment.chains import add_source
+from fulfillment.models import WebService
+from fulfillment.parameters import add_defaults
+from merchants.models import CheckoutPage, Merchant, Product
+merchant = Merchant.objects.get()
+for sku, url in {services}.items():
+    product = Product.objects.create(merchant=merchant, sku=sku, name=sku)
+    service = WebService.objects.create(merchant=merchant, name=sku, secret="{secret}", url=url, timeout=15)
+    add_defaults(service)
+    add_source(product, "web_service", web_service=service)
+"""
+# Nobody shall wait for what an earlier round left behind, and no breaker be open already.
+FORGET = """
+UPDATE fulfillment_fulfillment SET due_at = NULL, status = 'failed' WHERE status IN ('waiting', 'pending');
+UPDATE fulfillment_webservice SET failures = 0, failing_since = NULL, paused_at = NULL, probe_at = NULL
+"""
+DONE = """
+SELECT o.number, extract(epoch FROM f.done_at) FROM fulfillment_fulfillment f
+JOIN orders_orderitem i ON i.id = f.item_id JOIN orders_order o ON o.id = i.order_id
+WHERE o.number = ANY(%s) AND f.status = 'done'
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sink = Sink(free_port())
+        sink.start()
+        keywell = Keywell(Path(folder) / "var")
+        vendors: list[subprocess.Popen[bytes]] = []
+        try:
+            env = install(keywell, sink, Path(folder), vendors)
+            compare(keywell, env)
+        finally:
+            for process in [keywell.process, *vendors]:
+                process.terminate()
+                process.wait()
+            sink.stop()
+
+
+def install(keywell: Keywell, sink: Sink, folder: Path, vendors: list[subprocess.Popen[bytes]]) -> dict[str, str]:
+    """Make the demo's data, a vendor that is well and ten that are not; then run as in production."""
+    keywell.start()
+    keywell.process.terminate()
+    keywell.process.wait()
+    secret = Signed.make_secret()
+    services = {}
+    for number, behaviour in enumerate(["", *MISBEHAVING]):
+        port = free_port()
+        command = [sys.executable, "examples/vendor/misbehave.py", "--port", str(port)]
+        command += ["--database", str(folder / f"{number}.sqlite3")]
+        vendors.append(subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"VENDOR_SECRETS": secret}))
+        services[f"BAD-{number}" if number else "WELL"] = f"http://127.0.0.1:{port}/{behaviour}"
+    settings = read_env(keywell.var / "secrets.env")
+    settings |= {"EMAIL_URL": f"smtp://127.0.0.1:{sink.port}", "CALLOUT_NETWORKS": "127.0.0.0/8"}
+    keywell.start(DJANGO_DEBUG="off", **settings)
+    made = keywell.run("manage", "shell", "--no-imports", "-c", MAKE_SERVICES.format(services=services, secret=secret))
+    assert made.returncode == 0, made.stderr
+    return read_env(keywell.var / "demo.env")
+
+
+def compare(keywell: Keywell, env: dict[str, str]) -> None:
+    numbers = itertools.count()
+    bad = [f"BAD-{number}" for number in range(1, len(MISBEHAVING) + 1)]
+    with psycopg.connect(database_url(keywell), autocommit=True) as connection:
+        sell(env, ["WELL"], numbers)  # so that all is warm
+        rounds = []
+        for _ in range(ROUNDS):
+            alone = p95(connection, sell(env, ["WELL"], numbers))
+            # As many payments of others, so that what is compared is how their vendors answer.
+            among_others = p95(connection, sell(env, ["WELL", *bad], numbers))
+            connection.execute(FORGET)
+            rounds.append((alone, among_others))
+    ours, theirs = (statistics.median(times) for times in zip(*rounds, strict=True))
+    ratio = statistics.median(among_others / alone for alone, among_others in rounds)
+    print(
+        f"ms from a payment to its saved code, 95th percentile, {PAYMENTS_A_SECOND} a second: alone {1000 * ours:.0f};"
+        f" while {len(bad)} other vendors that misbehave get one each a second {1000 * theirs:.0f}; ratio {ratio:.2f}"
+    )
+
+
+def sell(env: dict[str, str], skus: list[str], numbers: "itertools.count[int]") -> dict[str, float]:
+    """Report payments for a while; return when those of the healthy vendor were sent, by order number."""
+    sent: dict[str, float] = {}
+    closed = threading.Event()
+
+    def shop(sku: str, pace: float) -> None:
+        while not closed.wait(pace):
+            number = f"W{next(numbers)}-{secrets.token_hex(3)}"
+            if sku == "WELL":
+                sent[number] = time.time()
+            assert post(env, "payments/", json.dumps(payment(number, sku))) == 201
+
+    paces = {sku: 1 / PAYMENTS_A_SECOND if sku == "WELL" else 1 for sku in skus}
+    shops = [threading.Thread(target=shop, args=pace) for pace in paces.items()]
+    for thread in shops:
+        thread.start()
+    time.sleep(SECONDS)
+    closed.set()
+    for thread in shops:
+        thread.join()
+    return sent
+
+
+def p95(connection: psycopg.Connection, sent: dict[str, float]) -> float:
+    """In seconds; every one of them has to get its code."""
+    wait_until(lambda: len(done(connection, sent)) == len(sent), patience=60)
+    took = [float(at) - sent[number] for number, at in done(connection, sent)]
+    return statistics.quantiles(took, n=20)[18]
+
+
+def done(connection: psycopg.Connection, sent: dict[str, float]) -> list[tuple[str, float]]:
+    return connection.execute(DONE, [list(sent)]).fetchall()
+
+
+def payment(number: str, sku: str) -> dict:
+    return {
+        "order": number,
+        "paid_at": "2026-11-22T10:00:00Z",
+        "currency": "EUR",
+        "customer": {"email": "ada@example.com"},
+        "items": [{"item": "1", "product": sku, "quantity": 1, "total_price": "19.98"}],
+    }
+
+
+if __name__ == "__main__":
+    main()

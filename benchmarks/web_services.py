@@ -10,13 +10,13 @@ import sys
 import tempfile
 import threading
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import psycopg
 
 from benchmarks.imports import database_url
 from benchmarks.payments import post, read_env
-from fulfillment.models.signed import Signed
 from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
 from portal.tests.sink import Sink
 
@@ -69,7 +69,7 @@ def install(keywell: Keywell, sink: Sink, folder: Path, vendors: list[subprocess
     keywell.start()
     keywell.process.terminate()
     keywell.process.wait()
-    secret = Signed.make_secret()
+    secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
     services = {}
     for number, behaviour in enumerate(["", *MISBEHAVING]):
         port = free_port()

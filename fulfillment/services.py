@@ -95,8 +95,10 @@ def fulfill_by_callout(pk: int) -> None:
         return
     fulfillment = Fulfillment.objects.select_related("item__product").get(pk=pk)
     for method in FulfillmentMethod.objects.of(fulfillment.item.product):
-        if method.web_service and (following := Fulfillment.objects.next_of(method.web_service)):
-            publish(Fulfillment.TASK, following)
+        service = method.web_service
+        # While it is paused the sweep has enough of them look.
+        if service and not service.paused_at and (following := Fulfillment.objects.next_of(service)):
+            publish(Fulfillment.CALLOUT_TASK, following)
 
 
 def serve_waiting(pool: LicensePool) -> None:
@@ -144,7 +146,7 @@ def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
     for method in FulfillmentMethod.objects.of(fulfillment.item.product):
         source = get_source(method)
         if immediate_only and not source.immediate:
-            fulfillment.nudge()
+            transaction.on_commit(lambda: publish(Fulfillment.CALLOUT_TASK, fulfillment.pk), robust=True)
             return True
         try:
             if _collect(fulfillment, source):

@@ -28,7 +28,7 @@ SWEEP_LIMIT = 500
 @shared_task
 def fulfill(pk):
     if services.needs_network(pk):
-        publish("fulfillment.tasks.fulfill_by_callout", pk)
+        publish(Fulfillment.CALLOUT_TASK, pk)
     else:
         services.fulfill(pk)
 
@@ -112,9 +112,12 @@ def sweep():
 
 
 def nudge_due():
-    for model in (Fulfillment, Delivery, MerchantNotice, LinkRequest):
+    for model in (Delivery, MerchantNotice, LinkRequest):
         for row in model.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
             row.nudge()
+    # Who gets a code from a web service has the next in line ask it.
+    for fulfillment in Fulfillment.objects.due_in_turn(callouts.AT_ONE_HOST)[:SWEEP_LIMIT]:
+        fulfillment.nudge()
 
 
 def nudge_endpoints():

@@ -27,6 +27,7 @@ class Misbehaving(ThreadingHTTPServer):
     def __init__(self, vendor, port=0):
         super().__init__(("127.0.0.1", port), Handler)
         self.vendor, self.is_mended = vendor, False
+        self.url = f"http://127.0.0.1:{self.server_port}/"
         self.requests = []  # path, headers and body of each
         self.lock = Lock()
         self.held = set()
@@ -36,6 +37,8 @@ class Misbehaving(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: Misbehaving
+
     def do_POST(self):
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import OuterRef, Q, Subquery
-from django.db.models.functions import Now
+from django.db.models import Case, Exists, OuterRef, Q, Subquery, When, Window
+from django.db.models.functions import Coalesce, Now, RowNumber
 from django.utils import timezone
 
 from fulfillment.models.retryable import Retryable, RetryableQuerySet
@@ -101,9 +101,24 @@ class FulfillmentQuerySet(RetryableQuerySet):
         self.update(due_at=Subquery(paid_at))
 
     def next_of(self, service: WebService) -> int | None:
-        """The oldest that is due and takes codes from this web service, if any."""
+        """One of the oldest that are due and take codes from this web service, if any."""
         due = self.of_service(service).due().order_by("due_at", "item__order__paid_at")
-        return due.values_list("pk", flat=True).first()
+        oldest = due.values_list("pk", flat=True)[:8]
+        # Workers that ask at the same moment should not all get the same.
+        return random.choice(oldest) if oldest else None  # noqa: S311
+
+    def due_in_turn(self, of_each: int):
+        """What is due, the oldest first; of a web service's no more than so many: others would find it busy."""
+        methods = FulfillmentMethod.objects.filter(product=OuterRef("item__product"))
+        shared = WebService.objects.filter(merchant=OuterRef("item__product__merchant"), for_all_products=True)
+        service = Coalesce(
+            Subquery(methods.exclude(web_service=None).values("web_service")[:1]),
+            Case(When(Exists(methods), then=None), default=Subquery(shared.values("pk"))),
+            output_field=models.BigIntegerField(),
+        )
+        place = Window(RowNumber(), partition_by="service", order_by=["due_at", "pk"])
+        rows = self.due().annotate(service=service).annotate(place=place)
+        return rows.filter(Q(service=None) | Q(place__lte=of_each)).order_by("due_at")
 
     def of_service(self, service: WebService):
         """Those of paid items whose products take codes from this web service."""
@@ -117,6 +132,8 @@ class Fulfillment(Retryable):
     """The work of getting one order item its activation codes."""
 
     TASK = "fulfillment.tasks.fulfill"
+    # The same, by the worker for callouts: for those whose sources are called.
+    CALLOUT_TASK = "fulfillment.tasks.fulfill_by_callout"
     # After that long in which a source failed, the item has.
     PATIENCE = timedelta(days=1)
     SHORTEST_DELAY, LONGEST_DELAY = timedelta(seconds=5), timedelta(minutes=15)

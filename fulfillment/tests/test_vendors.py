@@ -34,7 +34,6 @@ LONG_AGO = timedelta(days=2)
 def vendor(tmp_path, inside):
     """The vendor's receiver; at some addresses it misbehaves."""
     server = Misbehaving(Vendor([SECRET], str(tmp_path / "codes.sqlite3")))
-    server.url = f"http://127.0.0.1:{server.server_port}/"
     Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     yield server
     server.shutdown()

@@ -200,6 +200,22 @@ def test_but_no_license_twice_in_one_renewal(work, renew, sold, make_service, re
     assert renewal.fulfillment.status == "failed"
 
 
+def test_nor_twice_in_one_order_of_a_subscription_with_two_products(
+    api, make_payment, work, sold, make_product, make_service, receiver
+):
+    make_service(for_all_products=True)
+    receiver.respond = answering("CODE-1")
+    payment = make_payment(sold, make_product(source=None))
+    for item in payment["items"]:
+        item["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": None}
+    assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
+
+    work()
+
+    assert ActivationCode.objects.count() == 1
+    assert sorted(Fulfillment.objects.values_list("status", flat=True)) == ["done", "failed"]
+
+
 def test_a_renewal_that_waits_for_a_license_costs_a_paused_service_no_probe(
     work, renew, sold, make_service, receiver, monkeypatch
 ):

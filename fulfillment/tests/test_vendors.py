@@ -3,11 +3,13 @@
 import base64
 import json
 import logging
+import re
 import socket
 import sqlite3
 from contextlib import closing, suppress
 from datetime import timedelta
 from json import JSONDecodeError
+from pathlib import Path
 from threading import Thread
 from time import time
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -395,3 +397,28 @@ def test_the_kit_knows_two_secrets_and_several_signatures(ask_kit, vendor):
 def test_the_kit_gives_no_real_code_to_a_test(ask_kit, vendor):
     assert ask_kit(is_test=True)[2] == b"TEST-0001"
     assert not made(vendor)
+
+
+# The documentation
+
+
+@pytest.mark.parametrize("format", ["form", "json", "get"])
+def test_the_documented_check_accepts_what_is_sent_and_nothing_else(pay, work, sold, use, vendor, format):
+    page = (Path(__file__).parents[2] / "docs/web-services.md").read_text()
+    [snippet] = re.findall(r"```python\n(.*?)```", page, re.S)
+    namespace: dict = {}
+    exec(snippet, namespace)
+    is_genuine = namespace["is_genuine"]
+    service = use(sold, url=vendor.url + "?shop=7", format=format)
+    service.rotate()
+
+    pay(sold)
+    work()
+
+    path, headers, body = vendor.requests[0]
+    content = body or path.partition("?")[2].encode()
+    assert is_genuine(content, headers, SECRET) and is_genuine(content, headers, service.secret)
+    assert not is_genuine(content + b"0", headers, SECRET)
+    assert not is_genuine(content, headers, WebService.make_secret())
+    late = headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 301)}
+    assert not is_genuine(content, late, SECRET)

@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, Now
 
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, WebService
 from merchants.models import Merchant
 from orders.models import Order, OrderQuerySet
 
@@ -38,6 +38,26 @@ def lost_deliveries() -> QuerySet[Delivery]:
     return Delivery.objects.exclude(status__in=Delivery.GONE_WELL).filter(
         lost | late | held_back, ~Q(order__email=""), Exists(orphaned), order__status=Order.Status.PAID
     )
+
+
+def with_failed(services: QuerySet[WebService]) -> QuerySet[WebService]:
+    """Each with the number of paid items, `failed`, that failed and that a person may have it asked for again."""
+    chosen = Q(item__product__fulfillment_methods__web_service=OuterRef("pk"))
+    for_all = Q(item__product__fulfillment_methods=None, item__product__merchant=OuterRef("for_products_of"))
+    failed = Fulfillment.objects.filter(
+        chosen | for_all, status=Fulfillment.Status.FAILED, item__order__status=Order.Status.PAID
+    )
+    counted = failed.order_by().annotate(all=Value(1)).values("all").annotate(count=Count("pk", distinct=True))
+    for_products_of = Case(When(for_all_products=True, then=F("merchant")))
+    return services.annotate(for_products_of=for_products_of).annotate(
+        failed=Coalesce(Subquery(counted.values("count")), 0)
+    )
+
+
+def troubled_services(merchant: Merchant) -> QuerySet[WebService]:
+    """The merchant's web services that are paused or fail, or because of which items failed."""
+    away = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
+    return with_failed(merchant.web_services.all()).filter(away | Q(failed__gt=0))
 
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:

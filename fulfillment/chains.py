@@ -47,6 +47,24 @@ def remove_source(method: FulfillmentMethod) -> None:
     method.delete()
 
 
+@transaction.atomic
+def remove_service(service: WebService) -> None:
+    """Delete a web service that nothing takes codes from. Raises ChainRefused."""
+    # Nobody adds it to a product meanwhile: that locks what a row refers to.
+    service = WebService.objects.select_for_update().get(pk=service.pk)
+    users = Product.objects.filter(fulfillment_methods__web_service=service).order_by("name").distinct()
+    if names := [f"“{product.name}”" for product in users[:4]]:
+        more = " and more" if len(names) > 3 else ""
+        raise ChainRefused(f"“{service}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
+    waiting = Fulfillment.objects.of_service(service).unfinished().count()
+    if waiting:
+        raise ChainRefused(
+            f"Customers still wait for codes from “{service}”: {waiting:,} of the items that were paid, of products"
+            " without a source of their own. Give these products one first."
+        )
+    service.delete()
+
+
 def _lock(product: Product):
     # Serializes changes of the chain with each other. Payments do not wait for it.
     Product.objects.select_for_update(no_key=True).get(pk=product.pk)

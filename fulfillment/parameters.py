@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from django.db import transaction
+
 from fulfillment import subscriptions
 from fulfillment.models import RequestParameter, WebService
 from orders.models import OrderItem, hint
@@ -133,6 +135,32 @@ def add_defaults(service: WebService) -> None:
         RequestParameter(service=service, position=position, parameter=name, name=name)
         for position, name in enumerate(DEFAULTS, 1)
     )
+
+
+class ParametersRefused(Exception):
+    pass
+
+
+@transaction.atomic
+def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
+    """Have a service sent these from now on, in the order of their positions, and what support staff added as it is.
+
+    Raises ParametersRefused if one of them is for support staff only, or has another's name.
+    """
+    # Serializes two who save at the same time.
+    WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
+    kept = [parameter for parameter in service.parameters.all() if is_support_only(parameter)]
+    if any(is_support_only(parameter) for parameter in wanted):
+        raise ParametersRefused("Only support staff add this parameter.")
+    in_order = sorted([*kept, *wanted], key=lambda parameter: parameter.position)
+    if len({parameter.name for parameter in in_order}) < len(in_order):
+        raise ParametersRefused("Two parameters have the same name.")
+
+    for position, parameter in enumerate(in_order, 1):
+        parameter.service, parameter.position = service, position
+    service.parameters.exclude(pk__in=[parameter.pk for parameter in kept]).delete()
+    RequestParameter.objects.bulk_update(kept, ["position"])
+    RequestParameter.objects.bulk_create(wanted)
 
 
 def get_values(service: WebService, subject: Subject) -> list[tuple[RequestParameter, str]]:

@@ -8,8 +8,9 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, alone, publish
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, WebService, alone, publish
 from fulfillment.sources import SOURCES, Source, SourceBusy, SourceError, SourceNotReady, get_source, tell_of_item
+from fulfillment.web_services import probe_now
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.allocation import allocate_keys, fill_reserve, return_key
 from pools.ledger import moved_by
@@ -293,7 +294,40 @@ def retry(item: OrderItem, *, by: str) -> None:
         details={"status": fulfillment.status, "reason": fulfillment.reason},
         happened_by=by,
     )
+    for method in FulfillmentMethod.objects.of(item.product):
+        if method.web_service:
+            probe_now(method.web_service)
     fulfillment.nudge()
+
+
+@transaction.atomic
+def retry_failed(service: WebService, *, by: str) -> int:
+    """Have all items of paid orders that failed, and take codes from this web service, tried again; how many they are.
+
+    The oldest payments come first. Asked again at once there is none.
+    """
+    # Serializes the second click with the first.
+    WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
+    failed = Fulfillment.objects.of_service(service).filter(status=Fulfillment.Status.FAILED)
+    rows = list(failed.distinct().values_list("pk", "item", "item__order", "reason"))
+    if not rows:
+        return 0
+    Fulfillment.objects.filter(pk__in=[pk for pk, *_ in rows]).start_again()
+    events = (
+        OrderEvent(
+            order_id=order,
+            kind=OrderEvent.Kind.RETRIED,
+            item_id=item,
+            details={"status": Fulfillment.Status.FAILED, "reason": reason},
+            happened_by=by,
+        )
+        for _, item, order, reason in rows
+    )
+    OrderEvent.objects.bulk_create(events, batch_size=1000)
+    probe_now(service)
+    # Who is done with the first has the next one tried, and the sweep finds them all.
+    transaction.on_commit(lambda: publish(Fulfillment.TASK, rows[0][0]), robust=True)
+    return len(rows)
 
 
 def stop(order: Order, *, by: str) -> None:

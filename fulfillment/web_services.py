@@ -18,7 +18,7 @@ from django.utils import timezone
 from fulfillment.answers import NoCode, mask_answer, read_codes
 from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, ReceivedCode, WebService
-from fulfillment.parameters import Subject, get_values, mask, mask_code
+from fulfillment.parameters import CATALOGUE, Subject, get_values, mask, mask_code
 from fulfillment.signatures import sign
 from orders.models import OrderItem
 from vault.fingerprints import fingerprint
@@ -98,6 +98,17 @@ def compose(service: WebService, subject: Subject, message_id: str, *, is_test: 
         *service.live_secrets(),
     )
     return Request("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept, secrets)
+
+
+def preview(service: WebService) -> str:
+    """The parameters as they are sent, with the catalogue's examples for values."""
+    values = [
+        (parameter.name, mask(parameter, CATALOGUE[parameter.parameter].example))
+        if parameter.parameter
+        else (parameter.name, mask(parameter, parameter.constant))
+        for parameter in service.parameters.all()
+    ]
+    return _encode(service, values, readable=True)
 
 
 TYPES: dict[str, str] = {Format.FORM: "application/x-www-form-urlencoded", Format.JSON: "application/json"}
@@ -301,6 +312,11 @@ def _note_answer(service: WebService, **fields: Any) -> None:
 def _note_success(service: WebService) -> None:
     _note_answer(service, failing_since=None)
     WebService.objects.filter(pk=service.pk, told_at__lt=Now() - TOLD_AGAIN_AFTER).update(told_at=None)
+
+
+def probe_now(service: WebService) -> None:
+    """Have a service that is paused probed by the next request: a person says that it is mended."""
+    WebService.objects.filter(pk=service.pk, paused_at__isnull=False).update(probe_at=Now())
 
 
 def wake(service: WebService) -> None:

@@ -1,5 +1,7 @@
 """Merchants' own web services that are asked for codes, and what is sent to them."""
 
+from urllib.parse import urlsplit
+
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -102,6 +104,10 @@ class WebService(Signed):
 
     def __str__(self):
         return self.name
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
 
     @property
     def state(self) -> State:

@@ -48,6 +48,11 @@ LOOKS = {
     "failing": ("warn", "clock-fill"),
     "stopped": ("bad", "exclamation-triangle-fill"),
     "disabled": ("idle", "slash-circle"),
+    # Web services, and how their answers were read
+    "paused": ("bad", "slash-circle"),
+    "ok": ("good", "check-circle-fill"),
+    "temporary": ("warn", "clock-fill"),
+    "fatal": ("bad", "exclamation-triangle-fill"),
     # Imports of keys
     "reading": ("busy", "hourglass-split"),
     "ready": ("warn", "clock-fill"),

@@ -5,6 +5,8 @@ import pytest
 from django.core.cache import cache
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
+from fulfillment.tests.conftest import dns, inside, make_service, receiver  # noqa: F401 (fixtures)
+
 pytest.register_assert_rewrite("portal.tests.browsing")
 
 FLAGS = [

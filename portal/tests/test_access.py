@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
-from fulfillment.models import Delivery, Fulfillment, MailAccount, WebhookEndpoint
+from fulfillment.models import Callout, Delivery, Fulfillment, MailAccount, WebhookEndpoint, WebService
 from fulfillment.setup import ask
 from fulfillment.webhooks import send_test
 from merchants.models import ApiKey, Member, User
@@ -137,6 +137,26 @@ POST webhooks/<int:pk>/send-failed/                         login     login    4
 GET  webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     200     200   404      403
 POST webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     302     302   404      403
 
+GET  web-services/                                          login     login    403     200     200   200      403
+GET  web-services/add/                                      login     login    403     200     200   200      403
+POST web-services/add/                                      login     login    403     302     302   302      403
+GET  web-services/<int:pk>/                                 login     login    403     200     200   404      403
+GET  web-services/<int:pk>/change/                          login     login    403     200     200   404      403
+POST web-services/<int:pk>/change/                          login     login    403     302     302   404      403
+GET  web-services/<int:pk>/parameters/                      login     login    403     200     200   404      403
+POST web-services/<int:pk>/parameters/                      login     login    403     302     302   404      403
+GET  web-services/<int:pk>/secret/                          login     login    403     405     405   404      403
+POST web-services/<int:pk>/secret/                          login     login    403     200     200   404      403
+GET  web-services/<int:pk>/rotate/                          login     login    403     200     200   404      403
+POST web-services/<int:pk>/rotate/                          login     login    403     302     302   404      403
+GET  web-services/<int:pk>/delete/                          login     login    403     200     200   404      403
+POST web-services/<int:pk>/delete/                          login     login    403     302     302   404      403
+GET  web-services/<int:pk>/retry-failed/                    login     login    403     200     200   404      403
+POST web-services/<int:pk>/retry-failed/                    login     login    403     302     302   404      403
+GET  web-services/<int:pk>/callouts/<int:callout>/          login     login    403     200     200   404      403
+GET  web-services/<int:pk>/callouts/<int:callout>/send/     login     login    403     200     200   404      403
+POST web-services/<int:pk>/callouts/<int:callout>/send/     login     login    403     302     302   404      403
+
 GET  team/                                                  login     login    403     403     200   200      403
 GET  team/invite/                                           login     login    403     403     200   200      403
 POST team/invite/                                           login     login    403     403     302   302      403
@@ -229,6 +249,11 @@ OPEN = {
 
 ENDPOINT = {"url": "https://93.184.216.34/hook", "events": ["order.paid"]}
 
+SERVICE = {
+    **{"name": "Spare", "url": "https://93.184.216.34/keys", "format": "form", "request_per": "unit", "timeout": "15"},
+    **{"login": "none", "answer": "body"},
+}
+
 # What the forms of an address need to be right, where they need anything.
 FORMS = {
     "orders/": {"search": "A0012345678"},
@@ -246,6 +271,8 @@ FORMS = {
     "emails/texts/<slug:scope>/<slug:language>/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/preview/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/test/": {"subject": "Yours", "body": "{KEY}"},
+    "web-services/add/": SERVICE,
+    "web-services/<int:pk>/change/": SERVICE,
     "webhooks/add/": ENDPOINT,
     "webhooks/<int:pk>/change/": ENDPOINT,
     "team/invite/": {"email": "new@northlight.example", "role": "support"},
@@ -279,6 +306,10 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     endpoint = WebhookEndpoint.objects.create(
         merchant=merchant, url="https://shop.example/", events=["order.paid"], secret=WebhookEndpoint.make_secret()
     )
+    service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
+    callout = Callout.objects.create(
+        merchant=merchant, service=service, item=order.items.latest("pk"), method="POST", url=service.url
+    )
     people = {
         "anonymous": None,
         "customer": None,
@@ -304,6 +335,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "key": "x",
         "pk": colleague.pk,
         "message": send_test(endpoint).pk,
+        "callout": callout.pk,
     }
     return SimpleNamespace(
         order=order,
@@ -313,6 +345,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         invitation=invitation,
         setup_request=ask(merchant, [], by=owner, products=[], pool_name="Lite"),
         endpoint=endpoint,
+        service=service,
         key_import=begin(merchant.pools.get(), [b"AAAA-NEW"], by="test"),
         batch=KeyBatch.objects.get(),
         merchant=merchant,
@@ -330,6 +363,8 @@ def values_for(world, route, who):
         values["pk"] = world.setup_request.pk
     if route.startswith("webhooks/"):
         values["pk"] = world.endpoint.pk
+    if route.startswith("web-services/"):
+        values["pk"] = world.service.pk
     if route.startswith(("api/v1/pools/", "pools/")):
         values |= {"pk": world.pool.pk, "key": world.pool.keys.available().earliest("pk").pk}
         values["number"] = (world.batch if "batches" in route else world.key_import).pk

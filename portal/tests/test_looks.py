@@ -1,6 +1,7 @@
 import pytest
 
 from fulfillment.models import (
+    Callout,
     Delivery,
     Fulfillment,
     SetupEvent,
@@ -8,6 +9,7 @@ from fulfillment.models import (
     TrackingEvent,
     WebhookEndpoint,
     WebhookMessage,
+    WebService,
 )
 from orders.models import Order, OrderEvent
 from pools.models import KeyImport, KeyMovement
@@ -20,6 +22,8 @@ STATES = [
     *Delivery.Status.values,
     *WebhookEndpoint.State.values,
     *WebhookMessage.Status.values,
+    *WebService.State.values,
+    *Callout.Outcome.values,
     EMPTY,
     LOW,
     HEALTHY,

@@ -1,0 +1,261 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, time
+from functools import wraps
+from math import ceil
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Prefetch, Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment import services
+from fulfillment.attention import with_failed
+from fulfillment.chains import ChainRefused, remove_service
+from fulfillment.models import Callout, Fulfillment, FulfillmentMethod, WebService
+from fulfillment.parameters import ParametersRefused, add_defaults, set_parameters
+from fulfillment.services import RetryRefused
+from fulfillment.web_services import preview, probe_now, wake
+from merchants.models import Product
+from orders.models import OrderItem
+from portal.access import Role, member_required
+from portal.paging import KeysetPage
+from portal.views.confirm import ask
+from portal.web_service_forms import ParametersForm, WebServiceForm
+
+# The calls that the page's p95 is of.
+LAST_CALLS = 200
+PRODUCTS_SHOWN = 20
+# What the log can be narrowed to.
+FILTERS: dict[str, Q] = {
+    "": Q(),
+    "failed": Q(outcome__in=[Callout.Outcome.TEMPORARY, Callout.Outcome.FATAL]),
+    "tests": Q(is_test=True),
+}
+
+
+def for_service(view: Callable) -> Callable:
+    """For those who may manage the merchant's web services, with one of them."""
+
+    @wraps(view)
+    @never_cache
+    @member_required(Role.MANAGER)
+    def with_service(request, pk: int, **kwargs):
+        return view(request, get_object_or_404(request.merchant.web_services, pk=pk), **kwargs)
+
+    return with_service
+
+
+def to(service: WebService) -> HttpResponse:
+    return redirect("web-service", service.pk)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def web_services(request) -> HttpResponse:
+    methods = FulfillmentMethod.objects.select_related("product").order_by("product__name")
+    rows = with_failed(request.merchant.web_services.all()).order_by("name")
+    rows = rows.prefetch_related(Prefetch("fulfillment_methods", methods))
+    return render(request, "portal/web_services.html", {"section": "web_services", "services": rows})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    new = WebService(merchant=request.merchant, secret=WebService.make_secret())
+    form = WebServiceForm(request.POST or None, instance=new)
+    if form.is_valid():
+        service = form.save()
+        add_defaults(service)
+        wake(service)
+        messages.success(request, "Web service added. Now choose what it is told, and add it to products as a source.")
+        return redirect("web-service-parameters", service.pk)
+    return show_form(request, form, "Add a web service", reverse("web-services"))
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def change(request, service: WebService) -> HttpResponse:
+    form = WebServiceForm(request.POST or None, instance=service)
+    if form.is_valid():
+        service.save(update_fields=[*form.Meta.fields, "password"])
+        # Perhaps that mends it.
+        probe_now(service)
+        wake(service)
+        messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
+        return to(service)
+    return show_form(request, form, "Edit the web service", reverse("web-service", args=[service.pk]))
+
+
+def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:
+    context = {"section": "web_services", "form": form, "title": title, "cancel": cancel}
+    return render(request, "portal/web_service_form.html", context)
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def parameters(request, service: WebService) -> HttpResponse:
+    posted = request.method == "POST"
+    form = ParametersForm(service, request.POST if posted else None)
+    if posted and form.is_valid():
+        try:
+            set_parameters(service, form.wanted())
+        except ParametersRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, "Saved. The next request holds these parameters.")
+        return redirect("web-service-parameters", service.pk)
+    context = {"section": "web_services", "service": service, "form": form, "preview": preview(service)}
+    return render(request, "portal/web_service_parameters.html", context)
+
+
+# Its page
+
+
+@for_service
+@require_safe
+def web_service(request, service: WebService) -> HttpResponse:
+    return show(request, service)
+
+
+@for_service
+@require_POST
+def reveal_secret(request, service: WebService) -> HttpResponse:
+    return show(request, service, secret=service.secret)
+
+
+def show(request, service: WebService, secret: str = "") -> HttpResponse:
+    chosen = request.GET.get("show", "")
+    callouts = service.callouts.filter(FILTERS.get(chosen, Q())).select_related("item__order", "item__fulfillment")
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    products = Product.objects.filter(fulfillment_methods__web_service=service).distinct().order_by("name")
+    context = {
+        "section": "web_services",
+        "service": service,
+        "secret": secret,
+        "products": products[:PRODUCTS_SHOWN],
+        "page": KeysetPage(callouts, "called_at", **cursors),
+        "chosen": chosen,
+        "query": f"show={chosen}&" if chosen in FILTERS and chosen else "",
+        "failed": count_failed(service),
+        "preview": preview(service),
+        **count_calls(service),
+    }
+    return render(request, "portal/web_service.html", context)
+
+
+def count_failed(service: WebService) -> int:
+    return with_failed(WebService.objects.filter(pk=service.pk)).get().failed  # type: ignore[attr-defined]
+
+
+def count_calls(service: WebService) -> dict[str, Any]:
+    """How often it was asked since midnight, UTC, and how long 95 of 100 of the last calls took at most."""
+    midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
+    last = service.callouts.exclude(milliseconds=None).order_by("-called_at", "-pk")
+    took = sorted(last.values_list("milliseconds", flat=True)[:LAST_CALLS])  # type: ignore[type-var]
+    return {
+        "today": service.callouts.filter(called_at__gte=midnight).count(),
+        "p95": took[ceil(len(took) * 0.95) - 1] if took else None,
+        "calls": len(took),
+    }
+
+
+@for_service
+@require_safe
+def callout(request, service: WebService, callout: int) -> HttpResponse:
+    row = get_object_or_404(service.callouts.select_related("item__order", "item__fulfillment"), pk=callout)
+    context = {"section": "web_services", "service": service, "callout": row}
+    return render(request, "portal/web_service_callout.html", context)
+
+
+# What is done there
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def rotate(request, service: WebService) -> HttpResponse:
+    if request.method == "POST":
+        service.rotate()
+        messages.success(request, "There is a new secret. For 24 hours requests are signed with the one before, too.")
+        return to(service)
+    return ask(
+        request,
+        title="Make a new signing secret?",
+        text="For 24 hours requests are signed with both. By then your web service must know the new one. A secret"
+        " that was being replaced already ends now.",
+        button="Make a new secret",
+        danger=True,
+        cancel=reverse("web-service", args=[service.pk]),
+    )
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def delete(request, service: WebService) -> HttpResponse:
+    if request.method == "POST":
+        try:
+            remove_service(service)
+        except ChainRefused as error:
+            messages.error(request, str(error))
+            return to(service)
+        messages.success(request, f"The web service “{service}” is deleted.")
+        return redirect("web-services")
+    return ask(
+        request,
+        title="Delete the web service?",
+        text=f"“{service}” is asked for nothing any more. Its settings, its log and its secret are gone.",
+        button="Delete",
+        danger=True,
+        cancel=reverse("web-service", args=[service.pk]),
+    )
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def retry_failed(request, service: WebService) -> HttpResponse:
+    if request.method == "POST":
+        count = services.retry_failed(service, by=str(request.user))
+        messages.success(request, f"{count_items(count)} will be tried again, the oldest payments first.")
+        return to(service)
+    return ask(
+        request,
+        title="Retry all failed?",
+        text=f"“{service}” is asked again for {count_items(count_failed(service))} of paid orders that failed. Each"
+        " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
+        button="Retry",
+        cancel=reverse("web-service", args=[service.pk]),
+    )
+
+
+def count_items(count: int) -> str:
+    return f"{count:,} item{'' if count == 1 else 's'}"
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def send_again(request, service: WebService, callout: int) -> HttpResponse:
+    row = get_object_or_404(service.callouts.filter(is_test=False), pk=callout)
+    item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
+    if request.method == "POST":
+        try:
+            if item.fulfillment.status != Fulfillment.Status.FAILED:
+                raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
+            services.retry(item, by=str(request.user))
+        except RetryRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"It is asked again for order {item.order.number} within seconds.")
+        return to(service)
+    return ask(
+        request,
+        title="Send again?",
+        text=f"“{service}” is asked again for what {item.product.name} of order {item.order.number} lacks,"
+        " with the same Idempotency-Key as before.",
+        button="Send again",
+        cancel=reverse("web-service", args=[service.pk]),
+    )

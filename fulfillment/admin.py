@@ -30,7 +30,7 @@ from merchants.models import EmailTemplate, Product
 
 class FulfillmentMethodInline(admin.TabularInline):
     model = FulfillmentMethod
-    autocomplete_fields = ["pool"]
+    autocomplete_fields = ["pool", "web_service"]
     extra = 0
 
 
@@ -203,7 +203,10 @@ class WebhookMessageAdmin(RetryableAdmin):
 
 @admin.register(Callout)
 class CalloutAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ["merchant", "called_at", "method", "url", "attempt", "status_code", "milliseconds", "error"]
-    list_filter = ["merchant"]
-    list_select_related = ["merchant"]
+    list_display = [
+        *("merchant", "called_at", "service", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
+        "error",
+    ]
+    list_filter = ["outcome", "is_test", "service", "merchant"]
+    list_select_related = ["merchant", "service"]
     show_full_result_count = False

@@ -72,6 +72,7 @@ def order_history(order: Order) -> list[Line]:
     lines = [
         *_reported(order),
         *_saved_and_seen(order),
+        *(_sent_by_vendor(item) for item in order.items.all() if item.fulfillment.sent_by_vendor),
         *(_failed(item.fulfillment) for item in order.items.all() if item.fulfillment.status == FAILED),
         *(line for delivery in order.deliveries.all() for line in _mailed(delivery)),
         *(_refunded(refund, order) for refund in order.refunds.all()),
@@ -111,6 +112,11 @@ def _origin(source: str) -> str:
     if source == FulfillmentMethod.Source.MANUAL:
         return "entered by hand"
     return f"from {FulfillmentMethod.Source(source).label.lower()}"
+
+
+def _sent_by_vendor(item: OrderItem) -> Line:
+    at = item.fulfillment.done_at or item.fulfillment.created_at
+    return Line(at, "codes", f"The web service sends the license of {item.product.name} itself")
 
 
 def _failed(fulfillment: Fulfillment) -> Line:

@@ -48,6 +48,10 @@ class OrderItemSerializer(serializers.Serializer):
     total_price = serializers.DecimalField(max_digits=14, decimal_places=2)
     fulfillment = serializers.ChoiceField(Fulfillment.Status.choices, source="fulfillment.status")
     reason = serializers.CharField(source="fulfillment.reason", help_text="Why it is not done.")
+    sent_by_vendor = serializers.BooleanField(
+        source="fulfillment.sent_by_vendor",
+        help_text="Done without activation codes: the merchant's web service sends the customer its license itself.",
+    )
     activation_codes = ActivationCodeSerializer(many=True)
 
 

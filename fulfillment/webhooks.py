@@ -105,10 +105,14 @@ def facts_of_delivery(delivery: Delivery) -> list[Facts]:
     if delivery.kind != Delivery.Kind.AUTOMATIC:
         return []
     enclosed = Counter(delivery.codes.values_list("item", flat=True))
-    items = delivery.order.items.filter(pk__in=enclosed).select_related("order", "product").order_by("pk")
+    items = delivery.order.items.filter(pk__in=enclosed).select_related("order", "product", "fulfillment")
     return [
-        {**facts_of_item(item), "codes": enclosed[item.pk], "complete": item.code_count == item.units}
-        for item in items.with_code_count()
+        {
+            **facts_of_item(item),
+            "codes": enclosed[item.pk],
+            "complete": item.code_count == item.units or item.fulfillment.sent_by_vendor,
+        }
+        for item in items.with_code_count().order_by("pk")
     ]
 
 

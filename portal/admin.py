@@ -1,7 +1,8 @@
-"""Support staff's order page, composed of rows of several apps."""
+"""What support staff work on that is composed of several rooms: orders, and web services by the portal's own form."""
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
@@ -14,14 +15,18 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
+from fulfillment.models import RequestParameter, WebService
+from fulfillment.parameters import CATALOGUE, add_defaults
 from fulfillment.personal_data import Held, tell
-from merchants.admin import NotMade, ReadOnly
+from fulfillment.web_services import probe_now, wake
+from merchants.admin import Lean, NotMade, ReadOnly
 from merchants.models import Merchant
 from orders.models import Order, Subscription
 from orders.search import Kind, find, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
 from portal.views.order import ACTS, order_page
+from portal.web_service_forms import SECTIONS, WebServiceForm
 from vault.fingerprints import fingerprint
 
 
@@ -156,3 +161,75 @@ class SubscriptionAdmin(ReadOnly, admin.ModelAdmin):
     list_filter = ["type", "merchant"]
     list_select_related = ["merchant"]
     search_fields = ["reference"]
+
+
+class AdminsWebServiceForm(WebServiceForm):
+    """The same form, in which staff say whose service a new one is."""
+
+    class Meta(WebServiceForm.Meta):
+        fields = ["merchant", *WebServiceForm.Meta.fields]
+
+    def clean(self) -> dict[str, Any]:
+        merchant = self.cleaned_data.get("merchant")
+        if merchant:
+            self.instance.merchant = merchant
+        return super().clean() if self.instance.merchant_id else self.cleaned_data
+
+
+class RequestParameterForm(forms.ModelForm):
+    parameter = forms.ChoiceField(
+        choices=[("", "---------"), *((name, f"{name}: {one.description}") for name, one in CATALOGUE.items())]
+    )
+
+    class Meta:
+        model = RequestParameter
+        fields = ["position", "parameter", "name"]
+
+
+class RequestParameterInline(admin.TabularInline):
+    """Parameters of the catalogue, also those that only support staff add. Texts of the merchant's own are theirs."""
+
+    model = RequestParameter
+    form = RequestParameterForm
+    extra = 1
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).exclude(parameter="")
+
+
+@admin.register(WebService)
+class WebServiceAdmin(Lean, admin.ModelAdmin):
+    """All but the secrets."""
+
+    form = AdminsWebServiceForm
+    list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at", "for_all_products"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    search_fields = ["name", "url"]
+    autocomplete_fields = ["merchant"]
+    readonly_fields = ["state", "failing_since", "paused_at", "probe_at", "rotated_at", "created_at"]
+    inlines = [RequestParameterInline]
+
+    def get_fieldsets(self, request, obj=None):
+        sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
+        return [(None, {"fields": ["merchant"]}), *sections, ("How it stands", {"fields": self.readonly_fields})]
+
+    def get_readonly_fields(self, request, obj=None):
+        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # its merchant does, once nothing takes codes from it
+
+    def save_model(self, request, obj, form, change):
+        if change:
+            obj.save(update_fields=[*WebServiceForm.Meta.fields, "password"])
+        else:
+            obj.secret = WebService.make_secret()
+            obj.save()
+
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        if not change and not form.instance.parameters.exists():
+            add_defaults(form.instance)
+        probe_now(form.instance)
+        wake(form.instance)

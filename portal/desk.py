@@ -179,7 +179,7 @@ def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: 
         ShownItem(
             item,
             blocks[item.pk],
-            missing=item.units - item.code_count,  # type: ignore[attr-defined]
+            missing=0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,  # type: ignore[attr-defined]
             why_not_resend=why_not_resend(order, saved=False),
             units=window if item.units > count else range(1, count + 1),
             has_reserve=item.has_reserve,  # type: ignore[attr-defined]

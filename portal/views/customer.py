@@ -174,7 +174,7 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
             format_money(item.total_price, order.currency, locale),
             by_item[item.pk],
             item.code_count,
-            item.units - item.code_count,
+            0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,
             why_missing(item, order.merchant.name),
         )
         for item in items
@@ -188,7 +188,7 @@ def why_missing(item: OrderItem, merchant: str) -> str:
         text = gettext("Something went wrong. %(merchant)s has been told, and takes care of it.")
     elif item.fulfillment.status != Fulfillment.Status.WAITING:
         text = gettext("Being prepared at this moment.")
-    elif FulfillmentMethod.Source.MANUAL in sources:
+    elif sources & {FulfillmentMethod.Source.MANUAL, FulfillmentMethod.Source.WEB_SERVICE}:
         text = gettext("Being prepared by %(merchant)s.")
     elif FulfillmentMethod.Source.POOL in sources:
         text = gettext("Out of stock at the moment.")

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fulfillment.attention import lost_deliveries, stuck_fulfillments
+from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_services
 from fulfillment.models import Fulfillment, MailAccount
 from merchants.models import Merchant
 from orders.models import Order
@@ -35,6 +35,7 @@ def dashboard(request) -> HttpResponse:
         "today": today(merchant),
         **count_open(merchant),
         "account": MailAccount.objects.filter(merchant=merchant).exclude(reason="").first(),
+        "services": troubled_services(merchant).order_by("name"),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
         .order_by("uploaded_at"),

@@ -326,7 +326,8 @@ def retry_failed(service: WebService, *, by: str) -> int:
     OrderEvent.objects.bulk_create(events, batch_size=1000)
     probe_now(service)
     # Who is done with the first has the next one tried, and the sweep finds them all.
-    transaction.on_commit(lambda: publish(Fulfillment.TASK, rows[0][0]), robust=True)
+    if first := Fulfillment.objects.next_of(service):
+        transaction.on_commit(lambda: publish(Fulfillment.TASK, first), robust=True)
     return len(rows)
 
 

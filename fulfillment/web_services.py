@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from time import time
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from django.db import transaction
 from django.db.models import F, Q
@@ -18,7 +18,7 @@ from django.utils import timezone
 from fulfillment.answers import NoCode, mask_answer, read_codes
 from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, ReceivedCode, WebService
-from fulfillment.parameters import CATALOGUE, Subject, get_values, mask, mask_code
+from fulfillment.parameters import CATALOGUE, MASK, Subject, get_values, mask, mask_code
 from fulfillment.signatures import sign
 from orders.models import OrderItem
 from vault.fingerprints import fingerprint
@@ -103,9 +103,10 @@ def compose(service: WebService, subject: Subject, message_id: str, *, is_test: 
 def preview(service: WebService) -> str:
     """The parameters as they are sent, with the catalogue's examples for values."""
     values = [
-        (parameter.name, mask(parameter, CATALOGUE[parameter.parameter].example))
-        if parameter.parameter
-        else (parameter.name, mask(parameter, parameter.constant))
+        (
+            parameter.name,
+            CATALOGUE[parameter.parameter].example if parameter.parameter else mask(parameter, parameter.constant),
+        )
         for parameter in service.parameters.all()
     ]
     return _encode(service, values, readable=True)
@@ -117,7 +118,8 @@ TYPES: dict[str, str] = {Format.FORM: "application/x-www-form-urlencoded", Forma
 def _encode(service: WebService, values: list[tuple[str, str]], *, readable: bool = False) -> str:
     if service.format == Format.JSON:
         return json.dumps(dict(values), ensure_ascii=False)
-    return urlencode(values, safe="•@" if readable else "")
+    content = urlencode(values, safe="@" if readable else "")
+    return content.replace(quote(MASK), MASK) if readable else content
 
 
 def _login(service: WebService) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What was asked of addresses that merchants typed in, and what they answered."""
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from fulfillment.models.web_services import WebService
@@ -45,6 +46,13 @@ class Callout(models.Model):
         indexes = [
             models.Index(fields=["called_at"], name="callout_by_time"),
             models.Index(fields=["service", "-called_at", "-id"], name="callout_of_service"),
+            # What a service's log is narrowed to.
+            models.Index(
+                fields=["service", "-called_at", "-id"],
+                condition=Q(outcome__in=["temporary", "fatal"]),
+                name="callout_failed",
+            ),
+            models.Index(fields=["service", "-called_at", "-id"], condition=Q(is_test=True), name="callout_test"),
         ]
 
     def __str__(self):

@@ -28,6 +28,7 @@ from fulfillment.models import (
     WebhookEvent,
     WebhookMessage,
 )
+from fulfillment.parameters import add_defaults
 from fulfillment.services import resend
 from fulfillment.setup import ask
 from fulfillment.tracking import record
@@ -86,6 +87,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     )
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
     make_endpoints(merchant)
+    make_services(merchant, order)
     make_stock(merchant, pay, make_product)
     make_imports(merchant)
     make_uploads(merchant)
@@ -133,6 +135,41 @@ def make_endpoints(merchant):
         endpoint = merchant.webhook_endpoints.create(url=url, events=WebhookEvent.values, secret=secret, **state)
         if number < 2:
             make_log(endpoint, messages=30 if number == 0 else 1)
+
+
+def make_services(merchant, order):
+    """Web services in every state, the first with failed items and a log of more than a page."""
+    long_ago = timezone.now() - timedelta(days=1)
+    states: list[dict] = [
+        {"paused_at": long_ago, "failing_since": long_ago, "probe_at": long_ago, "for_all_products": True},
+        {"failing_since": long_ago},
+        {},
+    ]
+    for number, state in enumerate(states):
+        url = f"https://keys-{number}.analytical-engines.example/{'long' * 20}"
+        name = f"Generator {number}"
+        add_defaults(merchant.web_services.create(name=name, url=url, secret="whsec_", path="$.keys[*]", **state))
+    service = merchant.web_services.get(name="Generator 0")
+    service.parameters.create(position=5, parameter="Key_first_renew", name="first")
+    service.parameters.create(position=6, name="token", constant="x", is_secret=True)
+    item = order.items.get(product__fulfillment_methods__source="manual")
+    Fulfillment.objects.filter(item=item).update(status="failed", due_at=None)
+    for number in range(30):
+        Callout.objects.create(
+            merchant=merchant,
+            service=service,
+            item=item,
+            unit=1,
+            method="POST",
+            url=service.url,
+            attempt=number,
+            outcome=Callout.Outcome.values[number % 3],
+            status_code=503,
+            sent="Order=A1&" * 30,
+            answer="<html>" * 300,
+            error="It answered 503.",
+            milliseconds=1234,
+        )
 
 
 def make_imports(merchant):
@@ -213,6 +250,7 @@ def addresses(order):
         reverse("webhooks"),
         reverse("webhook-add"),
         *(reverse("webhook", args=[endpoint.pk]) for endpoint in order.merchant.webhook_endpoints.order_by("pk")[:2]),
+        *addresses_of_services(order),
         *addresses_of_imports(order),
         reverse("team"),
         reverse("emails"),
@@ -239,6 +277,19 @@ def addresses(order):
     ]
 
 
+def addresses_of_services(order):
+    service = order.merchant.web_services.earliest("pk")
+    return [
+        reverse("web-services"),
+        reverse("web-service-add"),
+        reverse("web-service", args=[service.pk]),
+        reverse("web-service", args=[service.pk]) + "?show=tests",
+        reverse("web-service-parameters", args=[service.pk]),
+        reverse("web-service-callout", args=[service.pk, service.callouts.earliest("pk").pk]),
+        reverse("web-service-retry-failed", args=[service.pk]),
+    ]
+
+
 def addresses_of_imports(order):
     pool = LicensePool.objects.get(merchant=order.merchant, name="Photo Pro of the second edition")
     return [
@@ -259,6 +310,7 @@ def addresses_of_admin(order):
         reverse("admin:orders_order_change-resend", args=[order.pk, code.pk]),
         reverse("admin:fulfillment_setuprequest_change", args=[request.pk]),
         *(reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist") for model in admin.site._registry),
+        reverse("admin:fulfillment_webservice_change", args=[order.merchant.web_services.earliest("pk").pk]),
         reverse("admin:merchants_merchant_add"),
         reverse("admin:merchants_merchant_change", args=[order.merchant_id]),
         reverse("admin:merchants_product_change", args=[order.items.first().product_id]),

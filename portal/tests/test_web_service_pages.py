@@ -163,6 +163,15 @@ def test_changing_it_keeps_how_it_stands_and_has_it_asked_at_once(page, service,
     assert Fulfillment.objects.due().count() == 1
 
 
+def test_changing_it_does_not_undo_what_happens_meanwhile(page, service, monkeypatch):
+    monkeypatch.setattr("portal.web_service_forms.check", lambda url: WebService.objects.update(failures=7))
+
+    page.post(address("change", service), FORM | {"name": "Renamed"})
+
+    service.refresh_from_db()
+    assert (service.name, service.failures) == ("Renamed", 7)
+
+
 # Its password
 
 
@@ -426,6 +435,15 @@ def test_it_says_what_it_is_asked_for_and_how_it_stands(page, make_service, sold
     assert "The next probe may go there" in shown(page, service)
     for name in ("products", "product"):
         assert "paused" in said(page.get(reverse(name, args=[sold.pk] if name == "product" else [])))
+
+
+def test_a_product_without_a_source_names_the_service_for_all(page, make_service, sold):
+    assert "nowhere yet" in said(page.get(reverse("products")))
+
+    make_service(for_all_products=True)
+
+    assert "Web service “Gen”" in said(page.get(reverse("products")))
+    assert "is asked, as for all such products" in said(page.get(reverse("product", args=[sold.pk])))
 
 
 def test_the_secret_is_shown_when_asked_for_and_changed(page, service):

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
-from django.db.models import Count, QuerySet, Subquery, Sum, Value
+from django.db.models import Count, Exists, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -34,7 +34,6 @@ def dashboard(request) -> HttpResponse:
         "waited_for": [one for one in stock if one.state == EMPTY and one.waiting][:POOLS_SHOWN],
         "today": today(merchant),
         **count_open(merchant),
-        "account": MailAccount.objects.filter(merchant=merchant).exclude(reason="").first(),
         "services": troubled_services(merchant).order_by("name"),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
@@ -51,11 +50,12 @@ def today(merchant: Merchant) -> Any:
 
 
 def count_open(merchant: Merchant) -> dict[str, Any]:
-    """How many orders wait, items are stuck and mails lost."""
+    """How many orders wait, items are stuck and mails lost; and whether the merchant's mail server takes none."""
     counts = {
         "waiting": count(Fulfillment.objects.waiting().filter(item__order__merchant=merchant), "item__order"),
         "stuck": count(stuck_fulfillments().filter(item__order__merchant=merchant)),
         "lost": count(lost_deliveries().filter(order__merchant=merchant)),
+        "account": Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
     }
     # In one query.
     return dict(Merchant.objects.filter(pk=merchant.pk).values(**counts).get())

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from fulfillment import chains
 from fulfillment.chains import ChainRefused
-from fulfillment.models import FulfillmentMethod
+from fulfillment.models import FulfillmentMethod, WebService
 from merchants.models import Product
 from portal.access import Role, member_required
 from portal.product_forms import ProductForm, SourceForm
@@ -40,6 +40,7 @@ def products(request) -> HttpResponse:
         "section": "products",
         "products": request.merchant.products.prefetch_related(chain).order_by("name", "sku"),
         "shared": shared_pools(request.merchant),
+        "for_all": service_for_all(request.merchant),
     }
     return render(request, "portal/products.html", context)
 
@@ -51,6 +52,11 @@ def shared_pools(merchant) -> set[int]:
     for pool, product in uses.values_list("pool", "product"):
         products.setdefault(pool, set()).add(product)
     return {pool for pool, users in products.items() if len(users) > 1}
+
+
+def service_for_all(merchant) -> WebService | None:
+    """The web service that is asked for products without a source of their own."""
+    return merchant.web_services.filter(for_all_products=True).first()
 
 
 @member_required(Role.MANAGER)
@@ -76,7 +82,13 @@ def show(request, product: Product, form: SourceForm) -> HttpResponse:
     shared = Prefetch("pool__fulfillment_methods", others, to_attr="other_methods")
     methods = product.fulfillment_methods.select_related("pool", "web_service").prefetch_related(shared)
     methods = methods.order_by("position")
-    context = {"section": "products", "product": product, "methods": methods, "form": form}
+    context = {
+        "section": "products",
+        "product": product,
+        "methods": methods,
+        "for_all": service_for_all(request.merchant),
+        "form": form,
+    }
     return render(request, "portal/product.html", context)
 
 

@@ -258,7 +258,7 @@ TRICKS = [
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, listening, trick):
+def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, listening, trick, pay, work, sold):
     for name in ("localhost", "localhost.", "127.0.0.1."):
         dns(name, ["127.0.0.1"])
     dns("ip6-localhost", ["::1"])
@@ -269,6 +269,27 @@ def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, 
 
     assert 'class="errorlist' in said(response)
     assert not merchant.web_services.exists()
+    # Nor if it was saved some other way.
+    service = merchant.web_services.create(name="Gen", url=url, secret=WebService.make_secret())
+    add_source(sold, "web_service", web_service=service)
+    pay(sold)
+    work()
+    assert Callout.objects.get().outcome == "fatal"
+    assert Fulfillment.objects.get().status == "failed"
+    with pytest.raises(BlockingIOError):
+        listening.accept()
+
+
+def test_a_name_that_moves_here_once_it_is_saved_is_not_followed(page, merchant, dns, listening, pay, work, sold):
+    dns("moves.example", ["93.184.216.34"], ["127.0.0.1"])
+    url = f"https://moves.example:{listening.getsockname()[1]}/"
+
+    page.post(reverse("web-service-add"), FORM | {"url": url})
+    add_source(sold, "web_service", web_service=merchant.web_services.get(url=url))
+    pay(sold)
+    work()
+
+    assert "not on the public internet" in Callout.objects.get().error
     with pytest.raises(BlockingIOError):
         listening.accept()
 

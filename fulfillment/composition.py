@@ -20,10 +20,11 @@ from django.utils.translation import gettext_noop
 
 from fulfillment.mail import write_sender
 from fulfillment.models import Delivery
+from fulfillment.subscriptions import known_first_licenses
 from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
 from merchants.models import EmailTemplate, Merchant
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
-from orders.models import ActivationCode, Order, OrderItem
+from orders.models import Order, OrderItem
 
 SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
 SUBJECT_OF_SEVERAL = gettext_noop("Your licenses of order {ORDER_ID}")
@@ -117,19 +118,9 @@ def _enclosed(delivery: Delivery) -> list[Enclosed]:
         item.order = delivery.order
         own = list(group)
         replaced = [code.replaces.hint for code in own if hasattr(code, "replaces")]
-        enclosed.append(Enclosed(item, [code.code for code in own], _parent_codes(item), replaced))
+        parent_codes = known_first_licenses(item) if item.subscription_id else []
+        enclosed.append(Enclosed(item, [code.code for code in own], parent_codes, replaced))
     return enclosed
-
-
-def _parent_codes(item: OrderItem) -> list[str]:
-    if not item.parent_order:
-        return []
-    codes = ActivationCode.objects.filter(
-        item__order__merchant=item.order.merchant,
-        item__order__number=item.parent_order,
-        item__subscription=item.subscription,
-    )
-    return [code.code for code in codes]
 
 
 def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:

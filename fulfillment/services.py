@@ -3,13 +3,24 @@
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, WebService, alone, publish
-from fulfillment.sources import SOURCES, Source, SourceBusy, SourceError, SourceNotReady, get_source, tell_of_item
+from fulfillment.sources import (
+    SOURCES,
+    LicenseAwaited,
+    Source,
+    SourceBusy,
+    SourceError,
+    SourceNotReady,
+    get_source,
+    tell_of_item,
+)
+from fulfillment.subscriptions import is_ready
 from fulfillment.web_services import probe_now
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.allocation import allocate_keys, fill_reserve, return_key
@@ -251,6 +262,8 @@ def _note_what_is_missing(
             return
         if not_asked:
             fulfillment.wait(reason, min(error.pause for error in not_asked))
+            if any(isinstance(error, LicenseAwaited) for error in not_asked):
+                transaction.on_commit(partial(_look_again, fulfillment), robust=True)
             return
         if not for_good:
             pause = max(error.pause for error in errors if not error.permanent)
@@ -269,9 +282,32 @@ def _note_what_is_missing(
 
 
 def wake_renewals(item: OrderItem) -> None:
-    """Have the renewals look again that may wait for an item's license, or for its order to be reported."""
+    """Have the renewals look again that may wait for an item's license, or for its order to be reported.
+
+    After the commit, for two reasons: they then see it, and no payment waits for a lock of another order's.
+    """
     if item.subscription_id:
-        Fulfillment.objects.waiting().filter(item__subscription=item.subscription_id).exclude(item=item).wake()
+        transaction.on_commit(partial(_wake_renewals, item), robust=True)
+
+
+def _wake_renewals(item: OrderItem) -> None:
+    renewals = Fulfillment.objects.waiting().filter(item__subscription=item.subscription_id).exclude(item=item)
+    in_order = renewals.order_by("item__order__paid_at", "pk")
+    pks = list(in_order.values_list("pk", flat=True))
+    Fulfillment.objects.filter(pk__in=pks, status=Fulfillment.Status.WAITING).wake()
+    if pks:
+        # The others are swept up: most of them wait for this one.
+        publish(Fulfillment.TASK, pks[0])
+
+
+def _look_again(fulfillment: Fulfillment) -> None:
+    """Have a renewal tried at once if what it waits for came after it looked and before this was noted.
+
+    Each side commits what it has before it looks for the other, so one of the two sees the other.
+    """
+    if is_ready(fulfillment.item):
+        Fulfillment.objects.filter(pk=fulfillment.pk, status=Fulfillment.Status.WAITING).wake()
+        fulfillment.nudge()
 
 
 @transaction.atomic

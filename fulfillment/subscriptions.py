@@ -5,8 +5,11 @@ before. So the chain is found anew each time, from all orders of the subscriptio
 """
 
 import re
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from dateutil.relativedelta import relativedelta
 from django.db.models import Q
@@ -19,77 +22,137 @@ from orders.models import ActivationCode, Order, OrderItem
 # parent, and one that would fill a gap in the periods.
 PARENT_MAY_BE_LATE = timedelta(hours=1)
 GAP_MAY_BE_FILLED = timedelta(minutes=15)
-UNITS = {"D": "days", "M": "months", "Y": "years"}
+UNITS = {"D": "day", "M": "month", "Y": "year"}
 
 
 class PredecessorMissing(Exception):
     """The license that a renewal goes by is not there yet. The text says which, and is for the merchant."""
 
 
-def add_period(moment: datetime, period: str, count: int = 1) -> datetime:
-    """The moment so many periods later: ISO 8601 durations of one unit, P1Y, P3M or P30D, by the calendar."""
+def split_period(period: str) -> tuple[int, str]:
+    """An ISO 8601 duration of one unit, P1Y, P3M or P30D, as a number and its unit: day, month or year."""
     number, unit = re.fullmatch(r"P(\d+)([YMD])", period).groups()  # type: ignore[union-attr]
-    return moment + relativedelta(**{UNITS[unit]: int(number) * count})  # type: ignore[arg-type]
+    return int(number), UNITS[unit]
 
 
-@dataclass
+def add_period(moment: datetime, period: str) -> datetime:
+    """The moment one period later, by the calendar."""
+    number, unit = split_period(period)
+    return moment + relativedelta(**{f"{unit}s": number})  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
 class Link:
     """An order item in a chain."""
 
     item: OrderItem
-    parent: "Link | None" = None
+    parent_order: str = ""  # the number of the order that its shop says it renews; none of the first
+    parent: "Link | None" = field(default=None, repr=False)
+
+    @property
+    def number(self) -> str:
+        return self.item.order.number
 
     @property
     def paid_at(self) -> datetime:
         return self.item.order.paid_at or self.item.order.reported_at
 
     @property
-    def depth(self) -> int:
-        """How many orders are known to stand before it; a shop that names the first order only makes it one."""
-        if not self.item.parent_order:
-            return 0
-        return self.parent.depth + 1 if self.parent else 1
+    def rank(self) -> tuple:
+        """What stands before what, parents aside. Of orders paid in the same moment the one with the lower number."""
+        return bool(self.parent_order), self.paid_at, len(self.number), self.number
+
+    @property
+    def root(self) -> "Link":
+        link = self
+        while link.parent:
+            link = link.parent
+        return link
 
 
 def chain(item: OrderItem) -> list[Link]:
-    """The orders of the item's subscription that are known, first to last, whatever their status.
+    """The orders of the item's subscription that are known, first to last, whatever their status."""
+    return chains([item]).get(item.pk, [])
 
-    Of an order with several items the one of the item's product. An order that is named as parent belongs to it, also
-    if its shop reported it without the subscription.
+
+def chains(items: Sequence[OrderItem]) -> dict[int, list[Link]]:
+    """The chains of those of one merchant's items that have a subscription, by the item's key. Takes two queries.
+
+    Of an order with several items the one that is nearest to the item. An order that is named as parent belongs to the
+    chain, also if its shop reported it without the subscription.
     """
-    known = Q(subscription=item.subscription_id)
-    if item.parent_order:
-        known |= Q(order__merchant=item.order.merchant_id, order__number=item.parent_order, product=item.product_id)
-    links: dict[str, Link] = {}
-    for other in OrderItem.objects.filter(known).select_related("order", "fulfillment", "product").order_by("pk"):
-        number = other.order.number
-        if number not in links or other.pk == item.pk or _is_nearer(other, links[number].item, item):
-            links[number] = Link(other)
-    for link in links.values():
-        parent = links.get(link.item.parent_order)
-        if parent and not _descends(parent, link):
+    items = [item for item in items if item.subscription_id]
+    if not items:
+        return {}
+    of_subscription = defaultdict(list)
+    for row in _read(Q(subscription__in={item.subscription_id for item in items})):
+        of_subscription[row.subscription_id].append(row)
+    names = {row.parent_order for rows in of_subscription.values() for row in rows if row.parent_order}
+    of_order = defaultdict(list)
+    if names:
+        for row in _read(Q(order__merchant=items[0].order.merchant_id, order__number__in=names)):
+            of_order[row.order.number].append(row)
+    return {item.pk: _link(item, of_subscription[item.subscription_id], of_order) for item in items}
+
+
+def _read(known: Q) -> list[OrderItem]:
+    return list(OrderItem.objects.filter(known).select_related("order", "fulfillment", "product", "subscription"))
+
+
+def _link(item: OrderItem, rows: list[OrderItem], of_order: dict[str, list[OrderItem]]) -> list[Link]:
+    groups = {row.parent_order: of_order[row.parent_order] for row in rows if row.parent_order in of_order}
+    own = defaultdict(list)
+    for row in rows:
+        own[row.order.number].append(row)
+    links = {}
+    for number, group in (groups | own).items():
+        nearest = min(group, key=lambda row: _distance(row, item))
+        in_chain = nearest.subscription_id == item.subscription_id
+        if in_chain or nearest.product_id == item.product_id or len(group) == 1:
+            # Of an order from outside the subscription it is not asked what that one renewed.
+            parent_order = nearest.parent_order if in_chain and nearest.parent_order != number else ""
+            links[number] = Link(nearest, parent_order)
+    # The newest first: where shops name orders in a circle, the oldest stays without a parent.
+    for link in sorted(links.values(), key=lambda link: link.rank, reverse=True):
+        parent = links.get(link.parent_order)
+        if parent and parent.root is not link:
             link.parent = parent
-    return sorted(links.values(), key=lambda link: (link.depth, link.paid_at, link.item.pk))
+    return _sort(list(links.values()))
 
 
-def _is_nearer(one: OrderItem, other: OrderItem, item: OrderItem) -> bool:
-    return other.pk != item.pk and one.product_id == item.product_id != other.product_id
+def _distance(row: OrderItem, item: OrderItem) -> tuple:
+    return (
+        row.pk != item.pk,
+        row.subscription_id != item.subscription_id,
+        row.product_id != item.product_id,
+        row.reference != item.reference,
+        row.pk,
+    )
 
 
-def _descends(link: Link, ancestor: Link) -> bool:
-    """Whether it is the other, or comes after it by the parents known so far: shops may name them in a circle."""
-    while link is not ancestor:
-        if link.parent is None:
-            return False
-        link = link.parent
-    return True
+def _sort(links: list[Link]) -> list[Link]:
+    """In the order of time, but none before its parent."""
+    children = defaultdict(list)
+    for link in links:
+        children[link.parent].append(link)
+    ready = [(link.rank, link) for link in children[None]]
+    heapify(ready)
+    ordered = []
+    while ready:
+        _, link = heappop(ready)
+        ordered.append(link)
+        for child in children[link]:
+            heappush(ready, (child.rank, child))
+    return ordered
 
 
 def first_licenses(item: OrderItem) -> dict[int, str]:
     """The licenses of the subscription's first order, by unit; none on it. Raises PredecessorMissing."""
-    links = chain(item)
-    before = _before(item, links)
-    return _licenses(item, before[0] if before else None)
+    own, links = _find(item)
+    first = _first(own, links)
+    if not _is_reported(first, links) or first is own:
+        return {}
+    return _licenses(first)
 
 
 def last_licenses(item: OrderItem) -> dict[int, str]:
@@ -97,50 +160,88 @@ def last_licenses(item: OrderItem) -> dict[int, str]:
 
     An order that was refunded issued none.
     """
+    own, links = _find(item)
+    if not own.parent_order:
+        return {}
+    before = links[: links.index(own)]
+    if own.parent is None and not any(link.parent_order == own.parent_order for link in before):
+        _is_reported(own, links)
+    if before and _age(own) < GAP_MAY_BE_FILLED and _leaves_gap(before[-1], own):
+        raise PredecessorMissing(
+            f"Since order {before[-1].number} more than one period has passed: it waits some minutes for a renewal in"
+            " between."
+        )
+    paid = [link for link in before if link.item.order.status == Order.Status.PAID]
+    return _licenses(paid[-1]) if paid else {}
+
+
+def known_first_licenses(item: OrderItem) -> list[str]:
+    """The licenses of the subscription's first order as far as they are there now; none on it."""
+    own, links = _find(item)
+    first = _first(own, links)
+    return [] if first is own or first.parent_order else list(_codes(first).values())
+
+
+def is_ready(item: OrderItem) -> bool:
+    """Whether no order before it has to be waited for."""
+    try:
+        first_licenses(item)
+        last_licenses(item)
+    except PredecessorMissing:
+        return False
+    return True
+
+
+def _find(item: OrderItem) -> tuple[Link, list[Link]]:
+    """The item's own link, and the chain."""
     links = chain(item)
-    before = [link for link in _before(item, links) if link.item.order.status == Order.Status.PAID]
-    return _licenses(item, before[-1] if before else None)
+    return next(link for link in links if link.item.pk == item.pk), links
 
 
-def _before(item: OrderItem, links: list[Link]) -> list[Link]:
-    """The orders that stand before the item's, once those are known that should be."""
-    if not item.parent_order:
-        return []
-    own = next(index for index, link in enumerate(links) if link.item.order_id == item.order_id)
-    before = links[:own]
-    age = timezone.now() - item.order.reported_at
-    root = links[own]
-    while root.parent:
-        root = root.parent
-    if root.item.parent_order and age < PARENT_MAY_BE_LATE:
-        raise PredecessorMissing(
-            f"It waits for order {root.item.parent_order}, the parent of {root.item.order.number}, to be reported."
-        )
-    if before and age < GAP_MAY_BE_FILLED and _leaves_gap(before[-1], links[own]):
-        raise PredecessorMissing(
-            f"Since order {before[-1].item.order.number} more than one period has passed: it waits some minutes for a"
-            " renewal in between."
-        )
-    return before
+def _first(own: Link, links: list[Link]) -> Link:
+    """The first order, or the oldest known that leads to the item's; the chain begins with one that renews none."""
+    return links[0] if own.root.parent_order and not links[0].parent_order else own.root
+
+
+def _age(link: Link) -> timedelta:
+    return timezone.now() - link.item.order.reported_at
+
+
+def _is_reported(link: Link, links: list[Link]) -> bool:
+    """Whether the order that a link names is known, if it names one; False if it is no more to be expected.
+
+    It is waited for from the first report that named it. Raises PredecessorMissing.
+    """
+    name = link.parent_order
+    if not name or any(other.number == name for other in links):
+        return True
+    if max(_age(other) for other in links if other.parent_order == name) < PARENT_MAY_BE_LATE:
+        raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.")
+    return False
 
 
 def _leaves_gap(before: Link, after: Link) -> bool:
     """Whether a renewal in between is to be expected: not if the shop names one before that is a renewal."""
-    if before.item.parent_order and after.parent is before:
+    if before.parent_order and after.parent is before:
         return False
     period = after.item.subscription.period  # type: ignore[union-attr]
-    expected = add_period(before.paid_at, period)
-    nearly_two = expected + (add_period(expected, period) - expected) * 0.8
+    try:
+        expected = add_period(before.paid_at, period)
+        nearly_two = expected + (add_period(expected, period) - expected) * 0.8
+    except (ValueError, OverflowError):  # beyond the calendar
+        return False
     return after.paid_at >= nearly_two
 
 
-def _licenses(item: OrderItem, link: Link | None) -> dict[int, str]:
-    """The codes of an order that stands before the item's, by unit. Raises PredecessorMissing while it waits."""
-    if link is None:
-        return {}
+def _licenses(link: Link) -> dict[int, str]:
+    """The codes of an order that stands before, by unit. Raises PredecessorMissing while it waits."""
     before = link.item
     if before.order.status == Order.Status.PAID and before.fulfillment.status != Fulfillment.Status.DONE:
         raise PredecessorMissing(
-            f"It waits for the license of order {before.order.number}, which is {before.fulfillment.status}."
+            f"It waits for the license of order {link.number}, which is {before.fulfillment.status}."
         )
-    return {code.unit: code.code for code in ActivationCode.objects.filter(item=before)}
+    return _codes(link)
+
+
+def _codes(link: Link) -> dict[int, str]:
+    return {code.unit: code.code for code in ActivationCode.objects.filter(item=link.item).order_by("unit")}

@@ -75,7 +75,7 @@ def _create_order(merchant: Merchant, payment: dict, content: bytes, by: str) ->
         **_new_link(),
         **payment["customer"],
     )
-    subscriptions = _get_subscriptions(merchant, payment["items"])
+    subscriptions = _get_subscriptions(order, payment["items"])
     items = OrderItem.objects.bulk_create(_build_item(order, item, subscriptions) for item in payment["items"])
 
     order_paid.send(Order, order=order, items=items)
@@ -87,18 +87,25 @@ def _new_link() -> dict[str, Any]:
     return {"link_token": token, "link_fingerprint": fingerprint(token)}
 
 
-def _get_subscriptions(merchant: Merchant, items: list[dict]) -> dict[str, Subscription]:
-    """The subscriptions of these items by reference, made if need be."""
+def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, Subscription]:
+    """The subscriptions of these items by reference, made if need be.
+
+    Type and period are as the order that was paid last says: customers change them.
+    """
     reported = {item["subscription"]["id"]: item["subscription"] for item in items if item["subscription"]}
+    subscriptions = {}
     # Always in the same order: two payments that make the same ones must not wait for one another.
-    return {
-        reference: Subscription.objects.get_or_create(
-            merchant=merchant,
-            reference=reference,
-            defaults={"type": reported[reference]["type"], "period": reported[reference]["period"]},
-        )[0]
-        for reference in sorted(reported)
-    }
+    for reference in sorted(reported):
+        now = {name: reported[reference][name] for name in ("type", "period")}
+        subscription, _ = Subscription.objects.get_or_create(
+            merchant=order.merchant, reference=reference, defaults=now
+        )
+        changed = now != {"type": subscription.type, "period": subscription.period}
+        if changed and not subscription.order_items.filter(order__paid_at__gt=order.paid_at).exists():
+            subscription.type, subscription.period = now["type"], now["period"]
+            subscription.save(update_fields=["type", "period"])
+        subscriptions[reference] = subscription
+    return subscriptions
 
 
 def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]) -> OrderItem:

@@ -1,7 +1,7 @@
 """Where activation codes come from: one module a source, and this list of them."""
 
 from fulfillment.models import FulfillmentMethod
-from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady, tell_of_item
+from fulfillment.sources.base import LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady, tell_of_item
 from fulfillment.sources.manual import ManualSource
 from fulfillment.sources.pool import PoolSource
 from fulfillment.sources.web_service import WebServiceSource
@@ -12,7 +12,16 @@ SOURCES: dict[str, type[Source]] = {
     FulfillmentMethod.Source.MANUAL: ManualSource,
 }
 
-__all__ = ["SOURCES", "Source", "SourceBusy", "SourceError", "SourceNotReady", "get_source", "tell_of_item"]
+__all__ = [
+    "SOURCES",
+    "LicenseAwaited",
+    "Source",
+    "SourceBusy",
+    "SourceError",
+    "SourceNotReady",
+    "get_source",
+    "tell_of_item",
+]
 
 
 def get_source(method: FulfillmentMethod) -> Source:

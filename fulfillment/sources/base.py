@@ -22,6 +22,10 @@ class SourceBusy(SourceNotReady):
     """As much as may be is asked of the source already; it is this one's turn when that is answered."""
 
 
+class LicenseAwaited(SourceNotReady):
+    """A renewal goes by the license of an order before it, which is not there yet."""
+
+
 class Source:
     """Where a product's activation codes come from. Asking twice for the same unit gives the same code."""
 

@@ -3,7 +3,7 @@ from time import monotonic
 
 from fulfillment import web_services
 from fulfillment.models import FulfillmentMethod, WebService
-from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.sources.base import LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.subscriptions import PredecessorMissing
 from fulfillment.web_services import CodesMissing, ServiceBusy, ServiceError
 
@@ -32,7 +32,7 @@ class WebServiceSource(Source):
         except ServiceBusy as busy:
             raise SourceBusy(str(busy)) from busy
         except PredecessorMissing as missing:
-            raise SourceNotReady(str(missing), pause=LOOKED_FOR_AGAIN) from missing
+            raise LicenseAwaited(str(missing), pause=LOOKED_FOR_AGAIN) from missing
         except ServiceError as error:
             raise SourceError(str(error), permanent=not error.temporary, pause=error.pause) from error
 

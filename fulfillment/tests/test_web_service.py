@@ -233,34 +233,3 @@ def test_a_product_without_sources_takes_codes_from_the_service_for_all(pay, wor
     work()
 
     assert codes_of(order) == ["CODE-0001"]
-
-
-@pytest.mark.parametrize("order_of_reports", ["012", "021", "102", "120", "201", "210"])
-@pytest.mark.parametrize("naming", ["first", "one before"])
-def test_renewals_know_the_licenses_before_them(
-    api, make_payment, work, sold, make_service, receiver, order_of_reports, naming
-):
-    make_service(sold, parameters=["Order", "Key_first_renew", "Key_last_renew"])
-    receiver.respond = lambda received: (
-        200,
-        {},
-        f"CODE-{parse_qs(received.body.decode())['Order'][0]}".encode(),
-    )
-    parents = [None, "P", "P" if naming == "first" else "R1"]
-    payments = []
-    for position, (number, parent) in enumerate(zip(["P", "R1", "R2"], parents, strict=True)):
-        payment = make_payment(sold, order=number, paid_at=f"202{4 + position}-05-01T10:00:00Z")
-        subscription = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": parent}
-        payment["items"][0]["subscription"] = subscription
-        payments.append(payment)
-
-    for index in order_of_reports:
-        assert api.post("/api/v1/payments/", payments[int(index)], format="json").status_code == 201
-        work()
-    work()
-
-    sent = {}
-    for request in receiver.received:
-        values = parse_qs(request.body.decode(), keep_blank_values=True)
-        sent[values["Order"][0]] = (values["Key_first_renew"][0], values["Key_last_renew"][0])
-    assert sent == {"P": ("", ""), "R1": ("CODE-P", "CODE-P"), "R2": ("CODE-P", "CODE-R1")}

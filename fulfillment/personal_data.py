@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
-from fulfillment.models import Delivery, LinkRequest, TrackingEvent
+from fulfillment.models import Callout, Delivery, LinkRequest, TrackingEvent
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 
@@ -37,6 +37,7 @@ class Held:
         of_order = Q(order__merchant=merchant) if merchant else Q()
         self.orders = Order.objects.with_email(self.email).filter(of_merchant)
         self.deliveries = Delivery.objects.filter(of_order, recipient__iexact=self.email)
+        self.callouts = Callout.objects.of_orders(self.orders)
         self.link_requests = LinkRequest.objects.filter(of_merchant, email__iexact=self.email)
         self.corrections = OrderEvent.objects.filter(
             Q(details__before__iexact=self.email) | Q(details__after__iexact=self.email), of_order
@@ -48,6 +49,7 @@ class Held:
             "orders": self.orders.count(),
             "e-mails": self.deliveries.count(),
             "corrections of addresses": self.corrections.count(),
+            "requests to web services": self.callouts.count(),
             "requests for lost links": self.link_requests.count(),
         }
         return Counter({name: count for name, count in counts.items() if count})
@@ -98,6 +100,7 @@ def _erase_order(pk: int, *, by: str) -> None:
     order.additional_parameters = {}
     order.link_token = order.link_fingerprint = None
     order.save(update_fields=["additional_parameters", "link_token", "link_fingerprint", *NAMES])
+    Callout.objects.of_orders([order]).forget()
     # With one attempt more it is no longer that worker's who has it in its hands, and would note the server's answer.
     order.deliveries.filter(status=Delivery.Status.QUEUED).update(
         status=Delivery.Status.CANCELED, due_at=None, attempts=F("attempts") + 1
@@ -128,6 +131,9 @@ def _describe(order: Order) -> dict[str, Any]:
             "additional_parameters": order.additional_parameters,
             "items": [_describe_item(item) for item in items.order_by("pk")],
             "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
+            "requests to web services": list(
+                Callout.objects.of_orders([order]).order_by("pk").values("called_at", "url", "sent", "answer")
+            ),
             "refunds": list(order.refunds.order_by("pk").values("amount", "refunded_at")),
             "history": [
                 {"at": event.happened_at, "what": event.get_kind_display(), "details": event.details}

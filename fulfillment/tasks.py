@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.db import transaction
 
-from fulfillment import callouts, delivery, link_requests, notices, services, tracking, webhooks
+from fulfillment import callouts, delivery, link_requests, notices, retention, services, tracking, webhooks
 from fulfillment.link_requests import forget_old_requests
 from fulfillment.models import (
     Delivery,
@@ -86,6 +86,11 @@ def serve_pool(pk):
 @shared_task(time_limit=1800)
 def work_on_import(pk):
     uploads.work_on(pk)
+
+
+@shared_task
+def purge_parameters():
+    retention.purge()
 
 
 @shared_task

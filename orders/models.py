@@ -71,6 +71,7 @@ class Order(models.Model):
     reported_at = models.DateTimeField(db_default=Now(), editable=False)
     reported_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
     paid_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, editable=False, help_text="When it became deleted or terminated.")
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
     checkout_page = models.ForeignKey(CheckoutPage, models.PROTECT, related_name="orders")
@@ -115,6 +116,17 @@ class Order(models.Model):
                 fields=["merchant", "status", "-reported_at", "-id"],
                 condition=~Q(status="paid"),
                 name="order_not_paid",
+            ),
+            # What is to be purged one day (fulfillment/retention.py).
+            models.Index(
+                fields=["paid_at"],
+                condition=Q(status="paid") & ~Q(additional_parameters={}),
+                name="order_parameters_of_paid",
+            ),
+            models.Index(
+                fields=["ended_at"],
+                condition=Q(status__in=["deleted", "terminated"]) & ~Q(additional_parameters={}),
+                name="order_parameters_of_ended",
             ),
             GinIndex("merchant_id", OpClass("customer_text", name="gin_trgm_ops"), name="order_customer"),
         ]

@@ -153,8 +153,9 @@ def refund(
             order=order, amount=left if amount is None else amount, reference=reference, refunded_by=by
         )
         if amount is None or amount == left:
-            order.status = Order.Status.DELETED
-            order.save(update_fields=["status"])
+            order.status, order.ended_at = Order.Status.DELETED, Now()
+            order.save(update_fields=["status", "ended_at"])
+            order.refresh_from_db(fields=["ended_at"])
             order_refunded.send(Order, order=order, by=by)
     return order
 

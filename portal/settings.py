@@ -145,6 +145,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     # An unstarted sweep is of no use once the next one is due.
     "sweep": {"task": "fulfillment.tasks.sweep", "schedule": 10, "options": {"expires": 10}},
+    "purge": {"task": "fulfillment.tasks.purge_parameters", "schedule": 3600, "options": {"expires": 3600}},
 }
 
 # Mail. EMAIL_URL for SMTP (smtp+tls://user:password@host:587); or ANYMAIL_ESP, a module of anymail.backends, with
@@ -168,6 +169,12 @@ if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
 CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
 # An HTTP proxy for those calls that leave our networks, http://user:password@host:port; never the environment's.
 CALLOUT_PROXY = env("CALLOUT_PROXY", default="")
+
+# Days for which the additional parameters of orders are kept (fulfillment/retention.py): of paid ones from the payment
+# on, of deleted and terminated ones from then on. Those of unpaid ones stay.
+
+ADDITIONAL_PARAMETERS_KEPT_PAID = env.int("ADDITIONAL_PARAMETERS_KEPT_PAID", default=365)
+ADDITIONAL_PARAMETERS_KEPT_ENDED = env.int("ADDITIONAL_PARAMETERS_KEPT_ENDED", default=120)
 
 # REST API
 
@@ -291,6 +298,8 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL},
         "django.request": {"filters": ["discreet"]},
+        # What was purged is in the log, though Celery's workers keep quiet about what goes well.
+        "fulfillment.retention": {"level": LOG_LEVEL},
         # At DEBUG it writes down what a template was given, codes, links and all.
         "django.template": {"level": "INFO"},
     },

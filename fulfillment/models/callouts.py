@@ -1,5 +1,7 @@
 """What was asked of addresses that merchants typed in, and what they answered."""
 
+from collections.abc import Iterable
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -7,7 +9,17 @@ from django.db.models.functions import Now
 from fulfillment.models.web_services import WebService
 from fulfillment.models.webhooks import WebhookMessage
 from merchants.models import Merchant
-from orders.models import OrderItem
+from orders.models import Order, OrderItem
+
+
+class CalloutQuerySet(models.QuerySet["Callout"]):
+    def of_orders(self, orders: Iterable[Order | int]):
+        """Those that tell something of these orders."""
+        return self.filter(item__order__in=orders).exclude(sent="", answer="")
+
+    def forget(self) -> int:
+        """Keep that they were made, and nothing of what was said."""
+        return self.update(sent="", answer="")
 
 
 class Callout(models.Model):
@@ -41,6 +53,8 @@ class Callout(models.Model):
     milliseconds = models.PositiveIntegerField(null=True)
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer, or no code in it.")
+
+    objects = CalloutQuerySet.as_manager()
 
     class Meta:
         indexes = [

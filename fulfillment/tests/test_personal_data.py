@@ -246,3 +246,20 @@ class TestAdmin:
 
         assert client.post(self.URL, {"email": CUSTOMER["email"], "erase": "1"}).status_code == 403
         assert Order.objects.get().email == CUSTOMER["email"]
+
+
+def test_what_web_services_were_told_is_found_and_forgotten(pay, make_product, make_service, receiver, work):
+    product = make_product(source=None)
+    make_service(product, parameters=["Order", "Email", "Last_name"])
+    receiver.respond = lambda received: (404, {}, b"No license for Augusta Lovelace")
+    pay(product, customer=CUSTOMER)
+    work()
+
+    held = Held(CUSTOMER["email"])
+    assert held.count()["requests to web services"] == 1
+    [order] = held.export()["orders"]
+    assert "Byron" in order["requests to web services"][0]["sent"]
+    held.erase(by="Stella")
+
+    assert [trace for trace in TRACES if trace in dump()] == []
+    assert "requests to web services" not in held.count()

@@ -35,6 +35,7 @@ LEVELS = [
         "notices",
         "personal_data",
         "providers",
+        "retention",
         "serializers",
         "setup",
     },

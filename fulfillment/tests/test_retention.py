@@ -1,0 +1,175 @@
+"""Additional parameters are kept for a limited time."""
+
+import logging
+from datetime import timedelta
+from urllib.parse import parse_qs
+
+import pytest
+from django.conf import settings as real_settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from fulfillment import retention
+from fulfillment.models import Callout
+from fulfillment.retention import purge
+from fulfillment.services import retry
+from fulfillment.tests.test_personal_data import dump
+from orders.models import Order, Refund
+from orders.services import refund
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PARAMETERS = {"referer1": "spring-mail-4711", "referer7": "partner-9"}
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(keys=1000, pool=None)
+
+
+@pytest.fixture
+def make_order(pay, sold):
+    def make(status="paid", **days_ago):
+        order = Order.objects.get(number=pay(sold, additional_parameters=PARAMETERS)["order"])
+        times = {name: timezone.now() - timedelta(days=days) for name, days in days_ago.items()}
+        Order.objects.filter(pk=order.pk).update(status=status, **times)
+        return order
+
+    return make
+
+
+def has_parameters(order):
+    order.refresh_from_db()
+    return order.additional_parameters == PARAMETERS
+
+
+@pytest.mark.parametrize(
+    ("status", "days_ago", "kept"),
+    [
+        ("paid", {"paid_at": 364}, True),
+        ("paid", {"paid_at": 366}, False),
+        ("deleted", {"paid_at": 400, "ended_at": 119}, True),
+        ("deleted", {"paid_at": 121, "ended_at": 121}, False),
+        ("terminated", {"ended_at": 119}, True),
+        ("terminated", {"ended_at": 121}, False),
+        ("unpaid", {"paid_at": 4000, "reported_at": 4000}, True),
+    ],
+)
+def test_they_are_kept_for_as_long_as_the_settings_say(make_order, status, days_ago, kept):
+    order = make_order(status, **days_ago)
+
+    purge()
+
+    assert has_parameters(order) is kept
+
+
+def test_the_times_are_settings(make_order, settings):
+    settings.ADDITIONAL_PARAMETERS_KEPT_PAID, settings.ADDITIONAL_PARAMETERS_KEPT_ENDED = 10, 20
+    paid, ended = make_order(paid_at=11), make_order("deleted", ended_at=19)
+
+    purge()
+
+    assert (has_parameters(paid), has_parameters(ended)) == (False, True)
+
+
+def test_a_refund_in_full_begins_the_time_anew(make_order):
+    order = make_order(paid_at=364)
+
+    refund(order, by="Sam")
+    purge()
+
+    assert has_parameters(order)
+    assert timezone.now() - order.ended_at < timedelta(minutes=1)
+
+
+def test_of_an_order_that_ended_before_that_was_noted_the_last_refund_counts(make_order):
+    order, unknown = make_order("deleted"), make_order("terminated", paid_at=300)
+    Refund.objects.create(order=order, amount=1, refunded_by="Sam")
+    Refund.objects.update(refunded_at=timezone.now() - timedelta(days=121))
+
+    purge()
+
+    assert not has_parameters(order)
+    assert has_parameters(unknown)
+    assert timezone.now() - unknown.ended_at < timedelta(minutes=1)
+
+
+def test_no_trace_is_left_in_any_table(pay, work, make_product, make_service, receiver):
+    product = make_product(source=None)
+    make_service(product, parameters=["Order", "referer1"])
+    receiver.respond = lambda received: (404, {}, b"no partner spring-mail-4711")
+    pay(product, additional_parameters=PARAMETERS)
+    work()
+    retry(Order.objects.get().items.get(), by="Sam")
+    work()
+    assert "spring-mail-4711" in dump()
+    Order.objects.update(paid_at=timezone.now() - timedelta(days=366))
+
+    purge()
+
+    assert "spring-mail-4711" not in dump()
+    assert Callout.objects.count() == 2
+    assert set(Callout.objects.values_list("status_code", "error")) == {(404, "It answered 404.")}
+
+    # A request from then on sends it empty.
+    retry(Order.objects.get().items.get(), by="Sam")
+    work()
+    assert parse_qs(receiver.received[-1].body.decode(), keep_blank_values=True)["referer1"] == [""]
+
+
+def test_a_payment_reported_again_is_still_recognized(api, make_payment, sold):
+    payment = make_payment(sold, additional_parameters=PARAMETERS)
+    api.post("/api/v1/payments/", payment, format="json")
+    Order.objects.update(paid_at=timezone.now() - timedelta(days=366))
+    purge()
+
+    again = api.post("/api/v1/payments/", payment, format="json")
+    other = api.post("/api/v1/payments/", payment | {"additional_parameters": {}}, format="json")
+
+    assert (again.status_code, other.status_code) == (200, 409)
+
+
+def test_it_goes_in_small_batches_each_with_its_count_in_the_log(make_order, monkeypatch, caplog):
+    monkeypatch.setattr(retention, "PURGED_AT_ONCE", 2)
+    for status in ("paid", "paid", "paid", "deleted"):
+        make_order(status, paid_at=400, ended_at=400)
+
+    with caplog.at_level(logging.INFO, logger="fulfillment.retention"):
+        assert purge() == 4
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"The additional parameters of {count} orders were purged." for count in (2, 1, 1)]
+
+
+def test_the_log_shows_the_counts_though_workers_are_quiet():
+    """Celery sets the root logger to the level of its worker."""
+    assert real_settings.LOGGING["loggers"]["fulfillment.retention"]["level"] == real_settings.LOG_LEVEL
+
+
+def test_it_does_not_wait_for_an_order_that_somebody_is_at(make_order, in_threads):
+    held, free = make_order(paid_at=400), make_order(paid_at=400)
+
+    with transaction.atomic():
+        Order.objects.select_for_update().get(pk=held.pk)
+        in_threads(lambda _: purge(), [None], 1)
+        assert not has_parameters(free)
+        assert has_parameters(held)
+
+    purge()
+    assert not has_parameters(held)
+
+
+def test_what_is_due_is_found_by_an_index_of_its_own(make_order):
+    make_order(paid_at=400)
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        plans = [
+            retention._paid_long_ago()[:500].explain(),
+            retention._ended_long_ago()[:500].explain(),
+            retention._ended().filter(ended_at=None)[:500].explain(),
+        ]
+        cursor.execute("RESET enable_seqscan")
+
+    assert ["order_parameters_of_paid" in plan for plan in plans] == [True, False, False]
+    assert ["order_parameters_of_ended" in plan for plan in plans] == [False, True, True]
+    assert "Sort" not in plans[0] + plans[1]

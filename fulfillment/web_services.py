@@ -71,11 +71,17 @@ def request_id(item: OrderItem, unit: int | None) -> str:
     return "req_" + fingerprint(f"request for item {item.pk}, {unit or 'all units'}").hex()
 
 
-def compose(service: WebService, subject: Subject, message_id: str, *, is_test: bool = False) -> Request:
-    """The request as it is sent, signed now. Raises ServiceError, subscriptions.PredecessorMissing."""
+def compose(
+    service: WebService, subject: Subject, message_id: str, *, is_test: bool = False, masked: bool = False
+) -> Request:
+    """The request as it is sent, signed now; or one to be shown, without licenses and secret constants.
+
+    Raises ServiceError, subscriptions.PredecessorMissing.
+    """
     values = get_values(service, subject)
-    sent = [(parameter.name, value) for parameter, value in values]
-    kept = _encode(service, [(parameter.name, mask(parameter, value)) for parameter, value in values], readable=True)
+    shown = [(parameter.name, mask(parameter, value)) for parameter, value in values]
+    kept = _encode(service, shown, readable=True)
+    sent = shown if masked else [(parameter.name, value) for parameter, value in values]
     content = _encode(service, sent)
     url, body = service.url.partition("#")[0], content.encode()
     if service.format == Format.GET:

@@ -156,6 +156,8 @@ POST web-services/<int:pk>/retry-failed/                    login     login    4
 GET  web-services/<int:pk>/callouts/<int:callout>/          login     login    403     200     200   404      403
 GET  web-services/<int:pk>/callouts/<int:callout>/send/     login     login    403     200     200   404      403
 POST web-services/<int:pk>/callouts/<int:callout>/send/     login     login    403     302     302   404      403
+GET  web-services/<int:pk>/console/                         login     login    403     200     200   404      403
+POST web-services/<int:pk>/console/                         login     login    403     200     200   404      403
 
 GET  team/                                                  login     login    403     403     200   200      403
 GET  team/invite/                                           login     login    403     403     200   200      403

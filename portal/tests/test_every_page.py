@@ -27,8 +27,9 @@ from fulfillment.models import (
     WebhookEndpoint,
     WebhookEvent,
     WebhookMessage,
+    WebService,
 )
-from fulfillment.parameters import add_defaults
+from fulfillment.parameters import CATALOGUE, add_defaults
 from fulfillment.services import resend
 from fulfillment.setup import ask
 from fulfillment.tracking import record
@@ -88,6 +89,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
     make_endpoints(merchant)
     make_services(merchant, order)
+    make_service_with_everything(merchant)
     make_stock(merchant, pay, make_product)
     make_imports(merchant)
     make_uploads(merchant)
@@ -172,6 +174,20 @@ def make_services(merchant, order):
         )
 
 
+def make_service_with_everything(merchant):
+    """A web service that is told all there is, under names that are long, with a login."""
+    service = merchant.web_services.create(
+        name="Everything",
+        url=f"https://licenses.analytical-engines.example/{'long' * 30}",
+        secret=WebService.make_secret(),
+        login="basic",
+        username="keywell",
+        password="x",
+    )
+    for position, parameter in enumerate(CATALOGUE):
+        service.parameters.create(position=position, parameter=parameter, name=f"{parameter}_{'long' * 8}")
+
+
 def make_imports(merchant):
     """A batch, one that was undone, and imports: odd, refused, a table, under way."""
     pool = LicensePool.objects.create(merchant=merchant, name="Photo Pro of the second edition")
@@ -251,6 +267,7 @@ def addresses(order):
         reverse("webhook-add"),
         *(reverse("webhook", args=[endpoint.pk]) for endpoint in order.merchant.webhook_endpoints.order_by("pk")[:2]),
         *addresses_of_services(order),
+        reverse("web-service-console", args=[order.merchant.web_services.get(name="Everything").pk]),
         *addresses_of_imports(order),
         reverse("team"),
         reverse("emails"),

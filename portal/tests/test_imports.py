@@ -25,7 +25,7 @@ LEVELS = [
     {"mail_servers", "parameters", "webhooks"},
     {"answers", "mail", "sns", "tracking"},
     {"web_services"},
-    {"sources"},
+    {"console", "sources"},
     {"chains", "composition", "services"},
     {
         "attention",

@@ -1,0 +1,51 @@
+"""Where a merchant sees what a web service is sent, and tries it."""
+
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from fulfillment.console import TestRefused, real, sample, send_test, show
+from fulfillment.models import WebService
+from fulfillment.subscriptions import PredecessorMissing
+from portal.access import Role, member_required
+from portal.console_form import ConsoleForm
+
+LANGUAGES = ["Python", "PHP", "Node", "Java", "Go"]
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "HEAD", "POST"])
+def console(request, pk: int) -> HttpResponse:
+    service = get_object_or_404(request.merchant.web_services, pk=pk)
+    form = ConsoleForm(request.merchant, request.POST if request.method == "POST" else None)
+    context = {"section": "web-services", "service": service, "form": form, "snippets": get_snippets()}
+    if form.is_valid() or not form.is_bound:
+        try:
+            context |= _try(request, service, form)
+        except PredecessorMissing as missing:
+            messages.info(request, f"There is no request for this item yet. {missing}")
+        except TestRefused as refused:
+            messages.error(request, str(refused))
+    return render(request, "portal/console.html", context)
+
+
+def _try(request, service: WebService, form: ConsoleForm) -> dict[str, Any]:
+    subject = real(service, form.item) if form.item else sample(service)
+    if "send" not in request.POST:
+        return {"shown": show(service, subject), "subject": subject}
+    result = send_test(service, subject)
+    return {"shown": show(service, subject, result.message_id), "subject": subject, "result": result}
+
+
+@cache
+def get_snippets() -> dict[str, str]:
+    """How to verify a signature, by programming language."""
+    folder = settings.BASE_DIR / "templates/portal/verify"
+    return {language: (folder / f"{language.lower()}.txt").read_text() for language in LANGUAGES}

@@ -33,7 +33,7 @@ CARRIED = (
 HISTORY = [
     Prefetch(
         "items",
-        OrderItem.objects.select_related("product", "fulfillment")
+        OrderItem.objects.select_related("product", "fulfillment", "subscription")
         .with_code_count()
         .annotate(has_reserve=HAS_RESERVE)
         .order_by("pk"),

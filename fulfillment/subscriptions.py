@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 
 from dateutil.relativedelta import relativedelta
-from django.db.models import Q
 from django.utils import timezone
 
 from fulfillment.models import Fulfillment
@@ -76,7 +75,7 @@ def chain(item: OrderItem) -> list[Link]:
 
 
 def chains(items: Sequence[OrderItem]) -> dict[int, list[Link]]:
-    """The chains of those of one merchant's items that have a subscription, by the item's key. Takes two queries.
+    """The chains of those of one merchant's items that have a subscription, by the item's key. Takes one query.
 
     Of an order with several items the one that is nearest to the item. An order that is named as parent belongs to the
     chain, also if its shop reported it without the subscription.
@@ -84,28 +83,24 @@ def chains(items: Sequence[OrderItem]) -> dict[int, list[Link]]:
     items = [item for item in items if item.subscription_id]
     if not items:
         return {}
-    of_subscription = defaultdict(list)
-    for row in _read(Q(subscription__in={item.subscription_id for item in items})):
-        of_subscription[row.subscription_id].append(row)
-    names = {row.parent_order for rows in of_subscription.values() for row in rows if row.parent_order}
-    of_order = defaultdict(list)
-    if names:
-        for row in _read(Q(order__merchant=items[0].order.merchant_id, order__number__in=names)):
-            of_order[row.order.number].append(row)
-    return {item.pk: _link(item, of_subscription[item.subscription_id], of_order) for item in items}
+    own = OrderItem.objects.filter(subscription__in={item.subscription_id for item in items})
+    named = OrderItem.objects.filter(
+        order__merchant=items[0].order.merchant_id, order__number__in=own.values("parent_order")
+    )
+    # A union: with an OR over two tables no index would serve.
+    known = OrderItem.objects.filter(pk__in=own.values("pk").union(named.values("pk")))
+    rows = list(known.select_related("order", "fulfillment", "product", "subscription"))
+    return {item.pk: _link(item, rows) for item in items}
 
 
-def _read(known: Q) -> list[OrderItem]:
-    return list(OrderItem.objects.filter(known).select_related("order", "fulfillment", "product", "subscription"))
-
-
-def _link(item: OrderItem, rows: list[OrderItem], of_order: dict[str, list[OrderItem]]) -> list[Link]:
-    groups = {row.parent_order: of_order[row.parent_order] for row in rows if row.parent_order in of_order}
-    own = defaultdict(list)
+def _link(item: OrderItem, rows: list[OrderItem]) -> list[Link]:
+    names = {row.parent_order for row in rows if row.subscription_id == item.subscription_id}
+    groups = defaultdict(list)
     for row in rows:
-        own[row.order.number].append(row)
+        if row.subscription_id == item.subscription_id or row.order.number in names:
+            groups[row.order.number].append(row)
     links = {}
-    for number, group in (groups | own).items():
+    for number, group in groups.items():
         nearest = min(group, key=lambda row: _distance(row, item))
         in_chain = nearest.subscription_id == item.subscription_id
         if in_chain or nearest.product_id == item.product_id or len(group) == 1:

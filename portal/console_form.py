@@ -19,7 +19,7 @@ class ConsoleForm(forms.Form):
         self.merchant = merchant
 
     def clean(self):
-        data = super().clean()
+        data = self.cleaned_data
         if data.get("order"):
             self.item = find_item(self.merchant, data["order"], data.get("reference", ""))
             if self.item is None:

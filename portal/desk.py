@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Q
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef, Q
 from django.urls import reverse
 
 from fulfillment.history import order_history
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
 from fulfillment.services import why_not_resend, why_not_return
+from fulfillment.subscriptions import Link, chains, split_period
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.models import LicenseKey
 
@@ -19,6 +21,8 @@ from pools.models import LicenseKey
 ITEMS_SHOWN = 10
 UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2
 LINES_SHOWN = 10, 90
+# Of the orders of a subscription: the first, and so many around the present one.
+ORDERS_SHOWN = 11
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Desk:
     def url_of(self, code: ActivationCode) -> str:
         """The page that shows this code."""
         return self.url(**self.place(code))
+
+    def url_of_order(self, order: Order) -> str:
+        """The desk at which one works on another order of the merchant."""
+        key = order.number if isinstance(self.key, str) else order.pk
+        return Desk(order, self.by, self.prefix, key, self.query).url()
 
     def place(self, code: ActivationCode) -> dict[str, Any]:
         before = self.order.items.filter(pk__lt=code.item_id).count()
@@ -70,7 +79,7 @@ class Desk:
         history = order_history(self.order)
         items = list(self.order.items.all())
         first = place.get("items", 1)
-        shown = show_items(self.order, items[first - 1 :][:ITEMS_SHOWN], place.get("from", 1), revealed or {})
+        shown = show_items(self, items[first - 1 :][:ITEMS_SHOWN], place.get("from", 1), revealed or {})
         start, end = LINES_SHOWN
         cut = 0 if all_history else max(0, len(history) - start - end)
         return self.surroundings() | {
@@ -116,8 +125,19 @@ class ShownCode:
 
 
 @dataclass(frozen=True)
+class ShownOrder:
+    """One of a subscription's orders; without a number, so many that are left out."""
+
+    number: str = ""
+    url: str = ""  # none of the present one, and of one that was not reported
+    note: str = ""
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
 class ShownItem:
     item: OrderItem
+    chain: list[ShownOrder]
     codes: list[ShownCode]
     missing: int
     why_not_resend: str  # what is missing
@@ -141,43 +161,77 @@ class ShownItem:
         return self.units.stop if self.units.stop <= self.item.units else None
 
     @property
+    def period(self) -> str:
+        """How often the subscription is renewed, in words."""
+        number, unit = split_period(self.item.subscription.period)  # type: ignore[union-attr]
+        return f"every {unit}" if number == 1 else f"every {number} {unit}s"
+
+    @property
     def can_be_retried(self) -> bool:
         unfinished = self.item.fulfillment.status != Fulfillment.Status.DONE
         return unfinished and self.item.order.status == Order.Status.PAID
 
 
-def show_items(order: Order, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
+def show_chain(desk: Desk, links: list[Link]) -> list[ShownOrder]:
+    """The orders of an item's subscription, of many those around the present one."""
+    if not links:
+        return []
+    own = next(index for index, link in enumerate(links) if link.item.order_id == desk.order.pk)
+    start = max(0, min(own - ORDERS_SHOWN // 2, len(links) - ORDERS_SHOWN))
+    numbers = {link.number for link in links}
+    shown = []
+    if links[0].parent_order and links[0].parent_order not in numbers:
+        shown.append(ShownOrder(links[0].parent_order, note="not reported"))
+    for index, link in enumerate(links):
+        if index == 0 or start <= index < start + ORDERS_SHOWN:
+            order = link.item.order
+            notes = ["first"] if index == 0 and not link.parent_order else []
+            notes += [order.status] if order.status != Order.Status.PAID else []
+            url = "" if index == own else desk.url_of_order(order)
+            shown.append(ShownOrder(link.number, url, ", ".join(notes)))
+        elif index in {1, start + ORDERS_SHOWN}:
+            shown.append(ShownOrder(left_out=start - 1 if index == 1 else len(links) - index))
+    return shown
+
+
+def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
     """Items of an order with the units from the given one on; those of short items are all shown."""
+    order = desk.order
+    links = chains(items)
     count = units_shown(len(order.items.all()))
     window = range(first_unit, first_unit + count)
     in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
-    codes = list(ActivationCode.objects.filter(in_window, item__in=items).defer("code").order_by("unit"))
+    mails = DeliveredCode.objects.filter(code=OuterRef("pk")).order_by("delivery_id").values("delivery_id")
+    codes = list(
+        ActivationCode.objects.filter(in_window, item__in=items)
+        .defer("code")
+        .annotate(mails=ArraySubquery(mails))
+        .order_by("unit")
+    )
     quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.Because.REFUNDED)
     in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
-    mails = defaultdict(list)
-    rows = DeliveredCode.objects.filter(code__in=codes).order_by("delivery_id")
-    for code_id, delivery_id in rows.values_list("code_id", "delivery_id"):
-        mails[code_id].append(deliveries[delivery_id])
 
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
     for code in codes:
+        its_mails = [deliveries[pk] for pk in code.mails]
         blocks[code.item_id].append(
             ShownCode(
                 code,
-                mails[code.pk],
+                its_mails,
                 revealed.get(code.pk, ""),
                 reason,
                 can_be_replaced=code.source == FulfillmentMethod.Source.POOL and order.status == Order.Status.PAID,
                 can_return=(code.item_id, code.unit) in in_quarantine
-                and not why_not_return(code, mails[code.pk], revealed=code.pk in seen),
+                and not why_not_return(code, its_mails, revealed=code.pk in seen),
             )
         )
     return [
         ShownItem(
             item,
+            show_chain(desk, links.get(item.pk, [])),
             blocks[item.pk],
             missing=0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,  # type: ignore[attr-defined]
             why_not_resend=why_not_resend(order, saved=False),

@@ -14,5 +14,6 @@ urlpatterns = [
     path("<int:pk>/delete/", web_services.delete, name="web-service-delete"),
     path("<int:pk>/retry-failed/", web_services.retry_failed, name="web-service-retry-failed"),
     path("<int:pk>/callouts/<int:callout>/", web_services.callout, name="web-service-callout"),
-    path("<int:pk>/callouts/<int:callout>/send/", web_services.send_again, name="web-service-send"),    path("<int:pk>/console/", console, name="web-service-console"),
+    path("<int:pk>/callouts/<int:callout>/send/", web_services.send_again, name="web-service-send"),
+    path("<int:pk>/console/", console, name="web-service-console"),
 ]

@@ -35,7 +35,7 @@ from fulfillment.setup import ask
 from fulfillment.tracking import record
 from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
-from orders.models import ActivationCode, Order
+from orders.models import ActivationCode, Order, OrderItem, Subscription
 from orders.services import correct_email, refund, reveal
 from pools.models import KeyImport, LicensePool, UploadLink
 from pools.uploads import begin, confirm
@@ -56,6 +56,10 @@ def order(pay, make_product, make_member, work, outsider, merchant):
         pay(make_product(keys=1), order=f"B{number}")
     pay(make_product(keys=3, name="Photo Pro"), make_product(source="manual"), order="A1", quantity=3)
     order = Order.objects.get(number="A1")
+    renewed = Subscription.objects.create(merchant=merchant, reference="S-77", type="AR", period="P1Y")
+    OrderItem.objects.filter(order__number__in=["A1", *(f"B{number}" for number in range(15))]).update(
+        subscription=renewed, parent_order="B0"
+    )
     work()
     for told in ("delivered", "opened", "bounced"):
         event = AnymailTrackingEvent(

@@ -5,9 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("fulfillment", "0013_web_services"),
-        ("merchants", "0009_product_without_email_text"),
-        ("orders", "0008_replaced_events"),
+        ("fulfillment", "0014_web_service_down"),
     ]
 
     operations = [

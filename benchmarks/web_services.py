@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import secrets
 import statistics
 import subprocess
@@ -116,6 +117,7 @@ def sell(env: dict[str, str], skus: list[str], numbers: "itertools.count[int]") 
     closed = threading.Event()
 
     def shop(sku: str, pace: float) -> None:
+        closed.wait(random.uniform(0, pace))  # or all others would pay at the same moments
         while not closed.wait(pace):
             number = f"W{next(numbers)}-{secrets.token_hex(3)}"
             if sku == "WELL":

@@ -21,8 +21,8 @@ from benchmarks.payments import post, read_env
 from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
 from portal.tests.sink import Sink
 
-ROUNDS = 2
-SECONDS = 20  # of payments in each part of a round
+ROUNDS = 3
+SECONDS = 30  # of payments in each part of a round
 PAYMENTS_A_SECOND = 4
 OTHERS_PACE = 2  # seconds between two payments of each other vendor
 MISBEHAVING = ["hang", "drip", "500", "429", "close-midway", "hold", "large", "redirect", "too-few", "hang"]

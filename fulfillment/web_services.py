@@ -96,9 +96,9 @@ def compose(
         **login,
         **sign(service.live_secrets(), message_id, int(time()), *signed),
     }
-    masked = [value for parameter, value in values if mask(parameter, value) != value]
+    hidden = [value for parameter, value in values if mask(parameter, value) != value]
     secrets = (
-        *(line for value in masked for line in [value, *value.splitlines()]),
+        *(line for value in hidden for line in [value, *value.splitlines()]),
         *(value.partition(" ")[2] for value in login.values()),
         *([service.password] if login else []),
         *service.live_secrets(),

@@ -248,6 +248,7 @@ def test_the_curl_line_sends_it_from_a_shell_whatever_stands_in_it(make_service,
     Order.objects.update(
         first_name=HOSTILE, company="'; touch /tmp/owned; '", additional_parameters={"referer1": "@/etc/passwd"}
     )
+    order.refresh_from_db()
     item = order.items.earliest("pk")
     parameters = ["First_name", "Company", "referer1", "Order"]
     service = make_service(

@@ -512,11 +512,11 @@ def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, 
 def test_the_log_is_narrowed_and_goes_on_on_further_pages(page, service):
     failed = [note(service, outcome="fatal", error=f"Failure {number}.") for number in range(30)]
     note(service, is_test=True, error="A test.", outcome="temporary")
-    note(service, status_code=299)
+    note(service, milliseconds=7654321)
 
     of_failed = page.get(address("", service) + "?show=failed")
     text = of_failed.content.decode()
-    assert "Failure 29." in text and "A test." in text and "299" not in text and "Failure 0." not in text
+    assert "Failure 29." in text and "A test." in text and "7,654,321 ms" not in text and "Failure 0." not in text
     older = page.get(address("", service) + f"?show=failed&before={of_failed.context['page'].older}")
     tests = page.get(address("", service) + "?show=tests").content.decode()
 

@@ -321,21 +321,21 @@ def test_the_sweep_wakes_as_many_of_a_service_as_it_takes_and_all_others(
 
 @pytest.mark.django_db(transaction=True)
 def test_who_is_woken_while_its_request_is_under_way_is_not_asked_for_twice(
-    pay, sold, make_service, receiver, healthy, in_threads
+    pay, sold, make_service, receiver, healthy
 ):
     make_service(sold)
 
-    def slowly(received):
-        Fulfillment.objects.update(due_at=Now())
-        connection.close()
-        sleep(0.3)
+    def wake_meanwhile(received):
+        if len(receiver.received) == 1:
+            Fulfillment.objects.update(due_at=Now())
+            fulfill_by_callout(pk)
+            connection.close()
         return healthy(received)
 
-    receiver.respond = slowly
+    receiver.respond = wake_meanwhile
     pay(sold)
-
     pk = Fulfillment.objects.get().pk
-    in_threads(fulfill_by_callout, [pk] * 2, threads=2)
+
     fulfill_by_callout(pk)
 
     assert len(receiver.received) == 1

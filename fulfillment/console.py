@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from fulfillment.answers import mask_answer
-from fulfillment.callouts import KEPT, Answer, CalloutError, call, storable
+from fulfillment.callouts import Answer, CalloutError, call, storable
 from fulfillment.models import Callout, FulfillmentMethod, WebService, alone
 from fulfillment.parameters import CATALOGUE, Subject, mask_code
 from fulfillment.signatures import base_string
@@ -147,7 +147,7 @@ class Shown:
 
 
 def show(service: WebService, subject: Subject, message_id: str = "") -> Shown:
-    """The request that would be sent. Raises subscriptions.PredecessorMissing."""
+    """The request that would be sent. Raises ServiceError, subscriptions.PredecessorMissing."""
     masked = compose(service, subject, message_id or make_id(), is_test=True, masked=True)
     whole = compose(service, subject, masked.headers["webhook-id"], is_test=True)
     return Shown(service, masked, is_masked=(masked.url, masked.body) != (whole.url, whole.body))
@@ -176,8 +176,8 @@ class Result:
 def send_test(service: WebService, subject: Subject) -> Result:
     """Send the request, marked as a test, and tell how the answer was read.
 
-    It leaves a Callout, and nothing else: neither the order nor the circuit breaker learns of it. Raises TestRefused
-    and subscriptions.PredecessorMissing.
+    It leaves a Callout, and nothing else: neither the order nor the circuit breaker learns of it. Raises TestRefused,
+    ServiceError and subscriptions.PredecessorMissing.
     """
     with alone("web service test", service.pk) as is_alone:
         if not is_alone:
@@ -191,7 +191,7 @@ def send_test(service: WebService, subject: Subject) -> Result:
 def _send(service: WebService, subject: Subject) -> Result:
     message_id = make_id()
     request = compose(service, subject, message_id, is_test=True)
-    reading = Reading(service, len(subject.units))
+    reading = Reading(service, len(subject.units), request)
     started = monotonic()
     try:
         answer = call(
@@ -215,7 +215,7 @@ def _send(service: WebService, subject: Subject) -> Result:
         result,
         status_code=answer.status_code,
         headers=_telling(answer),
-        body=mask_answer(answer.text, reading.codes)[:KEPT],
+        body=reading.kept,
         codes=[mask_code(code) for code in reading.codes],
         problem=str(reading.problem or ""),
         is_temporary=bool(reading.problem and reading.problem.temporary),

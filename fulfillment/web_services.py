@@ -147,8 +147,8 @@ class Reading:
 
     service: WebService
     expected: int
-    secrets: tuple[str, ...] = ()
-    shown: str = ""  # what the log shows of the request
+    request: Request
+    kept: str = ""  # of the answer, as a log may show it
     codes: list[str] = field(default_factory=list)
     problem: NoCode | None = None
 
@@ -167,11 +167,9 @@ class Reading:
         outcome = Callout.Outcome.OK
         if self.problem:
             outcome = Callout.Outcome.TEMPORARY if self.problem.temporary else Callout.Outcome.FATAL
-        return {
-            "answer": mask_answer(answer.text, self.codes, secrets=self.secrets, shown=self.shown)[:KEPT],
-            "outcome": outcome,
-            "error": str(self.problem or "")[:500],
-        }
+        masked = mask_answer(answer.text, self.codes, secrets=self.request.secrets, shown=self.request.kept)
+        self.kept = masked[:KEPT]
+        return {"answer": self.kept, "outcome": outcome, "error": str(self.problem or "")[:500]}
 
 
 def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | None, attempt: int) -> dict[int, str]:
@@ -184,7 +182,7 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
     message_id = request_id(item, unit)
     request = compose(service, subject, message_id)
     is_probe = _pass_breaker(service)
-    reading = Reading(service, len(units), request.secrets, request.kept)
+    reading = Reading(service, len(units), request)
     try:
         answer = call(
             service.merchant,

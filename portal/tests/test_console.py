@@ -328,3 +328,20 @@ def test_the_functions_that_verify_do(make_service, language):
     assert verdict(current, old, content) == "false"
     assert verdict(current, good | {"webhook-id": "test_other"}, content) == "false"
     assert verdict(current, good | {"webhook-signature": "v1,ü v1, v2"}, content) == "false"
+
+
+def test_what_the_answer_repeats_of_our_secrets_is_masked(manager, make_service, receiver):
+    service = make_service(login="bearer", password="token-of-the-merchant-4711")
+    receiver.respond = lambda received: (401, {}, f"Denied: {received.headers['authorization']}".encode())
+
+    text = page(manager.post(address(service), {"send": ""}))
+
+    assert "Denied: Bearer ••••" in text and "token-of-the-merchant" not in text
+
+
+def test_a_token_that_no_header_can_hold_is_told(manager, make_service):
+    service = make_service(login="bearer", password="two\nlines")
+
+    text = page(manager.post(address(service), {"show": ""}))
+
+    assert "The token of “Gen” is empty, or not one that a header can hold." in text

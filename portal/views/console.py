@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods
 from fulfillment.console import TestRefused, real, sample, send_test, show
 from fulfillment.models import WebService
 from fulfillment.subscriptions import PredecessorMissing
+from fulfillment.web_services import ServiceError
 from portal.access import Role, member_required
 from portal.console_form import ConsoleForm
 
@@ -31,7 +32,7 @@ def console(request, pk: int) -> HttpResponse:
             context |= _try(request, service, form)
         except PredecessorMissing as missing:
             messages.info(request, f"There is no request for this item yet. {missing}")
-        except TestRefused as refused:
+        except (TestRefused, ServiceError) as refused:
             messages.error(request, str(refused))
     return render(request, "portal/console.html", context)
 

@@ -89,9 +89,13 @@ def _decode(answer: Answer) -> str:
 
 
 def _in_body(service: WebService, answer: Answer, text: str) -> Iterator[str]:
-    is_page = "html" in answer.headers.get("Content-Type", "") or re.match(r"\s*<(!doctype|html)\b", text, re.I)
-    if is_page:
+    content_type = answer.headers.get("Content-Type", "").lower()
+    if "html" in content_type or _looks_like_page(text):
         raise NoCode("The answer is a web page, not a code.")
+    for kind in ("json", "xml"):
+        # It may be an error as well as a license.
+        if kind in content_type.partition(";")[0]:
+            raise NoCode(f"The answer is {kind.upper()}, not a bare code; say at which path in it the code is.")
     if service.holds_list:
         yield from filter(str.strip, text.splitlines())
     else:

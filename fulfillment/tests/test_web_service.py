@@ -233,3 +233,17 @@ def test_a_product_without_sources_takes_codes_from_the_service_for_all(pay, wor
     work()
 
     assert codes_of(order) == ["CODE-0001"]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/problem+json; charset=utf-8", "text/xml"])
+def test_a_whole_answer_that_is_labeled_as_a_document_is_no_code(
+    pay, work, sold, make_service, receiver, content_type, mailoutbox
+):
+    make_service(sold)
+    receiver.respond = lambda received: (200, {"Content-Type": content_type}, b'{"error": "no such product"}')
+
+    pay(sold)
+    work()
+
+    assert not ActivationCode.objects.exists()
+    assert "say at which path in it the code is" in Fulfillment.objects.get().reason

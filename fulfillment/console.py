@@ -214,7 +214,7 @@ def _send(service: WebService, subject: Subject) -> Result:
     return replace(
         result,
         status_code=answer.status_code,
-        headers=_telling(answer),
+        headers=_telling(answer, request),
         body=reading.kept,
         codes=[mask_code(code) for code in reading.codes],
         problem=str(reading.problem or ""),
@@ -222,8 +222,8 @@ def _send(service: WebService, subject: Subject) -> Result:
     )
 
 
-def _telling(answer: Answer) -> dict[str, str]:
+def _telling(answer: Answer, request: Request) -> dict[str, str]:
     found = {name: storable(answer.headers[name])[:200] for name in TELLING_HEADERS if name in answer.headers}
     if "Location" in answer.headers:
-        found["Location"] = mask_answer(storable(answer.headers["Location"]), [])[:200]
+        found["Location"] = mask_answer(storable(answer.headers["Location"]), [], secrets=request.secrets)[:200]
     return found

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
@@ -186,11 +188,39 @@ class RequestParameterForm(forms.ModelForm):
         fields = ["position", "parameter", "name"]
 
 
+class RequestParameterFormSet(forms.BaseInlineFormSet):
+    """What Django leaves to the database: names that texts of the merchant's own have, and two that swap theirs."""
+
+    def clean(self):
+        super().clean()
+        constants = RequestParameter.objects.filter(service=self.instance.pk, parameter="")
+        names = set(constants.values_list("name", flat=True))
+        parameters = set()
+        for form in self.forms:
+            name, parameter = form.cleaned_data.get("name"), form.cleaned_data.get("parameter")
+            if not parameter or self._should_delete_form(form):
+                continue
+            if name in names:
+                form.add_error("name", "Another parameter has this name.")
+            if parameter in parameters:
+                form.add_error("parameter", "It is sent already.")
+            names.add(name)
+            parameters.add(parameter)
+
+    def save_existing_objects(self, commit=True):
+        # Each steps aside before it takes a place that another leaves.
+        changed = [form.instance.pk for form in self.initial_forms if form.has_changed()]
+        aside = Concat(Value("~"), Cast("pk", CharField()))
+        RequestParameter.objects.filter(pk__in=changed).update(name=aside, parameter=aside)
+        return super().save_existing_objects(commit)
+
+
 class RequestParameterInline(admin.TabularInline):
     """Parameters of the catalogue, also those that only support staff add. Texts of the merchant's own are theirs."""
 
     model = RequestParameter
     form = RequestParameterForm
+    formset = RequestParameterFormSet
     extra = 1
 
     def get_queryset(self, request):

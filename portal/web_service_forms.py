@@ -1,5 +1,6 @@
 """What a merchant says of a web service of theirs, and of what it is told."""
 
+import re
 from collections.abc import Iterator
 from copy import copy
 from typing import Any
@@ -140,8 +141,8 @@ class WebServiceForm(forms.ModelForm):
         if ":" in data.get("username", ""):
             self.add_error("username", "A user name of HTTP Basic has no colon.")
         token = data.get("password", "") if login == WebService.Login.BEARER else ""
-        if not (token.isascii() and token.isprintable()):
-            self.add_error("password", "A token has ASCII characters only.")
+        if not re.fullmatch("[!-~]*", token):
+            self.add_error("password", "A token has ASCII characters only, and no spaces.")
 
     def _goes_to_the_same(self, data: dict[str, Any]) -> bool:
         if self.saved is None or not data.get("url"):
@@ -238,6 +239,9 @@ class ConstantRow(forms.Form):
         if saved:
             value = "" if saved.is_secret else saved.constant
             initial = {"name": saved.name, "position": saved.position, "value": value, "is_secret": saved.is_secret}
+            # Added meanwhile, in another window: nothing was posted of it, and it stays as it is.
+            if data is not None and f"{prefix}-name" not in data:
+                data = {f"{prefix}-{name}": given for name, given in initial.items()}
         super().__init__(data, prefix=prefix, initial=initial)
         self.saved = saved
         for field in self.fields.values():
@@ -263,8 +267,11 @@ class ConstantRow(forms.Form):
         data = self.cleaned_data
         if not data["name"] or data.get("remove"):
             return None
-        constant, is_secret = data["value"], data["is_secret"]
-        return RequestParameter(name=data["name"], constant=constant, is_secret=is_secret, position=_place(self))
+        # The row stays the same one, for those who have the page open in another window.
+        wanted = copy(self.saved) if self.saved else RequestParameter()
+        wanted.name, wanted.constant, wanted.is_secret = data["name"], data["value"], data["is_secret"]
+        wanted.position = _place(self)  # type: ignore[assignment]
+        return wanted
 
 
 def _place(row: ParameterRow | ConstantRow) -> float:

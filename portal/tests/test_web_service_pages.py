@@ -107,6 +107,8 @@ def test_a_service_is_added_and_shown(page, merchant):
         ({"login": "basic", "username": "ada:b", "password": "x"}, "no colon"),
         ({"login": "bearer"}, "Enter it, please"),
         ({"login": "bearer", "password": "token\r\nX-Evil: 1"}, "ASCII characters only"),
+        ({"login": "bearer", "password": "two words"}, "no spaces"),
+        ({"login": "bearer", "password": "two words"}, "no spaces"),
         ({"login": "bearer", "password": "käse"}, "ASCII characters only"),
         ({"name": ""}, "This field is required"),
     ],
@@ -403,6 +405,19 @@ def test_a_secret_text_is_kept_and_never_shown(page, service):
     assert service.parameters.get(name="key").is_secret
 
 
+def test_a_page_that_is_open_in_two_windows_loses_no_text_of_either(page, service):
+    own = service.parameters.create(position=5, name="shop", constant="12")
+    service.parameters.create(position=6, name="token", constant="s3cr3t", is_secret=True)
+    second = rows(service, new__1__name="b", new__1__value="2", **{f"constant__{own.pk}__value": "13"})
+
+    save(page, service, new__1__name="a", new__1__value="1")
+    page.post(address("parameters", service), second)
+
+    constants = service.parameters.filter(parameter="")
+    kept = {one.name: (one.constant, one.is_secret) for one in constants}
+    assert kept == {"shop": ("13", False), "token": ("s3cr3t", True), "a": ("1", False), "b": ("2", False)}
+
+
 @pytest.mark.parametrize("name", ["Key_first_renew", "referer7", "referer12"])
 def test_what_support_adds_is_beyond_members(page, service, name):
     forged = {f"{name}__on": "on", f"{name}__name": name, f"{name}__position": "1"}
@@ -681,6 +696,28 @@ def test_staff_take_it_away_again(staff, service):
     staff.post(admins(service), data | {"parameters-0-DELETE": "on"})
 
     assert "referer7" not in sent(service)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name", "why"),
+    [("Key_first_renew", "shop", "Another parameter has this name."), ("Order", "no", "It is sent already.")],
+)
+def test_staff_are_told_what_is_taken(staff, service, parameter, name, why):
+    service.parameters.create(position=5, name="shop", constant="12")
+    order = service.parameters.get(parameter="Order")
+    data = admins_form(service, "Order", parameter) | {"parameters-INITIAL_FORMS": 1, "parameters-0-id": order.pk}
+
+    assert why in said(staff.post(admins(service), data | {"parameters-1-name": name}))
+
+
+def test_staff_swap_two_names(staff, service):
+    one, other = service.parameters.filter(parameter__in=["Order", "ID"])
+    data = admins_form(service, "Order", "ID") | {"parameters-INITIAL_FORMS": 2}
+    data |= {"parameters-0-id": one.pk, "parameters-1-id": other.pk}
+
+    staff.post(admins(service), data | {"parameters-0-name": "ID", "parameters-1-name": "Order"})
+
+    assert (sent(service)["ID"], sent(service)["Order"]) == ("Order", "ID")
 
 
 def test_staff_see_no_secret(staff, guarded):

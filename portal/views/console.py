@@ -26,7 +26,7 @@ LANGUAGES = ["Python", "PHP", "Node", "Java", "Go"]
 def console(request, pk: int) -> HttpResponse:
     service = get_object_or_404(request.merchant.web_services, pk=pk)
     form = ConsoleForm(request.merchant, request.POST if request.method == "POST" else None)
-    context = {"section": "web-services", "service": service, "form": form, "snippets": get_snippets()}
+    context = {"section": "web_services", "service": service, "form": form, "snippets": get_snippets()}
     if form.is_valid() or not form.is_bound:
         try:
             context |= _try(request, service, form)

@@ -195,10 +195,10 @@ class RequestParameterFormSet(forms.BaseInlineFormSet):
         super().clean()
         constants = RequestParameter.objects.filter(service=self.instance.pk, parameter="")
         names = set(constants.values_list("name", flat=True))
-        parameters = set()
+        parameters: set[str] = set()
         for form in self.forms:
-            name, parameter = form.cleaned_data.get("name"), form.cleaned_data.get("parameter")
-            if not parameter or self._should_delete_form(form):
+            name, parameter = form.cleaned_data.get("name", ""), form.cleaned_data.get("parameter", "")
+            if not parameter or form.cleaned_data.get("DELETE"):
                 continue
             if name in names:
                 form.add_error("name", "Another parameter has this name.")

@@ -270,7 +270,7 @@ class ConstantRow(forms.Form):
         # The row stays the same one, for those who have the page open in another window.
         wanted = copy(self.saved) if self.saved else RequestParameter()
         wanted.name, wanted.constant, wanted.is_secret = data["name"], data["value"], data["is_secret"]
-        wanted.position = _place(self)  # type: ignore[assignment]
+        wanted.position = _place(self)
         return wanted
 
 

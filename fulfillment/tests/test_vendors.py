@@ -422,3 +422,6 @@ def test_the_documented_check_accepts_what_is_sent_and_nothing_else(pay, work, s
     assert not is_genuine(content, headers, WebService.make_secret())
     late = headers | {"webhook-timestamp": str(int(headers["webhook-timestamp"]) - 301)}
     assert not is_genuine(content, late, SECRET)
+    assert not is_genuine(content, {}, SECRET) and not is_genuine(
+        content, headers | {"webhook-signature": "v1,ü"}, SECRET
+    )

@@ -190,7 +190,7 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
             "service": notice.web_service,
             "failed": of_service.filter(status=Fulfillment.Status.FAILED).count(),
             "waiting": of_service.filter(status=Fulfillment.Status.WAITING).count(),
-            "last": notice.web_service.callouts.exclude(error="").order_by("-pk").first(),
+            "last": notice.web_service.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
         }
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}

@@ -317,7 +317,6 @@ def _note_answer(service: WebService, **fields: Any) -> None:
 
 def _note_success(service: WebService) -> None:
     _note_answer(service, failing_since=None)
-    WebService.objects.filter(pk=service.pk, told_at__lt=Now() - TOLD_AGAIN_AFTER).update(told_at=None)
 
 
 def probe_now(service: WebService) -> None:
@@ -333,7 +332,10 @@ def wake(service: WebService) -> None:
 @transaction.atomic
 def tell_merchant(service: WebService) -> None:
     """Tell the merchant that items failed, once until the service works again: not once an order."""
-    if WebService.objects.filter(pk=service.pk, told_at=None).update(told_at=Now()):
+    # It worked since they were told, if it fails only since later.
+    anew = Q(failing_since=None) | Q(failing_since__gt=F("told_at"))
+    to_tell = Q(told_at=None) | (anew & Q(told_at__lt=Now() - TOLD_AGAIN_AFTER))
+    if WebService.objects.filter(to_tell, pk=service.pk).update(told_at=Now()):
         notice = MerchantNotice.objects.create(
             merchant=service.merchant, kind=MerchantNotice.Kind.WEB_SERVICE_FAILED, web_service=service
         )

@@ -114,6 +114,40 @@ def test_after_a_day_its_items_have_failed_and_the_merchant_is_told_once(
     assert MerchantNotice.objects.count() == 2
 
 
+def test_the_merchant_is_told_of_a_failure_after_a_repair_that_took_minutes(
+    pay, work, sold, make_service, receiver, healthy
+):
+    make_service(sold)
+    receiver.respond = answering(404)
+    pay(sold)
+    work()
+    receiver.respond = healthy
+    retry(OrderItem.objects.get(), by="Sam")
+    work()
+    assert ActivationCode.objects.exists()
+
+    # The next order comes hours later, and nothing in between.
+    WebService.objects.update(told_at=Now() - timedelta(hours=6))
+    receiver.respond = answering(404)
+    pay(sold)
+    pay(sold)
+    work()
+
+    assert MerchantNotice.objects.count() == 2
+
+
+def test_however_it_works_and_fails_by_turns_the_merchant_is_told_once_an_hour(
+    pay, work, sold, make_service, receiver, healthy
+):
+    make_service(sold)
+    for answer in [answering(404), healthy] * 3:
+        receiver.respond = answer
+        pay(sold)
+        work()
+
+    assert MerchantNotice.objects.count() == 1
+
+
 def test_codes_that_come_meanwhile_give_it_another_day(pay, work, sold, make_service, receiver):
     make_service(sold, request_per="item", holds_list=True)
     receiver.respond = answering(200, b"CODE-0001")

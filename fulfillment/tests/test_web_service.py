@@ -203,6 +203,7 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     assert not MerchantNotice.objects.exists()
 
     WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2))
+    Callout.objects.create(merchant=service.merchant, service=service, is_test=True, error="What a test brought back.")
     tell_of_services_that_are_down()
     tell_of_services_that_are_down()
     work()
@@ -211,6 +212,7 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     [mail] = mailoutbox
     assert mail.subject == "The web service “Gen” does not answer: 1 order item waits"
     assert f"/web-services/{service.pk}/" in mail.body
+    assert "It answered 503." in mail.body and "What a test" not in mail.body
 
 
 def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_service, receiver):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -141,6 +142,20 @@ def test_a_merchants_names_are_unique_and_one_service_is_for_all(page, merchant,
 
     page.post(reverse("web-service-add"), FORM | {"name": "Other"})
     assert merchant.web_services.count() == 2
+
+
+def test_one_that_is_added_twice_at_the_same_time_is_one(make_member, merchant, in_threads, transactional_db):
+    user = make_member(Member.Role.MANAGER).user
+
+    def add(_):
+        client = Client()
+        client.force_login(user)
+        return client.post(reverse("web-service-add"), FORM).status_code
+
+    answers = in_threads(add, range(6), threads=6)
+
+    assert sorted(answers) == [200] * 5 + [302]
+    assert merchant.web_services.count() == 1
 
 
 def test_there_are_not_endless_services(page, make_service):

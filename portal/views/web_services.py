@@ -1,10 +1,11 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, time
-from functools import wraps
+from functools import partial, wraps
 from math import ceil
 from typing import Any
 
 from django.contrib import messages
+from django.db import IntegrityError, transaction
 from django.db.models import Prefetch, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -69,12 +70,11 @@ def web_services(request) -> HttpResponse:
 def add(request) -> HttpResponse:
     new = WebService(merchant=request.merchant, secret=WebService.make_secret())
     form = WebServiceForm(request.POST or None, instance=new)
-    if form.is_valid():
-        service = form.save()
-        add_defaults(service)
-        wake(service)
+    if form.is_valid() and save(form, form.save):
+        add_defaults(new)
+        wake(new)
         messages.success(request, "Web service added. Now choose what it is told, and add it to products as a source.")
-        return redirect("web-service-parameters", service.pk)
+        return redirect("web-service-parameters", new.pk)
     return show_form(request, form, "Add a web service", reverse("web-services"))
 
 
@@ -82,14 +82,24 @@ def add(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def change(request, service: WebService) -> HttpResponse:
     form = WebServiceForm(request.POST or None, instance=service)
-    if form.is_valid():
-        service.save(update_fields=[*form.Meta.fields, "password"])
+    if form.is_valid() and save(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
         # Perhaps that mends it.
         probe_now(service)
         wake(service)
         messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
         return to(service)
     return show_form(request, form, "Edit the web service", reverse("web-service", args=[service.pk]))
+
+
+def save(form: WebServiceForm, write: Callable) -> bool:
+    """Save it, unless the same was saved at this moment, as by a second click; then the form says so."""
+    try:
+        with transaction.atomic():
+            write()
+    except IntegrityError:
+        form.full_clean()
+        return False
+    return True
 
 
 def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:

@@ -214,17 +214,13 @@ def test_a_renewal_that_waits_has_no_request_yet(manager, make_service, make_pro
     assert "There is no request for this item yet. It waits for order P" in text
 
 
-def test_secrets_that_an_answer_repeats_are_hidden_though_they_look_like_words(manager, make_service, receiver):
+def test_secrets_that_a_redirect_repeats_are_hidden_though_they_look_like_words(manager, make_service, receiver):
     service = make_service(login="bearer", password="opensesame")
-    service.parameters.create(position=9, name="token", constant="hunter", is_secret=True)
-    quoted = b"neither hunter nor opensesame is known"
-    receiver.respond = lambda received: (302, {"Location": "/sign-in?" + quoted.decode()}, quoted)
+    receiver.respond = lambda received: (302, {"Location": "/sign-in?opensesame"}, b"")
 
     text = page(manager.post(address(service), {"send": ""}))
 
-    for secret in ("hunter", "opensesame"):
-        assert secret not in text + Callout.objects.get().answer
-    assert "is known" in text
+    assert "/sign-in?••••" in text and "opensesame" not in text
 
 
 @pytest.mark.parametrize("login", ["none", "basic", "bearer"])

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from base64 import b64encode
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import time
@@ -212,8 +213,7 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             _note_answer(service)
         raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
     _note_success(service)
-    came = dict(zip(units, reading.codes, strict=False))
-    codes, taken = _claim(service, item, came)
+    codes, taken = _claim(service, item, _assign(item, units, reading.codes))
     if taken:
         last = Callout.objects.filter(service=service, request_id=message_id).order_by("-pk")[:1]
         Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
@@ -222,6 +222,23 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
     if reading.problem:
         raise CodesMissing(str(reading.problem), codes, temporary=True)
     return codes
+
+
+def _assign(item: OrderItem, units: list[int], codes: list[str]) -> dict[int, str]:
+    """The first code for the first unit; but one that came for a unit before stays its, wherever it comes now."""
+    noted = ReceivedCode.objects.filter(item=item, unit__in=units).values_list("fingerprint", "unit")
+    saved = item.activation_codes.filter(unit__in=units).values_list("fingerprint", "unit")
+    own = defaultdict(set)
+    for known, unit in [*noted, *saved]:
+        own[bytes(known)].add(unit)
+    came: dict[int, str] = {}
+    others = []
+    for code in codes:
+        if free := own[fingerprint(code)] - came.keys():
+            came[min(free)] = code
+        else:
+            others.append(code)
+    return came | dict(zip((unit for unit in units if unit not in came), others, strict=False))
 
 
 def _claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[dict[int, str], str]:

@@ -98,7 +98,7 @@ def test_a_code_that_a_dead_worker_noted_for_a_unit_that_needs_none_goes_to_anot
     pay, sold, work, make_service, receiver, monkeypatch
 ):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-A\nCODE-B")
+    receiver.respond = answering("CODE-A\nCODE-B", "CODE-A")
     pay(sold, quantity=2)
     item = OrderItem.objects.get()
     with monkeypatch.context() as patch:
@@ -445,3 +445,46 @@ def test_what_is_inside_is_not_asked_for_by_a_proxy(merchant, receiver, settings
     settings.CALLOUT_PROXY = "http://127.0.0.1:9"
 
     assert callouts.call(merchant, "GET", receiver.url, headers={}, timeout=5).status_code == 200
+
+
+# In another order
+
+
+def test_a_code_that_a_unit_has_already_may_come_in_another_place(pay, work, sold, make_service, receiver):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-A", "CODE-B\nCODE-A")
+    pay(sold, quantity=2)
+
+    work()
+    all_due()
+    work()
+
+    assert by_unit(OrderItem.objects.get()) == {1: "CODE-A", 2: "CODE-B"}
+    assert Fulfillment.objects.get().status == "done"
+
+
+def test_so_may_those_that_a_dead_worker_noted(pay, work, sold, make_service, receiver, monkeypatch):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-A\nCODE-B", "CODE-B\nCODE-A")
+    pay(sold, quantity=2)
+    item = OrderItem.objects.get()
+    with monkeypatch.context() as patch:
+        patch.setattr("fulfillment.services._save_codes", lambda *args, **options: 1 / 0)
+        fulfill(item.fulfillment.pk)
+
+    all_due()
+    work()
+
+    assert by_unit(item) == {1: "CODE-A", 2: "CODE-B"}
+
+
+def test_links_that_come_twice_are_given_to_each_unit_in_any_order(pay, work, sold, make_service, receiver):
+    make_service(sold, request_per="item", holds_list=True, same_code_allowed=True)
+    receiver.respond = answering("LINK-A\nLINK-A", "LINK-B\nLINK-A\nLINK-A")
+    pay(sold, quantity=3)
+
+    work()
+    all_due()
+    work()
+
+    assert by_unit(OrderItem.objects.get()) == {1: "LINK-A", 2: "LINK-A", 3: "LINK-B"}

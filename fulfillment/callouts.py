@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import BadStatusLine, HTTPConnection, HTTPException, RemoteDisconnected, UnknownProtocol
+from http.client import (
+    BadStatusLine,
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    IncompleteRead,
+    RemoteDisconnected,
+    UnknownProtocol,
+    parse_headers,
+)
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from threading import BoundedSemaphore, Timer
 from time import monotonic
@@ -155,7 +164,7 @@ _slots: dict[str, BoundedSemaphore] = {}
 
 @contextmanager
 def _slot(url: str) -> Iterator[None]:
-    host = url.partition("://")[2].partition("/")[0].lower()
+    host = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0].lower()
     slot = _slots.setdefault(host, BoundedSemaphore(AT_ONE_HOST))
     if not slot.acquire(blocking=False):
         raise CalloutBusy(f"{AT_ONE_HOST} requests to {host} are on their way; this one waits for its turn.")
@@ -323,9 +332,26 @@ def _ask(method: str, url: SplitResult, body: bytes, headers: Mapping[str, str],
     return answer
 
 
+class _Response(HTTPResponse):
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        while 100 <= status < 200:
+            # The answer is still to come.
+            parse_headers(self.fp)
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, status, reason
+
+    def _read_next_chunk_size(self) -> int:
+        size = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            # It would be read to the end, however much that is.
+            raise ValueError("negative")
+        return size
+
+
 def _exchange(stream: socket.socket, method: str, url: SplitResult, body: bytes, headers: Mapping[str, str]) -> Answer:
     http = HTTPConnection(url.netloc)
-    http.sock = stream
+    http.sock, http.response_class = stream, _Response
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     # Nothing packed: a small answer must not become a large one.
     always = {"Host": url.netloc, "User-Agent": "Keywell", "Accept-Encoding": "identity"}
@@ -364,6 +390,8 @@ def _words(error: Exception) -> str:
         return "it is silent"
     if isinstance(error, RemoteDisconnected):
         return "it hung up"
+    if isinstance(error, IncompleteRead):
+        return "it broke off"
     if isinstance(error, BadStatusLine | UnknownProtocol):
         return "it does not speak HTTP"  # which the error would quote, and there may be a code in it
     return storable(getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")

@@ -277,6 +277,15 @@ def occupied(receiver):
     release()
 
 
+def test_what_an_address_says_to_a_host_makes_it_no_other(receiver, occupied):
+    host = receiver.url.removesuffix("/hook")
+
+    for url in (f"{host}?Email=ada@example.com", f"{host}/?Order=1", host.upper()):
+        with pytest.raises(callouts.CalloutBusy) as refused, callouts._slot(url):
+            pass
+        assert "ada" not in str(refused.value)
+
+
 def test_when_enough_is_on_its_way_to_a_host_the_next_waits_for_its_turn(
     pay, work, sold, make_service, receiver, healthy, occupied
 ):

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from threading import Thread
@@ -358,14 +359,47 @@ def test_so_is_a_resolver_that_takes_its_time(post, monkeypatch):
         b"HTTP/\0 \xff\0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf a key",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhalf",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
     ],
-    ids=["nothing", "no HTTP", "garbage", "half", "half a chunk", "many headers", "a long header"],
+    ids=[
+        "nothing",
+        "no HTTP",
+        "garbage",
+        "half",
+        "half a chunk",
+        "no chunk",
+        "many headers",
+        "a long header",
+    ],
 )
 def test_what_is_no_whole_answer_is_none(post, serve, inside, answer):
     with pytest.raises(CalloutFailed, match="gave no answer"):
         post(serve(lambda connection: connection.sendall(answer)))
+
+
+def test_a_chunk_without_end_is_not_read(post, serve, inside):
+    sent = []
+
+    def flood(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        with suppress(OSError):
+            while len(sent) < 100:
+                connection.sendall(b"x" * 2**20)
+                sent.append(1)
+
+    with pytest.raises(CalloutFailed, match="it broke off"):
+        post(serve(flood))
+
+    assert len(sent) < 50
+
+
+def test_what_comes_before_the_answer_is_not_taken_for_it(post, serve, inside):
+    hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </key>\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na key"
+
+    assert post(serve(lambda connection: connection.sendall(hints + answer))).body == b"a key"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from fulfillment.parameters import MASK, mask_code
 # Statuses that are not for good, though they begin with 4: time-out, too early, too many requests.
 TEMPORARY = {408, 425, 429}
 LONGEST_CODE = 10_000
+# Of an answer that holds more nothing is kept: to look for each of them would take seconds.
+MOST_MASKED = 1000
 STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(-?[0-9]{1,6})\]""")
 # What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
 SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
@@ -80,12 +82,10 @@ def _check_status(service: WebService, answer: Answer) -> None:
 def _decode(answer: Answer) -> str:
     if answer.is_cut:
         raise NoCode(f"The answer is longer than {MOST_BYTES // 1024} KiB.")
-    charset = re.search(r"charset=\"?([A-Za-z0-9_.:-]+)", answer.headers.get("Content-Type", ""))
-    encoding = charset.group(1) if charset else "utf-8"
     try:
-        return answer.body.decode("utf-8-sig" if encoding.lower() in {"utf-8", "utf8"} else encoding)
+        return answer.decode()
     except (UnicodeError, LookupError) as error:
-        raise NoCode(f"The answer is not valid {encoding.upper()}.") from error
+        raise NoCode(f"The answer is not valid {answer.charset.upper()}.") from error
 
 
 def _in_body(service: WebService, answer: Answer, text: str) -> Iterator[str]:
@@ -162,7 +162,7 @@ def check_path(kind: str, path: str) -> None:
     if kind == WebService.Answer.XML:
         bare, attribute = split_attribute(path)
         name = r"[A-Za-z_][\w.-]*"
-        step = rf"(?:{name}|\*)(?:\[[0-9]{{1,6}}\]|\[@{name}='[^']*'\])?"
+        step = rf"(?:{name}|\*)(?:\[[1-9][0-9]{{0,5}}\]|\[@{name}='[^']*'\])?"
         if not re.fullmatch(rf"/{{0,2}}{step}(?:/{step})*|", bare) or not (bare or attribute):
             raise PathError("A path in XML looks like license/key, //key, item[2]/key or item/@code.")
 
@@ -207,7 +207,8 @@ def split_attribute(path: str) -> tuple[str, str]:
 
 def _with_any_namespace(path: str) -> str:
     """The path as ElementTree takes it: from the root's children on, whatever namespace names are in."""
-    steps = re.sub(r"(^|/)([A-Za-z_*])", lambda match: f"{match.group(1)}{{*}}{match.group(2)}", path)
+    # But not in what stands between quotes.
+    steps = re.sub(r"('[^']*')|(^|/)(?=[A-Za-z_*])", lambda match: match.group(1) or f"{match.group(2)}{{*}}", path)
     return f".{steps}" if steps.startswith("/") else f"./{steps}"
 
 
@@ -221,6 +222,8 @@ def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (),
     """
     text = _unescape(text)
     hidden = {written for secret in [*codes, *secrets] if secret.strip() for written in (secret, _unescape(secret))}
+    if len(hidden) > MOST_MASKED:
+        return MASK
     for secret in sorted(hidden, key=len, reverse=True):
         for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
             text = text.replace(written, mask_code(secret))

@@ -85,7 +85,7 @@ class CalloutTimeout(CalloutFailed):
     pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     status_code: int
     headers: Message | Mapping[str, str]  # a Message finds them in whatever case
@@ -93,8 +93,23 @@ class Answer:
     is_cut: bool = False
 
     @property
+    def charset(self) -> str:
+        declared = re.search(r"charset=\"?([A-Za-z0-9_.:-]+)", self.headers.get("Content-Type", ""))
+        return declared.group(1) if declared else "utf-8"
+
+    def decode(self) -> str:
+        """What it says, in the character set that it declares. Raises UnicodeError, LookupError."""
+        return self.body.decode("utf-8-sig" if self.charset.lower() in {"utf-8", "utf8"} else self.charset)
+
+    @property
     def text(self) -> str:
-        return storable(self.body.decode(errors="replace"))
+        """What it says, as far as can be read: also if it is not what it declares."""
+        try:
+            text = self.decode()
+        except (UnicodeError, LookupError):
+            text = self.body.decode(errors="replace")
+        # Of UTF-16 that is taken for UTF-8 the NUL between two letters would hide codes from whoever masks them.
+        return storable(text.replace("\0", ""))
 
     def as_it_came(self) -> dict[str, Any]:
         """What a Callout keeps of an answer that holds no secrets."""

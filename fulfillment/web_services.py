@@ -56,7 +56,7 @@ class ServiceBusy(Exception):
     """The service was not asked; it will be when others are answered."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Request:
     method: str
     url: str
@@ -64,7 +64,7 @@ class Request:
     body: bytes
     signed: tuple[bytes, ...]  # what there is a signature of: any of it
     kept: str  # the parameters as a log may show them
-    secrets: tuple[str, ...] = field(repr=False)  # what no log may show, also if the answer repeats it
+    secrets: tuple[str, ...]  # what no log may show, also if the answer repeats it
 
 
 def request_id(item: OrderItem, unit: int | None) -> str:
@@ -142,7 +142,7 @@ def _login(service: WebService) -> dict[str, str]:
     return {}
 
 
-@dataclass
+@dataclass(repr=False)
 class Reading:
     """How an answer was read: the codes in it, and why there is none, or too few."""
 

@@ -10,9 +10,11 @@ import pytest
 
 from fulfillment import web_services
 from fulfillment.answers import mask_answer
+from fulfillment.callouts import Answer
 from fulfillment.models import Callout, Fulfillment
+from fulfillment.parameters import Subject
 from fulfillment.services import fulfill
-from orders.models import ActivationCode
+from orders.models import ActivationCode, OrderItem
 
 CODES = [
     "AAAA-BBBB-CCCC-7Q2M",
@@ -72,6 +74,20 @@ def test_a_code_that_came_is_kept_in_the_order_alone(
     for part in (code, write(code).strip(), *code.splitlines(), every_character(code)):
         assert part not in kept
     assert "••••" in Callout.objects.get().answer
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-32", "utf-7", ""])
+def test_a_code_is_masked_in_every_character_set(pay, work, sold, make_service, receiver, charset):
+    make_service(sold)
+    content_type = f"text/plain; charset={charset}" if charset else "text/plain"
+    answer = "AAAA-BBBB-CCCC-7Q2M".encode(charset or "utf-16-le")
+    receiver.respond = lambda received: (200, {"Content-Type": content_type}, answer)
+
+    pay(sold)
+    work()
+
+    assert ActivationCode.objects.exists() == bool(charset)
+    assert Callout.objects.get().answer == "••••7Q2M"
 
 
 @pytest.mark.parametrize(
@@ -153,3 +169,24 @@ def test_a_hostile_answer_does_not_keep_the_worker_busy(piece):
     code = "AAAA-BBBB-CCCC-7Q2M"
 
     assert code not in mask_answer(piece * 20_000 + "1 " + code, [code])
+
+
+def test_nor_do_thousands_of_codes():
+    codes = [f"{number:x}" for number in range(0x1000, 0x1000 + 12_000)]
+
+    # Each would be looked for in all of the answer: it would take seconds.
+    assert mask_answer("\n".join(codes), codes) == "••••"
+
+
+def test_who_prints_what_is_at_work_prints_no_secret(sold, make_service, pay):
+    service = make_service(sold, format="get", login="bearer", password="correct.horse", parameters=["Email"])
+    pay(sold)
+    item = OrderItem.objects.get()
+    request = web_services.compose(service, Subject(item, [1]), "req_1")
+    reading = web_services.Reading(service, 1, request.secrets, codes=["AAAA-BBBB-CCCC-7Q2M"])
+    answer = Answer(200, {}, b"AAAA-BBBB-CCCC-7Q2M")
+
+    printed = f"{request!r} {reading!r} {answer!r}"
+
+    for secret in ("correct.horse", "ada", "7Q2M", service.secret):
+        assert secret not in printed

@@ -332,6 +332,12 @@ def test_an_answer_of_the_merchants_pattern_is_temporary(pay, work, sold, make_s
             ["C-1", "C-2"],
         ),
         ({"answer": "xml", "path": "//k"}, "text/plain", '<r xmlns="urn:x"><a><k> C-1\n</k></a></r>', ["C-1"]),
+        (
+            {"answer": "xml", "path": "i[@n='a/b']/k"},
+            "text/xml",
+            "<r><i n='a'><k>C-1</k></i><i n='a/b'><k>C-2</k></i></r>",
+            ["C-2"],
+        ),
         ({"answer": "xml", "path": "k"}, "text/xml; charset=iso-8859-1", "<r><k>Ü-1</k></r>", ["Ü-1"]),
         ({"holds_list": True}, "text/plain", "\r\n C-1 \r\n\r\nC-2", ["C-1", "C-2"]),
         ({}, "text/plain", "one\nlicense\n", ["one\nlicense"]),
@@ -382,6 +388,11 @@ def test_a_code_is_found_where_the_merchant_says(
         ({"answer": "xml", "path": "r/k"}, "not XML", "The answer is not XML."),
         (
             {"answer": "xml", "path": "r/k["},
+            "<r><k/></r>",
+            "A path in XML looks like license/key, //key, item[2]/key or item/@code.",
+        ),
+        (
+            {"answer": "xml", "path": "r/k[0]"},
             "<r><k/></r>",
             "A path in XML looks like license/key, //key, item[2]/key or item/@code.",
         ),
@@ -445,6 +456,18 @@ def test_what_is_inside_is_not_asked_for_by_a_proxy(merchant, receiver, settings
     settings.CALLOUT_PROXY = "http://127.0.0.1:9"
 
     assert callouts.call(merchant, "GET", receiver.url, headers={}, timeout=5).status_code == 200
+
+
+def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, sold, make_service, receiver):
+    make_service(sold, temporary_pattern="Ошибка")
+    content_type = {"Content-Type": "text/plain; charset=windows-1251"}
+    receiver.respond = lambda received: (200, content_type, "Ошибка 7".encode("windows-1251"))
+
+    pay(sold)
+    work()
+
+    assert Fulfillment.objects.get().reason == "The answer matches the pattern for temporary errors."
+    assert Callout.objects.get().answer == "Ошибка 7"
 
 
 # In another order

@@ -164,6 +164,10 @@ def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
             if _collect(fulfillment, source):
                 return True
             shortages.append(source.shortage())
+        except SourceNotReady as error:
+            # What it is to give is on its way: nobody else is asked for it.
+            failed.append((source, error))
+            break
         except SourceError as error:
             failed.append((source, error))
 

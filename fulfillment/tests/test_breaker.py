@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from fulfillment import callouts, web_services
+from fulfillment.chains import add_source
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
 from fulfillment.services import fulfill, fulfill_by_callout, retry
 from fulfillment.tasks import nudge_due
@@ -284,6 +285,23 @@ def test_what_an_address_says_to_a_host_makes_it_no_other(receiver, occupied):
         with pytest.raises(callouts.CalloutBusy) as refused, callouts._slot(url):
             pass
         assert "ada" not in str(refused.value)
+
+
+def test_who_waits_for_a_turn_gets_no_code_elsewhere(
+    pay, work, sold, make_service, make_pool, receiver, healthy, occupied
+):
+    make_service(sold)
+    add_source(sold, "pool", pool=make_pool(3))
+    add_source(sold, "manual")
+    receiver.respond = healthy
+    pay(sold)
+
+    work()
+    assert not MerchantNotice.objects.exists() and not ActivationCode.objects.exists()
+    occupied()
+    work()
+
+    assert ActivationCode.objects.get().source == "web_service"
 
 
 def test_when_enough_is_on_its_way_to_a_host_the_next_waits_for_its_turn(

@@ -86,7 +86,7 @@ def tell_of_services_that_are_down() -> None:
     down = WebService.objects.filter(~Exists(told), failing_since__lt=Now() - DOWN_FOR)
     # Serializes two sweeps.
     for service in down.select_for_update(no_key=True, skip_locked=True):
-        if Fulfillment.objects.waiting().of_service(service).exists():
+        if Fulfillment.objects.waiting().of_service(service).filter(due_at__isnull=False).exists():
             MerchantNotice.objects.create(
                 merchant=service.merchant, kind=Kind.WEB_SERVICE_DOWN, web_service=service
             ).nudge()
@@ -188,8 +188,8 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
         of_service = Fulfillment.objects.of_service(notice.web_service)
         context |= {
             "service": notice.web_service,
-            "failed": of_service.filter(status=Fulfillment.Status.FAILED).count(),
-            "waiting": of_service.filter(status=Fulfillment.Status.WAITING).count(),
+            "failed": of_service.given_up().count(),
+            "waiting": of_service.filter(status=Fulfillment.Status.WAITING, due_at__isnull=False).count(),
             "last": notice.web_service.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
         }
     if notice.delivery:

@@ -342,14 +342,14 @@ def retry(item: OrderItem, *, by: str) -> None:
 
 @transaction.atomic
 def retry_failed(service: WebService, *, by: str) -> int:
-    """Have all items of paid orders that failed, and take codes from this web service, tried again; how many they are.
+    """Have all items of paid orders that this web service was given up for tried again; how many they are.
 
     The oldest payments come first. Asked again at once there is none.
     """
     # Serializes the second click with the first.
     WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
-    failed = Fulfillment.objects.of_service(service).filter(status=Fulfillment.Status.FAILED)
-    rows = list(failed.distinct().values_list("pk", "item", "item__order", "reason"))
+    failed = Fulfillment.objects.of_service(service).given_up()
+    rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
     if not rows:
         return 0
     Fulfillment.objects.filter(pk__in=[pk for pk, *_ in rows]).start_again()
@@ -358,10 +358,10 @@ def retry_failed(service: WebService, *, by: str) -> int:
             order_id=order,
             kind=OrderEvent.Kind.RETRIED,
             item_id=item,
-            details={"status": Fulfillment.Status.FAILED, "reason": reason},
+            details={"status": status, "reason": reason},
             happened_by=by,
         )
-        for _, item, order, reason in rows
+        for _, item, order, status, reason in rows
     )
     OrderEvent.objects.bulk_create(events, batch_size=1000)
     probe_now(service)

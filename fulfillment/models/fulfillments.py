@@ -89,6 +89,10 @@ class FulfillmentQuerySet(RetryableQuerySet):
         waiting = self.waiting().filter(item__product__fulfillment_methods__pool=pool)
         return waiting.order_by("item__order__paid_at", "item__order_id", "item_id")
 
+    def given_up(self):
+        """What is not tried again by itself: it failed, or another source of its chain may still get codes."""
+        return self.filter(Q(status=Fulfillment.Status.FAILED) | Q(status=Fulfillment.Status.WAITING, due_at=None))
+
     def start_again(self) -> int:
         """Have these tried at once, as if for the first time; return how many they are."""
         # The number of attempts goes on: it tells one worker's lease from the next.

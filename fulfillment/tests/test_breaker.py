@@ -14,7 +14,7 @@ from django.utils import timezone
 from fulfillment import callouts, web_services
 from fulfillment.chains import add_source
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
-from fulfillment.services import fulfill, fulfill_by_callout, retry
+from fulfillment.services import fulfill, fulfill_by_callout, retry, retry_failed
 from fulfillment.tasks import nudge_due
 from fulfillment.web_services import FAILURES_BEFORE_PAUSE
 from orders.models import ActivationCode, OrderItem
@@ -113,6 +113,24 @@ def test_after_a_day_its_items_have_failed_and_the_merchant_is_told_once(
     pay(sold)
     work()
     assert MerchantNotice.objects.count() == 2
+
+
+def test_an_item_that_may_still_get_a_key_counts_as_given_up_as_well(
+    pay, work, sold, make_service, make_pool, receiver, healthy, mailoutbox
+):
+    service = make_service(sold)
+    add_source(sold, "pool", pool=make_pool())
+    receiver.respond = answering(404)
+    pay(sold)
+    work()
+    assert Fulfillment.objects.get().status == "waiting"
+    assert "1 order item got no activation code" in mailoutbox[0].body and "more wait" not in mailoutbox[0].body
+
+    receiver.respond = healthy
+    assert retry_failed(service, by="Sam") == 1
+    work()
+
+    assert ActivationCode.objects.count() == 1
 
 
 def test_the_merchant_is_told_of_a_failure_after_a_repair_that_took_minutes(

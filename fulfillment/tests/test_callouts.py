@@ -380,7 +380,7 @@ def test_what_is_no_whole_answer_is_none(post, serve, inside, answer):
 
 
 def test_a_chunk_without_end_is_not_read(post, serve, inside):
-    sent = []
+    sent: list[int] = []
 
     def flood(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")

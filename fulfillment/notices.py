@@ -83,7 +83,7 @@ def tell_of_services_that_are_down() -> None:
     told = MerchantNotice.objects.filter(
         kind=Kind.WEB_SERVICE_DOWN, web_service=OuterRef("pk"), created_at__gt=OuterRef("failing_since")
     )
-    down = WebService.objects.filter(~Exists(told), failing_since__lt=Now() - DOWN_FOR)
+    down = WebService.objects.filter(~Exists(told), paused_at__isnull=False, failing_since__lt=Now() - DOWN_FOR)
     # Serializes two sweeps.
     for service in down.select_for_update(no_key=True, skip_locked=True):
         if Fulfillment.objects.waiting().of_service(service).filter(due_at__isnull=False).exists():

@@ -78,10 +78,10 @@ def begin(items: list[OrderItem]) -> None:
 
 
 def fulfill(pk: int) -> bool:
-    """Make one attempt at a fulfillment that is due; return False if it was none, for a source was busy."""
+    """Make one attempt at a fulfillment, if it is due; return False if it was none, for a source was busy."""
     fulfillment = Fulfillment.objects.claim(pk)
     if fulfillment is None:
-        return False
+        return True
     try:
         return top_up(fulfillment)
     except Exception:

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
 from fulfillment.answers import NoCode, mask_answer, read_codes
 from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
@@ -289,15 +288,14 @@ def _pass_breaker(service: WebService) -> bool:
     paused = WebService.objects.filter(pk=service.pk, paused_at__isnull=False)
     if paused.filter(probe_at__lte=Now()).update(probe_at=Now() + PROBE_LEASE):
         return True
-    now = paused.values_list("paused_at", "probe_at").first()
-    if now is None:
+    row = paused.values_list("paused_at", "probe_at", Now()).first()
+    if row is None:
         return False
-    paused_at, probe_at = now
+    paused_at, probe_at, now = row
     # Not all of them at the same moment.
-    pause = max((probe_at or timezone.now()) - timezone.now(), timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
+    pause = max(probe_at - now, timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
     raise ServiceError(
-        f"The web service “{service}” fails, so it is paused since {paused_at:%-d %b, %H:%M} UTC and probed now and"
-        " then.",
+        f"It fails, so it is paused since {paused_at:%-d %b, %H:%M} UTC and probed now and then.",
         temporary=True,
         pause=pause,
     )

@@ -34,7 +34,8 @@ class WebServiceSource(Source):
         except PredecessorMissing as missing:
             raise LicenseAwaited(str(missing), pause=LOOKED_FOR_AGAIN) from missing
         except ServiceError as error:
-            raise SourceError(str(error), permanent=not error.temporary, pause=error.pause) from error
+            reason = f"Web service “{self.service}”: {error}"
+            raise SourceError(reason, permanent=not error.temporary, pause=error.pause) from error
 
     def _issue_all(self, item, units, attempt):
         """One request for all units that are the service's: those that lack a code, and those it gave one before."""

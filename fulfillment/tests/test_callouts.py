@@ -441,7 +441,7 @@ def test_every_request_leaves_a_row(post, receiver, merchant):
     assert receiver.received[0].path == "/hook?token=secret"
     assert (callout.merchant, callout.method, callout.attempt) == (merchant, "POST", 3)
     assert (callout.url, callout.sent) == (receiver.url, "what may be kept")
-    assert (callout.status_code, callout.answer, callout.error) == (418, "short � and stout �", "")
+    assert (callout.status_code, callout.answer, callout.error) == (418, "short  and stout �", "")
     assert callout.milliseconds is not None
 
 

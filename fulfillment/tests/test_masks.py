@@ -183,7 +183,7 @@ def test_who_prints_what_is_at_work_prints_no_secret(sold, make_service, pay):
     pay(sold)
     item = OrderItem.objects.get()
     request = web_services.compose(service, Subject(item, [1]), "req_1")
-    reading = web_services.Reading(service, 1, request.secrets, codes=["AAAA-BBBB-CCCC-7Q2M"])
+    reading = web_services.Reading(service, 1, request, codes=["AAAA-BBBB-CCCC-7Q2M"])
     answer = Answer(200, {}, b"AAAA-BBBB-CCCC-7Q2M")
 
     printed = f"{request!r} {reading!r} {answer!r}"

@@ -202,7 +202,7 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     tell_of_services_that_are_down()
     assert not MerchantNotice.objects.exists()
 
-    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2))
+    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
     Callout.objects.create(merchant=service.merchant, service=service, is_test=True, error="What a test brought back.")
     tell_of_services_that_are_down()
     tell_of_services_that_are_down()
@@ -220,7 +220,7 @@ def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_servi
     receiver.respond = answering("no", status=404)
     pay(sold)
     work()
-    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2))
+    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
 
     tell_of_services_that_are_down()
 

@@ -164,7 +164,7 @@ def count_failed(service: WebService) -> int:
 
 
 def count_calls(service: WebService) -> dict[str, Any]:
-    """How often it was asked, tests aside, since midnight, UTC, and how long 95 of 100 of the last calls took at most."""
+    """How often it was asked since midnight, UTC, and how long 95 of 100 of the last calls took at most; no tests."""
     midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
     calls = service.callouts.filter(is_test=False)
     last = calls.exclude(milliseconds=None).order_by("-called_at", "-pk")

@@ -128,8 +128,9 @@ def test_a_code_of_another_order_is_not_given_out_again(pay, work, sold, make_se
 
     assert ActivationCode.objects.get().item.order.number == first
     failed = Fulfillment.objects.get(status="failed")
-    assert failed.reason == f"Web service “Gen”: The code •••• came for unit 1, but unit 1 of order {first} has it already."
-    assert Callout.objects.latest("pk").error == failed.reason
+    problem = f"The code •••• came for unit 1, but unit 1 of order {first} has it already."
+    assert Callout.objects.latest("pk").error == problem
+    assert failed.reason == f"Web service “Gen”: {problem}"
 
 
 def test_two_orders_that_get_the_same_code_at_the_same_time(
@@ -466,7 +467,9 @@ def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, so
     pay(sold)
     work()
 
-    assert Fulfillment.objects.get().reason == "Web service “Gen”: The answer matches the pattern for temporary errors."
+    assert (
+        Fulfillment.objects.get().reason == "Web service “Gen”: The answer matches the pattern for temporary errors."
+    )
     assert Callout.objects.get().answer == "Ошибка 7"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import IntegrityError, transaction
-from django.db.models import Prefetch, Q
+from django.db.models import Exists, OuterRef, Prefetch, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -141,7 +141,9 @@ def reveal_secret(request, service: WebService) -> HttpResponse:
 
 def show(request, service: WebService, secret: str = "") -> HttpResponse:
     chosen = request.GET.get("show", "")
-    callouts = service.callouts.filter(FILTERS.get(chosen, Q())).select_related("item__order", "item__fulfillment")
+    later = Callout.objects.filter(service=service, item=OuterRef("item"), pk__gt=OuterRef("pk"), is_test=False)
+    callouts = service.callouts.filter(FILTERS.get(chosen, Q())).annotate(is_last=~Exists(later))
+    callouts = callouts.select_related("item__order", "item__fulfillment")
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     products = Product.objects.filter(fulfillment_methods__web_service=service).distinct().order_by("name")
     context = {

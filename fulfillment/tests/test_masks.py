@@ -121,6 +121,20 @@ def test_words_and_what_was_sent_stay_readable():
 
 
 @pytest.mark.parametrize("format", ["form", "json", "get"])
+def test_licenses_that_a_renewal_goes_by_are_masked(pay, work, sold, make_service, receiver, api, make_payment, format):
+    make_service(sold, format=format, parameters=["Order", "Key_first_renew", "Key_last_renew"])
+    receiver.respond = lambda received: (200, {}, b"AAAA-BBBB-CCCC-7Q2M")
+    for number, parent in (("P", None), ("R", "P")):
+        payment = make_payment(sold, order=number)
+        payment["items"][0]["subscription"] = {"id": "S", "type": "AR", "period": "P1Y", "parent_order": parent}
+        assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
+        work()
+
+    sent = Callout.objects.latest("pk").sent
+    assert sent.count("••••7Q2M") == 2 and "CCCC" not in sent
+
+
+@pytest.mark.parametrize("format", ["form", "json", "get"])
 @pytest.mark.parametrize("login", ["basic", "bearer"])
 def test_secrets_that_an_answer_repeats_are_masked(pay, work, sold, make_service, receiver, caplog, format, login):
     caplog.set_level(logging.DEBUG)

@@ -371,3 +371,12 @@ def test_a_token_that_no_header_can_hold_is_told(manager, make_service):
     text = page(manager.post(address(service), {"show": ""}))
 
     assert "The token of “Gen” is empty, or not one that a header can hold." in text
+
+
+def test_each_test_has_an_id_of_its_own(manager, make_service, receiver):
+    service = make_service()
+
+    for _ in range(2):
+        manager.post(address(service), {"send": ""})
+
+    assert len({received.headers["idempotency-key"] for received in receiver.received}) == 2

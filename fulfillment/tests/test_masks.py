@@ -121,7 +121,9 @@ def test_words_and_what_was_sent_stay_readable():
 
 
 @pytest.mark.parametrize("format", ["form", "json", "get"])
-def test_licenses_that_a_renewal_goes_by_are_masked(pay, work, sold, make_service, receiver, api, make_payment, format):
+def test_licenses_that_a_renewal_goes_by_are_masked(
+    pay, work, sold, make_service, receiver, api, make_payment, format
+):
     make_service(sold, format=format, parameters=["Order", "Key_first_renew", "Key_last_renew"])
     receiver.respond = lambda received: (200, {}, b"AAAA-BBBB-CCCC-7Q2M")
     for number, parent in (("P", None), ("R", "P")):

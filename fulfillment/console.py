@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from fulfillment.answers import mask_answer
 from fulfillment.callouts import Answer, CalloutError, call, storable
-from fulfillment.models import Callout, FulfillmentMethod, WebService, alone
+from fulfillment.models import Callout, WebService, alone
 from fulfillment.parameters import CATALOGUE, Subject, mask_code
 from fulfillment.signatures import base_string
-from fulfillment.web_services import Reading, Request, compose
+from fulfillment.web_services import Reading, Request, compose, units_of_services
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem, Subscription
 
@@ -80,7 +80,7 @@ def sample(service: WebService) -> Subject:
         ),
         parent_order="A0012300000",
     )
-    return SampleSubject(item, _units(service, item, set()))
+    return SampleSubject(item, _of_one_request(service, [*range(1, quantity + 1)]))
 
 
 def find_item(merchant: Merchant, number: str, reference: str = "") -> OrderItem | None:
@@ -92,15 +92,12 @@ def find_item(merchant: Merchant, number: str, reference: str = "") -> OrderItem
 
 
 def real(service: WebService, item: OrderItem) -> Subject:
-    elsewhere = item.activation_codes.exclude(source=FulfillmentMethod.Source.WEB_SERVICE)
-    return Subject(item, _units(service, item, set(elsewhere.values_list("unit", flat=True))))
+    """An item as it would be asked for; if it takes nothing from web services, its first unit."""
+    return Subject(item, _of_one_request(service, units_of_services(item) or [1]))
 
 
-def _units(service: WebService, item: OrderItem, elsewhere: set[int]) -> list[int]:
-    """The units of one request, as a source would ask for them: those that others gave are not asked for."""
-    units = [unit for unit in range(1, item.units + 1) if unit not in elsewhere] or [1]
-    for_all = service.request_per == WebService.Per.ITEM or service.sends_itself
-    return units if for_all else units[:1]
+def _of_one_request(service: WebService, units: list[int]) -> list[int]:
+    return units if service.asks_for_all else units[:1]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Now
 
 from fulfillment.answers import NoCode, mask_answer, read_codes
 from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
-from fulfillment.models import Callout, Fulfillment, MerchantNotice, ReceivedCode, WebService
+from fulfillment.models import Callout, Fulfillment, FulfillmentMethod, MerchantNotice, ReceivedCode, WebService
 from fulfillment.parameters import CATALOGUE, MASK, Subject, get_values, mask, mask_code
 from fulfillment.signatures import sign
 from orders.models import OrderItem
@@ -170,6 +170,13 @@ class Reading:
         masked = mask_answer(answer.text, self.codes, secrets=self.request.secrets, shown=self.request.kept)
         self.kept = masked[:KEPT]
         return {"answer": self.kept, "outcome": outcome, "error": str(self.problem or "")[:500]}
+
+
+def units_of_services(item: OrderItem) -> list[int]:
+    """The units that are a web service's: those that lack a code, and those that got theirs from one."""
+    others = item.activation_codes.exclude(source=FulfillmentMethod.Source.WEB_SERVICE)
+    elsewhere = set(others.values_list("unit", flat=True))
+    return [unit for unit in range(1, item.units + 1) if unit not in elsewhere]
 
 
 def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | None, attempt: int) -> dict[int, str]:

@@ -110,6 +110,11 @@ class WebService(Signed):
         return urlsplit(self.url).netloc
 
     @property
+    def asks_for_all(self) -> bool:
+        """Whether one request is for all codes that an item takes from the service."""
+        return self.request_per == self.Per.ITEM or self.sends_itself
+
+    @property
     def state(self) -> State:
         if self.paused_at:
             return self.State.PAUSED

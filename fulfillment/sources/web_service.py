@@ -25,7 +25,7 @@ class WebServiceSource(Source):
         if self.service.merchant_id != item.order.merchant_id:
             raise SourceError(f"The web service “{self.service}” belongs to another merchant.", permanent=True)
         try:
-            if self.service.request_per == WebService.Per.ITEM or self.sends_itself:
+            if self.service.asks_for_all:
                 yield from self._issue_all(item, units, attempt)
             else:
                 yield from self._issue_each(item, units, attempt)
@@ -38,10 +38,7 @@ class WebServiceSource(Source):
             raise SourceError(reason, permanent=not error.temporary, pause=error.pause) from error
 
     def _issue_all(self, item, units, attempt):
-        """One request for all units that are the service's: those that lack a code, and those it gave one before."""
-        others = item.activation_codes.exclude(source=FulfillmentMethod.Source.WEB_SERVICE)
-        elsewhere = set(others.values_list("unit", flat=True))
-        own = [unit for unit in range(1, item.units + 1) if unit not in elsewhere]
+        own = web_services.units_of_services(item)
         missing = None
         try:
             codes = web_services.ask(self.service, item, own, unit=None, attempt=attempt)

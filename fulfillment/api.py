@@ -8,8 +8,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fulfillment.models import Delivery
+from fulfillment.resending import ResendRefused, resend
 from fulfillment.serializers import FOR_DISPLAY, OrderSerializer
-from fulfillment.services import ResendRefused, resend
 from merchants.addresses import validate_mailable
 from merchants.models import ApiKey
 from orders.models import Order

@@ -11,7 +11,8 @@ from django.urls import reverse
 
 from fulfillment.history import order_history
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
-from fulfillment.services import why_not_resend, why_not_return
+from fulfillment.resending import why_not_resend
+from fulfillment.services import why_not_return
 from fulfillment.subscriptions import Link, chains, split_period
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.models import LicenseKey

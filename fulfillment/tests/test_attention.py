@@ -6,7 +6,7 @@ from django.utils import timezone
 from conftest import stock
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment
-from fulfillment.services import resend
+from fulfillment.resending import resend
 from merchants.models import CheckoutPage
 from orders.models import Order
 

@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 from django.db.models.functions import Now
 
-from fulfillment import services
+from fulfillment import resending, services
 from fulfillment.history import order_history
 from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order
@@ -33,7 +33,7 @@ def test_it_tells_what_became_of_a_payment(order):
 def test_a_resend_is_one_line_with_who_asked_for_it(order, work):
     code = ActivationCode.objects.earliest("pk")
     code_hint = code.hint
-    services.resend(order.items.get(), code, by="Sam")
+    resending.resend(order.items.get(), code, by="Sam")
     queued = told(order)[4:]
     work()
 

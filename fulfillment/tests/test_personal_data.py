@@ -5,7 +5,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from fulfillment import services
+from fulfillment import resending, services
 from fulfillment.attention import needing_attention
 from fulfillment.history import order_history
 from fulfillment.link_requests import request_links
@@ -34,7 +34,7 @@ def order(pay, make_product, work):
     work()
     show_to_customer(order, 1, 1)
     correct_email(order, "ada.byron@example.org", by="Sam")
-    services.resend(order.items.get(), by="Sam")
+    resending.resend(order.items.get(), by="Sam")
     correct_email(order, CUSTOMER["email"], by="Sam")
     request_links(order.merchant, CUSTOMER["email"], language="en", source="192.0.2.1")
     return order
@@ -102,7 +102,7 @@ def test_the_books_are_kept(order):
 
 
 def test_nothing_is_mailed_to_anybody_from_then_on(order, work, mailoutbox):
-    services.resend(order.items.get(), by="Sam")
+    resending.resend(order.items.get(), by="Sam")
     before = len(mailoutbox)
 
     Held(CUSTOMER["email"]).erase(by="Stella")
@@ -111,8 +111,8 @@ def test_nothing_is_mailed_to_anybody_from_then_on(order, work, mailoutbox):
     assert len(mailoutbox) == before
     assert set(Delivery.objects.values_list("status", flat=True)) <= {"sent", "canceled"}
     item = OrderItem.objects.get()
-    with pytest.raises(services.ResendRefused, match="was erased"):
-        services.resend(item, by="Sam")
+    with pytest.raises(resending.ResendRefused, match="was erased"):
+        resending.resend(item, by="Sam")
 
 
 def test_what_waits_to_be_mailed_to_somebody_else_still_is(pay, product, work, mailoutbox):

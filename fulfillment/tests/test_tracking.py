@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from django.test import Client
 from django.utils import timezone
 
-from fulfillment import services, sns, tasks, tracking
+from fulfillment import resending, sns, tasks, tracking
 from fulfillment.attention import needing_attention
 from fulfillment.delivery import deliver
 from fulfillment.history import order_history
@@ -196,7 +196,7 @@ def test_bad_news_needs_attention_until_another_mail_went_out(delivery, work, ki
     post("postmark", payload("postmark", kind))
     assert list(needing_attention(Order.objects.all())) == [delivery.order]
 
-    services.resend(delivery.order.items.get(), by="Sam")
+    resending.resend(delivery.order.items.get(), by="Sam")
     work()
 
     assert not needing_attention(Order.objects.all())
@@ -205,25 +205,25 @@ def test_bad_news_needs_attention_until_another_mail_went_out(delivery, work, ki
 @pytest.mark.parametrize("kind", ["delivered", "opened"])
 def test_good_news_needs_no_attention_and_is_no_reason_to_send_again(delivery, work, kind):
     item = delivery.order.items.get()
-    resent, _ = services.resend(item, by="Sam")
+    resent, _ = resending.resend(item, by="Sam")
     work()
     Delivery.objects.update(message_id="")
     Delivery.objects.filter(pk=resent.pk).update(message_id=MESSAGE_ID)
     post("postmark", payload("postmark", kind))
 
-    assert services.resend(item, by="Sam") == (resent, False)
+    assert resending.resend(item, by="Sam") == (resent, False)
     assert not needing_attention(Order.objects.all())
 
 
 def test_what_bounced_may_be_resent_at_once(delivery, work):
     item = delivery.order.items.get()
-    resent, _ = services.resend(item, by="Sam")
+    resent, _ = resending.resend(item, by="Sam")
     work()
     Delivery.objects.filter(pk=resent.pk).update(message_id="<another@example.com>")
     bounce = payload("postmark", "bounced") | {"MessageID": "another@example.com"}
     post("postmark", bounce)
 
-    assert services.resend(item, by="Sam")[1]
+    assert resending.resend(item, by="Sam")[1]
 
 
 def test_the_reason_does_not_hold_the_address(delivery):

@@ -30,7 +30,7 @@ from fulfillment.models import (
     WebService,
 )
 from fulfillment.parameters import CATALOGUE, add_defaults
-from fulfillment.services import resend
+from fulfillment.resending import resend
 from fulfillment.setup import ask
 from fulfillment.tracking import record
 from merchants.models import EmailTemplate, Member, Merchant, User

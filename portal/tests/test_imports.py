@@ -24,7 +24,7 @@ LEVELS = [
     {"callouts", "subscriptions"},
     {"mail_servers", "parameters", "webhooks"},
     {"answers", "mail", "sns", "tracking"},
-    {"web_services"},
+    {"resending", "web_services"},
     {"console", "sources"},
     {"chains", "composition", "services"},
     {

@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from fulfillment.models import Fulfillment, FulfillmentMethod
-from fulfillment.services import ResendRefused, TooManyMails, send_again
+from fulfillment.resending import ResendRefused, TooManyMails, send_again
 from orders.localization import format_day, format_money, format_wait, get_locale
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import OrderClosed, show_to_customer

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from fulfillment import services
+from fulfillment import resending, services
 from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import RefundRefused, correct_email, refund, renew_link, reveal, revoke_link
@@ -155,7 +155,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     if saved.withdrawn_at:
         return refuse(request, desk, GONE)
     if request.method != "POST":
-        if reason := services.why_not_resend(desk.order, saved=True):
+        if reason := resending.why_not_resend(desk.order, saved=True):
             return refuse(request, desk, reason)
         return confirm(
             request,
@@ -167,8 +167,8 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
         )
 
     try:
-        delivery, new = services.resend(saved.item, saved, by=desk.by)
-    except services.ResendRefused as error:
+        delivery, new = resending.resend(saved.item, saved, by=desk.by)
+    except resending.ResendRefused as error:
         return refuse(request, desk, str(error))
     if new:
         messages.success(request, f"The code is on its way to {delivery.recipient}. It is in the history.")

@@ -23,7 +23,7 @@ class DiscreetReporterFilter(SafeExceptionReporterFilter):
 class DiscreetLogFilter(logging.Filter):
     """Keeps addresses that are keys out of what is logged of requests, also mistyped ones and those of the past."""
 
-    ADDRESS = re.compile(r"^/(o|invitations|upload|uploaded)/[^/]+")
+    ADDRESS = re.compile(r"^/(o|invitations|upload|uploaded|core/v2/rest/\w+)/[^/]+")
 
     def filter(self, record):
         if isinstance(record.args, tuple):

@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "orders",
     "pools",
     "fulfillment",
+    "licensing",
     "portal.apps.PortalConfig",
 ]
 

@@ -49,6 +49,7 @@ urlpatterns = [
     path("api/docs/", ApiDocs.as_view(), name="api-docs"),
     path("api/v1/", include(orders_api)),
     path("api/v1/", include("pools.urls")),
+    path("core/v2/rest/", include("licensing.urls")),
 ]
 
 handler400 = "rest.problems.bad_request"

@@ -15,7 +15,8 @@ ROOMS: dict[str, set[str]] = {
     "orders": {"rest", "vault", "merchants"},
     "pools": {"rest", "vault", "merchants", "orders"},
     "fulfillment": {"rest", "vault", "merchants", "orders", "pools"},
-    "portal": {"rest", "vault", "merchants", "orders", "pools", "fulfillment"},
+    "licensing": {"rest", "vault", "merchants"},
+    "portal": {"rest", "vault", "merchants", "orders", "pools", "fulfillment", "licensing"},
 }
 
 # Inside fulfillment: each level may import those before it.

@@ -1,0 +1,77 @@
+"""Who is asking: a vendor by user name and password, or the holder of one of its API keys."""
+
+import binascii
+from base64 import b64decode
+from dataclasses import dataclass
+
+from django.utils.functional import cached_property
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.permissions import BasePermission
+
+from licensing.errors import AccessDenied
+from licensing.models import Role, Token, VendorLogin
+from merchants.models import Merchant
+from vault.fingerprints import fingerprint
+
+API_KEY_USER = "apiKey"
+
+
+@dataclass(frozen=True)
+class Caller:
+    merchant: Merchant
+    role: Role
+    key: Token | VendorLogin
+    licensee_id: int | None = None  # whose alone it validates, and transfers to
+
+    @property
+    def pk(self) -> str:
+        """What the requests of a minute are counted for."""
+        return f"{self.key._meta.model_name}-{self.key.pk}"
+
+    @cached_property
+    def name(self) -> str:
+        """Who did something, as histories tell it."""
+        return f"login {self.key}" if isinstance(self.key, VendorLogin) else f"API key {self.key}"
+
+
+class BasicAuthentication(BaseAuthentication):
+    """HTTP Basic (RFC 7617). Without credentials the answer is 401; with wrong ones it is 403."""
+
+    def authenticate(self, request):
+        scheme, _, encoded = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != b"basic":
+            return None
+        try:
+            user_name, _, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise AccessDenied("The credentials cannot be read.") from error
+        caller = self._by_key(password) if user_name == API_KEY_USER else self._by_login(user_name, password)
+        if caller is None:
+            raise AccessDenied("The user name or the password is wrong, or the API key is not known.")
+        caller.key.touch()
+        return caller.merchant, caller
+
+    @staticmethod
+    def _by_key(number: str) -> Caller | None:
+        tokens = Token.objects.live().filter(token_type=Token.Type.APIKEY).select_related("merchant")
+        token = tokens.defer("number").filter(fingerprint=fingerprint(number)).first()
+        return Caller(token.merchant, Role(token.api_key_role), token, token.licensee_id) if token else None
+
+    @staticmethod
+    def _by_login(user_name: str, password: str) -> Caller | None:
+        login = VendorLogin.objects.authenticate(user_name, password)
+        return Caller(login.merchant, Role.ADMIN, login) if login else None
+
+    def authenticate_header(self, request):
+        return 'Basic realm="NetLicensing"'
+
+
+class MayDo(BasePermission):
+    """The caller's role has to reach the one that the view's method is for: `view.role`."""
+
+    def has_permission(self, request, view):
+        if request.auth is None:
+            return False
+        if not request.auth.role.reaches(view.role):
+            raise AccessDenied(f"This is for API keys with the role {view.role} or above.")
+        return True

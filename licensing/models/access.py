@@ -1,0 +1,131 @@
+"""Whom the licensing service answers: API keys, which are tokens, and vendors' logins."""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from licensing.models.entity import Entity
+from licensing.models.licensees import Licensee
+from merchants.models import MAX_ACTOR, Merchant
+from vault.fields import EncryptedTextField
+from vault.fingerprints import fingerprint
+
+
+class Role(models.TextChoices):
+    """What an API key may do; each may what those before it may."""
+
+    LICENSEE = "ROLE_APIKEY_LICENSEE", "validate and transfer"
+    ANALYTICS = "ROLE_APIKEY_ANALYTICS", "read"
+    OPERATION = "ROLE_APIKEY_OPERATION", "change licensees and licenses"
+    MAINTENANCE = "ROLE_APIKEY_MAINTENANCE", "change products, modules and templates"
+    ADMIN = "ROLE_APIKEY_ADMIN", "everything"
+
+    def reaches(self, other: "Role") -> bool:
+        ranks = list(Role)
+        return ranks.index(self) >= ranks.index(other)
+
+
+class Used(models.Model):
+    """Something to sign in with."""
+
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def touch(self) -> None:
+        """Remember that it is in use, to the minute."""
+        if self.last_used_at and timezone.now() - self.last_used_at < timedelta(minutes=1):
+            return
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
+        type(self)._default_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
+
+
+class TokenQuerySet(models.QuerySet["Token"]):
+    def live(self):
+        return self.filter(Q(expiration_time=None) | Q(expiration_time__gt=Now()), active=True)
+
+
+class Token(Entity, Used):
+    """Its number is a secret: an API key signs in with it."""
+
+    class Type(models.TextChoices):
+        DEFAULT = "DEFAULT"
+        SHOP = "SHOP"
+        APIKEY = "APIKEY"
+        ACTION = "ACTION"
+
+    number = EncryptedTextField(editable=False)
+    fingerprint = models.BinaryField(unique=True, editable=False)
+    hint = models.CharField(max_length=4, editable=False)
+    token_type = models.CharField(max_length=10, choices=Type, default=Type.DEFAULT)
+    name = models.CharField(max_length=100, blank=True, help_text="What uses it.")
+    api_key_role = models.CharField(max_length=30, choices=Role, blank=True)
+    licensee = models.ForeignKey(Licensee, models.CASCADE, null=True, blank=True, related_name="tokens")
+    expiration_time = models.DateTimeField(null=True, blank=True)
+
+    objects = TokenQuerySet.as_manager()
+
+    class Meta(Entity.Meta):
+        ordering = ["pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(token_type="APIKEY") | ~Q(api_key_role=""),  # noqa: S106
+                name="licensing_an_api_key_has_a_role",
+            )
+        ]
+
+    def __str__(self):
+        return self.name or f"{self.token_type} token …{self.hint}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.number = self.number or str(uuid4())
+        self.fingerprint, self.hint = fingerprint(self.number), self.number[-4:]
+        super().save(*args, **kwargs)
+
+
+class VendorLoginQuerySet(models.QuerySet["VendorLogin"]):
+    def create_login(self, merchant: Merchant, name: str, **fields: Any) -> "tuple[VendorLogin, str]":
+        """Make a login. Its password is returned here and nowhere else: we keep a hash."""
+        password = secrets.token_urlsafe(24)
+        user_name = f"{merchant.slug}.{name}"
+        password_hash = VendorLogin.hash_password(password)
+        return self.create(merchant=merchant, user_name=user_name, password_hash=password_hash, **fields), password
+
+    def authenticate(self, user_name: str, password: str) -> "VendorLogin | None":
+        """Return the live login of this name and password, or None."""
+        login = self.filter(user_name=user_name, revoked_at=None).select_related("merchant").first()
+        stored = bytes(login.password_hash) if login else b""
+        return login if hmac.compare_digest(stored, VendorLogin.hash_password(password)) else None
+
+
+class VendorLogin(Used):
+    """A user name and a password with which a vendor's software may do everything."""
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="vendor_logins")
+    user_name = models.CharField(max_length=150, unique=True)
+    password_hash = models.BinaryField(editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = VendorLoginQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return self.user_name
+
+    @staticmethod
+    def hash_password(password: str) -> bytes:
+        # We make it, of 192 random bits: there is nothing to guess, so no slow hash is needed.
+        return hashlib.sha256(password.encode()).digest()

@@ -1,0 +1,91 @@
+"""Who has licenses, and which."""
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+
+from licensing.models.catalog import LicenseTemplate, Product, Terms
+from licensing.models.entity import MAX_NUMBER, Entity, NumberedEntity, new_number
+from merchants.models import Merchant
+from vault.fields import EncryptedTextField
+from vault.fingerprints import fingerprint
+
+
+class LicenseeQuerySet(models.QuerySet["Licensee"]):
+    def numbered(self, number: str):
+        return self.filter(fingerprint=fingerprint(number))
+
+    def called(self, number: str):
+        """Those that have this number, or this alias; of a vendor's at most one."""
+        known = fingerprint(number)
+        aliases = LicenseeAlias.objects.filter(fingerprint=known, licensee=OuterRef("pk"))
+        return self.filter(Q(fingerprint=known) | Exists(aliases))
+
+
+class Licensee(Entity):
+    """A customer's holding of one product.
+
+    Whoever knows the number of one that is marked can have its licenses: it stands encrypted, as activation codes do.
+    """
+
+    LETTER = "I"
+
+    product = models.ForeignKey(Product, models.CASCADE, related_name="licensees")
+    number = EncryptedTextField()
+    fingerprint = models.BinaryField(editable=False)
+    hint = models.CharField(max_length=4, blank=True, editable=False)
+    name = models.CharField(max_length=200, blank=True)
+    marked_for_transfer = models.BooleanField(default=False)
+
+    objects = LicenseeQuerySet.as_manager()
+
+    class Meta(Entity.Meta):
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["merchant", "fingerprint"], name="licensing_licensee_number_is_unique")
+        ]
+
+    def __str__(self):
+        return self.name or f"Licensee {self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.number = self.number or new_number(self.LETTER)
+        self.fingerprint, self.hint = fingerprint(self.number), self.number[-4:] if len(self.number) >= 12 else ""
+        super().save(*args, **kwargs)
+
+
+class LicenseeAlias(models.Model):
+    """Another number of a licensee."""
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="+")
+    licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="aliases")
+    text = EncryptedTextField()
+    fingerprint = models.BinaryField(editable=False)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["merchant", "fingerprint"], name="licensing_alias_is_unique")]
+
+    def __str__(self):
+        return f"Alias of {self.licensee}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.fingerprint = fingerprint(self.text)
+        super().save(*args, **kwargs)
+
+
+class License(Terms, NumberedEntity):
+    LETTER = "L"
+
+    licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="licenses")
+    template = models.ForeignKey(LicenseTemplate, models.CASCADE, related_name="licenses")
+    name = models.CharField(max_length=200)
+    start_date = models.DateTimeField(null=True, blank=True)
+    used_quantity = models.BigIntegerField(default=0)
+    parent_feature = models.CharField(
+        max_length=MAX_NUMBER, blank=True, help_text="Of Rental: the feature that a time volume prolongs."
+    )
+
+    class Meta(NumberedEntity.Meta):
+        constraints = [*NumberedEntity.Meta.constraints, *Terms.Meta.constraints]

@@ -1,0 +1,64 @@
+"""What was done to licenses by itself, or noted by the vendor's software."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+from licensing.models.entity import MAX_NUMBER, NumberedEntity
+from licensing.models.licensees import License, Licensee
+from merchants.models import MAX_ACTOR
+
+
+class Transaction(NumberedEntity):
+    LETTER = "T"
+
+    class Status(models.TextChoices):
+        PENDING = "PENDING", "pending"
+        CLOSED = "CLOSED", "closed"
+        CANCELED = "CANCELLED", "canceled"  # as the clients spell it
+
+    class Source(models.TextChoices):
+        SHOP = "SHOP"
+        AUTO_LICENSE_CREATE = "AUTO_LICENSE_CREATE"
+        AUTO_LICENSEE_CREATE = "AUTO_LICENSEE_CREATE"
+        AUTO_LICENSEE_VALIDATE = "AUTO_LICENSEE_VALIDATE"
+        AUTO_LICENSES_TRANSFER = "AUTO_LICENSES_TRANSFER"
+
+    licensee = models.ForeignKey(Licensee, models.SET_NULL, null=True, blank=True, related_name="transactions")
+    source_licensee = models.ForeignKey(
+        Licensee,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="transfers_away",
+        help_text="Of a transfer: where the licenses came from.",
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.CLOSED)
+    source = models.CharField(max_length=30, choices=Source, default=Source.SHOP)
+    closed_at = models.DateTimeField(null=True, blank=True)
+    made_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
+
+    class Meta(NumberedEntity.Meta):
+        indexes = [models.Index(fields=["licensee", "-id"], name="licensing_transaction_of")]
+
+    @classmethod
+    def note(cls, licensee: Licensee, source: str, licenses: list[License], *, by: str, **fields) -> "Transaction":
+        """Note what became of these licenses, in the transaction of the database in which it did."""
+        made = cls.objects.create(
+            merchant=licensee.merchant, licensee=licensee, source=source, closed_at=Now(), made_by=by, **fields
+        )
+        LicenseTransactionJoin.objects.bulk_create(
+            LicenseTransactionJoin(transaction=made, license=license, number=license.number) for license in licenses
+        )
+        return made
+
+
+class LicenseTransactionJoin(models.Model):
+    transaction = models.ForeignKey(Transaction, models.CASCADE, related_name="joins")
+    license = models.ForeignKey(License, models.SET_NULL, null=True, related_name="joins")
+    number = models.CharField(max_length=MAX_NUMBER, help_text="The license’s, which may be gone.")
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return f"{self.number} in {self.transaction}"

@@ -1,0 +1,92 @@
+"""What all addresses of the service have in common."""
+
+import logging
+from http import HTTPStatus
+
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView, set_rollback
+
+from licensing.authentication import BasicAuthentication, Caller, MayDo
+from licensing.envelope import Envelope, EnvelopeJSONRenderer, EnvelopeXMLRenderer, FormParser, Info, Negotiation
+from licensing.errors import LicensingError, MalformedRequest, NotFound
+from licensing.models import Licensee, Role
+from merchants.models import Merchant
+
+logger = logging.getLogger(__name__)
+
+
+class LicensingView(APIView):
+    """A view knows its caller (`self.caller`) and vendor (`self.vendor`), and answers with an Envelope."""
+
+    authentication_classes = [BasicAuthentication]
+    permission_classes = [MayDo]
+    parser_classes = [FormParser]
+    renderer_classes = [EnvelopeXMLRenderer, EnvelopeJSONRenderer]
+    content_negotiation_class = Negotiation
+    schema = None  # the format is not ours to document: docs/netlicensing.md
+
+    role = Role.ADMIN
+    request: Request
+
+    @property
+    def caller(self) -> Caller:
+        return self.request.auth  # type: ignore[return-value]
+
+    @property
+    def vendor(self) -> Merchant:
+        return self.caller.merchant
+
+    def get_exception_handler(self):
+        return answer_error
+
+    def licensee(self, number: str) -> Licensee:
+        """The vendor's licensee of this number, or alias. Raises NotFound."""
+        licensees = Licensee.objects.filter(merchant=self.vendor).called(number)
+        licensee = licensees.select_related("product").first()
+        if licensee is None:
+            raise NotFound("Requested licensee does not exist")
+        return licensee
+
+
+def answer_error(error: Exception, context: dict) -> Response:
+    """An envelope for whatever went wrong; nothing is left to Django, whose pages no client could read."""
+    if isinstance(error, SuspiciousOperation | RequestDataTooBig):
+        error = MalformedRequest(str(error))
+    set_rollback()
+    if not isinstance(error, APIException):
+        logger.error("A request for %s failed", context["view"].__class__.__name__, exc_info=error)
+        return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalException", "Something failed on our side.")
+
+    status, info = error.status_code, error.info if isinstance(error, LicensingError) else _info_of(error)
+    if not isinstance(error, LicensingError | NotAuthenticated | MethodNotAllowed) and status < 500:
+        status = HTTPStatus.BAD_REQUEST
+    response = _refusal(status, info, str(error.detail))
+    if isinstance(error, NotAuthenticated):
+        response["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
+    return response
+
+
+def _info_of(error: APIException) -> str:
+    if isinstance(error, NotAuthenticated):
+        return "AuthenticationException"
+    if isinstance(error, MethodNotAllowed):
+        return "MethodNotAllowedException"
+    return MalformedRequest.info
+
+
+def _refusal(status: int, info: str, text: str) -> Response:
+    return Response(Envelope(infos=[Info(info, text)]), status=status)
+
+
+class Nothing(LicensingView):
+    """Every other address, to those who may know that there is nothing."""
+
+    role = Role.LICENSEE
+
+    def _refuse(self, request, **kwargs):
+        raise NotFound("There is no such resource here.")
+
+    get = post = delete = _refuse

@@ -3,7 +3,14 @@
 from django.urls import path
 
 from licensing.views.base import Nothing
+from licensing.views.resources import RESOURCES
+from licensing.views.utility import Countries, LicenseTypes, LicensingModels
 
 urlpatterns = [
-    path("<path:anything>", Nothing.as_view()),
+    *[path(name, view.as_view(), name=f"licensing-{name}s") for name, view in RESOURCES.items()],
+    *[path(f"{name}/<str:number>", view.as_view(), name=f"licensing-{name}") for name, view in RESOURCES.items()],
+    path("utility/licenseTypes", LicenseTypes.as_view(), name="licensing-license-types"),
+    path("utility/licensingModels", LicensingModels.as_view(), name="licensing-models"),
+    path("utility/countries", Countries.as_view(), name="licensing-countries"),
+    path("<path:anything>", Nothing.as_view(), name="licensing-nothing"),
 ]

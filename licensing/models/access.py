@@ -57,6 +57,9 @@ class TokenQuerySet(models.QuerySet["Token"]):
 class Token(Entity, Used):
     """Its number is a secret: an API key signs in with it."""
 
+    # The others, for shops and such, are there for a while only.
+    KEPT = timedelta(days=1)
+
     class Type(models.TextChoices):
         DEFAULT = "DEFAULT"
         SHOP = "SHOP"
@@ -89,6 +92,8 @@ class Token(Entity, Used):
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.number = self.number or str(uuid4())
         self.fingerprint, self.hint = fingerprint(self.number), self.number[-4:]
+        if self.token_type != self.Type.APIKEY and not self.expiration_time:
+            self.expiration_time = timezone.now() + self.KEPT
         super().save(*args, **kwargs)
 
 

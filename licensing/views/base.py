@@ -4,6 +4,7 @@ import logging
 from http import HTTPStatus
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import QueryDict
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,7 +12,7 @@ from rest_framework.views import APIView, set_rollback
 
 from licensing.authentication import BasicAuthentication, Caller, MayDo
 from licensing.envelope import Envelope, EnvelopeJSONRenderer, EnvelopeXMLRenderer, FormParser, Info, Negotiation
-from licensing.errors import LicensingError, MalformedRequest, NotFound
+from licensing.errors import AccessDenied, LicensingError, MalformedRequest, NotFound
 from licensing.models import Licensee, Role
 from merchants.models import Merchant
 
@@ -39,13 +40,24 @@ class LicensingView(APIView):
     def vendor(self) -> Merchant:
         return self.caller.merchant
 
+    @property
+    def form(self) -> QueryDict:
+        return self.request.data if isinstance(self.request.data, QueryDict) else QueryDict()
+
     def get_exception_handler(self):
         return answer_error
 
     def licensee(self, number: str) -> Licensee:
-        """The vendor's licensee of this number, or alias. Raises NotFound."""
+        """The vendor's licensee of this number, or alias. Raises NotFound.
+
+        To who has a licensee's own key there is no other: AccessDenied, also if there is none of that number.
+        """
         licensees = Licensee.objects.filter(merchant=self.vendor).called(number)
+        if self.caller.licensee_id:
+            licensees = licensees.filter(pk=self.caller.licensee_id)
         licensee = licensees.select_related("product").first()
+        if licensee is None and self.caller.licensee_id:
+            raise AccessDenied("This API key is for another licensee.")
         if licensee is None:
             raise NotFound("Requested licensee does not exist")
         return licensee

@@ -1,0 +1,333 @@
+"""What the vendor's software may say of each thing, and what it is told.
+
+On the wire names are in camelCase and values are texts. What is not a name of ours is a property of the vendor's own.
+"""
+
+import json
+import re
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from django.core.exceptions import ValidationError as Refused
+from django.db.models.functions import Now
+from django.http import QueryDict
+from django.utils import timezone
+from rest_framework import serializers
+
+from licensing.models import (
+    License,
+    Licensee,
+    LicenseeAlias,
+    LicenseTemplate,
+    LicenseType,
+    LicensingModel,
+    Product,
+    ProductModule,
+    Token,
+    Transaction,
+)
+from licensing.models.entity import MAX_NUMBER, validate_number
+from vault.fingerprints import fingerprint
+
+# A vendor's own property: the length of its name, and of what it says.
+MAX_NAME, MAX_VALUE = 255, 10_000
+
+
+def camel(name: str) -> str:
+    return re.sub("_([a-z])", lambda match: match[1].upper(), name)
+
+
+class WireDateTime(serializers.DateTimeField):
+    """A moment, a day, which begins at midnight UTC, or `now`."""
+
+    def to_internal_value(self, value):
+        if value == "now":
+            return timezone.now()
+        try:
+            return datetime.combine(date.fromisoformat(value), time.min, UTC)
+        except ValueError:
+            return super().to_internal_value(value)
+
+    def to_representation(self, value):
+        return value
+
+
+class EntitySerializer(serializers.ModelSerializer):
+    number = serializers.CharField(required=False, max_length=MAX_NUMBER, validators=[validate_number])
+
+    # Names that are neither the vendor's own nor settable: of what it is a part of, and what we work out.
+    READ_ONLY = frozenset({"inUse", "vendorNumber", "productNumber"})
+
+    serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
+        model_field: WireDateTime
+        for model_field, field in serializers.ModelSerializer.serializer_field_mapping.items()
+        if field is serializers.DateTimeField
+    }
+
+    @classmethod
+    def read(cls, form: QueryDict) -> dict[str, Any]:
+        """The last value of each name."""
+        return form.dict()
+
+    def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
+        known = {self._on_wire(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
+        stated = {known[name]: self._cleared(known[name], value) for name, value in data.items() if name in known}
+        own = {name: value for name, value in data.items() if name not in known and name not in self.READ_ONLY}
+        values = super().to_internal_value(stated)
+        if own:
+            values["properties"] = self._own_properties(own)
+        return values
+
+    def _cleared(self, name: str, value: str) -> str | None:
+        """Without a value: there is none, or it is made, as is said nothing of it."""
+        return None if value == "" and self.fields[name].allow_null else value
+
+    def _own_properties(self, own: dict[str, str]) -> dict[str, str]:
+        properties = dict(self.instance.properties) if self.instance else {}
+        for name, value in own.items():
+            if len(name) > MAX_NAME or len(value) > MAX_VALUE or "\0" in name + value:
+                problem = f"A name has {MAX_NAME} characters at most, a value {MAX_VALUE}, and neither a NUL."
+                raise serializers.ValidationError({name[:MAX_NAME]: problem})
+            properties[name] = value
+        return {name: value for name, value in properties.items() if value}
+
+    def to_representation(self, instance) -> dict[str, Any]:
+        stated = super().to_representation(instance)
+        return instance.properties | {self._on_wire(name): value for name, value in stated.items() if value != ""}
+
+    @staticmethod
+    def _on_wire(name: str) -> str:
+        return camel(name)
+
+
+class ProductSerializer(EntitySerializer):
+    class Meta:
+        model = Product
+        fields = [
+            "number",
+            "active",
+            "name",
+            "version",
+            "description",
+            "licensing_info",
+            "licensee_auto_create",
+            "vat_mode",
+            "clear_mark_on_validation",
+        ]
+
+    READ_ONLY = frozenset({"inUse", "vendorNumber"})
+
+
+class ProductModuleSerializer(EntitySerializer):
+    class Meta:
+        model = ProductModule
+        fields = [
+            "number",
+            "active",
+            "name",
+            "licensing_model",
+            "max_checkout_validity",
+            "yellow_threshold",
+            "red_threshold",
+            "node_secret_mode",
+        ]
+
+    def validate(self, attrs):
+        model = attrs.get("licensing_model", getattr(self.instance, "licensing_model", None))
+        validity = attrs.get("max_checkout_validity", getattr(self.instance, "max_checkout_validity", None))
+        if model == LicensingModel.FLOATING and not validity:
+            raise serializers.ValidationError({"max_checkout_validity": "A Floating module needs it, in seconds."})
+        return attrs
+
+    def to_representation(self, instance):
+        return super().to_representation(instance) | {"productNumber": instance.product.number}
+
+
+class TermsSerializer(EntitySerializer):
+    """Of what has a price."""
+
+    price = serializers.DecimalField(max_digits=12, decimal_places=2, min_value=0, required=False, allow_null=True)
+    grace_period = serializers.BooleanField(required=False, allow_null=True)
+
+    def validate(self, attrs):
+        price, currency = (attrs.get(name, getattr(self.instance, name, None)) for name in ("price", "currency"))
+        if (price is None) != (not currency):
+            missing = "currency" if price is not None else "price"
+            raise serializers.ValidationError({missing: "Price and currency stand together."})
+        return attrs
+
+    def to_representation(self, instance):
+        stated = super().to_representation(instance)
+        if instance.price is not None:
+            stated["price"] = instance.price
+        return stated
+
+
+# What a template of each type has to say how much of.
+VOLUME = {
+    LicenseType.TIMEVOLUME: "time_volume",
+    LicenseType.FLOATING: "max_sessions",
+    LicenseType.QUANTITY: "quantity",
+}
+
+
+class LicenseTemplateSerializer(TermsSerializer):
+    class Meta:
+        model = LicenseTemplate
+        fields = ["number", "active", "name", "license_type", *LicenseTemplate.TERMS, "automatic", "hide_licenses"]
+
+    READ_ONLY = EntitySerializer.READ_ONLY | {"productModuleNumber", "productModuleName"}
+
+    def validate(self, attrs):
+        attrs = super().validate(attrs)
+        license_type = attrs.get("license_type", getattr(self.instance, "license_type", None))
+        volume = VOLUME.get(license_type)
+        if volume and attrs.get(volume, getattr(self.instance, volume, None)) is None:
+            raise serializers.ValidationError({volume: f"A license template of type {license_type} needs it."})
+        return attrs
+
+    def to_representation(self, instance):
+        module = instance.module
+        return super().to_representation(instance) | {
+            "productModuleNumber": module.number,
+            "productModuleName": module.name,
+        }
+
+
+class AliasesField(serializers.Field):
+    """A JSON array of texts, or texts with commas between them."""
+
+    def to_internal_value(self, data):
+        if isinstance(data, str) and data.startswith("["):
+            try:
+                data = json.loads(data)
+            except ValueError as error:
+                raise serializers.ValidationError("This is no JSON array.") from error
+        aliases = data.split(",") if isinstance(data, str) else data
+        texts = [alias.strip() if isinstance(alias, str) else alias for alias in aliases]
+        for text in (text for text in texts if text != ""):
+            try:
+                validate_number(text)
+            except Refused as error:
+                raise serializers.ValidationError(error.messages) from error
+            if not isinstance(text, str) or len(text) > MAX_NUMBER:
+                raise serializers.ValidationError(f"An alias is a text of {MAX_NUMBER} characters at most.")
+        return list(dict.fromkeys(text for text in texts if text))
+
+    def to_representation(self, value):
+        return json.dumps([alias.text for alias in value.all()])
+
+
+class LicenseeSerializer(EntitySerializer):
+    aliases = AliasesField(required=False)
+
+    class Meta:
+        model = Licensee
+        fields = ["number", "active", "name", "marked_for_transfer", "aliases"]
+
+    @classmethod
+    def read(cls, form):
+        several = form.getlist("aliases")
+        return super().read(form) | ({"aliases": several} if len(several) > 1 else {})
+
+    def validate(self, attrs):
+        merchant = self.context["merchant"]
+        others = Licensee.objects.filter(merchant=merchant)
+        if self.instance:
+            others = others.exclude(pk=self.instance.pk)
+        for name in ("number", "aliases"):
+            said = attrs.get(name) or []
+            for text in [said] if isinstance(said, str) else said:
+                if others.called(text).exists():
+                    raise serializers.ValidationError({name: "Another licensee has this number, or alias."})
+        return attrs
+
+    def to_representation(self, instance):
+        stated = super().to_representation(instance) | {"productNumber": instance.product.number}
+        return {name: value for name, value in stated.items() if (name, value) != ("aliases", "[]")}
+
+    def update(self, instance, validated_data):
+        aliases = validated_data.pop("aliases", None)
+        instance = super().update(instance, validated_data)
+        if aliases is not None:
+            set_aliases(instance, aliases)
+        return instance
+
+
+def set_aliases(licensee: Licensee, aliases: list[str]) -> None:
+    """Have a licensee known by these numbers as well, and by no others."""
+    own = {fingerprint(alias): alias for alias in aliases}
+    licensee.aliases.exclude(fingerprint__in=own).delete()
+    known = {bytes(alias.fingerprint) for alias in licensee.aliases.all()}
+    for text in (text for mark, text in own.items() if mark not in known):
+        LicenseeAlias.objects.create(merchant_id=licensee.merchant_id, licensee=licensee, text=text)
+
+
+class LicenseSerializer(TermsSerializer):
+    class Meta:
+        model = License
+        fields = ["number", "active", "name", *License.TERMS, "start_date", "used_quantity", "parent_feature"]
+        extra_kwargs = {"name": {"required": False}}
+
+    READ_ONLY = EntitySerializer.READ_ONLY | {
+        "licenseeNumber",
+        "licenseTemplateNumber",
+        "productModuleNumber",
+        "transactionNumber",
+        "licenseType",
+    }
+
+    def to_internal_value(self, data):
+        # Asked with a small letter, and told with a capital.
+        return super().to_internal_value({"parentFeature" if n == "parentfeature" else n: v for n, v in data.items()})
+
+    def validate(self, attrs):
+        # The price is the template's unless it is given.
+        return super().validate(attrs) if self.instance or {"price", "currency"} & attrs.keys() else attrs
+
+    def to_representation(self, instance):
+        module = instance.template.module
+        return super().to_representation(instance) | {
+            "licenseeNumber": instance.licensee.number,
+            "licenseTemplateNumber": instance.template.number,
+            "licenseType": instance.template.license_type,
+            "productModuleNumber": module.number,
+        }
+
+
+class TokenSerializer(EntitySerializer):
+    class Meta:
+        model = Token
+        fields = ["number", "active", "token_type", "name", "api_key_role", "expiration_time"]
+        read_only_fields = ["number", "expiration_time"]
+
+    READ_ONLY = EntitySerializer.READ_ONLY | {"licenseeNumber"}
+    number = None  # type: ignore[assignment]
+
+    def to_representation(self, instance):
+        licensee = {"licenseeNumber": instance.licensee.number} if instance.licensee else {}
+        return super().to_representation(instance) | {"vendorNumber": instance.merchant.slug} | licensee
+
+
+class TransactionSerializer(EntitySerializer):
+    class Meta:
+        model = Transaction
+        fields = ["number", "active", "status", "source"]
+
+    READ_ONLY = EntitySerializer.READ_ONLY | {
+        "licenseeNumber",
+        "datecreated",
+        "dateclosed",
+        "dateCreated",
+        "dateClosed",
+    }
+
+    def validate(self, attrs):
+        if attrs.get("status") == Transaction.Status.CLOSED and not (self.instance and self.instance.closed_at):
+            attrs["closed_at"] = Now()
+        return attrs
+
+    def to_representation(self, instance):
+        licensee = {"licenseeNumber": instance.licensee.number} if instance.licensee else {}
+        dates = {"datecreated": instance.created_at, "dateclosed": instance.closed_at}
+        return super().to_representation(instance) | licensee | dates

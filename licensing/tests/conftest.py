@@ -1,0 +1,135 @@
+from base64 import b64encode
+from urllib.parse import urlencode
+
+import pytest
+from defusedxml.ElementTree import fromstring
+from django.test import Client
+
+from licensing.creation import create_license, create_licensee
+from licensing.models import LicenseTemplate, Product, ProductModule, Role, Token, VendorLogin
+
+BASE = "/core/v2/rest/"
+FORM = "application/x-www-form-urlencoded"
+NAMESPACE = "{http://netlicensing.labs64.com/schema/context}"
+
+
+class Api:
+    """The service as one caller's HTTP client sees it, in JSON."""
+
+    def __init__(self, user_name, password):
+        credentials = b64encode(f"{user_name}:{password}".encode()).decode()
+        self.headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
+        self.client = Client(raise_request_exception=False)
+
+    def get(self, path, **query):
+        return self.client.get(BASE + path, query, headers=self.headers)
+
+    def post(self, path, **form):
+        return self.client.post(BASE + path, urlencode(form, doseq=True), content_type=FORM, headers=self.headers)
+
+    def delete(self, path, **query):
+        return self.client.delete(BASE + path, query_params=query, headers=self.headers)
+
+
+def items(response):
+    """What an answer holds, each as a dictionary with its type, its properties and its lists."""
+    found = []
+    for item in response.json()["items"]["item"]:
+        properties = {each["name"]: each["value"] for each in item["property"]}
+        lists = {}
+        for each in item["list"]:
+            lists.setdefault(each["name"], []).append({inner["name"]: inner["value"] for inner in each["property"]})
+        found.append({"type": item["type"], **properties, **lists})
+    return found
+
+
+def item(response):
+    (only,) = items(response)
+    return only
+
+
+def info(response):
+    """The id and the text of the only info."""
+    (only,) = response.json()["infos"]["info"]
+    return only["id"], only["value"]
+
+
+def xml(response):
+    """The root of an answer in XML."""
+    return fromstring(response.content)
+
+
+@pytest.fixture
+def make_api(merchant):
+    """A client that signs in with a new vendor login."""
+
+    def make(merchant=merchant, name="erp"):
+        login, password = VendorLogin.objects.create_login(merchant, name)
+        return Api(login.user_name, password)
+
+    return make
+
+
+@pytest.fixture
+def api(make_api):
+    return make_api()
+
+
+@pytest.fixture
+def with_key(merchant):
+    """A client that signs in with a new API key."""
+
+    def make(role=Role.LICENSEE, *, merchant=merchant, licensee=None):
+        key = Token.objects.create(
+            merchant=merchant, token_type=Token.Type.APIKEY, api_key_role=role, licensee=licensee
+        )
+        return Api("apiKey", key.number)
+
+    return make
+
+
+@pytest.fixture
+def product(merchant):
+    return Product.objects.create(merchant=merchant, number="P1", name="Photo")
+
+
+@pytest.fixture
+def make_module(product):
+    def make(licensing_model="Subscription", *, product=product, **fields):
+        fields = {"name": licensing_model} | fields
+        return ProductModule.objects.create(
+            merchant=product.merchant, product=product, licensing_model=licensing_model, **fields
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_template(make_module):
+    def make(license_type="TIMEVOLUME", *, module=None, **fields):
+        module = module or make_module()
+        volume = {"time_volume": 1, "time_volume_period": "MONTH"} if license_type == "TIMEVOLUME" else {}
+        return LicenseTemplate.objects.create(
+            merchant=module.merchant,
+            module=module,
+            license_type=license_type,
+            **({"name": f"{license_type} of {module.name}"} | volume | fields),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_licensee(product):
+    def make(number="", *, product=product, **fields):
+        return create_licensee(product, by="test", number=number, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_license():
+    def make(licensee, template, **fields):
+        return create_license(licensee, template, by="test", **fields)
+
+    return make

@@ -85,9 +85,9 @@ class EntitySerializer(serializers.ModelSerializer):
     def _own_properties(self, own: dict[str, str]) -> dict[str, str]:
         properties = dict(self.instance.properties) if self.instance else {}
         for name, value in own.items():
-            if len(name) > MAX_NAME or len(value) > MAX_VALUE or "\0" in name + value:
-                problem = f"A name has {MAX_NAME} characters at most, a value {MAX_VALUE}, and neither a NUL."
-                raise serializers.ValidationError({name[:MAX_NAME]: problem})
+            if len(name) > MAX_NAME or len(value) > MAX_VALUE:
+                problem = f"A name has {MAX_NAME} characters at most, and what it says {MAX_VALUE}."
+                raise serializers.ValidationError({name[:MAX_NAME]: [problem]})
             properties[name] = value
         return {name: value for name, value in properties.items() if value}
 
@@ -287,7 +287,10 @@ class LicenseSerializer(TermsSerializer):
 
     def to_representation(self, instance):
         module = instance.template.module
-        return super().to_representation(instance) | {
+        stated = super().to_representation(instance)
+        if instance.quantity is None:
+            del stated["usedQuantity"]
+        return stated | {
             "licenseeNumber": instance.licensee.number,
             "licenseTemplateNumber": instance.template.number,
             "licenseType": instance.template.license_type,

@@ -1,6 +1,6 @@
 """Under /core/v2/rest/, without a slash at the end."""
 
-from django.urls import path
+from django.urls import path, re_path
 
 from licensing.views.base import Nothing
 from licensing.views.resources import RESOURCES
@@ -12,5 +12,5 @@ urlpatterns = [
     path("utility/licenseTypes", LicenseTypes.as_view(), name="licensing-license-types"),
     path("utility/licensingModels", LicensingModels.as_view(), name="licensing-models"),
     path("utility/countries", Countries.as_view(), name="licensing-countries"),
-    path("<path:anything>", Nothing.as_view(), name="licensing-nothing"),
+    re_path("", Nothing.as_view(), name="licensing-nothing"),
 ]

@@ -14,7 +14,7 @@ ALPHABET = string.ascii_uppercase + string.digits
 
 # It stands in addresses, and in filters, where ; and = have a meaning.
 validate_number = RegexValidator(
-    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number has no spaces and none of the characters / \\ ; = ? # %."
+    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number has no spaces and none of the characters / \\ ; = ? # %%."
 )
 
 

@@ -36,7 +36,7 @@ def items(response):
     found = []
     for item in response.json()["items"]["item"]:
         properties = {each["name"]: each["value"] for each in item["property"]}
-        lists = {}
+        lists: dict[str, list[dict[str, str]]] = {}
         for each in item["list"]:
             lists.setdefault(each["name"], []).append({inner["name"]: inner["value"] for inner in each["property"]})
         found.append({"type": item["type"], **properties, **lists})

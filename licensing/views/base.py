@@ -44,6 +44,12 @@ class LicensingView(APIView):
     def form(self) -> QueryDict:
         return self.request.data if isinstance(self.request.data, QueryDict) else QueryDict()
 
+    def initial(self, request, *args, **kwargs):
+        super().initial(request, *args, **kwargs)
+        said = [*request.query_params.lists(), *self.form.lists(), ("", list(kwargs.values()))]
+        if any("\0" in text for name, values in said for text in (name, *values)):
+            raise MalformedRequest("A value holds a NUL, which is not kept.")
+
     def get_exception_handler(self):
         return answer_error
 

@@ -1,0 +1,534 @@
+"""The vendor's things over HTTP: made, read, listed, changed, deleted."""
+
+import re
+
+import pytest
+from django.test import Client
+
+from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Role, Token, Transaction
+from licensing.tests.conftest import BASE, NAMESPACE, info, item, items, xml
+
+PERIOD = {"timeVolume": 1, "timeVolumePeriod": "MONTH"}
+
+
+@pytest.fixture
+def chain(api):
+    """One of each, by the API alone."""
+    api.post("product", number="P1", name="Photo")
+    api.post("productmodule", productNumber="P1", number="M1", name="Updates", licensingModel="Subscription")
+    api.post(
+        "licensetemplate", productModuleNumber="M1", number="E1", name="Month", licenseType="TIMEVOLUME", **PERIOD
+    )
+    api.post("licensee", productNumber="P1", number="I1", name="Ada")
+    api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L1", startDate="2026-11-01")
+    return api
+
+
+# What is made, and what is told of it
+
+
+def test_a_product(api):
+    answer = api.post("product", name="Photo", version="1.2", licensingInfo="Enter your number.", color="blue")
+
+    assert answer.status_code == 200
+    made = item(answer)
+    assert re.fullmatch("P[A-Z0-9]{8}", made.pop("number"))
+    assert made == {
+        "type": "Product",
+        "active": "true",
+        "name": "Photo",
+        "version": "1.2",
+        "licensingInfo": "Enter your number.",
+        "licenseeAutoCreate": "false",
+        "clearMarkOnValidation": "true",
+        "color": "blue",
+        "inUse": "false",
+    }
+
+
+def test_a_module(chain):
+    made = item(chain.get("productmodule/M1"))
+
+    assert made == {
+        "type": "ProductModule",
+        "number": "M1",
+        "active": "true",
+        "name": "Updates",
+        "licensingModel": "Subscription",
+        "productNumber": "P1",
+        "inUse": "true",
+    }
+
+
+def test_a_template(chain):
+    answer = chain.post(
+        "licensetemplate",
+        productModuleNumber="M1",
+        number="E2",
+        name="Year",
+        licenseType="TIMEVOLUME",
+        timeVolume=1,
+        timeVolumePeriod="YEAR",
+        price="5",
+        currency="EUR",
+        automatic="false",
+        hidden="true",
+    )
+
+    assert item(answer) == {
+        "type": "LicenseTemplate",
+        "number": "E2",
+        "active": "true",
+        "name": "Year",
+        "licenseType": "TIMEVOLUME",
+        "hidden": "true",
+        "timeVolume": "1",
+        "timeVolumePeriod": "YEAR",
+        "price": "5.00",
+        "currency": "EUR",
+        "automatic": "false",
+        "hideLicenses": "false",
+        "productModuleNumber": "M1",
+        "productModuleName": "Updates",
+        "inUse": "false",
+    }
+
+
+def test_a_licensee(chain):
+    assert item(chain.get("licensee/I1")) == {
+        "type": "Licensee",
+        "number": "I1",
+        "active": "true",
+        "name": "Ada",
+        "markedForTransfer": "false",
+        "productNumber": "P1",
+        "inUse": "true",
+    }
+
+
+def test_a_license_has_its_templates_terms(chain):
+    assert item(chain.get("license/L1")) == {
+        "type": "License",
+        "number": "L1",
+        "active": "true",
+        "name": "Month",
+        "hidden": "false",
+        "timeVolume": "1",
+        "timeVolumePeriod": "MONTH",
+        "startDate": "2026-11-01T00:00:00.000Z",
+        "licenseeNumber": "I1",
+        "licenseTemplateNumber": "E1",
+        "licenseType": "TIMEVOLUME",
+        "productModuleNumber": "M1",
+    }
+
+
+def test_a_license_keeps_its_terms_when_the_template_changes(chain):
+    chain.post("licensetemplate/E1", timeVolume=9)
+
+    assert item(chain.get("license/L1"))["timeVolume"] == "1"
+
+
+def test_xml_is_what_is_answered_unless_json_is_asked_for(chain):
+    headers = {"Authorization": chain.headers["Authorization"]}
+
+    for accept in ({}, {"Accept": "application/xml"}, {"Accept": "*/*"}, {"Accept": "text/html"}):
+        answer = Client().get(BASE + "licensee/I1", headers=headers | accept)
+        assert answer["Content-Type"] == "application/xml; charset=utf-8"
+        (found,) = xml(answer).iter(f"{NAMESPACE}item")
+        assert found.attrib == {"type": "Licensee"}
+        assert {each.attrib["name"]: each.text for each in found}["number"] == "I1"
+        (page,) = xml(answer).iter(f"{NAMESPACE}items")
+        assert page.attrib == {
+            "pagenumber": "0",
+            "itemsnumber": "1",
+            "totalpages": "1",
+            "totalitems": "1",
+            "hasnext": "false",
+        }
+
+
+@pytest.mark.parametrize("text", ["<b>&\"'", "Größe 漢字 🎉", "a\r\n\tb", "]]>", "\x01\x1b"])
+def test_what_is_said_comes_back_in_xml_and_json(api, text):
+    api.post("product", number="P1", name="Photo", note=text)
+
+    assert item(api.get("product/P1"))["note"] == text
+    answer = Client().get(BASE + "product/P1", headers={"Authorization": api.headers["Authorization"]})
+    told = {each.attrib["name"]: each.text for each in xml(answer).iter(f"{NAMESPACE}property")}
+    assert told["note"] == re.sub("[\x01\x1b]", "\ufffd", text)
+
+
+# Properties of the vendor's own
+
+
+def test_properties_are_changed_one_by_one_and_deleted_by_an_empty_value(api):
+    api.post("product", number="P1", name="Photo", color="blue", size="9")
+
+    changed = item(api.post("product/P1", color="", shape="round"))
+
+    assert "color" not in changed
+    assert (changed["size"], changed["shape"], changed["name"]) == ("9", "round", "Photo")
+
+
+def test_names_that_are_ours_are_no_properties(chain):
+    chain.post("license/L1", inUse="true", vendorNumber="V", licenseeNumber="I9", productModuleNumber="M9")
+
+    assert License.objects.get().properties == {}
+    assert item(chain.get("license/L1"))["licenseeNumber"] == "I1"
+
+
+def test_a_property_that_cannot_be_kept_is_refused_by_name(api):
+    answer = api.post("product", name="Photo", note="a" * 10_001)
+
+    assert answer.status_code == 400
+    assert info(answer)[0] == "ValidationException"
+    assert info(answer)[1].startswith("note: ")
+
+
+# Changes
+
+
+def test_a_change_leaves_alone_what_it_does_not_name(chain):
+    changed = item(chain.post("licensee/I1", markedForTransfer="true"))
+
+    assert (changed["markedForTransfer"], changed["name"], changed["active"]) == ("true", "Ada", "true")
+
+
+def test_a_number_may_change(chain):
+    assert item(chain.post("licensee/I1", number="I2"))["number"] == "I2"
+    assert chain.get("licensee/I1").status_code == 404
+    assert item(chain.get("license/L1"))["licenseeNumber"] == "I2"
+
+
+def test_a_license_names_its_transaction(chain):
+    chain.post("transaction", number="T1", status="PENDING", source="SHOP", licenseeNumber="I1")
+    chain.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L2", transactionNumber="T1")
+
+    made = item(chain.get("transaction/T1"))
+    assert made["licenseTransactionJoin"] == [{"transactionNumber": "T1", "licenseNumber": "L2"}]
+    assert (made["status"], made["source"], made["licenseeNumber"]) == ("PENDING", "SHOP", "I1")
+    assert "dateclosed" not in made
+    closed = item(chain.post("transaction/T1", status="CLOSED"))
+    assert closed["dateclosed"] >= closed["datecreated"]
+
+
+def test_making_licenses_is_noted(chain):
+    (noted,) = items(chain.get("transaction"))
+
+    assert (noted["source"], noted["status"]) == ("AUTO_LICENSE_CREATE", "CLOSED")
+    assert [join["licenseNumber"] for join in noted["licenseTransactionJoin"]] == ["L1"]
+
+
+def test_a_licensee_gets_automatic_licenses(chain):
+    chain.post("licensetemplate/E1", automatic="true")
+
+    chain.post("licensee", productNumber="P1", number="I2")
+    chain.post("licensee", productNumber="P1", number="I3", markedForTransfer="true")
+
+    (made,) = items(chain.get("license", licenseeNumber="I2"))
+    assert made["licenseTemplateNumber"] == "E1"
+    assert items(chain.get("license", licenseeNumber="I3")) == []
+    assert items(chain.get("transaction", licenseeNumber="I2"))[0]["source"] == "AUTO_LICENSEE_CREATE"
+
+
+@pytest.mark.parametrize("said", [{"aliases": '["A1", "A2"]'}, {"aliases": "A1,A2"}, {"aliases": ["A1", "A2"]}])
+def test_a_licensee_is_found_by_its_aliases(chain, said):
+    assert item(chain.post("licensee/I1", **said))["aliases"] == '["A1", "A2"]'
+
+    assert item(chain.get("licensee/A2"))["number"] == "I1"
+    assert len(items(chain.get("license", licenseeNumber="A1"))) == 1
+    assert "aliases" not in item(chain.post("licensee/I1", aliases="[]"))
+    assert chain.get("licensee/A2").status_code == 404
+
+
+def test_an_alias_is_nobody_elses_number(chain):
+    chain.post("licensee", productNumber="P1", number="I2", aliases='["A1"]')
+
+    for said in ({"number": "A1"}, {"number": "I2"}, {"aliases": '["I2"]'}, {"aliases": '["A1"]'}):
+        answer = chain.post("licensee/I1", **said)
+        assert answer.status_code == 400
+        assert info(answer)[0] == "ValidationException"
+
+
+def test_numbers_of_licensees_and_keys_are_not_readable_in_the_database(chain, with_key):
+    with_key()
+
+    assert not Licensee.objects.filter(name__contains="I1").exists()
+    for model in (Licensee, Token):
+        query = str(model.objects.values_list("number").query)
+        assert "number" in query
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT number FROM licensing_licensee UNION ALL SELECT number FROM licensing_token")
+        assert all(bytes(row[0]) != b"I1" for row in cursor.fetchall())
+
+
+# What is refused
+
+REFUSED = [
+    ("product", {}, 400, "MalformedRequestException", "Product name is required"),
+    ("productmodule", {"name": "M"}, 400, "MalformedRequestException", "Product number is not provided"),
+    ("productmodule", {"productNumber": "P9"}, 404, "NotFoundException", "Requested product does not exist"),
+    ("licensetemplate", {"name": "E"}, 400, "MalformedRequestException", "Product module number is not provided"),
+    ("licensee", {}, 400, "MalformedRequestException", "Product number is not provided"),
+    ("license", {"licenseTemplateNumber": "E1"}, 400, "MalformedRequestException", "Licensee number is not provided"),
+    ("license", {"licenseeNumber": "I1"}, 400, "MalformedRequestException", "License template number is not provided"),
+    (
+        "license",
+        {"licenseeNumber": "I9", "licenseTemplateNumber": "E1"},
+        404,
+        "NotFoundException",
+        "Requested licensee does not exist",
+    ),
+    ("product/P9", {"name": "x"}, 404, "NotFoundException", "Requested product does not exist"),
+    (
+        "product",
+        {"name": "x", "number": "P1"},
+        400,
+        "ValidationException",
+        "The vendor has a product with this number already",
+    ),
+    ("product", {"name": "x", "active": "perhaps"}, 400, "ValidationException", "active: Must be a valid boolean."),
+    (
+        "productmodule",
+        {"productNumber": "P1", "name": "M", "licensingModel": "Free"},
+        400,
+        "ValidationException",
+        "licensingModel: “Free” is not a valid choice.",
+    ),
+    (
+        "licensetemplate/E1",
+        {"price": "5.00"},
+        400,
+        "ValidationException",
+        "currency: Price and currency stand together.",
+    ),
+    ("licensetemplate/E1", {"timeVolume": "0"}, 400, "ValidationException", "timeVolume: "),
+    ("licensetemplate/E1", {"timeVolume": "1e3"}, 400, "ValidationException", "timeVolume: "),
+    ("licensetemplate/E1", {"timeVolume": "9" * 30}, 400, "ValidationException", "timeVolume: "),
+    ("license/L1", {"startDate": "yesterday"}, 400, "ValidationException", "startDate: "),
+    ("licensee/I1", {"number": "a/b"}, 400, "ValidationException", "number: A number has no spaces"),
+    ("license", {"licenseeNumber": "I1", "licenseTemplateNumber": "E7"}, 400, "IllegalOperationException", "The "),
+]
+
+
+@pytest.mark.parametrize(("path", "form", "status", "name", "text"), REFUSED)
+def test_what_is_wrong_is_refused_and_named(chain, path, form, status, name, text):
+    chain.post("product", number="P7", name="Other")
+    chain.post("productmodule", productNumber="P7", number="M7", name="M", licensingModel="MultiFeature")
+    chain.post("licensetemplate", productModuleNumber="M7", number="E7", name="F", licenseType="FEATURE")
+    before = [list(model.objects.values()) for model in (Product, ProductModule, LicenseTemplate, License)]
+
+    answer = chain.post(path, **form)
+
+    assert answer.status_code == status
+    assert info(answer)[0] == name
+    assert info(answer)[1].startswith(text.replace("“Free”", '"Free"'))
+    assert before == [list(model.objects.values()) for model in (Product, ProductModule, LicenseTemplate, License)]
+
+
+@pytest.mark.parametrize("license_type", ["TIMEVOLUME", "FLOATING", "QUANTITY"])
+def test_a_template_says_how_much(chain, license_type):
+    answer = chain.post("licensetemplate", productModuleNumber="M1", name="E", licenseType=license_type)
+
+    assert answer.status_code == 400
+    assert "needs it" in info(answer)[1]
+
+
+def test_a_body_that_is_no_form(chain):
+    answer = Client().post(BASE + "product", "{}", content_type="application/json", headers=chain.headers)
+
+    assert answer.status_code == 400
+    assert info(answer)[0] == "MalformedRequestException"
+
+
+def test_a_body_without_end(chain, settings):
+    settings.API_BODY_LIMIT = 100
+
+    answer = chain.post("product", name="x" * 200)
+
+    assert answer.status_code == 400
+    assert "longer than 100 bytes" in info(answer)[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("product/P%00", {}),
+        ("product", {"name": "a\0b"}),
+        ("product", {"name": "Photo", "own": "a\0b"}),
+        ("product", {"own\0": "x"}),
+        ("license", {"licenseeNumber": "\0"}),
+    ],
+)
+def test_nul_is_refused(chain, path, values):
+    for answer in (chain.post(path, **values), chain.get(path, **values), chain.get(path, filter="name=\0")):
+        assert answer.status_code == 400
+        assert info(answer) == ("MalformedRequestException", "A value holds a NUL, which is not kept.")
+
+
+@pytest.mark.parametrize("path", ["paymentmethod", "bundle", "notification/N1", "licensee/I1/fly", "", "utility/x"])
+def test_what_there_is_not(chain, path):
+    for answer in (chain.get(path), chain.post(path), chain.delete(path)):
+        assert answer.status_code == 404
+        assert info(answer)[0] == "NotFoundException"
+
+
+def test_a_failure_of_ours_is_an_envelope_and_in_the_log(chain, monkeypatch, caplog):
+    monkeypatch.setattr("licensing.views.resources.choose", lambda *args: 1 / 0)
+
+    answer = chain.get("product")
+
+    assert answer.status_code == 500
+    assert info(answer) == ("InternalException", "Something failed on our side.")
+    assert "ZeroDivisionError" in caplog.text
+
+
+# Lists
+
+
+def test_an_empty_list_is_a_list(api):
+    answer = api.get("licensee")
+
+    assert answer.json()["items"]["item"] == []
+    assert answer.json()["items"]["totalitems"] == "0"
+
+
+def test_a_list_is_paged(api):
+    for number in range(5):
+        api.post("product", number=f"P{number}", name="Photo")
+
+    pages = [api.get("product", filter=f"page={page};items=2") for page in range(3)]
+
+    assert [[each["number"] for each in items(page)] for page in pages] == [["P0", "P1"], ["P2", "P3"], ["P4"]]
+    assert [page.json()["items"]["hasnext"] for page in pages] == ["true", "true", "false"]
+    assert {key: value for key, value in pages[2].json()["items"].items() if key != "item"} == {
+        "pagenumber": "2",
+        "itemsnumber": "1",
+        "totalpages": "3",
+        "totalitems": "5",
+        "hasnext": "false",
+    }
+    assert len(items(api.get("product", page=1, items=2))) == 2
+
+
+FILTERS = [
+    ("productmodule", "productNumber=P1", 1),
+    ("productmodule", "productNumber=P9", 0),
+    ("licensetemplate", "productModuleNumber=M1;active=TRUE", 1),
+    ("licensetemplate", "licenseType=FEATURE", 0),
+    ("licensee", "productNumber=P1;markedForTransfer=false", 1),
+    ("licensee", "number=I1", 1),
+    ("licensee", "number=I2", 0),
+    ("license", "licenseeNumber=I1", 1),
+    ("license", "licenseeNumber=I2", 0),
+    ("license", "active=False", 0),
+    ("license", "licenseTemplateNumber=E1;productModuleNumber=M1;productNumber=P1", 1),
+    ("transaction", "licenseeNumber=I1;source=AUTO_LICENSE_CREATE", 1),
+    ("transaction", "status=PENDING", 0),
+    ("product", "color=blue", 1),
+    ("product", "color=red", 0),
+]
+
+
+@pytest.mark.parametrize(("path", "conditions", "count"), FILTERS)
+def test_a_list_is_filtered(chain, path, conditions, count):
+    chain.post("product/P1", color="blue")
+
+    assert len(items(chain.get(path, filter=conditions))) == count
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "count"),
+    [
+        ("productmodule", {"productNumber": "P9"}, 0),
+        ("licensetemplate", {"productModuleNumber": "M1"}, 1),
+        ("license", {"licenseeNumber": "I2"}, 0),
+        ("license", {"vendorNumber": "V1"}, 1),
+    ],
+)
+def test_a_condition_may_stand_alone(chain, path, query, count):
+    assert len(items(chain.get(path, **query))) == count
+
+
+@pytest.mark.parametrize("conditions", ["active", "page=-1", "items=0", "items=ten", "page=" + "9" * 40])
+def test_a_filter_that_cannot_be_read(chain, conditions):
+    answer = chain.get("product", filter=conditions)
+
+    assert answer.status_code == 400
+    assert info(answer)[0] == "MalformedRequestException"
+
+
+@pytest.mark.parametrize("path", ["product", "productmodule", "licensetemplate", "licensee", "license", "transaction"])
+def test_a_list_takes_as_many_queries_for_many(chain, django_assert_max_num_queries, path):
+    for number in range(5):
+        chain.post("product", number=f"PX{number}", name="x")
+        chain.post("productmodule", productNumber="P1", name="x", licensingModel="Quota")
+        chain.post("licensetemplate", productModuleNumber="M1", name="x", licenseType="FEATURE")
+        chain.post("licensee", productNumber="P1", aliases=f"A{number}")
+        chain.post("license", licenseeNumber="I1", licenseTemplateNumber="E1")
+
+    with django_assert_max_num_queries(5):
+        assert len(items(chain.get(path))) >= 6
+
+
+# Deleting
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [("product/P1", 0), ("productmodule/M1", 1), ("licensetemplate/E1", 1), ("licensee/I1", 0)],
+)
+def test_what_is_in_use_is_deleted_by_force_only(chain, path, left):
+    for query in ({}, {"forceCascade": "false"}):
+        answer = chain.delete(path, **query)
+        assert answer.status_code == 400
+        assert info(answer)[0] == "IllegalOperationException"
+    assert License.objects.count() == 1
+
+    answer = chain.delete(path, forceCascade="true")
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (License.objects.count(), Licensee.objects.count()) == (0, left)
+    assert chain.get(path).status_code == 404
+    # What was done stays on record.
+    assert [join.number for made in Transaction.objects.all() for join in made.joins.all()] == ["L1"]
+
+
+def test_what_is_not_in_use_is_deleted(chain):
+    assert chain.delete("license/L1").status_code == 204
+    assert chain.delete("licensee/I1").status_code == 204
+    assert chain.delete("licensee/I1").status_code == 404
+
+
+def test_transactions_are_not_deleted(chain):
+    number = Transaction.objects.get().number
+
+    assert chain.delete(f"transaction/{number}", forceCascade="true").status_code == 405
+
+
+# Utility
+
+
+def test_what_there_is_to_choose_from(api):
+    assert [each["name"] for each in items(api.get("utility/licenseTypes"))] == [
+        "FEATURE",
+        "TIMEVOLUME",
+        "FLOATING",
+        "QUANTITY",
+    ]
+    assert len(items(api.get("utility/licensingModels"))) == 8
+    countries = {each["code"]: each for each in items(api.get("utility/countries"))}
+    assert len(countries) == 249  # ISO 3166-1
+    assert countries["DE"] == {"type": "Country", "code": "DE", "name": "Germany", "isEu": "true"}
+    assert countries["GB"]["isEu"] == "false"
+    assert sum(each["isEu"] == "true" for each in countries.values()) == 27
+
+
+def test_roles_stand_in_one_order():
+    assert [role.value for role in Role if Role.OPERATION.reaches(role)] == [
+        "ROLE_APIKEY_LICENSEE",
+        "ROLE_APIKEY_ANALYTICS",
+        "ROLE_APIKEY_OPERATION",
+    ]

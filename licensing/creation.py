@@ -5,19 +5,22 @@ from typing import Any
 from django.db import transaction
 
 from licensing.errors import IllegalOperation
-from licensing.models import License, Licensee, LicenseTemplate, Product, Transaction
+from licensing.models import License, Licensee, LicenseTemplate, LicenseType, LicensingModel, Product, Transaction
 
 Source = Transaction.Source
 
 
 @transaction.atomic
 def create_licensee(product: Product, *, by: str, **fields: Any) -> Licensee:
-    """Make a licensee, with a license of each automatic template, unless it is marked: then it only passes them on."""
+    """Make a licensee, with a license of each automatic template, unless it is marked: then it only passes them on.
+
+    The time to try a product out begins when it is validated first.
+    """
     licensee = Licensee.objects.create(merchant_id=product.merchant_id, product=product, **fields)
     if not licensee.marked_for_transfer:
         templates = LicenseTemplate.objects.filter(
             module__product=product, automatic=True, active=True, module__active=True
-        )
+        ).exclude(module__licensing_model=LicensingModel.TRY_AND_BUY, license_type=LicenseType.TIMEVOLUME)
         made = [_make(licensee, template) for template in templates]
         if made:
             Transaction.note(licensee, Source.AUTO_LICENSEE_CREATE, made, by=by)

@@ -4,11 +4,15 @@ from django.urls import path, re_path
 
 from licensing.views.base import Nothing
 from licensing.views.resources import RESOURCES
+from licensing.views.transfer import Transfer
 from licensing.views.utility import Countries, LicenseTypes, LicensingModels
+from licensing.views.validate import Validate
 
 urlpatterns = [
     *[path(name, view.as_view(), name=f"licensing-{name}s") for name, view in RESOURCES.items()],
     *[path(f"{name}/<str:number>", view.as_view(), name=f"licensing-{name}") for name, view in RESOURCES.items()],
+    path("licensee/<str:number>/validate", Validate.as_view(), name="licensing-validate"),
+    path("licensee/<str:number>/transfer", Transfer.as_view(), name="licensing-transfer"),
     path("utility/licenseTypes", LicenseTypes.as_view(), name="licensing-license-types"),
     path("utility/licensingModels", LicensingModels.as_view(), name="licensing-models"),
     path("utility/countries", Countries.as_view(), name="licensing-countries"),

@@ -4,9 +4,11 @@ from licensing.models.access import Role, Token, VendorLogin
 from licensing.models.catalog import LicenseTemplate, LicenseType, LicensingModel, Product, ProductModule
 from licensing.models.entity import new_number
 from licensing.models.licensees import License, Licensee, LicenseeAlias
+from licensing.models.sessions import FloatingSession
 from licensing.models.transactions import LicenseTransactionJoin, Transaction
 
 __all__ = [
+    "FloatingSession",
     "License",
     "LicenseTemplate",
     "LicenseTransactionJoin",

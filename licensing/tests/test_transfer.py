@@ -1,0 +1,193 @@
+"""Licenses that were bought under a number of their own move to the customer's permanent licensee."""
+
+import itertools
+
+import pytest
+
+from licensing.creation import create_license
+from licensing.models import FloatingSession, License, Licensee, Product, Transaction
+from licensing.tests.conftest import info
+from licensing.transfer import transfer
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def template(make_template):
+    return make_template()
+
+
+@pytest.fixture
+def target(make_licensee):
+    return make_licensee("I-TARGET")
+
+
+@pytest.fixture
+def source(make_licensee, make_license, template):
+    source = make_licensee("I-SOURCE", marked_for_transfer=True)
+    make_license(source, template, number="L1")
+    make_license(source, template, number="L2", active=False)
+    return source
+
+
+def held(licensee):
+    return [license.number for license in licensee.licenses.all()]
+
+
+def test_all_licenses_move_and_keep_their_numbers(with_key, source, target):
+    response = with_key().post("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE")
+
+    assert (response.status_code, response.content) == (204, b"")
+    assert held(target) == ["L1", "L2"]
+    assert held(source) == []
+
+
+def test_it_is_noted_in_a_closed_transaction(with_key, source, target):
+    with_key().post("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE")
+
+    noted = Transaction.objects.get(source=Transaction.Source.AUTO_LICENSES_TRANSFER)
+    assert (noted.licensee, noted.source_licensee, noted.status) == (target, source, Transaction.Status.CLOSED)
+    assert noted.closed_at
+    assert noted.made_by.startswith("API key")
+    assert [join.number for join in noted.joins.all()] == ["L1", "L2"]
+
+
+def test_doing_it_again_is_a_success_that_moves_nothing(with_key, source, target):
+    key = with_key()
+    key.post("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE")
+
+    response = key.post("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE")
+
+    assert response.status_code == 204
+    assert Transaction.objects.filter(source=Transaction.Source.AUTO_LICENSES_TRANSFER).count() == 1
+    source.refresh_from_db()
+    assert source.marked_for_transfer
+
+
+def test_licenses_added_to_the_source_afterwards_move_the_next_time(source, target, make_license, template):
+    transfer(target, source, by="test")
+    make_license(source, template, number="L3")
+
+    moved = transfer(target, source, by="test")
+
+    assert [license.number for license in moved] == ["L3"]
+    assert held(target) == ["L1", "L2", "L3"]
+
+
+def test_what_is_kept_with_a_license_goes_along(source, target, make_template, make_module, make_license):
+    template = make_template("QUANTITY", module=make_module("PayPerUse"), quantity=10)
+    license = make_license(source, template, used_quantity=4, properties={"nodeSecret0": "abc"})
+    before = License.objects.values().get(pk=license.pk)
+
+    transfer(target, source, by="test")
+
+    assert License.objects.values().get(pk=license.pk) == before | {"licensee_id": target.pk}
+
+
+def test_sessions_at_the_source_end(source, target, make_module):
+    module = make_module("Floating", max_checkout_validity=60)
+    for licensee in (source, target):
+        FloatingSession.objects.create(
+            licensee=licensee, module=module, fingerprint=b"x", expires_at="2099-01-01T00:00:00Z"
+        )
+
+    transfer(target, source, by="test")
+
+    assert [session.licensee for session in FloatingSession.objects.all()] == [target]
+
+
+def test_aliases_are_numbers_too(with_key, api, source, target):
+    api.post("licensee/I-TARGET", aliases="mine")
+    api.post("licensee/I-SOURCE", aliases="bought")
+
+    assert with_key().post("licensee/mine/transfer", sourceLicenseeNumber="bought").status_code == 204
+
+    assert held(target) == ["L1", "L2"]
+
+
+@pytest.fixture
+def elsewhere(merchant, make_licensee):
+    return make_licensee("I-ELSEWHERE", product=Product.objects.create(merchant=merchant, number="P2", name="Other"))
+
+
+REFUSALS = {
+    "no source": ("I-TARGET", {}, 400, "MalformedRequestException", "Source licensee number is not provided"),
+    "unknown source": ("I-TARGET", "I-NONE", 404, "NotFoundException", "Requested source licensee does not exist"),
+    "unknown target": ("I-NONE", "I-SOURCE", 404, "NotFoundException", "Requested licensee does not exist"),
+    "itself": ("I-SOURCE", "I-SOURCE", 400, "IllegalOperationException", "cannot transfer licenses to itself"),
+    "not marked": ("I-SOURCE", "I-TARGET", 400, "IllegalOperationException", "not marked for transfer"),
+    "other product": ("I-ELSEWHERE", "I-SOURCE", 400, "IllegalOperationException", "different products"),
+}
+
+
+@pytest.mark.parametrize(("number", "source_number", "status", "name", "text"), REFUSALS.values(), ids=REFUSALS)
+def test_it_is_refused(with_key, source, elsewhere, target, number, source_number, status, name, text):
+    form = {"sourceLicenseeNumber": source_number} if source_number else {}
+
+    response = with_key().post(f"licensee/{number}/transfer", **form)
+
+    assert response.status_code == status
+    assert info(response)[0] == name
+    assert text in info(response)[1]
+    assert held(source) == ["L1", "L2"]
+    assert not Transaction.objects.filter(source=Transaction.Source.AUTO_LICENSES_TRANSFER).exists()
+
+
+@pytest.mark.parametrize("inactive", ["source", "target"])
+def test_an_inactive_licensee_neither_gives_nor_gets(with_key, source, target, inactive):
+    Licensee.objects.filter(pk={"source": source, "target": target}[inactive].pk).update(active=False)
+
+    response = with_key().post("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE")
+
+    assert info(response) == ("IllegalOperationException", f"{inactive.capitalize()} licensee is not active")
+    assert held(source) == ["L1", "L2"]
+
+
+def test_only_post_transfers(with_key, source, target):
+    assert with_key().get("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE").status_code == 405
+    assert held(target) == []
+
+
+# Who may
+
+
+def test_a_key_of_a_licensee_transfers_to_it(with_key, source, target):
+    response = with_key(licensee=target).post("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE")
+
+    assert response.status_code == 204
+    assert held(target) == ["L1", "L2"]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestConcurrently:
+    def test_one_source_and_two_targets(self, in_threads, source, target, make_licensee):
+        other = make_licensee("I-OTHER")
+
+        moved = in_threads(lambda to: transfer(to, source, by="test"), [target, other] * 8, threads=16)
+
+        assert sorted(map(len, moved)) == [0] * 15 + [2]
+        assert sorted([held(target), held(other)]) == [[], ["L1", "L2"]]
+        noted = Transaction.objects.get(source=Transaction.Source.AUTO_LICENSES_TRANSFER)
+        assert held(noted.licensee) == ["L1", "L2"]
+        assert noted.joins.count() == 2
+
+    def test_crossing_transfers_do_not_wait_for_each_other_for_ever(self, in_threads, source, target):
+        Licensee.objects.update(marked_for_transfer=True)
+        ways = itertools.cycle([(source, target), (target, source)])
+
+        in_threads(lambda way: transfer(*way, by="test"), [next(ways) for _ in range(64)], threads=16)
+
+        assert sorted([*held(source), *held(target)]) == ["L1", "L2"]
+        assert [] in [held(source), held(target)]
+
+    def test_licenses_that_are_made_meanwhile_are_not_lost(self, in_threads, source, target, template):
+        def act(number):
+            if number % 2:
+                return transfer(target, source, by="test")
+            return create_license(source, template, by="test", number=f"N{number}")
+
+        in_threads(act, range(32), threads=16)
+        transfer(target, source, by="test")
+
+        assert sorted(held(target)) == sorted(["L1", "L2", *(f"N{number}" for number in range(0, 32, 2))])
+        assert held(source) == []

@@ -1,0 +1,16 @@
+from licensing.envelope import Properties
+from licensing.models import LicenseType
+from licensing.validation.base import Result, Rules, WarningLevel
+
+
+class MultiFeature(Rules):
+    """Features that are licensed one by one: each template is a feature."""
+
+    def judge(self) -> Result:
+        licensed = {license.template_id for license in self.licenses}
+        features: list[tuple[str, Properties]] = [
+            (template.number, {"valid": template.pk in licensed, "featureName": template.name})
+            for template in self.templates
+            if template.license_type == LicenseType.FEATURE and (template.active or template.pk in licensed)
+        ]
+        return Result(any(feature["valid"] for _, feature in features), WarningLevel.GREEN, lists=features)

@@ -1,0 +1,59 @@
+from collections.abc import Callable
+
+from licensing.models import License, LicenseTemplate, LicenseType, Transaction
+from licensing.validation.base import Result, Rules, WarningLevel
+from licensing.validation.time_volumes import begin_of, end_after, length_of
+
+
+class TryAndBuy(Rules):
+    """Good for a time to try it, and without end once it is bought. The time begins with the first validation."""
+
+    def judge(self) -> Result:
+        if self.of_type(LicenseType.FEATURE):
+            return Result(True, WarningLevel.GREEN, {"evaluation": False})
+        evaluations = self.of_type(LicenseType.TIMEVOLUME)
+        if evaluations:
+            return self._evaluation(evaluations)
+        template = self._template()
+        if template is None or self._had_one():
+            return Result(False, WarningLevel.RED, {"evaluation": True})
+        first = self._first(template)
+        return self._evaluation([first], write=lambda: self._begin(first))
+
+    def _template(self) -> LicenseTemplate | None:
+        if not (self.module.active and self.licensee.product.active):
+            return None
+        kinds = (one for one in self.templates if one.active and one.license_type == LicenseType.TIMEVOLUME)
+        return next(kinds, None)
+
+    def _evaluation(self, evaluations: list[License], write: Callable[[], None] | None = None) -> Result:
+        expires = max(end_after(begin_of(license), length_of(license)) for license in evaluations)
+        valid = self.now < expires
+        return Result(
+            valid,
+            WarningLevel.YELLOW if valid else WarningLevel.RED,
+            {"evaluation": True, "evaluationExpires": expires},
+            changes_at=expires,
+            write=write,
+        )
+
+    def _had_one(self) -> bool:
+        """An evaluation that the vendor took away by making its license inactive does not begin again."""
+        if self.licensee.pk is None:
+            return False
+        inactive = self.licensee.licenses.filter(template__module=self.module)
+        return inactive.filter(template__license_type=LicenseType.TIMEVOLUME).exists()
+
+    def _first(self, template: LicenseTemplate) -> License:
+        return License(
+            merchant_id=self.module.merchant_id,
+            licensee=self.licensee,
+            template=template,
+            name=template.name,
+            start_date=self.now,
+            **template.terms,
+        )
+
+    def _begin(self, evaluation: License) -> None:
+        evaluation.save()
+        Transaction.note(self.licensee, Transaction.Source.AUTO_LICENSEE_VALIDATE, [evaluation], by=self.by)

@@ -1,0 +1,98 @@
+from datetime import datetime, timedelta
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.http import QueryDict
+from django.utils import timezone
+from rest_framework.response import Response
+
+from licensing.creation import create_licensee
+from licensing.envelope import Envelope, Info
+from licensing.errors import MalformedRequest, NotFound
+from licensing.models import Licensee, Product, Role
+from licensing.models.entity import MAX_NUMBER, validate_number
+from licensing.validation import Validation, read_parameters, validate
+from licensing.views.base import LicensingView
+
+MAX_NAME = 200
+# How long software may go by an answer, if nothing ends before.
+KEPT = timedelta(days=1)
+DEPRECATED = Info("methodIsDeprecated", "GET is deprecated for validating a licensee; use POST.", "WARNING")
+
+
+class Validate(LicensingView):
+    role = Role.LICENSEE
+
+    def post(self, request, number):
+        return Response(self._validate(number, self.form))
+
+    def get(self, request, number):
+        envelope = self._validate(number, request.query_params)
+        envelope.infos.append(DEPRECATED)
+        return Response(envelope)
+
+    def _validate(self, number: str, form: QueryDict) -> Envelope:
+        dry_run = form.get("dryRun", "").lower() == "true"
+        parameters = read_parameters(form)
+        licensee = self._licensee(number, form, dry_run)
+        validations = validate(
+            licensee,
+            parameters,
+            dry_run=dry_run,
+            by=self.caller.name,
+            adopts=self.caller.role == Role.LICENSEE,
+        )
+        infos = [info for validation in validations for info in validation.result.infos]
+        return Envelope([validation.item for validation in validations], infos, ttl=_ttl(validations))
+
+    def _licensee(self, number: str, form: QueryDict, dry_run: bool) -> Licensee:
+        """The licensee; a new one of the product that the form names, if that product makes them. Raises NotFound."""
+        try:
+            return self.licensee(number)
+        except NotFound as error:
+            product_number = form.get("productNumber")
+            if not product_number:
+                raise NotFound("Requested licensee does not exist and the productNumber is not provided") from error
+            product = self._product(product_number)
+            if not (product.licensee_auto_create and product.active):
+                raise
+            self._check(number)
+        values = {"number": number, "name": _name(form)}
+        if dry_run:
+            return Licensee(merchant=self.vendor, product=product, **values)
+        try:
+            with transaction.atomic():
+                return create_licensee(product, by=self.caller.name, **values)
+        except IntegrityError:
+            # Made by another request in this moment.
+            return self.licensee(number)
+
+    @staticmethod
+    def _check(number: str) -> None:
+        try:
+            validate_number(number)
+        except ValidationError as error:
+            raise MalformedRequest(f"Licensee number: {error.message}") from error
+        if len(number) > MAX_NUMBER:
+            raise MalformedRequest(f"Licensee number: it is longer than {MAX_NUMBER} characters")
+
+    def _product(self, number: str) -> Product:
+        if "\0" in number:
+            raise MalformedRequest("productNumber has a NUL character")
+        product = Product.objects.filter(merchant=self.vendor, number=number).first()
+        if product is None:
+            raise NotFound("Requested product does not exist")
+        return product
+
+
+def _name(form: QueryDict) -> str:
+    name = form.get("licenseeName", "")
+    if "\0" in name or len(name) > MAX_NAME:
+        raise MalformedRequest(f"licenseeName has more than {MAX_NAME} characters, or a NUL character")
+    return name
+
+
+def _ttl(validations: list[Validation]) -> datetime:
+    now = timezone.now()
+    changes = [validation.result.changes_at for validation in validations if validation.result.changes_at]
+    return min([now + KEPT, *(moment for moment in changes if moment > now)])

@@ -70,8 +70,10 @@ class EntitySerializer(serializers.ModelSerializer):
         return form.dict()
 
     def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
-        known = {self._on_wire(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
+        known = {camel(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
         stated = {known[name]: self._cleared(known[name], value) for name, value in data.items() if name in known}
+        if stated.get("number") == "":
+            del stated["number"]  # it is made, or stays
         own = {name: value for name, value in data.items() if name not in known and name not in self.READ_ONLY}
         values = super().to_internal_value(stated)
         if own:
@@ -79,7 +81,7 @@ class EntitySerializer(serializers.ModelSerializer):
         return values
 
     def _cleared(self, name: str, value: str) -> str | None:
-        """Without a value: there is none, or it is made, as is said nothing of it."""
+        """What an empty value says where there may be none."""
         return None if value == "" and self.fields[name].allow_null else value
 
     def _own_properties(self, own: dict[str, str]) -> dict[str, str]:
@@ -93,11 +95,7 @@ class EntitySerializer(serializers.ModelSerializer):
 
     def to_representation(self, instance) -> dict[str, Any]:
         stated = super().to_representation(instance)
-        return instance.properties | {self._on_wire(name): value for name, value in stated.items() if value != ""}
-
-    @staticmethod
-    def _on_wire(name: str) -> str:
-        return camel(name)
+        return instance.properties | {camel(name): value for name, value in stated.items() if value != ""}
 
 
 class ProductSerializer(EntitySerializer):

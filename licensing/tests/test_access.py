@@ -13,7 +13,12 @@ from licensing.urls import urlpatterns
 
 # What the roles may, each also what those before it may.
 ACTS: dict[Role, list[tuple[str, str, dict[str, str]]]] = {
-    Role.LICENSEE: [("POST", "token", {"tokenType": "SHOP", "licenseeNumber": "I1"})],
+    Role.LICENSEE: [
+        ("POST", "token", {"tokenType": "SHOP", "licenseeNumber": "I1"}),
+        ("POST", "licensee/I1/validate", {}),
+        ("GET", "licensee/I1/validate", {}),
+        ("POST", "licensee/I1/transfer", {"sourceLicenseeNumber": "I2"}),
+    ],
     Role.ANALYTICS: [
         *[("GET", name, {}) for name in ("product", "productmodule", "licensetemplate", "licensee", "license")],
         *[("GET", name, {}) for name in ("token", "transaction", "utility/countries", "utility/licenseTypes")],
@@ -57,8 +62,9 @@ def call(api, method, path, values):
 
 
 @pytest.mark.parametrize(("role", "least", "method", "path", "values"), TABLE)
-def test_a_role_reaches_so_far(holding, with_key, role, least, method, path, values):
+def test_a_role_reaches_so_far(holding, make_licensee, with_key, role, least, method, path, values):
     token = Token.objects.create(merchant=holding.merchant, token_type="SHOP")  # noqa: S106
+    make_licensee("I2", marked_for_transfer=True)
     path = path.format(token=token.number, transaction=Transaction.objects.get().number)
 
     answer = call(with_key(role), method, path, values)

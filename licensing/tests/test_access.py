@@ -3,6 +3,7 @@
 from base64 import b64encode
 
 import pytest
+import time_machine
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import resolve
@@ -175,6 +176,18 @@ def test_a_licensees_key_makes_shop_tokens_for_it_alone(holding, make_licensee, 
             "AccessDeniedException",
             "This API key is for another licensee.",
         )
+
+
+def test_a_loop_gone_wild_is_stopped(api, settings):
+    settings.API_REQUESTS_PER_MINUTE = 2
+
+    with time_machine.travel("2026-11-01T12:00:30Z", tick=False):
+        answers = [api.get("product") for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    stopped = answers[-1]
+    assert info(stopped)[0] == "TooManyRequestsException"
+    assert stopped["Retry-After"] == "30"
 
 
 # Another vendor's

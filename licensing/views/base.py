@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import QueryDict
-from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated
+from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
@@ -79,11 +79,13 @@ def answer_error(error: Exception, context: dict) -> Response:
         return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalException", "Something failed on our side.")
 
     status, info = error.status_code, error.info if isinstance(error, LicensingError) else _info_of(error)
-    if not isinstance(error, LicensingError | NotAuthenticated | MethodNotAllowed) and status < 500:
+    if not isinstance(error, LicensingError | NotAuthenticated | MethodNotAllowed | Throttled) and status < 500:
         status = HTTPStatus.BAD_REQUEST
     response = _refusal(status, info, str(error.detail))
     if isinstance(error, NotAuthenticated):
         response["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
+    if isinstance(error, Throttled):
+        response["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]
     return response
 
 
@@ -92,6 +94,8 @@ def _info_of(error: APIException) -> str:
         return "AuthenticationException"
     if isinstance(error, MethodNotAllowed):
         return "MethodNotAllowedException"
+    if isinstance(error, Throttled):
+        return "TooManyRequestsException"
     return MalformedRequest.info
 
 

@@ -3,6 +3,7 @@
 from licensing.models.access import Role, Token, VendorLogin
 from licensing.models.catalog import LicenseTemplate, LicenseType, LicensingModel, Product, ProductModule
 from licensing.models.entity import new_number
+from licensing.models.events import LicenseeEvent
 from licensing.models.licensees import License, Licensee, LicenseeAlias
 from licensing.models.sessions import FloatingSession
 from licensing.models.transactions import LicenseTransactionJoin, Transaction
@@ -15,6 +16,7 @@ __all__ = [
     "LicenseType",
     "Licensee",
     "LicenseeAlias",
+    "LicenseeEvent",
     "LicensingModel",
     "Product",
     "ProductModule",

@@ -61,6 +61,17 @@ LOOKS = {
     "imported": ("good", "check-circle-fill"),
     "discarded": ("idle", "slash-circle"),
     "undone": ("idle", "arrow-return-left"),
+    # Licensing: products, licensees, licenses, logins and keys; what a validation says
+    "active": ("good", "check-circle-fill"),
+    "inactive": ("idle", "slash-circle"),
+    "marked": ("busy", "arrow-repeat"),
+    "revoked": ("idle", "slash-circle"),
+    "expired": ("warn", "clock-fill"),
+    "valid": ("good", "check-circle-fill"),
+    "not valid": ("idle", "slash-circle"),
+    "GREEN": ("good", "check-circle-fill"),
+    "YELLOW": ("warn", "clock-fill"),
+    "RED": ("bad", "exclamation-triangle-fill"),
     # Requests to set up automatic sending
     "open": ("busy", "hourglass-split"),
     "applied": ("good", "check-circle-fill"),
@@ -136,6 +147,16 @@ EVENTS = {
     "replaced": "arrow-repeat",
     "returned": "arrow-return-left",
     "asked": "inbox",
+    "renamed": "pencil",
+    "marked": "arrow-repeat",
+    "unmarked": "slash-circle",
+    "activated": "check2",
+    "deactivated": "slash-circle",
+    "license_changed": "pencil",
+    "license_on": "check2",
+    "license_off": "slash-circle",
+    "transfer": "arrow-repeat",
+    "licenses": "key",
 }
 
 

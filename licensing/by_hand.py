@@ -1,0 +1,78 @@
+"""What people do to licensees and their licenses, on pages. Each act is noted; one that changes nothing is not."""
+
+from typing import Any
+
+from django.db import transaction
+
+from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate, Transaction
+
+Kind = LicenseeEvent.Kind
+
+
+def reveal(licensee: Licensee, *, by: str) -> str:
+    """Return the number, for a person to see. The history says who saw it."""
+    _note(licensee, Kind.REVEALED, by=by)
+    return licensee.number
+
+
+@transaction.atomic
+def rename(licensee: Licensee, name: str, *, by: str) -> None:
+    if Licensee.objects.filter(pk=licensee.pk).exclude(name=name).update(name=name):
+        _note(licensee, Kind.RENAMED, by=by)
+
+
+@transaction.atomic
+def set_active(licensee: Licensee, active: bool, *, by: str) -> bool:
+    """Whether it was otherwise before."""
+    changed = Licensee.objects.filter(pk=licensee.pk, active=not active).update(active=active)
+    if changed:
+        _note(licensee, Kind.ACTIVATED if active else Kind.DEACTIVATED, by=by)
+    return bool(changed)
+
+
+@transaction.atomic
+def set_mark(licensee: Licensee, marked: bool, *, by: str) -> bool:
+    """Say whether its licenses may be transferred away; return whether it was otherwise before."""
+    changed = Licensee.objects.filter(pk=licensee.pk, marked_for_transfer=not marked).update(
+        marked_for_transfer=marked
+    )
+    if changed:
+        _note(licensee, Kind.MARKED if marked else Kind.UNMARKED, by=by)
+    return bool(changed)
+
+
+@transaction.atomic
+def add_license(licensee: Licensee, template: LicenseTemplate, *, by: str, **fields: Any) -> License:
+    # Nobody transfers its licenses away meanwhile.
+    Licensee.objects.select_for_update().get(pk=licensee.pk)
+    made = License.objects.create(
+        merchant=licensee.merchant,
+        licensee=licensee,
+        template=template,
+        name=template.name,
+        **(template.terms | fields),
+    )
+    Transaction.note(licensee, Transaction.Source.AUTO_LICENSE_CREATE, [made], by=by)
+    return made
+
+
+@transaction.atomic
+def change_license(license: License, *, fields: list[str], by: str) -> None:
+    if fields:
+        license.save(update_fields=fields)
+        _note(license.licensee, Kind.LICENSE_CHANGED, by=by, note=license.number)
+
+
+@transaction.atomic
+def set_license_active(license: License, active: bool, *, by: str) -> bool:
+    """Whether it was otherwise before."""
+    changed = License.objects.filter(pk=license.pk, active=not active).update(active=active)
+    if changed:
+        kind = Kind.LICENSE_ACTIVATED if active else Kind.LICENSE_DEACTIVATED
+        _note(license.licensee, kind, by=by, note=license.number)
+    return bool(changed)
+
+
+def _note(licensee: Licensee, kind: Kind, **fields: str) -> None:
+    by = fields.pop("by")
+    LicenseeEvent.objects.create(licensee=licensee, kind=kind, happened_by=by, **fields)

@@ -1,0 +1,241 @@
+"""What a merchant says of licensing products, licensees, licenses, and of whom the service answers."""
+
+from typing import Any
+
+from django import forms
+from django.core.validators import RegexValidator
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from licensing.models import (
+    License,
+    Licensee,
+    LicenseTemplate,
+    Product,
+    ProductModule,
+    Role,
+    Token,
+    VendorLogin,
+)
+from licensing.models.entity import MAX_NUMBER, validate_number
+from merchants.models import Merchant
+
+MADE_BY_US = "By which your software calls it. Empty: we make one. It cannot be changed."
+PLAIN = {"autocomplete": "off"}
+
+
+class MomentInput(forms.DateTimeInput):
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M")
+
+
+class NumberedForm(forms.ModelForm):
+    """Something with a number, which is chosen when it is made and stays."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            del self.fields["number"]
+        else:
+            self.fields["number"].help_text = MADE_BY_US
+            self.fields["number"].widget.attrs |= PLAIN
+
+    def clean_number(self) -> str:
+        number = self.cleaned_data["number"]
+        others = type(self.instance)._default_manager.filter(merchant=self.instance.merchant, number=number)
+        if number and others.exists():
+            raise forms.ValidationError("Another one has this number.")
+        return number
+
+
+class LicensingProductForm(NumberedForm):
+    class Meta:
+        model = Product
+        fields = [
+            *("name", "number", "version", "description", "licensing_info", "vat_mode"),
+            *("licensee_auto_create", "clear_mark_on_validation", "active"),
+        ]
+        widgets = {
+            "description": forms.Textarea(attrs={"rows": 3}),
+            "licensing_info": forms.Textarea(attrs={"rows": 3}),
+        }
+
+
+class ModuleForm(NumberedForm):
+    class Meta:
+        model = ProductModule
+        fields = [
+            *("name", "number", "licensing_model", "max_checkout_validity", "yellow_threshold", "red_threshold"),
+            *("node_secret_mode", "active"),
+        ]
+
+
+class TemplateForm(NumberedForm):
+    class Meta:
+        model = LicenseTemplate
+        fields = [
+            *("name", "number", "license_type", "time_volume", "time_volume_period", "quantity", "max_sessions"),
+            *("grace_period", "price", "currency", "automatic", "hidden", "hide_licenses", "active"),
+        ]
+
+
+class LicenseeForm(forms.Form):
+    """A new licensee."""
+
+    product: forms.ModelChoiceField = forms.ModelChoiceField(None)
+    name = forms.CharField(max_length=200, required=False, widget=forms.TextInput(attrs=PLAIN))
+    number = forms.CharField(
+        max_length=MAX_NUMBER,
+        required=False,
+        validators=[validate_number],
+        widget=forms.TextInput(attrs=PLAIN),
+        help_text="What its customer enters in the program. Empty: we make one.",
+    )
+    marked_for_transfer = forms.BooleanField(
+        required=False,
+        help_text="Whoever knows its number can move its licenses to a licensee of their own. It gets no automatic"
+        " licenses.",
+    )
+
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.licensees = Licensee.objects.filter(merchant=merchant)
+        products = Product.objects.filter(merchant=merchant).order_by("name", "pk")
+        self.fields["product"].queryset = products  # type: ignore[attr-defined]
+
+    def clean_number(self) -> str:
+        number = self.cleaned_data["number"]
+        if number and self.licensees.called(number).exists():
+            raise forms.ValidationError("Another licensee has this number.")
+        return number
+
+
+class LicenseeNameForm(forms.Form):
+    name = forms.CharField(max_length=200, required=False, widget=forms.TextInput(attrs=PLAIN))
+
+
+class AddLicenseForm(forms.Form):
+    template: forms.ModelChoiceField = forms.ModelChoiceField(None)
+    start_date = forms.DateTimeField(
+        required=False, widget=MomentInput, help_text="In UTC. Empty: it counts from the moment at which it is added."
+    )
+
+    def __init__(self, templates: QuerySet[LicenseTemplate], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["template"].queryset = templates  # type: ignore[attr-defined]
+
+
+class LicenseForm(forms.ModelForm):
+    class Meta:
+        model = License
+        fields = [
+            *("name", "start_date", "time_volume", "time_volume_period", "quantity", "max_sessions"),
+            *("grace_period", "parent_feature", "hidden"),
+        ]
+        widgets = {"start_date": MomentInput}
+        help_texts = {"start_date": "In UTC."}
+
+
+class TransferForm(forms.Form):
+    direction = forms.ChoiceField(
+        choices=[("to", "from this licensee to the other"), ("from", "from the other licensee to this one")],
+        widget=forms.RadioSelect,
+        initial="to",
+    )
+    number = forms.CharField(
+        label="Number of the other licensee", max_length=MAX_NUMBER, widget=forms.TextInput(attrs=PLAIN)
+    )
+
+    def __init__(self, licensee: Licensee, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.licensee = licensee
+
+    def clean_number(self) -> str:
+        number = self.cleaned_data["number"]
+        self.other = Licensee.objects.filter(merchant=self.licensee.merchant).called(number).first()
+        if self.other is None:
+            raise forms.ValidationError("No licensee of yours has this number.")
+        return number
+
+    def ends(self) -> tuple[Licensee, Licensee]:
+        """The target and the source."""
+        ends = (self.other, self.licensee)
+        return ends if self.cleaned_data["direction"] == "to" else ends[::-1]
+
+
+class LoginForm(forms.Form):
+    name = forms.CharField(
+        max_length=60,
+        validators=[RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Letters, digits, dots, hyphens and underscores, please.")],
+        widget=forms.TextInput(attrs=PLAIN),
+    )
+
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.merchant = merchant
+        self.fields["name"].help_text = f"What uses it. The user name is {merchant.slug}. and this."
+
+    def clean_name(self) -> str:
+        name = self.cleaned_data["name"]
+        if VendorLogin.objects.filter(user_name=f"{self.merchant.slug}.{name}").exists():
+            raise forms.ValidationError("There is a login of this name, or was one.")
+        return name
+
+
+class KeyForm(forms.Form):
+    name = forms.CharField(max_length=100, help_text="What uses it.", widget=forms.TextInput(attrs=PLAIN))
+    role = forms.ChoiceField(
+        label="It may",
+        choices=[(role.value, f"{role.label} ({role.value.removeprefix('ROLE_APIKEY_')})") for role in Role],
+        help_text="Each may what those before it may.",
+    )
+    licensee = forms.CharField(
+        label="Only for the licensee",
+        max_length=MAX_NUMBER,
+        required=False,
+        widget=forms.TextInput(attrs=PLAIN),
+        help_text="A licensee’s number: the key validates that one alone, and transfers to it alone. Empty: all.",
+    )
+    expiration_time = forms.DateTimeField(
+        label="Good until", required=False, widget=MomentInput, help_text="In UTC. Empty: until it is revoked."
+    )
+
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.merchant = merchant
+
+    def clean_name(self) -> str:
+        name = self.cleaned_data["name"]
+        # What also stops a key from being made again when its page is loaded again.
+        if Token.objects.live().filter(merchant=self.merchant, token_type=Token.Type.APIKEY, name=name).exists():
+            raise forms.ValidationError("Another API key has this name.")
+        return name
+
+    def clean_licensee(self) -> Licensee | None:
+        number = self.cleaned_data["licensee"]
+        if not number:
+            return None
+        licensee = Licensee.objects.filter(merchant=self.merchant).called(number).first()
+        if licensee is None:
+            raise forms.ValidationError("No licensee of yours has this number.")
+        return licensee
+
+    def clean_expiration_time(self):
+        moment = self.cleaned_data["expiration_time"]
+        if moment and moment <= timezone.now():
+            raise forms.ValidationError("This time has passed.")
+        return moment
+
+    def token(self) -> Token:
+        """The key, not saved yet."""
+        data = self.cleaned_data
+        return Token(
+            merchant=self.merchant,
+            token_type=Token.Type.APIKEY,
+            name=data["name"],
+            api_key_role=data["role"],
+            licensee=data["licensee"],
+            expiration_time=data["expiration_time"],
+        )

@@ -1,0 +1,300 @@
+"""Who has licenses, and which: for support to look up, for managers to change."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from licensing import by_hand
+from licensing.errors import LicensingError
+from licensing.models import License, Licensee, LicenseTemplate, LicenseTransactionJoin, Product, Transaction
+from orders.models import ActivationCode
+from orders.services import reveal as reveal_code
+from portal.access import Role, member_required
+from portal.licensing_forms import AddLicenseForm, LicenseeForm, LicenseeNameForm, LicenseForm, TransferForm
+from portal.licensing_stub import create_licensee, transfer, validate
+from portal.paging import KeysetPage
+from portal.views.confirm import ask
+from portal.views.pools import read_number
+
+FOUND_SHOWN = 50
+EVENTS_SHOWN = 50
+LICENSES_NAMED = 5  # of those that a transaction is about
+# The list can be narrowed to these.
+STATES = {"": Q(), "marked": Q(marked_for_transfer=True), "inactive": Q(active=False)}
+
+
+def for_licensee(role: Role) -> Callable:
+    """For those who have the rights of the role, with one of the merchant's licensees."""
+
+    def decorate(view: Callable) -> Callable:
+        @wraps(view)
+        @never_cache
+        @member_required(role)
+        def with_licensee(request, pk: int, **kwargs):
+            return view(request, get_object_or_404(licensees_of(request), pk=pk), **kwargs)
+
+        return with_licensee
+
+    return decorate
+
+
+def licensees_of(request) -> QuerySet[Licensee]:
+    return Licensee.objects.filter(merchant=request.merchant).select_related("product", "merchant")
+
+
+def to(licensee: Licensee) -> HttpResponse:
+    return redirect("licensee", licensee.pk)
+
+
+@never_cache
+@member_required()
+@require_http_methods(["GET", "HEAD", "POST"])
+def licensees(request) -> HttpResponse:
+    """The merchant's licensees. A POST looks one up: a number, or what may be one, never stands in an address."""
+    if request.method == "POST":
+        return search(request, request.POST.get("search", "").replace("\0", "").strip())
+
+    state = request.GET.get("state", "") if request.GET.get("state") in STATES else ""
+    product = Product.objects.filter(merchant=request.merchant, pk=read_number(request, "product")).first()
+    found = licensees_of(request).filter(STATES[state], Q(product=product) if product else Q())
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    narrowed = f"product={product.pk}&" if product else ""
+    context = {
+        "product": product,
+        "state": state,
+        "states": STATES,
+        "narrowed": narrowed,
+        "page": KeysetPage(counted(found), "id", **cursors),
+        "query": narrowed + (f"state={state}&" if state else ""),
+    }
+    return show_list(request, **context)
+
+
+def show_list(request, **context: Any) -> HttpResponse:
+    context |= {"section": "licensing", "tab": "licensees"}
+    return render(request, "portal/licensees.html", context)
+
+
+def counted(licensees: QuerySet[Licensee]) -> QuerySet[Licensee]:
+    """Each with the number of its licenses, and without its own, which lists do not show."""
+    licenses = License.objects.filter(licensee=OuterRef("pk")).order_by().values("licensee").annotate(n=Count("pk"))
+    return licensees.defer("number").annotate(license_count=Coalesce(Subquery(licenses.values("n")), 0))
+
+
+def search(request, text: str) -> HttpResponse:
+    """The licensee of this number or alias, or else those whose name begins like this."""
+    if not text:
+        return redirect("licensing")
+    if found := licensees_of(request).called(text).first():
+        return to(found)
+    named = counted(licensees_of(request).filter(name__istartswith=text)).order_by("name", "pk")[:FOUND_SHOWN]
+    return show_list(request, searched=text, found=named, most=FOUND_SHOWN)
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    form = LicenseeForm(request.merchant, request.POST or None, initial={"product": request.GET.get("product")})
+    if form.is_valid():
+        licensee = create_licensee(by=str(request.user), **form.cleaned_data)
+        messages.success(request, "Licensee added.")
+        return to(licensee)
+    cancel = reverse("licensing")
+    context = {"section": "licensing", "form": form, "title": "Add a licensee", "cancel": cancel}
+    return render(request, "portal/licensing_form.html", context)
+
+
+# Its page
+
+
+@for_licensee(Role.SUPPORT)
+@require_safe
+def licensee(request, licensee: Licensee) -> HttpResponse:
+    return show(request, licensee)
+
+
+@for_licensee(Role.SUPPORT)
+@require_POST
+def reveal(request, licensee: Licensee) -> HttpResponse:
+    """Show its number. Where it is an order's activation code, that order's history tells of it, too."""
+    number = by_hand.reveal(licensee, by=str(request.user))
+    for code in codes_of(licensee).select_related("item__order"):
+        reveal_code(code, by=str(request.user))
+    return show(request, licensee, number=number)
+
+
+def codes_of(licensee: Licensee) -> QuerySet[ActivationCode]:
+    """Where a customer got its number."""
+    return ActivationCode.objects.filter(fingerprint=licensee.fingerprint, item__order__merchant=licensee.merchant)
+
+
+def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
+    licenses = licensee.licenses.select_related("template__module")
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    context |= {
+        "section": "licensing",
+        "licensee": licensee,
+        "aliases": list(licensee.aliases.all()),
+        "order": codes_of(licensee).values_list("item__order__number", flat=True).first(),
+        "page": KeysetPage(licenses, "id", **cursors),
+        "results": validate(licensee, dry_run=True),
+        "transactions": transactions_of(licensee),
+        "events": licensee.events.order_by("-pk")[:EVENTS_SHOWN],
+        "may_change": request.member.may(Role.MANAGER),
+    }
+    return render(request, "portal/licensee.html", context)
+
+
+def transactions_of(licensee: Licensee) -> QuerySet[Transaction]:
+    """The last ones, of transfers those from and to it, each with how many licenses it is about, and the first."""
+    joins = LicenseTransactionJoin.objects.filter(transaction=OuterRef("pk"))
+    counts = joins.order_by().values("transaction").annotate(n=Count("pk")).values("n")
+    transactions = Transaction.objects.filter(Q(licensee=licensee) | Q(source_licensee=licensee))
+    return (
+        transactions.select_related("licensee", "source_licensee")
+        .defer("licensee__number", "source_licensee__number")
+        .annotate(
+            license_count=Coalesce(Subquery(counts), 0),
+            numbers=ArraySubquery(joins.order_by("pk").values("number")[:LICENSES_NAMED]),
+        )
+        .order_by("-pk")[:EVENTS_SHOWN]
+    )
+
+
+@for_licensee(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def change(request, licensee: Licensee) -> HttpResponse:
+    form = LicenseeNameForm(request.POST or None, initial={"name": licensee.name})
+    if request.method == "POST" and form.is_valid():
+        by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
+        return to(licensee)
+    return ask(request, title="Rename the licensee", button="Save", form=form, cancel=page_of(licensee))
+
+
+def page_of(licensee: Licensee) -> str:
+    return reverse("licensee", args=[licensee.pk])
+
+
+@for_licensee(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def switch(request, licensee: Licensee, *, active: bool) -> HttpResponse:
+    """Activate it, or deactivate it."""
+    if request.method == "POST":
+        if by_hand.set_active(licensee, active, by=str(request.user)):
+            messages.success(request, f"The licensee is {'active again' if active else 'inactive'}.")
+        return to(licensee)
+    text = "count again" if active else "do not count any more, until it is activated again"
+    return ask_switch(request, licensee, f"The licenses of {licensee} {text}.", active=active)
+
+
+def ask_switch(request, licensee: Licensee, text: str, *, active: bool) -> HttpResponse:
+    act = "Activate" if active else "Deactivate"
+    return ask(request, title=f"{act}?", text=text, button=act, danger=not active, cancel=page_of(licensee))
+
+
+@for_licensee(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def mark(request, licensee: Licensee, *, marked: bool) -> HttpResponse:
+    """Mark it for transfer, or take the mark away."""
+    if request.method == "POST":
+        if by_hand.set_mark(licensee, marked, by=str(request.user)):
+            messages.success(request, "The licensee is marked." if marked else "The mark is removed.")
+        return to(licensee)
+    text = "Whoever knows its number can then move its licenses to a licensee of their own."
+    return ask(
+        request,
+        title="Mark for transfer?" if marked else "Remove the mark?",
+        text=text if marked else "Nobody can transfer its licenses away any more.",
+        button="Mark" if marked else "Remove the mark",
+        cancel=page_of(licensee),
+    )
+
+
+@for_licensee(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
+    form = TransferForm(licensee, request.POST or None)
+    if form.is_valid():
+        target, source = form.ends()
+        try:
+            moved = transfer(target, source, by=str(request.user))
+        except LicensingError as error:
+            form.add_error(None, str(error.detail))
+        else:
+            count = f"{len(moved):,} license{'' if len(moved) == 1 else 's'}"
+            messages.success(request, f"{count} moved from {source} to {target}. It is in the history of both.")
+            return to(licensee)
+    return ask(
+        request,
+        title="Transfer licenses",
+        text="All licenses of the one move to the other, and keep their numbers. The one that gives them has to be"
+        " marked for transfer.",
+        button="Transfer",
+        form=form,
+        cancel=page_of(licensee),
+    )
+
+
+# Its licenses
+
+
+@for_licensee(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add_license(request, licensee: Licensee) -> HttpResponse:
+    templates = LicenseTemplate.objects.filter(module__product=licensee.product_id, active=True).order_by("name", "pk")
+    form = AddLicenseForm(templates, request.POST or None)
+    if form.is_valid():
+        made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
+        messages.success(request, f"License {made.number} added.")
+        return to(licensee)
+    return ask(
+        request,
+        title="Add a license",
+        text="It grants what its template grants at this moment.",
+        button="Add",
+        form=form,
+        cancel=page_of(licensee),
+    )
+
+
+def get_license(licensee: Licensee, pk: int) -> License:
+    license = get_object_or_404(licensee.licenses.all(), pk=pk)
+    license.licensee = licensee
+    return license
+
+
+@for_licensee(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
+    changed = get_license(licensee, license)
+    form = LicenseForm(request.POST or None, instance=changed)
+    if form.is_valid():
+        by_hand.change_license(changed, fields=form.changed_data, by=str(request.user))
+        messages.success(request, f"License {changed.number} changed.")
+        return to(licensee)
+    title = f"Edit license {changed.number}"
+    context = {"section": "licensing", "form": form, "title": title, "cancel": page_of(licensee)}
+    return render(request, "portal/licensing_form.html", context)
+
+
+@for_licensee(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> HttpResponse:
+    """Activate a license, or deactivate it."""
+    switched = get_license(licensee, license)
+    if request.method == "POST":
+        if by_hand.set_license_active(switched, active, by=str(request.user)):
+            messages.success(request, f"License {switched.number} is {'active again' if active else 'inactive'}.")
+        return to(licensee)
+    text = "counts again" if active else "does not count any more, until it is activated again"
+    return ask_switch(request, licensee, f"{switched.name} ({switched.number}) {text}.", active=active)

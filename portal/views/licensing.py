@@ -1,0 +1,174 @@
+"""What a merchant licenses: products, their modules, and the templates of the licenses that can be had."""
+
+from collections.abc import Callable
+from functools import wraps
+
+from django.contrib import messages
+from django.db.models import Count, Model, Prefetch
+from django.forms import ModelForm
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule
+from portal.access import Role, member_required
+from portal.licensing_forms import LicensingProductForm, ModuleForm, TemplateForm
+from portal.views.confirm import ask
+
+
+def with_one(model: type[Model], *related: str) -> Callable:
+    """For those who may change what the merchant licenses, with one of these."""
+
+    def decorate(view: Callable) -> Callable:
+        @wraps(view)
+        @never_cache
+        @member_required(Role.MANAGER)
+        def with_found(request, pk: int):
+            rows = model._default_manager.filter(merchant=request.merchant).select_related(*related)
+            return view(request, get_object_or_404(rows, pk=pk))
+
+        return with_found
+
+    return decorate
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def products(request) -> HttpResponse:
+    rows = Product.objects.filter(merchant=request.merchant).order_by("name", "pk").prefetch_related("modules")
+    licensees = Licensee.objects.filter(merchant=request.merchant).order_by()
+    counts = dict(licensees.values_list("product").annotate(Count("pk")))
+    context = {"section": "licensing", "tab": "products", "rows": [(row, counts.get(row.pk, 0)) for row in rows]}
+    return render(request, "portal/licensing_products.html", context)
+
+
+@with_one(Product)
+@require_safe
+def product(request, product: Product) -> HttpResponse:
+    templates = LicenseTemplate.objects.order_by("pk")
+    context = {
+        "section": "licensing",
+        "product": product,
+        "modules": product.modules.order_by("pk").prefetch_related(Prefetch("templates", templates)),
+        "licensees": product.licensees.count(),
+    }
+    return render(request, "portal/licensing_product.html", context)
+
+
+# Made, changed, and removed with all that hangs on it
+
+
+def save(request, form: ModelForm, *, title: str, done: str, back: str = "") -> HttpResponse:
+    """The form, until it is right; then the page of the product."""
+    if form.is_valid():
+        saved = form.save()
+        messages.success(request, done)
+        return redirect("licensing-product", product_of(saved).pk)
+    context = {"section": "licensing", "form": form, "title": title, "cancel": back or reverse("licensing-products")}
+    return render(request, "portal/licensing_form.html", context)
+
+
+def product_of(thing: Model) -> Product:
+    match thing:
+        case ProductModule():
+            return thing.product
+        case LicenseTemplate():
+            return thing.module.product
+        case Product():
+            return thing
+    raise TypeError(thing)
+
+
+def page_of(thing: Model) -> str:
+    return reverse("licensing-product", args=[product_of(thing).pk])
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add_product(request) -> HttpResponse:
+    form = LicensingProductForm(request.POST or None, instance=Product(merchant=request.merchant))
+    return save(request, form, title="Add a product", done="Product added. Now add its modules.")
+
+
+@with_one(Product)
+@require_http_methods(["GET", "POST"])
+def change_product(request, product: Product) -> HttpResponse:
+    form = LicensingProductForm(request.POST or None, instance=product)
+    return save(request, form, title="Edit the product", done="Product changed.", back=page_of(product))
+
+
+@with_one(Product)
+@require_http_methods(["GET", "POST"])
+def add_module(request, product: Product) -> HttpResponse:
+    form = ModuleForm(request.POST or None, instance=ProductModule(merchant=request.merchant, product=product))
+    done = "Module added. Now add templates of the licenses that can be had for it."
+    return save(request, form, title=f"Add a module to {product.name}", done=done, back=page_of(product))
+
+
+@with_one(ProductModule, "product")
+@require_http_methods(["GET", "POST"])
+def change_module(request, module: ProductModule) -> HttpResponse:
+    form = ModuleForm(request.POST or None, instance=module)
+    return save(request, form, title="Edit the module", done="Module changed.", back=page_of(module))
+
+
+@with_one(ProductModule, "product")
+@require_http_methods(["GET", "POST"])
+def add_template(request, module: ProductModule) -> HttpResponse:
+    form = TemplateForm(request.POST or None, instance=LicenseTemplate(merchant=request.merchant, module=module))
+    title = f"Add a license template to {module.name}"
+    return save(request, form, title=title, done="Template added.", back=page_of(module))
+
+
+@with_one(LicenseTemplate, "module__product")
+@require_http_methods(["GET", "POST"])
+def change_template(request, template: LicenseTemplate) -> HttpResponse:
+    form = TemplateForm(request.POST or None, instance=template)
+    done = "Template changed. Licenses that were made of it stay as they are."
+    return save(request, form, title="Edit the license template", done=done, back=page_of(template))
+
+
+@with_one(Product)
+@require_http_methods(["GET", "POST"])
+def remove_product(request, product: Product) -> HttpResponse:
+    licenses = License.objects.filter(licensee__product=product).count()
+    templates = LicenseTemplate.objects.filter(module__product=product).count()
+    counts = {"module": product.modules.count(), "template": templates}
+    counts |= {"licensee": product.licensees.count(), "license": licenses}
+    return remove(request, product, "product", counts, after=reverse("licensing-products"))
+
+
+@with_one(ProductModule, "product")
+@require_http_methods(["GET", "POST"])
+def remove_module(request, module: ProductModule) -> HttpResponse:
+    licenses = License.objects.filter(template__module=module).count()
+    counts = {"template": module.templates.count(), "license": licenses}
+    return remove(request, module, "module", counts, after=page_of(module))
+
+
+@with_one(LicenseTemplate, "module__product")
+@require_http_methods(["GET", "POST"])
+def remove_template(request, template: LicenseTemplate) -> HttpResponse:
+    counts = {"license": template.licenses.count()}
+    return remove(request, template, "license template", counts, after=page_of(template))
+
+
+def remove(request, thing, kind: str, counts: dict[str, int], *, after: str) -> HttpResponse:
+    """Remove it with all that hangs on it, once it has been said what that is."""
+    if request.method == "POST":
+        thing.delete()
+        messages.success(request, f"The {kind} {thing.name} is removed.")
+        return redirect(after)
+    gone = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
+    along = f" With it go {' and '.join(gone)}, wherever they are in use." if gone else " Nothing hangs on it."
+    return ask(
+        request,
+        title=f"Remove the {kind}?",
+        text=f"{thing.name} ({thing.number}) is removed for good.{along}",
+        button="Remove",
+        danger=True,
+        cancel=page_of(thing),
+    )

@@ -1,0 +1,103 @@
+"""Whom a merchant's licensing service answers: logins and API keys. Their owner makes and revokes them."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from licensing.models import Token, VendorLogin
+from portal.access import Role, member_required
+from portal.licensing_forms import KeyForm, LoginForm
+from portal.views.confirm import ask
+
+SHOWN = 100  # of those that were revoked, the last
+
+
+@never_cache
+@member_required(Role.OWNER)
+@require_safe
+def access(request) -> HttpResponse:
+    return show(request)
+
+
+def show(request, **context: Any) -> HttpResponse:
+    """The page; with `made` and `secret` what was just made, which is shown this once."""
+    keys = Token.objects.filter(merchant=request.merchant, token_type=Token.Type.APIKEY).defer("number")
+    keys = keys.select_related("licensee").defer("number", "licensee__number")
+    context |= {
+        "section": "licensing",
+        "tab": "access",
+        "logins": VendorLogin.objects.filter(merchant=request.merchant).order_by("-pk")[:SHOWN],
+        "keys": keys.order_by("-active", "-pk")[:SHOWN],
+        "now": timezone.now(),
+    }
+    return render(request, "portal/licensing_access.html", context)
+
+
+@never_cache
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def add_login(request) -> HttpResponse:
+    form = LoginForm(request.merchant, request.POST or None)
+    if form.is_valid():
+        name, by = form.cleaned_data["name"], str(request.user)
+        made, password = VendorLogin.objects.create_login(request.merchant, name, created_by=by)
+        return show(request, made=made, secret=password)
+    text = "A user name and a password with which software may do everything."
+    return ask(
+        request, title="Make a login", text=text, button="Make", form=form, cancel=reverse("licensing-access")
+    )
+
+
+@never_cache
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def add_key(request) -> HttpResponse:
+    form = KeyForm(request.merchant, request.POST or None)
+    if form.is_valid():
+        made = form.token()
+        made.save()
+        return show(request, made=made, secret=made.number)
+    text = "Software signs in with it as the user apiKey."
+    return ask(
+        request, title="Make an API key", text=text, button="Make", form=form, cancel=reverse("licensing-access")
+    )
+
+
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def revoke_login(request, pk: int) -> HttpResponse:
+    login = get_object_or_404(VendorLogin.objects.filter(merchant=request.merchant), pk=pk)
+    if request.method == "POST":
+        VendorLogin.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=timezone.now())
+        messages.success(request, f"The login {login} is revoked.")
+        return redirect("licensing-access")
+    return ask_revoke(request, f"the login {login}")
+
+
+@member_required(Role.OWNER)
+@require_http_methods(["GET", "POST"])
+def revoke_key(request, pk: int) -> HttpResponse:
+    keys = Token.objects.filter(merchant=request.merchant, token_type=Token.Type.APIKEY).defer("number")
+    key = get_object_or_404(keys, pk=pk)
+    if request.method == "POST":
+        Token.objects.filter(pk=key.pk).update(active=False)
+        messages.success(request, f"The API key {key} is revoked.")
+        return redirect("licensing-access")
+    return ask_revoke(request, f"the API key {key}")
+
+
+def ask_revoke(request, what: str) -> HttpResponse:
+    return ask(
+        request,
+        title=f"Revoke {what}?",
+        text="What uses it is refused from then on. This cannot be taken back; to change it, make a new one first.",
+        button="Revoke",
+        danger=True,
+        cancel=reverse("licensing-access"),
+    )

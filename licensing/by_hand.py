@@ -4,7 +4,8 @@ from typing import Any
 
 from django.db import transaction
 
-from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate, Transaction
+from licensing.creation import create_license
+from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate
 
 Kind = LicenseeEvent.Kind
 
@@ -43,17 +44,9 @@ def set_mark(licensee: Licensee, marked: bool, *, by: str) -> bool:
 
 @transaction.atomic
 def add_license(licensee: Licensee, template: LicenseTemplate, *, by: str, **fields: Any) -> License:
-    # Nobody transfers its licenses away meanwhile.
-    Licensee.objects.select_for_update().get(pk=licensee.pk)
-    made = License.objects.create(
-        merchant=licensee.merchant,
-        licensee=licensee,
-        template=template,
-        name=template.name,
-        **(template.terms | fields),
-    )
-    Transaction.note(licensee, Transaction.Source.AUTO_LICENSE_CREATE, [made], by=by)
-    return made
+    # It comes before a transfer or after it.
+    locked = Licensee.objects.select_for_update().get(pk=licensee.pk)
+    return create_license(locked, template, by=by, **fields)
 
 
 @transaction.atomic

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, Q
+from django.db.models import OuterRef, Prefetch, Q
 from django.urls import reverse
 
 from fulfillment.history import order_history
@@ -14,6 +14,7 @@ from fulfillment.models import DeliveredCode, Delivery, Fulfillment, Fulfillment
 from fulfillment.resending import why_not_resend
 from fulfillment.services import why_not_return
 from fulfillment.subscriptions import Link, chains, split_period
+from licensing.models import Licensee, Transaction
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.models import LicenseKey
 
@@ -50,6 +51,12 @@ class Desk:
         """The desk at which one works on another order of the merchant."""
         key = order.number if isinstance(self.key, str) else order.pk
         return Desk(order, self.by, self.prefix, key, self.query).url()
+
+    def url_of_licensee(self, licensee: Licensee) -> str:
+        """Where one looks at a licensee of the merchant."""
+        return reverse(
+            "licensee" if isinstance(self.key, str) else "admin:licensing_licensee_change", args=[licensee.pk]
+        )
 
     def place(self, code: ActivationCode) -> dict[str, Any]:
         before = self.order.items.filter(pk__lt=code.item_id).count()
@@ -123,6 +130,16 @@ class ShownCode:
     why_not_resend: str
     can_be_replaced: bool
     can_return: bool
+    licensee: "ShownLicensee | None"
+
+
+@dataclass(frozen=True)
+class ShownLicensee:
+    """Whose number a code is, and to whom its licenses were transferred, with where to look at each."""
+
+    name: str
+    url: str
+    went_to: list["ShownLicensee"] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -195,6 +212,22 @@ def show_chain(desk: Desk, links: list[Link]) -> list[ShownOrder]:
     return shown
 
 
+def show_licensees(desk: Desk, codes: list[ActivationCode]) -> dict[bytes, ShownLicensee]:
+    """The licensees of the merchant whose numbers were given out as codes, by fingerprint."""
+    numbers = [code.fingerprint for code in codes if code.source == FulfillmentMethod.Source.NET_LICENSING]
+    if not numbers:
+        return {}
+    transfers = Transaction.objects.filter(source=Transaction.Source.AUTO_LICENSES_TRANSFER).exclude(licensee=None)
+    away = Prefetch("transfers_away", transfers.select_related("licensee").defer("licensee__number").order_by("pk"))
+    licensees = Licensee.objects.filter(merchant=desk.order.merchant_id, fingerprint__in=numbers).defer("number")
+    shown = {}
+    for licensee in licensees.prefetch_related(away):
+        targets = {transfer.licensee_id: transfer.licensee for transfer in licensee.transfers_away.all()}
+        went_to = [ShownLicensee(str(target), desk.url_of_licensee(target)) for target in targets.values()]
+        shown[bytes(licensee.fingerprint)] = ShownLicensee(str(licensee), desk.url_of_licensee(licensee), went_to)
+    return shown
+
+
 def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
     """Items of an order with the units from the given one on; those of short items are all shown."""
     order = desk.order
@@ -214,6 +247,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
 
+    licensees = show_licensees(desk, codes)
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
     for code in codes:
@@ -227,6 +261,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
                 can_be_replaced=code.source == FulfillmentMethod.Source.POOL and order.status == Order.Status.PAID,
                 can_return=(code.item_id, code.unit) in in_quarantine
                 and not why_not_return(code, its_mails, revealed=code.pk in seen),
+                licensee=licensees.get(bytes(code.fingerprint)),
             )
         )
     return [

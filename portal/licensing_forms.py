@@ -11,6 +11,7 @@ from licensing.models import (
     License,
     Licensee,
     LicenseTemplate,
+    LicensingModel,
     Product,
     ProductModule,
     Role,
@@ -18,6 +19,7 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.entity import MAX_NUMBER, validate_number
+from licensing.serializers import VOLUME
 from merchants.models import Merchant
 
 MADE_BY_US = "By which your software calls it. Empty: we make one. It cannot be changed."
@@ -71,6 +73,12 @@ class ModuleForm(NumberedForm):
             *("node_secret_mode", "active"),
         ]
 
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("licensing_model") == LicensingModel.FLOATING and not data.get("max_checkout_validity"):
+            self.add_error("max_checkout_validity", "A Floating module needs it.")
+        return data
+
 
 class TemplateForm(NumberedForm):
     class Meta:
@@ -79,6 +87,13 @@ class TemplateForm(NumberedForm):
             *("name", "number", "license_type", "time_volume", "time_volume_period", "quantity", "max_sessions"),
             *("grace_period", "price", "currency", "automatic", "hidden", "hide_licenses", "active"),
         ]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        volume = VOLUME.get(data.get("license_type", ""))
+        if volume and volume not in self.errors and data.get(volume) is None:
+            self.add_error(volume, "A template of this type needs it.")
+        return data
 
 
 class LicenseeForm(forms.Form):

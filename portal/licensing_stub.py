@@ -10,16 +10,24 @@ from licensing.models import Licensee, Transaction
 
 
 @dataclass
-class Validation:
-    module: Any
+class Result:
     valid: bool
+    warning_level: str = "GREEN"
     properties: dict[str, Any] = field(default_factory=dict)
     lists: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
+@dataclass
+class Validation:
+    module: Any
+    result: Result
+
+
 def validate(licensee: Licensee, *, dry_run: bool) -> list[Validation]:
     return [
-        Validation(module, True, {"expires": "2027-01-01"}, [("E1", {"valid": True, "featureName": "Raw"})])
+        Validation(
+            module, Result(True, "GREEN", {"expires": "2027-01-01"}, [("E1", {"valid": True, "featureName": "Raw"})])
+        )
         for module in licensee.product.modules.all()
     ]
 
@@ -27,9 +35,9 @@ def validate(licensee: Licensee, *, dry_run: bool) -> list[Validation]:
 @transaction.atomic
 def transfer(target: Licensee, source: Licensee, *, by: str):
     if target == source:
-        raise IllegalOperation("Source and target are the same licensee.")
+        raise IllegalOperation("A licensee cannot transfer licenses to itself")
     if not source.marked_for_transfer:
-        raise IllegalOperation("The source is not marked for transfer.")
+        raise IllegalOperation("Source licensee is not marked for transfer")
     if target.product_id != source.product_id:
         raise IllegalOperation("Source and target are licensees of different products.")
     moved = list(source.licenses.all())
@@ -37,7 +45,3 @@ def transfer(target: Licensee, source: Licensee, *, by: str):
     if moved:
         Transaction.note(target, Transaction.Source.AUTO_LICENSES_TRANSFER, moved, by=by, source_licensee=source)
     return moved
-
-
-def create_licensee(product, *, by: str, **fields):
-    return Licensee.objects.create(merchant=product.merchant, product=product, **fields)

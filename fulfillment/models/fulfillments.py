@@ -37,6 +37,7 @@ class FulfillmentMethod(models.Model):
     class Source(models.TextChoices):
         POOL = "pool"
         WEB_SERVICE = "web_service", "Web service"
+        NET_LICENSING = "netlicensing", "NetLicensing"
         MANUAL = "manual"
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="fulfillment_methods")

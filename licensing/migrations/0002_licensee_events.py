@@ -6,24 +6,47 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('licensing', '0001_initial'),
+        ("licensing", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LicenseeEvent',
+            name="LicenseeEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('reveal', 'number shown'), ('renamed', 'name changed'), ('marked', 'marked for transfer'), ('unmarked', 'mark removed'), ('activated', 'activated'), ('deactivated', 'deactivated'), ('license_changed', 'license changed'), ('license_on', 'license activated'), ('license_off', 'license deactivated')], max_length=20)),
-                ('note', models.CharField(blank=True, help_text='Which license it was about.', max_length=300)),
-                ('happened_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('happened_by', models.CharField(max_length=600)),
-                ('licensee', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='licensing.licensee')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("reveal", "number shown"),
+                            ("renamed", "name changed"),
+                            ("marked", "marked for transfer"),
+                            ("unmarked", "mark removed"),
+                            ("activated", "activated"),
+                            ("deactivated", "deactivated"),
+                            ("license_changed", "license changed"),
+                            ("license_on", "license activated"),
+                            ("license_off", "license deactivated"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("note", models.CharField(blank=True, help_text="Which license it was about.", max_length=300)),
+                (
+                    "happened_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("happened_by", models.CharField(max_length=600)),
+                (
+                    "licensee",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="licensing.licensee"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['pk'],
+                "ordering": ["pk"],
             },
         ),
     ]

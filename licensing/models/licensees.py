@@ -12,6 +12,11 @@ from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
 
+def hint(number: str) -> str:
+    """The last four characters, by which people tell numbers apart; of a short one they would tell too much."""
+    return number[-4:] if len(number) >= 12 else ""
+
+
 class LicenseeQuerySet(models.QuerySet["Licensee"]):
     def numbered(self, number: str):
         return self.filter(fingerprint=fingerprint(number))
@@ -51,7 +56,7 @@ class Licensee(Entity):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.number = self.number or new_number(self.LETTER)
-        self.fingerprint, self.hint = fingerprint(self.number), self.number[-4:] if len(self.number) >= 12 else ""
+        self.fingerprint, self.hint = fingerprint(self.number), hint(self.number)
         super().save(*args, **kwargs)
 
 
@@ -73,6 +78,10 @@ class LicenseeAlias(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.fingerprint = fingerprint(self.text)
         super().save(*args, **kwargs)
+
+    @property
+    def hint(self) -> str:
+        return hint(self.text)
 
 
 class License(Terms, NumberedEntity):

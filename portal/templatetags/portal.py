@@ -7,6 +7,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from licensing.envelope import text_of
+
 register = template.Library()
 
 # How each state looks: a color (static/components.css) and a shape. Red is only for what needs a person.
@@ -176,6 +178,12 @@ def look(state: str) -> str:
 def desk_url(context, action: str, *arguments, **query) -> str:
     """The address of an act at the desk of this page, or, without one, of the page."""
     return context["desk"].url(action, *arguments, **query)
+
+
+@register.filter
+def stated(value) -> str:
+    """What a licensing property says, as software reads it."""
+    return text_of(value)
 
 
 @register.filter

@@ -5,7 +5,6 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
@@ -15,20 +14,20 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from licensing import by_hand
+from licensing.creation import create_licensee
 from licensing.errors import LicensingError
-from licensing.models import License, Licensee, LicenseTemplate, LicenseTransactionJoin, Product, Transaction
+from licensing.models import License, Licensee, LicenseTemplate, Product
 from orders.models import ActivationCode
 from orders.services import reveal as reveal_code
 from portal.access import Role, member_required
+from portal.licensee_history import licensee_history
 from portal.licensing_forms import AddLicenseForm, LicenseeForm, LicenseeNameForm, LicenseForm, TransferForm
-from portal.licensing_stub import create_licensee, transfer, validate
+from portal.licensing_stub import transfer, validate
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
 from portal.views.pools import read_number
 
 FOUND_SHOWN = 50
-EVENTS_SHOWN = 50
-LICENSES_NAMED = 5  # of those that a transaction is about
 # The list can be narrowed to these.
 STATES = {"": Q(), "marked": Q(marked_for_transfer=True), "inactive": Q(active=False)}
 
@@ -69,12 +68,14 @@ def licensees(request) -> HttpResponse:
     found = licensees_of(request).filter(STATES[state], Q(product=product) if product else Q())
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     narrowed = f"product={product.pk}&" if product else ""
+    page = KeysetPage(counted(found), "id", **cursors)
     context = {
         "product": product,
         "state": state,
         "states": STATES,
         "narrowed": narrowed,
-        "page": KeysetPage(counted(found), "id", **cursors),
+        "page": page,
+        "rows": page.rows,
         "query": narrowed + (f"state={state}&" if state else ""),
     }
     return show_list(request, **context)
@@ -98,7 +99,7 @@ def search(request, text: str) -> HttpResponse:
     if found := licensees_of(request).called(text).first():
         return to(found)
     named = counted(licensees_of(request).filter(name__istartswith=text)).order_by("name", "pk")[:FOUND_SHOWN]
-    return show_list(request, searched=text, found=named, most=FOUND_SHOWN)
+    return show_list(request, searched=text, rows=named, most=FOUND_SHOWN)
 
 
 @member_required(Role.MANAGER)
@@ -148,27 +149,10 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
         "order": codes_of(licensee).values_list("item__order__number", flat=True).first(),
         "page": KeysetPage(licenses, "id", **cursors),
         "results": validate(licensee, dry_run=True),
-        "transactions": transactions_of(licensee),
-        "events": licensee.events.order_by("-pk")[:EVENTS_SHOWN],
+        "history": licensee_history(licensee),
         "may_change": request.member.may(Role.MANAGER),
     }
     return render(request, "portal/licensee.html", context)
-
-
-def transactions_of(licensee: Licensee) -> QuerySet[Transaction]:
-    """The last ones, of transfers those from and to it, each with how many licenses it is about, and the first."""
-    joins = LicenseTransactionJoin.objects.filter(transaction=OuterRef("pk"))
-    counts = joins.order_by().values("transaction").annotate(n=Count("pk")).values("n")
-    transactions = Transaction.objects.filter(Q(licensee=licensee) | Q(source_licensee=licensee))
-    return (
-        transactions.select_related("licensee", "source_licensee")
-        .defer("licensee__number", "source_licensee__number")
-        .annotate(
-            license_count=Coalesce(Subquery(counts), 0),
-            numbers=ArraySubquery(joins.order_by("pk").values("number")[:LICENSES_NAMED]),
-        )
-        .order_by("-pk")[:EVENTS_SHOWN]
-    )
 
 
 @for_licensee(Role.MANAGER)

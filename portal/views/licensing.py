@@ -66,8 +66,8 @@ def save(request, form: ModelForm, *, title: str, done: str, back: str = "") -> 
     if form.is_valid():
         saved = form.save()
         messages.success(request, done)
-        return redirect("licensing-product", product_of(saved).pk)
-    context = {"section": "licensing", "form": form, "title": title, "cancel": back or reverse("licensing-products")}
+        return redirect("licensed-product", product_of(saved).pk)
+    context = {"section": "licensing", "form": form, "title": title, "cancel": back or reverse("licensed-products")}
     return render(request, "portal/licensing_form.html", context)
 
 
@@ -83,7 +83,7 @@ def product_of(thing: Model) -> Product:
 
 
 def page_of(thing: Model) -> str:
-    return reverse("licensing-product", args=[product_of(thing).pk])
+    return reverse("licensed-product", args=[product_of(thing).pk])
 
 
 @member_required(Role.MANAGER)
@@ -138,7 +138,7 @@ def remove_product(request, product: Product) -> HttpResponse:
     templates = LicenseTemplate.objects.filter(module__product=product).count()
     counts = {"module": product.modules.count(), "template": templates}
     counts |= {"licensee": product.licensees.count(), "license": licenses}
-    return remove(request, product, "product", counts, after=reverse("licensing-products"))
+    return remove(request, product, "product", counts, after=reverse("licensed-products"))
 
 
 @with_one(ProductModule, "product")

@@ -49,9 +49,7 @@ def add_login(request) -> HttpResponse:
         made, password = VendorLogin.objects.create_login(request.merchant, name, created_by=by)
         return show(request, made=made, secret=password)
     text = "A user name and a password with which software may do everything."
-    return ask(
-        request, title="Make a login", text=text, button="Make", form=form, cancel=reverse("licensing-access")
-    )
+    return ask(request, title="Make a login", text=text, button="Make", form=form, cancel=reverse("licensing-access"))
 
 
 @never_cache

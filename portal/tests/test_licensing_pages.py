@@ -1,0 +1,448 @@
+"""What merchants see and do of their licensing: products, licensees, logins and API keys."""
+
+import pytest
+from django.urls import reverse
+
+from licensing.creation import create_license, create_licensee
+from licensing.models import (
+    License,
+    Licensee,
+    LicenseeAlias,
+    LicenseeEvent,
+    LicenseTemplate,
+    Product,
+    ProductModule,
+    Token,
+    Transaction,
+    VendorLogin,
+)
+from merchants.models import Member, User
+from orders.models import ActivationCode, Order, OrderEvent
+
+pytestmark = pytest.mark.django_db
+
+NUMBER = "KW-SECRET-NUMBER-7Q2M"
+
+
+@pytest.fixture
+def page(client, make_member):
+    """A client that a manager is signed in with."""
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+@pytest.fixture
+def owner(client, merchant):
+    client.force_login(merchant.members.get(role="owner").user)
+    return client
+
+
+@pytest.fixture
+def product(merchant):
+    return Product.objects.create(merchant=merchant, number="P1", name="Photo <Pro>")
+
+
+@pytest.fixture
+def template(product):
+    module = ProductModule.objects.create(
+        merchant=product.merchant, product=product, number="M1", name="Updates", licensing_model="Subscription"
+    )
+    return LicenseTemplate.objects.create(
+        merchant=product.merchant,
+        module=module,
+        number="E1",
+        name="One year",
+        license_type="TIMEVOLUME",
+        time_volume=1,
+        time_volume_period="YEAR",
+    )
+
+
+@pytest.fixture
+def make_licensee(product, template):
+    def make(number, licenses=1, **fields):
+        licensee = create_licensee(product, by="test", number=number, **fields)
+        for _ in range(licenses):
+            create_license(licensee, template, by="test")
+        return licensee
+
+    return make
+
+
+@pytest.fixture
+def licensee(make_licensee):
+    return make_licensee(NUMBER, name="Ada’s", marked_for_transfer=True)
+
+
+def shown(page, name, *arguments, query=""):
+    response = page.get(reverse(name, args=arguments) + query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def post(page, name, /, *arguments, **data):
+    return page.post(reverse(name, args=arguments), data)
+
+
+# Products
+
+
+def test_without_a_product_it_says_what_one_is(page):
+    assert "Your program asks whether it is licensed?" in shown(page, "licensed-products")
+
+
+def test_a_product_is_built(page, merchant):
+    post(page, "licensed-product-add", name="Photo", number="P-1", clear_mark_on_validation="on", active="on")
+    product = Product.objects.get()
+    post(page, "module-add", product.pk, name="Pro", licensing_model="Subscription", active="on")
+    module = product.modules.get()
+    terms = {"license_type": "TIMEVOLUME", "time_volume": "1", "time_volume_period": "YEAR"}
+    price = {"price": "49.90", "currency": "EUR"}
+    post(page, "template-add", module.pk, name="Year", number="E-1", active="on", **terms, **price)
+
+    text = shown(page, "licensed-product", product.pk)
+    assert (product.merchant, module.merchant, module.number[0]) == (merchant, merchant, "M")
+    assert all(word in text for word in ("P-1", "Pro", "E-1", "1 years", "EUR 49.90"))
+    assert "Photo" in shown(page, "licensed-products")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("licensed-product-add", {"name": "Photo", "number": "P1"}, "Another one has this number."),
+        ("licensed-product-add", {"name": "Photo", "number": "a/b"}, "A number has no spaces"),
+        ("module-add", {"name": "Seats", "licensing_model": "Floating"}, "A Floating module needs it."),
+        ("template-add", {"name": "Uses", "license_type": "QUANTITY"}, "A template of this type needs it."),
+        ("template-add", {"name": "Raw", "license_type": "FEATURE", "price": "5"}, "Price and currency"),
+    ],
+)
+def test_what_the_service_would_refuse_is_refused(page, product, template, name, data, why):
+    arguments = {"module-add": [product.pk], "template-add": [template.module_id]}.get(name, [])
+
+    assert why in post(page, name, *arguments, **data).content.decode()
+    assert (Product.objects.count(), ProductModule.objects.count(), LicenseTemplate.objects.count()) == (1, 1, 1)
+
+
+def test_a_number_does_not_change(page, product):
+    post(page, "licensed-product-change", product.pk, name="Renamed", number="P2")
+
+    product.refresh_from_db()
+    assert (product.name, product.number) == ("Renamed", "P1")
+
+
+def test_removing_says_what_goes_along(page, product, licensee):
+    asked = shown(page, "licensed-product-remove", product.pk)
+
+    assert "1 module and 1 template and 1 licensee and 1 license" in asked
+    assert Product.objects.exists()
+    post(page, "licensed-product-remove", product.pk)
+    assert not (Product.objects.exists() or Licensee.objects.exists())
+
+
+def test_templates_and_modules_are_removed(page, template, licensee):
+    assert "1 license" in shown(page, "template-remove", template.pk)
+
+    post(page, "template-remove", template.pk)
+    assert not License.objects.exists() and Licensee.objects.exists()
+    post(page, "module-remove", template.module_id)
+    assert not ProductModule.objects.exists()
+
+
+# Licensees
+
+
+def test_numbers_are_masked(page, licensee):
+    LicenseeAlias.objects.create(merchant=licensee.merchant, licensee=licensee, text="ALIAS-OF-ADA-77")
+
+    for text in (shown(page, "licensing"), shown(page, "licensee", licensee.pk)):
+        assert "••••7Q2M" in text and NUMBER not in text
+        assert "ALIAS-OF-ADA-77" not in text
+
+
+def test_a_number_is_shown_once_it_is_recorded(support, licensee):
+    text = post(support, "licensee-number", licensee.pk).content.decode()
+
+    event = LicenseeEvent.objects.get()
+    assert NUMBER in text
+    assert (event.kind, event.happened_by) == ("reveal", "Sam (support-sam@northlight.example)")
+    assert "Number shown, by Sam" in text
+
+
+@pytest.mark.parametrize("number", [NUMBER, "ALIAS-OF-ADA-77"])
+def test_a_licensee_is_found_by_number_which_never_stands_in_an_address(support, licensee, number):
+    LicenseeAlias.objects.create(merchant=licensee.merchant, licensee=licensee, text="ALIAS-OF-ADA-77")
+
+    response = post(support, "licensing", search=f" {number} ")
+
+    assert response["Location"] == reverse("licensee", args=[licensee.pk])
+
+
+def test_a_licensee_is_found_by_how_its_name_begins(support, licensee, make_licensee):
+    make_licensee("OTHER", name="Bob")
+
+    text = post(support, "licensing", search="ada").content.decode()
+
+    assert "Ada’s" in text and "Bob" not in text
+    assert "No such licensee" in post(support, "licensing", search="KW-SECRET").content.decode()
+
+
+def test_another_merchants_licensee_is_not_found(client, outsider, licensee):
+    client.force_login(outsider.members.get().user)
+
+    assert "No such licensee" in post(client, "licensing", search=NUMBER).content.decode()
+    assert "Ada" not in shown(client, "licensing")
+
+
+def test_the_list_is_narrowed_and_paged(page, make_licensee, merchant):
+    for number in range(30):
+        make_licensee(f"N{number}", name=f"Customer {number:02}", licenses=0, marked_for_transfer=number == 3)
+    other = Product.objects.create(merchant=merchant, name="Lite")
+
+    first = shown(page, "licensing")
+    assert "Customer 29" in first and "Customer 04" not in first and "Older" in first
+    assert shown(page, "licensing", query="?state=marked").count('data-label="Product"') == 1
+    assert "No such licensees" in shown(page, "licensing", query=f"?product={other.pk}")
+
+
+def test_its_page_tells_how_it_stands(page, licensee):
+    License.objects.update(properties={"<b>": "<i>"})
+
+    text = shown(page, "licensee", licensee.pk)
+
+    assert "One year" in text and "1 years" in text and "marked for transfer" in text
+    assert "What its program is told now" in text and "Updates" in text
+    assert "&lt;b&gt;: &lt;i&gt;" in text and "Photo &lt;Pro&gt;" in text
+
+
+def test_a_licensee_is_added(page, product, template):
+    LicenseTemplate.objects.update(automatic=True)
+
+    post(page, "licensee-add", product=product.pk, name="Bob", number="BOB")
+
+    licensee = Licensee.objects.get()
+    assert (licensee.name, licensee.number, licensee.licenses.count()) == ("Bob", "BOB", 1)
+    refused = post(page, "licensee-add", product=product.pk, number="BOB").content.decode()
+    assert "Another licensee has this number." in refused
+
+
+def test_it_is_deactivated_marked_and_renamed_each_once(page, licensee):
+    for name in ("licensee-deactivate", "licensee-unmark"):
+        for _ in range(2):
+            post(page, name, licensee.pk)
+    post(page, "licensee-change", licensee.pk, name="Ada Byron")
+
+    licensee.refresh_from_db()
+    assert (licensee.active, licensee.marked_for_transfer, licensee.name) == (False, False, "Ada Byron")
+    assert list(licensee.events.values_list("kind", flat=True)) == ["deactivated", "unmarked", "renamed"]
+    post(page, "licensee-activate", licensee.pk)
+    post(page, "licensee-mark", licensee.pk)
+    licensee.refresh_from_db()
+    assert licensee.active and licensee.marked_for_transfer
+
+
+def test_licenses_are_added_changed_and_switched(page, licensee, template):
+    post(page, "license-add", licensee.pk, template=template.pk, start_date="2026-11-01T10:00")
+    added = licensee.licenses.last()
+    assert (added.time_volume, added.start_date.isoformat()) == (1, "2026-11-01T10:00:00+00:00")
+
+    terms = {"name": "Two years", "time_volume": "2", "time_volume_period": "YEAR"}
+    post(page, "license-change", licensee.pk, added.pk, **terms)
+    post(page, "license-deactivate", licensee.pk, added.pk)
+
+    added.refresh_from_db()
+    assert (added.name, added.time_volume, added.active) == ("Two years", 2, False)
+    assert "License deactivated" in shown(page, "licensee", licensee.pk)
+
+
+def test_a_template_of_another_product_is_refused(page, licensee, merchant):
+    other = Product.objects.create(merchant=merchant, name="Lite")
+    module = ProductModule.objects.create(merchant=merchant, product=other, name="M", licensing_model="Quota")
+    template = LicenseTemplate.objects.create(merchant=merchant, module=module, name="T", license_type="FEATURE")
+
+    post(page, "license-add", licensee.pk, template=template.pk)
+
+    assert licensee.licenses.count() == 1
+
+
+# Transfers
+
+
+@pytest.mark.parametrize("direction", ["to", "from"])
+def test_licenses_are_transferred_by_hand(page, licensee, make_licensee, direction):
+    permanent = make_licensee("PERMANENT", licenses=0, name="Permanent")
+    here, other = (licensee, "PERMANENT") if direction == "to" else (permanent, NUMBER)
+
+    response = post(page, "licensee-transfer", here.pk, direction=direction, number=other)
+
+    assert response.status_code == 302
+    assert (licensee.licenses.count(), permanent.licenses.count()) == (0, 1)
+    transaction = Transaction.objects.get(source="AUTO_LICENSES_TRANSFER")
+    assert transaction.made_by.startswith("Sam")
+    gone, came = shown(page, "licensee", licensee.pk), shown(page, "licensee", permanent.pk)
+    assert "1 license transferred to" in gone and reverse("licensee", args=[permanent.pk]) in gone
+    assert "1 license transferred here from" in came and reverse("licensee", args=[licensee.pk]) in came
+
+
+def test_why_a_transfer_is_refused_is_said(page, licensee, make_licensee, outsider):
+    bare = make_licensee("BARE")
+    Licensee.objects.create(
+        merchant=outsider, product=Product.objects.create(merchant=outsider, name="X"), number="THEIRS"
+    )
+
+    unmarked = post(page, "licensee-transfer", bare.pk, direction="to", number=NUMBER)
+    itself = post(page, "licensee-transfer", licensee.pk, direction="to", number=NUMBER)
+    theirs = post(page, "licensee-transfer", licensee.pk, direction="to", number="THEIRS")
+
+    assert "not marked for transfer" in unmarked.content.decode()
+    assert "to itself" in itself.content.decode()
+    assert "No licensee of yours has this number." in theirs.content.decode()
+    assert (licensee.licenses.count(), bare.licenses.count()) == (1, 1)
+
+
+# From orders to licensees, and back
+
+
+@pytest.fixture
+def order(pay, make_product, licensee):
+    pay(make_product(source="manual"), order="A1", quantity=2)
+    item = Order.objects.get().items.get()
+    ActivationCode.build(NUMBER, item=item, unit=1, source="netlicensing").save()
+    ActivationCode.build("BY-HAND-AAAA-BBBB", item=item, unit=2, source="manual").save()
+    return item.order
+
+
+@pytest.fixture(params=["portal", "admin"])
+def desk(request, client, order, make_member):
+    """The order's page, and how the addresses of licensees begin there."""
+    if request.param == "portal":
+        client.force_login(make_member().user)
+        return client, f"/orders/{order.number}/", "/licensing/licensees/{}/"
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    return client, f"/admin/orders/order/{order.pk}/change/", "/admin/licensing/licensee/{}/change/"
+
+
+def test_an_orders_code_leads_to_its_licensee_and_where_its_licenses_went(
+    desk, licensee, make_licensee, django_assert_max_num_queries
+):
+    client, address, licensees = desk
+    permanent = make_licensee("PERMANENT", licenses=0, name="Permanent")
+    license = licensee.licenses.get()
+    Transaction.note(permanent, Transaction.Source.AUTO_LICENSES_TRANSFER, [license], by="x", source_licensee=licensee)
+
+    with django_assert_max_num_queries(20):
+        text = client.get(address).content.decode()
+
+    for one in (licensee, permanent):
+        assert text.count(f'href="{licensees.format(one.pk)}"') == 1
+    assert NUMBER not in text
+
+
+def test_another_merchants_licensee_of_the_same_number_is_not_linked(desk, licensee, outsider):
+    client, address, licensees = desk
+    Licensee.objects.filter(pk=licensee.pk).delete()
+    theirs = Licensee.objects.create(
+        merchant=outsider, product=Product.objects.create(merchant=outsider, name="X"), number=NUMBER
+    )
+
+    assert licensees.format(theirs.pk) not in client.get(address).content.decode()
+
+
+def test_a_licensee_leads_to_its_order(support, order, licensee):
+    assert f'href="{reverse("order", args=["A1"])}"' in shown(support, "licensee", licensee.pk)
+
+
+def test_revealing_a_number_that_an_order_gave_out_stands_in_both_histories(support, order, licensee):
+    post(support, "licensee-number", licensee.pk)
+
+    assert OrderEvent.objects.get().code.code == NUMBER
+    assert LicenseeEvent.objects.get().kind == "reveal"
+
+
+# Logins and API keys
+
+
+def test_a_login_signs_in_until_it_is_revoked(owner):
+    response = post(owner, "login-add", name="shop")
+
+    login = VendorLogin.objects.get()
+    text = response.content.decode()
+    password = response.context["secret"]
+    assert password in text and login.user_name == "northlight.shop"
+    assert VendorLogin.objects.authenticate("northlight.shop", password) == login
+    assert password not in shown(owner, "licensing-access")
+    assert "never" in text
+
+    post(owner, "login-revoke", login.pk)
+    assert VendorLogin.objects.authenticate("northlight.shop", password) is None
+    assert "revoked" in shown(owner, "licensing-access")
+
+
+def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
+    data = {"name": "Installer", "role": "ROLE_APIKEY_LICENSEE", "licensee": NUMBER}
+    response = post(owner, "key-add", **data)
+
+    key = Token.objects.get()
+    assert response.context["secret"] == key.number and key.number in response.content.decode()
+    assert (key.token_type, key.api_key_role, key.licensee) == ("APIKEY", "ROLE_APIKEY_LICENSEE", licensee)
+    assert key in Token.objects.live()
+    text = shown(owner, "licensing-access")
+    assert key.number not in text and NUMBER not in text and "Ada’s" in text
+
+    again = post(owner, "key-add", **data)
+    assert "Another API key has this name." in again.content.decode() and Token.objects.count() == 1
+    post(owner, "key-revoke", key.pk)
+    assert key not in Token.objects.live()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"licensee": "UNKNOWN"}, "No licensee of yours has this number."),
+        ({"expiration_time": "2020-01-01T00:00"}, "This time has passed."),
+        ({"role": "ROLE_APIKEY_KING"}, "Select a valid choice."),
+    ],
+)
+def test_a_wrong_key_is_refused(owner, data, why):
+    response = post(owner, "key-add", **({"name": "x", "role": "ROLE_APIKEY_ADMIN"} | data))
+
+    assert why in response.content.decode() and not Token.objects.exists()
+
+
+# Support staff
+
+
+@pytest.fixture
+def staff(client, db):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse", first_name="Stella"))
+    return client
+
+
+def test_staff_find_a_licensee_by_its_number_and_never_see_it(staff, licensee):
+    change = reverse("admin:licensing_licensee_change", args=[licensee.pk])
+
+    response = staff.post(reverse("admin:licensing_licensee_changelist"), {"search": NUMBER})
+
+    assert response["Location"] == change
+    for address in (change, reverse("admin:licensing_licensee_changelist")):
+        text = staff.get(address).content.decode()
+        assert "7Q2M" in text and NUMBER not in text
+    assert 'method="post" role="search"' in text
+
+
+def test_what_staff_change_of_a_licensee_is_in_its_history(staff, licensee):
+    address = reverse("admin:licensing_licensee_change", args=[licensee.pk])
+
+    staff.post(address, {"name": "Ada’s", "active": "on", "events-TOTAL_FORMS": "0", "events-INITIAL_FORMS": "0"})
+
+    licensee.refresh_from_db()
+    event = licensee.events.get()
+    assert not licensee.marked_for_transfer and licensee.number == NUMBER
+    assert (event.kind, event.happened_by) == ("unmarked", "Stella (stella@keywell.example), support staff")
+
+
+def test_staff_find_a_token_by_its_number_and_never_see_it(staff, merchant):
+    token = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")  # noqa: S106
+    change = reverse("admin:licensing_token_change", args=[token.pk])
+
+    assert staff.post(reverse("admin:licensing_token_changelist"), {"search": token.number})["Location"] == change
+    assert token.number not in staff.get(change).content.decode()

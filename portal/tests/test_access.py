@@ -11,6 +11,8 @@ from rest_framework.test import APIClient
 from fulfillment.models import Callout, Delivery, Fulfillment, MailAccount, WebhookEndpoint, WebService
 from fulfillment.setup import ask
 from fulfillment.webhooks import send_test
+from licensing import models as licensing
+from licensing.creation import create_license, create_licensee
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderEvent, Refund
@@ -159,6 +161,63 @@ POST web-services/<int:pk>/callouts/<int:callout>/send/     login     login    4
 GET  web-services/<int:pk>/console/                         login     login    403     200     200   404      403
 POST web-services/<int:pk>/console/                         login     login    403     200     200   404      403
 
+GET  licensing/                                              login     login    200     200     200   200      403
+POST licensing/                                              login     login    302     302     302   200      403
+GET  licensing/licensees/add/                                login     login    403     200     200   200      403
+POST licensing/licensees/add/                                login     login    403     302     302   200      403
+GET  licensing/licensees/<int:pk>/                           login     login    200     200     200   404      403
+GET  licensing/licensees/<int:pk>/number/                    login     login    405     405     405   404      403
+POST licensing/licensees/<int:pk>/number/                    login     login    200     200     200   404      403
+GET  licensing/licensees/<int:pk>/change/                    login     login    403     200     200   404      403
+POST licensing/licensees/<int:pk>/change/                    login     login    403     302     302   404      403
+GET  licensing/licensees/<int:pk>/activate/                  login     login    403     200     200   404      403
+POST licensing/licensees/<int:pk>/activate/                  login     login    403     302     302   404      403
+GET  licensing/licensees/<int:pk>/deactivate/                login     login    403     200     200   404      403
+POST licensing/licensees/<int:pk>/deactivate/                login     login    403     302     302   404      403
+GET  licensing/licensees/<int:pk>/mark/                      login     login    403     200     200   404      403
+POST licensing/licensees/<int:pk>/mark/                      login     login    403     302     302   404      403
+GET  licensing/licensees/<int:pk>/unmark/                    login     login    403     200     200   404      403
+POST licensing/licensees/<int:pk>/unmark/                    login     login    403     302     302   404      403
+GET  licensing/licensees/<int:pk>/transfer/                  login     login    403     200     200   404      403
+POST licensing/licensees/<int:pk>/transfer/                  login     login    403     302     302   404      403
+GET  licensing/licensees/<int:pk>/licenses/add/              login     login    403     200     200   404      403
+POST licensing/licensees/<int:pk>/licenses/add/              login     login    403     302     302   404      403
+GET licensing/licensees/<int:pk>/licenses/<int:license>/change/ login login 403 200 200 404 403
+POST licensing/licensees/<int:pk>/licenses/<int:license>/change/ login login 403 302 302 404 403
+GET licensing/licensees/<int:pk>/licenses/<int:license>/activate/ login login 403 200 200 404 403
+POST licensing/licensees/<int:pk>/licenses/<int:license>/activate/ login login 403 302 302 404 403
+GET licensing/licensees/<int:pk>/licenses/<int:license>/deactivate/ login login 403 200 200 404 403
+POST licensing/licensees/<int:pk>/licenses/<int:license>/deactivate/ login login 403 302 302 404 403
+GET  licensing/products/                                     login     login    403     200     200   200      403
+GET  licensing/products/add/                                 login     login    403     200     200   200      403
+POST licensing/products/add/                                 login     login    403     302     302   302      403
+GET  licensing/products/<int:pk>/                            login     login    403     200     200   404      403
+GET  licensing/products/<int:pk>/change/                     login     login    403     200     200   404      403
+POST licensing/products/<int:pk>/change/                     login     login    403     302     302   404      403
+GET  licensing/products/<int:pk>/remove/                     login     login    403     200     200   404      403
+POST licensing/products/<int:pk>/remove/                     login     login    403     302     302   404      403
+GET  licensing/products/<int:pk>/modules/add/                login     login    403     200     200   404      403
+POST licensing/products/<int:pk>/modules/add/                login     login    403     302     302   404      403
+GET  licensing/modules/<int:pk>/change/                      login     login    403     200     200   404      403
+POST licensing/modules/<int:pk>/change/                      login     login    403     302     302   404      403
+GET  licensing/modules/<int:pk>/remove/                      login     login    403     200     200   404      403
+POST licensing/modules/<int:pk>/remove/                      login     login    403     302     302   404      403
+GET  licensing/modules/<int:pk>/templates/add/               login     login    403     200     200   404      403
+POST licensing/modules/<int:pk>/templates/add/               login     login    403     302     302   404      403
+GET  licensing/templates/<int:pk>/change/                    login     login    403     200     200   404      403
+POST licensing/templates/<int:pk>/change/                    login     login    403     302     302   404      403
+GET  licensing/templates/<int:pk>/remove/                    login     login    403     200     200   404      403
+POST licensing/templates/<int:pk>/remove/                    login     login    403     302     302   404      403
+GET  licensing/access/                                       login     login    403     403     200   200      403
+GET  licensing/access/logins/add/                            login     login    403     403     200   200      403
+POST licensing/access/logins/add/                            login     login    403     403     200   200      403
+GET  licensing/access/logins/<int:pk>/revoke/                login     login    403     403     200   404      403
+POST licensing/access/logins/<int:pk>/revoke/                login     login    403     403     302   404      403
+GET  licensing/access/keys/add/                              login     login    403     403     200   200      403
+POST licensing/access/keys/add/                              login     login    403     403     200   200      403
+GET  licensing/access/keys/<int:pk>/revoke/                  login     login    403     403     200   404      403
+POST licensing/access/keys/<int:pk>/revoke/                  login     login    403     403     302   404      403
+
 GET  team/                                                  login     login    403     403     200   200      403
 GET  team/invite/                                           login     login    403     403     200   200      403
 POST team/invite/                                           login     login    403     403     302   302      403
@@ -277,6 +336,17 @@ FORMS = {
     "web-services/<int:pk>/change/": SERVICE,
     "webhooks/add/": ENDPOINT,
     "webhooks/<int:pk>/change/": ENDPOINT,
+    "licensing/": {"search": "LICENSEE-7Q2M"},
+    "licensing/licensees/<int:pk>/transfer/": {"direction": "to", "number": "PERMANENT"},
+    "licensing/licensees/<int:pk>/licenses/<int:license>/change/": {"name": "Year"},
+    "licensing/products/add/": {"name": "Photo"},
+    "licensing/products/<int:pk>/change/": {"name": "Photo"},
+    "licensing/products/<int:pk>/modules/add/": {"name": "Pro", "licensing_model": "Subscription"},
+    "licensing/modules/<int:pk>/change/": {"name": "Pro", "licensing_model": "Subscription"},
+    "licensing/modules/<int:pk>/templates/add/": {"name": "Raw", "license_type": "FEATURE"},
+    "licensing/templates/<int:pk>/change/": {"name": "Raw", "license_type": "FEATURE"},
+    "licensing/access/logins/add/": {"name": "shop"},
+    "licensing/access/keys/add/": {"name": "Installer", "role": "ROLE_APIKEY_LICENSEE"},
     "team/invite/": {"email": "new@northlight.example", "role": "support"},
     "team/members/<int:pk>/role/": {"role": "manager"},
 }
@@ -339,8 +409,16 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "message": send_test(endpoint).pk,
         "callout": callout.pk,
     }
+    licensed = make_licensing(merchant)
+    values["license"] = licensed["license"]
     return SimpleNamespace(
         order=order,
+        licensing=licensed,
+        forms=FORMS
+        | {
+            "licensing/licensees/add/": {"product": licensed["products"]},
+            "licensing/licensees/<int:pk>/licenses/add/": {"template": licensed["templates"]},
+        },
         payment=payment,
         people=people,
         values=values,
@@ -353,6 +431,26 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         merchant=merchant,
         pool=merchant.pools.get(),
     )
+
+
+def make_licensing(merchant):
+    """A licensee with a license, another to transfer to, a login and a key: each one’s pk, as in addresses."""
+    product = licensing.Product.objects.create(merchant=merchant, name="Photo")
+    of_merchant = {"merchant": merchant, "name": "Pro"}
+    module = licensing.ProductModule.objects.create(product=product, licensing_model="Subscription", **of_merchant)
+    template = licensing.LicenseTemplate.objects.create(module=module, license_type="FEATURE", **of_merchant)
+    licensee = create_licensee(product, by="test", number="LICENSEE-7Q2M", marked_for_transfer=True)
+    create_licensee(product, by="test", number="PERMANENT")
+    key = {"token_type": "APIKEY", "api_key_role": "ROLE_APIKEY_LICENSEE"}
+    return {
+        "products": product.pk,
+        "modules": module.pk,
+        "templates": template.pk,
+        "licensees": licensee.pk,
+        "license": create_license(licensee, template, by="test").pk,
+        "logins": licensing.VendorLogin.objects.create_login(merchant, "server")[0].pk,
+        "keys": licensing.Token.objects.create(**key, **of_merchant).pk,
+    }
 
 
 def values_for(world, route, who):
@@ -373,6 +471,9 @@ def values_for(world, route, who):
     if route.startswith("products/"):
         method = world.pool.fulfillment_methods.get()
         values |= {"pk": method.product_id, "method": method.pk}
+    if route.startswith("licensing/"):
+        of = route.partition("/<int:pk>")[0].rpartition("/")[2]
+        values["pk"] = world.licensing.get(of, 0)
     if route.startswith("o/") and who == "customer":
         values["token"] = world.order.link_token
     return values
@@ -409,7 +510,7 @@ def test_every_page_gives_everybody_what_is_theirs(world):
     for method, route, expected in rows(PAGES):
         for who, client in clients.items():
             address = fill(route, values_for(world, route, who))
-            got = answer(client, method, address, FORMS.get(route, {}))
+            got = answer(client, method, address, world.forms.get(route, {}))
             if got != expected[who]:
                 wrong[method, route, who] = f"{got}, not {expected[who]}"
 

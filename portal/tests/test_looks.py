@@ -11,6 +11,7 @@ from fulfillment.models import (
     WebhookMessage,
     WebService,
 )
+from licensing.models import LicenseeEvent
 from orders.models import Order, OrderEvent
 from pools.models import KeyImport, KeyMovement
 from portal.stock import EMPTY, HEALTHY, LOW
@@ -42,7 +43,14 @@ def test_every_state_has_a_word_a_color_and_a_shape(state):
 
 
 @pytest.mark.parametrize(
-    "kind", [*EVENTS, *OrderEvent.Kind.values, *SetupEvent.Kind.values, *TrackingEvent.STATUSES.values(), "deferred"]
+    "kind",
+    [
+        *EVENTS,
+        *OrderEvent.Kind.values,
+        *SetupEvent.Kind.values,
+        *TrackingEvent.STATUSES.values(),
+        *LicenseeEvent.Kind.values,
+    ],
 )
 def test_every_kind_of_event_has_a_shape(kind):
     assert "<svg" in event_icon(kind)

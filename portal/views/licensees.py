@@ -158,8 +158,8 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
 @for_licensee(Role.MANAGER)
 @require_http_methods(["GET", "POST"])
 def change(request, licensee: Licensee) -> HttpResponse:
-    form = LicenseeNameForm(request.POST or None, initial={"name": licensee.name})
-    if request.method == "POST" and form.is_valid():
+    form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
+    if form.is_valid():
         by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
         return to(licensee)
     return ask(request, title="Rename the licensee", button="Save", form=form, cancel=page_of(licensee))

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, Prefetch, Q
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import JSONObject
 from django.urls import reverse
 
 from fulfillment.history import order_history
@@ -212,20 +213,33 @@ def show_chain(desk: Desk, links: list[Link]) -> list[ShownOrder]:
     return shown
 
 
-def show_licensees(desk: Desk, codes: list[ActivationCode]) -> dict[bytes, ShownLicensee]:
-    """The licensees of the merchant whose numbers were given out as codes, by fingerprint."""
-    numbers = [code.fingerprint for code in codes if code.source == FulfillmentMethod.Source.NET_LICENSING]
-    if not numbers:
-        return {}
-    transfers = Transaction.objects.filter(source=Transaction.Source.AUTO_LICENSES_TRANSFER).exclude(licensee=None)
-    away = Prefetch("transfers_away", transfers.select_related("licensee").defer("licensee__number").order_by("pk"))
-    licensees = Licensee.objects.filter(merchant=desk.order.merchant_id, fingerprint__in=numbers).defer("number")
-    shown = {}
-    for licensee in licensees.prefetch_related(away):
-        targets = {transfer.licensee_id: transfer.licensee for transfer in licensee.transfers_away.all()}
-        went_to = [ShownLicensee(str(target), desk.url_of_licensee(target)) for target in targets.values()]
-        shown[bytes(licensee.fingerprint)] = ShownLicensee(str(licensee), desk.url_of_licensee(licensee), went_to)
-    return shown
+def with_licensees(codes: QuerySet[ActivationCode], merchant: int) -> QuerySet[ActivationCode]:
+    """Each with the merchant's licensee that has it for a number, if any, and those its licenses were moved to."""
+    licensees = Licensee.objects.filter(merchant=merchant, fingerprint=OuterRef("fingerprint"))
+    transfers = Transaction.objects.filter(
+        source=Transaction.Source.AUTO_LICENSES_TRANSFER,
+        licensee__isnull=False,
+        source_licensee__merchant=merchant,
+        source_licensee__fingerprint=OuterRef("fingerprint"),
+    )
+    return codes.annotate(
+        licensee=Subquery(licensees.values(facts=JSONObject(pk="pk", name="name"))),
+        went_to=ArraySubquery(
+            transfers.order_by("pk").values(facts=JSONObject(pk="licensee__pk", name="licensee__name"))
+        ),
+    )
+
+
+def show_licensee(desk: Desk, code) -> ShownLicensee | None:
+    if code.source != FulfillmentMethod.Source.NET_LICENSING or not code.licensee:
+        return None
+    went_to = {target["pk"]: _show_licensee(desk, target) for target in code.went_to}
+    return _show_licensee(desk, code.licensee, went_to=list(went_to.values()))
+
+
+def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLicensee:
+    licensee = Licensee(**facts)
+    return ShownLicensee(str(licensee), desk.url_of_licensee(licensee), **fields)
 
 
 def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
@@ -236,18 +250,13 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
     window = range(first_unit, first_unit + count)
     in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
     mails = DeliveredCode.objects.filter(code=OuterRef("pk")).order_by("delivery_id").values("delivery_id")
-    codes = list(
-        ActivationCode.objects.filter(in_window, item__in=items)
-        .defer("code")
-        .annotate(mails=ArraySubquery(mails))
-        .order_by("unit")
-    )
+    shown = ActivationCode.objects.filter(in_window, item__in=items).defer("code").annotate(mails=ArraySubquery(mails))
+    codes = list(with_licensees(shown, order.merchant_id).order_by("unit"))
     quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.Because.REFUNDED)
     in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
 
-    licensees = show_licensees(desk, codes)
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
     for code in codes:
@@ -261,7 +270,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
                 can_be_replaced=code.source == FulfillmentMethod.Source.POOL and order.status == Order.Status.PAID,
                 can_return=(code.item_id, code.unit) in in_quarantine
                 and not why_not_return(code, its_mails, revealed=code.pk in seen),
-                licensee=licensees.get(bytes(code.fingerprint)),
+                licensee=show_licensee(desk, code),
             )
         )
     return [

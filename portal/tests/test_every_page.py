@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -33,6 +34,8 @@ from fulfillment.parameters import CATALOGUE, add_defaults
 from fulfillment.resending import resend
 from fulfillment.setup import ask
 from fulfillment.tracking import record
+from licensing import models as licensing
+from licensing.creation import create_license, create_licensee
 from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderItem, Subscription
@@ -97,7 +100,46 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     make_stock(merchant, pay, make_product)
     make_imports(merchant)
     make_uploads(merchant)
+    make_licensing(merchant, code)
     return order
+
+
+def make_licensing(merchant, code):
+    """A product with a module of each model, and a licensee with more licenses and a longer past than a page shows."""
+    long = "long" * 40
+    product = licensing.Product.objects.create(
+        merchant=merchant, name=f"Photo Pro {long}", description=long, properties={f"name{long}": f"value{long}"}
+    )
+    for model in licensing.LicensingModel.values:
+        module = product.modules.create(
+            merchant=merchant, name=f"{model} {long[:60]}", licensing_model=model, max_checkout_validity=3600
+        )
+        for number in range(3):
+            module.templates.create(
+                merchant=merchant,
+                name=f"Template {number}",
+                license_type="QUANTITY",
+                quantity=10_000_000,
+                price=99_999,
+                currency="EUR",
+            )
+    licensees = [
+        create_licensee(product, by="test", name=f"{long[:60]} {number}", number=f"{long[:90]}{number}")
+        for number in range(30)
+    ]
+    licensees.append(create_licensee(product, by="test", number=code.code, marked_for_transfer=True))
+    code.source = "netlicensing"
+    code.save(update_fields=["source"])
+    for target, source in pairwise(licensees[-12:]):
+        for template in licensing.LicenseTemplate.objects.all():
+            license = create_license(target, template, by=f"API key {long[:60]}")
+        licensing.Transaction.note(target, "AUTO_LICENSES_TRANSFER", [license], by="Max", source_licensee=source)
+        target.events.create(kind="reveal", happened_by="Max (max@northlight.example)")
+    licensing.LicenseeAlias.objects.create(merchant=merchant, licensee=target, text=f"ALIAS-{long[:80]}")
+    licensing.VendorLogin.objects.create_login(merchant, long[:60], created_by="Max (max@northlight.example)")
+    for role in licensing.Role.values:
+        key = {"token_type": "APIKEY", "api_key_role": role, "name": long[:90]}
+        licensing.Token.objects.create(merchant=merchant, licensee=target, **key)
 
 
 def make_stock(merchant, pay, make_product):
@@ -273,6 +315,7 @@ def addresses(order):
         *addresses_of_services(order),
         reverse("web-service-console", args=[order.merchant.web_services.get(name="Everything").pk]),
         *addresses_of_imports(order),
+        *addresses_of_licensing(),
         reverse("team"),
         reverse("emails"),
         reverse("email-sender"),
@@ -311,6 +354,26 @@ def addresses_of_services(order):
     ]
 
 
+def addresses_of_licensing():
+    product = licensing.Product.objects.get()
+    licensee = licensing.LicenseeAlias.objects.get().licensee
+    template = licensing.LicenseTemplate.objects.first()
+    return [
+        reverse("licensing"),
+        reverse("licensing") + "?state=marked",
+        reverse("licensee-add"),
+        reverse("licensee", args=[licensee.pk]),
+        reverse("licensee-transfer", args=[licensee.pk]),
+        reverse("license-change", args=[licensee.pk, licensee.licenses.first().pk]),
+        reverse("licensed-products"),
+        reverse("licensed-product", args=[product.pk]),
+        reverse("licensed-product-remove", args=[product.pk]),
+        reverse("template-change", args=[template.pk]),
+        reverse("licensing-access"),
+        reverse("key-add"),
+    ]
+
+
 def addresses_of_imports(order):
     pool = LicensePool.objects.get(merchant=order.merchant, name="Photo Pro of the second edition")
     return [
@@ -332,6 +395,9 @@ def addresses_of_admin(order):
         reverse("admin:fulfillment_setuprequest_change", args=[request.pk]),
         *(reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist") for model in admin.site._registry),
         reverse("admin:fulfillment_webservice_change", args=[order.merchant.web_services.earliest("pk").pk]),
+        reverse("admin:licensing_licensee_change", args=[licensing.LicenseeAlias.objects.get().licensee_id]),
+        reverse("admin:licensing_transaction_change", args=[licensing.Transaction.objects.latest("pk").pk]),
+        reverse("admin:licensing_license_change", args=[licensing.License.objects.latest("pk").pk]),
         reverse("admin:merchants_merchant_add"),
         reverse("admin:merchants_merchant_change", args=[order.merchant_id]),
         reverse("admin:merchants_product_change", args=[order.items.first().product_id]),

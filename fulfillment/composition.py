@@ -1,7 +1,7 @@
 """What a customer is written: the products' texts, filled, in the order's language, as text and as HTML."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -19,10 +19,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from fulfillment.mail import write_sender
-from fulfillment.models import Delivery
+from fulfillment.models import Delivery, FulfillmentMethod
 from fulfillment.subscriptions import known_first_licenses
 from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
-from merchants.models import EmailTemplate, Merchant
+from merchants.models import EmailTemplate, Merchant, Product
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
 from orders.models import Order, OrderItem
 
@@ -36,6 +36,11 @@ BODY = gettext_noop(
     "Your order and its licenses, at any time:\n"
     "{ORDER_URL}"
 )
+# For the numbers of licensees, to which a program can transfer.
+LICENSEE_INSTRUCTIONS = gettext_noop(
+    "Enter this license number in the program. If you have a license already, the program adds the new one to it."
+)
+INSTRUCTIONS = "{INSTRUCTIONS}"
 MOST_STILL_TO_COME = 20  # items named in one mail
 
 
@@ -47,6 +52,7 @@ class Enclosed:
     codes: list[str]
     parent_codes: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)  # how those end that some of the codes are in place of
+    sources: frozenset[str] = frozenset()  # where the codes came from
 
     def values(self) -> dict[str, str]:
         """What each tag of merchants.email_template.TAGS stands for."""
@@ -70,7 +76,15 @@ class Enclosed:
         return {name: _in_one_line(value) for name, value in values.items()} | {
             "KEY": _join(self.codes),
             "PARENT_KEY": _join(self.parent_codes),
+            "INSTRUCTIONS": instructions(self.item.product, self.sources),
         }
+
+
+def instructions(product: Product, sources: Collection[str]) -> str:
+    """What a customer does with codes from these sources: the product's own words, or ours in the present language."""
+    if product.instructions or FulfillmentMethod.Source.NET_LICENSING not in sources:
+        return product.instructions
+    return _(LICENSEE_INSTRUCTIONS)
 
 
 def _in_one_line(value: str) -> str:
@@ -119,7 +133,8 @@ def _enclosed(delivery: Delivery) -> list[Enclosed]:
         own = list(group)
         replaced = [code.replaces.hint for code in own if hasattr(code, "replaces")]
         parent_codes = known_first_licenses(item) if item.subscription_id else []
-        enclosed.append(Enclosed(item, [code.code for code in own], parent_codes, replaced))
+        sources = frozenset(code.source for code in own)
+        enclosed.append(Enclosed(item, [code.code for code in own], parent_codes, replaced, sources))
     return enclosed
 
 
@@ -209,7 +224,7 @@ def _parts(letter: Letter, texts: Texts) -> Iterator["Part"]:
         before, of_item, after = split_body(body or _(BODY))
         yield from _fill(before, groups[body][0])
         for one in groups[body]:
-            yield from _fill(of_item, one)
+            yield from _fill(of_item if INSTRUCTIONS in body else [*of_item, INSTRUCTIONS], one)
             yield from _tell_of_replaced(one)
         if body == bodies[-1]:
             yield from _announce(letter.still_to_come)
@@ -229,7 +244,7 @@ def _fill(paragraphs: list[str], one: Enclosed) -> Iterator["Part"]:
     for template in paragraphs:
         if not values["ORDER_URL"]:
             template = _without_link(template)
-        if template:
+        if template and (template.strip() != INSTRUCTIONS or values["INSTRUCTIONS"]):
             yield Part(template, values, one.codes)
 
 

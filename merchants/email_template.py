@@ -23,10 +23,11 @@ TAGS = {
     "COMPANY": "the customer's company",
     "COUNTRY": "the customer's country",
     "ORDER_URL": "the link to the customer's order page",
+    "INSTRUCTIONS": "what customers do with the activation codes, as the product says; else it stands after them",
 }
 
 # What differs between the products of an order. A paragraph with one of them is written once for each.
-TAGS_OF_ITEM = {"KEY", "PARENT_KEY", "PROGRAM_NAME", "QUANTITY", "PRICE_ALL"}
+TAGS_OF_ITEM = {"KEY", "INSTRUCTIONS", "PARENT_KEY", "PROGRAM_NAME", "QUANTITY", "PRICE_ALL"}
 
 # Whoever reads one of these has the license.
 TAGS_OF_SECRETS = {"KEY", "PARENT_KEY", "ORDER_URL"}
@@ -41,6 +42,8 @@ def validate_subject(template: str) -> None:
     if secret := TAGS_OF_SECRETS.intersection(TAG.findall(template)):
         tag = min(secret)
         raise ValidationError(f"{{{tag}}} must not stand in the subject: subjects are shown and logged on the way.")
+    if "{INSTRUCTIONS}" in template:
+        raise ValidationError("{INSTRUCTIONS} may have many lines, and a subject has one.")
 
 
 def validate_body(template: str) -> None:

@@ -294,6 +294,12 @@ class Product(models.Model):
         default=QuantityRule.ONE_PER_UNIT,
         help_text="How many activation codes an order of this product gets.",
     )
+    instructions = models.TextField(
+        blank=True,
+        max_length=2000,
+        help_text="What customers do with the activation code. It stands beneath the codes, in the e-mail and on the"
+        " order’s page, as it is: in one language, without links.",
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["merchant", "sku"], name="sku_is_unique")]

@@ -11,11 +11,12 @@ Source = FulfillmentMethod.Source
 class ProductForm(forms.ModelForm):
     class Meta:
         model = Product
-        fields = ["name", "sku", "quantity_rule"]
+        fields = ["name", "sku", "quantity_rule", "instructions"]
         help_texts = {"sku": "As your shop reports it."}
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
             "sku": forms.TextInput(attrs={"autocomplete": "off"}),
+            "instructions": forms.Textarea(attrs={"rows": 5}),
         }
 
     def clean_sku(self) -> str:
@@ -23,6 +24,9 @@ class ProductForm(forms.ModelForm):
         if self.instance.merchant.products.exclude(pk=self.instance.pk).filter(sku=sku).exists():
             raise forms.ValidationError("Another product has this SKU.")
         return sku
+
+    def clean_instructions(self) -> str:
+        return self.cleaned_data["instructions"].replace("\r\n", "\n")
 
 
 class SourceForm(forms.Form):

@@ -36,4 +36,6 @@ def sample_letter(merchant: Merchant, product: Product | None, language: str) ->
     product = product or merchant.products.order_by("pk").first() or Product(name="Photo Pro")
     item = OrderItem(order=order, product=product, quantity=3, units=3, total_price=Decimal("89.97"))
     codes = ["AAAAA-BBBBB-CCCCC-7Q2M1", "AAAAA-BBBBB-CCCCC-7Q2M2"]
-    return Letter(order, [Enclosed(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"])], still_to_come=[(item, 1)])
+    sources = frozenset(product.fulfillment_methods.values_list("source", flat=True) if product.pk else [])
+    enclosed = Enclosed(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"], sources=sources)
+    return Letter(order, [enclosed], still_to_come=[(item, 1)])

@@ -1,5 +1,7 @@
 """What a merchant sells, and where its activation codes come from, place after place."""
 
+from html import unescape
+
 import pytest
 from django.urls import reverse
 
@@ -54,6 +56,18 @@ def test_a_product_is_added(page, merchant):
     product = merchant.products.get()
     assert (product.name, product.sku, product.quantity_rule) == ("Photo Max", "PHOTO-MAX", "item")
     assert "who buys it waits until there is a source" in shown(page, "product", product.pk)
+
+
+def test_what_customers_do_with_its_codes_is_shown_in_the_preview_of_its_mail(page, make_product):
+    product = make_product()
+    data = {"name": product.name, "sku": product.sku, "quantity_rule": "unit"}
+
+    page.post(reverse("product-change", args=[product.pk]), data | {"instructions": "Open <Help>\r\nand paste it."})
+
+    product.refresh_from_db()
+    assert product.instructions == "Open <Help>\nand paste it."
+    assert "Open &lt;Help&gt;<br>and paste it." in shown(page, "product", product.pk)
+    assert "Open &lt;Help&gt;<br>and paste it." in unescape(shown(page, "email-preview", product.pk, "en"))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from fulfillment.composition import instructions
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.resending import ResendRefused, TooManyMails, send_again
 from orders.localization import format_day, format_money, format_wait, get_locale
@@ -155,6 +156,7 @@ class ShownItem:
     saved: int
     missing: int
     why_missing: str
+    instructions: str
 
 
 def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> list[ShownItem]:
@@ -176,6 +178,7 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
             item.code_count,
             0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,
             why_missing(item, order.merchant.name),
+            instructions(item.product, {code.source for code in by_item[item.pk]}),
         )
         for item in items
     ]

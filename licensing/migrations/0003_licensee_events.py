@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("licensing", "0001_initial"),
+        ("licensing", "0002_floating_sessions"),
     ]
 
     operations = [

@@ -1,4 +1,5 @@
 import stat
+from base64 import b64encode
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,8 @@ from django.utils import timezone
 
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment, MerchantNotice
+from licensing.models import Licensee, Product, Transaction, VendorLogin
+from licensing.validation import validate
 from merchants.models import ApiKey, Member, Merchant, User
 from orders.models import ActivationCode, Order
 from orders.services import place_order
@@ -49,6 +52,46 @@ def test_it_writes_down_how_to_sign_in(credentials, settings):
         assert user.is_staff == (role == "STAFF")
     assert ApiKey.objects.authenticate(written["API_KEY"])
     assert stat.S_IMODE((settings.VAR / "demo.env").stat().st_mode) == 0o600
+
+
+def test_its_vendor_signs_in_to_the_licensing_service(credentials, client):
+    call_command("demo")
+
+    written = credentials()
+    signed_in = b64encode(f"{written['NLIC_USER']}:{written['NLIC_PASSWORD']}".encode()).decode()
+    headers = {"Authorization": f"Basic {signed_in}", "Accept": "application/json"}
+    answer = client.get("/core/v2/rest/product", headers=headers).json()
+    assert [item["type"] for item in answer["items"]["item"]] == ["Product"]
+
+
+def test_its_licensees_are_valid_and_one_got_licenses_by_a_transfer(credentials):
+    call_command("demo")
+
+    ada, *_ = Licensee.objects.order_by("pk")
+    results = {one.module.number: one.result.valid for one in validate(ada, dry_run=True)}
+    moved = Transaction.objects.get(source="AUTO_LICENSES_TRANSFER")
+    assert results == {"M-UPDATES": True, "M-RENDER": True, "M-PLUGINS": True, "M-SEATS": False}
+    assert moved.licensee == ada and moved.joins.count() == 2
+    assert moved.source_licensee.marked_for_transfer and not moved.source_licensee.licenses.exists()
+    assert moved.created_at < timezone.now() - timedelta(days=5)
+
+
+def test_a_demo_of_before_gets_a_vendors_login_once(credentials, settings):
+    call_command("demo")
+    path = settings.VAR / "demo.env"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("NLIC_")))
+    before = path.read_text()
+    Product.objects.all().delete()
+    VendorLogin.objects.all().delete()
+
+    for _ in range(2):
+        call_command("demo", if_empty=True)
+
+    written = credentials()
+    assert path.read_text().startswith(before)
+    assert VendorLogin.objects.authenticate(written["NLIC_USER"], written["NLIC_PASSWORD"])
+    assert (Product.objects.count(), VendorLogin.objects.count()) == (1, 1)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_it_never_touches_data_that_is_there(credentials, merchant):

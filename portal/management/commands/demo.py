@@ -14,6 +14,7 @@ from orders.services import place_order
 from pools.imports import import_keys
 from pools.models import LicensePool
 from pools.reading import parse_keys
+from portal.demo_licensing import make_licensing
 from portal.demo_orders import add_orders
 
 SLUG = "northlight"  # of the demo's merchant
@@ -26,7 +27,8 @@ PRODUCTS = [
 
 class Command(BaseCommand):
     help = (
-        "Fill an empty database with a merchant, its team, two products in stock, an API key and one payment. "
+        "Fill an empty database with a merchant, its team, two products in stock, one to be licensed, an API key and "
+        "one payment. "
         "With --orders, add so many orders of the past to that merchant as well, also later."
     )
 
@@ -40,6 +42,7 @@ class Command(BaseCommand):
         if not connection.introspection.table_names():
             call_command("migrate", verbosity=0, interactive=False)
         if Merchant.objects.exists() or User.objects.exists():
+            complete_demo()
             if if_empty:
                 return
             if orders is None:
@@ -67,7 +70,19 @@ def make_demo() -> dict[str, str]:
     for sku, name, file_name in PRODUCTS:
         make_product(merchant, sku, name, file_name)
     report_payment(merchant)
-    return credentials
+    return credentials | make_licensing(merchant)
+
+
+def complete_demo() -> None:
+    """Add to a demo that was made before there was licensing what it lacks."""
+    path = settings.VAR / "demo.env"
+    merchant = Merchant.objects.filter(slug=SLUG).first()
+    if merchant is None or not path.exists() or "NLIC_USER=" in path.read_text():
+        return
+    if merchant.vendor_logins.exists() or merchant.licensing_products.exists():
+        return
+    with transaction.atomic(), path.open("a") as file:
+        file.write(lines_of(make_licensing(merchant)))
 
 
 def make_people(merchant: Merchant) -> dict[str, str]:
@@ -110,5 +125,9 @@ def write_credentials(credentials: dict[str, str]) -> Path:
     settings.VAR.mkdir(parents=True, exist_ok=True)
     path = settings.VAR / "demo.env"
     path.touch(mode=0o600)
-    path.write_text("".join(f"{name}={value}\n" for name, value in credentials.items()))
+    path.write_text(lines_of(credentials))
     return path
+
+
+def lines_of(credentials: dict[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in credentials.items())

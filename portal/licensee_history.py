@@ -25,9 +25,9 @@ class Line:
 
 def licensee_history(licensee: Licensee) -> list[Line]:
     lines = [
-        Line(licensee.created_at, "reported", "Made", by=""),
         *(_tell_event(event) for event in licensee.events.order_by("-pk")[:LINES_SHOWN]),
         *(_tell(transaction, licensee) for transaction in _transactions(licensee)),
+        Line(licensee.created_at, "reported", "Made", by=""),
     ]
     return sorted(lines, key=lambda line: line.at, reverse=True)[:LINES_SHOWN]
 

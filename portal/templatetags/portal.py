@@ -71,9 +71,7 @@ LOOKS = {
     "expired": ("warn", "clock-fill"),
     "valid": ("good", "check-circle-fill"),
     "not valid": ("idle", "slash-circle"),
-    "GREEN": ("good", "check-circle-fill"),
-    "YELLOW": ("warn", "clock-fill"),
-    "RED": ("bad", "exclamation-triangle-fill"),
+    "warning": ("warn", "clock-fill"),
     # Requests to set up automatic sending
     "open": ("busy", "hourglass-split"),
     "applied": ("good", "check-circle-fill"),

@@ -31,6 +31,7 @@ STATES = [
     *KeyMovement.Place.values[1:],
     *KeyImport.Status.values,
     *SetupRequest.Status.values,
+    *("active", "inactive", "marked", "revoked", "expired", "valid", "not valid", "warning"),
     "none",
     "deferred",
     "undone",

@@ -1,0 +1,35 @@
+"""A manager’s work with licensees, in a real browser."""
+
+import pytest
+from django.urls import reverse
+from selenium.webdriver.common.by import By
+
+from licensing.creation import create_license, create_licensee
+from licensing.models import LicenseTemplate, Product
+from portal.tests.browsing import check, sees
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+
+def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant):
+    product = Product.objects.create(merchant=merchant, name="Photo")
+    module = product.modules.create(merchant=merchant, name="Pro", licensing_model="MultiFeature")
+    template = LicenseTemplate.objects.create(merchant=merchant, module=module, name="Raw", license_type="FEATURE")
+    permanent = create_licensee(product, by="test", name="Permanent", number="PERMANENT")
+    bought = create_licensee(product, by="test", name="Bought", number="KW-BOUGHT-7Q2M-8X9Y", marked_for_transfer=True)
+    create_license(bought, template, by="test")
+    client.force_login(merchant.members.get(role="owner").user)
+    browser.get(f"{live_server}/healthz")
+    browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
+
+    browser.get(live_server.url + reverse("licensing"))
+    browser.find_element(By.CSS_SELECTOR, "main [name=search]").send_keys("KW-BOUGHT-7Q2M-8X9Y\n")
+    sees(browser, "What its program is told now", "marked for transfer", "••••8X9Y")
+    browser.find_element(By.LINK_TEXT, "Transfer").click()
+    sees(browser, "Number of the other licensee")
+    browser.find_element(By.CSS_SELECTOR, "dialog [name=number]").send_keys("PERMANENT")
+    browser.find_element(By.CSS_SELECTOR, "dialog [type=submit]").click()
+
+    sees(browser, "1 license moved from Bought to Permanent.", "1 license transferred to Permanent")
+    check(browser)
+    assert "KW-BOUGHT" not in browser.current_url and permanent.licenses.get().template == template

@@ -23,7 +23,7 @@ from merchants.admin import NotMade, ReadOnly
 from vault.fingerprints import fingerprint
 
 
-class FoundByNumber(NotMade):
+class FoundByNumber(NotMade, admin.ModelAdmin):
     """Found by the whole of a number that is a secret: it is posted, and never stands in an address."""
 
     search_fields = ["pk"]  # shows the search box; what it finds is `find`
@@ -35,18 +35,17 @@ class FoundByNumber(NotMade):
 
     def changelist_view(self, request, extra_context=None):
         if request.method != "POST" or "search" not in request.POST:
-            return super().changelist_view(request, extra_context)  # type: ignore[misc]
-        if not self.has_view_permission(request):  # type: ignore[attr-defined]
+            return super().changelist_view(request, extra_context)
+        if not self.has_view_permission(request):
             raise PermissionDenied
-        opts = self.opts  # type: ignore[attr-defined]
         found = list(self.find(request.POST["search"].replace("\0", "").strip())[:100])
         if len(found) == 1:
-            return redirect(f"admin:licensing_{opts.model_name}_change", found[0])
+            return redirect(f"admin:licensing_{self.opts.model_name}_change", found[0])
         if not found:
-            messages.warning(request, f"No {opts.verbose_name} has this number.")
-            return redirect(f"admin:licensing_{opts.model_name}_changelist")
+            messages.warning(request, f"No {self.opts.verbose_name} has this number.")
+            return redirect(f"admin:licensing_{self.opts.model_name}_changelist")
         # Numbers are a merchant's own: several may use the same.
-        response = redirect(f"admin:licensing_{opts.model_name}_changelist")
+        response = redirect(f"admin:licensing_{self.opts.model_name}_changelist")
         response["Location"] += f"?id__in={','.join(map(str, found))}"
         return response
 
@@ -55,36 +54,39 @@ class FoundByNumber(NotMade):
         return f"••••{thing.hint}"
 
 
-class Catalogue(NotMade):
+OF_ALL = ["merchant", "number", "properties", "created_at"]
+
+
+class Catalogue(NotMade, admin.ModelAdmin):
     list_filter = ["active"]
     search_fields = ["=number", "name"]
-    readonly_fields = ["merchant", "number", "created_at"]
+    readonly_fields = OF_ALL
 
 
 @admin.register(Product)
-class ProductAdmin(Catalogue, admin.ModelAdmin):
+class ProductAdmin(Catalogue):
     list_display = ["name", "number", "merchant", "version", "active"]
     list_select_related = ["merchant"]
 
 
 @admin.register(ProductModule)
-class ProductModuleAdmin(Catalogue, admin.ModelAdmin):
+class ProductModuleAdmin(Catalogue):
     list_display = ["name", "number", "product", "licensing_model", "active"]
     list_filter = ["active", "licensing_model"]
     list_select_related = ["product"]
-    readonly_fields = [*Catalogue.readonly_fields, "product"]
+    readonly_fields = [*OF_ALL, "product"]
 
 
 @admin.register(LicenseTemplate)
-class LicenseTemplateAdmin(Catalogue, admin.ModelAdmin):
+class LicenseTemplateAdmin(Catalogue):
     list_display = ["name", "number", "module", "license_type", "automatic", "active"]
     list_filter = ["active", "license_type"]
     list_select_related = ["module"]
-    readonly_fields = [*Catalogue.readonly_fields, "module"]
+    readonly_fields = [*OF_ALL, "module"]
 
 
 @admin.register(License)
-class LicenseAdmin(Catalogue, admin.ModelAdmin):
+class LicenseAdmin(Catalogue):
     """Its licensee is who it was transferred to, if it was."""
 
     list_display = ["number", "name", "licensee", "template", "active"]
@@ -93,20 +95,21 @@ class LicenseAdmin(Catalogue, admin.ModelAdmin):
         *("merchant", "number", "licensee", "template", "name", "active", "start_date", *Terms.TERMS),
         *("used_quantity", "parent_feature", "properties", "created_at"),
     ]
-    readonly_fields = [*Catalogue.readonly_fields, "licensee", "template", "used_quantity"]
+    readonly_fields = [*OF_ALL, "licensee", "template", "used_quantity"]
     show_full_result_count = False
 
 
 class EventInline(admin.TabularInline):
     model = LicenseeEvent
-    fields = readonly_fields = ["kind", "note", "happened_at", "happened_by"]
+    fields = ["kind", "note", "happened_at", "happened_by"]
+    readonly_fields = ["kind", "note", "happened_at", "happened_by"]
     extra = 0
     max_num = 0
     can_delete = False
 
 
 @admin.register(Licensee)
-class LicenseeAdmin(FoundByNumber, admin.ModelAdmin):
+class LicenseeAdmin(FoundByNumber):
     list_display = ["__str__", "masked", "product", "merchant", "active", "marked_for_transfer", "created_at"]
     list_filter = ["marked_for_transfer", "active"]
     list_select_related = ["product", "merchant"]
@@ -134,7 +137,7 @@ class LicenseeAdmin(FoundByNumber, admin.ModelAdmin):
 
 class JoinInline(admin.TabularInline):
     model = LicenseTransactionJoin
-    fields = readonly_fields = ["number", "license"]
+    fields = ["number", "license"]
     extra = 0
 
 
@@ -154,7 +157,7 @@ class TransactionAdmin(ReadOnly, admin.ModelAdmin):
 
 
 @admin.register(Token)
-class TokenAdmin(FoundByNumber, admin.ModelAdmin):
+class TokenAdmin(FoundByNumber):
     """All but its number, which signs in."""
 
     list_display = ["__str__", "masked", "merchant", "token_type", "api_key_role", "active", "last_used_at"]
@@ -165,7 +168,9 @@ class TokenAdmin(FoundByNumber, admin.ModelAdmin):
         *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "active", "expiration_time"),
         *("created_at", "last_used_at"),
     ]
-    readonly_fields = [name for name in fields if name not in {"active", "expiration_time"}]
+    readonly_fields = [
+        *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "created_at", "last_used_at"),
+    ]
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("number")
@@ -180,4 +185,4 @@ class VendorLoginAdmin(NotMade, admin.ModelAdmin):
     list_select_related = ["merchant"]
     search_fields = ["user_name"]
     fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
-    readonly_fields = [name for name in fields if name != "revoked_at"]
+    readonly_fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at"]

@@ -72,7 +72,8 @@ def test_its_licensees_are_valid_and_one_got_licenses_by_a_transfer(credentials)
     moved = Transaction.objects.get(source="AUTO_LICENSES_TRANSFER")
     assert results == {"M-UPDATES": True, "M-RENDER": True, "M-PLUGINS": True, "M-SEATS": False}
     assert moved.licensee == ada and moved.joins.count() == 2
-    assert moved.source_licensee.marked_for_transfer and not moved.source_licensee.licenses.exists()
+    bought = Licensee.objects.get(transfers_away=moved)
+    assert bought.marked_for_transfer and not bought.licenses.exists()
     assert moved.created_at < timezone.now() - timedelta(days=5)
 
 

@@ -357,14 +357,14 @@ def addresses_of_services(order):
 def addresses_of_licensing():
     product = licensing.Product.objects.get()
     licensee = licensing.LicenseeAlias.objects.get().licensee
-    template = licensing.LicenseTemplate.objects.first()
+    template = licensing.LicenseTemplate.objects.earliest("pk")
     return [
         reverse("licensing"),
         reverse("licensing") + "?state=marked",
         reverse("licensee-add"),
         reverse("licensee", args=[licensee.pk]),
         reverse("licensee-transfer", args=[licensee.pk]),
-        reverse("license-change", args=[licensee.pk, licensee.licenses.first().pk]),
+        reverse("license-change", args=[licensee.pk, licensee.licenses.earliest("pk").pk]),
         reverse("licensed-products"),
         reverse("licensed-product", args=[product.pk]),
         reverse("licensed-product-remove", args=[product.pk]),

@@ -18,6 +18,7 @@ from licensing import by_hand
 from licensing.creation import create_licensee
 from licensing.errors import LicensingError
 from licensing.models import License, Licensee, LicenseTemplate, Product
+from licensing.models.licensees import LicenseeQuerySet
 from licensing.transfer import transfer
 from licensing.validation import validate
 from orders.models import ActivationCode
@@ -55,7 +56,7 @@ def for_licensee(role: Role) -> Callable:
     return decorate
 
 
-def licensees_of(request) -> QuerySet[Licensee]:
+def licensees_of(request) -> LicenseeQuerySet:
     return Licensee.objects.filter(merchant=request.merchant).select_related("product", "merchant")
 
 

@@ -402,6 +402,9 @@ def announce(var: Path, demo: bool) -> None:
     ]
     lines += [f"  Support staff   {base}/admin/" + (f" as {access['STAFF_LOGIN']}" if access else "")]
     lines += [f"  REST API        {base}/api/docs/"]
+    lines += [
+        f"  Licensing API   {base}/core/v2/rest/" + (f" as {access['NLIC_USER']}" if "NLIC_USER" in access else "")
+    ]
     if "EMAIL_URL" not in os.environ:
         lines += [f"  E-mails         {var}/mail"]
     if access:

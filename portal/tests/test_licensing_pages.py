@@ -337,14 +337,16 @@ def test_an_orders_code_leads_to_its_licensee_and_where_its_licenses_went(
     assert NUMBER not in text
 
 
-def test_another_merchants_licensee_of_the_same_number_is_not_linked(desk, licensee, outsider):
+def test_another_merchants_licensees_are_not_linked_whatever_their_numbers(desk, licensee, outsider):
     client, address, licensees = desk
-    Licensee.objects.filter(pk=licensee.pk).delete()
-    theirs = Licensee.objects.create(
-        merchant=outsider, product=Product.objects.create(merchant=outsider, name="X"), number=NUMBER
-    )
+    product = Product.objects.create(merchant=outsider, name="X")
+    theirs = [create_licensee(product, by="test", number=number) for number in (NUMBER, "PERMANENT")]
+    Transaction.note(theirs[1], Transaction.Source.AUTO_LICENSES_TRANSFER, [], by="x", source_licensee=theirs[0])
 
-    assert licensees.format(theirs.pk) not in client.get(address).content.decode()
+    for _ in ("with one of our own", "without"):
+        text = client.get(address).content.decode()
+        assert not any(licensees.format(one.pk) in text for one in theirs)
+        Licensee.objects.filter(pk=licensee.pk).delete()
 
 
 def test_a_licensee_leads_to_its_order(support, order, licensee):

@@ -96,6 +96,10 @@ class Token(Entity, Used):
             self.expiration_time = timezone.now() + self.KEPT
         super().save(*args, **kwargs)
 
+    @property
+    def is_live(self) -> bool:
+        return self.active and (self.expiration_time is None or self.expiration_time > timezone.now())
+
 
 class VendorLoginQuerySet(models.QuerySet["VendorLogin"]):
     def create_login(self, merchant: Merchant, name: str, **fields: Any) -> "tuple[VendorLogin, str]":

@@ -133,3 +133,15 @@ def make_license():
         return create_license(licensee, template, by="test", **fields)
 
     return make
+
+
+@pytest.fixture
+def validate(with_key):
+    """Validate as the customer's software does, and return how it stands with the only module."""
+
+    def validate(licensee, **parameters):
+        response = with_key().post(f"licensee/{licensee.number}/validate", **parameters)
+        assert response.status_code == 200, response.content
+        return item(response)
+
+    return validate

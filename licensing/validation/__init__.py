@@ -1,14 +1,16 @@
 """Whether a licensee may use a product: the rules of each licensing model, and what a validation writes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from licensing.errors import NotFound
-from licensing.models import License, Licensee, LicenseTemplate, LicensingModel, ProductModule
+from licensing.models import Licensee, LicensingModel, ProductModule
 from licensing.validation.base import Result, Rules, Validation, WarningLevel
 from licensing.validation.floating import Floating
+from licensing.validation.holdings import Holding, read_holding
 from licensing.validation.multi_feature import MultiFeature
 from licensing.validation.node_locked import NodeLocked
 from licensing.validation.parameters import ModuleParameters, read_parameters
@@ -18,7 +20,7 @@ from licensing.validation.rental import Rental
 from licensing.validation.subscription import Subscription
 from licensing.validation.try_and_buy import TryAndBuy
 
-__all__ = ["MODELS", "Validation", "WarningLevel", "read_parameters", "validate"]
+__all__ = ["MODELS", "Parameters", "Validation", "WarningLevel", "read_parameters", "validate"]
 
 MODELS: dict[str, type[Rules]] = {
     LicensingModel.TRY_AND_BUY: TryAndBuy,
@@ -44,59 +46,55 @@ def validate(
     that the product has not, and MalformedRequest.
     """
     parameters = parameters or {}
-    licenses = _licenses_of(licensee)
-    validations = _judge(licensee, licenses, parameters, by)
-    adopts = adopts and licensee.product.clear_mark_on_validation
-    if dry_run or not (_writes(validations) or adopts and _is_adoptable(licensee, licenses)):
+    holding = read_holding(licensee)
+    validations = _judge(licensee, holding, parameters, by)
+    adopts = adopts and holding.product.clear_mark_on_validation
+    if dry_run or not (_writes(validations) or adopts and _is_adoptable(licensee, holding)):
         return validations
 
     with transaction.atomic():
-        # It, then its licenses, as everybody does who changes what it holds: what was read before may be used up.
-        locked = Licensee.objects.select_for_update(of=("self",)).select_related("product").filter(pk=licensee.pk)
-        found = locked.first()
-        if found is None:
-            raise NotFound("Requested licensee does not exist")
-        licenses = list(found.licenses.select_for_update())
-        validations = _judge(found, licenses, parameters, by)
+        licensee = _lock(licensee)
+        holding = read_holding(licensee)
+        validations = _judge(licensee, holding, parameters, by)
         for write in _writes(validations):
             write()
-        if adopts and _is_adoptable(found, licenses):
-            found.marked_for_transfer = False
-            found.save(update_fields=["marked_for_transfer"])
+        if adopts and _is_adoptable(licensee, holding):
+            licensee.marked_for_transfer = False
+            licensee.save(update_fields=["marked_for_transfer"])
     return validations
 
 
-def _licenses_of(licensee: Licensee) -> list[License]:
-    return [] if licensee.pk is None else list(licensee.licenses.all())
+def _lock(licensee: Licensee) -> Licensee:
+    """Lock it, then its licenses, as all do who change what it holds. What was read before may be used up since."""
+    locked = Licensee.objects.select_for_update().defer("number").filter(pk=licensee.pk).first()
+    if locked is None:
+        raise NotFound("Requested licensee does not exist")
+    list(locked.licenses.select_for_update().values_list("pk"))
+    return locked
 
 
-def _is_adoptable(licensee: Licensee, licenses: list[License]) -> bool:
-    return licensee.marked_for_transfer and licensee.active and bool(licenses)
+def _is_adoptable(licensee: Licensee, holding: Holding) -> bool:
+    return licensee.marked_for_transfer and licensee.active and bool(holding.licenses)
 
 
-def _writes(validations: Iterable[Validation]) -> list:
+def _writes(validations: list[Validation]) -> list[Callable[[], Any]]:
     return [validation.result.write for validation in validations if validation.result.write]
 
 
-def _judge(licensee: Licensee, licenses: list[License], parameters: Parameters, by: str) -> list[Validation]:
+def _judge(licensee: Licensee, holding: Holding, parameters: Parameters, by: str) -> list[Validation]:
     """Inactive products, modules and templates give nobody anything new; what licensees have of them goes on."""
-    product = licensee.product
-    modules = list(product.modules.all())
-    if unknown := parameters.keys() - {module.number for module in modules}:
+    if unknown := parameters.keys() - {module.number for module in holding.modules}:
         raise NotFound(f"Requested product module does not exist: {min(unknown)}")
     if not licensee.active:
-        return [Validation(module, Result(False, WarningLevel.RED)) for module in modules]
+        return [Validation(module, Result(False, WarningLevel.RED)) for module in holding.modules]
 
-    templates = LicenseTemplate.objects.filter(module__product=product).in_bulk()
-    for license in licenses:
-        license.template = templates[license.template_id]
     now = timezone.now()
 
     def judge(module: ProductModule) -> Result:
         rules = MODELS[module.licensing_model]
-        held = [license for license in licenses if license.active and license.template.module_id == module.pk]
-        offered = [template for template in templates.values() if template.module_id == module.pk]
+        licenses = [license for license in holding.licenses if license.template.module_id == module.pk]
+        templates = [template for template in holding.templates if template.module_id == module.pk]
         given = parameters.get(module.number, ModuleParameters())
-        return rules(licensee, module, held, offered, given, now, by).judge()
+        return rules(licensee, holding.product, module, licenses, templates, given, now, by).judge()
 
-    return [Validation(module, judge(module)) for module in modules]
+    return [Validation(module, judge(module)) for module in holding.modules]

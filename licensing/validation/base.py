@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 from licensing.envelope import Info, Item, Properties
-from licensing.models import License, Licensee, LicenseTemplate, LicenseType, ProductModule
+from licensing.models import License, Licensee, LicenseTemplate, LicenseType, Product, ProductModule
 from licensing.validation.parameters import ModuleParameters
 
 
@@ -75,9 +75,10 @@ class Validation:
 
 @dataclass
 class Rules(ABC):
-    """A licensing model's. `licenses` are the active ones of the module, oldest first; `templates` are all."""
+    """A licensing model's. `licenses` and `templates` are the module's, oldest first, also those that are inactive."""
 
     licensee: Licensee
+    product: Product
     module: ProductModule
     licenses: list[License]
     templates: list[LicenseTemplate]
@@ -89,4 +90,7 @@ class Rules(ABC):
     def judge(self) -> Result: ...
 
     def of_type(self, license_type: LicenseType) -> list[License]:
-        return [license for license in self.licenses if license.template.license_type == license_type]
+        """The active licenses of this type: only they count."""
+        return [
+            license for license in self.licenses if license.active and license.template.license_type == license_type
+        ]

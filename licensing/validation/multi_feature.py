@@ -7,7 +7,7 @@ class MultiFeature(Rules):
     """Features that are licensed one by one: each template is a feature."""
 
     def judge(self) -> Result:
-        licensed = {license.template_id for license in self.licenses}
+        licensed = {license.template_id for license in self.of_type(LicenseType.FEATURE)}
         features: list[tuple[str, Properties]] = [
             (template.number, {"valid": template.pk in licensed, "featureName": template.name})
             for template in self.templates

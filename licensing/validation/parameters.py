@@ -20,11 +20,7 @@ class ModuleParameters:
         self.values = values or {}
 
     def text(self, name: str) -> str:
-        """The value, or an empty text. Raises MalformedRequest for one that cannot be kept."""
-        value = self.values.get(name, "")
-        if "\0" in value:
-            raise MalformedRequest(f"{name}{self.position} has a NUL character")
-        return value
+        return self.values.get(name, "")
 
     def quantity(self, name: str) -> int | None:
         """A whole number, not below 0; None if it is not given. Raises MalformedRequest for anything else."""
@@ -46,7 +42,7 @@ def read_parameters(form: QueryDict) -> dict[str, ModuleParameters]:
     values: dict[str, dict[str, str]] = {}
     for key, value in form.dict().items():
         if match := NUMBERED.fullmatch(key):
-            values.setdefault(match[2], {})[match[1]] = value
+            values.setdefault(match[2], {})[match[1]] = str(value)
 
     modules: dict[str, ModuleParameters] = {}
     for position, named in values.items():

@@ -2,6 +2,7 @@ from licensing.envelope import Info
 from licensing.models import License, LicenseType
 from licensing.validation.base import Result, Rules, WarningLevel
 
+MOST = 2**63 - 1
 EXCEEDED = Info(
     "usedQuantityExceedsRemaining",
     "More was used than remained. The software should not use more than the last validation said remains.",
@@ -24,6 +25,8 @@ class PayPerUse(Rules):
             valid = bool(licenses) and reserved <= remaining
             return self._result(valid, licenses, given, remaining, reserved if valid else 0)
         written = used or 0
+        if any(license.used_quantity + written > MOST for license in licenses):
+            raise self.parameters.malformed("usedQuantity", "cannot be counted any more")
         result = self._result(remaining > written, licenses, given, remaining, written)
         if written > remaining:
             result.infos.append(EXCEEDED)

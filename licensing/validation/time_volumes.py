@@ -21,8 +21,9 @@ class Span:
     end: datetime
 
 
-def begin_of(license: License) -> datetime:
-    return license.start_date or license.created_at
+def begin_of(license: License, now: datetime) -> datetime:
+    """When it is good from; one that was made just now is, also while the database's clock is ahead of ours."""
+    return license.start_date or min(license.created_at, now)
 
 
 def length_of(license: License) -> relativedelta:
@@ -37,14 +38,15 @@ def end_after(begin: datetime, length: relativedelta) -> datetime:
         return FOREVER
 
 
-def spans(licenses: Iterable[License]) -> list[Span]:
+def spans(licenses: Iterable[License], now: datetime) -> list[Span]:
     """The licenses' time, one after another: what begins before the end of those before it prolongs them.
 
     A span's end is counted from its beginning, so months from the 31st end on the 31st wherever there is one.
     """
+    begins = sorted(((begin_of(license, now), license.pk, license) for license in licenses), key=lambda each: each[:2])
     found: list[Span] = []
-    for license in sorted(licenses, key=lambda license: (begin_of(license), license.pk)):
-        begin, length = begin_of(license), length_of(license)
+    for begin, _, license in begins:
+        length = length_of(license)
         if found and begin <= found[-1].end:
             begin, length = found[-1].begin, found[-1].length + length
             found.pop()
@@ -52,10 +54,10 @@ def spans(licenses: Iterable[License]) -> list[Span]:
     return found
 
 
-def span_at(moment: datetime, licenses: Iterable[License]) -> Span | None:
-    return next((span for span in spans(licenses) if span.begin <= moment < span.end), None)
+def span_at(now: datetime, licenses: Iterable[License]) -> Span | None:
+    return next((span for span in spans(licenses, now) if span.begin <= now < span.end), None)
 
 
-def next_begin(moment: datetime, licenses: Iterable[License]) -> datetime | None:
+def next_begin(now: datetime, licenses: Iterable[License]) -> datetime | None:
     """When licenses that are not good yet will be."""
-    return next((span.begin for span in spans(licenses) if span.begin > moment), None)
+    return next((span.begin for span in spans(licenses, now) if span.begin > now), None)

@@ -21,13 +21,13 @@ class TryAndBuy(Rules):
         return self._evaluation([first], write=lambda: self._begin(first))
 
     def _template(self) -> LicenseTemplate | None:
-        if not (self.module.active and self.licensee.product.active):
+        if not (self.module.active and self.product.active):
             return None
         kinds = (one for one in self.templates if one.active and one.license_type == LicenseType.TIMEVOLUME)
         return next(kinds, None)
 
     def _evaluation(self, evaluations: list[License], write: Callable[[], None] | None = None) -> Result:
-        expires = max(end_after(begin_of(license), length_of(license)) for license in evaluations)
+        expires = max(end_after(begin_of(license, self.now), length_of(license)) for license in evaluations)
         valid = self.now < expires
         return Result(
             valid,
@@ -38,11 +38,8 @@ class TryAndBuy(Rules):
         )
 
     def _had_one(self) -> bool:
-        """An evaluation that the vendor took away by making its license inactive does not begin again."""
-        if self.licensee.pk is None:
-            return False
-        inactive = self.licensee.licenses.filter(template__module=self.module)
-        return inactive.filter(template__license_type=LicenseType.TIMEVOLUME).exists()
+        """An evaluation that the vendor ended by making its license inactive does not begin again."""
+        return any(license.template.license_type == LicenseType.TIMEVOLUME for license in self.licenses)
 
     def _first(self, template: LicenseTemplate) -> License:
         return License(

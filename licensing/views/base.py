@@ -58,11 +58,8 @@ class LicensingView(APIView):
 
         To who has a licensee's own key there is no other: AccessDenied, also if there is none of that number.
         """
-        licensees = Licensee.objects.filter(merchant=self.vendor).called(number)
-        if self.caller.licensee_id:
-            licensees = licensees.filter(pk=self.caller.licensee_id)
-        licensee = licensees.select_related("product").first()
-        if licensee is None and self.caller.licensee_id:
+        licensee = Licensee.objects.find(self.caller.key.merchant_id, number)
+        if self.caller.licensee_id and (licensee is None or licensee.pk != self.caller.licensee_id):
             raise AccessDenied("This API key is for another licensee.")
         if licensee is None:
             raise NotFound("Requested licensee does not exist")

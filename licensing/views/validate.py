@@ -11,7 +11,7 @@ from licensing.envelope import Envelope, Info
 from licensing.errors import MalformedRequest, NotFound
 from licensing.models import Licensee, Product, Role
 from licensing.models.entity import MAX_NUMBER, validate_number
-from licensing.validation import Validation, read_parameters, validate
+from licensing.validation import Parameters, Validation, read_parameters, validate
 from licensing.views.base import LicensingView
 
 MAX_NAME = 200
@@ -34,7 +34,7 @@ class Validate(LicensingView):
     def _validate(self, number: str, form: QueryDict) -> Envelope:
         dry_run = form.get("dryRun", "").lower() == "true"
         parameters = read_parameters(form)
-        licensee = self._licensee(number, form, dry_run)
+        licensee = self._licensee(number, form, parameters, dry_run)
         validations = validate(
             licensee,
             parameters,
@@ -45,7 +45,7 @@ class Validate(LicensingView):
         infos = [info for validation in validations for info in validation.result.infos]
         return Envelope([validation.item for validation in validations], infos, ttl=_ttl(validations))
 
-    def _licensee(self, number: str, form: QueryDict, dry_run: bool) -> Licensee:
+    def _licensee(self, number: str, form: QueryDict, parameters: Parameters, dry_run: bool) -> Licensee:
         """The licensee; a new one of the product that the form names, if that product makes them. Raises NotFound."""
         try:
             return self.licensee(number)
@@ -58,8 +58,11 @@ class Validate(LicensingView):
                 raise
             self._check(number)
         values = {"number": number, "name": _name(form)}
+        new = Licensee(merchant=self.vendor, product=product, **values)
+        # Nor is one made for a request that is refused.
+        validate(new, parameters, dry_run=True)
         if dry_run:
-            return Licensee(merchant=self.vendor, product=product, **values)
+            return new
         try:
             with transaction.atomic():
                 return create_licensee(product, by=self.caller.name, **values)
@@ -77,8 +80,6 @@ class Validate(LicensingView):
             raise MalformedRequest(f"Licensee number: it is longer than {MAX_NUMBER} characters")
 
     def _product(self, number: str) -> Product:
-        if "\0" in number:
-            raise MalformedRequest("productNumber has a NUL character")
         product = Product.objects.filter(merchant=self.vendor, number=number).first()
         if product is None:
             raise NotFound("Requested product does not exist")
@@ -87,8 +88,8 @@ class Validate(LicensingView):
 
 def _name(form: QueryDict) -> str:
     name = form.get("licenseeName", "")
-    if "\0" in name or len(name) > MAX_NAME:
-        raise MalformedRequest(f"licenseeName has more than {MAX_NAME} characters, or a NUL character")
+    if len(name) > MAX_NAME:
+        raise MalformedRequest(f"licenseeName has more than {MAX_NAME} characters")
     return name
 
 

@@ -1,0 +1,113 @@
+"""Validations a second, each with an API key, beside a DRF view that signs nobody in and reads one row."""
+
+import argparse
+import contextlib
+import http.client
+import importlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import django
+from django.core.management import call_command
+
+from benchmarks.desk import servers
+from portal.tests.installation import PROJECT, free_port, wait_until
+
+GOAL = 0.4
+CLIENTS = 4
+REQUESTS = 600  # a round
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to send the same request over and over."""
+
+    port: int
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.validation", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, metavar="N")
+    parser.add_argument("--licensees", type=int, default=20_000, metavar="N", help="that the vendor has besides")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder, servers(Path(folder) / "var"):
+        django.setup()
+        call_command("migrate", verbosity=0)
+        # Its models can be imported only now.
+        key = importlib.import_module("benchmarks.validation_licensee").fill(options.licensees)
+        credentials = b64encode(f"apiKey:{key}".encode()).decode()
+        with serve("portal.wsgi") as port, serve("benchmarks.one_row") as floor_port:
+            headers = (("Authorization", f"Basic {credentials}"),)
+            compare(
+                Target(port, "/core/v2/rest/licensee/I-1/validate", headers),
+                Target(floor_port, "/row/P-1"),
+                options.rounds,
+            )
+
+
+@contextlib.contextmanager
+def serve(application: str) -> Iterator[int]:
+    """As run.py does."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--workers", "3"]
+    server = subprocess.Popen([*command, "--preload", "--no-control-socket"], cwd=PROJECT, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: listens(port), patience=60)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def listens(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    with contextlib.suppress(OSError), contextlib.closing(connection):
+        connection.connect()
+        return True
+    return False
+
+
+def compare(ours: Target, floor: Target, rounds: int) -> None:
+    with ProcessPoolExecutor(CLIENTS) as clients:
+        for target in (ours, floor):
+            rate(clients, target)
+        measured = [(rate(clients, ours), rate(clients, floor)) for _ in range(rounds)]
+    validations, rows = (statistics.median(rates) for rates in zip(*measured, strict=True))
+    ratio = statistics.median(validation / row for validation, row in measured)
+    print(
+        f"validations/s, {CLIENTS} clients: {validations:.0f}; one row by a bare DRF view: {rows:.0f};"
+        f" ratio {ratio:.2f}, goal {GOAL}"
+    )
+
+
+def rate(clients: ProcessPoolExecutor, target: Target) -> float:
+    """Requests a second."""
+    start = time.perf_counter()
+    list(clients.map(ask, [target] * CLIENTS))
+    return REQUESTS / (time.perf_counter() - start)
+
+
+def ask(target: Target) -> None:
+    """A client's share of a round, over one connection for as long as the server keeps it."""
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
+    for _ in range(REQUESTS // CLIENTS):
+        connection.request("POST", target.path, b"", dict(target.headers))
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200, response.status
+    connection.close()
+
+
+if __name__ == "__main__":
+    main()

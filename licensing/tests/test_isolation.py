@@ -1,0 +1,102 @@
+"""Nobody validates, or transfers to or from, what is another vendor's, or another customer's."""
+
+import logging
+
+import pytest
+
+from licensing.models import License, Licensee, Product, ProductModule
+from licensing.tests.conftest import info
+from licensing.tests.test_validate import everything
+
+pytestmark = pytest.mark.django_db
+
+CALLERS = ["login of another vendor", "key of another vendor", "key of X", "key without a licensee"]
+ACTS = {
+    "validate": ("licensee/{number}/validate", {"productModuleNumber0": "M1", "usedQuantity0": "3"}),
+    "validate, made if unknown": ("licensee/{number}/validate", {"productNumber": "P1"}),
+    "transfer to X": ("licensee/I-X/transfer", {"sourceLicenseeNumber": "{number}"}),
+    "transfer from X": ("licensee/{number}/transfer", {"sourceLicenseeNumber": "I-X"}),
+}
+# What each caller is answered for Y, and for a number that nobody has. Y is marked: its number is all one needs.
+OUTCOMES = """
+                           login of another vendor  key of another vendor  key of X  key without a licensee
+validate                   404 404                  404 404                403 403   200 404
+validate, made if unknown  404 404                  404 404                403 403   200 200
+transfer to X              404 404                  404 404                204 404   204 404
+transfer from X            404 404                  404 404                403 403   204 404
+"""
+
+
+@pytest.fixture
+def y(product, make_module, make_template, make_licensee, make_license):
+    """Y, and X beside it: both are marked, and have a license each."""
+    Product.objects.update(licensee_auto_create=True)
+    template = make_template("QUANTITY", module=make_module("PayPerUse", number="M1"), quantity=10)
+    for name in "XY":
+        make_license(make_licensee(f"I-{name}", marked_for_transfer=True), template, number=f"L-{name}")
+    return Licensee.objects.called("I-Y").get()
+
+
+@pytest.fixture
+def callers(y, outsider, make_api, with_key):
+    x = Licensee.objects.called("I-X").get()
+    keys = [with_key(merchant=outsider), with_key(licensee=x), with_key()]
+    return dict(zip(CALLERS, [make_api(outsider), *keys], strict=True))
+
+
+def outcomes():
+    for line in OUTCOMES.strip().splitlines()[1:]:
+        act = next(name for name in sorted(ACTS, key=len, reverse=True) if line.startswith(name))
+        statuses = list(map(int, line.removeprefix(act).split()))
+        for caller, for_y, for_nobody in zip(CALLERS, statuses[::2], statuses[1::2], strict=True):
+            yield pytest.param(act, caller, for_y, for_nobody, id=f"{act}: {caller}")
+
+
+@pytest.mark.parametrize(("act", "caller", "for_y", "for_nobody"), list(outcomes()))
+def test_who_gets_what(callers, act, caller, for_y, for_nobody):
+    path, form = ACTS[act]
+    for key in callers.values():
+        key.get("nothing")  # so that each is known to be in use
+    before = everything()
+
+    for number, status in (("I-NOBODY", for_nobody), ("I-Y", for_y)):
+        filled = {name: value.format(number=number) for name, value in form.items()}
+        answer = callers[caller].post(path.format(number=number), **filled)
+
+        assert answer.status_code == status
+        if status >= 400:
+            assert everything() == before
+
+
+@pytest.mark.parametrize("act", ["validate", "validate, made if unknown", "transfer from X"])
+def test_to_a_licensees_key_others_are_as_if_they_were_not(callers, act):
+    path, form = ACTS[act]
+
+    answers = [
+        callers["key of X"].post(path.format(number=number), **form).content for number in ("I-Y", "I-NOBODY", "L-Y")
+    ]
+
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_another_vendors_module_of_the_same_number_is_another(callers, outsider, y):
+    theirs = Product.objects.create(merchant=outsider, number="P1", name="Theirs", licensee_auto_create=True)
+    ProductModule.objects.create(merchant=outsider, product=theirs, number="M1", name="x", licensing_model="Quota")
+
+    answer = callers["key of another vendor"].post("licensee/I-Y/validate", productNumber="P1")
+
+    assert answer.status_code == 200
+    assert Licensee.objects.get(product=theirs).licenses.count() == 0
+    assert License.objects.filter(licensee=y).count() == 1
+
+
+@pytest.mark.parametrize(("path", "form"), ACTS.values(), ids=ACTS)
+def test_numbers_do_not_reach_the_log(callers, caplog, path, form):
+    caplog.set_level(logging.DEBUG)
+    for number in ("I-Y", "I-NOBODY"):
+        filled = {name: value.format(number=number) for name, value in form.items()}
+        for key in callers.values():
+            answer = key.post(path.format(number=number), **filled)
+            assert answer.status_code < 400 or number not in info(answer)[1]
+
+    assert not [record for record in caplog.records if "I-" in record.getMessage() and "sql" not in record.name]

@@ -28,9 +28,11 @@ def curl(live_server, merchant):
         "LOGIN": f"{login.user_name}:{password}",
         "API_KEY": key.number,
     }
-    return lambda command: subprocess.run(
-        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=True
-    ).stdout
+    return lambda command: (
+        subprocess.run(
+            ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=True
+        ).stdout
+    )
 
 
 @pytest.fixture

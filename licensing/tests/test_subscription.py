@@ -69,6 +69,9 @@ def expires(validation):
         pytest.param(
             [(at(2026, 1, 31), 1, "MONTH"), (at(2026, 2, 1), 20, "DAY")], "2026-03-20", id="a month and days"
         ),
+        pytest.param(
+            [(at(2026, 1, 31), 1, "MONTH"), (at(2026, 2, 28), 1, "MONTH")], "2026-03-31", id="also bought then"
+        ),
         pytest.param([(at(2024, 2, 29), 3, "YEAR")], "2027-02-28", id="a leap day"),
     ],
 )

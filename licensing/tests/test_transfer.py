@@ -1,13 +1,16 @@
 """Licenses that were bought under a number of their own move to the customer's permanent licensee."""
 
+import contextlib
 import itertools
 
 import pytest
 
 from licensing.creation import create_license
+from licensing.errors import IllegalOperation
 from licensing.models import FloatingSession, License, Licensee, Product, Transaction
 from licensing.tests.conftest import info
 from licensing.transfer import transfer
+from licensing.validation import validate
 
 pytestmark = pytest.mark.django_db
 
@@ -191,3 +194,20 @@ class TestConcurrently:
 
         assert sorted(held(target)) == sorted(["L1", "L2", *(f"N{number}" for number in range(0, 32, 2))])
         assert held(source) == []
+
+    def test_what_is_adopted_meanwhile_stays(self, in_threads, target, template, make_licensee, make_license):
+        sources = [make_licensee(marked_for_transfer=True) for _ in range(16)]
+        for source in sources:
+            make_license(source, template)
+
+        def act(turn):
+            source, transfers = turn
+            if not transfers:
+                return validate(source, dry_run=False, adopts=True)
+            with contextlib.suppress(IllegalOperation):
+                return transfer(target, source, by="test")
+
+        in_threads(act, [(source, bool(way)) for source in sources for way in range(2)], threads=16)
+
+        for source in Licensee.objects.filter(pk__in=[source.pk for source in sources]):
+            assert source.marked_for_transfer == (held(source) == [])

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("licensing", "0002_floating_sessions"),
+        ("licensing", "0003_licensee_events"),
         ("merchants", "0009_product_without_email_text"),
     ]
 

@@ -10,7 +10,7 @@ from licensing.errors import IllegalOperation
 from licensing.models import FloatingSession, License, Licensee, Product, Transaction
 from licensing.tests.conftest import info
 from licensing.transfer import transfer
-from licensing.validation import validate
+from licensing.validation import read_holding, validate
 
 pytestmark = pytest.mark.django_db
 
@@ -203,7 +203,7 @@ class TestConcurrently:
         def act(turn):
             source, transfers = turn
             if not transfers:
-                return validate(source, dry_run=False, adopts=True)
+                return validate(read_holding(source), dry_run=False, adopts=True)
             with contextlib.suppress(IllegalOperation):
                 return transfer(target, source, by="test")
 

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Role, Transaction
 from licensing.tests.conftest import NAMESPACE, info, item, items, xml
-from licensing.validation import MODELS, validate
+from licensing.validation import MODELS, read_holding, validate
 
 pytestmark = pytest.mark.django_db
 
@@ -403,7 +403,7 @@ def test_a_dry_run_says_the_same_and_writes_nothing(with_key, holder, model):
         dry = key.post("licensee/I-1/validate", dryRun="true", **parameters)
 
     assert everything() == before
-    assert not [query["sql"] for query in queries if not query["sql"].strip().startswith("SELECT")]
+    assert not [query["sql"] for query in queries if not query["sql"].strip().startswith(("SELECT", "WITH"))]
     assert not [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
     assert item(dry) == item(key.post("licensee/I-1/validate", **parameters))
     assert everything() != before
@@ -424,7 +424,7 @@ def test_a_dry_run_makes_no_licensee(with_key, auto_create, make_module, make_te
 # What it costs
 
 
-def test_what_writes_nothing_takes_no_lock_and_three_queries(
+def test_what_writes_nothing_takes_no_lock_and_two_queries(
     with_key, licensee, make_module, make_template, make_license
 ):
     for model in ("Subscription", "Quota", "PayPerUse", "MultiFeature", "Rental", "NodeLocked", "TryAndBuy"):
@@ -438,14 +438,16 @@ def test_what_writes_nothing_takes_no_lock_and_three_queries(
         assert len(items(key.post("licensee/I-1/validate"))) == 24
 
     statements = [query["sql"] for query in queries]
-    assert len(statements) == 3, statements
-    assert all(statement.strip().startswith("SELECT") and "FOR UPDATE" not in statement for statement in statements)
+    assert len(statements) == 2, statements
+    assert all(
+        statement.strip().startswith(("SELECT", "WITH")) and "FOR UPDATE" not in statement for statement in statements
+    )
 
 
 def test_the_portal_asks_without_a_trace(licensee):
     before = everything()
 
-    validations = validate(licensee, dry_run=True)
+    validations = validate(read_holding(licensee), dry_run=True)
 
     assert [validation.result.valid for validation in validations] == [True, True, True]
     assert everything() == before

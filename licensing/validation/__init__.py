@@ -10,7 +10,7 @@ from licensing.errors import NotFound
 from licensing.models import Licensee, LicensingModel, ProductModule
 from licensing.validation.base import Result, Rules, Validation, WarningLevel
 from licensing.validation.floating import Floating
-from licensing.validation.holdings import Holding, read_holding
+from licensing.validation.holdings import Holding, find_holding, read_holding
 from licensing.validation.multi_feature import MultiFeature
 from licensing.validation.node_locked import NodeLocked
 from licensing.validation.parameters import ModuleParameters, read_parameters
@@ -20,7 +20,17 @@ from licensing.validation.rental import Rental
 from licensing.validation.subscription import Subscription
 from licensing.validation.try_and_buy import TryAndBuy
 
-__all__ = ["MODELS", "Parameters", "Validation", "WarningLevel", "read_parameters", "validate"]
+__all__ = [
+    "MODELS",
+    "Holding",
+    "Parameters",
+    "Validation",
+    "WarningLevel",
+    "find_holding",
+    "read_holding",
+    "read_parameters",
+    "validate",
+]
 
 MODELS: dict[str, type[Rules]] = {
     LicensingModel.TRY_AND_BUY: TryAndBuy,
@@ -37,28 +47,27 @@ Parameters = Mapping[str, ModuleParameters]
 
 
 def validate(
-    licensee: Licensee, parameters: Parameters | None = None, *, dry_run: bool, by: str = "", adopts: bool = False
+    holding: Holding, parameters: Parameters | None = None, *, dry_run: bool, by: str = "", adopts: bool = False
 ) -> list[Validation]:
-    """How it stands with each module of the licensee's product, and, unless that is a dry run, write what follows.
+    """How it stands with each module of a licensee's product, and, unless that is a dry run, write what follows.
 
-    A licensee that is not saved is one without licenses. Who adopts is the customer's own software: it has a marked
+    Who adopts is the customer's own software: it has a marked
     licensee for good, and nobody can transfer its licenses away any more. Raises NotFound for parameters of a module
     that the product has not, and MalformedRequest.
     """
     parameters = parameters or {}
-    holding = read_holding(licensee)
-    validations = _judge(licensee, holding, parameters, by)
+    validations = _judge(holding, parameters, by)
     adopts = adopts and holding.product.clear_mark_on_validation
-    if dry_run or not (_writes(validations) or adopts and _is_adoptable(licensee, holding)):
+    if dry_run or not (_writes(validations) or adopts and _is_adoptable(holding)):
         return validations
 
     with transaction.atomic():
-        licensee = _lock(licensee)
+        licensee = _lock(holding.licensee)
         holding = read_holding(licensee)
-        validations = _judge(licensee, holding, parameters, by)
+        validations = _judge(holding, parameters, by)
         for write in _writes(validations):
             write()
-        if adopts and _is_adoptable(licensee, holding):
+        if adopts and _is_adoptable(holding):
             licensee.marked_for_transfer = False
             licensee.save(update_fields=["marked_for_transfer"])
     return validations
@@ -73,19 +82,19 @@ def _lock(licensee: Licensee) -> Licensee:
     return locked
 
 
-def _is_adoptable(licensee: Licensee, holding: Holding) -> bool:
-    return licensee.marked_for_transfer and licensee.active and bool(holding.licenses)
+def _is_adoptable(holding: Holding) -> bool:
+    return holding.licensee.marked_for_transfer and holding.licensee.active and bool(holding.licenses)
 
 
 def _writes(validations: list[Validation]) -> list[Callable[[], Any]]:
     return [validation.result.write for validation in validations if validation.result.write]
 
 
-def _judge(licensee: Licensee, holding: Holding, parameters: Parameters, by: str) -> list[Validation]:
+def _judge(holding: Holding, parameters: Parameters, by: str) -> list[Validation]:
     """Inactive products, modules and templates give nobody anything new; what licensees have of them goes on."""
     if unknown := parameters.keys() - {module.number for module in holding.modules}:
         raise NotFound(f"Requested product module does not exist: {min(unknown)}")
-    if not licensee.active:
+    if not holding.licensee.active:
         return [Validation(module, Result(False, WarningLevel.RED)) for module in holding.modules]
 
     now = timezone.now()
@@ -95,6 +104,6 @@ def _judge(licensee: Licensee, holding: Holding, parameters: Parameters, by: str
         licenses = [license for license in holding.licenses if license.template.module_id == module.pk]
         templates = [template for template in holding.templates if template.module_id == module.pk]
         given = parameters.get(module.number, ModuleParameters())
-        return rules(licensee, holding.product, module, licenses, templates, given, now, by).judge()
+        return rules(holding.licensee, holding.product, module, licenses, templates, given, now, by).judge()
 
     return [Validation(module, judge(module)) for module in holding.modules]

@@ -9,49 +9,76 @@ from typing import Any, TypeVar
 from django.db import connection, models
 
 from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule
+from licensing.models.licensees import FIND
+from vault.fingerprints import fingerprint
 
 Row = TypeVar("Row", bound=models.Model)
 
-# One statement instead of four, none of which the ORM has to put together: that halves the time of a validation.
+# One statement instead of five, none of which the ORM has to put together: that halves the time of a validation.
 READ = """
-    SELECT 'product', to_jsonb(product) FROM licensing_product product WHERE product.id = %(product)s
+    WITH licensee AS ({})
+    SELECT 'licensee', to_jsonb(licensee) - '{{number,fingerprint}}'::text[] FROM licensee
     UNION ALL
-    SELECT 'module', to_jsonb(module) FROM licensing_productmodule module WHERE module.product_id = %(product)s
+    SELECT 'product', to_jsonb(product) FROM licensing_product product
+        JOIN licensee ON product.id = licensee.product_id
+    UNION ALL
+    SELECT 'module', to_jsonb(module) FROM licensing_productmodule module
+        JOIN licensee ON module.product_id = licensee.product_id
     UNION ALL
     SELECT 'template', to_jsonb(template) FROM licensing_licensetemplate template
-        JOIN licensing_productmodule module ON module.id = template.module_id WHERE module.product_id = %(product)s
+        JOIN licensing_productmodule module ON module.id = template.module_id
+        JOIN licensee ON module.product_id = licensee.product_id
     UNION ALL
-    SELECT 'license', to_jsonb(license) FROM licensing_license license WHERE license.licensee_id = %(licensee)s
+    SELECT 'license', to_jsonb(license) FROM licensing_license license
+        JOIN licensee ON license.licensee_id = licensee.id
 """
+SAVED = "SELECT * FROM licensing_licensee WHERE id = %(pk)s"
+NEW = "SELECT NULL::bigint AS id, %(product)s::bigint AS product_id"
 
 
 @dataclass
 class Holding:
-    """A licensee's product, the modules of that, their templates, and its licenses; each the oldest first."""
+    """A licensee, its product, the modules of that, their templates, and its licenses; each the oldest first."""
 
+    licensee: Licensee
     product: Product
     modules: list[ProductModule]
     templates: list[LicenseTemplate]
     licenses: list[License]
 
 
+def find_holding(merchant_id: int, number: str) -> Holding | None:
+    """That of the vendor's licensee that has this number, or this alias."""
+    rows = _read(FIND, merchant=merchant_id, fingerprint=fingerprint(number))
+    return _holding(_instances(rows, "licensee", Licensee)[0], rows) if rows else None
+
+
 def read_holding(licensee: Licensee) -> Holding:
     """A licensee that is not saved has no licenses."""
+    if licensee.pk is None:
+        return _holding(licensee, _read(NEW, product=licensee.product_id))
+    return _holding(licensee, _read(SAVED, pk=licensee.pk))
+
+
+def _read(licensee: str, **parameters: Any) -> list[tuple[str, dict[str, Any]]]:
     with connection.cursor() as cursor:
-        cursor.execute(READ, {"product": licensee.product_id, "licensee": licensee.pk})
-        rows = [(kind, json.loads(text, parse_float=Decimal)) for kind, text in cursor]
+        cursor.execute(READ.format(licensee), parameters)
+        return [(kind, json.loads(text, parse_float=Decimal)) for kind, text in cursor]
 
-    def instances(kind: str, model: type[Row]) -> list[Row]:
-        found = [_instance(model, values) for each, values in rows if each == kind]
-        return sorted(found, key=lambda row: row.pk)
 
-    [product] = instances("product", Product)
-    templates = instances("template", LicenseTemplate)
-    licenses = instances("license", License)
+def _holding(licensee: Licensee, rows: list[tuple[str, dict[str, Any]]]) -> Holding:
+    [product] = _instances(rows, "product", Product)
+    templates = _instances(rows, "template", LicenseTemplate)
+    licenses = _instances(rows, "license", License)
     by_pk = {template.pk: template for template in templates}
     for license in licenses:
         license.template = by_pk[license.template_id]
-    return Holding(product, instances("module", ProductModule), templates, licenses)
+    return Holding(licensee, product, _instances(rows, "module", ProductModule), templates, licenses)
+
+
+def _instances(rows: list[tuple[str, dict[str, Any]]], kind: str, model: type[Row]) -> list[Row]:
+    found = [_instance(model, values) for each, values in rows if each == kind]
+    return sorted(found, key=lambda row: row.pk)
 
 
 def _instance(model: type[Row], values: dict[str, Any]) -> Row:
@@ -59,5 +86,5 @@ def _instance(model: type[Row], values: dict[str, Any]) -> Row:
     for name in ("created_at", "start_date"):
         if values.get(name):
             values[name] = datetime.fromisoformat(values[name])
-    names = [field.attname for field in model._meta.concrete_fields]
+    names = [field.attname for field in model._meta.concrete_fields if field.attname in values]
     return model.from_db(connection.alias, names, [values[name] for name in names])

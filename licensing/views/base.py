@@ -54,11 +54,14 @@ class LicensingView(APIView):
         return answer_error
 
     def licensee(self, number: str) -> Licensee:
-        """The vendor's licensee of this number, or alias. Raises NotFound.
+        """The vendor's licensee of this number, or alias. Raises NotFound, AccessDenied."""
+        return self.allowed(Licensee.objects.find(self.caller.key.merchant_id, number))
+
+    def allowed(self, licensee: Licensee | None) -> Licensee:
+        """What was found by a number, for this caller. Raises NotFound.
 
         To who has a licensee's own key there is no other: AccessDenied, also if there is none of that number.
         """
-        licensee = Licensee.objects.find(self.caller.key.merchant_id, number)
         if self.caller.licensee_id and (licensee is None or licensee.pk != self.caller.licensee_id):
             raise AccessDenied("This API key is for another licensee.")
         if licensee is None:

@@ -11,7 +11,7 @@ from licensing.envelope import Envelope, Info
 from licensing.errors import MalformedRequest, NotFound
 from licensing.models import Licensee, Product, Role
 from licensing.models.entity import MAX_NUMBER, validate_number
-from licensing.validation import Parameters, Validation, read_parameters, validate
+from licensing.validation import Holding, Parameters, Validation, find_holding, read_holding, read_parameters, validate
 from licensing.views.base import LicensingView
 
 MAX_NAME = 200
@@ -22,6 +22,8 @@ DEPRECATED = Info("methodIsDeprecated", "GET is deprecated for validating a lice
 
 class Validate(LicensingView):
     role = Role.LICENSEE
+    # One key may be in the software of all of a vendor's customers, of whom none shall be turned away for the others.
+    throttle_classes = []
 
     def post(self, request, number):
         return Response(self._validate(number, self.form))
@@ -34,9 +36,8 @@ class Validate(LicensingView):
     def _validate(self, number: str, form: QueryDict) -> Envelope:
         dry_run = form.get("dryRun", "").lower() == "true"
         parameters = read_parameters(form)
-        licensee = self._licensee(number, form, parameters, dry_run)
         validations = validate(
-            licensee,
+            self._holding(number, form, parameters, dry_run),
             parameters,
             dry_run=dry_run,
             by=self.caller.name,
@@ -45,10 +46,10 @@ class Validate(LicensingView):
         infos = [info for validation in validations for info in validation.result.infos]
         return Envelope([validation.item for validation in validations], infos, ttl=_ttl(validations))
 
-    def _licensee(self, number: str, form: QueryDict, parameters: Parameters, dry_run: bool) -> Licensee:
-        """The licensee; a new one of the product that the form names, if that product makes them. Raises NotFound."""
+    def _holding(self, number: str, form: QueryDict, parameters: Parameters, dry_run: bool) -> Holding:
+        """The licensee's; or a new one's, if the form names a product that makes them. Raises NotFound."""
         try:
-            return self.licensee(number)
+            return self._find(number)
         except NotFound as error:
             product_number = form.get("productNumber")
             if not product_number:
@@ -58,17 +59,22 @@ class Validate(LicensingView):
                 raise
             self._check(number)
         values = {"number": number, "name": _name(form)}
-        new = Licensee(merchant=self.vendor, product=product, **values)
+        new = read_holding(Licensee(merchant=self.vendor, product=product, **values))
         # Nor is one made for a request that is refused.
         validate(new, parameters, dry_run=True)
         if dry_run:
             return new
         try:
             with transaction.atomic():
-                return create_licensee(product, by=self.caller.name, **values)
+                return read_holding(create_licensee(product, by=self.caller.name, **values))
         except IntegrityError:
             # Made by another request in this moment.
-            return self.licensee(number)
+            return self._find(number)
+
+    def _find(self, number: str) -> Holding:
+        found = find_holding(self.caller.key.merchant_id, number)
+        self.allowed(found.licensee if found else None)
+        return found  # type: ignore[return-value]
 
     @staticmethod
     def _check(number: str) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment, MerchantNotice
 from licensing.models import Licensee, Product, Transaction, VendorLogin
-from licensing.validation import validate
+from licensing.validation import read_holding, validate
 from merchants.models import ApiKey, Member, Merchant, User
 from orders.models import ActivationCode, Order
 from orders.services import place_order
@@ -68,7 +68,7 @@ def test_its_licensees_are_valid_and_one_got_licenses_by_a_transfer(credentials)
     call_command("demo")
 
     ada, *_ = Licensee.objects.order_by("pk")
-    results = {one.module.number: one.result.valid for one in validate(ada, dry_run=True)}
+    results = {one.module.number: one.result.valid for one in validate(read_holding(ada), dry_run=True)}
     moved = Transaction.objects.get(source="AUTO_LICENSES_TRANSFER")
     assert results == {"M-UPDATES": True, "M-RENDER": True, "M-PLUGINS": True, "M-SEATS": False}
     assert moved.licensee == ada and moved.joins.count() == 2

@@ -20,7 +20,7 @@ from licensing.errors import LicensingError
 from licensing.models import License, Licensee, LicenseTemplate, Product
 from licensing.models.licensees import LicenseeQuerySet
 from licensing.transfer import transfer
-from licensing.validation import validate
+from licensing.validation import read_holding, validate
 from orders.models import ActivationCode
 from orders.services import reveal as reveal_code
 from portal.access import Role, member_required
@@ -158,7 +158,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
         "licensee": licensee,
         "aliases": list(licensee.aliases.all()),
         "page": Paginator(rows, LICENSES_SHOWN).get_page(request.GET.get("page")),
-        "results": validate(licensee, dry_run=True),
+        "results": validate(read_holding(licensee), dry_run=True),
         "history": licensee_history(licensee),
         "may_change": request.member.may(Role.MANAGER),
     }

@@ -9,8 +9,9 @@ from django.conf import settings
 from django.db import connection
 from rest_framework.test import APIClient
 
-from fulfillment import delivery, link_requests, notices, services, webhooks
+from fulfillment import deactivation, delivery, link_requests, notices, services, webhooks
 from fulfillment.models import (
+    Deactivation,
     Delivery,
     Fulfillment,
     FulfillmentMethod,
@@ -198,6 +199,7 @@ def work():
             services.serve_waiting(pool)
         for model, attempt in (
             (Fulfillment, services.fulfill),
+            (Deactivation, deactivation.deactivate),
             (Delivery, delivery.deliver),
             (WebhookMessage, webhooks.send),
             (MerchantNotice, notices.send_notice),

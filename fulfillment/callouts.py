@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import Message
@@ -137,25 +137,30 @@ def call(
     body: bytes = b"",
     headers: Mapping[str, str],
     kept: str = "",
+    kept_url: str = "",
     timeout: float,
+    trusted: bool = False,
+    has_slot: bool = False,
     read: Callable[[Answer], dict[str, Any]] = Answer.as_it_came,
     **fields: Any,
 ) -> Answer:
     """Make one request, and keep a Callout of it with these fields, whatever becomes of it.
 
-    `kept` is what may be kept of what was sent, and `read` gives the fields in which the Callout keeps the answer.
+    `kept` is what may be kept of what was sent, `kept_url` what of the address, if something in its path may not, and
+    `read` gives the fields in which the Callout keeps the answer. An address that is `trusted` comes from settings, not
+    from a merchant: it is called wherever it is. `has_slot`: the caller is in a `slot` of the host.
+
     Redirects are answers like any other. An answer that is longer than MOST_BYTES is cut; one that is not all there
     after `timeout` seconds is none. Raises CalloutError; of one that is CalloutBusy nothing is kept. Not to be called
     inside a transaction.
     """
-    with _slot(url):
-        row = Callout.objects.create(
-            merchant=merchant, method=method, url=url.partition("?")[0][:2000], sent=kept[:KEPT], **fields
-        )
+    with nullcontext() if has_slot else slot(url):
+        address = (kept_url or url).partition("?")[0][:2000]
+        row = Callout.objects.create(merchant=merchant, method=method, url=address, sent=kept[:KEPT], **fields)
         started = monotonic()
         outcome: dict[str, Any] = {}
         try:
-            answer = _ask(method, parse(url), body, headers, timeout)
+            answer = _ask(method, parse(url), body, headers, timeout, trusted)
             outcome = {"status_code": answer.status_code}
             outcome |= read(answer)
             return answer
@@ -178,15 +183,16 @@ _slots: dict[str, BoundedSemaphore] = {}
 
 
 @contextmanager
-def _slot(url: str) -> Iterator[None]:
+def slot(url: str) -> Iterator[None]:
+    """Be one of the few that make requests to the host: for one, or for several in a row. Raises CalloutBusy."""
     host = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0].lower()
-    slot = _slots.setdefault(host, BoundedSemaphore(AT_ONE_HOST))
-    if not slot.acquire(blocking=False):
+    free = _slots.setdefault(host, BoundedSemaphore(AT_ONE_HOST))
+    if not free.acquire(blocking=False):
         raise CalloutBusy(f"{AT_ONE_HOST} requests to {host} are on their way; this one waits for its turn.")
     try:
         yield
     finally:
-        slot.release()
+        free.release()
 
 
 def check(url: str) -> None:
@@ -221,21 +227,21 @@ def _port(url: SplitResult) -> int:
     return url.port
 
 
-def connect(host: str, port: int, timeout: float, *, plain: bool = False) -> socket.socket:
+def connect(host: str, port: int, timeout: float, *, plain: bool = False, trusted: bool = False) -> socket.socket:
     """Open a connection to a host that a merchant named, at an address that was looked at.
 
     The host is resolved once: what was looked at is what is connected to. With `plain` only CALLOUT_NETWORKS are
-    reached, for what goes over the wire unencrypted. The socket waits `timeout` seconds for each answer. Raises
-    CalloutError.
+    reached, for what goes over the wire unencrypted; with `trusted` anything is, and never by the proxy. The socket
+    waits `timeout` seconds for each answer. Raises CalloutError.
     """
     deadline = monotonic() + timeout
     problem = "it has no address"
-    endpoints = _resolve(host, port, timeout, plain=plain)
+    endpoints = _find(host, port, timeout) if trusted else _resolve(host, port, timeout, plain=plain)
     for left, (family, address) in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
         # One that is silent leaves time for the others.
         patience = max((deadline - monotonic()) / left, 0.01)
         try:
-            if settings.CALLOUT_PROXY and not _is_inside(ip_address(address[0])):
+            if settings.CALLOUT_PROXY and not (trusted or _is_inside(ip_address(address[0]))):
                 connection = _connect_by_proxy(address, patience)
             else:
                 connection = _connect(family, address, patience)
@@ -276,13 +282,7 @@ def _connect_by_proxy(address: tuple[Any, ...], timeout: float) -> socket.socket
 
 def _resolve(host: str, port: int, timeout: float, *, plain: bool) -> list[Endpoint]:
     """The addresses of a host, if each of them may be called."""
-    try:
-        found = _look_up(host, port, timeout)
-    except FutureTimeout as error:
-        raise CalloutTimeout(f"The address of {host} was not found in time.") from error
-    except (OSError, UnicodeError) as error:
-        raise CalloutFailed(f"There is no address of {host}; is it spelled right?") from error
-
+    found = _find(host, port, timeout)
     addresses = [ip_address(address[0].partition("%")[0]) for _, address in found]
     if plain and not all(_is_inside(address) for address in addresses):
         raise CalloutRefused("The address must begin with https://.")
@@ -292,6 +292,15 @@ def _resolve(host: str, port: int, timeout: float, *, plain: bool) -> list[Endpo
             " allow its network in CALLOUT_NETWORKS."
         )
     return found
+
+
+def _find(host: str, port: int, timeout: float) -> list[Endpoint]:
+    try:
+        return _look_up(host, port, timeout)
+    except FutureTimeout as error:
+        raise CalloutTimeout(f"The address of {host} was not found in time.") from error
+    except (OSError, UnicodeError) as error:
+        raise CalloutFailed(f"There is no address of {host}; is it spelled right?") from error
 
 
 def _look_up(host: str, port: int, timeout: float) -> list[Endpoint]:
@@ -326,10 +335,12 @@ def _inner(address: IPAddress) -> IPAddress:
     return IPv4Address(int(address) & 0xFFFF_FFFF) if address in NAT64 else address
 
 
-def _ask(method: str, url: SplitResult, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
+def _ask(
+    method: str, url: SplitResult, body: bytes, headers: Mapping[str, str], timeout: float, trusted: bool
+) -> Answer:
     deadline = monotonic() + timeout
     host, port, secure = str(url.hostname), _port(url), url.scheme == "https"
-    line = connect(host, port, timeout, plain=not secure)
+    line = connect(host, port, timeout, plain=not secure, trusted=trusted)
     try:
         with cut_after(deadline - monotonic(), line):
             # By its name the host is asked for, and has to show a certificate.

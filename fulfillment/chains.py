@@ -1,9 +1,17 @@
 """A product's chain of sources: the first is asked for codes, and for what it lacks the next in line."""
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
-from fulfillment.models import Fulfillment, FulfillmentMethod, WebService, publish
+from fulfillment.models import (
+    Fulfillment,
+    FulfillmentMethod,
+    LicensePackage,
+    LicensingAccount,
+    Upstream,
+    WebService,
+    publish,
+)
 from merchants.models import Product
 from pools.models import LicensePool
 
@@ -14,14 +22,20 @@ class ChainRefused(Exception):
 
 @transaction.atomic
 def add_source(
-    product: Product, source: str, *, pool: LicensePool | None = None, web_service: WebService | None = None
+    product: Product,
+    source: str,
+    *,
+    pool: LicensePool | None = None,
+    web_service: WebService | None = None,
+    license_package: LicensePackage | None = None,
 ) -> FulfillmentMethod:
     """Have one more source asked, after all others; it serves at once what waits. Raises ChainRefused."""
     methods = _lock(product)
-    if methods.filter(source=source, pool=pool, web_service=web_service).exists():
+    chosen = {"source": source, "pool": pool, "web_service": web_service, "license_package": license_package}
+    if methods.filter(**chosen).exists():
         raise ChainRefused("This source is in the chain already.")
     last = methods.aggregate(last=Max("position"))["last"] or 0
-    method = product.fulfillment_methods.create(source=source, pool=pool, web_service=web_service, position=last + 1)
+    method = product.fulfillment_methods.create(**chosen, position=last + 1)
     wake_waiting(product)
     return method
 
@@ -52,17 +66,37 @@ def remove_service(service: WebService) -> None:
     """Delete a web service that nothing takes codes from. Raises ChainRefused."""
     # Nobody adds it to a product meanwhile: that locks what a row refers to.
     service = WebService.objects.select_for_update().get(pk=service.pk)
-    users = Product.objects.filter(fulfillment_methods__web_service=service).order_by("name").distinct()
-    if names := [f"“{product.name}”" for product in users[:4]]:
-        more = " and more" if len(names) > 3 else ""
-        raise ChainRefused(f"“{service}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
-    waiting = Fulfillment.objects.of_service(service).unfinished().count()
+    _refuse_if_used(service, Product.objects.filter(fulfillment_methods__web_service=service))
+    waiting = Fulfillment.objects.of_upstream(service).unfinished().count()
     if waiting:
         raise ChainRefused(
             f"Customers still wait for codes from “{service}”: {waiting:,} of the items that were paid, of products"
             " without a source of their own. Give these products one first."
         )
     service.delete()
+
+
+@transaction.atomic
+def remove_package(package: LicensePackage) -> None:
+    """Delete a license package that no product takes codes from. Raises ChainRefused."""
+    LicensePackage.objects.select_for_update().get(pk=package.pk)
+    _refuse_if_used(package, Product.objects.filter(fulfillment_methods__license_package=package))
+    package.delete()
+
+
+@transaction.atomic
+def remove_account(account: LicensingAccount) -> None:
+    """Delete a licensing account that no package is of. Raises ChainRefused."""
+    LicensingAccount.objects.select_for_update().get(pk=account.pk)
+    if account.packages.exists():
+        raise ChainRefused(f"“{account}” has license packages. Remove them first.")
+    account.delete()
+
+
+def _refuse_if_used(place: Upstream | LicensePackage, users: QuerySet[Product]) -> None:
+    if names := [f"“{product.name}”" for product in users.order_by("name").distinct()[:4]]:
+        more = " and more" if len(names) > 3 else ""
+        raise ChainRefused(f"“{place}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
 
 
 def _lock(product: Product):

@@ -10,7 +10,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch_related_objects
 from django.db.models.functions import Coalesce, JSONObject
 
-from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, TrackingEvent
+from fulfillment.models import Deactivation, Delivery, Fulfillment, FulfillmentMethod, TrackingEvent
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
 
@@ -33,7 +33,7 @@ CARRIED = (
 HISTORY = [
     Prefetch(
         "items",
-        OrderItem.objects.select_related("product", "fulfillment", "subscription")
+        OrderItem.objects.select_related("product", "fulfillment", "subscription", "deactivation")
         .with_code_count()
         .annotate(has_reserve=HAS_RESERVE)
         .order_by("pk"),
@@ -74,6 +74,7 @@ def order_history(order: Order) -> list[Line]:
         *_saved_and_seen(order),
         *(_sent_by_vendor(item) for item in order.items.all() if item.fulfillment.sent_by_vendor),
         *(_failed(item.fulfillment) for item in order.items.all() if item.fulfillment.status == FAILED),
+        *(_deactivated(item.deactivation) for item in order.items.all() if hasattr(item, "deactivation")),
         *(line for delivery in order.deliveries.all() for line in _mailed(delivery)),
         *(_refunded(refund, order) for refund in order.refunds.all()),
         *map(_event, order.events.all()),
@@ -111,6 +112,8 @@ def _saved_and_seen(order: Order) -> Iterator[Line]:
 def _origin(source: str) -> str:
     if source == FulfillmentMethod.Source.MANUAL:
         return "entered by hand"
+    if source == FulfillmentMethod.Source.NET_LICENSING:
+        return "from NetLicensing"
     return f"from {FulfillmentMethod.Source(source).label.lower()}"
 
 
@@ -123,6 +126,16 @@ def _failed(fulfillment: Fulfillment) -> Line:
     text = f"No activation code for {fulfillment.item.product.name}"
     at = fulfillment.ended_at or fulfillment.created_at
     return Line(at, "codes", text, note=fulfillment.reason, state=fulfillment.status)
+
+
+def _deactivated(work: Deactivation) -> Line:
+    text = {
+        work.Status.QUEUED: "being deactivated",
+        work.Status.DONE: "deactivated",
+        work.Status.FAILED: "could not be deactivated",
+    }[work.Status(work.status)]
+    at = work.ended_at or work.created_at
+    return Line(at, "refund", f"Licenses of {work.item.product.name} {text}", note=work.reason, state=work.status)
 
 
 def _mailed(delivery) -> Iterator[Line]:

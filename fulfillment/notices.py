@@ -11,7 +11,15 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from fulfillment.mail import MailError, compose_plain, sent
-from fulfillment.models import Fulfillment, MailAccount, MerchantNotice, SetupRequest, WebService, alone
+from fulfillment.models import (
+    Fulfillment,
+    LicensingAccount,
+    MailAccount,
+    MerchantNotice,
+    SetupRequest,
+    WebService,
+    alone,
+)
 from orders.models import OrderItem
 from pools.models import LicensePool, UploadLink
 from pools.replenishment import Forecast, forecast
@@ -31,7 +39,7 @@ PAUSES = {
 # While nobody waits for it, not for ever.
 REMINDERS_OF_STILL_EMPTY = 4
 
-# A web service that fails for so long, with orders that wait for it, is told.
+# A server that fails for so long, with orders that wait for it, is told.
 DOWN_FOR = timedelta(hours=1)
 
 
@@ -78,18 +86,17 @@ def _remind(pool: LicensePool) -> None:
 
 
 @transaction.atomic
-def tell_of_services_that_are_down() -> None:
-    """Tell once until it works again that a web service fails and items wait for it, hours before they have failed."""
-    told = MerchantNotice.objects.filter(
-        kind=Kind.WEB_SERVICE_DOWN, web_service=OuterRef("pk"), created_at__gt=OuterRef("failing_since")
-    )
-    down = WebService.objects.filter(~Exists(told), paused_at__isnull=False, failing_since__lt=Now() - DOWN_FOR)
-    # Serializes two sweeps.
-    for service in down.select_for_update(no_key=True, skip_locked=True):
-        if Fulfillment.objects.waiting().of_service(service).filter(due_at__isnull=False).exists():
-            MerchantNotice.objects.create(
-                merchant=service.merchant, kind=Kind.WEB_SERVICE_DOWN, web_service=service
-            ).nudge()
+def tell_of_upstreams_that_are_down() -> None:
+    """Tell once until it works again that a server fails and items wait for it, hours before they have failed."""
+    for model, field in ((WebService, "web_service"), (LicensingAccount, "licensing_account")):
+        told = MerchantNotice.objects.filter(
+            kind=Kind.SOURCE_DOWN, created_at__gt=OuterRef("failing_since"), **{field: OuterRef("pk")}
+        )
+        down = model.objects.filter(~Exists(told), paused_at__isnull=False, failing_since__lt=Now() - DOWN_FOR)
+        # Serializes two sweeps.
+        for upstream in down.select_for_update(no_key=True, skip_locked=True):
+            if Fulfillment.objects.waiting().of_upstream(upstream).filter(due_at__isnull=False).exists():
+                MerchantNotice.objects.create(kind=Kind.SOURCE_DOWN, **upstream.as_subject()).nudge()
 
 
 def send_notice(pk: int) -> None:
@@ -184,13 +191,13 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
         context |= _facts_of_pool(notice.pool, notice)._asdict()
     if notice.item:
         context |= {"item": notice.item, "order": notice.item.order, "fulfillment": notice.item.fulfillment}
-    if notice.web_service:
-        of_service = Fulfillment.objects.of_service(notice.web_service)
+    if notice.upstream:
+        of_upstream = Fulfillment.objects.of_upstream(notice.upstream)
         context |= {
-            "service": notice.web_service,
-            "failed": of_service.given_up().count(),
-            "waiting": of_service.filter(status=Fulfillment.Status.WAITING, due_at__isnull=False).count(),
-            "last": notice.web_service.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
+            "service": notice.upstream,
+            "failed": of_upstream.given_up().count(),
+            "waiting": of_upstream.filter(status=Fulfillment.Status.WAITING, due_at__isnull=False).count(),
+            "last": notice.upstream.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
         }
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}

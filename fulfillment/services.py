@@ -7,7 +7,9 @@ from functools import partial
 from django.db import transaction
 from django.db.models.functions import Now
 
-from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, WebService, alone, publish
+from fulfillment import deactivation
+from fulfillment.breaker import probe_now
+from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, Upstream, alone, publish
 from fulfillment.resending import queue_delivery
 from fulfillment.sources import (
     SOURCES,
@@ -20,7 +22,6 @@ from fulfillment.sources import (
     tell_of_item,
 )
 from fulfillment.subscriptions import is_ready
-from fulfillment.web_services import probe_now
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.allocation import allocate_keys, fill_reserve, return_key
 from pools.ledger import moved_by
@@ -87,9 +88,9 @@ def fulfill_by_callout(pk: int) -> None:
         return
     fulfillment = Fulfillment.objects.select_related("item__product").get(pk=pk)
     for method in FulfillmentMethod.objects.of(fulfillment.item.product):
-        service = method.web_service
+        upstream = method.upstream
         # While it is paused the sweep has enough of them look.
-        if service and not service.paused_at and (following := Fulfillment.objects.next_of(service)):
+        if upstream and not upstream.paused_at and (following := Fulfillment.objects.next_of(upstream)):
             publish(Fulfillment.CALLOUT_TASK, following)
 
 
@@ -315,20 +316,20 @@ def retry(item: OrderItem, *, by: str) -> None:
         happened_by=by,
     )
     for method in FulfillmentMethod.objects.of(item.product):
-        if method.web_service:
-            probe_now(method.web_service)
+        if method.upstream:
+            probe_now(method.upstream)
     fulfillment.nudge()
 
 
 @transaction.atomic
-def retry_failed(service: WebService, *, by: str) -> int:
-    """Have all items of paid orders that this web service was given up for tried again; how many they are.
+def retry_failed(upstream: Upstream, *, by: str) -> int:
+    """Have all items of paid orders that this server was given up for tried again; how many they are.
 
     The oldest payments come first. Asked again at once there is none.
     """
     # Serializes the second click with the first.
-    WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
-    failed = Fulfillment.objects.of_service(service).given_up()
+    type(upstream)._default_manager.select_for_update(no_key=True).get(pk=upstream.pk)
+    failed = Fulfillment.objects.of_upstream(upstream).given_up()
     rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
     if not rows:
         return 0
@@ -344,9 +345,9 @@ def retry_failed(service: WebService, *, by: str) -> int:
         for _, item, order, status, reason in rows
     )
     OrderEvent.objects.bulk_create(events, batch_size=1000)
-    probe_now(service)
+    probe_now(upstream)
     # Who is done with the first has the next one tried, and the sweep finds them all.
-    if first := Fulfillment.objects.next_of(service):
+    if first := Fulfillment.objects.next_of(upstream):
         transaction.on_commit(lambda: publish(Fulfillment.TASK, first), robust=True)
     return len(rows)
 
@@ -354,13 +355,14 @@ def retry_failed(service: WebService, *, by: str) -> int:
 def stop(order: Order, *, by: str) -> None:
     """End the work on an order that is no longer paid, in the transaction that changes it.
 
-    Its keys are in quarantine from then on: withdrawn, for the customer may have them.
+    Its keys are in quarantine from then on: withdrawn, for the customer may have them. Its licenses are deactivated.
     """
     Fulfillment.objects.filter(item__order=order).unfinished().update(
         due_at=None, reason=f"The order is {order.status}."
     )
     for item in order.items.exclude(subscription=None):
         wake_renewals(item)
+    deactivation.begin(order)
     with moved_by(by):
         LicenseKey.objects.issued().filter(item__order=order).update(
             withdrawn_at=Now(), withdrawn_because=LicenseKey.Because.REFUNDED

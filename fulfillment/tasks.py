@@ -5,9 +5,20 @@ import logging
 from celery import shared_task
 from django.db import transaction
 
-from fulfillment import callouts, delivery, link_requests, notices, retention, services, tracking, webhooks
+from fulfillment import (
+    callouts,
+    deactivation,
+    delivery,
+    link_requests,
+    notices,
+    retention,
+    services,
+    tracking,
+    webhooks,
+)
 from fulfillment.link_requests import forget_old_requests
 from fulfillment.models import (
+    Deactivation,
     Delivery,
     Fulfillment,
     LinkRequest,
@@ -36,6 +47,11 @@ def fulfill(pk):
 @shared_task
 def fulfill_by_callout(pk):
     services.fulfill_by_callout(pk)
+
+
+@shared_task
+def deactivate(pk):
+    deactivation.deactivate(pk)
 
 
 @shared_task
@@ -103,7 +119,7 @@ def sweep():
         nudge_imports,
         warn_low_pools,
         notices.remind_of_empty_pools,
-        notices.tell_of_services_that_are_down,
+        notices.tell_of_upstreams_that_are_down,
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,
@@ -117,10 +133,10 @@ def sweep():
 
 
 def nudge_due():
-    for model in (Delivery, MerchantNotice, LinkRequest):
+    for model in (Delivery, Deactivation, MerchantNotice, LinkRequest):
         for row in model.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
             row.nudge()
-    # Who gets a code from a web service has the next in line ask it.
+    # Who gets a code from somebody's server has the next in line ask it.
     for fulfillment in Fulfillment.objects.due_in_turn(callouts.AT_ONE_HOST)[:SWEEP_LIMIT]:
         fulfillment.nudge()
 

@@ -1,7 +1,6 @@
-"""Asking a merchant's web service for codes: the request, the answer, and when to leave it alone for a while."""
+"""Asking a merchant's web service for codes: the request, and the answer."""
 
 import json
-import random
 import re
 from base64 import b64encode
 from collections import defaultdict
@@ -11,25 +10,14 @@ from time import time
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from django.db import transaction
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Now
-
 from fulfillment.answers import NoCode, mask_answer, read_codes
+from fulfillment.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
 from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
-from fulfillment.models import Callout, Fulfillment, FulfillmentMethod, MerchantNotice, ReceivedCode, WebService
+from fulfillment.models import Callout, FulfillmentMethod, ReceivedCode, WebService
 from fulfillment.parameters import CATALOGUE, MASK, Subject, get_values, mask, mask_code
 from fulfillment.signatures import sign
 from orders.models import OrderItem
 from vault.fingerprints import fingerprint
-
-# So many temporary failures one after another, and a service is only probed: after these pauses; the last repeats.
-FAILURES_BEFORE_PAUSE = 5
-PAUSES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 120, 300, 600))
-# How long a probe may take; longer than any call.
-PROBE_LEASE = timedelta(seconds=60)
-# However orders fail and succeed by turns, the merchant is not told more often.
-TOLD_AGAIN_AFTER = timedelta(hours=1)
 
 Format = WebService.Format
 
@@ -188,7 +176,10 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
     subject = Subject(item, units)
     message_id = request_id(item, unit)
     request = compose(service, subject, message_id)
-    is_probe = _pass_breaker(service)
+    try:
+        is_probe = let_through(service)
+    except Paused as paused:
+        raise ServiceError(str(paused), temporary=True, pause=paused.pause) from paused
     reading = Reading(service, len(units), request)
     try:
         answer = call(
@@ -207,23 +198,23 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             attempt=attempt,
         )
     except CalloutBusy as error:
-        _give_back_probe(service)
+        give_back_probe(service)
         raise ServiceBusy(str(error)) from error
     except CalloutError as error:
-        _note_failure(service, is_probe=is_probe)
+        note_failure(service, is_probe=is_probe)
         raise ServiceError(str(error), temporary=error.temporary) from error
     if reading.problem and not reading.codes:
         if reading.problem.temporary:
-            _note_failure(service, is_probe=is_probe, at_least=answer.retry_after)
+            note_failure(service, is_probe=is_probe, at_least=answer.retry_after)
         else:
-            _note_answer(service)
+            note_answer(service)
         raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
-    _note_success(service)
+    note_success(service)
     codes, taken = _claim(service, item, _assign(item, units, reading.codes))
     if taken:
         last = Callout.objects.filter(service=service, request_id=message_id).order_by("-pk")[:1]
         Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
-        _note_answer(service)
+        note_answer(service)
         raise CodesMissing(taken, codes, temporary=False)
     if reading.problem:
         raise CodesMissing(str(reading.problem), codes, temporary=True)
@@ -282,83 +273,3 @@ def _pass_on(received: ReceivedCode, item: OrderItem, unit: int) -> bool:
     """Have another unit hold a code, unless one was faster."""
     held = ReceivedCode.objects.filter(pk=received.pk, item=received.item_id, unit=received.unit)
     return bool(held.update(item=item, unit=unit))
-
-
-# The circuit breaker. All times are the database's.
-
-
-def _pass_breaker(service: WebService) -> bool:
-    """Let one request through at a time while the service is paused; return whether this is it, a probe.
-
-    Raises ServiceError to the others.
-    """
-    paused = WebService.objects.filter(pk=service.pk, paused_at__isnull=False)
-    if paused.filter(probe_at__lte=Now()).update(probe_at=Now() + PROBE_LEASE):
-        return True
-    row = paused.values_list("paused_at", "probe_at", Now()).first()
-    if row is None:
-        return False
-    paused_at, probe_at, now = row
-    # Not all of them at the same moment.
-    pause = max(probe_at - now, timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
-    raise ServiceError(
-        f"It fails, so it is paused since {paused_at:%-d %b, %H:%M} UTC and probed now and then.",
-        temporary=True,
-        pause=pause,
-    )
-
-
-def _give_back_probe(service: WebService) -> None:
-    WebService.objects.filter(pk=service.pk, paused_at__isnull=False).update(probe_at=Now())
-
-
-def _note_failure(service: WebService, *, is_probe: bool, at_least: timedelta = timedelta(0)) -> None:
-    """Pause the service when it failed too often, and for longer when a probe did."""
-    rows = WebService.objects.filter(pk=service.pk)
-    rows.filter(failing_since=None).update(failing_since=Now())
-    # Of those that were on their way when it was paused none makes the pause longer.
-    counted = rows.filter(paused_at__isnull=not is_probe)
-    if not counted.update(failures=F("failures") + 1):
-        return
-    failures = rows.values_list("failures", flat=True).get()
-    if failures >= FAILURES_BEFORE_PAUSE:
-        pause = PAUSES[min(failures - FAILURES_BEFORE_PAUSE, len(PAUSES) - 1)]
-        counted.update(paused_at=Coalesce("paused_at", Now()), probe_at=Now() + max(pause, at_least))
-
-
-def _note_answer(service: WebService, **fields: Any) -> None:
-    """The service is there; without fields: though it gave no code."""
-    rows = WebService.objects.filter(pk=service.pk)
-    if not fields:
-        rows.filter(failing_since=None).update(failing_since=Now())
-    was_paused = rows.exclude(paused_at=None).update(paused_at=None, probe_at=None, failures=0, **fields)
-    rows.filter(~Q(failures=0) | Q(failing_since__isnull=False)).update(failures=0, **fields)
-    if was_paused:
-        wake(service)
-
-
-def _note_success(service: WebService) -> None:
-    _note_answer(service, failing_since=None)
-
-
-def probe_now(service: WebService) -> None:
-    """Have a service that is paused probed by the next request: a person says that it is mended."""
-    WebService.objects.filter(pk=service.pk, paused_at__isnull=False).update(probe_at=Now())
-
-
-def wake(service: WebService) -> None:
-    """Have the items that wait for the service ask it again now."""
-    Fulfillment.objects.waiting().of_service(service).wake()
-
-
-@transaction.atomic
-def tell_merchant(service: WebService) -> None:
-    """Tell the merchant that items failed, once until the service works again: not once an order."""
-    # It worked since they were told, if it fails only since later.
-    anew = Q(failing_since=None) | Q(failing_since__gt=F("told_at"))
-    to_tell = Q(told_at=None) | (anew & Q(told_at__lt=Now() - TOLD_AGAIN_AFTER))
-    if WebService.objects.filter(to_tell, pk=service.pk).update(told_at=Now()):
-        notice = MerchantNotice.objects.create(
-            merchant=service.merchant, kind=MerchantNotice.Kind.WEB_SERVICE_FAILED, web_service=service
-        )
-        notice.nudge()

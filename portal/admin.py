@@ -17,10 +17,10 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
+from fulfillment.breaker import probe_now, wake
 from fulfillment.models import RequestParameter, WebService
 from fulfillment.parameters import CATALOGUE, add_defaults
 from fulfillment.personal_data import Held, tell
-from fulfillment.web_services import probe_now, wake
 from merchants.admin import Lean, NotMade, ReadOnly
 from merchants.models import Merchant
 from orders.models import Order, Subscription

@@ -134,6 +134,7 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TASK_ROUTES = {
     "fulfillment.tasks.send_webhook": {"queue": "callouts"},
     "fulfillment.tasks.fulfill_by_callout": {"queue": "callouts"},
+    "fulfillment.tasks.deactivate": {"queue": "callouts"},
     "fulfillment.tasks.deliver_by_account": {"queue": "callouts"},
     "fulfillment.tasks.send_links_by_account": {"queue": "callouts"},
     "fulfillment.tasks.work_on_import": {"queue": "imports"},
@@ -170,6 +171,10 @@ if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
 CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
 # An HTTP proxy for those calls that leave our networks, http://user:password@host:port; never the environment's.
 CALLOUT_PROXY = env("CALLOUT_PROXY", default="")
+
+# Where this installation itself reaches its licensing service, for merchants who have their licenses made there.
+
+LICENSING_URL = env("LICENSING_URL", default="") or f"{BASE_URL}/core/v2/rest"
 
 # Days for which the additional parameters of orders are kept (fulfillment/retention.py): of paid ones from the payment
 # on, of deleted and terminated ones from then on. Those of unpaid ones stay.

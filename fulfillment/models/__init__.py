@@ -3,10 +3,18 @@ from fulfillment.models.deliveries import DeliveredCode, Delivery
 from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
 from fulfillment.models.link_requests import LinkRequest
 from fulfillment.models.mail_accounts import MailAccount
+from fulfillment.models.net_licensing import (
+    Deactivation,
+    IssuedLicense,
+    LicensePackage,
+    LicensingAccount,
+    PackagedTemplate,
+)
 from fulfillment.models.notices import MerchantNotice
 from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
 from fulfillment.models.setup_requests import SetupEvent, SetupRequest, SetupRequestPart
 from fulfillment.models.tracking import TrackingEvent
+from fulfillment.models.upstreams import Upstream
 from fulfillment.models.web_services import ReceivedCode, RequestParameter, WebService
 from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
 
@@ -14,14 +22,19 @@ __all__ = [
     "LEASE",
     "TEST_EVENT",
     "Callout",
+    "Deactivation",
     "DeliveredCode",
     "Delivery",
     "Fulfillment",
     "FulfillmentMethod",
     "FulfillmentQuerySet",
+    "IssuedLicense",
+    "LicensePackage",
+    "LicensingAccount",
     "LinkRequest",
     "MailAccount",
     "MerchantNotice",
+    "PackagedTemplate",
     "ReceivedCode",
     "RequestParameter",
     "Retryable",
@@ -30,6 +43,7 @@ __all__ = [
     "SetupRequest",
     "SetupRequestPart",
     "TrackingEvent",
+    "Upstream",
     "WebService",
     "WebhookEndpoint",
     "WebhookEvent",

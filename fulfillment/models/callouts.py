@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from fulfillment.models.net_licensing import LicensingAccount
 from fulfillment.models.web_services import WebService
 from fulfillment.models.webhooks import WebhookMessage
 from merchants.models import Merchant
@@ -39,13 +40,14 @@ class Callout(models.Model):
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="callouts")
     message = models.ForeignKey(WebhookMessage, models.SET_NULL, null=True, related_name="callouts")
     service = models.ForeignKey(WebService, models.SET_NULL, null=True, related_name="callouts")
+    account = models.ForeignKey(LicensingAccount, models.SET_NULL, null=True, related_name="callouts")
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="callouts")
     unit = models.PositiveIntegerField(null=True, help_text="Of a request for one unit.")
     is_test = models.BooleanField(default=False)
     request_id = models.CharField(max_length=40, blank=True, help_text="The same at every attempt.")
     called_at = models.DateTimeField(db_default=Now(), editable=False)
     method = models.CharField(max_length=10)
-    url = models.CharField(max_length=2000, help_text="Without its query.")
+    url = models.CharField(max_length=2000, help_text="Without its query, and what is secret in it.")
     attempt = models.PositiveIntegerField(default=1)
     sent = models.TextField(blank=True)
     status_code = models.PositiveSmallIntegerField(null=True)
@@ -60,6 +62,7 @@ class Callout(models.Model):
         indexes = [
             models.Index(fields=["called_at"], name="callout_by_time"),
             models.Index(fields=["service", "-called_at", "-id"], name="callout_of_service"),
+            models.Index(fields=["account", "-called_at", "-id"], name="callout_of_account"),
             # What a service's log is narrowed to.
             models.Index(
                 fields=["service", "-called_at", "-id"],

@@ -10,7 +10,9 @@ from django.db.models import Case, Exists, OuterRef, Q, Subquery, When, Window
 from django.db.models.functions import Coalesce, Now, RowNumber
 from django.utils import timezone
 
+from fulfillment.models.net_licensing import LicensePackage
 from fulfillment.models.retryable import Retryable, RetryableQuerySet
+from fulfillment.models.upstreams import Upstream
 from fulfillment.models.web_services import WebService
 from merchants.models import Product
 from orders.models import Order, OrderItem
@@ -23,7 +25,8 @@ class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
 
         A product that has none takes its codes from the merchant's web service for all products.
         """
-        own = self.filter(product=product).select_related("pool", "web_service").order_by("position")
+        places = ("pool", "web_service", "license_package__account")
+        own = self.filter(product=product).select_related(*places).order_by("position")
         if methods := list(own):
             return methods
         shared = WebService.objects.filter(merchant=product.merchant_id, for_all_products=True)
@@ -47,6 +50,9 @@ class FulfillmentMethod(models.Model):
     web_service = models.ForeignKey(
         WebService, models.PROTECT, null=True, blank=True, related_name="fulfillment_methods"
     )
+    license_package = models.ForeignKey(
+        LicensePackage, models.PROTECT, null=True, blank=True, related_name="fulfillment_methods"
+    )
 
     objects = FulfillmentMethodQuerySet.as_manager()
 
@@ -65,16 +71,28 @@ class FulfillmentMethod(models.Model):
                 name="only_the_source_web_service_has_one",
                 violation_error_message="A web service belongs to the source “web service”, and only to it.",
             ),
+            models.CheckConstraint(
+                condition=Q(source="netlicensing", license_package__isnull=False)
+                | (~Q(source="netlicensing") & Q(license_package=None)),
+                name="only_the_source_netlicensing_has_a_package",
+                violation_error_message="A license package belongs to the source “NetLicensing”, and only to it.",
+            ),
         ]
 
     def __str__(self):
-        place = self.pool or self.web_service
+        place = self.pool or self.web_service or self.license_package
         return f"{self.get_source_display()} “{place}”" if place else self.get_source_display()
 
     def clean(self):
-        for field, place in (("pool", self.pool), ("web_service", self.web_service)):
+        for field in ("pool", "web_service", "license_package"):
+            place = getattr(self, field)
             if place and self.product_id and place.merchant_id != self.product.merchant_id:
                 raise ValidationError({field: f"“{place}” belongs to {place.merchant}."})
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The server that is called, if one is."""
+        return self.license_package.account if self.license_package else self.web_service
 
 
 class FulfillmentQuerySet(RetryableQuerySet):
@@ -105,15 +123,15 @@ class FulfillmentQuerySet(RetryableQuerySet):
         paid_at = OrderItem.objects.filter(pk=OuterRef("item")).values("order__paid_at")
         self.update(due_at=Subquery(paid_at))
 
-    def next_of(self, service: WebService) -> int | None:
-        """One of the oldest that are due and take codes from this web service, if any."""
-        due = self.of_service(service).due().order_by("due_at", "item__order__paid_at")
+    def next_of(self, upstream: Upstream) -> int | None:
+        """One of the oldest that are due and take codes from this server, if any."""
+        due = self.of_upstream(upstream).due().order_by("due_at", "item__order__paid_at")
         oldest = due.values_list("pk", flat=True)[:8]
         # Workers that ask at the same moment should not all get the same.
         return random.choice(oldest) if oldest else None  # noqa: S311
 
     def due_in_turn(self, of_each: int):
-        """What is due, the oldest first; of a web service's no more than so many: others would find it busy."""
+        """What is due, the oldest first; of one server's no more than so many: others would find it busy."""
         methods = FulfillmentMethod.objects.filter(product=OuterRef("item__product"))
         shared = WebService.objects.filter(merchant=OuterRef("item__product__merchant"), for_all_products=True)
         service = Coalesce(
@@ -121,16 +139,14 @@ class FulfillmentQuerySet(RetryableQuerySet):
             Case(When(Exists(methods), then=None), default=Subquery(shared.values("pk"))),
             output_field=models.BigIntegerField(),
         )
-        place = Window(RowNumber(), partition_by="service", order_by=["due_at", "pk"])
-        rows = self.due().annotate(service=service).annotate(place=place)
-        return rows.filter(Q(service=None) | Q(place__lte=of_each)).order_by("due_at")
+        account = Subquery(methods.exclude(license_package=None).values("license_package__account")[:1])
+        place = Window(RowNumber(), partition_by=["service", "account"], order_by=["due_at", "pk"])
+        rows = self.due().annotate(service=service, account=account).annotate(place=place)
+        return rows.filter(Q(service=None, account=None) | Q(place__lte=of_each)).order_by("due_at")
 
-    def of_service(self, service: WebService):
-        """Those of paid items whose products take codes from this web service."""
-        chosen = Q(item__product__fulfillment_methods__web_service=service)
-        if service.for_all_products:
-            chosen |= Q(item__product__merchant=service.merchant_id, item__product__fulfillment_methods=None)
-        return self.filter(chosen, item__order__status=Order.Status.PAID)
+    def of_upstream(self, upstream: Upstream):
+        """Those of paid items whose products take codes from this server."""
+        return self.filter(upstream.serves(), item__order__status=Order.Status.PAID)
 
 
 class Fulfillment(Retryable):

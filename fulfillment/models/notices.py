@@ -4,8 +4,10 @@ from django.db import models
 from django.db.models import F, Q
 
 from fulfillment.models.deliveries import Delivery
+from fulfillment.models.net_licensing import LicensingAccount
 from fulfillment.models.retryable import Retryable, RetryableQuerySet
 from fulfillment.models.setup_requests import SetupRequest
+from fulfillment.models.upstreams import Upstream
 from fulfillment.models.web_services import WebService
 from fulfillment.models.webhooks import WebhookEndpoint
 from merchants.models import Merchant
@@ -42,8 +44,9 @@ class MerchantNotice(Retryable):
         SETUP_ASKED = "setup_asked", "set-up asked for"
         SETUP_APPLIED = "setup_applied", "set-up applied"
         SETUP_ANSWERED = "setup_answered", "set-up answered"
-        WEB_SERVICE_DOWN = "web_service_down", "web service down"
-        WEB_SERVICE_FAILED = "web_service", "web service failed"
+        SOURCE_DOWN = "web_service_down", "source down"
+        SOURCE_FAILED = "web_service", "source failed"
+        NOT_DEACTIVATED = "not_deactivated", "licenses not deactivated"
         MAIL_SERVER_REFUSED = "mail_server", "mail server refuses the login"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
@@ -55,6 +58,7 @@ class MerchantNotice(Retryable):
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, blank=True)
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, null=True, blank=True)
     web_service = models.ForeignKey(WebService, models.CASCADE, null=True, blank=True)
+    licensing_account = models.ForeignKey(LicensingAccount, models.CASCADE, null=True, blank=True)
     setup_request = models.ForeignKey(SetupRequest, models.CASCADE, null=True, blank=True, related_name="notices")
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -69,6 +73,11 @@ class MerchantNotice(Retryable):
 
     def __str__(self):
         return f"Notice to {self.merchant}: {self.get_kind_display()}"
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The server that it is about, if it is about one."""
+        return self.web_service or self.licensing_account
 
     @property
     def is_past(self) -> bool:

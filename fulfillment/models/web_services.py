@@ -8,13 +8,16 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from fulfillment.models.signed import Signed
+from fulfillment.models.upstreams import Upstream
 from merchants.models import Merchant
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
 
 
-class WebService(Signed):
+class WebService(Signed, Upstream):
     """An address of the merchant's that answers with activation codes."""
+
+    NOUN, PAGE = "web service", "web-services"
 
     class Format(models.TextChoices):
         FORM = "form", "POST, as a form"
@@ -35,13 +38,7 @@ class WebService(Signed):
         JSON = "json", "at a path in JSON"
         XML = "xml", "at a path in XML"
 
-    class State(models.TextChoices):
-        HEALTHY = "healthy"
-        FAILING = "failing"
-        PAUSED = "paused"
-
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="web_services")
-    name = models.CharField(max_length=100)
     url = models.CharField("URL", max_length=1000)
     format = models.CharField("request", max_length=10, choices=Format, default=Format.FORM)
     request_per = models.CharField("how many requests", max_length=10, choices=Per, default=Per.UNIT)
@@ -81,17 +78,8 @@ class WebService(Signed):
     for_all_products = models.BooleanField(
         "for all products", default=False, help_text="It is asked for every product that has no source of its own."
     )
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    # How it stands: the circuit breaker.
-    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Temporary ones, one after another.")
-    failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then it gave no code.")
-    paused_at = models.DateTimeField(null=True, editable=False, help_text="Since then it is only probed.")
-    probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next request may go there.")
-    told_at = models.DateTimeField(null=True, editable=False, help_text="When the merchant was told of failed items.")
-
-    class Meta:
-        ordering = ["name"]
+    class Meta(Upstream.Meta):
         constraints = [
             models.UniqueConstraint(fields=["merchant", "name"], name="web_service_name_is_unique"),
             models.UniqueConstraint(
@@ -102,9 +90,6 @@ class WebService(Signed):
             ),
         ]
 
-    def __str__(self):
-        return self.name
-
     @property
     def host(self) -> str:
         return urlsplit(self.url).netloc
@@ -114,11 +99,14 @@ class WebService(Signed):
         """Whether one request is for all codes that an item takes from the service."""
         return self.request_per == self.Per.ITEM or self.sends_itself
 
-    @property
-    def state(self) -> State:
-        if self.paused_at:
-            return self.State.PAUSED
-        return self.State.FAILING if self.failing_since else self.State.HEALTHY
+    def serves(self) -> Q:
+        chosen = Q(item__product__fulfillment_methods__web_service=self)
+        if self.for_all_products:
+            chosen |= Q(item__product__merchant=self.merchant_id, item__product__fulfillment_methods=None)
+        return chosen
+
+    def as_subject(self) -> dict[str, models.Model]:
+        return {"merchant": self.merchant, "web_service": self}
 
 
 class RequestParameter(models.Model):

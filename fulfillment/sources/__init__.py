@@ -3,12 +3,14 @@
 from fulfillment.models import FulfillmentMethod
 from fulfillment.sources.base import LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady, tell_of_item
 from fulfillment.sources.manual import ManualSource
+from fulfillment.sources.net_licensing import NetLicensingSource
 from fulfillment.sources.pool import PoolSource
 from fulfillment.sources.web_service import WebServiceSource
 
 SOURCES: dict[str, type[Source]] = {
     FulfillmentMethod.Source.POOL: PoolSource,
     FulfillmentMethod.Source.WEB_SERVICE: WebServiceSource,
+    FulfillmentMethod.Source.NET_LICENSING: NetLicensingSource,
     FulfillmentMethod.Source.MANUAL: ManualSource,
 }
 

@@ -2,6 +2,7 @@ from datetime import timedelta
 from time import monotonic
 
 from fulfillment import web_services
+from fulfillment.breaker import tell_merchant
 from fulfillment.models import FulfillmentMethod, WebService
 from fulfillment.sources.base import LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.subscriptions import PredecessorMissing
@@ -65,4 +66,4 @@ class WebServiceSource(Source):
         return f"The web service “{self.service}” gave too few codes."
 
     def tell_merchant(self, item):
-        web_services.tell_merchant(self.service)
+        tell_merchant(self.service)

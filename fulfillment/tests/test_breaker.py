@@ -11,12 +11,12 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from fulfillment import callouts, web_services
+from fulfillment import breaker, callouts, web_services
+from fulfillment.breaker import FAILURES_BEFORE_PAUSE
 from fulfillment.chains import add_source
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
 from fulfillment.services import fulfill, fulfill_by_callout, retry, retry_failed
 from fulfillment.tasks import nudge_due
-from fulfillment.web_services import FAILURES_BEFORE_PAUSE
 from orders.models import ActivationCode, OrderItem
 
 
@@ -232,7 +232,7 @@ def test_each_probe_that_fails_makes_the_pause_longer_and_others_do_not(pay, wor
         service = WebService.objects.annotate(pause=F("probe_at") - Now()).get()
         pauses.append(service.pause.total_seconds())
     # One that was on its way since before the pause.
-    web_services._note_failure(service, is_probe=False)
+    breaker.note_failure(service, is_probe=False)
 
     assert pauses == [pytest.approx(pause, abs=5) for pause in (60, 120, 300, 600, 600, 600)]
     service.refresh_from_db()
@@ -274,7 +274,7 @@ def test_a_probe_that_a_dying_worker_took_along_is_taken_by_another(pay, work, s
         fulfill(Fulfillment.objects.get().pk)
 
     paused = WebService.objects.annotate(pause=F("probe_at") - Now()).get()
-    assert timedelta(seconds=30) < paused.pause <= web_services.PROBE_LEASE
+    assert timedelta(seconds=30) < paused.pause <= breaker.PROBE_LEASE
 
 
 # Slots
@@ -283,7 +283,7 @@ def test_a_probe_that_a_dying_worker_took_along_is_taken_by_another(pay, work, s
 @pytest.fixture
 def occupied(receiver):
     """All slots of the receiver are taken, until it is told otherwise."""
-    slots = [callouts._slot(receiver.url) for _ in range(callouts.AT_ONE_HOST)]
+    slots = [callouts.slot(receiver.url) for _ in range(callouts.AT_ONE_HOST)]
     for slot in slots:
         slot.__enter__()
 
@@ -300,7 +300,7 @@ def test_what_an_address_says_to_a_host_makes_it_no_other(receiver, occupied):
     host = receiver.url.removesuffix("/hook")
 
     for url in (f"{host}?Email=ada@example.com", f"{host}/?Order=1", host.upper()):
-        with pytest.raises(callouts.CalloutBusy) as refused, callouts._slot(url):
+        with pytest.raises(callouts.CalloutBusy) as refused, callouts.slot(url):
             pass
         assert "ada" not in str(refused.value)
 

@@ -10,9 +10,9 @@ import pytest
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from fulfillment import web_services
+from fulfillment import breaker
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
-from fulfillment.notices import tell_of_services_that_are_down
+from fulfillment.notices import tell_of_upstreams_that_are_down
 from fulfillment.services import retry
 from orders.models import ActivationCode, Order, OrderItem
 
@@ -175,14 +175,14 @@ def test_a_service_that_keeps_failing_is_paused_and_probed(pay, work, sold, make
         pay(sold)
 
     work()
-    assert len(receiver.received) == web_services.FAILURES_BEFORE_PAUSE
+    assert len(receiver.received) == breaker.FAILURES_BEFORE_PAUSE
     service.refresh_from_db()
     assert service.state == "paused"
     Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z")
     WebService.objects.update(probe_at="2026-01-01T00:00:00Z")
     work()
 
-    assert len(receiver.received) == web_services.FAILURES_BEFORE_PAUSE + 1
+    assert len(receiver.received) == breaker.FAILURES_BEFORE_PAUSE + 1
     numbers = iter(range(100))
     receiver.respond = lambda received: (200, {}, f"CODE-{next(numbers):04}".encode())
     Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z")
@@ -199,13 +199,13 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     receiver.respond = answering("down", status=503)
     pay(sold)
     work()
-    tell_of_services_that_are_down()
+    tell_of_upstreams_that_are_down()
     assert not MerchantNotice.objects.exists()
 
     WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
     Callout.objects.create(merchant=service.merchant, service=service, is_test=True, error="What a test brought back.")
-    tell_of_services_that_are_down()
-    tell_of_services_that_are_down()
+    tell_of_upstreams_that_are_down()
+    tell_of_upstreams_that_are_down()
     work()
 
     assert MerchantNotice.objects.get().kind == "web_service_down"
@@ -222,7 +222,7 @@ def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_servi
     work()
     WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
 
-    tell_of_services_that_are_down()
+    tell_of_upstreams_that_are_down()
 
     assert MerchantNotice.objects.get().kind == "web_service"
 

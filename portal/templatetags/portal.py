@@ -50,11 +50,12 @@ LOOKS = {
     "failing": ("warn", "clock-fill"),
     "stopped": ("bad", "exclamation-triangle-fill"),
     "disabled": ("idle", "slash-circle"),
-    # Web services, and how their answers were read
+    # Servers that codes come from, how their answers were read, and licenses after a refund
     "paused": ("bad", "slash-circle"),
     "ok": ("good", "check-circle-fill"),
     "temporary": ("warn", "clock-fill"),
     "fatal": ("bad", "exclamation-triangle-fill"),
+    "deactivated": ("idle", "slash-circle"),
     # Imports of keys
     "reading": ("busy", "hourglass-split"),
     "ready": ("warn", "clock-fill"),

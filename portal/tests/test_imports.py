@@ -22,11 +22,11 @@ ROOMS: dict[str, set[str]] = {
 # Inside fulfillment: each level may import those before it.
 LEVELS = [
     {"models", "signatures"},
-    {"callouts", "subscriptions"},
+    {"breaker", "callouts", "subscriptions"},
     {"mail_servers", "parameters", "webhooks"},
     {"answers", "mail", "sns", "tracking"},
-    {"resending", "web_services"},
-    {"console", "sources"},
+    {"net_licensing", "resending", "web_services"},
+    {"console", "deactivation", "sources"},
     {"chains", "composition", "services"},
     {
         "attention",

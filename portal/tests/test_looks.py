@@ -2,6 +2,7 @@ import pytest
 
 from fulfillment.models import (
     Callout,
+    Deactivation,
     Delivery,
     Fulfillment,
     SetupEvent,
@@ -24,6 +25,7 @@ STATES = [
     *WebhookEndpoint.State.values,
     *WebhookMessage.Status.values,
     *WebService.State.values,
+    *Deactivation.Status.values,
     *Callout.Outcome.values,
     EMPTY,
     LOW,

@@ -16,11 +16,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from fulfillment import services
 from fulfillment.attention import with_failed
+from fulfillment.breaker import probe_now, wake
 from fulfillment.chains import ChainRefused, remove_service
 from fulfillment.models import Callout, Fulfillment, FulfillmentMethod, WebService
 from fulfillment.parameters import ParametersRefused, add_defaults, set_parameters
 from fulfillment.services import RetryRefused
-from fulfillment.web_services import preview, probe_now, wake
+from fulfillment.web_services import preview
 from merchants.models import Product
 from orders.models import OrderItem
 from portal.access import Role, member_required

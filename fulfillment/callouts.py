@@ -147,8 +147,8 @@ def call(
     """Make one request, and keep a Callout of it with these fields, whatever becomes of it.
 
     `kept` is what may be kept of what was sent, `kept_url` what of the address, if something in its path may not, and
-    `read` gives the fields in which the Callout keeps the answer. An address that is `trusted` comes from settings, not
-    from a merchant: it is called wherever it is. `has_slot`: the caller is in a `slot` of the host.
+    `read` gives the fields in which the Callout keeps the answer. A `trusted` address comes from settings, not from a
+    merchant: it is called wherever it is. `has_slot`: the caller is in a `slot` of the host.
 
     Redirects are answers like any other. An answer that is longer than MOST_BYTES is cut; one that is not all there
     after `timeout` seconds is none. Raises CalloutError; of one that is CalloutBusy nothing is kept. Not to be called

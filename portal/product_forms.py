@@ -39,8 +39,10 @@ class SourceForm(forms.Form):
         used = product.fulfillment_methods.all()
         self.pools = product.merchant.pools.exclude(fulfillment_methods__in=used).order_by("name")
         self.services = product.merchant.web_services.exclude(fulfillment_methods__in=used)
+        self.packages = product.merchant.license_packages.exclude(fulfillment_methods__in=used)
         choices = [(f"pool {pool.pk}", f"Pool “{pool}”") for pool in self.pools]
         choices += [(f"web_service {service.pk}", f"Web service “{service}”") for service in self.services]
+        choices += [(f"netlicensing {package.pk}", f"NetLicensing “{package}”") for package in self.packages]
         if not used.filter(source=Source.MANUAL).exists():
             choices.append((Source.MANUAL.value, "A person, who is asked by e-mail and enters the codes"))
         self.fields["source"].choices = choices  # type: ignore[attr-defined]
@@ -52,4 +54,6 @@ class SourceForm(forms.Form):
             return {"source": source, "pool": self.pools.get(pk=pk)}
         if source == Source.WEB_SERVICE:
             return {"source": source, "web_service": self.services.get(pk=pk)}
+        if source == Source.NET_LICENSING:
+            return {"source": source, "license_package": self.packages.get(pk=pk)}
         return {"source": source}

@@ -94,7 +94,7 @@ class Service:
 def envelope(kind, rows, *, has_next=False, infos=None):
     items = [
         {
-            "type": kind.capitalize(),
+            "type": kind[0].upper() + kind[1:],
             "property": [{"name": name, "value": value} for name, value in row.items()],
             "list": [],
         }

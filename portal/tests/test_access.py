@@ -139,6 +139,26 @@ POST webhooks/<int:pk>/send-failed/                         login     login    4
 GET  webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     200     200   404      403
 POST webhooks/<int:pk>/messages/<int:message>/send/         login     login    403     302     302   404      403
 
+GET  licensing-accounts/                                    login     login    403     200     200   200      403
+GET  licensing-accounts/add/                                login     login    403     200     200   200      403
+POST licensing-accounts/add/                                login     login    403     302     302   302      403
+GET  licensing-accounts/<int:pk>/                           login     login    403     200     200   404      403
+GET  licensing-accounts/<int:pk>/change/                    login     login    403     200     200   404      403
+POST licensing-accounts/<int:pk>/change/                    login     login    403     302     302   404      403
+GET  licensing-accounts/<int:pk>/test/                      login     login    403     405     405   404      403
+POST licensing-accounts/<int:pk>/test/                      login     login    403     302     302   404      403
+GET  licensing-accounts/<int:pk>/retry-failed/              login     login    403     200     200   404      403
+POST licensing-accounts/<int:pk>/retry-failed/              login     login    403     302     302   404      403
+GET  licensing-accounts/<int:pk>/delete/                    login     login    403     200     200   404      403
+POST licensing-accounts/<int:pk>/delete/                    login     login    403     302     302   404      403
+GET  licensing-accounts/<int:pk>/callouts/<int:callout>/    login     login    403     200     200   404      403
+GET  licensing-accounts/<int:pk>/packages/add/              login     login    403     200     200   404      403
+POST licensing-accounts/<int:pk>/packages/add/              login     login    403     302     302   404      403
+GET  licensing-accounts/<int:pk>/packages/<int:package>/    login     login    403     200     200   404      403
+POST licensing-accounts/<int:pk>/packages/<int:package>/    login     login    403     302     302   404      403
+GET  licensing-accounts/<int:pk>/packages/<int:package>/delete/ login login    403     200     200   404      403
+POST licensing-accounts/<int:pk>/packages/<int:package>/delete/ login login    403     302     302   404      403
+
 GET  web-services/                                          login     login    403     200     200   200      403
 GET  web-services/add/                                      login     login    403     200     200   200      403
 POST web-services/add/                                      login     login    403     302     302   302      403
@@ -315,6 +335,8 @@ SERVICE = {
     **{"login": "none", "answer": "body"},
 }
 
+PACKAGE = {"name": "Spare", "product_number": "P-1", "start_date": "none", "template_0": "E-1", "quantity_0": "1"}
+
 # What the forms of an address need to be right, where they need anything.
 FORMS = {
     "orders/": {"search": "A0012345678"},
@@ -332,6 +354,10 @@ FORMS = {
     "emails/texts/<slug:scope>/<slug:language>/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/preview/": {"subject": "Yours", "body": "{KEY}"},
     "emails/texts/<slug:scope>/<slug:language>/test/": {"subject": "Yours", "body": "{KEY}"},
+    "licensing-accounts/add/": {"name": "Spare", "place": "own", "timeout": "10"},
+    "licensing-accounts/<int:pk>/change/": {"name": "Spare", "place": "own", "timeout": "10"},
+    "licensing-accounts/<int:pk>/packages/add/": PACKAGE,
+    "licensing-accounts/<int:pk>/packages/<int:package>/": PACKAGE,
     "web-services/add/": SERVICE,
     "web-services/<int:pk>/change/": SERVICE,
     "webhooks/add/": ENDPOINT,
@@ -382,6 +408,11 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     callout = Callout.objects.create(
         merchant=merchant, service=service, item=order.items.latest("pk"), method="POST", url=service.url
     )
+    # It is not asked for what there is to choose from.
+    account = merchant.licensing_accounts.create(
+        name="Vendor", address="http://127.0.0.1:9", api_key="x", failing_since=Now()
+    )
+    package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
     people = {
         "anonymous": None,
         "customer": None,
@@ -408,6 +439,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "pk": colleague.pk,
         "message": send_test(endpoint).pk,
         "callout": callout.pk,
+        "package": package.pk,
     }
     licensed = make_licensing(merchant)
     values["license"] = licensed["license"]
@@ -426,6 +458,8 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         setup_request=ask(merchant, [], by=owner, products=[], pool_name="Lite"),
         endpoint=endpoint,
         service=service,
+        account=account,
+        account_callout=account.callouts.create(merchant=merchant, method="GET", url=account.url),
         key_import=begin(merchant.pools.get(), [b"AAAA-NEW"], by="test"),
         batch=KeyBatch.objects.get(),
         merchant=merchant,
@@ -465,6 +499,8 @@ def values_for(world, route, who):
         values["pk"] = world.endpoint.pk
     if route.startswith("web-services/"):
         values["pk"] = world.service.pk
+    if route.startswith("licensing-accounts/"):
+        values |= {"pk": world.account.pk, "callout": world.account_callout.pk}
     if route.startswith(("api/v1/pools/", "pools/")):
         values |= {"pk": world.pool.pk, "key": world.pool.keys.available().earliest("pk").pk}
         values["number"] = (world.batch if "batches" in route else world.key_import).pk

@@ -20,6 +20,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from conftest import stock
 from fulfillment.models import (
     Callout,
+    Deactivation,
     Delivery,
     Fulfillment,
     FulfillmentMethod,
@@ -97,6 +98,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     make_endpoints(merchant)
     make_services(merchant, order)
     make_service_with_everything(merchant)
+    make_account(merchant, order)
     make_stock(merchant, pay, make_product)
     make_imports(merchant)
     make_uploads(merchant)
@@ -220,6 +222,39 @@ def make_services(merchant, order):
         )
 
 
+def make_account(merchant, order):
+    """A licensing account that fails, with packages that products take, and a log of more than a page."""
+    long_ago = timezone.now() - timedelta(days=1)
+    address = f"https://licenses.analytical-engines.example/{'long' * 20}"
+    account = merchant.licensing_accounts.create(
+        name="Vendor", address=address, api_key="x", failing_since=long_ago, paused_at=long_ago, probe_at=long_ago
+    )
+    merchant.licensing_accounts.create(name="Own", api_key="x", failing_since=long_ago)
+    for number in range(10):
+        package = merchant.license_packages.create(account=account, name=f"Package {number}", product_number="P-1")
+        for position in range(5):
+            package.templates.create(position=position, number=f"E{'LONG' * 10}{position}", quantity=3)
+        product = merchant.products.all()[number]
+        product.fulfillment_methods.create(source="netlicensing", license_package=package, position=9)
+    item = order.items.get(product__fulfillment_methods__source="manual")
+    for number in range(30):
+        account.callouts.create(
+            merchant=merchant,
+            item=item,
+            unit=1,
+            method="POST",
+            url=f"{address}/licensee/••••",
+            attempt=number,
+            outcome=Callout.Outcome.values[number % 3],
+            status_code=503,
+            sent="productNumber=P-1&" * 30,
+            answer="<html>" * 300,
+            error="It answered 503.",
+            milliseconds=1234,
+        )
+    Deactivation.objects.create(item=order.items.earliest("pk"), reason="It answered 503.")
+
+
 def make_service_with_everything(merchant):
     """A web service that is told all there is, under names that are long, with a login."""
     service = merchant.web_services.create(
@@ -314,6 +349,7 @@ def addresses(order):
         *(reverse("webhook", args=[endpoint.pk]) for endpoint in order.merchant.webhook_endpoints.order_by("pk")[:2]),
         *addresses_of_services(order),
         reverse("web-service-console", args=[order.merchant.web_services.get(name="Everything").pk]),
+        *addresses_of_accounts(order),
         *addresses_of_imports(order),
         *addresses_of_licensing(),
         reverse("team"),
@@ -371,6 +407,19 @@ def addresses_of_licensing():
         reverse("template-change", args=[template.pk]),
         reverse("licensing-access"),
         reverse("key-add"),
+    ]
+
+
+def addresses_of_accounts(order):
+    account = order.merchant.licensing_accounts.get(name="Vendor")
+    return [
+        reverse("licensing-accounts"),
+        reverse("licensing-account-add"),
+        reverse("licensing-account-change", args=[account.pk]),
+        reverse("licensing-account", args=[account.pk]),
+        reverse("licensing-account-callout", args=[account.pk, account.callouts.earliest("pk").pk]),
+        reverse("license-package", args=[account.pk, account.packages.earliest("pk").pk]),
+        reverse("product", args=[account.packages.earliest("pk").fulfillment_methods.get().product_id]),
     ]
 
 

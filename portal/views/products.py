@@ -17,6 +17,9 @@ from portal.access import Role, member_required
 from portal.product_forms import ProductForm, SourceForm
 from portal.views.confirm import ask
 
+# Of a source, what it takes codes from.
+PLACES = ("pool", "web_service", "license_package__account")
+
 
 def for_product(view: Callable) -> Callable:
     """For those who may manage the merchant's products, with one of them."""
@@ -34,7 +37,7 @@ def for_product(view: Callable) -> Callable:
 @member_required(Role.MANAGER)
 @require_safe
 def products(request) -> HttpResponse:
-    methods = FulfillmentMethod.objects.select_related("pool", "web_service").order_by("position")
+    methods = FulfillmentMethod.objects.select_related(*PLACES).order_by("position")
     chain = Prefetch("fulfillment_methods", methods)
     context = {
         "section": "products",
@@ -80,7 +83,7 @@ def product(request, product: Product) -> HttpResponse:
 def show(request, product: Product, form: SourceForm) -> HttpResponse:
     others = FulfillmentMethod.objects.exclude(product=product).select_related("product").order_by("product__name")
     shared = Prefetch("pool__fulfillment_methods", others, to_attr="other_methods")
-    methods = product.fulfillment_methods.select_related("pool", "web_service").prefetch_related(shared)
+    methods = product.fulfillment_methods.select_related(*PLACES).prefetch_related(shared)
     methods = methods.order_by("position")
     context = {
         "section": "products",
@@ -126,7 +129,7 @@ def add_source(request, product: Product) -> HttpResponse:
 @for_product
 @require_POST
 def move_up(request, product: Product, method: int) -> HttpResponse:
-    moved = get_object_or_404(product.fulfillment_methods.select_related("product", "pool", "web_service"), pk=method)
+    moved = get_object_or_404(product.fulfillment_methods.select_related("product", *PLACES), pk=method)
     chains.move_up(moved)
     messages.success(request, f"Moved up: {moved}.")
     return redirect("product", product.pk)
@@ -135,7 +138,7 @@ def move_up(request, product: Product, method: int) -> HttpResponse:
 @for_product
 @require_http_methods(["GET", "POST"])
 def remove_source(request, product: Product, method: int) -> HttpResponse:
-    methods = product.fulfillment_methods.select_related("product", "pool", "web_service")
+    methods = product.fulfillment_methods.select_related("product", *PLACES)
     removed = get_object_or_404(methods, pk=method)
     if request.method == "POST":
         chains.remove_source(removed)

@@ -1,0 +1,276 @@
+from collections.abc import Callable
+from functools import wraps
+from itertools import islice
+from time import monotonic
+from typing import Any
+
+from django.contrib import messages
+from django.db import IntegrityError, transaction
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment import services
+from fulfillment.breaker import probe_now, wake
+from fulfillment.callouts import CalloutBusy
+from fulfillment.chains import ChainRefused, remove_account, remove_package
+from fulfillment.models import Fulfillment, LicensePackage, LicensingAccount
+from fulfillment.net_licensing import Client, LicensingError
+from licensing.models import Role as KeyRole
+from licensing.models import Token
+from portal.access import Role, member_required
+from portal.license_forms import AccountForm, PackageForm
+from portal.paging import KeysetPage
+from portal.views.confirm import ask
+from vault.fingerprints import fingerprint
+
+# What is suggested of a product's or template's number, of an account with many.
+MOST_SUGGESTED = 200
+PREVIEWED = 3  # of a product, in one order
+
+
+def for_account(view: Callable) -> Callable:
+    """For those who may manage the merchant's licensing accounts, with one of them."""
+
+    @wraps(view)
+    @never_cache
+    @member_required(Role.MANAGER)
+    def with_account(request, pk: int, **kwargs):
+        return view(request, get_object_or_404(request.merchant.licensing_accounts, pk=pk), **kwargs)
+
+    return with_account
+
+
+def to(account: LicensingAccount) -> HttpResponse:
+    return redirect("licensing-account", account.pk)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def accounts(request) -> HttpResponse:
+    rows = request.merchant.licensing_accounts.prefetch_related("packages")
+    return render(request, "portal/licensing_accounts.html", {"section": "licensing_accounts", "accounts": rows})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    form = AccountForm(request.POST or None, instance=LicensingAccount(merchant=request.merchant))
+    if form.is_valid() and save_account(form):
+        messages.success(request, "Account added. Now say what a customer gets: add a license package.")
+        return to(form.instance)
+    return show_form(request, form, "Add a licensing account", reverse("licensing-accounts"))
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def change(request, account: LicensingAccount) -> HttpResponse:
+    form = AccountForm(request.POST or None, instance=account)
+    if form.is_valid() and save_account(form):
+        # Perhaps that mends it.
+        probe_now(account)
+        wake(account)
+        messages.success(request, "Account changed. Orders that wait for it are tried again now.")
+        return to(account)
+    return show_form(request, form, "Edit the account", reverse("licensing-account", args=[account.pk]))
+
+
+def save_account(form: AccountForm) -> bool:
+    """Save it, with a key of its own for our own service; not if another of its name was saved at this moment."""
+    account = form.instance
+    try:
+        with transaction.atomic():
+            if account.is_own and not own_keys(account).live().exists():
+                account.api_key = Token.objects.create(
+                    merchant=account.merchant,
+                    token_type=Token.Type.APIKEY,
+                    api_key_role=KeyRole.OPERATION,
+                    name="Keywell’s own orders",
+                ).number
+            form.save()
+    except IntegrityError:
+        form.full_clean()
+        return False
+    return True
+
+
+def own_keys(account: LicensingAccount):
+    """The key that was made for the account, if it was."""
+    return Token.objects.filter(merchant=account.merchant, fingerprint=fingerprint(account.api_key))
+
+
+def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
+    context = {"section": "licensing_accounts", "form": form, "title": title, "cancel": cancel}
+    return render(request, "portal/licensing_account_form.html", context)
+
+
+@for_account
+@require_safe
+def account(request, account: LicensingAccount) -> HttpResponse:
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    products = Prefetch("fulfillment_methods__product")
+    context = {
+        "section": "licensing_accounts",
+        "account": account,
+        "packages": account.packages.prefetch_related("templates", products),
+        "failed": count_failed(account),
+        "page": KeysetPage(account.callouts.select_related("item__order"), "called_at", **cursors),
+        "query": "",
+    }
+    return render(request, "portal/licensing_account.html", context)
+
+
+def count_failed(account: LicensingAccount) -> int:
+    return Fulfillment.objects.of_upstream(account).given_up().distinct().count()
+
+
+@for_account
+@require_safe
+def callout(request, account: LicensingAccount, callout: int) -> HttpResponse:
+    row = get_object_or_404(account.callouts.select_related("item__order"), pk=callout)
+    context = {"section": "licensing_accounts", "account": account, "callout": row}
+    return render(request, "portal/licensing_callout.html", context)
+
+
+@for_account
+@require_POST
+def test(request, account: LicensingAccount) -> HttpResponse:
+    try:
+        numbers = read_numbers(account, "licensetemplate")
+    except (LicensingError, CalloutBusy) as error:
+        messages.error(request, f"It does not work: {error}")
+    else:
+        messages.success(request, f"It answers, takes the key, and knows {len(numbers):,} license templates.")
+    return to(account)
+
+
+def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
+    """The numbers of what there is of a kind, some of many. Raises LicensingError, CalloutBusy."""
+    client = Client(account, deadline=monotonic() + account.timeout + 1, is_test=True)
+    return [one["number"] for one in islice(client.find_all(kind), MOST_SUGGESTED) if "number" in one]
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def retry_failed(request, account: LicensingAccount) -> HttpResponse:
+    if request.method == "POST":
+        count = services.retry_failed(account, by=str(request.user))
+        messages.success(request, f"{count:,} will be tried again, the oldest payments first.")
+        return to(account)
+    return ask(
+        request,
+        title="Retry all failed?",
+        text=f"“{account}” is asked again for {count_failed(account):,} items of paid orders that failed. What was"
+        " made for them already is found again, and nothing is made twice.",
+        button="Retry",
+        cancel=reverse("licensing-account", args=[account.pk]),
+    )
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def delete(request, account: LicensingAccount) -> HttpResponse:
+    if request.method == "POST":
+        keys = list(own_keys(account).values_list("pk", flat=True)) if account.is_own else []
+        try:
+            remove_account(account)
+        except ChainRefused as error:
+            messages.error(request, str(error))
+            return to(account)
+        Token.objects.filter(pk__in=keys).delete()
+        messages.success(request, f"The licensing account “{account}” is removed.")
+        return redirect("licensing-accounts")
+    return ask(
+        request,
+        title="Remove the licensing account?",
+        text=f"Nothing is asked of “{account}” any more, also not to deactivate the licenses of an order that is"
+        " refunded later. The licenses themselves stay there.",
+        button="Remove",
+        danger=True,
+        cancel=reverse("licensing-account", args=[account.pk]),
+    )
+
+
+# Its packages
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def add_package(request, account: LicensingAccount) -> HttpResponse:
+    return edit_package(request, LicensePackage(merchant=request.merchant, account=account), "Add a license package")
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def package(request, account: LicensingAccount, package: int) -> HttpResponse:
+    return edit_package(request, get_object_or_404(account.packages, pk=package), "Edit the license package")
+
+
+def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
+    account = package.account
+    form = PackageForm(request.POST or None, instance=package)
+    if form.is_valid() and save_package(form):
+        messages.success(request, "Package saved. Products take it as a source; what was begun already goes on as is.")
+        return redirect("license-package", account.pk, package.pk)
+    templates = list(package.templates.all()) if package.pk else []
+    context = {
+        "section": "licensing_accounts",
+        "account": account,
+        "package": package,
+        "form": form,
+        "title": title,
+        "templates": templates,
+        "times": [(template.number, template.quantity, template.quantity * PREVIEWED) for template in templates],
+        "previewed": PREVIEWED,
+        **suggestions(account),
+    }
+    return render(request, "portal/license_package.html", context)
+
+
+def save_package(form: PackageForm) -> bool:
+    try:
+        with transaction.atomic():
+            form.save()
+    except IntegrityError:
+        form.full_clean()
+        return False
+    return True
+
+
+def suggestions(account: LicensingAccount) -> dict[str, Any]:
+    """The numbers that the account knows, to choose from; of one that does not answer none."""
+    if account.state != LicensingAccount.State.HEALTHY:
+        return {}
+    try:
+        return {
+            "products": read_numbers(account, "product"),
+            "known_templates": read_numbers(account, "licensetemplate"),
+        }
+    except (LicensingError, CalloutBusy) as error:
+        return {"no_suggestions": str(error)}
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def delete_package(request, account: LicensingAccount, package: int) -> HttpResponse:
+    row = get_object_or_404(account.packages, pk=package)
+    if request.method == "POST":
+        try:
+            remove_package(row)
+        except ChainRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, f"The license package “{row}” is removed.")
+        return to(account)
+    return ask(
+        request,
+        title="Remove the license package?",
+        text=f"“{row}” is gone then. Licenses that were added stay, and are deactivated when their order is refunded.",
+        button="Remove",
+        danger=True,
+        cancel=reverse("license-package", args=[account.pk, row.pk]),
+    )

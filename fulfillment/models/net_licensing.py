@@ -18,7 +18,7 @@ from vault.fields import EncryptedTextField
 MAX_NUMBER = 100
 # It stands in addresses, and in filters, where ; and = have a meaning.
 validate_number = RegexValidator(
-    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number has no spaces and none of the characters / \\ ; = ? # %."
+    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number has no spaces and none of the characters / \\ ; = ? # %%."
 )
 
 

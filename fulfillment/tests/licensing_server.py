@@ -130,6 +130,14 @@ class Proxy:
     def make_none(self):
         self.make_trouble("", 0)
 
+    def impatiently(self, call):
+        """Make requests as this does, and wait for those that hang for a moment only."""
+
+        def impatient(*args, **fields):
+            return call(*args, **fields | ({"timeout": 0.3} if self.trouble.startswith("hangs") else {}))
+
+        return impatient
+
     def stop(self):
         self.server.shutdown()
         self.server.server_close()

@@ -25,8 +25,9 @@ def service():
 
 
 @pytest.fixture
-def proxy(service, inside):
+def proxy(service, inside, monkeypatch):
     proxy = Proxy(service)
+    monkeypatch.setattr(net_licensing, "call", proxy.impatiently(net_licensing.call))
     yield proxy
     proxy.stop()
 
@@ -58,13 +59,6 @@ def set_templates(package, *numbers):
 @pytest.fixture
 def sold(make_product):
     return make_product(source=None)
-
-
-@pytest.fixture
-def patience(monkeypatch):
-    """Two tenths of a second, for answers that never come."""
-    call = net_licensing.call
-    monkeypatch.setattr(net_licensing, "call", lambda *args, **fields: call(*args, **fields | {"timeout": 0.2}))
 
 
 def codes_of(number):
@@ -137,7 +131,7 @@ def pay_and_work(pay, work, sold, **fields):
 
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_trouble_at_any_step_gives_no_number_and_the_next_attempt_completes_what_is_there(
-    pay, work, sold, make_package, service, proxy, patience, trouble
+    pay, work, sold, make_package, service, proxy, trouble
 ):
     make_package(sold, templates=["T-SUB", "T-PPU × 2"])
     for step in range(1, STEPS + 1):
@@ -462,7 +456,7 @@ def test_a_refund_of_a_part_deactivates_nothing(pay, work, sold, make_package, s
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_trouble_with_a_refund_is_overcome(pay, work, sold, make_package, service, proxy, patience, trouble):
+def test_trouble_with_a_refund_is_overcome(pay, work, sold, make_package, service, proxy, trouble):
     make_package(sold)
     for step in (1, 2):
         order = pay_and_work(pay, work, sold)

@@ -14,6 +14,7 @@ from fulfillment import setup
 from fulfillment.chains import wake_waiting
 from fulfillment.models import (
     Callout,
+    Deactivation,
     Delivery,
     Fulfillment,
     FulfillmentMethod,
@@ -30,7 +31,7 @@ from merchants.models import EmailTemplate, Product
 
 class FulfillmentMethodInline(admin.TabularInline):
     model = FulfillmentMethod
-    autocomplete_fields = ["pool", "web_service"]
+    autocomplete_fields = ["pool", "web_service", "license_package"]
     extra = 0
 
 
@@ -93,6 +94,13 @@ class FulfillmentAdmin(RetryableAdmin):
                 retry(fulfillment.item, by=f"{request.user}, support staff")
                 count += 1
         self.message_user(request, f"{count} will be tried again within seconds.")
+
+
+@admin.register(Deactivation)
+class DeactivationAdmin(RetryableAdmin):
+    list_display = ["item", "status", "reason", "attempts", "created_at", "due_at", "ended_at"]
+    list_filter = ["status"]
+    list_select_related = ["item__order"]
 
 
 @admin.register(Delivery)
@@ -204,9 +212,20 @@ class WebhookMessageAdmin(RetryableAdmin):
 @admin.register(Callout)
 class CalloutAdmin(ReadOnly, admin.ModelAdmin):
     list_display = [
-        *("merchant", "called_at", "service", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
+        *(
+            "merchant",
+            "called_at",
+            "service",
+            "account",
+            "outcome",
+            "method",
+            "url",
+            "attempt",
+            "status_code",
+            "milliseconds",
+        ),
         "error",
     ]
     list_filter = ["outcome", "is_test", "service", "merchant"]
-    list_select_related = ["merchant", "service"]
+    list_select_related = ["merchant", "service", "account"]
     show_full_result_count = False

@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
 from fulfillment.breaker import probe_now, wake
-from fulfillment.models import RequestParameter, WebService
+from fulfillment.models import LicensePackage, LicensingAccount, PackagedTemplate, RequestParameter, WebService
 from fulfillment.parameters import CATALOGUE, add_defaults
 from fulfillment.personal_data import Held, tell
 from merchants.admin import Lean, NotMade, ReadOnly
@@ -27,6 +27,8 @@ from orders.models import Order, Subscription
 from orders.search import Kind, find, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
+from portal.license_forms import AccountForm
+from portal.views.license_accounts import make_own_key
 from portal.views.order import ACTS, order_page
 from portal.web_service_forms import SECTIONS, WebServiceForm
 from vault.fingerprints import fingerprint
@@ -263,3 +265,63 @@ class WebServiceAdmin(Lean, admin.ModelAdmin):
             add_defaults(form.instance)
         probe_now(form.instance)
         wake(form.instance)
+
+
+class AdminsAccountForm(AccountForm):
+    """The same form, in which staff say whose account a new one is."""
+
+    class Meta(AccountForm.Meta):
+        fields = ["merchant", *AccountForm.Meta.fields]
+
+    def clean(self) -> dict[str, Any]:
+        merchant = self.cleaned_data.get("merchant")
+        if merchant:
+            self.instance.merchant = merchant
+        return super().clean() if self.instance.merchant_id else self.cleaned_data
+
+
+@admin.register(LicensingAccount)
+class LicensingAccountAdmin(Lean, admin.ModelAdmin):
+    """All but the key."""
+
+    form = AdminsAccountForm
+    list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    search_fields = ["name", "address"]
+    autocomplete_fields = ["merchant"]
+    readonly_fields = ["state", "failing_since", "paused_at", "probe_at", "created_at"]
+    fields = ["merchant", "name", "place", "address", "api_key", "timeout", *readonly_fields]
+
+    def get_readonly_fields(self, request, obj=None):
+        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # its merchant does, once no package is of it
+
+    def save_model(self, request, obj, form, change):
+        make_own_key(obj)
+        obj.save(update_fields=form.Meta.fields[1:] if change else None)
+        probe_now(obj)
+        wake(obj)
+
+
+class PackagedTemplateInline(admin.TabularInline):
+    model = PackagedTemplate
+    extra = 1
+
+
+@admin.register(LicensePackage)
+class LicensePackageAdmin(Lean, admin.ModelAdmin):
+    list_display = ["name", "merchant", "account", "product_number", "start_date"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant", "account"]
+    search_fields = ["name", "product_number"]
+    autocomplete_fields = ["merchant", "account"]
+    inlines = [PackagedTemplateInline]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["merchant"] if obj else []
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # its merchant does, once no product takes codes from it

@@ -71,14 +71,11 @@ class AccountForm(forms.ModelForm):
             raise forms.ValidationError("Leave out the ? or # and what follows it.")
         return address
 
-    def clean_name(self) -> str:
-        name = self.cleaned_data["name"]
-        if self.instance.merchant.licensing_accounts.exclude(pk=self.instance.pk).filter(name=name).exists():
-            raise forms.ValidationError("Another account has this name.")
-        return name
-
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
+        others = self.instance.merchant.licensing_accounts.exclude(pk=self.instance.pk)
+        if others.filter(name=data.get("name")).exists():
+            self.add_error("name", "Another account has this name.")
         if data.get("place") == "other":
             self._clean_other(data)
         else:

@@ -46,7 +46,7 @@ def product(merchant):
     product = Product.objects.create(merchant=merchant, number="P-1", name="Photo Pro")
     models = {"SUB": "Subscription", "PPU": "PayPerUse", "FEATURE": "MultiFeature", "AUTO": "MultiFeature"}
     types = {"SUB": "TIMEVOLUME", "PPU": "QUANTITY", "FEATURE": "FEATURE", "AUTO": "FEATURE"}
-    terms = {"SUB": {"time_volume": 1, "time_volume_period": "MONTH"}, "PPU": {"quantity": 100}}
+    terms: dict[str, dict] = {"SUB": {"time_volume": 1, "time_volume_period": "MONTH"}, "PPU": {"quantity": 100}}
     for name, model in models.items():
         module = product.modules.create(merchant=merchant, number=f"M-{name}", name=name, licensing_model=model)
         module.templates.create(

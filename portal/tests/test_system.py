@@ -9,12 +9,14 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import redis
 import requests
 import schemathesis
+from dateutil.relativedelta import relativedelta
 from drf_spectacular.generators import SchemaGenerator
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
@@ -46,6 +48,33 @@ for sku, fields in {ways}.items():
     add_defaults(service)
     service.parameters.filter(parameter="Order").update(name="order_no")
     add_source(product, "web_service", web_service=service)
+"""
+# Two products of the shop whose licenses are made in our own service: a licensee for each unit, and one for all.
+MAKE_LICENSES = """
+from fulfillment.chains import add_source
+from licensing.models import Product as Licensed, Role, Token
+from merchants.models import Merchant, Product
+merchant = Merchant.objects.get()
+licensed = Licensed.objects.create(merchant=merchant, number="P-SYSTEM", name="Photo")
+for name, model, type, terms in (
+    ("SUB", "Subscription", "TIMEVOLUME", {"time_volume": 1, "time_volume_period": "MONTH"}),
+    ("PPU", "PayPerUse", "QUANTITY", {"quantity": 100}),
+    ("FEATURE", "MultiFeature", "FEATURE", {}),
+):
+    module = licensed.modules.create(merchant=merchant, number=f"M-{name}", name=name, licensing_model=model)
+    module.templates.create(merchant=merchant, number=f"T-{name}", name=name, license_type=type, **terms)
+keys = [
+    Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role=role)
+    for role in (Role.OPERATION, Role.LICENSEE)
+]
+account = merchant.licensing_accounts.create(name="Own", api_key=keys[0].number)
+for sku, rule, templates in (("LICENSED-EACH", "unit", ["SUB", "PPU"]), ("LICENSED-ALL", "item", ["PPU", "FEATURE"])):
+    package = merchant.license_packages.create(account=account, name=sku, product_number="P-SYSTEM")
+    for position, name in enumerate(templates, 1):
+        package.templates.create(position=position, number=f"T-{name}")
+    product = Product.objects.create(merchant=merchant, sku=sku, name=sku, quantity_rule=rule)
+    add_source(product, "netlicensing", license_package=package)
+print(*[key.number for key in keys])
 """
 # As if the lease of a worker that is gone were over.
 END_LEASES = """
@@ -360,6 +389,86 @@ def test_a_worker_killed_before_it_saved_the_vendors_answer_asks_the_same_again(
     wait_until(lambda: all_mailed(sink, [order], [payment]))
     assert mailed(sink, payment).count(codes_of(order)[0]) == 1
     audit(keywell)
+
+
+class Licensing:
+    """The licensing service as an API key sees it."""
+
+    def __init__(self, shop, key):
+        self.url, self.login = f"{shop.env['BASE_URL']}/core/v2/rest", ("apiKey", key)
+
+    def ask(self, method, path, **form):
+        headers = {"Accept": "application/json"}
+        query, body = (form, {}) if method == "GET" else ({}, form)
+        url = f"{self.url}/{path}"
+        return requests.request(method, url, params=query, data=body, auth=self.login, headers=headers, timeout=60)
+
+    def read(self, method, path, **form):
+        answer = self.ask(method, path, **form)
+        assert answer.status_code == 200, answer.text
+        return [{one["name"]: one["value"] for one in item["property"]} for item in answer.json()["items"]["item"]]
+
+    def validate(self, licensee):
+        results = self.read("POST", f"licensee/{licensee}/validate", dryRun="true")
+        return {result["productModuleNumber"]: result for result in results}
+
+
+@pytest.fixture(scope="module")
+def keys(keywell):
+    """API keys: of whoever may change licensees, and of the customers' software."""
+    made = keywell.run("manage", "shell", "--no-imports", "-c", MAKE_LICENSES)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.split()[-2:]
+
+
+def test_licenses_are_made_in_our_own_service_and_move_to_the_customers_licensee(keywell, shop, sink, keys):
+    vendor, software = (Licensing(shop, key) for key in keys)
+    vendor.read("POST", "licensee", number="INSTALLATION-1", productNumber="P-SYSTEM")
+    today = datetime.now(UTC)
+    middle = (today - relativedelta(months=today.day < 15)).replace(day=15)  # the end of no month is in the way
+    bought = {"licenseeNumber": "INSTALLATION-1", "licenseTemplateNumber": "T-SUB", "startDate": f"{middle:%Y-%m-%d}"}
+    vendor.read("POST", "license", **bought)
+    assert software.validate("INSTALLATION-1")["M-FEATURE"]["valid"] == "false"
+    before = datetime.fromisoformat(software.validate("INSTALLATION-1")["M-SUB"]["expires"])
+
+    payment = shop.payment("LICENSED-EACH", quantity=3)
+    payment["items"].append(payment["items"][0] | {"item": "2", "product": "LICENSED-ALL"})
+    shop.report(payment)
+
+    def codes():
+        return [code["code"] for item in shop.read(payment["order"])["items"] for code in item["activation_codes"]]
+
+    wait_until(lambda: len(codes()) == 4, patience=60)
+    marked = {each["number"]: each["markedForTransfer"] for each in vendor.read("GET", "licensee")}
+    assert [marked[code] for code in codes()] == ["true"] * 4
+
+    numbers = []
+    for code in codes():
+        numbers += [each["number"] for each in vendor.read("GET", "license", licenseeNumber=code)]
+        moved = software.ask("POST", "licensee/INSTALLATION-1/transfer", sourceLicenseeNumber=code)
+        assert (moved.status_code, moved.text) == (204, "")
+
+    result = software.validate("INSTALLATION-1")
+    assert datetime.fromisoformat(result["M-SUB"]["expires"]) == before + relativedelta(months=3)
+    assert result["M-PPU"]["remainingQuantity"] == "600"
+    assert result["M-FEATURE"]["valid"] == "true"
+    held = [each["number"] for each in vendor.read("GET", "license", licenseeNumber="INSTALLATION-1")]
+    assert len(numbers) == 12 and set(numbers) < set(held) and len(held) == 13
+    wait_until(lambda: all(code in mailed(sink, payment) for code in codes()))
+
+    # A refund finds them there, and leaves what the customer had alone.
+    shop.call("POST", f"orders/{payment['order']}/refund/", json={})
+
+    def active():
+        return [
+            each["number"]
+            for each in vendor.read("GET", "license", licenseeNumber="INSTALLATION-1")
+            if each["active"] == "true"
+        ]
+
+    wait_until(lambda: active() == sorted(set(held) - set(numbers)), patience=60)
+    logs = "\n".join(path.read_text(errors="replace") for path in Path(keywell.var / "log").iterdir())
+    assert not any(secret in logs for secret in [*marked, *keys] if secret != "INSTALLATION-1")
 
 
 SCHEMA = schemathesis.openapi.from_dict(SchemaGenerator().get_schema(request=None, public=True))

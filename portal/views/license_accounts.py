@@ -80,22 +80,28 @@ def change(request, account: LicensingAccount) -> HttpResponse:
 
 
 def save_account(form: AccountForm) -> bool:
-    """Save it, with a key of its own for our own service; not if another of its name was saved at this moment."""
+    """Save it, unless another of its name was saved at this moment; then the form says so."""
     account = form.instance
     try:
         with transaction.atomic():
-            if account.is_own and not own_keys(account).live().exists():
-                account.api_key = Token.objects.create(
-                    merchant=account.merchant,
-                    token_type=Token.Type.APIKEY,
-                    api_key_role=KeyRole.OPERATION,
-                    name="Keywell’s own orders",
-                ).number
+            make_own_key(account)
             form.save()
     except IntegrityError:
         form.full_clean()
         return False
     return True
+
+
+def make_own_key(account: LicensingAccount) -> None:
+    """Give an account at our own service a key, if it has none that is good."""
+    if account.is_own and not own_keys(account).live().exists():
+        key = Token.objects.create(
+            merchant=account.merchant,
+            token_type=Token.Type.APIKEY,
+            api_key_role=KeyRole.OPERATION,
+            name="Keywell’s own orders",
+        )
+        account.api_key = key.number
 
 
 def own_keys(account: LicensingAccount):

@@ -301,7 +301,7 @@ class LicensingAccountAdmin(Lean, admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         make_own_key(obj)
-        obj.save(update_fields=form.Meta.fields[1:] if change else None)
+        obj.save(update_fields=AccountForm.Meta.fields if change else None)
         probe_now(obj)
         wake(obj)
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 from fulfillment.models import FulfillmentMethod, LicensePackage, LicensingAccount
 from fulfillment.tests.licensing_server import Proxy, Service, envelope
 from licensing.models import Token
-from merchants.models import Member
+from merchants.models import Member, User
 
 
 @pytest.fixture
@@ -161,3 +161,37 @@ def test_a_product_takes_a_package_as_a_source(manager, merchant, account, outsi
     assert FulfillmentMethod.objects.get().license_package == package
     assert "NetLicensing “Pro”" in page.content.decode()
     assert "is a source of" in post(manager, "license-package-delete", account.pk, package.pk).content.decode()
+
+
+# Support staff
+
+
+def test_staff_add_an_account_and_a_package_for_a_merchant(client, merchant):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    account = {"merchant": merchant.pk, "name": "Own", "place": "own", "timeout": "10"}
+    post(client, "admin:fulfillment_licensingaccount_add", **account)
+    made = LicensingAccount.objects.get()
+    assert (made.merchant, made.api_key) == (merchant, Token.objects.get().number)
+
+    page = post(client, "admin:fulfillment_licensingaccount_change", made.pk, **account | {"name": "Ours"})
+    made.refresh_from_db()
+    assert (made.name, made.api_key) == ("Ours", Token.objects.get().number)
+    assert made.api_key not in page.content.decode()
+
+    rows = {"TOTAL_FORMS": 1, "INITIAL_FORMS": 0, "0-position": 1, "0-number": "T-SUB", "0-quantity": 2}
+    package = {"merchant": merchant.pk, "account": made.pk, "name": "Pro", "product_number": "P-1"}
+    rows = {f"templates-{name}": value for name, value in rows.items()}
+    post(client, "admin:fulfillment_licensepackage_add", **package, **rows, start_date="none")
+    assert str(LicensePackage.objects.get().templates.get()) == "2 × T-SUB"
+
+
+def test_staff_cannot_mix_merchants(client, merchant, outsider):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    theirs = outsider.licensing_accounts.create(name="Theirs", api_key="x")
+
+    rows = {"templates-TOTAL_FORMS": 0, "templates-INITIAL_FORMS": 0}
+    package = {"merchant": merchant.pk, "account": theirs.pk, "name": "Pro", "product_number": "P-1"}
+    page = post(client, "admin:fulfillment_licensepackage_add", **package, **rows, start_date="none")
+
+    assert "belongs to Outsider" in page.content.decode()
+    assert not LicensePackage.objects.exists()

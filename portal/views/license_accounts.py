@@ -85,7 +85,8 @@ def save_account(form: AccountForm) -> bool:
     try:
         with transaction.atomic():
             make_own_key(account)
-            form.save()
+            # How it stands, workers write meanwhile.
+            account.save(update_fields=form.Meta.fields if account.pk else None)
     except IntegrityError:
         form.full_clean()
         return False

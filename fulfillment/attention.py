@@ -5,12 +5,14 @@ from datetime import timedelta
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Now
 
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, WebService
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, LicensingAccount, WebService
 from merchants.models import Merchant
 from orders.models import Order, OrderQuerySet
 
 # A customer has paid, and waits for longer than this.
 LONG = timedelta(hours=1)
+# Of servers that codes come from.
+AWAY = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
 
 
 def stuck_fulfillments() -> QuerySet[Fulfillment]:
@@ -54,8 +56,12 @@ def with_failed(services: QuerySet[WebService]) -> QuerySet[WebService]:
 
 def troubled_services(merchant: Merchant) -> QuerySet[WebService]:
     """The merchant's web services that are paused or fail, or because of which items failed."""
-    away = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
-    return with_failed(merchant.web_services.all()).filter(away | Q(failed__gt=0))
+    return with_failed(merchant.web_services.all()).filter(AWAY | Q(failed__gt=0))
+
+
+def troubled_accounts(merchant: Merchant) -> QuerySet[LicensingAccount]:
+    """The merchant's licensing accounts that are paused or fail."""
+    return merchant.licensing_accounts.filter(AWAY)
 
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:

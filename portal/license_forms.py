@@ -131,7 +131,7 @@ class PackageForm(forms.ModelForm):
                 widget=forms.TextInput(attrs={"autocomplete": "off", "list": "template-numbers"}),
             )
             self.fields[f"quantity_{index}"] = forms.IntegerField(
-                label=f"Licenses of template {index + 1}",
+                label=f"Quantity {index + 1}",
                 required=False,
                 min_value=1,
                 max_value=100,

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from fulfillment import net_licensing
 from fulfillment.chains import ChainRefused, add_source, remove_account, remove_package
+from fulfillment.history import order_history
 from fulfillment.models import Callout, Deactivation, Fulfillment, IssuedLicense, LicensingAccount, MerchantNotice
 from fulfillment.services import fulfill, fulfill_by_callout, retry
 from fulfillment.tests.licensing_server import TROUBLES, Proxy, Service, envelope
@@ -443,6 +444,8 @@ def test_a_refund_deactivates_the_licenses_wherever_they_are_and_no_others(pay, 
     item = OrderItem.objects.get(order__number=order)
     assert inactive == set(item.issued_licenses.values_list("number", flat=True))
     assert service.licensees["CUSTOMER-1"]["active"] == "true"
+    [line] = [line for line in order_history(item.order) if "Licenses" in line.text]
+    assert (line.text, line.state) == (f"Licenses of {sold.name} deactivated", "deactivated")
 
 
 def test_a_refund_of_a_part_deactivates_nothing(pay, work, sold, make_package, service):

@@ -5,10 +5,12 @@ from ipaddress import ip_network
 import pytest
 from django.urls import reverse
 
+from fulfillment.chains import add_source
 from fulfillment.models import FulfillmentMethod, LicensePackage, LicensingAccount
 from fulfillment.tests.licensing_server import Proxy, Service, envelope
 from licensing.models import Token
 from merchants.models import Member, User
+from orders.models import ActivationCode
 
 
 @pytest.fixture
@@ -161,6 +163,30 @@ def test_a_product_takes_a_package_as_a_source(manager, merchant, account, outsi
     assert FulfillmentMethod.objects.get().license_package == package
     assert "NetLicensing “Pro”" in page.content.decode()
     assert "is a source of" in post(manager, "license-package-delete", account.pk, package.pk).content.decode()
+
+
+def test_all_that_failed_is_tried_again_once_the_account_is_mended(
+    manager, merchant, account, make_product, pay, work, service
+):
+    package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
+    package.templates.create(position=1, number="T-SUB")
+    product = make_product(source=None)
+    add_source(product, "netlicensing", license_package=package)
+    LicensingAccount.objects.update(api_key="wrong")
+    pay(product)
+    pay(product)
+    work()
+    page = manager.get(reverse("licensing-account", args=[account.pk])).content.decode()
+    assert "2 failed items" in page and "It refuses the API key (403)" in page
+    assert "Vendor" in manager.get(reverse("home")).content.decode()
+
+    post(manager, "licensing-account-change", account.pk, **OTHER, address=account.address)
+    page = post(manager, "licensing-account-retry-failed", account.pk).content.decode()
+    work()
+
+    assert "2 will be tried again" in page
+    assert ActivationCode.objects.count() == 2 == len(service.licensees)
+    assert "Vendor" not in manager.get(reverse("home")).content.decode()
 
 
 # Support staff

@@ -1,15 +1,16 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, JSONObject
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_services
+from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_accounts, troubled_services
 from fulfillment.models import Fulfillment, MailAccount
 from merchants.models import Merchant
 from orders.models import Order
@@ -50,11 +51,12 @@ def today(merchant: Merchant) -> Any:
 
 
 def count_open(merchant: Merchant) -> dict[str, Any]:
-    """How many orders wait, items are stuck and mails lost; and whether the merchant's mail server takes none."""
+    """How many orders wait, items are stuck and mails lost; which licensing accounts fail, and whether mail does."""
     counts = {
         "waiting": count(Fulfillment.objects.waiting().filter(item__order__merchant=merchant), "item__order"),
         "stuck": count(stuck_fulfillments().filter(item__order__merchant=merchant)),
         "lost": count(lost_deliveries().filter(order__merchant=merchant)),
+        "accounts": ArraySubquery(troubled_accounts(merchant).values(one=JSONObject(pk="pk", name="name"))),
         "account": Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
     }
     # In one query.

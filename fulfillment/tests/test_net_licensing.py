@@ -66,6 +66,12 @@ def codes_of(number):
     return list(ActivationCode.objects.filter(item__order__number=number).values_list("code", flat=True))
 
 
+def forget_codes():
+    """As if the worker had died before it saved them."""
+    ActivationCode.objects.all().delete()
+    Fulfillment.objects.update(status="waiting", due_at=Now())
+
+
 def again():
     """Have all be tried once more, as if time had passed or somebody had pressed Retry."""
     LicensingAccount.objects.update(failures=0, paused_at=None)
@@ -103,7 +109,7 @@ def test_each_unit_has_a_licensee(pay, work, sold, make_package, service):
     assert all(service.templates_of(code) == ["T-PPU", "T-SUB"] for code in codes)
 
 
-def test_or_an_item_has_one_with_as_many_licenses(pay, work, sold, make_package, service):
+def test_or_an_item_has_one_with_as_many_licenses(pay, work, sold, make_package, service, proxy):
     sold.quantity_rule = "item"
     sold.save()
     make_package(sold, templates=["T-SUB × 2", "T-PPU"])
@@ -113,6 +119,12 @@ def test_or_an_item_has_one_with_as_many_licenses(pay, work, sold, make_package,
 
     [code] = codes_of(order)  # 90 licenses: more than a page of them
     assert service.templates_of(code) == ["T-PPU"] * 30 + ["T-SUB"] * 60
+
+    forget_codes()
+    proxy.asked.clear()
+    work()
+    assert codes_of(order) == [code]
+    assert len(proxy.asked) == 3  # the licensee, and two pages of its licenses
 
 
 @pytest.mark.parametrize(("start", "sent"), [("none", None), ("now", "now"), ("payment", "2026-11-22T10:30:00.000Z")])
@@ -163,8 +175,7 @@ def test_what_was_complete_already_is_looked_at_and_left_as_it_is(pay, work, sol
     make_package(sold)
     order = pay_and_work(pay, work, sold)
     [code] = codes_of(order)
-    ActivationCode.objects.all().delete()  # it was never saved: the worker died
-    Fulfillment.objects.update(status="waiting", due_at=Now())
+    forget_codes()
 
     asked = len(proxy.asked)
     work()
@@ -178,8 +189,7 @@ def test_licenses_that_were_transferred_already_are_not_made_again(pay, work, so
     make_package(sold)
     order = pay_and_work(pay, work, sold)
     [code] = codes_of(order)
-    ActivationCode.objects.all().delete()
-    Fulfillment.objects.update(status="waiting", due_at=Now())
+    forget_codes()
     service.transfer(code, "CUSTOMER-1")
 
     work()
@@ -298,8 +308,7 @@ def test_no_log_tells_the_number_or_the_key(pay, work, sold, make_package, servi
     proxy.make_trouble("is down", 1)
     pay_and_work(pay, work, sold)
     service.transfer(code, "CUSTOMERS-OWN-NUMBER-1")
-    ActivationCode.objects.all().delete()
-    Fulfillment.objects.update(status="waiting", due_at=Now())
+    forget_codes()
     proxy.make_none()
     work()
 

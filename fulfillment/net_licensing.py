@@ -3,7 +3,7 @@
 import json
 from base64 import b32encode, b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from time import monotonic
 from typing import Any
@@ -11,13 +11,13 @@ from urllib.parse import quote, urlencode
 
 from fulfillment.answers import mask_answer
 from fulfillment.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
-from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call, slot
+from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call, slot, storable
 from fulfillment.models import Callout, LicensingAccount
 from fulfillment.parameters import MASK
 from vault.fingerprints import fingerprint
 
 # So many items of a list in an answer, which is cut at 64 KiB.
-PAGE = 50
+PAGE, MOST_PAGES = 50, 1000
 # Answers that say that the service, or something before it, is busy or away.
 TEMPORARY = {408, 425, 429}
 # What of an item a log may show.
@@ -100,7 +100,7 @@ class Client:
     def get(self, kind: str, number: str) -> Properties | None:
         """The one of this number, if there is one."""
         try:
-            return self._one(kind, self._ask("GET", f"{kind}/{quote(number, safe='')}"))
+            return self._one(kind, self._ask("GET", f"{kind}/{quote(number, safe='')}"), number)
         except Unknown:
             return None
 
@@ -118,17 +118,18 @@ class Client:
         return self._one(kind, self._ask("POST", f"{kind}/{quote(number, safe='')}", values), number)
 
     def delete(self, kind: str, number: str) -> None:
-        self._ask("DELETE", f"{kind}/{quote(number, safe='')}", query={"forceCascade": "true"})
+        with suppress(Unknown):
+            self._ask("DELETE", f"{kind}/{quote(number, safe='')}", query={"forceCascade": "true"})
 
     def find_all(self, kind: str, **filters: str) -> Iterator[Properties]:
-        page, more = 0, True
-        while more:
+        for page in range(MOST_PAGES):
             terms = {**filters, "page": str(page), "items": str(PAGE)}
             query = {"filter": ";".join(f"{name}={value}" for name, value in terms.items())}
             reading = self._ask("GET", kind, query=query)
             yield from (properties for found, properties in reading.items if found == _type(kind))
-            more = reading.has_next
-            page += 1
+            if not reading.has_next:
+                return
+        raise LicensingError("Its list does not end.")
 
     # How it asks
 
@@ -165,9 +166,9 @@ class Client:
             raise reading.problem
         return reading
 
-    def _one(self, kind: str, reading: "_Reading", number: str = "") -> Properties:
+    def _one(self, kind: str, reading: "_Reading", number: str) -> Properties:
         for found, properties in reading.items:
-            if found == _type(kind) and properties.get("number") == (number or properties.get("number")):
+            if found == _type(kind) and properties.get("number") == number:
                 return properties
         raise LicensingError(f"It answered without the {kind} that it was asked for.")
 
@@ -230,9 +231,10 @@ class _Reading:
             if answer.is_cut or not isinstance(content, dict) or not {"infos", "items"} & content.keys():
                 return False
             infos = (content.get("infos") or {}).get("info") or []
-            self.infos = [(str(one.get("id")), str(one.get("value"))) for one in infos if one.get("type") == "ERROR"]
+            errors = (one for one in infos if one.get("type") == "ERROR")
+            self.infos = [(_text(one.get("id")), _text(one.get("value"))) for one in errors]
             page = content.get("items") or {}
-            self.items = [(str(item.get("type")), _properties(item)) for item in page.get("item") or []]
+            self.items = [(_text(item.get("type")), _properties(item)) for item in page.get("item") or []]
             self.has_next = str(page.get("hasnext")).lower() == "true"
         except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
             return False
@@ -255,4 +257,8 @@ class _Reading:
 
 
 def _properties(item: dict[str, Any]) -> Properties:
-    return {str(one["name"]): str(one["value"]) for one in item.get("property") or []}
+    return {_text(one["name"]): _text(one["value"]) for one in item.get("property") or []}
+
+
+def _text(value: Any) -> str:
+    return storable(str(value))

@@ -358,6 +358,47 @@ def test_an_address_that_a_merchant_typed_is_guarded_and_our_own_is_not(
     assert len(codes_of(order)) == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (
+            200,
+            {},
+            b'{"items": {"item": [{"type": "Licensee", "property": [{"name": "number", "value": "I\\u0000"}]}]}}',
+        ),
+        (400, {}, b'{"infos": {"info": [{"id": "\\ud800", "type": "ERROR", "value": "\\u0000 \\udfff"}]}}'),
+        (200, {}, b'{"items": {"item": "no"}, "infos": 5}'),
+        (200, {}, b'{"items": null, "infos": null}'),
+        (200, {}, b"[" * 50_000),
+        (200, {}, b'{"items": {"item": [' + b" " * 70_000 + b"]}}"),
+        (404, {}, b"<html>404</html>"),
+        (204, {}, b""),
+        (302, {"Location": "http://127.0.0.1/"}, b""),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error_that_the_merchant_reads(
+    pay, work, sold, make_package, service, proxy, answer
+):
+    make_package(sold)
+    proxy.forward = lambda *request: answer
+    order = pay_and_work(pay, work, sold)
+
+    assert codes_of(order) == [] and not service.licensees
+    assert Fulfillment.objects.get().reason.startswith("Licensing account “Vendor”: It answered")
+    assert Callout.objects.latest("pk").milliseconds is not None
+
+
+def test_somebody_elses_licensee_is_not_taken_for_ours(pay, work, sold, make_package, service, proxy):
+    make_package(sold)
+    theirs = {"number": "THEIRS", "productNumber": "P-1", "active": "true", "markedForTransfer": "true"}
+    service.get = lambda kind, number, form: envelope("licensee", [theirs])
+
+    order = pay_and_work(pay, work, sold)
+
+    assert codes_of(order) == []
+    assert "without the licensee that it was asked for" in Fulfillment.objects.get().reason
+
+
 # Many at once
 
 

@@ -551,6 +551,33 @@ def test_a_license_that_an_attempt_under_way_adds_after_the_refund_is_deactivate
     assert Deactivation.objects.get().status == "deactivated"
 
 
+def test_nothing_is_begun_for_an_order_that_is_refunded_a_moment_before(
+    pay, work, sold, make_package, service, proxy, monkeypatch
+):
+    make_package(sold)
+    order = pay(sold)["order"]
+    monkeypatch.setattr(net_licensing, "let_through", lambda account: refunded(order))
+    fulfill(Fulfillment.objects.get().pk)
+
+    assert not IssuedLicense.objects.exists() and proxy.asked == []
+    assert Fulfillment.objects.get().due_at is None
+
+
+def test_a_license_counts_as_deactivated_only_if_the_answer_says_so(pay, work, sold, make_package, service):
+    make_package(sold)
+    order = pay_and_work(pay, work, sold)
+    really = service.update
+    service.update = lambda kind, number, form: envelope(kind, [service.licenses[number]])
+    refunded(order)
+    work()
+    assert Deactivation.objects.get().status == "queued"
+
+    service.update = really
+    again()
+    work()
+    assert Deactivation.objects.get().status == "deactivated" and activity(service) == ["false", "false"]
+
+
 def test_what_was_never_made_is_looked_for_until_nobody_can_be_at_it(pay, work, sold, make_package, service, proxy):
     make_package(sold)
     proxy.make_trouble("is down", 6)

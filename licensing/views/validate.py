@@ -81,7 +81,7 @@ class Validate(LicensingView):
         try:
             validate_number(number)
         except ValidationError as error:
-            raise MalformedRequest(f"Licensee number: {error.message}") from error
+            raise MalformedRequest(f"Licensee number: {error.messages[0]}") from error
         if len(number) > MAX_NUMBER:
             raise MalformedRequest(f"Licensee number: it is longer than {MAX_NUMBER} characters")
 

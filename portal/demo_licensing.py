@@ -1,4 +1,7 @@
-"""What the demo's merchant licenses: a program of four modules, with licensees, one of whom got more by a transfer."""
+"""What the demo's merchant licenses: a program of four modules, with licensees, one of whom got more by a transfer.
+
+The shop sells it, too: whoever pays for it gets the number of a licensee.
+"""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -7,10 +10,23 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from fulfillment.chains import add_source
+from fulfillment.models import FulfillmentMethod, LicensePackage, LicensingAccount
 from licensing.creation import create_license, create_licensee
-from licensing.models import License, Licensee, LicenseTemplate, LicensingModel, Product, Transaction, VendorLogin
+from licensing.models import (
+    License,
+    Licensee,
+    LicenseTemplate,
+    LicensingModel,
+    Product,
+    Role,
+    Token,
+    Transaction,
+    VendorLogin,
+)
 from licensing.transfer import transfer
 from merchants.models import Merchant
+from merchants.models import Product as SoldProduct
 
 BY = "demo"
 PRODUCT = "P-PHOTO"
@@ -40,6 +56,9 @@ LICENSEES = [
 # What Ada bought later, under a number of its own, which her program transferred.
 BOUGHT_LATER = ("DEMO-LATER-6D1P8R3Z", "Order of Ada Byron", ["E-MONTH", "E-PANORAMA"], 12)
 
+# What the shop sells: SKU, name, and the templates that its customers get a license of.
+SOLD = ("PHOTO-MONTH", "Photo Studio for a month", ["E-MONTH", "E-RENDER-100", "E-RAW"])
+
 
 @transaction.atomic
 def make_licensing(merchant: Merchant) -> dict[str, str]:
@@ -51,8 +70,28 @@ def make_licensing(merchant: Merchant) -> dict[str, str]:
     moved_at = bought.created_at + timedelta(hours=2)
     Transaction.objects.filter(source_licensee=bought).update(created_at=moved_at, closed_at=moved_at)
 
+    sell(merchant, product)
     login, password = VendorLogin.objects.create_login(merchant, "demo", created_by=BY)
     return {"NLIC_USER": login.user_name, "NLIC_PASSWORD": password}
+
+
+def sell(merchant: Merchant, product: Product) -> None:
+    """Have paid orders served by Keywell's own licensing service: one licensee for all that an item holds."""
+    sku, name, templates = SOLD
+    key = Token.objects.create(
+        merchant=merchant, token_type=Token.Type.APIKEY, api_key_role=Role.OPERATION, name="Keywell’s own orders"
+    )
+    account = LicensingAccount.objects.create(merchant=merchant, name="Keywell", api_key=key.number)
+    package = LicensePackage.objects.create(
+        merchant=merchant, account=account, name=name, product_number=product.number, start_date="payment"
+    )
+    for position, number in enumerate(templates, 1):
+        package.templates.create(position=position, number=number)
+    sold, _ = merchant.products.get_or_create(
+        sku=sku, defaults={"name": name, "quantity_rule": SoldProduct.QuantityRule.ONE_PER_ITEM}
+    )
+    if not sold.fulfillment_methods.exists():
+        add_source(sold, FulfillmentMethod.Source.NET_LICENSING, license_package=package)
 
 
 def make_product(merchant: Merchant) -> Product:

@@ -8,8 +8,15 @@ from django.db.models import Count
 from django.utils import timezone
 
 from fulfillment.attention import needing_attention
-from fulfillment.models import Delivery, Fulfillment, MerchantNotice
-from licensing.models import Licensee, Product, Transaction, VendorLogin
+from fulfillment.models import (
+    Delivery,
+    Fulfillment,
+    FulfillmentMethod,
+    LicensePackage,
+    LicensingAccount,
+    MerchantNotice,
+)
+from licensing.models import Licensee, LicenseTemplate, Product, Token, Transaction, VendorLogin
 from licensing.validation import read_holding, validate
 from merchants.models import ApiKey, Member, Merchant, User
 from orders.models import ActivationCode, Order
@@ -77,13 +84,24 @@ def test_its_licensees_are_valid_and_one_got_licenses_by_a_transfer(credentials)
     assert moved.created_at < timezone.now() - timedelta(days=5)
 
 
+def test_its_shop_sells_licenses_of_its_own_service(credentials):
+    call_command("demo")
+
+    package = FulfillmentMethod.objects.get(product__sku="PHOTO-MONTH").license_package
+    assert package.account.is_own
+    assert Token.objects.live().get().number == package.account.api_key
+    templates = LicenseTemplate.objects.filter(module__product__number=package.product_number)
+    assert {template.number for template in package.templates.all()} <= {template.number for template in templates}
+
+
 def test_a_demo_of_before_gets_a_vendors_login_once(credentials, settings):
     call_command("demo")
     path = settings.VAR / "demo.env"
     path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("NLIC_")))
     before = path.read_text()
-    Product.objects.all().delete()
-    VendorLogin.objects.all().delete()
+    FulfillmentMethod.objects.exclude(license_package=None).delete()
+    for model in (LicensePackage, LicensingAccount, Product, VendorLogin):
+        model.objects.all().delete()
 
     for _ in range(2):
         call_command("demo", if_empty=True)

@@ -53,7 +53,8 @@ def to(account: LicensingAccount) -> HttpResponse:
 @require_safe
 def accounts(request) -> HttpResponse:
     rows = request.merchant.licensing_accounts.prefetch_related("packages")
-    return render(request, "portal/licensing_accounts.html", {"section": "licensing_accounts", "accounts": rows})
+    context = {"section": "licensing", "tab": "accounts", "accounts": rows}
+    return render(request, "portal/licensing_accounts.html", context)
 
 
 @member_required(Role.MANAGER)
@@ -111,7 +112,7 @@ def own_keys(account: LicensingAccount):
 
 
 def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
-    context = {"section": "licensing_accounts", "form": form, "title": title, "cancel": cancel}
+    context = {"section": "licensing", "form": form, "title": title, "cancel": cancel}
     return render(request, "portal/licensing_account_form.html", context)
 
 
@@ -121,7 +122,7 @@ def account(request, account: LicensingAccount) -> HttpResponse:
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     products = Prefetch("fulfillment_methods__product")
     context = {
-        "section": "licensing_accounts",
+        "section": "licensing",
         "account": account,
         "packages": account.packages.prefetch_related("templates", products),
         "failed": count_failed(account),
@@ -139,7 +140,7 @@ def count_failed(account: LicensingAccount) -> int:
 @require_safe
 def callout(request, account: LicensingAccount, callout: int) -> HttpResponse:
     row = get_object_or_404(account.callouts.select_related("item__order"), pk=callout)
-    context = {"section": "licensing_accounts", "account": account, "callout": row}
+    context = {"section": "licensing", "account": account, "callout": row}
     return render(request, "portal/licensing_callout.html", context)
 
 
@@ -225,7 +226,7 @@ def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
         return redirect("license-package", account.pk, package.pk)
     templates = list(package.templates.all()) if package.pk else []
     context = {
-        "section": "licensing_accounts",
+        "section": "licensing",
         "account": account,
         "package": package,
         "form": form,

@@ -27,7 +27,7 @@ PRODUCTS = [
 
 class Command(BaseCommand):
     help = (
-        "Fill an empty database with a merchant, its team, two products in stock, one to be licensed, an API key and "
+        "Fill an empty database with a merchant, its team, two products in stock, one with licensees, an API key and "
         "one payment. "
         "With --orders, add so many orders of the past to that merchant as well, also later."
     )

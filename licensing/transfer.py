@@ -1,6 +1,7 @@
 """Licenses that were bought under a number of their own move to the customer's permanent licensee."""
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from licensing.errors import IllegalOperation, NotFound
 from licensing.models import License, Licensee, Transaction
@@ -25,7 +26,7 @@ def transfer(target: Licensee, source: Licensee, *, by: str) -> list[License]:
 
     moved = list(source.licenses.select_for_update())
     if moved:
-        License.objects.filter(pk__in=[license.pk for license in moved]).update(licensee=target)
+        License.objects.filter(pk__in=[license.pk for license in moved]).update(licensee=target, moved_at=Now())
         source.sessions.all().delete()
         Transaction.note(target, Transaction.Source.AUTO_LICENSES_TRANSFER, moved, by=by, source_licensee=source)
     return moved

@@ -83,7 +83,7 @@ def sell(merchant: Merchant, product: Product) -> None:
     )
     account = LicensingAccount.objects.create(merchant=merchant, name="Keywell", api_key=key.number)
     package = LicensePackage.objects.create(
-        merchant=merchant, account=account, name=name, product_number=product.number, start_date="payment"
+        merchant=merchant, account=account, name=name, product_number=product.number
     )
     for position, number in enumerate(templates, 1):
         package.templates.create(position=position, number=number)

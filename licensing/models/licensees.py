@@ -107,6 +107,7 @@ class License(Terms, NumberedEntity):
     template = models.ForeignKey(LicenseTemplate, models.CASCADE, related_name="licenses")
     name = models.CharField(max_length=200)
     start_date = models.DateTimeField(null=True, blank=True)
+    moved_at = models.DateTimeField(null=True, editable=False, help_text="When it was last transferred.")
     used_quantity = models.BigIntegerField(default=0)
     parent_feature = models.CharField(
         max_length=MAX_NUMBER, blank=True, help_text="Of Rental: the feature that a time volume prolongs."

@@ -132,6 +132,26 @@ def test_a_renewal_that_is_transferred_prolongs_by_its_periods(subscribe, valida
     assert expires(validate(own)) == ("true", "2026-07-01T12:00:00.000Z")
 
 
+@pytest.mark.parametrize("began", [at(2026, 3, 9), at(2026, 3, 1), at(2026, 2, 20), at(2025, 3, 1)])
+def test_it_prolongs_by_all_of_its_time_however_long_ago_it_began(subscribe, validate, began):
+    own = subscribe((at(2026, 3, 5), 1, "MONTH"))
+    bought = subscribe(*[(began, 1, "MONTH")] * 3)
+    Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
+
+    transfer(own, bought, by="test")
+
+    assert expires(validate(own)) == ("true", "2026-07-05T12:00:00.000Z")
+
+
+def test_what_was_transferred_to_nobodys_time_has_its_own(subscribe, validate):
+    own, bought = subscribe((at(2025, 3, 5), 1, "MONTH")), subscribe((at(2026, 3, 1), 1, "MONTH"))
+    Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
+
+    transfer(own, bought, by="test")
+
+    assert expires(validate(own)) == ("true", "2026-04-01T12:00:00.000Z")
+
+
 # Any purchases and transfers, beside a calendar that is crossed off day by day.
 
 PURCHASES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60), st.sampled_from([1, 7]), st.integers(1, 4)))

@@ -83,7 +83,7 @@ def _instances(rows: list[tuple[str, dict[str, Any]]], kind: str, model: type[Ro
 
 def _instance(model: type[Row], values: dict[str, Any]) -> Row:
     """A row as the ORM gives it, from one in JSON, where moments are texts."""
-    for name in ("created_at", "start_date"):
+    for name in ("created_at", "start_date", "moved_at"):
         if values.get(name):
             values[name] = datetime.fromisoformat(values[name])
     names = [field.attname for field in model._meta.concrete_fields if field.attname in values]

@@ -41,11 +41,12 @@ def end_after(begin: datetime, length: relativedelta) -> datetime:
 def spans(licenses: Iterable[License], now: datetime) -> list[Span]:
     """The licenses' time, one after another: what begins before the end of those before it prolongs them.
 
-    A span's end is counted from its beginning, so months from the 31st end on the 31st wherever there is one.
+    Those that were transferred come after what was there, so they add their whole time to it, however long ago they
+    began. A span's end is counted from its beginning, so months from the 31st end on the 31st wherever there is one.
     """
-    begins = sorted(((begin_of(license, now), license.pk, license) for license in licenses), key=lambda each: each[:2])
+    begins = [(begin_of(license, now), license) for license in licenses]
     found: list[Span] = []
-    for begin, _, license in begins:
+    for begin, license in sorted(begins, key=lambda each: (max(each[0], each[1].moved_at or each[0]), each[1].pk)):
         length = length_of(license)
         if found and begin <= found[-1].end:
             begin, length = found[-1].begin, found[-1].length + length

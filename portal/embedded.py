@@ -63,6 +63,8 @@ class Postgres(Server):
         guise.own(self.data)
         settings = {"listen_addresses": "", "unix_socket_permissions": "0700", "max_connections": "200"}
         settings["log_checkpoints"] = "off"
+        # Neither statements nor values: customers' addresses stand in them.
+        settings |= {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}
         # Many small queries, of which each should answer at once, on a disk that need not seek.
         settings |= {"random_page_cost": "1.1", "max_parallel_workers_per_gather": "0", "jit": "off"}
         if not self.durable:

@@ -66,6 +66,19 @@ def test_it_keeps_what_was_written(postgres):
     assert query(postgres, "SELECT text FROM memory") == "written before"
 
 
+def test_its_log_holds_nothing_of_what_could_not_be_written(postgres, folder):
+    start(postgres)
+    remember(postgres, "already there")
+
+    with psycopg.connect(postgres.url) as connection, pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute("CREATE UNIQUE INDEX ON memory (text)")
+        connection.execute("INSERT INTO memory SELECT text FROM memory -- for ada@example.com")
+
+    log = (folder / "log/postgres.log").read_text()
+    assert "duplicate key" in log
+    assert "ada@example.com" not in log and "already there" not in log
+
+
 def test_it_recovers_when_it_was_killed(folder):
     server = Postgres(folder)
     start(server)

@@ -117,7 +117,7 @@ class LicenseeForm(forms.Form):
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.licensees = Licensee.objects.filter(merchant=merchant)
-        products = Product.objects.filter(merchant=merchant).order_by("name", "pk")
+        products = Product.objects.filter(merchant=merchant, active=True).order_by("name", "pk")
         self.fields["product"].queryset = products  # type: ignore[attr-defined]
 
     def clean_number(self) -> str:

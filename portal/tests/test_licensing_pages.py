@@ -264,6 +264,23 @@ def test_a_template_of_another_product_is_refused(page, licensee, merchant):
     assert licensee.licenses.count() == 1
 
 
+@pytest.mark.parametrize("model", [Product, ProductModule, LicenseTemplate])
+def test_what_is_inactive_is_not_offered(page, licensee, template, model):
+    model.objects.update(active=False)
+
+    assert "One year (E1)" not in shown(page, "license-add", licensee.pk)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [("Floating", "asked without a session"), ("NodeLocked", "asked without a node secret")]
+)
+def test_of_what_only_a_program_can_ask_it_says_how_it_was_asked(page, licensee, model, said):
+    assert "asked without" not in shown(page, "licensee", licensee.pk)
+    ProductModule.objects.update(licensing_model=model)
+
+    assert said in shown(page, "licensee", licensee.pk)
+
+
 # Transfers
 
 
@@ -281,6 +298,17 @@ def test_licenses_are_transferred_by_hand(page, licensee, make_licensee, directi
     gone, came = shown(page, "licensee", licensee.pk), shown(page, "licensee", permanent.pk)
     assert "1 license transferred to" in gone and reverse("licensee", args=[permanent.pk]) in gone
     assert "1 license transferred here from" in came and reverse("licensee", args=[licensee.pk]) in came
+
+
+def test_a_transfer_that_moves_nothing_says_so(page, licensee, make_licensee):
+    make_licensee("PERMANENT", licenses=0, name="Permanent")
+    for _ in range(2):
+        response = page.post(
+            reverse("licensee-transfer", args=[licensee.pk]), {"direction": "to", "number": "PERMANENT"}, follow=True
+        )
+
+    text = response.content.decode()
+    assert "Ada’s has no licenses, so none moved." in text and "It is in the history" not in text
 
 
 def test_why_a_transfer_is_refused_is_said(page, licensee, make_licensee, outsider):

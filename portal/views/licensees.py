@@ -225,8 +225,7 @@ def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
         except LicensingError as error:
             form.add_error(None, str(error.detail))
         else:
-            count = f"{len(moved):,} license{'' if len(moved) == 1 else 's'}"
-            messages.success(request, f"{count} moved from {source} to {target}. It is in the history of both.")
+            tell_moved(request, len(moved), target, source)
             return to(licensee)
     return ask(
         request,
@@ -239,13 +238,22 @@ def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
     )
 
 
+def tell_moved(request, count: int, target: Licensee, source: Licensee) -> None:
+    if not count:
+        messages.warning(request, f"{source} has no licenses, so none moved.")
+        return
+    licenses = f"{count:,} license{'' if count == 1 else 's'}"
+    messages.success(request, f"{licenses} moved from {source} to {target}. It is in the history of both.")
+
+
 # Its licenses
 
 
 @for_licensee(Role.MANAGER)
 @require_http_methods(["GET", "POST"])
 def add_license(request, licensee: Licensee) -> HttpResponse:
-    templates = LicenseTemplate.objects.filter(module__product=licensee.product_id, active=True).order_by("name", "pk")
+    on_offer = LicenseTemplate.objects.filter(active=True, module__active=True, module__product__active=True)
+    templates = on_offer.filter(module__product=licensee.product_id).order_by("name", "pk")
     form = AddLicenseForm(templates, request.POST or None)
     if form.is_valid():
         made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)

@@ -139,6 +139,23 @@ def test_removing_says_what_goes_along(page, product, licensee):
     assert not (Product.objects.exists() or Licensee.objects.exists())
 
 
+def test_removing_says_what_uses_it(page, merchant, product, template, licensee):
+    Token.objects.create(
+        merchant=merchant, licensee=licensee, token_type="APIKEY", api_key_role="ROLE_APIKEY_LICENSEE"
+    )  # noqa: S106
+    places = {"Here": "", "There": "https://licensing.example"}
+    for name, address in places.items():
+        account = merchant.licensing_accounts.create(name=name, address=address)
+        package = merchant.license_packages.create(account=account, name=f"Pro {name}", product_number=product.number)
+        package.templates.create(position=1, number=template.number)
+
+    things = {"licensed-product-remove": product, "module-remove": template.module, "template-remove": template}
+    for name, thing in things.items():
+        text = shown(page, name, thing.pk)
+        assert "Orders fail then that get their licenses by “Pro Here”." in text
+    assert "1 API key" in shown(page, "licensed-product-remove", product.pk)
+
+
 def test_templates_and_modules_are_removed(page, template, licensee):
     assert "1 license" in shown(page, "template-remove", template.pk)
 
@@ -428,11 +445,14 @@ def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
     ("data", "why"),
     [
         ({"licensee": "UNKNOWN"}, "No licensee of yours has this number."),
+        ({"licensee": "THEIRS"}, "No licensee of yours has this number."),
         ({"expiration_time": "2020-01-01T00:00"}, "This time has passed."),
         ({"role": "ROLE_APIKEY_KING"}, "Select a valid choice."),
     ],
 )
-def test_a_wrong_key_is_refused(owner, data, why):
+def test_a_wrong_key_is_refused(owner, outsider, data, why):
+    create_licensee(Product.objects.create(merchant=outsider, name="X"), by="test", number="THEIRS")
+
     response = post(owner, "key-add", **({"name": "x", "role": "ROLE_APIKEY_ADMIN"} | data))
 
     assert why in response.content.decode() and not Token.objects.exists()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.contrib import messages
-from django.db.models import Count, Model, Prefetch
+from django.db.models import Count, Model, Prefetch, Q
 from django.forms import ModelForm
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -12,7 +12,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule
+from fulfillment.models import LicensePackage
+from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Token
 from portal.access import Role, member_required
 from portal.licensing_forms import LicensingProductForm, ModuleForm, TemplateForm
 from portal.views.confirm import ask
@@ -137,8 +138,10 @@ def remove_product(request, product: Product) -> HttpResponse:
     licenses = License.objects.filter(licensee__product=product).count()
     templates = LicenseTemplate.objects.filter(module__product=product).count()
     counts = {"module": product.modules.count(), "template": templates}
-    counts |= {"licensee": product.licensees.count(), "license": licenses}
-    return remove(request, product, "product", counts, after=reverse("licensed-products"))
+    keys = Token.objects.filter(licensee__product=product, token_type=Token.Type.APIKEY).count()
+    counts |= {"licensee": product.licensees.count(), "license": licenses, "API key": keys}
+    sold = Q(product_number=product.number)
+    return remove(request, product, "product", counts, sold, after=reverse("licensed-products"))
 
 
 @with_one(ProductModule, "product")
@@ -146,28 +149,34 @@ def remove_product(request, product: Product) -> HttpResponse:
 def remove_module(request, module: ProductModule) -> HttpResponse:
     licenses = License.objects.filter(template__module=module).count()
     counts = {"template": module.templates.count(), "license": licenses}
-    return remove(request, module, "module", counts, after=page_of(module))
+    sold = Q(templates__number__in=module.templates.values("number"))
+    return remove(request, module, "module", counts, sold, after=page_of(module))
 
 
 @with_one(LicenseTemplate, "module__product")
 @require_http_methods(["GET", "POST"])
 def remove_template(request, template: LicenseTemplate) -> HttpResponse:
     counts = {"license": template.licenses.count()}
-    return remove(request, template, "license template", counts, after=page_of(template))
+    sold = Q(templates__number=template.number)
+    return remove(request, template, "license template", counts, sold, after=page_of(template))
 
 
-def remove(request, thing, kind: str, counts: dict[str, int], *, after: str) -> HttpResponse:
-    """Remove it with all that hangs on it, once it has been said what that is."""
+def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after: str) -> HttpResponse:
+    """Remove it with all that hangs on it, once it has been said what that is, and what packages sell it."""
     if request.method == "POST":
         thing.delete()
         messages.success(request, f"The {kind} {thing.name} is removed.")
         return redirect(after)
     gone = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
     along = f" With it go {' and '.join(gone)}, wherever they are in use." if gone else " Nothing hangs on it."
+    # At our own service. What is elsewhere has numbers of its own.
+    packages = LicensePackage.objects.filter(sold, merchant=request.merchant, account__address="").distinct()
+    names = ", ".join(f"“{package}”" for package in packages)
+    fails = f" Orders fail then that get their licenses by {names}." if names else ""
     return ask(
         request,
         title=f"Remove the {kind}?",
-        text=f"{thing.name} ({thing.number}) is removed for good.{along}",
+        text=f"{thing.name} ({thing.number}) is removed for good.{along}{fails}",
         button="Remove",
         danger=True,
         cancel=page_of(thing),

@@ -207,7 +207,18 @@ def test_another_merchants_licensee_is_not_found(client, outsider, licensee):
     client.force_login(outsider.members.get().user)
 
     assert "No such licensee" in post(client, "licensing", search=NUMBER).content.decode()
-    assert "Ada" not in shown(client, "licensing")
+    for query in ("", f"?product={licensee.product.pk}"):
+        text = shown(client, "licensing", query=query)
+        assert "Ada" not in text and "Photo" not in text
+
+
+def test_nor_does_its_number_stand_in_the_way(client, outsider, licensee):
+    client.force_login(outsider.members.get().user)
+    own = Product.objects.create(merchant=outsider, name="X")
+
+    post(client, "licensee-add", product=own.pk, number=NUMBER)
+
+    assert own.licensees.get().number == NUMBER
 
 
 def test_the_list_is_narrowed_and_paged(page, make_licensee, merchant):

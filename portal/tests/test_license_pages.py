@@ -65,6 +65,16 @@ def test_an_account_at_our_own_service_gets_a_key_of_its_own(manager, merchant):
     assert not LicensingAccount.objects.exists() and not Token.objects.live().exists()
 
 
+def test_who_revokes_that_key_is_told_what_it_does(client, merchant):
+    client.force_login(merchant.members.get(role="owner").user)
+    post(client, "licensing-account-add", name="Own", place="own", timeout="10")
+    other = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")  # noqa: S106
+
+    for key, told in ((Token.objects.exclude(pk=other.pk).get(), True), (other, False)):
+        text = client.get(reverse("key-revoke", args=[key.pk])).content.decode()
+        assert ("Orders fail then that get their licenses by “Own”, until that account is saved again" in text) == told
+
+
 def test_one_elsewhere_has_an_address_and_a_key_that_is_not_shown(manager, proxy):
     page = post(manager, "licensing-account-add", **OTHER, address=proxy.url + "/")
 

@@ -10,10 +10,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from fulfillment.models import LicensingAccount
 from licensing.models import Token, VendorLogin
 from portal.access import Role, member_required
 from portal.licensing_forms import KeyForm, LoginForm
 from portal.views.confirm import ask
+from vault.fingerprints import fingerprint
 
 SHOWN = 100  # of those that were revoked, the last
 
@@ -87,14 +89,23 @@ def revoke_key(request, pk: int) -> HttpResponse:
         Token.objects.filter(pk=key.pk).update(active=False)
         messages.success(request, f"The API key {key} is revoked.")
         return redirect("licensing-access")
-    return ask_revoke(request, f"the API key {key}")
+    account = account_with(key)
+    orders = f" Orders fail then that get their licenses by “{account}”, until that account is saved again."
+    return ask_revoke(request, f"the API key {key}", also=orders if account else "")
 
 
-def ask_revoke(request, what: str) -> HttpResponse:
+def account_with(key: Token) -> LicensingAccount | None:
+    """That at our own service for which the key was made."""
+    accounts = key.merchant.licensing_accounts.filter(address="")
+    return next((account for account in accounts if fingerprint(account.api_key) == bytes(key.fingerprint)), None)
+
+
+def ask_revoke(request, what: str, *, also: str = "") -> HttpResponse:
     return ask(
         request,
         title=f"Revoke {what}?",
-        text="What uses it is refused from then on. This cannot be taken back; to change it, make a new one first.",
+        text="What uses it is refused from then on. This cannot be taken back; to change it, make a new one first."
+        + also,
         button="Revoke",
         danger=True,
         cancel=reverse("licensing-access"),

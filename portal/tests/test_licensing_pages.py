@@ -416,6 +416,15 @@ def test_revealing_a_number_that_an_order_gave_out_stands_in_both_histories(supp
     assert LicenseeEvent.objects.get().kind == "reveal"
 
 
+def test_another_merchants_order_with_the_same_code_is_neither_named_nor_told(support, order, licensee, outsider):
+    Order.objects.update(merchant=outsider)
+
+    text = post(support, "licensee-number", licensee.pk).content.decode()
+
+    assert NUMBER in text and reverse("order", args=["A1"]) not in text
+    assert not OrderEvent.objects.filter(kind="reveal").exists()
+
+
 # Logins and API keys
 
 

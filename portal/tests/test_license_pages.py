@@ -75,6 +75,17 @@ def test_who_revokes_that_key_is_told_what_it_does(client, merchant):
         assert ("Orders fail then that get their licenses by “Own”, until that account is saved again" in text) == told
 
 
+@pytest.mark.parametrize("view", ["license-package", "license-package-delete", "licensing-account-callout"])
+def test_what_is_anothers_is_not_found_at_an_account_of_ones_own(manager, merchant, account, outsider, view):
+    own = merchant.licensing_accounts.create(name="Own")
+    theirs = outsider.licensing_accounts.create(name="Theirs")
+    for at in (account, theirs):
+        package = at.merchant.license_packages.create(account=at, name="Pro", product_number="P-1")
+        callout = at.callouts.create(merchant=at.merchant, method="GET", url="https://licensing.example")
+        other = callout if view == "licensing-account-callout" else package
+        assert manager.get(reverse(view, args=[own.pk, other.pk])).status_code == 404
+
+
 def test_one_elsewhere_has_an_address_and_a_key_that_is_not_shown(manager, proxy):
     page = post(manager, "licensing-account-add", **OTHER, address=proxy.url + "/")
 

@@ -282,6 +282,14 @@ def test_licenses_are_added_changed_and_switched(page, licensee, template):
     assert "License deactivated" in shown(page, "licensee", licensee.pk)
 
 
+@pytest.mark.parametrize("name", ["license-change", "license-activate", "license-deactivate"])
+def test_a_license_is_found_at_its_licensee_alone(page, licensee, make_licensee, name):
+    elsewhere = make_licensee("OTHER").licenses.get()
+
+    assert page.get(reverse(name, args=[licensee.pk, elsewhere.pk])).status_code == 404
+    assert post(page, name, licensee.pk, elsewhere.pk, name="Stolen").status_code == 404
+
+
 def test_a_template_of_another_product_is_refused(page, licensee, merchant):
     other = Product.objects.create(merchant=merchant, name="Lite")
     module = ProductModule.objects.create(merchant=merchant, product=other, name="M", licensing_model="Quota")

@@ -336,6 +336,14 @@ def test_licenses_are_transferred_by_hand(page, licensee, make_licensee, directi
     assert "1 license transferred here from" in came and reverse("licensee", args=[licensee.pk]) in came
 
 
+def test_whom_licenses_came_from_may_be_gone(page, licensee, make_licensee):
+    permanent = make_licensee("PERMANENT", licenses=0)
+    post(page, "licensee-transfer", licensee.pk, direction="to", number="PERMANENT")
+    licensee.delete()
+
+    assert "1 license transferred here from a licensee that is gone" in shown(page, "licensee", permanent.pk)
+
+
 def test_a_transfer_that_moves_nothing_says_so(page, licensee, make_licensee):
     make_licensee("PERMANENT", licenses=0, name="Permanent")
     for _ in range(2):
@@ -505,6 +513,15 @@ def test_staff_find_a_licensee_by_its_number_and_never_see_it(staff, licensee):
         text = staff.get(address).content.decode()
         assert "7Q2M" in text and NUMBER not in text
     assert 'method="post" role="search"' in text
+
+
+@pytest.mark.parametrize("kind", ["licensee", "token"])
+def test_staff_who_may_not_see_them_do_not_learn_whether_a_number_is_known(client, licensee, kind):
+    client.force_login(User.objects.create_user("new@keywell.example", "correct horse", is_staff=True))
+
+    for number in (NUMBER, "UNKNOWN"):
+        response = client.post(reverse(f"admin:licensing_{kind}_changelist"), {"search": number})
+        assert response.status_code == 403
 
 
 def test_what_staff_change_of_a_licensee_is_in_its_history(staff, licensee):

@@ -27,8 +27,8 @@ from orders.models import Order, Subscription
 from orders.search import Kind, find, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
-from portal.license_forms import AccountForm
-from portal.views.license_accounts import make_own_key
+from portal.licensing_account_forms import AccountForm
+from portal.views.licensing_accounts import make_own_key
 from portal.views.order import ACTS, order_page
 from portal.web_service_forms import SECTIONS, WebServiceForm
 from vault.fingerprints import fingerprint

@@ -33,7 +33,7 @@ urlpatterns = [
     path("webhooks/", include("portal.webhook_urls")),
     path("web-services/", include("portal.web_service_urls")),
     path("licensing/", include("portal.licensing_urls")),
-    path("licensing-accounts/", include("portal.license_urls")),
+    path("licensing-accounts/", include("portal.licensing_account_urls")),
     path("team/", include("portal.team_urls")),
     path("invitations/", invitations.invitation, name="invitation"),
     path("invitations/<str:token>/", invitations.open_invitation, name="open-invitation"),

@@ -87,7 +87,7 @@ def test_its_licensees_are_valid_and_one_got_licenses_by_a_transfer(credentials)
 def test_its_shop_sells_licenses_of_its_own_service(credentials):
     call_command("demo")
 
-    package = FulfillmentMethod.objects.get(product__sku="PHOTO-MONTH").license_package
+    package = LicensePackage.objects.get(fulfillment_methods__product__sku="PHOTO-MONTH")
     assert package.account.is_own
     assert Token.objects.live().get().number == package.account.api_key
     templates = LicenseTemplate.objects.filter(module__product__number=package.product_number)

@@ -22,7 +22,7 @@ from fulfillment.net_licensing import Client, LicensingError
 from licensing.models import Role as KeyRole
 from licensing.models import Token
 from portal.access import Role, member_required
-from portal.license_forms import AccountForm, PackageForm
+from portal.licensing_account_forms import AccountForm, PackageForm
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
 from vault.fingerprints import fingerprint

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from portal.views import license_accounts as accounts
+from portal.views import licensing_accounts as accounts
 
 urlpatterns = [
     path("", accounts.accounts, name="licensing-accounts"),

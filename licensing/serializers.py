@@ -147,6 +147,10 @@ class TermsSerializer(EntitySerializer):
     price = serializers.DecimalField(max_digits=12, decimal_places=2, min_value=0, required=False, allow_null=True)
     grace_period = serializers.BooleanField(required=False, allow_null=True)
 
+    def to_internal_value(self, data):
+        # Vendors of Quota and Node-Locked modules know it by this name.
+        return super().to_internal_value({"quantity": data["quota"]} | data if "quota" in data else data)
+
     def validate(self, attrs):
         price, currency = (attrs.get(name, getattr(self.instance, name, None)) for name in ("price", "currency"))
         if (price is None) != (not currency):

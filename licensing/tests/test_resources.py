@@ -336,6 +336,17 @@ def test_a_template_says_how_much(chain, license_type):
     assert "needs it" in info(answer)[1]
 
 
+def test_a_quota_is_a_quantity(chain):
+    template = {"productModuleNumber": "M1", "number": "E2", "name": "Quota", "licenseType": "QUANTITY"}
+    made = item(chain.post("licensetemplate", quota=5, **template))
+    license = item(chain.post("license", licenseeNumber="I1", licenseTemplateNumber="E2"))
+
+    assert (made["quantity"], made["quota"]) == ("5", "5")
+    assert license["quantity"] == "5"
+    assert item(chain.post(f"license/{license['number']}", quota=7))["quantity"] == "7"
+    assert chain.post(f"license/{license['number']}", quota="many").status_code == 400
+
+
 def test_a_body_that_is_no_form(chain):
     answer = Client().post(BASE + "product", "{}", content_type="application/json", headers=chain.headers)
 

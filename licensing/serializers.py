@@ -203,7 +203,8 @@ class AliasesField(serializers.Field):
         if isinstance(data, str) and data.startswith("["):
             try:
                 data = json.loads(data)
-            except ValueError as error:
+                json.dumps(data, ensure_ascii=False).encode()  # not so halves of surrogate pairs
+            except (ValueError, RecursionError) as error:
                 raise serializers.ValidationError("This is no JSON array.") from error
         aliases = data.split(",") if isinstance(data, str) else data
         texts = [alias.strip() if isinstance(alias, str) else alias for alias in aliases]

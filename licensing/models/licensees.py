@@ -18,6 +18,7 @@ FIND = """
     SELECT licensee.* FROM licensing_licenseealias alias
         JOIN licensing_licensee licensee ON licensee.id = alias.licensee_id
         WHERE alias.merchant_id = %(merchant)s AND alias.fingerprint = %(fingerprint)s
+    LIMIT 1
 """
 
 

@@ -241,6 +241,21 @@ def test_a_licensee_is_found_by_its_aliases(chain, said):
     assert chain.get("licensee/A2").status_code == 404
 
 
+def test_a_licensee_is_listed_once_however_many_aliases_it_has(chain):
+    chain.post("licensee/I1", aliases="A1,A2,A3")
+
+    for number in ("I1", "A2"):
+        assert [one["number"] for one in items(chain.get("licensee", licenseeNumber=number))] == ["I1"]
+        assert [one["number"] for one in items(chain.get("license", filter=f"licenseeNumber={number}"))] == ["L1"]
+
+
+def test_an_alias_may_be_the_licensees_own_number(chain):
+    chain.post("licensee/I1", aliases="I1,A1")
+
+    assert chain.post("licensee/I1/validate").status_code == 200
+    assert len(items(chain.get("licensee", number="I1"))) == 1
+
+
 def test_an_alias_is_nobody_elses_number(chain):
     chain.post("licensee", productNumber="P1", number="I2", aliases='["A1"]')
 
@@ -310,6 +325,9 @@ REFUSED = [
     ("license/L1", {"startDate": "yesterday"}, 400, "ValidationException", "startDate: "),
     ("licensee/I1", {"number": "a/b"}, 400, "ValidationException", "number: A number has no spaces"),
     ("license", {"licenseeNumber": "I1", "licenseTemplateNumber": "E7"}, 400, "IllegalOperationException", "The "),
+    ("licensee/I1", {"aliases": "[" * 100_000}, 400, "ValidationException", "aliases: "),
+    ("licensee/I1", {"aliases": r'["\ud800"]'}, 400, "ValidationException", "aliases: "),
+    ("licensee/I1", {"aliases": '[["A1"]]'}, 400, "ValidationException", "aliases: "),
 ]
 
 

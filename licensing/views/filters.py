@@ -8,8 +8,7 @@ from django.db.models import Q, QuerySet
 from rest_framework.request import Request
 
 from licensing.errors import MalformedRequest
-from licensing.models import LicenseeAlias
-from vault.fingerprints import fingerprint
+from licensing.models import Licensee
 
 MOST_ITEMS = 1000
 
@@ -26,14 +25,7 @@ def is_true(lookup: str) -> Filter:
 
 def is_licensee(lookup: str = "") -> Filter:
     """By its number or an alias; of the things with this relation, or of licensees themselves."""
-
-    def condition(value: str) -> Q:
-        known = fingerprint(value)
-        aliases = LicenseeAlias.objects.filter(fingerprint=known)
-        prefix = f"{lookup}__" if lookup else ""
-        return Q(**{f"{prefix}fingerprint": known}) | Q(**{f"{prefix}aliases__in": aliases})
-
-    return condition
+    return lambda value: Q(**{f"{lookup or 'pk'}__in": Licensee.objects.called(value).order_by().values("pk")})
 
 
 @dataclass

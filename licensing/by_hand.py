@@ -5,6 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from licensing.creation import create_license
+from licensing.locks import hold
 from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate
 
 Kind = LicenseeEvent.Kind
@@ -44,6 +45,7 @@ def set_mark(licensee: Licensee, marked: bool, *, by: str) -> bool:
 
 @transaction.atomic
 def add_license(licensee: Licensee, template: LicenseTemplate, *, by: str, **fields: Any) -> License:
+    hold(licensee)
     # It comes before a transfer or after it.
     locked = Licensee.objects.select_for_update().get(pk=licensee.pk)
     return create_license(locked, template, by=by, **fields)
@@ -51,19 +53,26 @@ def add_license(licensee: Licensee, template: LicenseTemplate, *, by: str, **fie
 
 @transaction.atomic
 def change_license(license: License, *, fields: list[str], by: str) -> None:
-    if fields:
-        license.save(update_fields=fields)
+    _lock_holder(license)
+    changed = {name: getattr(license, name) for name in fields}
+    if changed and License.objects.filter(pk=license.pk).update(**changed):
         _note(license.licensee, Kind.LICENSE_CHANGED, by=by, note=license.number)
 
 
 @transaction.atomic
 def set_license_active(license: License, active: bool, *, by: str) -> bool:
     """Whether it was otherwise before."""
+    _lock_holder(license)
     changed = License.objects.filter(pk=license.pk, active=not active).update(active=active)
     if changed:
         kind = Kind.LICENSE_ACTIVATED if active else Kind.LICENSE_DEACTIVATED
         _note(license.licensee, kind, by=by, note=license.number)
     return bool(changed)
+
+
+def _lock_holder(license: License) -> None:
+    # Before the license, as transfers do: noting it on the licensee locks that.
+    Licensee.objects.select_for_update(no_key=True).filter(pk=license.licensee_id).first()
 
 
 def _note(licensee: Licensee, kind: Kind, **fields: str) -> None:

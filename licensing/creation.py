@@ -5,6 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from licensing.errors import IllegalOperation
+from licensing.locks import hold
 from licensing.models import License, Licensee, LicenseTemplate, LicenseType, LicensingModel, Product, Transaction
 
 Source = Transaction.Source
@@ -16,6 +17,7 @@ def create_licensee(product: Product, *, by: str, **fields: Any) -> Licensee:
 
     The time to try a product out begins when it is validated first.
     """
+    hold(product)
     licensee = Licensee.objects.create(merchant_id=product.merchant_id, product=product, **fields)
     if not licensee.marked_for_transfer:
         templates = LicenseTemplate.objects.filter(
@@ -37,6 +39,7 @@ def create_license(
     """
     if template.module.product_id != licensee.product_id:
         raise IllegalOperation("The license template is one of another product than the licensee.")
+    hold(licensee)
     license = _make(licensee, template, **fields)
     if joining:
         joining.joins.create(license=license, number=license.number)

@@ -4,6 +4,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from licensing.errors import IllegalOperation, NotFound
+from licensing.locks import hold
 from licensing.models import License, Licensee, Transaction
 
 
@@ -16,6 +17,7 @@ def transfer(target: Licensee, source: Licensee, *, by: str) -> list[License]:
     """
     if source.pk == target.pk:
         raise IllegalOperation("A licensee cannot transfer licenses to itself")
+    hold(target)
     # In the order of pk: of two transfers in opposite directions one waits for the other. Whoever changes what
     # a licensee holds, or whether it is marked, waits as well.
     licensees = Licensee.objects.select_for_update().order_by("pk").in_bulk([target.pk, source.pk])

@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from licensing.errors import NotFound
+from licensing.locks import hold
 from licensing.models import Licensee, LicensingModel, ProductModule
 from licensing.validation.base import Result, Rules, Validation, WarningLevel
 from licensing.validation.floating import Floating
@@ -62,6 +63,7 @@ def validate(
         return validations
 
     with transaction.atomic():
+        hold(holding.product)
         licensee = _lock(holding.licensee)
         holding = read_holding(licensee)
         validations = _judge(holding, parameters, by)

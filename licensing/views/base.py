@@ -3,8 +3,9 @@
 import logging
 from http import HTTPStatus
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
 from django.http import QueryDict
+from psycopg.errors import ForeignKeyViolation
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -73,6 +74,8 @@ def answer_error(error: Exception, context: dict) -> Response:
     """An envelope for whatever went wrong; nothing is left to Django, whose pages no client could read."""
     if isinstance(error, SuspiciousOperation | RequestDataTooBig):
         error = MalformedRequest(str(error))
+    if isinstance(error, ObjectDoesNotExist) or isinstance(error.__cause__, ForeignKeyViolation):
+        error = NotFound("Something that the request is about was deleted meanwhile")
     set_rollback()
     if not isinstance(error, APIException):
         logger.error("A request for %s failed", context["view"].__class__.__name__, exc_info=error)

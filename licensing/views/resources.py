@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from licensing.creation import create_license, create_licensee
 from licensing.envelope import Envelope, Item
 from licensing.errors import IllegalOperation, Invalid, LicensingError, MalformedRequest, NotFound
+from licensing.locks import hold, lock_to_delete
 from licensing.models import (
     License,
     Licensee,
@@ -103,6 +104,8 @@ class ResourceView(LicensingView):
     @transaction.atomic
     def post(self, request, number=None):
         instance = None if number is None else self.find(number)
+        if instance:
+            hold(instance)
         try:
             with transaction.atomic():
                 saved = self.create() if instance is None else self.update(instance)
@@ -121,7 +124,7 @@ class ResourceView(LicensingView):
 
     def update(self, instance: Any) -> Any:
         # Not with what was read before it was locked: properties are changed one by one.
-        type(instance)._default_manager.select_for_update(no_key=True).get(pk=instance.pk)
+        type(instance)._default_manager.select_for_update(no_key=True).filter(pk=instance.pk).first()
         instance = self.rows().get(pk=instance.pk)
         return self.serializer_class().update(instance, self.values(instance))
 
@@ -138,6 +141,7 @@ class ResourceView(LicensingView):
         parent = view().numbered(found, number).first()
         if parent is None:
             raise NotFound(f"Requested {view.title} does not exist")
+        hold(parent)
         return parent
 
     def values(self, instance: Any) -> Values:
@@ -166,8 +170,8 @@ class ResourceView(LicensingView):
         if number is None:
             raise MalformedRequest(f"{self.title.capitalize()} number is not provided")
         row = self.find(number)
-        # Nothing becomes part of it meanwhile: that locks what it refers to.
-        self.model._default_manager.select_for_update().filter(pk=row.pk).first()
+        # Nothing becomes part of it meanwhile.
+        lock_to_delete(row)
         forced = request.query_params.get("forceCascade", "").lower() == "true"
         if not forced and self.descendants and self.rows().filter(pk=row.pk, in_use=True).exists():
             raise IllegalOperation(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.contrib import messages
+from django.db import transaction
 from django.db.models import Count, Model, Prefetch, Q
 from django.forms import ModelForm
 from django.http import HttpResponse
@@ -13,6 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import LicensePackage
+from licensing.locks import lock_to_delete
 from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Token
 from portal.access import Role, member_required
 from portal.licensing_forms import LicensingProductForm, ModuleForm, TemplateForm
@@ -164,7 +166,9 @@ def remove_template(request, template: LicenseTemplate) -> HttpResponse:
 def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after: str) -> HttpResponse:
     """Remove it with all that hangs on it, once it has been said what that is, and what packages sell it."""
     if request.method == "POST":
-        thing.delete()
+        with transaction.atomic():
+            lock_to_delete(thing)
+            thing.delete()
         messages.success(request, f"The {kind} {thing.name} is removed.")
         return redirect(after)
     gone = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]

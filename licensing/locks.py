@@ -1,0 +1,35 @@
+"""In which order rows are locked: a product, its licensees by pk, their licenses by pk."""
+
+from django.db import models
+
+from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule
+
+
+def hold(thing: models.Model) -> None:
+    """Have nothing of the thing's product deleted until the transaction ends.
+
+    Foreign keys are looked at when it ends: until then what is added to something would not keep that.
+    """
+    list(Product.objects.raw("SELECT id FROM licensing_product WHERE id = %s FOR KEY SHARE", [_product_of(thing)]))
+
+
+def lock_to_delete(thing: models.Model) -> None:
+    """Wait for whoever holds the thing's product; from then on they wait until the transaction ends."""
+    Product.objects.select_for_update().filter(pk=_product_of(thing)).first()
+    licensees = {Product: "product", Licensee: "pk"}.get(type(thing))
+    if licensees:
+        doomed = Licensee.objects.filter(**{licensees: thing.pk}).order_by("pk")
+        list(doomed.select_for_update().values_list("pk"))
+
+
+def _product_of(thing: models.Model) -> int | None:
+    match thing:
+        case Product():
+            return thing.pk
+        case ProductModule() | Licensee():
+            return thing.product_id
+        case LicenseTemplate():
+            return thing.module.product_id
+        case License():
+            return thing.licensee.product_id
+    return None

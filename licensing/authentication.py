@@ -65,7 +65,8 @@ class BasicAuthentication(BaseAuthentication):
 
     @staticmethod
     def _by_login(user_name: str, password: str) -> Caller | None:
-        login = VendorLogin.objects.authenticate(user_name, password)
+        # PostgreSQL takes no NUL.
+        login = None if "\0" in user_name else VendorLogin.objects.authenticate(user_name, password)
         return Caller(Role.ADMIN, login) if login else None
 
     def authenticate_header(self, request):

@@ -23,11 +23,14 @@ class DiscreetReporterFilter(SafeExceptionReporterFilter):
 class DiscreetLogFilter(logging.Filter):
     """Keeps addresses that are keys out of what is logged of requests, also mistyped ones and those of the past."""
 
-    ADDRESS = re.compile(r"^/(o|invitations|upload|uploaded|core/v2/rest/\w+)/[^/]+")
+    ADDRESS = re.compile(r"^/(o|invitations|upload|uploaded)/[^/]+")
+    # But for lists all of it, for a number may stand anywhere in one that is mistyped.
+    LICENSING = re.compile(r"^/core/(?!v2/rest/[a-zA-Z]+$)(v2/rest/(?:[a-z]+/(?=[^/]))?)?.+", re.DOTALL)
 
     def filter(self, record):
         if isinstance(record.args, tuple):
-            record.args = tuple(
-                self.ADDRESS.sub(r"/\1/…", arg) if isinstance(arg, str) else arg for arg in record.args
-            )
+            record.args = tuple(self._masked(arg) if isinstance(arg, str) else arg for arg in record.args)
         return True
+
+    def _masked(self, text: str) -> str:
+        return self.LICENSING.sub(r"/core/\1…", self.ADDRESS.sub(r"/\1/…", text))

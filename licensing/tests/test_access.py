@@ -99,6 +99,7 @@ def test_without_credentials_they_are_asked_for(holding):
         "Basic " + b64encode(b"northlight.erp:wrong").decode(),
         "Basic " + b64encode(b"no colon").decode(),
         "Basic " + b64encode(b"\xff\xfe:x").decode(),
+        "Basic " + b64encode(b"a\0b:x").decode(),
         "Basic !!!",
         "Basic",
     ],
@@ -226,3 +227,28 @@ def test_a_number_in_an_address_is_not_logged(api, caplog):
 
     assert "/core/v2/rest/licensee/…" in caplog.text
     assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "path", ["licensee//KW-SECRET", "/licensee/KW-SECRET", "rest/licensee/KW-SECRET", "KW-SECRET"]
+)
+def test_nor_in_one_that_is_mistyped(api, caplog, path):
+    api.get(path)
+    api.client.get(f"{BASE.removesuffix('rest/')}{path}")
+
+    assert "Not Found: /core/" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_a_list_is_logged_by_its_name(api, caplog):
+    api.get("licensee", filter="x")
+
+    assert "Bad Request: /core/v2/rest/licensee" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(api, method):
+    answer = api.client.generic(method, BASE + "licensee", headers=api.headers)
+
+    assert answer.status_code == 405
+    assert info(answer)[0] == "MethodNotAllowedException"

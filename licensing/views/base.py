@@ -28,6 +28,7 @@ class LicensingView(APIView):
     parser_classes = [FormParser]
     renderer_classes = [EnvelopeXMLRenderer, EnvelopeJSONRenderer]
     content_negotiation_class = Negotiation
+    http_method_names = ["get", "head", "post", "delete"]
     schema = None  # the format is not ours to document: docs/netlicensing.md
 
     role = Role.ADMIN

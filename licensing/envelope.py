@@ -13,6 +13,7 @@ from django.http import QueryDict
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
 
 from licensing.errors import MalformedRequest
 from rest.parsers import read_body
@@ -20,6 +21,8 @@ from rest.parsers import read_body
 NAMESPACE = "http://netlicensing.labs64.com/schema/context"
 # What XML 1.0 cannot hold, written however.
 UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+WEIGHT = re.compile(r"\bq\s*=\s*([01](?:\.[0-9]*)?)")
 
 Properties = Mapping[str, Any]
 
@@ -168,6 +171,18 @@ class Negotiation(BaseContentNegotiation):
         return parsers[0]
 
     def select_renderer(self, request, renderers, format_suffix=None):
-        wants_json = "application/json" in request.headers.get("Accept", "").lower()
+        json, xml = (_weight(request, media_type) for media_type in ("application/json", "application/xml"))
+        wants_json = json > 0 and json >= xml
         renderer = next(one for one in renderers if isinstance(one, EnvelopeJSONRenderer) == wants_json)
         return renderer, renderer.media_type
+
+
+def _weight(request: Request, media_type: str) -> float:
+    """How much a request wants this very type (RFC 9110, 12.5.1): 0 is not at all."""
+    header = request.headers.get("Accept", "").lower()
+    weights = [
+        float(found[1]) if (found := WEIGHT.search(parameters)) else 1.0
+        for name, _, parameters in (part.partition(";") for part in header.split(","))
+        if name.strip() == media_type
+    ]
+    return max(weights, default=0.0)

@@ -148,6 +148,24 @@ def test_xml_is_what_is_answered_unless_json_is_asked_for(chain):
         }
 
 
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        ("application/json, text/plain, */*", "json"),
+        ("APPLICATION/JSON; charset=utf-8", "json"),
+        ("application/xml;q=0.9, application/json", "json"),
+        ("application/xml, application/json;q=0.5", "xml"),
+        ("application/json;q=0", "xml"),
+        ("application/jsonp", "xml"),
+        ("*/*", "xml"),
+    ],
+)
+def test_of_both_it_is_what_is_wanted_more(chain, accept, answered):
+    response = Client().get(BASE + "product/P1", headers=chain.headers | {"Accept": accept})
+
+    assert response["Content-Type"].startswith(f"application/{answered}")
+
+
 @pytest.mark.parametrize("text", ["<b>&\"'", "Größe 漢字 🎉", "a\r\n\tb", "]]>", "\x01\x1b"])
 def test_what_is_said_comes_back_in_xml_and_json(api, text):
     api.post("product", number="P1", name="Photo", note=text)

@@ -59,18 +59,23 @@ def _attempt(work: Deactivation) -> str:
     active = defaultdict(list)
     for license in work.item.issued_licenses.filter(deactivated_at=None).select_related("account__merchant"):
         active[license.account].append(license)
-    missing = 0
+    missing, problems = 0, []
     for account, licenses in active.items():
-        if account is None:
-            return "The licensing account that they were added by was removed. Deactivate them there yourself."
-        missing += _deactivate(account, licenses)
+        try:
+            missing += _deactivate(account, licenses)
+        except LicensingError as error:
+            problems.append(error)  # of this account; the others are asked all the same
+    if problems:
+        raise max(problems, key=lambda error: error.pause)
     if missing and work.created_at > timezone.now() - SETTLED_AFTER:
         return "Perhaps some were just being added; they are looked for again."
     return ""
 
 
-def _deactivate(account: LicensingAccount, licenses: list[IssuedLicense]) -> int:
+def _deactivate(account: LicensingAccount | None, licenses: list[IssuedLicense]) -> int:
     """Return how many there are not, or not yet. The licensee is left alone: other orders' may be there, too."""
+    if account is None:
+        raise LicensingError("The licensing account that they were added by was removed. Deactivate them yourself.")
     missing = 0
     client = Client(account, deadline=monotonic() + MOST_SECONDS, item=licenses[0].item)
     with visit(account):

@@ -578,6 +578,29 @@ def test_a_license_counts_as_deactivated_only_if_the_answer_says_so(pay, work, s
     assert Deactivation.objects.get().status == "deactivated" and activity(service) == ["false", "false"]
 
 
+def test_an_account_that_refuses_keeps_no_other_from_being_asked(
+    pay, work, sold, make_package, service, proxy, account
+):
+    package = make_package(sold)
+    order = pay_and_work(pay, work, sold)
+    [first, second] = IssuedLicense.objects.order_by("pk")
+    other = LicensingAccount.objects.create(
+        merchant=account.merchant, name="Old", address=proxy.url, api_key="revoked"
+    )
+    IssuedLicense.objects.filter(pk=first.pk).update(account=other)
+    gone = IssuedLicense.objects.get(pk=first.pk)
+    gone.pk, gone.account, gone.number = None, None, "KL-GONE"
+    gone.save()
+
+    refunded(order)
+    work()
+
+    assert service.licenses[second.number]["active"] == "false"
+    assert Deactivation.objects.get().status == "queued"
+    assert "API key" in Deactivation.objects.get().reason
+    assert package.account == account
+
+
 def test_what_was_never_made_is_looked_for_until_nobody_can_be_at_it(pay, work, sold, make_package, service, proxy):
     make_package(sold)
     proxy.make_trouble("is down", 6)

@@ -248,12 +248,12 @@ class _Reading:
         """Numbers of licensees, also of a customer's own to which a license was moved, are nobody's to read."""
         if not self.items and not self.infos:
             return mask_answer(answer.text, [], secrets=self.client.secrets)
-        lines = [f"{id}: {self.client._without_secrets(text)}" for id, text in self.infos]
+        lines = [f"{id}: {text}" for id, text in self.infos]
         for found, properties in self.items:
             shown = SHOWN | {"number"} - ({"number"} if found == "Licensee" else set())
             told = ", ".join(f"{name}={value}" for name, value in properties.items() if name in shown)
-            lines.append(f"{found}: {self.client._without_secrets(told)}")
-        return "\n".join(lines)
+            lines.append(f"{found}: {told}")
+        return self.client._without_secrets("\n".join(lines))
 
 
 def _properties(item: dict[str, Any]) -> Properties:

@@ -13,7 +13,7 @@ from fulfillment.chains import ChainRefused, add_source, remove_account, remove_
 from fulfillment.history import order_history
 from fulfillment.models import Callout, Deactivation, Fulfillment, IssuedLicense, LicensingAccount, MerchantNotice
 from fulfillment.services import fulfill, fulfill_by_callout, retry
-from fulfillment.tests.licensing_server import TROUBLES, Proxy, Service, envelope
+from fulfillment.tests.licensing_server import TROUBLES, Proxy, Service, envelope, refusal
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund
 
@@ -320,6 +320,20 @@ def test_no_log_tells_the_number_or_the_key(pay, work, sold, make_package, servi
     for secret in [*numbers, "the-key", "Basic", "adas-machine"]:
         assert secret not in kept and secret not in caplog.text
     assert Callout.objects.exclude(account=account).count() == 0
+
+
+def test_a_service_that_repeats_what_it_was_asked_for_tells_no_log(pay, work, sold, make_package, service, proxy):
+    make_package(sold)
+    proxy.forward = lambda method, target, headers, body: refusal(400, target, f"{target} {headers['Authorization']}")
+    order = pay_and_work(pay, work, sold)
+    kept = "".join(f"{row.answer} {row.error}" for row in Callout.objects.all())
+    proxy.forward = service
+    again()
+    work()
+
+    [code] = codes_of(order)
+    assert "licensee/••••" in kept
+    assert code not in kept and "Basic ••••" in kept
 
 
 def test_numbers_are_long_and_those_of_licenses_do_not_tell_the_licensees(pay, work, sold, make_package, service):

@@ -148,6 +148,14 @@ def test_a_login_and_a_key_of_the_api(api):
     assert key.post("token", tokenType="SHOP", licenseeNumber="I1").status_code == 403
 
 
+def test_a_token_is_found_by_its_number(api):
+    made = item(api.post("token"))
+    api.post("token")
+
+    assert item(api.get("token", filter=f"number={made['number']}")) == made
+    assert items(api.get("token", number="x")) == []
+
+
 def test_tokens_are_not_changed(api):
     made = item(api.post("token"))
 

@@ -6,7 +6,7 @@ from operator import or_
 from typing import Any, ClassVar
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from rest_framework.exceptions import ErrorDetail
 from rest_framework.response import Response
 
@@ -323,7 +323,11 @@ class TokenView(ResourceView):
     model = Token
     serializer_class = TokenSerializer
     related = ("licensee", "merchant")
-    filters = {"tokenType": equals("token_type"), "licenseeNumber": is_licensee("licensee")}
+    filters = {
+        "number": lambda value: Q(fingerprint=fingerprint(value)),
+        "tokenType": equals("token_type"),
+        "licenseeNumber": is_licensee("licensee"),
+    }
 
     @property
     def writing_role(self) -> Role:  # type: ignore[override]

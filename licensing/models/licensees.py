@@ -10,6 +10,7 @@ from merchants.models import Merchant
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
+# A number comes before an alias, should two requests have made both at the same moment.
 # Written out, for every validation begins with it, and the ORM takes as long to write it as to have it answered.
 FIND = """
     SELECT licensee.* FROM licensing_licensee licensee

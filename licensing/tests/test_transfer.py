@@ -110,6 +110,18 @@ def test_aliases_are_numbers_too(with_key, api, source, target):
     assert held(target) == ["L1", "L2"]
 
 
+def test_a_number_comes_before_an_alias_that_was_made_at_the_same_moment(with_key, make_licensee, target, template):
+    other, source = make_licensee(marked_for_transfer=True), make_licensee("I-SOURCE", marked_for_transfer=True)
+    for licensee in (other, source):
+        create_license(licensee, template, by="test")
+    other.aliases.create(merchant=other.merchant, text="I-SOURCE")
+    expected = held(source)
+
+    assert with_key().post("licensee/I-TARGET/transfer", sourceLicenseeNumber="I-SOURCE").status_code == 204
+
+    assert held(target) == expected
+
+
 @pytest.fixture
 def elsewhere(merchant, make_licensee):
     return make_licensee("I-ELSEWHERE", product=Product.objects.create(merchant=merchant, number="P2", name="Other"))

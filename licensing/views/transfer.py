@@ -22,7 +22,7 @@ class Transfer(LicensingView):
         number = self.form.get("sourceLicenseeNumber")
         if not number:
             raise MalformedRequest("Source licensee number is not provided")
-        source = Licensee.objects.filter(merchant=self.vendor).called(number).first()
+        source = Licensee.objects.find(self.caller.key.merchant_id, number)
         if source is None:
             raise NotFound("Requested source licensee does not exist")
         return source

@@ -15,11 +15,11 @@ def hold(thing: models.Model) -> None:
 
 def lock_to_delete(thing: models.Model) -> None:
     """Wait for whoever holds the thing's product; from then on they wait until the transaction ends."""
-    Product.objects.select_for_update().filter(pk=_product_of(thing)).first()
-    licensees = {Product: "product", Licensee: "pk"}.get(type(thing))
-    if licensees:
-        doomed = Licensee.objects.filter(**{licensees: thing.pk}).order_by("pk")
-        list(doomed.select_for_update().values_list("pk"))
+    if product := _product_of(thing):
+        Product.objects.select_for_update().filter(pk=product).first()
+    if isinstance(thing, Product | Licensee):
+        doomed = thing.licensees.all() if isinstance(thing, Product) else Licensee.objects.filter(pk=thing.pk)
+        list(doomed.select_for_update().order_by("pk").values_list("pk"))
 
 
 def _product_of(thing: models.Model) -> int | None:

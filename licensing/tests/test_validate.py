@@ -444,6 +444,15 @@ def test_what_writes_nothing_takes_no_lock_and_two_queries(
     )
 
 
+def test_head_writes_nothing(api, licensee, make_module, make_template):
+    make_template("TIMEVOLUME", module=make_module("TryAndBuy"))
+
+    answer = api.client.head("/core/v2/rest/licensee/I-1/validate", headers=api.headers)
+
+    assert answer.status_code == 405
+    assert not Transaction.objects.filter(source="AUTO_LICENSEE_VALIDATE").exists()
+
+
 def test_the_portal_asks_without_a_trace(licensee):
     before = everything()
 

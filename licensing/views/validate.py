@@ -22,6 +22,7 @@ DEPRECATED = Info("methodIsDeprecated", "GET is deprecated for validating a lice
 
 class Validate(LicensingView):
     role = Role.LICENSEE
+    http_method_names = ["get", "post"]  # nobody expects HEAD to write
     # One key may be in the software of all of a vendor's customers, of whom none shall be turned away for the others.
     throttle_classes = []
 

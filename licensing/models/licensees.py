@@ -29,9 +29,6 @@ def hint(number: str) -> str:
 
 
 class LicenseeQuerySet(models.QuerySet["Licensee"]):
-    def numbered(self, number: str):
-        return self.filter(fingerprint=fingerprint(number))
-
     def called(self, number: str):
         """Those that have this number, or this alias; of a vendor's at most one."""
         known = fingerprint(number)

@@ -6,19 +6,17 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.db.models import Count, Exists, F, Min, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, Exists, F, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Now
 from django.urls import reverse
 
 from fulfillment.mail import MailError, compose_plain, sent
 from fulfillment.models import (
-    Callout,
     Fulfillment,
     LicensingAccount,
     MailAccount,
     MerchantNotice,
     SetupRequest,
-    Upstream,
     WebService,
     alone,
 )
@@ -199,7 +197,7 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
             "service": notice.upstream,
             "failed": of_upstream.given_up().count(),
             "waiting": of_upstream.filter(status=Fulfillment.Status.WAITING, due_at__isnull=False).count(),
-            "last": _last_failure(notice.upstream),
+            "last": notice.upstream.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
         }
     if notice.delivery:
         context |= {"delivery": notice.delivery, "order": notice.delivery.order}
@@ -209,11 +207,6 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
         context["account"] = MailAccount.objects.of(notice.merchant)
 
     return compose_plain(f"emails/{notice.kind}.txt", recipients, context)
-
-
-def _last_failure(upstream: Upstream) -> Callout | None:
-    failed = Callout.objects.filter(Q(service=upstream) if isinstance(upstream, WebService) else Q(account=upstream))
-    return failed.exclude(error="").filter(is_test=False).order_by("-pk").first()
 
 
 class Waiting(NamedTuple):

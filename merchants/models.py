@@ -242,7 +242,23 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return key
 
 
-class ApiKey(models.Model):
+class Used(models.Model):
+    """Something to sign in with."""
+
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def touch(self) -> None:
+        """Remember that it is in use, to the minute: concurrent requests must not queue on this row."""
+        if self.last_used_at and timezone.now() - self.last_used_at < timedelta(minutes=1):
+            return
+        stale = models.Q(last_used_at=None) | models.Q(last_used_at__lt=Now() - timedelta(minutes=1))
+        type(self)._default_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
+
+
+class ApiKey(Used):
     """What a merchant's shop signs in with."""
 
     class Scope(models.TextChoices):
@@ -256,7 +272,6 @@ class ApiKey(models.Model):
     secret_hash = models.BinaryField(editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope))
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    last_used_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     objects = ApiKeyQuerySet.as_manager()
@@ -271,13 +286,6 @@ class ApiKey(models.Model):
     def hash_secret(secret: str) -> bytes:
         # 192 random bits need no slow hash: there is nothing to guess.
         return hashlib.sha256(secret.encode()).digest()
-
-    def touch(self) -> None:
-        """Remember that it is in use, to the minute: concurrent payments must not queue on this row."""
-        if self.last_used_at and timezone.now() - self.last_used_at < timedelta(minutes=1):
-            return
-        stale = models.Q(last_used_at=None) | models.Q(last_used_at__lt=Now() - timedelta(minutes=1))
-        ApiKey.objects.filter(stale, pk=self.pk).update(last_used_at=Now())
 
 
 class Product(models.Model):

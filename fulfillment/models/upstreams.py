@@ -1,5 +1,7 @@
 """Other people's servers that are asked for codes, and how they stand."""
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -10,6 +12,7 @@ class Upstream(models.Model):
 
     NOUN = ""  # what it is to its merchant
     PAGE = ""  # the address of the pages of such
+    callouts: Any  # the requests that were made to it
 
     class State(models.TextChoices):
         HEALTHY = "healthy"

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from licensing.models.entity import Entity
 from licensing.models.licensees import Licensee
-from merchants.models import MAX_ACTOR, Merchant
+from merchants.models import MAX_ACTOR, Merchant, Used
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
@@ -31,22 +31,6 @@ class Role(models.TextChoices):
     def reaches(self, other: "Role") -> bool:
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(other)
-
-
-class Used(models.Model):
-    """Something to sign in with."""
-
-    last_used_at = models.DateTimeField(null=True, editable=False)
-
-    class Meta:
-        abstract = True
-
-    def touch(self) -> None:
-        """Remember that it is in use, to the minute."""
-        if self.last_used_at and timezone.now() - self.last_used_at < timedelta(minutes=1):
-            return
-        stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - timedelta(minutes=1))
-        type(self)._default_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
 
 
 class TokenQuerySet(models.QuerySet["Token"]):

@@ -41,7 +41,6 @@ from licensing.views.base import LicensingView
 from licensing.views.filters import Filter, choose, equals, is_licensee, is_true
 from vault.fingerprints import fingerprint
 
-# Things are given back as texts, and so are their numbers asked for by.
 Values = dict[str, Any]
 
 
@@ -58,7 +57,7 @@ class ResourceView(LicensingView):
 
     @property
     def role(self) -> Role:  # type: ignore[override]
-        return Role.ANALYTICS if self.request.method in {"GET", "HEAD", "OPTIONS"} else self.writing_role
+        return Role.ANALYTICS if self.request.method in {"GET", "HEAD"} else self.writing_role
 
     def rows(self) -> QuerySet:
         """The vendor's, each with what an answer tells of it."""

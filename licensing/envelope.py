@@ -9,7 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from django.conf import settings
-from django.http import QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
@@ -152,6 +152,13 @@ def _quoted(text: str) -> str:
     return quoteattr(UNSPEAKABLE.sub("\ufffd", text))
 
 
+def plain_refusal(request: HttpRequest, status: int, text: str) -> HttpResponse:
+    """An envelope for a request that no view has seen."""
+    renderer, media_type = Negotiation().select_renderer(request, [EnvelopeXMLRenderer(), EnvelopeJSONRenderer()])
+    content = renderer.render(Envelope(infos=[Info(MalformedRequest.info, text)]))
+    return HttpResponse(content, status=status, content_type=media_type)
+
+
 class FormParser(BaseParser):
     """A form, of at most API_BODY_LIMIT bytes; also one that does not say that it is one."""
 
@@ -177,7 +184,7 @@ class Negotiation(BaseContentNegotiation):
         return renderer, renderer.media_type
 
 
-def _weight(request: Request, media_type: str) -> float:
+def _weight(request: Request | HttpRequest, media_type: str) -> float:
     """How much a request wants this very type (RFC 9110, 12.5.1): 0 is not at all."""
     header = request.headers.get("Accept", "").lower()
     weights = [

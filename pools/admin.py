@@ -2,6 +2,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 
 from merchants.admin import NarrowSave, NotMade
@@ -12,6 +13,7 @@ from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.replenishment import rearm
 from pools.uploads import begin
 from pools.withdrawal import withdraw
+from rest.parsers import takes_files
 
 
 def tell_result(key_import: KeyImport) -> str:
@@ -59,6 +61,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
             '<a href="{}">Upload or paste keys</a>', reverse("admin:pools_licensepool_keys", args=[pool.pk])
         )
 
+    @method_decorator(takes_files)
     def add_keys(self, request, pk):
         pool = get_object_or_404(LicensePool, pk=pk)
         if not self.has_change_permission(request, pool):

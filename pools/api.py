@@ -155,6 +155,7 @@ KEY_FILE: dict[str, Any] = {
 class TakesKeys(APIView):
     """Takes a file of keys: as the body, or as a form's `file` or `text`."""
 
+    takes_files = True
     scope = ApiKey.Scope.POOLS
     parser_classes = [PlainTextParser, CsvParser, GzipParser, BoundedMultiPartParser]
 

@@ -1,6 +1,12 @@
 from django.conf import settings
+from django.http import HttpResponse
 from django.middleware.gzip import GZipMiddleware
+from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
+
+from licensing.envelope import plain_refusal
+from portal.charsets import names_other_charset
+from rest.problems import problem_response
 
 POLICY = {
     "default-src": "'none'",
@@ -12,6 +18,41 @@ POLICY = {
     "base-uri": "'none'",
     "frame-ancestors": "'none'",
 }
+
+
+class Utf8Only(MiddlewareMixin):
+    """415 for a body in any charset but UTF-8 or ASCII, before anything decodes it.
+
+    Django decodes with whatever codec a request names: some take minutes, others raise errors that end in a 500.
+    """
+
+    def process_request(self, request):
+        if names_other_charset(request.META.get("CONTENT_TYPE", "")):
+            return refuse(request, 415, "Send UTF-8: other values of charset are not supported.")
+        return None
+
+
+class BodyLimit(MiddlewareMixin):
+    """413 for a body over 1 MiB, unless the view takes files: parsing a large form costs seconds."""
+
+    def process_view(self, request, view, args, kwargs):
+        takes_files = getattr(view, "takes_files", False) or getattr(getattr(view, "cls", None), "takes_files", False)
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not takes_files and length.isdecimal() and int(length) > settings.API_BODY_LIMIT:
+            return refuse(request, 413, f"The request body is longer than {settings.API_BODY_LIMIT} bytes.")
+        return None
+
+
+def refuse(request, status: int, detail: str) -> HttpResponse:
+    """Refuse a request before its view runs, in the format of the API it is for, or as a page."""
+    # A client that is still sending when the connection is closed never sees the answer.
+    while request.read(64 * 1024):
+        pass
+    if request.path_info.startswith("/api/"):
+        return problem_response(status, detail)
+    if request.path_info.startswith("/core/"):
+        return plain_refusal(request, status, detail)
+    return HttpResponse(render_to_string("refused.html", {"detail": detail}), status=status)
 
 
 class ContentSecurityPolicy(MiddlewareMixin):

@@ -55,6 +55,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "portal.middleware.Utf8Only",
+    "portal.middleware.BodyLimit",
     "django.middleware.security.SecurityMiddleware",
     "portal.middleware.ContentSecurityPolicy",
     "portal.middleware.CompressedAssets",

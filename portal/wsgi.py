@@ -1,7 +1,24 @@
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+django.setup(set_prefix=False)
 
-application = get_wsgi_application()
+
+class Request(WSGIRequest):
+    """A request that can be refused: Django makes none whose Content-Type it cannot decode, and answers with a 500."""
+
+    def _set_content_type_params(self, meta):
+        try:
+            super()._set_content_type_params(meta)  # type: ignore[misc]
+        except ValueError:
+            self.content_type, self.content_params = "", {}
+
+
+class Handler(WSGIHandler):
+    request_class = Request
+
+
+application = Handler()

@@ -15,6 +15,12 @@ class BodyTooLong(APIException):
         super().__init__(f"The request body is longer than {limit} bytes.")
 
 
+def takes_files(view):
+    """Let a view take bodies as long as an upload may be; see portal.middleware.BodyLimit."""
+    view.takes_files = True
+    return view
+
+
 def read_body(stream, limit: int) -> bytes:
     """Return the whole body, or raise BodyTooLong without having read much more than the limit."""
     body = stream.read(limit + 1)

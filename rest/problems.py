@@ -75,7 +75,7 @@ def _messages(detail: Any, pointer: str) -> Iterator[tuple[str, str]]:
         yield pointer, str(detail)
 
 
-def _problem_response(status: int, detail: str) -> JsonResponse:
+def problem_response(status: int, detail: str) -> JsonResponse:
     return JsonResponse(problem(status, detail), status=status, content_type=CONTENT_TYPE)
 
 
@@ -84,17 +84,17 @@ def _problem_response(status: int, detail: str) -> JsonResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith("/api/"):
-        return _problem_response(400, "The request is malformed.")
+        return problem_response(400, "The request is malformed.")
     return defaults.bad_request(request, exception)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith("/api/"):
-        return _problem_response(404, "There is no such address in the API; see /api/docs/.")
+        return problem_response(404, "There is no such address in the API; see /api/docs/.")
     return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     if request.path.startswith("/api/"):
-        return _problem_response(500, "Something failed on our side. Send the same request again.")
+        return problem_response(500, "Something failed on our side. Send the same request again.")
     return defaults.server_error(request)

@@ -26,6 +26,7 @@ from portal.access import Role, member_required
 from portal.email_forms import EmailTextForm, SenderForm
 from portal.samples import sample_letter
 from portal.views.confirm import ask
+from rest.parsers import takes_files
 
 LANGUAGES = dict(settings.LANGUAGES)
 PRODUCTS_SHOWN = 25
@@ -264,6 +265,7 @@ def reset(request, scope: str, language: str) -> HttpResponse:
     )
 
 
+@takes_files
 @member_required(Role.MANAGER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def sender(request) -> HttpResponse:

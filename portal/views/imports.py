@@ -19,6 +19,7 @@ from portal.import_forms import ReadingForm, for_form
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
 from portal.views.pools import for_pool
+from rest.parsers import takes_files
 
 # What is left out of an import, and why.
 KINDS = {
@@ -58,6 +59,7 @@ def to(key_import: KeyImport) -> HttpResponse:
     return redirect("import", key_import.pool_id, key_import.pk)
 
 
+@takes_files
 @for_pool
 @require_http_methods(["GET", "POST"])
 def add(request, pool: LicensePool) -> HttpResponse:

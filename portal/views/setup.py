@@ -12,6 +12,7 @@ from fulfillment.setup import SetupRefused
 from portal.access import Role, member_required
 from portal.setup_forms import SetupForm
 from portal.views.confirm import ask
+from rest.parsers import takes_files
 
 SHOWN = 20
 
@@ -23,6 +24,7 @@ def setup(request) -> HttpResponse:
     return render(request, "portal/setup.html", {"section": "setup", "requests": requests})
 
 
+@takes_files
 @member_required(Role.MANAGER)
 @require_http_methods(["GET", "POST"])
 def add(request) -> HttpResponse:

@@ -20,6 +20,7 @@ from pools.forms import KeysForm
 from pools.models import KeyImport, UploadLink
 from pools.uploads import ImportRefused
 from portal.views.customer import behind_a_link
+from rest.parsers import takes_files
 
 IMPORT_SIGNER = Signer(salt="portal.upload_link.KeyImport", sep=".")
 UPLOADS_AT_MOST, UPLOADS_PERIOD = 20, timedelta(hours=1)
@@ -30,6 +31,7 @@ class LinkIsDead(Exception):
     pass
 
 
+@takes_files
 @behind_a_link
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: HttpRequest, token: str) -> HttpResponse:

@@ -22,6 +22,7 @@ from fulfillment.models import (
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from pools.imports import import_keys
 from pools.models import LicensePool
+from rest.valkey import Breaker
 
 # What takes minutes comes first, or the last of several processes would have it to itself.
 LONGEST = ["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"]
@@ -37,6 +38,13 @@ def valkey_of_its_own():
     """Tests that run at the same time have a database each, and so must they have numbers that Valkey counts."""
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     settings.VALKEY["url"] += f"?db={number}"
+
+
+@pytest.fixture(autouse=True)
+def valkey_answers():
+    """A test whose Valkey did not answer leaves the others alone."""
+    yield
+    Breaker.closed_until = 0
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -43,9 +44,11 @@ VENV = HERE / ".venv"
 INSIDE = Path(sys.prefix) == VENV
 if INSIDE:
     import environ
+    import psycopg
 
     from portal.embedded import Postgres, Server, Valkey
     from portal.supervisor import (
+        BackgroundService,
         Service,
         ServiceError,
         Supervisor,
@@ -57,6 +60,8 @@ if INSIDE:
 
 PYTHON = VENV / "bin/python"
 STAMP = VENV / "keywell.json"
+# What run.lock holds from the moment on when a run is asked to stop
+STOPPING = b"stopping"
 MADE_BY = f"Python {sys.version.split()[0]} of {sys.base_prefix} in {VENV}"
 
 CHECKS = [
@@ -143,7 +148,7 @@ def enter_environment(arguments: list[str]) -> None:
     if not is_prepared(locks):
         # Nobody should wait for an installation to learn that the port is taken. One set in .env has to wait.
         if not arguments and ("PORT" in os.environ or not (HERE / ".env").exists()):
-            check_address()
+            listen().close()
         prepare(locks)
     os.execv(PYTHON, [str(PYTHON), __file__, *arguments])
 
@@ -251,7 +256,8 @@ def read_settings() -> Path:
     seen = "localhost" if host in {"0.0.0.0", "::"} else bracketed(host)
     os.environ.setdefault("BASE_URL", f"http://{seen}:{port}")
     var = (HERE / os.environ.get("KEYWELL_VAR", "var")).resolve()
-    os.environ.update(KEYWELL_VAR=str(var), DJANGO_SETTINGS_MODULE="portal.settings")
+    # Django's checks take as long as a worker's start: once, before migrating, is enough.
+    os.environ.update(KEYWELL_VAR=str(var), DJANGO_SETTINGS_MODULE="portal.settings", CELERY_SKIP_CHECKS="1")
     try:
         var.mkdir(mode=0o700, parents=True, exist_ok=True)
         (var / "log").mkdir(exist_ok=True)
@@ -271,10 +277,10 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def check_address() -> None:
+def listen() -> socket.socket:
     host, port = address()
     try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         another = f"Set PORT to another one: PORT={port + 1} python3 run.py"
         sys.exit(f"Cannot listen on port {port} of {host}: {str(error.strerror).split(' (')[0]}. {another}")
@@ -313,7 +319,7 @@ def embedded_servers(var: Path, *, durable: bool = True) -> list[Server]:
     return servers
 
 
-def supervisor(var: Path) -> Supervisor:
+def supervisor(var: Path, say: Callable[[str], None] = lambda line: None) -> Supervisor:
     path = var / "servers.lock"
     lock = hold(path, patience=30, notice="Waiting for the processes of an earlier run to end")
     if lock is None:
@@ -322,14 +328,10 @@ def supervisor(var: Path) -> Supervisor:
 
 
 def applications(var: Path) -> list[Service]:
-    host, port = address()
-    memory = "/dev/shm"
-    web = ["gunicorn", "portal.wsgi", "--bind", f"{bracketed(host)}:{port}", "--workers", "3", "--timeout", "120"]
-    web += ["--preload", "--no-control-socket", "--worker-tmp-dir", memory if os.access(memory, os.W_OK) else str(var)]
     celery = ["celery", "--app", "portal"]
     worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     broker = os.environ["BROKER_URL"]
-    beat = [*celery, "beat", "--schedule", str(var / "celerybeat-schedule"), "--pidfile=", "--loglevel", "WARNING"]
+    beat = [*celery, "beat", "--scheduler", "portal.beat.LocalScheduler", "--pidfile=", "--loglevel", "WARNING"]
     return [
         WorkerService("worker", [sys.executable, "-m", *worker, "--concurrency", "2"], var / "log/worker.log", broker),
         # Of its own, for other people's servers take their time, and no other e-mail shall wait for them. Its threads
@@ -341,14 +343,13 @@ def applications(var: Path) -> list[Service]:
             broker,
         ),
         # Of its own, and politely: a million keys are minutes of work, and customers come first.
-        WorkerService(
+        BackgroundService(
             "imports",
-            ["nice", "-n", "10", sys.executable, "-m", *worker, "--queues", "imports", "--concurrency", "1"],
+            [sys.executable, "-m", *worker, "--queues", "imports", "--concurrency", "1", "--hostname", "imports@%h"],
             var / "log/imports.log",
-            broker,
         ),
         Service("beat", [sys.executable, "-m", *beat], var / "log/beat.log"),
-        WebService([sys.executable, "-m", *web], var / "log/web.log", address(), os.environ["BASE_URL"]),
+        WebService(var / "log/web.log", listen(), os.environ["BASE_URL"]),
     ]
 
 
@@ -357,30 +358,49 @@ def applications(var: Path) -> list[Service]:
 
 def serve(_: list[str]) -> int:
     var = read_settings()
-    if hold(var / "run.lock") is None:
-        sys.exit(f"Keywell is already running in this folder, {var}. For another one, set KEYWELL_VAR and PORT.")
+    take_folder(var)
     demo = is_demo()
-    with supervisor(var) as services:
-        check_address()
+    with supervisor(var, say) as services:
+        listen().close()
         if demo:
             prepare_demo(var)
         say(f"Starting Keywell in {var}")
         with contextlib.suppress(KeyboardInterrupt):
             services.start(*embedded_servers(var))
             set_up(var, demo, services.lock)
-            # The web server last: whom it answers finds everything there, and stopping begins with it.
-            for service in applications(var):
-                services.start(service)
+            services.start(*applications(var))
             announce(var, demo)
             while True:
                 services.look_after()
                 time.sleep(0.2)
-        say("Stopping Keywell")
+        say("Stopping Keywell; requests and tasks under way are finished first")
+        stopped_at = time.monotonic()
+        with contextlib.suppress(OSError):
+            (var / "run.lock").write_bytes(STOPPING)
+    say(f"Stopped after {time.monotonic() - stopped_at:.1f} s")
     return 0
 
 
+def take_folder(var: Path) -> None:
+    """Lock the folder for this run, after one that is stopping has ended."""
+    path = var / "run.lock"
+    is_stopping = path.exists() and path.read_bytes() == STOPPING
+    notice = f"Keywell is still stopping in this folder, {var}; it starts again when that is done"
+    if hold(path, patience=60 if is_stopping else 0, notice=notice) is None:
+        sys.exit(f"Keywell is already running in this folder, {var}. For another one, set KEYWELL_VAR and PORT.")
+    path.write_bytes(b"")
+
+
 def set_up(var: Path, demo: bool, lock: int) -> None:
-    """Migrate, and fill an empty demo: in one process, for half of the time that each takes is Django's start."""
+    """Migrate, and fill an empty demo: in one process, for half of the time that each takes is Django's start.
+
+    Skipped when this code has set up the same database before: the time that it takes is most of a start's.
+    """
+    started_at = time.monotonic()
+    stamp = var / "set-up.json"
+    if is_set_up(stamp):
+        return
+    say("  Setting up the database" + (" and the demo; the first time takes a minute" if demo else ""))
     script = "import django; from django.core.management import call_command; django.setup();"
     script += "call_command('migrate', interactive=False);" + ("call_command('demo', if_empty=True)" if demo else "")
     result = run([sys.executable, "-c", script], lock)
@@ -391,6 +411,29 @@ def set_up(var: Path, demo: bool, lock: int) -> None:
         errors = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)
         name, message = errors[-1] if errors else ("", f"it ended with {result.returncode}")
         sys.exit(message if name.endswith("ImproperlyConfigured") else f"Migrating failed: {message}\nSee {log}")
+    stamp.write_text(json.dumps([code_version(), applied_migrations()]))
+    say(f"  database is set up after {time.monotonic() - started_at:.1f} s")
+
+
+def is_set_up(stamp: Path) -> bool:
+    try:
+        return bool(json.loads(stamp.read_text()) == [code_version(), applied_migrations()])
+    except (OSError, ValueError, psycopg.Error):
+        return False
+
+
+def code_version() -> str:
+    """Changes with every migration, of our own or of a package, and with whatever is checked before a start."""
+    digest = hashlib.sha256(fingerprint("requirements.txt").encode())
+    for path in sorted([*HERE.glob("*/migrations/*.py"), HERE / "portal/settings.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def applied_migrations() -> int:
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        row = connection.execute("SELECT count(*) FROM django_migrations").fetchone()
+    return row[0] if row else 0
 
 
 def announce(var: Path, demo: bool) -> None:

@@ -72,7 +72,7 @@ def start_floor(keywell: Keywell, env: dict[str, str]) -> subprocess.Popen[bytes
     )
     settings = {name: value for name, value in keywell.environment(**given).items() if value}
     address = env["BASE_URL"].removeprefix("http://")
-    command = [sys.executable, "-m", "gunicorn", "benchmarks.floor", "--preload", "--workers", "3", "--bind", address]
+    command = [sys.executable, "-m", "portal.web", "--application", "benchmarks.floor", "--address", address]
     return subprocess.Popen(command, cwd=PROJECT, env=settings, stderr=subprocess.DEVNULL)
 
 

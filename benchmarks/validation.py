@@ -60,8 +60,8 @@ def main() -> None:
 def serve(application: str) -> Iterator[int]:
     """As run.py does."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", application, "--bind", f"127.0.0.1:{port}", "--workers", "3"]
-    server = subprocess.Popen([*command, "--preload", "--no-control-socket"], cwd=PROJECT, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "portal.web", "--application", application, "--address", f"127.0.0.1:{port}"]
+    server = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: listens(port), patience=60)
         yield port

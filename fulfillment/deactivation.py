@@ -7,10 +7,16 @@ from time import monotonic
 
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from fulfillment.callouts import CalloutBusy
-from fulfillment.models import LEASE, Deactivation, IssuedLicense, LicensingAccount, MerchantNotice
+from fulfillment.models import (
+    LEASE,
+    Deactivation,
+    IssuedLicense,
+    LicensingAccount,
+    MerchantNotice,
+    database_now,
+)
 from fulfillment.net_licensing import Client, LicensingError, Unknown, visit
 from orders.models import Order
 
@@ -48,7 +54,7 @@ def deactivate(pk: int) -> None:
         pause = timedelta(0)
     if not problem:
         work.end(status=Deactivation.Status.DONE, reason="")
-    elif work.created_at > timezone.now() - PATIENCE:
+    elif work.created_at > database_now() - PATIENCE:
         work.postpone(problem, at_least=pause)
     else:
         _give_up(work, problem)
@@ -67,7 +73,7 @@ def _attempt(work: Deactivation) -> str:
             problems.append(error)  # of this account; the others are asked all the same
     if problems:
         raise max(problems, key=lambda error: error.pause)
-    if missing and work.created_at > timezone.now() - SETTLED_AFTER:
+    if missing and work.created_at > database_now() - SETTLED_AFTER:
         return "Perhaps some were just being added; they are looked for again."
     return ""
 

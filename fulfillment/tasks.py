@@ -1,9 +1,12 @@
 """Nudges. Each looks at its row and does nothing if there is nothing to do; losing one costs seconds."""
 
 import logging
+from collections.abc import Callable
+from time import monotonic
 
 from celery import shared_task
-from django.db import transaction
+from celery.signals import task_prerun
+from django.db import close_old_connections, transaction
 
 from fulfillment import (
     callouts,
@@ -24,7 +27,9 @@ from fulfillment.models import (
     LinkRequest,
     MailAccount,
     MerchantNotice,
+    RetryableQuerySet,
     WebhookMessage,
+    begin_task,
     publish,
 )
 from pools import uploads
@@ -34,6 +39,34 @@ from pools.replenishment import warn_low_pools
 logger = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
+# Seconds after which a worker that still finds due rows of one kind lets the other tasks in the queue go first.
+SLICE = 5
+# Due rows that a worker reads at once.
+BATCH_SIZE = 20
+
+
+@task_prerun.connect
+def note_begin(task, args, **_):
+    # Celery keeps the connection; this replaces one that PostgreSQL has closed.
+    close_old_connections()
+    if args:
+        begin_task(task.name, args[0])
+
+
+def work_off(task: str, due: RetryableQuerySet, attempt: Callable[[int], None]) -> None:
+    """Attempt the due rows of one kind, retries first, until there are none or the slice is over.
+
+    So rows that nobody queued, as the queue was long, are found by any worker that is awake.
+    """
+    deadline = monotonic() + SLICE
+    tried: set[int] = set()
+    while pks := [pk for pk in due.in_turn().values_list("pk", flat=True)[:BATCH_SIZE] if pk not in tried]:
+        for pk in pks:
+            if monotonic() > deadline:
+                publish(task, pk)
+                return
+            attempt(pk)
+        tried.update(pks)
 
 
 @shared_task
@@ -59,7 +92,8 @@ def deliver(pk):
     if MailAccount.objects.filter(merchant__orders__deliveries=pk).exists():
         publish("fulfillment.tasks.deliver_by_account", pk)
     else:
-        delivery.deliver(pk)
+        due = Delivery.objects.due().filter(order__merchant__mail_account=None)
+        work_off(Delivery.TASK, due, delivery.deliver)
 
 
 # By the worker for callouts: nobody else's e-mail waits for a merchant's mail server.
@@ -70,7 +104,7 @@ def deliver_by_account(pk):
 
 @shared_task
 def send_notice(pk):
-    notices.send_notice(pk)
+    work_off(MerchantNotice.TASK, MerchantNotice.objects.due(), notices.send_notice)
 
 
 @shared_task
@@ -83,7 +117,8 @@ def send_links(pk):
     if MailAccount.objects.filter(merchant__link_requests=pk).exists():
         publish("fulfillment.tasks.send_links_by_account", pk)
     else:
-        link_requests.send_links(pk)
+        due = LinkRequest.objects.due().filter(merchant__mail_account=None)
+        work_off(LinkRequest.TASK, due, link_requests.send_links)
 
 
 @shared_task

@@ -12,7 +12,6 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from fulfillment.callouts import CalloutBusy, CalloutError, call
 from fulfillment.models import (
@@ -23,6 +22,7 @@ from fulfillment.models import (
     WebhookEvent,
     WebhookMessage,
     alone,
+    database_now,
 )
 from fulfillment.signatures import sign
 from merchants.models import Merchant
@@ -201,7 +201,7 @@ def _note_failure(message: WebhookMessage, reason: str, *, at_least: timedelta =
 
     endpoint = message.endpoint
     WebhookEndpoint.objects.filter(pk=endpoint.pk, failing_since=None).update(failing_since=Now())
-    if endpoint.failing_since and endpoint.failing_since < timezone.now() - PATIENCE:
+    if endpoint.failing_since and endpoint.failing_since < database_now() - PATIENCE:
         stop(endpoint, f"It took nothing for three days. The last time: {reason}"[:500])
 
 

@@ -1,14 +1,20 @@
 import logging
+import shutil
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from portal.supervisor import failing_services
 from rest.valkey import valkey
 from vault.fingerprints import fingerprint
+
+# PostgreSQL extends its files by 16 MiB at a time.
+MIN_FREE_BYTES = 32 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +42,23 @@ def check_broker() -> None:
     valkey().ping()
 
 
+def check_services() -> None:
+    if failing := failing_services():
+        raise CheckFailed(f"Not running, and being restarted: {', '.join(failing)}.")
+
+
+def check_disk() -> None:
+    if shutil.disk_usage(settings.VAR).free < MIN_FREE_BYTES:
+        raise CheckFailed("The disk is full. Make room: everything continues by itself.")
+
+
 CHECKS: dict[str, Callable[[], None]] = {
     "database": check_database,
     "migrations": check_migrations,
     "vault": check_vault,
     "broker": check_broker,
+    "services": check_services,
+    "disk": check_disk,
 }
 
 

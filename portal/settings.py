@@ -147,9 +147,9 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    # An unstarted sweep is of no use once the next one is due.
-    "sweep": {"task": "fulfillment.tasks.sweep", "schedule": 10, "options": {"expires": 10}},
-    "purge": {"task": "fulfillment.tasks.purge_parameters", "schedule": 3600, "options": {"expires": 3600}},
+    # Seconds from one start to the next; beat runs them itself (portal/beat.py).
+    "sweep": {"task": "fulfillment.tasks.sweep", "schedule": 10},
+    "purge": {"task": "fulfillment.tasks.purge_parameters", "schedule": 600},
 }
 
 # Mail. EMAIL_URL for SMTP (smtp+tls://user:password@host:587); or ANYMAIL_ESP, a module of anymail.backends, with

@@ -3,15 +3,16 @@
 import contextlib
 import ctypes
 import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 from urllib.parse import urlsplit
 
 from celery import Celery
@@ -20,6 +21,14 @@ from kombu.exceptions import OperationalError
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
+# Seconds before a service is restarted: after its first end, its second, and so on; the last one repeats.
+PAUSES = (0.25, 1, 2, 4, 8, 15)
+# Seconds that a service has to get ready.
+START_TIMEOUT = 60
+# A service that ran for so many seconds begins with the first pause again.
+STEADY_AFTER = 60
+# Names the file descriptor from which the services can read how all of them are.
+STATUS_FD = "KEYWELL_STATUS_FD"
 
 
 class ServiceError(Exception):
@@ -56,6 +65,9 @@ def die_with_parent(stop_signal: int) -> Callable[[], None]:
 class Service:
     """A program that runs until it is stopped, with a log file and a process group of its own."""
 
+    # Whether the others serve without waiting for it.
+    in_background = False
+
     def __init__(
         self,
         name: str,
@@ -71,12 +83,13 @@ class Service:
         self.stop_signal = stop_signal
         self.patience = patience
         self.pass_fds: Sequence[int] = ()
+        self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     def start(self) -> None:
-        with self.log.open("ab") as log, uninterrupted():
-            self._log_start = log.tell()
+        with self._open_log() as log, uninterrupted():
+            self._log_start = log.tell() if log.seekable() else 0
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -84,33 +97,56 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=self.pass_fds,
+                env=os.environ | self.environment,
                 preexec_fn=die_with_parent(self.stop_signal),
             )
+
+    def _open_log(self) -> IO[bytes]:
+        # A full disk must not keep it from running.
+        try:
+            return self.log.open("ab")
+        except OSError:
+            return Path(os.devnull).open("ab")
 
     def problem(self) -> str | None:
         """What keeps it from serving; None once it serves."""
         return None
 
+    def is_ready(self, deadline: float) -> bool:
+        """Whether it serves. Raises ServiceError if it has ended, or does not serve by the deadline."""
+        problem = self.problem()
+        if problem is None:
+            return True
+        if self.exit_status() is not None:
+            raise ServiceError(f"{self.name} did not start. {self.story()}")
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{self.name} does not serve after a minute: {problem}. {self.story()}")
+        return False
+
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 60
-        while (problem := self.problem()) is not None:
-            if self.exit_status() is not None:
-                raise ServiceError(f"{self.name} did not start. {self.story()}")
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{self.name} does not serve after a minute: {problem}. {self.story()}")
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.is_ready(deadline):
             time.sleep(0.05)
 
     def exit_status(self) -> int | None:
         """None while it runs, and when it was never started."""
         return self.process.poll() if self.process else None
 
-    def stop(self, patience: float | None = None) -> None:
-        """Ask it to end and, out of patience, end it. Nothing of its process group remains."""
+    def ask_to_stop(self) -> None:
+        if self.process:
+            self.process.send_signal(self.stop_signal)
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it if it does not. Nothing of its process group remains."""
+        self.ask_to_stop()
+        self.wait_or_kill(self.patience)
+
+    def wait_or_kill(self, patience: float) -> None:
+        """Wait at most `patience` seconds for it to end, then kill it and whatever is left of its process group."""
         if self.process is None:
             return
-        self.process.send_signal(self.stop_signal)
         try:
-            self.process.wait(self.patience if patience is None else patience)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -132,14 +168,18 @@ class Service:
 
 
 class WebService(Service):
-    def __init__(self, command: Sequence[str], log: Path, address: tuple[str, int], base_url: str) -> None:
-        super().__init__("web", command, log)
-        self.address = address
+    """The web server, on a socket that listens already: during a restart clients wait instead of being refused."""
+
+    def __init__(self, log: Path, listener: socket.socket, base_url: str) -> None:
+        super().__init__("web", [sys.executable, "-m", "portal.web", "--socket", str(listener.fileno())], log)
+        self.pass_fds = [listener.fileno()]
+        self.listener = listener
+        self.host, self.port = listener.getsockname()[:2]
         # As people reach it: the answer may depend on the name that they use.
         self.headers = {"Host": urlsplit(base_url).netloc, "X-Forwarded-Proto": urlsplit(base_url).scheme}
 
     def problem(self) -> str | None:
-        connection = http.client.HTTPConnection(*self.address, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
             connection.request("GET", "/healthz", headers=self.headers)
             response = connection.getresponse()
@@ -151,12 +191,21 @@ class WebService(Service):
         return None if response.status == 200 else f"/healthz answers {response.status} {answer}"
 
 
+class BackgroundService(Service):
+    """One that gets the processor when the others leave it idle, also while they start."""
+
+    in_background = True
+
+    def __init__(self, name: str, command: Sequence[str | Path], log: Path) -> None:
+        super().__init__(name, ["nice", "-n", "10", *command], log)
+
+
 class WorkerService(Service):
     """A Celery worker."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, broker_url: str) -> None:
         self.node = f"{name}@{socket.gethostname()}"
-        super().__init__(name, [*command, "--hostname", self.node], log, patience=20)
+        super().__init__(name, [*command, "--hostname", self.node], log)
         self.broker_url = broker_url
 
     def problem(self) -> str | None:
@@ -170,50 +219,124 @@ class WorkerService(Service):
 
 
 class Supervisor:
-    """Starts services, starts again what dies, and stops all of them, last first, at the end of its block."""
+    """Starts services, restarts each that ends, and stops all of them at the end of its block.
+
+    What was started in one call of `start` is stopped together, the last call's services first.
+    """
 
     def __init__(self, lock: int, say: Callable[[str], None]) -> None:
         """The services inherit the handle of the lock: it is free when the last of their processes has ended."""
         self.lock = lock
         self.say = say
-        self.services: list[Service] = []
-        self.deaths: dict[Service, list[float]] = defaultdict(list)
+        self.tiers: list[Sequence[Service]] = []
+        self.restarts: dict[Service, Restart] = {}
+        # In memory, for it matters most when the disk is full.
+        self.status = os.memfd_create("keywell-status")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        patience = None
-        for service in reversed(self.services):
-            try:
-                service.stop(patience)
-            except KeyboardInterrupt:
-                # Asked twice: no more waiting for work to be finished.
-                patience = 1
+        is_patient = True
+        for tier in reversed(self.tiers):
+            for service in tier:
+                service.ask_to_stop()
+            asked_at = time.monotonic()
+            for service in tier:
+                patience = service.patience if is_patient else 1
+                try:
+                    service.wait_or_kill(max(0, asked_at + patience - time.monotonic()))
+                except KeyboardInterrupt:
+                    # Asked twice: no more waiting for work to be finished. The service was killed on the way here.
+                    is_patient = False
 
     def start(self, *services: Service) -> None:
+        if not services:
+            return
+        self.tiers.append(services)
+        started_at = time.monotonic()
         for service in services:
-            service.pass_fds = [self.lock]
-            self.services.append(service)
+            service.pass_fds = [*service.pass_fds, self.lock, self.status]
+            service.environment = {STATUS_FD: str(self.status)}
             service.start()
-        for service in services:
-            service.wait_until_ready()
+        waiting = [service for service in services if not service.in_background]
+        while waiting:
+            for service in [service for service in waiting if service.is_ready(started_at + START_TIMEOUT)]:
+                waiting.remove(service)
+                self.say(f"  {service.name} is ready after {time.monotonic() - started_at:.1f} s")
+            time.sleep(0.05)
 
     def look_after(self) -> None:
-        """To be called several times a second."""
-        for service in self.services:
-            status = service.exit_status()
-            if status is not None:
-                self._start_again(service, status)
+        """Restart what has ended, each after its own pause. To be called several times a second."""
+        for tier in self.tiers:
+            for service in tier:
+                self._look_after(service)
 
-    def _start_again(self, service: Service, status: int) -> None:
-        now = time.monotonic()
-        recent = self.deaths[service] = [*(at for at in self.deaths[service] if at > now - 60), now]
-        # What somebody kills, or the kernel for want of memory, would have gone on: the others need not end for it.
-        if len(recent) >= 5 and status != -signal.SIGKILL:
-            raise ServiceError(f"{service.name} ended {len(recent)} times within a minute. {service.story()}")
+    def _look_after(self, service: Service) -> None:
+        restart = self.restarts.get(service)
+        if restart and restart.is_pending:
+            if restart.due_at <= time.monotonic():
+                self._restart(service, restart)
+            return
+        status = service.exit_status()
+        if status is None:
+            if restart and restart.due_at + STEADY_AFTER <= time.monotonic():
+                del self.restarts[service]
+                self._publish_status()
+            return
         cause = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        self.say(f"{service.name} ended ({cause}); starting it again")
+        self._schedule(service, cause)
+
+    def _schedule(self, service: Service, cause: str) -> None:
+        restart = self.restarts.setdefault(service, Restart())
+        restart.schedule()
+        self.say(f"{service.name} ended ({cause}); restarting it in {restart.pause:g} s")
         service.kill()  # what it left behind, such as a worker's children
-        time.sleep(min(0.25 * 2 ** len(recent), 4))
-        service.start()
+        self._publish_status()
+
+    def _restart(self, service: Service, restart: "Restart") -> None:
+        try:
+            service.start()
+        except (OSError, ServiceError) as error:
+            self._schedule(service, str(error))
+            return
+        restart.is_pending = False
+        self._publish_status()
+
+    def _publish_status(self) -> None:
+        """Tell /healthz which services are down or keep ending."""
+        failing = [
+            service.name for service, restart in self.restarts.items() if restart.is_pending or restart.count > 1
+        ]
+        # One write, and always as long: nobody reads half of it.
+        os.pwrite(self.status, json.dumps(failing).encode().ljust(4096), 0)
+
+
+class Restart:
+    """How often a service has ended lately, and when it is started again."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_pending = False
+        self.due_at = 0.0
+
+    @property
+    def pause(self) -> float:
+        return PAUSES[min(self.count, len(PAUSES)) - 1]
+
+    def schedule(self) -> None:
+        self.count += 1
+        self.is_pending = True
+        self.due_at = time.monotonic() + self.pause
+
+
+def failing_services() -> list[str]:
+    """The names of the services that are down or keep ending; none without a supervisor."""
+    if STATUS_FD not in os.environ:
+        return []
+    return read_status(int(os.environ[STATUS_FD]))
+
+
+def read_status(status: int) -> list[str]:
+    failing: list[str] = json.loads(os.pread(status, 4096, 0) or "[]")
+    return failing

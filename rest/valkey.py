@@ -1,15 +1,40 @@
 from functools import cache
+from time import monotonic
+from typing import Any
 
 from django.conf import settings
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
+
+# Seconds for which Valkey is not asked again after it did not answer.
+PAUSE = 5
+
+
+class Breaker(Retry):
+    """Never retries, and fails at once for a few seconds after a failure: each caller would wait half a second."""
+
+    # For all connections of the process: redis-py copies this object for each of them.
+    closed_until = 0.0
+
+    def __init__(self) -> None:
+        super().__init__(NoBackoff(), 0)
+
+    def call_with_retry(self, *args: Any, **kwargs: Any) -> Any:
+        if monotonic() < Breaker.closed_until:
+            raise ConnectionError("Valkey did not answer a moment ago.")
+        try:
+            return super().call_with_retry(*args, **kwargs)
+        except (ConnectionError, TimeoutError):
+            Breaker.closed_until = monotonic() + PAUSE
+            raise
 
 
 @cache
 def valkey() -> Redis:
-    """Valkey, for those whom somebody waits for: it answers within half a second, or raises a RedisError.
+    """Valkey, for requests and tasks that must not wait: it answers within half a second, or raises a RedisError.
 
-    Celery's connection, and a client of redis-py as it comes, try again for seconds.
+    Celery's own connection, and redis-py's default client, retry for seconds.
     """
-    return Redis.from_url(**settings.VALKEY, retry=Retry(NoBackoff(), 0))
+    return Redis.from_url(**settings.VALKEY, retry=Breaker())

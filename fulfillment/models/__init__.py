@@ -11,7 +11,15 @@ from fulfillment.models.net_licensing import (
     PackagedTemplate,
 )
 from fulfillment.models.notices import MerchantNotice
-from fulfillment.models.retryable import LEASE, Retryable, RetryableQuerySet, alone, publish
+from fulfillment.models.retryable import (
+    LEASE,
+    Retryable,
+    RetryableQuerySet,
+    alone,
+    begin_task,
+    database_now,
+    publish,
+)
 from fulfillment.models.setup_requests import SetupEvent, SetupRequest, SetupRequestPart
 from fulfillment.models.tracking import TrackingEvent
 from fulfillment.models.upstreams import Upstream
@@ -49,5 +57,7 @@ __all__ = [
     "WebhookEvent",
     "WebhookMessage",
     "alone",
+    "begin_task",
+    "database_now",
     "publish",
 ]

@@ -8,10 +8,9 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Case, Exists, OuterRef, Q, Subquery, When, Window
 from django.db.models.functions import Coalesce, Now, RowNumber
-from django.utils import timezone
 
 from fulfillment.models.net_licensing import LicensePackage
-from fulfillment.models.retryable import Retryable, RetryableQuerySet
+from fulfillment.models.retryable import Retryable, RetryableQuerySet, database_now
 from fulfillment.models.upstreams import Upstream
 from fulfillment.models.web_services import WebService
 from merchants.models import Product
@@ -190,11 +189,11 @@ class Fulfillment(Retryable):
 
     @property
     def is_last_attempt(self) -> bool:
-        return bool(self.failing_since and self.failing_since < timezone.now() - self.PATIENCE)
+        return bool(self.failing_since and self.failing_since < database_now() - self.PATIENCE)
 
     def _delay(self) -> timedelta:
         """A quarter of the time since it began to fail: not of attempts, of which some only waited for others."""
-        failing_for = timezone.now() - self.failing_since if self.failing_since else timedelta(0)
+        failing_for = database_now() - self.failing_since if self.failing_since else timedelta(0)
         delay = min(max(failing_for / 4, self.SHORTEST_DELAY), self.LONGEST_DELAY)
         return delay * random.uniform(0.9, 1.1)  # noqa: S311 (jitter)
 

@@ -3,13 +3,14 @@
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from zlib import crc32
 
 from celery import current_app
+from django.conf import settings
 from django.db import connection, models, transaction
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
@@ -22,13 +23,46 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=60)
 
 
+# Seconds for which a queued row is not queued again, unless a worker has begun to look at it.
+QUEUED_FOR = 30
+# Tasks in a queue beyond which no more are added: the workers and the sweep find the rows by themselves.
+MAX_QUEUE_LENGTH = 1000
+
+
 def publish(task: str, pk: int) -> None:
-    """Ask a worker to look at a row. If the broker is gone, the sweep will ask again."""
+    """Ask a worker to look at a row, unless the row is queued already or the queue is long.
+
+    The task is only a hint. If it gets lost, or the broker is down, the sweep asks again.
+    """
+    queue = settings.CELERY_TASK_ROUTES.get(task, {}).get("queue", current_app.conf.task_default_queue)
     try:
-        valkey().ping()  # Celery itself would be patient with a broker that is gone, and a shop waits
-        current_app.send_task(task, [pk])
+        # This also finds out within half a second whether the broker is down; Celery would retry for longer.
+        with valkey().pipeline(transaction=False) as pipeline:
+            pipeline.set(_queued(task, pk), 1, nx=True, ex=QUEUED_FOR)
+            pipeline.llen(queue)
+            is_new, length = pipeline.execute()
+        if is_new and length < MAX_QUEUE_LENGTH:
+            current_app.send_task(task, [pk])
     except (RedisError, BrokerError) as error:
         logger.warning("The broker does not take %s(%s), the sweep will: %s", task, pk, error)
+
+
+def begin_task(task: str, pk: int) -> None:
+    """Let the row be queued again: what happens to it from now on may need another look."""
+    with suppress(RedisError):
+        valkey().delete(_queued(task, pk))
+
+
+def _queued(task: str, pk: int) -> str:
+    return f"keywell:queued:{task}:{pk}"
+
+
+def database_now() -> datetime:
+    """The database's clock, which all times in rows come from. Workers' clocks may differ."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
 
 
 @contextmanager
@@ -48,6 +82,10 @@ def alone(name: str, pk: int) -> Iterator[bool]:
 class RetryableQuerySet(models.QuerySet):
     def due(self):
         return self.filter(due_at__lte=Now())
+
+    def in_turn(self):
+        """Retries first, for their rows have waited longest; then the longest overdue."""
+        return self.order_by(Case(When(attempts=0, then=1), default=0), "due_at")
 
     def claim(self, pk):
         """Take a due row for one attempt, or return None if it is not ours to take.

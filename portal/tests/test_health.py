@@ -5,6 +5,7 @@ from django.db import DatabaseError
 from django.test import override_settings
 
 from portal import health
+from portal.supervisor import STATUS_FD
 from rest.valkey import valkey
 from vault.fingerprints import load_key
 
@@ -15,7 +16,14 @@ def test_it_is_well(client, db):
     assert response.status_code == 200
     assert response.json() == {
         "status": "ok",
-        "checks": {"database": "ok", "migrations": "ok", "vault": "ok", "broker": "ok"},
+        "checks": {
+            "database": "ok",
+            "migrations": "ok",
+            "vault": "ok",
+            "broker": "ok",
+            "services": "ok",
+            "disk": "ok",
+        },
     }
 
 
@@ -55,3 +63,25 @@ def test_it_sees_migrations_that_were_not_applied(client, db, monkeypatch):
     monkeypatch.setattr("portal.health.MigrationExecutor.migration_plan", lambda self, targets: ["pools.0002"])
 
     assert "manage.py migrate" in client.get("/healthz").json()["checks"]["migrations"]
+
+
+def test_it_names_services_that_keep_ending(client, db, monkeypatch, tmp_path):
+    status = tmp_path / "status"
+    with status.open("w+b") as handle:
+        monkeypatch.setenv(STATUS_FD, str(handle.fileno()))
+        handle.write(b'["worker", "beat"]'.ljust(4096))
+        handle.flush()
+
+        response = client.get("/healthz")
+
+    assert response.status_code == 503
+    assert response.json()["checks"]["services"] == "Not running, and being restarted: worker, beat."
+
+
+def test_it_sees_a_full_disk(client, db, monkeypatch):
+    monkeypatch.setattr(health, "MIN_FREE_BYTES", 2**80)
+
+    response = client.get("/healthz")
+
+    assert response.status_code == 503
+    assert response.json()["checks"]["disk"].startswith("The disk is full.")

@@ -1,18 +1,21 @@
 """`python3 run.py`, for real: one installation in a folder of its own, that these tests start, ask, kill and stop."""
 
+import errno
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from portal.supervisor import Service, ServiceError, Supervisor
-from portal.tests.installation import Keywell, all_ended, descendants, free_port, wait_until
+from portal.supervisor import Service, Supervisor, read_status
+from portal.tests.installation import PROJECT, Keywell, all_ended, descendants, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_it_starts_a_killed_worker_again(keywell):
 
     os.kill(worker, signal.SIGKILL)
 
-    wait_until(lambda: "worker ended (SIGKILL); starting it again" in keywell.printed())
+    wait_until(lambda: "worker ended (SIGKILL); restarting it" in keywell.printed())
     wait_until(lambda: keywell.worker() not in {None, worker, *children})
     assert all_ended(children)
 
@@ -106,6 +109,31 @@ def test_it_stops_everything_when_terminated(keywell):
     assert keywell.process.wait(30) == 0
     assert all_ended(family)
     assert "Stopping Keywell" in keywell.printed()
+
+
+def test_it_prints_each_step_with_its_duration(keywell):
+    steps = re.findall(r"^  (\w+) is (?:ready|set up) after \d+\.\d s$", keywell.printed(), re.MULTILINE)
+
+    assert {"postgres", "valkey", "worker", "callouts", "beat", "web"} <= set(steps)
+    assert re.search(r"^Stopped after \d+\.\d s$", keywell.printed(), re.MULTILINE)
+
+
+def test_a_start_during_a_stop_says_so_and_waits(elsewhere):
+    elsewhere.var.mkdir()
+    lock = elsewhere.var / "run.lock"
+    lock.write_bytes(b"stopping")
+    with lock.open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        command = [sys.executable, "run.py"]
+        environment = elsewhere.environment()
+        second = subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE, text=True)
+        assert second.stderr
+        assert "Keywell is still stopping in this folder" in second.stderr.readline()
+        assert second.poll() is None
+
+    wait_until(lambda: (elsewhere.var / "run/.s.PGSQL.5432").exists(), patience=120)
+    second.terminate()
+    assert second.wait(60) == 0
 
 
 def test_it_runs_management_commands_when_it_is_not_running(keywell):
@@ -166,26 +194,128 @@ def test_it_hears_an_interrupt_while_it_starts_a_service(tmp_path, monkeypatch):
     service.stop()
 
 
-def test_what_is_killed_is_started_again_however_often(tmp_path, monkeypatch):
-    monkeypatch.setattr("portal.supervisor.time.sleep", lambda seconds: None)
+class Clock:
+    """What the supervisor waits by, without waiting."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr("portal.supervisor.time.monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def supervised(tmp_path, monkeypatch):
+    """Have a supervisor restart services that end, and return what it says and the pauses it makes."""
+
+    def run(services, ends):
+        clock = Clock(monkeypatch)
+        said: list[str] = []
+        with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), said.append) as supervisor:
+            supervisor.start(*services)
+            pauses: list[float] = []
+            while len(pauses) < ends:
+                if supervisor.restarts.get(services[0]) is None or not supervisor.restarts[services[0]].is_pending:
+                    services[0].process.wait()
+                    supervisor.look_after()
+                    pauses.append(supervisor.restarts[services[0]].pause)
+                    failing.append(read_status(supervisor.status))
+                clock.now += pauses[-1]
+                supervisor.look_after()
+            assert all(service.exit_status() is None for service in services[1:])
+        return said, pauses
+
+    failing: list[list[str]] = []
+    run.failing = failing  # type: ignore[attr-defined]
+    return run
+
+
+def test_it_restarts_what_keeps_ending_with_growing_pauses_and_leaves_the_others_alone(supervised, tmp_path):
+    moth = Service("moth", ["sh", "-c", "exit 3"], tmp_path / "moth.log")
+    rock = Service("rock", ["sleep", "60"], tmp_path / "rock.log")
+
+    said, pauses = supervised([moth, rock], ends=9)
+
+    assert pauses == [0.25, 1, 2, 4, 8, 15, 15, 15, 15]
+    assert "moth ended (exit status 3); restarting it in 0.25 s" in said
+    assert not any("rock ended" in line for line in said)
+    assert supervised.failing == [["moth"]] * 9
+
+
+def test_it_restarts_what_is_killed_in_the_same_way(supervised, tmp_path):
+    moth = Service("moth", ["sh", "-c", "kill -9 $$"], tmp_path / "moth.log")
+
+    said, pauses = supervised([moth], ends=7)
+
+    assert pauses[-1] == 15
+    assert "moth ended (SIGKILL); restarting it in 15 s" in said
+
+
+def test_a_service_that_runs_steadily_is_no_longer_failing(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), lambda line: None) as supervisor:
+        service = Service("rock", ["sleep", "60"], tmp_path / "rock.log")
+        supervisor.start(service)
+        for _ in range(2):
+            assert service.process
+            service.process.kill()
+            service.process.wait()
+            supervisor.look_after()
+            clock.now += 15
+            supervisor.look_after()
+        assert read_status(supervisor.status) == ["rock"]
+
+        clock.now += 60
+        supervisor.look_after()
+
+        assert read_status(supervisor.status) == []
+
+
+def test_a_restart_that_fails_is_tried_again(tmp_path, monkeypatch):
+    """As when the disk is full."""
+    clock = Clock(monkeypatch)
     said: list[str] = []
-    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), said.append) as services:
-        services.start(Service("moth", ["sh", "-c", "kill -9 $$"], tmp_path / "moth.log"))
+    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), said.append) as supervisor:
+        service = Service("moth", ["sleep", "60"], tmp_path / "moth.log")
+        supervisor.start(service)
+        assert service.process
+        service.process.kill()
+        service.process.wait()
+        start = service.start
 
-        while len(said) < 8:
-            services.look_after()
+        def fail():
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    assert said == ["moth ended (SIGKILL); starting it again"] * 8
+        monkeypatch.setattr(service, "start", fail)
+        for _ in range(3):
+            supervisor.look_after()
+            clock.now += 15
+        monkeypatch.setattr(service, "start", start)
+        supervisor.look_after()
+
+        assert service.exit_status() is None
+    assert "moth ended ([Errno 28] No space left on device); restarting it in 1 s" in said
 
 
-def test_it_gives_up_on_what_keeps_ending(tmp_path, monkeypatch):
-    monkeypatch.setattr("portal.supervisor.time.sleep", lambda seconds: None)
-    said: list[str] = []
-    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), said.append) as services:
-        services.start(Service("moth", ["sh", "-c", "echo too hot; exit 3"], tmp_path / "moth.log"))
+def test_a_service_runs_without_its_log_when_the_disk_is_full(tmp_path):
+    service = Service("rock", ["sleep", "60"], tmp_path / "missing" / "rock.log")
 
-        with pytest.raises(ServiceError, match="moth ended 5 times within a minute(.|\n)*too hot"):
-            while True:
-                services.look_after()
+    service.start()
 
-    assert said == ["moth ended (exit status 3); starting it again"] * 4
+    assert service.exit_status() is None
+    service.stop()
+
+
+def test_services_started_together_are_stopped_together(tmp_path):
+    """Each takes a second to stop; one after the other they would take eight."""
+    stubborn = ["sh", "-c", "trap 'sleep 1; exit' TERM; while :; do sleep 0.01; done"]
+    services = [Service(f"s{number}", stubborn, tmp_path / f"{number}.log") for number in range(8)]
+    asked: list[str] = []
+    for service in services:
+        ask = service.ask_to_stop
+        service.ask_to_stop = lambda service=service, ask=ask: (asked.append(service.name), ask())  # type: ignore
+        wait = service.wait_or_kill
+        service.wait_or_kill = lambda patience, wait=wait: (asked.append("wait"), wait(patience))  # type: ignore
+
+    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), lambda line: None) as supervisor:
+        supervisor.start(*services)
+
+    assert asked == [*(service.name for service in services), *["wait"] * 8]

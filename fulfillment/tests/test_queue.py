@@ -1,0 +1,170 @@
+"""Tasks are hints to look at rows: never too many of them, and no row depends on one."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from redis.exceptions import RedisError
+
+from fulfillment import tasks
+from fulfillment.models import Delivery, Fulfillment, MailAccount, begin_task, database_now, publish
+from fulfillment.models.retryable import MAX_QUEUE_LENGTH
+from portal.beat import LocalScheduler
+from portal.celery import app
+from rest.valkey import Breaker, valkey
+
+TASK = Delivery.TASK
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The tasks that are sent to a queue."""
+    sent = []
+    monkeypatch.setattr("fulfillment.models.retryable.current_app.send_task", lambda task, args: sent.append(args[0]))
+    for key in valkey().scan_iter("keywell:queued:*"):
+        valkey().delete(key)
+    return sent
+
+
+def test_a_row_is_queued_once_until_a_worker_looks_at_it(sent):
+    for pk in (1, 2, 1, 1):
+        publish(TASK, pk)
+    assert sent == [1, 2]
+
+    begin_task(TASK, 1)
+    publish(TASK, 1)
+
+    assert sent == [1, 2, 1]
+
+
+def test_a_worker_that_begins_a_task_lets_its_row_be_queued_again(sent):
+    publish(TASK, 1)
+
+    tasks.note_begin(task=app.tasks[TASK], args=[1])
+    publish(TASK, 1)
+
+    assert sent == [1, 1]
+
+
+def test_the_queue_has_an_end(sent):
+    valkey().rpush("celery", *["task"] * MAX_QUEUE_LENGTH)
+    try:
+        publish(TASK, 1)
+        publish(Fulfillment.CALLOUT_TASK, 2)
+    finally:
+        valkey().delete("celery")
+
+    assert sent == [2]  # another queue
+
+
+@pytest.fixture
+def deliveries(pay, product):
+    for _ in range(5):
+        pay(product)
+    return list(Delivery.objects.order_by("pk"))
+
+
+def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overdue(deliveries, monkeypatch):
+    first, second, third, fourth, fifth = deliveries
+    minutes = {first: 1, second: 3, third: 2, fourth: 0.5, fifth: -5}
+    for delivery, overdue in minutes.items():
+        delivery._update(due_at=Now() - timedelta(minutes=overdue))
+    Delivery.objects.filter(pk=fourth.pk).update(attempts=1)
+    attempts = []
+
+    def attempt(pk):
+        attempts.append(pk)
+        Delivery.objects.claim(pk)
+
+    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempt)
+
+    tasks.deliver(first.pk)
+
+    assert attempts == [fourth.pk, second.pk, third.pk, first.pk]
+
+
+def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
+    clock = iter(range(0, 100, 2))
+    monkeypatch.setattr("fulfillment.tasks.monotonic", lambda: next(clock))
+    attempts = []
+    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempts.append)
+
+    tasks.deliver(deliveries[0].pk)
+
+    assert attempts == [delivery.pk for delivery in deliveries[:2]]
+    assert sent == [deliveries[2].pk]
+
+
+def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monkeypatch):
+    attempts = []
+    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempts.append)
+
+    tasks.deliver(deliveries[0].pk)
+
+    assert attempts == [delivery.pk for delivery in deliveries]
+
+
+def test_e_mails_through_a_merchants_server_are_left_to_their_own_worker(deliveries, merchant, sent, monkeypatch):
+    MailAccount.objects.create(merchant=merchant, kind="postmark", sender="a@example.com", credentials="{}")
+    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", pytest.fail)
+
+    tasks.deliver(deliveries[0].pk)
+
+    assert sent == [deliveries[0].pk]
+
+
+def test_beat_runs_the_sweep_itself_by_a_clock_that_nobody_sets(monkeypatch):
+    now, ran = 1000.0, []
+    monkeypatch.setattr("portal.beat.time.monotonic", lambda: now)
+    monkeypatch.setattr(app.tasks["fulfillment.tasks.sweep"], "run", lambda: ran.append(now))
+    monkeypatch.setattr(app.tasks["fulfillment.tasks.purge_parameters"], "run", lambda: None)
+    scheduler = LocalScheduler(app)
+
+    assert scheduler.tick() == 10
+    now += 4
+    assert scheduler.tick() == 6
+    now += 100
+    scheduler.tick()
+
+    assert ran == [1000, 1104]
+
+
+def test_a_sweep_that_fails_does_not_stop_beat(monkeypatch, caplog):
+    def fail():
+        raise RuntimeError("down")
+
+    monkeypatch.setattr(app.tasks["fulfillment.tasks.sweep"], "run", fail)
+    monkeypatch.setattr(app.tasks["fulfillment.tasks.purge_parameters"], "run", lambda: None)
+
+    assert LocalScheduler(app).tick() > 0
+    assert "fulfillment.tasks.sweep failed" in caplog.text
+
+
+@pytest.mark.parametrize("hours", [-40, 40])
+def test_a_workers_clock_does_not_matter(pay, make_product, monkeypatch, hours):
+    pay(make_product(keys=0))
+    fulfillment = Fulfillment.objects.get()
+    fulfillment.failing_since = database_now() - timedelta(hours=8)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: database_now() + timedelta(hours=hours))
+
+    assert not fulfillment.is_last_attempt
+    assert fulfillment._delay() <= Fulfillment.LONGEST_DELAY * 1.1
+
+
+def test_valkey_is_left_alone_for_a_while_after_it_did_not_answer(settings, tmp_path, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr("rest.valkey.monotonic", lambda: now)
+    monkeypatch.setattr(Breaker, "closed_until", 0)
+    address = settings.VALKEY
+    settings.VALKEY = settings.VALKEY | {"url": f"unix://{tmp_path}/nobody"}
+    valkey.cache_clear()
+    with pytest.raises(RedisError):
+        valkey().ping()
+
+    settings.VALKEY = address
+    valkey.cache_clear()
+    with pytest.raises(RedisError, match="a moment ago"):
+        valkey().ping()
+    now += 6
+
+    assert valkey().ping()

@@ -16,6 +16,12 @@ from rest.valkey import Breaker, valkey
 TASK = Delivery.TASK
 
 
+@pytest.fixture(autouse=True)
+def connection_of_the_test(monkeypatch):
+    for module in ("fulfillment.tasks", "portal.beat"):
+        monkeypatch.setattr(f"{module}.close_old_connections", lambda: None)
+
+
 @pytest.fixture
 def sent(monkeypatch):
     """The tasks that are sent to a queue."""

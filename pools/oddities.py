@@ -4,12 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from pools.columns import Heading, Looks, judge_heading
 from pools.models import LicensePool
-from pools.reading import HEADINGS, KeyLine
+from pools.reading import KeyLine
 
 SAMPLE = 200  # keys of a pool, and of a file, whose looks are compared
 OTHER_POOLS = 20
-ENOUGH = 10  # fewer keys have no looks in common
 LINES_NAMED = 5
 
 FORMULA = re.compile(r"[=@][A-Za-z(\"+-]|[=+-]\d+[+*/]")
@@ -18,9 +18,14 @@ SCIENTIFIC = re.compile(r"\d([.,]\d+)?E\+\d+")
 
 
 class Oddities:
-    """Looks at keys as they pass by; its sentences quote none of them."""
+    """Looks at keys as they pass by; its sentences quote none of them.
 
-    def __init__(self) -> None:
+    Made before an import, for the pool's earlier keys; without a pool these are not looked at.
+    """
+
+    def __init__(self, pool: LicensePool | None) -> None:
+        self.pool = pool
+        self.earlier = newest_keys(pool) if pool else []
         self.sample: list[str] = []
         self.lines: dict[str, list[int]] = {}
         self.counts: Counter[str] = Counter()
@@ -42,12 +47,13 @@ class Oddities:
                 if self.counts[kind] <= LINES_NAMED:
                     self.lines.setdefault(kind, []).append(line.number)
 
-    def describe(self, pool: LicensePool) -> list[str]:
+    def describe(self) -> list[str]:
         """Sentences about what was odd, and about keys that look unlike those of the pool."""
         sentences = [f"{self._where(kind)} {sentence}" for kind, sentence in SENTENCES.items() if self.counts[kind]]
-        if self.sample and HEADINGS.search(self.sample[0]) and not re.search(r"\d", self.sample[0]):
+        first = self.sample[0] if self.sample else ""
+        if judge_heading(first) > Heading.NOTHING and not re.search(r"\d", first):
             sentences.append("The first of them looks like a heading, not like a key.")
-        return sentences + compare(self.sample, pool)
+        return sentences + (compare(self.sample, self.earlier, self.pool) if self.pool else [])
 
     def _where(self, kind: str) -> str:
         count, lines = self.counts[kind], ", ".join(map(str, self.lines[kind]))
@@ -73,42 +79,12 @@ SENTENCES = {
 }
 
 
-# How keys look
+# Compared with earlier keys
 
 
-class Looks:
-    """What keys have in common: groups of equal lengths between the same signs, and the word in front."""
-
-    def __init__(self, keys: list[str]) -> None:
-        shapes, words = Counter(map(shape, keys)), set(map(first_word, keys))
-        # What one key in ten looks like, at least.
-        self.shapes = {known for known, count in shapes.items() if count >= max(len(keys) / 10, 2)}
-        self.words = words if len(words) <= 3 else None
-        self.are_known = len(keys) >= ENOUGH and self.share_of(keys) >= 0.8
-
-    def share_of(self, keys: list[str]) -> float:
-        """How many of these look so, from 0 to 1."""
-        fit = (shape(key) in self.shapes and (self.words is None or first_word(key) in self.words) for key in keys)
-        return sum(fit) / max(len(keys), 1)
-
-    def __str__(self) -> str:
-        return " or ".join(known[:60] for known in sorted(self.shapes)[:3])
-
-
-def shape(key: str) -> str:
-    """`AAAAA-AAAAA`, or `99999-99999` for a key without letters."""
-    return re.sub(r"[^\W_]", "A" if any(map(str.isalpha, key)) else "9", key)
-
-
-def first_word(key: str) -> str:
-    """The letters before the first sign, such as a product’s name."""
-    found = re.match(r"[^\W\d_]+(?=[\W_])", key)
-    return found[0] if found else ""
-
-
-def compare(sample: list[str], pool: LicensePool) -> list[str]:
-    """What there is to say if keys look unlike the newest of the pool."""
-    earlier = Looks(newest_keys(pool))
+def compare(sample: list[str], known: list[str], pool: LicensePool) -> list[str]:
+    """A warning if keys look unlike those known of the pool."""
+    earlier = Looks(known)
     if not sample or not earlier.are_known or earlier.share_of(sample) >= 0.5:
         return []
 

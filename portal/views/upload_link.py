@@ -4,6 +4,7 @@ What is uploaded is not compared with the stock before it is imported: whoever c
 find keys by guessing. So only the result, of which there is one, says how many the merchant had already.
 """
 
+import contextlib
 from datetime import timedelta
 
 from django.core.signing import BadSignature, Signer
@@ -92,8 +93,21 @@ def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpRe
             if not link.imports.filter(pk=key_import.pk, confirmed_at__isnull=False).exists():
                 raise
         return redirect(request.path)
+    if "column" in request.POST:
+        choose_column(link, key_import, request.POST["column"])
+        return redirect(request.path)
     uploads.discard(key_import)
     return redirect("upload", link.token)
+
+
+def choose_column(link: UploadLink, key_import: KeyImport, column: str) -> None:
+    """Read a table's keys from the column that was chosen of those offered. Raises LinkIsDead."""
+    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
+        raise LinkIsDead
+    offered = {str(candidate["column"]) for candidate in key_import.preview.get("candidates", [])}
+    if column in offered:
+        with contextlib.suppress(ImportRefused):  # it was read meanwhile; its page says so
+            uploads.read_again(key_import, key_import.options | {"column": int(column)})
 
 
 def import_once(link: UploadLink, key_import: KeyImport) -> None:

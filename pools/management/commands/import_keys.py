@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from pools.detection import describe_candidate
 from pools.models import KeyImport, LicensePool
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
 from pools.uploads import ImportRefused, begin, confirm, discard, work_on
@@ -61,10 +62,16 @@ class Command(BaseCommand):
         preview = key_import.preview
         for line, problem in sorted((int(line), problem) for line, problem in preview.get("problems", {}).items()):
             self.stderr.write(f"Line {line} {problem}.")
+        for candidate in preview.get("candidates", []):
+            self.stderr.write(f"--column {describe_candidate(candidate)}")
         if "keys" not in preview:
             return
-        how = ", ".join(f"{name} {value!r}" for name, value in preview["read_as"].items() if value not in ("", None))
+        read_as = dict(preview["read_as"])
+        name, because = read_as.pop("column_name", ""), read_as.pop("column_because", "")
+        how = ", ".join(f"{name} {value!r}" for name, value in read_as.items() if value not in ("", None))
         self.stdout.write(f"Read as {how}.")
+        if because:
+            self.stdout.write(f"Column {read_as['column']}{f' “{name}”' if name else ''} holds the keys: {because}.")
         self.stdout.write(f"{preview['keys']:,} keys, {preview['new']:,} of them new.")
         for kind in ("repeated", "already_in_pool", "already_in_other_pools", "unusable", "empty"):
             if count := preview[kind]["count"]:

@@ -43,7 +43,7 @@ def preview_file(request: SetupRequest, options: dict[str, Any]) -> dict[str, An
         raise SetupRefused(str(error)) from error
     except KeyFileError as error:
         return {"error": str(error), "problems": error.lines}
-    return asdict(preview) | {"read_as": read_as, "warnings": oddities.describe()}
+    return asdict(preview) | {"read_as": read_as, "warnings": uploads.get_warnings(oddities, preview)}
 
 
 @transaction.atomic

@@ -13,6 +13,7 @@ from merchants.models import ApiKey
 from pools.detection import describe_candidate
 from pools.models import KeyBatch, KeyImport
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, get_progress
 from pools.withdrawal import WithdrawalRefused, undo, withdraw_rest
 from rest.paging import Pages
@@ -155,6 +156,12 @@ class ReadingSerializer(serializers.Serializer):
     column = serializers.IntegerField(required=False, min_value=1, max_value=1000, help_text="Of the keys, from 1.")
     header = serializers.ChoiceField(
         ["yes", "no"], required=False, help_text="The first row of a CSV names the columns."
+    )
+    spreadsheet = serializers.ChoiceField(
+        WAYS,
+        required=False,
+        help_text='`fix` removes what a spreadsheet adds to keys (`="0012"`, `\'0012`, `1234.0`); `keep` also imports'
+        " numbers that it shortened (`1.23E+15`), which are errors otherwise.",
     )
     note = serializers.CharField(required=False, max_length=500, help_text="To find the batch by.")
 

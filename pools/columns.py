@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from statistics import median
 
+from pools.spreadsheets import is_shortened, restore
+
 MAX_NAME = 40  # characters of a heading that are quoted
 MAX_LISTED = 20  # columns that a question lists
 
@@ -118,6 +120,8 @@ def find_objection(values: list[str], rows: int) -> str:
     count, different = len(values), len(set(values))
     if not values:
         return "is empty"
+    if sum(map(is_shortened, values)) >= count / 2:
+        return "holds numbers that a spreadsheet shortened, with digits lost; export it as text"
     if count >= 2 and different == 1:
         return "always holds the same value"
     if count >= 3 and different < 0.6 * count:
@@ -136,6 +140,8 @@ def is_counter(values: list[str]) -> bool:
     if len(values) < 2 or not all(re.fullmatch(r"\d{1,15}", value) for value in values):
         return False
     numbers = [int(value) for value in values]
+    if len(numbers) == 2 and numbers[0] > 1:
+        return False  # by chance
     return all(after - before == 1 for before, after in zip(numbers, numbers[1:], strict=False))
 
 
@@ -186,7 +192,7 @@ def get_columns(rows: list[list[str]], *, header: bool, known: list[str]) -> lis
     names, body = (rows[0], rows[1:]) if header and rows else ([], rows)
     columns = []
     for number in range(1, max(map(len, rows[:1]), default=0) + 1):
-        values = [row[number - 1].strip() for row in body if len(row) >= number and row[number - 1].strip()]
+        values = [restore(row[number - 1].strip()) for row in body if len(row) >= number and row[number - 1].strip()]
         name = names[number - 1].strip()[:MAX_NAME] if names else ""
         alike = looks.are_known and bool(values) and looks.share_of(values) >= 0.8
         columns.append(Column(number, name, values, find_objection(values, len(body)), alike))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
+from pools.blocks import are_blocks
 from pools.columns import MAX_LISTED, Column, Heading, choose, find_objection, get_columns, judge_heading, shape
 from pools.reading import (
     DELIMITERS,
@@ -71,16 +72,17 @@ def detect(
 
     told = "csv" if options.keys() & CSV_OPTIONS else "text" if options.keys() & TEXT_OPTIONS else ""
     format = options.get("format") or told or _detect_format(lines, file_name)
+    shared = {"encoding": encoding, "format": format} | _pick(options, "spreadsheet")
     if format == "text":
-        split = options.get("split") or ("separator lines" if options.get("separator") else "lines")
-        return {"encoding": encoding, "format": format, "split": split, "separator": options.get("separator", "")}
+        split = options.get("split") or ("separator lines" if options.get("separator") else _detect_split(lines))
+        return shared | {"split": split, "separator": options.get("separator", "")}
 
     delimiter = options.get("delimiter") or _detect_delimiter(lines)
     rows = [row for row in _rows(lines, delimiter) if any(row)]
     header = options.get("header")
     if header is None:
         header = _has_header(rows)
-    read_as = {"encoding": encoding, "format": format, "delimiter": delimiter, "header": header}
+    read_as = shared | {"delimiter": delimiter, "header": header}
     if options.get("column"):
         return read_as | {"column": options["column"]}
     columns = get_columns(rows, header=header, known=known or [])
@@ -89,6 +91,14 @@ def detect(
         raise ColumnInDoubt(columns, read_as)
     found = {"column": column.number, "column_name": column.name} if column else {"column": 1, "column_name": ""}
     return read_as | found | {"column_because": because}
+
+
+def _pick(options: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: options[name]} if options.get(name) else {}
+
+
+def _detect_split(lines: list[str]) -> str:
+    return "blocks" if are_blocks(lines) else "lines"
 
 
 def _get_lines(head: bytes, encoding: str) -> list[str]:
@@ -119,6 +129,8 @@ def _detect_format(lines: list[str], file_name: str) -> str:
     """By its name, by its first line, or by columns that hold no keys: one key a line is the rule."""
     if has_table_name(file_name) or _has_headings(lines[:1]):
         return "csv"
+    if are_blocks(lines):
+        return "text"
     tabs = {line.strip(EDGES).count("\t") for line in lines}
     if len(lines) > 1 and len(tabs) == 1 and tabs != {0}:
         return "csv"

@@ -4,17 +4,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from pools.blocks import read_marker
 from pools.columns import Heading, Looks, judge_heading
 from pools.models import LicensePool
 from pools.reading import KeyLine
+from pools.spreadsheets import ROUNDED, is_shortened, restore
 
 SAMPLE = 200  # keys of a pool, and of a file, whose looks are compared
 OTHER_POOLS = 20
 LINES_NAMED = 5
 
-FORMULA = re.compile(r"[=@][A-Za-z(\"+-]|[=+-]\d+[+*/]")
+FORMULA = re.compile(r"[=@][A-Za-z(+-]|[=+-]\d+[+*/]")
 SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|#+)")
-SCIENTIFIC = re.compile(r"\d([.,]\d+)?E\+\d+")
 
 
 class Oddities:
@@ -29,48 +30,70 @@ class Oddities:
         self.sample: list[str] = []
         self.lines: dict[str, list[int]] = {}
         self.counts: Counter[str] = Counter()
+        self.labels: set[str] = set()  # of blocks, without numbers
 
     def watch(self, lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
         for line in lines:
             key = line.key
             # What most keys are none of is seen at a glance: there may be a million.
-            if key[:1] in ODD_STARTS or "E+" in key or not key.isprintable():
+            if key[:1] in ODD_STARTS or key[-1:] == "0" or "+" in key or not key.isprintable():
                 self._note(line)
             if key and len(self.sample) < SAMPLE:
                 self.sample.append(key)
             yield line
 
     def _note(self, line: KeyLine) -> None:
+        if "\n" in line.key and (marker := read_marker(line.key.partition("\n")[0])):
+            self.labels.add(re.sub(r"\d+", "", marker.label))
         for kind, applies in KINDS.items():
             if line.key and applies(line.key):
                 self.counts[kind] += 1
                 if self.counts[kind] <= LINES_NAMED:
                     self.lines.setdefault(kind, []).append(line.number)
 
+    @property
+    def fixable(self) -> int:
+        """How many keys hold what a spreadsheet added."""
+        return self.counts["spreadsheet"]
+
     def describe(self) -> list[str]:
         """Sentences about what was odd, and about keys that look unlike those of the pool."""
         sentences = [f"{self._where(kind)} {sentence}" for kind, sentence in SENTENCES.items() if self.counts[kind]]
+        if len(self.labels) > 1:
+            sentences.append(
+                "The blocks are of several kinds, and each block is one key. If several belong together, put an empty"
+                " line between two keys and split the text at empty lines."
+            )
         first = self.sample[0] if self.sample else ""
-        if judge_heading(first) > Heading.NOTHING and not re.search(r"\d", first):
+        if judge_heading(first) > Heading.NOTHING and not read_marker(first) and not re.search(r"\d", first):
             sentences.append("The first of them looks like a heading, not like a key.")
         return sentences + (compare(self.sample, self.earlier, self.pool) if self.pool else [])
 
     def _where(self, kind: str) -> str:
-        count, lines = self.counts[kind], ", ".join(map(str, self.lines[kind]))
-        if count == 1:
-            return f"Line {lines}"
-        return f"{count:,} lines ({lines}{'' if count <= LINES_NAMED else ' …'})"
+        return where(self.counts[kind], self.lines[kind])
+
+
+def where(count: int, lines: list[int]) -> str:
+    named = ", ".join(map(str, lines[:LINES_NAMED]))
+    return f"Line {named}" if count == 1 else f"{count:,} lines ({named}{'' if count <= LINES_NAMED else ' …'})"
 
 
 ODD_STARTS = frozenset("=@+-#\"'")
 KINDS: dict[str, Callable[[str], object]] = {
+    "spreadsheet": lambda key: restore(key) != key,
+    "rounded": ROUNDED.fullmatch,
+    "marker": lambda key: "\n" not in key and key[0] != "<" and read_marker(key),
     "formula": FORMULA.match,
     "error": SPREADSHEET_ERROR.fullmatch,
-    "scientific": SCIENTIFIC.fullmatch,
+    "scientific": is_shortened,
     "quoted": re.compile(r"([\"']).+\1", re.DOTALL).fullmatch,
     "invisible": lambda key: not key.replace("\n", "").replace("\t", "").isprintable(),
 }
 SENTENCES = {
+    "spreadsheet": 'with what a spreadsheet adds, such as ="0012", \'0012 or 1234.0. It would be a part of the key;'
+    " it can be removed (spreadsheet: fix).",
+    "rounded": "with zeros after the fifteenth digit, as spreadsheets round long numbers. Compare with the original.",
+    "marker": "– the beginning or the end of something, not a key.",
     "formula": "– a spreadsheet’s formula? It is imported as it stands.",
     "error": "– a spreadsheet’s error in place of a key.",
     "scientific": "– a number as a spreadsheet shortens it, with digits lost. Export it as text.",

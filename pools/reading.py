@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
+from pools.blocks import Marker, is_prolog, read_marker
+from pools.spreadsheets import FIX, KEEP, MAY_BE_SHORTENED, SHORTENED_PROBLEM, is_shortened, restore
+
 MAX_SIZE = 64 * 1024 * 1024  # bytes, unpacked
 PIECE = 1024 * 1024
 MAX_KEY_LENGTH = 10_000
@@ -27,7 +30,7 @@ ENCODINGS = {
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 FORMATS = ["text", "csv"]
 # What stands between two keys of a text.
-SPLITS = ["lines", "empty lines", "separator lines", "separators"]
+SPLITS = ["lines", "empty lines", "blocks", "separator lines", "separators"]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 # White space, and what nobody sees: at the ends of a key it is no part of it.
@@ -194,6 +197,8 @@ def read_keys(content: Iterable[bytes], read_as: dict[str, Any]) -> Iterator[Key
         return _read_csv(texts, read_as)
     if read_as["split"] == "lines":
         return _read_lines(texts, read_as)
+    if read_as["split"] == "blocks":
+        return _read_blocks(texts, read_as)
     if read_as["split"] == "separators" and read_as["separator"]:
         return _read_between(texts, read_as)
     return _read_paragraphs(texts, read_as)
@@ -205,11 +210,12 @@ def is_delimiter_hint(line: str) -> bool:
 
 
 def _read_lines(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    number = 1
+    number, is_fixed = 1, read_as.get("spreadsheet") == FIX
     for lines in _lines(texts):
         joined = "".join(lines)
         # Almost always; a million lines are then read in a second.
-        if joined.isprintable() and "�" not in joined and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
+        is_plain = joined.isprintable() and "�" not in joined and not MAY_BE_SHORTENED.search(joined)
+        if is_plain and not is_fixed and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
             yield from map(KeyLine, range(number, number + len(lines)), map(str.strip, lines))
         else:
             for at, line in enumerate(lines, start=number):
@@ -248,6 +254,35 @@ def _read_paragraphs(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[
                 key.append(line)
     if key:
         yield _to_key(first, "\n".join(key), read_as)
+
+
+def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
+    """Keys that begin and end with a line of their own. What is outside of them is none."""
+    block: list[str] = []  # with the lines before it that belong to it
+    opened: Marker | None = None
+    first = length = 0
+    for number, line in enumerate(chain.from_iterable(_lines(texts)), start=1):
+        marker = read_marker(line)
+        if opened is None:
+            if is_prolog(line):
+                block, first = [line], number
+            elif marker and marker.is_begin:
+                block, first, opened, length = [*block, line], first if block else number, marker, 0
+            elif line.strip(EDGES):
+                yield KeyLine(number, "", "is outside of the blocks that begin and end with a line of their own")
+            continue
+        if marker == opened:
+            yield KeyLine(first, "", "begins a block that has no end")
+            block, first, length = [line], number, 0
+            continue
+        length += len(line)
+        if length <= 2 * MAX_KEY_LENGTH:
+            block.append(line)
+        if opened.is_ended_by(line):
+            yield _to_key(first, "\n".join(block), read_as)
+            block, opened = [], None
+    if opened:
+        yield KeyLine(first, "", "begins a block that has no end")
 
 
 def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
@@ -330,6 +365,10 @@ def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
         return KeyLine(number, "", f"is longer than {MAX_KEY_LENGTH} characters")
     if CONTROL.search(key):
         return KeyLine(number, "", "holds a control character")
+    if read_as.get("spreadsheet") == FIX:
+        key = restore(key).strip(EDGES)
+    if is_shortened(key) and read_as.get("spreadsheet") != KEEP:
+        return KeyLine(number, "", SHORTENED_PROBLEM)
     return KeyLine(number, key)
 
 

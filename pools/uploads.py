@@ -11,9 +11,9 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from pools.detection import ColumnInDoubt, detect, do_not_guess, get_column_names, get_rows
-from pools.imports import import_lines, preview_keys
+from pools.imports import Preview, import_lines, preview_keys
 from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
-from pools.oddities import Oddities
+from pools.oddities import Oddities, where
 from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, unpack
 from pools.signals import import_due
 from rest.valkey import valkey
@@ -168,9 +168,22 @@ def _read(key_import: KeyImport) -> None:
         key_import.status = KeyImport.Status.REFUSED
         key_import.error, key_import.preview = str(error)[:500], describe_error(error, read_as)
     else:
-        preview.read_as, preview.warnings = read_as, oddities.describe()
+        preview.read_as, preview.warnings, preview.fixable = read_as, get_warnings(oddities, preview), oddities.fixable
         key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
     key_import.save(update_fields=["status", "error", "preview"])
+
+
+def get_warnings(oddities: Oddities, preview: Preview) -> list[str]:
+    """What a person should know before these keys are imported. Quotes none of them."""
+    kinds = [(preview.similar, "earlier ones")]
+    if oddities.pool:
+        kinds.append((preview.similar_in_pool, "keys of this pool"))
+    return oddities.describe() + [
+        f"{where(lines.count, lines.numbers)} unlike {others} only in upper and lower case, blanks or punctuation:"
+        " perhaps the same license."
+        for lines, others in kinds
+        if lines.count
+    ]
 
 
 def describe_error(error: KeyFileError, read_as: dict[str, Any]) -> dict[str, Any]:
@@ -201,7 +214,7 @@ def _carry_out(key_import: KeyImport) -> None:
         _end(key_import, KeyImport.Status.FAILED, str(error)[:500])
         return
     result.preview.read_as = read_as
-    result.preview.warnings = seen["warnings"] if seen else oddities.describe()
+    result.preview.warnings = seen["warnings"] if seen else get_warnings(oddities, result.preview)
     key_import.batch, key_import.preview = result.batch, asdict(result.preview)
     _end(key_import, KeyImport.Status.IMPORTED)
 

@@ -343,3 +343,19 @@ def test_a_long_table_in_doubt_brings_nothing(api, pool, by_a_worker):
     found = api.get(response.json()["url"]).json()
     assert (found["status"], len(found["candidates"])) == ("failed", 2)
     assert not LicenseKey.objects.exists() and not KeyImportPart.objects.exists()
+
+
+def test_the_answer_has_the_warnings_of_the_preview(api, pool):
+    body = '="0012"\nAAAA-BBBB\naaaa-bbbb\n'
+
+    warnings = post(api, pool, "keys", body).json()["warnings"]
+
+    assert len(warnings) == 2 and "spreadsheet" in warnings[0] and "only in upper and lower case" in warnings[1]
+    assert post(api, pool, "imports", body).json()["preview"]["warnings"][:2] == warnings
+
+
+def test_what_a_spreadsheet_added_is_removed_on_demand(api, pool):
+    post(api, pool, "keys", '="0012"\n', query="?spreadsheet=fix")
+
+    assert pool.keys.get().code == "0012"
+    assert post(api, pool, "keys", "1,23457E+15\n").json()["errors"][0]["pointer"] == "#/lines/1"

@@ -324,3 +324,17 @@ def test_it_says_which_column_it_took_and_why(manager, upload):
     page = shown(manager, upload("License ID,License Key\n17,AAAA-1111\n39,BBBB-2222\n", "keys.csv"))
 
     assert "The keys come from column 2 “License Key”: its heading says so" in page
+
+
+def test_the_preview_offers_to_remove_what_a_spreadsheet_added(manager, upload, pool):
+    key_import = upload('="0012"\nAAAA\n')
+
+    page = shown(manager, key_import)
+    assert "Remove what the spreadsheet added" in page
+
+    manager.post(address(key_import, "import-read"), {"spreadsheet": "fix"})
+    key_import.refresh_from_db()
+    assert "Remove what the spreadsheet added" not in shown(manager, key_import)
+    confirm(manager, key_import)
+
+    assert [key.code for key in pool.keys.order_by("position")] == ["0012", "AAAA"]

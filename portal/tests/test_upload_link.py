@@ -301,7 +301,7 @@ def test_in_doubt_about_the_column_it_asks_and_shows_no_key(address, pool):
     client.post(here, {"import": "yes"})
 
     assert codes(pool) == ["AAAA-1111", "BBBB-2222"]
-    assert client.post(here, {"column": "1"}).status_code == 410
+    assert client.post(here, {"fix": "yes"}).status_code == 410
 
 
 def test_it_learns_nothing_of_the_pools_keys_from_the_choice(upload, visitor, pool, stock_of):
@@ -310,3 +310,15 @@ def test_it_learns_nothing_of_the_pools_keys_from_the_choice(upload, visitor, po
     here = upload("Serial number,License key\nPOOL-7788,AAAA-1111\nPOOL-1234,BBBB-2222\n")
 
     assert "Which column holds the license keys?" in visitor.get(here).content.decode()
+
+
+def test_what_a_spreadsheet_added_is_removed_on_demand(address, pool):
+    client = Client()
+    here = client.post(address, {"text": '="0012"\nAAAA'})["Location"]
+    assert "Remove what the spreadsheet added" in client.get(here).content.decode()
+
+    client.post(here, {"fix": "yes"})
+    assert "Remove what the spreadsheet added" not in client.get(here).content.decode()
+    client.post(here, {"import": "yes"})
+
+    assert codes(pool) == ["0012", "AAAA"]

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pools.detection import describe_candidate
 from pools.models import KeyImport, LicensePool
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, work_on
 
 
@@ -31,6 +32,9 @@ class Command(BaseCommand):
         reading.add_argument("--separator")
         reading.add_argument("--delimiter", choices=DELIMITERS, help="between the columns of a CSV")
         reading.add_argument("--column", type=int, choices=range(1, 1001), metavar="N", help="of the keys, from 1")
+        reading.add_argument(
+            "--spreadsheet", choices=WAYS, help="fix removes what a spreadsheet added; keep imports shortened numbers"
+        )
         reading.add_argument("--header", choices=["yes", "no"], help="the first row of a CSV names the columns")
 
     def handle(self, *, pool: str, file: str, merchant: str | None, note: str, dry_run: bool, **options: Any) -> None:
@@ -91,7 +95,7 @@ def find_pool(pool: str, merchant: str | None) -> LicensePool:
 
 
 def reading_options(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("encoding", "format", "split", "separator", "delimiter", "column")
+    names = ("encoding", "format", "split", "separator", "delimiter", "column", "spreadsheet")
     told = {name: options[name] for name in names if options[name] is not None}
     return told | ({"header": options["header"] == "yes"} if options["header"] else {})
 

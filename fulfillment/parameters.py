@@ -8,7 +8,8 @@ from django.db import transaction
 
 from fulfillment import subscriptions
 from fulfillment.models import RequestParameter, WebService
-from orders.models import OrderItem, hint
+from orders.license_texts import hint
+from orders.models import OrderItem
 
 # How a license looks in logs: by its last four characters.
 MASK = "••••"

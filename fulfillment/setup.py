@@ -12,9 +12,11 @@ from fulfillment.chains import ChainRefused, add_source
 from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupEvent, SetupRequest, SetupRequestPart
 from merchants.models import Merchant, Product, User
 from pools import uploads
+from pools.detection import ColumnInDoubt, detect
 from pools.imports import preview_keys
 from pools.models import LicensePool
-from pools.reading import KeyFileError, detect, read_keys, unpack
+from pools.oddities import Oddities
+from pools.reading import KeyFileError, read_keys, unpack
 from pools.replenishment import rearm
 
 Kind = SetupEvent.Kind
@@ -28,21 +30,30 @@ class SetupRefused(Exception):
     """It cannot be done, or not as it stands; says why."""
 
 
-def preview_file(request: SetupRequest) -> dict[str, Any]:
-    """What the license file of a request holds, as pools.imports.Preview; or why it cannot be read."""
+def preview_file(request: SetupRequest, options: dict[str, Any]) -> dict[str, Any]:
+    """What the license file of a request holds, as pools.imports.Preview; or why it cannot be read.
+
+    Raises SetupRefused if the merchant has to choose the column of the keys.
+    """
+    oddities = Oddities(request.merchant.pools.filter(name=request.pool_name).first())
     try:
-        read_as = detect(request.parts.read(), {}, file_name=request.file_name)
-        preview = preview_keys(None, read_keys(request.parts.read(), read_as))
+        read_as = detect(request.parts.read(), options, file_name=request.file_name, known=oddities.earlier)
+        preview = preview_keys(None, oddities.watch(read_keys(request.parts.read(), read_as)))
+    except ColumnInDoubt as error:
+        raise SetupRefused(str(error)) from error
     except KeyFileError as error:
         return {"error": str(error), "problems": error.lines}
-    return asdict(preview) | {"read_as": read_as}
+    return asdict(preview) | {"read_as": read_as, "warnings": uploads.get_warnings(oddities, preview)}
 
 
 @transaction.atomic
-def ask(merchant: Merchant, content: Iterable[bytes], *, by: User, **fields: Any) -> SetupRequest:
+def ask(
+    merchant: Merchant, content: Iterable[bytes], *, by: User, column: int | None = None, **fields: Any
+) -> SetupRequest:
     """File a request, with the license file as it came, if there is one.
 
-    Raises SetupRefused if the file is of a kind that holds no keys, or too many requests are open.
+    Raises SetupRefused if the file is of a kind that holds no keys, if it is a table and the merchant has to say which
+    `column` holds them, or if too many requests are open.
     """
     # Serializes with others that count.
     Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
@@ -56,7 +67,7 @@ def ask(merchant: Merchant, content: Iterable[bytes], *, by: User, **fields: Any
     except KeyFileError as error:
         raise SetupRefused(str(error)) from error
     if request.parts.exists():
-        request.preview = preview_file(request)
+        request.preview = preview_file(request, {"column": column} if column else {})
         request.save(update_fields=["preview"])
     SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(by), text=request.comment)
     if settings.SUPPORT_EMAIL:

@@ -9,6 +9,7 @@ from django.db.models import Count, Exists, F, Func, OuterRef, Q, Sum, Value
 from django.db.models.functions import Concat, Lower, Now, Upper
 
 from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
+from orders.license_texts import hint, loose_fingerprint
 from orders.localization import get_locale, supported_language
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
@@ -232,6 +233,9 @@ class ActivationCode(models.Model):
     unit = models.PositiveIntegerField()
     code = EncryptedTextField()
     fingerprint = models.BinaryField(db_index=True, editable=False)
+    loose_fingerprint = models.BinaryField(
+        null=True, db_index=True, editable=False, help_text="Of its letters and digits: see license_texts.py."
+    )
     hint = models.CharField(max_length=4, blank=True, editable=False)
     source = models.CharField(max_length=20, help_text="Where it came from.")
     saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="Who entered it, if a person did.")
@@ -264,7 +268,8 @@ class ActivationCode(models.Model):
     @classmethod
     def build(cls, text: str, **fields) -> "ActivationCode":
         """Return an unsaved code with all that is derived from its text."""
-        return cls(code=text, fingerprint=fingerprint(text), hint=hint(text), **fields)
+        loose = loose_fingerprint(text)
+        return cls(code=text, fingerprint=fingerprint(text), loose_fingerprint=loose, hint=hint(text), **fields)
 
 
 class Refund(models.Model):
@@ -312,8 +317,3 @@ class OrderEvent(models.Model):
 
     def __str__(self):
         return f"{self.order}: {self.get_kind_display()}"
-
-
-def hint(code: str) -> str:
-    """The last four characters, by which people tell codes apart; of a short code they would tell too much."""
-    return code.strip()[-4:] if len(code.strip()) >= 12 else ""

@@ -10,8 +10,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from merchants.models import ApiKey
+from pools.detection import describe_candidate
 from pools.models import KeyBatch, KeyImport
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, get_progress
 from pools.withdrawal import WithdrawalRefused, undo, withdraw_rest
 from rest.paging import Pages
@@ -47,6 +49,12 @@ class ImportSerializer(serializers.Serializer):
     already_in_other_pools = serializers.IntegerField(
         source="preview.already_in_other_pools.count", help_text="Left out: another pool of the merchant has them."
     )
+    read_as = serializers.DictField(
+        source="preview.read_as", help_text="How it was read; of a table, which column and why."
+    )
+    warnings = serializers.ListField(
+        source="preview.warnings", child=serializers.CharField(), help_text="What looks wrong with keys that came in."
+    )
 
 
 class LinesSerializer(serializers.Serializer):
@@ -66,6 +74,12 @@ class PreviewSerializer(serializers.Serializer):
     warnings = serializers.ListField(child=serializers.CharField())
 
 
+class CandidateSerializer(serializers.Serializer):
+    column = serializers.IntegerField(help_text="From 1.")
+    heading = serializers.CharField()
+    about = serializers.CharField(help_text="What its values have in common.")
+
+
 class KeyImportSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     url = serializers.SerializerMethodField()
@@ -77,6 +91,9 @@ class KeyImportSerializer(serializers.Serializer):
     uploaded_by = serializers.CharField()
     error = serializers.CharField(help_text="Why it was refused, or failed.")
     problems = serializers.SerializerMethodField(help_text="What is wrong, by line.")
+    candidates = serializers.SerializerMethodField(
+        help_text="The columns to choose from, if it is refused because more than one may hold the keys."
+    )
     preview = serializers.SerializerMethodField(help_text="What would come of it, or came of it.")
     batch = serializers.IntegerField(source="batch_id", allow_null=True)
 
@@ -88,6 +105,10 @@ class KeyImportSerializer(serializers.Serializer):
 
     def get_problems(self, key_import) -> dict[str, str]:
         return key_import.preview.get("problems", {})
+
+    @extend_schema_field(CandidateSerializer(many=True))
+    def get_candidates(self, key_import):
+        return key_import.preview.get("candidates", [])
 
     @extend_schema_field(PreviewSerializer(allow_null=True))
     def get_preview(self, key_import):
@@ -135,6 +156,12 @@ class ReadingSerializer(serializers.Serializer):
     column = serializers.IntegerField(required=False, min_value=1, max_value=1000, help_text="Of the keys, from 1.")
     header = serializers.ChoiceField(
         ["yes", "no"], required=False, help_text="The first row of a CSV names the columns."
+    )
+    spreadsheet = serializers.ChoiceField(
+        WAYS,
+        required=False,
+        help_text='`fix` removes what a spreadsheet adds to keys (`="0012"`, `\'0012`, `1234.0`); `keep` also imports'
+        " numbers that it shortened (`1.23E+15`), which are errors otherwise.",
     )
     note = serializers.CharField(required=False, max_length=500, help_text="To find the batch by.")
 
@@ -198,6 +225,17 @@ class PoolView(APIView):
         return Response(StockSerializer(get_object_or_404(request.auth.merchant.pools.with_counts(), pk=pk)).data)
 
 
+def describe_refusal(key_import: KeyImport) -> dict[str, Any]:
+    """Why nothing was imported, by line or by the parameter that has to change."""
+    preview = key_import.preview
+    if lines := {str(number): [problem] for number, problem in preview.get("problems", {}).items()}:
+        return {"lines": lines}
+    if candidates := preview.get("candidates"):
+        question = "Which column holds the license keys? Send its number as the parameter column."
+        return {"column": [question, *map(describe_candidate, candidates)]}
+    return {preview.get("field", "file"): [key_import.error]}
+
+
 class PoolKeysView(TakesKeys):
     @extend_schema(
         summary="Add keys to a pool",
@@ -213,15 +251,15 @@ class PoolKeysView(TakesKeys):
     def post(self, request, pk):
         """One key a line, in UTF-8, unless the parameters say otherwise. All new keys are added, or none.
 
-        A line that can be no key is a 400. Up to 256 KiB are imported before this is answered. Items that wait for the
-        pool are served at once, oldest payment first.
+        A line that can be no key is a 400. Of a table (`text/csv`, or a file named `.csv`) the column of the keys is
+        found by its heading and its values; where that is in doubt, a 400 lists the columns to choose from. Up to
+        256 KiB are imported before this is answered. Items that wait for the pool are served at once, oldest payment
+        first.
         """
         pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
         key_import = begin(pool, by=str(request.auth), confirmed=True, **self.get_upload(request))
         if key_import.error:
-            problems = key_import.preview.get("problems", {})
-            lines = {str(number): [problem] for number, problem in problems.items()}
-            raise ValidationError({"lines": lines} if lines else {"file": [key_import.error]})
+            raise ValidationError(describe_refusal(key_import))
         if key_import.status != KeyImport.Status.IMPORTED:
             return Response(KeyImportSerializer(key_import).data, status=status.HTTP_202_ACCEPTED)
         return Response(

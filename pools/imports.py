@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from merchants.models import Merchant
-from orders.models import hint
+from orders.license_texts import hint, loose_fingerprints
 from pools.models import KeyBatch, LicensePool
 from pools.reading import MAX_KEYS, KeyFileError, KeyLine
 from pools.replenishment import rearm
@@ -44,6 +44,9 @@ class Preview:
     already_in_other_pools: Lines = field(default_factory=Lines)
     empty: Lines = field(default_factory=Lines)
     unusable: Lines = field(default_factory=Lines)
+    similar: Lines = field(default_factory=Lines)  # to an earlier line
+    similar_in_pool: Lines = field(default_factory=Lines)
+    fixable: int = 0  # keys with what a spreadsheet added
     problems: dict[int, str] = field(default_factory=dict)  # of unusable lines
     read_as: dict[str, Any] = field(default_factory=dict)  # see reading.detect
     warnings: list[str] = field(default_factory=list)
@@ -116,8 +119,8 @@ def import_lines(
             pool=pool, key_count=preview.new, file_name=file_name, note=note, imported_by=by, **preview.left_out
         )
         cursor.execute(
-            "INSERT INTO pools_licensekey (pool_id, batch_id, position, code, fingerprint, hint)"
-            " SELECT %s, %s, %s + place, code, fingerprint, hint FROM upload",
+            "INSERT INTO pools_licensekey (pool_id, batch_id, position, code, fingerprint, loose_fingerprint, hint)"
+            " SELECT %s, %s, %s + place, code, fingerprint, loose_fingerprint, hint FROM upload",
             [pool.pk, batch.pk, pool.next_position],
         )
 
@@ -135,18 +138,19 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
     cursor.execute("SET LOCAL work_mem = '64MB'")
     cursor.execute("DROP TABLE IF EXISTS pg_temp.upload")
     cursor.execute(
-        "CREATE TEMPORARY TABLE upload (place integer, line integer, fingerprint bytea, code bytea, hint text)"
+        "CREATE TEMPORARY TABLE upload (place integer, line integer, fingerprint bytea, loose_fingerprint bytea,"
+        " code bytea, hint text)"
         " ON COMMIT DROP"
     )
     # A line may hold several keys, or a key several lines: what orders them is their place.
-    names = "place, line, fingerprint, code, hint" if with_codes else "place, line, fingerprint"
-    types = ["int4", "int4", "bytea", "bytea", "text"][: len(names.split())]
+    names = "place, line, fingerprint, loose_fingerprint" + (", code, hint" if with_codes else "")
+    types = ["int4", "int4", "bytea", "bytea", "bytea", "text"][: len(names.split())]
     keys = _keys(lines, preview)
     count = 0
     while chunk := list(islice(keys, CHUNK)):
         numbers, texts = [line for line, _ in chunk], [key for _, key in chunk]
         places = range(count, count + len(chunk))
-        columns: list[Iterable[Any]] = [places, numbers, fingerprints(texts)]
+        columns: list[Iterable[Any]] = [places, numbers, fingerprints(texts), loose_fingerprints(texts)]
         if with_codes:
             columns += [encrypt_all(texts), list(map(hint, texts))]
         with cursor.copy(f"COPY upload ({names}) FROM STDIN (FORMAT binary)") as copy:
@@ -165,10 +169,22 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
         " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM gone",
         [LINES_SHOWN],
     )
-    repeated, numbers = cursor.fetchone()
-    preview.repeated = Lines(repeated, numbers or [])
+    preview.repeated = _to_lines(cursor.fetchone())
     preview.keys, preview.new = count, count - preview.repeated.count
+    cursor.execute(
+        "WITH first AS (SELECT loose_fingerprint, min(place) AS place FROM upload WHERE loose_fingerprint IS NOT NULL"
+        " GROUP BY loose_fingerprint HAVING count(*) > 1)"
+        " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM upload JOIN first USING (loose_fingerprint)"
+        " WHERE upload.place > first.place",
+        [LINES_SHOWN],
+    )
+    preview.similar = _to_lines(cursor.fetchone())
     return preview
+
+
+def _to_lines(row: tuple[int, list[int] | None]) -> Lines:
+    count, numbers = row
+    return Lines(count, numbers or [])
 
 
 def _keys(lines: Iterable[KeyLine], preview: Preview) -> Iterator[tuple[int, str]]:
@@ -205,3 +221,10 @@ def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
     preview.already_in_pool = known.get(True, Lines())
     preview.already_in_other_pools = known.get(False, Lines())
     preview.new -= preview.already_in_pool.count + preview.already_in_other_pools.count
+    cursor.execute(
+        "SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM upload"
+        " WHERE EXISTS (SELECT FROM pools_licensekey key"
+        " WHERE key.loose_fingerprint = upload.loose_fingerprint AND key.pool_id = %s)",
+        [LINES_SHOWN, pool.pk],
+    )
+    preview.similar_in_pool = _to_lines(cursor.fetchone())

@@ -4,67 +4,96 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from pools.blocks import read_marker
+from pools.columns import Heading, Looks, judge_heading
 from pools.models import LicensePool
-from pools.reading import HEADINGS, KeyLine
+from pools.reading import KeyLine
+from pools.spreadsheets import ROUNDED, is_shortened, restore
 
 SAMPLE = 200  # keys of a pool, and of a file, whose looks are compared
 OTHER_POOLS = 20
-ENOUGH = 10  # fewer keys have no looks in common
 LINES_NAMED = 5
 
-FORMULA = re.compile(r"[=@][A-Za-z(\"+-]|[=+-]\d+[+*/]")
+FORMULA = re.compile(r"[=@][A-Za-z(+-]|[=+-]\d+[+*/]")
 SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|#+)")
-SCIENTIFIC = re.compile(r"\d([.,]\d+)?E\+\d+")
 
 
 class Oddities:
-    """Looks at keys as they pass by; its sentences quote none of them."""
+    """Looks at keys as they pass by; its sentences quote none of them.
 
-    def __init__(self) -> None:
+    Made before an import, for the pool's earlier keys; without a pool these are not looked at.
+    """
+
+    def __init__(self, pool: LicensePool | None) -> None:
+        self.pool = pool
+        self.earlier = newest_keys(pool) if pool else []
         self.sample: list[str] = []
         self.lines: dict[str, list[int]] = {}
         self.counts: Counter[str] = Counter()
+        self.labels: set[str] = set()  # of blocks, without numbers
 
     def watch(self, lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
         for line in lines:
             key = line.key
             # What most keys are none of is seen at a glance: there may be a million.
-            if key[:1] in ODD_STARTS or "E+" in key or not key.isprintable():
+            if key[:1] in ODD_STARTS or key[-1:] == "0" or "+" in key or not key.isprintable():
                 self._note(line)
             if key and len(self.sample) < SAMPLE:
                 self.sample.append(key)
             yield line
 
     def _note(self, line: KeyLine) -> None:
+        if "\n" in line.key and (marker := read_marker(line.key.partition("\n")[0])):
+            self.labels.add(re.sub(r"\d+", "", marker.label))
         for kind, applies in KINDS.items():
             if line.key and applies(line.key):
                 self.counts[kind] += 1
                 if self.counts[kind] <= LINES_NAMED:
                     self.lines.setdefault(kind, []).append(line.number)
 
-    def describe(self, pool: LicensePool) -> list[str]:
+    @property
+    def fixable(self) -> int:
+        """How many keys hold what a spreadsheet added."""
+        return self.counts["spreadsheet"]
+
+    def describe(self) -> list[str]:
         """Sentences about what was odd, and about keys that look unlike those of the pool."""
         sentences = [f"{self._where(kind)} {sentence}" for kind, sentence in SENTENCES.items() if self.counts[kind]]
-        if self.sample and HEADINGS.search(self.sample[0]) and not re.search(r"\d", self.sample[0]):
+        if len(self.labels) > 1:
+            sentences.append(
+                "The blocks are of several kinds, and each block is one key. If several belong together, put an empty"
+                " line between two keys and split the text at empty lines."
+            )
+        first = self.sample[0] if self.sample else ""
+        if judge_heading(first) > Heading.NOTHING and not read_marker(first) and not re.search(r"\d", first):
             sentences.append("The first of them looks like a heading, not like a key.")
-        return sentences + compare(self.sample, pool)
+        return sentences + (compare(self.sample, self.earlier, self.pool) if self.pool else [])
 
     def _where(self, kind: str) -> str:
-        count, lines = self.counts[kind], ", ".join(map(str, self.lines[kind]))
-        if count == 1:
-            return f"Line {lines}"
-        return f"{count:,} lines ({lines}{'' if count <= LINES_NAMED else ' …'})"
+        return where(self.counts[kind], self.lines[kind])
+
+
+def where(count: int, lines: list[int]) -> str:
+    named = ", ".join(map(str, lines[:LINES_NAMED]))
+    return f"Line {named}" if count == 1 else f"{count:,} lines ({named}{'' if count <= LINES_NAMED else ' …'})"
 
 
 ODD_STARTS = frozenset("=@+-#\"'")
 KINDS: dict[str, Callable[[str], object]] = {
+    "spreadsheet": lambda key: restore(key) != key,
+    "rounded": ROUNDED.fullmatch,
+    "marker": lambda key: "\n" not in key and key[0] != "<" and read_marker(key),
     "formula": FORMULA.match,
     "error": SPREADSHEET_ERROR.fullmatch,
-    "scientific": SCIENTIFIC.fullmatch,
+    "scientific": is_shortened,
     "quoted": re.compile(r"([\"']).+\1", re.DOTALL).fullmatch,
     "invisible": lambda key: not key.replace("\n", "").replace("\t", "").isprintable(),
 }
 SENTENCES = {
+    "spreadsheet": 'with what a spreadsheet adds, such as ="0012", \'0012 or 1234.0. It would be a part of the key;'
+    " it can be removed (spreadsheet: fix).",
+    "rounded": "with zeros after the fifteenth digit, as spreadsheets round long numbers. Compare with the original.",
+    "marker": "– the beginning or the end of something, not a key.",
     "formula": "– a spreadsheet’s formula? It is imported as it stands.",
     "error": "– a spreadsheet’s error in place of a key.",
     "scientific": "– a number as a spreadsheet shortens it, with digits lost. Export it as text.",
@@ -73,42 +102,12 @@ SENTENCES = {
 }
 
 
-# How keys look
+# Compared with earlier keys
 
 
-class Looks:
-    """What keys have in common: groups of equal lengths between the same signs, and the word in front."""
-
-    def __init__(self, keys: list[str]) -> None:
-        shapes, words = Counter(map(shape, keys)), set(map(first_word, keys))
-        # What one key in ten looks like, at least.
-        self.shapes = {known for known, count in shapes.items() if count >= max(len(keys) / 10, 2)}
-        self.words = words if len(words) <= 3 else None
-        self.are_known = len(keys) >= ENOUGH and self.share_of(keys) >= 0.8
-
-    def share_of(self, keys: list[str]) -> float:
-        """How many of these look so, from 0 to 1."""
-        fit = (shape(key) in self.shapes and (self.words is None or first_word(key) in self.words) for key in keys)
-        return sum(fit) / max(len(keys), 1)
-
-    def __str__(self) -> str:
-        return " or ".join(known[:60] for known in sorted(self.shapes)[:3])
-
-
-def shape(key: str) -> str:
-    """`AAAAA-AAAAA`, or `99999-99999` for a key without letters."""
-    return re.sub(r"[^\W_]", "A" if any(map(str.isalpha, key)) else "9", key)
-
-
-def first_word(key: str) -> str:
-    """The letters before the first sign, such as a product’s name."""
-    found = re.match(r"[^\W\d_]+(?=[\W_])", key)
-    return found[0] if found else ""
-
-
-def compare(sample: list[str], pool: LicensePool) -> list[str]:
-    """What there is to say if keys look unlike the newest of the pool."""
-    earlier = Looks(newest_keys(pool))
+def compare(sample: list[str], known: list[str], pool: LicensePool) -> list[str]:
+    """A warning if keys look unlike those known of the pool."""
+    earlier = Looks(known)
     if not sample or not earlier.are_known or earlier.share_of(sample) >= 0.5:
         return []
 

@@ -5,10 +5,12 @@ import csv
 import io
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, NamedTuple
+
+from pools.blocks import Marker, is_prolog, read_marker
+from pools.spreadsheets import FIX, KEEP, MAY_BE_SHORTENED, SHORTENED_PROBLEM, is_shortened, restore
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes, unpacked
 PIECE = 1024 * 1024
@@ -28,10 +30,8 @@ ENCODINGS = {
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 FORMATS = ["text", "csv"]
 # What stands between two keys of a text.
-SPLITS = ["lines", "empty lines", "separator lines", "separators"]
+SPLITS = ["lines", "empty lines", "blocks", "separator lines", "separators"]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
-# Whoever says one of these means that format.
-OF_CSV, OF_TEXT = {"delimiter", "column", "header"}, {"split", "separator"}
 
 # White space, and what nobody sees: at the ends of a key it is no part of it.
 EDGES = "".join(
@@ -57,6 +57,8 @@ CONTROL = re.compile(r"[\x01-\x08\x0b-\x1f\x7f-\x9f]")
 
 class KeyFileError(Exception):
     """A file of keys cannot be read, or not as it is. `lines` maps line numbers to what is wrong there."""
+
+    field = "file"  # of what was sent, which has to change
 
     def __init__(self, message: str, lines: dict[int, str] | None = None):
         super().__init__(message)
@@ -158,11 +160,11 @@ def _refuse_binary(head: bytes) -> None:
         kinds = (message for mark, message in ZIPPED.items() if mark in head)
         raise KeyFileError(next(kinds, "This is a ZIP archive. Unpack it, and upload the file in it."))
     start = head[:4096]
-    if not _looks_like_utf_16(start) and 4 * sum(byte < 9 for byte in start) > len(start):
+    if not looks_like_utf_16(start) and 4 * sum(byte < 9 for byte in start) > len(start):
         raise KeyFileError("This is no text file. License keys come as plain text or as CSV.")
 
 
-def _looks_like_utf_16(start: bytes) -> str:
+def looks_like_utf_16(start: bytes) -> str:
     """Which UTF-16 it is: there is a byte order mark, or the upper half of most characters is zero."""
     if start[:2] in UTF_16:
         return UTF_16[start[:2]]
@@ -174,7 +176,7 @@ def _looks_like_utf_16(start: bytes) -> str:
     return ""
 
 
-def _decode(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
+def decode(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
     """The text with line feeds for line ends, and U+FFFD for what cannot be decoded."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors="replace"), translate=True)
     is_start = True
@@ -185,157 +187,35 @@ def _decode(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
         yield text
 
 
-# How it is to be read
-
-HEAD = 64 * 1024
-HEADINGS = re.compile(
-    r"\b(keys?|codes?|serials?|licen[cs]es?|seriennummern?|lizenz\w*|schlüssel|clés?|licences?|claves?|licencias?"
-    r"|ключи?|код|коды|лицензи\w*)\b",
-    re.IGNORECASE,
-)
-
-
-def detect(content: Iterable[bytes], options: dict[str, Any], *, file_name: str = "") -> dict[str, Any]:
-    """Complete the options by looking at the (unpacked) content. Raises KeyFileError if there is none.
-
-    `encoding`, `format`; for a text `split`, and `separator` if that takes one; for CSV `delimiter`, `column` (from 1)
-    and `header`.
-    """
-    head, encoding = _detect_encoding(content, options.get("encoding"))
-    text = "".join(_decode([head], encoding))
-    if len(head) == HEAD:
-        text = text.rpartition("\n")[0] or text  # the last line may go on
-    lines = [line for line in islice(text.split("\n"), 500) if line.strip()]
-
-    told = "csv" if options.keys() & OF_CSV else "text" if options.keys() & OF_TEXT else ""
-    format = options.get("format") or told or _detect_format(lines, file_name)
-    if format == "text":
-        split = options.get("split") or ("separator lines" if options.get("separator") else "lines")
-        return {"encoding": encoding, "format": format, "split": split, "separator": options.get("separator", "")}
-
-    delimiter = options.get("delimiter") or _detect_delimiter(lines)
-    rows = [row for row in _rows(lines, delimiter) if any(row)]
-    header = options.get("header")
-    if header is None:
-        header = _has_header(rows)
-    column = options.get("column") or _detect_column(rows, header)
-    return {"encoding": encoding, "format": format, "delimiter": delimiter, "column": column, "header": header}
-
-
-def _detect_encoding(content: Iterable[bytes], chosen: str | None) -> tuple[bytes, str]:
-    """The beginning of the content, and its encoding: UTF-16, else UTF-8 unless most of its letters are none."""
-    pieces = iter(content)
-    first = next(pieces, b"")
-    head = first[:HEAD]
-    if known := chosen or _looks_like_utf_16(head[:4096]):
-        return head, known
-
-    good = bad = 0
-    for text in _decode(chain([first], pieces), "utf-8"):
-        if not text.isascii():
-            undecoded = text.count("�")
-            bad += undecoded
-            good += len(text) - len(text.encode("ascii", "ignore")) - undecoded
-    return head, "windows-1251" if bad > good else "utf-8"
-
-
-def _detect_format(lines: list[str], file_name: str) -> str:
-    """By its name, or by its first line: keys may hold commas, and one a line is the rule."""
-    if file_name.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
-        return "csv"
-    first = lines[0] if lines else ""
-    named = any(delimiter in first for delimiter in DELIMITERS) and HEADINGS.search(first)
-    tabs = {line.strip(EDGES).count("\t") for line in lines}
-    if (named and not any(map(str.isdigit, first))) or (len(lines) > 1 and len(tabs) == 1 and tabs != {0}):
-        return "csv"
-    return "text"
-
-
-def _detect_delimiter(lines: list[str]) -> str:
-    """The one that makes most lines rows of equally many cells, more than one."""
-    if lines and (told := re.fullmatch(r"sep=([,;\t|])", lines[0].strip())):
-        return told[1]
-
-    def fitness(delimiter: str) -> tuple[int, int]:
-        widths = Counter(len(row) for row in _rows(lines, delimiter) if len(row) > 1)
-        [(width, count)] = widths.most_common(1) or [(0, 0)]
-        return count, width
-
-    return max(DELIMITERS, key=fitness)
-
-
-def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
-    try:
-        rows = list(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
-    except csv.Error:
-        rows = [line.split(delimiter) for line in lines]
-    return rows[1:] if rows and _is_hint(lines[0]) else rows
-
-
-def _is_hint(line: str) -> bool:
-    """For Excel, of the delimiter."""
-    return re.fullmatch(r"sep=.", line.strip()) is not None
-
-
-def _has_header(rows: list[list[str]]) -> bool:
-    """The first row names things, or is the only one without a digit."""
-    if not rows:
-        return False
-    first, others = " ".join(rows[0]), [" ".join(row) for row in rows[1:]]
-    if any(map(str.isdigit, first)):
-        return False
-    return bool(HEADINGS.search(first)) or (bool(others) and all(any(map(str.isdigit, row)) for row in others))
-
-
-def _detect_column(rows: list[list[str]], header: bool) -> int:
-    """The one that is named so, else the one of most different cells; of those the one with the longest."""
-    if header and rows:
-        for number, cell in enumerate(rows[0], start=1):
-            if HEADINGS.search(cell):
-                return number
-    body = rows[1:] if header else rows
-
-    def worth(column: int) -> tuple[int, int]:
-        cells = {row[column - 1] for row in body if len(row) >= column} - {""}
-        return len(cells), sum(map(len, cells))
-
-    return max(range(1, len(rows[0]) + 1), key=worth) if rows else 1
-
-
-def get_columns(content: Iterable[bytes], read_as: dict[str, Any]) -> list[str]:
-    """What the columns of a CSV are called, as far as they are."""
-    if read_as["format"] != "csv":
-        return []
-    head = next(iter(content), b"")[:HEAD]
-    lines = [line for line in islice("".join(_decode([head], read_as["encoding"])).split("\n"), 20) if line.strip()]
-    rows = _rows(lines, read_as["delimiter"])
-    if not rows:
-        return []
-    names = rows[0] if read_as["header"] else [""] * len(rows[0])
-    return [f"{number}: {name.strip()[:40]}" if name.strip() else f"{number}" for number, name in enumerate(names, 1)]
-
-
 # From text to keys
 
 
 def read_keys(content: Iterable[bytes], read_as: dict[str, Any]) -> Iterator[KeyLine]:
     """The keys of an unpacked content, read as `detect` says. Raises KeyFileError where it cannot go on."""
-    texts = _decode(content, read_as["encoding"])
+    texts = decode(content, read_as["encoding"])
     if read_as["format"] == "csv":
         return _read_csv(texts, read_as)
     if read_as["split"] == "lines":
         return _read_lines(texts, read_as)
+    if read_as["split"] == "blocks":
+        return _read_blocks(texts, read_as)
     if read_as["split"] == "separators" and read_as["separator"]:
         return _read_between(texts, read_as)
     return _read_paragraphs(texts, read_as)
 
 
+def is_delimiter_hint(line: str) -> bool:
+    """`sep=;` in a first line tells Excel the delimiter."""
+    return re.fullmatch(r"sep=.", line.strip()) is not None
+
+
 def _read_lines(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    number = 1
+    number, is_fixed = 1, read_as.get("spreadsheet") == FIX
     for lines in _lines(texts):
         joined = "".join(lines)
         # Almost always; a million lines are then read in a second.
-        if joined.isprintable() and "�" not in joined and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
+        is_plain = joined.isprintable() and "�" not in joined and not MAY_BE_SHORTENED.search(joined)
+        if is_plain and not is_fixed and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
             yield from map(KeyLine, range(number, number + len(lines)), map(str.strip, lines))
         else:
             for at, line in enumerate(lines, start=number):
@@ -374,6 +254,35 @@ def _read_paragraphs(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[
                 key.append(line)
     if key:
         yield _to_key(first, "\n".join(key), read_as)
+
+
+def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
+    """Keys that begin and end with a line of their own. What is outside of them is none."""
+    block: list[str] = []  # with the lines before it that belong to it
+    opened: Marker | None = None
+    first = length = 0
+    for number, line in enumerate(chain.from_iterable(_lines(texts)), start=1):
+        marker = read_marker(line)
+        if opened is None:
+            if is_prolog(line):
+                block, first = [line], number
+            elif marker and marker.is_begin:
+                block, first, opened, length = [*block, line], first if block else number, marker, 0
+            elif line.strip(EDGES):
+                yield KeyLine(number, "", "is outside of the blocks that begin and end with a line of their own")
+            continue
+        if marker == opened:
+            yield KeyLine(first, "", "begins a block that has no end")
+            block, first, length = [line], number, 0
+            continue
+        length += len(line)
+        if length <= 2 * MAX_KEY_LENGTH:
+            block.append(line)
+        if opened.is_ended_by(line):
+            yield _to_key(first, "\n".join(block), read_as)
+            block, opened = [], None
+    if opened:
+        yield KeyLine(first, "", "begins a block that has no end")
 
 
 def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
@@ -417,7 +326,7 @@ def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine
         if at_end:
             raise _unclosed(number)
         last = rows.line_num
-        if number == 1 and len(row) and _is_hint(read_as["delimiter"].join(row)):
+        if number == 1 and len(row) and is_delimiter_hint(read_as["delimiter"].join(row)):
             continue
         while width and len(row) > max(width, column) and not row[-1]:
             row.pop()
@@ -456,17 +365,14 @@ def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
         return KeyLine(number, "", f"is longer than {MAX_KEY_LENGTH} characters")
     if CONTROL.search(key):
         return KeyLine(number, "", "holds a control character")
+    if read_as.get("spreadsheet") == FIX:
+        key = restore(key).strip(EDGES)
+    if is_shortened(key) and read_as.get("spreadsheet") != KEEP:
+        return KeyLine(number, "", SHORTENED_PROBLEM)
     return KeyLine(number, key)
 
 
-# Where nobody looks before it is imported
-
-
-def do_not_guess(content: Iterable[bytes], options: dict[str, Any]) -> dict[str, Any]:
-    """The options, and for what they leave open UTF-8, unless it says itself that it is UTF-16, and one key a line."""
-    encoding = UTF_16.get(next(iter(content), b"")[:2], "utf-8")
-    format = "csv" if options.keys() & OF_CSV else "text"
-    return {"encoding": encoding, "format": format} | options
+# Every line, or none
 
 
 def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
@@ -484,10 +390,3 @@ def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
         raise KeyFileError("Nothing was imported: some lines are no license keys.", errors)
     if not has_keys:
         raise KeyFileError("Nothing was imported: there is no license key in it.")
-
-
-def parse_keys(content: bytes, options: dict[str, Any] | None = None) -> list[str]:
-    """Return the keys of a content all of whose lines can be keys, or raise KeyFileError naming those that cannot."""
-    pieces = list(unpack([content]))
-    read_as = detect(pieces, do_not_guess(pieces, options or {}))
-    return [line.key for line in refuse_bad_lines(read_keys(pieces, read_as)) if line.key]

@@ -1,7 +1,7 @@
 """An upload on its way into a pool, from its first byte to its batch: read, looked at, confirmed, imported."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -10,10 +10,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
-from pools.imports import import_lines, preview_keys
+from pools.detection import ColumnInDoubt, detect, do_not_guess, get_column_names, get_rows
+from pools.imports import Preview, import_lines, preview_keys
 from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
-from pools.oddities import Oddities
-from pools.reading import KeyFileError, KeyLine, detect, do_not_guess, get_columns, read_keys, refuse_bad_lines, unpack
+from pools.oddities import Oddities, where
+from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, unpack
 from pools.signals import import_due
 from rest.valkey import valkey
 
@@ -153,39 +154,74 @@ def _lock(pk: int) -> KeyImport | None:
 
 
 def _read(key_import: KeyImport) -> None:
-    oddities, read_as = Oddities(), {}
+    # The holder of an upload link learns nothing of the pool's keys.
+    pool = None if key_import.link_id else key_import.pool
+    oddities, read_as = Oddities(pool), {}
     try:
-        read_as = detect(key_import.parts.read(), key_import.options, file_name=key_import.file_name)
+        read_as = detect(
+            key_import.parts.read(), key_import.options, file_name=key_import.file_name, known=oddities.earlier
+        )
         with transaction.atomic():
             lines = oddities.watch(read_keys(key_import.parts.read(), read_as))
             preview = preview_keys(key_import.pool, lines, tell=_Progress(key_import))
     except KeyFileError as error:
         key_import.status = KeyImport.Status.REFUSED
-        key_import.error, key_import.preview = str(error)[:500], {"problems": error.lines, "read_as": read_as}
+        key_import.error, key_import.preview = str(error)[:500], describe_error(error, read_as)
     else:
-        preview.read_as, preview.warnings = read_as, oddities.describe(key_import.pool)
+        preview.read_as, preview.warnings, preview.fixable = read_as, get_warnings(oddities, preview), oddities.fixable
         key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
     key_import.save(update_fields=["status", "error", "preview"])
 
 
+def get_warnings(oddities: Oddities, preview: Preview) -> list[str]:
+    """What a person should know before these keys are imported. Quotes none of them."""
+    kinds = [(preview.similar, "earlier ones")]
+    if oddities.pool:
+        kinds.append((preview.similar_in_pool, "keys of this pool"))
+    return oddities.describe() + [
+        f"{where(lines.count, lines.numbers)} unlike {others} only in upper and lower case, blanks or punctuation:"
+        " perhaps the same license."
+        for lines, others in kinds
+        if lines.count
+    ]
+
+
+def describe_error(error: KeyFileError, read_as: dict[str, Any]) -> dict[str, Any]:
+    """What a preview says of an upload that cannot be read so."""
+    described = {"problems": error.lines, "field": error.field, "read_as": read_as}
+    if isinstance(error, ColumnInDoubt):
+        described |= {"candidates": error.candidates, "read_as": error.read_as}
+    return described
+
+
 def _carry_out(key_import: KeyImport) -> None:
     seen = key_import.preview
+    oddities = Oddities(key_import.pool)
+    read_as: dict[str, Any] = {}
     try:
+        read_as = seen["read_as"] if seen else _detect_unseen(key_import, oddities.earlier)
+        lines = read_keys(key_import.parts.read(), read_as)
         result = import_lines(
             key_import.pool,
-            _seen_lines(key_import) if seen else _unseen_lines(key_import),
+            lines if seen else refuse_bad_lines(oddities.watch(lines)),
             by=key_import.confirmed_by,
             file_name=key_import.file_name,
             note=key_import.note,
             tell=_Progress(key_import),
         )
     except KeyFileError as error:
-        key_import.preview = {"problems": error.lines}
+        key_import.preview = describe_error(error, read_as)
         _end(key_import, KeyImport.Status.FAILED, str(error)[:500])
         return
-    key_import.batch = result.batch
-    key_import.preview = asdict(result.preview) | {name: seen[name] for name in ("read_as", "warnings") if seen}
+    result.preview.read_as = read_as
+    result.preview.warnings = seen["warnings"] if seen else get_warnings(oddities, result.preview)
+    key_import.batch, key_import.preview = result.batch, asdict(result.preview)
     _end(key_import, KeyImport.Status.IMPORTED)
+
+
+def _detect_unseen(key_import: KeyImport, known: list[str]) -> dict[str, Any]:
+    options = do_not_guess(key_import.parts.read(), key_import.options, file_name=key_import.file_name)
+    return detect(key_import.parts.read(), options, file_name=key_import.file_name, known=known)
 
 
 def _end(key_import: KeyImport, status: KeyImport.Status, error: str = "") -> None:
@@ -194,21 +230,12 @@ def _end(key_import: KeyImport, status: KeyImport.Status, error: str = "") -> No
     key_import.parts.all().delete()
 
 
-def _seen_lines(key_import: KeyImport) -> Iterator[KeyLine]:
-    return read_keys(key_import.parts.read(), key_import.preview["read_as"])
-
-
-def _unseen_lines(key_import: KeyImport) -> Iterator[KeyLine]:
-    options = do_not_guess(key_import.parts.read(), key_import.options)
-    read_as = detect(key_import.parts.read(), options, file_name=key_import.file_name)
-    return refuse_bad_lines(read_keys(key_import.parts.read(), read_as))
-
-
 @dataclass
 class Glimpse:
     """The beginning of an upload, for those who may see its keys."""
 
     columns: list[str] = field(default_factory=list)  # of a CSV
+    candidates: list[dict[str, Any]] = field(default_factory=list)  # for the column of the keys, with `samples`
     first: list[KeyLine] = field(default_factory=list)
     special: list[KeyLine] = field(default_factory=list)  # with letters that another encoding would read otherwise
 
@@ -219,7 +246,11 @@ def glimpse(key_import: KeyImport) -> Glimpse:
     if not read_as or first_part is None:
         return Glimpse()
     content = [bytes(first_part.content)]
-    seen = Glimpse(columns=get_columns(content, read_as))
+    seen = Glimpse(columns=get_column_names(content, read_as))
+    if candidates := key_import.preview.get("candidates"):
+        rows = get_rows(content, read_as)[int(read_as["header"]) :]
+        seen.candidates = [candidate | {"samples": _samples(rows, candidate["column"])} for candidate in candidates]
+        return seen
     with contextlib.suppress(KeyFileError):
         for line in read_keys(content, read_as):
             if line.key and len(seen.first) < SAMPLE:
@@ -229,6 +260,10 @@ def glimpse(key_import: KeyImport) -> Glimpse:
             if len(seen.first) == len(seen.special) == SAMPLE:
                 break
     return seen
+
+
+def _samples(rows: list[list[str]], column: int) -> list[str]:
+    return [row[column - 1] for row in rows if len(row) >= column and row[column - 1].strip()][:3]
 
 
 # How far it is, in percent. It is told outside of the transaction, to Valkey: nothing hangs on it.

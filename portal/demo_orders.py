@@ -20,7 +20,8 @@ from django.utils import timezone
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
 from fulfillment.sources import get_source
 from merchants.models import Merchant, Product
-from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund, hint
+from orders.license_texts import hint, loose_fingerprint
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from orders.services import content_fingerprint
 from pools.allocation import advance_head_hint
 from pools.imports import import_keys
@@ -362,7 +363,8 @@ class Past:
 
     def _code(self, item: int, unit: int, article: Article, saved_at: datetime) -> int:
         text = license_text(self.rng)
-        code = {"code": encrypt(text), "fingerprint": fingerprint(text), "hint": hint(text)}
+        prints = {"fingerprint": fingerprint(text), "loose_fingerprint": loose_fingerprint(text)}
+        code = {"code": encrypt(text), "hint": hint(text), **prints}
         if article.method.pool_id:
             self._add(
                 LicenseKey,

@@ -7,6 +7,7 @@ from pools.reading import DELIMITERS, ENCODINGS
 SPLITS = {
     "lines": "One a line",
     "empty lines": "Keys of several lines, an empty line between two",
+    "blocks": "Blocks with a first and a last line, such as -----BEGIN LICENSE-----",
     "separator lines": "Keys of several lines, between two a line with the separator",
     "separators": "The separator between two, wherever it stands",
 }
@@ -32,6 +33,12 @@ class ReadingForm(forms.Form):
         coerce=lambda value: value == "yes",
         required=False,
         empty_value=None,
+    )
+
+    spreadsheet = forms.ChoiceField(
+        label='What a spreadsheet added (="0012", \'0012, 1234.0)',
+        choices=[("fix", "Remove it"), ("keep", "Keep it, and numbers such as 1.23E+15")],
+        required=False,
     )
 
     def __init__(self, *args, read_as: dict[str, Any], columns: list[str], **kwargs) -> None:

@@ -54,6 +54,13 @@ class SetupForm(forms.Form):
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
     )
+    column = forms.IntegerField(
+        label="Column of the keys",
+        required=False,
+        min_value=1,
+        max_value=1000,
+        help_text="Only if the file is a table: 1 for the first column. Empty: we look for it.",
+    )
     quantity_rule = forms.ChoiceField(label="Keys for an order", choices=Product.QuantityRule.choices)
     threshold = forms.IntegerField(
         label="Replenishment threshold",

@@ -300,3 +300,21 @@ def test_staff_who_may_only_look_do_not_apply(ask):
 
 def _permissions(*names):
     return Permission.objects.filter(codename__in=names)
+
+
+def test_in_doubt_about_the_column_it_asks(ask, apply, manager):
+    content = b"Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
+
+    def file():
+        return SimpleUploadedFile("keys.csv", content)
+
+    response = manager.post(reverse("setup-add"), WANTED | {"text": "", "file": file()})
+
+    assert "Which column holds the license keys?" in response.content.decode()
+    assert "1 “Serial number” (2 different values of 6 characters)" in response.content.decode()
+    assert not SetupRequest.objects.exists() and not SetupRequestPart.objects.exists()
+
+    apply(ask(text="", file=file(), column="2"))
+
+    pool = LicensePool.objects.get()
+    assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]

@@ -163,6 +163,7 @@ class LicenseKey(models.Model):
     position = models.BigIntegerField()
     code = EncryptedTextField(editable=False)
     fingerprint = models.BinaryField(editable=False)
+    loose_fingerprint = models.BinaryField(null=True, editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
     item = models.ForeignKey(
         OrderItem, models.PROTECT, null=True, blank=True, related_name="license_keys", db_index=False
@@ -198,6 +199,7 @@ class LicenseKey(models.Model):
         indexes = [
             # No other index orders by position, or the planner might walk that one over every key ever issued.
             models.Index(fields=["pool", "position"], condition=AVAILABLE, name="key_available"),
+            models.Index(fields=["loose_fingerprint"], name="key_loose"),
             models.Index(fields=["pool", "issued_at"], condition=Q(item__isnull=False), name="key_issued"),
             models.Index(fields=["pool", "position"], condition=RESERVED, name="key_reserved"),
             models.Index(

@@ -30,6 +30,8 @@ def test_it_takes_keys_as_text(api, make_pool):
         "repeated": 1,
         "already_in_pool": 0,
         "already_in_other_pools": 0,
+        "read_as": {"encoding": "utf-8", "format": "text", "split": "lines", "separator": ""},
+        "warnings": [],
     }
 
 
@@ -274,3 +276,86 @@ def test_a_separator_has_to_be_said(api, make_pool, split):
     assert response.status_code == 400
     assert "What stands between two keys?" in response.content.decode()
     assert not pool.keys.exists()
+
+
+# The column of the keys
+
+CERTAIN = "License ID,License Key,Status\n17,AAAA-1111,new\n39,BBBB-2222,new\n"
+DOUBTFUL = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
+
+
+def test_it_says_which_column_it_took_and_why(api, pool):
+    response = post(api, pool, "keys", CERTAIN, "text/csv")
+
+    read_as = response.json()["read_as"]
+    assert (read_as["column"], read_as["column_name"]) == (2, "License Key")
+    assert read_as["column_because"] == "its heading says so, and its values could be keys"
+    assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]
+
+
+def test_a_file_that_is_named_a_table_is_one(api, pool):
+    file = SimpleUploadedFile("keys.csv", CERTAIN.encode())
+
+    api.post(f"/api/v1/pools/{pool.pk}/keys/", {"file": file}, format="multipart")
+
+    assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]
+
+
+def test_in_doubt_about_the_column_it_lists_the_candidates(api, pool):
+    response = post(api, pool, "keys", DOUBTFUL, "text/csv")
+
+    assert response.status_code == 400 and not LicenseKey.objects.exists()
+    assert response.json()["errors"] == [
+        {
+            "pointer": "#/column",
+            "detail": "Which column holds the license keys? Send its number as the parameter column.",
+        },
+        {"pointer": "#/column", "detail": "1 “Serial number”: 2 different values of 6 characters"},
+        {"pointer": "#/column", "detail": "2 “License key”: 2 different values of 9 characters"},
+    ]
+    assert post(api, pool, "keys", DOUBTFUL, "text/csv", "?column=2").json()["imported"] == 2
+
+
+def test_in_doubt_whether_it_is_a_table_it_asks(api, pool):
+    response = post(api, pool, "keys", CERTAIN)
+
+    assert response.status_code == 400 and not LicenseKey.objects.exists()
+    [error] = response.json()["errors"]
+    assert error["pointer"] == "#/file_format" and "looks like a table" in error["detail"]
+    assert post(api, pool, "keys", CERTAIN, query="?file_format=csv").json()["imported"] == 2
+
+
+def test_a_preview_lists_the_candidates(api, pool):
+    made = post(api, pool, "imports", DOUBTFUL, "text/csv").json()
+
+    assert made["status"] == "refused" and made["error"].startswith("Which column holds the license keys?")
+    assert made["candidates"][1] == {
+        "column": 2,
+        "heading": "License key",
+        "about": "2 different values of 9 characters",
+    }
+
+
+def test_a_long_table_in_doubt_brings_nothing(api, pool, by_a_worker):
+    response = post(api, pool, "keys", DOUBTFUL, "text/csv")
+
+    work_on(response.json()["id"])
+    found = api.get(response.json()["url"]).json()
+    assert (found["status"], len(found["candidates"])) == ("failed", 2)
+    assert not LicenseKey.objects.exists() and not KeyImportPart.objects.exists()
+
+
+def test_the_answer_has_the_warnings_of_the_preview(api, pool):
+    body = '="0012"\nAAAA-BBBB\naaaa-bbbb\n'
+
+    warnings = post(api, pool, "keys", body).json()["warnings"]
+
+    assert len(warnings) == 2 and "spreadsheet" in warnings[0] and "only in upper and lower case" in warnings[1]
+    assert post(api, pool, "imports", body).json()["preview"]["warnings"][:2] == warnings
+
+
+def test_what_a_spreadsheet_added_is_removed_on_demand(api, pool):
+    post(api, pool, "keys", '="0012"\n', query="?spreadsheet=fix")
+
+    assert pool.keys.get().code == "0012"
+    assert post(api, pool, "keys", "1,23457E+15\n").json()["errors"][0]["pointer"] == "#/lines/1"

@@ -101,3 +101,27 @@ def test_a_file_that_is_not_there_is_an_error(make_pool):
 def test_a_separator_has_to_be_said(make_pool, tmp_path):
     with pytest.raises(CommandError, match="--separator"):
         run(str(make_pool().pk), str(tmp_path / "keys.txt"), split="separators")
+
+
+DOUBTFUL = b"Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
+
+
+def test_in_doubt_about_the_column_it_lists_the_candidates(make_pool, file, capsys, size):
+    pool = make_pool(name="Photo Pro")
+    path = file(DOUBTFUL, "keys.csv")
+
+    with pytest.raises(CommandError, match="Which column holds the license keys"):
+        call_command("import_keys", "Photo Pro", path)
+
+    assert "--column 2 “License key”: 2 different values of 9 characters" in capsys.readouterr().err
+    assert not pool.keys.exists()
+    run("Photo Pro", path, "--column", "2")
+    assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]
+
+
+def test_it_says_which_column_it_took_and_why(make_pool, file):
+    make_pool(name="Photo Pro")
+
+    said = run("Photo Pro", file(b"License ID,License Key\n17,AAAA-1111\n39,BBBB-2222\n", "keys.csv"))
+
+    assert "Column 2 “License Key” holds the keys: its heading says so" in said

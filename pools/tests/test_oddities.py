@@ -26,7 +26,16 @@ ODD = {
         "2 lines (2, 3) – a spreadsheet’s formula? It is imported as it stands.",
     ),
     "errors": (["#REF!", "AAAA"], "Line 1 – a spreadsheet’s error in place of a key."),
-    "numbers": (["1.23E+15"], "Line 1 – a number as a spreadsheet shortens it, with digits lost. Export it as text."),
+    "spreadsheets": (
+        ['="0012"', "'0013", "1234.0", "AAAA"],
+        "3 lines (1, 2, 3) with what a spreadsheet adds, such as",
+    ),
+    "rounded numbers": (["1234567890123450000"], "Line 1 with zeros after the fifteenth digit"),
+    "the beginning of a list": (["=== BEGIN LICENSES ==="], "Line 1 – the beginning or the end of something"),
+    "only in case": (
+        ["AAAA-BBBB", "aaaa-bbbb", "AAAABBBB", "AAAC"],
+        "2 lines (2, 3) unlike earlier ones only in upper and lower case, blanks or punctuation",
+    ),
     "quotation marks": (
         ['"AAAA"'] * 1 + ["'BBBB'"],
         "2 lines (1, 2) in quotation marks, which would be a part of the key. If the file is a table, read it as CSV.",
@@ -95,3 +104,23 @@ def test_a_warning_holds_no_key(make_pool):
     found = warnings(pool, ["=SECRET()", "#N/A", *make_keys("SECRET99-XXXX")])
 
     assert len(found) == 3 and "SECRET" not in str(found)
+
+
+def test_it_warns_of_keys_that_differ_only_in_case_from_the_pools(make_pool):
+    pool = make_pool()
+    import_keys(pool, ["AAAA-BBBB"], by="test")
+
+    [warning] = warnings(pool, ["aaaa-bbbb", "CCCC"])
+
+    assert warning.startswith("Line 1 unlike keys of this pool only in upper and lower case")
+    assert warnings(pool, ["AAAA-BBBB", "CCCC"]) == warnings(make_pool(), ["aaaa-bbbb"]) == []
+
+
+def test_it_warns_of_blocks_of_several_kinds(make_pool):
+    def blocks(*labels):
+        return [f"-----BEGIN {label}-----\nAAAA{label}\n-----END {label}-----" for label in labels]
+
+    [warning] = warnings(make_pool(), blocks("CERTIFICATE", "PRIVATE KEY"))
+
+    assert warning.startswith("The blocks are of several kinds")
+    assert warnings(make_pool(), blocks("LICENSE 1", "LICENSE 2")) == []

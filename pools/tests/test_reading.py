@@ -8,7 +8,8 @@ import zipfile
 import pytest
 
 from pools import reading
-from pools.reading import KeyFileError, KeyLine, detect, get_columns, parse_keys, read_keys, unpack
+from pools.detection import detect, get_column_names, parse_keys
+from pools.reading import KeyFileError, KeyLine, read_keys, unpack
 
 TWO = ["AAAA-1111", "BBBB-2222"]
 
@@ -279,7 +280,7 @@ def test_a_quotation_mark_that_is_not_closed_is_told_by_line(lines_after):
 
 def test_columns_have_names_to_choose_from():
     def columns(content):
-        return get_columns([content], detect([content], {}, file_name="keys.csv"))
+        return get_column_names([content], detect([content], {}, file_name="keys.csv"))
 
     assert columns(CSV["commas"]) == ["1: Number", "2: License key", "3: Buyer"]
     assert columns(CSV["no header"]) == ["1", "2"]
@@ -290,7 +291,7 @@ def test_columns_have_names_to_choose_from():
 
 
 def test_nothing_is_guessed_where_nobody_looks():
-    assert parse_keys(CSV["commas"])[1:] == ["1,AAAA-1111,Ada", "2,BBBB-2222,Bob"]
+    assert parse_keys(CSV["commas"], {"format": "text"})[1:] == ["1,AAAA-1111,Ada", "2,BBBB-2222,Bob"]
     with pytest.raises(KeyFileError) as caught:
         parse_keys("КЛЮЧ".encode("cp1251"))
     assert caught.value.lines == {1: "is not UTF-8 text"}

@@ -301,3 +301,40 @@ def test_an_import_of_another_pool_is_a_404(manager, upload, make_pool):
     assert manager.get(reverse("import", args=[other.pk, key_import.pk])).status_code == 404
     assert manager.post(reverse("batch-undo", args=[other.pk, key_import.batch_id])).status_code == 404
     assert KeyBatch.objects.get().undone_at is None
+
+
+DOUBTFUL = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
+
+
+def test_in_doubt_about_the_column_it_asks_and_shows_samples(manager, upload, pool):
+    key_import = upload(DOUBTFUL, "keys.csv")
+
+    page = shown(manager, key_import)
+    assert "Which column holds the license keys?" in page and "S-7788" in page and "AAAA-1111" in page
+    assert address(key_import, "import-confirm") not in page
+
+    manager.post(address(key_import, "import-read"), {"column": "2", "header": "yes"})
+    key_import.refresh_from_db()
+    confirm(manager, key_import)
+
+    assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]
+
+
+def test_it_says_which_column_it_took_and_why(manager, upload):
+    page = shown(manager, upload("License ID,License Key\n17,AAAA-1111\n39,BBBB-2222\n", "keys.csv"))
+
+    assert "The keys come from column 2 “License Key”: its heading says so" in page
+
+
+def test_the_preview_offers_to_remove_what_a_spreadsheet_added(manager, upload, pool):
+    key_import = upload('="0012"\nAAAA\n')
+
+    page = shown(manager, key_import)
+    assert "Remove what the spreadsheet added" in page
+
+    manager.post(address(key_import, "import-read"), {"spreadsheet": "fix"})
+    key_import.refresh_from_db()
+    assert "Remove what the spreadsheet added" not in shown(manager, key_import)
+    confirm(manager, key_import)
+
+    assert [key.code for key in pool.keys.order_by("position")] == ["0012", "AAAA"]

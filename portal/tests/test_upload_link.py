@@ -282,3 +282,43 @@ def test_a_notice_has_a_link_for_its_own_pool_only(make_pool, make_product, pay)
 
     for notice in MerchantNotice.objects.all():
         assert notice.upload_link and notice.upload_link.pool == notice.pool
+
+
+DOUBTFUL = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
+
+
+def test_in_doubt_about_the_column_it_asks_and_shows_no_key(address, pool):
+    client = Client()
+    here = client.post(address, {"text": DOUBTFUL})["Location"]
+
+    page = client.get(here).content.decode()
+    assert "Which column holds the license keys?" in page and "Column 2 “License key”" in page
+    assert "AAAA" not in page and "S-7788" not in page
+
+    for column in ("7", "2"):
+        client.post(here, {"column": column})
+    assert "<dt>Keys found</dt><dd>2</dd>" in client.get(here).content.decode()
+    client.post(here, {"import": "yes"})
+
+    assert codes(pool) == ["AAAA-1111", "BBBB-2222"]
+    assert client.post(here, {"fix": "yes"}).status_code == 410
+
+
+def test_it_learns_nothing_of_the_pools_keys_from_the_choice(upload, visitor, pool, stock_of):
+    stock_of(pool, *(f"POOL-{number:04}" for number in range(20)))
+
+    here = upload("Serial number,License key\nPOOL-7788,AAAA-1111\nPOOL-1234,BBBB-2222\n")
+
+    assert "Which column holds the license keys?" in visitor.get(here).content.decode()
+
+
+def test_what_a_spreadsheet_added_is_removed_on_demand(address, pool):
+    client = Client()
+    here = client.post(address, {"text": '="0012"\nAAAA'})["Location"]
+    assert "Remove what the spreadsheet added" in client.get(here).content.decode()
+
+    client.post(here, {"fix": "yes"})
+    assert "Remove what the spreadsheet added" not in client.get(here).content.decode()
+    client.post(here, {"import": "yes"})
+
+    assert codes(pool) == ["0012", "AAAA"]

@@ -132,6 +132,7 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
         "problems": by_problem(preview),
         "read_as": preview.get("read_as"),
         "seen": seen,
+        "options": initial,
         "form": (form or reading_form) if can_be_read_again else None,
     }
     return render(request, "portal/import.html", context)

@@ -4,12 +4,14 @@ What is uploaded is not compared with the stock before it is imported: whoever c
 find keys by guessing. So only the result, of which there is one, says how many the merchant had already.
 """
 
+import contextlib
 from datetime import timedelta
+from typing import Any
 
 from django.core.signing import BadSignature, Signer
 from django.db import transaction
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -94,8 +96,29 @@ def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpRe
             if not link.imports.filter(pk=key_import.pk, confirmed_at__isnull=False).exists():
                 raise
         return redirect(request.path)
-    uploads.discard(key_import)
-    return redirect("upload", link.token)
+    if changed := changed_reading(key_import, request.POST):
+        read_again(link, key_import, changed)
+        return redirect(request.path)
+    if "discard" in request.POST:
+        uploads.discard(key_import)
+        return redirect("upload", link.token)
+    return redirect(request.path)
+
+
+def changed_reading(key_import: KeyImport, data: QueryDict) -> dict[str, Any]:
+    """The way of reading that was chosen of those that the page offers."""
+    offered = {str(candidate["column"]) for candidate in key_import.preview.get("candidates", [])}
+    if data.get("column") in offered:
+        return {"column": int(data["column"])}
+    return {"spreadsheet": "fix"} if "fix" in data else {}
+
+
+def read_again(link: UploadLink, key_import: KeyImport, changed: dict[str, Any]) -> None:
+    """Read the upload in the way that was chosen. Raises LinkIsDead."""
+    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
+        raise LinkIsDead
+    with contextlib.suppress(ImportRefused):  # it was read meanwhile; its page says so
+        uploads.read_again(key_import, key_import.options | changed)
 
 
 def import_once(link: UploadLink, key_import: KeyImport) -> None:

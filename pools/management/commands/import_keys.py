@@ -5,8 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from pools.detection import describe_candidate
 from pools.models import KeyImport, LicensePool
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, work_on
 
 
@@ -30,6 +32,9 @@ class Command(BaseCommand):
         reading.add_argument("--separator")
         reading.add_argument("--delimiter", choices=DELIMITERS, help="between the columns of a CSV")
         reading.add_argument("--column", type=int, choices=range(1, 1001), metavar="N", help="of the keys, from 1")
+        reading.add_argument(
+            "--spreadsheet", choices=WAYS, help="fix removes what a spreadsheet added; keep imports shortened numbers"
+        )
         reading.add_argument("--header", choices=["yes", "no"], help="the first row of a CSV names the columns")
 
     def handle(self, *, pool: str, file: str, merchant: str | None, note: str, dry_run: bool, **options: Any) -> None:
@@ -61,10 +66,16 @@ class Command(BaseCommand):
         preview = key_import.preview
         for line, problem in sorted((int(line), problem) for line, problem in preview.get("problems", {}).items()):
             self.stderr.write(f"Line {line} {problem}.")
+        for candidate in preview.get("candidates", []):
+            self.stderr.write(f"--column {describe_candidate(candidate)}")
         if "keys" not in preview:
             return
-        how = ", ".join(f"{name} {value!r}" for name, value in preview["read_as"].items() if value not in ("", None))
+        read_as = dict(preview["read_as"])
+        name, because = read_as.pop("column_name", ""), read_as.pop("column_because", "")
+        how = ", ".join(f"{name} {value!r}" for name, value in read_as.items() if value not in ("", None))
         self.stdout.write(f"Read as {how}.")
+        if because:
+            self.stdout.write(f"Column {read_as['column']}{f' “{name}”' if name else ''} holds the keys: {because}.")
         self.stdout.write(f"{preview['keys']:,} keys, {preview['new']:,} of them new.")
         for kind in ("repeated", "already_in_pool", "already_in_other_pools", "unusable", "empty"):
             if count := preview[kind]["count"]:
@@ -84,7 +95,7 @@ def find_pool(pool: str, merchant: str | None) -> LicensePool:
 
 
 def reading_options(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("encoding", "format", "split", "separator", "delimiter", "column")
+    names = ("encoding", "format", "split", "separator", "delimiter", "column", "spreadsheet")
     told = {name: options[name] for name in names if options[name] is not None}
     return told | ({"header": options["header"] == "yes"} if options["header"] else {})
 

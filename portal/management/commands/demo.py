@@ -11,9 +11,9 @@ from fulfillment.models import FulfillmentMethod
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from orders.serializers import PaymentSerializer
 from orders.services import place_order
+from pools.detection import parse_keys
 from pools.imports import import_keys
 from pools.models import LicensePool
-from pools.reading import parse_keys
 from portal.demo_licensing import make_licensing
 from portal.demo_orders import add_orders
 

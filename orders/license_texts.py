@@ -1,0 +1,75 @@
+"""What people recognize a license by, however it is written: its letters and digits, and the last of them."""
+
+import re
+import unicodedata
+from typing import Any
+
+from vault.fingerprints import fingerprint, fingerprints
+
+HINT_LENGTH = 4
+# Of a short license, four characters would tell too much.
+MIN_HINTED, MIN_HINTED_LETTERS = 12, 8
+
+# "-----END LICENSE-----", "=== LICENSE END ===", "</license>": the same in every license.
+FRAMES = "-=*~_+<>#"
+BEGIN, END = {"begin", "start"}, {"end", "stop"}
+MAX_MARKER = 200
+CLOSING_TAGS = re.compile(r"(?:</[\w:.-]{1,100}>\s{0,9})+$")
+FILE_EXTENSION = re.compile(r"(?<=[\w-])(?:\.[a-z]\w{0,4}){1,2}$", re.IGNORECASE)
+
+
+def letters(text: str) -> str:
+    """The letters and digits of a text, in one case."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return re.sub(r"[\W_]+", "", text.casefold())
+
+
+def loose_fingerprint(text: str) -> bytes | None:
+    """The same for texts that differ only in case, white space and punctuation; None without a letter or digit."""
+    core = letters(text)
+    return fingerprint(core) if core else None
+
+
+def loose_fingerprints(texts: list[str]) -> list[bytes | None]:
+    cores = list(map(letters, texts))
+    return [digest if core else None for core, digest in zip(cores, fingerprints(cores), strict=True)]
+
+
+def split_marker(line: str) -> tuple[str, list[str]] | None:
+    """The frame and the words of a line such as `-----BEGIN LICENSE-----`, in lower case; None of any other line."""
+    text = line.strip().lstrip("#/; ") if len(line) <= MAX_MARKER else ""
+    frame = text[:1]
+    if not frame or frame not in FRAMES or not (text.startswith(2 * frame) and text.endswith(2 * frame)):
+        return None
+    words = text.strip(frame).casefold().split()
+    return (frame, words) if words and (BEGIN | END) & {words[0], words[-1]} else None
+
+
+def distinctive(code: str) -> str:
+    """What of a license is not the same in all: without the lines and tags around it, and a link's file extension."""
+    text = code.strip()
+    if text[-1:] in FRAMES:
+        text = "\n".join(line for line in text.split("\n") if not split_marker(line))
+        text = CLOSING_TAGS.sub("", text).strip()
+    return FILE_EXTENSION.sub("", text) if re.match(r"https?://", text) else text
+
+
+def hint(code: str) -> str:
+    """The last four letters and digits that tell this license from others; empty for a short one."""
+    found = re.sub(r"[\W_]+", "", distinctive(code))
+    is_long = len(code.strip()) >= MIN_HINTED and len(found) >= MIN_HINTED_LETTERS
+    return found[-HINT_LENGTH:] if is_long else ""
+
+
+FILL_BATCH = 1000
+
+
+def fill(model: Any) -> None:
+    """Write what is derived from a license's text anew to all rows of a model that holds such texts."""
+    last = 0
+    while rows := list(model.objects.filter(pk__gt=last).order_by("pk").only("pk", "code")[:FILL_BATCH]):
+        for row in rows:
+            row.loose_fingerprint, row.hint = loose_fingerprint(row.code), hint(row.code)
+        model.objects.bulk_update(rows, ["loose_fingerprint", "hint"])
+        last = rows[-1].pk

@@ -1,0 +1,60 @@
+"""Keys of several lines that say themselves where they begin and end, as PEM does (RFC 7468)."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from orders.license_texts import BEGIN, END, split_marker
+
+TAG = re.compile(r"\s*<(?P<name>[A-Za-z][\w:.-]*)(?:\s[^<>]*)?>\s*")
+MAX_TAG = 2000
+# "BEGIN LICENSES" begins a list of keys, not a key.
+LISTS = {"keys", "licenses", "licences", "codes", "serials", "list", "lizenzen", "schlüssel", "file"}
+
+
+class Marker(NamedTuple):
+    """A line with which a block begins or ends.
+
+    For example `-----BEGIN LICENSE-----`, `=== LICENSE START ===` or `<license id="1">`.
+    """
+
+    is_begin: bool
+    label: str
+
+    def is_ended_by(self, line: str) -> bool:
+        if self.label.startswith("<"):
+            return line.rstrip().endswith(f"</{self.label[1:]}>")
+        end = read_marker(line)
+        return end is not None and not end.is_begin and self.label.startswith(end.label)
+
+
+def read_marker(line: str) -> Marker | None:
+    if len(line) <= MAX_TAG and (tag := TAG.fullmatch(line)):
+        return Marker(True, f"<{tag['name']}")
+    if (found := split_marker(line)) is None:
+        return None
+    frame, words = found
+    is_begin = bool(BEGIN & {words[0], words[-1]})
+    return Marker(is_begin, frame + " ".join(word for word in words if word not in (BEGIN if is_begin else END)))
+
+
+def is_prolog(line: str) -> bool:
+    """The first line of an XML document, which belongs to it."""
+    return line.strip().startswith("<?xml") and line.strip().endswith("?>")
+
+
+def are_blocks(lines: Iterable[str]) -> bool:
+    """Whether a text begins with a whole block, or with a remark and a framed one."""
+    opened: Marker | None = None
+    for number, line in enumerate(line for line in lines if not is_prolog(line)):
+        if opened:
+            if opened.is_ended_by(line):
+                return True
+            continue
+        marker = read_marker(line)
+        if marker is None or not marker.is_begin:
+            continue
+        if LISTS & set(marker.label[1:].split()) or (number and marker.label.startswith("<")):
+            return False
+        opened = marker
+    return False

@@ -1,0 +1,224 @@
+"""Which column of a table holds the keys: by its heading and by its values. When in doubt, a person decides."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from enum import IntEnum
+from statistics import median
+
+from pools.spreadsheets import is_shortened, restore
+
+MAX_NAME = 40  # characters of a heading that are quoted
+MAX_LISTED = 20  # columns that a question lists
+
+
+class Heading(IntEnum):
+    """What a heading says about its column."""
+
+    NOT_KEYS = -1
+    NOTHING = 0
+    PERHAPS = 1  # "License" and "Code" name many things
+    KEYS = 2
+
+
+# Each list is one alternative of a regular expression for a case-folded heading, split into words by blanks.
+KEYS = re.compile(
+    r"\b(?:keys?|serials?|passkeys?|s n|clés?|clefs?|claves?|llaves?|chiav[ei]|chaves?|seriale|ключ\w*|klucz\w*"
+    r"|klíč\w*|anahtar\w*|nyckel\w*|nøgle\w*|nøkkel\w*|avain\w*)\b"
+    r"|schlüssel|schluessel|sleutel|seriennummer|seriennr|serienummer|serial ?(?:number|no|nr)"
+    r"|(?:activation|unlock|registration|licen[cs]e|redemption|redeem) ?code"
+    r"|(?:aktivierungs?|freischalt\w*|lizenz|registrierungs?|activerings) ?code"
+    r"|code d activation|code de licence|numéro de série|código de (?:activación|licencia|ativação|licença)"
+    r"|número de s[eé]rie|numero di serie|codice di (?:attivazione|licenza)|numer seryjny|kod aktywac\w*|seri no"
+    r"|код активации|серийный номер|код лицензии|密钥|序列号|激活码|注册码|卡密|キー|シリアル|키|시리얼"
+)
+PERHAPS = re.compile(
+    r"\b(?:codes?|kody?|codici|codice|códigos?|licen[cs]es?|licencias?|licenz[ae]|licenças?|licenties?|lizenz\w*"
+    r"|kennung|tokens?|pins?|коды?|лицензи\w*|licencj\w*)\b|许可证|ライセンス|라이선스"
+)
+# "Key ID" and "License type" are facts about a key.
+ABOUT_A_KEY = re.compile(
+    r"\b(?:ids?|uuid|guid|types?|tipos?|тип|kinds?|art|status|states?|estado|état|stato|статус|states?|names?|nom|nombre"
+    r"|nome|имя|dates?|fecha|дата|created|expir\w+|valid|gültig\w*|counts?|quantity|qty|menge|versions?|edition"
+    r"|length|hash|checksum|size|notes?|comments?|kommentar|description|beschreibung|owner)\b"
+    r"|\w(?:typ|status|datum|anzahl|name|länge)\b|\b(?:typ|datum|anzahl)\b"
+)
+# "Product code" and "Promo code" are codes of something else; a "Product key" is a key.
+ABOUT_SOMETHING_ELSE = re.compile(
+    r"\b(?:products?|produkt\w*|produit|producto|prodotto|продукт|sku|articles?|artikel\w*|items?|orders?|bestell\w*"
+    r"|заказ|invoices?|rechnung\w*|countr(?:y|ies)|land|länder\w*|pays|país|страна|languages?|sprache|locale|currency"
+    r"|währung\w*|валюта|promo\w*|discounts?|rabatt\w*|coupons?|gutschein\w*|customers?|kunden?\w*|client\w*|buyers?"
+    r"|käufer|покупатель|users?|compan(?:y|ies)|firma|vendors?|sellers?|shops?|e ?mails?|phone|zip|postal|plz|area"
+    r"|regions?|prices?|preis\w*|prix|precio|цена|amount|total|tax|vat|index|rows?|zeile|lines?|pos|position|bar|qr"
+    r"|error|color|colour|source|status|numbers?|no|nr|nummer|num|номер|#)\b|^#$"
+)
+
+
+def judge_heading(name: str) -> Heading:
+    """What a heading says: `LicenseKey`, `license_key` and `LICENSE KEY` are alike."""
+    spaced = re.sub(r"(?<=[a-zäöüа-я])(?=[A-ZÄÖÜА-Я])", " ", name)
+    words = re.sub(r"[^\w#]+|_+", " ", spaced).strip().casefold()
+    if ABOUT_A_KEY.search(words):
+        return Heading.NOT_KEYS
+    if KEYS.search(words):
+        return Heading.KEYS
+    if re.fullmatch(r"(?:licen[cs]e|key) (?:number|no|nr)|lizenz ?(?:nummer|nr)|номер лицензии", words):
+        return Heading.PERHAPS
+    if ABOUT_SOMETHING_ELSE.search(words):
+        return Heading.NOT_KEYS
+    return Heading.PERHAPS if PERHAPS.search(words) else Heading.NOTHING
+
+
+def is_heading(name: str) -> bool:
+    return judge_heading(name) != Heading.NOTHING
+
+
+# How keys look
+
+
+class Looks:
+    """What keys have in common: groups of equal lengths between the same signs, and the word in front."""
+
+    ENOUGH = 10  # fewer keys have no looks in common
+
+    def __init__(self, keys: list[str]) -> None:
+        shapes, words = Counter(map(shape, keys)), set(map(first_word, keys))
+        # What one key in ten looks like, at least.
+        self.shapes = {known for known, count in shapes.items() if count >= max(len(keys) / 10, 2)}
+        self.words = words if len(words) <= 3 else None
+        self.are_known = len(keys) >= self.ENOUGH and self.share_of(keys) >= 0.8
+
+    def share_of(self, keys: list[str]) -> float:
+        """How many of these look so, from 0 to 1."""
+        fit = (shape(key) in self.shapes and (self.words is None or first_word(key) in self.words) for key in keys)
+        return sum(fit) / max(len(keys), 1)
+
+    def __str__(self) -> str:
+        return " or ".join(known[:60] for known in sorted(self.shapes)[:3])
+
+
+def shape(key: str) -> str:
+    """`AAAAA-AAAAA`, or `99999-99999` for a key without letters."""
+    return re.sub(r"[^\W_]", "A" if any(map(str.isalpha, key)) else "9", key)
+
+
+def first_word(key: str) -> str:
+    """The letters before the first sign, such as a product’s name."""
+    found = re.match(r"[^\W\d_]+(?=[\W_])", key)
+    return found[0] if found else ""
+
+
+# The values of a column
+
+DATE = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?([T ]\d\d?:\d\d.*)?|\d\d?[-/.]\d\d?[-/.](\d\d|\d{4})( \d\d?:\d\d.*)?")
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.\w+")
+AMOUNT = re.compile(r"[^\w\s]?\s?-?\d{1,3}([.,\s]?\d{3})*[.,]\d\d(\s?\S{1,3})?")
+
+
+def find_objection(values: list[str], rows: int) -> str:
+    """Why these values of a column with that many rows cannot be license keys; empty if they could be."""
+    count, different = len(values), len(set(values))
+    if not values:
+        return "is empty"
+    if sum(map(is_shortened, values)) >= count / 2:
+        return "holds numbers that a spreadsheet shortened, with digits lost; export it as text"
+    if count >= 2 and different == 1:
+        return "always holds the same value"
+    if count >= 3 and different < 0.6 * count:
+        return "repeats its values"
+    for pattern, objection in {DATE: "holds dates", EMAIL: "holds e-mail addresses", AMOUNT: "holds amounts"}.items():
+        if sum(pattern.fullmatch(value) is not None for value in values) >= 0.9 * count:
+            return objection
+    if is_counter(values):
+        return "counts up"
+    if max(map(len, values)) <= 3:
+        return "holds values that are too short"
+    return "is mostly empty" if count < rows / 2 else ""
+
+
+def is_counter(values: list[str]) -> bool:
+    if len(values) < 2 or not all(re.fullmatch(r"\d{1,15}", value) for value in values):
+        return False
+    numbers = [int(value) for value in values]
+    if len(numbers) == 2 and numbers[0] > 1:
+        return False  # by chance
+    return all(after - before == 1 for before, after in zip(numbers, numbers[1:], strict=False))
+
+
+def look_like_keys(values: list[str]) -> bool:
+    """Long enough, without blanks, and with digits or of one shape: names and words are none of it."""
+    if not values or median(map(len, values)) < 8 or median(" " in value for value in values):
+        return False
+    [(_, most)] = Counter(map(shape, values)).most_common(1)
+    with_digits = sum(any(map(str.isdigit, value)) for value in values)
+    return with_digits >= len(values) / 2 or (len(values) >= 3 and most >= 0.8 * len(values))
+
+
+@dataclass(frozen=True)
+class Column:
+    number: int  # from 1
+    name: str
+    values: list[str]
+    objection: str
+    is_like_the_pools: bool
+
+    @property
+    def heading(self) -> Heading:
+        return judge_heading(self.name)
+
+    @property
+    def label(self) -> str:
+        return f"{self.number} “{self.name}”" if self.name else f"{self.number}"
+
+    @property
+    def about(self) -> str:
+        """What its values have in common, quoting none."""
+        if not self.values:
+            return "is empty"
+        shortest, longest = min(map(len, self.values)), max(map(len, self.values))
+        length = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
+        different = len(set(self.values))
+        values = f"{different} different value{'' if different == 1 else 's'} of {length} characters"
+        return f"{self.objection}; {values}" if self.objection else values
+
+    @property
+    def could_hold_keys(self) -> bool:
+        return not self.objection and self.heading != Heading.NOT_KEYS
+
+
+def get_columns(rows: list[list[str]], *, header: bool, known: list[str]) -> list[Column]:
+    """The columns of a table's first rows; `known` are keys that the pool has."""
+    looks = Looks(known)
+    names, body = (rows[0], rows[1:]) if header and rows else ([], rows)
+    columns = []
+    for number in range(1, max(map(len, rows[:1]), default=0) + 1):
+        values = [restore(row[number - 1].strip()) for row in body if len(row) >= number and row[number - 1].strip()]
+        name = names[number - 1].strip()[:MAX_NAME] if names else ""
+        alike = looks.are_known and bool(values) and looks.share_of(values) >= 0.8
+        columns.append(Column(number, name, values, find_objection(values, len(body)), alike))
+    return columns
+
+
+def choose(columns: list[Column]) -> tuple[Column | None, str]:
+    """The column of the keys, and why it is that one; None when in doubt."""
+    if len(columns) <= 1 or not any(column.values for column in columns):
+        named = [column for column in columns if column.heading == Heading.KEYS]
+        return next(iter(named or columns), None), "it is the only column" if len(columns) == 1 else ""
+
+    named = [column for column in columns if column.heading == Heading.KEYS]
+    alike = [column for column in columns if column.is_like_the_pools and not column.objection]
+    if len(alike) == 1 and (alike[0].heading != Heading.NOT_KEYS or not named):
+        return alike[0], "its values look like the keys of this pool"
+
+    fine = [column for column in columns if column.could_hold_keys and (not alike or column in alike)]
+    if named:
+        # A heading that its values contradict is in doubt, too.
+        good = [column for column in named if column in fine]
+        return (good[0], "its heading says so, and its values could be keys") if len(good) == 1 else (None, "")
+    if len(fine) == 1:
+        return fine[0], "it is the only one whose values could be keys"
+    good = [column for column in fine if look_like_keys(column.values)]
+    is_contradicted = any(column.heading == Heading.PERHAPS for column in fine if column not in good)
+    if len(good) == 1 and not is_contradicted:
+        return good[0], "it is the only one whose values look like keys"
+    return None, ""

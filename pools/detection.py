@@ -1,0 +1,242 @@
+"""How an upload is read, as far as nobody said: by looking at its beginning."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain, islice
+from typing import Any
+
+from pools.blocks import are_blocks
+from pools.columns import MAX_LISTED, Column, Heading, choose, find_objection, get_columns, judge_heading, shape
+from pools.reading import (
+    DELIMITERS,
+    EDGES,
+    UTF_16,
+    KeyFileError,
+    decode,
+    is_delimiter_hint,
+    looks_like_utf_16,
+    read_keys,
+    refuse_bad_lines,
+    unpack,
+)
+
+HEAD = 64 * 1024  # bytes that are looked at
+ROWS_SEEN = 500
+# An option of one format decides for that format.
+CSV_OPTIONS, TEXT_OPTIONS = {"delimiter", "column", "header"}, {"split", "separator"}
+
+
+class ColumnInDoubt(KeyFileError):
+    """Several columns may hold the keys, or none seems to. `candidates` describe them, quoting no value."""
+
+    field = "column"
+
+    def __init__(self, columns: list[Column], read_as: dict[str, Any]):
+        self.candidates = [
+            {"column": column.number, "heading": column.name, "about": column.about} for column in columns[:MAX_LISTED]
+        ]
+        self.read_as = read_as
+        listed = "; ".join(f"{column.label} ({column.about})" for column in columns[:MAX_LISTED])
+        super().__init__(f"Which column holds the license keys? Choose one by its number: {listed}.")
+
+
+def describe_candidate(candidate: dict[str, Any]) -> str:
+    name = f" “{candidate['heading']}”" if candidate["heading"] else ""
+    return f"{candidate['column']}{name}: {candidate['about']}"
+
+
+class FormatInDoubt(KeyFileError):
+    """A text looks like a table, and nobody said which of the two it is."""
+
+    field = "file_format"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This looks like a table. Choose the format csv to read the keys from one of its columns, or the format"
+            " text if each whole line is a key."
+        )
+
+
+def detect(
+    content: Iterable[bytes], options: dict[str, Any], *, file_name: str = "", known: list[str] | None = None
+) -> dict[str, Any]:
+    """Complete the options by looking at the (unpacked) content and at keys that the pool has (`known`).
+
+    `encoding`, `format`; for a text `split`, and `separator` if that takes one; for CSV `delimiter`, `header`,
+    `column` (from 1) and, if nobody chose that, `column_name` and `column_because`. Raises ColumnInDoubt.
+    """
+    head, encoding = _detect_encoding(content, options.get("encoding"))
+    lines = _get_lines(head, encoding)
+
+    told = "csv" if options.keys() & CSV_OPTIONS else "text" if options.keys() & TEXT_OPTIONS else ""
+    format = options.get("format") or told or _detect_format(lines, file_name)
+    shared = {"encoding": encoding, "format": format} | _pick(options, "spreadsheet")
+    if format == "text":
+        split = options.get("split") or ("separator lines" if options.get("separator") else _detect_split(lines))
+        return shared | {"split": split, "separator": options.get("separator", "")}
+
+    delimiter = options.get("delimiter") or _detect_delimiter(lines)
+    rows = [row for row in _rows(lines, delimiter) if any(row)]
+    header = options.get("header")
+    if header is None:
+        header = _has_header(rows)
+    read_as = shared | {"delimiter": delimiter, "header": header}
+    if options.get("column"):
+        return read_as | {"column": options["column"]}
+    columns = get_columns(rows, header=header, known=known or [])
+    column, because = choose(columns)
+    if column is None and columns:
+        raise ColumnInDoubt(columns, read_as)
+    found = {"column": column.number, "column_name": column.name} if column else {"column": 1, "column_name": ""}
+    return read_as | found | {"column_because": because}
+
+
+def _pick(options: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: options[name]} if options.get(name) else {}
+
+
+def _detect_split(lines: list[str]) -> str:
+    return "blocks" if are_blocks(lines) else "lines"
+
+
+def _get_lines(head: bytes, encoding: str) -> list[str]:
+    text = "".join(decode([head], encoding))
+    if len(head) == HEAD:
+        text = text.rpartition("\n")[0] or text  # the last line may go on
+    return [line for line in islice(text.split("\n"), ROWS_SEEN) if line.strip()]
+
+
+def _detect_encoding(content: Iterable[bytes], chosen: str | None) -> tuple[bytes, str]:
+    """The beginning of the content, and its encoding: UTF-16, else UTF-8 unless most of its letters are none."""
+    pieces = iter(content)
+    first = next(pieces, b"")
+    head = first[:HEAD]
+    if known := chosen or looks_like_utf_16(head[:4096]):
+        return head, known
+
+    good = bad = 0
+    for text in decode(chain([first], pieces), "utf-8"):
+        if not text.isascii():
+            undecoded = text.count("�")
+            bad += undecoded
+            good += len(text) - len(text.encode("ascii", "ignore")) - undecoded
+    return head, "windows-1251" if bad > good else "utf-8"
+
+
+def _detect_format(lines: list[str], file_name: str) -> str:
+    """By its name, by its first line, or by columns that hold no keys: one key a line is the rule."""
+    if has_table_name(file_name) or _has_headings(lines[:1]):
+        return "csv"
+    if are_blocks(lines):
+        return "text"
+    tabs = {line.strip(EDGES).count("\t") for line in lines}
+    if len(lines) > 1 and len(tabs) == 1 and tabs != {0}:
+        return "csv"
+    return "csv" if any(_is_table(lines, delimiter) for delimiter in DELIMITERS) else "text"
+
+
+def has_table_name(file_name: str) -> bool:
+    return file_name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+
+
+def _has_headings(lines: list[str]) -> bool:
+    """Whether the first line names a column of keys, and others."""
+    if not lines or any(map(str.isdigit, lines[0])):
+        return False
+    rows = [_rows(lines, delimiter)[:1] for delimiter in DELIMITERS]
+    return any(len(row) > 1 and max(map(judge_heading, row)) > Heading.NOTHING for found in rows for row in found)
+
+
+def _is_table(lines: list[str], delimiter: str) -> bool:
+    """Whether all lines have as many cells, and of these columns some cannot hold keys and some can."""
+    if len(lines) < 3 or not all(delimiter in line and line[0] not in "{[<" for line in lines):
+        return False
+    rows = _rows(lines, delimiter)
+    if len(set(map(len, rows))) > 1:
+        return False
+    objections = [
+        find_objection([value for value in values if value], len(rows)) for values in zip(*rows, strict=True)
+    ]
+    return any(objections) and not all(objections)
+
+
+def _detect_delimiter(lines: list[str]) -> str:
+    """The one that makes most lines rows of equally many cells, more than one."""
+    if lines and (told := re.fullmatch(r"sep=([,;\t|])", lines[0].strip())):
+        return told[1]
+
+    def fitness(delimiter: str) -> tuple[int, int]:
+        widths = Counter(len(row) for row in _rows(lines, delimiter) if len(row) > 1)
+        [(width, count)] = widths.most_common(1) or [(0, 0)]
+        return count, width
+
+    return max(DELIMITERS, key=fitness)
+
+
+def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
+    try:
+        rows = list(csv.reader((f"{line}\n" for line in lines), delimiter=delimiter))
+    except csv.Error:
+        rows = [line.split(delimiter) for line in lines]
+    return rows[1:] if rows and is_delimiter_hint(lines[0]) else rows
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """The first row names things, or is the only one without a digit."""
+    if not rows:
+        return False
+    first, others = rows[0], [" ".join(row) for row in rows[1:]]
+    if any(map(str.isdigit, " ".join(first))):
+        # “License key 2”, unless other keys are like it.
+        shapes = {shape(cell) for row in rows[1:] for cell in row}
+        named = [cell for cell in first if judge_heading(cell) == Heading.KEYS and re.match(r"[^\W\d]+ ", cell)]
+        return bool(others and named) and not shapes & set(map(shape, named))
+    if any(judge_heading(cell) != Heading.NOTHING for cell in first):
+        return True
+    return bool(others) and all(any(map(str.isdigit, row)) for row in others)
+
+
+def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[str]:
+    """What the columns of a CSV are called, as far as they are."""
+    rows = get_rows(content, read_as)
+    if not rows:
+        return []
+    names = rows[0] if read_as["header"] else [""] * len(rows[0])
+    return [f"{number}: {name.strip()[:40]}" if name.strip() else f"{number}" for number, name in enumerate(names, 1)]
+
+
+def get_rows(content: Iterable[bytes], read_as: dict[str, Any]) -> list[list[str]]:
+    """The first rows of a CSV."""
+    if read_as["format"] != "csv":
+        return []
+    head = next(iter(content), b"")[:HEAD]
+    return [row for row in _rows(_get_lines(head, read_as["encoding"])[:20], read_as["delimiter"]) if any(row)]
+
+
+# Where nobody looks before it is imported
+
+
+def do_not_guess(content: Iterable[bytes], options: dict[str, Any], *, file_name: str = "") -> dict[str, Any]:
+    """The options, and for what they leave open UTF-8, unless it says itself that it is UTF-16, and one key a line.
+
+    Raises FormatInDoubt if that would make keys of a table's lines.
+    """
+    head = next(iter(content), b"")[:HEAD]
+    encoding = options.get("encoding") or UTF_16.get(head[:2], "utf-8")
+    known = {"encoding": encoding} | options
+    if "format" in options or options.keys() & TEXT_OPTIONS:
+        return {"format": "text"} | known
+    if options.keys() & CSV_OPTIONS or has_table_name(file_name):
+        return {"format": "csv"} | known
+    if _detect_format(_get_lines(head, encoding), "") == "csv":
+        raise FormatInDoubt
+    return {"format": "text"} | known
+
+
+def parse_keys(content: bytes, options: dict[str, Any] | None = None) -> list[str]:
+    """Return the keys of a content all of whose lines can be keys, or raise KeyFileError naming those that cannot."""
+    pieces = list(unpack([content]))
+    read_as = detect(pieces, do_not_guess(pieces, options or {}))
+    return [line.key for line in refuse_bad_lines(read_keys(pieces, read_as)) if line.key]

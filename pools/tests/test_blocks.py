@@ -1,0 +1,81 @@
+"""Keys of several lines that say themselves where they begin and end."""
+
+import pytest
+
+from pools.detection import parse_keys
+from pools.tests.test_reading import read
+
+
+def block(text, first, last):
+    return f"{first}\n{text}\n{last}"
+
+
+FRAMES = {
+    "PEM": ("-----BEGIN LICENSE-----", "-----END LICENSE-----"),
+    "two words": ("-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----"),
+    "four dashes and blanks": ("---- BEGIN SSH2 PUBLIC KEY ----", "---- END SSH2 PUBLIC KEY ----"),
+    "the word behind": ("=== LICENSE START ===", "=== LICENSE END ==="),
+    "stars": ("*** Begin License ***", "*** End License ***"),
+    "a comment": ("# --- BEGIN LICENSE KEY ---", "# --- END LICENSE KEY ---"),
+    "a name in the first": ("-- BEGIN LICENSE FOR ADA --", "-- END LICENSE --"),
+    "XML": ('<license id="7">', "</license>"),
+}
+BODY = "Name: Ada\nVersion: 2\n\nTUlJQklqQU5CZ2\nAAAA=="
+
+
+@pytest.mark.parametrize(("first", "last"), FRAMES.values(), ids=FRAMES)
+@pytest.mark.parametrize("between", ["\n", "\n\n", "\r\n \r\n"])
+@pytest.mark.parametrize("piece", [None, 1])
+def test_two_blocks_are_two_keys(first, last, between, piece):
+    one, two = block(BODY, first, last), block(BODY.replace("A", "B"), first, last)
+
+    assert read(f"{one}{between}{two}\n".encode(), piece=piece) == ([one, two], {})
+    assert parse_keys(f"{one}{between}{two}".encode()) == [one, two]
+
+
+def test_an_xml_document_keeps_its_first_line():
+    document = '<?xml version="1.0"?>\n<License xmlns="urn:x">\n  <Name>Ada</Name>\n</License>'
+
+    assert read(f"{document}\n{document}".encode()) == ([document, document], {})
+
+
+def test_what_is_outside_of_the_blocks_is_named_by_line():
+    one = block("AAAA", *FRAMES["PEM"])
+
+    keys, problems = read(f"Licenses of May\n{one}\n{one}\nThe end\n".encode())
+
+    assert keys == [one, one]
+    assert problems == dict.fromkeys([1, 8], "is outside of the blocks that begin and end with a line of their own")
+
+
+def test_a_block_without_end_is_named_by_line():
+    begin, end = FRAMES["PEM"]
+
+    keys, problems = read(f"{begin}\nAAAA\n{begin}\nBBBB\n{end}\n{begin}\nCCCC".encode())
+
+    assert keys == [block("BBBB", begin, end)]
+    assert problems == dict.fromkeys([1, 6], "begins a block that has no end")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "=== BEGIN LICENSES ===\nAAAA-1111\nBBBB-2222\n=== END LICENSES ===",
+        "-----\nAAAA-1111\n-----",
+        "AAAA-1111\n<b>\nBBBB\n</b>",
+        "-----BEGIN LICENSE-----\nAAAA",
+        "--START--AAAA--\nBBBB",
+        "-" * 100_000 + "x\nAAAA",
+    ],
+)
+def test_lines_stay_lines(content):
+    keys, problems = read(content.encode())
+
+    assert len(keys) + len(problems) == len(content.split("\n"))
+
+
+def test_blocks_can_be_chosen_and_left():
+    one = block("AAAA", *FRAMES["PEM"])
+
+    assert len(read(one.encode(), split="lines")[0]) == 3
+    assert read(b"<a>\nAAAA\n</a>\n<a>\nBBBB\n</a>", split="blocks")[0] == ["<a>\nAAAA\n</a>", "<a>\nBBBB\n</a>"]

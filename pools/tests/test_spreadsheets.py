@@ -1,0 +1,70 @@
+"""Keys that went through a spreadsheet: what it added is removed on demand, what it lost is an error."""
+
+import pytest
+
+from pools.detection import parse_keys
+from pools.reading import KeyFileError
+from pools.spreadsheets import restore
+from pools.tests.test_reading import read
+from pools.uploads import begin, confirm, read_again
+
+ADDED = {
+    '="0012"': "0012",
+    '="AAAA-BBBB"': "AAAA-BBBB",
+    '="say ""hi"""': 'say "hi"',
+    "'0012": "0012",
+    "'=AAAA": "=AAAA",
+    "1234.0": "1234",
+    "1234,0": "1234",
+}
+UNTOUCHED = ["0012", "=0012", "'AAAA'", "1234.00", "1.2.0", "v1234.0", "AAAA", "O'Neil", '=A1&"x"', "12E4", "-----"]
+
+
+@pytest.mark.parametrize(("key", "restored"), ADDED.items())
+def test_what_a_spreadsheet_added_is_removed_on_demand(key, restored):
+    assert restore(key) == restored
+    assert read(key.encode(), spreadsheet="fix") == ([restored], {})
+    assert read(key.encode()) == ([key], {})
+
+
+@pytest.mark.parametrize("key", UNTOUCHED)
+def test_other_keys_stay_as_they_are(key):
+    assert read(f"{key}\n1.0".encode(), spreadsheet="fix") == ([key, "1"], {})
+
+
+def test_it_is_removed_from_a_table_too():
+    table = b'Key,Name\n"=""0012""",Ada\n\'0017,Bob\n'
+
+    assert read(table, file_name="keys.csv", spreadsheet="fix") == (["0012", "0017"], {})
+
+
+@pytest.mark.parametrize("key", ["1.23457E+15", "1,23457E+15", "1E+15", "1.23457e+15"])
+@pytest.mark.parametrize("options", [{}, {"spreadsheet": "fix"}])
+def test_a_number_that_lost_digits_is_an_error(key, options):
+    keys, problems = read(f"AAAA\n{key}\n".encode(), **options)
+
+    assert keys == ["AAAA"] and "its last digits are lost" in problems[2]
+    with pytest.raises(KeyFileError) as caught:
+        parse_keys(f"AAAA\n{key}\n".encode(), options)
+    assert list(caught.value.lines) == [2]
+    assert read(key.encode(), spreadsheet="keep") == ([key], {})
+
+
+def test_a_column_of_numbers_that_lost_digits_is_named(make_pool):
+    table = b"License key,Note\n1.23457E+15,AAAA\n1.23457E+15,BBBB\n"
+
+    refused = begin(make_pool(), [table], by="test", file_name="keys.csv")
+
+    assert "numbers that a spreadsheet shortened" in refused.error
+
+
+def test_the_preview_offers_to_remove_it(make_pool):
+    pool = make_pool()
+    seen = begin(pool, [b'="0012"\nAAAA'], by="test")
+    assert seen.preview["fixable"] == 1
+
+    fixed = read_again(seen, {"spreadsheet": "fix"})
+    assert (fixed.preview["fixable"], fixed.preview["warnings"]) == (0, [])
+    confirm(fixed, by="test")
+
+    assert [key.code for key in pool.keys.order_by("position")] == ["0012", "AAAA"]

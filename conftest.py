@@ -59,6 +59,12 @@ def quick_passwords(settings):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.fixture(autouse=True)
+def staff_sign_in_with_a_password(settings):
+    """As in the demo; what tests the second factor turns it on."""
+    settings.STAFF_SECOND_FACTOR_REQUIRED = False
+
+
 @pytest.fixture
 def make_merchant(db):
     def make(name="Northlight"):

@@ -249,7 +249,7 @@ def read_settings() -> Path:
     """Complete the environment, which all that is started from here inherits; return the folder for data."""
     if (HERE / ".env").exists():
         environ.Env.read_env(HERE / ".env")
-    for name in ("KEYWELL_VAR", "BASE_URL", "DJANGO_DEBUG", "EMAIL_URL"):
+    for name in ("KEYWELL_VAR", "BASE_URL", "DJANGO_DEBUG", "EMAIL_URL", "STAFF_SECOND_FACTOR_REQUIRED"):
         if os.environ.get(name) == "":
             del os.environ[name]
     host, port = address()

@@ -19,7 +19,7 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.catalog import Terms
-from merchants.admin import NotMade, ReadOnly
+from merchants.admin import FinalRevocation, NotMade, ReadOnly
 from vault.fingerprints import fingerprint
 
 
@@ -175,12 +175,18 @@ class TokenAdmin(FoundByNumber):
     def get_queryset(self, request):
         return super().get_queryset(request).defer("number")
 
+    def get_readonly_fields(self, request, obj=None):
+        # One that was deactivated, or has expired, is never brought back.
+        return (
+            [*self.readonly_fields, "active", "expiration_time"] if obj and not obj.is_live else self.readonly_fields
+        )
+
     def find(self, number):
         return Token.objects.filter(fingerprint=fingerprint(number)).values_list("pk", flat=True)
 
 
 @admin.register(VendorLogin)
-class VendorLoginAdmin(NotMade, admin.ModelAdmin):
+class VendorLoginAdmin(FinalRevocation, NotMade, admin.ModelAdmin):
     list_display = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
     list_select_related = ["merchant"]
     search_fields = ["user_name"]

@@ -2,13 +2,15 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
 from django.shortcuts import render
 
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
 
 # Nobody has a second address to sign in with, and what is secret of a second factor is not for reading.
-admin.site.unregister([EmailAddress, Authenticator])
+admin.site.unregister([EmailAddress, Authenticator, Group])
 
 
 class Lean:
@@ -49,8 +51,34 @@ class ReadOnly(NotMade):
         return False
 
 
+class FinalRevocation:
+    """A key can be revoked here but never restored: whoever had it revoked relies on that."""
+
+    def get_readonly_fields(self, request, obj=None):
+        fields = super().get_readonly_fields(request, obj)  # type: ignore[misc]
+        return [*fields, "revoked_at"] if obj and obj.revoked_at else fields
+
+
+@admin.register(Group)
+class GroupAdmin(Lean, DjangoGroupAdmin):
+    """Only superusers change what a group may do: members of staff could give themselves every right with it."""
+
+    def has_add_permission(self, request):
+        return request.user.is_superuser
+
+    def has_change_permission(self, request, obj=None):
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request, obj=None):
+        return request.user.is_superuser
+
+
 @admin.register(User)
 class UserAdmin(Lean, DjangoUserAdmin):
+    """Only superusers change who is staff, and staff accounts: others could make themselves superusers."""
+
+    RIGHTS = ["is_staff", "is_superuser", "groups", "user_permissions"]
+
     ordering = ["email"]
     list_display = ["email", "first_name", "last_name", "is_staff", "is_active"]
     search_fields = ["email", "first_name", "last_name"]
@@ -59,10 +87,23 @@ class UserAdmin(Lean, DjangoUserAdmin):
     fieldsets = [
         (None, {"fields": ["email", "password", "second_factors"]}),
         ("Person", {"fields": ["first_name", "last_name"]}),
-        ("May", {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
+        ("May", {"fields": ["is_active", *RIGHTS]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
+
+    def get_readonly_fields(self, request, obj=None):
+        return self.readonly_fields if request.user.is_superuser else [*self.readonly_fields, *self.RIGHTS]
+
+    def has_change_permission(self, request, obj=None):
+        return super().has_change_permission(request, obj) and self._may_touch(request, obj)
+
+    def has_delete_permission(self, request, obj=None):
+        return super().has_delete_permission(request, obj) and self._may_touch(request, obj)
+
+    @staticmethod
+    def _may_touch(request, user: User | None) -> bool:
+        return request.user.is_superuser or not (user and (user.is_staff or user.is_superuser))
 
     @admin.display(description="Second factors")
     def second_factors(self, user):
@@ -70,8 +111,8 @@ class UserAdmin(Lean, DjangoUserAdmin):
 
     @admin.action(description="Remove all second factors (device lost)", permissions=["change"])
     def remove_second_factors(self, request, queryset):
-        if not request.user.is_superuser and queryset.filter(is_staff=True).exists():
-            self.message_user(request, "Only a superuser removes those of support staff.", messages.ERROR)
+        if not all(self._may_touch(request, user) for user in queryset):
+            self.message_user(request, "Only a superuser can remove those of support staff.", messages.ERROR)
             return
         for user in queryset:
             _, removed = user.authenticator_set.all().delete()
@@ -116,13 +157,19 @@ class ApiKeyForm(forms.ModelForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Lean, admin.ModelAdmin):
+class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
+    """Whose key it is and what it may do is fixed when it is made: somebody may know the text of an old one."""
+
     form = ApiKeyForm
     list_display = ["name", "merchant", "prefix", "scopes", "last_used_at", "revoked_at"]
     list_filter = ["merchant"]
     list_select_related = ["merchant"]
     autocomplete_fields = ["merchant"]
     readonly_fields = ["prefix", "created_at", "last_used_at"]
+
+    def get_readonly_fields(self, request, obj=None):
+        fields = super().get_readonly_fields(request, obj)
+        return [*fields, "merchant", "scopes"] if obj else fields
 
     def save_model(self, request, obj, form, change):
         if change:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import wraps
 
 from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -42,6 +44,11 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
         return for_members
 
     return decorate
+
+
+def lacks_second_factor(user) -> bool:
+    """Whether a member of support staff still has to set one up."""
+    return settings.STAFF_SECOND_FACTOR_REQUIRED and not is_mfa_enabled(user)
 
 
 def get_member(request) -> Member | None:

@@ -1,4 +1,9 @@
-from django.contrib import admin
+from functools import wraps
+
+from django.contrib import admin, messages
+from django.shortcuts import redirect
+
+from portal.access import lacks_second_factor
 
 
 class SupportSite(admin.AdminSite):
@@ -6,3 +11,19 @@ class SupportSite(admin.AdminSite):
     site_title = "Keywell"
     index_title = "Support"
     site_url = None
+
+    def has_permission(self, request):
+        return super().has_permission(request) and not lacks_second_factor(request.user)
+
+    def admin_view(self, view, cacheable=False):
+        """Lead staff to set up the second factor that the installation requires, instead of to the sign-in page."""
+        guarded = super().admin_view(view, cacheable)
+
+        @wraps(view)
+        def with_second_factor(request, *args, **kwargs):
+            if super(SupportSite, self).has_permission(request) and lacks_second_factor(request.user):
+                messages.info(request, "Support staff need a second factor. Please set one up.")
+                return redirect("mfa_index")
+            return guarded(request, *args, **kwargs)
+
+        return with_second_factor

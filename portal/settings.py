@@ -249,6 +249,8 @@ ACCOUNT_FORMS = {
     "reset_password_from_key": "portal.account_forms.ResetPasswordKeyForm",
 }
 
+# Support staff without a second factor are led to set one up before they see the admin.
+STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=True)
 MFA_ADAPTER = "portal.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True

@@ -103,6 +103,11 @@ class WebServiceForm(forms.ModelForm):
             raise forms.ValidationError(str(error)) from error
         if "#" in url:
             raise forms.ValidationError("Leave out the # and what follows it: no server gets to see that.")
+        if self.saved and _server(url) != _server(self.saved.url) and self.saved.parameters.filter(is_secret=True):
+            raise forms.ValidationError(
+                "The secret texts among the parameters would go to another server. Remove them there first, then save"
+                " this address and enter them again."
+            )
         return url
 
     def clean_temporary_pattern(self) -> str:
@@ -147,8 +152,7 @@ class WebServiceForm(forms.ModelForm):
     def _goes_to_the_same(self, data: dict[str, Any]) -> bool:
         if self.saved is None or not data.get("url"):
             return False
-        before, now = (parse(url) for url in (self.saved.url, data["url"]))
-        same_server = (before.scheme, before.netloc.lower()) == (now.scheme, now.netloc.lower())
+        same_server = _server(self.saved.url) == _server(data["url"])
         return same_server and (self.saved.login, self.saved.username) == (data.get("login"), data.get("username"))
 
     def _clean_answer(self, data: dict[str, Any]) -> None:
@@ -182,6 +186,11 @@ class WebServiceForm(forms.ModelForm):
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
         self.instance.password = self.cleaned_data.get("password", "")
+
+
+def _server(url: str) -> tuple[str, str]:
+    parts = parse(url)
+    return parts.scheme, parts.netloc.lower()
 
 
 # What it is told

@@ -1,19 +1,23 @@
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from django.db.models import prefetch_related_objects
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import generics, serializers, status
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fulfillment.models import Delivery
 from fulfillment.resending import ResendRefused, resend
 from fulfillment.serializers import FOR_DISPLAY, OrderSerializer
-from merchants.addresses import validate_mailable
 from merchants.models import ApiKey
-from orders.models import Order
-from orders.serializers import PaymentSerializer, RefundSerializer
+from orders.fields import EmailField
+from orders.models import Order, OrderItem, RefusedReport, named
+from orders.refusals import record_refusal
+from orders.serializers import PaymentSerializer, RefundSerializer, readable
 from orders.services import (
     PaymentConflict,
     RefundRefused,
@@ -28,13 +32,64 @@ from rest.problems import Conflict
 from rest.schema import problems
 
 
+class ReportView(APIView):
+    """A view for what shops report. Its merchant sees in the portal what was refused, and why."""
+
+    kind: RefusedReport.Kind
+    SHOWN = (400, 403, 404, 409, 413, 415)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        key = self.request.auth
+        if isinstance(key, ApiKey) and response.status_code in self.SHOWN:
+            reported = self._reported()
+            record_refusal(
+                key.merchant,
+                kind=self.kind,
+                number=readable(self.kwargs.get("number") or reported.get("order")),
+                status=response.status_code,
+                reason=response.data["detail"],
+                errors=[without_quotes(error, reported) for error in response.data.get("errors", [])],
+                by=str(key),
+            )
+        return response
+
+    def _reported(self) -> Mapping[str, Any]:
+        try:
+            data = self.request.data
+        except APIException:  # it could not be read
+            return {}
+        return data if isinstance(data, Mapping) else {}
+
+
+def without_quotes(error: dict[str, str], reported: Mapping[str, Any]) -> dict[str, str]:
+    """An error without the value that it quotes, which may be about the customer."""
+    value: Any = reported
+    for part in error["pointer"].split("/")[1:]:
+        try:
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        except (LookupError, TypeError, ValueError):
+            return error
+    return error | {"detail": error["detail"].replace(value, "…")} if isinstance(value, str) and value else error
+
+
+def find_order(request: Request, name: str) -> Order:
+    """The merchant's order of this number, or of this id if it is written `id:17`."""
+    return get_object_or_404(cast(ApiKey, request.auth).merchant.orders, named(name, "number"))
+
+
+def find_item(order: Order, name: str) -> OrderItem:
+    return get_object_or_404(order.items, named(name, "reference"))
+
+
 def display(order: Order) -> dict:
     prefetch_related_objects([order], *FOR_DISPLAY)
     return OrderSerializer(order).data
 
 
-class PaymentView(APIView):
+class PaymentView(ReportView):
     scope = ApiKey.Scope.PAYMENTS
+    kind = RefusedReport.Kind.PAYMENT
 
     @extend_schema(
         summary="Report a payment",
@@ -42,21 +97,28 @@ class PaymentView(APIView):
         responses={
             201: OrderSerializer,
             200: OpenApiResponse(OrderSerializer, "Reported before: the order as it now stands, the same codes."),
+            202: OpenApiResponse(OrderSerializer, "None of its items is ours: the order is kept as *unmapped*."),
             **problems(400, 401, 403, 409, 413, 415, 429),
         },
     )
     def post(self, request):
         """Stores the order and gets it its activation codes; those already there are in the answer.
 
-        Report a payment as often as you like, it is one order. 409: an order of this number says something else.
+        Report a payment as often as you like, it is one order. 409: an order of this number says something else, and
+        `errors` point to what differs. An item with an unknown product, without a quantity or with a negative price is
+        *not ours*; the others get their codes. Once its product exists, the same payment again gets it its codes, too.
         """
         serializer = PaymentSerializer(data=request.data, context={"merchant": request.auth.merchant})
         serializer.is_valid(raise_exception=True)
         try:
             order, created = place_order(request.auth.merchant, serializer.validated_data, by=str(request.auth))
         except PaymentConflict as error:
-            raise Conflict(str(error)) from error
-        return Response(display(order), status=status.HTTP_201_CREATED if created else status.HTTP_200_OK)
+            differs = "It was reported with another value before."
+            raise Conflict(str(error), [{"pointer": each, "detail": differs} for each in error.pointers]) from error
+        answer = display(order)
+        if answer["unmapped"]:
+            return Response(answer, status=status.HTTP_202_ACCEPTED)
+        return Response(answer, status=status.HTTP_201_CREATED if created else status.HTTP_200_OK)
 
 
 class OrderPages(Pages):
@@ -65,7 +127,8 @@ class OrderPages(Pages):
 
 class OrderFilterSerializer(serializers.Serializer):
     status = serializers.ChoiceField(Order.Status.choices, required=False)
-    email = serializers.EmailField(required=False, help_text="The customer's, in any case.")
+    email = EmailField(required=False, help_text="The customer's, in any case.")
+    unmapped = serializers.ChoiceField(["true"], required=False, help_text="Only orders in which nothing is ours.")
     number = serializers.CharField(
         required=False, max_length=64, help_text="With or without its leading letters and zeros."
     )
@@ -83,7 +146,9 @@ class OrderListView(generics.ListAPIView):
         if "status" in filters.validated_data:
             orders = orders.filter(status=filters.validated_data["status"])
         if "email" in filters.validated_data:
-            orders = orders.filter(email__iexact=filters.validated_data["email"])
+            orders = orders.with_email(filters.validated_data["email"])
+        if "unmapped" in filters.validated_data:
+            orders = orders.unmapped()
         if "number" in filters.validated_data:
             orders = orders.with_number(filters.validated_data["number"])
         return orders.prefetch_related(*FOR_DISPLAY)
@@ -102,13 +167,11 @@ class OrderView(APIView):
 
     @extend_schema(summary="Read an order", responses={200: OrderSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, number):
-        return Response(display(get_object_or_404(request.auth.merchant.orders, number=number)))
+        return Response(display(find_order(request, number)))
 
 
 class AddressSerializer(serializers.Serializer):
-    email = serializers.EmailField(
-        max_length=254, validators=[validate_mailable], help_text="Where the customer really reads mail."
-    )
+    email = EmailField(max_length=254, help_text="Where the customer really reads mail.")
 
 
 class AddressView(APIView):
@@ -121,7 +184,7 @@ class AddressView(APIView):
     )
     def put(self, request, number):
         """What is mailed from then on goes there, also what is queued already. Nothing is sent again by this."""
-        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        order = find_order(request, number)
         serializer = AddressSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         correct_email(order, serializer.validated_data["email"], by=str(request.auth))
@@ -138,7 +201,7 @@ class LinkView(APIView):
     )
     def post(self, request, number):
         """The customer's order page gets a new address, also if its link was revoked. The old one dies at once."""
-        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        order = find_order(request, number)
         renew_link(order, by=str(request.auth))
         return Response(display(order))
 
@@ -148,13 +211,14 @@ class LinkView(APIView):
     )
     def delete(self, request, number):
         """The customer's order page is a 404 from now on, and `order_url` is null."""
-        order = get_object_or_404(request.auth.merchant.orders, number=number)
+        order = find_order(request, number)
         revoke_link(order, by=str(request.auth))
         return Response(display(order))
 
 
-class RefundView(APIView):
+class RefundView(ReportView):
     scope = ApiKey.Scope.PAYMENTS
+    kind = RefusedReport.Kind.REFUND
 
     @extend_schema(
         summary="Report a refund",
@@ -166,8 +230,8 @@ class RefundView(APIView):
 
         A refund with a reference is recorded once, however often it is reported.
         """
-        order = get_object_or_404(request.auth.merchant.orders, number=number)
-        serializer = RefundSerializer(data=request.data)
+        order = find_order(request, number)
+        serializer = RefundSerializer(data=request.data, context={"order": order})
         serializer.is_valid(raise_exception=True)
         try:
             order = refund(order, **serializer.validated_data, by=str(request.auth))
@@ -195,8 +259,8 @@ class ResendView(APIView):
 
         409 says which rule forbids it: a code is saved, the order is paid, its checkout page allows delivery.
         """
-        order = get_object_or_404(request.auth.merchant.orders, number=number)
-        item = get_object_or_404(order.items, reference=item)
+        order = find_order(request, number)
+        item = find_item(order, item)
         try:
             delivery, _ = resend(item, by=str(request.auth))
         except ResendRefused as error:

@@ -7,7 +7,7 @@ from django.db.models.functions import Coalesce, Now
 
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, LicensingAccount, WebService
 from merchants.models import Merchant
-from orders.models import Order, OrderQuerySet
+from orders.models import Order, OrderQuerySet, OtherItem
 
 # A customer has paid, and waits for longer than this.
 LONG = timedelta(hours=1)
@@ -42,6 +42,11 @@ def lost_deliveries() -> QuerySet[Delivery]:
     )
 
 
+def mappable_items() -> QuerySet[OtherItem]:
+    """Items of paid orders that were not ours when they were reported, and have a product now."""
+    return OtherItem.objects.filter(order__status=Order.Status.PAID).mappable()
+
+
 def with_failed(services: QuerySet[WebService]) -> QuerySet[WebService]:
     """Each with the number of paid items, `failed`, that failed and that a person may have it asked for again."""
     chosen = Q(item__product__fulfillment_methods__web_service=OuterRef("pk"))
@@ -66,7 +71,9 @@ def troubled_accounts(merchant: Merchant) -> QuerySet[LicensingAccount]:
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:
     """Those of the orders, which are this merchant's if one is given, that a person has to look at."""
-    stuck, lost = stuck_fulfillments(), lost_deliveries()
+    stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
     if merchant:
         stuck, lost = stuck.filter(item__order__merchant=merchant), lost.filter(order__merchant=merchant)
-    return orders.filter(pk__in=stuck.values_list("item__order").union(lost.values_list("order")))
+        unsold = unsold.filter(order__merchant=merchant)
+    found = stuck.values_list("item__order").union(lost.values_list("order"), unsold.values_list("order"))
+    return orders.filter(pk__in=found)

@@ -63,7 +63,7 @@ class Enclosed:
             "PROGRAM_NAME": self.item.product.name,
             "QUANTITY": str(self.item.quantity),
             "PRICE_ALL": format_money(self.item.total_price, order.currency, locale),
-            "DATE": format_day(order.paid_at, locale) if order.paid_at else "",
+            "DATE": format_day(order.paid_by_shop_clock, locale) if order.paid_by_shop_clock else "",
             "FULLNAME": order.customer_name or order.email,
             "FNAME": order.first_name,
             "LNAME": order.last_name,

@@ -209,6 +209,8 @@ def _event(event: OrderEvent) -> Line:
             note = event.details.get("reason", "")
         case OrderEvent.Kind.RETURNED:
             text = f"Code ••••{event.code.hint if event.code else ''} returned to stock: nobody had seen it"
+        case OrderEvent.Kind.MAPPED:
+            text = f"Mapped to products: item {', '.join(event.details['items'])}"
         case OrderEvent.Kind.ERASED:
             text = "The customer’s data erased"
     return Line(event.happened_at, event.kind, text, by=event.happened_by, note=note)

@@ -9,14 +9,16 @@ from ipaddress import ip_address, ip_network
 
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 from django.utils import translation
 
 from fulfillment.mail import MailError, compose_plain, sent, write_sender
 from fulfillment.models import LinkRequest, MailAccount
+from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant
 from orders.localization import format_day, get_locale
-from orders.models import Order
+from orders.models import Order, OrderItem
 from vault.fingerprints import fingerprint
 
 # Requests in a period: for one address, at whatever merchant, and from one network.
@@ -33,7 +35,7 @@ def request_links(merchant: Merchant, email: str, *, language: str, source: str)
 
     `source` is the IP address that asks.
     """
-    email = _lowered(email)
+    email = _canonical(email)
     network = fingerprint(f"source {_network(source)}")
     _count_alone(fingerprint(f"address {email}"), network)
     recent = LinkRequest.objects.filter(created_at__gt=Now() - PERIOD)
@@ -85,23 +87,24 @@ def send_links(pk: int) -> None:
 
 
 def _orders(request: LinkRequest) -> list[Order]:
-    paid = request.merchant.orders.filter(status=Order.Status.PAID, link_token__isnull=False)
+    paid = request.merchant.orders.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"))))
+    paid = paid.filter(status=Order.Status.PAID, link_token__isnull=False)
     newest = paid.with_email(request.email).order_by("-paid_at", "-pk")[: ORDERS_IN_A_MAIL + 1]
     # What is the same to the database, in upper case, may be another mailbox: an s and the long ſ.
-    return [order for order in newest if _lowered(order.email) == request.email]
+    return [order for order in newest if _canonical(order.email) == request.email]
 
 
-def _lowered(address: str) -> str:
-    """In lower case, as far as ASCII goes."""
-    return address.encode().lower().decode()
+def _canonical(address: str) -> str:
+    """Its domain in ASCII, and all of it in lower case as far as ASCII goes."""
+    return to_ascii_domain(address).encode().lower().decode()
 
 
 def compose(request: LinkRequest, orders: list[Order]) -> EmailMessage:
     merchant = request.merchant
     lines = [
-        (order, format_day(order.paid_at, get_locale(request.language, order.country)))
+        (order, format_day(order.paid_by_shop_clock, get_locale(request.language, order.country)))
         for order in orders[:ORDERS_IN_A_MAIL]
-        if order.paid_at
+        if order.paid_by_shop_clock
     ]
     context = {"merchant": merchant, "lines": lines, "is_cut": len(orders) > ORDERS_IN_A_MAIL}
     with translation.override(request.language):

@@ -17,8 +17,9 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
 
 from fulfillment.callouts import CalloutError, storable
-from fulfillment.mail_servers import MOST_SECONDS, get_server
+from fulfillment.mail_servers import MOST_SECONDS, AddressNotSupported, get_server
 from fulfillment.models import Delivery, MailAccount, alone
+from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant
 
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
@@ -27,6 +28,10 @@ ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 # Of the sender, the mail system, the network, or a policy: we are not let in, or not yet.
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
+NOT_INTERNATIONAL = (
+    "The mail server does not accept addresses with international characters before the @ (SMTPUTF8). Ask the customer"
+    " for another address, or use a mail server that does."
+)
 
 # For a merchant's mail server to take a test mail.
 MOST_SECONDS_FOR_TEST = 10
@@ -97,6 +102,7 @@ def sent(
     Gives the Message-ID under which the other side knows it. Only after the block are goodbyes said to the server, for
     those can take as long as they please. Raises MailError if the mail was not taken.
     """
+    message.to = [to_ascii_domain(address) for address in message.to]
     message.connection = server = get_server(account, most_seconds)
     if account:
         message.from_email = named(parseaddr(message.from_email)[0], account.sender)
@@ -137,6 +143,8 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         answer = _text(error.smtp_error)
         wrong = is_about_address(error.smtp_code, answer)
         raise MailError(f"The mail server answered {error.smtp_code} {answer}", permanent=wrong) from error
+    except AddressNotSupported as error:
+        raise MailError(NOT_INTERNATIONAL, permanent=True) from error
     except UnicodeError as error:
         raise MailError("The address cannot be mailed to.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:

@@ -4,6 +4,7 @@ import smtplib
 import socket
 import warnings
 from contextlib import ExitStack
+from email import message_from_bytes, policy
 from time import monotonic
 from typing import Any
 
@@ -11,6 +12,7 @@ from anymail.exceptions import AnymailNotSupportedWarning
 from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
+from django.core.mail.message import sanitize_address
 
 from fulfillment import callouts
 from fulfillment.models import MailAccount
@@ -50,7 +52,30 @@ class GuardedSMTPS(smtplib.SMTP_SSL, GuardedSMTP):
     """The same in TLS from the start: SMTP_SSL wraps the socket that GuardedSMTP gets."""
 
 
-class MerchantsServer(EmailBackend):
+class AddressNotSupported(Exception):
+    """The mail server takes no addresses with letters outside ASCII before the @."""
+
+
+class SmtpBackend(EmailBackend):
+    """Django's, for international addresses, too (RFC 6531)."""
+
+    def _send(self, message) -> bool:
+        recipients = message.recipients()
+        if all(address.rpartition("@")[0].isascii() for address in recipients):
+            return super()._send(message)  # type: ignore[misc]
+        connection: Any = self.connection
+        connection.ehlo_or_helo_if_needed()
+        if not connection.has_extn("smtputf8"):
+            raise AddressNotSupported
+        # Django would write the address as an encoded word, which is another address.
+        parsed: Any = message_from_bytes(message.message().as_bytes(linesep="\r\n"), policy=policy.SMTPUTF8)
+        parsed.replace_header("To", ", ".join(recipients))
+        sender = sanitize_address(message.from_email, "utf-8")
+        connection.sendmail(sender, recipients, parsed.as_bytes(), mail_options=["SMTPUTF8", "BODY=8BITMIME"])
+        return True
+
+
+class MerchantsServer(SmtpBackend):
     """A merchant's mail server; never in plain text."""
 
     def __init__(self, account: MailAccount, most_seconds: float) -> None:

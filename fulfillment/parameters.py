@@ -10,6 +10,7 @@ from fulfillment import subscriptions
 from fulfillment.models import RequestParameter, WebService
 from orders.license_texts import hint
 from orders.models import OrderItem
+from orders.money import trim
 
 # How a license looks in logs: by its last four characters.
 MASK = "••••"
@@ -55,6 +56,11 @@ def _subscription(subject: Subject, field: str) -> str:
     return getattr(subject.item.subscription, field) if subject.item.subscription else ""
 
 
+def without_weeks(period: str) -> str:
+    """A period as web services know it: years, months or days. Two weeks are P14D."""
+    return f"P{7 * int(period[1:-1])}D" if period.endswith("W") else period
+
+
 def _additional(name: str, *, support_only: bool = False) -> Parameter:
     return Parameter(
         name,
@@ -80,9 +86,10 @@ CATALOGUE: dict[str, Parameter] = {
         ),
         Parameter(
             "Order_sum",
-            "product total, with quantity, VAT and discount, in the order’s currency: two decimals and a dot",
+            "product total, with quantity, VAT and discount, in the order’s currency: a dot and two decimals, or more"
+            " if the amount has more",
             "59.98",
-            lambda subject: f"{subject.item.total_price:.2f}",
+            lambda subject: str(trim(subject.item.total_price)),
         ),
         Parameter("Currency", "the order’s currency, ISO 4217", "EUR", lambda subject: subject.item.order.currency),
         Parameter(
@@ -93,9 +100,9 @@ CATALOGUE: dict[str, Parameter] = {
         ),
         Parameter(
             "Subscription_period",
-            "how long a renewal is good for, ISO 8601: P1Y, P3M, P30D",
+            "how long a renewal is good for, ISO 8601: P1Y, P3M, P30D; weeks as days",
             "P1Y",
-            lambda subject: _subscription(subject, "period"),
+            lambda subject: without_weeks(_subscription(subject, "period")),
         ),
         Parameter(
             "Key_first_renew",

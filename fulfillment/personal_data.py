@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from fulfillment.models import Callout, Delivery, LinkRequest, TrackingEvent
+from merchants.addresses import same_address, to_ascii_domain
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 
@@ -36,11 +37,11 @@ class Held:
         of_merchant = Q(merchant=merchant) if merchant else Q()
         of_order = Q(order__merchant=merchant) if merchant else Q()
         self.orders = Order.objects.with_email(self.email).filter(of_merchant)
-        self.deliveries = Delivery.objects.filter(of_order, recipient__iexact=self.email)
+        self.deliveries = Delivery.objects.filter(of_order, same_address("recipient", self.email))
         self.callouts = Callout.objects.of_orders(self.orders)
-        self.link_requests = LinkRequest.objects.filter(of_merchant, email__iexact=self.email)
+        self.link_requests = LinkRequest.objects.filter(of_merchant, same_address("email", self.email))
         self.corrections = OrderEvent.objects.filter(
-            Q(details__before__iexact=self.email) | Q(details__after__iexact=self.email), of_order
+            same_address("details__before", self.email) | same_address("details__after", self.email), of_order
         )
 
     def count(self) -> Counter[str]:
@@ -73,7 +74,8 @@ class Held:
         }
 
     def _side(self, event: OrderEvent) -> list[str]:
-        return [side for side, address in event.details.items() if address.lower() == self.email.lower()]
+        own = to_ascii_domain(self.email).lower()
+        return [side for side, address in event.details.items() if to_ascii_domain(address).lower() == own]
 
     def erase(self, *, by: str) -> Counter[str]:
         """Take the person out of it all, and return how much that was. Doing it again finds nothing more."""
@@ -130,6 +132,7 @@ def _describe(order: Order) -> dict[str, Any]:
         | {
             "additional_parameters": order.additional_parameters,
             "items": [_describe_item(item) for item in items.order_by("pk")],
+            "other items": list(order.other_items.order_by("pk").values("product", "quantity", "total_price")),
             "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
             "requests to web services": list(
                 Callout.objects.of_orders([order]).order_by("pk").values("called_at", "url", "sent", "answer")

@@ -1,13 +1,18 @@
 """How an order looks from outside. Its rows come prefetched, in a fixed number of queries: see FOR_DISPLAY."""
 
+from typing import Any
+
 from django.db.models import Prefetch
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment
-from orders.models import ActivationCode, Order, OrderItem
+from orders.models import ActivationCode, Order, OrderItem, OtherItem
+from orders.money import plain_amount
 
+NOT_OURS = "not_ours"
 FOR_DISPLAY = [
+    Prefetch("other_items", OtherItem.objects.order_by("pk")),
     Prefetch("items", OrderItem.objects.select_related("product", "fulfillment").order_by("pk")),
     Prefetch("items__activation_codes", ActivationCode.objects.order_by("unit")),
     Prefetch(
@@ -42,11 +47,18 @@ class ActivationCodeSerializer(serializers.Serializer):
 
 
 class OrderItemSerializer(serializers.Serializer):
+    id = serializers.IntegerField(
+        allow_null=True, help_text="`id:` and this names the item in addresses. None of an item that is not ours."
+    )
     item = serializers.CharField(source="reference")
     product = serializers.CharField(source="product.sku")
     quantity = serializers.IntegerField()
-    total_price = serializers.DecimalField(max_digits=14, decimal_places=2)
-    fulfillment = serializers.ChoiceField(Fulfillment.Status.choices, source="fulfillment.status")
+    total_price = serializers.SerializerMethodField(help_text="With the decimals of the order’s currency.")
+    fulfillment = serializers.ChoiceField(
+        [*Fulfillment.Status.values, NOT_OURS],
+        source="fulfillment.status",
+        help_text=f"`{NOT_OURS}`: there is no such product, or nothing of it was sold. It gets no activation codes.",
+    )
     reason = serializers.CharField(source="fulfillment.reason", help_text="Why it is not done.")
     sent_by_vendor = serializers.BooleanField(
         source="fulfillment.sent_by_vendor",
@@ -54,16 +66,44 @@ class OrderItemSerializer(serializers.Serializer):
     )
     activation_codes = ActivationCodeSerializer(many=True)
 
+    def get_total_price(self, item) -> str:
+        return plain_amount(item.total_price, self.context["order"].currency)
+
 
 class OrderSerializer(serializers.Serializer):
+    id = serializers.IntegerField(help_text="`id:` and this names the order in addresses, whatever its number is.")
     order = serializers.CharField(source="number")
     status = serializers.ChoiceField(Order.Status.choices)
     paid_at = serializers.DateTimeField()
     currency = serializers.CharField()
     email = serializers.EmailField(help_text="The customer's present address.")
     order_url = serializers.SerializerMethodField(help_text="The customer's own page; null once its link is revoked.")
-    items = OrderItemSerializer(many=True)
+    unmapped = serializers.SerializerMethodField(help_text="None of the items is ours.")
+    items = serializers.SerializerMethodField(help_text="Those that are not ours come last.")
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_order_url(self, order):
         return order.url or None
+
+    def get_unmapped(self, order) -> bool:
+        return not order.items.all()
+
+    @extend_schema_field(OrderItemSerializer(many=True))
+    def get_items(self, order):
+        ours = OrderItemSerializer(order.items.all(), many=True, context={"order": order}).data
+        return [*ours, *(_describe_other(item, order) for item in order.other_items.all())]
+
+
+def _describe_other(item: OtherItem, order: Order) -> dict[str, Any]:
+    """An item that is not ours, in the shape of the others."""
+    return {
+        "id": None,
+        "item": item.reference,
+        "product": item.product,
+        "quantity": item.quantity,
+        "total_price": plain_amount(item.total_price, order.currency),
+        "fulfillment": NOT_OURS,
+        "reason": "",
+        "sent_by_vendor": False,
+        "activation_codes": [],
+    }

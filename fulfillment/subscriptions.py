@@ -21,7 +21,7 @@ from orders.models import ActivationCode, Order, OrderItem
 # parent, and one that would fill a gap in the periods.
 PARENT_MAY_BE_LATE = timedelta(hours=1)
 GAP_MAY_BE_FILLED = timedelta(minutes=15)
-UNITS = {"D": "day", "M": "month", "Y": "year"}
+UNITS = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 
 
 class PredecessorMissing(Exception):
@@ -29,8 +29,8 @@ class PredecessorMissing(Exception):
 
 
 def split_period(period: str) -> tuple[int, str]:
-    """An ISO 8601 duration of one unit, P1Y, P3M or P30D, as a number and its unit: day, month or year."""
-    number, unit = re.fullmatch(r"P(\d+)([YMD])", period).groups()  # type: ignore[union-attr]
+    """An ISO 8601 duration of one unit, P1Y, P3M, P2W or P30D, as a number and its unit: day, week, month or year."""
+    number, unit = re.fullmatch(r"P(\d+)([YMWD])", period).groups()  # type: ignore[union-attr]
     return int(number), UNITS[unit]
 
 

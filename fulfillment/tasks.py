@@ -32,6 +32,7 @@ from fulfillment.models import (
     begin_task,
     publish,
 )
+from orders.refusals import purge_refusals
 from pools import uploads
 from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
@@ -202,3 +203,4 @@ def nudge_imports():
 def purge_logs():
     callouts.purge()
     webhooks.purge()
+    purge_refusals()

@@ -1,21 +1,33 @@
 import re
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 from babel import Locale
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models import Count, Exists, F, Func, OuterRef, Q, Sum, Value
+from django.db.models import Count, Exists, F, Func, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Concat, Lower, Now, Upper
 
+from merchants.addresses import same_address
 from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
 from orders.license_texts import hint, loose_fingerprint
 from orders.localization import get_locale, supported_language
+from orders.money import MoneyField
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
 # A number as people quote it, without its leading letters and zeros: A0012345678 is found as 12345678.
 NUMBER_PREFIX = "^[A-Za-z]*0*"
+# In an address, a number that begins like this is an id.
+ID_PREFIX = "id:"
+MAX_OTHER_PRODUCT = 200
+
+
+def named(name: str, field: str) -> Q:
+    """A filter for an order or item by what an address calls it: its number in this field, or `id:` and its id."""
+    found = re.fullmatch(rf"{ID_PREFIX}(\d{{1,18}})", name, re.ASCII)
+    return Q(pk=int(found[1])) if found else Q(**{field: name})
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
@@ -28,8 +40,8 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(Q(number__in=numbers) | Q(short_number__in=short))
 
     def with_email(self, text: str):
-        """Orders whose customer has exactly this address, in any case."""
-        return self.filter(email__iexact=text.strip())
+        """Orders whose customer has exactly this address, in any case and either spelling of its domain."""
+        return self.filter(same_address("email", text))
 
     def with_customer(self, text: str):
         """Orders whose customer's address, name or company holds this text, in any case."""
@@ -49,6 +61,10 @@ class OrderQuerySet(models.QuerySet["Order"]):
 
     def with_product(self, *products: Product | int):
         return self.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"), product__in=products)))
+
+    def unmapped(self):
+        """Orders in which nothing is ours."""
+        return self.filter(~Exists(OrderItem.objects.filter(order=OuterRef("pk"))))
 
     def with_link_token(self, token: str):
         return self.filter(link_fingerprint=fingerprint(token))
@@ -72,6 +88,9 @@ class Order(models.Model):
     reported_at = models.DateTimeField(db_default=Now(), editable=False)
     reported_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
     paid_at = models.DateTimeField(null=True, blank=True)
+    utc_offset = models.SmallIntegerField(
+        default=0, db_default=0, editable=False, help_text="Minutes that the shop’s clock is ahead of UTC."
+    )
     ended_at = models.DateTimeField(null=True, editable=False, help_text="When it became deleted or terminated.")
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
@@ -88,8 +107,10 @@ class Order(models.Model):
         db_persist=True,
     )
     additional_parameters = models.JSONField(default=dict, blank=True)
-    # What the shop reported, to tell a repeated report from a contradicting one.
-    content_fingerprint = models.BinaryField(editable=False)
+    # What the shop reported (orders/content.py): a digest of each field by its pointer. Older orders have one
+    # fingerprint of all of it.
+    content = models.JSONField(default=dict, editable=False)
+    content_fingerprint = models.BinaryField(null=True, editable=False)
     # Of the customer's own page; none once it is revoked.
     link_token = EncryptedTextField(null=True, editable=False)
     link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)
@@ -153,15 +174,28 @@ class Order(models.Model):
         """The customer's own page, behind a link that cannot be guessed; empty once it is revoked."""
         return f"{settings.BASE_URL}/o/{self.link_token}/" if self.link_token else ""
 
+    @property
+    def paid_by_shop_clock(self) -> datetime | None:
+        """When it was paid, in the time zone in which the shop reported it: that is the day its customer knows."""
+        return self.paid_at and self.paid_at.astimezone(timezone(timedelta(minutes=self.utc_offset)))
+
+    @property
+    def key(self) -> str:
+        """What the order is called in addresses: its number, or its id if the number would not get through."""
+        safe = "/" not in self.number and "\\" not in self.number and not self.number.startswith(ID_PREFIX)
+        return self.number if safe else f"{ID_PREFIX}{self.pk}"
+
     def codes(self) -> models.QuerySet["ActivationCode"]:
         """The activation codes of all items, in the order of items and units."""
         return ActivationCode.objects.filter(item__order=self).order_by("item_id", "unit")
 
     def total(self) -> Decimal:
-        return self.items.aggregate(total=Sum("total_price"))["total"]
+        """Of all that was sold in it, with what is not ours."""
+        rows = (self.items.all(), self.other_items.all())
+        return sum((row.aggregate(total=Sum("total_price"))["total"] or Decimal(0) for row in rows), Decimal(0))
 
     def left_to_refund(self) -> Decimal:
-        return self.total() - (self.refunds.aggregate(sum=Sum("amount"))["sum"] or 0)
+        return max(self.total() - (self.refunds.aggregate(sum=Sum("amount"))["sum"] or 0), Decimal(0))
 
 
 class Subscription(models.Model):
@@ -172,7 +206,7 @@ class Subscription(models.Model):
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="subscriptions")
     reference = models.CharField(max_length=64, help_text="The shop's identifier.")
     type = models.CharField(max_length=3, choices=Type)
-    period = models.CharField(max_length=8, help_text="ISO 8601: P1Y, P3M, P30D.")
+    period = models.CharField(max_length=8, help_text="ISO 8601: P1Y, P3M, P2W, P30D.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["merchant", "reference"], name="subscription_is_unique")]
@@ -193,7 +227,7 @@ class OrderItem(models.Model):
     product = models.ForeignKey(Product, models.PROTECT, related_name="order_items")
     quantity = models.PositiveIntegerField()
     units = models.PositiveIntegerField(help_text="How many activation codes the item needs.")
-    total_price = models.DecimalField(max_digits=14, decimal_places=2)
+    total_price = MoneyField()
     subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, blank=True, related_name="order_items")
     parent_order = models.CharField(
         max_length=64, blank=True, help_text="Of a renewal: the number of the subscription's first order."
@@ -214,6 +248,78 @@ class OrderItem(models.Model):
         """The numbers, from 1, of the units that have no activation code yet."""
         filled = set(self.activation_codes.values_list("unit", flat=True))
         return [unit for unit in range(1, self.units + 1) if unit not in filled]
+
+
+class OtherItemQuerySet(models.QuerySet["OtherItem"]):
+    def mappable(self):
+        """Those that have a product by now, its key as `product_id`."""
+        known = Product.objects.filter(merchant=OuterRef("order__merchant"), sku=OuterRef("product"))
+        sold = self.filter(~Q(product=""), quantity__gte=1, total_price__gte=0)
+        return sold.annotate(product_id=Subquery(known.values("pk"))).exclude(product_id=None)
+
+
+class OtherItem(models.Model):
+    """Something in an order that is not ours: a product we don’t know, a discount, shipping. It gets no license."""
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="other_items")
+    reference = models.CharField(max_length=64)
+    product = models.CharField(max_length=MAX_OTHER_PRODUCT, blank=True, help_text="What the shop calls it.")
+    quantity = models.IntegerField()
+    total_price = MoneyField()
+    # As reported, for the day it has a product.
+    subscription = models.JSONField(null=True, editable=False)
+
+    objects = OtherItemQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["product"], condition=Q(quantity__gte=1), name="other_item_product")]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "reference"], name="other_item_reference_is_unique"),
+        ]
+
+    def __str__(self):
+        return f"Item {self.reference} of {self.order}, not ours"
+
+    def reported(self, product: Product) -> dict:
+        """The item as the payment reported it, of this product."""
+        return {
+            "item": self.reference,
+            "product": product,
+            "quantity": self.quantity,
+            "total_price": str(self.total_price),
+            "subscription": self.subscription,
+        }
+
+
+class RefusedReport(models.Model):
+    """A shop's report that was refused, for its merchant to see. Holds nothing about the customer but the number."""
+
+    class Kind(models.TextChoices):
+        PAYMENT = "payment"
+        REFUND = "refund"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="refused_reports")
+    kind = models.CharField(max_length=10, choices=Kind)
+    order_number = models.CharField(max_length=64, blank=True)
+    status = models.PositiveSmallIntegerField(help_text="Of the answer that refused it.")
+    reason = models.CharField(max_length=500)
+    errors = models.JSONField(default=list, help_text="Which fields were wrong, and how.")
+    reported_by = models.CharField(max_length=MAX_ACTOR)
+    # The same report again is counted here.
+    digest = models.BinaryField(editable=False)
+    times = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(db_default=Now(), editable=False)
+    last_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["merchant", "-last_at", "-id"], name="refused_report_by_time"),
+            models.Index(fields=["last_at"], name="refused_report_to_purge"),
+        ]
+        constraints = [models.UniqueConstraint(fields=["merchant", "digest"], name="a_refused_report_is_one_row")]
+
+    def __str__(self):
+        return f"Refused {self.kind} of order {self.order_number}"
 
 
 LIVE = Q(withdrawn_at=None)
@@ -274,7 +380,7 @@ class ActivationCode(models.Model):
 
 class Refund(models.Model):
     order = models.ForeignKey(Order, models.PROTECT, related_name="refunds")
-    amount = models.DecimalField(max_digits=14, decimal_places=2)
+    amount = MoneyField()
     reference = models.CharField(max_length=64, blank=True, help_text="The shop's number of the refund.")
     refunded_at = models.DateTimeField(db_default=Now(), editable=False)
     refunded_by = models.CharField(max_length=MAX_ACTOR)
@@ -303,6 +409,7 @@ class OrderEvent(models.Model):
         ERASED = "erased", "customer’s data erased"
         REPLACED = "replaced", "code replaced"
         RETURNED = "returned", "code returned to stock"
+        MAPPED = "mapped", "items mapped to products"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

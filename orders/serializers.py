@@ -1,36 +1,62 @@
 import re
+from collections.abc import Mapping
 from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
 from django.core.validators import RegexValidator
-from iso4217 import Currency
 from rest_framework import serializers
 
-from merchants.addresses import validate_mailable
 from merchants.models import CheckoutPage, Product
-from orders.models import Subscription
+from orders.fields import EmailField
+from orders.localization import DEFAULT_LANGUAGE
+from orders.models import MAX_OTHER_PRODUCT, Subscription
+from orders.money import DECIMALS
 
-CURRENCIES = {currency.code for currency in Currency}
 MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
+MAX_PARAMETER = 1000
 
-# What may stand in an address of the API.
-REFERENCE_PATTERN = r"[^\s\x00-\x1f/\\?#%]+"
-REFERENCE = RegexValidator(
-    rf"^(?!\.{{1,2}}$){REFERENCE_PATTERN}$", "Use no spaces, none of / \\ ? # and the percent sign, and not only dots."
-)
+# Any visible text: shops use #1001 and gid://shopify/Order/1. A browser would resolve . and .. in an address.
+REFERENCE_PATTERN = r"(?:[^\s\x00-\x1f\x7f]| )+"
+REFERENCE = RegexValidator(rf"^(?!\.{{1,2}}$){REFERENCE_PATTERN}$", "Use visible characters, and not only dots.")
+LANGUAGE_PATTERN = r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*"
+PRICE_PATTERN = r"-?[0-9]{1,10}(\.[0-9]{1,4})?"
+
+
+class OptionalFields(serializers.Serializer):
+    """Takes null and whatever is empty for a field that may be left out as left out."""
+
+    def to_internal_value(self, data):
+        if isinstance(data, Mapping):
+            required = {name for name, field in self.fields.items() if field.required}
+            data = {name: value for name, value in data.items() if name in required or not _is_empty(value)}
+        return super().to_internal_value(data)
+
+
+def _is_empty(value: Any) -> bool:
+    # PHP writes an empty object as [].
+    return not value.strip() if isinstance(value, str) else value is None or value in ([], {})
 
 
 class PriceField(serializers.CharField):
-    """An amount in the order's currency: a string with two decimals and a dot."""
+    """An amount: a string with a dot and the currency's decimals, or two."""
 
-    default_error_messages = {"price": "A price is a string with two decimals, such as “59.98”."}
+    default_error_messages = {"price": "A price is a string with a dot and two decimals, such as “59.98”."}
 
     def to_internal_value(self, data):
-        if not isinstance(data, str) or not re.fullmatch(r"[0-9]{1,10}\.[0-9]{2}", data):
+        if not isinstance(data, str) or not re.fullmatch(PRICE_PATTERN, data):
             self.fail("price")
         return data
+
+
+def check_price(price: str, currency: str) -> None:
+    """Refuse an amount with other decimals than the currency's own, or two."""
+    own = DECIMALS[currency]
+    if len(price.partition(".")[2]) not in {own, 2}:
+        example = f"1234{'.5' if own else ''}".ljust(5 + own if own else 4, "0")
+        ways = "two decimals" if own == 2 else f"{own or 'no'} decimals or two"
+        raise serializers.ValidationError(f"A price in {currency} is a string with {ways}, such as “{example}”.")
 
 
 class PlainCharField(serializers.CharField):
@@ -42,94 +68,123 @@ class PlainCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class LenientCharField(serializers.CharField):
+    """Text that no license depends on. What can't be stored of it is left out, so it never refuses a payment."""
+
+    def __init__(self, *, longest: int, **kwargs: Any) -> None:
+        super().__init__(default="", allow_blank=True, allow_null=True, **kwargs)
+        self.longest = longest
+
+    def run_validation(self, data=serializers.empty):
+        return self.read(readable(data)[: self.longest].strip())
+
+    def read(self, text: str) -> str:
+        return text
+
+
+class CountryField(LenientCharField):
+    def read(self, text: str) -> str:
+        return text.upper() if re.fullmatch(r"[A-Za-z]{2}", text) else ""
+
+
+class LanguageField(LenientCharField):
+    def read(self, text: str) -> str:
+        """A BCP 47 tag; of a locale such as de_DE.UTF-8 its language and country."""
+        tag = re.split(r"[.@]", text)[0].replace("_", "-")
+        return tag if re.fullmatch(LANGUAGE_PATTERN, tag) else DEFAULT_LANGUAGE
+
+
+def readable(value: Any) -> str:
+    """A JSON value as text that the database takes; empty unless it is text or a number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return re.sub(r"[\x00\ud800-\udfff]", "", str(value))
+
+
 class MomentField(serializers.DateTimeField):
-    """An ISO 8601 date and time with its offset, kept in UTC."""
+    """An ISO 8601 date and time with its offset, which it keeps: the customer knows the shop's date."""
 
     default_error_messages = {"naive": "The time needs its offset from UTC, such as “2026-11-22T10:00:00Z”."}
+
+    def to_internal_value(self, value):
+        if isinstance(value, str):
+            value = re.sub(r"z$", "Z", value.strip().replace("\N{MINUS SIGN}", "-"))
+            value = re.sub(r"([+-])(\d)(:?\d\d)?$", r"\g<1>0\2\3", value) if "T" in value.upper() else value
+        return super().to_internal_value(value)
 
     def enforce_timezone(self, value):
         if value.tzinfo is None:
             self.fail("naive")
         try:
-            return value.astimezone(UTC)
+            value.astimezone(UTC)
         except OverflowError:
             self.fail("overflow")
+        return value
 
 
-class CustomerSerializer(serializers.Serializer):
-    email = serializers.EmailField(max_length=254, validators=[validate_mailable])
-    first_name = PlainCharField(max_length=200, default="", allow_blank=True)
-    last_name = PlainCharField(max_length=200, default="", allow_blank=True)
-    company = PlainCharField(max_length=200, default="", allow_blank=True)
-    country = serializers.RegexField(
-        r"^[A-Z]{2}$",
-        default="",
-        allow_blank=True,
-        help_text="ISO 3166-1 alpha-2",
-        error_messages={"invalid": "A country is two capital letters (ISO 3166-1 alpha-2), such as “GB”."},
-    )
+class CustomerSerializer(OptionalFields):
+    email = EmailField(max_length=254)
+    first_name = LenientCharField(longest=200)
+    last_name = LenientCharField(longest=200)
+    company = LenientCharField(longest=200)
+    country = CountryField(longest=10, help_text="ISO 3166-1 alpha-2; anything else counts as none.")
 
 
-class SubscriptionSerializer(serializers.Serializer):
+class SubscriptionSerializer(OptionalFields):
     id = PlainCharField(max_length=64)
     type = serializers.ChoiceField(Subscription.Type.choices)
     period = serializers.RegexField(
-        r"^P[1-9][0-9]{0,3}[YMD]$",
+        r"^P[1-9][0-9]{0,3}[YMWD]$",
         help_text="ISO 8601 duration, one unit",
-        error_messages={"invalid": "A period is P, a number and one of Y, M, D, such as “P1Y”."},
+        error_messages={"invalid": "A period is P, a number and one of Y, M, W, D, such as “P1Y”."},
     )
     parent_order = PlainCharField(
         max_length=64, default=None, allow_null=True, help_text="Of a renewal: the subscription's first order."
     )
 
 
-class ItemSerializer(serializers.Serializer):
+class ItemSerializer(OptionalFields):
     item = PlainCharField(max_length=64, validators=[REFERENCE])
-    product = PlainCharField(max_length=64, help_text="SKU")
-    quantity = serializers.IntegerField(min_value=1, max_value=MAX_QUANTITY)
-    total_price = PriceField(help_text="Quantity, VAT and discount included, such as “59.98”.")
+    product = LenientCharField(longest=MAX_OTHER_PRODUCT, help_text="SKU. An unknown one makes the item *not ours*.")
+    quantity = serializers.IntegerField(
+        min_value=-(10**9), max_value=10**9, help_text=f"0 or less: not ours. At most {MAX_QUANTITY} of ours."
+    )
+    total_price = PriceField(
+        help_text="Quantity, VAT and discount included, such as “59.98”; less than nothing: not ours."
+    )
     subscription = SubscriptionSerializer(default=None, allow_null=True)
 
 
 class ParametersField(serializers.DictField):
-    child = PlainCharField(max_length=1000, allow_blank=True)
-    default_error_messages = {
-        "too_many": "At most {limit} parameters.",
-        "name": "A parameter's name has 1 to 64 letters, digits, dots, dashes or underscores.",
-    }
+    """Texts by name. What can't be one of them is left out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=LenientCharField(longest=MAX_PARAMETER), **kwargs)
 
     def to_internal_value(self, data):
-        parameters = super().to_internal_value(data)
-        if len(parameters) > MAX_ITEMS:
-            self.fail("too_many", limit=MAX_ITEMS)
-        if not all(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) for name in parameters):
-            self.fail("name")
-        return parameters
+        if isinstance(data, dict):
+            data = {name: value for name, value in data.items() if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", str(name))}
+            data = dict(list(data.items())[:MAX_ITEMS])
+        return super().to_internal_value(data)
 
 
-class PaymentSerializer(serializers.Serializer):
+class PaymentSerializer(OptionalFields):
     """A payment as the shop reports it. Needs `merchant` in its context, to which products and pages belong.
 
-    The validated data holds the products and the checkout page themselves.
+    The validated data holds the checkout page itself, and of each item the product, or None if the item is not ours.
     """
 
     order = PlainCharField(max_length=64, validators=[REFERENCE])
     paid_at = MomentField()
     currency = PlainCharField(max_length=3, help_text="ISO 4217 alpha-3")
-    checkout_page = PlainCharField(max_length=50, default="main")
-    language = serializers.RegexField(
-        r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
-        max_length=35,
-        default="en",
-        help_text="BCP 47",
-        error_messages={"invalid": "A language is a BCP 47 tag, such as “en” or “pt-BR”."},
-    )
+    checkout_page = PlainCharField(max_length=50, default="main", allow_null=True)
+    language = LanguageField(longest=35, help_text="BCP 47, or a locale such as de_DE; English if there is none.")
     customer = CustomerSerializer()
     items = ItemSerializer(many=True, allow_empty=False, max_length=MAX_ITEMS)  # type: ignore[call-arg]
     additional_parameters = ParametersField(default=dict)
 
     def validate_currency(self, code: str) -> str:
-        if code not in CURRENCIES:
+        if code not in DECIMALS:
             raise serializers.ValidationError(f"“{code}” is not a currency code of ISO 4217.")
         return code
 
@@ -140,33 +195,53 @@ class PaymentSerializer(serializers.Serializer):
         return page
 
     def validate_items(self, items: list[dict]) -> list[dict]:
-        skus = {item["product"] for item in items}
-        products: dict[str, Product] = {
-            product.sku: product for product in self.context["merchant"].products.filter(sku__in=skus)
-        }
-        errors: dict[int, dict[str, Any]] = {}
-        seen = set()
-        for index, item in enumerate(items):
-            if item["product"] not in products:
-                errors.setdefault(index, {})["product"] = [f"There is no product “{item['product']}”."]
-            if item["item"] in seen:
-                errors.setdefault(index, {})["item"] = [f"Item “{item['item']}” stands in the order twice."]
-            seen.add(item["item"])
-            if item["quantity"] > MAX_QUANTITY - sum(other["quantity"] for other in items[:index]):
-                errors.setdefault(index, {})["quantity"] = [f"An order has at most {MAX_QUANTITY} units."]
-        if errors:
-            raise serializers.ValidationError([errors.get(index, {}) for index in range(len(items))])
+        products = self._find_products(items)
+        sold = [item | {"product": products.get(item["product"]), "sku": item["product"]} for item in items]
+        for item in sold:
+            if item["quantity"] < 1 or Decimal(item["total_price"]) < 0:
+                item["product"] = None
+        errors = [self._errors(sold, index) for index in range(len(sold))]
+        if any(errors):
+            raise serializers.ValidationError(errors)
+        return sold
 
-        return [item | {"product": products[item["product"]]} for item in items]
+    def _find_products(self, items: list[dict]) -> dict[str, Product]:
+        skus = {item["product"] for item in items if item["product"]}
+        return {product.sku: product for product in self.context["merchant"].products.filter(sku__in=skus)}
+
+    def _errors(self, items: list[dict], index: int) -> dict[str, Any]:
+        item, before = items[index], items[:index]
+        errors: dict[str, Any] = {}
+        if item["item"] in {other["item"] for other in before}:
+            errors["item"] = [f"Item “{item['item']}” stands in the order twice."]
+        ours_before = sum(other["quantity"] for other in before if other["product"])
+        if item["product"] and item["quantity"] > MAX_QUANTITY - ours_before:
+            errors["quantity"] = [f"An order has at most {MAX_QUANTITY} units."]
+        currency = self.initial_data.get("currency")
+        if isinstance(currency, str) and currency in DECIMALS:
+            try:
+                check_price(item["total_price"], currency)
+            except serializers.ValidationError as error:
+                errors["total_price"] = error.detail
+        return errors
 
 
-class RefundSerializer(serializers.Serializer):
+class RefundSerializer(OptionalFields):
+    """A refund of the order in its context, whose currency the amount is in."""
+
     amount = PriceField(default=None, allow_null=True, help_text="Left out: all that is left.")
     reference = PlainCharField(
-        max_length=64, default="", allow_blank=True, help_text="The shop's number; one refund is recorded once."
+        max_length=64,
+        default="",
+        allow_blank=True,
+        allow_null=True,
+        help_text="The shop's number; one refund is recorded once.",
     )
 
     def validate_amount(self, amount: str | None) -> Decimal | None:
-        if amount is not None and not Decimal(amount):
+        if amount is None:
+            return None
+        check_price(amount, self.context["order"].currency)
+        if Decimal(amount) <= 0:
             raise serializers.ValidationError("A refund is more than nothing.")
-        return None if amount is None else Decimal(amount)
+        return Decimal(amount)

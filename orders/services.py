@@ -1,21 +1,24 @@
-import json
 import secrets
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import IntegrityError, transaction
-from django.db.models import Model
 from django.db.models.functions import Now
 
-from merchants.models import Merchant
-from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund, Subscription
+from merchants.models import Merchant, Product
+from orders.content import digest_content, find_differences
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem, OtherItem, Refund, Subscription
 from orders.signals import order_paid, order_refunded
 from vault.fingerprints import fingerprint
 
 
 class PaymentConflict(Exception):
-    """An order of this number exists and says something else."""
+    """An order of this number exists and says something else: in these fields of the payment, as JSON pointers."""
+
+    def __init__(self, message: str, pointers: list[str]):
+        super().__init__(message)
+        self.pointers = pointers
 
 
 class RefundRefused(Exception):
@@ -30,9 +33,10 @@ def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Ord
     """Store a payment that somebody reported; return its order, and whether it is new.
 
     `payment` is the validated data of a PaymentSerializer. A payment that was reported before, also at this moment in
-    another request, gives the order it made then. Raises PaymentConflict if that order's content was different.
+    another request, gives the order it made then, with those of its items sold that have a product only now. Raises
+    PaymentConflict if that order's content was different.
     """
-    content = content_fingerprint(payment)
+    content = digest_content(payment)
     try:
         with transaction.atomic():
             return _create_order(merchant, payment, content, by), True
@@ -42,44 +46,60 @@ def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Ord
         if order is None:
             raise
 
-    if bytes(order.content_fingerprint) != content:
-        raise PaymentConflict(f"Order {order.number} exists with different content.")
+    if differing := find_differences(order, payment, content):
+        raise PaymentConflict(f"Order {order.number} exists with different content.", differing)
+    map_items(order, by=by)
     return order, False
 
 
-def content_fingerprint(payment: dict) -> bytes:
-    """Equal for payments that say the same, in whatever order they name their items."""
-    canonical = payment | {"items": sorted(payment["items"], key=lambda item: item["item"])}
-    return fingerprint(json.dumps(canonical, cls=PaymentEncoder, sort_keys=True))
-
-
-class PaymentEncoder(DjangoJSONEncoder):
-    """Model instances stand for themselves by primary key."""
-
-    def default(self, o):
-        return o.pk if isinstance(o, Model) else super().default(o)
-
-
-def _create_order(merchant: Merchant, payment: dict, content: bytes, by: str) -> Order:
+def _create_order(merchant: Merchant, payment: dict, content: dict[str, str], by: str) -> Order:
     order = Order.objects.create(
         merchant=merchant,
         number=payment["order"],
         status=Order.Status.PAID,
         reported_by=by,
-        paid_at=payment["paid_at"],
+        paid_at=payment["paid_at"].astimezone(UTC),  # PostgreSQL does not take every offset
+        utc_offset=payment["paid_at"].utcoffset() // timedelta(minutes=1),
         currency=payment["currency"],
         language=payment["language"],
         checkout_page=payment["checkout_page"],
         additional_parameters=payment["additional_parameters"],
-        content_fingerprint=content,
+        content=content,
         **_new_link(),
         **payment["customer"],
     )
-    subscriptions = _get_subscriptions(order, payment["items"])
-    items = OrderItem.objects.bulk_create(_build_item(order, item, subscriptions) for item in payment["items"])
-
-    order_paid.send(Order, order=order, items=items)
+    ours = [item for item in payment["items"] if item["product"]]
+    OtherItem.objects.bulk_create(_build_other(order, item) for item in payment["items"] if not item["product"])
+    _sell(order, ours)
     return order
+
+
+def _sell(order: Order, reported: list[dict]) -> None:
+    """Add items to an order and start their fulfillment."""
+    if not reported:
+        return
+    subscriptions = _get_subscriptions(order, reported)
+    items = OrderItem.objects.bulk_create(_build_item(order, item, subscriptions) for item in reported)
+    order_paid.send(Order, order=order, items=items)
+
+
+@transaction.atomic
+def map_items(order: Order, *, by: str) -> int:
+    """Sell those of a paid order's items that were *not ours* and have a product by now; return how many."""
+    if not order.other_items.mappable().exists():
+        return 0
+    # Serializes two who map the same items, and both with a refund.
+    order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
+    if order.status != Order.Status.PAID:
+        return 0
+    others = list(order.other_items.mappable().order_by("pk"))
+    products = Product.objects.in_bulk([other.product_id for other in others])
+    order.other_items.filter(pk__in=[other.pk for other in others]).delete()
+    _sell(order, [other.reported(products[other.product_id]) for other in others])
+    if others:
+        details = {"items": [other.reference for other in others]}
+        OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=by)
+    return len(others)
 
 
 def _new_link() -> dict[str, Any]:
@@ -106,6 +126,17 @@ def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, Subscriptio
             subscription.save(update_fields=["type", "period"])
         subscriptions[reference] = subscription
     return subscriptions
+
+
+def _build_other(order: Order, item: dict) -> OtherItem:
+    return OtherItem(
+        order=order,
+        reference=item["item"],
+        product=item["sku"],
+        quantity=item["quantity"],
+        total_price=Decimal(item["total_price"]),
+        subscription=item["subscription"],
+    )
 
 
 def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]) -> OrderItem:

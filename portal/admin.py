@@ -23,7 +23,7 @@ from fulfillment.parameters import CATALOGUE, add_defaults
 from fulfillment.personal_data import Held, tell
 from merchants.admin import Lean, NotMade, ReadOnly
 from merchants.models import Merchant
-from orders.models import Order, Subscription
+from orders.models import Order, RefusedReport, Subscription
 from orders.search import Kind, find, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
@@ -325,3 +325,14 @@ class LicensePackageAdmin(Lean, admin.ModelAdmin):
 
     def has_delete_permission(self, request, obj=None):
         return False  # its merchant does, once no product takes codes from it
+
+
+@admin.register(RefusedReport)
+class RefusedReportAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["order_number", "merchant", "kind", "status", "reason", "times", "last_at"]
+    list_filter = ["kind", "merchant"]
+    list_select_related = ["merchant"]
+    search_fields = ["order_number"]
+    ordering = ["-last_at", "-pk"]
+    show_full_result_count = False
+    exclude = ["digest"]

@@ -20,9 +20,9 @@ from django.utils import timezone
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
 from fulfillment.sources import get_source
 from merchants.models import Merchant, Product
+from orders.content import digest_content
 from orders.license_texts import hint, loose_fingerprint
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
-from orders.services import content_fingerprint
 from pools.allocation import advance_head_hint
 from pools.imports import import_keys
 from pools.models import KeyBatch, LicenseKey, LicensePool
@@ -301,7 +301,7 @@ class Past:
             language=payment["language"],
             checkout_page_id=payment["checkout_page"].pk,
             additional_parameters=payment["additional_parameters"],
-            content_fingerprint=content_fingerprint(payment),
+            content=digest_content(payment),
             link_token=encrypt(token),
             link_fingerprint=fingerprint(token),
             **payment["customer"],

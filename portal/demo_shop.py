@@ -100,6 +100,7 @@ class Shop:
         return {
             "item": str(position),
             "product": article.product,
+            "sku": article.product.sku,
             "quantity": quantity,
             "total_price": str(quantity * article.price),
             "subscription": None,

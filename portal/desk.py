@@ -50,7 +50,7 @@ class Desk:
 
     def url_of_order(self, order: Order) -> str:
         """The desk at which one works on another order of the merchant."""
-        key = order.number if isinstance(self.key, str) else order.pk
+        key = order.key if isinstance(self.key, str) else order.pk
         return Desk(order, self.by, self.prefix, key, self.query).url()
 
     def url_of_licensee(self, licensee: Licensee) -> str:
@@ -87,6 +87,7 @@ class Desk:
         """
         history = order_history(self.order)
         items = list(self.order.items.all())
+        others = list(self.order.other_items.order_by("pk"))
         first = place.get("items", 1)
         shown = show_items(self, items[first - 1 :][:ITEMS_SHOWN], place.get("from", 1), revealed or {})
         start, end = LINES_SHOWN
@@ -97,7 +98,11 @@ class Desk:
             "first_item": first,
             "items_before": max(1, first - ITEMS_SHOWN) if first > 1 else None,
             "items_after": first + ITEMS_SHOWN if first + ITEMS_SHOWN <= len(items) else None,
-            "total": sum(item.total_price for item in items),
+            "total": sum(item.total_price for item in items) + sum(item.total_price for item in others),
+            "others": others,
+            "can_be_mapped": bool(others)
+            and self.order.status == Order.Status.PAID
+            and self.order.other_items.mappable().exists(),
             "history": [history[:start], history[start + cut :]],
             "lines_left_out": cut,
             "returned": last_returned(self.order),

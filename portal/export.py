@@ -1,13 +1,16 @@
 import csv
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 from django.contrib.postgres.aggregates import StringAgg
-from django.db.models import CharField, F, OuterRef, Subquery, Sum, Value
+from django.db.models import CharField, ExpressionWrapper, F, OuterRef, QuerySet, Subquery, Sum, TextField, Value
 from django.db.models.functions import Cast, Coalesce, Concat
 
 from fulfillment.models import Delivery, Fulfillment
-from orders.models import OrderItem, OrderQuerySet, Refund
+from orders.models import OrderItem, OrderQuerySet, OtherItem, Refund
+from orders.money import MoneyField
+from portal.forms import UNMAPPED
 
 COLUMNS = {
     "Order": "number",
@@ -24,6 +27,7 @@ COLUMNS = {
     "Refunded": "refunded",
     "Checkout page": "checkout_page__code",
     "Products": "products",
+    "Not ours": "not_ours",
     "Fulfillment": "fulfillment_states",
     "Last e-mail": "last_delivery",
 }
@@ -49,17 +53,28 @@ def export_orders(orders: OrderQuerySet) -> Iterator[str]:
 
 def _with_columns(orders: OrderQuerySet) -> OrderQuerySet:
     items = OrderItem.objects.filter(order=OuterRef("pk")).order_by().values("order")
+    others = OtherItem.objects.filter(order=OuterRef("pk")).order_by().values("order")
     sold = Concat("product__sku", Value(" × "), Cast("quantity", CharField()))
+    not_ours = Concat("product", Value(" × "), Cast("quantity", CharField()))
+    distinct = StringAgg(F("status"), ", ", distinct=True)
     states = Fulfillment.objects.filter(item__order=OuterRef("pk")).order_by().values("item__order")
     deliveries = Delivery.objects.filter(order=OuterRef("pk")).order_by("-pk").values("status")
     refunds = Refund.objects.filter(order=OuterRef("pk")).order_by().values("order")
     return orders.annotate(
-        total_price=Subquery(items.annotate(sum=Sum("total_price")).values("sum")),
+        total_price=ExpressionWrapper(_sum(items) + _sum(others), output_field=MoneyField()),
         products=Subquery(items.annotate(all=StringAgg(sold, ", ", order_by="pk")).values("all")),
-        fulfillment_states=Subquery(states.annotate(all=StringAgg(F("status"), ", ", distinct=True)).values("all")),
+        not_ours=Subquery(others.annotate(all=StringAgg(not_ours, ", ", order_by="pk")).values("all")),
+        fulfillment_states=Coalesce(
+            Subquery(states.annotate(all=distinct).values("all")), Value(UNMAPPED), output_field=TextField()
+        ),
         last_delivery=Coalesce(Subquery(deliveries[:1]), Value("none")),
         refunded=Subquery(refunds.annotate(sum=Sum("amount")).values("sum")),
     )
+
+
+def _sum(items: QuerySet) -> Coalesce:
+    zero = Value(Decimal(0), output_field=MoneyField())
+    return Coalesce(Subquery(items.annotate(sum=Sum("total_price")).values("sum")), zero)
 
 
 def harmless(value) -> str:

@@ -9,14 +9,17 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
 from fulfillment.models import Delivery, Fulfillment
-from merchants.addresses import validate_mailable
 from merchants.models import Merchant
+from orders.fields import EmailFormField
 from orders.models import Order, OrderItem, OrderQuerySet
+from orders.money import DECIMALS
 from pools.reading import MAX_KEY_LENGTH
 
 # How many codes are entered on one page.
 UNITS_AT_ONCE = 20
 ANY = [("", "Any")]
+# An order in which nothing is ours.
+UNMAPPED = "unmapped"
 
 
 def choices(states) -> list[tuple[str, str]]:
@@ -45,7 +48,9 @@ class FilterForm(forms.Form):
     """The filters of the list of orders. Days are those of UTC, both ends included."""
 
     status = forms.ChoiceField(choices=choices(Order.Status.values), widget=PlainSelect, required=False)
-    fulfillment = forms.ChoiceField(choices=choices(Fulfillment.Status.values), widget=PlainSelect, required=False)
+    fulfillment = forms.ChoiceField(
+        choices=choices([*Fulfillment.Status.values, UNMAPPED]), widget=PlainSelect, required=False
+    )
     delivery = forms.ChoiceField(
         label="Last e-mail", choices=choices(Delivery.Status.values), widget=PlainSelect, required=False
     )
@@ -103,8 +108,10 @@ class FilterForm(forms.Form):
 def fulfillment_is(status: str) -> Q | Exists:
     """Orders with an item that stands like this; done are those of which every item is."""
     of_order = Fulfillment.objects.filter(item__order=OuterRef("pk"))
+    if status == UNMAPPED:
+        return ~Exists(of_order)  # type: ignore[return-value]
     if status == Fulfillment.Status.DONE:
-        return ~Exists(of_order.unfinished())  # type: ignore[return-value]
+        return ~Exists(of_order.unfinished()) & Exists(of_order)
     return Exists(of_order.filter(status=status))
 
 
@@ -114,16 +121,15 @@ def last_delivery_is(status: str) -> Exists:
 
 
 class AddressForm(forms.Form):
-    email = forms.EmailField(
+    email = EmailFormField(
         label="E-mail address",
         max_length=Order._meta.get_field("email").max_length,
-        validators=[validate_mailable],
-        widget=forms.EmailInput(attrs={"autocomplete": "off", "autofocus": True}),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True}),
     )
 
 
 class RefundForm(forms.Form):
-    amount = forms.DecimalField(min_value=0, max_digits=14, decimal_places=2, localize=False)
+    amount = forms.CharField()
     reference = forms.CharField(
         max_length=64, required=False, help_text="The shop’s number of the refund, if it has one."
     )
@@ -132,7 +138,13 @@ class RefundForm(forms.Form):
 
     def __init__(self, order: Order, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["amount"].label = f"Amount in {order.currency}"
+        self.fields["amount"] = forms.DecimalField(
+            label=f"Amount in {order.currency}",
+            min_value=0,
+            max_digits=14,
+            decimal_places=max(2, DECIMALS[order.currency]),
+            localize=False,
+        )
 
     def clean_amount(self) -> Decimal:
         # An order that cost nothing is refunded nothing.

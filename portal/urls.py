@@ -20,11 +20,12 @@ urlpatterns = [
     path("", home, name="home"),
     path("orders/", orders.order_list, name="orders"),
     path("orders.csv", orders.export, name="orders-export"),
-    path("orders/<reference:number>/", order.for_member(order.order_page), name="order"),
     *[
         path(f"orders/<reference:number>/{address}", order.for_member(act), name=f"order-{name}")
         for name, (address, act) in order.ACTS.items()
     ],
+    path("orders/<reference:number>/", order.for_member(order.order_page), name="order"),
+    path("refused-reports/", orders.refused_reports, name="refused-reports"),
     path("attention/", orders.attention, name="attention"),
     path("pools/", include("portal.pool_urls")),
     path("products/", include("portal.product_urls")),

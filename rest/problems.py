@@ -20,6 +20,10 @@ class Conflict(exceptions.APIException):
     status_code = HTTPStatus.CONFLICT
     default_code = "conflict"
 
+    def __init__(self, detail: str, errors: list[dict[str, str]] | None = None) -> None:
+        super().__init__(detail)
+        self.errors = errors or []
+
 
 def exception_handler(error: Exception, context: dict) -> Response | None:
     """DRF's handler, with a problem for a body. What nobody expected stays unhandled, and becomes a 500."""
@@ -32,7 +36,8 @@ def exception_handler(error: Exception, context: dict) -> Response | None:
     if isinstance(error, exceptions.ValidationError):
         response.data = problem(response.status_code, "The request is not valid.", errors=list(_errors(error.detail)))
     else:
-        response.data = problem(response.status_code, _detail(error))
+        errors = getattr(error, "errors", None)
+        response.data = problem(response.status_code, _detail(error), **({"errors": errors} if errors else {}))
     response.content_type = CONTENT_TYPE
     return response
 

@@ -67,7 +67,8 @@ def test_another_merchants_product_is_unknown(api, make_payment, make_product, o
 
     response = api.post(URL, make_payment(foreign), format="json")
 
-    assert response.status_code == 400
+    assert response.status_code == 202
+    assert response.json()["items"][0]["fulfillment"] == "not_ours"
 
 
 def without(name):
@@ -93,11 +94,11 @@ def subscription(**fields):
 BAD = [
     (without("order"), "#/order"),
     (order(order=""), "#/order"),
-    (order(order="A/1"), "#/order"),
-    (order(order="A 1"), "#/order"),
     (order(order=17), "#/order"),
     (order(order="A" * 65), "#/order"),
     (order(order="A\u00001"), "#/order"),
+    (order(order="A\n1"), "#/order"),
+    (order(order=".."), "#/order"),
     (order(order="A\ud8001"), "#/order"),
     (without("paid_at"), "#/paid_at"),
     (order(paid_at="yesterday"), "#/paid_at"),
@@ -111,24 +112,15 @@ BAD = [
     (order(currency=None), "#/currency"),
     (order(checkout_page="side"), "#/checkout_page"),
     (order(checkout_page={"code": "main"}), "#/checkout_page"),
-    (order(language="english please"), "#/language"),
     (without("customer"), "#/customer"),
     (order(customer="ada@example.com"), "#/customer"),
     (customer(email="ada"), "#/customer/email"),
     (customer(email="a@" + "ä" * 62 + ".com"), "#/customer/email"),
     (customer(email="ada@example.com\nBcc: eve@example.com"), "#/customer/email"),
-    (customer(first_name="A\0"), "#/customer/first_name"),
-    (customer(last_name="B" * 201), "#/customer/last_name"),
-    (customer(company=["x"]), "#/customer/company"),
-    (customer(country="Great Britain"), "#/customer/country"),
     (without("items"), "#/items"),
     (order(items=[]), "#/items"),
     (order(items={}), "#/items"),
     (order(items=["PHOTO-PRO"]), "#/items/0"),
-    (item(product="NO-SUCH"), "#/items/0/product"),
-    (item(product=None), "#/items/0/product"),
-    (item(quantity=0), "#/items/0/quantity"),
-    (item(quantity=-1), "#/items/0/quantity"),
     (item(quantity=10_001), "#/items/0/quantity"),
     (item(quantity="two"), "#/items/0/quantity"),
     (item(quantity=1.5), "#/items/0/quantity"),
@@ -136,9 +128,11 @@ BAD = [
     (item(total_price=59.98), "#/items/0/total_price"),
     (item(total_price="59.9"), "#/items/0/total_price"),
     (item(total_price="59,98"), "#/items/0/total_price"),
-    (item(total_price="-1.00"), "#/items/0/total_price"),
     (item(total_price="٥٩.٩٨"), "#/items/0/total_price"),
     (item(total_price="1" * 11 + ".00"), "#/items/0/total_price"),
+    (item(total_price="5000"), "#/items/0/total_price"),
+    (item(total_price="59.980"), "#/items/0/total_price"),
+    (lambda payment: payment["items"][0].pop("total_price"), "#/items/0/total_price"),
     (subscription(period="1 year"), "#/items/0/subscription/period"),
     (subscription(period="P0Y"), "#/items/0/subscription/period"),
     (subscription(period="P1Y2M"), "#/items/0/subscription/period"),
@@ -146,10 +140,6 @@ BAD = [
     (subscription(type="\ud800"), "#/items/0/subscription/type"),
     (subscription(id=""), "#/items/0/subscription/id"),
     (order(additional_parameters=["referer1"]), "#/additional_parameters"),
-    (order(additional_parameters={"referer1": {"deep": 1}}), "#/additional_parameters/referer1"),
-    (order(additional_parameters={"referer1": "\0"}), "#/additional_parameters/referer1"),
-    (order(additional_parameters={"refer\0er": "x"}), "#/additional_parameters"),
-    (order(additional_parameters={str(number): "x" for number in range(101)}), "#/additional_parameters"),
 ]
 
 
@@ -185,7 +175,6 @@ def test_all_errors_are_named_at_once(api, make_payment, product):
 
     assert {error["pointer"] for error in response.json()["errors"]} == {
         "#/currency",
-        "#/items/1/product",
         "#/items/1/item",
     }
 

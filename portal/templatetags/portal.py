@@ -23,6 +23,7 @@ LOOKS = {
     "waiting": ("warn", "clock-fill"),
     "done": ("good", "check-circle-fill"),
     "failed": ("bad", "exclamation-triangle-fill"),
+    "unmapped": ("idle", "circle"),
     # The proof that no key was lost
     "sound": ("good", "check-circle-fill"),
     "broken": ("bad", "exclamation-triangle-fill"),
@@ -146,6 +147,7 @@ EVENTS = {
     "renew": "arrow-repeat",
     "erased": "eraser",
     "replaced": "arrow-repeat",
+    "mapped": "arrow-repeat",
     "returned": "arrow-return-left",
     "asked": "inbox",
     "renamed": "pencil",

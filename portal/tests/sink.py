@@ -14,11 +14,13 @@ class Sink:
 
     port: int
     delay: float = 0  # seconds before it answers that it has taken a mail
+    smtputf8: bool = True  # whether it takes international addresses
+    recipients: list[str] = field(default_factory=list)  # as they were named to it
     messages: list = field(default_factory=list)
     plain: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def start(self) -> None:
-        self.controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self.controller = Controller(self, hostname="127.0.0.1", port=self.port, enable_SMTPUTF8=self.smtputf8)
         self.controller.start()
 
     def stop(self) -> None:
@@ -26,6 +28,7 @@ class Sink:
 
     async def handle_DATA(self, server, session, envelope):
         message: Any = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.recipients += envelope.rcpt_tos
         self.plain[str(message["To"])].append(message.get_body(("plain",)).get_content())
         self.messages.append(message)
         await asyncio.sleep(self.delay)

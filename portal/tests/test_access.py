@@ -31,11 +31,14 @@ GET  orders/                                                login     login    2
 POST orders/                                                login     login    302     302     302   200      403
 GET  orders.csv                                             login     login    200     200     200   200      403
 GET  attention/                                             login     login    200     200     200   200      403
+GET  refused-reports/                                       login     login    200     200     200   200      403
 GET  orders/<reference:number>/                             login     login    200     200     200   404      403
 GET  orders/<reference:number>/address/                     login     login    200     200     200   404      403
 POST orders/<reference:number>/address/                     login     login    302     302     302   404      403
 GET  orders/<reference:number>/refund/                      login     login    200     200     200   404      403
 POST orders/<reference:number>/refund/                      login     login    302     302     302   404      403
+GET  orders/<reference:number>/map/                         login     login    405     405     405   404      403
+POST orders/<reference:number>/map/                         login     login    409     409     409   404      403
 GET  orders/<reference:number>/link/renew/                  login     login    200     200     200   404      403
 POST orders/<reference:number>/link/renew/                  login     login    302     302     302   404      403
 GET  orders/<reference:number>/link/revoke/                 login     login    200     200     200   404      403
@@ -302,7 +305,7 @@ API = """
                                                                            nobody session own limited revoked outsider
 GET  api/schema/                                                           200    200     200 200     200     200
 GET  api/docs/                                                             200    200     200 200     200     200
-POST api/v1/payments/                                                      401    401     200 403     401     400
+POST api/v1/payments/                                                      401    401     200 403     401     202
 GET  api/v1/orders/                                                        401    401     200 403     401     200
 GET  api/v1/orders/<reference:number>/                                     401    401     200 403     401     404
 PUT  api/v1/orders/<reference:number>/address/                             401    401     200 403     401     404

@@ -343,6 +343,7 @@ def addresses(order):
         reverse("orders") + "?q=ada&status=paid&reported_from=2020-01-01",
         reverse("orders") + "?q=nobody&paid_from=yesterday",
         reverse("attention"),
+        reverse("refused-reports"),
         *addresses_of_stock(order),
         reverse("webhooks"),
         reverse("webhook-add"),

@@ -200,6 +200,7 @@ def test_the_export_holds_what_the_list_shows(support, order, pay, make_product)
         "Refunded": "",
         "Checkout page": "main",
         "Products": "PHOTO-PRO × 1",
+        "Not ours": "",
         "Fulfillment": "done",
         "Last e-mail": "sent",
     }

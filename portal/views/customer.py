@@ -132,7 +132,7 @@ def show(visit: Visit, codes: list[ActivationCode], **context: Any) -> HttpRespo
     saved = sum(shown.saved for shown in items)
     context |= {
         "order": order,
-        "paid_on": format_day(order.paid_at, visit.locale) if order.paid_at else "",
+        "paid_on": format_day(order.paid_by_shop_clock, visit.locale) if order.paid_by_shop_clock else "",
         "masked_address": masked(order.email),
         "items": items,
         "saved": saved,

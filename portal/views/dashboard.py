@@ -46,7 +46,8 @@ def dashboard(request) -> HttpResponse:
 def today(merchant: Merchant) -> Any:
     """The orders paid since midnight, UTC: how many, and what they come to, in each currency."""
     midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
-    paid = merchant.orders.filter(status=Order.Status.PAID, paid_at__gte=midnight).order_by("currency")
+    paid = merchant.orders.filter(status=Order.Status.PAID, paid_at__gte=midnight, items__isnull=False)
+    paid = paid.order_by("currency")
     return paid.values("currency").annotate(orders=Count("pk", distinct=True), sum=Sum("items__total_price"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery, prefetch_related_objects
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, JSONObject
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -21,7 +21,7 @@ from licensing.models import License, Licensee, LicenseTemplate, Product
 from licensing.models.licensees import LicenseeQuerySet
 from licensing.transfer import transfer
 from licensing.validation import read_holding, validate
-from orders.models import ActivationCode
+from orders.models import ActivationCode, Order
 from orders.services import reveal as reveal_code
 from portal.access import Role, member_required
 from portal.licensee_history import licensee_history
@@ -33,9 +33,9 @@ from portal.views.pools import read_number
 FOUND_SHOWN = 50
 LICENSES_SHOWN = 25
 # Of the orders that gave out its number: one, unless somebody entered it by hand again.
-ORDER_NUMBERS = ActivationCode.objects.filter(
+ORDERS = ActivationCode.objects.filter(
     fingerprint=OuterRef("fingerprint"), item__order__merchant=OuterRef("merchant")
-).values("item__order__number")[:1]
+).values(facts=JSONObject(id="item__order", number="item__order__number"))[:1]
 # The list can be narrowed to these.
 STATES = {"": Q(), "marked": Q(marked_for_transfer=True), "inactive": Q(active=False)}
 
@@ -48,8 +48,10 @@ def for_licensee(role: Role) -> Callable:
         @never_cache
         @member_required(role)
         def with_licensee(request, pk: int, **kwargs):
-            found = licensees_of(request).annotate(order=Subquery(ORDER_NUMBERS))
-            return view(request, get_object_or_404(found, pk=pk), **kwargs)
+            found = licensees_of(request).annotate(order=Subquery(ORDERS))
+            licensee: Any = get_object_or_404(found, pk=pk)
+            licensee.order = Order(**licensee.order) if licensee.order else None
+            return view(request, licensee, **kwargs)
 
         return with_licensee
 

@@ -11,14 +11,15 @@ from django.views.decorators.http import require_http_methods
 
 from fulfillment.link_requests import request_links
 from merchants.models import Merchant
+from orders.fields import EmailFormField
 from portal.views.customer import chosen_language
 
 
 class AddressForm(forms.Form):
-    email = forms.EmailField(
+    email = EmailFormField(
         label=gettext_lazy("E-mail address"),
         max_length=254,
-        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+        widget=forms.TextInput(attrs={"autocomplete": "email"}),
     )
 
 

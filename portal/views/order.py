@@ -13,8 +13,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from fulfillment import resending, services
 from fulfillment.models import Delivery
-from orders.models import ActivationCode, Order, OrderItem
-from orders.services import RefundRefused, correct_email, refund, renew_link, reveal, revoke_link
+from orders.models import ActivationCode, Order, OrderItem, named
+from orders.services import RefundRefused, correct_email, map_items, refund, renew_link, reveal, revoke_link
 from portal.access import member_required
 from portal.desk import Desk
 from portal.forms import AddressForm, CodesForm, RefundForm, ReplaceForm
@@ -33,10 +33,10 @@ def for_member(act: Act) -> Act:
     @member_required()
     def view(request, number, **kwargs):
         orders = request.merchant.orders.select_related("merchant", "checkout_page")
-        order = get_object_or_404(orders, number=number)
+        order = get_object_or_404(orders, named(number, "number"))
         # Who works for several merchants may have a page of each open: what is done there is this one's.
         query = {"merchant": request.merchant.slug} if len(request.memberships) > 1 else {}
-        return act(request, Desk(order, str(request.user), "order", order.number, query), **kwargs)
+        return act(request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
 
     return view
 
@@ -263,6 +263,15 @@ def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 
 
 @require_POST
+def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
+    count = map_items(desk.order, by=desk.by)
+    if not count:
+        return refuse(request, desk, "None of the items that are not ours has a product now.")
+    messages.success(request, f"{count} item{'s' if count > 1 else ''} mapped. Their codes are on the way.")
+    return redirect(desk.url())
+
+
+@require_POST
 def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     waiting = _get_item(desk, item)
     try:
@@ -317,6 +326,7 @@ ACTS: dict[str, tuple[str, Act]] = {
     "return": ("codes/<int:code>/return/", return_code),
     "reserve": ("items/<int:item>/reserve/", issue_from_reserve),
     "reveal": ("codes/<int:code>/reveal/", reveal_code),
+    "map": ("map/", map_order),
     "retry": ("items/<int:item>/retry/", retry_item),
     "codes": ("items/<int:item>/codes/", enter_codes),
 }

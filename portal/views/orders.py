@@ -12,12 +12,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment, MailAccount
-from orders.models import Order, OrderItem, OrderQuerySet
+from orders.models import Order, OrderItem, OrderQuerySet, OtherItem, RefusedReport
+from orders.refusals import REFUSAL_RETENTION
 from orders.search import Kind, find, look_up, quotable
 from pools.models import LicenseKey
 from portal.access import member_required
 from portal.export import export_orders
-from portal.forms import FilterForm
+from portal.forms import UNMAPPED, FilterForm
 from portal.paging import KeysetPage
 from vault.fingerprints import fingerprint
 
@@ -28,6 +29,7 @@ WORST_FIRST: list[str] = [
     Fulfillment.Status.WAITING,
     Fulfillment.Status.PENDING,
     Fulfillment.Status.DONE,
+    UNMAPPED,
 ]
 IN_ROWS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
 
@@ -39,13 +41,17 @@ class Row:
     order: Order
     products: list[tuple[str, int]] = field(default_factory=list)  # names and quantities
     total: Decimal = Decimal(0)
-    fulfillment: str = Fulfillment.Status.DONE
+    fulfillment: str = UNMAPPED
     delivery: str = "none"
 
     def add(self, product: str, quantity: int, price: Decimal, status: str) -> None:
         self.products.append((product, quantity))
         self.total += price
         self.fulfillment = min(self.fulfillment, status, key=WORST_FIRST.index)
+
+    def add_other(self, product: str, quantity: int, price: Decimal) -> None:
+        self.products.append((product or "Not ours", quantity))
+        self.total += price
 
 
 def make_rows(orders: list[Order]) -> list[Row]:
@@ -54,6 +60,9 @@ def make_rows(orders: list[Order]) -> list[Row]:
     columns = ("order", "product__name", "quantity", "total_price", "fulfillment__status")
     for pk, product, quantity, price, status in items.values_list(*columns):
         rows[pk].add(product, quantity, price, status)
+    others = OtherItem.objects.filter(order__in=rows).order_by("pk")
+    for pk, product, quantity, price in others.values_list("order", "product", "quantity", "total_price"):
+        rows[pk].add_other(product, quantity, price)
     for pk, status in Delivery.objects.filter(order__in=rows).order_by("pk").values_list("order", "status"):
         rows[pk].delivery = status
     return list(rows.values())
@@ -71,8 +80,14 @@ def order_list(request) -> HttpResponse:
     form = FilterForm(request.merchant, request.GET)
     page = get_page(request, form.apply(orders), "paid_at" if form.is_about_payment else "reported_at")
     if not (page.rows or form.in_use or context.get("text")) and not request.merchant.orders.exists():
-        return render(request, "portal/orders_empty.html", {"section": "orders", **first_payment(request)})
-    return render(request, "portal/orders.html", context | page_context(request, page) | {"form": form})
+        empty = {"section": "orders", "refused": has_refused(request), **first_payment(request)}
+        return render(request, "portal/orders_empty.html", empty)
+    context |= page_context(request, page) | {"form": form, "refused": has_refused(request)}
+    return render(request, "portal/orders.html", context)
+
+
+def has_refused(request: HttpRequest) -> bool:
+    return RefusedReport.objects.filter(merchant=request.merchant).exists()  # type: ignore[attr-defined]
 
 
 def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
@@ -174,6 +189,27 @@ def attention(request) -> HttpResponse:
     account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
     context = page_context(request, page) | {"section": "attention", "account": account}
     return render(request, "portal/attention.html", context)
+
+
+@never_cache
+@require_safe
+@member_required()
+def refused_reports(request) -> HttpResponse:
+    """What the merchant's shops reported and was refused, the last first."""
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **cursors)
+    numbers = {report.order_number for report in page.rows}
+    accepted = {order.number: order for order in request.merchant.orders.filter(number__in=numbers)}
+    rows = [(report, accepted.get(report.order_number)) for report in page.rows]
+    query = QueryDict(mutable=True)
+    context = {
+        "section": "orders",
+        "rows": rows,
+        "days": REFUSAL_RETENTION.days,
+        "older": with_parameter(query, before=page.older) if page.older else "",
+        "newer": with_parameter(query, after=page.newer) if page.newer else "",
+    }
+    return render(request, "portal/refused_reports.html", context)
 
 
 def first_payment(request) -> dict[str, Any]:

@@ -87,6 +87,10 @@ RULES = {
         ) ledger USING (pool_id, place)
         WHERE coalesce(keys.count, 0) <> coalesce(ledger.count, 0)
     """,
+    "an item of an order is ours or not": """
+        SELECT 'item ' || item.id || ' of order ' || item.order_id || ': is also kept as not ours'
+        FROM orders_orderitem item JOIN orders_otheritem other USING (order_id, reference)
+    """,
     "no item has a code for a unit it has not": """
         SELECT 'code ' || code.id || ': unit ' || code.unit || ' of item ' || item.id || ', which has '
             || item.units || ' units'

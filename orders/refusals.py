@@ -1,0 +1,40 @@
+"""Shops' reports that were refused, kept for a while so that their merchant sees them."""
+
+import json
+from datetime import timedelta
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from merchants.models import Merchant
+from orders.models import RefusedReport
+from vault.fingerprints import fingerprint
+
+REFUSAL_RETENTION = timedelta(days=30)
+MAX_ERRORS = 20
+DELETE_BATCH_SIZE = 5000
+
+
+def record_refusal(
+    merchant: Merchant, *, kind: str, number: str, status: int, reason: str, errors: list[dict[str, str]], by: str
+) -> None:
+    """Keep a refused report; the same one again is counted. `errors` must quote nothing that was reported."""
+    content = {
+        "kind": kind,
+        "order_number": number[:64],
+        "status": status,
+        "reason": reason[:500],
+        "errors": errors[:MAX_ERRORS],
+    }
+    digest = fingerprint(json.dumps(content, sort_keys=True))
+    known = RefusedReport.objects.filter(merchant=merchant, digest=digest)
+    again = {"times": F("times") + 1, "last_at": Now(), "reported_by": by}
+    if not known.update(**again):
+        RefusedReport.objects.bulk_create(
+            [RefusedReport(merchant=merchant, digest=digest, reported_by=by, **content)], ignore_conflicts=True
+        )
+
+
+def purge_refusals() -> None:
+    old = RefusedReport.objects.filter(last_at__lt=Now() - REFUSAL_RETENTION).order_by("last_at")
+    RefusedReport.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:DELETE_BATCH_SIZE])).delete()

@@ -129,11 +129,10 @@ def _failed(fulfillment: Fulfillment) -> Line:
 
 
 def _deactivated(work: Deactivation) -> Line:
-    text = {
-        work.Status.QUEUED: "being deactivated",
-        work.Status.DONE: "deactivated",
-        work.Status.FAILED: "could not be deactivated",
-    }[work.Status(work.status)]
+    verb = "activated again" if work.is_undoing else "deactivated"
+    text = {work.Status.QUEUED: f"being {verb}", work.Status.FAILED: f"could not be {verb}"}.get(
+        work.Status(work.status), verb
+    )
     at = work.ended_at or work.created_at
     return Line(at, "refund", f"Licenses of {work.item.product.name} {text}", note=work.reason, state=work.status)
 
@@ -178,7 +177,9 @@ def _told(event: dict[str, str], recipient: str, sent_at: datetime) -> Line:
 
 
 def _refunded(refund: Refund, order: Order) -> Line:
-    note = f"The shop’s number: {refund.reference}" if refund.reference else ""
+    notes = [f"The shop’s number: {refund.reference}"] if refund.reference else []
+    notes += ["undone"] if refund.undone_at else []
+    note = ", ".join(notes)
     return Line(
         refund.refunded_at, "refund", f"{refund.amount} {order.currency} refunded", by=refund.refunded_by, note=note
     )
@@ -209,6 +210,8 @@ def _event(event: OrderEvent) -> Line:
             note = event.details.get("reason", "")
         case OrderEvent.Kind.RETURNED:
             text = f"Code ••••{event.code.hint if event.code else ''} returned to stock: nobody had seen it"
+        case OrderEvent.Kind.REINSTATED:
+            text = "Full refund undone"
         case OrderEvent.Kind.MAPPED:
             text = f"Mapped to products: item {', '.join(event.details['items'])}"
         case OrderEvent.Kind.ERASED:

@@ -2,10 +2,10 @@
 
 from django.db import transaction
 
-from fulfillment import notices, services
+from fulfillment import notices, refunds, services
 from fulfillment.models import MerchantNotice, WebhookEvent, publish
 from fulfillment.webhooks import announce, facts_of_item, facts_of_order, facts_of_pool
-from orders.signals import order_paid, order_refunded
+from orders.signals import order_paid, order_refunded, order_reinstated
 from pools.models import LicensePool
 from pools.signals import import_due, pool_refilled, stock_low
 
@@ -15,6 +15,8 @@ def connect() -> None:
     order_paid.connect(announce_payment)
     order_refunded.connect(stop_fulfillment)
     order_refunded.connect(announce_return)
+    order_reinstated.connect(restart_fulfillment)
+    order_reinstated.connect(announce_reinstatement)
     pool_refilled.connect(serve_waiting_items)
     import_due.connect(work_on_import)
     stock_low.connect(tell_merchant)
@@ -30,12 +32,21 @@ def announce_payment(order, items, **kwargs):
 
 
 def stop_fulfillment(order, by, **kwargs):
-    services.stop(order, by=by)
+    refunds.stop(order, by=by)
 
 
 def announce_return(order, **kwargs):
     items = order.items.select_related("order", "product").order_by("pk")
     announce(order.merchant, WebhookEvent.PRODUCT_RETURNED, *map(facts_of_item, items))
+
+
+def restart_fulfillment(order, by, **kwargs):
+    refunds.restart(order, by=by)
+
+
+def announce_reinstatement(order, **kwargs):
+    items = order.items.select_related("product").order_by("pk")
+    announce(order.merchant, WebhookEvent.ORDER_REINSTATED, facts_of_order(order, list(items)))
 
 
 def serve_waiting_items(pool, **kwargs):

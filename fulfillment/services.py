@@ -7,7 +7,6 @@ from functools import partial
 from django.db import transaction
 from django.db.models.functions import Now
 
-from fulfillment import deactivation
 from fulfillment.breaker import probe_now
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, Upstream, alone, publish
 from fulfillment.resending import queue_delivery
@@ -54,7 +53,7 @@ class ReturnRefused(Exception):
 def begin(items: list[OrderItem]) -> None:
     """Start fulfillment of an order's items, in the transaction in which it was paid."""
     for item in items:
-        _top_up_at_once(Fulfillment.objects.create(item=item))
+        top_up_at_once(Fulfillment.objects.create(item=item))
         wake_renewals(item)
 
 
@@ -103,12 +102,12 @@ def serve_waiting(pool: LicensePool) -> None:
             pool.refresh_from_db(fields=["head_hint"])
             if not pool.available_up_to(1):
                 return
-            _top_up_at_once(fulfillment)
+            top_up_at_once(fulfillment)
     # Those who waited come first.
     fill_reserve(pool)
 
 
-def _top_up_at_once(fulfillment: Fulfillment) -> None:
+def top_up_at_once(fulfillment: Fulfillment) -> None:
     """Ask the sources that answer inside the present transaction.
 
     Whatever goes wrong there must not take the payment, or the items that wait behind, with it: the sweep tries again.
@@ -352,23 +351,6 @@ def retry_failed(upstream: Upstream, *, by: str) -> int:
     return len(rows)
 
 
-def stop(order: Order, *, by: str) -> None:
-    """End the work on an order that is no longer paid, in the transaction that changes it.
-
-    Its keys are in quarantine from then on: withdrawn, for the customer may have them. Its licenses are deactivated.
-    """
-    Fulfillment.objects.filter(item__order=order).unfinished().update(
-        due_at=None, reason=f"The order is {order.status}."
-    )
-    for item in order.items.exclude(subscription=None):
-        wake_renewals(item)
-    deactivation.begin(order)
-    with moved_by(by):
-        LicenseKey.objects.issued().filter(item__order=order).update(
-            withdrawn_at=Now(), withdrawn_because=LicenseKey.Because.REFUNDED
-        )
-
-
 @transaction.atomic
 def replace(code: ActivationCode, *, by: str, reason: str = "") -> tuple[ActivationCode, bool]:
     """Give the customer another key of the same pool for one that does not work, also of its reserve.
@@ -454,8 +436,9 @@ def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
     # The pool before the order, as everywhere; then nobody sees the code, or has it mailed, while we look.
     LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
     order = Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
-    code.refresh_from_db(fields=["seen_at"])
-    if not quarantined.exists():
+    code.refresh_from_db(fields=["seen_at", "withdrawn_at"], from_queryset=ActivationCode.all_codes.all())
+    # The refund may have been undone meanwhile, and the same key issued to the same unit again, as another code.
+    if code.withdrawn_at or not quarantined.exists():
         raise ReturnRefused("Its key is not in quarantine.")
     revealed = order.events.filter(kind=OrderEvent.Kind.CODE_REVEALED, code=code).exists()
     if reason := why_not_return(code, code.deliveries.all(), revealed=revealed):

@@ -92,6 +92,9 @@ class Order(models.Model):
         default=0, db_default=0, editable=False, help_text="Minutes that the shop’s clock is ahead of UTC."
     )
     ended_at = models.DateTimeField(null=True, editable=False, help_text="When it became deleted or terminated.")
+    reinstated_at = models.DateTimeField(
+        null=True, editable=False, help_text="When the shop last took a full refund back, as it says."
+    )
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
     checkout_page = models.ForeignKey(CheckoutPage, models.PROTECT, related_name="orders")
@@ -195,7 +198,8 @@ class Order(models.Model):
         return sum((row.aggregate(total=Sum("total_price"))["total"] or Decimal(0) for row in rows), Decimal(0))
 
     def left_to_refund(self) -> Decimal:
-        return max(self.total() - (self.refunds.aggregate(sum=Sum("amount"))["sum"] or 0), Decimal(0))
+        refunded = self.refunds.filter(undone_at=None).aggregate(sum=Sum("amount"))["sum"] or 0
+        return max(self.total() - refunded, Decimal(0))
 
 
 class Subscription(models.Model):
@@ -384,6 +388,8 @@ class Refund(models.Model):
     reference = models.CharField(max_length=64, blank=True, help_text="The shop's number of the refund.")
     refunded_at = models.DateTimeField(db_default=Now(), editable=False)
     refunded_by = models.CharField(max_length=MAX_ACTOR)
+    undone_at = models.DateTimeField(null=True, editable=False)
+    undone_by = models.CharField(max_length=MAX_ACTOR, blank=True, default="", db_default="", editable=False)
 
     class Meta:
         constraints = [
@@ -409,6 +415,7 @@ class OrderEvent(models.Model):
         ERASED = "erased", "customer’s data erased"
         REPLACED = "replaced", "code replaced"
         RETURNED = "returned", "code returned to stock"
+        REINSTATED = "reinstated", "full refund undone"
         MAPPED = "mapped", "items mapped to products"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")

@@ -176,6 +176,9 @@ class PaymentSerializer(OptionalFields):
 
     order = PlainCharField(max_length=64, validators=[REFERENCE])
     paid_at = MomentField()
+    reinstated_at = MomentField(
+        default=None, allow_null=True, help_text="Reported again with this: a full refund was taken back at that time."
+    )
     currency = PlainCharField(max_length=3, help_text="ISO 4217 alpha-3")
     checkout_page = PlainCharField(max_length=50, default="main", allow_null=True)
     language = LanguageField(longest=35, help_text="BCP 47, or a locale such as de_DE; English if there is none.")

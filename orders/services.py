@@ -1,15 +1,17 @@
 import secrets
-from datetime import UTC, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from merchants.models import Merchant, Product
 from orders.content import digest_content, find_differences
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, OtherItem, Refund, Subscription
-from orders.signals import order_paid, order_refunded
+from orders.signals import order_paid, order_refunded, order_reinstated
 from vault.fingerprints import fingerprint
 
 
@@ -22,6 +24,10 @@ class PaymentConflict(Exception):
 
 
 class RefundRefused(Exception):
+    pass
+
+
+class ReinstateRefused(Exception):
     pass
 
 
@@ -48,6 +54,8 @@ def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Ord
 
     if differing := find_differences(order, payment, content):
         raise PaymentConflict(f"Order {order.number} exists with different content.", differing)
+    if payment.get("reinstated_at"):
+        _take_back_refund(order, payment["reinstated_at"], by)
     map_items(order, by=by)
     return order, False
 
@@ -58,7 +66,8 @@ def _create_order(merchant: Merchant, payment: dict, content: dict[str, str], by
         number=payment["order"],
         status=Order.Status.PAID,
         reported_by=by,
-        paid_at=payment["paid_at"].astimezone(UTC),  # PostgreSQL does not take every offset
+        paid_at=_in_utc(payment["paid_at"]),
+        reinstated_at=_in_utc(payment.get("reinstated_at")),
         utc_offset=payment["paid_at"].utcoffset() // timedelta(minutes=1),
         currency=payment["currency"],
         language=payment["language"],
@@ -100,6 +109,11 @@ def map_items(order: Order, *, by: str) -> int:
         details = {"items": [other.reference for other in others]}
         OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=by)
     return len(others)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    # PostgreSQL does not take every offset.
+    return moment and moment.astimezone(UTC)
 
 
 def _new_link() -> dict[str, Any]:
@@ -189,6 +203,39 @@ def refund(
             order.refresh_from_db(fields=["ended_at"])
             order_refunded.send(Order, order=order, by=by)
     return order
+
+
+@transaction.atomic
+def reinstate(order: Order, *, by: str) -> Order:
+    """Undo an order's full refund: it is paid again. Return the order as it stands now.
+
+    Parts that were refunded before stay refunded. Raises ReinstateRefused if the order was not refunded in full.
+    """
+    # Serializes with refunds, with keys that are returned to stock, and with codes being saved.
+    order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
+    last = order.refunds.filter(undone_at=None).order_by("pk").last()
+    if order.status != Order.Status.DELETED or last is None:
+        raise ReinstateRefused(f"The order is {order.status}; only a full refund can be undone.")
+
+    Refund.objects.filter(pk=last.pk).update(undone_at=Now(), undone_by=by)
+    order.status, order.ended_at = Order.Status.PAID, None
+    order.save(update_fields=["status", "ended_at"])
+    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.REINSTATED, happened_by=by)
+    order_reinstated.send(Order, order=order, by=by)
+    return order
+
+
+@transaction.atomic
+def _take_back_refund(order: Order, moment: datetime, by: str) -> None:
+    """Undo a full refund because the shop says that it did, at this moment; a moment it named before changes nothing.
+
+    So a late repetition of the report does not undo a refund that was made since.
+    """
+    new = Q(reinstated_at=None) | Q(reinstated_at__lt=_in_utc(moment))
+    if Order.objects.filter(new, pk=order.pk).update(reinstated_at=_in_utc(moment)):
+        with suppress(ReinstateRefused):  # staff were faster, or it was never refunded here
+            reinstate(order, by=by)
+    order.refresh_from_db(fields=["status", "ended_at", "reinstated_at"])
 
 
 @transaction.atomic

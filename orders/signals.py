@@ -7,3 +7,4 @@ from django.dispatch import Signal
 
 order_paid = Signal()  # order, items
 order_refunded = Signal()  # order; in full: it is no longer paid
+order_reinstated = Signal()  # order, by; its full refund was undone: it is paid again

@@ -142,16 +142,21 @@ class IssuedLicense(models.Model):
 
 
 class Deactivation(Retryable):
-    """The work of deactivating the licenses of an item that was refunded, wherever they are by now."""
+    """The work of deactivating the licenses of an item that was refunded, wherever they are by now.
+
+    If the refund is undone, of activating them again.
+    """
 
     TASK = "fulfillment.tasks.deactivate"
 
     class Status(models.TextChoices):
         QUEUED = "queued"
         DONE = "deactivated"
+        UNDONE = "activated"
         FAILED = "failed"
 
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="deactivation")
+    is_undoing = models.BooleanField(default=False, db_default=False, editable=False)
     status = models.CharField(max_length=15, choices=Status, default=Status.QUEUED)
 
     class Meta(Retryable.Meta):

@@ -47,6 +47,7 @@ class MerchantNotice(Retryable):
         SOURCE_DOWN = "web_service_down", "source down"
         SOURCE_FAILED = "web_service", "source failed"
         NOT_DEACTIVATED = "not_deactivated", "licenses not deactivated"
+        NOT_ACTIVATED = "not_activated", "licenses not activated again"
         MAIL_SERVER_REFUSED = "mail_server", "mail server refuses the login"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")

@@ -21,6 +21,7 @@ class WebhookEvent(models.TextChoices):
     ORDER_PAID = "order.paid", "an order was paid"
     PRODUCT_DELIVERED = "product.delivered", "an e-mail with a product’s activation codes was sent"
     PRODUCT_RETURNED = "product.returned", "an order was refunded in full"
+    ORDER_REINSTATED = "order.reinstated", "the full refund of an order was undone"
     DELIVERY_BOUNCED = "delivery.bounced", "an e-mail did not reach the customer"
     POOL_LOW = "pool.low", "a pool is running low"
     POOL_EMPTY = "pool.empty", "a pool is empty"

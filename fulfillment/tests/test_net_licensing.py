@@ -15,7 +15,7 @@ from fulfillment.models import Callout, Deactivation, Fulfillment, IssuedLicense
 from fulfillment.services import fulfill, fulfill_by_callout, retry
 from fulfillment.tests.licensing_server import TROUBLES, Proxy, Service, envelope, refusal
 from orders.models import ActivationCode, Order, OrderItem
-from orders.services import refund
+from orders.services import refund, reinstate
 
 STEPS = 8  # of one unit with three licenses
 
@@ -590,6 +590,69 @@ def test_a_license_counts_as_deactivated_only_if_the_answer_says_so(pay, work, s
     again()
     work()
     assert Deactivation.objects.get().status == "deactivated" and activity(service) == ["false", "false"]
+
+
+def test_undoing_a_refund_activates_the_licenses_again(pay, work, sold, make_package, service):
+    make_package(sold)
+    order = Order.objects.get(number=pay_and_work(pay, work, sold))
+    for _ in range(2):
+        refunded(order.number)
+        work()
+        assert set(activity(service)) == {"false"}
+        reinstate(order, by="Olivia")
+        again()
+        work()
+
+        assert set(activity(service)) == {"true"}
+        assert Deactivation.objects.get().status == "activated"
+        assert not IssuedLicense.objects.exclude(deactivated_at=None).exists()
+    lines = [line.text for line in order_history(order)]
+    assert f"Licenses of {sold.name} activated again" in lines
+
+
+def test_an_undone_refund_waits_for_a_deactivation_that_is_under_way(
+    pay, work, sold, make_package, service, monkeypatch
+):
+    make_package(sold)
+    order = Order.objects.get(number=pay_and_work(pay, work, sold))
+    refunded(order.number)
+    call, asked = net_licensing.call, []
+
+    def undo_meanwhile(*args, **fields):
+        asked.append(args)
+        if len(asked) == 1:  # about to deactivate the first
+            reinstate(order, by="Olivia")
+            work()  # nothing is due before the attempt under way has ended
+        return call(*args, **fields)
+
+    monkeypatch.setattr(net_licensing, "call", undo_meanwhile)
+    work()
+    assert Deactivation.objects.get().status == "queued"
+    assert set(activity(service)) == {"false"}
+
+    again()
+    work()
+    assert set(activity(service)) == {"true"}
+    assert Deactivation.objects.get().status == "activated"
+
+
+def test_licenses_that_cannot_be_activated_again_are_reported(pay, work, sold, make_package, service, mailoutbox):
+    make_package(sold)
+    order = Order.objects.get(number=pay_and_work(pay, work, sold))
+    refunded(order.number)
+    work()
+    service.licenses.clear()
+    reinstate(order, by="Olivia")
+    again()
+    work()
+    assert Deactivation.objects.get().status == "queued"
+
+    Deactivation.objects.update(created_at=Now() - timedelta(days=2), due_at=Now())
+    work()
+    assert Deactivation.objects.get().status == "failed"
+    mail = mailoutbox[-1]
+    assert "still inactive" in mail.subject
+    assert all(license.number in mail.body for license in IssuedLicense.objects.all())
 
 
 def test_an_account_that_refuses_keeps_no_other_from_being_asked(

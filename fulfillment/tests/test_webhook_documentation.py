@@ -9,7 +9,7 @@ import pytest
 from fulfillment import webhooks
 from fulfillment.models import TEST_EVENT, WebhookEndpoint, WebhookEvent
 from orders.models import Order
-from orders.services import refund
+from orders.services import refund, reinstate
 
 PAGE = (Path(__file__).parents[2] / "docs/webhooks.md").read_text()
 
@@ -42,6 +42,7 @@ def test_every_event_looks_as_the_page_says(endpoint, receiver, pay, make_produc
     order = Order.objects.earliest("pk")
     webhooks.announce_bounce(order.deliveries.get())
     refund(order, by="shop")
+    reinstate(order, by="shop")
     work()
 
     examples = [json.loads(block) for block in blocks("json")]

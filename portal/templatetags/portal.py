@@ -57,6 +57,7 @@ LOOKS = {
     "temporary": ("warn", "clock-fill"),
     "fatal": ("bad", "exclamation-triangle-fill"),
     "deactivated": ("idle", "slash-circle"),
+    "activated": ("good", "check-circle-fill"),
     # Imports of keys
     "reading": ("busy", "hourglass-split"),
     "ready": ("warn", "clock-fill"),
@@ -148,6 +149,7 @@ EVENTS = {
     "erased": "eraser",
     "replaced": "arrow-repeat",
     "mapped": "arrow-repeat",
+    "reinstated": "arrow-repeat",
     "returned": "arrow-return-left",
     "asked": "inbox",
     "renamed": "pencil",

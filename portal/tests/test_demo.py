@@ -200,6 +200,7 @@ def test_a_repeated_report_of_one_is_recognized(past):
         {
             "item": item.reference,
             "product": item.product,
+            "sku": item.product.sku,
             "quantity": item.quantity,
             "total_price": str(item.total_price),
             "subscription": None,

@@ -36,6 +36,7 @@ LEVELS = [
         "notices",
         "personal_data",
         "providers",
+        "refunds",
         "retention",
         "serializers",
         "setup",

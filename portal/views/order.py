@@ -14,7 +14,17 @@ from django.views.decorators.http import require_POST, require_safe
 from fulfillment import resending, services
 from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order, OrderItem, named
-from orders.services import RefundRefused, correct_email, map_items, refund, renew_link, reveal, revoke_link
+from orders.services import (
+    RefundRefused,
+    ReinstateRefused,
+    correct_email,
+    map_items,
+    refund,
+    reinstate,
+    renew_link,
+    reveal,
+    revoke_link,
+)
 from portal.access import member_required
 from portal.desk import Desk
 from portal.forms import AddressForm, CodesForm, RefundForm, ReplaceForm
@@ -115,6 +125,27 @@ def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
         button="Refund",
         danger=True,
         form=form,
+    )
+
+
+def reinstate_order(request: HttpRequest, desk: Desk) -> HttpResponse:
+    if request.method == "POST":
+        try:
+            reinstate(desk.order, by=desk.by)
+        except ReinstateRefused as error:
+            return refuse(request, desk, str(error))
+        messages.success(request, "The refund is undone: the order is paid again, and its activation codes are valid.")
+        return redirect(desk.url())
+
+    if desk.order.status != Order.Status.DELETED:
+        return refuse(request, desk, f"The order is {desk.order.status}; only a full refund can be undone.")
+    return confirm(
+        request,
+        desk,
+        title=f"Undo the refund of order {desk.order.number}?",
+        text="The order is paid again. The customer’s codes and order page work again; a key that went back to stock"
+        " is replaced by another one, which is e-mailed. This changes nothing in the shop: no money moves.",
+        button="Undo the refund",
     )
 
 
@@ -319,6 +350,7 @@ def _get_item(desk: Desk, pk: int) -> OrderItem:
 ACTS: dict[str, tuple[str, Act]] = {
     "address": ("address/", correct_address),
     "refund": ("refund/", refund_order),
+    "reinstate": ("reinstate/", reinstate_order),
     "renew-link": ("link/renew/", renew_order_link),
     "revoke-link": ("link/revoke/", revoke_order_link),
     "resend": ("codes/<int:code>/resend/", resend_code),

@@ -106,7 +106,7 @@ CATALOGUE: dict[str, Parameter] = {
         ),
         Parameter(
             "Key_first_renew",
-            "renewals: the license of the subscription’s first order",
+            "renewals: the license of the subscription’s first order that was not refunded",
             "AAAA-BBBB-CCCC",
             lambda subject: subject.join(subject.first_licenses),
             support_only=True,
@@ -114,7 +114,7 @@ CATALOGUE: dict[str, Parameter] = {
         ),
         Parameter(
             "Key_last_renew",
-            "renewals: the license that the order before issued",
+            "renewals: the license of the order before that was not refunded",
             "AAAA-BBBB-DDDD",
             lambda subject: subject.join(subject.last_licenses),
             holds_code=True,

@@ -20,7 +20,7 @@ from fulfillment.sources import (
     get_source,
     tell_of_item,
 )
-from fulfillment.subscriptions import is_ready
+from fulfillment.subscriptions import find_wait
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.allocation import allocate_keys, fill_reserve, return_key
 from pools.ledger import moved_by
@@ -289,7 +289,7 @@ def _look_again(fulfillment: Fulfillment) -> None:
 
     Each side commits what it has before it looks for the other, so one of the two sees the other.
     """
-    if is_ready(fulfillment.item):
+    if find_wait(fulfillment.item) is None:
         Fulfillment.objects.filter(pk=fulfillment.pk, status=Fulfillment.Status.WAITING).wake()
         fulfillment.nudge()
 

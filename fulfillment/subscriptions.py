@@ -11,33 +11,31 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 
-from dateutil.relativedelta import relativedelta
 from django.utils import timezone
 
 from fulfillment.models import Fulfillment
 from orders.models import ActivationCode, Order, OrderItem
 
-# How long a renewal waits for an order that should stand before it and was not reported: one that its shop named as
-# parent, and one that would fill a gap in the periods.
+# How long a renewal waits for a parent that its shop named and has not reported.
 PARENT_MAY_BE_LATE = timedelta(hours=1)
-GAP_MAY_BE_FILLED = timedelta(minutes=15)
 UNITS = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 
 
 class PredecessorMissing(Exception):
-    """The license that a renewal goes by is not there yet. The text says which, and is for the merchant."""
+    """The license that a renewal goes by is not there yet. The text says which, and is for the merchant.
+
+    `until` is when the renewal goes on without it; None while an order that is known has to be finished first.
+    """
+
+    def __init__(self, message: str, *, until: datetime | None = None):
+        super().__init__(message)
+        self.until = until
 
 
 def split_period(period: str) -> tuple[int, str]:
     """An ISO 8601 duration of one unit, P1Y, P3M, P2W or P30D, as a number and its unit: day, week, month or year."""
     number, unit = re.fullmatch(r"P(\d+)([YMWD])", period).groups()  # type: ignore[union-attr]
     return int(number), UNITS[unit]
-
-
-def add_period(moment: datetime, period: str) -> datetime:
-    """The moment one period later, by the calendar."""
-    number, unit = split_period(period)
-    return moment + relativedelta(**{f"{unit}s": number})  # type: ignore[arg-type]
 
 
 @dataclass(eq=False)
@@ -55,6 +53,10 @@ class Link:
     @property
     def paid_at(self) -> datetime:
         return self.item.order.paid_at or self.item.order.reported_at
+
+    @property
+    def is_paid(self) -> bool:
+        return self.item.order.status == Order.Status.PAID
 
     @property
     def rank(self) -> tuple:
@@ -142,18 +144,21 @@ def _sort(links: list[Link]) -> list[Link]:
 
 
 def first_licenses(item: OrderItem) -> dict[int, str]:
-    """The licenses of the subscription's first order, by unit; none on it. Raises PredecessorMissing."""
+    """The licenses of the subscription's first order, by unit; none on it. Raises PredecessorMissing.
+
+    Orders that were refunded don't count: their licenses are withdrawn, and nobody should renew those.
+    """
     own, links = _find(item)
     first = _first(own, links)
     if not _is_reported(first, links) or first is own:
         return {}
-    return _licenses(first)
+    return _licenses(paid) if (paid := _first_paid(first, own, links)) else {}
 
 
 def last_licenses(item: OrderItem) -> dict[int, str]:
     """The licenses that the order before issued, by unit; none on the first order. Raises PredecessorMissing.
 
-    An order that was refunded issued none.
+    Orders that were refunded don't count.
     """
     own, links = _find(item)
     if not own.parent_order:
@@ -161,12 +166,7 @@ def last_licenses(item: OrderItem) -> dict[int, str]:
     before = links[: links.index(own)]
     if own.parent is None and not any(link.parent_order == own.parent_order for link in before):
         _is_reported(own, links)
-    if before and _age(own) < GAP_MAY_BE_FILLED and _leaves_gap(before[-1], own):
-        raise PredecessorMissing(
-            f"Since order {before[-1].number} more than one period has passed: it waits some minutes for a renewal in"
-            " between."
-        )
-    paid = [link for link in before if link.item.order.status == Order.Status.PAID]
+    paid = [link for link in before if link.is_paid]
     return _licenses(paid[-1]) if paid else {}
 
 
@@ -174,17 +174,19 @@ def known_first_licenses(item: OrderItem) -> list[str]:
     """The licenses of the subscription's first order as far as they are there now; none on it."""
     own, links = _find(item)
     first = _first(own, links)
-    return [] if first is own or first.parent_order else list(_codes(first).values())
+    if first is own or first.parent_order:
+        return []
+    return list(_codes(paid).values()) if (paid := _first_paid(first, own, links)) else []
 
 
-def is_ready(item: OrderItem) -> bool:
-    """Whether no order before it has to be waited for."""
+def find_wait(item: OrderItem) -> PredecessorMissing | None:
+    """What the item waits for among the orders of its subscription, if anything."""
     try:
         first_licenses(item)
         last_licenses(item)
-    except PredecessorMissing:
-        return False
-    return True
+    except PredecessorMissing as missing:
+        return missing
+    return None
 
 
 def _find(item: OrderItem) -> tuple[Link, list[Link]]:
@@ -198,40 +200,32 @@ def _first(own: Link, links: list[Link]) -> Link:
     return links[0] if own.root.parent_order and not links[0].parent_order else own.root
 
 
-def _age(link: Link) -> timedelta:
-    return timezone.now() - link.item.order.reported_at
+def _first_paid(first: Link, own: Link, links: list[Link]) -> Link | None:
+    """The first order, or if it was refunded the first one after it, and before the item's, that was not."""
+    if first.is_paid:
+        return first
+    return next((link for link in links[: links.index(own)] if link.is_paid), None)
 
 
 def _is_reported(link: Link, links: list[Link]) -> bool:
-    """Whether the order that a link names is known, if it names one; False if it is no more to be expected.
+    """Whether the order that a link names belongs to the chain, if it names one; False if it never will.
 
-    It is waited for from the first report that named it. Raises PredecessorMissing.
+    Only the shop's word says that it exists, so it is waited for, from the first report that named it. It is not if it
+    was reported, and holds nothing of the subscription. Raises PredecessorMissing.
     """
     name = link.parent_order
     if not name or any(other.number == name for other in links):
         return True
-    if max(_age(other) for other in links if other.parent_order == name) < PARENT_MAY_BE_LATE:
-        raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.")
-    return False
-
-
-def _leaves_gap(before: Link, after: Link) -> bool:
-    """Whether a renewal in between is to be expected: not if the shop names one before that is a renewal."""
-    if before.parent_order and after.parent is before:
+    until = min(other.item.order.reported_at for other in links if other.parent_order == name) + PARENT_MAY_BE_LATE
+    if until <= timezone.now() or Order.objects.filter(merchant=link.item.order.merchant_id, number=name).exists():
         return False
-    period = after.item.subscription.period  # type: ignore[union-attr]
-    try:
-        expected = add_period(before.paid_at, period)
-        nearly_two = expected + (add_period(expected, period) - expected) * 0.8
-    except (ValueError, OverflowError):  # beyond the calendar
-        return False
-    return after.paid_at >= nearly_two
+    raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.", until=until)
 
 
 def _licenses(link: Link) -> dict[int, str]:
     """The codes of an order that stands before, by unit. Raises PredecessorMissing while it waits."""
     before = link.item
-    if before.order.status == Order.Status.PAID and before.fulfillment.status != Fulfillment.Status.DONE:
+    if link.is_paid and before.fulfillment.status != Fulfillment.Status.DONE:
         raise PredecessorMissing(
             f"It waits for the license of order {link.number}, which is {before.fulfillment.status}."
         )

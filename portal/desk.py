@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from fulfillment.history import order_history
 from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
 from fulfillment.resending import why_not_resend
 from fulfillment.services import why_not_return
-from fulfillment.subscriptions import Link, chains, split_period
+from fulfillment.subscriptions import Link, PredecessorMissing, chains, find_wait, split_period
 from licensing.models import Licensee, Transaction
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.models import LicenseKey
@@ -183,6 +184,13 @@ class ShownItem:
     @property
     def next(self) -> int | None:
         return self.units.stop if self.units.stop <= self.item.units else None
+
+    @cached_property
+    def wait(self) -> PredecessorMissing | None:
+        """What a renewal waits for among its subscription's orders, and until when."""
+        waiting = self.item.fulfillment.status == Fulfillment.Status.WAITING and self.item.subscription_id
+        missing = find_wait(self.item) if waiting else None
+        return missing if missing and str(missing) == self.item.fulfillment.reason else None
 
     @property
     def period(self) -> str:

@@ -1,6 +1,8 @@
 from datetime import timedelta
 from time import monotonic
 
+from django.utils import timezone
+
 from fulfillment import web_services
 from fulfillment.breaker import tell_merchant
 from fulfillment.models import FulfillmentMethod, WebService
@@ -33,7 +35,8 @@ class WebServiceSource(Source):
         except ServiceBusy as busy:
             raise SourceBusy(str(busy)) from busy
         except PredecessorMissing as missing:
-            raise LicenseAwaited(str(missing), pause=LOOKED_FOR_AGAIN) from missing
+            rest = missing.until - timezone.now() if missing.until else LOOKED_FOR_AGAIN
+            raise LicenseAwaited(str(missing), pause=min(rest, LOOKED_FOR_AGAIN)) from missing
         except ServiceError as error:
             reason = f"Web service “{self.service}”: {error}"
             raise SourceError(reason, permanent=not error.temporary, pause=error.pause) from error

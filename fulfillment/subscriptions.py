@@ -148,11 +148,7 @@ def first_licenses(item: OrderItem) -> dict[int, str]:
 
     Orders that were refunded don't count: their licenses are withdrawn, and nobody should renew those.
     """
-    own, links = _find(item)
-    first = _first(own, links)
-    if not _is_reported(first, links) or first is own:
-        return {}
-    return _licenses(paid) if (paid := _first_paid(first, own, links)) else {}
+    return _codes(_finished(_find_first(*_find(item))))
 
 
 def last_licenses(item: OrderItem) -> dict[int, str]:
@@ -160,38 +156,46 @@ def last_licenses(item: OrderItem) -> dict[int, str]:
 
     Orders that were refunded don't count.
     """
-    own, links = _find(item)
-    if not own.parent_order:
-        return {}
-    before = links[: links.index(own)]
-    if own.parent is None and not any(link.parent_order == own.parent_order for link in before):
-        _is_reported(own, links)
-    paid = [link for link in before if link.is_paid]
-    return _licenses(paid[-1]) if paid else {}
+    return _codes(_finished(_find_last(*_find(item))))
 
 
 def known_first_licenses(item: OrderItem) -> list[str]:
     """The licenses of the subscription's first order as far as they are there now; none on it."""
     own, links = _find(item)
     first = _first(own, links)
-    if first is own or first.parent_order:
-        return []
-    return list(_codes(paid).values()) if (paid := _first_paid(first, own, links)) else []
+    return [] if first is own or first.parent_order else list(_codes(_first_paid(first, own, links)).values())
 
 
-def find_wait(item: OrderItem) -> PredecessorMissing | None:
+def find_wait(item: OrderItem, links: list[Link] | None = None) -> PredecessorMissing | None:
     """What the item waits for among the orders of its subscription, if anything."""
+    own, links = _find(item, links)
     try:
-        first_licenses(item)
-        last_licenses(item)
+        for find in (_find_first, _find_last):
+            _finished(find(own, links))
     except PredecessorMissing as missing:
         return missing
     return None
 
 
-def _find(item: OrderItem) -> tuple[Link, list[Link]]:
+def _find_first(own: Link, links: list[Link]) -> Link | None:
+    first = _first(own, links)
+    if not _is_reported(first, links) or first is own:
+        return None
+    return _first_paid(first, own, links)
+
+
+def _find_last(own: Link, links: list[Link]) -> Link | None:
+    if not own.parent_order:
+        return None
+    before = links[: links.index(own)]
+    if own.parent is None and not any(link.parent_order == own.parent_order for link in before):
+        _is_reported(own, links)
+    return next((link for link in reversed(before) if link.is_paid), None)
+
+
+def _find(item: OrderItem, links: list[Link] | None = None) -> tuple[Link, list[Link]]:
     """The item's own link, and the chain."""
-    links = chain(item)
+    links = links or chain(item)
     return next(link for link in links if link.item.pk == item.pk), links
 
 
@@ -222,15 +226,14 @@ def _is_reported(link: Link, links: list[Link]) -> bool:
     raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.", until=until)
 
 
-def _licenses(link: Link) -> dict[int, str]:
-    """The codes of an order that stands before, by unit. Raises PredecessorMissing while it waits."""
-    before = link.item
-    if link.is_paid and before.fulfillment.status != Fulfillment.Status.DONE:
-        raise PredecessorMissing(
-            f"It waits for the license of order {link.number}, which is {before.fulfillment.status}."
-        )
-    return _codes(link)
+def _finished(link: Link | None) -> Link | None:
+    """The same order, or PredecessorMissing while it waits for its codes."""
+    status = link.item.fulfillment.status if link else Fulfillment.Status.DONE
+    if link and status != Fulfillment.Status.DONE:
+        raise PredecessorMissing(f"It waits for the license of order {link.number}, which is {status}.")
+    return link
 
 
-def _codes(link: Link) -> dict[int, str]:
-    return {code.unit: code.code for code in ActivationCode.objects.filter(item=link.item).order_by("unit")}
+def _codes(link: Link | None) -> dict[int, str]:
+    codes = ActivationCode.objects.filter(item=link.item).order_by("unit") if link else []
+    return {code.unit: code.code for code in codes}

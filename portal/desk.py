@@ -168,6 +168,7 @@ class ShownItem:
     why_not_resend: str  # what is missing
     units: range
     has_reserve: bool
+    links: list[Link]
 
     @property
     def first_unit(self) -> int:
@@ -189,7 +190,7 @@ class ShownItem:
     def wait(self) -> PredecessorMissing | None:
         """What a renewal waits for among its subscription's orders, and until when."""
         waiting = self.item.fulfillment.status == Fulfillment.Status.WAITING and self.item.subscription_id
-        missing = find_wait(self.item) if waiting else None
+        missing = find_wait(self.item, self.links) if waiting else None
         return missing if missing and str(missing) == self.item.fulfillment.reason else None
 
     @property
@@ -295,6 +296,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
             why_not_resend=why_not_resend(order, saved=False),
             units=window if item.units > count else range(1, count + 1),
             has_reserve=item.has_reserve,  # type: ignore[attr-defined]
+            links=links.get(item.pk, []),
         )
         for item in items
     ]

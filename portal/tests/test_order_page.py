@@ -465,7 +465,7 @@ def test_it_shows_the_orders_of_a_subscription(desk, order, renew):
 def test_of_a_long_subscription_it_shows_the_orders_around_it(support, renew, django_assert_max_num_queries):
     renew(*(f"A{number}" for number in range(1, 41)), parent="OLD")
 
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         page = text(support.get("/orders/A20/"))
 
     shown = page.partition("every year: ")[2]

@@ -76,7 +76,7 @@ def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overd
     for delivery, overdue in minutes.items():
         delivery._update(due_at=Now() - timedelta(minutes=overdue))
     Delivery.objects.filter(pk=fourth.pk).update(attempts=1)
-    attempts = []
+    attempts: list[int] = []
 
     def attempt(pk):
         attempts.append(pk)
@@ -92,7 +92,7 @@ def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overd
 def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
     clock = iter(range(0, 100, 2))
     monkeypatch.setattr("fulfillment.tasks.monotonic", lambda: next(clock))
-    attempts = []
+    attempts: list[int] = []
     monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempts.append)
 
     tasks.deliver(deliveries[0].pk)
@@ -102,7 +102,7 @@ def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
 
 
 def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monkeypatch):
-    attempts = []
+    attempts: list[int] = []
     monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempts.append)
 
     tasks.deliver(deliveries[0].pk)

@@ -194,6 +194,7 @@ def test_a_table_without_headings_is_known_by_its_columns():
         b"\n".join(b'{"id": %d, "pro": 1}' % number for number in range(9)),
         b"\n".join(f"{key}, {name}".encode() for key, name in zip(KEYS[:2], NAMES, strict=False)),
     ],
+    ids=["table", "json", "names"],
 )
 def test_keys_may_hold_commas(content):
     assert detect([content], {})["format"] == "text"

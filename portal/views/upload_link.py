@@ -109,7 +109,7 @@ def changed_reading(key_import: KeyImport, data: QueryDict) -> dict[str, Any]:
     """The way of reading that was chosen of those that the page offers."""
     offered = {str(candidate["column"]) for candidate in key_import.preview.get("candidates", [])}
     if data.get("column") in offered:
-        return {"column": int(data["column"])}
+        return {"column": int(str(data["column"]))}
     return {"spreadsheet": "fix"} if "fix" in data else {}
 
 

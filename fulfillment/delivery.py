@@ -11,7 +11,7 @@ from fulfillment.composition import compose
 from fulfillment.mail import MailError, sent
 from fulfillment.models import Delivery, MailAccount, MerchantNotice, WebhookEvent
 from fulfillment.webhooks import announce, announce_bounce, facts_of_delivery
-from orders.models import Order
+from orders.models import Order, OrderEvent
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,10 @@ def _why_not(delivery: Delivery) -> str:
 
 def _note_failure(delivery: Delivery, error: MailError) -> None:
     if not (error.permanent or delivery.is_last_attempt):
-        delivery.postpone(str(error), at_least=error.pause)
+        with transaction.atomic():
+            if delivery.postpone(str(error), at_least=error.pause) and error.perhaps_taken:
+                kind = OrderEvent.Kind.MAY_HAVE_ARRIVED
+                OrderEvent.objects.create(order=delivery.order, kind=kind, happened_by="the mail server")
         return
     with transaction.atomic():
         if delivery.end(status=Delivery.Status.FAILED, reason=str(error)[:500]):

@@ -214,6 +214,9 @@ def _event(event: OrderEvent) -> Line:
             text = "Full refund undone"
         case OrderEvent.Kind.MAPPED:
             text = f"Mapped to products: item {', '.join(event.details['items'])}"
+        case OrderEvent.Kind.MAY_HAVE_ARRIVED:
+            text = "An e-mail may have arrived: the mail server broke off after it had received all of it"
+            note = "We send it again ten minutes later."
         case OrderEvent.Kind.ERASED:
             text = "The customer’s data erased"
     return Line(event.happened_at, event.kind, text, by=event.happened_by, note=note)

@@ -5,8 +5,6 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from email.headerregistry import Address
 from email.utils import parseaddr
-from math import inf
-from time import monotonic
 from typing import Any
 
 import requests
@@ -28,6 +26,10 @@ ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 # Of the sender, the mail system, the network, or a policy: we are not let in, or not yet.
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
+PERHAPS_TAKEN = (
+    "The mail server broke off after it had received the whole e-mail, which may have arrived."
+    " We send it again ten minutes later."
+)
 NOT_INTERNATIONAL = (
     "The mail server does not accept addresses with international characters before the @ (SMTPUTF8). Ask the customer"
     " for another address, or use a mail server that does."
@@ -125,7 +127,6 @@ def send_test_mail(message: EmailMessage, merchant: Merchant, account: MailAccou
 
 
 def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
-    started = monotonic()
     try:
         server.open()
         message.send()
@@ -148,11 +149,9 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
     except UnicodeError as error:
         raise MailError("The address cannot be mailed to.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
-        # smtplib says so of a connection that was closed, when the mail was not taken, and of one that fell silent.
-        # One that was cut off because its time was over looks like the former.
-        cut_off = monotonic() - started >= (getattr(server, "timeout", None) or inf)
-        silent = cut_off or isinstance(error.__context__, TimeoutError)
-        raise MailError(f"The mail server broke off: {error}", perhaps_taken=silent, unreachable=True) from error
+        perhaps_taken = getattr(server, "has_sent_all", False)
+        text = PERHAPS_TAKEN if perhaps_taken else f"The mail server closed the connection: {error}"
+        raise MailError(text, perhaps_taken=perhaps_taken, unreachable=True) from error
     except AnymailError as error:
         raise MailError(
             f"The mail provider did not take the mail: {error}",

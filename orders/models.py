@@ -417,6 +417,7 @@ class OrderEvent(models.Model):
         RETURNED = "returned", "code returned to stock"
         REINSTATED = "reinstated", "full refund undone"
         MAPPED = "mapped", "items mapped to products"
+        MAY_HAVE_ARRIVED = "unsure", "e-mail may have arrived"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

@@ -110,7 +110,7 @@ def make_sink(settings):
         sink = Sink(free_port(), **fields)
         sink.start()
         started.append(sink)
-        settings.EMAIL_BACKEND = "fulfillment.mail_servers.SmtpBackend"
+        settings.EMAIL_BACKEND = "fulfillment.mail_servers.OurServer"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
         settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
         settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False

@@ -15,6 +15,10 @@ class Sink:
     port: int
     delay: float = 0  # seconds before it answers that it has taken a mail
     smtputf8: bool = True  # whether it takes international addresses
+    eight_bit: bool = True  # whether it takes bodies that are not ASCII
+    breaks_off: bool = False  # whether it closes the connection instead of saying that it has taken a mail
+    sessions: int = 0  # so many connections there were
+    contents: list[bytes] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)  # as they were named to it
     messages: list = field(default_factory=list)
     plain: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -26,11 +30,19 @@ class Sink:
     def stop(self) -> None:
         self.controller.stop()
 
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        self.sessions += 1
+        return responses if self.eight_bit else [line for line in responses if "8BITMIME" not in line]
+
     async def handle_DATA(self, server, session, envelope):
         message: Any = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.contents.append(envelope.content)
         self.recipients += envelope.rcpt_tos
         self.plain[str(message["To"])].append(message.get_body(("plain",)).get_content())
         self.messages.append(message)
+        if self.breaks_off:
+            server.transport.abort()
         await asyncio.sleep(self.delay)
         return "250 OK"
 

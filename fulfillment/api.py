@@ -17,6 +17,7 @@ from merchants.models import ApiKey
 from orders.fields import EmailField
 from orders.models import Order, OrderItem, RefusedReport, named
 from orders.refusals import record_refusal
+from orders.search import MAX_CUSTOMER, Kind, clean, find_addresses, find_words, look_up, says_enough
 from orders.serializers import PaymentSerializer, RefundSerializer, readable
 from orders.services import (
     PaymentConflict,
@@ -127,11 +128,30 @@ class OrderPages(Pages):
 
 class OrderFilterSerializer(serializers.Serializer):
     status = serializers.ChoiceField(Order.Status.choices, required=False)
-    email = EmailField(required=False, help_text="The customer's, in any case.")
     unmapped = serializers.ChoiceField(["true"], required=False, help_text="Only orders in which nothing is ours.")
-    number = serializers.CharField(
-        required=False, max_length=64, help_text="With or without its leading letters and zeros."
+    email = serializers.CharField(
+        required=False,
+        max_length=1000,
+        help_text="The customer's, in any case, also as `Ada Byron <ada@example.com>`.",
     )
+    number = serializers.CharField(
+        required=False, max_length=1000, help_text="With or without its leading letters and zeros; several by commas."
+    )
+    customer = serializers.CharField(
+        required=False,
+        max_length=MAX_CUSTOMER,
+        help_text="Words of the customer's name, company or address, in any order, without case and accents.",
+    )
+
+    def validate_email(self, value):
+        if not find_addresses(clean(value)):
+            raise serializers.ValidationError("Enter an e-mail address.")
+        return value
+
+    def validate_customer(self, value):
+        if not any(map(says_enough, find_words(clean(value)))):
+            raise serializers.ValidationError("Enter a word of at least three letters.")
+        return value
 
 
 class OrderListView(generics.ListAPIView):
@@ -145,12 +165,12 @@ class OrderListView(generics.ListAPIView):
         orders = cast(ApiKey, self.request.auth).merchant.orders.all()
         if "status" in filters.validated_data:
             orders = orders.filter(status=filters.validated_data["status"])
-        if "email" in filters.validated_data:
-            orders = orders.with_email(filters.validated_data["email"])
         if "unmapped" in filters.validated_data:
             orders = orders.unmapped()
-        if "number" in filters.validated_data:
-            orders = orders.with_number(filters.validated_data["number"])
+        for kind in (Kind.EMAIL, Kind.NUMBER, Kind.CUSTOMER):
+            if text := filters.validated_data.get(kind.value):
+                found = look_up(orders, kind, text)
+                orders = orders.none() if found is None else found
         return orders.prefetch_related(*FOR_DISPLAY)
 
     @extend_schema(

@@ -1,17 +1,19 @@
 import re
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from functools import reduce
+from operator import or_
 
 from babel import Locale
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Count, Exists, F, Func, OuterRef, Q, Subquery, Sum, Value
-from django.db.models.functions import Concat, Lower, Now, Upper
+from django.db.models.functions import Concat, Now, Upper
 
 from merchants.addresses import same_address
 from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
-from orders.license_texts import hint, loose_fingerprint
+from orders.license_texts import distinctive, hint, letters, loose_fingerprint
 from orders.localization import get_locale, supported_language
 from orders.money import MoneyField
 from vault.fields import EncryptedTextField
@@ -30,34 +32,46 @@ def named(name: str, field: str) -> Q:
     return Q(pk=int(found[1])) if found else Q(**{field: name})
 
 
+class Fold(Func):
+    """A text as customers are searched by: in lower case, without accents and invisible characters."""
+
+    function = "orders_fold"
+    output_field = models.TextField()
+
+
 class OrderQuerySet(models.QuerySet["Order"]):
     """What starts with `with_` looks orders up by something a customer may quote, each in an index of its own."""
 
     def with_number(self, *texts: str):
-        """Orders of these numbers, quoted with or without their leading letters and zeros."""
-        numbers = {text.strip() for text in texts}
-        short = {re.sub(NUMBER_PREFIX, "", number) for number in numbers} - {""}
+        """Orders of these numbers, quoted with or without a number sign, leading letters and zeros."""
+        bare = {text.strip().lstrip("#") for text in texts} - {""}
+        numbers = bare | {f"#{number}" for number in bare} | {text.strip() for text in texts}
+        short = {re.sub(NUMBER_PREFIX, "", number) for number in bare} - {""}
         return self.filter(Q(number__in=numbers) | Q(short_number__in=short))
 
-    def with_email(self, text: str):
-        """Orders whose customer has exactly this address, in any case and either spelling of its domain."""
-        return self.filter(same_address("email", text))
+    def with_email(self, *texts: str):
+        """Orders whose customer has exactly one of these addresses, in any case and either spelling of its domain."""
+        return self.filter(reduce(or_, (same_address("email", text) for text in texts)))
 
-    def with_customer(self, text: str):
-        """Orders whose customer's address, name or company holds this text, in any case."""
-        # Lowered by the database, as the column was: languages differ in what that means.
-        return self.filter(customer_text__contains=Lower(Value(text.strip())))
+    def with_customer(self, *words: str):
+        """Orders whose customer's address, name and company hold all these words, in any case, without accents."""
+        # Folded by the database, as the column was: languages differ in what that means.
+        return self.filter(*(Q(customer_text__contains=Fold(Value(word.strip()))) for word in words))
 
     def with_code(self, text: str):
         """Orders that hold, or held, exactly this license text."""
         return self.with_code_fingerprint(fingerprint(text.strip()))
 
-    def with_code_fingerprint(self, digest: bytes):
-        return self.filter(pk__in=ActivationCode.all_codes.filter(fingerprint=digest).values("item__order"))
+    def with_code_fingerprint(self, *digests: bytes):
+        return self.filter(pk__in=ActivationCode.all_codes.filter(fingerprint__in=digests).values("item__order"))
 
-    def with_code_ending(self, text: str):
-        """Orders that hold, or held, a license text with these last four characters, in any case."""
-        return self.filter(pk__in=ActivationCode.all_codes.filter(hint__iexact=text.strip()).values("item__order"))
+    def with_loose_fingerprint(self, *digests: bytes):
+        """Orders that hold, or held, a license text with the same letters and digits: see license_texts.py."""
+        return self.filter(pk__in=ActivationCode.all_codes.filter(loose_fingerprint__in=digests).values("item__order"))
+
+    def with_hint(self, text: str):
+        """Orders that hold, or held, a license text with this hint, in any case."""
+        return self.filter(pk__in=ActivationCode.all_codes.filter(hint__iexact=text).values("item__order"))
 
     def with_product(self, *products: Product | int):
         return self.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"), product__in=products)))
@@ -103,9 +117,9 @@ class Order(models.Model):
     last_name = models.CharField(max_length=200, blank=True)
     company = models.CharField(max_length=200, blank=True)
     country = models.CharField(max_length=2, blank=True)
-    # What customers are searched by: any part of address, name or company.
+    # What customers are searched by: any part of address, name or company, without case and accents.
     customer_text = models.GeneratedField(
-        expression=Lower(Concat("email", Value(" "), "first_name", Value(" "), "last_name", Value(" "), "company")),
+        expression=Fold(Concat("email", Value(" "), "first_name", Value(" "), "last_name", Value(" "), "company")),
         output_field=models.TextField(),
         db_persist=True,
     )
@@ -374,6 +388,10 @@ class ActivationCode(models.Model):
 
     def __str__(self):
         return f"Code {self.unit} of {self.item}"
+
+    def ends_with(self, ending: str) -> bool:
+        """Whether the last letters and digits of the license are these, in lower case."""
+        return letters(distinctive(self.code)).endswith(ending)
 
     @classmethod
     def build(cls, text: str, **fields) -> "ActivationCode":

@@ -24,14 +24,13 @@ from fulfillment.personal_data import Held, tell
 from merchants.admin import Lean, NotMade, ReadOnly
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
-from orders.search import Kind, find, quotable
+from orders.search import MAX_SEARCH, find, is_secret, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
 from portal.licensing_account_forms import AccountForm
 from portal.views.licensing_accounts import make_own_key
 from portal.views.order import ACTS, order_page
 from portal.web_service_forms import SECTIONS, WebServiceForm
-from vault.fingerprints import fingerprint
 
 
 class CustomerDataForm(forms.Form):
@@ -60,7 +59,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
     search_fields = ["number"]  # shows the search box; what it finds is get_search_results
     search_help_text = (
         "Order numbers (also without letters and zeros), customer’s address or name or a part, license text or its"
-        " last four characters, SKU"
+        " last four to twelve characters, SKU; case, accents and punctuation don’t matter"
     )
 
     def get_urls(self):
@@ -124,12 +123,14 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         if not search_term.strip():
             return queryset, False
         found = find(queryset, search_term)
-        found.pop(Kind.LICENSE, None)
-        return next(iter(found.values()), queryset.none()), False
+        shown = (orders for kind, orders in found.items() if not is_secret(kind, search_term))
+        return next(shown, queryset.none()), False
 
     def changelist_view(self, request, extra_context=None):
         if request.method == "POST" and "search" in request.POST:
-            return self._search(request, request.POST["search"].replace("\0", "").strip())
+            return self._search(
+                request, request.POST["search"].replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
+            )
         return super().changelist_view(request, extra_context)
 
     def _search(self, request, text: str):
@@ -140,13 +141,13 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
             return self._redirect_to_list()
         found = find(Order.objects.all(), text)
         kind = next(iter(found), None)
-        if kind == Kind.LICENSE:
+        if kind and is_secret(kind, text):
             orders = found[kind][:100]
             if len(orders) == 1:
                 return redirect("admin:orders_order_change", orders[0].pk)
             return self._redirect_to_list(id__in=",".join(str(order.pk) for order in orders))
 
-        key = LicenseKey.objects.filter(fingerprint=fingerprint(text)).first()
+        key = LicenseKey.objects.with_text(text).first()
         if key and request.user.has_perm("pools.view_licensekey"):
             messages.info(request, f"This license key is in no order; it is {key.status}.")
             return redirect("admin:pools_licensekey_change", key.pk)

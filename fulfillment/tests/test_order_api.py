@@ -26,6 +26,14 @@ def test_it_lists_orders_last_paid_first(api, pay, product):
     [
         ("number=12345678", ["A0012345678"]),
         ("email=ADA@example.com", ["A0012345678"]),
+        ("email=Ada+Byron+%3Cada@example.com%3E", ["A0012345678"]),
+        ("email=%C2%A0ada@example.com%E2%80%8B", ["A0012345678"]),
+        ("number=%22A0012345678%22", ["A0012345678"]),
+        ("number=%23A0012345678.", ["A0012345678"]),
+        ("number=B2,12345678", ["B2", "A0012345678"]),
+        ("customer=Byron,+ada", ["A0012345678"]),
+        ("customer=nobody", []),
+        ("number=%23", []),
         ("status=deleted", ["B2"]),
         ("status=unpaid", []),
     ],
@@ -38,7 +46,7 @@ def test_it_filters_orders(api, pay, product, query, expected):
     assert [order["order"] for order in api.get(f"/api/v1/orders/?{query}").json()["results"]] == expected
 
 
-@pytest.mark.parametrize("query", ["status=lost", "email=ada", "number=%00"])
+@pytest.mark.parametrize("query", ["status=lost", "email=ada", "number=%00", "customer=ab"])
 def test_a_bad_filter_is_named(api, query):
     response = api.get(f"/api/v1/orders/?{query}")
 

@@ -29,11 +29,37 @@ def numbers(found):
         (" a0012345678 ", Kind.NUMBER),
         ("#12345678", Kind.NUMBER),
         ("AAAA-BBBB-CCCC-7Q2M", Kind.LICENSE),
+        ("aaaa-bbbb-cccc-7q2m", Kind.SIMILAR),
+        ("AAAABBBBCCCC7Q2M", Kind.SIMILAR),
+        ("aaaa bbbb cccc 7q2m", Kind.SIMILAR),
+        ("AAAA–BBBB–CCCC–7Q2M.", Kind.SIMILAR),
+        ("AAAA-BBBB-\u200bCCCC-7Q2M", Kind.SIMILAR),
         ("7Q2M", Kind.ENDING),
         ("7q2m", Kind.ENDING),
         ("••••7Q2M", Kind.ENDING),
+        ("C7Q2M", Kind.ENDING),
+        ("cc7q2m", Kind.ENDING),
+        ("CCCC-7Q2M", Kind.ENDING),
+        ("BCCCC7Q2M", Kind.ENDING),
         ("photo-pro", Kind.SKU),
         ("ADA@example.com", Kind.EMAIL),
+        ("<ada@example.com>", Kind.EMAIL),
+        ("Ada Byron <ada@example.com>", Kind.EMAIL),
+        ("mailto:ada@example.com", Kind.EMAIL),
+        ("“ada@example.com”,", Kind.EMAIL),
+        ("From: ada@example.com.", Kind.EMAIL),
+        ("\ufeffada@example.com\u00a0", Kind.EMAIL),
+        ("ada\u200b@example.com", Kind.EMAIL),
+        ('"A0012345678"', Kind.NUMBER),
+        ("A0012345678.", Kind.NUMBER),
+        ("(#A0012345678)", Kind.NUMBER),
+        ("A00\u200b12345678", Kind.NUMBER),
+        ("\u00a0A0012345678\u00a0", Kind.NUMBER),
+        ("Byron, Ada", Kind.CUSTOMER),
+        ("byron ada", Kind.CUSTOMER),
+        ("BYRON\u00a0ADA", Kind.CUSTOMER),
+        ("“Byron”", Kind.CUSTOMER),
+        ("engines byron", Kind.CUSTOMER),
         ("@example", Kind.CUSTOMER),
         ("byron", Kind.CUSTOMER),
         ("Ada Byron", Kind.CUSTOMER),
@@ -53,7 +79,24 @@ def test_several_numbers_find_as_many_orders(orders, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", "A1", "ad", "Q2M", "AAAA-BBBB", "AAAA-BBBB-CCCC-7Q2", "PHOTO", "%", "____"]
+    "text",
+    [
+        "",
+        "  ",
+        "A1",
+        "ad",
+        "Q2M",
+        "AAAA-BBBB",
+        "AAAA-BBBB-CCCC-7Q2",
+        "PHOTO",
+        "%",
+        "____",
+        "D7Q2M",
+        "#",
+        "…",
+        "Byron, Bob",
+        "<>",
+    ],
 )
 def test_nothing_is_found_by(orders, text):
     assert find(orders, text) == {}
@@ -80,9 +123,10 @@ def test_an_sku_of_another_merchant_finds_nothing_of_it(orders, outsider):
     assert find(orders, "THEIRS") == {}
 
 
-def test_it_takes_two_queries(orders, django_assert_num_queries):
-    with django_assert_num_queries(2):
-        find(orders, "12345678")
+@pytest.mark.parametrize(("text", "queries"), [("A0012345678", 3), ("7Q2M", 2), ("a long text of words", 2)])
+def test_it_takes_few_queries(orders, django_assert_num_queries, text, queries):
+    with django_assert_num_queries(queries):
+        find(orders, text)
 
 
 def test_a_license_text_comes_before_the_number_in_it(orders, pay, make_product, make_pool):
@@ -101,3 +145,74 @@ def test_a_name_in_any_script_is_found(orders, name):
     Order.objects.filter(number="B0000000099").update(last_name=name)
 
     assert numbers(find(orders, name)[Kind.CUSTOMER]) == ["B0000000099"]
+
+
+ACCENTS = {
+    "Zoë": ["zoe", "ZOE", "zoë", "Zoe\u0308"],
+    "Zoe\u0308": ["zoe", "zoë"],
+    "Müller": ["muller", "MÜLLER"],
+    "Łukasz": ["lukasz"],
+    "Strauß": ["strauss", "strauß"],
+    "Артём": ["артем", "АРТЁМ"],
+    "Ana\u200bMaria": ["anamaria"],
+    "De\u00a0Vries": ["de vries", "vries"],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in ACCENTS.items() for text in texts])
+def test_accents_and_invisible_characters_do_not_matter(orders, name, text):
+    Order.objects.filter(number="B0000000099").update(last_name=name)
+
+    assert numbers(find(orders, text)[Kind.CUSTOMER]) == ["B0000000099"]
+
+
+@pytest.mark.parametrize("number", ["1001", "#1001"])
+@pytest.mark.parametrize("text", ["1001", "#1001", "“#1001”", "order #1001"])
+def test_a_number_sign_does_not_matter(orders, number, text):
+    Order.objects.filter(number="B0000000099").update(number=number)
+
+    assert numbers(find(orders, text)[Kind.NUMBER]) == [number]
+
+
+PEM = "-----BEGIN LICENSE-----\n{}\n{}\n-----END LICENSE-----"
+FOLDED = {
+    "as it is": lambda text: text,
+    "carriage returns": lambda text: text.replace("\n", "\r\n"),
+    "blanks for line breaks": lambda text: text.replace("\n", " "),
+    "no line breaks": lambda text: text.replace("\n", ""),
+    "blanks around": lambda text: f"  {text}\n\n",
+}
+
+
+@pytest.fixture
+def long_licenses(pay, make_product, make_pool):
+    """Two orders with licenses of four lines and 5,000 characters, which differ in the middle only."""
+    texts = [PEM.format("A" * 2450 + part, "B" * 2450) for part in ("XXXX1111", "YYYY2222")]
+    pool = make_pool()
+    import_keys(pool, texts, by="test")
+    product = make_product(pool=pool)
+    for number in ("L1", "L2"):
+        pay(product, order=number)
+    return texts
+
+
+@pytest.mark.parametrize("fold", FOLDED.values(), ids=FOLDED)
+def test_a_long_license_of_several_lines_is_found(long_licenses, fold):
+    for number, text in zip(("L1", "L2"), long_licenses, strict=True):
+        found = find(Order.objects.all(), fold(text))
+
+        assert len(found) == 1 and {Kind.LICENSE, Kind.SIMILAR} & found.keys()
+        assert [numbers(orders) for orders in found.values()] == [[number]]
+
+
+def test_licenses_that_differ_in_case_only_are_told_apart(pay, make_product, make_pool):
+    pool = make_pool()
+    import_keys(pool, ["abcd-EFGH-1234", "ABCD-efgh-1234"], by="test")
+    product = make_product(pool=pool)
+    for number in ("L1", "L2"):
+        pay(product, order=number)
+
+    assert {kind: numbers(found) for kind, found in find(Order.objects.all(), "ABCD-efgh-1234").items()} == {
+        Kind.LICENSE: ["L2"]
+    }
+    assert numbers(find(Order.objects.all(), "abcd-efgh-1234")[Kind.SIMILAR]) == ["L1", "L2"]

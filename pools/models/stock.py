@@ -1,11 +1,13 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
+from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
 
 from merchants.models import MAX_ACTOR, Merchant, Product
+from orders.license_texts import loose_fingerprint
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
+from vault.fingerprints import fingerprint
 
 
 class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
@@ -140,6 +142,13 @@ class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
 
     def withdrawn(self):
         return self.filter(withdrawn_at__isnull=False)
+
+    def with_text(self, text: str):
+        """Keys that are this text apart from case, blanks and punctuation; one that is exactly this text first."""
+        exact = Q(fingerprint=fingerprint(text.strip()))
+        loose = loose_fingerprint(text)
+        found = self.filter(exact | Q(loose_fingerprint=loose) if loose else exact)
+        return found.order_by(Case(When(exact, then=0), default=1), "pk")
 
     def withdraw(self) -> int:
         """Take those in stock among these keys out of it, for good; return how many."""

@@ -35,7 +35,20 @@ def listed(response):
 
 @pytest.mark.parametrize(
     "text",
-    ["A0012345678", "12345678", "ada@example.com", "ADA@EX", "byron", "AAAA-BBBB-CCCC-7Q2M", "7q2m", "photo-pro"],
+    [
+        "A0012345678",
+        "12345678",
+        "ada@example.com",
+        "ADA@EX",
+        "byron",
+        "AAAA-BBBB-CCCC-7Q2M",
+        "7q2m",
+        "photo-pro",
+        "aaaabbbbcccc7q2m",
+        "cc-7q2m",
+        "Byron, Ada",
+        "<ada@example.com>",
+    ],
 )
 def test_a_search_finds(support, order, text):
     assert listed(support.post(ORDERS, {"search": text}, follow=True)) == ["A0012345678"]
@@ -45,15 +58,50 @@ def test_several_numbers_find_several_orders(support, order):
     assert listed(support.post(ORDERS, {"search": "A0012345678, 99"}, follow=True)) == ["B99", "A0012345678"]
 
 
-@pytest.mark.parametrize("text", ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-TYPO"])
+@pytest.mark.parametrize(
+    "text", ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-TYPO", "aaaa-bbbb-cccc-7q2m", "AAAABBBBCCCC7Q2M", "CC7Q2M"]
+)
 def test_a_license_text_stands_in_no_address(support, order, text):
     response = support.post(ORDERS, {"search": text}, follow=True)
 
     assert not any(text in url for url, _ in response.redirect_chain)
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", " ", ""])
+def test_a_long_license_is_found_and_its_address_is_short(support, order, pay, make_product, make_pool, line_break):
+    lines = ["-----BEGIN LICENSE-----", "A" * 2000 + "7Q", "B" * 1000, "-----END LICENSE-----"]
+    pool = make_pool()
+    import_keys(pool, ["\n".join(lines)], by="test")
+    pay(make_product(pool=pool, sku="LONG"), order="L1")
+
+    response = support.post(ORDERS, {"search": line_break.join(lines)}, follow=True)
+
+    assert listed(response) == ["L1"]
+    assert len(response.redirect_chain[0][0]) < 200
+
+
+def test_many_numbers_fit_into_an_address(support, order, pay, product, make_pool):
+    numbers = [f"Ä{number:060}" for number in range(1, 40)]
+    for number in numbers:
+        pay(product, order=number)
+
+    response = support.post(ORDERS, {"search": "\n".join(numbers)}, follow=True)
+
+    assert listed(response) and len(response.redirect_chain[0][0]) < 2200
+
+
+def test_a_filtered_search_for_a_license_goes_on(support, order):
+    response = support.post(ORDERS, {"search": "aaaabbbbcccc7q2m"}, follow=True)
+    hidden = dict(re.findall(r'<input type="hidden" name="(license|by)" value="([^"]+)">', response.content.decode()))
+
+    assert listed(support.get(ORDERS, hidden | {"status": "paid"})) == ["A0012345678"]
+    assert listed(support.get(ORDERS, hidden | {"status": "deleted"})) == []
+
+
 def test_a_license_text_is_not_found_by_an_address(support, order):
     assert listed(support.get(ORDERS, {"q": "AAAA-BBBB-CCCC-7Q2M"})) == []
+    for by, text in (("license", "AAAA-BBBB-CCCC-7Q2M"), ("similar", "AAAABBBBCCCC7Q2M"), ("ending", "CC7Q2M")):
+        assert "A0012345678" not in listed(support.get(ORDERS, {"q": text, "by": by}))
 
 
 def test_what_is_not_found_is_said(support, order):

@@ -11,6 +11,7 @@ from conftest import stock
 from fulfillment.models import Fulfillment
 from merchants.models import Member
 from orders.models import Order, OrderItem
+from pools.imports import import_keys
 from pools.models import KeyMovement, LicenseKey, LicensePool
 from pools.replenishment import Forecast, Rate
 from portal.stock import get_stock, spell_range
@@ -132,6 +133,7 @@ def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay
     product, another = make_product(pool=pool), make_product(pool=pool)
     for number in range(12):
         pay(product, another, order=f"W{number:02}")
+    Order.objects.update(paid_at=timezone.now())
     Order.objects.filter(number="W11").update(paid_at=timezone.now() - timedelta(days=3))
     Order.objects.filter(number="W05").update(status="deleted")
 
@@ -326,3 +328,13 @@ def test_the_last_key_withdrawn_is_told(page, make_pool):
     page.post(reverse("pool-withdraw", args=[pool.pk, pool.keys.get().pk]))
 
     assert LicensePool.objects.get().notified == "empty"
+
+
+@pytest.mark.parametrize("text", ["licensetext1", " LICENSE TEXT 1\r\n", "License-Text-1"])
+def test_a_key_is_found_however_it_is_written(page, make_pool, text):
+    pool = make_pool()
+    import_keys(pool, ["LICENSE-TEXT-1", "LICENSE-TEXT-2"], by="test")
+
+    response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": text})
+
+    assert response["Location"].endswith(f"?key={pool.keys.get(position=0).pk}")

@@ -14,15 +14,13 @@ from fulfillment.attention import needing_attention
 from fulfillment.models import Delivery, Fulfillment, MailAccount
 from orders.models import Order, OrderItem, OrderQuerySet, OtherItem, RefusedReport
 from orders.refusals import REFUSAL_RETENTION
-from orders.search import Kind, find, look_up, quotable
+from orders.search import MAX_QUOTED, MAX_SEARCH, Kind, find, get_digests, is_secret, look_up, quotable
 from pools.models import LicenseKey
 from portal.access import member_required
 from portal.export import export_orders
 from portal.forms import UNMAPPED, FilterForm
 from portal.paging import KeysetPage
-from vault.fingerprints import fingerprint
 
-LONGEST_SEARCH = 2000
 # An order stands as its worst item does.
 WORST_FIRST: list[str] = [
     Fulfillment.Status.FAILED,
@@ -118,20 +116,21 @@ def with_parameter(query: QueryDict, **parameters: str) -> str:
 
 def search(request) -> HttpResponse:
     """Lead to what was searched for, without a license text, or what may be one, ever standing in an address."""
-    text = request.POST.get("search", "").replace("\0", "").strip()[:LONGEST_SEARCH]
+    text = request.POST.get("search", "").replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
     if not text:
         return redirect("orders")
     found = find(request.merchant.orders, text)
     if not found:
-        key = LicenseKey.objects.filter(fingerprint=fingerprint(text), pool__merchant=request.merchant)
+        key = LicenseKey.objects.filter(pool__merchant=request.merchant).with_text(text)
         context = {"text": text, "key": key.select_related("pool").first(), "form": FilterForm(request.merchant)}
         return render(request, "portal/orders.html", {"section": "orders", "nothing_found": True, **context})
 
     kind, *also = found
-    if kind == Kind.LICENSE:
-        parameters = {"license": fingerprint(text).hex()}
+    if is_secret(kind, text):
+        parameters = {"license": ",".join(get_digests(request.merchant.orders.all(), kind, text)), "by": kind.value}
     else:
         parameters = {"q": quotable(kind, found[kind], text), "by": kind.value}
+        also = [kind for kind in also if not is_secret(kind, text)]
         if also and parameters["q"] == text:
             parameters["also"] = ",".join(also)
     return redirect(f"{reverse('orders')}?{with_parameter(QueryDict(mutable=True), **parameters)}")
@@ -140,29 +139,33 @@ def search(request) -> HttpResponse:
 def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
     """The orders that a search led to, and what to say about it."""
     orders = request.merchant.orders.all()
-    digest = request.GET.get("license", "")
-    if digest:
+    license = request.GET.get("license", "")
+    if license:
         try:
-            return orders.with_code_fingerprint(bytes.fromhex(digest)), {"text": "a license text", "license": digest}
+            digests = [bytes.fromhex(digest) for digest in license.split(",")]
         except ValueError:
             return orders.none(), {}
+        is_similar = request.GET.get("by") == Kind.SIMILAR
+        found = orders.with_loose_fingerprint(*digests) if is_similar else orders.with_code_fingerprint(*digests)
+        by = Kind.SIMILAR if is_similar else Kind.LICENSE
+        return found, {"text": "a license text", "license": license, "license_by": by}
 
-    text = request.GET.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH]
+    text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUOTED]
     if not text:
         return orders, {}
     kind, also = read_kinds(request, orders, text)
-    found = look_up(orders, kind, text) if kind else None
-    return orders.none() if found is None else found, {"text": text, "kind": kind, "also": also}
+    by_kind = look_up(orders, kind, text) if kind else None
+    return orders.none() if by_kind is None else by_kind, {"text": text, "kind": kind, "also": also}
 
 
 def read_kinds(request: HttpRequest, orders: OrderQuerySet, text: str) -> tuple[Kind | None, list[Kind]]:
     """What the text is taken for, and could be as well: as the search said, or found out now.
 
-    Never a license text: that would make the address a way to try them.
+    Never a license text, or more than its last four characters: that would make the address a way to try them.
     """
     said = [request.GET.get("by", ""), *request.GET.get("also", "").split(",")]
     kinds = [Kind(name) for name in said if name in Kind.values] or list(find(orders, text))
-    kinds = [kind for kind in kinds if kind != Kind.LICENSE]
+    kinds = [kind for kind in kinds if not is_secret(kind, text)]
     return (kinds[0], kinds[1:]) if kinds else (None, [])
 
 

@@ -23,7 +23,6 @@ from portal.paging import KeysetPage
 from portal.pool_forms import PoolForm
 from portal.stock import Stock, get_stock
 from portal.views.confirm import ask
-from vault.fingerprints import fingerprint
 
 PERIODS = (30, 90)  # days that the chart shows
 WAITING_SHOWN = 10
@@ -178,9 +177,9 @@ def read_number(request, name: str) -> int:
 
 def find_key(request, pool) -> HttpResponse:
     text = request.POST.get("key", "").replace("\r\n", "\n").strip()
-    key = pool.keys.filter(fingerprint=fingerprint(text)).first() if text else None
+    key = pool.keys.with_text(text).first() if text else None
     if key is None:
-        messages.error(request, "This pool never held such a key. It takes the whole text.")
+        messages.error(request, "This pool never held such a key. Enter the whole text; case and blanks don’t matter.")
         return redirect("pool-keys", pool.pk)
     return redirect(f"{reverse('pool-keys', args=[pool.pk])}?key={key.pk}")
 

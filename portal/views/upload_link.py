@@ -108,8 +108,9 @@ def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpRe
 def changed_reading(key_import: KeyImport, data: QueryDict) -> dict[str, Any]:
     """The way of reading that was chosen of those that the page offers."""
     offered = {str(candidate["column"]) for candidate in key_import.preview.get("candidates", [])}
-    if data.get("column") in offered:
-        return {"column": int(str(data["column"]))}
+    column = data.get("column", "")
+    if isinstance(column, str) and column in offered:
+        return {"column": int(column)}
     return {"spreadsheet": "fix"} if "fix" in data else {}
 
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orders", "0013_undone_refunds"),
+        ("orders", "0014_search_without_accents"),
     ]
 
     operations = [

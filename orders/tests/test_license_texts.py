@@ -1,0 +1,64 @@
+"""What people recognize a license by."""
+
+import importlib
+
+import pytest
+from django.apps import apps
+
+from orders.license_texts import hint, letters, loose_fingerprint
+from orders.models import ActivationCode
+from pools.models import LicenseKey
+
+BODY = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\nMIIBCgKCAQEA7bq4=="
+HINTS = {
+    "AAAA-BBBB-CCCC-7Q2M": "7Q2M",
+    "AAAA-BBBB-CCCC-7-Q2": "C7Q2",
+    "aaaa-bbbb-cccc-7q2m": "7q2m",
+    f"-----BEGIN LICENSE-----\n{BODY}\n-----END LICENSE-----": "7bq4",
+    f"-----BEGIN LICENSE-----\r\n{BODY}\r\n-----END LICENSE-----\r\n": "7bq4",
+    f"=== LICENSE START ===\n{BODY}\n=== LICENSE END ===": "7bq4",
+    f"<license>\n<key>{BODY}</key>\n</license>": "7bq4",
+    "<license><key>AAAA-BBBB-7Q2M</key></license>": "7Q2M",
+    "eyJrZXkiOiAiQUFBQSJ9==": "QSJ9",
+    '{"key": "AAAA-BBBB-7Q2M"}': "7Q2M",
+    "https://dl.example/files/7Q2M.zip": "7Q2M",
+    "https://dl.example/files/7Q2M.tar.gz": "7Q2M",
+    "КЛЮЧ-АБВГ-1234": "1234",
+    "SHORT-7Q2M": "",
+    "--------------7Q2M": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), HINTS.items())
+def test_a_hint_tells_licenses_apart(code, expected):
+    assert hint(code) == expected
+
+
+def test_a_hint_of_something_strange_takes_no_time():
+    for code in ("-" * 10_000, "-- " * 3_000 + "--", "</a" * 3_000 + ">", "#" * 9_999 + "x-"):
+        assert len(hint(code)) <= 4
+
+
+def test_letters_are_the_same_however_they_are_written():
+    assert letters("Aé-１ ß") == letters("ae\u0301".replace("a", "A") + "1SS") == "aé1ss"
+
+
+@pytest.mark.django_db
+def test_a_text_without_letters_is_like_no_other():
+    assert loose_fingerprint("---") is None
+
+
+@pytest.mark.parametrize(
+    ("app", "model", "migration"),
+    [("orders", ActivationCode, "fill_codes"), ("pools", LicenseKey, "fill_keys")],
+)
+def test_older_rows_get_theirs(make_product, make_pool, pay, app, model, migration):
+    pay(make_product(pool=make_pool(1)))
+    before = list(model.objects.values_list("pk", "loose_fingerprint", "hint"))
+    model.objects.update(loose_fingerprint=None, hint="----")
+
+    names = {"orders": "0011_fill_loose_fingerprints", "pools": "0008_fill_loose_fingerprints"}
+    getattr(importlib.import_module(f"{app}.migrations.{names[app]}"), migration)(apps, None)
+
+    assert list(model.objects.values_list("pk", "loose_fingerprint", "hint")) == before

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 
-from django.utils import timezone
-
-from fulfillment.models import Fulfillment
+from fulfillment.models import Fulfillment, database_now
 from orders.models import ActivationCode, Order, OrderItem
 
 # How long a renewal waits for a parent that its shop named and has not reported.
@@ -221,7 +219,7 @@ def _is_reported(link: Link, links: list[Link]) -> bool:
     if not name or any(other.number == name for other in links):
         return True
     until = min(other.item.order.reported_at for other in links if other.parent_order == name) + PARENT_MAY_BE_LATE
-    if until <= timezone.now() or Order.objects.filter(merchant=link.item.order.merchant_id, number=name).exists():
+    if until <= database_now() or Order.objects.filter(merchant=link.item.order.merchant_id, number=name).exists():
         return False
     raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.", until=until)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 
-from django.utils import timezone
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from fulfillment.models import Fulfillment
 from orders.models import ActivationCode, Order, OrderItem
@@ -220,9 +221,12 @@ def _is_reported(link: Link, links: list[Link]) -> bool:
     name = link.parent_order
     if not name or any(other.number == name for other in links):
         return True
-    until = min(other.item.order.reported_at for other in links if other.parent_order == name) + PARENT_MAY_BE_LATE
-    if until <= timezone.now() or Order.objects.filter(merchant=link.item.order.merchant_id, number=name).exists():
+    naming = (other.item.order for other in links if other.parent_order == name)
+    first = min(naming, key=lambda order: order.reported_at)
+    too_late = Q(pk=first.pk, reported_at__lte=Now() - PARENT_MAY_BE_LATE)  # by the database's clock, in one query
+    if Order.objects.filter(Q(number=name) | too_late, merchant=first.merchant_id).exists():
         return False
+    until = first.reported_at + PARENT_MAY_BE_LATE
     raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.", until=until)
 
 

@@ -1,11 +1,9 @@
 from datetime import timedelta
 from time import monotonic
 
-from django.utils import timezone
-
 from fulfillment import web_services
 from fulfillment.breaker import tell_merchant
-from fulfillment.models import FulfillmentMethod, WebService
+from fulfillment.models import FulfillmentMethod, WebService, database_now
 from fulfillment.sources.base import LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.subscriptions import PredecessorMissing
 from fulfillment.web_services import CodesMissing, ServiceBusy, ServiceError
@@ -35,7 +33,7 @@ class WebServiceSource(Source):
         except ServiceBusy as busy:
             raise SourceBusy(str(busy)) from busy
         except PredecessorMissing as missing:
-            rest = missing.until - timezone.now() if missing.until else LOOKED_FOR_AGAIN
+            rest = missing.until - database_now() if missing.until else LOOKED_FOR_AGAIN
             raise LicenseAwaited(str(missing), pause=min(rest, LOOKED_FOR_AGAIN)) from missing
         except ServiceError as error:
             reason = f"Web service “{self.service}”: {error}"

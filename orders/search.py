@@ -28,7 +28,7 @@ MAX_ADDRESS = 2000  # characters of a search that become part of a page's addres
 
 QUOTES = " \t\n\"'“”„‚‘’«»‹›()[]{}<>.,;:!?"
 DASHES = re.compile("[\u2010-\u2015\u2212]")
-EMAIL = re.compile(r"[^\s<>()\[\]\"'“”„«»,;:@]+@[^\s<>()\[\]\"'“”„«»,;:@]+")
+EMAIL = re.compile(r"[^\s<>()\[\]\"“”„«»,;:@]+@[^\s<>()\[\]\"“”„«»,;:@]+")
 
 
 class Kind(TextChoices):
@@ -86,7 +86,8 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
             return orders.with_email(*addresses) if addresses else None
         case Kind.NUMBER:
             numbers = split_numbers(cleaned)
-            return orders.with_number(*numbers) if numbers else None
+            # A shop's number may hold blanks and stops itself.
+            return orders.with_number(text.strip(), cleaned, *numbers) if numbers else None
         case Kind.ENDING:
             return with_ending(orders, cleaned)
         case Kind.SKU:

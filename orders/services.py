@@ -23,6 +23,10 @@ class PaymentConflict(Exception):
         self.pointers = pointers
 
 
+class CodeWithdrawn(Exception):
+    """The code was replaced, or its key returned to stock."""
+
+
 class RefundRefused(Exception):
     pass
 
@@ -278,8 +282,14 @@ def show_to_customer(order: Order, first: int, count: int) -> list[ActivationCod
     return codes
 
 
+@transaction.atomic
 def reveal(code: ActivationCode, *, by: str) -> str:
-    """Return a code's text for a person to see, who is remembered."""
+    """Return a code's text for a person to see, and record who. Raises CodeWithdrawn if it is no longer the order's."""
+    # Serializes with whatever returns the key to stock because nobody has seen it.
+    Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
+    code.refresh_from_db(fields=["withdrawn_at"], from_queryset=ActivationCode.all_codes.all())
+    if code.withdrawn_at:
+        raise CodeWithdrawn
     OrderEvent.objects.create(
         order_id=code.item.order_id, kind=OrderEvent.Kind.CODE_REVEALED, code=code, happened_by=by
     )

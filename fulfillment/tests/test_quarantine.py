@@ -5,7 +5,7 @@ import pytest
 from fulfillment.services import ReturnRefused, return_to_stock
 from merchants.models import CheckoutPage
 from orders.models import ActivationCode, Order
-from orders.services import refund, reveal, show_to_customer
+from orders.services import CodeWithdrawn, refund, reveal, show_to_customer
 from pools.imports import import_keys
 from pools.models import KeyMovement, LicenseKey, LicensePool
 
@@ -130,3 +130,38 @@ def test_what_is_in_quarantine_comes_into_no_other_pool(order, code, key, make_p
     assert (result.imported, result.preview.already_in_other_pools.count) == (0, 1)
     return_to_stock(code, by="Sam")
     assert LicenseKey.objects.available().get() == key
+
+
+def test_what_was_returned_to_stock_is_no_longer_shown(order, code):
+    stale = order.codes().select_related("item").get()
+    refund(order, by="Sam")
+    return_to_stock(code, by="Sam")
+
+    with pytest.raises(CodeWithdrawn):
+        reveal(stale, by="Bo")
+    assert not order.events.filter(kind="reveal").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_is_either_shown_or_returned_to_stock(pay, make_product, in_threads):
+    """Never both, in whichever order a person who reveals it and one who returns it come."""
+    CheckoutPage.objects.update(delivery_allowed=False)
+    product = make_product(keys=20)
+    for _ in range(20):
+        pay(product)
+    for order in Order.objects.all():
+        refund(order, by="the shop")
+    codes = list(ActivationCode.objects.select_related("item"))
+
+    def act(number):
+        code = ActivationCode.objects.select_related("item").get(pk=codes[number // 2].pk)
+        try:
+            return reveal(code, by="Bo") if number % 2 else return_to_stock(code, by="Sam")
+        except (CodeWithdrawn, ReturnRefused, ActivationCode.DoesNotExist):
+            return None
+
+    results = in_threads(act, range(40), 8)
+
+    done = [(bool(returned), bool(shown)) for returned, shown in zip(results[::2], results[1::2], strict=True)]
+    assert (True, True) not in done
+    assert all(any(pair) for pair in done)

@@ -1,6 +1,7 @@
 """Who has licenses, and which: for support to look up, for managers to change."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -22,6 +23,7 @@ from licensing.models.licensees import LicenseeQuerySet
 from licensing.transfer import transfer
 from licensing.validation import read_holding, validate
 from orders.models import ActivationCode, Order
+from orders.services import CodeWithdrawn
 from orders.services import reveal as reveal_code
 from portal.access import Role, member_required
 from portal.licensee_history import licensee_history
@@ -141,7 +143,8 @@ def reveal(request, licensee: Licensee) -> HttpResponse:
     """Show its number. Where it is an order's activation code, that order's history tells of it, too."""
     number = by_hand.reveal(licensee, by=str(request.user))
     for code in codes_of(licensee).select_related("item__order"):
-        reveal_code(code, by=str(request.user))
+        with suppress(CodeWithdrawn):
+            reveal_code(code, by=str(request.user))
     return show(request, licensee, number=number)
 
 

@@ -15,6 +15,7 @@ from fulfillment import resending, services
 from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order, OrderItem, named
 from orders.services import (
+    CodeWithdrawn,
     RefundRefused,
     ReinstateRefused,
     correct_email,
@@ -288,9 +289,11 @@ def return_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 @require_POST
 def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
-    if saved.withdrawn_at:
+    try:
+        text = reveal(saved, by=desk.by)
+    except CodeWithdrawn:
         return refuse(request, desk, GONE)
-    return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, by=desk.by)})
+    return show(request, desk, place=desk.place(saved), revealed={saved.pk: text})
 
 
 @require_POST

@@ -284,7 +284,7 @@ def show_to_customer(order: Order, first: int, count: int) -> list[ActivationCod
 
 @transaction.atomic
 def reveal(code: ActivationCode, *, by: str) -> str:
-    """Return a code's text for a person to see, and record who. Raises CodeWithdrawn if it is no longer the order's."""
+    """Return a code's text for a person to see, and record who. Raises CodeWithdrawn if it was taken back."""
     # Serializes with whatever returns the key to stock because nobody has seen it.
     Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
     code.refresh_from_db(fields=["withdrawn_at"], from_queryset=ActivationCode.all_codes.all())

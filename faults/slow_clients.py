@@ -1,0 +1,188 @@
+"""500 connections that send slowly, or nothing, while `/healthz` is asked and payments are reported.
+
+With `--servers` it compares web servers on the same application; gunicorn and granian are installed for that alone.
+"""
+
+import argparse
+import contextlib
+import http.client
+import itertools
+import json
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.payments import install, payment, read_env
+from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
+from portal.tests.sink import Sink
+
+CONNECTIONS = 500
+REQUESTS = 40
+ROUNDS = 3
+# A request that takes longer counts as unanswered.
+TIMEOUT = 10
+
+SERVERS = {
+    "sync": ["gunicorn", "portal.wsgi", "--workers", "3", "--preload", "--no-control-socket", "--bind"],
+    "gthread": ["gunicorn", "portal.wsgi", "--worker-class", "gthread", "--workers", "2", "--threads", "16"]
+    + ["--preload", "--no-control-socket", "--bind"],
+    "granian": ["granian", "portal.wsgi:application", "--interface", "wsgi", "--workers", "2"]
+    + ["--blocking-threads", "4", "--http", "1", "--no-ws", "--port"],
+    "waitress": ["portal.web", "--address"],
+}
+
+numbers = itertools.count(int(time.time() * 1000))
+
+
+class Client:
+    def __init__(self, port: int, key: str) -> None:
+        self.port, self.key = port, key
+
+    def ask(self, method: str, path: str, body: str | None = None) -> float:
+        """Return how many seconds the answer took. Raises OSError without one."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        started_at = time.perf_counter()
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            response.read()
+        assert response.status in (200, 201), response.status
+        return time.perf_counter() - started_at
+
+    def healthz(self) -> float:
+        return self.ask("GET", "/healthz")
+
+    def pay(self) -> float:
+        return self.ask("POST", "/api/v1/payments/", json.dumps(payment(next(numbers))))
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, AssertionError):
+            return bool(self.healthz())
+        return False
+
+    @contextlib.contextmanager
+    def slow_connections(self, count: int) -> Iterator[None]:
+        header = f"POST /api/v1/payments/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self.key}\r\n"
+        beginnings = [
+            "",
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+            f"{header}Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{{",
+        ]
+        connections = []
+        for beginning in itertools.islice(itertools.cycle(beginnings), count):
+            connection = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
+            connection.sendall(beginning.encode())
+            connections.append((connection, bool(beginning)))
+        stopped = threading.Event()
+
+        def drip() -> None:
+            while not stopped.wait(1):
+                for connection, drips in connections:
+                    if drips:
+                        with contextlib.suppress(OSError):
+                            connection.send(b" ")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            dripping.join()
+            for connection, _ in connections:
+                connection.close()
+
+
+def median_of(act: Callable[[], float]) -> float:
+    seconds = []
+    for _ in range(REQUESTS):
+        try:
+            seconds.append(act())
+        except OSError:
+            return float("inf")
+    return statistics.median(seconds)
+
+
+def measure(client: Client) -> dict[str, float]:
+    return {"healthz": median_of(client.healthz), "payment": median_of(client.pay)}
+
+
+def compare(name: str, client: Client) -> bool:
+    """Print the ratio of both requests with slow connections to those without, in alternating rounds."""
+    ratios: dict[str, list[float]] = {"healthz": [], "payment": []}
+    times: dict[str, list[float]] = {"healthz": [], "payment": []}
+    for _ in range(ROUNDS):
+        alone = measure(client)
+        with client.slow_connections(CONNECTIONS):
+            beside = measure(client)
+        for what in ratios:
+            ratios[what].append(beside[what] / alone[what])
+            times[what].append(alone[what])
+        if float("inf") in beside.values():
+            break
+    for what, values in ratios.items():
+        ratio = statistics.median(values)
+        told = f"{ratio:.2f} times as long" if ratio < float("inf") else f"no answer within {TIMEOUT} s"
+        alone_ms = 1000 * statistics.median(times[what])
+        print(f"{name}: {what} {alone_ms:.0f} ms; with {CONNECTIONS} slow connections {told}", flush=True)
+    return all(statistics.median(values) <= 2 for values in ratios.values())
+
+
+@contextlib.contextmanager
+def beside(keywell: Keywell, command: list[str]) -> Iterator[int]:
+    """Another web server for the same installation."""
+    port = free_port()
+    shell = "import os; print(os.environ['DATABASE_URL'], os.environ['BROKER_URL'])"
+    found = keywell.run("manage", "shell", "--no-imports", "-c", shell).stdout.split()
+    given = dict(zip(["DATABASE_URL", "BROKER_URL"], found, strict=True)) | read_env(keywell.var / "secrets.env")
+    environment = {name: value for name, value in keywell.environment(**given).items() if value}
+    address = str(port) if command[-1] == "--port" else f"127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", *command, address], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield port
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+        server.kill()
+        server.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=[])
+    options = parser.parse_args()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    with tempfile.TemporaryDirectory() as folder:
+        sink = Sink(free_port())
+        sink.start()
+        keywell = Keywell(Path(folder) / "var")
+        try:
+            env = install(keywell, sink)
+            for name in options.servers:
+                with beside(keywell, SERVERS[name]) as port:
+                    client = Client(port, env["API_KEY"])
+                    wait_until(client.answers, patience=60)
+                    compare(name, client)
+            if options.servers:
+                return 0
+            return 0 if compare("Keywell", Client(keywell.port, env["API_KEY"])) else 1
+        finally:
+            keywell.process.terminate()
+            keywell.process.wait()
+            sink.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

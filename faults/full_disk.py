@@ -1,0 +1,137 @@
+"""The disk is full for half a minute, while payments are reported.
+
+The installation lies in a file system of its own in memory, which takes a mount namespace: root's, or a user's own.
+"""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.payments import install, payment, post
+from portal.tests.installation import Keywell, free_port, wait_until
+from portal.tests.sink import Sink
+
+SIZE = 600 * 1024 * 1024  # bytes
+FULL_FOR = 30  # seconds
+RECOVERY = 30
+
+numbers = itertools.count(int(time.time()))
+
+
+class Shop(threading.Thread):
+    """Reports payments, one after the other, each until it is taken."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        super().__init__(daemon=True)
+        self.env = env
+        self.is_open = True
+        self.taken: list[tuple[float, str]] = []
+        self.refused = 0
+
+    def run(self) -> None:
+        while self.is_open:
+            body = payment(next(numbers))
+            body["customer"]["email"] = address_of(body["order"])
+            while self.is_open and not self.report(json.dumps(body)):
+                self.refused += 1
+                time.sleep(0.2)
+            self.taken.append((time.monotonic(), body["order"]))
+            time.sleep(0.1)
+
+    def report(self, body: str) -> bool:
+        try:
+            return post(self.env, "payments/", body) in (200, 201)
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+def main() -> int:
+    if not os.environ.get("FAULTS_MOUNTED"):
+        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        command = ["unshare", *user, "--mount", sys.executable, "-m", "faults.full_disk"]
+        return subprocess.run(command, env=os.environ | {"FAULTS_MOUNTED": "1"}).returncode
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder], check=True)
+        sink = Sink(free_port())
+        sink.start()
+        # The sink, the program's own output and this file system's name are not on the disk that fills up.
+        keywell = Keywell(Path(folder) / "var")
+        keywell.output = Path(tempfile.mkstemp()[1])
+        try:
+            return fill_and_free(Path(folder), keywell, install(keywell, sink), sink)
+        finally:
+            keywell.process.terminate()
+            keywell.process.wait()
+            sink.stop()
+            keywell.output.unlink()
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill_and_free(disk: Path, keywell: Keywell, env: dict[str, str], sink: Sink) -> int:
+    shop = Shop(env)
+    shop.start()
+    wait_until(lambda: len(shop.taken) >= 10 and len(sink.messages) >= 5)
+    fill(disk / "filler")
+    time.sleep(FULL_FOR)
+    told = healthz(env)
+    during = shop.refused
+    (disk / "filler").unlink()
+    freed_at = time.monotonic()
+    wait_until(lambda: shop.taken[-1][0] > freed_at, patience=300)
+    paid_after = time.monotonic() - freed_at
+    order = shop.taken[-1][1]
+    wait_until(lambda: sink.texts(address_of(order)), patience=300)
+    mailed_after = time.monotonic() - freed_at
+    wait_until(lambda: "200" in healthz(env), patience=300)
+    healthy_after = time.monotonic() - freed_at
+    shop.is_open = False
+    shop.join(30)
+    audit = keywell.run("manage", "audit")
+
+    print(f"full for {FULL_FOR} s: {during} reports refused; /healthz: {told}")
+    for line in keywell.printed().splitlines():
+        if "restarting" in line:
+            print(f"  {line}")
+    print(
+        f"after there was room: a payment taken after {paid_after:.1f} s, its e-mail sent after {mailed_after:.1f} s,"
+        f" /healthz well after {healthy_after:.1f} s"
+    )
+    print(f"audit: {audit.stdout.strip().splitlines()[-1] if audit.stdout.strip() else audit.stderr[-300:]}")
+    return 0 if max(paid_after, mailed_after) <= RECOVERY and audit.returncode == 0 else 1
+
+
+def address_of(order: str) -> str:
+    return f"{order.lower()}@example.com"
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(64 * 1024))
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0")
+
+
+def healthz(env: dict[str, str]) -> str:
+    connection = http.client.HTTPConnection(env["BASE_URL"].removeprefix("http://"), timeout=30)
+    try:
+        connection.request("GET", "/healthz")
+        response = connection.getresponse()
+        return f"{response.status} {response.read().decode()}"
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

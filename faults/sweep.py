@@ -1,0 +1,104 @@
+"""5,000 e-mails wait, and the workers are killed with some of them in their hands."""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.payments import install, payment, post
+from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
+from portal.tests.sink import Sink
+
+DELIVERIES = 5000
+SECONDS = 180
+MAX_OVERDUE = 90
+KILLS_AT = (5, 15)
+
+# Resends of one order's code: as much work as e-mails of as many orders.
+QUEUE = """
+from django.db.models.functions import Now
+from fulfillment.models import DeliveredCode, Delivery
+from orders.models import ActivationCode
+code = ActivationCode.objects.select_related("item__order").latest("pk")
+new = [
+    Delivery(order=code.item.order, kind="resend", recipient="ada@example.com", message_id=Delivery.make_message_id())
+    for _ in range({count})
+]
+Delivery.objects.bulk_create(new)
+DeliveredCode.objects.bulk_create(DeliveredCode(delivery=delivery, code=code, automatic=False) for delivery in new)
+for delivery in new:
+    delivery.nudge()
+"""
+# Every second: seconds that rows which were begun are overdue, rows that wait, e-mails that were sent.
+WATCH = """
+import time
+from django.db import connection
+for _ in range({seconds}):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(max(extract(epoch FROM now() - due_at)) FILTER (WHERE attempts > 0), 0),"
+            " count(*) FILTER (WHERE due_at IS NOT NULL), count(*) FILTER (WHERE status = 'sent')"
+            " FROM fulfillment_delivery"
+        )
+        print(*cursor.fetchone(), flush=True)
+    time.sleep(1)
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--deliveries", type=int, default=DELIVERIES)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sink = Sink(free_port())
+        sink.start()
+        keywell = Keywell(Path(folder) / "var")
+        try:
+            env = install(keywell, sink)
+            assert post(env, "payments/", json.dumps(payment(1))) == 201
+            wait_until(lambda: sink.messages)
+            queued = keywell.run("manage", "shell", "--no-imports", "-c", QUEUE.format(count=options.deliveries))
+            assert queued.returncode == 0, queued.stderr
+            return watch(keywell, options.deliveries)
+        finally:
+            keywell.process.terminate()
+            keywell.process.wait()
+            sink.stop()
+
+
+def watch(keywell: Keywell, count: int) -> int:
+    command = [sys.executable, "run.py", "manage", "shell", "--no-imports", "-c", WATCH.format(seconds=SECONDS)]
+    watcher = subprocess.Popen(
+        command, cwd=PROJECT, env=keywell.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    assert watcher.stdout
+    worst, killed = 0.0, 0
+    for second, line in enumerate(watcher.stdout):
+        overdue, waiting, sent = line.split()
+        worst = max(worst, float(overdue))
+        if second in KILLS_AT:
+            killed += kill_workers(keywell)
+        if second % 10 == 0:
+            print(
+                f"{second:4} s: {waiting} wait, {sent} sent; begun rows overdue by {float(overdue):.0f} s", flush=True
+            )
+    print(f"{count} e-mails, {killed} worker processes killed: begun rows were overdue by at most {worst:.0f} s")
+    return 0 if worst <= MAX_OVERDUE and killed else 1
+
+
+def kill_workers(keywell: Keywell) -> int:
+    """kill -9 of the processes that send e-mails, all at once."""
+    pids = [pid for pid, command in keywell.family().items() if "celery" in command and "worker@" in command]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(pids)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

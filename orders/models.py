@@ -90,7 +90,7 @@ class Order(models.Model):
     # What the shop reported, to tell a repeated report from a contradicting one.
     content_fingerprint = models.BinaryField(editable=False)
     # Of the customer's own page; none once it is revoked.
-    link_token = EncryptedTextField(null=True, editable=False)
+    link_token = EncryptedTextField(bound_to=("merchant_id", "link_fingerprint"), null=True, editable=False)
     link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)
 
     objects = OrderQuerySet.as_manager()
@@ -230,7 +230,7 @@ class ActivationCode(models.Model):
 
     item = models.ForeignKey(OrderItem, models.PROTECT, related_name="activation_codes")
     unit = models.PositiveIntegerField()
-    code = EncryptedTextField()
+    code = EncryptedTextField(bound_to=("item_id", "unit", "fingerprint"))
     fingerprint = models.BinaryField(db_index=True, editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
     source = models.CharField(max_length=20, help_text="Where it came from.")

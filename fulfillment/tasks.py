@@ -3,6 +3,7 @@
 import logging
 
 from celery import shared_task
+from django.core.management import call_command
 from django.db import transaction
 
 from fulfillment import (
@@ -106,6 +107,7 @@ def work_on_import(pk):
 
 @shared_task
 def purge_parameters():
+    call_command("clearsessions")
     retention.purge()
 
 

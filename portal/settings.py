@@ -270,6 +270,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY el
 # Whose address failed attempts are counted for: the last of X-Forwarded-For, which the proxy wrote.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if BEHIND_PROXY else 0
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_ENGINE = "portal.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 SECURE_HSTS_SECONDS = 31_536_000 if BASE_URL.startswith("https://") else 0
 X_FRAME_OPTIONS = "DENY"

@@ -237,7 +237,8 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = MFA_REAUTHENTICATION_REQUIRED = True
 # An account is locked after five wrong passwords, or five wrong codes; an address, which an office may share, later.
-ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,30/15m/ip"}
+# Requests for a new password are counted in fulfillment/link_requests.py, whose answer is always the same.
+ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,30/15m/ip", "reset_password": "20/m/ip"}
 ACCOUNT_FORMS = {
     "login": "portal.account_forms.LoginForm",
     "reauthenticate": "portal.account_forms.ReauthenticateForm",

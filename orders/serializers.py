@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from merchants.addresses import validate_mailable
 from merchants.models import CheckoutPage, Product
+from merchants.text import remove_unseen, validate_visible
 from orders.models import Subscription
 
 CURRENCIES = {currency.code for currency in Currency}
@@ -42,6 +43,13 @@ class PlainCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class NameField(PlainCharField):
+    """What people are called, without characters that nobody sees."""
+
+    def to_internal_value(self, data):
+        return remove_unseen(super().to_internal_value(data))
+
+
 class MomentField(serializers.DateTimeField):
     """An ISO 8601 date and time with its offset, kept in UTC."""
 
@@ -58,9 +66,9 @@ class MomentField(serializers.DateTimeField):
 
 class CustomerSerializer(serializers.Serializer):
     email = serializers.EmailField(max_length=254, validators=[validate_mailable])
-    first_name = PlainCharField(max_length=200, default="", allow_blank=True)
-    last_name = PlainCharField(max_length=200, default="", allow_blank=True)
-    company = PlainCharField(max_length=200, default="", allow_blank=True)
+    first_name = NameField(max_length=200, default="", allow_blank=True)
+    last_name = NameField(max_length=200, default="", allow_blank=True)
+    company = NameField(max_length=200, default="", allow_blank=True)
     country = serializers.RegexField(
         r"^[A-Z]{2}$",
         default="",
@@ -71,7 +79,7 @@ class CustomerSerializer(serializers.Serializer):
 
 
 class SubscriptionSerializer(serializers.Serializer):
-    id = PlainCharField(max_length=64)
+    id = PlainCharField(max_length=64, validators=[validate_visible])
     type = serializers.ChoiceField(Subscription.Type.choices)
     period = serializers.RegexField(
         r"^P[1-9][0-9]{0,3}[YMD]$",
@@ -79,12 +87,16 @@ class SubscriptionSerializer(serializers.Serializer):
         error_messages={"invalid": "A period is P, a number and one of Y, M, D, such as “P1Y”."},
     )
     parent_order = PlainCharField(
-        max_length=64, default=None, allow_null=True, help_text="Of a renewal: the subscription's first order."
+        max_length=64,
+        default=None,
+        allow_null=True,
+        validators=[validate_visible],
+        help_text="Of a renewal: the subscription's first order.",
     )
 
 
 class ItemSerializer(serializers.Serializer):
-    item = PlainCharField(max_length=64, validators=[REFERENCE])
+    item = PlainCharField(max_length=64, validators=[REFERENCE, validate_visible])
     product = PlainCharField(max_length=64, help_text="SKU")
     quantity = serializers.IntegerField(min_value=1, max_value=MAX_QUANTITY)
     total_price = PriceField(help_text="Quantity, VAT and discount included, such as “59.98”.")
@@ -113,7 +125,7 @@ class PaymentSerializer(serializers.Serializer):
     The validated data holds the products and the checkout page themselves.
     """
 
-    order = PlainCharField(max_length=64, validators=[REFERENCE])
+    order = PlainCharField(max_length=64, validators=[REFERENCE, validate_visible])
     paid_at = MomentField()
     currency = PlainCharField(max_length=3, help_text="ISO 4217 alpha-3")
     checkout_page = PlainCharField(max_length=50, default="main")
@@ -163,7 +175,11 @@ class PaymentSerializer(serializers.Serializer):
 class RefundSerializer(serializers.Serializer):
     amount = PriceField(default=None, allow_null=True, help_text="Left out: all that is left.")
     reference = PlainCharField(
-        max_length=64, default="", allow_blank=True, help_text="The shop's number; one refund is recorded once."
+        max_length=64,
+        default="",
+        allow_blank=True,
+        validators=[validate_visible],
+        help_text="The shop's number; one refund is recorded once.",
     )
 
     def validate_amount(self, amount: str | None) -> Decimal | None:

@@ -55,7 +55,7 @@ def make_pool(merchant: Merchant, size: int) -> LicensePool:
             "INSERT INTO pools_licensekey (pool_id, batch_id, position, code, fingerprint, hint)"
             " SELECT %s, %s, number - 1, %s, decode(md5(number || ' of %s'), 'hex'), right(md5(number::text), 4)"
             " FROM generate_series(1, %s) AS number",
-            [pool.pk, batch.pk, encrypt("AAAAA-BBBBB-CCCCC-DDDDD"), pool.pk, size],
+            [pool.pk, batch.pk, encrypt("AAAAA-BBBBB-CCCCC-DDDDD", b"benchmark"), pool.pk, size],
         )
         cursor.execute("ANALYZE pools_licensekey")
     return pool

@@ -25,7 +25,7 @@ from http.client import (
     UnknownProtocol,
     parse_headers,
 )
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from threading import BoundedSemaphore, Timer
 from time import monotonic
 from typing import Any
@@ -53,10 +53,16 @@ AT_ONE_HOST = 4
 IPAddress = IPv4Address | IPv6Address
 Endpoint = tuple[int, tuple[Any, ...]]  # address family and address, as sockets take them
 
-# Of IPv6 this alone is the internet, but for the tunnels of old, 6to4 and Teredo, which some versions of Python take
-# for global. In NAT64 an IPv4 address is reached through an IPv6 one.
+# Of IPv6 this alone is the internet, but for NOT_PUBLIC. In NAT64 an IPv4 address is reached through an IPv6 one.
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
+# Python's `is_global` depends on its version. This is what IANA's registries of special-purpose addresses hold besides
+# (https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry, November 2026): relays
+# of 6to4, all protocol assignments, documentation. And the address at which Azure serves its machines.
+NOT_PUBLIC = [
+    ip_network(network)
+    for network in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "2001::/23", "2002::/16", "3fff::/20")
+]
 
 TLS = ssl.create_default_context(cafile=certifi.where())
 
@@ -323,7 +329,9 @@ def _is_inside(address: IPAddress) -> bool:
 
 
 def _is_public(address: IPAddress) -> bool:
-    if isinstance(address, IPv6Address) and (address not in GLOBAL_UNICAST or address.sixtofour or address.teredo):
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
+        return False
+    if any(address in network for network in NOT_PUBLIC):
         return False
     return address.is_global and not address.is_multicast
 

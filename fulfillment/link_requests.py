@@ -1,4 +1,4 @@
-"""“Lost your license?”: the links to their orders, mailed to customers who ask for them.
+"""“Lost your license?” and “Forgot your password?”: e-mails that anybody may ask for without signing in.
 
 Nobody learns here who bought what. Who asks gets the same answer for each address, after the same work: whether there
 are orders is only looked for by a worker, and only the mailbox itself is told.
@@ -7,16 +7,20 @@ are orders is only looked for by a worker, and only the mailbox itself is told.
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 
+from allauth.account.forms import default_token_generator
+from allauth.account.utils import user_pk_to_url_str
+from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
+from django.urls import reverse
 from django.utils import translation
 
 from fulfillment.mail import MailError, compose_plain, sent, write_sender
 from fulfillment.models import LinkRequest, MailAccount
 from merchants.addresses import to_ascii_domain
-from merchants.models import Merchant
+from merchants.models import Merchant, User
 from orders.localization import format_day, get_locale
 from orders.models import Order, OrderItem
 from vault.fingerprints import fingerprint
@@ -30,15 +34,15 @@ ORDERS_IN_A_MAIL = 100
 
 
 @transaction.atomic
-def request_links(merchant: Merchant, email: str, *, language: str, source: str) -> None:
-    """Have the customer of this address, if there is one, mailed their links. Above the limits it does nothing.
+def request_mail(merchant: Merchant | None, email: str, *, language: str = "en", source: str) -> None:
+    """Have the customer of this address, if there is one, mailed their links; without a merchant, a user a reset link.
 
-    `source` is the IP address that asks.
+    Above the limits it does nothing. `source` is the IP address that asks.
     """
     email = _canonical(email)
     network = fingerprint(f"source {_network(source)}")
     _count_alone(fingerprint(f"address {email}"), network)
-    recent = LinkRequest.objects.filter(created_at__gt=Now() - PERIOD)
+    recent = LinkRequest.objects.filter(created_at__gt=Now() - PERIOD, merchant__isnull=merchant is None)
     too_many = [
         recent.filter(email=email).count() >= PER_ADDRESS,
         recent.filter(source=network).count() >= PER_SOURCE,
@@ -69,14 +73,14 @@ def send_links(pk: int) -> None:
     request = LinkRequest.objects.claim(pk)
     if request is None:
         return
-    orders = _orders(request)
-    if not orders:
+    message = _compose(request)
+    if message is None:
         request.end(reason="")
         return
 
     try:
-        account = MailAccount.objects.of(request.merchant_id)
-        with sent(compose(request, orders), account):
+        account = MailAccount.objects.of(request.merchant_id) if request.merchant_id else None
+        with sent(message, account):
             request.end(reason="")
     except MailError as error:
         # One that may have arrived is not sent again and again: who got none asks again.
@@ -86,12 +90,27 @@ def send_links(pk: int) -> None:
             request.postpone(str(error))
 
 
-def _orders(request: LinkRequest) -> list[Order]:
-    paid = request.merchant.orders.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"))))
+def _compose(request: LinkRequest) -> EmailMessage | None:
+    if request.merchant is None:
+        user = User.objects.filter(email=request.email, is_active=True).first()
+        return compose_reset(user) if user else None
+    orders = _orders(request.merchant, request.email)
+    return compose(request, request.merchant, orders) if orders else None
+
+
+def compose_reset(user: User) -> EmailMessage:
+    # As allauth makes them: its page reads this link, and a new password ends it.
+    arguments = [user_pk_to_url_str(user), default_token_generator.make_token(user)]
+    url = settings.BASE_URL + reverse("account_reset_password_from_key", args=arguments)
+    return compose_plain("emails/password_reset_key.txt", [user.email], {"user": user, "password_reset_url": url})
+
+
+def _orders(merchant: Merchant, email: str) -> list[Order]:
+    paid = merchant.orders.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"))))
     paid = paid.filter(status=Order.Status.PAID, link_token__isnull=False)
-    newest = paid.with_email(request.email).order_by("-paid_at", "-pk")[: ORDERS_IN_A_MAIL + 1]
+    newest = paid.with_email(email).order_by("-paid_at", "-pk")[: ORDERS_IN_A_MAIL + 1]
     # What is the same to the database, in upper case, may be another mailbox: an s and the long ſ.
-    return [order for order in newest if _canonical(order.email) == request.email]
+    return [order for order in newest if _canonical(order.email) == email]
 
 
 def _canonical(address: str) -> str:
@@ -99,8 +118,7 @@ def _canonical(address: str) -> str:
     return to_ascii_domain(address).encode().lower().decode()
 
 
-def compose(request: LinkRequest, orders: list[Order]) -> EmailMessage:
-    merchant = request.merchant
+def compose(request: LinkRequest, merchant: Merchant, orders: list[Order]) -> EmailMessage:
     lines = [
         (order, format_day(order.paid_by_shop_clock, get_locale(request.language, order.country)))
         for order in orders[:ORDERS_IN_A_MAIL]

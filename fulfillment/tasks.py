@@ -6,6 +6,7 @@ from time import monotonic
 
 from celery import shared_task
 from celery.signals import task_prerun
+from django.core.management import call_command
 from django.db import close_old_connections, transaction
 
 from fulfillment import (
@@ -142,6 +143,7 @@ def work_on_import(pk):
 
 @shared_task
 def purge_parameters():
+    call_command("clearsessions")
     retention.purge()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from fulfillment.callouts import CalloutBusy, CalloutError, call
 from fulfillment.models import (
@@ -241,7 +242,8 @@ def remove(endpoint: WebhookEndpoint) -> None:
     A payment that found it a moment ago must not fail for it, nor a mail be sent twice.
     """
     disable(endpoint)
-    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(removed_at=Now(), secret="", previous_secret=None)  # noqa: S106
+    endpoint.removed_at, endpoint.secret, endpoint.previous_secret = timezone.now(), "", None
+    endpoint.save(update_fields=["removed_at", "secret", "previous_secret"])
 
 
 @transaction.atomic

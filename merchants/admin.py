@@ -16,6 +16,18 @@ admin.site.unregister([EmailAddress, Authenticator, Group])
 class Lean:
     """Without the scripts that derive a slug from a name: a third of a page's weight, and no page uses them."""
 
+    LOOKUPS = ("", "exact", "isnull", "in", "gte", "lt", "id__exact", "id__in")  # what filters of Django's lead to
+
+    def lookup_allowed(self, lookup, value, request=None):
+        """Rows can be filtered by what the list offers, and by their ids.
+
+        Django allows every column of a row, secret and binary ones, too: one could guess them letter by letter.
+        """
+        columns = {name for name in self.list_filter if isinstance(name, str)}  # type: ignore[attr-defined]
+        column, _, kind = lookup.partition("__")
+        is_offered = column in {"id", "pk", *columns} and kind in self.LOOKUPS
+        return is_offered and super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
+
     UNUSED = ("xregexp", "urlify", "prepopulate")
 
     @property

@@ -1,18 +1,27 @@
-"""Pictures that merchants upload: looked at, and drawn anew, so that nothing but pixels of theirs is ever served."""
+"""Pictures that merchants upload: looked at, and drawn anew, so that nothing but pixels of theirs is ever served.
+
+A small file can take minutes and gigabytes to decode. So merchants/decoder.py does it in a process with limits, one at
+a time in the whole installation: however many are uploaded, they cost at most one web process and one processor.
+"""
 
 import hashlib
-from io import BytesIO
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from django.core.exceptions import ValidationError
-from PIL import Image
+from django.db import connection
 
+from merchants.decoder import REFUSED
 from merchants.models import Logo
 
-FORMATS = ["PNG", "JPEG", "GIF", "WEBP"]
 MAX_BYTES = 2 * 1024 * 1024
-MAX_PIXELS = 16_000_000
-MAX_SIZE = 480, 160  # pixels; in an e-mail it takes half of that, for it to be sharp
+TIMEOUT = 10  # seconds: the decoder gets less of a busy machine than others do
+DECODER = Path(__file__).with_name("decoder.py")
 
 
 def draw_logo(file: BinaryIO) -> Logo:
@@ -20,16 +29,35 @@ def draw_logo(file: BinaryIO) -> Logo:
     content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValidationError("The picture has more than 2 MB.")
-    try:
-        with Image.open(BytesIO(content), formats=FORMATS) as source:
-            if source.width * source.height > MAX_PIXELS:
-                raise ValidationError("The picture has more than 16 million pixels.")
-            picture = source.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValidationError("This is no picture in PNG, JPEG, GIF or WebP that can be read.") from error
+    with _one_at_a_time():
+        image = _draw(content)
+    width, height = struct.unpack(">II", image[16:24])  # where a PNG has them
+    return Logo(image=image, digest=hashlib.sha256(image).hexdigest()[:32], width=width, height=height)
 
-    picture.thumbnail(MAX_SIZE)
-    drawn = BytesIO()
-    picture.save(drawn, "PNG", optimize=True)
-    image = drawn.getvalue()
-    return Logo(image=image, digest=hashlib.sha256(image).hexdigest()[:32], width=picture.width, height=picture.height)
+
+def _draw(content: bytes) -> bytes:
+    # Without the environment: what reads a stranger's file needs none of our secrets.
+    command = [sys.executable, "-I", str(DECODER)]
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=TIMEOUT, env={}, check=False)
+    except subprocess.TimeoutExpired:
+        done = None
+    if done and done.returncode == 0:
+        return done.stdout
+    if done and done.returncode == REFUSED:
+        raise ValidationError(done.stdout.decode())
+    raise ValidationError("This picture takes too much work to read. Save it again as a plain PNG or JPEG, please.")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold an advisory lock of the session, which ends with this process if that is killed."""
+    lock = "hashtext('merchants.logos'), 0"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT pg_try_advisory_lock({lock})")  # noqa: S608 (our own text)
+        if not cursor.fetchone()[0]:
+            raise ValidationError("Another picture is being read. Please try again in a few seconds.")
+        try:
+            yield
+        finally:
+            cursor.execute(f"SELECT pg_advisory_unlock({lock})")  # noqa: S608

@@ -263,7 +263,7 @@ class ApiKey(Used):
 
     class Scope(models.TextChoices):
         PAYMENTS = "payments", "report payments and refunds"
-        ORDERS = "orders", "read orders, resend codes"
+        ORDERS = "orders", "read orders, resend codes, change customers’ addresses and links"
         POOLS = "pools", "read and fill pools"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="api_keys")

@@ -129,7 +129,7 @@ class Order(models.Model):
     content = models.JSONField(default=dict, editable=False)
     content_fingerprint = models.BinaryField(null=True, editable=False)
     # Of the customer's own page; none once it is revoked.
-    link_token = EncryptedTextField(null=True, editable=False)
+    link_token = EncryptedTextField(bound_to=("merchant_id", "link_fingerprint"), null=True, editable=False)
     link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)
 
     objects = OrderQuerySet.as_manager()
@@ -355,7 +355,7 @@ class ActivationCode(models.Model):
 
     item = models.ForeignKey(OrderItem, models.PROTECT, related_name="activation_codes")
     unit = models.PositiveIntegerField()
-    code = EncryptedTextField()
+    code = EncryptedTextField(bound_to=("item_id", "unit", "fingerprint"))
     fingerprint = models.BinaryField(db_index=True, editable=False)
     loose_fingerprint = models.BinaryField(
         null=True, db_index=True, editable=False, help_text="Of its letters and digits: see license_texts.py."

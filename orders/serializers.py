@@ -8,6 +8,7 @@ from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from merchants.models import CheckoutPage, Product
+from merchants.text import remove_unseen, validate_visible
 from orders.fields import EmailField
 from orders.localization import DEFAULT_LANGUAGE
 from orders.models import MAX_OTHER_PRODUCT, Subscription
@@ -94,6 +95,13 @@ class LanguageField(LenientCharField):
         return tag if re.fullmatch(LANGUAGE_PATTERN, tag) else DEFAULT_LANGUAGE
 
 
+class NameField(LenientCharField):
+    """What people are called, without characters that nobody sees."""
+
+    def read(self, text: str) -> str:
+        return remove_unseen(text)
+
+
 def readable(value: Any) -> str:
     """A JSON value as text that the database takes; empty unless it is text or a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -124,14 +132,14 @@ class MomentField(serializers.DateTimeField):
 
 class CustomerSerializer(OptionalFields):
     email = EmailField(max_length=254)
-    first_name = LenientCharField(longest=200)
-    last_name = LenientCharField(longest=200)
-    company = LenientCharField(longest=200)
+    first_name = NameField(longest=200)
+    last_name = NameField(longest=200)
+    company = NameField(longest=200)
     country = CountryField(longest=10, help_text="ISO 3166-1 alpha-2; anything else counts as none.")
 
 
 class SubscriptionSerializer(OptionalFields):
-    id = PlainCharField(max_length=64)
+    id = PlainCharField(max_length=64, validators=[validate_visible])
     type = serializers.ChoiceField(Subscription.Type.choices)
     period = serializers.RegexField(
         r"^P[1-9][0-9]{0,3}[YMWD]$",
@@ -139,12 +147,16 @@ class SubscriptionSerializer(OptionalFields):
         error_messages={"invalid": "A period is P, a number and one of Y, M, W, D, such as “P1Y”."},
     )
     parent_order = PlainCharField(
-        max_length=64, default=None, allow_null=True, help_text="Of a renewal: the subscription's first order."
+        max_length=64,
+        default=None,
+        allow_null=True,
+        validators=[validate_visible],
+        help_text="Of a renewal: the subscription's first order.",
     )
 
 
 class ItemSerializer(OptionalFields):
-    item = PlainCharField(max_length=64, validators=[REFERENCE])
+    item = PlainCharField(max_length=64, validators=[REFERENCE, validate_visible])
     product = LenientCharField(longest=MAX_OTHER_PRODUCT, help_text="SKU. An unknown one makes the item *not ours*.")
     quantity = serializers.IntegerField(
         min_value=-(10**9), max_value=10**9, help_text=f"0 or less: not ours. At most {MAX_QUANTITY} of ours."
@@ -174,7 +186,7 @@ class PaymentSerializer(OptionalFields):
     The validated data holds the checkout page itself, and of each item the product, or None if the item is not ours.
     """
 
-    order = PlainCharField(max_length=64, validators=[REFERENCE])
+    order = PlainCharField(max_length=64, validators=[REFERENCE, validate_visible])
     paid_at = MomentField()
     reinstated_at = MomentField(
         default=None, allow_null=True, help_text="Reported again with this: a full refund was taken back at that time."
@@ -238,6 +250,7 @@ class RefundSerializer(OptionalFields):
         default="",
         allow_blank=True,
         allow_null=True,
+        validators=[validate_visible],
         help_text="The shop's number; one refund is recorded once.",
     )
 

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from merchants.models import Merchant
 from orders.license_texts import hint, loose_fingerprints
-from pools.models import KeyBatch, LicensePool
+from pools.models import KeyBatch, LicenseKey, LicensePool
 from pools.reading import MAX_KEYS, KeyFileError, KeyLine
 from pools.replenishment import rearm
 from pools.signals import pool_refilled
@@ -75,7 +75,7 @@ def preview_keys(
     Without a pool they are compared with themselves only.
     """
     with connection.cursor() as cursor:
-        preview = _stage(cursor, lines, tell, with_codes=False)
+        preview = _stage(cursor, lines, tell)
         if not preview.keys:
             raise KeyFileError("There is no license key in it.", preview.problems)
         if pool:
@@ -106,7 +106,7 @@ def import_lines(
 ) -> ImportResult:
     """The same with what was read, empty and unusable lines included; `tell` hears how many keys are copied."""
     with connection.cursor() as cursor:
-        preview = _stage(cursor, lines, tell, with_codes=True)
+        preview = _stage(cursor, lines, tell, into=pool)
         # Serializes a merchant's imports, for a key must not enter two pools at once; and this one with whoever moves
         # the pool's hint. Payments never wait for either.
         Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant_id)
@@ -132,8 +132,10 @@ def import_lines(
     return ImportResult(batch, preview)
 
 
-def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, with_codes: bool) -> Preview:
-    """Copy the keys to a temporary table `upload`, those repeated left out."""
+def _stage(
+    cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, into: LicensePool | None = None
+) -> Preview:
+    """Copy the keys to a temporary table `upload`, those repeated left out; with their codes, if `into` a pool."""
     preview = Preview()
     cursor.execute("SET LOCAL work_mem = '64MB'")
     cursor.execute("DROP TABLE IF EXISTS pg_temp.upload")
@@ -143,16 +145,17 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
         " ON COMMIT DROP"
     )
     # A line may hold several keys, or a key several lines: what orders them is their place.
-    names = "place, line, fingerprint, loose_fingerprint" + (", code, hint" if with_codes else "")
+    names = "place, line, fingerprint, loose_fingerprint" + (", code, hint" if into else "")
     types = ["int4", "int4", "bytea", "bytea", "bytea", "text"][: len(names.split())]
     keys = _keys(lines, preview)
     count = 0
     while chunk := list(islice(keys, CHUNK)):
         numbers, texts = [line for line, _ in chunk], [key for _, key in chunk]
         places = range(count, count + len(chunk))
-        columns: list[Iterable[Any]] = [places, numbers, fingerprints(texts), loose_fingerprints(texts)]
-        if with_codes:
-            columns += [encrypt_all(texts), list(map(hint, texts))]
+        digests = fingerprints(texts)
+        columns: list[Iterable[Any]] = [places, numbers, digests, loose_fingerprints(texts)]
+        if into:
+            columns += [_seal(into, texts, digests), list(map(hint, texts))]
         with cursor.copy(f"COPY upload ({names}) FROM STDIN (FORMAT binary)") as copy:
             copy.set_types(types)
             for row in zip(*columns, strict=True):
@@ -185,6 +188,12 @@ def _stage(cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, wit
 def _to_lines(row: tuple[int, list[int] | None]) -> Lines:
     count, numbers = row
     return Lines(count, numbers or [])
+
+
+def _seal(pool: LicensePool, texts: list[str], digests: list[bytes]) -> list[bytes]:
+    """Encrypt each for its place, which is the pool and the fingerprint; the field itself would do it one by one."""
+    of_pool = LicenseKey._meta.get_field("code").place([pool.pk, b""])
+    return encrypt_all(texts, [of_pool + digest for digest in digests])
 
 
 def _keys(lines: Iterable[KeyLine], preview: Preview) -> Iterator[tuple[int, str]]:

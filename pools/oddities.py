@@ -124,5 +124,6 @@ def compare(sample: list[str], known: list[str], pool: LicensePool) -> list[str]
 
 def newest_keys(pool: LicensePool) -> list[str]:
     # By the orders that have an index, however many keys there are.
-    available = pool.keys.available().order_by("-position").values_list("code", flat=True)[:SAMPLE]
-    return list(available) or list(pool.keys.issued().order_by("-issued_at").values_list("code", flat=True)[:SAMPLE])
+    available = pool.keys.available().order_by("-position")[:SAMPLE]
+    keys = list(available) or list(pool.keys.issued().order_by("-issued_at")[:SAMPLE])
+    return [key.code for key in keys]

@@ -67,7 +67,8 @@ def get_member(request) -> Member | None:
 
 def navigation(request) -> dict:
     """Context of every page: in whose name somebody is signed in."""
-    user = request.user  # none in pages of the REST framework
+    # There is none in pages of the REST framework, nor where a middleware refused the request.
+    user = getattr(request, "user", None)
     if user is None or not user.is_authenticated or request.path.startswith(reverse("admin:index")):
         return {}
     member = get_member(request)

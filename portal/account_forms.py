@@ -9,6 +9,7 @@ from allauth.mfa.webauthn import forms as webauthn
 from django.conf import settings
 from django.core.cache import cache
 
+from fulfillment.link_requests import request_mail
 from merchants.addresses import validate_mailable
 
 
@@ -50,15 +51,13 @@ class ResetPasswordForm(Plain, account.ResetPasswordForm):
 
     def clean_email(self):
         validate_mailable(self.cleaned_data["email"])
-        return super().clean_email()
+        return self.cleaned_data["email"]
 
     def save(self, request, **kwargs):
-        if self.users:
-            return super().save(request, **kwargs)
-
-        # A mail in any case: how long the answer takes must not tell who has an account.
-        get_adapter(request).send_mail("account/email/unknown_account", self.cleaned_data["email"], {})
-        return self.cleaned_data["email"]
+        # A worker looks for the account: how long the answer takes must not tell who has one.
+        email = self.cleaned_data["email"]
+        request_mail(None, email, source=get_adapter(request).get_client_ip(request))
+        return email
 
 
 class ResetPasswordKeyForm(Plain, account.ResetPasswordKeyForm):

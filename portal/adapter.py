@@ -5,12 +5,14 @@ from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.core.internal import ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.shortcuts import render
 
 from fulfillment.mail import MailError, compose_plain, sent
+from portal import devices
 from vault.fingerprints import load_key
 
 log = logging.getLogger(__name__)
@@ -43,12 +45,38 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def _get_login_attempts_cache_key(self, request, **credentials):
         # allauth's own holds the Host header as well, so that each port an attacker writes there counts from zero.
-        return credentials["email"].lower()
+        email = credentials["email"].lower()
+        return f"{email} {devices.recognize(request, email) or ratelimit.get_ip(request)}"
+
+    def pre_authenticate(self, request, **credentials):
+        # A stranger who fails locks out strangers, never somebody at a device that they signed in with before.
+        if not self._count_stranger(request, credentials["email"], dry_run=True):
+            raise self.validation_error("too_many_login_attempts")
+        super().pre_authenticate(request, **credentials)
+
+    def authentication_failed(self, request, **credentials):
+        self._count_stranger(request, credentials["email"])
+
+    def _count_stranger(self, request, email, *, dry_run=False):
+        strangers = self._strangers(email)
+        return devices.recognize(request, strangers["key"]) or ratelimit.consume(request, **strangers, dry_run=dry_run)
+
+    @staticmethod
+    def _strangers(email: str) -> dict:
+        """Where failed attempts are counted that come from devices the user never signed in with."""
+        limit = {"login_failed": settings.LOGIN_FAILED_BY_STRANGERS}
+        return {"app": "portal", "action": "login_failed", "config": limit, "key": email.lower()}
+
+    def post_login(self, request, user, **kwargs):
+        response = super().post_login(request, user, **kwargs)
+        devices.remember(response, user.email)
+        return response
 
     def set_password(self, user, password):
         super().set_password(user, password)
         # Whoever was locked out may come in with the new one.
         self._delete_login_attempts_cached_email(self.request, email=user.email)
+        ratelimit.clear(self.request, **self._strangers(user.email))
 
     def get_reauthentication_methods(self, user):
         methods = super().get_reauthentication_methods(user)

@@ -1,6 +1,8 @@
 from functools import wraps
+from urllib.parse import unquote_plus
 
 from django.contrib import admin, messages
+from django.core.exceptions import BadRequest
 from django.shortcuts import redirect
 
 from portal.access import lacks_second_factor
@@ -21,6 +23,8 @@ class SupportSite(admin.AdminSite):
 
         @wraps(view)
         def with_second_factor(request, *args, **kwargs):
+            if "\0" in unquote_plus(request.META.get("QUERY_STRING", "")) + request.path:
+                raise BadRequest("No text has a NUL character.")
             if super(SupportSite, self).has_permission(request) and lacks_second_factor(request.user):
                 messages.info(request, "Support staff need a second factor. Please set one up.")
                 return redirect("mfa_index")

@@ -221,6 +221,8 @@ AUTH_USER_MODEL = "merchants.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "merchants.passwords.NotTheEmailAddress"},
 ]
 PASSWORD_RESET_TIMEOUT = 3 * 60 * 60
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -240,8 +242,11 @@ ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = MFA_REAUTHENTICATION_REQUIRED = True
-# An account is locked after five wrong passwords, or five wrong codes; an address, which an office may share, later.
-ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,30/15m/ip"}
+# Five wrong passwords or codes lock an account for the device or the network they came from; fifty from devices that
+# are not known, for all such devices; thirty a network address, which an office may share (portal/adapter.py).
+# Requests for a new password are counted in fulfillment/link_requests.py, whose answer is always the same.
+ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,30/15m/ip", "reset_password": "20/m/ip"}
+LOGIN_FAILED_BY_STRANGERS = "50/15m/key"
 ACCOUNT_FORMS = {
     "login": "portal.account_forms.LoginForm",
     "reauthenticate": "portal.account_forms.ReauthenticateForm",
@@ -274,7 +279,12 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY el
 # Whose address failed attempts are counted for: the last of X-Forwarded-For, which the proxy wrote.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if BEHIND_PROXY else 0
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_ENGINE = "portal.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
+# With this prefix browsers take a cookie from this host alone, not from another one of its domain.
+COOKIE_PREFIX = "__Host-" if SESSION_COOKIE_SECURE else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid", f"{COOKIE_PREFIX}csrftoken"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SECURE_HSTS_SECONDS = 31_536_000 if BASE_URL.startswith("https://") else 0
 X_FRAME_OPTIONS = "DENY"
 # Files of keys stay in memory: what is longer is refused, and nothing is spilled to a temporary file.

@@ -1,7 +1,9 @@
 """Activation codes at rest: AES-256-GCM under the keys of the VAULT_KEYS setting.
 
-A ciphertext is key id (4 bytes), nonce (12 bytes), encrypted text and tag (NIST SP 800-38D). The id is derived from
-the key, so the order of VAULT_KEYS decides only which key encrypts: the first.
+A ciphertext is key id (4 bytes), nonce (12 bytes), encrypted text and tag (NIST SP 800-38D). The associated data is
+the `place` it belongs to: it cannot be read anywhere else (docs/decisions/0015). The id is derived from the key, so
+the order of VAULT_KEYS decides only which key encrypts: the first. A key has a second id, for ciphertexts from before
+places existed: they are still read, and never written.
 """
 
 import base64
@@ -9,6 +11,7 @@ import binascii
 import hashlib
 import os
 from functools import lru_cache
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,63 +26,71 @@ class DecryptionError(Exception):
     """A stored text cannot be read with the keys at hand. Says why, never what."""
 
 
-def encrypt(text: str) -> bytes:
+def encrypt(text: str, place: bytes) -> bytes:
     """Encrypt a text with the first of VAULT_KEYS."""
-    return encrypt_bytes(text.encode())
+    return encrypt_bytes(text.encode(), place)
 
 
-def encrypt_all(texts: list[str]) -> list[bytes]:
+def encrypt_all(texts: list[str], places: list[bytes]) -> list[bytes]:
     """Encrypt many texts, in their order, in half the time that one by one would take."""
-    key_id, cipher = next(iter(_ciphers().items()))
+    key_id, cipher = _first()
     nonces = os.urandom(NONCE_LENGTH * len(texts))
     encrypted = []
-    for index, text in enumerate(texts):
+    for index, (text, place) in enumerate(zip(texts, places, strict=True)):
         nonce = nonces[NONCE_LENGTH * index : NONCE_LENGTH * (index + 1)]
-        encrypted.append(key_id + nonce + cipher.encrypt(nonce, text.encode(), None))
+        encrypted.append(key_id + nonce + cipher.encrypt(nonce, text.encode(), place))
     return encrypted
 
 
-def decrypt(ciphertext: bytes) -> str:
+def decrypt(ciphertext: bytes, place: bytes) -> str:
     """Return the text of a ciphertext, or raise DecryptionError."""
     try:
-        return decrypt_bytes(ciphertext).decode()
+        return decrypt_bytes(ciphertext, place).decode()
     except UnicodeDecodeError as error:
         raise DecryptionError("The stored text is damaged.") from error
 
 
-def encrypt_bytes(content: bytes) -> bytes:
-    key_id, cipher = next(iter(_ciphers().items()))
+def encrypt_bytes(content: bytes, place: bytes) -> bytes:
+    key_id, cipher = _first()
     nonce = os.urandom(NONCE_LENGTH)
-    return key_id + nonce + cipher.encrypt(nonce, content, None)
+    return key_id + nonce + cipher.encrypt(nonce, content, place)
 
 
-def decrypt_bytes(ciphertext: bytes) -> bytes:
-    cipher = _ciphers().get(ciphertext[:KEY_ID_LENGTH])
+def decrypt_bytes(ciphertext: bytes, place: bytes) -> bytes:
+    ciphers = _parse_keys(tuple(settings.VAULT_KEYS))
+    key_id = ciphertext[:KEY_ID_LENGTH]
+    cipher = ciphers.bound.get(key_id) or ciphers.unbound.get(key_id)
     if cipher is None:
         raise DecryptionError("VAULT_KEYS does not hold the key that this text was encrypted with.")
 
     nonce = ciphertext[KEY_ID_LENGTH : KEY_ID_LENGTH + NONCE_LENGTH]
+    associated = place if key_id in ciphers.bound else None
     try:
-        return cipher.decrypt(nonce, ciphertext[KEY_ID_LENGTH + NONCE_LENGTH :], None)
+        return cipher.decrypt(nonce, ciphertext[KEY_ID_LENGTH + NONCE_LENGTH :], associated)
     except (InvalidTag, ValueError) as error:
-        raise DecryptionError("The stored text is damaged.") from error
+        raise DecryptionError("The stored text is damaged, or was moved here from another row.") from error
 
 
 def encryption_key_id() -> bytes:
     """The id that stands in front of everything `encrypt` returns now."""
-    return next(iter(_ciphers()))
+    return _first()[0]
 
 
-def _ciphers() -> dict[bytes, AESGCM]:
-    return _parse_keys(tuple(settings.VAULT_KEYS))
+class Ciphers(NamedTuple):
+    bound: dict[bytes, AESGCM]
+    unbound: dict[bytes, AESGCM]  # without a place, as written by earlier versions
+
+
+def _first() -> tuple[bytes, AESGCM]:
+    return next(iter(_parse_keys(tuple(settings.VAULT_KEYS)).bound.items()))
 
 
 @lru_cache
-def _parse_keys(encoded_keys: tuple[str, ...]) -> dict[bytes, AESGCM]:
+def _parse_keys(encoded_keys: tuple[str, ...]) -> Ciphers:
     if not encoded_keys:
         raise ImproperlyConfigured("VAULT_KEYS is empty: set it to at least one base64 text of 32 random bytes.")
 
-    ciphers = {}
+    ciphers = Ciphers({}, {})
     for number, encoded in enumerate(encoded_keys, start=1):
         try:
             key = base64.b64decode(encoded.strip(), validate=True)
@@ -87,5 +98,10 @@ def _parse_keys(encoded_keys: tuple[str, ...]) -> dict[bytes, AESGCM]:
             key = b""
         if len(key) != 32:
             raise ImproperlyConfigured(f"Key {number} of VAULT_KEYS is not the base64 text of 32 bytes.")
-        ciphers[hashlib.sha256(b"keywell vault key " + key).digest()[:KEY_ID_LENGTH]] = AESGCM(key)
+        ciphers.bound[_key_id(b"keywell bound vault key ", key)] = AESGCM(key)
+        ciphers.unbound[_key_id(b"keywell vault key ", key)] = AESGCM(key)
     return ciphers
+
+
+def _key_id(kind: bytes, key: bytes) -> bytes:
+    return hashlib.sha256(kind + key).digest()[:KEY_ID_LENGTH]

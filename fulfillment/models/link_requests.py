@@ -1,4 +1,4 @@
-"""Customers who ask for the links to their orders."""
+"""People without a session who ask for an e-mail: customers for links, users for a new password."""
 
 from django.db import models
 
@@ -7,14 +7,14 @@ from merchants.models import Merchant
 
 
 class LinkRequest(Retryable):
-    """Somebody asks that a customer of this address, if there is one, be mailed the links to their orders.
+    """Somebody asks for the links to a customer's orders at a merchant; without a merchant, for a new password.
 
-    It is forgotten after a day.
+    Only the owner of the address gets an e-mail, if we know it. The row is deleted after a day.
     """
 
     TASK = "fulfillment.tasks.send_links"
 
-    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="link_requests")
+    merchant = models.ForeignKey(Merchant, models.CASCADE, null=True, related_name="link_requests")
     email = models.EmailField()
     language = models.CharField(max_length=10, help_text="Of settings.LANGUAGES.")
     source = models.BinaryField(help_text="The fingerprint of the network that it came from.")
@@ -28,4 +28,4 @@ class LinkRequest(Retryable):
         ]
 
     def __str__(self):
-        return f"Request {self.pk} for links at {self.merchant}"
+        return f"Request {self.pk} for {f'links at {self.merchant}' if self.merchant else 'a new password'}"

@@ -39,7 +39,7 @@ class MailAccount(models.Model):
     port = models.PositiveIntegerField(null=True, blank=True)
     security = models.CharField(max_length=8, choices=Security, default=Security.STARTTLS)
     user_name = models.CharField(max_length=320, blank=True)
-    credentials = EncryptedTextField("what it signs in with, as JSON", editable=False)
+    credentials = EncryptedTextField("what it signs in with, as JSON", bound_to=("merchant_id",), editable=False)
     saved_by = models.CharField(max_length=MAX_ACTOR, editable=False)
     tested_at = models.DateTimeField(db_default=Now(), editable=False)
     reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it lets us in no longer.")

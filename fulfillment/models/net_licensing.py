@@ -29,7 +29,7 @@ class LicensingAccount(Upstream):
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_accounts")
     address = models.CharField(max_length=1000, blank=True, help_text="Empty: Keywell’s own service.")
-    api_key = EncryptedTextField("API key")
+    api_key = EncryptedTextField("API key", bound_to=("merchant_id",))
     timeout = models.PositiveSmallIntegerField(
         "time limit",
         default=10,

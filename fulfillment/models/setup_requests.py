@@ -57,6 +57,10 @@ class SetupRequestPart(Part):
     def __str__(self):
         return f"Part {self.number} of {self.request}"
 
+    @property
+    def owner_id(self) -> int:
+        return self.request_id
+
 
 class SetupEvent(models.Model):
     """What became of a request, when and by whom."""

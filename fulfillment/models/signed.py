@@ -14,8 +14,8 @@ ROTATION = timedelta(hours=24)
 
 
 class Signed(models.Model):
-    secret = EncryptedTextField(editable=False)
-    previous_secret = EncryptedTextField(null=True, editable=False)
+    secret = EncryptedTextField(bound_to=("merchant_id",), editable=False)
+    previous_secret = EncryptedTextField(bound_to=("merchant_id",), null=True, editable=False)
     rotated_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:

@@ -50,7 +50,7 @@ class WebService(Signed, Upstream):
     )
     login = models.CharField(max_length=10, choices=Login, default=Login.NONE)
     username = models.CharField("user name", max_length=200, blank=True)
-    password = EncryptedTextField("password or token", blank=True, default="")
+    password = EncryptedTextField("password or token", bound_to=("merchant_id",), blank=True, default="")
 
     answer = models.CharField("where the code is", max_length=10, choices=Answer, default=Answer.BODY)
     path = models.CharField(
@@ -124,7 +124,7 @@ class RequestParameter(models.Model):
             )
         ],
     )
-    constant = EncryptedTextField(blank=True, default="")
+    constant = EncryptedTextField(bound_to=("service_id",), blank=True, default="")
     is_secret = models.BooleanField("secret", default=False, help_text="A constant that no log shows.")
 
     class Meta:

@@ -63,7 +63,7 @@ def sold(make_product):
 
 
 def codes_of(number):
-    return list(ActivationCode.objects.filter(item__order__number=number).values_list("code", flat=True))
+    return [code.code for code in ActivationCode.objects.filter(item__order__number=number)]
 
 
 def forget_codes():

@@ -8,7 +8,7 @@ from django.db import connection
 from fulfillment import resending, services
 from fulfillment.attention import needing_attention
 from fulfillment.history import order_history
-from fulfillment.link_requests import request_links
+from fulfillment.link_requests import request_mail
 from fulfillment.models import Delivery
 from fulfillment.personal_data import Held
 from merchants.models import User
@@ -36,7 +36,7 @@ def order(pay, make_product, work):
     correct_email(order, "ada.byron@example.org", by="Sam")
     resending.resend(order.items.get(), by="Sam")
     correct_email(order, CUSTOMER["email"], by="Sam")
-    request_links(order.merchant, CUSTOMER["email"], language="en", source="192.0.2.1")
+    request_mail(order.merchant, CUSTOMER["email"], language="en", source="192.0.2.1")
     return order
 
 

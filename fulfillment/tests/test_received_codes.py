@@ -34,7 +34,7 @@ def answering(*codes):
 
 
 def by_unit(item):
-    return dict(item.activation_codes.values_list("unit", "code"))
+    return {code.unit: code.code for code in item.activation_codes.all()}
 
 
 def all_due():

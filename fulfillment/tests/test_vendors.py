@@ -64,7 +64,7 @@ def made(vendor):
 
 
 def saved():
-    return list(ActivationCode.objects.order_by("item", "unit").values_list("code", flat=True))
+    return [code.code for code in ActivationCode.objects.order_by("item", "unit")]
 
 
 def all_due():

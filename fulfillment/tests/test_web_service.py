@@ -35,7 +35,7 @@ def verify(service, content, headers):
 
 
 def codes_of(number):
-    return list(ActivationCode.objects.filter(item__order__number=number).values_list("code", flat=True))
+    return [code.code for code in ActivationCode.objects.filter(item__order__number=number)]
 
 
 def test_a_code_is_asked_for_and_mailed(pay, work, sold, make_service, receiver, mailoutbox):

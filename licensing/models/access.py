@@ -50,7 +50,7 @@ class Token(Entity, Used):
         APIKEY = "APIKEY"
         ACTION = "ACTION"
 
-    number = EncryptedTextField(editable=False)
+    number = EncryptedTextField(bound_to=("merchant_id", "fingerprint"), editable=False)
     fingerprint = models.BinaryField(unique=True, editable=False)
     hint = models.CharField(max_length=4, editable=False)
     token_type = models.CharField(max_length=10, choices=Type, default=Type.DEFAULT)

@@ -52,7 +52,7 @@ class Licensee(Entity):
     LETTER = "I"
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="licensees")
-    number = EncryptedTextField()
+    number = EncryptedTextField(bound_to=("merchant_id", "fingerprint"))
     fingerprint = models.BinaryField(editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
     name = models.CharField(max_length=200, blank=True)
@@ -80,7 +80,7 @@ class LicenseeAlias(models.Model):
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="+")
     licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="aliases")
-    text = EncryptedTextField()
+    text = EncryptedTextField(bound_to=("licensee_id", "fingerprint"))
     fingerprint = models.BinaryField(editable=False)
 
     class Meta:

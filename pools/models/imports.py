@@ -71,12 +71,17 @@ class Part(models.Model):
     """A piece of what was uploaded, kept for as long as somebody works on it."""
 
     number = models.PositiveIntegerField()
-    content = EncryptedBinaryField()
+    content = EncryptedBinaryField(bound_to=("owner_id", "number"))
 
     objects = PartQuerySet.as_manager()
 
     class Meta:
         abstract = True
+
+    @property
+    def owner_id(self) -> int:
+        """Of what was uploaded."""
+        raise NotImplementedError
 
 
 class KeyImportPart(Part):
@@ -87,3 +92,7 @@ class KeyImportPart(Part):
 
     def __str__(self):
         return f"Part {self.number} of {self.key_import}"
+
+    @property
+    def owner_id(self) -> int:
+        return self.key_import_id

@@ -170,7 +170,7 @@ class LicenseKey(models.Model):
     pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="keys", db_index=False, db_constraint=False)
     batch = models.ForeignKey(KeyBatch, models.PROTECT, related_name="keys", db_constraint=False)
     position = models.BigIntegerField()
-    code = EncryptedTextField(editable=False)
+    code = EncryptedTextField(bound_to=("pool_id", "fingerprint"), editable=False)
     fingerprint = models.BinaryField(editable=False)
     loose_fingerprint = models.BinaryField(null=True, editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)

@@ -57,13 +57,14 @@ class Keywell:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=10) as response:
             return int(response.status)
 
-    def report_payment(self) -> tuple[int, dict]:
-        """Do what the printed command would."""
+    def report_payment(self, **changes: str) -> tuple[int, dict]:
+        """Do what the printed command would, with some of it changed."""
         command = next(line for line in self.printed().splitlines() if line.startswith("curl "))
         _, url, *options = shlex.split(command)
         given = list(zip(options[::2], options[1::2], strict=True))
         headers = dict(value.split(": ", 1) for option, value in given if option == "-H")
         [body] = [value for option, value in given if option == "-d"]
+        body = json.dumps(json.loads(body) | changes)
         request = urllib.request.Request(url, body.encode(), headers)
         with urllib.request.urlopen(request, timeout=30) as response:
             return int(response.status), json.load(response)

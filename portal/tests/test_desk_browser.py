@@ -257,7 +257,9 @@ def test_a_copied_code_is_exactly_the_code(desk, order):
     desk.browser.execute_cdp_cmd(
         "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     )
-    ActivationCode.objects.filter(item__order=order).update(code="line 1\nline 2")
+    for code in ActivationCode.objects.filter(item__order=order):
+        code.code = "line 1\nline 2"
+        code.save()
     desk.open("/orders/A0012345678/")
     desk.click("Reveal code 1, which is recorded")
     desk.sees("line 1")

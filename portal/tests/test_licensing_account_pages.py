@@ -124,12 +124,17 @@ def test_an_address_that_may_not_be_called_is_refused(manager, address, words):
     assert not LicensingAccount.objects.exists()
 
 
+def spoil_key(account):
+    account.api_key = "wrong"
+    account.save()
+
+
 def test_the_connection_is_tested(manager, account, proxy, service, monkeypatch):
     templates = [{"number": "T-SUB"}, {"number": "T-PPU"}]
     monkeypatch.setattr(service, "page", lambda kind, query: envelope("LicenseTemplate", templates))
     assert "knows 2 license templates" in post(manager, "licensing-account-test", account.pk).content.decode()
 
-    LicensingAccount.objects.update(api_key="wrong")
+    spoil_key(account)
     assert "It refuses the API key (403)" in post(manager, "licensing-account-test", account.pk).content.decode()
 
     proxy.forward = lambda *request: (200, {}, b"<html>")
@@ -193,7 +198,7 @@ def test_all_that_failed_is_tried_again_once_the_account_is_mended(
     package.templates.create(position=1, number="T-SUB")
     product = make_product(source=None)
     add_source(product, "netlicensing", license_package=package)
-    LicensingAccount.objects.update(api_key="wrong")
+    spoil_key(account)
     pay(product)
     pay(product)
     work()

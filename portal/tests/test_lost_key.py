@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from fulfillment import link_requests
-from fulfillment.link_requests import request_links
+from fulfillment.link_requests import request_mail
 from fulfillment.mail import MailError
 from fulfillment.models import LinkRequest
 from fulfillment.tasks import sweep
@@ -285,7 +285,7 @@ def test_behind_a_proxy_the_source_is_what_the_proxy_says(client, merchant, sett
 @pytest.mark.django_db(transaction=True)
 def test_requests_for_one_address_at_the_same_moment_are_counted_one_by_one(merchant, in_threads):
     def request(number):
-        request_links(merchant, "ada@example.com", language="en", source=f"192.0.2.{number}")
+        request_mail(merchant, "ada@example.com", language="en", source=f"192.0.2.{number}")
 
     in_threads(request, range(40), threads=8)
 
@@ -295,7 +295,7 @@ def test_requests_for_one_address_at_the_same_moment_are_counted_one_by_one(merc
 @pytest.mark.django_db(transaction=True)
 def test_requests_of_one_source_at_the_same_moment_are_counted_one_by_one(merchant, in_threads):
     def request(number):
-        request_links(merchant, f"{number}@example.com", language="en", source="192.0.2.1")
+        request_mail(merchant, f"{number}@example.com", language="en", source="192.0.2.1")
 
     in_threads(request, range(40), threads=8)
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from requests import Response
 
 from fulfillment import callouts, mail, mail_servers, tasks
-from fulfillment.link_requests import request_links
+from fulfillment.link_requests import request_mail
 from fulfillment.mail import MailError, sent
 from fulfillment.models import Delivery, LinkRequest, MailAccount, MerchantNotice
 from merchants.models import Member
@@ -127,7 +127,7 @@ def test_mails_to_customers_go_through_it_and_notices_do_not(
     server = make_server()
     save(manager, server)
     pay(product)
-    request_links(merchant, "ada@example.com", language="en", source="192.0.2.1")
+    request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
     merchant.pools.update(notified="low")
     MerchantNotice.objects.create(merchant=merchant, kind="pool_low", pool=merchant.pools.get())
     work()
@@ -256,7 +256,7 @@ def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant
     monkeypatch.setattr("fulfillment.tasks.publish", lambda task, pk: asked.append(task))
     save(manager, make_server())
     pay(product)
-    request_links(merchant, "ada@example.com", language="en", source="192.0.2.1")
+    request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
 
     tasks.deliver(Delivery.objects.get().pk)
     tasks.send_links(LinkRequest.objects.get().pk)

@@ -74,7 +74,7 @@ def sold(merchant, make_product, product, proxy):
 
 
 def codes_of(number):
-    return list(ActivationCode.objects.filter(item__order__number=number).values_list("code", flat=True))
+    return [code.code for code in ActivationCode.objects.filter(item__order__number=number)]
 
 
 def again():

@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.core.cache import cache
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import connection
 from django.test import Client
@@ -418,3 +419,13 @@ def test_who_works_for_two_merchants_arrives_at_the_new_one(invite, make_merchan
     response = guest.post(INVITATION, follow=True)
 
     assert "Manager of Northlight" in response.content.decode()
+
+
+def test_an_address_gets_three_invitations_an_hour(page, merchant, mailoutbox):
+    cache.clear()
+    for _ in range(5):
+        page.post(reverse("team-invite"), {"email": "stranger@example.com", "role": "support"})
+        merchant.invitations.get().delete()
+    page.post(reverse("team-invite"), {"email": "else@example.com", "role": "support"})
+
+    assert [message.to for message in mailoutbox] == 3 * [["stranger@example.com"]] + [["else@example.com"]]

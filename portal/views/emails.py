@@ -284,4 +284,5 @@ def logo(request: HttpRequest, digest: str) -> HttpResponse:
     logo = get_object_or_404(Logo.objects.order_by("pk"), digest=digest)
     response = HttpResponse(bytes(logo.image), content_type="image/png")
     response["Cache-Control"] = "public, max-age=31536000, immutable"
+    response["Cross-Origin-Resource-Policy"] = "cross-origin"  # for mail programs that run in a browser
     return response

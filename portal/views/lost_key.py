@@ -9,7 +9,7 @@ from django.utils.translation import get_language_from_request, gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from fulfillment.link_requests import request_links
+from fulfillment.link_requests import request_mail
 from merchants.models import Merchant
 from orders.fields import EmailFormField
 from portal.views.customer import chosen_language
@@ -35,7 +35,7 @@ def lost_key(request: HttpRequest, slug: str) -> HttpResponse:
         asked = form.is_valid()
         if asked:
             source = get_adapter().get_client_ip(request)
-            request_links(merchant, form.cleaned_data["email"], language=language, source=source)
+            request_mail(merchant, form.cleaned_data["email"], language=language, source=source)
         context = {
             "merchant": merchant,
             "form": form,

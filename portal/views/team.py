@@ -1,5 +1,6 @@
 import logging
 
+from allauth.core.internal import ratelimit
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
@@ -20,6 +21,8 @@ from portal.team_forms import InviteForm, RoleForm
 from portal.views.confirm import ask
 
 log = logging.getLogger(__name__)
+
+INVITATION_MAILS = {"invite": "3/h/key"}
 
 
 @member_required(Role.OWNER)
@@ -74,6 +77,12 @@ def send_again(request, pk: int) -> HttpResponse:
 
 
 def send(request, invitation: Invitation, token: str) -> None:
+    # Whoever is invited did not ask for it, and several merchants may invite the same person.
+    if not ratelimit.consume(request, app="portal", action="invite", config=INVITATION_MAILS, key=invitation.email):
+        messages.error(
+            request, f"{invitation.email} got three invitations within an hour. Please send it again later."
+        )
+        return
     url = settings.BASE_URL + reverse("open-invitation", args=[token])
     message = compose_plain("emails/invitation.txt", [invitation.email], {"invitation": invitation, "url": url})
     try:

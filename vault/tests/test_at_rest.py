@@ -46,7 +46,7 @@ def test_reading_with_a_wrong_key_raises(code, settings):
     settings.VAULT_KEYS = [NEW]
 
     with pytest.raises(DecryptionError):
-        ActivationCode.objects.get()
+        _ = ActivationCode.objects.get().code
 
 
 def test_fingerprints_of_equal_texts_are_equal_and_keyed(db, monkeypatch):

@@ -1,51 +1,80 @@
 import base64
+import hashlib
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.core.exceptions import ImproperlyConfigured
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.ciphers import DecryptionError, decrypt, encrypt
 
+PLACE = b"table.column\0001"
 OLD, NEW = (base64.b64encode(bytes([byte]) * 32).decode() for byte in (1, 2))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_it_gives_back_what_it_was_given(text):
-    assert decrypt(encrypt(text)) == text
+    assert decrypt(encrypt(text, PLACE), PLACE) == text
 
 
 def test_it_encrypts_the_same_text_differently_each_time():
-    assert encrypt("AAAA-BBBB") != encrypt("AAAA-BBBB")
+    assert encrypt("AAAA-BBBB", PLACE) != encrypt("AAAA-BBBB", PLACE)
 
 
 def test_it_encrypts_with_the_first_key_and_decrypts_with_all(settings):
     settings.VAULT_KEYS = [OLD]
-    ciphertext = encrypt("AAAA-BBBB")
+    ciphertext = encrypt("AAAA-BBBB", PLACE)
 
     settings.VAULT_KEYS = [NEW, OLD]
 
-    assert decrypt(ciphertext) == "AAAA-BBBB"
-    assert encrypt("AAAA-BBBB")[:4] != ciphertext[:4]
+    assert decrypt(ciphertext, PLACE) == "AAAA-BBBB"
+    assert encrypt("AAAA-BBBB", PLACE)[:4] != ciphertext[:4]
 
 
 def test_a_missing_key_is_an_error_that_shows_nothing(settings):
     settings.VAULT_KEYS = [OLD]
-    ciphertext = encrypt("AAAA-BBBB")
+    ciphertext = encrypt("AAAA-BBBB", PLACE)
 
     settings.VAULT_KEYS = [NEW]
 
     with pytest.raises(DecryptionError, match="VAULT_KEYS does not hold the key"):
-        decrypt(ciphertext)
+        decrypt(ciphertext, PLACE)
 
 
 @pytest.mark.parametrize("position", [4, 16, -1])
 def test_a_damaged_text_is_an_error(position):
-    ciphertext = bytearray(encrypt("AAAA-BBBB"))
+    ciphertext = bytearray(encrypt("AAAA-BBBB", PLACE))
     ciphertext[position] ^= 1
 
     with pytest.raises(DecryptionError, match="damaged"):
-        decrypt(bytes(ciphertext))
+        decrypt(bytes(ciphertext), PLACE)
+
+
+def test_a_text_that_was_moved_is_an_error():
+    with pytest.raises(DecryptionError, match="moved here from another row"):
+        decrypt(encrypt("AAAA-BBBB", PLACE), b"table.column\0002")
+
+
+def write_as_before(key, text):
+    """As earlier versions wrote it: without a place."""
+    raw = base64.b64decode(key)
+    nonce = b"n" * 12
+    return hashlib.sha256(b"keywell vault key " + raw).digest()[:4] + nonce + AESGCM(raw).encrypt(nonce, text, None)
+
+
+def test_a_text_of_an_earlier_version_is_still_read(settings):
+    settings.VAULT_KEYS = [NEW, OLD]
+
+    assert decrypt(write_as_before(OLD, b"AAAA-BBBB"), PLACE) == "AAAA-BBBB"
+
+
+def test_a_text_that_has_a_place_cannot_be_passed_off_as_an_older_one(settings):
+    settings.VAULT_KEYS = [OLD]
+    old_id = write_as_before(OLD, b"")[:4]
+
+    with pytest.raises(DecryptionError):
+        decrypt(old_id + encrypt("AAAA-BBBB", PLACE)[4:], b"elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -60,4 +89,4 @@ def test_an_unusable_setting_is_named(settings, keys, message):
     settings.VAULT_KEYS = keys
 
     with pytest.raises(ImproperlyConfigured, match=message):
-        encrypt("AAAA-BBBB")
+        encrypt("AAAA-BBBB", PLACE)

@@ -5,7 +5,7 @@ from django.db import connection
 
 from orders.models import ActivationCode
 from pools.models import LicenseKey
-from vault.ciphers import DecryptionError, decrypt
+from vault.ciphers import DecryptionError
 from vault.fingerprints import fingerprint
 
 # Each rule with the query that names the rows that break it.
@@ -149,10 +149,12 @@ def unreadable_texts() -> Iterator[str]:
     for model in (LicenseKey, ActivationCode):
         # Read as bytes: the field itself would stop at the first that cannot be decrypted.
         with connection.chunked_cursor() as cursor:
-            cursor.execute(f"SELECT id, code, fingerprint FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
-            for pk, code, stored in cursor:
+            field = model._meta.get_field("code")
+            names = ", ".join(["id", "code", "fingerprint", *field.bound_to])
+            cursor.execute(f"SELECT {names} FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
+            for pk, code, stored, *owner in cursor:
                 try:
-                    sound = fingerprint(decrypt(bytes(code))) == bytes(stored)
+                    sound = fingerprint(field.open(bytes(code), field.place(owner))) == bytes(stored)
                 except DecryptionError as error:
                     yield f"{model._meta.verbose_name} {pk}: {error}"
                     continue

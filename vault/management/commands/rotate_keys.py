@@ -2,16 +2,16 @@ from collections.abc import Iterator
 
 from django.apps import apps
 from django.core.management.base import BaseCommand
-from django.db import connection, models
+from django.db import connection
 
-from vault.ciphers import KEY_ID_LENGTH, decrypt, encrypt, encryption_key_id
+from vault.ciphers import KEY_ID_LENGTH, encrypt_all, encryption_key_id
 from vault.fields import EncryptedTextField
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypt everything with the first of VAULT_KEYS. Works beside the running system and can be stopped and "
-        "started again; when it has gone through, the other keys may be taken out of VAULT_KEYS."
+        "Encrypt everything with the first of VAULT_KEYS, each value bound to its row. Works beside the running system"
+        " and can be stopped and started again; when it has finished, the other keys may be taken out of VAULT_KEYS."
     )
 
     def add_arguments(self, parser):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{field}: {count} re-encrypted")
 
 
-def encrypted_fields() -> list[models.Field]:
+def encrypted_fields() -> list[EncryptedTextField]:
     return [
         field
         for model in apps.get_models()
@@ -32,16 +32,17 @@ def encrypted_fields() -> list[models.Field]:
     ]
 
 
-def rotate(field: models.Field, batch_size: int) -> Iterator[int]:
+def rotate(field: EncryptedTextField, batch_size: int) -> Iterator[int]:
     """Re-encrypt a field's rows in the order of their keys, a batch a transaction; yields the size of each."""
     quote = connection.ops.quote_name
     meta = field.model._meta
     table, column, primary_key = quote(meta.db_table), quote(str(field.column)), quote(str(meta.pk.column))
+    owner = "".join(f", {quote(name)}" for name in field.bound_to)
     last = 0
     while True:
         with connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {primary_key}, {column} FROM {table}"  # noqa: S608 (names of our own tables)
+                f"SELECT {primary_key}, {column}{owner} FROM {table}"  # noqa: S608 (names of our own tables)
                 f" WHERE {primary_key} > %s AND substring({column} FROM 1 FOR {KEY_ID_LENGTH}) <> %s"
                 f" ORDER BY {primary_key} LIMIT %s",
                 [last, encryption_key_id(), batch_size],
@@ -52,11 +53,13 @@ def rotate(field: models.Field, batch_size: int) -> Iterator[int]:
 
             last = rows[-1][0]
             keys, old = [row[0] for row in rows], [bytes(row[1]) for row in rows]
+            places = [field.place(row[2:]) for row in rows]
+            texts = [field.open(ciphertext, place) for ciphertext, place in zip(old, places, strict=True)]
             # A row that was changed since it was read already carries the new key.
             cursor.execute(
                 f"UPDATE {table} SET {column} = fresh.new"  # noqa: S608
                 " FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS fresh (pk, old, new)"
                 f" WHERE {table}.{primary_key} = fresh.pk AND {table}.{column} = fresh.old",
-                [keys, old, [encrypt(decrypt(ciphertext)) for ciphertext in old]],
+                [keys, old, encrypt_all(texts, places)],
             )
             yield cursor.rowcount

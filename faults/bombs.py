@@ -1,0 +1,67 @@
+"""Pictures of a few hundred kilobytes that take far more work to read than to send."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+
+from PIL import Image
+
+SIDE = 2000  # pixels: four million, the most that is read
+SCANS = 6000
+
+
+def jpeg_of_many_scans() -> bytes:
+    """A progressive JPEG whose first scan after the picture's own is repeated, each time over all blocks."""
+    buffer = BytesIO()
+    Image.new("L", (SIDE, SIDE), 128).save(buffer, "JPEG", progressive=True, quality=1)
+    content = buffer.getvalue()
+    starts = [at for at in range(len(content) - 1) if content[at : at + 2] == b"\xff\xda"]
+    # From one scan's header to the next one's: an AC band in which every block is empty.
+    last = content[starts[-1] : -2]
+    tables = content.rfind(b"\xff\xc4", 0, starts[-1])
+    scan = content[tables : starts[-1]] + last if tables > starts[-2] else last
+    return content[:-2] + scan * (min(SCANS, 1_900_000 // len(scan))) + b"\xff\xd9"
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_with(*chunks: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes((SIDE + 1) * SIDE), 9))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + pixels + chunk(b"IEND", b"")
+
+
+def png_of_long_texts() -> bytes:
+    return png_with(*[chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000), 9)) for _ in range(1000)])
+
+
+def png_of_long_profiles() -> bytes:
+    return png_with(*[chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(50_000_000), 9)) for _ in range(30)])
+
+
+def many_frames(kind: str, count: int) -> bytes:
+    frames = [Image.new("P", (SIDE, SIDE), number % 2) for number in range(count)]
+    buffer = BytesIO()
+    frames[0].convert("RGB").save(
+        buffer, kind, save_all=True, append_images=[frame.convert("RGB") for frame in frames[1:]], duration=20
+    )
+    return buffer.getvalue()
+
+
+def png_too_large() -> bytes:
+    """It says that it has 400 megapixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "JPEG, thousands of scans": jpeg_of_many_scans,
+    "PNG, zTXt chunks": png_of_long_texts,
+    "PNG, iCCP chunks": png_of_long_profiles,
+    "PNG, 400 megapixels": png_too_large,
+    "GIF, many frames": lambda: many_frames("GIF", 60),
+    "WebP, many frames": lambda: many_frames("WEBP", 10),
+}

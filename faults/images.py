@@ -1,0 +1,116 @@
+"""Uploads pictures that are bombs, one after the other and three at once, while payments are reported.
+
+python -m faults.images
+"""
+
+import re
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from faults.bombs import BOMBS
+from portal.tests.installation import Keywell
+
+CALM = 15  # seconds of payments before the first bomb
+AT_ONCE = 3  # as many uploads as there are web processes
+TICKS = 100  # a second, in which Linux counts processor time
+
+
+class Owner:
+    def __init__(self, base: str, access: dict[str, str]) -> None:
+        self.base, self.session = base, requests.Session()
+        self.send("/accounts/login/", {"login": access["OWNER_LOGIN"], "password": access["OWNER_PASSWORD"]})
+
+    def send(self, path: str, data: dict[str, str], files: dict | None = None) -> str:
+        page = self.session.get(self.base + path, timeout=120)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token, page.text
+        data = data | {"csrfmiddlewaretoken": token[1]}
+        headers = {"Referer": self.base + path}
+        return self.session.post(self.base + path, data, files=files, headers=headers, timeout=300).text
+
+    def upload(self, content: bytes) -> str:
+        """Save a logo; return why it was refused."""
+        answer = self.send("/emails/sender/", {"sender_name": "", "reply_to": ""}, {"logo_file": ("logo", content)})
+        found = re.search(r"(This is no picture|This picture takes|The picture has|Another picture)[^<]*", answer)
+        return found[0] if found else "taken"
+
+
+@contextmanager
+def payments(keywell: Keywell) -> Iterator[list[float]]:
+    """Report one payment after the other, and note how long each takes."""
+    seconds: list[float] = []
+    done = threading.Event()
+
+    def report() -> None:
+        number = 0
+        while not done.wait(0.1):
+            number += 1
+            started = time.perf_counter()
+            status, _ = keywell.report_payment(order=f"F{time.time_ns()}")
+            assert status == 201, status
+            seconds.append(time.perf_counter() - started)
+
+    with ThreadPoolExecutor(1) as pool:
+        reporting = pool.submit(report)
+        try:
+            yield seconds
+        finally:
+            done.set()
+            reporting.result()
+
+
+def processor_seconds(keywell: Keywell) -> float:
+    """That the web processes used, with the children that they waited for."""
+    ticks = 0
+    for pid, command in keywell.family().items():
+        if "portal.web" in command:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / TICKS
+
+
+def describe(seconds: list[float]) -> str:
+    if not seconds:
+        return "no payment got through"
+    return f"{len(seconds)} payments, median {statistics.median(seconds):.3f} s, longest {max(seconds):.3f} s"
+
+
+def measure(keywell: Keywell, owners: list[Owner], name: str, content: bytes) -> None:
+    before, started = processor_seconds(keywell), time.perf_counter()
+    with payments(keywell) as seconds, ThreadPoolExecutor(len(owners)) as pool:
+        answers = list(pool.map(lambda owner: owner.upload(content), owners))
+    took, used = time.perf_counter() - started, processor_seconds(keywell) - before
+    print(f"{name} × {len(owners)}, {len(content):,} bytes: {used:.1f} s of CPU in {took:.1f} s; {describe(seconds)}")
+    print(f"    {', '.join(sorted(set(answers)))}", flush=True)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="keywell-faults-") as folder:
+        keywell = Keywell(Path(folder) / "var")
+        keywell.start()
+        try:
+            base = f"http://127.0.0.1:{keywell.port}"
+            access = dict(re.findall(r"^(\w+)=(.*)$", (keywell.var / "demo.env").read_text(), re.MULTILINE))
+            with payments(keywell) as seconds:
+                time.sleep(CALM)
+            print(f"Without uploads: {describe(seconds)}", flush=True)
+            owners = [Owner(base, access) for _ in range(AT_ONCE)]
+            for name, make in BOMBS.items():
+                content = make()
+                measure(keywell, owners[:1], name, content)
+                measure(keywell, owners, name, content)
+        finally:
+            keywell.process.terminate()
+            keywell.process.wait(60)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""A picture costs what it may cost, whatever is in it."""
+
+import resource
+import threading
+from io import BytesIO
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+from PIL import Image
+
+from faults.bombs import BOMBS
+from merchants import decoder, logos
+from merchants.logos import draw_logo
+
+pytestmark = pytest.mark.django_db
+
+
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def picture(kind, size=(2000, 2000)):
+    buffer = BytesIO()
+    Image.linear_gradient("L").resize(size).convert("RGB").save(buffer, kind, progressive=True)
+    return BytesIO(buffer.getvalue())
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_costs_little(name):
+    content = BOMBS[name]()
+    before = cpu_seconds()
+
+    try:
+        draw_logo(BytesIO(content))
+    except ValidationError as error:
+        assert "no picture" in error.message or "too much work" in error.message or "megapixels" in error.message
+
+    assert cpu_seconds() - before < decoder.CPU_SECONDS + 1
+
+
+def test_a_picture_that_takes_too_long_is_refused_with_what_to_do():
+    with pytest.raises(ValidationError, match="Save it again as a plain PNG or JPEG"):
+        draw_logo(BytesIO(BOMBS["JPEG, thousands of scans"]()))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+def test_four_megapixels_are_read(kind):
+    logo = draw_logo(picture(kind, (2500, 1600)))
+
+    assert (logo.width, logo.height) == (250, 160)
+    assert Image.open(BytesIO(logo.image)).size == (250, 160)
+
+
+def test_more_are_refused():
+    with pytest.raises(ValidationError, match="more than 4 million pixels"):
+        draw_logo(picture("PNG", (2001, 2000)))
+
+
+def test_the_decoder_has_no_secrets_and_no_room(monkeypatch, tmp_path):
+    spy = tmp_path / "spy.py"
+    spy.write_text(
+        "import os, runpy, sys, resource\n"
+        f"limits = runpy.run_path({str(logos.DECODER)!r})['limit']()\n"
+        "names = ['RLIMIT_CPU', 'RLIMIT_AS', 'RLIMIT_FSIZE']\n"
+        "sys.stdout.write(repr((sorted(os.environ), [resource.getrlimit(getattr(resource, n))[1] for n in names])))\n"
+        "sys.exit(3)\n"
+    )
+    monkeypatch.setattr(logos, "DECODER", spy)
+
+    with pytest.raises(ValidationError) as told:
+        draw_logo(BytesIO(b""))
+
+    environment, limits = eval(told.value.message)
+    assert not [name for name in environment if name in {"SECRET_KEY", "VAULT_KEYS", "DATABASE_URL"}]
+    assert limits == [decoder.CPU_SECONDS, decoder.MEMORY, 0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_is_read_at_a_time():
+    """In the whole installation: whoever comes meanwhile is told to come again, and keeps no web process busy."""
+    reading, done = threading.Event(), threading.Event()
+
+    def read():
+        with logos._one_at_a_time():
+            reading.set()
+            done.wait(60)
+        connection.close()
+
+    other = threading.Thread(target=read)
+    other.start()
+    assert reading.wait(60)
+    try:
+        with pytest.raises(ValidationError, match="try again in a few seconds"):
+            draw_logo(picture("PNG", (100, 100)))
+    finally:
+        done.set()
+        other.join()
+
+    assert draw_logo(picture("PNG", (100, 100))).width == 100

@@ -1,0 +1,167 @@
+"""Requests that nobody's browser makes by itself: each gets an answer, and none of them is a 500."""
+
+import os
+import subprocess
+import sys
+from urllib.parse import urlencode
+
+import pytest
+from django.conf import settings
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+
+from merchants.models import User
+
+PATHS = ["/", "/accounts/login/", "/admin/", "/lost/northlight/", "/nowhere", "/healthz", "/static/nowhere.css"]
+PATHS += ["/api/v1/orders/", "/api/docs/", "/core/v2/rest/product"]
+NASTY = ["\0", "a\0b", "x" * 500, "9" * 40, "-1", "\ud7ff", "[", "1,2", "2026-13-45", "%", "\u202e"]
+LOOKUPS = ["", "__isnull", "__in", "__regex", "__range"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_host_that_is_not_ours_is_refused(client, merchant, path):
+    client.raise_request_exception = False
+
+    assert client.get(path, headers={"host": "evil.example"}).status_code == 400
+
+
+@pytest.fixture
+def stella(client, db):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    client.raise_request_exception = False
+    return client
+
+
+def queries(model_admin):
+    """What may be asked of a list: each column by each lookup, all that the list itself offers, and nonsense."""
+    columns = [field.attname for field in model_admin.opts.concrete_fields]
+    names = [column + lookup for column in columns for lookup in LOOKUPS]
+    for one in model_admin.list_filter:
+        name = one if isinstance(one, str) else one.parameter_name
+        names += [name + lookup for lookup in LOOKUPS]
+    for number, name in enumerate(dict.fromkeys(names)):
+        yield {name: NASTY[number % len(NASTY)]}
+    for name in ("o", "p", "q", "all", "_to_field", "nothing__at__all"):
+        for value in NASTY[::2]:
+            yield {name: value}
+
+
+@pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
+def test_no_filter_of_the_admin_is_an_error_of_ours(stella, pay, product, model):
+    pay(product)
+    page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+
+    asked = [f"{page}?{urlencode(query, errors='surrogatepass')}" for query in queries(admin.site._registry[model])]
+    wrong = {url: status for url in asked if (status := stella.get(url).status_code) not in {200, 302, 400}}
+
+    assert wrong == {}
+
+
+GUESSES = ["secret_hash__startswith=a", "secret_hash=a", "merchant__slug__startswith=n", "prefix__gt=a"]
+
+
+@pytest.mark.parametrize("query", GUESSES)
+def test_columns_that_a_list_does_not_offer_cannot_be_asked_for(stella, query):
+    assert stella.get(f"/admin/merchants/apikey/?{query}").status_code == 400
+
+
+def test_what_a_list_offers_can_be_asked_for(stella, merchant):
+    assert stella.get(f"/admin/merchants/apikey/?merchant__id__exact={merchant.pk}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/healthz", "/api/v1/orders/", "/nowhere", "/static/portal.css"])
+def test_every_answer_says_what_browsers_may_do_with_it(client, db, path):
+    headers = client.get(path).headers
+
+    assert "camera=()" in headers["Permissions-Policy"]
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(("base", "prefix"), [("https://keys.example.com", "__Host-"), ("http://127.0.0.1:8000", "")])
+def test_cookies_are_of_this_host_alone_where_there_is_https(base, prefix):
+    code = (
+        "import django; django.setup(); from django.conf import settings as s; from portal.devices import COOKIE;"
+        "print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME, COOKIE, s.SESSION_COOKIE_SECURE, s.MESSAGE_STORAGE)"
+    )
+    environment = os.environ | {"BASE_URL": base, "DJANGO_SETTINGS_MODULE": "portal.settings"}
+    command = [sys.executable, "-c", code]
+    output = subprocess.check_output(command, cwd=settings.BASE_DIR, env=environment, text=True)
+
+    session, csrf, device, secure, storage = output.split()
+    assert [session, csrf, device] == [f"{prefix}sessionid", f"{prefix}csrftoken", f"{prefix}device"]
+    assert secure == str(bool(prefix)) and "session" in storage
+
+
+def test_signing_in_and_a_message_set_no_other_cookies(client, merchant):
+    client.post("/accounts/login/", {"login": "owner@northlight.example", "password": "correct horse"})
+    client.get("/team/")
+
+    assert {name.removeprefix("__Host-") for name in client.cookies} <= {"sessionid", "csrftoken", "device"}
+
+
+# Failed attempts to sign in
+
+LOGIN = "/accounts/login/"
+OWNER = "owner@northlight.example"
+
+
+def fail(client, times, network="192.0.2.1", email=OWNER):
+    for _ in range(times):
+        client.post(LOGIN, {"login": email, "password": "wrong"}, REMOTE_ADDR=network)
+
+
+def sign_in(client, network="198.51.100.7"):
+    client.post(LOGIN, {"login": OWNER, "password": "correct horse"}, REMOTE_ADDR=network)
+    return "_auth_user_id" in client.session
+
+
+def test_a_stranger_does_not_lock_an_owner_out(client, merchant):
+    fail(Client(), 10)
+
+    assert sign_in(client)
+
+
+def test_five_failures_lock_the_network_they_came_from(client, merchant):
+    fail(client, 5)
+
+    assert not sign_in(client, "192.0.2.1")
+
+
+def test_strangers_on_many_networks_lock_strangers_out_but_no_known_device(client, merchant):
+    assert sign_in(client)
+    client.post("/accounts/logout/")
+    for number in range(12):
+        fail(Client(), 5, network=f"203.0.113.{number}")
+
+    assert not sign_in(Client(), "192.0.2.99")
+    assert sign_in(client)
+
+
+def test_five_failures_at_a_known_device_lock_it(client, merchant):
+    assert sign_in(client)
+    client.post("/accounts/logout/")
+    fail(client, 5)
+
+    assert not sign_in(client)
+
+
+def test_a_device_is_known_for_one_person(client, merchant, make_member):
+    assert sign_in(client)
+    client.post("/accounts/logout/")
+    other = make_member().user.email
+    for number in range(12):
+        fail(client, 5, network=f"203.0.113.{number}", email=other)
+
+    client.post(LOGIN, {"login": other, "password": "correct horse"}, REMOTE_ADDR="192.0.2.99")
+    assert "_auth_user_id" not in client.session
+    assert OWNER not in client.cookies["device"].value
+
+
+@pytest.mark.parametrize("forged", ["", "x", "abc.def:1:sig"])
+def test_a_forged_device_is_a_stranger(client, merchant, forged):
+    client.cookies["device"] = forged
+    fail(client, 5)
+
+    assert not sign_in(client, "192.0.2.1")

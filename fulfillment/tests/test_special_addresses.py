@@ -22,7 +22,7 @@ IPV6 = """
 
 def ends_of(networks):
     for network in map(ip_network, networks.split()):
-        yield from {network[0], network[network.num_addresses // 2], network[-1]}
+        yield from dict.fromkeys([network[0], network[network.num_addresses // 2], network[-1]])
 
 
 def ways_to(address):

@@ -20,7 +20,7 @@ from fulfillment.models import (
     WebService,
     alone,
 )
-from orders.models import OrderItem
+from orders.models import Order, OrderItem
 from pools.models import LicensePool, UploadLink
 from pools.replenishment import Forecast, forecast
 
@@ -102,10 +102,12 @@ def tell_of_upstreams_that_are_down() -> None:
 def send_notice(pk: int) -> None:
     """Make one attempt at a notice that is due, and at what else is to be told of pools in the same mail."""
     claimed = _claim(pk)
+    notices = []
     for notice in claimed:
-        if notice.is_past:
-            notice.end(reason="The pool was filled before it went out.")
-    notices = [notice for notice in claimed if not notice.is_past]
+        if reason := _why_past(notice):
+            notice.end(reason=reason)
+        else:
+            notices.append(notice)
     if not notices:
         return
     recipients = get_recipients(notices[0])
@@ -120,6 +122,28 @@ def send_notice(pk: int) -> None:
                 notice.end(sent_at=Now(), reason="")
     except MailError as error:
         _note_failure(notices, error)
+
+
+def _why_past(notice: MerchantNotice) -> str:
+    """Why a notice is no longer true; empty if it is."""
+    if notice.is_past:
+        return "The pool was filled before it went out."
+    if notice.kind in (Kind.CODE_WANTED, Kind.ITEM_FAILED) and notice.item:
+        if notice.item.order.status != Order.Status.PAID:
+            return f"The order is {notice.item.order.status}."
+        if notice.item.fulfillment.status == Fulfillment.Status.DONE:
+            return "The item got its activation codes before it went out."
+    if upstream := notice.upstream:
+        if notice.kind == Kind.SOURCE_FAILED and not Fulfillment.objects.of_upstream(upstream).given_up().exists():
+            return "The orders got their activation codes before it went out."
+        if notice.kind == Kind.SOURCE_DOWN and upstream.failing_since is None:
+            return "The server answered again before it went out."
+    if notice.kind == Kind.WEBHOOK_DISABLED and notice.endpoint and notice.endpoint.disabled_at is None:
+        return "The endpoint was enabled again before it went out."
+    if notice.kind == Kind.MAIL_SERVER_REFUSED:
+        account = MailAccount.objects.of(notice.merchant_id)
+        return "" if account and account.reason else "The mail server let us in again before it went out."
+    return ""
 
 
 def _note_failure(notices: list[MerchantNotice], error: MailError) -> None:
@@ -239,8 +263,8 @@ def _urgency(facts: PoolFacts) -> tuple:
 
 
 def _facts_of_pool(pool: LicensePool, notice: MerchantNotice) -> PoolFacts:
-    """How it stands now, but for the number of keys, which is that of when there was something to tell."""
-    available = notice.available or 0
+    """How the pool stands now: the notice may have waited for a mail server, or been tried before."""
+    available = pool.available_up_to(pool.threshold + 1)
     link = notice.upload_link
     return PoolFacts(
         pool,

@@ -6,7 +6,7 @@ from math import inf, sqrt
 from statistics import fmean, variance
 
 from django.db import transaction
-from django.db.models import Count, F, OuterRef, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Subquery
 from django.db.models.functions import ExtractDay, Now
 from django.utils import timezone
 
@@ -68,9 +68,10 @@ def _is_news(pool: LicensePool, level: LicensePool.Notice) -> bool:
 def warn_low_pools() -> None:
     """Catch crossings whose check was lost with its process.
 
-    A pool that never held a key is being set up; who pays for one of its keys has it checked.
+    A pool that never issued a key is being set up, and is checked when an order wants its first one.
     """
-    for pool in LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY).exclude(next_position=0):
+    issued = LicenseKey.objects.filter(pool=OuterRef("pk"), item__isnull=False)
+    for pool in LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY).filter(Exists(issued)):
         check_stock(pool)
 
 

@@ -9,12 +9,13 @@ from django.db.models.functions import Now
 
 from conftest import stock
 from fulfillment.mail import MailError
-from fulfillment.models import MerchantNotice
+from fulfillment.models import MerchantNotice, WebhookEndpoint
 from fulfillment.notices import remind_of_empty_pools, send_notice
+from fulfillment.services import enter_codes
 from merchants.models import Member
 from pools.allocation import fill_reserve
-from pools.models import LicensePool, UploadLink
-from pools.replenishment import warn_low_pools
+from pools.models import UploadLink
+from pools.replenishment import check_stock, warn_low_pools
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -251,7 +252,7 @@ def test_those_told_of_singly_stay_so_whatever_comes_with_them(make_pool, make_p
 
     in_threads(send_notice, pks * 4, threads=8)
 
-    singly = [[f"2 keys left in the pool “{name}”", f"The pool “{name}” is empty"] for name in ("One", "Two", "Three")]
+    singly = [[f"0 keys left in the pool “{name}”", f"The pool “{name}” is empty"] for name in ("One", "Two", "Three")]
     assert sorted(mail.subject for mail in told()) == sorted(chain.from_iterable(singly))
 
 
@@ -262,8 +263,9 @@ def test_pools_of_other_recipients_or_merchants_have_their_own_mails(
     empty_pool(name="Two")
     empty_pool(name="Three").merchant.pools.filter(name="Three").update(recipients=["stock@northlight.example"])
     elsewhere = make_pool(merchant=outsider, name="Four")
-    LicensePool.objects.filter(pk=elsewhere.pk).update(next_position=1, recipients=merchant.notice_recipients())
-    warn_low_pools()
+    elsewhere.recipients = merchant.notice_recipients()
+    elsewhere.save()
+    check_stock(elsewhere)
     gather()
     work()
 
@@ -303,3 +305,56 @@ def test_a_shared_mail_that_is_not_taken_is_tried_again_as_one(empty_pool, work,
 
 def _refuse(message):
     raise MailError("busy")
+
+
+# True when it is sent
+
+
+def test_a_notice_that_waited_tells_how_the_pool_stands_by_then(make_pool, make_product, pay, work, told):
+    """It was made when three keys were left and one order waited."""
+    pool = make_pool(6, threshold=3)
+    product = make_product(pool=pool)
+    pay(product, quantity=3)
+    notice = MerchantNotice.objects.get()
+    assert (notice.kind, notice.available) == (Kind.POOL_LOW, 3)
+    pay(product, quantity=2)
+
+    work()
+
+    [mail] = told()
+    assert mail.subject.startswith("1 key left")
+    assert "Keys left:      1\n" in mail.body
+
+
+def test_a_new_pool_with_few_keys_raises_no_alarm(make_pool, make_product, pay):
+    pool = make_pool(5, threshold=10)
+
+    warn_low_pools()
+    assert kinds() == []
+
+    pay(make_product(pool=pool))
+    assert kinds() == [Kind.POOL_LOW]
+
+
+def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, work, mailoutbox):
+    product = make_product(keys=0)
+    product.fulfillment_methods.update(source="manual", pool=None)
+    pay(product)
+    notice = MerchantNotice.objects.get(kind=Kind.CODE_WANTED)
+    enter_codes(notice.item, {1: "ENTERED-CODE"}, by="Sam")
+
+    work()
+
+    notice.refresh_from_db()
+    assert notice.reason == "The item got its activation codes before it went out."
+    assert notice.sent_at is None
+
+
+def test_a_notice_of_an_endpoint_that_was_enabled_again_is_not_sent(merchant, work):
+    endpoint = WebhookEndpoint.objects.create(merchant=merchant, url="https://shop.example/hook", events=[])
+    notice = MerchantNotice.objects.create(merchant=merchant, kind=Kind.WEBHOOK_DISABLED, endpoint=endpoint)
+
+    work()
+
+    notice.refresh_from_db()
+    assert notice.reason == "The endpoint was enabled again before it went out."

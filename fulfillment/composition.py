@@ -30,7 +30,7 @@ SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
 SUBJECT_OF_SEVERAL = gettext_noop("Your licenses of order {ORDER_ID}")
 BODY = gettext_noop(
     "Hello {FULLNAME},\n\n"
-    "thank you for your order {ORDER_ID} of {DATE}.\n\n"
+    "Thank you for your order {ORDER_ID} of {DATE}.\n\n"
     "{PROGRAM_NAME} × {QUANTITY} · {PRICE_ALL}\n\n"
     "{KEY}\n\n"
     "Your order and its licenses, at any time:\n"

@@ -2,6 +2,7 @@ import re
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.template.loader import render_to_string
 from django.utils import translation
 
 from fulfillment.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, _enclosed, split_body
@@ -330,3 +331,18 @@ def test_there_is_a_value_for_every_tag(pay, product):
     pay(product)
 
     assert set(_enclosed(Delivery.objects.get())[0].values()) == set(TAGS)
+
+
+@pytest.mark.parametrize(
+    ("language", "greeting", "capital"),
+    # After the comma of a greeting, German goes on in lower case; English and French do not.
+    [("en", ",", True), ("de", ",", False), ("fr", ",", True), ("es", ":", True), ("ru", "!", True)],
+)
+def test_the_first_sentence_begins_as_its_language_has_it(language, greeting, capital):
+    with translation.override(language):
+        customer = translation.gettext(BODY).splitlines()
+        links = render_to_string("emails/lost_key.txt", {"merchant": "Northlight", "lines": []}).splitlines()
+
+    for first, sentence in ((customer[0], customer[2]), (links[1], links[3])):
+        assert first.endswith(greeting)
+        assert sentence[0].isupper() == capital

@@ -103,9 +103,12 @@ def test_what_a_session_holds_cannot_be_moved_to_another(client, owner, make_mem
 
 def test_a_session_ends_with_the_sign_out(client, owner):
     client.force_login(owner)
+    signed_in = hash_of(client)
+    assert Session.objects.filter(session_key=signed_in).exists()
+
     client.post(reverse("account_logout"))
 
-    assert not Session.objects.exists()
+    assert not Session.objects.filter(session_key=signed_in).exists()
 
 
 def test_expired_sessions_are_deleted_hourly(client, owner):

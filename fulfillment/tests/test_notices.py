@@ -341,6 +341,7 @@ def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, wo
     product.fulfillment_methods.update(source="manual", pool=None)
     pay(product)
     notice = MerchantNotice.objects.get(kind=Kind.CODE_WANTED)
+    assert notice.item
     enter_codes(notice.item, {1: "ENTERED-CODE"}, by="Sam")
 
     work()

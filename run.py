@@ -423,10 +423,13 @@ def is_set_up(stamp: Path) -> bool:
 
 
 def code_version() -> str:
-    """Changes with every migration, of our own or of a package, and with whatever is checked before a start."""
+    """Changes with whatever is done or checked before a start: migrations, packages, the demo, settings."""
     digest = hashlib.sha256(fingerprint("requirements.txt").encode())
-    for path in sorted([*HERE.glob("*/migrations/*.py"), HERE / "portal/settings.py"]):
-        digest.update(path.read_bytes())
+    for pattern in ("*/migrations/*.py", "portal/demo*.py", "portal/*/*/demo.py", "portal/settings.py"):
+        for path in sorted(HERE.glob(pattern)):
+            digest.update(path.read_bytes())
+    for name in re.findall(r"^#?\s*([A-Z][A-Z_]+)=", (HERE / ".env.example").read_text(), re.MULTILINE):
+        digest.update(f"{name}={os.environ.get(name)}\n".encode())
     return digest.hexdigest()
 
 

@@ -322,6 +322,8 @@ LOGGING = {
         "django.request": {"filters": ["discreet"]},
         # What was purged is in the log, though Celery's workers keep quiet about what goes well.
         "fulfillment.retention": {"level": LOG_LEVEL},
+        # It warns of each request that waits for a thread.
+        "waitress.queue": {"level": "ERROR"},
         # At DEBUG it writes down what a template was given, codes, links and all.
         "django.template": {"level": "INFO"},
     },

@@ -118,6 +118,26 @@ def test_it_prints_each_step_with_its_duration(keywell):
     assert re.search(r"^Stopped after \d+\.\d s$", keywell.printed(), re.MULTILINE)
 
 
+def test_it_sets_up_the_database_again_only_after_a_change(keywell):
+    keywell.start()
+    assert "database is set up" not in keywell.printed()
+    keywell.process.terminate()
+    keywell.process.wait()
+
+    keywell.start(LOG_LEVEL="WARNING")
+    assert "  database is set up after" in keywell.printed()
+    keywell.process.terminate()
+    keywell.process.wait()
+
+
+def test_it_names_a_bad_setting_also_when_the_database_is_set_up(keywell):
+    start = keywell.run(API_REQUESTS_PER_MINUTE="many")
+
+    assert start.returncode == 1
+    assert "many" in start.stderr
+    assert "Traceback" not in start.stderr
+
+
 def test_a_start_during_a_stop_says_so_and_waits(elsewhere):
     elsewhere.var.mkdir()
     lock = elsewhere.var / "run.lock"

@@ -89,7 +89,7 @@ def test_renewals_know_the_licenses_before_them(service, report, work, told, ord
     for index in map(int, order_of_reports):
         report(["P", "R1", "R2"][index], parents[index], year=2024 + index, subscription={"type": type})
         work()
-    work()
+        work()  # what the first round woke
 
     # Nothing says that there is an R1 if it is reported last, and R2 names the first order.
     unknown = naming == "first" and order_of_reports.endswith("1")

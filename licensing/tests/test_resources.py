@@ -398,7 +398,7 @@ def test_a_body_without_end(chain, settings):
 
     answer = chain.post("product", name="x" * 200)
 
-    assert answer.status_code == 400
+    assert answer.status_code == 413
     assert "longer than 100 bytes" in info(answer)[1]
 
 

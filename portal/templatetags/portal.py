@@ -150,6 +150,7 @@ EVENTS = {
     "replaced": "arrow-repeat",
     "mapped": "arrow-repeat",
     "reinstated": "arrow-repeat",
+    "unsure": "envelope",
     "returned": "arrow-return-left",
     "asked": "inbox",
     "renamed": "pencil",

@@ -50,7 +50,7 @@ from portal.views.upload_link import token_of
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MOST_BYTES = 150_000
-MOST_QUERIES = 12
+MOST_QUERIES = 13
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ PAUSES = (0.25, 1, 2, 4, 8, 15)
 # Seconds that a service has to get ready.
 START_TIMEOUT = 60
 # A service that ran for so many seconds begins with the first pause again.
-STEADY_AFTER = 60
+STEADY_AFTER = 20
 # Names the file descriptor from which the services can read how all of them are.
 STATUS_FD = "KEYWELL_STATUS_FD"
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from html import unescape
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -13,6 +14,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from fulfillment.callouts import MOST_BYTES, Answer, storable
+from fulfillment.encodings import Unreadable
 from fulfillment.models import WebService
 from fulfillment.parameters import MASK, mask_code
 
@@ -25,6 +27,8 @@ STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\[
 # What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
 SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
 CAMEL_CASE = re.compile("[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)*")
+PAGE = re.compile(r"\s*(?:<\?xml\b[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.I)
+TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.I)
 JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.S)
 
 
@@ -84,22 +88,52 @@ def _decode(answer: Answer) -> str:
         raise NoCode(f"The answer is longer than {MOST_BYTES // 1024} KiB.")
     try:
         return answer.decode()
-    except (UnicodeError, LookupError) as error:
-        raise NoCode(f"The answer is not valid {answer.charset.upper()}.") from error
+    except Unreadable as error:
+        raise NoCode(str(error)) from error
 
 
 def _in_body(service: WebService, answer: Answer, text: str) -> Iterator[str]:
-    content_type = answer.headers.get("Content-Type", "").lower()
-    if "html" in content_type or _looks_like_page(text):
-        raise NoCode("The answer is a web page, not a code.")
-    for kind in ("json", "xml"):
-        # It may be an error as well as a license.
-        if kind in content_type.partition(";")[0]:
-            raise NoCode(f"The answer is {kind.upper()}, not a bare code; say at which path in it the code is.")
+    text = _unquote(text)
+    _refuse_document(answer.content_type, text)
     if service.holds_list:
         yield from filter(str.strip, text.splitlines())
     else:
         yield text
+
+
+def _unquote(text: str) -> str:
+    """A bare code may come as a JSON string, whatever its label."""
+    if not text.lstrip().startswith('"'):
+        return text
+    with suppress(ValueError):
+        document = json.loads(text)
+        return document if isinstance(document, str) else text
+    return text
+
+
+def _refuse_document(content_type: str, text: str) -> None:
+    """Raise NoCode for a web page, and for a document that is labeled as one: it may be an error.
+
+    A label alone proves nothing: PHP sends everything as text/html.
+    """
+    is_html = "html" in content_type
+    if _looks_like_page(text) or (is_html and TAG.search(text)):
+        raise NoCode("The answer is a web page, not a code.")
+    if not (is_html or "json" in content_type or "xml" in content_type):
+        # It may be a license in the form of a document.
+        return
+    kind = "XML" if text.lstrip().startswith("<") else "JSON" if _is_json(text) else ""
+    if kind:
+        raise NoCode(f"The answer is {kind}, not a bare code; say at which path in it the code is.")
+
+
+def _is_json(text: str) -> bool:
+    """Whether it is an object, a list, true, false or null; a number may be a code."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict | list | bool) or document is None
 
 
 def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
@@ -144,7 +178,7 @@ def _place(service: WebService) -> str:
 
 
 def _looks_like_page(text: str) -> str:
-    return ", but a web page" if re.match(r"\s*<(!doctype|html)\b", text, re.I) else ""
+    return ", but a web page" if PAGE.match(text) else ""
 
 
 def _kind(value: Any) -> str:

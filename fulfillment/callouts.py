@@ -36,6 +36,7 @@ from django.conf import settings
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from fulfillment.encodings import Unreadable, decode, unpack
 from fulfillment.models import Callout
 from merchants.models import Merchant
 
@@ -97,22 +98,26 @@ class Answer:
     headers: Message | Mapping[str, str]  # a Message finds them in whatever case
     body: bytes  # at most MOST_BYTES of it
     is_cut: bool = False
+    packing: str = ""  # what the body is still packed with, because we can't unpack it
 
     @property
-    def charset(self) -> str:
-        declared = re.search(r"charset=\"?([A-Za-z0-9_.:-]+)", self.headers.get("Content-Type", ""))
-        return declared.group(1) if declared else "utf-8"
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "").lower()
 
     def decode(self) -> str:
-        """What it says, in the character set that it declares. Raises UnicodeError, LookupError."""
-        return self.body.decode("utf-8-sig" if self.charset.lower() in {"utf-8", "utf8"} else self.charset)
+        """Return the text, by the charset that the content or the header declares. Raises Unreadable."""
+        if self.packing:
+            raise Unreadable(
+                f"The answer is packed ({self.packing}). Send it unpacked; Accept-Encoding asks for that."
+            )
+        return decode(self.body, self.content_type)
 
     @property
     def text(self) -> str:
         """What it says, as far as can be read: also if it is not what it declares."""
         try:
             text = self.decode()
-        except (UnicodeError, LookupError):
+        except Unreadable:
             text = self.body.decode(errors="replace")
         # Of UTF-16 that is taken for UTF-8 the NUL between two letters would hide codes from whoever masks them.
         return storable(text.replace("\0", ""))
@@ -387,14 +392,20 @@ def _exchange(stream: socket.socket, method: str, url: SplitResult, body: bytes,
     http = HTTPConnection(url.netloc)
     http.sock, http.response_class = stream, _Response
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    # Nothing packed: a small answer must not become a large one.
     always = {"Host": url.netloc, "User-Agent": "Keywell", "Accept-Encoding": "identity"}
     http.request(method, target, body or None, {**headers, **always})
     response = http.getresponse()
     answer = response.read(MOST_BYTES + 1)
     if response.length and len(answer) <= MOST_BYTES:
         raise HTTPException("it broke off")
-    return Answer(response.status, response.headers, answer[:MOST_BYTES], is_cut=len(answer) > MOST_BYTES)
+    return _unpacked(response, answer)
+
+
+def _unpacked(response: HTTPResponse, packed: bytes) -> Answer:
+    """Some servers pack answers although we ask them not to. A small answer must not become a large one."""
+    body, packing = unpack(packed, response.headers.get("Content-Encoding", ""), limit=MOST_BYTES + 1)
+    is_cut = max(len(packed), len(body)) > MOST_BYTES
+    return Answer(response.status, response.headers, body[:MOST_BYTES], is_cut, packing)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
 
 # Inside fulfillment: each level may import those before it.
 LEVELS = [
-    {"models", "signatures"},
+    {"models", "signatures", "encodings"},
     {"breaker", "callouts", "subscriptions"},
     {"mail_servers", "parameters", "webhooks"},
     {"answers", "mail", "sns", "tracking"},

@@ -28,6 +28,11 @@ from rest.valkey import Breaker
 LONGEST = ["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"]
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Name bytes by their argument: a compressed file holds the time, and each process would collect other tests."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items):
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))

@@ -417,7 +417,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     callout = Callout.objects.create(
         merchant=merchant, service=service, item=order.items.latest("pk"), method="POST", url=service.url
     )
-    held = HeldCode.objects.create(service=service, item=callout.item, unit=1, code="ERROR: unknown")
+    held = HeldCode.objects.create(service=service, item=order.items.latest("pk"), unit=1, code="ERROR: unknown")
     # It is not asked for what there is to choose from.
     account = merchant.licensing_accounts.create(
         name="Vendor", address="http://127.0.0.1:9", api_key="x", failing_since=Now()

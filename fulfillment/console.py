@@ -168,6 +168,7 @@ class Result:
     codes: list[str] | None = None
     problem: str = ""  # why there are no codes in it, or too few
     is_temporary: bool = False
+    is_held: bool = False  # a person would have to look at it
 
 
 def send_test(service: WebService, subject: Subject) -> Result:
@@ -215,6 +216,7 @@ def _send(service: WebService, subject: Subject) -> Result:
         body=reading.kept,
         codes=[mask_code(code) for code in reading.codes],
         problem=str(reading.problem or ""),
+        is_held=bool(reading.unlike),
         is_temporary=bool(reading.problem and reading.problem.temporary),
     )
 

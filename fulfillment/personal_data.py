@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
-from fulfillment.models import Callout, Delivery, LinkRequest, TrackingEvent
+from fulfillment.models import Callout, Delivery, HeldCode, LinkRequest, TrackingEvent
 from merchants.addresses import same_address, to_ascii_domain
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
@@ -108,6 +108,8 @@ def _erase_order(pk: int, *, by: str) -> None:
         status=Delivery.Status.CANCELED, due_at=None, attempts=F("attempts") + 1
     )
     _forget_recipients(order.deliveries.all())
+    # An error message may name the customer.
+    HeldCode.objects.filter(item__order=order).delete()
     # What a person wrote when a code was replaced may name the customer.
     written = [OrderEvent.Kind.ADDRESS_CORRECTED, OrderEvent.Kind.REPLACED]
     order.events.filter(kind__in=written).update(details={})

@@ -12,6 +12,7 @@ from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, Upstrea
 from fulfillment.resending import queue_delivery
 from fulfillment.sources import (
     SOURCES,
+    CodeHeld,
     LicenseAwaited,
     Source,
     SourceBusy,
@@ -144,8 +145,8 @@ def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
             if _collect(fulfillment, source):
                 return True
             shortages.append(source.shortage())
-        except SourceNotReady as error:
-            # What it is to give is on its way: nobody else is asked for it.
+        except (SourceNotReady, CodeHeld) as error:
+            # What it is to give is on its way, or a person has to look at it: no other source is asked for it.
             failed.append((source, error))
             break
         except SourceError as error:
@@ -452,8 +453,10 @@ def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
 
 
 @transaction.atomic
-def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str) -> None:
-    """Save codes that a person found for these units of the item.
+def enter_codes(
+    item: OrderItem, codes: dict[int, str], *, by: str, source: str = FulfillmentMethod.Source.MANUAL
+) -> None:
+    """Save codes that a person found, or released, for these units of the item.
 
     Raises CodeRefused if one of the units has its code already, or the order is not paid.
     """
@@ -464,10 +467,11 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str) -> None:
     missing = item.missing_units()
     if taken := set(codes) - set(missing):
         raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
-    for unit, text in codes.items():
-        _refuse_if_sold(item.order, unit, text)
+    if source == FulfillmentMethod.Source.MANUAL:
+        for unit, text in codes.items():
+            _refuse_if_sold(item.order, unit, text)
 
-    _save_codes(item.fulfillment, codes, missing, source=FulfillmentMethod.Source.MANUAL, by=by)
+    _save_codes(item.fulfillment, codes, missing, source=source, by=by)
 
 
 def _refuse_if_sold(order: Order, unit: int, text: str) -> None:

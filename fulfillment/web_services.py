@@ -13,13 +13,19 @@ from urllib.parse import quote, urlencode
 from fulfillment.answers import NoCode, mask_answer, read_codes
 from fulfillment.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
 from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
-from fulfillment.models import Callout, FulfillmentMethod, ReceivedCode, WebService
+from fulfillment.models import Callout, FulfillmentMethod, HeldCode, ReceivedCode, WebService
 from fulfillment.parameters import CATALOGUE, MASK, Subject, get_values, mask, mask_code
+from fulfillment.shapes import names_error, resembles
 from fulfillment.signatures import sign
 from orders.models import OrderItem
 from vault.fingerprints import fingerprint
 
 Format = WebService.Format
+
+HELD = (
+    "What came resembles none of the service's earlier codes and may be an error message. It is not sent until"
+    " somebody releases it on the order's page."
+)
 
 
 class ServiceError(Exception):
@@ -37,6 +43,10 @@ class CodesMissing(ServiceError):
     def __init__(self, message: str, codes: dict[int, str], *, temporary: bool):
         super().__init__(message, temporary=temporary)
         self.codes = codes
+
+
+class CodesHeld(CodesMissing):
+    """A person has to look at some of the codes that came."""
 
 
 class ServiceBusy(Exception):
@@ -138,6 +148,7 @@ class Reading:
     request: Request
     kept: str = ""  # of the answer, as a log may show it
     codes: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)  # those that resemble none of the earlier ones
     problem: NoCode | None = None
 
     @property
@@ -148,14 +159,20 @@ class Reading:
         """Read it, and return what a Callout keeps of it."""
         try:
             self.codes = read_codes(self.service, answer)
+            if self.service.holds_unlike:
+                self.unlike = [code for code in self.codes if not resembles(code, self.service.known_shapes)]
             if self.is_short:
                 raise NoCode(f"The answer holds {len(self.codes)} of {self.expected} codes.", temporary=True)
+            if self.unlike:
+                raise NoCode(HELD)
         except NoCode as problem:
             self.problem = problem
         outcome = Callout.Outcome.OK
         if self.problem:
             outcome = Callout.Outcome.TEMPORARY if self.problem.temporary else Callout.Outcome.FATAL
-        masked = mask_answer(answer.text, self.codes, secrets=self.request.secrets, shown=self.request.kept)
+        # An error message stays readable, except for what may be a code in it.
+        codes = [code for code in self.codes if not (code in self.unlike and names_error(code))]
+        masked = mask_answer(answer.text, codes, secrets=self.request.secrets, shown=self.request.kept)
         self.kept = masked[:KEPT]
         return {"answer": self.kept, "outcome": outcome, "error": str(self.problem or "")[:500]}
 
@@ -210,15 +227,28 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             note_answer(service)
         raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
     note_success(service)
-    codes, taken = _claim(service, item, _assign(item, units, reading.codes))
+    came = _assign(item, units, reading.codes)
+    held = {unit: code for unit, code in came.items() if code in reading.unlike}
+    codes, taken = claim(service, item, {unit: code for unit, code in came.items() if unit not in held})
+    if held:
+        _hold(service, item, held)
+    if codes and not service.known_shapes:
+        service.remember(list(codes.values()))
     if taken:
         last = Callout.objects.filter(service=service, request_id=message_id).order_by("-pk")[:1]
         Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
         note_answer(service)
         raise CodesMissing(taken, codes, temporary=False)
-    if reading.problem:
+    if held:
+        raise CodesHeld(HELD, codes, temporary=False)
+    if reading.problem and reading.is_short:
         raise CodesMissing(str(reading.problem), codes, temporary=True)
     return codes
+
+
+def _hold(service: WebService, item: OrderItem, codes: dict[int, str]) -> None:
+    for unit, code in codes.items():
+        HeldCode.objects.get_or_create(item=item, unit=unit, defaults={"service": service, "code": code})
 
 
 def _assign(item: OrderItem, units: list[int], codes: list[str]) -> dict[int, str]:
@@ -238,7 +268,7 @@ def _assign(item: OrderItem, units: list[int], codes: list[str]) -> dict[int, st
     return came | dict(zip((unit for unit in units if unit not in came), others, strict=False))
 
 
-def _claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[dict[int, str], str]:
+def claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[dict[int, str], str]:
     """Of the codes that came those that no other unit has, and what is wrong with the others.
 
     An order may have the code of another of its subscription: renewals often prolong a license.

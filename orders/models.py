@@ -436,6 +436,7 @@ class OrderEvent(models.Model):
         REINSTATED = "reinstated", "full refund undone"
         MAPPED = "mapped", "items mapped to products"
         MAY_HAVE_ARRIVED = "unsure", "e-mail may have arrived"
+        CODE_REFUSED = "refused", "held code refused"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

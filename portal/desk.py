@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import JSONObject
 from django.urls import reverse
 
+from fulfillment.answers import mask_answer
 from fulfillment.history import order_history
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, HeldCode
 from fulfillment.resending import why_not_resend
 from fulfillment.services import why_not_return
 from fulfillment.subscriptions import Link, PredecessorMissing, chains, find_wait, split_period
@@ -160,6 +161,14 @@ class ShownOrder:
 
 
 @dataclass(frozen=True)
+class ShownHeld:
+    """A code that may be an error message: what is one is readable, and what may be a code in it is masked."""
+
+    held: HeldCode
+    text: str
+
+
+@dataclass(frozen=True)
 class ShownItem:
     item: OrderItem
     chain: list[ShownOrder]
@@ -169,6 +178,7 @@ class ShownItem:
     units: range
     has_reserve: bool
     links: list[Link]
+    held: list["ShownHeld"]
 
     @property
     def first_unit(self) -> int:
@@ -256,6 +266,16 @@ def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLic
     return ShownLicensee(str(licensee), desk.url_of_licensee(licensee), **fields)
 
 
+def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
+    """The held codes of these items, by item; those of units that have a code meanwhile are left out."""
+    shown = defaultdict(list)
+    if any(item.code_count < item.units for item in items):  # type: ignore[attr-defined]
+        has_code = ActivationCode.objects.filter(item=OuterRef("item"), unit=OuterRef("unit"))
+        for held in HeldCode.objects.filter(~Exists(has_code), item__in=items).order_by("unit")[:ITEMS_SHOWN]:
+            shown[held.item_id].append(ShownHeld(held, mask_answer(held.code, [])))
+    return shown
+
+
 def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
     """Items of an order with the units from the given one on; those of short items are all shown."""
     order = desk.order
@@ -271,6 +291,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
 
+    held = show_held(items) if order.status == Order.Status.PAID else {}
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
     for code in codes:
@@ -297,6 +318,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
             units=window if item.units > count else range(1, count + 1),
             has_reserve=item.has_reserve,  # type: ignore[attr-defined]
             links=links.get(item.pk, []),
+            held=held.get(item.pk, []),
         )
         for item in items
     ]

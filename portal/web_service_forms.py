@@ -28,7 +28,7 @@ SECTIONS = {
     "Where and how it is asked": ["name", "url", "format", "request_per", "timeout"],
     "How we sign in": ["login", "username", "password"],
     "What it answers": [
-        *("sends_itself", "answer", "path", "holds_list", "temporary_pattern", "same_code_allowed"),
+        *("sends_itself", "answer", "path", "holds_list", "temporary_pattern", "holds_unlike", "same_code_allowed"),
     ],
     "What it is asked for": ["for_all_products"],
 }
@@ -60,6 +60,7 @@ class WebServiceForm(forms.ModelForm):
             "login": "Sign-in",
             "holds_list": "An answer holds several codes",
             "temporary_pattern": "Pattern of temporary errors",
+            "holds_unlike": "Hold codes that look different from earlier ones",
             "for_all_products": "Ask it for all products that have no source of their own",
         }
         help_texts = {
@@ -75,6 +76,8 @@ class WebServiceForm(forms.ModelForm):
             "holds_list": "Of a whole answer each line is one. Needed if one request is for all codes of an item.",
             "temporary_pattern": "Some services answer 200 and “busy, try later”. An answer in which this regular"
             " expression is found, such as (?i)try later, is no code: it is asked again later.",
+            "holds_unlike": "“ERROR: product unknown” must not be mailed as a license. You release or refuse such a"
+            " code on the order’s page. The first codes of a service are held if they read like a message.",
             "same_code_allowed": "For volume licenses and links. Otherwise a code that another unit or order has is"
             " refused, so that a mistake of the service sells nothing twice.",
             "for_all_products": "Otherwise you add it to products as a source.",

@@ -23,7 +23,7 @@ from fulfillment.models.retryable import (
 from fulfillment.models.setup_requests import SetupEvent, SetupRequest, SetupRequestPart
 from fulfillment.models.tracking import TrackingEvent
 from fulfillment.models.upstreams import Upstream
-from fulfillment.models.web_services import ReceivedCode, RequestParameter, WebService
+from fulfillment.models.web_services import HeldCode, ReceivedCode, RequestParameter, WebService
 from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Fulfillment",
     "FulfillmentMethod",
     "FulfillmentQuerySet",
+    "HeldCode",
     "IssuedLicense",
     "LicensePackage",
     "LicensingAccount",

@@ -3,12 +3,13 @@
 from urllib.parse import urlsplit
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from fulfillment.models.signed import Signed
 from fulfillment.models.upstreams import Upstream
+from fulfillment.shapes import shapes_of
 from merchants.models import Merchant
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
@@ -70,6 +71,12 @@ class WebService(Signed, Upstream):
         default=False,
         help_text="For volume licenses and links. Otherwise a code that another unit or order has is refused.",
     )
+    holds_unlike = models.BooleanField(
+        "hold codes that look different",
+        default=True,
+        help_text="A code that resembles none of the earlier ones may be an error message: a person decides.",
+    )
+    known_shapes = models.JSONField(default=list, editable=False, help_text="What accepted codes look like.")
     sends_itself = models.BooleanField(
         "the service sends the code itself",
         default=False,
@@ -98,6 +105,14 @@ class WebService(Signed, Upstream):
     def asks_for_all(self) -> bool:
         """Whether one request is for all codes that an item takes from the service."""
         return self.request_per == self.Per.ITEM or self.sends_itself
+
+    def remember(self, codes: list[str]) -> None:
+        """Remember what accepted codes look like."""
+        with transaction.atomic():
+            # Serializes workers that add shapes.
+            row = WebService.objects.select_for_update(no_key=True).get(pk=self.pk)
+            self.known_shapes = sorted({*row.known_shapes, *(shape for code in codes for shape in shapes_of(code))})
+            self.save(update_fields=["known_shapes"])
 
     def serves(self) -> Q:
         chosen = Q(item__product__fulfillment_methods__web_service=self)
@@ -157,3 +172,22 @@ class ReceivedCode(models.Model):
 
     def __str__(self):
         return f"A code for unit {self.unit} of {self.item}"
+
+
+class HeldCode(models.Model):
+    """A code that resembles none of a service's earlier ones, until a person releases or refuses it.
+
+    While it is here, the service is not asked for the item's codes: it might give another one.
+    """
+
+    service = models.ForeignKey(WebService, models.CASCADE, related_name="held_codes")
+    item = models.ForeignKey(OrderItem, models.CASCADE, related_name="held_codes")
+    unit = models.PositiveIntegerField()
+    code = EncryptedTextField()
+    held_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["item", "unit"], name="one_held_code_per_unit")]
+
+    def __str__(self):
+        return f"A held code for unit {self.unit} of {self.item}"

@@ -1,7 +1,15 @@
 """Where activation codes come from: one module a source, and this list of them."""
 
 from fulfillment.models import FulfillmentMethod
-from fulfillment.sources.base import LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady, tell_of_item
+from fulfillment.sources.base import (
+    CodeHeld,
+    LicenseAwaited,
+    Source,
+    SourceBusy,
+    SourceError,
+    SourceNotReady,
+    tell_of_item,
+)
 from fulfillment.sources.manual import ManualSource
 from fulfillment.sources.net_licensing import NetLicensingSource
 from fulfillment.sources.pool import PoolSource
@@ -16,6 +24,7 @@ SOURCES: dict[str, type[Source]] = {
 
 __all__ = [
     "SOURCES",
+    "CodeHeld",
     "LicenseAwaited",
     "Source",
     "SourceBusy",

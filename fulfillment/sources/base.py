@@ -22,6 +22,10 @@ class SourceBusy(SourceNotReady):
     """As much as may be is asked of the source already; it is this one's turn when that is answered."""
 
 
+class CodeHeld(SourceError):
+    """A person has to look at what the source gave. No other source is asked for it."""
+
+
 class LicenseAwaited(SourceNotReady):
     """A renewal goes by the license of an order before it, which is not there yet."""
 

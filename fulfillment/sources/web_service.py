@@ -3,10 +3,10 @@ from time import monotonic
 
 from fulfillment import web_services
 from fulfillment.breaker import tell_merchant
-from fulfillment.models import FulfillmentMethod, WebService, database_now
-from fulfillment.sources.base import LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.models import FulfillmentMethod, HeldCode, WebService, database_now
+from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.subscriptions import PredecessorMissing
-from fulfillment.web_services import CodesMissing, ServiceBusy, ServiceError
+from fulfillment.web_services import HELD, CodesHeld, CodesMissing, ServiceBusy, ServiceError
 
 # How long one attempt may take, with the last request of it, in seconds; less than a lease.
 MOST_SECONDS = 45
@@ -25,6 +25,8 @@ class WebServiceSource(Source):
     def issue(self, item, units, *, attempt):
         if self.service.merchant_id != item.order.merchant_id:
             raise SourceError(f"The web service “{self.service}” belongs to another merchant.", permanent=True)
+        if HeldCode.objects.filter(item=item, unit__in=units).exists():
+            raise CodeHeld(f"Web service “{self.service}”: {HELD}", permanent=True)
         try:
             if self.service.asks_for_all:
                 yield from self._issue_all(item, units, attempt)
@@ -37,7 +39,8 @@ class WebServiceSource(Source):
             raise LicenseAwaited(str(missing), pause=min(rest, LOOKED_FOR_AGAIN)) from missing
         except ServiceError as error:
             reason = f"Web service “{self.service}”: {error}"
-            raise SourceError(reason, permanent=not error.temporary, pause=error.pause) from error
+            kind = CodeHeld if isinstance(error, CodesHeld) else SourceError
+            raise kind(reason, permanent=not error.temporary, pause=error.pause) from error
 
     def _issue_all(self, item, units, attempt):
         own = web_services.units_of_services(item)
@@ -58,6 +61,8 @@ class WebServiceSource(Source):
                 raise SourceNotReady("Its codes are asked for one by one.")
             try:
                 yield from web_services.ask(self.service, item, [unit], unit=unit, attempt=attempt).items()
+            except CodesHeld:
+                raise
             except CodesMissing as error:
                 missing = error
         if missing:

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
-from fulfillment.models import Callout, Delivery, Fulfillment, MailAccount, WebhookEndpoint, WebService
+from fulfillment.models import Callout, Delivery, Fulfillment, HeldCode, MailAccount, WebhookEndpoint, WebService
 from fulfillment.setup import ask
 from fulfillment.webhooks import send_test
 from licensing import models as licensing
@@ -59,6 +59,10 @@ GET  orders/<reference:number>/items/<int:item>/retry/      login     login    4
 POST orders/<reference:number>/items/<int:item>/retry/      login     login    302     302     302   404      403
 GET  orders/<reference:number>/items/<int:item>/codes/      login     login    200     200     200   404      403
 POST orders/<reference:number>/items/<int:item>/codes/      login     login    302     302     302   404      403
+GET  orders/<reference:number>/held/<int:held>/release/     login     login    200     200     200   404      403
+POST orders/<reference:number>/held/<int:held>/release/     login     login    302     302     302   404      403
+GET  orders/<reference:number>/held/<int:held>/refuse/      login     login    200     200     200   404      403
+POST orders/<reference:number>/held/<int:held>/refuse/      login     login    302     302     302   404      403
 
 GET  pools/                                                 login     login    403     200     200   200      403
 GET  pools/add/                                             login     login    403     200     200   200      403
@@ -413,6 +417,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     callout = Callout.objects.create(
         merchant=merchant, service=service, item=order.items.latest("pk"), method="POST", url=service.url
     )
+    held = HeldCode.objects.create(service=service, item=order.items.latest("pk"), unit=1, code="ERROR: unknown")
     # It is not asked for what there is to choose from.
     account = merchant.licensing_accounts.create(
         name="Vendor", address="http://127.0.0.1:9", api_key="x", failing_since=Now()
@@ -444,6 +449,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "pk": colleague.pk,
         "message": send_test(endpoint).pk,
         "callout": callout.pk,
+        "held": held.pk,
         "package": package.pk,
     }
     licensed = make_licensing(merchant)

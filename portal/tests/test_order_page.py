@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import Delivery, Fulfillment, HeldCode, WebService
 from fulfillment.services import replace
 from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund, Subscription
@@ -465,7 +465,7 @@ def test_it_shows_the_orders_of_a_subscription(desk, order, renew):
 def test_of_a_long_subscription_it_shows_the_orders_around_it(support, renew, django_assert_max_num_queries):
     renew(*(f"A{number}" for number in range(1, 41)), parent="OLD")
 
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         page = text(support.get("/orders/A20/"))
 
     shown = page.partition("every year: ")[2]
@@ -481,3 +481,23 @@ def test_periods_are_told_in_words(support, renew):
     for period, words in [("P1M", "every month"), ("P3M", "every 3 months"), ("P30D", "every 30 days")]:
         Subscription.objects.update(period=period)
         assert f"renews itself {words}: this (first)" in text(support.get("/orders/A1/"))
+
+
+def test_a_held_code_is_released_or_refused(desk, order, merchant):
+    item = order.items.get()
+    ActivationCode.objects.filter(unit=2).delete()
+    service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
+
+    for act, code in [("refuse", "ERROR: product unknown"), ("release", "AAAA-BBBB-7Q2M")]:
+        held = HeldCode.objects.create(service=service, item=item, unit=2, code=code)
+        Fulfillment.objects.update(status="failed", reason="Held.")
+        page = text(desk.get(desk.page))
+        # An error can be read; a license can't.
+        assert ("ERROR: product unknown" if act == "refuse" else "••••7Q2M") in page
+        assert "AAAA-BBBB" not in page and "Release" in page
+        assert desk.get(desk.url(f"held/{held.pk}/{act}/")).status_code == 200
+        assert desk.post(desk.url(f"held/{held.pk}/{act}/")).status_code == 302
+        assert desk.post(desk.url(f"held/{held.pk}/{act}/")).status_code == 404
+
+    assert ActivationCode.objects.get(unit=2).code == "AAAA-BBBB-7Q2M"
+    assert f"Held code 2 for Photo Pro refused, by {desk.who}" in text(desk.get(desk.page))

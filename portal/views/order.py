@@ -11,8 +11,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from fulfillment import resending, services
-from fulfillment.models import Delivery
+from fulfillment import held_codes, resending, services
+from fulfillment.models import Delivery, HeldCode
 from orders.models import ActivationCode, Order, OrderItem, named
 from orders.services import (
     CodeWithdrawn,
@@ -339,6 +339,51 @@ def enter_codes(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     )
 
 
+def release_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
+    code = _get_held(desk, held)
+    if request.method == "POST":
+        try:
+            held_codes.release(code, by=desk.by)
+        except services.CodeRefused as error:
+            return refuse(request, desk, str(error))
+        messages.success(request, f"The code is saved. {tell_of_mail(desk.order)}")
+        return redirect(desk.url())
+
+    return confirm(
+        request,
+        desk,
+        title=f"Release code {code.unit} of {code.item.product.name}?",
+        text=f"It is saved and mailed to {desk.order.email}. Codes that look like it are not held again.",
+        button="Release",
+    )
+
+
+def refuse_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
+    code = _get_held(desk, held)
+    if request.method == "POST":
+        try:
+            held_codes.refuse(code, by=desk.by)
+        except services.CodeRefused as error:
+            return refuse(request, desk, str(error))
+        messages.success(request, f"Discarded. The web service “{code.service}” is asked again.")
+        return redirect(desk.url())
+
+    return confirm(
+        request,
+        desk,
+        title=f"Refuse code {code.unit} of {code.item.product.name}?",
+        text=f"It is discarded, and the web service “{code.service}” is asked again with the same Idempotency-Key."
+        " Fix the cause there first.",
+        button="Refuse and ask again",
+        danger=True,
+    )
+
+
+def _get_held(desk: Desk, pk: int) -> HeldCode:
+    codes = HeldCode.objects.select_related("service__merchant", "item__product", "item__order", "item__fulfillment")
+    return get_object_or_404(codes, pk=pk, item__order=desk.order)
+
+
 def _get_code(desk: Desk, pk: int) -> ActivationCode:
     """One of the order's codes, also one that counts no more: somebody was faster than this click."""
     codes = ActivationCode.all_codes.select_related("item__product", "item__order")
@@ -364,4 +409,6 @@ ACTS: dict[str, tuple[str, Act]] = {
     "map": ("map/", map_order),
     "retry": ("items/<int:item>/retry/", retry_item),
     "codes": ("items/<int:item>/codes/", enter_codes),
+    "release": ("held/<int:held>/release/", release_code),
+    "refuse": ("held/<int:held>/refuse/", refuse_code),
 }

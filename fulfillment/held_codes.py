@@ -1,0 +1,43 @@
+"""Codes that look different from a service's earlier ones: a person releases or refuses them."""
+
+from contextlib import suppress
+
+from django.db import transaction
+
+from fulfillment.models import FulfillmentMethod, HeldCode
+from fulfillment.services import CodeRefused, RetryRefused, enter_codes, retry
+from fulfillment.web_services import claim
+from orders.models import Order, OrderEvent
+
+DECIDED = "Somebody has released or refused this code already."
+
+
+@transaction.atomic
+def release(held: HeldCode, *, by: str) -> None:
+    """Save a held code and e-mail it. Codes like it are not held again. Raises CodeRefused."""
+    codes, problem = claim(held.service, held.item, {held.unit: held.code})
+    if problem:
+        raise CodeRefused(problem)
+    enter_codes(held.item, codes, by=by, source=FulfillmentMethod.Source.WEB_SERVICE)
+    if not HeldCode.objects.filter(pk=held.pk).delete()[0]:
+        raise CodeRefused(DECIDED)
+    held.service.remember([held.code])
+
+
+@transaction.atomic
+def refuse(held: HeldCode, *, by: str) -> None:
+    """Discard a held code, and ask the service again with the same request id. Raises CodeRefused."""
+    # Serializes this with a release.
+    Order.objects.select_for_update(no_key=True).get(pk=held.item.order_id)
+    if not HeldCode.objects.filter(pk=held.pk).delete()[0]:
+        raise CodeRefused(DECIDED)
+    OrderEvent.objects.create(
+        order=held.item.order,
+        kind=OrderEvent.Kind.CODE_REFUSED,
+        item=held.item,
+        details={"unit": held.unit},
+        happened_by=by,
+    )
+    # The unit may have a code from elsewhere meanwhile, or the order may be refunded.
+    with suppress(RetryRefused):
+        retry(held.item, by=by)

@@ -1,0 +1,228 @@
+"""A code that resembles none of a service's earlier codes is held for a person."""
+
+import pytest
+from django.db import connection
+
+from fulfillment.chains import add_source
+from fulfillment.held_codes import refuse, release
+from fulfillment.models import Callout, Fulfillment, HeldCode, MerchantNotice, WebService
+from fulfillment.personal_data import Held
+from fulfillment.services import CodeRefused, enter_codes, retry
+from fulfillment.shapes import resembles, shapes_of
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from orders.services import refund
+
+ERROR = "ERROR: product unknown"
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, sku="PHOTO-PRO")
+
+
+def answering(*texts):
+    left = list(texts)
+    return lambda received: (200, {"Content-Type": "text/plain"}, (left.pop(0) if len(left) > 1 else left[0]).encode())
+
+
+@pytest.fixture
+def hold(pay, work, sold, make_service, receiver, mailoutbox):
+    """Sell a unit whose code is held."""
+
+    def hold(*answers, quantity=1, **fields):
+        make_service(sold, **fields)
+        receiver.respond = answering(*(answers or [ERROR]))
+        pay(sold, quantity=quantity)
+        work()
+        return HeldCode.objects.first()
+
+    return hold
+
+
+def saved():
+    return list(ActivationCode.objects.order_by("item", "unit").values_list("code", flat=True))
+
+
+def test_an_error_sent_as_a_code_is_held_and_not_mailed(hold, mailoutbox):
+    held = hold()
+
+    fulfillment, callout = Fulfillment.objects.get(), Callout.objects.get()
+    assert (held.unit, held.code, saved()) == (1, ERROR, [])
+    assert fulfillment.status == "failed" and "releases it on the order's page" in fulfillment.reason
+    assert (callout.outcome, callout.answer) == ("fatal", ERROR)
+    assert MerchantNotice.objects.get().kind == "web_service"
+    assert not any(ERROR in mail.body for mail in mailoutbox)
+
+
+def test_a_held_code_is_not_asked_for_again(hold, work, receiver):
+    held = hold(ERROR, "AAAA-1111")
+
+    for _ in range(2):
+        retry(OrderItem.objects.get(), by="Sam")
+        work()
+
+    assert len(receiver.received) == 1
+    assert HeldCode.objects.get().pk == held.pk and Fulfillment.objects.get().status == "failed"
+
+
+def test_no_second_source_gives_what_is_held(pay, work, sold, make_service, make_pool, receiver):
+    make_service(sold)
+    add_source(sold, "pool", pool=make_pool(3))
+    receiver.respond = answering(ERROR)
+
+    pay(sold)
+    work()
+
+    assert saved() == [] and HeldCode.objects.count() == 1
+
+
+def test_a_released_code_is_mailed_and_those_like_it_are_not_held(hold, pay, work, sold, receiver, mailoutbox):
+    held = hold("Ada Byron 7001", "Charles Babbage 7002")
+
+    release(held, by="Sam")
+    work()
+    pay(sold)
+    work()
+
+    assert saved() == ["Ada Byron 7001", "Charles Babbage 7002"]
+    assert not HeldCode.objects.exists()
+    assert ActivationCode.objects.earliest("pk").saved_by == "Sam"
+    assert any("Ada Byron 7001" in mail.body for mail in mailoutbox)
+    assert "Ada" not in str(WebService.objects.get().known_shapes)
+
+
+def test_a_refused_code_is_asked_for_again_with_the_same_key(hold, work, receiver):
+    held = hold(ERROR, "AAAA-1111")
+
+    refuse(held, by="Sam")
+    work()
+
+    assert saved() == ["AAAA-1111"]
+    first, second = receiver.received
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    event = OrderEvent.objects.get(kind="refused")
+    assert (event.happened_by, event.details) == ("Sam", {"unit": 1})
+
+
+@pytest.mark.parametrize("acts", [(release, release), (release, refuse), (refuse, release), (refuse, refuse)])
+def test_a_held_code_is_decided_once(hold, acts):
+    held = hold()
+    first, second = acts
+
+    first(held, by="Sam")
+    with pytest.raises(CodeRefused):
+        second(HeldCode(pk=held.pk, service=held.service, item=held.item, unit=1, code=held.code), by="Sam")
+
+    assert len(saved()) == (1 if first is release else 0)
+
+
+def test_two_people_decide_at_the_same_time(transactional_db, hold, in_threads):
+    held = hold()
+
+    def decide(act):
+        try:
+            act(HeldCode.objects.select_related("service", "item__order").get(pk=held.pk), by="Sam")
+        except (CodeRefused, HeldCode.DoesNotExist):
+            return
+        finally:
+            connection.close()
+
+    in_threads(decide, [release, refuse] * 3, threads=4)
+
+    refused = OrderEvent.objects.filter(kind="refused").count()
+    assert (len(saved()), refused) in {(1, 0), (0, 1)}
+    assert not HeldCode.objects.exists()
+
+
+def test_codes_that_came_with_a_held_one_are_kept(hold, work, receiver):
+    held = hold(
+        f"AAAA-1111\n{ERROR}\nCCCC-3333",
+        "AAAA-1111\nBBBB-2222\nCCCC-3333",
+        quantity=3,
+        request_per="item",
+        holds_list=True,
+        known_shapes=sorted(shapes_of("XXXX-0000")),
+    )
+    assert held.unit == 2 and saved() == ["AAAA-1111", "CCCC-3333"]
+
+    refuse(held, by="Sam")
+    work()
+
+    assert saved() == ["AAAA-1111", "BBBB-2222", "CCCC-3333"]
+
+
+def test_a_code_of_another_order_is_not_released(hold, pay, work, sold, receiver):
+    release(hold("Ada Byron"), by="Sam")
+    WebService.objects.update(known_shapes=[])
+    pay(sold)
+    work()
+
+    with pytest.raises(CodeRefused, match="has it already"):
+        release(HeldCode.objects.get(), by="Sam")
+
+    assert saved() == ["Ada Byron"]
+
+
+def test_nothing_is_released_for_a_refunded_order_or_a_unit_with_a_code(hold):
+    held = hold()
+    enter_codes(held.item, {1: "BY-HAND"}, by="Sam")
+    with pytest.raises(CodeRefused, match="has its activation code already"):
+        release(held, by="Sam")
+
+    refund(Order.objects.get(), by="the shop")
+    with pytest.raises(CodeRefused, match="deleted"):
+        release(held, by="Sam")
+
+
+def test_a_service_may_be_told_to_hold_nothing(hold):
+    assert hold(holds_unlike=False) is None
+    assert saved() == [ERROR]
+
+
+def test_erasing_a_customer_erases_what_is_held(hold):
+    hold()
+
+    Held(Order.objects.get().email).erase(by="Sam")
+
+    assert not HeldCode.objects.exists()
+
+
+# What resembles what
+
+
+@pytest.mark.parametrize(
+    ("known", "code", "expected"),
+    [
+        ("AAAA-BBBB-7Q2M", "ABCD-EFGH-IJKL", True),  # no digit, by chance
+        ("AAAA-BBBB-7Q2M", "AAAA-BBBB-7Q2MX", True),
+        ("LIC-9", "LIC-10", True),
+        ("LIC-9999999", "LIC-10000000000", True),
+        ("dGhlIGtleQ7=dGhlIGtleQ7=", "dGhlI/tleQ7+dGhlIGtl-Q7-dGhlIGtleQ7=", True),
+        ("https://vendor.example/d/1", "https://vendor.example/download/4711?x=y", True),
+        ("Name: Ada\nKey: 1", "Name: Charles\nKey: 12", True),
+        ("license=none key=123", "license=none key=456", True),
+        ("AAAA-BBBB-7Q2M", ERROR, False),
+        ("AAAA-BBBB-7Q2M", "ERROR-PROD-0404", False),
+        ("AAAA-BBBB-7Q2M", "Product 4711 is unknown", False),
+        ("AAAA-BBBB-7Q2M", "7", False),
+        ("AAAA-BBBB-7Q2M", "x" * 5000, False),
+        ("A7F3K2", "FAILED", False),
+        ("A7F3K2", "null", False),
+        ("Ada Byron 1", "product unknown", False),
+        ("CODE-A", "not found", False),
+    ],
+)
+def test_a_code_resembles_earlier_ones(known, code, expected):
+    assert resembles(code, shapes_of(known)) == expected
+
+
+@pytest.mark.parametrize("code", ["AAAA-BBBB", "CODE-A", "7Q2M", "https://v.example/x", "Key:\nA B C 1\nD E F 2"])
+def test_the_first_code_is_accepted(code):
+    assert resembles(code, [])
+
+
+@pytest.mark.parametrize(
+    "code", [ERROR, "null", "OK", "Sorry", "no such product", "Product_not_found", "Fatal error:\nx"]
+)
+def test_the_first_code_is_held_if_it_reads_like_a_message(code):
+    assert not resembles(code, [])

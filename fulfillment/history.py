@@ -10,7 +10,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch_related_objects
 from django.db.models.functions import Coalesce, JSONObject
 
-from fulfillment.models import Deactivation, Delivery, Fulfillment, FulfillmentMethod, TrackingEvent
+from fulfillment.models import Deactivation, Delivery, Fulfillment, FulfillmentMethod, HeldCode, TrackingEvent
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
 
@@ -24,6 +24,7 @@ TOLD = ArraySubquery(
 )
 # Whether a person could give it what it lacks.
 HAS_RESERVE = Exists(LicenseKey.objects.reserved().filter(pool__fulfillment_methods__product=OuterRef("product")))
+HAS_HELD_CODES = Exists(HeldCode.objects.filter(item=OuterRef("pk")))
 # Of an e-mail's codes those that it brings, or brought; not those that were replaced while it waited.
 CARRIED = (
     Q(codes__withdrawn_at=None)
@@ -35,7 +36,7 @@ HISTORY = [
         "items",
         OrderItem.objects.select_related("product", "fulfillment", "subscription", "deactivation")
         .with_code_count()
-        .annotate(has_reserve=HAS_RESERVE)
+        .annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES)
         .order_by("pk"),
     ),
     Prefetch(

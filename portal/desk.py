@@ -269,7 +269,7 @@ def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLic
 def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
     """The held codes of these items, by item; those of units that have a code meanwhile are left out."""
     shown = defaultdict(list)
-    if any(item.code_count < item.units for item in items):  # type: ignore[attr-defined]
+    if any(item.has_held_codes for item in items):  # type: ignore[attr-defined]
         has_code = ActivationCode.objects.filter(item=OuterRef("item"), unit=OuterRef("unit"))
         for held in HeldCode.objects.filter(~Exists(has_code), item__in=items).order_by("unit")[:ITEMS_SHOWN]:
             shown[held.item_id].append(ShownHeld(held, mask_answer(held.code, [])))

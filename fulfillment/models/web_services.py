@@ -183,7 +183,7 @@ class HeldCode(models.Model):
     service = models.ForeignKey(WebService, models.CASCADE, related_name="held_codes")
     item = models.ForeignKey(OrderItem, models.CASCADE, related_name="held_codes")
     unit = models.PositiveIntegerField()
-    code = EncryptedTextField()
+    code = EncryptedTextField(bound_to=("item_id", "unit"))
     held_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -40,7 +40,7 @@ def hold(pay, work, sold, make_service, receiver, mailoutbox):
 
 
 def saved():
-    return list(ActivationCode.objects.order_by("item", "unit").values_list("code", flat=True))
+    return [saved.code for saved in ActivationCode.objects.order_by("item", "unit")]
 
 
 def test_an_error_sent_as_a_code_is_held_and_not_mailed(hold, mailoutbox):

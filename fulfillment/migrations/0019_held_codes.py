@@ -9,7 +9,7 @@ import vault.fields
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("fulfillment", "0017_undone_refunds"),
+        ("fulfillment", "0018_password_resets"),
         ("orders", "0016_held_codes"),
     ]
 

@@ -22,6 +22,7 @@ import base64
 import contextlib
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -43,12 +44,16 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 INSIDE = Path(sys.prefix) == VENV
 if INSIDE:
+    # Celery would rename its processes. They are easier to find by their commands.
+    os.environ["NOSETPS"] = "1"
+
     import environ
     import psycopg
 
     from portal.embedded import Postgres, Server, Valkey
     from portal.supervisor import (
         BackgroundService,
+        LoadedService,
         Service,
         ServiceError,
         Supervisor,
@@ -328,29 +333,49 @@ def supervisor(var: Path, say: Callable[[str], None] = lambda line: None) -> Sup
 
 
 def applications(var: Path) -> list[Service]:
-    celery = ["celery", "--app", "portal"]
+    celery = ["--app", "portal"]
     worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     broker = os.environ["BROKER_URL"]
     beat = [*celery, "beat", "--scheduler", "portal.beat.LocalScheduler", "--pidfile=", "--loglevel", "WARNING"]
     return [
-        WorkerService("worker", [sys.executable, "-m", *worker, "--concurrency", "2"], var / "log/worker.log", broker),
+        WorkerService("worker", [*worker, "--concurrency", "2"], var / "log/worker.log", broker),
         # Of its own, for other people's servers take their time, and no other e-mail shall wait for them. Its threads
         # are many, for they mostly wait, and there are AT_ONE_HOST at one of those servers (fulfillment/callouts.py).
         WorkerService(
             "callouts",
-            [sys.executable, "-m", *worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64"],
+            [*worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64"],
             var / "log/callouts.log",
             broker,
         ),
         # Of its own, and politely: a million keys are minutes of work, and customers come first.
         BackgroundService(
             "imports",
-            [sys.executable, "-m", *worker, "--queues", "imports", "--concurrency", "1", "--hostname", "imports@%h"],
+            [*worker, "--queues", "imports", "--concurrency", "1"],
             var / "log/imports.log",
+            broker,
+            niceness=10,
         ),
-        Service("beat", [sys.executable, "-m", *beat], var / "log/beat.log"),
+        LoadedService("beat", "celery", beat, var / "log/beat.log"),
         WebService(var / "log/web.log", listen(), os.environ["BASE_URL"]),
     ]
+
+
+def load() -> None:
+    """Load what the applications have in common, which takes longer than all else that they do to start."""
+    import celery.bin.celery  # noqa: F401
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        from django.urls import get_resolver
+
+        from portal import wsgi  # noqa: F401
+
+        get_resolver().url_patterns  # noqa: B018
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
+    # What is shared with the copies of this process stays shared: the collector does not touch it.
+    gc.collect()
+    gc.freeze()
 
 
 # Commands
@@ -368,6 +393,7 @@ def serve(_: list[str]) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             services.start(*embedded_servers(var))
             set_up(var, demo, services.lock)
+            load()
             services.start(*applications(var))
             announce(var, demo)
             while True:

@@ -5,18 +5,22 @@ import ctypes
 import http.client
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Self
 from urllib.parse import urlsplit
 
+import kombu.pools
 from celery import Celery
 from kombu.exceptions import OperationalError
+from setproctitle import setproctitle
 
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
@@ -84,22 +88,25 @@ class Service:
         self.patience = patience
         self.pass_fds: Sequence[int] = ()
         self.environment: dict[str, str] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Fork | None = None
         self._log_start = 0
 
     def start(self) -> None:
         with self._open_log() as log, uninterrupted():
             self._log_start = log.tell() if log.seekable() else 0
-            self.process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=self.pass_fds,
-                env=os.environ | self.environment,
-                preexec_fn=die_with_parent(self.stop_signal),
-            )
+            self.process = self._launch(log)
+
+    def _launch(self, log: IO[bytes]) -> "subprocess.Popen[bytes] | Fork":
+        return subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=self.pass_fds,
+            env=os.environ | self.environment,
+            preexec_fn=die_with_parent(self.stop_signal),
+        )
 
     def _open_log(self) -> IO[bytes]:
         # A full disk must not keep it from running.
@@ -167,11 +174,88 @@ class Service:
             return f"{self.log} ends with:\n{''.join(log.readlines()[-12:]).rstrip()}"
 
 
-class WebService(Service):
+class Fork:
+    """What Popen is for a program: a function that runs in a copy of this process, which ends with it."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                run()
+                status = 0
+            except SystemExit as end:
+                if isinstance(end.code, str):
+                    print(end.code, file=sys.stderr)  # noqa: T201
+                else:
+                    status = end.code or 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = float("inf")) -> int:
+        deadline = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(0.02)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+class LoadedService(Service):
+    """A Python module that this process has loaded already, with what it imports: a copy of it serves at once.
+
+    What was loaded stays shared memory (docs/decisions/0027-one-process-loads-django.md).
+    """
+
+    def __init__(self, name: str, module: str, arguments: Sequence[str], log: Path, *, niceness: int = 0) -> None:
+        super().__init__(name, [sys.executable, "-m", module, *arguments], log)
+        self.module = module
+        self.arguments = arguments
+        self.niceness = niceness
+
+    def _launch(self, log: IO[bytes]) -> Fork:
+        prepare = die_with_parent(self.stop_signal)
+        return Fork(lambda: self._run(prepare, log))
+
+    def _run(self, prepare: Callable[[], None], log: IO[bytes]) -> None:
+        os.setsid()
+        for number in INTERRUPTS:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        prepare()
+        with Path(os.devnull).open("rb") as nothing:
+            for place, file in enumerate([nothing, log, log]):
+                os.dup2(file.fileno(), place)
+        kept = sorted({0, 1, 2, *self.pass_fds})
+        for one, following in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+            os.closerange(one + 1, following)
+        sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        os.nice(self.niceness)
+        os.environ.update(self.environment)
+        sys.argv = [self.name, *self.arguments]
+        setproctitle(" ".join(map(str, self.command)))
+        runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+
+
+class WebService(LoadedService):
     """The web server, on a socket that listens already: during a restart clients wait instead of being refused."""
 
     def __init__(self, log: Path, listener: socket.socket, base_url: str) -> None:
-        super().__init__("web", [sys.executable, "-m", "portal.web", "--socket", str(listener.fileno())], log)
+        super().__init__("web", "portal.web", ["--socket", str(listener.fileno())], log)
         self.pass_fds = [listener.fileno()]
         self.listener = listener
         self.host, self.port = listener.getsockname()[:2]
@@ -191,21 +275,12 @@ class WebService(Service):
         return None if response.status == 200 else f"/healthz answers {response.status} {answer}"
 
 
-class BackgroundService(Service):
-    """One that gets the processor when the others leave it idle, also while they start."""
-
-    in_background = True
-
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path) -> None:
-        super().__init__(name, ["nice", "-n", "10", *command], log)
-
-
-class WorkerService(Service):
+class WorkerService(LoadedService):
     """A Celery worker."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, broker_url: str) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, broker_url: str, **options: int) -> None:
         self.node = f"{name}@{socket.gethostname()}"
-        super().__init__(name, [*command, "--hostname", self.node], log)
+        super().__init__(name, "celery", [*arguments, "--hostname", self.node], log, **options)
         self.broker_url = broker_url
 
     def problem(self) -> str | None:
@@ -215,7 +290,16 @@ class WorkerService(Service):
                 answers = app.control.ping(destination=[self.node], timeout=0.3, limit=1)
             except OperationalError as error:
                 return f"the broker does not answer: {error}"
+            finally:
+                # No copy of this process shares a connection with it.
+                kombu.pools.reset()
         return None if answers else "it does not answer yet"
+
+
+class BackgroundService(WorkerService):
+    """A worker that gets the processor when the others leave it idle, also while they start."""
+
+    in_background = True
 
 
 class Supervisor:

@@ -107,9 +107,10 @@ class Server(TcpWSGIServer):
         self.socket.close()
         deadline = time.monotonic() + STOP_TIMEOUT
         while self.active_channels and time.monotonic() < deadline:
+            # Before it looks for idle connections: what a client has sent already is no longer idle.
+            self._turn(0.1)
             for channel in self.active_channels.values():
                 channel.will_close = channel.will_close or channel.is_idle
-            self._turn(0.1)
 
     def _turn(self, timeout: float = 1) -> None:
         wasyncore.loop(timeout=timeout, map=self._map, use_poll=True, count=1)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from portal.supervisor import Service, Supervisor, read_status
+from portal.supervisor import LoadedService, Service, Supervisor, read_status
 from portal.tests.installation import PROJECT, Keywell, all_ended, descendants, free_port, wait_until
 
 
@@ -276,7 +276,7 @@ def test_a_service_that_runs_steadily_is_no_longer_failing(tmp_path, monkeypatch
         supervisor.start(service)
         for _ in range(2):
             assert service.process
-            service.process.kill()
+            service.process.send_signal(signal.SIGKILL)
             service.process.wait()
             supervisor.look_after()
             clock.now += 15
@@ -297,7 +297,7 @@ def test_a_restart_that_fails_is_tried_again(tmp_path, monkeypatch):
         service = Service("moth", ["sleep", "60"], tmp_path / "moth.log")
         supervisor.start(service)
         assert service.process
-        service.process.kill()
+        service.process.send_signal(signal.SIGKILL)
         service.process.wait()
         start = service.start
 
@@ -339,3 +339,44 @@ def test_services_started_together_are_stopped_together(tmp_path):
         supervisor.start(*services)
 
     assert asked == [*(service.name for service in services), *["wait"] * 8]
+
+
+def loaded(tmp_path, argument, **options):
+    return LoadedService("loaded", "portal.tests.loaded_module", [argument], tmp_path / "loaded.log", **options)
+
+
+def test_a_copy_of_this_process_is_a_program_of_its_own(tmp_path):
+    service = loaded(tmp_path, "wait", niceness=3)
+    service.environment = {"GIVEN": "so"}
+    with (tmp_path / "open").open("w"), (tmp_path / "kept").open("w") as kept:
+        service.pass_fds = [kept.fileno()]
+        service.start()
+        assert service.process
+        wait_until(lambda: service.log.read_text())
+        assert service.exit_status() is None
+        service.stop()
+
+        found = json.loads(service.log.read_text())
+        assert found == {
+            "files": [0, 1, 2, kept.fileno()],
+            "terminated by default": True,
+            "session": True,
+            "title": f"{sys.executable} -m portal.tests.loaded_module wait",
+            "niceness": os.nice(0) + 3,
+            "setting": "so",
+        }
+    assert service.exit_status() == -signal.SIGTERM
+    assert "GIVEN" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("argument", "status", "said"), [("0", 0, ""), ("7", 7, ""), ("reason", 1, "reason"), ("fail", 1, "as told")]
+)
+def test_a_copy_of_this_process_ends_without_it(tmp_path, argument, status, said):
+    service = loaded(tmp_path, argument)
+
+    service.start()
+
+    assert service.process
+    assert service.process.wait() == status
+    assert said in service.log.read_text()

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +111,42 @@ def test_it_stops_everything_when_terminated(keywell):
     assert keywell.process.wait(30) == 0
     assert all_ended(family)
     assert "Stopping Keywell" in keywell.printed()
+
+
+def test_a_stop_under_load_answers_what_it_took_and_loses_nothing(keywell):
+    keywell.start()
+    printed = keywell.printed()
+    answered: dict[str, dict] = {}
+    unanswered: list[str] = []
+
+    def report(client: int) -> None:
+        for count in itertools.count():
+            order = f"LOAD-{client}-{count}"
+            try:
+                answered[order] = keywell.report_payment(order=order)[1]
+            except OSError:
+                unanswered.append(order)
+                return
+
+    clients = [threading.Thread(target=report, args=[client]) for client in range(6)]
+    for client in clients:
+        client.start()
+    wait_until(lambda: len(answered) >= 20, patience=120)
+    keywell.process.terminate()
+    assert keywell.process.wait(60) == 0
+    for client in clients:
+        client.join()
+
+    keywell.start()
+    keywell.output.write_text(printed)
+    for order, payment in answered.items():
+        status, again = keywell.report_payment(order=order)
+        assert (status, codes_in(again)) == (200, codes_in(payment))
+    for order in unanswered:
+        assert keywell.report_payment(order=order)[0] in {200, 201}
+    assert keywell.run("manage", "audit").returncode == 0
+    keywell.process.terminate()
+    assert keywell.process.wait(60) == 0
 
 
 def test_it_prints_each_step_with_its_duration(keywell):

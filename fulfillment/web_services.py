@@ -23,8 +23,8 @@ from vault.fingerprints import fingerprint
 Format = WebService.Format
 
 HELD = (
-    "What came resembles none of the service's earlier codes and may be an error message. It is not sent until"
-    " somebody releases it on the order's page."
+    "What came resembles none of the service’s earlier codes and may be an error message. It is not sent until"
+    " somebody releases it on the order’s page."
 )
 
 

@@ -48,7 +48,7 @@ def test_an_error_sent_as_a_code_is_held_and_not_mailed(hold, mailoutbox):
 
     fulfillment, callout = Fulfillment.objects.get(), Callout.objects.get()
     assert (held.unit, held.code, saved()) == (1, ERROR, [])
-    assert fulfillment.status == "failed" and "releases it on the order's page" in fulfillment.reason
+    assert fulfillment.status == "failed" and "releases it on the order’s page" in fulfillment.reason
     assert (callout.outcome, callout.answer) == ("fatal", ERROR)
     assert MerchantNotice.objects.get().kind == "web_service"
     assert not any(ERROR in mail.body for mail in mailoutbox)

@@ -179,8 +179,8 @@ def get_warnings(oddities: Oddities, preview: Preview) -> list[str]:
     if oddities.pool:
         kinds.append((preview.similar_in_pool, "keys of this pool"))
     return oddities.describe() + [
-        f"{where(lines.count, lines.numbers)} unlike {others} only in upper and lower case, blanks or punctuation:"
-        " perhaps the same license."
+        f"{where(lines.count, lines.numbers)}: the same as {others} except for upper and lower case, blanks or"
+        " punctuation. Perhaps the same license."
         for lines, others in kinds
         if lines.count
     ]

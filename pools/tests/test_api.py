@@ -350,7 +350,7 @@ def test_the_answer_has_the_warnings_of_the_preview(api, pool):
 
     warnings = post(api, pool, "keys", body).json()["warnings"]
 
-    assert len(warnings) == 2 and "spreadsheet" in warnings[0] and "only in upper and lower case" in warnings[1]
+    assert len(warnings) == 2 and "spreadsheet" in warnings[0] and "except for upper and lower case" in warnings[1]
     assert post(api, pool, "imports", body).json()["preview"]["warnings"][:2] == warnings
 
 

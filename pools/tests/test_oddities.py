@@ -34,7 +34,7 @@ ODD = {
     "the beginning of a list": (["=== BEGIN LICENSES ==="], "Line 1 – the beginning or the end of something"),
     "only in case": (
         ["AAAA-BBBB", "aaaa-bbbb", "AAAABBBB", "AAAC"],
-        "2 lines (2, 3) unlike earlier ones only in upper and lower case, blanks or punctuation",
+        "2 lines (2, 3): the same as earlier ones except for upper and lower case, blanks or punctuation",
     ),
     "quotation marks": (
         ['"AAAA"'] * 1 + ["'BBBB'"],
@@ -112,7 +112,7 @@ def test_it_warns_of_keys_that_differ_only_in_case_from_the_pools(make_pool):
 
     [warning] = warnings(pool, ["aaaa-bbbb", "CCCC"])
 
-    assert warning.startswith("Line 1 unlike keys of this pool only in upper and lower case")
+    assert warning.startswith("Line 1: the same as keys of this pool except for upper and lower case")
     assert warnings(pool, ["AAAA-BBBB", "CCCC"]) == warnings(make_pool(), ["aaaa-bbbb"]) == []
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 import requests
@@ -335,6 +336,21 @@ def test_a_worker_killed_among_its_deliveries_doubles_at_most_those_in_its_hands
     doubled = [count for count in sink.received().values() if count > 1]
     assert len(doubled) <= 2 and set(doubled) <= {2}
     audit(keywell)
+
+
+def test_tasks_share_connections_to_the_database(keywell, shop, sink):
+    """Of the web server's threads and the worker's two processes, not of each task."""
+
+    def sessions():
+        with psycopg.connect(dbname="keywell", user="keywell", host=str(keywell.var / "run")) as connection:
+            return connection.execute("SELECT sessions FROM pg_stat_database WHERE datname = 'keywell'").fetchone()[0]
+
+    before = sessions()
+    payments = [shop.payment() for _ in range(40)]
+    orders = [shop.report(payment) for payment in payments]
+    wait_until(lambda: all_mailed(sink, orders, payments), patience=120)
+
+    assert sessions() - before < 25
 
 
 def test_a_mail_server_that_is_down_delays_mails_and_says_so(shop, sink):

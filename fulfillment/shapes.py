@@ -5,34 +5,45 @@ from collections.abc import Iterable
 
 # Longer codes, such as signed license files, have no layout of their own.
 MAX_LAYOUT = 100
-# From this length on, a single word is random: which marks it holds says nothing.
-TOKEN_LENGTH = 20
+# Shorter ones are rather numbers of errors, unless all codes are that short.
+MIN_LENGTH = 4
+# What messages say in the languages of most small vendors, as words of their own: `ERR_NO_KEY`, but not `FERRY`.
 MESSAGE = re.compile(
-    r"(?<![^\W_])(?:err(?:or)?|fail(?:ed|ure)?|invalid|unknown|unavailable|undefined|null|none|nan|n/a|true|false|ok"
-    r"|denied|exception|fatal|warning|not[ _-]?found|out[ _-]of[ _-]stock)(?![^\W_])",
+    r"(?<![^\W_])(?:err(?:ors?)?|fail(?:ed|ure)?|fatal|warning|exception|invalid|unknown|undefined|missing|unavailable"
+    r"|denied|refused|rejected|forbidden|unauthorized|exceeded|sorry|maintenance|time[d ]*out|no[ _-]such|too[ _-]many"
+    r"|not[ _-](?:found|available|allowed|authorized)|out[ _-]of[ _-]stock|sold[ _-]out|try[ _-](?:again|later)"
+    r"|fehler|unbekannt\w*|ungültig\w*|fehlgeschlagen|verweigert|nicht[ _-](?:gefunden|verfügbar)|ausverkauft"
+    r"|erreur|inconnue?|invalide|introuvable|échec|desconocid[oa]|inválid[oa]|no[ _-]encontrad[oa]|agotad[oa]"
+    r"|ошибка|неизвестн\w+|не[ _-]найден\w*)(?![^\W_])",
     re.I,
 )
+# What programs print instead of a code that they don't have.
+NOTHING = re.compile(r"(?:null|none|nil|nan|n/?a|true|false|ok|success|done|empty)\W*", re.I)
+WORDS = re.compile(r"[^\W\d_]{2,}(?:[-_.:/][^\W\d_]{2,})*[.!]?")
 
 
 def shapes_of(code: str) -> set[str]:
     """What a service remembers of a code. None of its letters and digits can be read from it."""
-    size = len(code).bit_length()
-    return {_family(code, size), *([_layout(code)] if len(code) <= MAX_LAYOUT else [])}
+    layouts = {_layout(code), _layout(code, case=True)} if len(code) <= MAX_LAYOUT else set()
+    return {_family(code, _size(code)), *layouts}
 
 
 def resembles(code: str, known: Iterable[str]) -> bool:
-    """Whether a code has the layout of an earlier one, or its marks, digits and about its length.
+    """Whether a code has the layout of an earlier one, or is of its kind and about its length.
 
     The first codes of a service resemble nothing: they are accepted unless they read like a message.
     """
     known = set(known)
+    if NOTHING.fullmatch(code):
+        return False
     if not known:
         return not _reads_like_message(code)
-    if not re.search(r"\s", code) and names_error(code):
-        return False
-    size = len(code).bit_length()
-    near = {_family(code, one) for one in (size - 1, size, size + 1)}
-    return bool(near & known) or (len(code) <= MAX_LAYOUT and _layout(code) in known)
+    families = {_family(code, size) for size in range(_size(code) - 1, _size(code) + 2)}
+    if families & known and len(code) >= MIN_LENGTH:
+        return True
+    # A word such as “Unauthorized” has the layout of many a code, but not its mix of cases.
+    is_words = _kind(code) == "words"
+    return not names_error(code) and len(code) <= MAX_LAYOUT and _layout(code, case=is_words) in known
 
 
 def names_error(code: str) -> bool:
@@ -40,28 +51,40 @@ def names_error(code: str) -> bool:
 
 
 def _reads_like_message(code: str) -> bool:
-    is_document = code[:1] in set("<{[-")
-    is_sentence = bool(re.search(r"[^\S\n\r]", code)) and "\n" not in code and not is_document
-    is_word = code.isalpha() and (code.islower() or code.istitle())
-    return is_sentence or is_word or names_error(code)
+    return names_error(code) or len(code) < MIN_LENGTH or _kind(code) in {"words", "sentence"}
 
 
-def _layout(code: str) -> str:
-    """Its groups of letters and digits by their length: 4-4-4."""
-    return re.sub(r"\w+", lambda group: str(len(group[0])), code)
+def _kind(code: str) -> str:
+    if "\n" in code:
+        return "lines"
+    if re.match("https?://", code):
+        return "link"
+    if code[0] in "<{[":
+        return "document"
+    if re.search(r"\s", code):
+        # The license of a person may hold the name: Ada Byron 7Q2M-81XX.
+        return "text" if re.search(r"(?=\S*\d)\S{4}", code) else "sentence"
+    if WORDS.fullmatch(code) and all(word.islower() or word.istitle() for word in re.findall(r"[^\W_]+", code)):
+        return "words"
+    return "token"
+
+
+def _size(code: str) -> int:
+    return len(code).bit_length()
 
 
 def _family(code: str, size: int) -> str:
-    has_digit = bool(re.search(r"\d", code))
-    if "\n" in code:
-        kind = "lines"
-    elif re.match("https?://", code):
-        kind = "link"
-    elif has_digit and len(code) >= TOKEN_LENGTH and not re.search(r"\s", code):
-        kind = "token"
-    elif has_digit:
-        kind = "".join(sorted(set(re.sub(r"[^\W_]", "", code))))
-    else:
-        # Letters alone: only the layout counts, or any sentence would resemble another.
+    kind = _kind(code)
+    if kind == "sentence":
+        # Only its layout counts, or any sentence would resemble another.
         kind = _layout(code)[:MAX_LAYOUT]
-    return f"{kind} {size}"
+    return f"{kind}{' with an error' if names_error(code) else ''}, size {size}"
+
+
+def _layout(code: str, *, case: bool = False) -> str:
+    """Its groups of letters and digits by their length: 4-4-4; and whether its letters are small, large or both."""
+    groups = re.sub(r"[^\W_]+", lambda group: str(len(group[0])), code)
+    if not case:
+        return groups
+    cases = {"lower": code.islower(), "upper": code.isupper(), "title": code.istitle()}
+    return f"{groups} {next((name for name, fits in cases.items() if fits), 'mixed')}"

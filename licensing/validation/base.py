@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from licensing.envelope import Info, Item, Properties
 from licensing.models import License, Licensee, LicenseTemplate, LicenseType, Product, ProductModule
@@ -85,6 +85,8 @@ class Rules(ABC):
     parameters: ModuleParameters
     now: datetime
     by: str  # who validates, for what is written
+
+    PARAMETERS: ClassVar[frozenset[str]] = frozenset()  # of a validation, that it reads
 
     @abstractmethod
     def judge(self) -> Result: ...

@@ -11,6 +11,8 @@ A_DAY = 24 * 60 * 60
 class Floating(Rules):
     """So many sessions at a time, which are checked out (sessionId, action), and in again, or expire."""
 
+    PARAMETERS = frozenset({"sessionId", "action", "maxCheckoutValidity"})
+
     def judge(self) -> Result:
         total = sum(license.max_sessions or 0 for license in self.of_type(LicenseType.FLOATING))
         session, action = self._asked()

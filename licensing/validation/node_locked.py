@@ -15,6 +15,8 @@ class NodeLocked(Rules):
     them as well; in the mode CLIENT new ones are learned while there is room.
     """
 
+    PARAMETERS = frozenset({"nodeSecret"})
+
     def judge(self) -> Result:
         licenses = self.of_type(LicenseType.QUANTITY)
         known = [secret for license in licenses for secret in secrets_of(license).values()]

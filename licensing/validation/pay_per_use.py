@@ -13,6 +13,8 @@ EXCEEDED = Info(
 class PayPerUse(Rules):
     """So many units, which are written off as they are used (usedQuantity), or before (reserveQuantity)."""
 
+    PARAMETERS = frozenset({"usedQuantity", "reserveQuantity"})
+
     def judge(self) -> Result:
         used, reserved = self.parameters.quantity("usedQuantity"), self.parameters.quantity("reserveQuantity")
         if used is not None and reserved is not None:

@@ -67,6 +67,7 @@ class Catalogue(NotMade, admin.ModelAdmin):
 class ProductAdmin(Catalogue):
     list_display = ["name", "number", "merchant", "version", "active"]
     list_select_related = ["merchant"]
+    readonly_fields = [*OF_ALL, "discounts"]
 
 
 @admin.register(ProductModule)

@@ -14,6 +14,8 @@ from django.http import QueryDict
 from django.utils import timezone
 from rest_framework import serializers
 
+from licensing.discounts import DiscountsField
+from licensing.errors import Invalid
 from licensing.models import (
     License,
     Licensee,
@@ -31,6 +33,8 @@ from vault.fingerprints import fingerprint
 
 # A vendor's own property: the length of its name, and of what it says.
 MAX_NAME, MAX_VALUE = 255, 10_000
+# PHP writes repeated fields as name[] and name[0].
+REPEATED = re.compile(r"(\w+)(?:\[[0-9]*\])?", re.ASCII)
 
 
 def camel(name: str) -> str:
@@ -57,6 +61,8 @@ class EntitySerializer(serializers.ModelSerializer):
 
     # Names that are neither the vendor's own nor settable: of what it is a part of, and what we work out.
     READ_ONLY = frozenset({"inUse", "vendorNumber", "productNumber"})
+    # Fields that may be repeated.
+    LISTS: frozenset[str] = frozenset()
 
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
         model_field: WireDateTime
@@ -66,8 +72,17 @@ class EntitySerializer(serializers.ModelSerializer):
 
     @classmethod
     def read(cls, form: QueryDict) -> dict[str, Any]:
-        """The last value of each name."""
-        return form.dict()
+        """The value of each field; of fields that may be repeated, all values. Raises Invalid."""
+        values: dict[str, Any] = {}
+        for name, sent in form.lists():
+            match = REPEATED.fullmatch(name)
+            if match and match[1] in cls.LISTS:
+                values.setdefault(match[1], []).extend(sent)
+            elif len(set(sent)) > 1:
+                raise Invalid(f"{name[:MAX_NAME]}: Send this field only once.")
+            else:
+                values[name] = sent[-1]
+        return values
 
     def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
         known = {camel(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
@@ -99,6 +114,8 @@ class EntitySerializer(serializers.ModelSerializer):
 
 
 class ProductSerializer(EntitySerializer):
+    discount = DiscountsField(source="discounts", required=False)
+
     class Meta:
         model = Product
         fields = [
@@ -111,9 +128,15 @@ class ProductSerializer(EntitySerializer):
             "licensee_auto_create",
             "vat_mode",
             "clear_mark_on_validation",
+            "discount",
         ]
 
     READ_ONLY = frozenset({"inUse", "vendorNumber"})
+    LISTS = frozenset({"discount"})
+
+    def to_representation(self, instance):
+        # Lists of an item, not properties.
+        return {name: value for name, value in super().to_representation(instance).items() if name != "discount"}
 
 
 class ProductModuleSerializer(EntitySerializer):
@@ -197,9 +220,10 @@ class LicenseTemplateSerializer(TermsSerializer):
 
 
 class AliasesField(serializers.Field):
-    """A JSON array of texts, or texts with commas between them."""
+    """One JSON array, one text with commas, or several fields."""
 
     def to_internal_value(self, data):
+        data = data[0] if len(data) == 1 else data
         if isinstance(data, str) and data.startswith("["):
             try:
                 data = json.loads(data)
@@ -228,10 +252,7 @@ class LicenseeSerializer(EntitySerializer):
         model = Licensee
         fields = ["number", "active", "name", "marked_for_transfer", "aliases"]
 
-    @classmethod
-    def read(cls, form):
-        several = form.getlist("aliases")
-        return super().read(form) | ({"aliases": several} if len(several) > 1 else {})
+    LISTS = frozenset({"aliases"})
 
     def validate(self, attrs):
         merchant = self.context["merchant"]
@@ -326,6 +347,7 @@ class TransactionSerializer(EntitySerializer):
         "dateclosed",
         "dateCreated",
         "dateClosed",
+        "licenseTransactionJoin",
     }
 
     def validate(self, attrs):

@@ -63,6 +63,9 @@ class Product(NumberedEntity):
         "and nobody can transfer its licenses away any more.",
     )
 
+    # As answers tell them (licensing/discounts.py).
+    discounts = models.JSONField(default=list, blank=True)
+
     def __str__(self):
         return f"{self.name} ({self.number})"
 

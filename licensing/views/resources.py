@@ -188,6 +188,11 @@ class ProductView(ResourceView):
     descendants = ("modules", "licensees")
     filters = {"name": equals("name")}
 
+    def item(self, row):
+        item = super().item(row)
+        item.lists = [("discount", discount) for discount in row.discounts]
+        return item
+
 
 class ProductModuleView(ResourceView):
     title = "product module"

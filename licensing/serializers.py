@@ -15,7 +15,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from licensing.discounts import DiscountsField
-from licensing.errors import Invalid
+from licensing.errors import IllegalOperation, Invalid, MalformedRequest
 from licensing.models import (
     License,
     Licensee,
@@ -28,6 +28,7 @@ from licensing.models import (
     Token,
     Transaction,
 )
+from licensing.models.catalog import Currency
 from licensing.models.entity import MAX_NUMBER, validate_number
 from vault.fingerprints import fingerprint
 
@@ -176,15 +177,18 @@ class TermsSerializer(EntitySerializer):
 
     def validate(self, attrs):
         price, currency = (attrs.get(name, getattr(self.instance, name, None)) for name in ("price", "currency"))
-        if (price is None) != (not currency):
-            missing = "currency" if price is not None else "price"
-            raise serializers.ValidationError({missing: "Price and currency stand together."})
+        # In the words that the Java client knows.
+        if price and not currency:
+            raise MalformedRequest("'price' field must be accompanied with the 'currency' field")
+        if currency and price is None:
+            raise MalformedRequest("'currency' field can not be used without the 'price' field")
         return attrs
 
     def to_representation(self, instance):
         stated = super().to_representation(instance)
         if instance.price is not None:
-            stated["price"] = instance.price
+            # The Java client reads no price without a currency, not even 0.
+            stated |= {"price": instance.price, "currency": instance.currency or Currency.EUR.value}
         return stated
 
 
@@ -208,7 +212,9 @@ class LicenseTemplateSerializer(TermsSerializer):
         license_type = attrs.get("license_type", getattr(self.instance, "license_type", None))
         volume = VOLUME.get(license_type)
         if volume and attrs.get(volume, getattr(self.instance, volume, None)) is None:
-            raise serializers.ValidationError({volume: f"A license template of type {license_type} needs it."})
+            raise IllegalOperation(
+                f"License template of type '{license_type}' must have property '{camel(volume)}' specified."
+            )
         return attrs
 
     def to_representation(self, instance):

@@ -120,9 +120,9 @@ class Terms(models.Model):
         abstract = True
         constraints = [
             models.CheckConstraint(
-                condition=Q(price=None, currency="") | (Q(price__isnull=False) & ~Q(currency="")),
+                condition=Q(price=None, currency="") | Q(price=0) | (Q(price__isnull=False) & ~Q(currency="")),
                 name="%(app_label)s_%(class)s_price_has_currency",
-                violation_error_message="Price and currency stand together.",
+                violation_error_message="A price above 0 needs a currency, and a currency needs a price.",
             )
         ]
 

@@ -45,7 +45,7 @@ class NodeLocked(Rules):
 def quota_of(license: License) -> int:
     """How many computers it is good for. The format calls that quota, or quantity as other models do."""
     for properties in (license.properties, license.template.properties):
-        quota = str(properties.get("quota", ""))
+        quota = str(properties.get("quota", "")).strip()
         if re.fullmatch(r"[0-9]{1,9}", quota):
             return int(quota)
     return max(license.quantity or 0, 0)

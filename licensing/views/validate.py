@@ -8,11 +8,11 @@ from rest_framework.response import Response
 
 from licensing.creation import create_licensee
 from licensing.envelope import Envelope, Info
-from licensing.errors import MalformedRequest, NotFound
+from licensing.errors import MalformedRequest, NotFound, UnexpectedValue
 from licensing.models import Licensee, Product, Role
 from licensing.models.entity import MAX_NUMBER, validate_number
 from licensing.validation import Holding, Parameters, Validation, find_holding, read_holding, read_parameters, validate
-from licensing.views.base import LicensingView
+from licensing.views.base import LicensingView, number_in
 
 MAX_NAME = 200
 # How long software may go by an answer, if nothing ends before.
@@ -49,10 +49,13 @@ class Validate(LicensingView):
 
     def _holding(self, number: str, form: QueryDict, parameters: Parameters, dry_run: bool) -> Holding:
         """The licensee's; or a new one's, if the form names a product that makes them. Raises NotFound."""
+        product_number = number_in(form, "productNumber")
         try:
-            return self._find(number)
+            found = self._find(number)
+            if product_number not in {"", found.product.number}:
+                raise UnexpectedValue("Unexpected value of parameter 'productNumber'")
+            return found
         except NotFound as error:
-            product_number = form.get("productNumber")
             if not product_number:
                 raise NotFound("Requested licensee does not exist and the productNumber is not provided") from error
             product = self._product(product_number)

@@ -113,7 +113,7 @@ def test_a_product_is_built(page, merchant):
         ("licensed-product-add", {"name": "Photo", "number": "a/b"}, "A number has no spaces"),
         ("module-add", {"name": "Seats", "licensing_model": "Floating"}, "A Floating module needs it."),
         ("template-add", {"name": "Uses", "license_type": "QUANTITY"}, "A template of this type needs it."),
-        ("template-add", {"name": "Raw", "license_type": "FEATURE", "price": "5"}, "Price and currency"),
+        ("template-add", {"name": "Raw", "license_type": "FEATURE", "price": "5"}, "A price above 0 needs"),
     ],
 )
 def test_what_the_service_would_refuse_is_refused(page, product, template, name, data, why):

@@ -10,7 +10,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from rest_framework.exceptions import ErrorDetail
 from rest_framework.response import Response
 
-from licensing.creation import create_license, create_licensee
+from licensing.creation import create_license, create_licensee, find_feature, needs_feature
 from licensing.envelope import Envelope, Item
 from licensing.errors import Invalid, LicensingError, MalformedRequest, NotFound, UnexpectedValue
 from licensing.locks import hold, lock_to_delete
@@ -311,10 +311,20 @@ class LicenseView(ResourceView):
         return create_license(licensee, template, by=self.caller.name, joining=self._named(), **self.values(None))
 
     def update(self, instance):
+        number = instance.number
         license = super().update(instance)
+        if license.number != number:
+            instance.licensee.licenses.filter(parent_feature=number).update(parent_feature=license.number)
         if joined := self._named():
             joined.joins.get_or_create(license=license, defaults={"number": license.number})
         return license
+
+    def values(self, instance):
+        values = super().values(instance)
+        if instance and "parent_feature" in values and needs_feature(instance.template):
+            named = values["parent_feature"]
+            values["parent_feature"] = find_feature(instance.licensee, instance.template, named)
+        return values
 
     def _named(self) -> Transaction | None:
         """The transaction that the form names, if any."""

@@ -541,3 +541,25 @@ def test_staff_find_a_token_by_its_number_and_never_see_it(staff, merchant):
 
     assert staff.post(reverse("admin:licensing_token_changelist"), {"search": token.number})["Location"] == change
     assert token.number not in staff.get(change).content.decode()
+
+
+# Rental
+
+
+def test_a_rental_time_volume_needs_a_feature(page, product, licensee):
+    module = product.modules.create(merchant=product.merchant, number="M-R", name="Rent", licensing_model="Rental")
+    fields = {"merchant": product.merchant, "name": "Terminal"}
+    device = module.templates.create(number="E-D", license_type="FEATURE", **fields)
+    time = module.templates.create(number="E-T", license_type="TIMEVOLUME", time_volume=30, **fields)
+
+    refused = post(page, "license-add", licensee.pk, template=time.pk)
+    assert "it has no FEATURE license" in refused.content.decode()
+    post(page, "license-add", licensee.pk, template=device.pk)
+    post(page, "license-add", licensee.pk, template=time.pk)
+
+    feature, volume = licensee.licenses.filter(template__module=module)
+    assert volume.parent_feature == feature.number
+    changed = post(page, "license-change", licensee.pk, volume.pk, name="Time", time_volume=30, parent_feature="NONE")
+    assert "no FEATURE license “NONE”" in changed.content.decode()
+    volume.refresh_from_db()
+    assert volume.parent_feature == feature.number

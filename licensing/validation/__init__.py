@@ -97,7 +97,8 @@ def _judge(holding: Holding, parameters: Parameters, by: str) -> list[Validation
     if unknown := given.keys() - known:
         raise NotFound(f"Requested product module does not exist: {min(unknown)}")
     if not holding.licensee.active:
-        return [Validation(module, Result(False, WarningLevel.RED)) for module in holding.modules]
+        inactive = Result(False, WarningLevel.RED, reason="The licensee is inactive.")
+        return [Validation(module, inactive) for module in holding.modules]
 
     now = timezone.now()
 

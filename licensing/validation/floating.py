@@ -32,7 +32,15 @@ class Floating(Rules):
         if action == CHECK_IN:
             write = (lambda: self._check_in(session)) if was_live else None
             return Result(False, WarningLevel.of_places(len(others), total), write=write)
-        return Result(False, WarningLevel.of_places(len(others) + was_live, total))
+        level = WarningLevel.of_places(len(others) + was_live, total)
+        return Result(False, level, reason=self._reason(total, asked=bool(action)))
+
+    def _reason(self, total: int, *, asked: bool) -> str:
+        if not total:
+            return self.lacking(LicenseType.FLOATING)
+        if not asked:
+            return "The program sent no sessionId and action."
+        return f"All sessions are checked out ({total})."
 
     def _asked(self) -> tuple[bytes, str]:
         """The fingerprint of the session, and what to do with it; neither if nothing is asked."""

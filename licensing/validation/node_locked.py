@@ -33,7 +33,16 @@ class NodeLocked(Rules):
         ):
             level = WarningLevel.of_places(len(known) + 1, total)
             return Result(True, level, write=lambda: learn(room, secret))
-        return Result(False, WarningLevel.of_places(len(known), total))
+        return Result(False, WarningLevel.of_places(len(known), total), reason=self._reason(secret, total))
+
+    def _reason(self, secret: str, total: int) -> str:
+        if not self.of_type(LicenseType.QUANTITY):
+            return self.lacking(LicenseType.QUANTITY)
+        if not secret:
+            return "The program sent no nodeSecret."
+        if self.module.node_secret_mode != ProductModule.NodeSecretMode.CLIENT:
+            return "The node secret is none of the predefined ones."
+        return f"The node secret is unknown, and all places are taken ({total})."
 
     def _secret(self) -> str:
         secret = self.parameters.text("nodeSecret")

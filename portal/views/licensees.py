@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from licensing import by_hand
 from licensing.creation import create_licensee
 from licensing.errors import LicensingError
-from licensing.models import License, Licensee, LicenseTemplate, Product
+from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, Product
 from licensing.models.licensees import LicenseeQuerySet
 from licensing.transfer import transfer
 from licensing.validation import read_holding, validate
@@ -164,6 +164,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
         "aliases": list(licensee.aliases.all()),
         "page": Paginator(rows, LICENSES_SHOWN).get_page(request.GET.get("page")),
         "results": validate(read_holding(licensee), dry_run=True),
+        "failures": FailedValidation.objects.filter(licensee=licensee),
         "history": licensee_history(licensee),
         "may_change": request.member.may(Role.MANAGER),
     }

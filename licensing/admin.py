@@ -104,8 +104,8 @@ class LicenseAdmin(Catalogue):
 class FailureInline(admin.TabularInline):
     model = FailedValidation
     verbose_name_plural = "Failed validations, the last for each module"
+    fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
     readonly_fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
-    fields = readonly_fields
     extra = 0
     max_num = 0
     can_delete = False

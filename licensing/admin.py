@@ -7,6 +7,7 @@ from django.shortcuts import redirect
 
 from licensing import by_hand
 from licensing.models import (
+    FailedValidation,
     License,
     Licensee,
     LicenseeEvent,
@@ -67,6 +68,7 @@ class Catalogue(NotMade, admin.ModelAdmin):
 class ProductAdmin(Catalogue):
     list_display = ["name", "number", "merchant", "version", "active"]
     list_select_related = ["merchant"]
+    readonly_fields = [*OF_ALL, "discounts"]
 
 
 @admin.register(ProductModule)
@@ -99,6 +101,16 @@ class LicenseAdmin(Catalogue):
     show_full_result_count = False
 
 
+class FailureInline(admin.TabularInline):
+    model = FailedValidation
+    verbose_name_plural = "Failed validations, the last for each module"
+    fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
+    readonly_fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
+    extra = 0
+    max_num = 0
+    can_delete = False
+
+
 class EventInline(admin.TabularInline):
     model = LicenseeEvent
     fields = ["kind", "note", "happened_at", "happened_by"]
@@ -117,7 +129,7 @@ class LicenseeAdmin(FoundByNumber):
     search_help_text = "The whole number, or an alias"
     fields = ["masked", "merchant", "product", "name", "active", "marked_for_transfer", "properties", "created_at"]
     readonly_fields = ["masked", "merchant", "product", "properties", "created_at"]
-    inlines = [EventInline]
+    inlines = [FailureInline, EventInline]
 
     def get_queryset(self, request):
         return super().get_queryset(request).defer("number")

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
-from licensing.creation import create_license
+from licensing.creation import create_license, find_feature, needs_feature
 from licensing.locks import hold
 from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate
 
@@ -54,6 +54,8 @@ def add_license(licensee: Licensee, template: LicenseTemplate, *, by: str, **fie
 @transaction.atomic
 def change_license(license: License, *, fields: list[str], by: str) -> None:
     _lock_holder(license)
+    if "parent_feature" in fields and needs_feature(license.template):
+        license.parent_feature = find_feature(license.licensee, license.template, license.parent_feature)
     changed = {name: getattr(license, name) for name in fields}
     if changed and License.objects.filter(pk=license.pk).update(**changed):
         _note(license.licensee, Kind.LICENSE_CHANGED, by=by, note=license.number)

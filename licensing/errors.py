@@ -9,6 +9,10 @@ class LicensingError(APIException):
     status_code = HTTPStatus.BAD_REQUEST
     info = ""
 
+    def __init__(self, detail: str, *, more: tuple[tuple[str, str], ...] = ()):
+        super().__init__(detail)
+        self.more = more  # further infos: ids and texts
+
 
 class NotFound(LicensingError):
     status_code = HTTPStatus.NOT_FOUND
@@ -25,6 +29,12 @@ class Invalid(LicensingError):
     """A value that may not be."""
 
     info = "ValidationException"
+
+
+class UnexpectedValue(LicensingError):
+    """A value that contradicts the thing that the request is about."""
+
+    info = "UnexpectedValueException"
 
 
 class IllegalOperation(LicensingError):

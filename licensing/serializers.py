@@ -14,6 +14,8 @@ from django.http import QueryDict
 from django.utils import timezone
 from rest_framework import serializers
 
+from licensing.discounts import DiscountsField
+from licensing.errors import IllegalOperation, Invalid, MalformedRequest
 from licensing.models import (
     License,
     Licensee,
@@ -26,11 +28,14 @@ from licensing.models import (
     Token,
     Transaction,
 )
+from licensing.models.catalog import Currency
 from licensing.models.entity import MAX_NUMBER, validate_number
 from vault.fingerprints import fingerprint
 
 # A vendor's own property: the length of its name, and of what it says.
 MAX_NAME, MAX_VALUE = 255, 10_000
+# PHP writes repeated fields as name[] and name[0].
+REPEATED = re.compile(r"(\w+)(?:\[[0-9]*\])?", re.ASCII)
 
 
 def camel(name: str) -> str:
@@ -57,6 +62,8 @@ class EntitySerializer(serializers.ModelSerializer):
 
     # Names that are neither the vendor's own nor settable: of what it is a part of, and what we work out.
     READ_ONLY = frozenset({"inUse", "vendorNumber", "productNumber"})
+    # Fields that may be repeated.
+    LISTS: frozenset[str] = frozenset()
 
     serializer_field_mapping = serializers.ModelSerializer.serializer_field_mapping | {
         model_field: WireDateTime
@@ -66,8 +73,17 @@ class EntitySerializer(serializers.ModelSerializer):
 
     @classmethod
     def read(cls, form: QueryDict) -> dict[str, Any]:
-        """The last value of each name."""
-        return form.dict()
+        """The value of each field; of fields that may be repeated, all values. Raises Invalid."""
+        values: dict[str, Any] = {}
+        for name, sent in form.lists():
+            match = REPEATED.fullmatch(name)
+            if match and match[1] in cls.LISTS:
+                values.setdefault(match[1], []).extend(sent)
+            elif len(set(sent)) > 1:
+                raise Invalid(f"{name[:MAX_NAME]}: Send this field only once.")
+            else:
+                values[name] = sent[-1]
+        return values
 
     def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
         known = {camel(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
@@ -99,6 +115,8 @@ class EntitySerializer(serializers.ModelSerializer):
 
 
 class ProductSerializer(EntitySerializer):
+    discount = DiscountsField(source="discounts", required=False)
+
     class Meta:
         model = Product
         fields = [
@@ -111,9 +129,15 @@ class ProductSerializer(EntitySerializer):
             "licensee_auto_create",
             "vat_mode",
             "clear_mark_on_validation",
+            "discount",
         ]
 
     READ_ONLY = frozenset({"inUse", "vendorNumber"})
+    LISTS = frozenset({"discount"})
+
+    def to_representation(self, instance):
+        # Lists of an item, not properties.
+        return {name: value for name, value in super().to_representation(instance).items() if name != "discount"}
 
 
 class ProductModuleSerializer(EntitySerializer):
@@ -153,15 +177,18 @@ class TermsSerializer(EntitySerializer):
 
     def validate(self, attrs):
         price, currency = (attrs.get(name, getattr(self.instance, name, None)) for name in ("price", "currency"))
-        if (price is None) != (not currency):
-            missing = "currency" if price is not None else "price"
-            raise serializers.ValidationError({missing: "Price and currency stand together."})
+        # In the words that the Java client knows.
+        if price and not currency:
+            raise MalformedRequest("'price' field must be accompanied with the 'currency' field")
+        if currency and price is None:
+            raise MalformedRequest("'currency' field can not be used without the 'price' field")
         return attrs
 
     def to_representation(self, instance):
         stated = super().to_representation(instance)
         if instance.price is not None:
-            stated["price"] = instance.price
+            # The Java client reads no price without a currency, not even 0.
+            stated |= {"price": instance.price, "currency": instance.currency or Currency.EUR.value}
         return stated
 
 
@@ -185,7 +212,9 @@ class LicenseTemplateSerializer(TermsSerializer):
         license_type = attrs.get("license_type", getattr(self.instance, "license_type", None))
         volume = VOLUME.get(license_type)
         if volume and attrs.get(volume, getattr(self.instance, volume, None)) is None:
-            raise serializers.ValidationError({volume: f"A license template of type {license_type} needs it."})
+            raise IllegalOperation(
+                f"License template of type '{license_type}' must have property '{camel(volume)}' specified."
+            )
         return attrs
 
     def to_representation(self, instance):
@@ -197,9 +226,10 @@ class LicenseTemplateSerializer(TermsSerializer):
 
 
 class AliasesField(serializers.Field):
-    """A JSON array of texts, or texts with commas between them."""
+    """One JSON array, one text with commas, or several fields."""
 
     def to_internal_value(self, data):
+        data = data[0] if len(data) == 1 else data
         if isinstance(data, str) and data.startswith("["):
             try:
                 data = json.loads(data)
@@ -228,10 +258,7 @@ class LicenseeSerializer(EntitySerializer):
         model = Licensee
         fields = ["number", "active", "name", "marked_for_transfer", "aliases"]
 
-    @classmethod
-    def read(cls, form):
-        several = form.getlist("aliases")
-        return super().read(form) | ({"aliases": several} if len(several) > 1 else {})
+    LISTS = frozenset({"aliases"})
 
     def validate(self, attrs):
         merchant = self.context["merchant"]
@@ -326,6 +353,7 @@ class TransactionSerializer(EntitySerializer):
         "dateclosed",
         "dateCreated",
         "dateClosed",
+        "licenseTransactionJoin",
     }
 
     def validate(self, attrs):

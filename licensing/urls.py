@@ -1,6 +1,7 @@
 """Under /core/v2/rest/, without a slash at the end."""
 
-from django.urls import path, re_path
+from django.urls import path, re_path, register_converter
+from django.urls.converters import StringConverter
 
 from licensing.views.base import Nothing
 from licensing.views.resources import RESOURCES
@@ -8,11 +9,19 @@ from licensing.views.transfer import Transfer
 from licensing.views.utility import Countries, LicenseTypes, LicensingModels
 from licensing.views.validate import Validate
 
+
+class NumberConverter(StringConverter):
+    def to_python(self, value):
+        return value.strip()
+
+
+register_converter(NumberConverter, "number")
+
 urlpatterns = [
     *[path(name, view.as_view(), name=f"licensing-{name}s") for name, view in RESOURCES.items()],
-    *[path(f"{name}/<str:number>", view.as_view(), name=f"licensing-{name}") for name, view in RESOURCES.items()],
-    path("licensee/<str:number>/validate", Validate.as_view(), name="licensing-validate"),
-    path("licensee/<str:number>/transfer", Transfer.as_view(), name="licensing-transfer"),
+    *[path(f"{name}/<number:number>", view.as_view(), name=f"licensing-{name}") for name, view in RESOURCES.items()],
+    path("licensee/<number:number>/validate", Validate.as_view(), name="licensing-validate"),
+    path("licensee/<number:number>/transfer", Transfer.as_view(), name="licensing-transfer"),
     path("utility/licenseTypes", LicenseTypes.as_view(), name="licensing-license-types"),
     path("utility/licensingModels", LicensingModels.as_view(), name="licensing-models"),
     path("utility/countries", Countries.as_view(), name="licensing-countries"),

@@ -136,6 +136,12 @@ class AddLicenseForm(forms.Form):
     start_date = forms.DateTimeField(
         required=False, widget=MomentInput, help_text="In UTC. Empty: it counts from the moment at which it is added."
     )
+    parent_feature = forms.CharField(
+        max_length=MAX_NUMBER,
+        required=False,
+        widget=forms.TextInput(attrs=PLAIN),
+        help_text="For a time volume of a Rental module: the number of the license it prolongs. Empty: the only one.",
+    )
 
     def __init__(self, templates: QuerySet[LicenseTemplate], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -10,6 +10,8 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from licensing.cors import read_origins
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
 env = environ.Env()
@@ -55,6 +57,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "licensing.cors.Cors",
     "portal.middleware.Utf8Only",
     "portal.middleware.BodyLimit",
     "django.middleware.security.SecurityMiddleware",
@@ -179,6 +182,10 @@ CALLOUT_PROXY = env("CALLOUT_PROXY", default="")
 # Where this installation itself reaches its licensing service, for merchants who have their licenses made there.
 
 LICENSING_URL = env("LICENSING_URL", default="") or f"{BASE_URL}/core/v2/rest"
+
+# Web pages of these origins may call the licensing API from browsers; by default none may.
+
+LICENSING_CORS_ORIGINS = read_origins("LICENSING_CORS_ORIGINS", env.list("LICENSING_CORS_ORIGINS", default=[]))
 
 # Days for which the additional parameters of orders are kept (fulfillment/retention.py): of paid ones from the payment
 # on, of deleted and terminated ones from then on. Those of unpaid ones stay.

@@ -63,6 +63,9 @@ class Product(NumberedEntity):
         "and nobody can transfer its licenses away any more.",
     )
 
+    # As answers tell them (licensing/discounts.py).
+    discounts = models.JSONField(default=list, blank=True)
+
     def __str__(self):
         return f"{self.name} ({self.number})"
 
@@ -117,9 +120,9 @@ class Terms(models.Model):
         abstract = True
         constraints = [
             models.CheckConstraint(
-                condition=Q(price=None, currency="") | (Q(price__isnull=False) & ~Q(currency="")),
+                condition=Q(price=None, currency="") | Q(price=0) | (Q(price__isnull=False) & ~Q(currency="")),
                 name="%(app_label)s_%(class)s_price_has_currency",
-                violation_error_message="Price and currency stand together.",
+                violation_error_message="A price above 0 needs a currency, and a currency needs a price.",
             )
         ]
 

@@ -4,7 +4,7 @@ const NetLicensing = require("./vendor/netlicensing-client-1.2.40.node.min.js");
 
 const {
     Constants, Context, License, LicenseService, LicenseTemplate, LicenseTemplateService, Licensee, LicenseeService,
-    Product, ProductModule, ProductModuleService, ProductService, Token, TokenService, Transaction,
+    Product, ProductDiscount, ProductModule, ProductModuleService, ProductService, Token, TokenService, Transaction,
     TransactionService, UtilityService, ValidationParameters,
 } = NetLicensing;
 const [url, username, password] = process.argv.slice(2);
@@ -89,6 +89,51 @@ async function main() {
     await LicenseService.delete(vendor, "L-E-MF", false);
     await ProductService.delete(vendor, "P-JS", true);
     await assert.rejects(LicenseeService.get(vendor, "I-MINE"), /Requested licensee does not exist/);
+
+    await checkDiscounts(vendor);
+    await checkSeatsAndNodes(vendor);
+}
+
+async function checkDiscounts(vendor) {
+    const read = (product) => product.getProductDiscounts().map(String);
+    const made = await ProductService.create(vendor, new Product().setNumber("P-JS").setName("Photo")
+        .addDiscount(new ProductDiscount({totalPrice: 100, currency: "EUR", amountPercent: 10}))
+        .addDiscount(new ProductDiscount({totalPrice: 200.5, currency: "USD", amountFix: 3})));
+    assert.deepEqual(read(made), ["100;EUR;10%", "200.5;USD;3"]);
+    const more = await ProductService.update(vendor, "P-JS",
+        made.addDiscount(new ProductDiscount({totalPrice: 300, currency: "EUR", amountFix: 4.5})));
+    assert.deepEqual(read(more), ["100;EUR;10%", "200.5;USD;3", "300;EUR;4.5"]);
+    assert.deepEqual(read(await ProductService.get(vendor, "P-JS")), read(more));
+    assert.deepEqual(read((await ProductService.list(vendor)).getContent()[0]), read(more));
+    assert.deepEqual(read(await ProductService.update(vendor, "P-JS", more.setProductDiscounts([]))), []);
+    await ProductService.delete(vendor, "P-JS", true);
+}
+
+async function checkSeatsAndNodes(vendor) {
+    await ProductService.create(vendor, new Product().setNumber("P-JS").setName("Photo"));
+    await LicenseeService.create(vendor, "P-JS", new Licensee().setNumber("I-MINE"));
+    const modules = [
+        ["M-FL", "Floating", {maxCheckoutValidity: 3600}, {licenseType: "FLOATING", maxSessions: 1}],
+        ["M-NL", "NodeLocked", {nodeSecretMode: "CLIENT"}, {licenseType: "QUANTITY", quantity: 1}],
+    ];
+    for (const [number, model, settings, terms] of modules) {
+        await ProductModuleService.create(vendor, "P-JS", new ProductModule(
+            {number, name: model, licensingModel: model, ...settings}));
+        await LicenseTemplateService.create(vendor, number, new LicenseTemplate(
+            {number: `E-${number}`, name: model, ...terms}));
+        await LicenseService.create(vendor, "I-MINE", `E-${number}`, null, new License());
+    }
+    const validate = async (module, settings) => {
+        const parameters = new ValidationParameters().setProductModuleValidationParameters(module, settings);
+        return (await LicenseeService.validate(vendor, "I-MINE", parameters)).getProductModuleValidation(module).valid;
+    };
+    assert.equal(await validate("M-FL", {sessionId: "ada", action: "checkOut"}), "true");
+    assert.equal(await validate("M-FL", {sessionId: "bob", action: "checkOut"}), "false");
+    assert.equal(await validate("M-FL", {sessionId: "ada", action: "checkIn"}), "false");
+    assert.equal(await validate("M-FL", {sessionId: "bob", action: "checkOut"}), "true");
+    assert.equal(await validate("M-NL", {nodeSecret: "computer"}), "true");
+    assert.equal(await validate("M-NL", {nodeSecret: "other"}), "false");
+    await ProductService.delete(vendor, "P-JS", true);
 }
 
 main();

@@ -1,6 +1,6 @@
 """Whether a licensee may use a product: the rules of each licensing model, and what a validation writes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
@@ -14,7 +14,7 @@ from licensing.validation.floating import Floating
 from licensing.validation.holdings import Holding, find_holding, read_holding
 from licensing.validation.multi_feature import MultiFeature
 from licensing.validation.node_locked import NodeLocked
-from licensing.validation.parameters import ModuleParameters, read_parameters
+from licensing.validation.parameters import ModuleParameters, Parameters, assign, read_parameters
 from licensing.validation.pay_per_use import PayPerUse
 from licensing.validation.quota import Quota
 from licensing.validation.rental import Rental
@@ -44,8 +44,6 @@ MODELS: dict[str, type[Rules]] = {
     LicensingModel.NODE_LOCKED: NodeLocked,
 }
 
-Parameters = Mapping[str, ModuleParameters]
-
 
 def validate(
     holding: Holding, parameters: Parameters | None = None, *, dry_run: bool, by: str = "", adopts: bool = False
@@ -56,7 +54,7 @@ def validate(
     licensee for good, and nobody can transfer its licenses away any more. Raises NotFound for parameters of a module
     that the product has not, and MalformedRequest.
     """
-    parameters = parameters or {}
+    parameters = parameters or []
     validations = _judge(holding, parameters, by)
     adopts = adopts and holding.product.clear_mark_on_validation
     if dry_run or not (_writes(validations) or adopts and _is_adoptable(holding)):
@@ -94,10 +92,13 @@ def _writes(validations: list[Validation]) -> list[Callable[[], Any]]:
 
 def _judge(holding: Holding, parameters: Parameters, by: str) -> list[Validation]:
     """Inactive products, modules and templates give nobody anything new; what licensees have of them goes on."""
-    if unknown := parameters.keys() - {module.number for module in holding.modules}:
+    known = {module.number: MODELS[module.licensing_model].PARAMETERS for module in holding.modules}
+    given = assign(parameters, known)
+    if unknown := given.keys() - known:
         raise NotFound(f"Requested product module does not exist: {min(unknown)}")
     if not holding.licensee.active:
-        return [Validation(module, Result(False, WarningLevel.RED)) for module in holding.modules]
+        inactive = Result(False, WarningLevel.RED, reason="The licensee is inactive.")
+        return [Validation(module, inactive) for module in holding.modules]
 
     now = timezone.now()
 
@@ -105,7 +106,7 @@ def _judge(holding: Holding, parameters: Parameters, by: str) -> list[Validation
         rules = MODELS[module.licensing_model]
         licenses = [license for license in holding.licenses if license.template.module_id == module.pk]
         templates = [template for template in holding.templates if template.module_id == module.pk]
-        given = parameters.get(module.number, ModuleParameters())
-        return rules(holding.licensee, holding.product, module, licenses, templates, given, now, by).judge()
+        own = given.get(module.number, ModuleParameters())
+        return rules(holding.licensee, holding.product, module, licenses, templates, own, now, by).judge()
 
     return [Validation(module, judge(module)) for module in holding.modules]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from licensing.envelope import Info, Item, Properties
 from licensing.models import License, Licensee, LicenseTemplate, LicenseType, Product, ProductModule
@@ -51,6 +51,7 @@ class Result:
     infos: list[Info] = field(default_factory=list)
     changes_at: datetime | None = None  # by itself, with time
     write: Callable[[], Any] | None = None
+    reason: str = ""  # why it is not valid, for the vendor; empty if nothing failed
 
 
 @dataclass
@@ -86,6 +87,8 @@ class Rules(ABC):
     now: datetime
     by: str  # who validates, for what is written
 
+    PARAMETERS: ClassVar[frozenset[str]] = frozenset()  # of a validation, that it reads
+
     @abstractmethod
     def judge(self) -> Result: ...
 
@@ -94,3 +97,10 @@ class Rules(ABC):
         return [
             license for license in self.licenses if license.active and license.template.license_type == license_type
         ]
+
+    def lacking(self, license_type: LicenseType) -> str:
+        """Why there are no active licenses of this type."""
+        count = sum(license.template.license_type == license_type for license in self.licenses)
+        if not count:
+            return f"The licensee has no {license_type} license of this module."
+        return f"All {license_type} licenses of this module are inactive ({count})."

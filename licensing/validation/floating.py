@@ -11,6 +11,8 @@ A_DAY = 24 * 60 * 60
 class Floating(Rules):
     """So many sessions at a time, which are checked out (sessionId, action), and in again, or expire."""
 
+    PARAMETERS = frozenset({"sessionId", "action", "maxCheckoutValidity"})
+
     def judge(self) -> Result:
         total = sum(license.max_sessions or 0 for license in self.of_type(LicenseType.FLOATING))
         session, action = self._asked()
@@ -30,7 +32,15 @@ class Floating(Rules):
         if action == CHECK_IN:
             write = (lambda: self._check_in(session)) if was_live else None
             return Result(False, WarningLevel.of_places(len(others), total), write=write)
-        return Result(False, WarningLevel.of_places(len(others) + was_live, total))
+        level = WarningLevel.of_places(len(others) + was_live, total)
+        return Result(False, level, reason=self._reason(total, asked=bool(action)))
+
+    def _reason(self, total: int, *, asked: bool) -> str:
+        if not total:
+            return self.lacking(LicenseType.FLOATING)
+        if not asked:
+            return "The program sent no sessionId and action."
+        return f"All sessions are checked out ({total})."
 
     def _asked(self) -> tuple[bytes, str]:
         """The fingerprint of the session, and what to do with it; neither if nothing is asked."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from django.db import connection, models
 
-from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule
+from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, Product, ProductModule
 from licensing.models.licensees import FIND
 from vault.fingerprints import fingerprint
 
@@ -31,6 +31,9 @@ READ = """
     UNION ALL
     SELECT 'license', to_jsonb(license) FROM licensing_license license
         JOIN licensee ON license.licensee_id = licensee.id
+    UNION ALL
+    SELECT 'failure', to_jsonb(failure) FROM licensing_failedvalidation failure
+        JOIN licensee ON failure.licensee_id = licensee.id
 """
 SAVED = "SELECT * FROM licensing_licensee WHERE id = %(pk)s"
 NEW = "SELECT NULL::bigint AS id, %(product)s::bigint AS product_id"
@@ -38,13 +41,14 @@ NEW = "SELECT NULL::bigint AS id, %(product)s::bigint AS product_id"
 
 @dataclass
 class Holding:
-    """A licensee, its product, the modules of that, their templates, and its licenses; each the oldest first."""
+    """A licensee with its product, modules, templates, licenses and failed validations, each list the oldest first."""
 
     licensee: Licensee
     product: Product
     modules: list[ProductModule]
     templates: list[LicenseTemplate]
     licenses: list[License]
+    failures: list[FailedValidation]
 
 
 def find_holding(merchant_id: int, number: str) -> Holding | None:
@@ -73,7 +77,8 @@ def _holding(licensee: Licensee, rows: list[tuple[str, dict[str, Any]]]) -> Hold
     by_pk = {template.pk: template for template in templates}
     for license in licenses:
         license.template = by_pk[license.template_id]
-    return Holding(licensee, product, _instances(rows, "module", ProductModule), templates, licenses)
+    failures = _instances(rows, "failure", FailedValidation)
+    return Holding(licensee, product, _instances(rows, "module", ProductModule), templates, licenses, failures)
 
 
 def _instances(rows: list[tuple[str, dict[str, Any]]], kind: str, model: type[Row]) -> list[Row]:
@@ -83,7 +88,7 @@ def _instances(rows: list[tuple[str, dict[str, Any]]], kind: str, model: type[Ro
 
 def _instance(model: type[Row], values: dict[str, Any]) -> Row:
     """A row as the ORM gives it, from one in JSON, where moments are texts."""
-    for name in ("created_at", "start_date", "moved_at"):
+    for name in ("created_at", "start_date", "moved_at", "failed_at"):
         if values.get(name):
             values[name] = datetime.fromisoformat(values[name])
     names = [field.attname for field in model._meta.concrete_fields if field.attname in values]

@@ -13,4 +13,6 @@ class MultiFeature(Rules):
             for template in self.templates
             if template.license_type == LicenseType.FEATURE and (template.active or template.pk in licensed)
         ]
-        return Result(any(feature["valid"] for _, feature in features), WarningLevel.GREEN, lists=features)
+        reason = "" if licensed else self.lacking(LicenseType.FEATURE)
+        valid = any(feature["valid"] for _, feature in features)
+        return Result(valid, WarningLevel.GREEN, lists=features, reason=reason)

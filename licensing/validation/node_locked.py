@@ -15,6 +15,8 @@ class NodeLocked(Rules):
     them as well; in the mode CLIENT new ones are learned while there is room.
     """
 
+    PARAMETERS = frozenset({"nodeSecret"})
+
     def judge(self) -> Result:
         licenses = self.of_type(LicenseType.QUANTITY)
         known = [secret for license in licenses for secret in secrets_of(license).values()]
@@ -31,7 +33,16 @@ class NodeLocked(Rules):
         ):
             level = WarningLevel.of_places(len(known) + 1, total)
             return Result(True, level, write=lambda: learn(room, secret))
-        return Result(False, WarningLevel.of_places(len(known), total))
+        return Result(False, WarningLevel.of_places(len(known), total), reason=self._reason(secret, total))
+
+    def _reason(self, secret: str, total: int) -> str:
+        if not self.of_type(LicenseType.QUANTITY):
+            return self.lacking(LicenseType.QUANTITY)
+        if not secret:
+            return "The program sent no nodeSecret."
+        if self.module.node_secret_mode != ProductModule.NodeSecretMode.CLIENT:
+            return "The node secret is none of the predefined ones."
+        return f"The node secret is unknown, and all places are taken ({total})."
 
     def _secret(self) -> str:
         secret = self.parameters.text("nodeSecret")
@@ -43,7 +54,7 @@ class NodeLocked(Rules):
 def quota_of(license: License) -> int:
     """How many computers it is good for. The format calls that quota, or quantity as other models do."""
     for properties in (license.properties, license.template.properties):
-        quota = str(properties.get("quota", ""))
+        quota = str(properties.get("quota", "")).strip()
         if re.fullmatch(r"[0-9]{1,9}", quota):
             return int(quota)
     return max(license.quantity or 0, 0)

@@ -13,6 +13,8 @@ EXCEEDED = Info(
 class PayPerUse(Rules):
     """So many units, which are written off as they are used (usedQuantity), or before (reserveQuantity)."""
 
+    PARAMETERS = frozenset({"usedQuantity", "reserveQuantity"})
+
     def judge(self) -> Result:
         used, reserved = self.parameters.quantity("usedQuantity"), self.parameters.quantity("reserveQuantity")
         if used is not None and reserved is not None:
@@ -23,7 +25,10 @@ class PayPerUse(Rules):
         remaining = given - sum(license.used_quantity for license in licenses)
         if reserved is not None:
             valid = bool(licenses) and reserved <= remaining
-            return self._result(valid, licenses, given, remaining, reserved if valid else 0)
+            result = self._result(valid, licenses, given, remaining, reserved if valid else 0)
+            if not valid and licenses:
+                result.reason = f"{reserved} units were to be reserved, and {remaining} remain."
+            return result
         written = used or 0
         if any(license.used_quantity + written > MOST for license in licenses):
             raise self.parameters.malformed("usedQuantity", "cannot be counted any more")
@@ -40,7 +45,11 @@ class PayPerUse(Rules):
             WarningLevel.of_usage(given - left, given),
             {"remainingQuantity": left},
             write=(lambda: write_off(licenses, written)) if written and licenses else None,
+            reason="" if valid else self._reason(licenses, left),
         )
+
+    def _reason(self, licenses: list[License], left: int) -> str:
+        return f"No units remain ({left})." if licenses else self.lacking(LicenseType.QUANTITY)
 
 
 def given_by(license: License) -> int:

@@ -8,6 +8,10 @@ class Quota(Rules):
     """A number that the software keeps within; the licenses' add up."""
 
     def judge(self) -> Result:
-        quantities = [license.quantity or 0 for license in self.of_type(LicenseType.QUANTITY)]
+        licenses = self.of_type(LicenseType.QUANTITY)
+        quantities = [license.quantity or 0 for license in licenses]
         quota = UNLIMITED if UNLIMITED in quantities else sum(quantities)
-        return Result(quota != 0, WarningLevel.GREEN if quota else WarningLevel.RED, {"quota": quota})
+        if not quota:
+            reason = "The quota is 0." if licenses else self.lacking(LicenseType.QUANTITY)
+            return Result(False, WarningLevel.RED, {"quota": quota}, reason=reason)
+        return Result(True, WarningLevel.GREEN, {"quota": quota})

@@ -2,7 +2,7 @@ from datetime import datetime, timedelta
 
 from licensing.models import LicenseType
 from licensing.validation.base import Result, Rules, WarningLevel
-from licensing.validation.time_volumes import next_begin, span_at
+from licensing.validation.time_volumes import next_begin, span_at, why_not
 
 
 class Rental(Rules):
@@ -20,7 +20,15 @@ class Rental(Rules):
                 for number, level, expires, _ in features
             ],
             changes_at=min(changes, default=None),
+            reason="" if any(expires for _, _, expires, _ in features) else self._reason(),
         )
+
+    def _reason(self) -> str:
+        features = {license.number for license in self.of_type(LicenseType.FEATURE)}
+        if not features:
+            return self.lacking(LicenseType.FEATURE)
+        times = [license for license in self.of_type(LicenseType.TIMEVOLUME) if license.parent_feature in features]
+        return why_not(self.now, times) or "No time volume is for an active feature of this module."
 
     def _feature(self, number: str) -> tuple[str, WarningLevel, datetime | None, datetime | None]:
         """With how near its end is, when it expires if it is valid, and when that changes."""

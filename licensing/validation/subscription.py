@@ -1,6 +1,6 @@
 from licensing.models import LicenseType
 from licensing.validation.base import Result, Rules, WarningLevel
-from licensing.validation.time_volumes import next_begin, span_at
+from licensing.validation.time_volumes import next_begin, span_at, why_not
 
 
 class Subscription(Rules):
@@ -10,6 +10,7 @@ class Subscription(Rules):
         licenses = self.of_type(LicenseType.TIMEVOLUME)
         span = span_at(self.now, licenses)
         if span is None:
-            return Result(False, WarningLevel.RED, changes_at=next_begin(self.now, licenses))
+            reason = why_not(self.now, licenses) or self.lacking(LicenseType.TIMEVOLUME)
+            return Result(False, WarningLevel.RED, changes_at=next_begin(self.now, licenses), reason=reason)
         level = WarningLevel.of_usage((self.now - span.begin).total_seconds(), (span.end - span.begin).total_seconds())
         return Result(True, level, {"expires": span.end}, changes_at=span.end)

@@ -59,6 +59,16 @@ def span_at(now: datetime, licenses: Iterable[License]) -> Span | None:
     return next((span for span in spans(licenses, now) if span.begin <= now < span.end), None)
 
 
+def why_not(now: datetime, licenses: Iterable[License]) -> str:
+    """Why none of the licenses is good now: empty if there are none."""
+    found = spans(licenses, now)
+    begins = [span.begin for span in found if span.begin > now]
+    ends = [span.end for span in found if span.end <= now]
+    if begins:
+        return f"The time begins on {min(begins):%Y-%m-%d %H:%M} UTC."
+    return f"The time ended on {max(ends):%Y-%m-%d %H:%M} UTC." if ends else ""
+
+
 def next_begin(now: datetime, licenses: Iterable[License]) -> datetime | None:
     """When licenses that are not good yet will be."""
     return next((span.begin for span in spans(licenses, now) if span.begin > now), None)

@@ -16,7 +16,10 @@ class TryAndBuy(Rules):
             return self._evaluation(evaluations)
         template = self._template()
         if template is None or self._had_one():
-            return Result(False, WarningLevel.RED, {"evaluation": True})
+            reason = "It was not bought, and its evaluation license is inactive."
+            if not self._had_one():
+                reason = "It was not bought, and there is no active template to try it."
+            return Result(False, WarningLevel.RED, {"evaluation": True}, reason=reason)
         first = self._first(template)
         return self._evaluation([first], write=lambda: self._begin(first))
 
@@ -35,6 +38,7 @@ class TryAndBuy(Rules):
             {"evaluation": True, "evaluationExpires": expires},
             changes_at=expires,
             write=write,
+            reason="" if valid else f"It was not bought, and the evaluation ended on {expires:%Y-%m-%d %H:%M} UTC.",
         )
 
     def _had_one(self) -> bool:

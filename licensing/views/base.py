@@ -20,6 +20,11 @@ from merchants.models import Merchant
 logger = logging.getLogger(__name__)
 
 
+def number_in(form: QueryDict, name: str) -> str:
+    """A number as customers and shops paste it, without the spaces around it; empty if there is none."""
+    return form.get(name, "").strip()
+
+
 class LicensingView(APIView):
     """A view knows its caller (`self.caller`) and vendor (`self.vendor`), and answers with an Envelope."""
 
@@ -83,9 +88,10 @@ def answer_error(error: Exception, context: dict) -> Response:
         return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalException", "Something failed on our side.")
 
     status, info = error.status_code, error.info if isinstance(error, LicensingError) else _info_of(error)
+    more = error.more if isinstance(error, LicensingError) else ()
     if not isinstance(error, LicensingError | NotAuthenticated | MethodNotAllowed | Throttled) and status < 500:
         status = HTTPStatus.BAD_REQUEST
-    response = _refusal(status, info, str(error.detail))
+    response = _refusal(status, info, str(error.detail), more)
     if isinstance(error, NotAuthenticated):
         response["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
     if isinstance(error, Throttled):
@@ -103,8 +109,8 @@ def _info_of(error: APIException) -> str:
     return MalformedRequest.info
 
 
-def _refusal(status: int, info: str, text: str) -> Response:
-    return Response(Envelope(infos=[Info(info, text)]), status=status)
+def _refusal(status: int, info: str, text: str, more: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(Envelope(infos=[Info(*each) for each in ((info, text), *more)]), status=status)
 
 
 class Nothing(LicensingView):

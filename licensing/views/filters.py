@@ -43,7 +43,7 @@ def choose(rows: QuerySet, request: Request, filters: dict[str, Filter]) -> Page
     one of the vendor's own properties. Raises MalformedRequest.
     """
     query = request.query_params.dict()
-    asked = {name: str(value) for name, value in query.items() if name in {*filters, "page", "items"}}
+    asked = {name: str(value).strip() for name, value in query.items() if name in {*filters, "page", "items"}}
     conditions = asked | _parse(request.query_params.get("filter", ""))
     number = _whole(conditions.pop("page", ""), name="page", default=0, least=0)
     size = min(_whole(conditions.pop("items", ""), name="items", default=MOST_ITEMS, least=1), MOST_ITEMS)

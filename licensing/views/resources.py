@@ -10,9 +10,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from rest_framework.exceptions import ErrorDetail
 from rest_framework.response import Response
 
-from licensing.creation import create_license, create_licensee
+from licensing.creation import create_license, create_licensee, find_feature, needs_feature
 from licensing.envelope import Envelope, Item
-from licensing.errors import IllegalOperation, Invalid, LicensingError, MalformedRequest, NotFound
+from licensing.errors import Invalid, LicensingError, MalformedRequest, NotFound, UnexpectedValue
 from licensing.locks import hold, lock_to_delete
 from licensing.models import (
     License,
@@ -37,7 +37,7 @@ from licensing.serializers import (
     camel,
     set_aliases,
 )
-from licensing.views.base import LicensingView
+from licensing.views.base import LicensingView, number_in
 from licensing.views.filters import Filter, choose, equals, is_licensee, is_true
 from vault.fingerprints import fingerprint
 
@@ -133,7 +133,7 @@ class ResourceView(LicensingView):
 
     def parent(self, name: str, view: "type[ResourceView]") -> Any:
         """The thing that the form names as this; of the vendor's."""
-        number = self.form.get(name)
+        number = number_in(self.form, name)
         if not number:
             raise MalformedRequest(f"{view.title.capitalize()} number is not provided")
         found = view.model._default_manager.filter(merchant=self.vendor)
@@ -158,7 +158,7 @@ class ResourceView(LicensingView):
 
     def _refusal(self, errors: dict[str, list[ErrorDetail]]) -> LicensingError:
         name, (detail, *_) = next(iter(errors.items()))
-        if detail.code == "required":
+        if detail.code in {"required", "blank"}:
             return MalformedRequest(f"{self.title.capitalize()} {name.replace('_', ' ')} is required")
         return Invalid(f"{camel(name)}: {detail}")
 
@@ -173,8 +173,9 @@ class ResourceView(LicensingView):
         lock_to_delete(row)
         forced = request.query_params.get("forceCascade", "").lower() == "true"
         if not forced and self.descendants and self.rows().filter(pk=row.pk, in_use=True).exists():
-            raise IllegalOperation(
-                f"The {self.title} is in use; forceCascade=true deletes what belongs to it as well."
+            raise UnexpectedValue(
+                f"Unexpected value of parameter 'forceCascade': the {self.title} is in use; true deletes everything"
+                " that belongs to it."
             )
         row.delete()
         return Response(status=HTTPStatus.NO_CONTENT)
@@ -187,6 +188,11 @@ class ProductView(ResourceView):
     writing_role = Role.MAINTENANCE
     descendants = ("modules", "licensees")
     filters = {"name": equals("name")}
+
+    def item(self, row):
+        item = super().item(row)
+        item.lists = [("discount", discount) for discount in row.discounts]
+        return item
 
 
 class ProductModuleView(ResourceView):
@@ -274,7 +280,7 @@ class TransactionView(ResourceView):
         return item
 
     def parents(self):
-        named = self.form.get("licenseeNumber") and {"licensee": self.parent("licenseeNumber", LicenseeView)}
+        named = number_in(self.form, "licenseeNumber") and {"licensee": self.parent("licenseeNumber", LicenseeView)}
         return {"status": Transaction.Status.PENDING, "made_by": self.caller.name} | (named or {})
 
     def create(self):
@@ -305,14 +311,24 @@ class LicenseView(ResourceView):
         return create_license(licensee, template, by=self.caller.name, joining=self._named(), **self.values(None))
 
     def update(self, instance):
+        number = instance.number
         license = super().update(instance)
+        if license.number != number:
+            instance.licensee.licenses.filter(parent_feature=number).update(parent_feature=license.number)
         if joined := self._named():
             joined.joins.get_or_create(license=license, defaults={"number": license.number})
         return license
 
+    def values(self, instance):
+        values = super().values(instance)
+        if instance and "parent_feature" in values and needs_feature(instance.template):
+            named = values["parent_feature"]
+            values["parent_feature"] = find_feature(instance.licensee, instance.template, named)
+        return values
+
     def _named(self) -> Transaction | None:
         """The transaction that the form names, if any."""
-        return self.parent("transactionNumber", TransactionView) if self.form.get("transactionNumber") else None
+        return self.parent("transactionNumber", TransactionView) if number_in(self.form, "transactionNumber") else None
 
 
 class TokenView(ResourceView):
@@ -347,11 +363,12 @@ class TokenView(ResourceView):
         if token_type == Token.Type.APIKEY:
             values["api_key_role"] = values.get("api_key_role") or Role.LICENSEE
         if token_type == Token.Type.SHOP and licensee is None:
-            raise MalformedRequest("Licensee number is not provided")
+            missing = ("TokenValidation", "Property 'licenseeNumber' not found")
+            raise MalformedRequest("Malformed token request", more=(missing,))
         return Token.objects.create(merchant=self.vendor, licensee=licensee, **values)
 
     def _licensee(self) -> Licensee | None:
-        number = self.form.get("licenseeNumber")
+        number = number_in(self.form, "licenseeNumber")
         return self.licensee(number) if number else None
 
     def post(self, request, number=None):

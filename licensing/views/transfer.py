@@ -5,7 +5,7 @@ from rest_framework.response import Response
 from licensing.errors import MalformedRequest, NotFound
 from licensing.models import Licensee, Role
 from licensing.transfer import transfer
-from licensing.views.base import LicensingView
+from licensing.views.base import LicensingView, number_in
 
 
 class Transfer(LicensingView):
@@ -19,7 +19,7 @@ class Transfer(LicensingView):
 
     def _source(self) -> Licensee:
         """Who knows its number may have its licenses, also with a key that is for another licensee alone."""
-        number = self.form.get("sourceLicenseeNumber")
+        number = number_in(self.form, "sourceLicenseeNumber")
         if not number:
             raise MalformedRequest("Source licensee number is not provided")
         source = Licensee.objects.find(self.caller.key.merchant_id, number)

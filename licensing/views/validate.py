@@ -8,11 +8,12 @@ from rest_framework.response import Response
 
 from licensing.creation import create_licensee
 from licensing.envelope import Envelope, Info
-from licensing.errors import MalformedRequest, NotFound
+from licensing.errors import LicensingError, MalformedRequest, NotFound, UnexpectedValue
+from licensing.failures import record_failures, record_refusal
 from licensing.models import Licensee, Product, Role
 from licensing.models.entity import MAX_NUMBER, validate_number
 from licensing.validation import Holding, Parameters, Validation, find_holding, read_holding, read_parameters, validate
-from licensing.views.base import LicensingView
+from licensing.views.base import LicensingView, number_in
 
 MAX_NAME = 200
 # How long software may go by an answer, if nothing ends before.
@@ -37,13 +38,22 @@ class Validate(LicensingView):
     def _validate(self, number: str, form: QueryDict) -> Envelope:
         dry_run = form.get("dryRun", "").lower() == "true"
         parameters = read_parameters(form)
-        validations = validate(
-            self._holding(number, form, parameters, dry_run),
-            parameters,
-            dry_run=dry_run,
-            by=self.caller.name,
-            adopts=self.caller.role == Role.LICENSEE,
-        )
+        holding = self._holding(number, form, parameters, dry_run)
+        try:
+            self._check_product(holding, form)
+            validations = validate(
+                holding,
+                parameters,
+                dry_run=dry_run,
+                by=self.caller.name,
+                adopts=self.caller.role == Role.LICENSEE,
+            )
+        except LicensingError as error:
+            if not dry_run:
+                record_refusal(holding, str(error.detail), by=self.caller.name)
+            raise
+        if not dry_run:
+            record_failures(holding, validations, by=self.caller.name)
         infos = [info for validation in validations for info in validation.result.infos]
         return Envelope([validation.item for validation in validations], infos, ttl=_ttl(validations))
 
@@ -52,7 +62,7 @@ class Validate(LicensingView):
         try:
             return self._find(number)
         except NotFound as error:
-            product_number = form.get("productNumber")
+            product_number = number_in(form, "productNumber")
             if not product_number:
                 raise NotFound("Requested licensee does not exist and the productNumber is not provided") from error
             product = self._product(product_number)
@@ -71,6 +81,11 @@ class Validate(LicensingView):
         except IntegrityError:
             # Made by another request in this moment.
             return self._find(number)
+
+    @staticmethod
+    def _check_product(holding: Holding, form: QueryDict) -> None:
+        if number_in(form, "productNumber") not in {"", holding.product.number}:
+            raise UnexpectedValue("Unexpected value of parameter 'productNumber'")
 
     def _find(self, number: str) -> Holding:
         found = find_holding(self.caller.key.merchant_id, number)

@@ -193,4 +193,4 @@ def stated(value) -> str:
 @register.filter
 def money(amount, currency: str) -> str:
     """An amount as people read it, with its currency."""
-    return f"{currency} {amount:,.2f}"
+    return f"{currency} {amount:,.2f}".strip()

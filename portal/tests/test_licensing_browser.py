@@ -5,7 +5,9 @@ from django.urls import reverse
 from selenium.webdriver.common.by import By
 
 from licensing.creation import create_license, create_licensee
+from licensing.failures import record_failures, record_refusal
 from licensing.models import LicenseTemplate, Product
+from licensing.validation import read_holding, validate
 from portal.tests.browsing import check, sees
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -33,3 +35,23 @@ def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant
     sees(browser, "1 license moved from Bought to Permanent.", "1 license transferred to Permanent")
     check(browser)
     assert "KW-BOUGHT" not in browser.current_url and permanent.licenses.get().template == template
+
+
+def test_why_validations_failed_fits_every_screen(browser, live_server, client, merchant):
+    product = Product.objects.create(merchant=merchant, name="Photo")
+    for number, model in enumerate(("Subscription", "Floating", "NodeLocked")):
+        product.modules.create(
+            merchant=merchant, number=f"MODULE-{number}", name=f"{model} of the editor", licensing_model=model
+        )
+    licensee = create_licensee(product, by="test", name="Ada", number="KW-BOUGHT-7Q2M-8X9Y")
+    holding = read_holding(licensee)
+    record_failures(holding, validate(holding, dry_run=True), by="API key “customers’ programs”")
+    record_refusal(holding, f"Requested product module does not exist: {'M' * 200}", by="login northlight.erp")
+    client.force_login(merchant.members.get(role="owner").user)
+    browser.get(f"{live_server}/healthz")
+    browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
+
+    browser.get(live_server.url + reverse("licensee", args=[licensee.pk]))
+
+    sees(browser, "Failed validations", "MODULE-1 · Floating", "The licensee has no FLOATING license of this module.")
+    check(browser)

@@ -4,6 +4,7 @@ import pytest
 from django.urls import reverse
 
 from licensing.creation import create_license, create_licensee
+from licensing.failures import record_failures, record_refusal
 from licensing.models import (
     License,
     Licensee,
@@ -16,6 +17,7 @@ from licensing.models import (
     Transaction,
     VendorLogin,
 )
+from licensing.validation import read_holding, validate
 from merchants.models import Member, User
 from orders.models import ActivationCode, Order, OrderEvent
 
@@ -113,7 +115,7 @@ def test_a_product_is_built(page, merchant):
         ("licensed-product-add", {"name": "Photo", "number": "a/b"}, "A number has no spaces"),
         ("module-add", {"name": "Seats", "licensing_model": "Floating"}, "A Floating module needs it."),
         ("template-add", {"name": "Uses", "license_type": "QUANTITY"}, "A template of this type needs it."),
-        ("template-add", {"name": "Raw", "license_type": "FEATURE", "price": "5"}, "Price and currency"),
+        ("template-add", {"name": "Raw", "license_type": "FEATURE", "price": "5"}, "A price above 0 needs"),
     ],
 )
 def test_what_the_service_would_refuse_is_refused(page, product, template, name, data, why):
@@ -527,7 +529,8 @@ def test_staff_who_may_not_see_them_do_not_learn_whether_a_number_is_known(clien
 def test_what_staff_change_of_a_licensee_is_in_its_history(staff, licensee):
     address = reverse("admin:licensing_licensee_change", args=[licensee.pk])
 
-    staff.post(address, {"name": "Ada’s", "active": "on", "events-TOTAL_FORMS": "0", "events-INITIAL_FORMS": "0"})
+    inlines = {f"{name}-{count}_FORMS": "0" for name in ("events", "failures") for count in ("TOTAL", "INITIAL")}
+    staff.post(address, {"name": "Ada’s", "active": "on"} | inlines)
 
     licensee.refresh_from_db()
     event = licensee.events.get()
@@ -541,3 +544,72 @@ def test_staff_find_a_token_by_its_number_and_never_see_it(staff, merchant):
 
     assert staff.post(reverse("admin:licensing_token_changelist"), {"search": token.number})["Location"] == change
     assert token.number not in staff.get(change).content.decode()
+
+
+# Rental
+
+
+def test_a_rental_time_volume_needs_a_feature(page, product, licensee):
+    module = product.modules.create(merchant=product.merchant, number="M-R", name="Rent", licensing_model="Rental")
+    fields = {"merchant": product.merchant, "name": "Terminal"}
+    device = module.templates.create(number="E-D", license_type="FEATURE", **fields)
+    time = module.templates.create(number="E-T", license_type="TIMEVOLUME", time_volume=30, **fields)
+
+    refused = post(page, "license-add", licensee.pk, template=time.pk)
+    assert "it has no FEATURE license" in refused.content.decode()
+    post(page, "license-add", licensee.pk, template=device.pk)
+    post(page, "license-add", licensee.pk, template=time.pk)
+
+    feature, volume = licensee.licenses.filter(template__module=module)
+    assert volume.parent_feature == feature.number
+    changed = post(page, "license-change", licensee.pk, volume.pk, name="Time", time_volume=30, parent_feature="NONE")
+    assert "no FEATURE license “NONE”" in changed.content.decode()
+    volume.refresh_from_db()
+    assert volume.parent_feature == feature.number
+
+
+# Failed validations
+
+
+@pytest.fixture
+def failed(licensee):
+    """Its licenses were deactivated, and its program asked."""
+    licensee.licenses.update(active=False)
+    holding = read_holding(licensee)
+    record_failures(holding, validate(holding, dry_run=True), by="API key app <1>")
+    record_refusal(holding, "sessionId is not provided", by="API key app <1>")
+    return licensee
+
+
+def test_a_licensees_page_says_why_validations_failed(support, failed):
+    text = shown(support, "licensee", failed.pk)
+
+    assert "Failed validations" in text
+    for shown_text in ("Updates", "M1 · Subscription", "All TIMEVOLUME licenses of this module are inactive (1).",
+                       "The whole request", "sessionId is not provided", "API key app &lt;1&gt;"):  # fmt: skip
+        assert shown_text in text
+    assert NUMBER not in text
+
+
+def test_what_its_program_is_told_now_says_why(support, failed):
+    told = shown(support, "licensee", failed.pk).split('id="now"')[1].split("</section>")[0]
+
+    assert "All TIMEVOLUME licenses of this module are inactive (1)." in told
+
+
+def test_without_failures_there_is_no_list(support, licensee):
+    assert "Failed validations" not in shown(support, "licensee", licensee.pk)
+
+
+def test_another_merchants_failures_are_not_found(client, outsider, failed):
+    client.force_login(outsider.members.get(role="owner").user)
+
+    assert client.get(reverse("licensee", args=[failed.pk])).status_code == 404
+
+
+def test_support_staff_see_why_in_the_admin(admin_client, failed):
+    text = admin_client.get(reverse("admin:licensing_licensee_change", args=[failed.pk])).content.decode()
+
+    assert "All TIMEVOLUME licenses of this module are inactive (1)." in text
+    assert "sessionId is not provided" in text
+    assert NUMBER not in text

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from licensing import by_hand
 from licensing.creation import create_licensee
 from licensing.errors import LicensingError
-from licensing.models import License, Licensee, LicenseTemplate, Product
+from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, Product
 from licensing.models.licensees import LicenseeQuerySet
 from licensing.transfer import transfer
 from licensing.validation import read_holding, validate
@@ -164,6 +164,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
         "aliases": list(licensee.aliases.all()),
         "page": Paginator(rows, LICENSES_SHOWN).get_page(request.GET.get("page")),
         "results": validate(read_holding(licensee), dry_run=True),
+        "failures": FailedValidation.objects.filter(licensee=licensee),
         "history": licensee_history(licensee),
         "may_change": request.member.may(Role.MANAGER),
     }
@@ -261,9 +262,13 @@ def add_license(request, licensee: Licensee) -> HttpResponse:
     templates = on_offer.filter(module__product=licensee.product_id).order_by("name", "pk")
     form = AddLicenseForm(templates, request.POST or None)
     if form.is_valid():
-        made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
-        messages.success(request, f"License {made.number} added.")
-        return to(licensee)
+        try:
+            made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
+        except LicensingError as error:
+            form.add_error(None, str(error.detail))
+        else:
+            messages.success(request, f"License {made.number} added.")
+            return to(licensee)
     return ask(
         request,
         title="Add a license",
@@ -286,9 +291,13 @@ def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
     changed = get_license(licensee, license)
     form = LicenseForm(request.POST or None, instance=changed)
     if form.is_valid():
-        by_hand.change_license(changed, fields=form.changed_data, by=str(request.user))
-        messages.success(request, f"License {changed.number} changed.")
-        return to(licensee)
+        try:
+            by_hand.change_license(changed, fields=form.changed_data, by=str(request.user))
+        except LicensingError as error:
+            form.add_error("parent_feature", str(error.detail))
+        else:
+            messages.success(request, f"License {changed.number} changed.")
+            return to(licensee)
     title = f"Edit license {changed.number}"
     context = {"section": "licensing", "form": form, "title": title, "cancel": page_of(licensee)}
     return render(request, "portal/licensing_form.html", context)

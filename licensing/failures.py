@@ -1,0 +1,59 @@
+"""Keeps why validations failed. Numbers of licensees, sessions and node secrets are not part of it."""
+
+import logging
+from datetime import timedelta
+
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from licensing.models import FailedValidation
+from licensing.models.failures import MAX_REASON
+from licensing.validation import Holding, Validation
+
+logger = logging.getLogger(__name__)
+
+# The same failure again within this time is not written again.
+UNCHANGED = timedelta(minutes=1)
+
+
+def record_failures(holding: Holding, validations: list[Validation], *, by: str) -> None:
+    _record(
+        holding,
+        [
+            FailedValidation(
+                module_number=validation.module.number,
+                module_name=validation.module.name,
+                licensing_model=validation.module.licensing_model,
+                reason=validation.result.reason,
+            )
+            for validation in validations
+            if validation.result.reason
+        ],
+        by,
+    )
+
+
+def record_refusal(holding: Holding, reason: str, *, by: str) -> None:
+    """Keep why a validation was answered with an error."""
+    _record(holding, [FailedValidation(reason=reason[:MAX_REASON])], by)
+
+
+def _record(holding: Holding, failures: list[FailedValidation], by: str) -> None:
+    """The answer doesn't depend on it: it is given even if nothing can be written."""
+    now = timezone.now()
+    recent = {(known.module_number, known.reason) for known in holding.failures if known.failed_at > now - UNCHANGED}
+    failures = [failure for failure in failures if (failure.module_number, failure.reason) not in recent]
+    if not failures or holding.licensee.pk is None:
+        return
+    for failure in failures:
+        failure.licensee, failure.failed_at, failure.asked_by = holding.licensee, now, by
+    try:
+        with transaction.atomic():
+            FailedValidation.objects.bulk_create(
+                failures,
+                update_conflicts=True,
+                unique_fields=["licensee", "module_number"],
+                update_fields=["module_name", "licensing_model", "reason", "failed_at", "asked_by"],
+            )
+    except DatabaseError:
+        logger.exception("A failed validation could not be recorded")

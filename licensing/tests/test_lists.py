@@ -1,0 +1,126 @@
+"""Fields that may be repeated, and the lists they come back as."""
+
+import pytest
+from django.test import Client
+
+from licensing.models import Product
+from licensing.tests.conftest import BASE, FORM, NAMESPACE, info, item, items, xml
+
+pytestmark = pytest.mark.django_db
+
+SENT = ["100;EUR;10%", "200.5;USD;3"]
+TOLD = [
+    {"totalPrice": "100.00", "currency": "EUR", "amountPercent": "10"},
+    {"totalPrice": "200.50", "currency": "USD", "amountFix": "3.00"},
+]
+
+
+def test_all_discounts_are_kept_and_told_as_lists(api):
+    made = item(api.post("product", number="P1", name="Photo", discount=SENT))
+
+    assert made["discount"] == TOLD
+    assert item(api.get("product/P1"))["discount"] == TOLD
+    assert items(api.get("product"))[0]["discount"] == TOLD
+    assert Product.objects.get().properties == {}
+
+
+def test_discounts_are_lists_in_json_and_xml(api):
+    (told,) = api.post("product", number="P1", name="Photo", discount="100;EUR;10%").json()["items"]["item"]
+    answer = Client().get(BASE + "product/P1", headers={"Authorization": api.headers["Authorization"]})
+
+    (discount,) = told["list"]
+    assert (discount["name"], discount["list"]) == ("discount", [])
+    assert {each["name"]: each["value"] for each in discount["property"]} == TOLD[0]
+    assert "discount" not in [each["name"] for each in told["property"]]
+    (found,) = xml(answer).iter(f"{NAMESPACE}list")
+    assert found.attrib == {"name": "discount"}
+    assert {each.attrib["name"]: each.text for each in found} == TOLD[0]
+
+
+@pytest.mark.parametrize("name", ["discount", "discount[]"])
+def test_every_client_repeats_fields_in_its_own_way(api, name):
+    assert item(api.post("product", name="Photo", **{name: SENT}))["discount"] == TOLD
+
+
+def test_php_numbers_repeated_fields(api):
+    body = "name=Photo&discount%5B0%5D=100%3BEUR%3B10%25&discount%5B1%5D=200.5%3BUSD%3B3"
+    answer = api.client.post(BASE + "product", body, content_type=FORM, headers=api.headers)
+
+    assert item(answer)["discount"] == TOLD
+
+
+def test_what_was_told_can_be_sent_back(api):
+    api.post("product", number="P1", name="Photo", discount=SENT)
+    told = item(api.get("product/P1"))
+
+    texts = [
+        ";".join([one["totalPrice"], one["currency"], one.get("amountFix") or f"{one['amountPercent']}%"])
+        for one in told["discount"]
+    ]
+    again = item(api.post("product/P1", number="P1", name="Photo", discount=texts))
+
+    assert again == told
+
+
+def test_discounts_stay_unless_they_are_sent(api):
+    api.post("product", number="P1", name="Photo", discount=SENT)
+
+    assert item(api.post("product/P1", name="Photo 2"))["discount"] == TOLD
+    assert item(api.post("product/P1", discount=["50;EUR;7.50%"]))["discount"] == [
+        {"totalPrice": "50.00", "currency": "EUR", "amountPercent": "7.5"}
+    ]
+    assert "discount" not in item(api.post("product/P1", discount=""))
+    assert Product.objects.get().discounts == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("10", "is not totalPrice;currency;amount"),
+        ("100;EUR", "is not totalPrice;currency;amount"),
+        ("100;EUR;undefined", "is not totalPrice;currency;amount"),
+        ("-1;EUR;1", "is not totalPrice;currency;amount"),
+        ("100;EUR;1.234", "is not totalPrice;currency;amount"),
+        ("1e9;EUR;1", "is not totalPrice;currency;amount"),
+        ("x" * 5000, "is not totalPrice;currency;amount"),
+        ("100;GBP;1", "“GBP” is not one of EUR, USD"),
+        ("100;EUR;101", "takes off more than the whole price"),
+        ("100;EUR;101%", "takes off more than the whole price"),
+    ],
+)
+def test_a_wrong_discount_is_refused_by_name(api, text, says):
+    answer = api.post("product", name="Photo", discount=["100;EUR;10%", text])
+
+    assert (answer.status_code, info(answer)[0]) == (400, "ValidationException")
+    assert info(answer)[1].startswith("discount: ") and says in info(answer)[1]
+    assert len(info(answer)[1]) < 200
+    assert not Product.objects.exists()
+
+
+def test_a_product_has_not_any_number_of_discounts(api):
+    answer = api.post("product", name="Photo", discount=["1;EUR;1"] * 101)
+
+    assert info(answer) == ("ValidationException", "discount: A product has at most 100 discounts.")
+
+
+@pytest.mark.parametrize("name", ["aliases", "aliases[]"])
+def test_aliases_may_be_repeated(api, product, name):
+    api.post("licensee", productNumber="P1", number="I1", **{name: ["A1", "A2"]})
+
+    assert item(api.get("licensee/A2"))["aliases"] == '["A1", "A2"]'
+
+
+def test_a_transactions_licenses_can_be_sent_back(api):
+    api.post("transaction", number="T1", status="PENDING", source="SHOP")
+
+    changed = item(api.post("transaction/T1", status="CLOSED", licenseTransactionJoin="[object Object]"))
+
+    assert "licenseTransactionJoin" not in changed
+
+
+@pytest.mark.parametrize("name", ["name", "color"])
+def test_no_other_field_loses_what_is_sent_twice(api, name):
+    answer = api.post("product", **{"name": "Photo", name: ["one", "two"]})
+
+    assert info(answer) == ("ValidationException", f"{name}: Send this field only once.")
+    assert item(api.post("product", **{"name": "Photo", name: ["one", "one"]}))[name] == "one"

@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
 
 # Inside fulfillment: each level may import those before it.
 LEVELS = [
+    {"shapes"},
     {"models", "signatures", "encodings"},
     {"breaker", "callouts", "subscriptions"},
     {"mail_servers", "parameters", "webhooks"},
@@ -31,6 +32,7 @@ LEVELS = [
     {
         "attention",
         "delivery",
+        "held_codes",
         "history",
         "link_requests",
         "notices",

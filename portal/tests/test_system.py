@@ -343,7 +343,9 @@ def test_tasks_share_connections_to_the_database(keywell, shop, sink):
 
     def sessions():
         with psycopg.connect(dbname="keywell", user="keywell", host=str(keywell.var / "run")) as connection:
-            return connection.execute("SELECT sessions FROM pg_stat_database WHERE datname = 'keywell'").fetchone()[0]
+            row = connection.execute("SELECT sessions FROM pg_stat_database WHERE datname = 'keywell'").fetchone()
+        assert row
+        return row[0]
 
     before = sessions()
     payments = [shop.payment() for _ in range(40)]

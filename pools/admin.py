@@ -7,7 +7,7 @@ from django.utils.html import format_html
 
 from merchants.admin import NarrowSave, NotMade
 from pools.allocation import fill_reserve
-from pools.forms import UploadForm
+from pools.forms import StaffUploadForm
 from pools.ledger import moved_by
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.replenishment import rearm
@@ -66,11 +66,13 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         pool = get_object_or_404(LicensePool, pk=pk)
         if not self.has_change_permission(request, pool):
             raise PermissionDenied
-        form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
+        form = StaffUploadForm(request.POST, request.FILES) if request.method == "POST" else StaffUploadForm()
         if form.is_valid():
             key_import = begin(pool, by=str(request.user), confirmed=True, **form.content())
             if key_import.status == KeyImport.Status.IMPORTED:
                 messages.success(request, tell_result(key_import))
+                for warning in key_import.preview["warnings"]:
+                    messages.warning(request, warning)
             elif not key_import.error:
                 messages.info(request, f"The keys are being imported. The batches of “{pool}” show when they are in.")
             else:

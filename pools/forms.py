@@ -3,6 +3,7 @@ from typing import Any
 from django import forms
 
 from pools.reading import MAX_SIZE
+from pools.spreadsheets import FIX, KEEP
 
 
 class KeysForm(forms.Form):
@@ -45,3 +46,25 @@ class UploadForm(KeysForm):
 
     def content(self) -> dict[str, Any]:
         return super().content() | {"note": self.cleaned_data["note"]}
+
+
+class StaffUploadForm(UploadForm):
+    """Without a preview: what it would ask is chosen here."""
+
+    column = forms.IntegerField(
+        min_value=1,
+        max_value=1000,
+        required=False,
+        help_text="Of the keys in a table, from 1. If it is empty, it is found by its heading and its values.",
+    )
+    spreadsheet = forms.ChoiceField(
+        label="What a spreadsheet added",
+        choices=[("", "Warn of it"), (FIX, "Remove it"), (KEEP, "Keep it, shortened numbers too")],
+        required=False,
+        help_text='Such as ="0012", \'0012 or 1234.0.',
+    )
+
+    def content(self) -> dict[str, Any]:
+        content = super().content()
+        chosen = {name: self.cleaned_data[name] for name in ("column", "spreadsheet") if self.cleaned_data[name]}
+        return content | {"options": content.get("options", {}) | chosen}

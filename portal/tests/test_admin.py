@@ -1,3 +1,5 @@
+from html import unescape
+
 import pytest
 from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -196,6 +198,31 @@ def test_a_new_api_key_is_shown_once(staff, merchant):
     text = next(word for word in response.content.decode().split("<code>") if word.startswith("kw_")).split("<")[0]
     assert ApiKey.objects.authenticate(text) == key
     assert text not in staff.get(f"/admin/merchants/apikey/{key.pk}/change/").content.decode()
+
+
+def test_staff_choose_the_column_and_remove_what_a_spreadsheet_added(staff, make_pool):
+    pool = make_pool(0)
+    page = f"/admin/pools/licensepool/{pool.pk}/keys/"
+    table = b'License Key;Activation code\n="0012-AAAA";XX-11\n="0013-BBBB";XX-12\n'
+
+    def upload(**chosen):
+        file = SimpleUploadedFile("keys.csv", table)
+        return unescape(staff.post(page, {"file": file} | chosen, follow=True).content.decode())
+
+    assert "Which column holds the license keys?" in upload()
+    assert not pool.keys.exists()
+    assert "2 keys added" in upload(column="1", spreadsheet="fix")
+    assert {key.code for key in pool.keys.all()} == {"0012-AAAA", "0013-BBBB"}
+
+
+def test_staff_are_warned_of_odd_keys(staff, make_pool):
+    pool = make_pool(0)
+    page = f"/admin/pools/licensepool/{pool.pk}/keys/"
+
+    answer = unescape(staff.post(page, {"text": '="0012"\nAAAA\naaaa'}, follow=True).content.decode())
+
+    assert "with what a spreadsheet adds" in answer
+    assert "except for upper and lower case" in answer
 
 
 @pytest.mark.parametrize("path", [ORDERS, "/admin/pools/licensepool/", "/admin/"])

@@ -22,6 +22,7 @@ def release(held: HeldCode, *, by: str) -> None:
     if not HeldCode.objects.filter(pk=held.pk).delete()[0]:
         raise CodeRefused(DECIDED)
     held.service.remember([held.code])
+    _go_on(held, by)
 
 
 @transaction.atomic
@@ -38,6 +39,11 @@ def refuse(held: HeldCode, *, by: str) -> None:
         details={"unit": held.unit},
         happened_by=by,
     )
-    # The unit may have a code from elsewhere meanwhile, or the order may be refunded.
+    _go_on(held, by)
+
+
+def _go_on(held: HeldCode, by: str) -> None:
+    """Ask for what the item still lacks."""
+    # All units may have their codes by now, or the order may be refunded.
     with suppress(RetryRefused):
         retry(held.item, by=by)

@@ -7,14 +7,17 @@ from collections.abc import Iterable
 MAX_LAYOUT = 100
 # Shorter ones are rather numbers of errors, unless all codes are that short.
 MIN_LENGTH = 4
+# The number of an error rather than a first code.
+NUMBER = re.compile(r"-?\d{1,3}|e-?\d{1,6}", re.I)
 # What messages say in the languages of most small vendors, as words of their own: `ERR_NO_KEY`, but not `FERRY`.
 MESSAGE = re.compile(
-    r"(?<![^\W_])(?:err(?:ors?)?|fail(?:ed|ure)?|fatal|warning|exception|invalid|unknown|undefined|missing|unavailable"
-    r"|denied|refused|rejected|forbidden|unauthorized|exceeded|sorry|maintenance|time[d ]*out|no[ _-]such|too[ _-]many"
-    r"|not[ _-](?:found|available|allowed|authorized)|out[ _-]of[ _-]stock|sold[ _-]out|try[ _-](?:again|later)"
+    r"(?<![^\W_])(?:err(?:ors?)?|fail(?:ed|ure)?|fatal|warning|exception|traceback|invalid|unknown|undefined|missing"
+    r"|unavailable|denied|refused|rejected|forbidden|unauthorized|exceeded|expired|disabled|offline|busy|sorry"
+    r"|maintenance|time[d _-]*out|no[ _-]?(?:such|more|keys?|codes?|licenses?)|too[ _-]many|out[ _-]of[ _-]stock"
+    r"|not[ _-](?:found|available|allowed|authorized)|sold[ _-]?out|try[ _-]?(?:again|later)"
     r"|fehler|unbekannt\w*|ungültig\w*|fehlgeschlagen|verweigert|nicht[ _-](?:gefunden|verfügbar)|ausverkauft"
     r"|erreur|inconnue?|invalide|introuvable|échec|desconocid[oa]|inválid[oa]|no[ _-]encontrad[oa]|agotad[oa]"
-    r"|ошибка|неизвестн\w+|не[ _-]найден\w*)(?![^\W_])",
+    r"|ошибка|неизвестн\w+|не[ _-]найден\w*)(?![^\W\d_])",
     re.I,
 )
 # What programs print instead of a code that they don't have.
@@ -25,7 +28,7 @@ WORDS = re.compile(r"[^\W\d_]{2,}(?:[-_.:/][^\W\d_]{2,})*[.!]?")
 def shapes_of(code: str) -> set[str]:
     """What a service remembers of a code. None of its letters and digits can be read from it."""
     layouts = {_layout(code), _layout(code, case=True)} if len(code) <= MAX_LAYOUT else set()
-    return {_family(code, _size(code)), *layouts}
+    return {*_families(code, _size(code)), *layouts}
 
 
 def resembles(code: str, known: Iterable[str]) -> bool:
@@ -38,7 +41,7 @@ def resembles(code: str, known: Iterable[str]) -> bool:
         return False
     if not known:
         return not _reads_like_message(code)
-    families = {_family(code, size) for size in range(_size(code) - 1, _size(code) + 2)}
+    families = {family for size in range(_size(code) - 1, _size(code) + 2) for family in _families(code, size)}
     if families & known and len(code) >= MIN_LENGTH:
         return True
     # A word such as “Unauthorized” has the layout of many a code, but not its mix of cases.
@@ -51,10 +54,12 @@ def names_error(code: str) -> bool:
 
 
 def _reads_like_message(code: str) -> bool:
-    return names_error(code) or len(code) < MIN_LENGTH or _kind(code) in {"words", "sentence"}
+    return bool(names_error(code) or NUMBER.fullmatch(code)) or _kind(code) in {"words", "sentence"}
 
 
 def _kind(code: str) -> str:
+    if code.startswith("-----"):
+        return "block"
     if "\n" in code:
         return "lines"
     if re.match("https?://", code):
@@ -64,21 +69,30 @@ def _kind(code: str) -> str:
     if re.search(r"\s", code):
         # The license of a person may hold the name: Ada Byron 7Q2M-81XX.
         return "text" if re.search(r"(?=\S*\d)\S{4}", code) else "sentence"
+    if not re.search(r"[^\W\d_]", code):
+        return "number"
     if WORDS.fullmatch(code) and all(word.islower() or word.istitle() for word in re.findall(r"[^\W_]+", code)):
         return "words"
-    return "token"
+    return "token" if re.search(r"\d", code) or not code.isupper() else "capitals"
 
 
 def _size(code: str) -> int:
-    return len(code).bit_length()
+    """Roughly its length. Documents are as long as they need to be."""
+    return 0 if _kind(code) in {"block", "document", "lines"} else len(code).bit_length()
 
 
-def _family(code: str, size: int) -> str:
+def _families(code: str, size: int) -> list[str]:
     kind = _kind(code)
+    kinds = [kind]
     if kind == "sentence":
         # Only its layout counts, or any sentence would resemble another.
-        kind = _layout(code)[:MAX_LAYOUT]
-    return f"{kind}{' with an error' if names_error(code) else ''}, size {size}"
+        kinds = [_layout(code)[:MAX_LAYOUT]]
+    elif kind in {"capitals", "token"}:
+        # ABCD-EFGH resembles ABCD-1234, and NO_MORE_KEYS does not.
+        marks = "".join(sorted(set(re.sub(r"[^\W_]", "", code))))
+        kinds = [f"marks {marks}", *(["token"] if kind == "token" else [])]
+    error = " with an error" if names_error(code) else ""
+    return [f"{kind}{error}, size {size}" for kind in kinds]
 
 
 def _layout(code: str, *, case: bool = False) -> str:

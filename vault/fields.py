@@ -104,10 +104,7 @@ class EncryptedTextField(EncryptedField, models.TextField):
 
 
 class EncryptedBinaryField(EncryptedField, models.BinaryField):
-    """Bytes that stand encrypted in the database, for as long as somebody works on them.
-
-    They are not re-encrypted when keys rotate.
-    """
+    """Bytes that stand encrypted in the database, for as long as somebody works on them."""
 
     description = "Encrypted bytes"
 

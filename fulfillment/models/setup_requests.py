@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 
 from merchants.models import MAX_ACTOR, Merchant, Product, User
 from pools.models import LicensePool, Part
+from vault.fields import EncryptedBinaryField
 
 
 class SetupRequest(models.Model):
@@ -50,16 +51,13 @@ class SetupRequestPart(Part):
     """A piece of the license file or text that came with a request."""
 
     request = models.ForeignKey(SetupRequest, models.CASCADE, related_name="parts")
+    content = EncryptedBinaryField(bound_to=("request_id", "number"))
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["request", "number"], name="one_setup_part_of_a_number")]
 
     def __str__(self):
         return f"Part {self.number} of {self.request}"
-
-    @property
-    def owner_id(self) -> int:
-        return self.request_id
 
 
 class SetupEvent(models.Model):

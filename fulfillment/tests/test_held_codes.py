@@ -156,6 +156,16 @@ def test_codes_that_came_with_a_held_one_are_kept(hold, work, receiver):
     assert saved() == ["AAAA-1111", "BBBB-2222", "CCCC-3333"]
 
 
+def test_after_one_code_is_released_the_others_are_asked_for(hold, work, receiver):
+    held = hold("horse-battery", "staple-tree", "horse-tree", quantity=3)
+
+    release(held, by="Sam")
+    work()
+
+    assert saved() == ["horse-battery", "staple-tree", "horse-tree"]
+    assert Fulfillment.objects.get().status == "done"
+
+
 def test_a_code_of_another_order_is_not_released(hold, pay, work, sold, receiver):
     release(hold("Ada Byron"), by="Sam")
     WebService.objects.update(known_shapes=[])
@@ -230,6 +240,16 @@ MESSAGES = [
     *("0", "-1", "404", "null", "OK", "success", "Internal Server Error", "403 Forbidden", "E1: not found"),
     *("Produkt unbekannt", "Fehler 17: ungültiger Schlüssel", "Erreur : produit inconnu", "Producto no encontrado"),
     *("Ошибка: товар не найден", "Rate limit exceeded (60 per minute)", "Bitte später erneut versuchen"),
+    *(
+        "ERROR404",
+        "ERR1017",
+        "NO_MORE_KEYS",
+        "NOKEY",
+        "PRODUCT_DISABLED",
+        "MAINTENANCE",
+        "license_server_offline_2026",
+    ),
+    *("Traceback (most recent call last):\nKeyError", "PHP Warning:  mysqli_connect()\nPHP Fatal error:  no key"),
     *("Fatal error: Uncaught Exception in /var/www/generator.php:12", "SQLSTATE[HY000] [2002] Connection refused"),
 ]
 
@@ -263,6 +283,14 @@ def test_codes_of_one_kind_resemble_each_other_and_no_message(kind):
         ("AAAA-BBBB-7Q2M", "x" * 5000, False),
         ("A7F3K2", "FAILED", False),
         ("A7F3K2", "null", False),
+        ("ERR-AAAA-7Q2M-BBBB", "ERR-CCCC-81XX-DDDD", True),
+        ("1234567890123456789012", "1234567890123456789", True),
+        (
+            "-----BEGIN KEY-----\nA1\n-----END KEY-----",
+            "-----BEGIN KEY-----\n" + "A1\n" * 999 + "-----END KEY-----",
+            True,
+        ),
+        ("A1B2C3D4", "MAINTAIN", True),
         ("Ada Byron 7001", "product unknown", False),
         ("Ada Byron 7001", "Product 4711 is unknown", False),
         ("aBcDeFgHiJkL", "Unauthorized", False),
@@ -276,11 +304,15 @@ def test_a_code_resembles_earlier_ones(known, code, expected):
     assert resembles(code, shapes_of(known)) == expected
 
 
-@pytest.mark.parametrize("code", ["AAAA-BBBB", "CODE-A", "7Q2M", "https://v.example/x", "Key:\nA B C 1\nD E F 2"])
+@pytest.mark.parametrize(
+    "code", ["AAAA-BBBB", "CODE-A", "7Q2M81", "ABcdeFGhi", "https://v.example/x", "Key:\nA B C 1\nD E F 2"]
+)
 def test_the_first_code_is_accepted(code):
     assert resembles(code, [])
 
 
-@pytest.mark.parametrize("code", [*MESSAGES, "Sorry", "no such product", "Product_not_found", "Fatal error:\nx", "17"])
+@pytest.mark.parametrize(
+    "code", [*MESSAGES, "Sorry", "no such product", "Product_not_found", "Fatal error:\nx", "17", "E1001"]
+)
 def test_the_first_code_is_held_if_it_reads_like_a_message(code):
     assert not resembles(code, [])

@@ -162,7 +162,7 @@ def test_a_request_for_all_units_has_the_licenses_of_all(service, report, work, 
     receiver.respond = lambda received: (
         200,
         {},
-        f"{values_of(received)['Order']}-1\n2{len(receiver.received)}".encode(),
+        f"{values_of(received)['Order']}-1\nB-{len(receiver.received)}".encode(),
     )
 
     report("P", quantity=2)
@@ -170,7 +170,7 @@ def test_a_request_for_all_units_has_the_licenses_of_all(service, report, work, 
     report("R1", "P", year=2021, quantity=2)
     work()
 
-    assert values_of(receiver.received[1])["Key_first_renew"] == "P-1\n21"
+    assert values_of(receiver.received[1])["Key_first_renew"] == "P-1\nB-1"
 
 
 def test_a_renewal_waits_for_the_license_before_it_and_says_so(service, report, work, told, receiver):

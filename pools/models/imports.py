@@ -71,28 +71,20 @@ class Part(models.Model):
     """A piece of what was uploaded, kept for as long as somebody works on it."""
 
     number = models.PositiveIntegerField()
-    content = EncryptedBinaryField(bound_to=("owner_id", "number"))
+    content: Any  # encrypted, and bound to what was uploaded
 
     objects = PartQuerySet.as_manager()
 
     class Meta:
         abstract = True
 
-    @property
-    def owner_id(self) -> int:
-        """Of what was uploaded."""
-        raise NotImplementedError
-
 
 class KeyImportPart(Part):
     key_import = models.ForeignKey(KeyImport, models.CASCADE, related_name="parts")
+    content = EncryptedBinaryField(bound_to=("key_import_id", "number"))
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["key_import", "number"], name="one_part_of_a_number")]
 
     def __str__(self):
         return f"Part {self.number} of {self.key_import}"
-
-    @property
-    def owner_id(self) -> int:
-        return self.key_import_id

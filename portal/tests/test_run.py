@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_it_refuses_a_second_start_in_the_same_folder(keywell):
     assert second.returncode == 1
     assert "already running in this folder" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_its_staff_need_no_second_factor_in_the_demo_only(keywell):
+    setting = (
+        "manage",
+        "shell",
+        "-c",
+        "from django.conf import settings; print(settings.STAFF_SECOND_FACTOR_REQUIRED)",
+    )
+    secrets = {"SECRET_KEY": "x" * 50, "VAULT_KEYS": b64encode(bytes(32)).decode()}
+
+    assert "False" in keywell.run(*setting).stdout
+    assert "True" in keywell.run(*setting, STAFF_SECOND_FACTOR_REQUIRED="on").stdout
+    assert "True" in keywell.run(*setting, DJANGO_DEBUG="off", **secrets).stdout
 
 
 def test_it_runs_management_commands_against_the_same_database(keywell):

@@ -5,8 +5,10 @@ from django.core.exceptions import FieldError
 from django.core.management import call_command
 from django.db import connection
 
+from fulfillment.setup import ask
 from orders.models import ActivationCode
 from pools.models import LicenseKey
+from pools.uploads import begin
 from vault.ciphers import DecryptionError, encryption_key_id
 from vault.fingerprints import fingerprint, load_key
 
@@ -69,6 +71,19 @@ def test_rotation_encrypts_every_row_anew_and_keeps_fingerprints(code, settings,
     assert {ciphertext[:4] for ciphertext in stored(ActivationCode) + stored(LicenseKey)} == {encryption_key_id()}
     assert ActivationCode.objects.get().code == code.code
     assert fingerprint(code.code) == old_fingerprint
+
+
+def test_rotation_keeps_what_was_uploaded_and_is_not_imported_yet(make_pool, make_member, merchant, settings):
+    upload = begin(make_pool(0), [b"AAAA\nBBBB"], by="Sam")
+    request = ask(merchant, [b"CCCC\nDDDD"], by=make_member().user, pool_name="Photo")
+    settings.VAULT_KEYS = [NEW, *settings.VAULT_KEYS]
+
+    call_command("rotate_keys")
+    load_key.cache_clear()
+    settings.VAULT_KEYS = [NEW]
+
+    assert b"".join(upload.parts.read()) == b"AAAA\nBBBB"
+    assert b"".join(request.parts.read()) == b"CCCC\nDDDD"
 
 
 def test_rotation_that_was_stopped_goes_on_where_it_stopped(code, settings, capsys):

@@ -4,8 +4,8 @@ from django.apps import apps
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from vault.ciphers import KEY_ID_LENGTH, encrypt_all, encryption_key_id
-from vault.fields import EncryptedTextField
+from vault.ciphers import KEY_ID_LENGTH, encryption_key_id
+from vault.fields import EncryptedField, EncryptedTextField
 
 
 class Command(BaseCommand):
@@ -19,20 +19,22 @@ class Command(BaseCommand):
 
     def handle(self, *, batch_size, **options):
         for field in encrypted_fields():
-            count = sum(rotate(field, batch_size))
+            # Binary values are parts of files.
+            is_text = isinstance(field, EncryptedTextField)
+            count = sum(rotate(field, batch_size if is_text else max(1, batch_size // 100)))
             self.stdout.write(f"{field}: {count} re-encrypted")
 
 
-def encrypted_fields() -> list[EncryptedTextField]:
+def encrypted_fields() -> list[EncryptedField]:
     return [
         field
         for model in apps.get_models()
         for field in model._meta.concrete_fields
-        if isinstance(field, EncryptedTextField)
+        if isinstance(field, EncryptedField)
     ]
 
 
-def rotate(field: EncryptedTextField, batch_size: int) -> Iterator[int]:
+def rotate(field: EncryptedField, batch_size: int) -> Iterator[int]:
     """Re-encrypt a field's rows in the order of their keys, a batch a transaction; yields the size of each."""
     quote = connection.ops.quote_name
     meta = field.model._meta
@@ -54,12 +56,12 @@ def rotate(field: EncryptedTextField, batch_size: int) -> Iterator[int]:
             last = rows[-1][0]
             keys, old = [row[0] for row in rows], [bytes(row[1]) for row in rows]
             places = [field.place(row[2:]) for row in rows]
-            texts = [field.open(ciphertext, place) for ciphertext, place in zip(old, places, strict=True)]
+            new = [field.seal(field.open(value, place), place) for value, place in zip(old, places, strict=True)]
             # A row that was changed since it was read already carries the new key.
             cursor.execute(
                 f"UPDATE {table} SET {column} = fresh.new"  # noqa: S608
                 " FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS fresh (pk, old, new)"
                 f" WHERE {table}.{primary_key} = fresh.pk AND {table}.{column} = fresh.old",
-                [keys, old, encrypt_all(texts, places)],
+                [keys, old, new],
             )
             yield cursor.rowcount

@@ -21,7 +21,7 @@ from vault.fingerprints import fingerprint
 
 # A number as people quote it, without its leading letters and zeros: A0012345678 is found as 12345678.
 NUMBER_PREFIX = "^[A-Za-z]*0*"
-# In an address, a number that begins like this is an id.
+# In an address, what begins like this is an id; no number is reported that does (orders/serializers.py).
 ID_PREFIX = "id:"
 MAX_OTHER_PRODUCT = 200
 

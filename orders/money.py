@@ -29,5 +29,12 @@ def trim(amount: Decimal, decimals: int = 2) -> Decimal:
 
 
 def plain_amount(amount: Decimal, currency: str) -> str:
-    """An amount with its currency's own decimals, or more if it has more: “5000” JPY, “59.98” EUR, “1.525” KWD."""
-    return str(trim(amount, DECIMALS[currency]))
+    """An amount with its currency's own decimals: “5000” JPY, “59.98” EUR, “1.525” KWD."""
+    return str(in_currency(amount, currency))
+
+
+def in_currency(amount: Decimal, currency: str) -> Decimal:
+    """An amount with its currency's own decimals; with two or more if it has more than these."""
+    own = DECIMALS.get(currency, 2)
+    shown = trim(amount, own)
+    return shown if shown.as_tuple().exponent == -own else trim(amount)

@@ -11,7 +11,7 @@ from merchants.models import CheckoutPage, Product
 from merchants.text import remove_unseen, validate_visible
 from orders.fields import EmailField
 from orders.localization import DEFAULT_LANGUAGE
-from orders.models import MAX_OTHER_PRODUCT, Subscription
+from orders.models import ID_PREFIX, MAX_OTHER_PRODUCT, Subscription
 from orders.money import DECIMALS
 
 MAX_QUANTITY = 10_000
@@ -20,7 +20,10 @@ MAX_PARAMETER = 1000
 
 # Any visible text: shops use #1001 and gid://shopify/Order/1. A browser would resolve . and .. in an address.
 REFERENCE_PATTERN = r"(?:[^\s\x00-\x1f\x7f]| )+"
-REFERENCE = RegexValidator(rf"^(?!\.{{1,2}}$){REFERENCE_PATTERN}$", "Use visible characters, and not only dots.")
+REFERENCE = RegexValidator(
+    rf"^(?!\.{{1,2}}$)(?!{ID_PREFIX}\d+$){REFERENCE_PATTERN}$",
+    "Use visible characters, and not only dots. “id:” with digits is kept for our own ids.",
+)
 LANGUAGE_PATTERN = r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*"
 PRICE_PATTERN = r"-?[0-9]{1,10}(\.[0-9]{1,4})?"
 
@@ -166,6 +169,30 @@ class ItemSerializer(OptionalFields):
     )
     subscription = SubscriptionSerializer(default=None, allow_null=True)
 
+    def to_internal_value(self, data):
+        if isinstance(data, Mapping):
+            subscription = data.get("subscription")
+            if isinstance(subscription, Mapping) and all(_is_empty(value) for value in subscription.values()):
+                data = {**data, "subscription": None}
+            if _read_sku(data) not in self.context.get("products", ()):
+                data = self._forgive(data)
+        return super().to_internal_value(data)
+
+    def _forgive(self, data: Mapping) -> dict:
+        """An item that is not ours, with nothing in it that could refuse the others."""
+        quantity, price = readable(data.get("quantity")), readable(data.get("total_price"))
+        subscription = data.get("subscription")
+        return {
+            **data,
+            "quantity": quantity if re.fullmatch(r"-?\d{1,9}", quantity, re.ASCII) else 0,
+            "total_price": price if re.fullmatch(PRICE_PATTERN, price) else "0",
+            "subscription": subscription if SubscriptionSerializer(data=subscription).is_valid() else None,
+        }
+
+
+def _read_sku(item: Mapping) -> str:
+    return readable(item.get("product"))[:MAX_OTHER_PRODUCT].strip()
+
 
 class ParametersField(serializers.DictField):
     """Texts by name. What can't be one of them is left out."""
@@ -209,8 +236,14 @@ class PaymentSerializer(OptionalFields):
             raise serializers.ValidationError(f"There is no checkout page “{code}”.")
         return page
 
+    def to_internal_value(self, data):
+        items = data.get("items") if isinstance(data, Mapping) else None
+        # For the items as well, which are judged by whether they are ours.
+        self.context["products"] = self._find_products(items if isinstance(items, list) else [])
+        return super().to_internal_value(data)
+
     def validate_items(self, items: list[dict]) -> list[dict]:
-        products = self._find_products(items)
+        products = self.context["products"]
         sold = [item | {"product": products.get(item["product"]), "sku": item["product"]} for item in items]
         for item in sold:
             if item["quantity"] < 1 or Decimal(item["total_price"]) < 0:
@@ -220,8 +253,8 @@ class PaymentSerializer(OptionalFields):
             raise serializers.ValidationError(errors)
         return sold
 
-    def _find_products(self, items: list[dict]) -> dict[str, Product]:
-        skus = {item["product"] for item in items if item["product"]}
+    def _find_products(self, items: list) -> dict[str, Product]:
+        skus = {_read_sku(item) for item in items[:MAX_ITEMS] if isinstance(item, Mapping)} - {""}
         return {product.sku: product for product in self.context["merchant"].products.filter(sku__in=skus)}
 
     def _errors(self, items: list[dict], index: int) -> dict[str, Any]:
@@ -233,7 +266,7 @@ class PaymentSerializer(OptionalFields):
         if item["product"] and item["quantity"] > MAX_QUANTITY - ours_before:
             errors["quantity"] = [f"An order has at most {MAX_QUANTITY} units."]
         currency = self.initial_data.get("currency")
-        if isinstance(currency, str) and currency in DECIMALS:
+        if item["product"] and isinstance(currency, str) and currency in DECIMALS:
             try:
                 check_price(item["total_price"], currency)
             except serializers.ValidationError as error:

@@ -235,7 +235,9 @@ def _take_back_refund(order: Order, moment: datetime, by: str) -> None:
 
     So a late repetition of the report does not undo a refund that was made since.
     """
-    new = Q(reinstated_at=None) | Q(reinstated_at__lt=_in_utc(moment))
+    # A moment still to come was a mistake: the true one may be earlier.
+    is_later = Q(reinstated_at__lt=_in_utc(moment)) | Q(reinstated_at__gt=Now()) & ~Q(reinstated_at=_in_utc(moment))
+    new = Q(reinstated_at=None) | is_later
     if Order.objects.filter(new, pk=order.pk).update(reinstated_at=_in_utc(moment)):
         with suppress(ReinstateRefused):  # staff were faster, or it was never refunded here
             reinstate(order, by=by)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from urllib.parse import quote
 
 import pytest
@@ -214,6 +215,13 @@ NOT_OURS = [
     {"quantity": -1},
     {"total_price": "-5.00"},
     {"product": "SHIPPING", "quantity": 50_000},
+    {"product": "SHIPPING", "quantity": None},
+    {"product": "SHIPPING", "quantity": 1.5},
+    {"product": "SHIPPING", "total_price": None},
+    {"product": "SHIPPING", "total_price": 4.9},
+    {"product": "SHIPPING", "total_price": "1.005"},
+    {"product": "SHIPPING", "subscription": {"id": "S-1", "type": "weekly"}},
+    {"product": "SHIPPING", "subscription": "S-1"},
     {"product": "x" * 300},
 ]
 
@@ -247,6 +255,32 @@ def test_an_order_with_nothing_of_ours_is_unmapped(report, api, make_payment, pr
     assert not ActivationCode.objects.exists() and not mailoutbox
     (listed,) = api.get("/api/v1/orders/?unmapped=true").json()["results"]
     assert listed["order"] == payment["order"]
+
+
+def test_a_subscription_without_any_content_is_none(report, make_payment, product):
+    payment = make_payment(product)
+    payment["items"][0]["subscription"] = {"id": None, "type": "", "period": None, "parent_order": ""}
+
+    assert report(payment).status_code == 201
+    assert OrderItem.objects.get().subscription is None
+
+
+@pytest.mark.parametrize(
+    ("currency", "price", "shown"),
+    [("JPY", "5000", "5000"), ("JPY", "500.50", "500.50"), ("JPY", "500.00", "500"), ("KWD", "1.525", "1.525")],
+)
+def test_an_amount_is_shown_with_the_decimals_of_its_currency(
+    report, make_payment, product, support, currency, price, shown
+):
+    payment = make_payment(product)
+    payment["currency"], payment["items"][0]["total_price"] = currency, price
+
+    answer = report(payment).json()
+
+    assert answer["items"][0]["total_price"] == shown
+    assert f"{currency} {Decimal(shown):,}" in support.get("/orders/").content.decode()
+    payment["items"][0]["total_price"] = shown
+    assert report(payment).status_code == 200
 
 
 def test_a_full_refund_is_of_what_is_not_ours_too(report, api, make_payment, product):
@@ -322,7 +356,7 @@ NUMBERS = [
     "100% off?",
     "A\\1",
     "A 1",
-    "id:7",
+    "id:x7",
     "A/refund",
     "A/items/1",
 ]
@@ -334,7 +368,7 @@ def test_an_order_is_found_by_any_number(report, api, make_payment, product, num
     payment["items"][0]["item"] = f"line/{number}"
     answer = report(payment).json()
     work()
-    for name in {f"id:{answer['id']}", *([] if number in {"id:7", "A/refund"} else [number])}:
+    for name in {f"id:{answer['id']}", *([] if number in {"A/refund"} else [number])}:
         path = f"/api/v1/orders/{quote(name, safe='')}/"
         assert api.get(path).json()["order"] == number
         assert api.put(f"{path}address/", {"email": "eve@example.com"}, format="json").json()["order"] == number

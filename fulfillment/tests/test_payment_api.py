@@ -99,6 +99,8 @@ BAD = [
     (order(order="A\u00001"), "#/order"),
     (order(order="A\n1"), "#/order"),
     (order(order=".."), "#/order"),
+    (order(order="id:7"), "#/order"),
+    (item(item="id:7"), "#/items/0/item"),
     (order(order="A\ud8001"), "#/order"),
     (without("paid_at"), "#/paid_at"),
     (order(paid_at="yesterday"), "#/paid_at"),

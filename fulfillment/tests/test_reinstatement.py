@@ -177,6 +177,17 @@ def test_a_report_that_comes_twice_does_not_undo_a_later_refund(api, payment, or
     assert api.post(URL, later, format="json").json()["status"] == "paid"
 
 
+def test_a_moment_still_to_come_does_not_hide_the_true_one(api, order, payment):
+    refund(order, by="Sam")
+    future = payment | {"reinstated_at": "2999-01-01T00:00:00Z"}
+    assert api.post(URL, future, format="json").json()["status"] == "paid"
+    refund(Order.objects.get(), by="Sam")
+
+    assert api.post(URL, future, format="json").json()["status"] == "deleted"
+    true = payment | {"reinstated_at": "2026-11-24T10:00:00Z"}
+    assert api.post(URL, true, format="json").json()["status"] == "paid"
+
+
 def test_staff_and_the_shop_may_both_undo_it(api, payment, order):
     refund(order, by="shop")
     reinstate(order, by="Sam")

@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from licensing.envelope import text_of
+from orders.money import in_currency
 
 register = template.Library()
 
@@ -193,4 +194,4 @@ def stated(value) -> str:
 @register.filter
 def money(amount, currency: str) -> str:
     """An amount as people read it, with its currency."""
-    return f"{currency} {amount:,.2f}".strip()
+    return f"{currency} {in_currency(amount, currency):,}".strip()

@@ -174,7 +174,7 @@ class ItemSerializer(OptionalFields):
             subscription = data.get("subscription")
             if isinstance(subscription, Mapping) and all(_is_empty(value) for value in subscription.values()):
                 data = {**data, "subscription": None}
-            if _read_sku(data) not in self.context.get("products", ()):
+            if _read_sku(data) not in getattr(self.root, "products", ()):
                 data = self._forgive(data)
         return super().to_internal_value(data)
 
@@ -239,11 +239,11 @@ class PaymentSerializer(OptionalFields):
     def to_internal_value(self, data):
         items = data.get("items") if isinstance(data, Mapping) else None
         # For the items as well, which are judged by whether they are ours.
-        self.context["products"] = self._find_products(items if isinstance(items, list) else [])
+        self.products = self._find_products(items if isinstance(items, list) else [])
         return super().to_internal_value(data)
 
     def validate_items(self, items: list[dict]) -> list[dict]:
-        products = self.context["products"]
+        products = self.products
         sold = [item | {"product": products.get(item["product"]), "sku": item["product"]} for item in items]
         for item in sold:
             if item["quantity"] < 1 or Decimal(item["total_price"]) < 0:

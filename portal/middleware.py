@@ -1,4 +1,7 @@
+import logging
+
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.middleware.gzip import GZipMiddleware
 from django.template.loader import render_to_string
@@ -7,6 +10,8 @@ from django.utils.deprecation import MiddlewareMixin
 from licensing.envelope import plain_refusal
 from portal.charsets import names_other_charset
 from rest.problems import problem_response
+
+logger = logging.getLogger(__name__)
 
 POLICY = {
     "default-src": "'none'",
@@ -46,6 +51,18 @@ class BodyLimit(MiddlewareMixin):
         if not takes_files and length.isdecimal() and int(length) > settings.API_BODY_LIMIT:
             return refuse(request, 413, f"The request body is longer than {settings.API_BODY_LIMIT} bytes.")
         return None
+
+
+class DatabaseAway(MiddlewareMixin):
+    """503 while the database restarts or is overloaded: whoever asked may ask again."""
+
+    def process_exception(self, request, exception):
+        if not isinstance(exception, OperationalError | InterfaceError):
+            return None
+        logger.warning("The database does not answer: %s", type(exception).__name__)
+        response = refuse(request, 503, "The database does not answer at the moment. Send the same request again.")
+        response.headers["Retry-After"] = "5"
+        return response
 
 
 def refuse(request, status: int, detail: str) -> HttpResponse:

@@ -60,6 +60,7 @@ MIDDLEWARE = [
     "licensing.cors.Cors",
     "portal.middleware.Utf8Only",
     "portal.middleware.BodyLimit",
+    "portal.middleware.DatabaseAway",
     "django.middleware.security.SecurityMiddleware",
     "portal.middleware.ContentSecurityPolicy",
     "portal.middleware.CompressedAssets",

@@ -31,6 +31,8 @@ PAUSES = (0.25, 1, 2, 4, 8, 15)
 START_TIMEOUT = 60
 # A service that ran for so many seconds begins with the first pause again.
 STEADY_AFTER = 20
+# Connections that wait in the kernel.
+BACKLOG = 1024
 # Names the file descriptor from which the services can read how all of them are.
 STATUS_FD = "KEYWELL_STATUS_FD"
 
@@ -261,6 +263,11 @@ class WebService(LoadedService):
         self.host, self.port = listener.getsockname()[:2]
         # As people reach it: the answer may depend on the name that they use.
         self.headers = {"Host": urlsplit(base_url).netloc, "X-Forwarded-Proto": urlsplit(base_url).scheme}
+
+    def start(self) -> None:
+        # A web server that was stopped by itself has closed it for everybody.
+        self.listener.listen(BACKLOG)
+        super().start()
 
     def problem(self) -> str | None:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10)

@@ -1,13 +1,12 @@
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView
 
 from fulfillment import urls as orders_api
 from fulfillment.providers import take_tracking, take_tracking_of_merchant
 from portal.health import healthz
 from portal.views import emails, invitations, order, orders
-from portal.views.api_docs import ApiDocs
+from portal.views.api_docs import ApiDocs, ApiSchema
 from portal.views.customer import customer_order
 from portal.views.home import home
 from portal.views.lost_key import lost_key
@@ -48,7 +47,7 @@ urlpatterns = [
     path("anymail/<slug:merchant>/<str:provider>/tracking/", take_tracking_of_merchant, name="tracking-of-merchant"),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
-    path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    path("api/schema/", ApiSchema.as_view(), name="api-schema"),
     path("api/docs/", ApiDocs.as_view(), name="api-docs"),
     path("api/v1/", include(orders_api)),
     path("api/v1/", include("pools.urls")),

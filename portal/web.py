@@ -9,6 +9,7 @@ Waitress reads a whole request before it takes a thread for it, so clients that 
 """
 
 import argparse
+import contextlib
 import gc
 import os
 import resource
@@ -29,7 +30,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 from waitress.utilities import Error
 
-from portal.supervisor import die_with_parent, uninterrupted
+from portal.supervisor import BACKLOG, die_with_parent, uninterrupted
 
 # Of one process. Beyond them, new connections wait in the kernel.
 MAX_CONNECTIONS = 2000
@@ -102,6 +103,11 @@ class Server(TcpWSGIServer):
         while not stopping:
             self._turn()
 
+        # Those who have connected are served.
+        known = -1
+        while known < len(self.active_channels):
+            known = len(self.active_channels)
+            self.handle_accept()
         self.accepting = False
         self.del_channel()
         self.socket.close()
@@ -111,6 +117,10 @@ class Server(TcpWSGIServer):
             self._turn(0.1)
             for channel in self.active_channels.values():
                 channel.will_close = channel.will_close or channel.is_idle
+
+    def handle_close(self) -> None:
+        """Nobody listens any more: the server is stopping."""
+        self.del_channel()
 
     def _turn(self, timeout: float = 1) -> None:
         wasyncore.loop(timeout=timeout, map=self._map, use_poll=True, count=1)
@@ -129,7 +139,7 @@ def serve(application: Callable, listener: socket.socket, *, threads: int) -> No
     # What a proxy says of itself is judged by the settings (BEHIND_PROXY).
     headers: dict[str, Any] = {"ident": "", "clear_untrusted_proxy_headers": False}
     adjustments = Adjustments(
-        **limits, **buffers, **headers, threads=threads, backlog=1024, log_socket_errors=False, sockets=[listener]
+        **limits, **buffers, **headers, threads=threads, backlog=BACKLOG, log_socket_errors=False, sockets=[listener]
     )
     dispatcher = ThreadedTaskDispatcher()
     dispatcher.set_thread_count(threads)
@@ -139,8 +149,11 @@ def serve(application: Callable, listener: socket.socket, *, threads: int) -> No
     ).run()
 
 
-def serve_in_processes(count: int, serve_one: Callable[[], None]) -> None:
-    """Keep so many copies of this process serving, until SIGTERM or SIGINT stops them all."""
+def serve_in_processes(count: int, listener: socket.socket, serve_one: Callable[[], None]) -> None:
+    """Keep so many copies of this process serving, until SIGTERM or SIGINT stops them all.
+
+    Once one of them has taken up whoever had connected, nobody else can: a refusal is better than a wait for nothing.
+    """
     children: set[int] = set()
     stopping: list[int] = []
 
@@ -171,7 +184,10 @@ def serve_in_processes(count: int, serve_one: Callable[[], None]) -> None:
         child, _ = os.wait()
         with uninterrupted():
             children.discard(child)
-        if not stopping:
+        if stopping:
+            with contextlib.suppress(OSError):  # it does not listen any more
+                listener.shutdown(socket.SHUT_RDWR)
+        else:
             time.sleep(0.5)
             start()
 
@@ -192,13 +208,13 @@ def main() -> None:
     if options.socket is None:
         host, _, port = options.address.rpartition(":")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=1024)
+        listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
     else:
         listener = socket.socket(fileno=options.socket)
     # What is shared with the processes stays shared: the collector does not touch it.
     gc.collect()
     gc.freeze()
-    serve_in_processes(options.processes, lambda: serve(application, listener, threads=options.threads))
+    serve_in_processes(options.processes, listener, lambda: serve(application, listener, threads=options.threads))
 
 
 if __name__ == "__main__":

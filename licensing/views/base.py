@@ -4,6 +4,7 @@ import logging
 from http import HTTPStatus
 
 from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import QueryDict
 from psycopg.errors import ForeignKeyViolation
 from rest_framework.exceptions import APIException, MethodNotAllowed, NotAuthenticated, Throttled
@@ -77,7 +78,12 @@ class LicensingView(APIView):
 
 
 def answer_error(error: Exception, context: dict) -> Response:
-    """An envelope for whatever went wrong; nothing is left to Django, whose pages no client could read."""
+    """An envelope for whatever went wrong; nothing is left to Django, whose pages no client could read.
+
+    But the middleware knows what to say while the database is away.
+    """
+    if isinstance(error, InterfaceError | OperationalError):
+        raise error
     if isinstance(error, SuspiciousOperation | RequestDataTooBig):
         error = MalformedRequest(str(error))
     if isinstance(error, ObjectDoesNotExist) or isinstance(error.__cause__, ForeignKeyViolation):

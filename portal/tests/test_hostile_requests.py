@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 from django.conf import settings
 from django.contrib import admin
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
@@ -165,3 +166,31 @@ def test_a_forged_device_is_a_stranger(client, merchant, forged):
     fail(client, 5)
 
     assert not sign_in(client, "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/api/v1/orders/", "application/problem+json"), ("/core/v2/rest/product", "xml"), ("/lost/northlight/", "html")],
+)
+def test_while_the_database_is_away_it_asks_to_come_again(api, merchant, monkeypatch, caplog, path, kind):
+    def execute(*_):
+        raise OperationalError("the database system is in recovery mode")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("django.db.backends.utils.CursorWrapper.execute", execute)
+        if "core" in path:
+            api.credentials(HTTP_AUTHORIZATION="Basic YXBpS2V5OjEyMzQtNTY3OC05MDEy")
+        response = api.get(path)
+
+    assert (response.status_code, response.get("Retry-After")) == (503, "5")
+    assert kind in response["Content-Type"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_the_schema_is_made_once(client, monkeypatch):
+    for name in ("yaml", "json"):
+        client.get(f"/api/schema/?format={name}")
+    monkeypatch.setattr("drf_spectacular.generators.SchemaGenerator.get_schema", None)
+
+    assert b"/api/v1/payments/" in client.get("/api/schema/?format=yaml").content
+    assert client.get("/api/schema/?format=json").json()["paths"]

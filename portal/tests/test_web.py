@@ -22,11 +22,11 @@ from portal.web import Request
 class WebServer:
     """One process with one thread: whatever holds that thread keeps everybody waiting."""
 
-    def __init__(self, folder, **options):
+    def __init__(self, folder, processes=1):
         self.port = free_port()
         self.gate = folder / "gate"
         command = [sys.executable, "-m", "portal.web", "--application", "portal.tests.slow_application"]
-        command += ["--address", f"127.0.0.1:{self.port}", "--processes", "1", "--threads", "1"]
+        command += ["--address", f"127.0.0.1:{self.port}", "--processes", str(processes), "--threads", "1"]
         environment = os.environ | {"GATE": str(self.gate)}
         prepare = die_with_parent(signal.SIGTERM)
         self.process = subprocess.Popen(command, cwd=PROJECT, env=environment, preexec_fn=prepare)
@@ -99,6 +99,31 @@ def test_a_stop_finishes_requests_under_way_and_does_not_wait_for_half_sent_ones
     assert answers == ["/wait"]
     for connection in slow:
         connection.close()
+
+
+def test_during_a_stop_nobody_waits_to_be_refused(tmp_path):
+    server = WebServer(tmp_path, processes=2)
+    client = threading.Thread(target=lambda: server.get("/wait"))
+    client.start()
+    wait_until(server.gate.with_suffix(".entered").exists)
+
+    server.process.terminate()
+
+    wait_until(lambda: is_refused(server))
+    assert server.process.poll() is None
+    server.gate.touch()
+    assert server.process.wait(30) == 0
+    client.join(30)
+
+
+def is_refused(server):
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        return False
+    return False
 
 
 def test_a_process_that_is_killed_is_replaced(server):

@@ -4,7 +4,8 @@ from contextlib import suppress
 
 from django.db import transaction
 
-from fulfillment.models import FulfillmentMethod, HeldCode
+from fulfillment.models import Callout, FulfillmentMethod, HeldCode
+from fulfillment.parameters import mask_code
 from fulfillment.services import CodeRefused, RetryRefused, enter_codes, retry
 from fulfillment.web_services import claim
 from orders.models import Order, OrderEvent
@@ -19,9 +20,12 @@ def release(held: HeldCode, *, by: str) -> None:
     if problem:
         raise CodeRefused(problem)
     enter_codes(held.item, codes, by=by, source=FulfillmentMethod.Source.WEB_SERVICE)
-    if not HeldCode.objects.filter(pk=held.pk).delete()[0]:
-        raise CodeRefused(DECIDED)
+    _decide(held, OrderEvent.Kind.CODE_RELEASED, by)
     held.service.remember([held.code])
+    # While it was held for an error message, the log showed it.
+    for callout in Callout.objects.filter(service=held.service, item=held.item, answer__contains=held.code):
+        callout.answer = callout.answer.replace(held.code, mask_code(held.code))
+        callout.save(update_fields=["answer"])
     _go_on(held, by)
 
 
@@ -30,20 +34,20 @@ def refuse(held: HeldCode, *, by: str) -> None:
     """Discard a held code, and ask the service again with the same request id. Raises CodeRefused."""
     # Serializes this with a release.
     Order.objects.select_for_update(no_key=True).get(pk=held.item.order_id)
-    if not HeldCode.objects.filter(pk=held.pk).delete()[0]:
-        raise CodeRefused(DECIDED)
-    OrderEvent.objects.create(
-        order=held.item.order,
-        kind=OrderEvent.Kind.CODE_REFUSED,
-        item=held.item,
-        details={"unit": held.unit},
-        happened_by=by,
-    )
+    _decide(held, OrderEvent.Kind.CODE_REFUSED, by)
     _go_on(held, by)
 
 
+def _decide(held: HeldCode, kind: OrderEvent.Kind, by: str) -> None:
+    if not HeldCode.objects.filter(pk=held.pk).delete()[0]:
+        raise CodeRefused(DECIDED)
+    details = {"unit": held.unit}
+    OrderEvent.objects.create(order=held.item.order, kind=kind, item=held.item, details=details, happened_by=by)
+
+
 def _go_on(held: HeldCode, by: str) -> None:
-    """Ask for what the item still lacks."""
-    # All units may have their codes by now, or the order may be refunded.
-    with suppress(RetryRefused):
-        retry(held.item, by=by)
+    """Ask for what the item still lacks, unless another of its codes is held."""
+    if not HeldCode.objects.filter(item=held.item).exists():
+        # All units may have their codes by now, or the order may be refunded.
+        with suppress(RetryRefused):
+            retry(held.item, by=by)

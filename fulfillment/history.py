@@ -200,12 +200,9 @@ def _event(event: OrderEvent) -> Line:
             note = (
                 f"It was {event.details['status']}: {event.details['reason']}" if event.details.get("reason") else ""
             )
-        case OrderEvent.Kind.CODE_REFUSED:
-            text = (
-                f"Held code {event.details['unit']} for {event.item.product.name} refused"
-                if event.item
-                else "Held code refused"
-            )
+        case OrderEvent.Kind.CODE_REFUSED | OrderEvent.Kind.CODE_RELEASED:
+            product = f" for {event.item.product.name}" if event.item else ""
+            text = f"Held code {event.details['unit']}{product} {event.kind}"
         case OrderEvent.Kind.LINK_REVOKED:
             text = "Link to the customer’s order page revoked"
         case OrderEvent.Kind.LINK_RENEWED:

@@ -220,6 +220,7 @@ def compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessag
         context |= {
             "service": notice.upstream,
             "failed": of_upstream.given_up().count(),
+            "held": of_upstream.given_up().held().select_related("item__order").order_by("item__order_id")[:20],
             "waiting": of_upstream.filter(status=Fulfillment.Status.WAITING, due_at__isnull=False).count(),
             "last": notice.upstream.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
         }

@@ -329,7 +329,7 @@ def retry_failed(upstream: Upstream, *, by: str) -> int:
     """
     # Serializes the second click with the first.
     type(upstream)._default_manager.select_for_update(no_key=True).get(pk=upstream.pk)
-    failed = Fulfillment.objects.of_upstream(upstream).given_up()
+    failed = Fulfillment.objects.of_upstream(upstream).given_up().filter(item__held_codes=None)
     rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
     if not rows:
         return 0

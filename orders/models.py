@@ -437,6 +437,7 @@ class OrderEvent(models.Model):
         MAPPED = "mapped", "items mapped to products"
         MAY_HAVE_ARRIVED = "unsure", "e-mail may have arrived"
         CODE_REFUSED = "refused", "held code refused"
+        CODE_RELEASED = "released", "held code released"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

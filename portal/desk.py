@@ -212,7 +212,8 @@ class ShownItem:
     @property
     def can_be_retried(self) -> bool:
         unfinished = self.item.fulfillment.status != Fulfillment.Status.DONE
-        return unfinished and self.item.order.status == Order.Status.PAID
+        # While a code is held, nobody is asked.
+        return unfinished and not self.held and self.item.order.status == Order.Status.PAID
 
 
 def show_chain(desk: Desk, links: list[Link]) -> list[ShownOrder]:

@@ -111,6 +111,10 @@ class FulfillmentQuerySet(RetryableQuerySet):
         """What is not tried again by itself: it failed, or another source of its chain may still get codes."""
         return self.filter(Q(status=Fulfillment.Status.FAILED) | Q(status=Fulfillment.Status.WAITING, due_at=None))
 
+    def held(self):
+        """What waits for a person to release or refuse a code."""
+        return self.filter(item__held_codes__isnull=False).distinct()
+
     def start_again(self) -> int:
         """Have these tried at once, as if for the first time; return how many they are."""
         # The number of attempts goes on: it tells one worker's lease from the next.

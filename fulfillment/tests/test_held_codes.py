@@ -10,9 +10,10 @@ from django.db import connection
 
 from fulfillment.chains import add_source
 from fulfillment.held_codes import refuse, release
+from fulfillment.history import order_history
 from fulfillment.models import Callout, Fulfillment, HeldCode, MerchantNotice, WebService
 from fulfillment.personal_data import Held
-from fulfillment.services import CodeRefused, enter_codes, retry
+from fulfillment.services import CodeRefused, enter_codes, retry, retry_failed
 from fulfillment.shapes import resembles, shapes_of
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from orders.services import refund
@@ -154,6 +155,32 @@ def test_codes_that_came_with_a_held_one_are_kept(hold, work, receiver):
     work()
 
     assert saved() == ["AAAA-1111", "BBBB-2222", "CCCC-3333"]
+
+
+def test_the_notice_leads_to_the_order(hold, work, mailoutbox):
+    hold()
+    work()
+
+    [notice] = [mail for mail in mailoutbox if "Release or refuse" in mail.body]
+    assert f"/orders/{Order.objects.get().number}/" in notice.body
+
+
+def test_a_held_code_is_not_tried_again_with_all_that_failed(hold):
+    held = hold()
+
+    assert retry_failed(held.service, by="Sam") == 0
+    assert not OrderEvent.objects.exists()
+
+
+def test_what_was_released_is_masked_in_the_log_and_told_in_the_history(hold):
+    held = hold()
+    assert Callout.objects.get().answer == ERROR
+
+    release(held, by="Sam")
+
+    assert Callout.objects.get().answer == "••••nown"
+    lines = [(line.text, line.by) for line in order_history(Order.objects.get())]
+    assert ("Held code 1 for Program 1 released", "Sam") in lines
 
 
 def test_after_one_code_is_released_the_others_are_asked_for(hold, work, receiver):

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                     ("mapped", "items mapped to products"),
                     ("unsure", "e-mail may have arrived"),
                     ("refused", "held code refused"),
+                    ("released", "held code released"),
                 ],
                 max_length=10,
             ),

@@ -151,6 +151,7 @@ EVENTS = {
     "replaced": "arrow-repeat",
     "mapped": "arrow-repeat",
     "reinstated": "arrow-repeat",
+    "released": "send",
     "unsure": "envelope",
     "returned": "arrow-return-left",
     "asked": "inbox",

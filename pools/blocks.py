@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from typing import NamedTuple
 
 from orders.license_texts import BEGIN, END, split_marker
 
 TAG = re.compile(r"\s*<(?P<name>[A-Za-z][\w:.-]*)(?:\s[^<>]*)?>\s*")
 MAX_TAG = 2000
+LABEL = re.compile(r"\s*([^\W\d][\w .-]{0,40}?)\s*[:=]")
 # "BEGIN LICENSES" begins a list of keys, not a key.
 LISTS = {"keys", "licenses", "licences", "codes", "serials", "list", "lizenzen", "schlüssel", "file"}
 
@@ -58,3 +60,12 @@ def are_blocks(lines: Iterable[str]) -> bool:
             return False
         opened = marker
     return False
+
+
+def are_paragraphs(lines: Iterable[str]) -> bool:
+    """Whether empty lines part keys of several lines each: the first two have the same labels, such as `Name:`."""
+    paragraphs = [list(group) for filled, group in groupby(lines, lambda line: bool(line.strip())) if filled]
+    if len(paragraphs) < 2:
+        return False
+    first, second = ([found[1] if (found := LABEL.match(line)) else "" for line in part] for part in paragraphs[:2])
+    return len(set(first) - {""}) > 1 and first == second

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
-from pools.blocks import are_blocks
+from pools.blocks import are_blocks, are_paragraphs
 from pools.columns import MAX_LISTED, Column, Heading, choose, find_objection, get_columns, judge_heading, shape
 from pools.reading import (
     DELIMITERS,
@@ -74,7 +74,9 @@ def detect(
     format = options.get("format") or told or _detect_format(lines, file_name)
     shared = {"encoding": encoding, "format": format} | _pick(options, "spreadsheet")
     if format == "text":
-        split = options.get("split") or ("separator lines" if options.get("separator") else _detect_split(lines))
+        split = options.get("split") or (
+            "separator lines" if options.get("separator") else _detect_split(head, encoding)
+        )
         return shared | {"split": split, "separator": options.get("separator", "")}
 
     delimiter = options.get("delimiter") or _detect_delimiter(lines)
@@ -97,15 +99,21 @@ def _pick(options: dict[str, Any], name: str) -> dict[str, Any]:
     return {name: options[name]} if options.get(name) else {}
 
 
-def _detect_split(lines: list[str]) -> str:
-    return "blocks" if are_blocks(lines) else "lines"
+def _detect_split(head: bytes, encoding: str) -> str:
+    if are_blocks(_get_lines(head, encoding)):
+        return "blocks"
+    return "empty lines" if are_paragraphs(_get_all_lines(head, encoding)) else "lines"
 
 
 def _get_lines(head: bytes, encoding: str) -> list[str]:
+    return [line for line in _get_all_lines(head, encoding) if line.strip()]
+
+
+def _get_all_lines(head: bytes, encoding: str) -> list[str]:
     text = "".join(decode([head], encoding))
     if len(head) == HEAD:
         text = text.rpartition("\n")[0] or text  # the last line may go on
-    return [line for line in islice(text.split("\n"), ROWS_SEEN) if line.strip()]
+    return list(islice(text.split("\n"), ROWS_SEEN))
 
 
 def _detect_encoding(content: Iterable[bytes], chosen: str | None) -> tuple[bytes, str]:

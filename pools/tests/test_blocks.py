@@ -33,6 +33,22 @@ def test_two_blocks_are_two_keys(first, last, between, piece):
     assert parse_keys(f"{one}{between}{two}".encode()) == [one, two]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_licenses_of_labeled_lines_are_parted_by_empty_lines(end):
+    ada, bob = (f"Name: {name}{end}Serial: {key}{end}Valid: 2027" for name, key in [("Ada", "7Q2M"), ("Bob", "81XX")])
+
+    keys, problems = read(f"{ada}{end}{end}{bob}{end}".encode())
+
+    assert ([key.splitlines() for key in keys], problems) == ([ada.splitlines(), bob.splitlines()], {})
+
+
+@pytest.mark.parametrize(
+    "text", ["A-1\nA-2\n\nA-3\nA-4", "Key: A-1\nKey: A-2\n\nKey: A-3\nKey: A-4", "Name: Ada\nKey: A-1"]
+)
+def test_lists_with_empty_lines_in_them_are_keys_line_by_line(text):
+    assert read(text.encode())[0] == [line for line in text.split("\n") if line]
+
+
 def test_an_xml_document_keeps_its_first_line():
     document = '<?xml version="1.0"?>\n<License xmlns="urn:x">\n  <Name>Ada</Name>\n</License>'
 

@@ -186,6 +186,14 @@ class Column:
         return not self.objection and self.heading != Heading.NOT_KEYS
 
 
+def is_twin(chosen: Column, other: Column) -> bool:
+    """Whether another column has keys of the same shape, and no heading that says it has none."""
+    if other is chosen or not look_like_keys(other.values):
+        return False
+    [shapes, others] = [Counter(map(shape, column.values)).most_common(1)[0][0] for column in (chosen, other)]
+    return shapes == others
+
+
 def get_columns(rows: list[list[str]], *, header: bool, known: list[str]) -> list[Column]:
     """The columns of a table's first rows; `known` are keys that the pool has."""
     looks = Looks(known)
@@ -214,7 +222,8 @@ def choose(columns: list[Column]) -> tuple[Column | None, str]:
     if named:
         # A heading that its values contradict is in doubt, too.
         good = [column for column in named if column in fine]
-        return (good[0], "its heading says so, and its values could be keys") if len(good) == 1 else (None, "")
+        is_clear = len(good) == 1 and not any(is_twin(good[0], column) for column in fine)
+        return (good[0], "its heading says so, and its values could be keys") if is_clear else (None, "")
     if len(fine) == 1:
         return fine[0], "it is the only one whose values could be keys"
     good = [column for column in fine if look_like_keys(column.values)]

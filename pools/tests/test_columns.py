@@ -126,6 +126,7 @@ DOUBTFUL = {
     "the heading says so, and the values count": ("Key,Value", [COUNTER, KEYS]),
     "nothing looks like keys": ("Date,Price", [DATES, AMOUNTS]),
     "a license or a code": ("License,Code", [IDS, KEYS]),
+    "keys of one shape under both": ("Serial,Code", [make_keys("XXXXX-XXXXX-XXXXX", ROWS), KEYS]),
     "all is the same": ("Key,Status", [FOTO, STATUS]),
 }
 

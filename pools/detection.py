@@ -25,6 +25,7 @@ from pools.reading import (
 HEAD = 64 * 1024  # bytes that are looked at
 ROWS_SEEN = 500
 # An option of one format decides for that format.
+MOST_TITLES = 10
 CSV_OPTIONS, TEXT_OPTIONS = {"delimiter", "column", "header"}, {"split", "separator"}
 
 
@@ -81,10 +82,12 @@ def detect(
 
     delimiter = options.get("delimiter") or _detect_delimiter(lines)
     rows = [row for row in _rows(lines, delimiter) if any(row)]
+    titles = count_titles(rows)
+    rows = rows[titles:]
     header = options.get("header")
     if header is None:
         header = _has_header(rows)
-    read_as = shared | {"delimiter": delimiter, "header": header}
+    read_as = shared | {"delimiter": delimiter, "header": header} | ({"titles": titles} if titles else {})
     if options.get("column"):
         return read_as | {"column": options["column"]}
     columns = get_columns(rows, header=header, known=known or [])
@@ -191,6 +194,15 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
     return rows[1:] if rows and is_delimiter_hint(lines[0]) else rows
 
 
+def count_titles(rows: list[list[str]]) -> int:
+    """How many rows with a single text stand above the one that names the columns, as in reports and exports."""
+    for number, row in enumerate(rows[:MOST_TITLES]):
+        if len([cell for cell in row if cell.strip()]) > 1:
+            is_heading = any(judge_heading(cell) == Heading.KEYS for cell in row)
+            return number if is_heading else 0
+    return 0
+
+
 def _has_header(rows: list[list[str]]) -> bool:
     """The first row names things, or is the only one without a digit."""
     if not rows:
@@ -220,7 +232,8 @@ def get_rows(content: Iterable[bytes], read_as: dict[str, Any]) -> list[list[str
     if read_as["format"] != "csv":
         return []
     head = next(iter(content), b"")[:HEAD]
-    return [row for row in _rows(_get_lines(head, read_as["encoding"])[:20], read_as["delimiter"]) if any(row)]
+    rows = _rows(_get_lines(head, read_as["encoding"])[:20], read_as["delimiter"])
+    return [row for row in rows if any(row)][read_as.get("titles", 0) :]
 
 
 # Where nobody looks before it is imported

@@ -315,6 +315,7 @@ def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine
 
     rows = csv.reader(lines(), delimiter=read_as["delimiter"], strict=False)
     column, header, width, last = read_as["column"], read_as["header"], 0, 0
+    titles = read_as.get("titles", 0)
     while True:
         number = last + 1
         try:
@@ -330,7 +331,8 @@ def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine
             continue
         while width and len(row) > max(width, column) and not row[-1]:
             row.pop()
-        if not any(row):
+        if not any(row) or titles:
+            titles -= any(row)
             yield KeyLine(number, "")
         elif not width:
             width = len(row)

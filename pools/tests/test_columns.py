@@ -5,7 +5,8 @@ import random
 import pytest
 
 from pools.columns import Heading, judge_heading
-from pools.detection import ColumnInDoubt, FormatInDoubt, detect, parse_keys
+from pools.detection import ColumnInDoubt, FormatInDoubt, detect, get_column_names, parse_keys
+from pools.reading import read_keys
 from pools.tests.test_oddities import make_keys
 
 ROWS = 12
@@ -208,3 +209,26 @@ def test_where_nobody_looks_a_table_is_not_taken_for_lines(content):
 
     assert parse_keys(content, {"format": "csv"}) == KEYS
     assert len(parse_keys(content, {"format": "text"})) >= ROWS
+
+
+@pytest.mark.parametrize(
+    "title", ["Export 2026-11-29,,\n,,\n", "Export 2026-11-29\n\n", "Licenses of Northlight,,\nMade 2026,,\n"]
+)
+@pytest.mark.parametrize("options", [{}, {"column": 2}, {"header": True}])
+def test_what_stands_above_the_headings_is_no_key(title, options):
+    content = title.encode() + table("ID,License Key,Note", COUNTER, KEYS, NAMES)
+
+    read_as = detect([content], {"format": "csv"} | options)
+
+    lines = list(read_keys([content], read_as))
+    assert [line.key for line in lines if line.key] == KEYS
+    assert not any(line.problem for line in lines)
+    assert get_column_names([content], read_as) == ["1: ID", "2: License Key", "3: Note"]
+
+
+def test_a_first_row_with_one_value_is_no_title_without_headings():
+    content = table("", ["", *NAMES[1:]], KEYS)
+
+    read_as = detect([content], {"format": "csv"})
+
+    assert [line.key for line in read_keys([content], read_as)] == KEYS

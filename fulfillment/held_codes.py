@@ -31,7 +31,10 @@ def release(held: HeldCode, *, by: str) -> None:
 
 @transaction.atomic
 def refuse(held: HeldCode, *, by: str) -> None:
-    """Discard a held code, and ask the service again with the same request id. Raises CodeRefused."""
+    """Discard a held code, and ask the service again with the same request id. Raises CodeRefused.
+
+    If another code of the item is held, that one is decided first.
+    """
     # Serializes this with a release.
     Order.objects.select_for_update(no_key=True).get(pk=held.item.order_id)
     _decide(held, OrderEvent.Kind.CODE_REFUSED, by)

@@ -227,6 +227,12 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             note_answer(service)
         raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
     note_success(service)
+    return _take(reading, item, units, message_id)
+
+
+def _take(reading: Reading, item: OrderItem, units: list[int], message_id: str) -> dict[int, str]:
+    """The codes that came and may be saved, by unit. Raises CodesMissing, or CodesHeld, if a unit gets none."""
+    service = reading.service
     came = _assign(item, units, reading.codes)
     held = {unit: code for unit, code in came.items() if code in reading.unlike}
     codes, taken = claim(service, item, {unit: code for unit, code in came.items() if unit not in held})

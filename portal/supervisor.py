@@ -165,6 +165,8 @@ class Service:
         """End whatever is left of its process group, at once."""
         if self.process is None:
             return
+        # A copy of this process may not have its group yet.
+        self.process.send_signal(signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -265,7 +267,7 @@ class WebService(LoadedService):
         self.headers = {"Host": urlsplit(base_url).netloc, "X-Forwarded-Proto": urlsplit(base_url).scheme}
 
     def start(self) -> None:
-        # A web server that was stopped by itself has closed it for everybody.
+        # When the web server stops, it shuts the socket down for this process as well.
         self.listener.listen(BACKLOG)
         super().start()
 

@@ -365,7 +365,8 @@ def refuse_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
             held_codes.refuse(code, by=desk.by)
         except services.CodeRefused as error:
             return refuse(request, desk, str(error))
-        messages.success(request, f"Discarded. The web service “{code.service}” is asked again.")
+        first = "Once you have decided on the item’s other held codes, the" if code.item.held_codes.exists() else "The"
+        messages.success(request, f"Discarded. {first} web service “{code.service}” is asked again.")
         return redirect(desk.url())
 
     return confirm(

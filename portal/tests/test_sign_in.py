@@ -197,6 +197,21 @@ def test_an_address_that_tries_many_accounts_is_locked_out(client, owner):
     assert is_signed_in(client)
 
 
+def test_strangers_from_many_addresses_have_so_many_attempts_together(client, owner, settings):
+    settings.LOGIN_FAILED_BY_STRANGERS = "3/15m/key"
+    sign_in(client)
+    client.post("/accounts/logout/")
+    for number in range(3):
+        fail(Client(), 1, REMOTE_ADDR=f"192.0.2.{number}")
+
+    stranger = Client()
+    sign_in(stranger, REMOTE_ADDR="192.0.2.9")
+    assert not is_signed_in(stranger)
+
+    sign_in(client, REMOTE_ADDR="192.0.2.9")  # at a device of the owner
+    assert is_signed_in(client)
+
+
 def test_the_address_is_not_what_somebody_claims(client, owner, settings):
     settings.ACCOUNT_RATE_LIMITS = {"login_failed": "2/15m/ip"}
     for number in range(2):

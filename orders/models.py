@@ -8,7 +8,7 @@ from babel import Locale
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models import Count, Exists, F, Func, OuterRef, Q, Subquery, Sum, Value
+from django.db.models import Count, Exists, Func, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Concat, Now, Upper
 
 from merchants.addresses import same_address
@@ -19,8 +19,6 @@ from orders.money import MoneyField
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
-# A number as people quote it, without its leading letters and zeros: A0012345678 is found as 12345678.
-NUMBER_PREFIX = "^[A-Za-z]*0*"
 # In an address, what begins like this is an id; no number is reported that does (orders/serializers.py).
 ID_PREFIX = "id:"
 MAX_OTHER_PRODUCT = 200
@@ -32,10 +30,36 @@ def named(name: str, field: str) -> Q:
     return Q(pk=int(found[1])) if found else Q(**{field: name})
 
 
+class ShortNumber(Func):
+    """A number as people quote it, without punctuation, leading letters and zeros; null if nothing is left.
+
+    A0012345678 is found as 12345678, K/77 as k 77.
+    """
+
+    template = (
+        "NULLIF(regexp_replace(regexp_replace(lower(%(expressions)s), '[^[:alnum:]]+', '', 'g'), '^[a-z]*0*', ''), '')"
+    )
+    output_field = models.CharField(max_length=64)
+
+
 class Fold(Func):
-    """A text as customers are searched by: in lower case, without accents and invisible characters."""
+    """A text as customers are searched by: in lower case, without accents, apostrophes and invisible characters."""
 
     function = "orders_fold"
+    output_field = models.TextField()
+
+
+class FoldUmlauts(Func):
+    """The same with a, o and u for ae, oe and ue, and a for aa: Müßig, Muessig and Mussig are one name."""
+
+    function = "orders_fold_umlauts"
+    output_field = models.TextField()
+
+
+class CustomerText(Func):
+    """A text folded both ways, for each to be found in it."""
+
+    function = "orders_customer_text"
     output_field = models.TextField()
 
 
@@ -43,11 +67,10 @@ class OrderQuerySet(models.QuerySet["Order"]):
     """What starts with `with_` looks orders up by something a customer may quote, each in an index of its own."""
 
     def with_number(self, *texts: str):
-        """Orders of these numbers, quoted with or without a number sign, leading letters and zeros."""
+        """Orders of these numbers, quoted with or without punctuation, leading letters and zeros."""
         bare = {text.strip().lstrip("#") for text in texts} - {""}
         numbers = bare | {f"#{number}" for number in bare} | {text.strip() for text in texts}
-        short = {re.sub(NUMBER_PREFIX, "", number) for number in bare} - {""}
-        return self.filter(Q(number__in=numbers) | Q(short_number__in=short))
+        return self.filter(Q(number__in=numbers) | Q(short_number__in=[ShortNumber(Value(number)) for number in bare]))
 
     def with_email(self, *texts: str):
         """Orders whose customer has exactly one of these addresses, in any case and either spelling of its domain."""
@@ -56,7 +79,14 @@ class OrderQuerySet(models.QuerySet["Order"]):
     def with_customer(self, *words: str):
         """Orders whose customer's address, name and company hold all these words, in any case, without accents."""
         # Folded by the database, as the column was: languages differ in what that means.
-        return self.filter(*(Q(customer_text__contains=Fold(Value(word.strip()))) for word in words))
+        return self.filter(
+            *(
+                Q(customer_text__contains=Fold(Value(word))) | Q(customer_text__contains=FoldUmlauts(Value(word)))
+                if re.search("[ao]e|ue|aa", word, re.IGNORECASE)
+                else Q(customer_text__contains=Fold(Value(word)))
+                for word in map(str.strip, words)
+            )
+        )
 
     def with_code(self, text: str):
         """Orders that hold, or held, exactly this license text."""
@@ -76,6 +106,10 @@ class OrderQuerySet(models.QuerySet["Order"]):
     def with_product(self, *products: Product | int):
         return self.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"), product__in=products)))
 
+    def with_other_product(self, name: str):
+        """Orders in which something of this name is not ours."""
+        return self.filter(pk__in=OtherItem.objects.filter(product=name, quantity__gte=1).values("order"))
+
     def unmapped(self):
         """Orders in which nothing is ours."""
         return self.filter(~Exists(OrderItem.objects.filter(order=OuterRef("pk"))))
@@ -94,9 +128,7 @@ class Order(models.Model):
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="orders")
     number = models.CharField(max_length=64)
     short_number = models.GeneratedField(
-        expression=Func(F("number"), Value(NUMBER_PREFIX), Value(""), function="regexp_replace"),
-        output_field=models.CharField(max_length=64),
-        db_persist=True,
+        expression=ShortNumber("number"), output_field=models.CharField(max_length=64, null=True), db_persist=True
     )
     status = models.CharField(max_length=10, choices=Status, default=Status.UNPAID)
     reported_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -119,7 +151,9 @@ class Order(models.Model):
     country = models.CharField(max_length=2, blank=True)
     # What customers are searched by: any part of address, name or company, without case and accents.
     customer_text = models.GeneratedField(
-        expression=Fold(Concat("email", Value(" "), "first_name", Value(" "), "last_name", Value(" "), "company")),
+        expression=CustomerText(
+            Concat("email", Value(" "), "first_name", Value(" "), "last_name", Value(" "), "company")
+        ),
         output_field=models.TextField(),
         db_persist=True,
     )

@@ -5,7 +5,7 @@ Pages, the admin and the API's filters all read a text here.
 
 import re
 import unicodedata
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from django.db.models import TextChoices, Value
 
@@ -21,14 +21,17 @@ MAX_CUSTOMER = 300
 # Below this a text says too little, and its trigrams too, for a look at parts of names.
 MIN_PART = 3
 MAX_NUMBERS = 100
-MAX_ENDING = 12  # letters and digits at the end of a license
+MAX_ENDING = 100  # letters and digits at the end of a license: some characters, or its last line
 MAX_SAME_HINT = 1000
 MAX_DIGESTS = 20
 MAX_ADDRESS = 2000  # characters of a search that become part of a page's address, encoded
 
 QUOTES = " \t\n\"'“”„‚‘’«»‹›()[]{}<>.,;:!?"
 DASHES = re.compile("[\u2010-\u2015\u2212]")
-EMAIL = re.compile(r"[^\s<>()\[\]\"“”„«»,;:@]+@[^\s<>()\[\]\"“”„«»,;:@]+")
+EMAIL = re.compile(r"[^\s<>()\[\]\"“”„«»,;:@]+@[^\s<>()\[\]\"“”„«»,;:@?]+")
+SEPARATORS = re.compile(r"[,;\t\n]+")
+# "License key: AAAA-BBBB", "Serial number = 1234-5678"
+LABEL = re.compile(r"\w[\w .-]{0,30}[:=]\s*(?=\S)")
 
 
 class Kind(TextChoices):
@@ -48,8 +51,9 @@ OTHER_LICENSES = {Kind.LICENSE: {Kind.SIMILAR, Kind.ENDING}, Kind.SIMILAR: {Kind
 
 
 def clean(text: str) -> str:
-    """The text without what nobody sees, and without the quotation marks and stops around it."""
-    shown = "".join(character for character in text if character.isspace() or unicodedata.category(character) != "Cf")
+    """The text without what nobody sees, in plain characters, and without the quotation marks and stops around it."""
+    plain = unicodedata.normalize("NFKC", text)
+    shown = "".join(character for character in plain if character.isspace() or unicodedata.category(character) != "Cf")
     return " ".join(DASHES.sub("-", shown).split()).strip(QUOTES)
 
 
@@ -79,24 +83,38 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
         case Kind.LICENSE:
             return orders.with_code(text)
         case Kind.SIMILAR:
-            digest = loose_fingerprint(text)
-            return orders.with_loose_fingerprint(digest) if digest else None
+            digests = similar(text)
+            return orders.with_loose_fingerprint(*digests) if digests else None
         case Kind.EMAIL:
             addresses = find_addresses(cleaned)
             return orders.with_email(*addresses) if addresses else None
         case Kind.NUMBER:
-            numbers = split_numbers(cleaned)
-            # A shop's number may hold blanks and stops itself.
-            return orders.with_number(text.strip(), cleaned, *numbers) if numbers else None
+            return with_number(orders, text)
         case Kind.ENDING:
             return with_ending(orders, cleaned)
         case Kind.SKU:
             # Read before, for the database to know how many orders there are of them.
             products = list(Product.objects.filter(sku__iexact=cleaned))
-            return orders.with_product(*products) if products else None
+            return orders.with_product(*products) if products else orders.with_other_product(cleaned)
         case Kind.CUSTOMER:
             words = find_words(cleaned)
             return orders.with_customer(*words) if any(map(says_enough, words)) else None
+
+
+def with_number(orders: OrderQuerySet, text: str) -> OrderQuerySet | None:
+    """Orders with this number, which may hold blanks and stops itself; if there are none, with the numbers in it."""
+    cleaned = clean(text)
+    if not cleaned.strip("#"):
+        return None
+    whole = orders.with_number(text, cleaned, unquote(cleaned))
+    numbers = split_numbers(text)
+    return whole if numbers in ([], [cleaned]) or whole.exists() else orders.with_number(*numbers)
+
+
+def similar(text: str) -> list[bytes]:
+    """Loose fingerprints of the licenses that a text can be, with or without a label before it."""
+    found = [loose_fingerprint(each) for each in dict.fromkeys([text, LABEL.sub("", text.strip(), count=1)])]
+    return [digest for digest in found if digest]
 
 
 def with_ending(orders: OrderQuerySet, cleaned: str) -> OrderQuerySet | None:
@@ -125,7 +143,7 @@ def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[str]:
     """What stands in an address for a license that was searched for: fingerprints, in hexadecimal."""
     if kind == Kind.ENDING:
         return [bytes(code.fingerprint).hex() for code in codes_ending(orders, letters(clean(text)))[:MAX_DIGESTS]]
-    return [(fingerprint(text.strip()) if kind == Kind.LICENSE else loose_fingerprint(text) or b"").hex()]
+    return [digest.hex() for digest in ([fingerprint(text.strip())] if kind == Kind.LICENSE else similar(text))]
 
 
 def quotable(kind: Kind, found: OrderQuerySet, text: str) -> str:
@@ -133,16 +151,16 @@ def quotable(kind: Kind, found: OrderQuerySet, text: str) -> str:
     cleaned = clean(text)
     if kind == Kind.EMAIL:
         return cut(find_addresses(cleaned))
-    if kind == Kind.NUMBER and len(split_numbers(cleaned)) > 1:
+    if kind == Kind.NUMBER and len(cleaned.split()) > 1:
         return cut(list(found.order_by("pk").values_list("number", flat=True)[:MAX_NUMBERS]))
     return cleaned
 
 
 def cut(words: list[str]) -> str:
     """As many of the words as an address has room for."""
-    while len(words) > 1 and len(quote(" ".join(words))) > MAX_ADDRESS:
+    while len(words) > 1 and len(quote(", ".join(words))) > MAX_ADDRESS:
         words = words[:-1]
-    return " ".join(words)
+    return ", ".join(words)
 
 
 def find_addresses(cleaned: str) -> list[str]:
@@ -165,6 +183,16 @@ def says_enough(word: str) -> bool:
 
 
 def split_numbers(text: str) -> list[str]:
-    """The order numbers of a text that quotes several."""
-    numbers = (part.strip(QUOTES) for part in re.split(r"[\s,;]+", text))
+    """The order numbers of a text that quotes several, or one among words; none if a part of it is no number."""
+    parts = [cleaned for part in SEPARATORS.split(text.strip()) if (cleaned := clean(part))]
+    numbers = [" ".join(word for word in part.split() if not is_word(word)) for part in parts]
+    if len(parts) == 1:
+        numbers = [word.strip(QUOTES) for word in numbers[0].split()]
+        # "a 2024 1" is one number, and not that of order 2024.
+        if any(number.isalpha() or len(number) < min(2, len(numbers)) for number in numbers):
+            return []
     return [number for number in numbers if number.strip("#")][:MAX_NUMBERS]
+
+
+def is_word(text: str) -> bool:
+    return len(text) > 1 and text.strip(QUOTES).isalpha()

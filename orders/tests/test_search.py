@@ -1,7 +1,7 @@
 import pytest
 
 from merchants.models import Product
-from orders.models import Order
+from orders.models import Order, OtherItem
 from orders.search import Kind, find
 from pools.imports import import_keys
 
@@ -50,6 +50,14 @@ def numbers(found):
         ("From: ada@example.com.", Kind.EMAIL),
         ("\ufeffada@example.com\u00a0", Kind.EMAIL),
         ("ada\u200b@example.com", Kind.EMAIL),
+        ("mailto:ada@example.com?subject=My%20license", Kind.EMAIL),
+        ("License key: AAAA-BBBB-CCCC-7Q2M", Kind.SIMILAR),
+        ("Key=aaaabbbbcccc7q2m", Kind.SIMILAR),
+        ("BBBB-CCCC-7Q2M", Kind.ENDING),
+        ("１２３４５６７８", Kind.NUMBER),
+        ("A 0012345678", Kind.NUMBER),
+        ("a-0012-345678", Kind.NUMBER),
+        ("order A0012345678", Kind.NUMBER),
         ('"A0012345678"', Kind.NUMBER),
         ("A0012345678.", Kind.NUMBER),
         ("(#A0012345678)", Kind.NUMBER),
@@ -96,6 +104,9 @@ def test_several_numbers_find_as_many_orders(orders, text):
         "…",
         "Byron, Bob",
         "<>",
+        "B 99 1",
+        "B 0012345678 1",
+        "B 0000000099 unknown 7",
     ],
 )
 def test_nothing_is_found_by(orders, text):
@@ -123,7 +134,7 @@ def test_an_sku_of_another_merchant_finds_nothing_of_it(orders, outsider):
     assert find(orders, "THEIRS") == {}
 
 
-@pytest.mark.parametrize(("text", "queries"), [("A0012345678", 3), ("7Q2M", 2), ("a long text of words", 2)])
+@pytest.mark.parametrize(("text", "queries"), [("A0012345678", 3), ("7Q2M", 2), ("a long text of words", 3)])
 def test_it_takes_few_queries(orders, django_assert_num_queries, text, queries):
     with django_assert_num_queries(queries):
         find(orders, text)
@@ -156,6 +167,13 @@ ACCENTS = {
     "Артём": ["артем", "АРТЁМ"],
     "Ana\u200bMaria": ["anamaria"],
     "De\u00a0Vries": ["de vries", "vries"],
+    "O'Hara": ["ohara", "O’HARA", "o´hara", "o hara"],
+    "O’Hara": ["ohara", "o'hara"],
+    "D´Angelo": ["dangelo", "d'angelo"],
+    "Müßig": ["muessig", "müssig", "mussig"],
+    "Muessig": ["müssig", "mussig", "essig"],
+    "Jørgensen": ["joergensen", "jorgensen"],
+    "Haakon": ["håkon", "hakon"],
 }
 
 
@@ -164,6 +182,43 @@ def test_accents_and_invisible_characters_do_not_matter(orders, name, text):
     Order.objects.filter(number="B0000000099").update(last_name=name)
 
     assert numbers(find(orders, text)[Kind.CUSTOMER]) == ["B0000000099"]
+
+
+PUNCTUATED = {
+    "K/77": ["K77", "k 77", "k/77", "K-77", "77", "order k/77"],
+    "A-2024/0001": ["A20240001", "a 2024 0001", "a-2024-0001", "2024/0001"],
+    "gid://shopify/Order/5551234": ["gid%3A%2F%2Fshopify%2FOrder%2F5551234", "5551234", "gid://shopify/order/5551234"],
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(number, text) for number, texts in PUNCTUATED.items() for text in texts]
+)
+def test_punctuation_in_numbers_does_not_matter(orders, number, text):
+    Order.objects.filter(number="B0000000099").update(number=number)
+
+    assert numbers(find(orders, text)[Kind.NUMBER]) == [number]
+
+
+def test_a_number_that_holds_another_order_s_is_its_own(orders):
+    Order.objects.filter(number="A0012345678").update(number="2024")
+    Order.objects.filter(number="B0000000099").update(number="A-2024/0001")
+
+    assert numbers(find(orders, "a 2024 0001")[Kind.NUMBER]) == ["A-2024/0001"]
+    assert find(orders, "a 2024 1") == {}
+
+
+@pytest.mark.parametrize("text", ["A 12345678, B 99", "A-0012345678\nB-99", "Orders A0012345678; B0000000099"])
+def test_separated_numbers_may_hold_blanks(orders, text):
+    assert numbers(find(orders, text)[Kind.NUMBER]) == ["A0012345678", "B0000000099"]
+
+
+def test_the_name_of_what_is_not_ours_finds_its_orders(orders):
+    OtherItem.objects.create(
+        order=orders.get(number="B0000000099"), reference="9", product="T-SHIRT", quantity=1, total_price=1
+    )
+
+    assert numbers(find(orders, "T-SHIRT")[Kind.SKU]) == ["B0000000099"]
 
 
 @pytest.mark.parametrize("number", ["1001", "#1001"])

@@ -17,7 +17,7 @@ LISTS = {"keys", "licenses", "licences", "codes", "serials", "list", "lizenzen",
 class Marker(NamedTuple):
     """A line with which a block begins or ends.
 
-    For example `-----BEGIN LICENSE-----`, `=== LICENSE START ===` or `<license id="1">`.
+    For example `-----BEGIN LICENSE-----`, `=== LICENSE START ===`, `<license id="1">` or `{`.
     """
 
     is_begin: bool
@@ -26,11 +26,15 @@ class Marker(NamedTuple):
     def is_ended_by(self, line: str) -> bool:
         if self.label.startswith("<"):
             return line.rstrip().endswith(f"</{self.label[1:]}>")
+        if self.label == "{":  # nested ones are indented
+            return line.rstrip() == "}"
         end = read_marker(line)
         return end is not None and not end.is_begin and self.label.startswith(end.label)
 
 
 def read_marker(line: str) -> Marker | None:
+    if line.rstrip() == "{":
+        return Marker(True, "{")
     if len(line) <= MAX_TAG and (tag := TAG.fullmatch(line)):
         return Marker(True, f"<{tag['name']}")
     if (found := split_marker(line)) is None:

@@ -56,6 +56,8 @@ ABOUT_SOMETHING_ELSE = re.compile(
 
 def judge_heading(name: str) -> Heading:
     """What a heading says: `LicenseKey`, `license_key` and `LICENSE KEY` are alike."""
+    if "\n" in name:
+        return Heading.NOTHING
     spaced = re.sub(r"(?<=[a-zäöüа-я])(?=[A-ZÄÖÜА-Я])", " ", name)
     words = re.sub(r"[^\w#]+|_+", " ", spaced).strip().casefold()
     if ABOUT_A_KEY.search(words):

@@ -142,6 +142,8 @@ def _detect_format(lines: list[str], file_name: str) -> str:
         return "csv"
     if are_blocks(lines):
         return "text"
+    if _opens_cell(lines):
+        return "csv"
     tabs = {line.strip(EDGES).count("\t") for line in lines}
     if len(lines) > 1 and len(tabs) == 1 and tabs != {0}:
         return "csv"
@@ -158,6 +160,12 @@ def _has_headings(lines: list[str]) -> bool:
         return False
     rows = [_rows(lines, delimiter)[:1] for delimiter in DELIMITERS]
     return any(len(row) > 1 and max(map(judge_heading, row)) > Heading.NOTHING for found in rows for row in found)
+
+
+def _opens_cell(lines: list[str]) -> bool:
+    """Whether the first line opens a quotation mark that a later one closes: a cell of several lines."""
+    first, *others = lines or [""]
+    return first.startswith('"') and first.count('"') % 2 == 1 and any(line.rstrip().endswith('"') for line in others)
 
 
 def _is_table(lines: list[str], delimiter: str) -> bool:

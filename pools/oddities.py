@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from pools.blocks import read_marker
-from pools.columns import Heading, Looks, judge_heading
+from pools.columns import DATE, Heading, Looks, judge_heading
 from pools.models import LicensePool
-from pools.reading import KeyLine
+from pools.reading import DELIMITERS, KeyLine
 from pools.spreadsheets import ROUNDED, is_shortened, restore
 
 SAMPLE = 200  # keys of a pool, and of a file, whose looks are compared
@@ -16,6 +16,11 @@ LINES_NAMED = 5
 
 FORMULA = re.compile(r"[=@][A-Za-z(+-]|[=+-]\d+[+*/]")
 SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|#+)")
+
+GROUPED = re.compile(r"\d{1,3}(?:[,.\s]\d{3})+")
+EMPTY_WORDS = ("null", "none", "nil", "nan", "n/a", "true", "false", "undefined", "tbd", "todo")
+NO_KEYS = frozenset(written for word in EMPTY_WORDS for written in (word, word.upper(), word.title()))
+SECTION = re.compile(r"\[[^\W\d][\w .-]*\]")
 
 
 class Oddities:
@@ -36,7 +41,17 @@ class Oddities:
         for line in lines:
             key = line.key
             # What most keys are none of is seen at a glance: there may be a million.
-            if key[:1] in ODD_STARTS or key[-1:] == "0" or "+" in key or not key.isprintable():
+            if (
+                key[:1] in ODD_STARTS
+                or key[-1:] == "0"
+                or key[:2] in YEARS
+                or key in NO_KEYS
+                or "+" in key
+                or "/" in key
+                or "," in key
+                or "." in key
+                or not key.isprintable()
+            ):
                 self._note(line)
             if key and len(self.sample) < SAMPLE:
                 self.sample.append(key)
@@ -65,12 +80,21 @@ class Oddities:
                 " line between two keys and split the text at empty lines."
             )
         first = self.sample[0] if self.sample else ""
-        if judge_heading(first) > Heading.NOTHING and not read_marker(first) and not re.search(r"\d", first):
+        if judge_heading(first) != Heading.NOTHING and not is_marker(first) and not re.search(r"\d", first):
             sentences.append("The first of them looks like a heading, not like a key.")
+        for delimiter, name in DELIMITERS.items():
+            if all(delimiter in key and "\n" not in key for key in self.sample) and not any(
+                delimiter in key for key in self.earlier
+            ):
+                sentences.append(f"Each holds a {name}. If this is a table, read the keys from one of its columns.")
         return sentences + (compare(self.sample, self.earlier, self.pool) if self.pool else [])
 
     def _where(self, kind: str) -> str:
         return where(self.counts[kind], self.lines[kind])
+
+
+def is_marker(key: str) -> bool:
+    return bool(read_marker(key) or SECTION.fullmatch(key))
 
 
 def where(count: int, lines: list[int]) -> str:
@@ -78,11 +102,13 @@ def where(count: int, lines: list[int]) -> str:
     return f"Line {named}" if count == 1 else f"{count:,} lines ({named}{'' if count <= LINES_NAMED else ' …'})"
 
 
-ODD_STARTS = frozenset("=@+-#\"'")
+ODD_STARTS = frozenset("=@+-#\"'<[")
+YEARS = ("19", "20")
 KINDS: dict[str, Callable[[str], object]] = {
     "spreadsheet": lambda key: restore(key) != key,
     "rounded": ROUNDED.fullmatch,
-    "marker": lambda key: "\n" not in key and key[0] != "<" and read_marker(key),
+    "marker": lambda key: "\n" not in key and is_marker(key),
+    "cell": lambda key: key in NO_KEYS or DATE.fullmatch(key) or GROUPED.fullmatch(key),
     "formula": FORMULA.match,
     "error": SPREADSHEET_ERROR.fullmatch,
     "scientific": is_shortened,
@@ -94,6 +120,7 @@ SENTENCES = {
     " it can be removed (spreadsheet: fix).",
     "rounded": "with zeros after the fifteenth digit, as spreadsheets round long numbers. Compare with the original.",
     "marker": "– the beginning or the end of something, not a key.",
+    "cell": "– a date, a number or a word that stands for an empty cell, not a key?",
     "formula": "– a spreadsheet’s formula? It is imported as it stands.",
     "error": "– a spreadsheet’s error in place of a key.",
     "scientific": "– a number as a spreadsheet shortens it, with digits lost. Export it as text.",

@@ -52,6 +52,9 @@ EDGES = "".join(
     )
     for code in range(first, last + 1)
 )
+# A line of these is a piece of something longer: "}", "------", "</license>", '"name": "Ada",'.
+PIECE_OF_MORE = re.compile(r"[\W_]+|\s*</[\w:.-]{1,100}>\s*|\s*\"[^\"]*\"\s*:.*")
+MAY_BE_PIECE = re.compile(r"^(?:(?:[^\w\n]|_)+$|[^\S\n]*</|[^\S\n]*\")", re.MULTILINE)
 CONTROL = re.compile(r"[\x01-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -214,7 +217,12 @@ def _read_lines(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLi
     for lines in _lines(texts):
         joined = "".join(lines)
         # Almost always; a million lines are then read in a second.
-        is_plain = joined.isprintable() and "�" not in joined and not MAY_BE_SHORTENED.search(joined)
+        is_plain = (
+            joined.isprintable()
+            and "�" not in joined
+            and not MAY_BE_SHORTENED.search(joined)
+            and not MAY_BE_PIECE.search("\n".join(lines))
+        )
         if is_plain and not is_fixed and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
             yield from map(KeyLine, range(number, number + len(lines)), map(str.strip, lines))
         else:
@@ -367,6 +375,8 @@ def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
         return KeyLine(number, "", f"is longer than {MAX_KEY_LENGTH} characters")
     if CONTROL.search(key):
         return KeyLine(number, "", "holds a control character")
+    if key and PIECE_OF_MORE.fullmatch(key):
+        return KeyLine(number, "", "is a piece of a document or a separator, not a whole key")
     if read_as.get("spreadsheet") == FIX:
         key = restore(key).strip(EDGES)
     if is_shortened(key) and read_as.get("spreadsheet") != KEEP:

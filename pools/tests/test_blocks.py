@@ -2,7 +2,8 @@
 
 import pytest
 
-from pools.detection import parse_keys
+from pools.detection import FormatInDoubt, parse_keys
+from pools.reading import KeyFileError
 from pools.tests.test_reading import read
 
 
@@ -18,6 +19,7 @@ FRAMES = {
     "stars": ("*** Begin License ***", "*** End License ***"),
     "a comment": ("# --- BEGIN LICENSE KEY ---", "# --- END LICENSE KEY ---"),
     "a name in the first": ("-- BEGIN LICENSE FOR ADA --", "-- END LICENSE --"),
+    "JSON": ("{", "}"),
     "XML": ('<license id="7">', "</license>"),
 }
 BODY = "Name: Ada\nVersion: 2\n\nTUlJQklqQU5CZ2\nAAAA=="
@@ -53,6 +55,30 @@ def test_an_xml_document_keeps_its_first_line():
     document = '<?xml version="1.0"?>\n<License xmlns="urn:x">\n  <Name>Ada</Name>\n</License>'
 
     assert read(f"{document}\n{document}".encode()) == ([document, document], {})
+
+
+def test_a_quoted_block_is_a_cell_of_a_table():
+    one, two = block("AAAA", *FRAMES["PEM"]), block("BBBB", *FRAMES["PEM"])
+
+    assert read(f'"{one}"\n"{two}"\n'.encode()) == ([one, two], {})
+    with pytest.raises(FormatInDoubt):
+        parse_keys(f'"{one}"\n"{two}"\n'.encode())
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '[\n{"key": "AAAA"},\n]',
+        '{\n  "keys": [\n    "AAAA-1111"\n  ]',
+        '"name": "Ada",\n"key": "AAAA-1111"',
+        "AAAA\n<keys>\n  <key>AAAA</key>\n</keys>",
+        "AAAA-1111\n---------\nBBBB-2222",
+        "__________\nAAAA",
+    ],
+)
+def test_no_line_of_a_document_becomes_a_key(document):
+    with pytest.raises(KeyFileError, match="some lines are no license keys"):
+        parse_keys(document.encode())
 
 
 def test_what_is_outside_of_the_blocks_is_named_by_line():

@@ -43,6 +43,13 @@ ODD = {
     "invisible": (["AA\u200bAA"], "Line 1 with characters inside the key that nobody can see, or type."),
     "many": ([f"={number}+1" for number in range(7)], "7 lines (1, 2, 3, 4, 5 …) – a spreadsheet’s formula?"),
     "a heading": (["License key", "AAAA-1"], "The first of them looks like a heading, not like a key."),
+    "a heading of another column": (["Key ID", "AAAA-1"], "The first of them looks like a heading, not like a key."),
+    "cells": (
+        ["NULL", "true", "2026-11-28", "28/11/2026", "1,234,567", "AAAA"],
+        "5 lines (1, 2, 3, 4, 5) – a date, a number or a word that stands for an empty cell",
+    ),
+    "sections": (["[license]", "AAAA"], "Line 1 – the beginning or the end of something"),
+    "a table of two lines": (["Ada;AAAA-1", "Bob;BBBB-2"], "Each holds a semicolon. If this is a table"),
 }
 
 

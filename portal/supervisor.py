@@ -220,6 +220,20 @@ class Fork:
             os.kill(self.pid, number)
 
 
+def let_go_of_files(kept: set[int]) -> None:
+    """Close the other files and sockets of this copy of a process.
+
+    Their numbers stay taken: an object of the parent that owns one may be collected at any time, and then closes
+    whatever has its number by then.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in {int(path.name) for path in Path("/dev/fd").iterdir()} - {*kept, nothing}:
+        with contextlib.suppress(OSError):  # the listing itself
+            os.fstat(number)
+            os.dup2(nothing, number, inheritable=False)
+    os.close(nothing)
+
+
 class LoadedService(Service):
     """A Python module that this process has loaded already, with what it imports: a copy of it serves at once.
 
@@ -244,9 +258,7 @@ class LoadedService(Service):
         with Path(os.devnull).open("rb") as nothing:
             for place, file in enumerate([nothing, log, log]):
                 os.dup2(file.fileno(), place)
-        kept = sorted({0, 1, 2, *self.pass_fds})
-        for one, following in zip(kept, [*kept[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
-            os.closerange(one + 1, following)
+        let_go_of_files({0, 1, 2, *self.pass_fds})
         sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         os.nice(self.niceness)
         os.environ.update(self.environment)

@@ -27,6 +27,8 @@ STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\[
 # What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
 SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
 CAMEL_CASE = re.compile("[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)*")
+# A bare code that a browser would show well: <pre>AAAA-BBBB</pre>.
+WRAPPED = re.compile(r"\s*<(pre|code)>([^<>]*)</\1>\s*", re.I)
 PAGE = re.compile(r"\s*(?:<\?xml\b[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.I)
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.I)
 JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.S)
@@ -94,6 +96,8 @@ def _decode(answer: Answer) -> str:
 
 def _in_body(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     text = _unquote(text)
+    if "html" in answer.content_type and (wrapped := WRAPPED.fullmatch(text)):
+        text = unescape(wrapped[2])
     _refuse_document(answer.content_type, text)
     if service.holds_list:
         yield from filter(str.strip, text.splitlines())

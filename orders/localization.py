@@ -3,6 +3,7 @@
 Dates and prices are formatted as the Unicode CLDR has it for the language and the country.
 """
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -48,4 +49,5 @@ def format_wait(distance: timedelta, locale: Locale) -> str:
 
 def format_money(amount: Decimal, currency: str, locale: Locale) -> str:
     """An amount with its currency (ISO 4217), such as “59,98 €”."""
-    return str(format_currency(amount, currency, locale=locale))
+    # Between letters and digits CLDR has a space, which Babel leaves out: “KWD 1.525”.
+    return re.sub(r"(?<=[^\W\d_])(?=\d)", "\N{NO-BREAK SPACE}", format_currency(amount, currency, locale=locale))

@@ -45,6 +45,11 @@ def test_a_bare_code_is_a_code_whatever_its_label(ask, content_type, body):
     assert ask(body, content_type) == CODE
 
 
+@pytest.mark.parametrize("body", ["<pre>AAAA-&amp;-1111</pre>\n", "<CODE>AAAA-&amp;-1111</CODE>"])
+def test_a_code_that_is_marked_up_as_one_is_a_code(ask, body):
+    assert ask(body, "text/html") == "AAAA-&-1111"
+
+
 PAGE = "The answer is a web page, not a code."
 DOCUMENT = "not a bare code; say at which path in it the code is."
 
@@ -57,6 +62,7 @@ DOCUMENT = "not a bare code; say at which path in it the code is."
         ('<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"/>', "text/plain", PAGE),
         ("<br />\n<b>Warning</b>: undefined index", "text/html", PAGE),
         (f"Notice: 7<br>{CODE}", "text/html", PAGE),
+        (f"<pre>Notice: 7</pre>{CODE}", "text/html", PAGE),
         ('{"error": "no such product"}', "text/html", f"The answer is JSON, {DOCUMENT}"),
         ("null", "application/json", f"The answer is JSON, {DOCUMENT}"),
         ("[]", "text/json", f"The answer is JSON, {DOCUMENT}"),

@@ -437,6 +437,10 @@ def set_up(var: Path, demo: bool, lock: int) -> None:
         # A traceback ends with the error's name and message; what follows them are details.
         errors = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)
         name, message = errors[-1] if errors else ("", f"it ended with {result.returncode}")
+        if name.endswith("InconsistentMigrationHistory"):
+            message = (
+                f"its tables are from before the first release. Begin with an empty one, or without the folder {var}."
+            )
         sys.exit(message if name.endswith("ImproperlyConfigured") else f"Migrating failed: {message}\nSee {log}")
     stamp.write_text(json.dumps([code_version(), applied_migrations()]))
     say(f"  database is set up after {time.monotonic() - started_at:.1f} s")

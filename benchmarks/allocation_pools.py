@@ -42,7 +42,7 @@ def compare(large: int, rounds: int) -> None:
 def make_item(merchant: Merchant, name: str) -> OrderItem:
     page = CheckoutPage.objects.create(merchant=merchant, code=name)
     product = Product.objects.create(merchant=merchant, sku=name, name=name)
-    order = Order.objects.create(merchant=merchant, checkout_page=page, number=name, content_fingerprint=b"")
+    order = Order.objects.create(merchant=merchant, checkout_page=page, number=name)
     return OrderItem.objects.create(order=order, product=product, reference="1", quantity=1, units=1, total_price=0)
 
 

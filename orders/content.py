@@ -8,18 +8,14 @@ import base64
 import json
 from datetime import UTC
 from decimal import Decimal
-from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model
 
 from orders.models import Order
-from vault.fingerprints import fingerprint, fingerprints
+from vault.fingerprints import fingerprints
 
 DIGEST_LENGTH = 9
-# What earlier versions put in their one fingerprint.
-LEGACY_FIELDS = ("order", "paid_at", "currency", "checkout_page", "language", "customer", "items")
-LEGACY_ITEM = ("item", "product", "quantity", "total_price", "subscription")
 
 
 def digest_content(payment: dict) -> dict[str, str]:
@@ -54,9 +50,6 @@ def _item_fields(item: dict):
 
 def find_differences(order: Order, payment: dict, content: dict[str, str]) -> list[str]:
     """Where a payment differs from what the order was first reported with, as JSON pointers into the payment."""
-    if not order.content:
-        return [] if bytes(order.content_fingerprint or b"") == _legacy_fingerprint(payment) else ["#"]
-
     places = {_escape(item["item"]): index for index, item in enumerate(payment["items"])}
     before = order.content
     differing = {name for name in content.keys() | before.keys() if content.get(name) != before.get(name)}
@@ -84,11 +77,3 @@ class PaymentEncoder(DjangoJSONEncoder):
 
     def default(self, o):
         return o.pk if isinstance(o, Model) else super().default(o)
-
-
-def _legacy_fingerprint(payment: dict) -> bytes:
-    """The one fingerprint that orders had before their fields had digests."""
-    items = [{name: item[name] for name in LEGACY_ITEM} for item in payment["items"]]
-    canonical: dict[str, Any] = {name: payment[name] for name in (*LEGACY_FIELDS, "additional_parameters")}
-    canonical |= {"paid_at": payment["paid_at"].astimezone(UTC), "items": sorted(items, key=lambda item: item["item"])}
-    return fingerprint(json.dumps(canonical, cls=PaymentEncoder, sort_keys=True))

@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from typing import Any
 
 from vault.fingerprints import fingerprint, fingerprints
 
@@ -60,16 +59,3 @@ def hint(code: str) -> str:
     found = re.sub(r"[\W_]+", "", distinctive(code))
     is_long = len(code.strip()) >= MIN_HINTED and len(found) >= MIN_HINTED_LETTERS
     return found[-HINT_LENGTH:] if is_long else ""
-
-
-FILL_BATCH = 1000
-
-
-def fill(model: Any) -> None:
-    """Write what is derived from a license's text anew to all rows of a model that holds such texts."""
-    last = 0
-    while rows := list(model.objects.filter(pk__gt=last).order_by("pk").only("pk", "code")[:FILL_BATCH]):
-        for row in rows:
-            row.loose_fingerprint, row.hint = loose_fingerprint(row.code), hint(row.code)
-        model.objects.bulk_update(rows, ["loose_fingerprint", "hint"])
-        last = rows[-1].pk

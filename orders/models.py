@@ -158,10 +158,8 @@ class Order(models.Model):
         db_persist=True,
     )
     additional_parameters = models.JSONField(default=dict, blank=True)
-    # What the shop reported (orders/content.py): a digest of each field by its pointer. Older orders have one
-    # fingerprint of all of it.
+    # What the shop reported (orders/content.py): a digest of each field by its pointer.
     content = models.JSONField(default=dict, editable=False)
-    content_fingerprint = models.BinaryField(null=True, editable=False)
     # Of the customer's own page; none once it is revoked.
     link_token = EncryptedTextField(bound_to=("merchant_id", "link_fingerprint"), null=True, editable=False)
     link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)

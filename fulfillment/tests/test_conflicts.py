@@ -5,11 +5,8 @@ import json
 import pytest
 
 from merchants.models import CheckoutPage
-from orders.content import PaymentEncoder
 from orders.models import Order
-from orders.serializers import PaymentSerializer
 from orders.services import correct_email
-from vault.fingerprints import fingerprint
 
 URL = "/api/v1/payments/"
 
@@ -94,20 +91,3 @@ def test_what_became_of_the_order_since_makes_no_difference(api, payment):
     assert api.post(URL, payment, format="json").status_code == 200
     payment["customer"]["email"] = "ada@byron.example"
     assert api.post(URL, payment, format="json").json()["errors"][0]["pointer"] == "#/customer/email"
-
-
-def test_an_order_from_before_there_were_digests_is_recognized(api, payment, merchant):
-    api.post(URL, payment, format="json")
-    serializer = PaymentSerializer(data=payment, context={"merchant": merchant})
-    serializer.is_valid(raise_exception=True)
-    # As it was written then.
-    old = dict(serializer.validated_data)
-    del old["reinstated_at"]
-    items = [{name: value for name, value in item.items() if name != "sku"} for item in old["items"]]
-    old["items"] = sorted(items, key=lambda item: item["item"])
-    text = json.dumps(old, cls=PaymentEncoder, sort_keys=True)
-    Order.objects.update(content={}, content_fingerprint=fingerprint(text))
-
-    assert api.post(URL, payment, format="json").status_code == 200
-    payment["currency"] = "USD"
-    assert api.post(URL, payment, format="json").json()["errors"][0]["pointer"] == "#"

@@ -1,13 +1,8 @@
 """What people recognize a license by."""
 
-import importlib
-
 import pytest
-from django.apps import apps
 
 from orders.license_texts import hint, letters, loose_fingerprint
-from orders.models import ActivationCode
-from pools.models import LicenseKey
 
 BODY = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\nMIIBCgKCAQEA7bq4=="
 HINTS = {
@@ -47,18 +42,3 @@ def test_letters_are_the_same_however_they_are_written():
 @pytest.mark.django_db
 def test_a_text_without_letters_is_like_no_other():
     assert loose_fingerprint("---") is None
-
-
-@pytest.mark.parametrize(
-    ("app", "model", "migration"),
-    [("orders", ActivationCode, "fill_codes"), ("pools", LicenseKey, "fill_keys")],
-)
-def test_older_rows_get_theirs(make_product, make_pool, pay, app, model, migration):
-    pay(make_product(pool=make_pool(1)))
-    before = list(model.objects.values_list("pk", "loose_fingerprint", "hint"))
-    model.objects.update(loose_fingerprint=None, hint="----")
-
-    names = {"orders": "0011_fill_loose_fingerprints", "pools": "0008_fill_loose_fingerprints"}
-    getattr(importlib.import_module(f"{app}.migrations.{names[app]}"), migration)(apps, None)
-
-    assert list(model.objects.values_list("pk", "loose_fingerprint", "hint")) == before

@@ -155,7 +155,6 @@ def test_thousands_who_wait_are_counted(page, make_product, make_pool, merchant,
             status="paid",
             paid_at=timezone.now(),
             checkout_page=checkout_page,
-            content_fingerprint=b"",
         )
         for number in range(2_000)
     )

@@ -12,8 +12,7 @@ LANGUAGE sql IMMUTABLE AS $$
 $$
 """
 
-# How keys came to be where they are, for those that the ledger did not see come: in with their batch, then issued, then
-# withdrawn. Those in reserve were put there when they came.
+# How keys came to be where they are that were no longer available when they came: issued, then withdrawn.
 WENT = """
     INSERT INTO pools_keymovement (pool_id, batch_id, key_id, item_id, unit, origin, destination, count, moved_at, moved_by)
     SELECT pool_id, batch_id, id, item_id, unit, 'available', 'issued', 1, issued_at, ''
@@ -24,14 +23,6 @@ WENT = """
         'withdrawn', 1, withdrawn_at, ''
     FROM {keys} WHERE withdrawn_at IS NOT NULL {which};
 """
-STORY = """
-    INSERT INTO pools_keymovement (pool_id, batch_id, origin, destination, count, moved_at, moved_by)
-    SELECT key.pool_id, key.batch_id, '', CASE WHEN reserved THEN 'reserved' ELSE 'available' END, count(*),
-        batch.imported_at, batch.imported_by
-    FROM pools_licensekey key JOIN pools_keybatch batch ON batch.id = key.batch_id
-    GROUP BY key.pool_id, key.batch_id, reserved, batch.imported_at, batch.imported_by;
-""" + WENT.format(keys="pools_licensekey", which="")
-
 WRITE = f"""
 -- One plan serves a single key and a million: a nested loop, which is good for the one, would never end.
 CREATE FUNCTION pools_keys_came() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
@@ -136,12 +127,11 @@ DROP FUNCTION pools_refuse;
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("pools", "0003_imports_reserve_ledger"),
+        ("pools", "0001_initial"),
     ]
 
     operations = [
         migrations.RunSQL(PLACE, "DROP FUNCTION pools_place(bigint, timestamptz, boolean)"),
-        migrations.RunSQL(STORY, "TRUNCATE pools_keymovement"),
         migrations.RunSQL(WRITE, UNWRITE),
         migrations.RunSQL(REFUSE, ALLOW),
     ]

@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """Let the planner tell rare names from frequent ones: from its usual sample of 100 it takes all for frequent,
     and walks over tens of thousands of orders where the index would lead to a few."""
 
-    dependencies = [("orders", "0002_desk")]
+    dependencies = [("orders", "0001_initial")]
 
     operations = [
         migrations.RunSQL(

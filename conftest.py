@@ -17,6 +17,7 @@ from fulfillment.models import (
     FulfillmentMethod,
     LinkRequest,
     MerchantNotice,
+    PoolMethod,
     WebhookMessage,
 )
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
@@ -141,7 +142,7 @@ def make_product(merchant, make_pool):
         )
         if source == "pool":
             pool = pool or make_pool(keys, merchant=merchant, name=f"Pool of {product.sku}")
-            FulfillmentMethod.objects.create(product=product, source=source, pool=pool)
+            PoolMethod.objects.create(product=product, pool=pool)
         elif source:
             FulfillmentMethod.objects.create(product=product, source=source)
         return product

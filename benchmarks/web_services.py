@@ -36,7 +36,7 @@ for sku, url in {services}.items():
     product = Product.objects.create(merchant=merchant, sku=sku, name=sku)
     service = WebService.objects.create(merchant=merchant, name=sku, secret="{secret}", url=url, timeout=15)
     add_defaults(service)
-    add_source(product, "web_service", web_service=service)
+    add_source(product, "web_service", service)
 """
 # Nobody shall wait for what an earlier round left behind, and no breaker be open already.
 FORGET = """

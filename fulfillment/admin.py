@@ -1,9 +1,12 @@
+import re
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.forms.models import BaseInlineFormSet
 from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
 from django.urls import path
@@ -17,7 +20,6 @@ from fulfillment.models import (
     Deactivation,
     Delivery,
     Fulfillment,
-    FulfillmentMethod,
     MerchantNotice,
     SetupRequest,
     WebhookEndpoint,
@@ -25,14 +27,48 @@ from fulfillment.models import (
 )
 from fulfillment.services import RetryRefused, retry
 from fulfillment.setup import SetupRefused
+from fulfillment.sources import SOURCES, Source
 from merchants.admin import NarrowSave, ReadOnly
 from merchants.models import EmailTemplate, Product
 
 
-class FulfillmentMethodInline(admin.TabularInline):
-    model = FulfillmentMethod
-    autocomplete_fields = ["pool", "web_service", "license_package"]
+class MethodFormSet(BaseInlineFormSet):
+    kind: type[Source]
+
+    def save_new(self, form, commit=True):
+        form.instance.source = self.kind.code
+        return super().save_new(form, commit)
+
+    def clean(self):
+        super().clean()
+        # Those of the other kinds' formsets count, too.
+        forms = {name.removesuffix("position") for name in self.data if re.fullmatch(r"\w+(-\d+)?-\d+-position", name)}
+        kept = Counter(self.data[f"{form}position"] for form in forms if f"{form}DELETE" not in self.data)
+        if twice := sorted(position for position, count in kept.items() if count > 1 and position):
+            raise ValidationError(f"Two sources have the position {twice[0]}. Give each another one.")
+
+
+class MethodInline(admin.TabularInline):
+    """A product's methods of one kind."""
+
+    kind: type[Source]
     extra = 0
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).filter(source=self.kind.code)
+
+
+def make_inline(kind: type[Source]) -> type[MethodInline]:
+    model = kind.method_model
+    fields = {
+        "kind": kind,
+        "model": model,
+        "autocomplete_fields": [model.PLACE] if model.PLACE else [],
+        "formset": type("FormSet", (MethodFormSet,), {"kind": kind}),
+        "verbose_name": f"Source: {kind.name}",
+        "verbose_name_plural": f"Sources: {kind.name}",
+    }
+    return type(f"{kind.__name__}Inline", (MethodInline,), fields)
 
 
 @admin.register(Product)
@@ -42,7 +78,7 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
     list_select_related = ["merchant"]
     search_fields = ["name", "sku"]
     autocomplete_fields = ["merchant"]
-    inlines = [FulfillmentMethodInline]
+    inlines = [make_inline(kind) for kind in SOURCES.values()]
 
     def get_readonly_fields(self, request, obj=None):
         return ["merchant"] if obj else []
@@ -113,9 +149,9 @@ class DeliveryAdmin(RetryableAdmin):
 
 @admin.register(MerchantNotice)
 class MerchantNoticeAdmin(RetryableAdmin):
-    list_display = ["merchant", "kind", "pool", "item", "endpoint", "created_at", "sent_at", "reason"]
+    list_display = ["merchant", "kind", "subject", "created_at", "sent_at", "reason"]
     list_filter = ["kind"]
-    list_select_related = ["merchant", "pool", "item__order", "endpoint"]
+    list_select_related = ["merchant"]
 
 
 class AnswerForm(forms.Form):

@@ -49,7 +49,7 @@ def mappable_items() -> QuerySet[OtherItem]:
 
 def with_failed(services: QuerySet[WebService]) -> QuerySet[WebService]:
     """Each with the number of paid items, `failed`, that failed and that a person may have it asked for again."""
-    chosen = Q(item__product__fulfillment_methods__web_service=OuterRef("pk"))
+    chosen = Q(item__product__fulfillment_methods__webservicemethod__web_service=OuterRef("pk"))
     for_all = Q(item__product__fulfillment_methods=None, item__product__merchant=OuterRef("for_products_of"))
     failed = Fulfillment.objects.given_up().filter(chosen | for_all, item__order__status=Order.Status.PAID)
     counted = failed.order_by().annotate(all=Value(1)).values("all").annotate(count=Count("pk", distinct=True))

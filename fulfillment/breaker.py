@@ -4,19 +4,16 @@ import random
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from fulfillment.models import Fulfillment, MerchantNotice, Upstream
+from fulfillment.models import Fulfillment, Upstream
 
 # So many temporary failures one after another, and a service is only probed: after these pauses; the last repeats.
 FAILURES_BEFORE_PAUSE = 5
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 120, 300, 600))
 # How long a probe may take; longer than any call.
 PROBE_LEASE = timedelta(seconds=60)
-# However orders fail and succeed by turns, the merchant is not told more often.
-TOLD_AGAIN_AFTER = timedelta(hours=1)
 
 
 class Paused(Exception):
@@ -89,13 +86,3 @@ def probe_now(upstream: Upstream) -> None:
 def wake(upstream: Upstream) -> None:
     """Have the items that wait for the service ask it again now."""
     Fulfillment.objects.waiting().of_upstream(upstream).wake()
-
-
-@transaction.atomic
-def tell_merchant(upstream: Upstream) -> None:
-    """Tell the merchant that items failed, once until the service works again: not once an order."""
-    # It worked since they were told, if it fails only since later.
-    anew = Q(failing_since=None) | Q(failing_since__gt=F("told_at"))
-    to_tell = Q(told_at=None) | (anew & Q(told_at__lt=Now() - TOLD_AGAIN_AFTER))
-    if _rows(upstream).filter(to_tell).update(told_at=Now()):
-        MerchantNotice.objects.create(kind=MerchantNotice.Kind.SOURCE_FAILED, **upstream.as_subject()).nudge()

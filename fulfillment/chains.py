@@ -1,14 +1,16 @@
 """A product's chain of sources: the first is asked for codes, and for what it lacks the next in line."""
 
-from django.db import transaction
-from django.db.models import Max, QuerySet
+from typing import Any
 
+from django.db import transaction
+from django.db.models import Max
+
+from fulfillment.kinds import SOURCES
 from fulfillment.models import (
     Fulfillment,
     FulfillmentMethod,
     LicensePackage,
     LicensingAccount,
-    Upstream,
     WebService,
     publish,
 )
@@ -21,21 +23,17 @@ class ChainRefused(Exception):
 
 
 @transaction.atomic
-def add_source(
-    product: Product,
-    source: str,
-    *,
-    pool: LicensePool | None = None,
-    web_service: WebService | None = None,
-    license_package: LicensePackage | None = None,
-) -> FulfillmentMethod:
-    """Have one more source asked, after all others; it serves at once what waits. Raises ChainRefused."""
+def add_source(product: Product, source: str, place: Any = None) -> FulfillmentMethod:
+    """Have one more source of this kind asked, after all others, for codes from this place, if it takes them from one.
+
+    It serves at once what waits. Raises ChainRefused.
+    """
     methods = _lock(product)
-    chosen = {"source": source, "pool": pool, "web_service": web_service, "license_package": license_package}
-    if methods.filter(**chosen).exists():
+    method = SOURCES[source].make_method(product, place)
+    if method.kind.key in {used.kind.key for used in methods.with_places()}:
         raise ChainRefused("This source is in the chain already.")
-    last = methods.aggregate(last=Max("position"))["last"] or 0
-    method = product.fulfillment_methods.create(**chosen, position=last + 1)
+    method.position = (methods.aggregate(last=Max("position"))["last"] or 0) + 1
+    method.save()
     wake_waiting(product)
     return method
 
@@ -66,7 +64,7 @@ def remove_service(service: WebService) -> None:
     """Delete a web service that nothing takes codes from. Raises ChainRefused."""
     # Nobody adds it to a product meanwhile: that locks what a row refers to.
     service = WebService.objects.select_for_update().get(pk=service.pk)
-    _refuse_if_used(service, Product.objects.filter(fulfillment_methods__web_service=service))
+    _refuse_if_used(service)
     waiting = Fulfillment.objects.of_upstream(service).unfinished().count()
     if waiting:
         raise ChainRefused(
@@ -80,7 +78,7 @@ def remove_service(service: WebService) -> None:
 def remove_package(package: LicensePackage) -> None:
     """Delete a license package that no product takes codes from. Raises ChainRefused."""
     LicensePackage.objects.select_for_update().get(pk=package.pk)
-    _refuse_if_used(package, Product.objects.filter(fulfillment_methods__license_package=package))
+    _refuse_if_used(package)
     package.delete()
 
 
@@ -93,7 +91,8 @@ def remove_account(account: LicensingAccount) -> None:
     account.delete()
 
 
-def _refuse_if_used(place: Upstream | LicensePackage, users: QuerySet[Product]) -> None:
+def _refuse_if_used(place: WebService | LicensePackage) -> None:
+    users = Product.objects.filter(fulfillment_methods__in=place.fulfillment_methods.all())
     if names := [f"“{product.name}”" for product in users.order_by("name").distinct()[:4]]:
         more = " and more" if len(names) > 3 else ""
         raise ChainRefused(f"“{place}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")

@@ -19,7 +19,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from fulfillment.mail import write_sender
-from fulfillment.models import Delivery, FulfillmentMethod
+from fulfillment.models import Delivery
+from fulfillment.sources import SOURCES
 from fulfillment.subscriptions import known_first_licenses
 from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
 from merchants.models import EmailTemplate, Merchant, Product
@@ -35,10 +36,6 @@ BODY = gettext_noop(
     "{KEY}\n\n"
     "Your order and its licenses, at any time:\n"
     "{ORDER_URL}"
-)
-# For the numbers of licensees, to which a program can transfer.
-LICENSEE_INSTRUCTIONS = gettext_noop(
-    "Enter this license number in the program. If you have a license already, the program adds the new one to it."
 )
 INSTRUCTIONS = "{INSTRUCTIONS}"
 MOST_STILL_TO_COME = 20  # items named in one mail
@@ -82,9 +79,10 @@ class Enclosed:
 
 def instructions(product: Product, sources: Collection[str]) -> str:
     """What a customer does with codes from these sources: the product's own words, or ours in the present language."""
-    if product.instructions or FulfillmentMethod.Source.NET_LICENSING not in sources:
+    if product.instructions:
         return product.instructions
-    return _(LICENSEE_INSTRUCTIONS)
+    ours = {SOURCES[source].instructions for source in sources} - {""}
+    return "\n".join(map(_, sorted(ours)))
 
 
 def _in_one_line(value: str) -> str:

@@ -18,10 +18,10 @@ from fulfillment.models import (
     Deactivation,
     IssuedLicense,
     LicensingAccount,
-    MerchantNotice,
     database_now,
 )
 from fulfillment.net_licensing import Client, LicensingError, Unknown, visit
+from fulfillment.notices import NoticeKind, register, tell
 from orders.models import Order
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,25 @@ MOST_SECONDS = 45
 PATIENCE = timedelta(days=1)
 # By then no attempt that was under way when the order was refunded adds any more.
 SETTLED_AFTER = 2 * LEASE
+
+
+class LicensesNotice(NoticeKind):
+    is_only_one = True
+
+    def context(self, notice):
+        item = notice.subject
+        return {"item": item, "order": item.order, "fulfillment": item.fulfillment}
+
+
+class NotDeactivated(LicensesNotice):
+    code, name = "not_deactivated", "licenses not deactivated"
+
+
+class NotActivated(LicensesNotice):
+    code, name = "not_activated", "licenses not activated again"
+
+
+register(NotDeactivated, NotActivated)
 
 
 def begin(order: Order) -> None:
@@ -136,7 +155,4 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
 @transaction.atomic
 def _give_up(work: Deactivation, reason: str) -> None:
     if work.end(status=Deactivation.Status.FAILED, reason=reason[:500]):
-        kinds = MerchantNotice.Kind
-        kind, merchant = kinds.NOT_ACTIVATED if work.is_undoing else kinds.NOT_DEACTIVATED, work.item.order.merchant
-        notice, _ = MerchantNotice.objects.get_or_create(kind=kind, item=work.item, defaults={"merchant": merchant})
-        notice.nudge()
+        tell(NotActivated if work.is_undoing else NotDeactivated, work.item.order.merchant, work.item)

@@ -8,8 +8,10 @@ from django.db.models.functions import Now
 
 from fulfillment import tracking
 from fulfillment.composition import compose
+from fulfillment.delivery_notices import DeliveryFailed, MailServerRefused
 from fulfillment.mail import MailError, sent
-from fulfillment.models import Delivery, MailAccount, MerchantNotice, WebhookEvent
+from fulfillment.models import Delivery, MailAccount, WebhookEvent
+from fulfillment.notices import tell
 from fulfillment.webhooks import announce, announce_bounce, facts_of_delivery
 from orders.models import Order, OrderEvent
 
@@ -78,10 +80,7 @@ def _note_failure(delivery: Delivery, error: MailError) -> None:
         return
     with transaction.atomic():
         if delivery.end(status=Delivery.Status.FAILED, reason=str(error)[:500]):
-            notice = MerchantNotice.objects.create(
-                merchant=delivery.order.merchant, kind=MerchantNotice.Kind.DELIVERY_FAILED, delivery=delivery
-            )
-            notice.nudge()
+            tell(DeliveryFailed, delivery.order.merchant, delivery)
             if error.permanent:
                 announce_bounce(delivery)
 
@@ -90,5 +89,4 @@ def _note_refusal(account: MailAccount, reason: str) -> None:
     """Tell the merchant that its mail server lets us in no longer; once, not with every mail."""
     with transaction.atomic():
         if account.note_refusal(reason):
-            kind = MerchantNotice.Kind.MAIL_SERVER_REFUSED
-            MerchantNotice.objects.create(merchant=account.merchant, kind=kind).nudge()
+            tell(MailServerRefused, account.merchant)

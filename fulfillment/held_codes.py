@@ -4,9 +4,10 @@ from contextlib import suppress
 
 from django.db import transaction
 
-from fulfillment.models import Callout, FulfillmentMethod, HeldCode
+from fulfillment.models import Callout, HeldCode
 from fulfillment.parameters import mask_code
 from fulfillment.services import CodeRefused, RetryRefused, enter_codes, retry
+from fulfillment.sources import WebServiceSource
 from fulfillment.web_services import claim
 from orders.models import Order, OrderEvent
 
@@ -19,7 +20,7 @@ def release(held: HeldCode, *, by: str) -> None:
     codes, problem = claim(held.service, held.item, {held.unit: held.code})
     if problem:
         raise CodeRefused(problem)
-    enter_codes(held.item, codes, by=by, source=FulfillmentMethod.Source.WEB_SERVICE)
+    enter_codes(held.item, codes, by=by, source=WebServiceSource.code)
     _decide(held, OrderEvent.Kind.CODE_RELEASED, by)
     held.service.remember([held.code])
     # While it was held for an error message, the log showed it.

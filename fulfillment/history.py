@@ -10,7 +10,8 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch_related_objects
 from django.db.models.functions import Coalesce, JSONObject
 
-from fulfillment.models import Deactivation, Delivery, Fulfillment, FulfillmentMethod, HeldCode, TrackingEvent
+from fulfillment.models import Deactivation, Delivery, Fulfillment, HeldCode, TrackingEvent
+from fulfillment.sources import SOURCES
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
 
@@ -105,17 +106,9 @@ def _saved_and_seen(order: Order) -> Iterator[Line]:
             seen[item, seen_at] += count
 
     for (item, origin, by, at), count in saved.items():
-        yield Line(at, "codes", f"{_codes(count)} for {names[item]} saved, {_origin(origin)}", by=by)
+        yield Line(at, "codes", f"{_codes(count)} for {names[item]} saved, {SOURCES[origin].origin}", by=by)
     for (item, at), count in seen.items():
         yield Line(at, "seen", f"{_codes(count)} of {names[item]} seen by the customer")
-
-
-def _origin(source: str) -> str:
-    if source == FulfillmentMethod.Source.MANUAL:
-        return "entered by hand"
-    if source == FulfillmentMethod.Source.NET_LICENSING:
-        return "from NetLicensing"
-    return f"from {FulfillmentMethod.Source(source).label.lower()}"
 
 
 def _sent_by_vendor(item: OrderItem) -> Line:

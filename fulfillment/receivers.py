@@ -2,8 +2,8 @@
 
 from django.db import transaction
 
-from fulfillment import notices, refunds, services
-from fulfillment.models import MerchantNotice, WebhookEvent, publish
+from fulfillment import pool_notices, refunds, services
+from fulfillment.models import WebhookEvent, publish
 from fulfillment.webhooks import announce, facts_of_item, facts_of_order, facts_of_pool
 from orders.signals import order_paid, order_refunded, order_reinstated
 from pools.models import LicensePool
@@ -60,8 +60,7 @@ def work_on_import(key_import, **kwargs):
 
 def tell_merchant(pool, level, available, **kwargs):
     empty = level == LicensePool.Notice.EMPTY
-    kind = MerchantNotice.Kind.POOL_EMPTY if empty else MerchantNotice.Kind.POOL_LOW
-    notices.tell_of_pool(pool, kind, available)
+    pool_notices.tell_of_pool(pool, pool_notices.PoolEmpty if empty else pool_notices.PoolLow, available)
 
 
 def announce_stock(pool, level, available, **kwargs):

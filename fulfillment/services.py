@@ -8,18 +8,19 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from fulfillment.breaker import probe_now
+from fulfillment.item_notices import tell_of_item
 from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, Upstream, alone, publish
 from fulfillment.resending import queue_delivery
 from fulfillment.sources import (
     SOURCES,
     CodeHeld,
     LicenseAwaited,
+    ManualSource,
+    PoolSource,
     Source,
     SourceBusy,
     SourceError,
     SourceNotReady,
-    get_source,
-    tell_of_item,
 )
 from fulfillment.subscriptions import find_wait
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
@@ -137,7 +138,7 @@ def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
     shortages: list[str] = []
     failed: list[tuple[Source | None, SourceError]] = []
     for method in FulfillmentMethod.objects.of(fulfillment.item.product):
-        source = get_source(method)
+        source = method.kind
         if immediate_only and not source.immediate:
             transaction.on_commit(lambda: publish(Fulfillment.CALLOUT_TASK, fulfillment.pk), robust=True)
             return True
@@ -168,7 +169,7 @@ def _collect(fulfillment: Fulfillment, source: Source) -> bool:
                 _finish(fulfillment, sent_by_vendor=True)
                 return True
             # Another worker may have saved some of them meanwhile.
-            complete = _save_codes(fulfillment, codes, item.missing_units(), source=source.method.source)
+            complete = _save_codes(fulfillment, codes, item.missing_units(), source=source.code)
         if problem and not complete:
             raise problem
         return complete
@@ -177,7 +178,7 @@ def _collect(fulfillment: Fulfillment, source: Source) -> bool:
         _lock_paid(item.order)
         missing = item.missing_units()
         codes = dict(source.issue(item, missing, attempt=fulfillment.attempts)) if missing else {}
-        return _save_codes(fulfillment, codes, missing, source=source.method.source)
+        return _save_codes(fulfillment, codes, missing, source=source.code)
 
 
 def _issue(fulfillment: Fulfillment, source: Source) -> tuple[dict[int, str], SourceError | None]:
@@ -412,7 +413,7 @@ def issue_from_reserve(item: OrderItem, *, by: str) -> int:
     if not codes:
         raise ReplaceRefused("Nothing is missing." if not missing else "There is nothing in reserve for this product.")
 
-    _save_codes(item.fulfillment, codes, missing, source=FulfillmentMethod.Source.POOL, by=by)
+    _save_codes(item.fulfillment, codes, missing, source=PoolSource.code, by=by)
     return len(codes)
 
 
@@ -453,9 +454,7 @@ def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
 
 
 @transaction.atomic
-def enter_codes(
-    item: OrderItem, codes: dict[int, str], *, by: str, source: str = FulfillmentMethod.Source.MANUAL
-) -> None:
+def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str, source: str = ManualSource.code) -> None:
     """Save codes that a person found, or released, for these units of the item.
 
     Raises CodeRefused if one of the units has its code already, or the order is not paid.
@@ -467,7 +466,7 @@ def enter_codes(
     missing = item.missing_units()
     if taken := set(codes) - set(missing):
         raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
-    if source == FulfillmentMethod.Source.MANUAL:
+    if source == ManualSource.code:
         for unit, text in codes.items():
             _refuse_if_sold(item.order, unit, text)
 

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.db import transaction
 
 from fulfillment.chains import ChainRefused, add_source
-from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupEvent, SetupRequest, SetupRequestPart
+from fulfillment.models import SetupEvent, SetupRequest, SetupRequestPart
+from fulfillment.notices import NoticeKind, register, tell
 from merchants.models import Merchant, Product, User
 from pools import uploads
 from pools.detection import ColumnInDoubt, detect
@@ -24,6 +25,36 @@ Status = SetupRequest.Status
 
 # A merchant's open requests, each of which may hold a file.
 MOST_OPEN = 5
+
+
+class SetupNotice(NoticeKind):
+    def context(self, notice):
+        return {"request": notice.subject, "events": list(notice.subject.events.all())}
+
+    def recipients(self, notice):
+        """The owners and who asked, if that is still a member."""
+        request = notice.subject
+        askers = request.merchant.members.filter(user=request.asked_by_id, user__is_active=True)
+        addresses = [*askers.values_list("user__email", flat=True), *request.merchant.owners_addresses()]
+        return list(dict.fromkeys(addresses))
+
+
+class SetupAsked(SetupNotice):
+    code, name = "setup_asked", "set-up asked for"
+
+    def recipients(self, notice):
+        return settings.SUPPORT_EMAIL
+
+
+class SetupApplied(SetupNotice):
+    code, name = "setup_applied", "set-up applied"
+
+
+class SetupAnswered(SetupNotice):
+    code, name = "setup_answered", "set-up answered"
+
+
+register(SetupAsked, SetupApplied, SetupAnswered)
 
 
 class SetupRefused(Exception):
@@ -71,7 +102,7 @@ def ask(
         request.save(update_fields=["preview"])
     SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(by), text=request.comment)
     if settings.SUPPORT_EMAIL:
-        _tell(request, MerchantNotice.Kind.SETUP_ASKED)
+        tell(SetupAsked, request.merchant, request)
     return request
 
 
@@ -101,7 +132,7 @@ def apply(request: SetupRequest, *, by: str) -> None:
         )
     request.save(update_fields=["pool"])
     _close(request, Kind.APPLIED, by=by)
-    _tell(request, MerchantNotice.Kind.SETUP_APPLIED)
+    tell(SetupApplied, request.merchant, request)
 
 
 def _set_up_pool(request: SetupRequest) -> LicensePool:
@@ -121,14 +152,14 @@ def _set_up_product(request: SetupRequest, pool: LicensePool, *, sku: str, name:
         product.quantity_rule = request.quantity_rule
         product.save(update_fields=["quantity_rule"])
     with suppress(ChainRefused):  # it is in the chain already
-        add_source(product, FulfillmentMethod.Source.POOL, pool=pool)
+        add_source(product, "pool", pool)
 
 
 @transaction.atomic
 def answer(request: SetupRequest, *, text: str, by: str) -> None:
     """Close a request with an answer instead. Raises SetupRefused if it is closed already."""
     _close(_lock_open(request), Kind.ANSWERED, by=by, text=text)
-    _tell(request, MerchantNotice.Kind.SETUP_ANSWERED)
+    tell(SetupAnswered, request.merchant, request)
 
 
 @transaction.atomic
@@ -151,7 +182,3 @@ def _close(request: SetupRequest, kind: SetupEvent.Kind, *, by: str, text: str =
     request.save(update_fields=["status"])
     request.parts.all().delete()
     SetupEvent.objects.create(request=request, kind=kind, happened_by=by, text=text)
-
-
-def _tell(request: SetupRequest, kind: MerchantNotice.Kind) -> None:
-    MerchantNotice.objects.create(merchant=request.merchant, kind=kind, setup_request=request).nudge()

@@ -15,9 +15,11 @@ from fulfillment import (
     delivery,
     link_requests,
     notices,
+    pool_notices,
     retention,
     services,
     tracking,
+    upstream_notices,
     webhooks,
 )
 from fulfillment.link_requests import forget_old_requests
@@ -156,8 +158,8 @@ def sweep():
         nudge_waiting_pools,
         nudge_imports,
         warn_low_pools,
-        notices.remind_of_empty_pools,
-        notices.tell_of_upstreams_that_are_down,
+        pool_notices.remind_of_empty_pools,
+        upstream_notices.tell_of_upstreams_that_are_down,
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,
@@ -187,7 +189,8 @@ def nudge_endpoints():
 
 def nudge_waiting_pools():
     waiting = Fulfillment.objects.waiting()
-    for pool in LicensePool.objects.filter(pk__in=waiting.values("item__product__fulfillment_methods__pool")):
+    wanted = waiting.values("item__product__fulfillment_methods__poolmethod__pool")
+    for pool in LicensePool.objects.filter(pk__in=wanted):
         if pool.available_up_to(1):
             publish("fulfillment.tasks.serve_pool", pool.pk)
 

@@ -18,7 +18,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from fulfillment.callouts import storable
-from fulfillment.models import Delivery, MerchantNotice, TrackingEvent
+from fulfillment.delivery_notices import DeliveryBounced
+from fulfillment.models import Delivery, TrackingEvent
+from fulfillment.notices import tell
 from fulfillment.webhooks import announce_bounce
 from merchants.models import Merchant
 
@@ -115,10 +117,7 @@ def _advance(delivery: Delivery, event: TrackingEvent) -> None:
 
 def _note_bounce(delivery: Delivery) -> None:
     """Tell the merchant and its shop, in the transaction in which an e-mail is first known to have come back."""
-    notice = MerchantNotice.objects.create(
-        merchant=delivery.order.merchant, kind=MerchantNotice.Kind.DELIVERY_BOUNCED, delivery=delivery
-    )
-    notice.nudge()
+    tell(DeliveryBounced, delivery.order.merchant, delivery)
     announce_bounce(delivery)
 
 

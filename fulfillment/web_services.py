@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from fulfillment.answers import NoCode, mask_answer, read_codes
 from fulfillment.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
 from fulfillment.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
-from fulfillment.models import Callout, FulfillmentMethod, HeldCode, ReceivedCode, WebService
+from fulfillment.models import Callout, HeldCode, ReceivedCode, WebService, WebServiceMethod
 from fulfillment.parameters import CATALOGUE, MASK, Subject, get_values, mask, mask_code
 from fulfillment.shapes import names_error, resembles
 from fulfillment.signatures import sign
@@ -179,7 +179,7 @@ class Reading:
 
 def units_of_services(item: OrderItem) -> list[int]:
     """The units that are a web service's: those that lack a code, and those that got theirs from one."""
-    others = item.activation_codes.exclude(source=FulfillmentMethod.Source.WEB_SERVICE)
+    others = item.activation_codes.exclude(source=WebServiceMethod.SOURCE)
     elsewhere = set(others.values_list("unit", flat=True))
     return [unit for unit in range(1, item.units + 1) if unit not in elsewhere]
 

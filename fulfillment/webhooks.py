@@ -18,13 +18,13 @@ from fulfillment.callouts import CalloutBusy, CalloutError, call
 from fulfillment.models import (
     TEST_EVENT,
     Delivery,
-    MerchantNotice,
     WebhookEndpoint,
     WebhookEvent,
     WebhookMessage,
     alone,
     database_now,
 )
+from fulfillment.notices import NoticeKind, register, tell
 from fulfillment.signatures import sign
 from merchants.models import Merchant
 from orders.models import Order, OrderItem
@@ -44,6 +44,16 @@ REMOVED_FOR = timedelta(hours=1)
 DELETED_AT_ONCE = 500
 
 Facts = dict[str, Any]
+
+
+class WebhookDisabled(NoticeKind):
+    code, name = "webhook_disabled", "webhook endpoint disabled"
+
+    def why_past(self, notice):
+        return "" if notice.subject.disabled_at else "The endpoint was enabled again before it went out."
+
+
+register(WebhookDisabled)
 
 
 class WebhookRefused(Exception):
@@ -213,10 +223,7 @@ def _note_failure(message: WebhookMessage, reason: str, *, at_least: timedelta =
 def stop(endpoint: WebhookEndpoint, reason: str) -> None:
     """Disable an endpoint that is of no use, and tell the merchant."""
     if disable(endpoint, reason):
-        notice = MerchantNotice.objects.create(
-            merchant=endpoint.merchant, kind=MerchantNotice.Kind.WEBHOOK_DISABLED, endpoint=endpoint
-        )
-        notice.nudge()
+        tell(WebhookDisabled, endpoint.merchant, endpoint)
 
 
 @transaction.atomic

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from fulfillment.chains import add_source
-from fulfillment.models import FulfillmentMethod, LicensePackage, LicensingAccount
+from fulfillment.models import LicensePackage, LicensingAccount
 from licensing.creation import create_license, create_licensee
 from licensing.models import (
     License,
@@ -91,7 +91,7 @@ def sell(merchant: Merchant, product: Product) -> None:
         sku=sku, defaults={"name": name, "quantity_rule": SoldProduct.QuantityRule.ONE_PER_ITEM}
     )
     if not sold.fulfillment_methods.exists():
-        add_source(sold, FulfillmentMethod.Source.NET_LICENSING, license_package=package)
+        add_source(sold, "netlicensing", package)
 
 
 def make_product(merchant: Merchant) -> Product:

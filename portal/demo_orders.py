@@ -17,8 +17,8 @@ from django.db import connection, transaction
 from django.db.models import F, Model
 from django.utils import timezone
 
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod
-from fulfillment.sources import get_source
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, PoolMethod
+from fulfillment.sources import ManualSource
 from merchants.models import Merchant, Product
 from orders.content import digest_content
 from orders.license_texts import hint, loose_fingerprint
@@ -72,7 +72,7 @@ def add_orders(merchant: Merchant, count: int, *, seed: int = 1, tell: Callable[
     rng = Random(f"{seed}/{first}")  # noqa: S311 (nothing secret comes from it)
     articles = assortment(merchant, rng)
     past = Past(merchant, articles, count, rng)
-    pools = {article.method.pool for article in articles if article.method.pool}
+    pools = {article.pool for article in articles if article.pool}
     stocks = {pool.pk: Stock(pool, past.start) for pool in pools}
 
     done = 0
@@ -102,14 +102,14 @@ def assortment(merchant: Merchant, rng: Random) -> list[Article]:
         product, created = Product.objects.get_or_create(merchant=merchant, sku=sku, defaults={"name": name})
         if created:
             make_method(product, stock, rng)
-        if method := product.fulfillment_methods.select_related("pool").first():
+        if method := product.fulfillment_methods.with_places().first():
             articles.append(Article(product, method, Decimal(price), popularity))
     return articles
 
 
 def make_method(product: Product, stock: int | None, rng: Random) -> None:
     if stock is None:
-        FulfillmentMethod.objects.create(product=product, source=FulfillmentMethod.Source.MANUAL)
+        FulfillmentMethod.objects.create(product=product, source=ManualSource.code)
         return
     pool = LicensePool.objects.create(
         merchant=product.merchant,
@@ -118,13 +118,13 @@ def make_method(product: Product, stock: int | None, rng: Random) -> None:
         # The merchant has been told.
         notified=LicensePool.Notice.NONE if stock else LicensePool.Notice.EMPTY,
     )
-    FulfillmentMethod.objects.create(product=product, source=FulfillmentMethod.Source.POOL, pool=pool)
+    PoolMethod.objects.create(product=product, pool=pool)
     if stock:
         import_keys(pool, [license_text(rng) for _ in range(stock)], by="demo")
 
 
 def has_stock(article: Article) -> bool:
-    return bool(article.method.pool and article.method.pool.available_up_to(1))
+    return bool(article.pool and article.pool.available_up_to(1))
 
 
 def license_text(rng: Random) -> str:
@@ -331,7 +331,7 @@ class Past:
 
     def _note_stuck(self, item: int, article: Article, reported_at: datetime) -> None:
         if article in self.out_of_stock:
-            reason = get_source(article.method).shortage()
+            reason = article.method.kind.shortage()
             self._fulfillment(item, reported_at, Fulfillment.Status.WAITING, ended_at=reported_at, reason=reason)
             return
         self._fulfillment(
@@ -366,16 +366,16 @@ class Past:
         )
 
     def _saved_at(self, article: Article, reported_at: datetime) -> datetime:
-        return reported_at if article.method.pool_id else self._later(reported_at, days=1)
+        return reported_at if article.pool else self._later(reported_at, days=1)
 
     def _code(self, item: int, unit: int, article: Article, saved_at: datetime) -> int:
         text = license_text(self.rng)
         prints = {"fingerprint": fingerprint(text), "loose_fingerprint": loose_fingerprint(text)}
         code = {"code": text, "hint": hint(text), **prints}
-        if article.method.pool_id:
+        if article.pool:
             self._add(
                 LicenseKey,
-                pool_id=article.method.pool_id,
+                pool_id=article.pool.pk,
                 item_id=item,
                 unit=unit,
                 issued_at=saved_at,
@@ -386,7 +386,7 @@ class Past:
             item_id=item,
             unit=unit,
             source=article.method.source,
-            saved_by="" if article.method.pool_id else self.rng.choice(self.people),
+            saved_by="" if article.pool else self.rng.choice(self.people),
             saved_at=saved_at,
             withdrawn_by="",
             **code,

@@ -10,6 +10,7 @@ from random import Random
 
 from fulfillment.models import FulfillmentMethod
 from merchants.models import CheckoutPage, Product
+from pools.models import LicensePool
 
 FIRST_NAMES = """
     Ada Aiko Alice Amara Amélie Anders Andrea Anna Antonio Astrid Ben Björn Carla Carlos Chiara Chloé Clara
@@ -62,6 +63,11 @@ class Article:
     method: FulfillmentMethod
     price: Decimal
     popularity: int
+
+    @property
+    def pool(self) -> LicensePool | None:
+        place = self.method.kind.place
+        return place if isinstance(place, LicensePool) else None
 
 
 class Shop:

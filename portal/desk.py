@@ -13,9 +13,10 @@ from django.urls import reverse
 
 from fulfillment.answers import mask_answer
 from fulfillment.history import order_history
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, FulfillmentMethod, HeldCode
+from fulfillment.models import DeliveredCode, Delivery, Fulfillment, HeldCode
 from fulfillment.resending import why_not_resend
 from fulfillment.services import why_not_return
+from fulfillment.sources import SOURCES
 from fulfillment.subscriptions import Link, PredecessorMissing, chains, find_wait, split_period
 from licensing.models import Licensee, Transaction
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
@@ -256,7 +257,7 @@ def with_licensees(codes: QuerySet[ActivationCode], merchant: int) -> QuerySet[A
 
 
 def show_licensee(desk: Desk, code) -> ShownLicensee | None:
-    if code.source != FulfillmentMethod.Source.NET_LICENSING or not code.licensee:
+    if not code.licensee:
         return None
     went_to = {target["pk"]: _show_licensee(desk, target) for target in code.went_to}
     return _show_licensee(desk, code.licensee, went_to=list(went_to.values()))
@@ -303,7 +304,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
                 its_mails,
                 revealed.get(code.pk, ""),
                 reason,
-                can_be_replaced=code.source == FulfillmentMethod.Source.POOL and order.status == Order.Status.PAID,
+                can_be_replaced=SOURCES[code.source].replaces and order.status == Order.Status.PAID,
                 can_return=(code.item_id, code.unit) in in_quarantine
                 and not why_not_return(code, its_mails, revealed=code.pk in seen),
                 licensee=show_licensee(desk, code),

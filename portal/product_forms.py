@@ -3,9 +3,8 @@ from typing import Any
 from django import forms
 
 from fulfillment.models import FulfillmentMethod
+from fulfillment.sources import SOURCES
 from merchants.models import Product
-
-Source = FulfillmentMethod.Source
 
 
 class ProductForm(forms.ModelForm):
@@ -36,24 +35,19 @@ class SourceForm(forms.Form):
 
     def __init__(self, product: Product, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        used = product.fulfillment_methods.all()
-        self.pools = product.merchant.pools.exclude(fulfillment_methods__in=used).order_by("name")
-        self.services = product.merchant.web_services.exclude(fulfillment_methods__in=used)
-        self.packages = product.merchant.license_packages.exclude(fulfillment_methods__in=used)
-        choices = [(f"pool {pool.pk}", f"Pool “{pool}”") for pool in self.pools]
-        choices += [(f"web_service {service.pk}", f"Web service “{service}”") for service in self.services]
-        choices += [(f"netlicensing {package.pk}", f"NetLicensing “{package}”") for package in self.packages]
-        if not used.filter(source=Source.MANUAL).exists():
-            choices.append((Source.MANUAL.value, "A person, who is asked by e-mail and enters the codes"))
+        self.offered = {method.kind.key: method for method in offer(product)}
+        choices = [(key, method.kind.choice) for key, method in self.offered.items()]
         self.fields["source"].choices = choices  # type: ignore[attr-defined]
 
-    def get_source(self) -> dict[str, Any]:
-        """What chains.add_source is to be called with."""
-        source, _, pk = self.cleaned_data["source"].partition(" ")
-        if source == Source.POOL:
-            return {"source": source, "pool": self.pools.get(pk=pk)}
-        if source == Source.WEB_SERVICE:
-            return {"source": source, "web_service": self.services.get(pk=pk)}
-        if source == Source.NET_LICENSING:
-            return {"source": source, "license_package": self.packages.get(pk=pk)}
-        return {"source": source}
+    def get_source(self) -> FulfillmentMethod:
+        """The one that was chosen, unsaved."""
+        return self.offered[self.cleaned_data["source"]]
+
+
+def offer(product: Product) -> list[FulfillmentMethod]:
+    """The sources that a product has not yet, unsaved."""
+    used = {method.kind.key for method in product.fulfillment_methods.with_places()}
+    offered = [
+        kind.make_method(product, place) for kind in SOURCES.values() for place in kind.choices(product.merchant)
+    ]
+    return [method for method in offered if method.kind.key not in used]

@@ -85,5 +85,5 @@ def get_stock(merchant: Merchant) -> list[Stock]:
 def count_waiting(merchant: Merchant) -> dict[int | None, int]:
     """How many paid orders wait for keys, by pool."""
     waiting = Fulfillment.objects.waiting().filter(item__order__merchant=merchant)
-    orders = Count("item__order", distinct=True)
-    return dict(waiting.order_by().values_list("item__product__fulfillment_methods__pool").annotate(orders))
+    by_pool = waiting.order_by().values_list("item__product__fulfillment_methods__poolmethod__pool")
+    return dict(by_pool.annotate(Count("item__order", distinct=True)))

@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
+        ("contenttypes", "0002_remove_content_type_name"),
         ("merchants", "0001_initial"),
         ("merchants", "__first__"),
         ("orders", "0001_initial"),
@@ -20,6 +21,30 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.CreateModel(
+            name="FulfillmentMethod",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "source",
+                    models.CharField(
+                        editable=False, help_text="The kind: its code in fulfillment/sources.", max_length=20
+                    ),
+                ),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="fulfillment_methods",
+                        to="merchants.product",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["product", "position"],
+            },
+        ),
         migrations.CreateModel(
             name="DeliveredCode",
             fields=[
@@ -160,6 +185,57 @@ class Migration(migrations.Migration):
             options={
                 "abstract": False,
             },
+        ),
+        migrations.CreateModel(
+            name="LicensePackageMethod",
+            fields=[
+                (
+                    "fulfillmentmethod_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="fulfillment.fulfillmentmethod",
+                    ),
+                ),
+            ],
+            bases=("fulfillment.fulfillmentmethod",),
+        ),
+        migrations.CreateModel(
+            name="PoolMethod",
+            fields=[
+                (
+                    "fulfillmentmethod_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="fulfillment.fulfillmentmethod",
+                    ),
+                ),
+            ],
+            bases=("fulfillment.fulfillmentmethod",),
+        ),
+        migrations.CreateModel(
+            name="WebServiceMethod",
+            fields=[
+                (
+                    "fulfillmentmethod_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="fulfillment.fulfillmentmethod",
+                    ),
+                ),
+            ],
+            bases=("fulfillment.fulfillmentmethod",),
         ),
         migrations.CreateModel(
             name="LicensingAccount",
@@ -419,6 +495,56 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+        ),
+        migrations.CreateModel(
+            name="MerchantNotice",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False, null=True
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0, editable=False)),
+                (
+                    "ended_at",
+                    models.DateTimeField(editable=False, help_text="When nothing was left to try.", null=True),
+                ),
+                (
+                    "reason",
+                    models.CharField(blank=True, editable=False, help_text="Why it is not done yet.", max_length=500),
+                ),
+                ("kind", models.CharField(help_text="The code of one of fulfillment.notices.KINDS.", max_length=20)),
+                ("subject_id", models.BigIntegerField(blank=True, null=True)),
+                ("details", models.JSONField(blank=True, default=dict)),
+                ("is_only_one", models.BooleanField(default=False, help_text="Its subject is told of once.")),
+                ("may_be_gathered", models.BooleanField(default=False, help_text="It can share a mail with others.")),
+                ("sent_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "merchant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="notices", to="merchants.merchant"
+                    ),
+                ),
+                (
+                    "subject_type",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="contenttypes.contenttype",
+                    ),
+                ),
+            ],
+            options={
+                "abstract": False,
+            },
         ),
         migrations.CreateModel(
             name="PackagedTemplate",
@@ -993,129 +1119,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="MerchantNotice",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "created_at",
-                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
-                ),
-                (
-                    "due_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), editable=False, null=True
-                    ),
-                ),
-                ("attempts", models.PositiveIntegerField(default=0, editable=False)),
-                (
-                    "ended_at",
-                    models.DateTimeField(editable=False, help_text="When nothing was left to try.", null=True),
-                ),
-                (
-                    "reason",
-                    models.CharField(blank=True, editable=False, help_text="Why it is not done yet.", max_length=500),
-                ),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("pool_low", "pool running low"),
-                            ("pool_empty", "pool empty"),
-                            ("pool_waited_for", "orders wait for an empty pool"),
-                            ("pool_still_empty", "pool still empty"),
-                            ("code_wanted", "activation code wanted"),
-                            ("item_failed", "fulfillment failed"),
-                            ("delivery_failed", "delivery failed"),
-                            ("delivery_bounced", "delivery bounced"),
-                            ("webhook_disabled", "webhook endpoint disabled"),
-                            ("setup_asked", "set-up asked for"),
-                            ("setup_applied", "set-up applied"),
-                            ("setup_answered", "set-up answered"),
-                            ("web_service_down", "source down"),
-                            ("web_service", "source failed"),
-                            ("not_deactivated", "licenses not deactivated"),
-                            ("not_activated", "licenses not activated again"),
-                            ("mail_server", "mail server refuses the login"),
-                        ],
-                        max_length=20,
-                    ),
-                ),
-                ("available", models.PositiveIntegerField(blank=True, help_text="Keys left in the pool.", null=True)),
-                ("sent_at", models.DateTimeField(blank=True, editable=False, null=True)),
-                (
-                    "delivery",
-                    models.ForeignKey(
-                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to="fulfillment.delivery"
-                    ),
-                ),
-                (
-                    "item",
-                    models.ForeignKey(
-                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to="orders.orderitem"
-                    ),
-                ),
-                (
-                    "licensing_account",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        to="fulfillment.licensingaccount",
-                    ),
-                ),
-                (
-                    "merchant",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="notices", to="merchants.merchant"
-                    ),
-                ),
-                (
-                    "pool",
-                    models.ForeignKey(
-                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to="pools.licensepool"
-                    ),
-                ),
-                (
-                    "upload_link",
-                    models.OneToOneField(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="notice",
-                        to="pools.uploadlink",
-                    ),
-                ),
-                (
-                    "setup_request",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="notices",
-                        to="fulfillment.setuprequest",
-                    ),
-                ),
-                (
-                    "endpoint",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        to="fulfillment.webhookendpoint",
-                    ),
-                ),
-                (
-                    "web_service",
-                    models.ForeignKey(
-                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to="fulfillment.webservice"
-                    ),
-                ),
-            ],
-            options={
-                "abstract": False,
-            },
-        ),
-        migrations.CreateModel(
             name="HeldCode",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -1137,66 +1140,6 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
-        ),
-        migrations.CreateModel(
-            name="FulfillmentMethod",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("position", models.PositiveSmallIntegerField(default=1)),
-                (
-                    "source",
-                    models.CharField(
-                        choices=[
-                            ("pool", "Pool"),
-                            ("web_service", "Web service"),
-                            ("netlicensing", "NetLicensing"),
-                            ("manual", "Manual"),
-                        ],
-                        max_length=20,
-                    ),
-                ),
-                (
-                    "pool",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="fulfillment_methods",
-                        to="pools.licensepool",
-                    ),
-                ),
-                (
-                    "product",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="fulfillment_methods",
-                        to="merchants.product",
-                    ),
-                ),
-                (
-                    "license_package",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="fulfillment_methods",
-                        to="fulfillment.licensepackage",
-                    ),
-                ),
-                (
-                    "web_service",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="fulfillment_methods",
-                        to="fulfillment.webservice",
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["product", "position"],
-            },
         ),
         migrations.CreateModel(
             name="Callout",
@@ -1369,6 +1312,35 @@ class Migration(migrations.Migration):
                 name="fulfillment_unfinished",
             ),
         ),
+        migrations.AddField(
+            model_name="licensepackagemethod",
+            name="license_package",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="fulfillment_methods",
+                to="fulfillment.licensepackage",
+            ),
+        ),
+        migrations.AddField(
+            model_name="poolmethod",
+            name="pool",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="fulfillment_methods", to="pools.licensepool"
+            ),
+        ),
+        migrations.AddField(
+            model_name="webservicemethod",
+            name="web_service",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="fulfillment_methods",
+                to="fulfillment.webservice",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="fulfillmentmethod",
+            constraint=models.UniqueConstraint(fields=("product", "position"), name="one_method_per_position"),
+        ),
         migrations.AddConstraint(
             model_name="licensingaccount",
             constraint=models.UniqueConstraint(fields=("merchant", "name"), name="licensing_account_name_is_unique"),
@@ -1408,6 +1380,24 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="a_mail_server_has_an_address",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="merchantnotice",
+            index=models.Index(
+                condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="merchantnotice_due"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="merchantnotice",
+            index=models.Index(fields=["subject_type", "subject_id", "kind", "-id"], name="notice_about"),
+        ),
+        migrations.AddConstraint(
+            model_name="merchantnotice",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_only_one", True)),
+                fields=("subject_type", "subject_id", "kind"),
+                name="one_notice_of_a_kind_per_item",
             ),
         ),
         migrations.AddConstraint(
@@ -1491,63 +1481,9 @@ class Migration(migrations.Migration):
                 name="a_parameter_is_sent_once",
             ),
         ),
-        migrations.AddIndex(
-            model_name="merchantnotice",
-            index=models.Index(
-                condition=models.Q(("due_at__isnull", False)), fields=["due_at"], name="merchantnotice_due"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="merchantnotice",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("item__isnull", False)),
-                fields=("item", "kind"),
-                name="one_notice_of_a_kind_per_item",
-            ),
-        ),
         migrations.AddConstraint(
             model_name="heldcode",
             constraint=models.UniqueConstraint(fields=("item", "unit"), name="one_held_code_per_unit"),
-        ),
-        migrations.AddConstraint(
-            model_name="fulfillmentmethod",
-            constraint=models.UniqueConstraint(fields=("product", "position"), name="one_method_per_position"),
-        ),
-        migrations.AddConstraint(
-            model_name="fulfillmentmethod",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("pool__isnull", False), ("source", "pool")),
-                    models.Q(models.Q(("source", "pool"), _negated=True), ("pool", None)),
-                    _connector="OR",
-                ),
-                name="only_the_source_pool_has_a_pool",
-                violation_error_message="A pool belongs to the source “pool”, and only to it.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="fulfillmentmethod",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("source", "web_service"), ("web_service__isnull", False)),
-                    models.Q(models.Q(("source", "web_service"), _negated=True), ("web_service", None)),
-                    _connector="OR",
-                ),
-                name="only_the_source_web_service_has_one",
-                violation_error_message="A web service belongs to the source “web service”, and only to it.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="fulfillmentmethod",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("license_package__isnull", False), ("source", "netlicensing")),
-                    models.Q(models.Q(("source", "netlicensing"), _negated=True), ("license_package", None)),
-                    _connector="OR",
-                ),
-                name="only_the_source_netlicensing_has_a_package",
-                violation_error_message="A license package belongs to the source “NetLicensing”, and only to it.",
-            ),
         ),
         migrations.AddIndex(
             model_name="callout",

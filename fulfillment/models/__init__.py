@@ -1,6 +1,13 @@
 from fulfillment.models.callouts import Callout
 from fulfillment.models.deliveries import DeliveredCode, Delivery
-from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
+from fulfillment.models.fulfillments import (
+    Fulfillment,
+    FulfillmentMethod,
+    FulfillmentQuerySet,
+    LicensePackageMethod,
+    PoolMethod,
+    WebServiceMethod,
+)
 from fulfillment.models.link_requests import LinkRequest
 from fulfillment.models.mail_accounts import MailAccount
 from fulfillment.models.net_licensing import (
@@ -39,11 +46,13 @@ __all__ = [
     "HeldCode",
     "IssuedLicense",
     "LicensePackage",
+    "LicensePackageMethod",
     "LicensingAccount",
     "LinkRequest",
     "MailAccount",
     "MerchantNotice",
     "PackagedTemplate",
+    "PoolMethod",
     "ReceivedCode",
     "RequestParameter",
     "Retryable",
@@ -54,6 +63,7 @@ __all__ = [
     "TrackingEvent",
     "Upstream",
     "WebService",
+    "WebServiceMethod",
     "WebhookEndpoint",
     "WebhookEvent",
     "WebhookMessage",

@@ -3,12 +3,14 @@
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Case, Exists, OuterRef, Q, Subquery, When, Window
-from django.db.models.functions import Coalesce, Now, RowNumber
+from django.db.models import OuterRef, Q, Subquery, Window
+from django.db.models.functions import Now, RowNumber
 
+from fulfillment.kinds import SOURCES
 from fulfillment.models.net_licensing import LicensePackage
 from fulfillment.models.retryable import Retryable, RetryableQuerySet, database_now
 from fulfillment.models.upstreams import Upstream
@@ -19,79 +21,77 @@ from pools.models import LicensePool
 
 
 class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
-    def of(self, product: Product) -> "Sequence[FulfillmentMethod]":
-        """The product's sources, in the order in which they are asked.
+    def with_places(self):
+        """Each with what it takes codes from, whatever its kind."""
+        return self.select_related(*(path for kind in SOURCES.values() for path in kind.places))
 
-        A product that has none takes its codes from the merchant's web service for all products.
-        """
-        places = ("pool", "web_service", "license_package__account")
-        own = self.filter(product=product).select_related(*places).order_by("position")
-        if methods := list(own):
+    def of(self, product: Product) -> "Sequence[FulfillmentMethod]":
+        """The product's sources, in the order in which they are asked; of one that has none what serves all such."""
+        if methods := list(self.filter(product=product).with_places().order_by("position")):
             return methods
-        shared = WebService.objects.filter(merchant=product.merchant_id, for_all_products=True)
-        source = FulfillmentMethod.Source.WEB_SERVICE
-        return [FulfillmentMethod(product=product, source=source, web_service=service) for service in shared]
+        return [method for kind in SOURCES.values() for method in kind.get_methods_for_all(product)]
 
 
 class FulfillmentMethod(models.Model):
-    """One of the places a product's codes come from; what it lacks, the next in line is asked for."""
+    """One of the places a product's codes come from; what it lacks, the next in line is asked for.
 
-    class Source(models.TextChoices):
-        POOL = "pool"
-        WEB_SERVICE = "web_service", "Web service"
-        NET_LICENSING = "netlicensing", "NetLicensing"
-        MANUAL = "manual"
+    A kind of source that takes codes from something of the merchant's has a model of its own for its methods, which
+    adds a reference to that.
+    """
+
+    SOURCE = ""  # of a model of its own: the code of its kind
+    PLACE = ""  # and the field that says where codes are taken from
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="fulfillment_methods")
     position = models.PositiveSmallIntegerField(default=1)
-    source = models.CharField(max_length=20, choices=Source)
-    pool = models.ForeignKey(LicensePool, models.PROTECT, null=True, blank=True, related_name="fulfillment_methods")
-    web_service = models.ForeignKey(
-        WebService, models.PROTECT, null=True, blank=True, related_name="fulfillment_methods"
-    )
-    license_package = models.ForeignKey(
-        LicensePackage, models.PROTECT, null=True, blank=True, related_name="fulfillment_methods"
-    )
+    source = models.CharField(max_length=20, editable=False, help_text="The kind: its code in fulfillment/sources.")
 
     objects = FulfillmentMethodQuerySet.as_manager()
 
     class Meta:
         ordering = ["product", "position"]
-        constraints = [
-            models.UniqueConstraint(fields=["product", "position"], name="one_method_per_position"),
-            models.CheckConstraint(
-                condition=Q(source="pool", pool__isnull=False) | (~Q(source="pool") & Q(pool=None)),
-                name="only_the_source_pool_has_a_pool",
-                violation_error_message="A pool belongs to the source “pool”, and only to it.",
-            ),
-            models.CheckConstraint(
-                condition=Q(source="web_service", web_service__isnull=False)
-                | (~Q(source="web_service") & Q(web_service=None)),
-                name="only_the_source_web_service_has_one",
-                violation_error_message="A web service belongs to the source “web service”, and only to it.",
-            ),
-            models.CheckConstraint(
-                condition=Q(source="netlicensing", license_package__isnull=False)
-                | (~Q(source="netlicensing") & Q(license_package=None)),
-                name="only_the_source_netlicensing_has_a_package",
-                violation_error_message="A license package belongs to the source “NetLicensing”, and only to it.",
-            ),
-        ]
+        constraints = [models.UniqueConstraint(fields=["product", "position"], name="one_method_per_position")]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.source = self.SOURCE or self.source
 
     def __str__(self):
-        place = self.pool or self.web_service or self.license_package
-        return f"{self.get_source_display()} “{place}”" if place else self.get_source_display()
+        return str(self.kind)
 
     def clean(self):
-        for field in ("pool", "web_service", "license_package"):
-            place = getattr(self, field)
-            if place and self.product_id and place.merchant_id != self.product.merchant_id:
-                raise ValidationError({field: f"“{place}” belongs to {place.merchant}."})
+        place = self.PLACE and getattr(self, self.PLACE)
+        if place and self.product_id and place.merchant_id != self.product.merchant_id:
+            raise ValidationError({self.PLACE: f"“{place}” belongs to {place.merchant}."})
+
+    @property
+    def kind(self) -> Any:
+        """The source that it has asked, a fulfillment.sources.Source."""
+        return SOURCES[self.source](self)
 
     @property
     def upstream(self) -> Upstream | None:
         """The server that is called, if one is."""
-        return self.license_package.account if self.license_package else self.web_service
+        upstream: Upstream | None = self.kind.upstream
+        return upstream
+
+
+class PoolMethod(FulfillmentMethod):
+    SOURCE, PLACE = "pool", "pool"
+
+    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="fulfillment_methods")
+
+
+class WebServiceMethod(FulfillmentMethod):
+    SOURCE, PLACE = "web_service", "web_service"
+
+    web_service = models.ForeignKey(WebService, models.PROTECT, related_name="fulfillment_methods")
+
+
+class LicensePackageMethod(FulfillmentMethod):
+    SOURCE, PLACE = "netlicensing", "license_package"
+
+    license_package = models.ForeignKey(LicensePackage, models.PROTECT, related_name="fulfillment_methods")
 
 
 class FulfillmentQuerySet(RetryableQuerySet):
@@ -104,7 +104,7 @@ class FulfillmentQuerySet(RetryableQuerySet):
 
     def waiting_for(self, pool: LicensePool):
         """What waits for this pool's keys, oldest payment first."""
-        waiting = self.waiting().filter(item__product__fulfillment_methods__pool=pool)
+        waiting = self.waiting().filter(item__product__fulfillment_methods__poolmethod__pool=pool)
         return waiting.order_by("item__order__paid_at", "item__order_id", "item_id")
 
     def given_up(self):
@@ -135,17 +135,10 @@ class FulfillmentQuerySet(RetryableQuerySet):
 
     def due_in_turn(self, of_each: int):
         """What is due, the oldest first; of one server's no more than so many: others would find it busy."""
-        methods = FulfillmentMethod.objects.filter(product=OuterRef("item__product"))
-        shared = WebService.objects.filter(merchant=OuterRef("item__product__merchant"), for_all_products=True)
-        service = Coalesce(
-            Subquery(methods.exclude(web_service=None).values("web_service")[:1]),
-            Case(When(Exists(methods), then=None), default=Subquery(shared.values("pk"))),
-            output_field=models.BigIntegerField(),
-        )
-        account = Subquery(methods.exclude(license_package=None).values("license_package__account")[:1])
-        place = Window(RowNumber(), partition_by=["service", "account"], order_by=["due_at", "pk"])
-        rows = self.due().annotate(service=service, account=account).annotate(place=place)
-        return rows.filter(Q(service=None, account=None) | Q(place__lte=of_each)).order_by("due_at")
+        servers = {name: path for kind in SOURCES.values() for name, path in kind.servers().items()}
+        place = Window(RowNumber(), partition_by=list(servers), order_by=["due_at", "pk"])
+        rows = self.due().annotate(**servers).annotate(place=place)
+        return rows.filter(Q(**dict.fromkeys(servers)) | Q(place__lte=of_each)).order_by("due_at")
 
     def of_upstream(self, upstream: Upstream):
         """Those of paid items whose products take codes from this server."""

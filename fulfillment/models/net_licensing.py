@@ -8,6 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from fulfillment.models.retryable import Retryable
 from fulfillment.models.upstreams import Upstream
@@ -56,10 +57,7 @@ class LicensingAccount(Upstream):
         return "Keywell’s own service" if self.is_own else urlsplit(self.address).netloc
 
     def serves(self) -> Q:
-        return Q(item__product__fulfillment_methods__license_package__account=self)
-
-    def as_subject(self) -> dict[str, models.Model]:
-        return {"merchant": self.merchant, "licensing_account": self}
+        return Q(item__product__fulfillment_methods__licensepackagemethod__license_package__account=self)
 
 
 class LicensePackage(models.Model):
@@ -83,6 +81,9 @@ class LicensePackage(models.Model):
 
     def __str__(self):
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("license-package", args=[self.account_id, self.pk])
 
     def clean(self):
         if self.account_id and self.merchant_id and self.account.merchant_id != self.merchant_id:

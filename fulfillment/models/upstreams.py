@@ -12,6 +12,7 @@ class Upstream(models.Model):
 
     NOUN = ""  # what it is to its merchant
     PAGE = ""  # the address of the pages of such
+    merchant: Any
     callouts: Any  # the requests that were made to it
 
     class State(models.TextChoices):
@@ -43,8 +44,4 @@ class Upstream(models.Model):
 
     def serves(self) -> Q:
         """Of fulfillments, those whose products take codes from it."""
-        raise NotImplementedError
-
-    def as_subject(self) -> dict[str, models.Model]:
-        """The fields of a notice about it."""
         raise NotImplementedError

@@ -6,6 +6,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from fulfillment.models.signed import Signed
 from fulfillment.models.upstreams import Upstream
@@ -97,6 +98,9 @@ class WebService(Signed, Upstream):
             ),
         ]
 
+    def get_absolute_url(self) -> str:
+        return reverse("web-service", args=[self.pk])
+
     @property
     def host(self) -> str:
         return urlsplit(self.url).netloc
@@ -115,13 +119,10 @@ class WebService(Signed, Upstream):
             self.save(update_fields=["known_shapes"])
 
     def serves(self) -> Q:
-        chosen = Q(item__product__fulfillment_methods__web_service=self)
+        chosen = Q(item__product__fulfillment_methods__webservicemethod__web_service=self)
         if self.for_all_products:
             chosen |= Q(item__product__merchant=self.merchant_id, item__product__fulfillment_methods=None)
         return chosen
-
-    def as_subject(self) -> dict[str, models.Model]:
-        return {"merchant": self.merchant, "web_service": self}
 
 
 class RequestParameter(models.Model):

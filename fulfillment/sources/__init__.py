@@ -1,6 +1,6 @@
-"""Where activation codes come from: one module a source, and this list of them."""
+"""Where activation codes come from: one module a kind, and a line in this list."""
 
-from fulfillment.models import FulfillmentMethod
+from fulfillment.kinds import SOURCES
 from fulfillment.sources.base import (
     CodeHeld,
     LicenseAwaited,
@@ -8,32 +8,26 @@ from fulfillment.sources.base import (
     SourceBusy,
     SourceError,
     SourceNotReady,
-    tell_of_item,
 )
 from fulfillment.sources.manual import ManualSource
 from fulfillment.sources.net_licensing import NetLicensingSource
 from fulfillment.sources.pool import PoolSource
 from fulfillment.sources.web_service import WebServiceSource
 
-SOURCES: dict[str, type[Source]] = {
-    FulfillmentMethod.Source.POOL: PoolSource,
-    FulfillmentMethod.Source.WEB_SERVICE: WebServiceSource,
-    FulfillmentMethod.Source.NET_LICENSING: NetLicensingSource,
-    FulfillmentMethod.Source.MANUAL: ManualSource,
-}
+KINDS: list[type[Source]] = [PoolSource, WebServiceSource, NetLicensingSource, ManualSource]
+
+SOURCES |= {kind.code: kind for kind in KINDS}
 
 __all__ = [
     "SOURCES",
     "CodeHeld",
     "LicenseAwaited",
+    "ManualSource",
+    "NetLicensingSource",
+    "PoolSource",
     "Source",
     "SourceBusy",
     "SourceError",
     "SourceNotReady",
-    "get_source",
-    "tell_of_item",
+    "WebServiceSource",
 ]
-
-
-def get_source(method: FulfillmentMethod) -> Source:
-    return SOURCES[method.source](method)

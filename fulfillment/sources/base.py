@@ -1,7 +1,12 @@
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
-from fulfillment.models import FulfillmentMethod, MerchantNotice
+from django.utils.translation import gettext_noop
+
+from fulfillment.item_notices import tell_of_item
+from fulfillment.models import FulfillmentMethod, Upstream
+from merchants.models import Merchant, Product
 from orders.models import OrderItem
 
 
@@ -33,14 +38,81 @@ class LicenseAwaited(SourceNotReady):
 class Source:
     """Where a product's activation codes come from. Asking twice for the same unit gives the same code."""
 
+    code = ""  # as it stands in rows: of methods, and of codes that came from it
+    name = ""
+    origin = ""  # after “saved”, of codes that came from it
+    method_model: type[FulfillmentMethod] = FulfillmentMethod
+    # What loads, with a method, the place that it takes codes from.
+    places: tuple[str, ...] = ()
     # True: answers from our own database, and is asked inside the transaction that saves its answer, with the order
     # locked. False: is asked outside of any, may take its time, and is asked again after an error.
     immediate = False
     # True: an answer without an error says that the vendor sends the codes to the customer; none comes to us.
     sends_itself = False
+    # True: a code from it can be replaced by another one.
+    replaces = False
+    # What a customer reads while it is waited for, untranslated; of several sources that of the highest rank.
+    waiting_rank = 0
+    waiting = gettext_noop("Being prepared; %(merchant)s has been told.")
+    # What a customer does with its codes, if the product does not say: untranslated.
+    instructions = ""
 
     def __init__(self, method: FulfillmentMethod):
         self.method = method
+
+    def __str__(self):
+        return f"{self.name} “{self.place}”" if self.place else self.name
+
+    @property
+    def place(self) -> Any:
+        """What of the merchant's it takes codes from, such as a pool; None if it is a person."""
+        model = self.method_model
+        if not model.PLACE:
+            return None
+        method = self.method if isinstance(self.method, model) else getattr(self.method, model._meta.model_name or "")
+        return getattr(method, model.PLACE)
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The server that is called, if one is."""
+        return None
+
+    # What products can choose
+
+    @property
+    def choice(self) -> str:
+        """What choosing it is called."""
+        return str(self)
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other sources of a product, in forms."""
+        return f"{self.code} {self.place.pk}" if self.place else self.code
+
+    @classmethod
+    def choices(cls, merchant: Merchant) -> Iterable[Any]:
+        """The places that a product of the merchant's can take codes from; None stands for no place."""
+        return [None]
+
+    @classmethod
+    def make_method(cls, product: Product, place: Any = None) -> FulfillmentMethod:
+        """An unsaved method with which a product takes codes from there."""
+        model = cls.method_model
+        return model(product=product, source=cls.code, **({model.PLACE: place} if model.PLACE else {}))
+
+    @classmethod
+    def get_methods_for_all(cls, product: Product) -> Iterable[FulfillmentMethod]:
+        """Unsaved methods that serve a product without any of its own."""
+        return ()
+
+    # Which items wait for a server
+
+    @classmethod
+    def servers(cls) -> dict[str, Any]:
+        """Of fulfillments: the key of the server that each asks, by names of their own."""
+        return {}
+
+    # What it does
 
     def issue(self, item: OrderItem, units: list[int], *, attempt: int) -> Iterable[tuple[int, str]]:
         """Give these units of the item, or some, each with its code; or raise SourceError, also after some."""
@@ -53,12 +125,3 @@ class Source:
     def tell_merchant(self, item: OrderItem) -> None:
         """Tell the merchant that the source failed for good, in the transaction that notes it."""
         tell_of_item(item)
-
-
-def tell_of_item(item: OrderItem) -> None:
-    """Tell the merchant once that an item has failed."""
-    notice, created = MerchantNotice.objects.get_or_create(
-        kind=MerchantNotice.Kind.ITEM_FAILED, item=item, defaults={"merchant": item.order.merchant}
-    )
-    if created:
-        notice.nudge()

@@ -1,18 +1,23 @@
-from fulfillment.models import MerchantNotice
+from django.utils.translation import gettext_noop
+
+from fulfillment.item_notices import CodeWanted, tell_of_item
 from fulfillment.sources.base import Source
 
 
 class ManualSource(Source):
     """A person of the merchant, who is asked by e-mail and enters the codes (services.enter_codes)."""
 
+    code, name, origin = "manual", "Manual", "entered by hand"
     immediate = True
+    waiting_rank = 2
+    waiting = gettext_noop("Being prepared by %(merchant)s.")
+
+    @property
+    def choice(self):
+        return "A person, who is asked by e-mail and enters the codes"
 
     def issue(self, item, units, *, attempt):
-        notice, created = MerchantNotice.objects.get_or_create(
-            kind=MerchantNotice.Kind.CODE_WANTED, item=item, defaults={"merchant": item.order.merchant}
-        )
-        if created:
-            notice.nudge()
+        tell_of_item(item, CodeWanted)
         return ()
 
     def shortage(self):

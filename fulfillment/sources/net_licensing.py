@@ -2,12 +2,14 @@ from collections.abc import Iterator
 from time import monotonic
 
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
+from django.utils.translation import gettext_noop
 
-from fulfillment.breaker import tell_merchant
 from fulfillment.callouts import CalloutBusy
-from fulfillment.models import FulfillmentMethod, IssuedLicense, LicensePackage
+from fulfillment.models import IssuedLicense, LicensePackage, LicensePackageMethod
 from fulfillment.net_licensing import Client, LicensingError, OutOfTime, Properties, Refused, secret_number, visit
 from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.upstream_notices import tell_of_failure
 from orders.models import Order, OrderItem
 
 # How long one attempt may take, in seconds; less than a lease.
@@ -23,10 +25,31 @@ class NetLicensingSource(Source):
     attempt finds what those before it made, and adds what is missing.
     """
 
-    def __init__(self, method: FulfillmentMethod):
+    code, name, origin = "netlicensing", "NetLicensing", "from NetLicensing"
+    method_model = LicensePackageMethod
+    places = ("licensepackagemethod__license_package__account",)
+    # For the numbers of licensees, to which a program can transfer.
+    instructions = gettext_noop(
+        "Enter this license number in the program. If you have a license already, the program adds the new one to it."
+    )
+
+    def __init__(self, method):
         super().__init__(method)
-        self.package: LicensePackage = method.license_package  # type: ignore[assignment]
+        self.package: LicensePackage = self.place
         self.account = self.package.account
+
+    @property
+    def upstream(self):
+        return self.account
+
+    @classmethod
+    def choices(cls, merchant):
+        return merchant.license_packages.all()
+
+    @classmethod
+    def servers(cls):
+        methods = LicensePackageMethod.objects.filter(product=OuterRef("item__product"))
+        return {"licensing_account": Subquery(methods.values("license_package__account")[:1])}
 
     def issue(self, item, units, *, attempt):
         if self.account.merchant_id != item.order.merchant_id:
@@ -132,7 +155,7 @@ class NetLicensingSource(Source):
         return f"The licensing account “{self.account}” gave too few licensees."
 
     def tell_merchant(self, item):
-        tell_merchant(self.account)
+        tell_of_failure(self.account)
 
 
 def licensee_number(item: OrderItem, unit: int, product: str) -> str:

@@ -1,11 +1,15 @@
 from datetime import timedelta
 from time import monotonic
 
+from django.db.models import BigIntegerField, Case, Exists, OuterRef, Subquery, When
+from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_noop
+
 from fulfillment import web_services
-from fulfillment.breaker import tell_merchant
-from fulfillment.models import FulfillmentMethod, HeldCode, WebService, database_now
+from fulfillment.models import FulfillmentMethod, HeldCode, WebService, WebServiceMethod, database_now
 from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.subscriptions import PredecessorMissing
+from fulfillment.upstream_notices import tell_of_failure
 from fulfillment.web_services import HELD, CodesHeld, CodesMissing, ServiceBusy, ServiceError
 
 # How long one attempt may take, with the last request of it, in seconds; less than a lease.
@@ -17,10 +21,40 @@ LOOKED_FOR_AGAIN = timedelta(minutes=5)
 class WebServiceSource(Source):
     """The merchant's own web service, over HTTP."""
 
-    def __init__(self, method: FulfillmentMethod):
+    code, name, origin = "web_service", "Web service", "from web service"
+    method_model = WebServiceMethod
+    places = ("webservicemethod__web_service",)
+    waiting_rank = 2
+    waiting = gettext_noop("Being prepared by %(merchant)s.")
+
+    def __init__(self, method):
         super().__init__(method)
-        self.service: WebService = method.web_service  # type: ignore[assignment]
+        self.service: WebService = self.place
         self.sends_itself = self.service.sends_itself
+
+    @property
+    def upstream(self):
+        return self.service
+
+    @classmethod
+    def choices(cls, merchant):
+        return merchant.web_services.all()
+
+    @classmethod
+    def get_methods_for_all(cls, product):
+        services = WebService.objects.filter(merchant=product.merchant_id, for_all_products=True)
+        return [WebServiceMethod(product=product, web_service=service) for service in services]
+
+    @classmethod
+    def servers(cls):
+        methods = FulfillmentMethod.objects.filter(product=OuterRef("item__product"))
+        shared = WebService.objects.filter(merchant=OuterRef("item__product__merchant"), for_all_products=True)
+        service = Coalesce(
+            Subquery(methods.exclude(webservicemethod=None).values("webservicemethod__web_service")[:1]),
+            Case(When(Exists(methods), then=None), default=Subquery(shared.values("pk"))),
+            output_field=BigIntegerField(),
+        )
+        return {"web_service": service}
 
     def issue(self, item, units, *, attempt):
         if self.service.merchant_id != item.order.merchant_id:
@@ -72,4 +106,4 @@ class WebServiceSource(Source):
         return f"The web service “{self.service}” gave too few codes."
 
     def tell_merchant(self, item):
-        tell_merchant(self.service)
+        tell_of_failure(self.service)

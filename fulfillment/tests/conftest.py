@@ -51,7 +51,7 @@ def make_service(merchant, receiver):
         for position, parameter in enumerate(parameters, 1):
             service.parameters.create(position=position, parameter=parameter, name=parameter)
         for product in products:
-            add_source(product, "web_service", web_service=service)
+            add_source(product, "web_service", service)
         return service
 
     return make

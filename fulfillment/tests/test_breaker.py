@@ -119,7 +119,7 @@ def test_an_item_that_may_still_get_a_key_counts_as_given_up_as_well(
     pay, work, sold, make_service, make_pool, receiver, healthy, mailoutbox
 ):
     service = make_service(sold)
-    add_source(sold, "pool", pool=make_pool())
+    add_source(sold, "pool", make_pool())
     receiver.respond = answering(404)
     pay(sold)
     work()
@@ -309,7 +309,7 @@ def test_who_waits_for_a_turn_gets_no_code_elsewhere(
     pay, work, sold, make_service, make_pool, receiver, healthy, occupied
 ):
     make_service(sold)
-    add_source(sold, "pool", pool=make_pool(3))
+    add_source(sold, "pool", make_pool(3))
     add_source(sold, "manual")
     receiver.respond = healthy
     pay(sold)

@@ -95,7 +95,7 @@ def test_an_address_that_is_refused_fails_and_the_merchant_is_told(pay, product,
 
     delivery = Delivery.objects.get()
     assert delivery.status == "failed" and "no such user" in delivery.reason
-    assert MerchantNotice.objects.get(kind="delivery_failed").delivery == delivery
+    assert MerchantNotice.objects.get(kind="delivery_failed").subject == delivery
 
 
 # What a mail server answers to a recipient, and to the mail as a whole: is the address wrong?

@@ -73,7 +73,7 @@ def test_a_held_code_is_not_asked_for_again(hold, work, receiver):
 
 def test_no_second_source_gives_what_is_held(pay, work, sold, make_service, make_pool, receiver):
     make_service(sold)
-    add_source(sold, "pool", pool=make_pool(3))
+    add_source(sold, "pool", make_pool(3))
     receiver.respond = answering(ERROR)
 
     pay(sold)

@@ -165,7 +165,7 @@ def test_where_the_server_does_not_the_delivery_failed_with_its_reason(make_sink
     assert "international characters" in delivery.reason
     assert sink.recipients == ["owner@northlight.example"]  # who is told of it
     assert answer["items"][0]["activation_codes"][0]["code"]
-    assert MerchantNotice.objects.get(kind="delivery_failed").delivery == delivery
+    assert MerchantNotice.objects.get(kind="delivery_failed").subject == delivery
     (code,) = api.get(f"/api/v1/orders/{answer['order']}/").json()["items"][0]["activation_codes"]
     assert (code["delivery"], code["delivery_reason"]) == ("failed", delivery.reason)
 

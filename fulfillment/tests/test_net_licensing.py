@@ -44,7 +44,7 @@ def make_package(merchant, account):
         package = merchant.license_packages.create(account=account, name=name, product_number=product_number, **fields)
         set_templates(package, *templates)
         for product in products:
-            add_source(product, "netlicensing", license_package=package)
+            add_source(product, "netlicensing", package)
         return package
 
     return make

@@ -8,18 +8,19 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from conftest import stock
+from fulfillment.chains import add_source
 from fulfillment.mail import MailError
 from fulfillment.models import MerchantNotice, WebhookEndpoint
-from fulfillment.notices import remind_of_empty_pools, send_notice
+from fulfillment.notices import send_notice
+from fulfillment.pool_notices import remind_of_empty_pools
 from fulfillment.services import enter_codes
 from merchants.models import Member
+from orders.models import OrderItem
 from pools.allocation import fill_reserve
 from pools.models import UploadLink
 from pools.replenishment import check_stock, warn_low_pools
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-Kind = MerchantNotice.Kind
 
 
 @pytest.fixture
@@ -316,7 +317,7 @@ def test_a_notice_that_waited_tells_how_the_pool_stands_by_then(make_pool, make_
     product = make_product(pool=pool)
     pay(product, quantity=3)
     notice = MerchantNotice.objects.get()
-    assert (notice.kind, notice.available) == (Kind.POOL_LOW, 3)
+    assert (notice.kind, notice.details["available"]) == ("pool_low", 3)
     pay(product, quantity=2)
 
     work()
@@ -333,16 +334,17 @@ def test_a_new_pool_with_few_keys_raises_no_alarm(make_pool, make_product, pay):
     assert kinds() == []
 
     pay(make_product(pool=pool))
-    assert kinds() == [Kind.POOL_LOW]
+    assert kinds() == ["pool_low"]
 
 
 def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, work, mailoutbox):
     product = make_product(keys=0)
-    product.fulfillment_methods.update(source="manual", pool=None)
+    product.fulfillment_methods.all().delete()
+    add_source(product, "manual")
     pay(product)
-    notice = MerchantNotice.objects.get(kind=Kind.CODE_WANTED)
-    assert notice.item
-    enter_codes(notice.item, {1: "ENTERED-CODE"}, by="Sam")
+    notice = MerchantNotice.objects.get(kind="code_wanted")
+    assert isinstance(notice.subject, OrderItem)
+    enter_codes(notice.subject, {1: "ENTERED-CODE"}, by="Sam")
 
     work()
 
@@ -353,7 +355,7 @@ def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, wo
 
 def test_a_notice_of_an_endpoint_that_was_enabled_again_is_not_sent(merchant, work):
     endpoint = WebhookEndpoint.objects.create(merchant=merchant, url="https://shop.example/hook", events=[])
-    notice = MerchantNotice.objects.create(merchant=merchant, kind=Kind.WEBHOOK_DISABLED, endpoint=endpoint)
+    notice = MerchantNotice.objects.create(merchant=merchant, kind="webhook_disabled", subject=endpoint)
 
     work()
 

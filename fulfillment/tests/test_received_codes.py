@@ -45,7 +45,7 @@ def all_due():
 
 
 def test_what_a_pool_lacks_the_web_service_gives(pay, work, sold, make_pool, make_service, receiver):
-    add_source(sold, "pool", pool=make_pool(1))
+    add_source(sold, "pool", make_pool(1))
     make_service(sold, request_per="item", holds_list=True)
     receiver.respond = answering("CODE-0002\nCODE-0003")
 
@@ -62,7 +62,7 @@ def test_what_the_web_service_fails_to_give_a_pool_gives(
     pay, work, sold, make_pool, make_service, receiver, mailoutbox
 ):
     make_service(sold)
-    add_source(sold, "pool", pool=make_pool(3))
+    add_source(sold, "pool", make_pool(3))
     receiver.respond = answering("CODE-0001", 503)
 
     pay(sold, quantity=3)

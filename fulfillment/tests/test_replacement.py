@@ -30,7 +30,7 @@ def code(order):
 
 @pytest.fixture
 def pool(product):
-    return product.fulfillment_methods.get().pool
+    return product.fulfillment_methods.get().kind.place
 
 
 def keep_back(pool, count):

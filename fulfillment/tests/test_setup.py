@@ -145,7 +145,11 @@ def test_what_is_there_is_reused(ask, apply, make_product, make_pool):
     pool.refresh_from_db()
     assert (product.name, product.quantity_rule, pool.threshold) == ("Ours", "item", 7)
     methods = FulfillmentMethod.objects.filter(product=product)
-    assert list(methods.values_list("position", "source", "pool")) == [(1, "manual", None), (2, "pool", pool.pk)]
+    methods_by_position = methods.order_by("position")
+    assert [(one.position, one.source, one.kind.place) for one in methods_by_position] == [
+        (1, "manual", None),
+        (2, "pool", pool),
+    ]
     assert pool.keys.count() == 4
 
 
@@ -174,7 +178,7 @@ def test_two_clicks_apply_once(ask, in_threads):
 
     assert answers == ["The request is applied already."] * 7 + ["done"]
     assert KeyBatch.objects.count() == 1
-    assert request.events.count() == 2 and request.notices.count() == 2
+    assert request.events.count() == 2 and MerchantNotice.objects.about(request).count() == 2
 
 
 def test_of_those_who_close_it_at_once_one_does(ask, in_threads):

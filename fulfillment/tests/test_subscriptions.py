@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from fulfillment import services, subscriptions
+from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
 from fulfillment.services import enter_codes, fulfill, retry
 from orders.models import Order, OrderItem, Subscription
@@ -110,7 +111,7 @@ def test_both_ways_of_naming_the_parent_go_together(service, report, work, told)
 def test_each_item_of_an_order_has_its_own_licenses(service, report, work, told, sold, make_product, receiver):
     plugin = make_product(source=None, sku="PLUGIN")
     services_of_plugin = service.fulfillment_methods.get()
-    plugin.fulfillment_methods.create(source="web_service", web_service=services_of_plugin.web_service)
+    add_source(plugin, "web_service", services_of_plugin.kind.place)
 
     report("P", products=[sold, plugin])
     report("R1", "P", year=2021, products=[plugin, sold])
@@ -124,7 +125,7 @@ def test_each_item_of_an_order_has_its_own_licenses(service, report, work, told,
 
 def test_a_renewal_under_another_sku_is_found_by_its_subscription(service, report, work, told, make_product):
     cheaper = make_product(source=None, sku="PHOTO-RENEWAL")
-    cheaper.fulfillment_methods.create(source="web_service", web_service=service)
+    add_source(cheaper, "web_service", service)
 
     report("P")
     report("R1", "P", year=2021, products=[cheaper])

@@ -234,7 +234,7 @@ def test_no_trick_with_addresses_reaches_a_port_of_ours(pay, work, make_product,
             merchant=merchant, name=str(number), secret=SECRET, url=f"{scheme}://{trick}:{port}/", timeout=1
         )
         product.fulfillment_methods.all().delete()
-        add_source(product, "web_service", web_service=service)
+        add_source(product, "web_service", service)
         pay(product)
         work()
 

@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 
 from conftest import stock
 from fulfillment import services, tasks
-from fulfillment.models import Fulfillment
+from fulfillment.models import Fulfillment, PoolMethod
 from orders.models import Order
 from orders.services import refund
 
@@ -130,7 +130,7 @@ def test_a_pool_is_served_by_one_worker_at_a_time(pay, make_product, merchant, i
 def test_what_one_pool_lacks_the_next_in_line_gives(pay, make_product, make_pool):
     product = make_product(keys=1)
     reserve = make_pool(5, name="Reserve")
-    product.fulfillment_methods.create(position=2, source="pool", pool=reserve)
+    PoolMethod.objects.create(product=product, position=2, pool=reserve)
 
     answer = pay(product, quantity=3)
 
@@ -151,7 +151,7 @@ def test_a_product_without_a_source_waits_for_one_and_the_merchant_is_told(
     (message,) = mailoutbox
     assert "could not be fulfilled" in message.subject
 
-    product.fulfillment_methods.create(source="pool", pool=make_pool(1))
+    PoolMethod.objects.create(product=product, pool=make_pool(1))
     work()
     assert Fulfillment.objects.get().status == "done"
 

@@ -12,8 +12,8 @@ from standardwebhooks import Webhook
 
 from fulfillment import breaker
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
-from fulfillment.notices import tell_of_upstreams_that_are_down
 from fulfillment.services import retry
+from fulfillment.upstream_notices import tell_of_upstreams_that_are_down
 from orders.models import ActivationCode, Order, OrderItem
 
 

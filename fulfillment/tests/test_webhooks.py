@@ -70,7 +70,7 @@ def test_the_life_of_an_order_is_told(endpoint, receiver, pay, make_product, wor
     pay(product, order="A1", quantity=3)
     work()
     work()
-    stock(product.fulfillment_methods.get().pool, 1)
+    stock(product.fulfillment_methods.get().kind.place, 1)
     work()
     work()
     refund(Order.objects.get(), by="shop")

@@ -2,6 +2,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
+from django.urls import reverse
 
 from merchants.models import MAX_ACTOR, Merchant, Product
 from orders.license_texts import loose_fingerprint
@@ -79,6 +80,9 @@ class LicensePool(models.Model):
 
     def __str__(self):
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("pool", args=[self.pk])
 
     def available_up_to(self, limit: int) -> int:
         """How many keys are available, counting no further than `limit`: the cost does not grow with the stock."""

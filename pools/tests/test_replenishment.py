@@ -39,7 +39,7 @@ def product(make_product, pool):
 
 
 def notices():
-    return list(MerchantNotice.objects.order_by("pk").values_list("kind", "available"))
+    return list(MerchantNotice.objects.order_by("pk").values_list("kind", "details__available"))
 
 
 def test_nothing_is_said_above_the_threshold(pay, product):

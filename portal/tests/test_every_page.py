@@ -18,6 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from conftest import stock
+from fulfillment.chains import add_source
 from fulfillment.models import (
     Callout,
     Deactivation,
@@ -235,7 +236,7 @@ def make_account(merchant, order):
         for position in range(5):
             package.templates.create(position=position, number=f"E{'LONG' * 10}{position}", quantity=3)
         product = merchant.products.all()[number]
-        product.fulfillment_methods.create(source="netlicensing", license_package=package, position=9)
+        add_source(product, "netlicensing", package)
     item = order.items.get(product__fulfillment_methods__source="manual")
     for number in range(30):
         account.callouts.create(

@@ -186,7 +186,7 @@ def test_a_product_takes_a_package_as_a_source(manager, merchant, account, outsi
     assert "Theirs" not in page.content.decode() and not FulfillmentMethod.objects.exists()
     page = post(manager, "product-add-source", product.pk, source=f"netlicensing {package.pk}")
 
-    assert FulfillmentMethod.objects.get().license_package == package
+    assert FulfillmentMethod.objects.get().kind.place == package
     assert "NetLicensing “Pro”" in page.content.decode()
     assert "is a source of" in post(manager, "license-package-delete", account.pk, package.pk).content.decode()
 
@@ -197,7 +197,7 @@ def test_all_that_failed_is_tried_again_once_the_account_is_mended(
     package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
     package.templates.create(position=1, number="T-SUB")
     product = make_product(source=None)
-    add_source(product, "netlicensing", license_package=package)
+    add_source(product, "netlicensing", package)
     spoil_key(account)
     pay(product)
     pay(product)

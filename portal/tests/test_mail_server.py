@@ -129,7 +129,7 @@ def test_mails_to_customers_go_through_it_and_notices_do_not(
     pay(product)
     request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
     merchant.pools.update(notified="low")
-    MerchantNotice.objects.create(merchant=merchant, kind="pool_low", pool=merchant.pools.get())
+    MerchantNotice.objects.create(merchant=merchant, kind="pool_low", subject=merchant.pools.get())
     work()
     manager.post("/emails/texts/all/en/test/", {"subject": "Yours", "body": "{KEY}"})
 

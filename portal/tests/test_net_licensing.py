@@ -69,7 +69,7 @@ def sold(merchant, make_product, product, proxy):
     package.templates.create(position=1, number="T-SUB")
     package.templates.create(position=2, number="T-PPU")
     sold = make_product(source=None)
-    add_source(sold, "netlicensing", license_package=package)
+    add_source(sold, "netlicensing", package)
     return sold
 
 

@@ -6,9 +6,10 @@ import pytest
 from django.urls import reverse
 
 from fulfillment.chains import ChainRefused, add_source, move_up
+from fulfillment.kinds import SOURCES
 from fulfillment.models import Fulfillment, FulfillmentMethod, MerchantNotice
 from merchants.models import Member, Product
-from orders.models import ActivationCode, Order
+from orders.models import ActivationCode, Order, OrderItem
 from pools.models import LicenseKey
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,13 +123,13 @@ def test_sources_are_added_moved_and_removed(page, make_product, make_pool):
 
 
 def test_a_source_is_in_a_chain_once(page, product, make_pool):
-    pool = product.fulfillment_methods.get().pool
+    pool = product.fulfillment_methods.get().kind.place
 
     response = page.post(reverse("product-add-source", args=[product.pk]), {"source": pool.pk})
 
     assert "Select a valid choice" in response.content.decode()
     with pytest.raises(ChainRefused):
-        add_source(product, "pool", pool=pool)
+        add_source(product, "pool", pool)
     assert len(chain(product)) == 1
 
 
@@ -164,7 +165,7 @@ def test_a_shared_pool_says_with_whom(page, make_product, make_pool):
 def test_the_order_is_changed_by_several_at_once(make_product, make_pool, in_threads):
     product = make_product(source=None)
     for _ in range(4):
-        add_source(product, "pool", pool=make_pool())
+        add_source(product, "pool", make_pool())
     methods = list(FulfillmentMethod.objects.select_related("product"))
 
     in_threads(lambda number: move_up(methods[number % 4]), range(24), threads=4)
@@ -178,7 +179,7 @@ def test_the_order_is_changed_by_several_at_once(make_product, make_pool, in_thr
 def test_an_empty_pool_is_followed_by_the_next(pay, make_product, make_pool):
     first, second = make_pool(0), make_pool(5)
     product = make_product(pool=first)
-    add_source(product, "pool", pool=second)
+    add_source(product, "pool", second)
 
     answer = pay(product)
 
@@ -189,7 +190,7 @@ def test_an_empty_pool_is_followed_by_the_next(pay, make_product, make_pool):
 def test_the_units_of_an_item_come_from_both_and_go_out_in_one_mail(pay, make_product, make_pool, work, mailoutbox):
     first, second = make_pool(1), make_pool(5)
     product = make_product(pool=first)
-    add_source(product, "pool", pool=second)
+    add_source(product, "pool", second)
 
     pay(product, quantity=3)
     work()
@@ -222,7 +223,7 @@ def test_a_pool_that_is_added_has_a_worker_nudged(pay, make_product, make_pool, 
     product, spare = make_product(keys=0), make_pool(2)
     pay(product)
 
-    add_source(product, "pool", pool=spare)
+    add_source(product, "pool", spare)
 
     assert asked == [("fulfillment.tasks.serve_pool", spare.pk)]
 
@@ -237,9 +238,9 @@ def test_a_person_who_is_added_is_asked_for_what_waits(page, pay, make_product, 
     page.post(reverse("product-add-source", args=[product.pk]), {"source": "manual"})
     work()
 
-    notice = MerchantNotice.objects.get(kind=MerchantNotice.Kind.CODE_WANTED)
-    assert notice.item is not None and notice.item.product == product
-    assert "asked to enter" in notice.item.fulfillment.reason
+    notice = MerchantNotice.objects.get(kind="code_wanted")
+    assert isinstance(notice.subject, OrderItem) and notice.subject.product == product
+    assert "asked to enter" in notice.subject.fulfillment.reason
 
 
 def test_a_chain_changed_in_the_admin_serves_who_waits(client, pay, make_product, make_pool, work, admin_user):
@@ -247,17 +248,38 @@ def test_a_chain_changed_in_the_admin_serves_who_waits(client, pay, make_product
     pay(product)
     spare = make_pool(1)
     client.force_login(admin_user)
-    inline = "fulfillment_methods"
+    # One for each kind of source, in their order.
+    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    empty = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
+    inline = inlines[list(SOURCES).index("manual")]
 
     response = client.post(
         reverse("admin:merchants_product_change", args=[product.pk]),
         {"sku": product.sku, "name": product.name, "quantity_rule": "unit"}
-        | {f"{inline}-TOTAL_FORMS": 1, f"{inline}-INITIAL_FORMS": 0, f"{inline}-0-product": product.pk}
-        | {f"{inline}-0-position": 1, f"{inline}-0-source": "manual"},
+        | empty
+        | {f"{inline}-TOTAL_FORMS": 1, f"{inline}-0-product": product.pk, f"{inline}-0-position": 1},
     )
     work()
 
     assert response.status_code == 302
-    assert MerchantNotice.objects.filter(kind=MerchantNotice.Kind.CODE_WANTED).exists()
+    assert MerchantNotice.objects.filter(kind="code_wanted").exists()
     assert spare.keys.available().count() == 1 and LicenseKey.objects.count() == 1
     assert Product.objects.get().fulfillment_methods.get().source == "manual"
+
+
+def test_two_sources_of_a_product_need_two_positions_in_the_admin(client, make_product, make_pool, admin_user):
+    product = make_product(source=None)
+    client.force_login(admin_user)
+    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
+    pool, manual = (inlines[list(SOURCES).index(kind)] for kind in ("pool", "manual"))
+    for inline in (pool, manual):
+        forms |= {f"{inline}-TOTAL_FORMS": 1, f"{inline}-0-product": product.pk, f"{inline}-0-position": 1}
+
+    response = client.post(
+        reverse("admin:merchants_product_change", args=[product.pk]),
+        {"sku": product.sku, "name": product.name, "quantity_rule": "unit", f"{pool}-0-pool": make_pool().pk} | forms,
+    )
+
+    assert "Two sources have the position 1." in response.content.decode()
+    assert not product.fulfillment_methods.exists()

@@ -28,12 +28,13 @@ from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
 from portal.tests.sink import Sink
 
 MAKE_PRODUCT = """
+from fulfillment.chains import add_source
 from merchants.models import Merchant, Product
 from pools.models import LicensePool
 merchant = Merchant.objects.get()
 product = Product.objects.create(merchant=merchant, sku="{sku}", name="{sku}")
 pool = LicensePool.objects.create(merchant=merchant, name="{sku}", threshold=10)
-product.fulfillment_methods.create(source="pool", pool=pool)
+add_source(product, "pool", pool)
 """
 
 # A product for each way to ask the vendor of examples/vendor.
@@ -48,7 +49,7 @@ for sku, fields in {ways}.items():
     service = WebService.objects.create(merchant=merchant, name=sku, secret="{secret}", **fields)
     add_defaults(service)
     service.parameters.filter(parameter="Order").update(name="order_no")
-    add_source(product, "web_service", web_service=service)
+    add_source(product, "web_service", service)
 """
 # Two products of the shop whose licenses are made in our own service: a licensee for each unit, and one for all.
 MAKE_LICENSES = """
@@ -74,7 +75,7 @@ for sku, rule, templates in (("LICENSED-EACH", "unit", ["SUB", "PPU"]), ("LICENS
     for position, name in enumerate(templates, 1):
         package.templates.create(position=position, number=f"T-{name}")
     product = Product.objects.create(merchant=merchant, sku=sku, name=sku, quantity_rule=rule)
-    add_source(product, "netlicensing", license_package=package)
+    add_source(product, "netlicensing", package)
 print(*[key.number for key in keys])
 """
 # As if the lease of a worker that is gone were over.

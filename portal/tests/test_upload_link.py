@@ -281,7 +281,7 @@ def test_a_notice_has_a_link_for_its_own_pool_only(make_pool, make_product, pay)
         pay(make_product(pool=make_pool(1)))
 
     for notice in MerchantNotice.objects.all():
-        assert notice.upload_link and notice.upload_link.pool == notice.pool
+        assert UploadLink.objects.get(pk=notice.details["upload_link"]).pool == notice.subject
 
 
 DOUBTFUL = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"

@@ -166,7 +166,7 @@ def test_there_are_not_endless_services(page, make_service):
 
 
 def test_changing_it_keeps_how_it_stands_and_has_it_asked_at_once(page, service, sold, pay):
-    add_source(sold, "web_service", web_service=service)
+    add_source(sold, "web_service", service)
     pay(sold)
     later = timezone.now() + timedelta(minutes=9)
     Fulfillment.objects.update(status="waiting", due_at=later)
@@ -288,7 +288,7 @@ def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, 
     assert not merchant.web_services.exists()
     # Nor if it was saved some other way.
     service = merchant.web_services.create(name="Gen", url=url, secret=WebService.make_secret())
-    add_source(sold, "web_service", web_service=service)
+    add_source(sold, "web_service", service)
     pay(sold)
     work()
     assert Callout.objects.get().outcome == "fatal"
@@ -302,7 +302,7 @@ def test_a_name_that_moves_here_once_it_is_saved_is_not_followed(page, merchant,
     url = f"https://moves.example:{listening.getsockname()[1]}/"
 
     page.post(reverse("web-service-add"), FORM | {"url": url})
-    add_source(sold, "web_service", web_service=merchant.web_services.get(url=url))
+    add_source(sold, "web_service", merchant.web_services.get(url=url))
     pay(sold)
     work()
 
@@ -514,7 +514,7 @@ def test_the_secret_is_shown_when_asked_for_and_changed(page, service):
 
 
 def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, pay):
-    add_source(sold, "web_service", web_service=service)
+    add_source(sold, "web_service", service)
     pay(sold, order="A77")
     item = OrderItem.objects.get()
     call = note(
@@ -556,7 +556,7 @@ def test_the_log_is_narrowed_and_goes_on_on_further_pages(page, service):
 
 
 def test_it_asks_the_database_as_often_for_many_as_for_few(page, service, sold, pay, django_assert_num_queries):
-    add_source(sold, "web_service", web_service=service)
+    add_source(sold, "web_service", service)
     fail(service, pay, sold, count=2)
     shown(page, service)
     with CaptureQueriesContext(connection) as queries:
@@ -572,7 +572,7 @@ def test_it_asks_the_database_as_often_for_many_as_for_few(page, service, sold, 
 
 
 def test_a_failed_item_is_sent_again(page, service, sold, pay):
-    add_source(sold, "web_service", web_service=service)
+    add_source(sold, "web_service", service)
     fail(service, pay, sold)
     call = Callout.objects.get()
     WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
@@ -591,7 +591,7 @@ def test_a_failed_item_is_sent_again(page, service, sold, pay):
 
 
 def test_all_that_failed_is_tried_again_once(page, service, sold, pay, make_product, make_service):
-    add_source(sold, "web_service", web_service=service)
+    add_source(sold, "web_service", service)
     other = make_product(source=None)
     make_service(other, name="Other")
     pay(other)
@@ -636,7 +636,7 @@ def test_it_retries_by_clicks_at_the_same_time_once(make_service, sold, pay, in_
 
 
 def test_one_that_is_a_source_is_not_deleted(page, service, sold):
-    method = add_source(sold, "web_service", web_service=service)
+    method = add_source(sold, "web_service", service)
     response = page.post(address("delete", service), follow=True)
     assert "is a source of “Photo Pro”. Remove it there first." in said(response)
     method.delete()
@@ -806,7 +806,7 @@ def test_the_dashboard_names_services_in_trouble(page, make_service, service, so
     make_service(name="Away", paused_at=now, failing_since=now, probe_at=now)
     make_service(name="Fails", failing_since=now)
     assert "Gen" not in said(page.get("/"))
-    add_source(sold, "web_service", web_service=service)
+    add_source(sold, "web_service", service)
     fail(service, pay, sold, count=2)
 
     text = said(page.get("/"))

@@ -20,8 +20,9 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from fulfillment.composition import instructions
-from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.models import Fulfillment
 from fulfillment.resending import ResendRefused, TooManyMails, send_again
+from fulfillment.sources import SOURCES, Source
 from orders.localization import format_day, format_money, format_wait, get_locale
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import OrderClosed, show_to_customer
@@ -186,17 +187,13 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
 
 def why_missing(item: OrderItem, merchant: str) -> str:
     """In a customer's words; the reason that is stored is for those who work here."""
-    sources = {method.source for method in item.product.fulfillment_methods.all()}
     if item.fulfillment.status == Fulfillment.Status.FAILED:
         text = gettext("Something went wrong. %(merchant)s has been told, and takes care of it.")
     elif item.fulfillment.status != Fulfillment.Status.WAITING:
         text = gettext("Being prepared at this moment.")
-    elif sources & {FulfillmentMethod.Source.MANUAL, FulfillmentMethod.Source.WEB_SERVICE}:
-        text = gettext("Being prepared by %(merchant)s.")
-    elif FulfillmentMethod.Source.POOL in sources:
-        text = gettext("Out of stock at the moment.")
     else:
-        text = gettext("Being prepared; %(merchant)s has been told.")
+        kinds = [SOURCES[method.source] for method in item.product.fulfillment_methods.all()]
+        text = gettext(max([Source, *kinds], key=lambda kind: kind.waiting_rank).waiting)
     return text % {"merchant": merchant}
 
 

@@ -79,7 +79,9 @@ def pool(request, pk: int) -> HttpResponse:
         "periods": PERIODS,
         "waiting": waiting,
         "batches": pool.batches.order_by("-imported_at", "-pk")[:BATCHES_SHOWN],
-        "products": request.merchant.products.filter(fulfillment_methods__pool=pool).distinct().order_by("name"),
+        "products": request.merchant.products.filter(fulfillment_methods__in=pool.fulfillment_methods.all()).order_by(
+            "name"
+        ),
         "recipients": pool.get_recipients(),
     }
     return render(request, "portal/pool.html", context)

@@ -1,3 +1,4 @@
+from collections import defaultdict
 from collections.abc import Callable
 from functools import wraps
 
@@ -11,14 +12,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from fulfillment import chains
 from fulfillment.chains import ChainRefused
-from fulfillment.models import FulfillmentMethod, WebService
+from fulfillment.models import FulfillmentMethod, PoolMethod, WebService
 from merchants.models import Product
 from portal.access import Role, member_required
 from portal.product_forms import ProductForm, SourceForm
 from portal.views.confirm import ask
-
-# Of a source, what it takes codes from.
-PLACES = ("pool", "web_service", "license_package__account")
 
 
 def for_product(view: Callable) -> Callable:
@@ -37,24 +35,24 @@ def for_product(view: Callable) -> Callable:
 @member_required(Role.MANAGER)
 @require_safe
 def products(request) -> HttpResponse:
-    methods = FulfillmentMethod.objects.select_related(*PLACES).order_by("position")
+    methods = FulfillmentMethod.objects.with_places().order_by("position")
     chain = Prefetch("fulfillment_methods", methods)
     context = {
         "section": "products",
         "products": request.merchant.products.prefetch_related(chain).order_by("name", "sku"),
-        "shared": shared_pools(request.merchant),
+        "shared": get_shared(request.merchant),
         "for_all": service_for_all(request.merchant),
     }
     return render(request, "portal/products.html", context)
 
 
-def shared_pools(merchant) -> set[int]:
-    """The pools that more than one product takes keys from."""
-    uses = FulfillmentMethod.objects.filter(product__merchant=merchant, pool__isnull=False)
-    products: dict[int, set[int]] = {}
-    for pool, product in uses.values_list("pool", "product"):
-        products.setdefault(pool, set()).add(product)
-    return {pool for pool, users in products.items() if len(users) > 1}
+def get_shared(merchant) -> set[int]:
+    """The sources that other products have as well: those that take keys from the same pool."""
+    methods: dict[int, dict[int, int]] = defaultdict(dict)
+    uses = PoolMethod.objects.filter(product__merchant=merchant)
+    for pk, pool, product in uses.values_list("pk", "pool", "product"):
+        methods[pool][product] = pk
+    return {pk for users in methods.values() if len(users) > 1 for pk in users.values()}
 
 
 def service_for_all(merchant) -> WebService | None:
@@ -81,10 +79,9 @@ def product(request, product: Product) -> HttpResponse:
 
 
 def show(request, product: Product, form: SourceForm) -> HttpResponse:
-    others = FulfillmentMethod.objects.exclude(product=product).select_related("product").order_by("product__name")
-    shared = Prefetch("pool__fulfillment_methods", others, to_attr="other_methods")
-    methods = product.fulfillment_methods.select_related(*PLACES).prefetch_related(shared)
-    methods = methods.order_by("position")
+    others = PoolMethod.objects.exclude(product=product).select_related("product").order_by("product__name")
+    shared = Prefetch("poolmethod__pool__fulfillment_methods", others, to_attr="other_methods")
+    methods = product.fulfillment_methods.with_places().prefetch_related(shared).order_by("position")
     context = {
         "section": "products",
         "product": product,
@@ -118,7 +115,8 @@ def add_source(request, product: Product) -> HttpResponse:
     if not form.is_valid():
         return show(request, product, form)
     try:
-        method = chains.add_source(product, **form.get_source())
+        chosen = form.get_source()
+        method = chains.add_source(product, chosen.source, chosen.kind.place)
     except ChainRefused as error:
         messages.error(request, str(error))
     else:
@@ -129,7 +127,7 @@ def add_source(request, product: Product) -> HttpResponse:
 @for_product
 @require_POST
 def move_up(request, product: Product, method: int) -> HttpResponse:
-    moved = get_object_or_404(product.fulfillment_methods.select_related("product", *PLACES), pk=method)
+    moved = get_object_or_404(product.fulfillment_methods.select_related("product").with_places(), pk=method)
     chains.move_up(moved)
     messages.success(request, f"Moved up: {moved}.")
     return redirect("product", product.pk)
@@ -138,7 +136,7 @@ def move_up(request, product: Product, method: int) -> HttpResponse:
 @for_product
 @require_http_methods(["GET", "POST"])
 def remove_source(request, product: Product, method: int) -> HttpResponse:
-    methods = product.fulfillment_methods.select_related("product", *PLACES)
+    methods = product.fulfillment_methods.select_related("product").with_places()
     removed = get_object_or_404(methods, pk=method)
     if request.method == "POST":
         chains.remove_source(removed)

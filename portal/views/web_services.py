@@ -18,7 +18,7 @@ from fulfillment import services
 from fulfillment.attention import with_failed
 from fulfillment.breaker import probe_now, wake
 from fulfillment.chains import ChainRefused, remove_service
-from fulfillment.models import Callout, Fulfillment, FulfillmentMethod, WebService
+from fulfillment.models import Callout, Fulfillment, WebService, WebServiceMethod
 from fulfillment.parameters import ParametersRefused, add_defaults, set_parameters
 from fulfillment.services import RetryRefused
 from fulfillment.web_services import preview
@@ -60,7 +60,7 @@ def to(service: WebService) -> HttpResponse:
 @member_required(Role.MANAGER)
 @require_safe
 def web_services(request) -> HttpResponse:
-    methods = FulfillmentMethod.objects.select_related("product").order_by("product__name")
+    methods = WebServiceMethod.objects.select_related("product").order_by("product__name")
     rows = with_failed(request.merchant.web_services.all()).order_by("name")
     rows = rows.prefetch_related(Prefetch("fulfillment_methods", methods))
     return render(request, "portal/web_services.html", {"section": "web_services", "services": rows})
@@ -146,7 +146,7 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
     callouts = service.callouts.filter(FILTERS.get(chosen, Q())).annotate(is_last=~Exists(later))
     callouts = callouts.select_related("item__order", "item__fulfillment")
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    products = Product.objects.filter(fulfillment_methods__web_service=service).distinct().order_by("name")
+    products = Product.objects.filter(fulfillment_methods__in=service.fulfillment_methods.all()).order_by("name")
     context = {
         "section": "web_services",
         "service": service,

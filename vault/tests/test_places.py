@@ -188,6 +188,6 @@ def test_rotation_binds_the_ciphertexts_of_earlier_versions(pay, product, capsys
     with connection.cursor() as cursor:
         cursor.execute("SELECT substring(code FROM 1 FOR 4) FROM pools_licensekey")
         assert {bytes(key_id) for (key_id,) in cursor} == {encryption_key_id()}
-    stock(product.fulfillment_methods.get().pool, 1)
+    stock(product.fulfillment_methods.get().kind.place, 1)
     call_command("rotate_keys")
     assert "pools.LicenseKey.code: 0 re-encrypted" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from fulfillment.models import FulfillmentMethod
+from fulfillment.models import PoolMethod
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from orders.serializers import PaymentSerializer
 from orders.services import place_order
@@ -102,7 +102,7 @@ def make_people(merchant: Merchant) -> dict[str, str]:
 def make_product(merchant: Merchant, sku: str, name: str, file_name: str) -> None:
     pool = LicensePool.objects.create(merchant=merchant, name=name, threshold=100)
     product = Product.objects.create(merchant=merchant, sku=sku, name=name)
-    FulfillmentMethod.objects.create(product=product, source=FulfillmentMethod.Source.POOL, pool=pool)
+    PoolMethod.objects.create(product=product, pool=pool)
     import_keys(pool, parse_keys((DEMO_FILES / file_name).read_bytes()), by="demo", file_name=file_name)
 
 

@@ -1,0 +1,76 @@
+"""What merchants are told about servers that codes come from."""
+
+from datetime import timedelta
+
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Now
+
+from fulfillment.models import Fulfillment, LicensingAccount, MerchantNotice, Upstream, WebService
+from fulfillment.notices import NoticeKind, register, tell
+
+# However orders fail and succeed by turns, the merchant is not told more often.
+TOLD_AGAIN_AFTER = timedelta(hours=1)
+# A server that fails for so long, with orders that wait for it, is told.
+DOWN_FOR = timedelta(hours=1)
+
+
+class UpstreamNotice(NoticeKind):
+    def context(self, notice):
+        upstream = notice.subject
+        fulfillments = Fulfillment.objects.of_upstream(upstream)
+        given_up = fulfillments.given_up()
+        return {
+            "service": upstream,
+            "failed": given_up.count(),
+            "held": given_up.held().select_related("item__order").order_by("item__order_id")[:20],
+            "waiting": fulfillments.filter(status=Fulfillment.Status.WAITING, due_at__isnull=False).count(),
+            "last": upstream.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
+        }
+
+
+class SourceDown(UpstreamNotice):
+    code, name = "web_service_down", "source down"
+
+    def why_past(self, notice):
+        answers = notice.subject.failing_since is None
+        return "The server answered again before it went out." if answers else ""
+
+
+class SourceFailed(UpstreamNotice):
+    code, name = "web_service", "source failed"
+
+    def why_past(self, notice):
+        failed = Fulfillment.objects.of_upstream(notice.subject).given_up()
+        return "" if failed.exists() else "The orders got their activation codes before it went out."
+
+
+register(SourceDown, SourceFailed)
+
+
+@transaction.atomic
+def tell_of_failure(upstream: Upstream) -> None:
+    """Tell the merchant that items failed, once until the service works again: not once an order."""
+    # It worked since they were told, if it fails only since later.
+    anew = Q(failing_since=None) | Q(failing_since__gt=F("told_at"))
+    to_tell = Q(told_at=None) | (anew & Q(told_at__lt=Now() - TOLD_AGAIN_AFTER))
+    if type(upstream)._default_manager.filter(to_tell, pk=upstream.pk).update(told_at=Now()):
+        tell(SourceFailed, upstream.merchant, upstream)
+
+
+@transaction.atomic
+def tell_of_upstreams_that_are_down() -> None:
+    """Tell once until it works again that a server fails and items wait for it, hours before they have failed."""
+    for model in (WebService, LicensingAccount):
+        told = MerchantNotice.objects.filter(
+            kind=SourceDown.code,
+            created_at__gt=OuterRef("failing_since"),
+            subject_type=ContentType.objects.get_for_model(model),
+            subject_id=OuterRef("pk"),
+        )
+        down = model.objects.filter(~Exists(told), paused_at__isnull=False, failing_since__lt=Now() - DOWN_FOR)
+        # Serializes two sweeps.
+        for upstream in down.select_for_update(no_key=True, skip_locked=True):
+            if Fulfillment.objects.waiting().of_upstream(upstream).filter(due_at__isnull=False).exists():
+                tell(SourceDown, upstream.merchant, upstream)

@@ -11,6 +11,7 @@ from fulfillment.models import RequestParameter, WebService
 from orders.license_texts import hint
 from orders.models import OrderItem
 from orders.money import trim
+from rest.refusals import Refused
 
 # How a license looks in logs: by its last four characters.
 MASK = "••••"
@@ -145,8 +146,8 @@ def add_defaults(service: WebService) -> None:
     )
 
 
-class ParametersRefused(Exception):
-    pass
+class ParametersRefused(Refused):
+    code = "parameters_refused"
 
 
 @transaction.atomic

@@ -16,6 +16,7 @@ from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
 from pools.oddities import Oddities, where
 from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, unpack
 from pools.signals import import_due
+from rest.refusals import Refused
 from rest.valkey import valkey
 
 # Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
@@ -27,8 +28,10 @@ MOST_READY = 20  # imports of a pool that wait for a yes; of more the oldest are
 PATIENCE = timedelta(days=1)
 
 
-class ImportRefused(Exception):
+class ImportRefused(Refused):
     """It is too late for this, or too early."""
+
+    code = "import_refused"
 
 
 def begin(

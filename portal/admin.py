@@ -29,7 +29,7 @@ from pools.models import LicenseKey
 from portal.desk import Desk
 from portal.licensing_account_forms import AccountForm
 from portal.views.licensing_accounts import make_own_key
-from portal.views.order import ACTS, order_page
+from portal.views.order import ACTS, order_page, perform
 from portal.web_service_forms import SECTIONS, WebServiceForm
 
 
@@ -109,7 +109,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
                 base="desk/admin_base.html",
                 extra={"title": str(order)} | self.admin_site.each_context(request),
             )
-            return act(request, desk, **kwargs)
+            return perform(act, request, desk, **kwargs)
 
         return never_cache(self.admin_site.admin_view(view))
 

@@ -30,10 +30,9 @@ from portal.access import member_required
 from portal.desk import Desk
 from portal.forms import AddressForm, CodesForm, RefundForm, ReplaceForm
 from portal.views.confirm import ask
+from rest.refusals import Refused
 
 Act = Callable[..., HttpResponse]
-
-GONE = "This activation code counts no more: it was replaced, or returned to stock."
 
 
 def for_member(act: Act) -> Act:
@@ -47,9 +46,17 @@ def for_member(act: Act) -> Act:
         order = get_object_or_404(orders, named(number, "number"))
         # Who works for several merchants may have a page of each open: what is done there is this one's.
         query = {"merchant": request.merchant.slug} if len(request.memberships) > 1 else {}
-        return act(request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
+        return perform(act, request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
 
     return view
+
+
+def perform(act: Act, request: HttpRequest, desk: Desk, **kwargs: Any) -> HttpResponse:
+    """Act at a desk; a refusal is shown above the order as it stands."""
+    try:
+        return act(request, desk, **kwargs)
+    except Refused as error:
+        return refuse(request, desk, str(error))
 
 
 @require_safe
@@ -104,18 +111,13 @@ def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     form = RefundForm(order, request.POST or None, initial={"amount": left, "left": left})
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
-        try:
-            changed = refund(
-                order, amount=data["amount"], reference=data["reference"], by=desk.by, expected=data["left"]
-            )
-        except RefundRefused as error:
-            return refuse(request, desk, str(error))
+        changed = refund(order, amount=data["amount"], reference=data["reference"], by=desk.by, expected=data["left"])
         gone = "; nothing is left, the order is deleted" if changed.status == Order.Status.DELETED else ""
         messages.success(request, f"{data['amount']} {order.currency} recorded as refunded{gone}.")
         return redirect(desk.url())
 
     if order.status != Order.Status.PAID:
-        return refuse(request, desk, f"The order is {order.status}, not paid.")
+        raise RefundRefused(f"The order is {order.status}, not paid.")
     return confirm(
         request,
         desk,
@@ -131,15 +133,12 @@ def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
 
 def reinstate_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     if request.method == "POST":
-        try:
-            reinstate(desk.order, by=desk.by)
-        except ReinstateRefused as error:
-            return refuse(request, desk, str(error))
+        reinstate(desk.order, by=desk.by)
         messages.success(request, "The refund is undone: the order is paid again, and its activation codes are valid.")
         return redirect(desk.url())
 
     if desk.order.status != Order.Status.DELETED:
-        return refuse(request, desk, f"The order is {desk.order.status}; only a full refund can be undone.")
+        raise ReinstateRefused(f"The order is {desk.order.status}; only a full refund can be undone.")
     return confirm(
         request,
         desk,
@@ -185,10 +184,10 @@ def revoke_order_link(request: HttpRequest, desk: Desk) -> HttpResponse:
 def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
     if saved.withdrawn_at:
-        return refuse(request, desk, GONE)
+        raise CodeWithdrawn
     if request.method != "POST":
         if reason := resending.why_not_resend(desk.order, saved=True):
-            return refuse(request, desk, reason)
+            raise resending.ResendRefused(reason)
         return confirm(
             request,
             desk,
@@ -198,10 +197,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
             cancel=desk.url_of(saved),
         )
 
-    try:
-        delivery, new = resending.resend(saved.item, saved, by=desk.by)
-    except resending.ResendRefused as error:
-        return refuse(request, desk, str(error))
+    delivery, new = resending.resend(saved.item, saved, by=desk.by)
     if new:
         messages.success(request, f"The code is on its way to {delivery.recipient}. It is in the history.")
     elif delivery.status in Delivery.GONE_WELL:
@@ -229,10 +225,7 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
             cancel=desk.url_of(saved),
         )
 
-    try:
-        replacement, new = services.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
-    except services.ReplaceRefused as error:
-        return refuse(request, desk, str(error))
+    replacement, new = services.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
     if new:
         messages.success(request, f"Replaced by ••••{replacement.hint}. {tell_of_mail(desk.order)}")
     else:
@@ -251,10 +244,7 @@ def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> HttpRespo
             f" any, and mailed to {desk.order.email}.",
             button="Issue",
         )
-    try:
-        count = services.issue_from_reserve(waiting, by=desk.by)
-    except services.ReplaceRefused as error:
-        return refuse(request, desk, str(error))
+    count = services.issue_from_reserve(waiting, by=desk.by)
     messages.success(request, f"{count} issued from the reserve. {tell_of_mail(desk.order)}")
     return redirect(desk.url())
 
@@ -278,10 +268,7 @@ def return_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
             button="Return to stock",
             cancel=desk.url_of(saved),
         )
-    try:
-        pool = services.return_to_stock(saved, by=desk.by)
-    except services.ReturnRefused as error:
-        return refuse(request, desk, f"The key is not returned. {error}")
+    pool = services.return_to_stock(saved, by=desk.by)
     messages.success(request, f"The key is back in the pool “{pool}”.")
     return redirect(desk.url())
 
@@ -289,11 +276,7 @@ def return_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 @require_POST
 def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
-    try:
-        text = reveal(saved, by=desk.by)
-    except CodeWithdrawn:
-        return refuse(request, desk, GONE)
-    return show(request, desk, place=desk.place(saved), revealed={saved.pk: text})
+    return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, by=desk.by)})
 
 
 @require_POST
@@ -308,10 +291,7 @@ def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
 @require_POST
 def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     waiting = _get_item(desk, item)
-    try:
-        services.retry(waiting, by=desk.by)
-    except services.RetryRefused as error:
-        return refuse(request, desk, str(error))
+    services.retry(waiting, by=desk.by)
     messages.success(request, f"{waiting.product.name} is being tried again. What comes of it shows here in a moment.")
     return redirect(desk.url())
 
@@ -320,15 +300,12 @@ def enter_codes(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     wanting = _get_item(desk, item)
     form = CodesForm(wanting, request.POST or None)
     if request.method == "POST" and form.is_valid():
-        try:
-            services.enter_codes(wanting, form.codes(), by=desk.by)
-        except services.CodeRefused as error:
-            return refuse(request, desk, str(error))
+        services.enter_codes(wanting, form.codes(), by=desk.by)
         messages.success(request, f"Saved in {desk.order}; the e-mail to {desk.order.email} is on its way.")
         return redirect(desk.url())
 
     if not form.fields:
-        return refuse(request, desk, "All activation codes of this item are saved.")
+        raise services.CodeRefused("All activation codes of this item are saved.")
     return confirm(
         request,
         desk,
@@ -342,10 +319,7 @@ def enter_codes(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
 def release_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
     code = _get_held(desk, held)
     if request.method == "POST":
-        try:
-            held_codes.release(code, by=desk.by)
-        except services.CodeRefused as error:
-            return refuse(request, desk, str(error))
+        held_codes.release(code, by=desk.by)
         messages.success(request, f"The code is saved. {tell_of_mail(desk.order)}")
         return redirect(desk.url())
 
@@ -361,10 +335,7 @@ def release_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
 def refuse_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
     code = _get_held(desk, held)
     if request.method == "POST":
-        try:
-            held_codes.refuse(code, by=desk.by)
-        except services.CodeRefused as error:
-            return refuse(request, desk, str(error))
+        held_codes.refuse(code, by=desk.by)
         first = "Once you have decided on the item’s other held codes, the" if code.item.held_codes.exists() else "The"
         messages.success(request, f"Discarded. {first} web service “{code.service}” is asked again.")
         return redirect(desk.url())

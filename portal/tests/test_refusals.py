@@ -27,6 +27,7 @@ def test_each_has_a_code_of_its_own():
 def test_the_api_answers_with_the_sentence_and_the_code():
     response = exception_handler(RefundRefused("The order is deleted, not paid."), {})
 
+    assert response is not None
     assert response.status_code == 409
     assert response.content_type == "application/problem+json"
     assert response.data == {

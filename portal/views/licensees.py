@@ -1,8 +1,6 @@
 """Who has licenses, and which: for support to look up, for managers to change."""
 
-from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from typing import Any
 
 from django.contrib import messages
@@ -25,7 +23,7 @@ from licensing.validation import read_holding, validate
 from orders.models import ActivationCode, Order
 from orders.services import CodeWithdrawn
 from orders.services import reveal as reveal_code
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.licensee_history import licensee_history
 from portal.licensing_forms import AddLicenseForm, LicenseeForm, LicenseeNameForm, LicenseForm, TransferForm
 from portal.paging import KeysetPage
@@ -38,34 +36,13 @@ LICENSES_SHOWN = 25
 ORDERS = ActivationCode.objects.filter(
     fingerprint=OuterRef("fingerprint"), item__order__merchant=OuterRef("merchant")
 ).values(facts=JSONObject(id="item__order", number="item__order__number"))[:1]
+LICENSEES = Licensee.objects.select_related("product").annotate(order=Subquery(ORDERS))
 # The list can be narrowed to these.
 STATES = {"": Q(), "marked": Q(marked_for_transfer=True), "inactive": Q(active=False)}
 
 
-def for_licensee(role: Role) -> Callable:
-    """For those who have the rights of the role, with one of the merchant's licensees."""
-
-    def decorate(view: Callable) -> Callable:
-        @wraps(view)
-        @never_cache
-        @member_required(role)
-        def with_licensee(request, pk: int, **kwargs):
-            found = licensees_of(request).annotate(order=Subquery(ORDERS))
-            licensee: Any = get_object_or_404(found, pk=pk)
-            licensee.order = Order(**licensee.order) if licensee.order else None
-            return view(request, licensee, **kwargs)
-
-        return with_licensee
-
-    return decorate
-
-
 def licensees_of(request) -> LicenseeQuerySet:
     return Licensee.objects.filter(merchant=request.merchant).select_related("product", "merchant")
-
-
-def to(licensee: Licensee) -> HttpResponse:
-    return redirect("licensee", licensee.pk)
 
 
 @never_cache
@@ -110,7 +87,7 @@ def search(request, text: str) -> HttpResponse:
     if not text:
         return redirect("licensing")
     if found := licensees_of(request).called(text).first():
-        return to(found)
+        return redirect(found)
     named = counted(licensees_of(request).filter(name__istartswith=text)).order_by("name", "pk")[:FOUND_SHOWN]
     return show_list(request, searched=text, rows=named, most=FOUND_SHOWN)
 
@@ -122,7 +99,7 @@ def add(request) -> HttpResponse:
     if form.is_valid():
         licensee = create_licensee(by=str(request.user), **form.cleaned_data)
         messages.success(request, "Licensee added.")
-        return to(licensee)
+        return redirect(licensee)
     cancel = reverse("licensing")
     context = {"section": "licensing", "form": form, "title": "Add a licensee", "cancel": cancel}
     return render(request, "portal/licensing_form.html", context)
@@ -131,13 +108,13 @@ def add(request) -> HttpResponse:
 # Its page
 
 
-@for_licensee(Role.SUPPORT)
+@scoped(LICENSEES, Role.SUPPORT)
 @require_safe
 def licensee(request, licensee: Licensee) -> HttpResponse:
     return show(request, licensee)
 
 
-@for_licensee(Role.SUPPORT)
+@scoped(LICENSEES, Role.SUPPORT)
 @require_POST
 def reveal(request, licensee: Licensee) -> HttpResponse:
     """Show its number. Where it is an order's activation code, that order's history tells of it, too."""
@@ -154,6 +131,7 @@ def codes_of(licensee: Licensee) -> QuerySet[ActivationCode]:
 
 
 def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
+    licensee.order = Order(**licensee.order) if licensee.order else None  # type: ignore[attr-defined]
     # A validation looks at all of them anyway.
     licenses = License.objects.select_related("template__module").order_by("pk")
     prefetch_related_objects([licensee], Prefetch("licenses", licenses))
@@ -171,56 +149,52 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
     return render(request, "portal/licensee.html", context)
 
 
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def change(request, licensee: Licensee) -> HttpResponse:
     form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
     if form.is_valid():
         by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
-        return to(licensee)
-    return ask(request, title="Rename the licensee", button="Save", form=form, cancel=page_of(licensee))
+        return redirect(licensee)
+    return ask(request, title="Rename the licensee", button="Save", form=form, cancel=licensee.get_absolute_url())
 
 
-def page_of(licensee: Licensee) -> str:
-    return reverse("licensee", args=[licensee.pk])
-
-
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def switch(request, licensee: Licensee, *, active: bool) -> HttpResponse:
     """Activate it, or deactivate it."""
     if request.method == "POST":
         if by_hand.set_active(licensee, active, by=str(request.user)):
             messages.success(request, f"The licensee is {'active again' if active else 'inactive'}.")
-        return to(licensee)
+        return redirect(licensee)
     text = "count again" if active else "do not count any more, until it is activated again"
     return ask_switch(request, licensee, f"The licenses of {licensee} {text}.", active=active)
 
 
 def ask_switch(request, licensee: Licensee, text: str, *, active: bool) -> HttpResponse:
     act = "Activate" if active else "Deactivate"
-    return ask(request, title=f"{act}?", text=text, button=act, danger=not active, cancel=page_of(licensee))
+    return ask(request, title=f"{act}?", text=text, button=act, danger=not active, cancel=licensee.get_absolute_url())
 
 
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def mark(request, licensee: Licensee, *, marked: bool) -> HttpResponse:
     """Mark it for transfer, or take the mark away."""
     if request.method == "POST":
         if by_hand.set_mark(licensee, marked, by=str(request.user)):
             messages.success(request, "The licensee is marked." if marked else "The mark is removed.")
-        return to(licensee)
+        return redirect(licensee)
     text = "Whoever knows its number can then move its licenses to a licensee of their own."
     return ask(
         request,
         title="Mark for transfer?" if marked else "Remove the mark?",
         text=text if marked else "Nobody can transfer its licenses away any more.",
         button="Mark" if marked else "Remove the mark",
-        cancel=page_of(licensee),
+        cancel=licensee.get_absolute_url(),
     )
 
 
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
     form = TransferForm(licensee, request.POST or None)
@@ -232,7 +206,7 @@ def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
             form.add_error(None, str(error.detail))
         else:
             tell_moved(request, len(moved), target, source)
-            return to(licensee)
+            return redirect(licensee)
     return ask(
         request,
         title="Transfer licenses",
@@ -240,7 +214,7 @@ def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
         " marked for transfer.",
         button="Transfer",
         form=form,
-        cancel=page_of(licensee),
+        cancel=licensee.get_absolute_url(),
     )
 
 
@@ -255,7 +229,7 @@ def tell_moved(request, count: int, target: Licensee, source: Licensee) -> None:
 # Its licenses
 
 
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def add_license(request, licensee: Licensee) -> HttpResponse:
     on_offer = LicenseTemplate.objects.filter(active=True, module__active=True, module__product__active=True)
@@ -268,14 +242,14 @@ def add_license(request, licensee: Licensee) -> HttpResponse:
             form.add_error(None, str(error.detail))
         else:
             messages.success(request, f"License {made.number} added.")
-            return to(licensee)
+            return redirect(licensee)
     return ask(
         request,
         title="Add a license",
         text="It grants what its template grants at this moment.",
         button="Add",
         form=form,
-        cancel=page_of(licensee),
+        cancel=licensee.get_absolute_url(),
     )
 
 
@@ -285,7 +259,7 @@ def get_license(licensee: Licensee, pk: int) -> License:
     return license
 
 
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
     changed = get_license(licensee, license)
@@ -297,13 +271,13 @@ def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
             form.add_error("parent_feature", str(error.detail))
         else:
             messages.success(request, f"License {changed.number} changed.")
-            return to(licensee)
+            return redirect(licensee)
     title = f"Edit license {changed.number}"
-    context = {"section": "licensing", "form": form, "title": title, "cancel": page_of(licensee)}
+    context = {"section": "licensing", "form": form, "title": title, "cancel": licensee.get_absolute_url()}
     return render(request, "portal/licensing_form.html", context)
 
 
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> HttpResponse:
     """Activate a license, or deactivate it."""
@@ -311,6 +285,6 @@ def switch_license(request, licensee: Licensee, license: int, *, active: bool) -
     if request.method == "POST":
         if by_hand.set_license_active(switched, active, by=str(request.user)):
             messages.success(request, f"License {switched.number} is {'active again' if active else 'inactive'}.")
-        return to(licensee)
+        return redirect(licensee)
     text = "counts again" if active else "does not count any more, until it is activated again"
     return ask_switch(request, licensee, f"{switched.name} ({switched.number}) {text}.", active=active)

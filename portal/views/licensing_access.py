@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -12,12 +12,13 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import LicensingAccount
 from licensing.models import Token, VendorLogin
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.licensing_forms import KeyForm, LoginForm
 from portal.views.confirm import ask
 from vault.fingerprints import fingerprint
 
 SHOWN = 100  # of those that were revoked, the last
+KEYS = Token.objects.filter(token_type=Token.Type.APIKEY).defer("number")
 
 
 @never_cache
@@ -29,8 +30,7 @@ def access(request) -> HttpResponse:
 
 def show(request, **context: Any) -> HttpResponse:
     """The page; with `made` and `secret` what was just made, which is shown this once."""
-    keys = Token.objects.filter(merchant=request.merchant, token_type=Token.Type.APIKEY).defer("number")
-    keys = keys.select_related("licensee").defer("number", "licensee__number")
+    keys = KEYS.filter(merchant=request.merchant).select_related("licensee").defer("number", "licensee__number")
     context |= {
         "section": "licensing",
         "tab": "access",
@@ -69,10 +69,9 @@ def add_key(request) -> HttpResponse:
     )
 
 
-@member_required(Role.OWNER)
+@scoped(VendorLogin, Role.OWNER)
 @require_http_methods(["GET", "POST"])
-def revoke_login(request, pk: int) -> HttpResponse:
-    login = get_object_or_404(VendorLogin.objects.filter(merchant=request.merchant), pk=pk)
+def revoke_login(request, login: VendorLogin) -> HttpResponse:
     if request.method == "POST":
         VendorLogin.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=timezone.now())
         messages.success(request, f"The login {login} is revoked.")
@@ -80,11 +79,9 @@ def revoke_login(request, pk: int) -> HttpResponse:
     return ask_revoke(request, f"the login {login}")
 
 
-@member_required(Role.OWNER)
+@scoped(KEYS, Role.OWNER)
 @require_http_methods(["GET", "POST"])
-def revoke_key(request, pk: int) -> HttpResponse:
-    keys = Token.objects.filter(merchant=request.merchant, token_type=Token.Type.APIKEY).defer("number")
-    key = get_object_or_404(keys, pk=pk)
+def revoke_key(request, key: Token) -> HttpResponse:
     if request.method == "POST":
         Token.objects.filter(pk=key.pk).update(active=False)
         messages.success(request, f"The API key {key} is revoked.")

@@ -1,5 +1,3 @@
-from collections.abc import Callable
-from functools import wraps
 from itertools import islice
 from time import monotonic
 from typing import Any
@@ -16,12 +14,12 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from fulfillment import services
 from fulfillment.breaker import probe_now, wake
 from fulfillment.callouts import CalloutBusy
-from fulfillment.chains import ChainRefused, remove_account, remove_package
+from fulfillment.chains import remove_account, remove_package
 from fulfillment.models import Fulfillment, LicensePackage, LicensingAccount
 from fulfillment.net_licensing import Client, LicensingError
 from licensing.models import Role as KeyRole
 from licensing.models import Token
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.licensing_account_forms import AccountForm, PackageForm
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
@@ -32,20 +30,7 @@ MOST_SUGGESTED = 200
 PREVIEWED = 3  # of a product, in one order
 
 
-def for_account(view: Callable) -> Callable:
-    """For those who may manage the merchant's licensing accounts, with one of them."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_account(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.licensing_accounts, pk=pk), **kwargs)
-
-    return with_account
-
-
-def to(account: LicensingAccount) -> HttpResponse:
-    return redirect("licensing-account", account.pk)
+for_account = scoped(LicensingAccount)
 
 
 @never_cache
@@ -63,7 +48,7 @@ def add(request) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=LicensingAccount(merchant=request.merchant))
     if form.is_valid() and save_account(form):
         messages.success(request, "Account added. Now say what a customer gets: add a license package.")
-        return to(form.instance)
+        return redirect(form.instance)
     return show_form(request, form, "Add a licensing account", reverse("licensing-accounts"))
 
 
@@ -76,8 +61,8 @@ def change(request, account: LicensingAccount) -> HttpResponse:
         probe_now(account)
         wake(account)
         messages.success(request, "Account changed. Orders that wait for it are tried again now.")
-        return to(account)
-    return show_form(request, form, "Edit the account", reverse("licensing-account", args=[account.pk]))
+        return redirect(account)
+    return show_form(request, form, "Edit the account", account.get_absolute_url())
 
 
 def save_account(form: AccountForm) -> bool:
@@ -153,7 +138,7 @@ def test(request, account: LicensingAccount) -> HttpResponse:
         messages.error(request, f"It does not work: {error}")
     else:
         messages.success(request, f"It answers, takes the key, and knows {len(numbers):,} license templates.")
-    return to(account)
+    return redirect(account)
 
 
 def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
@@ -168,14 +153,14 @@ def retry_failed(request, account: LicensingAccount) -> HttpResponse:
     if request.method == "POST":
         count = services.retry_failed(account, by=str(request.user))
         messages.success(request, f"{count:,} will be tried again, the oldest payments first.")
-        return to(account)
+        return redirect(account)
     return ask(
         request,
         title="Retry all failed?",
         text=f"“{account}” is asked again for {count_failed(account):,} items of paid orders that failed. What was"
         " made for them already is found again, and nothing is made twice.",
         button="Retry",
-        cancel=reverse("licensing-account", args=[account.pk]),
+        cancel=account.get_absolute_url(),
     )
 
 
@@ -184,11 +169,7 @@ def retry_failed(request, account: LicensingAccount) -> HttpResponse:
 def delete(request, account: LicensingAccount) -> HttpResponse:
     if request.method == "POST":
         keys = list(own_keys(account).values_list("pk", flat=True)) if account.is_own else []
-        try:
-            remove_account(account)
-        except ChainRefused as error:
-            messages.error(request, str(error))
-            return to(account)
+        remove_account(account)
         Token.objects.filter(pk__in=keys).delete()
         messages.success(request, f"The licensing account “{account}” is removed.")
         return redirect("licensing-accounts")
@@ -199,7 +180,7 @@ def delete(request, account: LicensingAccount) -> HttpResponse:
         " refunded later. The licenses themselves stay there.",
         button="Remove",
         danger=True,
-        cancel=reverse("licensing-account", args=[account.pk]),
+        cancel=account.get_absolute_url(),
     )
 
 
@@ -223,7 +204,7 @@ def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
     form = PackageForm(request.POST or None, instance=package)
     if form.is_valid() and save_package(form):
         messages.success(request, "Package saved. Products take it as a source; what was begun already goes on as is.")
-        return redirect("license-package", account.pk, package.pk)
+        return redirect(package)
     templates = list(package.templates.all()) if package.pk else []
     context = {
         "section": "licensing",
@@ -267,18 +248,14 @@ def suggestions(account: LicensingAccount) -> dict[str, Any]:
 def delete_package(request, account: LicensingAccount, package: int) -> HttpResponse:
     row = get_object_or_404(account.packages, pk=package)
     if request.method == "POST":
-        try:
-            remove_package(row)
-        except ChainRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"The license package “{row}” is removed.")
-        return to(account)
+        remove_package(row)
+        messages.success(request, f"The license package “{row}” is removed.")
+        return redirect(account)
     return ask(
         request,
         title="Remove the license package?",
         text=f"“{row}” is gone then. Licenses that were added stay, and are deactivated when their order is refunded.",
         button="Remove",
         danger=True,
-        cancel=reverse("license-package", args=[account.pk, row.pk]),
+        cancel=row.get_absolute_url(),
     )

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django.contrib import messages
@@ -16,8 +15,8 @@ from pools.allocation import fill_reserve
 from pools.ledger import moved_by, stock_by_day
 from pools.models import LicenseKey, LicensePool, UploadLink
 from pools.replenishment import forecast, rearm
-from pools.withdrawal import WithdrawalRefused, withdraw_key
-from portal.access import Role, member_required
+from pools.withdrawal import withdraw_key
+from portal.access import Role, member_required, scoped
 from portal.chart import StockChart
 from portal.paging import KeysetPage
 from portal.pool_forms import PoolForm
@@ -27,18 +26,10 @@ from portal.views.confirm import ask
 PERIODS = (30, 90)  # days that the chart shows
 WAITING_SHOWN = 10
 BATCHES_SHOWN = 5
+KEYS = LicenseKey.objects.select_related("pool").defer("code")
 
 
-def for_pool(view: Callable) -> Callable:
-    """For those who may manage the merchant's stock, with one of its pools."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_pool(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.pools, pk=pk), **kwargs)
-
-    return with_pool
+for_pool = scoped(LicensePool)
 
 
 @never_cache
@@ -55,7 +46,7 @@ def add(request) -> HttpResponse:
     if form.is_valid():
         pool = form.save()
         messages.success(request, f"The pool “{pool}” is there. It is empty: add keys to it.")
-        return redirect("pool", pool.pk)
+        return redirect(pool)
     context = {"section": "pools", "form": form, "title": "Add a pool", "cancel": reverse("pools")}
     return render(request, "portal/pool_form.html", context)
 
@@ -105,8 +96,8 @@ def change_settings(request, pool) -> HttpResponse:
             with moved_by(str(request.user)):
                 fill_reserve(pool)
         messages.success(request, "Settings saved.")
-        return redirect("pool", pool.pk)
-    cancel = reverse("pool", args=[pool.pk])
+        return redirect(pool)
+    cancel = pool.get_absolute_url()
     context = {"section": "pools", "pool": pool, "form": form, "title": "Settings", "cancel": cancel}
     return render(request, "portal/pool_form.html", context)
 
@@ -118,7 +109,7 @@ def end_upload_links(request, pool) -> HttpResponse:
     if request.method == "POST":
         UploadLink.objects.alive().filter(pool=pool).end()
         messages.success(request, f"The upload links of the pool “{pool}” are ended. The next notice has a new one.")
-        return redirect("pool", pool.pk)
+        return redirect(pool)
 
     return ask(
         request,
@@ -126,7 +117,7 @@ def end_upload_links(request, pool) -> HttpResponse:
         text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",
         button="End them",
         danger=True,
-        cancel=reverse("pool", args=[pool.pk]),
+        cancel=pool.get_absolute_url(),
     )
 
 
@@ -181,27 +172,21 @@ def find_key(request, pool) -> HttpResponse:
     if key is None:
         messages.error(request, "This pool never held such a key. Enter the whole text; case and blanks don’t matter.")
         return redirect("pool-keys", pool.pk)
-    return redirect(f"{reverse('pool-keys', args=[pool.pk])}?key={key.pk}")
+    return redirect(key)
 
 
-@for_pool
+@scoped(KEYS, merchant="pool__merchant", pool="pk", pk="key")
 @require_http_methods(["GET", "POST"])
-def withdraw(request, pool, key: int) -> HttpResponse:
-    found = get_object_or_404(pool.keys.select_related("pool").defer("code"), pk=key)
-    back = f"{reverse('pool-keys', args=[pool.pk])}?key={found.pk}"
+def withdraw(request, key: LicenseKey) -> HttpResponse:
     if request.method == "POST":
-        try:
-            withdraw_key(found, by=str(request.user))
-        except WithdrawalRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, "The key is withdrawn: it will never be issued.")
-        return redirect(back)
+        withdraw_key(key, by=str(request.user))
+        messages.success(request, "The key is withdrawn: it will never be issued.")
+        return redirect(key)
     return ask(
         request,
         title="Withdraw this key?",
-        text=f"The key ••••{found.hint} will never be issued. This cannot be taken back.",
+        text=f"The key ••••{key.hint} will never be issued. This cannot be taken back.",
         button="Withdraw",
         danger=True,
-        cancel=back,
+        cancel=key.get_absolute_url(),
     )

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -16,36 +16,30 @@ from fulfillment.mail import MailError, compose_plain, sent
 from merchants import team as service
 from merchants.models import Invitation, Member
 from merchants.team import TeamError
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.team_forms import InviteForm, RoleForm
 from portal.views.confirm import ask
 
 log = logging.getLogger(__name__)
 
 INVITATION_MAILS = {"invite": "3/h/key"}
+MEMBERS = Member.objects.select_related("user")
+INVITATIONS = Invitation.objects.open()
 
 
 @member_required(Role.OWNER)
 @require_safe
 def team(request) -> HttpResponse:
     second_factors = Authenticator.objects.filter(user=OuterRef("user"))
+    members = MEMBERS.filter(merchant=request.merchant).annotate(has_second_factor=Exists(second_factors))
+    invitations = INVITATIONS.filter(merchant=request.merchant).select_related("merchant", "invited_by")
     context = {
         "section": "team",
-        "members": members(request)
-        .annotate(has_second_factor=Exists(second_factors))
-        .order_by("user__first_name", "user__email"),
-        "invitations": invitations(request).select_related("invited_by").order_by("-created_at"),
+        "members": members.order_by("user__first_name", "user__email"),
+        "invitations": invitations.order_by("-created_at"),
         "has_second_factor": is_mfa_enabled(request.user),
     }
     return render(request, "portal/team.html", context)
-
-
-def members(request):
-    return request.merchant.members.select_related("user")
-
-
-def invitations(request):
-    return request.merchant.invitations.select_related("merchant").open()
 
 
 @member_required(Role.OWNER)
@@ -63,16 +57,10 @@ def invite(request) -> HttpResponse:
     return render(request, "portal/invite.html", {"section": "team", "form": form})
 
 
-@member_required(Role.OWNER)
+@scoped(INVITATIONS, Role.OWNER)
 @require_POST
-def send_again(request, pk: int) -> HttpResponse:
-    invitation = get_object_or_404(invitations(request), pk=pk)
-    try:
-        token = service.renew(invitation)
-    except TeamError as error:
-        messages.error(request, str(error))
-    else:
-        send(request, invitation, token)
+def send_again(request, invitation: Invitation) -> HttpResponse:
+    send(request, invitation, service.renew(invitation))
     return redirect("team")
 
 
@@ -96,17 +84,12 @@ def send(request, invitation: Invitation, token: str) -> None:
     messages.success(request, f"Invitation sent to {invitation.email}. It stays in the list until it is accepted.")
 
 
-@member_required(Role.OWNER)
+@scoped(INVITATIONS, Role.OWNER)
 @require_http_methods(["GET", "POST"])
-def withdraw(request, pk: int) -> HttpResponse:
-    invitation = get_object_or_404(invitations(request), pk=pk)
+def withdraw(request, invitation: Invitation) -> HttpResponse:
     if request.method == "POST":
-        try:
-            service.withdraw(invitation)
-        except TeamError as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+        service.withdraw(invitation)
+        messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
         return redirect("team")
 
     return ask(
@@ -119,10 +102,9 @@ def withdraw(request, pk: int) -> HttpResponse:
     )
 
 
-@member_required(Role.OWNER)
+@scoped(MEMBERS, Role.OWNER)
 @require_http_methods(["GET", "POST"])
-def change_role(request, pk: int) -> HttpResponse:
-    member = get_object_or_404(members(request), pk=pk)
+def change_role(request, member: Member) -> HttpResponse:
     form = RoleForm(request.POST or None, initial={"role": member.role})
     if form.is_valid():
         role = Role(form.cleaned_data["role"])
@@ -143,16 +125,11 @@ def change_role(request, pk: int) -> HttpResponse:
     )
 
 
-@member_required(Role.OWNER)
+@scoped(MEMBERS, Role.OWNER)
 @require_http_methods(["GET", "POST"])
-def remove(request, pk: int) -> HttpResponse:
-    member = get_object_or_404(members(request), pk=pk)
+def remove(request, member: Member) -> HttpResponse:
     if request.method == "POST":
-        try:
-            service.remove(member)
-        except TeamError as error:
-            messages.error(request, str(error))
-            return redirect("team")
+        service.remove(member)
         messages.success(request, f"{member.user} is not a member of {request.merchant} any more.")
         return to_team(request, member, stays=False)
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, time
-from functools import partial, wraps
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -17,14 +17,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from fulfillment import services
 from fulfillment.attention import with_failed
 from fulfillment.breaker import probe_now, wake
-from fulfillment.chains import ChainRefused, remove_service
+from fulfillment.chains import remove_service
 from fulfillment.models import Callout, Fulfillment, FulfillmentMethod, WebService
 from fulfillment.parameters import ParametersRefused, add_defaults, set_parameters
 from fulfillment.services import RetryRefused
 from fulfillment.web_services import preview
 from merchants.models import Product
 from orders.models import OrderItem
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.paging import KeysetPage
 from portal.views.confirm import ask
 from portal.web_service_forms import ParametersForm, WebServiceForm
@@ -40,20 +40,7 @@ FILTERS: dict[str, Q] = {
 }
 
 
-def for_service(view: Callable) -> Callable:
-    """For those who may manage the merchant's web services, with one of them."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_service(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.web_services, pk=pk), **kwargs)
-
-    return with_service
-
-
-def to(service: WebService) -> HttpResponse:
-    return redirect("web-service", service.pk)
+for_service = scoped(WebService)
 
 
 @never_cache
@@ -88,8 +75,8 @@ def change(request, service: WebService) -> HttpResponse:
         probe_now(service)
         wake(service)
         messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
-        return to(service)
-    return show_form(request, form, "Edit the web service", reverse("web-service", args=[service.pk]))
+        return redirect(service)
+    return show_form(request, form, "Edit the web service", service.get_absolute_url())
 
 
 def save(form: WebServiceForm, write: Callable) -> bool:
@@ -196,7 +183,7 @@ def rotate(request, service: WebService) -> HttpResponse:
     if request.method == "POST":
         service.rotate()
         messages.success(request, "There is a new secret. For 24 hours requests are signed with the one before, too.")
-        return to(service)
+        return redirect(service)
     return ask(
         request,
         title="Make a new signing secret?",
@@ -204,7 +191,7 @@ def rotate(request, service: WebService) -> HttpResponse:
         " that was being replaced already ends now.",
         button="Make a new secret",
         danger=True,
-        cancel=reverse("web-service", args=[service.pk]),
+        cancel=service.get_absolute_url(),
     )
 
 
@@ -212,11 +199,7 @@ def rotate(request, service: WebService) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def delete(request, service: WebService) -> HttpResponse:
     if request.method == "POST":
-        try:
-            remove_service(service)
-        except ChainRefused as error:
-            messages.error(request, str(error))
-            return to(service)
+        remove_service(service)
         messages.success(request, f"The web service “{service}” is deleted.")
         return redirect("web-services")
     return ask(
@@ -225,7 +208,7 @@ def delete(request, service: WebService) -> HttpResponse:
         text=f"“{service}” is asked for nothing any more. Its settings, its log and its secret are gone.",
         button="Delete",
         danger=True,
-        cancel=reverse("web-service", args=[service.pk]),
+        cancel=service.get_absolute_url(),
     )
 
 
@@ -235,14 +218,14 @@ def retry_failed(request, service: WebService) -> HttpResponse:
     if request.method == "POST":
         count = services.retry_failed(service, by=str(request.user))
         messages.success(request, f"{count_items(count)} will be tried again, the oldest payments first.")
-        return to(service)
+        return redirect(service)
     return ask(
         request,
         title="Retry all failed?",
         text=f"“{service}” is asked again for {count_items(count_failed(service))} of paid orders that failed. Each"
         " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
         button="Retry",
-        cancel=reverse("web-service", args=[service.pk]),
+        cancel=service.get_absolute_url(),
     )
 
 
@@ -256,20 +239,16 @@ def send_again(request, service: WebService, callout: int) -> HttpResponse:
     row = get_object_or_404(service.callouts.filter(is_test=False), pk=callout)
     item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
     if request.method == "POST":
-        try:
-            if item.fulfillment.status != Fulfillment.Status.FAILED:
-                raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
-            services.retry(item, by=str(request.user))
-        except RetryRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"It is asked again for order {item.order.number} within seconds.")
-        return to(service)
+        if item.fulfillment.status != Fulfillment.Status.FAILED:
+            raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
+        services.retry(item, by=str(request.user))
+        messages.success(request, f"It is asked again for order {item.order.number} within seconds.")
+        return redirect(service)
     return ask(
         request,
         title="Send again?",
         text=f"“{service}” is asked again for what {item.product.name} of order {item.order.number} lacks,"
         " with the same Idempotency-Key as before.",
         button="Send again",
-        cancel=reverse("web-service", args=[service.pk]),
+        cancel=service.get_absolute_url(),
     )

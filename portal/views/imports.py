@@ -1,6 +1,5 @@
 from typing import Any
 
-from django.contrib import messages
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -14,7 +13,7 @@ from pools.withdrawal import withdraw_rest
 from portal.access import scoped
 from portal.import_forms import ReadingForm, for_form
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.views.pools import for_pool
 from rest.parsers import takes_files
 
@@ -26,7 +25,6 @@ KINDS = {
     "unusable": "They cannot be keys; below it says why.",
     "empty": "Nothing stands there.",
 }
-
 
 for_import = scoped(
     KeyImport.objects.select_related("batch", "pool__merchant"), merchant="pool__merchant", pool="pk", pk="number"
@@ -71,19 +69,16 @@ def confirm(request, key_import: KeyImport) -> HttpResponse:
 
 
 @for_import
-@require_http_methods(["GET", "POST"])
-def discard(request, key_import: KeyImport) -> HttpResponse:
-    if request.method == "POST":
-        service.discard(key_import)
-        return redirect(key_import)
-    return ask(
-        request,
+@confirmed
+def discard(request, key_import: KeyImport) -> Confirmation:
+    yield Question(
         title="Discard this import?",
         text="No key of it comes into the pool, and what was uploaded is deleted.",
         button="Discard",
         danger=True,
-        cancel=key_import.get_absolute_url(),
     )
+    service.discard(key_import)
+    return None
 
 
 def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> HttpResponse:
@@ -142,36 +137,28 @@ def batches(request, pool: LicensePool) -> HttpResponse:
 
 
 @for_batch
-@require_http_methods(["GET", "POST"])
-def undo(request, batch: KeyBatch) -> HttpResponse:
-    if request.method == "POST":
-        take_back(batch, by=str(request.user))
-        messages.success(request, f"The import is undone: its {batch.key_count:,} keys are gone from the pool.")
-        return redirect(batch)
-    return ask(
-        request,
+@confirmed
+def undo(request, batch: KeyBatch) -> Confirmation:
+    yield Question(
         title="Undo this import?",
         text=f"Its {batch.key_count:,} keys leave the pool as if they had never come, and can be imported again.",
         button="Undo",
         danger=True,
-        cancel=batch.get_absolute_url(),
     )
+    take_back(batch, by=str(request.user))
+    return f"The import is undone: its {batch.key_count:,} keys are gone from the pool."
 
 
 @for_batch
-@require_http_methods(["GET", "POST"])
-def withdraw(request, batch: KeyBatch) -> HttpResponse:
-    if request.method == "POST":
-        count = withdraw_rest(batch, by=str(request.user))
-        messages.success(request, f"{count:,} keys withdrawn: they will never be issued.")
-        return redirect(batch)
+@confirmed
+def withdraw(request, batch: KeyBatch) -> Confirmation:
     left = batch.keys.in_stock().count()
-    return ask(
-        request,
+    yield Question(
         title="Withdraw the rest of this batch?",
         text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued, and cannot be"
         " imported into this pool again.",
         button="Withdraw",
         danger=True,
-        cancel=batch.get_absolute_url(),
     )
+    count = withdraw_rest(batch, by=str(request.user))
+    return f"{count:,} keys withdrawn: they will never be issued."

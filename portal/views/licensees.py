@@ -27,7 +27,7 @@ from portal.access import Role, member_required, scoped
 from portal.licensee_history import licensee_history
 from portal.licensing_forms import AddLicenseForm, LicenseeForm, LicenseeNameForm, LicenseForm, TransferForm
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.views.pools import read_number
 
 FOUND_SHOWN = 50
@@ -150,107 +150,92 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
 
 
 @scoped(LICENSEES)
-@require_http_methods(["GET", "POST"])
-def change(request, licensee: Licensee) -> HttpResponse:
+@confirmed
+def change(request, licensee: Licensee) -> Confirmation:
     form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
-    if form.is_valid():
-        by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
-        return redirect(licensee)
-    return ask(request, title="Rename the licensee", button="Save", form=form, cancel=licensee.get_absolute_url())
+    yield Question(
+        title="Rename the licensee",
+        button="Save",
+        form=form,
+    )
+    by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
+    return None
 
 
 @scoped(LICENSEES)
-@require_http_methods(["GET", "POST"])
-def switch(request, licensee: Licensee, *, active: bool) -> HttpResponse:
+@confirmed
+def switch(request, licensee: Licensee, *, active: bool) -> Confirmation:
     """Activate it, or deactivate it."""
-    if request.method == "POST":
-        if by_hand.set_active(licensee, active, by=str(request.user)):
-            messages.success(request, f"The licensee is {'active again' if active else 'inactive'}.")
-        return redirect(licensee)
     text = "count again" if active else "do not count any more, until it is activated again"
-    return ask_switch(request, licensee, f"The licenses of {licensee} {text}.", active=active)
+    yield ask_switch(f"The licenses of {licensee} {text}.", active=active)
+    changed = by_hand.set_active(licensee, active, by=str(request.user))
+    return f"The licensee is {'active again' if active else 'inactive'}." if changed else None
 
 
-def ask_switch(request, licensee: Licensee, text: str, *, active: bool) -> HttpResponse:
+def ask_switch(text: str, *, active: bool) -> Question:
     act = "Activate" if active else "Deactivate"
-    return ask(request, title=f"{act}?", text=text, button=act, danger=not active, cancel=licensee.get_absolute_url())
+    return Question(title=f"{act}?", text=text, button=act, danger=not active)
 
 
 @scoped(LICENSEES)
-@require_http_methods(["GET", "POST"])
-def mark(request, licensee: Licensee, *, marked: bool) -> HttpResponse:
+@confirmed
+def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
     """Mark it for transfer, or take the mark away."""
-    if request.method == "POST":
-        if by_hand.set_mark(licensee, marked, by=str(request.user)):
-            messages.success(request, "The licensee is marked." if marked else "The mark is removed.")
-        return redirect(licensee)
+
     text = "Whoever knows its number can then move its licenses to a licensee of their own."
-    return ask(
-        request,
+    yield Question(
         title="Mark for transfer?" if marked else "Remove the mark?",
         text=text if marked else "Nobody can transfer its licenses away any more.",
         button="Mark" if marked else "Remove the mark",
-        cancel=licensee.get_absolute_url(),
     )
+    if by_hand.set_mark(licensee, marked, by=str(request.user)):
+        return "The licensee is marked." if marked else "The mark is removed."
+    return None
 
 
 @scoped(LICENSEES)
-@require_http_methods(["GET", "POST"])
-def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
+@confirmed
+def transfer_licenses(request, licensee: Licensee) -> Confirmation:
     form = TransferForm(licensee, request.POST or None)
-    if form.is_valid():
-        target, source = form.ends()
-        try:
-            moved = transfer(target, source, by=str(request.user))
-        except LicensingError as error:
-            form.add_error(None, str(error.detail))
-        else:
-            tell_moved(request, len(moved), target, source)
-            return redirect(licensee)
-    return ask(
-        request,
+    question = Question(
         title="Transfer licenses",
         text="All licenses of the one move to the other, and keep their numbers. The one that gives them has to be"
         " marked for transfer.",
         button="Transfer",
         form=form,
-        cancel=licensee.get_absolute_url(),
     )
-
-
-def tell_moved(request, count: int, target: Licensee, source: Licensee) -> None:
-    if not count:
-        messages.warning(request, f"{source} has no licenses, so none moved.")
-        return
-    licenses = f"{count:,} license{'' if count == 1 else 's'}"
-    messages.success(request, f"{licenses} moved from {source} to {target}. It is in the history of both.")
+    yield question
+    target, source = form.ends()
+    try:
+        count = len(transfer(target, source, by=str(request.user)))
+    except LicensingError as error:
+        form.add_error(None, str(error.detail))
+        yield question
+    if count:
+        licenses = f"{count:,} license{'' if count == 1 else 's'}"
+        return f"{licenses} moved from {source} to {target}. It is in the history of both."
+    messages.warning(request, f"{source} has no licenses, so none moved.")
+    return None
 
 
 # Its licenses
 
 
 @scoped(LICENSEES)
-@require_http_methods(["GET", "POST"])
-def add_license(request, licensee: Licensee) -> HttpResponse:
+@confirmed
+def add_license(request, licensee: Licensee) -> Confirmation:
     on_offer = LicenseTemplate.objects.filter(active=True, module__active=True, module__product__active=True)
     templates = on_offer.filter(module__product=licensee.product_id).order_by("name", "pk")
     form = AddLicenseForm(templates, request.POST or None)
-    if form.is_valid():
-        try:
-            made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
-        except LicensingError as error:
-            form.add_error(None, str(error.detail))
-        else:
-            messages.success(request, f"License {made.number} added.")
-            return redirect(licensee)
-    return ask(
-        request,
-        title="Add a license",
-        text="It grants what its template grants at this moment.",
-        button="Add",
-        form=form,
-        cancel=licensee.get_absolute_url(),
-    )
+    text = "It grants what its template grants at this moment."
+    question = Question(title="Add a license", text=text, button="Add", form=form)
+    yield question
+    try:
+        made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
+    except LicensingError as error:
+        form.add_error(None, str(error.detail))
+        yield question
+    return f"License {made.number} added."
 
 
 def get_license(licensee: Licensee, pk: int) -> License:
@@ -278,13 +263,11 @@ def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
 
 
 @scoped(LICENSEES)
-@require_http_methods(["GET", "POST"])
-def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> HttpResponse:
+@confirmed
+def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> Confirmation:
     """Activate a license, or deactivate it."""
     switched = get_license(licensee, license)
-    if request.method == "POST":
-        if by_hand.set_license_active(switched, active, by=str(request.user)):
-            messages.success(request, f"License {switched.number} is {'active again' if active else 'inactive'}.")
-        return redirect(licensee)
     text = "counts again" if active else "does not count any more, until it is activated again"
-    return ask_switch(request, licensee, f"{switched.name} ({switched.number}) {text}.", active=active)
+    yield ask_switch(f"{switched.name} ({switched.number}) {text}.", active=active)
+    changed = by_hand.set_license_active(switched, active, by=str(request.user))
+    return f"License {switched.number} is {'active again' if active else 'inactive'}." if changed else None

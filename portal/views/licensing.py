@@ -15,7 +15,7 @@ from licensing.locks import lock_to_delete
 from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Token
 from portal.access import Role, member_required, scoped
 from portal.licensing_forms import LicensingProductForm, ModuleForm, TemplateForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 
 
 @never_cache
@@ -129,25 +129,24 @@ def remove_template(request, template: LicenseTemplate) -> HttpResponse:
     return remove(request, template, "license template", counts, sold, after=template.get_absolute_url())
 
 
-def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after: str) -> HttpResponse:
+@confirmed
+def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after: str) -> Confirmation:
     """Remove it with all that hangs on it, once it has been said what that is, and what packages sell it."""
-    if request.method == "POST":
-        with transaction.atomic():
-            lock_to_delete(thing)
-            thing.delete()
-        messages.success(request, f"The {kind} {thing.name} is removed.")
-        return redirect(after)
+
     gone = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
     along = f" With it go {' and '.join(gone)}, wherever they are in use." if gone else " Nothing hangs on it."
     # At our own service. What is elsewhere has numbers of its own.
     packages = LicensePackage.objects.filter(sold, merchant=request.merchant, account__address="").distinct()
     names = ", ".join(f"“{package}”" for package in packages)
     fails = f" Orders fail then that get their licenses by {names}." if names else ""
-    return ask(
-        request,
+    yield Question(
         title=f"Remove the {kind}?",
         text=f"{thing.name} ({thing.number}) is removed for good.{along}{fails}",
         button="Remove",
         danger=True,
-        cancel=thing.get_absolute_url(),
+        then=after,
     )
+    with transaction.atomic():
+        lock_to_delete(thing)
+        thing.delete()
+    return f"The {kind} {thing.name} is removed."

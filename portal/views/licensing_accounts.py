@@ -22,13 +22,12 @@ from licensing.models import Token
 from portal.access import Role, member_required, scoped
 from portal.licensing_account_forms import AccountForm, PackageForm
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from vault.fingerprints import fingerprint
 
 # What is suggested of a product's or template's number, of an account with many.
 MOST_SUGGESTED = 200
 PREVIEWED = 3  # of a product, in one order
-
 
 for_account = scoped(LicensingAccount)
 
@@ -148,40 +147,33 @@ def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
 
 
 @for_account
-@require_http_methods(["GET", "POST"])
-def retry_failed(request, account: LicensingAccount) -> HttpResponse:
-    if request.method == "POST":
-        count = services.retry_failed(account, by=str(request.user))
-        messages.success(request, f"{count:,} will be tried again, the oldest payments first.")
-        return redirect(account)
-    return ask(
-        request,
+@confirmed
+def retry_failed(request, account: LicensingAccount) -> Confirmation:
+    yield Question(
         title="Retry all failed?",
         text=f"“{account}” is asked again for {count_failed(account):,} items of paid orders that failed. What was"
         " made for them already is found again, and nothing is made twice.",
         button="Retry",
-        cancel=account.get_absolute_url(),
     )
+    count = services.retry_failed(account, by=str(request.user))
+    return f"{count:,} will be tried again, the oldest payments first."
 
 
 @for_account
-@require_http_methods(["GET", "POST"])
-def delete(request, account: LicensingAccount) -> HttpResponse:
-    if request.method == "POST":
-        keys = list(own_keys(account).values_list("pk", flat=True)) if account.is_own else []
-        remove_account(account)
-        Token.objects.filter(pk__in=keys).delete()
-        messages.success(request, f"The licensing account “{account}” is removed.")
-        return redirect("licensing-accounts")
-    return ask(
-        request,
+@confirmed
+def delete(request, account: LicensingAccount) -> Confirmation:
+    yield Question(
         title="Remove the licensing account?",
         text=f"Nothing is asked of “{account}” any more, also not to deactivate the licenses of an order that is"
         " refunded later. The licenses themselves stay there.",
         button="Remove",
         danger=True,
-        cancel=account.get_absolute_url(),
+        then="licensing-accounts",
     )
+    keys = list(own_keys(account).values_list("pk", flat=True)) if account.is_own else []
+    remove_account(account)
+    Token.objects.filter(pk__in=keys).delete()
+    return f"The licensing account “{account}” is removed."
 
 
 # Its packages
@@ -244,18 +236,16 @@ def suggestions(account: LicensingAccount) -> dict[str, Any]:
 
 
 @for_account
-@require_http_methods(["GET", "POST"])
-def delete_package(request, account: LicensingAccount, package: int) -> HttpResponse:
+@confirmed
+def delete_package(request, account: LicensingAccount, package: int) -> Confirmation:
     row = get_object_or_404(account.packages, pk=package)
-    if request.method == "POST":
-        remove_package(row)
-        messages.success(request, f"The license package “{row}” is removed.")
-        return redirect(account)
-    return ask(
-        request,
+    yield Question(
         title="Remove the license package?",
         text=f"“{row}” is gone then. Licenses that were added stay, and are deactivated when their order is refunded.",
         button="Remove",
         danger=True,
-        cancel=row.get_absolute_url(),
+        back=row,
+        then=account,
     )
+    remove_package(row)
+    return f"The license package “{row}” is removed."

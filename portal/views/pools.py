@@ -21,13 +21,12 @@ from portal.chart import StockChart
 from portal.paging import KeysetPage
 from portal.pool_forms import PoolForm
 from portal.stock import Stock, get_stock
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 
 PERIODS = (30, 90)  # days that the chart shows
 WAITING_SHOWN = 10
 BATCHES_SHOWN = 5
 KEYS = LicenseKey.objects.select_related("pool").defer("code")
-
 
 for_pool = scoped(LicensePool)
 
@@ -103,22 +102,17 @@ def change_settings(request, pool) -> HttpResponse:
 
 
 @for_pool
-@require_http_methods(["GET", "POST"])
-def end_upload_links(request, pool) -> HttpResponse:
+@confirmed
+def end_upload_links(request, pool) -> Confirmation:
     """Ends the links in its notices before their time."""
-    if request.method == "POST":
-        UploadLink.objects.alive().filter(pool=pool).end()
-        messages.success(request, f"The upload links of the pool “{pool}” are ended. The next notice has a new one.")
-        return redirect(pool)
-
-    return ask(
-        request,
+    yield Question(
         title="End the upload links?",
         text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",
         button="End them",
         danger=True,
-        cancel=pool.get_absolute_url(),
     )
+    UploadLink.objects.alive().filter(pool=pool).end()
+    return f"The upload links of the pool “{pool}” are ended. The next notice has a new one."
 
 
 # Its keys, one by one
@@ -176,17 +170,13 @@ def find_key(request, pool) -> HttpResponse:
 
 
 @scoped(KEYS, merchant="pool__merchant", pool="pk", pk="key")
-@require_http_methods(["GET", "POST"])
-def withdraw(request, key: LicenseKey) -> HttpResponse:
-    if request.method == "POST":
-        withdraw_key(key, by=str(request.user))
-        messages.success(request, "The key is withdrawn: it will never be issued.")
-        return redirect(key)
-    return ask(
-        request,
+@confirmed
+def withdraw(request, key: LicenseKey) -> Confirmation:
+    yield Question(
         title="Withdraw this key?",
         text=f"The key ••••{key.hint} will never be issued. This cannot be taken back.",
         button="Withdraw",
         danger=True,
-        cancel=key.get_absolute_url(),
     )
+    withdraw_key(key, by=str(request.user))
+    return "The key is withdrawn: it will never be issued."

@@ -11,11 +11,10 @@ from fulfillment.models import FulfillmentMethod, WebService
 from merchants.models import Product
 from portal.access import Role, member_required, scoped
 from portal.product_forms import ProductForm, SourceForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 
 # Of a source, what it takes codes from.
 PLACES = ("pool", "web_service", "license_package__account")
-
 
 for_product = scoped(Product)
 
@@ -119,19 +118,15 @@ def move_up(request, product: Product, method: int) -> HttpResponse:
 
 
 @for_product
-@require_http_methods(["GET", "POST"])
-def remove_source(request, product: Product, method: int) -> HttpResponse:
+@confirmed
+def remove_source(request, product: Product, method: int) -> Confirmation:
     methods = product.fulfillment_methods.select_related("product", *PLACES)
     removed = get_object_or_404(methods, pk=method)
-    if request.method == "POST":
-        chains.remove_source(removed)
-        messages.success(request, f"{product.name} takes no codes from there any more.")
-        return redirect(product)
-    return ask(
-        request,
+    yield Question(
         title="Remove this source?",
         text=f"{product.name} takes no codes from there any more: {removed}. A pool itself stays, with its keys.",
         button="Remove",
         danger=True,
-        cancel=product.get_absolute_url(),
     )
+    chains.remove_source(removed)
+    return f"{product.name} takes no codes from there any more."

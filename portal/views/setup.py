@@ -4,7 +4,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment import setup as service
@@ -12,7 +11,7 @@ from fulfillment.models import SetupRequest
 from fulfillment.setup import SetupRefused
 from portal.access import Role, member_required, scoped
 from portal.setup_forms import SetupForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from rest.parsers import takes_files
 
 SHOWN = 20
@@ -46,18 +45,14 @@ def add(request) -> HttpResponse:
 
 
 @scoped(SetupRequest)
-@require_http_methods(["GET", "POST"])
-def withdraw(request, wanted: SetupRequest) -> HttpResponse:
-    if request.method == "POST":
-        service.withdraw(wanted, by=str(request.user))
-        messages.success(request, "The request is withdrawn, and its license file deleted.")
-        return redirect("setup")
-
-    return ask(
-        request,
+@confirmed
+def withdraw(request, wanted: SetupRequest) -> Confirmation:
+    yield Question(
         title="Withdraw the request?",
         text=f"“{wanted.pool_name}” will not be set up. The license file that came with the request is deleted.",
         button="Withdraw",
         danger=True,
-        cancel=reverse("setup"),
+        back="setup",
     )
+    service.withdraw(wanted, by=str(request.user))
+    return "The request is withdrawn, and its license file deleted."

@@ -26,7 +26,7 @@ from merchants.models import Product
 from orders.models import OrderItem
 from portal.access import Role, member_required, scoped
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.web_service_forms import ParametersForm, WebServiceForm
 
 # The calls that the page's p95 is of.
@@ -38,7 +38,6 @@ FILTERS: dict[str, Q] = {
     "failed": Q(outcome__in=[Callout.Outcome.TEMPORARY, Callout.Outcome.FATAL]),
     "tests": Q(is_test=True),
 }
-
 
 for_service = scoped(WebService)
 
@@ -178,55 +177,44 @@ def callout(request, service: WebService, callout: int) -> HttpResponse:
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def rotate(request, service: WebService) -> HttpResponse:
-    if request.method == "POST":
-        service.rotate()
-        messages.success(request, "There is a new secret. For 24 hours requests are signed with the one before, too.")
-        return redirect(service)
-    return ask(
-        request,
+@confirmed
+def rotate(request, service: WebService) -> Confirmation:
+    yield Question(
         title="Make a new signing secret?",
         text="For 24 hours requests are signed with both. By then your web service must know the new one. A secret"
         " that was being replaced already ends now.",
         button="Make a new secret",
         danger=True,
-        cancel=service.get_absolute_url(),
     )
+    service.rotate()
+    return "There is a new secret. For 24 hours requests are signed with the one before, too."
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def delete(request, service: WebService) -> HttpResponse:
-    if request.method == "POST":
-        remove_service(service)
-        messages.success(request, f"The web service “{service}” is deleted.")
-        return redirect("web-services")
-    return ask(
-        request,
+@confirmed
+def delete(request, service: WebService) -> Confirmation:
+    yield Question(
         title="Delete the web service?",
         text=f"“{service}” is asked for nothing any more. Its settings, its log and its secret are gone.",
         button="Delete",
         danger=True,
-        cancel=service.get_absolute_url(),
+        then="web-services",
     )
+    remove_service(service)
+    return f"The web service “{service}” is deleted."
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def retry_failed(request, service: WebService) -> HttpResponse:
-    if request.method == "POST":
-        count = services.retry_failed(service, by=str(request.user))
-        messages.success(request, f"{count_items(count)} will be tried again, the oldest payments first.")
-        return redirect(service)
-    return ask(
-        request,
+@confirmed
+def retry_failed(request, service: WebService) -> Confirmation:
+    yield Question(
         title="Retry all failed?",
         text=f"“{service}” is asked again for {count_items(count_failed(service))} of paid orders that failed. Each"
         " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
         button="Retry",
-        cancel=service.get_absolute_url(),
     )
+    count = services.retry_failed(service, by=str(request.user))
+    return f"{count_items(count)} will be tried again, the oldest payments first."
 
 
 def count_items(count: int) -> str:
@@ -234,21 +222,17 @@ def count_items(count: int) -> str:
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def send_again(request, service: WebService, callout: int) -> HttpResponse:
+@confirmed
+def send_again(request, service: WebService, callout: int) -> Confirmation:
     row = get_object_or_404(service.callouts.filter(is_test=False), pk=callout)
     item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
-    if request.method == "POST":
-        if item.fulfillment.status != Fulfillment.Status.FAILED:
-            raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
-        services.retry(item, by=str(request.user))
-        messages.success(request, f"It is asked again for order {item.order.number} within seconds.")
-        return redirect(service)
-    return ask(
-        request,
+    yield Question(
         title="Send again?",
         text=f"“{service}” is asked again for what {item.product.name} of order {item.order.number} lacks,"
         " with the same Idempotency-Key as before.",
         button="Send again",
-        cancel=service.get_absolute_url(),
     )
+    if item.fulfillment.status != Fulfillment.Status.FAILED:
+        raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
+    services.retry(item, by=str(request.user))
+    return f"It is asked again for order {item.order.number} within seconds."

@@ -10,11 +10,10 @@ from fulfillment import webhooks as service
 from fulfillment.models import Callout, WebhookEndpoint, WebhookMessage
 from portal.access import Role, member_required, scoped
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.webhook_forms import EndpointForm
 
 ATTEMPTS_SHOWN = 5
-
 
 for_endpoint = scoped(WebhookEndpoint.objects.kept())
 
@@ -81,39 +80,29 @@ def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def rotate(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        endpoint.rotate()
-        messages.success(
-            request, "There is a new secret. Until tomorrow messages are signed with the one before, too."
-        )
-        return redirect(endpoint)
-    return ask(
-        request,
+@confirmed
+def rotate(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Make a new signing secret?",
         text="For 24 hours messages are signed with both. By then your shop must know the new one. A secret that was"
         " being replaced already ends now.",
         button="Make a new secret",
         danger=True,
-        cancel=endpoint.get_absolute_url(),
     )
+    endpoint.rotate()
+    return "There is a new secret. Until tomorrow messages are signed with the one before, too."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def send_test(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        service.send_test(endpoint)
-        messages.success(request, "A test event is on its way. What becomes of it is in the log below.")
-        return redirect(endpoint)
-    return ask(
-        request,
+@confirmed
+def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Send a test event?",
         text=f"An event of the type webhook.test is sent to {endpoint.url}.",
         button="Send",
-        cancel=endpoint.get_absolute_url(),
     )
+    service.send_test(endpoint)
+    return "A test event is on its way. What becomes of it is in the log below."
 
 
 @for_endpoint
@@ -125,67 +114,52 @@ def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def disable(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        service.disable(endpoint)
-        messages.success(request, "The endpoint is disabled.")
-        return redirect(endpoint)
-    return ask(
-        request,
+@confirmed
+def disable(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Disable the endpoint?",
         text="What is under way is not sent any more, and what happens meanwhile is never sent to it.",
         button="Disable",
         danger=True,
-        cancel=endpoint.get_absolute_url(),
     )
+    service.disable(endpoint)
+    return "The endpoint is disabled."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def delete(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        service.remove(endpoint)
-        messages.success(request, f"The endpoint {endpoint} is deleted.")
-        return redirect("webhooks")
-    return ask(
-        request,
+@confirmed
+def delete(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Delete the endpoint?",
         text=f"{endpoint} is told of nothing any more. Its log and its secret are deleted with it.",
         button="Delete",
         danger=True,
-        cancel=endpoint.get_absolute_url(),
+        then="webhooks",
     )
+    service.remove(endpoint)
+    return f"The endpoint {endpoint} is deleted."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def send_failed(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        count = service.send_again(endpoint)
-        messages.success(request, f"{count} event{'' if count == 1 else 's'} will be sent again.")
-        return redirect(endpoint)
-    return ask(
-        request,
+@confirmed
+def send_failed(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Send again all that failed?",
         text=f"{endpoint.url} gets them under the same ids as before.",
         button="Send again",
-        cancel=endpoint.get_absolute_url(),
     )
+    count = service.send_again(endpoint)
+    return f"{count} event{'' if count == 1 else 's'} will be sent again."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def send_again(request, endpoint: WebhookEndpoint, message: int) -> HttpResponse:
+@confirmed
+def send_again(request, endpoint: WebhookEndpoint, message: int) -> Confirmation:
     row = get_object_or_404(endpoint.messages, pk=message)
-    if request.method == "POST":
-        service.send_again(endpoint, message=row)
-        messages.success(request, f"{row} will be sent again within seconds.")
-        return redirect(endpoint)
-    return ask(
-        request,
+    yield Question(
         title="Send this event again?",
         text=f"{endpoint.url} gets {row} under the same id as before, so your shop can tell that it is the same.",
         button="Send again",
-        cancel=endpoint.get_absolute_url(),
     )
+    service.send_again(endpoint, message=row)
+    return f"{row} will be sent again within seconds."

@@ -7,6 +7,7 @@ from functools import cached_property
 from django.db import transaction
 
 from fulfillment import subscriptions
+from fulfillment.breaker import wake
 from fulfillment.models import RequestParameter, WebService
 from orders.license_texts import hint
 from orders.models import OrderItem
@@ -137,6 +138,14 @@ DEFAULTS = ["Order", "Item", "ID", "Quantity"]
 
 def is_support_only(parameter: RequestParameter) -> bool:
     return bool(parameter.parameter) and CATALOGUE[parameter.parameter].support_only
+
+
+@transaction.atomic
+def add_service(service: WebService) -> None:
+    """Save a new web service; it is sent the usual parameters, and asked for what waits for one at once."""
+    service.save()
+    add_defaults(service)
+    wake(service)
 
 
 def add_defaults(service: WebService) -> None:

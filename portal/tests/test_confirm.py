@@ -35,7 +35,7 @@ def visit(rf):
 
 
 def test_it_asks_before_it_acts(visit):
-    names = []
+    names: list[str] = []
 
     response, _ = visit(names, "get")
 
@@ -46,7 +46,7 @@ def test_it_asks_before_it_acts(visit):
 
 
 def test_it_acts_once_the_question_is_posted(visit):
-    names = []
+    names: list[str] = []
 
     response, messages = visit(names, name="Ada")
 
@@ -56,7 +56,7 @@ def test_it_acts_once_the_question_is_posted(visit):
 
 
 def test_it_asks_again_if_the_form_is_not_valid(visit):
-    names = []
+    names: list[str] = []
 
     response, messages = visit(names, name="")
 

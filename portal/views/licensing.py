@@ -1,7 +1,6 @@
 """What a merchant licenses: products, their modules, and the templates of the licenses that can be had."""
 
 from django.contrib import messages
-from django.db import transaction
 from django.db.models import Count, Prefetch, Q
 from django.forms import ModelForm
 from django.http import HttpResponse
@@ -11,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import LicensePackage
-from licensing.locks import lock_to_delete
+from licensing import by_hand
 from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Token
 from portal.access import Role, member_required, scoped
 from portal.licensing_forms import LicensingProductForm, ModuleForm, TemplateForm
@@ -146,7 +145,5 @@ def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after:
         danger=True,
         then=after,
     )
-    with transaction.atomic():
-        lock_to_delete(thing)
-        thing.delete()
+    by_hand.remove(thing)
     return f"The {kind} {thing.name} is removed."

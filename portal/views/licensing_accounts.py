@@ -1,9 +1,9 @@
+from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import Any
 
 from django.contrib import messages
-from django.db import IntegrityError, transaction
 from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -12,18 +12,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment import services
-from fulfillment.breaker import probe_now, wake
 from fulfillment.callouts import CalloutBusy
-from fulfillment.chains import remove_account, remove_package
+from fulfillment.chains import remove_package
 from fulfillment.models import Fulfillment, LicensePackage, LicensingAccount
 from fulfillment.net_licensing import Client, LicensingError
-from licensing.models import Role as KeyRole
-from licensing.models import Token
 from portal.access import Role, member_required, scoped
 from portal.licensing_account_forms import AccountForm, PackageForm
+from portal.own_service import remove_account, save_account
 from portal.paging import KeysetPage
+from portal.saving import save_once
 from portal.views.confirm import Confirmation, Question, confirmed
-from vault.fingerprints import fingerprint
 
 # What is suggested of a product's or template's number, of an account with many.
 MOST_SUGGESTED = 200
@@ -45,7 +43,7 @@ def accounts(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def add(request) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=LicensingAccount(merchant=request.merchant))
-    if form.is_valid() and save_account(form):
+    if form.is_valid() and save_once(form, partial(save_account, form.instance)):
         messages.success(request, "Account added. Now say what a customer gets: add a license package.")
         return redirect(form.instance)
     return show_form(request, form, "Add a licensing account", reverse("licensing-accounts"))
@@ -55,44 +53,10 @@ def add(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def change(request, account: LicensingAccount) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=account)
-    if form.is_valid() and save_account(form):
-        # Perhaps that mends it.
-        probe_now(account)
-        wake(account)
+    if form.is_valid() and save_once(form, partial(save_account, account)):
         messages.success(request, "Account changed. Orders that wait for it are tried again now.")
         return redirect(account)
     return show_form(request, form, "Edit the account", account.get_absolute_url())
-
-
-def save_account(form: AccountForm) -> bool:
-    """Save it, unless another of its name was saved at this moment; then the form says so."""
-    account = form.instance
-    try:
-        with transaction.atomic():
-            make_own_key(account)
-            # How it stands, workers write meanwhile.
-            account.save(update_fields=form.Meta.fields if account.pk else None)
-    except IntegrityError:
-        form.full_clean()
-        return False
-    return True
-
-
-def make_own_key(account: LicensingAccount) -> None:
-    """Give an account at our own service a key, if it has none that is good."""
-    if account.is_own and not own_keys(account).live().exists():
-        key = Token.objects.create(
-            merchant=account.merchant,
-            token_type=Token.Type.APIKEY,
-            api_key_role=KeyRole.OPERATION,
-            name="Keywell’s own orders",
-        )
-        account.api_key = key.number
-
-
-def own_keys(account: LicensingAccount):
-    """The key that was made for the account, if it was."""
-    return Token.objects.filter(merchant=account.merchant, fingerprint=fingerprint(account.api_key))
 
 
 def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
@@ -170,9 +134,7 @@ def delete(request, account: LicensingAccount) -> Confirmation:
         danger=True,
         then="licensing-accounts",
     )
-    keys = list(own_keys(account).values_list("pk", flat=True)) if account.is_own else []
     remove_account(account)
-    Token.objects.filter(pk__in=keys).delete()
     return f"The licensing account “{account}” is removed."
 
 
@@ -194,7 +156,7 @@ def package(request, account: LicensingAccount, package: int) -> HttpResponse:
 def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
     account = package.account
     form = PackageForm(request.POST or None, instance=package)
-    if form.is_valid() and save_package(form):
+    if form.is_valid() and save_once(form, form.save):
         messages.success(request, "Package saved. Products take it as a source; what was begun already goes on as is.")
         return redirect(package)
     templates = list(package.templates.all()) if package.pk else []
@@ -210,16 +172,6 @@ def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
         **suggestions(account),
     }
     return render(request, "portal/license_package.html", context)
-
-
-def save_package(form: PackageForm) -> bool:
-    try:
-        with transaction.atomic():
-            form.save()
-    except IntegrityError:
-        form.full_clean()
-        return False
-    return True
 
 
 def suggestions(account: LicensingAccount) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import Fulfillment
-from pools.allocation import fill_reserve
-from pools.ledger import moved_by, stock_by_day
+from pools.allocation import apply_settings
+from pools.ledger import stock_by_day
 from pools.models import LicenseKey, LicensePool, UploadLink
-from pools.replenishment import forecast, rearm
+from pools.replenishment import forecast
 from pools.withdrawal import withdraw_key
 from portal.access import Role, member_required, scoped
 from portal.chart import StockChart
@@ -89,11 +89,7 @@ def change_settings(request, pool) -> HttpResponse:
     form = PoolForm(request.POST or None, instance=pool)
     if form.is_valid():
         pool.save(update_fields=form.changed_data)
-        if "threshold" in form.changed_data:
-            rearm(pool)
-        if "reserve" in form.changed_data:
-            with moved_by(str(request.user)):
-                fill_reserve(pool)
+        apply_settings(pool, form.changed_data, by=str(request.user))
         messages.success(request, "Settings saved.")
         return redirect(pool)
     cancel = pool.get_absolute_url()

@@ -1,11 +1,9 @@
-from collections.abc import Callable
 from datetime import UTC, datetime, time
 from functools import partial
 from math import ceil
 from typing import Any
 
 from django.contrib import messages
-from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Prefetch, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -19,13 +17,14 @@ from fulfillment.attention import with_failed
 from fulfillment.breaker import probe_now, wake
 from fulfillment.chains import remove_service
 from fulfillment.models import Callout, Fulfillment, FulfillmentMethod, WebService
-from fulfillment.parameters import ParametersRefused, add_defaults, set_parameters
+from fulfillment.parameters import ParametersRefused, add_service, set_parameters
 from fulfillment.services import RetryRefused
 from fulfillment.web_services import preview
 from merchants.models import Product
 from orders.models import OrderItem
 from portal.access import Role, member_required, scoped
 from portal.paging import KeysetPage
+from portal.saving import save_once
 from portal.views.confirm import Confirmation, Question, confirmed
 from portal.web_service_forms import ParametersForm, WebServiceForm
 
@@ -57,9 +56,7 @@ def web_services(request) -> HttpResponse:
 def add(request) -> HttpResponse:
     new = WebService(merchant=request.merchant, secret=WebService.make_secret())
     form = WebServiceForm(request.POST or None, instance=new)
-    if form.is_valid() and save(form, form.save):
-        add_defaults(new)
-        wake(new)
+    if form.is_valid() and save_once(form, partial(add_service, new)):
         messages.success(request, "Web service added. Now choose what it is told, and add it to products as a source.")
         return redirect("web-service-parameters", new.pk)
     return show_form(request, form, "Add a web service", reverse("web-services"))
@@ -69,24 +66,13 @@ def add(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def change(request, service: WebService) -> HttpResponse:
     form = WebServiceForm(request.POST or None, instance=service)
-    if form.is_valid() and save(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
+    if form.is_valid() and save_once(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
         # Perhaps that mends it.
         probe_now(service)
         wake(service)
         messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
         return redirect(service)
     return show_form(request, form, "Edit the web service", service.get_absolute_url())
-
-
-def save(form: WebServiceForm, write: Callable) -> bool:
-    """Save it, unless the same was saved at this moment, as by a second click; then the form says so."""
-    try:
-        with transaction.atomic():
-            write()
-    except IntegrityError:
-        form.full_clean()
-        return False
-    return True
 
 
 def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:

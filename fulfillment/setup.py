@@ -18,6 +18,7 @@ from pools.models import LicensePool
 from pools.oddities import Oddities
 from pools.reading import KeyFileError, read_keys, unpack
 from pools.replenishment import rearm
+from rest.refusals import Refused
 
 Kind = SetupEvent.Kind
 Status = SetupRequest.Status
@@ -26,8 +27,10 @@ Status = SetupRequest.Status
 MOST_OPEN = 5
 
 
-class SetupRefused(Exception):
+class SetupRefused(Refused):
     """It cannot be done, or not as it stands; says why."""
+
+    code = "setup_refused"
 
 
 def preview_file(request: SetupRequest, options: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from fulfillment.signatures import sign
 from merchants.models import Merchant
 from orders.models import Order, OrderItem
 from pools.models import LicensePool
+from rest.refusals import Refused
 
 # For a receiver to answer in.
 MOST_SECONDS = 15
@@ -46,8 +47,8 @@ DELETED_AT_ONCE = 500
 Facts = dict[str, Any]
 
 
-class WebhookRefused(Exception):
-    pass
+class WebhookRefused(Refused):
+    code = "webhook_refused"
 
 
 def announce(merchant: Merchant, event: str, *facts: Facts) -> None:

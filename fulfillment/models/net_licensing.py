@@ -8,6 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from fulfillment.models.retryable import Retryable
 from fulfillment.models.upstreams import Upstream
@@ -41,6 +42,9 @@ class LicensingAccount(Upstream):
         constraints = [
             models.UniqueConstraint(fields=["merchant", "name"], name="licensing_account_name_is_unique"),
         ]
+
+    def get_absolute_url(self) -> str:
+        return reverse("licensing-account", args=[self.pk])
 
     @property
     def is_own(self) -> bool:
@@ -83,6 +87,9 @@ class LicensePackage(models.Model):
 
     def __str__(self):
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("license-package", args=[self.account_id, self.pk])
 
     def clean(self):
         if self.account_id and self.merchant_id and self.account.merchant_id != self.merchant_id:

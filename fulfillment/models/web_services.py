@@ -6,6 +6,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from fulfillment.models.signed import Signed
 from fulfillment.models.upstreams import Upstream
@@ -96,6 +97,9 @@ class WebService(Signed, Upstream):
                 violation_error_message="Another web service is asked for all products.",
             ),
         ]
+
+    def get_absolute_url(self) -> str:
+        return reverse("web-service", args=[self.pk])
 
     @property
     def host(self) -> str:

@@ -2,6 +2,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
+from django.urls import reverse
 
 from merchants.models import MAX_ACTOR, Merchant, Product
 from orders.license_texts import loose_fingerprint
@@ -80,6 +81,9 @@ class LicensePool(models.Model):
     def __str__(self):
         return self.name
 
+    def get_absolute_url(self) -> str:
+        return reverse("pool", args=[self.pk])
+
     def available_up_to(self, limit: int) -> int:
         """How many keys are available, counting no further than `limit`: the cost does not grow with the stock."""
         # Ordered, or the planner may prefer to walk the table over keys long gone.
@@ -113,6 +117,9 @@ class KeyBatch(models.Model):
 
     def __str__(self):
         return f"{self.key_count} keys of {self.imported_at:%Y-%m-%d}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("pool-batches", args=[self.pool_id])
 
     @property
     def left_out(self) -> list[tuple[int, str]]:
@@ -218,6 +225,9 @@ class LicenseKey(models.Model):
 
     def __str__(self):
         return f"Key {self.pk} of {self.pool}"
+
+    def get_absolute_url(self) -> str:
+        return f"{reverse('pool-keys', args=[self.pool_id])}?key={self.pk}"
 
     @property
     def status(self) -> str:

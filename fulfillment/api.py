@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from fulfillment.models import Delivery
-from fulfillment.resending import ResendRefused, resend
+from fulfillment.resending import resend
 from fulfillment.serializers import FOR_DISPLAY, OrderSerializer
 from merchants.models import ApiKey
 from orders.fields import EmailField
@@ -20,8 +20,6 @@ from orders.refusals import record_refusal
 from orders.search import MAX_CUSTOMER, Kind, clean, find_addresses, find_words, look_up, says_enough
 from orders.serializers import PaymentSerializer, RefundSerializer, readable
 from orders.services import (
-    PaymentConflict,
-    RefundRefused,
     correct_email,
     place_order,
     refund,
@@ -29,7 +27,6 @@ from orders.services import (
     revoke_link,
 )
 from rest.paging import Pages
-from rest.problems import Conflict
 from rest.schema import problems
 
 
@@ -111,11 +108,7 @@ class PaymentView(ReportView):
         """
         serializer = PaymentSerializer(data=request.data, context={"merchant": request.auth.merchant})
         serializer.is_valid(raise_exception=True)
-        try:
-            order, created = place_order(request.auth.merchant, serializer.validated_data, by=str(request.auth))
-        except PaymentConflict as error:
-            differs = "It was reported with another value before."
-            raise Conflict(str(error), [{"pointer": each, "detail": differs} for each in error.pointers]) from error
+        order, created = place_order(request.auth.merchant, serializer.validated_data, by=str(request.auth))
         answer = display(order)
         if answer["unmapped"]:
             return Response(answer, status=status.HTTP_202_ACCEPTED)
@@ -253,11 +246,7 @@ class RefundView(ReportView):
         order = find_order(request, number)
         serializer = RefundSerializer(data=request.data, context={"order": order})
         serializer.is_valid(raise_exception=True)
-        try:
-            order = refund(order, **serializer.validated_data, by=str(request.auth))
-        except RefundRefused as error:
-            raise Conflict(str(error)) from error
-        return Response(display(order))
+        return Response(display(refund(order, **serializer.validated_data, by=str(request.auth))))
 
 
 class DeliverySerializer(serializers.Serializer):
@@ -279,10 +268,5 @@ class ResendView(APIView):
 
         409 says which rule forbids it: a code is saved, the order is paid, its checkout page allows delivery.
         """
-        order = find_order(request, number)
-        item = find_item(order, item)
-        try:
-            delivery, _ = resend(item, by=str(request.auth))
-        except ResendRefused as error:
-            raise Conflict(str(error)) from error
+        delivery, _ = resend(find_item(find_order(request, number), item), by=str(request.auth))
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)

@@ -16,10 +16,13 @@ from fulfillment.models import (
 )
 from merchants.models import Product
 from pools.models import LicensePool
+from rest.refusals import Refused
 
 
-class ChainRefused(Exception):
+class ChainRefused(Refused):
     """A chain cannot be changed like this."""
+
+    code = "chain_refused"
 
 
 @transaction.atomic

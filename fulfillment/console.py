@@ -19,6 +19,7 @@ from fulfillment.signatures import base_string
 from fulfillment.web_services import Reading, Request, compose, units_of_services
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem, Subscription
+from rest.refusals import Refused
 
 # Somebody waits for the answer, and a vendor's service is not to be loaded by tests.
 TESTS_A_MINUTE = 10
@@ -29,8 +30,10 @@ PLACEHOLDER = "PASSWORD"
 EXAMPLES = {name: parameter.example for name, parameter in CATALOGUE.items()}
 
 
-class TestRefused(Exception):
+class TestRefused(Refused):
     """The test was not made. The text says why, and is for the merchant."""
+
+    code = "test_refused"
 
     __test__ = False  # no matter what pytest takes it for
 

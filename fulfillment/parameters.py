@@ -7,10 +7,12 @@ from functools import cached_property
 from django.db import transaction
 
 from fulfillment import subscriptions
+from fulfillment.breaker import wake
 from fulfillment.models import RequestParameter, WebService
 from orders.license_texts import hint
 from orders.models import OrderItem
 from orders.money import trim
+from rest.refusals import Refused
 
 # How a license looks in logs: by its last four characters.
 MASK = "••••"
@@ -138,6 +140,14 @@ def is_support_only(parameter: RequestParameter) -> bool:
     return bool(parameter.parameter) and CATALOGUE[parameter.parameter].support_only
 
 
+@transaction.atomic
+def add_service(service: WebService) -> None:
+    """Save a new web service; it is sent the usual parameters, and asked for what waits for one at once."""
+    service.save()
+    add_defaults(service)
+    wake(service)
+
+
 def add_defaults(service: WebService) -> None:
     RequestParameter.objects.bulk_create(
         RequestParameter(service=service, position=position, parameter=name, name=name)
@@ -145,8 +155,8 @@ def add_defaults(service: WebService) -> None:
     )
 
 
-class ParametersRefused(Exception):
-    pass
+class ParametersRefused(Refused):
+    code = "parameters_refused"
 
 
 @transaction.atomic

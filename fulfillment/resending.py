@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from fulfillment.models import DeliveredCode, Delivery
 from orders.models import ActivationCode, Order, OrderItem
+from rest.refusals import Refused
 
 # Two clicks send one e-mail: within this time the same codes are not sent again.
 RESEND_PAUSE = timedelta(seconds=60)
@@ -18,12 +19,14 @@ CUSTOMER = "the customer"
 CUSTOMERS_MAILS = ((3, timedelta(hours=1)), (10, timedelta(days=1)))
 
 
-class ResendRefused(Exception):
-    pass
+class ResendRefused(Refused):
+    code = "resend_refused"
 
 
-class TooManyMails(Exception):
+class TooManyMails(Refused):
     """The customer had codes sent again as often as may be, and has to wait."""
+
+    code = "too_many_mails"
 
     def __init__(self, wait: timedelta):
         super().__init__(f"Try again in {wait}.")

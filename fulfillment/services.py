@@ -27,6 +27,7 @@ from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from pools.allocation import allocate_keys, fill_reserve, return_key
 from pools.ledger import moved_by
 from pools.models import LicenseKey, LicensePool
+from rest.refusals import Refused
 from vault.fingerprints import fingerprint
 
 logger = logging.getLogger(__name__)
@@ -36,20 +37,23 @@ class OrderNotPaid(Exception):
     pass
 
 
-class CodeRefused(Exception):
-    pass
+class CodeRefused(Refused):
+    code = "code_refused"
 
 
-class RetryRefused(Exception):
-    pass
+class RetryRefused(Refused):
+    code = "retry_refused"
 
 
-class ReplaceRefused(Exception):
-    pass
+class ReplaceRefused(Refused):
+    code = "replace_refused"
 
 
-class ReturnRefused(Exception):
-    pass
+class ReturnRefused(Refused):
+    code = "return_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The key is not returned. {reason}")
 
 
 def begin(items: list[OrderItem]) -> None:

@@ -19,6 +19,7 @@ from pools.models import LicensePool
 from pools.oddities import Oddities
 from pools.reading import KeyFileError, read_keys, unpack
 from pools.replenishment import rearm
+from rest.refusals import Refused
 
 Kind = SetupEvent.Kind
 Status = SetupRequest.Status
@@ -57,8 +58,10 @@ class SetupAnswered(SetupNotice):
 register(SetupAsked, SetupApplied, SetupAnswered)
 
 
-class SetupRefused(Exception):
+class SetupRefused(Refused):
     """It cannot be done, or not as it stands; says why."""
+
+    code = "setup_refused"
 
 
 def preview_file(request: SetupRequest, options: dict[str, Any]) -> dict[str, Any]:

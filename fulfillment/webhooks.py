@@ -29,6 +29,7 @@ from fulfillment.signatures import sign
 from merchants.models import Merchant
 from orders.models import Order, OrderItem
 from pools.models import LicensePool
+from rest.refusals import Refused
 
 # For a receiver to answer in.
 MOST_SECONDS = 15
@@ -56,8 +57,8 @@ class WebhookDisabled(NoticeKind):
 register(WebhookDisabled)
 
 
-class WebhookRefused(Exception):
-    pass
+class WebhookRefused(Refused):
+    code = "webhook_refused"
 
 
 def announce(merchant: Merchant, event: str, *facts: Facts) -> None:

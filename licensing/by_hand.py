@@ -5,8 +5,8 @@ from typing import Any
 from django.db import transaction
 
 from licensing.creation import create_license, find_feature, needs_feature
-from licensing.locks import hold
-from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate
+from licensing.locks import hold, lock_to_delete
+from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate, Product, ProductModule
 
 Kind = LicenseeEvent.Kind
 
@@ -70,6 +70,13 @@ def set_license_active(license: License, active: bool, *, by: str) -> bool:
         kind = Kind.LICENSE_ACTIVATED if active else Kind.LICENSE_DEACTIVATED
         _note(license.licensee, kind, by=by, note=license.number)
     return bool(changed)
+
+
+@transaction.atomic
+def remove(thing: Product | ProductModule | LicenseTemplate) -> None:
+    """Delete it with all that hangs on it."""
+    lock_to_delete(thing)
+    thing.delete()
 
 
 def _lock_holder(license: License) -> None:

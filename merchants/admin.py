@@ -1,3 +1,5 @@
+from typing import Any
+
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django import forms
@@ -15,6 +17,8 @@ admin.site.unregister([EmailAddress, Authenticator, Group])
 
 class Lean:
     """Without the scripts that derive a slug from a name: a third of a page's weight, and no page uses them."""
+
+    view_on_site: Any = False  # staff are members of no merchant
 
     LOOKUPS = ("", "exact", "isnull", "in", "gte", "lt", "id__exact", "id__in")  # what filters of Django's lead to
 

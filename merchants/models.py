@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower, Now, Upper
+from django.urls import reverse
 from django.utils import timezone
 
 from merchants.addresses import validate_mailable
@@ -155,6 +156,9 @@ class Member(models.Model):
     def __str__(self):
         return f"{self.user}, {self.get_role_display()} of {self.merchant}"
 
+    def get_absolute_url(self) -> str:
+        return reverse("team")
+
     def may(self, role: Role) -> bool:
         """Whether a member has the rights of this role: an owner has a manager's, a manager has support's."""
         ranks = [self.Role.SUPPORT, self.Role.MANAGER, self.Role.OWNER]
@@ -199,6 +203,9 @@ class Invitation(models.Model):
 
     def __str__(self):
         return f"Invitation of {self.email} by {self.merchant}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("team")
 
     @property
     def has_expired(self) -> bool:
@@ -315,6 +322,9 @@ class Product(models.Model):
 
     def __str__(self):
         return f"{self.name} ({self.sku})"
+
+    def get_absolute_url(self) -> str:
+        return reverse("product", args=[self.pk])
 
     def units(self, quantity: int) -> int:
         """How many activation codes an order of this quantity needs."""

@@ -8,42 +8,49 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from merchants.models import Invitation, Member, Merchant, User
+from rest.refusals import Refused
 from vault.fingerprints import fingerprint
 
 VALID_FOR = timedelta(days=7)
 SEND_AGAIN_AFTER = timedelta(minutes=1)
 
 
-class TeamError(Exception):
+class TeamError(Refused):
     """Says to an owner, or to who was invited, why something cannot be done."""
+
+    code = "team_error"
 
 
 class AlreadyMember(TeamError):
-    pass
+    code = "already_member"
 
 
 class AlreadyInvited(TeamError):
-    pass
+    code = "already_invited"
 
 
 class SentJustNow(TeamError):
-    pass
+    code = "sent_just_now"
 
 
 class NotInvited(TeamError):
     """The link is somebody else's."""
 
+    code = "not_invited"
+
 
 class InvitationGone(TeamError):
     """Accepted, withdrawn or expired."""
 
+    code = "invitation_gone"
+
 
 class LastOwner(TeamError):
-    pass
+    code = "last_owner"
 
 
 class NoSecondFactor(TeamError):
-    pass
+    code = "no_second_factor"
 
 
 def invite(merchant: Merchant, email: str, role: Member.Role, *, by: User) -> tuple[Invitation, str]:

@@ -12,31 +12,39 @@ from merchants.models import Merchant, Product
 from orders.content import digest_content, find_differences
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, OtherItem, Refund, Subscription
 from orders.signals import order_paid, order_refunded, order_reinstated
+from rest.refusals import Refused
 from vault.fingerprints import fingerprint
 
 
-class PaymentConflict(Exception):
+class PaymentConflict(Refused):
     """An order of this number exists and says something else: in these fields of the payment, as JSON pointers."""
+
+    code = "payment_conflict"
 
     def __init__(self, message: str, pointers: list[str]):
         super().__init__(message)
-        self.pointers = pointers
+        self.errors = [{"pointer": each, "detail": "It was reported with another value before."} for each in pointers]
 
 
-class CodeWithdrawn(Exception):
+class CodeWithdrawn(Refused):
     """The code was replaced, or its key returned to stock."""
 
+    code = "code_withdrawn"
 
-class RefundRefused(Exception):
-    pass
-
-
-class ReinstateRefused(Exception):
-    pass
+    def __init__(self) -> None:
+        super().__init__("This activation code counts no more: it was replaced, or returned to stock.")
 
 
-class OrderClosed(Exception):
-    pass
+class RefundRefused(Refused):
+    code = "refund_refused"
+
+
+class ReinstateRefused(Refused):
+    code = "reinstate_refused"
+
+
+class OrderClosed(Refused):
+    code = "order_closed"
 
 
 def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Order, bool]:

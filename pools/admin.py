@@ -6,11 +6,9 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 
 from merchants.admin import NarrowSave, NotMade
-from pools.allocation import fill_reserve
+from pools.allocation import apply_settings
 from pools.forms import StaffUploadForm
-from pools.ledger import moved_by
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
-from pools.replenishment import rearm
 from pools.uploads import begin
 from pools.withdrawal import withdraw
 from rest.parsers import takes_files
@@ -39,11 +37,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
-        if "threshold" in form.changed_data:
-            rearm(obj)
-        if "reserve" in form.changed_data:
-            with moved_by(str(request.user)):
-                fill_reserve(obj)
+        apply_settings(obj, form.changed_data, by=str(request.user))
 
     def get_urls(self):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")

@@ -1,6 +1,7 @@
 from django.db import connection, transaction
 
 from orders.models import OrderItem
+from pools.ledger import moved_by
 from pools.models import LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.replenishment import check_stock, rearm
 from pools.signals import pool_refilled
@@ -53,6 +54,15 @@ def advance_head_hint(pool: LicensePool) -> None:
     first = locked.keys.available().filter(position__gte=locked.head_hint).order_by("position").first()
     locked.head_hint = first.position if first else locked.next_position
     locked.save(update_fields=["head_hint"])
+
+
+def apply_settings(pool: LicensePool, changed: list[str], *, by: str) -> None:
+    """Have a new threshold, or a new reserve, count at once."""
+    if "threshold" in changed:
+        rearm(pool)
+    if "reserve" in changed:
+        with moved_by(by):
+            fill_reserve(pool)
 
 
 @transaction.atomic

@@ -15,10 +15,9 @@ from pools.models import KeyBatch, KeyImport
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
 from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, get_progress
-from pools.withdrawal import WithdrawalRefused, undo, withdraw_rest
+from pools.withdrawal import undo, withdraw_rest
 from rest.paging import Pages
 from rest.parsers import BoundedMultiPartParser, CsvParser, GzipParser, PlainTextParser
-from rest.problems import Conflict
 from rest.schema import problems
 
 
@@ -300,7 +299,7 @@ class ImportView(APIView):
         discard(key_import)
         key_import.refresh_from_db(fields=["status"])
         if key_import.status != KeyImport.Status.DISCARDED:
-            raise Conflict(f"This import is {key_import.status} already.")
+            raise ImportRefused(f"This import is {key_import.status} already.")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -314,10 +313,7 @@ class ConfirmView(APIView):
     )
     def post(self, request, pk, number):
         """A long one is `importing` then, and goes on by itself. 409: it is not `ready`, or was confirmed."""
-        try:
-            key_import = confirm(get_import(request, pk, number), by=str(request.auth))
-        except ImportRefused as error:
-            raise Conflict(str(error)) from error
+        key_import = confirm(get_import(request, pk, number), by=str(request.auth))
         return Response(KeyImportSerializer(key_import).data)
 
 
@@ -357,10 +353,7 @@ class UndoView(APIView):
     def post(self, request, pk, number):
         """Takes its keys back as if they had never come. 409: one of them was issued or withdrawn."""
         batch = get_batch(request, pk, number)
-        try:
-            undo(batch, by=str(request.auth))
-        except WithdrawalRefused as error:
-            raise Conflict(str(error)) from error
+        undo(batch, by=str(request.auth))
         batch.refresh_from_db()
         return Response(BatchSerializer(batch).data)
 

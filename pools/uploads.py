@@ -16,6 +16,7 @@ from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
 from pools.oddities import Oddities, where
 from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, unpack
 from pools.signals import import_due
+from rest.refusals import Refused
 from rest.valkey import valkey
 
 # Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
@@ -27,8 +28,14 @@ MOST_READY = 20  # imports of a pool that wait for a yes; of more the oldest are
 PATIENCE = timedelta(days=1)
 
 
-class ImportRefused(Exception):
+class ImportRefused(Refused):
     """It is too late for this, or too early."""
+
+    code = "import_refused"
+
+
+class LinkIsDead(Exception):
+    """A one-use link had its import, or has ended."""
 
 
 def begin(
@@ -289,3 +296,31 @@ def get_progress(key_import: KeyImport) -> int | None:
     except RedisError:
         return None
     return None if value is None else int(value)
+
+
+def read_again_by_link(key_import: KeyImport, link: UploadLink, changed: dict[str, Any]) -> None:
+    """Read the upload in the way that its uploader chose. Raises LinkIsDead."""
+    _refuse_dead(link)
+    with contextlib.suppress(ImportRefused):  # it was read meanwhile; its page says so
+        read_again(key_import, key_import.options | changed)
+
+
+def confirm_by_link(key_import: KeyImport, link: UploadLink) -> None:
+    """Carry out the one import of a link. Raises LinkIsDead if it had its import, or ended otherwise."""
+    _refuse_dead(link)
+    try:
+        with transaction.atomic():
+            # Of two at once, one goes on.
+            unused = UploadLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now())
+            if not unused.update(used_at=Now()):
+                raise LinkIsDead
+            confirm(key_import, by=key_import.uploaded_by)
+    except ImportRefused:
+        return  # it is not ready, or discarded; its page says so
+    for other in link.imports.filter(status__in=KeyImport.OPEN).exclude(pk=key_import.pk):
+        discard(other)
+
+
+def _refuse_dead(link: UploadLink) -> None:
+    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
+        raise LinkIsDead

@@ -7,10 +7,13 @@ from pools.allocation import fill_reserve
 from pools.ledger import moved_by
 from pools.models import KeyBatch, LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.replenishment import check_stock
+from rest.refusals import Refused
 
 
-class WithdrawalRefused(Exception):
+class WithdrawalRefused(Refused):
     """Something of it is not in stock any more."""
+
+    code = "withdrawal_refused"
 
 
 def undo(batch: KeyBatch, *, by: str) -> None:

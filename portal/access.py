@@ -9,13 +9,15 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef
-from django.shortcuts import redirect
+from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
+from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
 from merchants.models import Member, Merchant
+from rest.refusals import Refused
 
 Role = Member.Role
 
@@ -42,6 +44,35 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
             return view(request, *args, **kwargs)
 
         return for_members
+
+    return decorate
+
+
+def scoped(
+    rows: type[Model] | QuerySet, role: Member.Role = Role.MANAGER, *, merchant: str = "merchant", **lookups: str
+) -> Callable:
+    """Let in members who have the rights of this role, with one of their merchant's rows; another's is a 404.
+
+    `lookups` are fields with the arguments of the address that they are looked up by. A refusal is shown on the row's
+    page.
+    """
+
+    def decorate(view):
+        @wraps(view)
+        @never_cache
+        @member_required(role)
+        def with_row(request, **kwargs):
+            wanted = {field: kwargs.pop(argument) for field, argument in (lookups or {"pk": "pk"}).items()}
+            row = get_object_or_404(rows, **wanted, **{merchant: request.merchant})
+            if merchant == "merchant":
+                row.merchant = request.merchant
+            try:
+                return view(request, row, **kwargs)
+            except Refused as error:
+                messages.error(request, str(error))
+                return redirect(row)
+
+        return with_row
 
     return decorate
 

@@ -28,8 +28,8 @@ from orders.search import MAX_SEARCH, find, is_secret, quotable
 from pools.models import LicenseKey
 from portal.desk import Desk
 from portal.licensing_account_forms import AccountForm
-from portal.views.licensing_accounts import make_own_key
-from portal.views.order import ACTS, order_page
+from portal.own_service import save_account
+from portal.views.order import ACTS, order_page, perform
 from portal.web_service_forms import SECTIONS, WebServiceForm
 
 
@@ -109,7 +109,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
                 base="desk/admin_base.html",
                 extra={"title": str(order)} | self.admin_site.each_context(request),
             )
-            return act(request, desk, **kwargs)
+            return perform(act, request, desk, **kwargs)
 
         return never_cache(self.admin_site.admin_view(view))
 
@@ -301,10 +301,7 @@ class LicensingAccountAdmin(Lean, admin.ModelAdmin):
         return False  # its merchant does, once no package is of it
 
     def save_model(self, request, obj, form, change):
-        make_own_key(obj)
-        obj.save(update_fields=AccountForm.Meta.fields if change else None)
-        probe_now(obj)
-        wake(obj)
+        save_account(obj)
 
 
 class PackagedTemplateInline(admin.TabularInline):

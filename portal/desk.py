@@ -47,6 +47,8 @@ class Desk:
         query = self.query | query
         return f"{path}?{urlencode(query)}" if query else path
 
+    get_absolute_url = url
+
     def url_of(self, code: ActivationCode) -> str:
         """The page that shows this code."""
         return self.url(**self.place(code))
@@ -78,7 +80,6 @@ class Desk:
             "desk": self,
             "order": self.order,
             "base": self.base,
-            "cancel": self.url(),
         } | self.extra
 
     def context(

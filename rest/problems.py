@@ -11,22 +11,17 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_exception_handler
 
+from rest.refusals import Refused
+
 CONTENT_TYPE = "application/problem+json"
-
-
-class Conflict(exceptions.APIException):
-    """The request is right in itself, and contradicts how things stand."""
-
-    status_code = HTTPStatus.CONFLICT
-    default_code = "conflict"
-
-    def __init__(self, detail: str, errors: list[dict[str, str]] | None = None) -> None:
-        super().__init__(detail)
-        self.errors = errors or []
 
 
 def exception_handler(error: Exception, context: dict) -> Response | None:
     """DRF's handler, with a problem for a body. What nobody expected stays unhandled, and becomes a 500."""
+    if isinstance(error, Refused):
+        members = {"code": error.code} | ({"errors": error.errors} if error.errors else {})
+        body = problem(HTTPStatus.CONFLICT, str(error), **members)
+        return Response(body, HTTPStatus.CONFLICT, content_type=CONTENT_TYPE)
     if isinstance(error, RequestDataTooBig | TooManyFilesSent):
         error = exceptions.ParseError(str(error))
     response = rest_exception_handler(error, context)
@@ -36,8 +31,7 @@ def exception_handler(error: Exception, context: dict) -> Response | None:
     if isinstance(error, exceptions.ValidationError):
         response.data = problem(response.status_code, "The request is not valid.", errors=list(_errors(error.detail)))
     else:
-        errors = getattr(error, "errors", None)
-        response.data = problem(response.status_code, _detail(error), **({"errors": errors} if errors else {}))
+        response.data = problem(response.status_code, _detail(error))
     response.content_type = CONTENT_TYPE
     return response
 

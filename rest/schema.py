@@ -9,6 +9,7 @@ ProblemSerializer = inline_serializer(
         "title": serializers.CharField(),
         "status": serializers.IntegerField(),
         "detail": serializers.CharField(),
+        "code": serializers.CharField(required=False, help_text="With a 409: which rule forbids it."),
         "errors": inline_serializer(
             "FieldProblem",
             {

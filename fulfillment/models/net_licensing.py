@@ -43,6 +43,9 @@ class LicensingAccount(Upstream):
             models.UniqueConstraint(fields=["merchant", "name"], name="licensing_account_name_is_unique"),
         ]
 
+    def get_absolute_url(self) -> str:
+        return reverse("licensing-account", args=[self.pk])
+
     @property
     def is_own(self) -> bool:
         """Whether it is at Keywell's own service."""

@@ -3,6 +3,7 @@ from django.core.validators import MinLengthValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from merchants.models import MAX_ACTOR, Merchant, Product, User
 from pools.models import LicensePool, Part
@@ -45,6 +46,9 @@ class SetupRequest(models.Model):
 
     def __str__(self):
         return f"Request {self.pk} of {self.merchant}: {self.pool_name}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("setup")
 
 
 class SetupRequestPart(Part):

@@ -8,6 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from fulfillment.models.retryable import Retryable
 from fulfillment.models.signed import Signed
@@ -55,6 +56,9 @@ class WebhookEndpoint(Signed):
 
     def __str__(self):
         return self.description or urlsplit(self.url).netloc
+
+    def get_absolute_url(self) -> str:
+        return reverse("webhook", args=[self.pk])
 
     @property
     def state(self) -> State:

@@ -1,6 +1,7 @@
 """Additional parameters are kept for a limited time."""
 
 import logging
+from copy import copy
 from datetime import timedelta
 from urllib.parse import parse_qs
 
@@ -165,8 +166,18 @@ def test_it_does_not_wait_for_an_order_that_somebody_is_at(make_order, in_thread
 
 
 def test_what_is_due_is_found_by_an_index_of_its_own(make_order):
-    make_order(paid_at=400)
+    order = make_order(paid_at=400)
+    # Enough of them for the plan not to hang on chance: many without parameters, few with.
+    for name in ("id", "link_token", "link_fingerprint"):
+        setattr(order, name, None)
+    copies = [copy(order) for _ in range(2000)]
+    for number, one in enumerate(copies):
+        one.number, one.status = f"COPY-{number}", ["paid", "deleted", "terminated", "unpaid"][number % 4]
+        one.ended_at = one.paid_at if number % 4 in (1, 2) else None
+        one.additional_parameters = {} if number % 20 > 4 else PARAMETERS
+    Order.objects.bulk_create(copies)
     with connection.cursor() as cursor:
+        cursor.execute("ANALYZE orders_order")
         cursor.execute("SET enable_seqscan = off")
         plans = [
             retention._paid_long_ago()[:500].explain(),

@@ -3,6 +3,7 @@
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 
 from licensing.models.entity import NumberedEntity
 
@@ -69,6 +70,9 @@ class Product(NumberedEntity):
     def __str__(self):
         return f"{self.name} ({self.number})"
 
+    def get_absolute_url(self) -> str:
+        return reverse("licensed-product", args=[self.pk])
+
 
 class ProductModule(NumberedEntity):
     LETTER = "M"
@@ -91,6 +95,9 @@ class ProductModule(NumberedEntity):
 
     def __str__(self):
         return f"{self.name} ({self.number})"
+
+    def get_absolute_url(self) -> str:
+        return self.product.get_absolute_url()
 
 
 class Terms(models.Model):
@@ -141,6 +148,9 @@ class LicenseTemplate(Terms, NumberedEntity):
 
     def __str__(self):
         return f"{self.name} ({self.number})"
+
+    def get_absolute_url(self) -> str:
+        return self.module.get_absolute_url()
 
     @property
     def terms(self) -> dict[str, object]:

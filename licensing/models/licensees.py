@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db import models
+from django.urls import reverse
 
 from licensing.models.catalog import LicenseTemplate, Product, Terms
 from licensing.models.entity import MAX_NUMBER, Entity, NumberedEntity, new_number
@@ -68,6 +69,9 @@ class Licensee(Entity):
 
     def __str__(self):
         return self.name or f"Licensee {self.pk}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("licensee", args=[self.pk])
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.number = self.number or new_number(self.LETTER)

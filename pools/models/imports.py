@@ -4,6 +4,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from merchants.models import MAX_ACTOR
 from pools.models.stock import KeyBatch, LicensePool
@@ -58,6 +59,9 @@ class KeyImport(models.Model):
 
     def __str__(self):
         return f"Import {self.pk} into {self.pool}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("import", args=[self.pool_id, self.pk])
 
 
 class PartQuerySet(models.QuerySet[Any]):

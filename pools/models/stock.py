@@ -118,6 +118,9 @@ class KeyBatch(models.Model):
     def __str__(self):
         return f"{self.key_count} keys of {self.imported_at:%Y-%m-%d}"
 
+    def get_absolute_url(self) -> str:
+        return reverse("pool-batches", args=[self.pool_id])
+
     @property
     def left_out(self) -> list[tuple[int, str]]:
         """How many keys did not come in, and why not."""
@@ -222,6 +225,9 @@ class LicenseKey(models.Model):
 
     def __str__(self):
         return f"Key {self.pk} of {self.pool}"
+
+    def get_absolute_url(self) -> str:
+        return f"{reverse('pool-keys', args=[self.pool_id])}?key={self.pk}"
 
     @property
     def status(self) -> str:

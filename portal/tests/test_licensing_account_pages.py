@@ -247,3 +247,20 @@ def test_staff_cannot_mix_merchants(client, merchant, outsider):
 
     assert "belongs to Outsider" in page.content.decode()
     assert not LicensePackage.objects.exists()
+
+
+def test_an_account_goes_together_with_its_key_or_not_at_all(manager, merchant, monkeypatch):
+    post(manager, "licensing-account-add", name="Own", place="own", timeout="10")
+    account = LicensingAccount.objects.get()
+
+    def fail(*args):
+        raise OSError("the database went away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(Token.objects.all()), "delete", fail)
+        with pytest.raises(OSError):
+            post(manager, "licensing-account-delete", account.pk)
+    assert LicensingAccount.objects.exists() and Token.objects.exists()
+
+    post(manager, "licensing-account-delete", account.pk)
+    assert not LicensingAccount.objects.exists() and not Token.objects.exists()

@@ -6,25 +6,22 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, render
-from django.views.decorators.cache import never_cache
+from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from fulfillment.console import TestRefused, real, sample, send_test, show
 from fulfillment.models import WebService
 from fulfillment.subscriptions import PredecessorMissing
 from fulfillment.web_services import ServiceError
-from portal.access import Role, member_required
+from portal.access import scoped
 from portal.console_form import ConsoleForm
 
 LANGUAGES = ["Python", "PHP", "Node", "Java", "Go"]
 
 
-@never_cache
-@member_required(Role.MANAGER)
+@scoped(WebService)
 @require_http_methods(["GET", "HEAD", "POST"])
-def console(request, pk: int) -> HttpResponse:
-    service = get_object_or_404(request.merchant.web_services, pk=pk)
+def console(request, service: WebService) -> HttpResponse:
     form = ConsoleForm(request.merchant, request.POST if request.method == "POST" else None)
     context = {"section": "web_services", "service": service, "form": form, "snippets": get_snippets()}
     if form.is_valid() or not form.is_bound:

@@ -25,7 +25,7 @@ from merchants.models import EmailTemplate, Logo, Merchant, Product
 from portal.access import Role, member_required
 from portal.email_forms import EmailTextForm, SenderForm
 from portal.samples import sample_letter
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from rest.parsers import takes_files
 
 LANGUAGES = dict(settings.LANGUAGES)
@@ -246,23 +246,21 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
 
 
 @member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def reset(request, scope: str, language: str) -> HttpResponse:
+@confirmed
+def reset(request, scope: str, language: str) -> Confirmation:
     place = get_place(request, scope, language)
-    if request.method == "POST":
-        if not place.current.is_default:
-            save(place, place.fallback(), by=str(request.user))
-            messages.success(request, "The text is reset. Your own stays among the versions below.")
-        return redirect(place.url())
-    return ask(
-        request,
+    yield Question(
         title=f"Reset the text of {place.label}, {LANGUAGES[language]}?",
         text="Customers get the general text again. Your own stays among the versions, and can be used again.",
         button="Reset",
         danger=True,
-        cancel=place.url(),
+        back=place.url(),
         section="emails",
     )
+    if place.current.is_default:
+        return None
+    save(place, place.fallback(), by=str(request.user))
+    return "The text is reset. Your own stays among the versions below."
 
 
 @takes_files

@@ -1,23 +1,19 @@
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-from django.contrib import messages
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from pools import uploads as service
 from pools.forms import UploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
-from pools.uploads import ImportRefused
-from pools.withdrawal import WithdrawalRefused, withdraw_rest
 from pools.withdrawal import undo as take_back
+from pools.withdrawal import withdraw_rest
+from portal.access import scoped
 from portal.import_forms import ReadingForm, for_form
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.views.pools import for_pool
 from rest.parsers import takes_files
 
@@ -30,33 +26,12 @@ KINDS = {
     "empty": "Nothing stands there.",
 }
 
-
-def for_import(view: Callable) -> Callable:
-    """The same, with one of its imports."""
-
-    @wraps(view)
-    @for_pool
-    def with_import(request, pool: LicensePool, number: int):
-        key_import = get_object_or_404(pool.imports.select_related("batch"), pk=number)
-        key_import.pool = pool
-        return view(request, key_import)
-
-    return with_import
-
-
-def for_batch(view: Callable) -> Callable:
-    """The same, with one of its batches."""
-
-    @wraps(view)
-    @for_pool
-    def with_batch(request, pool: LicensePool, number: int):
-        return view(request, get_object_or_404(pool.batches, pk=number))
-
-    return with_batch
-
-
-def to(key_import: KeyImport) -> HttpResponse:
-    return redirect("import", key_import.pool_id, key_import.pk)
+for_import = scoped(
+    KeyImport.objects.select_related("batch", "pool__merchant"), merchant="pool__merchant", pool="pk", pk="number"
+)
+for_batch = scoped(
+    KeyBatch.objects.select_related("pool__merchant"), merchant="pool__merchant", pool="pk", pk="number"
+)
 
 
 @takes_files
@@ -65,7 +40,7 @@ def to(key_import: KeyImport) -> HttpResponse:
 def add(request, pool: LicensePool) -> HttpResponse:
     form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
     if form.is_valid():
-        return to(service.begin(pool, by=str(request.user), **form.content()))
+        return redirect(service.begin(pool, by=str(request.user), **form.content()))
     return render(request, "portal/import_form.html", {"section": "pools", "pool": pool, "form": form})
 
 
@@ -82,37 +57,28 @@ def read(request, key_import: KeyImport) -> HttpResponse:
     form = ReadingForm(request.POST, read_as=preview.get("read_as", {}), columns=seen.columns)
     if not form.is_valid():
         return show(request, key_import, form=form)
-    try:
-        service.read_again(key_import, form.options())
-    except ImportRefused as error:
-        messages.error(request, str(error))
-    return to(key_import)
+    service.read_again(key_import, form.options())
+    return redirect(key_import)
 
 
 @for_import
 @require_POST
 def confirm(request, key_import: KeyImport) -> HttpResponse:
-    try:
-        service.confirm(key_import, by=str(request.user))
-    except ImportRefused as error:
-        messages.error(request, str(error))
-    return to(key_import)
+    service.confirm(key_import, by=str(request.user))
+    return redirect(key_import)
 
 
 @for_import
-@require_http_methods(["GET", "POST"])
-def discard(request, key_import: KeyImport) -> HttpResponse:
-    if request.method == "POST":
-        service.discard(key_import)
-        return to(key_import)
-    return ask(
-        request,
+@confirmed
+def discard(request, key_import: KeyImport) -> Confirmation:
+    yield Question(
         title="Discard this import?",
         text="No key of it comes into the pool, and what was uploaded is deleted.",
         button="Discard",
         danger=True,
-        cancel=reverse("import", args=[key_import.pool_id, key_import.pk]),
     )
+    service.discard(key_import)
+    return None
 
 
 def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> HttpResponse:
@@ -170,45 +136,29 @@ def batches(request, pool: LicensePool) -> HttpResponse:
     return render(request, "portal/batches.html", context)
 
 
-def back_to_batches(batch: KeyBatch) -> str:
-    return reverse("pool-batches", args=[batch.pool_id])
-
-
 @for_batch
-@require_http_methods(["GET", "POST"])
-def undo(request, batch: KeyBatch) -> HttpResponse:
-    if request.method == "POST":
-        try:
-            take_back(batch, by=str(request.user))
-        except WithdrawalRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"The import is undone: its {batch.key_count:,} keys are gone from the pool.")
-        return redirect(back_to_batches(batch))
-    return ask(
-        request,
+@confirmed
+def undo(request, batch: KeyBatch) -> Confirmation:
+    yield Question(
         title="Undo this import?",
         text=f"Its {batch.key_count:,} keys leave the pool as if they had never come, and can be imported again.",
         button="Undo",
         danger=True,
-        cancel=back_to_batches(batch),
     )
+    take_back(batch, by=str(request.user))
+    return f"The import is undone: its {batch.key_count:,} keys are gone from the pool."
 
 
 @for_batch
-@require_http_methods(["GET", "POST"])
-def withdraw(request, batch: KeyBatch) -> HttpResponse:
-    if request.method == "POST":
-        count = withdraw_rest(batch, by=str(request.user))
-        messages.success(request, f"{count:,} keys withdrawn: they will never be issued.")
-        return redirect(back_to_batches(batch))
+@confirmed
+def withdraw(request, batch: KeyBatch) -> Confirmation:
     left = batch.keys.in_stock().count()
-    return ask(
-        request,
+    yield Question(
         title="Withdraw the rest of this batch?",
         text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued, and cannot be"
         " imported into this pool again.",
         button="Withdraw",
         danger=True,
-        cancel=back_to_batches(batch),
     )
+    count = withdraw_rest(batch, by=str(request.user))
+    return f"{count:,} keys withdrawn: they will never be issued."

@@ -32,40 +32,31 @@ def invitation(request: HttpRequest) -> HttpResponse:
     if invitation is None:
         return render(request, "portal/invitation_gone.html", status=404)
     if not Invitation.objects.current().filter(pk=invitation.pk).exists():
-        return gone(request, invitation)
+        return render(request, "portal/invitation_gone.html", {"invitation": invitation}, status=410)
+    try:
+        return make_account(request, invitation) if request.user.is_anonymous else join(request, invitation)
+    except InvitationGone:
+        return redirect("invitation")
 
-    if request.user.is_anonymous:
-        if User.objects.filter(email=invitation.email).exists():
-            return render(request, "portal/invitation.html", {"invitation": invitation})
-        return make_account(request, invitation)
-    if request.user.email != invitation.email:
-        if request.method == "POST":
-            logout(request)
-            request.session["invitation"] = opened.hex()
-            return redirect("invitation")
+
+def join(request: HttpRequest, invitation: Invitation) -> HttpResponse:
+    if request.method != "POST":
         return render(request, "portal/invitation.html", {"invitation": invitation})
-
-    if request.method == "POST":
-        try:
-            return welcome(request, accept(invitation, request.user))
-        except InvitationGone:
-            return redirect("invitation")
-    return render(request, "portal/invitation.html", {"invitation": invitation})
-
-
-def gone(request: HttpRequest, invitation: Invitation) -> HttpResponse:
-    return render(request, "portal/invitation_gone.html", {"invitation": invitation}, status=410)
+    if request.user.email == invitation.email:  # type: ignore[union-attr]
+        return welcome(request, accept(invitation, request.user))  # type: ignore[arg-type]
+    opened = request.session["invitation"]
+    logout(request)
+    request.session["invitation"] = opened
+    return redirect("invitation")
 
 
 def make_account(request: HttpRequest, invitation: Invitation) -> HttpResponse:
+    if User.objects.filter(email=invitation.email).exists():
+        return render(request, "portal/invitation.html", {"invitation": invitation})
     form = NewAccountForm(request.POST or None, instance=User(email=invitation.email))
     if not form.is_valid():
         return render(request, "portal/invitation.html", {"invitation": invitation, "form": form})
-
-    try:
-        member = accept_as_new_user(invitation, **form.cleaned_data)
-    except InvitationGone:
-        return redirect("invitation")
+    member = accept_as_new_user(invitation, **form.cleaned_data)
     login(request, member.user)
     return welcome(request, member)
 

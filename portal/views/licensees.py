@@ -1,8 +1,6 @@
 """Who has licenses, and which: for support to look up, for managers to change."""
 
-from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from typing import Any
 
 from django.contrib import messages
@@ -25,11 +23,11 @@ from licensing.validation import read_holding, validate
 from orders.models import ActivationCode, Order
 from orders.services import CodeWithdrawn
 from orders.services import reveal as reveal_code
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.licensee_history import licensee_history
 from portal.licensing_forms import AddLicenseForm, LicenseeForm, LicenseeNameForm, LicenseForm, TransferForm
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.views.pools import read_number
 
 FOUND_SHOWN = 50
@@ -38,34 +36,13 @@ LICENSES_SHOWN = 25
 ORDERS = ActivationCode.objects.filter(
     fingerprint=OuterRef("fingerprint"), item__order__merchant=OuterRef("merchant")
 ).values(facts=JSONObject(id="item__order", number="item__order__number"))[:1]
+LICENSEES = Licensee.objects.select_related("product").annotate(order=Subquery(ORDERS))
 # The list can be narrowed to these.
 STATES = {"": Q(), "marked": Q(marked_for_transfer=True), "inactive": Q(active=False)}
 
 
-def for_licensee(role: Role) -> Callable:
-    """For those who have the rights of the role, with one of the merchant's licensees."""
-
-    def decorate(view: Callable) -> Callable:
-        @wraps(view)
-        @never_cache
-        @member_required(role)
-        def with_licensee(request, pk: int, **kwargs):
-            found = licensees_of(request).annotate(order=Subquery(ORDERS))
-            licensee: Any = get_object_or_404(found, pk=pk)
-            licensee.order = Order(**licensee.order) if licensee.order else None
-            return view(request, licensee, **kwargs)
-
-        return with_licensee
-
-    return decorate
-
-
 def licensees_of(request) -> LicenseeQuerySet:
     return Licensee.objects.filter(merchant=request.merchant).select_related("product", "merchant")
-
-
-def to(licensee: Licensee) -> HttpResponse:
-    return redirect("licensee", licensee.pk)
 
 
 @never_cache
@@ -110,7 +87,7 @@ def search(request, text: str) -> HttpResponse:
     if not text:
         return redirect("licensing")
     if found := licensees_of(request).called(text).first():
-        return to(found)
+        return redirect(found)
     named = counted(licensees_of(request).filter(name__istartswith=text)).order_by("name", "pk")[:FOUND_SHOWN]
     return show_list(request, searched=text, rows=named, most=FOUND_SHOWN)
 
@@ -122,7 +99,7 @@ def add(request) -> HttpResponse:
     if form.is_valid():
         licensee = create_licensee(by=str(request.user), **form.cleaned_data)
         messages.success(request, "Licensee added.")
-        return to(licensee)
+        return redirect(licensee)
     cancel = reverse("licensing")
     context = {"section": "licensing", "form": form, "title": "Add a licensee", "cancel": cancel}
     return render(request, "portal/licensing_form.html", context)
@@ -131,13 +108,13 @@ def add(request) -> HttpResponse:
 # Its page
 
 
-@for_licensee(Role.SUPPORT)
+@scoped(LICENSEES, Role.SUPPORT)
 @require_safe
 def licensee(request, licensee: Licensee) -> HttpResponse:
     return show(request, licensee)
 
 
-@for_licensee(Role.SUPPORT)
+@scoped(LICENSEES, Role.SUPPORT)
 @require_POST
 def reveal(request, licensee: Licensee) -> HttpResponse:
     """Show its number. Where it is an order's activation code, that order's history tells of it, too."""
@@ -154,6 +131,7 @@ def codes_of(licensee: Licensee) -> QuerySet[ActivationCode]:
 
 
 def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
+    licensee.order = Order(**licensee.order) if licensee.order else None  # type: ignore[attr-defined]
     # A validation looks at all of them anyway.
     licenses = License.objects.select_related("template__module").order_by("pk")
     prefetch_related_objects([licensee], Prefetch("licenses", licenses))
@@ -171,112 +149,93 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
     return render(request, "portal/licensee.html", context)
 
 
-@for_licensee(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def change(request, licensee: Licensee) -> HttpResponse:
+@scoped(LICENSEES)
+@confirmed
+def change(request, licensee: Licensee) -> Confirmation:
     form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
-    if form.is_valid():
-        by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
-        return to(licensee)
-    return ask(request, title="Rename the licensee", button="Save", form=form, cancel=page_of(licensee))
+    yield Question(
+        title="Rename the licensee",
+        button="Save",
+        form=form,
+    )
+    by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
+    return None
 
 
-def page_of(licensee: Licensee) -> str:
-    return reverse("licensee", args=[licensee.pk])
-
-
-@for_licensee(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def switch(request, licensee: Licensee, *, active: bool) -> HttpResponse:
+@scoped(LICENSEES)
+@confirmed
+def switch(request, licensee: Licensee, *, active: bool) -> Confirmation:
     """Activate it, or deactivate it."""
-    if request.method == "POST":
-        if by_hand.set_active(licensee, active, by=str(request.user)):
-            messages.success(request, f"The licensee is {'active again' if active else 'inactive'}.")
-        return to(licensee)
     text = "count again" if active else "do not count any more, until it is activated again"
-    return ask_switch(request, licensee, f"The licenses of {licensee} {text}.", active=active)
+    yield ask_switch(f"The licenses of {licensee} {text}.", active=active)
+    changed = by_hand.set_active(licensee, active, by=str(request.user))
+    return f"The licensee is {'active again' if active else 'inactive'}." if changed else None
 
 
-def ask_switch(request, licensee: Licensee, text: str, *, active: bool) -> HttpResponse:
+def ask_switch(text: str, *, active: bool) -> Question:
     act = "Activate" if active else "Deactivate"
-    return ask(request, title=f"{act}?", text=text, button=act, danger=not active, cancel=page_of(licensee))
+    return Question(title=f"{act}?", text=text, button=act, danger=not active)
 
 
-@for_licensee(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def mark(request, licensee: Licensee, *, marked: bool) -> HttpResponse:
+@scoped(LICENSEES)
+@confirmed
+def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
     """Mark it for transfer, or take the mark away."""
-    if request.method == "POST":
-        if by_hand.set_mark(licensee, marked, by=str(request.user)):
-            messages.success(request, "The licensee is marked." if marked else "The mark is removed.")
-        return to(licensee)
+
     text = "Whoever knows its number can then move its licenses to a licensee of their own."
-    return ask(
-        request,
+    yield Question(
         title="Mark for transfer?" if marked else "Remove the mark?",
         text=text if marked else "Nobody can transfer its licenses away any more.",
         button="Mark" if marked else "Remove the mark",
-        cancel=page_of(licensee),
     )
+    if by_hand.set_mark(licensee, marked, by=str(request.user)):
+        return "The licensee is marked." if marked else "The mark is removed."
+    return None
 
 
-@for_licensee(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def transfer_licenses(request, licensee: Licensee) -> HttpResponse:
+@scoped(LICENSEES)
+@confirmed
+def transfer_licenses(request, licensee: Licensee) -> Confirmation:
     form = TransferForm(licensee, request.POST or None)
-    if form.is_valid():
-        target, source = form.ends()
-        try:
-            moved = transfer(target, source, by=str(request.user))
-        except LicensingError as error:
-            form.add_error(None, str(error.detail))
-        else:
-            tell_moved(request, len(moved), target, source)
-            return to(licensee)
-    return ask(
-        request,
+    question = Question(
         title="Transfer licenses",
         text="All licenses of the one move to the other, and keep their numbers. The one that gives them has to be"
         " marked for transfer.",
         button="Transfer",
         form=form,
-        cancel=page_of(licensee),
     )
-
-
-def tell_moved(request, count: int, target: Licensee, source: Licensee) -> None:
-    if not count:
-        messages.warning(request, f"{source} has no licenses, so none moved.")
-        return
-    licenses = f"{count:,} license{'' if count == 1 else 's'}"
-    messages.success(request, f"{licenses} moved from {source} to {target}. It is in the history of both.")
+    yield question
+    target, source = form.ends()
+    try:
+        count = len(transfer(target, source, by=str(request.user)))
+    except LicensingError as error:
+        form.add_error(None, str(error.detail))
+        yield question
+    if count:
+        licenses = f"{count:,} license{'' if count == 1 else 's'}"
+        return f"{licenses} moved from {source} to {target}. It is in the history of both."
+    messages.warning(request, f"{source} has no licenses, so none moved.")
+    return None
 
 
 # Its licenses
 
 
-@for_licensee(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def add_license(request, licensee: Licensee) -> HttpResponse:
+@scoped(LICENSEES)
+@confirmed
+def add_license(request, licensee: Licensee) -> Confirmation:
     on_offer = LicenseTemplate.objects.filter(active=True, module__active=True, module__product__active=True)
     templates = on_offer.filter(module__product=licensee.product_id).order_by("name", "pk")
     form = AddLicenseForm(templates, request.POST or None)
-    if form.is_valid():
-        try:
-            made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
-        except LicensingError as error:
-            form.add_error(None, str(error.detail))
-        else:
-            messages.success(request, f"License {made.number} added.")
-            return to(licensee)
-    return ask(
-        request,
-        title="Add a license",
-        text="It grants what its template grants at this moment.",
-        button="Add",
-        form=form,
-        cancel=page_of(licensee),
-    )
+    text = "It grants what its template grants at this moment."
+    question = Question(title="Add a license", text=text, button="Add", form=form)
+    yield question
+    try:
+        made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
+    except LicensingError as error:
+        form.add_error(None, str(error.detail))
+        yield question
+    return f"License {made.number} added."
 
 
 def get_license(licensee: Licensee, pk: int) -> License:
@@ -285,7 +244,7 @@ def get_license(licensee: Licensee, pk: int) -> License:
     return license
 
 
-@for_licensee(Role.MANAGER)
+@scoped(LICENSEES)
 @require_http_methods(["GET", "POST"])
 def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
     changed = get_license(licensee, license)
@@ -297,20 +256,18 @@ def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
             form.add_error("parent_feature", str(error.detail))
         else:
             messages.success(request, f"License {changed.number} changed.")
-            return to(licensee)
+            return redirect(licensee)
     title = f"Edit license {changed.number}"
-    context = {"section": "licensing", "form": form, "title": title, "cancel": page_of(licensee)}
+    context = {"section": "licensing", "form": form, "title": title, "cancel": licensee.get_absolute_url()}
     return render(request, "portal/licensing_form.html", context)
 
 
-@for_licensee(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> HttpResponse:
+@scoped(LICENSEES)
+@confirmed
+def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> Confirmation:
     """Activate a license, or deactivate it."""
     switched = get_license(licensee, license)
-    if request.method == "POST":
-        if by_hand.set_license_active(switched, active, by=str(request.user)):
-            messages.success(request, f"License {switched.number} is {'active again' if active else 'inactive'}.")
-        return to(licensee)
     text = "counts again" if active else "does not count any more, until it is activated again"
-    return ask_switch(request, licensee, f"{switched.name} ({switched.number}) {text}.", active=active)
+    yield ask_switch(f"{switched.name} ({switched.number}) {text}.", active=active)
+    changed = by_hand.set_license_active(switched, active, by=str(request.user))
+    return f"License {switched.number} is {'active again' if active else 'inactive'}." if changed else None

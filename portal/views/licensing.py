@@ -1,40 +1,20 @@
 """What a merchant licenses: products, their modules, and the templates of the licenses that can be had."""
 
-from collections.abc import Callable
-from functools import wraps
-
 from django.contrib import messages
-from django.db import transaction
-from django.db.models import Count, Model, Prefetch, Q
+from django.db.models import Count, Prefetch, Q
 from django.forms import ModelForm
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import LicensePackage
-from licensing.locks import lock_to_delete
+from licensing import by_hand
 from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Token
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.licensing_forms import LicensingProductForm, ModuleForm, TemplateForm
-from portal.views.confirm import ask
-
-
-def with_one(model: type[Model], *related: str) -> Callable:
-    """For those who may change what the merchant licenses, with one of these."""
-
-    def decorate(view: Callable) -> Callable:
-        @wraps(view)
-        @never_cache
-        @member_required(Role.MANAGER)
-        def with_found(request, pk: int):
-            rows = model._default_manager.filter(merchant=request.merchant).select_related(*related)
-            return view(request, get_object_or_404(rows, pk=pk))
-
-        return with_found
-
-    return decorate
+from portal.views.confirm import Confirmation, Question, confirmed
 
 
 @never_cache
@@ -48,7 +28,7 @@ def products(request) -> HttpResponse:
     return render(request, "portal/licensing_products.html", context)
 
 
-@with_one(Product)
+@scoped(Product)
 @require_safe
 def product(request, product: Product) -> HttpResponse:
     templates = LicenseTemplate.objects.order_by("pk")
@@ -69,24 +49,9 @@ def save(request, form: ModelForm, *, title: str, done: str, back: str = "") -> 
     if form.is_valid():
         saved = form.save()
         messages.success(request, done)
-        return redirect("licensed-product", product_of(saved).pk)
+        return redirect(saved)
     context = {"section": "licensing", "form": form, "title": title, "cancel": back or reverse("licensed-products")}
     return render(request, "portal/licensing_form.html", context)
-
-
-def product_of(thing: Model) -> Product:
-    match thing:
-        case ProductModule():
-            return thing.product
-        case LicenseTemplate():
-            return thing.module.product
-        case Product():
-            return thing
-    raise TypeError(thing)
-
-
-def page_of(thing: Model) -> str:
-    return reverse("licensed-product", args=[product_of(thing).pk])
 
 
 @member_required(Role.MANAGER)
@@ -96,45 +61,45 @@ def add_product(request) -> HttpResponse:
     return save(request, form, title="Add a product", done="Product added. Now add its modules.")
 
 
-@with_one(Product)
+@scoped(Product)
 @require_http_methods(["GET", "POST"])
 def change_product(request, product: Product) -> HttpResponse:
     form = LicensingProductForm(request.POST or None, instance=product)
-    return save(request, form, title="Edit the product", done="Product changed.", back=page_of(product))
+    return save(request, form, title="Edit the product", done="Product changed.", back=product.get_absolute_url())
 
 
-@with_one(Product)
+@scoped(Product)
 @require_http_methods(["GET", "POST"])
 def add_module(request, product: Product) -> HttpResponse:
     form = ModuleForm(request.POST or None, instance=ProductModule(merchant=request.merchant, product=product))
     done = "Module added. Now add templates of the licenses that can be had for it."
-    return save(request, form, title=f"Add a module to {product.name}", done=done, back=page_of(product))
+    return save(request, form, title=f"Add a module to {product.name}", done=done, back=product.get_absolute_url())
 
 
-@with_one(ProductModule, "product")
+@scoped(ProductModule.objects.select_related("product"))
 @require_http_methods(["GET", "POST"])
 def change_module(request, module: ProductModule) -> HttpResponse:
     form = ModuleForm(request.POST or None, instance=module)
-    return save(request, form, title="Edit the module", done="Module changed.", back=page_of(module))
+    return save(request, form, title="Edit the module", done="Module changed.", back=module.get_absolute_url())
 
 
-@with_one(ProductModule, "product")
+@scoped(ProductModule.objects.select_related("product"))
 @require_http_methods(["GET", "POST"])
 def add_template(request, module: ProductModule) -> HttpResponse:
     form = TemplateForm(request.POST or None, instance=LicenseTemplate(merchant=request.merchant, module=module))
     title = f"Add a license template to {module.name}"
-    return save(request, form, title=title, done="Template added.", back=page_of(module))
+    return save(request, form, title=title, done="Template added.", back=module.get_absolute_url())
 
 
-@with_one(LicenseTemplate, "module__product")
+@scoped(LicenseTemplate.objects.select_related("module__product"))
 @require_http_methods(["GET", "POST"])
 def change_template(request, template: LicenseTemplate) -> HttpResponse:
     form = TemplateForm(request.POST or None, instance=template)
     done = "Template changed. Licenses that were made of it stay as they are."
-    return save(request, form, title="Edit the license template", done=done, back=page_of(template))
+    return save(request, form, title="Edit the license template", done=done, back=template.get_absolute_url())
 
 
-@with_one(Product)
+@scoped(Product)
 @require_http_methods(["GET", "POST"])
 def remove_product(request, product: Product) -> HttpResponse:
     licenses = License.objects.filter(licensee__product=product).count()
@@ -146,42 +111,39 @@ def remove_product(request, product: Product) -> HttpResponse:
     return remove(request, product, "product", counts, sold, after=reverse("licensed-products"))
 
 
-@with_one(ProductModule, "product")
+@scoped(ProductModule.objects.select_related("product"))
 @require_http_methods(["GET", "POST"])
 def remove_module(request, module: ProductModule) -> HttpResponse:
     licenses = License.objects.filter(template__module=module).count()
     counts = {"template": module.templates.count(), "license": licenses}
     sold = Q(templates__number__in=module.templates.values("number"))
-    return remove(request, module, "module", counts, sold, after=page_of(module))
+    return remove(request, module, "module", counts, sold, after=module.get_absolute_url())
 
 
-@with_one(LicenseTemplate, "module__product")
+@scoped(LicenseTemplate.objects.select_related("module__product"))
 @require_http_methods(["GET", "POST"])
 def remove_template(request, template: LicenseTemplate) -> HttpResponse:
     counts = {"license": template.licenses.count()}
     sold = Q(templates__number=template.number)
-    return remove(request, template, "license template", counts, sold, after=page_of(template))
+    return remove(request, template, "license template", counts, sold, after=template.get_absolute_url())
 
 
-def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after: str) -> HttpResponse:
+@confirmed
+def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after: str) -> Confirmation:
     """Remove it with all that hangs on it, once it has been said what that is, and what packages sell it."""
-    if request.method == "POST":
-        with transaction.atomic():
-            lock_to_delete(thing)
-            thing.delete()
-        messages.success(request, f"The {kind} {thing.name} is removed.")
-        return redirect(after)
+
     gone = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
     along = f" With it go {' and '.join(gone)}, wherever they are in use." if gone else " Nothing hangs on it."
     # At our own service. What is elsewhere has numbers of its own.
     packages = LicensePackage.objects.filter(sold, merchant=request.merchant, account__address="").distinct()
     names = ", ".join(f"“{package}”" for package in packages)
     fails = f" Orders fail then that get their licenses by {names}." if names else ""
-    return ask(
-        request,
+    yield Question(
         title=f"Remove the {kind}?",
         text=f"{thing.name} ({thing.number}) is removed for good.{along}{fails}",
         button="Remove",
         danger=True,
-        cancel=page_of(thing),
+        then=after,
     )
+    by_hand.remove(thing)
+    return f"The {kind} {thing.name} is removed."

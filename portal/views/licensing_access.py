@@ -2,22 +2,21 @@
 
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_safe
 
 from fulfillment.models import LicensingAccount
 from licensing.models import Token, VendorLogin
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.licensing_forms import KeyForm, LoginForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from vault.fingerprints import fingerprint
 
 SHOWN = 100  # of those that were revoked, the last
+KEYS = Token.objects.filter(token_type=Token.Type.APIKEY).defer("number")
 
 
 @never_cache
@@ -29,8 +28,7 @@ def access(request) -> HttpResponse:
 
 def show(request, **context: Any) -> HttpResponse:
     """The page; with `made` and `secret` what was just made, which is shown this once."""
-    keys = Token.objects.filter(merchant=request.merchant, token_type=Token.Type.APIKEY).defer("number")
-    keys = keys.select_related("licensee").defer("number", "licensee__number")
+    keys = KEYS.filter(merchant=request.merchant).select_related("licensee").defer("number", "licensee__number")
     context |= {
         "section": "licensing",
         "tab": "access",
@@ -43,55 +41,44 @@ def show(request, **context: Any) -> HttpResponse:
 
 @never_cache
 @member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def add_login(request) -> HttpResponse:
+@confirmed
+def add_login(request) -> Confirmation:
     form = LoginForm(request.merchant, request.POST or None)
-    if form.is_valid():
-        name, by = form.cleaned_data["name"], str(request.user)
-        made, password = VendorLogin.objects.create_login(request.merchant, name, created_by=by)
-        return show(request, made=made, secret=password)
     text = "A user name and a password with which software may do everything."
-    return ask(request, title="Make a login", text=text, button="Make", form=form, cancel=reverse("licensing-access"))
+    yield Question(title="Make a login", text=text, button="Make", form=form, back="licensing-access")
+    name, by = form.cleaned_data["name"], str(request.user)
+    made, password = VendorLogin.objects.create_login(request.merchant, name, created_by=by)
+    return show(request, made=made, secret=password)
 
 
 @never_cache
 @member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def add_key(request) -> HttpResponse:
+@confirmed
+def add_key(request) -> Confirmation:
     form = KeyForm(request.merchant, request.POST or None)
-    if form.is_valid():
-        made = form.token()
-        made.save()
-        return show(request, made=made, secret=made.number)
     text = "Software signs in with it as the user apiKey."
-    return ask(
-        request, title="Make an API key", text=text, button="Make", form=form, cancel=reverse("licensing-access")
-    )
+    yield Question(title="Make an API key", text=text, button="Make", form=form, back="licensing-access")
+    made = form.token()
+    made.save()
+    return show(request, made=made, secret=made.number)
 
 
-@member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def revoke_login(request, pk: int) -> HttpResponse:
-    login = get_object_or_404(VendorLogin.objects.filter(merchant=request.merchant), pk=pk)
-    if request.method == "POST":
-        VendorLogin.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=timezone.now())
-        messages.success(request, f"The login {login} is revoked.")
-        return redirect("licensing-access")
-    return ask_revoke(request, f"the login {login}")
+@scoped(VendorLogin, Role.OWNER)
+@confirmed
+def revoke_login(request, login: VendorLogin) -> Confirmation:
+    yield ask_revoke(f"the login {login}")
+    VendorLogin.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=timezone.now())
+    return f"The login {login} is revoked."
 
 
-@member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def revoke_key(request, pk: int) -> HttpResponse:
-    keys = Token.objects.filter(merchant=request.merchant, token_type=Token.Type.APIKEY).defer("number")
-    key = get_object_or_404(keys, pk=pk)
-    if request.method == "POST":
-        Token.objects.filter(pk=key.pk).update(active=False)
-        messages.success(request, f"The API key {key} is revoked.")
-        return redirect("licensing-access")
+@scoped(KEYS, Role.OWNER)
+@confirmed
+def revoke_key(request, key: Token) -> Confirmation:
     account = account_with(key)
     orders = f" Orders fail then that get their licenses by “{account}”, until that account is saved again."
-    return ask_revoke(request, f"the API key {key}", also=orders if account else "")
+    yield ask_revoke(f"the API key {key}", also=orders if account else "")
+    Token.objects.filter(pk=key.pk).update(active=False)
+    return f"The API key {key} is revoked."
 
 
 def account_with(key: Token) -> LicensingAccount | None:
@@ -100,13 +87,12 @@ def account_with(key: Token) -> LicensingAccount | None:
     return next((account for account in accounts if fingerprint(account.api_key) == bytes(key.fingerprint)), None)
 
 
-def ask_revoke(request, what: str, *, also: str = "") -> HttpResponse:
-    return ask(
-        request,
+def ask_revoke(what: str, *, also: str = "") -> Question:
+    return Question(
         title=f"Revoke {what}?",
         text="What uses it is refused from then on. This cannot be taken back; to change it, make a new one first."
         + also,
         button="Revoke",
         danger=True,
-        cancel=reverse("licensing-access"),
+        back="licensing-access",
     )

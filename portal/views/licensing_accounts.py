@@ -1,11 +1,9 @@
-from collections.abc import Callable
-from functools import wraps
+from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import Any
 
 from django.contrib import messages
-from django.db import IntegrityError, transaction
 from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -14,38 +12,22 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment import services
-from fulfillment.breaker import probe_now, wake
 from fulfillment.callouts import CalloutBusy
-from fulfillment.chains import ChainRefused, remove_account, remove_package
+from fulfillment.chains import remove_package
 from fulfillment.models import Fulfillment, LicensePackage, LicensingAccount
 from fulfillment.net_licensing import Client, LicensingError
-from licensing.models import Role as KeyRole
-from licensing.models import Token
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.licensing_account_forms import AccountForm, PackageForm
+from portal.own_service import remove_account, save_account
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
-from vault.fingerprints import fingerprint
+from portal.saving import save_once
+from portal.views.confirm import Confirmation, Question, confirmed
 
 # What is suggested of a product's or template's number, of an account with many.
 MOST_SUGGESTED = 200
 PREVIEWED = 3  # of a product, in one order
 
-
-def for_account(view: Callable) -> Callable:
-    """For those who may manage the merchant's licensing accounts, with one of them."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_account(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.licensing_accounts, pk=pk), **kwargs)
-
-    return with_account
-
-
-def to(account: LicensingAccount) -> HttpResponse:
-    return redirect("licensing-account", account.pk)
+for_account = scoped(LicensingAccount)
 
 
 @never_cache
@@ -61,9 +43,9 @@ def accounts(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def add(request) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=LicensingAccount(merchant=request.merchant))
-    if form.is_valid() and save_account(form):
+    if form.is_valid() and save_once(form, partial(save_account, form.instance)):
         messages.success(request, "Account added. Now say what a customer gets: add a license package.")
-        return to(form.instance)
+        return redirect(form.instance)
     return show_form(request, form, "Add a licensing account", reverse("licensing-accounts"))
 
 
@@ -71,44 +53,10 @@ def add(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def change(request, account: LicensingAccount) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=account)
-    if form.is_valid() and save_account(form):
-        # Perhaps that mends it.
-        probe_now(account)
-        wake(account)
+    if form.is_valid() and save_once(form, partial(save_account, account)):
         messages.success(request, "Account changed. Orders that wait for it are tried again now.")
-        return to(account)
-    return show_form(request, form, "Edit the account", reverse("licensing-account", args=[account.pk]))
-
-
-def save_account(form: AccountForm) -> bool:
-    """Save it, unless another of its name was saved at this moment; then the form says so."""
-    account = form.instance
-    try:
-        with transaction.atomic():
-            make_own_key(account)
-            # How it stands, workers write meanwhile.
-            account.save(update_fields=form.Meta.fields if account.pk else None)
-    except IntegrityError:
-        form.full_clean()
-        return False
-    return True
-
-
-def make_own_key(account: LicensingAccount) -> None:
-    """Give an account at our own service a key, if it has none that is good."""
-    if account.is_own and not own_keys(account).live().exists():
-        key = Token.objects.create(
-            merchant=account.merchant,
-            token_type=Token.Type.APIKEY,
-            api_key_role=KeyRole.OPERATION,
-            name="Keywell’s own orders",
-        )
-        account.api_key = key.number
-
-
-def own_keys(account: LicensingAccount):
-    """The key that was made for the account, if it was."""
-    return Token.objects.filter(merchant=account.merchant, fingerprint=fingerprint(account.api_key))
+        return redirect(account)
+    return show_form(request, form, "Edit the account", account.get_absolute_url())
 
 
 def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
@@ -153,7 +101,7 @@ def test(request, account: LicensingAccount) -> HttpResponse:
         messages.error(request, f"It does not work: {error}")
     else:
         messages.success(request, f"It answers, takes the key, and knows {len(numbers):,} license templates.")
-    return to(account)
+    return redirect(account)
 
 
 def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
@@ -163,44 +111,31 @@ def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
 
 
 @for_account
-@require_http_methods(["GET", "POST"])
-def retry_failed(request, account: LicensingAccount) -> HttpResponse:
-    if request.method == "POST":
-        count = services.retry_failed(account, by=str(request.user))
-        messages.success(request, f"{count:,} will be tried again, the oldest payments first.")
-        return to(account)
-    return ask(
-        request,
+@confirmed
+def retry_failed(request, account: LicensingAccount) -> Confirmation:
+    yield Question(
         title="Retry all failed?",
         text=f"“{account}” is asked again for {count_failed(account):,} items of paid orders that failed. What was"
         " made for them already is found again, and nothing is made twice.",
         button="Retry",
-        cancel=reverse("licensing-account", args=[account.pk]),
     )
+    count = services.retry_failed(account, by=str(request.user))
+    return f"{count:,} will be tried again, the oldest payments first."
 
 
 @for_account
-@require_http_methods(["GET", "POST"])
-def delete(request, account: LicensingAccount) -> HttpResponse:
-    if request.method == "POST":
-        keys = list(own_keys(account).values_list("pk", flat=True)) if account.is_own else []
-        try:
-            remove_account(account)
-        except ChainRefused as error:
-            messages.error(request, str(error))
-            return to(account)
-        Token.objects.filter(pk__in=keys).delete()
-        messages.success(request, f"The licensing account “{account}” is removed.")
-        return redirect("licensing-accounts")
-    return ask(
-        request,
+@confirmed
+def delete(request, account: LicensingAccount) -> Confirmation:
+    yield Question(
         title="Remove the licensing account?",
         text=f"Nothing is asked of “{account}” any more, also not to deactivate the licenses of an order that is"
         " refunded later. The licenses themselves stay there.",
         button="Remove",
         danger=True,
-        cancel=reverse("licensing-account", args=[account.pk]),
+        then="licensing-accounts",
     )
+    remove_account(account)
+    return f"The licensing account “{account}” is removed."
 
 
 # Its packages
@@ -221,9 +156,9 @@ def package(request, account: LicensingAccount, package: int) -> HttpResponse:
 def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
     account = package.account
     form = PackageForm(request.POST or None, instance=package)
-    if form.is_valid() and save_package(form):
+    if form.is_valid() and save_once(form, form.save):
         messages.success(request, "Package saved. Products take it as a source; what was begun already goes on as is.")
-        return redirect("license-package", account.pk, package.pk)
+        return redirect(package)
     templates = list(package.templates.all()) if package.pk else []
     context = {
         "section": "licensing",
@@ -237,16 +172,6 @@ def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
         **suggestions(account),
     }
     return render(request, "portal/license_package.html", context)
-
-
-def save_package(form: PackageForm) -> bool:
-    try:
-        with transaction.atomic():
-            form.save()
-    except IntegrityError:
-        form.full_clean()
-        return False
-    return True
 
 
 def suggestions(account: LicensingAccount) -> dict[str, Any]:
@@ -263,22 +188,16 @@ def suggestions(account: LicensingAccount) -> dict[str, Any]:
 
 
 @for_account
-@require_http_methods(["GET", "POST"])
-def delete_package(request, account: LicensingAccount, package: int) -> HttpResponse:
+@confirmed
+def delete_package(request, account: LicensingAccount, package: int) -> Confirmation:
     row = get_object_or_404(account.packages, pk=package)
-    if request.method == "POST":
-        try:
-            remove_package(row)
-        except ChainRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"The license package “{row}” is removed.")
-        return to(account)
-    return ask(
-        request,
+    yield Question(
         title="Remove the license package?",
         text=f"“{row}” is gone then. Licenses that were added stay, and are deactivated when their order is refunded.",
         button="Remove",
         danger=True,
-        cancel=reverse("license-package", args=[account.pk, row.pk]),
+        back=row,
+        then=account,
     )
+    remove_package(row)
+    return f"The license package “{row}” is removed."

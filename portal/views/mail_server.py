@@ -11,7 +11,7 @@ from fulfillment.mail import MailError, compose_plain, send_test_mail
 from fulfillment.models import MailAccount
 from portal.access import Role, member_required
 from portal.mail_server_form import MailServerForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 
 
 @member_required(Role.MANAGER)
@@ -45,19 +45,16 @@ def try_out(request: HttpRequest, form: MailServerForm) -> bool:
 
 
 @member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def remove(request) -> HttpResponse:
+@confirmed
+def remove(request) -> Confirmation:
     account = get_object_or_404(MailAccount, merchant=request.merchant)
-    if request.method == "POST":
-        account.delete()
-        messages.success(request, "Mails to your customers go through Keywell’s server again.")
-        return redirect("mail-server")
-    return ask(
-        request,
+    yield Question(
         title="Use Keywell’s server again?",
         text=f"Mails to your customers go through {account} no longer. Its password is forgotten.",
         button="Use Keywell’s server",
         danger=True,
-        cancel=reverse("mail-server"),
         section="emails",
+        back="mail-server",
     )
+    account.delete()
+    return "Mails to your customers go through Keywell’s server again."

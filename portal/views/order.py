@@ -29,11 +29,10 @@ from orders.services import (
 from portal.access import member_required
 from portal.desk import Desk
 from portal.forms import AddressForm, CodesForm, RefundForm, ReplaceForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
+from rest.refusals import Refused
 
 Act = Callable[..., HttpResponse]
-
-GONE = "This activation code counts no more: it was replaced, or returned to stock."
 
 
 def for_member(act: Act) -> Act:
@@ -47,9 +46,17 @@ def for_member(act: Act) -> Act:
         order = get_object_or_404(orders, named(number, "number"))
         # Who works for several merchants may have a page of each open: what is done there is this one's.
         query = {"merchant": request.merchant.slug} if len(request.memberships) > 1 else {}
-        return act(request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
+        return perform(act, request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
 
     return view
+
+
+def perform(act: Act, request: HttpRequest, desk: Desk, **kwargs: Any) -> HttpResponse:
+    """Act at a desk; a refusal is shown above the order as it stands."""
+    try:
+        return act(request, desk, **kwargs)
+    except Refused as error:
+        return refuse(request, desk, str(error))
 
 
 @require_safe
@@ -77,48 +84,29 @@ def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:
     return show(request, desk, status=409)
 
 
-def confirm(request: HttpRequest, desk: Desk, **context: Any) -> HttpResponse:
-    return ask(request, **(desk.surroundings() | context))
-
-
-def correct_address(request: HttpRequest, desk: Desk) -> HttpResponse:
+@confirmed
+def correct_address(request: HttpRequest, desk: Desk) -> Confirmation:
     form = AddressForm(request.POST or None, initial={"email": desk.order.email})
-    if request.method == "POST" and form.is_valid():
-        if correct_email(desk.order, form.cleaned_data["email"], by=desk.by):
-            messages.success(request, f"The address is now {desk.order.email}. What is sent from now on goes there.")
-        return redirect(desk.url())
-
-    return confirm(
-        request,
-        desk,
+    yield Question(
         title="Correct the customer’s address",
         text="Nothing is sent by this; resend the activation codes afterwards.",
         button="Correct",
         form=form,
     )
+    if correct_email(desk.order, form.cleaned_data["email"], by=desk.by):
+        return f"The address is now {desk.order.email}. What is sent from now on goes there."
+    return None
 
 
-def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
+@confirmed
+def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     order = desk.order
     left = order.left_to_refund()
     form = RefundForm(order, request.POST or None, initial={"amount": left, "left": left})
-    if request.method == "POST" and form.is_valid():
-        data = form.cleaned_data
-        try:
-            changed = refund(
-                order, amount=data["amount"], reference=data["reference"], by=desk.by, expected=data["left"]
-            )
-        except RefundRefused as error:
-            return refuse(request, desk, str(error))
-        gone = "; nothing is left, the order is deleted" if changed.status == Order.Status.DELETED else ""
-        messages.success(request, f"{data['amount']} {order.currency} recorded as refunded{gone}.")
-        return redirect(desk.url())
 
-    if order.status != Order.Status.PAID:
-        return refuse(request, desk, f"The order is {order.status}, not paid.")
-    return confirm(
-        request,
-        desk,
+    if order.status != Order.Status.PAID and not form.is_valid():
+        raise RefundRefused(f"The order is {order.status}, not paid.")
+    yield Question(
         title=f"Refund order {order.number}",
         text=f"{left} {order.currency} are left. If all of it is refunded, the order is deleted, and its activation"
         " codes are sent to nobody any more; keys of pools stay"
@@ -127,112 +115,89 @@ def refund_order(request: HttpRequest, desk: Desk) -> HttpResponse:
         danger=True,
         form=form,
     )
+    data = form.cleaned_data
+    changed = refund(order, amount=data["amount"], reference=data["reference"], by=desk.by, expected=data["left"])
+    gone = "; nothing is left, the order is deleted" if changed.status == Order.Status.DELETED else ""
+    return f"{data['amount']} {order.currency} recorded as refunded{gone}."
 
 
-def reinstate_order(request: HttpRequest, desk: Desk) -> HttpResponse:
-    if request.method == "POST":
-        try:
-            reinstate(desk.order, by=desk.by)
-        except ReinstateRefused as error:
-            return refuse(request, desk, str(error))
-        messages.success(request, "The refund is undone: the order is paid again, and its activation codes are valid.")
-        return redirect(desk.url())
-
+@confirmed
+def reinstate_order(request: HttpRequest, desk: Desk) -> Confirmation:
     if desk.order.status != Order.Status.DELETED:
-        return refuse(request, desk, f"The order is {desk.order.status}; only a full refund can be undone.")
-    return confirm(
-        request,
-        desk,
+        raise ReinstateRefused(f"The order is {desk.order.status}; only a full refund can be undone.")
+    yield Question(
         title=f"Undo the refund of order {desk.order.number}?",
         text="The order is paid again. The customer’s codes and order page work again; a key that went back to stock"
         " is replaced by another one, which is e-mailed. This changes nothing in the shop: no money moves.",
         button="Undo the refund",
     )
+    reinstate(desk.order, by=desk.by)
+    return "The refund is undone: the order is paid again, and its activation codes are valid."
 
 
-def renew_order_link(request: HttpRequest, desk: Desk) -> HttpResponse:
-    if request.method == "POST":
-        renew_link(desk.order, by=desk.by)
-        messages.success(request, "The customer’s order page has a new link. The next e-mail of this order has it.")
-        return redirect(desk.url())
-
-    return confirm(
-        request,
-        desk,
+@confirmed
+def renew_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
+    yield Question(
         title="Renew the link to the customer’s order page?",
         text="The link that the customer has, if any, leads nowhere from then on. The new one is in the next e-mail of"
         " this order: resend the activation codes, or have the customer ask for it at “Lost your license?”.",
         button="Renew the link",
     )
+    renew_link(desk.order, by=desk.by)
+    return "The customer’s order page has a new link. The next e-mail of this order has it."
 
 
-def revoke_order_link(request: HttpRequest, desk: Desk) -> HttpResponse:
-    if request.method == "POST":
-        if revoke_link(desk.order, by=desk.by):
-            messages.success(request, "The link is revoked: the customer’s order page is shown to nobody.")
-        return redirect(desk.url())
-
-    return confirm(
-        request,
-        desk,
+@confirmed
+def revoke_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
+    yield Question(
         title="Revoke the link to the customer’s order page?",
         text="Whoever has the link sees nothing any more. A new one can be made at any time.",
         button="Revoke the link",
         danger=True,
     )
+    if revoke_link(desk.order, by=desk.by):
+        return "The link is revoked: the customer’s order page is shown to nobody."
+    return None
 
 
-def resend_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
+@confirmed
+def resend_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     saved = _get_code(desk, code)
     if saved.withdrawn_at:
-        return refuse(request, desk, GONE)
-    if request.method != "POST":
-        if reason := resending.why_not_resend(desk.order, saved=True):
-            return refuse(request, desk, reason)
-        return confirm(
-            request,
-            desk,
-            title="Resend the activation code?",
-            text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is sent to {desk.order.email}.",
-            button="Resend",
-            cancel=desk.url_of(saved),
-        )
-
-    try:
-        delivery, new = resending.resend(saved.item, saved, by=desk.by)
-    except resending.ResendRefused as error:
-        return refuse(request, desk, str(error))
+        raise CodeWithdrawn
+    if reason := resending.why_not_resend(desk.order, saved=True):
+        raise resending.ResendRefused(reason)
+    yield Question(
+        title="Resend the activation code?",
+        text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is sent to {desk.order.email}.",
+        button="Resend",
+        back=desk.url_of(saved),
+    )
+    delivery, new = resending.resend(saved.item, saved, by=desk.by)
     if new:
-        messages.success(request, f"The code is on its way to {delivery.recipient}. It is in the history.")
-    elif delivery.status in Delivery.GONE_WELL:
-        messages.info(request, f"This code was sent to {delivery.recipient} a moment ago, and is not sent twice.")
+        return f"The code is on its way to {delivery.recipient}. It is in the history."
+    if delivery.status in Delivery.GONE_WELL:
+        text = f"This code was sent to {delivery.recipient} a moment ago, and is not sent twice."
     else:
-        messages.info(
-            request, f"An e-mail to {desk.order.email} with this code waits to be sent; it is not sent twice."
-        )
-    return redirect(desk.url_of(saved))
+        text = f"An e-mail to {desk.order.email} with this code waits to be sent; it is not sent twice."
+    messages.info(request, text)
+    return None
 
 
-def replace_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
+@confirmed
+def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     saved = _get_code(desk, code)
     form = ReplaceForm(request.POST if request.method == "POST" else None)
-    if request.method != "POST" or not form.is_valid():
-        return confirm(
-            request,
-            desk,
-            title="Replace the activation code?",
-            text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is withdrawn for good. The"
-            f" customer gets another of the same pool, which is mailed to {desk.order.email}.",
-            button="Replace",
-            danger=True,
-            form=form,
-            cancel=desk.url_of(saved),
-        )
-
-    try:
-        replacement, new = services.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
-    except services.ReplaceRefused as error:
-        return refuse(request, desk, str(error))
+    yield Question(
+        title="Replace the activation code?",
+        text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is withdrawn for good. The"
+        f" customer gets another of the same pool, which is mailed to {desk.order.email}.",
+        button="Replace",
+        danger=True,
+        form=form,
+        back=desk.url_of(saved),
+    )
+    replacement, new = services.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
     if new:
         messages.success(request, f"Replaced by ••••{replacement.hint}. {tell_of_mail(desk.order)}")
     else:
@@ -240,23 +205,17 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     return redirect(desk.url_of(replacement))
 
 
-def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
+@confirmed
+def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
     waiting = _get_item(desk, item)
-    if request.method != "POST":
-        return confirm(
-            request,
-            desk,
-            title="Issue from the reserve?",
-            text=f"What {waiting.product.name} lacks is taken from the keys that are kept back, as far as there are"
-            f" any, and mailed to {desk.order.email}.",
-            button="Issue",
-        )
-    try:
-        count = services.issue_from_reserve(waiting, by=desk.by)
-    except services.ReplaceRefused as error:
-        return refuse(request, desk, str(error))
-    messages.success(request, f"{count} issued from the reserve. {tell_of_mail(desk.order)}")
-    return redirect(desk.url())
+    yield Question(
+        title="Issue from the reserve?",
+        text=f"What {waiting.product.name} lacks is taken from the keys that are kept back, as far as there are"
+        f" any, and mailed to {desk.order.email}.",
+        button="Issue",
+    )
+    count = services.issue_from_reserve(waiting, by=desk.by)
+    return f"{count} issued from the reserve. {tell_of_mail(desk.order)}"
 
 
 def tell_of_mail(order: Order) -> str:
@@ -265,35 +224,26 @@ def tell_of_mail(order: Order) -> str:
     return "Nothing is mailed: delivery is not allowed for its checkout page."
 
 
-def return_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
+@confirmed
+def return_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     saved = _get_code(desk, code)
-    if request.method != "POST":
-        return confirm(
-            request,
-            desk,
-            title="Return the key to stock?",
-            text=f"••••{saved.hint} was never mailed, and never shown here or on the customer’s page. It will be sold"
-            " to somebody else. Your shop was told of it when it reported the payment: return it only if the shop"
-            " showed it to nobody.",
-            button="Return to stock",
-            cancel=desk.url_of(saved),
-        )
-    try:
-        pool = services.return_to_stock(saved, by=desk.by)
-    except services.ReturnRefused as error:
-        return refuse(request, desk, f"The key is not returned. {error}")
-    messages.success(request, f"The key is back in the pool “{pool}”.")
-    return redirect(desk.url())
+    yield Question(
+        title="Return the key to stock?",
+        text=f"••••{saved.hint} was never mailed, and never shown here or on the customer’s page. It will be sold"
+        " to somebody else. Your shop was told of it when it reported the payment: return it only if the shop"
+        " showed it to nobody.",
+        button="Return to stock",
+        back=desk.url_of(saved),
+        then=desk,
+    )
+    pool = services.return_to_stock(saved, by=desk.by)
+    return f"The key is back in the pool “{pool}”."
 
 
 @require_POST
 def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
-    try:
-        text = reveal(saved, by=desk.by)
-    except CodeWithdrawn:
-        return refuse(request, desk, GONE)
-    return show(request, desk, place=desk.place(saved), revealed={saved.pk: text})
+    return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, by=desk.by)})
 
 
 @require_POST
@@ -302,82 +252,59 @@ def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     if not count:
         return refuse(request, desk, "None of the items that are not ours has a product now.")
     messages.success(request, f"{count} item{'s' if count > 1 else ''} mapped. Their codes are on the way.")
-    return redirect(desk.url())
+    return redirect(desk)
 
 
 @require_POST
 def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     waiting = _get_item(desk, item)
-    try:
-        services.retry(waiting, by=desk.by)
-    except services.RetryRefused as error:
-        return refuse(request, desk, str(error))
+    services.retry(waiting, by=desk.by)
     messages.success(request, f"{waiting.product.name} is being tried again. What comes of it shows here in a moment.")
-    return redirect(desk.url())
+    return redirect(desk)
 
 
-def enter_codes(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
+@confirmed
+def enter_codes(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
     wanting = _get_item(desk, item)
     form = CodesForm(wanting, request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            services.enter_codes(wanting, form.codes(), by=desk.by)
-        except services.CodeRefused as error:
-            return refuse(request, desk, str(error))
-        messages.success(request, f"Saved in {desk.order}; the e-mail to {desk.order.email} is on its way.")
-        return redirect(desk.url())
 
-    if not form.fields:
-        return refuse(request, desk, "All activation codes of this item are saved.")
-    return confirm(
-        request,
-        desk,
+    if not form.fields and not form.is_valid():
+        raise services.CodeRefused("All activation codes of this item are saved.")
+    yield Question(
         title=f"Enter activation codes for {wanting.product.name}",
         text=f"They are saved in the order and mailed to {desk.order.email} at once. Those left empty go on waiting.",
         button="Save and send",
         form=form,
     )
+    services.enter_codes(wanting, form.codes(), by=desk.by)
+    return f"Saved in {desk.order}; the e-mail to {desk.order.email} is on its way."
 
 
-def release_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
+@confirmed
+def release_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     code = _get_held(desk, held)
-    if request.method == "POST":
-        try:
-            held_codes.release(code, by=desk.by)
-        except services.CodeRefused as error:
-            return refuse(request, desk, str(error))
-        messages.success(request, f"The code is saved. {tell_of_mail(desk.order)}")
-        return redirect(desk.url())
-
-    return confirm(
-        request,
-        desk,
+    yield Question(
         title=f"Release code {code.unit} of {code.item.product.name}?",
         text=f"It is saved and mailed to {desk.order.email}. Codes that look like it are not held again.",
         button="Release",
     )
+    held_codes.release(code, by=desk.by)
+    return f"The code is saved. {tell_of_mail(desk.order)}"
 
 
-def refuse_code(request: HttpRequest, desk: Desk, held: int) -> HttpResponse:
+@confirmed
+def refuse_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     code = _get_held(desk, held)
-    if request.method == "POST":
-        try:
-            held_codes.refuse(code, by=desk.by)
-        except services.CodeRefused as error:
-            return refuse(request, desk, str(error))
-        first = "Once you have decided on the item’s other held codes, the" if code.item.held_codes.exists() else "The"
-        messages.success(request, f"Discarded. {first} web service “{code.service}” is asked again.")
-        return redirect(desk.url())
-
-    return confirm(
-        request,
-        desk,
+    yield Question(
         title=f"Refuse code {code.unit} of {code.item.product.name}?",
         text=f"It is discarded, and the web service “{code.service}” is asked again with the same Idempotency-Key."
         " Fix the cause there first.",
         button="Refuse and ask again",
         danger=True,
     )
+    held_codes.refuse(code, by=desk.by)
+    first = "Once you have decided on the item’s other held codes, the" if code.item.held_codes.exists() else "The"
+    return f"Discarded. {first} web service “{code.service}” is asked again."
 
 
 def _get_held(desk: Desk, pk: int) -> HeldCode:

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django.contrib import messages
@@ -12,33 +11,24 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import Fulfillment
-from pools.allocation import fill_reserve
-from pools.ledger import moved_by, stock_by_day
+from pools.allocation import apply_settings
+from pools.ledger import stock_by_day
 from pools.models import LicenseKey, LicensePool, UploadLink
-from pools.replenishment import forecast, rearm
-from pools.withdrawal import WithdrawalRefused, withdraw_key
-from portal.access import Role, member_required
+from pools.replenishment import forecast
+from pools.withdrawal import withdraw_key
+from portal.access import Role, member_required, scoped
 from portal.chart import StockChart
 from portal.paging import KeysetPage
 from portal.pool_forms import PoolForm
 from portal.stock import Stock, get_stock
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 
 PERIODS = (30, 90)  # days that the chart shows
 WAITING_SHOWN = 10
 BATCHES_SHOWN = 5
+KEYS = LicenseKey.objects.select_related("pool").defer("code")
 
-
-def for_pool(view: Callable) -> Callable:
-    """For those who may manage the merchant's stock, with one of its pools."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_pool(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.pools, pk=pk), **kwargs)
-
-    return with_pool
+for_pool = scoped(LicensePool)
 
 
 @never_cache
@@ -55,7 +45,7 @@ def add(request) -> HttpResponse:
     if form.is_valid():
         pool = form.save()
         messages.success(request, f"The pool “{pool}” is there. It is empty: add keys to it.")
-        return redirect("pool", pool.pk)
+        return redirect(pool)
     context = {"section": "pools", "form": form, "title": "Add a pool", "cancel": reverse("pools")}
     return render(request, "portal/pool_form.html", context)
 
@@ -101,35 +91,26 @@ def change_settings(request, pool) -> HttpResponse:
     form = PoolForm(request.POST or None, instance=pool)
     if form.is_valid():
         pool.save(update_fields=form.changed_data)
-        if "threshold" in form.changed_data:
-            rearm(pool)
-        if "reserve" in form.changed_data:
-            with moved_by(str(request.user)):
-                fill_reserve(pool)
+        apply_settings(pool, form.changed_data, by=str(request.user))
         messages.success(request, "Settings saved.")
-        return redirect("pool", pool.pk)
-    cancel = reverse("pool", args=[pool.pk])
+        return redirect(pool)
+    cancel = pool.get_absolute_url()
     context = {"section": "pools", "pool": pool, "form": form, "title": "Settings", "cancel": cancel}
     return render(request, "portal/pool_form.html", context)
 
 
 @for_pool
-@require_http_methods(["GET", "POST"])
-def end_upload_links(request, pool) -> HttpResponse:
+@confirmed
+def end_upload_links(request, pool) -> Confirmation:
     """Ends the links in its notices before their time."""
-    if request.method == "POST":
-        UploadLink.objects.alive().filter(pool=pool).end()
-        messages.success(request, f"The upload links of the pool “{pool}” are ended. The next notice has a new one.")
-        return redirect("pool", pool.pk)
-
-    return ask(
-        request,
+    yield Question(
         title="End the upload links?",
         text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",
         button="End them",
         danger=True,
-        cancel=reverse("pool", args=[pool.pk]),
     )
+    UploadLink.objects.alive().filter(pool=pool).end()
+    return f"The upload links of the pool “{pool}” are ended. The next notice has a new one."
 
 
 # Its keys, one by one
@@ -183,27 +164,17 @@ def find_key(request, pool) -> HttpResponse:
     if key is None:
         messages.error(request, "This pool never held such a key. Enter the whole text; case and blanks don’t matter.")
         return redirect("pool-keys", pool.pk)
-    return redirect(f"{reverse('pool-keys', args=[pool.pk])}?key={key.pk}")
+    return redirect(key)
 
 
-@for_pool
-@require_http_methods(["GET", "POST"])
-def withdraw(request, pool, key: int) -> HttpResponse:
-    found = get_object_or_404(pool.keys.select_related("pool").defer("code"), pk=key)
-    back = f"{reverse('pool-keys', args=[pool.pk])}?key={found.pk}"
-    if request.method == "POST":
-        try:
-            withdraw_key(found, by=str(request.user))
-        except WithdrawalRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, "The key is withdrawn: it will never be issued.")
-        return redirect(back)
-    return ask(
-        request,
+@scoped(KEYS, merchant="pool__merchant", pool="pk", pk="key")
+@confirmed
+def withdraw(request, key: LicenseKey) -> Confirmation:
+    yield Question(
         title="Withdraw this key?",
-        text=f"The key ••••{found.hint} will never be issued. This cannot be taken back.",
+        text=f"The key ••••{key.hint} will never be issued. This cannot be taken back.",
         button="Withdraw",
         danger=True,
-        cancel=back,
     )
+    withdraw_key(key, by=str(request.user))
+    return "The key is withdrawn: it will never be issued."

@@ -1,6 +1,4 @@
 from collections import defaultdict
-from collections.abc import Callable
-from functools import wraps
 
 from django.contrib import messages
 from django.db.models import Prefetch
@@ -11,24 +9,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment import chains
-from fulfillment.chains import ChainRefused
 from fulfillment.models import FulfillmentMethod, PoolMethod, WebService
 from merchants.models import Product
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.product_forms import ProductForm, SourceForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 
-
-def for_product(view: Callable) -> Callable:
-    """For those who may manage the merchant's products, with one of them."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_product(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.products, pk=pk), **kwargs)
-
-    return with_product
+for_product = scoped(Product)
 
 
 @never_cache
@@ -67,7 +54,7 @@ def add(request) -> HttpResponse:
     if form.is_valid():
         product = form.save()
         messages.success(request, "Product added. Now say where its codes come from.")
-        return redirect("product", product.pk)
+        return redirect(product)
     context = {"section": "products", "form": form, "title": "Add a product", "cancel": reverse("products")}
     return render(request, "portal/product_form.html", context)
 
@@ -99,8 +86,8 @@ def change(request, product: Product) -> HttpResponse:
     if form.is_valid():
         product.save(update_fields=form.changed_data)
         messages.success(request, "Product changed. Orders that were reported before stay as they are.")
-        return redirect("product", product.pk)
-    cancel = reverse("product", args=[product.pk])
+        return redirect(product)
+    cancel = product.get_absolute_url()
     context = {"section": "products", "form": form, "title": "Edit the product", "cancel": cancel}
     return render(request, "portal/product_form.html", context)
 
@@ -114,14 +101,10 @@ def add_source(request, product: Product) -> HttpResponse:
     form = SourceForm(product, request.POST)
     if not form.is_valid():
         return show(request, product, form)
-    try:
-        chosen = form.get_source()
-        method = chains.add_source(product, chosen.source, chosen.kind.place)
-    except ChainRefused as error:
-        messages.error(request, str(error))
-    else:
-        messages.success(request, f"Added: {method}. Orders that wait for this product ask it at once.")
-    return redirect("product", product.pk)
+    chosen = form.get_source()
+    method = chains.add_source(product, chosen.source, chosen.kind.place)
+    messages.success(request, f"Added: {method}. Orders that wait for this product ask it at once.")
+    return redirect(product)
 
 
 @for_product
@@ -130,23 +113,19 @@ def move_up(request, product: Product, method: int) -> HttpResponse:
     moved = get_object_or_404(product.fulfillment_methods.select_related("product").with_places(), pk=method)
     chains.move_up(moved)
     messages.success(request, f"Moved up: {moved}.")
-    return redirect("product", product.pk)
+    return redirect(product)
 
 
 @for_product
-@require_http_methods(["GET", "POST"])
-def remove_source(request, product: Product, method: int) -> HttpResponse:
+@confirmed
+def remove_source(request, product: Product, method: int) -> Confirmation:
     methods = product.fulfillment_methods.select_related("product").with_places()
     removed = get_object_or_404(methods, pk=method)
-    if request.method == "POST":
-        chains.remove_source(removed)
-        messages.success(request, f"{product.name} takes no codes from there any more.")
-        return redirect("product", product.pk)
-    return ask(
-        request,
+    yield Question(
         title="Remove this source?",
         text=f"{product.name} takes no codes from there any more: {removed}. A pool itself stays, with its keys.",
         button="Remove",
         danger=True,
-        cancel=reverse("product", args=[product.pk]),
     )
+    chains.remove_source(removed)
+    return f"{product.name} takes no codes from there any more."

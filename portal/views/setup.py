@@ -3,15 +3,15 @@
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment import setup as service
+from fulfillment.models import SetupRequest
 from fulfillment.setup import SetupRefused
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.setup_forms import SetupForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from rest.parsers import takes_files
 
 SHOWN = 20
@@ -44,24 +44,15 @@ def add(request) -> HttpResponse:
     return render(request, "portal/setup_add.html", {"section": "setup", "form": form})
 
 
-@member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def withdraw(request, pk: int) -> HttpResponse:
-    wanted = get_object_or_404(request.merchant.setup_requests, pk=pk)
-    if request.method == "POST":
-        try:
-            service.withdraw(wanted, by=str(request.user))
-        except SetupRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, "The request is withdrawn, and its license file deleted.")
-        return redirect("setup")
-
-    return ask(
-        request,
+@scoped(SetupRequest)
+@confirmed
+def withdraw(request, wanted: SetupRequest) -> Confirmation:
+    yield Question(
         title="Withdraw the request?",
         text=f"“{wanted.pool_name}” will not be set up. The license file that came with the request is deleted.",
         button="Withdraw",
         danger=True,
-        cancel=reverse("setup"),
+        back="setup",
     )
+    service.withdraw(wanted, by=str(request.user))
+    return "The request is withdrawn, and its license file deleted."

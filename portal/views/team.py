@@ -7,45 +7,39 @@ from django.conf import settings
 from django.contrib import messages
 from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment.mail import MailError, compose_plain, sent
 from merchants import team as service
-from merchants.models import Invitation, Member
+from merchants.models import Invitation, Member, Merchant
 from merchants.team import TeamError
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.team_forms import InviteForm, RoleForm
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 
 log = logging.getLogger(__name__)
 
 INVITATION_MAILS = {"invite": "3/h/key"}
+MEMBERS = Member.objects.select_related("user")
+INVITATIONS = Invitation.objects.open()
 
 
 @member_required(Role.OWNER)
 @require_safe
 def team(request) -> HttpResponse:
     second_factors = Authenticator.objects.filter(user=OuterRef("user"))
+    members = MEMBERS.filter(merchant=request.merchant).annotate(has_second_factor=Exists(second_factors))
+    invitations = INVITATIONS.filter(merchant=request.merchant).select_related("merchant", "invited_by")
     context = {
         "section": "team",
-        "members": members(request)
-        .annotate(has_second_factor=Exists(second_factors))
-        .order_by("user__first_name", "user__email"),
-        "invitations": invitations(request).select_related("invited_by").order_by("-created_at"),
+        "members": members.order_by("user__first_name", "user__email"),
+        "invitations": invitations.order_by("-created_at"),
         "has_second_factor": is_mfa_enabled(request.user),
     }
     return render(request, "portal/team.html", context)
-
-
-def members(request):
-    return request.merchant.members.select_related("user")
-
-
-def invitations(request):
-    return request.merchant.invitations.select_related("merchant").open()
 
 
 @member_required(Role.OWNER)
@@ -63,16 +57,10 @@ def invite(request) -> HttpResponse:
     return render(request, "portal/invite.html", {"section": "team", "form": form})
 
 
-@member_required(Role.OWNER)
+@scoped(INVITATIONS, Role.OWNER)
 @require_POST
-def send_again(request, pk: int) -> HttpResponse:
-    invitation = get_object_or_404(invitations(request), pk=pk)
-    try:
-        token = service.renew(invitation)
-    except TeamError as error:
-        messages.error(request, str(error))
-    else:
-        send(request, invitation, token)
+def send_again(request, invitation: Invitation) -> HttpResponse:
+    send(request, invitation, service.renew(invitation))
     return redirect("team")
 
 
@@ -96,74 +84,48 @@ def send(request, invitation: Invitation, token: str) -> None:
     messages.success(request, f"Invitation sent to {invitation.email}. It stays in the list until it is accepted.")
 
 
-@member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def withdraw(request, pk: int) -> HttpResponse:
-    invitation = get_object_or_404(invitations(request), pk=pk)
-    if request.method == "POST":
-        try:
-            service.withdraw(invitation)
-        except TeamError as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
-        return redirect("team")
-
-    return ask(
-        request,
+@scoped(INVITATIONS, Role.OWNER)
+@confirmed
+def withdraw(request, invitation: Invitation) -> Confirmation:
+    yield Question(
         title="Withdraw the invitation?",
         text=f"The link that was sent to {invitation.email} will not work any more.",
         button="Withdraw",
         danger=True,
-        cancel=reverse("team"),
+        back="team",
     )
+    service.withdraw(invitation)
+    return f"The invitation of {invitation.email} is withdrawn."
 
 
-@member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def change_role(request, pk: int) -> HttpResponse:
-    member = get_object_or_404(members(request), pk=pk)
+@scoped(MEMBERS, Role.OWNER)
+@confirmed
+def change_role(request, member: Member) -> Confirmation:
     form = RoleForm(request.POST or None, initial={"role": member.role})
-    if form.is_valid():
-        role = Role(form.cleaned_data["role"])
-        try:
-            service.change_role(member, role)
-        except TeamError as error:
-            form.add_error("role", str(error))
-        else:
-            messages.success(request, f"{member.user} is now {role.label.lower()}.")
-            return to_team(request, member, stays=role == Role.OWNER)
-
-    return ask(
-        request,
-        title=f"Role of {member.user}",
-        form=form,
-        button="Change role",
-        cancel=reverse("team"),
-    )
+    question = Question(title=f"Role of {member.user}", form=form, button="Change role")
+    yield question
+    role = Role(form.cleaned_data["role"])
+    try:
+        service.change_role(member, role)
+    except TeamError as error:
+        form.add_error("role", str(error))
+        yield question
+    messages.success(request, f"{member.user} is now {role.label.lower()}.")
+    return to_team(request, member, stays=role == Role.OWNER)
 
 
-@member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def remove(request, pk: int) -> HttpResponse:
-    member = get_object_or_404(members(request), pk=pk)
-    if request.method == "POST":
-        try:
-            service.remove(member)
-        except TeamError as error:
-            messages.error(request, str(error))
-            return redirect("team")
-        messages.success(request, f"{member.user} is not a member of {request.merchant} any more.")
-        return to_team(request, member, stays=False)
-
-    return ask(
-        request,
+@scoped(MEMBERS, Role.OWNER)
+@confirmed
+def remove(request, member: Member) -> Confirmation:
+    yield Question(
         title=f"Remove {member.user}?",
         text=f"This ends the access to {request.merchant} at once. What was done stays in the histories.",
         button="Remove",
         danger=True,
-        cancel=reverse("team"),
     )
+    service.remove(member)
+    messages.success(request, f"{member.user} is not a member of {request.merchant} any more.")
+    return to_team(request, member, stays=False)
 
 
 def to_team(request, member: Member, *, stays: bool) -> HttpResponse:
@@ -172,32 +134,31 @@ def to_team(request, member: Member, *, stays: bool) -> HttpResponse:
 
 
 @member_required(Role.OWNER)
-@require_http_methods(["GET", "POST"])
-def second_factor(request, *, required: bool) -> HttpResponse:
-    if request.method == "POST":
-        try:
-            service.require_second_factor(request.merchant, required, has_one=is_mfa_enabled(request.user))
-        except TeamError as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"A second factor is {'now required' if required else 'required no longer'}.")
-        return redirect("team")
+@confirmed
+def second_factor(request, *, required: bool) -> Confirmation:
+    yield ask_to_require(request.merchant) if required else REQUIRE_NO_LONGER
+    try:
+        service.require_second_factor(request.merchant, required, has_one=is_mfa_enabled(request.user))
+    except TeamError as error:
+        messages.error(request, str(error))
+        return None
+    return f"A second factor is {'now required' if required else 'required no longer'}."
 
-    if required:
-        with_one = Authenticator.objects.values("user")
-        without = request.merchant.members.exclude(user__in=with_one).count()
-        return ask(
-            request,
-            title="Require a second factor of all members?",
-            text=f"Members without one will be asked to set it up before they can go on. Now: {without}.",
-            button="Require",
-            cancel=reverse("team"),
-        )
-    return ask(
-        request,
-        title="Require a second factor no longer?",
-        text="Members keep the one they have, and may remove it.",
-        button="Require no longer",
-        danger=True,
-        cancel=reverse("team"),
+
+def ask_to_require(merchant: Merchant) -> Question:
+    without = merchant.members.exclude(user__in=Authenticator.objects.values("user")).count()
+    return Question(
+        title="Require a second factor of all members?",
+        text=f"Members without one will be asked to set it up before they can go on. Now: {without}.",
+        button="Require",
+        back="team",
     )
+
+
+REQUIRE_NO_LONGER = Question(
+    title="Require a second factor no longer?",
+    text="Members keep the one they have, and may remove it.",
+    button="Require no longer",
+    danger=True,
+    back="team",
+)

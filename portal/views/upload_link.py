@@ -4,12 +4,10 @@ What is uploaded is not compared with the stock before it is imported: whoever c
 find keys by guessing. So only the result, of which there is one, says how many the merchant had already.
 """
 
-import contextlib
 from datetime import timedelta
 from typing import Any
 
 from django.core.signing import BadSignature, Signer
-from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
@@ -20,17 +18,13 @@ from django.views.decorators.http import require_http_methods
 from pools import uploads
 from pools.forms import KeysForm
 from pools.models import KeyImport, UploadLink
-from pools.uploads import ImportRefused
+from pools.uploads import LinkIsDead
 from portal.views.customer import behind_a_link
 from rest.parsers import takes_files
 
 IMPORT_SIGNER = Signer(salt="portal.upload_link.KeyImport", sep=".")
 UPLOADS_AT_MOST, UPLOADS_PERIOD = 20, timedelta(hours=1)
 LINES_SHOWN = 20
-
-
-class LinkIsDead(Exception):
-    pass
 
 
 @takes_files
@@ -90,14 +84,14 @@ def upload_import(request: HttpRequest, token: str) -> HttpResponse:
 def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpResponse:
     if "import" in request.POST:
         try:
-            import_once(link, key_import)
+            uploads.confirm_by_link(key_import, link)
         except LinkIsDead:
             # A second click: the first one is answered to nobody.
             if not link.imports.filter(pk=key_import.pk, confirmed_at__isnull=False).exists():
                 raise
         return redirect(request.path)
     if changed := changed_reading(key_import, request.POST):
-        read_again(link, key_import, changed)
+        uploads.read_again_by_link(key_import, link, changed)
         return redirect(request.path)
     if "discard" in request.POST:
         uploads.discard(key_import)
@@ -112,31 +106,6 @@ def changed_reading(key_import: KeyImport, data: QueryDict) -> dict[str, Any]:
     if isinstance(column, str) and column in offered:
         return {"column": int(column)}
     return {"spreadsheet": "fix"} if "fix" in data else {}
-
-
-def read_again(link: UploadLink, key_import: KeyImport, changed: dict[str, Any]) -> None:
-    """Read the upload in the way that was chosen. Raises LinkIsDead."""
-    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
-        raise LinkIsDead
-    with contextlib.suppress(ImportRefused):  # it was read meanwhile; its page says so
-        uploads.read_again(key_import, key_import.options | changed)
-
-
-def import_once(link: UploadLink, key_import: KeyImport) -> None:
-    """Carry out the one import of a link. Raises LinkIsDead if it had its import, or ended otherwise."""
-    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
-        raise LinkIsDead
-    try:
-        with transaction.atomic():
-            # Of two at once, one goes on.
-            unused = UploadLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now())
-            if not unused.update(used_at=Now()):
-                raise LinkIsDead
-            uploads.confirm(key_import, by=key_import.uploaded_by)
-    except ImportRefused:
-        return  # it is not ready, or discarded; its page says so
-    for other in link.imports.filter(status__in=KeyImport.OPEN).exclude(pk=key_import.pk):
-        uploads.discard(other)
 
 
 def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:

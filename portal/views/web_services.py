@@ -1,11 +1,9 @@
-from collections.abc import Callable
 from datetime import UTC, datetime, time
-from functools import partial, wraps
+from functools import partial
 from math import ceil
 from typing import Any
 
 from django.contrib import messages
-from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Prefetch, Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -17,16 +15,17 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from fulfillment import services
 from fulfillment.attention import with_failed
 from fulfillment.breaker import probe_now, wake
-from fulfillment.chains import ChainRefused, remove_service
+from fulfillment.chains import remove_service
 from fulfillment.models import Callout, Fulfillment, WebService, WebServiceMethod
-from fulfillment.parameters import ParametersRefused, add_defaults, set_parameters
+from fulfillment.parameters import ParametersRefused, add_service, set_parameters
 from fulfillment.services import RetryRefused
 from fulfillment.web_services import preview
 from merchants.models import Product
 from orders.models import OrderItem
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.saving import save_once
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.web_service_forms import ParametersForm, WebServiceForm
 
 # The calls that the page's p95 is of.
@@ -39,21 +38,7 @@ FILTERS: dict[str, Q] = {
     "tests": Q(is_test=True),
 }
 
-
-def for_service(view: Callable) -> Callable:
-    """For those who may manage the merchant's web services, with one of them."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_service(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.web_services, pk=pk), **kwargs)
-
-    return with_service
-
-
-def to(service: WebService) -> HttpResponse:
-    return redirect("web-service", service.pk)
+for_service = scoped(WebService)
 
 
 @never_cache
@@ -71,9 +56,7 @@ def web_services(request) -> HttpResponse:
 def add(request) -> HttpResponse:
     new = WebService(merchant=request.merchant, secret=WebService.make_secret())
     form = WebServiceForm(request.POST or None, instance=new)
-    if form.is_valid() and save(form, form.save):
-        add_defaults(new)
-        wake(new)
+    if form.is_valid() and save_once(form, partial(add_service, new)):
         messages.success(request, "Web service added. Now choose what it is told, and add it to products as a source.")
         return redirect("web-service-parameters", new.pk)
     return show_form(request, form, "Add a web service", reverse("web-services"))
@@ -83,24 +66,13 @@ def add(request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def change(request, service: WebService) -> HttpResponse:
     form = WebServiceForm(request.POST or None, instance=service)
-    if form.is_valid() and save(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
+    if form.is_valid() and save_once(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
         # Perhaps that mends it.
         probe_now(service)
         wake(service)
         messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
-        return to(service)
-    return show_form(request, form, "Edit the web service", reverse("web-service", args=[service.pk]))
-
-
-def save(form: WebServiceForm, write: Callable) -> bool:
-    """Save it, unless the same was saved at this moment, as by a second click; then the form says so."""
-    try:
-        with transaction.atomic():
-            write()
-    except IntegrityError:
-        form.full_clean()
-        return False
-    return True
+        return redirect(service)
+    return show_form(request, form, "Edit the web service", service.get_absolute_url())
 
 
 def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:
@@ -191,59 +163,44 @@ def callout(request, service: WebService, callout: int) -> HttpResponse:
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def rotate(request, service: WebService) -> HttpResponse:
-    if request.method == "POST":
-        service.rotate()
-        messages.success(request, "There is a new secret. For 24 hours requests are signed with the one before, too.")
-        return to(service)
-    return ask(
-        request,
+@confirmed
+def rotate(request, service: WebService) -> Confirmation:
+    yield Question(
         title="Make a new signing secret?",
         text="For 24 hours requests are signed with both. By then your web service must know the new one. A secret"
         " that was being replaced already ends now.",
         button="Make a new secret",
         danger=True,
-        cancel=reverse("web-service", args=[service.pk]),
     )
+    service.rotate()
+    return "There is a new secret. For 24 hours requests are signed with the one before, too."
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def delete(request, service: WebService) -> HttpResponse:
-    if request.method == "POST":
-        try:
-            remove_service(service)
-        except ChainRefused as error:
-            messages.error(request, str(error))
-            return to(service)
-        messages.success(request, f"The web service “{service}” is deleted.")
-        return redirect("web-services")
-    return ask(
-        request,
+@confirmed
+def delete(request, service: WebService) -> Confirmation:
+    yield Question(
         title="Delete the web service?",
         text=f"“{service}” is asked for nothing any more. Its settings, its log and its secret are gone.",
         button="Delete",
         danger=True,
-        cancel=reverse("web-service", args=[service.pk]),
+        then="web-services",
     )
+    remove_service(service)
+    return f"The web service “{service}” is deleted."
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def retry_failed(request, service: WebService) -> HttpResponse:
-    if request.method == "POST":
-        count = services.retry_failed(service, by=str(request.user))
-        messages.success(request, f"{count_items(count)} will be tried again, the oldest payments first.")
-        return to(service)
-    return ask(
-        request,
+@confirmed
+def retry_failed(request, service: WebService) -> Confirmation:
+    yield Question(
         title="Retry all failed?",
         text=f"“{service}” is asked again for {count_items(count_failed(service))} of paid orders that failed. Each"
         " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
         button="Retry",
-        cancel=reverse("web-service", args=[service.pk]),
     )
+    count = services.retry_failed(service, by=str(request.user))
+    return f"{count_items(count)} will be tried again, the oldest payments first."
 
 
 def count_items(count: int) -> str:
@@ -251,25 +208,17 @@ def count_items(count: int) -> str:
 
 
 @for_service
-@require_http_methods(["GET", "POST"])
-def send_again(request, service: WebService, callout: int) -> HttpResponse:
+@confirmed
+def send_again(request, service: WebService, callout: int) -> Confirmation:
     row = get_object_or_404(service.callouts.filter(is_test=False), pk=callout)
     item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
-    if request.method == "POST":
-        try:
-            if item.fulfillment.status != Fulfillment.Status.FAILED:
-                raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
-            services.retry(item, by=str(request.user))
-        except RetryRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"It is asked again for order {item.order.number} within seconds.")
-        return to(service)
-    return ask(
-        request,
+    yield Question(
         title="Send again?",
         text=f"“{service}” is asked again for what {item.product.name} of order {item.order.number} lacks,"
         " with the same Idempotency-Key as before.",
         button="Send again",
-        cancel=reverse("web-service", args=[service.pk]),
     )
+    if item.fulfillment.status != Fulfillment.Status.FAILED:
+        raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
+    services.retry(item, by=str(request.user))
+    return f"It is asked again for order {item.order.number} within seconds."

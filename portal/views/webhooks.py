@@ -1,6 +1,3 @@
-from collections.abc import Callable
-from functools import wraps
-
 from django.contrib import messages
 from django.db.models import Prefetch
 from django.http import HttpResponse
@@ -11,29 +8,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from fulfillment import webhooks as service
 from fulfillment.models import Callout, WebhookEndpoint, WebhookMessage
-from fulfillment.webhooks import WebhookRefused
-from portal.access import Role, member_required
+from portal.access import Role, member_required, scoped
 from portal.paging import KeysetPage
-from portal.views.confirm import ask
+from portal.views.confirm import Confirmation, Question, confirmed
 from portal.webhook_forms import EndpointForm
 
 ATTEMPTS_SHOWN = 5
 
-
-def for_endpoint(view: Callable) -> Callable:
-    """For those who may manage the merchant's endpoints, with one of them."""
-
-    @wraps(view)
-    @never_cache
-    @member_required(Role.MANAGER)
-    def with_endpoint(request, pk: int, **kwargs):
-        return view(request, get_object_or_404(request.merchant.webhook_endpoints.kept(), pk=pk), **kwargs)
-
-    return with_endpoint
-
-
-def to(endpoint: WebhookEndpoint) -> HttpResponse:
-    return redirect("webhook", endpoint.pk)
+for_endpoint = scoped(WebhookEndpoint.objects.kept())
 
 
 @never_cache
@@ -52,7 +34,7 @@ def add(request) -> HttpResponse:
     if form.is_valid():
         endpoint = form.save()
         messages.success(request, "Endpoint added. Give your shop the signing secret, then send a test event.")
-        return to(endpoint)
+        return redirect(endpoint)
     context = {"section": "webhooks", "form": form, "cancel": reverse("webhooks"), "title": "Add an endpoint"}
     return render(request, "portal/webhook_form.html", context)
 
@@ -64,8 +46,8 @@ def change(request, endpoint: WebhookEndpoint) -> HttpResponse:
     if form.is_valid():
         endpoint.save(update_fields=form.Meta.fields)
         messages.success(request, "Endpoint changed. What is under way goes to its address from now on.")
-        return to(endpoint)
-    cancel = reverse("webhook", args=[endpoint.pk])
+        return redirect(endpoint)
+    cancel = endpoint.get_absolute_url()
     context = {"section": "webhooks", "form": form, "cancel": cancel, "title": "Edit the endpoint"}
     return render(request, "portal/webhook_form.html", context)
 
@@ -98,43 +80,29 @@ def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def rotate(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        endpoint.rotate()
-        messages.success(
-            request, "There is a new secret. Until tomorrow messages are signed with the one before, too."
-        )
-        return to(endpoint)
-    return ask(
-        request,
+@confirmed
+def rotate(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Make a new signing secret?",
         text="For 24 hours messages are signed with both. By then your shop must know the new one. A secret that was"
         " being replaced already ends now.",
         button="Make a new secret",
         danger=True,
-        cancel=reverse("webhook", args=[endpoint.pk]),
     )
+    endpoint.rotate()
+    return "There is a new secret. Until tomorrow messages are signed with the one before, too."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def send_test(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        try:
-            service.send_test(endpoint)
-        except WebhookRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, "A test event is on its way. What becomes of it is in the log below.")
-        return to(endpoint)
-    return ask(
-        request,
+@confirmed
+def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Send a test event?",
         text=f"An event of the type webhook.test is sent to {endpoint.url}.",
         button="Send",
-        cancel=reverse("webhook", args=[endpoint.pk]),
     )
+    service.send_test(endpoint)
+    return "A test event is on its way. What becomes of it is in the log below."
 
 
 @for_endpoint
@@ -142,79 +110,56 @@ def send_test(request, endpoint: WebhookEndpoint) -> HttpResponse:
 def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
     service.enable(endpoint)
     messages.success(request, "The endpoint is enabled. It is told of what happens from now on.")
-    return to(endpoint)
+    return redirect(endpoint)
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def disable(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        service.disable(endpoint)
-        messages.success(request, "The endpoint is disabled.")
-        return to(endpoint)
-    return ask(
-        request,
+@confirmed
+def disable(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Disable the endpoint?",
         text="What is under way is not sent any more, and what happens meanwhile is never sent to it.",
         button="Disable",
         danger=True,
-        cancel=reverse("webhook", args=[endpoint.pk]),
     )
+    service.disable(endpoint)
+    return "The endpoint is disabled."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def delete(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        service.remove(endpoint)
-        messages.success(request, f"The endpoint {endpoint} is deleted.")
-        return redirect("webhooks")
-    return ask(
-        request,
+@confirmed
+def delete(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Delete the endpoint?",
         text=f"{endpoint} is told of nothing any more. Its log and its secret are deleted with it.",
         button="Delete",
         danger=True,
-        cancel=reverse("webhook", args=[endpoint.pk]),
+        then="webhooks",
     )
+    service.remove(endpoint)
+    return f"The endpoint {endpoint} is deleted."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def send_failed(request, endpoint: WebhookEndpoint) -> HttpResponse:
-    if request.method == "POST":
-        try:
-            count = service.send_again(endpoint)
-        except WebhookRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"{count} event{'' if count == 1 else 's'} will be sent again.")
-        return to(endpoint)
-    return ask(
-        request,
+@confirmed
+def send_failed(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
         title="Send again all that failed?",
         text=f"{endpoint.url} gets them under the same ids as before.",
         button="Send again",
-        cancel=reverse("webhook", args=[endpoint.pk]),
     )
+    count = service.send_again(endpoint)
+    return f"{count} event{'' if count == 1 else 's'} will be sent again."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def send_again(request, endpoint: WebhookEndpoint, message: int) -> HttpResponse:
+@confirmed
+def send_again(request, endpoint: WebhookEndpoint, message: int) -> Confirmation:
     row = get_object_or_404(endpoint.messages, pk=message)
-    if request.method == "POST":
-        try:
-            service.send_again(endpoint, message=row)
-        except WebhookRefused as error:
-            messages.error(request, str(error))
-        else:
-            messages.success(request, f"{row} will be sent again within seconds.")
-        return to(endpoint)
-    return ask(
-        request,
+    yield Question(
         title="Send this event again?",
         text=f"{endpoint.url} gets {row} under the same id as before, so your shop can tell that it is the same.",
         button="Send again",
-        cancel=reverse("webhook", args=[endpoint.pk]),
     )
+    service.send_again(endpoint, message=row)
+    return f"{row} will be sent again within seconds."

@@ -32,6 +32,12 @@ from merchants.admin import NarrowSave, ReadOnly
 from merchants.models import EmailTemplate, Product
 
 
+class MethodForm(forms.ModelForm):
+    def has_changed(self):
+        # A new one is wanted as it stands: that it is there is what was entered.
+        return self.instance.pk is None or super().has_changed()
+
+
 class MethodFormSet(BaseInlineFormSet):
     kind: type[Source]
 
@@ -52,6 +58,7 @@ class MethodInline(admin.TabularInline):
     """A product's methods of one kind."""
 
     kind: type[Source]
+    form = MethodForm
     extra = 0
 
     def get_queryset(self, request):
@@ -84,8 +91,9 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
         return ["merchant"] if obj else []
 
     def save_related(self, request, form, formsets, change):
+        is_changed = any(formset.has_changed() for formset in formsets)
         super().save_related(request, form, formsets, change)
-        if any(formset.has_changed() for formset in formsets):
+        if is_changed:
             wake_waiting(form.instance)
 
 

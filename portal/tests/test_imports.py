@@ -21,11 +21,14 @@ ROOMS: dict[str, set[str]] = {
 
 # Inside fulfillment: each level may import those before it.
 LEVELS = [
-    {"shapes"},
+    {"shapes", "kinds"},
     {"models", "signatures", "encodings"},
     {"breaker", "callouts", "subscriptions"},
-    {"mail_servers", "parameters", "webhooks"},
-    {"answers", "mail", "sns", "tracking"},
+    {"mail_servers", "parameters"},
+    {"answers", "mail"},
+    {"notices"},
+    {"item_notices", "pool_notices", "upstream_notices", "delivery_notices", "webhooks"},
+    {"sns", "tracking"},
     {"net_licensing", "resending", "web_services"},
     {"console", "deactivation", "sources"},
     {"chains", "composition", "services"},

@@ -142,6 +142,10 @@ class ShownCode:
     can_return: bool
     licensee: "ShownLicensee | None"
 
+    @property
+    def origin(self) -> str:
+        return SOURCES[self.code.source].tell_origin(self.code.saved_by)
+
 
 @dataclass(frozen=True)
 class ShownLicensee:

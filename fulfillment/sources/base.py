@@ -77,6 +77,11 @@ class Source:
         """The server that is called, if one is."""
         return None
 
+    @classmethod
+    def tell_origin(cls, saved_by: str) -> str:
+        """After “saved”, of a code that came from it, and that this person entered or released."""
+        return cls.origin
+
     # What products can choose
 
     @property

@@ -12,6 +12,10 @@ class ManualSource(Source):
     waiting_rank = 2
     waiting = gettext_noop("Being prepared by %(merchant)s.")
 
+    @classmethod
+    def tell_origin(cls, saved_by):
+        return f"entered by {saved_by}" if saved_by else cls.origin
+
     @property
     def choice(self):
         return "A person, who is asked by e-mail and enters the codes"

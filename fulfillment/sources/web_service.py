@@ -21,7 +21,7 @@ LOOKED_FOR_AGAIN = timedelta(minutes=5)
 class WebServiceSource(Source):
     """The merchant's own web service, over HTTP."""
 
-    code, name, origin = "web_service", "Web service", "from web service"
+    code, name, origin = "web_service", "Web service", "from the web service"
     method_model = WebServiceMethod
     places = ("webservicemethod__web_service",)
     waiting_rank = 2

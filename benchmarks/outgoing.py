@@ -73,7 +73,7 @@ def receive(pem: Path, port: int) -> None:
 
 def compare(url: str, pem: Path, rounds: int) -> None:
     callouts = importlib.import_module("fulfillment.callouts")
-    callouts.TLS.load_verify_locations(pem)
+    importlib.import_module("fulfillment.address_guard").TLS.load_verify_locations(pem)
     merchant = apps.get_model("merchants.Merchant").objects.create(name="Benchmark", slug="benchmark")
     session = requests.Session()
     session.trust_env, session.verify = False, str(pem)

@@ -332,6 +332,8 @@ LOGGING = {
         "fulfillment.retention": {"level": LOG_LEVEL},
         # It warns of each request that waits for a thread.
         "waitress.queue": {"level": "ERROR"},
+        # Its warnings and debug lines hold URLs, with what customers entered.
+        "urllib3": {"level": "ERROR"},
         # At DEBUG it writes down what a template was given, codes, links and all.
         "django.template": {"level": "INFO"},
     },

@@ -23,7 +23,9 @@ ROOMS: dict[str, set[str]] = {
 LEVELS = [
     {"shapes"},
     {"models", "signatures", "encodings"},
-    {"breaker", "callouts", "subscriptions"},
+    {"address_guard", "breaker", "subscriptions"},
+    {"transport"},
+    {"callouts"},
     {"mail_servers", "parameters", "webhooks"},
     {"answers", "mail", "sns", "tracking"},
     {"net_licensing", "resending", "web_services"},

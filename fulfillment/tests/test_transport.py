@@ -270,6 +270,7 @@ def test_cookies_are_not_kept(post, server):
     post()
 
     assert b"cookie" not in server.requests[1][1].lower()
+    assert not any(session.cookies for session in transport._sessions.values())
     assert connections_of(server) == [1, 1]
 
 

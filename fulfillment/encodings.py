@@ -103,3 +103,8 @@ def _declared(body: bytes, content_type: str) -> list[str]:
 
 def _normalize(name: str) -> str:
     return name.lower().replace("_", "-")
+
+
+def storable(text: str) -> str:
+    """What another server said, as PostgreSQL takes it: without NUL, and without halves of surrogate pairs."""
+    return text.replace("\0", "�").encode(errors="replace").decode()

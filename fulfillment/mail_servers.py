@@ -15,7 +15,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend
 from django.core.mail.message import sanitize_address
 
-from fulfillment import callouts
+from fulfillment import address_guard
 from fulfillment.models import MailAccount
 
 # For reaching a merchant's mail server and all that is said to it, however slowly; less than LEASE.
@@ -62,10 +62,10 @@ class GuardedSMTP(WatchedSMTP):
 
     def _get_socket(self, host, port, timeout) -> socket.socket:
         started = monotonic()
-        line = callouts.connect(host, port, min(timeout, MOST_SECONDS_TO_CONNECT))
+        line = address_guard.connect(host, port, min(timeout, MOST_SECONDS_TO_CONNECT))
         line.settimeout(timeout)
         self.limit = ExitStack()
-        self.limit.enter_context(callouts.cut_after(timeout - (monotonic() - started), line))
+        self.limit.enter_context(address_guard.cut_after(timeout - (monotonic() - started), line))
         return line
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class MerchantsServer(SmtpBackend):
             use_tls=not tls,
             timeout=most_seconds,
         )
-        self.ssl_context = callouts.TLS
+        self.ssl_context = address_guard.TLS
 
     @property
     def connection_class(self):

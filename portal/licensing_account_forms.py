@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from django import forms
 from django.core.exceptions import ValidationError
 
-from fulfillment.callouts import CalloutError, check
+from fulfillment.address_guard import CalloutError, check
 from fulfillment.models import LicensePackage, LicensingAccount, PackagedTemplate
 from fulfillment.models.net_licensing import MAX_NUMBER, validate_number
 

@@ -173,8 +173,8 @@ ANYMAIL = env.dict("ANYMAIL", default={})
 if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
     EMAIL_BACKEND = f"anymail.backends.{ANYMAIL_ESP}.EmailBackend"
 
-# Calls to addresses that merchants type in (fulfillment/callouts.py): networks of our own that they may reach all the
-# same, by http:// too.
+# Calls to addresses that merchants type in (fulfillment/address_guard.py): networks of our own that they may reach all
+# the same, by http:// too.
 
 CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
 # An HTTP proxy for those calls that leave our networks, http://user:password@host:port; never the environment's.
@@ -332,6 +332,8 @@ LOGGING = {
         "fulfillment.retention": {"level": LOG_LEVEL},
         # It warns of each request that waits for a thread.
         "waitress.queue": {"level": "ERROR"},
+        # Its warnings and debug lines hold URLs, with what customers entered.
+        "urllib3": {"level": "ERROR"},
         # At DEBUG it writes down what a template was given, codes, links and all.
         "django.template": {"level": "INFO"},
     },

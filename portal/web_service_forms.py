@@ -8,8 +8,8 @@ from typing import Any
 import re2
 from django import forms
 
+from fulfillment.address_guard import CalloutError, check, parse
 from fulfillment.answers import PathError, check_path
-from fulfillment.callouts import CalloutError, check, parse
 from fulfillment.models import RequestParameter, WebService
 from fulfillment.parameters import CATALOGUE, MASK, Parameter, is_support_only
 from merchants.models import Merchant

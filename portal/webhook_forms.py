@@ -1,6 +1,6 @@
 from django import forms
 
-from fulfillment.callouts import CalloutError, check
+from fulfillment.address_guard import CalloutError, check
 from fulfillment.models import WebhookEndpoint, WebhookEvent
 
 MOST_ENDPOINTS = 20

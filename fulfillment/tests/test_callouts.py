@@ -9,22 +9,18 @@ from threading import Thread
 from time import monotonic, sleep
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
-from fulfillment import callouts
-from fulfillment.callouts import (
-    Answer,
+from fulfillment import address_guard, callouts
+from fulfillment.address_guard import (
     CalloutError,
     CalloutFailed,
     CalloutRefused,
     CalloutTimeout,
-    call,
     check,
     connect,
 )
+from fulfillment.callouts import Answer, call
 from fulfillment.models import Callout
 from fulfillment.tests.receiver import Receiver
 
@@ -219,33 +215,6 @@ def test_proxies_and_passwords_of_the_environment_are_not_used(post, receiver, m
 
 
 @pytest.fixture
-def tls(tmp_path, monkeypatch):
-    """A server's context for shop.example, whose certificate callouts trust."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2020, 1, 1))
-        .not_valid_after(datetime(2100, 1, 1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("shop.example")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path / "shop.pem"
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context, file
-
-
-@pytest.fixture
 def secure_receiver(tls, inside):
     receiver = Receiver(tls[0])
     yield receiver
@@ -253,7 +222,7 @@ def secure_receiver(tls, inside):
 
 
 def test_the_host_shows_a_certificate_of_its_name(post, secure_receiver, tls, dns, monkeypatch):
-    monkeypatch.setattr(callouts, "TLS", ssl.create_default_context(cafile=tls[1]))
+    monkeypatch.setattr(address_guard, "TLS", ssl.create_default_context(cafile=tls[1]))
     dns("shop.example", ["127.0.0.1"])
     dns("other.example", ["127.0.0.1"])
 
@@ -455,10 +424,10 @@ def test_so_does_one_that_fails(post, inside):
 
 
 def test_so_does_one_whose_process_dies(post, receiver, monkeypatch):
-    def die(*args):
+    def die(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(callouts, "_ask", die)
+    monkeypatch.setattr(callouts, "ask", die)
 
     with pytest.raises(KeyboardInterrupt):
         post(receiver.url)

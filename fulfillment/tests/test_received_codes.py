@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from fulfillment import callouts
-from fulfillment.callouts import CalloutFailed
+from fulfillment import address_guard, callouts
+from fulfillment.address_guard import CalloutFailed
 from fulfillment.chains import add_source
 from fulfillment.models import Callout, Fulfillment, ReceivedCode
 from fulfillment.services import enter_codes, fulfill
@@ -442,7 +442,7 @@ def test_a_proxy_is_given_an_address_and_no_name(merchant, settings, proxy, monk
     port, asked = proxy
     settings.CALLOUT_PROXY = f"http://ada:s%C3%A9cret@127.0.0.1:{port}"
     endpoint = (socket.AF_INET, ("93.184.216.34", 443))
-    monkeypatch.setattr(callouts, "_look_up", lambda host, port, timeout: [endpoint])
+    monkeypatch.setattr(address_guard, "_look_up", lambda host, port, timeout: [endpoint])
 
     with pytest.raises(CalloutFailed, match="No connection to vendor.example: Tunnel connection failed: 403"):
         callouts.call(merchant, "GET", "https://vendor.example/", headers={}, timeout=5)

@@ -21,7 +21,7 @@ from misbehave import BEHAVIOURS, Misbehaving
 from standardwebhooks import Webhook, WebhookVerificationError
 from vendor import Vendor
 
-from fulfillment import callouts, web_services
+from fulfillment import address_guard, web_services
 from fulfillment.chains import add_source
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
 from fulfillment.parameters import Subject
@@ -181,7 +181,7 @@ def test_a_name_that_leads_inside_when_it_is_called_reaches_nothing(pay, work, s
     settings.CALLOUT_NETWORKS = []
     dns("rebinding.example", ["93.184.216.34"], ["127.0.0.1"])
     url = f"https://rebinding.example:{vendor.server_port}/"
-    callouts.check(url)
+    address_guard.check(url)
     use(sold, url=url)
 
     pay(sold)

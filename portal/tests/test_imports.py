@@ -23,7 +23,9 @@ ROOMS: dict[str, set[str]] = {
 LEVELS = [
     {"shapes", "kinds"},
     {"models", "signatures", "encodings"},
-    {"breaker", "callouts", "subscriptions"},
+    {"address_guard", "breaker", "subscriptions"},
+    {"transport"},
+    {"callouts"},
     {"mail_servers", "parameters"},
     {"answers", "mail"},
     {"notices"},

@@ -19,7 +19,7 @@ from django.db import connection
 from django.utils import timezone
 from requests import Response
 
-from fulfillment import callouts, mail, mail_servers, tasks
+from fulfillment import address_guard, mail, mail_servers, tasks
 from fulfillment.link_requests import request_mail
 from fulfillment.mail import MailError, sent
 from fulfillment.models import Delivery, LinkRequest, MailAccount, MerchantNotice
@@ -56,7 +56,7 @@ def tls(tmp_path_factory):
 def make_server(tls, settings, monkeypatch):
     """A mail server on loopback, which may be called, with a user."""
     settings.CALLOUT_NETWORKS = [ipaddress.ip_network("127.0.0.0/8")]
-    monkeypatch.setattr(callouts, "TLS", tls.client)
+    monkeypatch.setattr(address_guard, "TLS", tls.client)
     started = []
 
     def authenticate(server, session, envelope, mechanism, data):
@@ -173,7 +173,7 @@ def test_a_server_without_tls_is_not_saved(manager, make_server):
 
 def test_a_server_whose_certificate_nobody_trusts_is_not_saved(manager, make_server, monkeypatch):
     server = make_server()
-    monkeypatch.setattr(callouts, "TLS", ssl.create_default_context())
+    monkeypatch.setattr(address_guard, "TLS", ssl.create_default_context())
 
     assert "CERTIFICATE_VERIFY_FAILED" in refusal(save(manager, server))
 
@@ -214,13 +214,13 @@ def test_a_server_that_drips_is_cut_off_and_may_have_taken_the_mail(manager, mak
 
 def test_a_connection_is_had_soon_or_not_at_all(manager, make_server, monkeypatch):
     asked = []
-    connect = callouts.connect
+    connect = address_guard.connect
 
     def note(host, port, timeout):
         asked.append(timeout)
         return connect(host, port, timeout)
 
-    monkeypatch.setattr(callouts, "connect", note)
+    monkeypatch.setattr(address_guard, "connect", note)
     server = make_server()
     server.delay = 0.3
     monkeypatch.setattr(mail_servers, "MOST_SECONDS_TO_CONNECT", 0.2)

@@ -56,7 +56,10 @@ def test_a_product_chooses_it_and_gets_its_codes(toy, manager, make_product, pay
     assert ActivationCode.objects.get().code == "TOY-1"
     [line] = [line.text for line in order_history(Order.objects.get()) if line.kind == "codes"]
     assert line == f"1 activation code for {product.name} saved, out of the toy box"
-    assert "out of the toy box" in manager.get(reverse("order", args=[Order.objects.get().number])).content.decode()
+    assert (
+        "</time>, out of the toy box"
+        in manager.get(reverse("order", args=[Order.objects.get().number])).content.decode()
+    )
     assert "Toy" in manager.get(page).content.decode()
     with pytest.raises(ChainRefused):
         add_source(product, "toy")

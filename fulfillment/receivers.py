@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from fulfillment import pool_notices, refunds, services
-from fulfillment.models import WebhookEvent, publish
+from fulfillment.models import IMPORTS, WebhookEvent, publish
 from fulfillment.webhooks import announce, facts_of_item, facts_of_order, facts_of_pool
 from orders.signals import order_paid, order_refunded, order_reinstated
 from pools.models import LicensePool
@@ -55,7 +55,9 @@ def serve_waiting_items(pool, **kwargs):
 
 
 def work_on_import(key_import, **kwargs):
-    transaction.on_commit(lambda: publish("fulfillment.tasks.work_on_import", key_import.pk), robust=True)
+    transaction.on_commit(
+        lambda: publish("fulfillment.tasks.work_on_import", key_import.pk, queue=IMPORTS), robust=True
+    )
 
 
 def tell_merchant(pool, level, available, **kwargs):

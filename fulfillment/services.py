@@ -9,10 +9,9 @@ from django.db.models.functions import Now
 
 from fulfillment.breaker import probe_now
 from fulfillment.item_notices import tell_of_item
-from fulfillment.models import Delivery, Fulfillment, FulfillmentMethod, Upstream, alone, publish
+from fulfillment.models import CALLOUTS, Delivery, Fulfillment, FulfillmentMethod, Upstream, alone, publish
 from fulfillment.resending import queue_delivery
 from fulfillment.sources import (
-    SOURCES,
     CodeHeld,
     LicenseAwaited,
     ManualSource,
@@ -77,15 +76,8 @@ def fulfill(pk: int) -> bool:
         return True
 
 
-def needs_network(pk: int) -> bool:
-    """Whether a fulfillment may have to wait for other people's servers."""
-    fulfillment = Fulfillment.objects.select_related("item__product").filter(pk=pk).first()
-    methods = FulfillmentMethod.objects.of(fulfillment.item.product) if fulfillment else []
-    return any(not SOURCES[method.source].immediate for method in methods)
-
-
-def fulfill_by_callout(pk: int) -> None:
-    """Make one attempt at a fulfillment whose source is called, and have the next one made that waits for its turn."""
+def fulfill_in_turn(pk: int) -> None:
+    """Make one attempt at a fulfillment; if a server was called, have the next one made that waits for its turn."""
     with alone("fulfill_by_callout", pk) as is_alone:
         # Who was woken while at it would ask for the same twice at the same time.
         tried = is_alone and fulfill(pk)
@@ -96,7 +88,7 @@ def fulfill_by_callout(pk: int) -> None:
         upstream = method.upstream
         # While it is paused the sweep has enough of them look.
         if upstream and not upstream.paused_at and (following := Fulfillment.objects.next_of(upstream)):
-            publish(Fulfillment.CALLOUT_TASK, following)
+            publish(Fulfillment.TASK, following, queue=CALLOUTS)
 
 
 def serve_waiting(pool: LicensePool) -> None:
@@ -144,7 +136,8 @@ def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
     for method in FulfillmentMethod.objects.of(fulfillment.item.product):
         source = method.kind
         if immediate_only and not source.immediate:
-            transaction.on_commit(lambda: publish(Fulfillment.CALLOUT_TASK, fulfillment.pk), robust=True)
+            nudge = partial(publish, Fulfillment.TASK, fulfillment.pk, queue=CALLOUTS)
+            transaction.on_commit(nudge, robust=True)
             return True
         try:
             if _collect(fulfillment, source):
@@ -287,7 +280,7 @@ def _wake_renewals(item: OrderItem) -> None:
     Fulfillment.objects.filter(pk__in=pks, status=Fulfillment.Status.WAITING).wake()
     if pks:
         # The others are swept up: most of them wait for this one.
-        publish(Fulfillment.TASK, pks[0])
+        publish(Fulfillment.TASK, pks[0], queue=CALLOUTS)
 
 
 def _look_again(fulfillment: Fulfillment) -> None:
@@ -353,7 +346,7 @@ def retry_failed(upstream: Upstream, *, by: str) -> int:
     probe_now(upstream)
     # Who is done with the first has the next one tried, and the sweep finds them all.
     if first := Fulfillment.objects.next_of(upstream):
-        transaction.on_commit(lambda: publish(Fulfillment.TASK, first), robust=True)
+        transaction.on_commit(lambda: publish(Fulfillment.TASK, first, queue=CALLOUTS), robust=True)
     return len(rows)
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from celery import shared_task
+from celery import Task, shared_task
 from celery.signals import task_prerun
 from django.core.management import call_command
 from django.db import close_old_connections, transaction
@@ -24,12 +24,14 @@ from fulfillment import (
 )
 from fulfillment.link_requests import forget_old_requests
 from fulfillment.models import (
+    DEFAULT,
+    IMPORTS,
     Deactivation,
     Delivery,
     Fulfillment,
     LinkRequest,
-    MailAccount,
     MerchantNotice,
+    Retryable,
     RetryableQuerySet,
     WebhookMessage,
     begin_task,
@@ -57,33 +59,44 @@ def note_begin(task, args, **_):
         begin_task(task.name, args[0])
 
 
-def work_off(task: str, due: RetryableQuerySet, attempt: Callable[[int], None]) -> None:
-    """Attempt the due rows of one kind, retries first, until there are none or the slice is over.
+def work_off(task: Task, due: RetryableQuerySet, attempt: Callable[[int], None], pk: int) -> None:
+    """Attempt the due rows of the default queue, retries first, until there are none or the slice is over.
 
-    So rows that nobody queued, as the queue was long, are found by any worker that is awake.
+    So rows that nobody queued, as the queue was long, are found by any worker that is awake. Another queue's row is
+    attempted alone: a merchant's mail server may be slow.
     """
+    if get_queue(task) != DEFAULT:
+        attempt(pk)
+        return
     deadline = monotonic() + SLICE
     tried: set[int] = set()
     while pks := [pk for pk in due.in_turn().values_list("pk", flat=True)[:BATCH_SIZE] if pk not in tried]:
         for pk in pks:
             if monotonic() > deadline:
-                publish(task, pk)
+                publish(task.name, pk)
                 return
             attempt(pk)
         tried.update(pks)
 
 
-@shared_task
-def fulfill(pk):
-    if services.needs_network(pk):
-        publish(Fulfillment.CALLOUT_TASK, pk)
-    else:
-        services.fulfill(pk)
+def get_queue(task: Task) -> str:
+    """The queue that a task came from."""
+    return str((task.request.delivery_info or {}).get("routing_key", DEFAULT))
 
 
-@shared_task
-def fulfill_by_callout(pk):
-    services.fulfill_by_callout(pk)
+def is_misplaced(task: Task, model: type[Retryable], pk: int) -> bool:
+    """Whether a row is another queue's by now, as when its merchant got a mail server: then it is queued there."""
+    row = model.objects.filter(pk=pk).first()
+    if row is None or row.queue == get_queue(task):
+        return False
+    publish(task.name, pk, queue=row.queue)
+    return True
+
+
+@shared_task(bind=True)
+def fulfill(task, pk):
+    if not is_misplaced(task, Fulfillment, pk):
+        services.fulfill_in_turn(pk)
 
 
 @shared_task
@@ -91,24 +104,15 @@ def deactivate(pk):
     deactivation.deactivate(pk)
 
 
-@shared_task
-def deliver(pk):
-    if MailAccount.objects.filter(merchant__orders__deliveries=pk).exists():
-        publish("fulfillment.tasks.deliver_by_account", pk)
-    else:
-        due = Delivery.objects.due().filter(order__merchant__mail_account=None)
-        work_off(Delivery.TASK, due, delivery.deliver)
+@shared_task(bind=True)
+def deliver(task, pk):
+    if not is_misplaced(task, Delivery, pk):
+        work_off(task, Delivery.objects.due().filter(order__merchant__mail_account=None), delivery.deliver, pk)
 
 
-# By the worker for callouts: nobody else's e-mail waits for a merchant's mail server.
-@shared_task
-def deliver_by_account(pk):
-    delivery.deliver(pk)
-
-
-@shared_task
-def send_notice(pk):
-    work_off(MerchantNotice.TASK, MerchantNotice.objects.due(), notices.send_notice)
+@shared_task(bind=True)
+def send_notice(task, pk):
+    work_off(task, MerchantNotice.objects.due(), notices.send_notice, pk)
 
 
 @shared_task
@@ -116,18 +120,10 @@ def send_webhook(pk):
     webhooks.send(pk)
 
 
-@shared_task
-def send_links(pk):
-    if MailAccount.objects.filter(merchant__link_requests=pk).exists():
-        publish("fulfillment.tasks.send_links_by_account", pk)
-    else:
-        due = LinkRequest.objects.due().filter(merchant__mail_account=None)
-        work_off(LinkRequest.TASK, due, link_requests.send_links)
-
-
-@shared_task
-def send_links_by_account(pk):
-    link_requests.send_links(pk)
+@shared_task(bind=True)
+def send_links(task, pk):
+    if not is_misplaced(task, LinkRequest, pk):
+        work_off(task, LinkRequest.objects.due().filter(merchant__mail_account=None), link_requests.send_links, pk)
 
 
 # Many may wait; the limit is still below the broker's visibility timeout, and the sweep has the rest served.
@@ -202,7 +198,7 @@ def nudge_imports():
         pks = list(idle.select_for_update(skip_locked=True).values_list("pk", flat=True))
     # Only now, or the worker would find them locked by us.
     for pk in pks:
-        publish("fulfillment.tasks.work_on_import", pk)
+        publish("fulfillment.tasks.work_on_import", pk, queue=IMPORTS)
 
 
 def purge_logs():

@@ -136,15 +136,6 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY = False
-# Queues and workers of their own (run.py) for what waits for other people's servers, and for what takes long.
-CELERY_TASK_ROUTES = {
-    "fulfillment.tasks.send_webhook": {"queue": "callouts"},
-    "fulfillment.tasks.fulfill_by_callout": {"queue": "callouts"},
-    "fulfillment.tasks.deactivate": {"queue": "callouts"},
-    "fulfillment.tasks.deliver_by_account": {"queue": "callouts"},
-    "fulfillment.tasks.send_links_by_account": {"queue": "callouts"},
-    "fulfillment.tasks.work_on_import": {"queue": "imports"},
-}
 # Shorter than fulfillment.models.LEASE, or a second worker would take over from a living one.
 CELERY_TASK_TIME_LIMIT = 50
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

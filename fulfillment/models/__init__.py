@@ -19,6 +19,9 @@ from fulfillment.models.net_licensing import (
 )
 from fulfillment.models.notices import MerchantNotice
 from fulfillment.models.retryable import (
+    CALLOUTS,
+    DEFAULT,
+    IMPORTS,
     LEASE,
     Retryable,
     RetryableQuerySet,
@@ -34,6 +37,9 @@ from fulfillment.models.web_services import HeldCode, ReceivedCode, RequestParam
 from fulfillment.models.webhooks import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
 
 __all__ = [
+    "CALLOUTS",
+    "DEFAULT",
+    "IMPORTS",
     "LEASE",
     "TEST_EVENT",
     "Callout",

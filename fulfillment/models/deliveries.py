@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from fulfillment.models.mail_accounts import MailAccount
 from fulfillment.models.retryable import Retryable
 from merchants.models import MAX_ACTOR
 from orders.models import ActivationCode, Order
@@ -60,6 +61,10 @@ class Delivery(Retryable):
 
     def __str__(self):
         return f"{self.get_kind_display().capitalize()} delivery {self.pk} of {self.order}"
+
+    @property
+    def queue(self) -> str:
+        return MailAccount.objects.queue_of(self.order.merchant_id)
 
     def readdress(self) -> None:
         """Have this attempt go to the order's present address, and say so before it is made."""

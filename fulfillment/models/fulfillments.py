@@ -12,7 +12,7 @@ from django.db.models.functions import Now, RowNumber
 
 from fulfillment.kinds import SOURCES
 from fulfillment.models.net_licensing import LicensePackage
-from fulfillment.models.retryable import Retryable, RetryableQuerySet, database_now
+from fulfillment.models.retryable import CALLOUTS, DEFAULT, Retryable, RetryableQuerySet, database_now
 from fulfillment.models.upstreams import Upstream
 from fulfillment.models.web_services import WebService
 from merchants.models import Product
@@ -149,8 +149,6 @@ class Fulfillment(Retryable):
     """The work of getting one order item its activation codes."""
 
     TASK = "fulfillment.tasks.fulfill"
-    # The same, by the worker for callouts: for those whose sources are called.
-    CALLOUT_TASK = "fulfillment.tasks.fulfill_by_callout"
     # After that long in which a source failed, the item has.
     PATIENCE = timedelta(days=1)
     SHORTEST_DELAY, LONGEST_DELAY = timedelta(seconds=5), timedelta(minutes=15)
@@ -183,6 +181,11 @@ class Fulfillment(Retryable):
 
     def __str__(self):
         return f"Fulfillment of {self.item}"
+
+    @property
+    def queue(self) -> str:
+        methods = FulfillmentMethod.objects.of(self.item.product)
+        return DEFAULT if all(method.kind.immediate for method in methods) else CALLOUTS
 
     @property
     def is_last_attempt(self) -> bool:

@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from fulfillment.models.mail_accounts import MailAccount
 from fulfillment.models.retryable import Retryable
 from merchants.models import Merchant
 
@@ -29,3 +30,7 @@ class LinkRequest(Retryable):
 
     def __str__(self):
         return f"Request {self.pk} for {f'links at {self.merchant}' if self.merchant else 'a new password'}"
+
+    @property
+    def queue(self) -> str:
+        return MailAccount.objects.queue_of(self.merchant_id)

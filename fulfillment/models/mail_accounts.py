@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from fulfillment.models.retryable import CALLOUTS, DEFAULT
 from merchants.models import MAX_ACTOR, Merchant
 from vault.fields import EncryptedTextField
 
@@ -14,6 +15,10 @@ class MailAccountQuerySet(models.QuerySet["MailAccount"]):
     def of(self, merchant: Merchant | int) -> "MailAccount | None":
         """The merchant's own, or None: its mails go through the installation's server."""
         return self.filter(merchant=merchant).first()
+
+    def queue_of(self, merchant: Merchant | int | None) -> str:
+        """Whose turn its mails are: nobody else's wait for a merchant's own mail server."""
+        return CALLOUTS if self.filter(merchant=merchant).exists() else DEFAULT
 
 
 class MailAccount(models.Model):

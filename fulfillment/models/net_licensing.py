@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from fulfillment.models.retryable import Retryable
+from fulfillment.models.retryable import CALLOUTS, Retryable
 from fulfillment.models.upstreams import Upstream
 from merchants.models import Merchant
 from orders.models import OrderItem
@@ -152,6 +152,7 @@ class Deactivation(Retryable):
     """
 
     TASK = "fulfillment.tasks.deactivate"
+    queue = CALLOUTS
 
     class Status(models.TextChoices):
         QUEUED = "queued"

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from zlib import crc32
 
 from celery import current_app
-from django.conf import settings
 from django.db import connection, models, transaction
 from django.db.models import Case, F, Q, When
 from django.db.models.functions import Now
@@ -29,12 +28,17 @@ QUEUED_FOR = 30
 MAX_QUEUE_LENGTH = 1000
 
 
-def publish(task: str, pk: int) -> None:
-    """Ask a worker to look at a row, unless the row is queued already or the queue is long.
+# Each queue has a worker of its own (run.py).
+DEFAULT = "celery"
+CALLOUTS = "callouts"  # for what waits for other people's servers
+IMPORTS = "imports"  # for what takes long
+
+
+def publish(task: str, pk: int, *, queue: str = DEFAULT) -> None:
+    """Ask a worker of a queue to look at a row, unless the row is queued already or the queue is long.
 
     The task is only a hint. If it gets lost, or the broker is down, the sweep asks again.
     """
-    queue = settings.CELERY_TASK_ROUTES.get(task, {}).get("queue", current_app.conf.task_default_queue)
     try:
         # This also finds out within half a second whether the broker is down; Celery would retry for longer.
         with valkey().pipeline(transaction=False) as pipeline:
@@ -42,7 +46,7 @@ def publish(task: str, pk: int) -> None:
             pipeline.llen(queue)
             is_new, length = pipeline.execute()
         if is_new and length < MAX_QUEUE_LENGTH:
-            current_app.send_task(task, [pk])
+            current_app.send_task(task, [pk], queue=queue)
     except (RedisError, BrokerError) as error:
         logger.warning("The broker does not take %s(%s), the sweep will: %s", task, pk, error)
 
@@ -135,7 +139,12 @@ class Retryable(models.Model):
         transaction.on_commit(self._publish, robust=True)
 
     def _publish(self) -> None:
-        publish(self.TASK, self.pk)
+        publish(self.TASK, self.pk, queue=self.queue)
+
+    @property
+    def queue(self) -> str:
+        """Whose turn it is to look at the row."""
+        return DEFAULT
 
     @property
     def is_last_attempt(self) -> bool:

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from fulfillment.models.retryable import Retryable
+from fulfillment.models.retryable import CALLOUTS, Retryable
 from fulfillment.models.signed import Signed
 from merchants.models import Merchant
 
@@ -71,6 +71,7 @@ class WebhookMessage(Retryable):
     """One event, on its way to one endpoint."""
 
     TASK = "fulfillment.tasks.send_webhook"
+    queue = CALLOUTS
 
     class Status(models.TextChoices):
         QUEUED = "queued"

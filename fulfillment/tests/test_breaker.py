@@ -15,7 +15,7 @@ from fulfillment import breaker, callouts, web_services
 from fulfillment.breaker import FAILURES_BEFORE_PAUSE
 from fulfillment.chains import add_source
 from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
-from fulfillment.services import fulfill, fulfill_by_callout, retry, retry_failed
+from fulfillment.services import fulfill, fulfill_in_turn, retry, retry_failed
 from fulfillment.tasks import nudge_due
 from orders.models import ActivationCode, OrderItem
 
@@ -216,7 +216,7 @@ def test_one_probe_at_a_time(pay, sold, paused, receiver, in_threads):
     for _ in range(8):
         pay(sold)
 
-    in_threads(fulfill_by_callout, list(Fulfillment.objects.values_list("pk", flat=True)), threads=8)
+    in_threads(fulfill_in_turn, list(Fulfillment.objects.values_list("pk", flat=True)), threads=8)
 
     assert len(receiver.received) == 1
 
@@ -367,14 +367,14 @@ def test_a_slow_host_is_asked_four_things_at_a_time_and_the_rest_follows(
 
     receiver.respond = slowly
     following = []
-    monkeypatch.setattr("fulfillment.services.publish", lambda task, pk: following.append(pk))
+    monkeypatch.setattr("fulfillment.services.publish", lambda task, pk, queue: following.append(pk))
     for _ in range(9):
         pay(sold)
 
-    in_threads(fulfill_by_callout, list(Fulfillment.objects.values_list("pk", flat=True)), threads=9)
+    in_threads(fulfill_in_turn, list(Fulfillment.objects.values_list("pk", flat=True)), threads=9)
     assert max(most) <= callouts.AT_ONE_HOST
     while following:
-        fulfill_by_callout(following.pop())
+        fulfill_in_turn(following.pop())
 
     assert set(Fulfillment.objects.values_list("status", flat=True)) == {"done"}
     assert len(receiver.received) == 9 and ActivationCode.objects.count() == 9
@@ -407,7 +407,7 @@ def test_who_is_woken_while_its_request_is_under_way_is_not_asked_for_twice(
     def wake_meanwhile(received):
         if len(receiver.received) == 1:
             Fulfillment.objects.update(due_at=Now())
-            fulfill_by_callout(pk)
+            fulfill_in_turn(pk)
             connection.close()
         return healthy(received)
 
@@ -415,6 +415,6 @@ def test_who_is_woken_while_its_request_is_under_way_is_not_asked_for_twice(
     pay(sold)
     pk = Fulfillment.objects.get().pk
 
-    fulfill_by_callout(pk)
+    fulfill_in_turn(pk)
 
     assert len(receiver.received) == 1

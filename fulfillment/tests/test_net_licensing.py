@@ -12,7 +12,7 @@ from fulfillment import net_licensing
 from fulfillment.chains import ChainRefused, add_source, remove_account, remove_package
 from fulfillment.history import order_history
 from fulfillment.models import Callout, Deactivation, Fulfillment, IssuedLicense, LicensingAccount, MerchantNotice
-from fulfillment.services import fulfill, fulfill_by_callout, retry
+from fulfillment.services import fulfill, fulfill_in_turn, retry
 from fulfillment.tests.licensing_server import TROUBLES, Proxy, Service, envelope, refusal
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund, reinstate
@@ -448,7 +448,7 @@ def test_a_burst_is_served_by_those_who_have_a_turn(pay, sold, make_package, ser
         pay(sold)
 
     def serve(pk):
-        fulfill_by_callout(pk)
+        fulfill_in_turn(pk)
         connection.close()
 
     for _ in range(20):

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from fulfillment import tasks
-from fulfillment.models import Delivery, Fulfillment, MailAccount, begin_task, database_now, publish
+from fulfillment.models import CALLOUTS, Delivery, Fulfillment, MailAccount, begin_task, database_now, publish
 from fulfillment.models.retryable import MAX_QUEUE_LENGTH
 from portal.beat import LocalScheduler
 from portal.celery import app
@@ -26,7 +26,9 @@ def connection_of_the_test(monkeypatch):
 def sent(monkeypatch):
     """The tasks that are sent to a queue."""
     sent = []
-    monkeypatch.setattr("fulfillment.models.retryable.current_app.send_task", lambda task, args: sent.append(args[0]))
+    monkeypatch.setattr(
+        "fulfillment.models.retryable.current_app.send_task", lambda task, args, queue: sent.append(args[0])
+    )
     for key in valkey().scan_iter("keywell:queued:*"):
         valkey().delete(key)
     return sent
@@ -56,7 +58,7 @@ def test_the_queue_has_an_end(sent):
     valkey().rpush("celery", *["task"] * MAX_QUEUE_LENGTH)
     try:
         publish(TASK, 1)
-        publish(Fulfillment.CALLOUT_TASK, 2)
+        publish(Fulfillment.TASK, 2, queue=CALLOUTS)
     finally:
         valkey().delete("celery")
 

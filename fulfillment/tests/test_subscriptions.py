@@ -528,7 +528,7 @@ def test_all_are_served_when_reports_and_workers_are_at_it_at_once(service, repo
         if task in numbers:
             report(task, None if task == "P" else "P", year=2020 + numbers.index(task))
         for pk in Fulfillment.objects.due().values_list("pk", flat=True):
-            services.fulfill_by_callout(pk)
+            services.fulfill_in_turn(pk)
 
     in_threads(do, [*reversed(numbers), *range(12)], 6)
     let_pass(minutes=20)

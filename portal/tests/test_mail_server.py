@@ -22,7 +22,8 @@ from requests import Response
 from fulfillment import address_guard, mail, mail_servers, tasks
 from fulfillment.link_requests import request_mail
 from fulfillment.mail import MailError, sent
-from fulfillment.models import Delivery, LinkRequest, MailAccount, MerchantNotice
+from fulfillment.models import CALLOUTS, Delivery, LinkRequest, MailAccount
+from fulfillment.pool_notices import PoolLow, tell_of_pool
 from merchants.models import Member
 from portal.mail_server_form import MailServerForm
 from portal.tests.installation import free_port
@@ -129,7 +130,7 @@ def test_mails_to_customers_go_through_it_and_notices_do_not(
     pay(product)
     request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
     merchant.pools.update(notified="low")
-    MerchantNotice.objects.create(merchant=merchant, kind="pool_low", subject=merchant.pools.get())
+    tell_of_pool(merchant.pools.get(), PoolLow, available=10)
     work()
     manager.post("/emails/texts/all/en/test/", {"subject": "Yours", "body": "{KEY}"})
 
@@ -251,9 +252,9 @@ def test_one_that_cannot_be_reached_is_left_alone_for_a_while(manager, make_serv
     assert not Delivery.objects.due().exists()
 
 
-def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant, settings, monkeypatch):
+def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant, monkeypatch):
     asked = []
-    monkeypatch.setattr("fulfillment.tasks.publish", lambda task, pk: asked.append(task))
+    monkeypatch.setattr("fulfillment.tasks.publish", lambda task, pk, queue: asked.append((task, queue)))
     save(manager, make_server())
     pay(product)
     request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
@@ -262,9 +263,10 @@ def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant
     tasks.send_links(LinkRequest.objects.get().pk)
 
     assert Delivery.objects.get().attempts == LinkRequest.objects.get().attempts == 0
-    assert {settings.CELERY_TASK_ROUTES[task]["queue"] for task in asked} == {"callouts"} and len(asked) == 2
-    tasks.deliver_by_account(Delivery.objects.get().pk)
-    tasks.send_links_by_account(LinkRequest.objects.get().pk)
+    assert asked == [(Delivery.TASK, CALLOUTS), (LinkRequest.TASK, CALLOUTS)]
+    monkeypatch.setattr("fulfillment.tasks.get_queue", lambda task: CALLOUTS)
+    tasks.deliver(Delivery.objects.get().pk)
+    tasks.send_links(LinkRequest.objects.get().pk)
     assert Delivery.objects.get().status == "sent" and LinkRequest.objects.get().due_at is None
 
 

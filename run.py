@@ -4,6 +4,7 @@
     python3 run.py                     start everything; Ctrl-C stops it
     python3 run.py test [ARGUMENT...]  check the code and run all tests; or run pytest with these arguments
     python3 run.py manage ARGUMENT...  run a management command against the same database
+    python3 run.py --version           print the version
 
 Settings are read from the environment and from a file .env beside this one. Those that matter here:
 
@@ -39,6 +40,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+
+from version import version
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
@@ -83,6 +86,9 @@ def main(arguments: list[str]) -> int:
     command = arguments[0] if arguments else "serve"
     if command in {"-h", "--help"}:
         say(__doc__)
+        return 0
+    if command == "--version":
+        say(f"Keywell {version()}")
         return 0
     if arguments and command not in {"test", "manage"}:
         print(__doc__, file=sys.stderr)

@@ -57,6 +57,10 @@ def codes_in(payment):
     return [code["code"] for item in payment["items"] for code in item["activation_codes"]]
 
 
+def is_sent(payment):
+    return {code["delivery"] for item in payment["items"] for code in item["activation_codes"]} == {"sent"}
+
+
 def test_it_keeps_secrets_from_other_users(keywell):
     modes = {name: (keywell.var / name).stat().st_mode & 0o777 for name in ["", "secrets.env", "demo.env", "run"]}
 
@@ -108,6 +112,7 @@ def test_it_starts_a_killed_worker_again(keywell):
     keywell.wait_until(lambda: "worker ended (SIGKILL); restarting it" in keywell.printed())
     keywell.wait_until(lambda: keywell.worker() not in {None, worker, *children})
     assert all_ended(children)
+    keywell.wait_until(lambda: is_sent(keywell.report_payment(order="AFTER-A-RESTART")[1]))
 
 
 def test_it_leaves_no_process_behind_and_loses_nothing_when_killed(keywell):

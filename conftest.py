@@ -7,6 +7,7 @@ import threading
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
 from fulfillment import deactivation, delivery, link_requests, notices, services, webhooks
@@ -24,9 +25,27 @@ from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, Us
 from pools.imports import import_keys
 from pools.models import LicensePool
 from rest.valkey import Breaker
+from vault.fingerprints import ensure_key
 
 # What takes minutes comes first, or the last of several processes would have it to itself.
 LONGEST = ["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"]
+EMPTY_TABLES = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    SET LOCAL session_replication_role = replica;  -- neither foreign keys nor the ledger refuse
+    FOR name IN
+        SELECT tablename FROM pg_tables WHERE schemaname = current_schema
+        AND tablename NOT IN ('django_migrations', 'django_content_type', 'auth_permission')
+    LOOP
+        EXECUTE format('DELETE FROM %I', name);
+    END LOOP;
+END $$
+"""
+TEMPLATE = "test_template"
+# What a test with this fixture needs: `run.py test --fast` leaves it out.
+NEEDS = {"chrome": "browser", "install": "installation"}
 
 
 def pytest_make_parametrize_id(config, val, argname):
@@ -34,7 +53,12 @@ def pytest_make_parametrize_id(config, val, argname):
     return argname if isinstance(val, bytes) else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items):
+    for item in items:
+        for fixture, mark in NEEDS.items():
+            if fixture in item.fixturenames:
+                item.add_marker(mark)
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
@@ -54,10 +78,39 @@ def valkey_answers():
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup, django_db_blocker):
-    """Between tests the tables are emptied, which the ledger refuses; `test_ledger.py` sees that it does."""
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE pools_keymovement DISABLE TRIGGER ledger_is_not_emptied")
+def django_db_modify_db_settings(django_db_modify_db_settings, django_db_blocker):
+    """The processes of one run copy one migrated database."""
+    if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
+        with django_db_blocker.unblock():
+            migrate_template(run)
+
+
+def migrate_template(run):
+    database, test = connection.settings_dict, connection.settings_dict["TEST"]
+    before = database["NAME"], test["NAME"]
+    with connection._nodb_cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(1)")  # until the cursor's connection is closed
+        cursor.execute("SELECT 1 FROM pg_database WHERE shobj_description(oid, 'pg_database') = %s", [run])
+        if not cursor.fetchone():
+            test["NAME"] = TEMPLATE
+            connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+            connection.close()
+            connection.close_pool()
+            database["NAME"], test["NAME"] = before
+            cursor.execute(f"COMMENT ON DATABASE {TEMPLATE} IS '{run}'")
+    test |= {"TEMPLATE": TEMPLATE, "MIGRATE": False}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    TransactionTestCase._fixture_teardown = lambda test: empty_tables()
+
+
+def empty_tables():
+    """Delete all rows. Django's flush truncates every table, filled or not, and makes the content types anew."""
+    with connection.cursor() as cursor:
+        cursor.execute(EMPTY_TABLES)
+    ensure_key()
 
 
 @pytest.fixture(autouse=True)

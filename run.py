@@ -3,7 +3,9 @@
 
     python3 run.py                     start everything; Ctrl-C stops it
     python3 run.py test [ARGUMENT...]  check the code and run all tests; or run pytest with these arguments
+    python3 run.py test --fast         the same without tests that need a browser or an installation
     python3 run.py manage ARGUMENT...  run a management command against the same database
+    python3 run.py --version           print the version
 
 Settings are read from the environment and from a file .env beside this one. Those that matter here:
 
@@ -37,8 +39,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
+
+from version import version
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
@@ -74,15 +79,29 @@ CHECKS = [
     ["-m", "ruff", "format", "--check", "."],
     ["-m", "mypy", "."],
     ["manage.py", "makemigrations", "--check", "--dry-run"],
-    # By files: what a module starts, such as an installation of its own, it starts once.
-    ["-m", "pytest", "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"],
 ]
+# By files: what a module starts, such as an installation of its own, it starts once.
+TESTS = [
+    "-m",
+    "pytest",
+    "--numprocesses",
+    "auto",
+    "--maxprocesses",
+    "4",
+    "--dist",
+    "loadfile",
+    "--no-loadscope-reorder",
+]
+FAST = ["-m", "not browser and not installation"]
 
 
 def main(arguments: list[str]) -> int:
     command = arguments[0] if arguments else "serve"
     if command in {"-h", "--help"}:
         say(__doc__)
+        return 0
+    if command == "--version":
+        say(f"Keywell {version()}")
         return 0
     if arguments and command not in {"test", "manage"}:
         print(__doc__, file=sys.stderr)
@@ -537,17 +556,22 @@ def test(arguments: list[str]) -> int:
         (var / "log").mkdir()
         with supervisor(var) as services:
             services.start(*embedded_servers(var, durable=False))
-            return foreground("-m", "pytest", *arguments) if arguments else check_everything()
+            if arguments in ([], ["--fast"]):
+                return check_everything(FAST if arguments else [])
+            return foreground("-m", "pytest", *arguments)
 
 
-def check_everything() -> int:
-    failed = []
-    for check in CHECKS:
-        say(f"\n$ python {' '.join(check)}")
-        status = foreground(*check)
-        if status > 128:
-            return status
-        if status:
+def check_everything(selection: list[str]) -> int:
+    """The other checks run while tests wait, for browsers and the like, and their results are shown afterwards."""
+    start = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    checks = [start([sys.executable, *check], preexec_fn=die_with_parent(signal.SIGTERM)) for check in CHECKS]
+    status = foreground(*TESTS, *selection)
+    if status > 128:
+        return status
+    failed = ["pytest"] if status else []
+    for check, process in zip(CHECKS, checks, strict=True):
+        say(f"\n$ python {' '.join(check)}\n{process.communicate()[0]}")
+        if process.returncode:
             failed.append(" ".join(check))
     say(f"\nFailed: {', '.join(failed)}" if failed else "\nAll is well")
     return 1 if failed else 0

@@ -6,6 +6,7 @@ from django.core.exceptions import BadRequest
 from django.shortcuts import redirect
 
 from portal.access import lacks_second_factor
+from version import version
 
 
 class SupportSite(admin.AdminSite):
@@ -13,6 +14,9 @@ class SupportSite(admin.AdminSite):
     site_title = "Keywell"
     index_title = "Support"
     site_url = None
+
+    def each_context(self, request):
+        return super().each_context(request) | {"version": version()}
 
     def has_permission(self, request):
         return super().has_permission(request) and not lacks_second_factor(request.user)

@@ -11,6 +11,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from licensing.cors import read_origins
+from version import version
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environ.Env.read_env(BASE_DIR / ".env")
@@ -204,7 +205,7 @@ API_BODY_LIMIT = 1024 * 1024
 SPECTACULAR_SETTINGS = {
     "TITLE": "Keywell API",
     "DESCRIPTION": "Report payments, read orders and their activation codes, fill pools. See docs/api.md.",
-    "VERSION": "1",
+    "VERSION": version(),
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

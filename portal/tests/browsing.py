@@ -4,6 +4,8 @@ from pathlib import Path
 
 from selenium.webdriver.support.wait import WebDriverWait
 
+from portal.tests.installation import PATIENCE
+
 AXE = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
@@ -15,7 +17,9 @@ def text(browser):
 
 def sees(browser, *texts):
     """Wait until the page shows all of these."""
-    return WebDriverWait(browser, 10, 0.1).until(lambda _: all(one in text(browser) for one in texts), f"{texts}")
+    return WebDriverWait(browser, PATIENCE, 0.1).until(
+        lambda _: all(one in text(browser) for one in texts), f"{texts}"
+    )
 
 
 def check(browser, rules=None):

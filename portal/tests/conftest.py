@@ -6,6 +6,7 @@ from django.core.cache import cache
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from fulfillment.tests.conftest import dns, inside, make_service, receiver  # noqa: F401 (fixtures)
+from portal.tests.installation import Keywell
 
 pytest.register_assert_rewrite("portal.tests.browsing")
 
@@ -39,6 +40,12 @@ def chrome():
     chrome.implicitly_wait(5)
     yield chrome
     chrome.quit()
+
+
+@pytest.fixture(scope="session")
+def install(tmp_path_factory):
+    """Make an installation in a folder of its own, for the test to start and stop."""
+    return lambda: Keywell(tmp_path_factory.mktemp("keywell") / "var")
 
 
 @pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])

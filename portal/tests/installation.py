@@ -17,6 +17,8 @@ from portal.supervisor import die_with_parent
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Empty counts as not given, and wins over a developer's .env.
+# Seconds until a test gives up: far more than even a machine under load takes.
+PATIENCE = 300
 UNSET = ["DATABASE_URL", "BROKER_URL", "BASE_URL", "HOST", "DJANGO_DEBUG", "EMAIL_URL"]
 
 
@@ -33,7 +35,7 @@ class Keywell:
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "run.py", *arguments]
         return subprocess.run(
-            command, cwd=PROJECT, env=self.environment(**settings), capture_output=True, text=True, timeout=60
+            command, cwd=PROJECT, env=self.environment(**settings), capture_output=True, text=True, timeout=PATIENCE
         )
 
     def start(self, **settings: str) -> None:
@@ -46,15 +48,22 @@ class Keywell:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
-        # For long: other tests take their share of the machine.
-        wait_until(lambda: "Keywell runs at" in self.printed() or self.process.poll() is not None, patience=120)
+        self.wait_until(lambda: "Keywell runs at" in self.printed())
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Wait as long as it runs."""
+        wait_until(lambda: condition() or self.process.poll() is not None)
         assert self.process.poll() is None, self.printed()
 
     def printed(self) -> str:
         return self.output.read_text()
 
     def healthz(self) -> int:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=PATIENCE) as response:
             return int(response.status)
 
     def report_payment(self, **changes: str) -> tuple[int, dict]:
@@ -66,7 +75,7 @@ class Keywell:
         [body] = [value for option, value in given if option == "-d"]
         body = json.dumps(json.loads(body) | changes)
         request = urllib.request.Request(url, body.encode(), headers)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return int(response.status), json.load(response)
 
     def family(self) -> dict[int, str]:
@@ -109,7 +118,7 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def wait_until(condition: Callable[[], object], patience: float = 30) -> None:
+def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

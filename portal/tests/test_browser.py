@@ -9,7 +9,7 @@ from orders.models import Order
 from pools.imports import import_keys
 from portal.tests.browsing import sees
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -67,3 +67,8 @@ def test_keys_are_pasted_into_a_pool(staff, live_server, make_pool):
 
     assert sees(staff, "2 keys added", "1 repeated")
     assert pool.keys.count() == 2
+
+
+def test_a_test_with_a_browser_is_marked(chrome, request):
+    """By its fixtures, for `run.py test --fast`."""
+    assert request.node.get_closest_marker("browser")

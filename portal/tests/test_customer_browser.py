@@ -7,7 +7,7 @@ from orders.models import ActivationCode, Order
 from pools.imports import import_keys
 from portal.tests.browsing import check, look_in, sees
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 LICENSE = 'user "Ада"\n  file https://files.example/license?order=1&unit=1'
 

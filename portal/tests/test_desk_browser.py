@@ -12,10 +12,10 @@ from merchants.models import CheckoutPage, User
 from orders.models import ActivationCode, Order
 from pools.imports import import_keys
 from portal.tests.browsing import sees, text
-from portal.tests.installation import free_port, wait_until
+from portal.tests.installation import PATIENCE, free_port, wait_until
 from portal.tests.sink import Sink
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ class Desk:
 
     def until(self, condition):
         ignored = [StaleElementReferenceException]
-        return WebDriverWait(self.browser, 10, 0.1, ignored_exceptions=ignored).until(lambda _: condition())
+        return WebDriverWait(self.browser, PATIENCE, 0.1, ignored_exceptions=ignored).until(lambda _: condition())
 
 
 @pytest.fixture

@@ -1,3 +1,11 @@
+import re
+
+import pytest
+from django.conf import settings
+
+DOCUMENTS = sorted([*settings.BASE_DIR.glob("*.md"), *settings.BASE_DIR.glob("docs/**/*.md")])
+
+
 def test_the_documentation_page_loads_nothing_from_elsewhere(client):
     page = client.get("/api/docs/").content.decode()
 
@@ -14,3 +22,18 @@ def test_every_operation_says_which_errors_it_answers(client):
             answers = operation["responses"]
             assert {"401", "403", "429"} <= set(answers), f"{method} {path}"
             assert "application/problem+json" in answers["401"]["content"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(settings.BASE_DIR)))
+def test_every_link_between_documents_leads_somewhere(document):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
+
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_a_push_is_checked_by_what_ci_runs():
+    hooks = (settings.BASE_DIR / ".pre-commit-config.yaml").read_text()
+    ci = (settings.BASE_DIR / ".ci/run").read_text()
+
+    command = ci.rpartition("exec ")[2].strip()
+    assert f"entry: {command}\n" in hooks

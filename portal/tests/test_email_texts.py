@@ -18,6 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from merchants.models import EmailTemplate, Logo, Member
 from pools.imports import import_keys
 from portal.tests.browsing import check, look_in, sees, text
+from portal.tests.installation import PATIENCE
 from portal.tests.test_every_page import enter
 
 pytestmark = pytest.mark.django_db
@@ -245,7 +246,6 @@ def test_a_sender_of_two_lines_is_refused(manager, merchant):
     assert merchant.sender_name == ""
 
 
-@pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 def test_the_preview_follows_what_is_typed(browser, live_server, client, make_member, merchant):
     enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
@@ -272,7 +272,6 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
     assert EmailTemplate.objects.get().body == "Salut {FNAME}\n\n{KEY}"
 
 
-@pytest.mark.browser
 @pytest.mark.django_db(transaction=True)
 def test_everybody_can_read_the_mail(browser, make_product, make_pool, merchant, pay, work, mailoutbox):
     pool = make_pool()
@@ -291,7 +290,7 @@ def test_everybody_can_read_the_mail(browser, make_product, make_pool, merchant,
 
 
 def wait(browser, condition):
-    WebDriverWait(browser, 10, 0.1).until(lambda _: condition())
+    WebDriverWait(browser, PATIENCE, 0.1).until(lambda _: condition())
 
 
 def preview(browser):

@@ -46,6 +46,7 @@ from pools.models import KeyImport, LicensePool, UploadLink
 from pools.uploads import begin, confirm
 from pools.withdrawal import undo
 from portal.tests.browsing import check, look_in
+from portal.tests.installation import PATIENCE
 from portal.views.upload_link import token_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -464,7 +465,6 @@ def enter(browser, live_server, client, user):
     browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
 
 
-@pytest.mark.browser
 def test_everybody_can_use_them(chrome, live_server, client, order, merchant, staff):
     """In either width, in light and in dark colors; dialogs, too, and the admin's order page."""
     browser = chrome
@@ -500,7 +500,7 @@ def open_dialog(browser, label):
     link = browser.find_element(By.LINK_TEXT, label)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
     link.click()
-    WebDriverWait(browser, 10).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
+    WebDriverWait(browser, PATIENCE).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
 
 
 def test_they_are_light_and_ask_little_of_the_database(client, order, merchant, staff):

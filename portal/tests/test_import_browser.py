@@ -10,7 +10,7 @@ from pools.models import KeyImport
 from portal.tests.browsing import check, sees
 from portal.tests.test_every_page import enter
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def click(browser, label, inside="main"):

@@ -10,7 +10,7 @@ from licensing.models import LicenseTemplate, Product
 from licensing.validation import read_holding, validate
 from portal.tests.browsing import check, sees
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant):

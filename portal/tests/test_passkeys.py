@@ -10,8 +10,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 from merchants.models import Member, User
 from merchants.team import invite
 from portal.tests.browsing import check, sees
+from portal.tests.installation import PATIENCE
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def follow(browser, label):
     """Click, and wait until another page is there."""
     browser.execute_script("window.isTheOldPage = true")
     click(browser, label)
-    WebDriverWait(browser, 10).until(lambda _: browser.execute_script("return !window.isTheOldPage"))
+    WebDriverWait(browser, PATIENCE).until(lambda _: browser.execute_script("return !window.isTheOldPage"))
 
 
 def add_passkey(browser, live_server, *, alone=True):

@@ -6,9 +6,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from portal.tests.browsing import sees
+from portal.tests.installation import PATIENCE
 from portal.tests.test_every_page import enter
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 # Of each text in the chart: its left and right end, as parts of the chart's width, and its size in pixels.
 TEXTS = """
@@ -58,7 +59,7 @@ def test_a_key_is_withdrawn_in_a_dialog(browser, live_server, client, make_pool)
     browser.get(f"{live_server}{reverse('pool-keys', args=[pool.pk])}")
 
     browser.find_element(By.LINK_TEXT, "Withdraw").click()
-    button = WebDriverWait(browser, 10).until(
+    button = WebDriverWait(browser, PATIENCE).until(
         lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] [type=submit]")
     )
     button.click()

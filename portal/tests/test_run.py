@@ -13,28 +13,32 @@ import subprocess
 import sys
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import run
 from portal.supervisor import LoadedService, Service, Supervisor, read_status
-from portal.tests.installation import PROJECT, Keywell, all_ended, descendants, free_port, wait_until
+from portal.tests.installation import PATIENCE, PROJECT, Keywell, all_ended, descendants, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
-def keywell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keywell]:
-    keywell = Keywell(tmp_path_factory.mktemp("keywell") / "var")
+def keywell(install: Callable[[], Keywell]) -> Iterator[Keywell]:
+    keywell = install()
     keywell.start()
     yield keywell
-    keywell.process.terminate()
-    keywell.process.wait()
+    keywell.stop()
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Keywell:
-    return Keywell(tmp_path / "var")
+def elsewhere(install: Callable[[], Keywell]) -> Keywell:
+    return install()
+
+
+def test_a_test_with_an_installation_is_marked(keywell, request):
+    """By its fixtures, for `run.py test --fast`."""
+    assert request.node.get_closest_marker("installation")
 
 
 def test_it_serves_when_it_says_so(keywell):
@@ -51,6 +55,10 @@ def test_it_prints_a_command_that_reports_a_payment(keywell):
 
 def codes_in(payment):
     return [code["code"] for item in payment["items"] for code in item["activation_codes"]]
+
+
+def is_sent(payment):
+    return {code["delivery"] for item in payment["items"] for code in item["activation_codes"]} == {"sent"}
 
 
 def test_it_keeps_secrets_from_other_users(keywell):
@@ -95,15 +103,16 @@ def test_it_passes_on_the_exit_status_of_a_management_command(keywell):
 
 
 def test_it_starts_a_killed_worker_again(keywell):
-    wait_until(lambda: keywell.worker() and descendants(keywell.worker()))
+    keywell.wait_until(lambda: keywell.worker() and descendants(keywell.worker()))
     worker = keywell.worker()
     children = descendants(worker)
 
     os.kill(worker, signal.SIGKILL)
 
-    wait_until(lambda: "worker ended (SIGKILL); restarting it" in keywell.printed())
-    wait_until(lambda: keywell.worker() not in {None, worker, *children})
+    keywell.wait_until(lambda: "worker ended (SIGKILL); restarting it" in keywell.printed())
+    keywell.wait_until(lambda: keywell.worker() not in {None, worker, *children})
     assert all_ended(children)
+    keywell.wait_until(lambda: is_sent(keywell.report_payment(order="AFTER-A-RESTART")[1]))
 
 
 def test_it_leaves_no_process_behind_and_loses_nothing_when_killed(keywell):
@@ -123,9 +132,8 @@ def test_it_leaves_no_process_behind_and_loses_nothing_when_killed(keywell):
 def test_it_stops_everything_when_terminated(keywell):
     family = keywell.family()
 
-    keywell.process.terminate()
+    assert keywell.stop() == 0
 
-    assert keywell.process.wait(30) == 0
     assert all_ended(family)
     assert "Stopping Keywell" in keywell.printed()
 
@@ -148,9 +156,8 @@ def test_a_stop_under_load_answers_what_it_took_and_loses_nothing(keywell):
     clients = [threading.Thread(target=report, args=[client]) for client in range(6)]
     for client in clients:
         client.start()
-    wait_until(lambda: len(answered) >= 20, patience=120)
-    keywell.process.terminate()
-    assert keywell.process.wait(60) == 0
+    wait_until(lambda: len(answered) >= 20)
+    assert keywell.stop() == 0
     for client in clients:
         client.join()
 
@@ -162,8 +169,7 @@ def test_a_stop_under_load_answers_what_it_took_and_loses_nothing(keywell):
     for order in unanswered:
         assert keywell.report_payment(order=order)[0] in {200, 201}
     assert keywell.run("manage", "audit").returncode == 0
-    keywell.process.terminate()
-    assert keywell.process.wait(60) == 0
+    assert keywell.stop() == 0
 
 
 def test_it_prints_each_step_with_its_duration(keywell):
@@ -176,13 +182,11 @@ def test_it_prints_each_step_with_its_duration(keywell):
 def test_it_sets_up_the_database_again_only_after_a_change(keywell):
     keywell.start()
     assert "database is set up" not in keywell.printed()
-    keywell.process.terminate()
-    keywell.process.wait()
+    keywell.stop()
 
     keywell.start(LOG_LEVEL="WARNING")
     assert "  database is set up after" in keywell.printed()
-    keywell.process.terminate()
-    keywell.process.wait()
+    keywell.stop()
 
 
 def test_it_names_a_bad_setting_also_when_the_database_is_set_up(keywell):
@@ -206,9 +210,9 @@ def test_a_start_during_a_stop_says_so_and_waits(elsewhere):
         assert "Keywell is still stopping in this folder" in second.stderr.readline()
         assert second.poll() is None
 
-    wait_until(lambda: (elsewhere.var / "run/.s.PGSQL.5432").exists(), patience=120)
+    wait_until(lambda: (elsewhere.var / "run/.s.PGSQL.5432").exists())
     second.terminate()
-    assert second.wait(60) == 0
+    assert second.wait(PATIENCE) == 0
 
 
 def test_it_runs_management_commands_when_it_is_not_running(keywell):
@@ -250,6 +254,26 @@ def test_it_asks_for_secrets_when_it_is_meant_seriously(elsewhere):
 def test_it_explains_itself(elsewhere):
     assert "python3 run.py test" in elsewhere.run("--help").stdout
     assert elsewhere.run("serve").returncode == 2
+
+
+def test_without_an_installation_it_is_not_marked(tmp_path, request):
+    assert not request.node.get_closest_marker("installation")
+
+
+@pytest.mark.parametrize(("arguments", "chosen"), [([], []), (["--fast"], run.FAST)])
+def test_it_runs_the_tests_and_all_other_checks(monkeypatch, capfd, arguments, chosen):
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(run, "embedded_servers", lambda var, durable: [])
+    monkeypatch.setattr(run, "foreground", lambda *command: commands.append(command) or 0)
+    monkeypatch.setattr(run, "CHECKS", [["-c", "print('fine')"], ["-c", "print('bad'); raise SystemExit(3)"]])
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+    assert run.test(arguments) == 1
+
+    assert commands == [(*run.TESTS, *chosen)]
+    shown = capfd.readouterr().out
+    assert "\nfine\n" in shown and "\nbad\n" in shown
+    assert "Failed: -c print('bad'); raise SystemExit(3)" in shown
 
 
 def test_it_hears_an_interrupt_while_it_starts_a_service(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from schemathesis.checks import not_a_server_error
 
 from fulfillment.models.signed import Signed
 from portal.supervisor import die_with_parent
-from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
+from portal.tests.installation import PATIENCE, PROJECT, free_port, wait_until
 from portal.tests.sink import Sink
 
 MAKE_PRODUCT = """
@@ -95,12 +95,11 @@ def sink():
 
 
 @pytest.fixture(scope="module")
-def keywell(tmp_path_factory, sink):
-    keywell = Keywell(tmp_path_factory.mktemp("system") / "var")
+def keywell(install, sink):
+    keywell = install()
     keywell.start(EMAIL_URL=f"smtp://127.0.0.1:{sink.port}", LOG_LEVEL="DEBUG", CALLOUT_NETWORKS="127.0.0.0/8")
     yield keywell
-    keywell.process.terminate()
-    keywell.process.wait()
+    keywell.stop()
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +151,13 @@ class Shop:
     def __init__(self, keywell):
         lines = (keywell.var / "demo.env").read_text().splitlines()
         self.env = dict(line.split("=", 1) for line in lines)
-        self.keywell = keywell
+        self.keywell, self.wait_until = keywell, keywell.wait_until
         self.headers = {"Authorization": f"Bearer {self.env['API_KEY']}"}
         self.number = 0
 
     def call(self, method, path, *, headers=None, **options):
         url = f"{self.env['BASE_URL']}/api/v1/{path}"
-        return requests.request(method, url, headers=self.headers | (headers or {}), timeout=60, **options)
+        return requests.request(method, url, headers=self.headers | (headers or {}), timeout=PATIENCE, **options)
 
     def payment(self, sku="PHOTO-PRO", quantity=1):
         self.number += 1
@@ -225,8 +224,8 @@ def test_a_payment_is_answered_with_its_code_and_mailed(shop, sink):
     order = shop.report(payment)
 
     assert len(codes_of(order)) == 2
-    wait_until(lambda: all_mailed(sink, [order], [payment]))
-    wait_until(lambda: shop.read(order["order"])["items"][0]["activation_codes"][0]["delivery"] == "sent")
+    shop.wait_until(lambda: all_mailed(sink, [order], [payment]))
+    shop.wait_until(lambda: shop.read(order["order"])["items"][0]["activation_codes"][0]["delivery"] == "sent")
 
 
 def test_the_same_payment_twenty_times_at_once_is_one_order_and_one_mail(shop, sink):
@@ -236,7 +235,7 @@ def test_the_same_payment_twenty_times_at_once_is_one_order_and_one_mail(shop, s
         orders = list(threads.map(shop.report, [payment] * 20))
 
     assert len({tuple(codes_of(order)) for order in orders}) == 1
-    wait_until(lambda: mailed(sink, payment))
+    shop.wait_until(lambda: mailed(sink, payment))
     shop.report(payment)
     assert len(sink.texts(payment["customer"]["email"])) == 1
 
@@ -256,20 +255,20 @@ def test_payments_that_race_for_a_pool_that_is_too_small(keywell, shop, sink):
     # A part of what is missing goes to the oldest payments.
     waiting = [order["order"] for order in orders if order["items"][0]["fulfillment"] == "waiting"]
     shop.fill("RACE", range(500, 560))
-    wait_until(lambda: shop.available("RACE") == 0)
+    shop.wait_until(lambda: shop.available("RACE") == 0)
     states = [shop.read(number)["items"][0]["fulfillment"] for number in waiting]
     assert states == sorted(states)  # "done" ... "waiting": orders are in the order of payment
     assert {"done", "waiting"} == set(states)
 
     shop.fill("RACE", range(560, needed))
-    wait_until(lambda: shop.available("RACE") == 0)
+    shop.wait_until(lambda: shop.available("RACE") == 0)
 
     orders = [shop.read(payment["order"]) for payment in payments]
     assert {order["items"][0]["fulfillment"] for order in orders} == {"done"}
     given = [code for order in orders for code in codes_of(order)]
     assert len(given) == len(set(given)) == needed
     audit(keywell)
-    wait_until(lambda: all_mailed(sink, orders, payments), patience=60)
+    shop.wait_until(lambda: all_mailed(sink, orders, payments))
     assert set(sink.received().values()) == {1}
 
 
@@ -283,30 +282,30 @@ def test_a_pool_that_runs_out_is_told_of_once_and_filled_for_those_who_wait(keyw
     sold = [shop.payment("SCARCE") for _ in range(99)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(shop.report, sold))
-    wait_until(lambda: notices() == [1, 0], patience=60)
+    shop.wait_until(lambda: notices() == [1, 0])
 
     three = shop.payment("SCARCE", quantity=3)
     shop.report(three)
     waiting = [shop.payment("SCARCE") for _ in range(29)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(shop.report, reversed(waiting)))
-    wait_until(lambda: notices() == [1, 1], patience=60)
-    wait_until(lambda: len(sink.texts(three["customer"]["email"])) == 1)
+    shop.wait_until(lambda: notices() == [1, 1])
+    shop.wait_until(lambda: len(sink.texts(three["customer"]["email"])) == 1)
 
     shop.fill("SCARCE", range(100, 150))
-    wait_until(lambda: shop.available("SCARCE") == 50 - 2 - 29)
+    shop.wait_until(lambda: shop.available("SCARCE") == 50 - 2 - 29)
 
     first, *others = [codes_of(shop.read(payment["order"])) for payment in [three, *waiting]]
     assert first[1:] == ["SCARCE-KEY-00100", "SCARCE-KEY-00101"]
     assert others == [[f"SCARCE-KEY-{number:05}"] for number in range(102, 131)]
-    wait_until(lambda: len(sink.texts(three["customer"]["email"])) == 2)
+    shop.wait_until(lambda: len(sink.texts(three["customer"]["email"])) == 2)
     before, after = sink.texts(three["customer"]["email"])
     assert [code in before for code in first] == [True, False, False]
     assert [code in after for code in first] == [False, True, True]
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(shop.report, [shop.payment("SCARCE") for _ in range(9)]))
-    wait_until(lambda: notices() == [2, 1], patience=60)
+    shop.wait_until(lambda: notices() == [2, 1])
     audit(keywell)
 
 
@@ -319,7 +318,7 @@ def test_a_broker_that_forgets_everything_loses_nothing(keywell, shop, sink):
     finally:
         signal_workers(keywell, signal.SIGCONT)
 
-    wait_until(lambda: all_mailed(sink, orders, payments), patience=60)
+    shop.wait_until(lambda: all_mailed(sink, orders, payments))
     assert set(sink.received().values()) == {1}
 
 
@@ -328,12 +327,12 @@ def test_a_worker_killed_among_its_deliveries_doubles_at_most_those_in_its_hands
     before = len(sink.messages)
     payments = [shop.payment() for _ in range(20)]
     orders = [shop.report(payment) for payment in payments]
-    wait_until(lambda: len(sink.messages) > before + 4)
+    shop.wait_until(lambda: len(sink.messages) > before + 4)
 
     signal_workers(keywell, signal.SIGKILL)
     sink.delay = 0
 
-    wait_until(lambda: all_mailed(sink, orders, payments), patience=120)
+    shop.wait_until(lambda: all_mailed(sink, orders, payments))
     doubled = [count for count in sink.received().values() if count > 1]
     assert len(doubled) <= 2 and set(doubled) <= {2}
     audit(keywell)
@@ -351,7 +350,7 @@ def test_tasks_share_connections_to_the_database(keywell, shop, sink):
     before = sessions()
     payments = [shop.payment() for _ in range(40)]
     orders = [shop.report(payment) for payment in payments]
-    wait_until(lambda: all_mailed(sink, orders, payments), patience=120)
+    shop.wait_until(lambda: all_mailed(sink, orders, payments))
 
     assert sessions() - before < 25
 
@@ -365,11 +364,11 @@ def test_a_mail_server_that_is_down_delays_mails_and_says_so(shop, sink):
         def reason(order):
             return shop.read(order["order"])["items"][0]["activation_codes"][0]["delivery_reason"]
 
-        wait_until(lambda: all("Connection refused" in reason(order) for order in orders))
+        shop.wait_until(lambda: all("Connection refused" in reason(order) for order in orders))
     finally:
         sink.start()
 
-    wait_until(lambda: all_mailed(sink, orders, payments), patience=90)
+    shop.wait_until(lambda: all_mailed(sink, orders, payments))
     assert not any(reason(order) for order in orders)
 
 
@@ -378,7 +377,7 @@ def test_codes_come_from_the_vendors_web_service_by_form_json_and_get(shop, sink
 
     for payment in payments:
         shop.report(payment)
-    wait_until(lambda: all(len(codes_of(shop.read(payment["order"]))) == 2 for payment in payments))
+    shop.wait_until(lambda: all(len(codes_of(shop.read(payment["order"]))) == 2 for payment in payments))
 
     orders = [shop.read(payment["order"]) for payment in payments]
     assert {order["items"][0]["fulfillment"] for order in orders} == {"done"}
@@ -386,26 +385,26 @@ def test_codes_come_from_the_vendors_web_service_by_form_json_and_get(shop, sink
     answers = list(vendor.answers().values())
     assert sorted(given) == sorted(code for codes in answers for code in codes)
     assert sorted(map(len, answers)) == [1, 1, 1, 1, 2]
-    wait_until(lambda: all_mailed(sink, orders, payments))
+    shop.wait_until(lambda: all_mailed(sink, orders, payments))
 
 
 def test_a_worker_killed_before_it_saved_the_vendors_answer_asks_the_same_again(keywell, shop, sink, vendor):
     before = set(vendor.answers())
     payment = shop.payment("HELD")
     shop.report(payment)
-    wait_until(lambda: set(vendor.answers()) - before)
+    shop.wait_until(lambda: set(vendor.answers()) - before)
     assert not codes_of(shop.read(payment["order"]))
 
     signal_workers(keywell, signal.SIGKILL, "callouts@")
     ended = keywell.run("manage", "shell", "--no-imports", "-c", END_LEASES)
     assert ended.returncode == 0, ended.stderr
-    wait_until(lambda: codes_of(shop.read(payment["order"])))
+    shop.wait_until(lambda: codes_of(shop.read(payment["order"])))
 
     [key] = set(vendor.answers()) - before
     order = shop.read(payment["order"])
     assert codes_of(order) == vendor.answers()[key]
     assert order["items"][0]["fulfillment"] == "done"
-    wait_until(lambda: all_mailed(sink, [order], [payment]))
+    shop.wait_until(lambda: all_mailed(sink, [order], [payment]))
     assert mailed(sink, payment).count(codes_of(order)[0]) == 1
     audit(keywell)
 
@@ -420,7 +419,9 @@ class Licensing:
         headers = {"Accept": "application/json"}
         query, body = (form, {}) if method == "GET" else ({}, form)
         url = f"{self.url}/{path}"
-        return requests.request(method, url, params=query, data=body, auth=self.login, headers=headers, timeout=60)
+        return requests.request(
+            method, url, params=query, data=body, auth=self.login, headers=headers, timeout=PATIENCE
+        )
 
     def read(self, method, path, **form):
         answer = self.ask(method, path, **form)
@@ -457,7 +458,7 @@ def test_licenses_are_made_in_our_own_service_and_move_to_the_customers_licensee
     def codes():
         return [code["code"] for item in shop.read(payment["order"])["items"] for code in item["activation_codes"]]
 
-    wait_until(lambda: len(codes()) == 4, patience=60)
+    shop.wait_until(lambda: len(codes()) == 4)
     marked = {each["number"]: each["markedForTransfer"] for each in vendor.read("GET", "licensee")}
     assert [marked[code] for code in codes()] == ["true"] * 4
 
@@ -473,7 +474,7 @@ def test_licenses_are_made_in_our_own_service_and_move_to_the_customers_licensee
     assert result["M-FEATURE"]["valid"] == "true"
     held = [each["number"] for each in vendor.read("GET", "license", licenseeNumber="INSTALLATION-1")]
     assert len(numbers) == 12 and set(numbers) < set(held) and len(held) == 13
-    wait_until(lambda: all(code in mailed(sink, payment) for code in codes()))
+    shop.wait_until(lambda: all(code in mailed(sink, payment) for code in codes()))
 
     # A refund finds them there, and leaves what the customer had alone.
     shop.call("POST", f"orders/{payment['order']}/refund/", json={})
@@ -485,7 +486,7 @@ def test_licenses_are_made_in_our_own_service_and_move_to_the_customers_licensee
             if each["active"] == "true"
         ]
 
-    wait_until(lambda: active() == sorted(set(held) - set(numbers)), patience=60)
+    shop.wait_until(lambda: active() == sorted(set(held) - set(numbers)))
     logs = "\n".join(path.read_text(errors="replace") for path in Path(keywell.var / "log").iterdir())
     assert not any(secret in logs for secret in [*marked, *keys] if secret != "INSTALLATION-1")
 

@@ -7,7 +7,7 @@ from pools.models import KeyImport, UploadLink
 from portal.tests.browsing import check, sees
 from portal.views import upload_link
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def press(browser, label):

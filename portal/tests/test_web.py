@@ -15,7 +15,7 @@ from waitress.adjustments import Adjustments
 
 from portal import web
 from portal.supervisor import die_with_parent
-from portal.tests.installation import PROJECT, descendants, free_port, wait_until
+from portal.tests.installation import PATIENCE, PROJECT, descendants, free_port, wait_until
 from portal.web import Request
 
 
@@ -30,15 +30,15 @@ class WebServer:
         environment = os.environ | {"GATE": str(self.gate)}
         prepare = die_with_parent(signal.SIGTERM)
         self.process = subprocess.Popen(command, cwd=PROJECT, env=environment, preexec_fn=prepare)
-        wait_until(self.answers, patience=120)
+        wait_until(self.answers)
 
     def connect(self, content=b""):
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         connection.sendall(content)
         return connection
 
     def get(self, path="/"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
@@ -94,7 +94,7 @@ def test_a_stop_finishes_requests_under_way_and_does_not_wait_for_half_sent_ones
     assert server.process.poll() is None
     server.gate.touch()
 
-    assert server.process.wait(30) == 0
+    assert server.process.wait(PATIENCE) == 0
     client.join(30)
     assert answers == ["/wait"]
     for connection in slow:
@@ -112,7 +112,7 @@ def test_during_a_stop_nobody_waits_to_be_refused(tmp_path):
     wait_until(lambda: is_refused(server))
     assert server.process.poll() is None
     server.gate.touch()
-    assert server.process.wait(30) == 0
+    assert server.process.wait(PATIENCE) == 0
     client.join(30)
 
 
@@ -131,7 +131,7 @@ def test_a_process_that_is_killed_is_replaced(server):
 
     os.kill(first, signal.SIGKILL)
 
-    wait_until(lambda: descendants(server.process.pid).keys() - {first}, patience=60)
+    wait_until(lambda: descendants(server.process.pid).keys() - {first})
     assert server.get()[1] != str(first)
 
 

@@ -54,7 +54,8 @@ class FulfillmentMethod(models.Model):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.source = self.SOURCE or self.source
+        if self.SOURCE:
+            self.source = self.SOURCE
 
     def __str__(self):
         return str(self.kind)

@@ -29,7 +29,7 @@ from licensing.models import (
     Transaction,
 )
 from licensing.models.catalog import Currency
-from licensing.models.entity import MAX_NUMBER, validate_number
+from merchants.numbers import MAX_NUMBER, validate_number
 from vault.fingerprints import fingerprint
 
 # A vendor's own property: the length of its name, and of what it says.

@@ -18,9 +18,9 @@ from licensing.models import (
     Token,
     VendorLogin,
 )
-from licensing.models.entity import MAX_NUMBER, validate_number
 from licensing.serializers import VOLUME
 from merchants.models import Merchant
+from merchants.numbers import MAX_NUMBER, validate_number
 
 MADE_BY_US = "By which your software calls it. Empty: we make one. It cannot be changed."
 PLAIN = {"autocomplete": "off"}

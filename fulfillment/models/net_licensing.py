@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -13,14 +13,9 @@ from django.urls import reverse
 from fulfillment.models.retryable import CALLOUTS, Retryable
 from fulfillment.models.upstreams import Upstream
 from merchants.models import Merchant
+from merchants.numbers import MAX_NUMBER, validate_number
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
-
-MAX_NUMBER = 100
-# It stands in addresses, and in filters, where ; and = have a meaning.
-validate_number = RegexValidator(
-    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number has no spaces and none of the characters / \\ ; = ? # %%."
-)
 
 
 class LicensingAccount(Upstream):

@@ -3,19 +3,13 @@
 import secrets
 import string
 
-from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Now
 
 from merchants.models import Merchant
+from merchants.numbers import MAX_NUMBER, validate_number
 
-MAX_NUMBER = 100
 ALPHABET = string.ascii_uppercase + string.digits
-
-# It stands in addresses, and in filters, where ; and = have a meaning.
-validate_number = RegexValidator(
-    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number has no spaces and none of the characters / \\ ; = ? # %%."
-)
 
 
 def new_number(letter: str) -> str:

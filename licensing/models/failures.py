@@ -2,9 +2,9 @@
 
 from django.db import models
 
-from licensing.models.entity import MAX_NUMBER
 from licensing.models.licensees import Licensee
 from merchants.models import MAX_ACTOR
+from merchants.numbers import MAX_NUMBER
 
 MAX_REASON = 300
 

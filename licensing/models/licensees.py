@@ -6,8 +6,9 @@ from django.db import models
 from django.urls import reverse
 
 from licensing.models.catalog import LicenseTemplate, Product, Terms
-from licensing.models.entity import MAX_NUMBER, Entity, NumberedEntity, new_number
+from licensing.models.entity import Entity, NumberedEntity, new_number
 from merchants.models import Merchant
+from merchants.numbers import MAX_NUMBER
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 

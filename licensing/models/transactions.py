@@ -3,9 +3,10 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from licensing.models.entity import MAX_NUMBER, NumberedEntity
+from licensing.models.entity import NumberedEntity
 from licensing.models.licensees import License, Licensee
 from merchants.models import MAX_ACTOR
+from merchants.numbers import MAX_NUMBER
 
 
 class Transaction(NumberedEntity):

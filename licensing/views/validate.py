@@ -11,9 +11,9 @@ from licensing.envelope import Envelope, Info
 from licensing.errors import LicensingError, MalformedRequest, NotFound, UnexpectedValue
 from licensing.failures import record_failures, record_refusal
 from licensing.models import Licensee, Product, Role
-from licensing.models.entity import MAX_NUMBER, validate_number
 from licensing.validation import Holding, Parameters, Validation, find_holding, read_holding, read_parameters, validate
 from licensing.views.base import LicensingView, number_in
+from merchants.numbers import MAX_NUMBER, validate_number
 
 MAX_NAME = 200
 # How long software may go by an answer, if nothing ends before.

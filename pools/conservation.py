@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.db import connection
 
 from merchants.models import Merchant
+from pools.models import LicensePool
 
 # One statement, so that all of it is of one moment, whatever is being sold meanwhile.
 QUERY = """
@@ -77,11 +78,16 @@ class Balance:
     strays: int  # issued keys that are not the activation code of their unit
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every key that was imported is somewhere."""
+        return self.imported == self.keys.sum
+
+    @property
     def problems(self) -> list[str]:
         return list(self._problems())
 
     def _problems(self) -> Iterator[str]:
-        if self.imported != self.keys.sum:
+        if not self.is_complete:
             yield f"{self.imported:,} keys were imported, and {self.keys.sum:,} are there."
         if self.keys != self.ledger:
             yield "The ledger says otherwise than the keys."
@@ -89,9 +95,10 @@ class Balance:
             yield f"{self.strays:,} issued keys are not the activation code of their order’s unit."
 
 
-def balance(merchant: Merchant) -> list[Balance]:
-    """Each of a merchant's pools, by name. It reads every key and movement: a second for a million or two."""
-    pools = list(merchant.pools.values_list("pk", flat=True))
+def balance(merchant: Merchant | None = None) -> list[Balance]:
+    """Each of a merchant's pools, or of all, by name. Reads every key and movement: a second for a million or two."""
+    chosen = merchant.pools.all() if merchant else LicensePool.objects.all()
+    pools = list(chosen.values_list("pk", flat=True))
     with connection.cursor() as cursor:
         cursor.execute(QUERY, {"pools": pools})
         return [

@@ -66,7 +66,7 @@ def test_a_process_that_is_killed_leaves_nothing_and_the_sweep_has_it_done(key_i
 
     assert not LicenseKey.objects.exists() and not KeyBatch.objects.exists() and not KeyMovement.objects.exists()
 
-    monkeypatch.setattr("fulfillment.tasks.publish", lambda name, pk: in_a_worker(pk))
+    monkeypatch.setattr("fulfillment.tasks.publish", lambda name, pk, queue: in_a_worker(pk))
     # The database notices the death of a client within moments.
     wait_until(lambda: sweep() or KeyImport.objects.filter(status=KeyImport.Status.IMPORTED))
 

@@ -43,7 +43,7 @@ def test_a_key_that_vanished_is_named_by_batch_and_pool(sold, capsys):
 
     batch, pool = KeyBatch.objects.get().pk, LicensePool.objects.get().pk
     assert any(f"batch {batch} of pool {pool}: brought 10, holds 9" in line for line in lines)
-    assert any(f"pool {pool}: imported 10, available 0, issued 9" in line for line in lines)
+    assert any(f"pool {pool}: imported 10, available 0, reserved 0, issued 9" in line for line in lines)
 
 
 def test_a_key_that_cannot_be_reached_is_named(sold, capsys):

@@ -1,39 +1,40 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 from django.core.management.base import BaseCommand
 from django.db import connection
 
 from orders.models import ActivationCode
+from pools.conservation import balance
 from pools.models import LicenseKey
 from vault.ciphers import DecryptionError
 from vault.fingerprints import fingerprint
 
-# Each rule with the query that names the rows that break it.
-RULES = {
+
+def find_unbalanced() -> Iterator[str]:
+    for pool in balance():
+        if not pool.is_complete:
+            counts = ", ".join(f"{place} {count}" for place, count in asdict(pool.keys).items())
+            yield f"pool {pool.pool_id}: imported {pool.imported}, {counts}"
+
+
+def find_unrecorded() -> Iterator[str]:
+    for pool in balance():
+        recorded = asdict(pool.ledger)
+        for place, count in asdict(pool.keys).items():
+            if count != recorded[place]:
+                yield f"pool {pool.pool_id}: {place}, {count} keys, {recorded[place]} by the ledger"
+
+
+# Each rule with the query, or the function, that names the rows that break it.
+RULES: dict[str, str | Callable[[], Iterator[str]]] = {
     "every batch holds as many keys as it brought": """
         SELECT 'batch ' || batch.id || ' of pool ' || batch.pool_id || ': brought ' || batch.key_count
             || ', holds ' || count(key.id)
         FROM pools_keybatch batch LEFT JOIN pools_licensekey key ON key.batch_id = batch.id
         GROUP BY batch.id HAVING count(key.id) <> CASE WHEN batch.undone_at IS NULL THEN batch.key_count ELSE 0 END
     """,
-    "imported = available + issued + withdrawn, in every pool": """
-        SELECT 'pool ' || pool.id || ': imported ' || coalesce(batches.imported, 0) || ', available '
-            || coalesce(keys.available, 0) || ', issued ' || coalesce(keys.issued, 0) || ', withdrawn '
-            || coalesce(keys.withdrawn, 0)
-        FROM pools_licensepool pool
-        LEFT JOIN (
-            SELECT pool_id, sum(key_count) AS imported FROM pools_keybatch WHERE undone_at IS NULL GROUP BY pool_id
-        ) batches ON batches.pool_id = pool.id
-        LEFT JOIN (
-            SELECT pool_id,
-                count(*) FILTER (WHERE withdrawn_at IS NULL AND item_id IS NULL) AS available,
-                count(*) FILTER (WHERE withdrawn_at IS NULL AND item_id IS NOT NULL) AS issued,
-                count(*) FILTER (WHERE withdrawn_at IS NOT NULL) AS withdrawn
-            FROM pools_licensekey GROUP BY pool_id
-        ) keys ON keys.pool_id = pool.id
-        WHERE coalesce(batches.imported, 0)
-            <> coalesce(keys.available + keys.issued + keys.withdrawn, 0)
-    """,
+    "imported = available + reserved + issued + withdrawn, in every pool": find_unbalanced,
     "every available key can be reached from its pool": """
         SELECT 'key ' || key.id || ' of pool ' || pool.id || ': at position ' || key.position
             || ', while the search starts at ' || pool.head_hint || ' and new keys come in at ' || pool.next_position
@@ -72,21 +73,7 @@ RULES = {
         JOIN orders_order ord ON ord.id = item.order_id
         WHERE ord.merchant_id <> pool.merchant_id
     """,
-    "the ledger says of every pool what its keys say": """
-        SELECT 'pool ' || pool.id || ': ' || place || ', ' || coalesce(keys.count, 0) || ' keys, '
-            || coalesce(ledger.count, 0) || ' by the ledger'
-        FROM (SELECT id AS pool_id, id FROM pools_licensepool) pool
-        CROSS JOIN unnest(ARRAY['available', 'reserved', 'issued', 'withdrawn']) AS place
-        LEFT JOIN (
-            SELECT pool_id, pools_place(item_id, withdrawn_at, reserved) AS place, count(*)
-            FROM pools_licensekey GROUP BY 1, 2
-        ) keys USING (pool_id, place)
-        LEFT JOIN (
-            SELECT pool_id, place, sum(CASE WHEN destination = place THEN count ELSE -count END) AS count
-            FROM pools_keymovement, unnest(ARRAY[origin, destination]) AS place GROUP BY 1, 2
-        ) ledger USING (pool_id, place)
-        WHERE coalesce(keys.count, 0) <> coalesce(ledger.count, 0)
-    """,
+    "the ledger says of every pool what its keys say": find_unrecorded,
     "an item of an order is ours or not": """
         SELECT 'item ' || item.id || ' of order ' || item.order_id || ': is also kept as not ours'
         FROM orders_orderitem item JOIN orders_otheritem other USING (order_id, reference)
@@ -137,6 +124,9 @@ class Command(BaseCommand):
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 for rule, query in RULES.items():
+                    if callable(query):
+                        yield rule, query()
+                        continue
                     cursor.execute(query)
                     yield rule, (row[0] for row in cursor.fetchall())
                 if texts:

@@ -94,7 +94,7 @@ def migrate_template(run):
             test["NAME"] = TEMPLATE
             connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
             connection.close()
-            connection.close_pool()
+            connection.close_pool()  # type: ignore[attr-defined]
             database["NAME"], test["NAME"] = before
             cursor.execute(f"COMMENT ON DATABASE {TEMPLATE} IS '{run}'")
     test |= {"TEMPLATE": TEMPLATE, "MIGRATE": False}
@@ -102,7 +102,7 @@ def migrate_template(run):
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup):
-    TransactionTestCase._fixture_teardown = lambda test: empty_tables()
+    TransactionTestCase._fixture_teardown = lambda test: empty_tables()  # type: ignore[attr-defined]
 
 
 def empty_tables():

@@ -119,6 +119,12 @@ def quick_passwords(settings):
 
 
 @pytest.fixture(autouse=True)
+def quick_clients(settings):
+    """Static files are found when asked for. Else each client would read them all before its first request."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True)
 def staff_sign_in_with_a_password(settings):
     """As in the demo; what tests the second factor turns it on."""
     settings.STAFF_SECOND_FACTOR_REQUIRED = False

@@ -262,9 +262,13 @@ def test_without_an_installation_it_is_not_marked(tmp_path, request):
 
 @pytest.mark.parametrize(("arguments", "chosen"), [([], []), (["--fast"], run.FAST)])
 def test_it_runs_the_tests_and_all_other_checks(monkeypatch, capfd, arguments, chosen):
+    def record(*command: str) -> int:
+        commands.append(command)
+        return 0
+
     commands: list[tuple[str, ...]] = []
     monkeypatch.setattr(run, "embedded_servers", lambda var, durable: [])
-    monkeypatch.setattr(run, "foreground", lambda *command: bool(commands.append(command)))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(run, "foreground", record)
     monkeypatch.setattr(run, "CHECKS", [["-c", "print('fine')"], ["-c", "print('bad'); raise SystemExit(3)"]])
     monkeypatch.setattr(os, "environ", os.environ.copy())
 

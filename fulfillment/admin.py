@@ -5,6 +5,7 @@ from functools import partial
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.contenttypes.prefetch import GenericPrefetch
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms.models import BaseInlineFormSet
 from django.shortcuts import get_object_or_404, redirect
@@ -30,6 +31,7 @@ from fulfillment.setup import SetupRefused
 from fulfillment.sources import SOURCES, Source
 from merchants.admin import NarrowSave, ReadOnly
 from merchants.models import EmailTemplate, Product
+from orders.models import OrderItem
 
 
 class MethodForm(forms.ModelForm):
@@ -159,7 +161,11 @@ class DeliveryAdmin(RetryableAdmin):
 class MerchantNoticeAdmin(RetryableAdmin):
     list_display = ["merchant", "kind", "subject", "created_at", "sent_at", "reason"]
     list_filter = ["kind"]
-    list_select_related = ["merchant"]
+    list_select_related = ["merchant", "subject_type"]
+
+    def get_queryset(self, request):
+        in_orders = [OrderItem.objects.select_related("order"), Delivery.objects.select_related("order")]
+        return super().get_queryset(request).prefetch_related(GenericPrefetch("subject", in_orders))
 
 
 class AnswerForm(forms.Form):

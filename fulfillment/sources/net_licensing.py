@@ -44,7 +44,7 @@ class NetLicensingSource(Source):
 
     @classmethod
     def choices(cls, merchant):
-        return merchant.license_packages.all()
+        return merchant.license_packages.select_related("account")
 
     @classmethod
     def servers(cls):

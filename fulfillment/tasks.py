@@ -169,11 +169,17 @@ def sweep():
 
 
 def nudge_due():
-    for model in (Delivery, Deactivation, MerchantNotice, LinkRequest):
-        for row in model.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
+    for rows in (
+        Delivery.objects.select_related("order"),  # by whose merchant the queue is chosen
+        Deactivation.objects.all(),
+        MerchantNotice.objects.all(),
+        LinkRequest.objects.all(),
+    ):
+        for row in rows.due().order_by("due_at")[:SWEEP_LIMIT]:
             row.nudge()
     # Who gets a code from somebody's server has the next in line ask it.
-    for fulfillment in Fulfillment.objects.due_in_turn(callouts.AT_ONE_HOST)[:SWEEP_LIMIT]:
+    in_turn = Fulfillment.objects.due_in_turn(callouts.AT_ONE_HOST).select_related("item__product")
+    for fulfillment in in_turn[:SWEEP_LIMIT]:
         fulfillment.nudge()
 
 

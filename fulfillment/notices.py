@@ -1,6 +1,6 @@
 """E-mails that tell a merchant what needs a person: made where it happens, and sent by a worker.
 
-A kind of notice is a class in a list of the module that makes such (`register`).
+A kind of notice is a class, which the module that makes such notices registers.
 """
 
 from typing import Any
@@ -49,10 +49,15 @@ def register(*kinds: type[NoticeKind]) -> None:
 
 def tell(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | None = None, **fields: Any) -> None:
     """Have a merchant told of something, in the transaction in which it happens."""
-    if kind.is_only_one and subject and MerchantNotice.objects.about(subject).filter(kind=kind.code).exists():
-        return
     notice = MerchantNotice(merchant=merchant, kind=kind.code, subject=subject, is_only_one=kind.is_only_one, **fields)
-    notice.save()
+    if kind.is_only_one:
+        # Whoever tells at the same moment finds the other's.
+        told = {name: getattr(notice, name) for name in ("kind", "subject_type", "subject_id", "is_only_one")}
+        notice, is_new = MerchantNotice.objects.get_or_create(**told, defaults={"merchant": merchant, **fields})
+        if not is_new:
+            return
+    else:
+        notice.save()
     notice.nudge()
 
 
@@ -115,7 +120,8 @@ def _claim(pk: int) -> list[MerchantNotice]:
             return []
         recipients = _recipients(notice)
         others = MerchantNotice.objects.gathering().filter(merchant=merchant).exclude(subject_id=notice.subject_id)
-        alike = [other.pk for other in others.order_by("pk") if other.subject and _recipients(other) == recipients]
+        others = others.prefetch_related("subject").order_by("pk")
+        alike = [other.pk for other in others if other.subject and _recipients(other) == recipients]
         # They wait for nothing else. Those that were tried are left alone until they are due: somebody may be at it.
         MerchantNotice.objects.filter(pk__in=alike, attempts=0).update(due_at=Now())
         return [notice, *filter(None, (MerchantNotice.objects.claim(other) for other in alike))]

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Count, F, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Now
@@ -95,9 +94,7 @@ def since_empty(pool: LicensePool):
 
 def remind_of_empty_pools() -> None:
     """Tell again, at growing intervals, of pools that stay empty."""
-    told = MerchantNotice.objects.filter(
-        subject_type=ContentType.objects.get_for_model(LicensePool), subject_id=OuterRef("pk")
-    )
+    told = MerchantNotice.objects.about_any(LicensePool).filter(subject_id=OuterRef("pk"))
     newest = told.order_by("-pk").values("created_at")[:1]
     empty = LicensePool.objects.filter(notified=LicensePool.Notice.EMPTY).annotate(told_at=Subquery(newest))
     for pk in empty.filter(told_at__lt=Now() - PoolWaitedFor.pauses[0]).values_list("pk", flat=True):

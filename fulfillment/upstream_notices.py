@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
@@ -63,11 +62,8 @@ def tell_of_failure(upstream: Upstream) -> None:
 def tell_of_upstreams_that_are_down() -> None:
     """Tell once until it works again that a server fails and items wait for it, hours before they have failed."""
     for model in (WebService, LicensingAccount):
-        told = MerchantNotice.objects.filter(
-            kind=SourceDown.code,
-            created_at__gt=OuterRef("failing_since"),
-            subject_type=ContentType.objects.get_for_model(model),
-            subject_id=OuterRef("pk"),
+        told = MerchantNotice.objects.about_any(model).filter(
+            kind=SourceDown.code, subject_id=OuterRef("pk"), created_at__gt=OuterRef("failing_since")
         )
         down = model.objects.filter(~Exists(told), paused_at__isnull=False, failing_since__lt=Now() - DOWN_FOR)
         # Serializes two sweeps.

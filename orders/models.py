@@ -63,6 +63,11 @@ class CustomerText(Func):
     output_field = models.TextField()
 
 
+def _holds(word: str) -> Q:
+    folds = [Fold, FoldUmlauts] if re.search("[ao]e|ue|aa", word, re.IGNORECASE) else [Fold]
+    return reduce(or_, (Q(customer_text__contains=fold(Value(word))) for fold in folds))
+
+
 class OrderQuerySet(models.QuerySet["Order"]):
     """What starts with `with_` looks orders up by something a customer may quote, each in an index of its own."""
 
@@ -79,14 +84,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
     def with_customer(self, *words: str):
         """Orders whose customer's address, name and company hold all these words, in any case, without accents."""
         # Folded by the database, as the column was: languages differ in what that means.
-        return self.filter(
-            *(
-                Q(customer_text__contains=Fold(Value(word))) | Q(customer_text__contains=FoldUmlauts(Value(word)))
-                if re.search("[ao]e|ue|aa", word, re.IGNORECASE)
-                else Q(customer_text__contains=Fold(Value(word)))
-                for word in map(str.strip, words)
-            )
-        )
+        return self.filter(*(_holds(word.strip()) for word in words))
 
     def with_code(self, text: str):
         """Orders that hold, or held, exactly this license text."""

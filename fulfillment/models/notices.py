@@ -10,12 +10,11 @@ from merchants.models import Merchant
 
 
 class MerchantNoticeQuerySet(RetryableQuerySet):
-    def about(self, *subjects: models.Model):
-        """Those about one of these, which are of one model."""
-        subject_type = ContentType.objects.get_for_model(subjects[0])
-        return self.filter(subject_type=subject_type, subject_id__in=[subject.pk for subject in subjects])
+    def about(self, subject: models.Model):
+        return self.about_any(type(subject)).filter(subject_id=subject.pk)
 
     def about_any(self, model: type[models.Model]):
+        """Those about rows of this model."""
         return self.filter(subject_type=ContentType.objects.get_for_model(model))
 
     def gathering(self):

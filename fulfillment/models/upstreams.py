@@ -12,6 +12,7 @@ class Upstream(models.Model):
 
     NOUN = ""  # what it is to its merchant
     PAGE = ""  # the address of the pages of such
+    PROMISE = ""  # how a repeated request can be recognized
     merchant: Any
     callouts: Any  # the requests that were made to it
 

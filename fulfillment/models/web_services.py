@@ -20,6 +20,7 @@ class WebService(Signed, Upstream):
     """An address of the merchant's that answers with activation codes."""
 
     NOUN, PAGE = "web service", "web-services"
+    PROMISE = ": every request comes with the same Idempotency-Key as before"
 
     class Format(models.TextChoices):
         FORM = "form", "POST, as a form"

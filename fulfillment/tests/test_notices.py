@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from conftest import stock
 from fulfillment.chains import add_source
+from fulfillment.item_notices import tell_of_item
 from fulfillment.mail import MailError
 from fulfillment.models import MerchantNotice, WebhookEndpoint
 from fulfillment.notices import send_notice
@@ -361,3 +362,14 @@ def test_a_notice_of_an_endpoint_that_was_enabled_again_is_not_sent(merchant, wo
 
     notice.refresh_from_db()
     assert notice.reason == "The endpoint was enabled again before it went out."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_item_is_told_of_once_however_many_tell_at_the_same_moment(make_product, pay, in_threads):
+    pay(make_product(source=None))
+    item = OrderItem.objects.get()
+    MerchantNotice.objects.all().delete()
+
+    in_threads(lambda _: tell_of_item(item), list(range(8)), 8)
+
+    assert MerchantNotice.objects.get().kind == "item_failed"

@@ -10,22 +10,25 @@ from django.db import connection
 from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
-from fulfillment import deactivation, delivery, link_requests, notices, services, webhooks
-from fulfillment.models import (
-    Deactivation,
-    Delivery,
-    Fulfillment,
-    FulfillmentMethod,
-    LinkRequest,
-    MerchantNotice,
-    PoolMethod,
-    WebhookMessage,
-)
+from delivery import link_requests
+from delivery import sending as delivery
+from delivery.models import Delivery, LinkRequest
+from fulfillment import services
+from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.sources.netlicensing import deactivation
+from fulfillment.sources.netlicensing.models import Deactivation
+from fulfillment.sources.pool.models import PoolMethod
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
+from notices import sending as notices
+from notices.models import MerchantNotice
 from pools.imports import import_keys
 from pools.models import LicensePool
-from rest.valkey import Breaker
 from vault.fingerprints import ensure_key
+from webhooks import sending as webhooks
+from webhooks.models import WebhookMessage
+from work.valkey import Breaker
+
+pytest_plugins = ["fulfillment.tests.fixtures", "portal.tests.fixtures"]
 
 # What takes minutes comes first, or the last of several processes would have it to itself.
 LONGEST = ["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"]

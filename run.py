@@ -55,8 +55,8 @@ if INSIDE:
     import environ
     import psycopg
 
-    from portal.embedded import Postgres, Server, Valkey
-    from portal.supervisor import (
+    from runtime.embedded import Postgres, Server, Valkey
+    from runtime.supervisor import (
         BackgroundService,
         LoadedService,
         Service,
@@ -356,11 +356,11 @@ def applications(var: Path) -> list[Service]:
     celery = ["--app", "portal"]
     worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     broker = os.environ["BROKER_URL"]
-    beat = [*celery, "beat", "--scheduler", "portal.beat.LocalScheduler", "--pidfile=", "--loglevel", "WARNING"]
+    beat = [*celery, "beat", "--scheduler", "runtime.beat.LocalScheduler", "--pidfile=", "--loglevel", "WARNING"]
     return [
         WorkerService("worker", [*worker, "--concurrency", "2"], var / "log/worker.log", broker),
         # Of its own, for other people's servers take their time, and no other e-mail shall wait for them. Its threads
-        # are many, for they mostly wait, and there are AT_ONE_HOST at one of those servers (fulfillment/callouts.py).
+        # are many, for they mostly wait, and there are AT_ONE_HOST at one of those servers (outbound/callouts.py).
         WorkerService(
             "callouts",
             [*worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64"],

@@ -12,7 +12,7 @@ import django
 from django.core.management import call_command
 
 import run
-from portal.tests.installation import UNSET
+from runtime.tests.installation import UNSET
 
 
 def main() -> None:

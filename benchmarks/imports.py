@@ -15,8 +15,8 @@ import psycopg
 import requests
 
 from benchmarks.payments import install, post
-from portal.tests.installation import Keywell, free_port
-from portal.tests.sink import Sink
+from runtime.tests.installation import Keywell, free_port
+from runtime.tests.sink import Sink
 
 KEYS, PRESENT, REPEATED = 1_000_000, 100_000, 50_000
 POOL = 1  # of PHOTO-PRO

@@ -23,7 +23,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from benchmarks.desk import servers
-from portal.tests.installation import free_port, wait_until
+from runtime.tests.installation import free_port, wait_until
 
 CALLS = 300  # a round
 BODY, HEADERS = b'{"order": "W-1"}' * 20, {"Content-Type": "application/json"}
@@ -72,8 +72,8 @@ def receive(pem: Path, port: int) -> None:
 
 
 def compare(url: str, pem: Path, rounds: int) -> None:
-    callouts = importlib.import_module("fulfillment.callouts")
-    importlib.import_module("fulfillment.address_guard").TLS.load_verify_locations(pem)
+    callouts = importlib.import_module("outbound.callouts")
+    importlib.import_module("outbound.address_guard").TLS.load_verify_locations(pem)
     merchant = apps.get_model("merchants.Merchant").objects.create(name="Benchmark", slug="benchmark")
     session = requests.Session()
     session.trust_env, session.verify = False, str(pem)

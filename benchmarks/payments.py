@@ -13,8 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
-from portal.tests.sink import Sink
+from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
+from runtime.tests.sink import Sink
 
 CLIENTS = 8
 PAYMENTS = 400  # a round
@@ -72,7 +72,7 @@ def start_floor(keywell: Keywell, env: dict[str, str]) -> subprocess.Popen[bytes
     )
     settings = {name: value for name, value in keywell.environment(**given).items() if value}
     address = env["BASE_URL"].removeprefix("http://")
-    command = [sys.executable, "-m", "portal.web", "--application", "benchmarks.floor", "--address", address]
+    command = [sys.executable, "-m", "runtime.web", "--application", "benchmarks.floor", "--address", address]
     return subprocess.Popen(command, cwd=PROJECT, env=settings, stderr=subprocess.DEVNULL)
 
 

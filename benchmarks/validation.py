@@ -19,7 +19,7 @@ import django
 from django.core.management import call_command
 
 from benchmarks.desk import servers
-from portal.tests.installation import PROJECT, free_port, wait_until
+from runtime.tests.installation import PROJECT, free_port, wait_until
 
 GOAL = 0.4
 CLIENTS = 4
@@ -60,7 +60,7 @@ def main() -> None:
 def serve(application: str) -> Iterator[int]:
     """As run.py does."""
     port = free_port()
-    command = [sys.executable, "-m", "portal.web", "--application", application, "--address", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "runtime.web", "--application", application, "--address", f"127.0.0.1:{port}"]
     server = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: listens(port), patience=60)

@@ -18,8 +18,8 @@ import psycopg
 
 from benchmarks.imports import database_url
 from benchmarks.payments import post, read_env
-from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
-from portal.tests.sink import Sink
+from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
+from runtime.tests.sink import Sink
 
 ROUNDS = 3
 SECONDS = 30  # of payments in each part of a round
@@ -41,7 +41,7 @@ for sku, url in {services}.items():
 # Nobody shall wait for what an earlier round left behind, and no breaker be open already.
 FORGET = """
 UPDATE fulfillment_fulfillment SET due_at = NULL, status = 'failed' WHERE status IN ('waiting', 'pending');
-UPDATE fulfillment_webservice SET failures = 0, failing_since = NULL, paused_at = NULL, probe_at = NULL
+UPDATE web_service_webservice SET failures = 0, failing_since = NULL, paused_at = NULL, probe_at = NULL
 """
 DONE = """
 SELECT o.number, extract(epoch FROM f.done_at) FROM fulfillment_fulfillment f

@@ -8,7 +8,7 @@ import time
 from encodings.aliases import aliases
 from pathlib import Path
 
-from portal.tests.installation import Keywell
+from runtime.tests.installation import Keywell
 
 PLACES = ["/lost/northlight/", "/accounts/login/", "/api/v1/payments/", "/core/v2/rest/licensee", "/healthz"]
 MEGABYTE = 1024 * 1024

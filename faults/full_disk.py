@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from benchmarks.payments import install, payment, post
-from portal.tests.installation import Keywell, free_port, wait_until
-from portal.tests.sink import Sink
+from runtime.tests.installation import Keywell, free_port, wait_until
+from runtime.tests.sink import Sink
 
 SIZE = 600 * 1024 * 1024  # bytes
 FULL_FOR = 30  # seconds

@@ -16,7 +16,7 @@ from pathlib import Path
 import requests
 
 from faults.bombs import BOMBS
-from portal.tests.installation import Keywell
+from runtime.tests.installation import Keywell
 
 CALM = 15  # seconds of payments before the first bomb
 AT_ONCE = 3  # as many uploads as there are web processes
@@ -71,7 +71,7 @@ def processor_seconds(keywell: Keywell) -> float:
     """That the web processes used, with the children that they waited for."""
     ticks = 0
     for pid, command in keywell.family().items():
-        if "portal.web" in command:
+        if "runtime.web" in command:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += sum(map(int, fields[11:15]))
     return ticks / TICKS

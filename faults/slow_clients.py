@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.payments import install, payment, read_env
-from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
-from portal.tests.sink import Sink
+from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
+from runtime.tests.sink import Sink
 
 CONNECTIONS = 500
 REQUESTS = 40
@@ -35,7 +35,7 @@ SERVERS = {
     + ["--preload", "--no-control-socket", "--bind"],
     "granian": ["granian", "portal.wsgi:application", "--interface", "wsgi", "--workers", "2"]
     + ["--blocking-threads", "4", "--http", "1", "--no-ws", "--port"],
-    "waitress": ["portal.web", "--address"],
+    "waitress": ["runtime.web", "--address"],
 }
 
 numbers = itertools.count(int(time.time() * 1000))

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.payments import install, payment, post
-from portal.tests.installation import PROJECT, Keywell, free_port, wait_until
-from portal.tests.sink import Sink
+from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
+from runtime.tests.sink import Sink
 
 DELIVERIES = 5000
 SECONDS = 180
@@ -22,11 +22,12 @@ KILLS_AT = (5, 15)
 # Resends of one order's code: as much work as e-mails of as many orders.
 QUEUE = """
 from django.db.models.functions import Now
-from fulfillment.models import DeliveredCode, Delivery
+from delivery.models import DeliveredCode, Delivery
 from orders.models import ActivationCode
+from outbound.mail import make_message_id
 code = ActivationCode.objects.select_related("item__order").latest("pk")
 new = [
-    Delivery(order=code.item.order, kind="resend", recipient="ada@example.com", message_id=Delivery.make_message_id())
+    Delivery(order=code.item.order, kind="resend", recipient="ada@example.com", message_id=make_message_id())
     for _ in range({count})
 ]
 Delivery.objects.bulk_create(new)
@@ -43,7 +44,7 @@ for _ in range({seconds}):
         cursor.execute(
             "SELECT coalesce(max(extract(epoch FROM now() - due_at)) FILTER (WHERE attempts > 0), 0),"
             " count(*) FILTER (WHERE due_at IS NOT NULL), count(*) FILTER (WHERE status = 'sent')"
-            " FROM fulfillment_delivery"
+            " FROM delivery_delivery"
         )
         print(*cursor.fetchone(), flush=True)
     time.sleep(1)

@@ -5,7 +5,10 @@ from datetime import timedelta
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce, Now
 
-from fulfillment.models import DeliveredCode, Delivery, Fulfillment, LicensingAccount, WebService
+from delivery.models import DeliveredCode, Delivery
+from fulfillment.models import Fulfillment
+from fulfillment.sources.netlicensing.models import LicensingAccount
+from fulfillment.sources.web_service.models import WebService
 from merchants.models import Merchant
 from orders.models import Order, OrderQuerySet, OtherItem
 

@@ -5,18 +5,14 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
-from fulfillment.kinds import SOURCES
-from fulfillment.models import (
-    Fulfillment,
-    FulfillmentMethod,
-    LicensePackage,
-    LicensingAccount,
-    WebService,
-    publish,
-)
+from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
+from fulfillment.sources.web_service.models import WebService
 from merchants.models import Product
+from orders.kinds import SOURCES
 from pools.models import LicensePool
-from rest.refusals import Refused
+from work.models import publish
+from work.refusals import Refused
 
 
 class ChainRefused(Refused):

@@ -10,8 +10,11 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch_related_objects
 from django.db.models.functions import Coalesce, JSONObject
 
-from fulfillment.models import Deactivation, Delivery, Fulfillment, HeldCode, TrackingEvent
-from fulfillment.sources import SOURCES
+from delivery.models import Delivery, TrackingEvent
+from fulfillment.models import Fulfillment
+from fulfillment.sources.netlicensing.models import Deactivation
+from fulfillment.sources.web_service.models import HeldCode
+from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
 

@@ -1,7 +1,7 @@
 """What merchants are told about items that wait for a person."""
 
 from fulfillment.models import Fulfillment
-from fulfillment.notices import NoticeKind, register, tell
+from notices.sending import NoticeKind, register, tell
 from orders.models import Order, OrderItem
 
 

@@ -10,10 +10,12 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
-from fulfillment.models import Callout, Delivery, HeldCode, LinkRequest, TrackingEvent
+from delivery.models import Delivery, LinkRequest, TrackingEvent
+from fulfillment.sources.web_service.models import HeldCode
 from merchants.addresses import same_address, to_ascii_domain
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from outbound.models import Callout
 
 NAMES = ["email", "first_name", "last_name", "company"]
 ERASED = "The customer’s data was erased."

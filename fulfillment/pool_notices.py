@@ -9,10 +9,11 @@ from django.db.models import Count, F, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from fulfillment.mail import compose_plain
-from fulfillment.models import Fulfillment, MerchantNotice
-from fulfillment.notices import NoticeKind, register, tell
+from fulfillment.models import Fulfillment
+from notices.models import MerchantNotice
+from notices.sending import NoticeKind, register, tell
 from orders.models import OrderItem
+from outbound.mail import compose_plain
 from pools.models import LicensePool, UploadLink
 from pools.replenishment import Forecast, forecast
 

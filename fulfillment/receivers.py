@@ -3,11 +3,12 @@
 from django.db import transaction
 
 from fulfillment import pool_notices, refunds, services
-from fulfillment.models import IMPORTS, WebhookEvent, publish
-from fulfillment.webhooks import announce, facts_of_item, facts_of_order, facts_of_pool
 from orders.signals import order_paid, order_refunded, order_reinstated
 from pools.models import LicensePool
 from pools.signals import import_due, pool_refilled, stock_low
+from webhooks.models import WebhookEvent
+from webhooks.sending import announce, facts_of_item, facts_of_order, facts_of_pool
+from work.models import IMPORTS, publish
 
 
 def connect() -> None:

@@ -3,9 +3,10 @@
 from django.db.models import F
 from django.db.models.functions import Now
 
-from fulfillment import deactivation
-from fulfillment.models import Delivery, Fulfillment
+from delivery.models import Delivery
+from fulfillment.models import Fulfillment
 from fulfillment.services import top_up_at_once, wake_renewals
+from fulfillment.sources.netlicensing import deactivation
 from orders.models import Order
 from pools.ledger import moved_by
 from pools.models import LicenseKey

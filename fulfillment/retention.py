@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import Max, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from fulfillment.models import Callout
 from orders.models import Order, OrderQuerySet, Refund
+from outbound.models import Callout
 
 logger = logging.getLogger(__name__)
 

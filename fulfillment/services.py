@@ -7,27 +7,23 @@ from functools import partial
 from django.db import transaction
 from django.db.models.functions import Now
 
-from fulfillment.breaker import probe_now
+from delivery.models import Delivery
+from delivery.resending import queue_delivery
 from fulfillment.item_notices import tell_of_item
-from fulfillment.models import CALLOUTS, Delivery, Fulfillment, FulfillmentMethod, Upstream, alone, publish
-from fulfillment.resending import queue_delivery
-from fulfillment.sources import (
-    CodeHeld,
-    LicenseAwaited,
-    ManualSource,
-    PoolSource,
-    Source,
-    SourceBusy,
-    SourceError,
-    SourceNotReady,
-)
-from fulfillment.subscriptions import find_wait
+from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.sources.manual.source import ManualSource
+from fulfillment.sources.pool.source import PoolSource
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from orders.subscriptions import find_wait
+from outbound.breaker import probe_now
+from outbound.models import Upstream
 from pools.allocation import allocate_keys, fill_reserve, return_key
 from pools.ledger import moved_by
 from pools.models import LicenseKey, LicensePool
-from rest.refusals import Refused
 from vault.fingerprints import fingerprint
+from work.models import CALLOUTS, alone, publish
+from work.refusals import Refused
 
 logger = logging.getLogger(__name__)
 

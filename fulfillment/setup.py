@@ -10,8 +10,8 @@ from django.db import transaction
 
 from fulfillment.chains import ChainRefused, add_source
 from fulfillment.models import SetupEvent, SetupRequest, SetupRequestPart
-from fulfillment.notices import NoticeKind, register, tell
 from merchants.models import Merchant, Product, User
+from notices.sending import NoticeKind, register, tell
 from pools import uploads
 from pools.detection import ColumnInDoubt, detect
 from pools.imports import preview_keys
@@ -19,7 +19,7 @@ from pools.models import LicensePool
 from pools.oddities import Oddities
 from pools.reading import KeyFileError, read_keys, unpack
 from pools.replenishment import rearm
-from rest.refusals import Refused
+from work.refusals import Refused
 
 Kind = SetupEvent.Kind
 Status = SetupRequest.Status

@@ -1,129 +1,36 @@
 """Nudges. Each looks at its row and does nothing if there is nothing to do; losing one costs seconds."""
 
 import logging
-from collections.abc import Callable
-from time import monotonic
 
-from celery import Task, shared_task
-from celery.signals import task_prerun
+from celery import shared_task
 from django.core.management import call_command
-from django.db import close_old_connections, transaction
+from django.db import transaction
 
-from fulfillment import (
-    callouts,
-    deactivation,
-    delivery,
-    link_requests,
-    notices,
-    pool_notices,
-    retention,
-    services,
-    tracking,
-    upstream_notices,
-    webhooks,
-)
-from fulfillment.link_requests import forget_old_requests
-from fulfillment.models import (
-    DEFAULT,
-    IMPORTS,
-    Deactivation,
-    Delivery,
-    Fulfillment,
-    LinkRequest,
-    MerchantNotice,
-    Retryable,
-    RetryableQuerySet,
-    WebhookMessage,
-    begin_task,
-    publish,
-)
+from delivery import tracking
+from delivery.link_requests import forget_old_requests
+from delivery.models import Delivery, LinkRequest
+from fulfillment import pool_notices, retention, services, upstream_notices
+from fulfillment.models import Fulfillment
+from fulfillment.sources.netlicensing.models import Deactivation
+from notices.models import MerchantNotice
 from orders.refusals import purge_refusals
+from outbound import callouts
 from pools import uploads
 from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
+from webhooks import sending as webhooks
+from webhooks.models import WebhookMessage
+from work.models import IMPORTS, publish
 
 logger = logging.getLogger(__name__)
 
 SWEEP_LIMIT = 500
-# Seconds after which a worker that still finds due rows of one kind lets the other tasks in the queue go first.
-SLICE = 5
-# Due rows that a worker reads at once.
-BATCH_SIZE = 20
-
-
-@task_prerun.connect
-def note_begin(task, args, **_):
-    # Celery keeps the connection; this replaces one that PostgreSQL has closed.
-    close_old_connections()
-    if args:
-        begin_task(task.name, args[0])
-
-
-def work_off(task: Task, due: RetryableQuerySet, attempt: Callable[[int], None], pk: int) -> None:
-    """Attempt the due rows of the default queue, retries first, until there are none or the slice is over.
-
-    So rows that nobody queued, as the queue was long, are found by any worker that is awake. Another queue's row is
-    attempted alone: a merchant's mail server may be slow.
-    """
-    if get_queue(task) != DEFAULT:
-        attempt(pk)
-        return
-    deadline = monotonic() + SLICE
-    tried: set[int] = set()
-    while pks := [pk for pk in due.in_turn().values_list("pk", flat=True)[:BATCH_SIZE] if pk not in tried]:
-        for pk in pks:
-            if monotonic() > deadline:
-                publish(task.name, pk)
-                return
-            attempt(pk)
-        tried.update(pks)
-
-
-def get_queue(task: Task) -> str:
-    """The queue that a task came from."""
-    return str((task.request.delivery_info or {}).get("routing_key", DEFAULT))
-
-
-def is_misplaced(task: Task, model: type[Retryable], pk: int) -> bool:
-    """Whether a row is another queue's by now, as when its merchant got a mail server: then it is queued there."""
-    row = model.objects.filter(pk=pk).first()
-    if row is None or row.queue == get_queue(task):
-        return False
-    publish(task.name, pk, queue=row.queue)
-    return True
 
 
 @shared_task(bind=True)
 def fulfill(task, pk):
     if not is_misplaced(task, Fulfillment, pk):
         services.fulfill_in_turn(pk)
-
-
-@shared_task
-def deactivate(pk):
-    deactivation.deactivate(pk)
-
-
-@shared_task(bind=True)
-def deliver(task, pk):
-    if not is_misplaced(task, Delivery, pk):
-        work_off(task, Delivery.objects.due().filter(order__merchant__mail_account=None), delivery.deliver, pk)
-
-
-@shared_task(bind=True)
-def send_notice(task, pk):
-    work_off(task, MerchantNotice.objects.due(), notices.send_notice, pk)
-
-
-@shared_task
-def send_webhook(pk):
-    webhooks.send(pk)
-
-
-@shared_task(bind=True)
-def send_links(task, pk):
-    if not is_misplaced(task, LinkRequest, pk):
-        work_off(task, LinkRequest.objects.due().filter(merchant__mail_account=None), link_requests.send_links, pk)
 
 
 # Many may wait; the limit is still below the broker's visibility timeout, and the sweep has the rest served.

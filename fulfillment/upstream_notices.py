@@ -6,8 +6,12 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
-from fulfillment.models import Fulfillment, LicensingAccount, MerchantNotice, Upstream, WebService
-from fulfillment.notices import NoticeKind, register, tell
+from fulfillment.models import Fulfillment
+from fulfillment.sources.netlicensing.models import LicensingAccount
+from fulfillment.sources.web_service.models import WebService
+from notices.models import MerchantNotice
+from notices.sending import NoticeKind, register, tell
+from outbound.models import Upstream
 
 # However orders fail and succeed by turns, the merchant is not told more often.
 TOLD_AGAIN_AFTER = timedelta(hours=1)

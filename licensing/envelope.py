@@ -16,7 +16,7 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 
 from licensing.errors import MalformedRequest
-from rest.parsers import read_body
+from work.bodies import read_body
 
 NAMESPACE = "http://netlicensing.labs64.com/schema/context"
 # What XML 1.0 cannot hold, written however.

@@ -1,6 +1,6 @@
 """The language of a merchant's e-mail templates: plain text with tags such as {KEY}.
 
-What the tags stand for in a given order is fulfillment's affair (fulfillment/composition.py).
+What the tags stand for in a given order is fulfillment's affair (delivery/composition.py).
 """
 
 import re

@@ -8,8 +8,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from merchants.models import Invitation, Member, Merchant, User
-from rest.refusals import Refused
 from vault.fingerprints import fingerprint
+from work.refusals import Refused
 
 VALID_FOR = timedelta(days=7)
 SEND_AGAIN_AFTER = timedelta(minutes=1)

@@ -19,7 +19,7 @@ from orders.money import MoneyField
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
-# In an address, what begins like this is an id; no number is reported that does (orders/serializers.py).
+# In an address, what begins like this is an id; no number is reported that does (api/payment_serializers.py).
 ID_PREFIX = "id:"
 MAX_OTHER_PRODUCT = 200
 

@@ -12,8 +12,8 @@ from merchants.models import Merchant, Product
 from orders.content import digest_content, find_differences
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, OtherItem, Refund, Subscription
 from orders.signals import order_paid, order_refunded, order_reinstated
-from rest.refusals import Refused
 from vault.fingerprints import fingerprint
+from work.refusals import Refused
 
 
 class PaymentConflict(Refused):

@@ -16,8 +16,8 @@ from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
 from pools.oddities import Oddities, where
 from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, unpack
 from pools.signals import import_due
-from rest.refusals import Refused
-from rest.valkey import valkey
+from work.refusals import Refused
+from work.valkey import valkey
 
 # Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
 AT_ONCE = 256 * 1024

@@ -7,7 +7,7 @@ from pools.allocation import fill_reserve
 from pools.ledger import moved_by
 from pools.models import KeyBatch, LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.replenishment import check_stock
-from rest.refusals import Refused
+from work.refusals import Refused
 
 
 class WithdrawalRefused(Refused):

@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
 from merchants.models import Member, Merchant
-from rest.refusals import Refused
+from work.refusals import Refused
 
 Role = Member.Role
 

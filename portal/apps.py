@@ -7,4 +7,4 @@ class PortalConfig(DjangoAppConfig):
 
 
 class AdminConfig(DjangoAdminConfig):
-    default_site = "portal.admin_site.SupportSite"
+    default_site = "portal.staff.site.SupportSite"

@@ -7,9 +7,9 @@ from django.middleware.gzip import GZipMiddleware
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 
+from api.problems import problem_response
 from licensing.envelope import plain_refusal
 from portal.charsets import names_other_charset
-from rest.problems import problem_response
 
 logger = logging.getLogger(__name__)
 

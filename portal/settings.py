@@ -52,9 +52,20 @@ INSTALLED_APPS = [
     "merchants",
     "orders",
     "pools",
+    "outbound",
+    "notices",
+    "webhooks",
+    "delivery",
     "fulfillment",
+    # The kinds of sources, in the order in which products offer them.
+    "fulfillment.sources.pool",
+    "fulfillment.sources.web_service",
+    "fulfillment.sources.netlicensing",
+    "fulfillment.sources.manual",
     "licensing",
     "portal.apps.PortalConfig",
+    "demo",
+    "runtime",
 ]
 
 MIDDLEWARE = [
@@ -108,7 +119,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # failed attempts to sign in; it is the database's, so that people get in while the broker is gone.
 
 BROKER_URL = env("BROKER_URL")
-# For those whom somebody waits for (rest/valkey.py): the times, in seconds, are for connecting and for each answer.
+# For those whom somebody waits for (work/valkey.py): the times, in seconds, are for connecting and for each answer.
 VALKEY = {
     "url": BROKER_URL.replace("redis+socket://", "unix://"),
     "socket_connect_timeout": 0.5,
@@ -143,7 +154,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    # Seconds from one start to the next; beat runs them itself (portal/beat.py).
+    # Seconds from one start to the next; beat runs them itself (runtime/beat.py).
     "sweep": {"task": "fulfillment.tasks.sweep", "schedule": 10},
     "purge": {"task": "fulfillment.tasks.purge_parameters", "schedule": 600},
 }
@@ -153,7 +164,7 @@ CELERY_BEAT_SCHEDULE = {
 
 vars().update(env.email_url_config(env("EMAIL_URL", default="") or f"filemail:///{VAR}/mail"))
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
-    EMAIL_BACKEND = "fulfillment.mail_servers.OurServer"
+    EMAIL_BACKEND = "outbound.mail_servers.OurServer"
 # Seconds, for each answer of the mail server. One that looks into a mail before it accepts it takes its time, and
 # asking again would send the mail again.
 EMAIL_TIMEOUT = 30
@@ -165,7 +176,7 @@ ANYMAIL = env.dict("ANYMAIL", default={})
 if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
     EMAIL_BACKEND = f"anymail.backends.{ANYMAIL_ESP}.EmailBackend"
 
-# Calls to addresses that merchants type in (fulfillment/address_guard.py): networks of our own that they may reach all
+# Calls to addresses that merchants type in (outbound/address_guard.py): networks of our own that they may reach all
 # the same, by http:// too.
 
 CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
@@ -189,13 +200,13 @@ ADDITIONAL_PARAMETERS_KEPT_ENDED = env.int("ADDITIONAL_PARAMETERS_KEPT_ENDED", d
 # REST API
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["merchants.authentication.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["merchants.authentication.HasScope"],
-    "DEFAULT_THROTTLE_CLASSES": ["merchants.throttling.ApiKeyThrottle"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.authentication.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["api.throttling.ApiKeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest.parsers.BoundedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "rest.problems.exception_handler",
+    "EXCEPTION_HANDLER": "api.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 # Requests a minute and API key: far above what one shop does, low enough that a loop gone wild is stopped.
@@ -231,7 +242,7 @@ LOGIN_REDIRECT_URL = "home"
 
 # Signing in is django-allauth's: by e-mail address, which is who somebody is and cannot be changed in pages. Nobody
 # signs up; members are invited (merchants/team.py).
-ACCOUNT_ADAPTER = "portal.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "portal.account.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -243,22 +254,22 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = MFA_REAUTHENTICATION_REQUIRED = True
 # Five wrong passwords or codes lock an account for the device or the network they came from; fifty from devices that
-# are not known, for all such devices; thirty a network address, which an office may share (portal/adapter.py).
-# Requests for a new password are counted in fulfillment/link_requests.py, whose answer is always the same.
+# are not known, for all such devices; thirty a network address, which an office may share (portal/account/adapter.py).
+# Requests for a new password are counted in delivery/link_requests.py, whose answer is always the same.
 ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,30/15m/ip", "reset_password": "20/m/ip"}
 LOGIN_FAILED_BY_STRANGERS = "50/15m/key"
 ACCOUNT_FORMS = {
-    "login": "portal.account_forms.LoginForm",
-    "reauthenticate": "portal.account_forms.ReauthenticateForm",
-    "change_password": "portal.account_forms.ChangePasswordForm",
-    "set_password": "portal.account_forms.SetPasswordForm",
-    "reset_password": "portal.account_forms.ResetPasswordForm",
-    "reset_password_from_key": "portal.account_forms.ResetPasswordKeyForm",
+    "login": "portal.account.forms.LoginForm",
+    "reauthenticate": "portal.account.forms.ReauthenticateForm",
+    "change_password": "portal.account.forms.ChangePasswordForm",
+    "set_password": "portal.account.forms.SetPasswordForm",
+    "reset_password": "portal.account.forms.ResetPasswordForm",
+    "reset_password_from_key": "portal.account.forms.ResetPasswordKeyForm",
 }
 
 # Support staff without a second factor are led to set one up before they see the admin.
 STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=True)
-MFA_ADAPTER = "portal.adapter.SecondFactorAdapter"
+MFA_ADAPTER = "portal.account.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True
@@ -266,10 +277,10 @@ MFA_TOTP_ISSUER = "Keywell"
 MFA_TOTP_TOLERANCE = 1  # steps of 30 seconds: typing takes a while
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = BASE_URL.startswith("http://")
 MFA_FORMS = {
-    "authenticate": "portal.account_forms.AuthenticateForm",
-    "reauthenticate": "portal.account_forms.ReauthenticateByCodeForm",
-    "activate_totp": "portal.account_forms.ActivateTOTPForm",
-    "add_webauthn": "portal.account_forms.AddPasskeyForm",
+    "authenticate": "portal.account.forms.AuthenticateForm",
+    "reauthenticate": "portal.account.forms.ReauthenticateByCodeForm",
+    "activate_totp": "portal.account.forms.ActivateTOTPForm",
+    "add_webauthn": "portal.account.forms.AddPasskeyForm",
 }
 
 # Security
@@ -279,7 +290,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY el
 # Whose address failed attempts are counted for: the last of X-Forwarded-For, which the proxy wrote.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if BEHIND_PROXY else 0
 SECURE_REFERRER_POLICY = "same-origin"
-SESSION_ENGINE = "portal.sessions"
+SESSION_ENGINE = "portal.account.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
 # With this prefix browsers take a cookie from this host alone, not from another one of its domain.
 COOKIE_PREFIX = "__Host-" if SESSION_COOKIE_SECURE else ""

@@ -10,14 +10,12 @@ from django.db import models
 from django.db.models import OuterRef, Q, Subquery, Window
 from django.db.models.functions import Now, RowNumber
 
-from fulfillment.kinds import SOURCES
-from fulfillment.models.net_licensing import LicensePackage
-from fulfillment.models.retryable import CALLOUTS, DEFAULT, Retryable, RetryableQuerySet, database_now
-from fulfillment.models.upstreams import Upstream
-from fulfillment.models.web_services import WebService
 from merchants.models import Product
+from orders.kinds import SOURCES
 from orders.models import Order, OrderItem
+from outbound.models.upstreams import Upstream
 from pools.models import LicensePool
+from work.models import CALLOUTS, DEFAULT, Retryable, RetryableQuerySet, database_now
 
 
 class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
@@ -75,24 +73,6 @@ class FulfillmentMethod(models.Model):
         """The server that is called, if one is."""
         upstream: Upstream | None = self.kind.upstream
         return upstream
-
-
-class PoolMethod(FulfillmentMethod):
-    SOURCE, PLACE = "pool", "pool"
-
-    pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="fulfillment_methods")
-
-
-class WebServiceMethod(FulfillmentMethod):
-    SOURCE, PLACE = "web_service", "web_service"
-
-    web_service = models.ForeignKey(WebService, models.PROTECT, related_name="fulfillment_methods")
-
-
-class LicensePackageMethod(FulfillmentMethod):
-    SOURCE, PLACE = "netlicensing", "license_package"
-
-    license_package = models.ForeignKey(LicensePackage, models.PROTECT, related_name="fulfillment_methods")
 
 
 class FulfillmentQuerySet(RetryableQuerySet):

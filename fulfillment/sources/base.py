@@ -5,9 +5,10 @@ from typing import Any
 from django.utils.translation import gettext_noop
 
 from fulfillment.item_notices import tell_of_item
-from fulfillment.models import FulfillmentMethod, Upstream
+from fulfillment.models import FulfillmentMethod
 from merchants.models import Merchant, Product
 from orders.models import OrderItem
+from outbound.models import Upstream
 
 
 class SourceError(Exception):

@@ -4,9 +4,10 @@ import pytest
 from django.utils import timezone
 
 from conftest import stock
+from delivery.models import Delivery
+from delivery.resending import resend
 from fulfillment.attention import needing_attention
-from fulfillment.models import Delivery, Fulfillment
-from fulfillment.resending import resend
+from fulfillment.models import Fulfillment
 from merchants.models import CheckoutPage
 from orders.models import Order
 

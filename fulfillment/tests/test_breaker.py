@@ -11,13 +11,17 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from fulfillment import breaker, callouts, web_services
-from fulfillment.breaker import FAILURES_BEFORE_PAUSE
 from fulfillment.chains import add_source
-from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
+from fulfillment.models import Fulfillment
 from fulfillment.services import fulfill, fulfill_in_turn, retry, retry_failed
+from fulfillment.sources.web_service import client as web_services
+from fulfillment.sources.web_service.models import WebService
 from fulfillment.tasks import nudge_due
+from notices.models import MerchantNotice
 from orders.models import ActivationCode, OrderItem
+from outbound import breaker, callouts
+from outbound.breaker import FAILURES_BEFORE_PAUSE
+from outbound.models import Callout
 
 
 @pytest.fixture

@@ -3,9 +3,10 @@ from decimal import Decimal
 import pytest
 from django.db.models.functions import Now
 
-from fulfillment import resending, services
+from delivery import resending
+from delivery.models import Delivery
+from fulfillment import services
 from fulfillment.history import order_history
-from fulfillment.models import Delivery
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, renew_link, reveal, revoke_link
 

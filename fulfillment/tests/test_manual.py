@@ -1,7 +1,8 @@
 import pytest
 
-from fulfillment.models import Fulfillment, MerchantNotice
+from fulfillment.models import Fulfillment
 from fulfillment.services import CodeRefused, enter_codes, fulfill, retry
+from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund
 from pools.imports import import_keys
@@ -72,7 +73,7 @@ def test_a_person_who_is_faster_than_a_worker_finishes_the_item(item, monkeypatc
         return "The merchant has been asked."
 
     Fulfillment.objects.update(status="pending", due_at="2026-01-01T00:00:00Z")
-    monkeypatch.setattr("fulfillment.sources.manual.ManualSource.shortage", enter_meanwhile)
+    monkeypatch.setattr("fulfillment.sources.manual.source.ManualSource.shortage", enter_meanwhile)
 
     fulfill(item.fulfillment.pk)
 

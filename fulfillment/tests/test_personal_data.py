@@ -5,11 +5,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from fulfillment import resending, services
+from delivery import resending
+from delivery.link_requests import request_mail
+from delivery.models import Delivery
+from fulfillment import services
 from fulfillment.attention import needing_attention
 from fulfillment.history import order_history
-from fulfillment.link_requests import request_mail
-from fulfillment.models import Delivery
 from fulfillment.personal_data import Held
 from merchants.models import User
 from orders.models import ActivationCode, Order, OrderItem

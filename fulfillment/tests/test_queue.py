@@ -6,19 +6,21 @@ import pytest
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
+from delivery.models import Delivery
 from fulfillment import tasks
-from fulfillment.models import CALLOUTS, Delivery, Fulfillment, MailAccount, begin_task, database_now, publish
-from fulfillment.models.retryable import MAX_QUEUE_LENGTH
-from portal.beat import LocalScheduler
+from fulfillment.models import Fulfillment
+from outbound.models import MailAccount
 from portal.celery import app
-from rest.valkey import Breaker, valkey
+from runtime.beat import LocalScheduler
+from work.models import CALLOUTS, MAX_QUEUE_LENGTH, begin_task, database_now, publish
+from work.valkey import Breaker, valkey
 
 TASK = Delivery.TASK
 
 
 @pytest.fixture(autouse=True)
 def connection_of_the_test(monkeypatch):
-    for module in ("fulfillment.tasks", "portal.beat"):
+    for module in ("fulfillment.tasks", "runtime.beat"):
         monkeypatch.setattr(f"{module}.close_old_connections", lambda: None)
 
 
@@ -26,9 +28,7 @@ def connection_of_the_test(monkeypatch):
 def sent(monkeypatch):
     """The tasks that are sent to a queue."""
     sent = []
-    monkeypatch.setattr(
-        "fulfillment.models.retryable.current_app.send_task", lambda task, args, queue: sent.append(args[0])
-    )
+    monkeypatch.setattr("work.models.current_app.send_task", lambda task, args, queue: sent.append(args[0]))
     for key in valkey().scan_iter("keywell:queued:*"):
         valkey().delete(key)
     return sent
@@ -84,7 +84,7 @@ def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overd
         attempts.append(pk)
         Delivery.objects.claim(pk)
 
-    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempt)
+    monkeypatch.setattr("delivery.sending.deliver", attempt)
 
     tasks.deliver(first.pk)
 
@@ -93,9 +93,9 @@ def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overd
 
 def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
     clock = iter(range(0, 100, 2))
-    monkeypatch.setattr("fulfillment.tasks.monotonic", lambda: next(clock))
+    monkeypatch.setattr("work.tasks.monotonic", lambda: next(clock))
     attempts: list[int] = []
-    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempts.append)
+    monkeypatch.setattr("delivery.sending.deliver", attempts.append)
 
     tasks.deliver(deliveries[0].pk)
 
@@ -105,7 +105,7 @@ def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
 
 def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monkeypatch):
     attempts: list[int] = []
-    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", attempts.append)
+    monkeypatch.setattr("delivery.sending.deliver", attempts.append)
 
     tasks.deliver(deliveries[0].pk)
 
@@ -114,7 +114,7 @@ def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monke
 
 def test_e_mails_through_a_merchants_server_are_left_to_their_own_worker(deliveries, merchant, sent, monkeypatch):
     MailAccount.objects.create(merchant=merchant, kind="postmark", sender="a@example.com", credentials="{}")
-    monkeypatch.setattr("fulfillment.tasks.delivery.deliver", pytest.fail)
+    monkeypatch.setattr("delivery.sending.deliver", pytest.fail)
 
     tasks.deliver(deliveries[0].pk)
 
@@ -123,7 +123,7 @@ def test_e_mails_through_a_merchants_server_are_left_to_their_own_worker(deliver
 
 def test_beat_runs_the_sweep_itself_by_a_clock_that_nobody_sets(monkeypatch):
     now, ran = 1000.0, []
-    monkeypatch.setattr("portal.beat.time.monotonic", lambda: now)
+    monkeypatch.setattr("runtime.beat.time.monotonic", lambda: now)
     monkeypatch.setattr(app.tasks["fulfillment.tasks.sweep"], "run", lambda: ran.append(now))
     monkeypatch.setattr(app.tasks["fulfillment.tasks.purge_parameters"], "run", lambda: None)
     scheduler = LocalScheduler(app)
@@ -161,7 +161,7 @@ def test_a_workers_clock_does_not_matter(pay, make_product, monkeypatch, hours):
 
 def test_valkey_is_left_alone_for_a_while_after_it_did_not_answer(settings, tmp_path, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("rest.valkey.monotonic", lambda: now)
+    monkeypatch.setattr("work.valkey.monotonic", lambda: now)
     monkeypatch.setattr(Breaker, "closed_until", 0)
     address = settings.VALKEY
     settings.VALKEY = settings.VALKEY | {"url": f"unix://{tmp_path}/nobody"}

@@ -5,13 +5,15 @@ from decimal import Decimal
 import pytest
 from django.core.management import call_command
 
+from delivery.models import Delivery
 from fulfillment.history import order_history
-from fulfillment.models import Delivery, Fulfillment, WebhookEndpoint, WebhookMessage
+from fulfillment.models import Fulfillment
 from fulfillment.services import ReturnRefused, return_to_stock
 from merchants.models import CheckoutPage
 from orders.models import ActivationCode, Order
 from orders.services import RefundRefused, ReinstateRefused, refund, reinstate
 from pools.models import KeyMovement, LicenseKey
+from webhooks.models import WebhookEndpoint, WebhookMessage
 
 URL = "/api/v1/payments/"
 

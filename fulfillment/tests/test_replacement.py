@@ -2,10 +2,11 @@ import pytest
 from django.core import mail
 
 from conftest import stock
+from delivery.models import Delivery
 from fulfillment import services
 from fulfillment.attention import lost_deliveries
 from fulfillment.history import order_history
-from fulfillment.models import Delivery, Fulfillment
+from fulfillment.models import Fulfillment
 from fulfillment.services import ReplaceRefused, issue_from_reserve, replace
 from orders.models import ActivationCode, Order
 from orders.services import refund

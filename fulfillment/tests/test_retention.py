@@ -10,12 +10,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from fulfillment import retention
-from fulfillment.models import Callout
 from fulfillment.retention import purge
 from fulfillment.services import retry
 from fulfillment.tests.test_personal_data import dump
 from orders.models import Order, Refund
 from orders.services import refund
+from outbound.models import Callout
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

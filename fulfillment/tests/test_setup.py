@@ -11,9 +11,10 @@ from django.test import Client
 from django.urls import reverse
 
 from fulfillment import setup
-from fulfillment.models import FulfillmentMethod, MerchantNotice, SetupRequest, SetupRequestPart
+from fulfillment.models import FulfillmentMethod, SetupRequest, SetupRequestPart
 from fulfillment.setup import SetupRefused
 from merchants.models import Member, Product, User
+from notices.models import MerchantNotice
 from pools import uploads
 from pools.models import KeyBatch, KeyImport, KeyImportPart, LicensePool
 

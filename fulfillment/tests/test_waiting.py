@@ -5,7 +5,8 @@ from django.core.exceptions import ValidationError
 
 from conftest import stock
 from fulfillment import services, tasks
-from fulfillment.models import Fulfillment, PoolMethod
+from fulfillment.models import Fulfillment
+from fulfillment.sources.pool.models import PoolMethod
 from orders.models import Order
 from orders.services import refund
 
@@ -168,7 +169,7 @@ def test_a_pool_of_another_merchant_gives_nothing(pay, make_product, make_pool, 
 
 
 def test_work_that_keeps_breaking_says_so_and_fails_at_last(pay, product, monkeypatch, work):
-    monkeypatch.setattr("fulfillment.sources.pool.allocate_keys", lambda *args: 1 / 0)
+    monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
     pay(product)
     work()
     assert "Something failed on our side" in Fulfillment.objects.get().reason
@@ -180,7 +181,7 @@ def test_work_that_keeps_breaking_says_so_and_fails_at_last(pay, product, monkey
 
 
 def test_a_source_that_breaks_does_not_take_the_payment_with_it(pay, product, monkeypatch, work, caplog):
-    monkeypatch.setattr("fulfillment.sources.pool.allocate_keys", lambda *args: 1 / 0)
+    monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
     answer = pay(product)
     assert answer["items"][0]["fulfillment"] == "pending"
     assert "will be tried again" in caplog.text

@@ -1,8 +1,8 @@
 import pytest
 
-from fulfillment.models import Delivery
+from api.payment_serializers import PaymentSerializer
+from delivery.models import Delivery
 from orders.models import ActivationCode, Order
-from orders.serializers import PaymentSerializer
 from orders.services import PaymentConflict, place_order
 from pools.models import LicenseKey
 

@@ -10,7 +10,7 @@ from django.db import connection
 from fulfillment.tasks import sweep, work_on_import
 from pools import uploads
 from pools.models import KeyBatch, KeyImport, KeyImportPart, KeyMovement, LicenseKey
-from portal.tests.installation import wait_until
+from runtime.tests.installation import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from conftest import stock
-from fulfillment.models import MerchantNotice
+from notices.models import MerchantNotice
 from orders.models import OrderItem
 from pools.models import KeyBatch, LicenseKey, LicensePool
 from pools.replenishment import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selenium.webdriver.support.wait import WebDriverWait
 
-from portal.tests.installation import PATIENCE
+from runtime.tests.installation import PATIENCE
 
 AXE = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]

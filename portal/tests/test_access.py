@@ -8,17 +8,21 @@ from django.db.models.functions import Now
 from django.test import Client
 from rest_framework.test import APIClient
 
-from fulfillment.models import Callout, Delivery, Fulfillment, HeldCode, MailAccount, WebhookEndpoint, WebService
+from delivery.models import Delivery
+from fulfillment.models import Fulfillment
 from fulfillment.setup import ask
-from fulfillment.webhooks import send_test
+from fulfillment.sources.web_service.models import HeldCode, WebService
 from licensing import models as licensing
 from licensing.creation import create_license, create_licensee
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderEvent, Refund
+from outbound.models import Callout, MailAccount
 from pools.models import KeyBatch
 from pools.uploads import begin
 from portal.tests.routes import fill, routes
+from webhooks.models import WebhookEndpoint
+from webhooks.sending import send_test
 
 pytestmark = pytest.mark.django_db
 

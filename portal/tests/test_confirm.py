@@ -4,7 +4,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.messages import get_messages
 from django.contrib.messages.storage.cookie import CookieStorage
 
-from portal.views.confirm import Question, confirmed
+from portal.confirm import Question, confirmed
 
 
 class NameForm(forms.Form):

@@ -6,9 +6,11 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from fulfillment.models import Delivery, Fulfillment, MailAccount
+from delivery.models import Delivery
+from fulfillment.models import Fulfillment
 from merchants.models import Member
 from orders.models import Order, OrderItem
+from outbound.models import MailAccount
 from pools.models import KeyImport
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,36 +18,29 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from conftest import stock
+from delivery.models import Delivery
+from delivery.resending import resend
+from delivery.tracking import record
 from fulfillment.chains import add_source
-from fulfillment.models import (
-    Callout,
-    Deactivation,
-    Delivery,
-    Fulfillment,
-    FulfillmentMethod,
-    MailAccount,
-    SetupRequest,
-    WebhookEndpoint,
-    WebhookEvent,
-    WebhookMessage,
-    WebService,
-)
-from fulfillment.parameters import CATALOGUE, add_defaults
-from fulfillment.resending import resend
+from fulfillment.models import Fulfillment, FulfillmentMethod, SetupRequest
 from fulfillment.setup import ask
-from fulfillment.tracking import record
+from fulfillment.sources.netlicensing.models import Deactivation
+from fulfillment.sources.web_service.models import WebService
+from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
 from licensing import models as licensing
 from licensing.creation import create_license, create_licensee
 from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderItem, Subscription
 from orders.services import correct_email, refund, reveal
+from outbound.models import Callout, MailAccount
 from pools.models import KeyImport, LicensePool, UploadLink
 from pools.uploads import begin, confirm
 from pools.withdrawal import undo
+from portal.customer.upload_link import token_of
 from portal.tests.browsing import check, look_in
-from portal.tests.installation import PATIENCE
-from portal.views.upload_link import token_of
+from runtime.tests.installation import PATIENCE
+from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -446,7 +439,7 @@ def addresses_of_admin(order):
         reverse("admin:orders_order_change-resend", args=[order.pk, code.pk]),
         reverse("admin:fulfillment_setuprequest_change", args=[request.pk]),
         *(reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist") for model in admin.site._registry),
-        reverse("admin:fulfillment_webservice_change", args=[order.merchant.web_services.earliest("pk").pk]),
+        reverse("admin:web_service_webservice_change", args=[order.merchant.web_services.earliest("pk").pk]),
         reverse("admin:licensing_licensee_change", args=[licensing.LicenseeAlias.objects.get().licensee_id]),
         reverse("admin:licensing_transaction_change", args=[licensing.Transaction.objects.latest("pk").pk]),
         reverse("admin:licensing_license_change", args=[licensing.License.objects.latest("pk").pk]),

@@ -83,7 +83,8 @@ def test_every_answer_says_what_browsers_may_do_with_it(client, db, path):
 @pytest.mark.parametrize(("base", "prefix"), [("https://keys.example.com", "__Host-"), ("http://127.0.0.1:8000", "")])
 def test_cookies_are_of_this_host_alone_where_there_is_https(base, prefix):
     code = (
-        "import django; django.setup(); from django.conf import settings as s; from portal.devices import COOKIE;"
+        "import django; django.setup(); from django.conf import settings as s;"
+        "from portal.account.devices import COOKIE;"
         "print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME, COOKIE, s.SESSION_COOKIE_SECURE, s.MESSAGE_STORAGE)"
     )
     environment = os.environ | {"BASE_URL": base, "DJANGO_SETTINGS_MODULE": "portal.settings"}

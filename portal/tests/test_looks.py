@@ -1,22 +1,16 @@
 import pytest
 
-from fulfillment.models import (
-    Callout,
-    Deactivation,
-    Delivery,
-    Fulfillment,
-    SetupEvent,
-    SetupRequest,
-    TrackingEvent,
-    WebhookEndpoint,
-    WebhookMessage,
-    WebService,
-)
+from delivery.models import Delivery, TrackingEvent
+from fulfillment.models import Fulfillment, SetupEvent, SetupRequest
+from fulfillment.sources.netlicensing.models import Deactivation
+from fulfillment.sources.web_service.models import WebService
 from licensing.models import LicenseeEvent
 from orders.models import Order, OrderEvent
+from outbound.models import Callout
 from pools.models import KeyImport, KeyMovement
-from portal.stock import EMPTY, HEALTHY, LOW
+from portal.pools.stock import EMPTY, HEALTHY, LOW
 from portal.templatetags.portal import EVENTS, badge, event_icon
+from webhooks.models import WebhookEndpoint, WebhookMessage
 
 STATES = [
     *Order.Status.values,

@@ -5,12 +5,12 @@ import re
 import pytest
 from django.db import connection
 
+from demo.management.commands.demo import make_demo
+from demo.orders import add_orders
 from merchants.models import Merchant
 from orders.models import ActivationCode
 from orders.search import Kind, find
-from portal.demo_orders import add_orders
-from portal.forms import FilterForm
-from portal.management.commands.demo import make_demo
+from portal.orders.forms import FilterForm
 
 INDEXES = {
     Kind.EMAIL: "order_email",

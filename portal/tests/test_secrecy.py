@@ -8,11 +8,11 @@ from django.db import connection
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
-from fulfillment.delivery import compose
-from fulfillment.mail import sent
-from fulfillment.models import Delivery
+from delivery.models import Delivery
+from delivery.sending import compose
 from merchants.models import ApiKey
 from orders.models import ActivationCode
+from outbound.mail import sent
 from pools.imports import import_keys
 from pools.models import LicenseKey
 
@@ -75,7 +75,7 @@ def test_no_traceback_page_holds_a_code(sold, monkeypatch, settings, debug):
         assert CODE in message.body
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fulfillment.mail._hand_over", fail)
+    monkeypatch.setattr("outbound.mail._hand_over", fail)
 
     with pytest.raises(ZeroDivisionError) as caught, sent(compose(Delivery.objects.get())):
         pass

@@ -8,9 +8,11 @@ from django.urls import reverse
 from fulfillment.attention import needing_attention
 from fulfillment.chains import ChainRefused, add_source
 from fulfillment.history import order_history
-from fulfillment.models import Fulfillment, MerchantNotice
-from fulfillment.sources import SOURCES, Source, SourceError
+from fulfillment.models import Fulfillment
+from fulfillment.sources.base import Source, SourceError
 from merchants.models import Member
+from notices.models import MerchantNotice
+from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order
 
 pytestmark = pytest.mark.django_db(transaction=True)

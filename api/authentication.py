@@ -1,0 +1,40 @@
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+
+from merchants.models import ApiKey
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer kw_...`. The request acts for the key's merchant: `request.auth.merchant`."""
+
+    def authenticate(self, request):
+        scheme, _, text = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+
+        key = ApiKey.objects.authenticate(text.strip())
+        if key is None:
+            raise AuthenticationFailed("This API key is unknown or revoked.")
+        key.touch()
+        return key.merchant, key
+
+    def authenticate_header(self, request):
+        return 'Bearer realm="Keywell"'
+
+
+class HasScope(BasePermission):
+    """The request's API key must carry the view's `scope`."""
+
+    def has_permission(self, request, view):
+        self.message = f"This API key lacks the scope “{view.scope}”."
+        return request.auth is not None and view.scope in request.auth.scopes
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    target_class = "api.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema):
+        return {"type": "http", "scheme": "bearer", "description": f"An API key; scopes: {', '.join(ApiKey.Scope)}."}

@@ -1,0 +1,46 @@
+import io
+from typing import Any
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser, JSONParser, MultiPartParser
+
+from work.bodies import BodyTooLong, read_body
+
+
+class BoundedJSONParser(JSONParser):
+    """JSON of at most API_BODY_LIMIT bytes, nested no deeper than Python can read."""
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        body = read_body(stream, settings.API_BODY_LIMIT)
+        try:
+            return super().parse(io.BytesIO(body), media_type, parser_context)
+        except RecursionError as error:
+            raise ParseError("The JSON is nested too deeply.") from error
+
+
+class BoundedMultiPartParser(MultiPartParser):
+    """A form with a file, at most as long as an upload may be."""
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        length = (parser_context or {})["request"].META.get("CONTENT_LENGTH") or "0"
+        if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise BodyTooLong(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        return super().parse(stream, media_type, parser_context)
+
+
+class PlainTextParser(BaseParser):
+    """The body as bytes, for views that read a text file from it; at most as long as an upload may be."""
+
+    media_type = "text/plain"
+
+    def parse(self, stream, media_type=None, parser_context=None) -> Any:
+        return read_body(stream, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+
+class CsvParser(PlainTextParser):
+    media_type = "text/csv"
+
+
+class GzipParser(PlainTextParser):
+    media_type = "application/gzip"

@@ -1,0 +1,372 @@
+from typing import Any, cast
+
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
+from rest_framework import generics, serializers, status
+from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from api.paging import Pages
+from api.parsers import BoundedMultiPartParser, CsvParser, GzipParser, PlainTextParser
+from api.schema import problems
+from merchants.models import ApiKey
+from pools.detection import describe_candidate
+from pools.models import KeyBatch, KeyImport
+from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.spreadsheets import WAYS
+from pools.uploads import ImportRefused, begin, confirm, discard, get_progress
+from pools.withdrawal import undo, withdraw_rest
+
+
+class PoolSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    threshold = serializers.IntegerField()
+    available = serializers.IntegerField()
+
+
+class StockSerializer(PoolSerializer):
+    reserve = serializers.IntegerField(help_text="So many keys are to be kept back.")
+    imported = serializers.IntegerField(help_text="available + reserved + issued + withdrawn")
+    reserved = serializers.IntegerField()
+    issued = serializers.IntegerField()
+    withdrawn = serializers.IntegerField()
+
+
+class ImportSerializer(serializers.Serializer):
+    batch = serializers.IntegerField(source="batch_id", allow_null=True, help_text="null if no key was new.")
+    imported = serializers.IntegerField(source="preview.new")
+    repeated = serializers.IntegerField(
+        source="preview.repeated.count", help_text="Left out: the file has them more than once."
+    )
+    already_in_pool = serializers.IntegerField(
+        source="preview.already_in_pool.count", help_text="Left out: the pool has or had them."
+    )
+    already_in_other_pools = serializers.IntegerField(
+        source="preview.already_in_other_pools.count", help_text="Left out: another pool of the merchant has them."
+    )
+    read_as = serializers.DictField(
+        source="preview.read_as", help_text="How it was read; of a table, which column and why."
+    )
+    warnings = serializers.ListField(
+        source="preview.warnings", child=serializers.CharField(), help_text="What looks wrong with keys that came in."
+    )
+
+
+class LinesSerializer(serializers.Serializer):
+    count = serializers.IntegerField()
+    numbers = serializers.ListField(child=serializers.IntegerField(), help_text="The first hundred.")
+
+
+class PreviewSerializer(serializers.Serializer):
+    keys = serializers.IntegerField()
+    new = serializers.IntegerField(help_text="So many come in.")
+    repeated = LinesSerializer(help_text="The file has them more than once.")
+    already_in_pool = LinesSerializer(help_text="The pool has or had them.")
+    already_in_other_pools = LinesSerializer(help_text="Another pool of the merchant has them.")
+    empty = LinesSerializer()
+    unusable = LinesSerializer(help_text="They cannot be keys; `problems` says why.")
+    read_as = serializers.DictField(help_text="How it was read, with what was detected.")
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class CandidateSerializer(serializers.Serializer):
+    column = serializers.IntegerField(help_text="From 1.")
+    heading = serializers.CharField()
+    about = serializers.CharField(help_text="What its values have in common.")
+
+
+class KeyImportSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    url = serializers.SerializerMethodField()
+    status = serializers.ChoiceField(KeyImport.Status.choices)
+    progress = serializers.SerializerMethodField(help_text="In percent, if that is known.")
+    file_name = serializers.CharField()
+    note = serializers.CharField()
+    uploaded_at = serializers.DateTimeField()
+    uploaded_by = serializers.CharField()
+    error = serializers.CharField(help_text="Why it was refused, or failed.")
+    problems = serializers.SerializerMethodField(help_text="What is wrong, by line.")
+    candidates = serializers.SerializerMethodField(
+        help_text="The columns to choose from, if it is refused because more than one may hold the keys."
+    )
+    preview = serializers.SerializerMethodField(help_text="What would come of it, or came of it.")
+    batch = serializers.IntegerField(source="batch_id", allow_null=True)
+
+    def get_url(self, key_import) -> str:
+        return reverse("api-import", args=[key_import.pool_id, key_import.pk])
+
+    def get_progress(self, key_import) -> int | None:
+        return get_progress(key_import)
+
+    def get_problems(self, key_import) -> dict[str, str]:
+        return key_import.preview.get("problems", {})
+
+    @extend_schema_field(CandidateSerializer(many=True))
+    def get_candidates(self, key_import):
+        return key_import.preview.get("candidates", [])
+
+    @extend_schema_field(PreviewSerializer(allow_null=True))
+    def get_preview(self, key_import):
+        return PreviewSerializer(key_import.preview).data if "keys" in key_import.preview else None
+
+
+class BatchSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    keys = serializers.IntegerField(source="key_count")
+    repeated = serializers.IntegerField()
+    already_in_pool = serializers.IntegerField()
+    already_in_other_pools = serializers.IntegerField()
+    unusable = serializers.IntegerField()
+    file_name = serializers.CharField()
+    note = serializers.CharField()
+    imported_at = serializers.DateTimeField()
+    imported_by = serializers.CharField()
+    undone_at = serializers.DateTimeField(allow_null=True)
+
+
+class WithdrawnSerializer(serializers.Serializer):
+    withdrawn = serializers.IntegerField()
+
+
+class KeyFileSerializer(serializers.Serializer):
+    file = serializers.FileField(required=False, allow_empty_file=True)
+    text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of a file.")
+
+    def validate(self, data):
+        if len(data) != 1:
+            raise serializers.ValidationError({"file": "Send either a file or a text."})
+        return data
+
+
+class ReadingSerializer(serializers.Serializer):
+    """How a file of keys is read."""
+
+    encoding = serializers.ChoiceField(list(ENCODINGS), required=False)
+    file_format = serializers.ChoiceField(FORMATS, required=False, source="format")
+    split = serializers.ChoiceField(SPLITS, required=False, help_text="What stands between two keys of a text.")
+    separator = serializers.CharField(
+        required=False, max_length=100, trim_whitespace=False, help_text="For a `split` by separators."
+    )
+    delimiter = serializers.ChoiceField(list(DELIMITERS), required=False, help_text="Between the columns of a CSV.")
+    column = serializers.IntegerField(required=False, min_value=1, max_value=1000, help_text="Of the keys, from 1.")
+    header = serializers.ChoiceField(
+        ["yes", "no"], required=False, help_text="The first row of a CSV names the columns."
+    )
+    spreadsheet = serializers.ChoiceField(
+        WAYS,
+        required=False,
+        help_text='`fix` removes what a spreadsheet adds to keys (`="0012"`, `\'0012`, `1234.0`); `keep` also imports'
+        " numbers that it shortened (`1.23E+15`), which are errors otherwise.",
+    )
+    note = serializers.CharField(required=False, max_length=500, help_text="To find the batch by.")
+
+    def validate(self, data):
+        if data.get("split", "").startswith("separator") and not data.get("separator"):
+            raise serializers.ValidationError({"separator": "What stands between two keys?"})
+        return data
+
+
+KEY_FILE: dict[str, Any] = {
+    "text/plain": OpenApiTypes.STR,
+    "text/csv": OpenApiTypes.STR,
+    "application/gzip": OpenApiTypes.BINARY,
+    "multipart/form-data": KeyFileSerializer,
+}
+
+
+class TakesKeys(APIView):
+    """Takes a file of keys: as the body, or as a form's `file` or `text`."""
+
+    takes_files = True
+    scope = ApiKey.Scope.POOLS
+    parser_classes = [PlainTextParser, CsvParser, GzipParser, BoundedMultiPartParser]
+
+    def get_upload(self, request) -> dict[str, Any]:
+        """What was sent, as `begin` takes it."""
+        reading = ReadingSerializer(data=request.query_params)
+        reading.is_valid(raise_exception=True)
+        options = dict(reading.validated_data)
+        if "header" in options:
+            options["header"] = options["header"] == "yes"
+        upload: dict[str, Any] = {"note": options.pop("note", ""), "options": options}
+        if isinstance(request.data, bytes):
+            if (request.content_type or "").startswith("text/csv"):
+                options.setdefault("format", "csv")
+            return upload | {"content": [request.data]}
+        serializer = KeyFileSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        if file := serializer.validated_data.get("file"):
+            return upload | {"content": list(file.chunks()), "file_name": file.name}
+        return upload | {"content": [serializer.validated_data["text"].encode(errors="replace")]}
+
+
+class PoolListView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(
+        operation_id="v1_pools_list",
+        summary="List pools",
+        responses={200: PoolSerializer(many=True), **problems(401, 403, 429)},
+    )
+    def get(self, request):
+        return Response(PoolSerializer(request.auth.merchant.pools.with_stock().order_by("name"), many=True).data)
+
+
+class PoolView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(summary="Show a pool's stock", responses={200: StockSerializer, **problems(401, 403, 404, 429)})
+    def get(self, request, pk):
+        return Response(StockSerializer(get_object_or_404(request.auth.merchant.pools.with_counts(), pk=pk)).data)
+
+
+def describe_refusal(key_import: KeyImport) -> dict[str, Any]:
+    """Why nothing was imported, by line or by the parameter that has to change."""
+    preview = key_import.preview
+    if lines := {str(number): [problem] for number, problem in preview.get("problems", {}).items()}:
+        return {"lines": lines}
+    if candidates := preview.get("candidates"):
+        question = "Which column holds the license keys? Send its number as the parameter column."
+        return {"column": [question, *map(describe_candidate, candidates)]}
+    return {preview.get("field", "file"): [key_import.error]}
+
+
+class PoolKeysView(TakesKeys):
+    @extend_schema(
+        summary="Add keys to a pool",
+        request=KEY_FILE,
+        parameters=[ReadingSerializer],
+        responses={
+            201: ImportSerializer,
+            200: OpenApiResponse(ImportSerializer, "No key was new."),
+            202: OpenApiResponse(KeyImportSerializer, "It is long: look at its `url` for what becomes of it."),
+            **problems(400, 401, 403, 404, 413, 415, 429),
+        },
+    )
+    def post(self, request, pk):
+        """One key a line, in UTF-8, unless the parameters say otherwise. All new keys are added, or none.
+
+        A line that can be no key is a 400. Of a table (`text/csv`, or a file named `.csv`) the column of the keys is
+        found by its heading and its values; where that is in doubt, a 400 lists the columns to choose from. Up to
+        256 KiB are imported before this is answered. Items that wait for the pool are served at once, oldest payment
+        first.
+        """
+        pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
+        key_import = begin(pool, by=str(request.auth), confirmed=True, **self.get_upload(request))
+        if key_import.error:
+            raise ValidationError(describe_refusal(key_import))
+        if key_import.status != KeyImport.Status.IMPORTED:
+            return Response(KeyImportSerializer(key_import).data, status=status.HTTP_202_ACCEPTED)
+        return Response(
+            ImportSerializer(key_import).data,
+            status=status.HTTP_201_CREATED if key_import.batch_id else status.HTTP_200_OK,
+        )
+
+
+class ImportsView(TakesKeys):
+    @extend_schema(
+        summary="Upload keys for a preview",
+        request=KEY_FILE,
+        parameters=[ReadingSerializer],
+        responses={201: KeyImportSerializer, **problems(400, 401, 403, 404, 413, 415, 429)},
+    )
+    def post(self, request, pk):
+        """Nothing is imported before it is confirmed. What the parameters leave open is detected."""
+        pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
+        key_import = begin(pool, by=str(request.auth), **self.get_upload(request))
+        return Response(KeyImportSerializer(key_import).data, status=status.HTTP_201_CREATED)
+
+
+def get_import(request, pk: int, number: int) -> KeyImport:
+    return get_object_or_404(get_object_or_404(request.auth.merchant.pools, pk=pk).imports, pk=number)
+
+
+class ImportView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(summary="Show an import", responses={200: KeyImportSerializer, **problems(401, 403, 404, 429)})
+    def get(self, request, pk, number):
+        return Response(KeyImportSerializer(get_import(request, pk, number)).data)
+
+    @extend_schema(summary="Discard an import", responses={204: None, **problems(401, 403, 404, 409, 429)})
+    def delete(self, request, pk, number):
+        """What was uploaded is deleted. 409: it was confirmed."""
+        key_import = get_import(request, pk, number)
+        discard(key_import)
+        key_import.refresh_from_db(fields=["status"])
+        if key_import.status != KeyImport.Status.DISCARDED:
+            raise ImportRefused(f"This import is {key_import.status} already.")
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ConfirmView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(
+        summary="Import what the preview shows",
+        request=None,
+        responses={200: KeyImportSerializer, **problems(401, 403, 404, 409, 429)},
+    )
+    def post(self, request, pk, number):
+        """A long one is `importing` then, and goes on by itself. 409: it is not `ready`, or was confirmed."""
+        key_import = confirm(get_import(request, pk, number), by=str(request.auth))
+        return Response(KeyImportSerializer(key_import).data)
+
+
+class BatchPages(Pages):
+    ordering = ("-imported_at", "-id")
+
+
+class BatchListView(generics.ListAPIView):
+    scope = ApiKey.Scope.POOLS
+    serializer_class = BatchSerializer
+    pagination_class = BatchPages
+
+    def get_queryset(self):
+        merchant = cast(ApiKey, self.request.auth).merchant
+        return get_object_or_404(merchant.pools, pk=self.kwargs["pk"]).batches.all()
+
+    @extend_schema(
+        summary="List a pool's batches, last imported first",
+        responses={200: BatchSerializer(many=True), **problems(401, 403, 404, 429)},
+    )
+    def get(self, request, *args, **kwargs):
+        return super().get(request, *args, **kwargs)
+
+
+def get_batch(request, pk: int, number: int) -> KeyBatch:
+    return get_object_or_404(get_object_or_404(request.auth.merchant.pools, pk=pk).batches, pk=number)
+
+
+class UndoView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(
+        summary="Undo the import of a batch",
+        request=None,
+        responses={200: BatchSerializer, **problems(401, 403, 404, 409, 429)},
+    )
+    def post(self, request, pk, number):
+        """Takes its keys back as if they had never come. 409: one of them was issued or withdrawn."""
+        batch = get_batch(request, pk, number)
+        undo(batch, by=str(request.auth))
+        batch.refresh_from_db()
+        return Response(BatchSerializer(batch).data)
+
+
+class WithdrawView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    @extend_schema(
+        summary="Withdraw the rest of a batch",
+        request=None,
+        responses={200: WithdrawnSerializer, **problems(401, 403, 404, 429)},
+    )
+    def post(self, request, pk, number):
+        """Its keys that were not issued never will be."""
+        count = withdraw_rest(get_batch(request, pk, number), by=str(request.auth))
+        return Response({"withdrawn": count})

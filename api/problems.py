@@ -1,0 +1,99 @@
+"""The API's errors: application/problem+json (RFC 9457)."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as rest_exception_handler
+
+from work.refusals import Refused
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def exception_handler(error: Exception, context: dict) -> Response | None:
+    """DRF's handler, with a problem for a body. What nobody expected stays unhandled, and becomes a 500."""
+    if isinstance(error, Refused):
+        members = {"code": error.code} | ({"errors": error.errors} if error.errors else {})
+        body = problem(HTTPStatus.CONFLICT, str(error), **members)
+        return Response(body, HTTPStatus.CONFLICT, content_type=CONTENT_TYPE)
+    if isinstance(error, RequestDataTooBig | TooManyFilesSent):
+        error = exceptions.ParseError(str(error))
+    response = rest_exception_handler(error, context)
+    if response is None:
+        return None
+
+    if isinstance(error, exceptions.ValidationError):
+        response.data = problem(response.status_code, "The request is not valid.", errors=list(_errors(error.detail)))
+    else:
+        response.data = problem(response.status_code, _detail(error))
+    response.content_type = CONTENT_TYPE
+    return response
+
+
+def problem(status: int, detail: str, **members: Any) -> dict[str, Any]:
+    return {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, exceptions.APIException):
+        return str(error.detail)
+    if isinstance(error, Http404 | PermissionDenied) and error.args:
+        return str(error.args[0])
+    return "There is no such thing here."
+
+
+def _errors(detail: Any) -> Iterator[dict[str, str]]:
+    for pointer, message in _messages(detail, "#"):
+        # They may quote what was sent, and half of a surrogate pair cannot be sent back.
+        yield {"pointer": _sendable(pointer), "detail": _sendable(message)}
+
+
+def _sendable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def _messages(detail: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    """Every message in DRF's nested detail with a JSON pointer (RFC 6901) to the field it is about."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            escaped = str(name).replace("~", "~0").replace("/", "~1")
+            yield from _messages(inner, pointer if name == "non_field_errors" else f"{pointer}/{escaped}")
+    elif isinstance(detail, list) and any(isinstance(inner, dict | list) for inner in detail):
+        for index, inner in enumerate(detail):
+            yield from _messages(inner, f"{pointer}/{index}")
+    elif isinstance(detail, list):
+        for message in detail:
+            yield pointer, str(message)
+    else:
+        yield pointer, str(detail)
+
+
+def problem_response(status: int, detail: str) -> JsonResponse:
+    return JsonResponse(problem(status, detail), status=status, content_type=CONTENT_TYPE)
+
+
+# The project's error pages: problems for the API, Django's own pages for people.
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return problem_response(400, "The request is malformed.")
+    return defaults.bad_request(request, exception)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return problem_response(404, "There is no such address in the API; see /api/docs/.")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return problem_response(500, "Something failed on our side. Send the same request again.")
+    return defaults.server_error(request)

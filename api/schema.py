@@ -1,0 +1,28 @@
+from drf_spectacular.utils import OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from api.problems import CONTENT_TYPE
+
+ProblemSerializer = inline_serializer(
+    "Problem",
+    {
+        "title": serializers.CharField(),
+        "status": serializers.IntegerField(),
+        "detail": serializers.CharField(),
+        "code": serializers.CharField(required=False, help_text="With a 409: which rule forbids it."),
+        "errors": inline_serializer(
+            "FieldProblem",
+            {
+                "pointer": serializers.CharField(help_text="JSON pointer (RFC 6901) to the field"),
+                "detail": serializers.CharField(),
+            },
+            many=True,
+            required=False,
+        ),
+    },
+)
+
+
+def problems(*codes: int) -> dict:
+    """An operation's error answers, for the schema."""
+    return {(code, CONTENT_TYPE): OpenApiResponse(ProblemSerializer) for code in codes}

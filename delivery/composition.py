@@ -1,0 +1,351 @@
+"""What a customer is written: the products' texts, filled, in the order's language, as text and as HTML."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.db.models import Q
+from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from delivery.models import Delivery
+from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
+from merchants.models import EmailTemplate, Merchant, Product
+from orders.kinds import SOURCES
+from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
+from orders.models import Order, OrderItem
+from orders.subscriptions import known_first_licenses
+from outbound.mail import write_sender
+
+SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
+SUBJECT_OF_SEVERAL = gettext_noop("Your licenses of order {ORDER_ID}")
+BODY = gettext_noop(
+    "Hello {FULLNAME},\n\n"
+    "Thank you for your order {ORDER_ID} of {DATE}.\n\n"
+    "{PROGRAM_NAME} × {QUANTITY} · {PRICE_ALL}\n\n"
+    "{KEY}\n\n"
+    "Your order and its licenses, at any time:\n"
+    "{ORDER_URL}"
+)
+INSTRUCTIONS = "{INSTRUCTIONS}"
+MOST_STILL_TO_COME = 20  # items named in one mail
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """An order item with those of its codes that one mail holds."""
+
+    item: OrderItem
+    codes: list[str]
+    parent_codes: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)  # how those end that some of the codes are in place of
+    sources: frozenset[str] = frozenset()  # where the codes came from
+
+    def values(self) -> dict[str, str]:
+        """What each tag of merchants.email_template.TAGS stands for."""
+        order = self.item.order
+        locale = order.locale
+        values = {
+            "ORDER_ID": order.number,
+            "PROGRAM_NAME": self.item.product.name,
+            "QUANTITY": str(self.item.quantity),
+            "PRICE_ALL": format_money(self.item.total_price, order.currency, locale),
+            "DATE": format_day(order.paid_by_shop_clock, locale) if order.paid_by_shop_clock else "",
+            "FULLNAME": order.customer_name or order.email,
+            "FNAME": order.first_name,
+            "LNAME": order.last_name,
+            "EMAIL": order.email,
+            "COMPANY": order.company,
+            "COUNTRY": locale.territories.get(order.country, order.country),
+            "ORDER_URL": order.url,
+        }
+        # What somebody typed makes no lines of its own.
+        return {name: _in_one_line(value) for name, value in values.items()} | {
+            "KEY": _join(self.codes),
+            "PARENT_KEY": _join(self.parent_codes),
+            "INSTRUCTIONS": instructions(self.item.product, self.sources),
+        }
+
+
+def instructions(product: Product, sources: Collection[str]) -> str:
+    """What a customer does with codes from these sources: the product's own words, or ours in the present language."""
+    if product.instructions:
+        return product.instructions
+    ours = {SOURCES[source].instructions for source in sources} - {""}
+    return "\n".join(map(_, sorted(ours)))
+
+
+def _in_one_line(value: str) -> str:
+    # Spaces that CLDR wants unbroken stay what they are.
+    return " ".join(line.strip() for line in value.splitlines()).strip()
+
+
+def _join(codes: list[str]) -> str:
+    """Codes below each other; apart, if one has several lines."""
+    return ("\n\n" if any("\n" in code for code in codes) else "\n").join(codes)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What one mail to a customer says."""
+
+    order: Order
+    enclosed: list[Enclosed]
+    still_to_come: list[tuple[OrderItem, int]]  # with how many codes are missing
+
+    @property
+    def language(self) -> str:
+        return self.order.spoken
+
+
+def compose(delivery: Delivery) -> EmailMultiAlternatives:
+    """Return the mail, text and HTML, with the codes that the delivery holds at this moment."""
+    order = delivery.order
+    letter = Letter(order, _enclosed(delivery), _still_to_come(order))
+    texts = Texts.of(order.merchant, letter.language, [one.item.product_id for one in letter.enclosed])
+    message = write(letter, texts)
+    message.to = [delivery.recipient]
+    message.extra_headers["Message-ID"] = delivery.message_id
+    return message
+
+
+def _enclosed(delivery: Delivery) -> list[Enclosed]:
+    codes = (
+        delivery.codes.select_related("item__product", "item__subscription", "replaces")
+        .defer("replaces__code")
+        .order_by("item", "unit")
+    )
+    enclosed = []
+    for item, group in groupby(codes, key=attrgetter("item")):
+        item.order = delivery.order
+        own = list(group)
+        replaced = [code.replaces.hint for code in own if hasattr(code, "replaces")]
+        parent_codes = known_first_licenses(item) if item.subscription_id else []
+        sources = frozenset(code.source for code in own)
+        enclosed.append(Enclosed(item, [code.code for code in own], parent_codes, replaced, sources))
+    return enclosed
+
+
+def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:
+    items = order.items.exclude(fulfillment__sent_by_vendor=True).select_related("product")
+    items = items.with_code_count().order_by("pk")
+    return [(item, item.units - item.code_count) for item in items if item.units > item.code_count]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A merchant's own texts in one language, or else in English; the best fitting first."""
+
+    templates: list[EmailTemplate]
+
+    @classmethod
+    def of(cls, merchant: Merchant, language: str, products: Iterable[int]) -> "Texts":
+        templates = EmailTemplate.objects.filter(
+            Q(product=None) | Q(product__in=products), merchant=merchant, language__in={language, DEFAULT_LANGUAGE}
+        ).current()
+        # A subject alone is no text for those who read another language: theirs would be of two.
+        templates = templates.exclude(~Q(language=language), body="")
+        return cls(sorted(templates, key=lambda one: (one.product_id is None, one.language != language)))
+
+    def subject(self, product_id: int | None) -> str:
+        return next((one.subject for one in self._for(product_id) if one.subject), "")
+
+    def body(self, product_id: int | None) -> str:
+        return next((one.body for one in self._for(product_id) if one.body), "")
+
+    def origin(self, product_id: int | None, language: str) -> str:
+        """Where the text of a product comes from, in a few words."""
+        found = next((one for one in self._for(product_id) if one.body or one.subject), None)
+        if found is None:
+            return "default"
+        if found.product_id != product_id:
+            return "as all products"
+        return "own text" if found.language == language else "as English"
+
+    def _for(self, product_id: int | None) -> Iterator[EmailTemplate]:
+        return (one for one in self.templates if one.product_id in {product_id, None})
+
+
+def write(letter: Letter, texts: Texts) -> EmailMultiAlternatives:
+    """The mail of a letter, to nobody yet."""
+    order = letter.order
+    with translation.override(letter.language):
+        subject = _subject(letter, texts)
+        parts = list(_parts(letter, texts))
+        context = {
+            "subject": subject,
+            "language": letter.language,
+            "merchant": order.merchant,
+            "order": order,
+            "logo": order.merchant.get_logo(),
+            "base_url": settings.BASE_URL,
+        }
+        blocks = [block for part in parts for block in part.html()]
+        html = render_to_string("emails/delivery.html", context | {"blocks": blocks})
+        text = render_to_string("emails/delivery.txt", context | {"paragraphs": [part.text() for part in parts]})
+    message = EmailMultiAlternatives(
+        subject=subject,
+        body=text.strip() + "\n",
+        headers={"Auto-Submitted": "auto-generated", "Content-Language": letter.language},
+    )
+    write_sender(message, order.merchant)
+    message.attach_alternative(html, "text/html")
+    return message
+
+
+def _subject(letter: Letter, texts: Texts) -> str:
+    several = len(letter.enclosed) > 1
+    own = (texts.subject(one.item.product_id) for one in letter.enclosed)
+    subject = next(filter(None, own), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
+    names = ", ".join(_in_one_line(one.item.product.name) for one in letter.enclosed)
+    values = letter.enclosed[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(TAGS_OF_SECRETS, "")
+    return " ".join(fill(subject, values).split())
+
+
+def _parts(letter: Letter, texts: Texts) -> Iterator["Part"]:
+    """The mail's paragraphs. Items of one text share its beginning and end; merchants' own texts come first."""
+    groups: dict[str, list[Enclosed]] = {}
+    for one in letter.enclosed:
+        groups.setdefault(texts.body(one.item.product_id), []).append(one)
+    bodies = sorted(groups, key=lambda body: not body)
+    for body in bodies:
+        before, of_item, after = split_body(body or _(BODY))
+        yield from _fill(before, groups[body][0])
+        for one in groups[body]:
+            yield from _fill(of_item if INSTRUCTIONS in body else [*of_item, INSTRUCTIONS], one)
+            yield from _tell_of_replaced(one)
+        if body == bodies[-1]:
+            yield from _announce(letter.still_to_come)
+        yield from _fill(after, groups[body][0])
+
+
+def split_body(body: str) -> tuple[list[str], list[str], list[str]]:
+    """The paragraphs of a text: those before, from the first to the last with a tag of an item, and after them."""
+    paragraphs = re.split(r"\n\s*\n", body.replace("\r\n", "\n").strip())
+    of_item = [index for index, one in enumerate(paragraphs) if TAGS_OF_ITEM.intersection(TAG.findall(one))]
+    first, last = of_item[0], of_item[-1] + 1
+    return paragraphs[:first], paragraphs[first:last], paragraphs[last:]
+
+
+def _fill(paragraphs: list[str], one: Enclosed) -> Iterator["Part"]:
+    values = one.values()
+    for template in paragraphs:
+        if not values["ORDER_URL"]:
+            template = _without_link(template)
+        if template and (template.strip() != INSTRUCTIONS or values["INSTRUCTIONS"]):
+            yield Part(template, values, one.codes)
+
+
+def _without_link(paragraph: str) -> str:
+    """A link that was revoked takes along what was said about it: its paragraph, but no line with a license."""
+    if "{ORDER_URL}" not in paragraph:
+        return paragraph
+    if not TAGS_OF_ITEM.intersection(TAG.findall(paragraph)):
+        return ""
+    lines = paragraph.split("\n")
+    return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)
+
+
+def _tell_of_replaced(one: Enclosed) -> Iterator["Part"]:
+    for hint in one.replaced:
+        text = _("It takes the place of your license ending in %(hint)s, which is no longer valid.") % {"hint": hint}
+        if not hint:
+            text = _("It takes the place of the license you had, which is no longer valid.")
+        yield Part("{REPLACED}", {"REPLACED": text}, [])
+
+
+def _announce(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["Part"]:
+    if not still_to_come:
+        return
+    lines = [_("Licenses still to come, by e-mail as soon as they are ready:")]
+    for item, missing in still_to_come[:MOST_STILL_TO_COME]:
+        facts = {"product": _in_one_line(item.product.name), "missing": missing, "units": item.units}
+        lines.append(_("%(product)s: %(missing)d of %(units)d") % facts)
+    if len(still_to_come) > MOST_STILL_TO_COME:
+        lines.append("…")
+    yield Part("{STILL_TO_COME}", {"STILL_TO_COME": "\n".join(lines)}, [])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A paragraph of a text, with what fills its tags."""
+
+    template: str
+    values: dict[str, str]
+    codes: list[str]
+
+    def text(self) -> str:
+        pieces = URL.split(self.template)
+        return "".join(fill(piece, self._quoted if index % 2 else self.values) for index, piece in enumerate(pieces))
+
+    @property
+    def _quoted(self) -> dict[str, str]:
+        """The values as they stand in an address."""
+        return {name: quote(value, safe="") for name, value in self.values.items()}
+
+    def html(self) -> Iterator[dict[str, Any]]:
+        """What templates/emails/delivery.html shows: tags that stand alone in a line as a thing of their own."""
+        for alone, lines in groupby(self.template.split("\n"), key=lambda line: STANDS_ALONE.get(line.strip(), "")):
+            if alone == "codes":
+                yield {"codes": [_lines(code, _link) for code in self.codes]}
+            elif alone == "url":
+                yield {"url": self.values["ORDER_URL"]}
+            else:
+                yield {"paragraph": _join_lines(self._line(line) for line in lines)}
+
+    def _line(self, line: str) -> str:
+        # Links that the merchant wrote are links; what looks like one in a customer's name is not.
+        values = {name: MARKUP.get(name, _lines)(value) for name, value in self.values.items()}
+        pieces = URL.split(line)
+        return "".join(
+            self._linked(piece) if index % 2 else fill(escape(piece), values) for index, piece in enumerate(pieces)
+        )
+
+    def _linked(self, url: str) -> str:
+        return _anchor(fill(url, self._quoted), fill(url, self.values))
+
+
+STANDS_ALONE = {"{KEY}": "codes", "{ORDER_URL}": "url"}
+URL = re.compile(r"""(https?://[^\s<>"']*[^\s<>"'.,;:!?)])""")
+
+
+def _join_lines(lines: Iterable[str]) -> SafeString:
+    return mark_safe("<br>".join(lines))  # noqa: S308 (each is escaped)
+
+
+def _lines(text: str, render: Callable[[str], str] = escape) -> SafeString:
+    return _join_lines(render(line) for line in text.split("\n"))
+
+
+def _anchor(target: str, text: str) -> str:
+    return format_html('<a href="{}" style="color: #0f766e">{}</a>', target, text)
+
+
+def _link(url: str) -> str:
+    return _anchor(url, url) if url.startswith(("https://", "http://")) else escape(url)
+
+
+def _code(codes: str) -> str:
+    return format_html('<code style="font-size: 16px">{}</code>', _lines(codes, _link))
+
+
+def _strong(text: str) -> str:
+    return format_html("<strong>{}</strong>", text)
+
+
+MARKUP: dict[str, Callable[[str], str]] = {
+    "KEY": _code,
+    "PARENT_KEY": _code,
+    "ORDER_URL": _link,
+    "PROGRAM_NAME": _strong,
+}

@@ -1,0 +1,31 @@
+"""What merchants are told about e-mails that do not reach their customers."""
+
+from notices.sending import NoticeKind, register
+from outbound.models import MailAccount
+
+
+class DeliveryNotice(NoticeKind):
+    def context(self, notice):
+        return {"delivery": notice.subject, "order": notice.subject.order}
+
+
+class DeliveryFailed(DeliveryNotice):
+    code, name = "delivery_failed", "delivery failed"
+
+
+class DeliveryBounced(DeliveryNotice):
+    code, name = "delivery_bounced", "delivery bounced"
+
+
+class MailServerRefused(NoticeKind):
+    code, name = "mail_server", "mail server refuses the login"
+
+    def why_past(self, notice):
+        account = MailAccount.objects.of(notice.merchant_id)
+        return "" if account and account.reason else "The mail server let us in again before it went out."
+
+    def context(self, notice):
+        return {"account": MailAccount.objects.of(notice.merchant)}
+
+
+register(DeliveryFailed, DeliveryBounced, MailServerRefused)

@@ -1,0 +1,86 @@
+"""E-mails with activation codes."""
+
+from django.db import models
+from django.db.models import Q
+
+from merchants.models import MAX_ACTOR
+from orders.models import ActivationCode, Order
+from outbound.models.mail_accounts import MailAccount
+from work.models import Retryable
+
+
+class Delivery(Retryable):
+    """One e-mail with activation codes of an order."""
+
+    TASK = "delivery.tasks.deliver"
+
+    class Kind(models.TextChoices):
+        AUTOMATIC = "automatic"
+        RESEND = "resend"
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        SENT = "sent"
+        FAILED = "failed"
+        CANCELED = "canceled"  # the order was no longer paid, or delivery not allowed
+        # What the provider told of one that was sent
+        DELIVERED = "delivered"
+        OPENED = "opened"
+        BOUNCED = "bounced"
+        REJECTED = "rejected"
+        COMPLAINED = "complained"  # the customer marked it as spam
+
+    # It went out, and nothing bad was heard of it.
+    GONE_WELL = (Status.SENT, Status.DELIVERED, Status.OPENED)
+    # It went out, and came back.
+    RETURNED = (Status.BOUNCED, Status.REJECTED)
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="deliveries")
+    kind = models.CharField(max_length=10, choices=Kind)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    codes = models.ManyToManyField(ActivationCode, through="DeliveredCode", related_name="deliveries")
+    recipient = models.EmailField()
+    # Ours until the mail provider gives it another. The same at every attempt, so that a mail sent twice can be told.
+    message_id = models.CharField("Message-ID", max_length=255, db_index=True, editable=False)
+    sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+    requested_by = models.CharField(max_length=MAX_ACTOR, blank=True)
+
+    class Meta(Retryable.Meta):
+        verbose_name_plural = "deliveries"
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(
+                fields=["status", "order"],
+                condition=~Q(status__in=["sent", "delivered", "opened"]),
+                name="delivery_not_well",
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.get_kind_display().capitalize()} delivery {self.pk} of {self.order}"
+
+    @property
+    def queue(self) -> str:
+        return MailAccount.objects.queue_of(self.order.merchant_id)
+
+    def readdress(self) -> None:
+        """Have this attempt go to the order's present address, and say so before it is made."""
+        if self.recipient != self.order.email:
+            self._update(recipient=self.order.email)
+
+
+class DeliveredCode(models.Model):
+    delivery = models.ForeignKey(Delivery, models.CASCADE)
+    code = models.ForeignKey(ActivationCode, models.CASCADE)
+    automatic = models.BooleanField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["delivery", "code"], name="a_code_is_in_a_delivery_once"),
+            models.UniqueConstraint(
+                fields=["code"], condition=Q(automatic=True), name="a_code_is_delivered_automatically_once"
+            ),
+        ]
+
+    def __str__(self):
+        return f"{self.code} in {self.delivery}"

@@ -1,0 +1,36 @@
+"""People without a session who ask for an e-mail: customers for links, users for a new password."""
+
+from django.db import models
+
+from merchants.models import Merchant
+from outbound.models.mail_accounts import MailAccount
+from work.models import Retryable
+
+
+class LinkRequest(Retryable):
+    """Somebody asks for the links to a customer's orders at a merchant; without a merchant, for a new password.
+
+    Only the owner of the address gets an e-mail, if we know it. The row is deleted after a day.
+    """
+
+    TASK = "delivery.tasks.send_links"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, null=True, related_name="link_requests")
+    email = models.EmailField()
+    language = models.CharField(max_length=10, help_text="Of settings.LANGUAGES.")
+    source = models.BinaryField(help_text="The fingerprint of the network that it came from.")
+
+    class Meta(Retryable.Meta):
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["email", "created_at"], name="link_request_address"),
+            models.Index(fields=["source", "created_at"], name="link_request_source"),
+            models.Index(fields=["created_at"], name="link_request_age"),
+        ]
+
+    def __str__(self):
+        return f"Request {self.pk} for {f'links at {self.merchant}' if self.merchant else 'a new password'}"
+
+    @property
+    def queue(self) -> str:
+        return MailAccount.objects.queue_of(self.merchant_id)

@@ -1,0 +1,131 @@
+"""The addresses at which mail providers tell what became of e-mails.
+
+django-anymail reads the formats, and checks what tells a provider from others if that is set. Here it must be:
+anymail's own views would take what anybody posts.
+"""
+
+import logging
+from base64 import b64decode
+
+from anymail.exceptions import AnymailError, AnymailWebhookValidationFailure
+from anymail.utils import get_anymail_setting
+from anymail.webhooks.amazon_ses import AmazonSESBaseWebhookView, AmazonSESTrackingWebhookView
+from anymail.webhooks.base import AnymailCoreWebhookView
+from anymail.webhooks.mailgun import MailgunTrackingWebhookView
+from anymail.webhooks.postmark import PostmarkTrackingWebhookView
+from anymail.webhooks.sendgrid import SendGridBaseWebhookView, SendGridTrackingWebhookView
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from delivery import sns, tracking
+from merchants.models import Merchant
+from outbound.models import MailAccount
+
+logger = logging.getLogger(__name__)
+
+
+class AmazonSES(AmazonSESTrackingWebhookView):
+    """Notifications by SNS, signed by Amazon. Anybody's topic is; a secret or the topic's name tells ours."""
+
+    warn_if_no_basic_auth = False
+
+    def __init__(self, *, topic_arn: str, webhook_secret: str) -> None:
+        self.topics = topic_arn.split()
+        self.auto_confirm_enabled = True
+        # Past anymail's own, which wants boto3.
+        super(AmazonSESBaseWebhookView, self).__init__(webhook_secret=webhook_secret)
+
+    def parse_events(self, request):
+        message = self._parse_sns_message(request)
+        if self.topics and message.get("TopicArn") not in self.topics:
+            raise AnymailWebhookValidationFailure("The message is of another topic.")
+        sns.verify(message)
+        return super().parse_events(request)
+
+    def auto_confirm_sns_subscription(self, sns_message):
+        sns.confirm(sns_message)
+
+
+class SendGrid(SendGridTrackingWebhookView):
+    warn_if_no_basic_auth = False
+
+    def __init__(self, *, tracking_webhook_verification_key: str, webhook_secret: str) -> None:
+        if tracking_webhook_verification_key:
+            self.webhook_verification_key = load_der_public_key(b64decode(tracking_webhook_verification_key))
+        # Past anymail's own, which warns that its makers cannot try it with SendGrid any more.
+        super(SendGridBaseWebhookView, self).__init__(webhook_secret=webhook_secret)
+
+
+READERS: dict[str, type[AnymailCoreWebhookView]] = {
+    "amazon_ses": AmazonSES,
+    "mailgun": MailgunTrackingWebhookView,
+    "postmark": PostmarkTrackingWebhookView,
+    "sendgrid": SendGrid,
+}
+# What tells a provider from others, by its names in anymail's settings; one of them must be set. Of
+# a merchant it is the first.
+SECRETS = {
+    "amazon_ses": ["topic_arn", "webhook_secret"],
+    "mailgun": ["webhook_signing_key"],
+    "postmark": ["webhook_secret"],
+    "sendgrid": ["tracking_webhook_verification_key", "webhook_secret"],
+}
+MALFORMED = (AnymailError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@csrf_exempt
+@require_http_methods(["HEAD", "POST"])
+def take_tracking(request: HttpRequest, provider: str) -> HttpResponse:
+    """Take what the installation's provider tells."""
+    if provider not in READERS:
+        raise Http404
+    secrets = {name: get_anymail_setting(name, default="", esp_name=provider) for name in SECRETS[provider]}
+    # This one is for all providers.
+    return _take(request, provider, secrets | {"webhook_secret": get_anymail_setting("webhook_secret", default="")})
+
+
+@csrf_exempt
+@require_http_methods(["HEAD", "POST"])
+def take_tracking_of_merchant(request: HttpRequest, merchant: str, provider: str) -> HttpResponse:
+    """Take what a merchant's own provider tells, of that merchant's e-mails."""
+    if provider not in READERS:
+        raise Http404
+    account = MailAccount.objects.filter(merchant__slug=merchant).select_related("merchant").first()
+    if account is None or account.provider != provider:
+        return _refuse(provider, "the merchant has no account there")
+    secrets = {"webhook_secret": "", SECRETS[provider][0]: account.tracking_secret}
+    return _take(request, provider, secrets, account.merchant)
+
+
+def _take(request: HttpRequest, provider: str, secrets: dict[str, str], merchant: Merchant | None = None):
+    if not any(secrets[name] for name in SECRETS[provider]):
+        return _refuse(provider, "no secret is set")
+    if secrets["webhook_secret"] and "Authorization" not in request.headers:
+        # Amazon sends the secret only when it is asked.
+        return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="Tracking"'})
+    if request.method == "HEAD":
+        return HttpResponse()  # some make sure that the address exists
+    if int(request.META.get("CONTENT_LENGTH") or 0) > settings.API_BODY_LIMIT:
+        return HttpResponse(status=413)
+
+    try:
+        reader = READERS[provider](**secrets)
+        reader.run_validators(request)
+        events = reader.parse_events(request)
+    except (AnymailWebhookValidationFailure, sns.NotFromAmazon) as error:
+        return _refuse(provider, str(error))
+    except MALFORMED as error:
+        # Its text may hold what was posted.
+        logger.warning("What %s posted cannot be read: %s", provider, type(error).__name__)
+        return HttpResponse(status=400)
+    for event in events:
+        tracking.record(event, provider=provider, merchant=merchant)
+    return HttpResponse()
+
+
+def _refuse(provider: str, reason: str) -> HttpResponse:
+    logger.warning("Refused what was posted in the name of %s: %s", provider, reason)
+    return HttpResponse(status=403)

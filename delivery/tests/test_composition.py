@@ -1,0 +1,348 @@
+import re
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.template.loader import render_to_string
+from django.utils import translation
+
+from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, _enclosed, split_body
+from delivery.models import Delivery
+from fulfillment.services import enter_codes
+from merchants.email_template import TAGS, validate_body, validate_subject
+from merchants.models import EmailTemplate
+from orders.models import ActivationCode, Order, OrderItem
+from pools.imports import import_keys
+
+pytestmark = pytest.mark.django_db
+
+RUSSIAN = {"language": "ru", "customer": {"email": "sofya@example.com", "first_name": "Софья", "country": "RU"}}
+
+
+@pytest.fixture
+def template(merchant):
+    def template(body="", *, subject="", product=None, language="en"):
+        return EmailTemplate.objects.create(
+            merchant=merchant, product=product, language=language, subject=subject, body=body
+        )
+
+    return template
+
+
+@pytest.fixture
+def mail(pay, work, mailoutbox):
+    """Pay for products, and return the one mail that comes of it."""
+
+    def mail(*products, **fields):
+        pay(*products, **fields)
+        work()
+        (message,) = mailoutbox
+        return message
+
+    return mail
+
+
+def html_of(message):
+    return message.alternatives[0][0]
+
+
+def test_an_order_of_several_products_is_one_mail(mail, make_product):
+    message = mail(make_product(name="Pro"), make_product(name="Lite"))
+
+    assert message.subject.startswith("Your licenses of order A")
+    assert "Pro × 1" in message.body and "Lite × 1" in message.body
+    assert message.body.count("Hello Ada Byron") == 1 == message.body.count("/o/")
+
+
+@pytest.mark.parametrize(
+    ("language", "country", "greeting", "day", "price"),
+    [
+        ("en", "US", "Hello Ada Byron,", "November 22, 2026", "€1,259.98"),
+        ("en", "GB", "Hello Ada Byron,", "22 November 2026", "€1,259.98"),
+        ("de", "DE", "Guten Tag Ada Byron,", "22. November 2026", "1.259,98\xa0€"),
+        ("de-AT", "", "Guten Tag Ada Byron,", "22. November 2026", "€\xa01.259,98"),
+        ("fr", "FR", "Bonjour Ada Byron,", "22 novembre 2026", "1\u202f259,98\xa0€"),
+        ("es", "ES", "Hola, Ada Byron:", "22 de noviembre de 2026", "1.259,98\xa0€"),
+        ("ru", "RU", "Здравствуйте, Ada Byron!", "22 ноября 2026\u202fг.", "1\xa0259,98\xa0€"),
+        ("pt-BR", "BR", "Hello Ada Byron,", "November 22, 2026", "€1,259.98"),
+    ],
+)
+def test_it_speaks_as_the_customer_does(mail, product, make_payment, language, country, greeting, day, price):
+    customer = {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": country}
+    items = [make_payment(product)["items"][0] | {"total_price": "1259.98"}]
+
+    message = mail(product, language=language, customer=customer, items=items)
+
+    for part in (message.body, html_of(message)):
+        assert greeting in part and day in part and price in part
+    assert message.extra_headers["Content-Language"] == language[:2].replace("pt", "en")
+
+
+def test_every_tag_is_filled(mail, make_product, make_payment, template):
+    product = make_product(name="Pro")
+    template("\n".join(f"{name}={{{name}}}" for name in TAGS), subject="{PROGRAM_NAME} for {FNAME}", product=product)
+    customer = {
+        "email": "ada@example.com",
+        "first_name": "Ada",
+        "last_name": "Byron",
+        "company": "Engines",
+        "country": "GB",
+    }
+
+    message = mail(product, order="A1", customer=customer)
+
+    order = Order.objects.get()
+    key = order.items.get().activation_codes.get().code
+    assert message.subject == "Pro for Ada"
+    assert message.body.partition("-- \n")[0].strip().splitlines() == [
+        f"KEY={key}",
+        "PARENT_KEY=",
+        "ORDER_ID=A1",
+        "PROGRAM_NAME=Pro",
+        "QUANTITY=1",
+        "PRICE_ALL=€59.98",
+        "DATE=22 November 2026",
+        "FULLNAME=Ada Byron",
+        "FNAME=Ada",
+        "LNAME=Byron",
+        "EMAIL=ada@example.com",
+        "COMPANY=Engines",
+        "COUNTRY=United Kingdom",
+        f"ORDER_URL={order.url}",
+        "INSTRUCTIONS=",
+    ]
+    assert not re.search(r"\{[A-Z_]+\}", html_of(message))
+
+
+def test_the_license_of_the_parent_order_is_there_for_renewals(
+    pay, make_product, make_payment, work, mailoutbox, template
+):
+    product = make_product()
+    template("{KEY} renews {PARENT_KEY}", product=product)
+    subscription = {"id": "S-77", "type": "AR", "period": "P1Y"}
+
+    def item(**fields):
+        return [make_payment(product)["items"][0] | {"subscription": subscription | fields}]
+
+    parent = pay(product, order="P1", items=item())
+    pay(product, order="R1", items=item(parent_order="P1"))
+    work()
+
+    assert f"renews {parent['items'][0]['activation_codes'][0]['code']}" in mailoutbox[1].body
+
+
+HOSTILE = '<b>"x"</b>\r\n\r\nBcc: eve@example.com {KEY} {ORDER_URL} https://evil.example/ <img src=x>'
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_a_customer_typed_does_nothing(mail, product, template, own):
+    if own:
+        template("{FULLNAME}, {COMPANY}\n\n{KEY}\nhttps://shop.example/?name={FNAME}", subject="For {FULLNAME}")
+    customer = {"email": "ada@example.com", "first_name": HOSTILE, "last_name": "{KEY}", "company": HOSTILE[:100]}
+
+    message = mail(product, customer=customer)
+
+    order = Order.objects.get()
+    key = order.items.get().activation_codes.get().code
+    html = html_of(message)
+    assert message.message()["Bcc"] is None
+    assert "\n" not in message.subject
+    assert "{KEY}" in message.body and message.body.count(key) == 1 == html.count(key)
+    assert "\nBcc" not in message.body
+    assert "<b>" not in html and "<img" not in html and "&lt;b&gt;&quot;x&quot;&lt;/b&gt;" in html
+    assert 'href="https://evil' not in html
+
+
+def test_a_link_for_a_key_becomes_a_link_and_nothing_else_does(mail, make_product, merchant):
+    product = make_product(keys=0)
+    import_keys(merchant.pools.get(), ["https://dl.example/a?b=1&c=2", "javascript:alert(1)", "<script>"], by="test")
+
+    html = html_of(mail(product, quantity=3))
+
+    assert '<a href="https://dl.example/a?b=1&amp;c=2" ' in html
+    assert 'href="javascript' not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_key_of_several_lines_stays_whole(pay, make_product, work, mailoutbox):
+    pay(make_product(source="manual"), quantity=2)
+    text = "-----BEGIN-----\n  A  B==\n-----END-----"
+    enter_codes(OrderItem.objects.get(), {1: text, 2: "SECOND"}, by="Sam")
+    work()
+
+    message = mailoutbox[0]
+    assert f"{text}\n\nSECOND" in message.body
+    assert "-----BEGIN-----<br>  A  B==<br>-----END-----</td>" in html_of(message)
+
+
+def test_a_link_that_the_merchant_wrote_is_one(mail, product, template):
+    template("Get it at https://dl.example/get?order={ORDER_ID}&q=a.\n\n{KEY}")
+
+    html = html_of(mail(product, order="A1"))
+
+    assert '<a href="https://dl.example/get?order=A1&amp;q=a" ' in html
+    assert ">https://dl.example/get?order=A1&amp;q=a</a>." in html
+
+
+def test_a_link_is_whole_in_the_plain_text_too(mail, product, template):
+    template("See https://shop.example/?name={FULLNAME}&order={ORDER_ID}\n\n{KEY}")
+
+    assert "https://shop.example/?name=Ada%20Byron&order=A1\n" in mail(product, order="A1").body
+
+
+def test_markup_that_the_merchant_wrote_is_text(mail, product, template):
+    template("<b>Thanks</b><script>alert(1)</script>\n\n{KEY}")
+
+    html = html_of(mail(product))
+
+    assert "&lt;b&gt;Thanks" in html and "<script" not in html
+
+
+def test_it_tells_what_is_still_to_come(mail, make_product):
+    message = mail(make_product(keys=3, name="Photo Pro"), make_product(keys=0, name="Photo Lite"), quantity=5)
+
+    assert "still to come" in message.body and "still to come" in html_of(message)
+    assert "Photo Pro: 2 of 5" in message.body and "Photo Lite: 5 of 5" in message.body
+
+
+def test_it_says_nothing_of_that_when_all_came(mail, product):
+    assert "still to come" not in mail(product).body
+
+
+class TestWhichText:
+    """Product before merchant, the customer's language before English, one's own before Keywell's."""
+
+    def test_the_products_counts_more_than_that_for_all(self, mail, product, template):
+        template("for all {KEY}", language="de")
+        template("for it {KEY}", product=product)
+
+        assert mail(product, language="de").body.startswith("for it ")
+
+    def test_the_customers_language_counts_more_than_english(self, mail, product, template):
+        template("English {KEY}")
+        template("Deutsch {KEY}", language="de")
+
+        assert mail(product, language="de").body.startswith("Deutsch ")
+
+    def test_english_serves_those_without_a_text(self, mail, product, template):
+        template("English {KEY}")
+        template("Deutsch {KEY}", language="de")
+
+        assert mail(product, language="ru").body.startswith("English ")
+
+    def test_an_english_subject_is_not_put_on_a_text_in_another_language(self, mail, product, template):
+        template(subject="Here is {PROGRAM_NAME}")
+
+        message = mail(product, language="de")
+
+        assert message.body.startswith("Guten Tag") and message.subject.startswith("Ihre Lizenz")
+
+    def test_the_newest_version_counts(self, mail, product, template):
+        template("old {KEY}")
+        template("new {KEY}")
+
+        assert mail(product).body.startswith("new ")
+
+    def test_an_empty_one_is_a_return_to_the_default(self, mail, product, template):
+        template("own {KEY}", subject="Own")
+        template()
+
+        message = mail(product)
+        assert message.body.startswith("Hello Ada") and message.subject.startswith("Your license")
+
+    def test_anothers_never_does(self, mail, product, outsider):
+        EmailTemplate.objects.create(merchant=outsider, language="en", body="theirs {KEY}")
+
+        assert "theirs" not in mail(product).body
+
+    def test_products_with_and_without_their_own_share_a_mail(self, mail, make_product, template):
+        pro, lite = make_product(name="Pro"), make_product(name="Lite")
+        template("Hi.\n\nPro: {KEY}\n\nBye.", product=pro)
+
+        body = mail(lite, pro).body
+
+        assert body.index("Hi.") < body.index("Pro: ") < body.index("Bye.") < body.index("Hello Ada")
+        assert body.count("Lite × 1") == 1
+
+    def test_a_text_for_all_is_written_once_for_several(self, mail, make_product, template):
+        template("Hi.\n\n{PROGRAM_NAME}:\n{KEY}\n\nBye.", subject="Here is {PROGRAM_NAME}")
+
+        message = mail(make_product(name="Pro"), make_product(name="Lite"))
+
+        assert message.subject == "Here is Pro, Lite"
+        assert message.body.count("Hi.") == 1 == message.body.count("Bye.")
+        assert re.search(r"Pro:\nPOOL.*\n\nLite:\nPOOL", message.body)
+
+
+def test_it_comes_from_the_merchants_sender(mail, product, merchant):
+    merchant.sender_name, merchant.reply_to = "Northlight, “Sales”", "help@northlight.example"
+    merchant.save()
+
+    message = mail(product)
+
+    assert message.from_email == '"Northlight, “Sales”" <keywell@localhost>'
+    assert message.reply_to == ["help@northlight.example"]
+
+
+def test_it_loads_nothing_from_elsewhere(mail, product):
+    html = html_of(mail(product))
+
+    assert not re.search(r"<(img|link|script|iframe|video|audio|source|object)\b|url\(|@import", html)
+
+
+def test_a_revoked_link_is_not_written(mail, product, monkeypatch):
+    monkeypatch.setattr(Order, "url", "")
+
+    message = mail(product)
+
+    assert "at any time" not in message.body and "Show my order" not in html_of(message)
+
+
+def test_what_stands_beside_a_revoked_link_is(mail, product, template, monkeypatch):
+    template("{FNAME}, {PROGRAM_NAME}:\n{KEY}\nYour order: {ORDER_URL}\n{KEY}, {ORDER_URL}")
+    monkeypatch.setattr(Order, "url", "")
+
+    message = mail(product)
+
+    key = ActivationCode.objects.get().code
+    assert message.body.startswith(f"Ada, {product.name}:\n{key}\n{key}, \n")
+    assert html_of(message).count(key) == 2 and "Your order" not in message.body
+
+
+@pytest.mark.parametrize("tag", ["KEY", "PARENT_KEY", "ORDER_URL"])
+def test_no_subject_holds_what_opens_a_license(mail, product, template, tag):
+    with pytest.raises(ValidationError, match=f"{{{tag}}} must not stand in the subject"):
+        validate_subject(f"Yours: {{{tag}}}")
+    template(subject=f"Yours: {{{tag}}}")  # from before it was refused
+
+    assert mail(product).subject == "Yours:"
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ru"])
+def test_the_default_passes_its_own_check(language):
+    with translation.override(language):
+        validate_body(translation.gettext(BODY))
+        before, of_item, after = split_body(translation.gettext(BODY))
+        for subject in (SUBJECT, SUBJECT_OF_SEVERAL):
+            validate_subject(translation.gettext(subject))
+    assert (len(before), len(of_item), len(after)) == (2, 2, 1)
+
+
+def test_there_is_a_value_for_every_tag(pay, product):
+    pay(product)
+
+    assert set(_enclosed(Delivery.objects.get())[0].values()) == set(TAGS)
+
+
+@pytest.mark.parametrize(
+    ("language", "greeting", "capital"),
+    # After the comma of a greeting, German goes on in lower case; English and French do not.
+    [("en", ",", True), ("de", ",", False), ("fr", ",", True), ("es", ":", True), ("ru", "!", True)],
+)
+def test_the_first_sentence_begins_as_its_language_has_it(language, greeting, capital):
+    with translation.override(language):
+        customer = translation.gettext(BODY).splitlines()
+        links = render_to_string("emails/lost_key.txt", {"merchant": "Northlight", "lines": []}).splitlines()
+
+    for first, sentence in ((customer[0], customer[2]), (links[1], links[3])):
+        assert first.endswith(greeting)
+        assert sentence[0].isupper() == capital

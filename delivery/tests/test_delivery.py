@@ -1,0 +1,252 @@
+import smtplib
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from anymail.exceptions import AnymailAPIError, AnymailInvalidAddress, AnymailRequestsAPIError
+from django.core.mail import EmailMessage
+from django.utils import timezone
+from requests import ReadTimeout
+
+from delivery.models import Delivery
+from merchants.models import CheckoutPage
+from notices.models import MerchantNotice
+from orders.models import Order
+from outbound.mail import MailError, is_about_address
+
+
+@pytest.fixture
+def fail_to_send(monkeypatch):
+    def fail(error):
+        def send(self, fail_silently=False):
+            raise error
+
+        monkeypatch.setattr(EmailMessage, "send", send)
+
+    return fail
+
+
+def delivery_in_api(api):
+    number = Order.objects.get().number
+    code = api.get(f"/api/v1/orders/{number}/").json()["items"][0]["activation_codes"][0]
+    return code["delivery"], code["delivery_reason"]
+
+
+def test_the_mail_holds_the_codes_in_text_and_html(pay, make_product, work, mailoutbox):
+    answer = pay(make_product(name="Photo Pro"), quantity=2)
+    work()
+
+    (message,) = mailoutbox
+    assert message.to == ["ada@example.com"]
+    assert message.subject == "Your license for Photo Pro"
+    assert message.from_email.startswith("Northlight <")
+    html, kind = message.alternatives[0]
+    assert kind == "text/html"
+    for code in answer["items"][0]["activation_codes"]:
+        assert code["code"] in message.body and code["code"] in html
+    assert answer["order_url"] in message.body and f'href="{answer["order_url"]}"' in html
+
+
+def test_it_keeps_the_message_id(pay, product, work, mailoutbox):
+    pay(product)
+    work()
+
+    delivery = Delivery.objects.get()
+    assert delivery.status == "sent" and delivery.sent_at
+    assert mailoutbox[0].message()["Message-ID"] == delivery.message_id
+
+
+def test_it_is_sent_once(pay, product, work, mailoutbox):
+    pay(product)
+    work()
+    work()
+
+    assert len(mailoutbox) == 1
+
+
+def test_a_mail_server_that_is_down_is_tried_again(api, pay, product, work, fail_to_send, monkeypatch, mailoutbox):
+    fail_to_send(ConnectionRefusedError(111, "Connection refused"))
+    pay(product)
+    work()
+    status, reason = delivery_in_api(api)
+    assert status == "queued" and "Connection refused" in reason
+    message_id = Delivery.objects.get().message_id
+
+    monkeypatch.undo()
+    Delivery.objects.update(due_at="2026-01-01T00:00:00Z")
+    work()
+
+    assert delivery_in_api(api) == ("sent", "")
+    assert mailoutbox[0].extra_headers["Message-ID"] == message_id
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"no such user")}),
+        AnymailInvalidAddress("no such user"),
+        smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"no such user\0 \xff")}),
+        AnymailInvalidAddress("no such user\0 \ud800"),
+    ],
+)
+def test_an_address_that_is_refused_fails_and_the_merchant_is_told(pay, product, work, fail_to_send, error):
+    fail_to_send(error)
+    pay(product)
+    work()
+
+    delivery = Delivery.objects.get()
+    assert delivery.status == "failed" and "no such user" in delivery.reason
+    assert MerchantNotice.objects.get(kind="delivery_failed").subject == delivery
+
+
+# What a mail server answers to a recipient, and to the mail as a whole: is the address wrong?
+@pytest.mark.parametrize(
+    "code, answer, of_recipient, of_mail",
+    [
+        (550, "no such user", True, False),
+        (553, "5.1.3 not an address", True, True),
+        (550, "5.1.1 no such user", True, True),
+        (550, "5.1.2 no such domain", True, True),
+        (551, "5.1.6 has moved", True, True),
+        (556, "5.1.10 null MX", True, True),
+        (550, "5.2.1 mailbox disabled", True, True),
+        (552, "5.2.2 mailbox full", True, False),
+        (550, "5.1.7 your sender address is wrong", False, False),
+        (550, "5.1.11 new in some RFC", True, False),
+        (554, "5.7.1 relaying denied", False, False),
+        (550, "5.7.26 unauthenticated mail", False, False),
+        (554, "5.3.4 too big for the system", False, False),
+        (550, "5.4.1 no answer from host", False, False),
+        (554, "", True, False),
+        (450, "5.1.1 greylisted", False, False),
+        (451, "4.7.1 try later", False, False),
+        (421, "", False, False),
+        (-1, "", False, False),
+    ],
+)
+def test_answers_are_sorted_into_wrong_addresses_and_try_again(code, answer, of_recipient, of_mail):
+    assert is_about_address(code, answer, of_recipient=True) == of_recipient
+    assert is_about_address(code, answer) == of_mail
+
+
+@pytest.mark.parametrize("code, answer", [(550, b"5.1.1 no such user"), (553, b"5.1.3 not an address")])
+def test_an_address_that_is_refused_with_the_mail_fails(pay, product, work, fail_to_send, code, answer):
+    fail_to_send(smtplib.SMTPDataError(code, answer))
+    pay(product)
+    work()
+
+    assert Delivery.objects.get().status == "failed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        smtplib.SMTPRecipientsRefused({"ada@example.com": (554, b"5.7.1 relaying denied")}),
+        smtplib.SMTPDataError(554, b"5.7.1 looks like spam"),
+        smtplib.SMTPSenderRefused(550, b"5.7.1 not you", "licenses@example.com"),
+        smtplib.SMTPAuthenticationError(535, b"5.7.8 wrong password"),
+        smtplib.SMTPRecipientsRefused({"ada@example.com": (450, b"greylisted")}),
+        smtplib.SMTPDataError(451, b"try later"),
+        smtplib.SMTPServerDisconnected("gone"),
+        TimeoutError("timed out"),
+        AnymailAPIError("503"),
+    ],
+)
+def test_any_other_failure_is_tried_again(pay, product, work, fail_to_send, error):
+    fail_to_send(error)
+    pay(product)
+    work()
+
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.attempts) == ("queued", 1)
+    assert delivery.due_at is not None
+
+
+class ProviderTimeout(AnymailRequestsAPIError, ReadTimeout):
+    """As anymail makes it."""
+
+
+def test_a_mail_that_a_provider_may_have_taken_is_not_sent_again_at_once(pay, product, work, fail_to_send):
+    fail_to_send(ProviderTimeout("timed out"))
+    pay(product)
+    work()
+
+    delivery = Delivery.objects.get()
+    assert delivery.status == "queued" and "timed out" in delivery.reason
+    assert not Delivery.objects.filter(due_at__lt=timezone.now() + timedelta(minutes=9)).exists()
+
+
+def test_a_notice_that_may_have_been_taken_is_not_sent_again_at_once(merchant, work, monkeypatch):
+    @contextmanager
+    def fall_silent(message):
+        raise MailError("silence", perhaps_taken=True)
+        yield
+
+    monkeypatch.setattr("notices.sending.sent", fall_silent)
+    monkeypatch.setattr("notices.sending._why_past", lambda notice: "")
+    MerchantNotice.objects.create(merchant=merchant, kind="mail_server")
+    work()
+
+    assert MerchantNotice.objects.filter(due_at__gt=timezone.now() + timedelta(minutes=8)).exists()
+
+
+def test_a_mail_that_cannot_be_composed_says_so_and_fails_at_last(pay, product, work, monkeypatch):
+    monkeypatch.setattr("delivery.sending.compose", lambda delivery: 1 / 0)
+    pay(product)
+    work()
+    assert "Something failed on our side" in Delivery.objects.get().reason
+
+    Delivery.objects.update(due_at="2026-01-01T00:00:00Z", attempts=Delivery.MAX_ATTEMPTS - 1)
+    work()
+
+    assert Delivery.objects.get().status == "failed"
+    assert MerchantNotice.objects.filter(kind="delivery_failed").exists()
+
+
+def test_it_is_noted_before_goodbyes_are_said(pay, product, work, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "django.core.mail.backends.locmem.EmailBackend.close",
+        lambda self: seen.append(Delivery.objects.get().status),
+        raising=False,
+    )
+    pay(product)
+    work()
+
+    assert seen == ["sent"]
+
+
+def test_after_days_it_fails(pay, product, work, fail_to_send):
+    fail_to_send(TimeoutError("timed out"))
+    pay(product)
+    Delivery.objects.update(attempts=Delivery.MAX_ATTEMPTS - 1)
+    work()
+
+    assert Delivery.objects.get().status == "failed"
+
+
+def test_it_goes_to_the_address_as_corrected(pay, product, work, mailoutbox):
+    pay(product)
+    Order.objects.update(email="ada@byron.example")
+    work()
+
+    assert mailoutbox[0].to == ["ada@byron.example"] == [Delivery.objects.get().recipient]
+
+
+def test_an_order_refunded_meanwhile_gets_no_mail(pay, product, work, mailoutbox):
+    pay(product)
+    Order.objects.update(status="deleted")
+    work()
+
+    assert mailoutbox == []
+    assert (Delivery.objects.get().status, Delivery.objects.get().reason) == ("canceled", "The order is deleted.")
+
+
+def test_a_checkout_page_without_delivery_gets_no_mail(pay, product, work, mailoutbox):
+    CheckoutPage.objects.update(delivery_allowed=False)
+
+    answer = pay(product)
+    work()
+
+    assert answer["items"][0]["activation_codes"][0]["delivery"] == "none"
+    assert mailoutbox == []

@@ -1,0 +1,149 @@
+import pytest
+from django.db import transaction
+
+from delivery import resending
+from delivery.models import Delivery
+from merchants.models import CheckoutPage, Merchant
+from orders.models import Order, OrderItem
+from orders.services import correct_email
+
+
+@pytest.fixture
+def resend(api, pay, product, work, mailoutbox):
+    pay(product, order="A1")
+    work()
+    mailoutbox.clear()
+    return lambda: api.post("/api/v1/orders/A1/items/1/resend/")
+
+
+def test_it_sends_the_codes_again(resend, work, mailoutbox):
+    response = resend()
+    work()
+
+    assert response.status_code == 202
+    assert response.json()["recipient"] == "ada@example.com"
+    (message,) = mailoutbox
+    assert "-KEY-" in message.body
+    assert Delivery.objects.get(kind="resend").requested_by == "API key shop-1"
+
+
+def test_twice_at_once_sends_one_mail(resend, work, mailoutbox):
+    first = resend().json()
+    work()
+    second = resend().json()
+    work()
+
+    assert second["id"] == first["id"]
+    assert len(mailoutbox) == 1
+
+
+def test_while_the_first_is_under_way_it_sends_no_second(resend):
+    first = resend().json()
+    Delivery.objects.update(created_at="2026-01-01T00:00:00Z")
+
+    assert resend().json()["id"] == first["id"]
+
+
+def test_a_corrected_address_gets_its_own_at_once(resend, work):
+    resend()
+    work()
+    Order.objects.update(email="ada@byron.example")
+
+    assert resend().json()["recipient"] == "ada@byron.example"
+    assert Delivery.objects.filter(kind="resend").count() == 2
+
+
+def test_later_it_sends_another(resend, work, mailoutbox):
+    resend()
+    work()
+    Delivery.objects.update(created_at="2026-01-01T00:00:00Z")
+    resend()
+    work()
+
+    assert len(mailoutbox) == 2
+
+
+def test_it_goes_to_the_present_address(resend):
+    Order.objects.update(email="ada@byron.example")
+
+    assert resend().json()["recipient"] == "ada@byron.example"
+
+
+@pytest.mark.parametrize("status", ["unpaid", "deleted", "terminated"])
+def test_an_order_that_is_not_paid_is_refused(resend, status):
+    Order.objects.update(status=status)
+
+    response = resend()
+
+    assert (response.status_code, response.json()["detail"]) == (409, f"The order is {status}, not paid.")
+
+
+def test_a_checkout_page_without_delivery_is_refused(resend):
+    CheckoutPage.objects.update(delivery_allowed=False)
+
+    response = resend()
+
+    assert response.status_code == 409 and "not allowed for the checkout page “main”" in response.json()["detail"]
+
+
+def test_an_item_without_codes_is_refused(api, pay, make_product):
+    pay(make_product(keys=0), order="A1")
+
+    response = api.post("/api/v1/orders/A1/items/1/resend/")
+
+    assert response.status_code == 409 and "No activation code is saved" in response.json()["detail"]
+
+
+def test_an_unknown_item_is_a_404(api, pay, product):
+    pay(product, order="A1")
+
+    assert api.post("/api/v1/orders/A1/items/2/resend/").status_code == 404
+
+
+def test_an_outsider_gets_a_404(resend, make_api, outsider):
+    assert make_api(outsider).post("/api/v1/orders/A1/items/1/resend/").status_code == 404
+    assert not Delivery.objects.filter(kind="resend").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_clicks_at_the_same_moment_send_one_mail(resend, in_threads):
+    in_threads(lambda _: resend(), range(8), threads=8)
+
+    assert Delivery.objects.filter(kind="resend").count() == 1
+
+
+def test_one_in_a_workers_hands_does_not_count_once_the_address_is_corrected(pay, product, work, mailoutbox):
+    pay(product)
+    work()
+    item = OrderItem.objects.get()
+    first, _ = resending.resend(item, by="Sam")
+    in_hands = Delivery.objects.claim(first.pk)
+    in_hands.readdress()  # talks to the mail server, with the address it had
+    correct_email(item.order, "right@example.com", by="Sam")
+
+    second, new = resending.resend(item, by="Sam")
+    in_hands.end(status="sent")
+    work()
+
+    assert new and second.recipient == "right@example.com"
+    assert mailoutbox[-1].to == ["right@example.com"]
+
+
+def test_an_automatic_mail_that_waits_is_not_sent_beside(pay, product, work, mailoutbox):
+    pay(product)
+
+    delivery, new = resending.resend(OrderItem.objects.get(), by="Sam")
+    work()
+
+    assert (delivery.kind, new) == ("automatic", False)
+    assert len(mailoutbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_does_not_wait_for_an_import(pay, product, in_threads):
+    pay(product)
+    item = OrderItem.objects.get()
+    with transaction.atomic():
+        Merchant.objects.select_for_update().get()  # as an import holds it for minutes
+
+        assert in_threads(lambda _: resending.resend(item, by="Sam"), [0], threads=1)

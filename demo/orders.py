@@ -1,0 +1,459 @@
+"""Orders of the past for the demo, by the hundred thousand.
+
+Their rows are what payments, e-mails, refunds and people would have left. They are copied into the tables, past the
+services: nothing is due, and nobody is mailed. The keys they hold are theirs alone; what was in stock stays there.
+"""
+
+import secrets
+from base64 import b32encode
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import sqrt
+from random import Random
+
+from django.db import connection, transaction
+from django.db.models import F, Model
+from django.utils import timezone
+
+from delivery.models import DeliveredCode, Delivery
+from demo.shop import Article, Shop
+from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.sources.manual.source import ManualSource
+from fulfillment.sources.pool.models import PoolMethod
+from merchants.models import Merchant, Product
+from orders.content import digest_content
+from orders.license_texts import hint, loose_fingerprint
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
+from outbound.mail import make_message_id
+from pools.allocation import advance_head_hint
+from pools.imports import import_keys
+from pools.models import KeyBatch, LicenseKey, LicensePool
+from vault.fields import EncryptedField
+from vault.fingerprints import fingerprint
+
+SPAN = timedelta(days=730)
+CHUNK = 10_000  # orders a transaction
+FIRST_NUMBER = 10_000_001
+
+# SKU, name, price, how popular, and how many keys are in stock; None: the merchant enters them by hand.
+ARTICLES = [
+    ("PHOTO-PRO", "Photo Pro", "29.99", 36, 1000),
+    ("PHOTO-LITE", "Photo Lite", "9.99", 30, 1000),
+    ("PHOTO-STUDIO", "Photo Studio", "149.00", 12, 1000),
+    ("AUDIO-MIX", "Audio Mix", "49.00", 12, 1000),
+    ("VIDEO-CUT", "Video Cut", "79.00", 9, 0),
+    ("PHOTO-CARE", "Photo Care", "99.00", 1, None),
+]
+
+# Shares of all orders.
+DELETED = 0.02
+TERMINATED = 0.005
+PARTLY_REFUNDED = 0.01
+RESENT = 0.01
+
+MODELS: list[type[Model]] = [
+    Order,
+    OrderItem,
+    LicenseKey,
+    ActivationCode,
+    Fulfillment,
+    Delivery,
+    DeliveredCode,
+    Refund,
+    OrderEvent,
+]
+
+# New rows of any table. They refer to each other by their places in these lists.
+Rows = dict[type[Model], list[dict]]
+
+
+def add_orders(merchant: Merchant, count: int, *, seed: int = 1, tell: Callable[[str], object] = print) -> None:
+    """Add so many orders to the demo's merchant. Each chunk is a transaction: cut short, whole orders are left."""
+    first = next_number(merchant)
+    rng = Random(f"{seed}/{first}")  # noqa: S311 (nothing secret comes from it)
+    articles = assortment(merchant, rng)
+    past = Past(merchant, articles, count, rng)
+    pools = {article.pool for article in articles if article.pool}
+    stocks = {pool.pk: Stock(pool, past.start) for pool in pools}
+
+    done = 0
+    for rows in past.chunks(first):
+        store(rows, stocks)
+        done += len(rows[Order])
+        tell(f"{done:,} of {count:,} orders")
+    for pool in pools:
+        advance_head_hint(pool)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE " + ", ".join(model._meta.db_table for model in MODELS))
+
+
+def next_number(merchant: Merchant) -> int:
+    taken = merchant.orders.filter(number__regex=r"^B\d{10}$").order_by("-number").values_list("number", flat=True)
+    last = taken.first()
+    return max(FIRST_NUMBER, int(last[1:]) + 1) if last else FIRST_NUMBER
+
+
+# The assortment
+
+
+def assortment(merchant: Merchant, rng: Random) -> list[Article]:
+    """The demo's products and more, which are made if they are not there."""
+    articles = []
+    for sku, name, price, popularity, stock in ARTICLES:
+        product, created = Product.objects.get_or_create(merchant=merchant, sku=sku, defaults={"name": name})
+        if created:
+            make_method(product, stock, rng)
+        if method := product.fulfillment_methods.with_places().first():
+            articles.append(Article(product, method, Decimal(price), popularity))
+    return articles
+
+
+def make_method(product: Product, stock: int | None, rng: Random) -> None:
+    if stock is None:
+        FulfillmentMethod.objects.create(product=product, source=ManualSource.code)
+        return
+    pool = LicensePool.objects.create(
+        merchant=product.merchant,
+        name=product.name,
+        threshold=100,
+        # The merchant has been told.
+        notified=LicensePool.Notice.NONE if stock else LicensePool.Notice.EMPTY,
+    )
+    PoolMethod.objects.create(product=product, pool=pool)
+    if stock:
+        import_keys(pool, [license_text(rng) for _ in range(stock)], by="demo")
+
+
+def has_stock(article: Article) -> bool:
+    return bool(article.pool and article.pool.available_up_to(1))
+
+
+def license_text(rng: Random) -> str:
+    text = b32encode(rng.randbytes(15)).decode()
+    return f"{text[:5]}-{text[5:10]}-{text[10:15]}-{text[15:20]}"
+
+
+# Storing
+
+
+class Stock:
+    """A pool's keys that the orders of the past took: a batch in which none is left, behind what was there before."""
+
+    def __init__(self, pool: LicensePool, imported_at: datetime):
+        self.pool = pool
+        self.imported_at = imported_at
+        self.batch: KeyBatch | None = None
+
+    def place(self, keys: list[dict]) -> None:
+        """Give these rows their batch and positions."""
+        # Until the transaction ends nobody else puts keys where these will stand.
+        pool = LicensePool.objects.select_for_update(no_key=True).get(pk=self.pool.pk)
+        if self.batch is None:
+            self.batch = KeyBatch.objects.create(
+                pool=pool, key_count=0, note="Issued in the past", imported_by="demo", imported_at=self.imported_at
+            )
+        for position, key in enumerate(keys, start=pool.next_position):
+            key.update(batch_id=self.batch.pk, position=position)
+        KeyBatch.objects.filter(pk=self.batch.pk).update(key_count=F("key_count") + len(keys))
+        LicensePool.objects.filter(pk=pool.pk).update(next_position=F("next_position") + len(keys))
+
+
+def store(rows: Rows, stocks: dict[int, Stock]) -> None:
+    """Copy rows into their tables, with ids of the tables' own sequences, in one transaction."""
+    with transaction.atomic():
+        for pool, stock in sorted(stocks.items()):
+            if keys := [key for key in rows.get(LicenseKey, []) if key["pool_id"] == pool]:
+                stock.place(keys)
+        ids = {model: reserve_ids(model, len(new)) for model, new in rows.items()}
+        for model, new in rows.items():
+            copy_rows(model, new, ids)
+
+
+def reserve_ids(model: type[Model], count: int) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nextval(sequence)"
+            " FROM generate_series(1, %s), CAST(pg_get_serial_sequence(%s, 'id') AS regclass) sequence",
+            [count, model._meta.db_table],
+        )
+        return [pk for (pk,) in cursor]
+
+
+def copy_rows(model: type[Model], rows: list[dict], ids: dict[type[Model], list[int]]) -> None:
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for field in model._meta.concrete_fields:
+        if field.related_model in ids and field.attname in columns:
+            columns[field.attname] = [ids[field.related_model][place] for place in columns[field.attname]]
+    columns["id"] = ids[model]
+    for field in model._meta.concrete_fields:
+        if isinstance(field, EncryptedField) and field.attname in columns:
+            owners = zip(*(columns[name] for name in field.bound_to), strict=True)
+            texts = columns[field.attname]
+            columns[field.attname] = [
+                field.seal(text, field.place(owner)) for text, owner in zip(texts, owners, strict=True)
+            ]
+
+    names, table = ", ".join(columns), model._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {names} FROM {table} LIMIT 0")  # noqa: S608 (names of ours)
+        types = [column.type_code for column in cursor.description]
+        with cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(types)
+            for row in zip(*columns.values(), strict=True):
+                copy.write_row(row)
+
+
+# The story of each order
+
+
+class Past:
+    """What `count` orders left behind, from the first one two years ago to the last one just now."""
+
+    def __init__(self, merchant: Merchant, articles: list[Article], count: int, rng: Random):
+        main, _ = merchant.checkout_pages.get_or_create(code="main", defaults={"name": "Main shop"})
+        partner, _ = merchant.checkout_pages.get_or_create(code="partner", defaults={"name": "Partners’ shop"})
+        self.merchant = merchant
+        self.shop = Shop(articles, [*6 * [main], partner], rng)
+        self.count = count
+        self.rng = rng
+        self.end = timezone.now().astimezone(UTC).replace(microsecond=0) - timedelta(minutes=1)
+        self.start = self.end - SPAN
+        self.out_of_stock = [article for article in articles if not has_stock(article)]
+        self.people = [str(member.user) for member in merchant.members.select_related("user")] or ["demo"]
+        self.rows: Rows = defaultdict(list)
+        # What went wrong did so lately, for people see to it.
+        self.waiting = self._some(0.985, 1, about=40)
+        self.failed = self._some(0.96, 0.985, about=20)
+        self.refused = self._some(0.9, 1, about=30)
+        self.corrected = self._some(0, 0.9, about=40)
+
+    def _some(self, start: float, end: float, *, about: int) -> range:
+        """About so many orders between these shares of all, counted from the oldest; at most every tenth."""
+        first, last = int(start * self.count), int(end * self.count)
+        return range(first, last, max(10, (last - first) // about))
+
+    def chunks(self, first_number: int) -> Iterator[Rows]:
+        """The rows of all orders, the oldest first."""
+        for start in range(0, self.count, CHUNK):
+            self.rows = defaultdict(list)
+            for index in range(start, min(start + CHUNK, self.count)):
+                self._add_order(index, f"B{first_number + index:010}")
+            yield self.rows
+
+    def _add(self, model: type[Model], **row: object) -> int:
+        """Return the row's place."""
+        self.rows[model].append(row)
+        return len(self.rows[model]) - 1
+
+    def _add_order(self, index: int, number: str) -> None:
+        basket = self._basket(index)
+        payment = self.shop.payment(number, self._paid_at(index), basket)
+        reported_at = payment["paid_at"] + self._seconds(2, 20)
+        stuck = index in self.failed or basket[0] in self.out_of_stock and index in self.waiting
+        status = Order.Status.PAID if stuck or index in self.corrected else self._status()
+        order = self._order(payment, status, reported_at)
+
+        codes: dict[datetime, list[int]] = defaultdict(list)  # by the time at which they were saved
+        for article, reported in zip(basket, payment["items"], strict=True):
+            item, units = self._item(order, reported)
+            if stuck and article is basket[0]:
+                self._note_stuck(item, article, reported_at)
+            else:
+                saved_at = self._saved_at(article, reported_at)
+                self._fulfillment(item, reported_at, Fulfillment.Status.DONE, ended_at=saved_at)
+                codes[saved_at] += [self._code(item, unit, article, saved_at) for unit in range(1, units + 1)]
+
+        email = payment["customer"]["email"]
+        for saved_at, saved in codes.items():
+            self._mail(order, index, email, saved_at, saved)
+        self._refund(order, payment, status)
+
+    def _basket(self, index: int) -> list[Article]:
+        basket = self.shop.basket()
+        if index < self.waiting.start and index not in self.failed:
+            return basket
+        # What is out of stock now has lately been waited for, at times along with something else.
+        rest = [article for article in basket if article not in self.out_of_stock]
+        if index in self.waiting and self.out_of_stock:
+            return [self.rng.choice(self.out_of_stock), *rest[1:]]
+        return rest or self.shop.articles[:1]
+
+    def _paid_at(self, index: int) -> datetime:
+        """Ever denser towards the end."""
+        return (self.start + SPAN * sqrt((index + self.rng.random()) / self.count)).replace(microsecond=0)
+
+    def _seconds(self, least: int, most: int) -> timedelta:
+        return timedelta(milliseconds=self.rng.randrange(1000 * least, 1000 * most))
+
+    def _later(self, moment: datetime, *, days: int) -> datetime:
+        """Some time in the days after, but not in the future."""
+        return max(moment, min(moment + days * timedelta(days=1) * self.rng.random(), self.end))
+
+    def _status(self) -> Order.Status:
+        chance = self.rng.random()
+        if chance < DELETED:
+            return Order.Status.DELETED
+        return Order.Status.TERMINATED if chance < DELETED + TERMINATED else Order.Status.PAID
+
+    def _order(self, payment: dict, status: Order.Status, reported_at: datetime) -> int:
+        token = secrets.token_urlsafe(24)  # a secret in a demo, too
+        return self._add(
+            Order,
+            merchant_id=self.merchant.pk,
+            number=payment["order"],
+            status=status,
+            reported_at=reported_at,
+            reported_by="API key demo shop",
+            paid_at=payment["paid_at"],
+            currency=payment["currency"],
+            language=payment["language"],
+            checkout_page_id=payment["checkout_page"].pk,
+            additional_parameters=payment["additional_parameters"],
+            content=digest_content(payment),
+            link_token=token,
+            link_fingerprint=fingerprint(token),
+            **payment["customer"],
+        )
+
+    def _item(self, order: int, reported: dict) -> tuple[int, int]:
+        """Return the item and how many codes it needs."""
+        units = reported["product"].units(reported["quantity"])
+        item = self._add(
+            OrderItem,
+            order_id=order,
+            reference=reported["item"],
+            product_id=reported["product"].pk,
+            quantity=reported["quantity"],
+            units=units,
+            total_price=Decimal(reported["total_price"]),
+            parent_order="",
+        )
+        return item, units
+
+    def _note_stuck(self, item: int, article: Article, reported_at: datetime) -> None:
+        if article in self.out_of_stock:
+            reason = article.method.kind.shortage()
+            self._fulfillment(item, reported_at, Fulfillment.Status.WAITING, ended_at=reported_at, reason=reason)
+            return
+        self._fulfillment(
+            item,
+            reported_at,
+            Fulfillment.Status.FAILED,
+            ended_at=reported_at + Fulfillment.PATIENCE,
+            reason="Something failed on our side; the log says what.",
+            attempts=115,
+        )
+
+    def _fulfillment(
+        self,
+        item: int,
+        created_at: datetime,
+        status: Fulfillment.Status,
+        *,
+        ended_at: datetime,
+        reason: str = "",
+        attempts: int = 0,
+    ) -> None:
+        self._add(
+            Fulfillment,
+            item_id=item,
+            created_at=created_at,
+            due_at=None,
+            attempts=attempts,
+            ended_at=ended_at,
+            reason=reason,
+            status=status,
+            done_at=ended_at if status == Fulfillment.Status.DONE else None,
+        )
+
+    def _saved_at(self, article: Article, reported_at: datetime) -> datetime:
+        return reported_at if article.pool else self._later(reported_at, days=1)
+
+    def _code(self, item: int, unit: int, article: Article, saved_at: datetime) -> int:
+        text = license_text(self.rng)
+        prints = {"fingerprint": fingerprint(text), "loose_fingerprint": loose_fingerprint(text)}
+        code = {"code": text, "hint": hint(text), **prints}
+        if article.pool:
+            self._add(
+                LicenseKey,
+                pool_id=article.pool.pk,
+                item_id=item,
+                unit=unit,
+                issued_at=saved_at,
+                **code,
+            )
+        return self._add(
+            ActivationCode,
+            item_id=item,
+            unit=unit,
+            source=article.method.source,
+            saved_by="" if article.pool else self.rng.choice(self.people),
+            saved_at=saved_at,
+            withdrawn_by="",
+            **code,
+        )
+
+    def _mail(self, order: int, index: int, email: str, saved_at: datetime, codes: list[int]) -> None:
+        """The e-mail with new codes, and what came of it."""
+        if index in self.refused:
+            self._delivery(order, email, saved_at, codes, refused=True)
+        elif index in self.corrected:
+            mistyped, corrected_at = email.replace("example", "exmaple"), self._later(saved_at, days=3)
+            self._delivery(order, mistyped, saved_at, codes, refused=True)
+            person = self.rng.choice(self.people)
+            self._add(
+                OrderEvent,
+                order_id=order,
+                kind=OrderEvent.Kind.ADDRESS_CORRECTED,
+                details={"before": mistyped, "after": email},
+                happened_at=corrected_at,
+                happened_by=person,
+            )
+            self._delivery(order, email, corrected_at, codes, by=person)
+        else:
+            self._delivery(order, email, saved_at, codes)
+            if self.rng.random() < RESENT:
+                resent_at = self._later(saved_at, days=60)
+                self._delivery(order, email, resent_at, codes, by=self.rng.choice(self.people))
+
+    def _delivery(
+        self, order: int, email: str, created_at: datetime, codes: list[int], *, by: str = "", refused: bool = False
+    ) -> None:
+        """An e-mail, which a person asked for if `by` names one."""
+        ended_at = created_at + self._seconds(1, 3)
+        delivery = self._add(
+            Delivery,
+            order_id=order,
+            kind=Delivery.Kind.RESEND if by else Delivery.Kind.AUTOMATIC,
+            status=Delivery.Status.FAILED if refused else Delivery.Status.SENT,
+            recipient=email,
+            message_id=make_message_id(),
+            sent_at=None if refused else ended_at,
+            requested_by=by,
+            created_at=created_at,
+            due_at=None,
+            attempts=1,
+            ended_at=ended_at,
+            reason=f"The mail server refused the address: 550 5.1.1 <{email}>: User unknown" if refused else "",
+        )
+        for code in codes:
+            self._add(DeliveredCode, delivery_id=delivery, code_id=code, automatic=not by)
+
+    def _refund(self, order: int, payment: dict, status: Order.Status) -> None:
+        amount = sum((Decimal(item["total_price"]) for item in payment["items"]), Decimal(0))
+        if status == Order.Status.PAID:
+            if self.rng.random() >= PARTLY_REFUNDED:
+                return
+            amount = (amount / 4).quantize(Decimal("0.01"))
+        elif status != Order.Status.DELETED:
+            return
+        self._add(
+            Refund,
+            order_id=order,
+            amount=amount,
+            reference=f"R{payment['order'][1:]}",
+            refunded_at=self._later(payment["paid_at"] + timedelta(minutes=1), days=30),
+            refunded_by="API key demo shop",
+        )

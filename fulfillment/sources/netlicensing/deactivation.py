@@ -1,0 +1,153 @@
+"""After a refund: the licenses that were added for an item are deactivated, wherever they are by now.
+
+If the refund is undone they are activated again.
+"""
+
+import logging
+from collections import defaultdict
+from datetime import timedelta
+from time import monotonic
+
+from django.db import transaction
+from django.db.models import Case, F, When
+from django.db.models.functions import Now
+
+from fulfillment.sources.netlicensing.client import Client, LicensingError, Unknown, visit
+from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
+from notices.sending import NoticeKind, register, tell
+from orders.models import Order
+from outbound.callouts import CalloutBusy
+from work.models import LEASE, database_now
+
+logger = logging.getLogger(__name__)
+
+MOST_SECONDS = 45
+# After that long it is given up.
+PATIENCE = timedelta(days=1)
+# By then no attempt that was under way when the order was refunded adds any more.
+SETTLED_AFTER = 2 * LEASE
+
+
+class LicensesNotice(NoticeKind):
+    is_only_one = True
+
+    def context(self, notice):
+        item = notice.subject
+        return {"item": item, "order": item.order, "fulfillment": item.fulfillment}
+
+
+class NotDeactivated(LicensesNotice):
+    code, name = "not_deactivated", "licenses not deactivated"
+
+
+class NotActivated(LicensesNotice):
+    code, name = "not_activated", "licenses not activated again"
+
+
+register(NotDeactivated, NotActivated)
+
+
+def begin(order: Order) -> None:
+    """Have an order's licenses deactivated, in the transaction in which it is refunded."""
+    for pk in order.items.filter(issued_licenses__isnull=False).distinct().values_list("pk", flat=True):
+        work, new = Deactivation.objects.get_or_create(item_id=pk)
+        if not new:
+            _turn(work, is_undoing=False)
+        work.nudge()
+
+
+def undo(order: Order) -> None:
+    """Have an order's licenses activated again, in the transaction in which its refund is undone."""
+    for work in Deactivation.objects.filter(item__order=order):
+        _turn(work, is_undoing=True)
+        work.nudge()
+
+
+def _turn(work: Deactivation, *, is_undoing: bool) -> None:
+    """Start over, in this direction. An attempt in the other one may be under way: wait until its lease has ended."""
+    Deactivation.objects.filter(pk=work.pk).update(
+        is_undoing=is_undoing,
+        status=Deactivation.Status.QUEUED,
+        reason="",
+        created_at=Now(),
+        ended_at=None,
+        attempts=F("attempts") + 1,
+        due_at=Case(When(due_at__isnull=True, then=Now()), When(attempts=0, then=Now()), default=Now() + LEASE),
+    )
+
+
+def deactivate(pk: int) -> None:
+    """Make one attempt, if it is due."""
+    work = Deactivation.objects.claim(pk)
+    if work is None:
+        return
+    try:
+        problem = _attempt(work)
+    except CalloutBusy as busy:
+        work.postpone(str(busy))
+        return
+    except LicensingError as error:
+        problem, pause = str(error), error.pause
+    except Exception:
+        logger.exception("%s will be tried again", work)
+        problem, pause = "Something failed on our side; the log says what.", timedelta(0)
+    else:
+        pause = timedelta(0)
+    if not problem:
+        work.end(status=Deactivation.Status.UNDONE if work.is_undoing else Deactivation.Status.DONE, reason="")
+    elif work.created_at > database_now() - PATIENCE:
+        work.postpone(problem, at_least=pause)
+    else:
+        _give_up(work, problem)
+
+
+def _attempt(work: Deactivation) -> str:
+    """Deactivate what is not yet, or activate all again; return why not all is."""
+    licenses = work.item.issued_licenses.select_related("account__merchant")
+    by_account = defaultdict(list)
+    # What was deactivated and not noted, because a worker died, is activated as well.
+    for license in licenses if work.is_undoing else licenses.filter(deactivated_at=None):
+        by_account[license.account].append(license)
+    missing, problems = 0, []
+    for account, issued in by_account.items():
+        try:
+            missing += _set_active(account, issued, active=work.is_undoing)
+        except LicensingError as error:
+            problems.append(error)  # of this account; the others are asked all the same
+    if problems:
+        raise max(problems, key=lambda error: error.pause)
+    if work.is_undoing:
+        return "Some of the licenses no longer exist." if missing else ""
+    if missing and work.created_at > database_now() - SETTLED_AFTER:
+        return "Perhaps some were just being added; they are looked for again."
+    return ""
+
+
+def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense], *, active: bool) -> int:
+    """Return how many are missing. The licensee is left alone: other orders' may be there, too.
+
+    To be deactivated, one that was never added is missing, since it may still be; to be activated, it is not.
+    """
+    verb, said = ("activate", "true") if active else ("deactivate", "false")
+    if account is None:
+        problem = "The licensing account that they were added by was removed."
+        raise LicensingError(f"{problem} {verb.capitalize()} them yourself.")
+    missing = 0
+    client = Client(account, deadline=monotonic() + MOST_SECONDS, item=licenses[0].item)
+    with visit(account):
+        for license in licenses:
+            try:
+                answer = client.update("license", license.number, active=said)
+            except Unknown:
+                missing += 1 if license.deactivated_at or not active else 0
+                continue
+            if answer.get("active", "").lower() != said:
+                raise LicensingError(f"It did not {verb} a license.")
+            IssuedLicense.objects.filter(pk=license.pk).update(deactivated_at=None if active else Now())
+    return missing
+
+
+@transaction.atomic
+def _give_up(work: Deactivation, reason: str) -> None:
+    if work.end(status=Deactivation.Status.FAILED, reason=reason[:500]):
+        tell(NotActivated if work.is_undoing else NotDeactivated, work.item.order.merchant, work.item)

@@ -1,0 +1,173 @@
+"""NetLicensing: where licensees and their licenses are made, what for, and which were."""
+
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from fulfillment.models import FulfillmentMethod
+from merchants.models import Merchant
+from merchants.numbers import MAX_NUMBER, validate_number
+from orders.models import OrderItem
+from outbound.models.upstreams import Upstream
+from vault.fields import EncryptedTextField
+from work.models import CALLOUTS, Retryable
+
+
+class LicensingAccount(Upstream):
+    """A vendor's account at a NetLicensing service: Keywell's own, or any other."""
+
+    NOUN, PAGE = "licensing account", "licensing-accounts"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_accounts")
+    address = models.CharField(max_length=1000, blank=True, help_text="Empty: Keywell’s own service.")
+    api_key = EncryptedTextField("API key", bound_to=("merchant_id",))
+    timeout = models.PositiveSmallIntegerField(
+        "time limit",
+        default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(20)],
+        help_text="Seconds until a whole answer has to be there, at most 20.",
+    )
+
+    class Meta(Upstream.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["merchant", "name"], name="licensing_account_name_is_unique"),
+        ]
+
+    def get_absolute_url(self) -> str:
+        return reverse("licensing-account", args=[self.pk])
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is at Keywell's own service."""
+        return not self.address
+
+    @property
+    def url(self) -> str:
+        return (self.address or settings.LICENSING_URL).rstrip("/")
+
+    @property
+    def host(self) -> str:
+        return "Keywell’s own service" if self.is_own else urlsplit(self.address).netloc
+
+    def serves(self) -> Q:
+        return Q(item__product__fulfillment_methods__licensepackagemethod__license_package__account=self)
+
+
+class LicensePackage(models.Model):
+    """What a licensee is given: licenses of these templates of a product."""
+
+    class Start(models.TextChoices):
+        NONE = "none", "as NetLicensing has it without a date"
+        PAYMENT = "payment", "when the order was paid"
+        NOW = "now", "when they are added"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="license_packages")
+    account = models.ForeignKey(LicensingAccount, models.PROTECT, related_name="packages")
+    name = models.CharField(max_length=100)
+    product_number = models.CharField(max_length=MAX_NUMBER, validators=[validate_number])
+    start_date = models.CharField("start of the licenses", max_length=10, choices=Start, default=Start.NONE)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["merchant", "name"], name="license_package_name_is_unique")]
+
+    def __str__(self):
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("license-package", args=[self.account_id, self.pk])
+
+    def clean(self):
+        if self.account_id and self.merchant_id and self.account.merchant_id != self.merchant_id:
+            raise ValidationError({"account": f"“{self.account}” belongs to {self.account.merchant}."})
+
+    def get_start_date(self, item: OrderItem) -> str:
+        """As the service takes it; empty: none."""
+        if self.start_date == self.Start.PAYMENT and item.order.paid_at:
+            return f"{item.order.paid_at:%Y-%m-%dT%H:%M:%S}.000Z"
+        return "now" if self.start_date == self.Start.NOW else ""
+
+
+class PackagedTemplate(models.Model):
+    """So many licenses of one template."""
+
+    package = models.ForeignKey(LicensePackage, models.CASCADE, related_name="templates")
+    position = models.PositiveSmallIntegerField()
+    number = models.CharField(max_length=MAX_NUMBER, validators=[validate_number])
+    quantity = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1), MaxValueValidator(100)])
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["package", "position"], name="one_packaged_template_per_position")
+        ]
+
+    def __str__(self):
+        return f"{self.quantity} × {self.number}"
+
+
+class IssuedLicense(models.Model):
+    """A license that was, or is about to be, added for a unit of an item.
+
+    It is noted before it is asked for, so that whatever may exist can be found: by the next attempt, and by a refund.
+    """
+
+    item = models.ForeignKey(OrderItem, models.CASCADE, related_name="issued_licenses")
+    unit = models.PositiveIntegerField()
+    account = models.ForeignKey(LicensingAccount, models.SET_NULL, null=True, related_name="issued_licenses")
+    product_number = models.CharField(max_length=MAX_NUMBER)
+    template_number = models.CharField(max_length=MAX_NUMBER)
+    start_date = models.CharField(max_length=30, blank=True)
+    number = models.CharField(max_length=MAX_NUMBER, help_text="The license’s; it stays when the license is moved.")
+    # What an attempt that was refused had planned is planned anew by the next, as the package is then.
+    is_planned = models.BooleanField(default=True)
+    noted_at = models.DateTimeField(db_default=Now(), editable=False)
+    deactivated_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["account", "number"], name="a_license_is_issued_once"),
+        ]
+
+    def __str__(self):
+        return self.number
+
+
+class Deactivation(Retryable):
+    """The work of deactivating the licenses of an item that was refunded, wherever they are by now.
+
+    If the refund is undone, of activating them again.
+    """
+
+    TASK = "fulfillment.sources.netlicensing.tasks.deactivate"
+    queue = CALLOUTS
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        DONE = "deactivated"
+        UNDONE = "activated"
+        FAILED = "failed"
+
+    item = models.OneToOneField(OrderItem, models.CASCADE, related_name="deactivation")
+    is_undoing = models.BooleanField(default=False, db_default=False, editable=False)
+    status = models.CharField(max_length=15, choices=Status, default=Status.QUEUED)
+
+    class Meta(Retryable.Meta):
+        pass
+
+    def __str__(self):
+        return f"Deactivation of {self.item}"
+
+
+class LicensePackageMethod(FulfillmentMethod):
+    SOURCE, PLACE = "netlicensing", "license_package"
+
+    license_package = models.ForeignKey(LicensePackage, models.PROTECT, related_name="fulfillment_methods")

@@ -1,0 +1,201 @@
+from collections.abc import Iterator
+from time import monotonic
+
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
+from django.utils.translation import gettext_noop
+
+from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.sources.netlicensing.client import (
+    Client,
+    LicensingError,
+    OutOfTime,
+    Properties,
+    Refused,
+    secret_number,
+    visit,
+)
+from fulfillment.sources.netlicensing.models import IssuedLicense, LicensePackage, LicensePackageMethod
+from fulfillment.upstream_notices import tell_of_failure
+from orders.models import Order, OrderItem
+from outbound.callouts import CalloutBusy
+
+# How long one attempt may take, in seconds; less than a lease.
+MOST_SECONDS = 45
+# In one unit.
+MOST_LICENSES = 10_000
+
+
+class NetLicensingSource(Source):
+    """A licensee for each unit, with the licenses of a package: marked, so that its customer can transfer them.
+
+    The licensee's number is the activation code. It is made from the item and the unit, as the licenses' are, so every
+    attempt finds what those before it made, and adds what is missing.
+    """
+
+    code, name, origin = "netlicensing", "NetLicensing", "from NetLicensing"
+    method_model = LicensePackageMethod
+    places = ("licensepackagemethod__license_package__account",)
+    # For the numbers of licensees, to which a program can transfer.
+    instructions = gettext_noop(
+        "Enter this license number in the program. If you have a license already, the program adds the new one to it."
+    )
+
+    def __init__(self, method):
+        super().__init__(method)
+        self.package: LicensePackage = self.place
+        self.account = self.package.account
+
+    @property
+    def upstream(self):
+        return self.account
+
+    @classmethod
+    def choices(cls, merchant):
+        return merchant.license_packages.select_related("account")
+
+    @classmethod
+    def servers(cls):
+        methods = LicensePackageMethod.objects.filter(product=OuterRef("item__product"))
+        return {"licensing_account": Subquery(methods.values("license_package__account")[:1])}
+
+    def issue(self, item, units, *, attempt):
+        if self.account.merchant_id != item.order.merchant_id:
+            raise SourceError(f"The licensing account “{self.account}” belongs to another merchant.", permanent=True)
+        try:
+            yield from self._issue(item, units, attempt)
+        except CalloutBusy as busy:
+            raise SourceBusy(str(busy)) from busy
+        except OutOfTime as error:
+            raise SourceNotReady(str(error)) from error
+        except LicensingError as error:
+            reason = f"Licensing account “{self.account}”: {error}"
+            raise SourceError(reason, permanent=not error.temporary, pause=error.pause) from error
+
+    def _issue(self, item: OrderItem, units: list[int], attempt: int) -> Iterator[tuple[int, str]]:
+        deadline = monotonic() + MOST_SECONDS
+        with visit(self.account):
+            for unit in units:
+                plan = self._plan(item, unit)
+                number = licensee_number(item, unit, plan[0].product_number)
+                client = Client(
+                    self.account, deadline=deadline, secrets=(number,), item=item, unit=unit, attempt=attempt
+                )
+                try:
+                    self._complete(client, number, plan)
+                except Refused:
+                    # Somebody has to mend something; perhaps it is the package.
+                    item.issued_licenses.filter(unit=unit, account=self.account).update(is_planned=False)
+                    raise
+                yield unit, number
+
+    @transaction.atomic
+    def _plan(self, item: OrderItem, unit: int) -> list[IssuedLicense]:
+        """The licenses of a unit, noted before there are any; those that it was begun with, if it was."""
+        # Serializes with refunds, which deactivate what is noted: after one nothing more is.
+        order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
+        if order.status != Order.Status.PAID:
+            raise SourceError(f"The order is {order.status}.", permanent=True)
+        planned = item.issued_licenses.filter(unit=unit, account=self.account, is_planned=True)
+        if plan := list(planned):
+            return plan
+
+        new = self._wanted(item, unit)
+        IssuedLicense.objects.bulk_create(
+            new, update_conflicts=True, unique_fields=["account", "number"], update_fields=["is_planned"]
+        )
+        return list(planned.all())
+
+    def _wanted(self, item: OrderItem, unit: int) -> list[IssuedLicense]:
+        product = self.package.product_number
+        templates = list(self.package.templates.all())
+        # One licensee for all that was bought has as many licenses.
+        times = item.quantity // item.units
+        if not templates:
+            raise SourceError(f"The package “{self.package}” has no templates.", permanent=True)
+        if sum(template.quantity for template in templates) * times > MOST_LICENSES:
+            raise SourceError(f"These are more than {MOST_LICENSES:,} licenses for one licensee.", permanent=True)
+        start_date = self.package.get_start_date(item)
+        return [
+            IssuedLicense(
+                item=item,
+                unit=unit,
+                account=self.account,
+                product_number=product,
+                template_number=template.number,
+                start_date=start_date,
+                number=license_number(item, unit, product, template.number, template.position, count),
+            )
+            for template in templates
+            for count in range(1, template.quantity * times + 1)
+        ]
+
+    def _complete(self, client: Client, number: str, plan: list[IssuedLicense]) -> None:
+        """Have the licensee be there with these licenses and no others of ours, and marked."""
+        first = plan[0]
+        licensee = client.get("licensee", number)
+        if licensee is None:
+            name = f"Order {first.item.order.number}, {first.unit} of {first.item.units}"
+            # Made as a marked one it gets none of the product's automatic licenses.
+            new = {"productNumber": first.product_number, "name": name, "markedForTransfer": "true"}
+            licensee = client.create("licensee", number, **new)
+        check(licensee, first.product_number)
+
+        present = {one.get("number") for one in client.find_all("license", licenseeNumber=number)}
+        missing = [license for license in plan if license.number not in present]
+        dropped = first.item.issued_licenses.filter(
+            unit=first.unit, account=self.account, is_planned=False, number__in=present
+        )
+        if not missing and not dropped and is_marked(licensee):
+            return
+        if is_marked(licensee):
+            client.update("licensee", number, markedForTransfer="false")
+        for license in missing:
+            add(client, number, license)
+        for license in dropped:
+            client.delete("license", license.number)
+        licensee = client.update("licensee", number, markedForTransfer="true")
+        check(licensee, first.product_number)
+        if not is_marked(licensee):
+            raise LicensingError("It did not mark the licensee for transfer.")
+
+    def shortage(self):
+        return f"The licensing account “{self.account}” gave too few licensees."
+
+    def tell_merchant(self, item):
+        tell_of_failure(self.account)
+
+
+def licensee_number(item: OrderItem, unit: int, product: str) -> str:
+    return secret_number("KW", f"licensee of {product} for item {item.pk}, unit {unit}")
+
+
+def license_number(item: OrderItem, unit: int, product: str, template: str, position: int, count: int) -> str:
+    """It stands in logs, and tells nothing of the licensee's."""
+    return secret_number("KL", f"license {position}.{count}, {template} of {product} for item {item.pk}, unit {unit}")
+
+
+def add(client: Client, licensee: str, license: IssuedLicense) -> None:
+    start = {"startDate": license.start_date} if license.start_date else {}
+    # One of this number that is there already may be another licensee's by now.
+    made = client.create(
+        "license",
+        license.number,
+        licenseeNumber=licensee,
+        licenseTemplateNumber=license.template_number,
+        **start,
+    )
+    if made.get("licenseTemplateNumber") != license.template_number:
+        raise LicensingError(f"It answered with a license of another template than “{license.template_number}”.")
+
+
+def check(licensee: Properties, product: str) -> None:
+    """Raise Refused if it is not one that may be handed out."""
+    if licensee.get("productNumber") != product:
+        raise Refused(f"The licensee is of the product “{licensee.get('productNumber')}” there, not of “{product}”.")
+    if licensee.get("active", "true").lower() != "true":
+        raise Refused("The licensee is not active there.")
+
+
+def is_marked(licensee: Properties) -> bool:
+    return licensee.get("markedForTransfer", "").lower() == "true"

@@ -1,0 +1,31 @@
+from django.utils.translation import gettext_noop
+
+from fulfillment.sources.base import Source, SourceError
+from fulfillment.sources.pool.models import PoolMethod
+from pools.allocation import allocate_keys
+
+
+class PoolSource(Source):
+    """A pool of license keys, each of which is handed out once."""
+
+    code, name, origin = "pool", "Pool", "from pool"
+    method_model = PoolMethod
+    places = ("poolmethod__pool",)
+    immediate = True
+    replaces = True
+    waiting_rank = 1
+    waiting = gettext_noop("Out of stock at the moment.")
+
+    @classmethod
+    def choices(cls, merchant):
+        return merchant.pools.order_by("name")
+
+    def issue(self, item, units, *, attempt):
+        pool = self.place
+        if pool.merchant_id != item.order.merchant_id:
+            raise SourceError(f"The pool “{pool}” belongs to another merchant.", permanent=True)
+        keys = allocate_keys(pool, item, units)
+        return [(unit, key.code) for unit, key in keys.items()]
+
+    def shortage(self):
+        return f"The pool “{self.place}” has no keys left."

@@ -1,0 +1,298 @@
+"""Finding activation codes in what a merchant's web service answers."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from html import unescape
+from typing import Any
+from urllib.parse import quote, quote_plus
+from xml.etree.ElementTree import ParseError
+
+import re2
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from fulfillment.sources.web_service.models import WebService
+from fulfillment.sources.web_service.parameters import MASK, mask_code
+from outbound.callouts import MOST_BYTES, Answer, storable
+from outbound.encodings import Unreadable
+
+# Statuses that are not for good, though they begin with 4: time-out, too early, too many requests.
+TEMPORARY = {408, 425, 429}
+LONGEST_CODE = 10_000
+# Of an answer that holds more nothing is kept: to look for each of them would take seconds.
+MOST_MASKED = 1000
+STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(-?[0-9]{1,6})\]""")
+# What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
+SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
+CAMEL_CASE = re.compile("[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)*")
+# A bare code that a browser would show well: <pre>AAAA-BBBB</pre>.
+WRAPPED = re.compile(r"\s*<(pre|code)>([^<>]*)</\1>\s*", re.I)
+PAGE = re.compile(r"\s*(?:<\?xml\b[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.I)
+TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.I)
+JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.S)
+
+
+class NoCode(Exception):
+    """An answer without a code. The text says why, and is for the merchant."""
+
+    def __init__(self, message: str, *, temporary: bool = False):
+        super().__init__(message)
+        self.temporary = temporary
+
+
+class PathError(Exception):
+    """A path is not one. The text is for the merchant."""
+
+
+def read_codes(service: WebService, answer: Answer) -> list[str]:
+    """The codes in an answer, as the service is set up; none if it sends them itself. Raises NoCode."""
+    _check_status(service, answer)
+    if service.sends_itself:
+        return []
+    text = _decode(answer)
+    try:
+        check_path(service.answer, service.path)
+    except PathError as error:
+        raise NoCode(str(error)) from error
+    codes = [code.strip() for code in FORMATS[service.answer](service, answer, text)]
+    if not service.holds_list and len(codes) > 1:
+        raise NoCode(f"There are {len(codes)} codes in the answer, where one is expected; is it a list?")
+    if not codes or not all(codes):
+        raise NoCode(f"There is no code {_place(service)}.")
+    for code in codes:
+        if len(code) > LONGEST_CODE:
+            raise NoCode(f"The code has {len(code):,} characters, more than {LONGEST_CODE:,}.")
+        if not all(character.isprintable() or character in "\t\n\r" for character in code):
+            raise NoCode("The code holds characters that cannot be printed.")
+    return codes
+
+
+def _check_status(service: WebService, answer: Answer) -> None:
+    status = answer.status_code
+    try:
+        is_temporary = service.temporary_pattern and re2.search(service.temporary_pattern, answer.text)
+    except re2.error as error:
+        raise NoCode("The pattern for temporary errors is no regular expression.", temporary=True) from error
+    if is_temporary:
+        raise NoCode("The answer matches the pattern for temporary errors.", temporary=True)
+    if status in TEMPORARY or status >= 500:
+        raise NoCode(f"It answered {status}.", temporary=True)
+    if 300 <= status < 400:
+        raise NoCode(f"It answered {status}, a redirect. Redirects are not followed; enter the final address.")
+    if not 200 <= status < 300:
+        raise NoCode(f"It answered {status}.")
+
+
+def _decode(answer: Answer) -> str:
+    if answer.is_cut:
+        raise NoCode(f"The answer is longer than {MOST_BYTES // 1024} KiB.")
+    try:
+        return answer.decode()
+    except Unreadable as error:
+        raise NoCode(str(error)) from error
+
+
+def _in_body(service: WebService, answer: Answer, text: str) -> Iterator[str]:
+    text = _unquote(text)
+    if "html" in answer.content_type and (wrapped := WRAPPED.fullmatch(text)):
+        text = unescape(wrapped[2])
+    _refuse_document(answer.content_type, text)
+    if service.holds_list:
+        yield from filter(str.strip, text.splitlines())
+    else:
+        yield text
+
+
+def _unquote(text: str) -> str:
+    """A bare code may come as a JSON string, whatever its label."""
+    if not text.lstrip().startswith('"'):
+        return text
+    with suppress(ValueError):
+        document = json.loads(text)
+        return document if isinstance(document, str) else text
+    return text
+
+
+def _refuse_document(content_type: str, text: str) -> None:
+    """Raise NoCode for a web page, and for a document that is labeled as one: it may be an error.
+
+    A label alone proves nothing: PHP sends everything as text/html.
+    """
+    is_html = "html" in content_type
+    if _looks_like_page(text) or (is_html and TAG.search(text)):
+        raise NoCode("The answer is a web page, not a code.")
+    if not (is_html or "json" in content_type or "xml" in content_type):
+        # It may be a license in the form of a document.
+        return
+    kind = "XML" if text.lstrip().startswith("<") else "JSON" if _is_json(text) else ""
+    if kind:
+        raise NoCode(f"The answer is {kind}, not a bare code; say at which path in it the code is.")
+
+
+def _is_json(text: str) -> bool:
+    """Whether it is an object, a list, true, false or null; a number may be a code."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict | list | bool) or document is None
+
+
+def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NoCode(f"The answer is not JSON{_looks_like_page(text)}.") from error
+    for found in find(document, service.path):
+        for value in found if isinstance(found, list) else [found]:
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise NoCode(f"At {service.path} is no text, but {_kind(value)}.")
+            yield str(value)
+
+
+def _in_xml(service: WebService, answer: Answer, text: str) -> Iterator[str]:
+    try:
+        # Decoded already, whatever it declares.
+        root = fromstring(re.sub(r"\A\s*<\?xml[^>]*\?>", "", text))
+    except DefusedXmlException as error:
+        raise NoCode("The answer is not XML that is accepted: it must not declare entities.") from error
+    except (ParseError, ValueError) as error:
+        raise NoCode(f"The answer is not XML{_looks_like_page(text)}.") from error
+    path, attribute = split_attribute(service.path)
+    # A path may begin with the root's own name, too.
+    name, _, rest = path.lstrip("/").partition("/")
+    if not path.startswith("//") and root.tag.rpartition("}")[2] == name:
+        path = rest
+    found = root.iterfind(_with_any_namespace(path)) if path else [root]
+    for element in found:
+        yield element.get(attribute, "") if attribute else "".join(element.itertext())
+
+
+FORMATS: dict[str, Callable[[WebService, Answer, str], Iterator[str]]] = {
+    WebService.Answer.BODY: _in_body,
+    WebService.Answer.JSON: _in_json,
+    WebService.Answer.XML: _in_xml,
+}
+
+
+def _place(service: WebService) -> str:
+    return "in the answer" if service.answer == WebService.Answer.BODY else f"at {service.path}"
+
+
+def _looks_like_page(text: str) -> str:
+    return ", but a web page" if PAGE.match(text) else ""
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list in a list", bool: "true or false", float: "a fraction"}
+    return names.get(type(value), "nothing")
+
+
+# Paths
+
+
+def check_path(kind: str, path: str) -> None:
+    """Raise PathError if this is no path for such an answer."""
+    if kind == WebService.Answer.JSON:
+        parse_path(path)
+    if kind == WebService.Answer.XML:
+        bare, attribute = split_attribute(path)
+        name = r"[A-Za-z_][\w.-]*"
+        step = rf"(?:{name}|\*)(?:\[[1-9][0-9]{{0,5}}\]|\[@{name}='[^']*'\])?"
+        if not re.fullmatch(rf"/{{0,2}}{step}(?:/{step})*|", bare) or not (bare or attribute):
+            raise PathError("A path in XML looks like license/key, //key, item[2]/key or item/@code.")
+
+
+def parse_path(path: str) -> list[str | int | None]:
+    """The steps of a path in JSON: names, positions, and None for all; a part of RFC 9535. Raises PathError."""
+    steps: list[str | int | None] = []
+    rest = path if path.startswith(("$", "[", ".")) else f".{path}"
+    rest = rest.removeprefix("$")
+    while rest:
+        match = STEP.match(rest)
+        if match is None:
+            raise PathError("A path in JSON looks like $.license.key, $.keys[*] or $.items[0]['key'].")
+        name = match.group(1) or match.group(2) or match.group(3)
+        position = match.group(4)
+        steps.append(name if name else int(position) if position else None)
+        rest = rest[match.end() :]
+    return steps
+
+
+def find(document: Any, path: str) -> list[Any]:
+    """What stands at a path in a JSON document, in its order."""
+    found = [document]
+    for step in parse_path(path):
+        found = [value for node in found for value in _children(node, step)]
+    return found
+
+
+def _children(node: Any, step: str | int | None) -> list[Any]:
+    if step is None:
+        return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    if isinstance(step, str):
+        return [node[step]] if isinstance(node, dict) and step in node else []
+    return [node[step]] if isinstance(node, list) and -len(node) <= step < len(node) else []
+
+
+def split_attribute(path: str) -> tuple[str, str]:
+    """A path in XML without the attribute at its end, and that attribute."""
+    match = re.search(r"(?:^|/)@([A-Za-z_][\w.-]*)$", path)
+    return (path[: match.start()], match.group(1)) if match else (path, "")
+
+
+def _with_any_namespace(path: str) -> str:
+    """The path as ElementTree takes it: from the root's children on, whatever namespace names are in."""
+    # But not in what stands between quotes.
+    steps = re.sub(r"('[^']*')|(^|/)(?=[A-Za-z_*])", lambda match: match.group(1) or f"{match.group(2)}{{*}}", path)
+    return f".{steps}" if steps.startswith("/") else f"./{steps}"
+
+
+# What is kept of an answer
+
+
+def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (), shown: str = "") -> str:
+    """An answer as a log may show it: without its codes, secrets that it repeats, and what may be a code.
+
+    What stands in `shown` need not be masked. Escapes of JSON and XML are resolved, so that nothing hides in them.
+    """
+    text = _unescape(text)
+    hidden = {written for secret in [*codes, *secrets] if secret.strip() for written in (secret, _unescape(secret))}
+    if len(hidden) > MOST_MASKED:
+        return MASK
+    for secret in sorted(hidden, key=len, reverse=True):
+        for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            text = text.replace(written, mask_code(secret))
+    text = SUSPECT.sub(lambda match: _mask_suspect(match.group(), shown), text)
+    # A code may be spread over elements of XML.
+    bare = _squeeze(text)
+    return MASK if any(_squeeze(secret) in bare for secret in hidden) else text
+
+
+def _unescape(text: str) -> str:
+    resolved = JSON_ESCAPE.sub(_resolve, unescape(text))
+    # Halves of a pair, as JSON writes them, become whole.
+    return storable(resolved.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _resolve(match: re.Match[str]) -> str:
+    if match.group(1):
+        return chr(int(match.group(1), 16))
+    return {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}.get(match.group(2), match.group(2))
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"<[^<>]*>|\s", "", text)
+
+
+def _mask_suspect(token: str, shown: str) -> str:
+    if token in shown:
+        return token
+    parts = re.split("[_-]", token)
+    is_word = all(part.islower() or part.istitle() or CAMEL_CASE.fullmatch(part) for part in parts if part)
+    is_constant = "_" in token and token.isupper() and "-" not in token
+    has_digit = any(character.isdigit() for character in token)
+    is_harmless = not has_digit and (len(token) < 8 or is_word or is_constant)
+    return token if is_harmless else mask_code(token)

@@ -1,0 +1,312 @@
+"""Asking a merchant's web service for codes: the request, and the answer."""
+
+import json
+import re
+from base64 import b64encode
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import time
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fulfillment.sources.web_service.answers import NoCode, mask_answer, read_codes
+from fulfillment.sources.web_service.models import HeldCode, ReceivedCode, WebService, WebServiceMethod
+from fulfillment.sources.web_service.parameters import CATALOGUE, MASK, Subject, get_values, mask, mask_code
+from fulfillment.sources.web_service.shapes import names_error, resembles
+from orders.models import OrderItem
+from outbound.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
+from outbound.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
+from outbound.models import Callout
+from outbound.signatures import sign
+from vault.fingerprints import fingerprint
+
+Format = WebService.Format
+
+HELD = (
+    "What came resembles none of the service’s earlier codes and may be an error message. It is not sent until"
+    " somebody releases it on the order’s page."
+)
+
+
+class ServiceError(Exception):
+    """There is no code from the service, or not all. The text says why, and is for the merchant."""
+
+    def __init__(self, message: str, *, temporary: bool, pause: timedelta = timedelta(0)):
+        super().__init__(message)
+        self.temporary = temporary
+        self.pause = pause  # how long it asks to be left alone
+
+
+class CodesMissing(ServiceError):
+    """The service answered, but not with a code for each unit; those that came are kept."""
+
+    def __init__(self, message: str, codes: dict[int, str], *, temporary: bool):
+        super().__init__(message, temporary=temporary)
+        self.codes = codes
+
+
+class CodesHeld(CodesMissing):
+    """A person has to look at some of the codes that came."""
+
+
+class ServiceBusy(Exception):
+    """The service was not asked; it will be when others are answered."""
+
+
+@dataclass(frozen=True, repr=False)
+class Request:
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    signed: tuple[bytes, ...]  # what there is a signature of: any of it
+    kept: str  # the parameters as a log may show them
+    secrets: tuple[str, ...]  # what no log may show, also if the answer repeats it
+
+
+def request_id(item: OrderItem, unit: int | None) -> str:
+    """What a unit's request, or an item's, is known by at every attempt; another at every installation."""
+    return "req_" + fingerprint(f"request for item {item.pk}, {unit or 'all units'}").hex()
+
+
+def compose(
+    service: WebService, subject: Subject, message_id: str, *, is_test: bool = False, masked: bool = False
+) -> Request:
+    """The request as it is sent, signed now; or one to be shown, without licenses and secret constants.
+
+    Raises ServiceError, subscriptions.PredecessorMissing.
+    """
+    values = get_values(service, subject)
+    shown = [(parameter.name, mask(parameter, value)) for parameter, value in values]
+    kept = _encode(service, shown, readable=True)
+    sent = shown if masked else [(parameter.name, value) for parameter, value in values]
+    content = _encode(service, sent)
+    url, body = service.url.partition("#")[0], content.encode()
+    if service.format == Format.GET:
+        url, body = f"{url}{'&' if '?' in url else '?'}{content}" if content else url, b""
+    # A GET has no body; what counts is its query. A library that knows bodies only accepts it as well.
+    signed = (body, url.partition("?")[2].encode()) if service.format == Format.GET else (body,)
+    login = _login(service)
+    headers = {
+        **({"Content-Type": TYPES[service.format]} if body else {}),
+        "Idempotency-Key": message_id,
+        **({"Keywell-Test": "true"} if is_test else {}),
+        **login,
+        **sign(service.live_secrets(), message_id, int(time()), *signed),
+    }
+    hidden = [value for parameter, value in values if mask(parameter, value) != value]
+    secrets = (
+        *(line for value in hidden for line in [value, *value.splitlines()]),
+        *(value.partition(" ")[2] for value in login.values()),
+        *([service.password] if login else []),
+        *service.live_secrets(),
+    )
+    return Request("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept, secrets)
+
+
+def preview(service: WebService) -> str:
+    """The parameters as they are sent, with the catalogue's examples for values."""
+    values = [
+        (
+            parameter.name,
+            CATALOGUE[parameter.parameter].example if parameter.parameter else mask(parameter, parameter.constant),
+        )
+        for parameter in service.parameters.all()
+    ]
+    return _encode(service, values, readable=True)
+
+
+TYPES: dict[str, str] = {Format.FORM: "application/x-www-form-urlencoded", Format.JSON: "application/json"}
+
+
+def _encode(service: WebService, values: list[tuple[str, str]], *, readable: bool = False) -> str:
+    if service.format == Format.JSON:
+        return json.dumps(dict(values), ensure_ascii=False)
+    content = urlencode(values, safe="@" if readable else "")
+    return content.replace(quote(MASK), MASK) if readable else content
+
+
+def _login(service: WebService) -> dict[str, str]:
+    if service.login == WebService.Login.BASIC:
+        pair = b64encode(f"{service.username}:{service.password}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+    if service.login == WebService.Login.BEARER:
+        if not re.fullmatch("[!-~]+", service.password):
+            raise ServiceError(
+                f"The token of “{service}” is empty, or not one that a header can hold.", temporary=False
+            )
+        return {"Authorization": f"Bearer {service.password}"}
+    return {}
+
+
+@dataclass(repr=False)
+class Reading:
+    """How an answer was read: the codes in it, and why there is none, or too few."""
+
+    service: WebService
+    expected: int
+    request: Request
+    kept: str = ""  # of the answer, as a log may show it
+    codes: list[str] = field(default_factory=list)
+    unlike: list[str] = field(default_factory=list)  # those that resemble none of the earlier ones
+    problem: NoCode | None = None
+
+    @property
+    def is_short(self) -> bool:
+        return not self.service.sends_itself and len(self.codes) < self.expected
+
+    def __call__(self, answer: Answer) -> dict[str, Any]:
+        """Read it, and return what a Callout keeps of it."""
+        try:
+            self.codes = read_codes(self.service, answer)
+            if self.service.holds_unlike:
+                self.unlike = [code for code in self.codes if not resembles(code, self.service.known_shapes)]
+            if self.is_short:
+                raise NoCode(f"The answer holds {len(self.codes)} of {self.expected} codes.", temporary=True)
+            if self.unlike:
+                raise NoCode(HELD)
+        except NoCode as problem:
+            self.problem = problem
+        outcome = Callout.Outcome.OK
+        if self.problem:
+            outcome = Callout.Outcome.TEMPORARY if self.problem.temporary else Callout.Outcome.FATAL
+        # An error message stays readable, except for what may be a code in it.
+        codes = [code for code in self.codes if not (code in self.unlike and names_error(code))]
+        masked = mask_answer(answer.text, codes, secrets=self.request.secrets, shown=self.request.kept)
+        self.kept = masked[:KEPT]
+        return {"answer": self.kept, "outcome": outcome, "error": str(self.problem or "")[:500]}
+
+
+def units_of_services(item: OrderItem) -> list[int]:
+    """The units that are a web service's: those that lack a code, and those that got theirs from one."""
+    others = item.activation_codes.exclude(source=WebServiceMethod.SOURCE)
+    elsewhere = set(others.values_list("unit", flat=True))
+    return [unit for unit in range(1, item.units + 1) if unit not in elsewhere]
+
+
+def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | None, attempt: int) -> dict[int, str]:
+    """Ask for the codes of these units in one request: of one unit, or of all that the item takes from the service.
+
+    Return those that came, by unit: the first for the first unit; none if the service sends them itself. Asked again
+    it is the same request, with the same id. Raises ServiceError, ServiceBusy, subscriptions.PredecessorMissing.
+    """
+    subject = Subject(item, units)
+    message_id = request_id(item, unit)
+    request = compose(service, subject, message_id)
+    try:
+        is_probe = let_through(service)
+    except Paused as paused:
+        raise ServiceError(str(paused), temporary=True, pause=paused.pause) from paused
+    reading = Reading(service, len(units), request)
+    try:
+        answer = call(
+            service.merchant,
+            request.method,
+            request.url,
+            body=request.body,
+            headers=request.headers,
+            kept=request.kept,
+            timeout=service.timeout,
+            read=reading,
+            service=service,
+            item=item,
+            unit=unit,
+            request_id=message_id,
+            attempt=attempt,
+        )
+    except CalloutBusy as error:
+        give_back_probe(service)
+        raise ServiceBusy(str(error)) from error
+    except CalloutError as error:
+        note_failure(service, is_probe=is_probe)
+        raise ServiceError(str(error), temporary=error.temporary) from error
+    if reading.problem and not reading.codes:
+        if reading.problem.temporary:
+            note_failure(service, is_probe=is_probe, at_least=answer.retry_after)
+        else:
+            note_answer(service)
+        raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
+    note_success(service)
+    return _take(reading, item, units, message_id)
+
+
+def _take(reading: Reading, item: OrderItem, units: list[int], message_id: str) -> dict[int, str]:
+    """The codes that came and may be saved, by unit. Raises CodesMissing, or CodesHeld, if a unit gets none."""
+    service = reading.service
+    came = _assign(item, units, reading.codes)
+    held = {unit: code for unit, code in came.items() if code in reading.unlike}
+    codes, taken = claim(service, item, {unit: code for unit, code in came.items() if unit not in held})
+    if held:
+        _hold(service, item, held)
+    if codes and not service.known_shapes:
+        service.remember(list(codes.values()))
+    if taken:
+        last = Callout.objects.filter(service=service, request_id=message_id).order_by("-pk")[:1]
+        Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
+        note_answer(service)
+        raise CodesMissing(taken, codes, temporary=False)
+    if held:
+        raise CodesHeld(HELD, codes, temporary=False)
+    if reading.problem and reading.is_short:
+        raise CodesMissing(str(reading.problem), codes, temporary=True)
+    return codes
+
+
+def _hold(service: WebService, item: OrderItem, codes: dict[int, str]) -> None:
+    for unit, code in codes.items():
+        HeldCode.objects.get_or_create(item=item, unit=unit, defaults={"service": service, "code": code})
+
+
+def _assign(item: OrderItem, units: list[int], codes: list[str]) -> dict[int, str]:
+    """The first code for the first unit; but one that came for a unit before stays its, wherever it comes now."""
+    noted = ReceivedCode.objects.filter(item=item, unit__in=units).values_list("fingerprint", "unit")
+    saved = item.activation_codes.filter(unit__in=units).values_list("fingerprint", "unit")
+    own = defaultdict(set)
+    for known, unit in [*noted, *saved]:
+        own[bytes(known)].add(unit)
+    came: dict[int, str] = {}
+    others = []
+    for code in codes:
+        if free := own[fingerprint(code)] - came.keys():
+            came[min(free)] = code
+        else:
+            others.append(code)
+    return came | dict(zip((unit for unit in units if unit not in came), others, strict=False))
+
+
+def claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[dict[int, str], str]:
+    """Of the codes that came those that no other unit has, and what is wrong with the others.
+
+    An order may have the code of another of its subscription: renewals often prolong a license.
+    """
+    if service.same_code_allowed:
+        return came, ""
+    codes, problem = {}, ""
+    for unit, code in came.items():
+        received, _ = ReceivedCode.objects.select_related("item__order").get_or_create(
+            merchant=service.merchant, fingerprint=fingerprint(code), defaults={"item": item, "unit": unit}
+        )
+        is_own = (received.item_id, received.unit) == (item.pk, unit)
+        if is_own or (_may_pass_on(received, item) and _pass_on(received, item, unit)):
+            codes[unit] = code
+        else:
+            holder = f"unit {received.unit} of order {received.item.order.number}"
+            problem = f"The code {mask_code(code)} came for unit {unit}, but {holder} has it already."
+    return codes, problem
+
+
+def _may_pass_on(received: ReceivedCode, item: OrderItem) -> bool:
+    """Whether the holder of a code is another order of the subscription, or a unit that got its code elsewhere."""
+    holder = received.item
+    if holder.pk != item.pk:
+        is_renewed = item.subscription_id and holder.subscription_id == item.subscription_id
+        return bool(is_renewed and holder.order_id != item.order_id)
+    saved = item.activation_codes.filter(unit=received.unit).first()
+    return bool(saved and bytes(saved.fingerprint) != bytes(received.fingerprint))
+
+
+def _pass_on(received: ReceivedCode, item: OrderItem, unit: int) -> bool:
+    """Have another unit hold a code, unless one was faster."""
+    held = ReceivedCode.objects.filter(pk=received.pk, item=received.item_id, unit=received.unit)
+    return bool(held.update(item=item, unit=unit))

@@ -1,0 +1,202 @@
+"""Merchants' own web services that are asked for codes, and what is sent to them."""
+
+from urllib.parse import urlsplit
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from fulfillment.models import FulfillmentMethod
+from fulfillment.sources.web_service.shapes import shapes_of
+from merchants.models import Merchant
+from orders.models import OrderItem
+from outbound.models.signed import Signed
+from outbound.models.upstreams import Upstream
+from vault.fields import EncryptedTextField
+
+
+class WebService(Signed, Upstream):
+    """An address of the merchant's that answers with activation codes."""
+
+    NOUN, PAGE = "web service", "web-services"
+    PROMISE = ": every request comes with the same Idempotency-Key as before"
+
+    class Format(models.TextChoices):
+        FORM = "form", "POST, as a form"
+        JSON = "json", "POST, as JSON"
+        GET = "get", "GET, in the address"
+
+    class Per(models.TextChoices):
+        UNIT = "unit", "one request for each code"
+        ITEM = "item", "one request for all codes of an order item"
+
+    class Login(models.TextChoices):
+        NONE = "none", "none but our signature"
+        BASIC = "basic", "user name and password (HTTP Basic)"
+        BEARER = "bearer", "token (Bearer)"
+
+    class Answer(models.TextChoices):
+        BODY = "body", "the whole answer"
+        JSON = "json", "at a path in JSON"
+        XML = "xml", "at a path in XML"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="web_services")
+    url = models.CharField("URL", max_length=1000)
+    format = models.CharField("request", max_length=10, choices=Format, default=Format.FORM)
+    request_per = models.CharField("how many requests", max_length=10, choices=Per, default=Per.UNIT)
+    timeout = models.PositiveSmallIntegerField(
+        "time limit",
+        default=15,
+        validators=[MinValueValidator(1), MaxValueValidator(30)],
+        help_text="Seconds until the whole answer has to be there, at most 30.",
+    )
+    login = models.CharField(max_length=10, choices=Login, default=Login.NONE)
+    username = models.CharField("user name", max_length=200, blank=True)
+    password = EncryptedTextField("password or token", bound_to=("merchant_id",), blank=True, default="")
+
+    answer = models.CharField("where the code is", max_length=10, choices=Answer, default=Answer.BODY)
+    path = models.CharField(
+        max_length=200, blank=True, help_text="JSON: $.license.key or $.keys[*]. XML: license/key or item/@code."
+    )
+    holds_list = models.BooleanField(
+        "several codes in an answer", default=False, help_text="In a whole answer: one code a line."
+    )
+    temporary_pattern = models.CharField(
+        "temporary errors",
+        max_length=200,
+        blank=True,
+        help_text="A regular expression. An answer that it is found in is no code: the service is asked again later.",
+    )
+    same_code_allowed = models.BooleanField(
+        "the same code may come twice",
+        default=False,
+        help_text="For volume licenses and links. Otherwise a code that another unit or order has is refused.",
+    )
+    holds_unlike = models.BooleanField(
+        "hold codes that look different",
+        default=True,
+        help_text="A code that resembles none of the earlier ones may be an error message: a person decides.",
+    )
+    known_shapes = models.JSONField(default=list, editable=False, help_text="What accepted codes look like.")
+    sends_itself = models.BooleanField(
+        "the service sends the code itself",
+        default=False,
+        help_text="An answer of 200 completes the item, without a code and without an e-mail from us.",
+    )
+    for_all_products = models.BooleanField(
+        "for all products", default=False, help_text="It is asked for every product that has no source of its own."
+    )
+
+    class Meta(Upstream.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["merchant", "name"], name="web_service_name_is_unique"),
+            models.UniqueConstraint(
+                fields=["merchant"],
+                condition=Q(for_all_products=True),
+                name="one_web_service_for_all_products",
+                violation_error_message="Another web service is asked for all products.",
+            ),
+        ]
+
+    def get_absolute_url(self) -> str:
+        return reverse("web-service", args=[self.pk])
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @property
+    def asks_for_all(self) -> bool:
+        """Whether one request is for all codes that an item takes from the service."""
+        return self.request_per == self.Per.ITEM or self.sends_itself
+
+    def remember(self, codes: list[str]) -> None:
+        """Remember what accepted codes look like."""
+        with transaction.atomic():
+            # Serializes workers that add shapes.
+            row = WebService.objects.select_for_update(no_key=True).get(pk=self.pk)
+            self.known_shapes = sorted({*row.known_shapes, *(shape for code in codes for shape in shapes_of(code))})
+            self.save(update_fields=["known_shapes"])
+
+    def serves(self) -> Q:
+        chosen = Q(item__product__fulfillment_methods__webservicemethod__web_service=self)
+        if self.for_all_products:
+            chosen |= Q(item__product__merchant=self.merchant_id, item__product__fulfillment_methods=None)
+        return chosen
+
+
+class RequestParameter(models.Model):
+    """One parameter that a web service gets: of the catalogue (parameters.py), or a constant."""
+
+    service = models.ForeignKey(WebService, models.CASCADE, related_name="parameters")
+    position = models.PositiveSmallIntegerField()
+    parameter = models.CharField(max_length=30, blank=True, help_text="Its name in the catalogue; none of a constant.")
+    name = models.CharField(
+        max_length=64,
+        help_text="What it is called in the request.",
+        validators=[
+            RegexValidator(
+                r"\A[A-Za-z0-9_.\-\[\]]+\Z", "A name has letters, digits, dots, dashes, underscores and brackets."
+            )
+        ],
+    )
+    constant = EncryptedTextField(bound_to=("service_id",), blank=True, default="")
+    is_secret = models.BooleanField("secret", default=False, help_text="A constant that no log shows.")
+
+    class Meta:
+        ordering = ["position", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["service", "name"], name="parameter_name_is_unique"),
+            models.UniqueConstraint(
+                fields=["service", "parameter"], condition=~Q(parameter=""), name="a_parameter_is_sent_once"
+            ),
+        ]
+
+    def __str__(self):
+        return self.name
+
+
+class ReceivedCode(models.Model):
+    """Whom a code that a web service answered with is for: the first unit that it came for.
+
+    The constraint keeps a service's mistake, such as an answer from a cache, from selling one license twice.
+    """
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="+")
+    fingerprint = models.BinaryField()
+    item = models.ForeignKey(OrderItem, models.CASCADE, related_name="+")
+    unit = models.PositiveIntegerField()
+    received_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["merchant", "fingerprint"], name="a_received_code_is_for_one")]
+
+    def __str__(self):
+        return f"A code for unit {self.unit} of {self.item}"
+
+
+class HeldCode(models.Model):
+    """A code that resembles none of a service's earlier ones, until a person releases or refuses it.
+
+    While it is here, the service is not asked for the item's codes: it might give another one.
+    """
+
+    service = models.ForeignKey(WebService, models.CASCADE, related_name="held_codes")
+    item = models.ForeignKey(OrderItem, models.CASCADE, related_name="held_codes")
+    unit = models.PositiveIntegerField()
+    code = EncryptedTextField(bound_to=("item_id", "unit"))
+    held_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["item", "unit"], name="one_held_code_per_unit")]
+
+    def __str__(self):
+        return f"A held code for unit {self.unit} of {self.item}"
+
+
+class WebServiceMethod(FulfillmentMethod):
+    SOURCE, PLACE = "web_service", "web_service"
+
+    web_service = models.ForeignKey(WebService, models.PROTECT, related_name="fulfillment_methods")

@@ -1,0 +1,200 @@
+"""What a merchant's web service can be told: one small thing each, by its name unless the merchant renames it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.db import transaction
+
+from fulfillment.sources.web_service.models import RequestParameter, WebService
+from orders import subscriptions
+from orders.license_texts import hint
+from orders.models import OrderItem
+from orders.money import trim
+from outbound.breaker import wake
+from work.refusals import Refused
+
+# How a license looks in logs: by its last four characters.
+MASK = "••••"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one request is about: some units of an order item."""
+
+    item: OrderItem
+    units: list[int]
+
+    @property
+    def quantity(self) -> int:
+        """How much is asked for: units, or, of a product with one license for all of them, what was bought."""
+        return self.item.quantity if self.item.units == 1 else len(self.units)
+
+    @cached_property
+    def first_licenses(self) -> dict[int, str]:
+        return subscriptions.first_licenses(self.item) if self.item.subscription_id else {}
+
+    @cached_property
+    def last_licenses(self) -> dict[int, str]:
+        return subscriptions.last_licenses(self.item) if self.item.subscription_id else {}
+
+    def join(self, licenses: dict[int, str]) -> str:
+        """The licenses of these units, one a line."""
+        return "\n".join(licenses[unit] for unit in self.units if unit in licenses)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    description: str
+    example: str
+    # Always a text; empty if there is nothing to say. May raise subscriptions.PredecessorMissing.
+    value: Callable[[Subject], str]
+    support_only: bool = False  # only support staff add it, or take it away
+    holds_code: bool = False
+
+
+def _subscription(subject: Subject, field: str) -> str:
+    return getattr(subject.item.subscription, field) if subject.item.subscription else ""
+
+
+def without_weeks(period: str) -> str:
+    """A period as web services know it: years, months or days. Two weeks are P14D."""
+    return f"P{7 * int(period[1:-1])}D" if period.endswith("W") else period
+
+
+def _additional(name: str, *, support_only: bool = False) -> Parameter:
+    return Parameter(
+        name,
+        "additional parameter of the order; empty once it was purged",
+        "spring-mail",
+        lambda subject: subject.item.order.additional_parameters.get(name, ""),
+        support_only=support_only,
+    )
+
+
+CATALOGUE: dict[str, Parameter] = {
+    parameter.name: parameter
+    for parameter in (
+        Parameter("Order", "order number", "A0012345678", lambda subject: subject.item.order.number),
+        Parameter("Item", "Keywell’s own identifier of the order item", "4711", lambda subject: str(subject.item.pk)),
+        Parameter("ID", "the product’s SKU", "PHOTO-PRO", lambda subject: subject.item.product.sku),
+        Parameter("Quantity", "how many units this request is for", "2", lambda subject: str(subject.quantity)),
+        Parameter(
+            "Unit",
+            "number of the unit in the item, from 1; of several, each after a comma",
+            "1",
+            lambda subject: ",".join(map(str, subject.units)),
+        ),
+        Parameter(
+            "Order_sum",
+            "product total, with quantity, VAT and discount, in the order’s currency: a dot and two decimals, or more"
+            " if the amount has more",
+            "59.98",
+            lambda subject: str(trim(subject.item.total_price)),
+        ),
+        Parameter("Currency", "the order’s currency, ISO 4217", "EUR", lambda subject: subject.item.order.currency),
+        Parameter(
+            "Subscription_ID",
+            "the shop’s number of the subscription; empty without one",
+            "S-77",
+            lambda subject: _subscription(subject, "reference"),
+        ),
+        Parameter(
+            "Subscription_period",
+            "how long a renewal is good for, ISO 8601: P1Y, P3M, P30D; weeks as days",
+            "P1Y",
+            lambda subject: without_weeks(_subscription(subject, "period")),
+        ),
+        Parameter(
+            "Key_first_renew",
+            "renewals: the license of the subscription’s first order that was not refunded",
+            "AAAA-BBBB-CCCC",
+            lambda subject: subject.join(subject.first_licenses),
+            support_only=True,
+            holds_code=True,
+        ),
+        Parameter(
+            "Key_last_renew",
+            "renewals: the license of the order before that was not refunded",
+            "AAAA-BBBB-DDDD",
+            lambda subject: subject.join(subject.last_licenses),
+            holds_code=True,
+        ),
+        Parameter("Email", "customer’s e-mail address", "ada@example.com", lambda subject: subject.item.order.email),
+        Parameter("First_name", "customer’s first name", "Ada", lambda subject: subject.item.order.first_name),
+        Parameter("Last_name", "customer’s last name", "Byron", lambda subject: subject.item.order.last_name),
+        Parameter("Company", "customer’s company", "Engines Ltd", lambda subject: subject.item.order.company),
+        Parameter("Country", "customer’s country, ISO 3166-1", "GB", lambda subject: subject.item.order.country),
+        Parameter("Language", "customer’s language, BCP 47", "en", lambda subject: subject.item.order.language),
+        *(_additional(f"referer{number}") for number in range(1, 7)),
+        *(_additional(f"referer{number}", support_only=True) for number in range(7, 13)),
+    )
+}
+
+# What a new web service gets until its merchant chooses.
+DEFAULTS = ["Order", "Item", "ID", "Quantity"]
+
+
+def is_support_only(parameter: RequestParameter) -> bool:
+    return bool(parameter.parameter) and CATALOGUE[parameter.parameter].support_only
+
+
+@transaction.atomic
+def add_service(service: WebService) -> None:
+    """Save a new web service; it is sent the usual parameters, and asked for what waits for one at once."""
+    service.save()
+    add_defaults(service)
+    wake(service)
+
+
+def add_defaults(service: WebService) -> None:
+    RequestParameter.objects.bulk_create(
+        RequestParameter(service=service, position=position, parameter=name, name=name)
+        for position, name in enumerate(DEFAULTS, 1)
+    )
+
+
+class ParametersRefused(Refused):
+    code = "parameters_refused"
+
+
+@transaction.atomic
+def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
+    """Have a service sent these from now on, in the order of their positions, and what support staff added as it is.
+
+    Raises ParametersRefused if one of them is for support staff only, or has another's name.
+    """
+    # Serializes two who save at the same time.
+    WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
+    kept = [parameter for parameter in service.parameters.all() if is_support_only(parameter)]
+    if any(is_support_only(parameter) for parameter in wanted):
+        raise ParametersRefused("Only support staff add this parameter.")
+    in_order = sorted([*kept, *wanted], key=lambda parameter: parameter.position)
+    if len({parameter.name for parameter in in_order}) < len(in_order):
+        raise ParametersRefused("Two parameters have the same name.")
+
+    for position, parameter in enumerate(in_order, 1):
+        parameter.service, parameter.position = service, position
+    service.parameters.exclude(pk__in=[parameter.pk for parameter in kept]).delete()
+    RequestParameter.objects.bulk_update(kept, ["position"])
+    RequestParameter.objects.bulk_create(wanted)
+
+
+def get_values(service: WebService, subject: Subject) -> list[tuple[RequestParameter, str]]:
+    """The service's parameters in their order, each with its value. Raises subscriptions.PredecessorMissing."""
+    return [
+        (parameter, CATALOGUE[parameter.parameter].value(subject) if parameter.parameter else parameter.constant)
+        for parameter in service.parameters.all()
+    ]
+
+
+def mask(parameter: RequestParameter, value: str) -> str:
+    """A value as a log may show it."""
+    if parameter.parameter:
+        return "\n".join(map(mask_code, value.splitlines())) if CATALOGUE[parameter.parameter].holds_code else value
+    return MASK if parameter.is_secret else value
+
+
+def mask_code(code: str) -> str:
+    return MASK + hint(code) if code else ""

@@ -1,0 +1,111 @@
+from datetime import timedelta
+from time import monotonic
+
+from django.db.models import BigIntegerField, Case, Exists, OuterRef, Subquery, When
+from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_noop
+
+from fulfillment.models import FulfillmentMethod
+from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.sources.web_service import client as web_services
+from fulfillment.sources.web_service.client import HELD, CodesHeld, CodesMissing, ServiceBusy, ServiceError
+from fulfillment.sources.web_service.models import HeldCode, WebService, WebServiceMethod
+from fulfillment.upstream_notices import tell_of_failure
+from orders.subscriptions import PredecessorMissing
+from work.models import database_now
+
+# How long one attempt may take, with the last request of it, in seconds; less than a lease.
+MOST_SECONDS = 45
+# How often a renewal looks for the license it waits for, if nobody wakes it.
+LOOKED_FOR_AGAIN = timedelta(minutes=5)
+
+
+class WebServiceSource(Source):
+    """The merchant's own web service, over HTTP."""
+
+    code, name, origin = "web_service", "Web service", "from the web service"
+    method_model = WebServiceMethod
+    places = ("webservicemethod__web_service",)
+    waiting_rank = 2
+    waiting = gettext_noop("Being prepared by %(merchant)s.")
+
+    def __init__(self, method):
+        super().__init__(method)
+        self.service: WebService = self.place
+        self.sends_itself = self.service.sends_itself
+
+    @property
+    def upstream(self):
+        return self.service
+
+    @classmethod
+    def choices(cls, merchant):
+        return merchant.web_services.all()
+
+    @classmethod
+    def get_methods_for_all(cls, product):
+        services = WebService.objects.filter(merchant=product.merchant_id, for_all_products=True)
+        return [WebServiceMethod(product=product, web_service=service) for service in services]
+
+    @classmethod
+    def servers(cls):
+        methods = FulfillmentMethod.objects.filter(product=OuterRef("item__product"))
+        shared = WebService.objects.filter(merchant=OuterRef("item__product__merchant"), for_all_products=True)
+        service = Coalesce(
+            Subquery(methods.exclude(webservicemethod=None).values("webservicemethod__web_service")[:1]),
+            Case(When(Exists(methods), then=None), default=Subquery(shared.values("pk"))),
+            output_field=BigIntegerField(),
+        )
+        return {"web_service": service}
+
+    def issue(self, item, units, *, attempt):
+        if self.service.merchant_id != item.order.merchant_id:
+            raise SourceError(f"The web service “{self.service}” belongs to another merchant.", permanent=True)
+        if HeldCode.objects.filter(item=item, unit__in=units).exists():
+            raise CodeHeld(f"Web service “{self.service}”: {HELD}", permanent=True)
+        try:
+            if self.service.asks_for_all:
+                yield from self._issue_all(item, units, attempt)
+            else:
+                yield from self._issue_each(item, units, attempt)
+        except ServiceBusy as busy:
+            raise SourceBusy(str(busy)) from busy
+        except PredecessorMissing as missing:
+            rest = missing.until - database_now() if missing.until else LOOKED_FOR_AGAIN
+            raise LicenseAwaited(str(missing), pause=min(rest, LOOKED_FOR_AGAIN)) from missing
+        except ServiceError as error:
+            reason = f"Web service “{self.service}”: {error}"
+            kind = CodeHeld if isinstance(error, CodesHeld) else SourceError
+            raise kind(reason, permanent=not error.temporary, pause=error.pause) from error
+
+    def _issue_all(self, item, units, attempt):
+        own = web_services.units_of_services(item)
+        missing = None
+        try:
+            codes = web_services.ask(self.service, item, own, unit=None, attempt=attempt)
+        except CodesMissing as error:
+            codes, missing = error.codes, error
+        yield from ((unit, code) for unit, code in codes.items() if unit in units)
+        if missing:
+            raise missing
+
+    def _issue_each(self, item, units, attempt):
+        started = monotonic()
+        missing = None
+        for unit in units:
+            if monotonic() - started > MOST_SECONDS - self.service.timeout:
+                raise SourceNotReady("Its codes are asked for one by one.")
+            try:
+                yield from web_services.ask(self.service, item, [unit], unit=unit, attempt=attempt).items()
+            except CodesHeld:
+                raise
+            except CodesMissing as error:
+                missing = error
+        if missing:
+            raise missing
+
+    def shortage(self):
+        return f"The web service “{self.service}” gave too few codes."
+
+    def tell_merchant(self, item):
+        tell_of_failure(self.service)

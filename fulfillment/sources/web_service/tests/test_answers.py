@@ -1,0 +1,185 @@
+"""Answers are judged by their content first: a wrong Content-Type or charset is the rule among small vendors."""
+
+import gzip
+import zlib
+from contextlib import suppress
+from time import process_time
+
+import pytest
+
+from orders.models import ActivationCode
+from outbound.callouts import MOST_BYTES
+from outbound.encodings import NAMES, Unreadable, decode
+from outbound.models import Callout
+
+CODE = "AAAA-BBBB-7Q2M"
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, sku="PHOTO-PRO")
+
+
+@pytest.fixture
+def ask(pay, work, sold, make_service, receiver):
+    """Sell a unit. Return the code that an answer brings, or why it brings none."""
+
+    def ask(body, content_type="", headers=None, **fields):
+        make_service(sold, **fields)
+        body = body if isinstance(body, bytes) else body.encode()
+        receiver.respond = lambda received: (200, {"Content-Type": content_type} | (headers or {}), body)
+        pay(sold)
+        work()
+        saved = ActivationCode.objects.first()
+        return saved.code if saved else Callout.objects.latest("pk").error
+
+    return ask
+
+
+LABELS = ["", "text/html", "text/html; charset=UTF-8", "text/plain", "application/json", "text/xml", "image/png"]
+
+
+@pytest.mark.parametrize("content_type", LABELS)
+@pytest.mark.parametrize("body", [CODE, f"\ufeff{CODE}\r\n", f"\ufeff\ufeff{CODE}", f'"{CODE}"'])
+def test_a_bare_code_is_a_code_whatever_its_label(ask, content_type, body):
+    assert ask(body, content_type) == CODE
+
+
+@pytest.mark.parametrize("body", ["<pre>AAAA-&amp;-1111</pre>\n", "<CODE>AAAA-&amp;-1111</CODE>"])
+def test_a_code_that_is_marked_up_as_one_is_a_code(ask, body):
+    assert ask(body, "text/html") == "AAAA-&-1111"
+
+
+PAGE = "The answer is a web page, not a code."
+DOCUMENT = "not a bare code; say at which path in it the code is."
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "why"),
+    [
+        ("<html><body>Sorry</body></html>", "text/plain", PAGE),
+        ("<!DOCTYPE html><p>Sorry", "", PAGE),
+        ('<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"/>', "text/plain", PAGE),
+        ("<br />\n<b>Warning</b>: undefined index", "text/html", PAGE),
+        (f"Notice: 7<br>{CODE}", "text/html", PAGE),
+        (f"<pre>Notice: 7</pre>{CODE}", "text/html", PAGE),
+        ('{"error": "no such product"}', "text/html", f"The answer is JSON, {DOCUMENT}"),
+        ("null", "application/json", f"The answer is JSON, {DOCUMENT}"),
+        ("[]", "text/json", f"The answer is JSON, {DOCUMENT}"),
+        ("<error>7</error>", "application/xml", f"The answer is XML, {DOCUMENT}"),
+    ],
+)
+def test_a_page_or_a_document_is_no_bare_code(ask, body, content_type, why):
+    assert ask(body, content_type) == why
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/json", "text/plain; charset=utf-8"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_number_in_json_keeps_all_its_digits(ask, content_type, mark):
+    body = f'{mark}{{"key": 9223372036854775809}}'
+
+    assert ask(body, content_type, answer="json", path="$.key") == "9223372036854775809"
+
+
+XML = '<?xml version="1.0" encoding="{}"?><r><k>Ключ-7</k></r>'
+
+
+@pytest.mark.parametrize("content_type", ["text/xml", "text/xml; charset=utf-8", "text/xml; charset=nonsense"])
+@pytest.mark.parametrize("charset", ["windows-1251", "KOI8-R", "iso-8859-5", "UTF-8"])
+def test_xml_is_read_in_the_charset_of_its_prolog(ask, content_type, charset):
+    assert ask(XML.format(charset).encode(charset), content_type, answer="xml", path="k") == "Ключ-7"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("Ü-1".encode("utf-16"), "text/plain; charset=windows-1252"),
+        ("Ü-1".encode("utf-8-sig"), "text/plain; charset=windows-1252"),
+        ("Ü-1".encode("windows-1252"), "text/plain; CHARSET='Windows-1252'"),
+        ("Ü-1".encode("utf-16-le"), "text/plain; charset=utf-16le"),
+        ("Ü-1".encode(), "text/plain; charset=x-unknown"),
+        ("Ü-1".encode(), "text/plain; charset=ascii"),
+    ],
+)
+def test_a_charset_is_found(body, content_type):
+    assert decode(body, content_type) == "Ü-1"
+
+
+def test_a_page_is_read_in_the_charset_of_its_meta_element():
+    page = '<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">Ошибка'
+
+    assert decode(page.encode("windows-1251"), "text/html; charset=utf-8") == page
+
+
+def test_a_prolog_that_the_bytes_contradict_is_ignored():
+    for wrong in ("utf-8", "utf-16"):
+        text = XML.format(wrong)
+        assert decode(text.encode("windows-1251"), "text/xml; charset=windows-1251") == text
+
+
+@pytest.mark.parametrize("name", ["punycode", "idna", "unicode_escape", "utf-7", "zlib", "hex", "rot13", "undefined"])
+@pytest.mark.parametrize("place", ["header", "prolog"])
+def test_only_real_charsets_are_used(name, place):
+    declared = f'<?xml version="1.0" encoding="{name}"?>' if place == "prolog" else ""
+    body = declared.encode() + b"-" + b"zz-" * 20_000
+    started = process_time()
+
+    assert decode(body, f"text/plain; charset={name}") == body.decode()
+    with pytest.raises(Unreadable, match=r"^The answer is not valid UTF-8\.$"):
+        decode(body + b"\xff", f"text/plain; charset={name}")
+
+    # Punycode takes seconds for this. The time is this process's own, so a busy machine doesn't matter.
+    assert process_time() - started < 0.5
+
+
+def test_each_charset_reads_64_kib_in_no_time():
+    for name in NAMES:
+        started = process_time()
+        with suppress(Unreadable):
+            decode(b"\xe4\xba" * (MOST_BYTES // 2), f"text/plain; charset={name}")
+        assert process_time() - started < 0.5, name
+
+
+def raw_deflate(data):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("", gzip.compress),  # not even labeled
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflate),
+        ("gzip", bytes),  # only labeled
+        ("deflate", bytes),
+    ],
+)
+def test_an_answer_that_was_packed_without_being_asked_for_is_unpacked(ask, encoding, pack):
+    assert ask(pack(CODE.encode()), headers={"Content-Encoding": encoding}) == CODE
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
+def test_a_bomb_is_not_unpacked_beyond_the_limit(ask, pack):
+    bomb = pack(b"A" * 40_000_000)
+    assert len(bomb) < MOST_BYTES
+    encoding = "gzip" if pack is gzip.compress else "deflate"
+
+    assert ask(bomb, headers={"Content-Encoding": encoding}) == "The answer is longer than 64 KiB."
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "named"),
+    [
+        (b"\x0b\x05\x80AAAA-BBBB\x03", "br", "br"),
+        (b"\x28\xb5\x2f\xfd\x04", "zstd", "zstd"),
+        (gzip.compress(gzip.compress(b"A")), "gzip, gzip", "several times"),
+        (gzip.compress(CODE.encode())[:-6], "gzip", "gzip"),  # cut off
+    ],
+)
+def test_a_packing_that_cannot_be_undone_is_named(ask, body, encoding, named):
+    why = f"The answer is packed ({named}). Send it unpacked; Accept-Encoding asks for that."
+
+    assert ask(body, headers={"Content-Encoding": encoding}) == why

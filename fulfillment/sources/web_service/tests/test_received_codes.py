@@ -1,0 +1,518 @@
+"""Codes that web services gave: each for one unit, whatever happens while they are asked for."""
+
+import socket
+from threading import Thread
+from urllib.parse import parse_qs
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from fulfillment.chains import add_source
+from fulfillment.models import Fulfillment
+from fulfillment.services import enter_codes, fulfill
+from fulfillment.sources.web_service.models import ReceivedCode
+from orders.models import ActivationCode, Order, OrderItem
+from orders.services import refund
+from outbound import address_guard, callouts
+from outbound.address_guard import CalloutFailed
+from outbound.models import Callout
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, sku="PHOTO-PRO")
+
+
+def answering(*codes):
+    """An answer for each request, the last for all others; a number is a status."""
+    left = list(codes)
+
+    def respond(received):
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        return (answer,) if isinstance(answer, int) else (200, {}, answer.encode())
+
+    return respond
+
+
+def by_unit(item):
+    return {code.unit: code.code for code in item.activation_codes.all()}
+
+
+def all_due():
+    Fulfillment.objects.filter(due_at__isnull=False).update(due_at=Now())
+
+
+# Chains
+
+
+def test_what_a_pool_lacks_the_web_service_gives(pay, work, sold, make_pool, make_service, receiver):
+    add_source(sold, "pool", make_pool(1))
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-0002\nCODE-0003")
+
+    pay(sold, quantity=3)
+    work()
+
+    codes = by_unit(OrderItem.objects.get())
+    assert "KEY" in codes[1] and (codes[2], codes[3]) == ("CODE-0002", "CODE-0003")
+    [request] = receiver.received
+    assert parse_qs(request.body.decode())["Quantity"] == ["2"]
+
+
+def test_what_the_web_service_fails_to_give_a_pool_gives(
+    pay, work, sold, make_pool, make_service, receiver, mailoutbox
+):
+    make_service(sold)
+    add_source(sold, "pool", make_pool(3))
+    receiver.respond = answering("CODE-0001", 503)
+
+    pay(sold, quantity=3)
+    work()
+    work()
+
+    codes = by_unit(OrderItem.objects.get())
+    assert codes[1] == "CODE-0001" and all("KEY" in codes[unit] for unit in (2, 3))
+    assert Fulfillment.objects.get().status == "done"
+    assert "".join(mail.body for mail in mailoutbox).count("KEY-") == 2
+
+
+def test_a_unit_that_got_its_code_elsewhere_leaves_the_codes_of_the_others_where_they_are(
+    pay, work, sold, make_service, receiver
+):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-A", 503, "CODE-A\nCODE-C")
+    order = pay(sold, quantity=3)["order"]
+    work()
+    item = OrderItem.objects.get()
+    enter_codes(item, {2: "BY-HAND"}, by="Sam")
+
+    for _ in range(2):
+        all_due()
+        work()
+
+    assert by_unit(item) == {1: "CODE-A", 2: "BY-HAND", 3: "CODE-C"}
+    assert [parse_qs(request.body.decode())["Quantity"] for request in receiver.received] == [["3"], ["2"], ["2"]]
+    assert Order.objects.get(number=order).items.get().fulfillment.status == "done"
+
+
+def test_a_code_that_a_dead_worker_noted_for_a_unit_that_needs_none_goes_to_another(
+    pay, sold, work, make_service, receiver, monkeypatch
+):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-A\nCODE-B", "CODE-A")
+    pay(sold, quantity=2)
+    item = OrderItem.objects.get()
+    with monkeypatch.context() as patch:
+        patch.setattr("fulfillment.services._save_codes", lambda *args, **options: 1 / 0)
+        fulfill(item.fulfillment.pk)
+    assert ReceivedCode.objects.count() == 2 and not by_unit(item)
+
+    enter_codes(item, {1: "BY-HAND"}, by="Sam")
+    all_due()
+    work()
+
+    assert by_unit(item) == {1: "BY-HAND", 2: "CODE-A"}
+
+
+# One code, one unit
+
+
+@pytest.mark.parametrize("request_per", ["unit", "item"])
+def test_a_code_of_another_order_is_not_given_out_again(pay, work, sold, make_service, receiver, request_per):
+    make_service(sold, request_per=request_per, holds_list=True)
+    receiver.respond = answering("CODE-0001")
+
+    first = pay(sold)["order"]
+    work()
+    pay(sold)
+    work()
+
+    assert ActivationCode.objects.get().item.order.number == first
+    failed = Fulfillment.objects.get(status="failed")
+    problem = f"The code •••• came for unit 1, but unit 1 of order {first} has it already."
+    assert Callout.objects.latest("pk").error == problem
+    assert failed.reason == f"Web service “Gen”: {problem}"
+
+
+def test_two_orders_that_get_the_same_code_at_the_same_time(
+    transactional_db, pay, sold, make_service, receiver, in_threads
+):
+    make_service(sold)
+    receiver.respond = answering("CODE-0001")
+    for _ in range(6):
+        pay(sold)
+
+    # One at a time per host would hide it.
+    pks = list(Fulfillment.objects.values_list("pk", flat=True))
+    in_threads(fulfill, pks, threads=4)
+
+    assert ActivationCode.objects.count() == 1
+    assert sorted(Fulfillment.objects.values_list("status", flat=True)) == ["done"] + ["failed"] * 5
+
+
+def test_the_same_code_may_come_again_where_the_merchant_says_so(pay, work, sold, make_service, receiver):
+    make_service(sold, same_code_allowed=True)
+    receiver.respond = answering("https://vendor.example/download")
+
+    pay(sold, quantity=3)
+    work()
+
+    assert Fulfillment.objects.get().status == "done" and ActivationCode.objects.count() == 3
+
+
+@pytest.fixture
+def renew(make_payment, api, sold):
+    """Report orders of one subscription."""
+
+    def renew(number, parent=None, quantity=1, **fields):
+        payment = make_payment(sold, order=number, quantity=quantity, **fields)
+        payment["items"][0]["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": parent}
+        assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
+        return OrderItem.objects.get(order__number=number)
+
+    return renew
+
+
+def test_a_renewal_may_prolong_the_licenses_of_the_order_before(work, renew, sold, make_service, receiver):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-1\nCODE-2", "CODE-1\nCODE-2", "CODE-2\nCODE-1")
+
+    items = [renew("P", quantity=2)]
+    work()
+    items += [renew("R1", "P", quantity=2), renew("R2", "R1", quantity=2)]
+    work()
+
+    assert [by_unit(item) for item in items[:2]] == [{1: "CODE-1", 2: "CODE-2"}] * 2
+    assert by_unit(items[2]) == {1: "CODE-2", 2: "CODE-1"}
+
+
+@pytest.mark.parametrize("request_per", ["unit", "item"])
+def test_but_no_license_twice_in_one_renewal(work, renew, sold, make_service, receiver, request_per):
+    make_service(sold, request_per=request_per, holds_list=True)
+    receiver.respond = answering("CODE-1" if request_per == "unit" else "CODE-1\nCODE-1")
+    renew("P")
+    receiver.respond = answering("CODE-1")
+    work()
+    receiver.respond = answering("CODE-1" if request_per == "unit" else "CODE-1\nCODE-1")
+
+    renewal = renew("R1", "P", quantity=2)
+    work()
+
+    assert by_unit(renewal) == {1: "CODE-1"}
+    assert renewal.fulfillment.status == "failed"
+
+
+def test_nor_twice_in_one_order_of_a_subscription_with_two_products(
+    api, make_payment, work, sold, make_product, make_service, receiver
+):
+    make_service(for_all_products=True)
+    receiver.respond = answering("CODE-1")
+    payment = make_payment(sold, make_product(source=None))
+    for item in payment["items"]:
+        item["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": None}
+    assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
+
+    work()
+
+    assert ActivationCode.objects.count() == 1
+    assert sorted(Fulfillment.objects.values_list("status", flat=True)) == ["done", "failed"]
+
+
+def test_a_renewal_that_waits_for_a_license_costs_a_paused_service_no_probe(
+    work, renew, sold, make_service, receiver, monkeypatch
+):
+    service = make_service(sold, parameters=["Order", "Key_last_renew"])
+    receiver.respond = answering(404)
+    renew("P")
+    work()
+    type(service).objects.update(paused_at=Now(), probe_at=Now(), failures=5)
+
+    renew("R1", "P")
+    work()
+
+    assert "waits for the license of order P" in Fulfillment.objects.get(item__order__number="R1").reason
+    assert type(service).objects.filter(probe_at__lte=Now()).exists()
+    assert len(receiver.received) == 1
+
+
+# Meanwhile
+
+
+@pytest.mark.parametrize("fields", [{}, {"sends_itself": True}])
+def test_a_refund_while_it_is_asked_leaves_no_code(
+    transactional_db, pay, sold, make_service, receiver, fields, mailoutbox
+):
+    make_service(sold, **fields)
+
+    def refund_meanwhile(received):
+        refund(Order.objects.get(), by="the shop")
+        connection.close()
+        return 200, {}, b"CODE-0001"
+
+    receiver.respond = refund_meanwhile
+    pay(sold)
+
+    fulfill(Fulfillment.objects.get().pk)
+
+    fulfillment = Fulfillment.objects.get()
+    assert not ActivationCode.all_codes.exists() and not mailoutbox
+    assert (fulfillment.status, fulfillment.due_at) == ("pending", None)
+    assert fulfillment.reason == "The order is deleted."
+
+
+def test_codes_entered_while_it_is_asked_stay(transactional_db, pay, sold, make_service, receiver):
+    make_service(sold)
+
+    def enter_meanwhile(received):
+        enter_codes(OrderItem.objects.get(), {1: "BY-HAND"}, by="Sam")
+        connection.close()
+        return 200, {}, b"CODE-0001"
+
+    receiver.respond = enter_meanwhile
+    pay(sold)
+
+    fulfill(Fulfillment.objects.get().pk)
+
+    assert by_unit(OrderItem.objects.get()) == {1: "BY-HAND"}
+    assert Fulfillment.objects.get().status == "done"
+
+
+def test_a_vendor_that_sends_itself_is_asked_again_until_it_says_200(
+    pay, work, sold, make_service, receiver, mailoutbox
+):
+    make_service(sold, sends_itself=True)
+    receiver.respond = answering(503, "anything, also a page")
+
+    pay(sold, quantity=2)
+    work()
+    assert Fulfillment.objects.get().status == "waiting"
+    all_due()
+    work()
+
+    fulfillment = Fulfillment.objects.get()
+    assert (fulfillment.status, fulfillment.sent_by_vendor) == ("done", True)
+    assert parse_qs(receiver.received[0].body.decode())["Quantity"] == ["2"]
+    assert not mailoutbox and not ActivationCode.objects.exists()
+
+
+# How answers are read
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        ({"temporary_pattern": "(?i)try again"}, "Please TRY AGAIN in a minute"),
+        ({"temporary_pattern": "(a+)+$"}, "a" * 50_000 + "!"),
+        ({"temporary_pattern": "(unclosed"}, "CODE-0001"),
+    ],
+)
+def test_an_answer_of_the_merchants_pattern_is_temporary(pay, work, sold, make_service, receiver, fields, answer):
+    make_service(sold, **fields)
+    receiver.respond = answering(answer)
+
+    pay(sold)
+    work()
+
+    if fields["temporary_pattern"] == "(a+)+$":  # nothing for it to find, and no time lost
+        assert Callout.objects.get().error == f"The code has {len(answer):,} characters, more than 10,000."
+    else:
+        assert Callout.objects.get().outcome == "temporary"
+        assert "pattern for temporary errors" in Callout.objects.get().error
+        assert Fulfillment.objects.get().status == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("fields", "content_type", "answer", "codes"),
+    [
+        ({"answer": "json", "path": "$.a[0]['k-1']"}, "text/html", '{"a": [{"k-1": 4711}]}', ["4711"]),
+        ({"answer": "json", "path": "keys", "holds_list": True}, "", '{"keys": ["C-1", "C-2"]}', ["C-1", "C-2"]),
+        ({"answer": "json", "path": "$[*].k", "holds_list": True}, "", '[{"k": "C-1"}, {"k": "C-2"}]', ["C-1", "C-2"]),
+        (
+            {"answer": "xml", "path": "r/i/@code", "holds_list": True},
+            "",
+            "<r><i code='C-1'/><i code='C-2'/></r>",
+            ["C-1", "C-2"],
+        ),
+        ({"answer": "xml", "path": "//k"}, "text/plain", '<r xmlns="urn:x"><a><k> C-1\n</k></a></r>', ["C-1"]),
+        (
+            {"answer": "xml", "path": "i[@n='a/b']/k"},
+            "text/xml",
+            "<r><i n='a'><k>C-1</k></i><i n='a/b'><k>C-2</k></i></r>",
+            ["C-2"],
+        ),
+        ({"answer": "xml", "path": "k"}, "text/xml; charset=iso-8859-1", "<r><k>Ü-1</k></r>", ["Ü-1"]),
+        ({"holds_list": True}, "text/plain", "\r\n C-1 \r\n\r\nC-2", ["C-1", "C-2"]),
+        ({}, "text/plain", "one\nlicense\n", ["one\nlicense"]),
+    ],
+)
+def test_a_code_is_found_where_the_merchant_says(
+    pay, work, sold, make_service, receiver, fields, content_type, answer, codes
+):
+    make_service(sold, request_per="item", **fields)
+    charset = "iso-8859-1" if "iso" in content_type else "utf-8"
+    receiver.respond = lambda received: (200, {"Content-Type": content_type}, answer.encode(charset))
+
+    pay(sold, quantity=len(codes))
+    work()
+
+    assert list(by_unit(OrderItem.objects.get()).values()) == codes
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer", "why"),
+    [
+        ({"answer": "json", "path": "$.key"}, "<html>", "The answer is not JSON, but a web page."),
+        ({"answer": "json", "path": "$.key"}, "[" * 60_000, "The answer is not JSON."),
+        ({"answer": "json", "path": "$.key"}, '{"key": null}', "At $.key is no text, but nothing."),
+        ({"answer": "json", "path": "$.key"}, '{"key": true}', "At $.key is no text, but true or false."),
+        ({"answer": "json", "path": "$.key"}, '{"key": {"k": "CODE"}}', "At $.key is no text, but an object."),
+        ({"answer": "json", "path": "$.key"}, '{"key": "  "}', "There is no code at $.key."),
+        (
+            {"answer": "json", "path": "$.key"},
+            '{"key": "\\ud800"}',
+            "The code holds characters that cannot be printed.",
+        ),
+        (
+            {"answer": "json", "path": "$.key"},
+            '{"key": "a\\u0000b"}',
+            "The code holds characters that cannot be printed.",
+        ),
+        (
+            {"answer": "json", "path": "$.keys"},
+            '{"keys": ["C-1", "C-2"]}',
+            "There are 2 codes in the answer, where one is expected; is it a list?",
+        ),
+        (
+            {"answer": "json", "path": "$..key"},
+            '{"key": "C-1"}',
+            "A path in JSON looks like $.license.key, $.keys[*] or $.items[0]['key'].",
+        ),
+        ({"answer": "xml", "path": "r/k"}, "not XML", "The answer is not XML."),
+        (
+            {"answer": "xml", "path": "r/k["},
+            "<r><k/></r>",
+            "A path in XML looks like license/key, //key, item[2]/key or item/@code.",
+        ),
+        (
+            {"answer": "xml", "path": "r/k[0]"},
+            "<r><k/></r>",
+            "A path in XML looks like license/key, //key, item[2]/key or item/@code.",
+        ),
+        (
+            {"answer": "xml", "path": "r/k"},
+            '<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r><k>&x;</k></r>',
+            "The answer is not XML that is accepted: it must not declare entities.",
+        ),
+        ({"answer": "xml", "path": "r/k"}, "<r><j>C-1</j></r>", "There is no code at r/k."),
+    ],
+)
+def test_the_merchant_is_told_why_there_is_no_code(pay, work, sold, make_service, receiver, fields, answer, why):
+    make_service(sold, **fields)
+    receiver.respond = answering(answer)
+
+    pay(sold)
+    work()
+
+    assert Callout.objects.get().error == why
+    assert Callout.objects.get().outcome == "fatal"
+    assert Fulfillment.objects.get().status == "failed"
+    assert not ActivationCode.objects.exists()
+
+
+# By way of a proxy
+
+
+@pytest.fixture
+def proxy():
+    """A proxy on loopback, that notes what it is asked for and connects to nothing."""
+    server = socket.create_server(("127.0.0.1", 0))
+    asked = []
+
+    def serve():
+        connection, _ = server.accept()
+        with connection:
+            asked.append(connection.recv(65536).decode())
+            connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    Thread(target=serve, daemon=True).start()
+    yield server.getsockname()[1], asked
+    server.close()
+
+
+def test_a_proxy_is_given_an_address_and_no_name(merchant, settings, proxy, monkeypatch):
+    port, asked = proxy
+    settings.CALLOUT_PROXY = f"http://ada:s%C3%A9cret@127.0.0.1:{port}"
+    endpoint = (socket.AF_INET, ("93.184.216.34", 443))
+    monkeypatch.setattr(address_guard, "_look_up", lambda host, port, timeout: [endpoint])
+
+    with pytest.raises(CalloutFailed, match="No connection to vendor.example: Tunnel connection failed: 403"):
+        callouts.call(merchant, "GET", "https://vendor.example/", headers={}, timeout=5)
+
+    assert asked[0].startswith("CONNECT 93.184.216.34:443 HTTP/1.")
+    assert "vendor.example" not in asked[0]
+    assert "Proxy-Authorization: Basic " in asked[0]
+    assert "cret" not in Callout.objects.get().error
+
+
+def test_what_is_inside_is_not_asked_for_by_a_proxy(merchant, receiver, settings):
+    settings.CALLOUT_PROXY = "http://127.0.0.1:9"
+
+    assert callouts.call(merchant, "GET", receiver.url, headers={}, timeout=5).status_code == 200
+
+
+def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, sold, make_service, receiver):
+    make_service(sold, temporary_pattern="Ошибка")
+    content_type = {"Content-Type": "text/plain; charset=windows-1251"}
+    receiver.respond = lambda received: (200, content_type, "Ошибка 7".encode("windows-1251"))
+
+    pay(sold)
+    work()
+
+    assert (
+        Fulfillment.objects.get().reason == "Web service “Gen”: The answer matches the pattern for temporary errors."
+    )
+    assert Callout.objects.get().answer == "Ошибка 7"
+
+
+# In another order
+
+
+def test_a_code_that_a_unit_has_already_may_come_in_another_place(pay, work, sold, make_service, receiver):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-A", "CODE-B\nCODE-A")
+    pay(sold, quantity=2)
+
+    work()
+    all_due()
+    work()
+
+    assert by_unit(OrderItem.objects.get()) == {1: "CODE-A", 2: "CODE-B"}
+    assert Fulfillment.objects.get().status == "done"
+
+
+def test_so_may_those_that_a_dead_worker_noted(pay, work, sold, make_service, receiver, monkeypatch):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-A\nCODE-B", "CODE-B\nCODE-A")
+    pay(sold, quantity=2)
+    item = OrderItem.objects.get()
+    with monkeypatch.context() as patch:
+        patch.setattr("fulfillment.services._save_codes", lambda *args, **options: 1 / 0)
+        fulfill(item.fulfillment.pk)
+
+    all_due()
+    work()
+
+    assert by_unit(item) == {1: "CODE-A", 2: "CODE-B"}
+
+
+def test_links_that_come_twice_are_given_to_each_unit_in_any_order(pay, work, sold, make_service, receiver):
+    make_service(sold, request_per="item", holds_list=True, same_code_allowed=True)
+    receiver.respond = answering("LINK-A\nLINK-A", "LINK-B\nLINK-A\nLINK-A")
+    pay(sold, quantity=3)
+
+    work()
+    all_due()
+    work()
+
+    assert by_unit(OrderItem.objects.get()) == {1: "LINK-A", 2: "LINK-A", 3: "LINK-B"}

@@ -1,0 +1,254 @@
+"""Codes from the merchant's own web service."""
+
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+from json import JSONDecodeError
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+from django.utils import timezone
+from standardwebhooks import Webhook
+
+from fulfillment.models import Fulfillment
+from fulfillment.services import retry
+from fulfillment.sources.web_service.models import WebService
+from fulfillment.upstream_notices import tell_of_upstreams_that_are_down
+from notices.models import MerchantNotice
+from orders.models import ActivationCode, Order, OrderItem
+from outbound import breaker
+from outbound.models import Callout
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, sku="PHOTO-PRO")
+
+
+def answering(*codes, status=200):
+    """An answer for each request, the last for all others."""
+    left = list(codes)
+    return lambda received: (status, {}, (left.pop(0) if len(left) > 1 else left[0]).encode())
+
+
+def verify(service, content, headers):
+    """Raise WebhookVerificationError if the signature is not one of this content."""
+    with suppress(JSONDecodeError):  # the library reads it as JSON once it is verified
+        Webhook(service.secret).verify(content, headers)
+
+
+def codes_of(number):
+    return [code.code for code in ActivationCode.objects.filter(item__order__number=number)]
+
+
+def test_a_code_is_asked_for_and_mailed(pay, work, sold, make_service, receiver, mailoutbox):
+    make_service(sold)
+    receiver.respond = answering("AAAA-BBBB-7Q2M")
+
+    order = pay(sold)["order"]
+    work()
+
+    item = OrderItem.objects.get()
+    [request] = receiver.received
+    assert dict(parse_qsl(request.body.decode())) == {
+        "Order": order,
+        "Item": str(item.pk),
+        "ID": "PHOTO-PRO",
+        "Quantity": "1",
+    }
+    assert codes_of(order) == ["AAAA-BBBB-7Q2M"]
+    assert Fulfillment.objects.get().status == "done"
+    assert "AAAA-BBBB-7Q2M" in mailoutbox[0].body
+    callout = Callout.objects.get()
+    assert (callout.outcome, callout.status_code, callout.attempt) == ("ok", 200, 1)
+    assert callout.answer == "••••7Q2M"
+
+
+def test_each_unit_has_a_request_with_a_key_of_its_own(pay, work, sold, make_service, receiver):
+    make_service(sold)
+    receiver.respond = answering("CODE-0001", "CODE-0002", "CODE-0003")
+
+    order = pay(sold, quantity=3)["order"]
+    work()
+
+    assert codes_of(order) == ["CODE-0001", "CODE-0002", "CODE-0003"]
+    assert len({request.headers["idempotency-key"] for request in receiver.received}) == 3
+    assert {parse_qs(request.body.decode())["Quantity"][0] for request in receiver.received} == {"1"}
+
+
+def test_an_item_has_one_request_for_all_units(pay, work, sold, make_service, receiver):
+    make_service(sold, request_per="item", answer="json", path="$.keys[*]", holds_list=True)
+    receiver.respond = answering('{"keys": ["CODE-0001", "CODE-0002", "CODE-0003"]}')
+
+    order = pay(sold, quantity=3)["order"]
+    work()
+
+    assert codes_of(order) == ["CODE-0001", "CODE-0002", "CODE-0003"]
+    [request] = receiver.received
+    assert parse_qs(request.body.decode())["Quantity"] == ["3"]
+
+
+def test_too_few_codes_are_kept_and_the_rest_is_asked_for_again(pay, work, sold, make_service, receiver, mailoutbox):
+    make_service(sold, request_per="item", holds_list=True)
+    receiver.respond = answering("CODE-0001\nCODE-0002\n", "CODE-0001\nCODE-0002\nCODE-0003\n")
+
+    order = pay(sold, quantity=3)["order"]
+    work()
+    assert codes_of(order) == ["CODE-0001", "CODE-0002"]
+    assert Callout.objects.get().error == "The answer holds 2 of 3 codes."
+    retry(OrderItem.objects.get(), by="Sam")
+    work()
+
+    assert codes_of(order) == ["CODE-0001", "CODE-0002", "CODE-0003"]
+    first, second = receiver.received
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert [mail.body.count("CODE-000") for mail in mailoutbox] == [2, 1]
+
+
+def test_a_get_carries_its_parameters_in_the_address(pay, work, sold, make_service, receiver):
+    service = make_service(sold, format="get", url=receiver.url + "?shop=7")
+    receiver.respond = answering("CODE-0001")
+
+    order = pay(sold)["order"]
+    work()
+
+    [request] = receiver.received
+    query = urlsplit(request.path).query
+    assert parse_qs(query)["shop"] == ["7"]
+    assert parse_qs(query)["Order"] == [order]
+    # As a receiver checks it that knows of bodies only, and as one that knows what counts.
+    verify(service, request.body, request.headers)
+    verify(service, query.encode(), request.headers)
+
+
+def test_the_same_code_for_two_units_is_given_out_once(pay, work, sold, make_service, receiver):
+    make_service(sold)
+    receiver.respond = answering("CODE-0001")
+
+    order = pay(sold, quantity=2)["order"]
+    work()
+
+    assert codes_of(order) == ["CODE-0001"]
+    assert Fulfillment.objects.get().status == "failed"
+    assert "has it already" in Fulfillment.objects.get().reason
+    assert Counter(Callout.objects.values_list("outcome", flat=True)) == {"ok": 1, "fatal": 1}
+
+
+def test_a_service_that_sends_codes_itself_completes_the_item(pay, work, sold, make_service, receiver, mailoutbox):
+    make_service(sold, sends_itself=True)
+    receiver.respond = answering("thanks")
+
+    pay(sold, quantity=2)
+    work()
+
+    fulfillment = Fulfillment.objects.get()
+    assert (fulfillment.status, fulfillment.sent_by_vendor) == ("done", True)
+    assert not ActivationCode.objects.exists()
+    assert not mailoutbox
+    assert len(receiver.received) == 1
+
+
+def test_nothing_is_asked_for_an_order_that_is_not_paid_any_more(pay, work, sold, make_service, receiver):
+    make_service(sold)
+    pay(sold)
+    Order.objects.update(status="deleted")
+
+    work()
+
+    assert receiver.received == []
+    assert Fulfillment.objects.get().reason == "The order is deleted."
+
+
+def test_a_fatal_answer_fails_the_item_and_tells_the_merchant_once(pay, work, sold, make_service, receiver):
+    make_service(sold)
+    receiver.respond = answering("no such product", status=404)
+
+    pay(sold)
+    pay(sold)
+    work()
+
+    assert set(Fulfillment.objects.values_list("status", flat=True)) == {"failed"}
+    assert MerchantNotice.objects.get().kind == "web_service"
+
+
+def test_a_service_that_keeps_failing_is_paused_and_probed(pay, work, sold, make_service, receiver):
+    service = make_service(sold)
+    receiver.respond = answering("down", status=503)
+    for _ in range(8):
+        pay(sold)
+
+    work()
+    assert len(receiver.received) == breaker.FAILURES_BEFORE_PAUSE
+    service.refresh_from_db()
+    assert service.state == "paused"
+    Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z")
+    WebService.objects.update(probe_at="2026-01-01T00:00:00Z")
+    work()
+
+    assert len(receiver.received) == breaker.FAILURES_BEFORE_PAUSE + 1
+    numbers = iter(range(100))
+    receiver.respond = lambda received: (200, {}, f"CODE-{next(numbers):04}".encode())
+    Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z")
+    WebService.objects.update(probe_at="2026-01-01T00:00:00Z")
+    work()
+    work()
+    assert ActivationCode.objects.count() == 8
+    service.refresh_from_db()
+    assert service.state == "healthy"
+
+
+def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, make_service, receiver, mailoutbox):
+    service = make_service(sold)
+    receiver.respond = answering("down", status=503)
+    pay(sold)
+    work()
+    tell_of_upstreams_that_are_down()
+    assert not MerchantNotice.objects.exists()
+
+    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
+    Callout.objects.create(merchant=service.merchant, service=service, is_test=True, error="What a test brought back.")
+    tell_of_upstreams_that_are_down()
+    tell_of_upstreams_that_are_down()
+    work()
+
+    assert MerchantNotice.objects.get().kind == "web_service_down"
+    [mail] = mailoutbox
+    assert mail.subject == "The web service “Gen” does not answer: 1 order item waits"
+    assert f"/web-services/{service.pk}/" in mail.body
+    assert "It answered 503." in mail.body and "What a test" not in mail.body
+
+
+def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_service, receiver):
+    make_service(sold)
+    receiver.respond = answering("no", status=404)
+    pay(sold)
+    work()
+    WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
+
+    tell_of_upstreams_that_are_down()
+
+    assert MerchantNotice.objects.get().kind == "web_service"
+
+
+def test_a_product_without_sources_takes_codes_from_the_service_for_all(pay, work, sold, make_service, receiver):
+    make_service(for_all_products=True)
+    receiver.respond = answering("CODE-0001")
+
+    order = pay(sold)["order"]
+    work()
+
+    assert codes_of(order) == ["CODE-0001"]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/problem+json; charset=utf-8", "text/xml"])
+def test_a_whole_answer_that_is_labeled_as_a_document_is_no_code(
+    pay, work, sold, make_service, receiver, content_type, mailoutbox
+):
+    make_service(sold)
+    receiver.respond = lambda received: (200, {"Content-Type": content_type}, b'{"error": "no such product"}')
+
+    pay(sold)
+    work()
+
+    assert not ActivationCode.objects.exists()
+    assert "say at which path in it the code is" in Fulfillment.objects.get().reason

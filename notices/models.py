@@ -1,0 +1,60 @@
+"""E-mails that tell a merchant, or our support staff, what needs a person."""
+
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.db.models import F, Q
+
+from merchants.models import Merchant
+from work.models import Retryable, RetryableQuerySet
+
+
+class MerchantNoticeQuerySet(RetryableQuerySet):
+    def about(self, subject: models.Model):
+        return self.about_any(type(subject)).filter(subject_id=subject.pk)
+
+    def about_any(self, model: type[models.Model]):
+        """Those about rows of this model."""
+        return self.filter(subject_type=ContentType.objects.get_for_model(model))
+
+    def gathering(self):
+        """Those that may share a mail: they wait for others, or were tried and not sent."""
+        return self.filter(may_be_gathered=True, due_at__gt=F("created_at"))
+
+
+class MerchantNotice(Retryable):
+    """One e-mail that tells a merchant, or support staff about one, what needs a person (notices/sending.py)."""
+
+    TASK = "notices.tasks.send_notice"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
+    kind = models.CharField(max_length=20, help_text="The code of one of notices.sending.KINDS.")
+    subject_type = models.ForeignKey(ContentType, models.CASCADE, null=True, blank=True, related_name="+")
+    subject_id = models.BigIntegerField(null=True, blank=True)
+    subject = GenericForeignKey("subject_type", "subject_id")
+    details = models.JSONField(default=dict, blank=True)
+    is_only_one = models.BooleanField(default=False, help_text="Its subject is told of once.")
+    may_be_gathered = models.BooleanField(default=False, help_text="It can share a mail with others.")
+    sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = MerchantNoticeQuerySet.as_manager()  # type: ignore[misc]
+
+    class Meta(Retryable.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subject_type", "subject_id", "kind"],
+                condition=Q(is_only_one=True),
+                name="one_notice_of_a_kind_per_item",
+            )
+        ]
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["subject_type", "subject_id", "kind", "-id"], name="notice_about"),
+        ]
+
+    def __str__(self):
+        return f"Notice to {self.merchant}: {self.kind}"
+
+    def follow(self, other: "MerchantNotice") -> None:
+        """Be tried again when another one is, which could not be sent either."""
+        self._update(due_at=other.due_at, reason=other.reason)

@@ -1,0 +1,572 @@
+"""Renewals: which licenses their vendors are told of, and what a renewal waits for."""
+
+from datetime import timedelta
+from itertools import count
+from urllib.parse import parse_qs
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from fulfillment import services
+from fulfillment.chains import add_source
+from fulfillment.models import Fulfillment
+from fulfillment.services import enter_codes, fulfill, retry
+from orders import subscriptions
+from orders.models import Order, OrderItem, Subscription
+from orders.services import refund, reinstate
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, sku="PHOTO-PRO")
+
+
+@pytest.fixture
+def service(make_service, sold, receiver):
+    """It gives CODE-A1 for order A1, CODE-A1-2 for its second unit."""
+
+    def respond(received):
+        asked = values_of(received)
+        unit = "" if asked["Unit"] == "1" else f"-{asked['Unit']}"
+        return 200, {}, f"CODE-{asked['Order']}{unit}-{asked['ID']}".removesuffix("-PHOTO-PRO").encode()
+
+    receiver.respond = respond
+    return make_service(sold, parameters=["Order", "ID", "Unit", "Key_first_renew", "Key_last_renew"])
+
+
+def values_of(received):
+    return {name: values[0] for name, values in parse_qs(received.body.decode(), keep_blank_values=True).items()}
+
+
+@pytest.fixture
+def report(api, make_payment, sold):
+    """Report the payment of an order of a subscription; of the year 2020 unless told otherwise, and so on."""
+
+    def report(number, parent=None, *, year=2020, products=(), quantity=1, subscription: dict | None = None, **fields):
+        payment = make_payment(*(products or [sold]), quantity=quantity, order=number)
+        payment["paid_at"] = f"{year}-05-01T10:00:00Z"
+        payment |= fields
+        reported = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": parent} | (subscription or {})
+        for item in payment["items"]:
+            item["subscription"] = None if reported["id"] is None else reported
+        response = api.post("/api/v1/payments/", payment, format="json")
+        assert response.status_code == 201, response.data
+        return OrderItem.objects.filter(order__number=number).earliest("pk")
+
+    return report
+
+
+@pytest.fixture
+def told(receiver):
+    """What the vendor was told last of an order, unit by unit: the first and the last license."""
+
+    def told(number):
+        asked = [values for values in map(values_of, receiver.received) if values["Order"] == number]
+        by_unit = {values["Unit"]: (values["Key_first_renew"], values["Key_last_renew"]) for values in asked}
+        return by_unit["1"] if len(by_unit) == 1 else by_unit
+
+    return told
+
+
+def state(number):
+    fulfillment = Fulfillment.objects.get(item__order__number=number)
+    return fulfillment.status, fulfillment.reason
+
+
+def let_pass(**age):
+    """As if all that is known had been reported longer ago."""
+    Order.objects.update(reported_at=timezone.now() - timedelta(**age))
+    Fulfillment.objects.waiting().wake()
+
+
+@pytest.mark.parametrize("type", ["AR", "PMR"])
+@pytest.mark.parametrize("order_of_reports", ["012", "021", "102", "120", "201", "210"])
+@pytest.mark.parametrize("naming", ["first", "one before"])
+def test_renewals_know_the_licenses_before_them(service, report, work, told, order_of_reports, naming, type):
+    parents = [None, "P", "P" if naming == "first" else "R1"]
+    for index in map(int, order_of_reports):
+        report(["P", "R1", "R2"][index], parents[index], year=2024 + index, subscription={"type": type})
+        work()
+        work()  # what the first round woke
+
+    # Nothing says that there is an R1 if it is reported last, and R2 names the first order.
+    unknown = naming == "first" and order_of_reports.endswith("1")
+    assert told("P") == ("", "")
+    assert told("R1") == ("CODE-P", "CODE-P")
+    assert told("R2") == ("CODE-P", "CODE-P" if unknown else "CODE-R1")
+    assert set(Fulfillment.objects.values_list("status", flat=True)) == {"done"}
+
+
+def test_both_ways_of_naming_the_parent_go_together(service, report, work, told):
+    for year, (number, parent) in enumerate([("P", None), ("R1", "P"), ("R2", "R1"), ("R3", "P")], 2020):
+        report(number, parent, year=year)
+        work()
+
+    assert told("R3") == ("CODE-P", "CODE-R2")
+
+
+def test_each_item_of_an_order_has_its_own_licenses(service, report, work, told, sold, make_product, receiver):
+    plugin = make_product(source=None, sku="PLUGIN")
+    services_of_plugin = service.fulfillment_methods.get()
+    add_source(plugin, "web_service", services_of_plugin.kind.place)
+
+    report("P", products=[sold, plugin])
+    report("R1", "P", year=2021, products=[plugin, sold])
+    work()
+    work()
+
+    asked = {values["ID"]: values for values in map(values_of, receiver.received) if values["Order"] == "R1"}
+    assert asked["PHOTO-PRO"]["Key_first_renew"] == "CODE-P"
+    assert asked["PLUGIN"]["Key_last_renew"] == "CODE-P-PLUGIN"
+
+
+def test_a_renewal_under_another_sku_is_found_by_its_subscription(service, report, work, told, make_product):
+    cheaper = make_product(source=None, sku="PHOTO-RENEWAL")
+    add_source(cheaper, "web_service", service)
+
+    report("P")
+    report("R1", "P", year=2021, products=[cheaper])
+    work()
+    work()
+
+    assert told("R1") == ("CODE-P", "CODE-P")
+
+
+def test_a_parent_that_was_reported_without_the_subscription_is_found_by_its_number(service, report, work, told):
+    report("P", subscription={"id": None})
+    report("R1", "P", year=2021)
+    report("R2", "R1", year=2022)
+    for _ in range(3):
+        work()
+
+    assert told("R2") == ("CODE-P", "CODE-R1")
+
+
+def test_licenses_go_by_unit_when_the_quantity_changes(service, report, work, told):
+    report("P", quantity=2)
+    work()
+    report("R1", "P", year=2021, quantity=3)
+    work()
+    report("R2", "P", year=2022)
+    work()
+
+    assert told("R1") == {"1": ("CODE-P", "CODE-P"), "2": ("CODE-P-2", "CODE-P-2"), "3": ("", "")}
+    assert told("R2") == ("CODE-P", "CODE-R1")
+
+
+def test_a_request_for_all_units_has_the_licenses_of_all(service, report, work, told, receiver):
+    service.request_per, service.holds_list = "item", True
+    service.save()
+    receiver.respond = lambda received: (
+        200,
+        {},
+        f"{values_of(received)['Order']}-1\nB-{len(receiver.received)}".encode(),
+    )
+
+    report("P", quantity=2)
+    work()
+    report("R1", "P", year=2021, quantity=2)
+    work()
+
+    assert values_of(receiver.received[1])["Key_first_renew"] == "P-1\nB-1"
+
+
+def test_a_renewal_waits_for_the_license_before_it_and_says_so(service, report, work, told, receiver):
+    answer, receiver.respond = receiver.respond, lambda received: (503, {}, b"")
+    report("P")
+    report("R1", "P", year=2021)
+    work()
+    assert state("R1") == ("waiting", "It waits for the license of order P, which is waiting.")
+
+    receiver.respond = answer
+    service.refresh_from_db()
+    Fulfillment.objects.filter(item__order__number="P").wake()
+    work()
+    assert Fulfillment.objects.due().get().item.order.number == "R1"
+    work()
+
+    assert told("R1") == ("CODE-P", "CODE-P")
+
+
+def test_a_renewal_waits_for_one_that_failed_until_that_is_retried_and_done(service, report, work, told, receiver):
+    answer, receiver.respond = receiver.respond, lambda received: (404, {}, b"")
+    first = report("P")
+    report("R1", "P", year=2021)
+    work()
+    work()
+    assert state("R1") == ("waiting", "It waits for the license of order P, which is failed.")
+    assert not Fulfillment.objects.due().exists()
+
+    receiver.respond = answer
+    retry(first, by="Sam")
+    work()
+    work()
+
+    assert told("R1") == ("CODE-P", "CODE-P")
+
+
+def test_a_code_that_a_person_enters_wakes_the_renewal(service, report, work, told, receiver):
+    answer, receiver.respond = receiver.respond, lambda received: (404, {}, b"")
+    first = report("P")
+    report("R1", "P", year=2021)
+    work()
+    work()
+
+    receiver.respond = answer
+    enter_codes(first, {1: "BY-HAND"}, by="Sam")
+    work()
+
+    assert told("R1") == ("BY-HAND", "BY-HAND")
+
+
+# Which of P, R1 and R2 are refunded, and what the vendor is told of R3.
+REFUNDED = [
+    ("", ("CODE-P", "CODE-R2")),
+    ("P", ("CODE-R1", "CODE-R2")),
+    ("R1", ("CODE-P", "CODE-R2")),
+    ("R2", ("CODE-P", "CODE-R1")),
+    ("P R1", ("CODE-R2", "CODE-R2")),
+    ("R1 R2", ("CODE-P", "CODE-P")),
+    ("P R1 R2", ("", "")),
+]
+
+
+@pytest.mark.parametrize("naming", ["first", "one before"])
+@pytest.mark.parametrize("refunded, expected", REFUNDED, ids=[refunded or "none" for refunded, _ in REFUNDED])
+def test_licenses_of_refunded_orders_are_not_renewed(service, report, work, told, refunded, expected, naming):
+    parent = None
+    for year, number in enumerate(["P", "R1", "R2"], 2020):
+        report(number, parent, year=year)
+        work()
+        parent = "P" if naming == "first" else number
+    for number in refunded.split():
+        refund(Order.objects.get(number=number), by="Sam")
+    report("R3", parent, year=2023)
+    work()
+
+    assert told("R3") == expected
+
+
+def test_a_refund_that_was_undone_counts_again(service, report, work, told):
+    report("P")
+    work()
+    refund(Order.objects.get(), by="Sam")
+    reinstate(Order.objects.get(), by="Sam")
+    report("R1", "P", year=2021)
+    work()
+
+    assert told("R1") == ("CODE-P", "CODE-P")
+
+
+def test_weeks_are_sent_as_days(make_service, sold, report, work, receiver):
+    receiver.respond = lambda received: (200, {}, b"CODE")
+    make_service(sold, parameters=["Order", "Subscription_period"])
+    report("P", subscription={"period": "P2W"})
+    work()
+
+    assert values_of(receiver.received[-1])["Subscription_period"] == "P14D"
+
+
+def test_a_refund_of_what_it_waits_for_wakes_the_renewal(service, report, work, told, receiver):
+    answer, receiver.respond = receiver.respond, lambda received: (404, {}, b"")
+    report("P")
+    report("R1", "P", year=2021)
+    work()
+    work()
+
+    receiver.respond = answer
+    refund(Order.objects.get(number="P"), by="Sam")
+    work()
+
+    assert told("R1") == ("", "")
+
+
+def test_what_the_vendor_sent_itself_is_not_known(service, report, work, told):
+    service.sends_itself = True
+    service.save()
+    report("P")
+    work()
+    service.sends_itself = False
+    service.save()
+
+    report("R1", "P", year=2021)
+    work()
+
+    assert told("R1") == ("", "")
+
+
+def test_a_parent_that_is_not_reported_within_an_hour_is_not_waited_for(service, report, work, told):
+    """Customers of a time before Keywell have one."""
+    report("R1", "OLD", year=2021)
+    work()
+    assert state("R1") == ("waiting", "It waits for order OLD, the parent of R1, to be reported.")
+    let_pass(minutes=59)
+    work()
+    assert state("R1")[0] == "waiting"
+    let_pass(minutes=61)
+    work()
+    assert told("R1") == ("", "")
+
+    # Nor is it again for the renewals that follow, whichever way they name it.
+    report("R2", "R1", year=2022)
+    work()
+    report("R3", "OLD", year=2023)
+    work()
+
+    assert told("R2") == ("", "CODE-R1")
+    assert told("R3") == ("", "CODE-R2")
+
+
+# Renewals that came late, or seem to: their type, the period of the first order and of the renewal, and days between.
+LATE = [
+    ("PMR", "P1M", "P1M", 75),
+    ("AR", "P30D", "P30D", 62),
+    ("AR", "P1Y", "P1M", 400),
+    ("PMR", "P1Y", "P1Y", 1200),
+    ("AR", "P2W", "P2W", 40),
+    ("AR", "P1W", "P1Y", 8),
+    ("AR", "P1D", "P1D", 2000),
+    ("PMR", "P9999Y", "P9999Y", 30),
+    ("PMR", "P9999W", "P9999W", 30),
+]
+
+
+@pytest.mark.parametrize("naming", ["first", "one before", "unnamed"])
+@pytest.mark.parametrize("type, before, after, days", LATE, ids=str)
+def test_a_late_renewal_waits_for_nobody(service, report, work, told, type, before, after, days, naming):
+    now = timezone.now()
+    report("P", subscription={"type": type, "period": before}, paid_at=now - timedelta(days=3 * days))
+    work()
+    parent = None if naming == "unnamed" else "P"
+    for number, age in (("R1", 2), ("R2", 1)):
+        report(number, parent, subscription={"type": type, "period": after}, paid_at=now - timedelta(days=age * days))
+        work()
+        assert state(number) == ("done", "")
+        parent = number if naming == "one before" else parent
+
+    if parent:
+        assert told("R1") == ("CODE-P", "CODE-P") and told("R2") == ("CODE-P", "CODE-R1")
+
+
+# What is known of the order before, by what is done: does the renewal wait, for what, and is there an end to it?
+WAITS = [
+    ("nothing was reported", True, "It waits for order P, the parent of R1, to be reported.", True),
+    ("it is pending", True, "It waits for the license of order P, which is pending.", False),
+    ("it is waiting", True, "It waits for the license of order P, which is waiting.", False),
+    ("it is done", False, "", False),
+    ("it was refunded", False, "", False),
+    ("it was refunded before it was done", False, "", False),
+    ("it was named two hours ago", False, "", False),
+    ("it is unmapped", False, "", False),
+    ("it holds other products only", False, "", False),
+]
+
+
+@pytest.mark.parametrize("known, waits, reason, ends", WAITS, ids=[known for known, *_ in WAITS])
+def test_a_renewal_waits_only_for_what_is_on_its_way(
+    service, report, work, api, make_payment, make_product, known, waits, reason, ends, support
+):
+    match known:
+        case "it is pending" | "it is waiting" | "it was refunded before it was done":
+            first = report("P")
+            if known == "it is waiting":
+                Fulfillment.objects.update(status="waiting", due_at=None)
+            elif known != "it is pending":
+                refund(first.order, by="Sam")
+            Fulfillment.objects.update(due_at=None)
+        case "it is done" | "it was refunded":
+            report("P")
+            work()
+            if known == "it was refunded":
+                refund(Order.objects.get(), by="Sam")
+        case "it is unmapped":
+            assert api.post("/api/v1/payments/", make_payment("T-SHIRT", order="P"), format="json").status_code == 202
+        case "it holds other products only":
+            others = make_product(), make_product()
+            assert api.post("/api/v1/payments/", make_payment(*others, order="P"), format="json").status_code == 201
+    renewal = report("R1", "P", year=2021)
+    if known == "it was named two hours ago":
+        let_pass(hours=2)
+    Fulfillment.objects.exclude(item=renewal).update(due_at=None)
+    work()
+
+    assert state("R1") == (("waiting", reason) if waits else ("done", ""))
+    wait = subscriptions.find_wait(OrderItem.objects.get(pk=renewal.pk))
+    assert bool(wait) == waits and (not wait or bool(wait.until) == ends)
+    if waits:
+        page = support.get("/orders/R1/").content.decode()
+        assert reason in page
+        assert ("It goes on without that order on" if ends else "It goes on when that order has its codes") in page
+
+
+def test_it_looks_again_when_its_wait_ends(service, report, work, told):
+    renewal = report("R1", "OLD", year=2021)
+    let_pass(minutes=58)
+    work()
+    assert state("R1")[0] == "waiting"
+
+    due_at = Fulfillment.objects.get(item=renewal).due_at
+    assert due_at and due_at < timezone.now() + timedelta(minutes=2, seconds=5)
+
+
+def test_a_first_order_may_name_itself(service, report, work, told):
+    report("P", "P")
+    work()
+    report("R1", "P", year=2021)
+    work()
+
+    assert told("P") == ("", "")
+    assert told("R1") == ("CODE-P", "CODE-P")
+
+
+def test_orders_that_name_each_other_in_a_circle_go_by_time(service, report, work, told):
+    report("A", "C")
+    report("B", "A", year=2021)
+    report("C", "B", year=2022)
+    for _ in range(3):
+        work()
+
+    assert told("A") == ("", "")
+    assert told("B") == ("CODE-A", "CODE-A")
+    assert told("C") == ("CODE-A", "CODE-B")
+
+
+def test_another_merchants_order_is_nobodys_parent(
+    service, report, work, told, outsider, make_api, make_payment, make_product
+):
+    theirs = make_product(merchant=outsider, sku="PHOTO-PRO")
+    payment = make_payment(theirs, order="P", paid_at="2020-05-01T10:00:00Z")
+    payment["items"][0]["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": None}
+    assert make_api(outsider).post("/api/v1/payments/", payment, format="json").status_code == 201
+
+    report("R1", "P", year=2021)
+    work()
+
+    assert state("R1")[1] == "It waits for order P, the parent of R1, to be reported."
+
+
+def test_of_orders_paid_in_the_same_moment_the_lower_number_comes_first(service, report, work, told):
+    report("A1")
+    report("A10", "A1", year=2021)
+    report("A9", "A1", year=2021)
+    for _ in range(3):
+        work()
+
+    assert told("A9") == ("CODE-A1", "CODE-A1")
+    assert told("A10") == ("CODE-A1", "CODE-A9")
+
+
+@pytest.mark.parametrize("naming", ["first", "one before"])
+def test_hundreds_of_renewals_take_one_query(report, make_product, naming):
+    free = make_product(keys=400, sku="FREE")
+    report("M0", products=[free], year=2000)
+    numbers = count(1)
+    first = Order.objects.get()
+    start = timezone.now() - timedelta(days=2000)
+
+    def renew(times):
+        orders, items = [], []
+        for number in (next(numbers) for _ in range(times)):
+            orders.append(copy(first, number=f"M{number}", paid_at=start + timedelta(days=number)))
+        Order.objects.bulk_create(orders)
+        for order in orders:
+            number = int(order.number[1:])
+            parent = "M0" if naming == "first" else f"M{number - 1}"
+            items.append(copy(first.items.get(), order=order, parent_order=parent))
+        OrderItem.objects.bulk_create(items)
+        Fulfillment.objects.bulk_create(Fulfillment(item=item, status="done") for item in items)
+        return items[-1]
+
+    counts = []
+    for times in (2, 1200):
+        last = renew(times)
+        with CaptureQueriesContext(connection) as queries:
+            links = subscriptions.chain(last)
+        counts.append(len(queries))
+
+    assert [link.number for link in links] == [f"M{number}" for number in range(1203)]
+    assert counts == [1, 1]
+
+
+def copy(row, **fields):
+    left_out = {"id", "link_token", "link_fingerprint", "short_number", "customer_text", *fields}
+    kept = [field for field in row._meta.concrete_fields if field.name not in left_out]
+    return type(row)(**{field.attname: getattr(row, field.attname) for field in kept} | fields)
+
+
+def test_no_wake_up_is_lost_when_the_first_is_done_while_the_renewal_looks(
+    service, report, work, told, receiver, monkeypatch
+):
+    """The renewal finds the first order waiting; that one is done before the renewal has noted that it waits."""
+    answer, receiver.respond = receiver.respond, lambda received: (503, {}, b"")
+    first = report("P")
+    work()
+    renewal = report("R1", "P", year=2021)
+    receiver.respond = answer
+    note = services._note_what_is_missing
+
+    def meanwhile(*arguments):
+        if not first.activation_codes.exists():
+            enter_codes(first, {1: "BY-HAND"}, by="Sam")
+        note(*arguments)
+
+    monkeypatch.setattr(services, "_note_what_is_missing", meanwhile)
+    fulfill(renewal.fulfillment.pk)
+
+    assert Fulfillment.objects.due().filter(item=renewal).exists()
+    work()
+    assert told("R1") == ("BY-HAND", "BY-HAND")
+
+
+def test_all_are_served_when_reports_and_workers_are_at_it_at_once(service, report, told, in_threads):
+    numbers = ["P", *(f"R{number}" for number in range(1, 6))]
+
+    def do(task):
+        if task in numbers:
+            report(task, None if task == "P" else "P", year=2020 + numbers.index(task))
+        for pk in Fulfillment.objects.due().values_list("pk", flat=True):
+            services.fulfill_in_turn(pk)
+
+    in_threads(do, [*reversed(numbers), *range(12)], 6)
+    let_pass(minutes=20)
+    for _ in range(6):
+        do(None)
+
+    assert set(Fulfillment.objects.values_list("status", flat=True)) == {"done"}
+    assert told("R5")[0] == "CODE-P"
+
+
+def test_a_renewal_from_a_pool_waits_for_nothing(report, make_product):
+    pooled = make_product(keys=2)
+
+    report("R1", "NEVER-REPORTED", products=[pooled])
+
+    assert state("R1") == ("done", "")
+
+
+def test_a_mail_names_the_license_of_the_first_order(report, make_product, merchant, work, mailoutbox):
+    pooled = make_product(keys=0)
+    merchant.email_templates.create(product=pooled, language="en", body="{KEY} renews {PARENT_KEY}.")
+    for year, (number, parent) in enumerate([("P", None), ("R1", "P"), ("R2", "R1")], 2020):
+        enter_codes(report(number, parent, products=[pooled], year=year), {1: f"CODE-{number}"}, by="Sam")
+    work()
+
+    text = "\n".join(mail.body for mail in mailoutbox)
+    for line in ("CODE-P renews .", "CODE-R1 renews CODE-P.", "CODE-R2 renews CODE-P."):
+        assert line in text
+
+
+def test_type_and_period_are_those_of_the_order_that_was_paid_last(service, report):
+    report("R1", "P", year=2021, subscription={"type": "PMR", "period": "P1M"})
+    report("P", year=2020)
+    subscription = Subscription.objects.get()
+    assert (subscription.type, subscription.period) == ("PMR", "P1M")
+
+    report("R2", "P", year=2022, subscription={"period": "P3M"})
+
+    subscription.refresh_from_db()
+    assert (subscription.type, subscription.period) == ("AR", "P3M")

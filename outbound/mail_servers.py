@@ -1,0 +1,234 @@
+"""Connections to mail servers and providers: ours, or those of merchants."""
+
+import smtplib
+import socket
+import threading
+import warnings
+from contextlib import ExitStack, suppress
+from email import message_from_bytes, policy
+from time import monotonic
+from typing import Any
+
+from anymail.exceptions import AnymailNotSupportedWarning
+from django.core.mail import get_connection
+from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend
+from django.core.mail.message import sanitize_address
+
+from outbound import address_guard
+from outbound.models import MailAccount
+
+# For reaching a merchant's mail server and all that is said to it, however slowly; less than LEASE.
+MOST_SECONDS = 45
+# For one that is away: most of those are silent from the start.
+MOST_SECONDS_TO_CONNECT = 10
+MAILGUN = {
+    MailAccount.Kind.MAILGUN: "https://api.mailgun.net/v3",
+    MailAccount.Kind.MAILGUN_EU: "https://api.eu.mailgun.net/v3",
+}
+
+END_OF_DATA = b"\r\n.\r\n"
+SEVEN_BIT = policy.compat32.clone(cte_type="7bit", linesep="\r\n")
+# Of a kept connection. Mail servers end those that are used for long, or not at all.
+MAX_EMAILS_PER_CONNECTION, MAX_IDLE_SECONDS = 100, 20
+
+# anymail says so of SendGrid at every mail.
+warnings.filterwarnings("ignore", category=AnymailNotSupportedWarning, module=r"anymail\.backends\.sendgrid")
+
+
+class WatchedSMTP(smtplib.SMTP):
+    """Notes whether the server has been sent the whole e-mail: if it then breaks off, it may have taken it."""
+
+    has_sent_all = False
+
+    def data(self, msg):
+        answer = super().data(msg)
+        self.has_sent_all = False
+        return answer
+
+    def send(self, s) -> None:
+        super().send(s)
+        self.has_sent_all = isinstance(s, bytes) and s.endswith(END_OF_DATA)
+
+
+class WatchedSMTPS(smtplib.SMTP_SSL, WatchedSMTP):
+    """The same in TLS from the start."""
+
+
+class GuardedSMTP(WatchedSMTP):
+    """Connects to what merchants may name. Its timeout is for all of it, not for each answer: then it is cut off."""
+
+    limit = ExitStack()
+
+    def _get_socket(self, host, port, timeout) -> socket.socket:
+        started = monotonic()
+        line = address_guard.connect(host, port, min(timeout, MOST_SECONDS_TO_CONNECT))
+        line.settimeout(timeout)
+        self.limit = ExitStack()
+        self.limit.enter_context(address_guard.cut_after(timeout - (monotonic() - started), line))
+        return line
+
+    def close(self) -> None:
+        self.limit.close()
+        super().close()
+
+
+class GuardedSMTPS(smtplib.SMTP_SSL, GuardedSMTP):
+    """The same in TLS from the start: SMTP_SSL wraps the socket that GuardedSMTP gets."""
+
+
+class AddressNotSupported(Exception):
+    """The mail server takes no addresses with letters outside ASCII before the @."""
+
+
+class SmtpBackend(EmailBackend):
+    """Django's, for international addresses (RFC 6531), too, and for servers that take only ASCII (RFC 6152)."""
+
+    @property
+    def connection_class(self):
+        return WatchedSMTPS if self.use_ssl else WatchedSMTP
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether the server may have taken the e-mail though it did not say so."""
+        return getattr(self.connection, "has_sent_all", False)
+
+    def _send(self, message) -> bool:
+        recipients = message.recipients()
+        connection: Any = self.connection
+        connection.ehlo_or_helo_if_needed()
+        content = message.message().as_bytes(linesep="\r\n")
+        options = []
+        if not all(address.rpartition("@")[0].isascii() for address in recipients):
+            if not connection.has_extn("smtputf8"):
+                raise AddressNotSupported
+            # Django would write the address as an encoded word, which is another address.
+            parsed: Any = message_from_bytes(content, policy=policy.SMTPUTF8)
+            parsed.replace_header("To", ", ".join(recipients))
+            content, options = parsed.as_bytes(), ["SMTPUTF8", "BODY=8BITMIME"]
+        elif content.isascii():
+            pass
+        elif connection.has_extn("8bitmime"):
+            options = ["BODY=8BITMIME"]
+        else:
+            content = message_from_bytes(content, policy=SEVEN_BIT).as_bytes()
+        sender = sanitize_address(message.from_email, "utf-8")
+        connection.sendmail(sender, [_bare(address) for address in recipients], content, mail_options=options)
+        return True
+
+
+def _bare(address: str) -> str:
+    return sanitize_address(address, "utf-8") if address.isascii() else address
+
+
+class OurServer(SmtpBackend):
+    """The installation's mail server. Its connection stays open for the next e-mail of the thread."""
+
+    used_at = 0.0
+    email_count = 0
+    # Whether the last e-mail was taken: else the server may be in the middle of one.
+    is_clean = False
+    is_in_use = False
+
+    @property
+    def login(self) -> tuple:
+        return self.host, self.port, self.username, self.password, self.use_tls, self.use_ssl, self.timeout
+
+    def open(self) -> bool | None:
+        # Sending opens it once more.
+        if self.connection and not self.is_in_use and not self._is_usable():
+            self._disconnect()
+        self.is_in_use = True
+        if opened := super().open():
+            self.email_count = 0
+        return opened
+
+    def _send(self, message) -> bool:
+        self.is_clean = False
+        self.is_clean = super()._send(message)
+        return self.is_clean
+
+    def close(self) -> None:
+        self.is_in_use = False
+        self.used_at = monotonic()
+        self.email_count += 1
+        if not self.is_clean:
+            self._disconnect()
+
+    def _is_usable(self) -> bool:
+        if self.email_count >= MAX_EMAILS_PER_CONNECTION or monotonic() - self.used_at > MAX_IDLE_SECONDS:
+            return False
+        with suppress(OSError, smtplib.SMTPException):
+            return bool(self.connection.noop()[0] == 250)  # type: ignore[union-attr]
+        return False
+
+    def _disconnect(self) -> None:
+        try:
+            super().close()
+        except OSError:
+            self.connection = None
+
+
+class MerchantsServer(SmtpBackend):
+    """A merchant's mail server; never in plain text."""
+
+    def __init__(self, account: MailAccount, most_seconds: float) -> None:
+        tls = account.security == MailAccount.Security.TLS
+        super().__init__(
+            host=account.host,
+            port=account.port,
+            username=account.user_name,
+            password=account.password,
+            use_ssl=tls,
+            use_tls=not tls,
+            timeout=most_seconds,
+        )
+        self.ssl_context = address_guard.TLS
+
+    @property
+    def connection_class(self):
+        return GuardedSMTPS if self.use_ssl else GuardedSMTP
+
+
+_of_this_thread = threading.local()
+
+
+def _our_server() -> BaseEmailBackend:
+    server = get_connection()
+    if not isinstance(server, OurServer):
+        return server
+    kept = getattr(_of_this_thread, "server", None)
+    if kept and kept.login == server.login:
+        return kept
+    _of_this_thread.server = server
+    return server
+
+
+def get_server(account: MailAccount | None = None, most_seconds: float = MOST_SECONDS) -> BaseEmailBackend:
+    """Where mails are handed over: to a merchant's account, or else where the installation's go."""
+    if account is None:
+        return _our_server()
+    # All that anymail would else look up in the installation's settings is said here.
+    options: dict[str, Any]
+    match account.kind:
+        case MailAccount.Kind.SMTP:
+            return MerchantsServer(account, most_seconds)
+        case MailAccount.Kind.POSTMARK:
+            options = {
+                "server_token": account.password,
+                "message_stream": None,
+                "api_url": "https://api.postmarkapp.com/",
+            }
+        case MailAccount.Kind.SENDGRID:
+            options = {
+                "api_key": account.password,
+                "merge_field_format": None,
+                "api_url": "https://api.sendgrid.com/v3/",
+            }
+        case _:
+            options = {
+                "api_key": account.password,
+                "sender_domain": account.sender.rpartition("@")[2],
+                "api_url": MAILGUN[MailAccount.Kind(account.kind)],
+            }
+    return get_connection(f"anymail.backends.{account.provider}.EmailBackend", debug_api_requests=False, **options)

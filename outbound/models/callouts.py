@@ -1,0 +1,73 @@
+"""What was asked of addresses that merchants typed in, and what they answered."""
+
+from collections.abc import Iterable
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from merchants.models import Merchant
+from orders.models import Order, OrderItem
+
+
+class CalloutQuerySet(models.QuerySet["Callout"]):
+    def of_orders(self, orders: Iterable[Order | int]):
+        """Those that tell something of these orders."""
+        return self.filter(item__order__in=orders).exclude(sent="", answer="")
+
+    def forget(self) -> int:
+        """Keep that they were made, and nothing of what was said."""
+        return self.update(sent="", answer="")
+
+
+class Callout(models.Model):
+    """One HTTP request to a merchant's address. Without milliseconds it is under way, or its process died.
+
+    No secret and no activation code stands here: whoever makes the request says what of it, and of the answer, may be
+    kept.
+    """
+
+    class Outcome(models.TextChoices):
+        """How an answer of a web service was read."""
+
+        OK = "ok"
+        TEMPORARY = "temporary"  # it is asked again
+        FATAL = "fatal"
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="callouts")
+    message = models.ForeignKey("webhooks.WebhookMessage", models.SET_NULL, null=True, related_name="callouts")
+    service = models.ForeignKey("web_service.WebService", models.SET_NULL, null=True, related_name="callouts")
+    account = models.ForeignKey("netlicensing.LicensingAccount", models.SET_NULL, null=True, related_name="callouts")
+    item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="callouts")
+    unit = models.PositiveIntegerField(null=True, help_text="Of a request for one unit.")
+    is_test = models.BooleanField(default=False)
+    request_id = models.CharField(max_length=40, blank=True, help_text="The same at every attempt.")
+    called_at = models.DateTimeField(db_default=Now(), editable=False)
+    method = models.CharField(max_length=10)
+    url = models.CharField(max_length=2000, help_text="Without its query, and what is secret in it.")
+    attempt = models.PositiveIntegerField(default=1)
+    sent = models.TextField(blank=True)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    answer = models.TextField(blank=True, help_text="The beginning of it.")
+    milliseconds = models.PositiveIntegerField(null=True)
+    outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
+    error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer, or no code in it.")
+
+    objects = CalloutQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["called_at"], name="callout_by_time"),
+            models.Index(fields=["service", "-called_at", "-id"], name="callout_of_service"),
+            models.Index(fields=["account", "-called_at", "-id"], name="callout_of_account"),
+            # What a service's log is narrowed to.
+            models.Index(
+                fields=["service", "-called_at", "-id"],
+                condition=Q(outcome__in=["temporary", "fatal"]),
+                name="callout_failed",
+            ),
+            models.Index(fields=["service", "-called_at", "-id"], condition=Q(is_test=True), name="callout_test"),
+        ]
+
+    def __str__(self):
+        return f"{self.method} {self.url}"

@@ -1,0 +1,232 @@
+"""HTTP by `requests`, over connections that the address guard opens and that stay open for the next request."""
+
+import os
+import socket
+from collections.abc import Hashable, Mapping
+from contextlib import ExitStack, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from http.cookiejar import DefaultCookiePolicy
+from io import BufferedReader
+from operator import attrgetter
+from time import monotonic
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from requests import PreparedRequest, Response, Session
+from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPConnectionPool, Retry
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError, SSLError
+
+from outbound import address_guard
+from outbound.address_guard import CalloutFailed, CalloutTimeout, cut, cut_after, describe, port_of
+
+MAX_BYTES = 64 * 1024
+# To one host at a time, by one process.
+MAX_CONNECTIONS = 4
+MAX_SESSIONS = 64
+# Seconds. Many servers close a connection that was idle for five; a request that meets the closing would fail.
+MAX_IDLE = 4
+# Seconds after which a busy connection is given up, too: the name is looked up and its addresses are checked again.
+MAX_AGE = 60
+
+RawAnswer = tuple[int, Mapping[str, str], bytes]
+
+
+@dataclass
+class _Exchange:
+    """What requests and urllib3 don't pass on to the connection."""
+
+    url: SplitResult
+    trusted: bool
+    deadline: float
+    limits: ExitStack
+
+    @property
+    def target(self) -> str:
+        return (self.url.path or "/") + (f"?{self.url.query}" if self.url.query else "")
+
+    def limit(self, line: socket.socket) -> None:
+        self.limits.enter_context(cut_after(self.deadline - monotonic(), line))
+
+
+_under_way: ContextVar[_Exchange] = ContextVar("exchange")
+
+
+class _Reader(BufferedReader):
+    def __init__(self, line: socket.socket) -> None:
+        super().__init__(line.makefile("rb", buffering=0))
+        self.line = line
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            # A negative chunk size asks for everything until the end, however much that is.
+            raise IncompleteRead(b"")
+        return super().read(size)
+
+    def close(self) -> None:
+        """Cut the connection if more than the answer came: it would be taken for the answer to the next request."""
+        if not self.closed:
+            with suppress(OSError):
+                self.line.settimeout(0)
+                if self.peek(1):
+                    cut(self.line)
+        super().close()
+
+
+class _Response(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self.fp = _Reader(sock)
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200:
+            # The answer is still to come.
+            self.headers = None  # type: ignore[assignment]
+            super().begin()
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+    opened_at = used_at = 0.0
+
+    def _new_conn(self) -> socket.socket:
+        exchange = _under_way.get()
+        host, secure = str(exchange.url.hostname), exchange.url.scheme == "https"
+        left = exchange.deadline - monotonic()
+        line = address_guard.connect(host, port_of(exchange.url), left, plain=not secure, trusted=exchange.trusted)
+        exchange.limit(line)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.opened_at = monotonic()
+        if not secure:
+            return line
+        try:
+            # By its name the host is asked for, and has to show a certificate.
+            return address_guard.TLS.wrap_socket(line, server_hostname=host)
+        except OSError as error:
+            raise SSLError(error) from error
+
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:
+        exchange = _under_way.get()
+        if self.sock:
+            exchange.limit(self.sock)
+        self.used_at = monotonic()
+        # As the merchant wrote it; urllib3 changes what it would write otherwise.
+        super().request(method, exchange.target, *args, **options)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection may be used again. Not if anything came since: an end, or what nobody asked for."""
+        now = monotonic()
+        return now - self.used_at < MAX_IDLE and now - self.opened_at < MAX_AGE and super().is_connected
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _Pool}
+
+    def build_connection_pool_key_attributes(self, request: PreparedRequest, *args: Any, **options: Any) -> Any:
+        url = urlsplit(str(request.url))
+        return {"scheme": url.scheme, "host": url.hostname, "port": port_of(url)}, {}
+
+    def cert_verify(self, *args: Any) -> None:
+        """Done by the connection."""
+
+
+class _Session(Session):
+    def __init__(self, key: Hashable) -> None:
+        super().__init__()
+        self.key, self.used_at = key, monotonic()
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Never repeats a request: the first one may have arrived.
+        adapter = _Adapter(pool_connections=1, pool_maxsize=MAX_CONNECTIONS, max_retries=Retry(False))
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    def get_redirect_target(self, resp: Response) -> None:
+        """To look at the next address, requests would read the whole answer, and unpack it."""
+
+
+_sessions: dict[Hashable, _Session] = {}
+os.register_at_fork(after_in_child=_sessions.clear)
+
+
+def _session_for(key: Hashable) -> _Session:
+    session = _sessions.get(key) or _sessions.setdefault(key, _Session(key))
+    session.used_at = now = monotonic()
+    for other in sorted(_sessions.values(), key=attrgetter("used_at")):
+        if now - other.used_at > MAX_IDLE or len(_sessions) > MAX_SESSIONS:
+            # Its connections are closed when no thread uses it any more.
+            _sessions.pop(other.key, None)
+    return session
+
+
+def ask(
+    owner: Hashable,
+    method: str,
+    url: SplitResult,
+    *,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: float,
+    trusted: bool,
+) -> RawAnswer:
+    """Send one request. Return status, headers and body: more than MAX_BYTES of it if it is longer.
+
+    Connections are shared by the requests of one owner only. Raises CalloutError.
+    """
+    deadline = monotonic() + timeout
+    session = _session_for((owner, url.scheme, url.netloc.lower(), trusted))
+    answer = None
+    with ExitStack() as limits:
+        token = _under_way.set(_Exchange(url, trusted, deadline, limits))
+        try:
+            answer = _exchange(session, _prepare(method, url, body, headers), timeout)
+        except (OSError, HTTPException, HTTPError) as error:
+            if monotonic() < deadline:
+                raise CalloutFailed(f"{url.hostname} gave no answer: {describe(_unwrap(error))}.") from error
+        finally:
+            _under_way.reset(token)
+    if answer is None or monotonic() >= deadline:
+        raise CalloutTimeout(f"{url.hostname} did not answer within {timeout:g} seconds.")
+    return answer
+
+
+def _prepare(method: str, url: SplitResult, body: bytes, headers: Mapping[str, str]) -> PreparedRequest:
+    """Without `prepare_url`, which writes URLs in its own way."""
+    always = {"Host": url.netloc, "User-Agent": "Keywell", "Accept-Encoding": "identity"}
+    if body:
+        always["Content-Length"] = str(len(body))
+    request = PreparedRequest()
+    request.method, request.url, request.body = method, url.geturl(), body or None
+    request.headers = CaseInsensitiveDict({**headers, **always})
+    return request
+
+
+def _exchange(session: _Session, request: PreparedRequest, timeout: float) -> RawAnswer:
+    with session.send(request, stream=True, timeout=timeout, allow_redirects=False) as response:
+        raw = response.raw
+        body = raw.read(MAX_BYTES + 1, decode_content=False)
+        if raw.length_remaining and len(body) <= MAX_BYTES:
+            raise HTTPException("it broke off")
+        first = {name: raw.headers.getlist(name)[0] for name in raw.headers}
+        return response.status_code, CaseInsensitiveDict(first), body
+
+
+def _unwrap(error: BaseException) -> BaseException:
+    """The error that requests and urllib3 have wrapped."""
+    while isinstance(error, RequestException | HTTPError) and error.__context__:
+        error = error.__context__
+    return error

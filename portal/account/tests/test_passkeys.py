@@ -1,0 +1,260 @@
+"""Passkeys and invitations in a real browser; and that everybody can use the pages of accounts and team."""
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.urls import reverse
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
+from selenium.webdriver.support.wait import WebDriverWait
+
+from merchants.models import Member, User
+from merchants.team import invite
+from portal.tests.browsing import check, sees
+from runtime.tests.installation import PATIENCE
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def owner(merchant):
+    return merchant.members.get().user
+
+
+@pytest.fixture
+def device(browser):
+    """A device that holds passkeys and knows its owner."""
+    options = VirtualAuthenticatorOptions(
+        protocol=VirtualAuthenticatorOptions.Protocol.CTAP2,
+        transport=VirtualAuthenticatorOptions.Transport.INTERNAL,
+        has_resident_key=True,
+        has_user_verification=True,
+        is_user_verified=True,
+    )
+    browser.add_virtual_authenticator(options)
+    yield
+    browser.remove_virtual_authenticator()
+
+
+def sign_in(browser, live_server, email="owner@northlight.example"):
+    browser.get(f"{live_server}{reverse('account_login')}")
+    fill(browser, login=email, password="correct horse")
+    follow(browser, "Sign in")
+
+
+def fill(browser, **fields):
+    for name, text in fields.items():
+        field = browser.find_element(By.NAME, name)
+        field.clear()
+        field.send_keys(text)
+
+
+def click(browser, label):
+    page = "//*[self::main or self::dialog[@open]]"
+    path = f"({page}//*[self::a or self::button][normalize-space()='{label}'])[last()]"
+    thing = browser.find_element(By.XPATH, path)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", thing)
+    thing.click()
+
+
+def follow(browser, label):
+    """Click, and wait until another page is there."""
+    browser.execute_script("window.isTheOldPage = true")
+    click(browser, label)
+    WebDriverWait(browser, PATIENCE).until(lambda _: browser.execute_script("return !window.isTheOldPage"))
+
+
+def add_passkey(browser, live_server, *, alone=True):
+    browser.get(f"{live_server}{reverse('mfa_add_webauthn')}")
+    fill(browser, password="correct horse")
+    follow(browser, "Confirm")
+    fill(browser, name="Laptop")
+    if not alone:
+        browser.find_element(By.NAME, "passwordless").click()
+    click(browser, "Add the passkey")
+    assert sees(browser, "Passkey added.", "Recovery codes")
+
+
+def sign_out(browser):
+    browser.delete_all_cookies()
+
+
+def test_a_passkey_is_added_and_signs_in_alone(browser, live_server, owner, device):
+    sign_in(browser, live_server)
+    add_passkey(browser, live_server)
+    assert Authenticator.objects.filter(user=owner, type="webauthn").count() == 1
+    sign_out(browser)
+
+    browser.get(f"{live_server}/team/")
+    click(browser, "Sign in with a passkey")
+
+    assert sees(browser, "Team", "owner@northlight.example (you)")
+
+
+def test_a_passkey_may_be_a_second_factor_only(browser, live_server, owner, device):
+    sign_in(browser, live_server)
+    add_passkey(browser, live_server, alone=False)
+    sign_out(browser)
+    sign_in(browser, live_server)
+    assert sees(browser, "Second factor", "Use your passkey", "Lost your device?")
+
+    click(browser, "Use your passkey")
+
+    assert sees(browser, "Orders", "Team")
+
+
+def test_a_passkey_confirms_that_it_is_you(browser, live_server, owner, device):
+    sign_in(browser, live_server)
+    add_passkey(browser, live_server)
+    sign_out(browser)
+    browser.get(f"{live_server}/team/")
+    click(browser, "Sign in with a passkey")
+    assert sees(browser, "Team")
+
+    browser.get(f"{live_server}{reverse('mfa_view_recovery_codes')}")
+    follow(browser, "Use a passkey")
+    click(browser, "Use a passkey")
+
+    assert sees(browser, "Each lets you in once")
+
+
+def test_a_passkey_is_removed(browser, live_server, owner, device):
+    sign_in(browser, live_server)
+    add_passkey(browser, live_server)
+    browser.get(f"{live_server}{reverse('mfa_index')}")
+    click(browser, "Remove")
+    assert sees(browser, "Remove the passkey?", "“Laptop”")
+
+    click(browser, "Remove")
+
+    assert sees(browser, "Passkey removed.")
+    assert not Authenticator.objects.exists()
+
+
+def test_it_says_so_when_there_is_no_passkey(browser, live_server, owner):
+    options = VirtualAuthenticatorOptions(has_resident_key=True, has_user_verification=True, is_user_verified=False)
+    browser.add_virtual_authenticator(options)
+    browser.get(f"{live_server}{reverse('account_login')}")
+
+    click(browser, "Sign in with a passkey")
+
+    assert sees(browser, "No passkey was used")
+    browser.remove_virtual_authenticator()
+
+
+def test_an_invitation_is_accepted(browser, live_server, merchant, owner):
+    _, token = invite(merchant, "ada@example.com", Member.Role.MANAGER, by=owner)
+    browser.get(f"{live_server}{reverse('open-invitation', args=[token])}")
+    assert sees(browser, "Join Northlight", "ada@example.com")
+    assert token not in browser.current_url
+
+    fill(browser, first_name="Ada", last_name="Byron", password="battery staple")
+    click(browser, "Make my account and join")
+
+    assert sees(browser, "Welcome. You are manager of Northlight now.")
+
+
+def test_a_member_is_removed_after_a_question(browser, live_server, merchant, owner):
+    bob = User.objects.create_user("bob@northlight.example", "correct horse")
+    Member.objects.create(merchant=merchant, user=bob, role=Member.Role.SUPPORT)
+    sign_in(browser, live_server)
+    browser.get(f"{live_server}/team/")
+    remove = browser.find_element(By.CSS_SELECTOR, "[aria-label='Remove bob@northlight.example']")
+    remove.click()
+    assert sees(browser, "Remove bob@northlight.example?")
+    assert browser.switch_to.active_element.text == "Cancel"
+
+    click(browser, "Cancel")
+    assert merchant.members.count() == 2
+
+    remove.click()
+    assert sees(browser, "Remove bob@northlight.example?")
+    click(browser, "Remove")
+    assert sees(browser, "is not a member of Northlight any more.")
+    assert merchant.members.count() == 1
+
+
+def test_a_role_is_changed_in_the_dialog(browser, live_server, merchant, owner):
+    bob = User.objects.create_user("bob@northlight.example", "correct horse")
+    Member.objects.create(merchant=merchant, user=bob, role=Member.Role.SUPPORT)
+    sign_in(browser, live_server)
+    browser.get(f"{live_server}/team/")
+    browser.find_element(By.CSS_SELECTOR, "[aria-label='Change role of bob@northlight.example']").click()
+    assert sees(browser, "Role of bob@northlight.example")
+
+    browser.find_element(By.CSS_SELECTOR, "dialog [value=manager]").click()
+    click(browser, "Change role")
+
+    assert sees(browser, "bob@northlight.example is now manager.")
+
+
+def test_everybody_can_use_what_is_seen_before_signing_in(browser, live_server, merchant, owner):
+    _, token = invite(merchant, "ada@example.com", Member.Role.MANAGER, by=owner)
+    for address in [
+        reverse("account_login"),
+        reverse("account_reset_password"),
+        reverse("account_reset_password_done"),
+        reverse("account_reset_password_from_key_done"),
+        reverse("account_reset_password_from_key", args=["1", "gone"]),
+        reverse("account_inactive"),
+        reverse("open-invitation", args=[token]),
+        reverse("open-invitation", args=["unknown"]),
+    ]:
+        browser.get(f"{live_server}{address}")
+        check(browser)
+
+
+def test_everybody_can_use_a_form_with_errors(browser, live_server, owner):
+    sign_in(browser, live_server, "nobody@northlight.example")
+    assert sees(browser, "do not belong together")
+
+    check(browser)
+
+
+def test_everybody_can_use_the_pages_of_the_account(browser, live_server, owner, device):
+    sign_in(browser, live_server)
+    browser.get(f"{live_server}{reverse('mfa_index')}")
+    check(browser)
+    browser.get(f"{live_server}{reverse('mfa_add_webauthn')}")
+    check(browser)
+    add_passkey(browser, live_server, alone=False)
+    for name in [
+        "mfa_view_recovery_codes",
+        "mfa_generate_recovery_codes",
+        "mfa_index",
+        "mfa_add_webauthn",
+        "mfa_list_webauthn",
+        "mfa_activate_totp",
+        "mfa_reauthenticate",
+        "mfa_reauthenticate_webauthn",
+        "account_change_password",
+        "account_logout",
+    ]:
+        browser.get(f"{live_server}{reverse(name)}")
+        check(browser)
+    for name in ["mfa_edit_webauthn", "mfa_remove_webauthn"]:
+        browser.get(f"{live_server}{reverse(name, args=[Authenticator.objects.filter(type='webauthn').get().pk])}")
+        check(browser)
+    sign_out(browser)
+    sign_in(browser, live_server)
+    assert sees(browser, "Use your passkey")
+    check(browser)
+
+
+def test_everybody_can_use_the_pages_of_the_team(browser, live_server, merchant, owner):
+    bob = User.objects.create_user("bob@northlight.example", "correct horse", first_name="Bob", last_name="Baker")
+    member = Member.objects.create(merchant=merchant, user=bob, role=Member.Role.SUPPORT)
+    invite(merchant, "ada@example.com", Member.Role.MANAGER, by=owner)
+    sign_in(browser, live_server)
+    for address in [
+        reverse("team"),
+        reverse("team-invite"),
+        reverse("member-role", args=[member.pk]),
+        reverse("member-remove", args=[member.pk]),
+        reverse("second-factor-on"),
+    ]:
+        browser.get(f"{live_server}{address}")
+        check(browser)
+    browser.get(f"{live_server}/team/")
+    browser.find_element(By.CSS_SELECTOR, "[aria-label='Change role of bob@northlight.example']").click()
+    assert sees(browser, "Role of Bob Baker")
+    check(browser)

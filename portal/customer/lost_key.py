@@ -1,0 +1,47 @@
+from allauth.account.adapter import get_adapter
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.translation import get_language_from_request, gettext_lazy
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from delivery.link_requests import request_mail
+from merchants.models import Merchant
+from orders.fields import EmailFormField
+from portal.customer.order import chosen_language
+
+
+class AddressForm(forms.Form):
+    email = EmailFormField(
+        label=gettext_lazy("E-mail address"),
+        max_length=254,
+        widget=forms.TextInput(attrs={"autocomplete": "email"}),
+    )
+
+
+# Anybody may ask, wherever the form is: nothing here goes by who is signed in. So it needs no cookie either.
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+def lost_key(request: HttpRequest, slug: str) -> HttpResponse:
+    """Has the links to their orders mailed to who asks; the answer is the same whether there are any or not."""
+    merchant = get_object_or_404(Merchant, slug=slug)
+    language = chosen_language(request) or get_language_from_request(request)
+    form = AddressForm(request.POST or None)
+    with translation.override(language):
+        asked = form.is_valid()
+        if asked:
+            source = get_adapter().get_client_ip(request)
+            request_mail(merchant, form.cleaned_data["email"], language=language, source=source)
+        context = {
+            "merchant": merchant,
+            "form": form,
+            "asked": asked,
+            "here": f"{request.path}?language={language}",
+            "language": language,
+            "languages": [(code, name, f"{request.path}?language={code}") for code, name in settings.LANGUAGES],
+        }
+        return HttpResponse(render_to_string("customer/lost_key.html", context))

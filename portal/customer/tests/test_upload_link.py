@@ -1,0 +1,324 @@
+"""The one-use link in a notice: it fills its pool once, and no key can be read through it."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db.models import F
+from django.test import Client
+
+from merchants.models import Member
+from notices.models import MerchantNotice
+from pools.imports import import_keys
+from pools.models import KeyBatch, KeyImport, KeyImportPart, UploadLink
+from pools.replenishment import check_stock
+from portal.customer import upload_link
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEYS = "NEW-KEY-0001\r\nNEW-KEY-0002\r\n\r\nNEW-KEY-0001\r\nbad\0key\r\nPOOL-HAS-IT\r\n"
+
+
+@pytest.fixture
+def pool(make_pool):
+    return make_pool(name="Photo Pro")
+
+
+@pytest.fixture
+def link(pool):
+    return UploadLink.objects.create_for(pool)
+
+
+@pytest.fixture
+def address(link):
+    return f"/upload/{link.token}/"
+
+
+@pytest.fixture
+def visitor():
+    """A browser that nobody is signed in with, and that keeps forms of other sites apart as browsers do."""
+    return Client(enforce_csrf_checks=True)
+
+
+@pytest.fixture
+def upload(visitor, address):
+    """Upload, and return the address of what was made of it."""
+
+    def upload(text=KEYS, address=address):
+        response = visitor.post(address, {"text": text})
+        assert response.status_code == 302, response.content.decode()
+        return response["Location"]
+
+    return upload
+
+
+def codes(pool):
+    return [key.code for key in pool.keys.order_by("position")]
+
+
+def test_keys_come_in_by_the_link_in_the_notice(pay, make_product, make_pool, work, mailoutbox, visitor):
+    pool = make_pool(1)
+    product = make_product(pool=pool)
+    pay(product)
+    pay(product)
+    work()
+    notice = next(message for message in mailoutbox if "is empty" in message.subject)
+    [address] = re.findall(r"/upload/\S+", notice.body)
+
+    preview = visitor.post(address, {"file": SimpleUploadedFile("k.txt", b"KEY-FROM-FILE-1\nKEY-FROM-FILE-2")})
+    assert pool.keys.count() == 1
+    visitor.post(preview["Location"], {"import": "yes"})
+    work()
+
+    batch = KeyBatch.objects.latest("pk")
+    assert batch.file_name == "k.txt" and batch.imported_by.startswith("upload link of the notice of ")
+    assert pool.keys.issued().count() == 2 and pool.keys.available().count() == 1
+    assert not KeyImportPart.objects.exists()
+
+
+def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
+    stock_of(pool, "POOL-HAS-IT")
+    result = upload()
+
+    preview = visitor.get(result).content.decode()
+    visitor.post(result, {"import": "yes"})
+    done = visitor.get(result).content.decode()
+
+    assert "<dt>Keys found</dt><dd>4</dd>" in preview
+    assert "1, left out: line 4" in preview and "Line 5 holds a NUL character." in preview
+    assert "2 keys imported" in done and "<dt>In this pool already</dt><dd>1</dd>" in done
+    for key in ("NEW-KEY", "POOL-HAS", "0001", "bad"):
+        assert key not in preview + done
+
+
+@pytest.fixture
+def stock_of():
+    def stock_of(pool, *keys):
+        import_keys(pool, keys, by="test")
+
+    return stock_of
+
+
+def test_nobody_finds_keys_by_guessing_before_an_import(upload, visitor, pool, stock_of):
+    known = visitor.get(upload("POOL-HAS-IT")).content.decode()
+    stock_of(pool, "POOL-HAS-IT")
+    known_now = visitor.get(upload("POOL-HAS-IT")).content.decode()
+
+    assert re.sub("/uploaded/[^/]+/", "", known) == re.sub("/uploaded/[^/]+/", "", known_now)
+
+
+def test_it_works_once(upload, visitor, address, pool):
+    result = upload("A-1")
+    second = upload_anew(visitor, address, "B-1")
+    visitor.post(second, {"import": "yes"})
+
+    for again in (visitor.get(address), visitor.post(address, {"text": "C-1"}), visitor.post(result, {"import": "y"})):
+        assert again.status_code == 410
+        assert "This link does not work any more" in again.content.decode()
+        assert "Photo Pro" not in again.content.decode() and "Northlight" not in again.content.decode()
+    assert codes(pool) == ["B-1"]
+    assert visitor.get(second).status_code == 200
+
+
+def upload_anew(visitor, address, text):
+    return visitor.post(address, {"text": text})["Location"]
+
+
+def test_of_two_uploads_at_once_one_is_imported(link, pool, in_threads, monkeypatch):
+    begun = [upload_link.uploads.begin(pool, [f"KEY-{number}".encode()], by="test", link=link) for number in range(8)]
+    addresses = [f"/uploaded/{upload_link.token_of(key_import)}/" for key_import in begun]
+
+    in_threads(lambda address: Client().post(address, {"import": "yes"}), addresses, threads=8)
+
+    assert KeyBatch.objects.count() == pool.keys.count() == 1
+    assert KeyImport.objects.filter(status="discarded").count() == 7
+
+
+def test_two_clicks_import_once_and_show_the_result(upload, pool, in_threads, visitor):
+    result = upload("A-1\nA-2")
+
+    statuses = in_threads(lambda _: Client().post(result, {"import": "yes"}).status_code, range(6), threads=6)
+
+    assert set(statuses) == {302}
+    assert "2 keys imported" in visitor.post(result, {"import": "yes"}, follow=True).content.decode()
+    assert KeyBatch.objects.count() == 1 and codes(pool) == ["A-1", "A-2"]
+
+
+def test_an_expired_link_is_dead(link, visitor, address, upload):
+    result = upload()
+    UploadLink.objects.update(expires_at=F("created_at"))
+
+    assert visitor.get(address).status_code == visitor.get(result).status_code == 410
+    assert visitor.post(result, {"import": "yes"}).status_code == 410
+    assert not KeyBatch.objects.exists()
+
+
+def test_a_pool_that_was_filled_by_one_link_is_closed_to_older_ones(pool, link, visitor, address, upload):
+    newer = UploadLink.objects.create_for(pool)
+    visitor.post(upload(address=f"/upload/{newer.token}/"), {"import": "yes"})
+
+    assert visitor.get(address).status_code == 410
+    assert visitor.get(f"/upload/{UploadLink.objects.create_for(pool).token}/").status_code == 200
+
+
+def test_a_manager_ends_the_links_of_a_pool(pool, link, address, visitor, client, make_member, make_pool):
+    other = UploadLink.objects.create_for(make_pool())
+    client.force_login(make_member(Member.Role.MANAGER).user)
+
+    end = f"/pools/{pool.pk}/upload-links/end/"
+    assert end in client.get(f"/pools/{pool.pk}/").content.decode()
+    client.post(end)
+
+    assert end not in client.get(f"/pools/{pool.pk}/").content.decode()
+    assert visitor.get(address).status_code == 410
+    assert visitor.get(f"/upload/{other.token}/").status_code == 200
+
+
+def test_a_pool_made_by_mistake_can_be_deleted(make_pool):
+    pool = make_pool()
+    check_stock(pool)
+
+    pool.delete()
+
+    assert not UploadLink.objects.exists()
+
+
+def test_a_forged_link_leads_nowhere(link, visitor, upload):
+    number, signature = link.token.split(".")
+    result = upload()
+    forged = [f"/upload/{int(number) + 1}.{signature}/", f"/upload/{number}/", "/upload/x/", "/uploaded/x/"]
+    swapped = [f"/uploaded/{link.token}/", result.replace("uploaded", "upload")]
+
+    assert [visitor.get(address).status_code for address in forged + swapped] == [404] * 6
+    assert visitor.get(forged[0]).content == visitor.get(forged[1]).content
+
+
+def test_its_address_is_kept_secret(visitor, address, upload):
+    for page in (visitor.get(address), visitor.get(upload())):
+        assert page["Referrer-Policy"] == "no-referrer" and "no-store" in page["Cache-Control"]
+        assert "noindex" in page["X-Robots-Tag"] and not page.cookies
+
+
+def test_no_log_holds_it(visitor, address, upload, link, caplog):
+    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "django")
+    result = upload()
+    UploadLink.objects.update(expires_at=F("created_at"))
+    visitor.get(address)
+    visitor.get(result)
+
+    assert "Gone: /upload/…/" in caplog.text and "Gone: /uploaded/…/" in caplog.text
+    assert link.token not in caplog.text and result not in caplog.text and "NEW-KEY" not in caplog.text
+
+
+def test_who_is_signed_in_gains_nothing_and_is_not_named(client, outsider, address):
+    client.force_login(outsider.members.get().user)
+
+    assert client.get(address).content == Client().get(address).content
+
+
+def test_starting_over_throws_away_what_was_uploaded(upload, visitor, address):
+    first = upload("A-1")
+    assert visitor.post(first, {"discard": "yes"})["Location"] == address
+    assert "thrown away" in visitor.get(first).content.decode()
+    upload("B-1")
+    upload("C-1")
+
+    assert list(KeyImport.objects.order_by("pk").values_list("status", flat=True)) == ["discarded"] * 2 + ["ready"]
+    assert KeyImportPart.objects.count() == 1
+
+
+def test_what_cannot_be_read_is_refused_and_leaves_the_link_alive(visitor, address, upload):
+    nothing = visitor.post(address, {"text": " \n"})
+    both = visitor.post(address, {"text": "A-KEY-1", "file": SimpleUploadedFile("k.txt", b"A-KEY-2")})
+    refused = visitor.get(upload("\n\n\n\n\n\n\0"))
+
+    for page in (nothing, both):
+        assert "Choose a file" in page.content.decode() and "A-KEY" not in page.content.decode()
+    assert "There is no license key in it." in refused.content.decode() and address in refused.content.decode()
+    assert visitor.get(address).status_code == 200
+
+
+def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatch):
+    monkeypatch.setattr(upload_link, "UPLOADS_AT_MOST", 2)
+    upload()
+    upload()
+
+    assert visitor.post(address, {"text": KEYS}).status_code == 429
+    KeyImport.objects.update(uploaded_at=F("uploaded_at") - timedelta(hours=1))
+    upload()
+
+
+def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, upload, monkeypatch, pool):
+    monkeypatch.setattr(upload_link.uploads, "AT_ONCE", 5)
+    result = upload("A-1\nA-2\nA-3")
+    assert "is being read" in visitor.get(result).content.decode()
+    upload_link.uploads.work_on(KeyImport.objects.get().pk)
+
+    visitor.post(result, {"import": "yes"})
+    under_way = visitor.get(result).content.decode()
+    assert "being imported" in under_way and 'hx-trigger="every 2s"' in under_way
+    assert visitor.get(address).status_code == 410
+    upload_link.uploads.work_on(KeyImport.objects.get().pk)
+
+    assert "3 keys imported" in visitor.get(result).content.decode()
+    assert codes(pool) == ["A-1", "A-2", "A-3"]
+
+
+def test_nobody_imports_what_was_not_looked_at(visitor, upload, monkeypatch, address, link):
+    monkeypatch.setattr(upload_link.uploads, "AT_ONCE", 5)
+    result = upload("A-1\nA-2\nA-3")
+
+    assert visitor.post(result, {"import": "yes"}).status_code == 302
+
+    assert KeyImport.objects.get().status == "reading"
+    assert UploadLink.objects.get().used_at is None
+
+
+def test_a_notice_has_a_link_for_its_own_pool_only(make_pool, make_product, pay):
+    for _ in range(2):
+        pay(make_product(pool=make_pool(1)))
+
+    for notice in MerchantNotice.objects.all():
+        assert UploadLink.objects.get(pk=notice.details["upload_link"]).pool == notice.subject
+
+
+DOUBTFUL = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
+
+
+def test_in_doubt_about_the_column_it_asks_and_shows_no_key(address, pool):
+    client = Client()
+    here = client.post(address, {"text": DOUBTFUL})["Location"]
+
+    page = client.get(here).content.decode()
+    assert "Which column holds the license keys?" in page and "Column 2 “License key”" in page
+    assert "AAAA" not in page and "S-7788" not in page
+
+    for column in ("7", "2"):
+        client.post(here, {"column": column})
+    assert "<dt>Keys found</dt><dd>2</dd>" in client.get(here).content.decode()
+    client.post(here, {"import": "yes"})
+
+    assert codes(pool) == ["AAAA-1111", "BBBB-2222"]
+    assert client.post(here, {"fix": "yes"}).status_code == 410
+
+
+def test_it_learns_nothing_of_the_pools_keys_from_the_choice(upload, visitor, pool, stock_of):
+    stock_of(pool, *(f"POOL-{number:04}" for number in range(20)))
+
+    here = upload("Serial number,License key\nPOOL-7788,AAAA-1111\nPOOL-1234,BBBB-2222\n")
+
+    assert "Which column holds the license keys?" in visitor.get(here).content.decode()
+
+
+def test_what_a_spreadsheet_added_is_removed_on_demand(address, pool):
+    client = Client()
+    here = client.post(address, {"text": '="0012"\nAAAA'})["Location"]
+    assert "Remove what the spreadsheet added" in client.get(here).content.decode()
+
+    client.post(here, {"fix": "yes"})
+    assert "Remove what the spreadsheet added" not in client.get(here).content.decode()
+    client.post(here, {"import": "yes"})
+
+    assert codes(pool) == ["0012", "AAAA"]

@@ -1,0 +1,60 @@
+"""A merchant's own mail server."""
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods
+
+from outbound.mail import MailError, compose_plain, send_test_mail
+from outbound.models import MailAccount
+from portal.access import Role, member_required
+from portal.confirm import Confirmation, Question, confirmed
+from portal.emails.mail_server_form import MailServerForm
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "HEAD", "POST"])
+def mail_server(request) -> HttpResponse:
+    account = MailAccount.objects.of(request.merchant)
+    form = MailServerForm(request.merchant, account, request.POST or None)
+    if form.is_valid() and try_out(request, form):
+        form.save_by(str(request.user))
+        messages.success(request, f"Saved. A test mail is on its way to {request.user.email}.")
+        return redirect("mail-server")
+
+    context = {"section": "emails", "account": account, "form": form}
+    if account and account.provider:
+        path = reverse("tracking-of-merchant", args=[request.merchant.slug, account.provider])
+        context["tracking_url"] = settings.BASE_URL + path
+    return render(request, "portal/mail_server.html", context)
+
+
+def try_out(request: HttpRequest, form: MailServerForm) -> bool:
+    """Send a mail through the server as entered, to who enters it; if that fails the form says why."""
+    account = form.instance
+    context = {"account": account, "merchant": account.merchant}
+    mail = compose_plain("emails/mail_server_test.txt", [request.user.email], context)  # type: ignore[union-attr]
+    try:
+        send_test_mail(mail, account.merchant, account)
+    except MailError as error:
+        form.add_error(None, f"Nothing was saved. {error}"[:1000])
+        return False
+    return True
+
+
+@member_required(Role.MANAGER)
+@confirmed
+def remove(request) -> Confirmation:
+    account = get_object_or_404(MailAccount, merchant=request.merchant)
+    yield Question(
+        title="Use Keywell’s server again?",
+        text=f"Mails to your customers go through {account} no longer. Its password is forgotten.",
+        button="Use Keywell’s server",
+        danger=True,
+        section="emails",
+        back="mail-server",
+    )
+    account.delete()
+    return "Mails to your customers go through Keywell’s server again."

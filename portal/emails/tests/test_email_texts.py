@@ -1,0 +1,316 @@
+"""The pages on which merchants write what their customers read."""
+
+import base64
+import io
+import re
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from PIL import Image
+from selenium.common.exceptions import (
+    NoSuchFrameException,
+    NoSuchWindowException,
+    StaleElementReferenceException,
+)
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from merchants.models import EmailTemplate, Logo, Member
+from pools.imports import import_keys
+from portal.tests.browsing import check, look_in, sees, text
+from portal.tests.test_every_page import enter
+from runtime.tests.installation import PATIENCE
+
+pytestmark = pytest.mark.django_db
+
+TEXTS = {"subject": "Yours: {PROGRAM_NAME}", "body": "Hallo {FNAME},\r\n\r\n{KEY}"}
+
+
+@pytest.fixture
+def manager(make_member, client):
+    client.force_login(make_member(Member.Role.MANAGER, first_name="Max").user)
+    return client
+
+
+def page(client, address="/emails/texts/all/de/"):
+    return client.get(address).content.decode()
+
+
+def test_the_editor_starts_with_keywells_text(manager):
+    assert "Guten Tag {FULLNAME}" in page(manager)
+    assert "Здравствуйте" in page(manager, "/emails/texts/all/ru/")
+
+
+def test_saving_adds_a_version_with_who_and_when(manager, merchant):
+    manager.post("/emails/texts/all/de/", TEXTS)
+    manager.post("/emails/texts/all/de/", TEXTS | {"subject": "Better"})
+
+    first, second = EmailTemplate.objects.order_by("pk")
+    assert (first.subject, second.subject) == (TEXTS["subject"], "Better")
+    assert second.body == "Hallo {FNAME},\n\n{KEY}"
+    assert (second.merchant, second.product, second.language) == (merchant, None, "de")
+    assert second.saved_by == "Max (manager-max@northlight.example)" and second.saved_at
+    assert page(manager).count("Saved by Max (manager-max@northlight.example)") == 2
+
+
+def test_saving_what_is_there_already_adds_nothing(manager):
+    manager.post("/emails/texts/all/de/", TEXTS)
+
+    answer = manager.post("/emails/texts/all/de/", TEXTS, follow=True)
+
+    assert EmailTemplate.objects.count() == 1
+    assert "Nothing was changed" in answer.content.decode()
+
+
+def test_what_is_as_in_general_is_not_kept(manager, merchant):
+    EmailTemplate.objects.create(merchant=merchant, language="de", body="general {KEY}")
+
+    manager.post(f"/emails/texts/{product_of(merchant)}/de/", {"subject": "Own", "body": "general {KEY}"})
+
+    assert EmailTemplate.objects.latest("pk").subject == "Own"
+    assert EmailTemplate.objects.latest("pk").body == ""
+
+
+def product_of(merchant):
+    return merchant.products.create(sku="PRO", name="Photo Pro").pk
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"body": "Hello\n{FNAM}\n{KEY}"}, "Line 2, column 1: there is no tag {FNAM}. Do you mean {FNAME}?"),
+        ({"body": "Hello {FNAME}"}, "The text lacks the tag {KEY}"),
+        ({"body": ""}, "This field is required"),
+        ({"subject": "{KEY}"}, "{KEY} must not stand in the subject"),
+        ({"subject": "For {NOBODY}"}, "Line 1, column 5: there is no tag {NOBODY}."),
+    ],
+)
+def test_a_text_that_would_fail_is_refused_with_its_place(manager, texts, message):
+    for address in ("", "preview/", "test/"):
+        answer = manager.post(f"/emails/texts/all/de/{address}", TEXTS | texts)
+
+        assert answer.status_code == 200 and message in answer.content.decode()
+    assert not EmailTemplate.objects.exists()
+
+
+def test_resetting_brings_the_general_text_back_and_keeps_the_own(manager):
+    manager.post("/emails/texts/all/de/", TEXTS)
+    version = EmailTemplate.objects.get()
+
+    assert "Reset the text of All products, Deutsch?" in page(manager, "/emails/texts/all/de/reset/")
+    manager.post("/emails/texts/all/de/reset/")
+    manager.post("/emails/texts/all/de/reset/")
+
+    assert EmailTemplate.objects.count() == 2 and EmailTemplate.objects.latest("pk").is_default
+    assert "Guten Tag {FULLNAME}" in page(manager)
+    assert "Yours: {PROGRAM_NAME}" in page(manager, f"/emails/texts/all/de/?version={version.pk}")
+
+
+def test_the_preview_is_of_the_version_in_the_editor(manager):
+    manager.post("/emails/texts/all/de/", TEXTS)
+    version = EmailTemplate.objects.get()
+    manager.post("/emails/texts/all/de/", TEXTS | {"subject": "Newer"})
+
+    for wanted, subject in [(str(version.pk), "Yours: "), ("default", "Ihre Lizenz für"), ("", "Newer")]:
+        editor = page(manager, f"/emails/texts/all/de/?version={wanted}")
+        (address,) = re.findall(r'name="preview"[^>]* src="([^"]*)"', editor)
+        assert f"<strong>{subject}" in page(manager, address)
+
+
+def test_keywells_text_is_at_hand_where_english_serves_all(manager, merchant):
+    EmailTemplate.objects.create(merchant=merchant, language="en", body="English {KEY}")
+
+    assert "English {KEY}" in page(manager)
+    assert "Guten Tag" in page(manager, "/emails/texts/all/de/?version=default")
+
+
+@pytest.mark.parametrize("address", ["all/xx/", "abc/de/", "99999/de/", "all/de/?version=999", f"{10**20}/de/"])
+def test_there_is_nothing_elsewhere(manager, address):
+    assert manager.get(f"/emails/texts/{address}").status_code == 404
+
+
+def test_a_version_of_another_merchant_is_not_shown(manager, outsider):
+    theirs = EmailTemplate.objects.create(merchant=outsider, language="de", body="theirs {KEY}")
+
+    assert manager.get(f"/emails/texts/all/de/?version={theirs.pk}").status_code == 404
+
+
+def test_the_preview_is_the_mail_and_can_do_nothing(manager):
+    answer = manager.post("/emails/texts/all/de/preview/", TEXTS | {"body": "<script>alert(1)</script> {KEY}"})
+
+    content = answer.content.decode()
+    assert "Yours: Photo Pro" in content and "AAAAA-BBBBB" in content
+    assert "&lt;!doctype html&gt;" in content and content.count("<html") == 1
+    assert "<script" not in content
+    assert "script-src 'none'" in answer["Content-Security-Policy"]
+    assert "frame-ancestors 'self'" in answer["Content-Security-Policy"]
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_a_test_mail_goes_to_who_asks_and_saves_nothing(manager, mailoutbox):
+    answer = manager.post("/emails/texts/all/de/test/", TEXTS)
+
+    (message,) = mailoutbox
+    assert message.to == ["manager-max@northlight.example"]
+    assert message.subject == "[Test] Yours: Photo Pro"
+    assert "Hallo Käthe" in message.body
+    assert "A test mail was sent to manager-max@northlight.example" in answer.content.decode()
+    assert "Yours: {PROGRAM_NAME}" in answer.content.decode()
+    assert not EmailTemplate.objects.exists()
+
+
+def test_the_overview_tells_what_each_language_gets(manager, merchant):
+    pk = product_of(merchant)
+    EmailTemplate.objects.create(merchant=merchant, language="en", body="all {KEY}")
+    EmailTemplate.objects.create(merchant=merchant, language="de", body="Pro {KEY}", product_id=pk)
+
+    content = page(manager, "/emails/")
+    for cell in ("own text", "as English", "as all products"):
+        assert cell in content
+
+
+def picture(kind="PNG", size=(1000, 200)):
+    file = io.BytesIO()
+    Image.new("RGB", size, "teal").save(file, kind)
+    return file.getvalue()
+
+
+def upload(client, content, name="logo.png"):
+    data = {"sender_name": "", "reply_to": "", "logo_file": SimpleUploadedFile(name, content)}
+    return client.post("/emails/sender/", data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+def test_a_logo_is_drawn_anew_and_stands_in_mails(manager, merchant, kind, pay, product, work, mailoutbox):
+    assert upload(manager, picture(kind)).status_code == 302
+    pay(product)
+    work()
+
+    logo = Logo.objects.get()
+    assert (logo.width, logo.height) == (480, 96)
+    html = mailoutbox[0].alternatives[0][0]
+    assert f'src="http://127.0.0.1:8000/logos/{logo.digest}.png"' in html and 'width="240"' in html
+    manager.logout()
+    answer = manager.get(f"/logos/{logo.digest}.png")
+    assert answer["Content-Type"] == "image/png" and "immutable" in answer["Cache-Control"]
+    assert Image.open(io.BytesIO(answer.content)).size == (480, 96)
+
+
+def test_a_removed_logo_stays_for_mails_that_were_sent(manager, merchant):
+    upload(manager, picture())
+    manager.post("/emails/sender/", {"remove_logo": "on"})
+
+    merchant.refresh_from_db()
+    assert merchant.logo is None
+    assert manager.get(f"/logos/{Logo.objects.get().digest}.png").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "This is no picture"),
+        (picture()[:200], "This is no picture"),
+        (picture() + b"<script>", ""),
+        (b"GIF89a" + b"\0" * 40, "This is no picture"),
+        (b"\0" * (2 * 1024 * 1024 + 1), "more than 2 MB"),
+    ],
+)
+def test_what_is_no_picture_is_refused(manager, content, message):
+    answer = upload(manager, content)
+
+    if message:
+        assert answer.status_code == 200 and message in answer.content.decode()
+        assert not Logo.objects.exists()
+    else:
+        assert b"<script>" not in bytes(Logo.objects.get().image)
+
+
+def test_a_picture_of_far_too_many_pixels_is_refused(manager):
+    assert "4 million pixels" in upload(manager, picture(size=(5000, 4000))).content.decode()
+
+
+@pytest.mark.parametrize("address", ["help", f"help@{'ü' * 60}.example"])
+def test_an_address_that_no_mail_could_name_is_refused(manager, merchant, address):
+    answer = manager.post("/emails/sender/", {"reply_to": address})
+
+    assert "Enter a valid email address" in answer.content.decode()
+    merchant.refresh_from_db()
+    assert merchant.reply_to == ""
+
+
+def test_a_sender_of_two_lines_is_refused(manager, merchant):
+    answer = manager.post("/emails/sender/", {"sender_name": "Northlight\nBcc: eve@example.com"})
+
+    assert "One line, please" in answer.content.decode()
+    merchant.refresh_from_db()
+    assert merchant.sender_name == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_preview_follows_what_is_typed(browser, live_server, client, make_member, merchant):
+    enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
+    browser.get(f"{live_server}/emails/texts/all/fr/")
+    check(browser)
+    wait(browser, lambda: "Bonjour Amélie Moreau" in mail_in_preview(browser))
+
+    body = browser.find_element(By.NAME, "body")
+    body.clear()
+    body.send_keys("Salut {FNAME}\n\n{KEY}")
+    wait(browser, lambda: "Salut Amélie" in mail_in_preview(browser))
+    body.send_keys("{NOPE}")
+    wait(browser, lambda: "there is no tag {NOPE}" in preview(browser))
+    browser.find_element(By.XPATH, "//button[text()='Save']").click()
+    sees(browser, "there is no tag {NOPE}")
+    wait(browser, lambda: "there is no tag {NOPE}" in preview(browser))
+    assert not EmailTemplate.objects.exists()
+
+    body = browser.find_element(By.NAME, "body")
+    body.clear()
+    body.send_keys("Salut {FNAME}\n\n{KEY}")
+    browser.find_element(By.XPATH, "//button[text()='Save']").click()
+    sees(browser, "customers get this text from now on", "Saved by")
+    assert EmailTemplate.objects.get().body == "Salut {FNAME}\n\n{KEY}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_everybody_can_read_the_mail(browser, make_product, make_pool, merchant, pay, work, mailoutbox):
+    pool = make_pool()
+    import_keys(
+        pool, ["LONG-" * 40, "https://dl.example/" + "a" * 200, "-----BEGIN-----\n  QUJD\n-----END-----"], by="test"
+    )
+    pay(make_product(pool=pool, name="Photo" * 30), make_product(keys=1, name="Lite"), quantity=4, language="ru")
+    work()
+    html = mailoutbox[0].alternatives[0][0]
+
+    for scheme in ("light", "dark"):
+        look_in(browser, scheme)
+        browser.get("data:text/html;base64," + base64.b64encode(html.encode()).decode())
+        check(browser)
+    assert "-----BEGIN-----\n  QUJD\n-----END-----" in text(browser)
+
+
+def wait(browser, condition):
+    WebDriverWait(browser, PATIENCE, 0.1).until(lambda _: condition())
+
+
+def preview(browser):
+    return in_preview(browser, text)
+
+
+def mail_in_preview(browser):
+    def mail(browser):
+        frames = browser.find_elements(By.TAG_NAME, "iframe")
+        return frames[0].get_attribute("srcdoc") if frames else ""
+
+    return in_preview(browser, mail)
+
+
+def in_preview(browser, look):
+    """What is seen in the preview's frame; nothing if it is just being replaced."""
+    try:
+        browser.switch_to.frame(browser.find_element(By.NAME, "preview"))
+        return look(browser)
+    except (NoSuchFrameException, NoSuchWindowException, StaleElementReferenceException):
+        return ""
+    finally:
+        browser.switch_to.default_content()

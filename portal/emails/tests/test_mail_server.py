@@ -1,0 +1,469 @@
+"""A merchant's own mail server: what is saved works, what is secret is not shown, what is named is on the internet."""
+
+import ipaddress
+import json
+import socket
+import ssl
+from datetime import timedelta
+from time import monotonic
+from types import SimpleNamespace
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.core.mail import EmailMessage
+from django.db import connection
+from django.utils import timezone
+from requests import Response
+
+from delivery.link_requests import request_mail
+from delivery.models import Delivery, LinkRequest
+from fulfillment import tasks
+from fulfillment.pool_notices import PoolLow, tell_of_pool
+from merchants.models import Member
+from outbound import address_guard, mail, mail_servers
+from outbound.mail import MailError, sent
+from outbound.models import MailAccount
+from portal.emails.mail_server_form import MailServerForm
+from runtime.tests.installation import free_port
+from runtime.tests.sink import Sink
+from work.models import CALLOUTS
+
+# The one that speaks TLS from the start does not know that it does.
+pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+
+PAGE = "/emails/server/"
+PASSWORD = "a long password"
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory):
+    """What a server on loopback shows, and what trusts it."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    start, loopback = timezone.now(), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(start + timedelta(days=1))
+    certificate = builder.add_extension(x509.SubjectAlternativeName([loopback]), True).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(private + certificate.public_bytes(pem))
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(file)
+    return SimpleNamespace(server=server, client=ssl.create_default_context(cafile=file))
+
+
+@pytest.fixture
+def make_server(tls, settings, monkeypatch):
+    """A mail server on loopback, which may be called, with a user."""
+    settings.CALLOUT_NETWORKS = [ipaddress.ip_network("127.0.0.0/8")]
+    monkeypatch.setattr(address_guard, "TLS", tls.client)
+    started = []
+
+    def authenticate(server, session, envelope, mechanism, data):
+        return AuthResult(success=(data.login, data.password) == (b"northlight", PASSWORD.encode()), handled=False)
+
+    def make(security="starttls"):
+        sink = Sink(free_port())
+        secured = {"ssl_context": tls.server} if security == "tls" else {"tls_context": tls.server}
+        controller = Controller(
+            sink,
+            hostname="127.0.0.1",
+            port=sink.port,
+            authenticator=authenticate,
+            auth_required=security != "none",
+            auth_require_tls=security == "starttls",
+            require_starttls=security == "starttls",
+            **(secured if security != "none" else {}),
+        )
+        # Its own first call would not understand TLS.
+        controller._trigger_server = lambda: socket.create_connection(("127.0.0.1", sink.port)).close()  # type: ignore[method-assign]
+        controller.start()
+        monkeypatch.setattr(MailServerForm.base_fields["port"], "choices", [(sink.port, sink.port)])
+        started.append(controller)
+        return sink
+
+    yield make
+    for controller in started:
+        controller.stop()
+
+
+@pytest.fixture
+def manager(make_member, client):
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+def entered(server, **fields):
+    return {
+        "kind": "smtp",
+        "sender": "licenses@northlight.example",
+        "host": "127.0.0.1",
+        "port": server.port if server else 587,
+        "security": "starttls",
+        "user_name": "northlight",
+        "password": PASSWORD,
+    } | fields
+
+
+def save(client, server, **fields):
+    return client.post(PAGE, entered(server, **fields))
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_saving_sends_a_test_mail_through_it(manager, make_server, security):
+    server = make_server(security)
+
+    assert save(manager, server, security=security).status_code == 302
+
+    (message,) = server.messages
+    assert message["To"] == "manager-sam@northlight.example"
+    assert message["From"] == "licenses@northlight.example"
+    assert MailAccount.objects.get().saved_by.startswith("Sam")
+
+
+def test_mails_to_customers_go_through_it_and_notices_do_not(
+    manager, make_server, pay, product, work, mailoutbox, merchant
+):
+    server = make_server()
+    save(manager, server)
+    pay(product)
+    request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
+    merchant.pools.update(notified="low")
+    tell_of_pool(merchant.pools.get(), PoolLow, available=10)
+    work()
+    manager.post("/emails/texts/all/en/test/", {"subject": "Yours", "body": "{KEY}"})
+
+    _, *mails = server.messages
+    assert [mail["To"] for mail in mails] == ["ada@example.com", "ada@example.com", "manager-sam@northlight.example"]
+    assert {mail["From"] for mail in mails} == {"Northlight <licenses@northlight.example>"}
+    assert Delivery.objects.get().status == "sent"
+    assert [message.to for message in mailoutbox] != [] and all("ada" not in str(one.to) for one in mailoutbox)
+
+
+def test_mails_of_another_merchant_do_not(manager, make_server, outsider, make_product, make_api, make_payment, work):
+    server = make_server()
+    save(manager, server)
+    payment = make_payment(make_product(merchant=outsider))
+    make_api(outsider).post("/api/v1/payments/", payment, format="json")
+    work()
+
+    assert len(server.messages) == 1
+    assert Delivery.objects.get().status == "sent"
+
+
+def refusal(response):
+    assert response.status_code == 200
+    assert not MailAccount.objects.exists()
+    return response.content.decode()
+
+
+def test_a_wrong_password_is_not_saved(manager, make_server):
+    text = refusal(save(manager, make_server(), password="another password"))
+
+    assert "Nothing was saved. The mail server refused the login: 535" in text
+    assert "another password" not in text
+
+
+def test_a_server_without_tls_is_not_saved(manager, make_server):
+    server = make_server("none")
+
+    assert "STARTTLS" in refusal(save(manager, server))
+    assert server.messages == []
+
+
+def test_a_server_whose_certificate_nobody_trusts_is_not_saved(manager, make_server, monkeypatch):
+    server = make_server()
+    monkeypatch.setattr(address_guard, "TLS", ssl.create_default_context())
+
+    assert "CERTIFICATE_VERIFY_FAILED" in refusal(save(manager, server))
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_server_inside_our_network_is_not_asked(manager, make_server, settings, security):
+    server = make_server(security)
+    settings.CALLOUT_NETWORKS = []
+
+    assert "not on the public internet" in refusal(save(manager, server, security=security))
+    assert server.messages == []
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_web_process_does_not_wait_long_for_a_slow_server(manager, make_server, monkeypatch, security):
+    server = make_server(security)
+    server.delay = 5
+    monkeypatch.setattr(mail, "MOST_SECONDS_FOR_TEST", 0.5)
+    started = monotonic()
+
+    assert "Nothing was saved. The mail server broke off" in refusal(save(manager, server, security=security))
+    assert monotonic() - started < 4
+
+
+def test_a_server_that_drips_is_cut_off_and_may_have_taken_the_mail(manager, make_server):
+    server = make_server()
+    save(manager, server)
+    server.delay = 5
+
+    with (
+        pytest.raises(MailError) as caught,
+        sent(EmailMessage(to=["ada@example.com"]), MailAccount.objects.get(), most_seconds=0.5),
+    ):
+        pass
+
+    assert caught.value.perhaps_taken
+
+
+def test_a_connection_is_had_soon_or_not_at_all(manager, make_server, monkeypatch):
+    asked = []
+    connect = address_guard.connect
+
+    def note(host, port, timeout):
+        asked.append(timeout)
+        return connect(host, port, timeout)
+
+    monkeypatch.setattr(address_guard, "connect", note)
+    server = make_server()
+    server.delay = 0.3
+    monkeypatch.setattr(mail_servers, "MOST_SECONDS_TO_CONNECT", 0.2)
+
+    assert save(manager, server).status_code == 302
+    assert asked == [0.2]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_tried_once_at_a_time(manager, make_server, in_threads):
+    server = make_server()
+    server.delay = 1
+
+    answers = in_threads(lambda _: save(manager, server).status_code, range(2), threads=2)
+
+    assert sorted(answers) == [200, 302] and len(server.messages) == 1
+
+
+def test_one_that_cannot_be_reached_is_left_alone_for_a_while(manager, make_server, pay, product, work, settings):
+    save(manager, make_server())
+    settings.CALLOUT_NETWORKS = []
+    for _ in range(3):
+        pay(product)
+
+    work()
+
+    assert Delivery.objects.filter(attempts=1).count() == 1
+    assert not Delivery.objects.due().exists()
+
+
+def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant, monkeypatch):
+    asked = []
+    monkeypatch.setattr("work.tasks.publish", lambda task, pk, queue: asked.append((task, queue)))
+    save(manager, make_server())
+    pay(product)
+    request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
+
+    tasks.deliver(Delivery.objects.get().pk)
+    tasks.send_links(LinkRequest.objects.get().pk)
+
+    assert Delivery.objects.get().attempts == LinkRequest.objects.get().attempts == 0
+    assert asked == [(Delivery.TASK, CALLOUTS), (LinkRequest.TASK, CALLOUTS)]
+    monkeypatch.setattr("work.tasks.get_queue", lambda task: CALLOUTS)
+    tasks.deliver(Delivery.objects.get().pk)
+    tasks.send_links(LinkRequest.objects.get().pk)
+    assert Delivery.objects.get().status == "sent" and LinkRequest.objects.get().due_at is None
+
+
+def test_the_merchants_name_stays_as_it_is_written(manager, provider, merchant, pay, product, work):
+    merchant.name = 'Nördlicht "Софт", Ltd.'
+    merchant.save()
+    save(manager, None, kind="postmark", password="key-of-northlight")
+    pay(product)
+    work()
+
+    sender = json.loads(provider.asked[-1][1]["data"])["From"]
+    assert sender == '"Nördlicht \\"Софт\\", Ltd." <licenses@northlight.example>'
+
+
+def test_a_sender_may_have_a_domain_of_other_letters(manager, make_server):
+    server = make_server()
+
+    assert save(manager, server, sender="shop@bücher.example").status_code == 302
+    assert server.messages[0]["From"] == "shop@xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"port": "22"},
+        {"port": ""},
+        {"host": ""},
+        {"host": "smtp.example.com/x"},
+        {"host": "user@smtp.example.com"},
+        {"user_name": ""},
+        {"password": ""},
+        {"password": "paßwort"},
+        {"security": "none"},
+        {"sender": "nobody"},
+        {"sender": "a@b.example\r\nBcc: eve@example.com"},
+        {"kind": "amazon_ses"},
+        {"kind": "postmark", "password": ""},
+        {"kind": "postmark", "tracking_secret": "no colon"},
+        {"kind": "sendgrid", "tracking_secret": "no key"},
+        {"kind": "mailgun", "tracking_secret": "schlüssel"},
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_not_tried(manager, make_server, fields, monkeypatch):
+    server = make_server()
+    monkeypatch.setattr("requests.Session.request", lambda *args, **options: pytest.fail("asked the provider"))
+
+    assert 'role="alert"' in refusal(save(manager, server, **fields))
+    assert server.messages == []
+
+
+def test_secrets_are_neither_shown_nor_readable_in_the_database(manager, make_server):
+    save(manager, make_server(), tracking_secret="user:webhook-secret")
+
+    page = manager.get(PAGE).content.decode()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT credentials FROM outbound_mailaccount")
+        stored = bytes(cursor.fetchone()[0])
+    for secret in (PASSWORD, "webhook-secret"):
+        assert secret not in page and secret.encode() not in stored
+    assert MailAccount.objects.get().password == PASSWORD
+
+
+def test_the_password_may_stay_as_it_is(manager, make_server):
+    server = make_server()
+    save(manager, server)
+
+    assert save(manager, server, password="", sender="shop@northlight.example").status_code == 302
+    account = MailAccount.objects.get()
+    assert (account.password, account.sender) == (PASSWORD, "shop@northlight.example")
+
+
+@pytest.mark.parametrize("changed", ["host", "port", "user_name", "kind"])
+def test_a_saved_password_is_not_sent_to_another_server(manager, make_server, changed, monkeypatch):
+    first = make_server()
+    save(manager, first)
+    second = make_server()
+    monkeypatch.setattr("requests.Session.request", lambda *args, **options: pytest.fail("asked the provider"))
+    other = {"host": "127.0.0.2", "port": second.port, "user_name": "eve", "kind": "postmark"}
+    monkeypatch.setattr(
+        MailServerForm.base_fields["port"], "choices", [(one.port, one.port) for one in (first, second)]
+    )
+
+    response = save(manager, first, password="", **{changed: other[changed]})
+
+    assert "Enter it, please." in response.content.decode()
+    assert (len(first.messages), second.messages) == (1, [])
+
+
+def test_what_fails_leaves_the_saved_one_as_it_is(manager, make_server):
+    server = make_server()
+    save(manager, server)
+
+    response = save(manager, server, password="wrong", sender="shop@northlight.example")
+
+    account = MailAccount.objects.get()
+    assert (account.password, account.sender) == (PASSWORD, "licenses@northlight.example")
+    assert "come from licenses@northlight.example" in response.content.decode()
+
+
+def test_going_back_to_keywells_server_forgets_it(manager, make_server, pay, product, work, mailoutbox):
+    server = make_server()
+    save(manager, server)
+    manager.post(f"{PAGE}remove/")
+    pay(product)
+    work()
+
+    assert not MailAccount.objects.exists()
+    assert [message.to for message in mailoutbox] == [["ada@example.com"]]
+
+
+def test_a_refused_login_waits_and_is_told_once(manager, make_server, pay, product, work, merchant, mailoutbox):
+    server = make_server()
+    save(manager, server)
+    account = MailAccount.objects.get()
+    account.keep(password="changed there", tracking_secret="")
+    account.save()
+    pay(product)
+    pay(product)
+    work()
+    work()
+
+    assert {delivery.status for delivery in Delivery.objects.all()} == {"queued"}
+    (notice,) = mailoutbox
+    assert "lets Keywell in no longer" in notice.subject and "535" in notice.body
+    assert "lets us in no longer" in manager.get("/attention/").content.decode()
+
+    save(manager, server)
+    Delivery.objects.update(due_at="2026-01-01T00:00:00Z")
+    work()
+
+    assert {delivery.status for delivery in Delivery.objects.all()} == {"sent"}
+    assert "lets us in no longer" not in manager.get("/attention/").content.decode()
+
+
+# Providers
+
+
+class Api:
+    """A provider's API: what it was asked, and what it answers."""
+
+    def __init__(self):
+        self.asked = []
+        self.status = 200
+
+    def request(self, session, method, url, **options):
+        self.asked.append((url, options, session.headers))
+        answer = {
+            "MessageID": "b7bc2f4a",
+            "ErrorCode": 0,
+            "Message": "OK",
+            "To": options.get("to"),
+            "id": "<b7bc2f4a@mg>",
+            "message": "Queued. Thank you.",
+        }
+        response = Response()
+        response.status_code, response._content, response.url = self.status, json.dumps(answer).encode(), url
+        return response
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    api = Api()
+    monkeypatch.setattr("requests.Session.request", lambda session, **options: api.request(session, **options))
+    return api
+
+
+@pytest.mark.parametrize(
+    "kind, url",
+    [
+        ("mailgun", "https://api.mailgun.net/v3/northlight.example/messages"),
+        ("mailgun_eu", "https://api.eu.mailgun.net/v3/northlight.example/messages"),
+        ("sendgrid", "https://api.sendgrid.com/v3/mail/send"),
+        ("postmark", "https://api.postmarkapp.com/email"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:django-anymail has dropped official support for SendGrid")
+def test_a_provider_is_asked_at_its_own_address_with_the_merchants_key(manager, provider, settings, kind, url):
+    settings.ANYMAIL = {
+        f"{provider}_API_URL": "https://eve.example/" for provider in ("MAILGUN", "SENDGRID", "POSTMARK")
+    } | {"MAILGUN_SENDER_DOMAIN": "eve.example"}
+
+    save(manager, None, kind=kind, password="key-of-northlight")
+
+    ((asked, options, headers),) = provider.asked
+    assert asked == url
+    assert "key-of-northlight" in str(options) + str(headers)
+    account = MailAccount.objects.get()
+    assert (account.kind, account.host, account.port) == (kind, "", None)
+
+
+def test_a_key_that_the_provider_refuses_is_not_saved(manager, provider):
+    provider.status = 401
+
+    text = refusal(save(manager, None, kind="mailgun", password="key-of-northlight"))
+
+    assert "401" in text and "key-of-northlight" not in text

@@ -1,0 +1,286 @@
+"""What customers are written, and from whom: the texts with their versions, the sender, the logo."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.mail import EmailMultiAlternatives
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import translation
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from delivery.composition import BODY, SUBJECT, Texts, write
+from merchants.email_template import TAGS
+from merchants.models import EmailTemplate, Logo, Merchant, Product
+from outbound.mail import MailError, make_message_id, send_test_mail
+from outbound.models import MailAccount
+from portal.access import Role, member_required
+from portal.confirm import Confirmation, Question, confirmed
+from portal.emails.forms import EmailTextForm, SenderForm
+from portal.emails.samples import sample_letter
+from work.bodies import takes_files
+
+LANGUAGES = dict(settings.LANGUAGES)
+PRODUCTS_SHOWN = 25
+VERSIONS_SHOWN = 50
+# A preview is a mail: it has styles of its own, and nothing that does anything.
+PREVIEW_POLICY = {
+    "script-src": "'none'",
+    "style-src": "'self' 'unsafe-inline'",
+    "form-action": "'none'",
+    "frame-ancestors": "'self'",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a text counts: for one product or for all, for readers of one language."""
+
+    merchant: Merchant
+    product: Product | None
+    language: str
+
+    @property
+    def product_id(self) -> int | None:
+        return self.product.pk if self.product else None
+
+    @property
+    def scope(self) -> str:
+        return str(self.product_id or "all")
+
+    @property
+    def label(self) -> str:
+        return self.product.name if self.product else "All products"
+
+    def url(self, name: str = "email-text") -> str:
+        return reverse(name, args=[self.scope, self.language])
+
+    def versions(self):
+        return self.merchant.email_templates.filter(product=self.product, language=self.language).order_by("-pk")
+
+    def template(self, **texts: str) -> EmailTemplate:
+        return EmailTemplate(merchant=self.merchant, product=self.product, language=self.language, **texts)
+
+    @cached_property
+    def current(self) -> EmailTemplate:
+        return self.versions().first() or self.template()
+
+    @cached_property
+    def others(self) -> Texts:
+        """What counts where this text says nothing."""
+        products = [self.product.pk] if self.product else []
+        texts = Texts.of(self.merchant, self.language, products).templates
+        here = (self.product_id, self.language)
+        return Texts([one for one in texts if (one.product_id, one.language) != here])
+
+    def fallback(self) -> dict[str, str]:
+        default = self.default()
+        return {
+            "subject": self.others.subject(self.product_id) or default["subject"],
+            "body": self.others.body(self.product_id) or default["body"],
+        }
+
+    def default(self) -> dict[str, str]:
+        with translation.override(self.language):
+            return {"subject": translation.gettext(SUBJECT), "body": translation.gettext(BODY)}
+
+    def texts_of(self, template: EmailTemplate) -> dict[str, str]:
+        """A version as the editor shows it: what it leaves empty is what counts there instead."""
+        fallback = self.fallback()
+        return {"subject": template.subject or fallback["subject"], "body": template.body or fallback["body"]}
+
+    def sample(self, draft: dict[str, str]) -> EmailMultiAlternatives:
+        """The mail that a customer would get if the draft were saved."""
+        letter = sample_letter(self.merchant, self.product, self.language)
+        return write(letter, Texts([self.template(**draft), *self.others.templates]))
+
+
+def get_place(request, scope: str, language: str) -> Place:
+    if language not in LANGUAGES:
+        raise Http404("There is no such language.")
+    if scope == "all":
+        return Place(request.merchant, None, language)
+    if not scope.isdecimal() or len(scope) > 18:
+        raise Http404("There is no such product.")
+    return Place(request.merchant, get_object_or_404(request.merchant.products, pk=int(scope)), language)
+
+
+@member_required(Role.MANAGER)
+@require_safe
+def emails(request) -> HttpResponse:
+    page = Paginator(request.merchant.products.order_by("name", "pk"), PRODUCTS_SHOWN).get_page(
+        request.GET.get("page")
+    )
+    texts = {language: Texts.of(request.merchant, language, [one.pk for one in page]) for language in LANGUAGES}
+    context = {
+        "section": "emails",
+        "languages": LANGUAGES,
+        "rows": [Row(request.merchant, product, texts) for product in [None, *page]],
+        "page": page,
+        "account": MailAccount.objects.of(request.merchant),
+        "logo": request.merchant.get_logo(),
+        "base_url": settings.BASE_URL,
+    }
+    return render(request, "portal/emails.html", context)
+
+
+@dataclass(frozen=True)
+class Row:
+    merchant: Merchant
+    product: Product | None
+    texts: dict[str, Texts]  # by language
+
+    def cells(self) -> Iterator[tuple[Place, str, str]]:
+        """For each language the place of the text, the language's name, and what counts there."""
+        for language, texts in self.texts.items():
+            place = Place(self.merchant, self.product, language)
+            yield place, LANGUAGES[language], texts.origin(place.product_id, language)
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "HEAD", "POST"])
+def edit(request, scope: str, language: str) -> HttpResponse:
+    place = get_place(request, scope, language)
+    if request.method != "POST":
+        return show_editor(request, place, EmailTextForm(initial=get_start(request, place)))
+
+    form = EmailTextForm(request.POST)
+    if not form.is_valid():
+        return show_editor(request, place, form)
+    if save(place, form.cleaned_data, by=str(request.user)):
+        messages.success(request, f"Saved. {place.label}, {LANGUAGES[language]}: customers get this text from now on.")
+    else:
+        messages.info(request, "Nothing was changed.")
+    return redirect(place.url())
+
+
+def get_start(request, place: Place) -> dict[str, str]:
+    """What the editor starts with: the text as it counts, an earlier version, or Keywell's."""
+    wanted = request.GET.get("version", "")
+    if wanted == "default":
+        return place.default()
+    if wanted.isdecimal() and len(wanted) <= 18:
+        return place.texts_of(get_object_or_404(place.versions(), pk=int(wanted)))
+    return place.texts_of(place.current)
+
+
+def get_preview(request, place: Place) -> str:
+    """The address of the preview of what the editor starts with."""
+    version = request.GET.get("version")
+    return f"{place.url('email-preview')}?{urlencode({'version': version})}" if version else place.url("email-preview")
+
+
+def save(place: Place, texts: dict[str, str], *, by: str) -> bool:
+    """Add a version, if it says something new. What is as it would be without it is left empty."""
+    fallback = place.fallback()
+    own = {name: "" if text == fallback[name] else text for name, text in texts.items()}
+    if own == {"subject": place.current.subject, "body": place.current.body}:
+        return False
+    template = place.template(**own)
+    template.saved_by = by
+    template.save()
+    return True
+
+
+def show_editor(request, place: Place, form: EmailTextForm, **context: Any) -> HttpResponse:
+    response = render(
+        request,
+        "portal/email_text.html",
+        {
+            "section": "emails",
+            "place": place,
+            "language": LANGUAGES[place.language],
+            "form": form,
+            "tags": TAGS,
+            "preview": get_preview(request, place),
+            "versions": place.versions()[:VERSIONS_SHOWN],
+            **context,
+        },
+    )
+    response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
+    return response
+
+
+@member_required(Role.MANAGER)
+@xframe_options_sameorigin
+@require_http_methods(["GET", "HEAD", "POST"])
+def preview(request, scope: str, language: str) -> HttpResponse:
+    """The mail that the editor's text makes; or, without one, that the text makes which the editor starts with."""
+    place = get_place(request, scope, language)
+    form = EmailTextForm(request.POST or get_start(request, place))
+    context: dict[str, Any] = {"form": form}
+    if form.is_valid():
+        mail = place.sample(form.cleaned_data)
+        context |= {"mail": mail, "html": mail.alternatives[0][0]}
+    response = render(request, "portal/email_preview.html", context)
+    response.content_security_policy = PREVIEW_POLICY  # type: ignore[attr-defined]
+    return response
+
+
+@member_required(Role.MANAGER)
+@require_POST
+def send_test(request, scope: str, language: str) -> HttpResponse:
+    """Mail the text as it stands in the editor, saved or not, to who asks."""
+    place = get_place(request, scope, language)
+    form = EmailTextForm(request.POST)
+    if form.is_valid():
+        mail = place.sample(form.cleaned_data)
+        mail.subject = f"[Test] {mail.subject}"
+        mail.to = [request.user.email]
+        mail.extra_headers["Message-ID"] = make_message_id()
+        try:
+            send_test_mail(mail, request.merchant, MailAccount.objects.of(request.merchant))
+        except MailError as error:
+            messages.error(request, f"The test mail was not sent: {error}")
+        else:
+            messages.success(request, f"A test mail was sent to {request.user.email}. Nothing was saved.")
+    return show_editor(request, place, form)
+
+
+@member_required(Role.MANAGER)
+@confirmed
+def reset(request, scope: str, language: str) -> Confirmation:
+    place = get_place(request, scope, language)
+    yield Question(
+        title=f"Reset the text of {place.label}, {LANGUAGES[language]}?",
+        text="Customers get the general text again. Your own stays among the versions, and can be used again.",
+        button="Reset",
+        danger=True,
+        back=place.url(),
+        section="emails",
+    )
+    if place.current.is_default:
+        return None
+    save(place, place.fallback(), by=str(request.user))
+    return "The text is reset. Your own stays among the versions below."
+
+
+@takes_files
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "HEAD", "POST"])
+def sender(request) -> HttpResponse:
+    form = SenderForm(request.POST or None, request.FILES or None, instance=request.merchant)
+    if form.is_valid():
+        form.save_by(str(request.user))
+        messages.success(request, "Saved. E-mails to customers come from this sender from now on.")
+        return redirect("emails")
+    context = {"section": "emails", "form": form, "logo": request.merchant.get_logo()}
+    return render(request, "portal/email_sender.html", context)
+
+
+@require_safe
+def logo(request: HttpRequest, digest: str) -> HttpResponse:
+    """A merchant's logo, for whoever reads a mail that shows it."""
+    logo = get_object_or_404(Logo.objects.order_by("pk"), digest=digest)
+    response = HttpResponse(bytes(logo.image), content_type="image/png")
+    response["Cache-Control"] = "public, max-age=31536000, immutable"
+    response["Cross-Origin-Resource-Policy"] = "cross-origin"  # for mail programs that run in a browser
+    return response

@@ -1,0 +1,179 @@
+"""What a merchant says of where licenses are made, and of what a licensee gets."""
+
+from collections.abc import Iterator
+from copy import copy
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from fulfillment.sources.netlicensing.models import (
+    MAX_NUMBER,
+    LicensePackage,
+    LicensingAccount,
+    PackagedTemplate,
+    validate_number,
+)
+from outbound.address_guard import CalloutError, check
+
+MOST_TEMPLATES = 20
+EMPTY_ROWS = 3  # for new ones
+
+
+class AccountForm(forms.ModelForm):
+    """Keywell's own service, or another: with an address, and a key that is not shown again.
+
+    A key that was saved stays if none is typed in, as long as it goes to the same server.
+    """
+
+    place = forms.ChoiceField(
+        label="Where licenses are made",
+        choices=[("own", "in Keywell’s own licensing service"), ("other", "elsewhere")],
+        widget=forms.RadioSelect,
+    )
+    api_key = forms.CharField(
+        label="API key",
+        required=False,
+        max_length=200,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Its role is ROLE_APIKEY_OPERATION or above. Kept encrypted, and not shown again. Leave it empty to"
+        " keep the one that is saved.",
+    )
+
+    field_order = ("name", "place", "address", "api_key", "timeout")
+
+    class Meta:
+        model = LicensingAccount
+        fields = ["name", "address", "api_key", "timeout"]
+        labels = {"timeout": "Time limit in seconds"}
+        help_texts = {
+            "name": "What you call it.",
+            "address": "Elsewhere: the base of its REST API, such as https://go.netlicensing.io/core/v2/rest.",
+            "timeout": "From 1 to 20. By then each answer has to be there, or we try again later.",
+        }
+        widgets = {
+            "name": forms.TextInput(attrs={"autocomplete": "off"}),
+            "address": forms.URLInput(attrs={"autocomplete": "off", "placeholder": "https://"}),
+            "timeout": forms.NumberInput(attrs={"min": 1, "max": 20}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.saved = copy(self.instance) if self.instance.pk else None
+        self.initial["api_key"] = ""
+        self.initial["place"] = "other" if self.saved and not self.saved.is_own else "own"
+
+    def clean_address(self) -> str:
+        address = self.cleaned_data["address"].rstrip("/")
+        if not address or self.cleaned_data.get("place") != "other":
+            return ""
+        try:
+            check(address)
+        except CalloutError as error:
+            raise forms.ValidationError(str(error)) from error
+        if "#" in address or "?" in address:
+            raise forms.ValidationError("Leave out the ? or # and what follows it.")
+        return address
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        others = self.instance.merchant.licensing_accounts.exclude(pk=self.instance.pk)
+        if others.filter(name=data.get("name")).exists():
+            self.add_error("name", "Another account has this name.")
+        if data.get("place") == "other":
+            self._clean_other(data)
+        else:
+            data["api_key"] = self.saved.api_key if self.saved and self.saved.is_own else ""
+        return data
+
+    def _clean_other(self, data: dict[str, Any]) -> None:
+        if not data.get("address"):
+            if "address" not in self.errors:
+                self.add_error("address", "Where is it?")
+            return
+        if data.get("api_key"):
+            return
+        if self.saved is None or urlsplit(self.saved.address)[:2] != urlsplit(data["address"])[:2]:
+            self.add_error("api_key", "Enter the key for this server.")
+        else:
+            data["api_key"] = self.saved.api_key
+
+
+class TemplateRow(NamedTuple):
+    number: forms.BoundField
+    quantity: forms.BoundField
+
+
+class PackageForm(forms.ModelForm):
+    """A package with its templates, in the order of the rows; an empty one is none."""
+
+    class Meta:
+        model = LicensePackage
+        fields = ["name", "product_number", "start_date"]
+        labels = {"start_date": "The licenses start"}
+        help_texts = {
+            "name": "What you call it.",
+            "product_number": "Of the licensing service, such as P001.",
+        }
+        widgets = {
+            "name": forms.TextInput(attrs={"autocomplete": "off"}),
+            "product_number": forms.TextInput(attrs={"autocomplete": "off", "list": "product-numbers"}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        saved = list(self.instance.templates.all()) if self.instance.pk else []
+        self.count = min(len(saved) + EMPTY_ROWS, MOST_TEMPLATES)
+        for index in range(self.count):
+            row = saved[index] if index < len(saved) else None
+            self.fields[f"template_{index}"] = forms.CharField(
+                label=f"Template {index + 1}",
+                required=False,
+                max_length=MAX_NUMBER,
+                validators=[validate_number],
+                initial=row.number if row else "",
+                widget=forms.TextInput(attrs={"autocomplete": "off", "list": "template-numbers"}),
+            )
+            self.fields[f"quantity_{index}"] = forms.IntegerField(
+                label=f"Quantity {index + 1}",
+                required=False,
+                min_value=1,
+                max_value=100,
+                initial=row.quantity if row else 1,
+            )
+
+    def rows(self) -> Iterator[TemplateRow]:
+        for index in range(self.count):
+            yield TemplateRow(self[f"template_{index}"], self[f"quantity_{index}"])
+
+    def clean_name(self) -> str:
+        name = self.cleaned_data["name"]
+        if self.instance.merchant.license_packages.exclude(pk=self.instance.pk).filter(name=name).exists():
+            raise forms.ValidationError("Another package has this name.")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if not self.errors and not self.wanted():
+            raise ValidationError("Name at least one template.")
+        return data
+
+    def wanted(self) -> list[tuple[str, int]]:
+        """The templates and how many licenses of each."""
+        data = self.cleaned_data
+        return [
+            (number, data.get(f"quantity_{index}") or 1)
+            for index in range(self.count)
+            if (number := data.get(f"template_{index}"))
+        ]
+
+    def save(self, commit: bool = True) -> LicensePackage:
+        """Save it with its templates, in the caller's transaction."""
+        package = super().save()
+        package.templates.all().delete()
+        PackagedTemplate.objects.bulk_create(
+            PackagedTemplate(package=package, position=position, number=number, quantity=quantity)
+            for position, (number, quantity) in enumerate(self.wanted(), 1)
+        )
+        return package

@@ -1,0 +1,37 @@
+"""A merchant's accounts at Keywell's own licensing service, with the keys that are made for them."""
+
+from django.db import transaction
+
+from fulfillment import chains
+from fulfillment.sources.netlicensing.models import LicensingAccount
+from licensing.models import Role, Token
+from outbound.breaker import probe_now, wake
+from portal.netlicensing.forms import AccountForm
+from vault.fingerprints import fingerprint
+
+
+@transaction.atomic
+def save_account(account: LicensingAccount) -> None:
+    """Save it, at our own service with a key that is good. Perhaps that mends it: what waits for it asks it again."""
+    if account.is_own and not keys_of(account).live().exists():
+        key = Token(merchant=account.merchant, token_type=Token.Type.APIKEY, api_key_role=Role.OPERATION)
+        key.name = "Keywell’s own orders"
+        key.save()
+        account.api_key = key.number
+    # How it stands, workers write meanwhile.
+    account.save(update_fields=AccountForm.Meta.fields if account.pk else None)
+    probe_now(account)
+    wake(account)
+
+
+@transaction.atomic
+def remove_account(account: LicensingAccount) -> None:
+    """Delete an account that no package is of, together with its key at our own service. Raises ChainRefused."""
+    chains.remove_account(account)
+    if account.is_own:
+        keys_of(account).delete()
+
+
+def keys_of(account: LicensingAccount):
+    """The key that was made for the account, if it was."""
+    return Token.objects.filter(merchant=account.merchant, fingerprint=fingerprint(account.api_key))

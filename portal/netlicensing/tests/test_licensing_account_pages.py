@@ -1,0 +1,267 @@
+"""Where licenses are made, and what a licensee gets: the merchant's pages."""
+
+from ipaddress import ip_network
+
+import pytest
+from django.urls import reverse
+
+from fulfillment.chains import add_source
+from fulfillment.models import FulfillmentMethod
+from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
+from fulfillment.sources.netlicensing.tests.licensing_server import Proxy, Service, envelope
+from licensing.models import Token
+from merchants.models import Member, User
+from orders.models import ActivationCode
+
+
+@pytest.fixture
+def manager(make_member, client):
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+@pytest.fixture
+def service():
+    return Service()
+
+
+@pytest.fixture
+def proxy(service, settings):
+    settings.CALLOUT_NETWORKS = [ip_network("127.0.0.0/8")]
+    proxy = Proxy(service)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def account(merchant, proxy):
+    return merchant.licensing_accounts.create(name="Vendor", address=proxy.url, api_key="the-key")
+
+
+OTHER = {"name": "Vendor", "place": "other", "api_key": "the-key", "timeout": "5"}
+PACKAGE = {"name": "Pro", "product_number": "P-1", "start_date": "now", "template_0": "T-SUB", "quantity_0": "2"}
+
+
+def post(client, view, *args, **data):
+    return client.post(reverse(view, args=args), data, follow=True)
+
+
+def test_an_account_at_our_own_service_gets_a_key_of_its_own(manager, merchant):
+    post(manager, "licensing-account-add", name="Own", place="own", timeout="10", address="https://elsewhere.example")
+
+    account = LicensingAccount.objects.get()
+    key = Token.objects.get()
+    assert (account.address, account.api_key) == ("", key.number)
+    assert (key.merchant, key.api_key_role, key.token_type) == (merchant, "ROLE_APIKEY_OPERATION", "APIKEY")
+
+    post(manager, "licensing-account-change", account.pk, name="Ours", place="own", timeout="10")
+    assert Token.objects.get() == key and LicensingAccount.objects.get().api_key == key.number
+
+    # Somebody revoked it.
+    Token.objects.update(active=False)
+    post(manager, "licensing-account-change", account.pk, name="Ours", place="own", timeout="10")
+    assert LicensingAccount.objects.get().api_key == Token.objects.live().get().number
+
+    post(manager, "licensing-account-delete", account.pk)
+    assert not LicensingAccount.objects.exists() and not Token.objects.live().exists()
+
+
+def test_who_revokes_that_key_is_told_what_it_does(client, merchant):
+    client.force_login(merchant.members.get(role="owner").user)
+    post(client, "licensing-account-add", name="Own", place="own", timeout="10")
+    other = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")  # noqa: S106
+
+    for key, told in ((Token.objects.exclude(pk=other.pk).get(), True), (other, False)):
+        text = client.get(reverse("key-revoke", args=[key.pk])).content.decode()
+        assert ("Orders fail then that get their licenses by “Own”, until that account is saved again" in text) == told
+
+
+@pytest.mark.parametrize("view", ["license-package", "license-package-delete", "licensing-account-callout"])
+def test_what_is_anothers_is_not_found_at_an_account_of_ones_own(manager, merchant, account, outsider, view):
+    own = merchant.licensing_accounts.create(name="Own")
+    theirs = outsider.licensing_accounts.create(name="Theirs")
+    for at in (account, theirs):
+        package = at.merchant.license_packages.create(account=at, name="Pro", product_number="P-1")
+        callout = at.callouts.create(merchant=at.merchant, method="GET", url="https://licensing.example")
+        other = callout if view == "licensing-account-callout" else package
+        assert manager.get(reverse(view, args=[own.pk, other.pk])).status_code == 404
+
+
+def test_one_elsewhere_has_an_address_and_a_key_that_is_not_shown(manager, proxy):
+    page = post(manager, "licensing-account-add", **OTHER, address=proxy.url + "/")
+
+    account = LicensingAccount.objects.get()
+    assert (account.address, account.api_key) == (proxy.url, "the-key")
+    edit = manager.get(reverse("licensing-account-change", args=[account.pk]))
+    assert "the-key" not in page.content.decode() + edit.content.decode()
+
+
+def test_the_key_stays_as_long_as_it_goes_to_the_same_server(manager, account, proxy):
+    form = OTHER | {"api_key": ""}
+    post(manager, "licensing-account-change", account.pk, **form | {"name": "New"}, address=proxy.url)
+    account.refresh_from_db()
+    assert (account.name, account.api_key) == ("New", "the-key")
+
+    page = post(manager, "licensing-account-change", account.pk, **form, address="https://93.184.216.34/core/v2/rest")
+
+    assert "Enter the key for this server." in page.content.decode()
+    account.refresh_from_db()
+    assert account.address == proxy.url
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("", "Where is it?"),
+        ("http://93.184.216.34/", "must begin with https://"),
+        ("https://10.1.2.3/", "not on the public internet"),
+        ("https://93.184.216.34/rest?x=1", "Leave out the ?"),
+    ],
+)
+def test_an_address_that_may_not_be_called_is_refused(manager, address, words):
+    page = post(manager, "licensing-account-add", **OTHER, address=address)
+
+    assert words in page.content.decode()
+    assert not LicensingAccount.objects.exists()
+
+
+def spoil_key(account):
+    account.api_key = "wrong"
+    account.save()
+
+
+def test_the_connection_is_tested(manager, account, proxy, service, monkeypatch):
+    templates = [{"number": "T-SUB"}, {"number": "T-PPU"}]
+    monkeypatch.setattr(service, "page", lambda kind, query: envelope("LicenseTemplate", templates))
+    assert "knows 2 license templates" in post(manager, "licensing-account-test", account.pk).content.decode()
+
+    spoil_key(account)
+    assert "It refuses the API key (403)" in post(manager, "licensing-account-test", account.pk).content.decode()
+
+    proxy.forward = lambda *request: (200, {}, b"<html>")
+    assert "NetLicensing does not say" in post(manager, "licensing-account-test", account.pk).content.decode()
+
+    account.refresh_from_db()
+    assert account.state == "healthy"
+
+
+def test_a_package_has_templates_in_order_and_shows_what_an_order_gets(manager, merchant, account):
+    page = post(
+        manager, "license-package-add", account.pk, **PACKAGE, template_1="", template_2="T-PPU", quantity_2="3"
+    )
+
+    package = LicensePackage.objects.get()
+    assert [str(template) for template in package.templates.all()] == ["2 × T-SUB", "3 × T-PPU"]
+    assert (package.merchant, package.start_date) == (merchant, "now")
+    text = page.content.decode()
+    assert "3 licensees, each with 2 × T-SUB, 3 × T-PPU" in text and "1 licensee with 6 × T-SUB, 9 × T-PPU" in text
+
+    post(manager, "license-package", account.pk, package.pk, **PACKAGE | {"template_0": "T-FEATURE"})
+    assert [str(template) for template in package.templates.all()] == ["2 × T-FEATURE"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"template_0": ""}, "Name at least one template."),
+        ({"template_0": "T/1"}, "A number has no spaces"),
+        ({"product_number": "P 1"}, "A number has no spaces"),
+        ({"quantity_0": "101"}, "less than or equal to 100"),
+    ],
+)
+def test_a_package_that_cannot_be_is_refused(manager, account, change, words):
+    page = post(manager, "license-package-add", account.pk, **PACKAGE | change)
+
+    assert words in page.content.decode()
+    assert not LicensePackage.objects.exists()
+
+
+def test_a_product_takes_a_package_as_a_source(manager, merchant, account, outsider, make_product):
+    package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
+    theirs = outsider.license_packages.create(
+        account=outsider.licensing_accounts.create(name="Theirs", api_key="x"), name="Theirs", product_number="P-1"
+    )
+    product = make_product(source=None)
+
+    page = post(manager, "product-add-source", product.pk, source=f"netlicensing {theirs.pk}")
+    assert "Theirs" not in page.content.decode() and not FulfillmentMethod.objects.exists()
+    page = post(manager, "product-add-source", product.pk, source=f"netlicensing {package.pk}")
+
+    assert FulfillmentMethod.objects.get().kind.place == package
+    assert "NetLicensing “Pro”" in page.content.decode()
+    assert "is a source of" in post(manager, "license-package-delete", account.pk, package.pk).content.decode()
+
+
+def test_all_that_failed_is_tried_again_once_the_account_is_mended(
+    manager, merchant, account, make_product, pay, work, service
+):
+    package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
+    package.templates.create(position=1, number="T-SUB")
+    product = make_product(source=None)
+    add_source(product, "netlicensing", package)
+    spoil_key(account)
+    pay(product)
+    pay(product)
+    work()
+    page = manager.get(reverse("licensing-account", args=[account.pk])).content.decode()
+    assert "2 failed items" in page and "It refuses the API key (403)" in page
+    assert "Vendor" in manager.get(reverse("home")).content.decode()
+
+    post(manager, "licensing-account-change", account.pk, **OTHER, address=account.address)
+    page = post(manager, "licensing-account-retry-failed", account.pk).content.decode()
+    work()
+
+    assert "2 will be tried again" in page
+    assert ActivationCode.objects.count() == 2 == len(service.licensees)
+    assert "Vendor" not in manager.get(reverse("home")).content.decode()
+
+
+# Support staff
+
+
+def test_staff_add_an_account_and_a_package_for_a_merchant(client, merchant):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    account = {"merchant": merchant.pk, "name": "Own", "place": "own", "timeout": "10"}
+    post(client, "admin:netlicensing_licensingaccount_add", **account)
+    made = LicensingAccount.objects.get()
+    assert (made.merchant, made.api_key) == (merchant, Token.objects.get().number)
+
+    page = post(client, "admin:netlicensing_licensingaccount_change", made.pk, **account | {"name": "Ours"})
+    made.refresh_from_db()
+    assert (made.name, made.api_key) == ("Ours", Token.objects.get().number)
+    assert made.api_key not in page.content.decode()
+
+    rows = {"TOTAL_FORMS": 1, "INITIAL_FORMS": 0, "0-position": 1, "0-number": "T-SUB", "0-quantity": 2}
+    package = {"merchant": merchant.pk, "account": made.pk, "name": "Pro", "product_number": "P-1"}
+    rows = {f"templates-{name}": value for name, value in rows.items()}
+    post(client, "admin:netlicensing_licensepackage_add", **package, **rows, start_date="none")
+    assert str(LicensePackage.objects.get().templates.get()) == "2 × T-SUB"
+
+
+def test_staff_cannot_mix_merchants(client, merchant, outsider):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    theirs = outsider.licensing_accounts.create(name="Theirs", api_key="x")
+
+    rows = {"templates-TOTAL_FORMS": 0, "templates-INITIAL_FORMS": 0}
+    package = {"merchant": merchant.pk, "account": theirs.pk, "name": "Pro", "product_number": "P-1"}
+    page = post(client, "admin:netlicensing_licensepackage_add", **package, **rows, start_date="none")
+
+    assert "belongs to Outsider" in page.content.decode()
+    assert not LicensePackage.objects.exists()
+
+
+def test_an_account_goes_together_with_its_key_or_not_at_all(manager, merchant, monkeypatch):
+    post(manager, "licensing-account-add", name="Own", place="own", timeout="10")
+    account = LicensingAccount.objects.get()
+
+    def fail(*args):
+        raise OSError("the database went away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(Token.objects.all()), "delete", fail)
+        with pytest.raises(OSError):
+            post(manager, "licensing-account-delete", account.pk)
+    assert LicensingAccount.objects.exists() and Token.objects.exists()
+
+    post(manager, "licensing-account-delete", account.pk)
+    assert not LicensingAccount.objects.exists() and not Token.objects.exists()

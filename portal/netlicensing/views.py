@@ -1,0 +1,204 @@
+from functools import partial
+from itertools import islice
+from time import monotonic
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment import services
+from fulfillment.chains import remove_package
+from fulfillment.models import Fulfillment
+from fulfillment.sources.netlicensing.client import Client, LicensingError
+from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
+from outbound.callouts import CalloutBusy
+from portal.access import Role, member_required, scoped
+from portal.confirm import Confirmation, Question, confirmed
+from portal.netlicensing.forms import AccountForm, PackageForm
+from portal.netlicensing.own_service import remove_account, save_account
+from portal.paging import KeysetPage
+from portal.saving import save_once
+
+# What is suggested of a product's or template's number, of an account with many.
+MOST_SUGGESTED = 200
+PREVIEWED = 3  # of a product, in one order
+
+for_account = scoped(LicensingAccount)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def accounts(request) -> HttpResponse:
+    rows = request.merchant.licensing_accounts.prefetch_related("packages")
+    context = {"section": "licensing", "tab": "accounts", "accounts": rows}
+    return render(request, "portal/licensing_accounts.html", context)
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    form = AccountForm(request.POST or None, instance=LicensingAccount(merchant=request.merchant))
+    if form.is_valid() and save_once(form, partial(save_account, form.instance)):
+        messages.success(request, "Account added. Now say what a customer gets: add a license package.")
+        return redirect(form.instance)
+    return show_form(request, form, "Add a licensing account", reverse("licensing-accounts"))
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def change(request, account: LicensingAccount) -> HttpResponse:
+    form = AccountForm(request.POST or None, instance=account)
+    if form.is_valid() and save_once(form, partial(save_account, account)):
+        messages.success(request, "Account changed. Orders that wait for it are tried again now.")
+        return redirect(account)
+    return show_form(request, form, "Edit the account", account.get_absolute_url())
+
+
+def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
+    context = {"section": "licensing", "form": form, "title": title, "cancel": cancel}
+    return render(request, "portal/licensing_account_form.html", context)
+
+
+@for_account
+@require_safe
+def account(request, account: LicensingAccount) -> HttpResponse:
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    products = Prefetch("fulfillment_methods__product")
+    context = {
+        "section": "licensing",
+        "account": account,
+        "packages": account.packages.prefetch_related("templates", products),
+        "failed": count_failed(account),
+        "page": KeysetPage(account.callouts.select_related("item__order"), "called_at", **cursors),
+        "query": "",
+    }
+    return render(request, "portal/licensing_account.html", context)
+
+
+def count_failed(account: LicensingAccount) -> int:
+    return Fulfillment.objects.of_upstream(account).given_up().distinct().count()
+
+
+@for_account
+@require_safe
+def callout(request, account: LicensingAccount, callout: int) -> HttpResponse:
+    row = get_object_or_404(account.callouts.select_related("item__order"), pk=callout)
+    context = {"section": "licensing", "account": account, "callout": row}
+    return render(request, "portal/licensing_callout.html", context)
+
+
+@for_account
+@require_POST
+def test(request, account: LicensingAccount) -> HttpResponse:
+    try:
+        numbers = read_numbers(account, "licensetemplate")
+    except (LicensingError, CalloutBusy) as error:
+        messages.error(request, f"It does not work: {error}")
+    else:
+        messages.success(request, f"It answers, takes the key, and knows {len(numbers):,} license templates.")
+    return redirect(account)
+
+
+def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
+    """The numbers of what there is of a kind, some of many. Raises LicensingError, CalloutBusy."""
+    client = Client(account, deadline=monotonic() + account.timeout + 1, is_test=True)
+    return [one["number"] for one in islice(client.find_all(kind), MOST_SUGGESTED) if "number" in one]
+
+
+@for_account
+@confirmed
+def retry_failed(request, account: LicensingAccount) -> Confirmation:
+    yield Question(
+        title="Retry all failed?",
+        text=f"“{account}” is asked again for {count_failed(account):,} items of paid orders that failed. What was"
+        " made for them already is found again, and nothing is made twice.",
+        button="Retry",
+    )
+    count = services.retry_failed(account, by=str(request.user))
+    return f"{count:,} will be tried again, the oldest payments first."
+
+
+@for_account
+@confirmed
+def delete(request, account: LicensingAccount) -> Confirmation:
+    yield Question(
+        title="Remove the licensing account?",
+        text=f"Nothing is asked of “{account}” any more, also not to deactivate the licenses of an order that is"
+        " refunded later. The licenses themselves stay there.",
+        button="Remove",
+        danger=True,
+        then="licensing-accounts",
+    )
+    remove_account(account)
+    return f"The licensing account “{account}” is removed."
+
+
+# Its packages
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def add_package(request, account: LicensingAccount) -> HttpResponse:
+    return edit_package(request, LicensePackage(merchant=request.merchant, account=account), "Add a license package")
+
+
+@for_account
+@require_http_methods(["GET", "POST"])
+def package(request, account: LicensingAccount, package: int) -> HttpResponse:
+    return edit_package(request, get_object_or_404(account.packages, pk=package), "Edit the license package")
+
+
+def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
+    account = package.account
+    form = PackageForm(request.POST or None, instance=package)
+    if form.is_valid() and save_once(form, form.save):
+        messages.success(request, "Package saved. Products take it as a source; what was begun already goes on as is.")
+        return redirect(package)
+    templates = list(package.templates.all()) if package.pk else []
+    context = {
+        "section": "licensing",
+        "account": account,
+        "package": package,
+        "form": form,
+        "title": title,
+        "templates": templates,
+        "times": [(template.number, template.quantity, template.quantity * PREVIEWED) for template in templates],
+        "previewed": PREVIEWED,
+        **suggestions(account),
+    }
+    return render(request, "portal/license_package.html", context)
+
+
+def suggestions(account: LicensingAccount) -> dict[str, Any]:
+    """The numbers that the account knows, to choose from; of one that does not answer none."""
+    if account.state != LicensingAccount.State.HEALTHY:
+        return {}
+    try:
+        return {
+            "products": read_numbers(account, "product"),
+            "known_templates": read_numbers(account, "licensetemplate"),
+        }
+    except (LicensingError, CalloutBusy) as error:
+        return {"no_suggestions": str(error)}
+
+
+@for_account
+@confirmed
+def delete_package(request, account: LicensingAccount, package: int) -> Confirmation:
+    row = get_object_or_404(account.packages, pk=package)
+    yield Question(
+        title="Remove the license package?",
+        text=f"“{row}” is gone then. Licenses that were added stay, and are deactivated when their order is refunded.",
+        button="Remove",
+        danger=True,
+        back=row,
+        then=account,
+    )
+    remove_package(row)
+    return f"The license package “{row}” is removed."

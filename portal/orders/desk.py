@@ -1,0 +1,333 @@
+"""The place where a person works on one order. Members have it in the portal, support staff in the admin."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import JSONObject
+from django.urls import reverse
+
+from delivery.models import DeliveredCode, Delivery
+from delivery.resending import why_not_resend
+from fulfillment.history import order_history
+from fulfillment.models import Fulfillment
+from fulfillment.services import why_not_return
+from fulfillment.sources.web_service.answers import mask_answer
+from fulfillment.sources.web_service.models import HeldCode
+from licensing.models import Licensee, Transaction
+from orders.kinds import SOURCES
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from orders.subscriptions import Link, PredecessorMissing, chains, find_wait, split_period
+from pools.models import LicenseKey
+
+# How much of an order a page shows: of its items, of an item's units, where there are few items or many, and of its
+# history, from the start and from the end.
+ITEMS_SHOWN = 10
+UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2
+LINES_SHOWN = 10, 90
+# Of the orders of a subscription: the first, and so many around the present one.
+ORDERS_SHOWN = 11
+
+
+@dataclass(frozen=True)
+class Desk:
+    order: Order
+    by: str  # who works at it, for the history
+    prefix: str  # of the names of its addresses
+    key: str | int  # what the order is called in them
+    query: dict[str, str] = field(default_factory=dict)  # of all of them
+    page: str = "portal/order.html"
+    base: str = "base.html"  # what its other pages extend
+    extra: dict[str, Any] = field(default_factory=dict)  # context of its pages
+
+    def url(self, action: str = "", *arguments: Any, **query: Any) -> str:
+        path = reverse(f"{self.prefix}-{action}" if action else self.prefix, args=[self.key, *arguments])
+        query = self.query | query
+        return f"{path}?{urlencode(query)}" if query else path
+
+    get_absolute_url = url
+
+    def url_of(self, code: ActivationCode) -> str:
+        """The page that shows this code."""
+        return self.url(**self.place(code))
+
+    def url_of_order(self, order: Order) -> str:
+        """The desk at which one works on another order of the merchant."""
+        key = order.key if isinstance(self.key, str) else order.pk
+        return Desk(order, self.by, self.prefix, key, self.query).url()
+
+    def url_of_licensee(self, licensee: Licensee) -> str:
+        """Where one looks at a licensee of the merchant."""
+        return reverse(
+            "licensee" if isinstance(self.key, str) else "admin:licensing_licensee_change", args=[licensee.pk]
+        )
+
+    def place(self, code: ActivationCode) -> dict[str, Any]:
+        before = self.order.items.filter(pk__lt=code.item_id).count()
+        place = {"items": before // ITEMS_SHOWN * ITEMS_SHOWN + 1, "from": code.unit}
+        if code.unit <= units_shown(self.order.items.count()):
+            del place["from"]
+        if before < ITEMS_SHOWN:
+            del place["items"]
+        return place
+
+    def surroundings(self) -> dict[str, Any]:
+        """Context of every page of the desk."""
+        return {
+            "section": "orders",
+            "desk": self,
+            "order": self.order,
+            "base": self.base,
+        } | self.extra
+
+    def context(
+        self, place: dict[str, Any], *, all_history: bool = False, revealed: dict[int, str] | None = None
+    ) -> dict[str, Any]:
+        """What templates/desk shows: the order with its items, codes and history.
+
+        `place` is what to show of it: `items` from the first of these, `from` a unit on. `revealed` are texts by code.
+        """
+        history = order_history(self.order)
+        items = list(self.order.items.all())
+        others = list(self.order.other_items.order_by("pk"))
+        first = place.get("items", 1)
+        shown = show_items(self, items[first - 1 :][:ITEMS_SHOWN], place.get("from", 1), revealed or {})
+        start, end = LINES_SHOWN
+        cut = 0 if all_history else max(0, len(history) - start - end)
+        return self.surroundings() | {
+            "address": self.url(**place),
+            "items": shown,
+            "first_item": first,
+            "items_before": max(1, first - ITEMS_SHOWN) if first > 1 else None,
+            "items_after": first + ITEMS_SHOWN if first + ITEMS_SHOWN <= len(items) else None,
+            "total": sum(item.total_price for item in items) + sum(item.total_price for item in others),
+            "others": others,
+            "can_be_mapped": bool(others)
+            and self.order.status == Order.Status.PAID
+            and self.order.other_items.mappable().exists(),
+            "history": [history[:start], history[start + cut :]],
+            "lines_left_out": cut,
+            "returned": last_returned(self.order),
+            "in_flight": any(is_in_flight(delivery) for delivery in self.order.deliveries.all()),
+        }
+
+
+def units_shown(items: int) -> int:
+    """How many units of each item a page of an order with so many items shows."""
+    return UNITS_SHOWN if items <= 2 else UNITS_SHOWN_OF_MANY
+
+
+def last_returned(order: Order) -> Delivery | None:
+    """The last e-mail to the customer's present address, if it came back."""
+    mails = [delivery for delivery in order.deliveries.all() if delivery.recipient == order.email != ""]
+    return mails[-1] if mails and mails[-1].status in Delivery.RETURNED else None
+
+
+def is_in_flight(delivery: Delivery) -> bool:
+    """Whether to look again in a moment is worth it."""
+    return delivery.status == Delivery.Status.QUEUED and delivery.attempts < 3
+
+
+@dataclass(frozen=True)
+class ShownCode:
+    """The Activation code block."""
+
+    code: ActivationCode
+    mails: list[Delivery]
+    text: str  # empty: masked
+    why_not_resend: str
+    can_be_replaced: bool
+    can_return: bool
+    licensee: "ShownLicensee | None"
+
+    @property
+    def origin(self) -> str:
+        return SOURCES[self.code.source].tell_origin(self.code.saved_by)
+
+
+@dataclass(frozen=True)
+class ShownLicensee:
+    """Whose number a code is, and to whom its licenses were transferred, with where to look at each."""
+
+    name: str
+    url: str
+    went_to: list["ShownLicensee"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ShownOrder:
+    """One of a subscription's orders; without a number, so many that are left out."""
+
+    number: str = ""
+    url: str = ""  # none of the present one, and of one that was not reported
+    note: str = ""
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class ShownHeld:
+    """A code that may be an error message: what is one is readable, and what may be a code in it is masked."""
+
+    held: HeldCode
+    text: str
+
+
+@dataclass(frozen=True)
+class ShownItem:
+    item: OrderItem
+    chain: list[ShownOrder]
+    codes: list[ShownCode]
+    missing: int
+    why_not_resend: str  # what is missing
+    units: range
+    has_reserve: bool
+    links: list[Link]
+    held: list["ShownHeld"]
+
+    @property
+    def first_unit(self) -> int:
+        return self.units.start
+
+    @property
+    def last_unit(self) -> int:
+        return min(self.item.units, self.units.stop - 1)
+
+    @property
+    def previous(self) -> int | None:
+        return max(1, self.units.start - len(self.units)) if self.units.start > 1 else None
+
+    @property
+    def next(self) -> int | None:
+        return self.units.stop if self.units.stop <= self.item.units else None
+
+    @cached_property
+    def wait(self) -> PredecessorMissing | None:
+        """What a renewal waits for among its subscription's orders, and until when."""
+        waiting = self.item.fulfillment.status == Fulfillment.Status.WAITING and self.item.subscription_id
+        missing = find_wait(self.item, self.links) if waiting else None
+        return missing if missing and str(missing) == self.item.fulfillment.reason else None
+
+    @property
+    def period(self) -> str:
+        """How often the subscription is renewed, in words."""
+        number, unit = split_period(self.item.subscription.period)  # type: ignore[union-attr]
+        return f"every {unit}" if number == 1 else f"every {number} {unit}s"
+
+    @property
+    def can_be_retried(self) -> bool:
+        unfinished = self.item.fulfillment.status != Fulfillment.Status.DONE
+        # While a code is held, nobody is asked.
+        return unfinished and not self.held and self.item.order.status == Order.Status.PAID
+
+
+def show_chain(desk: Desk, links: list[Link]) -> list[ShownOrder]:
+    """The orders of an item's subscription, of many those around the present one."""
+    if not links:
+        return []
+    own = next(index for index, link in enumerate(links) if link.item.order_id == desk.order.pk)
+    start = max(0, min(own - ORDERS_SHOWN // 2, len(links) - ORDERS_SHOWN))
+    numbers = {link.number for link in links}
+    shown = []
+    if links[0].parent_order and links[0].parent_order not in numbers:
+        shown.append(ShownOrder(links[0].parent_order, note="not reported"))
+    for index, link in enumerate(links):
+        if index == 0 or start <= index < start + ORDERS_SHOWN:
+            order = link.item.order
+            notes = ["first"] if index == 0 and not link.parent_order else []
+            notes += [order.status] if order.status != Order.Status.PAID else []
+            url = "" if index == own else desk.url_of_order(order)
+            shown.append(ShownOrder(link.number, url, ", ".join(notes)))
+        elif index in {1, start + ORDERS_SHOWN}:
+            shown.append(ShownOrder(left_out=start - 1 if index == 1 else len(links) - index))
+    return shown
+
+
+def with_licensees(codes: QuerySet[ActivationCode], merchant: int) -> QuerySet[ActivationCode]:
+    """Each with the merchant's licensee that has it for a number, if any, and those its licenses were moved to."""
+    licensees = Licensee.objects.filter(merchant=merchant, fingerprint=OuterRef("fingerprint"))
+    transfers = Transaction.objects.filter(
+        source=Transaction.Source.AUTO_LICENSES_TRANSFER,
+        licensee__isnull=False,
+        source_licensee__merchant=merchant,
+        source_licensee__fingerprint=OuterRef("fingerprint"),
+    )
+    return codes.annotate(
+        licensee=Subquery(licensees.values(facts=JSONObject(pk="pk", name="name"))),
+        went_to=ArraySubquery(
+            transfers.order_by("pk").values(facts=JSONObject(pk="licensee__pk", name="licensee__name"))
+        ),
+    )
+
+
+def show_licensee(desk: Desk, code) -> ShownLicensee | None:
+    if not code.licensee:
+        return None
+    went_to = {target["pk"]: _show_licensee(desk, target) for target in code.went_to}
+    return _show_licensee(desk, code.licensee, went_to=list(went_to.values()))
+
+
+def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLicensee:
+    licensee = Licensee(**facts)
+    return ShownLicensee(str(licensee), desk.url_of_licensee(licensee), **fields)
+
+
+def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
+    """The held codes of these items, by item; those of units that have a code meanwhile are left out."""
+    shown = defaultdict(list)
+    if any(item.has_held_codes for item in items):  # type: ignore[attr-defined]
+        has_code = ActivationCode.objects.filter(item=OuterRef("item"), unit=OuterRef("unit"))
+        for held in HeldCode.objects.filter(~Exists(has_code), item__in=items).order_by("unit")[:ITEMS_SHOWN]:
+            shown[held.item_id].append(ShownHeld(held, mask_answer(held.code, [])))
+    return shown
+
+
+def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
+    """Items of an order with the units from the given one on; those of short items are all shown."""
+    order = desk.order
+    links = chains(items)
+    count = units_shown(len(order.items.all()))
+    window = range(first_unit, first_unit + count)
+    in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
+    mails = DeliveredCode.objects.filter(code=OuterRef("pk")).order_by("delivery_id").values("delivery_id")
+    shown = ActivationCode.objects.filter(in_window, item__in=items).defer("code").annotate(mails=ArraySubquery(mails))
+    codes: list[Any] = list(with_licensees(shown, order.merchant_id).order_by("unit"))
+    quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.Because.REFUNDED)
+    in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
+    seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
+    deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
+
+    held = show_held(items) if order.status == Order.Status.PAID else {}
+    reason = why_not_resend(order, saved=True)
+    blocks = defaultdict(list)
+    for code in codes:
+        its_mails = [deliveries[pk] for pk in code.mails]
+        blocks[code.item_id].append(
+            ShownCode(
+                code,
+                its_mails,
+                revealed.get(code.pk, ""),
+                reason,
+                can_be_replaced=SOURCES[code.source].replaces and order.status == Order.Status.PAID,
+                can_return=(code.item_id, code.unit) in in_quarantine
+                and not why_not_return(code, its_mails, revealed=code.pk in seen),
+                licensee=show_licensee(desk, code),
+            )
+        )
+    return [
+        ShownItem(
+            item,
+            show_chain(desk, links.get(item.pk, [])),
+            blocks[item.pk],
+            missing=0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,  # type: ignore[attr-defined]
+            why_not_resend=why_not_resend(order, saved=False),
+            units=window if item.units > count else range(1, count + 1),
+            has_reserve=item.has_reserve,  # type: ignore[attr-defined]
+            links=links.get(item.pk, []),
+            held=held.get(item.pk, []),
+        )
+        for item in items
+    ]

@@ -1,0 +1,186 @@
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.db.models import Exists, OuterRef, Q
+from django.forms.utils import flatatt
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+
+from delivery.models import Delivery
+from fulfillment.models import Fulfillment
+from merchants.models import Merchant
+from orders.fields import EmailFormField
+from orders.models import Order, OrderItem, OrderQuerySet
+from orders.money import DECIMALS
+from pools.reading import MAX_KEY_LENGTH
+
+# How many codes are entered on one page.
+UNITS_AT_ONCE = 20
+ANY = [("", "Any")]
+# An order in which nothing is ours.
+UNMAPPED = "unmapped"
+
+
+def choices(states) -> list[tuple[str, str]]:
+    return ANY + [(value, value) for value in states]
+
+
+class PlainSelect(forms.Select):
+    """Made without a template for each option: those of the filters took a fifth of the list's time."""
+
+    def render(self, name, value, attrs=None, renderer=None):
+        chosen = self.format_value(value)
+        options = format_html_join(
+            "",
+            '<option value="{}"{}>{}</option>',
+            ((key, mark_safe(" selected") if str(key) in chosen else "", label) for key, label in self.choices),
+        )
+        attributes = flatatt(self.build_attrs(self.attrs, {"name": name} | (attrs or {})))
+        return format_html("<select{}>{}</select>", attributes, options)
+
+
+class DateInput(forms.DateInput):
+    input_type = "date"
+
+
+class FilterForm(forms.Form):
+    """The filters of the list of orders. Days are those of UTC, both ends included."""
+
+    status = forms.ChoiceField(choices=choices(Order.Status.values), widget=PlainSelect, required=False)
+    fulfillment = forms.ChoiceField(
+        choices=choices([*Fulfillment.Status.values, UNMAPPED]), widget=PlainSelect, required=False
+    )
+    delivery = forms.ChoiceField(
+        label="Last e-mail", choices=choices(Delivery.Status.values), widget=PlainSelect, required=False
+    )
+    product: forms.ModelChoiceField = forms.ModelChoiceField(
+        None, empty_label="Any", widget=PlainSelect, required=False
+    )
+    checkout_page: forms.ModelChoiceField = forms.ModelChoiceField(
+        None, empty_label="Any", widget=PlainSelect, required=False
+    )
+    reported_from = forms.DateField(widget=DateInput, required=False)
+    reported_until = forms.DateField(widget=DateInput, required=False)
+    paid_from = forms.DateField(widget=DateInput, required=False)
+    paid_until = forms.DateField(widget=DateInput, required=False)
+
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["product"].queryset = merchant.products.order_by("name")  # type: ignore[attr-defined]
+        self.fields["checkout_page"].queryset = merchant.checkout_pages.order_by("code")  # type: ignore[attr-defined]
+
+    @property
+    def in_use(self) -> list[str]:
+        """What is filtered by, in the words of the form."""
+        return [str(self.fields[name].label or name.replace("_", " ")) for name in self.fields if self.data.get(name)]
+
+    @property
+    def is_about_payment(self) -> bool:
+        return bool(self.data.get("paid_from") or self.data.get("paid_until"))
+
+    def apply(self, orders: OrderQuerySet) -> OrderQuerySet:
+        """Those of the orders that the filters let through. A filter that is not valid lets none through."""
+        if not self.is_valid():
+            return orders.none()
+
+        given = {name: value for name, value in self.cleaned_data.items() if value}
+        for name, value in given.items():
+            orders = orders.filter(self.condition(name, value))
+        return orders
+
+    def condition(self, name: str, value: Any) -> Q | Exists:
+        match name:
+            case "fulfillment":
+                return fulfillment_is(value)
+            case "delivery":
+                return last_delivery_is(value)
+            case "product":
+                return Exists(OrderItem.objects.filter(order=OuterRef("pk"), product=value))
+            case "reported_from" | "paid_from":
+                return Q(**{f"{name.removesuffix('_from')}_at__gte": datetime.combine(value, time.min, UTC)})
+            case "reported_until" | "paid_until":
+                return Q(**{f"{name.removesuffix('_until')}_at__lte": datetime.combine(value, time.max, UTC)})
+            case _:
+                return Q(**{name: value})
+
+
+def fulfillment_is(status: str) -> Q | Exists:
+    """Orders with an item that stands like this; done are those of which every item is."""
+    of_order = Fulfillment.objects.filter(item__order=OuterRef("pk"))
+    if status == UNMAPPED:
+        return ~Exists(of_order)  # type: ignore[return-value]
+    if status == Fulfillment.Status.DONE:
+        return ~Exists(of_order.unfinished()) & Exists(of_order)
+    return Exists(of_order.filter(status=status))
+
+
+def last_delivery_is(status: str) -> Exists:
+    later = Delivery.objects.filter(order=OuterRef("order"), pk__gt=OuterRef("pk"))
+    return Exists(Delivery.objects.filter(~Exists(later), order=OuterRef("pk"), status=status))
+
+
+class AddressForm(forms.Form):
+    email = EmailFormField(
+        label="E-mail address",
+        max_length=Order._meta.get_field("email").max_length,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True}),
+    )
+
+
+class RefundForm(forms.Form):
+    amount = forms.CharField()
+    reference = forms.CharField(
+        max_length=64, required=False, help_text="The shop’s number of the refund, if it has one."
+    )
+    # What the page said was left: a refund that was recorded since must not be recorded twice.
+    left = forms.DecimalField(widget=forms.HiddenInput)
+
+    def __init__(self, order: Order, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"] = forms.DecimalField(
+            label=f"Amount in {order.currency}",
+            min_value=0,
+            max_digits=14,
+            decimal_places=max(2, DECIMALS[order.currency]),
+            localize=False,
+        )
+
+    def clean_amount(self) -> Decimal:
+        # An order that cost nothing is refunded nothing.
+        if not self.cleaned_data["amount"] and self.initial["left"]:
+            raise forms.ValidationError("Refund more than nothing.")
+        return self.cleaned_data["amount"]
+
+
+class ReplaceForm(forms.Form):
+    reason = forms.CharField(
+        label="What is wrong with it?", max_length=200, required=False, help_text="For the order’s history."
+    )
+
+
+class CodesForm(forms.Form):
+    """One field for each unit that lacks a code; those left empty go on waiting."""
+
+    def __init__(self, item: OrderItem, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.units = {f"unit_{unit}": unit for unit in item.missing_units()[:UNITS_AT_ONCE]}
+        for name, unit in self.units.items():
+            self.fields[name] = forms.CharField(
+                label=f"Activation code {unit}",
+                required=False,
+                max_length=MAX_KEY_LENGTH,
+                widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off", "spellcheck": "false"}),
+            )
+
+    def clean(self) -> dict:
+        data = super().clean() or {}
+        if not any(data.values()):
+            raise forms.ValidationError("Enter at least one activation code.")
+        return data
+
+    def codes(self) -> dict[int, str]:
+        """The texts by unit, their lines ended as those of files are."""
+        given = {unit: self.cleaned_data[name] for name, unit in self.units.items() if self.cleaned_data[name]}
+        return {unit: text.replace("\r\n", "\n") for unit, text in given.items()}

@@ -1,0 +1,231 @@
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from delivery.models import Delivery
+from fulfillment.attention import needing_attention
+from fulfillment.models import Fulfillment
+from orders.models import Order, OrderItem, OrderQuerySet, OtherItem, RefusedReport
+from orders.refusals import REFUSAL_RETENTION
+from orders.search import MAX_QUOTED, MAX_SEARCH, Kind, find, get_digests, is_secret, look_up, quotable
+from outbound.models import MailAccount
+from pools.models import LicenseKey
+from portal.access import member_required
+from portal.orders.export import export_orders
+from portal.orders.forms import UNMAPPED, FilterForm
+from portal.paging import KeysetPage
+
+# An order stands as its worst item does.
+WORST_FIRST: list[str] = [
+    Fulfillment.Status.FAILED,
+    Fulfillment.Status.WAITING,
+    Fulfillment.Status.PENDING,
+    Fulfillment.Status.DONE,
+    UNMAPPED,
+]
+IN_ROWS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
+
+
+@dataclass
+class Row:
+    """An order in a list."""
+
+    order: Order
+    products: list[tuple[str, int]] = field(default_factory=list)  # names and quantities
+    total: Decimal = Decimal(0)
+    fulfillment: str = UNMAPPED
+    delivery: str = "none"
+
+    def add(self, product: str, quantity: int, price: Decimal, status: str) -> None:
+        self.products.append((product, quantity))
+        self.total += price
+        self.fulfillment = min(self.fulfillment, status, key=WORST_FIRST.index)
+
+    def add_other(self, product: str, quantity: int, price: Decimal) -> None:
+        self.products.append((product or "Not ours", quantity))
+        self.total += price
+
+
+def make_rows(orders: list[Order]) -> list[Row]:
+    rows = {order.pk: Row(order) for order in orders}
+    items = OrderItem.objects.filter(order__in=rows).order_by("pk")
+    columns = ("order", "product__name", "quantity", "total_price", "fulfillment__status")
+    for pk, product, quantity, price, status in items.values_list(*columns):
+        rows[pk].add(product, quantity, price, status)
+    others = OtherItem.objects.filter(order__in=rows).order_by("pk")
+    for pk, product, quantity, price in others.values_list("order", "product", "quantity", "total_price"):
+        rows[pk].add_other(product, quantity, price)
+    for pk, status in Delivery.objects.filter(order__in=rows).order_by("pk").values_list("order", "status"):
+        rows[pk].delivery = status
+    return list(rows.values())
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@member_required()
+def order_list(request) -> HttpResponse:
+    """The merchant's orders, filtered by the address's parameters. A POST is a search: see `search`."""
+    if request.method == "POST":
+        return search(request)
+
+    orders, context = searched(request)
+    form = FilterForm(request.merchant, request.GET)
+    page = get_page(request, form.apply(orders), "paid_at" if form.is_about_payment else "reported_at")
+    if not (page.rows or form.in_use or context.get("text")) and not request.merchant.orders.exists():
+        empty = {"section": "orders", "refused": has_refused(request), **first_payment(request)}
+        return render(request, "portal/orders_empty.html", empty)
+    context |= page_context(request, page) | {"form": form, "refused": has_refused(request)}
+    return render(request, "portal/orders.html", context)
+
+
+def has_refused(request: HttpRequest) -> bool:
+    return RefusedReport.objects.filter(merchant=request.merchant).exists()  # type: ignore[attr-defined]
+
+
+def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    return KeysetPage(orders.only(*IN_ROWS), field, **cursors)
+
+
+def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:
+    query = request.GET.copy()
+    for cursor in ("before", "after", "merchant"):
+        query.pop(cursor, None)
+    return {
+        "section": "orders",
+        "rows": make_rows(page.rows),
+        "by_payment": page.field == "paid_at",
+        "query": query.urlencode(),
+        "older": with_parameter(query, before=page.older) if page.older else "",
+        "newer": with_parameter(query, after=page.newer) if page.newer else "",
+    }
+
+
+def with_parameter(query: QueryDict, **parameters: str) -> str:
+    query = query.copy()
+    for name, value in parameters.items():
+        query[name] = value
+    return query.urlencode()
+
+
+def search(request) -> HttpResponse:
+    """Lead to what was searched for, without a license text, or what may be one, ever standing in an address."""
+    text = request.POST.get("search", "").replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
+    if not text:
+        return redirect("orders")
+    found = find(request.merchant.orders, text)
+    if not found:
+        key = LicenseKey.objects.filter(pool__merchant=request.merchant).with_text(text)
+        context = {"text": text, "key": key.select_related("pool").first(), "form": FilterForm(request.merchant)}
+        return render(request, "portal/orders.html", {"section": "orders", "nothing_found": True, **context})
+
+    kind, *also = found
+    if is_secret(kind, text):
+        parameters = {"license": ",".join(get_digests(request.merchant.orders.all(), kind, text)), "by": kind.value}
+    else:
+        parameters = {"q": quotable(kind, found[kind], text), "by": kind.value}
+        also = [kind for kind in also if not is_secret(kind, text)]
+        if also and parameters["q"] == text:
+            parameters["also"] = ",".join(also)
+    return redirect(f"{reverse('orders')}?{with_parameter(QueryDict(mutable=True), **parameters)}")
+
+
+def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
+    """The orders that a search led to, and what to say about it."""
+    orders = request.merchant.orders.all()
+    license = request.GET.get("license", "")
+    if license:
+        try:
+            digests = [bytes.fromhex(digest) for digest in license.split(",")]
+        except ValueError:
+            return orders.none(), {}
+        is_similar = request.GET.get("by") == Kind.SIMILAR
+        found = orders.with_loose_fingerprint(*digests) if is_similar else orders.with_code_fingerprint(*digests)
+        by = Kind.SIMILAR if is_similar else Kind.LICENSE
+        return found, {"text": "a license text", "license": license, "license_by": by}
+
+    text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUOTED]
+    if not text:
+        return orders, {}
+    kind, also = read_kinds(request, orders, text)
+    by_kind = look_up(orders, kind, text) if kind else None
+    return orders.none() if by_kind is None else by_kind, {"text": text, "kind": kind, "also": also}
+
+
+def read_kinds(request: HttpRequest, orders: OrderQuerySet, text: str) -> tuple[Kind | None, list[Kind]]:
+    """What the text is taken for, and could be as well: as the search said, or found out now.
+
+    Never a license text, or more than its last four characters: that would make the address a way to try them.
+    """
+    said = [request.GET.get("by", ""), *request.GET.get("also", "").split(",")]
+    kinds = [Kind(name) for name in said if name in Kind.values] or list(find(orders, text))
+    kinds = [kind for kind in kinds if not is_secret(kind, text)]
+    return (kinds[0], kinds[1:]) if kinds else (None, [])
+
+
+@require_safe
+@member_required()
+def export(request) -> StreamingHttpResponse:
+    orders, _ = searched(request)
+    orders = FilterForm(request.merchant, request.GET).apply(orders)
+    name = f"orders-{timezone.now():%Y-%m-%d}.csv"
+    return StreamingHttpResponse(
+        export_orders(orders.order_by("-reported_at", "-pk")),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+    )
+
+
+@never_cache
+@require_safe
+@member_required()
+def attention(request) -> HttpResponse:
+    """What a person has to look at: failed and long-waiting items, e-mails that did not go out."""
+    orders = needing_attention(request.merchant.orders.all(), request.merchant)
+    page = get_page(request, orders)
+    account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
+    context = page_context(request, page) | {"section": "attention", "account": account}
+    return render(request, "portal/attention.html", context)
+
+
+@never_cache
+@require_safe
+@member_required()
+def refused_reports(request) -> HttpResponse:
+    """What the merchant's shops reported and was refused, the last first."""
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **cursors)
+    numbers = {report.order_number for report in page.rows}
+    accepted = {order.number: order for order in request.merchant.orders.filter(number__in=numbers)}
+    rows = [(report, accepted.get(report.order_number)) for report in page.rows]
+    query = QueryDict(mutable=True)
+    context = {
+        "section": "orders",
+        "rows": rows,
+        "days": REFUSAL_RETENTION.days,
+        "older": with_parameter(query, before=page.older) if page.older else "",
+        "newer": with_parameter(query, after=page.newer) if page.newer else "",
+    }
+    return render(request, "portal/refused_reports.html", context)
+
+
+def first_payment(request) -> dict[str, Any]:
+    """What the command that reports the first payment is made of."""
+    key = request.merchant.api_keys.filter(revoked_at=None).order_by("pk").first()
+    product = request.merchant.products.order_by("pk").first()
+    page = request.merchant.checkout_pages.order_by("pk").first()
+    return {
+        "base_url": settings.BASE_URL,
+        "key": key,
+        "product": product,
+        "checkout_page": page,
+        "now": timezone.now().replace(microsecond=0),
+    }

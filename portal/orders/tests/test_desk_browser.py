@@ -1,0 +1,335 @@
+"""A support person's work, from the sign-in on, in a real browser, with a real mail server at the other end."""
+
+import pytest
+from django.urls import reverse
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from delivery.models import Delivery
+from merchants.models import CheckoutPage, User
+from orders.models import ActivationCode, Order
+from pools.imports import import_keys
+from portal.tests.browsing import sees, text
+from runtime.tests.installation import PATIENCE, free_port, wait_until
+from runtime.tests.sink import Sink
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def sink(settings):
+    sink = Sink(free_port())
+    sink.start()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
+    yield sink
+    sink.stop()
+
+
+@pytest.fixture
+def order(sink, pay, make_product, make_pool, work):
+    pool = make_pool()
+    import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], by="test")
+    bob = {"email": "bob@oneil.example", "first_name": "Bob", "last_name": "O’Neil"}
+    pay(make_product(pool=pool, sku="PHOTO-PRO", name="Photo Pro"), order="A0012345678")
+    pay(make_product(pool=pool, sku="PHOTO-LITE", name="Photo Lite"), order="B99", customer=bob)
+    work()
+    sink.messages.clear()
+    return Order.objects.get(number="A0012345678")
+
+
+class Desk:
+    """What a person does and sees there."""
+
+    def __init__(self, browser, live_server):
+        self.browser = browser
+        self.base = live_server.url
+
+    def sign_in(self, email):
+        self.browser.get(f"{self.base}{reverse('account_login')}")
+        self.browser.find_element(By.NAME, "login").send_keys(email)
+        self.browser.find_element(By.NAME, "password").send_keys("correct horse" + Keys.ENTER)
+        self.sees("Sam")
+
+    def open(self, address):
+        self.browser.get(self.base + address)
+
+    def search(self, text):
+        field = self.browser.find_element(By.CSS_SELECTOR, "[data-search]")
+        field.clear()
+        field.send_keys(text + Keys.ENTER)
+
+    def click(self, label, inside="main"):
+        thing = self.find(label, inside)
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", thing)
+        thing.click()
+
+    def click_plainly(self, label):
+        """Without the script that brings it into view."""
+        self.find(label).click()
+
+    def find(self, label, inside="main"):
+        path = f"//{inside}//*[self::a or self::button][normalize-space()='{label}']"
+        return self.browser.find_element(By.XPATH, path)
+
+    def offers(self, label):
+        self.browser.implicitly_wait(0)
+        try:
+            return bool(self.find(label))
+        except NoSuchElementException:
+            return False
+        finally:
+            self.browser.implicitly_wait(5)
+
+    def answer(self, label):
+        """Press a button of the dialog."""
+        self.until(lambda: self.dialog_is_open())
+        self.click(label, inside="dialog[@open]")
+
+    def dialog_is_open(self):
+        return self.browser.execute_script("return document.getElementById('dialog').open")
+
+    def sees(self, *texts):
+        return sees(self.browser, *texts)
+
+    def text(self):
+        return text(self.browser)
+
+    def until(self, condition):
+        ignored = [StaleElementReferenceException]
+        return WebDriverWait(self.browser, PATIENCE, 0.1, ignored_exceptions=ignored).until(lambda _: condition())
+
+
+@pytest.fixture
+def desk(browser, live_server, make_member):
+    make_member()
+    desk = Desk(browser, live_server)
+    desk.sign_in("support-sam@northlight.example")
+    return desk
+
+
+KEYS = {
+    "order number": "A0012345678",
+    "order number without letters and zeros": "12345678",
+    "e-mail address": "ada@example.com",
+    "part of an e-mail address": "da@exam",
+    "name": "Byron",
+    "license text": "AAAA-BBBB-CCCC-7Q2M",
+    "last four characters": "7Q2M",
+    "SKU": "PHOTO-PRO",
+}
+
+
+def test_an_order_is_found_by_each_kind_of_key_and_opened(desk, order):
+    for key in KEYS.values():
+        desk.open("/attention/")
+        desk.search(key)
+        desk.sees("A0012345678")
+        assert "B99" not in desk.text() and "AAAA" not in desk.browser.current_url
+
+        desk.click("A0012345678")
+
+        desk.sees("Order A0012345678", "Activation code 1", "••••7Q2M", "History")
+
+
+def test_several_order_numbers_find_several_orders(desk, order):
+    desk.open("/orders/")
+    desk.search("12345678 B99")
+
+    desk.sees("A0012345678", "B99", "Found by order number")
+
+
+def test_the_address_is_corrected_and_the_code_resent(desk, order, sink, work):
+    desk.open("/orders/A0012345678/")
+    desk.click("Correct")
+    desk.until(desk.dialog_is_open)
+    field = desk.browser.find_element(By.CSS_SELECTOR, "dialog [name=email]")
+    field.clear()
+    field.send_keys("ada@byron.example")
+    desk.answer("Correct")
+    desk.sees("The address is now ada@byron.example", "Address corrected from ada@example.com")
+
+    desk.click("Resend")
+    desk.answer("Cancel")
+    desk.until(lambda: not desk.dialog_is_open())
+    assert not Delivery.objects.filter(kind="resend").exists()
+
+    desk.click("Resend")
+    desk.until(desk.dialog_is_open)
+    assert desk.browser.switch_to.active_element.text == "Cancel"
+    assert "ada@byron.example" in desk.browser.find_element(By.ID, "dialog").text
+    resend = desk.find("Resend", inside="dialog[@open]")
+    ActionChains(desk.browser).double_click(resend).perform()
+    desk.sees("on its way to ada@byron.example", "being resent to ada@byron.example")
+    work()
+
+    # The page looks again by itself.
+    desk.sees("Code ••••7Q2M resent to ada@byron.example, by Sam (support-sam@northlight.example)")
+    assert desk.text().count("Code ••••7Q2M resent to") == 1
+    wait_until(lambda: sink.messages)
+    (message,) = sink.messages
+    assert message["To"] == "ada@byron.example"
+    assert "AAAA-BBBB-CCCC-7Q2M" in message.get_body(("plain",)).get_content()
+
+
+def test_escape_closes_the_dialog_and_gives_the_focus_back(desk, order):
+    desk.open("/orders/A0012345678/")
+    desk.click("Resend")
+    desk.until(desk.dialog_is_open)
+
+    ActionChains(desk.browser).send_keys(Keys.ESCAPE).perform()
+
+    desk.until(lambda: not desk.dialog_is_open())
+    assert desk.browser.switch_to.active_element.text == "Resend"
+    assert not Delivery.objects.filter(kind="resend").exists()
+
+
+def test_resend_is_gone_and_the_reason_there_once_refunded(desk, order):
+    desk.open("/orders/A0012345678/")
+    desk.click("Refund…")
+    desk.answer("Refund")
+
+    desk.sees("nothing is left, the order is deleted", "Not to be resent: The order is deleted, not paid.")
+    assert not desk.offers("Resend")
+
+
+def test_resend_is_gone_and_the_reason_there_without_delivery(desk, order):
+    CheckoutPage.objects.update(delivery_allowed=False)
+    desk.open("/orders/A0012345678/")
+
+    desk.sees("Not to be resent: Delivery is not allowed for the checkout page “main”; support can change that.")
+    assert not desk.offers("Resend")
+
+
+def test_resend_is_gone_and_the_reason_there_without_a_code(desk, pay, make_product):
+    pay(make_product(keys=0), order="A1")
+    desk.open("/orders/A1/")
+
+    desk.sees("Not to be resent: No activation code is saved in the order yet.")
+    assert not desk.offers("Resend")
+
+
+def test_a_refund_in_another_tab_meanwhile_is_told(desk, order):
+    desk.open("/orders/A0012345678/")
+    Order.objects.update(status="deleted")
+
+    desk.click("Resend")
+
+    desk.sees("The order is deleted, not paid.")
+    assert not desk.offers("Resend")
+
+
+def test_a_code_is_revealed_and_hidden_again(desk, order):
+    desk.open("/orders/A0012345678/")
+    desk.click("Reveal code 1, which is recorded")
+
+    desk.sees("AAAA-BBBB-CCCC-7Q2M", "Code ••••7Q2M shown, by Sam")
+    assert desk.offers("Copy")
+
+    desk.click("Hide")
+
+    desk.until(lambda: "AAAA-BBBB" not in desk.text())
+
+
+def test_who_is_signed_out_meanwhile_is_asked_to_sign_in(desk, order):
+    desk.open("/orders/A0012345678/")
+    desk.browser.delete_all_cookies()
+
+    desk.click("Resend")
+
+    desk.sees("Sign in", "Forgot your password?")
+
+
+def test_who_is_signed_out_while_the_page_looks_again_is_asked_to_sign_in(desk, order):
+    desk.open("/orders/A0012345678/")
+    desk.click("Resend")
+    desk.answer("Resend")
+    desk.sees("being resent")
+
+    desk.browser.delete_all_cookies()
+
+    desk.sees("Sign in", "Forgot your password?")
+
+
+def test_a_copied_code_is_exactly_the_code(desk, order):
+    desk.browser.execute_cdp_cmd(
+        "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    )
+    for code in ActivationCode.objects.filter(item__order=order):
+        code.code = "line 1\nline 2"
+        code.save()
+    desk.open("/orders/A0012345678/")
+    desk.click("Reveal code 1, which is recorded")
+    desk.sees("line 1")
+
+    desk.click("Copy")
+
+    desk.sees("Copied")
+    assert desk.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == "line 1\nline 2"
+
+
+def test_the_search_is_a_shortcut_away(desk, order):
+    desk.open("/attention/")
+    ActionChains(desk.browser).key_down(Keys.CONTROL).send_keys("k").key_up(Keys.CONTROL).send_keys("7Q2M\n").perform()
+
+    desk.sees("Found by last characters of a license text", "A0012345678")
+
+
+@pytest.fixture
+def without_javascript(browser):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    yield
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_all_of_it_works_without_javascript(desk, order, sink, work, without_javascript):
+    desk.open("/orders/")
+    desk.search("7Q2M")
+    desk.sees("A0012345678")
+    desk.click_plainly("A0012345678")
+    desk.click_plainly("Reveal code 1, which is recorded")
+    desk.sees("AAAA-BBBB-CCCC-7Q2M")
+
+    desk.click_plainly("Resend")
+    desk.sees("is sent to ada@example.com")
+    desk.click_plainly("Cancel")
+    desk.sees("History")
+    desk.click_plainly("Resend")
+    desk.sees("is sent to ada@example.com")
+    desk.click_plainly("Resend")
+    desk.sees("on its way to ada@example.com")
+    work()
+
+    wait_until(lambda: sink.messages)
+    assert [message["To"] for message in sink.messages] == ["ada@example.com"]
+
+
+def test_support_staff_do_the_same_in_the_admin(browser, live_server, order, sink, work):
+    User.objects.create_superuser("stella@keywell.example", "correct horse", first_name="Sam")
+    desk = Desk(browser, live_server)
+    desk.browser.get(f"{live_server}/admin/")
+    desk.browser.find_element(By.NAME, "login").send_keys("stella@keywell.example")
+    desk.browser.find_element(By.NAME, "password").send_keys("correct horse" + Keys.ENTER)
+    desk.sees("Keywell support")
+    desk.open("/admin/orders/order/")
+    desk.browser.find_element(By.ID, "searchbar").send_keys("AAAA-BBBB-CCCC-7Q2M" + Keys.ENTER)
+    desk.sees("Order A0012345678", "••••7Q2M")
+
+    desk.click("Resend")
+    desk.answer("Cancel")
+    desk.until(lambda: not desk.dialog_is_open())
+    desk.click("Resend")
+    desk.answer("Resend")
+    desk.sees("being resent to ada@example.com")
+    work()
+
+    desk.sees("resent to ada@example.com, by Sam (stella@keywell.example), support staff")
+    wait_until(lambda: sink.messages)
+    assert len(sink.messages) == 1
+
+    desk.click("Refund…")
+    desk.answer("Refund")
+    desk.sees("Not to be resent: The order is deleted, not paid.")
+    assert not desk.offers("Resend")

@@ -1,0 +1,505 @@
+"""What is done on an order's page, by members in the portal and by support staff in the admin."""
+
+import re
+from html import unescape
+
+import pytest
+
+from delivery.models import Delivery
+from fulfillment.models import Fulfillment
+from fulfillment.services import replace
+from fulfillment.sources.web_service.models import HeldCode, WebService
+from merchants.models import CheckoutPage, Member, User
+from orders.models import ActivationCode, Order, OrderEvent, Refund, Subscription
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def order(pay, make_product, work, mailoutbox):
+    pay(make_product(name="Photo Pro"), order="A0012345678", quantity=2)
+    work()
+    mailoutbox.clear()
+    return Order.objects.get()
+
+
+@pytest.fixture(params=["portal", "admin"])
+def desk(request, client, make_member, order):
+    """A client at one of the two desks; its `url` names an act, `who` the person in the history."""
+    if request.param == "portal":
+        user = make_member().user
+        base, page = f"/orders/{order.number}/", f"/orders/{order.number}/"
+        client.who = "Sam (support-sam@northlight.example)"
+    else:
+        user = User.objects.create_superuser("stella@keywell.example", "correct horse", first_name="Stella")
+        base, page = f"/admin/orders/order/{order.pk}/", f"/admin/orders/order/{order.pk}/change/"
+        client.who = "Stella (stella@keywell.example), support staff"
+    client.force_login(user)
+    client.page = page
+    client.url = lambda act: base + act
+    return client
+
+
+@pytest.fixture
+def code(order):
+    return ActivationCode.objects.order_by("unit").first()
+
+
+def text(response):
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split()).replace(" ,", ",")
+
+
+def resends():
+    return Delivery.objects.filter(kind="resend").count()
+
+
+def test_it_tells_the_story(desk, order, code):
+    page = text(desk.get(desk.page))
+
+    assert f"••••{code.hint}" in page and code.code not in page
+    assert "Ada Byron · GB" in page and "Photo Pro × 2" in page and "EUR 59.98" in page
+    assert "Payment reported, by API key shop-1" in page
+
+
+def test_a_code_is_revealed_and_that_is_recorded(desk, code):
+    response = desk.post(desk.url(f"codes/{code.pk}/reveal/"))
+
+    assert code.code in text(response)
+    assert "no-store" in response["Cache-Control"]
+    assert f"Code ••••{code.hint} shown, by {desk.who}" in text(response)
+    assert OrderEvent.objects.get().happened_by == desk.who
+    assert code.code not in text(desk.get(desk.page))
+
+
+def test_looking_at_a_code_takes_a_post(desk, code):
+    assert desk.get(desk.url(f"codes/{code.pk}/reveal/")).status_code == 405
+    assert not OrderEvent.objects.exists()
+
+
+def test_resend_asks_first(desk, code):
+    response = desk.get(desk.url(f"codes/{code.pk}/resend/"))
+
+    assert f"••••{code.hint}, is sent to ada@example.com." in text(response)
+    assert resends() == 0
+
+
+def test_resend_asks_in_a_dialog_where_there_is_one(desk, code):
+    response = desk.get(desk.url(f"codes/{code.pk}/resend/"), headers={"HX-Request": "true"})
+
+    assert response["Content-Confirm"] == "yes"
+    assert "<html" not in response.content.decode()
+
+
+def test_resend_sends_this_code_to_the_corrected_address(desk, code, work, mailoutbox):
+    desk.post(desk.url("address/"), {"email": "ada@byron.example"})
+    response = desk.post(desk.url(f"codes/{code.pk}/resend/"), follow=True)
+    work()
+
+    assert "on its way to ada@byron.example" in text(response)
+    (message,) = mailoutbox
+    assert message.to == ["ada@byron.example"]
+    other = ActivationCode.objects.get(unit=2)
+    assert code.code in message.body and other.code not in message.body
+    history = text(desk.get(desk.page))
+    assert history.count(f"Code ••••{code.hint} resent to ada@byron.example") == 1
+    assert f"resent to ada@byron.example, by {desk.who}" in history
+
+
+def test_a_second_click_sends_no_second_mail(desk, code, work, mailoutbox):
+    url = desk.url(f"codes/{code.pk}/resend/")
+    desk.post(url)
+    work()
+    response = desk.post(url, follow=True)
+    work()
+
+    assert "is not sent twice" in text(response)
+    assert len(mailoutbox) == resends() == 1
+
+
+def test_each_code_is_resent_on_its_own(desk, order):
+    for code in ActivationCode.objects.all():
+        desk.post(desk.url(f"codes/{code.pk}/resend/"))
+
+    assert resends() == 2
+
+
+@pytest.mark.parametrize("status", ["unpaid", "deleted", "terminated"])
+def test_an_order_that_is_not_paid_says_so_and_resends_nothing(desk, order, code, status):
+    Order.objects.update(status=status)
+    url = desk.url(f"codes/{code.pk}/resend/")
+
+    page = desk.get(desk.page)
+    forged = desk.post(url)
+
+    assert f"Not to be resent: The order is {status}, not paid." in text(page)
+    assert url not in page.content.decode()
+    assert forged.status_code == 409 and f"The order is {status}, not paid." in text(forged)
+    assert desk.get(url).status_code == 409
+    assert resends() == 0
+
+
+def test_a_page_without_delivery_says_so_and_resends_nothing(desk, code):
+    CheckoutPage.objects.update(delivery_allowed=False)
+    url = desk.url(f"codes/{code.pk}/resend/")
+
+    page = desk.get(desk.page)
+
+    assert "Not to be resent: Delivery is not allowed for the checkout page “main”" in text(page)
+    assert url not in page.content.decode()
+    assert desk.post(url).status_code == 409 and resends() == 0
+
+
+def test_an_item_without_codes_says_so(desk, order):
+    Delivery.objects.all().delete()
+    ActivationCode.objects.all().delete()
+    Fulfillment.objects.update(status="waiting", reason="The pool is empty.")
+
+    page = text(desk.get(desk.page))
+
+    assert "2 of 2 activation codes still to come. The pool is empty." in page
+    assert "Not to be resent: No activation code is saved in the order yet." in page
+    assert "Resend" not in page
+
+
+def test_the_address_is_corrected(desk, order):
+    response = desk.post(desk.url("address/"), {"email": "ada@byron.example"}, follow=True)
+
+    order.refresh_from_db()
+    assert order.email == "ada@byron.example"
+    page = text(response)
+    assert "The address is now ada@byron.example" in page
+    assert f"Address corrected from ada@example.com to ada@byron.example, by {desk.who}" in page
+
+
+def test_what_is_no_address_is_an_error_at_its_field(desk, order):
+    response = desk.post(desk.url("address/"), {"email": "ada@"})
+
+    assert "Enter a valid email address." in text(response)
+    assert 'aria-invalid="true"' in response.content.decode()
+
+
+def test_a_full_refund_deletes_the_order(desk, order):
+    response = desk.post(desk.url("refund/"), {"amount": "59.98", "left": "59.98"}, follow=True)
+
+    order.refresh_from_db()
+    assert order.status == "deleted"
+    page = text(response)
+    assert "nothing is left, the order is deleted" in page
+    assert f"59.98 EUR refunded, by {desk.who}" in page
+    assert desk.get(desk.url("refund/")).status_code == 409
+
+
+def test_a_partial_refund_leaves_it_paid(desk, order):
+    desk.post(desk.url("refund/"), {"amount": "10.00", "left": "59.98", "reference": "R-1"})
+
+    order.refresh_from_db()
+    assert order.status == "paid" and str(order.left_to_refund()) == "49.98"
+    assert Refund.objects.get().reference == "R-1"
+
+
+def test_a_second_click_refunds_nothing(desk, order):
+    form = {"amount": "10.00", "left": "59.98"}
+    desk.post(desk.url("refund/"), form)
+
+    response = desk.post(desk.url("refund/"), form)
+
+    assert response.status_code == 409 and "49.98 EUR are left. Look again." in text(response)
+    assert Refund.objects.count() == 1
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "1.234", "lots", ""])
+def test_an_amount_that_is_none_is_an_error_at_its_field(desk, order, amount):
+    response = desk.post(desk.url("refund/"), {"amount": amount, "left": "59.98"})
+
+    assert response.status_code == 200 and 'id="id_amount_error"' in response.content.decode()
+    assert not Refund.objects.exists()
+
+
+def test_more_than_is_left_is_refused(desk, order):
+    response = desk.post(desk.url("refund/"), {"amount": "60.00", "left": "59.98"})
+
+    assert response.status_code == 409 and "Only 59.98 EUR are left" in text(response)
+
+
+def test_a_failed_item_is_tried_again(desk, order, work):
+    item = order.items.get()
+    Fulfillment.objects.update(status="failed", due_at=None)
+    ActivationCode.objects.filter(unit=2).delete()
+
+    response = desk.post(desk.url(f"items/{item.pk}/retry/"), follow=True)
+
+    assert "is being tried again" in text(response)
+    fulfillment = Fulfillment.objects.get()
+    assert fulfillment.status == "pending" and fulfillment.due_at
+    assert OrderEvent.objects.get().happened_by == desk.who
+
+
+def test_an_item_that_is_done_is_not(desk, order):
+    response = desk.post(desk.url(f"items/{order.items.get().pk}/retry/"))
+
+    assert response.status_code == 409 and "All activation codes of this item are saved." in text(response)
+
+
+def test_missing_codes_are_entered_by_hand(desk, order, pay, make_product, work, mailoutbox):
+    pay(make_product(source="manual", name="Custom"), order="M1", quantity=2)
+    wanting = Order.objects.get(number="M1")
+    url = desk.page.replace("/change/", "/").replace("A0012345678", "M1").replace(f"/{order.pk}/", f"/{wanting.pk}/")
+    work()
+    mailoutbox.clear()
+
+    response = desk.post(f"{url}items/{wanting.items.get().pk}/codes/", {"unit_1": "", "unit_2": "AAAA"}, follow=True)
+    work()
+
+    assert "is on its way" in text(response)
+    code = ActivationCode.objects.get(item__order=wanting)
+    assert (code.unit, code.saved_by) == (2, desk.who)
+    assert any("AAAA" in message.body for message in mailoutbox)
+
+
+def test_an_item_that_has_its_codes_takes_none(desk, order):
+    assert desk.get(desk.url(f"items/{order.items.get().pk}/codes/")).status_code == 409
+
+
+def test_a_code_of_another_order_is_a_404(desk, order, pay, product):
+    pay(product, order="B2")
+    other = ActivationCode.objects.get(item__order__number="B2")
+
+    for act in ("resend", "reveal"):
+        assert desk.post(desk.url(f"codes/{other.pk}/{act}/")).status_code == 404
+    assert resends() == 0 and not OrderEvent.objects.exists()
+
+
+def test_an_item_of_many_units_is_shown_in_parts(desk, order, pay, make_product, make_pool):
+    pay(make_product(keys=50), order="MANY", quantity=50)
+    many = Order.objects.get(number="MANY")
+    page = desk.page.replace("A0012345678", "MANY").replace(f"/{order.pk}/", f"/{many.pk}/")
+
+    first, last = text(desk.get(page)), text(desk.get(page + "?from=41"))
+
+    assert "Codes 1 to 20 of 50" in first and "Activation code 20 " in first and "Activation code 21 " not in first
+    assert "Codes 41 to 50 of 50" in last and "Activation code 50 " in last
+    assert desk.get(page + "?from=x").status_code == 200
+
+
+def test_markup_in_a_customers_name_is_text(desk, order):
+    Order.objects.update(first_name="<b>Ada</b><script>alert(1)</script>")
+
+    assert "<script>alert" not in desk.get(desk.page).content.decode()
+
+
+def test_it_takes_few_queries_however_many_codes(desk, order, django_assert_max_num_queries):
+    with django_assert_max_num_queries(12):
+        desk.get(desk.page)
+
+
+def test_it_is_looked_at_again_while_a_mail_is_under_way(desk, order, code):
+    assert "hx-trigger" not in desk.get(desk.page).content.decode()
+
+    desk.post(desk.url(f"codes/{code.pk}/resend/"))
+
+    assert 'hx-trigger="every 2s"' in desk.get(desk.page).content.decode()
+
+
+def test_the_page_itself_is_looked_at_again_also_after_a_code_was_revealed(desk, order, code):
+    desk.post(desk.url(f"codes/{code.pk}/resend/"))
+
+    revealed = desk.post(desk.url(f"codes/{code.pk}/reveal/"))
+
+    assert f'id="history" aria-label="History" hx-get="{desk.page}"' in revealed.content.decode()
+
+
+def test_it_is_looked_at_no_more_once_the_mail_server_makes_trouble(desk, order, code):
+    desk.post(desk.url(f"codes/{code.pk}/resend/"))
+    Delivery.objects.update(attempts=3)
+
+    assert "hx-trigger" not in desk.get(desk.page).content.decode()
+
+
+def test_a_code_far_back_is_revealed_and_resent_where_it_stands(desk, order, pay, make_product):
+    pay(make_product(keys=30), order="MANY", quantity=30)
+    code = ActivationCode.objects.get(item__order__number="MANY", unit=25)
+    many = code.item.order
+    base = desk.url("").replace("A0012345678", "MANY").replace(f"/{order.pk}/", f"/{many.pk}/")
+
+    assert code.code in text(desk.post(f"{base}codes/{code.pk}/reveal/"))
+    assert f"Activation code {code.unit} " in text(desk.post(f"{base}codes/{code.pk}/resend/", follow=True))
+
+
+def test_an_order_of_many_items_is_shown_in_parts(desk, order, api, make_payment, make_product):
+    products = [make_product(keys=20)] * 100
+    api.post("/api/v1/payments/", make_payment(*products, quantity=20, order="WIDE"), format="json")
+    wide = Order.objects.get(number="WIDE")
+    page = desk.page.replace("A0012345678", "WIDE").replace(f"/{order.pk}/", f"/{wide.pk}/")
+
+    first = desk.get(page)
+    last = desk.get(page + "?items=91")
+
+    assert len(first.content) < 150_000
+    assert "item 10 " in text(first) and "item 11 " not in text(first)
+    assert "item 100 " in text(last)
+
+
+def test_a_long_history_is_cut_in_the_middle(desk, order, code):
+    OrderEvent.objects.bulk_create(
+        OrderEvent(order=order, kind="reveal", code=code, happened_by=f"Person {number}") for number in range(500)
+    )
+
+    short, whole = text(desk.get(desk.page)), text(desk.get(desk.page + "?history=all"))
+
+    assert "404 more" in short and "by Person 499" in short and "by Person 250" not in short
+    assert "by Person 250" in whole
+
+
+def test_what_cost_nothing_is_refunded_nothing(desk, order):
+    order.items.update(total_price=0)
+
+    desk.post(desk.url("refund/"), {"amount": "0", "left": "0"})
+
+    order.refresh_from_db()
+    assert order.status == "deleted"
+
+
+def test_who_works_for_two_merchants_acts_for_the_one_whose_page_it_is(
+    client, order, outsider, make_member, make_api, make_payment, make_product
+):
+    theirs = make_payment(make_product(merchant=outsider), order=order.number)
+    make_api(outsider).post("/api/v1/payments/", theirs, format="json")
+    user = make_member().user
+    Member.objects.create(merchant=outsider, user=user, role="support")
+    client.force_login(user)
+    form = client.get(f"/orders/{order.number}/address/?merchant=northlight").content.decode()
+    client.get("/?merchant=outsider")  # in another tab
+
+    (address,) = re.findall(r'<form class="form" method="post" action="([^"]+)"', form)
+    client.post(unescape(address), {"email": "right@example.com"})
+
+    assert list(Order.objects.order_by("pk").values_list("merchant__slug", "email")) == [
+        ("northlight", "right@example.com"),
+        ("outsider", "ada@example.com"),
+    ]
+
+
+def test_a_person_of_a_long_name_acts_like_any_other(client, order, code, make_member):
+    user = make_member().user
+    User.objects.filter(pk=user.pk).update(first_name="S" * 150, last_name="M" * 150)
+    client.force_login(user)
+
+    for act in ("resend", "reveal"):
+        assert client.post(f"/orders/{order.number}/codes/{code.pk}/{act}/").status_code in {200, 302}
+
+
+# The customer's link
+
+
+def test_the_link_is_revoked_and_renewed(desk, order):
+    token = order.link_token
+    assert "The link to the customer’s order page works." in text(desk.get(desk.page))
+
+    page = text(desk.post(desk.url("link/revoke/"), follow=True))
+    assert "is revoked: the customer’s order page is shown to nobody" in page and f"revoked, by {desk.who}" in page
+    assert "Revoke link" not in page
+
+    page = text(desk.post(desk.url("link/renew/"), follow=True))
+    assert "has a new link" in page and f"renewed, by {desk.who}" in page and "Revoke link" in page
+    assert Order.objects.get().link_token not in (None, token)
+
+
+@pytest.mark.parametrize("act", ["revoke", "renew"])
+def test_to_change_the_link_is_asked_first(desk, order, act):
+    response = desk.get(desk.url(f"link/{act}/"))
+
+    assert f"{act.capitalize()} the link to the customer’s order page?" in text(response)
+    assert Order.objects.get().link_token == order.link_token
+
+
+def test_the_link_itself_is_not_shown_to_those_who_work_at_the_desk(desk, order):
+    assert order.link_token not in desk.get(desk.page).content.decode()
+
+
+def test_a_code_that_the_customer_saw_says_so(desk, code):
+    ActivationCode.objects.filter(pk=code.pk).update(seen_at=code.saved_at)
+
+    assert text(desk.get(desk.page)).count("seen by the customer") == 2  # in the block and in the history
+
+
+@pytest.mark.parametrize("act", ["resend", "reveal"])
+def test_a_code_that_was_replaced_meanwhile_says_so(act, support, pay, product):
+    pay(product)
+    order = Order.objects.get()
+    code = order.codes().select_related("item__order").get()
+    replace(code, by="Sam")
+
+    response = support.post(f"/orders/{order.number}/codes/{code.pk}/{act}/")
+
+    assert response.status_code == 409
+    assert "counts no more" in response.content.decode()
+
+
+@pytest.fixture
+def renew(api, make_payment, product):
+    """Report orders of a subscription, of one year after the other, each naming the one before."""
+
+    def renew(*numbers, parent=None):
+        for year, number in enumerate(numbers, 1000):
+            payment = make_payment(product, order=number, paid_at=f"{year}-05-01T10:00:00Z")
+            subscription = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": parent}
+            payment["items"][0]["subscription"] = subscription
+            assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
+            parent = number
+
+    return renew
+
+
+def test_it_shows_the_orders_of_a_subscription(desk, order, renew):
+    renew("A1", "A2", "A3")
+    Order.objects.filter(number="A2").update(status="deleted")
+
+    def page(number):
+        key = str(Order.objects.get(number=number).pk) if "admin" in desk.page else number
+        return desk.page.replace(str(order.pk) if "admin" in desk.page else order.number, key)
+
+    response = desk.get(page("A3"))
+
+    assert "Subscription S-77, renews itself every year: A1 (first) → A2 (deleted) → this" in text(response)
+    assert f'<a href="{page("A2")}">A2</a>' in response.content.decode()
+
+
+def test_of_a_long_subscription_it_shows_the_orders_around_it(support, renew, django_assert_max_num_queries):
+    renew(*(f"A{number}" for number in range(1, 41)), parent="OLD")
+
+    with django_assert_max_num_queries(15):
+        page = text(support.get("/orders/A20/"))
+
+    shown = page.partition("every year: ")[2]
+    assert shown.startswith("OLD (not reported) → A1 → 13 more → A15 → A16 →")
+    assert "A19 → this → A21 → A22 → A23 → A24 → A25 → 15 more 1 of 1" in shown
+    first, last = (text(support.get(f"/orders/{number}/")).partition("every year: ")[2] for number in ("A1", "A40"))
+    assert first.startswith("OLD (not reported) → this → A2 →") and "A11 → 29 more" in first
+    assert "A1 → 28 more → A30 →" in last and "A39 → this" in last
+
+
+def test_periods_are_told_in_words(support, renew):
+    renew("A1")
+    for period, words in [("P1M", "every month"), ("P3M", "every 3 months"), ("P30D", "every 30 days")]:
+        Subscription.objects.update(period=period)
+        assert f"renews itself {words}: this (first)" in text(support.get("/orders/A1/"))
+
+
+def test_a_held_code_is_released_or_refused(desk, order, merchant):
+    item = order.items.get()
+    ActivationCode.objects.filter(unit=2).delete()
+    service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
+
+    for act, code in [("refuse", "ERROR: product unknown"), ("release", "AAAA-BBBB-7Q2M")]:
+        held = HeldCode.objects.create(service=service, item=item, unit=2, code=code)
+        Fulfillment.objects.update(status="failed", reason="Held.")
+        page = text(desk.get(desk.page))
+        # An error can be read; a license can't.
+        assert ("ERROR: product unknown" if act == "refuse" else "••••7Q2M") in page
+        assert "AAAA-BBBB" not in page and "Release" in page
+        assert desk.get(desk.url(f"held/{held.pk}/{act}/")).status_code == 200
+        assert desk.post(desk.url(f"held/{held.pk}/{act}/")).status_code == 302
+        assert desk.post(desk.url(f"held/{held.pk}/{act}/")).status_code == 404
+
+    assert ActivationCode.objects.get(unit=2).code == "AAAA-BBBB-7Q2M"
+    assert f"Held code 2 for Photo Pro refused, by {desk.who}" in text(desk.get(desk.page))

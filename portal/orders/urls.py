@@ -1,0 +1,16 @@
+from django.urls import path
+
+from orders import converters  # noqa: F401 (registers `reference`)
+from portal.orders import lists, page
+
+urlpatterns = [
+    path("orders/", lists.order_list, name="orders"),
+    path("orders.csv", lists.export, name="orders-export"),
+    *[
+        path(f"orders/<reference:number>/{address}", page.for_member(act), name=f"order-{name}")
+        for name, (address, act) in page.ACTS.items()
+    ],
+    path("orders/<reference:number>/", page.for_member(page.order_page), name="order"),
+    path("refused-reports/", lists.refused_reports, name="refused-reports"),
+    path("attention/", lists.attention, name="attention"),
+]

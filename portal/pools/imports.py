@@ -1,0 +1,164 @@
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from pools import uploads as service
+from pools.forms import UploadForm
+from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
+from pools.withdrawal import undo as take_back
+from pools.withdrawal import withdraw_rest
+from portal.access import scoped
+from portal.confirm import Confirmation, Question, confirmed
+from portal.paging import KeysetPage
+from portal.pools.import_forms import ReadingForm, for_form
+from portal.pools.views import for_pool
+from work.bodies import takes_files
+
+# What is left out of an import, and why.
+KINDS = {
+    "repeated": "The file has them more than once; the first is taken.",
+    "already_in_pool": "This pool has them, or had them.",
+    "already_in_other_pools": "Another pool of yours has them.",
+    "unusable": "They cannot be keys; below it says why.",
+    "empty": "Nothing stands there.",
+}
+
+for_import = scoped(
+    KeyImport.objects.select_related("batch", "pool__merchant"), merchant="pool__merchant", pool="pk", pk="number"
+)
+for_batch = scoped(
+    KeyBatch.objects.select_related("pool__merchant"), merchant="pool__merchant", pool="pk", pk="number"
+)
+
+
+@takes_files
+@for_pool
+@require_http_methods(["GET", "POST"])
+def add(request, pool: LicensePool) -> HttpResponse:
+    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
+    if form.is_valid():
+        return redirect(service.begin(pool, by=str(request.user), **form.content()))
+    return render(request, "portal/import_form.html", {"section": "pools", "pool": pool, "form": form})
+
+
+@for_import
+@require_safe
+def key_import(request, key_import: KeyImport) -> HttpResponse:
+    return show(request, key_import)
+
+
+@for_import
+@require_POST
+def read(request, key_import: KeyImport) -> HttpResponse:
+    preview, seen = key_import.preview, service.glimpse(key_import)
+    form = ReadingForm(request.POST, read_as=preview.get("read_as", {}), columns=seen.columns)
+    if not form.is_valid():
+        return show(request, key_import, form=form)
+    service.read_again(key_import, form.options())
+    return redirect(key_import)
+
+
+@for_import
+@require_POST
+def confirm(request, key_import: KeyImport) -> HttpResponse:
+    service.confirm(key_import, by=str(request.user))
+    return redirect(key_import)
+
+
+@for_import
+@confirmed
+def discard(request, key_import: KeyImport) -> Confirmation:
+    yield Question(
+        title="Discard this import?",
+        text="No key of it comes into the pool, and what was uploaded is deleted.",
+        button="Discard",
+        danger=True,
+    )
+    service.discard(key_import)
+    return None
+
+
+def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> HttpResponse:
+    preview = key_import.preview
+    can_be_read_again = key_import.status in {KeyImport.Status.READY, KeyImport.Status.REFUSED} and key_import.size
+    seen = service.glimpse(key_import) if can_be_read_again else service.Glimpse()
+    initial = for_form(key_import.options)
+    reading_form = ReadingForm(initial=initial, read_as=preview.get("read_as", {}), columns=seen.columns)
+    context = {
+        "section": "pools",
+        "pool": key_import.pool,
+        "key_import": key_import,
+        "is_under_way": key_import.status in {KeyImport.Status.READING, KeyImport.Status.IMPORTING},
+        "percent": service.get_progress(key_import),
+        "left_out": left_out(preview),
+        "bad_lines": preview.get("unusable", {}).get("count", 0),
+        "problems": by_problem(preview),
+        "read_as": preview.get("read_as"),
+        "seen": seen,
+        "options": initial,
+        "form": (form or reading_form) if can_be_read_again else None,
+    }
+    return render(request, "portal/import.html", context)
+
+
+def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
+    """What does not come in, as rows of a table."""
+    kinds = ((kind, reason, preview.get(kind) or {}) for kind, reason in KINDS.items())
+    return [
+        {"kind": kind.replace("_", " "), "reason": reason, **lines, "more": lines["count"] - len(lines["numbers"])}
+        for kind, reason, lines in kinds
+        if lines.get("count")
+    ]
+
+
+def by_problem(preview: dict[str, Any]) -> list[tuple[str, list[int]]]:
+    """What is wrong, with the lines where it is."""
+    found: dict[str, list[int]] = {}
+    for line, problem in preview.get("problems", {}).items():
+        found.setdefault(problem, []).append(int(line))
+    return [(problem, sorted(lines)) for problem, lines in found.items()]
+
+
+@for_pool
+@require_safe
+def batches(request, pool: LicensePool) -> HttpResponse:
+    gone = LicenseKey.objects.filter(Q(item__isnull=False) | Q(withdrawn_at__isnull=False), batch=OuterRef("pk"))
+    rows = pool.batches.select_related("key_import").annotate(was_touched=Exists(gone))
+    context = {
+        "section": "pools",
+        "pool": pool,
+        "open_imports": pool.imports.filter(status__in=KeyImport.OPEN).order_by("-pk"),
+        "page": KeysetPage(rows, "imported_at", **{name: request.GET.get(name, "") for name in ("before", "after")}),
+    }
+    return render(request, "portal/batches.html", context)
+
+
+@for_batch
+@confirmed
+def undo(request, batch: KeyBatch) -> Confirmation:
+    yield Question(
+        title="Undo this import?",
+        text=f"Its {batch.key_count:,} keys leave the pool as if they had never come, and can be imported again.",
+        button="Undo",
+        danger=True,
+    )
+    take_back(batch, by=str(request.user))
+    return f"The import is undone: its {batch.key_count:,} keys are gone from the pool."
+
+
+@for_batch
+@confirmed
+def withdraw(request, batch: KeyBatch) -> Confirmation:
+    left = batch.keys.in_stock().count()
+    yield Question(
+        title="Withdraw the rest of this batch?",
+        text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued, and cannot be"
+        " imported into this pool again.",
+        button="Withdraw",
+        danger=True,
+    )
+    count = withdraw_rest(batch, by=str(request.user))
+    return f"{count:,} keys withdrawn: they will never be issued."

@@ -1,0 +1,339 @@
+"""The pages on which a merchant sees how the pools stand, and settles what they are."""
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from conftest import stock
+from fulfillment.models import Fulfillment
+from merchants.models import Member
+from orders.models import Order, OrderItem
+from pools.imports import import_keys
+from pools.models import KeyMovement, LicenseKey, LicensePool
+from pools.replenishment import Forecast, Rate
+from portal.pools.stock import get_stock, spell_range
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def page(client, make_member):
+    """A client that a manager is signed in with."""
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+def shown(page, name, *arguments, query=""):
+    return page.get(reverse(name, args=[argument.pk for argument in arguments]) + query).content.decode()
+
+
+# All of them
+
+
+def test_without_a_pool_it_says_what_one_is(page, merchant):
+    assert "A pool is a stock of license keys" in shown(page, "pools")
+
+
+def test_those_that_need_keys_most_come_first(pay, make_product, make_pool, merchant):
+    """Empty ones that orders wait for, then empty, low, soon empty, and the rest."""
+    pools = {
+        name: make_pool(name=name) for name in ("healthy", "soon", "low", "empty", "waited for", "waited for more")
+    }
+    for name in ("healthy", "soon", "low"):
+        stock(pools[name], 20)
+    LicensePool.objects.filter(name="low").update(threshold=20)
+    pay(make_product(pool=pools["soon"]), quantity=5)
+    pay(make_product(pool=pools["waited for"]))
+    more = make_product(pool=pools["waited for more"])
+    pay(more)
+    pay(more)
+
+    assert [one.pool.name for one in get_stock(merchant)] == [
+        "waited for more", "waited for", "empty", "low", "soon", "healthy",
+    ]  # fmt: skip
+
+
+def test_a_pool_is_told_with_stock_reserve_rate_and_who_waits(page, pay, make_product, make_pool):
+    pool = make_pool(1500, threshold=10)
+    product = make_product(pool=pool)
+    pay(product, quantity=300)
+    LicenseKey.objects.filter(pk__in=pool.keys.available().values("pk")[:4]).update(reserved=True)
+
+    text = shown(page, "pools")
+
+    assert "healthy" in text and "1,196" in text and ">4<" in text and ">300<" in text
+    assert "to" in text.partition('data-label="Lasts"')[2][:30]
+
+
+def test_a_pool_is_added_and_is_the_merchants(page, merchant):
+    page.post(
+        reverse("pool-add"),
+        {"name": "Photo Pro", "threshold": "25", "reserve": "5", "recipients": "a@b.example,c@d.example"},
+    )
+
+    pool = merchant.pools.get()
+    assert (pool.name, pool.threshold, pool.reserve) == ("Photo Pro", 25, 5)
+    assert pool.recipients == ["a@b.example", "c@d.example"]
+    assert "No keys came in yet" in shown(page, "pool", pool)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"name": "Taken"}, "Another pool has this name"),
+        ({"name": ""}, "This field is required"),
+        ({"threshold": "-1"}, "greater than or equal to 0"),
+        ({"reserve": "many"}, "Enter a whole number"),
+        ({"recipients": "ada@example.com, nobody"}, "Enter a valid email address"),
+        ({"recipients": ",".join(f"a{number}@b.example" for number in range(21))}, "no more than 20"),
+    ],
+)
+@pytest.mark.parametrize("name", ["pool-add", "pool-settings"])
+def test_settings_that_cannot_be_are_refused(page, make_pool, merchant, name, wrong, why):
+    pool = make_pool(name="Photo Pro")
+    make_pool(name="Taken")
+    arguments = [] if name == "pool-add" else [pool.pk]
+
+    response = page.post(reverse(name, args=arguments), {"name": "New", "threshold": "1", "reserve": "0"} | wrong)
+
+    assert why in response.content.decode()
+    assert merchant.pools.count() == 2 and merchant.pools.get(pk=pool.pk).name == "Photo Pro"
+
+
+# One of them
+
+
+def test_its_page_says_how_it_stands(page, pay, make_product, make_pool):
+    pool = make_pool(500, threshold=10)
+    pay(make_product(pool=pool, name="Photo <Pro>"), quantity=88)
+
+    text = shown(page, "pool", pool)
+
+    assert "412" in text and "Photo &lt;Pro&gt;" in text and "500 keys" in text
+    assert "owner@northlight.example" in text
+    assert "the stock went from 0 to 412: 500 keys came in, 88 were issued." in text
+    assert "<polygon" in text and "forecast" in text and "threshold 10" in text
+    assert "style=" not in text
+
+
+def test_a_few_sales_draw_no_forecast(page, pay, make_product, make_pool):
+    pool = make_pool(10)
+    pay(make_product(pool=pool), quantity=4)
+
+    text = shown(page, "pool", pool)
+
+    assert "not enough sales to tell" in text and 'class="cone"' not in text
+
+
+def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay, make_product, make_pool):
+    pool = make_pool(0)
+    product, another = make_product(pool=pool), make_product(pool=pool)
+    for number in range(12):
+        pay(product, another, order=f"W{number:02}")
+    Order.objects.update(paid_at=timezone.now())
+    Order.objects.filter(number="W11").update(paid_at=timezone.now() - timedelta(days=3))
+    Order.objects.filter(number="W05").update(status="deleted")
+
+    text = shown(page, "pool", pool)
+
+    assert "11 orders in all" in text
+    assert text.index("/orders/W11/") < text.index("/orders/W00/")
+    assert "/orders/W05/" not in text and "/orders/W10/" not in text
+    assert "3 days ago" in text
+
+
+def test_thousands_who_wait_are_counted(page, make_product, make_pool, merchant, django_assert_max_num_queries):
+    pool = make_pool(0)
+    product, checkout_page = make_product(pool=pool), merchant.checkout_pages.get()
+    orders = Order.objects.bulk_create(
+        Order(
+            merchant=merchant,
+            number=f"W{number}",
+            status="paid",
+            paid_at=timezone.now(),
+            checkout_page=checkout_page,
+        )
+        for number in range(2_000)
+    )
+    items = OrderItem.objects.bulk_create(
+        OrderItem(order=order, reference="1", product=product, quantity=1, units=1, total_price=1) for order in orders
+    )
+    Fulfillment.objects.bulk_create(Fulfillment(item=item, status="waiting", due_at=None) for item in items)
+
+    with django_assert_max_num_queries(12):
+        text = shown(page, "pool", pool)
+
+    assert "2,000 orders in all" in text and text.count("/orders/W") == 10
+
+
+def test_a_changed_threshold_is_told_anew(page, pay, make_product, make_pool):
+    pool = make_pool(12, threshold=10)
+    pay(make_product(pool=pool), quantity=3)
+    assert LicensePool.objects.get().notified == "low"
+
+    page.post(reverse("pool-settings", args=[pool.pk]), {"name": "Renamed", "threshold": "5", "reserve": "0"})
+
+    pool.refresh_from_db()
+    assert (pool.name, pool.threshold, pool.notified) == ("Renamed", 5, "")
+
+
+def test_a_changed_reserve_is_filled_at_once_and_the_ledger_says_by_whom(page, make_pool):
+    pool = make_pool(12)
+
+    page.post(reverse("pool-settings", args=[pool.pk]), {"name": "P", "threshold": "0", "reserve": "4"})
+
+    assert (pool.keys.available().count(), pool.keys.reserved().count()) == (8, 4)
+    assert set(KeyMovement.objects.filter(destination="reserved").values_list("moved_by", flat=True)) == {
+        "Sam (manager-sam@northlight.example)"
+    }
+
+
+# How long it lasts, in words
+
+
+@pytest.mark.parametrize(
+    ("earliest", "latest", "words"),
+    [
+        (0.2, 0.9, "4 to 22 hours"),
+        (2.4, 5.1, "2 to 6 days"),
+        (19.3, 27.9, "19 to 28 days"),
+        (19.3, 100, "19 to 100 days"),
+        (70, 150, "2 to 5 months"),
+        (40, None, "40 days or more"),
+        (None, None, "years"),
+        (2000, 3000, "5 to 9 years"),
+    ],
+)
+def test_a_range_is_told_in_a_unit_that_fits(earliest, latest, words):
+    times = [None if days is None else timedelta(days=days) for days in (earliest, latest)]
+
+    assert spell_range(*times) == words
+
+
+def test_what_is_ahead_is_between_less_and_less():
+    rate = Rate(per_day=10, days=7, spread=2)
+    told = Forecast(available=100, week=rate, month=rate, sold=70)
+
+    ranges = [told.left_after(days) for days in range(15)]
+
+    assert ranges[0] == (100, 100) and ranges[-1] == (0, 0)
+    assert all(least <= most for least, most in ranges)
+    assert all(later <= sooner for pair in zip(*ranges, strict=True) for sooner, later in pairwise(pair))
+
+
+# Its keys
+
+
+@pytest.fixture
+def pool(pay, make_product, make_pool):
+    """With keys in every state: the first two issued, the next two withdrawn, one of them because it was replaced."""
+    pool = make_pool(40)
+    pay(make_product(pool=pool), quantity=2, order="A1")
+    keys = list(pool.keys.available().order_by("position")[:4])
+    LicenseKey.objects.filter(pk=keys[0].pk).withdraw()
+    LicenseKey.objects.filter(pk=keys[1].pk).update(withdrawn_at=timezone.now(), withdrawn_because="replaced")
+    LicenseKey.objects.filter(pk=keys[2].pk).update(reserved=True)
+    return pool
+
+
+@pytest.mark.parametrize(
+    ("state", "hints"),
+    [
+        ("available", ["0040", "0039", "0038"]),
+        ("reserved", ["0005"]),
+        ("issued", ["0002", "0001"]),
+        ("withdrawn", ["0004", "0003"]),
+        ("replaced", ["0004"]),
+        ("refunded", []),
+        ("unheard of", ["0040"]),
+    ],
+)
+def test_keys_are_listed_by_state_masked(page, pool, state, hints):
+    text = shown(page, "pool-keys", pool, query=f"?state={state}")
+
+    listed = [part[:4] for part in text.split("<code>••••")[1:]]
+    assert listed[: len(hints)] == hints and bool(listed) == bool(hints)
+    assert "POOL" not in text
+    assert ("/orders/A1/" in text) == (state == "issued")
+
+
+def test_pages_follow_each_other(page, pool):
+    first = shown(page, "pool-keys", pool)
+    older = first.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0].replace("&amp;", "&")
+
+    second = shown(page, "pool-keys", pool, query=older)
+
+    assert "0016" in first and "0015" not in first.replace("POOL", "")
+    assert "••••0015" in second and "••••0016" not in second
+    assert 'rel="prev"' in second
+
+
+def test_keys_are_listed_by_batch(page, pool):
+    batch = stock(pool, 3).batch
+
+    text = shown(page, "pool-keys", pool, query=f"?batch={batch.pk}")
+
+    assert text.count("••••") - text.count("Withdraw ••••") == 3
+    assert "Only those that came with 3 keys" in text
+
+
+def test_a_key_is_found_by_its_text_which_stays_out_of_the_address(page, pool):
+    key = pool.keys.issued().order_by("position").first()
+
+    response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": f"  {key.code}\r\n"})
+
+    assert key.code not in response["Location"]
+    text = page.get(response["Location"]).content.decode()
+    assert "••••0001" in text and "••••0002" not in text and "/orders/A1/" in text
+
+
+def test_a_key_of_another_pool_is_not_found(page, pool, make_pool, outsider):
+    theirs = make_pool(1, merchant=outsider).keys.get()
+
+    response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": theirs.code}, follow=True)
+
+    assert "never held such a key" in response.content.decode()
+    assert "••••" not in shown(page, "pool-keys", pool, query=f"?key={theirs.pk}")
+
+
+def test_a_key_is_withdrawn_after_it_was_asked_for(page, pool):
+    key = pool.keys.available().order_by("position").first()
+    address = reverse("pool-withdraw", args=[pool.pk, key.pk])
+    assert "will never be issued" in page.get(address).content.decode()
+    assert pool.keys.withdrawn().count() == 2
+
+    page.post(address)
+
+    assert pool.keys.withdrawn().filter(pk=key.pk).exists()
+    moved = KeyMovement.objects.filter(key_id=key.pk).latest("pk")
+    assert (moved.destination, moved.moved_by) == ("withdrawn", "Sam (manager-sam@northlight.example)")
+
+
+def test_an_issued_key_is_not_withdrawn(page, pool):
+    key = pool.keys.issued().first()
+
+    response = page.post(reverse("pool-withdraw", args=[pool.pk, key.pk]), follow=True)
+
+    assert "This key is issued already." in response.content.decode()
+    assert pool.keys.issued().count() == 2
+
+
+def test_the_last_key_withdrawn_is_told(page, make_pool):
+    pool = make_pool(1)
+
+    page.post(reverse("pool-withdraw", args=[pool.pk, pool.keys.get().pk]))
+
+    assert LicensePool.objects.get().notified == "empty"
+
+
+@pytest.mark.parametrize("text", ["licensetext1", " LICENSE TEXT 1\r\n", "License-Text-1"])
+def test_a_key_is_found_however_it_is_written(page, make_pool, text):
+    pool = make_pool()
+    import_keys(pool, ["LICENSE-TEXT-1", "LICENSE-TEXT-2"], by="test")
+
+    response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": text})
+
+    assert response["Location"].endswith(f"?key={pool.keys.get(position=0).pk}")

@@ -1,0 +1,180 @@
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Exists, F, OuterRef, Q, Window
+from django.db.models.functions import DenseRank
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+
+from fulfillment.models import Fulfillment
+from pools.allocation import apply_settings
+from pools.ledger import stock_by_day
+from pools.models import LicenseKey, LicensePool, UploadLink
+from pools.replenishment import forecast
+from pools.withdrawal import withdraw_key
+from portal.access import Role, member_required, scoped
+from portal.confirm import Confirmation, Question, confirmed
+from portal.paging import KeysetPage
+from portal.pools.chart import StockChart
+from portal.pools.forms import PoolForm
+from portal.pools.stock import Stock, get_stock
+
+PERIODS = (30, 90)  # days that the chart shows
+WAITING_SHOWN = 10
+BATCHES_SHOWN = 5
+KEYS = LicenseKey.objects.select_related("pool").defer("code")
+
+for_pool = scoped(LicensePool)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def pools(request) -> HttpResponse:
+    return render(request, "portal/pools.html", {"section": "pools", "stock": get_stock(request.merchant)})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    form = PoolForm(request.POST or None, instance=LicensePool(merchant=request.merchant))
+    if form.is_valid():
+        pool = form.save()
+        messages.success(request, f"The pool “{pool}” is there. It is empty: add keys to it.")
+        return redirect(pool)
+    context = {"section": "pools", "form": form, "title": "Add a pool", "cancel": reverse("pools")}
+    return render(request, "portal/pool_form.html", context)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def pool(request, pk: int) -> HttpResponse:
+    live_links = Exists(UploadLink.objects.alive().filter(pool=OuterRef("pk")))
+    pool = get_object_or_404(request.merchant.pools.with_stock().annotate(has_upload_links=live_links), pk=pk)
+    days = PERIODS[1] if request.GET.get("days") == str(PERIODS[1]) else PERIODS[0]
+    waiting = first_waiting(pool)
+    orders = waiting[0].orders if waiting else 0
+    stock = Stock(pool, pool.available, pool.in_reserve, forecast(pool, pool.available), orders)
+    context = {
+        "section": "pools",
+        "pool": pool,
+        "stock": stock,
+        "chart": StockChart(stock_by_day(pool, pool.available, days), stock.forecast, pool.threshold),
+        "days": days,
+        "periods": PERIODS,
+        "waiting": waiting,
+        "batches": pool.batches.order_by("-imported_at", "-pk")[:BATCHES_SHOWN],
+        "products": request.merchant.products.filter(fulfillment_methods__in=pool.fulfillment_methods.all()).order_by(
+            "name"
+        ),
+        "recipients": pool.get_recipients(),
+    }
+    return render(request, "portal/pool.html", context)
+
+
+def first_waiting(pool: LicensePool) -> list[Any]:
+    """The first items that wait; the very first with the number of all waiting orders, `orders`."""
+    # Counted from the end, the place of the first order is the number of all.
+    from_the_end = Window(DenseRank(), order_by=[F("item__order__paid_at").desc(), F("item__order").desc()])
+    waiting = Fulfillment.objects.waiting_for(pool).annotate(orders=from_the_end)
+    return list(waiting.select_related("item__order", "item__product")[:WAITING_SHOWN])
+
+
+@for_pool
+@require_http_methods(["GET", "POST"])
+def change_settings(request, pool) -> HttpResponse:
+    form = PoolForm(request.POST or None, instance=pool)
+    if form.is_valid():
+        pool.save(update_fields=form.changed_data)
+        apply_settings(pool, form.changed_data, by=str(request.user))
+        messages.success(request, "Settings saved.")
+        return redirect(pool)
+    cancel = pool.get_absolute_url()
+    context = {"section": "pools", "pool": pool, "form": form, "title": "Settings", "cancel": cancel}
+    return render(request, "portal/pool_form.html", context)
+
+
+@for_pool
+@confirmed
+def end_upload_links(request, pool) -> Confirmation:
+    """Ends the links in its notices before their time."""
+    yield Question(
+        title="End the upload links?",
+        text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",
+        button="End them",
+        danger=True,
+    )
+    UploadLink.objects.alive().filter(pool=pool).end()
+    return f"The upload links of the pool “{pool}” are ended. The next notice has a new one."
+
+
+# Its keys, one by one
+
+# Each with the keys that are in it, and by what the last of them are found.
+STATES: dict[str, tuple[Callable, str]] = {
+    "available": (lambda keys: keys.available(), "position"),
+    "reserved": (lambda keys: keys.reserved(), "position"),
+    "issued": (lambda keys: keys.issued(), "issued_at"),
+    "withdrawn": (lambda keys: keys.withdrawn(), "withdrawn_at"),
+    "replaced": (lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.Because.REPLACED), "withdrawn_at"),
+    "refunded": (lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.Because.REFUNDED), "withdrawn_at"),
+}
+
+
+@for_pool
+@require_http_methods(["GET", "HEAD", "POST"])
+def keys(request, pool) -> HttpResponse:
+    """The pool's keys in one state. A POST looks one up: its text never stands in an address."""
+    if request.method == "POST":
+        return find_key(request, pool)
+
+    state = request.GET.get("state") if request.GET.get("state") in STATES else "available"
+    of_state, field = STATES[state]
+    batch = pool.batches.filter(pk=read_number(request, "batch")).first()
+    found = of_state(pool.keys).filter(Q(batch=batch) if batch else Q())
+    if key := read_number(request, "key"):
+        found, state = pool.keys.filter(pk=key), ""
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    context = {
+        "section": "pools",
+        "pool": pool,
+        "states": STATES,
+        "state": state,
+        "batch": batch,
+        "key": key,
+        "page": KeysetPage(found.defer("code").select_related("item__order", "batch"), field, **cursors),
+        "query": f"state={state}&" + (f"batch={batch.pk}&" if batch else ""),
+    }
+    return render(request, "portal/keys.html", context)
+
+
+def read_number(request, name: str) -> int:
+    text = request.GET.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+
+
+def find_key(request, pool) -> HttpResponse:
+    text = request.POST.get("key", "").replace("\r\n", "\n").strip()
+    key = pool.keys.with_text(text).first() if text else None
+    if key is None:
+        messages.error(request, "This pool never held such a key. Enter the whole text; case and blanks don’t matter.")
+        return redirect("pool-keys", pool.pk)
+    return redirect(key)
+
+
+@scoped(KEYS, merchant="pool__merchant", pool="pk", pk="key")
+@confirmed
+def withdraw(request, key: LicenseKey) -> Confirmation:
+    yield Question(
+        title="Withdraw this key?",
+        text=f"The key ••••{key.hint} will never be issued. This cannot be taken back.",
+        button="Withdraw",
+        danger=True,
+    )
+    withdraw_key(key, by=str(request.user))
+    return "The key is withdrawn: it will never be issued."

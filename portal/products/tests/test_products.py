@@ -1,0 +1,286 @@
+"""What a merchant sells, and where its activation codes come from, place after place."""
+
+from html import unescape
+
+import pytest
+from django.urls import reverse
+
+from fulfillment.chains import ChainRefused, add_source, move_up
+from fulfillment.models import Fulfillment, FulfillmentMethod
+from merchants.models import Member, Product
+from notices.models import MerchantNotice
+from orders.kinds import SOURCES
+from orders.models import ActivationCode, Order, OrderItem
+from pools.models import LicenseKey
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def page(client, make_member):
+    """A client that a manager is signed in with."""
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+def shown(page, name, *arguments):
+    return page.get(reverse(name, args=arguments)).content.decode()
+
+
+def chain(product):
+    return [str(method) for method in product.fulfillment_methods.order_by("position")]
+
+
+# The products
+
+
+def test_without_a_product_it_says_what_one_is(page):
+    assert "A product is what your shop sells" in shown(page, "products")
+
+
+def test_they_are_listed_with_where_their_codes_come_from(page, make_product, make_pool):
+    shared = make_pool(name="Shared")
+    make_product(pool=shared, name="Photo <Pro>")
+    lite = make_product(pool=shared, name="Photo Lite", quantity_rule="item")
+    add_source(lite, "manual")
+    make_product(source=None, name="Photo Max")
+
+    text = shown(page, "products")
+
+    assert "Photo &lt;Pro&gt;" in text and "one per item, whatever the quantity" in text
+    assert 'Pool “Shared” <span class="quiet">shared</span>, then Manual' in text
+    assert "nowhere yet: orders wait" in text
+
+
+def test_a_product_is_added(page, merchant):
+    page.post(reverse("product-add"), {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "item"})
+
+    product = merchant.products.get()
+    assert (product.name, product.sku, product.quantity_rule) == ("Photo Max", "PHOTO-MAX", "item")
+    assert "who buys it waits until there is a source" in shown(page, "product", product.pk)
+
+
+def test_what_customers_do_with_its_codes_is_shown_in_the_preview_of_its_mail(page, make_product):
+    product = make_product()
+    data = {"name": product.name, "sku": product.sku, "quantity_rule": "unit"}
+
+    page.post(reverse("product-change", args=[product.pk]), data | {"instructions": "Open <Help>\r\nand paste it."})
+
+    product.refresh_from_db()
+    assert product.instructions == "Open <Help>\nand paste it."
+    assert "Open &lt;Help&gt;<br>and paste it." in shown(page, "product", product.pk)
+    assert "Open &lt;Help&gt;<br>and paste it." in unescape(shown(page, "email-preview", product.pk, "en"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"sku": "TAKEN"}, "Another product has this SKU"),
+        ({"sku": "PHOTO MAX"}, "No spaces, please"),
+        ({"name": ""}, "This field is required"),
+        ({"quantity_rule": "none"}, "Select a valid choice"),
+    ],
+)
+@pytest.mark.parametrize("name", ["product-add", "product-change"])
+def test_what_cannot_be_is_refused(page, make_product, merchant, name, wrong, why):
+    product = make_product(sku="PHOTO", source=None)
+    make_product(sku="TAKEN", source=None)
+    arguments = [] if name == "product-add" else [product.pk]
+
+    response = page.post(reverse(name, args=arguments), {"name": "N", "sku": "NEW", "quantity_rule": "unit"} | wrong)
+
+    assert why in response.content.decode()
+    assert set(merchant.products.values_list("sku", flat=True)) == {"PHOTO", "TAKEN"}
+
+
+def test_a_product_is_changed(page, product):
+    page.post(reverse("product-change", args=[product.pk]), {"name": "N", "sku": "NEW", "quantity_rule": "item"})
+
+    product.refresh_from_db()
+    assert (product.name, product.sku, product.quantity_rule) == ("N", "NEW", "item")
+
+
+# The chain
+
+
+def test_sources_are_added_moved_and_removed(page, make_product, make_pool):
+    first, second = make_pool(name="First"), make_pool(name="Second")
+    product = make_product(pool=first)
+    for source in (f"pool {second.pk}", "manual"):
+        page.post(reverse("product-add-source", args=[product.pk]), {"source": source})
+    assert chain(product) == ["Pool “First”", "Pool “Second”", "Manual"]
+
+    manual = product.fulfillment_methods.get(source="manual")
+    page.post(reverse("product-move-up", args=[product.pk, manual.pk]))
+    page.post(reverse("product-move-up", args=[product.pk, manual.pk]))
+    page.post(reverse("product-move-up", args=[product.pk, manual.pk]))
+    assert chain(product) == ["Manual", "Pool “First”", "Pool “Second”"]
+
+    address = reverse("product-remove-source", args=[product.pk, manual.pk])
+    assert "A pool itself stays" in page.get(address).content.decode()
+    assert len(chain(product)) == 3
+    page.post(address)
+    assert chain(product) == ["Pool “First”", "Pool “Second”"]
+
+
+def test_a_source_is_in_a_chain_once(page, product, make_pool):
+    pool = product.fulfillment_methods.get().kind.place
+
+    response = page.post(reverse("product-add-source", args=[product.pk]), {"source": pool.pk})
+
+    assert "Select a valid choice" in response.content.decode()
+    with pytest.raises(ChainRefused):
+        add_source(product, "pool", pool)
+    assert len(chain(product)) == 1
+
+
+def test_a_pool_of_another_merchant_is_no_choice(page, product, make_pool, outsider):
+    theirs = make_pool(merchant=outsider, name="Theirs")
+    assert "Theirs" not in shown(page, "product", product.pk)
+
+    page.post(reverse("product-add-source", args=[product.pk]), {"source": theirs.pk})
+
+    assert len(chain(product)) == 1
+
+
+def test_a_source_of_another_product_is_not_touched(page, make_product):
+    product, other = make_product(), make_product()
+    method = other.fulfillment_methods.get()
+
+    for name in ("product-move-up", "product-remove-source"):
+        assert page.post(reverse(name, args=[product.pk, method.pk])).status_code == 404
+
+    assert len(chain(other)) == 1
+
+
+def test_a_shared_pool_says_with_whom(page, make_product, make_pool):
+    shared = make_pool()
+    product = make_product(pool=shared)
+    assert "shared with" not in shown(page, "product", product.pk)
+    make_product(pool=shared, name="Photo Lite")
+    make_product(pool=shared, name="Photo Max")
+
+    assert "shared with Photo Lite, Photo Max" in shown(page, "product", product.pk)
+
+
+def test_the_order_is_changed_by_several_at_once(make_product, make_pool, in_threads):
+    product = make_product(source=None)
+    for _ in range(4):
+        add_source(product, "pool", make_pool())
+    methods = list(FulfillmentMethod.objects.select_related("product"))
+
+    in_threads(lambda number: move_up(methods[number % 4]), range(24), threads=4)
+
+    assert set(product.fulfillment_methods.all()) == set(methods)
+
+
+# What it does
+
+
+def test_an_empty_pool_is_followed_by_the_next(pay, make_product, make_pool):
+    first, second = make_pool(0), make_pool(5)
+    product = make_product(pool=first)
+    add_source(product, "pool", second)
+
+    answer = pay(product)
+
+    assert answer["items"][0]["fulfillment"] == "done"
+    assert second.keys.issued().count() == 1
+
+
+def test_the_units_of_an_item_come_from_both_and_go_out_in_one_mail(pay, make_product, make_pool, work, mailoutbox):
+    first, second = make_pool(1), make_pool(5)
+    product = make_product(pool=first)
+    add_source(product, "pool", second)
+
+    pay(product, quantity=3)
+    work()
+
+    codes = [code.code for code in ActivationCode.objects.order_by("unit")]
+    issued = [key.code for pool in (first, second) for key in pool.keys.issued().order_by("position")]
+    assert codes == issued and len(codes) == 3
+    assert first.keys.issued().count() == 1
+    mails = [mail for mail in mailoutbox if mail.to == ["ada@example.com"]]
+    assert len(mails) == 1 and all(code in mails[0].body for code in codes)
+
+
+def test_a_pool_that_is_added_serves_who_waits_oldest_payment_first(page, pay, make_product, make_pool, work):
+    product = make_product(keys=0)
+    for number in (3, 1, 2):
+        pay(product, order=f"W{number}", paid_at=f"2026-11-2{number}T10:00:00Z")
+    spare = make_pool(2)
+
+    page.post(reverse("product-add-source", args=[product.pk]), {"source": f"pool {spare.pk}"})
+    work()
+
+    served = [key.item.order.number for key in spare.keys.issued().order_by("position")]
+    assert served == ["W1", "W2"]
+    assert Fulfillment.objects.get(item__order__number="W3").status == "waiting"
+
+
+def test_a_pool_that_is_added_has_a_worker_nudged(pay, make_product, make_pool, monkeypatch):
+    asked = []
+    monkeypatch.setattr("fulfillment.chains.publish", lambda task, pk: asked.append((task, pk)))
+    product, spare = make_product(keys=0), make_pool(2)
+    pay(product)
+
+    add_source(product, "pool", spare)
+
+    assert asked == [("fulfillment.tasks.serve_pool", spare.pk)]
+
+
+def test_a_person_who_is_added_is_asked_for_what_waits(page, pay, make_product, work):
+    product, other = make_product(keys=0), make_product(keys=0)
+    pay(product)
+    pay(other)
+    pay(product, order="DELETED")
+    Order.objects.filter(number="DELETED").update(status="deleted")
+
+    page.post(reverse("product-add-source", args=[product.pk]), {"source": "manual"})
+    work()
+
+    notice = MerchantNotice.objects.get(kind="code_wanted")
+    assert isinstance(notice.subject, OrderItem) and notice.subject.product == product
+    assert "asked to enter" in notice.subject.fulfillment.reason
+
+
+def test_a_chain_changed_in_the_admin_serves_who_waits(client, pay, make_product, make_pool, work, admin_user):
+    product = make_product(source=None)
+    pay(product)
+    spare = make_pool(1)
+    client.force_login(admin_user)
+    # One for each kind of source, in their order.
+    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    empty = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
+    inline = inlines[list(SOURCES).index("manual")]
+
+    response = client.post(
+        reverse("admin:merchants_product_change", args=[product.pk]),
+        {"sku": product.sku, "name": product.name, "quantity_rule": "unit"}
+        | empty
+        | {f"{inline}-TOTAL_FORMS": 1, f"{inline}-0-product": product.pk, f"{inline}-0-position": 1},
+    )
+    work()
+
+    assert response.status_code == 302
+    assert MerchantNotice.objects.filter(kind="code_wanted").exists()
+    assert spare.keys.available().count() == 1 and LicenseKey.objects.count() == 1
+    assert Product.objects.get().fulfillment_methods.get().source == "manual"
+
+
+def test_two_sources_of_a_product_need_two_positions_in_the_admin(client, make_product, make_pool, admin_user):
+    product = make_product(source=None)
+    client.force_login(admin_user)
+    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
+    pool, manual = (inlines[list(SOURCES).index(kind)] for kind in ("pool", "manual"))
+    for inline in (pool, manual):
+        forms |= {f"{inline}-TOTAL_FORMS": 1, f"{inline}-0-product": product.pk, f"{inline}-0-position": 1}
+
+    response = client.post(
+        reverse("admin:merchants_product_change", args=[product.pk]),
+        {"sku": product.sku, "name": product.name, "quantity_rule": "unit", f"{pool}-0-pool": make_pool().pk} | forms,
+    )
+
+    assert "Two sources have the position 1." in response.content.decode()
+    assert not product.fulfillment_methods.exists()

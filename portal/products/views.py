@@ -1,0 +1,133 @@
+from collections import defaultdict
+
+from django.contrib import messages
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment import chains
+from fulfillment.models import FulfillmentMethod
+from fulfillment.sources.pool.models import PoolMethod
+from fulfillment.sources.web_service.models import WebService
+from merchants.models import Product
+from portal.access import Role, member_required, scoped
+from portal.confirm import Confirmation, Question, confirmed
+from portal.products.forms import ProductForm, SourceForm
+
+for_product = scoped(Product)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def products(request) -> HttpResponse:
+    methods = FulfillmentMethod.objects.with_places().order_by("position")
+    chain = Prefetch("fulfillment_methods", methods)
+    context = {
+        "section": "products",
+        "products": request.merchant.products.prefetch_related(chain).order_by("name", "sku"),
+        "shared": get_shared(request.merchant),
+        "for_all": service_for_all(request.merchant),
+    }
+    return render(request, "portal/products.html", context)
+
+
+def get_shared(merchant) -> set[int]:
+    """The sources that other products have as well: those that take keys from the same pool."""
+    methods: dict[int, dict[int, int]] = defaultdict(dict)
+    uses = PoolMethod.objects.filter(product__merchant=merchant)
+    for pk, pool, product in uses.values_list("pk", "pool", "product"):
+        methods[pool][product] = pk
+    return {pk for users in methods.values() if len(users) > 1 for pk in users.values()}
+
+
+def service_for_all(merchant) -> WebService | None:
+    """The web service that is asked for products without a source of their own."""
+    return merchant.web_services.filter(for_all_products=True).first()
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    form = ProductForm(request.POST or None, instance=Product(merchant=request.merchant))
+    if form.is_valid():
+        product = form.save()
+        messages.success(request, "Product added. Now say where its codes come from.")
+        return redirect(product)
+    context = {"section": "products", "form": form, "title": "Add a product", "cancel": reverse("products")}
+    return render(request, "portal/product_form.html", context)
+
+
+@for_product
+@require_safe
+def product(request, product: Product) -> HttpResponse:
+    return show(request, product, SourceForm(product))
+
+
+def show(request, product: Product, form: SourceForm) -> HttpResponse:
+    others = PoolMethod.objects.exclude(product=product).select_related("product").order_by("product__name")
+    shared = Prefetch("poolmethod__pool__fulfillment_methods", others, to_attr="other_methods")
+    methods = product.fulfillment_methods.with_places().prefetch_related(shared).order_by("position")
+    context = {
+        "section": "products",
+        "product": product,
+        "methods": methods,
+        "for_all": service_for_all(request.merchant),
+        "form": form,
+    }
+    return render(request, "portal/product.html", context)
+
+
+@for_product
+@require_http_methods(["GET", "POST"])
+def change(request, product: Product) -> HttpResponse:
+    form = ProductForm(request.POST or None, instance=product)
+    if form.is_valid():
+        product.save(update_fields=form.changed_data)
+        messages.success(request, "Product changed. Orders that were reported before stay as they are.")
+        return redirect(product)
+    cancel = product.get_absolute_url()
+    context = {"section": "products", "form": form, "title": "Edit the product", "cancel": cancel}
+    return render(request, "portal/product_form.html", context)
+
+
+# Its chain of sources
+
+
+@for_product
+@require_POST
+def add_source(request, product: Product) -> HttpResponse:
+    form = SourceForm(product, request.POST)
+    if not form.is_valid():
+        return show(request, product, form)
+    chosen = form.get_source()
+    method = chains.add_source(product, chosen.source, chosen.kind.place)
+    messages.success(request, f"Added: {method}. Orders that wait for this product ask it at once.")
+    return redirect(product)
+
+
+@for_product
+@require_POST
+def move_up(request, product: Product, method: int) -> HttpResponse:
+    moved = get_object_or_404(product.fulfillment_methods.select_related("product").with_places(), pk=method)
+    chains.move_up(moved)
+    messages.success(request, f"Moved up: {moved}.")
+    return redirect(product)
+
+
+@for_product
+@confirmed
+def remove_source(request, product: Product, method: int) -> Confirmation:
+    methods = product.fulfillment_methods.select_related("product").with_places()
+    removed = get_object_or_404(methods, pk=method)
+    yield Question(
+        title="Remove this source?",
+        text=f"{product.name} takes no codes from there any more: {removed}. A pool itself stays, with its keys.",
+        button="Remove",
+        danger=True,
+    )
+    chains.remove_source(removed)
+    return f"{product.name} takes no codes from there any more."

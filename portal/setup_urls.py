@@ -1,9 +1,0 @@
-from django.urls import path
-
-from portal.views import setup
-
-urlpatterns = [
-    path("", setup.setup, name="setup"),
-    path("add/", setup.add, name="setup-add"),
-    path("<int:pk>/withdraw/", setup.withdraw, name="setup-withdraw"),
-]

@@ -1,0 +1,278 @@
+import re
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.contenttypes.prefetch import GenericPrefetch
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.forms.models import BaseInlineFormSet
+from django.shortcuts import get_object_or_404, redirect
+from django.template.loader import render_to_string
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_POST
+
+from delivery.models import Delivery
+from fulfillment import setup
+from fulfillment.chains import wake_waiting
+from fulfillment.models import Fulfillment, SetupRequest
+from fulfillment.services import RetryRefused, retry
+from fulfillment.setup import SetupRefused
+from fulfillment.sources.base import Source
+from fulfillment.sources.netlicensing.models import Deactivation
+from merchants.models import EmailTemplate, Product
+from notices.models import MerchantNotice
+from orders.kinds import SOURCES
+from orders.models import OrderItem
+from outbound.models import Callout
+from portal.staff.merchants import NarrowSave, ReadOnly
+from webhooks.models import WebhookEndpoint, WebhookMessage
+
+
+class MethodForm(forms.ModelForm):
+    def has_changed(self):
+        # A new one is wanted as it stands: that it is there is what was entered.
+        return self.instance.pk is None or super().has_changed()
+
+
+class MethodFormSet(BaseInlineFormSet):
+    kind: type[Source]
+
+    def save_new(self, form, commit=True):
+        form.instance.source = self.kind.code
+        return super().save_new(form, commit)
+
+    def clean(self):
+        super().clean()
+        # Those of the other kinds' formsets count, too.
+        forms = {name.removesuffix("position") for name in self.data if re.fullmatch(r"\w+(-\d+)?-\d+-position", name)}
+        kept = Counter(self.data[f"{form}position"] for form in forms if f"{form}DELETE" not in self.data)
+        if twice := sorted(position for position, count in kept.items() if count > 1 and position):
+            raise ValidationError(f"Two sources have the position {twice[0]}. Give each another one.")
+
+
+class MethodInline(admin.TabularInline):
+    """A product's methods of one kind."""
+
+    kind: type[Source]
+    form = MethodForm
+    extra = 0
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).filter(source=self.kind.code)
+
+
+def make_inline(kind: type[Source]) -> type[MethodInline]:
+    model = kind.method_model
+    fields = {
+        "kind": kind,
+        "model": model,
+        "autocomplete_fields": [model.PLACE] if model.PLACE else [],
+        "formset": type("FormSet", (MethodFormSet,), {"kind": kind}),
+        "verbose_name": f"Source: {kind.name}",
+        "verbose_name_plural": f"Sources: {kind.name}",
+    }
+    return type(f"{kind.__name__}Inline", (MethodInline,), fields)
+
+
+@admin.register(Product)
+class ProductAdmin(NarrowSave, admin.ModelAdmin):
+    list_display = ["name", "sku", "merchant", "quantity_rule"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    search_fields = ["name", "sku"]
+    autocomplete_fields = ["merchant"]
+    inlines = [make_inline(kind) for kind in SOURCES.values()]
+
+    def get_readonly_fields(self, request, obj=None):
+        return ["merchant"] if obj else []
+
+    def save_related(self, request, form, formsets, change):
+        is_changed = any(formset.has_changed() for formset in formsets)
+        super().save_related(request, form, formsets, change)
+        if is_changed:
+            wake_waiting(form.instance)
+
+
+@admin.register(EmailTemplate)
+class EmailTemplateAdmin(ReadOnly, admin.ModelAdmin):
+    """Versions are added, with who did it, and never changed."""
+
+    list_display = ["merchant", "product", "language", "subject", "saved_by", "saved_at"]
+    list_filter = ["merchant", "language"]
+    list_select_related = ["merchant", "product"]
+    fields = ["merchant", "product", "language", "subject", "body"]
+    autocomplete_fields = ["merchant", "product"]
+
+    def has_add_permission(self, request, obj=None):
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def save_model(self, request, obj, form, change):
+        obj.body = obj.body.replace("\r\n", "\n")
+        obj.saved_by = f"{request.user}, support staff"
+        obj.save()
+
+
+class RetryableAdmin(ReadOnly, admin.ModelAdmin):
+    show_full_result_count = False
+
+
+@admin.register(Fulfillment)
+class FulfillmentAdmin(RetryableAdmin):
+    list_display = ["item", "status", "reason", "attempts", "due_at"]
+    list_filter = ["status"]
+    list_select_related = ["item__order"]
+    actions = ["try_again"]
+
+    def has_try_again_permission(self, request):
+        return request.user.has_perm("fulfillment.change_fulfillment")
+
+    @admin.action(description="Try again at once", permissions=["try_again"])
+    def try_again(self, request, fulfillments):
+        count = 0
+        for fulfillment in fulfillments.unfinished().select_related("item__order"):
+            with suppress(RetryRefused):
+                retry(fulfillment.item, by=f"{request.user}, support staff")
+                count += 1
+        self.message_user(request, f"{count} will be tried again within seconds.")
+
+
+@admin.register(Deactivation)
+class DeactivationAdmin(RetryableAdmin):
+    list_display = ["item", "status", "reason", "attempts", "created_at", "due_at", "ended_at"]
+    list_filter = ["status"]
+    list_select_related = ["item__order"]
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(RetryableAdmin):
+    list_display = ["order", "kind", "status", "recipient", "reason", "attempts", "due_at", "sent_at"]
+    list_filter = ["status", "kind"]
+    list_select_related = ["order"]
+    fields = ["order", "kind", "status", "recipient", "message_id", "reason", "attempts", "due_at", "sent_at"]
+
+
+@admin.register(MerchantNotice)
+class MerchantNoticeAdmin(RetryableAdmin):
+    list_display = ["merchant", "kind", "subject", "created_at", "sent_at", "reason"]
+    list_filter = ["kind"]
+    list_select_related = ["merchant", "subject_type"]
+
+    def get_queryset(self, request):
+        in_orders = [OrderItem.objects.select_related("order"), Delivery.objects.select_related("order")]
+        return super().get_queryset(request).prefetch_related(GenericPrefetch("subject", in_orders))
+
+
+class AnswerForm(forms.Form):
+    answer = forms.CharField(max_length=4000, widget=forms.Textarea(attrs={"rows": 5}))
+
+
+@admin.register(SetupRequest)
+class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
+    """What merchants ask to have set up: looked at, then applied or answered."""
+
+    list_display = ["pool_name", "merchant", "status", "asked_by", "created_at"]
+    list_filter = ["status", "merchant"]
+    list_select_related = ["merchant", "asked_by"]
+    ordering = ["-pk"]
+    # All but the license file itself.
+    fields = [
+        *("merchant", "status", "created_at", "comment", "pool_name", "pool", "wanted_products", "quantity_rule"),
+        *("threshold", "recipients", "license_file", "history"),
+    ]
+    readonly_fields = ["wanted_products", "license_file", "history"]
+    change_form_template = "admin/fulfillment/setuprequest/change_form.html"
+
+    def get_urls(self):
+        acts = [
+            path(f"<int:pk>/{name}/", self.admin_site.admin_view(act), name=f"fulfillment_setuprequest_{name}")
+            for name, act in (("apply", self.apply), ("answer", self.answer))
+        ]
+        return [*acts, *super().get_urls()]
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        context = {"answer_form": AnswerForm(), "may_act": self.may_act(request), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
+
+    def may_act(self, request) -> bool:
+        return request.user.has_perm("fulfillment.change_setuprequest")
+
+    @admin.display(description="products")
+    def wanted_products(self, wanted):
+        return render_to_string("admin/fulfillment/setuprequest/products.html", {"wanted": wanted})
+
+    @admin.display(description="license file")
+    def license_file(self, wanted):
+        return render_to_string("portal/setup_file.html", {"wanted": wanted})
+
+    @admin.display(description="history")
+    def history(self, wanted):
+        return render_to_string("admin/fulfillment/setuprequest/history.html", {"wanted": wanted})
+
+    @method_decorator(require_POST)
+    def apply(self, request, pk):
+        return self.close(request, pk, setup.apply, "It is set up. The merchant gets an e-mail.")
+
+    @method_decorator(require_POST)
+    def answer(self, request, pk):
+        form = AnswerForm(request.POST)
+        if not form.is_valid():
+            self.message_user(request, "Write an answer of at most 4,000 characters, please.", messages.ERROR)
+            return redirect("admin:fulfillment_setuprequest_change", pk)
+        answer = partial(setup.answer, text=form.cleaned_data["answer"])
+        return self.close(request, pk, answer, "Answered. The merchant gets an e-mail.")
+
+    def close(self, request, pk, act, done):
+        wanted = get_object_or_404(SetupRequest, pk=pk)
+        if not self.may_act(request):
+            raise PermissionDenied
+        try:
+            act(wanted, by=f"{request.user}, support staff")
+        except SetupRefused as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            self.message_user(request, done)
+        return redirect("admin:fulfillment_setuprequest_change", pk)
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["merchant", "url", "state", "failing_since", "disabled_at", "disabled_reason"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    # All but the secrets.
+    fields = [
+        *("merchant", "url", "description", "events", "created_at", "rotated_at"),
+        *("state", "failing_since", "disabled_at", "disabled_reason"),
+    ]
+
+
+@admin.register(WebhookMessage)
+class WebhookMessageAdmin(RetryableAdmin):
+    list_display = ["endpoint", "event", "event_id", "status", "reason", "attempts", "created_at", "due_at"]
+    list_filter = ["status", "event"]
+    list_select_related = ["endpoint"]
+
+
+@admin.register(Callout)
+class CalloutAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = [
+        *(
+            "merchant",
+            "called_at",
+            "service",
+            "account",
+            "outcome",
+            "method",
+            "url",
+            "attempt",
+            "status_code",
+            "milliseconds",
+        ),
+        "error",
+    ]
+    list_filter = ["outcome", "is_test", "service", "merchant"]
+    list_select_related = ["merchant", "service", "account"]
+    show_full_result_count = False

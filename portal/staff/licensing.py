@@ -1,0 +1,206 @@
+"""What support staff see of merchants' licensing. What is made there is made by merchants, or by their software."""
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.shortcuts import redirect
+
+from licensing import by_hand
+from licensing.models import (
+    FailedValidation,
+    License,
+    Licensee,
+    LicenseeEvent,
+    LicenseTemplate,
+    LicenseTransactionJoin,
+    Product,
+    ProductModule,
+    Token,
+    Transaction,
+    VendorLogin,
+)
+from licensing.models.catalog import Terms
+from portal.staff.merchants import FinalRevocation, NotMade, ReadOnly
+from vault.fingerprints import fingerprint
+
+
+class FoundByNumber(NotMade, admin.ModelAdmin):
+    """Found by the whole of a number that is a secret: it is posted, and never stands in an address."""
+
+    search_fields = ["pk"]  # shows the search box; what it finds is `find`
+    search_help_text = "The whole number"
+    show_full_result_count = False
+
+    def find(self, number: str) -> QuerySet:
+        raise NotImplementedError
+
+    def changelist_view(self, request, extra_context=None):
+        if request.method != "POST" or "search" not in request.POST:
+            return super().changelist_view(request, extra_context)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = list(self.find(request.POST["search"].replace("\0", "").strip())[:100])
+        if len(found) == 1:
+            return redirect(f"admin:licensing_{self.opts.model_name}_change", found[0])
+        if not found:
+            messages.warning(request, f"No {self.opts.verbose_name} has this number.")
+            return redirect(f"admin:licensing_{self.opts.model_name}_changelist")
+        # Numbers are a merchant's own: several may use the same.
+        response = redirect(f"admin:licensing_{self.opts.model_name}_changelist")
+        response["Location"] += f"?id__in={','.join(map(str, found))}"
+        return response
+
+    @admin.display(description="number")
+    def masked(self, thing):
+        return f"••••{thing.hint}"
+
+
+OF_ALL = ["merchant", "number", "properties", "created_at"]
+
+
+class Catalogue(NotMade, admin.ModelAdmin):
+    list_filter = ["active"]
+    search_fields = ["=number", "name"]
+    readonly_fields = OF_ALL
+
+
+@admin.register(Product)
+class ProductAdmin(Catalogue):
+    list_display = ["name", "number", "merchant", "version", "active"]
+    list_select_related = ["merchant"]
+    readonly_fields = [*OF_ALL, "discounts"]
+
+
+@admin.register(ProductModule)
+class ProductModuleAdmin(Catalogue):
+    list_display = ["name", "number", "product", "licensing_model", "active"]
+    list_filter = ["active", "licensing_model"]
+    list_select_related = ["product"]
+    readonly_fields = [*OF_ALL, "product"]
+
+
+@admin.register(LicenseTemplate)
+class LicenseTemplateAdmin(Catalogue):
+    list_display = ["name", "number", "module", "license_type", "automatic", "active"]
+    list_filter = ["active", "license_type"]
+    list_select_related = ["module"]
+    readonly_fields = [*OF_ALL, "module"]
+
+
+@admin.register(License)
+class LicenseAdmin(Catalogue):
+    """Its licensee is who it was transferred to, if it was."""
+
+    list_display = ["number", "name", "licensee", "template", "active"]
+    list_select_related = ["licensee", "template"]
+    fields = [
+        *("merchant", "number", "licensee", "template", "name", "active", "start_date", *Terms.TERMS),
+        *("used_quantity", "parent_feature", "properties", "created_at"),
+    ]
+    readonly_fields = [*OF_ALL, "licensee", "template", "used_quantity"]
+    show_full_result_count = False
+
+
+class FailureInline(admin.TabularInline):
+    model = FailedValidation
+    verbose_name_plural = "Failed validations, the last for each module"
+    fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
+    readonly_fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
+    extra = 0
+    max_num = 0
+    can_delete = False
+
+
+class EventInline(admin.TabularInline):
+    model = LicenseeEvent
+    fields = ["kind", "note", "happened_at", "happened_by"]
+    readonly_fields = ["kind", "note", "happened_at", "happened_by"]
+    extra = 0
+    max_num = 0
+    can_delete = False
+
+
+@admin.register(Licensee)
+class LicenseeAdmin(FoundByNumber):
+    list_display = ["__str__", "masked", "product", "merchant", "active", "marked_for_transfer", "created_at"]
+    list_filter = ["marked_for_transfer", "active"]
+    list_select_related = ["product", "merchant"]
+    ordering = ["-pk"]
+    search_help_text = "The whole number, or an alias"
+    fields = ["masked", "merchant", "product", "name", "active", "marked_for_transfer", "properties", "created_at"]
+    readonly_fields = ["masked", "merchant", "product", "properties", "created_at"]
+    inlines = [FailureInline, EventInline]
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("number")
+
+    def find(self, number):
+        return Licensee.objects.called(number).values_list("pk", flat=True)
+
+    def save_model(self, request, obj, form, change):
+        by = f"{request.user}, support staff"
+        if "name" in form.changed_data:
+            by_hand.rename(obj, obj.name, by=by)
+        if "active" in form.changed_data:
+            by_hand.set_active(obj, obj.active, by=by)
+        if "marked_for_transfer" in form.changed_data:
+            by_hand.set_mark(obj, obj.marked_for_transfer, by=by)
+
+
+class JoinInline(admin.TabularInline):
+    model = LicenseTransactionJoin
+    fields = ["number", "license"]
+    extra = 0
+
+
+@admin.register(Transaction)
+class TransactionAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["number", "source", "status", "source_licensee", "licensee", "made_by", "created_at"]
+    list_filter = ["source", "status"]
+    list_select_related = ["licensee", "source_licensee"]
+    search_fields = ["=number"]
+    show_full_result_count = False
+    ordering = ["-pk"]
+    fields = [
+        *("merchant", "number", "source", "status", "source_licensee", "licensee", "made_by", "created_at"),
+        *("closed_at", "properties"),
+    ]
+    inlines = [JoinInline]
+
+
+@admin.register(Token)
+class TokenAdmin(FoundByNumber):
+    """All but its number, which signs in."""
+
+    list_display = ["__str__", "masked", "merchant", "token_type", "api_key_role", "active", "last_used_at"]
+    list_filter = ["token_type", "active"]
+    list_select_related = ["merchant"]
+    ordering = ["-pk"]
+    fields = [
+        *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "active", "expiration_time"),
+        *("created_at", "last_used_at"),
+    ]
+    readonly_fields = [
+        *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "created_at", "last_used_at"),
+    ]
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).defer("number")
+
+    def get_readonly_fields(self, request, obj=None):
+        # One that was deactivated, or has expired, is never brought back.
+        return (
+            [*self.readonly_fields, "active", "expiration_time"] if obj and not obj.is_live else self.readonly_fields
+        )
+
+    def find(self, number):
+        return Token.objects.filter(fingerprint=fingerprint(number)).values_list("pk", flat=True)
+
+
+@admin.register(VendorLogin)
+class VendorLoginAdmin(FinalRevocation, NotMade, admin.ModelAdmin):
+    list_display = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
+    list_select_related = ["merchant"]
+    search_fields = ["user_name"]
+    fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
+    readonly_fields = ["user_name", "merchant", "created_by", "created_at", "last_used_at"]

@@ -1,0 +1,127 @@
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+
+from pools.allocation import apply_settings
+from pools.forms import StaffUploadForm
+from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
+from pools.uploads import begin
+from pools.withdrawal import withdraw
+from portal.staff.merchants import NarrowSave, NotMade
+from work.bodies import takes_files
+
+
+def tell_result(key_import: KeyImport) -> str:
+    kinds = ("repeated", "already_in_pool", "already_in_other_pools")
+    counts = {kind.replace("_", " "): key_import.preview[kind]["count"] for kind in kinds}
+    left_out = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    added = f"{key_import.preview['new']:,} keys added to the pool “{key_import.pool}”."
+    return f"{added} Left out: {left_out}." if left_out else added
+
+
+@admin.register(LicensePool)
+class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
+    list_display = ["name", "merchant", "threshold", "notified"]
+    list_filter = ["notified", "merchant"]
+    list_select_related = ["merchant"]
+    search_fields = ["name", "merchant__name"]
+    autocomplete_fields = ["merchant"]
+    readonly_fields = ["stock", "notified", "created_at", "add_keys_link"]
+
+    def get_readonly_fields(self, request, obj=None):
+        # Products and orders of the merchant refer to it.
+        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
+
+    def save_model(self, request, obj, form, change):
+        super().save_model(request, obj, form, change)
+        apply_settings(obj, form.changed_data, by=str(request.user))
+
+    def get_urls(self):
+        add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")
+        return [add_keys, *super().get_urls()]
+
+    @admin.display(description="available")
+    def stock(self, pool):
+        return f"{pool.keys.available().filter(position__gte=pool.head_hint).count():,}"
+
+    @admin.display(description="add keys")
+    def add_keys_link(self, pool):
+        if pool.pk is None:
+            return "once the pool is saved"
+        return format_html(
+            '<a href="{}">Upload or paste keys</a>', reverse("admin:pools_licensepool_keys", args=[pool.pk])
+        )
+
+    @method_decorator(takes_files)
+    def add_keys(self, request, pk):
+        pool = get_object_or_404(LicensePool, pk=pk)
+        if not self.has_change_permission(request, pool):
+            raise PermissionDenied
+        form = StaffUploadForm(request.POST, request.FILES) if request.method == "POST" else StaffUploadForm()
+        if form.is_valid():
+            key_import = begin(pool, by=str(request.user), confirmed=True, **form.content())
+            if key_import.status == KeyImport.Status.IMPORTED:
+                messages.success(request, tell_result(key_import))
+                for warning in key_import.preview["warnings"]:
+                    messages.warning(request, warning)
+            elif not key_import.error:
+                messages.info(request, f"The keys are being imported. The batches of “{pool}” show when they are in.")
+            else:
+                problems = key_import.preview.get("problems", {})
+                lines = [f"Line {number} {problem}." for number, problem in problems.items()]
+                form.add_error(None, [key_import.error, *lines[:50]])
+            if not key_import.error:
+                return redirect("admin:pools_licensepool_change", pool.pk)
+
+        context = self.admin_site.each_context(request) | {
+            "title": f"Add keys to {pool}",
+            "opts": self.opts,
+            "pool": pool,
+            "form": form,
+        }
+        return render(request, "admin/pools/licensepool/add_keys.html", context)
+
+
+@admin.register(KeyBatch)
+class KeyBatchAdmin(NotMade, admin.ModelAdmin):
+    list_display = ["pool", "key_count", "file_name", "note", "imported_by", "imported_at", "undone_at"]
+    list_filter = ["pool"]
+    list_select_related = ["pool"]
+    fields = [
+        *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
+        *("note", "imported_by", "imported_at", "undone_by", "undone_at"),
+    ]
+    readonly_fields = [
+        *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
+        *("note", "imported_by", "imported_at", "undone_by", "undone_at"),
+    ]
+    actions = ["withdraw_rest"]
+
+    @admin.action(description="Withdraw the keys of these batches that were not issued", permissions=["change"])
+    def withdraw_rest(self, request, batches):
+        count = withdraw(LicenseKey.objects.filter(batch__in=batches), by=str(request.user))
+        self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")
+
+
+@admin.register(LicenseKey)
+class LicenseKeyAdmin(NotMade, admin.ModelAdmin):
+    list_display = ["masked", "pool", "status", "item", "issued_at", "withdrawn_at"]
+    list_filter = ["pool"]
+    list_select_related = ["pool", "item__order"]
+    show_full_result_count = False
+    ordering = ["pk"]
+    fields = ["masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at"]
+    readonly_fields = ["masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at"]
+    actions = ["withdraw"]
+
+    @admin.display(description="key")
+    def masked(self, key):
+        return f"••••{key.hint}"
+
+    @admin.action(description="Withdraw these keys if they were not issued", permissions=["change"])
+    def withdraw(self, request, keys):
+        count = withdraw(keys, by=str(request.user))
+        self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")

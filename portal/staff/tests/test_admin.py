@@ -1,0 +1,254 @@
+from html import unescape
+
+import pytest
+from django.contrib import admin
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
+
+from conftest import stock
+from fulfillment.models import Fulfillment
+from merchants.models import ApiKey, User
+from orders.models import Order, OrderEvent
+from pools.imports import import_keys
+from pools.models import KeyMovement
+from portal.staff.pools import LicensePoolAdmin
+
+ORDERS = "/admin/orders/order/"
+
+
+@pytest.fixture
+def staff(client, db):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    return client
+
+
+@pytest.fixture
+def order(pay, make_product, merchant):
+    product = make_product(keys=0, sku="PHOTO-PRO")
+    import_keys(merchant.pools.get(), ["LICENSE-TEXT-1"], by="test")
+    pay(make_product(), order="B99")
+    return Order.objects.get(number=pay(product, order="A0012345678")["order"])
+
+
+@pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
+def test_every_model_has_its_pages(staff, order, model):
+    response = staff.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))
+    assert response.status_code == 200
+
+    row = model.objects.first()
+    if row is not None:
+        page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[row.pk])
+        assert staff.get(page).status_code == 200
+
+
+def test_the_list_holds_every_order(staff, order):
+    page = staff.get(ORDERS).content.decode()
+
+    assert "A0012345678" in page and "B99" in page
+
+
+@pytest.mark.parametrize("text", ["A0012345678", "12345678", "photo-pro"])
+def test_an_order_is_found(staff, order, text):
+    response = staff.post(ORDERS, {"search": text}, follow=True)
+
+    assert "A0012345678" in response.content.decode()
+    assert "B99" not in response.content.decode()
+
+
+def test_an_order_is_found_by_the_customers_address(staff, order):
+    response = staff.post(ORDERS, {"search": "ADA@example.com"}, follow=True)
+
+    assert "A0012345678" in response.content.decode() and "B99" in response.content.decode()
+
+
+def test_a_license_text_leads_to_its_order_and_stands_in_no_address(staff, order):
+    response = staff.post(ORDERS, {"search": " LICENSE-TEXT-1 "}, follow=True)
+
+    assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/", 302)]
+    assert "LICENSE-TEXT-1" not in response.content.decode()
+
+
+@pytest.mark.parametrize("text", ["licensetext1", "LICENSE TEXT 1", "TEXT-1.", "ETEXT1"])
+def test_a_license_is_found_however_it_is_written(staff, order, text):
+    response = staff.post(ORDERS, {"search": text}, follow=True)
+
+    assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/", 302)]
+
+
+def test_a_license_text_beside_a_number_stands_in_no_address(staff, order):
+    response = staff.post(ORDERS, {"search": "A0012345678 LICENSE-TEXT-1"}, follow=True)
+
+    assert response.redirect_chain == [(f"{ORDERS}?q=A0012345678", 302)]
+
+
+def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):
+    pool = merchant.pools.get(name="Pool of PHOTO-PRO")
+    import_keys(pool, ["LICENSE-TEXT-2"], by="test")
+
+    response = staff.post(ORDERS, {"search": "LICENSE-TEXT-2"}, follow=True)
+
+    assert "/admin/pools/licensekey/" in response.redirect_chain[0][0]
+    assert "it is available" in response.content.decode()
+
+
+def test_what_is_not_found_stands_in_no_address_either(staff, order):
+    response = staff.post(ORDERS, {"search": "LICENSE-TEXT-TYPO"}, follow=True)
+
+    assert "No order has this" in response.content.decode()
+    assert response.redirect_chain == [(f"{ORDERS}?", 302)]
+
+
+def test_saving_a_page_writes_only_what_was_changed_in_it(staff, make_pool, monkeypatch):
+    pool = make_pool(3)
+    page = f"/admin/pools/licensepool/{pool.pk}/change/"
+    save_model = LicensePoolAdmin.save_model
+
+    def save_late(*args):
+        stock(pool, 5)  # an import, between reading the row and writing it
+        save_model(*args)
+
+    monkeypatch.setattr(LicensePoolAdmin, "save_model", save_late)
+    staff.post(page, {"name": "Renamed", "threshold": 7, "reserve": 0, "recipients": ""})
+
+    pool.refresh_from_db()
+    assert (pool.name, pool.threshold, pool.next_position) == ("Renamed", 7, 8)
+
+
+def test_nothing_is_saved_by_a_post_to_the_order_page(staff, order):
+    assert staff.post(f"{ORDERS}{order.pk}/change/", {"status": "deleted"}).status_code == 405
+
+
+def test_a_fulfillment_is_tried_again(staff, pay, make_product, work):
+    pay(make_product(source=None))
+    fulfillment = Fulfillment.objects.get()
+
+    staff.post(
+        "/admin/fulfillment/fulfillment/", {"action": "try_again", "_selected_action": [fulfillment.pk]}, follow=True
+    )
+
+    fulfillment.refresh_from_db()
+    assert fulfillment.status == "pending" and fulfillment.due_at
+    assert OrderEvent.objects.get().happened_by == "stella@keywell.example, support staff"
+
+
+def test_the_order_page_shows_what_became_of_it(staff, order, work):
+    work()
+
+    page = staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
+
+    assert "••••EXT1" in page and "LICENSE-TEXT-1" not in page
+    assert "sent</span> mailed to ada@example.com" in page
+
+
+def test_the_order_page_says_why_a_mail_is_late(staff, order):
+    order.deliveries.update(reason="The mail server did not take the mail: Connection refused")
+
+    assert "Connection refused" in staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
+
+
+def test_a_code_is_entered(staff, pay, make_product, work, mailoutbox):
+    pay(make_product(source="manual"), quantity=2)
+    item = Order.objects.get().items.get()
+    url = f"{ORDERS}{item.order_id}/items/{item.pk}/codes/"
+    assert staff.get(url).status_code == 200
+
+    response = staff.post(url, {"unit_1": "", "unit_2": "AAAA"}, follow=True)
+    work()
+
+    assert "is on its way" in response.content.decode()
+    assert item.missing_units() == [1]
+    assert any("AAAA" in message.body for message in mailoutbox)
+
+
+def test_no_code_entered_is_an_error_on_the_page(staff, pay, make_product):
+    pay(make_product(source="manual"))
+    item = Order.objects.get().items.get()
+
+    response = staff.post(f"{ORDERS}{item.order_id}/items/{item.pk}/codes/", {"unit_1": " "})
+
+    assert "Enter at least one activation code." in response.content.decode()
+
+
+def test_keys_are_added_from_a_file(staff, make_pool):
+    pool = make_pool()
+    file = SimpleUploadedFile("keys.txt", b"AAAA\nBBBB\n")
+
+    response = staff.post(f"/admin/pools/licensepool/{pool.pk}/keys/", {"file": file}, follow=True)
+
+    assert "2 keys added" in response.content.decode()
+
+
+def test_a_bad_line_is_named_and_nothing_is_added(staff, make_pool):
+    pool = make_pool()
+
+    response = staff.post(
+        f"/admin/pools/licensepool/{pool.pk}/keys/", {"file": SimpleUploadedFile("keys.txt", b"AAAA\n\xff")}
+    )
+
+    assert "Line 2 is not UTF-8 text." in response.content.decode()
+    assert pool.keys.count() == 0
+
+
+def test_a_new_api_key_is_shown_once(staff, merchant):
+    response = staff.post(
+        "/admin/merchants/apikey/add/", {"merchant": merchant.pk, "name": "shop-2", "scopes": ["orders"]}
+    )
+
+    key = ApiKey.objects.get(name="shop-2")
+    text = next(word for word in response.content.decode().split("<code>") if word.startswith("kw_")).split("<")[0]
+    assert ApiKey.objects.authenticate(text) == key
+    assert text not in staff.get(f"/admin/merchants/apikey/{key.pk}/change/").content.decode()
+
+
+def test_staff_choose_the_column_and_remove_what_a_spreadsheet_added(staff, make_pool):
+    pool = make_pool(0)
+    page = f"/admin/pools/licensepool/{pool.pk}/keys/"
+    table = b'License Key;Activation code\n="0012-AAAA";XX-11\n="0013-BBBB";XX-12\n'
+
+    def upload(**chosen):
+        file = SimpleUploadedFile("keys.csv", table)
+        return unescape(staff.post(page, {"file": file} | chosen, follow=True).content.decode())
+
+    assert "Which column holds the license keys?" in upload()
+    assert not pool.keys.exists()
+    assert "2 keys added" in upload(column="1", spreadsheet="fix")
+    assert {key.code for key in pool.keys.all()} == {"0012-AAAA", "0013-BBBB"}
+
+
+def test_staff_are_warned_of_odd_keys(staff, make_pool):
+    pool = make_pool(0)
+    page = f"/admin/pools/licensepool/{pool.pk}/keys/"
+
+    answer = unescape(staff.post(page, {"text": '="0012"\nAAAA\naaaa'}, follow=True).content.decode())
+
+    assert "with what a spreadsheet adds" in answer
+    assert "except for upper and lower case" in answer
+
+
+@pytest.mark.parametrize("path", [ORDERS, "/admin/pools/licensepool/", "/admin/"])
+def test_a_member_is_not_let_in(client, merchant, path):
+    client.force_login(merchant.members.get().user)
+
+    response = client.get(path)
+
+    assert response.status_code == 302 and "/admin/login/" in response["Location"]
+
+
+def test_staff_without_the_permission_cannot_enter_codes(client, pay, make_product):
+    user = User.objects.create_user("new@keywell.example", "correct horse", is_staff=True)
+    client.force_login(user)
+    pay(make_product(source="manual"))
+    item = Order.objects.get().items.get()
+
+    assert client.post(f"{ORDERS}{item.order_id}/items/{item.pk}/codes/", {"unit_1": "A"}).status_code == 403
+
+
+def test_a_changed_reserve_is_filled_at_once(staff, make_pool):
+    pool = make_pool(3)
+
+    staff.post(
+        f"/admin/pools/licensepool/{pool.pk}/change/", {"name": "P", "threshold": 0, "reserve": 2, "recipients": ""}
+    )
+
+    assert pool.keys.reserved().count() == 2
+    assert "stella" in KeyMovement.objects.latest("pk").moved_by

@@ -1,0 +1,68 @@
+from django.contrib import messages
+from django.contrib.auth import login, logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_safe
+
+from merchants.models import Invitation, Member, User
+from merchants.team import InvitationGone, accept, accept_as_new_user
+from portal.team.forms import NewAccountForm
+from vault.fingerprints import fingerprint
+
+
+@never_cache
+@require_safe
+def open_invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """Take the token out of the address: what follows stands in logs, referrers and `?next=`."""
+    request.session["invitation"] = fingerprint(token).hex()
+    response = redirect("invitation")
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "HEAD", "POST"])
+def invitation(request: HttpRequest) -> HttpResponse:
+    """What the link that was opened leads to: an account, signing in, or accepting."""
+    opened = bytes.fromhex(request.session.get("invitation", ""))
+    invitation = Invitation.objects.filter(fingerprint=opened).select_related("merchant", "invited_by").first()
+    if invitation is None:
+        return render(request, "portal/invitation_gone.html", status=404)
+    if not Invitation.objects.current().filter(pk=invitation.pk).exists():
+        return render(request, "portal/invitation_gone.html", {"invitation": invitation}, status=410)
+    try:
+        return make_account(request, invitation) if request.user.is_anonymous else join(request, invitation)
+    except InvitationGone:
+        return redirect("invitation")
+
+
+def join(request: HttpRequest, invitation: Invitation) -> HttpResponse:
+    if request.method != "POST":
+        return render(request, "portal/invitation.html", {"invitation": invitation})
+    if request.user.email == invitation.email:  # type: ignore[union-attr]
+        return welcome(request, accept(invitation, request.user))  # type: ignore[arg-type]
+    opened = request.session["invitation"]
+    logout(request)
+    request.session["invitation"] = opened
+    return redirect("invitation")
+
+
+def make_account(request: HttpRequest, invitation: Invitation) -> HttpResponse:
+    if User.objects.filter(email=invitation.email).exists():
+        return render(request, "portal/invitation.html", {"invitation": invitation})
+    form = NewAccountForm(request.POST or None, instance=User(email=invitation.email))
+    if not form.is_valid():
+        return render(request, "portal/invitation.html", {"invitation": invitation, "form": form})
+    member = accept_as_new_user(invitation, **form.cleaned_data)
+    login(request, member.user)
+    return welcome(request, member)
+
+
+def welcome(request: HttpRequest, member: Member) -> HttpResponse:
+    del request.session["invitation"]
+    request.session["merchant"] = member.merchant.slug
+    messages.success(request, f"Welcome. You are {member.get_role_display().lower()} of {member.merchant} now.")
+    return redirect("home")

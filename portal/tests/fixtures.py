@@ -1,0 +1,56 @@
+import os
+import shutil
+
+import pytest
+from django.core.cache import cache
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+from runtime.tests.installation import Keywell
+
+pytest.register_assert_rewrite("portal.tests.browsing")
+
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="session")
+def chrome():
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        missing = "Chromium and its driver are not installed (Debian: chromium, chromium-driver)"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(flag)
+    chrome = Chrome(options=options, service=ChromeService(driver))
+    chrome.implicitly_wait(5)
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="session")
+def install(tmp_path_factory):
+    """Make an installation in a folder of its own, for the test to start and stop."""
+    return lambda: Keywell(tmp_path_factory.mktemp("keywell") / "var")
+
+
+@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+def browser(chrome, request, transactional_db):
+    """A browser nobody is signed in with, at either width."""
+    cache.clear()  # attempts to sign in are counted there, and it is no model's table, to be emptied between tests
+    chrome.set_window_size(request.param, 900)
+    chrome.delete_all_cookies()
+    return chrome

@@ -1,0 +1,49 @@
+"""Where a merchant sees what a web service is sent, and tries it."""
+
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods
+
+from fulfillment.sources.web_service.client import ServiceError
+from fulfillment.sources.web_service.console import TestRefused, real, sample, send_test, show
+from fulfillment.sources.web_service.models import WebService
+from orders.subscriptions import PredecessorMissing
+from portal.access import scoped
+from portal.web_services.console_form import ConsoleForm
+
+LANGUAGES = ["Python", "PHP", "Node", "Java", "Go"]
+
+
+@scoped(WebService)
+@require_http_methods(["GET", "HEAD", "POST"])
+def console(request, service: WebService) -> HttpResponse:
+    form = ConsoleForm(request.merchant, request.POST if request.method == "POST" else None)
+    context = {"section": "web_services", "service": service, "form": form, "snippets": get_snippets()}
+    if form.is_valid() or not form.is_bound:
+        try:
+            context |= _try(request, service, form)
+        except PredecessorMissing as missing:
+            messages.info(request, f"There is no request for this item yet. {missing}")
+        except (TestRefused, ServiceError) as refused:
+            messages.error(request, str(refused))
+    return render(request, "portal/console.html", context)
+
+
+def _try(request, service: WebService, form: ConsoleForm) -> dict[str, Any]:
+    subject = real(service, form.item) if form.item else sample(service)
+    if "send" not in request.POST:
+        return {"shown": show(service, subject), "subject": subject}
+    result = send_test(service, subject)
+    return {"shown": show(service, subject, result.message_id), "subject": subject, "result": result}
+
+
+@cache
+def get_snippets() -> dict[str, str]:
+    """How to verify a signature, by programming language."""
+    folder = settings.BASE_DIR / "templates/portal/verify"
+    return {language: (folder / f"{language.lower()}.txt").read_text() for language in LANGUAGES}

@@ -1,0 +1,384 @@
+"""The console: what a web service would be sent, and what it answers."""
+
+import json
+import re
+import shutil
+import subprocess
+from base64 import b64decode
+from html import unescape
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+
+from fulfillment.models import Fulfillment
+from fulfillment.sources.web_service import console
+from fulfillment.sources.web_service.console import TESTS_A_MINUTE, sample, send_test, show
+from fulfillment.sources.web_service.models import ReceivedCode, WebService
+from merchants.models import Member
+from orders.models import ActivationCode, Order
+from outbound.models import Callout
+from outbound.signatures import sign
+from portal.web_services.console import get_snippets
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EVERYTHING = list(console.CATALOGUE)
+HOSTILE = 'it\'s $HOME `id` "quoted" \\ & = % ; | \n second line\t“ünï” 🔑 !bang {a,b} [1-9]'
+
+
+@pytest.fixture
+def manager(make_member, client):
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+@pytest.fixture
+def order(pay, make_product):
+    pay(make_product(source=None, sku="PHOTO-PRO"), make_product(source=None), order="A1", quantity=2)
+    return Order.objects.get()
+
+
+def page(response):
+    assert response.status_code == 200
+    return unescape(re.sub(r"<[^>]+>", " ", response.content.decode()))
+
+
+def address(service):
+    return f"/web-services/{service.pk}/console/"
+
+
+def verify(service, received):
+    """Fail if there is no signature of the body; of a GET, of its query."""
+    content = received.body or urlsplit(received.path).query.encode()
+    headers = received.headers
+    right = sign([service.secret], headers["webhook-id"], int(headers["webhook-timestamp"]), content)
+    assert right["webhook-signature"] in headers["webhook-signature"].split()
+
+
+def test_it_shows_sample_data_of_the_catalogue_and_stores_nothing(manager, make_service, receiver):
+    service = make_service(parameters=EVERYTHING)
+
+    text = page(manager.get(address(service)))
+
+    assert "Order=A0012345678&Item=4711&ID=PHOTO-PRO&Quantity=1&Unit=1&Order_sum=59.98&Currency=EUR" in text
+    assert "Subscription_ID=S-77&Subscription_period=P1Y" in text and "referer12=spring-mail" in text
+    assert service.secret.removeprefix("whsec_") not in text
+    assert not receiver.received
+    assert not Callout.objects.exists() and not Order.objects.exists()
+
+
+def test_every_example_is_what_the_sample_sends(make_service):
+    service = make_service(parameters=EVERYTHING, format="json")
+    subject = sample(service)
+
+    sent = {name: parameter.value(subject) for name, parameter in console.CATALOGUE.items()}
+
+    examples = {name: parameter.example for name, parameter in console.CATALOGUE.items()}
+    # The example of the quantity is of a request for a whole item.
+    assert sent == examples | {"Quantity": "1"}
+
+
+def test_it_shows_an_order_of_the_merchants(manager, make_service, order):
+    service = make_service(parameters=["Order", "ID", "Email", "Quantity"], request_per="item", holds_list=True)
+
+    text = page(manager.post(address(service), {"order": "A1", "show": ""}))
+    assert "Order=A1&ID=PHOTO-PRO&Email=ada%40example.com&Quantity=2" in text
+
+    assert "ID=SKU-2" in page(manager.post(address(service), {"order": "A1", "reference": "2", "show": ""}))
+    for unknown in ({"order": "A2"}, {"order": "A1", "reference": "3"}, {"order": "a\0b"}):
+        text = page(manager.post(address(service), unknown | {"show": ""}))
+        assert "What would be sent" not in text
+
+
+def test_another_merchants_order_is_unknown(
+    manager, make_service, pay, make_api, make_payment, make_product, outsider
+):
+    theirs = make_payment(make_product(merchant=outsider), order="THEIRS")
+    assert make_api(outsider).post("/api/v1/payments/", theirs, format="json").status_code == 201
+
+    text = page(manager.post(address(make_service()), {"order": "THEIRS", "show": ""}))
+
+    assert "There is no such order" in text
+
+
+def test_a_test_is_sent_for_real_and_changes_nothing_else(manager, make_service, receiver, order):
+    item = order.items.first()
+    service = make_service(item.product)
+    before = Fulfillment.objects.values().get(item=item)
+    receiver.respond = lambda received: (200, {"Content-Type": "text/plain", "Set-Cookie": "a=b"}, b"AAAA-BBBB-7Q2M")
+
+    text = page(manager.post(address(service), {"order": "A1", "send": ""}))
+
+    [received] = receiver.received
+    assert received.headers["keywell-test"] == "true"
+    assert received.headers["idempotency-key"].startswith("test_")
+    assert parse_qs(received.body.decode())["Order"] == ["A1"]
+    verify(service, received)
+    assert "200, after 0.0" in text and "text/plain" in text and "Set-Cookie" not in text
+    assert re.search(r"Code 1\s+••••7Q2M\s+found in the answer", text)
+    assert "AAAA-BBBB-7Q2M" not in text
+
+    callout = Callout.objects.get()
+    assert (callout.is_test, callout.outcome, callout.item, callout.answer) == (True, "ok", item, "••••7Q2M")
+    assert not ActivationCode.objects.exists() and not ReceivedCode.objects.exists()
+    assert Fulfillment.objects.values().get(item=item) == before
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b'{"key": {"a": 1}}', "No code was found. At $.key is no text, but an object."),
+        (200, b"<html>Sorry</html>", "No code was found. The answer is not JSON, but a web page."),
+        (200, b"{}", "No code was found. There is no code at $.key."),
+        (503, b"", "No code was found. It answered 503. Body"),
+        (404, b"no AAAA-BBBB-7Q2M", "No code was found. It answered 404."),
+    ],
+)
+def test_it_says_why_no_code_was_found(manager, make_service, receiver, status, body, reason):
+    service = make_service(answer="json", path="$.key")
+    receiver.respond = lambda received: (status, {}, body)
+
+    text = " ".join(page(manager.post(address(service), {"send": ""})).split())
+
+    assert reason in text and "BBBB" not in text
+    assert ("asked again later" in text) == (status == 503)
+
+
+def test_it_says_where_the_codes_are(manager, make_service, receiver):
+    service = make_service(answer="json", path="$.keys[*]", request_per="item", holds_list=True)
+    receiver.respond = lambda received: (200, {}, b'{"keys": ["AAAA-BBBB-7Q2M", "short"]}')
+
+    text = " ".join(page(manager.post(address(service), {"send": ""})).split())
+
+    assert "Code 1 ••••7Q2M found at $.keys[*] Code 2 •••• found at $.keys[*]" in text
+    assert "short" not in text
+
+
+def test_neither_a_failure_nor_a_success_touches_the_circuit_breaker(make_service, receiver):
+    service = make_service()
+    receiver.respond = lambda received: (503, {}, b"")
+    for _ in range(6):
+        send_test(service, sample(service))
+    service.refresh_from_db()
+    assert (service.state, service.failures) == ("healthy", 0)
+
+    WebService.objects.update(failures=5, failing_since="2026-01-01T00:00Z", paused_at="2026-01-01T00:00Z")
+    receiver.respond = lambda received: (200, {}, b"AAAA-BBBB-7Q2M")
+    send_test(service, sample(service))
+
+    service.refresh_from_db()
+    assert service.state == "paused"
+
+
+def test_an_address_that_may_not_be_called_is_not(manager, make_service, settings, receiver):
+    settings.CALLOUT_NETWORKS = []
+    service = make_service(url=receiver.url.replace("http:", "https:"))
+
+    text = page(manager.post(address(service), {"send": ""}))
+
+    assert "127.0.0.1 is not on the public internet" in text
+    assert not receiver.received
+
+
+def test_tests_are_limited(manager, make_service, receiver):
+    service = make_service()
+    for _ in range(TESTS_A_MINUTE):
+        Callout.objects.create(merchant=service.merchant, service=service, method="POST", url="x", is_test=True)
+
+    text = page(manager.post(address(service), {"send": ""}))
+
+    assert "10 tests were sent within a minute" in text
+    assert not receiver.received
+
+
+def test_one_is_sent_at_a_time(make_service, receiver, in_threads):
+    service = make_service()
+    receiver.respond = lambda received: (in_threads(lambda _: refused(service), [None], 1) and 200, {}, b"AAAA")
+
+    def refused(service):
+        with pytest.raises(console.TestRefused, match="under way"):
+            send_test(service, sample(service))
+        return True
+
+    assert send_test(service, sample(service)).codes is not None
+    assert len(receiver.received) == 1
+
+
+def test_a_renewal_that_waits_has_no_request_yet(manager, make_service, make_product, api, make_payment):
+    product = make_product(source=None)
+    service = make_service(product, parameters=["Key_last_renew"])
+    payment = make_payment(product, order="R1")
+    payment["items"][0]["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": "P"}
+    api.post("/api/v1/payments/", payment, format="json")
+
+    text = page(manager.post(address(service), {"order": "R1", "send": ""}))
+
+    assert "There is no request for this item yet. It waits for order P" in text
+
+
+def test_secrets_that_a_redirect_repeats_are_hidden_though_they_look_like_words(manager, make_service, receiver):
+    service = make_service(login="bearer", password="opensesame")
+    receiver.respond = lambda received: (302, {"Location": "/sign-in?opensesame"}, b"")
+
+    text = page(manager.post(address(service), {"send": ""}))
+
+    assert "/sign-in?••••" in text and "opensesame" not in text
+
+
+@pytest.mark.parametrize("login", ["none", "basic", "bearer"])
+def test_no_secret_is_in_the_page_or_the_log_of_callouts(manager, make_service, receiver, login):
+    fields = {"login": login, "username": "ada's $USER", "password": "pass-4711-word"}
+    service = make_service(parameters=["Key_first_renew", "Key_last_renew"], **fields)
+    service.parameters.create(position=9, name="token", constant="constant-4711-secret", is_secret=True)
+    service.rotate()
+    receiver.respond = lambda received: (200, {}, repr(received).encode())
+
+    response = manager.post(address(service), {"send": ""})
+
+    kept = "".join(Callout.objects.values_list("sent", flat=True)) + "".join(
+        Callout.objects.values_list("answer", flat=True)
+    )
+    text = page(response)
+    for secret in (*service.live_secrets(), "pass-4711-word", "constant-4711-secret", "AAAA-BBBB-CCCC"):
+        assert secret.removeprefix("whsec_") not in text + kept
+        assert secret.encode() not in b64_parts(text)
+    assert "Licenses and secret constants show as ••••" in text
+    assert ("Put in the real one for PASSWORD" in text) == (login != "none")
+    # The service itself gets them.
+    assert parse_qs(receiver.received[0].body.decode())["token"] == ["constant-4711-secret"]
+
+
+def b64_parts(text):
+    parts = re.findall(r"(?:[A-Za-z0-9+/]{4}){3,}={0,2}", text)
+    return b"\n".join(b64decode(part + "=" * (-len(part) % 4)) for part in parts)
+
+
+@pytest.mark.parametrize("format", ["form", "json", "get"])
+@pytest.mark.parametrize("login", ["none", "basic", "bearer"])
+def test_the_curl_line_sends_it_from_a_shell_whatever_stands_in_it(make_service, receiver, order, format, login):
+    Order.objects.update(
+        first_name=HOSTILE, company="'; touch /tmp/owned; '", additional_parameters={"referer1": "@/etc/passwd"}
+    )
+    order.refresh_from_db()
+    item = order.items.earliest("pk")
+    parameters = ["First_name", "Company", "referer1", "Order"]
+    service = make_service(
+        parameters=parameters,
+        format=format,
+        login=login,
+        username=HOSTILE.partition("\n")[0].replace(":", ""),
+        password="x",
+    )
+    service.parameters.create(position=0, name="at[]", constant="@/etc/passwd")
+
+    shown = show(service, console.real(service, item))
+    done = subprocess.run(["sh", "-c", shown.curl], capture_output=True, timeout=20)
+
+    assert done.returncode == 0, done.stderr
+    [received] = receiver.received
+    verify(service, received)
+    query = urlsplit(received.path).query if format == "get" else received.body.decode()
+    values = json.loads(query) if format == "json" else dict(parse_qsl(query, keep_blank_values=True))
+    assert values["First_name"] == HOSTILE and values["at[]"] == values["referer1"] == "@/etc/passwd"
+    assert received.headers["keywell-test"] == "true"
+    assert received.headers["user-agent"] == "Keywell"
+    authorization = received.headers.get("authorization", "")
+    if login == "basic":
+        assert b64decode(authorization.removeprefix("Basic ")).decode() == f"{service.username}:PASSWORD"
+    else:
+        assert authorization == ("Bearer PASSWORD" if login == "bearer" else "")
+
+
+def test_the_curl_line_of_masked_values_is_signed_as_well(make_service, receiver):
+    service = make_service(parameters=["Key_last_renew", "Order"])
+
+    shown = show(service, sample(service))
+    subprocess.run(["sh", "-c", shown.curl], check=True, capture_output=True, timeout=20)
+
+    assert shown.is_masked
+    verify(service, receiver.received[0])
+    assert parse_qs(receiver.received[0].body.decode())["Key_last_renew"] == ["••••DDDD"]
+
+
+def run_python(code):
+    return subprocess.run(["python3", "-c", code], capture_output=True, text=True, timeout=20)
+
+
+def run_node(code):
+    return subprocess.run(["node", "-e", code], capture_output=True, text=True, timeout=20)
+
+
+def run_php(code):
+    return subprocess.run(["php"], input=code, capture_output=True, text=True, timeout=20)
+
+
+RUNNERS = {
+    "Python": (run_python, "print(verify(SECRET, HEADERS, CONTENT.encode()))", "{name} = {value}\n"),
+    "Node": (run_node, "console.log(verify(SECRET, HEADERS, Buffer.from(CONTENT)))", "const {name} = {value};\n"),
+    "PHP": (
+        run_php,
+        "echo verify(SECRET, json_decode(HEADERS, true), CONTENT) ? 'true' : 'false';",
+        "const {name} = {value};\n",
+    ),
+}
+HERE = ["Python", *(language for language in ("Node", "PHP") if shutil.which(language.lower()))]
+
+
+@pytest.mark.parametrize("language", HERE)
+def test_the_functions_that_verify_do(make_service, language):
+    service = make_service(parameters=["Order", "First_name"], format="json")
+    service.rotate()
+    request = show(service, sample(service)).request
+    good = {name.lower(): value for name, value in request.headers.items()}
+    content = request.body.decode()
+    old = sign([service.secret], "id", int(good["webhook-timestamp"]) - 400, request.body)
+    current, previous = service.live_secrets()
+    run, call, constant = RUNNERS[language]
+
+    def verdict(secret, headers, content):
+        values = {"SECRET": secret, "HEADERS": headers, "CONTENT": content}
+        if language == "PHP":
+            values["HEADERS"] = json.dumps(headers)
+        constants = "".join(constant.format(name=name, value=json.dumps(value)) for name, value in values.items())
+        done = run(f"{get_snippets()[language]}\n{constants}{call}")
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.strip().lower()
+
+    assert verdict(current, good, content) == "true"
+    assert verdict(previous, good, content) == "true"
+    assert verdict(WebService.make_secret(), good, content) == "false"
+    assert verdict(current, good, content + " ") == "false"
+    assert verdict(current, old, content) == "false"
+    assert verdict(current, good | {"webhook-id": "test_other"}, content) == "false"
+    assert verdict(current, good | {"webhook-signature": "v1,ü v1, v2"}, content) == "false"
+    # Whoever finds the address sends what they like; a receiver must not stumble over it.
+    for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
+        assert verdict(current, {other: value for other, value in good.items() if other != name}, content) == "false"
+    for timestamp in ("", "now", "9" * 5000):
+        assert verdict(current, good | {"webhook-timestamp": timestamp}, content) == "false"
+
+
+def test_what_the_answer_repeats_of_our_secrets_is_masked(manager, make_service, receiver):
+    service = make_service(login="bearer", password="token-of-the-merchant-4711")
+    receiver.respond = lambda received: (401, {}, f"Denied: {received.headers['authorization']}".encode())
+
+    text = page(manager.post(address(service), {"send": ""}))
+
+    assert "Denied: Bearer ••••" in text and "token-of-the-merchant" not in text
+
+
+def test_a_token_that_no_header_can_hold_is_told(manager, make_service):
+    service = make_service(login="bearer", password="two\nlines")
+
+    text = page(manager.post(address(service), {"show": ""}))
+
+    assert "The token of “Gen” is empty, or not one that a header can hold." in text
+
+
+def test_each_test_has_an_id_of_its_own(manager, make_service, receiver):
+    service = make_service()
+
+    for _ in range(2):
+        manager.post(address(service), {"send": ""})
+
+    assert len({received.headers["idempotency-key"] for received in receiver.received}) == 2

@@ -1,0 +1,93 @@
+"""Setting up a web service in a real browser, from the form to the license, on a desk and on a phone."""
+
+import pytest
+from django.urls import reverse
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from fulfillment.models import Fulfillment
+from fulfillment.sources.web_service.models import WebService
+from merchants.models import Member, User
+from orders.models import ActivationCode
+from portal.tests.browsing import check, sees
+from portal.tests.test_every_page import enter
+from runtime.tests.installation import PATIENCE
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def fill(browser, **fields):
+    for name, value in fields.items():
+        field = browser.find_element(By.NAME, name)
+        field.clear()
+        field.send_keys(value)
+
+
+def click(browser, selector):
+    button = browser.find_element(By.CSS_SELECTOR, selector)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+
+
+def test_a_service_is_set_up_fails_is_mended_and_retried(
+    browser, live_server, client, pay, work, make_product, make_member, receiver
+):
+    product = make_product(source=None, name="Photo Pro")
+    enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
+    receiver.respond = lambda received: (404, {}, b"no such product")
+
+    # Set up; what sign-in needs is shown once it is chosen.
+    browser.get(f"{live_server}{reverse('web-service-add')}")
+    assert not browser.find_element(By.NAME, "password").is_displayed()
+    click(browser, "[name=login] [value=bearer]")
+    assert browser.find_element(By.NAME, "password").is_displayed()
+    check(browser)
+    fill(browser, name="Gen", url=receiver.url, password="t0ken")
+    click(browser, "main [type=submit]")
+    assert sees(browser, "Web service added", "Key_first_renew", "Ask support to add it")
+    assert not browser.find_elements(By.NAME, "Key_first_renew-on")
+
+    # Rename a parameter.
+    fill(browser, **{"Order-name": "order_no"})
+    click(browser, "main [type=submit]")
+    assert sees(browser, "Saved.", "order_no=A0012345678")
+    check(browser)
+
+    # Staff add what the manager cannot.
+    service = WebService.objects.get()
+    enter(browser, live_server, client, User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    browser.get(f"{live_server}{reverse('admin:web_service_webservice_change', args=[service.pk])}")
+    fill(browser, **{"parameters-4-position": "5", "parameters-4-name": "first"})
+    click(browser, "[name=parameters-4-parameter] [value=Key_first_renew]")
+    click(browser, "[name=_save]")
+    assert sees(browser, "was changed successfully")
+    enter(browser, live_server, client, Member.objects.get(role="manager").user)
+
+    # A payment fails; the log says why.
+    browser.get(f"{live_server}{reverse('product', args=[product.pk])}")
+    click(browser, f"[name=source] [value='web_service {service.pk}']")
+    click(browser, "form.form [type=submit]")
+    assert sees(browser, "Added: Web service “Gen”")
+    order = pay(product)["order"]
+    work()
+    browser.get(f"{live_server}{reverse('web-service', args=[service.pk])}")
+    assert sees(browser, "1 failed item", "It answered 404.", "fatal", order, "first=")
+    check(browser)
+    click(browser, "#log tbody th a")
+    assert sees(browser, f"order_no={order}", "no such product")
+    check(browser)
+
+    # Mended, it is asked again.
+    receiver.respond = lambda received: (200, {}, b"AAAA-BBBB-7Q2M")
+    browser.get(f"{live_server}{reverse('web-service', args=[service.pk])}")
+    click(browser, "#log tbody .button")
+    WebDriverWait(browser, PATIENCE).until(
+        lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] [type=submit]")
+    ).click()
+    assert sees(browser, "It is asked again for order")
+    work()
+    assert Fulfillment.objects.get().status == "done"
+    assert ActivationCode.objects.get().code == "AAAA-BBBB-7Q2M"
+    browser.refresh()
+    assert sees(browser, "healthy", "ok")
+    assert receiver.received[-1].headers["authorization"] == "Bearer t0ken"

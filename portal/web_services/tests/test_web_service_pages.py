@@ -1,0 +1,817 @@
+"""The pages on which a merchant sets up a web service, and sees what became of what it was asked."""
+
+import re
+import socket
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from fulfillment.chains import add_source
+from fulfillment.models import Fulfillment
+from fulfillment.services import retry_failed
+from fulfillment.sources.web_service.models import RequestParameter, WebService
+from fulfillment.sources.web_service.parameters import ParametersRefused, set_parameters
+from merchants.models import Member, User
+from orders.models import OrderEvent, OrderItem
+from outbound.models import Callout
+from portal.web_services.forms import MOST_SERVICES
+
+PUBLIC = "https://93.184.216.34/keys"
+FORM = {
+    "name": "Gen",
+    "url": PUBLIC,
+    "format": "form",
+    "request_per": "unit",
+    "timeout": "15",
+    "login": "none",
+    "answer": "body",
+}
+
+
+@pytest.fixture
+def page(client, make_member):
+    """A client that a manager is signed in with."""
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+@pytest.fixture
+def service(make_service):
+    return make_service(url=PUBLIC)
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, name="Photo Pro")
+
+
+def address(name, *arguments):
+    return reverse(f"web-service-{name}" if name else "web-service", args=[argument.pk for argument in arguments])
+
+
+def shown(page, service):
+    return page.get(address("", service)).content.decode()
+
+
+def said(response):
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def fail(service, pay, product, count=1):
+    """Orders whose item the service refused."""
+    for _ in range(count):
+        pay(product)
+    Fulfillment.objects.update(status="failed", due_at=None, reason="It answered 404.")
+    for item in OrderItem.objects.all():
+        note(service, item=item, outcome="fatal", status_code=404, error="It answered 404.")
+
+
+def note(service, **fields):
+    fields = {"method": "POST", "url": service.url, "milliseconds": 7, "outcome": "ok"} | fields
+    return Callout.objects.create(merchant=service.merchant, service=service, **fields)
+
+
+# Setting it up
+
+
+def test_a_service_is_added_and_shown(page, merchant):
+    assert "You make your license keys yourself?" in said(page.get(reverse("web-services")))
+
+    response = page.post(reverse("web-service-add"), FORM | {"for_all_products": "on"}, follow=True)
+
+    service = merchant.web_services.get()
+    assert (service.name, service.url, service.for_all_products) == ("Gen", PUBLIC, True)
+    assert service.secret.startswith("whsec_")
+    assert list(service.parameters.values_list("name", flat=True)) == ["Order", "Item", "ID", "Quantity"]
+    assert response.redirect_chain[-1][0] == address("parameters", service)
+    assert "93.184.216.34" in said(page.get(reverse("web-services")))
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"timeout": "0"}, "greater than or equal to 1"),
+        ({"timeout": "31"}, "less than or equal to 30"),
+        ({"url": PUBLIC + "#top"}, "no server gets to see that"),
+        ({"answer": "json", "path": ""}, "Say where in the answer"),
+        ({"answer": "json", "path": "$.[["}, "A path in JSON looks like"),
+        ({"answer": "xml", "path": "a/b/@"}, "A path in XML looks like"),
+        ({"temporary_pattern": "(busy"}, "no regular expression"),
+        ({"temporary_pattern": "(?=busy)"}, "no regular expression"),
+        ({"temporary_pattern": "busy|"}, "found in every answer"),
+        ({"request_per": "item"}, "is answered with several"),
+        ({"login": "basic", "password": "x"}, "Enter it, please"),
+        ({"login": "basic", "username": "ada"}, "Enter it, please"),
+        ({"login": "basic", "username": "ada:b", "password": "x"}, "no colon"),
+        ({"login": "bearer"}, "Enter it, please"),
+        ({"login": "bearer", "password": "token\r\nX-Evil: 1"}, "ASCII characters only"),
+        ({"login": "bearer", "password": "two words"}, "no spaces"),
+        ({"login": "bearer", "password": "two words"}, "no spaces"),
+        ({"login": "bearer", "password": "käse"}, "ASCII characters only"),
+        ({"name": ""}, "This field is required"),
+    ],
+)
+def test_what_cannot_work_is_refused_beside_its_field(page, merchant, given, why):
+    response = page.post(reverse("web-service-add"), FORM | given)
+
+    assert why in said(response)
+    assert "Please look at" in said(response)
+    assert not merchant.web_services.exists()
+
+
+def test_what_a_choice_leaves_without_a_use_is_emptied(page, merchant):
+    useless = {"path": "$.key", "holds_list": "on", "same_code_allowed": "on", "username": "ada", "password": "x"}
+
+    page.post(reverse("web-service-add"), FORM | useless | {"sends_itself": "on", "request_per": "item"})
+
+    service = merchant.web_services.get()
+    assert (service.path, service.holds_list, service.same_code_allowed) == ("", False, False)
+    assert (service.username, service.password) == ("", "")
+
+
+def test_a_merchants_names_are_unique_and_one_service_is_for_all(page, merchant, make_service, outsider):
+    make_service(for_all_products=True)
+    make_service(merchant=outsider, name="Other", for_all_products=True)
+
+    response = page.post(reverse("web-service-add"), FORM | {"for_all_products": "on"})
+    assert "Another web service has this name." in said(response)
+    assert "“Gen” is asked for all products." in said(response)
+
+    page.post(reverse("web-service-add"), FORM | {"name": "Other"})
+    assert merchant.web_services.count() == 2
+
+
+def test_one_that_is_added_twice_at_the_same_time_is_one(make_member, merchant, in_threads, transactional_db):
+    user = make_member(Member.Role.MANAGER).user
+
+    def add(_):
+        client = Client()
+        client.force_login(user)
+        return client.post(reverse("web-service-add"), FORM).status_code
+
+    answers = in_threads(add, range(6), threads=6)
+
+    assert sorted(answers) == [200] * 5 + [302]
+    assert merchant.web_services.count() == 1
+
+
+def test_there_are_not_endless_services(page, make_service):
+    for number in range(MOST_SERVICES):
+        make_service(name=f"Gen {number}")
+
+    assert "which is the most" in said(page.post(reverse("web-service-add"), FORM))
+
+
+def test_changing_it_keeps_how_it_stands_and_has_it_asked_at_once(page, service, sold, pay):
+    add_source(sold, "web_service", service)
+    pay(sold)
+    later = timezone.now() + timedelta(minutes=9)
+    Fulfillment.objects.update(status="waiting", due_at=later)
+    WebService.objects.update(paused_at=timezone.now(), failing_since=timezone.now(), failures=6, probe_at=later)
+
+    page.post(address("change", service), FORM | {"url": PUBLIC + "/2"})
+
+    service.refresh_from_db()
+    assert (service.url, service.failures, service.state) == (PUBLIC + "/2", 6, "paused")
+    assert service.probe_at <= timezone.now()
+    assert Fulfillment.objects.due().count() == 1
+
+
+def test_changing_it_does_not_undo_what_happens_meanwhile(page, service, monkeypatch):
+    monkeypatch.setattr("portal.web_services.forms.check", lambda url: WebService.objects.update(failures=7))
+
+    page.post(address("change", service), FORM | {"name": "Renamed"})
+
+    service.refresh_from_db()
+    assert (service.name, service.failures) == ("Renamed", 7)
+
+
+# Its password
+
+
+@pytest.fixture
+def guarded(make_service):
+    return make_service(url=PUBLIC, login="basic", username="ada", password="sésame")
+
+
+def test_a_password_is_kept_encrypted_and_not_shown(page, guarded):
+    form = FORM | {"login": "basic", "username": "ada"}
+    page.post(address("change", guarded), form | {"password": "new sésame"})
+
+    guarded.refresh_from_db()
+    assert guarded.password == "new sésame"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT password FROM web_service_webservice")
+        assert b"sesame" not in bytes(cursor.fetchone()[0])
+    assert "sésame" not in shown(page, guarded) + said(page.get(address("change", guarded)))
+
+
+@pytest.mark.parametrize("url", [PUBLIC, PUBLIC + "/2?a=1"])
+def test_an_empty_password_keeps_the_one_there_is(page, guarded, url):
+    page.post(address("change", guarded), FORM | {"login": "basic", "username": "ada", "url": url})
+
+    guarded.refresh_from_db()
+    assert (guarded.password, guarded.url) == ("sésame", url)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": "https://93.184.216.35/keys"},
+        {"url": "https://93.184.216.34:8443/keys"},
+        {"username": "eve"},
+        {"login": "bearer"},
+    ],
+)
+def test_a_password_is_not_sent_to_another_server_than_it_was_saved_for(page, guarded, given):
+    response = page.post(address("change", guarded), FORM | {"login": "basic", "username": "ada"} | given)
+
+    assert "Enter it, please." in said(response)
+    guarded.refresh_from_db()
+    assert (guarded.url, guarded.username) == (PUBLIC, "ada")
+
+
+# Where it may lead
+
+
+@pytest.fixture
+def listening():
+    """A port of this machine, and whether somebody came."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        yield server
+
+
+TRICKS = [
+    "https://127.0.0.1:{port}/",
+    "https://2130706433:{port}/",  # decimal
+    "https://0177.0.0.1:{port}/",  # octal
+    "https://0x7f000001:{port}/",
+    "https://127.1:{port}/",
+    "https://0:{port}/",
+    "https://１２７.0.0.1:{port}/",
+    "https://127。0。0。1:{port}/",
+    "https://[::1]:{port}/",
+    "https://[::ffff:127.0.0.1]:{port}/",
+    "https://[::127.0.0.1]:{port}/",
+    "https://[64:ff9b::7f00:1]:{port}/",  # NAT64
+    "https://[2002:7f00:1::]:{port}/",  # 6to4
+    "https://[2001:0:7f00:1::]:{port}/",  # Teredo
+    "https://[fe80::1%25lo]:{port}/",
+    "https://169.254.169.254/latest/meta-data/",
+    "https://93.184.216.34@127.0.0.1:{port}/",
+    r"https://93.184.216.34\@127.0.0.1:{port}/",
+    "https://localhost:{port}/",
+    "https://localhost.:{port}/",
+    "https://ip6-localhost:{port}/",
+    "https://mixed.example:{port}/",
+    "https://127.0.0.1.:{port}/",
+    "http://127.0.0.1:{port}/",
+    "https://93.184.216.34:22/",
+]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, listening, trick, pay, work, sold):
+    for name in ("localhost", "localhost.", "127.0.0.1."):
+        dns(name, ["127.0.0.1"])
+    dns("ip6-localhost", ["::1"])
+    dns("mixed.example", ["93.184.216.34", "127.0.0.1"])
+    url = trick.format(port=listening.getsockname()[1])
+
+    response = page.post(reverse("web-service-add"), FORM | {"url": url})
+
+    assert 'class="errorlist' in said(response)
+    assert not merchant.web_services.exists()
+    # Nor if it was saved some other way.
+    service = merchant.web_services.create(name="Gen", url=url, secret=WebService.make_secret())
+    add_source(sold, "web_service", service)
+    pay(sold)
+    work()
+    assert Callout.objects.get().outcome == "fatal"
+    assert Fulfillment.objects.get().status == "failed"
+    with pytest.raises(BlockingIOError):
+        listening.accept()
+
+
+def test_a_name_that_moves_here_once_it_is_saved_is_not_followed(page, merchant, dns, listening, pay, work, sold):
+    dns("moves.example", ["93.184.216.34"], ["127.0.0.1"])
+    url = f"https://moves.example:{listening.getsockname()[1]}/"
+
+    page.post(reverse("web-service-add"), FORM | {"url": url})
+    add_source(sold, "web_service", merchant.web_services.get(url=url))
+    pay(sold)
+    work()
+
+    assert "not on the public internet" in Callout.objects.get().error
+    with pytest.raises(BlockingIOError):
+        listening.accept()
+
+
+# What it is told
+
+
+def rows(service, **changes):
+    """What the parameters' page posts: what there is, but for these changes."""
+    data: dict = {}
+    for parameter in service.parameters.all():
+        prefix = parameter.parameter or f"constant-{parameter.pk}"
+        data |= {f"{prefix}-on": "on", f"{prefix}-name": parameter.name, f"{prefix}-position": parameter.position}
+        if not parameter.parameter and not parameter.is_secret:
+            data[f"{prefix}-value"] = parameter.constant
+        if parameter.is_secret:
+            data[f"{prefix}-is_secret"] = "on"
+    data |= {name.replace("__", "-"): value for name, value in changes.items()}
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def save(page, service, **changes):
+    return page.post(address("parameters", service), rows(service, **changes), follow=True)
+
+
+def sent(service):
+    return {parameter.name: parameter.parameter or parameter.constant for parameter in service.parameters.all()}
+
+
+def test_the_whole_catalogue_is_shown_with_examples(page, service):
+    text = said(page.get(address("parameters", service)))
+
+    assert "Order=A0012345678&amp;Item=4711&amp;ID=PHOTO-PRO&amp;Quantity=2" in text
+    assert "Subscription_period" in text and "P1Y" in text
+    assert text.count("Ask support to add it") == 7
+    assert 'name="Key_first_renew' not in text and 'name="referer7' not in text
+
+
+def test_parameters_are_switched_on_off_renamed_and_ordered(page, service):
+    save(page, service, Item__on=None, Order__name="order_no", Email__on="on", Email__position="1", ID__position="1")
+
+    assert list(sent(service).items()) == [
+        ("ID", "ID"),
+        ("Email", "Email"),
+        ("order_no", "Order"),
+        ("Quantity", "Quantity"),
+    ]
+    assert list(service.parameters.values_list("position", flat=True)) == [1, 2, 3, 4]
+    assert "order_no=A0012345678" in shown(page, service)
+
+
+def test_one_that_is_moved_down_comes_after_the_one_whose_place_it_takes(page, service):
+    save(page, service, Order__position="3")
+
+    assert list(sent(service)) == ["Item", "ID", "Order", "Quantity"]
+
+
+def test_two_swap_their_names(page, service):
+    save(page, service, Order__name="Item", Item__name="Order")
+
+    assert sent(service) == {"Item": "Order", "Order": "Item", "ID": "ID", "Quantity": "Quantity"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"Order__name": "Item"}, "Another parameter has this name."),
+        ({"new__1__name": "Order", "new__1__value": "x"}, "Another parameter has this name."),
+        ({"Order__name": "a&b"}, "A name has letters, digits"),
+        ({"Order__name": "x" * 65}, "at most 64"),
+        ({"Order__position": "0"}, "greater than or equal to 1"),
+        ({"new__1__value": "x"}, "Give it a name."),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_nothing_saved(page, service, changes, why):
+    before = sent(service)
+
+    response = save(page, service, **changes)
+
+    assert why in said(response) and "Nothing was saved" in said(response)
+    assert sent(service) == before
+
+
+def test_a_merchant_adds_changes_and_removes_texts_of_their_own(page, service):
+    save(page, service, new__1__name="shop", new__1__value="7", new__1__position="1", new__2__name="empty")
+    assert list(sent(service).items())[0] == ("shop", "7")
+    assert "shop=7" in shown(page, service)
+    pk = service.parameters.get(name="shop").pk
+
+    save(page, service, **{f"constant__{pk}__value": "8"})
+    assert sent(service)["shop"] == "8"
+    pk = service.parameters.get(name="shop").pk
+    save(page, service, **{f"constant__{pk}__remove": "on"})
+
+    assert "shop" not in sent(service) and sent(service)["empty"] == ""
+
+
+def test_a_secret_text_is_kept_and_never_shown(page, service):
+    save(page, service, new__1__name="token", new__1__value="s3cr3t-t0ken", new__1__is_secret="on")
+    parameter = service.parameters.get(name="token")
+    text = said(page.get(address("parameters", service))) + shown(page, service)
+    assert "token=••••" in text and "s3cr3t" not in text
+
+    save(page, service, **{f"constant__{parameter.pk}__name": "key"})
+    assert sent(service)["key"] == "s3cr3t-t0ken"
+    parameter = service.parameters.get(name="key")
+    response = save(page, service, **{f"constant__{parameter.pk}__is_secret": None})
+
+    assert "Enter the value anew" in said(response)
+    assert "s3cr3t" not in said(response)
+    assert service.parameters.get(name="key").is_secret
+
+
+def test_a_page_that_is_open_in_two_windows_loses_no_text_of_either(page, service):
+    own = service.parameters.create(position=5, name="shop", constant="12")
+    service.parameters.create(position=6, name="token", constant="s3cr3t", is_secret=True)
+    second = rows(service, new__1__name="b", new__1__value="2", **{f"constant__{own.pk}__value": "13"})
+
+    save(page, service, new__1__name="a", new__1__value="1")
+    page.post(address("parameters", service), second)
+
+    constants = service.parameters.filter(parameter="")
+    kept = {one.name: (one.constant, one.is_secret) for one in constants}
+    assert kept == {"shop": ("13", False), "token": ("s3cr3t", True), "a": ("1", False), "b": ("2", False)}
+
+
+@pytest.mark.parametrize("name", ["Key_first_renew", "referer7", "referer12"])
+def test_what_support_adds_is_beyond_members(page, service, name):
+    forged = {f"{name}__on": "on", f"{name}__name": name, f"{name}__position": "1"}
+    save(page, service, **forged)
+    assert name not in sent(service)
+
+    RequestParameter.objects.create(service=service, parameter=name, name="old", position=5)
+    text = said(page.get(address("parameters", service)))
+    assert "Ask support to change it or take it away" in text and f'name="{name}' not in text
+    # Neither taken away, nor renamed, nor its name taken.
+    save(page, service, **{f"{name}__on": None, f"{name}__name": "new", f"{name}__remove": "on"})
+    refused = save(page, service, Order__name="old")
+
+    assert sent(service)["old"] == name and "new" not in sent(service)
+    assert "Another parameter has this name." in said(refused)
+
+
+def test_the_rule_holds_beneath_the_page(service):
+    with pytest.raises(ParametersRefused, match="Only support staff"):
+        set_parameters(service, [RequestParameter(parameter="Key_first_renew", name="x", position=1)])
+
+
+def test_two_who_save_at_the_same_time_leave_one_of_both(make_service, in_threads, transactional_db):
+    service = make_service(url=PUBLIC)
+
+    def save(name):
+        set_parameters(service, [RequestParameter(parameter="Order", name=name, position=1)])
+
+    in_threads(save, ["one", "two"] * 5, threads=5)
+
+    assert service.parameters.count() == 1
+
+
+# How it stands
+
+
+def test_it_says_what_it_is_asked_for_and_how_it_stands(page, make_service, sold):
+    service = make_service(sold, url=PUBLIC)
+    add_source(sold, "manual")
+    for milliseconds in range(1, 251):
+        note(service, milliseconds=milliseconds)
+    Callout.objects.filter(milliseconds__lte=30).update(called_at=timezone.now() - timedelta(days=2))
+
+    text = shown(page, service)
+    assert "healthy" in text and "Photo Pro" in text
+    assert "<dd>220</dd>" in text
+    assert "240 <span" in text  # of 51 to 250
+    WebService.objects.update(failing_since=timezone.now())
+    assert "It has given no code since" in shown(page, service)
+    WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
+    assert "The next probe may go there" in shown(page, service)
+    for name in ("products", "product"):
+        assert "paused" in said(page.get(reverse(name, args=[sold.pk] if name == "product" else [])))
+
+
+def test_a_product_without_a_source_names_the_service_for_all(page, make_service, sold):
+    assert "nowhere yet" in said(page.get(reverse("products")))
+
+    make_service(for_all_products=True)
+
+    assert "Web service “Gen”" in said(page.get(reverse("products")))
+    assert "is asked, as for all such products" in said(page.get(reverse("product", args=[sold.pk])))
+
+
+def test_the_secret_is_shown_when_asked_for_and_changed(page, service):
+    secret = service.secret
+    assert secret not in shown(page, service)
+    response = page.post(address("secret", service))
+    assert secret in response.content.decode() and "no-store" in response["Cache-Control"]
+
+    page.post(address("rotate", service))
+
+    service.refresh_from_db()
+    assert service.previous_secret == secret != service.secret
+    assert "The secret before is good until" in shown(page, service)
+
+
+# The log
+
+
+def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, pay):
+    add_source(sold, "web_service", service)
+    pay(sold, order="A77")
+    item = OrderItem.objects.get()
+    call = note(
+        service,
+        item=item,
+        unit=1,
+        attempt=3,
+        status_code=503,
+        milliseconds=1234,
+        outcome="temporary",
+        error="It answered <503>.",
+        sent="Order=A77&token=••••",
+        answer="<b>busy</b>",
+        request_id="req_1",
+    )
+    note(service, is_test=True)
+
+    text = shown(page, service)
+    assert "503 · 1,234 ms" in text and "attempt 3" in text and "It answered &lt;503&gt;." in text
+    assert reverse("order", args=["A77"]) in text and "a sample" in text
+    detail = said(page.get(address("callout", service, call)))
+    assert "Order=A77&amp;token=••••" in detail and "&lt;b&gt;busy&lt;/b&gt;" in detail and "req_1" in detail
+
+
+def test_the_log_is_narrowed_and_goes_on_on_further_pages(page, service):
+    failed = [note(service, outcome="fatal", error=f"Failure {number}.") for number in range(30)]
+    note(service, is_test=True, error="A test.", outcome="temporary")
+    note(service, milliseconds=7654321)
+
+    of_failed = page.get(address("", service) + "?show=failed")
+    text = of_failed.content.decode()
+    assert "Failure 29." in text and "A test." in text and "7,654,321 ms" not in text and "Failure 0." not in text
+    older = page.get(address("", service) + f"?show=failed&before={of_failed.context['page'].older}")
+    tests = page.get(address("", service) + "?show=tests").content.decode()
+
+    assert f"?show=failed&amp;before={of_failed.context['page'].older}" in text
+    assert failed[0].error in older.content.decode()
+    assert "A test." in tests and "Failure" not in tests
+
+
+def test_it_asks_the_database_as_often_for_many_as_for_few(page, service, sold, pay, django_assert_num_queries):
+    add_source(sold, "web_service", service)
+    fail(service, pay, sold, count=2)
+    shown(page, service)
+    with CaptureQueriesContext(connection) as queries:
+        shown(page, service)
+    count = len(queries)
+    fail(service, pay, sold, count=6)
+
+    with django_assert_num_queries(count):
+        shown(page, service)
+
+
+# Trying again
+
+
+def test_a_failed_item_is_sent_again(page, service, sold, pay):
+    add_source(sold, "web_service", service)
+    fail(service, pay, sold)
+    call = Callout.objects.get()
+    WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
+    Callout.objects.create(merchant=service.merchant, service=service, item=call.item, method="POST", url=service.url)
+    assert page.get(address("", service)).content.decode().count("Send again for order") == 1
+    assert "same Idempotency-Key" in said(page.get(address("send", service, call)))
+
+    first = page.post(address("send", service, call), follow=True)
+    second = page.post(address("send", service, call), follow=True)
+
+    assert "It is asked again for order" in said(first) and "it did not fail" in said(second)
+    assert Fulfillment.objects.due().get().status == "pending"
+    assert OrderEvent.objects.get().details == {"status": "failed", "reason": "It answered 404."}
+    # It is let through, though the service is paused.
+    assert WebService.objects.filter(probe_at__lte=timezone.now()).exists()
+
+
+def test_all_that_failed_is_tried_again_once(page, service, sold, pay, make_product, make_service):
+    add_source(sold, "web_service", service)
+    other = make_product(source=None)
+    make_service(other, name="Other")
+    pay(other)
+    fail(service, pay, sold, count=3)
+    refunded = Fulfillment.objects.filter(item__product=sold).latest("pk").item.order
+    refunded.status = "deleted"
+    refunded.save()
+    assert "2 failed items" in said(page.get(address("", service)))
+    assert "again for 2 items" in said(page.get(address("retry-failed", service)))
+
+    first = page.post(address("retry-failed", service), follow=True)
+    second = page.post(address("retry-failed", service), follow=True)
+
+    assert "2 items will be tried again" in said(first) and "0 items" in said(second)
+    assert Fulfillment.objects.due().count() == 2
+    assert not Fulfillment.objects.due().filter(item__product=other).exists()
+    assert OrderEvent.objects.filter(kind="retry").count() == 2
+    assert "failed-title" not in shown(page, service)
+
+
+def test_a_service_for_all_products_has_those_tried_again_that_have_no_source(make_service, make_product, pay):
+    service = make_service(for_all_products=True)
+    pay(make_product(source=None), make_product(source="manual"))
+    Fulfillment.objects.update(status="failed", due_at=None)
+
+    assert retry_failed(service, by="Max") == 1
+
+
+def test_it_retries_by_clicks_at_the_same_time_once(make_service, sold, pay, in_threads, transactional_db):
+    service = make_service(sold)
+    for _ in range(5):
+        pay(sold)
+    Fulfillment.objects.update(status="failed", due_at=None)
+
+    counts = in_threads(lambda by: retry_failed(service, by=by), ["Max", "Mia", "Moe"], threads=3)
+
+    assert sorted(counts) == [0, 0, 5]
+    assert OrderEvent.objects.count() == 5
+
+
+# Deleting it
+
+
+def test_one_that_is_a_source_is_not_deleted(page, service, sold):
+    method = add_source(sold, "web_service", service)
+    response = page.post(address("delete", service), follow=True)
+    assert "is a source of “Photo Pro”. Remove it there first." in said(response)
+    method.delete()
+
+    call = note(service)
+    page.post(address("delete", service))
+
+    assert not WebService.objects.exists()
+    call.refresh_from_db()
+    assert call.service is None
+
+
+def test_one_that_customers_wait_for_is_not_deleted(page, make_service, sold, pay):
+    service = make_service(for_all_products=True)
+    pay(sold)
+
+    assert "Customers still wait" in said(page.post(address("delete", service), follow=True))
+    Fulfillment.objects.update(status="done")
+    page.post(address("delete", service))
+    assert not WebService.objects.exists()
+
+
+# Whose it is
+
+
+def test_another_merchants_service_and_callout_are_not_found(client, page, outsider, make_service, service):
+    others = make_service(merchant=outsider, name="Other")
+    call = note(others)
+
+    for name in ("", "change", "parameters", "secret", "rotate", "delete", "retry-failed"):
+        assert page.get(address(name, others)).status_code == 404
+        assert page.post(address(name, others)).status_code == 404
+    for name in ("callout", "send"):
+        assert page.get(address(name, others, call)).status_code == 404
+        assert page.get(address(name, service, call)).status_code == 404
+
+
+# Support staff
+
+
+@pytest.fixture
+def staff(client, db):
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
+    return client
+
+
+def admins_form(service, *parameters):
+    """What the admin's page of a service posts, with these parameters for those it has."""
+    data = FORM | {"parameters-TOTAL_FORMS": len(parameters), "parameters-INITIAL_FORMS": 0}
+    for number, name in enumerate(parameters):
+        data |= {f"parameters-{number}-{field}": name for field in ("parameter", "name")}
+        data |= {f"parameters-{number}-position": number + 7, f"parameters-{number}-service": service.pk}
+    return data
+
+
+def admins(service):
+    return reverse("admin:web_service_webservice_change", args=[service.pk])
+
+
+def test_staff_add_what_a_manager_cannot(staff, service):
+    assert "Key_first_renew" in said(staff.get(admins(service)))
+
+    response = staff.post(admins(service), admins_form(service, "Key_first_renew", "referer7"), follow=True)
+
+    assert "was changed successfully" in said(response)
+    assert sent(service)["Key_first_renew"] == "Key_first_renew" and sent(service)["referer7"] == "referer7"
+
+
+def test_staff_take_it_away_again(staff, service):
+    row = RequestParameter.objects.create(service=service, parameter="referer7", name="referer7", position=5)
+    data = admins_form(service, "referer7") | {"parameters-INITIAL_FORMS": 1, "parameters-0-id": row.pk}
+
+    staff.post(admins(service), data | {"parameters-0-DELETE": "on"})
+
+    assert "referer7" not in sent(service)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name", "why"),
+    [("Key_first_renew", "shop", "Another parameter has this name."), ("Order", "no", "It is sent already.")],
+)
+def test_staff_are_told_what_is_taken(staff, service, parameter, name, why):
+    service.parameters.create(position=5, name="shop", constant="12")
+    order = service.parameters.get(parameter="Order")
+    data = admins_form(service, "Order", parameter) | {"parameters-INITIAL_FORMS": 1, "parameters-0-id": order.pk}
+
+    assert why in said(staff.post(admins(service), data | {"parameters-1-name": name}))
+
+
+def test_staff_swap_two_names(staff, service):
+    one, other = service.parameters.filter(parameter__in=["Order", "ID"])
+    data = admins_form(service, "Order", "ID") | {"parameters-INITIAL_FORMS": 2}
+    data |= {"parameters-0-id": one.pk, "parameters-1-id": other.pk}
+
+    staff.post(admins(service), data | {"parameters-0-name": "ID", "parameters-1-name": "Order"})
+
+    assert (sent(service)["ID"], sent(service)["Order"]) == ("Order", "ID")
+
+
+def test_staff_see_no_secret(staff, guarded):
+    RequestParameter.objects.create(service=guarded, name="token", constant="s3cr3t", is_secret=True, position=5)
+
+    text = said(staff.get(admins(guarded)))
+
+    assert guarded.secret not in text and "sésame" not in text and "s3cr3t" not in text
+
+
+@pytest.mark.parametrize(("url", "why"), [("https://127.0.0.1/", "not on the public"), (PUBLIC + "#x", "no server")])
+def test_staff_are_refused_as_merchants_are(staff, service, url, why, settings):
+    settings.CALLOUT_NETWORKS = []
+
+    assert why in said(staff.post(admins(service), admins_form(service) | {"url": url}))
+    service.refresh_from_db()
+    assert service.url == PUBLIC
+
+
+def test_staff_add_a_service_for_a_merchant(staff, merchant, outsider):
+    form = admins_form(WebService()) | {"merchant": merchant.pk}
+    add = reverse("admin:web_service_webservice_add")
+    assert "This field is required" in said(staff.post(add, form | {"merchant": ""}))
+
+    staff.post(add, form)
+
+    service = merchant.web_services.get()
+    assert service.secret.startswith("whsec_") and "Order" in sent(service)
+
+
+# A service that sends codes itself
+
+
+@pytest.fixture
+def sent_itself(make_service, sold, pay, client):
+    make_service(sold, url=PUBLIC, sends_itself=True)
+    pay(sold, order="A77", quantity=2)
+    Fulfillment.objects.update(status="done", sent_by_vendor=True, done_at=timezone.now(), due_at=None)
+    return OrderItem.objects.get().order
+
+
+def test_members_see_that_the_vendor_sends_it(page, sent_itself):
+    text = said(page.get(reverse("order", args=["A77"])))
+
+    assert "The web service sends the license itself" in text
+    assert "The web service sends the license of Photo Pro itself" in text  # its history
+    assert "still to come" not in text
+
+
+def test_customers_see_that_the_vendor_sends_it(client, sent_itself):
+    text = said(client.get(f"/o/{sent_itself.link_token}/"))
+
+    assert "Northlight sends you this license itself." in text
+    assert "still to come" not in text
+    german = said(client.get(f"/o/{sent_itself.link_token}/?language=de"))
+    assert "Northlight sends you" not in german and "Northlight" in german
+
+
+def test_shops_are_told_that_the_vendor_sends_it(api, sent_itself):
+    [item] = api.get("/api/v1/orders/A77/").json()["items"]
+
+    assert (item["fulfillment"], item["sent_by_vendor"], item["activation_codes"]) == ("done", True, [])
+
+
+# What needs attention
+
+
+def test_the_dashboard_names_services_in_trouble(page, make_service, service, sold, pay):
+    now = timezone.now()
+    make_service(name="Away", paused_at=now, failing_since=now, probe_at=now)
+    make_service(name="Fails", failing_since=now)
+    assert "Gen" not in said(page.get("/"))
+    add_source(sold, "web_service", service)
+    fail(service, pay, sold, count=2)
+
+    text = said(page.get("/"))
+
+    assert "Away</a> is paused since" in text and "Fails</a> fails since" in text
+    assert "Gen</a> works again; 2 items failed" in text

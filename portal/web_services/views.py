@@ -1,0 +1,226 @@
+from datetime import UTC, datetime, time
+from functools import partial
+from math import ceil
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Exists, OuterRef, Prefetch, Q
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from fulfillment import services
+from fulfillment.attention import with_failed
+from fulfillment.chains import remove_service
+from fulfillment.models import Fulfillment
+from fulfillment.services import RetryRefused
+from fulfillment.sources.web_service.client import preview
+from fulfillment.sources.web_service.models import WebService, WebServiceMethod
+from fulfillment.sources.web_service.parameters import ParametersRefused, add_service, set_parameters
+from merchants.models import Product
+from orders.models import OrderItem
+from outbound.breaker import probe_now, wake
+from outbound.models import Callout
+from portal.access import Role, member_required, scoped
+from portal.confirm import Confirmation, Question, confirmed
+from portal.paging import KeysetPage
+from portal.saving import save_once
+from portal.web_services.forms import ParametersForm, WebServiceForm
+
+# The calls that the page's p95 is of.
+LAST_CALLS = 200
+PRODUCTS_SHOWN = 20
+# What the log can be narrowed to.
+FILTERS: dict[str, Q] = {
+    "": Q(),
+    "failed": Q(outcome__in=[Callout.Outcome.TEMPORARY, Callout.Outcome.FATAL]),
+    "tests": Q(is_test=True),
+}
+
+for_service = scoped(WebService)
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def web_services(request) -> HttpResponse:
+    methods = WebServiceMethod.objects.select_related("product").order_by("product__name")
+    rows = with_failed(request.merchant.web_services.all()).order_by("name")
+    rows = rows.prefetch_related(Prefetch("fulfillment_methods", methods))
+    return render(request, "portal/web_services.html", {"section": "web_services", "services": rows})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    new = WebService(merchant=request.merchant, secret=WebService.make_secret())
+    form = WebServiceForm(request.POST or None, instance=new)
+    if form.is_valid() and save_once(form, partial(add_service, new)):
+        messages.success(request, "Web service added. Now choose what it is told, and add it to products as a source.")
+        return redirect("web-service-parameters", new.pk)
+    return show_form(request, form, "Add a web service", reverse("web-services"))
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def change(request, service: WebService) -> HttpResponse:
+    form = WebServiceForm(request.POST or None, instance=service)
+    if form.is_valid() and save_once(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
+        # Perhaps that mends it.
+        probe_now(service)
+        wake(service)
+        messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
+        return redirect(service)
+    return show_form(request, form, "Edit the web service", service.get_absolute_url())
+
+
+def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:
+    context = {"section": "web_services", "form": form, "title": title, "cancel": cancel}
+    return render(request, "portal/web_service_form.html", context)
+
+
+@for_service
+@require_http_methods(["GET", "POST"])
+def parameters(request, service: WebService) -> HttpResponse:
+    posted = request.method == "POST"
+    form = ParametersForm(service, request.POST if posted else None)
+    if posted and form.is_valid():
+        try:
+            set_parameters(service, form.wanted())
+        except ParametersRefused as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, "Saved. The next request holds these parameters.")
+        return redirect("web-service-parameters", service.pk)
+    context = {"section": "web_services", "service": service, "form": form, "preview": preview(service)}
+    return render(request, "portal/web_service_parameters.html", context)
+
+
+# Its page
+
+
+@for_service
+@require_safe
+def web_service(request, service: WebService) -> HttpResponse:
+    return show(request, service)
+
+
+@for_service
+@require_POST
+def reveal_secret(request, service: WebService) -> HttpResponse:
+    return show(request, service, secret=service.secret)
+
+
+def show(request, service: WebService, secret: str = "") -> HttpResponse:
+    chosen = request.GET.get("show", "")
+    later = Callout.objects.filter(service=service, item=OuterRef("item"), pk__gt=OuterRef("pk"), is_test=False)
+    callouts = service.callouts.filter(FILTERS.get(chosen, Q())).annotate(is_last=~Exists(later))
+    callouts = callouts.select_related("item__order", "item__fulfillment")
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    products = Product.objects.filter(fulfillment_methods__in=service.fulfillment_methods.all()).order_by("name")
+    context = {
+        "section": "web_services",
+        "service": service,
+        "secret": secret,
+        "products": products[:PRODUCTS_SHOWN],
+        "page": KeysetPage(callouts, "called_at", **cursors),
+        "chosen": chosen,
+        "query": f"show={chosen}&" if chosen in FILTERS and chosen else "",
+        "failed": count_failed(service),
+        "preview": preview(service),
+        **count_calls(service),
+    }
+    return render(request, "portal/web_service.html", context)
+
+
+def count_failed(service: WebService) -> int:
+    return with_failed(WebService.objects.filter(pk=service.pk)).get().failed  # type: ignore[attr-defined]
+
+
+def count_calls(service: WebService) -> dict[str, Any]:
+    """How often it was asked since midnight, UTC, and how long 95 of 100 of the last calls took at most; no tests."""
+    midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
+    calls = service.callouts.filter(is_test=False)
+    last = calls.exclude(milliseconds=None).order_by("-called_at", "-pk")
+    took = sorted(last.values_list("milliseconds", flat=True)[:LAST_CALLS])  # type: ignore[type-var]
+    return {
+        "today": calls.filter(called_at__gte=midnight).count(),
+        "p95": took[ceil(len(took) * 0.95) - 1] if took else None,
+        "calls": len(took),
+    }
+
+
+@for_service
+@require_safe
+def callout(request, service: WebService, callout: int) -> HttpResponse:
+    row = get_object_or_404(service.callouts.select_related("item__order", "item__fulfillment"), pk=callout)
+    context = {"section": "web_services", "service": service, "callout": row}
+    return render(request, "portal/web_service_callout.html", context)
+
+
+# What is done there
+
+
+@for_service
+@confirmed
+def rotate(request, service: WebService) -> Confirmation:
+    yield Question(
+        title="Make a new signing secret?",
+        text="For 24 hours requests are signed with both. By then your web service must know the new one. A secret"
+        " that was being replaced already ends now.",
+        button="Make a new secret",
+        danger=True,
+    )
+    service.rotate()
+    return "There is a new secret. For 24 hours requests are signed with the one before, too."
+
+
+@for_service
+@confirmed
+def delete(request, service: WebService) -> Confirmation:
+    yield Question(
+        title="Delete the web service?",
+        text=f"“{service}” is asked for nothing any more. Its settings, its log and its secret are gone.",
+        button="Delete",
+        danger=True,
+        then="web-services",
+    )
+    remove_service(service)
+    return f"The web service “{service}” is deleted."
+
+
+@for_service
+@confirmed
+def retry_failed(request, service: WebService) -> Confirmation:
+    yield Question(
+        title="Retry all failed?",
+        text=f"“{service}” is asked again for {count_items(count_failed(service))} of paid orders that failed. Each"
+        " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
+        button="Retry",
+    )
+    count = services.retry_failed(service, by=str(request.user))
+    return f"{count_items(count)} will be tried again, the oldest payments first."
+
+
+def count_items(count: int) -> str:
+    return f"{count:,} item{'' if count == 1 else 's'}"
+
+
+@for_service
+@confirmed
+def send_again(request, service: WebService, callout: int) -> Confirmation:
+    row = get_object_or_404(service.callouts.filter(is_test=False), pk=callout)
+    item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
+    yield Question(
+        title="Send again?",
+        text=f"“{service}” is asked again for what {item.product.name} of order {item.order.number} lacks,"
+        " with the same Idempotency-Key as before.",
+        button="Send again",
+    )
+    if item.fulfillment.status != Fulfillment.Status.FAILED:
+        raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
+    services.retry(item, by=str(request.user))
+    return f"It is asked again for order {item.order.number} within seconds."

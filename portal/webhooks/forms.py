@@ -1,0 +1,33 @@
+from django import forms
+
+from outbound.address_guard import CalloutError, check
+from webhooks.models import WebhookEndpoint, WebhookEvent
+
+MOST_ENDPOINTS = 20
+
+
+class EndpointForm(forms.ModelForm):
+    events = forms.MultipleChoiceField(
+        choices=[(event.value, f"{event.value}: {event.label}") for event in WebhookEvent],
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    class Meta:
+        model = WebhookEndpoint
+        fields = ["url", "description", "events"]
+        help_texts = {"url": "Where your shop listens, with HTTPS.", "description": "What you call it. Optional."}
+        widgets = {"url": forms.URLInput(attrs={"autocomplete": "off", "placeholder": "https://"})}
+
+    def clean_url(self) -> str:
+        try:
+            check(self.cleaned_data["url"])
+        except CalloutError as error:
+            raise forms.ValidationError(str(error)) from error
+        return self.cleaned_data["url"]
+
+    def clean(self) -> None:
+        merchant = self.instance.merchant
+        if not self.instance.pk and merchant.webhook_endpoints.kept().count() >= MOST_ENDPOINTS:
+            raise forms.ValidationError(
+                f"{merchant} has {MOST_ENDPOINTS} endpoints, which is the most. Delete one first."
+            )

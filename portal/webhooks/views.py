@@ -1,0 +1,166 @@
+from django.contrib import messages
+from django.db.models import Prefetch
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from outbound.models import Callout
+from portal.access import Role, member_required, scoped
+from portal.confirm import Confirmation, Question, confirmed
+from portal.paging import KeysetPage
+from portal.webhooks.forms import EndpointForm
+from webhooks import sending as service
+from webhooks.models import WebhookEndpoint, WebhookMessage
+
+ATTEMPTS_SHOWN = 5
+
+for_endpoint = scoped(WebhookEndpoint.objects.kept())
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def webhooks(request) -> HttpResponse:
+    endpoints = request.merchant.webhook_endpoints.kept().order_by("pk")
+    return render(request, "portal/webhooks.html", {"section": "webhooks", "endpoints": endpoints})
+
+
+@member_required(Role.MANAGER)
+@require_http_methods(["GET", "POST"])
+def add(request) -> HttpResponse:
+    new = WebhookEndpoint(merchant=request.merchant, secret=WebhookEndpoint.make_secret())
+    form = EndpointForm(request.POST or None, instance=new)
+    if form.is_valid():
+        endpoint = form.save()
+        messages.success(request, "Endpoint added. Give your shop the signing secret, then send a test event.")
+        return redirect(endpoint)
+    context = {"section": "webhooks", "form": form, "cancel": reverse("webhooks"), "title": "Add an endpoint"}
+    return render(request, "portal/webhook_form.html", context)
+
+
+@for_endpoint
+@require_http_methods(["GET", "POST"])
+def change(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    form = EndpointForm(request.POST or None, instance=endpoint)
+    if form.is_valid():
+        endpoint.save(update_fields=form.Meta.fields)
+        messages.success(request, "Endpoint changed. What is under way goes to its address from now on.")
+        return redirect(endpoint)
+    cancel = endpoint.get_absolute_url()
+    context = {"section": "webhooks", "form": form, "cancel": cancel, "title": "Edit the endpoint"}
+    return render(request, "portal/webhook_form.html", context)
+
+
+@for_endpoint
+@require_safe
+def webhook(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    return show(request, endpoint)
+
+
+@for_endpoint
+@require_POST
+def reveal_secret(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    return show(request, endpoint, secret=endpoint.secret)
+
+
+def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
+    attempts = Prefetch("callouts", Callout.objects.order_by("-pk")[:ATTEMPTS_SHOWN], to_attr="last_callouts")
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    page = KeysetPage(endpoint.messages.prefetch_related(attempts), "created_at", **cursors)
+    context = {
+        "section": "webhooks",
+        "endpoint": endpoint,
+        "secret": secret,
+        "page": page,
+        "in_flight": any(message.attempts == 0 and message.due_at for message in page.rows),
+        "failed": endpoint.messages.filter(status=WebhookMessage.Status.FAILED).count(),
+    }
+    return render(request, "portal/webhook.html", context)
+
+
+@for_endpoint
+@confirmed
+def rotate(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
+        title="Make a new signing secret?",
+        text="For 24 hours messages are signed with both. By then your shop must know the new one. A secret that was"
+        " being replaced already ends now.",
+        button="Make a new secret",
+        danger=True,
+    )
+    endpoint.rotate()
+    return "There is a new secret. Until tomorrow messages are signed with the one before, too."
+
+
+@for_endpoint
+@confirmed
+def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
+        title="Send a test event?",
+        text=f"An event of the type webhook.test is sent to {endpoint.url}.",
+        button="Send",
+    )
+    service.send_test(endpoint)
+    return "A test event is on its way. What becomes of it is in the log below."
+
+
+@for_endpoint
+@require_POST
+def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
+    service.enable(endpoint)
+    messages.success(request, "The endpoint is enabled. It is told of what happens from now on.")
+    return redirect(endpoint)
+
+
+@for_endpoint
+@confirmed
+def disable(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
+        title="Disable the endpoint?",
+        text="What is under way is not sent any more, and what happens meanwhile is never sent to it.",
+        button="Disable",
+        danger=True,
+    )
+    service.disable(endpoint)
+    return "The endpoint is disabled."
+
+
+@for_endpoint
+@confirmed
+def delete(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
+        title="Delete the endpoint?",
+        text=f"{endpoint} is told of nothing any more. Its log and its secret are deleted with it.",
+        button="Delete",
+        danger=True,
+        then="webhooks",
+    )
+    service.remove(endpoint)
+    return f"The endpoint {endpoint} is deleted."
+
+
+@for_endpoint
+@confirmed
+def send_failed(request, endpoint: WebhookEndpoint) -> Confirmation:
+    yield Question(
+        title="Send again all that failed?",
+        text=f"{endpoint.url} gets them under the same ids as before.",
+        button="Send again",
+    )
+    count = service.send_again(endpoint)
+    return f"{count} event{'' if count == 1 else 's'} will be sent again."
+
+
+@for_endpoint
+@confirmed
+def send_again(request, endpoint: WebhookEndpoint, message: int) -> Confirmation:
+    row = get_object_or_404(endpoint.messages, pk=message)
+    yield Question(
+        title="Send this event again?",
+        text=f"{endpoint.url} gets {row} under the same id as before, so your shop can tell that it is the same.",
+        button="Send again",
+    )
+    service.send_again(endpoint, message=row)
+    return f"{row} will be sent again within seconds."

@@ -1,0 +1,83 @@
+import logging
+import shutil
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from runtime.supervisor import failing_services
+from vault.fingerprints import fingerprint
+from work.valkey import valkey
+
+# PostgreSQL extends its files by 16 MiB at a time.
+MIN_FREE_BYTES = 32 * 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class CheckFailed(Exception):
+    pass
+
+
+def check_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def check_migrations() -> None:
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        raise CheckFailed("Some migrations are not applied: run `manage.py migrate`.")
+
+
+def check_vault() -> None:
+    fingerprint("")
+
+
+def check_broker() -> None:
+    valkey().ping()
+
+
+def check_services() -> None:
+    if failing := failing_services():
+        raise CheckFailed(f"Not running, and being restarted: {', '.join(failing)}.")
+
+
+def check_disk() -> None:
+    if shutil.disk_usage(settings.VAR).free < MIN_FREE_BYTES:
+        raise CheckFailed("The disk is full. Make room: everything continues by itself.")
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "database": check_database,
+    "migrations": check_migrations,
+    "vault": check_vault,
+    "broker": check_broker,
+    "services": check_services,
+    "disk": check_disk,
+}
+
+
+@never_cache
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """200 if everything a payment needs is there, else 503 naming what is not."""
+    checks = {name: _run(name, check) for name, check in CHECKS.items()}
+    healthy = all(result == "ok" for result in checks.values())
+    return JsonResponse({"status": "ok" if healthy else "failing", "checks": checks}, status=200 if healthy else 503)
+
+
+def _run(name: str, check: Callable[[], None]) -> str:
+    try:
+        check()
+    except CheckFailed as error:
+        return str(error)
+    except Exception as error:
+        # The answer is public, so the cause goes to the log.
+        logger.warning("The check of the %s failed: %s", name, error)
+        return "failing"
+    return "ok"

@@ -1,0 +1,447 @@
+"""Programs that run until they are told to stop, and the one that looks after them."""
+
+import contextlib
+import ctypes
+import http.client
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Self
+from urllib.parse import urlsplit
+
+import kombu.pools
+from celery import Celery
+from kombu.exceptions import OperationalError
+from setproctitle import setproctitle
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
+# Seconds before a service is restarted: after its first end, its second, and so on; the last one repeats.
+PAUSES = (0.25, 1, 2, 4, 8, 15)
+# Seconds that a service has to get ready.
+START_TIMEOUT = 60
+# A service that ran for so many seconds begins with the first pause again.
+STEADY_AFTER = 20
+# Connections that wait in the kernel.
+BACKLOG = 1024
+# Names the file descriptor from which the services can read how all of them are.
+STATUS_FD = "KEYWELL_STATUS_FD"
+
+
+class ServiceError(Exception):
+    """A service cannot be had, or does not stay. The message is for the person at the terminal."""
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block: Python can lose a KeyboardInterrupt raised while it forks."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+
+
+def die_with_parent(stop_signal: int) -> Callable[[], None]:
+    """For `preexec_fn`: the new process gets the signal when this one ends, even by kill -9.
+
+    More exactly when the *thread* that starts it ends: start from the main thread.
+    """
+    parent = os.getpid()
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+        if hasattr(LIBC, "prctl"):
+            LIBC.prctl(PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+class Service:
+    """A program that runs until it is stopped, with a log file and a process group of its own."""
+
+    # Whether the others serve without waiting for it.
+    in_background = False
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        stop_signal: int = signal.SIGTERM,
+        patience: float = 10,
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.log = log
+        self.stop_signal = stop_signal
+        self.patience = patience
+        self.pass_fds: Sequence[int] = ()
+        self.environment: dict[str, str] = {}
+        self.process: subprocess.Popen[bytes] | Fork | None = None
+        self._log_start = 0
+
+    def start(self) -> None:
+        with self._open_log() as log, uninterrupted():
+            self._log_start = log.tell() if log.seekable() else 0
+            self.process = self._launch(log)
+
+    def _launch(self, log: IO[bytes]) -> "subprocess.Popen[bytes] | Fork":
+        return subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=self.pass_fds,
+            env=os.environ | self.environment,
+            preexec_fn=die_with_parent(self.stop_signal),
+        )
+
+    def _open_log(self) -> IO[bytes]:
+        # A full disk must not keep it from running.
+        try:
+            return self.log.open("ab")
+        except OSError:
+            return Path(os.devnull).open("ab")
+
+    def problem(self) -> str | None:
+        """What keeps it from serving; None once it serves."""
+        return None
+
+    def is_ready(self, deadline: float) -> bool:
+        """Whether it serves. Raises ServiceError if it has ended, or does not serve by the deadline."""
+        problem = self.problem()
+        if problem is None:
+            return True
+        if self.exit_status() is not None:
+            raise ServiceError(f"{self.name} did not start. {self.story()}")
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{self.name} does not serve after a minute: {problem}. {self.story()}")
+        return False
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.is_ready(deadline):
+            time.sleep(0.05)
+
+    def exit_status(self) -> int | None:
+        """None while it runs, and when it was never started."""
+        return self.process.poll() if self.process else None
+
+    def ask_to_stop(self) -> None:
+        if self.process:
+            self.process.send_signal(self.stop_signal)
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it if it does not. Nothing of its process group remains."""
+        self.ask_to_stop()
+        self.wait_or_kill(self.patience)
+
+    def wait_or_kill(self, patience: float) -> None:
+        """Wait at most `patience` seconds for it to end, then kill it and whatever is left of its process group."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End whatever is left of its process group, at once."""
+        if self.process is None:
+            return
+        # A copy of this process may not have its group yet.
+        self.process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def story(self) -> str:
+        """The end of what it wrote since it was last started."""
+        with self.log.open(errors="replace") as log:
+            log.seek(self._log_start)
+            return f"{self.log} ends with:\n{''.join(log.readlines()[-12:]).rstrip()}"
+
+
+class Fork:
+    """What Popen is for a program: a function that runs in a copy of this process, which ends with it."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                run()
+                status = 0
+            except SystemExit as end:
+                if isinstance(end.code, str):
+                    print(end.code, file=sys.stderr)  # noqa: T201
+                else:
+                    status = end.code or 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float = float("inf")) -> int:
+        deadline = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            time.sleep(0.02)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def let_go_of_files(kept: set[int]) -> None:
+    """Close the other files and sockets of this copy of a process.
+
+    Their numbers stay taken: an object of the parent that owns one may be collected at any time, and then closes
+    whatever has its number by then.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in {int(path.name) for path in Path("/dev/fd").iterdir()} - {*kept, nothing}:
+        with contextlib.suppress(OSError):  # the listing itself
+            os.fstat(number)
+            os.dup2(nothing, number, inheritable=False)
+    os.close(nothing)
+
+
+class LoadedService(Service):
+    """A Python module that this process has loaded already, with what it imports: a copy of it serves at once.
+
+    What was loaded stays shared memory (docs/decisions/0027-one-process-loads-django.md).
+    """
+
+    def __init__(self, name: str, module: str, arguments: Sequence[str], log: Path, *, niceness: int = 0) -> None:
+        super().__init__(name, [sys.executable, "-m", module, *arguments], log)
+        self.module = module
+        self.arguments = arguments
+        self.niceness = niceness
+
+    def _launch(self, log: IO[bytes]) -> Fork:
+        prepare = die_with_parent(self.stop_signal)
+        return Fork(lambda: self._run(prepare, log))
+
+    def _run(self, prepare: Callable[[], None], log: IO[bytes]) -> None:
+        os.setsid()
+        for number in INTERRUPTS:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        prepare()
+        with Path(os.devnull).open("rb") as nothing:
+            for place, file in enumerate([nothing, log, log]):
+                os.dup2(file.fileno(), place)
+        let_go_of_files({0, 1, 2, *self.pass_fds})
+        sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        os.nice(self.niceness)
+        os.environ.update(self.environment)
+        sys.argv = [self.name, *self.arguments]
+        setproctitle(" ".join(map(str, self.command)))
+        runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+
+
+class WebService(LoadedService):
+    """The web server, on a socket that listens already: during a restart clients wait instead of being refused."""
+
+    def __init__(self, log: Path, listener: socket.socket, base_url: str) -> None:
+        super().__init__("web", "runtime.web", ["--socket", str(listener.fileno())], log)
+        self.pass_fds = [listener.fileno()]
+        self.listener = listener
+        self.host, self.port = listener.getsockname()[:2]
+        # As people reach it: the answer may depend on the name that they use.
+        self.headers = {"Host": urlsplit(base_url).netloc, "X-Forwarded-Proto": urlsplit(base_url).scheme}
+
+    def start(self) -> None:
+        # When the web server stops, it shuts the socket down for this process as well.
+        self.listener.listen(BACKLOG)
+        super().start()
+
+    def problem(self) -> str | None:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        try:
+            connection.request("GET", "/healthz", headers=self.headers)
+            response = connection.getresponse()
+            answer = response.read(500).decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return str(error)
+        finally:
+            connection.close()
+        return None if response.status == 200 else f"/healthz answers {response.status} {answer}"
+
+
+class WorkerService(LoadedService):
+    """A Celery worker."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, broker_url: str, **options: int) -> None:
+        self.node = f"{name}@{socket.gethostname()}"
+        super().__init__(name, "celery", [*arguments, "--hostname", self.node], log, **options)
+        self.broker_url = broker_url
+
+    def problem(self) -> str | None:
+        # It answers once it takes tasks.
+        with Celery(broker=self.broker_url, set_as_current=False) as app:
+            try:
+                answers = app.control.ping(destination=[self.node], timeout=0.3, limit=1)
+            except OperationalError as error:
+                return f"the broker does not answer: {error}"
+            finally:
+                # No copy of this process shares a connection with it.
+                kombu.pools.reset()
+        return None if answers else "it does not answer yet"
+
+
+class BackgroundService(WorkerService):
+    """A worker that gets the processor when the others leave it idle, also while they start."""
+
+    in_background = True
+
+
+class Supervisor:
+    """Starts services, restarts each that ends, and stops all of them at the end of its block.
+
+    What was started in one call of `start` is stopped together, the last call's services first.
+    """
+
+    def __init__(self, lock: int, say: Callable[[str], None]) -> None:
+        """The services inherit the handle of the lock: it is free when the last of their processes has ended."""
+        self.lock = lock
+        self.say = say
+        self.tiers: list[Sequence[Service]] = []
+        self.restarts: dict[Service, Restart] = {}
+        # In memory, for it matters most when the disk is full.
+        self.status = os.memfd_create("keywell-status")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        is_patient = True
+        for tier in reversed(self.tiers):
+            for service in tier:
+                service.ask_to_stop()
+            asked_at = time.monotonic()
+            for service in tier:
+                patience = service.patience if is_patient else 1
+                try:
+                    service.wait_or_kill(max(0, asked_at + patience - time.monotonic()))
+                except KeyboardInterrupt:
+                    # Asked twice: no more waiting for work to be finished. The service was killed on the way here.
+                    is_patient = False
+
+    def start(self, *services: Service) -> None:
+        if not services:
+            return
+        self.tiers.append(services)
+        started_at = time.monotonic()
+        for service in services:
+            service.pass_fds = [*service.pass_fds, self.lock, self.status]
+            service.environment = {STATUS_FD: str(self.status)}
+            service.start()
+        waiting = [service for service in services if not service.in_background]
+        while waiting:
+            for service in [service for service in waiting if service.is_ready(started_at + START_TIMEOUT)]:
+                waiting.remove(service)
+                self.say(f"  {service.name} is ready after {time.monotonic() - started_at:.1f} s")
+            time.sleep(0.05)
+
+    def look_after(self) -> None:
+        """Restart what has ended, each after its own pause. To be called several times a second."""
+        for tier in self.tiers:
+            for service in tier:
+                self._look_after(service)
+
+    def _look_after(self, service: Service) -> None:
+        restart = self.restarts.get(service)
+        if restart and restart.is_pending:
+            if restart.due_at <= time.monotonic():
+                self._restart(service, restart)
+            return
+        status = service.exit_status()
+        if status is None:
+            if restart and restart.due_at + STEADY_AFTER <= time.monotonic():
+                del self.restarts[service]
+                self._publish_status()
+            return
+        cause = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        self._schedule(service, cause)
+
+    def _schedule(self, service: Service, cause: str) -> None:
+        restart = self.restarts.setdefault(service, Restart())
+        restart.schedule()
+        self.say(f"{service.name} ended ({cause}); restarting it in {restart.pause:g} s")
+        service.kill()  # what it left behind, such as a worker's children
+        self._publish_status()
+
+    def _restart(self, service: Service, restart: "Restart") -> None:
+        try:
+            service.start()
+        except (OSError, ServiceError) as error:
+            self._schedule(service, str(error))
+            return
+        restart.is_pending = False
+        self._publish_status()
+
+    def _publish_status(self) -> None:
+        """Tell /healthz which services are down or keep ending."""
+        failing = [
+            service.name for service, restart in self.restarts.items() if restart.is_pending or restart.count > 1
+        ]
+        # One write, and always as long: nobody reads half of it.
+        os.pwrite(self.status, json.dumps(failing).encode().ljust(4096), 0)
+
+
+class Restart:
+    """How often a service has ended lately, and when it is started again."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_pending = False
+        self.due_at = 0.0
+
+    @property
+    def pause(self) -> float:
+        return PAUSES[min(self.count, len(PAUSES)) - 1]
+
+    def schedule(self) -> None:
+        self.count += 1
+        self.is_pending = True
+        self.due_at = time.monotonic() + self.pause
+
+
+def failing_services() -> list[str]:
+    """The names of the services that are down or keep ending; none without a supervisor."""
+    if STATUS_FD not in os.environ:
+        return []
+    return read_status(int(os.environ[STATUS_FD]))
+
+
+def read_status(status: int) -> list[str]:
+    failing: list[str] = json.loads(os.pread(status, 4096, 0) or "[]")
+    return failing

@@ -1,0 +1,104 @@
+"""What happened, told to the merchant's shop over HTTP, as the Standard Webhooks specification says."""
+
+import uuid
+from urllib.parse import urlsplit
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from merchants.models import Merchant
+from outbound.models.signed import Signed
+from work.models import CALLOUTS, Retryable
+
+# The event of a message that a person sends to try an endpoint.
+TEST_EVENT = "webhook.test"
+
+
+class WebhookEvent(models.TextChoices):
+    ORDER_PAID = "order.paid", "an order was paid"
+    PRODUCT_DELIVERED = "product.delivered", "an e-mail with a product’s activation codes was sent"
+    PRODUCT_RETURNED = "product.returned", "an order was refunded in full"
+    ORDER_REINSTATED = "order.reinstated", "the full refund of an order was undone"
+    DELIVERY_BOUNCED = "delivery.bounced", "an e-mail did not reach the customer"
+    POOL_LOW = "pool.low", "a pool is running low"
+    POOL_EMPTY = "pool.empty", "a pool is empty"
+
+
+class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
+    def kept(self):
+        return self.filter(removed_at=None)
+
+
+class WebhookEndpoint(Signed):
+    """An address of the merchant's shop that is told of events of its choice."""
+
+    class State(models.TextChoices):
+        ENABLED = "enabled"
+        FAILING = "failing"
+        STOPPED = "stopped"  # by us
+        DISABLED = "disabled"  # by a person
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="webhook_endpoints")
+    url = models.CharField("URL", max_length=1000)
+    description = models.CharField(max_length=200, blank=True)
+    events = ArrayField(models.CharField(max_length=30, choices=WebhookEvent))
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then nothing was taken.")
+    disabled_at = models.DateTimeField(null=True, editable=False)
+    disabled_reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Empty: a person did.")
+    removed_at = models.DateTimeField(null=True, editable=False, help_text="It is deleted some time later.")
+
+    objects = WebhookEndpointQuerySet.as_manager()
+
+    def __str__(self):
+        return self.description or urlsplit(self.url).netloc
+
+    def get_absolute_url(self) -> str:
+        return reverse("webhook", args=[self.pk])
+
+    @property
+    def state(self) -> State:
+        if self.disabled_at:
+            return self.State.STOPPED if self.disabled_reason else self.State.DISABLED
+        return self.State.FAILING if self.failing_since else self.State.ENABLED
+
+
+class WebhookMessage(Retryable):
+    """One event, on its way to one endpoint."""
+
+    TASK = "webhooks.tasks.send_webhook"
+    queue = CALLOUTS
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+
+    endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, related_name="messages")
+    event = models.CharField(max_length=30)
+    # The same at every attempt and every endpoint, so that a receiver can tell what it has already.
+    event_id = models.CharField(max_length=40, editable=False)
+    data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+
+    class Meta(Retryable.Meta):
+        constraints = [models.UniqueConstraint(fields=["endpoint", "event_id"], name="an_endpoint_gets_an_event_once")]
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["endpoint", "-created_at", "-id"], name="webhook_message_log"),
+            models.Index(
+                fields=["endpoint", "due_at"], condition=Q(due_at__isnull=False), name="webhook_message_next"
+            ),
+            models.Index(fields=["created_at"], name="webhook_message_by_time"),
+        ]
+
+    def __str__(self):
+        return f"{self.event} ({self.event_id})"
+
+    @staticmethod
+    def make_event_id() -> str:
+        return f"evt_{uuid.uuid4().hex}"

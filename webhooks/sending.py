@@ -1,0 +1,273 @@
+"""Telling merchants' shops what happened. See docs/webhooks.md for what they see of it.
+
+`announce` stands in the transaction in which the event happens; a worker sends it.
+"""
+
+import json
+from collections import Counter
+from datetime import timedelta
+from time import monotonic, time
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from delivery.models import Delivery
+from merchants.models import Merchant
+from notices.sending import NoticeKind, register, tell
+from orders.models import Order, OrderItem
+from outbound.callouts import CalloutBusy, CalloutError, call
+from outbound.signatures import sign
+from pools.models import LicensePool
+from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
+from work.models import alone, database_now
+from work.refusals import Refused
+
+# For a receiver to answer in.
+MOST_SECONDS = 15
+# How long one worker is at one endpoint's messages; with the last of them still below CELERY_TASK_TIME_LIMIT.
+MOST_SECONDS_AT_ONE = 25
+# An endpoint that cannot be reached is left alone for so long, whatever else there is for it.
+PAUSE = timedelta(minutes=1)
+# One that takes nothing for so long is disabled.
+PATIENCE = timedelta(days=3)
+KEPT_FOR = timedelta(days=30)
+# Longer than any transaction takes.
+REMOVED_FOR = timedelta(hours=1)
+DELETED_AT_ONCE = 500
+
+Facts = dict[str, Any]
+
+
+class WebhookDisabled(NoticeKind):
+    code, name = "webhook_disabled", "webhook endpoint disabled"
+
+    def why_past(self, notice):
+        return "" if notice.subject.disabled_at else "The endpoint was enabled again before it went out."
+
+
+register(WebhookDisabled)
+
+
+class WebhookRefused(Refused):
+    code = "webhook_refused"
+
+
+def announce(merchant: Merchant, event: str, *facts: Facts) -> None:
+    """Have the merchant's endpoints that chose this event told of it, once for each of the facts.
+
+    To be called in the transaction in which it happened. Neither activation codes nor anything about the customer may
+    stand in the facts: a shop finds its customer by the order.
+    """
+    endpoints = list(merchant.webhook_endpoints.filter(disabled_at=None, events__contains=[event]).only("pk"))
+    happened = [(WebhookMessage.make_event_id(), data) for data in facts]
+    for endpoint in endpoints if happened else ():
+        first, *_ = WebhookMessage.objects.bulk_create(
+            WebhookMessage(endpoint=endpoint, event=event, event_id=event_id, data=data) for event_id, data in happened
+        )
+        first.nudge()  # whoever sends it sends the others
+
+
+def send_test(endpoint: WebhookEndpoint) -> WebhookMessage:
+    """Have an endpoint told of nothing, to see whether it listens. Raises WebhookRefused."""
+    if endpoint.disabled_at:
+        raise WebhookRefused("The endpoint is disabled. Enable it first.")
+    message = WebhookMessage.objects.create(
+        endpoint=endpoint, event=TEST_EVENT, event_id=WebhookMessage.make_event_id(), data={"endpoint": endpoint.pk}
+    )
+    message.nudge()
+    return message
+
+
+# What is told
+
+
+def facts_of_order(order: Order, items: list[OrderItem]) -> Facts:
+    return {
+        "order": order.number,
+        "paid_at": order.paid_at,
+        "currency": order.currency,
+        "items": [{"item": item.reference, "product": item.product.sku, "quantity": item.quantity} for item in items],
+    }
+
+
+def facts_of_pool(pool: LicensePool, available: int) -> Facts:
+    return {"pool": pool.pk, "name": pool.name, "available": available, "threshold": pool.threshold}
+
+
+def facts_of_item(item: OrderItem) -> Facts:
+    return {
+        "order": item.order.number,
+        "item": item.reference,
+        "product": item.product.sku,
+        "quantity": item.quantity,
+    }
+
+
+def facts_of_delivery(delivery: Delivery) -> list[Facts]:
+    """Of each item in an automatic e-mail: how many codes go out in it, and whether that is all of them."""
+    if delivery.kind != Delivery.Kind.AUTOMATIC:
+        return []
+    enclosed = Counter(delivery.codes.values_list("item", flat=True))
+    items = delivery.order.items.filter(pk__in=enclosed).select_related("order", "product", "fulfillment")
+    return [
+        {
+            **facts_of_item(item),
+            "codes": enclosed[item.pk],
+            "complete": item.code_count == item.units or item.fulfillment.sent_by_vendor,
+        }
+        for item in items.with_code_count().order_by("pk")
+    ]
+
+
+def announce_bounce(delivery: Delivery) -> None:
+    """Tell that an e-mail did not reach its customer, in the transaction that notes it."""
+    items = OrderItem.objects.filter(activation_codes__deliveries=delivery).distinct().order_by("pk")
+    facts = {"order": delivery.order.number, "items": list(items.values_list("reference", flat=True))}
+    announce(delivery.order.merchant, WebhookEvent.DELIVERY_BOUNCED, facts)
+
+
+# Sending
+
+
+def send(pk: int) -> None:
+    """Send a message that is due, and whatever else is due to its endpoint.
+
+    One worker at a time is at an endpoint: one that is slow keeps no others from being served.
+    """
+    message = WebhookMessage.objects.filter(pk=pk).first()
+    if message is None:
+        return
+    with alone("webhooks", message.endpoint_id) as is_alone:
+        if is_alone:
+            _send_due(message.endpoint_id)
+
+
+def _send_due(endpoint: int) -> None:
+    until = monotonic() + MOST_SECONDS_AT_ONE
+    due = WebhookMessage.objects.filter(endpoint=endpoint).due().order_by("due_at", "pk")
+    while message := due.first():
+        if monotonic() > until:
+            message.nudge()
+            return
+        if claimed := WebhookMessage.objects.claim(message.pk):
+            _attempt(claimed)
+
+
+def _attempt(message: WebhookMessage) -> None:
+    endpoint = message.endpoint
+    if endpoint.disabled_at:
+        message.end(status=WebhookMessage.Status.FAILED, reason="The endpoint is disabled.")
+        return
+
+    body = compose(message)
+    try:
+        answer = call(
+            endpoint.merchant,
+            "POST",
+            endpoint.url,
+            body=body,
+            headers={
+                "Content-Type": "application/json",
+                **sign(endpoint.live_secrets(), message.event_id, int(time()), body),
+            },
+            kept=body.decode(),
+            timeout=MOST_SECONDS,
+            attempt=message.attempts,
+            message=message,
+        )
+    except CalloutBusy as error:
+        message.postpone(str(error))
+        return
+    except CalloutError as error:
+        _note_failure(message, str(error))
+        endpoint.messages.due().update(due_at=Now() + PAUSE)
+        return
+    if 200 <= answer.status_code < 300:
+        message.end(status=WebhookMessage.Status.DELIVERED, reason="")
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).exclude(failing_since=None).update(failing_since=None)
+        return
+    _note_failure(message, f"It answered {answer.status_code}.", at_least=answer.retry_after)
+    if answer.status_code == 410:
+        stop(endpoint, "It answered 410 Gone.")
+
+
+def compose(message: WebhookMessage) -> bytes:
+    event = {"type": message.event, "timestamp": message.created_at, "data": message.data}
+    return json.dumps(event, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _note_failure(message: WebhookMessage, reason: str, *, at_least: timedelta = timedelta(0)) -> None:
+    if message.is_last_attempt:
+        message.end(status=WebhookMessage.Status.FAILED, reason=reason[:500])
+    else:
+        message.postpone(reason, at_least=at_least)
+
+    endpoint = message.endpoint
+    WebhookEndpoint.objects.filter(pk=endpoint.pk, failing_since=None).update(failing_since=Now())
+    if endpoint.failing_since and endpoint.failing_since < database_now() - PATIENCE:
+        stop(endpoint, f"It took nothing for three days. The last time: {reason}"[:500])
+
+
+# Ending and beginning again
+
+
+@transaction.atomic
+def stop(endpoint: WebhookEndpoint, reason: str) -> None:
+    """Disable an endpoint that is of no use, and tell the merchant."""
+    if disable(endpoint, reason):
+        tell(WebhookDisabled, endpoint.merchant, endpoint)
+
+
+@transaction.atomic
+def disable(endpoint: WebhookEndpoint, reason: str = "") -> bool:
+    """Send nothing more to an endpoint; what is queued stays in its log. False if it was disabled already."""
+    enabled = WebhookEndpoint.objects.filter(pk=endpoint.pk, disabled_at=None)
+    if not enabled.update(disabled_at=Now(), disabled_reason=reason):
+        return False
+    queued = endpoint.messages.filter(status=WebhookMessage.Status.QUEUED)
+    queued.update(status=WebhookMessage.Status.FAILED, due_at=None, ended_at=Now(), reason="The endpoint is disabled.")
+    return True
+
+
+def enable(endpoint: WebhookEndpoint) -> None:
+    """Tell an endpoint of what happens from now on. What failed is not sent again by this."""
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=None, disabled_reason="", failing_since=None)
+
+
+@transaction.atomic
+def remove(endpoint: WebhookEndpoint) -> None:
+    """Take an endpoint away, with its secrets. Its rows are deleted when no transaction can be about to refer to them.
+
+    A payment that found it a moment ago must not fail for it, nor a mail be sent twice.
+    """
+    disable(endpoint)
+    endpoint.removed_at, endpoint.secret, endpoint.previous_secret = timezone.now(), "", None
+    endpoint.save(update_fields=["removed_at", "secret", "previous_secret"])
+
+
+@transaction.atomic
+def send_again(endpoint: WebhookEndpoint, *, message: WebhookMessage | None = None) -> int:
+    """Have a message sent now, whatever became of it; or all that failed. Return how many. Raises WebhookRefused."""
+    # Serializes it with the endpoint's being disabled, which fails what is queued.
+    if WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk).disabled_at:
+        raise WebhookRefused("The endpoint is disabled. Enable it first.")
+    failed = endpoint.messages.filter(status=WebhookMessage.Status.FAILED)
+    again = endpoint.messages.filter(pk=message.pk) if message else failed
+    first = again.first()
+    again.filter(attempts__gte=WebhookMessage.MAX_ATTEMPTS).update(attempts=0)
+    count = again.update(status=WebhookMessage.Status.QUEUED, due_at=Now(), ended_at=None, reason="")
+    if first:
+        first.nudge()  # whoever sends it sends the others
+    return count
+
+
+def purge() -> None:
+    """Forget some of the messages that are old and done with, and of what was removed."""
+    old = WebhookMessage.objects.filter(due_at=None, created_at__lt=Now() - KEPT_FOR).order_by("created_at")
+    removed = WebhookEndpoint.objects.filter(removed_at__lt=Now() - REMOVED_FOR)
+    for messages in (old, WebhookMessage.objects.filter(endpoint__in=removed)):
+        WebhookMessage.objects.filter(pk__in=messages.values("pk")[:DELETED_AT_ONCE]).delete()
+    removed.filter(messages=None).delete()

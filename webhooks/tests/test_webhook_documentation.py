@@ -1,0 +1,68 @@
+"""What docs/webhooks.md tells shops is so."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from orders.models import Order
+from orders.services import refund, reinstate
+from webhooks import sending as webhooks
+from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookEvent
+
+PAGE = (Path(__file__).parents[2] / "docs/webhooks.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def shape(value):
+    """The keys of a payload, and of what kind their values are."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return [shape(value[0])] if isinstance(value, list) else type(value).__name__
+
+
+@pytest.fixture
+def endpoint(merchant, receiver):
+    return WebhookEndpoint.objects.create(
+        merchant=merchant, url=receiver.url, events=WebhookEvent.values, secret=WebhookEndpoint.make_secret()
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_event_looks_as_the_page_says(endpoint, receiver, pay, make_product, make_pool, work):
+    product = make_product(pool=make_pool(2, threshold=1))
+    webhooks.send_test(endpoint)
+    pay(product)
+    pay(product)
+    work()
+    order = Order.objects.earliest("pk")
+    webhooks.announce_bounce(order.deliveries.get())
+    refund(order, by="shop")
+    reinstate(order, by="shop")
+    work()
+
+    examples = [json.loads(block) for block in blocks("json")]
+    received = [json.loads(received.body) for received in receiver.received]
+    assert {example["type"] for example in examples} == {*WebhookEvent.values, TEST_EVENT}
+    assert {one["type"]: shape(one) for one in received} == {one["type"]: shape(one) for one in examples}
+    assert all(f"`{event}`" in PAGE for event in WebhookEvent.values)
+
+
+def test_the_code_of_the_page_knows_what_is_genuine(endpoint, receiver, work):
+    code: dict = {}
+    for block in blocks("python"):
+        exec(block, code)
+    webhooks.send_test(endpoint)
+    work()
+
+    (received,) = receiver.received
+    assert code["receive"](received.body, received.headers, endpoint.secret)["type"] == TEST_EVENT
+    assert code["is_genuine"](received.body, received.headers, endpoint.secret)
+    assert not code["is_genuine"](received.body + b" ", received.headers, endpoint.secret)
+    assert not code["is_genuine"](received.body, received.headers, WebhookEndpoint.make_secret())
+    received.headers["webhook-timestamp"] = "1700000000"
+    assert not code["is_genuine"](received.body, received.headers, endpoint.secret)

@@ -1,0 +1,499 @@
+"""A shop is told what happened, at least once and so that it can tell duplicates; or its endpoint is disabled."""
+
+import json
+import smtplib
+from datetime import timedelta
+from time import sleep
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from conftest import stock
+from fulfillment.tasks import purge_logs
+from notices.models import MerchantNotice
+from orders.models import ActivationCode, Order
+from orders.services import refund
+from outbound.models import Callout
+from outbound.signatures import sign
+from outbound.tests.receiver import Receiver
+from webhooks import sending as webhooks
+from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
+from webhooks.sending import WebhookRefused, announce, disable, enable, send_again, send_test
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture
+def make_endpoint(merchant, receiver):
+    def make(merchant=merchant, url=receiver.url, events=tuple(WebhookEvent.values), **fields):
+        return WebhookEndpoint.objects.create(
+            merchant=merchant, url=url, events=list(events), **({"secret": SECRET} | fields)
+        )
+
+    return make
+
+
+@pytest.fixture
+def endpoint(make_endpoint):
+    return make_endpoint()
+
+
+@pytest.fixture
+def send(work):
+    """Let a time pass after which whatever waits is due, and send it."""
+
+    def send(after=timedelta(hours=2)):
+        WebhookMessage.objects.filter(due_at__isnull=False).update(due_at=F("due_at") - after)
+        for message in WebhookMessage.objects.due():
+            webhooks.send(message.pk)
+
+    return send
+
+
+def verified(received, secret=SECRET):
+    """What was received, if the library that shops use finds it genuine."""
+    return Webhook(secret).verify(received.body, received.headers)
+
+
+def told(receiver):
+    """The events that were received, with their data."""
+    return [(event["type"], event["data"]) for event in map(verified, receiver.received)]
+
+
+# What is told
+
+
+def test_the_life_of_an_order_is_told(endpoint, receiver, pay, make_product, work):
+    product = make_product(keys=2, sku="PHOTO-PRO")
+    pay(product, order="A1", quantity=3)
+    work()
+    work()
+    stock(product.fulfillment_methods.get().kind.place, 1)
+    work()
+    work()
+    refund(Order.objects.get(), by="shop")
+    work()
+
+    item = {"order": "A1", "item": "1", "product": "PHOTO-PRO", "quantity": 3}
+    events = told(receiver)
+    assert [event for event in events if not event[0].startswith("pool")] == [
+        (
+            "order.paid",
+            {
+                "order": "A1",
+                "paid_at": "2026-11-22T10:00:01Z",
+                "currency": "EUR",
+                "items": [{"item": "1", "product": "PHOTO-PRO", "quantity": 3}],
+            },
+        ),
+        ("product.delivered", item | {"codes": 2, "complete": False}),
+        ("product.delivered", item | {"codes": 1, "complete": True}),
+        ("product.returned", item),
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pools_that_run_out_are_told(endpoint, receiver, pay, make_product, make_pool, work):
+    pool = make_pool(2, threshold=1, name="Pro")
+    product = make_product(pool=pool)
+    pay(product)
+    pay(product)
+    work()
+
+    facts = {"pool": pool.pk, "name": "Pro", "threshold": 1}
+    pools = [event for event in told(receiver) if event[0].startswith("pool")]
+    assert pools == [("pool.low", facts | {"available": 1}), ("pool.empty", facts | {"available": 0})]
+
+
+def test_an_address_that_is_refused_is_told(make_endpoint, receiver, pay, make_product, work, monkeypatch):
+    make_endpoint(events=["delivery.bounced"])
+
+    def refuse(self, fail_silently=False):
+        raise smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"no such user: ada@example.com")})
+
+    monkeypatch.setattr(EmailMessage, "send", refuse)
+    pay(make_product(), make_product(), order="A1", quantity=2)
+    work()
+    work()
+
+    assert told(receiver) == [("delivery.bounced", {"order": "A1", "items": ["1", "2"]})]
+
+
+def test_an_e_mail_that_is_sent_again_is_no_delivery(endpoint, receiver, api, pay, product, work):
+    order = pay(product)["order"]
+    work()
+    api.post(f"/api/v1/orders/{order}/items/1/resend/")
+    work()
+    work()
+
+    assert [event for event, _ in told(receiver)].count("product.delivered") == 1
+
+
+def test_neither_codes_nor_customers_are_told(endpoint, receiver, pay, product, work):
+    pay(product)
+    work()
+    refund(Order.objects.get(), by="shop")
+    work()
+
+    said = str([(received.headers, received.body) for received in receiver.received]) + str(
+        list(Callout.objects.values())
+    )
+    code = ActivationCode.objects.get().code
+    assert "product.returned" in said
+    for secret in (code, "ada@example.com", "Byron", SECRET.removeprefix("whsec_")):
+        assert secret not in said
+
+
+def test_who_chose_an_event_is_told_of_it_and_nobody_else(make_endpoint, receiver, pay, product, outsider, work):
+    wanted = make_endpoint(events=["order.paid"])
+    make_endpoint(events=["pool.low"])
+    make_endpoint(disabled_at=timezone.now())
+    make_endpoint(merchant=outsider)
+    pay(product)
+    work()
+
+    assert list(WebhookMessage.objects.values_list("endpoint", "event")) == [(wanted.pk, "order.paid")]
+    assert len(receiver.received) == 1
+
+
+def test_two_endpoints_get_the_same_event(make_endpoint, receiver, pay, product, work):
+    make_endpoint(events=["order.paid"])
+    make_endpoint(events=["order.paid"])
+    pay(product)
+    work()
+
+    assert len(receiver.received) == 2
+    assert len({received.headers["webhook-id"] for received in receiver.received}) == 1
+
+
+def test_what_is_taken_back_was_never_told(endpoint, merchant):
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        announce(merchant, "order.paid", {"order": "A1"})
+        raise ZeroDivisionError
+
+    assert not WebhookMessage.objects.exists()
+
+
+def test_it_costs_a_merchant_without_endpoints_one_query(merchant, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        announce(merchant, "order.paid", {"order": "A1"}, {"order": "A2"})
+
+
+# How it is told
+
+
+def test_a_message_is_signed_for_the_library_that_shops_use(endpoint, receiver, work):
+    send_test(endpoint)
+    work()
+
+    (received,) = receiver.received
+    message = WebhookMessage.objects.get()
+    assert verified(received)["type"] == "webhook.test"
+    assert received.headers["webhook-id"] == message.event_id and message.event_id.startswith("evt_")
+    assert received.headers["content-type"] == "application/json"
+    assert (message.status, message.reason, message.due_at) == ("delivered", "", None)
+    with pytest.raises(WebhookVerificationError):
+        verified(received, WebhookEndpoint.make_secret())
+    received.body += b" "
+    with pytest.raises(WebhookVerificationError):
+        verified(received)
+
+
+def test_the_signature_is_the_specifications(endpoint):
+    # The example of the specification's reference implementations.
+    body = b'{"test": 2432232314}'
+
+    headers = sign(endpoint.live_secrets(), "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_both_secrets_are_good_for_a_day(endpoint, receiver, send):
+    endpoint.rotate()
+    assert endpoint.secret != SECRET
+    send_test(endpoint)
+    send()
+    endpoint.rotated_at = timezone.now() - timedelta(hours=25)
+    endpoint.save()
+    send_test(endpoint)
+    send()
+
+    first, second = receiver.received
+    assert verified(first) and verified(first, endpoint.secret)
+    assert verified(second, endpoint.secret)
+    with pytest.raises(WebhookVerificationError):
+        verified(second)
+
+
+# When it is not taken
+
+
+def test_what_is_not_taken_is_sent_again_the_same(endpoint, receiver, send):
+    answers = [(500,), (404,), (302, {"Location": receiver.url}), (204,)]
+    receiver.respond = lambda received: answers.pop(0)
+    message = send_test(endpoint)
+    for _ in range(6):
+        send()
+
+    message.refresh_from_db()
+    assert message.status == "delivered"
+    assert len(receiver.received) == 4
+    assert len({(received.headers["webhook-id"], received.body) for received in receiver.received}) == 1
+    assert list(message.callouts.order_by("pk").values_list("attempt", "status_code")) == [
+        (1, 500),
+        (2, 404),
+        (3, 302),
+        (4, 204),
+    ]
+    endpoint.refresh_from_db()
+    assert endpoint.state == "enabled"
+
+
+def test_it_waits_as_long_as_it_is_asked_to(endpoint, receiver, work):
+    receiver.respond = lambda received: (503, {"Retry-After": "1800"})
+    message = send_test(endpoint)
+    work()
+
+    message.refresh_from_db()
+    assert message.reason == "It answered 503."
+    assert message.due_at is not None and message.due_at > timezone.now() + timedelta(minutes=29)
+
+
+def test_one_that_cannot_be_reached_is_left_alone_for_a_while(make_endpoint, receiver, send):
+    dead, alive = make_endpoint(url="http://127.0.0.1:9999/"), make_endpoint()
+    for endpoint in (dead, dead, dead, alive, alive):
+        send_test(endpoint)
+    send(after=timedelta(0))
+
+    assert [callout.url for callout in Callout.objects.exclude(error="")] == [dead.url]
+    assert len(receiver.received) == 2
+    dead.refresh_from_db()
+    assert dead.state == "failing"
+    assert dead.messages.filter(due_at__gt=timezone.now() + timedelta(seconds=50)).count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_worker_at_a_time_is_at_an_endpoint(endpoint, receiver, in_threads):
+    at_once, most = [], []
+
+    def respond(received):
+        at_once.append(1)
+        most.append(len(at_once))
+        sleep(0.02)  # long enough for another to come
+        at_once.pop()
+        return (200,)
+
+    receiver.respond = respond
+    messages = [send_test(endpoint).pk for _ in range(20)]
+
+    in_threads(webhooks.send, messages, threads=4)
+    webhooks.send(messages[0])
+
+    assert len(receiver.received) == 20 and max(most) == 1
+
+
+def test_a_long_queue_is_served_by_one_nudge(endpoint, receiver):
+    first, *_ = [send_test(endpoint) for _ in range(5)]
+
+    webhooks.send(first.pk)
+
+    assert len(receiver.received) == 5
+
+
+def test_a_worker_does_not_stay_with_one_endpoint_for_long(endpoint, receiver, monkeypatch):
+    first, *_ = [send_test(endpoint) for _ in range(5)]
+    monkeypatch.setattr(webhooks, "MOST_SECONDS_AT_ONE", -1)
+
+    webhooks.send(first.pk)
+
+    assert receiver.received == []
+    assert WebhookMessage.objects.due().count() == 5
+
+
+# Disabling
+
+
+def test_one_that_is_gone_is_disabled_at_once(endpoint, receiver, send, work, mailoutbox):
+    receiver.respond = lambda received: (410,)
+    send_test(endpoint)
+    waiting = send_test(endpoint)
+    send()
+    work()
+
+    endpoint.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (endpoint.state, endpoint.disabled_reason) == ("stopped", "It answered 410 Gone.")
+    assert (waiting.status, waiting.due_at, waiting.reason) == ("failed", None, "The endpoint is disabled.")
+    assert len(receiver.received) == 1
+    assert mailoutbox[0].to == ["owner@northlight.example"]
+    assert endpoint.url in mailoutbox[0].body and "410 Gone" in mailoutbox[0].body
+
+
+def test_one_that_takes_nothing_for_three_days_is_disabled(endpoint, receiver, send, work, mailoutbox):
+    receiver.respond = lambda received: (500,)
+    message = send_test(endpoint)
+    send()
+    send()
+    endpoint.refresh_from_db()
+    assert endpoint.state == "failing"
+
+    WebhookEndpoint.objects.update(failing_since=timezone.now() - timedelta(days=3, minutes=1))
+    send()
+    work()
+    work()
+
+    endpoint.refresh_from_db()
+    message.refresh_from_db()
+    assert endpoint.state == "stopped" and message.status == "failed"
+    assert endpoint.disabled_reason == "It took nothing for three days. The last time: It answered 500."
+    assert len(mailoutbox) == 1 and mailoutbox[0].subject == f"The webhook endpoint {endpoint} is disabled"
+    assert MerchantNotice.objects.get().sent_at
+
+
+def test_one_that_takes_something_now_and_then_is_not(endpoint, receiver, send):
+    answers = [(500,), (200,), (500,)]
+    receiver.respond = lambda received: answers.pop(0)
+    send_test(endpoint)
+    send()
+    WebhookEndpoint.objects.update(failing_since=timezone.now() - timedelta(days=4))
+    send()
+    send_test(endpoint)
+    send()
+
+    endpoint.refresh_from_db()
+    assert endpoint.state == "failing"
+    assert timezone.now() - endpoint.failing_since < timedelta(hours=1)
+
+
+def test_after_its_last_attempt_a_message_has_failed(endpoint, receiver, send):
+    receiver.respond = lambda received: (500,)
+    message = send_test(endpoint)
+    WebhookMessage.objects.update(attempts=WebhookMessage.MAX_ATTEMPTS - 1)
+    send()
+
+    message.refresh_from_db()
+    assert (message.status, message.due_at, message.reason) == ("failed", None, "It answered 500.")
+
+
+def test_what_failed_is_sent_again_once_the_endpoint_is_enabled(endpoint, receiver, send):
+    before = send_test(endpoint)
+    send()
+    failed = [send_test(endpoint) for _ in range(2)]
+    disable(endpoint)
+    with pytest.raises(WebhookRefused, match="Enable it first"):
+        send_again(endpoint)
+
+    enable(endpoint)
+    assert send_again(endpoint) == 2
+    send()
+
+    assert [received.headers["webhook-id"] for received in receiver.received] == [
+        message.event_id for message in (before, *failed)
+    ]
+    assert set(WebhookMessage.objects.values_list("status", flat=True)) == {"delivered"}
+
+
+def test_what_was_delivered_is_sent_again_under_the_same_id(endpoint, receiver, send):
+    message = send_test(endpoint)
+    send_test(endpoint)
+    send()
+    WebhookMessage.objects.update(attempts=WebhookMessage.MAX_ATTEMPTS)
+
+    assert send_again(endpoint, message=message) == 1
+    send()
+
+    assert [received.headers["webhook-id"] for received in receiver.received].count(message.event_id) == 2
+    message.refresh_from_db()
+    assert (message.status, message.attempts) == ("delivered", 1)
+
+
+def test_a_disabled_one_is_sent_nothing(endpoint, receiver, merchant, work):
+    message = send_test(endpoint)
+    WebhookEndpoint.objects.update(disabled_at=timezone.now())
+    work()
+    endpoint.refresh_from_db()
+
+    message.refresh_from_db()
+    assert message.status == "failed" and receiver.received == []
+    with pytest.raises(WebhookRefused):
+        send_test(endpoint)
+
+
+# All of it
+
+
+@pytest.fixture
+def shops(make_endpoint, receiver):
+    """Receivers by what is wrong with them, with their endpoints."""
+    receivers = {"nothing": receiver} | {wrong: Receiver() for wrong in ("late", "for a while", "for good")}
+    yield {wrong: (receiver, make_endpoint(url=receiver.url)) for wrong, receiver in receivers.items()}
+    for receiver in receivers.values():
+        receiver.stop()
+
+
+def test_every_event_arrives_or_the_endpoint_says_that_it_is_disabled(
+    shops, pay, make_product, send, work, monkeypatch
+):
+    """Shops that answer late, fail for a while, and fail for good."""
+    monkeypatch.setattr(webhooks, "MOST_SECONDS", 0.3)
+    delays, failures = iter([1, 1, 0.1]), iter([503] * 7 + [429, 500])
+
+    def dawdle(received):
+        sleep(next(delays, 0))
+        return (200,)
+
+    shops["late"][0].respond = dawdle
+    shops["for a while"][0].respond = lambda received: (next(failures, 200),)
+    shops["for good"][0].respond = lambda received: (500,)
+    product = make_product(keys=3)
+    for _ in range(3):
+        pay(product)
+        work()
+    refund(Order.objects.earliest("pk"), by="shop")
+    for _ in range(12):
+        send()
+    WebhookEndpoint.objects.exclude(failing_since=None).update(failing_since=timezone.now() - timedelta(days=4))
+    send()
+
+    happened = set(WebhookMessage.objects.values_list("event_id", flat=True))
+    assert len(happened) == 7
+    for wrong, (receiver, endpoint) in shops.items():
+        endpoint.refresh_from_db()
+        arrived = [received.headers["webhook-id"] for received in receiver.received if verified(received)]
+        if wrong == "for good":
+            assert endpoint.state == "stopped" and "for three days" in endpoint.disabled_reason
+            assert set(endpoint.messages.values_list("status", flat=True)) == {"failed"}
+        else:
+            assert endpoint.state == "enabled" and set(arrived) == happened
+        assert (len(arrived) > len(set(arrived))) == (wrong != "nothing")
+
+
+def test_what_is_done_with_is_forgotten_after_a_month(endpoint, receiver, send):
+    messages = {name: send_test(endpoint) for name in ("old", "new", "under way")}
+    WebhookMessage.objects.exclude(pk=messages["under way"].pk).update(due_at=None)
+    send()
+    month = timezone.now() - timedelta(days=31)
+    WebhookMessage.objects.exclude(pk=messages["new"].pk).update(created_at=month)
+    WebhookMessage.objects.filter(pk=messages["under way"].pk).update(due_at=timezone.now())
+    fresh = Callout.objects.get()
+    Callout.objects.create(merchant=endpoint.merchant, method="POST", url="x", called_at=month)
+
+    purge_logs()
+
+    assert set(WebhookMessage.objects.values_list("pk", flat=True)) == {
+        messages["new"].pk,
+        messages["under way"].pk,
+    }
+    assert Callout.objects.get() == fresh
+
+
+def test_the_payload_is_as_the_specification_advises(endpoint, receiver, work):
+    send_test(endpoint)
+    work()
+
+    payload = json.loads(receiver.received[0].body)
+    assert list(payload) == ["type", "timestamp", "data"]

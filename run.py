@@ -556,9 +556,10 @@ def test(arguments: list[str]) -> int:
         (var / "log").mkdir()
         with supervisor(var) as services:
             services.start(*embedded_servers(var, durable=False))
+            selection = [option for argument in arguments for option in (FAST if argument == "--fast" else [argument])]
             if arguments in ([], ["--fast"]):
-                return check_everything(FAST if arguments else [])
-            return foreground("-m", "pytest", *arguments)
+                return check_everything(selection)
+            return foreground("-m", "pytest", *selection)
 
 
 def check_everything(selection: list[str]) -> int:

@@ -9,13 +9,14 @@ from django.db.models.functions import Now
 from delivery import tracking
 from delivery.composition import compose
 from delivery.delivery_notices import DeliveryFailed, MailServerRefused
+from delivery.events import announce_bounce, facts_of_delivery
 from delivery.models import Delivery
 from notices.sending import tell
 from orders.models import Order, OrderEvent
 from outbound.mail import MailError, sent
 from outbound.models import MailAccount
 from webhooks.models import WebhookEvent
-from webhooks.sending import announce, announce_bounce, facts_of_delivery
+from webhooks.sending import announce
 
 logger = logging.getLogger(__name__)
 

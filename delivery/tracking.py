@@ -18,11 +18,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from delivery.delivery_notices import DeliveryBounced
+from delivery.events import announce_bounce
 from delivery.models import Delivery, TrackingEvent
 from merchants.models import Merchant
 from notices.sending import tell
 from outbound.callouts import storable
-from webhooks.sending import announce_bounce
 
 Kind = TrackingEvent.Kind
 Status = Delivery.Status

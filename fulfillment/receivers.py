@@ -3,11 +3,14 @@
 from django.db import transaction
 
 from fulfillment import pool_notices, refunds, services
+from fulfillment.models import Fulfillment
 from orders.signals import order_paid, order_refunded, order_reinstated
+from outbound.signals import upstream_back
 from pools.models import LicensePool
 from pools.signals import import_due, pool_refilled, stock_low
 from webhooks.models import WebhookEvent
-from webhooks.sending import announce, facts_of_item, facts_of_order, facts_of_pool
+from webhooks.payloads import facts_of_item, facts_of_order, facts_of_pool
+from webhooks.sending import announce
 from work.models import IMPORTS, publish
 
 
@@ -22,6 +25,7 @@ def connect() -> None:
     import_due.connect(work_on_import)
     stock_low.connect(tell_merchant)
     stock_low.connect(announce_stock)
+    upstream_back.connect(ask_again)
 
 
 def begin_fulfillment(items, **kwargs):
@@ -69,3 +73,7 @@ def tell_merchant(pool, level, available, **kwargs):
 def announce_stock(pool, level, available, **kwargs):
     event = WebhookEvent.POOL_EMPTY if level == LicensePool.Notice.EMPTY else WebhookEvent.POOL_LOW
     announce(pool.merchant, event, facts_of_pool(pool, available))
+
+
+def ask_again(upstream, **kwargs):
+    Fulfillment.objects.ask_again(upstream)

@@ -21,6 +21,7 @@ from pools.replenishment import warn_low_pools
 from webhooks import sending as webhooks
 from webhooks.models import WebhookMessage
 from work.models import IMPORTS, publish
+from work.tasks import is_misplaced
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from heapq import heapify, heappop, heappush
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from fulfillment.models import Fulfillment
 from orders.models import ActivationCode, Order, OrderItem
 
 # How long a renewal waits for a parent that its shop named and has not reported.
@@ -232,8 +231,8 @@ def _is_reported(link: Link, links: list[Link]) -> bool:
 
 def _finished(link: Link | None) -> Link | None:
     """The same order, or PredecessorMissing while it waits for its codes."""
-    status = link.item.fulfillment.status if link else Fulfillment.Status.DONE
-    if link and status != Fulfillment.Status.DONE:
+    if link and not link.item.fulfillment.is_done:
+        status = link.item.fulfillment.status
         raise PredecessorMissing(f"It waits for the license of order {link.number}, which is {status}.")
     return link
 

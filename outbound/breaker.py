@@ -7,8 +7,8 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from fulfillment.models import Fulfillment
 from outbound.models import Upstream
+from outbound.signals import upstream_back
 
 # So many temporary failures one after another, and a service is only probed: after these pauses; the last repeats.
 FAILURES_BEFORE_PAUSE = 5
@@ -72,7 +72,7 @@ def note_answer(upstream: Upstream, **fields: Any) -> None:
     was_paused = rows.exclude(paused_at=None).update(paused_at=None, probe_at=None, failures=0, **fields)
     rows.filter(~Q(failures=0) | Q(failing_since__isnull=False)).update(failures=0, **fields)
     if was_paused:
-        wake(upstream)
+        upstream_back.send(sender=type(upstream), upstream=upstream)
 
 
 def note_success(upstream: Upstream) -> None:
@@ -82,8 +82,3 @@ def note_success(upstream: Upstream) -> None:
 def probe_now(upstream: Upstream) -> None:
     """Have a service that is paused probed by the next request: a person says that it is mended."""
     _rows(upstream).filter(paused_at__isnull=False).update(probe_at=Now())
-
-
-def wake(upstream: Upstream) -> None:
-    """Have the items that wait for the service ask it again now."""
-    Fulfillment.objects.waiting().of_upstream(upstream).wake()

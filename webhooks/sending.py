@@ -4,24 +4,20 @@
 """
 
 import json
-from collections import Counter
 from datetime import timedelta
 from time import monotonic, time
-from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from delivery.models import Delivery
 from merchants.models import Merchant
 from notices.sending import NoticeKind, register, tell
-from orders.models import Order, OrderItem
 from outbound.callouts import CalloutBusy, CalloutError, call
 from outbound.signatures import sign
-from pools.models import LicensePool
-from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookEvent, WebhookMessage
+from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookMessage
+from webhooks.payloads import Facts
 from work.models import alone, database_now
 from work.refusals import Refused
 
@@ -37,8 +33,6 @@ KEPT_FOR = timedelta(days=30)
 # Longer than any transaction takes.
 REMOVED_FOR = timedelta(hours=1)
 DELETED_AT_ONCE = 500
-
-Facts = dict[str, Any]
 
 
 class WebhookDisabled(NoticeKind):
@@ -79,54 +73,6 @@ def send_test(endpoint: WebhookEndpoint) -> WebhookMessage:
     )
     message.nudge()
     return message
-
-
-# What is told
-
-
-def facts_of_order(order: Order, items: list[OrderItem]) -> Facts:
-    return {
-        "order": order.number,
-        "paid_at": order.paid_at,
-        "currency": order.currency,
-        "items": [{"item": item.reference, "product": item.product.sku, "quantity": item.quantity} for item in items],
-    }
-
-
-def facts_of_pool(pool: LicensePool, available: int) -> Facts:
-    return {"pool": pool.pk, "name": pool.name, "available": available, "threshold": pool.threshold}
-
-
-def facts_of_item(item: OrderItem) -> Facts:
-    return {
-        "order": item.order.number,
-        "item": item.reference,
-        "product": item.product.sku,
-        "quantity": item.quantity,
-    }
-
-
-def facts_of_delivery(delivery: Delivery) -> list[Facts]:
-    """Of each item in an automatic e-mail: how many codes go out in it, and whether that is all of them."""
-    if delivery.kind != Delivery.Kind.AUTOMATIC:
-        return []
-    enclosed = Counter(delivery.codes.values_list("item", flat=True))
-    items = delivery.order.items.filter(pk__in=enclosed).select_related("order", "product", "fulfillment")
-    return [
-        {
-            **facts_of_item(item),
-            "codes": enclosed[item.pk],
-            "complete": item.code_count == item.units or item.fulfillment.sent_by_vendor,
-        }
-        for item in items.with_code_count().order_by("pk")
-    ]
-
-
-def announce_bounce(delivery: Delivery) -> None:
-    """Tell that an e-mail did not reach its customer, in the transaction that notes it."""
-    items = OrderItem.objects.filter(activation_codes__deliveries=delivery).distinct().order_by("pk")
-    facts = {"order": delivery.order.number, "items": list(items.values_list("reference", flat=True))}
-    announce(delivery.order.merchant, WebhookEvent.DELIVERY_BOUNCED, facts)
 
 
 # Sending

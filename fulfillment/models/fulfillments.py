@@ -107,6 +107,10 @@ class FulfillmentQuerySet(RetryableQuerySet):
         paid_at = OrderItem.objects.filter(pk=OuterRef("item")).values("order__paid_at")
         self.update(due_at=Subquery(paid_at))
 
+    def ask_again(self, upstream: Upstream) -> None:
+        """Have the paid items that wait for this server ask it now."""
+        self.waiting().of_upstream(upstream).wake()
+
     def next_of(self, upstream: Upstream) -> int | None:
         """One of the oldest that are due and take codes from this server, if any."""
         due = self.of_upstream(upstream).due().order_by("due_at", "item__order__paid_at")
@@ -162,6 +166,10 @@ class Fulfillment(Retryable):
 
     def __str__(self):
         return f"Fulfillment of {self.item}"
+
+    @property
+    def is_done(self) -> bool:
+        return self.status == self.Status.DONE
 
     @property
     def queue(self) -> str:

@@ -7,12 +7,13 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from delivery.models import Delivery
-from fulfillment import tasks
+from delivery.tasks import deliver
 from fulfillment.models import Fulfillment
 from outbound.models import MailAccount
 from portal.celery import app
 from runtime.beat import LocalScheduler
 from work.models import CALLOUTS, MAX_QUEUE_LENGTH, begin_task, database_now, publish
+from work.tasks import note_begin
 from work.valkey import Breaker, valkey
 
 TASK = Delivery.TASK
@@ -48,7 +49,7 @@ def test_a_row_is_queued_once_until_a_worker_looks_at_it(sent):
 def test_a_worker_that_begins_a_task_lets_its_row_be_queued_again(sent):
     publish(TASK, 1)
 
-    tasks.note_begin(task=app.tasks[TASK], args=[1])
+    note_begin(task=app.tasks[TASK], args=[1])
     publish(TASK, 1)
 
     assert sent == [1, 1]
@@ -86,7 +87,7 @@ def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overd
 
     monkeypatch.setattr("delivery.sending.deliver", attempt)
 
-    tasks.deliver(first.pk)
+    deliver(first.pk)
 
     assert attempts == [fourth.pk, second.pk, third.pk, first.pk]
 
@@ -97,7 +98,7 @@ def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
     attempts: list[int] = []
     monkeypatch.setattr("delivery.sending.deliver", attempts.append)
 
-    tasks.deliver(deliveries[0].pk)
+    deliver(deliveries[0].pk)
 
     assert attempts == [delivery.pk for delivery in deliveries[:2]]
     assert sent == [deliveries[2].pk]
@@ -107,7 +108,7 @@ def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monke
     attempts: list[int] = []
     monkeypatch.setattr("delivery.sending.deliver", attempts.append)
 
-    tasks.deliver(deliveries[0].pk)
+    deliver(deliveries[0].pk)
 
     assert attempts == [delivery.pk for delivery in deliveries]
 
@@ -116,7 +117,7 @@ def test_e_mails_through_a_merchants_server_are_left_to_their_own_worker(deliver
     MailAccount.objects.create(merchant=merchant, kind="postmark", sender="a@example.com", credentials="{}")
     monkeypatch.setattr("delivery.sending.deliver", pytest.fail)
 
-    tasks.deliver(deliveries[0].pk)
+    deliver(deliveries[0].pk)
 
     assert sent == [deliveries[0].pk]
 

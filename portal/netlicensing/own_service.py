@@ -3,9 +3,10 @@
 from django.db import transaction
 
 from fulfillment import chains
+from fulfillment.models import Fulfillment
 from fulfillment.sources.netlicensing.models import LicensingAccount
 from licensing.models import Role, Token
-from outbound.breaker import probe_now, wake
+from outbound.breaker import probe_now
 from portal.netlicensing.forms import AccountForm
 from vault.fingerprints import fingerprint
 
@@ -21,7 +22,7 @@ def save_account(account: LicensingAccount) -> None:
     # How it stands, workers write meanwhile.
     account.save(update_fields=AccountForm.Meta.fields if account.pk else None)
     probe_now(account)
-    wake(account)
+    Fulfillment.objects.ask_again(account)
 
 
 @transaction.atomic

@@ -17,6 +17,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
+from fulfillment.models import Fulfillment
 from fulfillment.personal_data import Held, tell
 from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount, PackagedTemplate
 from fulfillment.sources.web_service.models import RequestParameter, WebService
@@ -24,7 +25,7 @@ from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
 from orders.search import MAX_SEARCH, find, is_secret, quotable
-from outbound.breaker import probe_now, wake
+from outbound.breaker import probe_now
 from pools.models import LicenseKey
 from portal.netlicensing.forms import AccountForm
 from portal.netlicensing.own_service import save_account
@@ -266,7 +267,7 @@ class WebServiceAdmin(Lean, admin.ModelAdmin):
         if not change and not form.instance.parameters.exists():
             add_defaults(form.instance)
         probe_now(form.instance)
-        wake(form.instance)
+        Fulfillment.objects.ask_again(form.instance)
 
 
 class AdminsAccountForm(AccountForm):

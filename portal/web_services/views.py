@@ -22,7 +22,7 @@ from fulfillment.sources.web_service.models import WebService, WebServiceMethod
 from fulfillment.sources.web_service.parameters import ParametersRefused, add_service, set_parameters
 from merchants.models import Product
 from orders.models import OrderItem
-from outbound.breaker import probe_now, wake
+from outbound.breaker import probe_now
 from outbound.models import Callout
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
@@ -71,7 +71,7 @@ def change(request, service: WebService) -> HttpResponse:
     if form.is_valid() and save_once(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
         # Perhaps that mends it.
         probe_now(service)
-        wake(service)
+        Fulfillment.objects.ask_again(service)
         messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
         return redirect(service)
     return show_form(request, form, "Edit the web service", service.get_absolute_url())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from delivery.events import announce_bounce
 from orders.models import Order
 from orders.services import refund, reinstate
 from webhooks import sending as webhooks
@@ -40,7 +41,7 @@ def test_every_event_looks_as_the_page_says(endpoint, receiver, pay, make_produc
     pay(product)
     work()
     order = Order.objects.earliest("pk")
-    webhooks.announce_bounce(order.deliveries.get())
+    announce_bounce(order.deliveries.get())
     refund(order, by="shop")
     reinstate(order, by="shop")
     work()

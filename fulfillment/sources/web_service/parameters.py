@@ -6,12 +6,12 @@ from functools import cached_property
 
 from django.db import transaction
 
+from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from orders import subscriptions
 from orders.license_texts import hint
 from orders.models import OrderItem
 from orders.money import trim
-from outbound.breaker import wake
 from work.refusals import Refused
 
 # How a license looks in logs: by its last four characters.
@@ -145,7 +145,7 @@ def add_service(service: WebService) -> None:
     """Save a new web service; it is sent the usual parameters, and asked for what waits for one at once."""
     service.save()
     add_defaults(service)
-    wake(service)
+    Fulfillment.objects.ask_again(service)
 
 
 def add_defaults(service: WebService) -> None:

@@ -19,9 +19,9 @@ from django.db import connection
 from django.utils import timezone
 from requests import Response
 
+from delivery import tasks
 from delivery.link_requests import request_mail
 from delivery.models import Delivery, LinkRequest
-from fulfillment import tasks
 from fulfillment.pool_notices import PoolLow, tell_of_pool
 from merchants.models import Member
 from outbound import address_guard, mail, mail_servers

@@ -21,12 +21,16 @@ from misbehave import BEHAVIOURS, Misbehaving
 from standardwebhooks import Webhook, WebhookVerificationError
 from vendor import Vendor
 
-from fulfillment import address_guard, web_services
 from fulfillment.chains import add_source
-from fulfillment.models import Callout, Fulfillment, MerchantNotice, WebService
-from fulfillment.parameters import Subject
+from fulfillment.models import Fulfillment
 from fulfillment.services import retry
+from fulfillment.sources.web_service import client as web_services
+from fulfillment.sources.web_service.models import WebService
+from fulfillment.sources.web_service.parameters import Subject
+from notices.models import MerchantNotice
 from orders.models import ActivationCode, OrderItem
+from outbound import address_guard
+from outbound.models import Callout
 
 SECRET = WebService.make_secret()
 LONG_AGO = timedelta(days=2)

@@ -21,7 +21,7 @@ TASK = Delivery.TASK
 
 @pytest.fixture(autouse=True)
 def connection_of_the_test(monkeypatch):
-    for module in ("fulfillment.tasks", "runtime.beat"):
+    for module in ("work.tasks", "runtime.beat"):
         monkeypatch.setattr(f"{module}.close_old_connections", lambda: None)
 
 

@@ -1,7 +1,7 @@
 import re
 from collections import Counter
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 from django import forms
 from django.contrib import admin, messages
@@ -64,6 +64,7 @@ class MethodInline(admin.TabularInline):
         return super().get_queryset(request).filter(source=self.kind.code)
 
 
+@cache
 def make_inline(kind: type[Source]) -> type[MethodInline]:
     model = kind.method_model
     fields = {
@@ -84,7 +85,9 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
     list_select_related = ["merchant"]
     search_fields = ["name", "sku"]
     autocomplete_fields = ["merchant"]
-    inlines = [make_inline(kind) for kind in SOURCES.values()]
+
+    def get_inlines(self, request, obj):
+        return [make_inline(kind) for kind in SOURCES.values()]
 
     def get_readonly_fields(self, request, obj=None):
         return ["merchant"] if obj else []

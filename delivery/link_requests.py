@@ -22,9 +22,10 @@ from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant, User
 from orders.localization import format_day, get_locale
 from orders.models import Order, OrderItem
-from outbound.mail import MailError, compose_plain, sent, write_sender
+from outbound.mail import compose_plain, sent, write_sender
 from outbound.models import MailAccount
 from vault.fingerprints import fingerprint
+from work.attempts import Policy
 
 # Requests in a period: for one address, at whatever merchant, and from one network.
 PERIOD = timedelta(hours=1)
@@ -69,26 +70,26 @@ def _count_alone(*digests: bytes) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)])
 
 
-def send_links(pk: int) -> None:
-    """Make one attempt at a request that is due."""
-    request = LinkRequest.objects.claim(pk)
-    if request is None:
-        return
-    message = _compose(request)
-    if message is None:
-        request.end(reason="")
-        return
+class SendingLinks(Policy[LinkRequest]):
+    model = LinkRequest
 
-    try:
-        account = MailAccount.objects.of(request.merchant_id) if request.merchant_id else None
-        with sent(message, account):
-            request.end(reason="")
-    except MailError as error:
-        # One that may have arrived is not sent again and again: who got none asks again.
-        if error.permanent or error.perhaps_taken or request.is_last_attempt:
-            request.end(reason=str(error)[:500])
+    def attempt(self, request):
+        if message := _compose(request):
+            account = MailAccount.objects.of(request.merchant_id) if request.merchant_id else None
+            with sent(message, account):
+                request.end(reason="")
         else:
-            request.postpone(str(error))
+            request.end(reason="")
+
+    def put_off(self, request, failure):
+        # One that may have arrived is not sent again and again: who got none asks again.
+        if getattr(failure, "perhaps_taken", False):
+            self.give_up(request, failure)
+        else:
+            super().put_off(request, failure)
+
+
+send_links = SendingLinks().run
 
 
 def _compose(request: LinkRequest) -> EmailMessage | None:

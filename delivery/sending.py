@@ -1,6 +1,5 @@
 """The customer's e-mail: composed (delivery/composition.py), sent, and noted as sent."""
 
-import logging
 from datetime import timedelta
 
 from django.db import transaction
@@ -17,48 +16,54 @@ from outbound.mail import MailError, sent
 from outbound.models import MailAccount
 from webhooks.models import WebhookEvent
 from webhooks.sending import announce
-
-logger = logging.getLogger(__name__)
+from work.attempts import Policy
 
 # A merchant's mail server that cannot be reached is left alone for so long, whatever else there is for it.
 PAUSE_IF_UNREACHABLE = timedelta(minutes=1)
 
 
-def deliver(pk: int) -> None:
-    """Make one attempt at a delivery that is due.
+class Sending(Policy[Delivery]):
+    model = Delivery
 
-    Between the mail server's answer and the commit of `end` lies the one window in which a crash makes the customer
-    get a mail twice (docs/decisions/0003-at-least-once-mail.md). Nothing else may stand between the two.
-    """
-    delivery = Delivery.objects.claim(pk)
-    if delivery is None:
-        return
-    if reason := _why_not(delivery):
-        delivery.end(status=Delivery.Status.CANCELED, reason=reason)
-        return
+    def attempt(self, delivery):
+        """Send it.
 
-    delivery.readdress()
-    facts = facts_of_delivery(delivery)
-    account = None
-    try:
+        Between the mail server's answer and the commit of `end` lies the one window in which a crash makes the
+        customer get a mail twice (docs/decisions/0003-at-least-once-mail.md). Nothing else may stand between the two.
+        """
+        if reason := _why_not(delivery):
+            delivery.end(status=Delivery.Status.CANCELED, reason=reason)
+            return
+        delivery.readdress()
+        facts = facts_of_delivery(delivery)
         account = MailAccount.objects.of(delivery.order.merchant_id)
-        with sent(compose(delivery), account) as message_id, transaction.atomic():
-            if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
-                announce(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)
-    except MailError as error:
-        _note_failure(delivery, error)
-        if account and error.not_let_in:
-            _note_refusal(account, str(error))
-        if account and error.unreachable:
-            others = Delivery.objects.due().filter(order__merchant=account.merchant_id)
-            others.update(due_at=Now() + PAUSE_IF_UNREACHABLE)
-    except Exception:
-        logger.exception("%s will be tried again", delivery)
-        _note_failure(delivery, MailError("Something failed on our side; the log says what."))
-    else:
+        try:
+            with sent(compose(delivery), account) as message_id, transaction.atomic():
+                if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
+                    announce(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)
+        except MailError as error:
+            if account:
+                _note_trouble(account, error)
+            raise
         tracking.match(delivery)
         if account:
             account.note_success()
+
+    @transaction.atomic
+    def put_off(self, delivery, failure):
+        if delivery.postpone(str(failure), at_least=failure.pause) and getattr(failure, "perhaps_taken", False):
+            kind = OrderEvent.Kind.MAY_HAVE_ARRIVED
+            OrderEvent.objects.create(order=delivery.order, kind=kind, happened_by="the mail server")
+
+    @transaction.atomic
+    def give_up(self, delivery, failure):
+        if delivery.end(status=Delivery.Status.FAILED, reason=str(failure)[:500]):
+            tell(DeliveryFailed, delivery.order.merchant, delivery)
+            if failure.permanent:
+                announce_bounce(delivery)
+
+
+deliver = Sending().run
 
 
 def _why_not(delivery: Delivery) -> str:
@@ -74,22 +79,11 @@ def _why_not(delivery: Delivery) -> str:
     return ""
 
 
-def _note_failure(delivery: Delivery, error: MailError) -> None:
-    if not (error.permanent or delivery.is_last_attempt):
-        with transaction.atomic():
-            if delivery.postpone(str(error), at_least=error.pause) and error.perhaps_taken:
-                kind = OrderEvent.Kind.MAY_HAVE_ARRIVED
-                OrderEvent.objects.create(order=delivery.order, kind=kind, happened_by="the mail server")
-        return
-    with transaction.atomic():
-        if delivery.end(status=Delivery.Status.FAILED, reason=str(error)[:500]):
-            tell(DeliveryFailed, delivery.order.merchant, delivery)
-            if error.permanent:
-                announce_bounce(delivery)
-
-
-def _note_refusal(account: MailAccount, reason: str) -> None:
-    """Tell the merchant that its mail server lets us in no longer; once, not with every mail."""
-    with transaction.atomic():
-        if account.note_refusal(reason):
-            tell(MailServerRefused, account.merchant)
+@transaction.atomic
+def _note_trouble(account: MailAccount, error: MailError) -> None:
+    """Tell a merchant once that its mail server lets us in no longer; leave one alone that cannot be reached."""
+    if error.not_let_in and account.note_refusal(str(error)):
+        tell(MailServerRefused, account.merchant)
+    if error.unreachable:
+        others = Delivery.objects.due().filter(order__merchant=account.merchant_id)
+        others.update(due_at=Now() + PAUSE_IF_UNREACHABLE)

@@ -22,6 +22,7 @@ from pools.allocation import allocate_keys, fill_reserve, return_key
 from pools.ledger import moved_by
 from pools.models import LicenseKey, LicensePool
 from vault.fingerprints import fingerprint
+from work.attempts import Failure, NotNow, Policy
 from work.models import CALLOUTS, alone, publish
 from work.refusals import Refused
 
@@ -58,25 +59,25 @@ def begin(items: list[OrderItem]) -> None:
         wake_renewals(item)
 
 
-def fulfill(pk: int) -> bool:
-    """Make one attempt at a fulfillment, if it is due; return False if it was none, for a source was busy."""
-    fulfillment = Fulfillment.objects.claim(pk)
-    if fulfillment is None:
-        return True
-    try:
+class Fulfilling(Policy[Fulfillment]):
+    model = Fulfillment
+
+    def attempt(self, fulfillment):
+        """Return False if it was none, for a source was busy."""
         return top_up(fulfillment)
-    except Exception:
-        logger.exception("%s will be tried again", fulfillment)
-        ours = SourceError("Something failed on our side; the log says what.")
-        _note_what_is_missing(fulfillment, [], [(None, ours)])
-        return True
+
+    def fail(self, fulfillment, failure):
+        _note_what_is_missing(fulfillment, [], [(None, failure)])
+
+
+fulfill = Fulfilling().run
 
 
 def fulfill_in_turn(pk: int) -> None:
     """Make one attempt at a fulfillment; if a server was called, have the next one made that waits for its turn."""
     with alone("fulfill_by_callout", pk) as is_alone:
         # Who was woken while at it would ask for the same twice at the same time.
-        tried = is_alone and fulfill(pk)
+        tried = is_alone and fulfill(pk) is not False
     if not tried:
         return
     fulfillment = Fulfillment.objects.select_related("item__product").get(pk=pk)
@@ -128,7 +129,7 @@ def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> bool:
 
 def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
     shortages: list[str] = []
-    failed: list[tuple[Source | None, SourceError]] = []
+    failed: list[tuple[Source | None, Failure]] = []
     for method in FulfillmentMethod.objects.of(fulfillment.item.product):
         source = method.kind
         if immediate_only and not source.immediate:
@@ -227,11 +228,11 @@ def _finish(fulfillment: Fulfillment, *, sent_by_vendor: bool = False) -> None:
 
 
 def _note_what_is_missing(
-    fulfillment: Fulfillment, shortages: list[str], failed: list[tuple[Source | None, SourceError]]
+    fulfillment: Fulfillment, shortages: list[str], failed: list[tuple[Source | None, Failure]]
 ) -> None:
     errors = [error for _, error in failed]
     reason = " ".join([*shortages, *map(str, errors)]) or "No fulfillment method is set up for the product."
-    not_asked = [error for error in errors if isinstance(error, SourceNotReady)]
+    not_asked = [error for error in errors if isinstance(error, NotNow)]
     for_good = all(error.permanent or fulfillment.is_last_attempt for error in errors) and not not_asked
     with transaction.atomic():
         _lock_paid(fulfillment.item.order)

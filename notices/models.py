@@ -1,5 +1,7 @@
 """E-mails that tell a merchant, or our support staff, what needs a person."""
 
+from collections.abc import Sequence
+
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
@@ -36,6 +38,8 @@ class MerchantNotice(Retryable):
     is_only_one = models.BooleanField(default=False, help_text="Its subject is told of once.")
     may_be_gathered = models.BooleanField(default=False, help_text="It can share a mail with others.")
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    others: "Sequence[MerchantNotice]" = ()  # that share its mail, once it is claimed
 
     objects = MerchantNoticeQuerySet.as_manager()  # type: ignore[misc]
 

@@ -11,7 +11,8 @@ from django.db.models.functions import Now
 
 from merchants.models import Merchant
 from notices.models import MerchantNotice
-from outbound.mail import MailError, compose_plain, sent
+from outbound.mail import compose_plain, sent
+from work.attempts import Failure, Policy
 from work.models import alone
 
 
@@ -62,29 +63,43 @@ def tell(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | Non
     notice.nudge()
 
 
-def send_notice(pk: int) -> None:
-    """Make one attempt at a notice that is due, and at what else is to be told of pools in the same mail."""
-    claimed = _claim(pk)
-    notices = []
-    for notice in claimed:
-        if reason := _why_past(notice):
-            notice.end(reason=reason)
-        else:
-            notices.append(notice)
-    if not notices:
-        return
-    recipients = _recipients(notices[0])
-    if not recipients:
-        for notice in notices:
-            notice.end(reason="The merchant has nobody to be told.")
-        return
+class Sending(Policy[MerchantNotice]):
+    """Sends a notice, and what else is to be told of pools in the same mail: its `others`."""
 
-    try:
-        with sent(KINDS[notices[0].kind].compose(notices, recipients)):
-            for notice in notices:
-                notice.end(sent_at=Now(), reason="")
-    except MailError as error:
-        _note_failure(notices, error)
+    model = MerchantNotice
+
+    def claim(self, pk):
+        true = []
+        for notice in _claim(pk):
+            if reason := _why_past(notice):
+                notice.end(reason=reason)
+            else:
+                true.append(notice)
+        if not true:
+            return None
+        true[0].others = true[1:]
+        return true[0]
+
+    def attempt(self, notice):
+        notices = [notice, *notice.others]
+        if recipients := _recipients(notice):
+            with sent(KINDS[notice.kind].compose(notices, recipients)):
+                for one in notices:
+                    one.end(sent_at=Now(), reason="")
+        else:
+            raise Failure("The merchant has nobody to be told.", permanent=True)
+
+    def put_off(self, notice, failure):
+        super().put_off(notice, failure)
+        for other in notice.others:
+            other.follow(notice)
+
+    def give_up(self, notice, failure):
+        for one in (notice, *notice.others):
+            super().give_up(one, failure)
+
+
+send_notice = Sending().run
 
 
 def _why_past(notice: MerchantNotice) -> str:
@@ -95,17 +110,6 @@ def _why_past(notice: MerchantNotice) -> str:
 
 def _recipients(notice: MerchantNotice) -> list[str]:
     return KINDS[notice.kind].recipients(notice)
-
-
-def _note_failure(notices: list[MerchantNotice], error: MailError) -> None:
-    first, *others = notices
-    if error.permanent or first.is_last_attempt:
-        for notice in notices:
-            notice.end(reason=str(error)[:500])
-        return
-    first.postpone(str(error), at_least=error.pause)
-    for notice in others:
-        notice.follow(first)
 
 
 def _claim(pk: int) -> list[MerchantNotice]:

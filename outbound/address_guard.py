@@ -27,6 +27,7 @@ import certifi
 from django.conf import settings
 
 from outbound.encodings import storable
+from work.attempts import Failure
 
 # For finding a host's address when somebody types it in.
 CHECKED_WITHIN = 5
@@ -48,8 +49,8 @@ NOT_PUBLIC = [
 TLS = ssl.create_default_context(cafile=certifi.where())
 
 
-class CalloutError(Exception):
-    """There is no answer. The text is for the merchant."""
+class CalloutError(Failure):
+    """There is no answer."""
 
     temporary = True
 

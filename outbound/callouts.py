@@ -21,6 +21,7 @@ from outbound.address_guard import CalloutError, parse
 from outbound.encodings import Unreadable, decode, storable, unpack
 from outbound.models import Callout
 from outbound.transport import MAX_BYTES, MAX_CONNECTIONS, ask
+from work.attempts import OURS, NotNow
 
 MOST_BYTES = MAX_BYTES
 LONGEST_WAIT = timedelta(hours=1)
@@ -32,7 +33,7 @@ KEPT = 2000
 AT_ONE_HOST = MAX_CONNECTIONS
 
 
-class CalloutBusy(CalloutError):
+class CalloutBusy(CalloutError, NotNow):
     """Nothing was asked: as many requests as may be are on their way to the host."""
 
 
@@ -128,7 +129,7 @@ def call(
         except Exception:
             outcome |= {
                 "outcome": Callout.Outcome.TEMPORARY,
-                "error": "Something failed on our side; the log says what.",
+                "error": OURS,
             }
             raise
         finally:

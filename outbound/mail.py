@@ -20,6 +20,7 @@ from merchants.models import Merchant
 from outbound.callouts import CalloutError, storable
 from outbound.mail_servers import MOST_SECONDS, AddressNotSupported, get_server
 from outbound.models import MailAccount
+from work.attempts import Failure
 from work.models import alone
 
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
@@ -41,7 +42,7 @@ NOT_INTERNATIONAL = (
 MOST_SECONDS_FOR_TEST = 10
 
 
-class MailError(Exception):
+class MailError(Failure):
     """A mail was not taken. Permanent: it will not be, as long as the address is the same.
 
     Perhaps taken: the mail server went silent when it may have had all of it. Not let in: it refused our login.
@@ -57,19 +58,12 @@ class MailError(Exception):
         not_let_in: bool = False,
         unreachable: bool = False,
     ):
-        super().__init__(storable(message))
-        self.permanent = permanent
+        # One that may have been taken is not sent again at once (docs/decisions/0003-at-least-once-mail.md).
+        pause = timedelta(minutes=10) if perhaps_taken else timedelta(0)
+        super().__init__(storable(message), permanent=permanent, pause=pause)
         self.perhaps_taken = perhaps_taken
         self.not_let_in = not_let_in
         self.unreachable = unreachable
-
-    @property
-    def pause(self) -> timedelta:
-        """How long not to try again: a mail that may have been taken is not sent again at once.
-
-        See docs/decisions/0003-at-least-once-mail.md.
-        """
-        return timedelta(minutes=10) if self.perhaps_taken else timedelta(0)
 
 
 def make_message_id() -> str:

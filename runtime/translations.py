@@ -15,7 +15,6 @@ from django.template import Engine, Template
 from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 
 TEMPLATES = settings.BASE_DIR / "templates"
-ROOMS = ["merchants", "orders", "fulfillment", "portal"]
 KEYWORDS = DEFAULT_KEYWORDS | {"gettext_lazy": None, "gettext_noop": None, "ngettext_lazy": (1, 2)}
 LANGUAGES = [language for language, _ in settings.LANGUAGES if language != "en"]
 
@@ -65,10 +64,8 @@ def _folder(language: str) -> Path:
 
 
 def _messages() -> Iterator[Any]:
-    for room in ROOMS:
-        for _, _, message, _, _ in extract_from_dir(
-            settings.BASE_DIR / room, [("**.py", "python")], keywords=KEYWORDS
-        ):
+    for package in sorted(settings.BASE_DIR.glob("*/__init__.py")):
+        for _, _, message, _, _ in extract_from_dir(package.parent, [("**.py", "python")], keywords=KEYWORDS):
             yield message
     for path in sorted((*TEMPLATES.rglob("*.html"), *TEMPLATES.rglob("*.txt"))):
         if "i18n" in (source := path.read_text()) and "translate" in source:

@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from merchants.models import Merchant
 from notices.sending import NoticeKind, register, tell
-from outbound.callouts import CalloutBusy, CalloutError, call
+from outbound.callouts import Answer, CalloutError, call
 from outbound.signatures import sign
 from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookMessage
 from webhooks.payloads import Facts
+from work.attempts import Failure, NotNow, Policy
 from work.models import alone, database_now
 from work.refusals import Refused
 
@@ -43,6 +44,14 @@ class WebhookDisabled(NoticeKind):
 
 
 register(WebhookDisabled)
+
+
+class NotTaken(Failure):
+    """The endpoint answered, but not that it took the message."""
+
+    def __init__(self, answer: Answer):
+        super().__init__(f"It answered {answer.status_code}.", pause=answer.retry_after)
+        self.status_code = answer.status_code
 
 
 class WebhookRefused(Refused):
@@ -98,63 +107,55 @@ def _send_due(endpoint: int) -> None:
         if monotonic() > until:
             message.nudge()
             return
-        if claimed := WebhookMessage.objects.claim(message.pk):
-            _attempt(claimed)
+        Sending().run(message.pk)
 
 
-def _attempt(message: WebhookMessage) -> None:
-    endpoint = message.endpoint
-    if endpoint.disabled_at:
-        message.end(status=WebhookMessage.Status.FAILED, reason="The endpoint is disabled.")
-        return
+class Sending(Policy[WebhookMessage]):
+    model = WebhookMessage
 
-    body = compose(message)
-    try:
+    def attempt(self, message):
+        endpoint = message.endpoint
+        if endpoint.disabled_at:
+            message.end(status=WebhookMessage.Status.FAILED, reason="The endpoint is disabled.")
+            return
+        body = compose(message)
+        signature = sign(endpoint.live_secrets(), message.event_id, int(time()), body)
         answer = call(
             endpoint.merchant,
             "POST",
             endpoint.url,
             body=body,
-            headers={
-                "Content-Type": "application/json",
-                **sign(endpoint.live_secrets(), message.event_id, int(time()), body),
-            },
+            headers={"Content-Type": "application/json", **signature},
             kept=body.decode(),
             timeout=MOST_SECONDS,
             attempt=message.attempts,
             message=message,
         )
-    except CalloutBusy as error:
-        message.postpone(str(error))
-        return
-    except CalloutError as error:
-        _note_failure(message, str(error))
-        endpoint.messages.due().update(due_at=Now() + PAUSE)
-        return
-    if 200 <= answer.status_code < 300:
+        if not 200 <= answer.status_code < 300:
+            raise NotTaken(answer)
         message.end(status=WebhookMessage.Status.DELIVERED, reason="")
         WebhookEndpoint.objects.filter(pk=endpoint.pk).exclude(failing_since=None).update(failing_since=None)
-        return
-    _note_failure(message, f"It answered {answer.status_code}.", at_least=answer.retry_after)
-    if answer.status_code == 410:
-        stop(endpoint, "It answered 410 Gone.")
+
+    def fail(self, message, failure):
+        super().fail(message, failure)
+        endpoint = message.endpoint
+        if isinstance(failure, NotNow) or not isinstance(failure, CalloutError | NotTaken):
+            return  # it is not the endpoint's fault
+        WebhookEndpoint.objects.filter(pk=endpoint.pk, failing_since=None).update(failing_since=Now())
+        if isinstance(failure, CalloutError):
+            endpoint.messages.due().update(due_at=Now() + PAUSE)
+        if isinstance(failure, NotTaken) and failure.status_code == 410:
+            stop(endpoint, "It answered 410 Gone.")
+        elif endpoint.failing_since and endpoint.failing_since < database_now() - PATIENCE:
+            stop(endpoint, f"It took nothing for three days. The last time: {failure}"[:500])
+
+    def give_up(self, message, failure):
+        message.end(status=WebhookMessage.Status.FAILED, reason=str(failure)[:500])
 
 
 def compose(message: WebhookMessage) -> bytes:
     event = {"type": message.event, "timestamp": message.created_at, "data": message.data}
     return json.dumps(event, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _note_failure(message: WebhookMessage, reason: str, *, at_least: timedelta = timedelta(0)) -> None:
-    if message.is_last_attempt:
-        message.end(status=WebhookMessage.Status.FAILED, reason=reason[:500])
-    else:
-        message.postpone(reason, at_least=at_least)
-
-    endpoint = message.endpoint
-    WebhookEndpoint.objects.filter(pk=endpoint.pk, failing_since=None).update(failing_since=Now())
-    if endpoint.failing_since and endpoint.failing_since < database_now() - PATIENCE:
-        stop(endpoint, f"It took nothing for three days. The last time: {reason}"[:500])
 
 
 # Ending and beginning again

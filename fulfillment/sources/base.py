@@ -1,5 +1,4 @@
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 from django.utils.translation import gettext_noop
@@ -9,18 +8,14 @@ from fulfillment.models import FulfillmentMethod
 from merchants.models import Merchant, Product
 from orders.models import OrderItem
 from outbound.models import Upstream
+from work.attempts import Failure, NotNow
 
 
-class SourceError(Exception):
-    """A source could not answer. The message is read by the merchant."""
-
-    def __init__(self, message: str, *, permanent: bool = False, pause: timedelta = timedelta(0)):
-        super().__init__(message)
-        self.permanent = permanent
-        self.pause = pause  # how long it is to be left alone at least
+class SourceError(Failure):
+    """A source could not answer."""
 
 
-class SourceNotReady(SourceError):
+class SourceNotReady(SourceError, NotNow):
     """The source was not asked yet, and nothing failed: it is looked at again after the pause."""
 
 

@@ -4,7 +4,6 @@ import json
 from base64 import b32encode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,6 +15,7 @@ from outbound.breaker import Paused, give_back_probe, let_through, note_answer, 
 from outbound.callouts import KEPT, Answer, CalloutBusy, CalloutError, call, slot, storable
 from outbound.models import Callout
 from vault.fingerprints import fingerprint
+from work.attempts import Failure
 
 # So many items of a list in an answer, which is cut at 64 KiB.
 PAGE, MOST_PAGES = 50, 1000
@@ -27,14 +27,10 @@ SHOWN = {"active", "licenseTemplateNumber", "markedForTransfer", "name", "produc
 Properties = dict[str, str]
 
 
-class LicensingError(Exception):
-    """The service did not do what it was asked for. The text is for the merchant."""
+class LicensingError(Failure):
+    """The service did not do what it was asked for."""
 
     temporary = True
-
-    def __init__(self, message: str, *, pause: timedelta = timedelta(0)):
-        super().__init__(message)
-        self.pause = pause  # how long it asks to be left alone
 
 
 class OutOfTime(LicensingError):

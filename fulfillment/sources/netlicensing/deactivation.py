@@ -3,9 +3,7 @@
 If the refund is undone they are activated again.
 """
 
-import logging
 from collections import defaultdict
-from datetime import timedelta
 from time import monotonic
 
 from django.db import transaction
@@ -16,14 +14,10 @@ from fulfillment.sources.netlicensing.client import Client, LicensingError, Unkn
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
 from notices.sending import NoticeKind, register, tell
 from orders.models import Order
-from outbound.callouts import CalloutBusy
+from work.attempts import Failure, Policy
 from work.models import LEASE, database_now
 
-logger = logging.getLogger(__name__)
-
 MOST_SECONDS = 45
-# After that long it is given up.
-PATIENCE = timedelta(days=1)
 # By then no attempt that was under way when the order was refunded adds any more.
 SETTLED_AFTER = 2 * LEASE
 
@@ -76,51 +70,37 @@ def _turn(work: Deactivation, *, is_undoing: bool) -> None:
     )
 
 
-def deactivate(pk: int) -> None:
-    """Make one attempt, if it is due."""
-    work = Deactivation.objects.claim(pk)
-    if work is None:
-        return
-    try:
-        problem = _attempt(work)
-    except CalloutBusy as busy:
-        work.postpone(str(busy))
-        return
-    except LicensingError as error:
-        problem, pause = str(error), error.pause
-    except Exception:
-        logger.exception("%s will be tried again", work)
-        problem, pause = "Something failed on our side; the log says what.", timedelta(0)
-    else:
-        pause = timedelta(0)
-    if not problem:
+class Deactivating(Policy[Deactivation]):
+    model = Deactivation
+
+    def attempt(self, work):
+        """Deactivate what is not yet, or activate all again."""
+        licenses = work.item.issued_licenses.select_related("account__merchant")
+        by_account = defaultdict(list)
+        # What was deactivated and not noted, because a worker died, is activated as well.
+        for license in licenses if work.is_undoing else licenses.filter(deactivated_at=None):
+            by_account[license.account].append(license)
+        missing, problems = 0, []
+        for account, issued in by_account.items():
+            try:
+                missing += _set_active(account, issued, active=work.is_undoing)
+            except LicensingError as error:
+                problems.append(error)  # of this account; the others are asked all the same
+        if problems:
+            raise max(problems, key=lambda error: error.pause)
+        if work.is_undoing and missing:
+            raise Failure("Some of the licenses no longer exist.")
+        if not work.is_undoing and missing and work.created_at > database_now() - SETTLED_AFTER:
+            raise Failure("Perhaps some were just being added; they are looked for again.")
         work.end(status=Deactivation.Status.UNDONE if work.is_undoing else Deactivation.Status.DONE, reason="")
-    elif work.created_at > database_now() - PATIENCE:
-        work.postpone(problem, at_least=pause)
-    else:
-        _give_up(work, problem)
+
+    @transaction.atomic
+    def give_up(self, work, failure):
+        if work.end(status=Deactivation.Status.FAILED, reason=str(failure)[:500]):
+            tell(NotActivated if work.is_undoing else NotDeactivated, work.item.order.merchant, work.item)
 
 
-def _attempt(work: Deactivation) -> str:
-    """Deactivate what is not yet, or activate all again; return why not all is."""
-    licenses = work.item.issued_licenses.select_related("account__merchant")
-    by_account = defaultdict(list)
-    # What was deactivated and not noted, because a worker died, is activated as well.
-    for license in licenses if work.is_undoing else licenses.filter(deactivated_at=None):
-        by_account[license.account].append(license)
-    missing, problems = 0, []
-    for account, issued in by_account.items():
-        try:
-            missing += _set_active(account, issued, active=work.is_undoing)
-        except LicensingError as error:
-            problems.append(error)  # of this account; the others are asked all the same
-    if problems:
-        raise max(problems, key=lambda error: error.pause)
-    if work.is_undoing:
-        return "Some of the licenses no longer exist." if missing else ""
-    if missing and work.created_at > database_now() - SETTLED_AFTER:
-        return "Perhaps some were just being added; they are looked for again."
-    return ""
+deactivate = Deactivating().run
 
 
 def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense], *, active: bool) -> int:
@@ -145,9 +125,3 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
                 raise LicensingError(f"It did not {verb} a license.")
             IssuedLicense.objects.filter(pk=license.pk).update(deactivated_at=None if active else Now())
     return missing
-
-
-@transaction.atomic
-def _give_up(work: Deactivation, reason: str) -> None:
-    if work.end(status=Deactivation.Status.FAILED, reason=reason[:500]):
-        tell(NotActivated if work.is_undoing else NotDeactivated, work.item.order.merchant, work.item)

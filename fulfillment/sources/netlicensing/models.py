@@ -1,5 +1,6 @@
 """NetLicensing: where licensees and their licenses are made, what for, and which were."""
 
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -16,7 +17,7 @@ from merchants.numbers import MAX_NUMBER, validate_number
 from orders.models import OrderItem
 from outbound.models.upstreams import Upstream
 from vault.fields import EncryptedTextField
-from work.models import CALLOUTS, Retryable
+from work.models import CALLOUTS, Retryable, database_now
 
 
 class LicensingAccount(Upstream):
@@ -156,6 +157,9 @@ class Deactivation(Retryable):
         UNDONE = "activated"
         FAILED = "failed"
 
+    # After that long it is given up.
+    PATIENCE = timedelta(days=1)
+
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="deactivation")
     is_undoing = models.BooleanField(default=False, db_default=False, editable=False)
     status = models.CharField(max_length=15, choices=Status, default=Status.QUEUED)
@@ -165,6 +169,10 @@ class Deactivation(Retryable):
 
     def __str__(self):
         return f"Deactivation of {self.item}"
+
+    @property
+    def is_last_attempt(self) -> bool:
+        return self.created_at <= database_now() - self.PATIENCE
 
 
 class LicensePackageMethod(FulfillmentMethod):

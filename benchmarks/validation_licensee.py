@@ -4,7 +4,7 @@ from django.db import connection
 
 from licensing.creation import create_license, create_licensee
 from licensing.models import Licensee, LicenseTemplate, Product, ProductModule, Role, Token
-from licensing.models.entity import new_number
+from licensing.models.catalog import new_number
 from merchants.models import Merchant
 from vault.fingerprints import fingerprint
 

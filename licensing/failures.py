@@ -7,7 +7,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from licensing.models import FailedValidation
-from licensing.models.failures import MAX_REASON
+from licensing.models.licensees import MAX_REASON
 from licensing.validation import Holding, Validation
 
 logger = logging.getLogger(__name__)

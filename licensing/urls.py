@@ -5,8 +5,7 @@ from django.urls.converters import StringConverter
 
 from licensing.views.base import Nothing
 from licensing.views.resources import RESOURCES
-from licensing.views.transfer import Transfer
-from licensing.views.utility import Countries, LicenseTypes, LicensingModels
+from licensing.views.utility import Countries, LicenseTypes, LicensingModels, Transfer
 from licensing.views.validate import Validate
 
 

@@ -32,7 +32,7 @@ VAULT_KEYS = env.list("VAULT_KEYS")
 # Applications
 
 INSTALLED_APPS = [
-    "portal.apps.AdminConfig",
+    "portal.staff.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -63,7 +63,7 @@ INSTALLED_APPS = [
     "fulfillment.sources.netlicensing",
     "fulfillment.sources.manual",
     "licensing",
-    "portal.apps.PortalConfig",
+    "portal",
     "demo",
     "runtime",
 ]

@@ -12,7 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from licensing.models.entity import Entity
+from licensing.models.catalog import Entity
 from licensing.models.licensees import Licensee
 from merchants.models import MAX_ACTOR, Merchant, Used
 from vault.fields import EncryptedTextField

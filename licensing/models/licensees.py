@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Now
 from django.urls import reverse
 
-from licensing.models.catalog import LicenseTemplate, Product, Terms
-from licensing.models.entity import Entity, NumberedEntity, new_number
-from merchants.models import Merchant
+from licensing.models.catalog import Entity, LicenseTemplate, NumberedEntity, Product, ProductModule, Terms, new_number
+from merchants.models import MAX_ACTOR, Merchant
 from merchants.numbers import MAX_NUMBER
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
@@ -119,3 +119,75 @@ class License(Terms, NumberedEntity):
 
     class Meta(NumberedEntity.Meta):
         constraints = [*NumberedEntity.Meta.constraints, *Terms.Meta.constraints]
+
+
+class FloatingSession(models.Model):
+    """A session that is checked out, until it is checked in or expires. It ends when its licenses are transferred."""
+
+    licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="sessions")
+    module = models.ForeignKey(ProductModule, models.CASCADE, related_name="sessions")
+    # Of its id, which is as long as the vendor's software likes, and may be somebody's name.
+    fingerprint = models.BinaryField(editable=False)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["licensee", "module", "fingerprint"], name="licensing_session_is_checked_out_once"
+            )
+        ]
+
+    def __str__(self):
+        return f"Session of {self.licensee} until {self.expires_at}"
+
+
+class LicenseeEvent(models.Model):
+    """What a person did to a licensee or its licenses, and no other row tells."""
+
+    class Kind(models.TextChoices):
+        REVEALED = "reveal", "number shown"
+        RENAMED = "renamed", "name changed"
+        MARKED = "marked", "marked for transfer"
+        UNMARKED = "unmarked", "mark removed"
+        ACTIVATED = "activated", "activated"
+        DEACTIVATED = "deactivated", "deactivated"
+        LICENSE_CHANGED = "license_changed", "license changed"
+        LICENSE_ACTIVATED = "license_on", "license activated"
+        LICENSE_DEACTIVATED = "license_off", "license deactivated"
+
+    licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=20, choices=Kind)
+    note = models.CharField(max_length=300, blank=True, help_text="Which license it was about.")
+    happened_at = models.DateTimeField(db_default=Now(), editable=False)
+    happened_by = models.CharField(max_length=MAX_ACTOR)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self):
+        return f"{self.licensee}: {self.get_kind_display()}"
+
+
+MAX_REASON = 300
+
+
+class FailedValidation(models.Model):
+    """The last failed validation of a licensee for each module, and the last one refused as a whole (no module)."""
+
+    licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="failures")
+    module_number = models.CharField(max_length=MAX_NUMBER, blank=True)
+    module_name = models.CharField(max_length=200, blank=True)
+    licensing_model = models.CharField(max_length=20, blank=True)
+    reason = models.CharField(max_length=MAX_REASON)
+    failed_at = models.DateTimeField()
+    asked_by = models.CharField(max_length=MAX_ACTOR)
+
+    class Meta:
+        ordering = ["-failed_at", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["licensee", "module_number"], name="licensing_one_failure_for_each_module")
+        ]
+
+    def __str__(self):
+        return f"{self.module_name or 'Request'}: {self.reason}"

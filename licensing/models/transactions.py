@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from licensing.models.entity import NumberedEntity
+from licensing.models.catalog import NumberedEntity
 from licensing.models.licensees import License, Licensee
 from merchants.models import MAX_ACTOR
 from merchants.numbers import MAX_NUMBER

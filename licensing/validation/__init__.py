@@ -9,17 +9,22 @@ from django.utils import timezone
 from licensing.errors import NotFound
 from licensing.locks import hold
 from licensing.models import Licensee, LicensingModel, ProductModule
-from licensing.validation.base import Result, Rules, Validation, WarningLevel
+from licensing.validation.base import (
+    ModuleParameters,
+    Parameters,
+    Result,
+    Rules,
+    Validation,
+    WarningLevel,
+    assign,
+    read_parameters,
+)
 from licensing.validation.floating import Floating
 from licensing.validation.holdings import Holding, find_holding, read_holding
 from licensing.validation.multi_feature import MultiFeature
 from licensing.validation.node_locked import NodeLocked
-from licensing.validation.parameters import ModuleParameters, Parameters, assign, read_parameters
-from licensing.validation.pay_per_use import PayPerUse
-from licensing.validation.quota import Quota
-from licensing.validation.rental import Rental
-from licensing.validation.subscription import Subscription
-from licensing.validation.try_and_buy import TryAndBuy
+from licensing.validation.quantities import PayPerUse, Quota
+from licensing.validation.time_volumes import Rental, Subscription, TryAndBuy
 
 __all__ = [
     "MODELS",

@@ -1,15 +1,100 @@
 """What the licensing models have in common."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from django.http import QueryDict
+
 from licensing.envelope import Info, Item, Properties
+from licensing.errors import MalformedRequest
 from licensing.models import License, Licensee, LicenseTemplate, LicenseType, Product, ProductModule
-from licensing.validation.parameters import ModuleParameters
+
+INDEXED = re.compile(r"(.*\D)(\d+)", re.DOTALL)
+MODULE = "productModuleNumber"
+MAX_DIGITS = 15
+
+
+class ModuleParameters:
+    """The parameters that share an index ("" is none), then those of one module. Errors use the names as sent."""
+
+    def __init__(self, index: str = "", values: Mapping[str, str] | None = None):
+        self.index = index
+        self.values = dict(values or {})
+        self.sent_as = {name: f"{name}{index}" for name in self.values}
+
+    def text(self, name: str) -> str:
+        return self.values.get(name, "")
+
+    def quantity(self, name: str) -> int | None:
+        """A whole number, not below 0; None if it is not given. Raises MalformedRequest for anything else."""
+        value = self.text(name).strip()
+        if not value:
+            return None
+        if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", value):
+            raise self.malformed(name, f"is not a whole number from 0, of at most {MAX_DIGITS} digits")
+        return int(value)
+
+    def malformed(self, name: str, text: str) -> MalformedRequest:
+        return MalformedRequest(f"{self.sent_as.get(name, f'{name}{self.index}')} {text}")
+
+
+Parameters = list[ModuleParameters]
+
+
+def read_parameters(form: QueryDict) -> Parameters:
+    """The form's parameters by index, in the order of the form."""
+    groups: dict[str, dict[str, str]] = {}
+    for key, value in form.dict().items():
+        match = INDEXED.fullmatch(key)
+        name, index = match.groups() if match else (key, "")
+        groups.setdefault(index, {})[name] = str(value)
+    return [ModuleParameters(index, values) for index, values in groups.items()]
+
+
+def assign(groups: Parameters, known: Mapping[str, frozenset[str]]) -> dict[str, ModuleParameters]:
+    """Give each module the parameters meant for it; `known` has the names that each module reads.
+
+    A parameter belongs to the module named with the same index. One without an index may also belong to another named
+    module, or to the only module that reads it. One whose index names no module belongs to the module named without an
+    index. Raises MalformedRequest if that leaves a choice; numbers of unknown modules are returned as well.
+    """
+    assigned: dict[str, ModuleParameters] = {}
+    for group in groups:
+        if number := _module(group):
+            if number in assigned:
+                raise group.malformed(MODULE, "names a module for the second time")
+            assigned[number] = ModuleParameters(group.index, group.values)
+
+    named = list(assigned)
+    without_index = [_module(group) for group in groups if not group.index]
+    for group in groups:
+        own = _module(group)
+        if own and group.index:
+            continue
+        for name in sorted(group.values.keys() - known.get(own, frozenset())):
+            reading = [number for number, names in known.items() if name in names]
+            likely = [number for number in reading if number in (without_index if group.index else named)]
+            candidates = likely if likely or group.index else reading
+            if len(candidates) > 1:
+                raise group.malformed(name, f"is read by several modules: name one by {MODULE}{group.index}")
+            for number in candidates:
+                _add(assigned.setdefault(number, ModuleParameters(group.index)), group, name)
+    return assigned
+
+
+def _module(group: ModuleParameters) -> str:
+    return group.text(MODULE).strip()
+
+
+def _add(module: ModuleParameters, group: ModuleParameters, name: str) -> None:
+    if module.values.get(name, group.values[name]) != group.values[name]:
+        raise group.malformed(name, f"contradicts {module.sent_as[name]}")
+    module.values[name], module.sent_as[name] = group.values[name], group.sent_as[name]
 
 
 class WarningLevel(IntEnum):

@@ -1,13 +1,14 @@
 """From when until when licenses of so many days, weeks, months or years are good."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from dateutil.relativedelta import relativedelta
 
-from licensing.models import License
+from licensing.models import License, LicenseTemplate, LicenseType, Transaction
 from licensing.models.catalog import Period
+from licensing.validation.base import Result, Rules, WarningLevel
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -72,3 +73,111 @@ def why_not(now: datetime, licenses: Iterable[License]) -> str:
 def next_begin(now: datetime, licenses: Iterable[License]) -> datetime | None:
     """When licenses that are not good yet will be."""
     return next((span.begin for span in spans(licenses, now) if span.begin > now), None)
+
+
+class Subscription(Rules):
+    """Good for a time, which each further license prolongs."""
+
+    def judge(self) -> Result:
+        licenses = self.of_type(LicenseType.TIMEVOLUME)
+        span = span_at(self.now, licenses)
+        if span is None:
+            reason = why_not(self.now, licenses) or self.lacking(LicenseType.TIMEVOLUME)
+            return Result(False, WarningLevel.RED, changes_at=next_begin(self.now, licenses), reason=reason)
+        level = WarningLevel.of_usage((self.now - span.begin).total_seconds(), (span.end - span.begin).total_seconds())
+        return Result(True, level, {"expires": span.end}, changes_at=span.end)
+
+
+class Rental(Rules):
+    """Features, each of them good for a time: licenses of time name the license of the feature that they prolong."""
+
+    def judge(self) -> Result:
+        features = [self._feature(license.number) for license in self.of_type(LicenseType.FEATURE)]
+        levels = [level for _, level, _, _ in features]
+        changes = [moment for _, _, _, moment in features if moment]
+        return Result(
+            any(expires for _, _, expires, _ in features),
+            max(levels, default=WarningLevel.RED),
+            lists=[
+                (number, {"valid": bool(expires), "expires": expires, "expirationWarningLevel": str(level).lower()})
+                for number, level, expires, _ in features
+            ],
+            changes_at=min(changes, default=None),
+            reason="" if any(expires for _, _, expires, _ in features) else self._reason(),
+        )
+
+    def _reason(self) -> str:
+        features = {license.number for license in self.of_type(LicenseType.FEATURE)}
+        if not features:
+            return self.lacking(LicenseType.FEATURE)
+        times = [license for license in self.of_type(LicenseType.TIMEVOLUME) if license.parent_feature in features]
+        return why_not(self.now, times) or "No time volume is for an active feature of this module."
+
+    def _feature(self, number: str) -> tuple[str, WarningLevel, datetime | None, datetime | None]:
+        """With how near its end is, when it expires if it is valid, and when that changes."""
+        licenses = [license for license in self.of_type(LicenseType.TIMEVOLUME) if license.parent_feature == number]
+        span = span_at(self.now, licenses)
+        if span is None:
+            return number, WarningLevel.RED, None, next_begin(self.now, licenses)
+        return number, self._level(span.end), span.end, span.end
+
+    def _level(self, end: datetime) -> WarningLevel:
+        rest = end - self.now
+        if rest <= timedelta(days=self.module.red_threshold or 0):
+            return WarningLevel.RED
+        return WarningLevel.YELLOW if rest <= timedelta(days=self.module.yellow_threshold or 0) else WarningLevel.GREEN
+
+
+class TryAndBuy(Rules):
+    """Good for a time to try it, and without end once it is bought. The time begins with the first validation."""
+
+    def judge(self) -> Result:
+        if self.of_type(LicenseType.FEATURE):
+            return Result(True, WarningLevel.GREEN, {"evaluation": False})
+        evaluations = self.of_type(LicenseType.TIMEVOLUME)
+        if evaluations:
+            return self._evaluation(evaluations)
+        template = self._template()
+        if template is None or self._had_one():
+            reason = "It was not bought, and its evaluation license is inactive."
+            if not self._had_one():
+                reason = "It was not bought, and there is no active template to try it."
+            return Result(False, WarningLevel.RED, {"evaluation": True}, reason=reason)
+        first = self._first(template)
+        return self._evaluation([first], write=lambda: self._begin(first))
+
+    def _template(self) -> LicenseTemplate | None:
+        if not (self.module.active and self.product.active):
+            return None
+        kinds = (one for one in self.templates if one.active and one.license_type == LicenseType.TIMEVOLUME)
+        return next(kinds, None)
+
+    def _evaluation(self, evaluations: list[License], write: Callable[[], None] | None = None) -> Result:
+        expires = max(end_after(begin_of(license, self.now), length_of(license)) for license in evaluations)
+        valid = self.now < expires
+        return Result(
+            valid,
+            WarningLevel.YELLOW if valid else WarningLevel.RED,
+            {"evaluation": True, "evaluationExpires": expires},
+            changes_at=expires,
+            write=write,
+            reason="" if valid else f"It was not bought, and the evaluation ended on {expires:%Y-%m-%d %H:%M} UTC.",
+        )
+
+    def _had_one(self) -> bool:
+        """An evaluation that the vendor ended by making its license inactive does not begin again."""
+        return any(license.template.license_type == LicenseType.TIMEVOLUME for license in self.licenses)
+
+    def _first(self, template: LicenseTemplate) -> License:
+        return License(
+            merchant_id=self.module.merchant_id,
+            licensee=self.licensee,
+            template=template,
+            name=template.name,
+            start_date=self.now,
+            **template.terms,
+        )
+
+    def _begin(self, evaluation: License) -> None:
+        evaluation.save()
+        Transaction.note(self.licensee, Transaction.Source.AUTO_LICENSEE_VALIDATE, [evaluation], by=self.by)

@@ -24,7 +24,7 @@ from licensing.models import (
     Token,
     Transaction,
 )
-from licensing.models.entity import Entity
+from licensing.models.catalog import Entity
 from licensing.serializers import (
     EntitySerializer,
     LicenseeSerializer,
@@ -37,8 +37,7 @@ from licensing.serializers import (
     camel,
     set_aliases,
 )
-from licensing.views.base import LicensingView, number_in
-from licensing.views.filters import Filter, choose, equals, is_licensee, is_true
+from licensing.views.base import Filter, LicensingView, choose, equals, is_licensee, is_true, number_in
 from vault.fingerprints import fingerprint
 
 Values = dict[str, Any]

@@ -1,14 +1,17 @@
 """What there is to choose from."""
 
 import re
+from http import HTTPStatus
 
 from babel import Locale
 from django.db.models import TextChoices
 from rest_framework.response import Response
 
 from licensing.envelope import Envelope, Item
-from licensing.models import LicenseType, LicensingModel, Role
-from licensing.views.base import LicensingView
+from licensing.errors import MalformedRequest, NotFound
+from licensing.models import Licensee, LicenseType, LicensingModel, Role
+from licensing.transfer import transfer
+from licensing.views.base import LicensingView, number_in
 
 # Members of the European Union (https://european-union.europa.eu), by ISO 3166.
 EUROPEAN_UNION = set(re.findall("..", "ATBEBGCYCZDEDKEEESFIFRGRHRHUIEITLTLULVMTNLPLPTROSESISK"))
@@ -46,3 +49,23 @@ class Countries(ReadingView):
 
 def _names(item_type: str, choices: type[TextChoices]) -> Response:
     return Response(Envelope([Item(item_type, {"name": choice.value}) for choice in choices]))
+
+
+class Transfer(LicensingView):
+    role = Role.LICENSEE
+
+    def post(self, request, number):
+        target = self.licensee(number)
+        source = self._source()
+        transfer(target, source, by=self.caller.name)
+        return Response(status=HTTPStatus.NO_CONTENT)
+
+    def _source(self) -> Licensee:
+        """Who knows its number may have its licenses, also with a key that is for another licensee alone."""
+        number = number_in(self.form, "sourceLicenseeNumber")
+        if not number:
+            raise MalformedRequest("Source licensee number is not provided")
+        source = Licensee.objects.find(self.caller.key.merchant_id, number)
+        if source is None:
+            raise NotFound("Requested source licensee does not exist")
+        return source

@@ -115,7 +115,7 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
 DATABASES["default"].update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Broker and cache. Rows are the queue (fulfillment/models/): flushing the broker loses nothing. The cache counts
+# Broker and cache. Rows are the queue (work/models.py): flushing the broker loses nothing. The cache counts
 # failed attempts to sign in; it is the database's, so that people get in while the broker is gone.
 
 BROKER_URL = env("BROKER_URL")
@@ -148,7 +148,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY = False
-# Shorter than fulfillment.models.LEASE, or a second worker would take over from a living one.
+# Shorter than work.models.LEASE, or a second worker would take over from a living one.
 CELERY_TASK_TIME_LIMIT = 50
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20

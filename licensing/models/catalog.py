@@ -108,7 +108,7 @@ class Product(NumberedEntity):
         "and nobody can transfer its licenses away any more.",
     )
 
-    # As answers tell them (licensing/discounts.py).
+    # As answers tell them (licensing/serializers.py).
     discounts = models.JSONField(default=list, blank=True)
 
     def __str__(self):

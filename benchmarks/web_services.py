@@ -28,8 +28,8 @@ OTHERS_PACE = 2  # seconds between two payments of each other vendor
 MISBEHAVING = ["hang", "drip", "500", "429", "close-midway", "hold", "large", "redirect", "too-few", "hang"]
 MAKE_SERVICES = """
 from fulfillment.chains import add_source
-from fulfillment.models import WebService
-from fulfillment.parameters import add_defaults
+from fulfillment.sources.web_service.models import WebService
+from fulfillment.sources.web_service.parameters import add_defaults
 from merchants.models import CheckoutPage, Merchant, Product
 merchant = Merchant.objects.get()
 for sku, url in {services}.items():
@@ -41,7 +41,7 @@ for sku, url in {services}.items():
 # Nobody shall wait for what an earlier round left behind, and no breaker be open already.
 FORGET = """
 UPDATE fulfillment_fulfillment SET due_at = NULL, status = 'failed' WHERE status IN ('waiting', 'pending');
-UPDATE web_service_webservice SET failures = 0, failing_since = NULL, paused_at = NULL, probe_at = NULL
+UPDATE outbound_upstream SET failures = 0, failing_since = NULL, paused_at = NULL, probe_at = NULL
 """
 DONE = """
 SELECT o.number, extract(epoch FROM f.done_at) FROM fulfillment_fulfillment f

@@ -323,7 +323,7 @@ def retry_failed(upstream: Upstream, *, by: str) -> int:
     The oldest payments come first. Asked again at once there is none.
     """
     # Serializes the second click with the first.
-    type(upstream)._default_manager.select_for_update(no_key=True).get(pk=upstream.pk)
+    Upstream.objects.select_for_update(no_key=True).get(pk=upstream.pk)
     failed = Fulfillment.objects.of_upstream(upstream).given_up().filter(item__held_codes=None)
     rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
     if not rows:

@@ -7,8 +7,6 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from fulfillment.models import Fulfillment
-from fulfillment.sources.netlicensing.models import LicensingAccount
-from fulfillment.sources.web_service.models import WebService
 from notices.models import MerchantNotice
 from notices.sending import NoticeKind, register, tell
 from outbound.models import Upstream
@@ -58,18 +56,20 @@ def tell_of_failure(upstream: Upstream) -> None:
     # It worked since they were told, if it fails only since later.
     anew = Q(failing_since=None) | Q(failing_since__gt=F("told_at"))
     to_tell = Q(told_at=None) | (anew & Q(told_at__lt=Now() - TOLD_AGAIN_AFTER))
-    if type(upstream)._default_manager.filter(to_tell, pk=upstream.pk).update(told_at=Now()):
+    if Upstream.objects.filter(to_tell, pk=upstream.pk).update(told_at=Now()):
         tell(SourceFailed, upstream.merchant, upstream)
 
 
 @transaction.atomic
 def tell_of_upstreams_that_are_down() -> None:
     """Tell once until it works again that a server fails and items wait for it, hours before they have failed."""
-    for model in (WebService, LicensingAccount):
+    for model in Upstream.kinds().values():
         told = MerchantNotice.objects.about_any(model).filter(
             kind=SourceDown.code, subject_id=OuterRef("pk"), created_at__gt=OuterRef("failing_since")
         )
-        down = model.objects.filter(~Exists(told), paused_at__isnull=False, failing_since__lt=Now() - DOWN_FOR)
+        down = model._default_manager.filter(~Exists(told), paused_at__isnull=False).filter(
+            failing_since__lt=Now() - DOWN_FOR
+        )
         # Serializes two sweeps.
         for upstream in down.select_for_update(no_key=True, skip_locked=True):
             if Fulfillment.objects.waiting().of_upstream(upstream).filter(due_at__isnull=False).exists():

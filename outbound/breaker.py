@@ -25,8 +25,9 @@ class Paused(Exception):
         self.pause = pause
 
 
-def _rows(upstream: Upstream) -> QuerySet:
-    return type(upstream)._default_manager.filter(pk=upstream.pk)
+def _rows(upstream: Upstream) -> QuerySet[Upstream]:
+    # Not of its kind's model: an update that spans two tables is not atomic.
+    return Upstream.objects.filter(pk=upstream.pk)
 
 
 def let_through(upstream: Upstream) -> bool:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from merchants.models import Merchant
-from outbound.models.signed import Signed
+from outbound.models import Signed
 from work.models import CALLOUTS, Retryable
 
 # The event of a message that a person sends to try an endpoint.
@@ -98,6 +98,11 @@ class WebhookMessage(Retryable):
 
     def __str__(self):
         return f"{self.event} ({self.event_id})"
+
+    @property
+    def request_id(self) -> str:
+        """Of its requests. An event id is not enough: other endpoints may get the event as well."""
+        return f"webhook message {self.pk}"
 
     @staticmethod
     def make_event_id() -> str:

@@ -129,7 +129,7 @@ class Sending(Policy[WebhookMessage]):
             kept=body.decode(),
             timeout=MOST_SECONDS,
             attempt=message.attempts,
-            message=message,
+            request_id=message.request_id,
         )
         if not 200 <= answer.status_code < 300:
             raise NotTaken(answer)

@@ -10,105 +10,43 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("merchants", "0001_initial"),
-        ("netlicensing", "0001_initial"),
         ("orders", "0001_initial"),
-        ("web_service", "0001_initial"),
-        ("webhooks", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="Callout",
+            name="Upstream",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("unit", models.PositiveIntegerField(help_text="Of a request for one unit.", null=True)),
-                ("is_test", models.BooleanField(default=False)),
-                ("request_id", models.CharField(blank=True, help_text="The same at every attempt.", max_length=40)),
                 (
-                    "called_at",
+                    "created_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
                 ),
-                ("method", models.CharField(max_length=10)),
-                ("url", models.CharField(help_text="Without its query, and what is secret in it.", max_length=2000)),
-                ("attempt", models.PositiveIntegerField(default=1)),
-                ("sent", models.TextField(blank=True)),
-                ("status_code", models.PositiveSmallIntegerField(null=True)),
-                ("answer", models.TextField(blank=True, help_text="The beginning of it.")),
-                ("milliseconds", models.PositiveIntegerField(null=True)),
                 (
-                    "outcome",
-                    models.CharField(
-                        blank=True,
-                        choices=[("ok", "Ok"), ("temporary", "Temporary"), ("fatal", "Fatal")],
-                        max_length=10,
+                    "failures",
+                    models.PositiveIntegerField(
+                        default=0, editable=False, help_text="Temporary ones, one after another."
                     ),
                 ),
                 (
-                    "error",
-                    models.CharField(
-                        blank=True, help_text="Why there is no answer, or no code in it.", max_length=500
-                    ),
+                    "failing_since",
+                    models.DateTimeField(editable=False, help_text="Since then it gave no code.", null=True),
                 ),
                 (
-                    "account",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="callouts",
-                        to="netlicensing.licensingaccount",
-                    ),
+                    "paused_at",
+                    models.DateTimeField(editable=False, help_text="Since then it is only probed.", null=True),
                 ),
                 (
-                    "item",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="callouts",
-                        to="orders.orderitem",
-                    ),
+                    "probe_at",
+                    models.DateTimeField(editable=False, help_text="When the next request may go there.", null=True),
                 ),
                 (
-                    "merchant",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="callouts", to="merchants.merchant"
-                    ),
-                ),
-                (
-                    "message",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="callouts",
-                        to="webhooks.webhookmessage",
-                    ),
-                ),
-                (
-                    "service",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="callouts",
-                        to="web_service.webservice",
+                    "told_at",
+                    models.DateTimeField(
+                        editable=False, help_text="When the merchant was told of failed items.", null=True
                     ),
                 ),
             ],
-            options={
-                "indexes": [
-                    models.Index(fields=["called_at"], name="callout_by_time"),
-                    models.Index(fields=["service", "-called_at", "-id"], name="callout_of_service"),
-                    models.Index(fields=["account", "-called_at", "-id"], name="callout_of_account"),
-                    models.Index(
-                        condition=models.Q(("outcome__in", ["temporary", "fatal"])),
-                        fields=["service", "-called_at", "-id"],
-                        name="callout_failed",
-                    ),
-                    models.Index(
-                        condition=models.Q(("is_test", True)),
-                        fields=["service", "-called_at", "-id"],
-                        name="callout_test",
-                    ),
-                ],
-            },
         ),
         migrations.CreateModel(
             name="MailAccount",
@@ -182,6 +120,86 @@ class Migration(migrations.Migration):
                         ),
                         name="a_mail_server_has_an_address",
                     )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Callout",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("unit", models.PositiveIntegerField(help_text="Of a request for one unit.", null=True)),
+                ("is_test", models.BooleanField(default=False)),
+                ("request_id", models.CharField(blank=True, help_text="The same at every attempt.", max_length=40)),
+                (
+                    "called_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("method", models.CharField(max_length=10)),
+                ("url", models.CharField(help_text="Without its query, and what is secret in it.", max_length=2000)),
+                ("attempt", models.PositiveIntegerField(default=1)),
+                ("sent", models.TextField(blank=True)),
+                ("status_code", models.PositiveSmallIntegerField(null=True)),
+                ("answer", models.TextField(blank=True, help_text="The beginning of it.")),
+                ("milliseconds", models.PositiveIntegerField(null=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("ok", "Ok"), ("temporary", "Temporary"), ("fatal", "Fatal")],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "error",
+                    models.CharField(
+                        blank=True, help_text="Why there is no answer, or no code in it.", max_length=500
+                    ),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="callouts",
+                        to="orders.orderitem",
+                    ),
+                ),
+                (
+                    "merchant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="callouts", to="merchants.merchant"
+                    ),
+                ),
+                (
+                    "upstream",
+                    models.ForeignKey(
+                        help_text="None: a webhook’s endpoint.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="callouts",
+                        to="outbound.upstream",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(fields=["called_at"], name="callout_by_time"),
+                    models.Index(fields=["upstream", "-called_at", "-id"], name="callout_of_upstream"),
+                    models.Index(
+                        condition=models.Q(("outcome__in", ["temporary", "fatal"])),
+                        fields=["upstream", "-called_at", "-id"],
+                        name="callout_failed",
+                    ),
+                    models.Index(
+                        condition=models.Q(("is_test", True)),
+                        fields=["upstream", "-called_at", "-id"],
+                        name="callout_test",
+                    ),
+                    models.Index(
+                        condition=models.Q(("upstream", None)),
+                        fields=["request_id", "-id"],
+                        name="callout_without_upstream",
+                    ),
                 ],
             },
         ),

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 
 from merchants.models import Merchant
 from orders.models import Order, OrderItem
+from outbound.models.upstreams import Upstream
 
 
 class CalloutQuerySet(models.QuerySet["Callout"]):
@@ -28,16 +29,16 @@ class Callout(models.Model):
     """
 
     class Outcome(models.TextChoices):
-        """How an answer of a web service was read."""
+        """How the answer was read."""
 
         OK = "ok"
         TEMPORARY = "temporary"  # it is asked again
         FATAL = "fatal"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="callouts")
-    message = models.ForeignKey("webhooks.WebhookMessage", models.SET_NULL, null=True, related_name="callouts")
-    service = models.ForeignKey("web_service.WebService", models.SET_NULL, null=True, related_name="callouts")
-    account = models.ForeignKey("netlicensing.LicensingAccount", models.SET_NULL, null=True, related_name="callouts")
+    upstream = models.ForeignKey(
+        Upstream, models.SET_NULL, null=True, related_name="callouts", help_text="None: a webhook’s endpoint."
+    )
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="callouts")
     unit = models.PositiveIntegerField(null=True, help_text="Of a request for one unit.")
     is_test = models.BooleanField(default=False)
@@ -58,15 +59,16 @@ class Callout(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["called_at"], name="callout_by_time"),
-            models.Index(fields=["service", "-called_at", "-id"], name="callout_of_service"),
-            models.Index(fields=["account", "-called_at", "-id"], name="callout_of_account"),
-            # What a service's log is narrowed to.
+            models.Index(fields=["upstream", "-called_at", "-id"], name="callout_of_upstream"),
+            # What the log of an upstream is narrowed to.
             models.Index(
-                fields=["service", "-called_at", "-id"],
+                fields=["upstream", "-called_at", "-id"],
                 condition=Q(outcome__in=["temporary", "fatal"]),
                 name="callout_failed",
             ),
-            models.Index(fields=["service", "-called_at", "-id"], condition=Q(is_test=True), name="callout_test"),
+            models.Index(fields=["upstream", "-called_at", "-id"], condition=Q(is_test=True), name="callout_test"),
+            # The attempts at one webhook message.
+            models.Index(fields=["request_id", "-id"], condition=Q(upstream=None), name="callout_without_upstream"),
         ]
 
     def __str__(self):

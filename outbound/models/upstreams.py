@@ -8,20 +8,21 @@ from django.db.models.functions import Now
 
 
 class Upstream(models.Model):
-    """A server that codes come from. While it fails it is left alone, and probed (outbound/breaker.py)."""
+    """A server that codes come from. While it fails it is left alone, and probed (outbound/breaker.py).
+
+    Each kind of server has a model that inherits from it, with a merchant and a name.
+    """
 
     NOUN = ""  # what it is to its merchant
     PAGE = ""  # the address of the pages of such
     PROMISE = ""  # how a repeated request can be recognized
     merchant: Any
-    callouts: Any  # the requests that were made to it
 
     class State(models.TextChoices):
         HEALTHY = "healthy"
         FAILING = "failing"
         PAUSED = "paused"
 
-    name = models.CharField(max_length=100)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     failures = models.PositiveIntegerField(default=0, editable=False, help_text="Temporary ones, one after another.")
@@ -30,12 +31,14 @@ class Upstream(models.Model):
     probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next request may go there.")
     told_at = models.DateTimeField(null=True, editable=False, help_text="When the merchant was told of failed items.")
 
-    class Meta:
-        abstract = True
-        ordering = ["name"]
-
     def __str__(self):
-        return self.name
+        return str(getattr(self, "name", self.pk))
+
+    @classmethod
+    def kinds(cls) -> dict[str, type["Upstream"]]:
+        """The models of the kinds of servers, by the names that lead there from here."""
+        links: Any = cls._meta.related_objects
+        return {link.name: link.related_model for link in links if link.parent_link}
 
     @property
     def state(self) -> State:

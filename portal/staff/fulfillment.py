@@ -26,7 +26,7 @@ from merchants.models import EmailTemplate, Product
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import OrderItem
-from outbound.models import Callout
+from outbound.models import Callout, Upstream
 from portal.staff.merchants import NarrowSave, ReadOnly
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
@@ -259,23 +259,21 @@ class WebhookMessageAdmin(RetryableAdmin):
     list_select_related = ["endpoint"]
 
 
+class UpstreamFilter(admin.RelatedFieldListFilter):
+    def field_choices(self, field, request, model_admin):
+        return [(one.pk, str(one)) for kind in Upstream.kinds().values() for one in kind._default_manager.all()]
+
+
 @admin.register(Callout)
 class CalloutAdmin(ReadOnly, admin.ModelAdmin):
     list_display = [
-        *(
-            "merchant",
-            "called_at",
-            "service",
-            "account",
-            "outcome",
-            "method",
-            "url",
-            "attempt",
-            "status_code",
-            "milliseconds",
-        ),
+        *("merchant", "called_at", "server", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
         "error",
     ]
-    list_filter = ["outcome", "is_test", "service", "merchant"]
-    list_select_related = ["merchant", "service", "account"]
+    list_filter = ["outcome", "is_test", ("upstream", UpstreamFilter), "merchant"]
+    list_select_related = ["merchant", *(f"upstream__{name}" for name in Upstream.kinds())]
     show_full_result_count = False
+
+    @admin.display(description="upstream")
+    def server(self, callout):
+        return next(filter(None, (getattr(callout.upstream, name, None) for name in Upstream.kinds())), None)

@@ -419,7 +419,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     )
     service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
     callout = Callout.objects.create(
-        merchant=merchant, service=service, item=order.items.latest("pk"), method="POST", url=service.url
+        merchant=merchant, upstream=service, item=order.items.latest("pk"), method="POST", url=service.url
     )
     held = HeldCode.objects.create(service=service, item=order.items.latest("pk"), unit=1, code="ERROR: unknown")
     # It is not asked for what there is to choose from.

@@ -202,7 +202,7 @@ def make_services(merchant, order):
     for number in range(30):
         Callout.objects.create(
             merchant=merchant,
-            service=service,
+            upstream=service,
             item=item,
             unit=1,
             method="POST",
@@ -294,7 +294,7 @@ def make_log(endpoint, messages):
         for attempt in range(1, 8):
             Callout.objects.create(
                 merchant=endpoint.merchant,
-                message=message,
+                request_id=message.request_id,
                 method="POST",
                 url=endpoint.url,
                 attempt=attempt,

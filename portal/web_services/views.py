@@ -116,7 +116,7 @@ def reveal_secret(request, service: WebService) -> HttpResponse:
 
 def show(request, service: WebService, secret: str = "") -> HttpResponse:
     chosen = request.GET.get("show", "")
-    later = Callout.objects.filter(service=service, item=OuterRef("item"), pk__gt=OuterRef("pk"), is_test=False)
+    later = Callout.objects.filter(upstream=service, item=OuterRef("item"), pk__gt=OuterRef("pk"), is_test=False)
     callouts = service.callouts.filter(FILTERS.get(chosen, Q())).annotate(is_last=~Exists(later))
     callouts = callouts.select_related("item__order", "item__fulfillment")
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}

@@ -1,5 +1,9 @@
+from collections import defaultdict
+from typing import Any
+
 from django.contrib import messages
-from django.db.models import Prefetch
+from django.db.models import Window
+from django.db.models.functions import RowNumber
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -66,9 +70,9 @@ def reveal_secret(request, endpoint: WebhookEndpoint) -> HttpResponse:
 
 
 def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
-    attempts = Prefetch("callouts", Callout.objects.order_by("-pk")[:ATTEMPTS_SHOWN], to_attr="last_callouts")
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    page = KeysetPage(endpoint.messages.prefetch_related(attempts), "created_at", **cursors)
+    page = KeysetPage(endpoint.messages.all(), "created_at", **cursors)
+    add_last_callouts(page.rows)
     context = {
         "section": "webhooks",
         "endpoint": endpoint,
@@ -78,6 +82,18 @@ def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
         "failed": endpoint.messages.filter(status=WebhookMessage.Status.FAILED).count(),
     }
     return render(request, "portal/webhook.html", context)
+
+
+def add_last_callouts(messages: list[Any]) -> None:
+    """Give each message the last attempts at it."""
+    newest_first = Window(RowNumber(), partition_by="request_id", order_by="-pk")
+    requests = Callout.objects.filter(upstream=None, request_id__in=[message.request_id for message in messages])
+    last = requests.annotate(place=newest_first).filter(place__lte=ATTEMPTS_SHOWN).order_by("-pk")
+    by_request = defaultdict(list)
+    for callout in last:
+        by_request[callout.request_id].append(callout)
+    for message in messages:
+        message.last_callouts = by_request[message.request_id]
 
 
 @for_endpoint

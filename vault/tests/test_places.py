@@ -97,7 +97,9 @@ def test_secrets_cannot_be_moved_to_another_column_or_merchant(merchant, outside
     own = merchant.web_services.create(**make, secret="whsec_a", previous_secret="whsec_b", password="p")
     other = outsider.web_services.create(**make, secret="whsec_c", password="q")
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE web_service_webservice SET previous_secret = secret WHERE id = %s", [own.pk])
+        cursor.execute(
+            "UPDATE web_service_webservice SET previous_secret = secret WHERE upstream_ptr_id = %s", [own.pk]
+        )
     swap(type(own), "password", own.pk, other.pk)
     own = type(own).objects.get(pk=own.pk)
 

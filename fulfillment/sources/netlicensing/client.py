@@ -154,7 +154,7 @@ class Client:
                 trusted=self.account.is_own,
                 has_slot=True,
                 read=reading,
-                account=self.account,
+                upstream=self.account,
                 **self.fields,
             )
         except CalloutError as error:

@@ -26,6 +26,7 @@ class LicensingAccount(Upstream):
     NOUN, PAGE = "licensing account", "licensing-accounts"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_accounts")
+    name = models.CharField(max_length=100)
     address = models.CharField(max_length=1000, blank=True, help_text="Empty: Keywell’s own service.")
     api_key = EncryptedTextField("API key", bound_to=("merchant_id",))
     timeout = models.PositiveSmallIntegerField(
@@ -35,7 +36,8 @@ class LicensingAccount(Upstream):
         help_text="Seconds until a whole answer has to be there, at most 20.",
     )
 
-    class Meta(Upstream.Meta):
+    class Meta:
+        ordering = ["name"]
         constraints = [
             models.UniqueConstraint(fields=["merchant", "name"], name="licensing_account_name_is_unique"),
         ]

@@ -209,7 +209,7 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             kept=request.kept,
             timeout=service.timeout,
             read=reading,
-            service=service,
+            upstream=service,
             item=item,
             unit=unit,
             request_id=message_id,
@@ -242,7 +242,7 @@ def _take(reading: Reading, item: OrderItem, units: list[int], message_id: str) 
     if codes and not service.known_shapes:
         service.remember(list(codes.values()))
     if taken:
-        last = Callout.objects.filter(service=service, request_id=message_id).order_by("-pk")[:1]
+        last = Callout.objects.filter(upstream=service, request_id=message_id).order_by("-pk")[:1]
         Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
         note_answer(service)
         raise CodesMissing(taken, codes, temporary=False)

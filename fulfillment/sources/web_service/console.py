@@ -18,7 +18,6 @@ from fulfillment.sources.web_service.parameters import CATALOGUE, Subject, mask_
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem, Subscription
 from outbound.callouts import Answer, CalloutError, call, storable
-from outbound.models import Callout
 from outbound.signatures import base_string
 from work.models import alone
 from work.refusals import Refused
@@ -185,7 +184,7 @@ def send_test(service: WebService, subject: Subject) -> Result:
     with alone("web service test", service.pk) as is_alone:
         if not is_alone:
             raise TestRefused("Another test of this web service is under way.")
-        last_minute = Callout.objects.filter(service=service, called_at__gt=Now() - timedelta(minutes=1), is_test=True)
+        last_minute = service.callouts.filter(called_at__gt=Now() - timedelta(minutes=1), is_test=True)
         if last_minute.count() >= TESTS_A_MINUTE:
             raise TestRefused(f"{TESTS_A_MINUTE} tests were sent within a minute. Wait a moment.")
         return _send(service, subject)
@@ -206,7 +205,7 @@ def _send(service: WebService, subject: Subject) -> Result:
             kept=request.kept,
             timeout=service.timeout,
             read=reading,
-            service=service,
+            upstream=service,
             item=None if isinstance(subject, SampleSubject) else subject.item,
             is_test=True,
             request_id=message_id,

@@ -25,7 +25,7 @@ def release(held: HeldCode, *, by: str) -> None:
     _decide(held, OrderEvent.Kind.CODE_RELEASED, by)
     held.service.remember([held.code])
     # While it was held for an error message, the log showed it.
-    for callout in Callout.objects.filter(service=held.service, item=held.item, answer__contains=held.code):
+    for callout in Callout.objects.filter(upstream=held.service, item=held.item, answer__contains=held.code):
         callout.answer = callout.answer.replace(held.code, mask_code(held.code))
         callout.save(update_fields=["answer"])
     _go_on(held, by)

@@ -43,6 +43,7 @@ class WebService(Signed, Upstream):
         XML = "xml", "at a path in XML"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="web_services")
+    name = models.CharField(max_length=100)
     url = models.CharField("URL", max_length=1000)
     format = models.CharField("request", max_length=10, choices=Format, default=Format.FORM)
     request_per = models.CharField("how many requests", max_length=10, choices=Per, default=Per.UNIT)
@@ -89,7 +90,8 @@ class WebService(Signed, Upstream):
         "for all products", default=False, help_text="It is asked for every product that has no source of its own."
     )
 
-    class Meta(Upstream.Meta):
+    class Meta:
+        ordering = ["name"]
         constraints = [
             models.UniqueConstraint(fields=["merchant", "name"], name="web_service_name_is_unique"),
             models.UniqueConstraint(

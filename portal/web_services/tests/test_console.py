@@ -183,7 +183,7 @@ def test_an_address_that_may_not_be_called_is_not(manager, make_service, setting
 def test_tests_are_limited(manager, make_service, receiver):
     service = make_service()
     for _ in range(TESTS_A_MINUTE):
-        Callout.objects.create(merchant=service.merchant, service=service, method="POST", url="x", is_test=True)
+        Callout.objects.create(merchant=service.merchant, upstream=service, method="POST", url="x", is_test=True)
 
     text = page(manager.post(address(service), {"send": ""}))
 

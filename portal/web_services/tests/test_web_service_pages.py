@@ -73,7 +73,7 @@ def fail(service, pay, product, count=1):
 
 def note(service, **fields):
     fields = {"method": "POST", "url": service.url, "milliseconds": 7, "outcome": "ok"} | fields
-    return Callout.objects.create(merchant=service.merchant, service=service, **fields)
+    return Callout.objects.create(merchant=service.merchant, upstream=service, **fields)
 
 
 # Setting it up
@@ -578,7 +578,7 @@ def test_a_failed_item_is_sent_again(page, service, sold, pay):
     fail(service, pay, sold)
     call = Callout.objects.get()
     WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
-    Callout.objects.create(merchant=service.merchant, service=service, item=call.item, method="POST", url=service.url)
+    Callout.objects.create(merchant=service.merchant, upstream=service, item=call.item, method="POST", url=service.url)
     assert page.get(address("", service)).content.decode().count("Send again for order") == 1
     assert "same Idempotency-Key" in said(page.get(address("send", service, call)))
 
@@ -648,7 +648,7 @@ def test_one_that_is_a_source_is_not_deleted(page, service, sold):
 
     assert not WebService.objects.exists()
     call.refresh_from_db()
-    assert call.service is None
+    assert call.upstream is None
 
 
 def test_one_that_customers_wait_for_is_not_deleted(page, make_service, sold, pay):

@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
         ("fulfillment", "0001_initial"),
         ("merchants", "0001_initial"),
         ("orders", "0001_initial"),
+        ("outbound", "0001_initial"),
     ]
 
     operations = [
@@ -91,36 +92,18 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="LicensingAccount",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "upstream_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="outbound.upstream",
+                    ),
+                ),
                 ("name", models.CharField(max_length=100)),
-                (
-                    "created_at",
-                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
-                ),
-                (
-                    "failures",
-                    models.PositiveIntegerField(
-                        default=0, editable=False, help_text="Temporary ones, one after another."
-                    ),
-                ),
-                (
-                    "failing_since",
-                    models.DateTimeField(editable=False, help_text="Since then it gave no code.", null=True),
-                ),
-                (
-                    "paused_at",
-                    models.DateTimeField(editable=False, help_text="Since then it is only probed.", null=True),
-                ),
-                (
-                    "probe_at",
-                    models.DateTimeField(editable=False, help_text="When the next request may go there.", null=True),
-                ),
-                (
-                    "told_at",
-                    models.DateTimeField(
-                        editable=False, help_text="When the merchant was told of failed items.", null=True
-                    ),
-                ),
                 ("address", models.CharField(blank=True, help_text="Empty: Keywell’s own service.", max_length=1000)),
                 ("api_key", vault.fields.EncryptedTextField(verbose_name="API key")),
                 (
@@ -146,8 +129,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["name"],
-                "abstract": False,
             },
+            bases=("outbound.upstream",),
         ),
         migrations.AddField(
             model_name="licensepackage",

@@ -322,7 +322,7 @@ def test_no_log_tells_the_number_or_the_key(pay, work, sold, make_package, servi
     numbers = [code, *service.licensees]
     for secret in [*numbers, "the-key", "Basic", "adas-machine"]:
         assert secret not in kept and secret not in caplog.text
-    assert Callout.objects.exclude(account=account).count() == 0
+    assert Callout.objects.exclude(upstream=account).count() == 0
 
 
 def test_a_service_that_repeats_what_it_was_asked_for_tells_no_log(pay, work, sold, make_package, service, proxy):

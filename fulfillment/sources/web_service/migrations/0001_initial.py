@@ -13,45 +13,28 @@ class Migration(migrations.Migration):
         ("fulfillment", "0001_initial"),
         ("merchants", "0001_initial"),
         ("orders", "0001_initial"),
+        ("outbound", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
             name="WebService",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "upstream_ptr",
+                    models.OneToOneField(
+                        auto_created=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        parent_link=True,
+                        primary_key=True,
+                        serialize=False,
+                        to="outbound.upstream",
+                    ),
+                ),
                 ("secret", vault.fields.EncryptedTextField(editable=False)),
                 ("previous_secret", vault.fields.EncryptedTextField(editable=False, null=True)),
                 ("rotated_at", models.DateTimeField(editable=False, null=True)),
                 ("name", models.CharField(max_length=100)),
-                (
-                    "created_at",
-                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
-                ),
-                (
-                    "failures",
-                    models.PositiveIntegerField(
-                        default=0, editable=False, help_text="Temporary ones, one after another."
-                    ),
-                ),
-                (
-                    "failing_since",
-                    models.DateTimeField(editable=False, help_text="Since then it gave no code.", null=True),
-                ),
-                (
-                    "paused_at",
-                    models.DateTimeField(editable=False, help_text="Since then it is only probed.", null=True),
-                ),
-                (
-                    "probe_at",
-                    models.DateTimeField(editable=False, help_text="When the next request may go there.", null=True),
-                ),
-                (
-                    "told_at",
-                    models.DateTimeField(
-                        editable=False, help_text="When the merchant was told of failed items.", null=True
-                    ),
-                ),
                 ("url", models.CharField(max_length=1000, verbose_name="URL")),
                 (
                     "format",
@@ -192,8 +175,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["name"],
-                "abstract": False,
             },
+            bases=("outbound.upstream", models.Model),
         ),
         migrations.CreateModel(
             name="RequestParameter",

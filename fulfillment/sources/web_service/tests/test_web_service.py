@@ -206,7 +206,7 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     assert not MerchantNotice.objects.exists()
 
     WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
-    Callout.objects.create(merchant=service.merchant, service=service, is_test=True, error="What a test brought back.")
+    service.callouts.create(merchant=service.merchant, is_test=True, error="What a test brought back.")
     tell_of_upstreams_that_are_down()
     tell_of_upstreams_that_are_down()
     work()

@@ -62,7 +62,7 @@ if INSIDE:
         Service,
         ServiceError,
         Supervisor,
-        WebService,
+        WebProcesses,
         WorkerService,
         die_with_parent,
         uninterrupted,
@@ -376,7 +376,7 @@ def applications(var: Path) -> list[Service]:
             niceness=10,
         ),
         LoadedService("beat", "celery", beat, var / "log/beat.log"),
-        WebService(var / "log/web.log", listen(), os.environ["BASE_URL"]),
+        WebProcesses(var / "log/web.log", listen(), os.environ["BASE_URL"]),
     ]
 
 

@@ -63,7 +63,7 @@ class OrderItemSerializer(serializers.Serializer):
     reason = serializers.CharField(source="fulfillment.reason", help_text="Why it is not done.")
     sent_by_vendor = serializers.BooleanField(
         source="fulfillment.sent_by_vendor",
-        help_text="Done without activation codes: the merchant's web service sends the customer its license itself.",
+        help_text="Done without activation codes: the merchant sends the customer its license itself.",
     )
     activation_codes = ActivationCodeSerializer(many=True)
 

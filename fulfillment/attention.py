@@ -2,20 +2,18 @@
 
 from datetime import timedelta
 
-from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
 
 from delivery.models import DeliveredCode, Delivery
 from fulfillment.models import Fulfillment
-from fulfillment.sources.netlicensing.models import LicensingAccount
-from fulfillment.sources.web_service.models import WebService
 from merchants.models import Merchant
+from orders.kinds import SOURCES
 from orders.models import Order, OrderQuerySet, OtherItem
+from outbound.models import Upstream
 
 # A customer has paid, and waits for longer than this.
 LONG = timedelta(hours=1)
-# Of servers that codes come from.
-AWAY = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
 
 
 def stuck_fulfillments() -> QuerySet[Fulfillment]:
@@ -50,26 +48,9 @@ def mappable_items() -> QuerySet[OtherItem]:
     return OtherItem.objects.filter(order__status=Order.Status.PAID).mappable()
 
 
-def with_failed(services: QuerySet[WebService]) -> QuerySet[WebService]:
-    """Each with the number of paid items, `failed`, that failed and that a person may have it asked for again."""
-    chosen = Q(item__product__fulfillment_methods__webservicemethod__web_service=OuterRef("pk"))
-    for_all = Q(item__product__fulfillment_methods=None, item__product__merchant=OuterRef("for_products_of"))
-    failed = Fulfillment.objects.given_up().filter(chosen | for_all, item__order__status=Order.Status.PAID)
-    counted = failed.order_by().annotate(all=Value(1)).values("all").annotate(count=Count("pk", distinct=True))
-    for_products_of = Case(When(for_all_products=True, then=F("merchant")))
-    return services.annotate(for_products_of=for_products_of).annotate(
-        failed=Coalesce(Subquery(counted.values("count")), 0)
-    )
-
-
-def troubled_services(merchant: Merchant) -> QuerySet[WebService]:
-    """The merchant's web services that are paused or fail, or because of which items failed."""
-    return with_failed(merchant.web_services.all()).filter(AWAY | Q(failed__gt=0))
-
-
-def troubled_accounts(merchant: Merchant) -> QuerySet[LicensingAccount]:
-    """The merchant's licensing accounts that are paused or fail."""
-    return merchant.licensing_accounts.filter(AWAY)
+def troubled_upstreams(merchant: Merchant) -> list[Upstream]:
+    """The merchant's servers that are paused or fail, or because of which items failed."""
+    return [upstream for kind in SOURCES.values() for upstream in kind.troubled(merchant)]
 
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:

@@ -6,10 +6,9 @@ from django.db import transaction
 from django.db.models import Max
 
 from fulfillment.models import Fulfillment, FulfillmentMethod
-from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
-from fulfillment.sources.web_service.models import WebService
 from merchants.models import Product
 from orders.kinds import SOURCES
+from outbound.models import Upstream
 from pools.models import LicensePool
 from work.models import publish
 from work.refusals import Refused
@@ -59,42 +58,21 @@ def remove_source(method: FulfillmentMethod) -> None:
 
 
 @transaction.atomic
-def remove_service(service: WebService) -> None:
-    """Delete a web service that nothing takes codes from. Raises ChainRefused."""
+def remove_place(place: Any) -> None:
+    """Delete what products take codes from, such as a server, unless one does. Raises ChainRefused."""
     # Nobody adds it to a product meanwhile: that locks what a row refers to.
-    service = WebService.objects.select_for_update().get(pk=service.pk)
-    _refuse_if_used(service)
-    waiting = Fulfillment.objects.of_upstream(service).unfinished().count()
-    if waiting:
-        raise ChainRefused(
-            f"Customers still wait for codes from “{service}”: {waiting:,} of the items that were paid, of products"
-            " without a source of their own. Give these products one first."
-        )
-    service.delete()
-
-
-@transaction.atomic
-def remove_package(package: LicensePackage) -> None:
-    """Delete a license package that no product takes codes from. Raises ChainRefused."""
-    LicensePackage.objects.select_for_update().get(pk=package.pk)
-    _refuse_if_used(package)
-    package.delete()
-
-
-@transaction.atomic
-def remove_account(account: LicensingAccount) -> None:
-    """Delete a licensing account that no package is of. Raises ChainRefused."""
-    LicensingAccount.objects.select_for_update().get(pk=account.pk)
-    if account.packages.exists():
-        raise ChainRefused(f"“{account}” has license packages. Remove them first.")
-    account.delete()
-
-
-def _refuse_if_used(place: WebService | LicensePackage) -> None:
+    place = type(place)._default_manager.select_for_update().get(pk=place.pk)
     users = Product.objects.filter(fulfillment_methods__in=place.fulfillment_methods.all())
     if names := [f"“{product.name}”" for product in users.order_by("name").distinct()[:4]]:
         more = " and more" if len(names) > 3 else ""
         raise ChainRefused(f"“{place}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
+    waiting = isinstance(place, Upstream) and Fulfillment.objects.of_upstream(place).unfinished().count()
+    if waiting:
+        raise ChainRefused(
+            f"Customers still wait for codes from “{place}”: {waiting:,} of the items that were paid, of products"
+            " without a source of their own. Give these products one first."
+        )
+    place.delete()
 
 
 def _lock(product: Product):

@@ -11,9 +11,7 @@ from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch
 from django.db.models.functions import Coalesce, JSONObject
 
 from delivery.models import Delivery, TrackingEvent
-from fulfillment.models import Fulfillment
-from fulfillment.sources.netlicensing.models import Deactivation
-from fulfillment.sources.web_service.models import HeldCode
+from fulfillment.models import Fulfillment, HeldCode
 from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
@@ -36,13 +34,6 @@ CARRIED = (
     | Q(status=Delivery.Status.CANCELED)  # what it was to bring
 )
 HISTORY = [
-    Prefetch(
-        "items",
-        OrderItem.objects.select_related("product", "fulfillment", "subscription", "deactivation")
-        .with_code_count()
-        .annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES)
-        .order_by("pk"),
-    ),
     Prefetch(
         "deliveries",
         Delivery.objects.annotate(
@@ -72,14 +63,16 @@ class Line:
 
 
 def order_history(order: Order) -> list[Line]:
-    """What happened to an order, oldest first. It prefetches HISTORY, and makes one query more."""
-    prefetch_related_objects([order], *HISTORY)
+    """What happened to an order, oldest first. It prefetches its items and HISTORY, and makes one query more."""
+    of_kinds = [path for kind in SOURCES.values() for path in kind.item_paths]
+    items = OrderItem.objects.select_related("product", "fulfillment", "subscription", *of_kinds).with_code_count()
+    items = items.annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES).order_by("pk")
+    prefetch_related_objects([order], Prefetch("items", items), *HISTORY)
     lines = [
         *_reported(order),
         *_saved_and_seen(order),
-        *(_sent_by_vendor(item) for item in order.items.all() if item.fulfillment.sent_by_vendor),
         *(_failed(item.fulfillment) for item in order.items.all() if item.fulfillment.status == FAILED),
-        *(_deactivated(item.deactivation) for item in order.items.all() if hasattr(item, "deactivation")),
+        *(line for item in order.items.all() for kind in SOURCES.values() for line in kind.history(item)),
         *(line for delivery in order.deliveries.all() for line in _mailed(delivery)),
         *(_refunded(refund, order) for refund in order.refunds.all()),
         *map(_event, order.events.all()),
@@ -114,24 +107,10 @@ def _saved_and_seen(order: Order) -> Iterator[Line]:
         yield Line(at, "seen", f"{_codes(count)} of {names[item]} seen by the customer")
 
 
-def _sent_by_vendor(item: OrderItem) -> Line:
-    at = item.fulfillment.done_at or item.fulfillment.created_at
-    return Line(at, "codes", f"The web service sends the license of {item.product.name} itself")
-
-
 def _failed(fulfillment: Fulfillment) -> Line:
     text = f"No activation code for {fulfillment.item.product.name}"
     at = fulfillment.ended_at or fulfillment.created_at
     return Line(at, "codes", text, note=fulfillment.reason, state=fulfillment.status)
-
-
-def _deactivated(work: Deactivation) -> Line:
-    verb = "activated again" if work.is_undoing else "deactivated"
-    text = {work.Status.QUEUED: f"being {verb}", work.Status.FAILED: f"could not be {verb}"}.get(
-        work.Status(work.status), verb
-    )
-    at = work.ended_at or work.created_at
-    return Line(at, "refund", f"Licenses of {work.item.product.name} {text}", note=work.reason, state=work.status)
 
 
 def _mailed(delivery) -> Iterator[Line]:

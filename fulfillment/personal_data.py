@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from delivery.models import Delivery, LinkRequest, TrackingEvent
-from fulfillment.sources.web_service.models import HeldCode
+from fulfillment.models import HeldCode
 from merchants.addresses import same_address, to_ascii_domain
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
@@ -52,7 +52,7 @@ class Held:
             "orders": self.orders.count(),
             "e-mails": self.deliveries.count(),
             "corrections of addresses": self.corrections.count(),
-            "requests to web services": self.callouts.count(),
+            "requests to servers": self.callouts.count(),
             "requests for lost links": self.link_requests.count(),
         }
         return Counter({name: count for name, count in counts.items() if count})
@@ -138,7 +138,7 @@ def _describe(order: Order) -> dict[str, Any]:
             "items": [_describe_item(item) for item in items.order_by("pk")],
             "other items": list(order.other_items.order_by("pk").values("product", "quantity", "total_price")),
             "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
-            "requests to web services": list(
+            "requests to servers": list(
                 Callout.objects.of_orders([order]).order_by("pk").values("called_at", "url", "sent", "answer")
             ),
             "refunds": list(order.refunds.order_by("pk").values("amount", "refunded_at")),

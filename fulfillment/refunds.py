@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 from delivery.models import Delivery
 from fulfillment.models import Fulfillment
 from fulfillment.services import top_up_at_once, wake_renewals
-from fulfillment.sources.netlicensing import deactivation
+from orders.kinds import SOURCES
 from orders.models import Order
 from pools.ledger import moved_by
 from pools.models import LicenseKey
@@ -21,7 +21,8 @@ def stop(order: Order, *, by: str) -> None:
     unfinished.update(due_at=None, reason=f"The order is {order.status}.")
     for item in order.items.exclude(subscription=None):
         wake_renewals(item)
-    deactivation.begin(order)
+    for kind in SOURCES.values():
+        kind.stop(order)
     with moved_by(by):
         keys = LicenseKey.objects.issued().filter(item__order=order)
         keys.update(withdrawn_at=Now(), withdrawn_because=LicenseKey.Because.REFUNDED)
@@ -36,7 +37,8 @@ def restart(order: Order, *, by: str) -> None:
     with moved_by(by):
         keys = LicenseKey.objects.filter(item__order=order, withdrawn_because=LicenseKey.Because.REFUNDED)
         keys.update(withdrawn_at=None, withdrawn_because=LicenseKey.Because.MERCHANT)
-    deactivation.undo(order)
+    for kind in SOURCES.values():
+        kind.restart(order)
     stopped = order.deliveries.filter(status=Delivery.Status.CANCELED, reason=f"The order is {Order.Status.DELETED}.")
     for delivery in stopped:
         # One attempt more: a worker that still holds the canceled one can no longer change it.

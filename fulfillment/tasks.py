@@ -11,8 +11,8 @@ from delivery.link_requests import forget_old_requests
 from delivery.models import Delivery, LinkRequest
 from fulfillment import pool_notices, retention, services, upstream_notices
 from fulfillment.models import Fulfillment
-from fulfillment.sources.netlicensing.models import Deactivation
 from notices.models import MerchantNotice
+from orders.kinds import SOURCES
 from orders.refusals import purge_refusals
 from outbound import callouts
 from pools import uploads
@@ -79,9 +79,9 @@ def sweep():
 def nudge_due():
     for rows in (
         Delivery.objects.select_related("order"),  # by whose merchant the queue is chosen
-        Deactivation.objects.all(),
         MerchantNotice.objects.all(),
         LinkRequest.objects.all(),
+        *(work for kind in SOURCES.values() for work in kind.work()),
     ):
         for row in rows.due().order_by("due_at")[:SWEEP_LIMIT]:
             row.nudge()

@@ -32,7 +32,7 @@ class UpstreamNotice(NoticeKind):
 
 
 class SourceDown(UpstreamNotice):
-    code, name = "web_service_down", "source down"
+    code, name = "source_down", "source down"
 
     def why_past(self, notice):
         answers = notice.subject.failing_since is None
@@ -40,7 +40,7 @@ class SourceDown(UpstreamNotice):
 
 
 class SourceFailed(UpstreamNotice):
-    code, name = "web_service", "source failed"
+    code, name = "source_failed", "source failed"
 
     def why_past(self, notice):
         failed = Fulfillment.objects.of_upstream(notice.subject).given_up()

@@ -1,4 +1,4 @@
-"""Numbers of NetLicensing: a vendor's service gives them to products and licensees, and ours does."""
+"""Numbers of licensing: a vendor's service gives them to products and licensees, and ours does."""
 
 from django.core.validators import RegexValidator
 

@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
 from merchants.models import Member, Merchant
+from orders.kinds import SOURCES
 from work.refusals import Refused
 
 Role = Member.Role
@@ -108,6 +109,7 @@ def navigation(request) -> dict:
     return {
         "member": member,
         "memberships": request.memberships,
+        "source_pages": [kind.pages for kind in SOURCES.values() if kind.pages],
         # Added to what leads to an order, whose number may be another one's at another merchant.
         "merchant_query": f"?merchant={member.merchant.slug}" if len(request.memberships) > 1 else "",
         "attention_count": SimpleLazyObject(lambda: count_attention(member.merchant)),

@@ -1,16 +1,15 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
-from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce, JSONObject
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_accounts, troubled_services
+from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_upstreams
 from fulfillment.models import Fulfillment
 from merchants.models import Merchant
 from orders.models import Order
@@ -36,7 +35,7 @@ def dashboard(request) -> HttpResponse:
         "waited_for": [one for one in stock if one.state == EMPTY and one.waiting][:POOLS_SHOWN],
         "today": today(merchant),
         **count_open(merchant),
-        "services": troubled_services(merchant).order_by("name"),
+        "upstreams": troubled_upstreams(merchant),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
         .order_by("uploaded_at"),
@@ -53,12 +52,11 @@ def today(merchant: Merchant) -> Any:
 
 
 def count_open(merchant: Merchant) -> dict[str, Any]:
-    """How many orders wait, items are stuck and mails lost; which licensing accounts fail, and whether mail does."""
+    """How many orders wait, items are stuck and mails lost; and whether mail is refused."""
     counts = {
         "waiting": count(Fulfillment.objects.waiting().filter(item__order__merchant=merchant), "item__order"),
         "stuck": count(stuck_fulfillments().filter(item__order__merchant=merchant)),
         "lost": count(lost_deliveries().filter(order__merchant=merchant)),
-        "accounts": ArraySubquery(troubled_accounts(merchant).values(one=JSONObject(pk="pk", name="name"))),
         "account": Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
     }
     # In one query.

@@ -267,7 +267,7 @@ class LoadedService(Service):
         runpy.run_module(self.module, run_name="__main__", alter_sys=True)
 
 
-class WebService(LoadedService):
+class WebProcesses(LoadedService):
     """The web server, on a socket that listens already: during a restart clients wait instead of being refused."""
 
     def __init__(self, log: Path, listener: socket.socket, base_url: str) -> None:

@@ -15,6 +15,7 @@ class Migration(migrations.Migration):
         ("merchants", "0001_initial"),
         ("merchants", "__first__"),
         ("orders", "0001_initial"),
+        ("outbound", "0001_initial"),
         ("pools", "0001_initial"),
     ]
 
@@ -195,7 +196,7 @@ class Migration(migrations.Migration):
                         db_default=False,
                         default=False,
                         editable=False,
-                        help_text="Done without codes: the vendor’s web service sends them itself.",
+                        help_text="Done without codes: the vendor sends them itself.",
                     ),
                 ),
                 (
@@ -247,6 +248,31 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(fields=("product", "position"), name="one_method_per_position")
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="HeldCode",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("source", models.CharField(help_text="The kind: its code in fulfillment/sources.", max_length=20)),
+                ("unit", models.PositiveIntegerField()),
+                ("code", vault.fields.EncryptedTextField()),
+                ("held_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="held_codes", to="orders.orderitem"
+                    ),
+                ),
+                (
+                    "upstream",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="held_codes", to="outbound.upstream"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("item", "unit"), name="one_held_code_per_unit")],
             },
         ),
         migrations.AddIndex(

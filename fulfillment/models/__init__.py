@@ -1,10 +1,12 @@
 from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
+from fulfillment.models.held_codes import HeldCode
 from fulfillment.models.setup_requests import SetupEvent, SetupRequest, SetupRequestPart
 
 __all__ = [
     "Fulfillment",
     "FulfillmentMethod",
     "FulfillmentQuerySet",
+    "HeldCode",
     "SetupEvent",
     "SetupRequest",
     "SetupRequestPart",

@@ -27,6 +27,10 @@ class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
         """The product's sources, in the order in which they are asked; of one that has none what serves all such."""
         if methods := list(self.filter(product=product).with_places().order_by("position")):
             return methods
+        return self.for_all(product)
+
+    def for_all(self, product: Product) -> "list[FulfillmentMethod]":
+        """What serves a product that has no source of its own."""
         return [method for kind in SOURCES.values() for method in kind.get_methods_for_all(product)]
 
 
@@ -152,7 +156,7 @@ class Fulfillment(Retryable):
         default=False,
         db_default=False,
         editable=False,
-        help_text="Done without codes: the vendor’s web service sends them itself.",
+        help_text="Done without codes: the vendor sends them itself.",
     )
 
     objects = FulfillmentQuerySet.as_manager()  # type: ignore[misc]

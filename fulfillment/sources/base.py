@@ -3,12 +3,14 @@ from typing import Any
 
 from django.utils.translation import gettext_noop
 
+from fulfillment.history import Line
 from fulfillment.item_notices import tell_of_item
-from fulfillment.models import FulfillmentMethod
+from fulfillment.models import FulfillmentMethod, HeldCode
 from merchants.models import Merchant, Product
-from orders.models import OrderItem
+from orders.models import Order, OrderItem
 from outbound.models import Upstream
 from work.attempts import Failure, NotNow
+from work.models import RetryableQuerySet
 
 
 class SourceError(Failure):
@@ -45,11 +47,17 @@ class Source:
     immediate = False
     # True: an answer without an error says that the vendor sends the codes to the customer; none comes to us.
     sends_itself = False
+    # Who does, if answers may say so.
+    sender = ""
     # True: a code from it can be replaced by another one.
     replaces = False
     # What a customer reads while it is waited for, untranslated; of several sources that of the highest rank.
     waiting_rank = 0
     waiting = gettext_noop("Being prepared; %(merchant)s has been told.")
+    # Its pages in the portal, in the navigation: a title, and the name of the address.
+    pages: tuple[str, str] | None = None
+    # What loads, with an item of an order, what `history` tells of.
+    item_paths: tuple[str, ...] = ()
     # What a customer does with its codes, if the product does not say: untranslated.
     instructions = ""
 
@@ -112,6 +120,37 @@ class Source:
     def servers(cls) -> dict[str, Any]:
         """Of fulfillments: the key of the server that each asks, by names of their own."""
         return {}
+
+    # What pages show
+
+    @classmethod
+    def troubled(cls, merchant: Merchant) -> Iterable[Upstream]:
+        """The merchant's servers of this kind that a person has to look at; `failed` is how many items failed."""
+        return ()
+
+    @classmethod
+    def history(cls, item: OrderItem) -> Iterable[Line]:
+        """What the history of an order tells of its item besides."""
+        return ()
+
+    # What it does besides
+
+    @classmethod
+    def accept(cls, held: HeldCode) -> None:
+        """A person has released a code that it gave, in this transaction. Raises CodeRefused."""
+
+    @classmethod
+    def stop(cls, order: Order) -> None:
+        """The order was refunded, in this transaction."""
+
+    @classmethod
+    def restart(cls, order: Order) -> None:
+        """The refund of the order was undone, in this transaction."""
+
+    @classmethod
+    def work(cls) -> Iterable[RetryableQuerySet]:
+        """Rows of work of its own, which the sweep nudges when they are due."""
+        return ()
 
     # What it does
 

@@ -257,10 +257,10 @@ def test_what_web_services_were_told_is_found_and_forgotten(pay, make_product, m
     work()
 
     held = Held(CUSTOMER["email"])
-    assert held.count()["requests to web services"] == 1
+    assert held.count()["requests to servers"] == 1
     [order] = held.export()["orders"]
-    assert "Byron" in order["requests to web services"][0]["sent"]
+    assert "Byron" in order["requests to servers"][0]["sent"]
     held.erase(by="Stella")
 
     assert [trace for trace in TRACES if trace in dump()] == []
-    assert "requests to web services" not in held.count()
+    assert "requests to servers" not in held.count()

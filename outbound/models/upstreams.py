@@ -14,7 +14,6 @@ class Upstream(models.Model):
     """
 
     NOUN = ""  # what it is to its merchant
-    PAGE = ""  # the address of the pages of such
     PROMISE = ""  # how a repeated request can be recognized
     merchant: Any
 
@@ -31,8 +30,16 @@ class Upstream(models.Model):
     probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next request may go there.")
     told_at = models.DateTimeField(null=True, editable=False, help_text="When the merchant was told of failed items.")
 
+    # Those that are left alone, or gave no code the last time.
+    AWAY = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
+
     def __str__(self):
         return str(getattr(self, "name", self.pk))
+
+    @property
+    def itself(self) -> "Upstream":
+        """The row as what it is, of the model of its kind."""
+        return next(filter(None, (getattr(self, name, None) for name in self.kinds())), self)
 
     @classmethod
     def kinds(cls) -> dict[str, type["Upstream"]]:

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment import services
-from fulfillment.chains import remove_package
+from fulfillment.chains import remove_place
 from fulfillment.models import Fulfillment
 from fulfillment.sources.netlicensing.client import Client, LicensingError
 from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
@@ -200,5 +200,5 @@ def delete_package(request, account: LicensingAccount, package: int) -> Confirma
         back=row,
         then=account,
     )
-    remove_package(row)
+    remove_place(row)
     return f"The license package “{row}” is removed."

@@ -14,14 +14,13 @@ from django.urls import reverse
 from delivery.models import DeliveredCode, Delivery
 from delivery.resending import why_not_resend
 from fulfillment.history import order_history
-from fulfillment.models import Fulfillment
+from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.services import why_not_return
-from fulfillment.sources.web_service.answers import mask_answer
-from fulfillment.sources.web_service.models import HeldCode
 from licensing.models import Licensee, Transaction
 from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from orders.subscriptions import Link, PredecessorMissing, chains, find_wait, split_period
+from outbound.masking import mask_answer
 from pools.models import LicenseKey
 
 # How much of an order a page shows: of its items, of an item's units, where there are few items or many, and of its
@@ -187,6 +186,11 @@ class ShownItem:
     has_reserve: bool
     links: list[Link]
     held: list["ShownHeld"]
+
+    @property
+    def sender(self) -> str:
+        """Who sends a license that does not come to us."""
+        return next((kind.sender for kind in SOURCES.values() if kind.sender), "vendor")
 
     @property
     def first_unit(self) -> int:

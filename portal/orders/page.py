@@ -13,9 +13,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from delivery import resending
 from delivery.models import Delivery
-from fulfillment import services
-from fulfillment.sources.web_service import held_codes
-from fulfillment.sources.web_service.models import HeldCode
+from fulfillment import held_codes, services
+from fulfillment.models import HeldCode
 from orders.models import ActivationCode, Order, OrderItem, named
 from orders.services import (
     CodeWithdrawn,
@@ -298,20 +297,21 @@ def release_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
 @confirmed
 def refuse_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     code = _get_held(desk, held)
+    server = code.upstream.itself
+    again = f"{server.NOUN} “{server}” is asked again"
     yield Question(
         title=f"Refuse code {code.unit} of {code.item.product.name}?",
-        text=f"It is discarded, and the web service “{code.service}” is asked again with the same Idempotency-Key."
-        " Fix the cause there first.",
+        text=f"It is discarded, and the {again} with the same Idempotency-Key. Fix the cause there first.",
         button="Refuse and ask again",
         danger=True,
     )
     held_codes.refuse(code, by=desk.by)
     first = "Once you have decided on the item’s other held codes, the" if code.item.held_codes.exists() else "The"
-    return f"Discarded. {first} web service “{code.service}” is asked again."
+    return f"Discarded. {first} {again}."
 
 
 def _get_held(desk: Desk, pk: int) -> HeldCode:
-    codes = HeldCode.objects.select_related("service__merchant", "item__product", "item__order", "item__fulfillment")
+    codes = HeldCode.objects.select_related("upstream", "item__product", "item__order", "item__fulfillment")
     return get_object_or_404(codes, pk=pk, item__order=desk.order)
 
 

@@ -11,7 +11,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from fulfillment import chains
 from fulfillment.models import FulfillmentMethod
 from fulfillment.sources.pool.models import PoolMethod
-from fulfillment.sources.web_service.models import WebService
 from merchants.models import Product
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
@@ -30,7 +29,7 @@ def products(request) -> HttpResponse:
         "section": "products",
         "products": request.merchant.products.prefetch_related(chain).order_by("name", "sku"),
         "shared": get_shared(request.merchant),
-        "for_all": service_for_all(request.merchant),
+        "for_all": FulfillmentMethod.objects.for_all(Product(merchant=request.merchant)),
     }
     return render(request, "portal/products.html", context)
 
@@ -42,11 +41,6 @@ def get_shared(merchant) -> set[int]:
     for pk, pool, product in uses.values_list("pk", "pool", "product"):
         methods[pool][product] = pk
     return {pk for users in methods.values() if len(users) > 1 for pk in users.values()}
-
-
-def service_for_all(merchant) -> WebService | None:
-    """The web service that is asked for products without a source of their own."""
-    return merchant.web_services.filter(for_all_products=True).first()
 
 
 @member_required(Role.MANAGER)
@@ -75,7 +69,7 @@ def show(request, product: Product, form: SourceForm) -> HttpResponse:
         "section": "products",
         "product": product,
         "methods": methods,
-        "for_all": service_for_all(request.merchant),
+        "for_all": [] if methods else FulfillmentMethod.objects.for_all(product),
         "form": form,
     }
     return render(request, "portal/product.html", context)

@@ -21,7 +21,6 @@ from fulfillment.models import Fulfillment, SetupRequest
 from fulfillment.services import RetryRefused, retry
 from fulfillment.setup import SetupRefused
 from fulfillment.sources.base import Source
-from fulfillment.sources.netlicensing.models import Deactivation
 from merchants.models import EmailTemplate, Product
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
@@ -140,13 +139,6 @@ class FulfillmentAdmin(RetryableAdmin):
                 retry(fulfillment.item, by=f"{request.user}, support staff")
                 count += 1
         self.message_user(request, f"{count} will be tried again within seconds.")
-
-
-@admin.register(Deactivation)
-class DeactivationAdmin(RetryableAdmin):
-    list_display = ["item", "status", "reason", "attempts", "created_at", "due_at", "ended_at"]
-    list_filter = ["status"]
-    list_select_related = ["item__order"]
 
 
 @admin.register(Delivery)

@@ -1,15 +1,12 @@
-"""What support staff work on that is composed of several rooms: orders, and web services by the portal's own form."""
+"""Orders as support staff work on them, and what belongs to them."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import CharField, Value
-from django.db.models.functions import Cast, Concat
 from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
@@ -17,22 +14,14 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
-from fulfillment.models import Fulfillment
 from fulfillment.personal_data import Held, tell
-from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount, PackagedTemplate
-from fulfillment.sources.web_service.models import RequestParameter, WebService
-from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
 from orders.search import MAX_SEARCH, find, is_secret, quotable
-from outbound.breaker import probe_now
 from pools.models import LicenseKey
-from portal.netlicensing.forms import AccountForm
-from portal.netlicensing.own_service import save_account
 from portal.orders.desk import Desk
 from portal.orders.page import ACTS, order_page, perform
-from portal.staff.merchants import Lean, NotMade, ReadOnly
-from portal.web_services.forms import SECTIONS, WebServiceForm
+from portal.staff.merchants import NotMade, ReadOnly
 
 
 class CustomerDataForm(forms.Form):
@@ -168,163 +157,6 @@ class SubscriptionAdmin(ReadOnly, admin.ModelAdmin):
     list_filter = ["type", "merchant"]
     list_select_related = ["merchant"]
     search_fields = ["reference"]
-
-
-class AdminsWebServiceForm(WebServiceForm):
-    """The same form, in which staff say whose service a new one is."""
-
-    class Meta(WebServiceForm.Meta):
-        fields = ["merchant", *WebServiceForm.Meta.fields]
-
-    def clean(self) -> dict[str, Any]:
-        merchant = self.cleaned_data.get("merchant")
-        if merchant:
-            self.instance.merchant = merchant
-        return super().clean() if self.instance.merchant_id else self.cleaned_data
-
-
-class RequestParameterForm(forms.ModelForm):
-    parameter = forms.ChoiceField(
-        choices=[("", "---------"), *((name, f"{name}: {one.description}") for name, one in CATALOGUE.items())]
-    )
-
-    class Meta:
-        model = RequestParameter
-        fields = ["position", "parameter", "name"]
-
-
-class RequestParameterFormSet(forms.BaseInlineFormSet):
-    """What Django leaves to the database: names that texts of the merchant's own have, and two that swap theirs."""
-
-    def clean(self):
-        super().clean()
-        constants = RequestParameter.objects.filter(service=self.instance.pk, parameter="")
-        names = set(constants.values_list("name", flat=True))
-        parameters: set[str] = set()
-        for form in self.forms:
-            name, parameter = form.cleaned_data.get("name", ""), form.cleaned_data.get("parameter", "")
-            if not parameter or form.cleaned_data.get("DELETE"):
-                continue
-            if name in names:
-                form.add_error("name", "Another parameter has this name.")
-            if parameter in parameters:
-                form.add_error("parameter", "It is sent already.")
-            names.add(name)
-            parameters.add(parameter)
-
-    def save_existing_objects(self, commit=True):
-        # Each steps aside before it takes a place that another leaves.
-        changed = [form.instance.pk for form in self.initial_forms if form.has_changed()]
-        aside = Concat(Value("~"), Cast("pk", CharField()))
-        RequestParameter.objects.filter(pk__in=changed).update(name=aside, parameter=aside)
-        return super().save_existing_objects(commit)
-
-
-class RequestParameterInline(admin.TabularInline):
-    """Parameters of the catalogue, also those that only support staff add. Texts of the merchant's own are theirs."""
-
-    model = RequestParameter
-    form = RequestParameterForm
-    formset = RequestParameterFormSet
-    extra = 1
-
-    def get_queryset(self, request):
-        return super().get_queryset(request).exclude(parameter="")
-
-
-@admin.register(WebService)
-class WebServiceAdmin(Lean, admin.ModelAdmin):
-    """All but the secrets."""
-
-    form = AdminsWebServiceForm
-    list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at", "for_all_products"]
-    list_filter = ["merchant"]
-    list_select_related = ["merchant"]
-    search_fields = ["name", "url"]
-    autocomplete_fields = ["merchant"]
-    readonly_fields = ["state", "failing_since", "paused_at", "probe_at", "rotated_at", "created_at"]
-    inlines = [RequestParameterInline]
-
-    def get_fieldsets(self, request, obj=None):
-        sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
-        return [(None, {"fields": ["merchant"]}), *sections, ("How it stands", {"fields": self.readonly_fields})]
-
-    def get_readonly_fields(self, request, obj=None):
-        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
-
-    def has_delete_permission(self, request, obj=None):
-        return False  # its merchant does, once nothing takes codes from it
-
-    def save_model(self, request, obj, form, change):
-        if change:
-            obj.save(update_fields=[*WebServiceForm.Meta.fields, "password"])
-        else:
-            obj.secret = WebService.make_secret()
-            obj.save()
-
-    def save_related(self, request, form, formsets, change):
-        super().save_related(request, form, formsets, change)
-        if not change and not form.instance.parameters.exists():
-            add_defaults(form.instance)
-        probe_now(form.instance)
-        Fulfillment.objects.ask_again(form.instance)
-
-
-class AdminsAccountForm(AccountForm):
-    """The same form, in which staff say whose account a new one is."""
-
-    class Meta(AccountForm.Meta):
-        fields = ["merchant", *AccountForm.Meta.fields]
-
-    def clean(self) -> dict[str, Any]:
-        merchant = self.cleaned_data.get("merchant")
-        if merchant:
-            self.instance.merchant = merchant
-        return super().clean() if self.instance.merchant_id else self.cleaned_data
-
-
-@admin.register(LicensingAccount)
-class LicensingAccountAdmin(Lean, admin.ModelAdmin):
-    """All but the key."""
-
-    form = AdminsAccountForm
-    list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at"]
-    list_filter = ["merchant"]
-    list_select_related = ["merchant"]
-    search_fields = ["name", "address"]
-    autocomplete_fields = ["merchant"]
-    readonly_fields = ["state", "failing_since", "paused_at", "probe_at", "created_at"]
-    fields = ["merchant", "name", "place", "address", "api_key", "timeout", *readonly_fields]
-
-    def get_readonly_fields(self, request, obj=None):
-        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
-
-    def has_delete_permission(self, request, obj=None):
-        return False  # its merchant does, once no package is of it
-
-    def save_model(self, request, obj, form, change):
-        save_account(obj)
-
-
-class PackagedTemplateInline(admin.TabularInline):
-    model = PackagedTemplate
-    extra = 1
-
-
-@admin.register(LicensePackage)
-class LicensePackageAdmin(Lean, admin.ModelAdmin):
-    list_display = ["name", "merchant", "account", "product_number", "start_date"]
-    list_filter = ["merchant"]
-    list_select_related = ["merchant", "account"]
-    search_fields = ["name", "product_number"]
-    autocomplete_fields = ["merchant", "account"]
-    inlines = [PackagedTemplateInline]
-
-    def get_readonly_fields(self, request, obj=None):
-        return ["merchant"] if obj else []
-
-    def has_delete_permission(self, request, obj=None):
-        return False  # its merchant does, once no product takes codes from it
 
 
 @admin.register(RefusedReport)

@@ -3,12 +3,14 @@ from django.contrib.auth.password_validation import password_validators_help_tex
 
 from merchants.addresses import validate_mailable
 from merchants.models import Member, User
+from orders.kinds import SOURCES
 
 Role = Member.Role
 
+SOURCE_PAGES = [kind.pages[0].lower() for kind in SOURCES.values() if kind.pages]
 RIGHTS = [
     (Role.OWNER, "Owner: everything, the team and API keys as well"),
-    (Role.MANAGER, "Manager: orders, pools, products, web services"),
+    (Role.MANAGER, f"Manager: {', '.join(['orders', 'pools', 'products', *SOURCE_PAGES])}"),
     (Role.SUPPORT, "Support: orders only"),
 ]
 

@@ -9,9 +9,9 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from delivery.models import Delivery
-from fulfillment.models import Fulfillment
+from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.setup import ask
-from fulfillment.sources.web_service.models import HeldCode, WebService
+from fulfillment.sources.web_service.models import WebService
 from licensing import models as licensing
 from licensing.creation import create_license, create_licensee
 from merchants.models import ApiKey, Member, User
@@ -421,7 +421,8 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     callout = Callout.objects.create(
         merchant=merchant, upstream=service, item=order.items.latest("pk"), method="POST", url=service.url
     )
-    held = HeldCode.objects.create(service=service, item=order.items.latest("pk"), unit=1, code="ERROR: unknown")
+    held_item = {"item": order.items.latest("pk"), "unit": 1, "code": "ERROR: unknown"}
+    held = HeldCode.objects.create(source="web_service", upstream=service, **held_item)
     # It is not asked for what there is to choose from.
     account = merchant.licensing_accounts.create(
         name="Vendor", address="http://127.0.0.1:9", api_key="x", failing_since=Now()

@@ -1,6 +1,7 @@
 """The arrows of docs/architecture.md: imports point one way."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ SEES["portal"] |= {"runtime"}
 
 # No module of it knows a kind of source: those are applications in fulfillment/sources, and know all of fulfillment.
 KINDS = {path.parent.name for path in (ROOT / "fulfillment/sources").glob("*/apps.py")}
+# Their sections of the portal, and what names them.
+SECTIONS = {"web_service": "web_services", "netlicensing": "netlicensing"}
+NAMES = {"web_service": "web.?service", "netlicensing": "net.?licensing|LicensingAccount|LicensePackage"}
+# Orders are also served by hand and from stock. The pages of the licensing service lead to the accounts that use it.
+USERS = {
+    "manual": {"fulfillment/services.py"},
+    "pool": {"fulfillment/services.py", "portal/products/views.py"},
+    "netlicensing": {"portal/licensing/access.py", "portal/licensing/views.py"},
+    "web_service": set(),
+}
+
+# The templates of the kinds' pages, and of the licensing service's.
+OWN_TEMPLATES = ("web_service", "console", "licensing_", "license_")
 
 # Django calls these before models may be imported.
 LATE = {"manage.py", "vault/apps.py", "fulfillment/apps.py"}
@@ -57,6 +71,35 @@ def test_a_module_imports_only_from_applications_below(path):
     used = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))} & set(SEES)
 
     assert used <= SEES[app] | {app}
+
+
+def is_own(path, kind):
+    return path.startswith((f"fulfillment/sources/{kind}/", f"portal/{SECTIONS.get(kind)}/", "demo/"))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_only_a_kinds_own_folders_know_it(kind):
+    module = f"fulfillment.sources.{kind}."
+    users = {
+        str(path.relative_to(ROOT))
+        for param in modules()
+        for path in param.values
+        if any(f"{name}.".startswith(module) for name in imported(ast.parse(path.read_text())))
+    }
+
+    assert {path for path in users if not is_own(path, kind)} == USERS[kind]
+
+
+@pytest.mark.parametrize("kind", sorted(NAMES))
+def test_a_kind_is_named_in_its_line_of_the_settings_and_of_the_addresses(kind):
+    templates = [path for path in (ROOT / "templates").rglob("*.html") if not path.name.startswith(OWN_TEMPLATES)]
+    files = [ROOT / "run.py", *templates, *(path for param in modules() for path in param.values)]
+    named = {str(path.relative_to(ROOT)) for path in files if re.search(NAMES[kind], path.read_text(), re.I)}
+
+    # The licensing service speaks the language of NetLicensing.
+    apart = ("licensing/", "portal/licensing/")
+    others = {path for path in named if not is_own(path, kind) and not path.startswith(apart)}
+    assert others == {"portal/settings.py", "portal/urls.py"}
 
 
 @pytest.mark.parametrize("path", list(modules()))

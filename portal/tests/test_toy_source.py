@@ -1,5 +1,6 @@
 """A kind of source is one class and one line: this one is registered here, and no other file knows it."""
 
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
@@ -7,15 +8,29 @@ from django.urls import reverse
 
 from fulfillment.attention import needing_attention
 from fulfillment.chains import ChainRefused, add_source
-from fulfillment.history import order_history
+from fulfillment.history import Line, order_history
 from fulfillment.models import Fulfillment
 from fulfillment.sources.base import Source, SourceError
+from fulfillment.tasks import nudge_due
 from merchants.models import Member
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order
+from orders.services import refund, reinstate
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class ToyServer:
+    """What the list of what needs attention shows of an outbound.Upstream."""
+
+    NOUN, state, failing_since = "toy server", "failing", datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+
+    def __str__(self):
+        return "Toy Town"
+
+    def get_absolute_url(self):
+        return "/toy-town/"
 
 
 class ToySource(Source):
@@ -23,6 +38,29 @@ class ToySource(Source):
     waiting_rank = 3
     waiting = "The toy of %(merchant)s is thinking."
     answer = "TOY-{unit}"
+    pages = ("Toy boxes", "setup")
+    told: list[str] = []
+
+    @classmethod
+    def troubled(cls, merchant):
+        return [ToyServer()]
+
+    @classmethod
+    def history(cls, item):
+        yield Line(item.fulfillment.created_at, "codes", f"The toy was wound up for {item.product.name}")
+
+    @classmethod
+    def stop(cls, order):
+        cls.told.append(f"stop {order.number}")
+
+    @classmethod
+    def restart(cls, order):
+        cls.told.append(f"restart {order.number}")
+
+    @classmethod
+    def work(cls):
+        cls.told.append("work")
+        return [Fulfillment.objects.none()]
 
     def issue(self, item, units, *, attempt):
         if not self.answer:
@@ -37,6 +75,7 @@ class ToySource(Source):
 def toy(monkeypatch):
     monkeypatch.setitem(SOURCES, ToySource.code, ToySource)
     monkeypatch.setattr(ToySource, "answer", "TOY-{unit}")
+    monkeypatch.setattr(ToySource, "told", [])
     return ToySource
 
 
@@ -56,8 +95,11 @@ def test_a_product_chooses_it_and_gets_its_codes(toy, manager, make_product, pay
     work()
 
     assert ActivationCode.objects.get().code == "TOY-1"
-    [line] = [line.text for line in order_history(Order.objects.get()) if line.kind == "codes"]
-    assert line == f"1 activation code for {product.name} saved, out of the toy box"
+    lines = [line.text for line in order_history(Order.objects.get()) if line.kind == "codes"]
+    assert sorted(lines) == [
+        f"1 activation code for {product.name} saved, out of the toy box",
+        f"The toy was wound up for {product.name}",
+    ]
     assert (
         "</time>, out of the toy box"
         in manager.get(reverse("order", args=[Order.objects.get().number])).content.decode()
@@ -92,8 +134,34 @@ def customer_page(client, order):
     return client.get(urlsplit(order.url).path).content.decode()
 
 
-def test_support_staff_give_it_to_a_product(toy, make_product):
-    product = make_product(source=None)
+def test_its_pages_and_its_servers_in_trouble_are_shown(toy, manager):
+    page = manager.get(reverse("home"), follow=True).content.decode()
 
-    assert str(add_source(product, "toy")) == "Toy"
-    assert product.fulfillment_methods.get().kind.shortage() == "The toy box is empty."
+    assert f'<li><a href="{reverse("setup")}">Toy boxes</a></li>' in page
+    assert 'Toy server <a href="/toy-town/">Toy Town</a> fails since' in page
+    assert 'aria-current="page">Toy boxes' in manager.get(reverse("setup")).content.decode()
+
+
+def test_it_is_told_of_refunds_and_swept(toy, make_product, pay):
+    pay(make_product(source=None), order="A1")
+    refund(Order.objects.get(), by="shop")
+    reinstate(Order.objects.get(), by="shop")
+    nudge_due()
+
+    assert toy.told == ["stop A1", "restart A1", "work"]
+
+
+def test_support_staff_give_it_to_a_product(toy, make_product, admin_client):
+    product = make_product(source=None)
+    page = reverse("admin:merchants_product_change", args=[product.pk])
+    assert "Sources: Toy" in admin_client.get(page).content.decode()
+
+    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
+    last = inlines[-1]
+    forms |= {f"{last}-TOTAL_FORMS": 1, f"{last}-0-product": product.pk, f"{last}-0-position": 1}
+    admin_client.post(page, {"sku": product.sku, "name": product.name, "quantity_rule": "unit"} | forms)
+
+    method = product.fulfillment_methods.get()
+    assert str(method) == "Toy"
+    assert method.kind.shortage() == "The toy box is empty."

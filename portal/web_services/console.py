@@ -23,7 +23,7 @@ LANGUAGES = ["Python", "PHP", "Node", "Java", "Go"]
 @require_http_methods(["GET", "HEAD", "POST"])
 def console(request, service: WebService) -> HttpResponse:
     form = ConsoleForm(request.merchant, request.POST if request.method == "POST" else None)
-    context = {"section": "web_services", "service": service, "form": form, "snippets": get_snippets()}
+    context = {"section": "web-services", "service": service, "form": form, "snippets": get_snippets()}
     if form.is_valid() or not form.is_bound:
         try:
             context |= _try(request, service, form)

@@ -10,9 +10,10 @@ from django import forms
 
 from fulfillment.sources.web_service.answers import PathError, check_path
 from fulfillment.sources.web_service.models import RequestParameter, WebService
-from fulfillment.sources.web_service.parameters import CATALOGUE, MASK, Parameter, is_support_only
+from fulfillment.sources.web_service.parameters import CATALOGUE, Parameter, is_support_only
 from merchants.models import Merchant
 from outbound.address_guard import CalloutError, check, parse
+from outbound.masking import MASK
 
 MOST_SERVICES = 20
 MOST_CONSTANTS = 20

@@ -13,8 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment import services
-from fulfillment.attention import with_failed
-from fulfillment.chains import remove_service
+from fulfillment.chains import remove_place
 from fulfillment.models import Fulfillment
 from fulfillment.services import RetryRefused
 from fulfillment.sources.web_service.client import preview
@@ -48,9 +47,9 @@ for_service = scoped(WebService)
 @require_safe
 def web_services(request) -> HttpResponse:
     methods = WebServiceMethod.objects.select_related("product").order_by("product__name")
-    rows = with_failed(request.merchant.web_services.all()).order_by("name")
+    rows = request.merchant.web_services.with_failed()
     rows = rows.prefetch_related(Prefetch("fulfillment_methods", methods))
-    return render(request, "portal/web_services.html", {"section": "web_services", "services": rows})
+    return render(request, "portal/web_services.html", {"section": "web-services", "services": rows})
 
 
 @member_required(Role.MANAGER)
@@ -78,7 +77,7 @@ def change(request, service: WebService) -> HttpResponse:
 
 
 def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:
-    context = {"section": "web_services", "form": form, "title": title, "cancel": cancel}
+    context = {"section": "web-services", "form": form, "title": title, "cancel": cancel}
     return render(request, "portal/web_service_form.html", context)
 
 
@@ -95,7 +94,7 @@ def parameters(request, service: WebService) -> HttpResponse:
         else:
             messages.success(request, "Saved. The next request holds these parameters.")
         return redirect("web-service-parameters", service.pk)
-    context = {"section": "web_services", "service": service, "form": form, "preview": preview(service)}
+    context = {"section": "web-services", "service": service, "form": form, "preview": preview(service)}
     return render(request, "portal/web_service_parameters.html", context)
 
 
@@ -122,7 +121,7 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     products = Product.objects.filter(fulfillment_methods__in=service.fulfillment_methods.all()).order_by("name")
     context = {
-        "section": "web_services",
+        "section": "web-services",
         "service": service,
         "secret": secret,
         "products": products[:PRODUCTS_SHOWN],
@@ -137,7 +136,7 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
 
 
 def count_failed(service: WebService) -> int:
-    return with_failed(WebService.objects.filter(pk=service.pk)).get().failed  # type: ignore[attr-defined]
+    return WebService.objects.with_failed().get(pk=service.pk).failed
 
 
 def count_calls(service: WebService) -> dict[str, Any]:
@@ -157,7 +156,7 @@ def count_calls(service: WebService) -> dict[str, Any]:
 @require_safe
 def callout(request, service: WebService, callout: int) -> HttpResponse:
     row = get_object_or_404(service.callouts.select_related("item__order", "item__fulfillment"), pk=callout)
-    context = {"section": "web_services", "service": service, "callout": row}
+    context = {"section": "web-services", "service": service, "callout": row}
     return render(request, "portal/web_service_callout.html", context)
 
 
@@ -188,7 +187,7 @@ def delete(request, service: WebService) -> Confirmation:
         danger=True,
         then="web-services",
     )
-    remove_service(service)
+    remove_place(service)
     return f"The web service “{service}” is deleted."
 
 

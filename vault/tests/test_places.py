@@ -25,11 +25,11 @@ FIELDS = [
 
 def swap(model, column, first, second):
     """Exchange a column of two rows, past the application."""
-    table = model._meta.db_table
+    table, pk = model._meta.db_table, model._meta.pk.column
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE {table} SET {column} = other.{column} FROM {table} other"
-            f" WHERE ({table}.id, other.id) IN ((%s, %s), (%s, %s))",
+            f" WHERE ({table}.{pk}, other.{pk}) IN ((%s, %s), (%s, %s))",
             [first, second, second, first],
         )
         assert cursor.rowcount == 2

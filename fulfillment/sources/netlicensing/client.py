@@ -9,10 +9,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fulfillment.sources.netlicensing.models import LicensingAccount
-from fulfillment.sources.web_service.answers import mask_answer
-from fulfillment.sources.web_service.parameters import MASK
 from outbound.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
 from outbound.callouts import KEPT, Answer, CalloutBusy, CalloutError, call, slot, storable
+from outbound.masking import MASK, mask_answer
 from outbound.models import Callout
 from vault.fingerprints import fingerprint
 from work.attempts import Failure

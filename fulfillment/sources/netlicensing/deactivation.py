@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
+from fulfillment.history import Line
 from fulfillment.sources.netlicensing.client import Client, LicensingError, Unknown, visit
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
 from notices.sending import NoticeKind, register, tell
@@ -39,6 +40,15 @@ class NotActivated(LicensesNotice):
 
 
 register(NotDeactivated, NotActivated)
+
+
+def history_line(work: Deactivation) -> Line:
+    verb = "activated again" if work.is_undoing else "deactivated"
+    text = {work.Status.QUEUED: f"being {verb}", work.Status.FAILED: f"could not be {verb}"}.get(
+        work.Status(work.status), verb
+    )
+    at = work.ended_at or work.created_at
+    return Line(at, "refund", f"Licenses of {work.item.product.name} {text}", note=work.reason, state=work.status)
 
 
 def begin(order: Order) -> None:

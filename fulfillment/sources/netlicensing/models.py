@@ -23,7 +23,7 @@ from work.models import CALLOUTS, Retryable, database_now
 class LicensingAccount(Upstream):
     """A vendor's account at a NetLicensing service: Keywell's own, or any other."""
 
-    NOUN, PAGE = "licensing account", "licensing-accounts"
+    NOUN = "licensing account"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_accounts")
     name = models.CharField(max_length=100)

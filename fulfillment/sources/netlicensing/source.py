@@ -6,6 +6,7 @@ from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext_noop
 
 from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady
+from fulfillment.sources.netlicensing import deactivation
 from fulfillment.sources.netlicensing.client import (
     Client,
     LicensingError,
@@ -15,10 +16,11 @@ from fulfillment.sources.netlicensing.client import (
     secret_number,
     visit,
 )
-from fulfillment.sources.netlicensing.models import IssuedLicense, LicensePackage, LicensePackageMethod
+from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensePackage, LicensePackageMethod
 from fulfillment.upstream_notices import tell_of_failure
 from orders.models import Order, OrderItem
 from outbound.callouts import CalloutBusy
+from outbound.models import Upstream
 
 # How long one attempt may take, in seconds; less than a lease.
 MOST_SECONDS = 45
@@ -36,6 +38,7 @@ class NetLicensingSource(Source):
     code, name, origin = "netlicensing", "NetLicensing", "from NetLicensing"
     method_model = LicensePackageMethod
     places = ("licensepackagemethod__license_package__account",)
+    item_paths = ("deactivation",)
     # For the numbers of licensees, to which a program can transfer.
     instructions = gettext_noop(
         "Enter this license number in the program. If you have a license already, the program adds the new one to it."
@@ -58,6 +61,27 @@ class NetLicensingSource(Source):
     def servers(cls):
         methods = LicensePackageMethod.objects.filter(product=OuterRef("item__product"))
         return {"licensing_account": Subquery(methods.values("license_package__account")[:1])}
+
+    @classmethod
+    def troubled(cls, merchant):
+        return merchant.licensing_accounts.filter(Upstream.AWAY)
+
+    @classmethod
+    def history(cls, item):
+        if hasattr(item, "deactivation"):
+            yield deactivation.history_line(item.deactivation)
+
+    @classmethod
+    def stop(cls, order):
+        deactivation.begin(order)
+
+    @classmethod
+    def restart(cls, order):
+        deactivation.undo(order)
+
+    @classmethod
+    def work(cls):
+        return [Deactivation.objects.all()]
 
     def issue(self, item, units, *, attempt):
         if self.account.merchant_id != item.order.merchant_id:

@@ -2,11 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from html import unescape
 from typing import Any
-from urllib.parse import quote, quote_plus
 from xml.etree.ElementTree import ParseError
 
 import re2
@@ -14,24 +13,17 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from fulfillment.sources.web_service.models import WebService
-from fulfillment.sources.web_service.parameters import MASK, mask_code
-from outbound.callouts import MOST_BYTES, Answer, storable
+from outbound.callouts import MOST_BYTES, Answer
 from outbound.encodings import Unreadable
 
 # Statuses that are not for good, though they begin with 4: time-out, too early, too many requests.
 TEMPORARY = {408, 425, 429}
 LONGEST_CODE = 10_000
-# Of an answer that holds more nothing is kept: to look for each of them would take seconds.
-MOST_MASKED = 1000
 STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(-?[0-9]{1,6})\]""")
-# What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
-SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
-CAMEL_CASE = re.compile("[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)*")
 # A bare code that a browser would show well: <pre>AAAA-BBBB</pre>.
 WRAPPED = re.compile(r"\s*<(pre|code)>([^<>]*)</\1>\s*", re.I)
 PAGE = re.compile(r"\s*(?:<\?xml\b[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.I)
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.I)
-JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.S)
 
 
 class NoCode(Exception):
@@ -248,51 +240,3 @@ def _with_any_namespace(path: str) -> str:
     # But not in what stands between quotes.
     steps = re.sub(r"('[^']*')|(^|/)(?=[A-Za-z_*])", lambda match: match.group(1) or f"{match.group(2)}{{*}}", path)
     return f".{steps}" if steps.startswith("/") else f"./{steps}"
-
-
-# What is kept of an answer
-
-
-def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (), shown: str = "") -> str:
-    """An answer as a log may show it: without its codes, secrets that it repeats, and what may be a code.
-
-    What stands in `shown` need not be masked. Escapes of JSON and XML are resolved, so that nothing hides in them.
-    """
-    text = _unescape(text)
-    hidden = {written for secret in [*codes, *secrets] if secret.strip() for written in (secret, _unescape(secret))}
-    if len(hidden) > MOST_MASKED:
-        return MASK
-    for secret in sorted(hidden, key=len, reverse=True):
-        for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
-            text = text.replace(written, mask_code(secret))
-    text = SUSPECT.sub(lambda match: _mask_suspect(match.group(), shown), text)
-    # A code may be spread over elements of XML.
-    bare = _squeeze(text)
-    return MASK if any(_squeeze(secret) in bare for secret in hidden) else text
-
-
-def _unescape(text: str) -> str:
-    resolved = JSON_ESCAPE.sub(_resolve, unescape(text))
-    # Halves of a pair, as JSON writes them, become whole.
-    return storable(resolved.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-
-
-def _resolve(match: re.Match[str]) -> str:
-    if match.group(1):
-        return chr(int(match.group(1), 16))
-    return {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}.get(match.group(2), match.group(2))
-
-
-def _squeeze(text: str) -> str:
-    return re.sub(r"<[^<>]*>|\s", "", text)
-
-
-def _mask_suspect(token: str, shown: str) -> str:
-    if token in shown:
-        return token
-    parts = re.split("[_-]", token)
-    is_word = all(part.islower() or part.istitle() or CAMEL_CASE.fullmatch(part) for part in parts if part)
-    is_constant = "_" in token and token.isupper() and "-" not in token
-    has_digit = any(character.isdigit() for character in token)
-    is_harmless = not has_digit and (len(token) < 8 or is_word or is_constant)
-    return token if is_harmless else mask_code(token)

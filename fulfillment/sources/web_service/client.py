@@ -10,13 +10,15 @@ from time import time
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from fulfillment.sources.web_service.answers import NoCode, mask_answer, read_codes
-from fulfillment.sources.web_service.models import HeldCode, ReceivedCode, WebService, WebServiceMethod
-from fulfillment.sources.web_service.parameters import CATALOGUE, MASK, Subject, get_values, mask, mask_code
+from fulfillment.models import HeldCode
+from fulfillment.sources.web_service.answers import NoCode, read_codes
+from fulfillment.sources.web_service.models import ReceivedCode, WebService, WebServiceMethod
+from fulfillment.sources.web_service.parameters import CATALOGUE, Subject, get_values, mask
 from fulfillment.sources.web_service.shapes import names_error, resembles
 from orders.models import OrderItem
 from outbound.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
 from outbound.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
+from outbound.masking import MASK, mask_answer, mask_code
 from outbound.models import Callout
 from outbound.signatures import sign
 from vault.fingerprints import fingerprint
@@ -255,7 +257,8 @@ def _take(reading: Reading, item: OrderItem, units: list[int], message_id: str) 
 
 def _hold(service: WebService, item: OrderItem, codes: dict[int, str]) -> None:
     for unit, code in codes.items():
-        HeldCode.objects.get_or_create(item=item, unit=unit, defaults={"service": service, "code": code})
+        new = {"source": WebServiceMethod.SOURCE, "upstream": service, "code": code}
+        HeldCode.objects.get_or_create(item=item, unit=unit, defaults=new)
 
 
 def _assign(item: OrderItem, units: list[int], codes: list[str]) -> dict[int, str]:

@@ -11,13 +11,13 @@ from time import monotonic
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from fulfillment.sources.web_service.answers import mask_answer
 from fulfillment.sources.web_service.client import Reading, Request, compose, units_of_services
 from fulfillment.sources.web_service.models import WebService
-from fulfillment.sources.web_service.parameters import CATALOGUE, Subject, mask_code
+from fulfillment.sources.web_service.parameters import CATALOGUE, Subject
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem, Subscription
 from outbound.callouts import Answer, CalloutError, call, storable
+from outbound.masking import mask_answer, mask_code
 from outbound.signatures import base_string
 from work.models import alone
 from work.refusals import Refused

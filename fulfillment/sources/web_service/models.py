@@ -4,23 +4,36 @@ from urllib.parse import urlsplit
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models, transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 
-from fulfillment.models import FulfillmentMethod
+from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.sources.web_service.shapes import shapes_of
 from merchants.models import Merchant
-from orders.models import OrderItem
+from orders.models import Order, OrderItem
 from outbound.models.signed import Signed
 from outbound.models.upstreams import Upstream
 from vault.fields import EncryptedTextField
 
 
+class WebServiceQuerySet(models.QuerySet["WebService"]):
+    def with_failed(self):
+        """Each with the number of paid items, `failed`, that failed and that a person may have it asked for again."""
+        chosen = Q(item__product__fulfillment_methods__webservicemethod__web_service=OuterRef("pk"))
+        for_all = Q(item__product__fulfillment_methods=None, item__product__merchant=OuterRef("for_products_of"))
+        failed = Fulfillment.objects.given_up().filter(chosen | for_all, item__order__status=Order.Status.PAID)
+        counted = failed.order_by().annotate(all=Value(1)).values("all").annotate(count=Count("pk", distinct=True))
+        for_products_of = Case(When(for_all_products=True, then=F("merchant")))
+        return self.annotate(for_products_of=for_products_of).annotate(
+            failed=Coalesce(Subquery(counted.values("count")), 0)
+        )
+
+
 class WebService(Signed, Upstream):
     """An address of the merchant's that answers with activation codes."""
 
-    NOUN, PAGE = "web service", "web-services"
+    NOUN = "web service"
     PROMISE = ": every request comes with the same Idempotency-Key as before"
 
     class Format(models.TextChoices):
@@ -89,6 +102,8 @@ class WebService(Signed, Upstream):
     for_all_products = models.BooleanField(
         "for all products", default=False, help_text="It is asked for every product that has no source of its own."
     )
+
+    objects = WebServiceQuerySet.as_manager()  # type: ignore[misc]
 
     class Meta:
         ordering = ["name"]
@@ -177,25 +192,6 @@ class ReceivedCode(models.Model):
 
     def __str__(self):
         return f"A code for unit {self.unit} of {self.item}"
-
-
-class HeldCode(models.Model):
-    """A code that resembles none of a service's earlier ones, until a person releases or refuses it.
-
-    While it is here, the service is not asked for the item's codes: it might give another one.
-    """
-
-    service = models.ForeignKey(WebService, models.CASCADE, related_name="held_codes")
-    item = models.ForeignKey(OrderItem, models.CASCADE, related_name="held_codes")
-    unit = models.PositiveIntegerField()
-    code = EncryptedTextField(bound_to=("item_id", "unit"))
-    held_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["item", "unit"], name="one_held_code_per_unit")]
-
-    def __str__(self):
-        return f"A held code for unit {self.unit} of {self.item}"
 
 
 class WebServiceMethod(FulfillmentMethod):

@@ -9,13 +9,10 @@ from django.db import transaction
 from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from orders import subscriptions
-from orders.license_texts import hint
 from orders.models import OrderItem
 from orders.money import trim
+from outbound.masking import MASK, mask_code
 from work.refusals import Refused
-
-# How a license looks in logs: by its last four characters.
-MASK = "••••"
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,3 @@ def mask(parameter: RequestParameter, value: str) -> str:
     if parameter.parameter:
         return "\n".join(map(mask_code, value.splitlines())) if CATALOGUE[parameter.parameter].holds_code else value
     return MASK if parameter.is_secret else value
-
-
-def mask_code(code: str) -> str:
-    return MASK + hint(code) if code else ""

@@ -1,17 +1,21 @@
 from datetime import timedelta
 from time import monotonic
 
-from django.db.models import BigIntegerField, Case, Exists, OuterRef, Subquery, When
+from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_noop
 
-from fulfillment.models import FulfillmentMethod
+from fulfillment.history import Line
+from fulfillment.models import FulfillmentMethod, HeldCode
+from fulfillment.services import CodeRefused
 from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.client import HELD, CodesHeld, CodesMissing, ServiceBusy, ServiceError
-from fulfillment.sources.web_service.models import HeldCode, WebService, WebServiceMethod
+from fulfillment.sources.web_service.models import WebService, WebServiceMethod
 from fulfillment.upstream_notices import tell_of_failure
 from orders.subscriptions import PredecessorMissing
+from outbound.masking import mask_code
+from outbound.models import Upstream
 from work.models import database_now
 
 # How long one attempt may take, with the last request of it, in seconds; less than a lease.
@@ -28,6 +32,8 @@ class WebServiceSource(Source):
     places = ("webservicemethod__web_service",)
     waiting_rank = 2
     waiting = gettext_noop("Being prepared by %(merchant)s.")
+    pages = ("Web services", "web-services")
+    sender = "web service"
 
     def __init__(self, method):
         super().__init__(method)
@@ -57,6 +63,28 @@ class WebServiceSource(Source):
             output_field=BigIntegerField(),
         )
         return {"web_service": service}
+
+    @classmethod
+    def troubled(cls, merchant):
+        return merchant.web_services.with_failed().filter(Upstream.AWAY | Q(failed__gt=0))
+
+    @classmethod
+    def history(cls, item):
+        if item.fulfillment.sent_by_vendor:
+            at = item.fulfillment.done_at or item.fulfillment.created_at
+            yield Line(at, "codes", f"The web service sends the license of {item.product.name} itself")
+
+    @classmethod
+    def accept(cls, held):
+        service = held.upstream.itself
+        _, problem = web_services.claim(service, held.item, {held.unit: held.code})
+        if problem:
+            raise CodeRefused(problem)
+        service.remember([held.code])
+        # While it was held for an error message, the log showed it.
+        for callout in service.callouts.filter(item=held.item, answer__contains=held.code):
+            callout.answer = callout.answer.replace(held.code, mask_code(held.code))
+            callout.save(update_fields=["answer"])
 
     def issue(self, item, units, *, attempt):
         if self.service.merchant_id != item.order.merchant_id:

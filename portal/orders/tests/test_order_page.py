@@ -6,9 +6,9 @@ from html import unescape
 import pytest
 
 from delivery.models import Delivery
-from fulfillment.models import Fulfillment
+from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.services import replace
-from fulfillment.sources.web_service.models import HeldCode, WebService
+from fulfillment.sources.web_service.models import WebService
 from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund, Subscription
 
@@ -491,7 +491,7 @@ def test_a_held_code_is_released_or_refused(desk, order, merchant):
     service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
 
     for act, code in [("refuse", "ERROR: product unknown"), ("release", "AAAA-BBBB-7Q2M")]:
-        held = HeldCode.objects.create(service=service, item=item, unit=2, code=code)
+        held = HeldCode.objects.create(source="web_service", upstream=service, item=item, unit=2, code=code)
         Fulfillment.objects.update(status="failed", reason="Held.")
         page = text(desk.get(desk.page))
         # An error can be read; a license can't.

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from licensing.models import Token, VendorLogin
 from merchants.models import ApiKey, User
-from portal.staff.orders import AdminsWebServiceForm
+from portal.web_services.admin import AdminsWebServiceForm
 from portal.web_services.forms import WebServiceForm
 
 RIGHTS = {"is_staff", "is_superuser", "groups", "user_permissions"}

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from fulfillment.chains import ChainRefused, add_source, remove_account, remove_package
+from fulfillment.chains import ChainRefused, add_source, remove_place
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment
 from fulfillment.services import fulfill, fulfill_in_turn, retry
@@ -19,6 +19,7 @@ from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund, reinstate
 from outbound.models import Callout
+from portal.netlicensing.own_service import remove_account
 
 STEPS = 8  # of one unit with three licenses
 
@@ -718,12 +719,12 @@ def test_after_a_day_the_merchant_is_told_which_are_active_still(pay, work, sold
 def test_a_package_or_an_account_in_use_is_not_removed(sold, make_package, account):
     package = make_package(sold)
     with pytest.raises(ChainRefused, match="is a source of"):
-        remove_package(package)
+        remove_place(package)
     with pytest.raises(ChainRefused, match="has license packages"):
         remove_account(account)
 
     sold.fulfillment_methods.all().delete()
-    remove_package(package)
+    remove_place(package)
     remove_account(account)
 
     assert not LicensingAccount.objects.exists()
@@ -733,7 +734,7 @@ def test_a_refund_after_the_account_was_removed_says_so(pay, work, sold, make_pa
     package = make_package(sold)
     order = pay_and_work(pay, work, sold)
     sold.fulfillment_methods.all().delete()
-    remove_package(package)
+    remove_place(package)
     remove_account(account)
 
     refunded(order)

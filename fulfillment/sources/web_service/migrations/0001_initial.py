@@ -223,29 +223,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="HeldCode",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("unit", models.PositiveIntegerField()),
-                ("code", vault.fields.EncryptedTextField()),
-                ("held_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                (
-                    "item",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="held_codes", to="orders.orderitem"
-                    ),
-                ),
-                (
-                    "service",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="held_codes",
-                        to="web_service.webservice",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
             name="WebServiceMethod",
             fields=[
                 (
@@ -320,9 +297,5 @@ class Migration(migrations.Migration):
                 fields=("service", "parameter"),
                 name="a_parameter_is_sent_once",
             ),
-        ),
-        migrations.AddConstraint(
-            model_name="heldcode",
-            constraint=models.UniqueConstraint(fields=("item", "unit"), name="one_held_code_per_unit"),
         ),
     ]

@@ -11,10 +11,10 @@ import pytest
 from fulfillment.models import Fulfillment
 from fulfillment.services import fulfill
 from fulfillment.sources.web_service import client as web_services
-from fulfillment.sources.web_service.answers import mask_answer
 from fulfillment.sources.web_service.parameters import Subject
 from orders.models import ActivationCode, OrderItem
 from outbound.callouts import Answer
+from outbound.masking import mask_answer
 from outbound.models import Callout
 
 CODES = [

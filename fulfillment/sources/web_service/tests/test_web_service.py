@@ -168,7 +168,7 @@ def test_a_fatal_answer_fails_the_item_and_tells_the_merchant_once(pay, work, so
     work()
 
     assert set(Fulfillment.objects.values_list("status", flat=True)) == {"failed"}
-    assert MerchantNotice.objects.get().kind == "web_service"
+    assert MerchantNotice.objects.get().kind == "source_failed"
 
 
 def test_a_service_that_keeps_failing_is_paused_and_probed(pay, work, sold, make_service, receiver):
@@ -211,7 +211,7 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     tell_of_upstreams_that_are_down()
     work()
 
-    assert MerchantNotice.objects.get().kind == "web_service_down"
+    assert MerchantNotice.objects.get().kind == "source_down"
     [mail] = mailoutbox
     assert mail.subject == "The web service “Gen” does not answer: 1 order item waits"
     assert f"/web-services/{service.pk}/" in mail.body
@@ -227,7 +227,7 @@ def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_servi
 
     tell_of_upstreams_that_are_down()
 
-    assert MerchantNotice.objects.get().kind == "web_service"
+    assert MerchantNotice.objects.get().kind == "source_failed"
 
 
 def test_a_product_without_sources_takes_codes_from_the_service_for_all(pay, work, sold, make_service, receiver):

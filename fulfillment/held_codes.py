@@ -1,16 +1,13 @@
-"""Codes that look different from a service's earlier ones: a person releases or refuses them."""
+"""Codes that look different from a server's earlier ones: a person releases or refuses them."""
 
 from contextlib import suppress
 
 from django.db import transaction
 
+from fulfillment.models import HeldCode
 from fulfillment.services import CodeRefused, RetryRefused, enter_codes, retry
-from fulfillment.sources.web_service.client import claim
-from fulfillment.sources.web_service.models import HeldCode
-from fulfillment.sources.web_service.parameters import mask_code
-from fulfillment.sources.web_service.source import WebServiceSource
+from orders.kinds import SOURCES
 from orders.models import Order, OrderEvent
-from outbound.models import Callout
 
 DECIDED = "Somebody has released or refused this code already."
 
@@ -18,22 +15,15 @@ DECIDED = "Somebody has released or refused this code already."
 @transaction.atomic
 def release(held: HeldCode, *, by: str) -> None:
     """Save a held code and e-mail it. Codes like it are not held again. Raises CodeRefused."""
-    codes, problem = claim(held.service, held.item, {held.unit: held.code})
-    if problem:
-        raise CodeRefused(problem)
-    enter_codes(held.item, codes, by=by, source=WebServiceSource.code)
+    enter_codes(held.item, {held.unit: held.code}, by=by, source=held.source)
     _decide(held, OrderEvent.Kind.CODE_RELEASED, by)
-    held.service.remember([held.code])
-    # While it was held for an error message, the log showed it.
-    for callout in Callout.objects.filter(upstream=held.service, item=held.item, answer__contains=held.code):
-        callout.answer = callout.answer.replace(held.code, mask_code(held.code))
-        callout.save(update_fields=["answer"])
+    SOURCES[held.source].accept(held)
     _go_on(held, by)
 
 
 @transaction.atomic
 def refuse(held: HeldCode, *, by: str) -> None:
-    """Discard a held code, and ask the service again with the same request id. Raises CodeRefused.
+    """Discard a held code, and ask the server again with the same request id. Raises CodeRefused.
 
     If another code of the item is held, that one is decided first.
     """

@@ -1,0 +1,115 @@
+"""Web services as support staff work on them, by the portal's own form."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
+
+from fulfillment.models import Fulfillment
+from fulfillment.sources.web_service.models import RequestParameter, WebService
+from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
+from outbound.breaker import probe_now
+from portal.staff.merchants import Lean
+from portal.web_services.forms import SECTIONS, WebServiceForm
+
+
+class AdminsWebServiceForm(WebServiceForm):
+    """The same form, in which staff say whose service a new one is."""
+
+    class Meta(WebServiceForm.Meta):
+        fields = ["merchant", *WebServiceForm.Meta.fields]
+
+    def clean(self) -> dict[str, Any]:
+        merchant = self.cleaned_data.get("merchant")
+        if merchant:
+            self.instance.merchant = merchant
+        return super().clean() if self.instance.merchant_id else self.cleaned_data
+
+
+class RequestParameterForm(forms.ModelForm):
+    parameter = forms.ChoiceField(
+        choices=[("", "---------"), *((name, f"{name}: {one.description}") for name, one in CATALOGUE.items())]
+    )
+
+    class Meta:
+        model = RequestParameter
+        fields = ["position", "parameter", "name"]
+
+
+class RequestParameterFormSet(forms.BaseInlineFormSet):
+    """What Django leaves to the database: names that texts of the merchant's own have, and two that swap theirs."""
+
+    def clean(self):
+        super().clean()
+        constants = RequestParameter.objects.filter(service=self.instance.pk, parameter="")
+        names = set(constants.values_list("name", flat=True))
+        parameters: set[str] = set()
+        for form in self.forms:
+            name, parameter = form.cleaned_data.get("name", ""), form.cleaned_data.get("parameter", "")
+            if not parameter or form.cleaned_data.get("DELETE"):
+                continue
+            if name in names:
+                form.add_error("name", "Another parameter has this name.")
+            if parameter in parameters:
+                form.add_error("parameter", "It is sent already.")
+            names.add(name)
+            parameters.add(parameter)
+
+    def save_existing_objects(self, commit=True):
+        # Each steps aside before it takes a place that another leaves.
+        changed = [form.instance.pk for form in self.initial_forms if form.has_changed()]
+        aside = Concat(Value("~"), Cast("pk", CharField()))
+        RequestParameter.objects.filter(pk__in=changed).update(name=aside, parameter=aside)
+        return super().save_existing_objects(commit)
+
+
+class RequestParameterInline(admin.TabularInline):
+    """Parameters of the catalogue, also those that only support staff add. Texts of the merchant's own are theirs."""
+
+    model = RequestParameter
+    form = RequestParameterForm
+    formset = RequestParameterFormSet
+    extra = 1
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).exclude(parameter="")
+
+
+@admin.register(WebService)
+class WebServiceAdmin(Lean, admin.ModelAdmin):
+    """All but the secrets."""
+
+    form = AdminsWebServiceForm
+    list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at", "for_all_products"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    search_fields = ["name", "url"]
+    autocomplete_fields = ["merchant"]
+    readonly_fields = ["state", "failing_since", "paused_at", "probe_at", "rotated_at", "created_at"]
+    inlines = [RequestParameterInline]
+
+    def get_fieldsets(self, request, obj=None):
+        sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
+        return [(None, {"fields": ["merchant"]}), *sections, ("How it stands", {"fields": self.readonly_fields})]
+
+    def get_readonly_fields(self, request, obj=None):
+        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
+
+    def has_delete_permission(self, request, obj=None):
+        return False  # its merchant does, once nothing takes codes from it
+
+    def save_model(self, request, obj, form, change):
+        if change:
+            obj.save(update_fields=[*WebServiceForm.Meta.fields, "password"])
+        else:
+            obj.secret = WebService.make_secret()
+            obj.save()
+
+    def save_related(self, request, form, formsets, change):
+        super().save_related(request, form, formsets, change)
+        if not change and not form.instance.parameters.exists():
+            add_defaults(form.instance)
+        probe_now(form.instance)
+        Fulfillment.objects.ask_again(form.instance)

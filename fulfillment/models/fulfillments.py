@@ -129,6 +129,10 @@ class FulfillmentQuerySet(RetryableQuerySet):
         rows = self.due().annotate(**servers).annotate(place=place)
         return rows.filter(Q(**dict.fromkeys(servers)) | Q(place__lte=of_each)).order_by("due_at")
 
+    def count_failed(self, upstream: Upstream) -> int:
+        """How many items this server was given up for."""
+        return self.of_upstream(upstream).given_up().distinct().count()
+
     def of_upstream(self, upstream: Upstream):
         """Those of paid items whose products take codes from this server."""
         return self.filter(upstream.serves(), item__order__status=Order.Status.PAID)

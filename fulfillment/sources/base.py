@@ -6,6 +6,7 @@ from django.utils.translation import gettext_noop
 from fulfillment.history import Line
 from fulfillment.item_notices import tell_of_item
 from fulfillment.models import FulfillmentMethod, HeldCode
+from fulfillment.upstream_notices import tell_of_failure
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem
 from outbound.models import Upstream
@@ -164,4 +165,4 @@ class Source:
 
     def tell_merchant(self, item: OrderItem) -> None:
         """Tell the merchant that the source failed for good, in the transaction that notes it."""
-        tell_of_item(item)
+        tell_of_failure(self.upstream) if self.upstream else tell_of_item(item)

@@ -16,6 +16,7 @@ class Upstream(models.Model):
     NOUN = ""  # what it is to its merchant
     PROMISE = ""  # how a repeated request can be recognized
     merchant: Any
+    name: Any
 
     class State(models.TextChoices):
         HEALTHY = "healthy"
@@ -34,12 +35,13 @@ class Upstream(models.Model):
     AWAY = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
 
     def __str__(self):
-        return str(getattr(self, "name", self.pk))
+        return str(self.itself.name)
 
     @property
     def itself(self) -> "Upstream":
         """The row as what it is, of the model of its kind."""
-        return next(filter(None, (getattr(self, name, None) for name in self.kinds())), self)
+        kinds = self.kinds() if type(self) is Upstream else ()
+        return next(filter(None, (getattr(self, name, None) for name in kinds)), self)
 
     @classmethod
     def kinds(cls) -> dict[str, type["Upstream"]]:

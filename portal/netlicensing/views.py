@@ -74,22 +74,18 @@ def account(request, account: LicensingAccount) -> HttpResponse:
         "section": "licensing",
         "account": account,
         "packages": account.packages.prefetch_related("templates", products),
-        "failed": count_failed(account),
+        "failed": Fulfillment.objects.count_failed(account),
         "page": KeysetPage(account.callouts.select_related("item__order"), "called_at", **cursors),
         "query": "",
     }
     return render(request, "portal/licensing_account.html", context)
 
 
-def count_failed(account: LicensingAccount) -> int:
-    return Fulfillment.objects.of_upstream(account).given_up().distinct().count()
-
-
 @for_account
 @require_safe
 def callout(request, account: LicensingAccount, callout: int) -> HttpResponse:
     row = get_object_or_404(account.callouts.select_related("item__order"), pk=callout)
-    context = {"section": "licensing", "account": account, "callout": row}
+    context = {"section": "licensing", "upstream": account, "callout": row}
     return render(request, "portal/licensing_callout.html", context)
 
 
@@ -114,9 +110,10 @@ def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
 @for_account
 @confirmed
 def retry_failed(request, account: LicensingAccount) -> Confirmation:
+    failed = Fulfillment.objects.count_failed(account)
     yield Question(
         title="Retry all failed?",
-        text=f"“{account}” is asked again for {count_failed(account):,} items of paid orders that failed. What was"
+        text=f"“{account}” is asked again for {failed:,} items of paid orders that failed. What was"
         " made for them already is found again, and nothing is made twice.",
         button="Retry",
     )

@@ -259,13 +259,9 @@ class UpstreamFilter(admin.RelatedFieldListFilter):
 @admin.register(Callout)
 class CalloutAdmin(ReadOnly, admin.ModelAdmin):
     list_display = [
-        *("merchant", "called_at", "server", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
+        *("merchant", "called_at", "upstream", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
         "error",
     ]
     list_filter = ["outcome", "is_test", ("upstream", UpstreamFilter), "merchant"]
     list_select_related = ["merchant", *(f"upstream__{name}" for name in Upstream.kinds())]
     show_full_result_count = False
-
-    @admin.display(description="upstream")
-    def server(self, callout):
-        return next(filter(None, (getattr(callout.upstream, name, None) for name in Upstream.kinds())), None)

@@ -27,7 +27,7 @@ class Lean:
 
         Django allows every column of a row, secret and binary ones, too: one could guess them letter by letter.
         """
-        columns = {name for name in self.list_filter if isinstance(name, str)}  # type: ignore[attr-defined]
+        columns = {name[0] if isinstance(name, tuple) else name for name in self.list_filter}  # type: ignore[attr-defined]
         column, _, kind = lookup.partition("__")
         is_offered = column in {"id", "pk", *columns} and kind in self.LOOKUPS
         return is_offered and super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
@@ -38,6 +38,29 @@ class Lean:
     def media(self):
         media = super().media  # type: ignore[misc]
         return forms.Media(js=[path for path in media._js if not any(name in path for name in self.UNUSED)])
+
+
+class Owned(Lean, admin.ModelAdmin):
+    """What belongs to a merchant: to the same for good. Its merchant deletes it, once nothing uses it."""
+
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    autocomplete_fields = ["merchant"]
+
+    def get_readonly_fields(self, request, obj=None):
+        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
+
+    def has_delete_permission(self, request, obj=None):
+        return False
+
+
+class OwnedForm(forms.ModelForm):
+    """A form of the portal, in which staff say whose a new row is."""
+
+    def clean(self) -> dict[str, Any]:
+        if merchant := self.cleaned_data.get("merchant"):
+            self.instance.merchant = merchant
+        return super().clean() if self.instance.merchant_id else self.cleaned_data  # type: ignore[return-value]
 
 
 class NarrowSave(Lean):

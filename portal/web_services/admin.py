@@ -1,7 +1,5 @@
 """Web services as support staff work on them, by the portal's own form."""
 
-from typing import Any
-
 from django import forms
 from django.contrib import admin
 from django.db.models import CharField, Value
@@ -11,21 +9,13 @@ from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
 from outbound.breaker import probe_now
-from portal.staff.merchants import Lean
+from portal.staff.merchants import Owned, OwnedForm
 from portal.web_services.forms import SECTIONS, WebServiceForm
 
 
-class AdminsWebServiceForm(WebServiceForm):
-    """The same form, in which staff say whose service a new one is."""
-
+class AdminsWebServiceForm(OwnedForm, WebServiceForm):
     class Meta(WebServiceForm.Meta):
         fields = ["merchant", *WebServiceForm.Meta.fields]
-
-    def clean(self) -> dict[str, Any]:
-        merchant = self.cleaned_data.get("merchant")
-        if merchant:
-            self.instance.merchant = merchant
-        return super().clean() if self.instance.merchant_id else self.cleaned_data
 
 
 class RequestParameterForm(forms.ModelForm):
@@ -78,27 +68,18 @@ class RequestParameterInline(admin.TabularInline):
 
 
 @admin.register(WebService)
-class WebServiceAdmin(Lean, admin.ModelAdmin):
+class WebServiceAdmin(Owned):
     """All but the secrets."""
 
     form = AdminsWebServiceForm
     list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at", "for_all_products"]
-    list_filter = ["merchant"]
-    list_select_related = ["merchant"]
     search_fields = ["name", "url"]
-    autocomplete_fields = ["merchant"]
     readonly_fields = ["state", "failing_since", "paused_at", "probe_at", "rotated_at", "created_at"]
     inlines = [RequestParameterInline]
 
     def get_fieldsets(self, request, obj=None):
         sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
         return [(None, {"fields": ["merchant"]}), *sections, ("How it stands", {"fields": self.readonly_fields})]
-
-    def get_readonly_fields(self, request, obj=None):
-        return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
-
-    def has_delete_permission(self, request, obj=None):
-        return False  # its merchant does, once nothing takes codes from it
 
     def save_model(self, request, obj, form, change):
         if change:

@@ -128,15 +128,11 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
         "page": KeysetPage(callouts, "called_at", **cursors),
         "chosen": chosen,
         "query": f"show={chosen}&" if chosen in FILTERS and chosen else "",
-        "failed": count_failed(service),
+        "failed": Fulfillment.objects.count_failed(service),
         "preview": preview(service),
         **count_calls(service),
     }
     return render(request, "portal/web_service.html", context)
-
-
-def count_failed(service: WebService) -> int:
-    return WebService.objects.with_failed().get(pk=service.pk).failed
 
 
 def count_calls(service: WebService) -> dict[str, Any]:
@@ -156,7 +152,7 @@ def count_calls(service: WebService) -> dict[str, Any]:
 @require_safe
 def callout(request, service: WebService, callout: int) -> HttpResponse:
     row = get_object_or_404(service.callouts.select_related("item__order", "item__fulfillment"), pk=callout)
-    context = {"section": "web-services", "service": service, "callout": row}
+    context = {"section": "web-services", "upstream": service, "callout": row}
     return render(request, "portal/web_service_callout.html", context)
 
 
@@ -194,9 +190,10 @@ def delete(request, service: WebService) -> Confirmation:
 @for_service
 @confirmed
 def retry_failed(request, service: WebService) -> Confirmation:
+    failed = Fulfillment.objects.count_failed(service)
     yield Question(
         title="Retry all failed?",
-        text=f"“{service}” is asked again for {count_items(count_failed(service))} of paid orders that failed. Each"
+        text=f"“{service}” is asked again for {count_items(failed)} of paid orders that failed. Each"
         " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
         button="Retry",
     )

@@ -17,7 +17,6 @@ from fulfillment.sources.netlicensing.client import (
     visit,
 )
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensePackage, LicensePackageMethod
-from fulfillment.upstream_notices import tell_of_failure
 from orders.models import Order, OrderItem
 from outbound.callouts import CalloutBusy
 from outbound.models import Upstream
@@ -185,9 +184,6 @@ class NetLicensingSource(Source):
 
     def shortage(self):
         return f"The licensing account “{self.account}” gave too few licensees."
-
-    def tell_merchant(self, item):
-        tell_of_failure(self.account)
 
 
 def licensee_number(item: OrderItem, unit: int, product: str) -> str:

@@ -12,7 +12,6 @@ from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBus
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.client import HELD, CodesHeld, CodesMissing, ServiceBusy, ServiceError
 from fulfillment.sources.web_service.models import WebService, WebServiceMethod
-from fulfillment.upstream_notices import tell_of_failure
 from orders.subscriptions import PredecessorMissing
 from outbound.masking import mask_code
 from outbound.models import Upstream
@@ -134,6 +133,3 @@ class WebServiceSource(Source):
 
     def shortage(self):
         return f"The web service “{self.service}” gave too few codes."
-
-    def tell_merchant(self, item):
-        tell_of_failure(self.service)

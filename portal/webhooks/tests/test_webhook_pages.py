@@ -261,6 +261,17 @@ def test_the_log_goes_on_on_further_pages(page, endpoint):
     assert "Newer" in second.content.decode()
 
 
+def test_an_endpoint_shows_its_own_attempts_at_an_event_that_two_get(page, endpoint, merchant):
+    other = merchant.webhook_endpoints.create(url=PUBLIC, events=["order.paid"], secret=endpoint.secret)
+    webhooks.announce(merchant, "order.paid", {"order": "A1"})
+    mine, theirs = WebhookMessage.objects.order_by("endpoint")
+    assert (mine.endpoint, theirs.endpoint, mine.event_id) == (endpoint, other, theirs.event_id)
+    Callout.objects.create(merchant=merchant, request_id=mine.request_id, url=PUBLIC, error="It is silent.")
+
+    assert "It is silent." in shown(page, endpoint)
+    assert "It is silent." not in shown(page, other)
+
+
 def test_it_asks_the_database_as_often_for_many_as_for_few(page, endpoint, merchant, django_assert_num_queries):
     def add(count):
         for _ in range(count):

@@ -173,7 +173,7 @@ def test_the_notice_leads_to_the_order(hold, work, mailoutbox):
 def test_a_held_code_is_not_tried_again_with_all_that_failed(hold):
     held = hold()
 
-    assert retry_failed(held.service, by="Sam") == 0
+    assert retry_failed(held.upstream.itself, by="Sam") == 0
     assert not OrderEvent.objects.exists()
 
 

@@ -1,5 +1,4 @@
-from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet
-from fulfillment.models.held_codes import HeldCode
+from fulfillment.models.fulfillments import Fulfillment, FulfillmentMethod, FulfillmentQuerySet, HeldCode
 from fulfillment.models.setup_requests import SetupEvent, SetupRequest, SetupRequestPart
 
 __all__ = [

@@ -15,6 +15,7 @@ from orders.kinds import SOURCES
 from orders.models import Order, OrderItem
 from outbound.models.upstreams import Upstream
 from pools.models import LicensePool
+from vault.fields import EncryptedTextField
 from work.models import CALLOUTS, DEFAULT, Retryable, RetryableQuerySet, database_now
 
 
@@ -202,3 +203,23 @@ class Fulfillment(Retryable):
     def wait(self, reason: str, pause: timedelta) -> bool:
         """Record that nothing could be tried yet, and have it looked at again after the pause."""
         return self._update(due_at=Now() + pause, status=self.Status.WAITING, reason=reason[:500])
+
+
+class HeldCode(models.Model):
+    """A code that resembles none of a server's earlier ones, until a person releases or refuses it.
+
+    While it is here, the server is not asked for the item's codes: it might give another one.
+    """
+
+    source = models.CharField(max_length=20, help_text="The kind: its code in fulfillment/sources.")
+    upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="held_codes")
+    item = models.ForeignKey(OrderItem, models.CASCADE, related_name="held_codes")
+    unit = models.PositiveIntegerField()
+    code = EncryptedTextField(bound_to=("item_id", "unit"))
+    held_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["item", "unit"], name="one_held_code_per_unit")]
+
+    def __str__(self):
+        return f"A held code for unit {self.unit} of {self.item}"

@@ -11,9 +11,10 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
 from fulfillment.history import Line
+from fulfillment.item_notices import ItemNotice
 from fulfillment.sources.netlicensing.client import Client, LicensingError, Unknown, visit
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
-from notices.sending import NoticeKind, register, tell
+from notices.sending import register, tell
 from orders.models import Order
 from work.attempts import Failure, Policy
 from work.models import LEASE, database_now
@@ -23,12 +24,9 @@ MOST_SECONDS = 45
 SETTLED_AFTER = 2 * LEASE
 
 
-class LicensesNotice(NoticeKind):
-    is_only_one = True
-
-    def context(self, notice):
-        item = notice.subject
-        return {"item": item, "order": item.order, "fulfillment": item.fulfillment}
+class LicensesNotice(ItemNotice):
+    def why_past(self, notice):
+        return ""
 
 
 class NotDeactivated(LicensesNotice):

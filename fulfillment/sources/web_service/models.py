@@ -132,8 +132,8 @@ class WebService(Signed, Upstream):
     def remember(self, codes: list[str]) -> None:
         """Remember what accepted codes look like."""
         with transaction.atomic():
-            # Serializes workers that add shapes.
-            row = WebService.objects.select_for_update(no_key=True).get(pk=self.pk)
+            # Serializes workers that add shapes, and not with the breaker: that updates the row of the upstream.
+            row = WebService.objects.select_for_update(no_key=True, of=("self",)).get(pk=self.pk)
             self.known_shapes = sorted({*row.known_shapes, *(shape for code in codes for shape in shapes_of(code))})
             self.save(update_fields=["known_shapes"])
 

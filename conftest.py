@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from delivery import link_requests
 from delivery import sending as delivery
 from delivery.models import Delivery, LinkRequest
-from fulfillment import services
+from fulfillment import engine
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.sources.netlicensing import deactivation
 from fulfillment.sources.netlicensing.models import Deactivation
@@ -278,9 +278,9 @@ def work():
 
     def work():
         for pool in LicensePool.objects.all():
-            services.serve_waiting(pool)
+            engine.serve_waiting(pool)
         for model, attempt in (
-            (Fulfillment, services.fulfill),
+            (Fulfillment, engine.fulfill),
             (Deactivation, deactivation.deactivate),
             (Delivery, delivery.deliver),
             (WebhookMessage, webhooks.send),

@@ -4,8 +4,8 @@ from contextlib import suppress
 
 from django.db import transaction
 
+from fulfillment.actions import CodeRefused, RetryRefused, enter_codes, retry
 from fulfillment.models import HeldCode
-from fulfillment.services import CodeRefused, RetryRefused, enter_codes, retry
 from orders.kinds import SOURCES
 from orders.models import Order, OrderEvent
 

@@ -2,7 +2,7 @@
 
 from django.db import transaction
 
-from fulfillment import pool_notices, refunds, services
+from fulfillment import engine, pool_notices, refunds
 from fulfillment.models import Fulfillment
 from orders.signals import order_paid, order_refunded, order_reinstated
 from outbound.signals import upstream_back
@@ -29,7 +29,7 @@ def connect() -> None:
 
 
 def begin_fulfillment(items, **kwargs):
-    services.begin(items)
+    engine.begin(items)
 
 
 def announce_payment(order, items, **kwargs):

@@ -4,8 +4,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from delivery.models import Delivery
+from fulfillment.engine import top_up_at_once, wake_renewals
 from fulfillment.models import Fulfillment
-from fulfillment.services import top_up_at_once, wake_renewals
 from orders.kinds import SOURCES
 from orders.models import Order
 from pools.ledger import moved_by

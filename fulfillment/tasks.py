@@ -9,7 +9,7 @@ from django.db import transaction
 from delivery import tracking
 from delivery.link_requests import forget_old_requests
 from delivery.models import Delivery, LinkRequest
-from fulfillment import pool_notices, retention, services, upstream_notices
+from fulfillment import engine, pool_notices, retention, upstream_notices
 from fulfillment.models import Fulfillment
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
@@ -31,13 +31,13 @@ SWEEP_LIMIT = 500
 @shared_task(bind=True)
 def fulfill(task, pk):
     if not is_misplaced(task, Fulfillment, pk):
-        services.fulfill_in_turn(pk)
+        engine.fulfill_in_turn(pk)
 
 
 # Many may wait; the limit is still below the broker's visibility timeout, and the sweep has the rest served.
 @shared_task(time_limit=240)
 def serve_pool(pk):
-    services.serve_waiting(LicensePool.objects.get(pk=pk))
+    engine.serve_waiting(LicensePool.objects.get(pk=pk))
 
 
 # By a worker of its own: a million keys take a while, and no e-mail shall wait for them. It may take longer than the

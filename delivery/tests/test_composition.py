@@ -7,7 +7,7 @@ from django.utils import translation
 
 from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, _enclosed, split_body
 from delivery.models import Delivery
-from fulfillment.services import enter_codes
+from fulfillment.actions import enter_codes
 from merchants.email_template import TAGS, validate_body, validate_subject
 from merchants.models import EmailTemplate
 from orders.models import ActivationCode, Order, OrderItem

@@ -11,9 +11,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from fulfillment.actions import retry, retry_failed
 from fulfillment.chains import add_source
+from fulfillment.engine import fulfill, fulfill_in_turn
 from fulfillment.models import Fulfillment
-from fulfillment.services import fulfill, fulfill_in_turn, retry, retry_failed
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.tasks import nudge_due
@@ -371,7 +372,7 @@ def test_a_slow_host_is_asked_four_things_at_a_time_and_the_rest_follows(
 
     receiver.respond = slowly
     following = []
-    monkeypatch.setattr("fulfillment.services.publish", lambda task, pk, queue: following.append(pk))
+    monkeypatch.setattr("fulfillment.engine.publish", lambda task, pk, queue: following.append(pk))
     for _ in range(9):
         pay(sold)
 

@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 
 from delivery import resending
 from delivery.models import Delivery
-from fulfillment import services
+from fulfillment import actions
 from fulfillment.history import order_history
 from orders.models import ActivationCode, Order
 from orders.services import correct_email, refund, renew_link, reveal, revoke_link
@@ -68,7 +68,7 @@ def test_codes_entered_by_hand_name_who_did(pay, make_product):
     pay(make_product(source="manual", name="Custom"))
     order = Order.objects.get()
 
-    services.enter_codes(order.items.get(), {1: "AAAA"}, by="Sam")
+    actions.enter_codes(order.items.get(), {1: "AAAA"}, by="Sam")
 
     assert ("1 activation code for Custom saved, entered by hand", "Sam") in told(order)
 
@@ -109,7 +109,7 @@ def test_a_retry_names_who_asked_for_it(order):
     item = order.items.get()
     item.fulfillment.end(status="failed", reason="The vendor does not answer.")
 
-    services.retry(item, by="Sam")
+    actions.retry(item, by="Sam")
 
     assert told(order)[-1] == ("Photo Pro tried again", "Sam")
 

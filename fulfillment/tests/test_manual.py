@@ -1,7 +1,8 @@
 import pytest
 
+from fulfillment.actions import CodeRefused, enter_codes, retry
+from fulfillment.engine import fulfill
 from fulfillment.models import Fulfillment
-from fulfillment.services import CodeRefused, enter_codes, fulfill, retry
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund

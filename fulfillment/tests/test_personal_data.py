@@ -8,7 +8,7 @@ from django.db import connection
 from delivery import resending
 from delivery.link_requests import request_mail
 from delivery.models import Delivery
-from fulfillment import services
+from fulfillment import actions
 from fulfillment.attention import needing_attention
 from fulfillment.history import order_history
 from fulfillment.personal_data import Held
@@ -77,7 +77,7 @@ def test_no_trace_is_left_in_any_table(order, another):
 def test_nor_in_what_was_written_of_a_code_that_was_replaced(pay, product):
     pay(product)
     code = Order.objects.get().codes().get()
-    services.replace(code, by="Sam", reason="Mrs Lovelace cannot type it")
+    actions.replace(code, by="Sam", reason="Mrs Lovelace cannot type it")
 
     Held("ada@example.com").erase(by="Stella")
 
@@ -134,7 +134,7 @@ def test_a_code_that_comes_later_is_saved_and_not_mailed(order, work, mailoutbox
     before = len(mailoutbox)
     Held(CUSTOMER["email"]).erase(by="Stella")
 
-    services.enter_codes(item, {2: "LATE-CODE"}, by="Sam")
+    actions.enter_codes(item, {2: "LATE-CODE"}, by="Sam")
     work()
 
     assert item.activation_codes.count() == 2
@@ -156,7 +156,7 @@ def test_what_nobody_can_send_any_more_needs_no_attention(order, work, status):
     Delivery.objects.update(status=status)
 
     Held(CUSTOMER["email"]).erase(by="Stella")
-    services.enter_codes(OrderItem.objects.get(), {2: "LATE-CODE"}, by="Sam")
+    actions.enter_codes(OrderItem.objects.get(), {2: "LATE-CODE"}, by="Sam")
     work()
 
     assert not needing_attention(Order.objects.all()).exists()

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from fulfillment.services import ReturnRefused, return_to_stock
+from fulfillment.actions import ReturnRefused, return_to_stock
 from merchants.models import CheckoutPage
 from orders.models import ActivationCode, Order
 from orders.services import CodeWithdrawn, refund, reveal, show_to_customer

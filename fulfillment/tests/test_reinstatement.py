@@ -6,9 +6,9 @@ import pytest
 from django.core.management import call_command
 
 from delivery.models import Delivery
+from fulfillment.actions import ReturnRefused, return_to_stock
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment
-from fulfillment.services import ReturnRefused, return_to_stock
 from merchants.models import CheckoutPage
 from orders.models import ActivationCode, Order
 from orders.services import RefundRefused, ReinstateRefused, refund, reinstate

@@ -3,11 +3,11 @@ from django.core import mail
 
 from conftest import stock
 from delivery.models import Delivery
-from fulfillment import services
+from fulfillment import actions
+from fulfillment.actions import ReplaceRefused, issue_from_reserve, replace
 from fulfillment.attention import lost_deliveries
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment
-from fulfillment.services import ReplaceRefused, issue_from_reserve, replace
 from orders.models import ActivationCode, Order
 from orders.services import refund
 from pools.allocation import allocate_keys, fill_reserve
@@ -140,7 +140,7 @@ def test_what_is_not_paid_is_not_replaced(order, code):
 def test_what_came_from_no_pool_is_not_replaced(pay, make_product):
     pay(make_product(source="manual"))
     item = Order.objects.get().items.get()
-    services.enter_codes(item, {1: "AAAA-BBBB"}, by="Max")
+    actions.enter_codes(item, {1: "AAAA-BBBB"}, by="Max")
 
     with pytest.raises(ReplaceRefused, match="from a pool"):
         replace(item.activation_codes.get(), by="Sam")

@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from fulfillment import retention
+from fulfillment.actions import retry
 from fulfillment.retention import purge
-from fulfillment.services import retry
 from fulfillment.tests.test_personal_data import dump
 from orders.models import Order, Refund
 from orders.services import refund

@@ -4,7 +4,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from conftest import stock
-from fulfillment import services, tasks
+from fulfillment import engine, tasks
 from fulfillment.models import Fulfillment
 from fulfillment.sources.pool.models import PoolMethod
 from orders.models import Order
@@ -63,9 +63,9 @@ def test_asking_again_never_gives_more(pay, make_product, merchant):
     pay(make_product(keys=10), quantity=2)
     fulfillment = Fulfillment.objects.get()
 
-    services.top_up(fulfillment)
+    engine.top_up(fulfillment)
     Fulfillment.objects.update(status="waiting")
-    services.serve_waiting(merchant.pools.get())
+    engine.serve_waiting(merchant.pools.get())
 
     assert merchant.pools.get().keys.issued().count() == 2
     assert Fulfillment.objects.get().status == "done"
@@ -114,15 +114,15 @@ def test_a_pool_is_served_by_one_worker_at_a_time(pay, make_product, merchant, i
         pay(make_product(keys=0, pool=merchant.pools.first()))
     stock(merchant.pools.get(), 3)
     served = []
-    top_up = services.top_up
+    top_up = engine.top_up
 
     def count(fulfillment, **kwargs):
         served.append(fulfillment.pk)
         top_up(fulfillment, **kwargs)
 
-    monkeypatch.setattr("fulfillment.services.top_up", count)
+    monkeypatch.setattr("fulfillment.engine.top_up", count)
 
-    in_threads(lambda _: services.serve_waiting(merchant.pools.get()), range(4), threads=4)
+    in_threads(lambda _: engine.serve_waiting(merchant.pools.get()), range(4), threads=4)
 
     assert set(states().values()) == {"done"}
     assert len(served) == 3
@@ -196,14 +196,14 @@ def test_an_item_that_breaks_does_not_hold_up_the_others(pay, make_product, merc
     product = make_product(keys=0)
     pay(product, order="BROKEN", paid_at="2026-11-22T09:00:00Z")
     pay(product, order="SOUND", paid_at="2026-11-22T10:00:00Z")
-    top_up = services.top_up
+    top_up = engine.top_up
 
     def break_first(fulfillment, **kwargs):
         if fulfillment.item.order.number == "BROKEN":
             raise ZeroDivisionError
         top_up(fulfillment, **kwargs)
 
-    monkeypatch.setattr("fulfillment.services.top_up", break_first)
+    monkeypatch.setattr("fulfillment.engine.top_up", break_first)
     stock(merchant.pools.get(), 1)
     work()
 

@@ -8,10 +8,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from conftest import stock
+from fulfillment.actions import enter_codes
 from fulfillment.chains import add_source
 from fulfillment.item_notices import tell_of_item
 from fulfillment.pool_notices import remind_of_empty_pools
-from fulfillment.services import enter_codes
 from merchants.models import Member
 from notices.models import MerchantNotice
 from notices.sending import send_notice

@@ -9,10 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from fulfillment import services
+from fulfillment import engine
+from fulfillment.actions import enter_codes, retry
 from fulfillment.chains import add_source
+from fulfillment.engine import fulfill
 from fulfillment.models import Fulfillment
-from fulfillment.services import enter_codes, fulfill, retry
 from orders import subscriptions
 from orders.models import Order, OrderItem, Subscription
 from orders.services import refund, reinstate
@@ -507,14 +508,14 @@ def test_no_wake_up_is_lost_when_the_first_is_done_while_the_renewal_looks(
     work()
     renewal = report("R1", "P", year=2021)
     receiver.respond = answer
-    note = services._note_what_is_missing
+    note = engine._note_what_is_missing
 
     def meanwhile(*arguments):
         if not first.activation_codes.exists():
             enter_codes(first, {1: "BY-HAND"}, by="Sam")
         note(*arguments)
 
-    monkeypatch.setattr(services, "_note_what_is_missing", meanwhile)
+    monkeypatch.setattr(engine, "_note_what_is_missing", meanwhile)
     fulfill(renewal.fulfillment.pk)
 
     assert Fulfillment.objects.due().filter(item=renewal).exists()
@@ -529,7 +530,7 @@ def test_all_are_served_when_reports_and_workers_are_at_it_at_once(service, repo
         if task in numbers:
             report(task, None if task == "P" else "P", year=2020 + numbers.index(task))
         for pk in Fulfillment.objects.due().values_list("pk", flat=True):
-            services.fulfill_in_turn(pk)
+            engine.fulfill_in_turn(pk)
 
     in_threads(do, [*reversed(numbers), *range(12)], 6)
     let_pass(minutes=20)

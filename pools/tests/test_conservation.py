@@ -1,7 +1,7 @@
 import pytest
 from django.db import connection
 
-from fulfillment.services import replace
+from fulfillment.actions import replace
 from orders.models import ActivationCode, Order
 from orders.services import refund
 from pools.allocation import fill_reserve

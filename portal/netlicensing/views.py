@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from fulfillment import services
+from fulfillment import actions
 from fulfillment.chains import remove_place
 from fulfillment.models import Fulfillment
 from fulfillment.sources.netlicensing.client import Client, LicensingError
@@ -117,7 +117,7 @@ def retry_failed(request, account: LicensingAccount) -> Confirmation:
         " made for them already is found again, and nothing is made twice.",
         button="Retry",
     )
-    count = services.retry_failed(account, by=str(request.user))
+    count = actions.retry_failed(account, by=str(request.user))
     return f"{count:,} will be tried again, the oldest payments first."
 
 

@@ -13,9 +13,9 @@ from django.urls import reverse
 
 from delivery.models import DeliveredCode, Delivery
 from delivery.resending import why_not_resend
+from fulfillment.actions import why_not_return
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment, HeldCode
-from fulfillment.services import why_not_return
 from licensing.models import Licensee, Transaction
 from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from delivery import resending
 from delivery.models import Delivery
-from fulfillment import held_codes, services
+from fulfillment import actions, held_codes
 from fulfillment.models import HeldCode
 from orders.models import ActivationCode, Order, OrderItem, named
 from orders.services import (
@@ -199,7 +199,7 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
         form=form,
         back=desk.url_of(saved),
     )
-    replacement, new = services.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
+    replacement, new = actions.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
     if new:
         messages.success(request, f"Replaced by ••••{replacement.hint}. {tell_of_mail(desk.order)}")
     else:
@@ -216,7 +216,7 @@ def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> Confirmat
         f" any, and mailed to {desk.order.email}.",
         button="Issue",
     )
-    count = services.issue_from_reserve(waiting, by=desk.by)
+    count = actions.issue_from_reserve(waiting, by=desk.by)
     return f"{count} issued from the reserve. {tell_of_mail(desk.order)}"
 
 
@@ -238,7 +238,7 @@ def return_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
         back=desk.url_of(saved),
         then=desk,
     )
-    pool = services.return_to_stock(saved, by=desk.by)
+    pool = actions.return_to_stock(saved, by=desk.by)
     return f"The key is back in the pool “{pool}”."
 
 
@@ -260,7 +260,7 @@ def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
 @require_POST
 def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     waiting = _get_item(desk, item)
-    services.retry(waiting, by=desk.by)
+    actions.retry(waiting, by=desk.by)
     messages.success(request, f"{waiting.product.name} is being tried again. What comes of it shows here in a moment.")
     return redirect(desk)
 
@@ -271,14 +271,14 @@ def enter_codes(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
     form = CodesForm(wanting, request.POST or None)
 
     if not form.fields and not form.is_valid():
-        raise services.CodeRefused("All activation codes of this item are saved.")
+        raise actions.CodeRefused("All activation codes of this item are saved.")
     yield Question(
         title=f"Enter activation codes for {wanting.product.name}",
         text=f"They are saved in the order and mailed to {desk.order.email} at once. Those left empty go on waiting.",
         button="Save and send",
         form=form,
     )
-    services.enter_codes(wanting, form.codes(), by=desk.by)
+    actions.enter_codes(wanting, form.codes(), by=desk.by)
     return f"Saved in {desk.order}; the e-mail to {desk.order.email} is on its way."
 
 

@@ -16,9 +16,9 @@ from django.views.decorators.http import require_POST
 
 from delivery.models import Delivery
 from fulfillment import setup
+from fulfillment.actions import RetryRefused, retry
 from fulfillment.chains import wake_waiting
 from fulfillment.models import Fulfillment, SetupRequest
-from fulfillment.services import RetryRefused, retry
 from fulfillment.setup import SetupRefused
 from fulfillment.sources.base import Source
 from merchants.models import EmailTemplate, Product

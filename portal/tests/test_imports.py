@@ -35,8 +35,8 @@ SECTIONS = {"web_service": "web_services", "netlicensing": "netlicensing"}
 NAMES = {"web_service": "web.?service", "netlicensing": "net.?licensing|LicensingAccount|LicensePackage"}
 # Orders are also served by hand and from stock. The pages of the licensing service lead to the accounts that use it.
 USERS = {
-    "manual": {"fulfillment/services.py"},
-    "pool": {"fulfillment/services.py", "portal/products/views.py"},
+    "manual": {"fulfillment/actions.py"},
+    "pool": {"fulfillment/actions.py", "portal/products/views.py"},
     "netlicensing": {"portal/licensing/access.py", "portal/licensing/views.py"},
     "web_service": set(),
 }

@@ -12,10 +12,10 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from fulfillment import services
+from fulfillment import actions
+from fulfillment.actions import RetryRefused
 from fulfillment.chains import remove_place
 from fulfillment.models import Fulfillment
-from fulfillment.services import RetryRefused
 from fulfillment.sources.web_service.client import preview
 from fulfillment.sources.web_service.models import WebService, WebServiceMethod
 from fulfillment.sources.web_service.parameters import ParametersRefused, add_service, set_parameters
@@ -197,7 +197,7 @@ def retry_failed(request, service: WebService) -> Confirmation:
         " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
         button="Retry",
     )
-    count = services.retry_failed(service, by=str(request.user))
+    count = actions.retry_failed(service, by=str(request.user))
     return f"{count_items(count)} will be tried again, the oldest payments first."
 
 
@@ -218,5 +218,5 @@ def send_again(request, service: WebService, callout: int) -> Confirmation:
     )
     if item.fulfillment.status != Fulfillment.Status.FAILED:
         raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
-    services.retry(item, by=str(request.user))
+    actions.retry(item, by=str(request.user))
     return f"It is asked again for order {item.order.number} within seconds."

@@ -5,9 +5,9 @@ from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, Subquer
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_noop
 
+from fulfillment.actions import CodeRefused
 from fulfillment.history import Line
 from fulfillment.models import FulfillmentMethod, HeldCode
-from fulfillment.services import CodeRefused
 from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.client import HELD, CodesHeld, CodesMissing, ServiceBusy, ServiceError

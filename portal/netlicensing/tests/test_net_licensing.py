@@ -6,9 +6,9 @@ from urllib.request import Request, urlopen
 import pytest
 from django.db.models.functions import Now
 
+from fulfillment.actions import retry
 from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
-from fulfillment.services import retry
 from fulfillment.sources.netlicensing import client as net_licensing
 from fulfillment.sources.netlicensing.models import Deactivation, LicensingAccount
 from fulfillment.sources.netlicensing.tests.licensing_server import Proxy

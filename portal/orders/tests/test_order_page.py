@@ -6,8 +6,8 @@ from html import unescape
 import pytest
 
 from delivery.models import Delivery
+from fulfillment.actions import replace
 from fulfillment.models import Fulfillment, HeldCode
-from fulfillment.services import replace
 from fulfillment.sources.web_service.models import WebService
 from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund, Subscription

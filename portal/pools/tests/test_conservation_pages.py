@@ -1,6 +1,6 @@
 import pytest
 
-from fulfillment.services import replace
+from fulfillment.actions import replace
 from orders.models import Order
 from pools.models import KeyBatch
 

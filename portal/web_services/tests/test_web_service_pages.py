@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from fulfillment.actions import retry_failed
 from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
-from fulfillment.services import retry_failed
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from fulfillment.sources.web_service.parameters import ParametersRefused, set_parameters
 from merchants.models import Member, User

@@ -8,10 +8,11 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
+from fulfillment.actions import retry
 from fulfillment.chains import ChainRefused, add_source, remove_place
+from fulfillment.engine import fulfill, fulfill_in_turn
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment
-from fulfillment.services import fulfill, fulfill_in_turn, retry
 from fulfillment.sources.netlicensing import client as net_licensing
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
 from fulfillment.sources.netlicensing.tests.licensing_server import TROUBLES, Proxy, Service, envelope, refusal

@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
+from fulfillment.actions import CodeRefused, enter_codes, retry, retry_failed
 from fulfillment.chains import add_source
 from fulfillment.held_codes import refuse, release
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.personal_data import Held
-from fulfillment.services import CodeRefused, enter_codes, retry, retry_failed
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.shapes import resembles, shapes_of
 from notices.models import MerchantNotice

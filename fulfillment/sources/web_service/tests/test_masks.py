@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from fulfillment.engine import fulfill
 from fulfillment.models import Fulfillment
-from fulfillment.services import fulfill
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.parameters import Subject
 from orders.models import ActivationCode, OrderItem

@@ -8,9 +8,10 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
+from fulfillment.actions import enter_codes
 from fulfillment.chains import add_source
+from fulfillment.engine import fulfill
 from fulfillment.models import Fulfillment
-from fulfillment.services import enter_codes, fulfill
 from fulfillment.sources.web_service.models import ReceivedCode
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund
@@ -104,7 +105,7 @@ def test_a_code_that_a_dead_worker_noted_for_a_unit_that_needs_none_goes_to_anot
     pay(sold, quantity=2)
     item = OrderItem.objects.get()
     with monkeypatch.context() as patch:
-        patch.setattr("fulfillment.services._save_codes", lambda *args, **options: 1 / 0)
+        patch.setattr("fulfillment.engine.save_codes", lambda *args, **options: 1 / 0)
         fulfill(item.fulfillment.pk)
     assert ReceivedCode.objects.count() == 2 and not by_unit(item)
 
@@ -497,7 +498,7 @@ def test_so_may_those_that_a_dead_worker_noted(pay, work, sold, make_service, re
     pay(sold, quantity=2)
     item = OrderItem.objects.get()
     with monkeypatch.context() as patch:
-        patch.setattr("fulfillment.services._save_codes", lambda *args, **options: 1 / 0)
+        patch.setattr("fulfillment.engine.save_codes", lambda *args, **options: 1 / 0)
         fulfill(item.fulfillment.pk)
 
     all_due()

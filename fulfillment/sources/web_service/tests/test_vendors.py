@@ -21,9 +21,9 @@ from misbehave import BEHAVIOURS, Misbehaving
 from standardwebhooks import Webhook, WebhookVerificationError
 from vendor import Vendor
 
+from fulfillment.actions import retry
 from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
-from fulfillment.services import retry
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import Subject

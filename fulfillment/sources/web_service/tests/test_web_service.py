@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 from standardwebhooks import Webhook
 
+from fulfillment.actions import retry
 from fulfillment.models import Fulfillment
-from fulfillment.services import retry
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.upstream_notices import tell_of_upstreams_that_are_down
 from notices.models import MerchantNotice

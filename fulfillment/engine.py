@@ -1,55 +1,27 @@
 """From a paid order to delivered codes. Locks are taken in this order: merchant, pool, order, keys."""
 
 import logging
-from collections.abc import Iterable
 from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
 
-from delivery.models import Delivery
 from delivery.resending import queue_delivery
 from fulfillment.item_notices import tell_of_item
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
-from fulfillment.sources.manual.source import ManualSource
-from fulfillment.sources.pool.source import PoolSource
-from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from orders.models import ActivationCode, Order, OrderItem
 from orders.subscriptions import find_wait
-from outbound.breaker import probe_now
-from outbound.models import Upstream
-from pools.allocation import allocate_keys, fill_reserve, return_key
-from pools.ledger import moved_by
-from pools.models import LicenseKey, LicensePool
-from vault.fingerprints import fingerprint
+from pools.allocation import fill_reserve
+from pools.models import LicensePool
 from work.attempts import Failure, NotNow, Policy
 from work.models import CALLOUTS, alone, publish
-from work.refusals import Refused
 
 logger = logging.getLogger(__name__)
 
 
 class OrderNotPaid(Exception):
     pass
-
-
-class CodeRefused(Refused):
-    code = "code_refused"
-
-
-class RetryRefused(Refused):
-    code = "retry_refused"
-
-
-class ReplaceRefused(Refused):
-    code = "replace_refused"
-
-
-class ReturnRefused(Refused):
-    code = "return_refused"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The key is not returned. {reason}")
 
 
 def begin(items: list[OrderItem]) -> None:
@@ -158,21 +130,21 @@ def _collect(fulfillment: Fulfillment, source: Source) -> bool:
         _check_paid(item.order)
         codes, problem = _issue(fulfillment, source)
         with transaction.atomic():
-            _lock_paid(item.order)
+            lock_paid(item.order)
             if source.sends_itself and problem is None:
                 _finish(fulfillment, sent_by_vendor=True)
                 return True
             # Another worker may have saved some of them meanwhile.
-            complete = _save_codes(fulfillment, codes, item.missing_units(), source=source.code)
+            complete = save_codes(fulfillment, codes, item.missing_units(), source=source.code)
         if problem and not complete:
             raise problem
         return complete
 
     with transaction.atomic():
-        _lock_paid(item.order)
+        lock_paid(item.order)
         missing = item.missing_units()
         codes = dict(source.issue(item, missing, attempt=fulfillment.attempts)) if missing else {}
-        return _save_codes(fulfillment, codes, missing, source=source.code)
+        return save_codes(fulfillment, codes, missing, source=source.code)
 
 
 def _issue(fulfillment: Fulfillment, source: Source) -> tuple[dict[int, str], SourceError | None]:
@@ -187,7 +159,7 @@ def _issue(fulfillment: Fulfillment, source: Source) -> tuple[dict[int, str], So
     return codes, None
 
 
-def _lock_paid(order: Order) -> None:
+def lock_paid(order: Order) -> None:
     """Serialize whatever finishes an order's items with each other, with refunds and with resends."""
     order.refresh_from_db(fields=["status", "email"], from_queryset=Order.objects.select_for_update(no_key=True))
     _check_paid(order)
@@ -198,7 +170,7 @@ def _check_paid(order: Order) -> None:
         raise OrderNotPaid(f"The order is {order.status}.")
 
 
-def _save_codes(
+def save_codes(
     fulfillment: Fulfillment, codes: dict[int, str], missing: list[int], *, source: str, by: str = ""
 ) -> bool:
     """Save codes for the missing units; return whether none is missing now. The caller holds the order's lock."""
@@ -235,7 +207,7 @@ def _note_what_is_missing(
     not_asked = [error for error in errors if isinstance(error, NotNow)]
     for_good = all(error.permanent or fulfillment.is_last_attempt for error in errors) and not not_asked
     with transaction.atomic():
-        _lock_paid(fulfillment.item.order)
+        lock_paid(fulfillment.item.order)
         if not fulfillment.item.missing_units():
             # A person, or another worker, was faster.
             _finish(fulfillment)
@@ -288,194 +260,3 @@ def _look_again(fulfillment: Fulfillment) -> None:
     if find_wait(fulfillment.item) is None:
         Fulfillment.objects.filter(pk=fulfillment.pk, status=Fulfillment.Status.WAITING).wake()
         fulfillment.nudge()
-
-
-@transaction.atomic
-def retry(item: OrderItem, *, by: str) -> None:
-    """Have a fulfillment tried again now that failed, or waits. Raises RetryRefused if there is nothing to try."""
-    try:
-        _lock_paid(item.order)
-    except OrderNotPaid as problem:
-        raise RetryRefused(str(problem)) from problem
-    fulfillment = item.fulfillment
-    fulfillment.refresh_from_db(fields=["status", "reason"])
-    again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
-    if not again.start_again():
-        raise RetryRefused("All activation codes of this item are saved.")
-
-    OrderEvent.objects.create(
-        order=item.order,
-        kind=OrderEvent.Kind.RETRIED,
-        item=item,
-        details={"status": fulfillment.status, "reason": fulfillment.reason},
-        happened_by=by,
-    )
-    for method in FulfillmentMethod.objects.of(item.product):
-        if method.upstream:
-            probe_now(method.upstream)
-    fulfillment.nudge()
-
-
-@transaction.atomic
-def retry_failed(upstream: Upstream, *, by: str) -> int:
-    """Have all items of paid orders that this server was given up for tried again; how many they are.
-
-    The oldest payments come first. Asked again at once there is none.
-    """
-    # Serializes the second click with the first.
-    Upstream.objects.select_for_update(no_key=True).get(pk=upstream.pk)
-    failed = Fulfillment.objects.of_upstream(upstream).given_up().filter(item__held_codes=None)
-    rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
-    if not rows:
-        return 0
-    Fulfillment.objects.filter(pk__in=[pk for pk, *_ in rows]).start_again()
-    events = (
-        OrderEvent(
-            order_id=order,
-            kind=OrderEvent.Kind.RETRIED,
-            item_id=item,
-            details={"status": status, "reason": reason},
-            happened_by=by,
-        )
-        for _, item, order, status, reason in rows
-    )
-    OrderEvent.objects.bulk_create(events, batch_size=1000)
-    probe_now(upstream)
-    # Who is done with the first has the next one tried, and the sweep finds them all.
-    if first := Fulfillment.objects.next_of(upstream):
-        transaction.on_commit(lambda: publish(Fulfillment.TASK, first, queue=CALLOUTS), robust=True)
-    return len(rows)
-
-
-@transaction.atomic
-def replace(code: ActivationCode, *, by: str, reason: str = "") -> tuple[ActivationCode, bool]:
-    """Give the customer another key of the same pool for one that does not work, also of its reserve.
-
-    Return the new code, and whether it is new: asked again it is the same. Raises ReplaceRefused.
-    """
-    item = code.item
-    try:
-        _lock_paid(item.order)
-    except OrderNotPaid as problem:
-        raise ReplaceRefused(str(problem)) from problem
-    code.refresh_from_db(fields=["withdrawn_at", "replaced_by"], from_queryset=ActivationCode.all_codes.all())
-    if code.replaced_by:
-        return code.replaced_by, False
-    issued = LicenseKey.objects.issued().filter(item=item, unit=code.unit).select_related("pool").first()
-    if issued is None:
-        raise ReplaceRefused("Only a code that came from a pool can be replaced by another of it.")
-
-    with moved_by(by):
-        withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.Because.REPLACED}
-        LicenseKey.objects.filter(pk=issued.pk).update(**withdrawn)
-        units = [code.unit]
-        keys = allocate_keys(issued.pool, item, units) or allocate_keys(issued.pool, item, units, from_reserve=True)
-        if not keys:
-            raise ReplaceRefused(f"The pool “{issued.pool}” has no keys left, not even in reserve.")
-    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
-    new = ActivationCode.build(keys[code.unit].code, item=item, unit=code.unit, source=code.source, saved_by=by)
-    new.save()
-    ActivationCode.all_codes.filter(pk=code.pk).update(replaced_by=new)
-    OrderEvent.objects.create(
-        order=item.order,
-        kind=OrderEvent.Kind.REPLACED,
-        code=code,
-        details={"reason": reason} if reason else {},
-        happened_by=by,
-    )
-    queue_delivery(item.order, [new])
-    return new, True
-
-
-@transaction.atomic
-def issue_from_reserve(item: OrderItem, *, by: str) -> int:
-    """Give an item that waits what it lacks from the reserves of its product's pools; return how many codes.
-
-    Raises ReplaceRefused if there is nothing to give, or nobody to give it to.
-    """
-    try:
-        _lock_paid(item.order)
-    except OrderNotPaid as problem:
-        raise ReplaceRefused(str(problem)) from problem
-    missing = item.missing_units()
-    codes: dict[int, str] = {}
-    with moved_by(by):
-        for pool in LicensePool.objects.of_chain(item.product):
-            left = [unit for unit in missing if unit not in codes]
-            keys = allocate_keys(pool, item, left, from_reserve=True)
-            codes |= {unit: key.code for unit, key in keys.items()}
-    if not codes:
-        raise ReplaceRefused("Nothing is missing." if not missing else "There is nothing in reserve for this product.")
-
-    _save_codes(item.fulfillment, codes, missing, source=PoolSource.code, by=by)
-    return len(codes)
-
-
-def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, revealed: bool) -> str:
-    """Why a code of a refunded order cannot go back to stock; empty if nobody ever saw it, as far as we know."""
-    if revealed or code.seen_at:
-        return "It was shown to somebody."
-    if any(delivery.attempts for delivery in deliveries):
-        return "It was e-mailed."
-    return ""
-
-
-@transaction.atomic
-def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
-    """Have the key of a refunded order, which nobody saw, sold to somebody else. Raises ReturnRefused."""
-    quarantined = LicenseKey.objects.filter(
-        item=code.item, unit=code.unit, fingerprint=code.fingerprint, withdrawn_because=LicenseKey.Because.REFUNDED
-    )
-    key = quarantined.select_related("pool").first()
-    if key is None:
-        raise ReturnRefused("Its key is not in quarantine.")
-    # The pool before the order, as everywhere; then nobody sees the code, or has it mailed, while we look.
-    LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
-    order = Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
-    code.refresh_from_db(fields=["seen_at", "withdrawn_at"], from_queryset=ActivationCode.all_codes.all())
-    # The refund may have been undone meanwhile, and the same key issued to the same unit again, as another code.
-    if code.withdrawn_at or not quarantined.exists():
-        raise ReturnRefused("Its key is not in quarantine.")
-    revealed = order.events.filter(kind=OrderEvent.Kind.CODE_REVEALED, code=code).exists()
-    if reason := why_not_return(code, code.deliveries.all(), revealed=revealed):
-        raise ReturnRefused(reason)
-
-    with moved_by(by):
-        return_key(key)
-    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
-    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.RETURNED, code=code, happened_by=by)
-    return key.pool
-
-
-@transaction.atomic
-def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str, source: str = ManualSource.code) -> None:
-    """Save codes that a person found, or released, for these units of the item.
-
-    Raises CodeRefused if one of the units has its code already, or the order is not paid.
-    """
-    try:
-        _lock_paid(item.order)
-    except OrderNotPaid as problem:
-        raise CodeRefused(str(problem)) from problem
-    missing = item.missing_units()
-    if taken := set(codes) - set(missing):
-        raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
-    if source == ManualSource.code:
-        for unit, text in codes.items():
-            _refuse_if_sold(item.order, unit, text)
-
-    _save_codes(item.fulfillment, codes, missing, source=source, by=by)
-
-
-def _refuse_if_sold(order: Order, unit: int, text: str) -> None:
-    """Keep a person from giving away what is in a pool, or was given to somebody else. A link may go to many."""
-    if text.startswith(("https://", "http://")):
-        return
-    key = LicenseKey.objects.filter(
-        fingerprint=fingerprint(text), pool__merchant=order.merchant_id, withdrawn_at=None
-    ).first()
-    if key:
-        raise CodeRefused(f"Activation code {unit} is a key of the pool “{key.pool}”, where it is {key.status}.")
-    sold = Order.objects.filter(merchant=order.merchant_id).with_code(text).first()
-    if sold:
-        raise CodeRefused(f"Activation code {unit} was given to {sold} already.")

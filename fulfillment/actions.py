@@ -1,0 +1,232 @@
+"""What people do about an item that waits, failed or was refunded. Each locks the order."""
+
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from delivery.models import Delivery
+from delivery.resending import queue_delivery
+from fulfillment.engine import OrderNotPaid, lock_paid, save_codes
+from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.sources.manual.source import ManualSource
+from fulfillment.sources.pool.source import PoolSource
+from orders.models import ActivationCode, Order, OrderEvent, OrderItem
+from outbound.breaker import probe_now
+from outbound.models import Upstream
+from pools.allocation import allocate_keys, return_key
+from pools.ledger import moved_by
+from pools.models import LicenseKey, LicensePool
+from vault.fingerprints import fingerprint
+from work.models import CALLOUTS, publish
+from work.refusals import Refused
+
+
+class CodeRefused(Refused):
+    code = "code_refused"
+
+
+class RetryRefused(Refused):
+    code = "retry_refused"
+
+
+class ReplaceRefused(Refused):
+    code = "replace_refused"
+
+
+class ReturnRefused(Refused):
+    code = "return_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The key is not returned. {reason}")
+
+
+@transaction.atomic
+def retry(item: OrderItem, *, by: str) -> None:
+    """Have a fulfillment tried again now that failed, or waits. Raises RetryRefused if there is nothing to try."""
+    try:
+        lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise RetryRefused(str(problem)) from problem
+    fulfillment = item.fulfillment
+    fulfillment.refresh_from_db(fields=["status", "reason"])
+    again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
+    if not again.start_again():
+        raise RetryRefused("All activation codes of this item are saved.")
+
+    OrderEvent.objects.create(
+        order=item.order,
+        kind=OrderEvent.Kind.RETRIED,
+        item=item,
+        details={"status": fulfillment.status, "reason": fulfillment.reason},
+        happened_by=by,
+    )
+    for method in FulfillmentMethod.objects.of(item.product):
+        if method.upstream:
+            probe_now(method.upstream)
+    fulfillment.nudge()
+
+
+@transaction.atomic
+def retry_failed(upstream: Upstream, *, by: str) -> int:
+    """Have all items of paid orders that this server was given up for tried again; how many they are.
+
+    The oldest payments come first. Asked again at once there is none.
+    """
+    # Serializes the second click with the first.
+    Upstream.objects.select_for_update(no_key=True).get(pk=upstream.pk)
+    failed = Fulfillment.objects.of_upstream(upstream).given_up().filter(item__held_codes=None)
+    rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
+    if not rows:
+        return 0
+    Fulfillment.objects.filter(pk__in=[pk for pk, *_ in rows]).start_again()
+    events = (
+        OrderEvent(
+            order_id=order,
+            kind=OrderEvent.Kind.RETRIED,
+            item_id=item,
+            details={"status": status, "reason": reason},
+            happened_by=by,
+        )
+        for _, item, order, status, reason in rows
+    )
+    OrderEvent.objects.bulk_create(events, batch_size=1000)
+    probe_now(upstream)
+    # Who is done with the first has the next one tried, and the sweep finds them all.
+    if first := Fulfillment.objects.next_of(upstream):
+        transaction.on_commit(lambda: publish(Fulfillment.TASK, first, queue=CALLOUTS), robust=True)
+    return len(rows)
+
+
+@transaction.atomic
+def replace(code: ActivationCode, *, by: str, reason: str = "") -> tuple[ActivationCode, bool]:
+    """Give the customer another key of the same pool for one that does not work, also of its reserve.
+
+    Return the new code, and whether it is new: asked again it is the same. Raises ReplaceRefused.
+    """
+    item = code.item
+    try:
+        lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise ReplaceRefused(str(problem)) from problem
+    code.refresh_from_db(fields=["withdrawn_at", "replaced_by"], from_queryset=ActivationCode.all_codes.all())
+    if code.replaced_by:
+        return code.replaced_by, False
+    issued = LicenseKey.objects.issued().filter(item=item, unit=code.unit).select_related("pool").first()
+    if issued is None:
+        raise ReplaceRefused("Only a code that came from a pool can be replaced by another of it.")
+
+    with moved_by(by):
+        withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.Because.REPLACED}
+        LicenseKey.objects.filter(pk=issued.pk).update(**withdrawn)
+        units = [code.unit]
+        keys = allocate_keys(issued.pool, item, units) or allocate_keys(issued.pool, item, units, from_reserve=True)
+        if not keys:
+            raise ReplaceRefused(f"The pool “{issued.pool}” has no keys left, not even in reserve.")
+    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
+    new = ActivationCode.build(keys[code.unit].code, item=item, unit=code.unit, source=code.source, saved_by=by)
+    new.save()
+    ActivationCode.all_codes.filter(pk=code.pk).update(replaced_by=new)
+    OrderEvent.objects.create(
+        order=item.order,
+        kind=OrderEvent.Kind.REPLACED,
+        code=code,
+        details={"reason": reason} if reason else {},
+        happened_by=by,
+    )
+    queue_delivery(item.order, [new])
+    return new, True
+
+
+@transaction.atomic
+def issue_from_reserve(item: OrderItem, *, by: str) -> int:
+    """Give an item that waits what it lacks from the reserves of its product's pools; return how many codes.
+
+    Raises ReplaceRefused if there is nothing to give, or nobody to give it to.
+    """
+    try:
+        lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise ReplaceRefused(str(problem)) from problem
+    missing = item.missing_units()
+    codes: dict[int, str] = {}
+    with moved_by(by):
+        for pool in LicensePool.objects.of_chain(item.product):
+            left = [unit for unit in missing if unit not in codes]
+            keys = allocate_keys(pool, item, left, from_reserve=True)
+            codes |= {unit: key.code for unit, key in keys.items()}
+    if not codes:
+        raise ReplaceRefused("Nothing is missing." if not missing else "There is nothing in reserve for this product.")
+
+    save_codes(item.fulfillment, codes, missing, source=PoolSource.code, by=by)
+    return len(codes)
+
+
+def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, revealed: bool) -> str:
+    """Why a code of a refunded order cannot go back to stock; empty if nobody ever saw it, as far as we know."""
+    if revealed or code.seen_at:
+        return "It was shown to somebody."
+    if any(delivery.attempts for delivery in deliveries):
+        return "It was e-mailed."
+    return ""
+
+
+@transaction.atomic
+def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
+    """Have the key of a refunded order, which nobody saw, sold to somebody else. Raises ReturnRefused."""
+    quarantined = LicenseKey.objects.filter(
+        item=code.item, unit=code.unit, fingerprint=code.fingerprint, withdrawn_because=LicenseKey.Because.REFUNDED
+    )
+    key = quarantined.select_related("pool").first()
+    if key is None:
+        raise ReturnRefused("Its key is not in quarantine.")
+    # The pool before the order, as everywhere; then nobody sees the code, or has it mailed, while we look.
+    LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
+    order = Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
+    code.refresh_from_db(fields=["seen_at", "withdrawn_at"], from_queryset=ActivationCode.all_codes.all())
+    # The refund may have been undone meanwhile, and the same key issued to the same unit again, as another code.
+    if code.withdrawn_at or not quarantined.exists():
+        raise ReturnRefused("Its key is not in quarantine.")
+    revealed = order.events.filter(kind=OrderEvent.Kind.CODE_REVEALED, code=code).exists()
+    if reason := why_not_return(code, code.deliveries.all(), revealed=revealed):
+        raise ReturnRefused(reason)
+
+    with moved_by(by):
+        return_key(key)
+    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
+    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.RETURNED, code=code, happened_by=by)
+    return key.pool
+
+
+@transaction.atomic
+def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str, source: str = ManualSource.code) -> None:
+    """Save codes that a person found, or released, for these units of the item.
+
+    Raises CodeRefused if one of the units has its code already, or the order is not paid.
+    """
+    try:
+        lock_paid(item.order)
+    except OrderNotPaid as problem:
+        raise CodeRefused(str(problem)) from problem
+    missing = item.missing_units()
+    if taken := set(codes) - set(missing):
+        raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
+    if source == ManualSource.code:
+        for unit, text in codes.items():
+            _refuse_if_sold(item.order, unit, text)
+
+    save_codes(item.fulfillment, codes, missing, source=source, by=by)
+
+
+def _refuse_if_sold(order: Order, unit: int, text: str) -> None:
+    """Keep a person from giving away what is in a pool, or was given to somebody else. A link may go to many."""
+    if text.startswith(("https://", "http://")):
+        return
+    key = LicenseKey.objects.filter(
+        fingerprint=fingerprint(text), pool__merchant=order.merchant_id, withdrawn_at=None
+    ).first()
+    if key:
+        raise CodeRefused(f"Activation code {unit} is a key of the pool “{key.pool}”, where it is {key.status}.")
+    sold = Order.objects.filter(merchant=order.merchant_id).with_code(text).first()
+    if sold:
+        raise CodeRefused(f"Activation code {unit} was given to {sold} already.")

@@ -21,8 +21,8 @@ from fulfillment.tasks import nudge_due
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, OrderItem
 from outbound import breaker, callouts
-from outbound.breaker import FAILURES_BEFORE_PAUSE
-from outbound.models import Callout
+from outbound.breaker import FAILURES_BEFORE_PAUSE, let_through
+from outbound.models import Callout, Upstream
 
 
 @pytest.fixture
@@ -423,3 +423,11 @@ def test_who_is_woken_while_its_request_is_under_way_is_not_asked_for_twice(
     fulfill_in_turn(pk)
 
     assert len(receiver.received) == 1
+
+
+def test_the_breaker_moves_in_one_statement(make_service, django_assert_num_queries):
+    service = make_service()
+    Upstream.objects.update(paused_at=Now(), probe_at=Now())
+
+    with django_assert_num_queries(1):
+        assert let_through(service)

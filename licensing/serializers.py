@@ -70,6 +70,11 @@ def read_discount(text: str) -> dict[str, str]:
     return {"totalPrice": f"{total:.2f}", "currency": currency, name: value}
 
 
+def part_of(source: str) -> serializers.CharField:
+    """What an answer tells of the thing that this one is part of."""
+    return serializers.CharField(source=source, read_only=True)
+
+
 # A vendor's own property: the length of its name, and of what it says.
 MAX_NAME, MAX_VALUE = 255, 10_000
 # PHP writes repeated fields as name[] and name[0].
@@ -158,16 +163,8 @@ class ProductSerializer(EntitySerializer):
     class Meta:
         model = Product
         fields = [
-            "number",
-            "active",
-            "name",
-            "version",
-            "description",
-            "licensing_info",
-            "licensee_auto_create",
-            "vat_mode",
-            "clear_mark_on_validation",
-            "discount",
+            *("number", "active", "name", "version", "description", "licensing_info", "licensee_auto_create"),
+            *("vat_mode", "clear_mark_on_validation", "discount"),
         ]
 
     READ_ONLY = frozenset({"inUse", "vendorNumber"})
@@ -179,17 +176,13 @@ class ProductSerializer(EntitySerializer):
 
 
 class ProductModuleSerializer(EntitySerializer):
+    product_number = part_of("product.number")
+
     class Meta:
         model = ProductModule
         fields = [
-            "number",
-            "active",
-            "name",
-            "licensing_model",
-            "max_checkout_validity",
-            "yellow_threshold",
-            "red_threshold",
-            "node_secret_mode",
+            *("number", "active", "name", "licensing_model", "max_checkout_validity", "yellow_threshold"),
+            *("red_threshold", "node_secret_mode", "product_number"),
         ]
 
     def validate(self, attrs):
@@ -198,9 +191,6 @@ class ProductModuleSerializer(EntitySerializer):
         if model == LicensingModel.FLOATING and not validity:
             raise serializers.ValidationError({"max_checkout_validity": "A Floating module needs it, in seconds."})
         return attrs
-
-    def to_representation(self, instance):
-        return super().to_representation(instance) | {"productNumber": instance.product.number}
 
 
 class TermsSerializer(EntitySerializer):
@@ -239,11 +229,15 @@ VOLUME = {
 
 
 class LicenseTemplateSerializer(TermsSerializer):
+    product_module_number = part_of("module.number")
+    product_module_name = part_of("module.name")
+
     class Meta:
         model = LicenseTemplate
-        fields = ["number", "active", "name", "license_type", *LicenseTemplate.TERMS, "automatic", "hide_licenses"]
-
-    READ_ONLY = EntitySerializer.READ_ONLY | {"productModuleNumber", "productModuleName"}
+        fields = [
+            *("number", "active", "name", "license_type", *LicenseTemplate.TERMS, "automatic", "hide_licenses"),
+            *("product_module_number", "product_module_name"),
+        ]
 
     def validate(self, attrs):
         attrs = super().validate(attrs)
@@ -254,13 +248,6 @@ class LicenseTemplateSerializer(TermsSerializer):
                 f"License template of type '{license_type}' must have property '{camel(volume)}' specified."
             )
         return attrs
-
-    def to_representation(self, instance):
-        module = instance.module
-        return super().to_representation(instance) | {
-            "productModuleNumber": module.number,
-            "productModuleName": module.name,
-        }
 
 
 class AliasesField(serializers.Field):
@@ -286,15 +273,17 @@ class AliasesField(serializers.Field):
         return list(dict.fromkeys(text for text in texts if text))
 
     def to_representation(self, value):
-        return json.dumps([alias.text for alias in value.all()])
+        texts = [alias.text for alias in value.all()]
+        return json.dumps(texts) if texts else ""
 
 
 class LicenseeSerializer(EntitySerializer):
     aliases = AliasesField(required=False)
+    product_number = part_of("product.number")
 
     class Meta:
         model = Licensee
-        fields = ["number", "active", "name", "marked_for_transfer", "aliases"]
+        fields = ["number", "active", "name", "marked_for_transfer", "aliases", "product_number"]
 
     LISTS = frozenset({"aliases"})
 
@@ -309,10 +298,6 @@ class LicenseeSerializer(EntitySerializer):
                 if others.called(text).exists():
                     raise serializers.ValidationError({name: "Another licensee has this number, or alias."})
         return attrs
-
-    def to_representation(self, instance):
-        stated = super().to_representation(instance) | {"productNumber": instance.product.number}
-        return {name: value for name, value in stated.items() if (name, value) != ("aliases", "[]")}
 
     def update(self, instance, validated_data):
         aliases = validated_data.pop("aliases", None)
@@ -332,18 +317,20 @@ def set_aliases(licensee: Licensee, aliases: list[str]) -> None:
 
 
 class LicenseSerializer(TermsSerializer):
+    licensee_number = part_of("licensee.number")
+    license_template_number = part_of("template.number")
+    license_type = part_of("template.license_type")
+    product_module_number = part_of("template.module.number")
+
     class Meta:
         model = License
-        fields = ["number", "active", "name", *License.TERMS, "start_date", "used_quantity", "parent_feature"]
+        fields = [
+            *("number", "active", "name", *License.TERMS, "start_date", "used_quantity", "parent_feature"),
+            *("licensee_number", "license_template_number", "license_type", "product_module_number"),
+        ]
         extra_kwargs = {"name": {"required": False}}
 
-    READ_ONLY = EntitySerializer.READ_ONLY | {
-        "licenseeNumber",
-        "licenseTemplateNumber",
-        "productModuleNumber",
-        "transactionNumber",
-        "licenseType",
-    }
+    READ_ONLY = EntitySerializer.READ_ONLY | {"transactionNumber"}
 
     def to_internal_value(self, data):
         # Asked with a small letter, and told with a capital.
@@ -354,52 +341,38 @@ class LicenseSerializer(TermsSerializer):
         return super().validate(attrs) if self.instance or {"price", "currency"} & attrs.keys() else attrs
 
     def to_representation(self, instance):
-        module = instance.template.module
         stated = super().to_representation(instance)
         if instance.quantity is None:
             del stated["usedQuantity"]
-        return stated | {
-            "licenseeNumber": instance.licensee.number,
-            "licenseTemplateNumber": instance.template.number,
-            "licenseType": instance.template.license_type,
-            "productModuleNumber": module.number,
-        }
+        return stated
 
 
 class TokenSerializer(EntitySerializer):
+    number = None  # type: ignore[assignment]
+    vendor_number = part_of("merchant.slug")
+    licensee_number = part_of("licensee.number")
+
     class Meta:
         model = Token
-        fields = ["number", "active", "token_type", "name", "api_key_role", "expiration_time"]
+        fields = [
+            *("number", "active", "token_type", "name", "api_key_role", "expiration_time"),
+            *("vendor_number", "licensee_number"),
+        ]
         read_only_fields = ["number", "expiration_time"]
-
-    READ_ONLY = EntitySerializer.READ_ONLY | {"licenseeNumber"}
-    number = None  # type: ignore[assignment]
-
-    def to_representation(self, instance):
-        licensee = {"licenseeNumber": instance.licensee.number} if instance.licensee else {}
-        return super().to_representation(instance) | {"vendorNumber": instance.merchant.slug} | licensee
 
 
 class TransactionSerializer(EntitySerializer):
+    licensee_number = part_of("licensee.number")
+    datecreated = WireDateTime(source="created_at", read_only=True)
+    dateclosed = WireDateTime(source="closed_at", read_only=True)
+
     class Meta:
         model = Transaction
-        fields = ["number", "active", "status", "source"]
+        fields = ["number", "active", "status", "source", "licensee_number", "datecreated", "dateclosed"]
 
-    READ_ONLY = EntitySerializer.READ_ONLY | {
-        "licenseeNumber",
-        "datecreated",
-        "dateclosed",
-        "dateCreated",
-        "dateClosed",
-        "licenseTransactionJoin",
-    }
+    READ_ONLY = EntitySerializer.READ_ONLY | {"dateCreated", "dateClosed", "licenseTransactionJoin"}
 
     def validate(self, attrs):
         if attrs.get("status") == Transaction.Status.CLOSED and not (self.instance and self.instance.closed_at):
             attrs["closed_at"] = Now()
         return attrs
-
-    def to_representation(self, instance):
-        licensee = {"licenseeNumber": instance.licensee.number} if instance.licensee else {}
-        dates = {"datecreated": instance.created_at, "dateclosed": instance.closed_at}
-        return super().to_representation(instance) | licensee | dates

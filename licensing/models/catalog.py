@@ -157,14 +157,8 @@ class Terms(models.Model):
     currency = models.CharField(max_length=3, choices=Currency, blank=True)
 
     TERMS = (
-        "hidden",
-        "time_volume",
-        "time_volume_period",
-        "max_sessions",
-        "quantity",
-        "grace_period",
-        "price",
-        "currency",
+        *("hidden", "time_volume", "time_volume_period", "max_sessions", "quantity", "grace_period"),
+        *("price", "currency"),
     )
 
     class Meta:

@@ -523,7 +523,6 @@ def read_access(path: Path) -> dict[str, str]:
 
 
 def payment(base: str, api_key: str) -> str:
-    """A command that reports one more payment to the demo's shop."""
     customer = {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "company": "", "country": "GB"}
     item = {"item": "1", "product": "PHOTO-PRO", "quantity": 2, "total_price": "59.98"}
     order: dict[str, object] = {

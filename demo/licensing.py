@@ -76,7 +76,6 @@ def make_licensing(merchant: Merchant) -> dict[str, str]:
 
 
 def sell(merchant: Merchant, product: Product) -> None:
-    """Have paid orders served by Keywell's own licensing service: one licensee for all that an item holds."""
     sku, name, templates = SOLD
     key = Token.objects.create(
         merchant=merchant, token_type=Token.Type.APIKEY, api_key_role=Role.OPERATION, name="Keywell’s own orders"

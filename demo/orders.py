@@ -99,7 +99,6 @@ def next_number(merchant: Merchant) -> int:
 
 
 def assortment(merchant: Merchant, rng: Random) -> list[Article]:
-    """The demo's products and more, which are made if they are not there."""
     articles = []
     for sku, name, price, popularity, stock in ARTICLES:
         product, created = Product.objects.get_or_create(merchant=merchant, sku=sku, defaults={"name": name})
@@ -147,7 +146,6 @@ class Stock:
         self.batch: KeyBatch | None = None
 
     def place(self, keys: list[dict]) -> None:
-        """Give these rows their batch and positions."""
         # Until the transaction ends nobody else puts keys where these will stand.
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=self.pool.pk)
         if self.batch is None:
@@ -235,7 +233,6 @@ class Past:
         return range(first, last, max(10, (last - first) // about))
 
     def chunks(self, first_number: int) -> Iterator[Rows]:
-        """The rows of all orders, the oldest first."""
         for start in range(0, self.count, CHUNK):
             self.rows = defaultdict(list)
             for index in range(start, min(start + CHUNK, self.count)):

@@ -74,7 +74,6 @@ def set_license_active(license: License, active: bool, *, by: str) -> bool:
 
 @transaction.atomic
 def remove(thing: Product | ProductModule | LicenseTemplate) -> None:
-    """Delete it with all that hangs on it."""
     lock_to_delete(thing)
     thing.delete()
 

@@ -34,7 +34,6 @@ def record_failures(holding: Holding, validations: list[Validation], *, by: str)
 
 
 def record_refusal(holding: Holding, reason: str, *, by: str) -> None:
-    """Keep why a validation was answered with an error."""
     _record(holding, [FailedValidation(reason=reason[:MAX_REASON])], by)
 
 

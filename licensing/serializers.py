@@ -140,7 +140,6 @@ class EntitySerializer(serializers.ModelSerializer):
         return values
 
     def _cleared(self, name: str, value: str) -> str | None:
-        """What an empty value says where there may be none."""
         return None if value == "" and self.fields[name].allow_null else value
 
     def _own_properties(self, own: dict[str, str]) -> dict[str, str]:
@@ -194,8 +193,6 @@ class ProductModuleSerializer(EntitySerializer):
 
 
 class TermsSerializer(EntitySerializer):
-    """Of what has a price."""
-
     price = serializers.DecimalField(max_digits=12, decimal_places=2, min_value=0, required=False, allow_null=True)
     grace_period = serializers.BooleanField(required=False, allow_null=True)
 

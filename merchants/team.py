@@ -34,14 +34,10 @@ class SentJustNow(TeamError):
 
 
 class NotInvited(TeamError):
-    """The link is somebody else's."""
-
     code = "not_invited"
 
 
 class InvitationGone(TeamError):
-    """Accepted, withdrawn or expired."""
-
     code = "invitation_gone"
 
 

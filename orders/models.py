@@ -87,7 +87,6 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(*(_holds(word.strip()) for word in words))
 
     def with_code(self, text: str):
-        """Orders that hold, or held, exactly this license text."""
         return self.with_code_fingerprint(fingerprint(text.strip()))
 
     def with_code_fingerprint(self, *digests: bytes):
@@ -209,7 +208,6 @@ class Order(models.Model):
 
     @property
     def spoken(self) -> str:
-        """The language, of settings.LANGUAGES, that its customer is written to in."""
         return supported_language(self.language)
 
     @property
@@ -233,7 +231,6 @@ class Order(models.Model):
         return self.number if safe else f"{ID_PREFIX}{self.pk}"
 
     def codes(self) -> models.QuerySet["ActivationCode"]:
-        """The activation codes of all items, in the order of items and units."""
         return ActivationCode.objects.filter(item__order=self).order_by("item_id", "unit")
 
     def total(self) -> Decimal:
@@ -329,7 +326,6 @@ class OtherItem(models.Model):
         return f"Item {self.reference} of {self.order}, not ours"
 
     def reported(self, product: Product) -> dict:
-        """The item as the payment reported it, of this product."""
         return {
             "item": self.reference,
             "product": product,
@@ -425,7 +421,6 @@ class ActivationCode(models.Model):
 
     @classmethod
     def build(cls, text: str, **fields) -> "ActivationCode":
-        """Return an unsaved code with all that is derived from its text."""
         loose = loose_fingerprint(text)
         return cls(code=text, fingerprint=fingerprint(text), loose_fingerprint=loose, hint=hint(text), **fields)
 

@@ -96,7 +96,6 @@ def _create_order(merchant: Merchant, payment: dict, content: dict[str, str], by
 
 
 def _sell(order: Order, reported: list[dict]) -> None:
-    """Add items to an order and start their fulfillment."""
     if not reported:
         return
     subscriptions = _get_subscriptions(order, reported)

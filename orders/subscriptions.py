@@ -40,8 +40,6 @@ def split_period(period: str) -> tuple[int, str]:
 
 @dataclass(eq=False)
 class Link:
-    """An order item in a chain."""
-
     item: OrderItem
     parent_order: str = ""  # the number of the order that its shop says it renews; none of the first
     parent: "Link | None" = field(default=None, repr=False)
@@ -194,7 +192,6 @@ def _find_last(own: Link, links: list[Link]) -> Link | None:
 
 
 def _find(item: OrderItem, links: list[Link] | None = None) -> tuple[Link, list[Link]]:
-    """The item's own link, and the chain."""
     links = links or chain(item)
     return next(link for link in links if link.item.pk == item.pk), links
 

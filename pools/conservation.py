@@ -52,8 +52,6 @@ ORDER BY lower(pool.name), pool.id
 
 @dataclass(frozen=True)
 class Places:
-    """How many keys of a pool are where."""
-
     available: int
     reserved: int
     issued: int

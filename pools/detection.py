@@ -227,7 +227,6 @@ def _has_header(rows: list[list[str]]) -> bool:
 
 
 def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[str]:
-    """What the columns of a CSV are called, as far as they are."""
     rows = get_rows(content, read_as)
     if not rows:
         return []
@@ -236,7 +235,6 @@ def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[
 
 
 def get_rows(content: Iterable[bytes], read_as: dict[str, Any]) -> list[list[str]]:
-    """The first rows of a CSV."""
     if read_as["format"] != "csv":
         return []
     head = next(iter(content), b"")[:HEAD]

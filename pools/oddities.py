@@ -68,11 +68,9 @@ class Oddities:
 
     @property
     def fixable(self) -> int:
-        """How many keys hold what a spreadsheet added."""
         return self.counts["spreadsheet"]
 
     def describe(self) -> list[str]:
-        """Sentences about what was odd, and about keys that look unlike those of the pool."""
         sentences = [f"{self._where(kind)} {sentence}" for kind, sentence in SENTENCES.items() if self.counts[kind]]
         if len(self.labels) > 1:
             sentences.append(
@@ -133,7 +131,6 @@ SENTENCES = {
 
 
 def compare(sample: list[str], known: list[str], pool: LicensePool) -> list[str]:
-    """A warning if keys look unlike those known of the pool."""
     earlier = Looks(known)
     if not sample or not earlier.are_known or earlier.share_of(sample) >= 0.5:
         return []

@@ -246,7 +246,6 @@ def _lines(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _read_paragraphs(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    """Keys of several lines, with an empty line or the separator's between two."""
     border = read_as["separator"].strip() if read_as["split"] == "separator lines" else ""
     key: list[str] = []
     first = length = 0
@@ -294,7 +293,6 @@ def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyL
 
 
 def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    """Keys with a separator between two, which may stand anywhere."""
     separator = read_as["separator"]
     rest, number = "", 1
     for text in chain(texts, [separator]):

@@ -29,8 +29,6 @@ PATIENCE = timedelta(days=1)
 
 
 class ImportRefused(Refused):
-    """It is too late for this, or too early."""
-
     code = "import_refused"
 
 
@@ -194,7 +192,6 @@ def get_warnings(oddities: Oddities, preview: Preview) -> list[str]:
 
 
 def describe_error(error: KeyFileError, read_as: dict[str, Any]) -> dict[str, Any]:
-    """What a preview says of an upload that cannot be read so."""
     described = {"problems": error.lines, "field": error.field, "read_as": read_as}
     if isinstance(error, ColumnInDoubt):
         described |= {"candidates": error.candidates, "read_as": error.read_as}

@@ -38,7 +38,6 @@ class Server(Service):
         return None if self.answers() else "no answer"
 
     def answers(self) -> bool:
-        """Whether it serves, whoever started it."""
         raise NotImplementedError
 
 

@@ -297,8 +297,6 @@ class WebProcesses(LoadedService):
 
 
 class WorkerService(LoadedService):
-    """A Celery worker."""
-
     def __init__(self, name: str, arguments: Sequence[str], log: Path, broker_url: str, **options: int) -> None:
         self.node = f"{name}@{socket.gethostname()}"
         super().__init__(name, "celery", [*arguments, "--hostname", self.node], log, **options)

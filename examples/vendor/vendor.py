@@ -44,7 +44,6 @@ class Vendor:
             connection.execute("CREATE TABLE IF NOT EXISTS answers (request TEXT PRIMARY KEY, codes TEXT NOT NULL)")
 
     def __call__(self, environ, start_response):
-        """The WSGI application."""
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         names = ("Idempotency-Key", "Keywell-Test", "webhook-id", "webhook-timestamp", "webhook-signature")
         headers = {name.lower(): environ.get("HTTP_" + name.upper().replace("-", "_"), "") for name in names}

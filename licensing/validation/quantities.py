@@ -8,8 +8,6 @@ UNLIMITED = -1
 
 
 class Quota(Rules):
-    """A number that the software keeps within; the licenses' add up."""
-
     def judge(self) -> Result:
         licenses = self.of_type(LicenseType.QUANTITY)
         quantities = [license.quantity or 0 for license in licenses]

@@ -124,8 +124,6 @@ def _refusal(status: int, info: str, text: str, more: tuple[tuple[str, str], ...
 
 
 class Nothing(LicensingView):
-    """Every other address, to those who may know that there is nothing."""
-
     role = Role.LICENSEE
 
     def _refuse(self, request, **kwargs):

@@ -115,7 +115,6 @@ class ResourceView(LicensingView):
         return self._answer(self.rows().get(pk=saved.pk))
 
     def create(self) -> Any:
-        """Make one of what is said. Raises LicensingError."""
         parents = self.parents()
         values = self.values(None)
         return self.model._default_manager.create(merchant=self.vendor, **parents, **values)
@@ -127,7 +126,6 @@ class ResourceView(LicensingView):
         return self.serializer_class().update(instance, self.values(instance))
 
     def parents(self) -> Values:
-        """What a new one is part of."""
         return {}
 
     def parent(self, name: str, view: "type[ResourceView]") -> Any:
@@ -143,7 +141,6 @@ class ResourceView(LicensingView):
         return parent
 
     def values(self, instance: Any) -> Values:
-        """What the form says, checked."""
         serializer_class = self.serializer_class
         serializer = serializer_class(
             instance,
@@ -326,7 +323,6 @@ class LicenseView(ResourceView):
         return values
 
     def _named(self) -> Transaction | None:
-        """The transaction that the form names, if any."""
         return self.parent("transactionNumber", TransactionView) if number_in(self.form, "transactionNumber") else None
 
 

@@ -31,7 +31,6 @@ LINES_SHOWN = 20
 @behind_a_link
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: HttpRequest, token: str) -> HttpResponse:
-    """Takes in keys for the pool that the link is bound to."""
     link = UploadLink.objects.with_token(token).select_related("pool__merchant").first()
     if link is None:
         return dead(status=404)

@@ -103,7 +103,6 @@ class MailServerForm(forms.ModelForm):
 
 
 def _find_fault(kind: str | None, secret: str) -> str:
-    """What is wrong with the secret of a provider's webhook; nothing, if there is none."""
     if not secret:
         return ""
     if kind == Kind.POSTMARK and not all(secret.partition(":")):

@@ -98,7 +98,6 @@ class Place:
         return {"subject": template.subject or fallback["subject"], "body": template.body or fallback["body"]}
 
     def sample(self, draft: dict[str, str]) -> EmailMultiAlternatives:
-        """The mail that a customer would get if the draft were saved."""
         letter = sample_letter(self.merchant, self.product, self.language)
         return write(letter, Texts([self.template(**draft), *self.others.templates]))
 
@@ -173,7 +172,6 @@ def get_start(request, place: Place) -> dict[str, str]:
 
 
 def get_preview(request, place: Place) -> str:
-    """The address of the preview of what the editor starts with."""
     version = request.GET.get("version")
     return f"{place.url('email-preview')}?{urlencode({'version': version})}" if version else place.url("email-preview")
 
@@ -278,7 +276,6 @@ def sender(request) -> HttpResponse:
 
 @require_safe
 def logo(request: HttpRequest, digest: str) -> HttpResponse:
-    """A merchant's logo, for whoever reads a mail that shows it."""
     logo = get_object_or_404(Logo.objects.order_by("pk"), digest=digest)
     response = HttpResponse(bytes(logo.image), content_type="image/png")
     response["Cache-Control"] = "public, max-age=31536000, immutable"

@@ -97,8 +97,6 @@ class TemplateForm(NumberedForm):
 
 
 class LicenseeForm(forms.Form):
-    """A new licensee."""
-
     product: forms.ModelChoiceField = forms.ModelChoiceField(None)
     name = forms.CharField(max_length=200, required=False, widget=forms.TextInput(attrs=PLAIN))
     number = forms.CharField(
@@ -181,7 +179,6 @@ class TransferForm(forms.Form):
         return number
 
     def ends(self) -> tuple[Licensee, Licensee]:
-        """The target and the source."""
         ends = (self.other, self.licensee)
         return ends if self.cleaned_data["direction"] == "to" else ends[::-1]
 
@@ -250,7 +247,6 @@ class KeyForm(forms.Form):
         return moment
 
     def token(self) -> Token:
-        """The key, not saved yet."""
         data = self.cleaned_data
         return Token(
             merchant=self.merchant,

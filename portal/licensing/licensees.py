@@ -126,7 +126,6 @@ def reveal(request, licensee: Licensee) -> HttpResponse:
 
 
 def codes_of(licensee: Licensee) -> QuerySet[ActivationCode]:
-    """Where a customer got its number."""
     return ActivationCode.objects.filter(fingerprint=licensee.fingerprint, item__order__merchant=licensee.merchant)
 
 
@@ -165,7 +164,6 @@ def change(request, licensee: Licensee) -> Confirmation:
 @scoped(LICENSEES)
 @confirmed
 def switch(request, licensee: Licensee, *, active: bool) -> Confirmation:
-    """Activate it, or deactivate it."""
     text = "count again" if active else "do not count any more, until it is activated again"
     yield ask_switch(f"The licenses of {licensee} {text}.", active=active)
     changed = by_hand.set_active(licensee, active, by=str(request.user))
@@ -180,8 +178,6 @@ def ask_switch(text: str, *, active: bool) -> Question:
 @scoped(LICENSEES)
 @confirmed
 def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
-    """Mark it for transfer, or take the mark away."""
-
     text = "Whoever knows its number can then move its licenses to a licensee of their own."
     yield Question(
         title="Mark for transfer?" if marked else "Remove the mark?",
@@ -265,7 +261,6 @@ def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
 @scoped(LICENSEES)
 @confirmed
 def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> Confirmation:
-    """Activate a license, or deactivate it."""
     switched = get_license(licensee, license)
     text = "counts again" if active else "does not count any more, until it is activated again"
     yield ask_switch(f"{switched.name} ({switched.number}) {text}.", active=active)

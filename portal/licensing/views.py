@@ -45,7 +45,6 @@ def product(request, product: Product) -> HttpResponse:
 
 
 def save(request, form: ModelForm, *, title: str, done: str, back: str = "") -> HttpResponse:
-    """The form, until it is right; then the page of the product."""
     if form.is_valid():
         saved = form.save()
         messages.success(request, done)

@@ -34,7 +34,6 @@ class StockChart:
 
     @property
     def before(self) -> int:
-        """The stock when the first day began."""
         first = self.days[0]
         return first.stock - first.added + first.issued + first.taken_out
 
@@ -84,7 +83,6 @@ class StockChart:
 
     @property
     def bars(self) -> list[tuple[float, float, float, float]]:
-        """x, y, width and height of each day's bar."""
         width = self._x(0.7)
         heights = [
             (number, round(100 * day.issued / self.most_issued, 2))

@@ -14,13 +14,10 @@ SPLITS = {
 
 
 def for_form(options: dict[str, Any]) -> dict[str, Any]:
-    """How an upload is read, as the form has it."""
     return options | ({"header": "yes" if options["header"] else "no"} if "header" in options else {})
 
 
 class ReadingForm(forms.Form):
-    """How an upload is read; what is left empty is detected."""
-
     encoding = forms.ChoiceField(choices=ENCODINGS.items(), required=False)
     format = forms.ChoiceField(choices=[("text", "Text"), ("csv", "Table (CSV)")], required=False)
     split = forms.ChoiceField(label="Keys of a text", choices=SPLITS.items(), required=False)

@@ -102,7 +102,6 @@ def change_settings(request, pool) -> HttpResponse:
 @for_pool
 @confirmed
 def end_upload_links(request, pool) -> Confirmation:
-    """Ends the links in its notices before their time."""
     yield Question(
         title="End the upload links?",
         text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",

@@ -87,7 +87,6 @@ class SetupForm(forms.Form):
         return data
 
     def split(self) -> tuple[Iterable[bytes], dict]:
-        """The license file in pieces, and all the rest."""
         data = dict(self.cleaned_data)
         file, text = data.pop("file"), data.pop("text") or ""
         content = file.chunks() if file else [text.encode(errors="replace")]

@@ -170,8 +170,6 @@ class TransactionAdmin(ReadOnly, admin.ModelAdmin):
 
 @admin.register(Token)
 class TokenAdmin(FoundByNumber):
-    """All but its number, which signs in."""
-
     list_display = ["__str__", "masked", "merchant", "token_type", "api_key_role", "active", "last_used_at"]
     list_filter = ["token_type", "active"]
     list_select_related = ["merchant"]

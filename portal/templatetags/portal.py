@@ -176,7 +176,6 @@ def event_icon(kind: str) -> SafeString:
 
 @register.simple_tag
 def look(state: str) -> str:
-    """The color of a state, for what is no badge."""
     return LOOKS[state][0] if state else ""
 
 

@@ -492,14 +492,17 @@ def applied_migrations() -> int:
 def announce(var: Path, demo: bool) -> None:
     base = os.environ["BASE_URL"].rstrip("/")
     access = read_access(var / "demo.env") if demo else {}
-    lines = [f"\nKeywell runs at {base}/; Ctrl-C stops it.\n"]
-    lines += [
-        f"  Merchants       {base}/" + (f" as {access['OWNER_LOGIN']} or {access['SUPPORT_LOGIN']}" if access else "")
-    ]
-    lines += [f"  Support staff   {base}/admin/" + (f" as {access['STAFF_LOGIN']}" if access else "")]
-    lines += [f"  REST API        {base}/api/docs/"]
-    lines += [
-        f"  Licensing API   {base}/core/v2/rest/" + (f" as {access['NLIC_USER']}" if "NLIC_USER" in access else "")
+
+    def signing_in(*names: str) -> str:
+        found = [access[name] for name in names if name in access]
+        return f" as {' or '.join(found)}" if found else ""
+
+    lines = [
+        f"\nKeywell runs at {base}/; Ctrl-C stops it.\n",
+        f"  Merchants       {base}/{signing_in('OWNER_LOGIN', 'SUPPORT_LOGIN')}",
+        f"  Support staff   {base}/admin/{signing_in('STAFF_LOGIN')}",
+        f"  REST API        {base}/api/docs/",
+        f"  Licensing API   {base}/core/v2/rest/{signing_in('NLIC_USER')}",
     ]
     if "EMAIL_URL" not in os.environ:
         lines += [f"  E-mails         {var}/mail"]

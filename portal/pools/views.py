@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -6,7 +7,6 @@ from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import DenseRank
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -28,6 +28,8 @@ WAITING_SHOWN = 10
 BATCHES_SHOWN = 5
 KEYS = LicenseKey.objects.select_related("pool").defer("code")
 
+form_page = partial(Question, section="pools", template="portal/pool_form.html")
+
 for_pool = scoped(LicensePool)
 
 
@@ -39,15 +41,12 @@ def pools(request) -> HttpResponse:
 
 
 @member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def add(request) -> HttpResponse:
+@confirmed
+def add(request) -> Confirmation:
     form = PoolForm(request.POST or None, instance=LicensePool(merchant=request.merchant))
-    if form.is_valid():
-        pool = form.save()
-        messages.success(request, f"The pool “{pool}” is there. It is empty: add keys to it.")
-        return redirect(pool)
-    context = {"section": "pools", "form": form, "title": "Add a pool", "cancel": reverse("pools")}
-    return render(request, "portal/pool_form.html", context)
+    yield form_page(title="Add a pool", form=form, back="pools", then=form.instance)
+    pool = form.save()
+    return f"The pool “{pool}” is there. It is empty: add keys to it."
 
 
 @never_cache
@@ -86,17 +85,13 @@ def first_waiting(pool: LicensePool) -> list[Any]:
 
 
 @for_pool
-@require_http_methods(["GET", "POST"])
-def change_settings(request, pool) -> HttpResponse:
+@confirmed
+def change_settings(request, pool) -> Confirmation:
     form = PoolForm(request.POST or None, instance=pool)
-    if form.is_valid():
-        pool.save(update_fields=form.changed_data)
-        apply_settings(pool, form.changed_data, by=str(request.user))
-        messages.success(request, "Settings saved.")
-        return redirect(pool)
-    cancel = pool.get_absolute_url()
-    context = {"section": "pools", "pool": pool, "form": form, "title": "Settings", "cancel": cancel}
-    return render(request, "portal/pool_form.html", context)
+    yield form_page(title="Settings", form=form)
+    pool.save(update_fields=form.changed_data)
+    apply_settings(pool, form.changed_data, by=str(request.user))
+    return "Settings saved."
 
 
 @for_pool

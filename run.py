@@ -457,9 +457,8 @@ def set_up(var: Path, demo: bool, lock: int) -> None:
         errors = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)
         name, message = errors[-1] if errors else ("", f"it ended with {result.returncode}")
         if name.endswith("InconsistentMigrationHistory"):
-            message = (
-                f"its tables are from before the first release. Begin with an empty one, or without the folder {var}."
-            )
+            begin = f"Begin with an empty one, or without the folder {var}."
+            message = f"its tables are from before the first release. {begin}"
         sys.exit(message if name.endswith("ImproperlyConfigured") else f"Migrating failed: {message}\nSee {log}")
     stamp.write_text(json.dumps([code_version(), applied_migrations()]))
     say(f"  database is set up after {time.monotonic() - started_at:.1f} s")
@@ -528,10 +527,8 @@ def read_access(path: Path) -> dict[str, str]:
 def payment(base: str, api_key: str) -> str:
     customer = {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "company": "", "country": "GB"}
     item = {"item": "1", "product": "PHOTO-PRO", "quantity": 2, "total_price": "59.98"}
-    order: dict[str, object] = {
-        "order": f"D{int(time.time())}",
-        "paid_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    paid_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    order: dict[str, object] = {"order": f"D{int(time.time())}", "paid_at": paid_at}
     order |= {"currency": "EUR", "checkout_page": "main", "language": "en", "customer": customer, "items": [item]}
     headers = ["-H", f"Authorization: Bearer {api_key}", "-H", "Content-Type: application/json"]
     return shlex.join(["curl", f"{base}/api/v1/payments/", *headers, "-d", json.dumps(order)])

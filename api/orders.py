@@ -175,9 +175,11 @@ class OrderListView(generics.ListAPIView):
         return super().get(request, *args, **kwargs)
 
 
-class OrderView(APIView):
+class OrderAPIView(APIView):
     scope = ApiKey.Scope.ORDERS
 
+
+class OrderView(OrderAPIView):
     @extend_schema(summary="Read an order", responses={200: OrderSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, number):
         return Response(display(find_order(request, number)))
@@ -187,9 +189,7 @@ class AddressSerializer(serializers.Serializer):
     email = EmailField(max_length=254, help_text="Where the customer really reads mail.")
 
 
-class AddressView(APIView):
-    scope = ApiKey.Scope.ORDERS
-
+class AddressView(OrderAPIView):
     @extend_schema(
         summary="Correct the customer's address",
         request=AddressSerializer,
@@ -204,9 +204,7 @@ class AddressView(APIView):
         return Response(display(order))
 
 
-class LinkView(APIView):
-    scope = ApiKey.Scope.ORDERS
-
+class LinkView(OrderAPIView):
     @extend_schema(
         summary="Renew the customer's link",
         request=None,
@@ -255,9 +253,7 @@ class DeliverySerializer(serializers.Serializer):
     recipient = serializers.EmailField()
 
 
-class ResendView(APIView):
-    scope = ApiKey.Scope.ORDERS
-
+class ResendView(OrderAPIView):
     @extend_schema(
         summary="Send an item's activation codes again",
         request=None,

@@ -101,17 +101,9 @@ def make_product(merchant: Merchant) -> Product:
             merchant=merchant, number=number, name=name, licensing_model=model, max_checkout_validity=validity
         )
         for template, title, terms, price in templates:
-            volume = {"time_volume": 1} if terms["license_type"] == "TIMEVOLUME" else {}
-            LicenseTemplate.objects.create(
-                merchant=merchant,
-                module=module,
-                number=template,
-                name=title,
-                price=Decimal(price),
-                currency="EUR",
-                **volume,
-                **terms,
-            )
+            terms = terms | {"time_volume": 1} if terms["license_type"] == "TIMEVOLUME" else terms
+            terms = terms | {"name": title, "price": Decimal(price), "currency": "EUR"}
+            LicenseTemplate.objects.create(merchant=merchant, module=module, number=template, **terms)
     return product
 
 
@@ -124,6 +116,6 @@ def make_licensee(
         create_license(licensee, template, by=BY, start_date=made_at)
     for rows in (License.objects.filter(licensee=licensee), Transaction.objects.filter(licensee=licensee)):
         rows.update(created_at=made_at)
-    Licensee.objects.filter(pk=licensee.pk).update(created_at=made_at)
     licensee.created_at = made_at
+    licensee.save(update_fields=["created_at"])
     return licensee

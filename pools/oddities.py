@@ -127,9 +127,6 @@ SENTENCES = {
 }
 
 
-# Compared with earlier keys
-
-
 def compare(sample: list[str], known: list[str], pool: LicensePool) -> list[str]:
     earlier = Looks(known)
     if not sample or not earlier.are_known or earlier.share_of(sample) >= 0.5:

@@ -166,14 +166,8 @@ class TryAndBuy(Rules):
         return any(license.template.license_type == LicenseType.TIMEVOLUME for license in self.licenses)
 
     def _first(self, template: LicenseTemplate) -> License:
-        return License(
-            merchant_id=self.module.merchant_id,
-            licensee=self.licensee,
-            template=template,
-            name=template.name,
-            start_date=self.now,
-            **template.terms,
-        )
+        values = template.terms | {"name": template.name, "start_date": self.now}
+        return License(merchant_id=self.module.merchant_id, licensee=self.licensee, template=template, **values)
 
     def _begin(self, evaluation: License) -> None:
         evaluation.save()

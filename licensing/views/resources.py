@@ -85,8 +85,6 @@ class ResourceView(LicensingView):
             properties["inUse"] = row.in_use
         return Item(self.model.__name__, properties)
 
-    # GET
-
     def get(self, request, number=None):
         if number is not None:
             return self._answer(self.find(number))
@@ -96,8 +94,6 @@ class ResourceView(LicensingView):
 
     def _answer(self, row: Any) -> Response:
         return Response(Envelope([self.item(row)]))
-
-    # POST
 
     @transaction.atomic
     def post(self, request, number=None):
@@ -157,8 +153,6 @@ class ResourceView(LicensingView):
         if detail.code in {"required", "blank"}:
             return MalformedRequest(f"{self.title.capitalize()} {name.replace('_', ' ')} is required")
         return Invalid(f"{camel(name)}: {detail}")
-
-    # DELETE
 
     @transaction.atomic
     def delete(self, request, number=None):

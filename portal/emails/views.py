@@ -82,11 +82,8 @@ class Place:
         return Texts([one for one in texts if (one.product_id, one.language) != here])
 
     def fallback(self) -> dict[str, str]:
-        default = self.default()
-        return {
-            "subject": self.others.subject(self.product_id) or default["subject"],
-            "body": self.others.body(self.product_id) or default["body"],
-        }
+        found = {"subject": self.others.subject(self.product_id), "body": self.others.body(self.product_id)}
+        return {name: found[name] or default for name, default in self.default().items()}
 
     def default(self) -> dict[str, str]:
         with translation.override(self.language):
@@ -188,21 +185,10 @@ def save(place: Place, texts: dict[str, str], *, by: str) -> bool:
     return True
 
 
-def show_editor(request, place: Place, form: EmailTextForm, **context: Any) -> HttpResponse:
-    response = render(
-        request,
-        "portal/email_text.html",
-        {
-            "section": "emails",
-            "place": place,
-            "language": LANGUAGES[place.language],
-            "form": form,
-            "tags": TAGS,
-            "preview": get_preview(request, place),
-            "versions": place.versions()[:VERSIONS_SHOWN],
-            **context,
-        },
-    )
+def show_editor(request, place: Place, form: EmailTextForm) -> HttpResponse:
+    context = {"section": "emails", "place": place, "language": LANGUAGES[place.language], "form": form}
+    context |= {"tags": TAGS, "versions": place.versions()[:VERSIONS_SHOWN], "preview": get_preview(request, place)}
+    response = render(request, "portal/email_text.html", context)
     response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
     return response
 

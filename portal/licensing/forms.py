@@ -183,7 +183,13 @@ class TransferForm(forms.Form):
         return ends if self.cleaned_data["direction"] == "to" else ends[::-1]
 
 
-class LoginForm(forms.Form):
+class MerchantsForm(forms.Form):
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.merchant = merchant
+
+
+class LoginForm(MerchantsForm):
     name = forms.CharField(
         max_length=60,
         validators=[RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Letters, digits, dots, hyphens and underscores, please.")],
@@ -191,8 +197,7 @@ class LoginForm(forms.Form):
     )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.merchant = merchant
+        super().__init__(merchant, *args, **kwargs)
         self.fields["name"].help_text = f"What uses it. The user name is {merchant.slug}. and this."
 
     def clean_name(self) -> str:
@@ -202,7 +207,7 @@ class LoginForm(forms.Form):
         return name
 
 
-class KeyForm(forms.Form):
+class KeyForm(MerchantsForm):
     name = forms.CharField(max_length=100, help_text="What uses it.", widget=forms.TextInput(attrs=PLAIN))
     role = forms.ChoiceField(
         label="It may",
@@ -219,10 +224,6 @@ class KeyForm(forms.Form):
     expiration_time = forms.DateTimeField(
         label="Good until", required=False, widget=MomentInput, help_text="In UTC. Empty: until it is revoked."
     )
-
-    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.merchant = merchant
 
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
@@ -247,12 +248,6 @@ class KeyForm(forms.Form):
         return moment
 
     def token(self) -> Token:
-        data = self.cleaned_data
-        return Token(
-            merchant=self.merchant,
-            token_type=Token.Type.APIKEY,
-            name=data["name"],
-            api_key_role=data["role"],
-            licensee=data["licensee"],
-            expiration_time=data["expiration_time"],
-        )
+        values = {name: self.cleaned_data[name] for name in ("name", "licensee", "expiration_time")}
+        role = self.cleaned_data["role"]
+        return Token(merchant=self.merchant, token_type=Token.Type.APIKEY, api_key_role=role, **values)

@@ -37,8 +37,6 @@ class StockChart:
         first = self.days[0]
         return first.stock - first.added + first.issued + first.taken_out
 
-    # Where things stand
-
     def _x(self, day: float) -> float:
         """In percent, of so many days after the first one's start."""
         return round(100 * day / (len(self.days) + self.ahead), 2)
@@ -56,8 +54,6 @@ class StockChart:
     @property
     def threshold_y(self) -> float:
         return self._y(self.threshold)
-
-    # Shapes
 
     @property
     def _stock(self) -> list[tuple[float, float]]:
@@ -90,8 +86,6 @@ class StockChart:
             if day.issued
         ]
         return [(self._x(number + 0.15), round(100 - height, 2), width, height) for number, height in heights]
-
-    # Texts
 
     @property
     def grid(self) -> list[Label]:

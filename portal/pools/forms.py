@@ -1,3 +1,5 @@
+from typing import Any
+
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 
@@ -7,11 +9,14 @@ from pools.models import LicensePool
 MOST_RECIPIENTS = 20
 
 
+class RecipientsField(SimpleArrayField):
+    def __init__(self, **kwargs: Any) -> None:
+        address = forms.EmailField(validators=[validate_mailable])
+        super().__init__(address, required=False, max_length=MOST_RECIPIENTS, **kwargs)
+
+
 class PoolForm(forms.ModelForm):
-    recipients = SimpleArrayField(
-        forms.EmailField(validators=[validate_mailable]),
-        required=False,
-        max_length=MOST_RECIPIENTS,
+    recipients = RecipientsField(
         help_text="Who is told when the stock runs low: e-mail addresses, separated by commas. Empty: all owners and"
         " managers.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),

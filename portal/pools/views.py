@@ -107,8 +107,6 @@ def end_upload_links(request, pool) -> Confirmation:
     return f"The upload links of the pool “{pool}” are ended. The next notice has a new one."
 
 
-# Its keys, one by one
-
 # Each with the keys that are in it, and by what the last of them are found.
 STATES: dict[str, tuple[Callable, str]] = {
     "available": (lambda keys: keys.available(), "position"),

@@ -21,13 +21,7 @@ from orders.fields import EmailField
 from orders.models import Order, OrderItem, RefusedReport, named
 from orders.refusals import record_refusal
 from orders.search import MAX_CUSTOMER, Kind, clean, find_addresses, find_words, look_up, says_enough
-from orders.services import (
-    correct_email,
-    place_order,
-    refund,
-    renew_link,
-    revoke_link,
-)
+from orders.services import correct_email, place_order, refund, renew_link, revoke_link
 
 
 class ReportView(APIView):
@@ -217,8 +211,7 @@ class LinkView(OrderAPIView):
         return Response(display(order))
 
     @extend_schema(
-        summary="Revoke the customer's link",
-        responses={200: OrderSerializer, **problems(401, 403, 404, 429)},
+        summary="Revoke the customer's link", responses={200: OrderSerializer, **problems(401, 403, 404, 429)}
     )
     def delete(self, request, number):
         """The customer's order page is a 404 from now on, and `order_url` is null."""

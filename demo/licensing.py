@@ -37,14 +37,14 @@ MODULES: dict[tuple[str, str, str], list[tuple[str, str, dict[str, Any], str]]] 
         ("E-YEAR", "Year of updates", {"license_type": "TIMEVOLUME", "time_volume_period": "YEAR"}, "49.00"),
     ],
     ("M-RENDER", "Cloud rendering", LicensingModel.PAY_PER_USE): [
-        ("E-RENDER-100", "100 renderings", {"license_type": "QUANTITY", "quantity": 100}, "9.90"),
+        ("E-RENDER-100", "100 renderings", {"license_type": "QUANTITY", "quantity": 100}, "9.90")
     ],
     ("M-PLUGINS", "Plug-ins", LicensingModel.MULTI_FEATURE): [
         ("E-RAW", "Raw development", {"license_type": "FEATURE"}, "19.00"),
         ("E-PANORAMA", "Panorama", {"license_type": "FEATURE"}, "15.00"),
     ],
     ("M-SEATS", "Studio seats", LicensingModel.FLOATING): [
-        ("E-SEATS-5", "Five seats", {"license_type": "FLOATING", "max_sessions": 5}, "99.00"),
+        ("E-SEATS-5", "Five seats", {"license_type": "FLOATING", "max_sessions": 5}, "99.00")
     ],
 }
 # Number, name, the templates of its licenses, days ago.

@@ -318,9 +318,7 @@ class OtherItem(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["product"], condition=Q(quantity__gte=1), name="other_item_product")]
-        constraints = [
-            models.UniqueConstraint(fields=["order", "reference"], name="other_item_reference_is_unique"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["order", "reference"], name="other_item_reference_is_unique")]
 
     def __str__(self):
         return f"Item {self.reference} of {self.order}, not ours"

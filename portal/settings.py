@@ -79,9 +79,9 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "portal.access.navigation",
-            ],
+            ]
         },
-    },
+    }
 ]
 
 # Database: PostgreSQL only (docs/decisions/0001-postgresql-only.md). A payment writes a dozen rows; opening a

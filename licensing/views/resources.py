@@ -14,16 +14,7 @@ from licensing.creation import create_license, create_licensee, find_feature, ne
 from licensing.envelope import Envelope, Item
 from licensing.errors import Invalid, LicensingError, MalformedRequest, NotFound, UnexpectedValue
 from licensing.locks import hold, lock_to_delete
-from licensing.models import (
-    License,
-    Licensee,
-    LicenseTemplate,
-    Product,
-    ProductModule,
-    Role,
-    Token,
-    Transaction,
-)
+from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Role, Token, Transaction
 from licensing.models.catalog import Entity
 from licensing.serializers import (
     EntitySerializer,
@@ -252,11 +243,7 @@ class TransactionView(ResourceView):
     serializer_class = TransactionSerializer
     writing_role = Role.ADMIN
     related = ("licensee",)
-    filters = {
-        "licenseeNumber": is_licensee("licensee"),
-        "status": equals("status"),
-        "source": equals("source"),
-    }
+    filters = {"licenseeNumber": is_licensee("licensee"), "status": equals("status"), "source": equals("source")}
 
     def rows(self):
         return super().rows().prefetch_related("joins")

@@ -42,11 +42,7 @@ class Validate(LicensingView):
         try:
             self._check_product(holding, form)
             validations = validate(
-                holding,
-                parameters,
-                dry_run=dry_run,
-                by=self.caller.name,
-                adopts=self.caller.role == Role.LICENSEE,
+                holding, parameters, dry_run=dry_run, by=self.caller.name, adopts=self.caller.role == Role.LICENSEE
             )
         except LicensingError as error:
             if not dry_run:

@@ -190,9 +190,7 @@ class LicenseKey(models.Model):
             # The fingerprint first: it is looked for in all pools, too.
             models.UniqueConstraint(fields=["fingerprint", "pool"], name="a_key_is_in_its_pool_once"),
             models.UniqueConstraint(
-                fields=["item", "unit"],
-                condition=Q(item__isnull=False, withdrawn_at=None),
-                name="one_key_per_unit",
+                fields=["item", "unit"], condition=Q(item__isnull=False, withdrawn_at=None), name="one_key_per_unit"
             ),
             models.CheckConstraint(
                 condition=Q(item=None, unit=None, issued_at=None)

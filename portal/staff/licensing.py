@@ -180,7 +180,7 @@ class TokenAdmin(FoundByNumber):
         *("created_at", "last_used_at"),
     ]
     readonly_fields = [
-        *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "created_at", "last_used_at"),
+        *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "created_at", "last_used_at")
     ]
 
     def get_queryset(self, request):

@@ -28,7 +28,7 @@ LOOKS = {
         ("busy", "hourglass-split"): ["pending", "queued", "deferred", "reading", "importing", "open"],
         ("warn", "clock-fill"): ["waiting", "low", "failing", "temporary", "ready", "expired", "warning"],
         ("bad", "exclamation-triangle-fill"): [
-            *("failed", "broken", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused"),
+            *("failed", "broken", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")
         ],
         ("good", "circle"): ["available"],
         ("busy", "shield-lock"): ["reserved"],

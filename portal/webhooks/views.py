@@ -109,9 +109,7 @@ def rotate(request, endpoint: WebhookEndpoint) -> Confirmation:
 @confirmed
 def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Send a test event?",
-        text=f"An event of the type webhook.test is sent to {endpoint.url}.",
-        button="Send",
+        title="Send a test event?", text=f"An event of the type webhook.test is sent to {endpoint.url}.", button="Send"
     )
     service.send_test(endpoint)
     return "A test event is on its way. What becomes of it is in the log below."

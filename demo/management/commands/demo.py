@@ -19,10 +19,7 @@ from pools.models import LicensePool
 
 SLUG = "northlight"  # of the demo's merchant
 DEMO_FILES = Path(__file__).resolve().parent.parent.parent
-PRODUCTS = [
-    ("PHOTO-PRO", "Photo Pro", "photo-pro-keys.txt"),
-    ("PHOTO-LITE", "Photo Lite", "photo-lite-keys.txt"),
-]
+PRODUCTS = [("PHOTO-PRO", "Photo Pro", "photo-pro-keys.txt"), ("PHOTO-LITE", "Photo Lite", "photo-lite-keys.txt")]
 
 
 class Command(BaseCommand):

@@ -474,7 +474,7 @@ def is_set_up(stamp: Path) -> bool:
 def code_version() -> str:
     """Changes with whatever is done or checked before a start: migrations, packages, the demo, settings."""
     digest = hashlib.sha256(fingerprint("requirements.txt").encode())
-    for pattern in ("*/migrations/*.py", "portal/demo*.py", "portal/*/*/demo.py", "portal/settings.py"):
+    for pattern in ("*/migrations/*.py", "*/sources/*/migrations/*.py", "demo/**/*.py", "portal/settings.py"):
         for path in sorted(HERE.glob(pattern)):
             digest.update(path.read_bytes())
     for name in re.findall(r"^#?\s*([A-Z][A-Z_]+)=", (HERE / ".env.example").read_text(), re.MULTILINE):

@@ -3,7 +3,7 @@ from typing import Any, cast
 
 from django.db.models import prefetch_related_objects
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -141,6 +141,13 @@ class OrderFilterSerializer(serializers.Serializer):
         return value
 
 
+@extend_schema_view(
+    get=extend_schema(
+        summary="List orders, last paid first",
+        parameters=[OrderFilterSerializer],
+        responses={200: OrderSerializer(many=True), **problems(400, 401, 403, 404, 429)},
+    )
+)
 class OrderListView(generics.ListAPIView):
     scope = ApiKey.Scope.ORDERS
     serializer_class = OrderSerializer
@@ -159,14 +166,6 @@ class OrderListView(generics.ListAPIView):
                 found = look_up(orders, kind, text)
                 orders = orders.none() if found is None else found
         return orders.prefetch_related(*FOR_DISPLAY)
-
-    @extend_schema(
-        summary="List orders, last paid first",
-        parameters=[OrderFilterSerializer],
-        responses={200: OrderSerializer(many=True), **problems(400, 401, 403, 404, 429)},
-    )
-    def get(self, request, *args, **kwargs):
-        return super().get(request, *args, **kwargs)
 
 
 class OrderAPIView(APIView):

@@ -13,7 +13,6 @@ def main() -> None:
     options = parser.parse_args()
 
     with database():
-        # Its models can be imported only now.
         importlib.import_module("benchmarks.allocation_pools").compare(options.keys, options.rounds)
 
 

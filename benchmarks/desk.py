@@ -16,7 +16,6 @@ def main() -> None:
     options = parser.parse_args()
 
     with database(options.var):
-        # Its models can be imported only now.
         pages = importlib.import_module("benchmarks.desk_pages")
         pages.fill(options.orders)
         pages.compare(options.rounds)

@@ -31,7 +31,6 @@ def main() -> None:
     options = parser.parse_args()
 
     with database():
-        # Its models can be imported only now.
         key = importlib.import_module("benchmarks.validation_licensee").fill(options.licensees)
         credentials = b64encode(f"apiKey:{key}".encode()).decode()
         server = ["runtime.web", "--application"]

@@ -130,7 +130,9 @@ class EntitySerializer(serializers.ModelSerializer):
 
     def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
         known = {camel(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
-        stated = {known[name]: self._cleared(known[name], value) for name, value in data.items() if name in known}
+        stated: dict[str, str | None] = {known[name]: value for name, value in data.items() if name in known}
+        # Empty where there may be none.
+        stated |= {name: None for name, value in stated.items() if value == "" and self.fields[name].allow_null}
         if stated.get("number") == "":
             del stated["number"]  # it is made, or stays
         own = {name: value for name, value in data.items() if name not in known and name not in self.READ_ONLY}
@@ -138,9 +140,6 @@ class EntitySerializer(serializers.ModelSerializer):
         if own:
             values["properties"] = self._own_properties(own)
         return values
-
-    def _cleared(self, name: str, value: str) -> str | None:
-        return None if value == "" and self.fields[name].allow_null else value
 
     def _own_properties(self, own: dict[str, str]) -> dict[str, str]:
         properties = dict(self.instance.properties) if self.instance else {}

@@ -169,7 +169,6 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         return self.filter(accepted_at=None, withdrawn_at=None)
 
     def current(self):
-        """Those whose link works."""
         return self.open().filter(expires_at__gt=Now())
 
 

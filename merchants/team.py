@@ -1,5 +1,3 @@
-"""Who works for a merchant: invitations, roles, leaving."""
-
 import secrets
 from datetime import timedelta
 

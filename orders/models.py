@@ -97,7 +97,6 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(pk__in=ActivationCode.all_codes.filter(loose_fingerprint__in=digests).values("item__order"))
 
     def with_hint(self, text: str):
-        """Orders that hold, or held, a license text with this hint, in any case."""
         return self.filter(pk__in=ActivationCode.all_codes.filter(hint__iexact=text).values("item__order"))
 
     def with_product(self, *products: Product | int):
@@ -262,7 +261,6 @@ class Subscription(models.Model):
 
 class OrderItemQuerySet(models.QuerySet["OrderItem"]):
     def with_code_count(self):
-        """Each with the number of activation codes that are saved for it, `code_count`."""
         return self.annotate(code_count=Count("activation_codes", filter=Q(activation_codes__withdrawn_at=None)))
 
 

@@ -70,7 +70,6 @@ class Link:
 
 
 def chain(item: OrderItem) -> list[Link]:
-    """The orders of the item's subscription that are known, first to last, whatever their status."""
     return chains([item]).get(item.pk, [])
 
 
@@ -165,7 +164,6 @@ def known_first_licenses(item: OrderItem) -> list[str]:
 
 
 def find_wait(item: OrderItem, links: list[Link] | None = None) -> PredecessorMissing | None:
-    """What the item waits for among the orders of its subscription, if anything."""
     own, links = _find(item, links)
     try:
         for find in (_find_first, _find_last):

@@ -77,7 +77,6 @@ class Balance:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every key that was imported is somewhere."""
         return self.imported == self.keys.sum
 
     @property

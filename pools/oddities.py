@@ -71,7 +71,11 @@ class Oddities:
         return self.counts["spreadsheet"]
 
     def describe(self) -> list[str]:
-        sentences = [f"{self._where(kind)} {sentence}" for kind, sentence in SENTENCES.items() if self.counts[kind]]
+        sentences = [
+            f"{where(self.counts[kind], self.lines[kind])} {sentence}"
+            for kind, sentence in SENTENCES.items()
+            if self.counts[kind]
+        ]
         if len(self.labels) > 1:
             sentences.append(
                 "The blocks are of several kinds, and each block is one key. If several belong together, put an empty"
@@ -86,9 +90,6 @@ class Oddities:
             ):
                 sentences.append(f"Each holds a {name}. If this is a table, read the keys from one of its columns.")
         return sentences + (compare(self.sample, self.earlier, self.pool) if self.pool else [])
-
-    def _where(self, kind: str) -> str:
-        return where(self.counts[kind], self.lines[kind])
 
 
 def is_marker(key: str) -> bool:

@@ -1,5 +1,3 @@
-"""Acts that are confirmed first."""
-
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import wraps

@@ -1,5 +1,3 @@
-"""Whom the licensing service answers: API keys, which are tokens, and vendors' logins."""
-
 import hashlib
 import hmac
 import secrets

@@ -1,5 +1,3 @@
-"""What a vendor has, and what it sells: products, their modules and license templates."""
-
 import secrets
 import string
 
@@ -192,5 +190,4 @@ class LicenseTemplate(Terms, NumberedEntity):
 
     @property
     def terms(self) -> dict[str, object]:
-        """What a license of it is made with."""
         return {name: getattr(self, name) for name in self.TERMS}

@@ -1,5 +1,3 @@
-"""Who has licenses, and which."""
-
 from typing import Any
 
 from django.db import models

@@ -1,5 +1,3 @@
-"""What the licensing models have in common."""
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

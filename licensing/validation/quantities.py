@@ -1,5 +1,3 @@
-"""Numbers of things: what may be used, and what is used up."""
-
 from licensing.envelope import Info
 from licensing.models import License, LicenseType
 from licensing.validation.base import Result, Rules, WarningLevel

@@ -1,5 +1,3 @@
-"""The vendor's things: lists of them, and each to read, make, change and delete."""
-
 from functools import reduce
 from http import HTTPStatus
 from operator import or_
@@ -50,7 +48,6 @@ class ResourceView(LicensingView):
         return Role.ANALYTICS if self.request.method in {"GET", "HEAD"} else self.writing_role
 
     def rows(self) -> QuerySet:
-        """The vendor's, each with what an answer tells of it."""
         rows = self.model._default_manager.filter(merchant=self.vendor).select_related(*self.related)
         if not self.descendants:
             return rows
@@ -333,8 +330,8 @@ class TokenView(ResourceView):
         return rows.filter(fingerprint=fingerprint(number))
 
     def create(self):
-        values = self.values(None)
-        licensee = self._licensee()
+        values, number = self.values(None), number_in(self.form, "licenseeNumber")
+        licensee = self.licensee(number) if number else None
         token_type = values.setdefault("token_type", Token.Type.DEFAULT)
         if token_type == Token.Type.APIKEY:
             values["api_key_role"] = values.get("api_key_role") or Role.LICENSEE
@@ -342,10 +339,6 @@ class TokenView(ResourceView):
             missing = ("TokenValidation", "Property 'licenseeNumber' not found")
             raise MalformedRequest("Malformed token request", more=(missing,))
         return Token.objects.create(merchant=self.vendor, licensee=licensee, **values)
-
-    def _licensee(self) -> Licensee | None:
-        number = number_in(self.form, "licenseeNumber")
-        return self.licensee(number) if number else None
 
     def post(self, request, number=None):
         if number is not None:

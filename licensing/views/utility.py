@@ -1,5 +1,3 @@
-"""What there is to choose from."""
-
 import re
 from http import HTTPStatus
 from typing import ClassVar

@@ -92,7 +92,6 @@ class Visit:
 
 
 def chosen_language(request: HttpRequest) -> str:
-    """The one that the address names, if we speak it."""
     language = request.GET.get("language", "")
     return language if language in dict(settings.LANGUAGES) else ""
 

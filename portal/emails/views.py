@@ -1,7 +1,6 @@
-"""What customers are written, and from whom: the texts with their versions, the sender, the logo."""
-
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -13,19 +12,19 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import translation
+from django.utils import timezone, translation
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from delivery.composition import BODY, SUBJECT, Texts, write
+from delivery.composition import BODY, SUBJECT, Enclosed, Letter, Texts, write
 from merchants.email_template import TAGS
 from merchants.models import EmailTemplate, Logo, Merchant, Product
+from orders.models import Order, OrderItem
 from outbound.mail import MailError, make_message_id, send_test_mail
 from outbound.models import MailAccount
 from portal.access import Role, member_required
 from portal.confirm import Confirmation, Question, confirmed
 from portal.emails.forms import EmailTextForm, SenderForm
-from portal.emails.samples import sample_letter
 from work.bodies import takes_files
 
 LANGUAGES = dict(settings.LANGUAGES)
@@ -267,3 +266,36 @@ def logo(request: HttpRequest, digest: str) -> HttpResponse:
     response["Cache-Control"] = "public, max-age=31536000, immutable"
     response["Cross-Origin-Resource-Policy"] = "cross-origin"  # for mail programs that run in a browser
     return response
+
+
+# First name, last name and country of who reads a language.
+CUSTOMERS = {
+    "en": ("Ada", "Byron", "GB"),
+    "de": ("Käthe", "Schönfeld", "DE"),
+    "fr": ("Amélie", "Moreau", "FR"),
+    "es": ("Lucía", "García", "ES"),
+    "ru": ("Софья", "Ковалевская", "RU"),
+}
+
+
+def sample_letter(merchant: Merchant, product: Product | None, language: str) -> Letter:
+    """Three of a product, two codes ready: what a mail in this language is about."""
+    first_name, last_name, country = CUSTOMERS[language]
+    order = Order(
+        merchant=merchant,
+        number="A0012345678",
+        paid_at=timezone.now(),
+        currency="EUR",
+        language=language,
+        email="customer@example.com",
+        first_name=first_name,
+        last_name=last_name,
+        country=country,
+        link_token="sample",  # noqa: S106 (opens nothing)
+    )
+    product = product or merchant.products.order_by("pk").first() or Product(name="Photo Pro")
+    item = OrderItem(order=order, product=product, quantity=3, units=3, total_price=Decimal("89.97"))
+    codes = ["AAAAA-BBBBB-CCCCC-7Q2M1", "AAAAA-BBBBB-CCCCC-7Q2M2"]
+    sources = frozenset(product.fulfillment_methods.values_list("source", flat=True) if product.pk else [])
+    enclosed = Enclosed(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"], sources=sources)
+    return Letter(order, [enclosed], still_to_come=[(item, 1)])

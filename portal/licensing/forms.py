@@ -1,5 +1,3 @@
-"""What a merchant says of licensing products, licensees, licenses, and of whom the service answers."""
-
 from typing import Any
 
 from django import forms
@@ -157,6 +155,13 @@ class LicenseForm(forms.ModelForm):
         help_texts = {"start_date": "In UTC."}
 
 
+def find_licensee(merchant: Merchant, number: str) -> Licensee:
+    licensee = Licensee.objects.filter(merchant=merchant).called(number).first()
+    if licensee is None:
+        raise forms.ValidationError("No licensee of yours has this number.")
+    return licensee
+
+
 class TransferForm(forms.Form):
     direction = forms.ChoiceField(
         choices=[("to", "from this licensee to the other"), ("from", "from the other licensee to this one")],
@@ -173,9 +178,7 @@ class TransferForm(forms.Form):
 
     def clean_number(self) -> str:
         number = self.cleaned_data["number"]
-        self.other = Licensee.objects.filter(merchant=self.licensee.merchant).called(number).first()
-        if self.other is None:
-            raise forms.ValidationError("No licensee of yours has this number.")
+        self.other = find_licensee(self.licensee.merchant, number)
         return number
 
     def ends(self) -> tuple[Licensee, Licensee]:
@@ -236,10 +239,7 @@ class KeyForm(MerchantsForm):
         number = self.cleaned_data["licensee"]
         if not number:
             return None
-        licensee = Licensee.objects.filter(merchant=self.merchant).called(number).first()
-        if licensee is None:
-            raise forms.ValidationError("No licensee of yours has this number.")
-        return licensee
+        return find_licensee(self.merchant, number)
 
     def clean_expiration_time(self):
         moment = self.cleaned_data["expiration_time"]

@@ -1,5 +1,3 @@
-"""Who has licenses, and which: for support to look up, for managers to change."""
-
 from contextlib import suppress
 from typing import Any
 

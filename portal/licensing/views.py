@@ -1,5 +1,3 @@
-"""What a merchant licenses: products, their modules, and the templates of the licenses that can be had."""
-
 from functools import partial
 
 from django.db.models import Count, Prefetch, Q

@@ -1,7 +1,7 @@
 """A pool's stock as a drawing: lines and bars in percent of its width, so that its texts keep their size at any."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 from pools.ledger import StockDay
 from pools.replenishment import Forecast
@@ -103,7 +103,7 @@ class StockChart:
         bottom = ISSUED_TOP + ISSUED_HEIGHT + 18
         labels = [
             Label(f"issued a day, at most {self.most_issued:,}", 0, ISSUED_TOP - 8),
-            Label(written(self.days[0].date), 0, bottom),
+            Label(f"{self.days[0].date:%-d %b}", 0, bottom),
         ]
         if self.threshold:
             y = STOCK_TOP + STOCK_HEIGHT * self.threshold_y / 100 - 4
@@ -113,7 +113,7 @@ class StockChart:
             labels += [
                 Label("forecast", self.today, STOCK_TOP - 10),
                 Label("today", self.today, bottom, "middle"),
-                Label(written(end), 100, bottom, "end"),
+                Label(f"{end:%-d %b}", 100, bottom, "end"),
             ]
         else:
             labels.append(Label("today", 100, bottom, "end"))
@@ -139,7 +139,3 @@ def round_up(number: int) -> int:
             if step * unit >= number:
                 return step * unit
         unit *= 10
-
-
-def written(day: date) -> str:
-    return f"{day:%-d %b}"

@@ -13,7 +13,7 @@ from pools.withdrawal import withdraw_rest
 from portal.access import scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import KeysetPage
-from portal.pools.import_forms import ReadingForm, for_form
+from portal.pools.forms import ReadingForm, for_form
 from portal.pools.views import for_pool
 from work.bodies import takes_files
 

@@ -1,5 +1,3 @@
-"""How a merchant's pools stand, the most urgent first."""
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil, floor, inf

@@ -43,15 +43,11 @@ LOOKS = {
 }
 
 
-@cache
-def _drawing(name: str) -> SafeString:
-    return mark_safe(get_template(f"icons/{name}.svg").render().strip())  # noqa: S308 (a file of ours)
-
-
 @register.simple_tag
+@cache
 def icon(name: str) -> SafeString:
     """A drawing of templates/icons, in the color and size of the text beside it."""
-    return _drawing(name)
+    return mark_safe(get_template(f"icons/{name}.svg").render().strip())  # noqa: S308 (a file of ours)
 
 
 @register.simple_tag
@@ -119,7 +115,7 @@ EVENTS = {
 @register.simple_tag
 def event_icon(kind: str) -> SafeString:
     """What a kind of event looks like; one that is a state looks like that."""
-    return _drawing(EVENTS[kind] if kind in EVENTS else LOOKS[kind][1])
+    return icon(EVENTS[kind] if kind in EVENTS else LOOKS[kind][1])
 
 
 @register.simple_tag
@@ -135,11 +131,9 @@ def desk_url(context, action: str, *arguments, **query) -> str:
 
 @register.filter
 def stated(value) -> str:
-    """What a licensing property says, as software reads it."""
     return text_of(value)
 
 
 @register.filter
 def money(amount, currency: str) -> str:
-    """An amount as people read it, with its currency."""
     return f"{currency} {in_currency(amount, currency):,}".strip()

@@ -225,7 +225,8 @@ def explain() -> None:
     for name, visit in all_visits().items():
         queries = inspect(visit, browser, sample).queries
         slowest = max(
-            (query for query in queries if query["sql"].startswith(("SELECT", "("))), key=lambda query: query["time"]
+            (query for query in queries if query["sql"].startswith(("SELECT", "("))),
+            key=lambda query: float(query["time"]),
         )
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {slowest['sql']}")

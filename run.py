@@ -457,9 +457,8 @@ def set_up(var: Path, demo: bool, lock: int) -> None:
         errors = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)
         name, message = errors[-1] if errors else ("", f"it ended with {result.returncode}")
         if name.endswith("InconsistentMigrationHistory"):
-            message = (
-                f"its tables are from before the first release. Begin with an empty one, or without the folder {var}."
-            )
+            begin = f"Begin with an empty one, or without the folder {var}."
+            message = f"its tables are from before the first release. {begin}"
         sys.exit(message if name.endswith("ImproperlyConfigured") else f"Migrating failed: {message}\nSee {log}")
     stamp.write_text(json.dumps([code_version(), applied_migrations()]))
     say(f"  database is set up after {time.monotonic() - started_at:.1f} s")
@@ -475,7 +474,7 @@ def is_set_up(stamp: Path) -> bool:
 def code_version() -> str:
     """Changes with whatever is done or checked before a start: migrations, packages, the demo, settings."""
     digest = hashlib.sha256(fingerprint("requirements.txt").encode())
-    for pattern in ("*/migrations/*.py", "portal/demo*.py", "portal/*/*/demo.py", "portal/settings.py"):
+    for pattern in ("*/migrations/*.py", "*/sources/*/migrations/*.py", "demo/**/*.py", "portal/settings.py"):
         for path in sorted(HERE.glob(pattern)):
             digest.update(path.read_bytes())
     for name in re.findall(r"^#?\s*([A-Z][A-Z_]+)=", (HERE / ".env.example").read_text(), re.MULTILINE):
@@ -492,14 +491,17 @@ def applied_migrations() -> int:
 def announce(var: Path, demo: bool) -> None:
     base = os.environ["BASE_URL"].rstrip("/")
     access = read_access(var / "demo.env") if demo else {}
-    lines = [f"\nKeywell runs at {base}/; Ctrl-C stops it.\n"]
-    lines += [
-        f"  Merchants       {base}/" + (f" as {access['OWNER_LOGIN']} or {access['SUPPORT_LOGIN']}" if access else "")
-    ]
-    lines += [f"  Support staff   {base}/admin/" + (f" as {access['STAFF_LOGIN']}" if access else "")]
-    lines += [f"  REST API        {base}/api/docs/"]
-    lines += [
-        f"  Licensing API   {base}/core/v2/rest/" + (f" as {access['NLIC_USER']}" if "NLIC_USER" in access else "")
+
+    def signing_in(*names: str) -> str:
+        found = [access[name] for name in names if name in access]
+        return f" as {' or '.join(found)}" if found else ""
+
+    lines = [
+        f"\nKeywell runs at {base}/; Ctrl-C stops it.\n",
+        f"  Merchants       {base}/{signing_in('OWNER_LOGIN', 'SUPPORT_LOGIN')}",
+        f"  Support staff   {base}/admin/{signing_in('STAFF_LOGIN')}",
+        f"  REST API        {base}/api/docs/",
+        f"  Licensing API   {base}/core/v2/rest/{signing_in('NLIC_USER')}",
     ]
     if "EMAIL_URL" not in os.environ:
         lines += [f"  E-mails         {var}/mail"]
@@ -523,13 +525,10 @@ def read_access(path: Path) -> dict[str, str]:
 
 
 def payment(base: str, api_key: str) -> str:
-    """A command that reports one more payment to the demo's shop."""
     customer = {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "company": "", "country": "GB"}
     item = {"item": "1", "product": "PHOTO-PRO", "quantity": 2, "total_price": "59.98"}
-    order: dict[str, object] = {
-        "order": f"D{int(time.time())}",
-        "paid_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    paid_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    order: dict[str, object] = {"order": f"D{int(time.time())}", "paid_at": paid_at}
     order |= {"currency": "EUR", "checkout_page": "main", "language": "en", "customer": customer, "items": [item]}
     headers = ["-H", f"Authorization: Bearer {api_key}", "-H", "Content-Type: application/json"]
     return shlex.join(["curl", f"{base}/api/v1/payments/", *headers, "-d", json.dumps(order)])

@@ -25,8 +25,6 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 class HasScope(BasePermission):
-    """The request's API key must carry the view's `scope`."""
-
     def has_permission(self, request, view):
         self.message = f"This API key lacks the scope “{view.scope}”."
         return request.auth is not None and view.scope in request.auth.scopes

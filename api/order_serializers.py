@@ -96,7 +96,6 @@ class OrderSerializer(serializers.Serializer):
 
 
 def _describe_other(item: OtherItem, order: Order) -> dict[str, Any]:
-    """An item that is not ours, in the shape of the others."""
     return {
         "id": None,
         "item": item.reference,

@@ -3,7 +3,7 @@ from typing import Any, cast
 
 from django.db.models import prefetch_related_objects
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -21,13 +21,7 @@ from orders.fields import EmailField
 from orders.models import Order, OrderItem, RefusedReport, named
 from orders.refusals import record_refusal
 from orders.search import MAX_CUSTOMER, Kind, clean, find_addresses, find_words, look_up, says_enough
-from orders.services import (
-    correct_email,
-    place_order,
-    refund,
-    renew_link,
-    revoke_link,
-)
+from orders.services import correct_email, place_order, refund, renew_link, revoke_link
 
 
 class ReportView(APIView):
@@ -147,6 +141,13 @@ class OrderFilterSerializer(serializers.Serializer):
         return value
 
 
+@extend_schema_view(
+    get=extend_schema(
+        summary="List orders, last paid first",
+        parameters=[OrderFilterSerializer],
+        responses={200: OrderSerializer(many=True), **problems(400, 401, 403, 404, 429)},
+    )
+)
 class OrderListView(generics.ListAPIView):
     scope = ApiKey.Scope.ORDERS
     serializer_class = OrderSerializer
@@ -166,18 +167,12 @@ class OrderListView(generics.ListAPIView):
                 orders = orders.none() if found is None else found
         return orders.prefetch_related(*FOR_DISPLAY)
 
-    @extend_schema(
-        summary="List orders, last paid first",
-        parameters=[OrderFilterSerializer],
-        responses={200: OrderSerializer(many=True), **problems(400, 401, 403, 404, 429)},
-    )
-    def get(self, request, *args, **kwargs):
-        return super().get(request, *args, **kwargs)
 
-
-class OrderView(APIView):
+class OrderAPIView(APIView):
     scope = ApiKey.Scope.ORDERS
 
+
+class OrderView(OrderAPIView):
     @extend_schema(summary="Read an order", responses={200: OrderSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, number):
         return Response(display(find_order(request, number)))
@@ -187,9 +182,7 @@ class AddressSerializer(serializers.Serializer):
     email = EmailField(max_length=254, help_text="Where the customer really reads mail.")
 
 
-class AddressView(APIView):
-    scope = ApiKey.Scope.ORDERS
-
+class AddressView(OrderAPIView):
     @extend_schema(
         summary="Correct the customer's address",
         request=AddressSerializer,
@@ -204,9 +197,7 @@ class AddressView(APIView):
         return Response(display(order))
 
 
-class LinkView(APIView):
-    scope = ApiKey.Scope.ORDERS
-
+class LinkView(OrderAPIView):
     @extend_schema(
         summary="Renew the customer's link",
         request=None,
@@ -219,8 +210,7 @@ class LinkView(APIView):
         return Response(display(order))
 
     @extend_schema(
-        summary="Revoke the customer's link",
-        responses={200: OrderSerializer, **problems(401, 403, 404, 429)},
+        summary="Revoke the customer's link", responses={200: OrderSerializer, **problems(401, 403, 404, 429)}
     )
     def delete(self, request, number):
         """The customer's order page is a 404 from now on, and `order_url` is null."""
@@ -255,9 +245,7 @@ class DeliverySerializer(serializers.Serializer):
     recipient = serializers.EmailField()
 
 
-class ResendView(APIView):
-    scope = ApiKey.Scope.ORDERS
-
+class ResendView(OrderAPIView):
     @extend_schema(
         summary="Send an item's activation codes again",
         request=None,

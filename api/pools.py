@@ -14,7 +14,7 @@ from api.parsers import BoundedMultiPartParser, CsvParser, GzipParser, PlainText
 from api.schema import problems
 from merchants.models import ApiKey
 from pools.detection import describe_candidate
-from pools.models import KeyBatch, KeyImport
+from pools.models import KeyBatch, KeyImport, LicensePool
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
 from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, get_progress
@@ -178,11 +178,23 @@ KEY_FILE: dict[str, Any] = {
 }
 
 
-class TakesKeys(APIView):
+class PoolAPIView(APIView):
+    scope = ApiKey.Scope.POOLS
+
+    def pool(self, pk: int) -> LicensePool:
+        return get_object_or_404(cast(ApiKey, self.request.auth).merchant.pools, pk=pk)
+
+    def batch(self, pk: int, number: int) -> KeyBatch:
+        return get_object_or_404(self.pool(pk).batches, pk=number)
+
+    def key_import(self, pk: int, number: int) -> KeyImport:
+        return get_object_or_404(self.pool(pk).imports, pk=number)
+
+
+class TakesKeys(PoolAPIView):
     """Takes a file of keys: as the body, or as a form's `file` or `text`."""
 
     takes_files = True
-    scope = ApiKey.Scope.POOLS
     parser_classes = [PlainTextParser, CsvParser, GzipParser, BoundedMultiPartParser]
 
     def get_upload(self, request) -> dict[str, Any]:
@@ -204,9 +216,7 @@ class TakesKeys(APIView):
         return upload | {"content": [serializer.validated_data["text"].encode(errors="replace")]}
 
 
-class PoolListView(APIView):
-    scope = ApiKey.Scope.POOLS
-
+class PoolListView(PoolAPIView):
     @extend_schema(
         operation_id="v1_pools_list",
         summary="List pools",
@@ -216,9 +226,7 @@ class PoolListView(APIView):
         return Response(PoolSerializer(request.auth.merchant.pools.with_stock().order_by("name"), many=True).data)
 
 
-class PoolView(APIView):
-    scope = ApiKey.Scope.POOLS
-
+class PoolView(PoolAPIView):
     @extend_schema(summary="Show a pool's stock", responses={200: StockSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, pk):
         return Response(StockSerializer(get_object_or_404(request.auth.merchant.pools.with_counts(), pk=pk)).data)
@@ -255,16 +263,13 @@ class PoolKeysView(TakesKeys):
         256 KiB are imported before this is answered. Items that wait for the pool are served at once, oldest payment
         first.
         """
-        pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
-        key_import = begin(pool, by=str(request.auth), confirmed=True, **self.get_upload(request))
+        key_import = begin(self.pool(pk), by=str(request.auth), confirmed=True, **self.get_upload(request))
         if key_import.error:
             raise ValidationError(describe_refusal(key_import))
         if key_import.status != KeyImport.Status.IMPORTED:
             return Response(KeyImportSerializer(key_import).data, status=status.HTTP_202_ACCEPTED)
-        return Response(
-            ImportSerializer(key_import).data,
-            status=status.HTTP_201_CREATED if key_import.batch_id else status.HTTP_200_OK,
-        )
+        is_new = key_import.batch_id is not None
+        return Response(ImportSerializer(key_import).data, status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
 
 
 class ImportsView(TakesKeys):
@@ -276,26 +281,19 @@ class ImportsView(TakesKeys):
     )
     def post(self, request, pk):
         """Nothing is imported before it is confirmed. What the parameters leave open is detected."""
-        pool = get_object_or_404(request.auth.merchant.pools, pk=pk)
-        key_import = begin(pool, by=str(request.auth), **self.get_upload(request))
+        key_import = begin(self.pool(pk), by=str(request.auth), **self.get_upload(request))
         return Response(KeyImportSerializer(key_import).data, status=status.HTTP_201_CREATED)
 
 
-def get_import(request, pk: int, number: int) -> KeyImport:
-    return get_object_or_404(get_object_or_404(request.auth.merchant.pools, pk=pk).imports, pk=number)
-
-
-class ImportView(APIView):
-    scope = ApiKey.Scope.POOLS
-
+class ImportView(PoolAPIView):
     @extend_schema(summary="Show an import", responses={200: KeyImportSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, pk, number):
-        return Response(KeyImportSerializer(get_import(request, pk, number)).data)
+        return Response(KeyImportSerializer(self.key_import(pk, number)).data)
 
     @extend_schema(summary="Discard an import", responses={204: None, **problems(401, 403, 404, 409, 429)})
     def delete(self, request, pk, number):
         """What was uploaded is deleted. 409: it was confirmed."""
-        key_import = get_import(request, pk, number)
+        key_import = self.key_import(pk, number)
         discard(key_import)
         key_import.refresh_from_db(fields=["status"])
         if key_import.status != KeyImport.Status.DISCARDED:
@@ -303,9 +301,7 @@ class ImportView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-class ConfirmView(APIView):
-    scope = ApiKey.Scope.POOLS
-
+class ConfirmView(PoolAPIView):
     @extend_schema(
         summary="Import what the preview shows",
         request=None,
@@ -313,7 +309,7 @@ class ConfirmView(APIView):
     )
     def post(self, request, pk, number):
         """A long one is `importing` then, and goes on by itself. 409: it is not `ready`, or was confirmed."""
-        key_import = confirm(get_import(request, pk, number), by=str(request.auth))
+        key_import = confirm(self.key_import(pk, number), by=str(request.auth))
         return Response(KeyImportSerializer(key_import).data)
 
 
@@ -321,14 +317,12 @@ class BatchPages(Pages):
     ordering = ("-imported_at", "-id")
 
 
-class BatchListView(generics.ListAPIView):
-    scope = ApiKey.Scope.POOLS
+class BatchListView(PoolAPIView, generics.ListAPIView):
     serializer_class = BatchSerializer
     pagination_class = BatchPages
 
     def get_queryset(self):
-        merchant = cast(ApiKey, self.request.auth).merchant
-        return get_object_or_404(merchant.pools, pk=self.kwargs["pk"]).batches.all()
+        return self.pool(self.kwargs["pk"]).batches.all()
 
     @extend_schema(
         summary="List a pool's batches, last imported first",
@@ -338,13 +332,7 @@ class BatchListView(generics.ListAPIView):
         return super().get(request, *args, **kwargs)
 
 
-def get_batch(request, pk: int, number: int) -> KeyBatch:
-    return get_object_or_404(get_object_or_404(request.auth.merchant.pools, pk=pk).batches, pk=number)
-
-
-class UndoView(APIView):
-    scope = ApiKey.Scope.POOLS
-
+class UndoView(PoolAPIView):
     @extend_schema(
         summary="Undo the import of a batch",
         request=None,
@@ -352,15 +340,13 @@ class UndoView(APIView):
     )
     def post(self, request, pk, number):
         """Takes its keys back as if they had never come. 409: one of them was issued or withdrawn."""
-        batch = get_batch(request, pk, number)
+        batch = self.batch(pk, number)
         undo(batch, by=str(request.auth))
         batch.refresh_from_db()
         return Response(BatchSerializer(batch).data)
 
 
-class WithdrawView(APIView):
-    scope = ApiKey.Scope.POOLS
-
+class WithdrawView(PoolAPIView):
     @extend_schema(
         summary="Withdraw the rest of a batch",
         request=None,
@@ -368,5 +354,5 @@ class WithdrawView(APIView):
     )
     def post(self, request, pk, number):
         """Its keys that were not issued never will be."""
-        count = withdraw_rest(get_batch(request, pk, number), by=str(request.auth))
+        count = withdraw_rest(self.batch(pk, number), by=str(request.auth))
         return Response({"withdrawn": count})

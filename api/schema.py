@@ -24,5 +24,4 @@ ProblemSerializer = inline_serializer(
 
 
 def problems(*codes: int) -> dict:
-    """An operation's error answers, for the schema."""
     return {(code, CONTENT_TYPE): OpenApiResponse(ProblemSerializer) for code in codes}

@@ -2,13 +2,8 @@
 
 import argparse
 import importlib
-import tempfile
-from pathlib import Path
 
-import django
-from django.core.management import call_command
-
-from benchmarks.desk import servers
+from benchmarks.harness import database
 
 
 def main() -> None:
@@ -17,10 +12,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder, servers(Path(folder) / "var"):
-        django.setup()
-        call_command("migrate", verbosity=0)
-        # Its models can be imported only now.
+    with database():
         importlib.import_module("benchmarks.allocation_pools").compare(options.keys, options.rounds)
 
 

@@ -1,5 +1,3 @@
-"""What benchmarks/allocation.py does with its database."""
-
 import itertools
 import statistics
 import time

@@ -19,6 +19,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
@@ -193,30 +194,15 @@ def paid_in_week(order: Order) -> str:
 
 
 @dataclass
-class Query:
-    sql: str
-    parameters: Any
-    seconds: float
-
-
-@dataclass
 class Seen:
-    queries: list[Query]
+    queries: list[dict[str, str]]
     size: int  # of the page, in bytes
 
 
 def inspect(visit: Visit, browser: Browser, sample: Sample) -> Seen:
-    queries: list[Query] = []
-
-    def note(execute, sql, parameters, many, context):
-        start = time.perf_counter()
-        result = execute(sql, parameters, many, context)
-        queries.append(Query(sql, parameters, time.perf_counter() - start))
-        return result
-
-    with connection.execute_wrapper(note):
+    with CaptureQueriesContext(connection) as queries:
         answers = visit(browser, sample)
-    return Seen(queries, len(answers[-1].body.encode()))
+    return Seen(queries.captured_queries, len(answers[-1].body.encode()))
 
 
 def report(times: dict[str, list[list[float]]], seen: dict[str, Seen]) -> None:
@@ -237,9 +223,12 @@ def report(times: dict[str, list[list[float]]], seen: dict[str, Seen]) -> None:
 def explain() -> None:
     browser, sample = Browser(), choose_samples()[0]
     for name, visit in all_visits().items():
-        reads = [query for query in inspect(visit, browser, sample).queries if query.sql.startswith(("SELECT", "("))]
-        slowest = max(reads, key=lambda query: query.seconds)
+        queries = inspect(visit, browser, sample).queries
+        slowest = max(
+            (query for query in queries if query["sql"].startswith(("SELECT", "("))),
+            key=lambda query: float(query["time"]),
+        )
         with connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {slowest.sql}", slowest.parameters)
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS) {slowest['sql']}")
             plan = "\n".join(line for (line,) in cursor)
-        print(f"\n== {name}: {1000 * slowest.seconds:.1f} ms\n{slowest.sql}\n{slowest.parameters}\n{plan}")
+        print(f"\n== {name}: {1000 * float(slowest['time']):.0f} ms\n{slowest['sql']}\n{plan}")

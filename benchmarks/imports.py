@@ -2,11 +2,9 @@
 
 import io
 import itertools
-import json
 import re
 import secrets
 import statistics
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -14,9 +12,8 @@ from pathlib import Path
 import psycopg
 import requests
 
-from benchmarks.payments import install, post
-from runtime.tests.installation import Keywell, free_port
-from runtime.tests.sink import Sink
+from benchmarks.harness import Env, Owner, payment, post, production, settings_of
+from runtime.tests.installation import Keywell
 
 KEYS, PRESENT, REPEATED = 1_000_000, 100_000, 50_000
 POOL = 1  # of PHOTO-PRO
@@ -30,46 +27,24 @@ CREATE TABLE floor (
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        sink = Sink(free_port())
-        sink.start()
-        keywell = Keywell(Path(folder) / "var")
-        try:
-            env = install(keywell, sink)
-            browser = Browser(env)
-            compare_with_copy(keywell, browser)
-            compare_payments(env, browser)
-        finally:
-            keywell.process.terminate()
-            keywell.process.wait()
-            sink.stop()
+    with production() as (keywell, env, _):
+        browser = Browser(env)
+        compare_with_copy(keywell, browser)
+        compare_payments(env, browser)
 
 
-class Browser:
-    """A member of the demo's merchant, signed in."""
-
-    def __init__(self, env: dict[str, str]) -> None:
-        self.base, self.session = env["BASE_URL"], requests.Session()
+class Browser(Owner):
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
         self.api = {"Authorization": f"Bearer {env['API_KEY']}"}
-        self.submit("/accounts/login/", {"login": env["OWNER_LOGIN"], "password": env["OWNER_PASSWORD"]})
-
-    def submit(self, path: str, data: dict[str, str], files: dict | None = None) -> str:
-        """Fill in and send the form of a page; return the address it leads to."""
-        page = self.session.get(self.base + path)
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
-        assert token, page.text
-        headers = {"Referer": self.base + path}
-        answer = self.session.post(
-            self.base + path, data | {"csrfmiddlewaretoken": token[1]}, files=files, headers=headers
-        )
-        answer.raise_for_status()
-        return answer.url.removeprefix(self.base)
 
     def import_file(self, keys: list[str]) -> tuple[float, dict]:
         """Upload, wait for the preview, say yes, wait; return the seconds of all that, and what came of it."""
         content = "\n".join(keys).encode()
         start = time.perf_counter()
-        path = self.submit(f"/pools/{POOL}/import/", {"note": ""}, {"file": ("keys.txt", content)})
+        answer = self.submit(f"/pools/{POOL}/import/", {"note": ""}, {"file": ("keys.txt", content)})
+        answer.raise_for_status()
+        path = answer.url.removeprefix(self.base)
         self.wait(path, "ready")
         token = self.session.cookies["csrftoken"]
         headers = {"Referer": self.base + path, "X-CSRFToken": token}
@@ -114,7 +89,10 @@ def peak_memory(pid: int) -> int:
 
 def copy(keywell: Keywell) -> float:
     """Seconds to copy as many rows of the same kind into a table with two indexes, in one transaction."""
-    with psycopg.connect(database_url(keywell), autocommit=True) as connection, connection.cursor() as cursor:
+    with (
+        psycopg.connect(settings_of(keywell)["DATABASE_URL"], autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
         rows = io.BytesIO()
         select = f"SELECT code, fingerprint, hint FROM pools_licensekey ORDER BY id DESC LIMIT {KEYS}"
         with cursor.copy(f"COPY ({select}) TO STDOUT (FORMAT binary)") as data:
@@ -130,12 +108,7 @@ def copy(keywell: Keywell) -> float:
     return seconds * KEYS / count
 
 
-def database_url(keywell: Keywell) -> str:
-    printed = keywell.run("manage", "shell", "--no-imports", "-c", "import os; print(os.environ['DATABASE_URL'])")
-    return printed.stdout.strip()
-
-
-def compare_payments(env: dict[str, str], browser: Browser) -> None:
+def compare_payments(env: Env, browser: Browser) -> None:
     numbers = itertools.count(2_000_000)
     keys = make_keys()  # it would keep the shop's threads waiting
     quiet = Shop(env, numbers)
@@ -156,7 +129,7 @@ def compare_payments(env: dict[str, str], browser: Browser) -> None:
 class Shop(threading.Thread):
     """It sells at a steady pace, whatever the answers take."""
 
-    def __init__(self, env: dict[str, str], numbers: "itertools.count[int]") -> None:
+    def __init__(self, env: Env, numbers: "itertools.count[int]") -> None:
         super().__init__()
         self.env, self.numbers = env, numbers
         self.times: list[float] = []
@@ -169,15 +142,9 @@ class Shop(threading.Thread):
             self.sellers[-1].start()
 
     def sell(self, number: int) -> None:
-        payment = {
-            "order": f"B{number}",
-            "paid_at": "2026-11-22T10:00:00Z",
-            "currency": "EUR",
-            "customer": {"email": "ada@example.com"},
-            "items": [{"item": "1", "product": "PHOTO-PRO", "quantity": 1, "total_price": "19.98"}],
-        }
+        body = payment(f"B{number}", "PHOTO-PRO")
         start = time.perf_counter()
-        assert post(self.env, "payments/", json.dumps(payment)) == 201
+        assert post(self.env, "payments/", body) == 201
         self.times.append(time.perf_counter() - start)
 
     def stop(self) -> None:

@@ -4,8 +4,6 @@ import argparse
 import importlib
 import multiprocessing
 import ssl
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,16 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-import django
 import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.apps import apps
 from django.conf import settings
-from django.core.management import call_command
 
-from benchmarks.desk import servers
+from benchmarks.harness import database, medians, ratio
 from runtime.tests.installation import free_port, wait_until
 
 CALLS = 300  # a round
@@ -49,11 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.outgoing", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, servers(Path(folder) / "var"):
-        django.setup()
-        call_command("migrate", verbosity=0)
+    with database() as folder:
         settings.CALLOUT_NETWORKS = [ip_network("127.0.0.0/8")]
-        pem, port = make_certificate(Path(folder) / "receiver.pem"), free_port()
+        pem, port = make_certificate(folder / "receiver.pem"), free_port()
         # In a process of its own: its CPU time does not count.
         receiver = multiprocessing.get_context("spawn").Process(target=receive, args=(pem, port), daemon=True)
         receiver.start()
@@ -87,12 +81,9 @@ def compare(url: str, pem: Path, rounds: int) -> None:
     wait_until(lambda: answers(floor), patience=30)
     measured = [(measure(floor), measure(call)) for _ in range(rounds)]
     for number, what in enumerate(["calls a second", "ms of CPU a call"]):
-        floors, calls = ([one[side][number] for one in measured] for side in (0, 1))
-        ratio = statistics.median(call / floor for floor, call in zip(floors, calls, strict=True))
-        print(
-            f"{what}: bare session {statistics.median(floors):.2f}, call {statistics.median(calls):.2f},"
-            f" ratio {ratio:.2f}"
-        )
+        pairs = [(called[number], bare[number]) for bare, called in measured]
+        ours, floors = medians(pairs)
+        print(f"{what}: bare session {floors:.2f}, call {ours:.2f}, ratio {ratio(pairs):.2f}")
 
 
 def answers(call: Callable[[], int]) -> bool:

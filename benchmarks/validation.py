@@ -1,25 +1,14 @@
 """Validations a second, each with an API key, beside a DRF view that signs nobody in and reads one row."""
 
 import argparse
-import contextlib
 import http.client
 import importlib
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from base64 import b64encode
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-import django
-from django.core.management import call_command
-
-from benchmarks.desk import servers
-from runtime.tests.installation import PROJECT, free_port, wait_until
+from benchmarks.harness import database, medians, ratio, serve
 
 GOAL = 0.4
 CLIENTS = 4
@@ -41,13 +30,14 @@ def main() -> None:
     parser.add_argument("--licensees", type=int, default=20_000, metavar="N", help="that the vendor has besides")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder, servers(Path(folder) / "var"):
-        django.setup()
-        call_command("migrate", verbosity=0)
-        # Its models can be imported only now.
+    with database():
         key = importlib.import_module("benchmarks.validation_licensee").fill(options.licensees)
         credentials = b64encode(f"apiKey:{key}".encode()).decode()
-        with serve("portal.wsgi") as port, serve("benchmarks.one_row") as floor_port:
+        server = ["runtime.web", "--application"]
+        with (
+            serve([*server, "portal.wsgi", "--address"]) as port,
+            serve([*server, "benchmarks.floors", "--address"]) as floor_port,
+        ):
             headers = (("Authorization", f"Basic {credentials}"),)
             compare(
                 Target(port, "/core/v2/rest/licensee/I-1/validate", headers),
@@ -56,38 +46,15 @@ def main() -> None:
             )
 
 
-@contextlib.contextmanager
-def serve(application: str) -> Iterator[int]:
-    """As run.py does."""
-    port = free_port()
-    command = [sys.executable, "-m", "runtime.web", "--application", application, "--address", f"127.0.0.1:{port}"]
-    server = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: listens(port), patience=60)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def listens(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    with contextlib.suppress(OSError), contextlib.closing(connection):
-        connection.connect()
-        return True
-    return False
-
-
 def compare(ours: Target, floor: Target, rounds: int) -> None:
     with ProcessPoolExecutor(CLIENTS) as clients:
         for target in (ours, floor):
             rate(clients, target)
         measured = [(rate(clients, ours), rate(clients, floor)) for _ in range(rounds)]
-    validations, rows = (statistics.median(rates) for rates in zip(*measured, strict=True))
-    ratio = statistics.median(validation / row for validation, row in measured)
+    validations, rows = medians(measured)
     print(
         f"validations/s, {CLIENTS} clients: {validations:.0f}; one row by a bare DRF view: {rows:.0f};"
-        f" ratio {ratio:.2f}, goal {GOAL}"
+        f" ratio {ratio(measured):.2f}, goal {GOAL}"
     )
 
 

@@ -1,23 +1,30 @@
 """How long a healthy vendor's codes take, from the payment until they are saved, while others misbehave."""
 
 import itertools
-import json
 import os
 import random
 import secrets
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from base64 import b64encode
-from pathlib import Path
 
 import psycopg
 
-from benchmarks.imports import database_url
-from benchmarks.payments import post, read_env
+from benchmarks.harness import (
+    Env,
+    installation,
+    medians,
+    payment,
+    post,
+    ratio,
+    read_env,
+    restart_in_production,
+    run_script,
+    settings_of,
+)
 from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
 from runtime.tests.sink import Sink
 
@@ -51,26 +58,20 @@ WHERE o.number = ANY(%s) AND f.status = 'done'
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        sink = Sink(free_port())
-        sink.start()
-        keywell = Keywell(Path(folder) / "var")
-        vendors: list[subprocess.Popen[bytes]] = []
+    vendors: list[subprocess.Popen[bytes]] = []
+    with installation() as (keywell, sink):
         try:
-            env = install(keywell, sink, Path(folder), vendors)
-            compare(keywell, env)
+            make_vendors(keywell, sink, vendors)
+            compare(keywell, read_env(keywell.var / "demo.env"))
         finally:
-            for process in [keywell.process, *vendors]:
+            for process in vendors:
                 process.terminate()
                 process.wait()
-            sink.stop()
 
 
-def install(keywell: Keywell, sink: Sink, folder: Path, vendors: list[subprocess.Popen[bytes]]) -> dict[str, str]:
+def make_vendors(keywell: Keywell, sink: Sink, vendors: list[subprocess.Popen[bytes]]) -> None:
     """Make the demo's data, eleven vendors that are well and ten that are not; then run as in production."""
-    keywell.start()
-    keywell.process.terminate()
-    keywell.process.wait()
+    restart_in_production(keywell, sink, CALLOUT_NETWORKS="127.0.0.0/8")
     secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
     behaviours = {"WELL": ""}
     behaviours |= {f"BAD-{number}": behaviour for number, behaviour in enumerate(MISBEHAVING)}
@@ -79,21 +80,16 @@ def install(keywell: Keywell, sink: Sink, folder: Path, vendors: list[subprocess
     for name, behaviour in behaviours.items():
         port = free_port()
         command = [sys.executable, "examples/vendor/misbehave.py", "--port", str(port)]
-        command += ["--database", str(folder / f"{name}.sqlite3")]
+        command += ["--database", str(keywell.var.with_name(f"{name}.sqlite3"))]
         vendors.append(subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"VENDOR_SECRETS": secret}))
         services[name] = f"http://127.0.0.1:{port}/{behaviour}"
-    settings = read_env(keywell.var / "secrets.env")
-    settings |= {"EMAIL_URL": f"smtp://127.0.0.1:{sink.port}", "CALLOUT_NETWORKS": "127.0.0.0/8"}
-    keywell.start(DJANGO_DEBUG="off", **settings)
-    made = keywell.run("manage", "shell", "--no-imports", "-c", MAKE_SERVICES.format(services=services, secret=secret))
-    assert made.returncode == 0, made.stderr
-    return read_env(keywell.var / "demo.env")
+    run_script(keywell, MAKE_SERVICES.format(services=services, secret=secret))
 
 
-def compare(keywell: Keywell, env: dict[str, str]) -> None:
+def compare(keywell: Keywell, env: Env) -> None:
     numbers = itertools.count()
     good, bad = ([f"{kind}-{number}" for number in range(len(MISBEHAVING))] for kind in ("GOOD", "BAD"))
-    with psycopg.connect(database_url(keywell), autocommit=True) as connection:
+    with psycopg.connect(settings_of(keywell)["DATABASE_URL"], autocommit=True) as connection:
         sell(env, ["WELL"], numbers)  # so that all is warm
         rounds = []
         for _ in range(ROUNDS):
@@ -102,16 +98,15 @@ def compare(keywell: Keywell, env: dict[str, str]) -> None:
             among_bad = p95(connection, sell(env, ["WELL", *bad], numbers))
             connection.execute(FORGET)
             rounds.append((alone, among_good, among_bad))
-    times = [1000 * statistics.median(times) for times in zip(*rounds, strict=True)]
-    ratio = statistics.median(among_bad / alone for alone, _, among_bad in rounds)
+    times = [1000 * seconds for seconds in medians(rounds)]
     print(
         f"ms from a payment to its saved code, 95th percentile, {PAYMENTS_A_SECOND} a second: alone {times[0]:.0f};"
         f" while {len(bad)} other vendors get one each every {OTHERS_PACE} s: who answer {times[1]:.0f}, who misbehave"
-        f" {times[2]:.0f}; ratio to alone {ratio:.2f}"
+        f" {times[2]:.0f}; ratio to alone {ratio((bad, alone) for alone, _, bad in rounds):.2f}"
     )
 
 
-def sell(env: dict[str, str], skus: list[str], numbers: "itertools.count[int]") -> dict[str, float]:
+def sell(env: Env, skus: list[str], numbers: "itertools.count[int]") -> dict[str, float]:
     """Report payments for a while; return when those of the healthy vendor were sent, by order number."""
     sent: dict[str, float] = {}
     closed = threading.Event()
@@ -122,7 +117,7 @@ def sell(env: dict[str, str], skus: list[str], numbers: "itertools.count[int]") 
             number = f"W{next(numbers)}-{secrets.token_hex(3)}"
             if sku == "WELL":
                 sent[number] = time.time()
-            assert post(env, "payments/", json.dumps(payment(number, sku))) == 201
+            assert post(env, "payments/", payment(number, sku)) == 201
 
     paces = {sku: 1 / PAYMENTS_A_SECOND if sku == "WELL" else OTHERS_PACE for sku in skus}
     shops = [threading.Thread(target=shop, args=pace) for pace in paces.items()]
@@ -144,16 +139,6 @@ def p95(connection: psycopg.Connection, sent: dict[str, float]) -> float:
 
 def done(connection: psycopg.Connection, sent: dict[str, float]) -> list[tuple[str, float]]:
     return connection.execute(DONE, [list(sent)]).fetchall()
-
-
-def payment(number: str, sku: str) -> dict:
-    return {
-        "order": number,
-        "paid_at": "2026-11-22T10:00:00Z",
-        "currency": "EUR",
-        "customer": {"email": "ada@example.com"},
-        "items": [{"item": "1", "product": sku, "quantity": 1, "total_price": "19.98"}],
-    }
 
 
 if __name__ == "__main__":

@@ -37,14 +37,14 @@ MODULES: dict[tuple[str, str, str], list[tuple[str, str, dict[str, Any], str]]] 
         ("E-YEAR", "Year of updates", {"license_type": "TIMEVOLUME", "time_volume_period": "YEAR"}, "49.00"),
     ],
     ("M-RENDER", "Cloud rendering", LicensingModel.PAY_PER_USE): [
-        ("E-RENDER-100", "100 renderings", {"license_type": "QUANTITY", "quantity": 100}, "9.90"),
+        ("E-RENDER-100", "100 renderings", {"license_type": "QUANTITY", "quantity": 100}, "9.90")
     ],
     ("M-PLUGINS", "Plug-ins", LicensingModel.MULTI_FEATURE): [
         ("E-RAW", "Raw development", {"license_type": "FEATURE"}, "19.00"),
         ("E-PANORAMA", "Panorama", {"license_type": "FEATURE"}, "15.00"),
     ],
     ("M-SEATS", "Studio seats", LicensingModel.FLOATING): [
-        ("E-SEATS-5", "Five seats", {"license_type": "FLOATING", "max_sessions": 5}, "99.00"),
+        ("E-SEATS-5", "Five seats", {"license_type": "FLOATING", "max_sessions": 5}, "99.00")
     ],
 }
 # Number, name, the templates of its licenses, days ago.
@@ -76,7 +76,6 @@ def make_licensing(merchant: Merchant) -> dict[str, str]:
 
 
 def sell(merchant: Merchant, product: Product) -> None:
-    """Have paid orders served by Keywell's own licensing service: one licensee for all that an item holds."""
     sku, name, templates = SOLD
     key = Token.objects.create(
         merchant=merchant, token_type=Token.Type.APIKEY, api_key_role=Role.OPERATION, name="Keywell’s own orders"
@@ -102,17 +101,9 @@ def make_product(merchant: Merchant) -> Product:
             merchant=merchant, number=number, name=name, licensing_model=model, max_checkout_validity=validity
         )
         for template, title, terms, price in templates:
-            volume = {"time_volume": 1} if terms["license_type"] == "TIMEVOLUME" else {}
-            LicenseTemplate.objects.create(
-                merchant=merchant,
-                module=module,
-                number=template,
-                name=title,
-                price=Decimal(price),
-                currency="EUR",
-                **volume,
-                **terms,
-            )
+            terms = terms | {"time_volume": 1} if terms["license_type"] == "TIMEVOLUME" else terms
+            terms = terms | {"name": title, "price": Decimal(price), "currency": "EUR"}
+            LicenseTemplate.objects.create(merchant=merchant, module=module, number=template, **terms)
     return product
 
 
@@ -125,6 +116,6 @@ def make_licensee(
         create_license(licensee, template, by=BY, start_date=made_at)
     for rows in (License.objects.filter(licensee=licensee), Transaction.objects.filter(licensee=licensee)):
         rows.update(created_at=made_at)
-    Licensee.objects.filter(pk=licensee.pk).update(created_at=made_at)
     licensee.created_at = made_at
+    licensee.save(update_fields=["created_at"])
     return licensee

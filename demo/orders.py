@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import sqrt
 from random import Random
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Model
+from django.db.models import F, Max, Model
 from django.utils import timezone
 
 from delivery.models import DeliveredCode, Delivery
@@ -53,18 +54,6 @@ TERMINATED = 0.005
 PARTLY_REFUNDED = 0.01
 RESENT = 0.01
 
-MODELS: list[type[Model]] = [
-    Order,
-    OrderItem,
-    LicenseKey,
-    ActivationCode,
-    Fulfillment,
-    Delivery,
-    DeliveredCode,
-    Refund,
-    OrderEvent,
-]
-
 # New rows of any table. They refer to each other by their places in these lists.
 Rows = dict[type[Model], list[dict]]
 
@@ -86,20 +75,15 @@ def add_orders(merchant: Merchant, count: int, *, seed: int = 1, tell: Callable[
     for pool in pools:
         advance_head_hint(pool)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE " + ", ".join(model._meta.db_table for model in MODELS))
+        cursor.execute("ANALYZE")
 
 
 def next_number(merchant: Merchant) -> int:
-    taken = merchant.orders.filter(number__regex=r"^B\d{10}$").order_by("-number").values_list("number", flat=True)
-    last = taken.first()
+    last = merchant.orders.filter(number__regex=r"^B\d{10}$").aggregate(last=Max("number"))["last"]
     return max(FIRST_NUMBER, int(last[1:]) + 1) if last else FIRST_NUMBER
 
 
-# The assortment
-
-
 def assortment(merchant: Merchant, rng: Random) -> list[Article]:
-    """The demo's products and more, which are made if they are not there."""
     articles = []
     for sku, name, price, popularity, stock in ARTICLES:
         product, created = Product.objects.get_or_create(merchant=merchant, sku=sku, defaults={"name": name})
@@ -126,16 +110,9 @@ def make_method(product: Product, stock: int | None, rng: Random) -> None:
         import_keys(pool, [license_text(rng) for _ in range(stock)], by="demo")
 
 
-def has_stock(article: Article) -> bool:
-    return bool(article.pool and article.pool.available_up_to(1))
-
-
 def license_text(rng: Random) -> str:
     text = b32encode(rng.randbytes(15)).decode()
     return f"{text[:5]}-{text[5:10]}-{text[10:15]}-{text[15:20]}"
-
-
-# Storing
 
 
 class Stock:
@@ -147,7 +124,6 @@ class Stock:
         self.batch: KeyBatch | None = None
 
     def place(self, keys: list[dict]) -> None:
-        """Give these rows their batch and positions."""
         # Until the transaction ends nobody else puts keys where these will stand.
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=self.pool.pk)
         if self.batch is None:
@@ -205,9 +181,6 @@ def copy_rows(model: type[Model], rows: list[dict], ids: dict[type[Model], list[
                 copy.write_row(row)
 
 
-# The story of each order
-
-
 class Past:
     """What `count` orders left behind, from the first one two years ago to the last one just now."""
 
@@ -220,7 +193,7 @@ class Past:
         self.rng = rng
         self.end = timezone.now().astimezone(UTC).replace(microsecond=0) - timedelta(minutes=1)
         self.start = self.end - SPAN
-        self.out_of_stock = [article for article in articles if not has_stock(article)]
+        self.out_of_stock = [one for one in articles if not (one.pool and one.pool.available_up_to(1))]
         self.people = [str(member.user) for member in merchant.members.select_related("user")] or ["demo"]
         self.rows: Rows = defaultdict(list)
         # What went wrong did so lately, for people see to it.
@@ -235,7 +208,6 @@ class Past:
         return range(first, last, max(10, (last - first) // about))
 
     def chunks(self, first_number: int) -> Iterator[Rows]:
-        """The rows of all orders, the oldest first."""
         for start in range(0, self.count, CHUNK):
             self.rows = defaultdict(list)
             for index in range(start, min(start + CHUNK, self.count)):
@@ -261,7 +233,7 @@ class Past:
             if stuck and article is basket[0]:
                 self._note_stuck(item, article, reported_at)
             else:
-                saved_at = self._saved_at(article, reported_at)
+                saved_at = reported_at if article.pool else self._later(reported_at, days=1)
                 self._fulfillment(item, reported_at, Fulfillment.Status.DONE, ended_at=saved_at)
                 codes[saved_at] += [self._code(item, unit, article, saved_at) for unit in range(1, units + 1)]
 
@@ -299,6 +271,7 @@ class Past:
 
     def _order(self, payment: dict, status: Order.Status, reported_at: datetime) -> int:
         token = secrets.token_urlsafe(24)  # a secret in a demo, too
+        copied = ("paid_at", "currency", "language", "additional_parameters")
         return self._add(
             Order,
             merchant_id=self.merchant.pk,
@@ -306,14 +279,11 @@ class Past:
             status=status,
             reported_at=reported_at,
             reported_by="API key demo shop",
-            paid_at=payment["paid_at"],
-            currency=payment["currency"],
-            language=payment["language"],
             checkout_page_id=payment["checkout_page"].pk,
-            additional_parameters=payment["additional_parameters"],
             content=digest_content(payment),
             link_token=token,
             link_fingerprint=fingerprint(token),
+            **{name: payment[name] for name in copied},
             **payment["customer"],
         )
 
@@ -334,17 +304,12 @@ class Past:
 
     def _note_stuck(self, item: int, article: Article, reported_at: datetime) -> None:
         if article in self.out_of_stock:
+            status, ended_at, attempts = Fulfillment.Status.WAITING, reported_at, 0
             reason = article.method.kind.shortage()
-            self._fulfillment(item, reported_at, Fulfillment.Status.WAITING, ended_at=reported_at, reason=reason)
-            return
-        self._fulfillment(
-            item,
-            reported_at,
-            Fulfillment.Status.FAILED,
-            ended_at=reported_at + Fulfillment.PATIENCE,
-            reason="Something failed on our side; the log says what.",
-            attempts=115,
-        )
+        else:
+            status, ended_at, attempts = Fulfillment.Status.FAILED, reported_at + Fulfillment.PATIENCE, 115
+            reason = "Something failed on our side; the log says what."
+        self._fulfillment(item, reported_at, status, ended_at=ended_at, reason=reason, attempts=attempts)
 
     def _fulfillment(
         self,
@@ -356,44 +321,19 @@ class Past:
         reason: str = "",
         attempts: int = 0,
     ) -> None:
-        self._add(
-            Fulfillment,
-            item_id=item,
-            created_at=created_at,
-            due_at=None,
-            attempts=attempts,
-            ended_at=ended_at,
-            reason=reason,
-            status=status,
-            done_at=ended_at if status == Fulfillment.Status.DONE else None,
-        )
-
-    def _saved_at(self, article: Article, reported_at: datetime) -> datetime:
-        return reported_at if article.pool else self._later(reported_at, days=1)
+        done_at = ended_at if status == Fulfillment.Status.DONE else None
+        times: dict[str, Any] = {"created_at": created_at, "ended_at": ended_at, "done_at": done_at, "due_at": None}
+        self._add(Fulfillment, item_id=item, status=status, reason=reason, attempts=attempts, **times)
 
     def _code(self, item: int, unit: int, article: Article, saved_at: datetime) -> int:
         text = license_text(self.rng)
         prints = {"fingerprint": fingerprint(text), "loose_fingerprint": loose_fingerprint(text)}
-        code = {"code": text, "hint": hint(text), **prints}
+        code: dict[str, Any] = {"code": text, "hint": hint(text), "item_id": item, "unit": unit} | prints
         if article.pool:
-            self._add(
-                LicenseKey,
-                pool_id=article.pool.pk,
-                item_id=item,
-                unit=unit,
-                issued_at=saved_at,
-                **code,
-            )
-        return self._add(
-            ActivationCode,
-            item_id=item,
-            unit=unit,
-            source=article.method.source,
-            saved_by="" if article.pool else self.rng.choice(self.people),
-            saved_at=saved_at,
-            withdrawn_by="",
-            **code,
-        )
+            self._add(LicenseKey, pool_id=article.pool.pk, issued_at=saved_at, **code)
+        by = "" if article.pool else self.rng.choice(self.people)
+        source = article.method.source
+        return self._add(ActivationCode, source=source, saved_by=by, saved_at=saved_at, withdrawn_by="", **code)
 
     def _mail(self, order: int, index: int, email: str, saved_at: datetime, codes: list[int]) -> None:
         """The e-mail with new codes, and what came of it."""
@@ -403,14 +343,8 @@ class Past:
             mistyped, corrected_at = email.replace("example", "exmaple"), self._later(saved_at, days=3)
             self._delivery(order, mistyped, saved_at, codes, refused=True)
             person = self.rng.choice(self.people)
-            self._add(
-                OrderEvent,
-                order_id=order,
-                kind=OrderEvent.Kind.ADDRESS_CORRECTED,
-                details={"before": mistyped, "after": email},
-                happened_at=corrected_at,
-                happened_by=person,
-            )
+            what = {"kind": OrderEvent.Kind.ADDRESS_CORRECTED, "details": {"before": mistyped, "after": email}}
+            self._add(OrderEvent, order_id=order, happened_at=corrected_at, happened_by=person, **what)
             self._delivery(order, email, corrected_at, codes, by=person)
         else:
             self._delivery(order, email, saved_at, codes)
@@ -449,11 +383,6 @@ class Past:
             amount = (amount / 4).quantize(Decimal("0.01"))
         elif status != Order.Status.DELETED:
             return
-        self._add(
-            Refund,
-            order_id=order,
-            amount=amount,
-            reference=f"R{payment['order'][1:]}",
-            refunded_at=self._later(payment["paid_at"] + timedelta(minutes=1), days=30),
-            refunded_by="API key demo shop",
-        )
+        refunded_at = self._later(payment["paid_at"] + timedelta(minutes=1), days=30)
+        reference, by = f"R{payment['order'][1:]}", "API key demo shop"
+        self._add(Refund, order_id=order, amount=amount, reference=reference, refunded_at=refunded_at, refunded_by=by)

@@ -57,8 +57,6 @@ KNOWN_CUSTOMERS = 5000  # so many are remembered
 
 @dataclass(frozen=True, eq=False)
 class Article:
-    """A product as the shop sells it."""
-
     product: Product
     method: FulfillmentMethod
     price: Decimal
@@ -97,7 +95,6 @@ class Shop:
         }
 
     def basket(self) -> list[Article]:
-        """One to three different articles."""
         count = self.rng.choice(ITEM_COUNTS)
         return list({self.rng.choice(self._popular): None for _ in range(count)})
 

@@ -1,13 +1,10 @@
 """Bodies in every charset that Python can decode, and parts of forms that name charsets of their own."""
 
-import http.client
 import statistics
 import sys
-import tempfile
-import time
 from encodings.aliases import aliases
-from pathlib import Path
 
+from benchmarks.harness import ask, installation
 from runtime.tests.installation import Keywell
 
 PLACES = ["/lost/northlight/", "/accounts/login/", "/api/v1/payments/", "/core/v2/rest/licensee", "/healthz"]
@@ -18,14 +15,9 @@ OURS = {"utf_8", "ascii"}
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        keywell = Keywell(Path(folder) / "var")
+    with installation() as (keywell, _):
         keywell.start()
-        try:
-            return 0 if refuses_codecs(keywell) & bounds_parts(keywell) else 1
-        finally:
-            keywell.process.terminate()
-            keywell.process.wait()
+        return 0 if refuses_codecs(keywell) & bounds_parts(keywell) else 1
 
 
 def refuses_codecs(keywell: Keywell) -> bool:
@@ -64,13 +56,8 @@ def bounds_parts(keywell: Keywell) -> bool:
 
 
 def post(keywell: Keywell, place: str, body: bytes, content_type: str) -> tuple[int, float]:
-    connection = http.client.HTTPConnection("127.0.0.1", keywell.port, timeout=120)
-    started_at = time.perf_counter()
-    connection.request("POST", place, body, {"Content-Type": content_type})
-    response = connection.getresponse()
-    response.read()
-    connection.close()
-    return response.status, time.perf_counter() - started_at
+    status, _, seconds = ask(keywell.port, "POST", place, body, {"Content-Type": content_type}, timeout=120)
+    return status, seconds
 
 
 if __name__ == "__main__":

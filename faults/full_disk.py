@@ -6,7 +6,6 @@ The installation lies in a file system of its own in memory, which takes a mount
 import contextlib
 import http.client
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -15,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.payments import install, payment, post
-from runtime.tests.installation import Keywell, free_port, wait_until
+from benchmarks.harness import Env, ask, install, installation, payment, post
+from runtime.tests.installation import Keywell, wait_until
 from runtime.tests.sink import Sink
 
 SIZE = 600 * 1024 * 1024  # bytes
@@ -29,7 +28,7 @@ numbers = itertools.count(int(time.time()))
 class Shop(threading.Thread):
     """Reports payments, one after the other, each until it is taken."""
 
-    def __init__(self, env: dict[str, str]) -> None:
+    def __init__(self, env: Env) -> None:
         super().__init__(daemon=True)
         self.env = env
         self.is_open = True
@@ -38,12 +37,12 @@ class Shop(threading.Thread):
 
     def run(self) -> None:
         while self.is_open:
-            body = payment(next(numbers))
-            body["customer"]["email"] = address_of(body["order"])
-            while self.is_open and not self.report(json.dumps(body)):
+            order = f"B{next(numbers)}"
+            body = payment(order, email=address_of(order))
+            while self.is_open and not self.report(body):
                 self.refused += 1
                 time.sleep(0.2)
-            self.taken.append((time.monotonic(), body["order"]))
+            self.taken.append((time.monotonic(), order))
             time.sleep(0.1)
 
     def report(self, body: str) -> bool:
@@ -60,28 +59,24 @@ def main() -> int:
         return subprocess.run(command, env=os.environ | {"FAULTS_MOUNTED": "1"}).returncode
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder], check=True)
-        sink = Sink(free_port())
-        sink.start()
-        # The sink, the program's own output and this file system's name are not on the disk that fills up.
-        keywell = Keywell(Path(folder) / "var")
-        keywell.output = Path(tempfile.mkstemp()[1])
+        # The mail server, the program's own output and this file system's name are not on the disk that fills up.
+        output = Path(tempfile.mkstemp()[1])
         try:
-            return fill_and_free(Path(folder), keywell, install(keywell, sink), sink)
+            with installation(Path(folder)) as (keywell, sink):
+                keywell.output = output
+                return fill_and_free(Path(folder), keywell, install(keywell, sink), sink)
         finally:
-            keywell.process.terminate()
-            keywell.process.wait()
-            sink.stop()
-            keywell.output.unlink()
+            output.unlink()
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def fill_and_free(disk: Path, keywell: Keywell, env: dict[str, str], sink: Sink) -> int:
+def fill_and_free(disk: Path, keywell: Keywell, env: Env, sink: Sink) -> int:
     shop = Shop(env)
     shop.start()
     wait_until(lambda: len(shop.taken) >= 10 and len(sink.messages) >= 5)
     fill(disk / "filler")
     time.sleep(FULL_FOR)
-    told = healthz(env)
+    told = healthz(keywell)
     during = shop.refused
     (disk / "filler").unlink()
     freed_at = time.monotonic()
@@ -90,7 +85,7 @@ def fill_and_free(disk: Path, keywell: Keywell, env: dict[str, str], sink: Sink)
     order = shop.taken[-1][1]
     wait_until(lambda: sink.texts(address_of(order)), patience=300)
     mailed_after = time.monotonic() - freed_at
-    wait_until(lambda: "200" in healthz(env), patience=300)
+    wait_until(lambda: "200" in healthz(keywell), patience=300)
     healthy_after = time.monotonic() - freed_at
     shop.is_open = False
     shop.join(30)
@@ -121,16 +116,12 @@ def fill(path: Path) -> None:
             file.write(b"\0")
 
 
-def healthz(env: dict[str, str]) -> str:
-    connection = http.client.HTTPConnection(env["BASE_URL"].removeprefix("http://"), timeout=30)
+def healthz(keywell: Keywell) -> str:
     try:
-        connection.request("GET", "/healthz")
-        response = connection.getresponse()
-        return f"{response.status} {response.read().decode()}"
+        status, text, _ = ask(keywell.port, "GET", "/healthz", timeout=30)
+        return f"{status} {text}"
     except (OSError, http.client.HTTPException) as error:
         return str(error)
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python -m faults.images
 
 import re
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
-
+from benchmarks.harness import Owner, installation, read_env
 from faults.bombs import BOMBS
 from runtime.tests.installation import Keywell
 
@@ -23,24 +21,11 @@ AT_ONCE = 3  # as many uploads as there are web processes
 TICKS = 100  # a second, in which Linux counts processor time
 
 
-class Owner:
-    def __init__(self, base: str, access: dict[str, str]) -> None:
-        self.base, self.session = base, requests.Session()
-        self.send("/accounts/login/", {"login": access["OWNER_LOGIN"], "password": access["OWNER_PASSWORD"]})
-
-    def send(self, path: str, data: dict[str, str], files: dict | None = None) -> str:
-        page = self.session.get(self.base + path, timeout=120)
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
-        assert token, page.text
-        data = data | {"csrfmiddlewaretoken": token[1]}
-        headers = {"Referer": self.base + path}
-        return self.session.post(self.base + path, data, files=files, headers=headers, timeout=300).text
-
-    def upload(self, content: bytes) -> str:
-        """Save a logo; return why it was refused."""
-        answer = self.send("/emails/sender/", {"sender_name": "", "reply_to": ""}, {"logo_file": ("logo", content)})
-        found = re.search(r"(This is no picture|This picture takes|The picture has|Another picture)[^<]*", answer)
-        return found[0] if found else "taken"
+def upload(owner: Owner, content: bytes) -> str:
+    """Save a logo; return why it was refused."""
+    answer = owner.submit("/emails/sender/", {"sender_name": "", "reply_to": ""}, {"logo_file": ("logo", content)})
+    found = re.search(r"(This is no picture|This picture takes|The picture has|Another picture)[^<]*", answer.text)
+    return found[0] if found else "taken"
 
 
 @contextmanager
@@ -86,30 +71,23 @@ def describe(seconds: list[float]) -> str:
 def measure(keywell: Keywell, owners: list[Owner], name: str, content: bytes) -> None:
     before, started = processor_seconds(keywell), time.perf_counter()
     with payments(keywell) as seconds, ThreadPoolExecutor(len(owners)) as pool:
-        answers = list(pool.map(lambda owner: owner.upload(content), owners))
+        answers = list(pool.map(lambda owner: upload(owner, content), owners))
     took, used = time.perf_counter() - started, processor_seconds(keywell) - before
     print(f"{name} × {len(owners)}, {len(content):,} bytes: {used:.1f} s of CPU in {took:.1f} s; {describe(seconds)}")
     print(f"    {', '.join(sorted(set(answers)))}", flush=True)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="keywell-faults-") as folder:
-        keywell = Keywell(Path(folder) / "var")
+    with installation() as (keywell, _):
         keywell.start()
-        try:
-            base = f"http://127.0.0.1:{keywell.port}"
-            access = dict(re.findall(r"^(\w+)=(.*)$", (keywell.var / "demo.env").read_text(), re.MULTILINE))
-            with payments(keywell) as seconds:
-                time.sleep(CALM)
-            print(f"Without uploads: {describe(seconds)}", flush=True)
-            owners = [Owner(base, access) for _ in range(AT_ONCE)]
-            for name, make in BOMBS.items():
-                content = make()
-                measure(keywell, owners[:1], name, content)
-                measure(keywell, owners, name, content)
-        finally:
-            keywell.process.terminate()
-            keywell.process.wait(60)
+        with payments(keywell) as seconds:
+            time.sleep(CALM)
+        print(f"Without uploads: {describe(seconds)}", flush=True)
+        owners = [Owner(read_env(keywell.var / "demo.env")) for _ in range(AT_ONCE)]
+        for name, make in BOMBS.items():
+            content = make()
+            measure(keywell, owners[:1], name, content)
+            measure(keywell, owners, name, content)
 
 
 if __name__ == "__main__":

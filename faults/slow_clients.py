@@ -5,23 +5,17 @@ With `--servers` it compares web servers on the same application; gunicorn and g
 
 import argparse
 import contextlib
-import http.client
 import itertools
-import json
 import resource
 import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from benchmarks.payments import install, payment, read_env
-from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
-from runtime.tests.sink import Sink
+from benchmarks.harness import ask, payment, production, serve, settings_of
+from runtime.tests.installation import wait_until
 
 CONNECTIONS = 500
 REQUESTS = 40
@@ -47,21 +41,16 @@ class Client:
 
     def ask(self, method: str, path: str, body: str | None = None) -> float:
         """Return how many seconds the answer took. Raises OSError without one."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        started_at = time.perf_counter()
-        with contextlib.closing(connection):
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            response.read()
-        assert response.status in (200, 201), response.status
-        return time.perf_counter() - started_at
+        status, _, seconds = ask(self.port, method, path, body, headers, timeout=TIMEOUT)
+        assert status in (200, 201), status
+        return seconds
 
     def healthz(self) -> float:
         return self.ask("GET", "/healthz")
 
     def pay(self) -> float:
-        return self.ask("POST", "/api/v1/payments/", json.dumps(payment(next(numbers))))
+        return self.ask("POST", "/api/v1/payments/", payment(f"B{next(numbers)}"))
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError, AssertionError):
@@ -136,52 +125,21 @@ def compare(name: str, client: Client) -> bool:
     return all(statistics.median(values) <= 2 for values in ratios.values())
 
 
-@contextlib.contextmanager
-def beside(keywell: Keywell, command: list[str]) -> Iterator[int]:
-    """Another web server for the same installation."""
-    port = free_port()
-    shell = "import os; print(os.environ['DATABASE_URL'], os.environ['BROKER_URL'])"
-    found = keywell.run("manage", "shell", "--no-imports", "-c", shell).stdout.split()
-    given = dict(zip(["DATABASE_URL", "BROKER_URL"], found, strict=True)) | read_env(keywell.var / "secrets.env")
-    environment = {name: value for name, value in keywell.environment(**given).items() if value}
-    address = str(port) if command[-1] == "--port" else f"127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [sys.executable, "-m", *command, address], cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield port
-    finally:
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(10)
-        server.kill()
-        server.wait()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=[])
     options = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    with tempfile.TemporaryDirectory() as folder:
-        sink = Sink(free_port())
-        sink.start()
-        keywell = Keywell(Path(folder) / "var")
-        try:
-            env = install(keywell, sink)
-            for name in options.servers:
-                with beside(keywell, SERVERS[name]) as port:
-                    client = Client(port, env["API_KEY"])
-                    wait_until(client.answers, patience=60)
-                    compare(name, client)
-            if options.servers:
-                return 0
-            return 0 if compare("Keywell", Client(keywell.port, env["API_KEY"])) else 1
-        finally:
-            keywell.process.terminate()
-            keywell.process.wait()
-            sink.stop()
+    with production() as (keywell, env, _):
+        for name in options.servers:
+            with serve(SERVERS[name], settings_of(keywell)) as port:
+                client = Client(port, env["API_KEY"])
+                wait_until(client.answers, patience=60)
+                compare(name, client)
+        if options.servers:
+            return 0
+        return 0 if compare("Keywell", Client(keywell.port, env["API_KEY"])) else 1
 
 
 if __name__ == "__main__":

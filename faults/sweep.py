@@ -2,17 +2,13 @@
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-from benchmarks.payments import install, payment, post
-from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
-from runtime.tests.sink import Sink
+from benchmarks.harness import payment, post, production, run_script
+from runtime.tests.installation import PROJECT, Keywell, wait_until
 
 DELIVERIES = 5000
 SECONDS = 180
@@ -55,21 +51,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deliveries", type=int, default=DELIVERIES)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        sink = Sink(free_port())
-        sink.start()
-        keywell = Keywell(Path(folder) / "var")
-        try:
-            env = install(keywell, sink)
-            assert post(env, "payments/", json.dumps(payment(1))) == 201
-            wait_until(lambda: sink.messages)
-            queued = keywell.run("manage", "shell", "--no-imports", "-c", QUEUE.format(count=options.deliveries))
-            assert queued.returncode == 0, queued.stderr
-            return watch(keywell, options.deliveries)
-        finally:
-            keywell.process.terminate()
-            keywell.process.wait()
-            sink.stop()
+    with production() as (keywell, env, sink):
+        assert post(env, "payments/", payment("B1")) == 201
+        wait_until(lambda: sink.messages)
+        run_script(keywell, QUEUE.format(count=options.deliveries))
+        return watch(keywell, options.deliveries)
 
 
 def watch(keywell: Keywell, count: int) -> int:

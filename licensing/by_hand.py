@@ -26,21 +26,13 @@ def rename(licensee: Licensee, name: str, *, by: str) -> None:
 @transaction.atomic
 def set_active(licensee: Licensee, active: bool, *, by: str) -> bool:
     """Whether it was otherwise before."""
-    changed = Licensee.objects.filter(pk=licensee.pk, active=not active).update(active=active)
-    if changed:
-        _note(licensee, Kind.ACTIVATED if active else Kind.DEACTIVATED, by=by)
-    return bool(changed)
+    return _switch(licensee, "active", active, licensee, Kind.ACTIVATED if active else Kind.DEACTIVATED, by=by)
 
 
 @transaction.atomic
 def set_mark(licensee: Licensee, marked: bool, *, by: str) -> bool:
     """Say whether its licenses may be transferred away; return whether it was otherwise before."""
-    changed = Licensee.objects.filter(pk=licensee.pk, marked_for_transfer=not marked).update(
-        marked_for_transfer=marked
-    )
-    if changed:
-        _note(licensee, Kind.MARKED if marked else Kind.UNMARKED, by=by)
-    return bool(changed)
+    return _switch(licensee, "marked_for_transfer", marked, licensee, Kind.MARKED if marked else Kind.UNMARKED, by=by)
 
 
 @transaction.atomic
@@ -65,16 +57,12 @@ def change_license(license: License, *, fields: list[str], by: str) -> None:
 def set_license_active(license: License, active: bool, *, by: str) -> bool:
     """Whether it was otherwise before."""
     _lock_holder(license)
-    changed = License.objects.filter(pk=license.pk, active=not active).update(active=active)
-    if changed:
-        kind = Kind.LICENSE_ACTIVATED if active else Kind.LICENSE_DEACTIVATED
-        _note(license.licensee, kind, by=by, note=license.number)
-    return bool(changed)
+    kind = Kind.LICENSE_ACTIVATED if active else Kind.LICENSE_DEACTIVATED
+    return _switch(license, "active", active, license.licensee, kind, by=by, note=license.number)
 
 
 @transaction.atomic
 def remove(thing: Product | ProductModule | LicenseTemplate) -> None:
-    """Delete it with all that hangs on it."""
     lock_to_delete(thing)
     thing.delete()
 
@@ -84,6 +72,13 @@ def _lock_holder(license: License) -> None:
     Licensee.objects.select_for_update(no_key=True).filter(pk=license.licensee_id).first()
 
 
-def _note(licensee: Licensee, kind: Kind, **fields: str) -> None:
-    by = fields.pop("by")
-    LicenseeEvent.objects.create(licensee=licensee, kind=kind, happened_by=by, **fields)
+def _switch(thing: Licensee | License, field: str, value: bool, licensee: Licensee, kind: Kind, **fields: str) -> bool:
+    others = type(thing)._default_manager.filter(**{"pk": thing.pk, field: not value})
+    changed = bool(others.update(**{field: value}))
+    if changed:
+        _note(licensee, kind, **fields)
+    return changed
+
+
+def _note(licensee: Licensee, kind: Kind, *, by: str, note: str = "") -> None:
+    LicenseeEvent.objects.create(licensee=licensee, kind=kind, happened_by=by, note=note)

@@ -1,5 +1,3 @@
-"""Making licensees and licenses, and noting that they were made."""
-
 from typing import Any
 
 from django.db import transaction

@@ -153,7 +153,6 @@ def _quoted(text: str) -> str:
 
 
 def plain_refusal(request: HttpRequest, status: int, text: str) -> HttpResponse:
-    """An envelope for a request that no view has seen."""
     renderer, media_type = Negotiation().select_renderer(request, [EnvelopeXMLRenderer(), EnvelopeJSONRenderer()])
     content = renderer.render(Envelope(infos=[Info(MalformedRequest.info, text)]))
     return HttpResponse(content, status=status, content_type=media_type)

@@ -26,8 +26,6 @@ class MalformedRequest(LicensingError):
 
 
 class Invalid(LicensingError):
-    """A value that may not be."""
-
     info = "ValidationException"
 
 

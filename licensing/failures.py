@@ -17,24 +17,14 @@ UNCHANGED = timedelta(minutes=1)
 
 
 def record_failures(holding: Holding, validations: list[Validation], *, by: str) -> None:
-    _record(
-        holding,
-        [
-            FailedValidation(
-                module_number=validation.module.number,
-                module_name=validation.module.name,
-                licensing_model=validation.module.licensing_model,
-                reason=validation.result.reason,
-            )
-            for validation in validations
-            if validation.result.reason
-        ],
-        by,
-    )
+    failures = []
+    for module, reason in ((one.module, one.result.reason) for one in validations if one.result.reason):
+        about = {"module_number": module.number, "module_name": module.name, "licensing_model": module.licensing_model}
+        failures.append(FailedValidation(reason=reason, **about))
+    _record(holding, failures, by)
 
 
 def record_refusal(holding: Holding, reason: str, *, by: str) -> None:
-    """Keep why a validation was answered with an error."""
     _record(holding, [FailedValidation(reason=reason[:MAX_REASON])], by)
 
 

@@ -70,6 +70,11 @@ def read_discount(text: str) -> dict[str, str]:
     return {"totalPrice": f"{total:.2f}", "currency": currency, name: value}
 
 
+def part_of(source: str) -> serializers.CharField:
+    """What an answer tells of the thing that this one is part of."""
+    return serializers.CharField(source=source, read_only=True)
+
+
 # A vendor's own property: the length of its name, and of what it says.
 MAX_NAME, MAX_VALUE = 255, 10_000
 # PHP writes repeated fields as name[] and name[0].
@@ -125,7 +130,9 @@ class EntitySerializer(serializers.ModelSerializer):
 
     def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
         known = {camel(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
-        stated = {known[name]: self._cleared(known[name], value) for name, value in data.items() if name in known}
+        stated: dict[str, str | None] = {known[name]: value for name, value in data.items() if name in known}
+        # Empty where there may be none.
+        stated |= {name: None for name, value in stated.items() if value == "" and self.fields[name].allow_null}
         if stated.get("number") == "":
             del stated["number"]  # it is made, or stays
         own = {name: value for name, value in data.items() if name not in known and name not in self.READ_ONLY}
@@ -133,10 +140,6 @@ class EntitySerializer(serializers.ModelSerializer):
         if own:
             values["properties"] = self._own_properties(own)
         return values
-
-    def _cleared(self, name: str, value: str) -> str | None:
-        """What an empty value says where there may be none."""
-        return None if value == "" and self.fields[name].allow_null else value
 
     def _own_properties(self, own: dict[str, str]) -> dict[str, str]:
         properties = dict(self.instance.properties) if self.instance else {}
@@ -158,16 +161,8 @@ class ProductSerializer(EntitySerializer):
     class Meta:
         model = Product
         fields = [
-            "number",
-            "active",
-            "name",
-            "version",
-            "description",
-            "licensing_info",
-            "licensee_auto_create",
-            "vat_mode",
-            "clear_mark_on_validation",
-            "discount",
+            *("number", "active", "name", "version", "description", "licensing_info", "licensee_auto_create"),
+            *("vat_mode", "clear_mark_on_validation", "discount"),
         ]
 
     READ_ONLY = frozenset({"inUse", "vendorNumber"})
@@ -179,17 +174,13 @@ class ProductSerializer(EntitySerializer):
 
 
 class ProductModuleSerializer(EntitySerializer):
+    product_number = part_of("product.number")
+
     class Meta:
         model = ProductModule
         fields = [
-            "number",
-            "active",
-            "name",
-            "licensing_model",
-            "max_checkout_validity",
-            "yellow_threshold",
-            "red_threshold",
-            "node_secret_mode",
+            *("number", "active", "name", "licensing_model", "max_checkout_validity", "yellow_threshold"),
+            *("red_threshold", "node_secret_mode", "product_number"),
         ]
 
     def validate(self, attrs):
@@ -199,13 +190,8 @@ class ProductModuleSerializer(EntitySerializer):
             raise serializers.ValidationError({"max_checkout_validity": "A Floating module needs it, in seconds."})
         return attrs
 
-    def to_representation(self, instance):
-        return super().to_representation(instance) | {"productNumber": instance.product.number}
-
 
 class TermsSerializer(EntitySerializer):
-    """Of what has a price."""
-
     price = serializers.DecimalField(max_digits=12, decimal_places=2, min_value=0, required=False, allow_null=True)
     grace_period = serializers.BooleanField(required=False, allow_null=True)
 
@@ -239,11 +225,15 @@ VOLUME = {
 
 
 class LicenseTemplateSerializer(TermsSerializer):
+    product_module_number = part_of("module.number")
+    product_module_name = part_of("module.name")
+
     class Meta:
         model = LicenseTemplate
-        fields = ["number", "active", "name", "license_type", *LicenseTemplate.TERMS, "automatic", "hide_licenses"]
-
-    READ_ONLY = EntitySerializer.READ_ONLY | {"productModuleNumber", "productModuleName"}
+        fields = [
+            *("number", "active", "name", "license_type", *LicenseTemplate.TERMS, "automatic", "hide_licenses"),
+            *("product_module_number", "product_module_name"),
+        ]
 
     def validate(self, attrs):
         attrs = super().validate(attrs)
@@ -254,13 +244,6 @@ class LicenseTemplateSerializer(TermsSerializer):
                 f"License template of type '{license_type}' must have property '{camel(volume)}' specified."
             )
         return attrs
-
-    def to_representation(self, instance):
-        module = instance.module
-        return super().to_representation(instance) | {
-            "productModuleNumber": module.number,
-            "productModuleName": module.name,
-        }
 
 
 class AliasesField(serializers.Field):
@@ -286,15 +269,17 @@ class AliasesField(serializers.Field):
         return list(dict.fromkeys(text for text in texts if text))
 
     def to_representation(self, value):
-        return json.dumps([alias.text for alias in value.all()])
+        texts = [alias.text for alias in value.all()]
+        return json.dumps(texts) if texts else ""
 
 
 class LicenseeSerializer(EntitySerializer):
     aliases = AliasesField(required=False)
+    product_number = part_of("product.number")
 
     class Meta:
         model = Licensee
-        fields = ["number", "active", "name", "marked_for_transfer", "aliases"]
+        fields = ["number", "active", "name", "marked_for_transfer", "aliases", "product_number"]
 
     LISTS = frozenset({"aliases"})
 
@@ -309,10 +294,6 @@ class LicenseeSerializer(EntitySerializer):
                 if others.called(text).exists():
                     raise serializers.ValidationError({name: "Another licensee has this number, or alias."})
         return attrs
-
-    def to_representation(self, instance):
-        stated = super().to_representation(instance) | {"productNumber": instance.product.number}
-        return {name: value for name, value in stated.items() if (name, value) != ("aliases", "[]")}
 
     def update(self, instance, validated_data):
         aliases = validated_data.pop("aliases", None)
@@ -332,18 +313,20 @@ def set_aliases(licensee: Licensee, aliases: list[str]) -> None:
 
 
 class LicenseSerializer(TermsSerializer):
+    licensee_number = part_of("licensee.number")
+    license_template_number = part_of("template.number")
+    license_type = part_of("template.license_type")
+    product_module_number = part_of("template.module.number")
+
     class Meta:
         model = License
-        fields = ["number", "active", "name", *License.TERMS, "start_date", "used_quantity", "parent_feature"]
+        fields = [
+            *("number", "active", "name", *License.TERMS, "start_date", "used_quantity", "parent_feature"),
+            *("licensee_number", "license_template_number", "license_type", "product_module_number"),
+        ]
         extra_kwargs = {"name": {"required": False}}
 
-    READ_ONLY = EntitySerializer.READ_ONLY | {
-        "licenseeNumber",
-        "licenseTemplateNumber",
-        "productModuleNumber",
-        "transactionNumber",
-        "licenseType",
-    }
+    READ_ONLY = EntitySerializer.READ_ONLY | {"transactionNumber"}
 
     def to_internal_value(self, data):
         # Asked with a small letter, and told with a capital.
@@ -354,52 +337,38 @@ class LicenseSerializer(TermsSerializer):
         return super().validate(attrs) if self.instance or {"price", "currency"} & attrs.keys() else attrs
 
     def to_representation(self, instance):
-        module = instance.template.module
         stated = super().to_representation(instance)
         if instance.quantity is None:
             del stated["usedQuantity"]
-        return stated | {
-            "licenseeNumber": instance.licensee.number,
-            "licenseTemplateNumber": instance.template.number,
-            "licenseType": instance.template.license_type,
-            "productModuleNumber": module.number,
-        }
+        return stated
 
 
 class TokenSerializer(EntitySerializer):
+    number = None  # type: ignore[assignment]
+    vendor_number = part_of("merchant.slug")
+    licensee_number = part_of("licensee.number")
+
     class Meta:
         model = Token
-        fields = ["number", "active", "token_type", "name", "api_key_role", "expiration_time"]
+        fields = [
+            *("number", "active", "token_type", "name", "api_key_role", "expiration_time"),
+            *("vendor_number", "licensee_number"),
+        ]
         read_only_fields = ["number", "expiration_time"]
-
-    READ_ONLY = EntitySerializer.READ_ONLY | {"licenseeNumber"}
-    number = None  # type: ignore[assignment]
-
-    def to_representation(self, instance):
-        licensee = {"licenseeNumber": instance.licensee.number} if instance.licensee else {}
-        return super().to_representation(instance) | {"vendorNumber": instance.merchant.slug} | licensee
 
 
 class TransactionSerializer(EntitySerializer):
+    licensee_number = part_of("licensee.number")
+    datecreated = WireDateTime(source="created_at", read_only=True)
+    dateclosed = WireDateTime(source="closed_at", read_only=True)
+
     class Meta:
         model = Transaction
-        fields = ["number", "active", "status", "source"]
+        fields = ["number", "active", "status", "source", "licensee_number", "datecreated", "dateclosed"]
 
-    READ_ONLY = EntitySerializer.READ_ONLY | {
-        "licenseeNumber",
-        "datecreated",
-        "dateclosed",
-        "dateCreated",
-        "dateClosed",
-        "licenseTransactionJoin",
-    }
+    READ_ONLY = EntitySerializer.READ_ONLY | {"dateCreated", "dateClosed", "licenseTransactionJoin"}
 
     def validate(self, attrs):
         if attrs.get("status") == Transaction.Status.CLOSED and not (self.instance and self.instance.closed_at):
             attrs["closed_at"] = Now()
         return attrs
-
-    def to_representation(self, instance):
-        licensee = {"licenseeNumber": instance.licensee.number} if instance.licensee else {}
-        dates = {"datecreated": instance.created_at, "dateclosed": instance.closed_at}
-        return super().to_representation(instance) | licensee | dates

@@ -103,11 +103,9 @@ class Merchant(models.Model):
         return self.sender_name or self.name
 
     def get_logo(self) -> "Logo | None":
-        """The present logo, without the image itself."""
         return self.logos.defer("image").filter(pk=self.logo_id).first() if self.logo_id else None
 
     def notice_recipients(self) -> list[str]:
-        """Who is told when stock runs low or a license waits for a person, unless a pool names others."""
         return self._addresses(Member.Role.OWNER, Member.Role.MANAGER)
 
     def owners_addresses(self) -> list[str]:
@@ -171,7 +169,6 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         return self.filter(accepted_at=None, withdrawn_at=None)
 
     def current(self):
-        """Those whose link works."""
         return self.open().filter(expires_at__gt=Now())
 
 
@@ -213,8 +210,6 @@ class Invitation(models.Model):
 
 
 class CheckoutPage(models.Model):
-    """The shop's page that an order came from."""
-
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="checkout_pages")
     code = models.SlugField(help_text="As the shop reports it, for example “main”.")
     name = models.CharField(max_length=200, blank=True)
@@ -237,7 +232,6 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return key, f"kw_{prefix}_{secret}"
 
     def authenticate(self, text: str) -> "ApiKey | None":
-        """Return the live key of this text, or None."""
         match = KEY_TEXT.fullmatch(text)
         if match is None:
             return None
@@ -250,8 +244,6 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 
 class Used(models.Model):
-    """Something to sign in with."""
-
     last_used_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
@@ -266,8 +258,6 @@ class Used(models.Model):
 
 
 class ApiKey(Used):
-    """What a merchant's shop signs in with."""
-
     class Scope(models.TextChoices):
         PAYMENTS = "payments", "report payments and refunds"
         ORDERS = "orders", "read orders, resend codes, change customers’ addresses and links"
@@ -327,7 +317,6 @@ class Product(models.Model):
         return reverse("product", args=[self.pk])
 
     def units(self, quantity: int) -> int:
-        """How many activation codes an order of this quantity needs."""
         return quantity if self.quantity_rule == self.QuantityRule.ONE_PER_UNIT else 1
 
 

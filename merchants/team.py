@@ -1,5 +1,3 @@
-"""Who works for a merchant: invitations, roles, leaving."""
-
 import secrets
 from datetime import timedelta
 
@@ -34,14 +32,10 @@ class SentJustNow(TeamError):
 
 
 class NotInvited(TeamError):
-    """The link is somebody else's."""
-
     code = "not_invited"
 
 
 class InvitationGone(TeamError):
-    """Accepted, withdrawn or expired."""
-
     code = "invitation_gone"
 
 

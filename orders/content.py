@@ -36,16 +36,12 @@ def _fields(payment: dict):
     for name, value in payment["customer"].items():
         yield f"/customer/{name}", value
     for item in payment["items"]:
-        for name, value in _item_fields(item):
-            yield f"/items/{_escape(item['item'])}/{name}", value
-
-
-def _item_fields(item: dict):
-    # A product by the SKU that was reported: it may be renamed later, or be known only later.
-    yield "product", item["sku"]
-    yield "quantity", item["quantity"]
-    yield "total_price", str(Decimal(item["total_price"]).normalize())
-    yield "subscription", item["subscription"]
+        place = f"/items/{_escape(item['item'])}"
+        # By the SKU that was reported: the product may be renamed later, or be known only later.
+        yield f"{place}/product", item["sku"]
+        yield f"{place}/quantity", item["quantity"]
+        yield f"{place}/total_price", str(Decimal(item["total_price"]).normalize())
+        yield f"{place}/subscription", item["subscription"]
 
 
 def find_differences(order: Order, payment: dict, content: dict[str, str]) -> list[str]:

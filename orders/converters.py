@@ -1,5 +1,3 @@
-"""What of an address names an order."""
-
 from django.urls import register_converter
 from django.urls.converters import StringConverter
 

@@ -18,7 +18,6 @@ FILE_EXTENSION = re.compile(r"(?<=[\w-])(?:\.[a-z]\w{0,4}){1,2}$", re.IGNORECASE
 
 
 def letters(text: str) -> str:
-    """The letters and digits of a text, in one case."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return re.sub(r"[\W_]+", "", text.casefold())

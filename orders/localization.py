@@ -35,7 +35,6 @@ def get_locale(tag: str, country: str = "") -> Locale:
 
 
 def format_day(moment: datetime, locale: Locale) -> str:
-    """The day of a time, in its own time zone, such as “22 November 2026”."""
     return str(format_date(moment, "long", locale=locale))
 
 

@@ -87,7 +87,6 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(*(_holds(word.strip()) for word in words))
 
     def with_code(self, text: str):
-        """Orders that hold, or held, exactly this license text."""
         return self.with_code_fingerprint(fingerprint(text.strip()))
 
     def with_code_fingerprint(self, *digests: bytes):
@@ -98,7 +97,6 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(pk__in=ActivationCode.all_codes.filter(loose_fingerprint__in=digests).values("item__order"))
 
     def with_hint(self, text: str):
-        """Orders that hold, or held, a license text with this hint, in any case."""
         return self.filter(pk__in=ActivationCode.all_codes.filter(hint__iexact=text).values("item__order"))
 
     def with_product(self, *products: Product | int):
@@ -209,7 +207,6 @@ class Order(models.Model):
 
     @property
     def spoken(self) -> str:
-        """The language, of settings.LANGUAGES, that its customer is written to in."""
         return supported_language(self.language)
 
     @property
@@ -233,7 +230,6 @@ class Order(models.Model):
         return self.number if safe else f"{ID_PREFIX}{self.pk}"
 
     def codes(self) -> models.QuerySet["ActivationCode"]:
-        """The activation codes of all items, in the order of items and units."""
         return ActivationCode.objects.filter(item__order=self).order_by("item_id", "unit")
 
     def total(self) -> Decimal:
@@ -265,7 +261,6 @@ class Subscription(models.Model):
 
 class OrderItemQuerySet(models.QuerySet["OrderItem"]):
     def with_code_count(self):
-        """Each with the number of activation codes that are saved for it, `code_count`."""
         return self.annotate(code_count=Count("activation_codes", filter=Q(activation_codes__withdrawn_at=None)))
 
 
@@ -321,15 +316,12 @@ class OtherItem(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["product"], condition=Q(quantity__gte=1), name="other_item_product")]
-        constraints = [
-            models.UniqueConstraint(fields=["order", "reference"], name="other_item_reference_is_unique"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["order", "reference"], name="other_item_reference_is_unique")]
 
     def __str__(self):
         return f"Item {self.reference} of {self.order}, not ours"
 
     def reported(self, product: Product) -> dict:
-        """The item as the payment reported it, of this product."""
         return {
             "item": self.reference,
             "product": product,
@@ -425,7 +417,6 @@ class ActivationCode(models.Model):
 
     @classmethod
     def build(cls, text: str, **fields) -> "ActivationCode":
-        """Return an unsaved code with all that is derived from its text."""
         loose = loose_fingerprint(text)
         return cls(code=text, fingerprint=fingerprint(text), loose_fingerprint=loose, hint=hint(text), **fields)
 

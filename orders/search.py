@@ -157,7 +157,6 @@ def quotable(kind: Kind, found: OrderQuerySet, text: str) -> str:
 
 
 def cut(words: list[str]) -> str:
-    """As many of the words as an address has room for."""
     while len(words) > 1 and len(quote(", ".join(words))) > MAX_ADDRESS:
         words = words[:-1]
     return ", ".join(words)

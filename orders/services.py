@@ -96,7 +96,6 @@ def _create_order(merchant: Merchant, payment: dict, content: dict[str, str], by
 
 
 def _sell(order: Order, reported: list[dict]) -> None:
-    """Add items to an order and start their fulfillment."""
     if not reported:
         return
     subscriptions = _get_subscriptions(order, reported)
@@ -155,14 +154,8 @@ def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, Subscriptio
 
 
 def _build_other(order: Order, item: dict) -> OtherItem:
-    return OtherItem(
-        order=order,
-        reference=item["item"],
-        product=item["sku"],
-        quantity=item["quantity"],
-        total_price=Decimal(item["total_price"]),
-        subscription=item["subscription"],
-    )
+    price, same = Decimal(item["total_price"]), {name: item[name] for name in ("quantity", "subscription")}
+    return OtherItem(order=order, reference=item["item"], product=item["sku"], total_price=price, **same)
 
 
 def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]) -> OrderItem:
@@ -265,12 +258,8 @@ def correct_email(order: Order, email: str, *, by: str) -> bool:
         return False
 
     order.save(update_fields=["email"])
-    OrderEvent.objects.create(
-        order=order,
-        kind=OrderEvent.Kind.ADDRESS_CORRECTED,
-        details={"before": before, "after": email},
-        happened_by=by,
-    )
+    details, kind = {"before": before, "after": email}, OrderEvent.Kind.ADDRESS_CORRECTED
+    OrderEvent.objects.create(order=order, kind=kind, details=details, happened_by=by)
     return True
 
 

@@ -40,8 +40,6 @@ def split_period(period: str) -> tuple[int, str]:
 
 @dataclass(eq=False)
 class Link:
-    """An order item in a chain."""
-
     item: OrderItem
     parent_order: str = ""  # the number of the order that its shop says it renews; none of the first
     parent: "Link | None" = field(default=None, repr=False)
@@ -72,7 +70,6 @@ class Link:
 
 
 def chain(item: OrderItem) -> list[Link]:
-    """The orders of the item's subscription that are known, first to last, whatever their status."""
     return chains([item]).get(item.pk, [])
 
 
@@ -167,7 +164,6 @@ def known_first_licenses(item: OrderItem) -> list[str]:
 
 
 def find_wait(item: OrderItem, links: list[Link] | None = None) -> PredecessorMissing | None:
-    """What the item waits for among the orders of its subscription, if anything."""
     own, links = _find(item, links)
     try:
         for find in (_find_first, _find_last):
@@ -194,7 +190,6 @@ def _find_last(own: Link, links: list[Link]) -> Link | None:
 
 
 def _find(item: OrderItem, links: list[Link] | None = None) -> tuple[Link, list[Link]]:
-    """The item's own link, and the chain."""
     links = links or chain(item)
     return next(link for link in links if link.item.pk == item.pk), links
 

@@ -57,7 +57,6 @@ def advance_head_hint(pool: LicensePool) -> None:
 
 
 def apply_settings(pool: LicensePool, changed: list[str], *, by: str) -> None:
-    """Have a new threshold, or a new reserve, count at once."""
     if "threshold" in changed:
         rearm(pool)
     if "reserve" in changed:

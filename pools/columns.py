@@ -13,8 +13,6 @@ MAX_LISTED = 20  # columns that a question lists
 
 
 class Heading(IntEnum):
-    """What a heading says about its column."""
-
     NOT_KEYS = -1
     NOTHING = 0
     PERHAPS = 1  # "License" and "Code" name many things

@@ -52,8 +52,6 @@ ORDER BY lower(pool.name), pool.id
 
 @dataclass(frozen=True)
 class Places:
-    """How many keys of a pool are where."""
-
     available: int
     reserved: int
     issued: int
@@ -79,7 +77,6 @@ class Balance:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every key that was imported is somewhere."""
         return self.imported == self.keys.sum
 
     @property

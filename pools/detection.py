@@ -73,7 +73,9 @@ def detect(
 
     told = "csv" if options.keys() & CSV_OPTIONS else "text" if options.keys() & TEXT_OPTIONS else ""
     format = options.get("format") or told or _detect_format(lines, file_name)
-    shared = {"encoding": encoding, "format": format} | _pick(options, "spreadsheet")
+    shared = {"encoding": encoding, "format": format}
+    if options.get("spreadsheet"):
+        shared["spreadsheet"] = options["spreadsheet"]
     if format == "text":
         split = options.get("split") or (
             "separator lines" if options.get("separator") else _detect_split(head, encoding)
@@ -96,10 +98,6 @@ def detect(
         raise ColumnInDoubt(columns, read_as)
     found = {"column": column.number, "column_name": column.name} if column else {"column": 1, "column_name": ""}
     return read_as | found | {"column_because": because}
-
-
-def _pick(options: dict[str, Any], name: str) -> dict[str, Any]:
-    return {name: options[name]} if options.get(name) else {}
 
 
 def _detect_split(head: bytes, encoding: str) -> str:
@@ -227,7 +225,6 @@ def _has_header(rows: list[list[str]]) -> bool:
 
 
 def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[str]:
-    """What the columns of a CSV are called, as far as they are."""
     rows = get_rows(content, read_as)
     if not rows:
         return []
@@ -236,7 +233,6 @@ def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[
 
 
 def get_rows(content: Iterable[bytes], read_as: dict[str, Any]) -> list[list[str]]:
-    """The first rows of a CSV."""
     if read_as["format"] != "csv":
         return []
     head = next(iter(content), b"")[:HEAD]

@@ -7,8 +7,6 @@ from pools.spreadsheets import FIX, KEEP
 
 
 class KeysForm(forms.Form):
-    """A file of keys, or a pasted text."""
-
     file = forms.FileField(
         required=False,
         allow_empty_file=True,
@@ -34,7 +32,6 @@ class KeysForm(forms.Form):
         return data
 
     def content(self) -> dict[str, Any]:
-        """What was uploaded, for `imports.begin`."""
         if file := self.cleaned_data["file"]:
             return {"content": file.chunks(), "file_name": file.name}
         text = self.cleaned_data["text"].encode(errors="replace")

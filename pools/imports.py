@@ -96,13 +96,7 @@ def import_keys(
 
 @transaction.atomic
 def import_lines(
-    pool: LicensePool,
-    lines: Iterable[KeyLine],
-    *,
-    by: str,
-    file_name: str,
-    note: str,
-    tell: Callable[[int], None],
+    pool: LicensePool, lines: Iterable[KeyLine], *, by: str, file_name: str, note: str, tell: Callable[[int], None]
 ) -> ImportResult:
     """The same with what was read, empty and unusable lines included; `tell` hears how many keys are copied."""
     with connection.cursor() as cursor:

@@ -68,12 +68,14 @@ class Oddities:
 
     @property
     def fixable(self) -> int:
-        """How many keys hold what a spreadsheet added."""
         return self.counts["spreadsheet"]
 
     def describe(self) -> list[str]:
-        """Sentences about what was odd, and about keys that look unlike those of the pool."""
-        sentences = [f"{self._where(kind)} {sentence}" for kind, sentence in SENTENCES.items() if self.counts[kind]]
+        sentences = [
+            f"{where(self.counts[kind], self.lines[kind])} {sentence}"
+            for kind, sentence in SENTENCES.items()
+            if self.counts[kind]
+        ]
         if len(self.labels) > 1:
             sentences.append(
                 "The blocks are of several kinds, and each block is one key. If several belong together, put an empty"
@@ -88,9 +90,6 @@ class Oddities:
             ):
                 sentences.append(f"Each holds a {name}. If this is a table, read the keys from one of its columns.")
         return sentences + (compare(self.sample, self.earlier, self.pool) if self.pool else [])
-
-    def _where(self, kind: str) -> str:
-        return where(self.counts[kind], self.lines[kind])
 
 
 def is_marker(key: str) -> bool:
@@ -129,11 +128,7 @@ SENTENCES = {
 }
 
 
-# Compared with earlier keys
-
-
 def compare(sample: list[str], known: list[str], pool: LicensePool) -> list[str]:
-    """A warning if keys look unlike those known of the pool."""
     earlier = Looks(known)
     if not sample or not earlier.are_known or earlier.share_of(sample) >= 0.5:
         return []

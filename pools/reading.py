@@ -37,16 +37,8 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 EDGES = "".join(
     chr(code)
     for first, last in (
-        *(
-            (0x09, 0x0D),
-            (0x1C, 0x20),
-            (0x85, 0x85),
-            (0xA0, 0xA0),
-            (0x1680, 0x1680),
-            (0x2000, 0x200A),
-            (0x3000, 0x3000),
-        ),
-        *((0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F)),
+        *((0x09, 0x0D), (0x1C, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)),
+        *((0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)),
         # Soft hyphens, zero-width characters, marks of direction, byte order marks
         *((0xAD, 0xAD), (0x61C, 0x61C), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2069), (0xFEFF, 0xFEFF)),
     )
@@ -246,7 +238,6 @@ def _lines(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _read_paragraphs(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    """Keys of several lines, with an empty line or the separator's between two."""
     border = read_as["separator"].strip() if read_as["split"] == "separator lines" else ""
     key: list[str] = []
     first = length = 0
@@ -294,7 +285,6 @@ def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyL
 
 
 def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    """Keys with a separator between two, which may stand anywhere."""
     separator = read_as["separator"]
     rest, number = "", 1
     for text in chain(texts, [separator]):

@@ -51,7 +51,6 @@ LEVELS: list[str] = [LicensePool.Notice.NONE, LicensePool.Notice.LOW, LicensePoo
 
 
 def _count(pool: LicensePool) -> int:
-    """How many keys are left, as far as the threshold asks."""
     return pool.available_up_to(pool.threshold + 1)
 
 
@@ -173,7 +172,6 @@ def forecast(pool: LicensePool, available: int) -> Forecast:
 
 
 def forecasts(stock: Mapping[LicensePool, int]) -> dict[LicensePool, Forecast]:
-    """The forecasts of many pools, each with its number of available keys."""
     issued = LicenseKey.objects.filter(pool__in=stock, item__isnull=False)
     counts: dict[int, Counter[int]] = defaultdict(Counter)
     for pool, days_ago, count in (

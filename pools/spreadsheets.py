@@ -19,7 +19,6 @@ SHORTENED_PROBLEM = "is a number that a spreadsheet shortened: its last digits a
 
 
 def restore(key: str) -> str:
-    """The key without what a spreadsheet added."""
     if quoted := QUOTED.fullmatch(key):
         return quoted[1].replace('""', '"')
     changed = APOSTROPHE.fullmatch(key) or DECIMAL.fullmatch(key)

@@ -29,8 +29,6 @@ PATIENCE = timedelta(days=1)
 
 
 class ImportRefused(Refused):
-    """It is too late for this, or too early."""
-
     code = "import_refused"
 
 
@@ -194,7 +192,6 @@ def get_warnings(oddities: Oddities, preview: Preview) -> list[str]:
 
 
 def describe_error(error: KeyFileError, read_as: dict[str, Any]) -> dict[str, Any]:
-    """What a preview says of an upload that cannot be read so."""
     described = {"problems": error.lines, "field": error.field, "read_as": read_as}
     if isinstance(error, ColumnInDoubt):
         described |= {"candidates": error.candidates, "read_as": error.read_as}
@@ -256,7 +253,9 @@ def glimpse(key_import: KeyImport) -> Glimpse:
     seen = Glimpse(columns=get_column_names(content, read_as))
     if candidates := key_import.preview.get("candidates"):
         rows = get_rows(content, read_as)[int(read_as["header"]) :]
-        seen.candidates = [candidate | {"samples": _samples(rows, candidate["column"])} for candidate in candidates]
+        for candidate in candidates:
+            cells = (row[candidate["column"] - 1] for row in rows if len(row) >= candidate["column"])
+            seen.candidates.append(candidate | {"samples": [cell for cell in cells if cell.strip()][:3]})
         return seen
     with contextlib.suppress(KeyFileError):
         for line in read_keys(content, read_as):
@@ -267,10 +266,6 @@ def glimpse(key_import: KeyImport) -> Glimpse:
             if len(seen.first) == len(seen.special) == SAMPLE:
                 break
     return seen
-
-
-def _samples(rows: list[list[str]], column: int) -> list[str]:
-    return [row[column - 1] for row in rows if len(row) >= column and row[column - 1].strip()][:3]
 
 
 # How far it is, in percent. It is told outside of the transaction, to Valkey: nothing hangs on it.

@@ -11,8 +11,6 @@ from work.refusals import Refused
 
 
 class WithdrawalRefused(Refused):
-    """Something of it is not in stock any more."""
-
     code = "withdrawal_refused"
 
 

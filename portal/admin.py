@@ -5,7 +5,5 @@ from pathlib import Path
 
 from portal.staff import fulfillment, licensing, merchants, orders, pools
 
-__all__ = ["fulfillment", "licensing", "merchants", "orders", "pools"]
-
 for path in sorted(Path(__file__).parent.glob("*/admin.py")):
     import_module(f"portal.{path.parent.name}.admin")

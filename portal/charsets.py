@@ -1,5 +1,3 @@
-"""Which charsets a request may name."""
-
 import re
 
 from django.http import multipartparser

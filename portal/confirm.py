@@ -1,5 +1,3 @@
-"""Acts that are confirmed first."""
-
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import wraps
@@ -26,6 +24,7 @@ class Question:
     back: Any = None  # where to go if not, as redirect() takes it; the page of what the view is about
     then: Any = None  # where to go once it is done, if not back
     section: str = ""
+    template: str = ""  # of a page with a form, where there is nothing to confirm
 
 
 Confirmation = Generator[Question, None, str | HttpResponse | None]
@@ -63,6 +62,8 @@ def ask(request: HttpRequest, question: Question, place: Any) -> HttpResponse:
     in_dialog = request.htmx and request.method == "GET"  # type: ignore[attr-defined]
     context = {"base": "base.html"} | (place.surroundings() if isinstance(place, Desk) else {})
     context |= vars(question) | {"action": request.get_full_path(), "cancel": resolve_url(question.back or place)}
+    if question.template:
+        return render(request, question.template, context | {"place": place})
     response = render(request, "confirm_fragment.html" if in_dialog else "confirm.html", context)
     if in_dialog:
         response["Content-Confirm"] = "yes"  # static/keywell.js opens nothing else as a dialog

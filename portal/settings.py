@@ -33,39 +33,17 @@ VAULT_KEYS = env.list("VAULT_KEYS")
 
 INSTALLED_APPS = [
     "portal.staff.apps.AdminConfig",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "django.contrib.postgres",
-    "django.contrib.humanize",
-    "rest_framework",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-    "allauth",
-    "allauth.account",
-    "allauth.mfa",
-    "django_htmx",
-    "anymail",
-    "vault",
-    "merchants",
-    "orders",
-    "pools",
-    "outbound",
-    "notices",
-    "webhooks",
-    "delivery",
-    "fulfillment",
+    *("django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "django.contrib.messages"),
+    *("django.contrib.staticfiles", "django.contrib.postgres", "django.contrib.humanize"),
+    *("rest_framework", "drf_spectacular", "drf_spectacular_sidecar"),
+    *("allauth", "allauth.account", "allauth.mfa", "django_htmx", "anymail"),
+    *("vault", "merchants", "orders", "pools", "outbound", "notices", "webhooks", "delivery", "fulfillment"),
     # The kinds of sources, in the order in which products offer them.
     "fulfillment.sources.pool",
     "fulfillment.sources.web_service",
     "fulfillment.sources.netlicensing",
     "fulfillment.sources.manual",
-    "licensing",
-    "portal",
-    "demo",
-    "runtime",
+    *("licensing", "portal", "demo", "runtime"),
 ]
 
 MIDDLEWARE = [
@@ -101,9 +79,9 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "portal.access.navigation",
-            ],
+            ]
         },
-    },
+    }
 ]
 
 # Database: PostgreSQL only (docs/decisions/0001-postgresql-only.md). A payment writes a dozen rows; opening a

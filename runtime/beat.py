@@ -1,5 +1,3 @@
-"""Periodic tasks, in the process of Celery beat itself."""
-
 import logging
 import time
 from typing import Any

@@ -38,7 +38,6 @@ class Server(Service):
         return None if self.answers() else "no answer"
 
     def answers(self) -> bool:
-        """Whether it serves, whoever started it."""
         raise NotImplementedError
 
 
@@ -80,21 +79,10 @@ class Postgres(Server):
         new.mkdir(mode=0o700)
         guise.own(new)
         initdb: list[str | Path] = [programs / "initdb", f"--pgdata={new}", "--username=keywell", "--auth=trust"]
-        initdb += [
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--no-instructions",
-            *([] if self.durable else ["--no-sync"]),
-        ]
-        self._run([*guise.prefix, *initdb])
-        single_user: list[str | Path] = [
-            programs / "postgres",
-            "--single",
-            "--exit_on_error=on",
-            f"-D{new}",
-            "postgres",
-        ]
-        self._run([*guise.prefix, *single_user], "CREATE DATABASE keywell")
+        initdb += ["--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+        self._run([*guise.prefix, *initdb, *([] if self.durable else ["--no-sync"])])
+        single_user = ["--single", "--exit_on_error=on", f"-D{new}", "postgres"]
+        self._run([*guise.prefix, programs / "postgres", *single_user], "CREATE DATABASE keywell")
         new.rename(self.data)
 
     def _run(self, command: Sequence[str | Path], standard_input: str = "") -> None:
@@ -194,11 +182,8 @@ def guises() -> list[Guise]:
     ids = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
     # Where namespaces are forbidden, as in many containers. The capability lets nobody pass through folders that are
     # closed to it, such as a clone in root's home; no_setuid_fixup, since PostgreSQL also asks with access(2).
-    capability = [
-        "--securebits=+no_setuid_fixup",
-        "--inh-caps=-all,+dac_override",
-        "--ambient-caps=-all,+dac_override",
-    ]
+    capability = ["--securebits=+no_setuid_fixup"]
+    capability += ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
     return [namespace, Guise(["setpriv", *ids, *capability, "--pdeathsig=INT"], nobody.pw_uid)]
 
 

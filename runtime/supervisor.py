@@ -297,8 +297,6 @@ class WebProcesses(LoadedService):
 
 
 class WorkerService(LoadedService):
-    """A Celery worker."""
-
     def __init__(self, name: str, arguments: Sequence[str], log: Path, broker_url: str, **options: int) -> None:
         self.node = f"{name}@{socket.gethostname()}"
         super().__init__(name, "celery", [*arguments, "--hostname", self.node], log, **options)
@@ -420,10 +418,9 @@ class Supervisor:
 class Restart:
     """How often a service has ended lately, and when it is started again."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.is_pending = False
-        self.due_at = 0.0
+    count = 0
+    is_pending = False
+    due_at = 0.0
 
     @property
     def pause(self) -> float:

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from delivery.models import Delivery
 from fulfillment.attention import needing_attention
-from fulfillment.models import Fulfillment, FulfillmentMethod
-from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
-from licensing.models import Licensee, LicenseTemplate, Product, Token, Transaction, VendorLogin
+from fulfillment.models import Fulfillment
+from fulfillment.sources.netlicensing.models import LicensePackage
+from licensing.models import Licensee, LicenseTemplate, Token, Transaction
 from licensing.validation import read_holding, validate
 from merchants.models import ApiKey, Member, Merchant, User
 from notices.models import MerchantNotice
@@ -88,25 +88,6 @@ def test_its_shop_sells_licenses_of_its_own_service(credentials):
     assert Token.objects.live().get().number == package.account.api_key
     templates = LicenseTemplate.objects.filter(module__product__number=package.product_number)
     assert {template.number for template in package.templates.all()} <= {template.number for template in templates}
-
-
-def test_a_demo_of_before_gets_a_vendors_login_once(credentials, settings):
-    call_command("demo")
-    path = settings.VAR / "demo.env"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("NLIC_")))
-    before = path.read_text()
-    FulfillmentMethod.objects.filter(source="netlicensing").delete()
-    for model in (LicensePackage, LicensingAccount, Product, VendorLogin):
-        model.objects.all().delete()
-
-    for _ in range(2):
-        call_command("demo", if_empty=True)
-
-    written = credentials()
-    assert path.read_text().startswith(before)
-    assert VendorLogin.objects.authenticate(written["NLIC_USER"], written["NLIC_PASSWORD"])
-    assert (Product.objects.count(), VendorLogin.objects.count()) == (1, 1)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_it_never_touches_data_that_is_there(credentials, merchant):

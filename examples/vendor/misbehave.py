@@ -5,14 +5,12 @@
 Keywell is tested with it. Whatever the answer becomes, the codes are made and kept first, as a vendor's would be.
 """
 
-import argparse
-import os
 import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 
-from vendor import Vendor
+from vendor import read_options
 
 METADATA = "http://169.254.169.254/latest/meta-data/iam/"
 PAGE = b"<!DOCTYPE html><title>Oops</title><p>Our database is away. Reference 4F7A-99Q2"
@@ -143,13 +141,8 @@ BEHAVIOURS = {
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--port", type=int, default=8801)
-    options.add_argument("--database", default="codes.sqlite3")
-    options.add_argument("--answer", choices=["text", "json", "xml"], default="text")
-    given = options.parse_args()
-    vendor = Vendor(os.environ["VENDOR_SECRETS"].split(), given.database, given.answer)
-    with Misbehaving(vendor, given.port) as server:
+    port, vendor = read_options(8801)
+    with Misbehaving(vendor, port) as server:
         server.serve_forever()
 
 

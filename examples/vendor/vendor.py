@@ -44,7 +44,6 @@ class Vendor:
             connection.execute("CREATE TABLE IF NOT EXISTS answers (request TEXT PRIMARY KEY, codes TEXT NOT NULL)")
 
     def __call__(self, environ, start_response):
-        """The WSGI application."""
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         names = ("Idempotency-Key", "Keywell-Test", "webhook-id", "webhook-timestamp", "webhook-signature")
         headers = {name.lower(): environ.get("HTTP_" + name.upper().replace("-", "_"), "") for name in names}
@@ -131,15 +130,21 @@ class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-def main():
+def read_options(port):
+    """Return where to listen, and the vendor."""
     options = argparse.ArgumentParser()
-    options.add_argument("--port", type=int, default=8800)
+    options.add_argument("--port", type=int, default=port)
     options.add_argument("--database", default="codes.sqlite3")
     options.add_argument("--answer", choices=["text", "json", "xml"], default="text")
     given = options.parse_args()
     # Not as an option: everybody on the machine could read it. While the secret is changed, both, with a space.
     secrets = os.environ["VENDOR_SECRETS"].split()
-    with make_server("127.0.0.1", given.port, Vendor(secrets, given.database, given.answer), Server) as server:
+    return given.port, Vendor(secrets, given.database, given.answer)
+
+
+def main():
+    port, vendor = read_options(8800)
+    with make_server("127.0.0.1", port, vendor, Server) as server:
         server.serve_forever()
 
 

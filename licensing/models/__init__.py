@@ -11,23 +11,3 @@ from licensing.models.licensees import (
     LicenseeEvent,
 )
 from licensing.models.transactions import LicenseTransactionJoin, Transaction
-
-__all__ = [
-    "FailedValidation",
-    "FloatingSession",
-    "License",
-    "LicenseTemplate",
-    "LicenseTransactionJoin",
-    "LicenseType",
-    "Licensee",
-    "LicenseeAlias",
-    "LicenseeEvent",
-    "LicensingModel",
-    "Product",
-    "ProductModule",
-    "Role",
-    "Token",
-    "Transaction",
-    "VendorLogin",
-    "new_number",
-]

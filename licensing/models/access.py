@@ -1,5 +1,3 @@
-"""Whom the licensing service answers: API keys, which are tokens, and vendors' logins."""
-
 import hashlib
 import hmac
 import secrets
@@ -94,15 +92,12 @@ class VendorLoginQuerySet(models.QuerySet["VendorLogin"]):
         return self.create(merchant=merchant, user_name=user_name, password_hash=password_hash, **fields), password
 
     def authenticate(self, user_name: str, password: str) -> "VendorLogin | None":
-        """Return the live login of this name and password, or None."""
         login = self.filter(user_name=user_name, revoked_at=None).select_related("merchant").first()
         stored = bytes(login.password_hash) if login else b""
         return login if hmac.compare_digest(stored, VendorLogin.hash_password(password)) else None
 
 
 class VendorLogin(Used):
-    """A user name and a password with which a vendor's software may do everything."""
-
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="vendor_logins")
     user_name = models.CharField(max_length=150, unique=True)
     password_hash = models.BinaryField(editable=False)

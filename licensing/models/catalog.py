@@ -1,5 +1,3 @@
-"""What a vendor has, and what it sells: products, their modules and license templates."""
-
 import secrets
 import string
 
@@ -157,14 +155,8 @@ class Terms(models.Model):
     currency = models.CharField(max_length=3, choices=Currency, blank=True)
 
     TERMS = (
-        "hidden",
-        "time_volume",
-        "time_volume_period",
-        "max_sessions",
-        "quantity",
-        "grace_period",
-        "price",
-        "currency",
+        *("hidden", "time_volume", "time_volume_period", "max_sessions", "quantity", "grace_period"),
+        *("price", "currency"),
     )
 
     class Meta:
@@ -198,5 +190,4 @@ class LicenseTemplate(Terms, NumberedEntity):
 
     @property
     def terms(self) -> dict[str, object]:
-        """What a license of it is made with."""
         return {name: getattr(self, name) for name in self.TERMS}

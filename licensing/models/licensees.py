@@ -1,5 +1,3 @@
-"""Who has licenses, and which."""
-
 from typing import Any
 
 from django.db import models
@@ -40,7 +38,6 @@ class LicenseeQuerySet(models.QuerySet["Licensee"]):
         return self.filter(pk__in=numbers.union(aliases))
 
     def find(self, merchant_id: int, number: str) -> "Licensee | None":
-        """The vendor's licensee that has this number, or this alias."""
         known = fingerprint(number)
         return next(iter(self.raw(FIND, {"merchant": merchant_id, "fingerprint": known})), None)
 
@@ -81,8 +78,6 @@ class Licensee(Entity):
 
 
 class LicenseeAlias(models.Model):
-    """Another number of a licensee."""
-
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="+")
     licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="aliases")
     text = EncryptedTextField(bound_to=("licensee_id", "fingerprint"))

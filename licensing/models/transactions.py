@@ -1,5 +1,3 @@
-"""What was done to licenses by itself, or noted by the vendor's software."""
-
 from django.db import models
 from django.db.models.functions import Now
 

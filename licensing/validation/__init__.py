@@ -26,18 +26,6 @@ from licensing.validation.node_locked import NodeLocked
 from licensing.validation.quantities import PayPerUse, Quota
 from licensing.validation.time_volumes import Rental, Subscription, TryAndBuy
 
-__all__ = [
-    "MODELS",
-    "Holding",
-    "Parameters",
-    "Validation",
-    "WarningLevel",
-    "find_holding",
-    "read_holding",
-    "read_parameters",
-    "validate",
-]
-
 MODELS: dict[str, type[Rules]] = {
     LicensingModel.TRY_AND_BUY: TryAndBuy,
     LicensingModel.SUBSCRIPTION: Subscription,

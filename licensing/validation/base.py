@@ -1,5 +1,3 @@
-"""What the licensing models have in common."""
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -47,7 +45,6 @@ Parameters = list[ModuleParameters]
 
 
 def read_parameters(form: QueryDict) -> Parameters:
-    """The form's parameters by index, in the order of the form."""
     groups: dict[str, dict[str, str]] = {}
     for key, value in form.dict().items():
         match = INDEXED.fullmatch(key)
@@ -141,8 +138,6 @@ class Result:
 
 @dataclass
 class Validation:
-    """A result, and the module that it is of."""
-
     module: ProductModule
     result: Result
 
@@ -184,7 +179,6 @@ class Rules(ABC):
         ]
 
     def lacking(self, license_type: LicenseType) -> str:
-        """Why there are no active licenses of this type."""
         count = sum(license.template.license_type == license_type for license in self.licenses)
         if not count:
             return f"The licensee has no {license_type} license of this module."

@@ -52,7 +52,6 @@ class Holding:
 
 
 def find_holding(merchant_id: int, number: str) -> Holding | None:
-    """That of the vendor's licensee that has this number, or this alias."""
     rows = _read(FIND, merchant=merchant_id, fingerprint=fingerprint(number))
     return _holding(_instances(rows, "licensee", Licensee)[0], rows) if rows else None
 

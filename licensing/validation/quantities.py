@@ -1,5 +1,3 @@
-"""Numbers of things: what may be used, and what is used up."""
-
 from licensing.envelope import Info
 from licensing.models import License, LicenseType
 from licensing.validation.base import Result, Rules, WarningLevel
@@ -8,8 +6,6 @@ UNLIMITED = -1
 
 
 class Quota(Rules):
-    """A number that the software keeps within; the licenses' add up."""
-
     def judge(self) -> Result:
         licenses = self.of_type(LicenseType.QUANTITY)
         quantities = [license.quantity or 0 for license in licenses]

@@ -15,8 +15,6 @@ FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 @dataclass
 class Span:
-    """A time without gaps."""
-
     begin: datetime
     length: relativedelta
     end: datetime
@@ -71,7 +69,6 @@ def why_not(now: datetime, licenses: Iterable[License]) -> str:
 
 
 def next_begin(now: datetime, licenses: Iterable[License]) -> datetime | None:
-    """When licenses that are not good yet will be."""
     return next((span.begin for span in spans(licenses, now) if span.begin > now), None)
 
 
@@ -169,14 +166,8 @@ class TryAndBuy(Rules):
         return any(license.template.license_type == LicenseType.TIMEVOLUME for license in self.licenses)
 
     def _first(self, template: LicenseTemplate) -> License:
-        return License(
-            merchant_id=self.module.merchant_id,
-            licensee=self.licensee,
-            template=template,
-            name=template.name,
-            start_date=self.now,
-            **template.terms,
-        )
+        values = template.terms | {"name": template.name, "start_date": self.now}
+        return License(merchant_id=self.module.merchant_id, licensee=self.licensee, template=template, **values)
 
     def _begin(self, evaluation: License) -> None:
         evaluation.save()

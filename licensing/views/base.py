@@ -1,5 +1,3 @@
-"""What all addresses of the service have in common."""
-
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +19,13 @@ from licensing.envelope import Envelope, EnvelopeJSONRenderer, EnvelopeXMLRender
 from licensing.errors import AccessDenied, LicensingError, MalformedRequest, NotFound
 from licensing.models import Licensee, Role
 from merchants.models import Merchant
+
+# The clients' ids for errors of the framework; all others count as malformed requests.
+INFOS: dict[type[APIException], str] = {
+    NotAuthenticated: "AuthenticationException",
+    MethodNotAllowed: "MethodNotAllowedException",
+    Throttled: "TooManyRequestsException",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +102,10 @@ def answer_error(error: Exception, context: dict) -> Response:
         logger.error("A request for %s failed", context["view"].__class__.__name__, exc_info=error)
         return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalException", "Something failed on our side.")
 
-    status, info = error.status_code, error.info if isinstance(error, LicensingError) else _info_of(error)
+    known = error.info if isinstance(error, LicensingError) else INFOS.get(type(error))
+    status, info = error.status_code, known or MalformedRequest.info
     more = error.more if isinstance(error, LicensingError) else ()
-    if not isinstance(error, LicensingError | NotAuthenticated | MethodNotAllowed | Throttled) and status < 500:
+    if known is None and status < 500:
         status = HTTPStatus.BAD_REQUEST
     response = _refusal(status, info, str(error.detail), more)
     if isinstance(error, NotAuthenticated):
@@ -109,23 +115,11 @@ def answer_error(error: Exception, context: dict) -> Response:
     return response
 
 
-def _info_of(error: APIException) -> str:
-    if isinstance(error, NotAuthenticated):
-        return "AuthenticationException"
-    if isinstance(error, MethodNotAllowed):
-        return "MethodNotAllowedException"
-    if isinstance(error, Throttled):
-        return "TooManyRequestsException"
-    return MalformedRequest.info
-
-
 def _refusal(status: int, info: str, text: str, more: tuple[tuple[str, str], ...] = ()) -> Response:
     return Response(Envelope(infos=[Info(*each) for each in ((info, text), *more)]), status=status)
 
 
 class Nothing(LicensingView):
-    """Every other address, to those who may know that there is nothing."""
-
     role = Role.LICENSEE
 
     def _refuse(self, request, **kwargs):

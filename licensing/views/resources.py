@@ -1,5 +1,3 @@
-"""The vendor's things: lists of them, and each to read, make, change and delete."""
-
 from functools import reduce
 from http import HTTPStatus
 from operator import or_
@@ -14,16 +12,7 @@ from licensing.creation import create_license, create_licensee, find_feature, ne
 from licensing.envelope import Envelope, Item
 from licensing.errors import Invalid, LicensingError, MalformedRequest, NotFound, UnexpectedValue
 from licensing.locks import hold, lock_to_delete
-from licensing.models import (
-    License,
-    Licensee,
-    LicenseTemplate,
-    Product,
-    ProductModule,
-    Role,
-    Token,
-    Transaction,
-)
+from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Role, Token, Transaction
 from licensing.models.catalog import Entity
 from licensing.serializers import (
     EntitySerializer,
@@ -59,7 +48,6 @@ class ResourceView(LicensingView):
         return Role.ANALYTICS if self.request.method in {"GET", "HEAD"} else self.writing_role
 
     def rows(self) -> QuerySet:
-        """The vendor's, each with what an answer tells of it."""
         rows = self.model._default_manager.filter(merchant=self.vendor).select_related(*self.related)
         if not self.descendants:
             return rows
@@ -85,8 +73,6 @@ class ResourceView(LicensingView):
             properties["inUse"] = row.in_use
         return Item(self.model.__name__, properties)
 
-    # GET
-
     def get(self, request, number=None):
         if number is not None:
             return self._answer(self.find(number))
@@ -96,8 +82,6 @@ class ResourceView(LicensingView):
 
     def _answer(self, row: Any) -> Response:
         return Response(Envelope([self.item(row)]))
-
-    # POST
 
     @transaction.atomic
     def post(self, request, number=None):
@@ -115,7 +99,6 @@ class ResourceView(LicensingView):
         return self._answer(self.rows().get(pk=saved.pk))
 
     def create(self) -> Any:
-        """Make one of what is said. Raises LicensingError."""
         parents = self.parents()
         values = self.values(None)
         return self.model._default_manager.create(merchant=self.vendor, **parents, **values)
@@ -127,7 +110,6 @@ class ResourceView(LicensingView):
         return self.serializer_class().update(instance, self.values(instance))
 
     def parents(self) -> Values:
-        """What a new one is part of."""
         return {}
 
     def parent(self, name: str, view: "type[ResourceView]") -> Any:
@@ -143,7 +125,6 @@ class ResourceView(LicensingView):
         return parent
 
     def values(self, instance: Any) -> Values:
-        """What the form says, checked."""
         serializer_class = self.serializer_class
         serializer = serializer_class(
             instance,
@@ -160,8 +141,6 @@ class ResourceView(LicensingView):
         if detail.code in {"required", "blank"}:
             return MalformedRequest(f"{self.title.capitalize()} {name.replace('_', ' ')} is required")
         return Invalid(f"{camel(name)}: {detail}")
-
-    # DELETE
 
     @transaction.atomic
     def delete(self, request, number=None):
@@ -261,11 +240,7 @@ class TransactionView(ResourceView):
     serializer_class = TransactionSerializer
     writing_role = Role.ADMIN
     related = ("licensee",)
-    filters = {
-        "licenseeNumber": is_licensee("licensee"),
-        "status": equals("status"),
-        "source": equals("source"),
-    }
+    filters = {"licenseeNumber": is_licensee("licensee"), "status": equals("status"), "source": equals("source")}
 
     def rows(self):
         return super().rows().prefetch_related("joins")
@@ -326,7 +301,6 @@ class LicenseView(ResourceView):
         return values
 
     def _named(self) -> Transaction | None:
-        """The transaction that the form names, if any."""
         return self.parent("transactionNumber", TransactionView) if number_in(self.form, "transactionNumber") else None
 
 
@@ -356,8 +330,8 @@ class TokenView(ResourceView):
         return rows.filter(fingerprint=fingerprint(number))
 
     def create(self):
-        values = self.values(None)
-        licensee = self._licensee()
+        values, number = self.values(None), number_in(self.form, "licenseeNumber")
+        licensee = self.licensee(number) if number else None
         token_type = values.setdefault("token_type", Token.Type.DEFAULT)
         if token_type == Token.Type.APIKEY:
             values["api_key_role"] = values.get("api_key_role") or Role.LICENSEE
@@ -365,10 +339,6 @@ class TokenView(ResourceView):
             missing = ("TokenValidation", "Property 'licenseeNumber' not found")
             raise MalformedRequest("Malformed token request", more=(missing,))
         return Token.objects.create(merchant=self.vendor, licensee=licensee, **values)
-
-    def _licensee(self) -> Licensee | None:
-        number = number_in(self.form, "licenseeNumber")
-        return self.licensee(number) if number else None
 
     def post(self, request, number=None):
         if number is not None:

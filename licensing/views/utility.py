@@ -1,7 +1,6 @@
-"""What there is to choose from."""
-
 import re
 from http import HTTPStatus
+from typing import ClassVar
 
 from babel import Locale
 from django.db.models import TextChoices
@@ -19,36 +18,27 @@ EUROPEAN_UNION = set(re.findall("..", "ATBEBGCYCZDEDKEEESFIFRGRHRHUIEITLTLULVMTN
 NO_COUNTRIES = set(re.findall("..", "ACCPCQDGEAEUEZICQOTAUNXAXBXKZZ"))
 
 
-class ReadingView(LicensingView):
+class LicenseTypes(LicensingView):
+    role = Role.ANALYTICS
+    item_type: ClassVar[str] = "LicenseType"
+    choices: ClassVar[type[TextChoices]] = LicenseType
+
+    def get(self, request):
+        return Response(Envelope([Item(self.item_type, {"name": choice.value}) for choice in self.choices]))
+
+
+class LicensingModels(LicenseTypes):
+    item_type, choices = "LicensingModelProperties", LicensingModel
+
+
+class Countries(LicensingView):
     role = Role.ANALYTICS
 
-
-class LicenseTypes(ReadingView):
-    def get(self, request):
-        return _names("LicenseType", LicenseType)
-
-
-class LicensingModels(ReadingView):
-    def get(self, request):
-        return _names("LicensingModelProperties", LicensingModel)
-
-
-class Countries(ReadingView):
     def get(self, request):
         names = Locale("en").territories
         codes = sorted(code for code in names.keys() - NO_COUNTRIES if len(code) == 2)
-        return Response(
-            Envelope(
-                [
-                    Item("Country", {"code": code, "name": names[code], "isEu": code in EUROPEAN_UNION})
-                    for code in codes
-                ]
-            )
-        )
-
-
-def _names(item_type: str, choices: type[TextChoices]) -> Response:
-    return Response(Envelope([Item(item_type, {"name": choice.value}) for choice in choices]))
+        facts = ({"code": code, "name": names[code], "isEu": code in EUROPEAN_UNION} for code in codes)
+        return Response(Envelope([Item("Country", each) for each in facts]))
 
 
 class Transfer(LicensingView):

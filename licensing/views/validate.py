@@ -42,11 +42,7 @@ class Validate(LicensingView):
         try:
             self._check_product(holding, form)
             validations = validate(
-                holding,
-                parameters,
-                dry_run=dry_run,
-                by=self.caller.name,
-                adopts=self.caller.role == Role.LICENSEE,
+                holding, parameters, dry_run=dry_run, by=self.caller.name, adopts=self.caller.role == Role.LICENSEE
             )
         except LicensingError as error:
             if not dry_run:
@@ -65,7 +61,9 @@ class Validate(LicensingView):
             product_number = number_in(form, "productNumber")
             if not product_number:
                 raise NotFound("Requested licensee does not exist and the productNumber is not provided") from error
-            product = self._product(product_number)
+            product = Product.objects.filter(merchant=self.vendor, number=product_number).first()
+            if product is None:
+                raise NotFound("Requested product does not exist") from error
             if not (product.licensee_auto_create and product.active):
                 raise
             self._check(number)
@@ -100,12 +98,6 @@ class Validate(LicensingView):
             raise MalformedRequest(f"Licensee number: {error.messages[0]}") from error
         if len(number) > MAX_NUMBER:
             raise MalformedRequest(f"Licensee number: it is longer than {MAX_NUMBER} characters")
-
-    def _product(self, number: str) -> Product:
-        product = Product.objects.filter(merchant=self.vendor, number=number).first()
-        if product is None:
-            raise NotFound("Requested product does not exist")
-        return product
 
 
 def _name(form: QueryDict) -> str:

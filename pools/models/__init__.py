@@ -2,17 +2,3 @@ from pools.models.imports import KeyImport, KeyImportPart, Part
 from pools.models.ledger import KeyMovement
 from pools.models.stock import AVAILABLE, RESERVED, KeyBatch, LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.models.upload_links import UploadLink
-
-__all__ = [
-    "AVAILABLE",
-    "RESERVED",
-    "KeyBatch",
-    "KeyImport",
-    "KeyImportPart",
-    "KeyMovement",
-    "LicenseKey",
-    "LicenseKeyQuerySet",
-    "LicensePool",
-    "Part",
-    "UploadLink",
-]

@@ -66,7 +66,6 @@ class KeyImport(models.Model):
 
 class PartQuerySet(models.QuerySet[Any]):
     def read(self) -> Iterator[bytes]:
-        """The content of all parts, one at a time."""
         for number in range(self.count()):
             yield bytes(self.get(number=number).content)
 

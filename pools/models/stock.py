@@ -17,7 +17,6 @@ class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
         return self.filter(fulfillment_methods__product=product).order_by("fulfillment_methods__position")
 
     def with_stock(self):
-        """Each with the number of its available keys, `available`, and of those in reserve, `in_reserve`."""
         keys = LicenseKey.objects.filter(pool=OuterRef("pk")).order_by()
         return self.annotate(
             available=_count(keys.available().filter(position__gte=OuterRef("head_hint"))),
@@ -43,8 +42,6 @@ def _count(keys: "LicenseKeyQuerySet") -> Coalesce:
 
 
 class LicensePool(models.Model):
-    """A stock of license keys."""
-
     class Notice(models.TextChoices):
         """What the merchant was told about the stock since it was last above the threshold."""
 
@@ -94,8 +91,6 @@ class LicensePool(models.Model):
 
 
 class KeyBatch(models.Model):
-    """Keys that came into a pool together."""
-
     pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="batches")
     key_count = models.PositiveIntegerField(editable=False)
     repeated = models.PositiveIntegerField(default=0, editable=False, help_text="Left out: the file repeats them.")
@@ -123,7 +118,6 @@ class KeyBatch(models.Model):
 
     @property
     def left_out(self) -> list[tuple[int, str]]:
-        """How many keys did not come in, and why not."""
         kinds = ("repeated", "already_in_pool", "already_in_other_pools", "unusable")
         return [(getattr(self, kind), kind.replace("_", " ")) for kind in kinds if getattr(self, kind)]
 
@@ -141,7 +135,6 @@ class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
         return self.filter(RESERVED)
 
     def in_stock(self):
-        """Available or in reserve."""
         return self.filter(AVAILABLE | RESERVED)
 
     def issued(self):
@@ -166,8 +159,6 @@ class LicenseKey(models.Model):
     """One key of a pool: available (or in reserve), then issued to one unit of one order item, or withdrawn."""
 
     class Because(models.TextChoices):
-        """Why a key was withdrawn."""
-
         MERCHANT = "", "by hand"
         REPLACED = "replaced", "replaced by another"
         REFUNDED = "refunded", "its order was refunded"
@@ -199,9 +190,7 @@ class LicenseKey(models.Model):
             # The fingerprint first: it is looked for in all pools, too.
             models.UniqueConstraint(fields=["fingerprint", "pool"], name="a_key_is_in_its_pool_once"),
             models.UniqueConstraint(
-                fields=["item", "unit"],
-                condition=Q(item__isnull=False, withdrawn_at=None),
-                name="one_key_per_unit",
+                fields=["item", "unit"], condition=Q(item__isnull=False, withdrawn_at=None), name="one_key_per_unit"
             ),
             models.CheckConstraint(
                 condition=Q(item=None, unit=None, issued_at=None)

@@ -17,7 +17,6 @@ class UploadLinkQuerySet(models.QuerySet["UploadLink"]):
         return self.create(pool=pool, expires_at=Now() + VALID_FOR)
 
     def with_token(self, token: str):
-        """The link of this token, or none."""
         try:
             return self.filter(pk=SIGNER.unsign(token))
         except BadSignature:

@@ -110,7 +110,7 @@ class AccountAdapter(DefaultAccountAdapter):
 
 class SecondFactorAdapter(DefaultMFAAdapter):
     error_messages = DefaultMFAAdapter.error_messages | {
-        "incorrect_code": "This is not right, or it was used before. An app’s code changes every 30 seconds.",
+        "incorrect_code": "This is not right, or it was used before. An app’s code changes every 30 seconds."
     }
 
     def encrypt(self, text):

@@ -17,9 +17,7 @@ from portal.customer.order import chosen_language
 
 class AddressForm(forms.Form):
     email = EmailFormField(
-        label=gettext_lazy("E-mail address"),
-        max_length=254,
-        widget=forms.TextInput(attrs={"autocomplete": "email"}),
+        label=gettext_lazy("E-mail address"), max_length=254, widget=forms.TextInput(attrs={"autocomplete": "email"})
     )
 
 

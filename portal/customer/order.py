@@ -55,7 +55,6 @@ def behind_a_link(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
 @behind_a_link
 @require_http_methods(["GET", "HEAD", "POST"])
 def customer_order(request: HttpRequest, token: str) -> HttpResponse:
-    """What came and what is to come; with one click, the activation codes."""
     orders = Order.objects.with_link_token(token).filter(status=Order.Status.PAID)
     order = orders.select_related("merchant", "checkout_page").first()
     if order is None:
@@ -78,8 +77,6 @@ def gone(request: HttpRequest) -> HttpResponse:
 
 
 class Visit:
-    """Which part of an order a customer looks at, and in what language."""
-
     def __init__(self, request: HttpRequest, order: Order) -> None:
         self.order = order
         self.path = request.path
@@ -95,7 +92,6 @@ class Visit:
 
 
 def chosen_language(request: HttpRequest) -> str:
-    """The one that the address names, if we speak it."""
     language = request.GET.get("language", "")
     return language if language in dict(settings.LANGUAGES) else ""
 
@@ -162,7 +158,6 @@ class ShownItem:
 
 
 def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> list[ShownItem]:
-    """All items of the order, with these of its codes."""
     by_item = defaultdict(list)
     for code in codes:
         by_item[code.item_id].append(code)

@@ -31,24 +31,20 @@ LINES_SHOWN = 20
 @behind_a_link
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload(request: HttpRequest, token: str) -> HttpResponse:
-    """Takes in keys for the pool that the link is bound to."""
     link = UploadLink.objects.with_token(token).select_related("pool__merchant").first()
     if link is None:
         return dead(status=404)
     if not UploadLink.objects.alive().filter(pk=link.pk).exists():
         return dead()
 
-    if request.method == "POST" and uploads_lately(link) >= UPLOADS_AT_MOST:
+    lately = link.imports.filter(uploaded_at__gt=Now() - UPLOADS_PERIOD)
+    if request.method == "POST" and lately.count() >= UPLOADS_AT_MOST:
         return page("upload/form.html", status=429, link=link, form=KeysForm(), is_limited=True)
     form = KeysForm(request.POST, request.FILES) if request.method == "POST" else KeysForm()
     if form.is_bound and form.is_valid():
         return redirect("upload-import", token_of(take_in(link, form)))
     # A new form: what was pasted is not shown again.
     return page("upload/form.html", link=link, form=KeysForm(), errors=form.non_field_errors())
-
-
-def uploads_lately(link: UploadLink) -> int:
-    return link.imports.filter(uploaded_at__gt=Now() - UPLOADS_PERIOD).count()
 
 
 def take_in(link: UploadLink, form: KeysForm) -> KeyImport:

@@ -1,5 +1,3 @@
-"""A merchant's own mail server."""
-
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +9,7 @@ from outbound.mail import MailError, compose_plain, send_test_mail
 from outbound.models import MailAccount
 from portal.access import Role, member_required
 from portal.confirm import Confirmation, Question, confirmed
-from portal.emails.mail_server_form import MailServerForm
+from portal.emails.forms import MailServerForm
 
 
 @member_required(Role.MANAGER)

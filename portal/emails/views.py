@@ -1,7 +1,6 @@
-"""What customers are written, and from whom: the texts with their versions, the sender, the logo."""
-
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -13,19 +12,19 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import translation
+from django.utils import timezone, translation
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from delivery.composition import BODY, SUBJECT, Texts, write
+from delivery.composition import BODY, SUBJECT, Enclosed, Letter, Texts, write
 from merchants.email_template import TAGS
 from merchants.models import EmailTemplate, Logo, Merchant, Product
+from orders.models import Order, OrderItem
 from outbound.mail import MailError, make_message_id, send_test_mail
 from outbound.models import MailAccount
 from portal.access import Role, member_required
 from portal.confirm import Confirmation, Question, confirmed
 from portal.emails.forms import EmailTextForm, SenderForm
-from portal.emails.samples import sample_letter
 from work.bodies import takes_files
 
 LANGUAGES = dict(settings.LANGUAGES)
@@ -82,11 +81,8 @@ class Place:
         return Texts([one for one in texts if (one.product_id, one.language) != here])
 
     def fallback(self) -> dict[str, str]:
-        default = self.default()
-        return {
-            "subject": self.others.subject(self.product_id) or default["subject"],
-            "body": self.others.body(self.product_id) or default["body"],
-        }
+        found = {"subject": self.others.subject(self.product_id), "body": self.others.body(self.product_id)}
+        return {name: found[name] or default for name, default in self.default().items()}
 
     def default(self) -> dict[str, str]:
         with translation.override(self.language):
@@ -98,7 +94,6 @@ class Place:
         return {"subject": template.subject or fallback["subject"], "body": template.body or fallback["body"]}
 
     def sample(self, draft: dict[str, str]) -> EmailMultiAlternatives:
-        """The mail that a customer would get if the draft were saved."""
         letter = sample_letter(self.merchant, self.product, self.language)
         return write(letter, Texts([self.template(**draft), *self.others.templates]))
 
@@ -173,7 +168,6 @@ def get_start(request, place: Place) -> dict[str, str]:
 
 
 def get_preview(request, place: Place) -> str:
-    """The address of the preview of what the editor starts with."""
     version = request.GET.get("version")
     return f"{place.url('email-preview')}?{urlencode({'version': version})}" if version else place.url("email-preview")
 
@@ -190,21 +184,10 @@ def save(place: Place, texts: dict[str, str], *, by: str) -> bool:
     return True
 
 
-def show_editor(request, place: Place, form: EmailTextForm, **context: Any) -> HttpResponse:
-    response = render(
-        request,
-        "portal/email_text.html",
-        {
-            "section": "emails",
-            "place": place,
-            "language": LANGUAGES[place.language],
-            "form": form,
-            "tags": TAGS,
-            "preview": get_preview(request, place),
-            "versions": place.versions()[:VERSIONS_SHOWN],
-            **context,
-        },
-    )
+def show_editor(request, place: Place, form: EmailTextForm) -> HttpResponse:
+    context = {"section": "emails", "place": place, "language": LANGUAGES[place.language], "form": form}
+    context |= {"tags": TAGS, "versions": place.versions()[:VERSIONS_SHOWN], "preview": get_preview(request, place)}
+    response = render(request, "portal/email_text.html", context)
     response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
     return response
 
@@ -278,9 +261,41 @@ def sender(request) -> HttpResponse:
 
 @require_safe
 def logo(request: HttpRequest, digest: str) -> HttpResponse:
-    """A merchant's logo, for whoever reads a mail that shows it."""
     logo = get_object_or_404(Logo.objects.order_by("pk"), digest=digest)
     response = HttpResponse(bytes(logo.image), content_type="image/png")
     response["Cache-Control"] = "public, max-age=31536000, immutable"
     response["Cross-Origin-Resource-Policy"] = "cross-origin"  # for mail programs that run in a browser
     return response
+
+
+# First name, last name and country of who reads a language.
+CUSTOMERS = {
+    "en": ("Ada", "Byron", "GB"),
+    "de": ("Käthe", "Schönfeld", "DE"),
+    "fr": ("Amélie", "Moreau", "FR"),
+    "es": ("Lucía", "García", "ES"),
+    "ru": ("Софья", "Ковалевская", "RU"),
+}
+
+
+def sample_letter(merchant: Merchant, product: Product | None, language: str) -> Letter:
+    """Three of a product, two codes ready: what a mail in this language is about."""
+    first_name, last_name, country = CUSTOMERS[language]
+    order = Order(
+        merchant=merchant,
+        number="A0012345678",
+        paid_at=timezone.now(),
+        currency="EUR",
+        language=language,
+        email="customer@example.com",
+        first_name=first_name,
+        last_name=last_name,
+        country=country,
+        link_token="sample",  # noqa: S106 (opens nothing)
+    )
+    product = product or merchant.products.order_by("pk").first() or Product(name="Photo Pro")
+    item = OrderItem(order=order, product=product, quantity=3, units=3, total_price=Decimal("89.97"))
+    codes = ["AAAAA-BBBBB-CCCCC-7Q2M1", "AAAAA-BBBBB-CCCCC-7Q2M2"]
+    sources = frozenset(product.fulfillment_methods.values_list("source", flat=True) if product.pk else [])
+    enclosed = Enclosed(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"], sources=sources)
+    return Letter(order, [enclosed], still_to_come=[(item, 1)])

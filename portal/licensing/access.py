@@ -82,7 +82,6 @@ def revoke_key(request, key: Token) -> Confirmation:
 
 
 def account_with(key: Token) -> LicensingAccount | None:
-    """That at our own service for which the key was made."""
     accounts = key.merchant.licensing_accounts.filter(address="")
     return next((account for account in accounts if fingerprint(account.api_key) == bytes(key.fingerprint)), None)
 

@@ -1,5 +1,3 @@
-"""What a merchant says of licensing products, licensees, licenses, and of whom the service answers."""
-
 from typing import Any
 
 from django import forms
@@ -97,8 +95,6 @@ class TemplateForm(NumberedForm):
 
 
 class LicenseeForm(forms.Form):
-    """A new licensee."""
-
     product: forms.ModelChoiceField = forms.ModelChoiceField(None)
     name = forms.CharField(max_length=200, required=False, widget=forms.TextInput(attrs=PLAIN))
     number = forms.CharField(
@@ -159,6 +155,13 @@ class LicenseForm(forms.ModelForm):
         help_texts = {"start_date": "In UTC."}
 
 
+def find_licensee(merchant: Merchant, number: str) -> Licensee:
+    licensee = Licensee.objects.filter(merchant=merchant).called(number).first()
+    if licensee is None:
+        raise forms.ValidationError("No licensee of yours has this number.")
+    return licensee
+
+
 class TransferForm(forms.Form):
     direction = forms.ChoiceField(
         choices=[("to", "from this licensee to the other"), ("from", "from the other licensee to this one")],
@@ -175,18 +178,21 @@ class TransferForm(forms.Form):
 
     def clean_number(self) -> str:
         number = self.cleaned_data["number"]
-        self.other = Licensee.objects.filter(merchant=self.licensee.merchant).called(number).first()
-        if self.other is None:
-            raise forms.ValidationError("No licensee of yours has this number.")
+        self.other = find_licensee(self.licensee.merchant, number)
         return number
 
     def ends(self) -> tuple[Licensee, Licensee]:
-        """The target and the source."""
         ends = (self.other, self.licensee)
         return ends if self.cleaned_data["direction"] == "to" else ends[::-1]
 
 
-class LoginForm(forms.Form):
+class MerchantsForm(forms.Form):
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.merchant = merchant
+
+
+class LoginForm(MerchantsForm):
     name = forms.CharField(
         max_length=60,
         validators=[RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Letters, digits, dots, hyphens and underscores, please.")],
@@ -194,8 +200,7 @@ class LoginForm(forms.Form):
     )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.merchant = merchant
+        super().__init__(merchant, *args, **kwargs)
         self.fields["name"].help_text = f"What uses it. The user name is {merchant.slug}. and this."
 
     def clean_name(self) -> str:
@@ -205,7 +210,7 @@ class LoginForm(forms.Form):
         return name
 
 
-class KeyForm(forms.Form):
+class KeyForm(MerchantsForm):
     name = forms.CharField(max_length=100, help_text="What uses it.", widget=forms.TextInput(attrs=PLAIN))
     role = forms.ChoiceField(
         label="It may",
@@ -223,10 +228,6 @@ class KeyForm(forms.Form):
         label="Good until", required=False, widget=MomentInput, help_text="In UTC. Empty: until it is revoked."
     )
 
-    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.merchant = merchant
-
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         # What also stops a key from being made again when its page is loaded again.
@@ -238,10 +239,7 @@ class KeyForm(forms.Form):
         number = self.cleaned_data["licensee"]
         if not number:
             return None
-        licensee = Licensee.objects.filter(merchant=self.merchant).called(number).first()
-        if licensee is None:
-            raise forms.ValidationError("No licensee of yours has this number.")
-        return licensee
+        return find_licensee(self.merchant, number)
 
     def clean_expiration_time(self):
         moment = self.cleaned_data["expiration_time"]
@@ -250,13 +248,6 @@ class KeyForm(forms.Form):
         return moment
 
     def token(self) -> Token:
-        """The key, not saved yet."""
-        data = self.cleaned_data
-        return Token(
-            merchant=self.merchant,
-            token_type=Token.Type.APIKEY,
-            name=data["name"],
-            api_key_role=data["role"],
-            licensee=data["licensee"],
-            expiration_time=data["expiration_time"],
-        )
+        values = {name: self.cleaned_data[name] for name in ("name", "licensee", "expiration_time")}
+        role = self.cleaned_data["role"]
+        return Token(merchant=self.merchant, token_type=Token.Type.APIKEY, api_key_role=role, **values)

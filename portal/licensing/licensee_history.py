@@ -1,5 +1,3 @@
-"""What happened to a licensee, the last first, as its page tells it."""
-
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -7,10 +5,15 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from licensing.models import Licensee, LicenseeEvent, LicenseTransactionJoin, Transaction
+from licensing.models import Licensee, LicenseTransactionJoin, Transaction
 
 LINES_SHOWN = 50
 LICENSES_NAMED = 5  # of those that a transaction is about
+BY_ITSELF = {
+    Transaction.Source.AUTO_LICENSE_CREATE: "added",
+    Transaction.Source.AUTO_LICENSEE_CREATE: "given automatically",
+    Transaction.Source.AUTO_LICENSEE_VALIDATE: "made by a validation",
+}
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,14 @@ class Line:
 
 def licensee_history(licensee: Licensee) -> list[Line]:
     lines = [
-        *(_tell_event(event) for event in licensee.events.order_by("-pk")[:LINES_SHOWN]),
+        *(
+            Line(event.happened_at, event.kind, event.get_kind_display().capitalize(), event.happened_by, event.note)
+            for event in licensee.events.order_by("-pk")[:LINES_SHOWN]
+        ),
         *(_tell(transaction, licensee) for transaction in _transactions(licensee)),
         Line(licensee.created_at, "reported", "Made", by=""),
     ]
     return sorted(lines, key=lambda line: line.at, reverse=True)[:LINES_SHOWN]
-
-
-def _tell_event(event: LicenseeEvent) -> Line:
-    return Line(event.happened_at, event.kind, event.get_kind_display().capitalize(), event.happened_by, event.note)
 
 
 def _transactions(licensee: Licensee) -> QuerySet[Transaction]:
@@ -53,26 +55,17 @@ def _transactions(licensee: Licensee) -> QuerySet[Transaction]:
 
 
 def _tell(transaction, licensee: Licensee) -> Line:
-    count = transaction.license_count
+    count, kind, other = transaction.license_count, "licenses", None
     licenses = f"{count:,} license{'' if count == 1 else 's'}"
     note = ", ".join(transaction.numbers) + (" …" if count > LICENSES_NAMED else "")
-    other = None
-    match transaction.source:
-        case Transaction.Source.AUTO_LICENSES_TRANSFER if transaction.source_licensee_id == licensee.pk:
-            kind, text, other = "transfer", f"{licenses} transferred to", transaction.licensee
-        case Transaction.Source.AUTO_LICENSES_TRANSFER:
-            kind, text, other = "transfer", f"{licenses} transferred here from", transaction.source_licensee
-        case Transaction.Source.AUTO_LICENSE_CREATE:
-            kind, text = "licenses", f"{licenses} added"
-        case Transaction.Source.AUTO_LICENSEE_CREATE:
-            kind, text = "licenses", f"{licenses} given automatically"
-        case Transaction.Source.AUTO_LICENSEE_VALIDATE:
-            kind, text = "licenses", f"{licenses} made by a validation"
-        case _:
-            kind, text = (
-                "licenses",
-                f"Transaction {transaction.number}, {transaction.get_status_display()}: {licenses}",
-            )
-    if kind == "transfer" and other is None:
-        text += " a licensee that is gone"
+    if transaction.source == Transaction.Source.AUTO_LICENSES_TRANSFER:
+        kind, is_away = "transfer", transaction.source_licensee_id == licensee.pk
+        other = transaction.licensee if is_away else transaction.source_licensee
+        text = (
+            f"{licenses} transferred {'to' if is_away else 'here from'}{'' if other else ' a licensee that is gone'}"
+        )
+    elif transaction.source in BY_ITSELF:
+        text = f"{licenses} {BY_ITSELF[transaction.source]}"
+    else:
+        text = f"Transaction {transaction.number}, {transaction.get_status_display()}: {licenses}"
     return Line(transaction.created_at, kind, text, by=transaction.made_by, note=note, other=other)

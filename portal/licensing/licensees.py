@@ -1,5 +1,3 @@
-"""Who has licenses, and which: for support to look up, for managers to change."""
-
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +7,6 @@ from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery, p
 from django.db.models.functions import Coalesce, JSONObject
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -27,6 +24,7 @@ from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.licensing.forms import AddLicenseForm, LicenseeForm, LicenseeNameForm, LicenseForm, TransferForm
 from portal.licensing.licensee_history import licensee_history
+from portal.licensing.views import form_page
 from portal.paging import KeysetPage
 from portal.pools.views import read_number
 
@@ -93,19 +91,13 @@ def search(request, text: str) -> HttpResponse:
 
 
 @member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def add(request) -> HttpResponse:
+@confirmed
+def add(request) -> Confirmation:
     form = LicenseeForm(request.merchant, request.POST or None, initial={"product": request.GET.get("product")})
-    if form.is_valid():
-        licensee = create_licensee(by=str(request.user), **form.cleaned_data)
-        messages.success(request, "Licensee added.")
-        return redirect(licensee)
-    cancel = reverse("licensing")
-    context = {"section": "licensing", "form": form, "title": "Add a licensee", "cancel": cancel}
-    return render(request, "portal/licensing_form.html", context)
-
-
-# Its page
+    yield form_page(title="Add a licensee", form=form, back="licensing")
+    licensee = create_licensee(by=str(request.user), **form.cleaned_data)
+    messages.success(request, "Licensee added.")
+    return redirect(licensee)
 
 
 @scoped(LICENSEES, Role.SUPPORT)
@@ -126,7 +118,6 @@ def reveal(request, licensee: Licensee) -> HttpResponse:
 
 
 def codes_of(licensee: Licensee) -> QuerySet[ActivationCode]:
-    """Where a customer got its number."""
     return ActivationCode.objects.filter(fingerprint=licensee.fingerprint, item__order__merchant=licensee.merchant)
 
 
@@ -153,11 +144,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
 @confirmed
 def change(request, licensee: Licensee) -> Confirmation:
     form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
-    yield Question(
-        title="Rename the licensee",
-        button="Save",
-        form=form,
-    )
+    yield Question(title="Rename the licensee", button="Save", form=form)
     by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
     return None
 
@@ -165,7 +152,6 @@ def change(request, licensee: Licensee) -> Confirmation:
 @scoped(LICENSEES)
 @confirmed
 def switch(request, licensee: Licensee, *, active: bool) -> Confirmation:
-    """Activate it, or deactivate it."""
     text = "count again" if active else "do not count any more, until it is activated again"
     yield ask_switch(f"The licenses of {licensee} {text}.", active=active)
     changed = by_hand.set_active(licensee, active, by=str(request.user))
@@ -180,8 +166,6 @@ def ask_switch(text: str, *, active: bool) -> Question:
 @scoped(LICENSEES)
 @confirmed
 def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
-    """Mark it for transfer, or take the mark away."""
-
     text = "Whoever knows its number can then move its licenses to a licensee of their own."
     yield Question(
         title="Mark for transfer?" if marked else "Remove the mark?",
@@ -218,9 +202,6 @@ def transfer_licenses(request, licensee: Licensee) -> Confirmation:
     return None
 
 
-# Its licenses
-
-
 @scoped(LICENSEES)
 @confirmed
 def add_license(request, licensee: Licensee) -> Confirmation:
@@ -245,27 +226,23 @@ def get_license(licensee: Licensee, pk: int) -> License:
 
 
 @scoped(LICENSEES)
-@require_http_methods(["GET", "POST"])
-def change_license(request, licensee: Licensee, license: int) -> HttpResponse:
+@confirmed
+def change_license(request, licensee: Licensee, license: int) -> Confirmation:
     changed = get_license(licensee, license)
     form = LicenseForm(request.POST or None, instance=changed)
-    if form.is_valid():
-        try:
-            by_hand.change_license(changed, fields=form.changed_data, by=str(request.user))
-        except LicensingError as error:
-            form.add_error("parent_feature", str(error.detail))
-        else:
-            messages.success(request, f"License {changed.number} changed.")
-            return redirect(licensee)
-    title = f"Edit license {changed.number}"
-    context = {"section": "licensing", "form": form, "title": title, "cancel": licensee.get_absolute_url()}
-    return render(request, "portal/licensing_form.html", context)
+    question = form_page(title=f"Edit license {changed.number}", form=form)
+    yield question
+    try:
+        by_hand.change_license(changed, fields=form.changed_data, by=str(request.user))
+    except LicensingError as error:
+        form.add_error("parent_feature", str(error.detail))
+        yield question
+    return f"License {changed.number} changed."
 
 
 @scoped(LICENSEES)
 @confirmed
 def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> Confirmation:
-    """Activate a license, or deactivate it."""
     switched = get_license(licensee, license)
     text = "counts again" if active else "does not count any more, until it is activated again"
     yield ask_switch(f"{switched.name} ({switched.number}) {text}.", active=active)

@@ -1,8 +1,14 @@
-from django.urls import path
+from django.urls import include, path
 
 from portal.licensing import access as licensing_access
 from portal.licensing import licensees
 from portal.licensing import views as licensing
+
+of_license = [
+    path("change/", licensees.change_license, name="license-change"),
+    path("activate/", licensees.switch_license, {"active": True}, name="license-activate"),
+    path("deactivate/", licensees.switch_license, {"active": False}, name="license-deactivate"),
+]
 
 urlpatterns = [
     path("", licensees.licensees, name="licensing"),
@@ -16,19 +22,7 @@ urlpatterns = [
     path("licensees/<int:pk>/unmark/", licensees.mark, {"marked": False}, name="licensee-unmark"),
     path("licensees/<int:pk>/transfer/", licensees.transfer_licenses, name="licensee-transfer"),
     path("licensees/<int:pk>/licenses/add/", licensees.add_license, name="license-add"),
-    path("licensees/<int:pk>/licenses/<int:license>/change/", licensees.change_license, name="license-change"),
-    path(
-        "licensees/<int:pk>/licenses/<int:license>/activate/",
-        licensees.switch_license,
-        {"active": True},
-        name="license-activate",
-    ),
-    path(
-        "licensees/<int:pk>/licenses/<int:license>/deactivate/",
-        licensees.switch_license,
-        {"active": False},
-        name="license-deactivate",
-    ),
+    path("licensees/<int:pk>/licenses/<int:license>/", include(of_license)),
     path("products/", licensing.products, name="licensed-products"),
     path("products/add/", licensing.add_product, name="licensed-product-add"),
     path("products/<int:pk>/", licensing.product, name="licensed-product"),

@@ -1,13 +1,12 @@
-"""What a merchant licenses: products, their modules, and the templates of the licenses that can be had."""
+from functools import partial
 
-from django.contrib import messages
 from django.db.models import Count, Prefetch, Q
 from django.forms import ModelForm
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_safe
 
 from fulfillment.sources.netlicensing.models import LicensePackage
 from licensing import by_hand
@@ -15,6 +14,9 @@ from licensing.models import License, Licensee, LicenseTemplate, Product, Produc
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.licensing.forms import LicensingProductForm, ModuleForm, TemplateForm
+
+for_module = scoped(ProductModule.objects.select_related("product"))
+for_template = scoped(LicenseTemplate.objects.select_related("module__product"))
 
 
 @never_cache
@@ -41,66 +43,58 @@ def product(request, product: Product) -> HttpResponse:
     return render(request, "portal/licensing_product.html", context)
 
 
-# Made, changed, and removed with all that hangs on it
+form_page = partial(Question, section="licensing", template="portal/licensing_form.html")
 
 
-def save(request, form: ModelForm, *, title: str, done: str, back: str = "") -> HttpResponse:
-    """The form, until it is right; then the page of the product."""
-    if form.is_valid():
-        saved = form.save()
-        messages.success(request, done)
-        return redirect(saved)
-    context = {"section": "licensing", "form": form, "title": title, "cancel": back or reverse("licensed-products")}
-    return render(request, "portal/licensing_form.html", context)
+@confirmed
+def save(request, place: Product | ProductModule | LicenseTemplate, form: ModelForm, *, title: str, done: str):
+    yield form_page(title=title, form=form, then=form.instance)
+    form.save()
+    return done
 
 
 @member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def add_product(request) -> HttpResponse:
+@confirmed
+def add_product(request) -> Confirmation:
     form = LicensingProductForm(request.POST or None, instance=Product(merchant=request.merchant))
-    return save(request, form, title="Add a product", done="Product added. Now add its modules.")
+    yield form_page(title="Add a product", form=form, back="licensed-products", then=form.instance)
+    form.save()
+    return "Product added. Now add its modules."
 
 
 @scoped(Product)
-@require_http_methods(["GET", "POST"])
 def change_product(request, product: Product) -> HttpResponse:
     form = LicensingProductForm(request.POST or None, instance=product)
-    return save(request, form, title="Edit the product", done="Product changed.", back=product.get_absolute_url())
+    return save(request, product, form, title="Edit the product", done="Product changed.")
 
 
 @scoped(Product)
-@require_http_methods(["GET", "POST"])
 def add_module(request, product: Product) -> HttpResponse:
     form = ModuleForm(request.POST or None, instance=ProductModule(merchant=request.merchant, product=product))
     done = "Module added. Now add templates of the licenses that can be had for it."
-    return save(request, form, title=f"Add a module to {product.name}", done=done, back=product.get_absolute_url())
+    return save(request, product, form, title=f"Add a module to {product.name}", done=done)
 
 
-@scoped(ProductModule.objects.select_related("product"))
-@require_http_methods(["GET", "POST"])
+@for_module
 def change_module(request, module: ProductModule) -> HttpResponse:
     form = ModuleForm(request.POST or None, instance=module)
-    return save(request, form, title="Edit the module", done="Module changed.", back=module.get_absolute_url())
+    return save(request, module, form, title="Edit the module", done="Module changed.")
 
 
-@scoped(ProductModule.objects.select_related("product"))
-@require_http_methods(["GET", "POST"])
+@for_module
 def add_template(request, module: ProductModule) -> HttpResponse:
     form = TemplateForm(request.POST or None, instance=LicenseTemplate(merchant=request.merchant, module=module))
-    title = f"Add a license template to {module.name}"
-    return save(request, form, title=title, done="Template added.", back=module.get_absolute_url())
+    return save(request, module, form, title=f"Add a license template to {module.name}", done="Template added.")
 
 
-@scoped(LicenseTemplate.objects.select_related("module__product"))
-@require_http_methods(["GET", "POST"])
+@for_template
 def change_template(request, template: LicenseTemplate) -> HttpResponse:
     form = TemplateForm(request.POST or None, instance=template)
     done = "Template changed. Licenses that were made of it stay as they are."
-    return save(request, form, title="Edit the license template", done=done, back=template.get_absolute_url())
+    return save(request, template, form, title="Edit the license template", done=done)
 
 
 @scoped(Product)
-@require_http_methods(["GET", "POST"])
 def remove_product(request, product: Product) -> HttpResponse:
     licenses = License.objects.filter(licensee__product=product).count()
     templates = LicenseTemplate.objects.filter(module__product=product).count()
@@ -111,8 +105,7 @@ def remove_product(request, product: Product) -> HttpResponse:
     return remove(request, product, "product", counts, sold, after=reverse("licensed-products"))
 
 
-@scoped(ProductModule.objects.select_related("product"))
-@require_http_methods(["GET", "POST"])
+@for_module
 def remove_module(request, module: ProductModule) -> HttpResponse:
     licenses = License.objects.filter(template__module=module).count()
     counts = {"template": module.templates.count(), "license": licenses}
@@ -120,8 +113,7 @@ def remove_module(request, module: ProductModule) -> HttpResponse:
     return remove(request, module, "module", counts, sold, after=module.get_absolute_url())
 
 
-@scoped(LicenseTemplate.objects.select_related("module__product"))
-@require_http_methods(["GET", "POST"])
+@for_template
 def remove_template(request, template: LicenseTemplate) -> HttpResponse:
     counts = {"license": template.licenses.count()}
     sold = Q(templates__number=template.number)

@@ -1,7 +1,7 @@
 """A pool's stock as a drawing: lines and bars in percent of its width, so that its texts keep their size at any."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 from pools.ledger import StockDay
 from pools.replenishment import Forecast
@@ -34,11 +34,8 @@ class StockChart:
 
     @property
     def before(self) -> int:
-        """The stock when the first day began."""
         first = self.days[0]
         return first.stock - first.added + first.issued + first.taken_out
-
-    # Where things stand
 
     def _x(self, day: float) -> float:
         """In percent, of so many days after the first one's start."""
@@ -57,8 +54,6 @@ class StockChart:
     @property
     def threshold_y(self) -> float:
         return self._y(self.threshold)
-
-    # Shapes
 
     @property
     def _stock(self) -> list[tuple[float, float]]:
@@ -84,7 +79,6 @@ class StockChart:
 
     @property
     def bars(self) -> list[tuple[float, float, float, float]]:
-        """x, y, width and height of each day's bar."""
         width = self._x(0.7)
         heights = [
             (number, round(100 * day.issued / self.most_issued, 2))
@@ -92,8 +86,6 @@ class StockChart:
             if day.issued
         ]
         return [(self._x(number + 0.15), round(100 - height, 2), width, height) for number, height in heights]
-
-    # Texts
 
     @property
     def grid(self) -> list[Label]:
@@ -111,7 +103,7 @@ class StockChart:
         bottom = ISSUED_TOP + ISSUED_HEIGHT + 18
         labels = [
             Label(f"issued a day, at most {self.most_issued:,}", 0, ISSUED_TOP - 8),
-            Label(written(self.days[0].date), 0, bottom),
+            Label(f"{self.days[0].date:%-d %b}", 0, bottom),
         ]
         if self.threshold:
             y = STOCK_TOP + STOCK_HEIGHT * self.threshold_y / 100 - 4
@@ -121,7 +113,7 @@ class StockChart:
             labels += [
                 Label("forecast", self.today, STOCK_TOP - 10),
                 Label("today", self.today, bottom, "middle"),
-                Label(written(end), 100, bottom, "end"),
+                Label(f"{end:%-d %b}", 100, bottom, "end"),
             ]
         else:
             labels.append(Label("today", 100, bottom, "end"))
@@ -147,7 +139,3 @@ def round_up(number: int) -> int:
             if step * unit >= number:
                 return step * unit
         unit *= 10
-
-
-def written(day: date) -> str:
-    return f"{day:%-d %b}"

@@ -1,17 +1,23 @@
+from typing import Any
+
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 
 from merchants.addresses import validate_mailable
 from pools.models import LicensePool
+from pools.reading import DELIMITERS, ENCODINGS
 
 MOST_RECIPIENTS = 20
 
 
+class RecipientsField(SimpleArrayField):
+    def __init__(self, **kwargs: Any) -> None:
+        address = forms.EmailField(validators=[validate_mailable])
+        super().__init__(address, required=False, max_length=MOST_RECIPIENTS, **kwargs)
+
+
 class PoolForm(forms.ModelForm):
-    recipients = SimpleArrayField(
-        forms.EmailField(validators=[validate_mailable]),
-        required=False,
-        max_length=MOST_RECIPIENTS,
+    recipients = RecipientsField(
         help_text="Who is told when the stock runs low: e-mail addresses, separated by commas. Empty: all owners and"
         " managers.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
@@ -27,3 +33,56 @@ class PoolForm(forms.ModelForm):
         if self.instance.merchant.pools.exclude(pk=self.instance.pk).filter(name=name).exists():
             raise forms.ValidationError("Another pool has this name.")
         return name
+
+
+SPLITS = {
+    "lines": "One a line",
+    "empty lines": "Keys of several lines, an empty line between two",
+    "blocks": "Blocks with a first and a last line, such as -----BEGIN LICENSE-----",
+    "separator lines": "Keys of several lines, between two a line with the separator",
+    "separators": "The separator between two, wherever it stands",
+}
+
+
+def for_form(options: dict[str, Any]) -> dict[str, Any]:
+    return options | ({"header": "yes" if options["header"] else "no"} if "header" in options else {})
+
+
+class ReadingForm(forms.Form):
+    encoding = forms.ChoiceField(choices=ENCODINGS.items(), required=False)
+    format = forms.ChoiceField(choices=[("text", "Text"), ("csv", "Table (CSV)")], required=False)
+    split = forms.ChoiceField(label="Keys of a text", choices=SPLITS.items(), required=False)
+    separator = forms.CharField(required=False, max_length=100, help_text="Such as --- or ;")
+    delimiter = forms.ChoiceField(label="Columns of a table parted by", choices=DELIMITERS.items(), required=False)
+    column = forms.TypedChoiceField(label="Column of the keys", coerce=int, required=False, empty_value=None)
+    header = forms.TypedChoiceField(
+        label="The first row",
+        choices=[("yes", "names the columns"), ("no", "holds a key")],
+        coerce=lambda value: value == "yes",
+        required=False,
+        empty_value=None,
+    )
+
+    spreadsheet = forms.ChoiceField(
+        label='What a spreadsheet added (="0012", \'0012, 1234.0)',
+        choices=[("fix", "Remove it"), ("keep", "Keep it, and numbers such as 1.23E+15")],
+        required=False,
+    )
+
+    def __init__(self, *args, read_as: dict[str, Any], columns: list[str], **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        columns = columns or [str(number) for number in range(1, 31)]
+        for name, field in self.fields.items():
+            if isinstance(field, forms.ChoiceField):
+                choices: dict[Any, Any] = dict(enumerate(columns, 1)) if name == "column" else dict(field.choices)  # type: ignore[arg-type]
+                label = choices.get(for_form(read_as).get(name))
+                field.choices = [("", f"Detect ({label})" if label else "Detect"), *choices.items()]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("split", "").startswith("separator") and not data.get("separator"):
+            self.add_error("separator", "What stands between two keys?")
+        return data
+
+    def options(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if value not in ("", None)}

@@ -13,7 +13,7 @@ from pools.withdrawal import withdraw_rest
 from portal.access import scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import KeysetPage
-from portal.pools.import_forms import ReadingForm, for_form
+from portal.pools.forms import ReadingForm, for_form
 from portal.pools.views import for_pool
 from work.bodies import takes_files
 
@@ -105,7 +105,6 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
 
 
 def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
-    """What does not come in, as rows of a table."""
     kinds = ((kind, reason, preview.get(kind) or {}) for kind, reason in KINDS.items())
     return [
         {"kind": kind.replace("_", " "), "reason": reason, **lines, "more": lines["count"] - len(lines["numbers"])}
@@ -115,7 +114,6 @@ def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def by_problem(preview: dict[str, Any]) -> list[tuple[str, list[int]]]:
-    """What is wrong, with the lines where it is."""
     found: dict[str, list[int]] = {}
     for line, problem in preview.get("problems", {}).items():
         found.setdefault(problem, []).append(int(line))

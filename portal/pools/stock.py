@@ -1,5 +1,3 @@
-"""How a merchant's pools stand, the most urgent first."""
-
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil, floor, inf
@@ -83,7 +81,6 @@ def get_stock(merchant: Merchant) -> list[Stock]:
 
 
 def count_waiting(merchant: Merchant) -> dict[int | None, int]:
-    """How many paid orders wait for keys, by pool."""
     waiting = Fulfillment.objects.waiting().filter(item__order__merchant=merchant)
     by_pool = waiting.order_by().values_list("item__product__fulfillment_methods__poolmethod__pool")
     return dict(by_pool.annotate(Count("item__order", distinct=True)))

@@ -1,6 +1,6 @@
 from django.urls import include, path
 
-from portal.pools import conservation, imports
+from portal.pools import imports
 from portal.pools import views as pools
 
 of_import = [
@@ -13,10 +13,10 @@ of_import = [
 urlpatterns = [
     path("", pools.pools, name="pools"),
     path("add/", pools.add, name="pool-add"),
-    path("conservation/", conservation.conservation, name="conservation"),
+    path("conservation/", pools.conservation, name="conservation"),
     path("<int:pk>/", pools.pool, name="pool"),
     path("<int:pk>/settings/", pools.change_settings, name="pool-settings"),
-    path("<int:pk>/ledger/", conservation.ledger, name="pool-ledger"),
+    path("<int:pk>/ledger/", pools.ledger, name="pool-ledger"),
     path("<int:pk>/keys/", pools.keys, name="pool-keys"),
     path("<int:pk>/keys/<int:key>/withdraw/", pools.withdraw, name="pool-withdraw"),
     path("<int:pk>/import/", imports.add, name="pool-import"),

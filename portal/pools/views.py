@@ -1,19 +1,20 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import DenseRank
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import Fulfillment
 from pools.allocation import apply_settings
+from pools.conservation import balance
 from pools.ledger import stock_by_day
-from pools.models import LicenseKey, LicensePool, UploadLink
+from pools.models import KeyMovement, LicenseKey, LicensePool, UploadLink
 from pools.replenishment import forecast
 from pools.withdrawal import withdraw_key
 from portal.access import Role, member_required, scoped
@@ -28,6 +29,8 @@ WAITING_SHOWN = 10
 BATCHES_SHOWN = 5
 KEYS = LicenseKey.objects.select_related("pool").defer("code")
 
+form_page = partial(Question, section="pools", template="portal/pool_form.html")
+
 for_pool = scoped(LicensePool)
 
 
@@ -39,15 +42,12 @@ def pools(request) -> HttpResponse:
 
 
 @member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def add(request) -> HttpResponse:
+@confirmed
+def add(request) -> Confirmation:
     form = PoolForm(request.POST or None, instance=LicensePool(merchant=request.merchant))
-    if form.is_valid():
-        pool = form.save()
-        messages.success(request, f"The pool “{pool}” is there. It is empty: add keys to it.")
-        return redirect(pool)
-    context = {"section": "pools", "form": form, "title": "Add a pool", "cancel": reverse("pools")}
-    return render(request, "portal/pool_form.html", context)
+    yield form_page(title="Add a pool", form=form, back="pools", then=form.instance)
+    pool = form.save()
+    return f"The pool “{pool}” is there. It is empty: add keys to it."
 
 
 @never_cache
@@ -86,23 +86,18 @@ def first_waiting(pool: LicensePool) -> list[Any]:
 
 
 @for_pool
-@require_http_methods(["GET", "POST"])
-def change_settings(request, pool) -> HttpResponse:
+@confirmed
+def change_settings(request, pool) -> Confirmation:
     form = PoolForm(request.POST or None, instance=pool)
-    if form.is_valid():
-        pool.save(update_fields=form.changed_data)
-        apply_settings(pool, form.changed_data, by=str(request.user))
-        messages.success(request, "Settings saved.")
-        return redirect(pool)
-    cancel = pool.get_absolute_url()
-    context = {"section": "pools", "pool": pool, "form": form, "title": "Settings", "cancel": cancel}
-    return render(request, "portal/pool_form.html", context)
+    yield form_page(title="Settings", form=form)
+    pool.save(update_fields=form.changed_data)
+    apply_settings(pool, form.changed_data, by=str(request.user))
+    return "Settings saved."
 
 
 @for_pool
 @confirmed
 def end_upload_links(request, pool) -> Confirmation:
-    """Ends the links in its notices before their time."""
     yield Question(
         title="End the upload links?",
         text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",
@@ -112,8 +107,6 @@ def end_upload_links(request, pool) -> Confirmation:
     UploadLink.objects.alive().filter(pool=pool).end()
     return f"The upload links of the pool “{pool}” are ended. The next notice has a new one."
 
-
-# Its keys, one by one
 
 # Each with the keys that are in it, and by what the last of them are found.
 STATES: dict[str, tuple[Callable, str]] = {
@@ -178,3 +171,31 @@ def withdraw(request, key: LicenseKey) -> Confirmation:
     )
     withdraw_key(key, by=str(request.user))
     return "The key is withdrawn: it will never be issued."
+
+
+@never_cache
+@member_required(Role.MANAGER)
+@require_safe
+def conservation(request: HttpRequest) -> HttpResponse:
+    """That no license was lost or given out twice, in numbers that lead to what they count."""
+    balances = balance(request.merchant)  # type: ignore[attr-defined]
+    sound = all(not one.problems for one in balances)
+    return render(request, "portal/conservation.html", {"section": "pools", "balances": balances, "sound": sound})
+
+
+@for_pool
+@require_safe
+def ledger(request: HttpRequest, pool: LicensePool) -> HttpResponse:
+    """Every movement of a pool's keys, the last first; of one key, if `key` names it."""
+    movements = KeyMovement.objects.filter(pool=pool).select_related("item__order", "batch")
+    one = None
+    if key := read_number(request, "key"):
+        one = get_object_or_404(pool.keys.defer("code"), pk=key)
+        movements = movements.filter(key_id=one.pk)
+    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
+    page = KeysetPage(movements, "moved_at", **cursors)
+    hints = dict(pool.keys.filter(pk__in=[row.key_id for row in page.rows]).values_list("pk", "hint"))
+    rows = [(row, hints.get(row.key_id, "")) for row in page.rows]
+    context = {"section": "pools", "pool": pool, "key": one, "page": page, "rows": rows}
+    context["query"] = f"key={one.pk}&" if one else ""
+    return render(request, "portal/ledger.html", context)

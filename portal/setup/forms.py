@@ -2,13 +2,11 @@ import re
 from collections.abc import Iterable
 
 from django import forms
-from django.contrib.postgres.forms import SimpleArrayField
 
-from merchants.addresses import validate_mailable
 from merchants.models import Product
+from portal.pools.forms import RecipientsField
 
 MOST_PRODUCTS = 50
-MOST_RECIPIENTS = 20
 
 
 class ProductsField(forms.CharField):
@@ -69,11 +67,8 @@ class SetupForm(forms.Form):
         initial=10,
         help_text="When so many keys are left, the recipients get an e-mail.",
     )
-    recipients: SimpleArrayField = SimpleArrayField(
-        forms.EmailField(validators=[validate_mailable]),
+    recipients = RecipientsField(
         label="Recipients of the notice",
-        required=False,
-        max_length=MOST_RECIPIENTS,
         help_text="E-mail addresses, separated by commas. Empty: owners and managers.",
     )
     comment = forms.CharField(
@@ -87,7 +82,6 @@ class SetupForm(forms.Form):
         return data
 
     def split(self) -> tuple[Iterable[bytes], dict]:
-        """The license file in pieces, and all the rest."""
         data = dict(self.cleaned_data)
         file, text = data.pop("file"), data.pop("text") or ""
         content = file.chunks() if file else [text.encode(errors="replace")]

@@ -1,5 +1,3 @@
-"""“Set up automatic sending”: what a merchant asks support staff to do, and what became of it."""
-
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse

@@ -1,5 +1,7 @@
 """What support staff see of merchants' licensing. What is made there is made by merchants, or by their software."""
 
+from collections.abc import Callable
+
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -101,23 +103,21 @@ class LicenseAdmin(Catalogue):
     show_full_result_count = False
 
 
-class FailureInline(admin.TabularInline):
+class PastInline(admin.TabularInline):
+    extra = 0
+    max_num = 0
+    can_delete = False
+
+
+class FailureInline(PastInline):
     model = FailedValidation
     verbose_name_plural = "Failed validations, the last for each module"
-    fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
-    readonly_fields = ["failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by"]
-    extra = 0
-    max_num = 0
-    can_delete = False
+    fields = readonly_fields = ("failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by")
 
 
-class EventInline(admin.TabularInline):
+class EventInline(PastInline):
     model = LicenseeEvent
-    fields = ["kind", "note", "happened_at", "happened_by"]
-    readonly_fields = ["kind", "note", "happened_at", "happened_by"]
-    extra = 0
-    max_num = 0
-    can_delete = False
+    fields = readonly_fields = ("kind", "note", "happened_at", "happened_by")
 
 
 @admin.register(Licensee)
@@ -139,12 +139,13 @@ class LicenseeAdmin(FoundByNumber):
 
     def save_model(self, request, obj, form, change):
         by = f"{request.user}, support staff"
-        if "name" in form.changed_data:
-            by_hand.rename(obj, obj.name, by=by)
-        if "active" in form.changed_data:
-            by_hand.set_active(obj, obj.active, by=by)
-        if "marked_for_transfer" in form.changed_data:
-            by_hand.set_mark(obj, obj.marked_for_transfer, by=by)
+        setters: dict[str, Callable[..., object]] = {
+            "name": by_hand.rename,
+            "active": by_hand.set_active,
+            "marked_for_transfer": by_hand.set_mark,
+        }
+        for name in form.changed_data:
+            setters[name](obj, getattr(obj, name), by=by)
 
 
 class JoinInline(admin.TabularInline):
@@ -170,8 +171,6 @@ class TransactionAdmin(ReadOnly, admin.ModelAdmin):
 
 @admin.register(Token)
 class TokenAdmin(FoundByNumber):
-    """All but its number, which signs in."""
-
     list_display = ["__str__", "masked", "merchant", "token_type", "api_key_role", "active", "last_used_at"]
     list_filter = ["token_type", "active"]
     list_select_related = ["merchant"]
@@ -181,7 +180,7 @@ class TokenAdmin(FoundByNumber):
         *("created_at", "last_used_at"),
     ]
     readonly_fields = [
-        *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "created_at", "last_used_at"),
+        *("masked", "merchant", "token_type", "name", "api_key_role", "licensee", "created_at", "last_used_at")
     ]
 
     def get_queryset(self, request):
@@ -189,9 +188,8 @@ class TokenAdmin(FoundByNumber):
 
     def get_readonly_fields(self, request, obj=None):
         # One that was deactivated, or has expired, is never brought back.
-        return (
-            [*self.readonly_fields, "active", "expiration_time"] if obj and not obj.is_live else self.readonly_fields
-        )
+        final = ["active", "expiration_time"] if obj and not obj.is_live else []
+        return [*self.readonly_fields, *final]
 
     def find(self, number):
         return Token.objects.filter(fingerprint=fingerprint(number)).values_list("pk", flat=True)

@@ -79,8 +79,7 @@ class NotMade(NarrowSave):
     def has_add_permission(self, request, obj=None):
         return False
 
-    def has_delete_permission(self, request, obj=None):
-        return False
+    has_delete_permission = has_add_permission
 
 
 class ReadOnly(NotMade):
@@ -102,14 +101,10 @@ class FinalRevocation:
 class GroupAdmin(Lean, DjangoGroupAdmin):
     """Only superusers change what a group may do: members of staff could give themselves every right with it."""
 
-    def has_add_permission(self, request):
+    def has_add_permission(self, request, obj=None):
         return request.user.is_superuser
 
-    def has_change_permission(self, request, obj=None):
-        return request.user.is_superuser
-
-    def has_delete_permission(self, request, obj=None):
-        return request.user.is_superuser
+    has_change_permission = has_delete_permission = has_add_permission
 
 
 @admin.register(User)
@@ -221,12 +216,8 @@ class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
 
     def response_add(self, request, obj, post_url_continue=None):
         # Rendered, not redirected to: the text exists in this answer only.
-        context = self.admin_site.each_context(request) | {
-            "title": "API key made",
-            "opts": self.opts,
-            "key": obj,
-            "text": request.new_key_text,
-        }
+        context = {"title": "API key made", "opts": self.opts, "key": obj, "text": request.new_key_text}
+        context |= self.admin_site.each_context(request)
         return render(request, "admin/merchants/apikey/made.html", context)
 
     def has_delete_permission(self, request, obj=None):

@@ -51,9 +51,8 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     def add_keys_link(self, pool):
         if pool.pk is None:
             return "once the pool is saved"
-        return format_html(
-            '<a href="{}">Upload or paste keys</a>', reverse("admin:pools_licensepool_keys", args=[pool.pk])
-        )
+        url = reverse("admin:pools_licensepool_keys", args=[pool.pk])
+        return format_html('<a href="{}">Upload or paste keys</a>', url)
 
     @method_decorator(takes_files)
     def add_keys(self, request, pk):
@@ -76,12 +75,8 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
             if not key_import.error:
                 return redirect("admin:pools_licensepool_change", pool.pk)
 
-        context = self.admin_site.each_context(request) | {
-            "title": f"Add keys to {pool}",
-            "opts": self.opts,
-            "pool": pool,
-            "form": form,
-        }
+        context = {"title": f"Add keys to {pool}", "opts": self.opts, "pool": pool, "form": form}
+        context |= self.admin_site.each_context(request)
         return render(request, "admin/pools/licensepool/add_keys.html", context)
 
 
@@ -90,14 +85,10 @@ class KeyBatchAdmin(NotMade, admin.ModelAdmin):
     list_display = ["pool", "key_count", "file_name", "note", "imported_by", "imported_at", "undone_at"]
     list_filter = ["pool"]
     list_select_related = ["pool"]
-    fields = [
+    fields = readonly_fields = (
         *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
         *("note", "imported_by", "imported_at", "undone_by", "undone_at"),
-    ]
-    readonly_fields = [
-        *("pool", "key_count", "repeated", "already_in_pool", "already_in_other_pools", "unusable", "file_name"),
-        *("note", "imported_by", "imported_at", "undone_by", "undone_at"),
-    ]
+    )
     actions = ["withdraw_rest"]
 
     @admin.action(description="Withdraw the keys of these batches that were not issued", permissions=["change"])
@@ -113,8 +104,7 @@ class LicenseKeyAdmin(NotMade, admin.ModelAdmin):
     list_select_related = ["pool", "item__order"]
     show_full_result_count = False
     ordering = ["pk"]
-    fields = ["masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at"]
-    readonly_fields = ["masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at"]
+    fields = readonly_fields = ("masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at")
     actions = ["withdraw"]
 
     @admin.display(description="key")

@@ -14,84 +14,40 @@ register = template.Library()
 
 # How each state looks: a color (static/components.css) and a shape. Red is only for what needs a person.
 LOOKS = {
-    # Orders
-    "unpaid": ("idle", "circle"),
-    "paid": ("good", "check-circle-fill"),
-    "deleted": ("idle", "slash-circle"),
-    "terminated": ("idle", "slash-circle"),
-    # Fulfillments
-    "pending": ("busy", "hourglass-split"),
-    "waiting": ("warn", "clock-fill"),
-    "done": ("good", "check-circle-fill"),
-    "failed": ("bad", "exclamation-triangle-fill"),
-    "unmapped": ("idle", "circle"),
-    # The proof that no key was lost
-    "sound": ("good", "check-circle-fill"),
-    "broken": ("bad", "exclamation-triangle-fill"),
-    # Pools and their keys
-    "healthy": ("good", "check-circle-fill"),
-    "low": ("warn", "clock-fill"),
-    "empty": ("bad", "exclamation-triangle-fill"),
-    "available": ("good", "circle"),
-    "reserved": ("busy", "shield-lock"),
-    "issued": ("good", "check-circle-fill"),
-    "withdrawn": ("idle", "slash-circle"),
-    # Deliveries
-    "none": ("idle", "circle"),
-    "queued": ("busy", "hourglass-split"),
-    "sent": ("good", "send"),
-    "canceled": ("idle", "slash-circle"),
-    "deferred": ("busy", "hourglass-split"),
-    "delivered": ("good", "check-circle-fill"),
-    "opened": ("good", "eye"),
-    "bounced": ("bad", "exclamation-triangle-fill"),
-    "rejected": ("bad", "exclamation-triangle-fill"),
-    "complained": ("bad", "exclamation-triangle-fill"),
-    # Webhooks, of which a message is delivered as a mail is
-    "enabled": ("good", "check-circle-fill"),
-    "failing": ("warn", "clock-fill"),
-    "stopped": ("bad", "exclamation-triangle-fill"),
-    "disabled": ("idle", "slash-circle"),
-    # Servers that codes come from, how their answers were read, and licenses after a refund
-    "paused": ("bad", "slash-circle"),
-    "ok": ("good", "check-circle-fill"),
-    "temporary": ("warn", "clock-fill"),
-    "fatal": ("bad", "exclamation-triangle-fill"),
-    "deactivated": ("idle", "slash-circle"),
-    "activated": ("good", "check-circle-fill"),
-    # Imports of keys
-    "reading": ("busy", "hourglass-split"),
-    "ready": ("warn", "clock-fill"),
-    "refused": ("bad", "exclamation-triangle-fill"),
-    "importing": ("busy", "hourglass-split"),
-    "imported": ("good", "check-circle-fill"),
-    "discarded": ("idle", "slash-circle"),
-    "undone": ("idle", "arrow-return-left"),
-    # Licensing: products, licensees, licenses, logins and keys; what a validation says
-    "active": ("good", "check-circle-fill"),
-    "inactive": ("idle", "slash-circle"),
-    "marked": ("busy", "arrow-repeat"),
-    "revoked": ("idle", "slash-circle"),
-    "expired": ("warn", "clock-fill"),
-    "valid": ("good", "check-circle-fill"),
-    "not valid": ("idle", "slash-circle"),
-    "warning": ("warn", "clock-fill"),
-    # Requests to set up automatic sending
-    "open": ("busy", "hourglass-split"),
-    "applied": ("good", "check-circle-fill"),
-    "answered": ("good", "envelope"),
+    state: look
+    for look, states in {
+        ("idle", "circle"): ["unpaid", "unmapped", "none"],
+        ("good", "check-circle-fill"): [
+            *("paid", "done", "sound", "healthy", "issued", "delivered", "enabled", "ok", "activated", "imported"),
+            *("active", "valid", "applied"),
+        ],
+        ("idle", "slash-circle"): [
+            *("deleted", "terminated", "withdrawn", "canceled", "disabled", "deactivated", "discarded", "inactive"),
+            *("revoked", "not valid"),
+        ],
+        ("busy", "hourglass-split"): ["pending", "queued", "deferred", "reading", "importing", "open"],
+        ("warn", "clock-fill"): ["waiting", "low", "failing", "temporary", "ready", "expired", "warning"],
+        ("bad", "exclamation-triangle-fill"): [
+            *("failed", "broken", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")
+        ],
+        ("good", "circle"): ["available"],
+        ("busy", "shield-lock"): ["reserved"],
+        ("good", "send"): ["sent"],
+        ("good", "eye"): ["opened"],
+        ("bad", "slash-circle"): ["paused"],
+        ("idle", "arrow-return-left"): ["undone"],
+        ("busy", "arrow-repeat"): ["marked"],
+        ("good", "envelope"): ["answered"],
+    }.items()
+    for state in states
 }
 
 
-@cache
-def _drawing(name: str) -> SafeString:
-    return mark_safe(get_template(f"icons/{name}.svg").render().strip())  # noqa: S308 (a file of ours)
-
-
 @register.simple_tag
+@cache
 def icon(name: str) -> SafeString:
     """A drawing of templates/icons, in the color and size of the text beside it."""
-    return _drawing(name)
+    return mark_safe(get_template(f"icons/{name}.svg").render().strip())  # noqa: S308 (a file of ours)
 
 
 @register.simple_tag
@@ -136,47 +92,34 @@ def roughly(distance: timedelta) -> str:
 
 # What kinds of events look like in a history.
 EVENTS = {
-    "paid": "check-circle-fill",
-    "reported": "inbox",
-    "codes": "key",
-    "mail": "envelope",
-    "refund": "arrow-return-left",
-    "address": "pencil",
-    "reveal": "eye",
-    "retry": "arrow-repeat",
-    "seen": "person-circle",
-    "revoke": "slash-circle",
-    "renew": "arrow-repeat",
-    "erased": "eraser",
-    "replaced": "arrow-repeat",
-    "mapped": "arrow-repeat",
-    "reinstated": "arrow-repeat",
-    "released": "send",
-    "unsure": "envelope",
-    "returned": "arrow-return-left",
-    "asked": "inbox",
-    "renamed": "pencil",
-    "marked": "arrow-repeat",
-    "unmarked": "slash-circle",
-    "activated": "check2",
-    "deactivated": "slash-circle",
-    "license_changed": "pencil",
-    "license_on": "check2",
-    "license_off": "slash-circle",
-    "transfer": "arrow-repeat",
-    "licenses": "key",
+    kind: drawing
+    for drawing, kinds in {
+        "check-circle-fill": ["paid"],
+        "inbox": ["reported", "asked"],
+        "key": ["codes", "licenses"],
+        "envelope": ["mail", "unsure"],
+        "arrow-return-left": ["refund", "returned"],
+        "pencil": ["address", "renamed", "license_changed"],
+        "eye": ["reveal"],
+        "arrow-repeat": ["retry", "renew", "replaced", "mapped", "reinstated", "marked", "transfer"],
+        "person-circle": ["seen"],
+        "slash-circle": ["revoke", "unmarked", "deactivated", "license_off"],
+        "eraser": ["erased"],
+        "send": ["released"],
+        "check2": ["activated", "license_on"],
+    }.items()
+    for kind in kinds
 }
 
 
 @register.simple_tag
 def event_icon(kind: str) -> SafeString:
     """What a kind of event looks like; one that is a state looks like that."""
-    return _drawing(EVENTS[kind] if kind in EVENTS else LOOKS[kind][1])
+    return icon(EVENTS[kind] if kind in EVENTS else LOOKS[kind][1])
 
 
 @register.simple_tag
 def look(state: str) -> str:
-    """The color of a state, for what is no badge."""
     return LOOKS[state][0] if state else ""
 
 
@@ -188,11 +131,9 @@ def desk_url(context, action: str, *arguments, **query) -> str:
 
 @register.filter
 def stated(value) -> str:
-    """What a licensing property says, as software reads it."""
     return text_of(value)
 
 
 @register.filter
 def money(amount, currency: str) -> str:
-    """An amount as people read it, with its currency."""
     return f"{currency} {in_currency(amount, currency):,}".strip()

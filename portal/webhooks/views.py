@@ -1,4 +1,5 @@
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -6,9 +7,8 @@ from django.db.models import Window
 from django.db.models.functions import RowNumber
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from outbound.models import Callout
 from portal.access import Role, member_required, scoped
@@ -19,6 +19,8 @@ from webhooks import sending as service
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
 ATTEMPTS_SHOWN = 5
+
+form_page = partial(Question, section="webhooks", template="portal/webhook_form.html")
 
 for_endpoint = scoped(WebhookEndpoint.objects.kept())
 
@@ -32,29 +34,22 @@ def webhooks(request) -> HttpResponse:
 
 
 @member_required(Role.MANAGER)
-@require_http_methods(["GET", "POST"])
-def add(request) -> HttpResponse:
+@confirmed
+def add(request) -> Confirmation:
     new = WebhookEndpoint(merchant=request.merchant, secret=WebhookEndpoint.make_secret())
     form = EndpointForm(request.POST or None, instance=new)
-    if form.is_valid():
-        endpoint = form.save()
-        messages.success(request, "Endpoint added. Give your shop the signing secret, then send a test event.")
-        return redirect(endpoint)
-    context = {"section": "webhooks", "form": form, "cancel": reverse("webhooks"), "title": "Add an endpoint"}
-    return render(request, "portal/webhook_form.html", context)
+    yield form_page(title="Add an endpoint", form=form, back="webhooks", then=new)
+    form.save()
+    return "Endpoint added. Give your shop the signing secret, then send a test event."
 
 
 @for_endpoint
-@require_http_methods(["GET", "POST"])
-def change(request, endpoint: WebhookEndpoint) -> HttpResponse:
+@confirmed
+def change(request, endpoint: WebhookEndpoint) -> Confirmation:
     form = EndpointForm(request.POST or None, instance=endpoint)
-    if form.is_valid():
-        endpoint.save(update_fields=form.Meta.fields)
-        messages.success(request, "Endpoint changed. What is under way goes to its address from now on.")
-        return redirect(endpoint)
-    cancel = endpoint.get_absolute_url()
-    context = {"section": "webhooks", "form": form, "cancel": cancel, "title": "Edit the endpoint"}
-    return render(request, "portal/webhook_form.html", context)
+    yield form_page(title="Edit the endpoint", form=form)
+    endpoint.save(update_fields=form.Meta.fields)
+    return "Endpoint changed. What is under way goes to its address from now on."
 
 
 @for_endpoint
@@ -114,9 +109,7 @@ def rotate(request, endpoint: WebhookEndpoint) -> Confirmation:
 @confirmed
 def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Send a test event?",
-        text=f"An event of the type webhook.test is sent to {endpoint.url}.",
-        button="Send",
+        title="Send a test event?", text=f"An event of the type webhook.test is sent to {endpoint.url}.", button="Send"
     )
     service.send_test(endpoint)
     return "A test event is on its way. What becomes of it is in the log below."

@@ -19,10 +19,7 @@ from pools.models import LicensePool
 
 SLUG = "northlight"  # of the demo's merchant
 DEMO_FILES = Path(__file__).resolve().parent.parent.parent
-PRODUCTS = [
-    ("PHOTO-PRO", "Photo Pro", "photo-pro-keys.txt"),
-    ("PHOTO-LITE", "Photo Lite", "photo-lite-keys.txt"),
-]
+PRODUCTS = [("PHOTO-PRO", "Photo Pro", "photo-pro-keys.txt"), ("PHOTO-LITE", "Photo Lite", "photo-lite-keys.txt")]
 
 
 class Command(BaseCommand):
@@ -42,7 +39,6 @@ class Command(BaseCommand):
         if not connection.introspection.table_names():
             call_command("migrate", verbosity=0, interactive=False)
         if Merchant.objects.exists() or User.objects.exists():
-            complete_demo()
             if if_empty:
                 return
             if orders is None:
@@ -71,18 +67,6 @@ def make_demo() -> dict[str, str]:
         make_product(merchant, sku, name, file_name)
     report_payment(merchant)
     return credentials | make_licensing(merchant)
-
-
-def complete_demo() -> None:
-    """Add to a demo that was made before there was licensing what it lacks."""
-    path = settings.VAR / "demo.env"
-    merchant = Merchant.objects.filter(slug=SLUG).first()
-    if merchant is None or not path.exists():
-        return
-    if merchant.vendor_logins.exists() or merchant.licensing_products.exists():
-        return
-    with transaction.atomic(), path.open("a") as file:
-        file.write(lines_of(make_licensing(merchant)))
 
 
 def make_people(merchant: Merchant) -> dict[str, str]:
@@ -125,9 +109,5 @@ def write_credentials(credentials: dict[str, str]) -> Path:
     settings.VAR.mkdir(parents=True, exist_ok=True)
     path = settings.VAR / "demo.env"
     path.touch(mode=0o600)
-    path.write_text(lines_of(credentials))
+    path.write_text("".join(f"{name}={value}\n" for name, value in credentials.items()))
     return path
-
-
-def lines_of(credentials: dict[str, str]) -> str:
-    return "".join(f"{name}={value}\n" for name, value in credentials.items())

@@ -11,6 +11,8 @@ from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
 from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, work_on
 
+READING = ("encoding", "format", "split", "separator", "delimiter", "column", "spreadsheet")
+
 
 class Command(BaseCommand):
     help = (
@@ -41,7 +43,9 @@ class Command(BaseCommand):
         if (options["split"] or "").startswith("separator") and not options["separator"]:
             raise CommandError("What stands between two keys? Say it with --separator.")
         found = find_pool(pool, merchant)
-        key_import = upload(found, file, note=note, options=reading_options(options))
+        header = {"header": options["header"] == "yes"} if options["header"] else {}
+        read_as = {name: options[name] for name in READING if options[name] is not None} | header
+        key_import = upload(found, file, note=note, options=read_as)
         self.describe(key_import)
         if key_import.status != KeyImport.Status.READY:
             discard(key_import)
@@ -92,12 +96,6 @@ def find_pool(pool: str, merchant: str | None) -> LicensePool:
         known = "Several merchants have" if found else "There is no"
         raise CommandError(f"{known} pool {pool}.{' Name one with --merchant.' if found else ''}")
     return found[0]
-
-
-def reading_options(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("encoding", "format", "split", "separator", "delimiter", "column", "spreadsheet")
-    told = {name: options[name] for name in names if options[name] is not None}
-    return told | ({"header": options["header"] == "yes"} if options["header"] else {})
 
 
 def upload(pool: LicensePool, file: str, *, note: str, options: dict[str, Any]) -> KeyImport:

@@ -27,7 +27,7 @@ from merchants.models import Member
 from outbound import address_guard, mail, mail_servers
 from outbound.mail import MailError, sent
 from outbound.models import MailAccount
-from portal.emails.mail_server_form import MailServerForm
+from portal.emails.forms import MailServerForm
 from runtime.tests.installation import free_port
 from runtime.tests.sink import Sink
 from work.models import CALLOUTS

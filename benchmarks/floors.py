@@ -1,4 +1,4 @@
-"""The floor of the payment benchmark: a DRF view that checks a small body and inserts one row."""
+"""The floors of benchmarks: DRF views that sign nobody in, and insert one row after a check, or read one."""
 
 import os
 
@@ -15,7 +15,9 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-settings.ROOT_URLCONF = "benchmarks.floor"
+from licensing.models import Product
+
+settings.ROOT_URLCONF = "benchmarks.floors"
 
 with connection.cursor() as cursor:
     cursor.execute("CREATE TABLE IF NOT EXISTS benchmark_floor (id bigserial PRIMARY KEY, number text NOT NULL)")
@@ -26,11 +28,13 @@ class RowSerializer(serializers.Serializer):
     order = serializers.CharField(max_length=64)
 
 
-class RowView(APIView):
+class BareView(APIView):
     authentication_classes = []
     permission_classes = []
     throttle_classes = []
 
+
+class InsertView(BareView):
     def post(self, request):
         serializer = RowSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -39,4 +43,10 @@ class RowView(APIView):
         return Response(serializer.data, status=201)
 
 
-urlpatterns = [path("api/v1/payments/", RowView.as_view())]
+class ReadView(BareView):
+    def post(self, request, number):
+        product = Product.objects.get(number=number)
+        return Response({"number": product.number, "name": product.name})
+
+
+urlpatterns = [path("api/v1/payments/", InsertView.as_view()), path("row/<str:number>", ReadView.as_view())]

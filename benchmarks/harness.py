@@ -1,0 +1,188 @@
+"""What benchmarks and faults share: an installation to measure, requests to it, and other servers beside it."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import django
+import requests
+from django.core.management import call_command
+
+import run
+from runtime.tests.installation import PROJECT, UNSET, Keywell, free_port, wait_until
+from runtime.tests.sink import Sink
+
+Env = Mapping[str, str]
+JSON = "application/json"
+
+
+@contextlib.contextmanager
+def database(folder: Path | None = None) -> Iterator[Path]:
+    """PostgreSQL and Valkey of our own, as in production; models can be imported inside the block.
+
+    Nothing of a developer's settings counts. A folder that is given is kept, and used as it is if it holds data.
+    """
+    for name in ("SECRET_KEY", "VAULT_KEYS"):
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory() as new:
+        var = (folder or Path(new) / "var").resolve()
+        os.environ.update(dict.fromkeys(UNSET, "") | {"KEYWELL_VAR": str(var), "DJANGO_DEBUG": "off"})
+        run.read_settings()
+        run.prepare_demo(var)
+        with run.supervisor(var) as services:
+            services.start(*run.embedded_servers(var))
+            django.setup()
+            call_command("migrate", verbosity=0)
+            yield Path(new)
+
+
+@contextlib.contextmanager
+def installation(folder: Path | None = None) -> Iterator[tuple[Keywell, Sink]]:
+    """Keywell, for the caller to start, and a mail server for it."""
+    with tempfile.TemporaryDirectory(prefix="keywell-") as new:
+        sink = Sink(free_port())
+        sink.start()
+        keywell = Keywell((folder or Path(new)) / "var")
+        try:
+            yield keywell, sink
+        finally:
+            keywell.stop()
+            sink.stop()
+
+
+@contextlib.contextmanager
+def production() -> Iterator[tuple[Keywell, Env, Sink]]:
+    """Keywell as in production, with the demo's data: what `install` returns stands between it and its mail server."""
+    with installation() as (keywell, sink):
+        yield keywell, install(keywell, sink), sink
+
+
+def install(keywell: Keywell, sink: Sink) -> Env:
+    """Make the demo's data and 20,000 keys more, then run as in production. Return what demo.env holds."""
+    restart_in_production(keywell, sink)
+    keys = "\n".join(f"BENCH-{number:06}" for number in range(20_000))
+    env = read_env(keywell.var / "demo.env")
+    assert post(env, "pools/2/keys/", keys, "text/plain") == 201
+    return env
+
+
+def restart_in_production(keywell: Keywell, sink: Sink, **settings: str) -> None:
+    keywell.start()
+    keywell.stop()
+    settings |= read_env(keywell.var / "secrets.env") | {"EMAIL_URL": f"smtp://127.0.0.1:{sink.port}"}
+    keywell.start(DJANGO_DEBUG="off", **settings)
+
+
+def read_env(path: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in path.read_text().splitlines())
+
+
+def run_script(keywell: Keywell, script: str) -> str:
+    """Run Python in the installation; return what it printed."""
+    result = keywell.run("manage", "shell", "--no-imports", "-c", script)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def settings_of(keywell: Keywell) -> dict[str, str]:
+    """The environment of the installation's processes, for another one beside them."""
+    names = ["DATABASE_URL", "BROKER_URL"]
+    found = run_script(keywell, f"import os; print(*map(os.environ.get, {names}))").split()
+    given = dict(zip(names, found, strict=True)) | read_env(keywell.var / "secrets.env")
+    return {name: value for name, value in keywell.environment(**given).items() if value}
+
+
+@contextlib.contextmanager
+def serve(command: list[str], env: Env | None = None) -> Iterator[int]:
+    """Run a web server, as run.py does, whose command ends with the option for its address; return its port."""
+    port = free_port()
+    address = str(port) if command[-1] == "--port" else f"127.0.0.1:{port}"
+    command = [sys.executable, "-m", *command, address]
+    server = subprocess.Popen(command, cwd=PROJECT, env=env, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: listens(port), patience=60)
+        yield port
+    finally:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+        server.kill()
+        server.wait()
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        connection.connect()
+        return True
+    return False
+
+
+def ask(
+    port: int,
+    method: str,
+    path: str,
+    body: str | bytes | None = None,
+    headers: Env | None = None,
+    *,
+    timeout: int = 60,
+) -> tuple[int, str, float]:
+    """Status and body of the answer to one request, on a connection of its own, and the seconds that it took."""
+    started_at = time.perf_counter()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+    return response.status, text, time.perf_counter() - started_at
+
+
+def post(env: Env, path: str, body: str, content_type: str = JSON) -> int:
+    """The status that the API answers with."""
+    headers = {"Authorization": f"Bearer {env['API_KEY']}", "Content-Type": content_type}
+    return ask(int(env["BASE_URL"].rpartition(":")[2]), "POST", f"/api/v1/{path}", body, headers)[0]
+
+
+def payment(number: str, sku: str = "PHOTO-LITE", email: str = "ada@example.com") -> str:
+    return json.dumps(
+        {
+            "order": number,
+            "paid_at": "2026-11-22T10:00:00Z",
+            "currency": "EUR",
+            "customer": {"email": email},
+            "items": [{"item": "1", "product": sku, "quantity": 1, "total_price": "19.98"}],
+        }
+    )
+
+
+class Owner:
+    """The owner of the demo's merchant, signed in."""
+
+    def __init__(self, env: Env) -> None:
+        self.base, self.session = env["BASE_URL"], requests.Session()
+        self.submit("/accounts/login/", {"login": env["OWNER_LOGIN"], "password": env["OWNER_PASSWORD"]})
+
+    def submit(self, path: str, data: dict[str, str], files: dict | None = None) -> requests.Response:
+        """Fill in and send the form of a page; return the page it leads to."""
+        page = self.session.get(self.base + path, timeout=120)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token, page.text
+        data, headers = data | {"csrfmiddlewaretoken": token[1]}, {"Referer": self.base + path}
+        return self.session.post(self.base + path, data, files=files, headers=headers, timeout=300)
+
+
+def medians(rounds: Iterable[Iterable[float]]) -> list[float]:
+    """Of what was measured in every round, one after the other."""
+    return [statistics.median(values) for values in zip(*rounds, strict=True)]
+
+
+def ratio(pairs: Iterable[tuple[float, float]]) -> float:
+    """The median of the ratios within a round: what slows down a whole round does not count."""
+    return statistics.median(one / other for one, other in pairs)

@@ -26,7 +26,7 @@ def mail_server(request) -> HttpResponse:
     if account and account.provider:
         path = reverse("tracking-of-merchant", args=[request.merchant.slug, account.provider])
         context["tracking_url"] = settings.BASE_URL + path
-    return render(request, "portal/mail_server.html", context)
+    return render(request, "portal/emails/mail_server.html", context)
 
 
 def try_out(request: HttpRequest, form: MailServerForm) -> bool:

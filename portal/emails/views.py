@@ -124,7 +124,7 @@ def emails(request) -> HttpResponse:
         "logo": request.merchant.get_logo(),
         "base_url": settings.BASE_URL,
     }
-    return render(request, "portal/emails.html", context)
+    return render(request, "portal/emails/emails.html", context)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def save(place: Place, texts: dict[str, str], *, by: str) -> bool:
 def show_editor(request, place: Place, form: EmailTextForm) -> HttpResponse:
     context = {"section": "emails", "place": place, "language": LANGUAGES[place.language], "form": form}
     context |= {"tags": TAGS, "versions": place.versions()[:VERSIONS_SHOWN], "preview": get_preview(request, place)}
-    response = render(request, "portal/email_text.html", context)
+    response = render(request, "portal/emails/email_text.html", context)
     response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
     return response
 
@@ -203,7 +203,7 @@ def preview(request, scope: str, language: str) -> HttpResponse:
     if form.is_valid():
         mail = place.sample(form.cleaned_data)
         context |= {"mail": mail, "html": mail.alternatives[0][0]}
-    response = render(request, "portal/email_preview.html", context)
+    response = render(request, "portal/emails/email_preview.html", context)
     response.content_security_policy = PREVIEW_POLICY  # type: ignore[attr-defined]
     return response
 
@@ -256,7 +256,7 @@ def sender(request) -> HttpResponse:
         messages.success(request, "Saved. E-mails to customers come from this sender from now on.")
         return redirect("emails")
     context = {"section": "emails", "form": form, "logo": request.merchant.get_logo()}
-    return render(request, "portal/email_sender.html", context)
+    return render(request, "portal/emails/email_sender.html", context)
 
 
 @require_safe

@@ -36,7 +36,7 @@ def show(request, **context: Any) -> HttpResponse:
         "keys": keys.order_by("-active", "-pk")[:SHOWN],
         "now": timezone.now(),
     }
-    return render(request, "portal/licensing_access.html", context)
+    return render(request, "portal/licensing/licensing_access.html", context)
 
 
 @never_cache

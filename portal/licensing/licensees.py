@@ -71,7 +71,7 @@ def licensees(request) -> HttpResponse:
 
 def show_list(request, **context: Any) -> HttpResponse:
     context |= {"section": "licensing", "tab": "licensees"}
-    return render(request, "portal/licensees.html", context)
+    return render(request, "portal/licensing/licensees.html", context)
 
 
 def counted(licensees: QuerySet[Licensee]) -> QuerySet[Licensee]:
@@ -137,7 +137,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
         "history": licensee_history(licensee),
         "may_change": request.member.may(Role.MANAGER),
     }
-    return render(request, "portal/licensee.html", context)
+    return render(request, "portal/licensing/licensee.html", context)
 
 
 @scoped(LICENSEES)

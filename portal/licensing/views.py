@@ -27,7 +27,7 @@ def products(request) -> HttpResponse:
     licensees = Licensee.objects.filter(merchant=request.merchant).order_by()
     counts = dict(licensees.values_list("product").annotate(Count("pk")))
     context = {"section": "licensing", "tab": "products", "rows": [(row, counts.get(row.pk, 0)) for row in rows]}
-    return render(request, "portal/licensing_products.html", context)
+    return render(request, "portal/licensing/licensing_products.html", context)
 
 
 @scoped(Product)
@@ -40,10 +40,10 @@ def product(request, product: Product) -> HttpResponse:
         "modules": product.modules.order_by("pk").prefetch_related(Prefetch("templates", templates)),
         "licensees": product.licensees.count(),
     }
-    return render(request, "portal/licensing_product.html", context)
+    return render(request, "portal/licensing/licensing_product.html", context)
 
 
-form_page = partial(Question, section="licensing", template="portal/licensing_form.html")
+form_page = partial(Question, section="licensing", template="portal/licensing/licensing_form.html")
 
 
 @confirmed

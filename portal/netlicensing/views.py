@@ -37,7 +37,7 @@ for_account = scoped(LicensingAccount)
 def accounts(request) -> HttpResponse:
     rows = request.merchant.licensing_accounts.prefetch_related("packages")
     context = {"section": "licensing", "tab": "accounts", "accounts": rows}
-    return render(request, "portal/licensing_accounts.html", context)
+    return render(request, "portal/netlicensing/licensing_accounts.html", context)
 
 
 @member_required(Role.MANAGER)
@@ -62,7 +62,7 @@ def change(request, account: LicensingAccount) -> HttpResponse:
 
 def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
     context = {"section": "licensing", "form": form, "title": title, "cancel": cancel}
-    return render(request, "portal/licensing_account_form.html", context)
+    return render(request, "portal/netlicensing/licensing_account_form.html", context)
 
 
 @for_account
@@ -78,7 +78,7 @@ def account(request, account: LicensingAccount) -> HttpResponse:
         "page": KeysetPage(account.callouts.select_related("item__order"), "called_at", **cursors),
         "query": "",
     }
-    return render(request, "portal/licensing_account.html", context)
+    return render(request, "portal/netlicensing/licensing_account.html", context)
 
 
 @for_account
@@ -86,7 +86,7 @@ def account(request, account: LicensingAccount) -> HttpResponse:
 def callout(request, account: LicensingAccount, callout: int) -> HttpResponse:
     row = get_object_or_404(account.callouts.select_related("item__order"), pk=callout)
     context = {"section": "licensing", "upstream": account, "callout": row}
-    return render(request, "portal/licensing_callout.html", context)
+    return render(request, "portal/netlicensing/licensing_callout.html", context)
 
 
 @for_account
@@ -169,7 +169,7 @@ def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
         "previewed": PREVIEWED,
         **suggestions(account),
     }
-    return render(request, "portal/license_package.html", context)
+    return render(request, "portal/netlicensing/license_package.html", context)
 
 
 def suggestions(account: LicensingAccount) -> dict[str, Any]:

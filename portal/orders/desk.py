@@ -39,7 +39,7 @@ class Desk:
     prefix: str  # of the names of its addresses
     key: str | int  # what the order is called in them
     query: dict[str, str] = field(default_factory=dict)  # of all of them
-    page: str = "portal/order.html"
+    page: str = "portal/orders/order.html"
     base: str = "base.html"  # what its other pages extend
     extra: dict[str, Any] = field(default_factory=dict)  # context of its pages
 

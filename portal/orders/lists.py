@@ -81,9 +81,9 @@ def order_list(request) -> HttpResponse:
     page = get_page(request, form.apply(orders), "paid_at" if form.is_about_payment else "reported_at")
     if not (page.rows or form.in_use or context.get("text")) and not request.merchant.orders.exists():
         empty = {"section": "orders", "refused": has_refused(request), **first_payment(request)}
-        return render(request, "portal/orders_empty.html", empty)
+        return render(request, "portal/orders/orders_empty.html", empty)
     context |= page_context(request, page) | {"form": form, "refused": has_refused(request)}
-    return render(request, "portal/orders.html", context)
+    return render(request, "portal/orders/orders.html", context)
 
 
 def has_refused(request: HttpRequest) -> bool:
@@ -125,7 +125,7 @@ def search(request) -> HttpResponse:
     if not found:
         key = LicenseKey.objects.filter(pool__merchant=request.merchant).with_text(text)
         context = {"text": text, "key": key.select_related("pool").first(), "form": FilterForm(request.merchant)}
-        return render(request, "portal/orders.html", {"section": "orders", "nothing_found": True, **context})
+        return render(request, "portal/orders/orders.html", {"section": "orders", "nothing_found": True, **context})
 
     kind, *also = found
     if is_secret(kind, text):
@@ -193,7 +193,7 @@ def attention(request) -> HttpResponse:
     page = get_page(request, orders)
     account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
     context = page_context(request, page) | {"section": "attention", "account": account}
-    return render(request, "portal/attention.html", context)
+    return render(request, "portal/orders/attention.html", context)
 
 
 @never_cache
@@ -214,7 +214,7 @@ def refused_reports(request) -> HttpResponse:
         "older": with_parameter(query, before=page.older) if page.older else "",
         "newer": with_parameter(query, after=page.newer) if page.newer else "",
     }
-    return render(request, "portal/refused_reports.html", context)
+    return render(request, "portal/orders/refused_reports.html", context)
 
 
 def first_payment(request) -> dict[str, Any]:

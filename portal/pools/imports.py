@@ -41,7 +41,7 @@ def add(request, pool: LicensePool) -> HttpResponse:
     form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
     if form.is_valid():
         return redirect(service.begin(pool, by=str(request.user), **form.content()))
-    return render(request, "portal/import_form.html", {"section": "pools", "pool": pool, "form": form})
+    return render(request, "portal/pools/import_form.html", {"section": "pools", "pool": pool, "form": form})
 
 
 @for_import
@@ -101,7 +101,7 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
         "options": initial,
         "form": (form or reading_form) if can_be_read_again else None,
     }
-    return render(request, "portal/import.html", context)
+    return render(request, "portal/pools/import.html", context)
 
 
 def left_out(preview: dict[str, Any]) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def batches(request, pool: LicensePool) -> HttpResponse:
         "open_imports": pool.imports.filter(status__in=KeyImport.OPEN).order_by("-pk"),
         "page": KeysetPage(rows, "imported_at", **{name: request.GET.get(name, "") for name in ("before", "after")}),
     }
-    return render(request, "portal/batches.html", context)
+    return render(request, "portal/pools/batches.html", context)
 
 
 @for_batch

@@ -29,7 +29,7 @@ WAITING_SHOWN = 10
 BATCHES_SHOWN = 5
 KEYS = LicenseKey.objects.select_related("pool").defer("code")
 
-form_page = partial(Question, section="pools", template="portal/pool_form.html")
+form_page = partial(Question, section="pools", template="portal/pools/pool_form.html")
 
 for_pool = scoped(LicensePool)
 
@@ -38,7 +38,7 @@ for_pool = scoped(LicensePool)
 @member_required(Role.MANAGER)
 @require_safe
 def pools(request) -> HttpResponse:
-    return render(request, "portal/pools.html", {"section": "pools", "stock": get_stock(request.merchant)})
+    return render(request, "portal/pools/pools.html", {"section": "pools", "stock": get_stock(request.merchant)})
 
 
 @member_required(Role.MANAGER)
@@ -74,7 +74,7 @@ def pool(request, pk: int) -> HttpResponse:
         ),
         "recipients": pool.get_recipients(),
     }
-    return render(request, "portal/pool.html", context)
+    return render(request, "portal/pools/pool.html", context)
 
 
 def first_waiting(pool: LicensePool) -> list[Any]:
@@ -143,7 +143,7 @@ def keys(request, pool) -> HttpResponse:
         "page": KeysetPage(found.defer("code").select_related("item__order", "batch"), field, **cursors),
         "query": f"state={state}&" + (f"batch={batch.pk}&" if batch else ""),
     }
-    return render(request, "portal/keys.html", context)
+    return render(request, "portal/pools/keys.html", context)
 
 
 def read_number(request, name: str) -> int:
@@ -180,7 +180,9 @@ def conservation(request: HttpRequest) -> HttpResponse:
     """That no license was lost or given out twice, in numbers that lead to what they count."""
     balances = balance(request.merchant)  # type: ignore[attr-defined]
     sound = all(not one.problems for one in balances)
-    return render(request, "portal/conservation.html", {"section": "pools", "balances": balances, "sound": sound})
+    return render(
+        request, "portal/pools/conservation.html", {"section": "pools", "balances": balances, "sound": sound}
+    )
 
 
 @for_pool
@@ -198,4 +200,4 @@ def ledger(request: HttpRequest, pool: LicensePool) -> HttpResponse:
     rows = [(row, hints.get(row.key_id, "")) for row in page.rows]
     context = {"section": "pools", "pool": pool, "key": one, "page": page, "rows": rows}
     context["query"] = f"key={one.pk}&" if one else ""
-    return render(request, "portal/ledger.html", context)
+    return render(request, "portal/pools/ledger.html", context)

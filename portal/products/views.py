@@ -31,7 +31,7 @@ def products(request) -> HttpResponse:
         "shared": get_shared(request.merchant),
         "for_all": FulfillmentMethod.objects.for_all(Product(merchant=request.merchant)),
     }
-    return render(request, "portal/products.html", context)
+    return render(request, "portal/products/products.html", context)
 
 
 def get_shared(merchant) -> set[int]:
@@ -52,7 +52,7 @@ def add(request) -> HttpResponse:
         messages.success(request, "Product added. Now say where its codes come from.")
         return redirect(product)
     context = {"section": "products", "form": form, "title": "Add a product", "cancel": reverse("products")}
-    return render(request, "portal/product_form.html", context)
+    return render(request, "portal/products/product_form.html", context)
 
 
 @for_product
@@ -72,7 +72,7 @@ def show(request, product: Product, form: SourceForm) -> HttpResponse:
         "for_all": [] if methods else FulfillmentMethod.objects.for_all(product),
         "form": form,
     }
-    return render(request, "portal/product.html", context)
+    return render(request, "portal/products/product.html", context)
 
 
 @for_product
@@ -85,7 +85,7 @@ def change(request, product: Product) -> HttpResponse:
         return redirect(product)
     cancel = product.get_absolute_url()
     context = {"section": "products", "form": form, "title": "Edit the product", "cancel": cancel}
-    return render(request, "portal/product_form.html", context)
+    return render(request, "portal/products/product_form.html", context)
 
 
 # Its chain of sources

@@ -19,7 +19,7 @@ SHOWN = 20
 @require_safe
 def setup(request) -> HttpResponse:
     requests = request.merchant.setup_requests.prefetch_related("events").order_by("-pk")[:SHOWN]
-    return render(request, "portal/setup.html", {"section": "setup", "requests": requests})
+    return render(request, "portal/setup/setup.html", {"section": "setup", "requests": requests})
 
 
 @takes_files
@@ -39,7 +39,7 @@ def add(request) -> HttpResponse:
         else:
             messages.success(request, "Support has your request. You get an e-mail when it is set up or answered.")
             return redirect("setup")
-    return render(request, "portal/setup_add.html", {"section": "setup", "form": form})
+    return render(request, "portal/setup/setup_add.html", {"section": "setup", "form": form})
 
 
 @scoped(SetupRequest)

@@ -200,7 +200,7 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
 
     @admin.display(description="license file")
     def license_file(self, wanted):
-        return render_to_string("portal/setup_file.html", {"wanted": wanted})
+        return render_to_string("portal/setup/setup_file.html", {"wanted": wanted})
 
     @admin.display(description="history")
     def history(self, wanted):

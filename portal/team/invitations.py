@@ -30,9 +30,9 @@ def invitation(request: HttpRequest) -> HttpResponse:
     opened = bytes.fromhex(request.session.get("invitation", ""))
     invitation = Invitation.objects.filter(fingerprint=opened).select_related("merchant", "invited_by").first()
     if invitation is None:
-        return render(request, "portal/invitation_gone.html", status=404)
+        return render(request, "portal/team/invitation_gone.html", status=404)
     if not Invitation.objects.current().filter(pk=invitation.pk).exists():
-        return render(request, "portal/invitation_gone.html", {"invitation": invitation}, status=410)
+        return render(request, "portal/team/invitation_gone.html", {"invitation": invitation}, status=410)
     try:
         return make_account(request, invitation) if request.user.is_anonymous else join(request, invitation)
     except InvitationGone:
@@ -41,7 +41,7 @@ def invitation(request: HttpRequest) -> HttpResponse:
 
 def join(request: HttpRequest, invitation: Invitation) -> HttpResponse:
     if request.method != "POST":
-        return render(request, "portal/invitation.html", {"invitation": invitation})
+        return render(request, "portal/team/invitation.html", {"invitation": invitation})
     if request.user.email == invitation.email:  # type: ignore[union-attr]
         return welcome(request, accept(invitation, request.user))  # type: ignore[arg-type]
     opened = request.session["invitation"]
@@ -52,10 +52,10 @@ def join(request: HttpRequest, invitation: Invitation) -> HttpResponse:
 
 def make_account(request: HttpRequest, invitation: Invitation) -> HttpResponse:
     if User.objects.filter(email=invitation.email).exists():
-        return render(request, "portal/invitation.html", {"invitation": invitation})
+        return render(request, "portal/team/invitation.html", {"invitation": invitation})
     form = NewAccountForm(request.POST or None, instance=User(email=invitation.email))
     if not form.is_valid():
-        return render(request, "portal/invitation.html", {"invitation": invitation, "form": form})
+        return render(request, "portal/team/invitation.html", {"invitation": invitation, "form": form})
     member = accept_as_new_user(invitation, **form.cleaned_data)
     login(request, member.user)
     return welcome(request, member)

@@ -39,7 +39,7 @@ def team(request) -> HttpResponse:
         "invitations": invitations.order_by("-created_at"),
         "has_second_factor": is_mfa_enabled(request.user),
     }
-    return render(request, "portal/team.html", context)
+    return render(request, "portal/team/team.html", context)
 
 
 @member_required(Role.OWNER)
@@ -54,7 +54,7 @@ def invite(request) -> HttpResponse:
         else:
             send(request, invitation, token)
             return redirect("team")
-    return render(request, "portal/invite.html", {"section": "team", "form": form})
+    return render(request, "portal/team/invite.html", {"section": "team", "form": form})
 
 
 @scoped(INVITATIONS, Role.OWNER)

@@ -32,6 +32,8 @@ SEES["portal"] |= {"runtime"}
 KINDS = {path.parent.name for path in (ROOT / "fulfillment/sources").glob("*/apps.py")}
 # Their sections of the portal, and what names them.
 SECTIONS = {"web_service": "web_services", "netlicensing": "netlicensing"}
+# The templates of their pages, and of the licensing service's.
+OWN_TEMPLATES = {*SECTIONS.values(), "licensing"}
 NAMES = {"web_service": "web.?service", "netlicensing": "net.?licensing|LicensingAccount|LicensePackage"}
 # Orders are also served by hand and from stock. The pages of the licensing service lead to the accounts that use it.
 USERS = {
@@ -40,9 +42,6 @@ USERS = {
     "netlicensing": {"portal/licensing/access.py", "portal/licensing/views.py"},
     "web_service": set(),
 }
-
-# The templates of the kinds' pages, and of the licensing service's.
-OWN_TEMPLATES = ("web_service", "console", "licensing_", "license_")
 
 # Django calls these before models may be imported.
 LATE = {"manage.py", "vault/apps.py", "fulfillment/apps.py"}
@@ -92,7 +91,7 @@ def test_only_a_kinds_own_folders_know_it(kind):
 
 @pytest.mark.parametrize("kind", sorted(NAMES))
 def test_a_kind_is_named_in_its_line_of_the_settings_and_of_the_addresses(kind):
-    templates = [path for path in (ROOT / "templates").rglob("*.html") if not path.name.startswith(OWN_TEMPLATES)]
+    templates = [path for path in (ROOT / "templates").rglob("*.html") if path.parent.name not in OWN_TEMPLATES]
     files = [ROOT / "run.py", *templates, *(path for param in modules() for path in param.values)]
     named = {str(path.relative_to(ROOT)) for path in files if re.search(NAMES[kind], path.read_text(), re.I)}
 

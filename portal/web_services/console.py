@@ -31,7 +31,7 @@ def console(request, service: WebService) -> HttpResponse:
             messages.info(request, f"There is no request for this item yet. {missing}")
         except (TestRefused, ServiceError) as refused:
             messages.error(request, str(refused))
-    return render(request, "portal/console.html", context)
+    return render(request, "portal/web_services/console.html", context)
 
 
 def _try(request, service: WebService, form: ConsoleForm) -> dict[str, Any]:

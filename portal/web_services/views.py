@@ -49,7 +49,7 @@ def web_services(request) -> HttpResponse:
     methods = WebServiceMethod.objects.select_related("product").order_by("product__name")
     rows = request.merchant.web_services.with_failed()
     rows = rows.prefetch_related(Prefetch("fulfillment_methods", methods))
-    return render(request, "portal/web_services.html", {"section": "web-services", "services": rows})
+    return render(request, "portal/web_services/web_services.html", {"section": "web-services", "services": rows})
 
 
 @member_required(Role.MANAGER)
@@ -78,7 +78,7 @@ def change(request, service: WebService) -> HttpResponse:
 
 def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:
     context = {"section": "web-services", "form": form, "title": title, "cancel": cancel}
-    return render(request, "portal/web_service_form.html", context)
+    return render(request, "portal/web_services/web_service_form.html", context)
 
 
 @for_service
@@ -95,7 +95,7 @@ def parameters(request, service: WebService) -> HttpResponse:
             messages.success(request, "Saved. The next request holds these parameters.")
         return redirect("web-service-parameters", service.pk)
     context = {"section": "web-services", "service": service, "form": form, "preview": preview(service)}
-    return render(request, "portal/web_service_parameters.html", context)
+    return render(request, "portal/web_services/web_service_parameters.html", context)
 
 
 # Its page
@@ -132,7 +132,7 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
         "preview": preview(service),
         **count_calls(service),
     }
-    return render(request, "portal/web_service.html", context)
+    return render(request, "portal/web_services/web_service.html", context)
 
 
 def count_calls(service: WebService) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def count_calls(service: WebService) -> dict[str, Any]:
 def callout(request, service: WebService, callout: int) -> HttpResponse:
     row = get_object_or_404(service.callouts.select_related("item__order", "item__fulfillment"), pk=callout)
     context = {"section": "web-services", "upstream": service, "callout": row}
-    return render(request, "portal/web_service_callout.html", context)
+    return render(request, "portal/web_services/web_service_callout.html", context)
 
 
 # What is done there

@@ -20,7 +20,7 @@ from webhooks.models import WebhookEndpoint, WebhookMessage
 
 ATTEMPTS_SHOWN = 5
 
-form_page = partial(Question, section="webhooks", template="portal/webhook_form.html")
+form_page = partial(Question, section="webhooks", template="portal/webhooks/webhook_form.html")
 
 for_endpoint = scoped(WebhookEndpoint.objects.kept())
 
@@ -30,7 +30,7 @@ for_endpoint = scoped(WebhookEndpoint.objects.kept())
 @require_safe
 def webhooks(request) -> HttpResponse:
     endpoints = request.merchant.webhook_endpoints.kept().order_by("pk")
-    return render(request, "portal/webhooks.html", {"section": "webhooks", "endpoints": endpoints})
+    return render(request, "portal/webhooks/webhooks.html", {"section": "webhooks", "endpoints": endpoints})
 
 
 @member_required(Role.MANAGER)
@@ -76,7 +76,7 @@ def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
         "in_flight": any(message.attempts == 0 and message.due_at for message in page.rows),
         "failed": endpoint.messages.filter(status=WebhookMessage.Status.FAILED).count(),
     }
-    return render(request, "portal/webhook.html", context)
+    return render(request, "portal/webhooks/webhook.html", context)
 
 
 def add_last_callouts(messages: list[Any]) -> None:

@@ -31,6 +31,12 @@ class Api:
         return self.client.delete(BASE + path, query_params=query, headers=self.headers)
 
 
+def sign_in(merchant, name="erp"):
+    """A client that signs in with a new vendor login."""
+    login, password = VendorLogin.objects.create_login(merchant, name)
+    return Api(login.user_name, password)
+
+
 def items(response):
     """What an answer holds, each as a dictionary with its type, its properties and its lists."""
     found = []
@@ -61,13 +67,7 @@ def xml(response):
 
 @pytest.fixture
 def make_api(merchant):
-    """A client that signs in with a new vendor login."""
-
-    def make(merchant=merchant, name="erp"):
-        login, password = VendorLogin.objects.create_login(merchant, name)
-        return Api(login.user_name, password)
-
-    return make
+    return lambda merchant=merchant, name="erp": sign_in(merchant, name)
 
 
 @pytest.fixture

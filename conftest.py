@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 
 from api.tests import factories as payments
 from fulfillment.tests import factories as fulfillment
@@ -105,21 +105,16 @@ def empty_tables():
     ensure_key()
 
 
-@pytest.fixture(autouse=True)
-def quick_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture(autouse=True)
-def quick_clients(settings):
-    """Static files are found when asked for. Else each client would read them all before its first request."""
-    settings.WHITENOISE_AUTOREFRESH = True
-
-
-@pytest.fixture(autouse=True)
-def staff_sign_in_with_a_password(settings):
-    """As in the demo; what tests the second factor turns it on."""
-    settings.STAFF_SECOND_FACTOR_REQUIRED = False
+@pytest.fixture(scope="session", autouse=True)
+def quick_settings():
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        # Static files are found when asked for. Else each client would read them all before its first request.
+        WHITENOISE_AUTOREFRESH=True,
+        # As in the demo; what tests the second factor turns it on.
+        STAFF_SECOND_FACTOR_REQUIRED=False,
+    ):
+        yield
 
 
 @pytest.fixture(scope="module")

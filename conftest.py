@@ -11,7 +11,7 @@ from django.test import TransactionTestCase, override_settings
 
 from api.tests import factories as payments
 from fulfillment.tests import factories as fulfillment
-from merchants.models import Member
+from merchants.models import Member, Merchant
 from merchants.tests import factories as merchants
 from pools.tests import factories as pools
 from vault.fingerprints import ensure_key
@@ -117,18 +117,18 @@ def quick_settings():
         yield
 
 
-@pytest.fixture(scope="module")
-def keep_rows(django_db_setup, django_db_blocker):
-    """Make rows that all tests of a module start from, once: in a transaction around them, so that none may commit."""
+@pytest.fixture(scope="module", autouse=True)
+def rows(request, django_db_blocker):
+    """Call a module's `make_rows` once for all its tests, in a transaction around them: none of them may commit."""
+    if not hasattr(request.module, "make_rows"):
+        yield
+        return
+    request.getfixturevalue("django_db_setup")
     around = transaction.atomic()
     with django_db_blocker.unblock():
         around.__enter__()
-
-    def keep(make, *args):
-        with django_db_blocker.unblock():
-            return make(*args)
-
-    yield keep
+        request.module.make_rows(merchants.make_merchant())
+    yield
     with django_db_blocker.unblock():
         transaction.set_rollback(True)
         around.__exit__(None, None, None)
@@ -140,8 +140,8 @@ def make_merchant(db):
 
 
 @pytest.fixture
-def merchant(make_merchant):
-    return make_merchant()
+def merchant(make_merchant, request):
+    return Merchant.objects.get(slug="northlight") if hasattr(request.module, "make_rows") else make_merchant()
 
 
 @pytest.fixture

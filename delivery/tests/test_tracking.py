@@ -31,8 +31,6 @@ from fulfillment.attention import needing_attention
 from fulfillment.history import order_history
 from fulfillment.personal_data import Held
 from fulfillment.tests.factories import make_product, work
-from merchants.models import Merchant
-from merchants.tests.factories import make_merchant
 from notices.models import MerchantNotice
 from orders.models import Order
 from outbound.models import MailAccount
@@ -41,21 +39,10 @@ from webhooks.models import WebhookEndpoint, WebhookMessage
 pytestmark = pytest.mark.usefixtures("secrets", "amazon")
 
 
-@pytest.fixture(scope="module")
-def rows(keep_rows):
-    keep_rows(make_rows)
-
-
-def make_rows():
-    merchant = make_merchant()
+def make_rows(merchant):
     pay(make_api(merchant), make_product(merchant, sku="SOLD"))
     work()
     Delivery.objects.update(message_id=MESSAGE_ID)
-
-
-@pytest.fixture
-def merchant(rows, db):
-    return Merchant.objects.get()
 
 
 @pytest.fixture

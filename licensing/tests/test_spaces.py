@@ -6,8 +6,6 @@ import pytest
 
 from licensing.models import License, Licensee, ProductModule
 from licensing.tests.conftest import item, items, sign_in
-from merchants.models import Merchant
-from merchants.tests.factories import make_merchant
 
 pytestmark = pytest.mark.django_db
 
@@ -19,13 +17,8 @@ def spaced(request):
     return request.param.format
 
 
-@pytest.fixture(scope="module")
-def rows(keep_rows):
-    keep_rows(make_rows)
-
-
-def make_rows():
-    api = sign_in(make_merchant(), "rows")
+def make_rows(merchant):
+    api = sign_in(merchant, "rows")
     api.post("product", number="P1", name="Photo", licenseeAutoCreate="true")
     api.post("productmodule", productNumber="P1", number="M1", name="Credits", licensingModel="PayPerUse")
     api.post("licensetemplate", productModuleNumber="M1", number="E1", name="Ten", licenseType="QUANTITY", quantity=10)
@@ -33,11 +26,6 @@ def make_rows():
     api.post("licensee", productNumber="P1", number="I2")
     api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L1")
     api.post("licensee/I1", markedForTransfer="true")
-
-
-@pytest.fixture
-def merchant(rows, db):
-    return Merchant.objects.get()
 
 
 @pytest.fixture

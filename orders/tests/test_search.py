@@ -2,21 +2,14 @@ import pytest
 
 from api.tests.factories import make_api, pay
 from fulfillment.tests.factories import make_product
-from merchants.models import Merchant, Product
-from merchants.tests.factories import make_merchant
+from merchants.models import Product
 from orders.models import Order, OtherItem
 from orders.search import Kind, find
 from pools.imports import import_keys
 from pools.tests.factories import make_pool
 
 
-@pytest.fixture(scope="module")
-def rows(keep_rows):
-    keep_rows(make_rows)
-
-
-def make_rows():
-    merchant = make_merchant()
+def make_rows(merchant):
     pool = make_pool(merchant, name="Photo")
     import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], by="test")
     ada = {"email": "Ada@Example.com", "first_name": "Ada", "last_name": "Byron", "company": "Engines Ltd"}
@@ -27,11 +20,6 @@ def make_rows():
         ("PHOTO-LITE", "Program 2", "B0000000099", bob),
     ):
         pay(api, make_product(merchant, pool=pool, sku=sku, name=name), order=order, customer=customer)
-
-
-@pytest.fixture
-def merchant(rows, db):
-    return Merchant.objects.get()
 
 
 @pytest.fixture

@@ -5,21 +5,26 @@ from html import unescape
 
 import pytest
 
+from api.tests.factories import make_api, pay
 from delivery.models import Delivery
 from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.services import replace
 from fulfillment.sources.web_service.models import WebService
+from fulfillment.tests.factories import make_product, work
 from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund, Subscription
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def order(pay, make_product, work, mailoutbox):
-    pay(make_product(name="Photo Pro"), order="A0012345678", quantity=2)
+def make_rows(merchant):
+    product = make_product(merchant, sku="PHOTO-PRO", name="Photo Pro")
+    pay(make_api(merchant), product, order="A0012345678", quantity=2)
     work()
-    mailoutbox.clear()
+
+
+@pytest.fixture
+def order(merchant):
     return Order.objects.get()
 
 
@@ -425,7 +430,7 @@ def test_a_code_that_the_customer_saw_says_so(desk, code):
 @pytest.mark.parametrize("act", ["resend", "reveal"])
 def test_a_code_that_was_replaced_meanwhile_says_so(act, support, pay, product):
     pay(product)
-    order = Order.objects.get()
+    order = Order.objects.latest("pk")
     code = order.codes().select_related("item__order").get()
     replace(code, by="Sam")
 

@@ -20,7 +20,10 @@ from work.valkey import Breaker
 pytest_plugins = ["fulfillment.tests.fixtures", "portal.tests.fixtures"]
 
 # What takes minutes comes first, or the last of several processes would have it to itself.
-LONGEST = ["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"]
+LONGEST = [
+    *["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"],
+    *["test_access.py", "test_net_licensing.py"],
+]
 EMPTY_TABLES = """
 DO $$
 DECLARE

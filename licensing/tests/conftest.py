@@ -8,6 +8,7 @@ from django.test import Client
 from licensing.creation import create_license, create_licensee
 from licensing.models import LicenseTemplate, Product, ProductModule, Role, Token, VendorLogin
 
+PERIOD = {"timeVolume": 1, "timeVolumePeriod": "MONTH"}
 BASE = "/core/v2/rest/"
 FORM = "application/x-www-form-urlencoded"
 NAMESPACE = "{http://netlicensing.labs64.com/schema/context}"
@@ -65,6 +66,18 @@ def xml(response):
     return fromstring(response.content)
 
 
+def make_one_of_each(merchant):
+    """One of each, by the API alone."""
+    api = sign_in(merchant, "rows")
+    api.post("product", number="P1", name="Photo")
+    api.post("productmodule", productNumber="P1", number="M1", name="Updates", licensingModel="Subscription")
+    api.post(
+        "licensetemplate", productModuleNumber="M1", number="E1", name="Month", licenseType="TIMEVOLUME", **PERIOD
+    )
+    api.post("licensee", productNumber="P1", number="I1", name="Ada")
+    api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L1", startDate="2026-11-01")
+
+
 @pytest.fixture
 def make_api(merchant):
     return lambda merchant=merchant, name="erp": sign_in(merchant, name)
@@ -73,6 +86,11 @@ def make_api(merchant):
 @pytest.fixture
 def api(make_api):
     return make_api()
+
+
+@pytest.fixture
+def chain(api):
+    return api
 
 
 @pytest.fixture

@@ -6,28 +6,9 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Token, Transaction
-from licensing.tests.conftest import BASE, NAMESPACE, info, item, items, sign_in, xml
-
-PERIOD = {"timeVolume": 1, "timeVolumePeriod": "MONTH"}
-
-
-def make_rows(merchant):
-    """One of each, by the API alone."""
-    api = sign_in(merchant, "rows")
-    api.post("product", number="P1", name="Photo")
-    api.post("productmodule", productNumber="P1", number="M1", name="Updates", licensingModel="Subscription")
-    api.post(
-        "licensetemplate", productModuleNumber="M1", number="E1", name="Month", licenseType="TIMEVOLUME", **PERIOD
-    )
-    api.post("licensee", productNumber="P1", number="I1", name="Ada")
-    api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L1", startDate="2026-11-01")
-
-
-@pytest.fixture
-def chain(api):
-    return api
-
+from licensing.models import License, LicenseTemplate, Product, ProductModule, Token
+from licensing.tests.conftest import BASE, NAMESPACE, info, item, items, xml
+from licensing.tests.conftest import make_one_of_each as make_rows  # noqa: F401
 
 # What is made, and what is told of it
 
@@ -474,38 +455,3 @@ def test_a_list_takes_as_many_queries_for_many(chain, django_assert_max_num_quer
 
     with django_assert_max_num_queries(5):
         assert len(items(chain.get(path))) >= 6
-
-
-# Deleting
-
-
-@pytest.mark.parametrize(
-    ("path", "left"),
-    [("product/P1", 0), ("productmodule/M1", 1), ("licensetemplate/E1", 1), ("licensee/I1", 0)],
-)
-def test_what_is_in_use_is_deleted_by_force_only(chain, path, left):
-    for query in ({}, {"forceCascade": "false"}):
-        answer = chain.delete(path, **query)
-        assert answer.status_code == 400
-        assert info(answer)[0] == "UnexpectedValueException"
-    assert License.objects.count() == 1
-
-    answer = chain.delete(path, forceCascade="true")
-
-    assert (answer.status_code, answer.content) == (204, b"")
-    assert (License.objects.count(), Licensee.objects.count()) == (0, left)
-    assert chain.get(path).status_code == 404
-    # What was done stays on record.
-    assert [join.number for made in Transaction.objects.all() for join in made.joins.all()] == ["L1"]
-
-
-def test_what_is_not_in_use_is_deleted(chain):
-    assert chain.delete("license/L1").status_code == 204
-    assert chain.delete("licensee/I1").status_code == 204
-    assert chain.delete("licensee/I1").status_code == 404
-
-
-def test_transactions_are_not_deleted(chain):
-    number = Transaction.objects.get().number
-
-    assert chain.delete(f"transaction/{number}", forceCascade="true").status_code == 405

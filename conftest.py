@@ -6,32 +6,24 @@ import threading
 
 import pytest
 from django.conf import settings
-from django.db import connection
-from django.test import TransactionTestCase
-from rest_framework.test import APIClient
+from django.db import connection, transaction
+from django.test import TransactionTestCase, override_settings
 
-from delivery import link_requests
-from delivery import sending as delivery
-from delivery.models import Delivery, LinkRequest
-from fulfillment import engine
-from fulfillment.models import Fulfillment, FulfillmentMethod
-from fulfillment.sources.netlicensing import deactivation
-from fulfillment.sources.netlicensing.models import Deactivation
-from fulfillment.sources.pool.models import PoolMethod
-from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
-from notices import sending as notices
-from notices.models import MerchantNotice
-from pools.imports import import_keys
-from pools.models import LicensePool
+from api.tests import factories as payments
+from fulfillment.tests import factories as fulfillment
+from merchants.models import Member, Merchant
+from merchants.tests import factories as merchants
+from pools.tests import factories as pools
 from vault.fingerprints import ensure_key
-from webhooks import sending as webhooks
-from webhooks.models import WebhookMessage
 from work.valkey import Breaker
 
 pytest_plugins = ["fulfillment.tests.fixtures", "portal.tests.fixtures"]
 
 # What takes minutes comes first, or the last of several processes would have it to itself.
-LONGEST = ["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"]
+LONGEST = [
+    *["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"],
+    *["test_access.py", "test_net_licensing.py"],
+]
 EMPTY_TABLES = """
 DO $$
 DECLARE
@@ -116,38 +108,43 @@ def empty_tables():
     ensure_key()
 
 
-@pytest.fixture(autouse=True)
-def quick_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+@pytest.fixture(scope="session", autouse=True)
+def quick_settings():
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        # Static files are found when asked for. Else each client would read them all before its first request.
+        WHITENOISE_AUTOREFRESH=True,
+        # As in the demo; what tests the second factor turns it on.
+        STAFF_SECOND_FACTOR_REQUIRED=False,
+    ):
+        yield
 
 
-@pytest.fixture(autouse=True)
-def quick_clients(settings):
-    """Static files are found when asked for. Else each client would read them all before its first request."""
-    settings.WHITENOISE_AUTOREFRESH = True
-
-
-@pytest.fixture(autouse=True)
-def staff_sign_in_with_a_password(settings):
-    """As in the demo; what tests the second factor turns it on."""
-    settings.STAFF_SECOND_FACTOR_REQUIRED = False
+@pytest.fixture(scope="module", autouse=True)
+def rows(request, django_db_blocker):
+    """Call a module's `make_rows` once for all its tests, in a transaction around them: none of them may commit."""
+    if not hasattr(request.module, "make_rows"):
+        yield
+        return
+    request.getfixturevalue("django_db_setup")
+    around = transaction.atomic()
+    with django_db_blocker.unblock():
+        around.__enter__()
+        request.module.make_rows(merchants.make_merchant())
+    yield
+    with django_db_blocker.unblock():
+        transaction.set_rollback(True)
+        around.__exit__(None, None, None)
 
 
 @pytest.fixture
 def make_merchant(db):
-    def make(name="Northlight"):
-        merchant = Merchant.objects.create(name=name, slug=name.lower())
-        CheckoutPage.objects.create(merchant=merchant, code="main")
-        owner = User.objects.create_user(f"owner@{merchant.slug}.example", "correct horse")
-        Member.objects.create(merchant=merchant, user=owner, role=Member.Role.OWNER)
-        return merchant
-
-    return make
+    return merchants.make_merchant
 
 
 @pytest.fixture
-def merchant(make_merchant):
-    return make_merchant()
+def merchant(make_merchant, request):
+    return Merchant.objects.get(slug="northlight") if hasattr(request.module, "make_rows") else make_merchant()
 
 
 @pytest.fixture
@@ -158,10 +155,8 @@ def outsider(make_merchant):
 
 @pytest.fixture
 def make_member(merchant):
-    def make(role=Member.Role.SUPPORT, merchant=merchant, first_name="Sam"):
-        email = f"{role}-{first_name.lower()}@{merchant.slug}.example"
-        user = User.objects.create_user(email, "correct horse", first_name=first_name)
-        return Member.objects.create(merchant=merchant, user=user, role=role)
+    def make(role=Member.Role.SUPPORT, merchant=merchant, **fields):
+        return merchants.make_member(merchant, role, **fields)
 
     return make
 
@@ -177,37 +172,20 @@ def support(make_member, client):
 def make_pool(merchant):
     numbers = itertools.count(1)
 
-    def make(keys=0, *, threshold=0, merchant=merchant, name=None):
-        pool = LicensePool.objects.create(merchant=merchant, name=name or f"Pool {next(numbers)}", threshold=threshold)
-        stock(pool, keys)
-        pool.refresh_from_db()
-        return pool
+    def make(keys=0, *, merchant=merchant, name=None, **fields):
+        return pools.make_pool(merchant, keys, name=name or f"Pool {next(numbers)}", **fields)
 
     return make
 
 
-def stock(pool, count, prefix=None):
-    """Import `count` new keys: POOL1-KEY-0001, ..."""
-    prefix = prefix or f"POOL{pool.pk}-KEY-"
-    first = pool.next_position + 1
-    return import_keys(pool, [f"{prefix}{number:06}" for number in range(first, first + count)], by="test")
-
-
 @pytest.fixture
-def make_product(merchant, make_pool):
+def make_product(merchant):
     numbers = itertools.count(1)
 
-    def make(keys=10, *, pool=None, source="pool", merchant=merchant, **fields):
+    def make(keys=10, *, merchant=merchant, **fields):
         number = next(numbers)
-        product = Product.objects.create(
-            merchant=merchant, **({"sku": f"SKU-{number}", "name": f"Program {number}"} | fields)
-        )
-        if source == "pool":
-            pool = pool or make_pool(keys, merchant=merchant, name=f"Pool of {product.sku}")
-            PoolMethod.objects.create(product=product, pool=pool)
-        elif source:
-            FulfillmentMethod.objects.create(product=product, source=source)
-        return product
+        names = {"sku": f"SKU-{number}", "name": f"Program {number}"}
+        return fulfillment.make_product(merchant, keys, **names | fields)
 
     return make
 
@@ -220,39 +198,12 @@ def product(make_product):
 @pytest.fixture
 def make_payment():
     numbers = itertools.count(1)
-
-    def make(*products, quantity=1, **fields):
-        number = next(numbers)
-        return {
-            "order": f"A{number:010}",
-            "paid_at": f"2026-11-22T10:{number // 60 % 60:02}:{number % 60:02}Z",
-            "currency": "EUR",
-            "checkout_page": "main",
-            "language": "en",
-            "customer": {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": "GB"},
-            "items": [
-                {
-                    "item": str(position),
-                    "product": product.sku if isinstance(product, Product) else product,
-                    "quantity": quantity,
-                    "total_price": "59.98",
-                }
-                for position, product in enumerate(products, start=1)
-            ],
-        } | fields
-
-    return make
+    return lambda *products, **fields: payments.make_payment(*products, number=next(numbers), **fields)
 
 
 @pytest.fixture
 def make_api():
-    def make(merchant, scopes=tuple(ApiKey.Scope.values)):
-        _, text = ApiKey.objects.create_key(merchant=merchant, name="shop-1", scopes=list(scopes))
-        client = APIClient()
-        client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
-        return client
-
-    return make
+    return payments.make_api
 
 
 @pytest.fixture
@@ -262,35 +213,12 @@ def api(merchant, make_api):
 
 @pytest.fixture
 def pay(api, make_payment):
-    """Report a payment for these products, and return the order as it was answered."""
-
-    def pay(*products, **fields):
-        response = api.post("/api/v1/payments/", make_payment(*products, **fields), format="json")
-        assert response.status_code == 201, response.data
-        return response.data
-
-    return pay
+    return lambda *products, **fields: payments.report(api, make_payment(*products, **fields))
 
 
 @pytest.fixture
 def work():
-    """Do everything that is due, as the workers would."""
-
-    def work():
-        for pool in LicensePool.objects.all():
-            engine.serve_waiting(pool)
-        for model, attempt in (
-            (Fulfillment, engine.fulfill),
-            (Deactivation, deactivation.deactivate),
-            (Delivery, delivery.deliver),
-            (WebhookMessage, webhooks.send),
-            (MerchantNotice, notices.send_notice),
-            (LinkRequest, link_requests.send_links),
-        ):
-            for row in model.objects.due():
-                attempt(row.pk)
-
-    return work
+    return fulfillment.work
 
 
 @pytest.fixture

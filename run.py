@@ -551,6 +551,8 @@ def manage(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="keywell-test-") as folder:
         os.environ.update(KEYWELL_VAR=folder, SECRET_KEY=secrets.token_urlsafe(48), VAULT_KEYS=new_vault_key())
+        # Without .pyc files each process would compile all modules, and pytest rewrite all assertions.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         var = Path(folder)
         (var / "log").mkdir()
         with supervisor(var) as services:

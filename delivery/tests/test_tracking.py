@@ -1,161 +1,59 @@
 """What providers tell, posted to the addresses they are given, in the formats they document."""
 
 import base64
-import hashlib
-import hmac
 import itertools
-import json
 import random
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from django.test import Client
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
 
-from delivery import resending, sns, tracking
+from api.tests.factories import make_api, pay
+from delivery import resending, tracking
 from delivery.models import Delivery, TrackingEvent
-from delivery.sending import deliver
+from delivery.tests.provider_events import (
+    CERTIFICATE_URL,
+    KINDS,
+    MESSAGE_ID,
+    PROVIDERS,
+    SIGN,
+    payload,
+    post,
+    send,
+    sendgrid_key,
+    sign_amazon_ses,
+    sign_postmark,
+)
 from fulfillment import tasks
 from fulfillment.attention import needing_attention
 from fulfillment.history import order_history
 from fulfillment.personal_data import Held
+from fulfillment.tests.factories import make_product, work
 from notices.models import MerchantNotice
 from orders.models import Order
 from outbound.models import MailAccount
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
-PAYLOADS = Path(__file__).parent / "payloads"
-MESSAGE_ID = "b7bc2f4a-e38e-4336-af7d-e6c392c2f817"
-TOPIC = "arn:aws:sns:eu-west-1:123456789012:keywell"
-KINDS = ["delivered", "opened", "bounced", "complained"]
-CERTIFICATE_URL = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"
-
-amazon_key = rsa.generate_private_key(65537, 2048)
-sendgrid_key = ec.generate_private_key(ec.SECP256R1())
+pytestmark = pytest.mark.usefixtures("secrets", "amazon")
 
 
-def certificate_of(key):
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
-    start = timezone.now()
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(start + timedelta(days=1))
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-@pytest.fixture(autouse=True)
-def secrets(settings):
-    public = sendgrid_key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    settings.ANYMAIL = {
-        "WEBHOOK_SECRET": "provider:of tests",
-        "MAILGUN_WEBHOOK_SIGNING_KEY": "key-of-mailgun",
-        "SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY": base64.b64encode(public).decode(),
-        "AMAZON_SES_TOPIC_ARN": TOPIC,
-    }
-
-
-@pytest.fixture(autouse=True)
-def amazon(monkeypatch):
-    """What is asked of Amazon's servers; they have one certificate."""
-    asked = []
-
-    class Answer:
-        content = certificate_of(amazon_key)
-
-        def raise_for_status(self):
-            pass
-
-    def get(self, url, **options):
-        asked.append(url)
-        return Answer()
-
-    monkeypatch.setattr("requests.Session.get", get)
-    sns._fetch_key.cache_clear()
-    return asked
+def make_rows(merchant):
+    pay(make_api(merchant), make_product(merchant, sku="SOLD"))
+    work()
+    Delivery.objects.update(message_id=MESSAGE_ID)
 
 
 @pytest.fixture
-def delivery(pay, product, work):
-    pay(product)
-    work()
-    Delivery.objects.update(message_id=MESSAGE_ID)
+def delivery(merchant):
     return Delivery.objects.get()
-
-
-def payload(provider, kind):
-    return json.loads((PAYLOADS / f"{provider}-{kind}.json").read_text())
-
-
-def post(provider, told, **how):
-    return send(provider, *SIGN[provider](told), **how)
-
-
-def send(provider, data, proof, *, secret="provider:of tests", merchant=""):
-    basic = {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
-    address = f"/anymail/{merchant}/{provider}/tracking/" if merchant else f"/anymail/{provider}/tracking/"
-    return Client().post(address, data, content_type="application/json", headers=basic | proof)
-
-
-def sign_postmark(told):
-    return json.dumps(told), {}
-
-
-def sign_mailgun(told):
-    token = hashlib.sha256(random.randbytes(8)).hexdigest()[:50]
-    signature = hmac.new(b"key-of-mailgun", f"1795341605{token}".encode(), hashlib.sha256).hexdigest()
-    proof = {"timestamp": "1795341605", "token": token, "signature": signature}
-    return json.dumps({"signature": proof} | told), {}
-
-
-def sign_sendgrid(told):
-    data = json.dumps(told)
-    signature = sendgrid_key.sign(b"1795341605" + data.encode(), ec.ECDSA(hashes.SHA256()))
-    return data, {
-        "X-Twilio-Email-Event-Webhook-Signature": base64.b64encode(signature).decode(),
-        "X-Twilio-Email-Event-Webhook-Timestamp": "1795341605",
-    }
-
-
-def sign_amazon_ses(told, version="2", **fields):
-    message = {
-        "Type": "Notification",
-        "MessageId": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32],
-        "TopicArn": TOPIC,
-        "Message": json.dumps(told),
-        "Timestamp": next(iter(part["timestamp"] for name, part in told.items() if name not in ("eventType", "mail"))),
-        "SignatureVersion": version,
-        "SigningCertURL": CERTIFICATE_URL,
-    } | fields
-    text = "".join(f"{name}\n{message[name]}\n" for name in sns.SIGNED[message["Type"]] if name in message)
-    algorithm = hashes.SHA256() if version == "2" else hashes.SHA1()
-    message["Signature"] = base64.b64encode(amazon_key.sign(text.encode(), padding.PKCS1v15(), algorithm)).decode()
-    return as_posted_by_amazon(message)
-
-
-def as_posted_by_amazon(message):
-    return json.dumps(message), {
-        "x-amz-sns-message-type": message["Type"],
-        "x-amz-sns-message-id": message["MessageId"],
-    }
 
 
 def lines(order):
     return [line.text for line in order_history(Order.objects.get(pk=order.pk))]
 
 
-# What each provider posts of an event, and the headers that prove it.
-SIGN = {
-    "postmark": sign_postmark,
-    "amazon_ses": sign_amazon_ses,
-    "mailgun": sign_mailgun,
-    "sendgrid": sign_sendgrid,
-}
-PROVIDERS = list(SIGN)
 ORDERS = [list(kinds) * 2 for kinds in itertools.permutations(KINDS)]
 
 
@@ -196,7 +94,7 @@ def test_the_gravest_news_counts_and_the_merchant_is_told_once(delivery, kinds):
 
 
 @pytest.mark.parametrize("kind", ["bounced", "complained"])
-def test_bad_news_needs_attention_until_another_mail_went_out(delivery, work, kind):
+def test_bad_news_needs_attention_until_another_mail_went_out(delivery, kind):
     post("postmark", payload("postmark", kind))
     assert list(needing_attention(Order.objects.all())) == [delivery.order]
 
@@ -207,7 +105,7 @@ def test_bad_news_needs_attention_until_another_mail_went_out(delivery, work, ki
 
 
 @pytest.mark.parametrize("kind", ["delivered", "opened"])
-def test_good_news_needs_no_attention_and_is_no_reason_to_send_again(delivery, work, kind):
+def test_good_news_needs_no_attention_and_is_no_reason_to_send_again(delivery, kind):
     item = delivery.order.items.get()
     resent, _ = resending.resend(item, by="Sam")
     work()
@@ -219,7 +117,7 @@ def test_good_news_needs_no_attention_and_is_no_reason_to_send_again(delivery, w
     assert not needing_attention(Order.objects.all())
 
 
-def test_what_bounced_may_be_resent_at_once(delivery, work):
+def test_what_bounced_may_be_resent_at_once(delivery):
     item = delivery.order.items.get()
     resent, _ = resending.resend(item, by="Sam")
     work()
@@ -254,7 +152,7 @@ def test_the_shop_is_told_once(delivery, merchant):
     assert WebhookMessage.objects.get().event == "delivery.bounced"
 
 
-def test_the_notice_says_why_and_where(delivery, work, mailoutbox):
+def test_the_notice_says_why_and_where(delivery, mailoutbox):
     post("postmark", payload("postmark", "bounced"))
     work()
 
@@ -314,30 +212,6 @@ def test_nothing_happens_to_a_mail_before_it_is_sent(delivery):
 
 
 # Before the delivery is known
-
-
-def test_events_may_come_before_the_delivery_is_noted_as_sent(pay, product, monkeypatch, mailoutbox):
-    pay(product)
-    for kind in ("opened", "delivered"):
-        assert post("postmark", payload("postmark", kind)).status_code == 200
-    monkeypatch.setattr("delivery.resending.make_message_id", lambda: "<another>")
-    Delivery.objects.update(message_id=f"<{MESSAGE_ID}>")
-
-    deliver(Delivery.objects.get().pk)
-
-    assert Delivery.objects.get().status == "opened"
-    assert not TrackingEvent.objects.filter(delivery=None).exists()
-
-
-def test_a_mail_that_was_queued_stands_as_told_once_it_is_sent(pay, product):
-    pay(product)
-    Delivery.objects.update(message_id=MESSAGE_ID)
-    post("postmark", payload("postmark", "bounced"))
-    assert Delivery.objects.get().status == "queued"
-
-    deliver(Delivery.objects.get().pk)
-
-    assert Delivery.objects.get().status == "bounced"
 
 
 def test_the_sweep_finds_what_was_written_at_the_same_moment(delivery):

@@ -3,13 +3,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from conftest import stock
 from delivery.models import Delivery
 from delivery.resending import resend
 from fulfillment.attention import needing_attention
 from fulfillment.models import Fulfillment
 from merchants.models import CheckoutPage
 from orders.models import Order
+from pools.tests.factories import stock
 
 LONG_AGO = timezone.now() - timedelta(hours=2)
 

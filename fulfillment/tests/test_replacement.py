@@ -1,7 +1,6 @@
 import pytest
 from django.core import mail
 
-from conftest import stock
 from delivery.models import Delivery
 from fulfillment import actions
 from fulfillment.actions import ReplaceRefused, issue_from_reserve, replace
@@ -12,6 +11,7 @@ from orders.models import ActivationCode, Order
 from orders.services import refund
 from pools.allocation import allocate_keys, fill_reserve
 from pools.models import KeyMovement, LicenseKey, LicensePool
+from pools.tests.factories import stock
 
 pytestmark = pytest.mark.django_db
 

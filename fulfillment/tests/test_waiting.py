@@ -3,12 +3,12 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from conftest import stock
 from fulfillment import engine, tasks
 from fulfillment.models import Fulfillment
 from fulfillment.sources.pool.models import PoolMethod
 from orders.models import Order
 from orders.services import refund
+from pools.tests.factories import stock
 
 
 def states():

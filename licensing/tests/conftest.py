@@ -8,6 +8,7 @@ from django.test import Client
 from licensing.creation import create_license, create_licensee
 from licensing.models import LicenseTemplate, Product, ProductModule, Role, Token, VendorLogin
 
+PERIOD = {"timeVolume": 1, "timeVolumePeriod": "MONTH"}
 BASE = "/core/v2/rest/"
 FORM = "application/x-www-form-urlencoded"
 NAMESPACE = "{http://netlicensing.labs64.com/schema/context}"
@@ -29,6 +30,12 @@ class Api:
 
     def delete(self, path, **query):
         return self.client.delete(BASE + path, query_params=query, headers=self.headers)
+
+
+def sign_in(merchant, name="erp"):
+    """A client that signs in with a new vendor login."""
+    login, password = VendorLogin.objects.create_login(merchant, name)
+    return Api(login.user_name, password)
 
 
 def items(response):
@@ -59,20 +66,31 @@ def xml(response):
     return fromstring(response.content)
 
 
+def make_one_of_each(merchant):
+    """One of each, by the API alone."""
+    api = sign_in(merchant, "rows")
+    api.post("product", number="P1", name="Photo")
+    api.post("productmodule", productNumber="P1", number="M1", name="Updates", licensingModel="Subscription")
+    api.post(
+        "licensetemplate", productModuleNumber="M1", number="E1", name="Month", licenseType="TIMEVOLUME", **PERIOD
+    )
+    api.post("licensee", productNumber="P1", number="I1", name="Ada")
+    api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L1", startDate="2026-11-01")
+
+
 @pytest.fixture
 def make_api(merchant):
-    """A client that signs in with a new vendor login."""
-
-    def make(merchant=merchant, name="erp"):
-        login, password = VendorLogin.objects.create_login(merchant, name)
-        return Api(login.user_name, password)
-
-    return make
+    return lambda merchant=merchant, name="erp": sign_in(merchant, name)
 
 
 @pytest.fixture
 def api(make_api):
     return make_api()
+
+
+@pytest.fixture
+def chain(api):
+    return api
 
 
 @pytest.fixture

@@ -124,3 +124,31 @@ def test_no_other_field_loses_what_is_sent_twice(api, name):
 
     assert info(answer) == ("ValidationException", f"{name}: Send this field only once.")
     assert item(api.post("product", **{"name": "Photo", name: ["one", "one"]}))[name] == "one"
+
+
+# Lists of resources
+
+
+def test_an_empty_list_is_a_list(api):
+    answer = api.get("licensee")
+
+    assert answer.json()["items"]["item"] == []
+    assert answer.json()["items"]["totalitems"] == "0"
+
+
+def test_a_list_is_paged(api):
+    for number in range(5):
+        api.post("product", number=f"P{number}", name="Photo")
+
+    pages = [api.get("product", filter=f"page={page};items=2") for page in range(3)]
+
+    assert [[each["number"] for each in items(page)] for page in pages] == [["P0", "P1"], ["P2", "P3"], ["P4"]]
+    assert [page.json()["items"]["hasnext"] for page in pages] == ["true", "true", "false"]
+    assert {key: value for key, value in pages[2].json()["items"].items() if key != "item"} == {
+        "pagenumber": "2",
+        "itemsnumber": "1",
+        "totalpages": "3",
+        "totalitems": "5",
+        "hasnext": "false",
+    }
+    assert len(items(api.get("product", page=1, items=2))) == 2

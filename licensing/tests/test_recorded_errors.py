@@ -7,7 +7,7 @@ for a missing thing, no client looks at the difference, and we follow the docume
 
 import pytest
 
-from licensing.tests.conftest import NAMESPACE, Api, info, xml
+from licensing.tests.conftest import NAMESPACE, Api, info, sign_in, xml
 
 pytestmark = pytest.mark.django_db
 
@@ -117,14 +117,18 @@ RECORDED = [
 ]
 
 
-@pytest.fixture
-def chain(api):
+def make_rows(merchant):
+    api = sign_in(merchant, "rows")
     api.post("product", number="P1", name="Photo")
     api.post("product", number="P2", name="Video")
     api.post("productmodule", productNumber="P1", number="M1", name="Features", licensingModel="MultiFeature")
     api.post("licensetemplate", number="E1", **TEMPLATE)
     api.post("licensee", productNumber="P1", number="I1")
     api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L1")
+
+
+@pytest.fixture
+def chain(api):
     return api
 
 

@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from licensing.models import License, Licensee, ProductModule
-from licensing.tests.conftest import item, items
+from licensing.tests.conftest import item, items, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -17,8 +17,8 @@ def spaced(request):
     return request.param.format
 
 
-@pytest.fixture
-def chain(api):
+def make_rows(merchant):
+    api = sign_in(merchant, "rows")
     api.post("product", number="P1", name="Photo", licenseeAutoCreate="true")
     api.post("productmodule", productNumber="P1", number="M1", name="Credits", licensingModel="PayPerUse")
     api.post("licensetemplate", productModuleNumber="M1", number="E1", name="Ten", licenseType="QUANTITY", quantity=10)
@@ -26,6 +26,10 @@ def chain(api):
     api.post("licensee", productNumber="P1", number="I2")
     api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", number="L1")
     api.post("licensee/I1", markedForTransfer="true")
+
+
+@pytest.fixture
+def chain(api):
     return api
 
 

@@ -7,7 +7,6 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from conftest import stock
 from fulfillment.actions import enter_codes
 from fulfillment.chains import add_source
 from fulfillment.item_notices import tell_of_item
@@ -20,6 +19,7 @@ from outbound.mail import MailError
 from pools.allocation import fill_reserve
 from pools.models import UploadLink
 from pools.replenishment import check_stock, warn_low_pools
+from pools.tests.factories import stock
 from webhooks.models import WebhookEndpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -1,19 +1,29 @@
 import pytest
 
+from api.tests.factories import make_api, pay
+from fulfillment.tests.factories import make_product
 from merchants.models import Product
 from orders.models import Order, OtherItem
 from orders.search import Kind, find
 from pools.imports import import_keys
+from pools.tests.factories import make_pool
 
 
-@pytest.fixture
-def orders(pay, make_product, make_pool):
-    pool = make_pool()
+def make_rows(merchant):
+    pool = make_pool(merchant, name="Photo")
     import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], by="test")
     ada = {"email": "Ada@Example.com", "first_name": "Ada", "last_name": "Byron", "company": "Engines Ltd"}
     bob = {"email": "bob.100%@bob.example", "first_name": "Bob", "last_name": "O_Neil"}
-    pay(make_product(pool=pool, sku="PHOTO-PRO"), order="A0012345678", customer=ada)
-    pay(make_product(pool=pool, sku="PHOTO-LITE"), order="B0000000099", customer=bob)
+    api = make_api(merchant)
+    for sku, name, order, customer in (
+        ("PHOTO-PRO", "Program 1", "A0012345678", ada),
+        ("PHOTO-LITE", "Program 2", "B0000000099", bob),
+    ):
+        pay(api, make_product(merchant, pool=pool, sku=sku, name=name), order=order, customer=customer)
+
+
+@pytest.fixture
+def orders(merchant):
     return Order.objects.all()
 
 

@@ -3,12 +3,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from api.payment_serializers import PaymentSerializer
-from conftest import stock
 from orders.models import ActivationCode, Order
 from orders.services import place_order
 from pools import allocation
 from pools.allocation import advance_head_hint, allocate_keys
 from pools.models import LicenseKey
+from pools.tests.factories import stock
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from conftest import stock
 from pools.allocation import fill_reserve
 from pools.imports import import_keys
 from pools.models import KeyBatch, KeyMovement, LicenseKey, LicensePool
+from pools.tests.factories import stock
 from pools.withdrawal import WithdrawalRefused, undo, withdraw_rest
 
 pytestmark = pytest.mark.django_db

@@ -1,10 +1,10 @@
 import pytest
 
-from conftest import stock
 from pools.detection import parse_keys
 from pools.imports import import_keys
 from pools.models import KeyBatch, LicenseKey
 from pools.reading import MAX_KEY_LENGTH, KeyFileError
+from pools.tests.factories import stock
 from pools.uploads import begin
 
 

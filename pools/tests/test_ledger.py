@@ -2,10 +2,10 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Sum
 
-from conftest import stock
 from orders.models import OrderItem
 from pools.ledger import moved_by
 from pools.models import KeyMovement
+from pools.tests.factories import stock
 from pools.withdrawal import undo
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,6 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from conftest import stock
 from notices.models import MerchantNotice
 from orders.models import OrderItem
 from pools.models import KeyBatch, LicenseKey, LicensePool
@@ -24,6 +23,7 @@ from pools.replenishment import (
     rearm,
     warn_low_pools,
 )
+from pools.tests.factories import stock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

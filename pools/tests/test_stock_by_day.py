@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from conftest import stock
 from orders.models import OrderItem
 from pools.ledger import StockDay, stock_by_day
 from pools.models import KeyBatch, LicenseKey, LicensePool
+from pools.tests.factories import stock
 from pools.withdrawal import undo
 
 pytestmark = pytest.mark.django_db(transaction=True)

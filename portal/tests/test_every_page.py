@@ -17,7 +17,6 @@ from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from conftest import stock
 from delivery.models import Delivery
 from delivery.resending import resend
 from delivery.tracking import record
@@ -35,6 +34,7 @@ from orders.models import ActivationCode, Order, OrderItem, Subscription
 from orders.services import correct_email, refund, reveal
 from outbound.models import Callout, MailAccount
 from pools.models import KeyImport, LicensePool, UploadLink
+from pools.tests.factories import stock
 from pools.uploads import begin, confirm
 from pools.withdrawal import undo
 from portal.customer.upload_link import token_of

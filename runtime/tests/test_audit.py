@@ -2,10 +2,10 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from conftest import stock
 from fulfillment.models import Fulfillment
 from orders.models import ActivationCode, OrderItem
 from pools.models import KeyBatch, LicenseKey, LicensePool
+from pools.tests.factories import stock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

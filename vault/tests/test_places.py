@@ -11,10 +11,10 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import connection
 
-from conftest import stock
 from orders.models import ActivationCode, Order
 from pools.imports import import_keys
 from pools.models import KeyImport, KeyImportPart, LicenseKey
+from pools.tests.factories import stock
 from vault.ciphers import DecryptionError, encryption_key_id
 from vault.fields import EncryptedField
 

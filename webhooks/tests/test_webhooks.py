@@ -12,7 +12,6 @@ from django.db.models import F
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from conftest import stock
 from fulfillment.tasks import purge_logs
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order
@@ -20,6 +19,7 @@ from orders.services import refund
 from outbound.models import Callout
 from outbound.signatures import sign
 from outbound.tests.receiver import Receiver
+from pools.tests.factories import stock
 from webhooks import sending as webhooks
 from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
 from webhooks.sending import WebhookRefused, announce, disable, enable, send_again, send_test

@@ -5,11 +5,6 @@ import time
 from datetime import timedelta
 
 import pytest
-from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
-from django.contrib.auth.models import Permission
-from django.core.cache import cache
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import connection
 from django.db.models.functions import Now
@@ -19,40 +14,7 @@ from django.urls import NoReverseMatch, reverse
 
 from delivery.models import LinkRequest
 from merchants.models import User
-
-LOGIN = reverse("account_login")
-RESET = reverse("account_reset_password")
-AUTHENTICATE = reverse("mfa_authenticate")
-
-
-@pytest.fixture
-def owner(merchant):
-    return merchant.members.get().user
-
-
-@pytest.fixture
-def stella(db):
-    return User.objects.create_superuser("stella@keywell.example", "correct horse")
-
-
-def sign_in(client, email="owner@northlight.example", password="correct horse", **extra):
-    return client.post(LOGIN, {"login": email, "password": password, **extra.pop("data", {})}, **extra)
-
-
-def is_signed_in(client):
-    return "_auth_user_id" in client.session
-
-
-def code_of(secret, *, steps_ago=0):
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30 - steps_ago))
-
-
-@pytest.fixture
-def secret(owner):
-    secret = generate_totp_secret()
-    TOTP.activate(owner, secret)
-    return secret
-
+from portal.account.tests.conftest import LOGIN, RESET, is_signed_in, sign_in
 
 # The password
 
@@ -378,190 +340,9 @@ def test_a_password_is_changed_though_the_notice_of_it_cannot_be_sent(client, ow
     assert owner.check_password("battery staple")
 
 
-# The second factor
-
-
-def confirm_password(client, url):
-    """Open a page that asks for the password first."""
-    page = client.get(url, follow=True)
-    assert page.redirect_chain[-1][0].startswith(reverse("account_reauthenticate"))
-    return client.post(page.redirect_chain[-1][0], {"password": "correct horse", "next": url}, follow=True)
-
-
-def test_an_authenticator_app_is_set_up_and_asked_for(client, owner, mailoutbox, django_capture_on_commit_callbacks):
-    sign_in(client)
-    page = confirm_password(client, reverse("mfa_activate_totp"))
-    secret = re.findall(r'id="totp-secret">(\w+)<', page.content.decode())[0]
-
-    with django_capture_on_commit_callbacks(execute=True):
-        done = client.post(reverse("mfa_activate_totp"), {"code": code_of(secret)}, follow=True)
-    assert done.redirect_chain[-1][0] == reverse("mfa_view_recovery_codes")
-    assert len(re.findall(r"\b\d{8}$", done.content.decode(), re.MULTILINE)) == 10
-    assert mailoutbox[-1].subject == "An authenticator app was added to your account"
-
-    other = Client()
-    response = sign_in(other, data={"next": "/team/"})
-    assert response["Location"] == AUTHENTICATE and not is_signed_in(other)
-    assert other.get("/orders/").status_code == 302
-    response = other.post(AUTHENTICATE, {"code": code_of(secret)})
-    assert response["Location"] == "/team/" and is_signed_in(other)
-
-
-def test_an_app_is_set_up_by_support_staff_too(client, stella):
-    sign_in(client, "stella@keywell.example")
-
-    page = confirm_password(client, reverse("mfa_activate_totp"))
-
-    assert 'id="totp-secret"' in page.content.decode()
-
-
-def test_a_wrong_code_is_refused(client, secret):
-    sign_in(client)
-
-    response = client.post(AUTHENTICATE, {"code": "000000" if code_of(secret) != "000000" else "000001"})
-
-    assert "This is not right" in response.content.decode()
-    assert not is_signed_in(client)
-
-
-def test_a_code_may_be_one_step_late(client, secret):
-    sign_in(client)
-
-    client.post(AUTHENTICATE, {"code": code_of(secret, steps_ago=1)})
-
-    assert is_signed_in(client)
-
-
-def test_a_code_works_once(client, owner, secret, monkeypatch):
-    code = code_of(secret)
-    sign_in(client)
-    client.post(AUTHENTICATE, {"code": code})
-    assert is_signed_in(client)
-    # A step later allauth has forgotten that it was used, but takes it still.
-    later = time.time() + 30
-    monkeypatch.setattr(time, "time", lambda: later)
-    assert cache.delete(f"allauth.mfa.totp.used?user={owner.pk}&code={code}")
-
-    other = Client()
-    sign_in(other)
-    other.post(AUTHENTICATE, {"code": f"{code[:3]} {code[3:]}"})
-
-    assert not is_signed_in(other)
-
-
-def test_codes_cannot_be_tried_for_long(client, secret):
-    sign_in(client)
-    for _ in range(5):
-        client.post(AUTHENTICATE, {"code": "12"})
-
-    other = Client()  # neither with another session
-    sign_in(other)
-    response = other.post(AUTHENTICATE, {"code": code_of(secret)})
-
-    assert "Too many failed attempts" in response.content.decode()
-    assert not is_signed_in(other)
-
-
-def test_a_recovery_code_works_in_its_place_once(client, owner, secret):
-    code = RecoveryCodes.activate(owner).get_unused_codes()[0]
-    sign_in(client)
-    client.post(AUTHENTICATE, {"code": code})
-    assert is_signed_in(client)
-
-    other = Client()
-    sign_in(other)
-    other.post(AUTHENTICATE, {"code": code})
-
-    assert not is_signed_in(other)
-
-
 def test_the_second_factor_is_asked_for_after_a_reset_as_well(client, secret, mailoutbox, work):
     reset(client, mailoutbox, work)
 
     sign_in(client, password="battery staple")
 
     assert not is_signed_in(client)
-
-
-def test_secrets_of_second_factors_are_not_readable_in_the_database(owner, secret):
-    RecoveryCodes.activate(owner)
-
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT string_agg(data::text, '') FROM mfa_authenticator")
-        stored = cursor.fetchone()[0]
-
-    assert secret not in stored
-    assert not re.search(r'"seed": "[0-9a-f]{80}"', stored)
-
-
-# A merchant that requires one
-
-
-@pytest.fixture
-def strict(merchant):
-    merchant.second_factor_required = True
-    merchant.save()
-
-
-@pytest.mark.parametrize("path", ["/orders/", "/team/", "/attention/"])
-def test_who_has_none_is_led_to_setting_it_up(client, strict, path):
-    sign_in(client)
-
-    response = client.get(path, follow=True)
-
-    assert response.redirect_chain[-1][0] == reverse("mfa_index")
-    assert "asks its members for a second factor" in response.content.decode()
-
-
-def test_who_has_one_goes_on(client, strict, secret):
-    sign_in(client)
-    client.post(AUTHENTICATE, {"code": code_of(secret)})
-
-    assert client.get("/orders/").status_code == 200
-
-
-# A lost device
-
-
-def test_support_staff_remove_second_factors(client, stella, owner, secret):
-    client.force_login(stella)
-    page = client.get(reverse("admin:merchants_user_change", args=[owner.pk]))
-    assert "TOTP Authenticator" in page.content.decode()
-
-    client.post(
-        reverse("admin:merchants_user_changelist"),
-        {"action": "remove_second_factors", "_selected_action": [owner.pk]},
-    )
-
-    assert not Authenticator.objects.exists()
-    other = Client()
-    sign_in(other)
-    assert is_signed_in(other)
-
-
-def test_only_a_superuser_removes_those_of_support_staff(client, stella, owner):
-    TOTP.activate(stella, generate_totp_secret())
-    helper = User.objects.create_user("helper@keywell.example", "correct horse", is_staff=True)
-    helper.user_permissions.set(Permission.objects.all())
-    client.force_login(helper)
-
-    client.post(
-        reverse("admin:merchants_user_changelist"),
-        {"action": "remove_second_factors", "_selected_action": [stella.pk]},
-    )
-
-    assert Authenticator.objects.count() == 1
-
-
-def test_support_staff_can_say_in_the_admin_that_a_merchant_requires_one(client, stella, merchant):
-    client.force_login(stella)
-    page = client.get(reverse("admin:merchants_merchant_change", args=[merchant.pk]))
-
-    assert 'name="second_factor_required"' in page.content.decode()
-
-
-@pytest.mark.parametrize("address", ["account/emailaddress", "mfa/authenticator"])
-def test_the_admin_shows_neither_second_addresses_nor_secrets(client, stella, address):
-    client.force_login(stella)
-
-    assert client.get(f"/admin/{address}/").status_code == 404

@@ -3,7 +3,7 @@
 import pytest
 from django.urls import reverse
 
-from licensing.creation import create_license, create_licensee
+from licensing.creation import create_licensee
 from licensing.failures import record_failures, record_refusal
 from licensing.models import (
     License,
@@ -15,75 +15,13 @@ from licensing.models import (
     ProductModule,
     Token,
     Transaction,
-    VendorLogin,
 )
 from licensing.validation import read_holding, validate
-from merchants.models import Member, User
+from merchants.models import User
 from orders.models import ActivationCode, Order, OrderEvent
+from portal.licensing.tests.conftest import NUMBER, post, shown
 
 pytestmark = pytest.mark.django_db
-
-NUMBER = "KW-SECRET-NUMBER-7Q2M"
-
-
-@pytest.fixture
-def page(client, make_member):
-    """A client that a manager is signed in with."""
-    client.force_login(make_member(Member.Role.MANAGER).user)
-    return client
-
-
-@pytest.fixture
-def owner(client, merchant):
-    client.force_login(merchant.members.get(role="owner").user)
-    return client
-
-
-@pytest.fixture
-def product(merchant):
-    return Product.objects.create(merchant=merchant, number="P1", name="Photo <Pro>")
-
-
-@pytest.fixture
-def template(product):
-    module = ProductModule.objects.create(
-        merchant=product.merchant, product=product, number="M1", name="Updates", licensing_model="Subscription"
-    )
-    return LicenseTemplate.objects.create(
-        merchant=product.merchant,
-        module=module,
-        number="E1",
-        name="One year",
-        license_type="TIMEVOLUME",
-        time_volume=1,
-        time_volume_period="YEAR",
-    )
-
-
-@pytest.fixture
-def make_licensee(product, template):
-    def make(number, licenses=1, **fields):
-        licensee = create_licensee(product, by="test", number=number, **fields)
-        for _ in range(licenses):
-            create_license(licensee, template, by="test")
-        return licensee
-
-    return make
-
-
-@pytest.fixture
-def licensee(make_licensee):
-    return make_licensee(NUMBER, name="Ada’s", marked_for_transfer=True)
-
-
-def shown(page, name, *arguments, query=""):
-    response = page.get(reverse(name, args=arguments) + query)
-    assert response.status_code == 200
-    return response.content.decode()
-
-
-def post(page, name, /, *arguments, **data):
-    return page.post(reverse(name, args=arguments), data)
 
 
 # Products
@@ -441,109 +379,6 @@ def test_another_merchants_order_with_the_same_code_is_neither_named_nor_told(su
 
     assert NUMBER in text and reverse("order", args=["A1"]) not in text
     assert not OrderEvent.objects.filter(kind="reveal").exists()
-
-
-# Logins and API keys
-
-
-def test_a_login_signs_in_until_it_is_revoked(owner):
-    response = post(owner, "login-add", name="shop")
-
-    login = VendorLogin.objects.get()
-    text = response.content.decode()
-    password = response.context["secret"]
-    assert password in text and login.user_name == "northlight.shop"
-    assert VendorLogin.objects.authenticate("northlight.shop", password) == login
-    assert password not in shown(owner, "licensing-access")
-    assert "never" in text
-
-    post(owner, "login-revoke", login.pk)
-    assert VendorLogin.objects.authenticate("northlight.shop", password) is None
-    assert "revoked" in shown(owner, "licensing-access")
-
-
-def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
-    data = {"name": "Installer", "role": "ROLE_APIKEY_LICENSEE", "licensee": NUMBER}
-    response = post(owner, "key-add", **data)
-
-    key = Token.objects.get()
-    assert response.context["secret"] == key.number and key.number in response.content.decode()
-    assert (key.token_type, key.api_key_role, key.licensee) == ("APIKEY", "ROLE_APIKEY_LICENSEE", licensee)
-    assert key in Token.objects.live()
-    text = shown(owner, "licensing-access")
-    assert key.number not in text and NUMBER not in text and "Ada’s" in text
-
-    again = post(owner, "key-add", **data)
-    assert "Another API key has this name." in again.content.decode() and Token.objects.count() == 1
-    post(owner, "key-revoke", key.pk)
-    assert key not in Token.objects.live()
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        ({"licensee": "UNKNOWN"}, "No licensee of yours has this number."),
-        ({"licensee": "THEIRS"}, "No licensee of yours has this number."),
-        ({"expiration_time": "2020-01-01T00:00"}, "This time has passed."),
-        ({"role": "ROLE_APIKEY_KING"}, "Select a valid choice."),
-    ],
-)
-def test_a_wrong_key_is_refused(owner, outsider, data, why):
-    create_licensee(Product.objects.create(merchant=outsider, name="X"), by="test", number="THEIRS")
-
-    response = post(owner, "key-add", **({"name": "x", "role": "ROLE_APIKEY_ADMIN"} | data))
-
-    assert why in response.content.decode() and not Token.objects.exists()
-
-
-# Support staff
-
-
-@pytest.fixture
-def staff(client, db):
-    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse", first_name="Stella"))
-    return client
-
-
-def test_staff_find_a_licensee_by_its_number_and_never_see_it(staff, licensee):
-    change = reverse("admin:licensing_licensee_change", args=[licensee.pk])
-
-    response = staff.post(reverse("admin:licensing_licensee_changelist"), {"search": NUMBER})
-
-    assert response["Location"] == change
-    for address in (change, reverse("admin:licensing_licensee_changelist")):
-        text = staff.get(address).content.decode()
-        assert "7Q2M" in text and NUMBER not in text
-    assert 'method="post" role="search"' in text
-
-
-@pytest.mark.parametrize("kind", ["licensee", "token"])
-def test_staff_who_may_not_see_them_do_not_learn_whether_a_number_is_known(client, licensee, kind):
-    client.force_login(User.objects.create_user("new@keywell.example", "correct horse", is_staff=True))
-
-    for number in (NUMBER, "UNKNOWN"):
-        response = client.post(reverse(f"admin:licensing_{kind}_changelist"), {"search": number})
-        assert response.status_code == 403
-
-
-def test_what_staff_change_of_a_licensee_is_in_its_history(staff, licensee):
-    address = reverse("admin:licensing_licensee_change", args=[licensee.pk])
-
-    inlines = {f"{name}-{count}_FORMS": "0" for name in ("events", "failures") for count in ("TOTAL", "INITIAL")}
-    staff.post(address, {"name": "Ada’s", "active": "on"} | inlines)
-
-    licensee.refresh_from_db()
-    event = licensee.events.get()
-    assert not licensee.marked_for_transfer and licensee.number == NUMBER
-    assert (event.kind, event.happened_by) == ("unmarked", "Stella (stella@keywell.example), support staff")
-
-
-def test_staff_find_a_token_by_its_number_and_never_see_it(staff, merchant):
-    token = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")  # noqa: S106
-    change = reverse("admin:licensing_token_change", args=[token.pk])
-
-    assert staff.post(reverse("admin:licensing_token_changelist"), {"search": token.number})["Location"] == change
-    assert token.number not in staff.get(change).content.decode()
 
 
 # Rental

@@ -81,7 +81,7 @@ class Desk:
         except NoSuchElementException:
             return False
         finally:
-            self.browser.implicitly_wait(5)
+            self.browser.implicitly_wait(PATIENCE)
 
     def answer(self, label):
         """Press a button of the dialog."""

@@ -6,11 +6,14 @@ from html import unescape
 
 import pytest
 
+from api.tests.factories import make_api, pay
 from delivery.models import Delivery
 from fulfillment.models import Fulfillment
+from fulfillment.tests.factories import make_product, work
 from merchants.models import CheckoutPage
 from orders.models import Order
 from pools.imports import import_keys
+from pools.tests.factories import make_pool
 from portal import paging
 from portal.orders.export import harmless
 
@@ -18,15 +21,20 @@ pytestmark = pytest.mark.django_db
 ORDERS = "/orders/"
 
 
-@pytest.fixture
-def order(pay, make_product, make_pool, work):
+def make_rows(merchant):
     """A0012345678 of Ada, with B99 of Bob beside it."""
-    pool = make_pool()
+    pool = make_pool(merchant, name="Photo")
     import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], by="test")
     bob = {"email": "bob@oneil.example", "first_name": "Bob", "last_name": "O’Neil"}
-    pay(make_product(pool=pool, sku="PHOTO-PRO"), order="A0012345678")
-    pay(make_product(pool=pool, sku="PHOTO-LITE"), order="B99", customer=bob)
+    api = make_api(merchant)
+    pay(api, make_product(merchant, pool=pool, sku="PHOTO-PRO"), order="A0012345678")
+    lite = make_product(merchant, pool=pool, sku="PHOTO-LITE", name="Program 2")
+    pay(api, lite, order="B99", customer=bob, number=2)
     work()
+
+
+@pytest.fixture
+def order(merchant):
     return Order.objects.get(number="A0012345678")
 
 
@@ -215,8 +223,11 @@ def test_pages_follow_one_another_without_a_gap(support, order, pay, product, mo
     assert listed(support.get(ORDERS + unescape(newer))) == seen[1]
 
 
-def test_a_merchant_without_orders_learns_how_the_first_comes_in(support, merchant, product):
-    page = unescape(support.get(ORDERS).content.decode())
+def test_a_merchant_without_orders_learns_how_the_first_comes_in(client, make_member, make_product, outsider):
+    product = make_product(merchant=outsider)
+    client.force_login(make_member(merchant=outsider).user)
+
+    page = unescape(client.get(ORDERS).content.decode())
 
     assert "No orders yet" in page and product.sku in page and "/api/v1/payments/" in page
 

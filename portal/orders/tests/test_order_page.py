@@ -5,21 +5,27 @@ from html import unescape
 
 import pytest
 
+from api.tests.factories import make_api, pay
 from delivery.models import Delivery
 from fulfillment.actions import replace
 from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.sources.web_service.models import WebService
+from fulfillment.tests.factories import make_product, work
 from merchants.models import CheckoutPage, Member, User
-from orders.models import ActivationCode, Order, OrderEvent, Refund, Subscription
+from orders.models import ActivationCode, Order, OrderEvent, Refund
+from portal.orders.tests.conftest import text
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def order(pay, make_product, work, mailoutbox):
-    pay(make_product(name="Photo Pro"), order="A0012345678", quantity=2)
+def make_rows(merchant):
+    product = make_product(merchant, sku="PHOTO-PRO", name="Photo Pro")
+    pay(make_api(merchant), product, order="A0012345678", quantity=2)
     work()
-    mailoutbox.clear()
+
+
+@pytest.fixture
+def order(merchant):
     return Order.objects.get()
 
 
@@ -43,10 +49,6 @@ def desk(request, client, make_member, order):
 @pytest.fixture
 def code(order):
     return ActivationCode.objects.order_by("unit").first()
-
-
-def text(response):
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split()).replace(" ,", ",")
 
 
 def resends():
@@ -425,7 +427,7 @@ def test_a_code_that_the_customer_saw_says_so(desk, code):
 @pytest.mark.parametrize("act", ["resend", "reveal"])
 def test_a_code_that_was_replaced_meanwhile_says_so(act, support, pay, product):
     pay(product)
-    order = Order.objects.get()
+    order = Order.objects.latest("pk")
     code = order.codes().select_related("item__order").get()
     replace(code, by="Sam")
 
@@ -433,21 +435,6 @@ def test_a_code_that_was_replaced_meanwhile_says_so(act, support, pay, product):
 
     assert response.status_code == 409
     assert "counts no more" in response.content.decode()
-
-
-@pytest.fixture
-def renew(api, make_payment, product):
-    """Report orders of a subscription, of one year after the other, each naming the one before."""
-
-    def renew(*numbers, parent=None):
-        for year, number in enumerate(numbers, 1000):
-            payment = make_payment(product, order=number, paid_at=f"{year}-05-01T10:00:00Z")
-            subscription = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": parent}
-            payment["items"][0]["subscription"] = subscription
-            assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
-            parent = number
-
-    return renew
 
 
 def test_it_shows_the_orders_of_a_subscription(desk, order, renew):
@@ -462,27 +449,6 @@ def test_it_shows_the_orders_of_a_subscription(desk, order, renew):
 
     assert "Subscription S-77, renews itself every year: A1 (first) → A2 (deleted) → this" in text(response)
     assert f'<a href="{page("A2")}">A2</a>' in response.content.decode()
-
-
-def test_of_a_long_subscription_it_shows_the_orders_around_it(support, renew, django_assert_max_num_queries):
-    renew(*(f"A{number}" for number in range(1, 41)), parent="OLD")
-
-    with django_assert_max_num_queries(15):
-        page = text(support.get("/orders/A20/"))
-
-    shown = page.partition("every year: ")[2]
-    assert shown.startswith("OLD (not reported) → A1 → 13 more → A15 → A16 →")
-    assert "A19 → this → A21 → A22 → A23 → A24 → A25 → 15 more 1 of 1" in shown
-    first, last = (text(support.get(f"/orders/{number}/")).partition("every year: ")[2] for number in ("A1", "A40"))
-    assert first.startswith("OLD (not reported) → this → A2 →") and "A11 → 29 more" in first
-    assert "A1 → 28 more → A30 →" in last and "A39 → this" in last
-
-
-def test_periods_are_told_in_words(support, renew):
-    renew("A1")
-    for period, words in [("P1M", "every month"), ("P3M", "every 3 months"), ("P30D", "every 30 days")]:
-        Subscription.objects.update(period=period)
-        assert f"renews itself {words}: this (first)" in text(support.get("/orders/A1/"))
 
 
 def test_a_held_code_is_released_or_refused(desk, order, merchant):

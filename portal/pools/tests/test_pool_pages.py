@@ -7,13 +7,13 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from conftest import stock
 from fulfillment.models import Fulfillment
 from merchants.models import Member
 from orders.models import Order, OrderItem
 from pools.imports import import_keys
 from pools.models import KeyMovement, LicenseKey, LicensePool
 from pools.replenishment import Forecast, Rate
+from pools.tests.factories import stock
 from portal.pools.stock import get_stock, spell_range
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -5,12 +5,12 @@ from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
-from conftest import stock
 from fulfillment.models import Fulfillment
 from merchants.models import ApiKey, User
 from orders.models import Order, OrderEvent
 from pools.imports import import_keys
 from pools.models import KeyMovement
+from pools.tests.factories import stock
 from portal.staff.pools import LicensePoolAdmin
 
 ORDERS = "/admin/orders/order/"

@@ -1,6 +1,5 @@
 """The pages on which a merchant sets up a web service, and sees what became of what it was asked."""
 
-import re
 import socket
 from datetime import timedelta
 
@@ -14,67 +13,12 @@ from django.utils import timezone
 from fulfillment.actions import retry_failed
 from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
-from fulfillment.sources.web_service.models import RequestParameter, WebService
-from fulfillment.sources.web_service.parameters import ParametersRefused, set_parameters
-from merchants.models import Member, User
+from fulfillment.sources.web_service.models import WebService
+from merchants.models import Member
 from orders.models import OrderEvent, OrderItem
 from outbound.models import Callout
 from portal.web_services.forms import MOST_SERVICES
-
-PUBLIC = "https://93.184.216.34/keys"
-FORM = {
-    "name": "Gen",
-    "url": PUBLIC,
-    "format": "form",
-    "request_per": "unit",
-    "timeout": "15",
-    "login": "none",
-    "answer": "body",
-}
-
-
-@pytest.fixture
-def page(client, make_member):
-    """A client that a manager is signed in with."""
-    client.force_login(make_member(Member.Role.MANAGER).user)
-    return client
-
-
-@pytest.fixture
-def service(make_service):
-    return make_service(url=PUBLIC)
-
-
-@pytest.fixture
-def sold(make_product):
-    return make_product(source=None, name="Photo Pro")
-
-
-def address(name, *arguments):
-    return reverse(f"web-service-{name}" if name else "web-service", args=[argument.pk for argument in arguments])
-
-
-def shown(page, service):
-    return page.get(address("", service)).content.decode()
-
-
-def said(response):
-    return re.sub(r"\s+", " ", response.content.decode())
-
-
-def fail(service, pay, product, count=1):
-    """Orders whose item the service refused."""
-    for _ in range(count):
-        pay(product)
-    Fulfillment.objects.update(status="failed", due_at=None, reason="It answered 404.")
-    for item in OrderItem.objects.all():
-        note(service, item=item, outcome="fatal", status_code=404, error="It answered 404.")
-
-
-def note(service, **fields):
-    fields = {"method": "POST", "url": service.url, "milliseconds": 7, "outcome": "ok"} | fields
-    return Callout.objects.create(merchant=service.merchant, upstream=service, **fields)
-
+from portal.web_services.tests.conftest import FORM, PUBLIC, address, fail, note, said, shown
 
 # Setting it up
 
@@ -194,11 +138,6 @@ def test_changing_it_does_not_undo_what_happens_meanwhile(page, service, monkeyp
 # Its password
 
 
-@pytest.fixture
-def guarded(make_service):
-    return make_service(url=PUBLIC, login="basic", username="ada", password="sésame")
-
-
 def test_a_password_is_kept_encrypted_and_not_shown(page, guarded):
     form = FORM | {"login": "basic", "username": "ada"}
     page.post(address("change", guarded), form | {"password": "new sésame"})
@@ -311,161 +250,6 @@ def test_a_name_that_moves_here_once_it_is_saved_is_not_followed(page, merchant,
     assert "not on the public internet" in Callout.objects.get().error
     with pytest.raises(BlockingIOError):
         listening.accept()
-
-
-# What it is told
-
-
-def rows(service, **changes):
-    """What the parameters' page posts: what there is, but for these changes."""
-    data: dict = {}
-    for parameter in service.parameters.all():
-        prefix = parameter.parameter or f"constant-{parameter.pk}"
-        data |= {f"{prefix}-on": "on", f"{prefix}-name": parameter.name, f"{prefix}-position": parameter.position}
-        if not parameter.parameter and not parameter.is_secret:
-            data[f"{prefix}-value"] = parameter.constant
-        if parameter.is_secret:
-            data[f"{prefix}-is_secret"] = "on"
-    data |= {name.replace("__", "-"): value for name, value in changes.items()}
-    return {name: value for name, value in data.items() if value is not None}
-
-
-def save(page, service, **changes):
-    return page.post(address("parameters", service), rows(service, **changes), follow=True)
-
-
-def sent(service):
-    return {parameter.name: parameter.parameter or parameter.constant for parameter in service.parameters.all()}
-
-
-def test_the_whole_catalogue_is_shown_with_examples(page, service):
-    text = said(page.get(address("parameters", service)))
-
-    assert "Order=A0012345678&amp;Item=4711&amp;ID=PHOTO-PRO&amp;Quantity=2" in text
-    assert "Subscription_period" in text and "P1Y" in text
-    assert text.count("Ask support to add it") == 7
-    assert 'name="Key_first_renew' not in text and 'name="referer7' not in text
-
-
-def test_parameters_are_switched_on_off_renamed_and_ordered(page, service):
-    save(page, service, Item__on=None, Order__name="order_no", Email__on="on", Email__position="1", ID__position="1")
-
-    assert list(sent(service).items()) == [
-        ("ID", "ID"),
-        ("Email", "Email"),
-        ("order_no", "Order"),
-        ("Quantity", "Quantity"),
-    ]
-    assert list(service.parameters.values_list("position", flat=True)) == [1, 2, 3, 4]
-    assert "order_no=A0012345678" in shown(page, service)
-
-
-def test_one_that_is_moved_down_comes_after_the_one_whose_place_it_takes(page, service):
-    save(page, service, Order__position="3")
-
-    assert list(sent(service)) == ["Item", "ID", "Order", "Quantity"]
-
-
-def test_two_swap_their_names(page, service):
-    save(page, service, Order__name="Item", Item__name="Order")
-
-    assert sent(service) == {"Item": "Order", "Order": "Item", "ID": "ID", "Quantity": "Quantity"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"Order__name": "Item"}, "Another parameter has this name."),
-        ({"new__1__name": "Order", "new__1__value": "x"}, "Another parameter has this name."),
-        ({"Order__name": "a&b"}, "A name has letters, digits"),
-        ({"Order__name": "x" * 65}, "at most 64"),
-        ({"Order__position": "0"}, "greater than or equal to 1"),
-        ({"new__1__value": "x"}, "Give it a name."),
-    ],
-)
-def test_what_cannot_be_sent_is_refused_and_nothing_saved(page, service, changes, why):
-    before = sent(service)
-
-    response = save(page, service, **changes)
-
-    assert why in said(response) and "Nothing was saved" in said(response)
-    assert sent(service) == before
-
-
-def test_a_merchant_adds_changes_and_removes_texts_of_their_own(page, service):
-    save(page, service, new__1__name="shop", new__1__value="7", new__1__position="1", new__2__name="empty")
-    assert list(sent(service).items())[0] == ("shop", "7")
-    assert "shop=7" in shown(page, service)
-    pk = service.parameters.get(name="shop").pk
-
-    save(page, service, **{f"constant__{pk}__value": "8"})
-    assert sent(service)["shop"] == "8"
-    pk = service.parameters.get(name="shop").pk
-    save(page, service, **{f"constant__{pk}__remove": "on"})
-
-    assert "shop" not in sent(service) and sent(service)["empty"] == ""
-
-
-def test_a_secret_text_is_kept_and_never_shown(page, service):
-    save(page, service, new__1__name="token", new__1__value="s3cr3t-t0ken", new__1__is_secret="on")
-    parameter = service.parameters.get(name="token")
-    text = said(page.get(address("parameters", service))) + shown(page, service)
-    assert "token=••••" in text and "s3cr3t" not in text
-
-    save(page, service, **{f"constant__{parameter.pk}__name": "key"})
-    assert sent(service)["key"] == "s3cr3t-t0ken"
-    parameter = service.parameters.get(name="key")
-    response = save(page, service, **{f"constant__{parameter.pk}__is_secret": None})
-
-    assert "Enter the value anew" in said(response)
-    assert "s3cr3t" not in said(response)
-    assert service.parameters.get(name="key").is_secret
-
-
-def test_a_page_that_is_open_in_two_windows_loses_no_text_of_either(page, service):
-    own = service.parameters.create(position=5, name="shop", constant="12")
-    service.parameters.create(position=6, name="token", constant="s3cr3t", is_secret=True)
-    second = rows(service, new__1__name="b", new__1__value="2", **{f"constant__{own.pk}__value": "13"})
-
-    save(page, service, new__1__name="a", new__1__value="1")
-    page.post(address("parameters", service), second)
-
-    constants = service.parameters.filter(parameter="")
-    kept = {one.name: (one.constant, one.is_secret) for one in constants}
-    assert kept == {"shop": ("13", False), "token": ("s3cr3t", True), "a": ("1", False), "b": ("2", False)}
-
-
-@pytest.mark.parametrize("name", ["Key_first_renew", "referer7", "referer12"])
-def test_what_support_adds_is_beyond_members(page, service, name):
-    forged = {f"{name}__on": "on", f"{name}__name": name, f"{name}__position": "1"}
-    save(page, service, **forged)
-    assert name not in sent(service)
-
-    RequestParameter.objects.create(service=service, parameter=name, name="old", position=5)
-    text = said(page.get(address("parameters", service)))
-    assert "Ask support to change it or take it away" in text and f'name="{name}' not in text
-    # Neither taken away, nor renamed, nor its name taken.
-    save(page, service, **{f"{name}__on": None, f"{name}__name": "new", f"{name}__remove": "on"})
-    refused = save(page, service, Order__name="old")
-
-    assert sent(service)["old"] == name and "new" not in sent(service)
-    assert "Another parameter has this name." in said(refused)
-
-
-def test_the_rule_holds_beneath_the_page(service):
-    with pytest.raises(ParametersRefused, match="Only support staff"):
-        set_parameters(service, [RequestParameter(parameter="Key_first_renew", name="x", position=1)])
-
-
-def test_two_who_save_at_the_same_time_leave_one_of_both(make_service, in_threads, transactional_db):
-    service = make_service(url=PUBLIC)
-
-    def save(name):
-        set_parameters(service, [RequestParameter(parameter="Order", name=name, position=1)])
-
-    in_threads(save, ["one", "two"] * 5, threads=5)
-
-    assert service.parameters.count() == 1
 
 
 # How it stands
@@ -674,130 +458,6 @@ def test_another_merchants_service_and_callout_are_not_found(client, page, outsi
     for name in ("callout", "send"):
         assert page.get(address(name, others, call)).status_code == 404
         assert page.get(address(name, service, call)).status_code == 404
-
-
-# Support staff
-
-
-@pytest.fixture
-def staff(client, db):
-    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
-    return client
-
-
-def admins_form(service, *parameters):
-    """What the admin's page of a service posts, with these parameters for those it has."""
-    data = FORM | {"parameters-TOTAL_FORMS": len(parameters), "parameters-INITIAL_FORMS": 0}
-    for number, name in enumerate(parameters):
-        data |= {f"parameters-{number}-{field}": name for field in ("parameter", "name")}
-        data |= {f"parameters-{number}-position": number + 7, f"parameters-{number}-service": service.pk}
-    return data
-
-
-def admins(service):
-    return reverse("admin:web_service_webservice_change", args=[service.pk])
-
-
-def test_staff_add_what_a_manager_cannot(staff, service):
-    assert "Key_first_renew" in said(staff.get(admins(service)))
-
-    response = staff.post(admins(service), admins_form(service, "Key_first_renew", "referer7"), follow=True)
-
-    assert "was changed successfully" in said(response)
-    assert sent(service)["Key_first_renew"] == "Key_first_renew" and sent(service)["referer7"] == "referer7"
-
-
-def test_staff_take_it_away_again(staff, service):
-    row = RequestParameter.objects.create(service=service, parameter="referer7", name="referer7", position=5)
-    data = admins_form(service, "referer7") | {"parameters-INITIAL_FORMS": 1, "parameters-0-id": row.pk}
-
-    staff.post(admins(service), data | {"parameters-0-DELETE": "on"})
-
-    assert "referer7" not in sent(service)
-
-
-@pytest.mark.parametrize(
-    ("parameter", "name", "why"),
-    [("Key_first_renew", "shop", "Another parameter has this name."), ("Order", "no", "It is sent already.")],
-)
-def test_staff_are_told_what_is_taken(staff, service, parameter, name, why):
-    service.parameters.create(position=5, name="shop", constant="12")
-    order = service.parameters.get(parameter="Order")
-    data = admins_form(service, "Order", parameter) | {"parameters-INITIAL_FORMS": 1, "parameters-0-id": order.pk}
-
-    assert why in said(staff.post(admins(service), data | {"parameters-1-name": name}))
-
-
-def test_staff_swap_two_names(staff, service):
-    one, other = service.parameters.filter(parameter__in=["Order", "ID"])
-    data = admins_form(service, "Order", "ID") | {"parameters-INITIAL_FORMS": 2}
-    data |= {"parameters-0-id": one.pk, "parameters-1-id": other.pk}
-
-    staff.post(admins(service), data | {"parameters-0-name": "ID", "parameters-1-name": "Order"})
-
-    assert (sent(service)["ID"], sent(service)["Order"]) == ("Order", "ID")
-
-
-def test_staff_see_no_secret(staff, guarded):
-    RequestParameter.objects.create(service=guarded, name="token", constant="s3cr3t", is_secret=True, position=5)
-
-    text = said(staff.get(admins(guarded)))
-
-    assert guarded.secret not in text and "sésame" not in text and "s3cr3t" not in text
-
-
-@pytest.mark.parametrize(("url", "why"), [("https://127.0.0.1/", "not on the public"), (PUBLIC + "#x", "no server")])
-def test_staff_are_refused_as_merchants_are(staff, service, url, why, settings):
-    settings.CALLOUT_NETWORKS = []
-
-    assert why in said(staff.post(admins(service), admins_form(service) | {"url": url}))
-    service.refresh_from_db()
-    assert service.url == PUBLIC
-
-
-def test_staff_add_a_service_for_a_merchant(staff, merchant, outsider):
-    form = admins_form(WebService()) | {"merchant": merchant.pk}
-    add = reverse("admin:web_service_webservice_add")
-    assert "This field is required" in said(staff.post(add, form | {"merchant": ""}))
-
-    staff.post(add, form)
-
-    service = merchant.web_services.get()
-    assert service.secret.startswith("whsec_") and "Order" in sent(service)
-
-
-# A service that sends codes itself
-
-
-@pytest.fixture
-def sent_itself(make_service, sold, pay, client):
-    make_service(sold, url=PUBLIC, sends_itself=True)
-    pay(sold, order="A77", quantity=2)
-    Fulfillment.objects.update(status="done", sent_by_vendor=True, done_at=timezone.now(), due_at=None)
-    return OrderItem.objects.get().order
-
-
-def test_members_see_that_the_vendor_sends_it(page, sent_itself):
-    text = said(page.get(reverse("order", args=["A77"])))
-
-    assert "The web service sends the license itself" in text
-    assert "The web service sends the license of Photo Pro itself" in text  # its history
-    assert "still to come" not in text
-
-
-def test_customers_see_that_the_vendor_sends_it(client, sent_itself):
-    text = said(client.get(f"/o/{sent_itself.link_token}/"))
-
-    assert "Northlight sends you this license itself." in text
-    assert "still to come" not in text
-    german = said(client.get(f"/o/{sent_itself.link_token}/?language=de"))
-    assert "Northlight sends you" not in german and "Northlight" in german
-
-
-def test_shops_are_told_that_the_vendor_sends_it(api, sent_itself):
-    [item] = api.get("/api/v1/orders/A77/").json()["items"]
-
-    assert (item["fulfillment"], item["sent_by_vendor"], item["activation_codes"]) == ("done", True, [])
 
 
 # What needs attention

@@ -1,0 +1,42 @@
+from rest_framework.test import APIClient
+
+from merchants.models import ApiKey, Product
+
+
+def make_api(merchant, scopes=tuple(ApiKey.Scope.values)):
+    """A client with a new API key."""
+    _, text = ApiKey.objects.create_key(merchant=merchant, name="shop-1", scopes=list(scopes))
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
+def make_payment(*products, number=1, quantity=1, **fields):
+    return {
+        "order": f"A{number:010}",
+        "paid_at": f"2026-11-22T10:{number // 60 % 60:02}:{number % 60:02}Z",
+        "currency": "EUR",
+        "checkout_page": "main",
+        "language": "en",
+        "customer": {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": "GB"},
+        "items": [
+            {
+                "item": str(position),
+                "product": product.sku if isinstance(product, Product) else product,
+                "quantity": quantity,
+                "total_price": "59.98",
+            }
+            for position, product in enumerate(products, start=1)
+        ],
+    } | fields
+
+
+def report(api, payment):
+    """Report a payment, and return the order as it was answered."""
+    response = api.post("/api/v1/payments/", payment, format="json")
+    assert response.status_code == 201, response.data
+    return response.data
+
+
+def pay(api, *products, **fields):
+    return report(api, make_payment(*products, **fields))

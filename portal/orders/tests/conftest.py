@@ -1,0 +1,23 @@
+import re
+from html import unescape
+
+import pytest
+
+
+def text(response):
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split()).replace(" ,", ",")
+
+
+@pytest.fixture
+def renew(api, make_payment, product):
+    """Report orders of a subscription, of one year after the other, each naming the one before."""
+
+    def renew(*numbers, parent=None):
+        for year, number in enumerate(numbers, 1000):
+            payment = make_payment(product, order=number, paid_at=f"{year}-05-01T10:00:00Z")
+            subscription = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": parent}
+            payment["items"][0]["subscription"] = subscription
+            assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
+            parent = number
+
+    return renew

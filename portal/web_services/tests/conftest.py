@@ -1,0 +1,72 @@
+import re
+
+import pytest
+from django.urls import reverse
+
+from fulfillment.models import Fulfillment
+from merchants.models import Member
+from orders.models import OrderItem
+from outbound.models import Callout
+
+PUBLIC = "https://93.184.216.34/keys"
+FORM = {
+    "name": "Gen",
+    "url": PUBLIC,
+    "format": "form",
+    "request_per": "unit",
+    "timeout": "15",
+    "login": "none",
+    "answer": "body",
+}
+
+
+@pytest.fixture
+def page(client, make_member):
+    """A client that a manager is signed in with."""
+    client.force_login(make_member(Member.Role.MANAGER).user)
+    return client
+
+
+@pytest.fixture
+def service(make_service):
+    return make_service(url=PUBLIC)
+
+
+@pytest.fixture
+def sold(make_product):
+    return make_product(source=None, name="Photo Pro")
+
+
+def address(name, *arguments):
+    return reverse(f"web-service-{name}" if name else "web-service", args=[argument.pk for argument in arguments])
+
+
+def shown(page, service):
+    return page.get(address("", service)).content.decode()
+
+
+def said(response):
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def fail(service, pay, product, count=1):
+    """Orders whose item the service refused."""
+    for _ in range(count):
+        pay(product)
+    Fulfillment.objects.update(status="failed", due_at=None, reason="It answered 404.")
+    for item in OrderItem.objects.all():
+        note(service, item=item, outcome="fatal", status_code=404, error="It answered 404.")
+
+
+def note(service, **fields):
+    fields = {"method": "POST", "url": service.url, "milliseconds": 7, "outcome": "ok"} | fields
+    return Callout.objects.create(merchant=service.merchant, upstream=service, **fields)
+
+
+@pytest.fixture
+def guarded(make_service):
+    return make_service(url=PUBLIC, login="basic", username="ada", password="sésame")
+
+
+def sent(service):
+    return {parameter.name: parameter.parameter or parameter.constant for parameter in service.parameters.all()}

@@ -40,8 +40,8 @@ add_source(product, "pool", pool)
 # A product for each way to ask the vendor of examples/vendor.
 MAKE_SERVICES = """
 from fulfillment.chains import add_source
-from fulfillment.models import WebService
-from fulfillment.parameters import add_defaults
+from fulfillment.sources.web_service.models import WebService
+from fulfillment.sources.web_service.parameters import add_defaults
 from merchants.models import Merchant, Product
 merchant = Merchant.objects.get()
 for sku, fields in {ways}.items():

@@ -54,8 +54,19 @@ def pytest_collection_modifyitems(items):
         for fixture, mark in NEEDS.items():
             if fixture in item.fixturenames:
                 item.add_marker(mark)
-    order = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+class LongestFirst:
+    """After pytest-django has put the tests in an order of its own."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        order = {name: number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(LongestFirst())
 
 
 @pytest.fixture(scope="session", autouse=True)

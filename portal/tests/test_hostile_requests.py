@@ -39,6 +39,7 @@ def queries(model_admin):
     columns = [field.attname for field in model_admin.opts.concrete_fields]
     names = [column + lookup for column in columns for lookup in LOOKUPS]
     for one in model_admin.list_filter:
+        one = one[0] if isinstance(one, tuple) else one  # a column with a filter of its own
         name = one if isinstance(one, str) else one.parameter_name
         names += [name + lookup for lookup in LOOKUPS]
     for number, name in enumerate(dict.fromkeys(names)):

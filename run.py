@@ -80,14 +80,13 @@ CHECKS = [
     ["-m", "mypy", "."],
     ["manage.py", "makemigrations", "--check", "--dry-run"],
 ]
-# By files: what a module starts, such as an installation of its own, it starts once.
+# By files: what a module starts, such as an installation of its own, it starts once. Some wait for what they started, so
+# there is one process more than cores.
 TESTS = [
     "-m",
     "pytest",
     "--numprocesses",
-    "auto",
-    "--maxprocesses",
-    "4",
+    str(min(4, (os.cpu_count() or 1) + 1)),
     "--dist",
     "loadfile",
     "--no-loadscope-reorder",

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from babel.messages.catalog import Catalog, Message
-from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from django.conf import settings
@@ -63,10 +64,21 @@ def _folder(language: str) -> Path:
     return Path(settings.LOCALE_PATHS[0]) / language / "LC_MESSAGES"
 
 
-def _messages() -> Iterator[Any]:
+@cache
+def _messages() -> tuple[Any, ...]:
+    """Those of the sources, which are the same for every language."""
+    return (*_messages_of_modules(), *_messages_of_templates())
+
+
+def _messages_of_modules() -> Iterator[Any]:
     for package in sorted(settings.BASE_DIR.glob("*/__init__.py")):
-        for _, _, message, _, _ in extract_from_dir(package.parent, [("**.py", "python")], keywords=KEYWORDS):
-            yield message
+        for path in sorted(package.parent.rglob("*.py")):
+            if "gettext" in path.read_text():
+                for _, message, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
+                    yield message
+
+
+def _messages_of_templates() -> Iterator[Any]:
     for path in sorted((*TEMPLATES.rglob("*.html"), *TEMPLATES.rglob("*.txt"))):
         if "i18n" in (source := path.read_text()) and "translate" in source:
             yield from _messages_of_template(Engine.get_default().get_template(str(path.relative_to(TEMPLATES))))

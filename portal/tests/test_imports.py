@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,31 @@ USERS = {
 LATE = {"manage.py", "vault/apps.py", "fulfillment/apps.py"}
 
 
+@cache
+def text_of(path):
+    return path.read_text()
+
+
+@cache
+def tree_of(path):
+    return ast.parse(text_of(path))
+
+
+@cache
 def modules():
+    return list(find_modules())
+
+
+def find_modules():
     for app in SEES:
         for path in sorted((ROOT / app).rglob("*.py")):
             if "migrations" not in path.parts and "tests" not in path.parts:
                 yield pytest.param(path, id=str(path.relative_to(ROOT)))
+
+
+@cache
+def imported_by(path):
+    return list(imported(tree_of(path)))
 
 
 def imported(tree):
@@ -63,11 +84,11 @@ def imported(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", list(modules()))
+@pytest.mark.parametrize("path", modules())
 def test_a_module_imports_only_from_applications_below(path):
     app = path.relative_to(ROOT).parts[0]
 
-    used = {name.split(".")[0] for name in imported(ast.parse(path.read_text()))} & set(SEES)
+    used = {name.split(".")[0] for name in imported_by(path)} & set(SEES)
 
     assert used <= SEES[app] | {app}
 
@@ -83,7 +104,7 @@ def test_only_a_kinds_own_folders_know_it(kind):
         str(path.relative_to(ROOT))
         for param in modules()
         for path in param.values
-        if any(f"{name}.".startswith(module) for name in imported(ast.parse(path.read_text())))
+        if any(f"{name}.".startswith(module) for name in imported_by(path))
     }
 
     assert {path for path in users if not is_own(path, kind)} == USERS[kind]
@@ -93,7 +114,7 @@ def test_only_a_kinds_own_folders_know_it(kind):
 def test_a_kind_is_named_in_its_line_of_the_settings_and_of_the_addresses(kind):
     templates = [path for path in (ROOT / "templates").rglob("*.html") if path.parent.name not in OWN_TEMPLATES]
     files = [ROOT / "run.py", *templates, *(path for param in modules() for path in param.values)]
-    named = {str(path.relative_to(ROOT)) for path in files if re.search(NAMES[kind], path.read_text(), re.I)}
+    named = {str(path.relative_to(ROOT)) for path in files if re.search(NAMES[kind], text_of(path), re.I)}
 
     # The licensing service speaks the language of NetLicensing.
     apart = ("licensing/", "portal/licensing/")
@@ -101,12 +122,12 @@ def test_a_kind_is_named_in_its_line_of_the_settings_and_of_the_addresses(kind):
     assert others == {"portal/settings.py", "portal/urls.py"}
 
 
-@pytest.mark.parametrize("path", list(modules()))
+@pytest.mark.parametrize("path", modules())
 def test_no_import_hides_in_a_function(path):
     if str(path.relative_to(ROOT)) in LATE:
         return
 
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert not list(imported(node)), f"{node.name} imports"
 

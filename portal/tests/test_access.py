@@ -402,6 +402,12 @@ def rows(table):
     return [(method, route.removeprefix("/"), dict(zip(columns, rest, strict=True))) for method, route, *rest in lines]
 
 
+@pytest.fixture(autouse=True)
+def uncounted(monkeypatch):
+    """How many orders need a person stands on each page, and to ask for it costs more than most pages."""
+    monkeypatch.setattr("portal.access.count_attention", lambda merchant: "")
+
+
 @pytest.fixture
 def world(pay, make_payment, make_product, make_member, merchant, outsider, api):
     """An order with a code and an item that waits for one; a person of each kind."""

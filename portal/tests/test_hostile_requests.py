@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.messages.storage.cookie import CookieStorage
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import OperationalError
 from django.template.response import TemplateResponse
@@ -62,6 +63,7 @@ def ask(user, url):
     """The status of one of the admin's pages, or what it fails with, without the middleware around each of them."""
     request = RequestFactory().get(url)
     request.user = user
+    request._messages = CookieStorage(request)
     try:
         response = resolve(request.path).func(request)
         if isinstance(response, TemplateResponse):

@@ -80,7 +80,7 @@ CHECKS = [
     ["-m", "mypy", "."],
     ["manage.py", "makemigrations", "--check", "--dry-run"],
 ]
-# By files: what a module starts, such as an installation of its own, it starts once. Some wait for what they started, so
+# By files: what a module starts, such as an installation of its own, it starts once. Some wait for what they started:
 # there is one process more than cores.
 TESTS = [
     "-m",

@@ -82,10 +82,11 @@ class Looks:
     ENOUGH = 10  # fewer keys have no looks in common
 
     def __init__(self, keys: list[str]) -> None:
-        shapes, words = Counter(map(shape, keys)), set(map(first_word, keys))
+        shapes, words = Counter(map(shape, keys)), Counter(map(first_word, keys))
         # What one key in ten looks like, at least.
         self.shapes = {known for known, count in shapes.items() if count >= max(len(keys) / 10, 2)}
-        self.words = words if len(words) <= 3 else None
+        # In random keys a group may happen to have letters only; it does not come twice.
+        self.words = set(words) if len(words) <= 3 and min(words.values(), default=0) >= 2 else None
         self.are_known = len(keys) >= self.ENOUGH and self.share_of(keys) >= 0.8
 
     def share_of(self, keys: list[str]) -> float:

@@ -149,6 +149,12 @@ def test_the_pools_keys_decide():
     assert chosen(table("Id,Text", KEYS, IDS), make_keys("XXXXX-XXXXX-XXXXX"))[0] == 1
 
 
+def test_a_group_that_happens_to_have_letters_only_is_no_products_name():
+    known = ["ABCDE-F3GH4-5JKL6", *(f"7B{number}E-F3GH4-5JKL6" for number in range(10, 30))]
+
+    assert chosen(table("Serial number,License key", IDS, KEYS), known)[0] == 2
+
+
 def test_who_chooses_is_not_asked():
     assert detect([table("A,B", IDS, KEYS)], {"format": "csv", "column": 1})["column"] == 1
 

@@ -42,8 +42,11 @@ class Policy(Generic[Row]):
         except Failure as failure:
             self.fail(row, failure)
         except Exception:
-            logger.exception("%s will be tried again", row)
-            self.fail(row, Failure(OURS))
+            # What was done before the error must not be done again: an e-mail that was sent and recorded.
+            has_ended = self.model._default_manager.filter(pk=row.pk, due_at=None).exists()
+            logger.exception("%s %s", row, "has ended all the same" if has_ended else "will be tried again")
+            if not has_ended:
+                self.fail(row, Failure(OURS))
         return None
 
     def claim(self, pk: int) -> Row | None:

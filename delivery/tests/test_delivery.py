@@ -250,3 +250,15 @@ def test_a_checkout_page_without_delivery_gets_no_mail(pay, product, work, mailo
 
     assert answer["items"][0]["activation_codes"][0]["delivery"] == "none"
     assert mailoutbox == []
+
+
+def test_an_error_after_a_mail_was_sent_does_not_send_it_again(pay, product, work, monkeypatch, mailoutbox):
+    monkeypatch.setattr("delivery.tracking.match", lambda delivery: 1 / 0)
+    pay(product)
+
+    work()
+    Delivery.objects.exclude(due_at=None).update(due_at=timezone.now())
+    work()
+
+    assert len(mailoutbox) == 1
+    assert Delivery.objects.get().status == "sent"

@@ -70,3 +70,20 @@ def test_an_error_of_ours_is_logged_and_tried_again(run, caplog):
 
     assert row.due_at and row.reason == OURS
     assert "will be tried again" in caplog.text
+
+
+class FailsAfterwards(Attempts):
+    def attempt(self, row):
+        row.end(status=Delivery.Status.SENT)
+        raise ZeroDivisionError
+
+
+def test_what_was_done_before_an_error_is_not_done_again(run, caplog):
+    row, _ = run(NotNow("It waits for its turn."))
+    Delivery.objects.update(due_at=row.created_at)
+
+    FailsAfterwards(None).run(row.pk)
+
+    row.refresh_from_db()
+    assert (row.status, row.due_at) == ("sent", None)
+    assert "has ended all the same" in caplog.text

@@ -133,7 +133,7 @@ def quick_settings():
 
 @pytest.fixture(scope="module", autouse=True)
 def rows(request, django_db_blocker):
-    """Call a module's `make_rows` once for all its tests, in a transaction around them: none of them may commit."""
+    """Call a module's `make_rows` once, in a transaction around all its tests. These tests must not commit."""
     if not hasattr(request.module, "make_rows"):
         yield
         return

@@ -1,4 +1,4 @@
-"""What shops are told of e-mails to their customers."""
+"""Webhook events about e-mails to customers."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""What events say: neither codes nor anything about the customer, whom a shop finds by the order."""
+"""Payloads of webhook events. They hold no codes and no customer data; a shop finds its customer by the order."""
 
 from typing import Any
 

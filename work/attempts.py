@@ -44,7 +44,7 @@ class Policy(Generic[Row]):
         except Exception:
             # What was done before the error must not be done again: an e-mail that was sent and recorded.
             has_ended = self.model._default_manager.filter(pk=row.pk, due_at=None).exists()
-            logger.exception("%s %s", row, "has ended all the same" if has_ended else "will be tried again")
+            logger.exception("%s %s", row, "is done, but an error followed" if has_ended else "will be tried again")
             if not has_ended:
                 self.fail(row, Failure(OURS))
         return None

@@ -86,4 +86,4 @@ def test_what_was_done_before_an_error_is_not_done_again(run, caplog):
 
     row.refresh_from_db()
     assert (row.status, row.due_at) == ("sent", None)
-    assert "has ended all the same" in caplog.text
+    assert "is done, but an error followed" in caplog.text

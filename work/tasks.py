@@ -49,9 +49,14 @@ def get_queue(task: Task) -> str:
 
 
 def is_misplaced(task: Task, model: type[Retryable], pk: int) -> bool:
-    """Whether a row is another queue's by now, as when its merchant got a mail server: then it is queued there."""
+    """Whether a row of the default queue must go to another one by now, as when its merchant got a mail server.
+
+    Then it is queued there. On the other queues any row may take its time.
+    """
+    if get_queue(task) != DEFAULT:
+        return False
     row = model.objects.filter(pk=pk).first()
-    if row is None or row.queue == get_queue(task):
+    if row is None or row.queue == DEFAULT:
         return False
     publish(task.name, pk, queue=row.queue)
     return True

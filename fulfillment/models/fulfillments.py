@@ -1,7 +1,7 @@
 """The work of getting paid items their codes, and where the codes come from."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -20,15 +20,20 @@ from work.models import CALLOUTS, DEFAULT, Retryable, RetryableQuerySet, databas
 
 
 class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
-    def with_places(self):
-        """Each with what it takes codes from, whatever its kind."""
-        return self.select_related(*(path for kind in SOURCES.values() for path in kind.places))
+    def with_places(self, kinds: Iterable[str] = SOURCES.keys()):
+        """Each with what it takes codes from, if it is of one of these kinds."""
+        return self.select_related(*(path for kind in kinds for path in SOURCES[kind].places))
 
     def of(self, product: Product) -> "Sequence[FulfillmentMethod]":
         """The product's sources, in the order in which they are asked; of one that has none what serves all such."""
-        if methods := list(self.filter(product=product).with_places().order_by("position")):
-            return methods
-        return self.for_all(product)
+        own = self.filter(product=product)
+        if not (kinds := own.kinds()):
+            return self.for_all(product)
+        # The tables of all kinds at once would take PostgreSQL longer to plan than both queries take.
+        return list(own.with_places(kinds).order_by("position"))
+
+    def kinds(self) -> set[str]:
+        return set(self.order_by().values_list("source", flat=True))
 
     def for_all(self, product: Product) -> "list[FulfillmentMethod]":
         """What serves a product that has no source of its own."""
@@ -182,8 +187,10 @@ class Fulfillment(Retryable):
 
     @property
     def queue(self) -> str:
-        methods = FulfillmentMethod.objects.of(self.item.product)
-        return DEFAULT if all(method.kind.immediate for method in methods) else CALLOUTS
+        product = self.item.product
+        methods = FulfillmentMethod.objects
+        kinds = methods.filter(product=product).kinds() or {method.source for method in methods.for_all(product)}
+        return DEFAULT if all(SOURCES[kind].immediate for kind in kinds) else CALLOUTS
 
     @property
     def is_last_attempt(self) -> bool:

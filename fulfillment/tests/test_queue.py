@@ -9,10 +9,11 @@ from redis.exceptions import RedisError
 from delivery.models import Delivery
 from delivery.tasks import deliver
 from fulfillment.models import Fulfillment
+from fulfillment.tasks import purge_parameters, sweep
 from outbound.models import MailAccount
 from portal.celery import app
 from runtime.beat import LocalScheduler
-from work.models import CALLOUTS, MAX_QUEUE_LENGTH, begin_task, database_now, publish
+from work.models import CALLOUTS, DEFAULT, MAX_QUEUE_LENGTH, begin_task, database_now, publish
 from work.tasks import note_begin
 from work.valkey import Breaker, valkey
 
@@ -122,11 +123,21 @@ def test_e_mails_through_a_merchants_server_are_left_to_their_own_worker(deliver
     assert sent == [deliveries[0].pk]
 
 
+def test_a_fulfillment_goes_to_the_queue_of_its_kinds(pay, make_product, make_service):
+    """A callout waits for somebody else's server; the workers of the default queue leave it to those for callouts."""
+    pooled, manual, called = make_product(), make_product(source="manual"), make_product(source=None)
+    make_service(called)
+    pay(pooled, manual, called)
+    queues = {row.item.product: row.queue for row in Fulfillment.objects.all()}
+
+    assert queues == {pooled: DEFAULT, manual: DEFAULT, called: CALLOUTS}
+
+
 def test_beat_runs_the_sweep_itself_by_a_clock_that_nobody_sets(monkeypatch):
     now, ran = 1000.0, []
     monkeypatch.setattr("runtime.beat.time.monotonic", lambda: now)
-    monkeypatch.setattr(app.tasks["fulfillment.tasks.sweep"], "run", lambda: ran.append(now))
-    monkeypatch.setattr(app.tasks["fulfillment.tasks.purge_parameters"], "run", lambda: None)
+    monkeypatch.setattr(sweep, "run", lambda: ran.append(now))
+    monkeypatch.setattr(purge_parameters, "run", lambda: None)
     scheduler = LocalScheduler(app)
 
     assert scheduler.tick() == 10
@@ -142,8 +153,8 @@ def test_a_sweep_that_fails_does_not_stop_beat(monkeypatch, caplog):
     def fail():
         raise RuntimeError("down")
 
-    monkeypatch.setattr(app.tasks["fulfillment.tasks.sweep"], "run", fail)
-    monkeypatch.setattr(app.tasks["fulfillment.tasks.purge_parameters"], "run", lambda: None)
+    monkeypatch.setattr(sweep, "run", fail)
+    monkeypatch.setattr(purge_parameters, "run", lambda: None)
 
     assert LocalScheduler(app).tick() > 0
     assert "fulfillment.tasks.sweep failed" in caplog.text

@@ -44,10 +44,7 @@ def move_up(method: FulfillmentMethod) -> None:
     before = methods.filter(position__lt=method.position).last()
     if before is None:
         return
-    # A position is taken by one source at any time, so the other one steps aside meanwhile.
-    aside = methods.aggregate(last=Max("position"))["last"] + 1
-    upper, lower = before.position, method.position
-    for moved, position in ((before, aside), (method, upper), (before, lower)):
+    for moved, position in ((method, before.position), (before, method.position)):
         methods.filter(pk=moved.pk).update(position=position)
 
 

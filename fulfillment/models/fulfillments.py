@@ -58,7 +58,12 @@ class FulfillmentMethod(models.Model):
 
     class Meta:
         ordering = ["product", "position"]
-        constraints = [models.UniqueConstraint(fields=["product", "position"], name="one_method_per_position")]
+        constraints = [
+            # At the end of the transaction: meanwhile two may change places.
+            models.UniqueConstraint(
+                fields=["product", "position"], name="one_method_per_position", deferrable=models.Deferrable.DEFERRED
+            )
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -123,6 +123,8 @@ def _claim(pk: int) -> list[MerchantNotice]:
         notice = MerchantNotice.objects.claim(pk) if is_alone else None
         if notice is None:
             return []
+        if notice.subject_id and notice.subject is None:
+            return [notice]
         recipients = _recipients(notice)
         others = MerchantNotice.objects.gathering().filter(merchant=merchant).exclude(subject_id=notice.subject_id)
         others = others.prefetch_related("subject").order_by("pk")

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from fulfillment.actions import enter_codes
 from fulfillment.chains import add_source
 from fulfillment.item_notices import tell_of_item
-from fulfillment.pool_notices import remind_of_empty_pools
+from fulfillment.pool_notices import PoolEmpty, remind_of_empty_pools, tell_of_pool
 from merchants.models import Member
 from notices.models import MerchantNotice
 from notices.sending import send_notice
@@ -353,6 +353,19 @@ def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, wo
     notice.refresh_from_db()
     assert notice.reason == "The item got its activation codes before it went out."
     assert notice.sent_at is None
+
+
+def test_a_gathering_notice_of_a_pool_that_is_gone_is_not_sent(make_pool, mailoutbox):
+    pool = make_pool(threshold=3)
+    tell_of_pool(pool, PoolEmpty, 0)
+    MerchantNotice.objects.update(due_at=Now(), created_at=Now() - timedelta(seconds=30))
+    pool.delete()
+    notice = MerchantNotice.objects.get()
+
+    send_notice(notice.pk)
+
+    notice.refresh_from_db()
+    assert (notice.reason, notice.due_at, mailoutbox) == ("What it was about is gone.", None, [])
 
 
 def test_a_notice_of_an_endpoint_that_was_enabled_again_is_not_sent(merchant, work):

@@ -50,6 +50,8 @@ class Source:
     sends_itself = False
     # Who does, if answers may say so.
     sender = ""
+    # True: its codes are the numbers of licensees.
+    gives_licensees = False
     # True: a code from it can be replaced by another one.
     replaces = False
     # What a customer reads while it is waited for, untranslated; of several sources that of the highest rank.

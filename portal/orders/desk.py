@@ -268,7 +268,7 @@ def with_licensees(codes: QuerySet[ActivationCode], merchant: int) -> QuerySet[A
 
 
 def show_licensee(desk: Desk, code) -> ShownLicensee | None:
-    if not code.licensee:
+    if not (code.licensee and SOURCES[code.source].gives_licensees):
         return None
     went_to = {target["pk"]: _show_licensee(desk, target) for target in code.went_to}
     return _show_licensee(desk, code.licensee, went_to=list(went_to.values()))

@@ -38,6 +38,7 @@ class NetLicensingSource(Source):
     method_model = LicensePackageMethod
     places = ("licensepackagemethod__license_package__account",)
     item_paths = ("deactivation",)
+    gives_licensees = True
     # For the numbers of licensees, to which a program can transfer.
     instructions = gettext_noop(
         "Enter this license number in the program. If you have a license already, the program adds the new one to it."

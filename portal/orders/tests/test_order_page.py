@@ -11,6 +11,8 @@ from fulfillment.actions import replace
 from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.tests.factories import make_product, work
+from licensing import models as licensing
+from licensing.creation import create_licensee
 from merchants.models import CheckoutPage, Member, User
 from orders.models import ActivationCode, Order, OrderEvent, Refund
 from portal.orders.tests.conftest import text
@@ -53,6 +55,21 @@ def code(order):
 
 def resends():
     return Delivery.objects.filter(kind="resend").count()
+
+
+def test_a_question_belongs_to_the_orders_in_the_navigation(desk, order):
+    page = desk.get(desk.url("refund/")).content.decode()
+
+    assert 'aria-current="page">Orders' in page
+
+
+@pytest.mark.parametrize(("source", "shown"), [("netlicensing", 1), ("pool", 0)])
+def test_a_licensee_is_shown_with_the_codes_that_are_its_number(source, shown, desk, code):
+    product = licensing.Product.objects.create(merchant=code.item.order.merchant, name="Photo Pro")
+    create_licensee(product, by="test", number=code.code, name="Ada")
+    ActivationCode.objects.filter(pk=code.pk).update(source=source)
+
+    assert text(desk.get(desk.page)).count("Number of the licensee") == shown
 
 
 def test_it_tells_the_story(desk, order, code):

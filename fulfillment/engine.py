@@ -50,9 +50,9 @@ def fulfill_in_turn(pk: int) -> None:
     with alone("fulfill_by_callout", pk) as is_alone:
         # Who was woken while at it would ask for the same twice at the same time.
         tried = is_alone and fulfill(pk) is not False
-    if not tried:
+    fulfillment = Fulfillment.objects.select_related("item__product").filter(pk=pk).first() if tried else None
+    if fulfillment is None:
         return
-    fulfillment = Fulfillment.objects.select_related("item__product").get(pk=pk)
     for method in FulfillmentMethod.objects.of(fulfillment.item.product):
         upstream = method.upstream
         # While it is paused the sweep has enough of them look.
@@ -126,33 +126,29 @@ def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
 def _collect(fulfillment: Fulfillment, source: Source) -> bool:
     """Get from one source what the item lacks, and save it; return whether nothing is missing any more."""
     item = fulfillment.item
+    issued = None
     if not source.immediate:
         _check_paid(item.order)
-        codes, problem = _issue(fulfillment, source)
-        with transaction.atomic():
-            lock_paid(item.order)
-            if source.sends_itself and problem is None:
-                _finish(fulfillment, sent_by_vendor=True)
-                return True
-            # Another worker may have saved some of them meanwhile.
-            complete = save_codes(fulfillment, codes, item.missing_units(), source=source.code)
-        if problem and not complete:
-            raise problem
-        return complete
-
+        issued = _issue(fulfillment, source, item.missing_units())
     with transaction.atomic():
         lock_paid(item.order)
+        # Another worker may have saved some of them meanwhile.
         missing = item.missing_units()
-        codes = dict(source.issue(item, missing, attempt=fulfillment.attempts)) if missing else {}
-        return save_codes(fulfillment, codes, missing, source=source.code)
+        codes, problem = issued or _issue(fulfillment, source, missing)
+        if source.sends_itself and problem is None:
+            _finish(fulfillment, sent_by_vendor=True)
+            return True
+        complete = save_codes(fulfillment, codes, missing, source=source.code)
+    if problem and not complete:
+        raise problem
+    return complete
 
 
-def _issue(fulfillment: Fulfillment, source: Source) -> tuple[dict[int, str], SourceError | None]:
+def _issue(fulfillment: Fulfillment, source: Source, missing: list[int]) -> tuple[dict[int, str], SourceError | None]:
     """What a source gives for the units without a code, and why no more: what came before an error is kept."""
     codes = {}
     try:
-        missing = fulfillment.item.missing_units()
-        for unit, code in source.issue(fulfillment.item, missing, attempt=fulfillment.attempts):
+        for unit, code in source.issue(fulfillment.item, missing, attempt=fulfillment.attempts) if missing else ():
             codes[unit] = code
     except SourceError as error:
         return codes, error

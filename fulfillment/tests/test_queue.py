@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from delivery.models import Delivery
 from delivery.tasks import deliver
+from fulfillment.engine import fulfill_in_turn
 from fulfillment.models import Fulfillment
 from fulfillment.tasks import purge_parameters, sweep
 from outbound.models import MailAccount
@@ -131,6 +132,12 @@ def test_a_fulfillment_goes_to_the_queue_of_its_kinds(pay, make_product, make_se
     queues = {row.item.product: row.queue for row in Fulfillment.objects.all()}
 
     assert queues == {pooled: DEFAULT, manual: DEFAULT, called: CALLOUTS}
+
+
+def test_a_fulfillment_that_is_gone_is_left_alone(db, sent):
+    fulfill_in_turn(0)
+
+    assert sent == []
 
 
 def test_beat_runs_the_sweep_itself_by_a_clock_that_nobody_sets(monkeypatch):

@@ -130,6 +130,23 @@ def test_what_it_does_not_give_needs_attention_and_is_told(
     assert any("The toy is broken." in mail.body for mail in mailoutbox)
 
 
+@pytest.mark.parametrize("immediate", [True, False])
+def test_codes_before_an_error_are_kept(immediate, toy, make_product, pay, work, monkeypatch):
+    def issue(source, item, units, *, attempt):
+        yield units[0], "TOY-FIRST"
+        raise SourceError("The toy is broken.", permanent=True)
+
+    monkeypatch.setattr(toy, "immediate", immediate)
+    monkeypatch.setattr(toy, "issue", issue)
+    product = make_product(source=None)
+    add_source(product, "toy")
+    pay(product, quantity=2)
+    work()
+
+    assert [code.code for code in ActivationCode.objects.all()] == ["TOY-FIRST"]
+    assert Fulfillment.objects.get().status == "failed"
+
+
 def customer_page(client, order):
     return client.get(urlsplit(order.url).path).content.decode()
 
@@ -158,8 +175,8 @@ def test_support_staff_give_it_to_a_product(toy, make_product, admin_client):
 
     inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
     forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
-    last = inlines[-1]
-    forms |= {f"{last}-TOTAL_FORMS": 1, f"{last}-0-product": product.pk, f"{last}-0-position": 1}
+    toy = inlines[list(SOURCES).index("toy")]
+    forms |= {f"{toy}-TOTAL_FORMS": 1, f"{toy}-0-product": product.pk, f"{toy}-0-position": 1}
     admin_client.post(page, {"sku": product.sku, "name": product.name, "quantity_rule": "unit"} | forms)
 
     method = product.fulfillment_methods.get()

@@ -1,5 +1,6 @@
 """What tests build on: a merchant, products in stock, payments, and a worker that does all that is due."""
 
+import gc
 import itertools
 import os
 import threading
@@ -54,6 +55,13 @@ def pytest_collection_modifyitems(items):
         for fixture, mark in NEEDS.items():
             if fixture in item.fixturenames:
                 item.add_marker(mark)
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector the modules and the tests, which stay: a tenth of the run's processor time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 class LongestFirst:

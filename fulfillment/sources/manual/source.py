@@ -5,7 +5,7 @@ from fulfillment.sources.base import Source
 
 
 class ManualSource(Source):
-    """A person of the merchant, who is asked by e-mail and enters the codes (services.enter_codes)."""
+    """A person of the merchant, who is asked by e-mail and enters the codes (fulfillment.actions.enter_codes)."""
 
     code, name, origin = "manual", "Manual", "entered by hand"
     immediate = True

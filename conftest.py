@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector the modules and the tests, which stay: a tenth of the run's processor time."""
+    """Keep the garbage collector from scanning the modules and the tests, which stay until the end."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

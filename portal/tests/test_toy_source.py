@@ -175,8 +175,8 @@ def test_support_staff_give_it_to_a_product(toy, make_product, admin_client):
 
     inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
     forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
-    toy = inlines[list(SOURCES).index("toy")]
-    forms |= {f"{toy}-TOTAL_FORMS": 1, f"{toy}-0-product": product.pk, f"{toy}-0-position": 1}
+    inline = inlines[list(SOURCES).index("toy")]
+    forms |= {f"{inline}-TOTAL_FORMS": 1, f"{inline}-0-product": product.pk, f"{inline}-0-position": 1}
     admin_client.post(page, {"sku": product.sku, "name": product.name, "quantity_rule": "unit"} | forms)
 
     method = product.fulfillment_methods.get()

@@ -268,6 +268,13 @@ def test_a_chain_changed_in_the_admin_serves_who_waits(client, pay, make_product
     assert Product.objects.get().fulfillment_methods.get().source == "manual"
 
 
+def source_forms(*kinds):
+    """The management data of the admin's lists of sources, all empty, and the names of the lists of these kinds."""
+    names = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    forms = {f"{name}-{field}_FORMS": 0 for name in names for field in ("TOTAL", "INITIAL")}
+    return forms, *(names[list(SOURCES).index(kind)] for kind in kinds)
+
+
 @pytest.mark.parametrize("position", ["1", "2"])
 def test_a_source_takes_the_position_of_one_of_another_kind_in_the_admin(
     position, client, make_product, make_pool, admin_user
@@ -276,9 +283,7 @@ def test_a_source_takes_the_position_of_one_of_another_kind_in_the_admin(
     product, pool = make_product(source="manual"), make_pool()
     [old] = product.fulfillment_methods.all()
     client.force_login(admin_user)
-    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
-    forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
-    new, manual = (inlines[list(SOURCES).index(kind)] for kind in ("pool", "manual"))
+    forms, new, manual = source_forms("pool", "manual")
     forms |= {f"{inline}-TOTAL_FORMS": 1 for inline in (new, manual)}
     forms |= {f"{new}-0-product": product.pk, f"{new}-0-position": 1, f"{new}-0-pool": pool.pk}
     forms |= {f"{manual}-INITIAL_FORMS": 1, f"{manual}-0-id": old.pk, f"{manual}-0-product": product.pk}
@@ -296,9 +301,7 @@ def test_a_source_takes_the_position_of_one_of_another_kind_in_the_admin(
 def test_two_sources_of_a_product_need_two_positions_in_the_admin(client, make_product, make_pool, admin_user):
     product = make_product(source=None)
     client.force_login(admin_user)
-    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
-    forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
-    pool, manual = (inlines[list(SOURCES).index(kind)] for kind in ("pool", "manual"))
+    forms, pool, manual = source_forms("pool", "manual")
     for inline in (pool, manual):
         forms |= {f"{inline}-TOTAL_FORMS": 1, f"{inline}-0-product": product.pk, f"{inline}-0-position": 1}
 

@@ -7,11 +7,6 @@ import re
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
-from selenium.common.exceptions import (
-    NoSuchFrameException,
-    NoSuchWindowException,
-    StaleElementReferenceException,
-)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -294,23 +289,22 @@ def wait(browser, condition):
 
 
 def preview(browser):
-    return in_preview(browser, text)
+    """The text of the preview's frame."""
+    return in_preview(browser, "content.body?.innerText")
 
 
 def mail_in_preview(browser):
-    def mail(browser):
-        frames = browser.find_elements(By.TAG_NAME, "iframe")
-        return frames[0].get_attribute("srcdoc") if frames else ""
-
-    return in_preview(browser, mail)
+    """The HTML of the e-mail that the preview's frame shows."""
+    return in_preview(browser, "content.querySelector('iframe')?.srcdoc")
 
 
-def in_preview(browser, look):
-    """What is seen in the preview's frame; nothing if it is just being replaced."""
-    try:
-        browser.switch_to.frame(browser.find_element(By.NAME, "preview"))
-        return look(browser)
-    except (NoSuchFrameException, NoSuchWindowException, StaleElementReferenceException):
-        return ""
-    finally:
-        browser.switch_to.default_content()
+def in_preview(browser, expression):
+    """
+    Evaluate this on the document in the preview's frame; empty while the frame is being replaced.
+
+    The script runs in the page itself: a driver that switched to the frame hangs when the page replaces it.
+    """
+    return browser.execute_script(
+        "const content = document.querySelector('iframe[name=preview]')?.contentDocument;"
+        f"return content ? {expression} || '' : ''"
+    )

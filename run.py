@@ -55,7 +55,7 @@ if INSIDE:
     import environ
     import psycopg
 
-    from runtime.embedded import Postgres, Server, Valkey
+    from runtime.embedded import EmbeddedServer, Postgres, Valkey
     from runtime.supervisor import (
         BackgroundService,
         LoadedService,
@@ -141,10 +141,10 @@ def cannot_write(error: OSError) -> str:
     return f"Cannot write to {VENV}, where the Python packages go: {error.strerror}."
 
 
-def hold(path: Path, *, patience: float = 0, notice: str = "") -> int | None:
+def hold(path: Path, *, timeout: float = 0, notice: str = "") -> int | None:
     """Lock a file for as long as this process or one that inherits the handle lives. None if others keep it locked."""
     handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,7 +195,7 @@ def fingerprint(lock: str) -> str:
 
 
 def prepare(locks: list[str]) -> None:
-    handle = hold(Path(__file__), patience=600, notice="Waiting for another run.py to prepare the environment")
+    handle = hold(Path(__file__), timeout=600, notice="Waiting for another run.py to prepare the environment")
     if handle is None:
         sys.exit("Another run.py has been preparing the environment for ten minutes. Stop it and try again.")
     stamp = read_stamp()
@@ -335,7 +335,7 @@ def new_vault_key() -> str:
 # Services
 
 
-def embedded_servers(var: Path, *, durable: bool = True) -> list[Server]:
+def embedded_servers(var: Path, *, durable: bool = True) -> list[EmbeddedServer]:
     """Those that the settings do not place elsewhere. Their addresses go into the settings."""
     servers = [Postgres(var, durable=durable), Valkey(var, durable=durable)]
     servers = [server for server in servers if not os.environ.get(server.setting)]
@@ -345,7 +345,7 @@ def embedded_servers(var: Path, *, durable: bool = True) -> list[Server]:
 
 def supervisor(var: Path, say: Callable[[str], None] = lambda line: None) -> Supervisor:
     path = var / "servers.lock"
-    lock = hold(path, patience=30, notice="Waiting for the processes of an earlier run to end")
+    lock = hold(path, timeout=30, notice="Waiting for the processes of an earlier run to end")
     if lock is None:
         sys.exit(f"Processes of an earlier run do not end. Their numbers: fuser {path}")
     return Supervisor(lock, say)
@@ -359,7 +359,7 @@ def applications(var: Path) -> list[Service]:
     return [
         WorkerService("worker", [*worker, "--concurrency", "2"], var / "log/worker.log", broker),
         # Of its own, for other people's servers take their time, and no other e-mail shall wait for them. Its threads
-        # are many, for they mostly wait, and there are AT_ONE_HOST at one of those servers (outbound/callouts.py).
+        # there are many, since they mostly wait, and MAX_PER_HOST at one server (outbound/outgoing_requests.py).
         WorkerService(
             "callouts",
             [*worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64"],
@@ -431,7 +431,7 @@ def take_folder(var: Path) -> None:
     path = var / "run.lock"
     is_stopping = path.exists() and path.read_bytes() == STOPPING
     notice = f"Keywell is still stopping in this folder, {var}; it starts again when that is done"
-    if hold(path, patience=60 if is_stopping else 0, notice=notice) is None:
+    if hold(path, timeout=60 if is_stopping else 0, notice=notice) is None:
         sys.exit(f"Keywell is already running in this folder, {var}. For another one, set KEYWELL_VAR and PORT.")
     path.write_bytes(b"")
 

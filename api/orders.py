@@ -42,7 +42,7 @@ class ReportView(APIView):
                 status=response.status_code,
                 reason=response.data["detail"],
                 errors=[without_quotes(error, reported) for error in response.data.get("errors", [])],
-                by=str(key),
+                actor=str(key),
             )
         return response
 
@@ -102,7 +102,7 @@ class PaymentView(ReportView):
         """
         serializer = PaymentSerializer(data=request.data, context={"merchant": request.auth.merchant})
         serializer.is_valid(raise_exception=True)
-        order, created = place_order(request.auth.merchant, serializer.validated_data, by=str(request.auth))
+        order, created = place_order(request.auth.merchant, serializer.validated_data, actor=str(request.auth))
         answer = display(order)
         if answer["unmapped"]:
             return Response(answer, status=status.HTTP_202_ACCEPTED)
@@ -193,7 +193,7 @@ class AddressView(OrderAPIView):
         order = find_order(request, number)
         serializer = AddressSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        correct_email(order, serializer.validated_data["email"], by=str(request.auth))
+        correct_email(order, serializer.validated_data["email"], actor=str(request.auth))
         return Response(display(order))
 
 
@@ -206,7 +206,7 @@ class LinkView(OrderAPIView):
     def post(self, request, number):
         """The customer's order page gets a new address, also if its link was revoked. The old one dies at once."""
         order = find_order(request, number)
-        renew_link(order, by=str(request.auth))
+        renew_link(order, actor=str(request.auth))
         return Response(display(order))
 
     @extend_schema(
@@ -215,7 +215,7 @@ class LinkView(OrderAPIView):
     def delete(self, request, number):
         """The customer's order page is a 404 from now on, and `order_url` is null."""
         order = find_order(request, number)
-        revoke_link(order, by=str(request.auth))
+        revoke_link(order, actor=str(request.auth))
         return Response(display(order))
 
 
@@ -236,7 +236,7 @@ class RefundView(ReportView):
         order = find_order(request, number)
         serializer = RefundSerializer(data=request.data, context={"order": order})
         serializer.is_valid(raise_exception=True)
-        return Response(display(refund(order, **serializer.validated_data, by=str(request.auth))))
+        return Response(display(refund(order, **serializer.validated_data, actor=str(request.auth))))
 
 
 class DeliverySerializer(serializers.Serializer):
@@ -256,5 +256,5 @@ class ResendView(OrderAPIView):
 
         409 says which rule forbids it: a code is saved, the order is paid, its checkout page allows delivery.
         """
-        delivery, _ = resend(find_item(find_order(request, number), item), by=str(request.auth))
+        delivery, _ = resend(find_item(find_order(request, number), item), actor=str(request.auth))
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)

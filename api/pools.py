@@ -263,7 +263,7 @@ class PoolKeysView(TakesKeys):
         256 KiB are imported before this is answered. Items that wait for the pool are served at once, oldest payment
         first.
         """
-        key_import = begin(self.pool(pk), by=str(request.auth), confirmed=True, **self.get_upload(request))
+        key_import = begin(self.pool(pk), actor=str(request.auth), confirmed=True, **self.get_upload(request))
         if key_import.error:
             raise ValidationError(describe_refusal(key_import))
         if key_import.status != KeyImport.Status.IMPORTED:
@@ -281,7 +281,7 @@ class ImportsView(TakesKeys):
     )
     def post(self, request, pk):
         """Nothing is imported before it is confirmed. What the parameters leave open is detected."""
-        key_import = begin(self.pool(pk), by=str(request.auth), **self.get_upload(request))
+        key_import = begin(self.pool(pk), actor=str(request.auth), **self.get_upload(request))
         return Response(KeyImportSerializer(key_import).data, status=status.HTTP_201_CREATED)
 
 
@@ -309,7 +309,7 @@ class ConfirmView(PoolAPIView):
     )
     def post(self, request, pk, number):
         """A long one is `importing` then, and goes on by itself. 409: it is not `ready`, or was confirmed."""
-        key_import = confirm(self.key_import(pk, number), by=str(request.auth))
+        key_import = confirm(self.key_import(pk, number), actor=str(request.auth))
         return Response(KeyImportSerializer(key_import).data)
 
 
@@ -341,7 +341,7 @@ class UndoView(PoolAPIView):
     def post(self, request, pk, number):
         """Takes its keys back as if they had never come. 409: one of them was issued or withdrawn."""
         batch = self.batch(pk, number)
-        undo(batch, by=str(request.auth))
+        undo(batch, actor=str(request.auth))
         batch.refresh_from_db()
         return Response(BatchSerializer(batch).data)
 
@@ -354,5 +354,5 @@ class WithdrawView(PoolAPIView):
     )
     def post(self, request, pk, number):
         """Its keys that were not issued never will be."""
-        count = withdraw_rest(self.batch(pk, number), by=str(request.auth))
+        count = withdraw_rest(self.batch(pk, number), actor=str(request.auth))
         return Response({"withdrawn": count})

@@ -51,14 +51,14 @@ settings.ROOT_URLCONF = "benchmarks.desk_pages"
 
 
 @dataclass
-class Answer:
+class DeskResponse:
     status: int
     headers: dict[str, str]
     body: str
     seconds: float
 
 
-class Browser:
+class DeskBrowser:
     """Somebody of a merchant's support who is signed in."""
 
     def __init__(self) -> None:
@@ -67,18 +67,18 @@ class Browser:
         session = client.cookies[settings.SESSION_COOKIE_NAME].value
         self.cookies = f"{settings.SESSION_COOKIE_NAME}={session}; {settings.CSRF_COOKIE_NAME}={CSRF_TOKEN}"
 
-    def get(self, address: str) -> list[Answer]:
+    def get(self, address: str) -> list[DeskResponse]:
         answer = self._ask("GET", address)
         assert answer.status == 200, (address, answer.status)
         return [answer]
 
-    def search(self, text: str) -> list[Answer]:
+    def search(self, text: str) -> list[DeskResponse]:
         """Post the search, and go where it leads."""
         answer = self._ask("POST", "/orders/", urlencode({"search": text}).encode())
         assert answer.status == 302, (text, answer.status)
         return [answer, *self.get(answer.headers["Location"])]
 
-    def _ask(self, method: str, address: str, form: bytes = b"") -> Answer:
+    def _ask(self, method: str, address: str, form: bytes = b"") -> DeskResponse:
         where, _, query = address.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
@@ -98,7 +98,7 @@ class Browser:
         response.close()
         seconds = time.perf_counter() - start
 
-        return Answer(response.status_code, dict(response.items()), body.decode(), seconds)
+        return DeskResponse(response.status_code, dict(response.items()), body.decode(), seconds)
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Sample:
     license_text: str
 
 
-Visit = Callable[[Browser, Sample], list[Answer]]
+Visit = Callable[[DeskBrowser, Sample], list[DeskResponse]]
 
 
 def fill(orders: int) -> None:
@@ -122,7 +122,7 @@ def fill(orders: int) -> None:
 
 
 def compare(rounds: int) -> None:
-    browser, samples, visits = Browser(), choose_samples(), all_visits()
+    browser, samples, visits = DeskBrowser(), choose_samples(), all_visits()
     for sample in itertools.islice(itertools.cycle(samples), WARM_UP):
         for visit in visits.values():
             visit(browser, sample)
@@ -177,7 +177,7 @@ def all_visits() -> dict[str, Visit]:
 
 
 def visit_older() -> Visit:
-    match = re.search(r'href="([^"]*)"[^>]*>[^<]*Older', Browser().get("/orders/")[0].body)
+    match = re.search(r'href="([^"]*)"[^>]*>[^<]*Older', DeskBrowser().get("/orders/")[0].body)
     assert match, "The first page leads to no second."
     address = "/orders/" + match[1].removeprefix("/orders/").replace("&amp;", "&")
     return lambda browser, _: browser.get(address)
@@ -199,7 +199,7 @@ class Seen:
     size: int  # of the page, in bytes
 
 
-def inspect(visit: Visit, browser: Browser, sample: Sample) -> Seen:
+def inspect(visit: Visit, browser: DeskBrowser, sample: Sample) -> Seen:
     with CaptureQueriesContext(connection) as queries:
         answers = visit(browser, sample)
     return Seen(queries.captured_queries, len(answers[-1].body.encode()))
@@ -221,7 +221,7 @@ def report(times: dict[str, list[list[float]]], seen: dict[str, Seen]) -> None:
 
 
 def explain() -> None:
-    browser, sample = Browser(), choose_samples()[0]
+    browser, sample = DeskBrowser(), choose_samples()[0]
     for name, visit in all_visits().items():
         queries = inspect(visit, browser, sample).queries
         slowest = max(

@@ -15,7 +15,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from licensing.models import Product
+from licensing.models import LicensingProduct
 
 settings.ROOT_URLCONF = "benchmarks.floors"
 
@@ -45,7 +45,7 @@ class InsertView(BareView):
 
 class ReadView(BareView):
     def post(self, request, number):
-        product = Product.objects.get(number=number)
+        product = LicensingProduct.objects.get(number=number)
         return Response({"number": product.number, "name": product.name})
 
 

@@ -109,7 +109,7 @@ def serve(command: list[str], env: Env | None = None) -> Iterator[int]:
     command = [sys.executable, "-m", *command, address]
     server = subprocess.Popen(command, cwd=PROJECT, env=env, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: listens(port), patience=60)
+        wait_until(lambda: listens(port), timeout=60)
         yield port
     finally:
         server.terminate()

@@ -28,12 +28,12 @@ CREATE TABLE floor (
 
 def main() -> None:
     with production() as (keywell, env, _):
-        browser = Browser(env)
+        browser = ImportBrowser(env)
         compare_with_copy(keywell, browser)
         compare_payments(env, browser)
 
 
-class Browser(Owner):
+class ImportBrowser(Owner):
     def __init__(self, env: Env) -> None:
         super().__init__(env)
         self.api = {"Authorization": f"Bearer {env['API_KEY']}"}
@@ -61,7 +61,7 @@ class Browser(Owner):
             time.sleep(0.2)
 
 
-def compare_with_copy(keywell: Keywell, browser: Browser) -> None:
+def compare_with_copy(keywell: Keywell, browser: ImportBrowser) -> None:
     keys = make_keys()
     browser.import_file(keys[:PRESENT])
     seconds, result = browser.import_file(keys)
@@ -108,14 +108,14 @@ def copy(keywell: Keywell) -> float:
     return seconds * KEYS / count
 
 
-def compare_payments(env: Env, browser: Browser) -> None:
+def compare_payments(env: Env, browser: ImportBrowser) -> None:
     numbers = itertools.count(2_000_000)
     keys = make_keys()  # it would keep the shop's threads waiting
-    quiet = Shop(env, numbers)
+    quiet = ImportShop(env, numbers)
     quiet.start()
     time.sleep(QUIET)
     quiet.stop()
-    busy = Shop(env, numbers)
+    busy = ImportShop(env, numbers)
     busy.start()
     seconds, _ = browser.import_file(keys)
     busy.stop()
@@ -126,7 +126,7 @@ def compare_payments(env: Env, browser: Browser) -> None:
     )
 
 
-class Shop(threading.Thread):
+class ImportShop(threading.Thread):
     """It sells at a steady pace, whatever the answers take."""
 
     def __init__(self, env: Env, numbers: "itertools.count[int]") -> None:

@@ -25,7 +25,7 @@ CALLS = 300  # a round
 BODY, HEADERS = b'{"order": "W-1"}' * 20, {"Content-Type": "application/json"}
 
 
-class Handler(BaseHTTPRequestHandler):
+class ReceiverHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     disable_nagle_algorithm = True
@@ -60,25 +60,25 @@ def main() -> None:
 def receive(pem: Path, port: int) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), ReceiverHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.serve_forever()
 
 
 def compare(url: str, pem: Path, rounds: int) -> None:
-    callouts = importlib.import_module("outbound.callouts")
+    outgoing_requests = importlib.import_module("outbound.outgoing_requests")
     importlib.import_module("outbound.address_guard").TLS.load_verify_locations(pem)
     merchant = apps.get_model("merchants.Merchant").objects.create(name="Benchmark", slug="benchmark")
     session = requests.Session()
     session.trust_env, session.verify = False, str(pem)
 
     def call() -> int:
-        return int(callouts.call(merchant, "POST", url, body=BODY, headers=HEADERS, timeout=10).status_code)
+        return int(outgoing_requests.call(merchant, "POST", url, body=BODY, headers=HEADERS, timeout=10).status_code)
 
     def floor() -> int:
         return session.post(url, data=BODY, headers=HEADERS, timeout=10, allow_redirects=False).status_code
 
-    wait_until(lambda: answers(floor), patience=30)
+    wait_until(lambda: answers(floor), timeout=30)
     measured = [(measure(floor), measure(call)) for _ in range(rounds)]
     for number, what in enumerate(["calls a second", "ms of CPU a call"]):
         pairs = [(called[number], bare[number]) for bare, called in measured]

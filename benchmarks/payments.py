@@ -45,7 +45,7 @@ def rate(env: Env, numbers: "itertools.count[int]") -> float:
 
 
 def compare_mails(env: Env, sink: Sink) -> None:
-    wait_until(lambda: settled(sink), patience=120)
+    wait_until(lambda: settled(sink), timeout=120)
     ours, floors = [], []
     for number in range(MAILS):
         body = payment(f"B{1_000_000 + number}")

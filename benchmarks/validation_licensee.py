@@ -3,7 +3,7 @@
 from django.db import connection
 
 from licensing.creation import create_license, create_licensee
-from licensing.models import Licensee, LicenseTemplate, Product, ProductModule, Role, Token
+from licensing.models import Licensee, LicenseTemplate, LicensingProduct, ProductModule, Role, Token
 from licensing.models.catalog import new_number
 from merchants.models import Merchant
 from vault.fingerprints import fingerprint
@@ -19,9 +19,9 @@ MODULES: dict[str, tuple[str, dict, list[int]]] = {
 def fill(others: int) -> str:
     """Make all that there is, and return the number of a licensee's API key."""
     merchant = Merchant.objects.create(name="Benchmark", slug="benchmark")
-    product = Product.objects.create(merchant=merchant, number="P-1", name="Photo")
+    product = LicensingProduct.objects.create(merchant=merchant, number="P-1", name="Photo")
     add_others(product, others)
-    licensee = create_licensee(product, by="benchmark", number="I-1")
+    licensee = create_licensee(product, actor="benchmark", number="I-1")
     for model, (license_type, terms, counts) in MODULES.items():
         module = ProductModule.objects.create(merchant=merchant, product=product, name=model, licensing_model=model)
         for count in counts:
@@ -29,14 +29,14 @@ def fill(others: int) -> str:
                 merchant=merchant, module=module, name=model, license_type=license_type, **terms
             )
             for _ in range(count):
-                create_license(licensee, template, by="benchmark")
+                create_license(licensee, template, actor="benchmark")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     key = Token.objects.create(merchant=merchant, token_type=Token.Type.APIKEY, api_key_role=Role.LICENSEE)
     return key.number
 
 
-def add_others(product: Product, count: int) -> None:
+def add_others(product: LicensingProduct, count: int) -> None:
     licensees = []
     for _ in range(count):
         number = new_number("I")

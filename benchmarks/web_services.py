@@ -34,7 +34,7 @@ PAYMENTS_A_SECOND = 4
 OTHERS_PACE = 2  # seconds between two payments of each other vendor
 MISBEHAVING = ["hang", "drip", "500", "429", "close-midway", "hold", "large", "redirect", "too-few", "hang"]
 MAKE_SERVICES = """
-from fulfillment.chains import add_source
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import add_defaults
 from merchants.models import CheckoutPage, Merchant, Product
@@ -93,16 +93,16 @@ def compare(keywell: Keywell, env: Env) -> None:
         sell(env, ["WELL"], numbers)  # so that all is warm
         rounds = []
         for _ in range(ROUNDS):
-            alone = p95(connection, sell(env, ["WELL"], numbers))
+            advisory_lock = p95(connection, sell(env, ["WELL"], numbers))
             among_good = p95(connection, sell(env, ["WELL", *good], numbers))
             among_bad = p95(connection, sell(env, ["WELL", *bad], numbers))
             connection.execute(FORGET)
-            rounds.append((alone, among_good, among_bad))
+            rounds.append((advisory_lock, among_good, among_bad))
     times = [1000 * seconds for seconds in medians(rounds)]
     print(
         f"ms from a payment to its saved code, 95th percentile, {PAYMENTS_A_SECOND} a second: alone {times[0]:.0f};"
         f" while {len(bad)} other vendors get one each every {OTHERS_PACE} s: who answer {times[1]:.0f}, who misbehave"
-        f" {times[2]:.0f}; ratio to alone {ratio((bad, alone) for alone, _, bad in rounds):.2f}"
+        f" {times[2]:.0f}; ratio to alone {ratio((bad, advisory_lock) for advisory_lock, _, bad in rounds):.2f}"
     )
 
 
@@ -132,7 +132,7 @@ def sell(env: Env, skus: list[str], numbers: "itertools.count[int]") -> dict[str
 
 def p95(connection: psycopg.Connection, sent: dict[str, float]) -> float:
     """In seconds; every one of them has to get its code."""
-    wait_until(lambda: len(done(connection, sent)) == len(sent), patience=60)
+    wait_until(lambda: len(done(connection, sent)) == len(sent), timeout=60)
     took = [float(at) - sent[number] for number, at in done(connection, sent)]
     return statistics.quantiles(took, n=20)[18]
 

@@ -38,11 +38,11 @@ BODY = gettext_noop(
     "{ORDER_URL}"
 )
 INSTRUCTIONS = "{INSTRUCTIONS}"
-MOST_STILL_TO_COME = 20  # items named in one mail
+MAX_MISSING_ITEMS = 20  # items named in one mail
 
 
 @dataclass(frozen=True)
-class Enclosed:
+class EmailItem:
     """An order item with those of its codes that one mail holds."""
 
     item: OrderItem
@@ -96,11 +96,11 @@ def _join(codes: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Letter:
+class EmailContent:
     """What one mail to a customer says."""
 
     order: Order
-    enclosed: list[Enclosed]
+    email_items: list[EmailItem]
     still_to_come: list[tuple[OrderItem, int]]  # with how many codes are missing
 
     @property
@@ -108,32 +108,32 @@ class Letter:
         return self.order.spoken
 
 
-def compose(delivery: Delivery) -> EmailMultiAlternatives:
+def compose_delivery(delivery: Delivery) -> EmailMultiAlternatives:
     """Return the mail, text and HTML, with the codes that the delivery holds at this moment."""
     order = delivery.order
-    letter = Letter(order, _enclosed(delivery), _still_to_come(order))
-    texts = Texts.of(order.merchant, letter.language, [one.item.product_id for one in letter.enclosed])
-    message = write(letter, texts)
+    content = EmailContent(order, _email_items(delivery), _still_to_come(order))
+    texts = Texts.for_merchant(order.merchant, content.language, [one.item.product_id for one in content.email_items])
+    message = write(content, texts)
     message.to = [delivery.recipient]
     message.extra_headers["Message-ID"] = delivery.message_id
     return message
 
 
-def _enclosed(delivery: Delivery) -> list[Enclosed]:
+def _email_items(delivery: Delivery) -> list[EmailItem]:
     codes = (
         delivery.codes.select_related("item__product", "item__subscription", "replaces")
         .defer("replaces__code")
         .order_by("item", "unit")
     )
-    enclosed = []
+    email_items = []
     for item, group in groupby(codes, key=attrgetter("item")):
         item.order = delivery.order
         own = list(group)
         replaced = [code.replaces.hint for code in own if hasattr(code, "replaces")]
         parent_codes = known_first_licenses(item) if item.subscription_id else []
         sources = frozenset(code.source for code in own)
-        enclosed.append(Enclosed(item, [code.code for code in own], parent_codes, replaced, sources))
-    return enclosed
+        email_items.append(EmailItem(item, [code.code for code in own], parent_codes, replaced, sources))
+    return email_items
 
 
 def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:
@@ -149,7 +149,7 @@ class Texts:
     templates: list[EmailTemplate]
 
     @classmethod
-    def of(cls, merchant: Merchant, language: str, products: Iterable[int]) -> "Texts":
+    def for_merchant(cls, merchant: Merchant, language: str, products: Iterable[int]) -> "Texts":
         templates = EmailTemplate.objects.filter(
             Q(product=None) | Q(product__in=products), merchant=merchant, language__in={language, DEFAULT_LANGUAGE}
         ).current()
@@ -176,15 +176,15 @@ class Texts:
         return (one for one in self.templates if one.product_id in {product_id, None})
 
 
-def write(letter: Letter, texts: Texts) -> EmailMultiAlternatives:
+def write(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
     """The mail of a letter, to nobody yet."""
-    order = letter.order
-    with translation.override(letter.language):
-        subject = _subject(letter, texts)
-        parts = list(_parts(letter, texts))
+    order = content.order
+    with translation.override(content.language):
+        subject = _subject(content, texts)
+        parts = list(_parts(content, texts))
         context = {
             "subject": subject,
-            "language": letter.language,
+            "language": content.language,
             "merchant": order.merchant,
             "order": order,
             "logo": order.merchant.get_logo(),
@@ -196,26 +196,26 @@ def write(letter: Letter, texts: Texts) -> EmailMultiAlternatives:
     message = EmailMultiAlternatives(
         subject=subject,
         body=text.strip() + "\n",
-        headers={"Auto-Submitted": "auto-generated", "Content-Language": letter.language},
+        headers={"Auto-Submitted": "auto-generated", "Content-Language": content.language},
     )
     write_sender(message, order.merchant)
     message.attach_alternative(html, "text/html")
     return message
 
 
-def _subject(letter: Letter, texts: Texts) -> str:
-    several = len(letter.enclosed) > 1
-    own = (texts.subject(one.item.product_id) for one in letter.enclosed)
+def _subject(content: EmailContent, texts: Texts) -> str:
+    several = len(content.email_items) > 1
+    own = (texts.subject(one.item.product_id) for one in content.email_items)
     subject = next(filter(None, own), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
-    names = ", ".join(_in_one_line(one.item.product.name) for one in letter.enclosed)
-    values = letter.enclosed[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(TAGS_OF_SECRETS, "")
+    names = ", ".join(_in_one_line(one.item.product.name) for one in content.email_items)
+    values = content.email_items[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(TAGS_OF_SECRETS, "")
     return " ".join(fill(subject, values).split())
 
 
-def _parts(letter: Letter, texts: Texts) -> Iterator["Part"]:
+def _parts(content: EmailContent, texts: Texts) -> Iterator["EmailPart"]:
     """The mail's paragraphs. Items of one text share its beginning and end; merchants' own texts come first."""
-    groups: dict[str, list[Enclosed]] = {}
-    for one in letter.enclosed:
+    groups: dict[str, list[EmailItem]] = {}
+    for one in content.email_items:
         groups.setdefault(texts.body(one.item.product_id), []).append(one)
     bodies = sorted(groups, key=lambda body: not body)
     for body in bodies:
@@ -225,7 +225,7 @@ def _parts(letter: Letter, texts: Texts) -> Iterator["Part"]:
             yield from _fill(of_item if INSTRUCTIONS in body else [*of_item, INSTRUCTIONS], one)
             yield from _tell_of_replaced(one)
         if body == bodies[-1]:
-            yield from _announce(letter.still_to_come)
+            yield from _announce(content.still_to_come)
         yield from _fill(after, groups[body][0])
 
 
@@ -237,13 +237,13 @@ def split_body(body: str) -> tuple[list[str], list[str], list[str]]:
     return paragraphs[:first], paragraphs[first:last], paragraphs[last:]
 
 
-def _fill(paragraphs: list[str], one: Enclosed) -> Iterator["Part"]:
+def _fill(paragraphs: list[str], one: EmailItem) -> Iterator["EmailPart"]:
     values = one.values()
     for template in paragraphs:
         if not values["ORDER_URL"]:
             template = _without_link(template)
         if template and (template.strip() != INSTRUCTIONS or values["INSTRUCTIONS"]):
-            yield Part(template, values, one.codes)
+            yield EmailPart(template, values, one.codes)
 
 
 def _without_link(paragraph: str) -> str:
@@ -256,28 +256,28 @@ def _without_link(paragraph: str) -> str:
     return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)
 
 
-def _tell_of_replaced(one: Enclosed) -> Iterator["Part"]:
+def _tell_of_replaced(one: EmailItem) -> Iterator["EmailPart"]:
     for hint in one.replaced:
         text = _("It takes the place of your license ending in %(hint)s, which is no longer valid.") % {"hint": hint}
         if not hint:
             text = _("It takes the place of the license you had, which is no longer valid.")
-        yield Part("{REPLACED}", {"REPLACED": text}, [])
+        yield EmailPart("{REPLACED}", {"REPLACED": text}, [])
 
 
-def _announce(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["Part"]:
+def _announce(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["EmailPart"]:
     if not still_to_come:
         return
     lines = [_("Licenses still to come, by e-mail as soon as they are ready:")]
-    for item, missing in still_to_come[:MOST_STILL_TO_COME]:
+    for item, missing in still_to_come[:MAX_MISSING_ITEMS]:
         facts = {"product": _in_one_line(item.product.name), "missing": missing, "units": item.units}
         lines.append(_("%(product)s: %(missing)d of %(units)d") % facts)
-    if len(still_to_come) > MOST_STILL_TO_COME:
+    if len(still_to_come) > MAX_MISSING_ITEMS:
         lines.append("…")
-    yield Part("{STILL_TO_COME}", {"STILL_TO_COME": "\n".join(lines)}, [])
+    yield EmailPart("{STILL_TO_COME}", {"STILL_TO_COME": "\n".join(lines)}, [])
 
 
 @dataclass(frozen=True)
-class Part:
+class EmailPart:
     """A paragraph of a text, with what fills its tags."""
 
     template: str
@@ -295,10 +295,10 @@ class Part:
 
     def html(self) -> Iterator[dict[str, Any]]:
         """What templates/emails/delivery.html shows: tags that stand alone in a line as a thing of their own."""
-        for alone, lines in groupby(self.template.split("\n"), key=lambda line: STANDS_ALONE.get(line.strip(), "")):
-            if alone == "codes":
+        for tag, lines in groupby(self.template.split("\n"), key=lambda line: BLOCK_TAGS.get(line.strip(), "")):
+            if tag == "codes":
                 yield {"codes": [_lines(code, _link) for code in self.codes]}
-            elif alone == "url":
+            elif tag == "url":
                 yield {"url": self.values["ORDER_URL"]}
             else:
                 yield {"paragraph": _join_lines(self._line(line) for line in lines)}
@@ -315,7 +315,7 @@ class Part:
         return _anchor(fill(url, self._quoted), fill(url, self.values))
 
 
-STANDS_ALONE = {"{KEY}": "codes", "{ORDER_URL}": "url"}
+BLOCK_TAGS = {"{KEY}": "codes", "{ORDER_URL}": "url"}
 URL = re.compile(r"""(https?://[^\s<>"']*[^\s<>"'.,;:!?)])""")
 
 

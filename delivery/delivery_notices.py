@@ -21,11 +21,11 @@ class MailServerRefused(NoticeKind):
     code, name = "mail_server", "mail server refuses the login"
 
     def why_past(self, notice):
-        account = MailAccount.objects.of(notice.merchant_id)
+        account = MailAccount.objects.for_merchant(notice.merchant_id)
         return "" if account and account.reason else "The mail server let us in again before it went out."
 
     def context(self, notice):
-        return {"account": MailAccount.objects.of(notice.merchant)}
+        return {"account": MailAccount.objects.for_merchant(notice.merchant)}
 
 
 register(DeliveryFailed, DeliveryBounced, MailServerRefused)

@@ -5,11 +5,11 @@ from collections import Counter
 from delivery.models import Delivery
 from orders.models import OrderItem
 from webhooks.models import WebhookEvent
-from webhooks.payloads import Facts, facts_of_item
-from webhooks.sending import announce
+from webhooks.payloads import Payload, item_payload
+from webhooks.sending import emit
 
 
-def facts_of_delivery(delivery: Delivery) -> list[Facts]:
+def delivery_payload(delivery: Delivery) -> list[Payload]:
     """Of each item in an automatic e-mail: how many codes go out in it, and whether that is all of them."""
     if delivery.kind != Delivery.Kind.AUTOMATIC:
         return []
@@ -17,7 +17,7 @@ def facts_of_delivery(delivery: Delivery) -> list[Facts]:
     items = delivery.order.items.filter(pk__in=enclosed).select_related("order", "product", "fulfillment")
     return [
         {
-            **facts_of_item(item),
+            **item_payload(item),
             "codes": enclosed[item.pk],
             "complete": item.code_count == item.units or item.fulfillment.sent_by_vendor,
         }
@@ -25,8 +25,8 @@ def facts_of_delivery(delivery: Delivery) -> list[Facts]:
     ]
 
 
-def announce_bounce(delivery: Delivery) -> None:
+def emit_bounce(delivery: Delivery) -> None:
     """Tell that an e-mail did not reach its customer, in the transaction that notes it."""
     items = OrderItem.objects.filter(activation_codes__deliveries=delivery).distinct().order_by("pk")
     facts = {"order": delivery.order.number, "items": list(items.values_list("reference", flat=True))}
-    announce(delivery.order.merchant, WebhookEvent.DELIVERY_BOUNCED, facts)
+    emit(delivery.order.merchant, WebhookEvent.DELIVERY_BOUNCED, facts)

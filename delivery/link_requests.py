@@ -22,16 +22,16 @@ from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant, User
 from orders.localization import format_day, get_locale
 from orders.models import Order, OrderItem
-from outbound.mail import compose_plain, sent, write_sender
+from outbound.mail import compose_plain, send_email, write_sender
 from outbound.models import MailAccount
 from vault.fingerprints import fingerprint
 from work.attempts import Policy
 
 # Requests in a period: for one address, at whatever merchant, and from one network.
-PERIOD = timedelta(hours=1)
+THROTTLE_PERIOD = timedelta(hours=1)
 PER_ADDRESS, PER_SOURCE = 3, 10
 
-KEPT = timedelta(days=1)
+RETENTION = timedelta(days=1)
 ORDERS_IN_A_MAIL = 100
 
 
@@ -44,7 +44,7 @@ def request_mail(merchant: Merchant | None, email: str, *, language: str = "en",
     email = _canonical(email)
     network = fingerprint(f"source {_network(source)}")
     _count_alone(fingerprint(f"address {email}"), network)
-    recent = LinkRequest.objects.filter(created_at__gt=Now() - PERIOD, merchant__isnull=merchant is None)
+    recent = LinkRequest.objects.filter(created_at__gt=Now() - THROTTLE_PERIOD, merchant__isnull=merchant is None)
     too_many = [
         recent.filter(email=email).count() >= PER_ADDRESS,
         recent.filter(source=network).count() >= PER_SOURCE,
@@ -70,13 +70,13 @@ def _count_alone(*digests: bytes) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)])
 
 
-class SendingLinks(Policy[LinkRequest]):
+class LinkRequestPolicy(Policy[LinkRequest]):
     model = LinkRequest
 
     def attempt(self, request):
         if message := _compose(request):
-            account = MailAccount.objects.of(request.merchant_id) if request.merchant_id else None
-            with sent(message, account):
+            account = MailAccount.objects.for_merchant(request.merchant_id) if request.merchant_id else None
+            with send_email(message, account):
                 request.end(reason="")
         else:
             request.end(reason="")
@@ -89,7 +89,7 @@ class SendingLinks(Policy[LinkRequest]):
             super().put_off(request, failure)
 
 
-send_links = SendingLinks().run
+send_links = LinkRequestPolicy().run
 
 
 def _compose(request: LinkRequest) -> EmailMessage | None:
@@ -97,7 +97,7 @@ def _compose(request: LinkRequest) -> EmailMessage | None:
         user = User.objects.filter(email=request.email, is_active=True).first()
         return compose_reset(user) if user else None
     orders = _orders(request.merchant, request.email)
-    return compose(request, request.merchant, orders) if orders else None
+    return compose_links(request, request.merchant, orders) if orders else None
 
 
 def compose_reset(user: User) -> EmailMessage:
@@ -120,7 +120,7 @@ def _canonical(address: str) -> str:
     return to_ascii_domain(address).encode().lower().decode()
 
 
-def compose(request: LinkRequest, merchant: Merchant, orders: list[Order]) -> EmailMessage:
+def compose_links(request: LinkRequest, merchant: Merchant, orders: list[Order]) -> EmailMessage:
     lines = [
         (order, format_day(order.paid_by_shop_clock, get_locale(request.language, order.country)))
         for order in orders[:ORDERS_IN_A_MAIL]
@@ -135,4 +135,4 @@ def compose(request: LinkRequest, merchant: Merchant, orders: list[Order]) -> Em
 
 
 def forget_old_requests() -> None:
-    LinkRequest.objects.filter(created_at__lt=Now() - KEPT).delete()
+    LinkRequest.objects.filter(created_at__lt=Now() - RETENTION).delete()

@@ -61,7 +61,7 @@ def why_not_resend(order: Order, *, saved: bool) -> str:
 
 
 @transaction.atomic
-def resend(item: OrderItem, code: ActivationCode | None = None, *, by: str) -> tuple[Delivery, bool]:
+def resend(item: OrderItem, code: ActivationCode | None = None, *, actor: str) -> tuple[Delivery, bool]:
     """Have one code of the item, or all, e-mailed again to the customer's present address.
 
     Return the delivery, and whether it is new: asked again at once it is the same. Raises ResendRefused with the rule
@@ -75,7 +75,7 @@ def resend(item: OrderItem, code: ActivationCode | None = None, *, by: str) -> t
     if delivery := _under_way(order, codes):
         return delivery, False
 
-    delivery = _create_delivery(order, Delivery.Kind.RESEND, by=by)
+    delivery = _create_delivery(order, Delivery.Kind.RESEND, actor=actor)
     _add_codes(delivery, codes)
     return delivery, True
 
@@ -96,7 +96,7 @@ def send_again(order: Order) -> tuple[Delivery, bool]:
     if wait := _customer_waits(order):
         raise TooManyMails(wait)
 
-    delivery = _create_delivery(order, Delivery.Kind.RESEND, by=CUSTOMER)
+    delivery = _create_delivery(order, Delivery.Kind.RESEND, actor=CUSTOMER)
     _add_codes(delivery, codes)
     return delivery, True
 
@@ -122,9 +122,9 @@ def _under_way(order: Order, codes: list[ActivationCode]) -> Delivery | None:
     return None
 
 
-def _create_delivery(order: Order, kind: Delivery.Kind, by: str = "") -> Delivery:
+def _create_delivery(order: Order, kind: Delivery.Kind, actor: str = "") -> Delivery:
     delivery = Delivery.objects.create(
-        order=order, kind=kind, recipient=order.email, message_id=make_message_id(), requested_by=by
+        order=order, kind=kind, recipient=order.email, message_id=make_message_id(), requested_by=actor
     )
     delivery.nudge()
     return delivery

@@ -6,23 +6,23 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from delivery import tracking
-from delivery.composition import compose
+from delivery.composition import compose_delivery
 from delivery.delivery_notices import DeliveryFailed, MailServerRefused
-from delivery.events import announce_bounce, facts_of_delivery
+from delivery.events import delivery_payload, emit_bounce
 from delivery.models import Delivery
-from notices.sending import tell
+from notices.sending import notify
 from orders.models import Order, OrderEvent
-from outbound.mail import MailError, sent
+from outbound.mail import MailError, send_email
 from outbound.models import MailAccount
 from webhooks.models import WebhookEvent
-from webhooks.sending import announce
+from webhooks.sending import emit
 from work.attempts import Policy
 
 # A merchant's mail server that cannot be reached is left alone for so long, whatever else there is for it.
 PAUSE_IF_UNREACHABLE = timedelta(minutes=1)
 
 
-class Sending(Policy[Delivery]):
+class DeliveryPolicy(Policy[Delivery]):
     model = Delivery
 
     def attempt(self, delivery):
@@ -35,12 +35,12 @@ class Sending(Policy[Delivery]):
             delivery.end(status=Delivery.Status.CANCELED, reason=reason)
             return
         delivery.readdress()
-        facts = facts_of_delivery(delivery)
-        account = MailAccount.objects.of(delivery.order.merchant_id)
+        facts = delivery_payload(delivery)
+        account = MailAccount.objects.for_merchant(delivery.order.merchant_id)
         try:
-            with sent(compose(delivery), account) as message_id, transaction.atomic():
+            with send_email(compose_delivery(delivery), account) as message_id, transaction.atomic():
                 if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
-                    announce(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)
+                    emit(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)
         except MailError as error:
             if account:
                 _note_trouble(account, error)
@@ -58,12 +58,12 @@ class Sending(Policy[Delivery]):
     @transaction.atomic
     def give_up(self, delivery, failure):
         if delivery.end(status=Delivery.Status.FAILED, reason=str(failure)[:500]):
-            tell(DeliveryFailed, delivery.order.merchant, delivery)
+            notify(DeliveryFailed, delivery.order.merchant, delivery)
             if failure.permanent:
-                announce_bounce(delivery)
+                emit_bounce(delivery)
 
 
-deliver = Sending().run
+deliver = DeliveryPolicy().run
 
 
 def _why_not(delivery: Delivery) -> str:
@@ -83,7 +83,7 @@ def _why_not(delivery: Delivery) -> str:
 def _note_trouble(account: MailAccount, error: MailError) -> None:
     """Tell a merchant once that its mail server lets us in no longer; leave one alone that cannot be reached."""
     if error.not_let_in and account.note_refusal(str(error)):
-        tell(MailServerRefused, account.merchant)
+        notify(MailServerRefused, account.merchant)
     if error.unreachable:
         others = Delivery.objects.due().filter(order__merchant=account.merchant_id)
         others.update(due_at=Now() + PAUSE_IF_UNREACHABLE)

@@ -18,11 +18,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from delivery.delivery_notices import DeliveryBounced
-from delivery.events import announce_bounce
+from delivery.events import emit_bounce
 from delivery.models import Delivery, TrackingEvent
 from merchants.models import Merchant
-from notices.sending import tell
-from outbound.callouts import storable
+from notices.sending import notify
+from outbound.outgoing_requests import storable
 
 Kind = TrackingEvent.Kind
 Status = Delivery.Status
@@ -50,8 +50,8 @@ RANKS: list[set[Status]] = [
 ]
 
 # An event of an e-mail that is not known is looked at again for so long, and kept for so long.
-LATE = timedelta(minutes=10)
-PATIENCE = timedelta(days=3)
+LATE_AFTER = timedelta(minutes=10)
+MATCHING_TIMEOUT = timedelta(days=3)
 
 
 def record(told: AnymailTrackingEvent, *, provider: str, merchant: Merchant | None = None) -> None:
@@ -95,8 +95,10 @@ def match(delivery: Delivery) -> None:
 def match_late_events() -> None:
     """Find deliveries that were written when their events were, and forget events of e-mails that are not ours."""
     unmatched = TrackingEvent.objects.filter(delivery=None)
-    unmatched.filter(received_at__lt=Now() - PATIENCE).delete()
-    for delivery in _sent_as(unmatched.filter(received_at__gt=Now() - LATE).values_list("message_id", flat=True)):
+    unmatched.filter(received_at__lt=Now() - MATCHING_TIMEOUT).delete()
+    for delivery in _sent_as(
+        unmatched.filter(received_at__gt=Now() - LATE_AFTER).values_list("message_id", flat=True)
+    ):
         match(delivery)
 
 
@@ -117,8 +119,8 @@ def _advance(delivery: Delivery, event: TrackingEvent) -> None:
 
 def _note_bounce(delivery: Delivery) -> None:
     """Tell the merchant and its shop, in the transaction in which an e-mail is first known to have come back."""
-    tell(DeliveryBounced, delivery.order.merchant, delivery)
-    announce_bounce(delivery)
+    notify(DeliveryBounced, delivery.order.merchant, delivery)
+    emit_bounce(delivery)
 
 
 def _reason(told: AnymailTrackingEvent) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from fulfillment.chains import add_source
+from fulfillment.product_sources import add_source
 from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
 from licensing.creation import create_license, create_licensee
 from licensing.models import (
@@ -18,17 +18,16 @@ from licensing.models import (
     Licensee,
     LicenseTemplate,
     LicensingModel,
-    Product,
+    LicensingProduct,
     Role,
     Token,
     Transaction,
     VendorLogin,
 )
 from licensing.transfer import transfer
-from merchants.models import Merchant
-from merchants.models import Product as SoldProduct
+from merchants.models import Merchant, Product
 
-BY = "demo"
+ACTOR = "demo"
 PRODUCT = "P-PHOTO"
 # Each module with its templates: number, name, what they grant, price in EUR.
 MODULES: dict[tuple[str, str, str], list[tuple[str, str, dict[str, Any], str]]] = {
@@ -66,16 +65,16 @@ def make_licensing(merchant: Merchant) -> dict[str, str]:
     product = make_product(merchant)
     licensees = [make_licensee(product, *facts) for facts in LICENSEES]
     bought = make_licensee(product, *BOUGHT_LATER, marked_for_transfer=True)
-    transfer(licensees[0], bought, by=BY)
+    transfer(licensees[0], bought, actor=ACTOR)
     moved_at = bought.created_at + timedelta(hours=2)
     Transaction.objects.filter(source_licensee=bought).update(created_at=moved_at, closed_at=moved_at)
 
     sell(merchant, product)
-    login, password = VendorLogin.objects.create_login(merchant, "demo", created_by=BY)
+    login, password = VendorLogin.objects.create_login(merchant, "demo", created_by=ACTOR)
     return {"NLIC_USER": login.user_name, "NLIC_PASSWORD": password}
 
 
-def sell(merchant: Merchant, product: Product) -> None:
+def sell(merchant: Merchant, product: LicensingProduct) -> None:
     sku, name, templates = SOLD
     key = Token.objects.create(
         merchant=merchant, token_type=Token.Type.APIKEY, api_key_role=Role.OPERATION, name="Keywell’s own orders"
@@ -87,14 +86,14 @@ def sell(merchant: Merchant, product: Product) -> None:
     for position, number in enumerate(templates, 1):
         package.templates.create(position=position, number=number)
     sold, _ = merchant.products.get_or_create(
-        sku=sku, defaults={"name": name, "quantity_rule": SoldProduct.QuantityRule.ONE_PER_ITEM}
+        sku=sku, defaults={"name": name, "quantity_rule": Product.QuantityRule.ONE_PER_ITEM}
     )
     if not sold.fulfillment_methods.exists():
         add_source(sold, "netlicensing", package)
 
 
-def make_product(merchant: Merchant) -> Product:
-    product = Product.objects.create(merchant=merchant, number=PRODUCT, name="Photo Studio", version="4")
+def make_product(merchant: Merchant) -> LicensingProduct:
+    product = LicensingProduct.objects.create(merchant=merchant, number=PRODUCT, name="Photo Studio", version="4")
     for (number, name, model), templates in MODULES.items():
         validity = 3600 if model == LicensingModel.FLOATING else None
         module = product.modules.create(
@@ -108,12 +107,12 @@ def make_product(merchant: Merchant) -> Product:
 
 
 def make_licensee(
-    product: Product, number: str, name: str, templates: list[str], days_ago: int, **fields: Any
+    product: LicensingProduct, number: str, name: str, templates: list[str], days_ago: int, **fields: Any
 ) -> Licensee:
     made_at = timezone.now() - timedelta(days=days_ago)
-    licensee = create_licensee(product, by=BY, number=number, name=name, **fields)
+    licensee = create_licensee(product, actor=ACTOR, number=number, name=name, **fields)
     for template in LicenseTemplate.objects.filter(merchant=product.merchant_id, number__in=templates).order_by("pk"):
-        create_license(licensee, template, by=BY, start_date=made_at)
+        create_license(licensee, template, actor=ACTOR, start_date=made_at)
     for rows in (License.objects.filter(licensee=licensee), Transaction.objects.filter(licensee=licensee)):
         rows.update(created_at=made_at)
     licensee.created_at = made_at

@@ -19,7 +19,7 @@ from django.db.models import F, Max, Model
 from django.utils import timezone
 
 from delivery.models import DeliveredCode, Delivery
-from demo.shop import Article, Shop
+from demo.shop import Article, DemoShop
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.sources.manual.source import ManualSource
 from fulfillment.sources.pool.models import PoolMethod
@@ -58,20 +58,20 @@ RESENT = 0.01
 Rows = dict[type[Model], list[dict]]
 
 
-def add_orders(merchant: Merchant, count: int, *, seed: int = 1, tell: Callable[[str], object] = print) -> None:
+def add_orders(merchant: Merchant, count: int, *, seed: int = 1, progress: Callable[[str], object] = print) -> None:
     """Add so many orders to the demo's merchant. Each chunk is a transaction: cut short, whole orders are left."""
     first = next_number(merchant)
     rng = Random(f"{seed}/{first}")  # noqa: S311 (nothing secret comes from it)
     articles = assortment(merchant, rng)
     past = Past(merchant, articles, count, rng)
     pools = {article.pool for article in articles if article.pool}
-    stocks = {pool.pk: Stock(pool, past.start) for pool in pools}
+    stocks = {pool.pk: DemoStock(pool, past.start) for pool in pools}
 
     done = 0
     for rows in past.chunks(first):
         store(rows, stocks)
         done += len(rows[Order])
-        tell(f"{done:,} of {count:,} orders")
+        progress(f"{done:,} of {count:,} orders")
     for pool in pools:
         advance_head_hint(pool)
     with connection.cursor() as cursor:
@@ -107,7 +107,7 @@ def make_method(product: Product, stock: int | None, rng: Random) -> None:
     )
     PoolMethod.objects.create(product=product, pool=pool)
     if stock:
-        import_keys(pool, [license_text(rng) for _ in range(stock)], by="demo")
+        import_keys(pool, [license_text(rng) for _ in range(stock)], actor="demo")
 
 
 def license_text(rng: Random) -> str:
@@ -115,7 +115,7 @@ def license_text(rng: Random) -> str:
     return f"{text[:5]}-{text[5:10]}-{text[10:15]}-{text[15:20]}"
 
 
-class Stock:
+class DemoStock:
     """A pool's keys that the orders of the past took: a batch in which none is left, behind what was there before."""
 
     def __init__(self, pool: LicensePool, imported_at: datetime):
@@ -136,7 +136,7 @@ class Stock:
         LicensePool.objects.filter(pk=pool.pk).update(next_position=F("next_position") + len(keys))
 
 
-def store(rows: Rows, stocks: dict[int, Stock]) -> None:
+def store(rows: Rows, stocks: dict[int, DemoStock]) -> None:
     """Copy rows into their tables, with ids of the tables' own sequences, in one transaction."""
     with transaction.atomic():
         for pool, stock in sorted(stocks.items()):
@@ -188,7 +188,7 @@ class Past:
         main, _ = merchant.checkout_pages.get_or_create(code="main", defaults={"name": "Main shop"})
         partner, _ = merchant.checkout_pages.get_or_create(code="partner", defaults={"name": "Partners’ shop"})
         self.merchant = merchant
-        self.shop = Shop(articles, [*6 * [main], partner], rng)
+        self.shop = DemoShop(articles, [*6 * [main], partner], rng)
         self.count = count
         self.rng = rng
         self.end = timezone.now().astimezone(UTC).replace(microsecond=0) - timedelta(minutes=1)
@@ -331,9 +331,9 @@ class Past:
         code: dict[str, Any] = {"code": text, "hint": hint(text), "item_id": item, "unit": unit} | prints
         if article.pool:
             self._add(LicenseKey, pool_id=article.pool.pk, issued_at=saved_at, **code)
-        by = "" if article.pool else self.rng.choice(self.people)
+        actor = "" if article.pool else self.rng.choice(self.people)
         source = article.method.source
-        return self._add(ActivationCode, source=source, saved_by=by, saved_at=saved_at, withdrawn_by="", **code)
+        return self._add(ActivationCode, source=source, saved_by=actor, saved_at=saved_at, withdrawn_by="", **code)
 
     def _mail(self, order: int, index: int, email: str, saved_at: datetime, codes: list[int]) -> None:
         """The e-mail with new codes, and what came of it."""
@@ -345,27 +345,27 @@ class Past:
             person = self.rng.choice(self.people)
             what = {"kind": OrderEvent.Kind.ADDRESS_CORRECTED, "details": {"before": mistyped, "after": email}}
             self._add(OrderEvent, order_id=order, happened_at=corrected_at, happened_by=person, **what)
-            self._delivery(order, email, corrected_at, codes, by=person)
+            self._delivery(order, email, corrected_at, codes, actor=person)
         else:
             self._delivery(order, email, saved_at, codes)
             if self.rng.random() < RESENT:
                 resent_at = self._later(saved_at, days=60)
-                self._delivery(order, email, resent_at, codes, by=self.rng.choice(self.people))
+                self._delivery(order, email, resent_at, codes, actor=self.rng.choice(self.people))
 
     def _delivery(
-        self, order: int, email: str, created_at: datetime, codes: list[int], *, by: str = "", refused: bool = False
+        self, order: int, email: str, created_at: datetime, codes: list[int], *, actor: str = "", refused: bool = False
     ) -> None:
         """An e-mail, which a person asked for if `by` names one."""
         ended_at = created_at + self._seconds(1, 3)
         delivery = self._add(
             Delivery,
             order_id=order,
-            kind=Delivery.Kind.RESEND if by else Delivery.Kind.AUTOMATIC,
+            kind=Delivery.Kind.RESEND if actor else Delivery.Kind.AUTOMATIC,
             status=Delivery.Status.FAILED if refused else Delivery.Status.SENT,
             recipient=email,
             message_id=make_message_id(),
             sent_at=None if refused else ended_at,
-            requested_by=by,
+            requested_by=actor,
             created_at=created_at,
             due_at=None,
             attempts=1,
@@ -373,7 +373,7 @@ class Past:
             reason=f"The mail server refused the address: 550 5.1.1 <{email}>: User unknown" if refused else "",
         )
         for code in codes:
-            self._add(DeliveredCode, delivery_id=delivery, code_id=code, automatic=not by)
+            self._add(DeliveredCode, delivery_id=delivery, code_id=code, automatic=not actor)
 
     def _refund(self, order: int, payment: dict, status: Order.Status) -> None:
         amount = sum((Decimal(item["total_price"]) for item in payment["items"]), Decimal(0))
@@ -384,5 +384,7 @@ class Past:
         elif status != Order.Status.DELETED:
             return
         refunded_at = self._later(payment["paid_at"] + timedelta(minutes=1), days=30)
-        reference, by = f"R{payment['order'][1:]}", "API key demo shop"
-        self._add(Refund, order_id=order, amount=amount, reference=reference, refunded_at=refunded_at, refunded_by=by)
+        reference, actor = f"R{payment['order'][1:]}", "API key demo shop"
+        self._add(
+            Refund, order_id=order, amount=amount, reference=reference, refunded_at=refunded_at, refunded_by=actor
+        )

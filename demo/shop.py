@@ -68,7 +68,7 @@ class Article:
         return place if isinstance(place, LicensePool) else None
 
 
-class Shop:
+class DemoShop:
     """Thinks of payments, the same ones for the same random numbers."""
 
     def __init__(self, articles: list[Article], pages: list[CheckoutPage], rng: Random):

@@ -25,7 +25,7 @@ RECOVERY = 30
 numbers = itertools.count(int(time.time()))
 
 
-class Shop(threading.Thread):
+class FaultShop(threading.Thread):
     """Reports payments, one after the other, each until it is taken."""
 
     def __init__(self, env: Env) -> None:
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def fill_and_free(disk: Path, keywell: Keywell, env: Env, sink: Sink) -> int:
-    shop = Shop(env)
+    shop = FaultShop(env)
     shop.start()
     wait_until(lambda: len(shop.taken) >= 10 and len(sink.messages) >= 5)
     fill(disk / "filler")
@@ -80,12 +80,12 @@ def fill_and_free(disk: Path, keywell: Keywell, env: Env, sink: Sink) -> int:
     during = shop.refused
     (disk / "filler").unlink()
     freed_at = time.monotonic()
-    wait_until(lambda: shop.taken[-1][0] > freed_at, patience=300)
+    wait_until(lambda: shop.taken[-1][0] > freed_at, timeout=300)
     paid_after = time.monotonic() - freed_at
     order = shop.taken[-1][1]
-    wait_until(lambda: sink.texts(address_of(order)), patience=300)
+    wait_until(lambda: sink.texts(address_of(order)), timeout=300)
     mailed_after = time.monotonic() - freed_at
-    wait_until(lambda: "200" in healthz(keywell), patience=300)
+    wait_until(lambda: "200" in healthz(keywell), timeout=300)
     healthy_after = time.monotonic() - freed_at
     shop.is_open = False
     shop.join(30)

@@ -35,7 +35,7 @@ SERVERS = {
 numbers = itertools.count(int(time.time() * 1000))
 
 
-class Client:
+class SlowClient:
     def __init__(self, port: int, key: str) -> None:
         self.port, self.key = port, key
 
@@ -100,21 +100,21 @@ def median_of(act: Callable[[], float]) -> float:
     return statistics.median(seconds)
 
 
-def measure(client: Client) -> dict[str, float]:
+def measure(client: SlowClient) -> dict[str, float]:
     return {"healthz": median_of(client.healthz), "payment": median_of(client.pay)}
 
 
-def compare(name: str, client: Client) -> bool:
+def compare(name: str, client: SlowClient) -> bool:
     """Print the ratio of both requests with slow connections to those without, in alternating rounds."""
     ratios: dict[str, list[float]] = {"healthz": [], "payment": []}
     times: dict[str, list[float]] = {"healthz": [], "payment": []}
     for _ in range(ROUNDS):
-        alone = measure(client)
+        advisory_lock = measure(client)
         with client.slow_connections(CONNECTIONS):
             beside = measure(client)
         for what in ratios:
-            ratios[what].append(beside[what] / alone[what])
-            times[what].append(alone[what])
+            ratios[what].append(beside[what] / advisory_lock[what])
+            times[what].append(advisory_lock[what])
         if float("inf") in beside.values():
             break
     for what, values in ratios.items():
@@ -134,12 +134,12 @@ def main() -> int:
     with production() as (keywell, env, _):
         for name in options.servers:
             with serve(SERVERS[name], settings_of(keywell)) as port:
-                client = Client(port, env["API_KEY"])
-                wait_until(client.answers, patience=60)
+                client = SlowClient(port, env["API_KEY"])
+                wait_until(client.answers, timeout=60)
                 compare(name, client)
         if options.servers:
             return 0
-        return 0 if compare("Keywell", Client(keywell.port, env["API_KEY"])) else 1
+        return 0 if compare("Keywell", SlowClient(keywell.port, env["API_KEY"])) else 1
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class ReturnRefused(Refused):
 
 
 @transaction.atomic
-def retry(item: OrderItem, *, by: str) -> None:
+def retry(item: OrderItem, *, actor: str) -> None:
     """Have a fulfillment tried again now that failed, or waits. Raises RetryRefused if there is nothing to try."""
     try:
         lock_paid(item.order)
@@ -59,16 +59,16 @@ def retry(item: OrderItem, *, by: str) -> None:
         kind=OrderEvent.Kind.RETRIED,
         item=item,
         details={"status": fulfillment.status, "reason": fulfillment.reason},
-        happened_by=by,
+        happened_by=actor,
     )
-    for method in FulfillmentMethod.objects.of(item.product):
+    for method in FulfillmentMethod.objects.for_product(item.product):
         if method.upstream:
             probe_now(method.upstream)
     fulfillment.nudge()
 
 
 @transaction.atomic
-def retry_failed(upstream: Upstream, *, by: str) -> int:
+def retry_failed(upstream: Upstream, *, actor: str) -> int:
     """Have all items of paid orders that this server was given up for tried again; how many they are.
 
     The oldest payments come first. Asked again at once there is none.
@@ -86,7 +86,7 @@ def retry_failed(upstream: Upstream, *, by: str) -> int:
             kind=OrderEvent.Kind.RETRIED,
             item_id=item,
             details={"status": status, "reason": reason},
-            happened_by=by,
+            happened_by=actor,
         )
         for _, item, order, status, reason in rows
     )
@@ -99,7 +99,7 @@ def retry_failed(upstream: Upstream, *, by: str) -> int:
 
 
 @transaction.atomic
-def replace(code: ActivationCode, *, by: str, reason: str = "") -> tuple[ActivationCode, bool]:
+def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[ActivationCode, bool]:
     """Give the customer another key of the same pool for one that does not work, also of its reserve.
 
     Return the new code, and whether it is new: asked again it is the same. Raises ReplaceRefused.
@@ -116,15 +116,15 @@ def replace(code: ActivationCode, *, by: str, reason: str = "") -> tuple[Activat
     if issued is None:
         raise ReplaceRefused("Only a code that came from a pool can be replaced by another of it.")
 
-    with moved_by(by):
+    with moved_by(actor):
         withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.Because.REPLACED}
         LicenseKey.objects.filter(pk=issued.pk).update(**withdrawn)
         units = [code.unit]
         keys = allocate_keys(issued.pool, item, units) or allocate_keys(issued.pool, item, units, from_reserve=True)
         if not keys:
             raise ReplaceRefused(f"The pool “{issued.pool}” has no keys left, not even in reserve.")
-    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
-    new = ActivationCode.build(keys[code.unit].code, item=item, unit=code.unit, source=code.source, saved_by=by)
+    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=actor)
+    new = ActivationCode.build(keys[code.unit].code, item=item, unit=code.unit, source=code.source, saved_by=actor)
     new.save()
     ActivationCode.all_codes.filter(pk=code.pk).update(replaced_by=new)
     OrderEvent.objects.create(
@@ -132,14 +132,14 @@ def replace(code: ActivationCode, *, by: str, reason: str = "") -> tuple[Activat
         kind=OrderEvent.Kind.REPLACED,
         code=code,
         details={"reason": reason} if reason else {},
-        happened_by=by,
+        happened_by=actor,
     )
     queue_delivery(item.order, [new])
     return new, True
 
 
 @transaction.atomic
-def issue_from_reserve(item: OrderItem, *, by: str) -> int:
+def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
     """Give an item that waits what it lacks from the reserves of its product's pools; return how many codes.
 
     Raises ReplaceRefused if there is nothing to give, or nobody to give it to.
@@ -150,7 +150,7 @@ def issue_from_reserve(item: OrderItem, *, by: str) -> int:
         raise ReplaceRefused(str(problem)) from problem
     missing = item.missing_units()
     codes: dict[int, str] = {}
-    with moved_by(by):
+    with moved_by(actor):
         for pool in LicensePool.objects.of_chain(item.product):
             left = [unit for unit in missing if unit not in codes]
             keys = allocate_keys(pool, item, left, from_reserve=True)
@@ -158,7 +158,7 @@ def issue_from_reserve(item: OrderItem, *, by: str) -> int:
     if not codes:
         raise ReplaceRefused("Nothing is missing." if not missing else "There is nothing in reserve for this product.")
 
-    save_codes(item.fulfillment, codes, missing, source=PoolSource.code, by=by)
+    save_codes(item.fulfillment, codes, missing, source=PoolSource.code, actor=actor)
     return len(codes)
 
 
@@ -172,7 +172,7 @@ def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, reve
 
 
 @transaction.atomic
-def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
+def return_to_stock(code: ActivationCode, *, actor: str) -> LicensePool:
     """Have the key of a refunded order, which nobody saw, sold to somebody else. Raises ReturnRefused."""
     quarantined = LicenseKey.objects.filter(
         item=code.item, unit=code.unit, fingerprint=code.fingerprint, withdrawn_because=LicenseKey.Because.REFUNDED
@@ -191,15 +191,15 @@ def return_to_stock(code: ActivationCode, *, by: str) -> LicensePool:
     if reason := why_not_return(code, code.deliveries.all(), revealed=revealed):
         raise ReturnRefused(reason)
 
-    with moved_by(by):
+    with moved_by(actor):
         return_key(key)
-    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=by)
-    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.RETURNED, code=code, happened_by=by)
+    ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=actor)
+    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.RETURNED, code=code, happened_by=actor)
     return key.pool
 
 
 @transaction.atomic
-def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str, source: str = ManualSource.code) -> None:
+def enter_codes(item: OrderItem, codes: dict[int, str], *, actor: str, source: str = ManualSource.code) -> None:
     """Save codes that a person found, or released, for these units of the item.
 
     Raises CodeRefused if one of the units has its code already, or the order is not paid.
@@ -215,7 +215,7 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, by: str, source: str 
         for unit, text in codes.items():
             _refuse_if_sold(item.order, unit, text)
 
-    save_codes(item.fulfillment, codes, missing, source=source, by=by)
+    save_codes(item.fulfillment, codes, missing, source=source, actor=actor)
 
 
 def _refuse_if_sold(order: Order, unit: int, text: str) -> None:

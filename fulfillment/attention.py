@@ -13,12 +13,14 @@ from orders.models import Order, OrderQuerySet, OtherItem
 from outbound.models import Upstream
 
 # A customer has paid, and waits for longer than this.
-LONG = timedelta(hours=1)
+LONG_OUTAGE = timedelta(hours=1)
 
 
 def stuck_fulfillments() -> QuerySet[Fulfillment]:
     """Items of paid orders that failed, or lack codes for long."""
-    long_waiting = Q(status__in=[Fulfillment.Status.WAITING, Fulfillment.Status.PENDING], created_at__lt=Now() - LONG)
+    long_waiting = Q(
+        status__in=[Fulfillment.Status.WAITING, Fulfillment.Status.PENDING], created_at__lt=Now() - LONG_OUTAGE
+    )
     return Fulfillment.objects.filter(
         Q(status=Fulfillment.Status.FAILED) | long_waiting, item__order__status=Order.Status.PAID
     )
@@ -31,7 +33,7 @@ def lost_deliveries() -> QuerySet[Delivery]:
     now it is. Of a customer whose data was erased none is lost: there is nobody to send it to.
     """
     status = Delivery.Status
-    late = Q(status=status.QUEUED, created_at__lt=Now() - LONG)
+    late = Q(status=status.QUEUED, created_at__lt=Now() - LONG_OUTAGE)
     held_back = Q(status=status.CANCELED, order__checkout_page__delivery_allowed=True)
     later = DeliveredCode.objects.filter(code=OuterRef("code"), delivery_id__gt=OuterRef("delivery_id"))
     orphaned = DeliveredCode.objects.filter(

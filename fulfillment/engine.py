@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from delivery.resending import queue_delivery
-from fulfillment.item_notices import tell_of_item
+from fulfillment.item_notices import notify_item
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from orders.models import ActivationCode, Order, OrderItem
@@ -15,7 +15,7 @@ from orders.subscriptions import find_wait
 from pools.allocation import fill_reserve
 from pools.models import LicensePool
 from work.attempts import Failure, NotNow, Policy
-from work.models import CALLOUTS, alone, publish
+from work.models import CALLOUTS, advisory_lock, publish
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def begin(items: list[OrderItem]) -> None:
         wake_renewals(item)
 
 
-class Fulfilling(Policy[Fulfillment]):
+class FulfillmentPolicy(Policy[Fulfillment]):
     model = Fulfillment
 
     def attempt(self, fulfillment):
@@ -42,18 +42,18 @@ class Fulfilling(Policy[Fulfillment]):
         _note_what_is_missing(fulfillment, [], [(None, failure)])
 
 
-fulfill = Fulfilling().run
+fulfill = FulfillmentPolicy().run
 
 
 def fulfill_in_turn(pk: int) -> None:
     """Make one attempt at a fulfillment; if a server was called, have the next one made that waits for its turn."""
-    with alone("fulfill_by_callout", pk) as is_alone:
+    with advisory_lock("fulfill by request", pk) as locked:
         # Who was woken while at it would ask for the same twice at the same time.
-        tried = is_alone and fulfill(pk) is not False
+        tried = locked and fulfill(pk) is not False
     fulfillment = Fulfillment.objects.select_related("item__product").filter(pk=pk).first() if tried else None
     if fulfillment is None:
         return
-    for method in FulfillmentMethod.objects.of(fulfillment.item.product):
+    for method in FulfillmentMethod.objects.for_product(fulfillment.item.product):
         upstream = method.upstream
         # While it is paused the sweep has enough of them look.
         if upstream and not upstream.paused_at and (following := Fulfillment.objects.next_of(upstream)):
@@ -62,8 +62,8 @@ def fulfill_in_turn(pk: int) -> None:
 
 def serve_waiting(pool: LicensePool) -> None:
     """Give a pool's keys to the items that wait for them, oldest payment first, each in a transaction of its own."""
-    with alone("serve_waiting", pool.pk) as is_alone:
-        if not is_alone:
+    with advisory_lock("serve_waiting", pool.pk) as locked:
+        if not locked:
             return
         for fulfillment in Fulfillment.objects.waiting_for(pool).select_related("item__order", "item__product"):
             pool.refresh_from_db(fields=["head_hint"])
@@ -102,7 +102,7 @@ def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> bool:
 def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
     shortages: list[str] = []
     failed: list[tuple[Source | None, Failure]] = []
-    for method in FulfillmentMethod.objects.of(fulfillment.item.product):
+    for method in FulfillmentMethod.objects.for_product(fulfillment.item.product):
         source = method.kind
         if immediate_only and not source.immediate:
             nudge = partial(publish, Fulfillment.TASK, fulfillment.pk, queue=CALLOUTS)
@@ -167,12 +167,12 @@ def _check_paid(order: Order) -> None:
 
 
 def save_codes(
-    fulfillment: Fulfillment, codes: dict[int, str], missing: list[int], *, source: str, by: str = ""
+    fulfillment: Fulfillment, codes: dict[int, str], missing: list[int], *, source: str, actor: str = ""
 ) -> bool:
     """Save codes for the missing units; return whether none is missing now. The caller holds the order's lock."""
     item = fulfillment.item
     new = [
-        ActivationCode.build(codes[unit], item=item, unit=unit, source=source, saved_by=by)
+        ActivationCode.build(codes[unit], item=item, unit=unit, source=source, saved_by=actor)
         for unit in missing
         if unit in codes
     ]
@@ -224,9 +224,9 @@ def _note_what_is_missing(
         status = Fulfillment.Status.FAILED if errors and not shortages else Fulfillment.Status.WAITING
         fulfillment.end(status=status, reason=reason[:500])
         for source, _ in failed:
-            source.tell_merchant(fulfillment.item) if source else tell_of_item(fulfillment.item)
+            source.notify_merchant(fulfillment.item) if source else notify_item(fulfillment.item)
         if not failed and not shortages:
-            tell_of_item(fulfillment.item)
+            notify_item(fulfillment.item)
 
 
 def wake_renewals(item: OrderItem) -> None:

@@ -51,18 +51,18 @@ HISTORY = [
 
 
 @dataclass(frozen=True)
-class Line:
+class HistoryLine:
     """One event: when, what kind of thing, what happened, who did it, and anything to add."""
 
     at: datetime
     kind: str
     text: str
-    by: str = ""
+    actor: str = ""
     note: str = ""
     state: str = ""  # a status that says how it stands, if it can go well or badly
 
 
-def order_history(order: Order) -> list[Line]:
+def order_history(order: Order) -> list[HistoryLine]:
     """What happened to an order, oldest first. It prefetches its items and HISTORY, and makes one query more."""
     of_kinds = [path for kind in SOURCES.values() for path in kind.item_paths]
     items = OrderItem.objects.select_related("product", "fulfillment", "subscription", *of_kinds).with_code_count()
@@ -80,13 +80,13 @@ def order_history(order: Order) -> list[Line]:
     return sorted(lines, key=lambda line: line.at)
 
 
-def _reported(order: Order) -> Iterator[Line]:
+def _reported(order: Order) -> Iterator[HistoryLine]:
     if order.paid_at:
-        yield Line(order.paid_at, "paid", "Paid in the shop")
-    yield Line(order.reported_at, "reported", "Payment reported", by=order.reported_by)
+        yield HistoryLine(order.paid_at, "paid", "Paid in the shop")
+    yield HistoryLine(order.reported_at, "reported", "Payment reported", actor=order.reported_by)
 
 
-def _saved_and_seen(order: Order) -> Iterator[Line]:
+def _saved_and_seen(order: Order) -> Iterator[HistoryLine]:
     names = {item.pk: item.product.name for item in order.items.all()}
     saved: Counter = Counter()
     seen: Counter = Counter()
@@ -96,24 +96,26 @@ def _saved_and_seen(order: Order) -> Iterator[Line]:
         .annotate(count=Count("pk"))
         .order_by()
     )
-    for item, origin, by, saved_at, seen_at, count in groups:
-        saved[item, origin, by, saved_at] += count
+    for item, origin, actor, saved_at, seen_at, count in groups:
+        saved[item, origin, actor, saved_at] += count
         if seen_at:
             seen[item, seen_at] += count
 
-    for (item, origin, by, at), count in saved.items():
-        yield Line(at, "codes", f"{_codes(count)} for {names[item]} saved, {SOURCES[origin].origin}", by=by)
+    for (item, origin, actor, at), count in saved.items():
+        yield HistoryLine(
+            at, "codes", f"{_codes(count)} for {names[item]} saved, {SOURCES[origin].origin}", actor=actor
+        )
     for (item, at), count in seen.items():
-        yield Line(at, "seen", f"{_codes(count)} of {names[item]} seen by the customer")
+        yield HistoryLine(at, "seen", f"{_codes(count)} of {names[item]} seen by the customer")
 
 
-def _failed(fulfillment: Fulfillment) -> Line:
+def _failed(fulfillment: Fulfillment) -> HistoryLine:
     text = f"No activation code for {fulfillment.item.product.name}"
     at = fulfillment.ended_at or fulfillment.created_at
-    return Line(at, "codes", text, note=fulfillment.reason, state=fulfillment.status)
+    return HistoryLine(at, "codes", text, note=fulfillment.reason, state=fulfillment.status)
 
 
-def _mailed(delivery) -> Iterator[Line]:
+def _mailed(delivery) -> Iterator[HistoryLine]:
     """One line, however it went, for an e-mail that was asked for; then what its provider told of it."""
     codes = f"Code ••••{delivery.hint}" if delivery.code_count == 1 and delivery.hint else _codes(delivery.code_count)
     verb = "resent to" if delivery.kind == Delivery.Kind.RESEND else "mailed to"
@@ -127,13 +129,13 @@ def _mailed(delivery) -> Iterator[Line]:
     at = delivery.sent_at or delivery.ended_at or delivery.created_at
     if delivery.status in TrackingEvent.STATUSES.values():
         # Lines of their own say what was told of it.
-        yield Line(at, "mail", text, by=delivery.requested_by, state=Delivery.Status.SENT)
+        yield HistoryLine(at, "mail", text, actor=delivery.requested_by, state=Delivery.Status.SENT)
     else:
-        yield Line(at, "mail", text, by=delivery.requested_by, note=delivery.reason, state=delivery.status)
+        yield HistoryLine(at, "mail", text, actor=delivery.requested_by, note=delivery.reason, state=delivery.status)
     yield from (_told(event, recipient, at) for event in sorted(delivery.told, key=itemgetter("occurred_at")))
 
 
-def _told(event: dict[str, str], recipient: str, sent_at: datetime) -> Line:
+def _told(event: dict[str, str], recipient: str, sent_at: datetime) -> HistoryLine:
     kind = TrackingEvent.Kind(event["kind"])
     text = {
         kind.DEFERRED: f"{recipient} does not take mail yet",
@@ -149,19 +151,19 @@ def _told(event: dict[str, str], recipient: str, sent_at: datetime) -> Line:
     # Their clocks are not ours: nothing happens to a mail before it is sent.
     at = max(datetime.fromisoformat(event["occurred_at"]), sent_at)
     state = TrackingEvent.STATUSES.get(kind, kind)
-    return Line(at, state, text, state=state)
+    return HistoryLine(at, state, text, state=state)
 
 
-def _refunded(refund: Refund, order: Order) -> Line:
+def _refunded(refund: Refund, order: Order) -> HistoryLine:
     notes = [f"The shop’s number: {refund.reference}"] if refund.reference else []
     notes += ["undone"] if refund.undone_at else []
     note = ", ".join(notes)
-    return Line(
-        refund.refunded_at, "refund", f"{refund.amount} {order.currency} refunded", by=refund.refunded_by, note=note
+    return HistoryLine(
+        refund.refunded_at, "refund", f"{refund.amount} {order.currency} refunded", actor=refund.refunded_by, note=note
     )
 
 
-def _event(event: OrderEvent) -> Line:
+def _event(event: OrderEvent) -> HistoryLine:
     note = ""
     match event.kind:
         case OrderEvent.Kind.ADDRESS_CORRECTED:
@@ -198,7 +200,7 @@ def _event(event: OrderEvent) -> Line:
             note = "We send it again ten minutes later."
         case OrderEvent.Kind.ERASED:
             text = "The customer’s data erased"
-    return Line(event.happened_at, event.kind, text, by=event.happened_by, note=note)
+    return HistoryLine(event.happened_at, event.kind, text, actor=event.happened_by, note=note)
 
 
 def _codes(count: int) -> str:

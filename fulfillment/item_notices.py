@@ -1,7 +1,7 @@
 """What merchants are told about items that wait for a person."""
 
 from fulfillment.models import Fulfillment
-from notices.sending import NoticeKind, register, tell
+from notices.sending import NoticeKind, notify, register
 from orders.models import Order, OrderItem
 
 
@@ -32,6 +32,6 @@ class ItemFailed(ItemNotice):
 register(CodeWanted, ItemFailed)
 
 
-def tell_of_item(item: OrderItem, kind: type[ItemNotice] = ItemFailed) -> None:
+def notify_item(item: OrderItem, kind: type[ItemNotice] = ItemFailed) -> None:
     """Tell the merchant once that an item has failed, or wants codes of a person."""
-    tell(kind, item.order.merchant, item)
+    notify(kind, item.order.merchant, item)

@@ -15,7 +15,7 @@ from fulfillment.models import HeldCode
 from merchants.addresses import same_address, to_ascii_domain
 from merchants.models import Merchant
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 NAMES = ["email", "first_name", "last_name", "company"]
 ERASED = "The customer’s data was erased."
@@ -25,7 +25,7 @@ class NotAnAddress(Exception):
     """Whose data was erased has an empty address, and is not meant by it."""
 
 
-def tell(counts: Counter[str]) -> str:
+def describe_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
 
 
@@ -40,7 +40,7 @@ class Held:
         of_order = Q(order__merchant=merchant) if merchant else Q()
         self.orders = Order.objects.with_email(self.email).filter(of_merchant)
         self.deliveries = Delivery.objects.filter(of_order, same_address("recipient", self.email))
-        self.callouts = Callout.objects.of_orders(self.orders)
+        self.outgoing_requests = OutgoingRequest.objects.of_orders(self.orders)
         self.link_requests = LinkRequest.objects.filter(of_merchant, same_address("email", self.email))
         self.corrections = OrderEvent.objects.filter(
             same_address("details__before", self.email) | same_address("details__after", self.email), of_order
@@ -52,7 +52,7 @@ class Held:
             "orders": self.orders.count(),
             "e-mails": self.deliveries.count(),
             "corrections of addresses": self.corrections.count(),
-            "requests to servers": self.callouts.count(),
+            "requests to servers": self.outgoing_requests.count(),
             "requests for lost links": self.link_requests.count(),
         }
         return Counter({name: count for name, count in counts.items() if count})
@@ -79,11 +79,11 @@ class Held:
         own = to_ascii_domain(self.email).lower()
         return [side for side, address in event.details.items() if to_ascii_domain(address).lower() == own]
 
-    def erase(self, *, by: str) -> Counter[str]:
+    def erase(self, *, actor: str) -> Counter[str]:
         """Take the person out of it all, and return how much that was. Doing it again finds nothing more."""
         erased = self.count()
         for pk in self.orders.values_list("pk", flat=True):
-            _erase_order(pk, by=by)
+            _erase_order(pk, actor=actor)
         with transaction.atomic():
             # What is left are traces in orders that have other addresses now. What waits to be mailed goes there.
             queued = self.deliveries.filter(status=Delivery.Status.QUEUED)
@@ -97,14 +97,14 @@ class Held:
 
 
 @transaction.atomic
-def _erase_order(pk: int, *, by: str) -> None:
+def _erase_order(pk: int, *, actor: str) -> None:
     # Serializes with codes being saved and with resends: none goes to the address from here on.
     order = Order.objects.select_for_update(no_key=True).get(pk=pk)
     order.email = order.first_name = order.last_name = order.company = ""
     order.additional_parameters = {}
     order.link_token = order.link_fingerprint = None
     order.save(update_fields=["additional_parameters", "link_token", "link_fingerprint", *NAMES])
-    Callout.objects.of_orders([order]).forget()
+    OutgoingRequest.objects.of_orders([order]).forget()
     # With one attempt more it is no longer that worker's who has it in its hands, and would note the server's answer.
     order.deliveries.filter(status=Delivery.Status.QUEUED).update(
         status=Delivery.Status.CANCELED, due_at=None, attempts=F("attempts") + 1
@@ -115,7 +115,7 @@ def _erase_order(pk: int, *, by: str) -> None:
     # What a person wrote when a code was replaced may name the customer.
     written = [OrderEvent.Kind.ADDRESS_CORRECTED, OrderEvent.Kind.REPLACED]
     order.events.filter(kind__in=written).update(details={})
-    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.ERASED, happened_by=by)
+    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.ERASED, happened_by=actor)
 
 
 def _forget_recipients(deliveries: QuerySet[Delivery]) -> None:
@@ -139,7 +139,7 @@ def _describe(order: Order) -> dict[str, Any]:
             "other items": list(order.other_items.order_by("pk").values("product", "quantity", "total_price")),
             "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
             "requests to servers": list(
-                Callout.objects.of_orders([order]).order_by("pk").values("called_at", "url", "sent", "answer")
+                OutgoingRequest.objects.of_orders([order]).order_by("pk").values("called_at", "url", "sent", "answer")
             ),
             "refunds": list(order.refunds.order_by("pk").values("amount", "refunded_at")),
             "history": [

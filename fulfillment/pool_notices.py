@@ -11,18 +11,18 @@ from django.urls import reverse
 
 from fulfillment.models import Fulfillment
 from notices.models import MerchantNotice
-from notices.sending import NoticeKind, register, tell
+from notices.sending import NoticeKind, notify, register
 from orders.models import OrderItem
 from outbound.mail import compose_plain
 from pools.models import LicensePool, UploadLink
 from pools.replenishment import Forecast, forecast
 
 # A merchant is told at once of so many pools. After them, those of the next minutes wait for more to tell in one mail.
-TOLD_SINGLY = 3
-MANY_WITHIN = timedelta(minutes=10)
-GATHERED_FOR = timedelta(seconds=30)
+MAX_SINGLE_NOTICES = 3
+BURST_PERIOD = timedelta(minutes=10)
+GATHERING_PERIOD = timedelta(seconds=30)
 # While nobody waits for it, not for ever.
-REMINDERS_OF_STILL_EMPTY = 4
+MAX_REMINDERS = 4
 
 
 class PoolNotice(NoticeKind):
@@ -37,7 +37,7 @@ class PoolNotice(NoticeKind):
         return "The pool was filled before it went out." if is_past else ""
 
     def context(self, notice):
-        return _facts_of_pool(notice.subject, notice)._asdict()
+        return _pool_payload(notice.subject, notice)._asdict()
 
     def compose(self, notices, recipients):
         if len(notices) == 1:
@@ -78,13 +78,13 @@ class PoolStillEmpty(PoolNotice):
 register(PoolLow, PoolEmpty, PoolWaitedFor, PoolStillEmpty)
 
 
-def tell_of_pool(pool: LicensePool, kind: type[PoolNotice], available: int) -> None:
+def notify_pool(pool: LicensePool, kind: type[PoolNotice], available: int) -> None:
     """Have the recipients of a pool's notices told how it stands, with a new link to fill it by."""
-    lately = MerchantNotice.objects.filter(merchant=pool.merchant_id, created_at__gt=Now() - MANY_WITHIN)
+    lately = MerchantNotice.objects.filter(merchant=pool.merchant_id, created_at__gt=Now() - BURST_PERIOD)
     others = lately.about_any(LicensePool).exclude(subject_id=pool.pk).values("subject_id").distinct()
     details = {"available": available, "upload_link": UploadLink.objects.create_for(pool).pk}
-    when = {"due_at": Now() + GATHERED_FOR} if others.count() >= TOLD_SINGLY else {}
-    tell(kind, pool.merchant, pool, details=details, may_be_gathered=True, **when)
+    when = {"due_at": Now() + GATHERING_PERIOD} if others.count() >= MAX_SINGLE_NOTICES else {}
+    notify(kind, pool.merchant, pool, details=details, may_be_gathered=True, **when)
 
 
 def since_empty(pool: LicensePool):
@@ -97,8 +97,8 @@ def remind_of_empty_pools() -> None:
     """Tell again, at growing intervals, of pools that stay empty."""
     told = MerchantNotice.objects.about_any(LicensePool).filter(subject_id=OuterRef("pk"))
     newest = told.order_by("-pk").values("created_at")[:1]
-    empty = LicensePool.objects.filter(notified=LicensePool.Notice.EMPTY).annotate(told_at=Subquery(newest))
-    for pk in empty.filter(told_at__lt=Now() - PoolWaitedFor.pauses[0]).values_list("pk", flat=True):
+    empty = LicensePool.objects.filter(notified=LicensePool.Notice.EMPTY).annotate(notified_at=Subquery(newest))
+    for pk in empty.filter(notified_at__lt=Now() - PoolWaitedFor.pauses[0]).values_list("pk", flat=True):
         with transaction.atomic():
             # Serializes two sweeps, of which the later one finds what the earlier one told; and both with imports.
             pool = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pk).first()
@@ -111,12 +111,12 @@ def _remind(pool: LicensePool) -> None:
     kind: type[PoolNotice] = PoolWaitedFor if is_waited_for else PoolStillEmpty
     told = since_empty(pool)
     count = told.filter(kind=kind.code).count()
-    if kind is PoolStillEmpty and count >= REMINDERS_OF_STILL_EMPTY:
+    if kind is PoolStillEmpty and count >= MAX_REMINDERS:
         return
 
     pause = kind.pauses[min(count, len(kind.pauses) - 1)]
     if not told.filter(created_at__gt=Now() - pause).exists():
-        tell_of_pool(pool, kind, available=0)
+        notify_pool(pool, kind, available=0)
 
 
 # What is said of a pool
@@ -142,7 +142,7 @@ class PoolFacts(NamedTuple):
 def _by_urgency(notices: list[MerchantNotice]) -> list[PoolFacts]:
     """How the pools of these notices stand: first those for which somebody waits longest, then those soon empty."""
     newest: dict[Any, MerchantNotice] = {notice.subject: notice for notice in notices}
-    return sorted((_facts_of_pool(pool, notice) for pool, notice in newest.items()), key=_urgency)
+    return sorted((_pool_payload(pool, notice) for pool, notice in newest.items()), key=_urgency)
 
 
 def _urgency(facts: PoolFacts) -> tuple:
@@ -151,7 +151,7 @@ def _urgency(facts: PoolFacts) -> tuple:
     return (since is None, since and since.timestamp(), time_left, facts.available, facts.pool.name)
 
 
-def _facts_of_pool(pool: LicensePool, notice: MerchantNotice) -> PoolFacts:
+def _pool_payload(pool: LicensePool, notice: MerchantNotice) -> PoolFacts:
     """How the pool stands now: the notice may have waited for a mail server, or been tried before."""
     available = pool.available_up_to(pool.threshold + 1)
     link = UploadLink.objects.filter(pk=notice.details["upload_link"]).first()

@@ -9,22 +9,22 @@ from outbound.signals import upstream_back
 from pools.models import LicensePool
 from pools.signals import import_due, pool_refilled, stock_low
 from webhooks.models import WebhookEvent
-from webhooks.payloads import facts_of_item, facts_of_order, facts_of_pool
-from webhooks.sending import announce
+from webhooks.payloads import item_payload, order_payload, pool_payload
+from webhooks.sending import emit
 from work.models import IMPORTS, publish
 
 
 def connect() -> None:
     order_paid.connect(begin_fulfillment)
-    order_paid.connect(announce_payment)
+    order_paid.connect(emit_payment)
     order_refunded.connect(stop_fulfillment)
-    order_refunded.connect(announce_return)
+    order_refunded.connect(emit_return)
     order_reinstated.connect(restart_fulfillment)
-    order_reinstated.connect(announce_reinstatement)
+    order_reinstated.connect(emit_reinstatement)
     pool_refilled.connect(serve_waiting_items)
     import_due.connect(work_on_import)
-    stock_low.connect(tell_merchant)
-    stock_low.connect(announce_stock)
+    stock_low.connect(notify_merchant)
+    stock_low.connect(emit_stock)
     upstream_back.connect(ask_again)
 
 
@@ -32,26 +32,26 @@ def begin_fulfillment(items, **kwargs):
     engine.begin(items)
 
 
-def announce_payment(order, items, **kwargs):
-    announce(order.merchant, WebhookEvent.ORDER_PAID, facts_of_order(order, items))
+def emit_payment(order, items, **kwargs):
+    emit(order.merchant, WebhookEvent.ORDER_PAID, order_payload(order, items))
 
 
-def stop_fulfillment(order, by, **kwargs):
-    refunds.stop(order, by=by)
+def stop_fulfillment(order, actor, **kwargs):
+    refunds.stop(order, actor=actor)
 
 
-def announce_return(order, **kwargs):
+def emit_return(order, **kwargs):
     items = order.items.select_related("order", "product").order_by("pk")
-    announce(order.merchant, WebhookEvent.PRODUCT_RETURNED, *map(facts_of_item, items))
+    emit(order.merchant, WebhookEvent.PRODUCT_RETURNED, *map(item_payload, items))
 
 
-def restart_fulfillment(order, by, **kwargs):
-    refunds.restart(order, by=by)
+def restart_fulfillment(order, actor, **kwargs):
+    refunds.restart(order, actor=actor)
 
 
-def announce_reinstatement(order, **kwargs):
+def emit_reinstatement(order, **kwargs):
     items = order.items.select_related("product").order_by("pk")
-    announce(order.merchant, WebhookEvent.ORDER_REINSTATED, facts_of_order(order, list(items)))
+    emit(order.merchant, WebhookEvent.ORDER_REINSTATED, order_payload(order, list(items)))
 
 
 def serve_waiting_items(pool, **kwargs):
@@ -65,14 +65,14 @@ def work_on_import(key_import, **kwargs):
     )
 
 
-def tell_merchant(pool, level, available, **kwargs):
+def notify_merchant(pool, level, available, **kwargs):
     empty = level == LicensePool.Notice.EMPTY
-    pool_notices.tell_of_pool(pool, pool_notices.PoolEmpty if empty else pool_notices.PoolLow, available)
+    pool_notices.notify_pool(pool, pool_notices.PoolEmpty if empty else pool_notices.PoolLow, available)
 
 
-def announce_stock(pool, level, available, **kwargs):
+def emit_stock(pool, level, available, **kwargs):
     event = WebhookEvent.POOL_EMPTY if level == LicensePool.Notice.EMPTY else WebhookEvent.POOL_LOW
-    announce(pool.merchant, event, facts_of_pool(pool, available))
+    emit(pool.merchant, event, pool_payload(pool, available))
 
 
 def ask_again(upstream, **kwargs):

@@ -12,7 +12,7 @@ from pools.ledger import moved_by
 from pools.models import LicenseKey
 
 
-def stop(order: Order, *, by: str) -> None:
+def stop(order: Order, *, actor: str) -> None:
     """End the work on an order that is no longer paid, in the transaction that changes it.
 
     Its keys are in quarantine from then on: withdrawn, for the customer may have them. Its licenses are deactivated.
@@ -23,18 +23,18 @@ def stop(order: Order, *, by: str) -> None:
         wake_renewals(item)
     for kind in SOURCES.values():
         kind.stop(order)
-    with moved_by(by):
+    with moved_by(actor):
         keys = LicenseKey.objects.issued().filter(item__order=order)
         keys.update(withdrawn_at=Now(), withdrawn_because=LicenseKey.Because.REFUNDED)
 
 
-def restart(order: Order, *, by: str) -> None:
+def restart(order: Order, *, actor: str) -> None:
     """Resume the work on an order that is paid again, in the transaction that changes it.
 
     Keys leave quarantine. A unit whose key went back to stock gets another one, like any unit without a code. Licenses
     are activated again, and e-mails that the refund stopped are sent.
     """
-    with moved_by(by):
+    with moved_by(actor):
         keys = LicenseKey.objects.filter(item__order=order, withdrawn_because=LicenseKey.Because.REFUNDED)
         keys.update(withdrawn_at=None, withdrawn_because=LicenseKey.Because.MERCHANT)
     for kind in SOURCES.values():

@@ -10,13 +10,13 @@ from django.db.models import Max, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Now
 
 from orders.models import Order, OrderQuerySet, Refund
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 logger = logging.getLogger(__name__)
 
-PURGED_AT_ONCE = 500
+PURGE_BATCH_SIZE = 500
 # For one run, since the sweep waits for it; the rest is left to the next run.
-MOST_SECONDS = 5
+PURGE_TIMEOUT = 5
 
 
 def purge() -> int:
@@ -24,7 +24,7 @@ def purge() -> int:
     total, started = 0, monotonic()
     while _note_ends():
         pass
-    while monotonic() - started < MOST_SECONDS:
+    while monotonic() - started < PURGE_TIMEOUT:
         count = _purge_batch(_paid_long_ago()) or _purge_batch(_ended_long_ago())
         if not count:
             break
@@ -51,7 +51,7 @@ def _ended_long_ago() -> OrderQuerySet:
 
 def _note_ends() -> int:
     """Have the time run from the last refund, or from now, for some orders whose end nobody noted."""
-    unknown = _ended().filter(ended_at=None).values_list("pk", flat=True)[:PURGED_AT_ONCE]
+    unknown = _ended().filter(ended_at=None).values_list("pk", flat=True)[:PURGE_BATCH_SIZE]
     last = Refund.objects.filter(order=OuterRef("pk")).values("order").annotate(last=Max("refunded_at"))
     ended_at = Coalesce(Subquery(last.values("last")), Now())
     return Order.objects.filter(pk__in=list(unknown)).update(ended_at=ended_at)
@@ -61,6 +61,6 @@ def _note_ends() -> int:
 def _purge_batch(due: OrderQuerySet) -> int:
     # Nobody waits for another's lock: what is locked just now is the next batch's.
     locked = due.select_for_update(no_key=True, skip_locked=True)
-    pks = list(locked.values_list("pk", flat=True)[:PURGED_AT_ONCE])
-    Callout.objects.of_orders(pks).forget()
+    pks = list(locked.values_list("pk", flat=True)[:PURGE_BATCH_SIZE])
+    OutgoingRequest.objects.of_orders(pks).forget()
     return Order.objects.filter(pk__in=pks).update(additional_parameters={})

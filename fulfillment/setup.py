@@ -8,24 +8,24 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from fulfillment.chains import ChainRefused, add_source
 from fulfillment.models import SetupEvent, SetupRequest, SetupRequestPart
+from fulfillment.product_sources import SourceChangeRefused, add_source
 from merchants.models import Merchant, Product, User
-from notices.sending import NoticeKind, register, tell
+from notices.sending import NoticeKind, notify, register
 from pools import uploads
 from pools.detection import ColumnInDoubt, detect
 from pools.imports import preview_keys
 from pools.models import LicensePool
-from pools.oddities import Oddities
 from pools.reading import KeyFileError, read_keys, unpack
 from pools.replenishment import rearm
+from pools.warnings import KeyWarnings
 from work.refusals import Refused
 
 Kind = SetupEvent.Kind
 Status = SetupRequest.Status
 
 # A merchant's open requests, each of which may hold a file.
-MOST_OPEN = 5
+MAX_OPEN = 5
 
 
 class SetupNotice(NoticeKind):
@@ -69,20 +69,20 @@ def preview_file(request: SetupRequest, options: dict[str, Any]) -> dict[str, An
 
     Raises SetupRefused if the merchant has to choose the column of the keys.
     """
-    oddities = Oddities(request.merchant.pools.filter(name=request.pool_name).first())
+    warnings = KeyWarnings(request.merchant.pools.filter(name=request.pool_name).first())
     try:
-        read_as = detect(request.parts.read(), options, file_name=request.file_name, known=oddities.earlier)
-        preview = preview_keys(None, oddities.watch(read_keys(request.parts.read(), read_as)))
+        read_as = detect(request.parts.read(), options, file_name=request.file_name, known=warnings.earlier)
+        preview = preview_keys(None, warnings.watch(read_keys(request.parts.read(), read_as)))
     except ColumnInDoubt as error:
         raise SetupRefused(str(error)) from error
     except KeyFileError as error:
         return {"error": str(error), "problems": error.lines}
-    return asdict(preview) | {"read_as": read_as, "warnings": uploads.get_warnings(oddities, preview)}
+    return asdict(preview) | {"read_as": read_as, "warnings": uploads.get_warnings(warnings, preview)}
 
 
 @transaction.atomic
 def ask(
-    merchant: Merchant, content: Iterable[bytes], *, by: User, column: int | None = None, **fields: Any
+    merchant: Merchant, content: Iterable[bytes], *, actor: User, column: int | None = None, **fields: Any
 ) -> SetupRequest:
     """File a request, with the license file as it came, if there is one.
 
@@ -91,10 +91,10 @@ def ask(
     """
     # Serializes with others that count.
     Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
-    if merchant.setup_requests.filter(status=Status.OPEN).count() >= MOST_OPEN:
-        raise SetupRefused(f"{MOST_OPEN} requests are open. Please wait for an answer, or withdraw one.")
+    if merchant.setup_requests.filter(status=Status.OPEN).count() >= MAX_OPEN:
+        raise SetupRefused(f"{MAX_OPEN} requests are open. Please wait for an answer, or withdraw one.")
 
-    request = SetupRequest.objects.create(merchant=merchant, asked_by=by, **fields)
+    request = SetupRequest.objects.create(merchant=merchant, asked_by=actor, **fields)
     try:
         for number, part in enumerate(unpack(content)):
             SetupRequestPart.objects.create(request=request, number=number, content=part)
@@ -103,14 +103,14 @@ def ask(
     if request.parts.exists():
         request.preview = preview_file(request, {"column": column} if column else {})
         request.save(update_fields=["preview"])
-    SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(by), text=request.comment)
+    SetupEvent.objects.create(request=request, kind=Kind.ASKED, happened_by=str(actor), text=request.comment)
     if settings.SUPPORT_EMAIL:
-        tell(SetupAsked, request.merchant, request)
+        notify(SetupAsked, request.merchant, request)
     return request
 
 
 @transaction.atomic
-def apply(request: SetupRequest, *, by: str) -> None:
+def apply(request: SetupRequest, *, actor: str) -> None:
     """Make what is asked for, or reuse what is there of it, and import the keys; a long file is left to a worker.
 
     Raises SetupRefused if the file cannot be read; the request stays open then.
@@ -128,14 +128,14 @@ def apply(request: SetupRequest, *, by: str) -> None:
         uploads.begin(
             pool,
             request.parts.read(),
-            by=by,
+            actor=actor,
             file_name=request.file_name,
             confirmed=True,
             read_as=request.preview["read_as"],
         )
     request.save(update_fields=["pool"])
-    _close(request, Kind.APPLIED, by=by)
-    tell(SetupApplied, request.merchant, request)
+    _close(request, Kind.APPLIED, actor=actor)
+    notify(SetupApplied, request.merchant, request)
 
 
 def _set_up_pool(request: SetupRequest) -> LicensePool:
@@ -154,21 +154,21 @@ def _set_up_product(request: SetupRequest, pool: LicensePool, *, sku: str, name:
     if not is_new and product.quantity_rule != request.quantity_rule:
         product.quantity_rule = request.quantity_rule
         product.save(update_fields=["quantity_rule"])
-    with suppress(ChainRefused):  # it is in the chain already
+    with suppress(SourceChangeRefused):  # it is in the chain already
         add_source(product, "pool", pool)
 
 
 @transaction.atomic
-def answer(request: SetupRequest, *, text: str, by: str) -> None:
+def answer(request: SetupRequest, *, text: str, actor: str) -> None:
     """Close a request with an answer instead. Raises SetupRefused if it is closed already."""
-    _close(_lock_open(request), Kind.ANSWERED, by=by, text=text)
-    tell(SetupAnswered, request.merchant, request)
+    _close(_lock_open(request), Kind.ANSWERED, actor=actor, text=text)
+    notify(SetupAnswered, request.merchant, request)
 
 
 @transaction.atomic
-def withdraw(request: SetupRequest, *, by: str) -> None:
+def withdraw(request: SetupRequest, *, actor: str) -> None:
     """Close a request as the merchant wants it no more. Raises SetupRefused if it is closed already."""
-    _close(_lock_open(request), Kind.WITHDRAWN, by=by)
+    _close(_lock_open(request), Kind.WITHDRAWN, actor=actor)
 
 
 def _lock_open(request: SetupRequest) -> SetupRequest:
@@ -180,8 +180,8 @@ def _lock_open(request: SetupRequest) -> SetupRequest:
     return request
 
 
-def _close(request: SetupRequest, kind: SetupEvent.Kind, *, by: str, text: str = "") -> None:
+def _close(request: SetupRequest, kind: SetupEvent.Kind, *, actor: str, text: str = "") -> None:
     request.status = Status(kind)
     request.save(update_fields=["status"])
     request.parts.all().delete()
-    SetupEvent.objects.create(request=request, kind=kind, happened_by=by, text=text)
+    SetupEvent.objects.create(request=request, kind=kind, happened_by=actor, text=text)

@@ -14,7 +14,7 @@ from fulfillment.models import Fulfillment
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.refusals import purge_refusals
-from outbound import callouts
+from outbound import outgoing_requests
 from pools import uploads
 from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
@@ -63,7 +63,7 @@ def sweep():
         nudge_imports,
         warn_low_pools,
         pool_notices.remind_of_empty_pools,
-        upstream_notices.tell_of_upstreams_that_are_down,
+        upstream_notices.notify_long_outages,
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,
@@ -86,7 +86,7 @@ def nudge_due():
         for row in rows.due().order_by("due_at")[:SWEEP_LIMIT]:
             row.nudge()
     # Who gets a code from somebody's server has the next in line ask it.
-    in_turn = Fulfillment.objects.due_in_turn(callouts.AT_ONE_HOST).select_related("item__product")
+    in_turn = Fulfillment.objects.due_in_turn(outgoing_requests.MAX_PER_HOST).select_related("item__product")
     for fulfillment in in_turn[:SWEEP_LIMIT]:
         fulfillment.nudge()
 
@@ -116,6 +116,6 @@ def nudge_imports():
 
 
 def purge_logs():
-    callouts.purge()
+    outgoing_requests.purge()
     webhooks.purge()
     purge_refusals()

@@ -8,13 +8,13 @@ from django.db.models.functions import Now
 
 from fulfillment.models import Fulfillment
 from notices.models import MerchantNotice
-from notices.sending import NoticeKind, register, tell
+from notices.sending import NoticeKind, notify, register
 from outbound.models import Upstream
 
 # However orders fail and succeed by turns, the merchant is not told more often.
-TOLD_AGAIN_AFTER = timedelta(hours=1)
+REPEAT_AFTER = timedelta(hours=1)
 # A server that fails for so long, with orders that wait for it, is told.
-DOWN_FOR = timedelta(hours=1)
+LONG_OUTAGE = timedelta(hours=1)
 
 
 class UpstreamNotice(NoticeKind):
@@ -27,7 +27,7 @@ class UpstreamNotice(NoticeKind):
             "failed": given_up.count(),
             "held": given_up.held().select_related("item__order").order_by("item__order_id")[:20],
             "waiting": fulfillments.filter(status=Fulfillment.Status.WAITING, due_at__isnull=False).count(),
-            "last": upstream.callouts.exclude(error="").filter(is_test=False).order_by("-pk").first(),
+            "last": upstream.outgoing_requests.exclude(error="").filter(is_test=False).order_by("-pk").first(),
         }
 
 
@@ -51,26 +51,26 @@ register(SourceDown, SourceFailed)
 
 
 @transaction.atomic
-def tell_of_failure(upstream: Upstream) -> None:
+def notify_failure(upstream: Upstream) -> None:
     """Tell the merchant that items failed, once until the service works again: not once an order."""
     # It worked since they were told, if it fails only since later.
-    anew = Q(failing_since=None) | Q(failing_since__gt=F("told_at"))
-    to_tell = Q(told_at=None) | (anew & Q(told_at__lt=Now() - TOLD_AGAIN_AFTER))
-    if Upstream.objects.filter(to_tell, pk=upstream.pk).update(told_at=Now()):
-        tell(SourceFailed, upstream.merchant, upstream)
+    anew = Q(failing_since=None) | Q(failing_since__gt=F("notified_at"))
+    to_tell = Q(notified_at=None) | (anew & Q(notified_at__lt=Now() - REPEAT_AFTER))
+    if Upstream.objects.filter(to_tell, pk=upstream.pk).update(notified_at=Now()):
+        notify(SourceFailed, upstream.merchant, upstream)
 
 
 @transaction.atomic
-def tell_of_upstreams_that_are_down() -> None:
+def notify_long_outages() -> None:
     """Tell once until it works again that a server fails and items wait for it, hours before they have failed."""
     for model in Upstream.kinds().values():
         told = MerchantNotice.objects.about_any(model).filter(
             kind=SourceDown.code, subject_id=OuterRef("pk"), created_at__gt=OuterRef("failing_since")
         )
         down = model._default_manager.filter(~Exists(told), paused_at__isnull=False).filter(
-            failing_since__lt=Now() - DOWN_FOR
+            failing_since__lt=Now() - LONG_OUTAGE
         )
         # Serializes two sweeps.
         for upstream in down.select_for_update(no_key=True, skip_locked=True):
             if Fulfillment.objects.waiting().of_upstream(upstream).filter(due_at__isnull=False).exists():
-                tell(SourceDown, upstream.merchant, upstream)
+                notify(SourceDown, upstream.merchant, upstream)

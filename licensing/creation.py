@@ -4,13 +4,21 @@ from django.db import transaction
 
 from licensing.errors import IllegalOperation, Invalid
 from licensing.locks import hold
-from licensing.models import License, Licensee, LicenseTemplate, LicenseType, LicensingModel, Product, Transaction
+from licensing.models import (
+    License,
+    Licensee,
+    LicenseTemplate,
+    LicenseType,
+    LicensingModel,
+    LicensingProduct,
+    Transaction,
+)
 
 Source = Transaction.Source
 
 
 @transaction.atomic
-def create_licensee(product: Product, *, by: str, **fields: Any) -> Licensee:
+def create_licensee(product: LicensingProduct, *, actor: str, **fields: Any) -> Licensee:
     """Make a licensee, with a license of each automatic template, unless it is marked: then it only passes them on.
 
     The time to try a product out begins when it is validated first.
@@ -26,13 +34,13 @@ def create_licensee(product: Product, *, by: str, **fields: Any) -> Licensee:
         features_first = sorted(templates, key=lambda template: template.license_type != LicenseType.FEATURE)
         made = [_make(licensee, template, **_only_feature(licensee, template)) for template in features_first]
         if made:
-            Transaction.note(licensee, Source.AUTO_LICENSEE_CREATE, made, by=by)
+            Transaction.note(licensee, Source.AUTO_LICENSEE_CREATE, made, actor=actor)
     return licensee
 
 
 @transaction.atomic
 def create_license(
-    licensee: Licensee, template: LicenseTemplate, *, by: str, joining: Transaction | None = None, **fields: Any
+    licensee: Licensee, template: LicenseTemplate, *, actor: str, joining: Transaction | None = None, **fields: Any
 ) -> License:
     """Give a licensee a license of its product, and note it in a transaction: the vendor's own, or a new one.
 
@@ -48,7 +56,7 @@ def create_license(
     if joining:
         joining.joins.create(license=license, number=license.number)
     else:
-        Transaction.note(licensee, Source.AUTO_LICENSE_CREATE, [license], by=by)
+        Transaction.note(licensee, Source.AUTO_LICENSE_CREATE, [license], actor=actor)
     return license
 
 

@@ -20,7 +20,7 @@ from work.bodies import read_body
 
 NAMESPACE = "http://netlicensing.labs64.com/schema/context"
 # What XML 1.0 cannot hold, written however.
-UNSPEAKABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 WEIGHT = re.compile(r"\bq\s*=\s*([01](?:\.[0-9]*)?)")
 
@@ -145,11 +145,11 @@ class EnvelopeXMLRenderer(BaseRenderer):
 
 
 def _escaped(text: str) -> str:
-    return escape(UNSPEAKABLE.sub("\ufffd", text), {"\r": "&#13;"})
+    return escape(INVALID_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
 def _quoted(text: str) -> str:
-    return quoteattr(UNSPEAKABLE.sub("\ufffd", text))
+    return quoteattr(INVALID_XML.sub("\ufffd", text))
 
 
 def plain_refusal(request: HttpRequest, status: int, text: str) -> HttpResponse:

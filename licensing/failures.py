@@ -16,19 +16,19 @@ logger = logging.getLogger(__name__)
 UNCHANGED = timedelta(minutes=1)
 
 
-def record_failures(holding: Holding, validations: list[Validation], *, by: str) -> None:
+def record_failures(holding: Holding, validations: list[Validation], *, actor: str) -> None:
     failures = []
     for module, reason in ((one.module, one.result.reason) for one in validations if one.result.reason):
         about = {"module_number": module.number, "module_name": module.name, "licensing_model": module.licensing_model}
         failures.append(FailedValidation(reason=reason, **about))
-    _record(holding, failures, by)
+    _record(holding, failures, actor)
 
 
-def record_refusal(holding: Holding, reason: str, *, by: str) -> None:
-    _record(holding, [FailedValidation(reason=reason[:MAX_REASON])], by)
+def record_refusal(holding: Holding, reason: str, *, actor: str) -> None:
+    _record(holding, [FailedValidation(reason=reason[:MAX_REASON])], actor)
 
 
-def _record(holding: Holding, failures: list[FailedValidation], by: str) -> None:
+def _record(holding: Holding, failures: list[FailedValidation], actor: str) -> None:
     """The answer doesn't depend on it: it is given even if nothing can be written."""
     now = timezone.now()
     recent = {(known.module_number, known.reason) for known in holding.failures if known.failed_at > now - UNCHANGED}
@@ -36,7 +36,7 @@ def _record(holding: Holding, failures: list[FailedValidation], by: str) -> None
     if not failures or holding.licensee.pk is None:
         return
     for failure in failures:
-        failure.licensee, failure.failed_at, failure.asked_by = holding.licensee, now, by
+        failure.licensee, failure.failed_at, failure.asked_by = holding.licensee, now, actor
     try:
         with transaction.atomic():
             FailedValidation.objects.bulk_create(

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule
+from licensing.models import License, Licensee, LicenseTemplate, LicensingProduct, ProductModule
 
 
 def hold(thing: models.Model) -> None:
@@ -10,21 +10,25 @@ def hold(thing: models.Model) -> None:
 
     Foreign keys are looked at when it ends: until then what is added to something would not keep that.
     """
-    list(Product.objects.raw("SELECT id FROM licensing_product WHERE id = %s FOR KEY SHARE", [_product_of(thing)]))
+    list(
+        LicensingProduct.objects.raw(
+            "SELECT id FROM licensing_licensingproduct WHERE id = %s FOR KEY SHARE", [_product_of(thing)]
+        )
+    )
 
 
 def lock_to_delete(thing: models.Model) -> None:
     """Wait for whoever holds the thing's product; from then on they wait until the transaction ends."""
     if product := _product_of(thing):
-        Product.objects.select_for_update().filter(pk=product).first()
-    if isinstance(thing, Product | Licensee):
-        doomed = thing.licensees.all() if isinstance(thing, Product) else Licensee.objects.filter(pk=thing.pk)
+        LicensingProduct.objects.select_for_update().filter(pk=product).first()
+    if isinstance(thing, LicensingProduct | Licensee):
+        doomed = thing.licensees.all() if isinstance(thing, LicensingProduct) else Licensee.objects.filter(pk=thing.pk)
         list(doomed.select_for_update().order_by("pk").values_list("pk"))
 
 
 def _product_of(thing: models.Model) -> int | None:
     match thing:
-        case Product():
+        case LicensingProduct():
             return thing.pk
         case ProductModule() | Licensee():
             return thing.product_id

@@ -23,7 +23,7 @@ from licensing.models import (
     LicenseTemplate,
     LicenseType,
     LicensingModel,
-    Product,
+    LicensingProduct,
     ProductModule,
     Token,
     Transaction,
@@ -159,7 +159,7 @@ class ProductSerializer(EntitySerializer):
     discount = DiscountsField(source="discounts", required=False)
 
     class Meta:
-        model = Product
+        model = LicensingProduct
         fields = [
             *("number", "active", "name", "version", "description", "licensing_info", "licensee_auto_create"),
             *("vat_mode", "clear_mark_on_validation", "discount"),

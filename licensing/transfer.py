@@ -9,7 +9,7 @@ from licensing.models import License, Licensee, Transaction
 
 
 @transaction.atomic
-def transfer(target: Licensee, source: Licensee, *, by: str) -> list[License]:
+def transfer(target: Licensee, source: Licensee, *, actor: str) -> list[License]:
     """Move all licenses of the source to the target and return them: none if that was done before.
 
     Sessions that are checked out at the source end; whatever else is kept with a license goes along. Raises
@@ -30,7 +30,7 @@ def transfer(target: Licensee, source: Licensee, *, by: str) -> list[License]:
     if moved:
         License.objects.filter(pk__in=[license.pk for license in moved]).update(licensee=target, moved_at=Now())
         source.sessions.all().delete()
-        Transaction.note(target, Transaction.Source.AUTO_LICENSES_TRANSFER, moved, by=by, source_licensee=source)
+        Transaction.note(target, Transaction.Source.AUTO_LICENSES_TRANSFER, moved, actor=actor, source_licensee=source)
     return moved
 
 

@@ -18,7 +18,7 @@ MEMORY = 512 * 1024 * 1024
 REFUSED = 3  # exit status
 
 
-class Refused(Exception):
+class ImageRefused(Exception):
     pass
 
 
@@ -37,10 +37,10 @@ def draw(content: bytes) -> bytes:
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as source:
             if source.width * source.height > MAX_PIXELS:
-                raise Refused("The picture has more than 4 million pixels.")
+                raise ImageRefused("The picture has more than 4 million pixels.")
             picture = source.convert("RGBA")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise Refused("This is no picture in PNG, JPEG, GIF or WebP that can be read.") from error
+        raise ImageRefused("This is no picture in PNG, JPEG, GIF or WebP that can be read.") from error
     picture.thumbnail(MAX_SIZE)
     drawn = BytesIO()
     picture.save(drawn, "PNG", optimize=True)
@@ -51,7 +51,7 @@ def main() -> int:
     limit()
     try:
         sys.stdout.buffer.write(draw(sys.stdin.buffer.read()))
-    except Refused as error:
+    except ImageRefused as error:
         sys.stdout.buffer.write(str(error).encode())
         return REFUSED
     return 0

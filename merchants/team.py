@@ -47,7 +47,7 @@ class NoSecondFactor(TeamError):
     code = "no_second_factor"
 
 
-def invite(merchant: Merchant, email: str, role: Member.Role, *, by: User) -> tuple[Invitation, str]:
+def invite(merchant: Merchant, email: str, role: Member.Role, *, actor: User) -> tuple[Invitation, str]:
     """Invite an address. Returns the token of the link, too, which is kept nowhere else."""
     email = email.lower()
     if merchant.members.filter(user__email=email).exists():
@@ -59,7 +59,7 @@ def invite(merchant: Merchant, email: str, role: Member.Role, *, by: User) -> tu
             invitation = merchant.invitations.create(
                 email=email,
                 role=role,
-                invited_by=by,
+                invited_by=actor,
                 fingerprint=fingerprint(token),
                 expires_at=timezone.now() + VALID_FOR,
             )

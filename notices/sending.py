@@ -11,9 +11,9 @@ from django.db.models.functions import Now
 
 from merchants.models import Merchant
 from notices.models import MerchantNotice
-from outbound.mail import compose_plain, sent
+from outbound.mail import compose_plain, send_email
 from work.attempts import Failure, Policy
-from work.models import alone
+from work.models import advisory_lock
 
 
 class NoticeKind:
@@ -49,7 +49,7 @@ def register(*kinds: type[NoticeKind]) -> None:
     KINDS.update((kind.code, kind()) for kind in kinds)
 
 
-def tell(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | None = None, **fields: Any) -> None:
+def notify(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | None = None, **fields: Any) -> None:
     """Have a merchant told of something, in the transaction in which it happens."""
     notice = MerchantNotice(merchant=merchant, kind=kind.code, subject=subject, is_only_one=kind.is_only_one, **fields)
     if kind.is_only_one:
@@ -63,7 +63,7 @@ def tell(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | Non
     notice.nudge()
 
 
-class Sending(Policy[MerchantNotice]):
+class NoticePolicy(Policy[MerchantNotice]):
     """Sends a notice, and what else is to be told of pools in the same mail: its `others`."""
 
     model = MerchantNotice
@@ -83,7 +83,7 @@ class Sending(Policy[MerchantNotice]):
     def attempt(self, notice):
         notices = [notice, *notice.others]
         if recipients := _recipients(notice):
-            with sent(KINDS[notice.kind].compose(notices, recipients)):
+            with send_email(KINDS[notice.kind].compose(notices, recipients)):
                 for one in notices:
                     one.end(sent_at=Now(), reason="")
         else:
@@ -99,7 +99,7 @@ class Sending(Policy[MerchantNotice]):
             super().give_up(one, failure)
 
 
-send_notice = Sending().run
+send_notice = NoticePolicy().run
 
 
 def _why_past(notice: MerchantNotice) -> str:
@@ -119,8 +119,8 @@ def _claim(pk: int) -> list[MerchantNotice]:
         return [notice for notice in [MerchantNotice.objects.claim(pk)] if notice]
 
     # One gathers for a merchant at a time, or two would share the notices out. The sweep sees to what comes too late.
-    with alone("gather_notices", merchant) as is_alone:
-        notice = MerchantNotice.objects.claim(pk) if is_alone else None
+    with advisory_lock("gather_notices", merchant) as locked:
+        notice = MerchantNotice.objects.claim(pk) if locked else None
         if notice is None:
             return []
         if notice.subject_id and notice.subject is None:

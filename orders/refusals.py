@@ -16,17 +16,17 @@ DELETE_BATCH_SIZE = 5000
 
 
 def record_refusal(
-    merchant: Merchant, *, kind: str, number: str, status: int, reason: str, errors: list[dict[str, str]], by: str
+    merchant: Merchant, *, kind: str, number: str, status: int, reason: str, errors: list[dict[str, str]], actor: str
 ) -> None:
     """Keep a refused report; the same one again is counted. `errors` must quote nothing that was reported."""
     content = {"kind": kind, "order_number": number[:64], "status": status, "reason": reason[:500]}
     content["errors"] = errors[:MAX_ERRORS]
     digest = fingerprint(json.dumps(content, sort_keys=True))
     known = RefusedReport.objects.filter(merchant=merchant, digest=digest)
-    again = {"times": F("times") + 1, "last_at": Now(), "reported_by": by}
+    again = {"times": F("times") + 1, "last_at": Now(), "reported_by": actor}
     if not known.update(**again):
         RefusedReport.objects.bulk_create(
-            [RefusedReport(merchant=merchant, digest=digest, reported_by=by, **content)], ignore_conflicts=True
+            [RefusedReport(merchant=merchant, digest=digest, reported_by=actor, **content)], ignore_conflicts=True
         )
 
 

@@ -47,7 +47,7 @@ class OrderClosed(Refused):
     code = "order_closed"
 
 
-def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Order, bool]:
+def place_order(merchant: Merchant, payment: dict, *, actor: str = "") -> tuple[Order, bool]:
     """Store a payment that somebody reported; return its order, and whether it is new.
 
     `payment` is the validated data of a PaymentSerializer. A payment that was reported before, also at this moment in
@@ -57,7 +57,7 @@ def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Ord
     content = digest_content(payment)
     try:
         with transaction.atomic():
-            return _create_order(merchant, payment, content, by), True
+            return _create_order(merchant, payment, content, actor), True
     except IntegrityError:
         # The unique number refused it: another request was first, and has committed.
         order = Order.objects.filter(merchant=merchant, number=payment["order"]).first()
@@ -67,17 +67,17 @@ def place_order(merchant: Merchant, payment: dict, *, by: str = "") -> tuple[Ord
     if differing := find_differences(order, payment, content):
         raise PaymentConflict(f"Order {order.number} exists with different content.", differing)
     if payment.get("reinstated_at"):
-        _take_back_refund(order, payment["reinstated_at"], by)
-    map_items(order, by=by)
+        _take_back_refund(order, payment["reinstated_at"], actor)
+    map_items(order, actor=actor)
     return order, False
 
 
-def _create_order(merchant: Merchant, payment: dict, content: dict[str, str], by: str) -> Order:
+def _create_order(merchant: Merchant, payment: dict, content: dict[str, str], actor: str) -> Order:
     order = Order.objects.create(
         merchant=merchant,
         number=payment["order"],
         status=Order.Status.PAID,
-        reported_by=by,
+        reported_by=actor,
         paid_at=_in_utc(payment["paid_at"]),
         reinstated_at=_in_utc(payment.get("reinstated_at")),
         utc_offset=payment["paid_at"].utcoffset() // timedelta(minutes=1),
@@ -104,7 +104,7 @@ def _sell(order: Order, reported: list[dict]) -> None:
 
 
 @transaction.atomic
-def map_items(order: Order, *, by: str) -> int:
+def map_items(order: Order, *, actor: str) -> int:
     """Sell those of a paid order's items that were *not ours* and have a product by now; return how many."""
     if not order.other_items.mappable().exists():
         return 0
@@ -118,7 +118,7 @@ def map_items(order: Order, *, by: str) -> int:
     _sell(order, [other.reported(products[other.product_id]) for other in others])
     if others:
         details = {"items": [other.reference for other in others]}
-        OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=by)
+        OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=actor)
     return len(others)
 
 
@@ -173,7 +173,7 @@ def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]
 
 
 def refund(
-    order: Order, *, amount: Decimal | None = None, reference: str = "", by: str, expected: Decimal | None = None
+    order: Order, *, amount: Decimal | None = None, reference: str = "", actor: str, expected: Decimal | None = None
 ) -> Order:
     """Record a refund: of the given amount, or of all that is left. Return the order as it stands now.
 
@@ -200,18 +200,18 @@ def refund(
             raise RefundRefused(f"Only {left} {order.currency} are left to refund.")
 
         Refund.objects.create(
-            order=order, amount=left if amount is None else amount, reference=reference, refunded_by=by
+            order=order, amount=left if amount is None else amount, reference=reference, refunded_by=actor
         )
         if amount is None or amount == left:
             order.status, order.ended_at = Order.Status.DELETED, Now()
             order.save(update_fields=["status", "ended_at"])
             order.refresh_from_db(fields=["ended_at"])
-            order_refunded.send(Order, order=order, by=by)
+            order_refunded.send(Order, order=order, actor=actor)
     return order
 
 
 @transaction.atomic
-def reinstate(order: Order, *, by: str) -> Order:
+def reinstate(order: Order, *, actor: str) -> Order:
     """Undo an order's full refund: it is paid again. Return the order as it stands now.
 
     Parts that were refunded before stay refunded. Raises ReinstateRefused if the order was not refunded in full.
@@ -222,16 +222,16 @@ def reinstate(order: Order, *, by: str) -> Order:
     if order.status != Order.Status.DELETED or last is None:
         raise ReinstateRefused(f"The order is {order.status}; only a full refund can be undone.")
 
-    Refund.objects.filter(pk=last.pk).update(undone_at=Now(), undone_by=by)
+    Refund.objects.filter(pk=last.pk).update(undone_at=Now(), undone_by=actor)
     order.status, order.ended_at = Order.Status.PAID, None
     order.save(update_fields=["status", "ended_at"])
-    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.REINSTATED, happened_by=by)
-    order_reinstated.send(Order, order=order, by=by)
+    OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.REINSTATED, happened_by=actor)
+    order_reinstated.send(Order, order=order, actor=actor)
     return order
 
 
 @transaction.atomic
-def _take_back_refund(order: Order, moment: datetime, by: str) -> None:
+def _take_back_refund(order: Order, moment: datetime, actor: str) -> None:
     """Undo a full refund because the shop says that it did, at this moment; a moment it named before changes nothing.
 
     So a late repetition of the report does not undo a refund that was made since.
@@ -241,12 +241,12 @@ def _take_back_refund(order: Order, moment: datetime, by: str) -> None:
     new = Q(reinstated_at=None) | is_later
     if Order.objects.filter(new, pk=order.pk).update(reinstated_at=_in_utc(moment)):
         with suppress(ReinstateRefused):  # staff were faster, or it was never refunded here
-            reinstate(order, by=by)
+            reinstate(order, actor=actor)
     order.refresh_from_db(fields=["status", "ended_at", "reinstated_at"])
 
 
 @transaction.atomic
-def correct_email(order: Order, email: str, *, by: str) -> bool:
+def correct_email(order: Order, email: str, *, actor: str) -> bool:
     """Give an order the address that its customer really has; return whether that changes anything.
 
     What is mailed from then on goes there, also what is queued already.
@@ -259,7 +259,7 @@ def correct_email(order: Order, email: str, *, by: str) -> bool:
 
     order.save(update_fields=["email"])
     details, kind = {"before": before, "after": email}, OrderEvent.Kind.ADDRESS_CORRECTED
-    OrderEvent.objects.create(order=order, kind=kind, details=details, happened_by=by)
+    OrderEvent.objects.create(order=order, kind=kind, details=details, happened_by=actor)
     return True
 
 
@@ -282,7 +282,7 @@ def show_to_customer(order: Order, first: int, count: int) -> list[ActivationCod
 
 
 @transaction.atomic
-def reveal(code: ActivationCode, *, by: str) -> str:
+def reveal(code: ActivationCode, *, actor: str) -> str:
     """Return a code's text for a person to see, and record who. Raises CodeWithdrawn if it was taken back."""
     # Serializes with whatever returns the key to stock because nobody has seen it.
     Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
@@ -290,23 +290,23 @@ def reveal(code: ActivationCode, *, by: str) -> str:
     if code.withdrawn_at:
         raise CodeWithdrawn
     OrderEvent.objects.create(
-        order_id=code.item.order_id, kind=OrderEvent.Kind.CODE_REVEALED, code=code, happened_by=by
+        order_id=code.item.order_id, kind=OrderEvent.Kind.CODE_REVEALED, code=code, happened_by=actor
     )
     return str(code.code)
 
 
-def revoke_link(order: Order, *, by: str) -> bool:
+def revoke_link(order: Order, *, actor: str) -> bool:
     """Have the customer's link lead nowhere from now on; return whether it led anywhere."""
-    return _change_link(order, {"link_token": None, "link_fingerprint": None}, OrderEvent.Kind.LINK_REVOKED, by)
+    return _change_link(order, {"link_token": None, "link_fingerprint": None}, OrderEvent.Kind.LINK_REVOKED, actor)
 
 
-def renew_link(order: Order, *, by: str) -> None:
+def renew_link(order: Order, *, actor: str) -> None:
     """Give the customer's page a new link, also if it had none; the old one dies at once."""
-    _change_link(order, _new_link(), OrderEvent.Kind.LINK_RENEWED, by)
+    _change_link(order, _new_link(), OrderEvent.Kind.LINK_RENEWED, actor)
 
 
 @transaction.atomic
-def _change_link(order: Order, link: dict[str, Any], kind: OrderEvent.Kind, by: str) -> bool:
+def _change_link(order: Order, link: dict[str, Any], kind: OrderEvent.Kind, actor: str) -> bool:
     # Serializes changes with each other, and with customers who are shown codes.
     order.refresh_from_db(fields=list(link), from_queryset=Order.objects.select_for_update(no_key=True))
     if not (order.link_token or link["link_token"]):
@@ -314,5 +314,5 @@ def _change_link(order: Order, link: dict[str, Any], kind: OrderEvent.Kind, by: 
 
     order.link_token, order.link_fingerprint = link["link_token"], link["link_fingerprint"]
     order.save(update_fields=list(link))
-    OrderEvent.objects.create(order=order, kind=kind, happened_by=by)
+    OrderEvent.objects.create(order=order, kind=kind, happened_by=actor)
     return True

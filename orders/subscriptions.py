@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from orders.models import ActivationCode, Order, OrderItem
 
 # How long a renewal waits for a parent that its shop named and has not reported.
-PARENT_MAY_BE_LATE = timedelta(hours=1)
+PARENT_TIMEOUT = timedelta(hours=1)
 UNITS = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 
 
@@ -39,10 +39,10 @@ def split_period(period: str) -> tuple[int, str]:
 
 
 @dataclass(eq=False)
-class Link:
+class SubscriptionOrder:
     item: OrderItem
     parent_order: str = ""  # the number of the order that its shop says it renews; none of the first
-    parent: "Link | None" = field(default=None, repr=False)
+    parent: "SubscriptionOrder | None" = field(default=None, repr=False)
 
     @property
     def number(self) -> str:
@@ -62,18 +62,18 @@ class Link:
         return bool(self.parent_order), self.paid_at, len(self.number), self.number
 
     @property
-    def root(self) -> "Link":
+    def root(self) -> "SubscriptionOrder":
         link = self
         while link.parent:
             link = link.parent
         return link
 
 
-def chain(item: OrderItem) -> list[Link]:
-    return chains([item]).get(item.pk, [])
+def subscription_orders(item: OrderItem) -> list[SubscriptionOrder]:
+    return subscription_orders_by_item([item]).get(item.pk, [])
 
 
-def chains(items: Sequence[OrderItem]) -> dict[int, list[Link]]:
+def subscription_orders_by_item(items: Sequence[OrderItem]) -> dict[int, list[SubscriptionOrder]]:
     """The chains of those of one merchant's items that have a subscription, by the item's key. Takes one query.
 
     Of an order with several items the one that is nearest to the item. An order that is named as parent belongs to the
@@ -92,7 +92,7 @@ def chains(items: Sequence[OrderItem]) -> dict[int, list[Link]]:
     return {item.pk: _link(item, rows) for item in items}
 
 
-def _link(item: OrderItem, rows: list[OrderItem]) -> list[Link]:
+def _link(item: OrderItem, rows: list[OrderItem]) -> list[SubscriptionOrder]:
     names = {row.parent_order for row in rows if row.subscription_id == item.subscription_id}
     groups = defaultdict(list)
     for row in rows:
@@ -105,7 +105,7 @@ def _link(item: OrderItem, rows: list[OrderItem]) -> list[Link]:
         if in_chain or nearest.product_id == item.product_id or len(group) == 1:
             # Of an order from outside the subscription it is not asked what that one renewed.
             parent_order = nearest.parent_order if in_chain and nearest.parent_order != number else ""
-            links[number] = Link(nearest, parent_order)
+            links[number] = SubscriptionOrder(nearest, parent_order)
     # The newest first: where shops name orders in a circle, the oldest stays without a parent.
     for link in sorted(links.values(), key=lambda link: link.rank, reverse=True):
         parent = links.get(link.parent_order)
@@ -124,7 +124,7 @@ def _distance(row: OrderItem, item: OrderItem) -> tuple:
     )
 
 
-def _sort(links: list[Link]) -> list[Link]:
+def _sort(links: list[SubscriptionOrder]) -> list[SubscriptionOrder]:
     """In the order of time, but none before its parent."""
     children = defaultdict(list)
     for link in links:
@@ -163,7 +163,7 @@ def known_first_licenses(item: OrderItem) -> list[str]:
     return [] if first is own or first.parent_order else list(_codes(_first_paid(first, own, links)).values())
 
 
-def find_wait(item: OrderItem, links: list[Link] | None = None) -> PredecessorMissing | None:
+def find_wait(item: OrderItem, links: list[SubscriptionOrder] | None = None) -> PredecessorMissing | None:
     own, links = _find(item, links)
     try:
         for find in (_find_first, _find_last):
@@ -173,14 +173,14 @@ def find_wait(item: OrderItem, links: list[Link] | None = None) -> PredecessorMi
     return None
 
 
-def _find_first(own: Link, links: list[Link]) -> Link | None:
+def _find_first(own: SubscriptionOrder, links: list[SubscriptionOrder]) -> SubscriptionOrder | None:
     first = _first(own, links)
     if not _is_reported(first, links) or first is own:
         return None
     return _first_paid(first, own, links)
 
 
-def _find_last(own: Link, links: list[Link]) -> Link | None:
+def _find_last(own: SubscriptionOrder, links: list[SubscriptionOrder]) -> SubscriptionOrder | None:
     if not own.parent_order:
         return None
     before = links[: links.index(own)]
@@ -189,24 +189,28 @@ def _find_last(own: Link, links: list[Link]) -> Link | None:
     return next((link for link in reversed(before) if link.is_paid), None)
 
 
-def _find(item: OrderItem, links: list[Link] | None = None) -> tuple[Link, list[Link]]:
-    links = links or chain(item)
+def _find(
+    item: OrderItem, links: list[SubscriptionOrder] | None = None
+) -> tuple[SubscriptionOrder, list[SubscriptionOrder]]:
+    links = links or subscription_orders(item)
     return next(link for link in links if link.item.pk == item.pk), links
 
 
-def _first(own: Link, links: list[Link]) -> Link:
+def _first(own: SubscriptionOrder, links: list[SubscriptionOrder]) -> SubscriptionOrder:
     """The first order, or the oldest known that leads to the item's; the chain begins with one that renews none."""
     return links[0] if own.root.parent_order and not links[0].parent_order else own.root
 
 
-def _first_paid(first: Link, own: Link, links: list[Link]) -> Link | None:
+def _first_paid(
+    first: SubscriptionOrder, own: SubscriptionOrder, links: list[SubscriptionOrder]
+) -> SubscriptionOrder | None:
     """The first order, or if it was refunded the first one after it, and before the item's, that was not."""
     if first.is_paid:
         return first
     return next((link for link in links[: links.index(own)] if link.is_paid), None)
 
 
-def _is_reported(link: Link, links: list[Link]) -> bool:
+def _is_reported(link: SubscriptionOrder, links: list[SubscriptionOrder]) -> bool:
     """Whether the order that a link names belongs to the chain, if it names one; False if it never will.
 
     Only the shop's word says that it exists, so it is waited for, from the first report that named it. It is not if it
@@ -217,14 +221,14 @@ def _is_reported(link: Link, links: list[Link]) -> bool:
         return True
     naming = (other.item.order for other in links if other.parent_order == name)
     first = min(naming, key=lambda order: order.reported_at)
-    too_late = Q(pk=first.pk, reported_at__lte=Now() - PARENT_MAY_BE_LATE)  # by the database's clock, in one query
+    too_late = Q(pk=first.pk, reported_at__lte=Now() - PARENT_TIMEOUT)  # by the database's clock, in one query
     if Order.objects.filter(Q(number=name) | too_late, merchant=first.merchant_id).exists():
         return False
-    until = first.reported_at + PARENT_MAY_BE_LATE
+    until = first.reported_at + PARENT_TIMEOUT
     raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.", until=until)
 
 
-def _finished(link: Link | None) -> Link | None:
+def _finished(link: SubscriptionOrder | None) -> SubscriptionOrder | None:
     """The same order, or PredecessorMissing while it waits for its codes."""
     if link and not link.item.fulfillment.is_done:
         status = link.item.fulfillment.status
@@ -232,6 +236,6 @@ def _finished(link: Link | None) -> Link | None:
     return link
 
 
-def _codes(link: Link | None) -> dict[int, str]:
+def _codes(link: SubscriptionOrder | None) -> dict[int, str]:
     codes = ActivationCode.objects.filter(item=link.item).order_by("unit") if link else []
     return {code.unit: code.code for code in codes}

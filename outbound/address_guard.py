@@ -49,49 +49,49 @@ NOT_PUBLIC = [
 TLS = ssl.create_default_context(cafile=certifi.where())
 
 
-class CalloutError(Failure):
+class OutgoingRequestError(Failure):
     """There is no answer."""
 
     temporary = True
 
 
-class CalloutRefused(CalloutError):
+class OutgoingRequestRefused(OutgoingRequestError):
     """It is not asked for: the address may not be called."""
 
     temporary = False
 
 
-class CalloutFailed(CalloutError):
+class OutgoingRequestFailed(OutgoingRequestError):
     """The other side could not be reached, or did not speak HTTP."""
 
 
-class CalloutTimeout(CalloutFailed):
+class OutgoingRequestTimeout(OutgoingRequestFailed):
     pass
 
 
 def check(url: str) -> None:
-    """Raise CalloutError if the URL may not be called, or its host has no address at the moment."""
+    """Raise OutgoingRequestError if the URL may not be called, or its host has no address at the moment."""
     target = parse(url)
     _resolve(str(target.hostname), port_of(target), CHECKED_WITHIN, plain=target.scheme == "http")
 
 
 def parse(url: str) -> SplitResult:
-    """Take a URL apart. Raises CalloutRefused if it is none that may be called, wherever its host is."""
+    """Take a URL apart. Raises OutgoingRequestRefused if it is none that may be called, wherever its host is."""
     if not re.fullmatch(r"[!-~]+", url):
-        raise CalloutRefused("An address has no spaces and only ASCII characters; write others encoded.")
+        raise OutgoingRequestRefused("An address has no spaces and only ASCII characters; write others encoded.")
     try:
         parts = urlsplit(url)
         port = port_of(parts)
     except ValueError as error:
-        raise CalloutRefused("This is not a valid address.") from error
+        raise OutgoingRequestRefused("This is not a valid address.") from error
     if parts.scheme not in {"https", "http"}:
-        raise CalloutRefused("The address must begin with https://.")
+        raise OutgoingRequestRefused("The address must begin with https://.")
     if "@" in parts.netloc:
-        raise CalloutRefused("The address must not hold a user name or password.")
+        raise OutgoingRequestRefused("The address must not hold a user name or password.")
     if not re.fullmatch(r"[a-z0-9._:-]+", parts.hostname or ""):
-        raise CalloutRefused("The address has no valid host name.")
+        raise OutgoingRequestRefused("The address has no valid host name.")
     if port not in {80, 443} and port < 1024:
-        raise CalloutRefused(f"Port {port} is for other services; use 443, or one from 1024 on.")
+        raise OutgoingRequestRefused(f"Port {port} is for other services; use 443, or one from 1024 on.")
     return parts
 
 
@@ -106,25 +106,25 @@ def connect(host: str, port: int, timeout: float, *, plain: bool = False, truste
 
     The host is resolved once: what was looked at is what is connected to. With `plain` only CALLOUT_NETWORKS are
     reached, for what goes over the wire unencrypted; with `trusted` anything is, and never by the proxy. The socket
-    waits `timeout` seconds for each answer. Raises CalloutError.
+    waits `timeout` seconds for each answer. Raises OutgoingRequestError.
     """
     deadline = monotonic() + timeout
     problem = "it has no address"
     endpoints = _find(host, port, timeout) if trusted else _resolve(host, port, timeout, plain=plain)
     for left, (family, address) in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
         # One that is silent leaves time for the others.
-        patience = max((deadline - monotonic()) / left, 0.01)
+        timeout = max((deadline - monotonic()) / left, 0.01)
         try:
             if settings.CALLOUT_PROXY and not (trusted or _is_inside(ip_address(address[0]))):
-                connection = _connect_by_proxy(address, patience)
+                connection = _connect_by_proxy(address, timeout)
             else:
-                connection = _connect(family, address, patience)
+                connection = _connect(family, address, timeout)
         except (OSError, HTTPException) as error:
             problem = describe(error)
         else:
             connection.settimeout(timeout)
             return connection
-    kind = CalloutTimeout if monotonic() >= deadline else CalloutFailed
+    kind = OutgoingRequestTimeout if monotonic() >= deadline else OutgoingRequestFailed
     raise kind(f"No connection to {host}: {problem}.")
 
 
@@ -159,9 +159,9 @@ def _resolve(host: str, port: int, timeout: float, *, plain: bool) -> list[Endpo
     found = _find(host, port, timeout)
     addresses = [ip_address(address[0].partition("%")[0]) for _, address in found]
     if plain and not all(_is_inside(address) for address in addresses):
-        raise CalloutRefused("The address must begin with https://.")
+        raise OutgoingRequestRefused("The address must begin with https://.")
     if not all(_may_be_called(address) for address in addresses):
-        raise CalloutRefused(
+        raise OutgoingRequestRefused(
             f"{host} is not on the public internet, so it is not called. Whoever runs this installation of Keywell can"
             " allow its network in CALLOUT_NETWORKS."
         )
@@ -172,9 +172,9 @@ def _find(host: str, port: int, timeout: float) -> list[Endpoint]:
     try:
         return _look_up(host, port, timeout)
     except FutureTimeout as error:
-        raise CalloutTimeout(f"The address of {host} was not found in time.") from error
+        raise OutgoingRequestTimeout(f"The address of {host} was not found in time.") from error
     except (OSError, UnicodeError) as error:
-        raise CalloutFailed(f"There is no address of {host}; is it spelled right?") from error
+        raise OutgoingRequestFailed(f"There is no address of {host}; is it spelled right?") from error
 
 
 def _look_up(host: str, port: int, timeout: float) -> list[Endpoint]:

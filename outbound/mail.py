@@ -17,11 +17,11 @@ from django.template.loader import render_to_string
 
 from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant
-from outbound.callouts import CalloutError, storable
-from outbound.mail_servers import MOST_SECONDS, AddressNotSupported, get_server
+from outbound.mail_servers import SESSION_TIMEOUT, AddressNotSupported, get_server
 from outbound.models import MailAccount
+from outbound.outgoing_requests import OutgoingRequestError, storable
 from work.attempts import Failure
-from work.models import alone
+from work.models import advisory_lock
 
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
 # Of the mailbox: unknown, not an address, moved, of a domain that takes no mail, disabled.
@@ -29,7 +29,7 @@ ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 # Of the sender, the mail system, the network, or a policy: we are not let in, or not yet.
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
-PERHAPS_TAKEN = (
+UNCERTAIN_ERRORS = (
     "The mail server broke off after it had received the whole e-mail, which may have arrived."
     " We send it again ten minutes later."
 )
@@ -39,7 +39,7 @@ NOT_INTERNATIONAL = (
 )
 
 # For a merchant's mail server to take a test mail.
-MOST_SECONDS_FOR_TEST = 10
+TEST_TIMEOUT = 10
 
 
 class MailError(Failure):
@@ -95,8 +95,8 @@ def write_sender(message: EmailMessage, merchant: Merchant) -> None:
 
 
 @contextmanager
-def sent(
-    message: EmailMessage, account: MailAccount | None = None, *, most_seconds: float = MOST_SECONDS
+def send_email(
+    message: EmailMessage, account: MailAccount | None = None, *, timeout: float = SESSION_TIMEOUT
 ) -> Iterator[str]:
     """Hand a mail to the mail server or provider; for a `with` block that notes it at once.
 
@@ -106,7 +106,7 @@ def sent(
     those can take as long as they please. Raises MailError if the mail was not taken.
     """
     message.to = [to_ascii_domain(address) for address in message.to]
-    message.connection = server = get_server(account, most_seconds)
+    message.connection = server = get_server(account, timeout)
     if account:
         message.from_email = named(parseaddr(message.from_email)[0], account.sender)
     try:
@@ -120,10 +120,10 @@ def sent(
 
 def send_test_mail(message: EmailMessage, merchant: Merchant, account: MailAccount | None) -> None:
     """Send a mail while a person waits, and a process of the web server: shortly, one at a time. Raises MailError."""
-    with alone("test mail", merchant.pk) as is_alone:
-        if not is_alone:
+    with advisory_lock("test mail", merchant.pk) as locked:
+        if not locked:
             raise MailError("Another test mail is still under way; try again in a moment.")
-        with sent(message, account, most_seconds=MOST_SECONDS_FOR_TEST):
+        with send_email(message, account, timeout=TEST_TIMEOUT):
             pass
 
 
@@ -151,7 +151,7 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         raise MailError("The address cannot be mailed to.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
         perhaps_taken = getattr(server, "has_sent_all", False)
-        text = PERHAPS_TAKEN if perhaps_taken else f"The mail server closed the connection: {error}"
+        text = UNCERTAIN_ERRORS if perhaps_taken else f"The mail server closed the connection: {error}"
         raise MailError(text, perhaps_taken=perhaps_taken, unreachable=True) from error
     except AnymailError as error:
         raise MailError(
@@ -160,7 +160,7 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
             not_let_in=error.status_code in (401, 403),
             unreachable=isinstance(error, requests.ConnectionError | requests.Timeout),
         ) from error
-    except (OSError, CalloutError) as error:
+    except (OSError, OutgoingRequestError) as error:
         raise MailError(f"The mail server did not take the mail: {error}", unreachable=True) from error
 
 

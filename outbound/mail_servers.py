@@ -19,9 +19,9 @@ from outbound import address_guard
 from outbound.models import MailAccount
 
 # For reaching a merchant's mail server and all that is said to it, however slowly; less than LEASE.
-MOST_SECONDS = 45
+SESSION_TIMEOUT = 45
 # For one that is away: most of those are silent from the start.
-MOST_SECONDS_TO_CONNECT = 10
+CONNECT_TIMEOUT = 10
 MAILGUN = {
     MailAccount.Kind.MAILGUN: "https://api.mailgun.net/v3",
     MailAccount.Kind.MAILGUN_EU: "https://api.eu.mailgun.net/v3",
@@ -62,7 +62,7 @@ class GuardedSMTP(WatchedSMTP):
 
     def _get_socket(self, host, port, timeout) -> socket.socket:
         started = monotonic()
-        line = address_guard.connect(host, port, min(timeout, MOST_SECONDS_TO_CONNECT))
+        line = address_guard.connect(host, port, min(timeout, CONNECT_TIMEOUT))
         line.settimeout(timeout)
         self.limit = ExitStack()
         self.limit.enter_context(address_guard.cut_after(timeout - (monotonic() - started), line))
@@ -172,7 +172,7 @@ class OurServer(SmtpBackend):
 class MerchantsServer(SmtpBackend):
     """A merchant's mail server; never in plain text."""
 
-    def __init__(self, account: MailAccount, most_seconds: float) -> None:
+    def __init__(self, account: MailAccount, timeout: float) -> None:
         tls = account.security == MailAccount.Security.TLS
         super().__init__(
             host=account.host,
@@ -181,7 +181,7 @@ class MerchantsServer(SmtpBackend):
             password=account.password,
             use_ssl=tls,
             use_tls=not tls,
-            timeout=most_seconds,
+            timeout=timeout,
         )
         self.ssl_context = address_guard.TLS
 
@@ -204,7 +204,7 @@ def _our_server() -> BaseEmailBackend:
     return server
 
 
-def get_server(account: MailAccount | None = None, most_seconds: float = MOST_SECONDS) -> BaseEmailBackend:
+def get_server(account: MailAccount | None = None, timeout: float = SESSION_TIMEOUT) -> BaseEmailBackend:
     """Where mails are handed over: to a merchant's account, or else where the installation's go."""
     if account is None:
         return _our_server()
@@ -212,7 +212,7 @@ def get_server(account: MailAccount | None = None, most_seconds: float = MOST_SE
     options: dict[str, Any]
     match account.kind:
         case MailAccount.Kind.SMTP:
-            return MerchantsServer(account, most_seconds)
+            return MerchantsServer(account, timeout)
         case MailAccount.Kind.POSTMARK:
             options = {
                 "server_token": account.password,

@@ -11,7 +11,7 @@ from outbound.encodings import storable
 # How a license looks in logs: by its last four characters.
 MASK = "••••"
 # Of an answer that holds more nothing is kept: to look for each of them would take seconds.
-MOST_MASKED = 1000
+MAX_MASKED = 1000
 # What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
 SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
 CAMEL_CASE = re.compile("[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)*")
@@ -29,7 +29,7 @@ def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (),
     """
     text = _unescape(text)
     hidden = {written for secret in [*codes, *secrets] if secret.strip() for written in (secret, _unescape(secret))}
-    if len(hidden) > MOST_MASKED:
+    if len(hidden) > MAX_MASKED:
         return MASK
     for secret in sorted(hidden, key=len, reverse=True):
         for written in {secret, quote(secret, safe=""), quote_plus(secret)}:

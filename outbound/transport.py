@@ -23,7 +23,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, SSLError
 
 from outbound import address_guard
-from outbound.address_guard import CalloutFailed, CalloutTimeout, cut, cut_after, describe, port_of
+from outbound.address_guard import OutgoingRequestFailed, OutgoingRequestTimeout, cut, cut_after, describe, port_of
 
 MAX_BYTES = 64 * 1024
 # To one host at a time, by one process.
@@ -185,7 +185,7 @@ def ask(
 ) -> RawAnswer:
     """Send one request. Return status, headers and body: more than MAX_BYTES of it if it is longer.
 
-    Connections are shared by the requests of one owner only. Raises CalloutError.
+    Connections are shared by the requests of one owner only. Raises OutgoingRequestError.
     """
     deadline = monotonic() + timeout
     session = _session_for((owner, url.scheme, url.netloc.lower(), trusted))
@@ -196,11 +196,11 @@ def ask(
             answer = _exchange(session, _prepare(method, url, body, headers), timeout)
         except (OSError, HTTPException, HTTPError) as error:
             if monotonic() < deadline:
-                raise CalloutFailed(f"{url.hostname} gave no answer: {describe(_unwrap(error))}.") from error
+                raise OutgoingRequestFailed(f"{url.hostname} gave no answer: {describe(_unwrap(error))}.") from error
         finally:
             _under_way.reset(token)
     if answer is None or monotonic() >= deadline:
-        raise CalloutTimeout(f"{url.hostname} did not answer within {timeout:g} seconds.")
+        raise OutgoingRequestTimeout(f"{url.hostname} did not answer within {timeout:g} seconds.")
     return answer
 
 

@@ -56,11 +56,11 @@ def advance_head_hint(pool: LicensePool) -> None:
     locked.save(update_fields=["head_hint"])
 
 
-def apply_settings(pool: LicensePool, changed: list[str], *, by: str) -> None:
+def apply_settings(pool: LicensePool, changed: list[str], *, actor: str) -> None:
     if "threshold" in changed:
         rearm(pool)
     if "reserve" in changed:
-        with moved_by(by):
+        with moved_by(actor):
             fill_reserve(pool)
 
 

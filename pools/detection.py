@@ -25,7 +25,7 @@ from pools.reading import (
 HEAD = 64 * 1024  # bytes that are looked at
 ROWS_SEEN = 500
 # An option of one format decides for that format.
-MOST_TITLES = 10
+MAX_TITLES = 10
 CSV_OPTIONS, TEXT_OPTIONS = {"delimiter", "column", "header"}, {"split", "separator"}
 
 
@@ -202,7 +202,7 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
 
 def count_titles(rows: list[list[str]]) -> int:
     """How many rows with a single text stand above the one that names the columns, as in reports and exports."""
-    for number, row in enumerate(rows[:MOST_TITLES]):
+    for number, row in enumerate(rows[:MAX_TITLES]):
         if len([cell for cell in row if cell.strip()]) > 1:
             is_heading = any(judge_heading(cell) == Heading.KEYS for cell in row)
             return number if is_heading else 0

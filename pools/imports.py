@@ -68,14 +68,14 @@ class ImportResult:
 
 
 def preview_keys(
-    pool: LicensePool | None, lines: Iterable[KeyLine], *, tell: Callable[[int], None] = lambda lines: None
+    pool: LicensePool | None, lines: Iterable[KeyLine], *, progress: Callable[[int], None] = lambda lines: None
 ) -> Preview:
     """What would come of importing these, in a transaction that the caller ends. Raises KeyFileError.
 
     Without a pool they are compared with themselves only.
     """
     with connection.cursor() as cursor:
-        preview = _stage(cursor, lines, tell)
+        preview = _stage(cursor, lines, progress)
         if not preview.keys:
             raise KeyFileError("There is no license key in it.", preview.problems)
         if pool:
@@ -84,23 +84,29 @@ def preview_keys(
 
 
 def import_keys(
-    pool: LicensePool, keys: Iterable[str], *, by: str, file_name: str = "", note: str = ""
+    pool: LicensePool, keys: Iterable[str], *, actor: str, file_name: str = "", note: str = ""
 ) -> ImportResult:
     """Put keys into the pool in this order, those left out that are repeated or that the merchant has already.
 
     Items that wait for the pool get theirs as soon as this is committed.
     """
     lines = (KeyLine(number, key) for number, key in enumerate(keys, start=1))
-    return import_lines(pool, lines, by=by, file_name=file_name, note=note, tell=lambda lines: None)
+    return import_lines(pool, lines, actor=actor, file_name=file_name, note=note, progress=lambda lines: None)
 
 
 @transaction.atomic
 def import_lines(
-    pool: LicensePool, lines: Iterable[KeyLine], *, by: str, file_name: str, note: str, tell: Callable[[int], None]
+    pool: LicensePool,
+    lines: Iterable[KeyLine],
+    *,
+    actor: str,
+    file_name: str,
+    note: str,
+    progress: Callable[[int], None],
 ) -> ImportResult:
     """The same with what was read, empty and unusable lines included; `tell` hears how many keys are copied."""
     with connection.cursor() as cursor:
-        preview = _stage(cursor, lines, tell, into=pool)
+        preview = _stage(cursor, lines, progress, into=pool)
         # Serializes a merchant's imports, for a key must not enter two pools at once; and this one with whoever moves
         # the pool's hint. Payments never wait for either.
         Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant_id)
@@ -110,7 +116,7 @@ def import_lines(
             return ImportResult(None, preview)
 
         batch = KeyBatch.objects.create(
-            pool=pool, key_count=preview.new, file_name=file_name, note=note, imported_by=by, **preview.left_out
+            pool=pool, key_count=preview.new, file_name=file_name, note=note, imported_by=actor, **preview.left_out
         )
         cursor.execute(
             "INSERT INTO pools_licensekey (pool_id, batch_id, position, code, fingerprint, loose_fingerprint, hint)"
@@ -127,7 +133,7 @@ def import_lines(
 
 
 def _stage(
-    cursor, lines: Iterable[KeyLine], tell: Callable[[int], None], *, into: LicensePool | None = None
+    cursor, lines: Iterable[KeyLine], progress: Callable[[int], None], *, into: LicensePool | None = None
 ) -> Preview:
     """Copy the keys to a temporary table `upload`, those repeated left out; with their codes, if `into` a pool."""
     preview = Preview()
@@ -157,7 +163,7 @@ def _stage(
         count += len(chunk)
         if count > MAX_KEYS:
             raise KeyFileError(f"There are more than {MAX_KEYS:,} keys in it. Split it, please.")
-        tell(count)
+        progress(count)
     cursor.execute("ANALYZE upload")
     cursor.execute(
         "WITH first AS (SELECT fingerprint, min(place) AS place FROM upload GROUP BY fingerprint HAVING count(*) > 1),"

@@ -13,26 +13,26 @@ from redis.exceptions import RedisError
 from pools.detection import ColumnInDoubt, detect, do_not_guess, get_column_names, get_rows
 from pools.imports import Preview, import_lines, preview_keys
 from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
-from pools.oddities import Oddities, where
 from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, unpack
 from pools.signals import import_due
+from pools.warnings import KeyWarnings, where
 from work.refusals import Refused
 from work.valkey import valkey
 
 # Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
-AT_ONCE = 256 * 1024
+CHUNK_SIZE = 256 * 1024
 SAMPLE = 5  # keys that are shown before they are imported
 MAX_ATTEMPTS = 20
-MOST_READY = 20  # imports of a pool that wait for a yes; of more the oldest are thrown away
+MAX_READY = 20  # imports of a pool that wait for a yes; of more the oldest are thrown away
 # What nobody said yes to is thrown away.
-PATIENCE = timedelta(days=1)
+READY_RETENTION = timedelta(days=1)
 
 
 class ImportRefused(Refused):
     code = "import_refused"
 
 
-class LinkIsDead(Exception):
+class LinkExpired(Exception):
     """A one-use link had its import, or has ended."""
 
 
@@ -40,7 +40,7 @@ def begin(
     pool: LicensePool,
     content: Iterable[bytes],
     *,
-    by: str,
+    actor: str,
     file_name: str = "",
     note: str = "",
     options: dict[str, Any] | None = None,
@@ -54,13 +54,13 @@ def begin(
     left out; otherwise one such line refuses it all.
     """
     key_import = KeyImport(
-        pool=pool, size=0, file_name=_clean(file_name)[-255:], note=_clean(note)[:500], uploaded_by=by, link=link
+        pool=pool, size=0, file_name=_clean(file_name)[-255:], note=_clean(note)[:500], uploaded_by=actor, link=link
     )
     key_import.options = options or {}
     if read_as:
         key_import.preview = {"read_as": read_as, "warnings": []}
     if confirmed:
-        key_import.status, key_import.confirmed_at, key_import.confirmed_by = KeyImport.Status.IMPORTING, Now(), by
+        key_import.status, key_import.confirmed_at, key_import.confirmed_by = KeyImport.Status.IMPORTING, Now(), actor
     with transaction.atomic():
         key_import.save()
         try:
@@ -74,7 +74,7 @@ def begin(
     if key_import.status == KeyImport.Status.REFUSED:
         return key_import
     key_import = _go_on(key_import)
-    for forgotten in pool.imports.filter(status=KeyImport.Status.READY).order_by("-pk")[MOST_READY:]:
+    for forgotten in pool.imports.filter(status=KeyImport.Status.READY).order_by("-pk")[MAX_READY:]:
         discard(forgotten)
     return key_import
 
@@ -92,10 +92,10 @@ def read_again(key_import: KeyImport, options: dict[str, Any]) -> KeyImport:
     return _go_on(key_import)
 
 
-def confirm(key_import: KeyImport, *, by: str) -> KeyImport:
+def confirm(key_import: KeyImport, *, actor: str) -> KeyImport:
     """Import what the preview showed: at once if it is short. Raises ImportRefused unless the preview stands."""
     ready = KeyImport.objects.filter(pk=key_import.pk, status=KeyImport.Status.READY)
-    if not ready.update(status=KeyImport.Status.IMPORTING, confirmed_at=Now(), confirmed_by=by, attempts=0):
+    if not ready.update(status=KeyImport.Status.IMPORTING, confirmed_at=Now(), confirmed_by=actor, attempts=0):
         key_import.refresh_from_db(fields=["status"])
         raise ImportRefused(f"This import is {key_import.status} already.")
     return _go_on(key_import)
@@ -112,13 +112,13 @@ def discard(key_import: KeyImport) -> None:
 
 
 def forget_old_imports() -> None:
-    waiting = KeyImport.objects.filter(status__in=KeyImport.OPEN, uploaded_at__lt=Now() - PATIENCE)
+    waiting = KeyImport.objects.filter(status__in=KeyImport.OPEN, uploaded_at__lt=Now() - READY_RETENTION)
     for key_import in waiting.exclude(status=KeyImport.Status.IMPORTING):
         discard(key_import)
 
 
 def _go_on(key_import: KeyImport) -> KeyImport:
-    if key_import.size <= AT_ONCE:
+    if key_import.size <= CHUNK_SIZE:
         work_on(key_import.pk)
     else:
         import_due.send(KeyImport, key_import=key_import)
@@ -161,29 +161,29 @@ def _lock(pk: int) -> KeyImport | None:
 def _read(key_import: KeyImport) -> None:
     # The holder of an upload link learns nothing of the pool's keys.
     pool = None if key_import.link_id else key_import.pool
-    oddities, read_as = Oddities(pool), {}
+    warnings, read_as = KeyWarnings(pool), {}
     try:
         read_as = detect(
-            key_import.parts.read(), key_import.options, file_name=key_import.file_name, known=oddities.earlier
+            key_import.parts.read(), key_import.options, file_name=key_import.file_name, known=warnings.earlier
         )
         with transaction.atomic():
-            lines = oddities.watch(read_keys(key_import.parts.read(), read_as))
-            preview = preview_keys(key_import.pool, lines, tell=_Progress(key_import))
+            lines = warnings.watch(read_keys(key_import.parts.read(), read_as))
+            preview = preview_keys(key_import.pool, lines, progress=_Progress(key_import))
     except KeyFileError as error:
         key_import.status = KeyImport.Status.REFUSED
         key_import.error, key_import.preview = str(error)[:500], describe_error(error, read_as)
     else:
-        preview.read_as, preview.warnings, preview.fixable = read_as, get_warnings(oddities, preview), oddities.fixable
+        preview.read_as, preview.warnings, preview.fixable = read_as, get_warnings(warnings, preview), warnings.fixable
         key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
     key_import.save(update_fields=["status", "error", "preview"])
 
 
-def get_warnings(oddities: Oddities, preview: Preview) -> list[str]:
+def get_warnings(warnings: KeyWarnings, preview: Preview) -> list[str]:
     """What a person should know before these keys are imported. Quotes none of them."""
     kinds = [(preview.similar, "earlier ones")]
-    if oddities.pool:
+    if warnings.pool:
         kinds.append((preview.similar_in_pool, "keys of this pool"))
-    return oddities.describe() + [
+    return warnings.describe() + [
         f"{where(lines.count, lines.numbers)}: the same as {others} except for upper and lower case, blanks or"
         " punctuation. Perhaps the same license."
         for lines, others in kinds
@@ -200,25 +200,25 @@ def describe_error(error: KeyFileError, read_as: dict[str, Any]) -> dict[str, An
 
 def _carry_out(key_import: KeyImport) -> None:
     seen = key_import.preview
-    oddities = Oddities(key_import.pool)
+    warnings = KeyWarnings(key_import.pool)
     read_as: dict[str, Any] = {}
     try:
-        read_as = seen["read_as"] if seen else _detect_unseen(key_import, oddities.earlier)
+        read_as = seen["read_as"] if seen else _detect_unseen(key_import, warnings.earlier)
         lines = read_keys(key_import.parts.read(), read_as)
         result = import_lines(
             key_import.pool,
-            lines if seen else refuse_bad_lines(oddities.watch(lines)),
-            by=key_import.confirmed_by,
+            lines if seen else refuse_bad_lines(warnings.watch(lines)),
+            actor=key_import.confirmed_by,
             file_name=key_import.file_name,
             note=key_import.note,
-            tell=_Progress(key_import),
+            progress=_Progress(key_import),
         )
     except KeyFileError as error:
         key_import.preview = describe_error(error, read_as)
         _end(key_import, KeyImport.Status.FAILED, str(error)[:500])
         return
     result.preview.read_as = read_as
-    result.preview.warnings = seen["warnings"] if seen else get_warnings(oddities, result.preview)
+    result.preview.warnings = seen["warnings"] if seen else get_warnings(warnings, result.preview)
     key_import.batch, key_import.preview = result.batch, asdict(result.preview)
     _end(key_import, KeyImport.Status.IMPORTED)
 
@@ -308,8 +308,8 @@ def confirm_by_link(key_import: KeyImport, link: UploadLink) -> None:
             # Of two at once, one goes on.
             unused = UploadLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now())
             if not unused.update(used_at=Now()):
-                raise LinkIsDead
-            confirm(key_import, by=key_import.uploaded_by)
+                raise LinkExpired
+            confirm(key_import, actor=key_import.uploaded_by)
     except ImportRefused:
         return  # it is not ready, or discarded; its page says so
     for other in link.imports.filter(status__in=KeyImport.OPEN).exclude(pk=key_import.pk):
@@ -318,4 +318,4 @@ def confirm_by_link(key_import: KeyImport, link: UploadLink) -> None:
 
 def _refuse_dead(link: UploadLink) -> None:
     if not UploadLink.objects.alive().filter(pk=link.pk).exists():
-        raise LinkIsDead
+        raise LinkExpired

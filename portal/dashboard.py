@@ -63,6 +63,8 @@ def count_open(merchant: Merchant) -> dict[str, Any]:
     return dict(Merchant.objects.filter(pk=merchant.pk).values(**counts).get())
 
 
-def count(queryset: QuerySet, of: str = "pk") -> Coalesce:
-    counted = queryset.order_by().annotate(all=Value(1)).values("all").annotate(count=Count(of, distinct=True))
+def count(queryset: QuerySet, for_merchant: str = "pk") -> Coalesce:
+    counted = (
+        queryset.order_by().annotate(all=Value(1)).values("all").annotate(count=Count(for_merchant, distinct=True))
+    )
     return Coalesce(Subquery(counted.values("count")), 0)

@@ -7,7 +7,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 django.setup(set_prefix=False)
 
 
-class Request(WSGIRequest):
+class LenientRequest(WSGIRequest):
     """A request that can be refused: Django makes none whose Content-Type it cannot decode, and answers with a 500."""
 
     def _set_content_type_params(self, meta):
@@ -17,8 +17,8 @@ class Request(WSGIRequest):
             self.content_type, self.content_params = "", {}
 
 
-class Handler(WSGIHandler):
-    request_class = Request
+class LenientHandler(WSGIHandler):
+    request_class = LenientRequest
 
 
-application = Handler()
+application = LenientHandler()

@@ -28,7 +28,7 @@ from urllib.parse import quote
 from runtime.supervisor import Service, ServiceError
 
 
-class Server(Service):
+class EmbeddedServer(Service):
     """A service that others connect to, at an address that `setting` can replace by one of the user's own."""
 
     setting: str
@@ -41,14 +41,14 @@ class Server(Service):
         raise NotImplementedError
 
 
-class Postgres(Server):
+class Postgres(EmbeddedServer):
     """PostgreSQL with the database and superuser `keywell`, made on the first start."""
 
     setting = "DATABASE_URL"
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
         # SIGINT is a fast shutdown; a large checkpoint takes its time.
-        super().__init__("postgres", [], folder / "log/postgres.log", stop_signal=signal.SIGINT, patience=60)
+        super().__init__("postgres", [], folder / "log/postgres.log", stop_signal=signal.SIGINT, timeout=60)
         self.data = folder / "postgres"
         self.sockets = socket_folder(folder)
         self.durable = durable
@@ -100,7 +100,7 @@ class Postgres(Server):
         return _first_byte(self.sockets / ".s.PGSQL.5432", startup + terminate) == b"R"
 
 
-class Valkey(Server):
+class Valkey(EmbeddedServer):
     setting = "BROKER_URL"
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:

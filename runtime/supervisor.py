@@ -81,13 +81,13 @@ class Service:
         log: Path,
         *,
         stop_signal: int = signal.SIGTERM,
-        patience: float = 10,
+        timeout: float = 10,
     ) -> None:
         self.name = name
         self.command = command
         self.log = log
         self.stop_signal = stop_signal
-        self.patience = patience
+        self.timeout = timeout
         self.pass_fds: Sequence[int] = ()
         self.environment: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | Fork | None = None
@@ -148,14 +148,14 @@ class Service:
     def stop(self) -> None:
         """Ask it to end, and kill it if it does not. Nothing of its process group remains."""
         self.ask_to_stop()
-        self.wait_or_kill(self.patience)
+        self.wait_or_kill(self.timeout)
 
-    def wait_or_kill(self, patience: float) -> None:
+    def wait_or_kill(self, timeout: float) -> None:
         """Wait at most `patience` seconds for it to end, then kill it and whatever is left of its process group."""
         if self.process is None:
             return
         try:
-            self.process.wait(patience)
+            self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -346,9 +346,9 @@ class Supervisor:
                 service.ask_to_stop()
             asked_at = time.monotonic()
             for service in tier:
-                patience = service.patience if is_patient else 1
+                timeout = service.timeout if is_patient else 1
                 try:
-                    service.wait_or_kill(max(0, asked_at + patience - time.monotonic()))
+                    service.wait_or_kill(max(0, asked_at + timeout - time.monotonic()))
                 except KeyboardInterrupt:
                     # Asked twice: no more waiting for work to be finished. The service was killed on the way here.
                     is_patient = False

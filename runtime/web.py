@@ -51,8 +51,8 @@ class Busy(Error):
     reason = "Service Unavailable"
 
 
-class Request(HTTPRequestParser):
-    long: WeakSet["Request"] = WeakSet()
+class MeteredRequest(HTTPRequestParser):
+    long: WeakSet["MeteredRequest"] = WeakSet()
     completed: bool
 
     def __init__(self, adj: Adjustments) -> None:
@@ -72,7 +72,7 @@ class Request(HTTPRequestParser):
 class Channel(HTTPChannel):
     """One connection."""
 
-    parser_class = Request
+    parser_class = MeteredRequest
 
     @property
     def is_idle(self) -> bool:
@@ -81,7 +81,7 @@ class Channel(HTTPChannel):
         return not (self.requests or is_arriving or self.total_outbufs_len)
 
 
-class Server(TcpWSGIServer):
+class WebServer(TcpWSGIServer):
     channel_class = Channel
 
     def maintenance(self, now: float) -> None:
@@ -144,7 +144,7 @@ def serve(application: Callable, listener: socket.socket, *, threads: int) -> No
     dispatcher = ThreadedTaskDispatcher()
     dispatcher.set_thread_count(threads)
     info = (listener.family, listener.type, listener.proto, listener.getsockname())
-    Server(
+    WebServer(
         application, {}, True, listener, dispatcher=dispatcher, adj=adjustments, sockinfo=info, bind_socket=False
     ).run()
 

@@ -5,10 +5,10 @@ from typing import Any
 from orders.models import Order, OrderItem
 from pools.models import LicensePool
 
-Facts = dict[str, Any]
+Payload = dict[str, Any]
 
 
-def facts_of_order(order: Order, items: list[OrderItem]) -> Facts:
+def order_payload(order: Order, items: list[OrderItem]) -> Payload:
     return {
         "order": order.number,
         "paid_at": order.paid_at,
@@ -17,11 +17,11 @@ def facts_of_order(order: Order, items: list[OrderItem]) -> Facts:
     }
 
 
-def facts_of_pool(pool: LicensePool, available: int) -> Facts:
+def pool_payload(pool: LicensePool, available: int) -> Payload:
     return {"pool": pool.pk, "name": pool.name, "available": available, "threshold": pool.threshold}
 
 
-def facts_of_item(item: OrderItem) -> Facts:
+def item_payload(item: OrderItem) -> Payload:
     return {
         "order": item.order.number,
         "item": item.reference,

@@ -13,27 +13,27 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from merchants.models import Merchant
-from notices.sending import NoticeKind, register, tell
-from outbound.callouts import Answer, CalloutError, call
+from notices.sending import NoticeKind, notify, register
+from outbound.outgoing_requests import Answer, OutgoingRequestError, call
 from outbound.signatures import sign
 from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookMessage
-from webhooks.payloads import Facts
+from webhooks.payloads import Payload
 from work.attempts import Failure, NotNow, Policy
-from work.models import alone, database_now
+from work.models import advisory_lock, database_now
 from work.refusals import Refused
 
 # For a receiver to answer in.
-MOST_SECONDS = 15
+REQUEST_TIMEOUT = 15
 # How long one worker is at one endpoint's messages; with the last of them still below CELERY_TASK_TIME_LIMIT.
-MOST_SECONDS_AT_ONE = 25
+ENDPOINT_TIMEOUT = 25
 # An endpoint that cannot be reached is left alone for so long, whatever else there is for it.
 PAUSE = timedelta(minutes=1)
 # One that takes nothing for so long is disabled.
-PATIENCE = timedelta(days=3)
-KEPT_FOR = timedelta(days=30)
+FAILURE_TIMEOUT = timedelta(days=3)
+RETENTION = timedelta(days=30)
 # Longer than any transaction takes.
-REMOVED_FOR = timedelta(hours=1)
-DELETED_AT_ONCE = 500
+REMOVED_RETENTION = timedelta(hours=1)
+DELETE_BATCH_SIZE = 500
 
 
 class WebhookDisabled(NoticeKind):
@@ -58,14 +58,14 @@ class WebhookRefused(Refused):
     code = "webhook_refused"
 
 
-def announce(merchant: Merchant, event: str, *facts: Facts) -> None:
+def emit(merchant: Merchant, event: str, *payloads: Payload) -> None:
     """Have the merchant's endpoints that chose this event told of it, once for each of the facts.
 
     To be called in the transaction in which it happened. Neither activation codes nor anything about the customer may
     stand in the facts: a shop finds its customer by the order.
     """
     endpoints = list(merchant.webhook_endpoints.filter(disabled_at=None, events__contains=[event]).only("pk"))
-    happened = [(WebhookMessage.make_event_id(), data) for data in facts]
+    happened = [(WebhookMessage.make_event_id(), data) for data in payloads]
     for endpoint in endpoints if happened else ():
         first, *_ = WebhookMessage.objects.bulk_create(
             WebhookMessage(endpoint=endpoint, event=event, event_id=event_id, data=data) for event_id, data in happened
@@ -95,22 +95,22 @@ def send(pk: int) -> None:
     message = WebhookMessage.objects.filter(pk=pk).first()
     if message is None:
         return
-    with alone("webhooks", message.endpoint_id) as is_alone:
-        if is_alone:
+    with advisory_lock("webhooks", message.endpoint_id) as locked:
+        if locked:
             _send_due(message.endpoint_id)
 
 
 def _send_due(endpoint: int) -> None:
-    until = monotonic() + MOST_SECONDS_AT_ONE
+    until = monotonic() + ENDPOINT_TIMEOUT
     due = WebhookMessage.objects.filter(endpoint=endpoint).due().order_by("due_at", "pk")
     while message := due.first():
         if monotonic() > until:
             message.nudge()
             return
-        Sending().run(message.pk)
+        WebhookPolicy().run(message.pk)
 
 
-class Sending(Policy[WebhookMessage]):
+class WebhookPolicy(Policy[WebhookMessage]):
     model = WebhookMessage
 
     def attempt(self, message):
@@ -118,7 +118,7 @@ class Sending(Policy[WebhookMessage]):
         if endpoint.disabled_at:
             message.end(status=WebhookMessage.Status.FAILED, reason="The endpoint is disabled.")
             return
-        body = compose(message)
+        body = build_body(message)
         signature = sign(endpoint.live_secrets(), message.event_id, int(time()), body)
         answer = call(
             endpoint.merchant,
@@ -127,7 +127,7 @@ class Sending(Policy[WebhookMessage]):
             body=body,
             headers={"Content-Type": "application/json", **signature},
             kept=body.decode(),
-            timeout=MOST_SECONDS,
+            timeout=REQUEST_TIMEOUT,
             attempt=message.attempts,
             request_id=message.request_id,
         )
@@ -139,21 +139,21 @@ class Sending(Policy[WebhookMessage]):
     def fail(self, message, failure):
         super().fail(message, failure)
         endpoint = message.endpoint
-        if isinstance(failure, NotNow) or not isinstance(failure, CalloutError | NotTaken):
+        if isinstance(failure, NotNow) or not isinstance(failure, OutgoingRequestError | NotTaken):
             return  # it is not the endpoint's fault
         WebhookEndpoint.objects.filter(pk=endpoint.pk, failing_since=None).update(failing_since=Now())
-        if isinstance(failure, CalloutError):
+        if isinstance(failure, OutgoingRequestError):
             endpoint.messages.due().update(due_at=Now() + PAUSE)
         if isinstance(failure, NotTaken) and failure.status_code == 410:
             stop(endpoint, "It answered 410 Gone.")
-        elif endpoint.failing_since and endpoint.failing_since < database_now() - PATIENCE:
+        elif endpoint.failing_since and endpoint.failing_since < database_now() - FAILURE_TIMEOUT:
             stop(endpoint, f"It took nothing for three days. The last time: {failure}"[:500])
 
     def give_up(self, message, failure):
         message.end(status=WebhookMessage.Status.FAILED, reason=str(failure)[:500])
 
 
-def compose(message: WebhookMessage) -> bytes:
+def build_body(message: WebhookMessage) -> bytes:
     event = {"type": message.event, "timestamp": message.created_at, "data": message.data}
     return json.dumps(event, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -165,7 +165,7 @@ def compose(message: WebhookMessage) -> bytes:
 def stop(endpoint: WebhookEndpoint, reason: str) -> None:
     """Disable an endpoint that is of no use, and tell the merchant."""
     if disable(endpoint, reason):
-        tell(WebhookDisabled, endpoint.merchant, endpoint)
+        notify(WebhookDisabled, endpoint.merchant, endpoint)
 
 
 @transaction.atomic
@@ -213,8 +213,8 @@ def send_again(endpoint: WebhookEndpoint, *, message: WebhookMessage | None = No
 
 def purge() -> None:
     """Forget some of the messages that are old and done with, and of what was removed."""
-    old = WebhookMessage.objects.filter(due_at=None, created_at__lt=Now() - KEPT_FOR).order_by("created_at")
-    removed = WebhookEndpoint.objects.filter(removed_at__lt=Now() - REMOVED_FOR)
+    old = WebhookMessage.objects.filter(due_at=None, created_at__lt=Now() - RETENTION).order_by("created_at")
+    removed = WebhookEndpoint.objects.filter(removed_at__lt=Now() - REMOVED_RETENTION)
     for messages in (old, WebhookMessage.objects.filter(endpoint__in=removed)):
-        WebhookMessage.objects.filter(pk__in=messages.values("pk")[:DELETED_AT_ONCE]).delete()
+        WebhookMessage.objects.filter(pk__in=messages.values("pk")[:DELETE_BATCH_SIZE]).delete()
     removed.filter(messages=None).delete()

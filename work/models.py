@@ -23,7 +23,7 @@ LEASE = timedelta(seconds=60)
 
 
 # Seconds for which a queued row is not queued again, unless a worker has begun to look at it.
-QUEUED_FOR = 30
+QUEUED_TTL = 30
 # Tasks in a queue beyond which no more are added: the workers and the sweep find the rows by themselves.
 MAX_QUEUE_LENGTH = 1000
 
@@ -42,7 +42,7 @@ def publish(task: str, pk: int, *, queue: str = DEFAULT) -> None:
     try:
         # This also finds out within half a second whether the broker is down; Celery would retry for longer.
         with valkey().pipeline(transaction=False) as pipeline:
-            pipeline.set(_queued(task, pk), 1, nx=True, ex=QUEUED_FOR)
+            pipeline.set(_queued(task, pk), 1, nx=True, ex=QUEUED_TTL)
             pipeline.llen(queue)
             is_new, length = pipeline.execute()
         if is_new and length < MAX_QUEUE_LENGTH:
@@ -70,7 +70,7 @@ def database_now() -> datetime:
 
 
 @contextmanager
-def alone(name: str, pk: int) -> Iterator[bool]:
+def advisory_lock(name: str, pk: int) -> Iterator[bool]:
     """Whether nobody else is at this kind of work on this row: a lock of the session's, gone if its process dies."""
     lock = [crc32(name.encode()) - 2**31, pk % 2**31]
     with connection.cursor() as cursor:

@@ -44,7 +44,7 @@ def place(merchant, payment):
     """Store a payment as if it had been reported, and return the order: where the API is not what is tested."""
     serializer = PaymentSerializer(data=payment, context={"merchant": merchant})
     serializer.is_valid(raise_exception=True)
-    order, _ = place_order(merchant, serializer.validated_data, by="shop-1")
+    order, _ = place_order(merchant, serializer.validated_data, actor="shop-1")
     return order
 
 

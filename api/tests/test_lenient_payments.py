@@ -329,7 +329,9 @@ def test_items_mapped_at_once_get_their_codes_once(report, make_payment, make_pr
     make_product(sku="LATER"), make_product(sku="LATER-TOO")
     order = Order.objects.get()
 
-    counts = in_threads(lambda by: map_items(order, by=by), [f"worker {number}" for number in range(8)], threads=8)
+    counts = in_threads(
+        lambda actor: map_items(order, actor=actor), [f"worker {number}" for number in range(8)], threads=8
+    )
 
     assert sum(counts) == 2
     assert OrderItem.objects.count() == ActivationCode.objects.count() == 2

@@ -130,7 +130,7 @@ def pool(make_pool):
 @pytest.fixture
 def by_a_worker(monkeypatch):
     """However short an upload is, it is a worker's."""
-    monkeypatch.setattr("pools.uploads.AT_ONCE", 0)
+    monkeypatch.setattr("pools.uploads.CHUNK_SIZE", 0)
 
 
 def post(api, pool, what, body="AAAA\nBBBB\n", content_type="text/plain", query=""):

@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, _enclosed, split_body
+from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, _email_items, split_body
 from delivery.models import Delivery
 from fulfillment.actions import enter_codes
 from merchants.email_template import TAGS, validate_body, validate_subject
@@ -154,7 +154,9 @@ def test_what_a_customer_typed_does_nothing(mail, product, template, own):
 
 def test_a_link_for_a_key_becomes_a_link_and_nothing_else_does(mail, make_product, merchant):
     product = make_product(keys=0)
-    import_keys(merchant.pools.get(), ["https://dl.example/a?b=1&c=2", "javascript:alert(1)", "<script>"], by="test")
+    import_keys(
+        merchant.pools.get(), ["https://dl.example/a?b=1&c=2", "javascript:alert(1)", "<script>"], actor="test"
+    )
 
     html = html_of(mail(product, quantity=3))
 
@@ -166,7 +168,7 @@ def test_a_link_for_a_key_becomes_a_link_and_nothing_else_does(mail, make_produc
 def test_a_key_of_several_lines_stays_whole(pay, make_product, work, mailoutbox):
     pay(make_product(source="manual"), quantity=2)
     text = "-----BEGIN-----\n  A  B==\n-----END-----"
-    enter_codes(OrderItem.objects.get(), {1: text, 2: "SECOND"}, by="Sam")
+    enter_codes(OrderItem.objects.get(), {1: text, 2: "SECOND"}, actor="Sam")
     work()
 
     message = mailoutbox[0]
@@ -330,7 +332,7 @@ def test_the_default_passes_its_own_check(language):
 def test_there_is_a_value_for_every_tag(pay, product):
     pay(product)
 
-    assert set(_enclosed(Delivery.objects.get())[0].values()) == set(TAGS)
+    assert set(_email_items(Delivery.objects.get())[0].values()) == set(TAGS)
 
 
 @pytest.mark.parametrize(

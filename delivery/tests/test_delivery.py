@@ -182,7 +182,7 @@ def test_a_notice_that_may_have_been_taken_is_not_sent_again_at_once(merchant, w
         raise MailError("silence", perhaps_taken=True)
         yield
 
-    monkeypatch.setattr("notices.sending.sent", fall_silent)
+    monkeypatch.setattr("notices.sending.send_email", fall_silent)
     monkeypatch.setattr("notices.sending._why_past", lambda notice: "")
     MerchantNotice.objects.create(merchant=merchant, kind="mail_server")
     work()
@@ -191,7 +191,7 @@ def test_a_notice_that_may_have_been_taken_is_not_sent_again_at_once(merchant, w
 
 
 def test_a_mail_that_cannot_be_composed_says_so_and_fails_at_last(pay, product, work, monkeypatch):
-    monkeypatch.setattr("delivery.sending.compose", lambda delivery: 1 / 0)
+    monkeypatch.setattr("delivery.sending.compose_delivery", lambda delivery: 1 / 0)
     pay(product)
     work()
     assert "Something failed on our side" in Delivery.objects.get().reason

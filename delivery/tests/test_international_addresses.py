@@ -98,7 +98,7 @@ def test_a_domain_is_found_in_either_spelling(buy, client, merchant, work, mailo
     work()
     assert [mail.to for mail in mailoutbox] == [["info@xn--bcher-kva.example"]] * 2
 
-    assert Held(searched).erase(by="test")["orders"] == 1
+    assert Held(searched).erase(actor="test")["orders"] == 1
     assert Order.objects.get().email == Delivery.objects.get().recipient == ""
 
 

@@ -116,12 +116,12 @@ def test_one_in_a_workers_hands_does_not_count_once_the_address_is_corrected(pay
     pay(product)
     work()
     item = OrderItem.objects.get()
-    first, _ = resending.resend(item, by="Sam")
+    first, _ = resending.resend(item, actor="Sam")
     in_hands = Delivery.objects.claim(first.pk)
     in_hands.readdress()  # talks to the mail server, with the address it had
-    correct_email(item.order, "right@example.com", by="Sam")
+    correct_email(item.order, "right@example.com", actor="Sam")
 
-    second, new = resending.resend(item, by="Sam")
+    second, new = resending.resend(item, actor="Sam")
     in_hands.end(status="sent")
     work()
 
@@ -132,7 +132,7 @@ def test_one_in_a_workers_hands_does_not_count_once_the_address_is_corrected(pay
 def test_an_automatic_mail_that_waits_is_not_sent_beside(pay, product, work, mailoutbox):
     pay(product)
 
-    delivery, new = resending.resend(OrderItem.objects.get(), by="Sam")
+    delivery, new = resending.resend(OrderItem.objects.get(), actor="Sam")
     work()
 
     assert (delivery.kind, new) == ("automatic", False)
@@ -146,4 +146,4 @@ def test_it_does_not_wait_for_an_import(pay, product, in_threads):
     with transaction.atomic():
         Merchant.objects.select_for_update().get()  # as an import holds it for minutes
 
-        assert in_threads(lambda _: resending.resend(item, by="Sam"), [0], threads=1)
+        assert in_threads(lambda _: resending.resend(item, actor="Sam"), [0], threads=1)

@@ -98,7 +98,7 @@ def test_bad_news_needs_attention_until_another_mail_went_out(delivery, kind):
     post("postmark", payload("postmark", kind))
     assert list(needing_attention(Order.objects.all())) == [delivery.order]
 
-    resending.resend(delivery.order.items.get(), by="Sam")
+    resending.resend(delivery.order.items.get(), actor="Sam")
     work()
 
     assert not needing_attention(Order.objects.all())
@@ -107,25 +107,25 @@ def test_bad_news_needs_attention_until_another_mail_went_out(delivery, kind):
 @pytest.mark.parametrize("kind", ["delivered", "opened"])
 def test_good_news_needs_no_attention_and_is_no_reason_to_send_again(delivery, kind):
     item = delivery.order.items.get()
-    resent, _ = resending.resend(item, by="Sam")
+    resent, _ = resending.resend(item, actor="Sam")
     work()
     Delivery.objects.update(message_id="")
     Delivery.objects.filter(pk=resent.pk).update(message_id=MESSAGE_ID)
     post("postmark", payload("postmark", kind))
 
-    assert resending.resend(item, by="Sam") == (resent, False)
+    assert resending.resend(item, actor="Sam") == (resent, False)
     assert not needing_attention(Order.objects.all())
 
 
 def test_what_bounced_may_be_resent_at_once(delivery):
     item = delivery.order.items.get()
-    resent, _ = resending.resend(item, by="Sam")
+    resent, _ = resending.resend(item, actor="Sam")
     work()
     Delivery.objects.filter(pk=resent.pk).update(message_id="<another@example.com>")
     bounce = payload("postmark", "bounced") | {"MessageID": "another@example.com"}
     post("postmark", bounce)
 
-    assert resending.resend(item, by="Sam")[1]
+    assert resending.resend(item, actor="Sam")[1]
 
 
 def test_the_reason_does_not_hold_the_address(delivery):
@@ -179,7 +179,7 @@ def test_the_order_page_says_that_the_address_bounced(delivery, support):
 def test_nobody_is_asked_to_correct_an_address_that_was_erased(delivery, support):
     post("postmark", payload("postmark", "bounced"))
 
-    Held(delivery.order.email).erase(by="Stella")
+    Held(delivery.order.email).erase(actor="Stella")
 
     assert "Mail to this address" not in support.get(f"/orders/{delivery.order.number}/").content.decode()
 
@@ -230,7 +230,7 @@ def test_events_of_mails_that_are_not_ours_are_kept_for_days(delivery):
     tasks.sweep()
     assert TrackingEvent.objects.get().delivery is None
 
-    TrackingEvent.objects.update(received_at=timezone.now() - tracking.PATIENCE - timedelta(minutes=1))
+    TrackingEvent.objects.update(received_at=timezone.now() - tracking.MATCHING_TIMEOUT - timedelta(minutes=1))
     tasks.sweep()
 
     assert not TrackingEvent.objects.exists()

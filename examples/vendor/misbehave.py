@@ -23,7 +23,7 @@ class Misbehaving(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, vendor, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(("127.0.0.1", port), MisbehavingHandler)
         self.vendor, self.is_mended = vendor, False
         self.url = f"http://127.0.0.1:{self.server_port}/"
         self.requests = []  # path, headers and body of each
@@ -34,7 +34,7 @@ class Misbehaving(ThreadingHTTPServer):
         """Whoever asked may have hung up."""
 
 
-class Handler(BaseHTTPRequestHandler):
+class MisbehavingHandler(BaseHTTPRequestHandler):
     server: Misbehaving
 
     def do_POST(self):

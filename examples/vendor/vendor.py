@@ -20,11 +20,11 @@ from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIServer, make_server
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-PATIENCE = 5 * 60  # seconds that a request may be old, or our clocks apart
-MOST_CODES = 1000
+TIMESTAMP_TOLERANCE = 5 * 60  # seconds that a request may be old, or our clocks apart
+MAX_CODES = 1000
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The request is not answered with codes. `status` says whether asking again makes sense: 4xx does not."""
 
     def __init__(self, status, why):
@@ -60,15 +60,15 @@ class Vendor:
             self.verify(headers, content)
             parameters = read_parameters(headers["content-type"], content)
             codes = self.find_codes(headers, parameters)
-        except Refused as problem:
+        except RequestRefused as problem:
             return problem.status, "text/plain; charset=utf-8", str(problem).encode()
         return 200, *write(self.answer, codes)
 
     def verify(self, headers, content):
         """Raise Refused unless the request comes from Keywell, and now."""
         timestamp = headers["webhook-timestamp"]
-        if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(time.time() - int(timestamp)) > PATIENCE:
-            raise Refused(401, "The timestamp is too old, or the clocks differ.")
+        if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(time.time() - int(timestamp)) > TIMESTAMP_TOLERANCE:
+            raise RequestRefused(401, "The timestamp is too old, or the clocks differ.")
         signed = f"{headers['webhook-id']}.{timestamp}.".encode() + content
         # While the secret is changed there are several signatures, and perhaps we know both secrets.
         given = [one.removeprefix("v1,") for one in headers["webhook-signature"].split()]
@@ -77,19 +77,19 @@ class Vendor:
             right = base64.b64encode(hmac.digest(key, signed, "sha256"))
             if any(hmac.compare_digest(right, one.encode()) for one in given):
                 return
-        raise Refused(401, "The signature is not right.")
+        raise RequestRefused(401, "The signature is not right.")
 
     def find_codes(self, headers, parameters):
         """The codes for this request: when it comes again, the same."""
         quantity = parameters.get("Quantity", "1")
-        if not quantity.isdecimal() or not 1 <= int(quantity) <= MOST_CODES:
-            raise Refused(400, f"The quantity {quantity} is not one we make codes for.")
+        if not quantity.isdecimal() or not 1 <= int(quantity) <= MAX_CODES:
+            raise RequestRefused(400, f"The quantity {quantity} is not one we make codes for.")
         if headers.get("keywell-test"):
             return [f"TEST-{number:04}" for number in range(1, int(quantity) + 1)]  # somebody tries the console
 
         request = headers.get("idempotency-key", "")
         if not request:
-            raise Refused(400, "There is no Idempotency-Key.")
+            raise RequestRefused(400, "There is no Idempotency-Key.")
         with closing(self.connect()) as connection:
             # From here on nobody else answers, until we committed: the same request may come twice at a time.
             connection.execute("BEGIN IMMEDIATE")
@@ -111,7 +111,7 @@ def read_parameters(content_type, content):
             return json.loads(content)
         return dict(parse_qsl(content.decode(), keep_blank_values=True))
     except ValueError as error:
-        raise Refused(400, "The parameters cannot be read.") from error
+        raise RequestRefused(400, "The parameters cannot be read.") from error
 
 
 def write(answer, codes):
@@ -126,7 +126,7 @@ def write(answer, codes):
     return "text/plain; charset=utf-8", "\n".join(codes).encode()
 
 
-class Server(ThreadingMixIn, WSGIServer):
+class VendorServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
@@ -144,7 +144,7 @@ def read_options(port):
 
 def main():
     port, vendor = read_options(8800)
-    with make_server("127.0.0.1", port, vendor, Server) as server:
+    with make_server("127.0.0.1", port, vendor, VendorServer) as server:
         server.serve_forever()
 
 

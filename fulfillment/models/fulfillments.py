@@ -24,7 +24,7 @@ class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
         """Each with what it takes codes from, if it is of one of these kinds."""
         return self.select_related(*(path for kind in kinds for path in SOURCES[kind].places))
 
-    def of(self, product: Product) -> "Sequence[FulfillmentMethod]":
+    def for_product(self, product: Product) -> "Sequence[FulfillmentMethod]":
         """The product's sources, in the order in which they are asked; of one that has none what serves all such."""
         own = self.filter(product=product)
         if not (kinds := own.kinds()):

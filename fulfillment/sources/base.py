@@ -3,10 +3,10 @@ from typing import Any
 
 from django.utils.translation import gettext_noop
 
-from fulfillment.history import Line
-from fulfillment.item_notices import tell_of_item
+from fulfillment.history import HistoryLine
+from fulfillment.item_notices import notify_item
 from fulfillment.models import FulfillmentMethod, HeldCode
-from fulfillment.upstream_notices import tell_of_failure
+from fulfillment.upstream_notices import notify_failure
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem
 from outbound.models import Upstream
@@ -85,7 +85,7 @@ class Source:
         return None
 
     @classmethod
-    def tell_origin(cls, saved_by: str) -> str:
+    def describe_origin(cls, saved_by: str) -> str:
         """After “saved”, of a code that came from it, and that this person entered or released."""
         return cls.origin
 
@@ -132,7 +132,7 @@ class Source:
         return ()
 
     @classmethod
-    def history(cls, item: OrderItem) -> Iterable[Line]:
+    def history(cls, item: OrderItem) -> Iterable[HistoryLine]:
         """What the history of an order tells of its item besides."""
         return ()
 
@@ -165,6 +165,6 @@ class Source:
         """Why the last answer held fewer codes than asked for, for the merchant to read."""
         raise NotImplementedError
 
-    def tell_merchant(self, item: OrderItem) -> None:
+    def notify_merchant(self, item: OrderItem) -> None:
         """Tell the merchant that the source failed for good, in the transaction that notes it."""
-        tell_of_failure(self.upstream) if self.upstream else tell_of_item(item)
+        notify_failure(self.upstream) if self.upstream else notify_item(item)

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fulfillment.chains import add_source
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import DEFAULTS
 from outbound.tests.receiver import Receiver

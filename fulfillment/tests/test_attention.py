@@ -60,7 +60,7 @@ def test_a_mail_that_failed_needs_it_until_another_went_out(order, work):
     Delivery.objects.update(status="failed")
     assert wanted() == [order]
 
-    resend(order.items.get(), by="Sam")
+    resend(order.items.get(), actor="Sam")
     work()
 
     assert wanted() == []

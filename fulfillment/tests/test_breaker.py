@@ -12,17 +12,17 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from fulfillment.actions import retry, retry_failed
-from fulfillment.chains import add_source
 from fulfillment.engine import fulfill, fulfill_in_turn
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.tasks import nudge_due
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, OrderItem
-from outbound import breaker, callouts
+from outbound import breaker, outgoing_requests
 from outbound.breaker import FAILURES_BEFORE_PAUSE, let_through
-from outbound.models import Callout, Upstream
+from outbound.models import OutgoingRequest, Upstream
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_it_is_asked_less_often_the_longer_it_fails_and_never_less_than_every_qu
         waits.append(due_in(fulfillment))
 
     assert waits == [pytest.approx(wait, rel=0.2) for wait in (5, 15, 75, 450, 900)]
-    assert list(Callout.objects.order_by("pk").values_list("attempt", flat=True)) == [1, 2, 3, 4, 5]
+    assert list(OutgoingRequest.objects.order_by("pk").values_list("attempt", flat=True)) == [1, 2, 3, 4, 5]
 
 
 def test_after_a_day_its_items_have_failed_and_the_merchant_is_told_once(
@@ -108,9 +108,9 @@ def test_after_a_day_its_items_have_failed_and_the_merchant_is_told_once(
 
     # It works again; when it fails once more, long after, the merchant is told once more.
     receiver.respond = healthy
-    WebService.objects.update(told_at=Now() - timedelta(days=1), failures=0, paused_at=None)
+    WebService.objects.update(notified_at=Now() - timedelta(days=1), failures=0, paused_at=None)
     for item in OrderItem.objects.all():
-        retry(item, by="Sam")
+        retry(item, actor="Sam")
     work()
     assert ActivationCode.objects.count() == 3
     receiver.respond = answering(404)
@@ -132,7 +132,7 @@ def test_an_item_that_may_still_get_a_key_counts_as_given_up_as_well(
     assert "1 order item got no activation code" in mailoutbox[0].body and "more wait" not in mailoutbox[0].body
 
     receiver.respond = healthy
-    assert retry_failed(service, by="Sam") == 1
+    assert retry_failed(service, actor="Sam") == 1
     work()
 
     assert ActivationCode.objects.count() == 1
@@ -146,12 +146,12 @@ def test_the_merchant_is_told_of_a_failure_after_a_repair_that_took_minutes(
     pay(sold)
     work()
     receiver.respond = healthy
-    retry(OrderItem.objects.get(), by="Sam")
+    retry(OrderItem.objects.get(), actor="Sam")
     work()
     assert ActivationCode.objects.exists()
 
     # The next order comes hours later, and nothing in between.
-    WebService.objects.update(told_at=Now() - timedelta(hours=6))
+    WebService.objects.update(notified_at=Now() - timedelta(hours=6))
     receiver.respond = answering(404)
     pay(sold)
     pay(sold)
@@ -203,7 +203,7 @@ def test_a_paused_one_is_left_alone(pay, work, sold, paused, receiver):
     pay(sold)
     work()
 
-    assert not receiver.received and not Callout.objects.exists()
+    assert not receiver.received and not OutgoingRequest.objects.exists()
     fulfillment = Fulfillment.objects.get()
     assert "is paused since" in fulfillment.reason and fulfillment.status == "waiting"
     assert 90 < due_in(fulfillment) < 110
@@ -288,7 +288,7 @@ def test_a_probe_that_a_dying_worker_took_along_is_taken_by_another(pay, work, s
 @pytest.fixture
 def occupied(receiver):
     """All slots of the receiver are taken, until it is told otherwise."""
-    slots = [callouts.slot(receiver.url) for _ in range(callouts.AT_ONE_HOST)]
+    slots = [outgoing_requests.slot(receiver.url) for _ in range(outgoing_requests.MAX_PER_HOST)]
     for slot in slots:
         slot.__enter__()
 
@@ -305,7 +305,7 @@ def test_what_an_address_says_to_a_host_makes_it_no_other(receiver, occupied):
     host = receiver.url.removesuffix("/hook")
 
     for url in (f"{host}?Email=ada@example.com", f"{host}/?Order=1", host.upper()):
-        with pytest.raises(callouts.CalloutBusy) as refused, callouts.slot(url):
+        with pytest.raises(outgoing_requests.HostBusy) as refused, outgoing_requests.slot(url):
             pass
         assert "ada" not in str(refused.value)
 
@@ -335,7 +335,7 @@ def test_when_enough_is_on_its_way_to_a_host_the_next_waits_for_its_turn(
     pay(sold)
 
     work()
-    assert not receiver.received and not Callout.objects.exists()
+    assert not receiver.received and not OutgoingRequest.objects.exists()
     fulfillment = Fulfillment.objects.get()
     assert (fulfillment.status, fulfillment.failing_since) == ("waiting", None)
     assert "waits for its turn" in fulfillment.reason
@@ -377,7 +377,7 @@ def test_a_slow_host_is_asked_four_things_at_a_time_and_the_rest_follows(
         pay(sold)
 
     in_threads(fulfill_in_turn, list(Fulfillment.objects.values_list("pk", flat=True)), threads=9)
-    assert max(most) <= callouts.AT_ONE_HOST
+    assert max(most) <= outgoing_requests.MAX_PER_HOST
     while following:
         fulfill_in_turn(following.pop())
 

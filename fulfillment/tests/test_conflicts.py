@@ -85,7 +85,7 @@ def test_it_says_no_more_than_that(pointers):
 def test_what_became_of_the_order_since_makes_no_difference(api, payment):
     api.post(URL, payment, format="json")
     order = Order.objects.get()
-    correct_email(order, "ada@byron.example", by="Sam")
+    correct_email(order, "ada@byron.example", actor="Sam")
     Order.objects.update(first_name="", additional_parameters={})
 
     assert api.post(URL, payment, format="json").status_code == 200

@@ -19,7 +19,7 @@ def order(pay, make_product, work):
 
 
 def told(order):
-    return [(line.text, line.by) for line in order_history(Order.objects.get(pk=order.pk))]
+    return [(line.text, line.actor) for line in order_history(Order.objects.get(pk=order.pk))]
 
 
 def test_it_tells_what_became_of_a_payment(order):
@@ -34,7 +34,7 @@ def test_it_tells_what_became_of_a_payment(order):
 def test_a_resend_is_one_line_with_who_asked_for_it(order, work):
     code = ActivationCode.objects.earliest("pk")
     code_hint = code.hint
-    resending.resend(order.items.get(), code, by="Sam")
+    resending.resend(order.items.get(), code, actor="Sam")
     queued = told(order)[4:]
     work()
 
@@ -43,10 +43,10 @@ def test_a_resend_is_one_line_with_who_asked_for_it(order, work):
 
 
 def test_what_people_did_stands_in_it(order):
-    correct_email(order, "ada@byron.example", by="Sam")
+    correct_email(order, "ada@byron.example", actor="Sam")
     code = ActivationCode.objects.earliest("pk")
-    reveal(code, by="Bo")
-    refund(order, amount=Decimal(10), by="Olivia")
+    reveal(code, actor="Bo")
+    refund(order, amount=Decimal(10), actor="Olivia")
 
     assert told(order)[4:] == [
         ("Address corrected from ada@example.com to ada@byron.example", "Sam"),
@@ -68,7 +68,7 @@ def test_codes_entered_by_hand_name_who_did(pay, make_product):
     pay(make_product(source="manual", name="Custom"))
     order = Order.objects.get()
 
-    actions.enter_codes(order.items.get(), {1: "AAAA"}, by="Sam")
+    actions.enter_codes(order.items.get(), {1: "AAAA"}, actor="Sam")
 
     assert ("1 activation code for Custom saved, entered by hand", "Sam") in told(order)
 
@@ -96,8 +96,8 @@ def test_codes_that_the_customer_saw_are_a_line_for_each_time(order):
 
 
 def test_a_link_that_changed_names_who_did(order):
-    revoke_link(order, by="Sam")
-    renew_link(order, by="Bo")
+    revoke_link(order, actor="Sam")
+    renew_link(order, actor="Bo")
 
     assert told(order)[4:] == [
         ("Link to the customer’s order page revoked", "Sam"),
@@ -109,7 +109,7 @@ def test_a_retry_names_who_asked_for_it(order):
     item = order.items.get()
     item.fulfillment.end(status="failed", reason="The vendor does not answer.")
 
-    actions.retry(item, by="Sam")
+    actions.retry(item, actor="Sam")
 
     assert told(order)[-1] == ("Photo Pro tried again", "Sam")
 

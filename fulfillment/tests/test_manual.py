@@ -35,7 +35,7 @@ def test_entered_codes_are_saved_and_mailed(item, work, mailoutbox):
     work()
     mailoutbox.clear()
 
-    enter_codes(item, {1: "AAAA", 2: "BBBB\nsecond line"}, by="Max")
+    enter_codes(item, {1: "AAAA", 2: "BBBB\nsecond line"}, actor="Max")
     work()
 
     item.fulfillment.refresh_from_db()
@@ -45,7 +45,7 @@ def test_entered_codes_are_saved_and_mailed(item, work, mailoutbox):
 
 
 def test_one_of_two_leaves_the_other_waiting(item):
-    enter_codes(item, {2: "BBBB"}, by="Max")
+    enter_codes(item, {2: "BBBB"}, actor="Max")
 
     assert item.missing_units() == [1]
     item.fulfillment.refresh_from_db()
@@ -53,24 +53,24 @@ def test_one_of_two_leaves_the_other_waiting(item):
 
 
 def test_a_unit_that_has_its_code_is_refused(item):
-    enter_codes(item, {1: "AAAA"}, by="Max")
+    enter_codes(item, {1: "AAAA"}, actor="Max")
 
     with pytest.raises(CodeRefused, match="Unit 1 has its activation code already"):
-        enter_codes(item, {1: "CCCC", 2: "BBBB"}, by="Sam")
+        enter_codes(item, {1: "CCCC", 2: "BBBB"}, actor="Sam")
 
     assert ActivationCode.objects.get().code == "AAAA"
 
 
 def test_an_order_that_is_not_paid_is_refused(item):
-    refund(item.order, by="shop")
+    refund(item.order, actor="shop")
 
     with pytest.raises(CodeRefused, match="deleted"):
-        enter_codes(item, {1: "AAAA"}, by="Max")
+        enter_codes(item, {1: "AAAA"}, actor="Max")
 
 
 def test_a_person_who_is_faster_than_a_worker_finishes_the_item(item, monkeypatch):
     def enter_meanwhile(self):
-        enter_codes(Order.objects.get().items.get(), {1: "AAAA", 2: "BBBB"}, by="Max")
+        enter_codes(Order.objects.get().items.get(), {1: "AAAA", 2: "BBBB"}, actor="Max")
         return "The merchant has been asked."
 
     Fulfillment.objects.update(status="pending", due_at="2026-01-01T00:00:00Z")
@@ -85,7 +85,7 @@ def test_a_person_who_is_faster_than_a_worker_finishes_the_item(item, monkeypatc
 def test_two_people_at_once_enter_one_code(item, in_threads):
     def enter(text):
         try:
-            enter_codes(item, {1: text}, by="Max")
+            enter_codes(item, {1: text}, actor="Max")
         except CodeRefused:
             return False
         return True
@@ -95,25 +95,25 @@ def test_two_people_at_once_enter_one_code(item, in_threads):
 
 
 def test_a_key_in_stock_is_not_given_by_hand(item, make_pool):
-    import_keys(make_pool(), ["KEY-AAAA-BBBB-0001"], by="test")
+    import_keys(make_pool(), ["KEY-AAAA-BBBB-0001"], actor="test")
 
     with pytest.raises(CodeRefused, match="a key of the pool “Pool 1”, where it is available"):
-        enter_codes(item, {1: "KEY-AAAA-BBBB-0001"}, by="Sam")
+        enter_codes(item, {1: "KEY-AAAA-BBBB-0001"}, actor="Sam")
 
 
 def test_what_another_customer_got_is_not_given_again(item, pay, make_product):
-    enter_codes(item, {1: "ONLY-ONE"}, by="Sam")
+    enter_codes(item, {1: "ONLY-ONE"}, actor="Sam")
     pay(make_product(source="manual"), order="B1")
     other = OrderItem.objects.get(order__number="B1")
 
     with pytest.raises(CodeRefused, match="was given to Order A1 already"):
-        enter_codes(other, {1: "ONLY-ONE"}, by="Sam")
-    enter_codes(other, {1: "https://vendor.example/download"}, by="Sam")
+        enter_codes(other, {1: "ONLY-ONE"}, actor="Sam")
+    enter_codes(other, {1: "https://vendor.example/download"}, actor="Sam")
 
 
 def test_who_had_a_day_gets_another(item):
     Fulfillment.objects.update(status="failed", failing_since="2026-01-01T00:00:00Z", due_at=None)
 
-    retry(item, by="Sam")
+    retry(item, actor="Sam")
 
     assert not Fulfillment.objects.get().is_last_attempt

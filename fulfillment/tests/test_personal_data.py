@@ -34,9 +34,9 @@ def order(pay, make_product, work):
     order = Order.objects.get()
     work()
     show_to_customer(order, 1, 1)
-    correct_email(order, "ada.byron@example.org", by="Sam")
-    resending.resend(order.items.get(), by="Sam")
-    correct_email(order, CUSTOMER["email"], by="Sam")
+    correct_email(order, "ada.byron@example.org", actor="Sam")
+    resending.resend(order.items.get(), actor="Sam")
+    correct_email(order, CUSTOMER["email"], actor="Sam")
     request_mail(order.merchant, CUSTOMER["email"], language="en", source="192.0.2.1")
     return order
 
@@ -47,7 +47,7 @@ def another(pay, make_product, work):
     pay(make_product(), customer={"email": CUSTOMER["email"]}, order="OTHER")
     order = Order.objects.get(number="OTHER")
     work()
-    correct_email(order, "bob@example.com", by="Sam")
+    correct_email(order, "bob@example.com", actor="Sam")
     return order
 
 
@@ -65,9 +65,9 @@ def dump():
 def test_no_trace_is_left_in_any_table(order, another):
     assert all(trace in dump() for trace in TRACES)
 
-    Held("ADA.BYRON@example.com").erase(by="Stella")
+    Held("ADA.BYRON@example.com").erase(actor="Stella")
     assert set(order.deliveries.values_list("recipient", flat=True)) == {""}
-    Held("ada.byron@example.org").erase(by="Stella")
+    Held("ada.byron@example.org").erase(actor="Stella")
 
     assert [trace for trace in TRACES if trace in dump()] == []
     another.refresh_from_db()
@@ -77,15 +77,15 @@ def test_no_trace_is_left_in_any_table(order, another):
 def test_nor_in_what_was_written_of_a_code_that_was_replaced(pay, product):
     pay(product)
     code = Order.objects.get().codes().get()
-    actions.replace(code, by="Sam", reason="Mrs Lovelace cannot type it")
+    actions.replace(code, actor="Sam", reason="Mrs Lovelace cannot type it")
 
-    Held("ada@example.com").erase(by="Stella")
+    Held("ada@example.com").erase(actor="Stella")
 
     assert "lovelace" not in dump()
 
 
 def test_the_history_still_tells_that_mails_were_sent(order):
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
 
     order.refresh_from_db()
     texts = [line.text for line in order_history(order)]
@@ -94,7 +94,7 @@ def test_the_history_still_tells_that_mails_were_sent(order):
 
 
 def test_the_books_are_kept(order):
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
 
     order.refresh_from_db()
     assert (order.status, order.country, order.currency) == ("paid", "GB", "EUR")
@@ -103,25 +103,25 @@ def test_the_books_are_kept(order):
 
 
 def test_nothing_is_mailed_to_anybody_from_then_on(order, work, mailoutbox):
-    resending.resend(order.items.get(), by="Sam")
+    resending.resend(order.items.get(), actor="Sam")
     before = len(mailoutbox)
 
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
     work()
 
     assert len(mailoutbox) == before
     assert set(Delivery.objects.values_list("status", flat=True)) <= {"sent", "canceled"}
     item = OrderItem.objects.get()
     with pytest.raises(resending.ResendRefused, match="was erased"):
-        resending.resend(item, by="Sam")
+        resending.resend(item, actor="Sam")
 
 
 def test_what_waits_to_be_mailed_to_somebody_else_still_is(pay, product, work, mailoutbox):
     """Their order had the wrong address first: that of the person who is forgotten."""
     pay(product, customer={"email": CUSTOMER["email"]})
-    correct_email(Order.objects.get(), "bob@example.com", by="Sam")
+    correct_email(Order.objects.get(), "bob@example.com", actor="Sam")
 
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
     assert "byron" not in dump()
     work()
 
@@ -132,9 +132,9 @@ def test_what_waits_to_be_mailed_to_somebody_else_still_is(pay, product, work, m
 def test_a_code_that_comes_later_is_saved_and_not_mailed(order, work, mailoutbox):
     item = OrderItem.objects.get()
     before = len(mailoutbox)
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
 
-    actions.enter_codes(item, {2: "LATE-CODE"}, by="Sam")
+    actions.enter_codes(item, {2: "LATE-CODE"}, actor="Sam")
     work()
 
     assert item.activation_codes.count() == 2
@@ -145,7 +145,7 @@ def test_a_worker_that_has_a_mail_in_its_hands_notes_nothing_of_it(pay, product)
     pay(product, customer={"email": CUSTOMER["email"]})
     in_hands = Delivery.objects.claim(Delivery.objects.get().pk)
 
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
     in_hands.end(status=Delivery.Status.FAILED, reason="550 <ada.byron@example.com>: no such user")
 
     assert "byron" not in dump()
@@ -155,8 +155,8 @@ def test_a_worker_that_has_a_mail_in_its_hands_notes_nothing_of_it(pay, product)
 def test_what_nobody_can_send_any_more_needs_no_attention(order, work, status):
     Delivery.objects.update(status=status)
 
-    Held(CUSTOMER["email"]).erase(by="Stella")
-    actions.enter_codes(OrderItem.objects.get(), {2: "LATE-CODE"}, by="Sam")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
+    actions.enter_codes(OrderItem.objects.get(), {2: "LATE-CODE"}, actor="Sam")
     work()
 
     assert not needing_attention(Order.objects.all()).exists()
@@ -165,7 +165,7 @@ def test_what_nobody_can_send_any_more_needs_no_attention(order, work, status):
 @pytest.mark.parametrize("address", ["", " ", "ada", "a@\0"])
 def test_what_is_no_address_means_nobody(order, address):
     """Least of all those who were forgotten before."""
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
 
     with pytest.raises(CommandError, match="no e-mail address"):
         call_command("forget", address)
@@ -176,7 +176,7 @@ def test_what_is_no_address_means_nobody(order, address):
 def test_reporting_the_payment_again_brings_nothing_back(api, make_payment, product):
     payment = make_payment(product, customer=CUSTOMER)
     api.post("/api/v1/payments/", payment, format="json")
-    Held(CUSTOMER["email"]).erase(by="Stella")
+    Held(CUSTOMER["email"]).erase(actor="Stella")
 
     answer = api.post("/api/v1/payments/", payment, format="json")
 
@@ -260,7 +260,7 @@ def test_what_web_services_were_told_is_found_and_forgotten(pay, make_product, m
     assert held.count()["requests to servers"] == 1
     [order] = held.export()["orders"]
     assert "Byron" in order["requests to servers"][0]["sent"]
-    held.erase(by="Stella")
+    held.erase(actor="Stella")
 
     assert [trace for trace in TRACES if trace in dump()] == []
     assert "requests to servers" not in held.count()

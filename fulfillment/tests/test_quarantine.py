@@ -36,7 +36,7 @@ def key(code):
 
 
 def test_a_refunded_key_is_in_quarantine(order, key):
-    refund(order, by="the shop")
+    refund(order, actor="the shop")
 
     key.refresh_from_db()
     assert (key.status, key.withdrawn_because) == ("withdrawn", "refunded")
@@ -44,7 +44,7 @@ def test_a_refunded_key_is_in_quarantine(order, key):
 
 
 def test_a_partial_refund_takes_nothing_away(order, key):
-    refund(order, amount=Decimal(1), by="the shop")
+    refund(order, amount=Decimal(1), actor="the shop")
 
     key.refresh_from_db()
     assert key.status == "issued"
@@ -52,9 +52,9 @@ def test_a_partial_refund_takes_nothing_away(order, key):
 
 def test_what_nobody_saw_goes_back_to_its_place(order, code, key, pay, product, work):
     LicensePool.objects.update(head_hint=1)
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
 
-    pool = return_to_stock(code, by="Sam")
+    pool = return_to_stock(code, actor="Sam")
 
     key.refresh_from_db()
     pool.refresh_from_db()
@@ -65,8 +65,8 @@ def test_what_nobody_saw_goes_back_to_its_place(order, code, key, pay, product, 
 
 def test_it_is_given_to_who_waits(order, code, pay, product, work):
     pay(product)
-    refund(order, by="Sam")
-    return_to_stock(code, by="Sam")
+    refund(order, actor="Sam")
+    return_to_stock(code, actor="Sam")
 
     work()
 
@@ -85,35 +85,35 @@ def test_what_somebody_may_have_seen_stays(how, pay, product, work):
     elif how == "seen":
         show_to_customer(order, 1, 10)
     else:
-        reveal(code, by="Sam")
-    refund(order, by="Sam")
+        reveal(code, actor="Sam")
+    refund(order, actor="Sam")
 
     with pytest.raises(ReturnRefused):
-        return_to_stock(code, by="Sam")
+        return_to_stock(code, actor="Sam")
 
     assert LicenseKey.objects.withdrawn().count() == 1
 
 
 def test_what_was_not_refunded_stays(code):
     with pytest.raises(ReturnRefused, match="not in quarantine"):
-        return_to_stock(code, by="Sam")
+        return_to_stock(code, actor="Sam")
 
 
 def test_it_goes_back_once(order, code):
-    refund(order, by="Sam")
-    return_to_stock(code, by="Sam")
+    refund(order, actor="Sam")
+    return_to_stock(code, actor="Sam")
 
     with pytest.raises(ReturnRefused, match="not in quarantine"):
-        return_to_stock(code, by="Sam")
+        return_to_stock(code, actor="Sam")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_clicks_at_once_return_it_once(order, code, in_threads):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
 
     def click(number):
         try:
-            return_to_stock(ActivationCode.all_codes.select_related("item").get(pk=code.pk), by="Sam")
+            return_to_stock(ActivationCode.all_codes.select_related("item").get(pk=code.pk), actor="Sam")
         except ReturnRefused:
             return False
         return True
@@ -123,22 +123,22 @@ def test_many_clicks_at_once_return_it_once(order, code, in_threads):
 
 def test_what_is_in_quarantine_comes_into_no_other_pool(order, code, key, make_pool):
     """Or it would be sold from there, and again once it is returned."""
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
 
-    result = import_keys(make_pool(), [key.code], by="Sam")
+    result = import_keys(make_pool(), [key.code], actor="Sam")
 
     assert (result.imported, result.preview.already_in_other_pools.count) == (0, 1)
-    return_to_stock(code, by="Sam")
+    return_to_stock(code, actor="Sam")
     assert LicenseKey.objects.available().get() == key
 
 
 def test_what_was_returned_to_stock_is_no_longer_shown(order, code):
     stale = order.codes().select_related("item").get()
-    refund(order, by="Sam")
-    return_to_stock(code, by="Sam")
+    refund(order, actor="Sam")
+    return_to_stock(code, actor="Sam")
 
     with pytest.raises(CodeWithdrawn):
-        reveal(stale, by="Bo")
+        reveal(stale, actor="Bo")
     assert not order.events.filter(kind="reveal").exists()
 
 
@@ -150,13 +150,13 @@ def test_a_key_is_either_shown_or_returned_to_stock(pay, make_product, in_thread
     for _ in range(20):
         pay(product)
     for order in Order.objects.all():
-        refund(order, by="the shop")
+        refund(order, actor="the shop")
     codes = list(ActivationCode.objects.select_related("item"))
 
     def act(number):
         code = ActivationCode.objects.select_related("item").get(pk=codes[number // 2].pk)
         try:
-            return reveal(code, by="Bo") if number % 2 else return_to_stock(code, by="Sam")
+            return reveal(code, actor="Bo") if number % 2 else return_to_stock(code, actor="Sam")
         except (CodeWithdrawn, ReturnRefused, ActivationCode.DoesNotExist):
             return None
 

@@ -37,9 +37,9 @@ def test_keys_leave_quarantine_and_the_codes_are_the_same(order, client, work, m
     codes = codes_of(order)
     page = order.url.partition("8000")[2]
     work()
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     assert client.get(page).status_code == 404
-    reinstate(order, by="Olivia")
+    reinstate(order, actor="Olivia")
     work()
 
     order.refresh_from_db()
@@ -50,14 +50,14 @@ def test_keys_leave_quarantine_and_the_codes_are_the_same(order, client, work, m
     assert b"are ready" in client.get(page).content
     assert Fulfillment.objects.get().status == "done"
     assert len(mailoutbox) == 1  # nothing is mailed again
-    assert [(line.text, line.by) for line in order_history(order)][-1] == ("Full refund undone", "Olivia")
+    assert [(line.text, line.actor) for line in order_history(order)][-1] == ("Full refund undone", "Olivia")
 
 
 def test_an_email_that_the_refund_stopped_is_sent_after_all(order, work, mailoutbox):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     work()
     assert Delivery.objects.get().status == "canceled"
-    reinstate(order, by="Sam")
+    reinstate(order, actor="Sam")
     work()
 
     assert Delivery.objects.get().status == "sent" and len(mailoutbox) == 1
@@ -65,11 +65,11 @@ def test_an_email_that_the_refund_stopped_is_sent_after_all(order, work, mailout
 
 def test_a_key_that_went_back_to_stock_is_replaced_by_another(order, work, mailoutbox):
     CheckoutPage.objects.update(delivery_allowed=False)
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     first, second = order.codes().select_related("item")
-    return_to_stock(first, by="Sam")
+    return_to_stock(first, actor="Sam")
     CheckoutPage.objects.update(delivery_allowed=True)
-    reinstate(order, by="Sam")
+    reinstate(order, actor="Sam")
     work()
 
     now = list(order.codes())
@@ -83,31 +83,31 @@ def test_a_key_that_came_back_to_its_unit_is_returned_as_the_new_code_only(order
     CheckoutPage.objects.update(delivery_allowed=False)
     Delivery.objects.all().delete()
     old = order.codes().select_related("item")[0]
-    refund(order, by="Sam")
-    return_to_stock(old, by="Sam")
+    refund(order, actor="Sam")
+    return_to_stock(old, actor="Sam")
     LicenseKey.objects.available().exclude(fingerprint=old.fingerprint).update(withdrawn_at="2026-01-01T00:00:00Z")
-    reinstate(order, by="Sam")
-    refund(order, by="Sam")
+    reinstate(order, actor="Sam")
+    refund(order, actor="Sam")
 
     with pytest.raises(ReturnRefused):
-        return_to_stock(old, by="Sam")
+        return_to_stock(old, actor="Sam")
     assert LicenseKey.objects.get(fingerprint=old.fingerprint).withdrawn_because == "refunded"
 
 
 def test_without_a_key_left_the_item_waits_for_one(order, make_payment, api, payment, work):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     Delivery.objects.update(attempts=0)
-    return_to_stock(order.codes().select_related("item")[0], by="Sam")
+    return_to_stock(order.codes().select_related("item")[0], actor="Sam")
     LicenseKey.objects.available().update(withdrawn_at="2026-01-01T00:00:00Z")
-    reinstate(order, by="Sam")
+    reinstate(order, actor="Sam")
 
     assert Fulfillment.objects.get().status == "waiting" and order.codes().count() == 1
 
 
 def test_what_was_refunded_in_part_before_stays_refunded(order):
-    refund(order, amount=Decimal("9.98"), by="Sam")
-    refund(order, by="Sam")
-    reinstate(order, by="Olivia")
+    refund(order, amount=Decimal("9.98"), actor="Sam")
+    refund(order, actor="Sam")
+    reinstate(order, actor="Olivia")
 
     assert str(order.left_to_refund()) == "50.00"
     assert [bool(one.undone_at) for one in order.refunds.order_by("pk")] == [False, True]
@@ -116,34 +116,34 @@ def test_what_was_refunded_in_part_before_stays_refunded(order):
 @pytest.mark.parametrize("amount", [None, Decimal("1.00")])
 def test_only_a_full_refund_can_be_undone(order, amount):
     if amount:
-        refund(order, amount=amount, by="Sam")
+        refund(order, amount=amount, actor="Sam")
 
     with pytest.raises(ReinstateRefused, match="only a full refund"):
-        reinstate(order, by="Sam")
+        reinstate(order, actor="Sam")
 
 
 def test_it_can_be_refunded_and_undone_again(order):
     for _ in range(3):
-        refund(order, by="Sam")
-        reinstate(order, by="Sam")
+        refund(order, actor="Sam")
+        reinstate(order, actor="Sam")
 
     assert Order.objects.get().status == "paid" and order.codes().count() == 2
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     assert LicenseKey.objects.withdrawn().count() == 2
 
 
 def test_a_refund_that_was_undone_is_not_recorded_again_by_a_late_report(order):
-    refund(order, reference="R-1", by="shop")
-    reinstate(order, by="Sam")
+    refund(order, reference="R-1", actor="shop")
+    reinstate(order, actor="Sam")
 
-    assert refund(order, reference="R-1", by="shop").status == "paid"
-    assert refund(order, reference="R-2", by="shop").status == "deleted"
+    assert refund(order, reference="R-1", actor="shop").status == "paid"
+    assert refund(order, reference="R-2", actor="shop").status == "deleted"
 
 
 def test_endpoints_are_told(order, merchant):
     WebhookEndpoint.objects.create(merchant=merchant, url="https://shop.example/", events=["order.reinstated"])
-    refund(order, by="Sam")
-    reinstate(order, by="Sam")
+    refund(order, actor="Sam")
+    reinstate(order, actor="Sam")
 
     message = WebhookMessage.objects.get()
     assert (message.event, message.data["order"]) == ("order.reinstated", order.number)
@@ -155,7 +155,7 @@ def test_endpoints_are_told(order, merchant):
 
 def test_the_shop_undoes_it_by_reporting_the_payment_again(api, payment, order):
     codes = codes_of(order)
-    refund(order, by="shop")
+    refund(order, actor="shop")
     plain = api.post(URL, payment, format="json")
     again = api.post(URL, payment | {"reinstated_at": "2026-11-23T10:00:00+01:00"}, format="json")
 
@@ -166,11 +166,11 @@ def test_the_shop_undoes_it_by_reporting_the_payment_again(api, payment, order):
 
 
 def test_a_report_that_comes_twice_does_not_undo_a_later_refund(api, payment, order):
-    refund(order, by="shop")
+    refund(order, actor="shop")
     report = payment | {"reinstated_at": "2026-11-23T10:00:00Z"}
     assert api.post(URL, report, format="json").json()["status"] == "paid"
     assert api.post(URL, report, format="json").json()["status"] == "paid"
-    refund(order, by="shop")
+    refund(order, actor="shop")
 
     assert api.post(URL, report, format="json").json()["status"] == "deleted"
     earlier = payment | {"reinstated_at": "2026-11-23T09:59:59Z"}
@@ -180,10 +180,10 @@ def test_a_report_that_comes_twice_does_not_undo_a_later_refund(api, payment, or
 
 
 def test_a_moment_still_to_come_does_not_hide_the_true_one(api, order, payment):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     future = payment | {"reinstated_at": "2999-01-01T00:00:00Z"}
     assert api.post(URL, future, format="json").json()["status"] == "paid"
-    refund(Order.objects.get(), by="Sam")
+    refund(Order.objects.get(), actor="Sam")
 
     assert api.post(URL, future, format="json").json()["status"] == "deleted"
     true = payment | {"reinstated_at": "2026-11-24T10:00:00Z"}
@@ -191,18 +191,18 @@ def test_a_moment_still_to_come_does_not_hide_the_true_one(api, order, payment):
 
 
 def test_staff_and_the_shop_may_both_undo_it(api, payment, order):
-    refund(order, by="shop")
-    reinstate(order, by="Sam")
+    refund(order, actor="shop")
+    reinstate(order, actor="Sam")
     report = payment | {"reinstated_at": "2026-11-23T10:00:00Z"}
 
     assert api.post(URL, report, format="json").status_code == 200
-    refund(order, by="shop")
+    refund(order, actor="shop")
     assert api.post(URL, report, format="json").json()["status"] == "deleted"
 
 
 @pytest.mark.parametrize("empty", [None, ""])
 def test_no_time_undoes_nothing(api, payment, order, empty):
-    refund(order, by="shop")
+    refund(order, actor="shop")
 
     assert api.post(URL, payment | {"reinstated_at": empty}, format="json").json()["status"] == "deleted"
 
@@ -220,17 +220,17 @@ def test_a_time_that_is_none_is_refused(api, payment, order):
 @pytest.mark.parametrize("round", range(3))
 def test_refunds_returns_and_undoing_at_once_lose_and_double_nothing(order, in_threads, work, round):
     Delivery.objects.all().delete()  # or nothing could be returned
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     codes = list(order.codes().select_related("item"))
 
     def act(step):
         try:
             if step % 3 == 0:
-                reinstate(order, by=f"worker {step}")
+                reinstate(order, actor=f"worker {step}")
             elif step % 3 == 1:
-                refund(order, by=f"worker {step}")
+                refund(order, actor=f"worker {step}")
             else:
-                return_to_stock(codes[step // 3 % 2], by=f"worker {step}")
+                return_to_stock(codes[step // 3 % 2], actor=f"worker {step}")
         except (RefundRefused, ReinstateRefused, ReturnRefused):
             return 0
         return 1
@@ -240,7 +240,7 @@ def test_refunds_returns_and_undoing_at_once_lose_and_double_nothing(order, in_t
     call_command("audit", "--texts")
     if Order.objects.get().status == "deleted":
         assert not LicenseKey.objects.issued().exists()
-        reinstate(order, by="Sam")
+        reinstate(order, actor="Sam")
     work()
     call_command("audit", "--texts")
     assert LicenseKey.objects.issued().count() == order.codes().count() == 2
@@ -249,11 +249,11 @@ def test_refunds_returns_and_undoing_at_once_lose_and_double_nothing(order, in_t
 
 @pytest.mark.django_db(transaction=True)
 def test_undone_by_many_at_once_it_is_undone_once(order, in_threads):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
 
-    def undo(by):
+    def undo(actor):
         try:
-            reinstate(order, by=by)
+            reinstate(order, actor=actor)
         except ReinstateRefused:
             return 0
         return 1
@@ -270,7 +270,7 @@ def test_members_undo_it_on_the_orders_page(order, support):
     page = f"/orders/{order.number}/"
     assert "Undo refund" not in support.get(page).content.decode()
     assert support.post(f"{page}reinstate/").status_code == 409
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     assert f"{page}reinstate/" in support.get(page).content.decode()
     assert "paid again" in support.get(f"{page}reinstate/").content.decode()
 
@@ -280,7 +280,7 @@ def test_members_undo_it_on_the_orders_page(order, support):
 
 
 def test_support_staff_undo_it_in_the_admin(order, admin_client):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     page = f"/admin/orders/order/{order.pk}/"
     assert "Undo refund" in admin_client.get(f"{page}change/").content.decode()
     admin_client.post(f"{page}reinstate/")

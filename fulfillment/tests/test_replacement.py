@@ -44,7 +44,7 @@ def empty(pool):
 
 
 def test_the_customer_gets_another_key_of_the_same_pool(order, code, pool, work):
-    new, is_new = replace(code, by="Sam", reason="blocked by the vendor")
+    new, is_new = replace(code, actor="Sam", reason="blocked by the vendor")
     work()
 
     assert is_new
@@ -57,7 +57,7 @@ def test_the_customer_gets_another_key_of_the_same_pool(order, code, pool, work)
 
 
 def test_the_first_is_withdrawn_for_good_and_linked(order, code, pool):
-    new, _ = replace(code, by="Sam")
+    new, _ = replace(code, actor="Sam")
 
     key = LicenseKey.objects.get(fingerprint=code.fingerprint)
     assert (key.status, key.withdrawn_because, key.item_id) == ("withdrawn", "replaced", code.item_id)
@@ -67,9 +67,9 @@ def test_the_first_is_withdrawn_for_good_and_linked(order, code, pool):
 
 
 def test_asked_again_it_gives_the_same(code):
-    first, _ = replace(code, by="Sam")
+    first, _ = replace(code, actor="Sam")
 
-    again, is_new = replace(code, by="Sam")
+    again, is_new = replace(code, actor="Sam")
 
     assert (again, is_new) == (first, False)
     assert LicenseKey.objects.issued().count() == 1
@@ -78,7 +78,7 @@ def test_asked_again_it_gives_the_same(code):
 @pytest.mark.django_db(transaction=True)
 def test_many_clicks_at_once_replace_once(code, in_threads):
     def click(number):
-        return replace(ActivationCode.all_codes.select_related("item__order").get(pk=code.pk), by="Sam")
+        return replace(ActivationCode.all_codes.select_related("item__order").get(pk=code.pk), actor="Sam")
 
     results = in_threads(click, range(8), threads=8)
 
@@ -88,24 +88,24 @@ def test_many_clicks_at_once_replace_once(code, in_threads):
 
 
 def test_the_replacement_can_be_replaced(order, code):
-    first, _ = replace(code, by="Sam")
+    first, _ = replace(code, actor="Sam")
 
-    second, _ = replace(first, by="Sam")
+    second, _ = replace(first, actor="Sam")
 
     assert [saved.pk for saved in order.codes()] == [second.pk]
     assert ActivationCode.all_codes.count() == 3
 
 
 def test_the_history_tells_it(order, code):
-    new, _ = replace(code, by="Sam", reason="blocked")
+    new, _ = replace(code, actor="Sam", reason="blocked")
 
     [line] = [line for line in order_history(order) if line.kind == "replaced"]
 
-    assert (line.text, line.by, line.note) == (f"Code ••••{code.hint} replaced by ••••{new.hint}", "Sam", "blocked")
+    assert (line.text, line.actor, line.note) == (f"Code ••••{code.hint} replaced by ••••{new.hint}", "Sam", "blocked")
 
 
 def test_the_ledger_says_who(code, pool):
-    replace(code, by="Sam")
+    replace(code, actor="Sam")
 
     moves = KeyMovement.objects.filter(moved_by="Sam").order_by("pk")
     assert [(move.origin, move.destination) for move in moves] == [("issued", "withdrawn"), ("available", "issued")]
@@ -115,7 +115,7 @@ def test_an_empty_pool_gives_of_its_reserve(code, pool):
     keep_back(pool, 1)
     empty(pool)
 
-    new, _ = replace(code, by="Sam")
+    new, _ = replace(code, actor="Sam")
 
     assert new.code.endswith("000010")
 
@@ -124,26 +124,26 @@ def test_without_any_key_nothing_changes(order, code, pool):
     empty(pool)
 
     with pytest.raises(ReplaceRefused, match="no keys left, not even in reserve"):
-        replace(code, by="Sam")
+        replace(code, actor="Sam")
 
     assert LicenseKey.objects.issued().get().fingerprint == code.fingerprint
     assert order.codes().get() == code
 
 
 def test_what_is_not_paid_is_not_replaced(order, code):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
 
     with pytest.raises(ReplaceRefused, match="deleted"):
-        replace(code, by="Sam")
+        replace(code, actor="Sam")
 
 
 def test_what_came_from_no_pool_is_not_replaced(pay, make_product):
     pay(make_product(source="manual"))
     item = Order.objects.get().items.get()
-    actions.enter_codes(item, {1: "AAAA-BBBB"}, by="Max")
+    actions.enter_codes(item, {1: "AAAA-BBBB"}, actor="Max")
 
     with pytest.raises(ReplaceRefused, match="from a pool"):
-        replace(item.activation_codes.get(), by="Sam")
+        replace(item.activation_codes.get(), actor="Sam")
 
 
 def test_the_first_is_not_mailed_any_more(pay, product, work):
@@ -153,7 +153,7 @@ def test_the_first_is_not_mailed_any_more(pay, product, work):
     Delivery.objects.update(attempts=1)  # a worker had it, and comes back to it
     old = order.codes().get()
 
-    new, _ = replace(old, by="Sam")
+    new, _ = replace(old, actor="Sam")
     work()
 
     delivery.refresh_from_db()
@@ -164,7 +164,7 @@ def test_the_first_is_not_mailed_any_more(pay, product, work):
 
 
 def test_an_order_is_found_by_what_it_held(order, code):
-    replace(code, by="Sam")
+    replace(code, actor="Sam")
 
     assert Order.objects.with_code(code.code).get() == order
 
@@ -172,7 +172,7 @@ def test_an_order_is_found_by_what_it_held(order, code):
 def test_a_returned_mail_with_a_replaced_code_needs_nobody(order, code):
     order.deliveries.update(status=Delivery.Status.BOUNCED)
 
-    replace(code, by="Sam")
+    replace(code, actor="Sam")
 
     assert not lost_deliveries()
 
@@ -194,7 +194,7 @@ class TestReserve:
         pay(make_product(pool=pool), quantity=3)
         item = Order.objects.get().items.get()
 
-        assert issue_from_reserve(item, by="Sam") == 2
+        assert issue_from_reserve(item, actor="Sam") == 2
 
         assert item.fulfillment.status == Fulfillment.Status.DONE
         assert {code.saved_by for code in item.activation_codes.filter(unit__gte=2)} == {"Sam"}
@@ -230,13 +230,13 @@ class TestReserve:
         pay(make_product(pool=make_pool(0)))
 
         with pytest.raises(ReplaceRefused, match="nothing in reserve"):
-            issue_from_reserve(Order.objects.get().items.get(), by="Sam")
+            issue_from_reserve(Order.objects.get().items.get(), actor="Sam")
 
 
 def test_the_history_counts_what_a_mail_brings(code, work):
     """A mail that waits brings the code of the moment; one that is gone has brought what it had."""
-    new, _ = replace(code, by="Sam")
-    newer, _ = replace(new, by="Sam")
+    new, _ = replace(code, actor="Sam")
+    newer, _ = replace(new, actor="Sam")
 
     def mailed():
         return [line.text for line in order_history(Order.objects.get()) if line.kind == "mail"]
@@ -245,7 +245,7 @@ def test_the_history_counts_what_a_mail_brings(code, work):
     assert mailed() == [first, f"Code ••••{newer.hint} being mailed to ada@example.com"]
 
     work()
-    replace(newer, by="Sam")
+    replace(newer, actor="Sam")
     assert mailed()[:2] == [first, f"Code ••••{newer.hint} mailed to ada@example.com"]
 
 

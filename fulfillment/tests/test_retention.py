@@ -15,7 +15,7 @@ from fulfillment.retention import purge
 from fulfillment.tests.test_personal_data import dump
 from orders.models import Order, Refund
 from orders.services import refund
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -75,7 +75,7 @@ def test_the_times_are_settings(make_order, settings):
 def test_a_refund_in_full_begins_the_time_anew(make_order):
     order = make_order(paid_at=364)
 
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
     purge()
 
     assert has_parameters(order)
@@ -100,7 +100,7 @@ def test_no_trace_is_left_in_any_table(pay, work, make_product, make_service, re
     receiver.respond = lambda received: (404, {}, b"no partner spring-mail-4711")
     pay(product, additional_parameters=PARAMETERS)
     work()
-    retry(Order.objects.get().items.get(), by="Sam")
+    retry(Order.objects.get().items.get(), actor="Sam")
     work()
     assert "spring-mail-4711" in dump()
     Order.objects.update(paid_at=timezone.now() - timedelta(days=366))
@@ -108,11 +108,11 @@ def test_no_trace_is_left_in_any_table(pay, work, make_product, make_service, re
     purge()
 
     assert "spring-mail-4711" not in dump()
-    assert Callout.objects.count() == 2
-    assert set(Callout.objects.values_list("status_code", "error")) == {(404, "It answered 404.")}
+    assert OutgoingRequest.objects.count() == 2
+    assert set(OutgoingRequest.objects.values_list("status_code", "error")) == {(404, "It answered 404.")}
 
     # A request from then on sends it empty.
-    retry(Order.objects.get().items.get(), by="Sam")
+    retry(Order.objects.get().items.get(), actor="Sam")
     work()
     assert parse_qs(receiver.received[-1].body.decode(), keep_blank_values=True)["referer1"] == [""]
 
@@ -130,7 +130,7 @@ def test_a_payment_reported_again_is_still_recognized(api, make_payment, sold):
 
 
 def test_it_goes_in_small_batches_each_with_its_count_in_the_log(make_order, monkeypatch, caplog):
-    monkeypatch.setattr(retention, "PURGED_AT_ONCE", 2)
+    monkeypatch.setattr(retention, "PURGE_BATCH_SIZE", 2)
     for status in ("paid", "paid", "paid", "deleted"):
         make_order(status, paid_at=400, ended_at=400)
 

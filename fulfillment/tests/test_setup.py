@@ -175,7 +175,7 @@ def closed_at_once(in_threads, acts):
 def test_two_clicks_apply_once(ask, in_threads):
     request = ask()
 
-    answers = closed_at_once(in_threads, [partial(setup.apply, request, by="Stella")] * 8)
+    answers = closed_at_once(in_threads, [partial(setup.apply, request, actor="Stella")] * 8)
 
     assert answers == ["The request is applied already."] * 7 + ["done"]
     assert KeyBatch.objects.count() == 1
@@ -184,7 +184,7 @@ def test_two_clicks_apply_once(ask, in_threads):
 
 def test_of_those_who_close_it_at_once_one_does(ask, in_threads):
     request = ask()
-    acts = [partial(setup.withdraw, request, by="Max"), partial(setup.answer, request, text="No.", by="Stella")]
+    acts = [partial(setup.withdraw, request, actor="Max"), partial(setup.answer, request, text="No.", actor="Stella")]
 
     answers = closed_at_once(in_threads, acts * 8)
 
@@ -210,7 +210,7 @@ def test_a_failure_half_way_leaves_nothing(ask, monkeypatch):
     request = ask()
     monkeypatch.setattr(setup, "_close", None)
     with pytest.raises(TypeError):
-        setup.apply(request, by="Stella")
+        setup.apply(request, actor="Stella")
 
     for model in (LicensePool, Product, KeyImport, KeyBatch):
         assert not model.objects.exists()
@@ -218,7 +218,7 @@ def test_a_failure_half_way_leaves_nothing(ask, monkeypatch):
 
 
 def test_a_long_file_is_a_workers(ask, apply, monkeypatch):
-    monkeypatch.setattr(uploads, "AT_ONCE", 5)
+    monkeypatch.setattr(uploads, "CHUNK_SIZE", 5)
     apply(ask())
     pool, key_import = LicensePool.objects.get(), KeyImport.objects.get()
     assert key_import.status == "importing" and pool.keys.count() == 0
@@ -273,11 +273,11 @@ def test_a_file_that_is_too_long_is_refused_and_not_left_out(manager, settings):
 
 
 def test_few_requests_are_open_at_a_time(ask, manager):
-    for _ in range(setup.MOST_OPEN):
+    for _ in range(setup.MAX_OPEN):
         ask()
 
     assert "requests are open" in manager.post(reverse("setup-add"), WANTED).content.decode()
-    assert SetupRequest.objects.count() == setup.MOST_OPEN
+    assert SetupRequest.objects.count() == setup.MAX_OPEN
 
 
 def test_another_merchants_request_is_not_there(ask, client, outsider):

@@ -73,7 +73,7 @@ def test_asking_again_never_gives_more(pay, make_product, merchant):
 
 def test_a_refunded_order_gets_nothing_any_more(pay, make_product, merchant, work):
     pay(make_product(keys=0))
-    refund(Order.objects.get(), by="shop")
+    refund(Order.objects.get(), actor="shop")
 
     stock(merchant.pools.get(), 1)
     work()

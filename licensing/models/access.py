@@ -40,7 +40,7 @@ class Token(Entity, Used):
     """Its number is a secret: an API key signs in with it."""
 
     # The others, for shops and such, are there for a while only.
-    KEPT = timedelta(days=1)
+    RETENTION = timedelta(days=1)
 
     class Type(models.TextChoices):
         DEFAULT = "DEFAULT"
@@ -75,7 +75,7 @@ class Token(Entity, Used):
         self.number = self.number or str(uuid4())
         self.fingerprint, self.hint = fingerprint(self.number), self.number[-4:]
         if self.token_type != self.Type.APIKEY and not self.expiration_time:
-            self.expiration_time = timezone.now() + self.KEPT
+            self.expiration_time = timezone.now() + self.RETENTION
         super().save(*args, **kwargs)
 
     @property

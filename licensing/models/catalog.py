@@ -82,7 +82,7 @@ class Currency(models.TextChoices):
     USD = "USD"
 
 
-class Product(NumberedEntity):
+class LicensingProduct(NumberedEntity):
     LETTER = "P"
 
     class VatMode(models.TextChoices):
@@ -123,7 +123,7 @@ class ProductModule(NumberedEntity):
         PREDEFINED = "PREDEFINED", "predefined"
         CLIENT = "CLIENT", "learned from clients"
 
-    product = models.ForeignKey(Product, models.CASCADE, related_name="modules")
+    product = models.ForeignKey(LicensingProduct, models.CASCADE, related_name="modules")
     name = models.CharField(max_length=200)
     licensing_model = models.CharField(max_length=20, choices=LicensingModel)
     max_checkout_validity = models.PositiveIntegerField(

@@ -4,7 +4,15 @@ from django.db import models
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from licensing.models.catalog import Entity, LicenseTemplate, NumberedEntity, Product, ProductModule, Terms, new_number
+from licensing.models.catalog import (
+    Entity,
+    LicenseTemplate,
+    LicensingProduct,
+    NumberedEntity,
+    ProductModule,
+    Terms,
+    new_number,
+)
 from merchants.models import MAX_ACTOR, Merchant
 from merchants.numbers import MAX_NUMBER
 from vault.fields import EncryptedTextField
@@ -50,7 +58,7 @@ class Licensee(Entity):
 
     LETTER = "I"
 
-    product = models.ForeignKey(Product, models.CASCADE, related_name="licensees")
+    product = models.ForeignKey(LicensingProduct, models.CASCADE, related_name="licensees")
     number = EncryptedTextField(bound_to=("merchant_id", "fingerprint"))
     fingerprint = models.BinaryField(editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)

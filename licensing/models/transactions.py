@@ -40,10 +40,10 @@ class Transaction(NumberedEntity):
         indexes = [models.Index(fields=["licensee", "-id"], name="licensing_transaction_of")]
 
     @classmethod
-    def note(cls, licensee: Licensee, source: str, licenses: list[License], *, by: str, **fields) -> "Transaction":
+    def note(cls, licensee: Licensee, source: str, licenses: list[License], *, actor: str, **fields) -> "Transaction":
         """Note what became of these licenses, in the transaction of the database in which it did."""
         made = cls.objects.create(
-            merchant=licensee.merchant, licensee=licensee, source=source, closed_at=Now(), made_by=by, **fields
+            merchant=licensee.merchant, licensee=licensee, source=source, closed_at=Now(), made_by=actor, **fields
         )
         LicenseTransactionJoin.objects.bulk_create(
             LicenseTransactionJoin(transaction=made, license=license, number=license.number) for license in licenses

@@ -6,7 +6,7 @@ from defusedxml.ElementTree import fromstring
 from django.test import Client
 
 from licensing.creation import create_license, create_licensee
-from licensing.models import LicenseTemplate, Product, ProductModule, Role, Token, VendorLogin
+from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, Role, Token, VendorLogin
 
 PERIOD = {"timeVolume": 1, "timeVolumePeriod": "MONTH"}
 BASE = "/core/v2/rest/"
@@ -108,7 +108,7 @@ def with_key(merchant):
 
 @pytest.fixture
 def product(merchant):
-    return Product.objects.create(merchant=merchant, number="P1", name="Photo")
+    return LicensingProduct.objects.create(merchant=merchant, number="P1", name="Photo")
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def make_template(make_module):
 @pytest.fixture
 def make_licensee(product):
     def make(number="", *, product=product, **fields):
-        return create_licensee(product, by="test", number=number, **fields)
+        return create_licensee(product, actor="test", number=number, **fields)
 
     return make
 
@@ -148,7 +148,7 @@ def make_licensee(product):
 @pytest.fixture
 def make_license():
     def make(licensee, template, **fields):
-        return create_license(licensee, template, by="test", **fields)
+        return create_license(licensee, template, actor="test", **fields)
 
     return make
 

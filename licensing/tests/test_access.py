@@ -13,7 +13,7 @@ from licensing.tests.conftest import BASE, Api, info, item, items, xml
 from licensing.urls import urlpatterns
 
 # What the roles may, each also what those before it may.
-ACTS: dict[Role, list[tuple[str, str, dict[str, str]]]] = {
+ACTIONS: dict[Role, list[tuple[str, str, dict[str, str]]]] = {
     Role.LICENSEE: [
         ("POST", "token", {"tokenType": "SHOP", "licenseeNumber": "I1"}),
         ("POST", "licensee/I1/validate", {}),
@@ -48,7 +48,7 @@ ACTS: dict[Role, list[tuple[str, str, dict[str, str]]]] = {
         ("POST", "transaction", {}),
     ],
 }
-TABLE = [(role, least, *act) for least in ACTS for act in ACTS[least] for role in Role]
+TABLE = [(role, least, *act) for least in ACTIONS for act in ACTIONS[least] for role in Role]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_role_reaches_so_far(holding, make_licensee, with_key, role, least, me
 
 
 def test_every_address_is_in_the_table():
-    in_table = {resolve(BASE + path).url_name for acts in ACTS.values() for _, path, _ in acts}
+    in_table = {resolve(BASE + path).url_name for acts in ACTIONS.values() for _, path, _ in acts}
 
     assert in_table == {pattern.name for pattern in urlpatterns} - {"licensing-nothing"}
 

@@ -9,7 +9,7 @@ import pytest
 from netlicensing import NetLicensingClient
 from netlicensing.exceptions import NetLicensingAuthError, NetLicensingHTTPError
 
-from licensing.models import License, Product, VendorLogin
+from licensing.models import License, LicensingProduct, VendorLogin
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,7 +36,7 @@ def test_the_client_for_node(url, login):
     )
 
     assert run.returncode == 0, run.stderr
-    assert not Product.objects.exists()
+    assert not LicensingProduct.objects.exists()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from licensing.models import LicenseTemplate, Product, ProductModule, Role, Token, VendorLogin
+from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, Role, Token, VendorLogin
 
 PAGE = (Path(__file__).parents[2] / "docs/netlicensing.md").read_text()
 SECTION = PAGE.partition("## Moving licenses")[2].partition("\n## ")[0]
@@ -37,7 +37,7 @@ def curl(live_server, merchant):
 
 @pytest.fixture
 def offer(merchant):
-    product = Product.objects.create(merchant=merchant, number="PQVJQ5F7H", name="Photo")
+    product = LicensingProduct.objects.create(merchant=merchant, number="PQVJQ5F7H", name="Photo")
     module = ProductModule.objects.create(
         merchant=merchant, product=product, number="M1", name="Updates", licensing_model="Subscription"
     )

@@ -6,7 +6,7 @@ import pytest
 import time_machine
 from django.db import DatabaseError
 
-from licensing.models import FailedValidation, License, Licensee, LicensingModel, Product
+from licensing.models import FailedValidation, License, Licensee, LicensingModel, LicensingProduct
 from licensing.tests.conftest import items
 
 pytestmark = pytest.mark.django_db
@@ -255,4 +255,4 @@ def test_sixteen_failures_at_once(in_threads, ask, licensee, offer):
 
     assert set(answers) == {200}
     assert licensee.failures.count() == 1
-    assert Product.objects.count() == 1
+    assert LicensingProduct.objects.count() == 1

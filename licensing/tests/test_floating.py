@@ -146,7 +146,7 @@ def test_sessions_end_when_the_licenses_are_transferred(ask, buy):
     ask(source, "checkOut", "ada")
     Licensee.objects.update(marked_for_transfer=True)
 
-    transfer(target, source, by="test")
+    transfer(target, source, actor="test")
 
     assert not FloatingSession.objects.exists()
     assert ask(source, "checkOut", "ada")["valid"] == "false"

@@ -4,14 +4,14 @@ import logging
 
 import pytest
 
-from licensing.models import License, Licensee, Product, ProductModule
+from licensing.models import License, Licensee, LicensingProduct, ProductModule
 from licensing.tests.conftest import info
 from licensing.tests.test_validate import everything
 
 pytestmark = pytest.mark.django_db
 
 CALLERS = ["login of another vendor", "key of another vendor", "key of X", "key without a licensee"]
-ACTS = {
+ACTIONS = {
     "validate": ("licensee/{number}/validate", {"productModuleNumber0": "M1", "usedQuantity0": "3"}),
     "validate, made if unknown": ("licensee/{number}/validate", {"productNumber": "P1"}),
     "transfer to X": ("licensee/I-X/transfer", {"sourceLicenseeNumber": "{number}"}),
@@ -30,7 +30,7 @@ transfer from X            404 404                  404 404                403 4
 @pytest.fixture
 def y(product, make_module, make_template, make_licensee, make_license):
     """Y, and X beside it: both are marked, and have a license each."""
-    Product.objects.update(licensee_auto_create=True)
+    LicensingProduct.objects.update(licensee_auto_create=True)
     template = make_template("QUANTITY", module=make_module("PayPerUse", number="M1"), quantity=10)
     for name in "XY":
         make_license(make_licensee(f"I-{name}", marked_for_transfer=True), template, number=f"L-{name}")
@@ -46,7 +46,7 @@ def callers(y, outsider, make_api, with_key):
 
 def outcomes():
     for line in OUTCOMES.strip().splitlines()[1:]:
-        act = next(name for name in sorted(ACTS, key=len, reverse=True) if line.startswith(name))
+        act = next(name for name in sorted(ACTIONS, key=len, reverse=True) if line.startswith(name))
         statuses = list(map(int, line.removeprefix(act).split()))
         for caller, for_y, for_nobody in zip(CALLERS, statuses[::2], statuses[1::2], strict=True):
             yield pytest.param(act, caller, for_y, for_nobody, id=f"{act}: {caller}")
@@ -54,7 +54,7 @@ def outcomes():
 
 @pytest.mark.parametrize(("act", "caller", "for_y", "for_nobody"), list(outcomes()))
 def test_who_gets_what(callers, act, caller, for_y, for_nobody):
-    path, form = ACTS[act]
+    path, form = ACTIONS[act]
     for key in callers.values():
         key.get("nothing")  # so that each is known to be in use
     before = everything()
@@ -70,7 +70,7 @@ def test_who_gets_what(callers, act, caller, for_y, for_nobody):
 
 @pytest.mark.parametrize("act", ["validate", "validate, made if unknown", "transfer from X"])
 def test_to_a_licensees_key_others_are_as_if_they_were_not(callers, act):
-    path, form = ACTS[act]
+    path, form = ACTIONS[act]
 
     answers = [
         callers["key of X"].post(path.format(number=number), **form).content for number in ("I-Y", "I-NOBODY", "L-Y")
@@ -80,7 +80,7 @@ def test_to_a_licensees_key_others_are_as_if_they_were_not(callers, act):
 
 
 def test_another_vendors_module_of_the_same_number_is_another(callers, outsider, y):
-    theirs = Product.objects.create(merchant=outsider, number="P1", name="Theirs", licensee_auto_create=True)
+    theirs = LicensingProduct.objects.create(merchant=outsider, number="P1", name="Theirs", licensee_auto_create=True)
     ProductModule.objects.create(merchant=outsider, product=theirs, number="M1", name="x", licensing_model="Quota")
 
     answer = callers["key of another vendor"].post("licensee/I-Y/validate", productNumber="P1")
@@ -90,7 +90,7 @@ def test_another_vendors_module_of_the_same_number_is_another(callers, outsider,
     assert License.objects.filter(licensee=y).count() == 1
 
 
-@pytest.mark.parametrize(("path", "form"), ACTS.values(), ids=ACTS)
+@pytest.mark.parametrize(("path", "form"), ACTIONS.values(), ids=ACTIONS)
 def test_numbers_do_not_reach_the_log(callers, caplog, path, form):
     caplog.set_level(logging.DEBUG)
     for number in ("I-Y", "I-NOBODY"):

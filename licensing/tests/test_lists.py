@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from licensing.models import Product
+from licensing.models import LicensingProduct
 from licensing.tests.conftest import BASE, FORM, NAMESPACE, info, item, items, xml
 
 pytestmark = pytest.mark.django_db
@@ -21,7 +21,7 @@ def test_all_discounts_are_kept_and_told_as_lists(api):
     assert made["discount"] == TOLD
     assert item(api.get("product/P1"))["discount"] == TOLD
     assert items(api.get("product"))[0]["discount"] == TOLD
-    assert Product.objects.get().properties == {}
+    assert LicensingProduct.objects.get().properties == {}
 
 
 def test_discounts_are_lists_in_json_and_xml(api):
@@ -70,7 +70,7 @@ def test_discounts_stay_unless_they_are_sent(api):
         {"totalPrice": "50.00", "currency": "EUR", "amountPercent": "7.5"}
     ]
     assert "discount" not in item(api.post("product/P1", discount=""))
-    assert Product.objects.get().discounts == []
+    assert LicensingProduct.objects.get().discounts == []
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_wrong_discount_is_refused_by_name(api, text, says):
     assert (answer.status_code, info(answer)[0]) == (400, "ValidationException")
     assert info(answer)[1].startswith("discount: ") and says in info(answer)[1]
     assert len(info(answer)[1]) < 200
-    assert not Product.objects.exists()
+    assert not LicensingProduct.objects.exists()
 
 
 def test_a_product_has_not_any_number_of_discounts(api):

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from licensing import by_hand
+from licensing import actions
 from licensing.errors import IllegalOperation
 from licensing.models import License, Licensee
 from licensing.transfer import transfer
@@ -74,15 +74,15 @@ def test_people_change_what_is_transferred(in_threads, catalog):
     licenses = list(License.objects.order_by("-pk"))
 
     def change(license):
-        by_hand.set_license_active(license, not license.active, by="Sam")
-        by_hand.change_license(license, fields=["name"], by="Sam")
+        actions.set_license_active(license, not license.active, actor="Sam")
+        actions.change_license(license, fields=["name"], actor="Sam")
 
     def act(turn):
         if isinstance(turn, License):
             change(turn)
             return
         with contextlib.suppress(IllegalOperation):
-            transfer(*(licensees[number] for number in turn), by="Sam")
+            transfer(*(licensees[number] for number in turn), actor="Sam")
 
     ways = itertools.cycle(itertools.permutations(LICENSEES, 2))
     in_threads(act, [turn for license in licenses * 3 for turn in (license, next(ways))], threads=16)

@@ -104,7 +104,7 @@ def test_learned_secrets_go_along_with_the_license(start, make_nodes, make_licen
     start(source, "computer")
     Licensee.objects.filter(pk=source.pk).update(marked_for_transfer=True)
 
-    transfer(target, source, by="test")
+    transfer(target, source, actor="test")
 
     assert (start(target, "computer"), start(target, "another"), start(source, "computer")) == (
         "true",

@@ -149,7 +149,7 @@ class TestConcurrently:
 
         def act(number):
             if number % 4 == 0:
-                return transfer(*((second, first) if number % 8 else (first, second)), by="test")
+                return transfer(*((second, first) if number % 8 else (first, second)), actor="test")
             return [use(validate, licensee, reserveQuantity=1)["valid"] for licensee in (first, second)]
 
         results = in_threads(act, range(32), threads=16)

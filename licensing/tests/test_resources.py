@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from licensing.models import License, LicenseTemplate, Product, ProductModule, Token
+from licensing.models import License, LicenseTemplate, LicensingProduct, ProductModule, Token
 from licensing.tests.conftest import BASE, NAMESPACE, info, item, items, xml
 from licensing.tests.conftest import make_one_of_each as make_rows  # noqa: F401
 
@@ -312,17 +312,19 @@ REFUSED = [
 
 @pytest.mark.parametrize(("path", "form", "status", "name", "text"), REFUSED)
 def test_what_is_wrong_is_refused_and_named(chain, merchant, path, form, status, name, text):
-    other = Product.objects.create(merchant=merchant, number="P7", name="Other")
+    other = LicensingProduct.objects.create(merchant=merchant, number="P7", name="Other")
     module = other.modules.create(merchant=merchant, number="M7", name="M", licensing_model="MultiFeature")
     module.templates.create(merchant=merchant, number="E7", name="F", license_type="FEATURE")
-    before = [list(model.objects.values()) for model in (Product, ProductModule, LicenseTemplate, License)]
+    before = [list(model.objects.values()) for model in (LicensingProduct, ProductModule, LicenseTemplate, License)]
 
     answer = chain.post(path, **form)
 
     assert answer.status_code == status
     assert info(answer)[0] == name
     assert info(answer)[1].startswith(text.replace("“Free”", '"Free"'))
-    assert before == [list(model.objects.values()) for model in (Product, ProductModule, LicenseTemplate, License)]
+    assert before == [
+        list(model.objects.values()) for model in (LicensingProduct, ProductModule, LicenseTemplate, License)
+    ]
 
 
 @pytest.mark.parametrize("license_type", ["TIMEVOLUME", "FLOATING", "QUANTITY"])

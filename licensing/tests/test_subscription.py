@@ -127,7 +127,7 @@ def test_a_renewal_that_is_transferred_prolongs_by_its_periods(subscribe, valida
     Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
     assert expires(validate(own)) == ("true", "2026-04-01T12:00:00.000Z")
 
-    transfer(own, bought, by="test")
+    transfer(own, bought, actor="test")
 
     assert expires(validate(own)) == ("true", "2026-07-01T12:00:00.000Z")
 
@@ -138,7 +138,7 @@ def test_it_prolongs_by_all_of_its_time_however_long_ago_it_began(subscribe, val
     bought = subscribe(*[(began, 1, "MONTH")] * 3)
     Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
 
-    transfer(own, bought, by="test")
+    transfer(own, bought, actor="test")
 
     assert expires(validate(own)) == ("true", "2026-07-05T12:00:00.000Z")
 
@@ -147,7 +147,7 @@ def test_what_was_transferred_to_nobodys_time_has_its_own(subscribe, validate):
     own, bought = subscribe((at(2025, 3, 5), 1, "MONTH")), subscribe((at(2026, 3, 1), 1, "MONTH"))
     Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
 
-    transfer(own, bought, by="test")
+    transfer(own, bought, actor="test")
 
     assert expires(validate(own)) == ("true", "2026-04-01T12:00:00.000Z")
 

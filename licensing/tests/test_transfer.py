@@ -7,7 +7,7 @@ import pytest
 
 from licensing.creation import create_license
 from licensing.errors import IllegalOperation
-from licensing.models import FloatingSession, License, Licensee, Product, Transaction
+from licensing.models import FloatingSession, License, Licensee, LicensingProduct, Transaction
 from licensing.tests.conftest import info
 from licensing.transfer import transfer
 from licensing.validation import read_holding, validate
@@ -68,10 +68,10 @@ def test_doing_it_again_is_a_success_that_moves_nothing(with_key, source, target
 
 
 def test_licenses_added_to_the_source_afterwards_move_the_next_time(source, target, make_license, template):
-    transfer(target, source, by="test")
+    transfer(target, source, actor="test")
     make_license(source, template, number="L3")
 
-    moved = transfer(target, source, by="test")
+    moved = transfer(target, source, actor="test")
 
     assert [license.number for license in moved] == ["L3"]
     assert held(target) == ["L1", "L2", "L3"]
@@ -82,7 +82,7 @@ def test_what_is_kept_with_a_license_goes_along(source, target, make_template, m
     license = make_license(source, template, used_quantity=4, properties={"nodeSecret0": "abc"})
     before = dict(License.objects.values().get(pk=license.pk))
 
-    transfer(target, source, by="test")
+    transfer(target, source, actor="test")
 
     after = dict(License.objects.values().get(pk=license.pk))
     assert after["moved_at"]
@@ -96,7 +96,7 @@ def test_sessions_at_the_source_end(source, target, make_module):
             licensee=licensee, module=module, fingerprint=b"x", expires_at="2099-01-01T00:00:00Z"
         )
 
-    transfer(target, source, by="test")
+    transfer(target, source, actor="test")
 
     assert [session.licensee for session in FloatingSession.objects.all()] == [target]
 
@@ -113,7 +113,7 @@ def test_aliases_are_numbers_too(with_key, api, source, target):
 def test_a_number_comes_before_an_alias_that_was_made_at_the_same_moment(with_key, make_licensee, target, template):
     other, source = make_licensee(marked_for_transfer=True), make_licensee("I-SOURCE", marked_for_transfer=True)
     for licensee in (other, source):
-        create_license(licensee, template, by="test")
+        create_license(licensee, template, actor="test")
     other.aliases.create(merchant=other.merchant, text="I-SOURCE")
     expected = held(source)
 
@@ -124,7 +124,9 @@ def test_a_number_comes_before_an_alias_that_was_made_at_the_same_moment(with_ke
 
 @pytest.fixture
 def elsewhere(merchant, make_licensee):
-    return make_licensee("I-ELSEWHERE", product=Product.objects.create(merchant=merchant, number="P2", name="Other"))
+    return make_licensee(
+        "I-ELSEWHERE", product=LicensingProduct.objects.create(merchant=merchant, number="P2", name="Other")
+    )
 
 
 REFUSALS = {
@@ -180,7 +182,7 @@ class TestConcurrently:
     def test_one_source_and_two_targets(self, in_threads, source, target, make_licensee):
         other = make_licensee("I-OTHER")
 
-        moved = in_threads(lambda to: transfer(to, source, by="test"), [target, other] * 8, threads=16)
+        moved = in_threads(lambda to: transfer(to, source, actor="test"), [target, other] * 8, threads=16)
 
         assert sorted(map(len, moved)) == [0] * 15 + [2]
         assert sorted([held(target), held(other)]) == [[], ["L1", "L2"]]
@@ -192,7 +194,7 @@ class TestConcurrently:
         Licensee.objects.update(marked_for_transfer=True)
         ways = itertools.cycle([(source, target), (target, source)])
 
-        in_threads(lambda way: transfer(*way, by="test"), [next(ways) for _ in range(64)], threads=16)
+        in_threads(lambda way: transfer(*way, actor="test"), [next(ways) for _ in range(64)], threads=16)
 
         assert sorted([*held(source), *held(target)]) == ["L1", "L2"]
         assert [] in [held(source), held(target)]
@@ -200,11 +202,11 @@ class TestConcurrently:
     def test_licenses_that_are_made_meanwhile_are_not_lost(self, in_threads, source, target, template):
         def act(number):
             if number % 2:
-                return transfer(target, source, by="test")
-            return create_license(source, template, by="test", number=f"N{number}")
+                return transfer(target, source, actor="test")
+            return create_license(source, template, actor="test", number=f"N{number}")
 
         in_threads(act, range(32), threads=16)
-        transfer(target, source, by="test")
+        transfer(target, source, actor="test")
 
         assert sorted(held(target)) == sorted(["L1", "L2", *(f"N{number}" for number in range(0, 32, 2))])
         assert held(source) == []
@@ -219,7 +221,7 @@ class TestConcurrently:
             if not transfers:
                 return validate(read_holding(source), dry_run=False, adopts=True)
             with contextlib.suppress(IllegalOperation):
-                return transfer(target, source, by="test")
+                return transfer(target, source, actor="test")
 
         in_threads(act, [(source, bool(way)) for source in sources for way in range(2)], threads=16)
 

@@ -6,7 +6,7 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from licensing.models import License, LicenseTemplate, Product, ProductModule, Transaction
+from licensing.models import License, LicenseTemplate, LicensingProduct, ProductModule, Transaction
 
 pytestmark = pytest.mark.django_db
 
@@ -95,7 +95,7 @@ def test_the_vendor_can_prolong_it(validate, licensee, trial, make_license):
         assert validate(licensee)["valid"] == "true"
 
 
-@pytest.mark.parametrize("model", [LicenseTemplate, ProductModule, Product])
+@pytest.mark.parametrize("model", [LicenseTemplate, ProductModule, LicensingProduct])
 def test_what_is_not_offered_any_more_cannot_be_tried(validate, licensee, model):
     model.objects.update(active=False)
 

@@ -8,7 +8,7 @@ from django.apps import apps
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Role, Transaction
+from licensing.models import License, Licensee, LicenseTemplate, LicensingProduct, ProductModule, Role, Transaction
 from licensing.tests.conftest import NAMESPACE, info, item, items, xml
 from licensing.validation import MODELS, read_holding, validate
 
@@ -182,7 +182,7 @@ def test_nothing_of_an_inactive_licensee_is_valid(with_key, licensee):
     assert not License.objects.filter(used_quantity__gt=0).exists()
 
 
-@pytest.mark.parametrize("model", [LicenseTemplate, ProductModule, Product])
+@pytest.mark.parametrize("model", [LicenseTemplate, ProductModule, LicensingProduct])
 def test_what_is_not_sold_any_more_stays_valid_for_who_has_it(with_key, licensee, model):
     model.objects.update(active=False)
 
@@ -235,7 +235,7 @@ def test_an_unknown_licensee_is_made_if_the_product_does(with_key, auto_create):
     ],
 )
 def test_else_it_is_not(with_key, auto_create, change, form, text):
-    Product.objects.update(**change or {"version": "2"})
+    LicensingProduct.objects.update(**change or {"version": "2"})
 
     response = with_key().post("licensee/I-NEW/validate", **form)
 
@@ -319,7 +319,7 @@ def test_a_dry_run_adopts_nothing(with_key, bought):
 
 
 def test_nor_where_the_product_says_so(with_key, bought, product):
-    Product.objects.update(clear_mark_on_validation=False)
+    LicensingProduct.objects.update(clear_mark_on_validation=False)
 
     with_key().post("licensee/I-1/validate")
 

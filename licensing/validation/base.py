@@ -10,7 +10,7 @@ from django.http import QueryDict
 
 from licensing.envelope import Info, Item, Properties
 from licensing.errors import MalformedRequest
-from licensing.models import License, Licensee, LicenseTemplate, LicenseType, Product, ProductModule
+from licensing.models import License, Licensee, LicenseTemplate, LicenseType, LicensingProduct, ProductModule
 
 INDEXED = re.compile(r"(.*\D)(\d+)", re.DOTALL)
 MODULE = "productModuleNumber"
@@ -119,7 +119,7 @@ class WarningLevel(IntEnum):
 
 
 @dataclass
-class Result:
+class ModuleResult:
     """How it stands with one module of a licensee.
 
     Nothing has been written for it: `write` does that. Whoever calls it has locked the licensee before reading the
@@ -139,7 +139,7 @@ class Result:
 @dataclass
 class Validation:
     module: ProductModule
-    result: Result
+    result: ModuleResult
 
     @property
     def item(self) -> Item:
@@ -159,18 +159,18 @@ class Rules(ABC):
     """A licensing model's. `licenses` and `templates` are the module's, oldest first, also those that are inactive."""
 
     licensee: Licensee
-    product: Product
+    product: LicensingProduct
     module: ProductModule
     licenses: list[License]
     templates: list[LicenseTemplate]
     parameters: ModuleParameters
     now: datetime
-    by: str  # who validates, for what is written
+    actor: str  # who validates, for what is written
 
     PARAMETERS: ClassVar[frozenset[str]] = frozenset()  # of a validation, that it reads
 
     @abstractmethod
-    def judge(self) -> Result: ...
+    def judge(self) -> ModuleResult: ...
 
     def of_type(self, license_type: LicenseType) -> list[License]:
         """The active licenses of this type: only they count."""

@@ -1,19 +1,19 @@
 from datetime import datetime, timedelta
 
 from licensing.models import FloatingSession, LicenseType
-from licensing.validation.base import Result, Rules, WarningLevel
+from licensing.validation.base import ModuleResult, Rules, WarningLevel
 from vault.fingerprints import fingerprint
 
 CHECK_OUT, CHECK_IN = "checkOut", "checkIn"
 A_DAY = 24 * 60 * 60
 
 
-class Floating(Rules):
+class FloatingRules(Rules):
     """So many sessions at a time, which are checked out (sessionId, action), and in again, or expire."""
 
     PARAMETERS = frozenset({"sessionId", "action", "maxCheckoutValidity"})
 
-    def judge(self) -> Result:
+    def judge(self) -> ModuleResult:
         total = sum(license.max_sessions or 0 for license in self.of_type(LicenseType.FLOATING))
         session, action = self._asked()
         others = self._live()
@@ -22,7 +22,7 @@ class Floating(Rules):
 
         if action == CHECK_OUT and len(others) < total:
             expires = self.now + timedelta(seconds=self._seconds())
-            return Result(
+            return ModuleResult(
                 True,
                 WarningLevel.of_places(len(others) + 1, total),
                 {"expirationTimestamp": expires},
@@ -31,9 +31,9 @@ class Floating(Rules):
             )
         if action == CHECK_IN:
             write = (lambda: self._check_in(session)) if was_live else None
-            return Result(False, WarningLevel.of_places(len(others), total), write=write)
+            return ModuleResult(False, WarningLevel.of_places(len(others), total), write=write)
         level = WarningLevel.of_places(len(others) + was_live, total)
-        return Result(False, level, reason=self._reason(total, asked=bool(action)))
+        return ModuleResult(False, level, reason=self._reason(total, asked=bool(action)))
 
     def _reason(self, total: int, *, asked: bool) -> str:
         if not total:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from django.db import connection, models
 
-from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, Product, ProductModule
+from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, LicensingProduct, ProductModule
 from licensing.models.licensees import FIND
 from vault.fingerprints import fingerprint
 
@@ -19,7 +19,7 @@ READ = """
     WITH licensee AS ({})
     SELECT 'licensee', to_jsonb(licensee) - '{{number,fingerprint}}'::text[] FROM licensee
     UNION ALL
-    SELECT 'product', to_jsonb(product) FROM licensing_product product
+    SELECT 'product', to_jsonb(product) FROM licensing_licensingproduct product
         JOIN licensee ON product.id = licensee.product_id
     UNION ALL
     SELECT 'module', to_jsonb(module) FROM licensing_productmodule module
@@ -44,7 +44,7 @@ class Holding:
     """A licensee with its product, modules, templates, licenses and failed validations, each list the oldest first."""
 
     licensee: Licensee
-    product: Product
+    product: LicensingProduct
     modules: list[ProductModule]
     templates: list[LicenseTemplate]
     licenses: list[License]
@@ -70,7 +70,7 @@ def _read(licensee: str, **parameters: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _holding(licensee: Licensee, rows: list[tuple[str, dict[str, Any]]]) -> Holding:
-    [product] = _instances(rows, "product", Product)
+    [product] = _instances(rows, "product", LicensingProduct)
     templates = _instances(rows, "template", LicenseTemplate)
     licenses = _instances(rows, "license", License)
     by_pk = {template.pk: template for template in templates}

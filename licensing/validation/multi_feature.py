@@ -1,12 +1,12 @@
 from licensing.envelope import Properties
 from licensing.models import LicenseType
-from licensing.validation.base import Result, Rules, WarningLevel
+from licensing.validation.base import ModuleResult, Rules, WarningLevel
 
 
-class MultiFeature(Rules):
+class MultiFeatureRules(Rules):
     """Features that are licensed one by one: each template is a feature."""
 
-    def judge(self) -> Result:
+    def judge(self) -> ModuleResult:
         licensed = {license.template_id for license in self.of_type(LicenseType.FEATURE)}
         features: list[tuple[str, Properties]] = [
             (template.number, {"valid": template.pk in licensed, "featureName": template.name})
@@ -15,4 +15,4 @@ class MultiFeature(Rules):
         ]
         reason = "" if licensed else self.lacking(LicenseType.FEATURE)
         valid = any(feature["valid"] for _, feature in features)
-        return Result(valid, WarningLevel.GREEN, lists=features, reason=reason)
+        return ModuleResult(valid, WarningLevel.GREEN, lists=features, reason=reason)

@@ -2,13 +2,13 @@ import itertools
 import re
 
 from licensing.models import License, LicenseType, ProductModule
-from licensing.validation.base import Result, Rules, WarningLevel
+from licensing.validation.base import ModuleResult, Rules, WarningLevel
 
 SECRET = re.compile(r"nodeSecret[0-9]+")
 MAX_LENGTH = 1000
 
 
-class NodeLocked(Rules):
+class NodeLockedRules(Rules):
     """Good on so many computers, which are known by a secret (nodeSecret).
 
     Secrets are properties of the license, nodeSecret0, nodeSecret1 …, where the vendor's software may put and delete
@@ -17,13 +17,13 @@ class NodeLocked(Rules):
 
     PARAMETERS = frozenset({"nodeSecret"})
 
-    def judge(self) -> Result:
+    def judge(self) -> ModuleResult:
         licenses = self.of_type(LicenseType.QUANTITY)
         known = [secret for license in licenses for secret in secrets_of(license).values()]
         total = sum(map(quota_of, licenses))
         secret = self._secret()
         if secret and secret in known:
-            return Result(True, WarningLevel.of_places(len(known), total))
+            return ModuleResult(True, WarningLevel.of_places(len(known), total))
         room = next((license for license in licenses if len(secrets_of(license)) < quota_of(license)), None)
         if (
             secret
@@ -32,8 +32,8 @@ class NodeLocked(Rules):
             and self.module.node_secret_mode == ProductModule.NodeSecretMode.CLIENT
         ):
             level = WarningLevel.of_places(len(known) + 1, total)
-            return Result(True, level, write=lambda: learn(room, secret))
-        return Result(False, WarningLevel.of_places(len(known), total), reason=self._reason(secret, total))
+            return ModuleResult(True, level, write=lambda: learn(room, secret))
+        return ModuleResult(False, WarningLevel.of_places(len(known), total), reason=self._reason(secret, total))
 
     def _reason(self, secret: str, total: int) -> str:
         if not self.of_type(LicenseType.QUANTITY):

@@ -1,22 +1,22 @@
 from licensing.envelope import Info
 from licensing.models import License, LicenseType
-from licensing.validation.base import Result, Rules, WarningLevel
+from licensing.validation.base import ModuleResult, Rules, WarningLevel
 
 UNLIMITED = -1
 
 
-class Quota(Rules):
-    def judge(self) -> Result:
+class QuotaRules(Rules):
+    def judge(self) -> ModuleResult:
         licenses = self.of_type(LicenseType.QUANTITY)
         quantities = [license.quantity or 0 for license in licenses]
         quota = UNLIMITED if UNLIMITED in quantities else sum(quantities)
         if not quota:
             reason = "The quota is 0." if licenses else self.lacking(LicenseType.QUANTITY)
-            return Result(False, WarningLevel.RED, {"quota": quota}, reason=reason)
-        return Result(True, WarningLevel.GREEN, {"quota": quota})
+            return ModuleResult(False, WarningLevel.RED, {"quota": quota}, reason=reason)
+        return ModuleResult(True, WarningLevel.GREEN, {"quota": quota})
 
 
-MOST = 2**63 - 1
+MAX_QUANTITY = 2**63 - 1
 EXCEEDED = Info(
     "usedQuantityExceedsRemaining",
     "More was used than remained. The software should not use more than the last validation said remains.",
@@ -24,12 +24,12 @@ EXCEEDED = Info(
 )
 
 
-class PayPerUse(Rules):
+class PayPerUseRules(Rules):
     """So many units, which are written off as they are used (usedQuantity), or before (reserveQuantity)."""
 
     PARAMETERS = frozenset({"usedQuantity", "reserveQuantity"})
 
-    def judge(self) -> Result:
+    def judge(self) -> ModuleResult:
         used, reserved = self.parameters.quantity("usedQuantity"), self.parameters.quantity("reserveQuantity")
         if used is not None and reserved is not None:
             raise self.parameters.malformed("reserveQuantity", "excludes usedQuantity")
@@ -44,17 +44,17 @@ class PayPerUse(Rules):
                 result.reason = f"{reserved} units were to be reserved, and {remaining} remain."
             return result
         written = used or 0
-        if any(license.used_quantity + written > MOST for license in licenses):
+        if any(license.used_quantity + written > MAX_QUANTITY for license in licenses):
             raise self.parameters.malformed("usedQuantity", "cannot be counted any more")
         result = self._result(remaining > written, licenses, given, remaining, written)
         if written > remaining:
             result.infos.append(EXCEEDED)
         return result
 
-    def _result(self, valid: bool, licenses: list[License], given: int, remaining: int, written: int) -> Result:
+    def _result(self, valid: bool, licenses: list[License], given: int, remaining: int, written: int) -> ModuleResult:
         # Without a license there is nothing that anything could be written off.
         left = remaining - written if licenses else 0
-        return Result(
+        return ModuleResult(
             valid,
             WarningLevel.of_usage(given - left, given),
             {"remainingQuantity": left},

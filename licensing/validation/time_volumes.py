@@ -8,7 +8,7 @@ from dateutil.relativedelta import relativedelta
 
 from licensing.models import License, LicenseTemplate, LicenseType, Transaction
 from licensing.models.catalog import Period
-from licensing.validation.base import Result, Rules, WarningLevel
+from licensing.validation.base import ModuleResult, Rules, WarningLevel
 
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -72,27 +72,27 @@ def next_begin(now: datetime, licenses: Iterable[License]) -> datetime | None:
     return next((span.begin for span in spans(licenses, now) if span.begin > now), None)
 
 
-class Subscription(Rules):
+class SubscriptionRules(Rules):
     """Good for a time, which each further license prolongs."""
 
-    def judge(self) -> Result:
+    def judge(self) -> ModuleResult:
         licenses = self.of_type(LicenseType.TIMEVOLUME)
         span = span_at(self.now, licenses)
         if span is None:
             reason = why_not(self.now, licenses) or self.lacking(LicenseType.TIMEVOLUME)
-            return Result(False, WarningLevel.RED, changes_at=next_begin(self.now, licenses), reason=reason)
+            return ModuleResult(False, WarningLevel.RED, changes_at=next_begin(self.now, licenses), reason=reason)
         level = WarningLevel.of_usage((self.now - span.begin).total_seconds(), (span.end - span.begin).total_seconds())
-        return Result(True, level, {"expires": span.end}, changes_at=span.end)
+        return ModuleResult(True, level, {"expires": span.end}, changes_at=span.end)
 
 
-class Rental(Rules):
+class RentalRules(Rules):
     """Features, each of them good for a time: licenses of time name the license of the feature that they prolong."""
 
-    def judge(self) -> Result:
+    def judge(self) -> ModuleResult:
         features = [self._feature(license.number) for license in self.of_type(LicenseType.FEATURE)]
         levels = [level for _, level, _, _ in features]
         changes = [moment for _, _, _, moment in features if moment]
-        return Result(
+        return ModuleResult(
             any(expires for _, _, expires, _ in features),
             max(levels, default=WarningLevel.RED),
             lists=[
@@ -125,12 +125,12 @@ class Rental(Rules):
         return WarningLevel.YELLOW if rest <= timedelta(days=self.module.yellow_threshold or 0) else WarningLevel.GREEN
 
 
-class TryAndBuy(Rules):
+class TryAndBuyRules(Rules):
     """Good for a time to try it, and without end once it is bought. The time begins with the first validation."""
 
-    def judge(self) -> Result:
+    def judge(self) -> ModuleResult:
         if self.of_type(LicenseType.FEATURE):
-            return Result(True, WarningLevel.GREEN, {"evaluation": False})
+            return ModuleResult(True, WarningLevel.GREEN, {"evaluation": False})
         evaluations = self.of_type(LicenseType.TIMEVOLUME)
         if evaluations:
             return self._evaluation(evaluations)
@@ -139,7 +139,7 @@ class TryAndBuy(Rules):
             reason = "It was not bought, and its evaluation license is inactive."
             if not self._had_one():
                 reason = "It was not bought, and there is no active template to try it."
-            return Result(False, WarningLevel.RED, {"evaluation": True}, reason=reason)
+            return ModuleResult(False, WarningLevel.RED, {"evaluation": True}, reason=reason)
         first = self._first(template)
         return self._evaluation([first], write=lambda: self._begin(first))
 
@@ -149,10 +149,10 @@ class TryAndBuy(Rules):
         kinds = (one for one in self.templates if one.active and one.license_type == LicenseType.TIMEVOLUME)
         return next(kinds, None)
 
-    def _evaluation(self, evaluations: list[License], write: Callable[[], None] | None = None) -> Result:
+    def _evaluation(self, evaluations: list[License], write: Callable[[], None] | None = None) -> ModuleResult:
         expires = max(end_after(begin_of(license, self.now), length_of(license)) for license in evaluations)
         valid = self.now < expires
-        return Result(
+        return ModuleResult(
             valid,
             WarningLevel.YELLOW if valid else WarningLevel.RED,
             {"evaluation": True, "evaluationExpires": expires},
@@ -171,4 +171,4 @@ class TryAndBuy(Rules):
 
     def _begin(self, evaluation: License) -> None:
         evaluation.save()
-        Transaction.note(self.licensee, Transaction.Source.AUTO_LICENSEE_VALIDATE, [evaluation], by=self.by)
+        Transaction.note(self.licensee, Transaction.Source.AUTO_LICENSEE_VALIDATE, [evaluation], actor=self.actor)

@@ -128,7 +128,7 @@ class Nothing(LicensingView):
     get = post = delete = _refuse
 
 
-MOST_ITEMS = 1000
+MAX_PAGE_SIZE = 1000
 
 Filter = Callable[[str], Q]
 
@@ -164,7 +164,7 @@ def choose(rows: QuerySet, request: Request, filters: dict[str, Filter]) -> Page
     asked = {name: str(value).strip() for name, value in query.items() if name in {*filters, "page", "items"}}
     conditions = asked | _parse(request.query_params.get("filter", ""))
     number = _whole(conditions.pop("page", ""), name="page", default=0, least=0)
-    size = min(_whole(conditions.pop("items", ""), name="items", default=MOST_ITEMS, least=1), MOST_ITEMS)
+    size = min(_whole(conditions.pop("items", ""), name="items", default=MAX_PAGE_SIZE, least=1), MAX_PAGE_SIZE)
     for name, value in conditions.items():
         own = Q(properties__contains={name: value})
         rows = rows.filter(filters[name](value) if name in filters else own)

@@ -12,7 +12,16 @@ from licensing.creation import create_license, create_licensee, find_feature, ne
 from licensing.envelope import Envelope, Item
 from licensing.errors import Invalid, LicensingError, MalformedRequest, NotFound, UnexpectedValue
 from licensing.locks import hold, lock_to_delete
-from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Role, Token, Transaction
+from licensing.models import (
+    License,
+    Licensee,
+    LicenseTemplate,
+    LicensingProduct,
+    ProductModule,
+    Role,
+    Token,
+    Transaction,
+)
 from licensing.models.catalog import Entity
 from licensing.serializers import (
     EntitySerializer,
@@ -71,7 +80,7 @@ class ResourceView(LicensingView):
         properties = self.serializer_class().to_representation(row)
         if self.descendants:
             properties["inUse"] = row.in_use
-        return Item(self.model.__name__, properties)
+        return Item(self.title.title().replace(" ", ""), properties)
 
     def get(self, request, number=None):
         if number is not None:
@@ -161,7 +170,7 @@ class ResourceView(LicensingView):
 
 class ProductView(ResourceView):
     title = "product"
-    model = Product
+    model = LicensingProduct
     serializer_class = ProductSerializer
     writing_role = Role.MAINTENANCE
     descendants = ("modules", "licensees")
@@ -229,7 +238,7 @@ class LicenseeView(ResourceView):
         product = self.parent("productNumber", ProductView)
         values = self.values(None)
         aliases = values.pop("aliases", [])
-        licensee = create_licensee(product, by=self.caller.name, **values)
+        licensee = create_licensee(product, actor=self.caller.name, **values)
         set_aliases(licensee, aliases)
         return licensee
 
@@ -282,7 +291,7 @@ class LicenseView(ResourceView):
     def create(self):
         licensee = self.parent("licenseeNumber", LicenseeView)
         template = self.parent("licenseTemplateNumber", LicenseTemplateView)
-        return create_license(licensee, template, by=self.caller.name, joining=self._named(), **self.values(None))
+        return create_license(licensee, template, actor=self.caller.name, joining=self._named(), **self.values(None))
 
     def update(self, instance):
         number = instance.number

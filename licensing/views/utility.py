@@ -47,7 +47,7 @@ class Transfer(LicensingView):
     def post(self, request, number):
         target = self.licensee(number)
         source = self._source()
-        transfer(target, source, by=self.caller.name)
+        transfer(target, source, actor=self.caller.name)
         return Response(status=HTTPStatus.NO_CONTENT)
 
     def _source(self) -> Licensee:

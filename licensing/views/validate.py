@@ -10,14 +10,14 @@ from licensing.creation import create_licensee
 from licensing.envelope import Envelope, Info
 from licensing.errors import LicensingError, MalformedRequest, NotFound, UnexpectedValue
 from licensing.failures import record_failures, record_refusal
-from licensing.models import Licensee, Product, Role
+from licensing.models import Licensee, LicensingProduct, Role
 from licensing.validation import Holding, Parameters, Validation, find_holding, read_holding, read_parameters, validate
 from licensing.views.base import LicensingView, number_in
 from merchants.numbers import MAX_NUMBER, validate_number
 
 MAX_NAME = 200
 # How long software may go by an answer, if nothing ends before.
-KEPT = timedelta(days=1)
+RETENTION = timedelta(days=1)
 DEPRECATED = Info("methodIsDeprecated", "GET is deprecated for validating a licensee; use POST.", "WARNING")
 
 
@@ -42,14 +42,14 @@ class Validate(LicensingView):
         try:
             self._check_product(holding, form)
             validations = validate(
-                holding, parameters, dry_run=dry_run, by=self.caller.name, adopts=self.caller.role == Role.LICENSEE
+                holding, parameters, dry_run=dry_run, actor=self.caller.name, adopts=self.caller.role == Role.LICENSEE
             )
         except LicensingError as error:
             if not dry_run:
-                record_refusal(holding, str(error.detail), by=self.caller.name)
+                record_refusal(holding, str(error.detail), actor=self.caller.name)
             raise
         if not dry_run:
-            record_failures(holding, validations, by=self.caller.name)
+            record_failures(holding, validations, actor=self.caller.name)
         infos = [info for validation in validations for info in validation.result.infos]
         return Envelope([validation.item for validation in validations], infos, ttl=_ttl(validations))
 
@@ -61,7 +61,7 @@ class Validate(LicensingView):
             product_number = number_in(form, "productNumber")
             if not product_number:
                 raise NotFound("Requested licensee does not exist and the productNumber is not provided") from error
-            product = Product.objects.filter(merchant=self.vendor, number=product_number).first()
+            product = LicensingProduct.objects.filter(merchant=self.vendor, number=product_number).first()
             if product is None:
                 raise NotFound("Requested product does not exist") from error
             if not (product.licensee_auto_create and product.active):
@@ -75,7 +75,7 @@ class Validate(LicensingView):
             return new
         try:
             with transaction.atomic():
-                return read_holding(create_licensee(product, by=self.caller.name, **values))
+                return read_holding(create_licensee(product, actor=self.caller.name, **values))
         except IntegrityError:
             # Made by another request in this moment.
             return self._find(number)
@@ -110,4 +110,4 @@ def _name(form: QueryDict) -> str:
 def _ttl(validations: list[Validation]) -> datetime:
     now = timezone.now()
     changes = [validation.result.changes_at for validation in validations if validation.result.changes_at]
-    return min([now + KEPT, *(moment for moment in changes if moment > now)])
+    return min([now + RETENTION, *(moment for moment in changes if moment > now)])

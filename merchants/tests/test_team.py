@@ -26,7 +26,7 @@ def bob(merchant):
 
 @pytest.fixture
 def invited(merchant, owner):
-    return team.invite(merchant, "Ada@Example.com", Role.MANAGER, by=owner.user)[0]
+    return team.invite(merchant, "Ada@Example.com", Role.MANAGER, actor=owner.user)[0]
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def age(invitation, **since):
 
 
 def test_the_token_is_stored_nowhere(merchant, owner):
-    invitation, token = team.invite(merchant, "ada@example.com", Role.SUPPORT, by=owner.user)
+    invitation, token = team.invite(merchant, "ada@example.com", Role.SUPPORT, actor=owner.user)
 
     assert len(token) >= 32
     assert token not in str(Invitation.objects.values().get(pk=invitation.pk))
@@ -50,7 +50,7 @@ def test_the_token_is_stored_nowhere(merchant, owner):
 
 def test_an_address_is_invited_once_in_any_case(merchant, owner, invited):
     with pytest.raises(team.AlreadyInvited, match="ada@example.com is invited already"):
-        team.invite(merchant, "ADA@example.com", Role.SUPPORT, by=owner.user)
+        team.invite(merchant, "ADA@example.com", Role.SUPPORT, actor=owner.user)
 
 
 def test_the_database_refuses_a_second_open_invitation(merchant, invited):
@@ -62,13 +62,13 @@ def test_the_database_refuses_a_second_open_invitation(merchant, invited):
 
 def test_a_member_is_not_invited(merchant, owner):
     with pytest.raises(team.AlreadyMember):
-        team.invite(merchant, "OWNER@northlight.example", Role.SUPPORT, by=owner.user)
+        team.invite(merchant, "OWNER@northlight.example", Role.SUPPORT, actor=owner.user)
 
 
 def test_it_may_be_invited_again_after_it_was_withdrawn(merchant, owner, invited):
     team.withdraw(invited)
 
-    team.invite(merchant, invited.email, Role.SUPPORT, by=owner.user)
+    team.invite(merchant, invited.email, Role.SUPPORT, actor=owner.user)
 
 
 def test_who_accepts_gets_the_role(merchant, invited, ada):
@@ -144,7 +144,7 @@ def test_it_is_not_renewed_a_moment_after_it_was_sent(invited):
 
 @pytest.mark.django_db(transaction=True)
 def test_two_clicks_make_one_account_and_one_membership(merchant, owner, in_threads):
-    invitation, _ = team.invite(merchant, "ada@example.com", Role.MANAGER, by=owner.user)
+    invitation, _ = team.invite(merchant, "ada@example.com", Role.MANAGER, actor=owner.user)
 
     def click(_):
         try:

@@ -8,9 +8,9 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from fulfillment.actions import enter_codes
-from fulfillment.chains import add_source
-from fulfillment.item_notices import tell_of_item
-from fulfillment.pool_notices import PoolEmpty, remind_of_empty_pools, tell_of_pool
+from fulfillment.item_notices import notify_item
+from fulfillment.pool_notices import PoolEmpty, notify_pool, remind_of_empty_pools
+from fulfillment.product_sources import add_source
 from merchants.models import Member
 from notices.models import MerchantNotice
 from notices.sending import send_notice
@@ -296,7 +296,7 @@ def test_a_shared_mail_that_is_not_taken_is_tried_again_as_one(empty_pool, work,
         empty_pool()
     gather()
     with monkeypatch.context() as broken:
-        broken.setattr("notices.sending.sent", _refuse)
+        broken.setattr("notices.sending.send_email", _refuse)
         work()
     assert MerchantNotice.objects.filter(due_at__isnull=False, sent_at=None, reason="busy").count() == 3
 
@@ -346,7 +346,7 @@ def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, wo
     pay(product)
     notice = MerchantNotice.objects.get(kind="code_wanted")
     assert isinstance(notice.subject, OrderItem)
-    enter_codes(notice.subject, {1: "ENTERED-CODE"}, by="Sam")
+    enter_codes(notice.subject, {1: "ENTERED-CODE"}, actor="Sam")
 
     work()
 
@@ -357,7 +357,7 @@ def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, wo
 
 def test_a_gathering_notice_of_a_pool_that_is_gone_is_not_sent(make_pool, mailoutbox):
     pool = make_pool(threshold=3)
-    tell_of_pool(pool, PoolEmpty, 0)
+    notify_pool(pool, PoolEmpty, 0)
     MerchantNotice.objects.update(due_at=Now(), created_at=Now() - timedelta(seconds=30))
     pool.delete()
     notice = MerchantNotice.objects.get()
@@ -384,6 +384,6 @@ def test_an_item_is_told_of_once_however_many_tell_at_the_same_moment(make_produ
     item = OrderItem.objects.get()
     MerchantNotice.objects.all().delete()
 
-    in_threads(lambda _: tell_of_item(item), list(range(8)), 8)
+    in_threads(lambda _: notify_item(item), list(range(8)), 8)
 
     assert MerchantNotice.objects.get().kind == "item_failed"

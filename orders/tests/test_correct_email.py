@@ -11,7 +11,7 @@ def order(pay, product):
 
 
 def test_it_changes_the_address_and_remembers_who_did(order):
-    changed = correct_email(order, "ada@byron.example", by="Sam")
+    changed = correct_email(order, "ada@byron.example", actor="Sam")
 
     assert changed
     order.refresh_from_db()
@@ -22,12 +22,12 @@ def test_it_changes_the_address_and_remembers_who_did(order):
 
 
 def test_the_same_address_again_is_no_event(order):
-    assert not correct_email(order, "ada@example.com", by="Sam")
+    assert not correct_email(order, "ada@example.com", actor="Sam")
     assert not OrderEvent.objects.exists()
 
 
 def test_a_mail_that_is_queued_goes_to_the_new_address(order, work, mailoutbox):
-    correct_email(order, "ada@byron.example", by="Sam")
+    correct_email(order, "ada@byron.example", actor="Sam")
     work()
 
     assert [message.to for message in mailoutbox] == [["ada@byron.example"]]

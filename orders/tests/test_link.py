@@ -34,7 +34,7 @@ def test_links_have_192_random_bits_and_nothing_of_the_order(pay, product):
 def test_a_revoked_link_leads_nowhere(order):
     token = order.link_token
 
-    assert revoke_link(order, by="Sam")
+    assert revoke_link(order, actor="Sam")
 
     assert find(token) is None
     assert (order.url, Order.objects.get().url) == ("", "")
@@ -42,9 +42,9 @@ def test_a_revoked_link_leads_nowhere(order):
 
 
 def test_revoked_twice_is_revoked_once(order):
-    revoke_link(order, by="Sam")
+    revoke_link(order, actor="Sam")
 
-    assert not revoke_link(order, by="Bo")
+    assert not revoke_link(order, actor="Bo")
     assert events() == [("revoke", "Sam")]
 
 
@@ -52,9 +52,9 @@ def test_revoked_twice_is_revoked_once(order):
 def test_a_renewed_link_is_the_only_one_that_leads_there(order, revoked):
     old = order.link_token
     if revoked:
-        revoke_link(order, by="Sam")
+        revoke_link(order, actor="Sam")
 
-    renew_link(order, by="Bo")
+    renew_link(order, actor="Bo")
 
     assert find(old) is None
     assert find(order.link_token) == order and order.link_token in order.url
@@ -92,7 +92,7 @@ def test_codes_are_shown_through_the_link(order):
 
 
 def test_codes_are_not_shown_after_the_link_was_renewed(order):
-    renew_link(Order.objects.get(), by="Sam")
+    renew_link(Order.objects.get(), actor="Sam")
 
     with pytest.raises(OrderClosed):
         show_to_customer(order, first=1, count=50)

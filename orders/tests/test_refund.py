@@ -12,41 +12,41 @@ def order(pay, product):
 
 
 def test_a_full_refund_deletes_the_order(order):
-    order = refund(order, by="shop")
+    order = refund(order, actor="shop")
 
     assert order.status == Order.Status.DELETED
     assert Refund.objects.get().amount == Decimal("59.98")
 
 
 def test_a_partial_refund_is_recorded_and_the_order_stays_paid(order):
-    order = refund(order, amount=Decimal("9.98"), by="shop")
+    order = refund(order, amount=Decimal("9.98"), actor="shop")
 
     assert order.status == Order.Status.PAID
 
 
 def test_the_last_part_deletes_the_order(order):
-    refund(order, amount=Decimal("9.98"), by="shop")
+    refund(order, amount=Decimal("9.98"), actor="shop")
 
-    assert refund(order, amount=Decimal("50.00"), by="shop").status == Order.Status.DELETED
+    assert refund(order, amount=Decimal("50.00"), actor="shop").status == Order.Status.DELETED
 
 
 def test_more_than_is_left_is_refused(order):
-    refund(order, amount=Decimal("50.00"), by="shop")
+    refund(order, amount=Decimal("50.00"), actor="shop")
 
     with pytest.raises(RefundRefused, match="Only 9.98 EUR are left"):
-        refund(order, amount=Decimal("10.00"), by="shop")
+        refund(order, amount=Decimal("10.00"), actor="shop")
 
 
 def test_a_refund_with_a_reference_is_recorded_once(order):
     for _ in range(2):
-        refund(order, amount=Decimal("9.98"), reference="R-1", by="shop")
+        refund(order, amount=Decimal("9.98"), reference="R-1", actor="shop")
 
     assert Refund.objects.count() == 1
 
 
 def test_a_full_refund_reported_twice_is_one(order):
     for _ in range(2):
-        refund(order, by="shop")
+        refund(order, actor="shop")
 
     assert Refund.objects.count() == 1
 
@@ -55,14 +55,14 @@ def test_a_terminated_order_is_not_refunded(order):
     Order.objects.update(status=Order.Status.TERMINATED)
 
     with pytest.raises(RefundRefused, match="terminated"):
-        refund(order, by="shop")
+        refund(order, actor="shop")
 
 
 @pytest.mark.django_db(transaction=True)
 def test_refunds_at_once_never_give_back_more_than_was_paid(order, in_threads):
     def try_refund(_):
         try:
-            refund(order, amount=Decimal("20.00"), by="shop")
+            refund(order, amount=Decimal("20.00"), actor="shop")
         except RefundRefused:
             return 0
         return 1
@@ -71,7 +71,7 @@ def test_refunds_at_once_never_give_back_more_than_was_paid(order, in_threads):
 
 
 def test_a_reference_with_another_amount_is_refused(order):
-    refund(order, amount=Decimal("10.00"), reference="R-1", by="Sam")
+    refund(order, amount=Decimal("10.00"), reference="R-1", actor="Sam")
 
     with pytest.raises(RefundRefused, match="R-1 is recorded already, of 10.00 EUR"):
-        refund(order, amount=Decimal("20.00"), reference="R-1", by="Sam")
+        refund(order, amount=Decimal("20.00"), reference="R-1", actor="Sam")

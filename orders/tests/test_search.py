@@ -11,7 +11,7 @@ from pools.tests.factories import make_pool
 
 def make_rows(merchant):
     pool = make_pool(merchant, name="Photo")
-    import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], by="test")
+    import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], actor="test")
     ada = {"email": "Ada@Example.com", "first_name": "Ada", "last_name": "Byron", "company": "Engines Ltd"}
     bob = {"email": "bob.100%@bob.example", "first_name": "Bob", "last_name": "O_Neil"}
     api = make_api(merchant)
@@ -152,7 +152,7 @@ def test_it_takes_few_queries(orders, django_assert_num_queries, text, queries):
 
 def test_a_license_text_comes_before_the_number_in_it(orders, pay, make_product, make_pool):
     pool = make_pool()
-    import_keys(pool, ["SN0012345678"], by="test")
+    import_keys(pool, ["SN0012345678"], actor="test")
     pay(make_product(pool=pool), order="C1")
 
     found = find(orders, "SN0012345678")
@@ -254,7 +254,7 @@ def long_licenses(pay, make_product, make_pool):
     """Two orders with licenses of four lines and 5,000 characters, which differ in the middle only."""
     texts = [PEM.format("A" * 2450 + part, "B" * 2450) for part in ("XXXX1111", "YYYY2222")]
     pool = make_pool()
-    import_keys(pool, texts, by="test")
+    import_keys(pool, texts, actor="test")
     product = make_product(pool=pool)
     for number in ("L1", "L2"):
         pay(product, order=number)
@@ -272,7 +272,7 @@ def test_a_long_license_of_several_lines_is_found(long_licenses, fold):
 
 def test_licenses_that_differ_in_case_only_are_told_apart(pay, make_product, make_pool):
     pool = make_pool()
-    import_keys(pool, ["abcd-EFGH-1234", "ABCD-efgh-1234"], by="test")
+    import_keys(pool, ["abcd-EFGH-1234", "ABCD-efgh-1234"], actor="test")
     product = make_product(pool=pool)
     for number in ("L1", "L2"):
         pay(product, order=number)

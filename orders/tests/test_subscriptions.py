@@ -14,9 +14,9 @@ from delivery.models import Delivery
 from delivery.sending import deliver
 from fulfillment import engine
 from fulfillment.actions import enter_codes, retry
-from fulfillment.chains import add_source
 from fulfillment.engine import fulfill
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import add_source
 from fulfillment.tests.factories import fulfill_due
 from orders import subscriptions
 from orders.models import Order, OrderItem, Subscription
@@ -210,7 +210,7 @@ def test_a_renewal_waits_for_one_that_failed_until_that_is_retried_and_done(serv
     assert not Fulfillment.objects.due().exists()
 
     receiver.respond = answer
-    retry(first, by="Sam")
+    retry(first, actor="Sam")
     work()
     work()
 
@@ -225,7 +225,7 @@ def test_a_code_that_a_person_enters_wakes_the_renewal(service, report, work, to
     work()
 
     receiver.respond = answer
-    enter_codes(first, {1: "BY-HAND"}, by="Sam")
+    enter_codes(first, {1: "BY-HAND"}, actor="Sam")
     work()
 
     assert told("R1") == ("BY-HAND", "BY-HAND")
@@ -252,7 +252,7 @@ def test_licenses_of_refunded_orders_are_not_renewed(service, report, work, told
         work()
         parent = "P" if naming == "first" else number
     for number in refunded.split():
-        refund(Order.objects.get(number=number), by="Sam")
+        refund(Order.objects.get(number=number), actor="Sam")
     report("R3", parent, year=2023)
     work()
 
@@ -262,8 +262,8 @@ def test_licenses_of_refunded_orders_are_not_renewed(service, report, work, told
 def test_a_refund_that_was_undone_counts_again(service, report, work, told):
     report("P")
     work()
-    refund(Order.objects.get(), by="Sam")
-    reinstate(Order.objects.get(), by="Sam")
+    refund(Order.objects.get(), actor="Sam")
+    reinstate(Order.objects.get(), actor="Sam")
     report("R1", "P", year=2021)
     work()
 
@@ -287,7 +287,7 @@ def test_a_refund_of_what_it_waits_for_wakes_the_renewal(service, report, work, 
     work()
 
     receiver.respond = answer
-    refund(Order.objects.get(number="P"), by="Sam")
+    refund(Order.objects.get(number="P"), actor="Sam")
     work()
 
     assert told("R1") == ("", "")
@@ -384,13 +384,13 @@ def test_a_renewal_waits_only_for_what_is_on_its_way(
             if known == "it is waiting":
                 Fulfillment.objects.update(status="waiting", due_at=None)
             elif known != "it is pending":
-                refund(first.order, by="Sam")
+                refund(first.order, actor="Sam")
             Fulfillment.objects.update(due_at=None)
         case "it is done" | "it was refunded":
             report("P")
             work()
             if known == "it was refunded":
-                refund(Order.objects.get(), by="Sam")
+                refund(Order.objects.get(), actor="Sam")
         case "it is unmapped":
             assert api.post("/api/v1/payments/", make_payment("T-SHIRT", order="P"), format="json").status_code == 202
         case "it holds other products only":
@@ -493,7 +493,7 @@ def test_hundreds_of_renewals_take_one_query(report, make_product, naming):
     for times in (2, 1200):
         last = renew(times)
         with CaptureQueriesContext(connection) as queries:
-            links = subscriptions.chain(last)
+            links = subscriptions.subscription_orders(last)
         counts.append(len(queries))
 
     assert [link.number for link in links] == [f"M{number}" for number in range(1203)]
@@ -519,7 +519,7 @@ def test_no_wake_up_is_lost_when_the_first_is_done_while_the_renewal_looks(
 
     def meanwhile(*arguments):
         if not first.activation_codes.exists():
-            enter_codes(first, {1: "BY-HAND"}, by="Sam")
+            enter_codes(first, {1: "BY-HAND"}, actor="Sam")
         note(*arguments)
 
     monkeypatch.setattr(engine, "_note_what_is_missing", meanwhile)
@@ -560,7 +560,7 @@ def test_a_mail_names_the_license_of_the_first_order(report, make_product, merch
     pooled = make_product(keys=0)
     merchant.email_templates.create(product=pooled, language="en", body="{KEY} renews {PARENT_KEY}.")
     for year, (number, parent) in enumerate([("P", None), ("R1", "P"), ("R2", "R1")], 2020):
-        enter_codes(report(number, parent, products=[pooled], year=year), {1: f"CODE-{number}"}, by="Sam")
+        enter_codes(report(number, parent, products=[pooled], year=year), {1: f"CODE-{number}"}, actor="Sam")
     for delivery in Delivery.objects.due():
         deliver(delivery.pk)
 

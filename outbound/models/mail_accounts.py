@@ -12,7 +12,7 @@ from work.models import CALLOUTS, DEFAULT
 
 
 class MailAccountQuerySet(models.QuerySet["MailAccount"]):
-    def of(self, merchant: Merchant | int) -> "MailAccount | None":
+    def for_merchant(self, merchant: Merchant | int) -> "MailAccount | None":
         """The merchant's own, or None: its mails go through the installation's server."""
         return self.filter(merchant=merchant).first()
 

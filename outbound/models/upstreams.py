@@ -29,7 +29,9 @@ class Upstream(models.Model):
     failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then it gave no code.")
     paused_at = models.DateTimeField(null=True, editable=False, help_text="Since then it is only probed.")
     probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next request may go there.")
-    told_at = models.DateTimeField(null=True, editable=False, help_text="When the merchant was told of failed items.")
+    notified_at = models.DateTimeField(
+        null=True, editable=False, help_text="When the merchant was told of failed items."
+    )
 
     # Those that are left alone, or gave no code the last time.
     AWAY = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)

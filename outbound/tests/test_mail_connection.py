@@ -12,7 +12,7 @@ from delivery.models import Delivery
 from fulfillment.history import order_history
 from orders.models import Order
 from outbound import mail_servers
-from outbound.mail import MailError, sent
+from outbound.mail import MailError, send_email
 from runtime.tests.installation import free_port
 from runtime.tests.sink import Sink
 
@@ -30,7 +30,9 @@ def sink(settings):
 
 
 def send(body="Your key", to="ada@example.com"):
-    with sent(EmailMessage("Licenses", body, "shop@example.com", [to], headers={"Message-ID": "<1@example.com>"})):
+    with send_email(
+        EmailMessage("Licenses", body, "shop@example.com", [to], headers={"Message-ID": "<1@example.com>"})
+    ):
         pass
 
 

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from outbound.address_guard import CalloutError, check
+from outbound.address_guard import OutgoingRequestError, check
 
 # The registries in full, but for what they call globally reachable and is no part of a larger block: anycast of AS112
 # and AMT (192.31.196.0/24, 192.52.193.0/24, 192.175.48.0/24, 2620:4f:8000::/48). November 2026.
@@ -36,7 +36,7 @@ def ways_to(address):
 
 def refused(address):
     host = f"[{address}]" if address.version == 6 else str(address)
-    with pytest.raises(CalloutError):
+    with pytest.raises(OutgoingRequestError):
         check(f"https://{host}/")
     return True
 

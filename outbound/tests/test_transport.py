@@ -13,8 +13,8 @@ import pytest
 
 from merchants.models import Merchant
 from outbound import address_guard, transport
-from outbound.address_guard import CalloutFailed, CalloutRefused, CalloutTimeout
-from outbound.callouts import call
+from outbound.address_guard import OutgoingRequestFailed, OutgoingRequestRefused, OutgoingRequestTimeout
+from outbound.outgoing_requests import call
 
 
 def answer(body: bytes, *headers: bytes) -> bytes:
@@ -151,7 +151,7 @@ def test_a_request_that_may_have_arrived_is_not_repeated(post, server, method):
     post()
     server.answers = [lambda connection: connection.shutdown(socket.SHUT_RDWR)]
 
-    with pytest.raises(CalloutFailed, match="it hung up"):
+    with pytest.raises(OutgoingRequestFailed, match="it hung up"):
         post(method=method)
 
     assert connections_of(server) == [1, 1]
@@ -197,7 +197,7 @@ def test_a_name_is_looked_up_again_when_a_connection_is_too_old(post, server, dn
     post()
     monkeypatch.setattr(transport, "MAX_AGE", 0)
 
-    with pytest.raises(CalloutRefused):
+    with pytest.raises(OutgoingRequestRefused):
         post()
     assert connections_of(server) == [1, 1]
 
@@ -239,7 +239,7 @@ def test_a_server_that_drips_on_a_kept_connection_is_cut(post, server):
     server.answers = [drip]
     started = monotonic()
 
-    with pytest.raises(CalloutTimeout, match="did not answer within 0.4 seconds"):
+    with pytest.raises(OutgoingRequestTimeout, match="did not answer within 0.4 seconds"):
         post(timeout=0.4)
 
     assert monotonic() - started < 3
@@ -258,7 +258,7 @@ def test_a_handshake_that_drips_is_cut(post, server):
     server.tls = type("Slow", (), {"wrap_socket": staticmethod(drip)})
     started = monotonic()
 
-    with pytest.raises(CalloutTimeout):
+    with pytest.raises(OutgoingRequestTimeout):
         post(timeout=0.4)
 
     assert monotonic() - started < 3

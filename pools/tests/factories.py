@@ -13,4 +13,4 @@ def stock(pool, count, prefix=None):
     """Import `count` new keys: POOL1-KEY-0001, ..."""
     prefix = prefix or f"POOL{pool.pk}-KEY-"
     first = pool.next_position + 1
-    return import_keys(pool, [f"{prefix}{number:06}" for number in range(first, first + count)], by="test")
+    return import_keys(pool, [f"{prefix}{number:06}" for number in range(first, first + count)], actor="test")

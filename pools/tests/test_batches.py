@@ -66,7 +66,7 @@ class TestUndo:
         pool = make_pool(3)
         batch = pool.batches.get()
 
-        undo(batch, by="Max")
+        undo(batch, actor="Max")
 
         batch.refresh_from_db()
         assert not LicenseKey.objects.exists()
@@ -74,10 +74,10 @@ class TestUndo:
 
     def test_the_same_keys_may_come_again(self, make_pool):
         pool = make_pool()
-        import_keys(pool, ["AAAA", "BBBB"], by="Max")
-        undo(pool.batches.get(), by="Max")
+        import_keys(pool, ["AAAA", "BBBB"], actor="Max")
+        undo(pool.batches.get(), actor="Max")
 
-        assert import_keys(pool, ["AAAA", "BBBB"], by="Max").imported == 2
+        assert import_keys(pool, ["AAAA", "BBBB"], actor="Max").imported == 2
 
     @pytest.mark.parametrize("how", ["issued", "withdrawn"])
     def test_it_is_too_late_once_a_key_went(self, how, make_pool, make_product, pay):
@@ -88,17 +88,17 @@ class TestUndo:
             pool.keys.filter(position=0).withdraw()
 
         with pytest.raises(WithdrawalRefused, match="1 of its keys"):
-            undo(pool.batches.get(), by="Max")
+            undo(pool.batches.get(), actor="Max")
 
         assert pool.keys.count() == 3
         assert pool.batches.get().undone_at is None
 
     def test_it_is_undone_once(self, make_pool):
         batch = make_pool(3).batches.get()
-        undo(batch, by="Max")
+        undo(batch, actor="Max")
 
         with pytest.raises(WithdrawalRefused, match="already"):
-            undo(batch, by="Max")
+            undo(batch, actor="Max")
 
     @pytest.mark.django_db(transaction=True)
     def test_sold_or_undone_never_both(self, make_pool, make_product, make_payment, make_api, merchant, in_threads):
@@ -109,7 +109,7 @@ class TestUndo:
         def act(what):
             if what == "undo":
                 try:
-                    undo(batch, by="Max")
+                    undo(batch, actor="Max")
                 except WithdrawalRefused:
                     return "refused"
                 return "undone"
@@ -126,7 +126,7 @@ def test_the_rest_of_a_batch_is_withdrawn(make_pool, make_product, pay):
     pool = make_pool(3)
     pay(make_product(pool=pool))
 
-    assert withdraw_rest(pool.batches.get(), by="Max") == 2
+    assert withdraw_rest(pool.batches.get(), actor="Max") == 2
 
     assert (pool.keys.issued().count(), pool.keys.withdrawn().count()) == (1, 2)
 
@@ -138,7 +138,7 @@ def test_the_reserve_is_filled_again_from_what_stays(make_pool, take_out):
     stock(pool, 3)
     fill_reserve(pool)
 
-    take_out(pool.batches.latest("pk"), by="Max")
+    take_out(pool.batches.latest("pk"), actor="Max")
 
     assert (pool.keys.reserved().count(), pool.keys.available().count()) == (2, 3)
     filled = KeyMovement.objects.filter(batch=pool.batches.earliest("pk"), destination="reserved")

@@ -7,7 +7,7 @@ import pytest
 from pools.columns import Heading, judge_heading
 from pools.detection import ColumnInDoubt, FormatInDoubt, detect, get_column_names, parse_keys
 from pools.reading import read_keys
-from pools.tests.test_oddities import make_keys
+from pools.tests.test_warnings import make_keys
 
 ROWS = 12
 COUNTER = [str(number) for number in range(1, ROWS + 1)]

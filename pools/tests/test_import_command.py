@@ -21,7 +21,7 @@ def file(tmp_path):
 def size(request, monkeypatch):
     """As if the file were short, and as if it were long."""
     if not request.param:
-        monkeypatch.setattr("pools.uploads.AT_ONCE", 0)
+        monkeypatch.setattr("pools.uploads.CHUNK_SIZE", 0)
 
 
 def run(*arguments, **options):

@@ -18,10 +18,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def key_import(make_pool, monkeypatch):
     """An import of 50,000 keys that a person said yes to."""
-    monkeypatch.setattr(uploads, "AT_ONCE", 0)
-    key_import = uploads.begin(make_pool(), [b"".join(b"KEY-%06d\n" % number for number in range(50_000))], by="test")
+    monkeypatch.setattr(uploads, "CHUNK_SIZE", 0)
+    key_import = uploads.begin(
+        make_pool(), [b"".join(b"KEY-%06d\n" % number for number in range(50_000))], actor="test"
+    )
     uploads.work_on(key_import.pk)
-    return uploads.confirm(key_import, by="test")
+    return uploads.confirm(key_import, actor="test")
 
 
 def in_a_process_killed_at(moment, monkeypatch, work):

@@ -50,7 +50,7 @@ def test_a_file_without_keys_is_refused(content):
 def test_it_keeps_the_order_of_the_file(make_pool):
     pool = make_pool()
 
-    result = import_keys(pool, ["C", "A", "B"], by="Max", file_name="keys.txt")
+    result = import_keys(pool, ["C", "A", "B"], actor="Max", file_name="keys.txt")
 
     assert codes(pool) == ["C", "A", "B"]
     batch = pool.batches.get()
@@ -60,20 +60,20 @@ def test_it_keeps_the_order_of_the_file(make_pool):
 
 def test_it_leaves_out_what_the_merchant_has(make_pool):
     pool, other = make_pool(), make_pool()
-    import_keys(other, ["ELSEWHERE", "WITHDRAWN"], by="test")
+    import_keys(other, ["ELSEWHERE", "WITHDRAWN"], actor="test")
     other.keys.filter(position=1).withdraw()
-    import_keys(pool, ["HERE"], by="test")
+    import_keys(pool, ["HERE"], actor="test")
 
-    result = import_keys(pool, ["NEW", "NEW", "HERE", "ELSEWHERE", "WITHDRAWN"], by="test")
+    result = import_keys(pool, ["NEW", "NEW", "HERE", "ELSEWHERE", "WITHDRAWN"], actor="test")
 
     assert codes(pool) == ["HERE", "NEW", "WITHDRAWN"]
     assert (result.imported, *result.preview.left_out.values()) == (2, 1, 1, 1, 0)
 
 
 def test_another_merchants_key_is_none_of_its_business(make_pool, outsider):
-    import_keys(make_pool(merchant=outsider), ["SAME"], by="test")
+    import_keys(make_pool(merchant=outsider), ["SAME"], actor="test")
 
-    assert import_keys(make_pool(), ["SAME"], by="test").imported == 1
+    assert import_keys(make_pool(), ["SAME"], actor="test").imported == 1
 
 
 def test_nothing_new_makes_no_batch(make_pool):
@@ -100,7 +100,7 @@ def test_a_failure_half_way_leaves_nothing(make_pool, monkeypatch):
 def test_one_file_into_two_pools_at_once_goes_into_one(make_pool, in_threads):
     keys = [f"KEY-{number}" for number in range(2000)]
 
-    results = in_threads(lambda pool: import_keys(pool, keys, by="test"), [make_pool(), make_pool()], threads=2)
+    results = in_threads(lambda pool: import_keys(pool, keys, actor="test"), [make_pool(), make_pool()], threads=2)
 
     assert sorted(result.imported for result in results) == [0, 2000]
 
@@ -110,7 +110,7 @@ def test_imports_at_once_neither_lose_nor_double_keys(make_pool, in_threads):
     pool = make_pool()
     files = [[f"KEY-{number}" for number in range(start, start + 30)] for start in range(0, 100, 10)]
 
-    in_threads(lambda keys: import_keys(pool, keys, by="test"), files, threads=5)
+    in_threads(lambda keys: import_keys(pool, keys, actor="test"), files, threads=5)
 
     positions = set(pool.keys.values_list("position", flat=True))
     assert len(positions) == LicenseKey.objects.count() == 120
@@ -118,10 +118,10 @@ def test_imports_at_once_neither_lose_nor_double_keys(make_pool, in_threads):
 
 
 def test_of_many_that_nobody_confirms_the_oldest_are_thrown_away(make_pool, monkeypatch):
-    monkeypatch.setattr("pools.uploads.MOST_READY", 2)
+    monkeypatch.setattr("pools.uploads.MAX_READY", 2)
     pool = make_pool()
 
-    first, *others = [begin(pool, [f"KEY-{number}".encode()], by="Max") for number in range(3)]
+    first, *others = [begin(pool, [f"KEY-{number}".encode()], actor="Max") for number in range(3)]
 
     first.refresh_from_db()
     assert (first.status, first.parts.count()) == ("discarded", 0)
@@ -131,7 +131,9 @@ def test_of_many_that_nobody_confirms_the_oldest_are_thrown_away(make_pool, monk
 def test_keys_of_one_line_keep_their_order_and_come_once(make_pool):
     pool = make_pool()
 
-    begin(pool, [b"AAAA+BBBB+AAAA+CCCC"], by="Max", options={"split": "separators", "separator": "+"}, confirmed=True)
+    begin(
+        pool, [b"AAAA+BBBB+AAAA+CCCC"], actor="Max", options={"split": "separators", "separator": "+"}, confirmed=True
+    )
 
     assert codes(pool) == ["AAAA", "BBBB", "CCCC"]
     assert (pool.batches.get().key_count, pool.batches.get().repeated) == (3, 1)

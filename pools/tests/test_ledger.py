@@ -55,7 +55,7 @@ def test_the_name_holds_for_its_block_only(make_pool):
 def test_undoing_is_one_line(make_pool):
     pool = make_pool(5)
 
-    undo(pool.batches.get(), by="Max")
+    undo(pool.batches.get(), actor="Max")
 
     assert lines(pool)[1:] == [("available", "", 5, "Max")]
 

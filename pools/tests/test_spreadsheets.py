@@ -53,18 +53,18 @@ def test_a_number_that_lost_digits_is_an_error(key, options):
 def test_a_column_of_numbers_that_lost_digits_is_named(make_pool):
     table = b"License key,Note\n1.23457E+15,AAAA\n1.23457E+15,BBBB\n"
 
-    refused = begin(make_pool(), [table], by="test", file_name="keys.csv")
+    refused = begin(make_pool(), [table], actor="test", file_name="keys.csv")
 
     assert "numbers that a spreadsheet shortened" in refused.error
 
 
 def test_the_preview_offers_to_remove_it(make_pool):
     pool = make_pool()
-    seen = begin(pool, [b'="0012"\nAAAA'], by="test")
+    seen = begin(pool, [b'="0012"\nAAAA'], actor="test")
     assert seen.preview["fixable"] == 1
 
     fixed = read_again(seen, {"spreadsheet": "fix"})
     assert (fixed.preview["fixable"], fixed.preview["warnings"]) == (0, [])
-    confirm(fixed, by="test")
+    confirm(fixed, actor="test")
 
     assert [key.code for key in pool.keys.order_by("position")] == ["0012", "AAAA"]

@@ -69,7 +69,7 @@ def test_what_is_withdrawn_undone_or_put_in_reserve_is_taken_out(make_pool):
     LicenseKey.objects.filter(pk=keys[5].pk).update(reserved=True)
     batch = stock(pool, 4).batch
     assert batch is not None
-    undo(batch, by="test")
+    undo(batch, actor="test")
 
     assert told(pool, days=2) == [(0, 0, 0, 0), (7, 14, 0, 7)]
 

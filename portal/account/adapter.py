@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.shortcuts import render
 
-from outbound.mail import MailError, compose_plain, sent
+from outbound.mail import MailError, compose_plain, send_email
 from portal.account import devices
 from vault.fingerprints import load_key
 
@@ -93,7 +93,7 @@ class AccountAdapter(DefaultAccountAdapter):
         """Send a mail that somebody waits for. If it is not taken, the answer is a page that says so."""
         template = f"emails/{template_prefix.rpartition('/')[2]}.txt"
         try:
-            with sent(compose_plain(template, [email], context)):
+            with send_email(compose_plain(template, [email], context)):
                 pass
         except MailError as error:
             log.warning("%s: %s", template, error)
@@ -102,7 +102,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_notification_mail(self, template_prefix, user, context=None, email=None):
         message = compose_plain("emails/account_changed.txt", [user.email], {"change": CHANGES[template_prefix]})
         try:
-            with sent(message):
+            with send_email(message):
                 pass
         except MailError as error:
             log.warning("%s, unknown to its owner: %s", CHANGES[template_prefix], error)

@@ -15,7 +15,7 @@ from orders.fields import EmailFormField
 from portal.customer.order import chosen_language
 
 
-class AddressForm(forms.Form):
+class LostLicensesForm(forms.Form):
     email = EmailFormField(
         label=gettext_lazy("E-mail address"), max_length=254, widget=forms.TextInput(attrs={"autocomplete": "email"})
     )
@@ -28,7 +28,7 @@ def lost_key(request: HttpRequest, slug: str) -> HttpResponse:
     """Has the links to their orders mailed to who asks; the answer is the same whether there are any or not."""
     merchant = get_object_or_404(Merchant, slug=slug)
     language = chosen_language(request) or get_language_from_request(request)
-    form = AddressForm(request.POST or None)
+    form = LostLicensesForm(request.POST or None)
     with translation.override(language):
         asked = form.is_valid()
         if asked:

@@ -61,7 +61,7 @@ def customer_order(request: HttpRequest, token: str) -> HttpResponse:
         return gone(request)
 
     visit = Visit(request, order)
-    act = ACTS.get(request.POST.get("act", ""), show_masked)
+    act = ACTIONS.get(request.POST.get("act", ""), show_masked)
     with translation.override(visit.language):
         try:
             return act(visit)
@@ -121,7 +121,7 @@ def send(visit: Visit) -> HttpResponse:
     return show_masked(visit, success=text % {"address": address})
 
 
-ACTS: dict[str, Callable[[Visit], HttpResponse]] = {"show": show_unmasked, "send": send}
+ACTIONS: dict[str, Callable[[Visit], HttpResponse]] = {"show": show_unmasked, "send": send}
 
 
 def show(visit: Visit, codes: list[ActivationCode], **context: Any) -> HttpResponse:
@@ -147,7 +147,7 @@ def show(visit: Visit, codes: list[ActivationCode], **context: Any) -> HttpRespo
 
 
 @dataclass(frozen=True)
-class ShownItem:
+class CustomerItem:
     item: OrderItem
     price: str
     codes: list[ActivationCode]
@@ -157,7 +157,7 @@ class ShownItem:
     instructions: str
 
 
-def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> list[ShownItem]:
+def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> list[CustomerItem]:
     by_item = defaultdict(list)
     for code in codes:
         by_item[code.item_id].append(code)
@@ -168,7 +168,7 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
         .order_by("pk")
     )
     return [
-        ShownItem(
+        CustomerItem(
             item,
             format_money(item.total_price, order.currency, locale),
             by_item[item.pk],

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods
 from pools import uploads
 from pools.forms import KeysForm
 from pools.models import KeyImport, UploadLink
-from pools.uploads import LinkIsDead
+from pools.uploads import LinkExpired
 from portal.customer.order import behind_a_link
 from work.bodies import takes_files
 
@@ -51,8 +51,8 @@ def take_in(link: UploadLink, form: KeysForm) -> KeyImport:
     """Begin an import by the link. An earlier one that nobody said yes to gives way."""
     for before in link.imports.filter(status__in=KeyImport.OPEN):
         uploads.discard(before)
-    by = f"upload link of the notice of {link.created_at:%-d %b %Y}"
-    return uploads.begin(link.pool, by=by, link=link, **form.content())
+    actor = f"upload link of the notice of {link.created_at:%-d %b %Y}"
+    return uploads.begin(link.pool, actor=actor, link=link, **form.content())
 
 
 def token_of(key_import: KeyImport) -> str:
@@ -73,7 +73,7 @@ def upload_import(request: HttpRequest, token: str) -> HttpResponse:
         if request.method == "POST":
             return act(request, link, key_import)
         return show(link, key_import)
-    except LinkIsDead:
+    except LinkExpired:
         return dead()
 
 
@@ -81,7 +81,7 @@ def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpRe
     if "import" in request.POST:
         try:
             uploads.confirm_by_link(key_import, link)
-        except LinkIsDead:
+        except LinkExpired:
             # A second click: the first one is answered to nobody.
             if not link.imports.filter(pk=key_import.pk, confirmed_at__isnull=False).exists():
                 raise
@@ -109,7 +109,7 @@ def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
     alive = UploadLink.objects.alive().filter(pk=link.pk).exists()
     is_decided = key_import.confirmed_at or key_import.ended_at
     if link.has_expired or not (alive or is_decided):
-        raise LinkIsDead
+        raise LinkExpired
     return page(
         "upload/import.html",
         link=link,

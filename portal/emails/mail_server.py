@@ -15,7 +15,7 @@ from portal.emails.forms import MailServerForm
 @member_required(Role.MANAGER)
 @require_http_methods(["GET", "HEAD", "POST"])
 def mail_server(request) -> HttpResponse:
-    account = MailAccount.objects.of(request.merchant)
+    account = MailAccount.objects.for_merchant(request.merchant)
     form = MailServerForm(request.merchant, account, request.POST or None)
     if form.is_valid() and try_out(request, form):
         form.save_by(str(request.user))

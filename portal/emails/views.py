@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from delivery.composition import BODY, SUBJECT, Enclosed, Letter, Texts, write
+from delivery.composition import BODY, SUBJECT, EmailContent, EmailItem, Texts, write
 from merchants.email_template import TAGS
 from merchants.models import EmailTemplate, Logo, Merchant, Product
 from orders.models import Order, OrderItem
@@ -76,7 +76,7 @@ class Place:
     def others(self) -> Texts:
         """What counts where this text says nothing."""
         products = [self.product.pk] if self.product else []
-        texts = Texts.of(self.merchant, self.language, products).templates
+        texts = Texts.for_merchant(self.merchant, self.language, products).templates
         here = (self.product_id, self.language)
         return Texts([one for one in texts if (one.product_id, one.language) != here])
 
@@ -94,8 +94,8 @@ class Place:
         return {"subject": template.subject or fallback["subject"], "body": template.body or fallback["body"]}
 
     def sample(self, draft: dict[str, str]) -> EmailMultiAlternatives:
-        letter = sample_letter(self.merchant, self.product, self.language)
-        return write(letter, Texts([self.template(**draft), *self.others.templates]))
+        content = sample_content(self.merchant, self.product, self.language)
+        return write(content, Texts([self.template(**draft), *self.others.templates]))
 
 
 def get_place(request, scope: str, language: str) -> Place:
@@ -114,13 +114,15 @@ def emails(request) -> HttpResponse:
     page = Paginator(request.merchant.products.order_by("name", "pk"), PRODUCTS_SHOWN).get_page(
         request.GET.get("page")
     )
-    texts = {language: Texts.of(request.merchant, language, [one.pk for one in page]) for language in LANGUAGES}
+    texts = {
+        language: Texts.for_merchant(request.merchant, language, [one.pk for one in page]) for language in LANGUAGES
+    }
     context = {
         "section": "emails",
         "languages": LANGUAGES,
-        "rows": [Row(request.merchant, product, texts) for product in [None, *page]],
+        "rows": [TextRow(request.merchant, product, texts) for product in [None, *page]],
         "page": page,
-        "account": MailAccount.objects.of(request.merchant),
+        "account": MailAccount.objects.for_merchant(request.merchant),
         "logo": request.merchant.get_logo(),
         "base_url": settings.BASE_URL,
     }
@@ -128,7 +130,7 @@ def emails(request) -> HttpResponse:
 
 
 @dataclass(frozen=True)
-class Row:
+class TextRow:
     merchant: Merchant
     product: Product | None
     texts: dict[str, Texts]  # by language
@@ -150,7 +152,7 @@ def edit(request, scope: str, language: str) -> HttpResponse:
     form = EmailTextForm(request.POST)
     if not form.is_valid():
         return show_editor(request, place, form)
-    if save(place, form.cleaned_data, by=str(request.user)):
+    if save(place, form.cleaned_data, actor=str(request.user)):
         messages.success(request, f"Saved. {place.label}, {LANGUAGES[language]}: customers get this text from now on.")
     else:
         messages.info(request, "Nothing was changed.")
@@ -172,14 +174,14 @@ def get_preview(request, place: Place) -> str:
     return f"{place.url('email-preview')}?{urlencode({'version': version})}" if version else place.url("email-preview")
 
 
-def save(place: Place, texts: dict[str, str], *, by: str) -> bool:
+def save(place: Place, texts: dict[str, str], *, actor: str) -> bool:
     """Add a version, if it says something new. What is as it would be without it is left empty."""
     fallback = place.fallback()
     own = {name: "" if text == fallback[name] else text for name, text in texts.items()}
     if own == {"subject": place.current.subject, "body": place.current.body}:
         return False
     template = place.template(**own)
-    template.saved_by = by
+    template.saved_by = actor
     template.save()
     return True
 
@@ -220,7 +222,7 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
         mail.to = [request.user.email]
         mail.extra_headers["Message-ID"] = make_message_id()
         try:
-            send_test_mail(mail, request.merchant, MailAccount.objects.of(request.merchant))
+            send_test_mail(mail, request.merchant, MailAccount.objects.for_merchant(request.merchant))
         except MailError as error:
             messages.error(request, f"The test mail was not sent: {error}")
         else:
@@ -242,7 +244,7 @@ def reset(request, scope: str, language: str) -> Confirmation:
     )
     if place.current.is_default:
         return None
-    save(place, place.fallback(), by=str(request.user))
+    save(place, place.fallback(), actor=str(request.user))
     return "The text is reset. Your own stays among the versions below."
 
 
@@ -278,7 +280,7 @@ CUSTOMERS = {
 }
 
 
-def sample_letter(merchant: Merchant, product: Product | None, language: str) -> Letter:
+def sample_content(merchant: Merchant, product: Product | None, language: str) -> EmailContent:
     """Three of a product, two codes ready: what a mail in this language is about."""
     first_name, last_name, country = CUSTOMERS[language]
     order = Order(
@@ -297,5 +299,5 @@ def sample_letter(merchant: Merchant, product: Product | None, language: str) ->
     item = OrderItem(order=order, product=product, quantity=3, units=3, total_price=Decimal("89.97"))
     codes = ["AAAAA-BBBBB-CCCCC-7Q2M1", "AAAAA-BBBBB-CCCCC-7Q2M2"]
     sources = frozenset(product.fulfillment_methods.values_list("source", flat=True) if product.pk else [])
-    enclosed = Enclosed(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"], sources=sources)
-    return Letter(order, [enclosed], still_to_come=[(item, 1)])
+    email_items = EmailItem(item, codes, ["AAAAA-BBBBB-CCCCC-1ST00"], sources=sources)
+    return EmailContent(order, [email_items], still_to_come=[(item, 1)])

@@ -12,7 +12,7 @@ from fulfillment.sources.netlicensing.models import LicensingAccount
 from licensing.models import Token, VendorLogin
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
-from portal.licensing.forms import KeyForm, LoginForm
+from portal.licensing.forms import KeyForm, VendorLoginForm
 from vault.fingerprints import fingerprint
 
 SHOWN = 100  # of those that were revoked, the last
@@ -43,11 +43,11 @@ def show(request, **context: Any) -> HttpResponse:
 @member_required(Role.OWNER)
 @confirmed
 def add_login(request) -> Confirmation:
-    form = LoginForm(request.merchant, request.POST or None)
+    form = VendorLoginForm(request.merchant, request.POST or None)
     text = "A user name and a password with which software may do everything."
     yield Question(title="Make a login", text=text, button="Make", form=form, back="licensing-access")
-    name, by = form.cleaned_data["name"], str(request.user)
-    made, password = VendorLogin.objects.create_login(request.merchant, name, created_by=by)
+    name, actor = form.cleaned_data["name"], str(request.user)
+    made, password = VendorLogin.objects.create_login(request.merchant, name, created_by=actor)
     return show(request, made=made, secret=password)
 
 

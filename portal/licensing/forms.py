@@ -10,7 +10,7 @@ from licensing.models import (
     Licensee,
     LicenseTemplate,
     LicensingModel,
-    Product,
+    LicensingProduct,
     ProductModule,
     Role,
     Token,
@@ -20,7 +20,7 @@ from licensing.serializers import VOLUME
 from merchants.models import Merchant
 from merchants.numbers import MAX_NUMBER, validate_number
 
-MADE_BY_US = "By which your software calls it. Empty: we make one. It cannot be changed."
+NUMBER_HELP = "By which your software calls it. Empty: we make one. It cannot be changed."
 PLAIN = {"autocomplete": "off"}
 
 
@@ -39,7 +39,7 @@ class NumberedForm(forms.ModelForm):
         if self.instance.pk:
             del self.fields["number"]
         else:
-            self.fields["number"].help_text = MADE_BY_US
+            self.fields["number"].help_text = NUMBER_HELP
             self.fields["number"].widget.attrs |= PLAIN
 
     def clean_number(self) -> str:
@@ -52,7 +52,7 @@ class NumberedForm(forms.ModelForm):
 
 class LicensingProductForm(NumberedForm):
     class Meta:
-        model = Product
+        model = LicensingProduct
         fields = [
             *("name", "number", "version", "description", "licensing_info", "vat_mode"),
             *("licensee_auto_create", "clear_mark_on_validation", "active"),
@@ -113,7 +113,7 @@ class LicenseeForm(forms.Form):
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.licensees = Licensee.objects.filter(merchant=merchant)
-        products = Product.objects.filter(merchant=merchant, active=True).order_by("name", "pk")
+        products = LicensingProduct.objects.filter(merchant=merchant, active=True).order_by("name", "pk")
         self.fields["product"].queryset = products  # type: ignore[attr-defined]
 
     def clean_number(self) -> str:
@@ -192,7 +192,7 @@ class MerchantsForm(forms.Form):
         self.merchant = merchant
 
 
-class LoginForm(MerchantsForm):
+class VendorLoginForm(MerchantsForm):
     name = forms.CharField(
         max_length=60,
         validators=[RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Letters, digits, dots, hyphens and underscores, please.")],

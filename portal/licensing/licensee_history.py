@@ -9,7 +9,7 @@ from licensing.models import Licensee, LicenseTransactionJoin, Transaction
 
 LINES_SHOWN = 50
 LICENSES_NAMED = 5  # of those that a transaction is about
-BY_ITSELF = {
+AUTOMATIC = {
     Transaction.Source.AUTO_LICENSE_CREATE: "added",
     Transaction.Source.AUTO_LICENSEE_CREATE: "given automatically",
     Transaction.Source.AUTO_LICENSEE_VALIDATE: "made by a validation",
@@ -17,23 +17,25 @@ BY_ITSELF = {
 
 
 @dataclass(frozen=True)
-class Line:
+class LicenseeHistoryLine:
     at: datetime
     kind: str
     text: str
-    by: str
+    actor: str
     note: str = ""
     other: Licensee | None = None  # whom the text is about, at its end
 
 
-def licensee_history(licensee: Licensee) -> list[Line]:
+def licensee_history(licensee: Licensee) -> list[LicenseeHistoryLine]:
     lines = [
         *(
-            Line(event.happened_at, event.kind, event.get_kind_display().capitalize(), event.happened_by, event.note)
+            LicenseeHistoryLine(
+                event.happened_at, event.kind, event.get_kind_display().capitalize(), event.happened_by, event.note
+            )
             for event in licensee.events.order_by("-pk")[:LINES_SHOWN]
         ),
         *(_tell(transaction, licensee) for transaction in _transactions(licensee)),
-        Line(licensee.created_at, "reported", "Made", by=""),
+        LicenseeHistoryLine(licensee.created_at, "reported", "Made", actor=""),
     ]
     return sorted(lines, key=lambda line: line.at, reverse=True)[:LINES_SHOWN]
 
@@ -54,7 +56,7 @@ def _transactions(licensee: Licensee) -> QuerySet[Transaction]:
     )
 
 
-def _tell(transaction, licensee: Licensee) -> Line:
+def _tell(transaction, licensee: Licensee) -> LicenseeHistoryLine:
     count, kind, other = transaction.license_count, "licenses", None
     licenses = f"{count:,} license{'' if count == 1 else 's'}"
     note = ", ".join(transaction.numbers) + (" …" if count > LICENSES_NAMED else "")
@@ -64,8 +66,8 @@ def _tell(transaction, licensee: Licensee) -> Line:
         text = (
             f"{licenses} transferred {'to' if is_away else 'here from'}{'' if other else ' a licensee that is gone'}"
         )
-    elif transaction.source in BY_ITSELF:
-        text = f"{licenses} {BY_ITSELF[transaction.source]}"
+    elif transaction.source in AUTOMATIC:
+        text = f"{licenses} {AUTOMATIC[transaction.source]}"
     else:
         text = f"Transaction {transaction.number}, {transaction.get_status_display()}: {licenses}"
-    return Line(transaction.created_at, kind, text, by=transaction.made_by, note=note, other=other)
+    return LicenseeHistoryLine(transaction.created_at, kind, text, actor=transaction.made_by, note=note, other=other)

@@ -10,10 +10,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from licensing import by_hand
+from licensing import actions
 from licensing.creation import create_licensee
 from licensing.errors import LicensingError
-from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, Product
+from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, LicensingProduct
 from licensing.models.licensees import LicenseeQuerySet
 from licensing.transfer import transfer
 from licensing.validation import read_holding, validate
@@ -52,7 +52,7 @@ def licensees(request) -> HttpResponse:
         return search(request, request.POST.get("search", "").replace("\0", "").strip())
 
     state = request.GET.get("state", "") if request.GET.get("state") in STATES else ""
-    product = Product.objects.filter(merchant=request.merchant, pk=read_number(request, "product")).first()
+    product = LicensingProduct.objects.filter(merchant=request.merchant, pk=read_number(request, "product")).first()
     found = licensees_of(request).filter(STATES[state], Q(product=product) if product else Q())
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     narrowed = f"product={product.pk}&" if product else ""
@@ -95,7 +95,7 @@ def search(request, text: str) -> HttpResponse:
 def add(request) -> Confirmation:
     form = LicenseeForm(request.merchant, request.POST or None, initial={"product": request.GET.get("product")})
     yield form_page(title="Add a licensee", form=form, back="licensing")
-    licensee = create_licensee(by=str(request.user), **form.cleaned_data)
+    licensee = create_licensee(actor=str(request.user), **form.cleaned_data)
     messages.success(request, "Licensee added.")
     return redirect(licensee)
 
@@ -110,10 +110,10 @@ def licensee(request, licensee: Licensee) -> HttpResponse:
 @require_POST
 def reveal(request, licensee: Licensee) -> HttpResponse:
     """Show its number. Where it is an order's activation code, that order's history tells of it, too."""
-    number = by_hand.reveal(licensee, by=str(request.user))
+    number = actions.reveal(licensee, actor=str(request.user))
     for code in codes_of(licensee).select_related("item__order"):
         with suppress(CodeWithdrawn):
-            reveal_code(code, by=str(request.user))
+            reveal_code(code, actor=str(request.user))
     return show(request, licensee, number=number)
 
 
@@ -145,7 +145,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
 def change(request, licensee: Licensee) -> Confirmation:
     form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
     yield Question(title="Rename the licensee", button="Save", form=form)
-    by_hand.rename(licensee, form.cleaned_data["name"], by=str(request.user))
+    actions.rename(licensee, form.cleaned_data["name"], actor=str(request.user))
     return None
 
 
@@ -154,7 +154,7 @@ def change(request, licensee: Licensee) -> Confirmation:
 def switch(request, licensee: Licensee, *, active: bool) -> Confirmation:
     text = "count again" if active else "do not count any more, until it is activated again"
     yield ask_switch(f"The licenses of {licensee} {text}.", active=active)
-    changed = by_hand.set_active(licensee, active, by=str(request.user))
+    changed = actions.set_active(licensee, active, actor=str(request.user))
     return f"The licensee is {'active again' if active else 'inactive'}." if changed else None
 
 
@@ -172,7 +172,7 @@ def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
         text=text if marked else "Nobody can transfer its licenses away any more.",
         button="Mark" if marked else "Remove the mark",
     )
-    if by_hand.set_mark(licensee, marked, by=str(request.user)):
+    if actions.set_mark(licensee, marked, actor=str(request.user)):
         return "The licensee is marked." if marked else "The mark is removed."
     return None
 
@@ -191,7 +191,7 @@ def transfer_licenses(request, licensee: Licensee) -> Confirmation:
     yield question
     target, source = form.ends()
     try:
-        count = len(transfer(target, source, by=str(request.user)))
+        count = len(transfer(target, source, actor=str(request.user)))
     except LicensingError as error:
         form.add_error(None, str(error.detail))
         yield question
@@ -212,7 +212,7 @@ def add_license(request, licensee: Licensee) -> Confirmation:
     question = Question(title="Add a license", text=text, button="Add", form=form)
     yield question
     try:
-        made = by_hand.add_license(licensee, by=str(request.user), **form.cleaned_data)
+        made = actions.add_license(licensee, actor=str(request.user), **form.cleaned_data)
     except LicensingError as error:
         form.add_error(None, str(error.detail))
         yield question
@@ -233,7 +233,7 @@ def change_license(request, licensee: Licensee, license: int) -> Confirmation:
     question = form_page(title=f"Edit license {changed.number}", form=form)
     yield question
     try:
-        by_hand.change_license(changed, fields=form.changed_data, by=str(request.user))
+        actions.change_license(changed, fields=form.changed_data, actor=str(request.user))
     except LicensingError as error:
         form.add_error("parent_feature", str(error.detail))
         yield question
@@ -246,5 +246,5 @@ def switch_license(request, licensee: Licensee, license: int, *, active: bool) -
     switched = get_license(licensee, license)
     text = "counts again" if active else "does not count any more, until it is activated again"
     yield ask_switch(f"{switched.name} ({switched.number}) {text}.", active=active)
-    changed = by_hand.set_license_active(switched, active, by=str(request.user))
+    changed = actions.set_license_active(switched, active, actor=str(request.user))
     return f"License {switched.number} is {'active again' if active else 'inactive'}." if changed else None

@@ -9,8 +9,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from fulfillment.sources.netlicensing.models import LicensePackage
-from licensing import by_hand
-from licensing.models import License, Licensee, LicenseTemplate, Product, ProductModule, Token
+from licensing import actions
+from licensing.models import License, Licensee, LicenseTemplate, LicensingProduct, ProductModule, Token
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.licensing.forms import LicensingProductForm, ModuleForm, TemplateForm
@@ -23,16 +23,18 @@ for_template = scoped(LicenseTemplate.objects.select_related("module__product"))
 @member_required(Role.MANAGER)
 @require_safe
 def products(request) -> HttpResponse:
-    rows = Product.objects.filter(merchant=request.merchant).order_by("name", "pk").prefetch_related("modules")
+    rows = (
+        LicensingProduct.objects.filter(merchant=request.merchant).order_by("name", "pk").prefetch_related("modules")
+    )
     licensees = Licensee.objects.filter(merchant=request.merchant).order_by()
     counts = dict(licensees.values_list("product").annotate(Count("pk")))
     context = {"section": "licensing", "tab": "products", "rows": [(row, counts.get(row.pk, 0)) for row in rows]}
     return render(request, "portal/licensing/licensing_products.html", context)
 
 
-@scoped(Product)
+@scoped(LicensingProduct)
 @require_safe
-def product(request, product: Product) -> HttpResponse:
+def product(request, product: LicensingProduct) -> HttpResponse:
     templates = LicenseTemplate.objects.order_by("pk")
     context = {
         "section": "licensing",
@@ -47,7 +49,9 @@ form_page = partial(Question, section="licensing", template="portal/licensing/li
 
 
 @confirmed
-def save(request, place: Product | ProductModule | LicenseTemplate, form: ModelForm, *, title: str, done: str):
+def save(
+    request, place: LicensingProduct | ProductModule | LicenseTemplate, form: ModelForm, *, title: str, done: str
+):
     yield form_page(title=title, form=form, then=form.instance)
     form.save()
     return done
@@ -56,20 +60,20 @@ def save(request, place: Product | ProductModule | LicenseTemplate, form: ModelF
 @member_required(Role.MANAGER)
 @confirmed
 def add_product(request) -> Confirmation:
-    form = LicensingProductForm(request.POST or None, instance=Product(merchant=request.merchant))
+    form = LicensingProductForm(request.POST or None, instance=LicensingProduct(merchant=request.merchant))
     yield form_page(title="Add a product", form=form, back="licensed-products", then=form.instance)
     form.save()
     return "Product added. Now add its modules."
 
 
-@scoped(Product)
-def change_product(request, product: Product) -> HttpResponse:
+@scoped(LicensingProduct)
+def change_product(request, product: LicensingProduct) -> HttpResponse:
     form = LicensingProductForm(request.POST or None, instance=product)
     return save(request, product, form, title="Edit the product", done="Product changed.")
 
 
-@scoped(Product)
-def add_module(request, product: Product) -> HttpResponse:
+@scoped(LicensingProduct)
+def add_module(request, product: LicensingProduct) -> HttpResponse:
     form = ModuleForm(request.POST or None, instance=ProductModule(merchant=request.merchant, product=product))
     done = "Module added. Now add templates of the licenses that can be had for it."
     return save(request, product, form, title=f"Add a module to {product.name}", done=done)
@@ -94,8 +98,8 @@ def change_template(request, template: LicenseTemplate) -> HttpResponse:
     return save(request, template, form, title="Edit the license template", done=done)
 
 
-@scoped(Product)
-def remove_product(request, product: Product) -> HttpResponse:
+@scoped(LicensingProduct)
+def remove_product(request, product: LicensingProduct) -> HttpResponse:
     licenses = License.objects.filter(licensee__product=product).count()
     templates = LicenseTemplate.objects.filter(module__product=product).count()
     counts = {"module": product.modules.count(), "template": templates}
@@ -137,5 +141,5 @@ def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after:
         danger=True,
         then=after,
     )
-    by_hand.remove(thing)
+    actions.remove(thing)
     return f"The {kind} {thing.name} is removed."

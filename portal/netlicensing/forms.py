@@ -15,9 +15,9 @@ from fulfillment.sources.netlicensing.models import (
     PackagedTemplate,
     validate_number,
 )
-from outbound.address_guard import CalloutError, check
+from outbound.address_guard import OutgoingRequestError, check
 
-MOST_TEMPLATES = 20
+MAX_TEMPLATES = 20
 EMPTY_ROWS = 3  # for new ones
 
 
@@ -70,7 +70,7 @@ class AccountForm(forms.ModelForm):
             return ""
         try:
             check(address)
-        except CalloutError as error:
+        except OutgoingRequestError as error:
             raise forms.ValidationError(str(error)) from error
         if "#" in address or "?" in address:
             raise forms.ValidationError("Leave out the ? or # and what follows it.")
@@ -124,7 +124,7 @@ class PackageForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         saved = list(self.instance.templates.all()) if self.instance.pk else []
-        self.count = min(len(saved) + EMPTY_ROWS, MOST_TEMPLATES)
+        self.count = min(len(saved) + EMPTY_ROWS, MAX_TEMPLATES)
         for index in range(self.count):
             row = saved[index] if index < len(saved) else None
             self.fields[f"template_{index}"] = forms.CharField(

@@ -2,8 +2,8 @@
 
 from django.db import transaction
 
-from fulfillment.chains import ChainRefused
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import SourceChangeRefused
 from fulfillment.sources.netlicensing.models import LicensingAccount
 from licensing.models import Role, Token
 from outbound.breaker import probe_now
@@ -27,11 +27,11 @@ def save_account(account: LicensingAccount) -> None:
 
 @transaction.atomic
 def remove_account(account: LicensingAccount) -> None:
-    """Delete an account that no package is of, together with its key at our own service. Raises ChainRefused."""
+    """Delete an account that no package uses, and its key at our own service. Raises SourceChangeRefused."""
     # Nobody adds a package meanwhile: that locks what a row refers to.
     LicensingAccount.objects.select_for_update().get(pk=account.pk)
     if account.packages.exists():
-        raise ChainRefused(f"“{account}” has license packages. Remove them first.")
+        raise SourceChangeRefused(f"“{account}” has license packages. Remove them first.")
     account.delete()
     if account.is_own:
         keys_of(account).delete()

@@ -12,11 +12,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment import actions
-from fulfillment.chains import remove_place
 from fulfillment.models import Fulfillment
-from fulfillment.sources.netlicensing.client import Client, LicensingError
+from fulfillment.product_sources import remove_place
+from fulfillment.sources.netlicensing.client import NetLicensingClient, NetLicensingError
 from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
-from outbound.callouts import CalloutBusy
+from outbound.outgoing_requests import HostBusy
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.netlicensing.forms import AccountForm, PackageForm
@@ -25,7 +25,7 @@ from portal.paging import KeysetPage
 from portal.saving import save_once
 
 # What is suggested of a product's or template's number, of an account with many.
-MOST_SUGGESTED = 200
+MAX_SUGGESTIONS = 200
 PREVIEWED = 3  # of a product, in one order
 
 for_account = scoped(LicensingAccount)
@@ -75,7 +75,7 @@ def account(request, account: LicensingAccount) -> HttpResponse:
         "account": account,
         "packages": account.packages.prefetch_related("templates", products),
         "failed": Fulfillment.objects.count_failed(account),
-        "page": KeysetPage(account.callouts.select_related("item__order"), "called_at", **cursors),
+        "page": KeysetPage(account.outgoing_requests.select_related("item__order"), "called_at", **cursors),
         "query": "",
     }
     return render(request, "portal/netlicensing/licensing_account.html", context)
@@ -83,10 +83,10 @@ def account(request, account: LicensingAccount) -> HttpResponse:
 
 @for_account
 @require_safe
-def callout(request, account: LicensingAccount, callout: int) -> HttpResponse:
-    row = get_object_or_404(account.callouts.select_related("item__order"), pk=callout)
-    context = {"section": "licensing", "upstream": account, "callout": row}
-    return render(request, "portal/netlicensing/licensing_callout.html", context)
+def outgoing_request(request, account: LicensingAccount, request_pk: int) -> HttpResponse:
+    row = get_object_or_404(account.outgoing_requests.select_related("item__order"), pk=request_pk)
+    context = {"section": "licensing", "upstream": account, "outgoing_request": row}
+    return render(request, "portal/netlicensing/outgoing_request.html", context)
 
 
 @for_account
@@ -94,7 +94,7 @@ def callout(request, account: LicensingAccount, callout: int) -> HttpResponse:
 def test(request, account: LicensingAccount) -> HttpResponse:
     try:
         numbers = read_numbers(account, "licensetemplate")
-    except (LicensingError, CalloutBusy) as error:
+    except (NetLicensingError, HostBusy) as error:
         messages.error(request, f"It does not work: {error}")
     else:
         messages.success(request, f"It answers, takes the key, and knows {len(numbers):,} license templates.")
@@ -102,9 +102,9 @@ def test(request, account: LicensingAccount) -> HttpResponse:
 
 
 def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
-    """The numbers of what there is of a kind, some of many. Raises LicensingError, CalloutBusy."""
-    client = Client(account, deadline=monotonic() + account.timeout + 1, is_test=True)
-    return [one["number"] for one in islice(client.find_all(kind), MOST_SUGGESTED) if "number" in one]
+    """The numbers of what there is of a kind, some of many. Raises LicensingError, HostBusy."""
+    client = NetLicensingClient(account, deadline=monotonic() + account.timeout + 1, is_test=True)
+    return [one["number"] for one in islice(client.find_all(kind), MAX_SUGGESTIONS) if "number" in one]
 
 
 @for_account
@@ -117,7 +117,7 @@ def retry_failed(request, account: LicensingAccount) -> Confirmation:
         " made for them already is found again, and nothing is made twice.",
         button="Retry",
     )
-    count = actions.retry_failed(account, by=str(request.user))
+    count = actions.retry_failed(account, actor=str(request.user))
     return f"{count:,} will be tried again, the oldest payments first."
 
 
@@ -181,7 +181,7 @@ def suggestions(account: LicensingAccount) -> dict[str, Any]:
             "products": read_numbers(account, "product"),
             "known_templates": read_numbers(account, "licensetemplate"),
         }
-    except (LicensingError, CalloutBusy) as error:
+    except (NetLicensingError, HostBusy) as error:
         return {"no_suggestions": str(error)}
 
 

@@ -19,7 +19,13 @@ from fulfillment.models import Fulfillment, HeldCode
 from licensing.models import Licensee, Transaction
 from orders.kinds import SOURCES
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
-from orders.subscriptions import Link, PredecessorMissing, chains, find_wait, split_period
+from orders.subscriptions import (
+    PredecessorMissing,
+    SubscriptionOrder,
+    find_wait,
+    split_period,
+    subscription_orders_by_item,
+)
 from outbound.masking import mask_answer
 from pools.models import LicenseKey
 
@@ -35,7 +41,7 @@ ORDERS_SHOWN = 11
 @dataclass(frozen=True)
 class Desk:
     order: Order
-    by: str  # who works at it, for the history
+    actor: str  # who works at it, for the history
     prefix: str  # of the names of its addresses
     key: str | int  # what the order is called in them
     query: dict[str, str] = field(default_factory=dict)  # of all of them
@@ -57,7 +63,7 @@ class Desk:
     def url_of_order(self, order: Order) -> str:
         """The desk at which one works on another order of the merchant."""
         key = order.key if isinstance(self.key, str) else order.pk
-        return Desk(order, self.by, self.prefix, key, self.query).url()
+        return Desk(order, self.actor, self.prefix, key, self.query).url()
 
     def url_of_licensee(self, licensee: Licensee) -> str:
         """Where one looks at a licensee of the merchant."""
@@ -145,7 +151,7 @@ class ShownCode:
 
     @property
     def origin(self) -> str:
-        return SOURCES[self.code.source].tell_origin(self.code.saved_by)
+        return SOURCES[self.code.source].describe_origin(self.code.saved_by)
 
 
 @dataclass(frozen=True)
@@ -178,13 +184,13 @@ class ShownHeld:
 @dataclass(frozen=True)
 class ShownItem:
     item: OrderItem
-    chain: list[ShownOrder]
+    subscription_orders: list[ShownOrder]
     codes: list[ShownCode]
     missing: int
     why_not_resend: str  # what is missing
     units: range
     has_reserve: bool
-    links: list[Link]
+    links: list[SubscriptionOrder]
     held: list["ShownHeld"]
 
     @property
@@ -228,7 +234,7 @@ class ShownItem:
         return unfinished and not self.held and self.item.order.status == Order.Status.PAID
 
 
-def show_chain(desk: Desk, links: list[Link]) -> list[ShownOrder]:
+def show_chain(desk: Desk, links: list[SubscriptionOrder]) -> list[ShownOrder]:
     """The orders of an item's subscription, of many those around the present one."""
     if not links:
         return []
@@ -292,7 +298,7 @@ def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
 def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
     """Items of an order with the units from the given one on; those of short items are all shown."""
     order = desk.order
-    links = chains(items)
+    links = subscription_orders_by_item(items)
     count = units_shown(len(order.items.all()))
     window = range(first_unit, first_unit + count)
     in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)

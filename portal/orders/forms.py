@@ -121,7 +121,7 @@ def last_delivery_is(status: str) -> Exists:
     return Exists(Delivery.objects.filter(~Exists(later), order=OuterRef("pk"), status=status))
 
 
-class AddressForm(forms.Form):
+class CustomerEmailForm(forms.Form):
     email = EmailFormField(
         label="E-mail address",
         max_length=Order._meta.get_field("email").max_length,

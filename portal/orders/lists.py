@@ -35,7 +35,7 @@ IN_ROWS = ("merchant", "number", "status", "email", "first_name", "last_name", "
 
 
 @dataclass
-class Row:
+class OrderRow:
     """An order in a list."""
 
     order: Order
@@ -54,8 +54,8 @@ class Row:
         self.total += price
 
 
-def make_rows(orders: list[Order]) -> list[Row]:
-    rows = {order.pk: Row(order) for order in orders}
+def make_rows(orders: list[Order]) -> list[OrderRow]:
+    rows = {order.pk: OrderRow(order) for order in orders}
     items = OrderItem.objects.filter(order__in=rows).order_by("pk")
     columns = ("order", "product__name", "quantity", "total_price", "fulfillment__status")
     for pk, product, quantity, price, status in items.values_list(*columns):

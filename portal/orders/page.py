@@ -31,7 +31,7 @@ from orders.services import (
 from portal.access import member_required
 from portal.confirm import Confirmation, Question, confirmed
 from portal.orders.desk import Desk
-from portal.orders.forms import AddressForm, CodesForm, RefundForm, ReplaceForm
+from portal.orders.forms import CodesForm, CustomerEmailForm, RefundForm, ReplaceForm
 from work.refusals import Refused
 
 Act = Callable[..., HttpResponse]
@@ -88,14 +88,14 @@ def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:
 
 @confirmed
 def correct_address(request: HttpRequest, desk: Desk) -> Confirmation:
-    form = AddressForm(request.POST or None, initial={"email": desk.order.email})
+    form = CustomerEmailForm(request.POST or None, initial={"email": desk.order.email})
     yield Question(
         title="Correct the customer’s address",
         text="Nothing is sent by this; resend the activation codes afterwards.",
         button="Correct",
         form=form,
     )
-    if correct_email(desk.order, form.cleaned_data["email"], by=desk.by):
+    if correct_email(desk.order, form.cleaned_data["email"], actor=desk.actor):
         return f"The address is now {desk.order.email}. What is sent from now on goes there."
     return None
 
@@ -118,7 +118,9 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
         form=form,
     )
     data = form.cleaned_data
-    changed = refund(order, amount=data["amount"], reference=data["reference"], by=desk.by, expected=data["left"])
+    changed = refund(
+        order, amount=data["amount"], reference=data["reference"], actor=desk.actor, expected=data["left"]
+    )
     gone = "; nothing is left, the order is deleted" if changed.status == Order.Status.DELETED else ""
     return f"{data['amount']} {order.currency} recorded as refunded{gone}."
 
@@ -133,7 +135,7 @@ def reinstate_order(request: HttpRequest, desk: Desk) -> Confirmation:
         " is replaced by another one, which is e-mailed. This changes nothing in the shop: no money moves.",
         button="Undo the refund",
     )
-    reinstate(desk.order, by=desk.by)
+    reinstate(desk.order, actor=desk.actor)
     return "The refund is undone: the order is paid again, and its activation codes are valid."
 
 
@@ -145,7 +147,7 @@ def renew_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
         " this order: resend the activation codes, or have the customer ask for it at “Lost your license?”.",
         button="Renew the link",
     )
-    renew_link(desk.order, by=desk.by)
+    renew_link(desk.order, actor=desk.actor)
     return "The customer’s order page has a new link. The next e-mail of this order has it."
 
 
@@ -157,7 +159,7 @@ def revoke_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
         button="Revoke the link",
         danger=True,
     )
-    if revoke_link(desk.order, by=desk.by):
+    if revoke_link(desk.order, actor=desk.actor):
         return "The link is revoked: the customer’s order page is shown to nobody."
     return None
 
@@ -175,7 +177,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
         button="Resend",
         back=desk.url_of(saved),
     )
-    delivery, new = resending.resend(saved.item, saved, by=desk.by)
+    delivery, new = resending.resend(saved.item, saved, actor=desk.actor)
     if new:
         return f"The code is on its way to {delivery.recipient}. It is in the history."
     if delivery.status in Delivery.GONE_WELL:
@@ -199,9 +201,9 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
         form=form,
         back=desk.url_of(saved),
     )
-    replacement, new = actions.replace(saved, by=desk.by, reason=form.cleaned_data["reason"])
+    replacement, new = actions.replace(saved, actor=desk.actor, reason=form.cleaned_data["reason"])
     if new:
-        messages.success(request, f"Replaced by ••••{replacement.hint}. {tell_of_mail(desk.order)}")
+        messages.success(request, f"Replaced by ••••{replacement.hint}. {describe_email(desk.order)}")
     else:
         messages.info(request, f"It was replaced already, by ••••{replacement.hint}, and is not replaced twice.")
     return redirect(desk.url_of(replacement))
@@ -216,11 +218,11 @@ def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> Confirmat
         f" any, and mailed to {desk.order.email}.",
         button="Issue",
     )
-    count = actions.issue_from_reserve(waiting, by=desk.by)
-    return f"{count} issued from the reserve. {tell_of_mail(desk.order)}"
+    count = actions.issue_from_reserve(waiting, actor=desk.actor)
+    return f"{count} issued from the reserve. {describe_email(desk.order)}"
 
 
-def tell_of_mail(order: Order) -> str:
+def describe_email(order: Order) -> str:
     if order.checkout_page.delivery_allowed:
         return f"The e-mail to {order.email} is on its way."
     return "Nothing is mailed: delivery is not allowed for its checkout page."
@@ -238,19 +240,19 @@ def return_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
         back=desk.url_of(saved),
         then=desk,
     )
-    pool = actions.return_to_stock(saved, by=desk.by)
+    pool = actions.return_to_stock(saved, actor=desk.actor)
     return f"The key is back in the pool “{pool}”."
 
 
 @require_POST
 def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
     saved = _get_code(desk, code)
-    return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, by=desk.by)})
+    return show(request, desk, place=desk.place(saved), revealed={saved.pk: reveal(saved, actor=desk.actor)})
 
 
 @require_POST
 def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
-    count = map_items(desk.order, by=desk.by)
+    count = map_items(desk.order, actor=desk.actor)
     if not count:
         return refuse(request, desk, "None of the items that are not ours has a product now.")
     messages.success(request, f"{count} item{'s' if count > 1 else ''} mapped. Their codes are on the way.")
@@ -260,7 +262,7 @@ def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
 @require_POST
 def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     waiting = _get_item(desk, item)
-    actions.retry(waiting, by=desk.by)
+    actions.retry(waiting, actor=desk.actor)
     messages.success(request, f"{waiting.product.name} is being tried again. What comes of it shows here in a moment.")
     return redirect(desk)
 
@@ -278,7 +280,7 @@ def enter_codes(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
         button="Save and send",
         form=form,
     )
-    actions.enter_codes(wanting, form.codes(), by=desk.by)
+    actions.enter_codes(wanting, form.codes(), actor=desk.actor)
     return f"Saved in {desk.order}; the e-mail to {desk.order.email} is on its way."
 
 
@@ -290,8 +292,8 @@ def release_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
         text=f"It is saved and mailed to {desk.order.email}. Codes that look like it are not held again.",
         button="Release",
     )
-    held_codes.release(code, by=desk.by)
-    return f"The code is saved. {tell_of_mail(desk.order)}"
+    held_codes.release(code, actor=desk.actor)
+    return f"The code is saved. {describe_email(desk.order)}"
 
 
 @confirmed
@@ -305,7 +307,7 @@ def refuse_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
         button="Refuse and ask again",
         danger=True,
     )
-    held_codes.refuse(code, by=desk.by)
+    held_codes.refuse(code, actor=desk.actor)
     first = "Once you have decided on the item’s other held codes, the" if code.item.held_codes.exists() else "The"
     return f"Discarded. {first} {again}."
 
@@ -326,7 +328,7 @@ def _get_item(desk: Desk, pk: int) -> OrderItem:
 
 
 # What is done at a desk, by name, with its address below the order's.
-ACTS: dict[str, tuple[str, Act]] = {
+ACTIONS: dict[str, tuple[str, Act]] = {
     "address": ("address/", correct_address),
     "refund": ("refund/", refund_order),
     "reinstate": ("reinstate/", reinstate_order),

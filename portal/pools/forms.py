@@ -7,13 +7,13 @@ from merchants.addresses import validate_mailable
 from pools.models import LicensePool
 from pools.reading import DELIMITERS, ENCODINGS
 
-MOST_RECIPIENTS = 20
+MAX_RECIPIENTS = 20
 
 
 class RecipientsField(SimpleArrayField):
     def __init__(self, **kwargs: Any) -> None:
         address = forms.EmailField(validators=[validate_mailable])
-        super().__init__(address, required=False, max_length=MOST_RECIPIENTS, **kwargs)
+        super().__init__(address, required=False, max_length=MAX_RECIPIENTS, **kwargs)
 
 
 class PoolForm(forms.ModelForm):

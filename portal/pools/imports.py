@@ -40,7 +40,7 @@ for_batch = scoped(
 def add(request, pool: LicensePool) -> HttpResponse:
     form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
     if form.is_valid():
-        return redirect(service.begin(pool, by=str(request.user), **form.content()))
+        return redirect(service.begin(pool, actor=str(request.user), **form.content()))
     return render(request, "portal/pools/import_form.html", {"section": "pools", "pool": pool, "form": form})
 
 
@@ -64,7 +64,7 @@ def read(request, key_import: KeyImport) -> HttpResponse:
 @for_import
 @require_POST
 def confirm(request, key_import: KeyImport) -> HttpResponse:
-    service.confirm(key_import, by=str(request.user))
+    service.confirm(key_import, actor=str(request.user))
     return redirect(key_import)
 
 
@@ -143,7 +143,7 @@ def undo(request, batch: KeyBatch) -> Confirmation:
         button="Undo",
         danger=True,
     )
-    take_back(batch, by=str(request.user))
+    take_back(batch, actor=str(request.user))
     return f"The import is undone: its {batch.key_count:,} keys are gone from the pool."
 
 
@@ -158,5 +158,5 @@ def withdraw(request, batch: KeyBatch) -> Confirmation:
         button="Withdraw",
         danger=True,
     )
-    count = withdraw_rest(batch, by=str(request.user))
+    count = withdraw_rest(batch, actor=str(request.user))
     return f"{count:,} keys withdrawn: they will never be issued."

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import Fulfillment
 from pools.allocation import apply_settings
-from pools.conservation import balance
 from pools.ledger import stock_by_day
 from pools.models import KeyMovement, LicenseKey, LicensePool, UploadLink
+from pools.reconciliation import balance
 from pools.replenishment import forecast
 from pools.withdrawal import withdraw_key
 from portal.access import Role, member_required, scoped
@@ -91,7 +91,7 @@ def change_settings(request, pool) -> Confirmation:
     form = PoolForm(request.POST or None, instance=pool)
     yield form_page(title="Settings", form=form)
     pool.save(update_fields=form.changed_data)
-    apply_settings(pool, form.changed_data, by=str(request.user))
+    apply_settings(pool, form.changed_data, actor=str(request.user))
     return "Settings saved."
 
 
@@ -169,19 +169,19 @@ def withdraw(request, key: LicenseKey) -> Confirmation:
         button="Withdraw",
         danger=True,
     )
-    withdraw_key(key, by=str(request.user))
+    withdraw_key(key, actor=str(request.user))
     return "The key is withdrawn: it will never be issued."
 
 
 @never_cache
 @member_required(Role.MANAGER)
 @require_safe
-def conservation(request: HttpRequest) -> HttpResponse:
+def reconciliation(request: HttpRequest) -> HttpResponse:
     """That no license was lost or given out twice, in numbers that lead to what they count."""
     balances = balance(request.merchant)  # type: ignore[attr-defined]
     sound = all(not one.problems for one in balances)
     return render(
-        request, "portal/pools/conservation.html", {"section": "pools", "balances": balances, "sound": sound}
+        request, "portal/pools/reconciliation.html", {"section": "pools", "balances": balances, "sound": sound}
     )
 
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from fulfillment import chains
+from fulfillment import product_sources
 from fulfillment.models import FulfillmentMethod
 from fulfillment.sources.pool.models import PoolMethod
 from merchants.models import Product
@@ -98,7 +98,7 @@ def add_source(request, product: Product) -> HttpResponse:
     if not form.is_valid():
         return show(request, product, form)
     chosen = form.get_source()
-    method = chains.add_source(product, chosen.source, chosen.kind.place)
+    method = product_sources.add_source(product, chosen.source, chosen.kind.place)
     messages.success(request, f"Added: {method}. Orders that wait for this product ask it at once.")
     return redirect(product)
 
@@ -107,7 +107,7 @@ def add_source(request, product: Product) -> HttpResponse:
 @require_POST
 def move_up(request, product: Product, method: int) -> HttpResponse:
     moved = get_object_or_404(product.fulfillment_methods.select_related("product").with_places(), pk=method)
-    chains.move_up(moved)
+    product_sources.move_up(moved)
     messages.success(request, f"Moved up: {moved}.")
     return redirect(product)
 
@@ -123,5 +123,5 @@ def remove_source(request, product: Product, method: int) -> Confirmation:
         button="Remove",
         danger=True,
     )
-    chains.remove_source(removed)
+    product_sources.remove_source(removed)
     return f"{product.name} takes no codes from there any more."

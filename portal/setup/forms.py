@@ -6,7 +6,7 @@ from django import forms
 from merchants.models import Product
 from portal.pools.forms import RecipientsField
 
-MOST_PRODUCTS = 50
+MAX_PRODUCTS = 50
 
 
 class ProductsField(forms.CharField):
@@ -16,8 +16,8 @@ class ProductsField(forms.CharField):
 
     def clean(self, value):
         lines = [line.strip() for line in super().clean(value).splitlines() if line.strip()]
-        if len(lines) > MOST_PRODUCTS:
-            raise forms.ValidationError(f"At most {MOST_PRODUCTS} products in one request, please.")
+        if len(lines) > MAX_PRODUCTS:
+            raise forms.ValidationError(f"At most {MAX_PRODUCTS} products in one request, please.")
         products = [self.clean_product(line) for line in lines]
         if len({product["sku"] for product in products}) < len(products):
             raise forms.ValidationError("Name each SKU once.")

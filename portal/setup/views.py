@@ -33,7 +33,7 @@ def add(request) -> HttpResponse:
     if form.is_bound and form.is_valid():
         content, fields = form.split()
         try:
-            service.ask(request.merchant, content, by=request.user, **fields)
+            service.ask(request.merchant, content, actor=request.user, **fields)
         except SetupRefused as error:
             form.add_error(None, str(error))
         else:
@@ -52,5 +52,5 @@ def withdraw(request, wanted: SetupRequest) -> Confirmation:
         danger=True,
         back="setup",
     )
-    service.withdraw(wanted, by=str(request.user))
+    service.withdraw(wanted, actor=str(request.user))
     return "The request is withdrawn, and its license file deleted."

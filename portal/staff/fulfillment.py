@@ -17,15 +17,15 @@ from django.views.decorators.http import require_POST
 from delivery.models import Delivery
 from fulfillment import setup
 from fulfillment.actions import RetryRefused, retry
-from fulfillment.chains import wake_waiting
 from fulfillment.models import Fulfillment, SetupRequest
+from fulfillment.product_sources import wake_waiting
 from fulfillment.setup import SetupRefused
 from fulfillment.sources.base import Source
 from merchants.models import EmailTemplate, Product
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import OrderItem
-from outbound.models import Callout, Upstream
+from outbound.models import OutgoingRequest, Upstream
 from portal.staff.merchants import NarrowSave, ReadOnly
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
@@ -136,7 +136,7 @@ class FulfillmentAdmin(RetryableAdmin):
         count = 0
         for fulfillment in fulfillments.unfinished().select_related("item__order"):
             with suppress(RetryRefused):
-                retry(fulfillment.item, by=f"{request.user}, support staff")
+                retry(fulfillment.item, actor=f"{request.user}, support staff")
                 count += 1
         self.message_user(request, f"{count} will be tried again within seconds.")
 
@@ -224,7 +224,7 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
         if not self.may_act(request):
             raise PermissionDenied
         try:
-            act(wanted, by=f"{request.user}, support staff")
+            act(wanted, actor=f"{request.user}, support staff")
         except SetupRefused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
@@ -256,8 +256,8 @@ class UpstreamFilter(admin.RelatedFieldListFilter):
         return [(one.pk, str(one)) for kind in Upstream.kinds().values() for one in kind._default_manager.all()]
 
 
-@admin.register(Callout)
-class CalloutAdmin(ReadOnly, admin.ModelAdmin):
+@admin.register(OutgoingRequest)
+class OutgoingRequestAdmin(ReadOnly, admin.ModelAdmin):
     list_display = [
         *("merchant", "called_at", "upstream", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
         "error",

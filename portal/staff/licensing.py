@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.shortcuts import redirect
 
-from licensing import by_hand
+from licensing import actions
 from licensing.models import (
     FailedValidation,
     License,
@@ -15,7 +15,7 @@ from licensing.models import (
     LicenseeEvent,
     LicenseTemplate,
     LicenseTransactionJoin,
-    Product,
+    LicensingProduct,
     ProductModule,
     Token,
     Transaction,
@@ -66,8 +66,8 @@ class Catalogue(NotMade, admin.ModelAdmin):
     readonly_fields = OF_ALL
 
 
-@admin.register(Product)
-class ProductAdmin(Catalogue):
+@admin.register(LicensingProduct)
+class LicensingProductAdmin(Catalogue):
     list_display = ["name", "number", "merchant", "version", "active"]
     list_select_related = ["merchant"]
     readonly_fields = [*OF_ALL, "discounts"]
@@ -138,14 +138,14 @@ class LicenseeAdmin(FoundByNumber):
         return Licensee.objects.called(number).values_list("pk", flat=True)
 
     def save_model(self, request, obj, form, change):
-        by = f"{request.user}, support staff"
+        actor = f"{request.user}, support staff"
         setters: dict[str, Callable[..., object]] = {
-            "name": by_hand.rename,
-            "active": by_hand.set_active,
-            "marked_for_transfer": by_hand.set_mark,
+            "name": actions.rename,
+            "active": actions.set_active,
+            "marked_for_transfer": actions.set_mark,
         }
         for name in form.changed_data:
-            setters[name](obj, getattr(obj, name), by=by)
+            setters[name](obj, getattr(obj, name), actor=actor)
 
 
 class JoinInline(admin.TabularInline):

@@ -14,13 +14,13 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
-from fulfillment.personal_data import Held, tell
+from fulfillment.personal_data import Held, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
 from orders.search import MAX_SEARCH, find, is_secret, quotable
 from pools.models import LicenseKey
 from portal.orders.desk import Desk
-from portal.orders.page import ACTS, order_page, perform
+from portal.orders.page import ACTIONS, order_page, perform
 from portal.staff.merchants import NotMade, ReadOnly
 
 
@@ -56,7 +56,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
     def get_urls(self):
         acts = [
             path(f"<int:pk>/{address}", self.at_desk(act), name=f"orders_order_change-{name}")
-            for name, (address, act) in ACTS.items()
+            for name, (address, act) in ACTIONS.items()
         ]
         customer = path("customer/", self.admin_site.admin_view(self.customer_data), name="orders_order_customer")
         return [*acts, customer, *super().get_urls()]
@@ -77,10 +77,10 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
             response["Content-Disposition"] = 'attachment; filename="customer-data.json"'
             return response
         if "erase" in request.POST:
-            erased = held.erase(by=f"{request.user}, support staff")
-            self.message_user(request, f"Erased: {tell(erased)}.", messages.SUCCESS)
+            erased = held.erase(actor=f"{request.user}, support staff")
+            self.message_user(request, f"Erased: {describe_counts(erased)}.", messages.SUCCESS)
             return redirect("admin:orders_order_changelist")
-        context |= {"form": form, "held": tell(held.count()), "asked": held}
+        context |= {"form": form, "held": describe_counts(held.count()), "asked": held}
         return render(request, "admin/orders/order/customer_data.html", context)
 
     def at_desk(self, act: Callable, permission: str = "change") -> Callable:
@@ -93,7 +93,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
                 raise PermissionDenied
             desk = Desk(
                 order,
-                by=f"{request.user}, support staff",
+                actor=f"{request.user}, support staff",
                 prefix="admin:orders_order_change",
                 key=pk,
                 page="desk/admin_page.html",

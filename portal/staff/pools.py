@@ -14,7 +14,7 @@ from portal.staff.merchants import NarrowSave, NotMade
 from work.bodies import takes_files
 
 
-def tell_result(key_import: KeyImport) -> str:
+def describe_import(key_import: KeyImport) -> str:
     kinds = ("repeated", "already_in_pool", "already_in_other_pools")
     counts = {kind.replace("_", " "): key_import.preview[kind]["count"] for kind in kinds}
     left_out = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
@@ -37,7 +37,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
 
     def save_model(self, request, obj, form, change):
         super().save_model(request, obj, form, change)
-        apply_settings(obj, form.changed_data, by=str(request.user))
+        apply_settings(obj, form.changed_data, actor=str(request.user))
 
     def get_urls(self):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")
@@ -61,9 +61,9 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
             raise PermissionDenied
         form = StaffUploadForm(request.POST, request.FILES) if request.method == "POST" else StaffUploadForm()
         if form.is_valid():
-            key_import = begin(pool, by=str(request.user), confirmed=True, **form.content())
+            key_import = begin(pool, actor=str(request.user), confirmed=True, **form.content())
             if key_import.status == KeyImport.Status.IMPORTED:
-                messages.success(request, tell_result(key_import))
+                messages.success(request, describe_import(key_import))
                 for warning in key_import.preview["warnings"]:
                     messages.warning(request, warning)
             elif not key_import.error:
@@ -93,7 +93,7 @@ class KeyBatchAdmin(NotMade, admin.ModelAdmin):
 
     @admin.action(description="Withdraw the keys of these batches that were not issued", permissions=["change"])
     def withdraw_rest(self, request, batches):
-        count = withdraw(LicenseKey.objects.filter(batch__in=batches), by=str(request.user))
+        count = withdraw(LicenseKey.objects.filter(batch__in=batches), actor=str(request.user))
         self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")
 
 
@@ -113,5 +113,5 @@ class LicenseKeyAdmin(NotMade, admin.ModelAdmin):
 
     @admin.action(description="Withdraw these keys if they were not issued", permissions=["change"])
     def withdraw(self, request, keys):
-        count = withdraw(keys, by=str(request.user))
+        count = withdraw(keys, actor=str(request.user))
         self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")

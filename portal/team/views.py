@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from merchants import team as service
 from merchants.models import Invitation, Member, Merchant
 from merchants.team import TeamError
-from outbound.mail import MailError, compose_plain, sent
+from outbound.mail import MailError, compose_plain, send_email
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.team.forms import InviteForm, RoleForm
@@ -48,7 +48,7 @@ def invite(request) -> HttpResponse:
     form = InviteForm(request.POST or None, initial={"role": Role.SUPPORT})
     if form.is_valid():
         try:
-            invitation, token = service.invite(request.merchant, **form.cleaned_data, by=request.user)
+            invitation, token = service.invite(request.merchant, **form.cleaned_data, actor=request.user)
         except TeamError as error:
             form.add_error("email", str(error))
         else:
@@ -74,7 +74,7 @@ def send(request, invitation: Invitation, token: str) -> None:
     url = settings.BASE_URL + reverse("open-invitation", args=[token])
     message = compose_plain("emails/invitation.txt", [invitation.email], {"invitation": invitation, "url": url})
     try:
-        with sent(message):
+        with send_email(message):
             invitation.sent_at = timezone.now()
             invitation.save(update_fields=["sent_at"])
     except MailError as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from selenium.webdriver.support.wait import WebDriverWait
 
-from runtime.tests.installation import PATIENCE
+from runtime.tests.installation import TIMEOUT
 
 AXE = (Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -17,9 +17,7 @@ def text(browser):
 
 def sees(browser, *texts):
     """Wait until the page shows all of these."""
-    return WebDriverWait(browser, PATIENCE, 0.1).until(
-        lambda _: all(one in text(browser) for one in texts), f"{texts}"
-    )
+    return WebDriverWait(browser, TIMEOUT, 0.1).until(lambda _: all(one in text(browser) for one in texts), f"{texts}")
 
 
 def check(browser, rules=None):

@@ -5,7 +5,7 @@ import pytest
 from django.core.cache import cache
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from runtime.tests.installation import PATIENCE, Keywell
+from runtime.tests.installation import TIMEOUT, Keywell
 
 pytest.register_assert_rewrite("portal.tests.browsing")
 
@@ -36,8 +36,8 @@ def chrome():
     for flag in FLAGS:
         options.add_argument(flag)
     chrome = Chrome(options=options, service=ChromeService(driver))
-    chrome.implicitly_wait(PATIENCE)
-    chrome.set_script_timeout(PATIENCE)
+    chrome.implicitly_wait(TIMEOUT)
+    chrome.set_script_timeout(TIMEOUT)
     yield chrome
     chrome.quit()
 

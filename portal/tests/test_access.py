@@ -17,7 +17,7 @@ from licensing.creation import create_license, create_licensee
 from merchants.models import ApiKey, Member, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderEvent, Refund
-from outbound.models import Callout, MailAccount
+from outbound.models import MailAccount, OutgoingRequest
 from pools.models import KeyBatch
 from pools.uploads import begin
 from portal.tests.routes import fill, routes
@@ -71,7 +71,7 @@ POST orders/<reference:number>/held/<int:held>/refuse/      login     login    3
 GET  pools/                                                 login     login    403     200     200   200      403
 GET  pools/add/                                             login     login    403     200     200   200      403
 POST pools/add/                                             login     login    403     302     302   302      403
-GET  pools/conservation/                                    login     login    403     200     200   200      403
+GET  pools/reconciliation/                                  login     login    403     200     200   200      403
 GET  pools/<int:pk>/ledger/                                 login     login    403     200     200   404      403
 GET  pools/<int:pk>/                                        login     login    403     200     200   404      403
 GET  pools/<int:pk>/settings/                               login     login    403     200     200   404      403
@@ -164,7 +164,7 @@ GET  licensing-accounts/<int:pk>/retry-failed/              login     login    4
 POST licensing-accounts/<int:pk>/retry-failed/              login     login    403     302     302   404      403
 GET  licensing-accounts/<int:pk>/delete/                    login     login    403     200     200   404      403
 POST licensing-accounts/<int:pk>/delete/                    login     login    403     302     302   404      403
-GET  licensing-accounts/<int:pk>/callouts/<int:callout>/    login     login    403     200     200   404      403
+GET  licensing-accounts/<int:pk>/requests/<int:request_pk>/ login     login    403     200     200   404      403
 GET  licensing-accounts/<int:pk>/packages/add/              login     login    403     200     200   404      403
 POST licensing-accounts/<int:pk>/packages/add/              login     login    403     302     302   404      403
 GET  licensing-accounts/<int:pk>/packages/<int:package>/    login     login    403     200     200   404      403
@@ -188,9 +188,9 @@ GET  web-services/<int:pk>/delete/                          login     login    4
 POST web-services/<int:pk>/delete/                          login     login    403     302     302   404      403
 GET  web-services/<int:pk>/retry-failed/                    login     login    403     200     200   404      403
 POST web-services/<int:pk>/retry-failed/                    login     login    403     302     302   404      403
-GET  web-services/<int:pk>/callouts/<int:callout>/          login     login    403     200     200   404      403
-GET  web-services/<int:pk>/callouts/<int:callout>/send/     login     login    403     200     200   404      403
-POST web-services/<int:pk>/callouts/<int:callout>/send/     login     login    403     302     302   404      403
+GET  web-services/<int:pk>/requests/<int:request_pk>/       login     login    403     200     200   404      403
+GET  web-services/<int:pk>/requests/<int:request_pk>/send/  login     login    403     200     200   404      403
+POST web-services/<int:pk>/requests/<int:request_pk>/send/  login     login    403     302     302   404      403
 GET  web-services/<int:pk>/console/                         login     login    403     200     200   404      403
 POST web-services/<int:pk>/console/                         login     login    403     200     200   404      403
 
@@ -419,12 +419,12 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     MailAccount.objects.create(
         merchant=merchant, kind="postmark", credentials='{"password": "", "tracking_secret": ""}'
     )
-    invitation, _ = invite(merchant, email="guest@northlight.example", role=Member.Role.SUPPORT, by=owner)
+    invitation, _ = invite(merchant, email="guest@northlight.example", role=Member.Role.SUPPORT, actor=owner)
     endpoint = WebhookEndpoint.objects.create(
         merchant=merchant, url="https://shop.example/", events=["order.paid"], secret=WebhookEndpoint.make_secret()
     )
     service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
-    callout = Callout.objects.create(
+    outgoing_request = OutgoingRequest.objects.create(
         merchant=merchant, upstream=service, item=order.items.latest("pk"), method="POST", url=service.url
     )
     held_item = {"item": order.items.latest("pk"), "unit": 1, "code": "ERROR: unknown"}
@@ -459,7 +459,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "key": "x",
         "pk": colleague.pk,
         "message": send_test(endpoint).pk,
-        "callout": callout.pk,
+        "request_pk": outgoing_request.pk,
         "held": held.pk,
         "package": package.pk,
     }
@@ -477,12 +477,12 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         people=people,
         values=values,
         invitation=invitation,
-        setup_request=ask(merchant, [], by=owner, products=[], pool_name="Lite"),
+        setup_request=ask(merchant, [], actor=owner, products=[], pool_name="Lite"),
         endpoint=endpoint,
         service=service,
         account=account,
-        account_callout=account.callouts.create(merchant=merchant, method="GET", url=account.url),
-        key_import=begin(merchant.pools.get(), [b"AAAA-NEW"], by="test"),
+        account_request=account.outgoing_requests.create(merchant=merchant, method="GET", url=account.url),
+        key_import=begin(merchant.pools.get(), [b"AAAA-NEW"], actor="test"),
         batch=KeyBatch.objects.get(),
         merchant=merchant,
         pool=merchant.pools.get(),
@@ -491,19 +491,19 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
 
 def make_licensing(merchant):
     """A licensee with a license, another to transfer to, a login and a key: each one’s pk, as in addresses."""
-    product = licensing.Product.objects.create(merchant=merchant, name="Photo")
+    product = licensing.LicensingProduct.objects.create(merchant=merchant, name="Photo")
     of_merchant = {"merchant": merchant, "name": "Pro"}
     module = licensing.ProductModule.objects.create(product=product, licensing_model="Subscription", **of_merchant)
     template = licensing.LicenseTemplate.objects.create(module=module, license_type="FEATURE", **of_merchant)
-    licensee = create_licensee(product, by="test", number="LICENSEE-7Q2M", marked_for_transfer=True)
-    create_licensee(product, by="test", number="PERMANENT")
+    licensee = create_licensee(product, actor="test", number="LICENSEE-7Q2M", marked_for_transfer=True)
+    create_licensee(product, actor="test", number="PERMANENT")
     key = {"token_type": "APIKEY", "api_key_role": "ROLE_APIKEY_LICENSEE"}
     return {
         "products": product.pk,
         "modules": module.pk,
         "templates": template.pk,
         "licensees": licensee.pk,
-        "license": create_license(licensee, template, by="test").pk,
+        "license": create_license(licensee, template, actor="test").pk,
         "logins": licensing.VendorLogin.objects.create_login(merchant, "server")[0].pk,
         "keys": licensing.Token.objects.create(**key, **of_merchant).pk,
     }
@@ -522,7 +522,7 @@ def values_for(world, route, who):
     if route.startswith("web-services/"):
         values["pk"] = world.service.pk
     if route.startswith("licensing-accounts/"):
-        values |= {"pk": world.account.pk, "callout": world.account_callout.pk}
+        values |= {"pk": world.account.pk, "request_pk": world.account_request.pk}
     if route.startswith(("api/v1/pools/", "pools/")):
         values |= {"pk": world.pool.pk, "key": world.pool.keys.available().earliest("pk").pk}
         values["number"] = (world.batch if "batches" in route else world.key_import).pk
@@ -530,8 +530,8 @@ def values_for(world, route, who):
         method = world.pool.fulfillment_methods.get()
         values |= {"pk": method.product_id, "method": method.pk}
     if route.startswith("licensing/"):
-        of = route.partition("/<int:pk>")[0].rpartition("/")[2]
-        values["pk"] = world.licensing.get(of, 0)
+        for_merchant = route.partition("/<int:pk>")[0].rpartition("/")[2]
+        values["pk"] = world.licensing.get(for_merchant, 0)
     if route.startswith("o/") and who == "customer":
         values["token"] = world.order.link_token
     return values

@@ -31,7 +31,7 @@ def press(browser, label):
 
 def test_a_license_text_is_searched_without_standing_in_the_address(staff, live_server, pay, make_product, merchant):
     product = make_product(keys=0, name="Photo Pro")
-    import_keys(merchant.pools.get(), ["LICENSE-TEXT-7Q2M"], by="test")
+    import_keys(merchant.pools.get(), ["LICENSE-TEXT-7Q2M"], actor="test")
     pay(product, order="A0012345678")
     staff.get(f"{live_server}{reverse('admin:orders_order_changelist')}")
 

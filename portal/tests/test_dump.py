@@ -126,7 +126,7 @@ def test_no_other_way_in_is_readable(client, owner, merchant, pay, product):
     _, api_key = ApiKey.objects.create_key(merchant=merchant, name="shop", scopes=["orders"])
     _, password = VendorLogin.objects.create_login(merchant, "shop")
     token = Token.objects.create(merchant=merchant, token_type="DEFAULT").number  # noqa: S106
-    _, invitation = team.invite(merchant, "new@example.com", Member.Role.OWNER, by=owner)
+    _, invitation = team.invite(merchant, "new@example.com", Member.Role.OWNER, actor=owner)
     upload = UploadLink.objects.create_for(product.fulfillment_methods.get().kind.place).token
     url = "https://93.184.216.34/"
     endpoint = merchant.webhook_endpoints.create(url=url, events=[], secret="whsec_c2VjcmV0c2VjcmV0")

@@ -20,8 +20,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from delivery.models import Delivery
 from delivery.resending import resend
 from delivery.tracking import record
-from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment, FulfillmentMethod, SetupRequest
+from fulfillment.product_sources import add_source
 from fulfillment.setup import ask
 from fulfillment.sources.netlicensing.models import Deactivation
 from fulfillment.sources.web_service.models import WebService
@@ -32,20 +32,20 @@ from merchants.models import EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderItem, Subscription
 from orders.services import correct_email, refund, reveal
-from outbound.models import Callout, MailAccount
+from outbound.models import MailAccount, OutgoingRequest
 from pools.models import KeyImport, LicensePool, UploadLink
 from pools.tests.factories import stock
 from pools.uploads import begin, confirm
 from pools.withdrawal import undo
 from portal.customer.upload_link import token_of
 from portal.tests.browsing import check, look_in
-from runtime.tests.installation import PATIENCE
+from runtime.tests.installation import TIMEOUT
 from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MOST_BYTES = 150_000
-MOST_QUERIES = 13
+MAX_BYTES = 150_000
+MAX_QUERIES = 13
 
 
 @pytest.fixture
@@ -68,18 +68,18 @@ def order(pay, make_product, make_member, work, outsider, merchant):
             timestamp=timezone.now(),
         )
         record(event, provider="postmark")
-    correct_email(order, "ada.augusta.byron-king@analytical-engines.example", by="Sam")
+    correct_email(order, "ada.augusta.byron-king@analytical-engines.example", actor="Sam")
     code = ActivationCode.objects.filter(item__order=order).earliest("pk")
-    reveal(code, by="Sam")
-    resend(code.item, code, by="Sam")
-    refund(order, amount=Decimal(10), by="Olivia")
+    reveal(code, actor="Sam")
+    resend(code.item, code, actor="Sam")
+    refund(order, amount=Decimal(10), actor="Olivia")
     Fulfillment.objects.filter(item__order=order).exclude(status="done").update(
         created_at=timezone.now() - timedelta(hours=2), reason="The merchant has been asked to enter the code."
     )
     Delivery.objects.filter(order__number="B7").update(
         status="failed", reason="The mail server knows no such address."
     )
-    invite(merchant, email="guest@northlight.example", role=Member.Role.MANAGER, by=merchant.members.get().user)
+    invite(merchant, email="guest@northlight.example", role=Member.Role.MANAGER, actor=merchant.members.get().user)
     make_member(Member.Role.MANAGER, first_name="Max")
     MailAccount.objects.create(
         merchant=merchant,
@@ -104,7 +104,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
 def make_licensing(merchant, code):
     """A product with a module of each model, and a licensee with more licenses and a longer past than a page shows."""
     long = "long" * 40
-    product = licensing.Product.objects.create(
+    product = licensing.LicensingProduct.objects.create(
         merchant=merchant, name=f"Photo Pro {long}", description=long, properties={f"name{long}": f"value{long}"}
     )
     for model in licensing.LicensingModel.values:
@@ -121,16 +121,16 @@ def make_licensing(merchant, code):
                 currency="EUR",
             )
     licensees = [
-        create_licensee(product, by="test", name=f"{long[:60]} {number}", number=f"{long[:90]}{number}")
+        create_licensee(product, actor="test", name=f"{long[:60]} {number}", number=f"{long[:90]}{number}")
         for number in range(30)
     ]
-    licensees.append(create_licensee(product, by="test", number=code.code, marked_for_transfer=True))
+    licensees.append(create_licensee(product, actor="test", number=code.code, marked_for_transfer=True))
     code.source = "netlicensing"
     code.save(update_fields=["source"])
     for target, source in pairwise(licensees[-12:]):
         for template in licensing.LicenseTemplate.objects.all():
-            license = create_license(target, template, by=f"API key {long[:60]}")
-        licensing.Transaction.note(target, "AUTO_LICENSES_TRANSFER", [license], by="Max", source_licensee=source)
+            license = create_license(target, template, actor=f"API key {long[:60]}")
+        licensing.Transaction.note(target, "AUTO_LICENSES_TRANSFER", [license], actor="Max", source_licensee=source)
         target.events.create(kind="reveal", happened_by="Max (max@northlight.example)")
     licensing.LicenseeAlias.objects.create(merchant=merchant, licensee=target, text=f"ALIAS-{long[:80]}")
     licensing.VendorLogin.objects.create_login(merchant, long[:60], created_by="Max (max@northlight.example)")
@@ -154,13 +154,13 @@ def make_stock(merchant, pay, make_product):
 def make_uploads(merchant):
     """An upload by a one-use link with all that can be left out, and requests for set-up in every state."""
     link = UploadLink.objects.create_for(merchant.pools.first())
-    begin(link.pool, [b"A-1\nA-1\n\n\0\n" * 30], by="link", link=link)
+    begin(link.pool, [b"A-1\nA-1\n\n\0\n" * 30], actor="link", link=link)
     owner = merchant.members.get(role="owner").user
     product = {"sku": "PHOTO-" + "X" * 50, "name": "Photo Pro"}
     for status in SetupRequest.Status.values:
         content = [b"ABCDEFGH\0\n"] if status == "open" else [b"A-1\nA-1\n\0\n"]
         request = ask(
-            merchant, content, by=owner, products=[product] * 3, pool_name="Photo Pro", comment="Please hurry."
+            merchant, content, actor=owner, products=[product] * 3, pool_name="Photo Pro", comment="Please hurry."
         )
         SetupRequest.objects.filter(pk=request.pk).update(status=status)
 
@@ -200,7 +200,7 @@ def make_services(merchant, order):
     item = order.items.get(product__fulfillment_methods__source="manual")
     Fulfillment.objects.filter(item=item).update(status="failed", due_at=None)
     for number in range(30):
-        Callout.objects.create(
+        OutgoingRequest.objects.create(
             merchant=merchant,
             upstream=service,
             item=item,
@@ -208,7 +208,7 @@ def make_services(merchant, order):
             method="POST",
             url=service.url,
             attempt=number,
-            outcome=Callout.Outcome.values[number % 3],
+            outcome=OutgoingRequest.Outcome.values[number % 3],
             status_code=503,
             sent="Order=A1&" * 30,
             answer="<html>" * 300,
@@ -233,14 +233,14 @@ def make_account(merchant, order):
         add_source(product, "netlicensing", package)
     item = order.items.get(product__fulfillment_methods__source="manual")
     for number in range(30):
-        account.callouts.create(
+        account.outgoing_requests.create(
             merchant=merchant,
             item=item,
             unit=1,
             method="POST",
             url=f"{address}/licensee/••••",
             attempt=number,
-            outcome=Callout.Outcome.values[number % 3],
+            outcome=OutgoingRequest.Outcome.values[number % 3],
             status_code=503,
             sent="productNumber=P-1&" * 30,
             answer="<html>" * 300,
@@ -268,16 +268,16 @@ def make_imports(merchant):
     """A batch, one that was undone, and imports: odd, refused, a table, under way."""
     pool = LicensePool.objects.create(merchant=merchant, name="Photo Pro of the second edition")
     keys = "".join(f"PRO-{number:04}-ÄÖÜ\n" for number in range(300))
-    confirm(begin(pool, [keys.encode()], by="Max", file_name="first.txt", note="x" * 200), by="Max")
-    undo(pool.batches.get(), by="Max")
-    confirm(begin(pool, [keys.encode()], by="Max", file_name=f"{'long' * 50}.txt"), by="Max")
+    confirm(begin(pool, [keys.encode()], actor="Max", file_name="first.txt", note="x" * 200), actor="Max")
+    undo(pool.batches.get(), actor="Max")
+    confirm(begin(pool, [keys.encode()], actor="Max", file_name=f"{'long' * 50}.txt"), actor="Max")
     odd = (
         "".join(f"{kind}{number}\n" for number in range(150) for kind in ("=1+", "B\0AD", "")) + keys[:300] + keys[:15]
     )
-    begin(pool, [f"{odd}{'LONG' * 100}\n".encode("utf-16")], by="Max", file_name="odd.txt")
-    begin(pool, [b"%PDF-1.7"], by="Max", file_name="keys.pdf")
-    begin(pool, ["Käufer;Key\nAda;AAAA-1\n".encode()], by="Max", file_name="keys.csv")
-    under_way = begin(pool, [b"AAAA"], by="Max")
+    begin(pool, [f"{odd}{'LONG' * 100}\n".encode("utf-16")], actor="Max", file_name="odd.txt")
+    begin(pool, [b"%PDF-1.7"], actor="Max", file_name="keys.pdf")
+    begin(pool, ["Käufer;Key\nAda;AAAA-1\n".encode()], actor="Max", file_name="keys.csv")
+    under_way = begin(pool, [b"AAAA"], actor="Max")
     KeyImport.objects.filter(pk=under_way.pk).update(status="importing")
 
 
@@ -292,7 +292,7 @@ def make_log(endpoint, messages):
             attempts=7,
         )
         for attempt in range(1, 8):
-            Callout.objects.create(
+            OutgoingRequest.objects.create(
                 merchant=endpoint.merchant,
                 request_id=message.request_id,
                 method="POST",
@@ -381,13 +381,13 @@ def addresses_of_services(order):
         reverse("web-service", args=[service.pk]),
         reverse("web-service", args=[service.pk]) + "?show=tests",
         reverse("web-service-parameters", args=[service.pk]),
-        reverse("web-service-callout", args=[service.pk, service.callouts.earliest("pk").pk]),
+        reverse("web-service-request", args=[service.pk, service.outgoing_requests.earliest("pk").pk]),
         reverse("web-service-retry-failed", args=[service.pk]),
     ]
 
 
 def addresses_of_licensing():
-    product = licensing.Product.objects.get()
+    product = licensing.LicensingProduct.objects.get()
     licensee = licensing.LicenseeAlias.objects.get().licensee
     template = licensing.LicenseTemplate.objects.earliest("pk")
     return [
@@ -413,7 +413,7 @@ def addresses_of_accounts(order):
         reverse("licensing-account-add"),
         reverse("licensing-account-change", args=[account.pk]),
         reverse("licensing-account", args=[account.pk]),
-        reverse("licensing-account-callout", args=[account.pk, account.callouts.earliest("pk").pk]),
+        reverse("licensing-account-request", args=[account.pk, account.outgoing_requests.earliest("pk").pk]),
         reverse("license-package", args=[account.pk, account.packages.earliest("pk").pk]),
         reverse("product", args=[account.packages.earliest("pk").fulfillment_methods.get().product_id]),
     ]
@@ -493,7 +493,7 @@ def open_dialog(browser, label):
     link = browser.find_element(By.LINK_TEXT, label)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
     link.click()
-    WebDriverWait(browser, PATIENCE).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
+    WebDriverWait(browser, TIMEOUT).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
 
 
 def test_they_are_light_and_ask_little_of_the_database(client, order, merchant, staff):
@@ -506,8 +506,8 @@ def test_they_are_light_and_ask_little_of_the_database(client, order, merchant, 
     weights |= {address: weigh(client, address) for address in addresses_of_admin(order)}
     queries |= {address: count_queries(client, address) for address in addresses_of_admin(order)}
 
-    assert {address: weight for address, weight in weights.items() if weight > MOST_BYTES} == {}
-    assert {address: count for address, count in queries.items() if count > MOST_QUERIES} == {}
+    assert {address: weight for address, weight in weights.items() if weight > MAX_BYTES} == {}
+    assert {address: count for address, count in queries.items() if count > MAX_QUERIES} == {}
 
 
 def weigh(client, address):

@@ -6,7 +6,7 @@ from fulfillment.sources.netlicensing.models import Deactivation
 from fulfillment.sources.web_service.models import WebService
 from licensing.models import LicenseeEvent
 from orders.models import Order, OrderEvent
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 from pools.models import KeyImport, KeyMovement
 from portal.pools.stock import EMPTY, HEALTHY, LOW
 from portal.templatetags.portal import EVENTS, badge, event_icon
@@ -20,7 +20,7 @@ STATES = [
     *WebhookMessage.Status.values,
     *WebService.State.values,
     *Deactivation.Status.values,
-    *Callout.Outcome.values,
+    *OutgoingRequest.Outcome.values,
     EMPTY,
     LOW,
     HEALTHY,

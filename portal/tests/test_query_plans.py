@@ -36,7 +36,7 @@ def indexes_only(transactional_db):
 def merchant(transactional_db):
     make_demo()
     merchant = Merchant.objects.get()
-    add_orders(merchant, 15_000, tell=lambda line: None)
+    add_orders(merchant, 15_000, progress=lambda line: None)
     return merchant
 
 

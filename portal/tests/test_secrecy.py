@@ -9,10 +9,10 @@ from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
 from delivery.models import Delivery
-from delivery.sending import compose
+from delivery.sending import compose_delivery
 from merchants.models import ApiKey
 from orders.models import ActivationCode
-from outbound.mail import sent
+from outbound.mail import send_email
 from pools.imports import import_keys
 from pools.models import LicenseKey
 
@@ -22,7 +22,7 @@ CODE = "SECRET-CODE-7Q2M"
 @pytest.fixture
 def sold(make_product, merchant, pay):
     product = make_product(keys=0)
-    import_keys(merchant.pools.get(), [CODE], by="test")
+    import_keys(merchant.pools.get(), [CODE], actor="test")
     return pay(product)
 
 
@@ -53,7 +53,7 @@ def test_no_log_holds_a_code_or_an_api_key(make_product, merchant, pay, work, ap
     connection.force_debug_cursor = True
     try:
         product = make_product(keys=0)
-        import_keys(merchant.pools.get(), [CODE], by="test")
+        import_keys(merchant.pools.get(), [CODE], actor="test")
         link = pay(product)["order_url"]
         work()
     finally:
@@ -77,7 +77,7 @@ def test_no_traceback_page_holds_a_code(sold, monkeypatch, settings, debug):
 
     monkeypatch.setattr("outbound.mail._hand_over", fail)
 
-    with pytest.raises(ZeroDivisionError) as caught, sent(compose(Delivery.objects.get())):
+    with pytest.raises(ZeroDivisionError) as caught, send_email(compose_delivery(Delivery.objects.get())):
         pass
     reporter = ExceptionReporter(request, caught.type, caught.value, caught.tb)
 

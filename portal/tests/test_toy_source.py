@@ -7,9 +7,9 @@ import pytest
 from django.urls import reverse
 
 from fulfillment.attention import needing_attention
-from fulfillment.chains import ChainRefused, add_source
-from fulfillment.history import Line, order_history
+from fulfillment.history import HistoryLine, order_history
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import SourceChangeRefused, add_source
 from fulfillment.sources.base import Source, SourceError
 from fulfillment.tasks import nudge_due
 from merchants.models import Member
@@ -47,7 +47,7 @@ class ToySource(Source):
 
     @classmethod
     def history(cls, item):
-        yield Line(item.fulfillment.created_at, "codes", f"The toy was wound up for {item.product.name}")
+        yield HistoryLine(item.fulfillment.created_at, "codes", f"The toy was wound up for {item.product.name}")
 
     @classmethod
     def stop(cls, order):
@@ -105,7 +105,7 @@ def test_a_product_chooses_it_and_gets_its_codes(toy, manager, make_product, pay
         in manager.get(reverse("order", args=[Order.objects.get().number])).content.decode()
     )
     assert "Toy" in manager.get(page).content.decode()
-    with pytest.raises(ChainRefused):
+    with pytest.raises(SourceChangeRefused):
         add_source(product, "toy")
 
 
@@ -161,8 +161,8 @@ def test_its_pages_and_its_servers_in_trouble_are_shown(toy, manager):
 
 def test_it_is_told_of_refunds_and_swept(toy, make_product, pay):
     pay(make_product(source=None), order="A1")
-    refund(Order.objects.get(), by="shop")
-    reinstate(Order.objects.get(), by="shop")
+    refund(Order.objects.get(), actor="shop")
+    reinstate(Order.objects.get(), actor="shop")
     nudge_due()
 
     assert toy.told == ["stop A1", "restart A1", "work"]

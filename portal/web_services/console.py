@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from fulfillment.sources.web_service.client import ServiceError
+from fulfillment.sources.web_service.client import WebServiceError
 from fulfillment.sources.web_service.console import TestRefused, real, sample, send_test, show
 from fulfillment.sources.web_service.models import WebService
 from orders.subscriptions import PredecessorMissing
@@ -29,7 +29,7 @@ def console(request, service: WebService) -> HttpResponse:
             context |= _try(request, service, form)
         except PredecessorMissing as missing:
             messages.info(request, f"There is no request for this item yet. {missing}")
-        except (TestRefused, ServiceError) as refused:
+        except (TestRefused, WebServiceError) as refused:
             messages.error(request, str(refused))
     return render(request, "portal/web_services/console.html", context)
 

@@ -12,11 +12,11 @@ from fulfillment.sources.web_service.answers import PathError, check_path
 from fulfillment.sources.web_service.models import RequestParameter, WebService
 from fulfillment.sources.web_service.parameters import CATALOGUE, Parameter, is_support_only
 from merchants.models import Merchant
-from outbound.address_guard import CalloutError, check, parse
+from outbound.address_guard import OutgoingRequestError, check, parse
 from outbound.masking import MASK
 
-MOST_SERVICES = 20
-MOST_CONSTANTS = 20
+MAX_SERVICES = 20
+MAX_CONSTANTS = 20
 NEW_CONSTANTS = 2  # empty rows for them
 LAST = 1000
 # Of each way to sign in, what it needs.
@@ -103,7 +103,7 @@ class WebServiceForm(forms.ModelForm):
         url = self.cleaned_data["url"]
         try:
             check(url)
-        except CalloutError as error:
+        except OutgoingRequestError as error:
             raise forms.ValidationError(str(error)) from error
         if "#" in url:
             raise forms.ValidationError("Leave out the # and what follows it: no server gets to see that.")
@@ -181,8 +181,8 @@ class WebServiceForm(forms.ModelForm):
             self.add_error("name", "Another web service has this name.")
         if data.get("for_all_products") and (other := others.filter(for_all_products=True).first()):
             self.add_error("for_all_products", f"“{other}” is asked for all products. Only one can be.")
-        if not self.instance.pk and others.count() >= MOST_SERVICES:
-            self.add_error(None, f"You have {MOST_SERVICES} web services, which is the most. Delete one first.")
+        if not self.instance.pk and others.count() >= MAX_SERVICES:
+            self.add_error(None, f"You have {MAX_SERVICES} web services, which is the most. Delete one first.")
 
     def get_merchant(self) -> Merchant:
         return self.instance.merchant
@@ -305,7 +305,7 @@ class ParametersForm:
         self.rows = [ParameterRow(one, saved.get(one.name), data) for one in chosen]
         constants = [parameter for parameter in saved.values() if not parameter.parameter]
         self.constants = [ConstantRow(one, f"constant-{one.pk}", data) for one in constants]
-        new = min(NEW_CONSTANTS, max(MOST_CONSTANTS - len(constants), 0))
+        new = min(NEW_CONSTANTS, max(MAX_CONSTANTS - len(constants), 0))
         self.constants += [ConstantRow(None, f"new-{number}", data) for number in range(1, new + 1)]
 
     @property

@@ -13,7 +13,7 @@ urlpatterns = [
     path("<int:pk>/rotate/", web_services.rotate, name="web-service-rotate"),
     path("<int:pk>/delete/", web_services.delete, name="web-service-delete"),
     path("<int:pk>/retry-failed/", web_services.retry_failed, name="web-service-retry-failed"),
-    path("<int:pk>/callouts/<int:callout>/", web_services.callout, name="web-service-callout"),
-    path("<int:pk>/callouts/<int:callout>/send/", web_services.send_again, name="web-service-send"),
+    path("<int:pk>/requests/<int:request_pk>/", web_services.outgoing_request, name="web-service-request"),
+    path("<int:pk>/requests/<int:request_pk>/send/", web_services.send_again, name="web-service-send"),
     path("<int:pk>/console/", console, name="web-service-console"),
 ]

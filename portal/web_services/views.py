@@ -14,15 +14,15 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from fulfillment import actions
 from fulfillment.actions import RetryRefused
-from fulfillment.chains import remove_place
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import remove_place
 from fulfillment.sources.web_service.client import preview
 from fulfillment.sources.web_service.models import WebService, WebServiceMethod
 from fulfillment.sources.web_service.parameters import ParametersRefused, add_service, set_parameters
 from merchants.models import Product
 from orders.models import OrderItem
 from outbound.breaker import probe_now
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import KeysetPage
@@ -35,7 +35,7 @@ PRODUCTS_SHOWN = 20
 # What the log can be narrowed to.
 FILTERS: dict[str, Q] = {
     "": Q(),
-    "failed": Q(outcome__in=[Callout.Outcome.TEMPORARY, Callout.Outcome.FATAL]),
+    "failed": Q(outcome__in=[OutgoingRequest.Outcome.TEMPORARY, OutgoingRequest.Outcome.FATAL]),
     "tests": Q(is_test=True),
 }
 
@@ -115,9 +115,11 @@ def reveal_secret(request, service: WebService) -> HttpResponse:
 
 def show(request, service: WebService, secret: str = "") -> HttpResponse:
     chosen = request.GET.get("show", "")
-    later = Callout.objects.filter(upstream=service, item=OuterRef("item"), pk__gt=OuterRef("pk"), is_test=False)
-    callouts = service.callouts.filter(FILTERS.get(chosen, Q())).annotate(is_last=~Exists(later))
-    callouts = callouts.select_related("item__order", "item__fulfillment")
+    later = OutgoingRequest.objects.filter(
+        upstream=service, item=OuterRef("item"), pk__gt=OuterRef("pk"), is_test=False
+    )
+    outgoing_requests = service.outgoing_requests.filter(FILTERS.get(chosen, Q())).annotate(is_last=~Exists(later))
+    outgoing_requests = outgoing_requests.select_related("item__order", "item__fulfillment")
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     products = Product.objects.filter(fulfillment_methods__in=service.fulfillment_methods.all()).order_by("name")
     context = {
@@ -125,7 +127,7 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
         "service": service,
         "secret": secret,
         "products": products[:PRODUCTS_SHOWN],
-        "page": KeysetPage(callouts, "called_at", **cursors),
+        "page": KeysetPage(outgoing_requests, "called_at", **cursors),
         "chosen": chosen,
         "query": f"show={chosen}&" if chosen in FILTERS and chosen else "",
         "failed": Fulfillment.objects.count_failed(service),
@@ -138,7 +140,7 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
 def count_calls(service: WebService) -> dict[str, Any]:
     """How often it was asked since midnight, UTC, and how long 95 of 100 of the last calls took at most; no tests."""
     midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
-    calls = service.callouts.filter(is_test=False)
+    calls = service.outgoing_requests.filter(is_test=False)
     last = calls.exclude(milliseconds=None).order_by("-called_at", "-pk")
     took = sorted(last.values_list("milliseconds", flat=True)[:LAST_CALLS])  # type: ignore[type-var]
     return {
@@ -150,10 +152,12 @@ def count_calls(service: WebService) -> dict[str, Any]:
 
 @for_service
 @require_safe
-def callout(request, service: WebService, callout: int) -> HttpResponse:
-    row = get_object_or_404(service.callouts.select_related("item__order", "item__fulfillment"), pk=callout)
-    context = {"section": "web-services", "upstream": service, "callout": row}
-    return render(request, "portal/web_services/web_service_callout.html", context)
+def outgoing_request(request, service: WebService, request_pk: int) -> HttpResponse:
+    row = get_object_or_404(
+        service.outgoing_requests.select_related("item__order", "item__fulfillment"), pk=request_pk
+    )
+    context = {"section": "web-services", "upstream": service, "outgoing_request": row}
+    return render(request, "portal/web_services/outgoing_request.html", context)
 
 
 # What is done there
@@ -197,7 +201,7 @@ def retry_failed(request, service: WebService) -> Confirmation:
         " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
         button="Retry",
     )
-    count = actions.retry_failed(service, by=str(request.user))
+    count = actions.retry_failed(service, actor=str(request.user))
     return f"{count_items(count)} will be tried again, the oldest payments first."
 
 
@@ -207,8 +211,8 @@ def count_items(count: int) -> str:
 
 @for_service
 @confirmed
-def send_again(request, service: WebService, callout: int) -> Confirmation:
-    row = get_object_or_404(service.callouts.filter(is_test=False), pk=callout)
+def send_again(request, service: WebService, request_pk: int) -> Confirmation:
+    row = get_object_or_404(service.outgoing_requests.filter(is_test=False), pk=request_pk)
     item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
     yield Question(
         title="Send again?",
@@ -218,5 +222,5 @@ def send_again(request, service: WebService, callout: int) -> Confirmation:
     )
     if item.fulfillment.status != Fulfillment.Status.FAILED:
         raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
-    actions.retry(item, by=str(request.user))
+    actions.retry(item, actor=str(request.user))
     return f"It is asked again for order {item.order.number} within seconds."

@@ -1,9 +1,9 @@
 from django import forms
 
-from outbound.address_guard import CalloutError, check
+from outbound.address_guard import OutgoingRequestError, check
 from webhooks.models import WebhookEndpoint, WebhookEvent
 
-MOST_ENDPOINTS = 20
+MAX_ENDPOINTS = 20
 
 
 class EndpointForm(forms.ModelForm):
@@ -21,13 +21,13 @@ class EndpointForm(forms.ModelForm):
     def clean_url(self) -> str:
         try:
             check(self.cleaned_data["url"])
-        except CalloutError as error:
+        except OutgoingRequestError as error:
             raise forms.ValidationError(str(error)) from error
         return self.cleaned_data["url"]
 
     def clean(self) -> None:
         merchant = self.instance.merchant
-        if not self.instance.pk and merchant.webhook_endpoints.kept().count() >= MOST_ENDPOINTS:
+        if not self.instance.pk and merchant.webhook_endpoints.kept().count() >= MAX_ENDPOINTS:
             raise forms.ValidationError(
-                f"{merchant} has {MOST_ENDPOINTS} endpoints, which is the most. Delete one first."
+                f"{merchant} has {MAX_ENDPOINTS} endpoints, which is the most. Delete one first."
             )

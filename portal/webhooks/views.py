@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import KeysetPage
@@ -67,7 +67,7 @@ def reveal_secret(request, endpoint: WebhookEndpoint) -> HttpResponse:
 def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     page = KeysetPage(endpoint.messages.all(), "created_at", **cursors)
-    add_last_callouts(page.rows)
+    add_last_requests(page.rows)
     context = {
         "section": "webhooks",
         "endpoint": endpoint,
@@ -79,16 +79,18 @@ def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
     return render(request, "portal/webhooks/webhook.html", context)
 
 
-def add_last_callouts(messages: list[Any]) -> None:
+def add_last_requests(messages: list[Any]) -> None:
     """Give each message the last attempts at it."""
     newest_first = Window(RowNumber(), partition_by="request_id", order_by="-pk")
-    requests = Callout.objects.filter(upstream=None, request_id__in=[message.request_id for message in messages])
+    requests = OutgoingRequest.objects.filter(
+        upstream=None, request_id__in=[message.request_id for message in messages]
+    )
     last = requests.annotate(place=newest_first).filter(place__lte=ATTEMPTS_SHOWN).order_by("-pk")
     by_request = defaultdict(list)
-    for callout in last:
-        by_request[callout.request_id].append(callout)
+    for outgoing_request in last:
+        by_request[outgoing_request.request_id].append(outgoing_request)
     for message in messages:
-        message.last_callouts = by_request[message.request_id]
+        message.last_requests = by_request[message.request_id]
 
 
 @for_endpoint

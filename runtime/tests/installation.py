@@ -18,7 +18,7 @@ from runtime.supervisor import die_with_parent
 PROJECT = Path(__file__).resolve().parents[2]
 # Empty counts as not given, and wins over a developer's .env.
 # Seconds until a test gives up: far more than even a machine under load takes.
-PATIENCE = 300
+TIMEOUT = 300
 UNSET = ["DATABASE_URL", "BROKER_URL", "BASE_URL", "HOST", "DJANGO_DEBUG", "EMAIL_URL"]
 
 
@@ -35,7 +35,7 @@ class Keywell:
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "run.py", *arguments]
         return subprocess.run(
-            command, cwd=PROJECT, env=self.environment(**settings), capture_output=True, text=True, timeout=PATIENCE
+            command, cwd=PROJECT, env=self.environment(**settings), capture_output=True, text=True, timeout=TIMEOUT
         )
 
     def start(self, **settings: str) -> None:
@@ -52,7 +52,7 @@ class Keywell:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def wait_until(self, condition: Callable[[], object]) -> None:
         """Wait as long as it runs."""
@@ -63,7 +63,7 @@ class Keywell:
         return self.output.read_text()
 
     def healthz(self) -> int:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=PATIENCE) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=TIMEOUT) as response:
             return int(response.status)
 
     def report_payment(self, **changes: str) -> tuple[int, dict]:
@@ -75,7 +75,7 @@ class Keywell:
         [body] = [value for option, value in given if option == "-d"]
         body = json.dumps(json.loads(body) | changes)
         request = urllib.request.Request(url, body.encode(), headers)
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             return int(response.status), json.load(response)
 
     def family(self) -> dict[int, str]:
@@ -118,8 +118,8 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    deadline = time.monotonic() + patience
+def wait_until(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
+    deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)

@@ -20,7 +20,7 @@ import pytest
 
 import run
 from runtime.supervisor import LoadedService, Service, Supervisor, read_status
-from runtime.tests.installation import PATIENCE, PROJECT, Keywell, all_ended, descendants, free_port, wait_until
+from runtime.tests.installation import PROJECT, TIMEOUT, Keywell, all_ended, descendants, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_a_start_during_a_stop_says_so_and_waits(elsewhere):
 
     wait_until(lambda: (elsewhere.var / "run/.s.PGSQL.5432").exists())
     second.terminate()
-    assert second.wait(PATIENCE) == 0
+    assert second.wait(TIMEOUT) == 0
 
 
 def test_it_runs_management_commands_when_it_is_not_running(keywell):
@@ -416,7 +416,7 @@ def test_services_started_together_are_stopped_together(tmp_path):
         ask = service.ask_to_stop
         service.ask_to_stop = lambda service=service, ask=ask: (asked.append(service.name), ask())  # type: ignore
         wait = service.wait_or_kill
-        service.wait_or_kill = lambda patience, wait=wait: (asked.append("wait"), wait(patience))  # type: ignore
+        service.wait_or_kill = lambda timeout, wait=wait: (asked.append("wait"), wait(timeout))  # type: ignore
 
     with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), lambda line: None) as supervisor:
         supervisor.start(*services)

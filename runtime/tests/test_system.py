@@ -24,11 +24,11 @@ from schemathesis.checks import not_a_server_error
 
 from outbound.models.signed import Signed
 from runtime.supervisor import die_with_parent
-from runtime.tests.installation import PATIENCE, PROJECT, free_port, wait_until
+from runtime.tests.installation import PROJECT, TIMEOUT, free_port, wait_until
 from runtime.tests.sink import Sink
 
 MAKE_PRODUCT = """
-from fulfillment.chains import add_source
+from fulfillment.product_sources import add_source
 from merchants.models import Merchant, Product
 from pools.models import LicensePool
 merchant = Merchant.objects.get()
@@ -39,7 +39,7 @@ add_source(product, "pool", pool)
 
 # A product for each way to ask the vendor of examples/vendor.
 MAKE_SERVICES = """
-from fulfillment.chains import add_source
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import add_defaults
 from merchants.models import Merchant, Product
@@ -53,11 +53,11 @@ for sku, fields in {ways}.items():
 """
 # Two products of the shop whose licenses are made in our own service: a licensee for each unit, and one for all.
 MAKE_LICENSES = """
-from fulfillment.chains import add_source
-from licensing.models import Product as Licensed, Role, Token
+from fulfillment.product_sources import add_source
+from licensing.models import LicensingProduct, Role, Token
 from merchants.models import Merchant, Product
 merchant = Merchant.objects.get()
-licensed = Licensed.objects.create(merchant=merchant, number="P-SYSTEM", name="Photo")
+licensed = LicensingProduct.objects.create(merchant=merchant, number="P-SYSTEM", name="Photo")
 for name, model, type, terms in (
     ("SUB", "Subscription", "TIMEVOLUME", {"time_volume": 1, "time_volume_period": "MONTH"}),
     ("PPU", "PayPerUse", "QUANTITY", {"quantity": 100}),
@@ -157,7 +157,7 @@ class Shop:
 
     def call(self, method, path, *, headers=None, **options):
         url = f"{self.env['BASE_URL']}/api/v1/{path}"
-        return requests.request(method, url, headers=self.headers | (headers or {}), timeout=PATIENCE, **options)
+        return requests.request(method, url, headers=self.headers | (headers or {}), timeout=TIMEOUT, **options)
 
     def payment(self, sku="PHOTO-PRO", quantity=1):
         self.number += 1
@@ -420,7 +420,7 @@ class Licensing:
         query, body = (form, {}) if method == "GET" else ({}, form)
         url = f"{self.url}/{path}"
         return requests.request(
-            method, url, params=query, data=body, auth=self.login, headers=headers, timeout=PATIENCE
+            method, url, params=query, data=body, auth=self.login, headers=headers, timeout=TIMEOUT
         )
 
     def read(self, method, path, **form):

@@ -15,8 +15,8 @@ from waitress.adjustments import Adjustments
 
 from runtime import web
 from runtime.supervisor import die_with_parent
-from runtime.tests.installation import PATIENCE, PROJECT, descendants, free_port, wait_until
-from runtime.web import Request
+from runtime.tests.installation import PROJECT, TIMEOUT, descendants, free_port, wait_until
+from runtime.web import MeteredRequest
 
 
 class WebServer:
@@ -33,12 +33,12 @@ class WebServer:
         wait_until(self.answers)
 
     def connect(self, content=b""):
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
         connection.sendall(content)
         return connection
 
     def get(self, path="/"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         with contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
@@ -94,7 +94,7 @@ def test_a_stop_finishes_requests_under_way_and_does_not_wait_for_half_sent_ones
     assert server.process.poll() is None
     server.gate.touch()
 
-    assert server.process.wait(PATIENCE) == 0
+    assert server.process.wait(TIMEOUT) == 0
     client.join(30)
     assert answers == ["/wait"]
     for connection in slow:
@@ -112,7 +112,7 @@ def test_during_a_stop_nobody_waits_to_be_refused(tmp_path):
     wait_until(lambda: is_refused(server))
     assert server.process.poll() is None
     server.gate.touch()
-    assert server.process.wait(PATIENCE) == 0
+    assert server.process.wait(TIMEOUT) == 0
     client.join(30)
 
 
@@ -144,7 +144,7 @@ def test_it_refuses_large_uploads_when_too_many_are_under_way(adjustments, setti
     settings.API_BODY_LIMIT = 1000
     monkeypatch.setattr(web, "MAX_LONG_BODIES", 10_000)
     header = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6000\r\n\r\n"
-    first, second, small = (Request(adjustments) for _ in range(3))
+    first, second, small = (MeteredRequest(adjustments) for _ in range(3))
     for request in (first, second, small):
         request.received(header)
 
@@ -156,7 +156,7 @@ def test_it_refuses_large_uploads_when_too_many_are_under_way(adjustments, setti
     assert (second.error.code, second.completed) == (503, True)
 
     del second, request
-    third = Request(adjustments)
+    third = MeteredRequest(adjustments)
     third.received(header)
     third.received(b"." * 4000)
     assert third.error is None
@@ -167,10 +167,10 @@ def test_it_closes_connections_whose_request_takes_too_long(monkeypatch):
         requests, last_activity, will_close = [], time.time(), False
 
         def __init__(self, seconds):
-            self.request = Request(None)
+            self.request = MeteredRequest(None)
             self.request.started_at = time.time() - seconds
 
-    server = web.Server.__new__(web.Server)
+    server = web.WebServer.__new__(web.WebServer)
     server.adj = Adjustments(channel_timeout=60)
     server.active_channels = {1: Channel(web.REQUEST_TIMEOUT + 1), 2: Channel(web.REQUEST_TIMEOUT - 60)}
 

@@ -74,8 +74,8 @@ def test_rotation_encrypts_every_row_anew_and_keeps_fingerprints(code, settings,
 
 
 def test_rotation_keeps_what_was_uploaded_and_is_not_imported_yet(make_pool, make_member, merchant, settings):
-    upload = begin(make_pool(0), [b"AAAA\nBBBB"], by="Sam")
-    request = ask(merchant, [b"CCCC\nDDDD"], by=make_member().user, pool_name="Photo", products=[])
+    upload = begin(make_pool(0), [b"AAAA\nBBBB"], actor="Sam")
+    request = ask(merchant, [b"CCCC\nDDDD"], actor=make_member().user, pool_name="Photo", products=[])
     settings.VAULT_KEYS = [NEW, *settings.VAULT_KEYS]
 
     call_command("rotate_keys")

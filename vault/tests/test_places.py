@@ -133,7 +133,7 @@ def test_the_audit_finds_what_was_moved(make_pool, capsys):
 
 def test_an_imported_key_and_a_saved_one_have_the_same_place(make_pool):
     pool = make_pool()
-    import_keys(pool, ["AAAA-BBBB"], by="test")
+    import_keys(pool, ["AAAA-BBBB"], actor="test")
     key = pool.keys.get()
     assert key.code == "AAAA-BBBB"
 

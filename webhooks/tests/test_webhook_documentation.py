@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.events import announce_bounce
+from delivery.events import emit_bounce
 from orders.models import Order
 from orders.services import refund, reinstate
 from webhooks import sending as webhooks
@@ -41,9 +41,9 @@ def test_every_event_looks_as_the_page_says(endpoint, receiver, pay, make_produc
     pay(product)
     work()
     order = Order.objects.earliest("pk")
-    announce_bounce(order.deliveries.get())
-    refund(order, by="shop")
-    reinstate(order, by="shop")
+    emit_bounce(order.deliveries.get())
+    refund(order, actor="shop")
+    reinstate(order, actor="shop")
     work()
 
     examples = [json.loads(block) for block in blocks("json")]

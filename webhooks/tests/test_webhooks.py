@@ -16,13 +16,13 @@ from fulfillment.tasks import purge_logs
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order
 from orders.services import refund
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 from outbound.signatures import sign
 from outbound.tests.receiver import Receiver
 from pools.tests.factories import stock
 from webhooks import sending as webhooks
 from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
-from webhooks.sending import WebhookRefused, announce, disable, enable, send_again, send_test
+from webhooks.sending import WebhookRefused, disable, emit, enable, send_again, send_test
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -75,7 +75,7 @@ def test_the_life_of_an_order_is_told(endpoint, receiver, pay, make_product, wor
     stock(product.fulfillment_methods.get().kind.place, 1)
     work()
     work()
-    refund(Order.objects.get(), by="shop")
+    refund(Order.objects.get(), actor="shop")
     work()
 
     item = {"order": "A1", "item": "1", "product": "PHOTO-PRO", "quantity": 3}
@@ -104,9 +104,9 @@ def test_pools_that_run_out_are_told(endpoint, receiver, pay, make_product, make
     pay(product)
     work()
 
-    facts = {"pool": pool.pk, "name": "Pro", "threshold": 1}
+    payloads = {"pool": pool.pk, "name": "Pro", "threshold": 1}
     pools = [event for event in told(receiver) if event[0].startswith("pool")]
-    assert pools == [("pool.low", facts | {"available": 1}), ("pool.empty", facts | {"available": 0})]
+    assert pools == [("pool.low", payloads | {"available": 1}), ("pool.empty", payloads | {"available": 0})]
 
 
 def test_an_address_that_is_refused_is_told(make_endpoint, receiver, pay, make_product, work, monkeypatch):
@@ -136,11 +136,11 @@ def test_an_e_mail_that_is_sent_again_is_no_delivery(endpoint, receiver, api, pa
 def test_neither_codes_nor_customers_are_told(endpoint, receiver, pay, product, work):
     pay(product)
     work()
-    refund(Order.objects.get(), by="shop")
+    refund(Order.objects.get(), actor="shop")
     work()
 
     said = str([(received.headers, received.body) for received in receiver.received]) + str(
-        list(Callout.objects.values())
+        list(OutgoingRequest.objects.values())
     )
     code = ActivationCode.objects.get().code
     assert "product.returned" in said
@@ -172,7 +172,7 @@ def test_two_endpoints_get_the_same_event(make_endpoint, receiver, pay, product,
 
 def test_what_is_taken_back_was_never_told(endpoint, merchant):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        announce(merchant, "order.paid", {"order": "A1"})
+        emit(merchant, "order.paid", {"order": "A1"})
         raise ZeroDivisionError
 
     assert not WebhookMessage.objects.exists()
@@ -180,7 +180,7 @@ def test_what_is_taken_back_was_never_told(endpoint, merchant):
 
 def test_it_costs_a_merchant_without_endpoints_one_query(merchant, django_assert_num_queries):
     with django_assert_num_queries(1):
-        announce(merchant, "order.paid", {"order": "A1"}, {"order": "A2"})
+        emit(merchant, "order.paid", {"order": "A1"}, {"order": "A2"})
 
 
 # How it is told
@@ -243,7 +243,7 @@ def test_what_is_not_taken_is_sent_again_the_same(endpoint, receiver, send):
     assert message.status == "delivered"
     assert len(receiver.received) == 4
     assert len({(received.headers["webhook-id"], received.body) for received in receiver.received}) == 1
-    attempts = Callout.objects.filter(request_id=message.request_id)
+    attempts = OutgoingRequest.objects.filter(request_id=message.request_id)
     assert list(attempts.order_by("pk").values_list("attempt", "status_code")) == [
         (1, 500),
         (2, 404),
@@ -270,7 +270,7 @@ def test_one_that_cannot_be_reached_is_left_alone_for_a_while(make_endpoint, rec
         send_test(endpoint)
     send(after=timedelta(0))
 
-    assert [callout.url for callout in Callout.objects.exclude(error="")] == [dead.url]
+    assert [outgoing_request.url for outgoing_request in OutgoingRequest.objects.exclude(error="")] == [dead.url]
     assert len(receiver.received) == 2
     dead.refresh_from_db()
     assert dead.state == "failing"
@@ -307,7 +307,7 @@ def test_a_long_queue_is_served_by_one_nudge(endpoint, receiver):
 
 def test_a_worker_does_not_stay_with_one_endpoint_for_long(endpoint, receiver, monkeypatch):
     first, *_ = [send_test(endpoint) for _ in range(5)]
-    monkeypatch.setattr(webhooks, "MOST_SECONDS_AT_ONE", -1)
+    monkeypatch.setattr(webhooks, "ENDPOINT_TIMEOUT", -1)
 
     webhooks.send(first.pk)
 
@@ -440,7 +440,7 @@ def test_every_event_arrives_or_the_endpoint_says_that_it_is_disabled(
     shops, pay, make_product, send, work, monkeypatch
 ):
     """Shops that answer late, fail for a while, and fail for good."""
-    monkeypatch.setattr(webhooks, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(webhooks, "REQUEST_TIMEOUT", 0.3)
     delays, failures = iter([1, 1, 0.1]), iter([503] * 7 + [429, 500])
 
     def dawdle(received):
@@ -454,7 +454,7 @@ def test_every_event_arrives_or_the_endpoint_says_that_it_is_disabled(
     for _ in range(3):
         pay(product)
         work()
-    refund(Order.objects.earliest("pk"), by="shop")
+    refund(Order.objects.earliest("pk"), actor="shop")
     for _ in range(12):
         send()
     WebhookEndpoint.objects.exclude(failing_since=None).update(failing_since=timezone.now() - timedelta(days=4))
@@ -480,8 +480,8 @@ def test_what_is_done_with_is_forgotten_after_a_month(endpoint, receiver, send):
     month = timezone.now() - timedelta(days=31)
     WebhookMessage.objects.exclude(pk=messages["new"].pk).update(created_at=month)
     WebhookMessage.objects.filter(pk=messages["under way"].pk).update(due_at=timezone.now())
-    fresh = Callout.objects.get()
-    Callout.objects.create(merchant=endpoint.merchant, method="POST", url="x", called_at=month)
+    fresh = OutgoingRequest.objects.get()
+    OutgoingRequest.objects.create(merchant=endpoint.merchant, method="POST", url="x", called_at=month)
 
     purge_logs()
 
@@ -489,7 +489,7 @@ def test_what_is_done_with_is_forgotten_after_a_month(endpoint, receiver, send):
         messages["new"].pk,
         messages["under way"].pk,
     }
-    assert Callout.objects.get() == fresh
+    assert OutgoingRequest.objects.get() == fresh
 
 
 def test_the_payload_is_as_the_specification_advises(endpoint, receiver, work):

@@ -52,7 +52,7 @@ class Command(BaseCommand):
             merchant = Merchant.objects.filter(slug=SLUG).first()
             if merchant is None:
                 raise CommandError("The database holds data, but no demo merchant; orders are added only to that one.")
-            add_orders(merchant, orders, tell=self.stdout.write)
+            add_orders(merchant, orders, progress=self.stdout.write)
 
 
 def make_demo() -> dict[str, str]:
@@ -87,7 +87,7 @@ def make_product(merchant: Merchant, sku: str, name: str, file_name: str) -> Non
     pool = LicensePool.objects.create(merchant=merchant, name=name, threshold=100)
     product = Product.objects.create(merchant=merchant, sku=sku, name=name)
     PoolMethod.objects.create(product=product, pool=pool)
-    import_keys(pool, parse_keys((DEMO_FILES / file_name).read_bytes()), by="demo", file_name=file_name)
+    import_keys(pool, parse_keys((DEMO_FILES / file_name).read_bytes()), actor="demo", file_name=file_name)
 
 
 def report_payment(merchant: Merchant) -> None:

@@ -3,7 +3,7 @@ import json
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 
-from fulfillment.personal_data import Held, NotAnAddress, tell
+from fulfillment.personal_data import Held, NotAnAddress, describe_counts
 from merchants.models import Merchant
 
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(held.export(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2))
             return
 
-        self.stdout.write(f"Erased: {tell(held.erase(by='manage.py forget'))}.")
+        self.stdout.write(f"Erased: {describe_counts(held.erase(actor='manage.py forget'))}.")
 
 
 def get_merchant(slug: str) -> Merchant:

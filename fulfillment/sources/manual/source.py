@@ -1,6 +1,6 @@
 from django.utils.translation import gettext_noop
 
-from fulfillment.item_notices import CodeWanted, tell_of_item
+from fulfillment.item_notices import CodeWanted, notify_item
 from fulfillment.sources.base import Source
 
 
@@ -13,7 +13,7 @@ class ManualSource(Source):
     waiting = gettext_noop("Being prepared by %(merchant)s.")
 
     @classmethod
-    def tell_origin(cls, saved_by):
+    def describe_origin(cls, saved_by):
         return f"entered by {saved_by}" if saved_by else cls.origin
 
     @property
@@ -21,7 +21,7 @@ class ManualSource(Source):
         return "A person, who is asked by e-mail and enters the codes"
 
     def issue(self, item, units, *, attempt):
-        tell_of_item(item, CodeWanted)
+        notify_item(item, CodeWanted)
         return ()
 
     def shortage(self):

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 
 from fulfillment.sources.netlicensing.models import LicensingAccount
 from outbound.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
-from outbound.callouts import KEPT, Answer, CalloutBusy, CalloutError, call, slot, storable
 from outbound.masking import MASK, mask_answer
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
+from outbound.outgoing_requests import MAX_STORED_LENGTH, Answer, HostBusy, OutgoingRequestError, call, slot, storable
 from vault.fingerprints import fingerprint
 from work.attempts import Failure
 
@@ -26,23 +26,23 @@ SHOWN = {"active", "licenseTemplateNumber", "markedForTransfer", "name", "produc
 Properties = dict[str, str]
 
 
-class LicensingError(Failure):
+class NetLicensingError(Failure):
     """The service did not do what it was asked for."""
 
     temporary = True
 
 
-class OutOfTime(LicensingError):
+class OutOfTime(NetLicensingError):
     """There is no time left for another request; nothing failed."""
 
 
-class Refused(LicensingError):
+class NetLicensingRefused(NetLicensingError):
     """The service answered that it does not do it."""
 
     temporary = False
 
 
-class Unknown(Refused):
+class Unknown(NetLicensingRefused):
     """There is nothing of this number."""
 
 
@@ -56,22 +56,22 @@ def secret_number(prefix: str, text: str) -> str:
 def visit(account: LicensingAccount) -> Iterator[None]:
     """Have one of the host's slots for several requests, if the breaker lets them through, and note how they went.
 
-    Raises LicensingError, CalloutBusy.
+    Raises LicensingError, HostBusy.
     """
     try:
         is_probe = let_through(account)
     except Paused as paused:
-        raise LicensingError(str(paused), pause=paused.pause) from paused
+        raise NetLicensingError(str(paused), pause=paused.pause) from paused
     try:
         with slot(account.url):
             yield
-    except CalloutBusy:
+    except HostBusy:
         give_back_probe(account)
         raise
     except OutOfTime:
         note_success(account)
         raise
-    except LicensingError as error:
+    except NetLicensingError as error:
         if error.temporary:
             note_failure(account, is_probe=is_probe, at_least=error.pause)
         else:
@@ -80,7 +80,7 @@ def visit(account: LicensingAccount) -> Iterator[None]:
     note_success(account)
 
 
-class Client:
+class NetLicensingClient:
     """Makes requests to an account's service, in a `visit`, until its time is over.
 
     Of these secrets, and of the API key, nothing is kept.
@@ -104,7 +104,7 @@ class Client:
         """Make one of this number, or return the one that there is."""
         try:
             return self._one(kind, self._ask("POST", kind, {"number": number, **values}), number)
-        except Refused:
+        except NetLicensingRefused:
             # A request whose answer was lost may have made it, or still have been on its way a moment ago.
             if found := self.get(kind, number):
                 return found
@@ -125,7 +125,7 @@ class Client:
             yield from (properties for found, properties in reading.items if found == _type(kind))
             if not reading.has_next:
                 return
-        raise LicensingError("Its list does not end.")
+        raise NetLicensingError("Its list does not end.")
 
     # How it asks
 
@@ -156,8 +156,8 @@ class Client:
                 upstream=self.account,
                 **self.fields,
             )
-        except CalloutError as error:
-            raise (LicensingError if error.temporary else Refused)(str(error)) from error
+        except OutgoingRequestError as error:
+            raise (NetLicensingError if error.temporary else NetLicensingRefused)(str(error)) from error
         if reading.problem:
             raise reading.problem
         return reading
@@ -166,7 +166,7 @@ class Client:
         for found, properties in reading.items:
             if found == _type(kind) and properties.get("number") == number:
                 return properties
-        raise LicensingError(f"It answered without the {kind} that it was asked for.")
+        raise NetLicensingError(f"It answered without the {kind} that it was asked for.")
 
     def _without_secrets(self, text: str) -> str:
         for secret in self.secrets:
@@ -182,43 +182,43 @@ def _type(kind: str) -> str:
 class _Reading:
     """What an answer says: items, or why there are none."""
 
-    def __init__(self, client: Client):
+    def __init__(self, client: NetLicensingClient):
         self.client = client
         self.items: list[tuple[str, Properties]] = []
         self.has_next = False
         self.infos: list[tuple[str, str]] = []
-        self.problem: LicensingError | None = None
+        self.problem: NetLicensingError | None = None
 
     def __call__(self, answer: Answer) -> dict[str, Any]:
-        """Read it, and return what a Callout keeps of it."""
+        """Read it, and return what a OutgoingRequest keeps of it."""
         try:
             self._read(answer)
-        except LicensingError as problem:
+        except NetLicensingError as problem:
             self.problem = problem
-        outcome = Callout.Outcome.OK
+        outcome = OutgoingRequest.Outcome.OK
         if self.problem and not isinstance(self.problem, Unknown):
-            outcome = Callout.Outcome.TEMPORARY if self.problem.temporary else Callout.Outcome.FATAL
-        error = str(self.problem)[:500] if outcome != Callout.Outcome.OK else ""
-        return {"answer": self._kept(answer)[:KEPT], "outcome": outcome, "error": error}
+            outcome = OutgoingRequest.Outcome.TEMPORARY if self.problem.temporary else OutgoingRequest.Outcome.FATAL
+        error = str(self.problem)[:500] if outcome != OutgoingRequest.Outcome.OK else ""
+        return {"answer": self._kept(answer)[:MAX_STORED_LENGTH], "outcome": outcome, "error": error}
 
     def _read(self, answer: Answer) -> None:
         status = answer.status_code
         if status >= 500 or status in TEMPORARY:
-            raise LicensingError(f"It answered {status}.", pause=answer.retry_after)
+            raise NetLicensingError(f"It answered {status}.", pause=answer.retry_after)
         if status == 204:
             return
         is_envelope = self._parse(answer)
         if status in {401, 403}:
-            raise Refused(
+            raise NetLicensingRefused(
                 f"It refuses the API key ({status}): the key is wrong or revoked, or its role is too low. It needs"
                 f" ROLE_APIKEY_OPERATION.{self._said()}"
             )
         if not is_envelope:
-            raise LicensingError(f"It answered {status} with something that NetLicensing does not say.")
+            raise NetLicensingError(f"It answered {status} with something that NetLicensing does not say.")
         if status == 404 or (self.infos and self.infos[0][0] == "NotFoundException"):
             raise Unknown(f"It knows no such thing.{self._said()}")
         if status >= 300 or self.infos:
-            raise Refused(f"It answered {status}.{self._said()}")
+            raise NetLicensingRefused(f"It answered {status}.{self._said()}")
 
     def _parse(self, answer: Answer) -> bool:
         """Take an envelope apart; return whether it is one."""

@@ -10,16 +10,16 @@ from django.db import transaction
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
-from fulfillment.history import Line
+from fulfillment.history import HistoryLine
 from fulfillment.item_notices import ItemNotice
-from fulfillment.sources.netlicensing.client import Client, LicensingError, Unknown, visit
+from fulfillment.sources.netlicensing.client import NetLicensingClient, NetLicensingError, Unknown, visit
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
-from notices.sending import register, tell
+from notices.sending import notify, register
 from orders.models import Order
 from work.attempts import Failure, Policy
 from work.models import LEASE, database_now
 
-MOST_SECONDS = 45
+ATTEMPT_TIMEOUT = 45
 # By then no attempt that was under way when the order was refunded adds any more.
 SETTLED_AFTER = 2 * LEASE
 
@@ -40,13 +40,15 @@ class NotActivated(LicensesNotice):
 register(NotDeactivated, NotActivated)
 
 
-def history_line(work: Deactivation) -> Line:
+def history_line(work: Deactivation) -> HistoryLine:
     verb = "activated again" if work.is_undoing else "deactivated"
     text = {work.Status.QUEUED: f"being {verb}", work.Status.FAILED: f"could not be {verb}"}.get(
         work.Status(work.status), verb
     )
     at = work.ended_at or work.created_at
-    return Line(at, "refund", f"Licenses of {work.item.product.name} {text}", note=work.reason, state=work.status)
+    return HistoryLine(
+        at, "refund", f"Licenses of {work.item.product.name} {text}", note=work.reason, state=work.status
+    )
 
 
 def begin(order: Order) -> None:
@@ -78,7 +80,7 @@ def _turn(work: Deactivation, *, is_undoing: bool) -> None:
     )
 
 
-class Deactivating(Policy[Deactivation]):
+class DeactivationPolicy(Policy[Deactivation]):
     model = Deactivation
 
     def attempt(self, work):
@@ -92,7 +94,7 @@ class Deactivating(Policy[Deactivation]):
         for account, issued in by_account.items():
             try:
                 missing += _set_active(account, issued, active=work.is_undoing)
-            except LicensingError as error:
+            except NetLicensingError as error:
                 problems.append(error)  # of this account; the others are asked all the same
         if problems:
             raise max(problems, key=lambda error: error.pause)
@@ -105,10 +107,10 @@ class Deactivating(Policy[Deactivation]):
     @transaction.atomic
     def give_up(self, work, failure):
         if work.end(status=Deactivation.Status.FAILED, reason=str(failure)[:500]):
-            tell(NotActivated if work.is_undoing else NotDeactivated, work.item.order.merchant, work.item)
+            notify(NotActivated if work.is_undoing else NotDeactivated, work.item.order.merchant, work.item)
 
 
-deactivate = Deactivating().run
+deactivate = DeactivationPolicy().run
 
 
 def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense], *, active: bool) -> int:
@@ -119,9 +121,9 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
     verb, said = ("activate", "true") if active else ("deactivate", "false")
     if account is None:
         problem = "The licensing account that they were added by was removed."
-        raise LicensingError(f"{problem} {verb.capitalize()} them yourself.")
+        raise NetLicensingError(f"{problem} {verb.capitalize()} them yourself.")
     missing = 0
-    client = Client(account, deadline=monotonic() + MOST_SECONDS, item=licenses[0].item)
+    client = NetLicensingClient(account, deadline=monotonic() + ATTEMPT_TIMEOUT, item=licenses[0].item)
     with visit(account):
         for license in licenses:
             try:
@@ -130,6 +132,6 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
                 missing += 1 if license.deactivated_at or not active else 0
                 continue
             if answer.get("active", "").lower() != said:
-                raise LicensingError(f"It did not {verb} a license.")
+                raise NetLicensingError(f"It did not {verb} a license.")
             IssuedLicense.objects.filter(pk=license.pk).update(deactivated_at=None if active else Now())
     return missing

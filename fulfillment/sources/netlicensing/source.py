@@ -8,23 +8,23 @@ from django.utils.translation import gettext_noop
 from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.sources.netlicensing import deactivation
 from fulfillment.sources.netlicensing.client import (
-    Client,
-    LicensingError,
+    NetLicensingClient,
+    NetLicensingError,
+    NetLicensingRefused,
     OutOfTime,
     Properties,
-    Refused,
     secret_number,
     visit,
 )
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensePackage, LicensePackageMethod
 from orders.models import Order, OrderItem
-from outbound.callouts import CalloutBusy
 from outbound.models import Upstream
+from outbound.outgoing_requests import HostBusy
 
 # How long one attempt may take, in seconds; less than a lease.
-MOST_SECONDS = 45
+ATTEMPT_TIMEOUT = 45
 # In one unit.
-MOST_LICENSES = 10_000
+MAX_LICENSES = 10_000
 
 
 class NetLicensingSource(Source):
@@ -88,26 +88,26 @@ class NetLicensingSource(Source):
             raise SourceError(f"The licensing account “{self.account}” belongs to another merchant.", permanent=True)
         try:
             yield from self._issue(item, units, attempt)
-        except CalloutBusy as busy:
+        except HostBusy as busy:
             raise SourceBusy(str(busy)) from busy
         except OutOfTime as error:
             raise SourceNotReady(str(error)) from error
-        except LicensingError as error:
+        except NetLicensingError as error:
             reason = f"Licensing account “{self.account}”: {error}"
             raise SourceError(reason, permanent=not error.temporary, pause=error.pause) from error
 
     def _issue(self, item: OrderItem, units: list[int], attempt: int) -> Iterator[tuple[int, str]]:
-        deadline = monotonic() + MOST_SECONDS
+        deadline = monotonic() + ATTEMPT_TIMEOUT
         with visit(self.account):
             for unit in units:
                 plan = self._plan(item, unit)
                 number = licensee_number(item, unit, plan[0].product_number)
-                client = Client(
+                client = NetLicensingClient(
                     self.account, deadline=deadline, secrets=(number,), item=item, unit=unit, attempt=attempt
                 )
                 try:
                     self._complete(client, number, plan)
-                except Refused:
+                except NetLicensingRefused:
                     # Somebody has to mend something; perhaps it is the package.
                     item.issued_licenses.filter(unit=unit, account=self.account).update(is_planned=False)
                     raise
@@ -137,8 +137,8 @@ class NetLicensingSource(Source):
         times = item.quantity // item.units
         if not templates:
             raise SourceError(f"The package “{self.package}” has no templates.", permanent=True)
-        if sum(template.quantity for template in templates) * times > MOST_LICENSES:
-            raise SourceError(f"These are more than {MOST_LICENSES:,} licenses for one licensee.", permanent=True)
+        if sum(template.quantity for template in templates) * times > MAX_LICENSES:
+            raise SourceError(f"These are more than {MAX_LICENSES:,} licenses for one licensee.", permanent=True)
         start_date = self.package.get_start_date(item)
         return [
             IssuedLicense(
@@ -154,7 +154,7 @@ class NetLicensingSource(Source):
             for count in range(1, template.quantity * times + 1)
         ]
 
-    def _complete(self, client: Client, number: str, plan: list[IssuedLicense]) -> None:
+    def _complete(self, client: NetLicensingClient, number: str, plan: list[IssuedLicense]) -> None:
         """Have the licensee be there with these licenses and no others of ours, and marked."""
         first = plan[0]
         licensee = client.get("licensee", number)
@@ -181,7 +181,7 @@ class NetLicensingSource(Source):
         licensee = client.update("licensee", number, markedForTransfer="true")
         check(licensee, first.product_number)
         if not is_marked(licensee):
-            raise LicensingError("It did not mark the licensee for transfer.")
+            raise NetLicensingError("It did not mark the licensee for transfer.")
 
     def shortage(self):
         return f"The licensing account “{self.account}” gave too few licensees."
@@ -196,7 +196,7 @@ def license_number(item: OrderItem, unit: int, product: str, template: str, posi
     return secret_number("KL", f"license {position}.{count}, {template} of {product} for item {item.pk}, unit {unit}")
 
 
-def add(client: Client, licensee: str, license: IssuedLicense) -> None:
+def add(client: NetLicensingClient, licensee: str, license: IssuedLicense) -> None:
     start = {"startDate": license.start_date} if license.start_date else {}
     # One of this number that is there already may be another licensee's by now.
     made = client.create(
@@ -207,15 +207,17 @@ def add(client: Client, licensee: str, license: IssuedLicense) -> None:
         **start,
     )
     if made.get("licenseTemplateNumber") != license.template_number:
-        raise LicensingError(f"It answered with a license of another template than “{license.template_number}”.")
+        raise NetLicensingError(f"It answered with a license of another template than “{license.template_number}”.")
 
 
 def check(licensee: Properties, product: str) -> None:
     """Raise Refused if it is not one that may be handed out."""
     if licensee.get("productNumber") != product:
-        raise Refused(f"The licensee is of the product “{licensee.get('productNumber')}” there, not of “{product}”.")
+        raise NetLicensingRefused(
+            f"The licensee is of the product “{licensee.get('productNumber')}” there, not of “{product}”."
+        )
     if licensee.get("active", "true").lower() != "true":
-        raise Refused("The licensee is not active there.")
+        raise NetLicensingRefused("The licensee is not active there.")
 
 
 def is_marked(licensee: Properties) -> bool:

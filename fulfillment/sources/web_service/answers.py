@@ -13,12 +13,12 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from fulfillment.sources.web_service.models import WebService
-from outbound.callouts import MOST_BYTES, Answer
 from outbound.encodings import Unreadable
+from outbound.outgoing_requests import MAX_ANSWER_BYTES, Answer
 
 # Statuses that are not for good, though they begin with 4: time-out, too early, too many requests.
 TEMPORARY = {408, 425, 429}
-LONGEST_CODE = 10_000
+MAX_CODE_LENGTH = 10_000
 STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(-?[0-9]{1,6})\]""")
 # A bare code that a browser would show well: <pre>AAAA-BBBB</pre>.
 WRAPPED = re.compile(r"\s*<(pre|code)>([^<>]*)</\1>\s*", re.I)
@@ -54,8 +54,8 @@ def read_codes(service: WebService, answer: Answer) -> list[str]:
     if not codes or not all(codes):
         raise NoCode(f"There is no code {_place(service)}.")
     for code in codes:
-        if len(code) > LONGEST_CODE:
-            raise NoCode(f"The code has {len(code):,} characters, more than {LONGEST_CODE:,}.")
+        if len(code) > MAX_CODE_LENGTH:
+            raise NoCode(f"The code has {len(code):,} characters, more than {MAX_CODE_LENGTH:,}.")
         if not all(character.isprintable() or character in "\t\n\r" for character in code):
             raise NoCode("The code holds characters that cannot be printed.")
     return codes
@@ -79,7 +79,7 @@ def _check_status(service: WebService, answer: Answer) -> None:
 
 def _decode(answer: Answer) -> str:
     if answer.is_cut:
-        raise NoCode(f"The answer is longer than {MOST_BYTES // 1024} KiB.")
+        raise NoCode(f"The answer is longer than {MAX_ANSWER_BYTES // 1024} KiB.")
     try:
         return answer.decode()
     except Unreadable as error:

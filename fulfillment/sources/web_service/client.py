@@ -17,9 +17,9 @@ from fulfillment.sources.web_service.parameters import CATALOGUE, Subject, get_v
 from fulfillment.sources.web_service.shapes import names_error, resembles
 from orders.models import OrderItem
 from outbound.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
-from outbound.callouts import KEPT, Answer, CalloutBusy, CalloutError, call
 from outbound.masking import MASK, mask_answer, mask_code
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
+from outbound.outgoing_requests import MAX_STORED_LENGTH, Answer, HostBusy, OutgoingRequestError, call
 from outbound.signatures import sign
 from vault.fingerprints import fingerprint
 
@@ -31,7 +31,7 @@ HELD = (
 )
 
 
-class ServiceError(Exception):
+class WebServiceError(Exception):
     """There is no code from the service, or not all. The text says why, and is for the merchant."""
 
     def __init__(self, message: str, *, temporary: bool, pause: timedelta = timedelta(0)):
@@ -40,7 +40,7 @@ class ServiceError(Exception):
         self.pause = pause  # how long it asks to be left alone
 
 
-class CodesMissing(ServiceError):
+class CodesMissing(WebServiceError):
     """The service answered, but not with a code for each unit; those that came are kept."""
 
     def __init__(self, message: str, codes: dict[int, str], *, temporary: bool):
@@ -52,12 +52,12 @@ class CodesHeld(CodesMissing):
     """A person has to look at some of the codes that came."""
 
 
-class ServiceBusy(Exception):
+class WebServiceBusy(Exception):
     """The service was not asked; it will be when others are answered."""
 
 
 @dataclass(frozen=True, repr=False)
-class Request:
+class LicenseRequest:
     method: str
     url: str
     headers: dict[str, str]
@@ -72,9 +72,9 @@ def request_id(item: OrderItem, unit: int | None) -> str:
     return "req_" + fingerprint(f"request for item {item.pk}, {unit or 'all units'}").hex()
 
 
-def compose(
+def build_request(
     service: WebService, subject: Subject, message_id: str, *, is_test: bool = False, masked: bool = False
-) -> Request:
+) -> LicenseRequest:
     """The request as it is sent, signed now; or one to be shown, without licenses and secret constants.
 
     Raises ServiceError, subscriptions.PredecessorMissing.
@@ -104,7 +104,7 @@ def compose(
         *([service.password] if login else []),
         *service.live_secrets(),
     )
-    return Request("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept, secrets)
+    return LicenseRequest("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept, secrets)
 
 
 def preview(service: WebService) -> str:
@@ -135,7 +135,7 @@ def _login(service: WebService) -> dict[str, str]:
         return {"Authorization": f"Basic {pair}"}
     if service.login == WebService.Login.BEARER:
         if not re.fullmatch("[!-~]+", service.password):
-            raise ServiceError(
+            raise WebServiceError(
                 f"The token of “{service}” is empty, or not one that a header can hold.", temporary=False
             )
         return {"Authorization": f"Bearer {service.password}"}
@@ -148,7 +148,7 @@ class Reading:
 
     service: WebService
     expected: int
-    request: Request
+    request: LicenseRequest
     kept: str = ""  # of the answer, as a log may show it
     codes: list[str] = field(default_factory=list)
     unlike: list[str] = field(default_factory=list)  # those that resemble none of the earlier ones
@@ -159,7 +159,7 @@ class Reading:
         return not self.service.sends_itself and len(self.codes) < self.expected
 
     def __call__(self, answer: Answer) -> dict[str, Any]:
-        """Read it, and return what a Callout keeps of it."""
+        """Read it, and return what a OutgoingRequest keeps of it."""
         try:
             self.codes = read_codes(self.service, answer)
             if self.service.holds_unlike:
@@ -170,13 +170,13 @@ class Reading:
                 raise NoCode(HELD)
         except NoCode as problem:
             self.problem = problem
-        outcome = Callout.Outcome.OK
+        outcome = OutgoingRequest.Outcome.OK
         if self.problem:
-            outcome = Callout.Outcome.TEMPORARY if self.problem.temporary else Callout.Outcome.FATAL
+            outcome = OutgoingRequest.Outcome.TEMPORARY if self.problem.temporary else OutgoingRequest.Outcome.FATAL
         # An error message stays readable, except for what may be a code in it.
         codes = [code for code in self.codes if not (code in self.unlike and names_error(code))]
         masked = mask_answer(answer.text, codes, secrets=self.request.secrets, shown=self.request.kept)
-        self.kept = masked[:KEPT]
+        self.kept = masked[:MAX_STORED_LENGTH]
         return {"answer": self.kept, "outcome": outcome, "error": str(self.problem or "")[:500]}
 
 
@@ -195,11 +195,11 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
     """
     subject = Subject(item, units)
     message_id = request_id(item, unit)
-    request = compose(service, subject, message_id)
+    request = build_request(service, subject, message_id)
     try:
         is_probe = let_through(service)
     except Paused as paused:
-        raise ServiceError(str(paused), temporary=True, pause=paused.pause) from paused
+        raise WebServiceError(str(paused), temporary=True, pause=paused.pause) from paused
     reading = Reading(service, len(units), request)
     try:
         answer = call(
@@ -217,18 +217,18 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             request_id=message_id,
             attempt=attempt,
         )
-    except CalloutBusy as error:
+    except HostBusy as error:
         give_back_probe(service)
-        raise ServiceBusy(str(error)) from error
-    except CalloutError as error:
+        raise WebServiceBusy(str(error)) from error
+    except OutgoingRequestError as error:
         note_failure(service, is_probe=is_probe)
-        raise ServiceError(str(error), temporary=error.temporary) from error
+        raise WebServiceError(str(error), temporary=error.temporary) from error
     if reading.problem and not reading.codes:
         if reading.problem.temporary:
             note_failure(service, is_probe=is_probe, at_least=answer.retry_after)
         else:
             note_answer(service)
-        raise ServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
+        raise WebServiceError(str(reading.problem), temporary=reading.problem.temporary, pause=answer.retry_after)
     note_success(service)
     return _take(reading, item, units, message_id)
 
@@ -244,8 +244,10 @@ def _take(reading: Reading, item: OrderItem, units: list[int], message_id: str) 
     if codes and not service.known_shapes:
         service.remember(list(codes.values()))
     if taken:
-        last = Callout.objects.filter(upstream=service, request_id=message_id).order_by("-pk")[:1]
-        Callout.objects.filter(pk__in=last.values("pk")).update(outcome=Callout.Outcome.FATAL, error=taken[:500])
+        last = OutgoingRequest.objects.filter(upstream=service, request_id=message_id).order_by("-pk")[:1]
+        OutgoingRequest.objects.filter(pk__in=last.values("pk")).update(
+            outcome=OutgoingRequest.Outcome.FATAL, error=taken[:500]
+        )
         note_answer(service)
         raise CodesMissing(taken, codes, temporary=False)
     if held:

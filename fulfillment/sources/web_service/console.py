@@ -11,21 +11,21 @@ from time import monotonic
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from fulfillment.sources.web_service.client import Reading, Request, compose, units_of_services
+from fulfillment.sources.web_service.client import LicenseRequest, Reading, build_request, units_of_services
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import CATALOGUE, Subject
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem, Subscription
-from outbound.callouts import Answer, CalloutError, call, storable
 from outbound.masking import mask_answer, mask_code
+from outbound.outgoing_requests import Answer, OutgoingRequestError, call, storable
 from outbound.signatures import base_string
-from work.models import alone
+from work.models import advisory_lock
 from work.refusals import Refused
 
 # Somebody waits for the answer, and a vendor's service is not to be loaded by tests.
 TESTS_A_MINUTE = 10
 # What tells something of an answer besides its body.
-TELLING_HEADERS = ["Content-Type", "Content-Length", "Retry-After"]
+SHOWN_HEADERS = ["Content-Type", "Content-Length", "Retry-After"]
 # What stands in the curl line in place of the password or token.
 PLACEHOLDER = "PASSWORD"
 EXAMPLES = {name: parameter.example for name, parameter in CATALOGUE.items()}
@@ -109,7 +109,7 @@ class Shown:
     """A request as a page may show it: signed as it stands here, with licenses and secret constants masked."""
 
     service: WebService
-    request: Request
+    request: LicenseRequest
     is_masked: bool
 
     @property
@@ -149,8 +149,8 @@ class Shown:
 
 def show(service: WebService, subject: Subject, message_id: str = "") -> Shown:
     """The request that would be sent. Raises ServiceError, subscriptions.PredecessorMissing."""
-    masked = compose(service, subject, message_id or make_id(), is_test=True, masked=True)
-    whole = compose(service, subject, masked.headers["webhook-id"], is_test=True)
+    masked = build_request(service, subject, message_id or make_id(), is_test=True, masked=True)
+    whole = build_request(service, subject, masked.headers["webhook-id"], is_test=True)
     return Shown(service, masked, is_masked=(masked.url, masked.body) != (whole.url, whole.body))
 
 
@@ -160,7 +160,7 @@ def make_id() -> str:
 
 
 @dataclass(frozen=True)
-class Result:
+class ConsoleResult:
     """What came of a test, with codes masked."""
 
     message_id: str
@@ -175,24 +175,24 @@ class Result:
     is_held: bool = False  # a person would have to look at it
 
 
-def send_test(service: WebService, subject: Subject) -> Result:
-    """Send the request, marked as a test, and tell how the answer was read.
+def send_test(service: WebService, subject: Subject) -> ConsoleResult:
+    """Send the request, marked as a test, and return how the answer was read.
 
-    It leaves a Callout, and nothing else: neither the order nor the circuit breaker learns of it. Raises TestRefused,
-    ServiceError and subscriptions.PredecessorMissing.
+    It leaves an OutgoingRequest and nothing else: neither the order nor the circuit breaker changes. Raises
+    TestRefused, WebServiceError and subscriptions.PredecessorMissing.
     """
-    with alone("web service test", service.pk) as is_alone:
-        if not is_alone:
+    with advisory_lock("web service test", service.pk) as locked:
+        if not locked:
             raise TestRefused("Another test of this web service is under way.")
-        last_minute = service.callouts.filter(called_at__gt=Now() - timedelta(minutes=1), is_test=True)
+        last_minute = service.outgoing_requests.filter(called_at__gt=Now() - timedelta(minutes=1), is_test=True)
         if last_minute.count() >= TESTS_A_MINUTE:
             raise TestRefused(f"{TESTS_A_MINUTE} tests were sent within a minute. Wait a moment.")
         return _send(service, subject)
 
 
-def _send(service: WebService, subject: Subject) -> Result:
+def _send(service: WebService, subject: Subject) -> ConsoleResult:
     message_id = make_id()
-    request = compose(service, subject, message_id, is_test=True)
+    request = build_request(service, subject, message_id, is_test=True)
     reading = Reading(service, len(subject.units), request)
     started = monotonic()
     try:
@@ -210,9 +210,9 @@ def _send(service: WebService, subject: Subject) -> Result:
             is_test=True,
             request_id=message_id,
         )
-    except CalloutError as error:
-        return Result(message_id, monotonic() - started, error=str(error), is_temporary=error.temporary)
-    result = Result(message_id, monotonic() - started)
+    except OutgoingRequestError as error:
+        return ConsoleResult(message_id, monotonic() - started, error=str(error), is_temporary=error.temporary)
+    result = ConsoleResult(message_id, monotonic() - started)
     return replace(
         result,
         status_code=answer.status_code,
@@ -225,8 +225,8 @@ def _send(service: WebService, subject: Subject) -> Result:
     )
 
 
-def _telling(answer: Answer, request: Request) -> dict[str, str]:
-    found = {name: storable(answer.headers[name])[:200] for name in TELLING_HEADERS if name in answer.headers}
+def _telling(answer: Answer, request: LicenseRequest) -> dict[str, str]:
+    found = {name: storable(answer.headers[name])[:200] for name in SHOWN_HEADERS if name in answer.headers}
     if "Location" in answer.headers:
         found["Location"] = mask_answer(storable(answer.headers["Location"]), [], secrets=request.secrets)[:200]
     return found

@@ -6,11 +6,11 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_noop
 
 from fulfillment.actions import CodeRefused
-from fulfillment.history import Line
+from fulfillment.history import HistoryLine
 from fulfillment.models import FulfillmentMethod, HeldCode
 from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.sources.web_service import client as web_services
-from fulfillment.sources.web_service.client import HELD, CodesHeld, CodesMissing, ServiceBusy, ServiceError
+from fulfillment.sources.web_service.client import HELD, CodesHeld, CodesMissing, WebServiceBusy, WebServiceError
 from fulfillment.sources.web_service.models import WebService, WebServiceMethod
 from orders.subscriptions import PredecessorMissing
 from outbound.masking import mask_code
@@ -18,9 +18,9 @@ from outbound.models import Upstream
 from work.models import database_now
 
 # How long one attempt may take, with the last request of it, in seconds; less than a lease.
-MOST_SECONDS = 45
+ATTEMPT_TIMEOUT = 45
 # How often a renewal looks for the license it waits for, if nobody wakes it.
-LOOKED_FOR_AGAIN = timedelta(minutes=5)
+RECHECK_INTERVAL = timedelta(minutes=5)
 
 
 class WebServiceSource(Source):
@@ -71,7 +71,7 @@ class WebServiceSource(Source):
     def history(cls, item):
         if item.fulfillment.sent_by_vendor:
             at = item.fulfillment.done_at or item.fulfillment.created_at
-            yield Line(at, "codes", f"The web service sends the license of {item.product.name} itself")
+            yield HistoryLine(at, "codes", f"The web service sends the license of {item.product.name} itself")
 
     @classmethod
     def accept(cls, held):
@@ -81,9 +81,9 @@ class WebServiceSource(Source):
             raise CodeRefused(problem)
         service.remember([held.code])
         # While it was held for an error message, the log showed it.
-        for callout in service.callouts.filter(item=held.item, answer__contains=held.code):
-            callout.answer = callout.answer.replace(held.code, mask_code(held.code))
-            callout.save(update_fields=["answer"])
+        for outgoing_request in service.outgoing_requests.filter(item=held.item, answer__contains=held.code):
+            outgoing_request.answer = outgoing_request.answer.replace(held.code, mask_code(held.code))
+            outgoing_request.save(update_fields=["answer"])
 
     def issue(self, item, units, *, attempt):
         if self.service.merchant_id != item.order.merchant_id:
@@ -95,12 +95,12 @@ class WebServiceSource(Source):
                 yield from self._issue_all(item, units, attempt)
             else:
                 yield from self._issue_each(item, units, attempt)
-        except ServiceBusy as busy:
+        except WebServiceBusy as busy:
             raise SourceBusy(str(busy)) from busy
         except PredecessorMissing as missing:
-            rest = missing.until - database_now() if missing.until else LOOKED_FOR_AGAIN
-            raise LicenseAwaited(str(missing), pause=min(rest, LOOKED_FOR_AGAIN)) from missing
-        except ServiceError as error:
+            rest = missing.until - database_now() if missing.until else RECHECK_INTERVAL
+            raise LicenseAwaited(str(missing), pause=min(rest, RECHECK_INTERVAL)) from missing
+        except WebServiceError as error:
             reason = f"Web service “{self.service}”: {error}"
             kind = CodeHeld if isinstance(error, CodesHeld) else SourceError
             raise kind(reason, permanent=not error.temporary, pause=error.pause) from error
@@ -120,7 +120,7 @@ class WebServiceSource(Source):
         started = monotonic()
         missing = None
         for unit in units:
-            if monotonic() - started > MOST_SECONDS - self.service.timeout:
+            if monotonic() - started > ATTEMPT_TIMEOUT - self.service.timeout:
                 raise SourceNotReady("Its codes are asked for one by one.")
             try:
                 yield from web_services.ask(self.service, item, [unit], unit=unit, attempt=attempt).items()

@@ -58,7 +58,7 @@ class Command(BaseCommand):
             raise CommandError("Nothing was imported: some lines are no license keys.")
 
         try:
-            confirm(key_import, by="import_keys")
+            confirm(key_import, actor="import_keys")
         except ImportRefused as error:
             raise CommandError(str(error)) from error
         finish(key_import)

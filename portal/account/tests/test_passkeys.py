@@ -10,7 +10,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from merchants.models import Member, User
 from merchants.team import invite
 from portal.tests.browsing import check, sees
-from runtime.tests.installation import PATIENCE
+from runtime.tests.installation import TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,15 +60,15 @@ def follow(browser, label):
     """Click, and wait until another page is there."""
     browser.execute_script("window.isTheOldPage = true")
     click(browser, label)
-    WebDriverWait(browser, PATIENCE).until(lambda _: browser.execute_script("return !window.isTheOldPage"))
+    WebDriverWait(browser, TIMEOUT).until(lambda _: browser.execute_script("return !window.isTheOldPage"))
 
 
-def add_passkey(browser, live_server, *, alone=True):
+def add_passkey(browser, live_server, *, advisory_lock=True):
     browser.get(f"{live_server}{reverse('mfa_add_webauthn')}")
     fill(browser, password="correct horse")
     follow(browser, "Confirm")
     fill(browser, name="Laptop")
-    if not alone:
+    if not advisory_lock:
         browser.find_element(By.NAME, "passwordless").click()
     click(browser, "Add the passkey")
     assert sees(browser, "Passkey added.", "Recovery codes")
@@ -92,7 +92,7 @@ def test_a_passkey_is_added_and_signs_in_alone(browser, live_server, owner, devi
 
 def test_a_passkey_may_be_a_second_factor_only(browser, live_server, owner, device):
     sign_in(browser, live_server)
-    add_passkey(browser, live_server, alone=False)
+    add_passkey(browser, live_server, advisory_lock=False)
     sign_out(browser)
     sign_in(browser, live_server)
     assert sees(browser, "Second factor", "Use your passkey", "Lost your device?")
@@ -142,7 +142,7 @@ def test_it_says_so_when_there_is_no_passkey(browser, live_server, owner):
 
 
 def test_an_invitation_is_accepted(browser, live_server, merchant, owner):
-    _, token = invite(merchant, "ada@example.com", Member.Role.MANAGER, by=owner)
+    _, token = invite(merchant, "ada@example.com", Member.Role.MANAGER, actor=owner)
     browser.get(f"{live_server}{reverse('open-invitation', args=[token])}")
     assert sees(browser, "Join Northlight", "ada@example.com")
     assert token not in browser.current_url
@@ -188,7 +188,7 @@ def test_a_role_is_changed_in_the_dialog(browser, live_server, merchant, owner):
 
 
 def test_everybody_can_use_what_is_seen_before_signing_in(browser, live_server, merchant, owner):
-    _, token = invite(merchant, "ada@example.com", Member.Role.MANAGER, by=owner)
+    _, token = invite(merchant, "ada@example.com", Member.Role.MANAGER, actor=owner)
     for address in [
         reverse("account_login"),
         reverse("account_reset_password"),
@@ -216,7 +216,7 @@ def test_everybody_can_use_the_pages_of_the_account(browser, live_server, owner,
     check(browser)
     browser.get(f"{live_server}{reverse('mfa_add_webauthn')}")
     check(browser)
-    add_passkey(browser, live_server, alone=False)
+    add_passkey(browser, live_server, advisory_lock=False)
     for name in [
         "mfa_view_recovery_codes",
         "mfa_generate_recovery_codes",
@@ -243,7 +243,7 @@ def test_everybody_can_use_the_pages_of_the_account(browser, live_server, owner,
 def test_everybody_can_use_the_pages_of_the_team(browser, live_server, merchant, owner):
     bob = User.objects.create_user("bob@northlight.example", "correct horse", first_name="Bob", last_name="Baker")
     member = Member.objects.create(merchant=merchant, user=bob, role=Member.Role.SUPPORT)
-    invite(merchant, "ada@example.com", Member.Role.MANAGER, by=owner)
+    invite(merchant, "ada@example.com", Member.Role.MANAGER, actor=owner)
     sign_in(browser, live_server)
     for address in [
         reverse("team"),

@@ -18,7 +18,7 @@ def press(browser, label):
 
 def test_a_customer_helps_herself_in_russian(browser, live_server, pay, make_product, merchant, work, mailoutbox):
     product = make_product(keys=0, name="Photo Pro")
-    import_keys(merchant.pools.get(), [LICENSE, "AAAA-BBBB-CCCC-7Q2M"], by="test")
+    import_keys(merchant.pools.get(), [LICENSE, "AAAA-BBBB-CCCC-7Q2M"], actor="test")
     pay(product, make_product(source="manual", name="Атлас"), quantity=2, language="ru")
     work()
     mailoutbox.clear()

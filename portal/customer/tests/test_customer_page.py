@@ -113,7 +113,7 @@ def test_another_language_is_kept_through_its_forms(client, order, url):
 
 def test_markup_in_names_and_codes_is_text(client, make_product, merchant, pay):
     product = make_product(keys=0, name="<b>Pro</b>")
-    import_keys(merchant.pools.get(), ["<script>alert(1)</script>"], by="test")
+    import_keys(merchant.pools.get(), ["<script>alert(1)</script>"], actor="test")
     merchant.name = "<i>North</i>"
     merchant.save()
     pay(product)
@@ -153,7 +153,7 @@ def test_a_code_of_several_lines_is_shown_as_it_is_with_its_links(client, make_p
         'user "ada"\n  https://files.example/a?b=1&c=2\nhttp://plain.example javascript:alert(1) xhttps://no.example'
     )
     product = make_product(keys=0)
-    import_keys(merchant.pools.get(), [text], by="test")
+    import_keys(merchant.pools.get(), [text], actor="test")
     pay(product)
 
     page = show(client, f"/o/{Order.objects.get().link_token}/").content.decode()
@@ -331,15 +331,15 @@ def test_forms_are_taken_from_pages_without_a_referrer(url):
 
 
 def renewed(order):
-    renew_link(order, by="Sam")
+    renew_link(order, actor="Sam")
 
 
 def revoked(order):
-    revoke_link(order, by="Sam")
+    revoke_link(order, actor="Sam")
 
 
 def refunded(order):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
 
 
 def terminated(order):
@@ -381,7 +381,7 @@ def test_what_leads_nowhere_says_so_in_the_browsers_language(client, db):
 @pytest.mark.parametrize("act", ["show", "send"])
 def test_what_is_forbidden_since_the_page_was_read_is_not_done(client, order, url, monkeypatch, act):
     def then_refunded(*args):
-        refund(order, by="Sam")
+        refund(order, actor="Sam")
         return real(*args)
 
     name = {"show": "show_to_customer", "send": "send_again"}[act]
@@ -396,7 +396,7 @@ def test_what_is_forbidden_since_the_page_was_read_is_not_done(client, order, ur
 @pytest.mark.parametrize("method", ["get", "delete"])
 def test_no_log_holds_a_link_also_if_it_leads_nowhere(client, order, url, caplog, method):
     caplog.set_level(logging.DEBUG, "django.request")
-    revoke_link(order, by="Sam")
+    revoke_link(order, actor="Sam")
 
     getattr(client, method)(url)
 

@@ -68,11 +68,11 @@ def test_it_has_the_newest_orders_and_says_so_if_there_are_others(
 
 
 def close_by_refund(order):
-    refund(order, by="Sam")
+    refund(order, actor="Sam")
 
 
 def close_by_revoking(order):
-    revoke_link(order, by="Sam")
+    revoke_link(order, actor="Sam")
 
 
 def of_another_address(order):
@@ -96,7 +96,7 @@ def test_it_mails_nothing_where_there_is_no_order_to_open(client, order, work, m
 
 def test_the_link_is_the_present_one(client, order, work, mailoutbox):
     ask(client)
-    renew_link(order, by="Sam")
+    renew_link(order, actor="Sam")
     work()
 
     assert order.url in mailoutbox[0].body
@@ -145,7 +145,7 @@ def test_it_is_tried_again_while_the_mail_server_is_down(client, order, work, ma
 
     ask(client)
     with monkeypatch.context() as context:
-        context.setattr(link_requests, "sent", fail)
+        context.setattr(link_requests, "send_email", fail)
         work()
     request = LinkRequest.objects.get()
     assert (request.attempts, request.reason) == (1, "The mail server is down.") and request.due_at
@@ -161,7 +161,7 @@ def test_it_is_not_sent_again_if_it_may_have_arrived(client, order, work, mailou
         raise MailError("The mail server broke off.", perhaps_taken=True)
 
     ask(client)
-    monkeypatch.setattr(link_requests, "sent", fall_silent)
+    monkeypatch.setattr(link_requests, "send_email", fall_silent)
     work()
 
     assert LinkRequest.objects.get().due_at is None

@@ -95,7 +95,7 @@ def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
 @pytest.fixture
 def stock_of():
     def stock_of(pool, *keys):
-        import_keys(pool, keys, by="test")
+        import_keys(pool, keys, actor="test")
 
     return stock_of
 
@@ -126,7 +126,9 @@ def upload_anew(visitor, address, text):
 
 
 def test_of_two_uploads_at_once_one_is_imported(link, pool, in_threads, monkeypatch):
-    begun = [upload_link.uploads.begin(pool, [f"KEY-{number}".encode()], by="test", link=link) for number in range(8)]
+    begun = [
+        upload_link.uploads.begin(pool, [f"KEY-{number}".encode()], actor="test", link=link) for number in range(8)
+    ]
     addresses = [f"/uploaded/{upload_link.token_of(key_import)}/" for key_import in begun]
 
     in_threads(lambda address: Client().post(address, {"import": "yes"}), addresses, threads=8)
@@ -251,7 +253,7 @@ def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatc
 
 
 def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, upload, monkeypatch, pool):
-    monkeypatch.setattr(upload_link.uploads, "AT_ONCE", 5)
+    monkeypatch.setattr(upload_link.uploads, "CHUNK_SIZE", 5)
     result = upload("A-1\nA-2\nA-3")
     assert "is being read" in visitor.get(result).content.decode()
     upload_link.uploads.work_on(KeyImport.objects.get().pk)
@@ -267,7 +269,7 @@ def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, up
 
 
 def test_nobody_imports_what_was_not_looked_at(visitor, upload, monkeypatch, address, link):
-    monkeypatch.setattr(upload_link.uploads, "AT_ONCE", 5)
+    monkeypatch.setattr(upload_link.uploads, "CHUNK_SIZE", 5)
     result = upload("A-1\nA-2\nA-3")
 
     assert visitor.post(result, {"import": "yes"}).status_code == 302

@@ -14,7 +14,7 @@ from merchants.models import EmailTemplate, Logo, Member
 from pools.imports import import_keys
 from portal.tests.browsing import check, look_in, sees, text
 from portal.tests.test_every_page import enter
-from runtime.tests.installation import PATIENCE
+from runtime.tests.installation import TIMEOUT
 
 pytestmark = pytest.mark.django_db
 
@@ -271,7 +271,7 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
 def test_everybody_can_read_the_mail(browser, make_product, make_pool, merchant, pay, work, mailoutbox):
     pool = make_pool()
     import_keys(
-        pool, ["LONG-" * 40, "https://dl.example/" + "a" * 200, "-----BEGIN-----\n  QUJD\n-----END-----"], by="test"
+        pool, ["LONG-" * 40, "https://dl.example/" + "a" * 200, "-----BEGIN-----\n  QUJD\n-----END-----"], actor="test"
     )
     pay(make_product(pool=pool, name="Photo" * 30), make_product(keys=1, name="Lite"), quantity=4, language="ru")
     work()
@@ -285,7 +285,7 @@ def test_everybody_can_read_the_mail(browser, make_product, make_pool, merchant,
 
 
 def wait(browser, condition):
-    WebDriverWait(browser, PATIENCE, 0.1).until(lambda _: condition())
+    WebDriverWait(browser, TIMEOUT, 0.1).until(lambda _: condition())
 
 
 def preview(browser):

@@ -22,10 +22,10 @@ from requests import Response
 from delivery import tasks
 from delivery.link_requests import request_mail
 from delivery.models import Delivery, LinkRequest
-from fulfillment.pool_notices import PoolLow, tell_of_pool
+from fulfillment.pool_notices import PoolLow, notify_pool
 from merchants.models import Member
 from outbound import address_guard, mail, mail_servers
-from outbound.mail import MailError, sent
+from outbound.mail import MailError, send_email
 from outbound.models import MailAccount
 from portal.emails.forms import MailServerForm
 from runtime.tests.installation import free_port
@@ -133,7 +133,7 @@ def test_mails_to_customers_go_through_it_and_notices_do_not(
     pay(product)
     request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
     merchant.pools.update(notified="low")
-    tell_of_pool(merchant.pools.get(), PoolLow, available=10)
+    notify_pool(merchant.pools.get(), PoolLow, available=10)
     work()
     manager.post("/emails/texts/all/en/test/", {"subject": "Yours", "body": "{KEY}"})
 
@@ -195,7 +195,7 @@ def test_a_server_inside_our_network_is_not_asked(manager, make_server, settings
 def test_a_web_process_does_not_wait_long_for_a_slow_server(manager, make_server, monkeypatch, security):
     server = make_server(security)
     server.delay = 5
-    monkeypatch.setattr(mail, "MOST_SECONDS_FOR_TEST", 0.5)
+    monkeypatch.setattr(mail, "TEST_TIMEOUT", 0.5)
     started = monotonic()
 
     assert "Nothing was saved. The mail server broke off" in refusal(save(manager, server, security=security))
@@ -209,7 +209,7 @@ def test_a_server_that_drips_is_cut_off_and_may_have_taken_the_mail(manager, mak
 
     with (
         pytest.raises(MailError) as caught,
-        sent(EmailMessage(to=["ada@example.com"]), MailAccount.objects.get(), most_seconds=0.5),
+        send_email(EmailMessage(to=["ada@example.com"]), MailAccount.objects.get(), timeout=0.5),
     ):
         pass
 
@@ -227,7 +227,7 @@ def test_a_connection_is_had_soon_or_not_at_all(manager, make_server, monkeypatc
     monkeypatch.setattr(address_guard, "connect", note)
     server = make_server()
     server.delay = 0.3
-    monkeypatch.setattr(mail_servers, "MOST_SECONDS_TO_CONNECT", 0.2)
+    monkeypatch.setattr(mail_servers, "CONNECT_TIMEOUT", 0.2)
 
     assert save(manager, server).status_code == 302
     assert asked == [0.2]

@@ -4,7 +4,7 @@ from django.urls import reverse
 from licensing.creation import create_license, create_licensee
 from licensing.models import (
     LicenseTemplate,
-    Product,
+    LicensingProduct,
     ProductModule,
 )
 from merchants.models import Member
@@ -27,7 +27,7 @@ def owner(client, merchant):
 
 @pytest.fixture
 def product(merchant):
-    return Product.objects.create(merchant=merchant, number="P1", name="Photo <Pro>")
+    return LicensingProduct.objects.create(merchant=merchant, number="P1", name="Photo <Pro>")
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def template(product):
 @pytest.fixture
 def make_licensee(product, template):
     def make(number, licenses=1, **fields):
-        licensee = create_licensee(product, by="test", number=number, **fields)
+        licensee = create_licensee(product, actor="test", number=number, **fields)
         for _ in range(licenses):
-            create_license(licensee, template, by="test")
+            create_license(licensee, template, actor="test")
         return licensee
 
     return make

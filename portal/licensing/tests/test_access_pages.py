@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from licensing.creation import create_licensee
 from licensing.models import (
-    Product,
+    LicensingProduct,
     Token,
     VendorLogin,
 )
@@ -58,7 +58,7 @@ def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
     ],
 )
 def test_a_wrong_key_is_refused(owner, outsider, data, why):
-    create_licensee(Product.objects.create(merchant=outsider, name="X"), by="test", number="THEIRS")
+    create_licensee(LicensingProduct.objects.create(merchant=outsider, name="X"), actor="test", number="THEIRS")
 
     response = post(owner, "key-add", **({"name": "x", "role": "ROLE_APIKEY_ADMIN"} | data))
 

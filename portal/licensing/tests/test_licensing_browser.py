@@ -6,7 +6,7 @@ from selenium.webdriver.common.by import By
 
 from licensing.creation import create_license, create_licensee
 from licensing.failures import record_failures, record_refusal
-from licensing.models import LicenseTemplate, Product
+from licensing.models import LicenseTemplate, LicensingProduct
 from licensing.validation import read_holding, validate
 from portal.tests.browsing import check, sees
 
@@ -14,12 +14,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant):
-    product = Product.objects.create(merchant=merchant, name="Photo")
+    product = LicensingProduct.objects.create(merchant=merchant, name="Photo")
     module = product.modules.create(merchant=merchant, name="Pro", licensing_model="MultiFeature")
     template = LicenseTemplate.objects.create(merchant=merchant, module=module, name="Raw", license_type="FEATURE")
-    permanent = create_licensee(product, by="test", name="Permanent", number="PERMANENT")
-    bought = create_licensee(product, by="test", name="Bought", number="KW-BOUGHT-7Q2M-8X9Y", marked_for_transfer=True)
-    create_license(bought, template, by="test")
+    permanent = create_licensee(product, actor="test", name="Permanent", number="PERMANENT")
+    bought = create_licensee(
+        product, actor="test", name="Bought", number="KW-BOUGHT-7Q2M-8X9Y", marked_for_transfer=True
+    )
+    create_license(bought, template, actor="test")
     client.force_login(merchant.members.get(role="owner").user)
     browser.get(f"{live_server}/healthz")
     browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
@@ -38,15 +40,15 @@ def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant
 
 
 def test_why_validations_failed_fits_every_screen(browser, live_server, client, merchant):
-    product = Product.objects.create(merchant=merchant, name="Photo")
+    product = LicensingProduct.objects.create(merchant=merchant, name="Photo")
     for number, model in enumerate(("Subscription", "Floating", "NodeLocked")):
         product.modules.create(
             merchant=merchant, number=f"MODULE-{number}", name=f"{model} of the editor", licensing_model=model
         )
-    licensee = create_licensee(product, by="test", name="Ada", number="KW-BOUGHT-7Q2M-8X9Y")
+    licensee = create_licensee(product, actor="test", name="Ada", number="KW-BOUGHT-7Q2M-8X9Y")
     holding = read_holding(licensee)
-    record_failures(holding, validate(holding, dry_run=True), by="API key “customers’ programs”")
-    record_refusal(holding, f"Requested product module does not exist: {'M' * 200}", by="login northlight.erp")
+    record_failures(holding, validate(holding, dry_run=True), actor="API key “customers’ programs”")
+    record_refusal(holding, f"Requested product module does not exist: {'M' * 200}", actor="login northlight.erp")
     client.force_login(merchant.members.get(role="owner").user)
     browser.get(f"{live_server}/healthz")
     browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})

@@ -11,7 +11,7 @@ from licensing.models import (
     LicenseeAlias,
     LicenseeEvent,
     LicenseTemplate,
-    Product,
+    LicensingProduct,
     ProductModule,
     Token,
     Transaction,
@@ -33,7 +33,7 @@ def test_without_a_product_it_says_what_one_is(page):
 
 def test_a_product_is_built(page, merchant):
     post(page, "licensed-product-add", name="Photo", number="P-1", clear_mark_on_validation="on", active="on")
-    product = Product.objects.get()
+    product = LicensingProduct.objects.get()
     post(page, "module-add", product.pk, name="Pro", licensing_model="Subscription", active="on")
     module = product.modules.get()
     terms = {"license_type": "TIMEVOLUME", "time_volume": "1", "time_volume_period": "YEAR"}
@@ -60,7 +60,11 @@ def test_what_the_service_would_refuse_is_refused(page, product, template, name,
     arguments = {"module-add": [product.pk], "template-add": [template.module_id]}.get(name, [])
 
     assert why in post(page, name, *arguments, **data).content.decode()
-    assert (Product.objects.count(), ProductModule.objects.count(), LicenseTemplate.objects.count()) == (1, 1, 1)
+    assert (LicensingProduct.objects.count(), ProductModule.objects.count(), LicenseTemplate.objects.count()) == (
+        1,
+        1,
+        1,
+    )
 
 
 def test_a_number_does_not_change(page, product):
@@ -74,9 +78,9 @@ def test_removing_says_what_goes_along(page, product, licensee):
     asked = shown(page, "licensed-product-remove", product.pk)
 
     assert "1 module and 1 template and 1 licensee and 1 license" in asked
-    assert Product.objects.exists()
+    assert LicensingProduct.objects.exists()
     post(page, "licensed-product-remove", product.pk)
-    assert not (Product.objects.exists() or Licensee.objects.exists())
+    assert not (LicensingProduct.objects.exists() or Licensee.objects.exists())
 
 
 def test_removing_says_what_uses_it(page, merchant, product, template, licensee):
@@ -154,7 +158,7 @@ def test_another_merchants_licensee_is_not_found(client, outsider, licensee):
 
 def test_nor_does_its_number_stand_in_the_way(client, outsider, licensee):
     client.force_login(outsider.members.get().user)
-    own = Product.objects.create(merchant=outsider, name="X")
+    own = LicensingProduct.objects.create(merchant=outsider, name="X")
 
     post(client, "licensee-add", product=own.pk, number=NUMBER)
 
@@ -164,7 +168,7 @@ def test_nor_does_its_number_stand_in_the_way(client, outsider, licensee):
 def test_the_list_is_narrowed_and_paged(page, make_licensee, merchant):
     for number in range(30):
         make_licensee(f"N{number}", name=f"Customer {number:02}", licenses=0, marked_for_transfer=number == 3)
-    other = Product.objects.create(merchant=merchant, name="Lite")
+    other = LicensingProduct.objects.create(merchant=merchant, name="Lite")
 
     first = shown(page, "licensing")
     assert "Customer 29" in first and "Customer 04" not in first and "Older" in first
@@ -231,7 +235,7 @@ def test_a_license_is_found_at_its_licensee_alone(page, licensee, make_licensee,
 
 
 def test_a_template_of_another_product_is_refused(page, licensee, merchant):
-    other = Product.objects.create(merchant=merchant, name="Lite")
+    other = LicensingProduct.objects.create(merchant=merchant, name="Lite")
     module = ProductModule.objects.create(merchant=merchant, product=other, name="M", licensing_model="Quota")
     template = LicenseTemplate.objects.create(merchant=merchant, module=module, name="T", license_type="FEATURE")
 
@@ -240,7 +244,7 @@ def test_a_template_of_another_product_is_refused(page, licensee, merchant):
     assert licensee.licenses.count() == 1
 
 
-@pytest.mark.parametrize("model", [Product, ProductModule, LicenseTemplate])
+@pytest.mark.parametrize("model", [LicensingProduct, ProductModule, LicenseTemplate])
 def test_what_is_inactive_is_not_offered(page, licensee, template, model):
     model.objects.update(active=False)
 
@@ -298,7 +302,7 @@ def test_a_transfer_that_moves_nothing_says_so(page, licensee, make_licensee):
 def test_why_a_transfer_is_refused_is_said(page, licensee, make_licensee, outsider):
     bare = make_licensee("BARE")
     Licensee.objects.create(
-        merchant=outsider, product=Product.objects.create(merchant=outsider, name="X"), number="THEIRS"
+        merchant=outsider, product=LicensingProduct.objects.create(merchant=outsider, name="X"), number="THEIRS"
     )
 
     unmarked = post(page, "licensee-transfer", bare.pk, direction="to", number=NUMBER)
@@ -339,7 +343,9 @@ def test_an_orders_code_leads_to_its_licensee_and_where_its_licenses_went(
     client, address, licensees = desk
     permanent = make_licensee("PERMANENT", licenses=0, name="Permanent")
     license = licensee.licenses.get()
-    Transaction.note(permanent, Transaction.Source.AUTO_LICENSES_TRANSFER, [license], by="x", source_licensee=licensee)
+    Transaction.note(
+        permanent, Transaction.Source.AUTO_LICENSES_TRANSFER, [license], actor="x", source_licensee=licensee
+    )
 
     with django_assert_max_num_queries(20):
         text = client.get(address).content.decode()
@@ -351,9 +357,9 @@ def test_an_orders_code_leads_to_its_licensee_and_where_its_licenses_went(
 
 def test_another_merchants_licensees_are_not_linked_whatever_their_numbers(desk, licensee, outsider):
     client, address, licensees = desk
-    product = Product.objects.create(merchant=outsider, name="X")
-    theirs = [create_licensee(product, by="test", number=number) for number in (NUMBER, "PERMANENT")]
-    Transaction.note(theirs[1], Transaction.Source.AUTO_LICENSES_TRANSFER, [], by="x", source_licensee=theirs[0])
+    product = LicensingProduct.objects.create(merchant=outsider, name="X")
+    theirs = [create_licensee(product, actor="test", number=number) for number in (NUMBER, "PERMANENT")]
+    Transaction.note(theirs[1], Transaction.Source.AUTO_LICENSES_TRANSFER, [], actor="x", source_licensee=theirs[0])
 
     for _ in ("with one of our own", "without"):
         text = client.get(address).content.decode()
@@ -411,8 +417,8 @@ def failed(licensee):
     """Its licenses were deactivated, and its program asked."""
     licensee.licenses.update(active=False)
     holding = read_holding(licensee)
-    record_failures(holding, validate(holding, dry_run=True), by="API key app <1>")
-    record_refusal(holding, "sessionId is not provided", by="API key app <1>")
+    record_failures(holding, validate(holding, dry_run=True), actor="API key app <1>")
+    record_refusal(holding, "sessionId is not provided", actor="API key app <1>")
     return licensee
 
 

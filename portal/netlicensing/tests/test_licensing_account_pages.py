@@ -5,8 +5,8 @@ from ipaddress import ip_network
 import pytest
 from django.urls import reverse
 
-from fulfillment.chains import add_source
 from fulfillment.models import FulfillmentMethod
+from fulfillment.product_sources import add_source
 from fulfillment.sources.netlicensing.models import LicensePackage, LicensingAccount
 from fulfillment.sources.netlicensing.tests.licensing_server import Proxy, Service, envelope
 from licensing.models import Token
@@ -76,14 +76,16 @@ def test_who_revokes_that_key_is_told_what_it_does(client, merchant):
         assert ("Orders fail then that get their licenses by “Own”, until that account is saved again" in text) == told
 
 
-@pytest.mark.parametrize("view", ["license-package", "license-package-delete", "licensing-account-callout"])
+@pytest.mark.parametrize("view", ["license-package", "license-package-delete", "licensing-account-request"])
 def test_what_is_anothers_is_not_found_at_an_account_of_ones_own(manager, merchant, account, outsider, view):
     own = merchant.licensing_accounts.create(name="Own")
     theirs = outsider.licensing_accounts.create(name="Theirs")
     for at in (account, theirs):
         package = at.merchant.license_packages.create(account=at, name="Pro", product_number="P-1")
-        callout = at.callouts.create(merchant=at.merchant, method="GET", url="https://licensing.example")
-        other = callout if view == "licensing-account-callout" else package
+        outgoing_request = at.outgoing_requests.create(
+            merchant=at.merchant, method="GET", url="https://licensing.example"
+        )
+        other = outgoing_request if view == "licensing-account-request" else package
         assert manager.get(reverse(view, args=[own.pk, other.pk])).status_code == 404
 
 

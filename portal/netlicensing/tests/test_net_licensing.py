@@ -7,16 +7,16 @@ import pytest
 from django.db.models.functions import Now
 
 from fulfillment.actions import retry
-from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import add_source
 from fulfillment.sources.netlicensing import client as net_licensing
 from fulfillment.sources.netlicensing.models import Deactivation, LicensingAccount
 from fulfillment.sources.netlicensing.tests.licensing_server import Proxy
-from licensing.models import License, Licensee, Product, Role, Token
+from licensing.models import License, Licensee, LicensingProduct, Role, Token
 from licensing.transfer import transfer
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,7 +46,7 @@ def proxy(live_server, settings, monkeypatch):
 @pytest.fixture
 def product(merchant):
     """One with a template of each kind, and one of which each licensee would get a license."""
-    product = Product.objects.create(merchant=merchant, number="P-1", name="Photo Pro")
+    product = LicensingProduct.objects.create(merchant=merchant, number="P-1", name="Photo Pro")
     models = {"SUB": "Subscription", "PPU": "PayPerUse", "FEATURE": "MultiFeature", "AUTO": "MultiFeature"}
     types = {"SUB": "TIMEVOLUME", "PPU": "QUANTITY", "FEATURE": "FEATURE", "AUTO": "FEATURE"}
     terms: dict[str, dict] = {"SUB": {"time_volume": 1, "time_volume_period": "MONTH"}, "PPU": {"quantity": 100}}
@@ -82,7 +82,7 @@ def codes_of(number):
 def again():
     LicensingAccount.objects.update(failures=0, paused_at=None)
     for item in OrderItem.objects.filter(fulfillment__status="failed"):
-        retry(item, by="Sam")
+        retry(item, actor="Sam")
     for model in (Fulfillment, Deactivation):
         model.objects.filter(due_at__isnull=False).update(due_at=Now())
 
@@ -113,9 +113,9 @@ def test_whatever_happens_at_any_step_it_ends_with_one_marked_licensee_and_its_l
 
     # What the customers have since is found by a refund.
     customer = Licensee.objects.create(merchant=merchant, product=licensee.product, number="CUSTOMER")
-    transfer(customer, licensee, by="test")
-    refund(Order.objects.get(number=order), by="Olivia")
+    transfer(customer, licensee, actor="test")
+    refund(Order.objects.get(number=order), actor="Olivia")
     work()
     assert set(customer.licenses.values_list("active", flat=True)) == {False}
     assert License.objects.filter(active=False).count() == 2
-    assert not Callout.objects.filter(answer__contains="CUSTOMER").exists()
+    assert not OutgoingRequest.objects.filter(answer__contains="CUSTOMER").exists()

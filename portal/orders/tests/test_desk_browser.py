@@ -12,7 +12,7 @@ from merchants.models import CheckoutPage, User
 from orders.models import ActivationCode, Order
 from pools.imports import import_keys
 from portal.tests.browsing import sees, text
-from runtime.tests.installation import PATIENCE, free_port, wait_until
+from runtime.tests.installation import TIMEOUT, free_port, wait_until
 from runtime.tests.sink import Sink
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,7 +31,7 @@ def sink(settings):
 @pytest.fixture
 def order(sink, pay, make_product, make_pool, work):
     pool = make_pool()
-    import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], by="test")
+    import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], actor="test")
     bob = {"email": "bob@oneil.example", "first_name": "Bob", "last_name": "O’Neil"}
     pay(make_product(pool=pool, sku="PHOTO-PRO", name="Photo Pro"), order="A0012345678")
     pay(make_product(pool=pool, sku="PHOTO-LITE", name="Photo Lite"), order="B99", customer=bob)
@@ -81,7 +81,7 @@ class Desk:
         except NoSuchElementException:
             return False
         finally:
-            self.browser.implicitly_wait(PATIENCE)
+            self.browser.implicitly_wait(TIMEOUT)
 
     def answer(self, label):
         """Press a button of the dialog."""
@@ -99,7 +99,7 @@ class Desk:
 
     def until(self, condition):
         ignored = [StaleElementReferenceException]
-        return WebDriverWait(self.browser, PATIENCE, 0.1, ignored_exceptions=ignored).until(lambda _: condition())
+        return WebDriverWait(self.browser, TIMEOUT, 0.1, ignored_exceptions=ignored).until(lambda _: condition())
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ ORDERS = "/orders/"
 def make_rows(merchant):
     """A0012345678 of Ada, with B99 of Bob beside it."""
     pool = make_pool(merchant, name="Photo")
-    import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], by="test")
+    import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], actor="test")
     bob = {"email": "bob@oneil.example", "first_name": "Bob", "last_name": "O’Neil"}
     api = make_api(merchant)
     pay(api, make_product(merchant, pool=pool, sku="PHOTO-PRO"), order="A0012345678")
@@ -80,7 +80,7 @@ def test_a_license_text_stands_in_no_address(support, order, text):
 def test_a_long_license_is_found_and_its_address_is_short(support, order, pay, make_product, make_pool, line_break):
     lines = ["-----BEGIN LICENSE-----", "A" * 2000 + "7Q", "B" * 1000, "-----END LICENSE-----"]
     pool = make_pool()
-    import_keys(pool, ["\n".join(lines)], by="test")
+    import_keys(pool, ["\n".join(lines)], actor="test")
     pay(make_product(pool=pool, sku="LONG"), order="L1")
 
     response = support.post(ORDERS, {"search": line_break.join(lines)}, follow=True)
@@ -120,7 +120,7 @@ def test_what_is_not_found_is_said(support, order):
 
 
 def test_a_key_in_stock_is_said_to_be_there(support, order, merchant):
-    import_keys(merchant.pools.get(), ["AAAA-BBBB-CCCC-STCK"], by="test")
+    import_keys(merchant.pools.get(), ["AAAA-BBBB-CCCC-STCK"], actor="test")
 
     page = support.post(ORDERS, {"search": "AAAA-BBBB-CCCC-STCK"}).content.decode()
 

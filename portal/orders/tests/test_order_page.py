@@ -65,8 +65,8 @@ def test_a_question_belongs_to_the_orders_in_the_navigation(desk, order):
 
 @pytest.mark.parametrize(("source", "shown"), [("netlicensing", 1), ("pool", 0)])
 def test_a_licensee_is_shown_with_the_codes_that_are_its_number(source, shown, desk, code):
-    product = licensing.Product.objects.create(merchant=code.item.order.merchant, name="Photo Pro")
-    create_licensee(product, by="test", number=code.code, name="Ada")
+    product = licensing.LicensingProduct.objects.create(merchant=code.item.order.merchant, name="Photo Pro")
+    create_licensee(product, actor="test", number=code.code, name="Ada")
     ActivationCode.objects.filter(pk=code.pk).update(source=source)
 
     assert text(desk.get(desk.page)).count("Number of the licensee") == shown
@@ -446,7 +446,7 @@ def test_a_code_that_was_replaced_meanwhile_says_so(act, support, pay, product):
     pay(product)
     order = Order.objects.latest("pk")
     code = order.codes().select_related("item__order").get()
-    replace(code, by="Sam")
+    replace(code, actor="Sam")
 
     response = support.post(f"/orders/{order.number}/codes/{code.pk}/{act}/")
 

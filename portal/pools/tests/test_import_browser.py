@@ -22,7 +22,7 @@ def click(browser, label, inside="main"):
 def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser, live_server, client, make_member, make_pool, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(uploads, "AT_ONCE", 0)
+    monkeypatch.setattr(uploads, "CHUNK_SIZE", 0)
     pool = make_pool()
     enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
     file = tmp_path / "keys.csv"

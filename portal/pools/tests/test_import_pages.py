@@ -45,7 +45,7 @@ def upload(manager, pool):
 @pytest.fixture
 def by_a_worker(monkeypatch):
     """However short an upload is, it is a worker's."""
-    monkeypatch.setattr(uploads, "AT_ONCE", 0)
+    monkeypatch.setattr(uploads, "CHUNK_SIZE", 0)
 
 
 def address(key_import, name="import"):
@@ -93,8 +93,8 @@ def test_it_is_either_a_file_or_a_text(manager, pool, data):
 
 
 def test_the_preview_counts_what_is_left_out_and_names_the_lines(manager, upload, pool, make_pool):
-    import_keys(pool, ["HERE"], by="test")
-    import_keys(make_pool(), ["ELSEWHERE"], by="test")
+    import_keys(pool, ["HERE"], actor="test")
+    import_keys(make_pool(), ["ELSEWHERE"], actor="test")
 
     key_import = upload("NEW\nNEW\n\nHERE\nELSEWHERE\nB\0D\n")
     page = shown(manager, key_import)

@@ -7,7 +7,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from portal.tests.browsing import sees
 from portal.tests.test_every_page import enter
-from runtime.tests.installation import PATIENCE
+from runtime.tests.installation import TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -59,7 +59,7 @@ def test_a_key_is_withdrawn_in_a_dialog(browser, live_server, client, make_pool)
     browser.get(f"{live_server}{reverse('pool-keys', args=[pool.pk])}")
 
     browser.find_element(By.LINK_TEXT, "Withdraw").click()
-    button = WebDriverWait(browser, PATIENCE).until(
+    button = WebDriverWait(browser, TIMEOUT).until(
         lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] [type=submit]")
     )
     button.click()

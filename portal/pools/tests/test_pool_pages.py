@@ -332,7 +332,7 @@ def test_the_last_key_withdrawn_is_told(page, make_pool):
 @pytest.mark.parametrize("text", ["licensetext1", " LICENSE TEXT 1\r\n", "License-Text-1"])
 def test_a_key_is_found_however_it_is_written(page, make_pool, text):
     pool = make_pool()
-    import_keys(pool, ["LICENSE-TEXT-1", "LICENSE-TEXT-2"], by="test")
+    import_keys(pool, ["LICENSE-TEXT-1", "LICENSE-TEXT-2"], actor="test")
 
     response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": text})
 

@@ -5,8 +5,8 @@ from html import unescape
 import pytest
 from django.urls import reverse
 
-from fulfillment.chains import ChainRefused, add_source, move_up
 from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.product_sources import SourceChangeRefused, add_source, move_up
 from merchants.models import Member, Product
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
@@ -129,7 +129,7 @@ def test_a_source_is_in_a_chain_once(page, product, make_pool):
     response = page.post(reverse("product-add-source", args=[product.pk]), {"source": pool.pk})
 
     assert "Select a valid choice" in response.content.decode()
-    with pytest.raises(ChainRefused):
+    with pytest.raises(SourceChangeRefused):
         add_source(product, "pool", pool)
     assert len(chain(product)) == 1
 
@@ -220,7 +220,7 @@ def test_a_pool_that_is_added_serves_who_waits_oldest_payment_first(page, pay, m
 
 def test_a_pool_that_is_added_has_a_worker_nudged(pay, make_product, make_pool, monkeypatch):
     asked = []
-    monkeypatch.setattr("fulfillment.chains.publish", lambda task, pk: asked.append((task, pk)))
+    monkeypatch.setattr("fulfillment.product_sources.publish", lambda task, pk: asked.append((task, pk)))
     product, spare = make_product(keys=0), make_pool(2)
     pay(product)
 

@@ -25,7 +25,7 @@ def staff(client, db):
 @pytest.fixture
 def order(pay, make_product, merchant):
     product = make_product(keys=0, sku="PHOTO-PRO")
-    import_keys(merchant.pools.get(), ["LICENSE-TEXT-1"], by="test")
+    import_keys(merchant.pools.get(), ["LICENSE-TEXT-1"], actor="test")
     pay(make_product(), order="B99")
     return Order.objects.get(number=pay(product, order="A0012345678")["order"])
 
@@ -83,7 +83,7 @@ def test_a_license_text_beside_a_number_stands_in_no_address(staff, order):
 
 def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):
     pool = merchant.pools.get(name="Pool of PHOTO-PRO")
-    import_keys(pool, ["LICENSE-TEXT-2"], by="test")
+    import_keys(pool, ["LICENSE-TEXT-2"], actor="test")
 
     response = staff.post(ORDERS, {"search": "LICENSE-TEXT-2"}, follow=True)
 

@@ -6,7 +6,7 @@ from django.urls import reverse
 from fulfillment.models import Fulfillment
 from merchants.models import Member
 from orders.models import OrderItem
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 PUBLIC = "https://93.184.216.34/keys"
 FORM = {
@@ -60,7 +60,7 @@ def fail(service, pay, product, count=1):
 
 def note(service, **fields):
     fields = {"method": "POST", "url": service.url, "milliseconds": 7, "outcome": "ok"} | fields
-    return Callout.objects.create(merchant=service.merchant, upstream=service, **fields)
+    return OutgoingRequest.objects.create(merchant=service.merchant, upstream=service, **fields)
 
 
 @pytest.fixture

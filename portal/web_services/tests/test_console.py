@@ -16,7 +16,7 @@ from fulfillment.sources.web_service.console import TESTS_A_MINUTE, sample, send
 from fulfillment.sources.web_service.models import ReceivedCode, WebService
 from merchants.models import Member
 from orders.models import ActivationCode, Order
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 from outbound.signatures import sign
 from portal.web_services.console import get_snippets
 
@@ -64,7 +64,7 @@ def test_it_shows_sample_data_of_the_catalogue_and_stores_nothing(manager, make_
     assert "Subscription_ID=S-77&Subscription_period=P1Y" in text and "referer12=spring-mail" in text
     assert service.secret.removeprefix("whsec_") not in text
     assert not receiver.received
-    assert not Callout.objects.exists() and not Order.objects.exists()
+    assert not OutgoingRequest.objects.exists() and not Order.objects.exists()
 
 
 def test_every_example_is_what_the_sample_sends(make_service):
@@ -118,8 +118,13 @@ def test_a_test_is_sent_for_real_and_changes_nothing_else(manager, make_service,
     assert re.search(r"Code 1\s+••••7Q2M\s+found in the answer", text)
     assert "AAAA-BBBB-7Q2M" not in text
 
-    callout = Callout.objects.get()
-    assert (callout.is_test, callout.outcome, callout.item, callout.answer) == (True, "ok", item, "••••7Q2M")
+    outgoing_request = OutgoingRequest.objects.get()
+    assert (outgoing_request.is_test, outgoing_request.outcome, outgoing_request.item, outgoing_request.answer) == (
+        True,
+        "ok",
+        item,
+        "••••7Q2M",
+    )
     assert not ActivationCode.objects.exists() and not ReceivedCode.objects.exists()
     assert Fulfillment.objects.values().get(item=item) == before
 
@@ -183,7 +188,9 @@ def test_an_address_that_may_not_be_called_is_not(manager, make_service, setting
 def test_tests_are_limited(manager, make_service, receiver):
     service = make_service()
     for _ in range(TESTS_A_MINUTE):
-        Callout.objects.create(merchant=service.merchant, upstream=service, method="POST", url="x", is_test=True)
+        OutgoingRequest.objects.create(
+            merchant=service.merchant, upstream=service, method="POST", url="x", is_test=True
+        )
 
     text = page(manager.post(address(service), {"send": ""}))
 
@@ -235,8 +242,8 @@ def test_no_secret_is_in_the_page_or_the_log_of_callouts(manager, make_service, 
 
     response = manager.post(address(service), {"send": ""})
 
-    kept = "".join(Callout.objects.values_list("sent", flat=True)) + "".join(
-        Callout.objects.values_list("answer", flat=True)
+    kept = "".join(OutgoingRequest.objects.values_list("sent", flat=True)) + "".join(
+        OutgoingRequest.objects.values_list("answer", flat=True)
     )
     text = page(response)
     for secret in (*service.live_secrets(), "pass-4711-word", "constant-4711-secret", "AAAA-BBBB-CCCC"):

@@ -11,7 +11,7 @@ from merchants.models import Member, User
 from orders.models import ActivationCode
 from portal.tests.browsing import check, sees
 from portal.tests.test_every_page import enter
-from runtime.tests.installation import PATIENCE
+from runtime.tests.installation import TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,7 +81,7 @@ def test_a_service_is_set_up_fails_is_mended_and_retried(
     receiver.respond = lambda received: (200, {}, b"AAAA-BBBB-7Q2M")
     browser.get(f"{live_server}{reverse('web-service', args=[service.pk])}")
     click(browser, "#log tbody .button")
-    WebDriverWait(browser, PATIENCE).until(
+    WebDriverWait(browser, TIMEOUT).until(
         lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] [type=submit]")
     ).click()
     assert sees(browser, "It is asked again for order")

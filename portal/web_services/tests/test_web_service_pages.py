@@ -11,13 +11,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from fulfillment.actions import retry_failed
-from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service.models import WebService
 from merchants.models import Member
 from orders.models import OrderEvent, OrderItem
-from outbound.models import Callout
-from portal.web_services.forms import MOST_SERVICES
+from outbound.models import OutgoingRequest
+from portal.web_services.forms import MAX_SERVICES
 from portal.web_services.tests.conftest import FORM, PUBLIC, address, fail, note, said, shown
 
 # Setting it up
@@ -105,7 +105,7 @@ def test_one_that_is_added_twice_at_the_same_time_is_one(make_member, merchant, 
 
 
 def test_there_are_not_endless_services(page, make_service):
-    for number in range(MOST_SERVICES):
+    for number in range(MAX_SERVICES):
         make_service(name=f"Gen {number}")
 
     assert "which is the most" in said(page.post(reverse("web-service-add"), FORM))
@@ -232,7 +232,7 @@ def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, 
     add_source(sold, "web_service", service)
     pay(sold)
     work()
-    assert Callout.objects.get().outcome == "fatal"
+    assert OutgoingRequest.objects.get().outcome == "fatal"
     assert Fulfillment.objects.get().status == "failed"
     with pytest.raises(BlockingIOError):
         listening.accept()
@@ -247,7 +247,7 @@ def test_a_name_that_moves_here_once_it_is_saved_is_not_followed(page, merchant,
     pay(sold)
     work()
 
-    assert "not on the public internet" in Callout.objects.get().error
+    assert "not on the public internet" in OutgoingRequest.objects.get().error
     with pytest.raises(BlockingIOError):
         listening.accept()
 
@@ -260,7 +260,7 @@ def test_it_says_what_it_is_asked_for_and_how_it_stands(page, make_service, sold
     add_source(sold, "manual")
     for milliseconds in range(1, 251):
         note(service, milliseconds=milliseconds)
-    Callout.objects.filter(milliseconds__lte=30).update(called_at=timezone.now() - timedelta(days=2))
+    OutgoingRequest.objects.filter(milliseconds__lte=30).update(called_at=timezone.now() - timedelta(days=2))
 
     text = shown(page, service)
     assert "healthy" in text and "Photo Pro" in text
@@ -321,7 +321,7 @@ def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, 
     text = shown(page, service)
     assert "503 · 1,234 ms" in text and "attempt 3" in text and "It answered &lt;503&gt;." in text
     assert reverse("order", args=["A77"]) in text and "a sample" in text
-    detail = said(page.get(address("callout", service, call)))
+    detail = said(page.get(address("requests", service, call)))
     assert "Order=A77&amp;token=••••" in detail and "&lt;b&gt;busy&lt;/b&gt;" in detail and "req_1" in detail
 
 
@@ -360,9 +360,11 @@ def test_it_asks_the_database_as_often_for_many_as_for_few(page, service, sold, 
 def test_a_failed_item_is_sent_again(page, service, sold, pay):
     add_source(sold, "web_service", service)
     fail(service, pay, sold)
-    call = Callout.objects.get()
+    call = OutgoingRequest.objects.get()
     WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
-    Callout.objects.create(merchant=service.merchant, upstream=service, item=call.item, method="POST", url=service.url)
+    OutgoingRequest.objects.create(
+        merchant=service.merchant, upstream=service, item=call.item, method="POST", url=service.url
+    )
     assert page.get(address("", service)).content.decode().count("Send again for order") == 1
     assert "same Idempotency-Key" in said(page.get(address("send", service, call)))
 
@@ -403,7 +405,7 @@ def test_a_service_for_all_products_has_those_tried_again_that_have_no_source(ma
     pay(make_product(source=None), make_product(source="manual"))
     Fulfillment.objects.update(status="failed", due_at=None)
 
-    assert retry_failed(service, by="Max") == 1
+    assert retry_failed(service, actor="Max") == 1
 
 
 def test_it_retries_by_clicks_at_the_same_time_once(make_service, sold, pay, in_threads, transactional_db):
@@ -412,7 +414,7 @@ def test_it_retries_by_clicks_at_the_same_time_once(make_service, sold, pay, in_
         pay(sold)
     Fulfillment.objects.update(status="failed", due_at=None)
 
-    counts = in_threads(lambda by: retry_failed(service, by=by), ["Max", "Mia", "Moe"], threads=3)
+    counts = in_threads(lambda actor: retry_failed(service, actor=actor), ["Max", "Mia", "Moe"], threads=3)
 
     assert sorted(counts) == [0, 0, 5]
     assert OrderEvent.objects.count() == 5
@@ -455,7 +457,7 @@ def test_another_merchants_service_and_callout_are_not_found(client, page, outsi
     for name in ("", "change", "parameters", "secret", "rotate", "delete", "retry-failed"):
         assert page.get(address(name, others)).status_code == 404
         assert page.post(address(name, others)).status_code == 404
-    for name in ("callout", "send"):
+    for name in ("requests", "send"):
         assert page.get(address(name, others, call)).status_code == 404
         assert page.get(address(name, service, call)).status_code == 404
 

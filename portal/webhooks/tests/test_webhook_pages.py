@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from merchants.models import Member
-from outbound.models import Callout
-from portal.webhooks.forms import MOST_ENDPOINTS
+from outbound.models import OutgoingRequest
+from portal.webhooks.forms import MAX_ENDPOINTS
 from webhooks import sending as webhooks
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
@@ -84,14 +84,14 @@ def test_it_is_told_of_events_that_there_are(page, merchant, events):
 
 
 def test_there_are_not_endless_endpoints(page, merchant, endpoint):
-    for _ in range(MOST_ENDPOINTS - 1):
+    for _ in range(MAX_ENDPOINTS - 1):
         endpoint.pk = None
         endpoint.save()
 
     response = page.post(reverse("webhook-add"), {"url": PUBLIC, "events": ["order.paid"]})
 
     assert "which is the most" in response.content.decode()
-    assert merchant.webhook_endpoints.count() == MOST_ENDPOINTS
+    assert merchant.webhook_endpoints.count() == MAX_ENDPOINTS
 
 
 def test_an_endpoint_is_changed(page, endpoint):
@@ -105,7 +105,7 @@ def test_an_endpoint_is_changed(page, endpoint):
 
 def test_an_endpoint_is_deleted_and_its_callouts_stay(page, endpoint, merchant):
     message = webhooks.send_test(endpoint)
-    Callout.objects.create(merchant=merchant, request_id=message.request_id, url=PUBLIC)
+    OutgoingRequest.objects.create(merchant=merchant, request_id=message.request_id, url=PUBLIC)
     assert "Its log and its secret are deleted" in page.get(address("delete", endpoint)).content.decode()
 
     page.post(address("delete", endpoint))
@@ -119,7 +119,7 @@ def test_an_endpoint_is_deleted_and_its_callouts_stay(page, endpoint, merchant):
     webhooks.purge()
 
     assert not WebhookEndpoint.objects.exists() and not WebhookMessage.objects.exists()
-    assert Callout.objects.get().request_id == message.request_id
+    assert OutgoingRequest.objects.get().request_id == message.request_id
 
 
 def test_what_happens_while_an_endpoint_is_deleted_goes_on(page, endpoint, merchant, monkeypatch, pay, product):
@@ -175,7 +175,7 @@ def test_it_shows_each_attempt(page, endpoint, merchant):
     message = webhooks.send_test(endpoint)
     WebhookMessage.objects.update(attempts=7, reason="It answered 500.")
     for attempt in range(7):
-        Callout.objects.create(
+        OutgoingRequest.objects.create(
             merchant=merchant,
             request_id=message.request_id,
             method="POST",
@@ -184,7 +184,7 @@ def test_it_shows_each_attempt(page, endpoint, merchant):
             milliseconds=1234,
             answer=f"<b>{attempt}</b>",
         )
-    Callout.objects.create(merchant=merchant, request_id=message.request_id, url=PUBLIC, error="It is silent.")
+    OutgoingRequest.objects.create(merchant=merchant, request_id=message.request_id, url=PUBLIC, error="It is silent.")
 
     text = shown(page, endpoint)
 
@@ -263,10 +263,10 @@ def test_the_log_goes_on_on_further_pages(page, endpoint):
 
 def test_an_endpoint_shows_its_own_attempts_at_an_event_that_two_get(page, endpoint, merchant):
     other = merchant.webhook_endpoints.create(url=PUBLIC, events=["order.paid"], secret=endpoint.secret)
-    webhooks.announce(merchant, "order.paid", {"order": "A1"})
+    webhooks.emit(merchant, "order.paid", {"order": "A1"})
     mine, theirs = WebhookMessage.objects.order_by("endpoint")
     assert (mine.endpoint, theirs.endpoint, mine.event_id) == (endpoint, other, theirs.event_id)
-    Callout.objects.create(merchant=merchant, request_id=mine.request_id, url=PUBLIC, error="It is silent.")
+    OutgoingRequest.objects.create(merchant=merchant, request_id=mine.request_id, url=PUBLIC, error="It is silent.")
 
     assert "It is silent." in shown(page, endpoint)
     assert "It is silent." not in shown(page, other)
@@ -276,7 +276,9 @@ def test_it_asks_the_database_as_often_for_many_as_for_few(page, endpoint, merch
     def add(count):
         for _ in range(count):
             message = webhooks.send_test(endpoint)
-            Callout.objects.create(merchant=merchant, request_id=message.request_id, url=PUBLIC, status_code=500)
+            OutgoingRequest.objects.create(
+                merchant=merchant, request_id=message.request_id, url=PUBLIC, status_code=500
+            )
 
     add(2)
     shown(page, endpoint)

@@ -5,8 +5,8 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from orders.models import ActivationCode
-from pools.conservation import balance
 from pools.models import LicenseKey
+from pools.reconciliation import balance
 from vault.ciphers import DecryptionError
 from vault.fingerprints import fingerprint
 

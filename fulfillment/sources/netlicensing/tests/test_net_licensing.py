@@ -9,17 +9,17 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from fulfillment.actions import retry
-from fulfillment.chains import ChainRefused, add_source, remove_place
 from fulfillment.engine import fulfill, fulfill_in_turn
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import SourceChangeRefused, add_source, remove_place
 from fulfillment.sources.netlicensing import client as net_licensing
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
 from fulfillment.sources.netlicensing.tests.licensing_server import TROUBLES, Proxy, Service, envelope, refusal
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund, reinstate
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 from portal.netlicensing.own_service import remove_account
 
 STEPS = 8  # of one unit with three licenses
@@ -81,7 +81,7 @@ def again():
     """Have all be tried once more, as if time had passed or somebody had pressed Retry."""
     LicensingAccount.objects.update(failures=0, paused_at=None)
     for item in OrderItem.objects.filter(fulfillment__status="failed"):
-        retry(item, by="Sam")
+        retry(item, actor="Sam")
     for model in (Fulfillment, Deactivation):
         model.objects.filter(due_at__isnull=False).update(due_at=Now())
 
@@ -318,20 +318,20 @@ def test_no_log_tells_the_number_or_the_key(pay, work, sold, make_package, servi
     work()
 
     kept = "\n".join(
-        f"{row.url} {row.sent} {row.answer} {row.error} {row.request_id}" for row in Callout.objects.all()
+        f"{row.url} {row.sent} {row.answer} {row.error} {row.request_id}" for row in OutgoingRequest.objects.all()
     )
     assert "licensee/••••" in kept and "T-SUB" in kept and "markedForTransfer=true" in kept
     numbers = [code, *service.licensees]
     for secret in [*numbers, "the-key", "Basic", "adas-machine"]:
         assert secret not in kept and secret not in caplog.text
-    assert Callout.objects.exclude(upstream=account).count() == 0
+    assert OutgoingRequest.objects.exclude(upstream=account).count() == 0
 
 
 def test_a_service_that_repeats_what_it_was_asked_for_tells_no_log(pay, work, sold, make_package, service, proxy):
     make_package(sold)
     proxy.forward = lambda method, target, headers, body: refusal(400, target, f"{target} {headers['Authorization']}")
     order = pay_and_work(pay, work, sold)
-    kept = "".join(f"{row.answer} {row.error}" for row in Callout.objects.all())
+    kept = "".join(f"{row.answer} {row.error}" for row in OutgoingRequest.objects.all())
     proxy.forward = service
     again()
     work()
@@ -404,7 +404,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_that_the_merchant_reads(
 
     assert codes_of(order) == [] and not service.licensees
     assert Fulfillment.objects.get().reason.startswith("Licensing account “Vendor”: It answered")
-    assert Callout.objects.latest("pk").milliseconds is not None
+    assert OutgoingRequest.objects.latest("pk").milliseconds is not None
 
 
 def test_somebody_elses_licensee_is_not_taken_for_ours(pay, work, sold, make_package, service, proxy):
@@ -490,7 +490,7 @@ def test_what_takes_longer_than_an_attempt_goes_on_in_the_next(pay, work, sold, 
 
 def refunded(number):
     order = Order.objects.get(number=number)
-    refund(order, by="Olivia")
+    refund(order, actor="Olivia")
 
 
 def activity(service):
@@ -521,7 +521,7 @@ def test_a_refund_of_a_part_deactivates_nothing(pay, work, sold, make_package, s
     make_package(sold)
     order = pay_and_work(pay, work, sold)
 
-    refund(Order.objects.get(number=order), amount=Decimal(1), by="Olivia")
+    refund(Order.objects.get(number=order), amount=Decimal(1), actor="Olivia")
     work()
 
     assert activity(service) == ["true", "true"] and not Deactivation.objects.exists()
@@ -604,7 +604,7 @@ def test_undoing_a_refund_activates_the_licenses_again(pay, work, sold, make_pac
         refunded(order.number)
         work()
         assert set(activity(service)) == {"false"}
-        reinstate(order, by="Olivia")
+        reinstate(order, actor="Olivia")
         again()
         work()
 
@@ -626,7 +626,7 @@ def test_an_undone_refund_waits_for_a_deactivation_that_is_under_way(
     def undo_meanwhile(*args, **fields):
         asked.append(args)
         if len(asked) == 1:  # about to deactivate the first
-            reinstate(order, by="Olivia")
+            reinstate(order, actor="Olivia")
             work()  # nothing is due before the attempt under way has ended
         return call(*args, **fields)
 
@@ -647,7 +647,7 @@ def test_licenses_that_cannot_be_activated_again_are_reported(pay, work, sold, m
     refunded(order.number)
     work()
     service.licenses.clear()
-    reinstate(order, by="Olivia")
+    reinstate(order, actor="Olivia")
     again()
     work()
     assert Deactivation.objects.get().status == "queued"
@@ -719,9 +719,9 @@ def test_after_a_day_the_merchant_is_told_which_are_active_still(pay, work, sold
 
 def test_a_package_or_an_account_in_use_is_not_removed(sold, make_package, account):
     package = make_package(sold)
-    with pytest.raises(ChainRefused, match="is a source of"):
+    with pytest.raises(SourceChangeRefused, match="is a source of"):
         remove_place(package)
-    with pytest.raises(ChainRefused, match="has license packages"):
+    with pytest.raises(SourceChangeRefused, match="has license packages"):
         remove_account(account)
 
     sold.fulfillment_methods.all().delete()

@@ -8,9 +8,9 @@ from time import process_time
 import pytest
 
 from orders.models import ActivationCode
-from outbound.callouts import MOST_BYTES
 from outbound.encodings import NAMES, Unreadable, decode
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
+from outbound.outgoing_requests import MAX_ANSWER_BYTES
 
 CODE = "AAAA-BBBB-7Q2M"
 
@@ -31,7 +31,7 @@ def ask(pay, work, sold, make_service, receiver):
         pay(sold)
         work()
         saved = ActivationCode.objects.first()
-        return saved.code if saved else Callout.objects.latest("pk").error
+        return saved.code if saved else OutgoingRequest.objects.latest("pk").error
 
     return ask
 
@@ -136,7 +136,7 @@ def test_each_charset_reads_64_kib_in_no_time():
     for name in NAMES:
         started = process_time()
         with suppress(Unreadable):
-            decode(b"\xe4\xba" * (MOST_BYTES // 2), f"text/plain; charset={name}")
+            decode(b"\xe4\xba" * (MAX_ANSWER_BYTES // 2), f"text/plain; charset={name}")
         assert process_time() - started < 0.5, name
 
 
@@ -164,7 +164,7 @@ def test_an_answer_that_was_packed_without_being_asked_for_is_unpacked(ask, enco
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
 def test_a_bomb_is_not_unpacked_beyond_the_limit(ask, pack):
     bomb = pack(b"A" * 40_000_000)
-    assert len(bomb) < MOST_BYTES
+    assert len(bomb) < MAX_ANSWER_BYTES
     encoding = "gzip" if pack is gzip.compress else "deflate"
 
     assert ask(bomb, headers={"Content-Encoding": encoding}) == "The answer is longer than 64 KiB."

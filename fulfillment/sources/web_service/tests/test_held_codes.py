@@ -9,17 +9,17 @@ import pytest
 from django.db import connection
 
 from fulfillment.actions import CodeRefused, enter_codes, retry, retry_failed
-from fulfillment.chains import add_source
 from fulfillment.held_codes import refuse, release
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment, HeldCode
 from fulfillment.personal_data import Held
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.shapes import resembles, shapes_of
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from orders.services import refund
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 ERROR = "ERROR: product unknown"
 
@@ -55,10 +55,10 @@ def saved():
 def test_an_error_sent_as_a_code_is_held_and_not_mailed(hold, mailoutbox):
     held = hold()
 
-    fulfillment, callout = Fulfillment.objects.get(), Callout.objects.get()
+    fulfillment, outgoing_request = Fulfillment.objects.get(), OutgoingRequest.objects.get()
     assert (held.unit, held.code, saved()) == (1, ERROR, [])
     assert fulfillment.status == "failed" and "releases it on the order’s page" in fulfillment.reason
-    assert (callout.outcome, callout.answer) == ("fatal", ERROR)
+    assert (outgoing_request.outcome, outgoing_request.answer) == ("fatal", ERROR)
     assert MerchantNotice.objects.get().kind == "source_failed"
     assert not any(ERROR in mail.body for mail in mailoutbox)
 
@@ -67,7 +67,7 @@ def test_a_held_code_is_not_asked_for_again(hold, work, receiver):
     held = hold(ERROR, "AAAA-1111")
 
     for _ in range(2):
-        retry(OrderItem.objects.get(), by="Sam")
+        retry(OrderItem.objects.get(), actor="Sam")
         work()
 
     assert len(receiver.received) == 1
@@ -88,7 +88,7 @@ def test_no_second_source_gives_what_is_held(pay, work, sold, make_service, make
 def test_a_released_code_is_mailed_and_those_like_it_are_not_held(hold, pay, work, sold, receiver, mailoutbox):
     held = hold("horse-battery", "staple-tree")
 
-    release(held, by="Sam")
+    release(held, actor="Sam")
     work()
     pay(sold)
     work()
@@ -103,7 +103,7 @@ def test_a_released_code_is_mailed_and_those_like_it_are_not_held(hold, pay, wor
 def test_a_refused_code_is_asked_for_again_with_the_same_key(hold, work, receiver):
     held = hold(ERROR, "AAAA-1111")
 
-    refuse(held, by="Sam")
+    refuse(held, actor="Sam")
     work()
 
     assert saved() == ["AAAA-1111"]
@@ -120,9 +120,9 @@ def test_a_held_code_is_decided_once(hold, acts):
 
     again = HeldCode(pk=held.pk, source=held.source, upstream=held.upstream, item=held.item, unit=1, code=held.code)
 
-    first(held, by="Sam")
+    first(held, actor="Sam")
     with pytest.raises(CodeRefused):
-        second(again, by="Sam")
+        second(again, actor="Sam")
 
     assert len(saved()) == (1 if first is release else 0)
 
@@ -132,7 +132,7 @@ def test_two_people_decide_at_the_same_time(transactional_db, hold, in_threads):
 
     def decide(act):
         try:
-            act(HeldCode.objects.select_related("upstream", "item__order").get(pk=held.pk), by="Sam")
+            act(HeldCode.objects.select_related("upstream", "item__order").get(pk=held.pk), actor="Sam")
         except (CodeRefused, HeldCode.DoesNotExist):
             return
         finally:
@@ -156,7 +156,7 @@ def test_codes_that_came_with_a_held_one_are_kept(hold, work, receiver):
     )
     assert held.unit == 2 and saved() == ["AAAA-1111", "CCCC-3333"]
 
-    refuse(held, by="Sam")
+    refuse(held, actor="Sam")
     work()
 
     assert saved() == ["AAAA-1111", "BBBB-2222", "CCCC-3333"]
@@ -173,25 +173,25 @@ def test_the_notice_leads_to_the_order(hold, work, mailoutbox):
 def test_a_held_code_is_not_tried_again_with_all_that_failed(hold):
     held = hold()
 
-    assert retry_failed(held.upstream.itself, by="Sam") == 0
+    assert retry_failed(held.upstream.itself, actor="Sam") == 0
     assert not OrderEvent.objects.exists()
 
 
 def test_what_was_released_is_masked_in_the_log_and_told_in_the_history(hold):
     held = hold()
-    assert Callout.objects.get().answer == ERROR
+    assert OutgoingRequest.objects.get().answer == ERROR
 
-    release(held, by="Sam")
+    release(held, actor="Sam")
 
-    assert Callout.objects.get().answer == "••••nown"
-    lines = [(line.text, line.by) for line in order_history(Order.objects.get())]
+    assert OutgoingRequest.objects.get().answer == "••••nown"
+    lines = [(line.text, line.actor) for line in order_history(Order.objects.get())]
     assert ("Held code 1 for Program 1 released", "Sam") in lines
 
 
 def test_after_one_code_is_released_the_others_are_asked_for(hold, work, receiver):
     held = hold("horse-battery", "staple-tree", "horse-tree", quantity=3)
 
-    release(held, by="Sam")
+    release(held, actor="Sam")
     work()
 
     assert saved() == ["horse-battery", "staple-tree", "horse-tree"]
@@ -199,26 +199,26 @@ def test_after_one_code_is_released_the_others_are_asked_for(hold, work, receive
 
 
 def test_a_code_of_another_order_is_not_released(hold, pay, work, sold, receiver):
-    release(hold("Ada Byron"), by="Sam")
+    release(hold("Ada Byron"), actor="Sam")
     WebService.objects.update(known_shapes=[])
     pay(sold)
     work()
 
     with pytest.raises(CodeRefused, match="has it already"):
-        release(HeldCode.objects.get(), by="Sam")
+        release(HeldCode.objects.get(), actor="Sam")
 
     assert saved() == ["Ada Byron"]
 
 
 def test_nothing_is_released_for_a_refunded_order_or_a_unit_with_a_code(hold):
     held = hold()
-    enter_codes(held.item, {1: "BY-HAND"}, by="Sam")
+    enter_codes(held.item, {1: "BY-HAND"}, actor="Sam")
     with pytest.raises(CodeRefused, match="has its activation code already"):
-        release(held, by="Sam")
+        release(held, actor="Sam")
 
-    refund(Order.objects.get(), by="the shop")
+    refund(Order.objects.get(), actor="the shop")
     with pytest.raises(CodeRefused, match="deleted"):
-        release(held, by="Sam")
+        release(held, actor="Sam")
 
 
 def test_a_service_may_be_told_to_hold_nothing(hold):
@@ -229,7 +229,7 @@ def test_a_service_may_be_told_to_hold_nothing(hold):
 def test_erasing_a_customer_erases_what_is_held(hold):
     hold()
 
-    Held(Order.objects.get().email).erase(by="Sam")
+    Held(Order.objects.get().email).erase(actor="Sam")
 
     assert not HeldCode.objects.exists()
 

@@ -13,9 +13,9 @@ from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.parameters import Subject
 from orders.models import ActivationCode, OrderItem
-from outbound.callouts import Answer
 from outbound.masking import mask_answer
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
+from outbound.outgoing_requests import Answer
 
 CODES = [
     "AAAA-BBBB-CCCC-7Q2M",
@@ -31,7 +31,7 @@ def sold(make_product):
 
 
 def everything_kept(caplog):
-    rows = [value for row in Callout.objects.values() for value in row.values()]
+    rows = [value for row in OutgoingRequest.objects.values() for value in row.values()]
     return "\n".join(map(str, [*rows, *Fulfillment.objects.values_list("reason", flat=True), caplog.text]))
 
 
@@ -74,7 +74,7 @@ def test_a_code_that_came_is_kept_in_the_order_alone(
     kept = everything_kept(caplog)
     for part in (code, write(code).strip(), *code.splitlines(), every_character(code)):
         assert part not in kept
-    assert "••••" in Callout.objects.get().answer
+    assert "••••" in OutgoingRequest.objects.get().answer
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-32", "utf-7", ""])
@@ -88,7 +88,7 @@ def test_a_code_is_masked_in_every_character_set(pay, work, sold, make_service, 
     work()
 
     assert ActivationCode.objects.exists() == bool(charset)
-    assert Callout.objects.get().answer == "••••7Q2M"
+    assert OutgoingRequest.objects.get().answer == "••••7Q2M"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_code_that_was_not_found_is_masked_as_well(pay, work, sold, make_servi
     pay(sold)
     work()
 
-    kept = Callout.objects.get()
+    kept = OutgoingRequest.objects.get()
     assert kept.outcome == "fatal"
     for part in ("AAAA", "BBBB", "4F7A", "ABCDEF", "AB12C", "99Q2", "EFGH", "0041", "ABCD"):
         assert part not in kept.answer
@@ -133,7 +133,7 @@ def test_licenses_that_a_renewal_goes_by_are_masked(
         assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
         work()
 
-    sent = Callout.objects.latest("pk").sent
+    sent = OutgoingRequest.objects.latest("pk").sent
     assert sent.count("••••7Q2M") == 2 and "CCCC" not in sent
 
 
@@ -159,7 +159,9 @@ def test_secrets_that_an_answer_repeats_are_masked(pay, work, sold, make_service
     pair = base64.b64encode(f"ada:{password}".encode()).decode()
     for secret in (password, constant, quote_plus(constant), pair, service.secret, service.secret[6:]):
         assert secret not in kept
-    assert "token" in Callout.objects.get().sent and "••••" in Callout.objects.get().sent.replace("%E2%80%A2", "•")
+    assert "token" in OutgoingRequest.objects.get().sent and "••••" in OutgoingRequest.objects.get().sent.replace(
+        "%E2%80%A2", "•"
+    )
 
 
 def test_an_error_of_ours_shows_no_code_and_leaves_its_mark(pay, sold, make_service, receiver, caplog, monkeypatch):
@@ -171,10 +173,10 @@ def test_an_error_of_ours_shows_no_code_and_leaves_its_mark(pay, sold, make_serv
 
     fulfill(Fulfillment.objects.get().pk)
 
-    callout, fulfillment = Callout.objects.get(), Fulfillment.objects.get()
-    assert (callout.status_code, callout.outcome) == (200, "temporary")
-    assert callout.error == "Something failed on our side; the log says what."
-    assert (fulfillment.status, fulfillment.reason) == ("waiting", callout.error)
+    outgoing_request, fulfillment = OutgoingRequest.objects.get(), Fulfillment.objects.get()
+    assert (outgoing_request.status_code, outgoing_request.outcome) == (200, "temporary")
+    assert outgoing_request.error == "Something failed on our side; the log says what."
+    assert (fulfillment.status, fulfillment.reason) == ("waiting", outgoing_request.error)
     assert "ZeroDivisionError" in caplog.text
     for secret in ("7Q2M", "correct.horse"):
         assert secret not in everything_kept(caplog)
@@ -199,7 +201,7 @@ def test_who_prints_what_is_at_work_prints_no_secret(sold, make_service, pay):
     service = make_service(sold, format="get", login="bearer", password="correct.horse", parameters=["Email"])
     pay(sold)
     item = OrderItem.objects.get()
-    request = web_services.compose(service, Subject(item, [1]), "req_1")
+    request = web_services.build_request(service, Subject(item, [1]), "req_1")
     reading = web_services.Reading(service, 1, request, codes=["AAAA-BBBB-CCCC-7Q2M"])
     answer = Answer(200, {}, b"AAAA-BBBB-CCCC-7Q2M")
 

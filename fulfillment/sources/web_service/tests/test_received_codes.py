@@ -9,15 +9,15 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from fulfillment.actions import enter_codes
-from fulfillment.chains import add_source
 from fulfillment.engine import fulfill
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service.models import ReceivedCode
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund
-from outbound import address_guard, callouts
-from outbound.address_guard import CalloutFailed
-from outbound.models import Callout
+from outbound import address_guard, outgoing_requests
+from outbound.address_guard import OutgoingRequestFailed
+from outbound.models import OutgoingRequest
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_unit_that_got_its_code_elsewhere_leaves_the_codes_of_the_others_where
     order = pay(sold, quantity=3)["order"]
     work()
     item = OrderItem.objects.get()
-    enter_codes(item, {2: "BY-HAND"}, by="Sam")
+    enter_codes(item, {2: "BY-HAND"}, actor="Sam")
 
     for _ in range(2):
         all_due()
@@ -109,7 +109,7 @@ def test_a_code_that_a_dead_worker_noted_for_a_unit_that_needs_none_goes_to_anot
         fulfill(item.fulfillment.pk)
     assert ReceivedCode.objects.count() == 2 and not by_unit(item)
 
-    enter_codes(item, {1: "BY-HAND"}, by="Sam")
+    enter_codes(item, {1: "BY-HAND"}, actor="Sam")
     all_due()
     work()
 
@@ -132,7 +132,7 @@ def test_a_code_of_another_order_is_not_given_out_again(pay, work, sold, make_se
     assert ActivationCode.objects.get().item.order.number == first
     failed = Fulfillment.objects.get(status="failed")
     problem = f"The code •••• came for unit 1, but unit 1 of order {first} has it already."
-    assert Callout.objects.latest("pk").error == problem
+    assert OutgoingRequest.objects.latest("pk").error == problem
     assert failed.reason == f"Web service “Gen”: {problem}"
 
 
@@ -247,7 +247,7 @@ def test_a_refund_while_it_is_asked_leaves_no_code(
     make_service(sold, **fields)
 
     def refund_meanwhile(received):
-        refund(Order.objects.get(), by="the shop")
+        refund(Order.objects.get(), actor="the shop")
         connection.close()
         return 200, {}, b"CODE-0001"
 
@@ -266,7 +266,7 @@ def test_codes_entered_while_it_is_asked_stay(transactional_db, pay, sold, make_
     make_service(sold)
 
     def enter_meanwhile(received):
-        enter_codes(OrderItem.objects.get(), {1: "BY-HAND"}, by="Sam")
+        enter_codes(OrderItem.objects.get(), {1: "BY-HAND"}, actor="Sam")
         connection.close()
         return 200, {}, b"CODE-0001"
 
@@ -316,10 +316,10 @@ def test_an_answer_of_the_merchants_pattern_is_temporary(pay, work, sold, make_s
     work()
 
     if fields["temporary_pattern"] == "(a+)+$":  # nothing for it to find, and no time lost
-        assert Callout.objects.get().error == f"The code has {len(answer):,} characters, more than 10,000."
+        assert OutgoingRequest.objects.get().error == f"The code has {len(answer):,} characters, more than 10,000."
     else:
-        assert Callout.objects.get().outcome == "temporary"
-        assert "pattern for temporary errors" in Callout.objects.get().error
+        assert OutgoingRequest.objects.get().outcome == "temporary"
+        assert "pattern for temporary errors" in OutgoingRequest.objects.get().error
         assert Fulfillment.objects.get().status == "waiting"
 
 
@@ -415,8 +415,8 @@ def test_the_merchant_is_told_why_there_is_no_code(pay, work, sold, make_service
     pay(sold)
     work()
 
-    assert Callout.objects.get().error == why
-    assert Callout.objects.get().outcome == "fatal"
+    assert OutgoingRequest.objects.get().error == why
+    assert OutgoingRequest.objects.get().outcome == "fatal"
     assert Fulfillment.objects.get().status == "failed"
     assert not ActivationCode.objects.exists()
 
@@ -447,19 +447,19 @@ def test_a_proxy_is_given_an_address_and_no_name(merchant, settings, proxy, monk
     endpoint = (socket.AF_INET, ("93.184.216.34", 443))
     monkeypatch.setattr(address_guard, "_look_up", lambda host, port, timeout: [endpoint])
 
-    with pytest.raises(CalloutFailed, match="No connection to vendor.example: Tunnel connection failed: 403"):
-        callouts.call(merchant, "GET", "https://vendor.example/", headers={}, timeout=5)
+    with pytest.raises(OutgoingRequestFailed, match="No connection to vendor.example: Tunnel connection failed: 403"):
+        outgoing_requests.call(merchant, "GET", "https://vendor.example/", headers={}, timeout=5)
 
     assert asked[0].startswith("CONNECT 93.184.216.34:443 HTTP/1.")
     assert "vendor.example" not in asked[0]
     assert "Proxy-Authorization: Basic " in asked[0]
-    assert "cret" not in Callout.objects.get().error
+    assert "cret" not in OutgoingRequest.objects.get().error
 
 
 def test_what_is_inside_is_not_asked_for_by_a_proxy(merchant, receiver, settings):
     settings.CALLOUT_PROXY = "http://127.0.0.1:9"
 
-    assert callouts.call(merchant, "GET", receiver.url, headers={}, timeout=5).status_code == 200
+    assert outgoing_requests.call(merchant, "GET", receiver.url, headers={}, timeout=5).status_code == 200
 
 
 def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, sold, make_service, receiver):
@@ -473,7 +473,7 @@ def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, so
     assert (
         Fulfillment.objects.get().reason == "Web service “Gen”: The answer matches the pattern for temporary errors."
     )
-    assert Callout.objects.get().answer == "Ошибка 7"
+    assert OutgoingRequest.objects.get().answer == "Ошибка 7"
 
 
 # In another order

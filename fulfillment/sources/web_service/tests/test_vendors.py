@@ -22,15 +22,15 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from vendor import Vendor
 
 from fulfillment.actions import retry
-from fulfillment.chains import add_source
 from fulfillment.models import Fulfillment
+from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service import client as web_services
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import Subject
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, OrderItem
 from outbound import address_guard
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 SECRET = WebService.make_secret()
 LONG_AGO = timedelta(days=2)
@@ -110,11 +110,11 @@ def test_a_bad_day_is_told_and_mended(pay, work, sold, use, vendor, mailoutbox, 
     pay(sold, quantity=2)
     work()
 
-    fulfillment, callout = Fulfillment.objects.get(), Callout.objects.get()
+    fulfillment, outgoing_request = Fulfillment.objects.get(), OutgoingRequest.objects.get()
     assert fulfillment.status == ("waiting" if temporary else "failed")
-    assert callout.outcome == ("temporary" if temporary else "fatal")
-    assert callout.error == why and why in fulfillment.reason
-    assert callout.milliseconds is not None
+    assert outgoing_request.outcome == ("temporary" if temporary else "fatal")
+    assert outgoing_request.error == why and why in fulfillment.reason
+    assert outgoing_request.milliseconds is not None
     assert MerchantNotice.objects.count() == (0 if temporary else 1)
     assert saved() == (made(vendor)[:1] if at == "too-few" else [])
 
@@ -122,7 +122,7 @@ def test_a_bad_day_is_told_and_mended(pay, work, sold, use, vendor, mailoutbox, 
     if temporary:
         all_due()
     else:
-        retry(OrderItem.objects.get(), by="Sam")
+        retry(OrderItem.objects.get(), actor="Sam")
     work()
     work()
 
@@ -148,7 +148,7 @@ def test_one_that_refuses_connections_is_asked_again(pay, work, sold, use, vendo
     pay(sold)
     work()
 
-    assert Callout.objects.get().error == "No connection to 127.0.0.1: Connection refused."
+    assert OutgoingRequest.objects.get().error == "No connection to 127.0.0.1: Connection refused."
     assert Fulfillment.objects.get().status == "waiting"
     WebService.objects.filter(pk=service.pk).update(url=vendor.url)
     all_due()
@@ -176,7 +176,7 @@ def test_the_same_code_for_two_units_is_given_to_one(pay, work, sold, use, vendo
     assert fulfillment.status == "failed"
     assert "The code ••••0001 came for unit 2, but unit 1 of order A0000000001 has it already." in fulfillment.reason
     vendor.is_mended = True
-    retry(OrderItem.objects.get(), by="Sam")
+    retry(OrderItem.objects.get(), actor="Sam")
     work()
     assert len(set(saved())) == 2 and Fulfillment.objects.get().status == "done"
 
@@ -192,8 +192,8 @@ def test_a_name_that_leads_inside_when_it_is_called_reaches_nothing(pay, work, s
     work()
 
     assert not vendor.requests
-    assert "rebinding.example is not on the public internet" in Callout.objects.get().error
-    assert Callout.objects.get().outcome == "fatal"
+    assert "rebinding.example is not on the public internet" in OutgoingRequest.objects.get().error
+    assert OutgoingRequest.objects.get().outcome == "fatal"
     assert Fulfillment.objects.get().status == "failed"
 
 
@@ -243,7 +243,7 @@ def test_no_trick_with_addresses_reaches_a_port_of_ours(pay, work, make_product,
         work()
 
     assert Fulfillment.objects.filter(status="failed").count() == len(TRICKS)
-    assert Callout.objects.filter(outcome="fatal", status_code=None).count() == len(TRICKS)
+    assert OutgoingRequest.objects.filter(outcome="fatal", status_code=None).count() == len(TRICKS)
     with listener, pytest.raises(TimeoutError):
         listener.accept()
 
@@ -361,7 +361,9 @@ def ask_kit(vendor, sold, pay, merchant):
     service.parameters.create(position=1, parameter="Quantity", name="Quantity")
 
     def ask(message_id="req_1", is_test=False, content=None, **headers):
-        request = web_services.compose(service, Subject(OrderItem.objects.get(), [1]), message_id, is_test=is_test)
+        request = web_services.build_request(
+            service, Subject(OrderItem.objects.get(), [1]), message_id, is_test=is_test
+        )
         given = {name.lower(): value for name, value in (request.headers | headers).items()}
         return vendor.vendor.respond("", given, content or request.body)
 

@@ -13,11 +13,11 @@ from standardwebhooks import Webhook
 from fulfillment.actions import retry
 from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import WebService
-from fulfillment.upstream_notices import tell_of_upstreams_that_are_down
+from fulfillment.upstream_notices import notify_long_outages
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderItem
 from outbound import breaker
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_a_code_is_asked_for_and_mailed(pay, work, sold, make_service, receiver,
     assert codes_of(order) == ["AAAA-BBBB-7Q2M"]
     assert Fulfillment.objects.get().status == "done"
     assert "AAAA-BBBB-7Q2M" in mailoutbox[0].body
-    callout = Callout.objects.get()
-    assert (callout.outcome, callout.status_code, callout.attempt) == ("ok", 200, 1)
-    assert callout.answer == "••••7Q2M"
+    outgoing_request = OutgoingRequest.objects.get()
+    assert (outgoing_request.outcome, outgoing_request.status_code, outgoing_request.attempt) == ("ok", 200, 1)
+    assert outgoing_request.answer == "••••7Q2M"
 
 
 def test_each_unit_has_a_request_with_a_key_of_its_own(pay, work, sold, make_service, receiver):
@@ -95,8 +95,8 @@ def test_too_few_codes_are_kept_and_the_rest_is_asked_for_again(pay, work, sold,
     order = pay(sold, quantity=3)["order"]
     work()
     assert codes_of(order) == ["CODE-0001", "CODE-0002"]
-    assert Callout.objects.get().error == "The answer holds 2 of 3 codes."
-    retry(OrderItem.objects.get(), by="Sam")
+    assert OutgoingRequest.objects.get().error == "The answer holds 2 of 3 codes."
+    retry(OrderItem.objects.get(), actor="Sam")
     work()
 
     assert codes_of(order) == ["CODE-0001", "CODE-0002", "CODE-0003"]
@@ -131,7 +131,7 @@ def test_the_same_code_for_two_units_is_given_out_once(pay, work, sold, make_ser
     assert codes_of(order) == ["CODE-0001"]
     assert Fulfillment.objects.get().status == "failed"
     assert "has it already" in Fulfillment.objects.get().reason
-    assert Counter(Callout.objects.values_list("outcome", flat=True)) == {"ok": 1, "fatal": 1}
+    assert Counter(OutgoingRequest.objects.values_list("outcome", flat=True)) == {"ok": 1, "fatal": 1}
 
 
 def test_a_service_that_sends_codes_itself_completes_the_item(pay, work, sold, make_service, receiver, mailoutbox):
@@ -202,13 +202,13 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     receiver.respond = answering("down", status=503)
     pay(sold)
     work()
-    tell_of_upstreams_that_are_down()
+    notify_long_outages()
     assert not MerchantNotice.objects.exists()
 
     WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
-    service.callouts.create(merchant=service.merchant, is_test=True, error="What a test brought back.")
-    tell_of_upstreams_that_are_down()
-    tell_of_upstreams_that_are_down()
+    service.outgoing_requests.create(merchant=service.merchant, is_test=True, error="What a test brought back.")
+    notify_long_outages()
+    notify_long_outages()
     work()
 
     assert MerchantNotice.objects.get().kind == "source_down"
@@ -225,7 +225,7 @@ def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_servi
     work()
     WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
 
-    tell_of_upstreams_that_are_down()
+    notify_long_outages()
 
     assert MerchantNotice.objects.get().kind == "source_failed"
 

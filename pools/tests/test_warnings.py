@@ -17,7 +17,7 @@ def make_keys(shape, count=30):
 
 
 def warnings(pool, keys):
-    return begin(pool, ["\n".join(keys).encode()], by="test").preview["warnings"]
+    return begin(pool, ["\n".join(keys).encode()], actor="test").preview["warnings"]
 
 
 ODD = {
@@ -67,7 +67,7 @@ def test_it_does_not_warn_of_keys(make_pool, key):
 
 def test_it_warns_of_keys_unlike_the_pools_earlier_ones(make_pool):
     pool = make_pool()
-    import_keys(pool, make_keys("XXXXX-XXXXX"), by="test")
+    import_keys(pool, make_keys("XXXXX-XXXXX"), actor="test")
 
     assert warnings(pool, make_keys("99999999")) == [
         "The keys look like 99999999; earlier ones of this pool look like AAAAA-AAAAA."
@@ -77,9 +77,9 @@ def test_it_warns_of_keys_unlike_the_pools_earlier_ones(make_pool):
 
 def test_it_says_whose_keys_they_look_like(make_pool, outsider):
     pool, lite = make_pool(), make_pool(name="Lite")
-    import_keys(pool, make_keys("PRO-XXXX-XXXX"), by="test")
-    import_keys(lite, make_keys("LITE-XXXX-XXXX"), by="test")
-    import_keys(make_pool(merchant=outsider, name="Secret"), make_keys("FREE-XXXX"), by="test")
+    import_keys(pool, make_keys("PRO-XXXX-XXXX"), actor="test")
+    import_keys(lite, make_keys("LITE-XXXX-XXXX"), actor="test")
+    import_keys(make_pool(merchant=outsider, name="Secret"), make_keys("FREE-XXXX"), actor="test")
 
     [warning] = warnings(pool, make_keys("LITE-XXXX-XXXX"))
     assert warning.startswith("These look like keys of “Lite”.")
@@ -90,7 +90,7 @@ def test_it_says_whose_keys_they_look_like(make_pool, outsider):
 
 def test_keys_of_a_pool_that_is_sold_out_are_remembered(make_pool, make_product, pay):
     pool = make_pool()
-    import_keys(pool, make_keys("XXXX-XXXX"), by="test")
+    import_keys(pool, make_keys("XXXX-XXXX"), actor="test")
     pay(make_product(pool=pool), quantity=30)
 
     assert len(warnings(pool, make_keys("99999999"))) == 1
@@ -98,7 +98,7 @@ def test_keys_of_a_pool_that_is_sold_out_are_remembered(make_pool, make_product,
 
 def test_where_keys_have_nothing_in_common_there_is_nothing_to_warn_of(make_pool):
     pool = make_pool()
-    import_keys(pool, [f"https://dl.example/{'a' * number}" for number in range(30)], by="test")
+    import_keys(pool, [f"https://dl.example/{'a' * number}" for number in range(30)], actor="test")
 
     assert warnings(pool, make_keys("XXXX-XXXX")) == []
     assert warnings(make_pool(), make_keys("XXXX-XXXX")) == []
@@ -106,7 +106,7 @@ def test_where_keys_have_nothing_in_common_there_is_nothing_to_warn_of(make_pool
 
 def test_a_warning_holds_no_key(make_pool):
     pool = make_pool()
-    import_keys(pool, make_keys("SECRET-XXXX"), by="test")
+    import_keys(pool, make_keys("SECRET-XXXX"), actor="test")
 
     found = warnings(pool, ["=SECRET()", "#N/A", *make_keys("SECRET99-XXXX")])
 
@@ -115,7 +115,7 @@ def test_a_warning_holds_no_key(make_pool):
 
 def test_it_warns_of_keys_that_differ_only_in_case_from_the_pools(make_pool):
     pool = make_pool()
-    import_keys(pool, ["AAAA-BBBB"], by="test")
+    import_keys(pool, ["AAAA-BBBB"], actor="test")
 
     [warning] = warnings(pool, ["aaaa-bbbb", "CCCC"])
 

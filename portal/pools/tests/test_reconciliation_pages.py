@@ -16,9 +16,9 @@ def manager(make_member, client):
 def test_each_number_leads_to_what_it_counts(manager, make_pool, make_product, pay):
     pool = make_pool(10, name="Pro")
     pay(make_product(pool=pool))
-    replace(Order.objects.get().codes().select_related("item__order").get(), by="Sam")
+    replace(Order.objects.get().codes().select_related("item__order").get(), actor="Sam")
 
-    page = manager.get("/pools/conservation/").content.decode()
+    page = manager.get("/pools/reconciliation/").content.decode()
 
     keys = f"/pools/{pool.pk}/keys/"
     for state, count in [("available", 8), ("reserved", 0), ("issued", 1), ("withdrawn", 1), ("replaced", 1)]:
@@ -33,7 +33,7 @@ def test_what_does_not_add_up_is_said(manager, make_pool):
     make_pool(3)
     KeyBatch.objects.update(key_count=5)
 
-    page = manager.get("/pools/conservation/").content.decode()
+    page = manager.get("/pools/reconciliation/").content.decode()
 
     assert "broken" in page
     assert "5 keys were imported, and 3 are there." in page

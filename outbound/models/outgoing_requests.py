@@ -11,7 +11,7 @@ from orders.models import Order, OrderItem
 from outbound.models.upstreams import Upstream
 
 
-class CalloutQuerySet(models.QuerySet["Callout"]):
+class OutgoingRequestQuerySet(models.QuerySet["OutgoingRequest"]):
     def of_orders(self, orders: Iterable[Order | int]):
         """Those that tell something of these orders."""
         return self.filter(item__order__in=orders).exclude(sent="", answer="")
@@ -21,7 +21,7 @@ class CalloutQuerySet(models.QuerySet["Callout"]):
         return self.update(sent="", answer="")
 
 
-class Callout(models.Model):
+class OutgoingRequest(models.Model):
     """One HTTP request to a merchant's address. Without milliseconds it is under way, or its process died.
 
     No secret and no activation code stands here: whoever makes the request says what of it, and of the answer, may be
@@ -35,11 +35,11 @@ class Callout(models.Model):
         TEMPORARY = "temporary"  # it is asked again
         FATAL = "fatal"
 
-    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="callouts")
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="outgoing_requests")
     upstream = models.ForeignKey(
-        Upstream, models.SET_NULL, null=True, related_name="callouts", help_text="None: a webhook’s endpoint."
+        Upstream, models.SET_NULL, null=True, related_name="outgoing_requests", help_text="None: a webhook’s endpoint."
     )
-    item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="callouts")
+    item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="outgoing_requests")
     unit = models.PositiveIntegerField(null=True, help_text="Of a request for one unit.")
     is_test = models.BooleanField(default=False)
     request_id = models.CharField(max_length=40, blank=True, help_text="The same at every attempt.")
@@ -54,21 +54,21 @@ class Callout(models.Model):
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer, or no code in it.")
 
-    objects = CalloutQuerySet.as_manager()
+    objects = OutgoingRequestQuerySet.as_manager()
 
     class Meta:
         indexes = [
-            models.Index(fields=["called_at"], name="callout_by_time"),
-            models.Index(fields=["upstream", "-called_at", "-id"], name="callout_of_upstream"),
+            models.Index(fields=["called_at"], name="outgoing_by_time"),
+            models.Index(fields=["upstream", "-called_at", "-id"], name="outgoing_of_upstream"),
             # What the log of an upstream is narrowed to.
             models.Index(
                 fields=["upstream", "-called_at", "-id"],
                 condition=Q(outcome__in=["temporary", "fatal"]),
-                name="callout_failed",
+                name="outgoing_failed",
             ),
-            models.Index(fields=["upstream", "-called_at", "-id"], condition=Q(is_test=True), name="callout_test"),
+            models.Index(fields=["upstream", "-called_at", "-id"], condition=Q(is_test=True), name="outgoing_test"),
             # The attempts at one webhook message.
-            models.Index(fields=["request_id", "-id"], condition=Q(upstream=None), name="callout_without_upstream"),
+            models.Index(fields=["request_id", "-id"], condition=Q(upstream=None), name="outgoing_without_upstream"),
         ]
 
     def __str__(self):

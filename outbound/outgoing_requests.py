@@ -17,23 +17,23 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from merchants.models import Merchant
-from outbound.address_guard import CalloutError, parse
+from outbound.address_guard import OutgoingRequestError, parse
 from outbound.encodings import Unreadable, decode, storable, unpack
-from outbound.models import Callout
+from outbound.models import OutgoingRequest
 from outbound.transport import MAX_BYTES, MAX_CONNECTIONS, ask
 from work.attempts import OURS, NotNow
 
-MOST_BYTES = MAX_BYTES
-LONGEST_WAIT = timedelta(hours=1)
-KEPT_FOR = timedelta(days=30)
-DELETED_AT_ONCE = 500
+MAX_ANSWER_BYTES = MAX_BYTES
+MAX_RETRY_AFTER = timedelta(hours=1)
+RETENTION = timedelta(days=30)
+DELETE_BATCH_SIZE = 500
 # How much of what was sent and answered is kept, in characters.
-KEPT = 2000
+MAX_STORED_LENGTH = 2000
 # How many requests to one host a process makes at a time, so that a slow one does not keep all of its threads.
-AT_ONE_HOST = MAX_CONNECTIONS
+MAX_PER_HOST = MAX_CONNECTIONS
 
 
-class CalloutBusy(CalloutError, NotNow):
+class HostBusy(OutgoingRequestError, NotNow):
     """Nothing was asked: as many requests as may be are on their way to the host."""
 
 
@@ -68,8 +68,8 @@ class Answer:
         return storable(text.replace("\0", ""))
 
     def as_it_came(self) -> dict[str, Any]:
-        """What a Callout keeps of an answer that holds no secrets."""
-        return {"answer": self.text[:KEPT]}
+        """What a OutgoingRequest keeps of an answer that holds no secrets."""
+        return {"answer": self.text[:MAX_STORED_LENGTH]}
 
     @property
     def retry_after(self) -> timedelta:
@@ -82,7 +82,7 @@ class Answer:
                 wait = parsedate_to_datetime(asked) - timezone.now()
             except (ValueError, TypeError, OverflowError):  # no date, or one without its zone
                 wait = timedelta(0)
-        return min(max(wait, timedelta(0)), LONGEST_WAIT)
+        return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
 
 
 def call(
@@ -100,19 +100,20 @@ def call(
     read: Callable[[Answer], dict[str, Any]] = Answer.as_it_came,
     **fields: Any,
 ) -> Answer:
-    """Make one request, and keep a Callout of it with these fields, whatever becomes of it.
+    """Send one request and record it as an OutgoingRequest with these fields, whether or not it succeeds.
 
-    `kept` is what may be kept of what was sent, `kept_url` what of the address, if something in its path may not, and
-    `read` gives the fields in which the Callout keeps the answer. A `trusted` address comes from settings, not from a
-    merchant: it is called wherever it is. `has_slot`: the caller is in a `slot` of the host.
+    `kept` is the part of the body that may be recorded, `kept_url` the address to record if its path holds a secret.
+    `read` returns the fields that record the answer. A `trusted` address comes from settings, so its host is not
+    checked. `has_slot`: the caller already holds a `slot` of the host.
 
-    Redirects are answers like any other. An answer that is longer than MOST_BYTES is cut; one that is not all there
-    after `timeout` seconds is none. Raises CalloutError; of one that is CalloutBusy nothing is kept. Not to be called
-    inside a transaction.
+    Redirects are not followed. An answer longer than MAX_ANSWER_BYTES is cut; one that is incomplete after `timeout`
+    seconds counts as none. Raises OutgoingRequestError; HostBusy leaves no record. Never call it inside a transaction.
     """
     with nullcontext() if has_slot else slot(url):
         address = (kept_url or url).partition("?")[0][:2000]
-        row = Callout.objects.create(merchant=merchant, method=method, url=address, sent=kept[:KEPT], **fields)
+        row = OutgoingRequest.objects.create(
+            merchant=merchant, method=method, url=address, sent=kept[:MAX_STORED_LENGTH], **fields
+        )
         started = monotonic()
         outcome: dict[str, Any] = {}
         try:
@@ -122,19 +123,19 @@ def call(
             outcome = {"status_code": answer.status_code}
             outcome |= read(answer)
             return answer
-        except CalloutError as error:
-            kind = Callout.Outcome.TEMPORARY if error.temporary else Callout.Outcome.FATAL
+        except OutgoingRequestError as error:
+            kind = OutgoingRequest.Outcome.TEMPORARY if error.temporary else OutgoingRequest.Outcome.FATAL
             outcome = {"outcome": kind, "error": str(error)[:500]}
             raise
         except Exception:
             outcome |= {
-                "outcome": Callout.Outcome.TEMPORARY,
+                "outcome": OutgoingRequest.Outcome.TEMPORARY,
                 "error": OURS,
             }
             raise
         finally:
             milliseconds = round((monotonic() - started) * 1000)
-            Callout.objects.filter(pk=row.pk).update(milliseconds=milliseconds, **outcome)
+            OutgoingRequest.objects.filter(pk=row.pk).update(milliseconds=milliseconds, **outcome)
 
 
 _slots: dict[str, BoundedSemaphore] = {}
@@ -142,11 +143,11 @@ _slots: dict[str, BoundedSemaphore] = {}
 
 @contextmanager
 def slot(url: str) -> Iterator[None]:
-    """Be one of the few that make requests to the host: for one, or for several in a row. Raises CalloutBusy."""
+    """Be one of the few that make requests to the host: for one, or for several in a row. Raises HostBusy."""
     host = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0].lower()
-    free = _slots.setdefault(host, BoundedSemaphore(AT_ONE_HOST))
+    free = _slots.setdefault(host, BoundedSemaphore(MAX_PER_HOST))
     if not free.acquire(blocking=False):
-        raise CalloutBusy(f"{AT_ONE_HOST} requests to {host} are on their way; this one waits for its turn.")
+        raise HostBusy(f"{MAX_PER_HOST} requests to {host} are on their way; this one waits for its turn.")
     try:
         yield
     finally:
@@ -155,12 +156,12 @@ def slot(url: str) -> Iterator[None]:
 
 def _unpacked(status_code: int, headers: Mapping[str, str], packed: bytes) -> Answer:
     """Some servers pack answers although we ask them not to. A small answer must not become a large one."""
-    body, packing = unpack(packed, headers.get("Content-Encoding", ""), limit=MOST_BYTES + 1)
-    is_cut = max(len(packed), len(body)) > MOST_BYTES
-    return Answer(status_code, headers, body[:MOST_BYTES], is_cut, packing)
+    body, packing = unpack(packed, headers.get("Content-Encoding", ""), limit=MAX_ANSWER_BYTES + 1)
+    is_cut = max(len(packed), len(body)) > MAX_ANSWER_BYTES
+    return Answer(status_code, headers, body[:MAX_ANSWER_BYTES], is_cut, packing)
 
 
 def purge() -> None:
     """Forget some of the callouts that are old."""
-    old = Callout.objects.filter(called_at__lt=Now() - KEPT_FOR).order_by("called_at")
-    Callout.objects.filter(pk__in=old.values("pk")[:DELETED_AT_ONCE]).delete()
+    old = OutgoingRequest.objects.filter(called_at__lt=Now() - RETENTION).order_by("called_at")
+    OutgoingRequest.objects.filter(pk__in=old.values("pk")[:DELETE_BATCH_SIZE]).delete()

@@ -14,7 +14,7 @@ from work.models import publish
 from work.refusals import Refused
 
 
-class ChainRefused(Refused):
+class SourceChangeRefused(Refused):
     """A chain cannot be changed like this."""
 
     code = "chain_refused"
@@ -24,12 +24,12 @@ class ChainRefused(Refused):
 def add_source(product: Product, source: str, place: Any = None) -> FulfillmentMethod:
     """Have one more source of this kind asked, after all others, for codes from this place, if it takes them from one.
 
-    It serves at once what waits. Raises ChainRefused.
+    It serves at once what waits. Raises SourceChangeRefused.
     """
     methods = _lock(product)
     method = SOURCES[source].make_method(product, place)
     if method.kind.key in {used.kind.key for used in methods.with_places()}:
-        raise ChainRefused("This source is in the chain already.")
+        raise SourceChangeRefused("This source is in the chain already.")
     method.position = (methods.aggregate(last=Max("position"))["last"] or 0) + 1
     method.save()
     wake_waiting(product)
@@ -56,16 +56,16 @@ def remove_source(method: FulfillmentMethod) -> None:
 
 @transaction.atomic
 def remove_place(place: Any) -> None:
-    """Delete what products take codes from, such as a server, unless one does. Raises ChainRefused."""
+    """Delete what products take codes from, such as a server, unless one does. Raises SourceChangeRefused."""
     # Nobody adds it to a product meanwhile: that locks what a row refers to.
     place = type(place)._default_manager.select_for_update().get(pk=place.pk)
     users = Product.objects.filter(fulfillment_methods__in=place.fulfillment_methods.all())
     if names := [f"“{product.name}”" for product in users.order_by("name").distinct()[:4]]:
         more = " and more" if len(names) > 3 else ""
-        raise ChainRefused(f"“{place}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
+        raise SourceChangeRefused(f"“{place}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
     waiting = isinstance(place, Upstream) and Fulfillment.objects.of_upstream(place).unfinished().count()
     if waiting:
-        raise ChainRefused(
+        raise SourceChangeRefused(
             f"Customers still wait for codes from “{place}”: {waiting:,} of the items that were paid, of products"
             " without a source of their own. Give these products one first."
         )

@@ -11,10 +11,17 @@ from time import monotonic, sleep
 import pytest
 from django.utils import timezone
 
-from outbound import address_guard, callouts
-from outbound.address_guard import CalloutError, CalloutFailed, CalloutRefused, CalloutTimeout, check, connect
-from outbound.callouts import Answer, call
-from outbound.models import Callout
+from outbound import address_guard, outgoing_requests
+from outbound.address_guard import (
+    OutgoingRequestError,
+    OutgoingRequestFailed,
+    OutgoingRequestRefused,
+    OutgoingRequestTimeout,
+    check,
+    connect,
+)
+from outbound.models import OutgoingRequest
+from outbound.outgoing_requests import Answer, call
 from outbound.tests.receiver import Receiver
 
 PUBLIC = "93.184.216.34"
@@ -74,7 +81,7 @@ def post(merchant):
     ],
 )
 def test_no_address_but_the_internets_is_called(host):
-    with pytest.raises(CalloutRefused, match="not on the public internet.*CALLOUT_NETWORKS"):
+    with pytest.raises(OutgoingRequestRefused, match="not on the public internet.*CALLOUT_NETWORKS"):
         check(f"https://{host}/")
 
 
@@ -110,22 +117,22 @@ def test_the_internet_is_called(host):
     ],
 )
 def test_what_is_no_address_to_call_is_refused(url, why):
-    with pytest.raises(CalloutRefused, match=why):
+    with pytest.raises(OutgoingRequestRefused, match=why):
         check(url)
 
 
 def test_one_wrong_address_of_a_name_is_enough(dns):
     dns("mixed.example", [PUBLIC, "10.0.0.1"])
 
-    with pytest.raises(CalloutRefused):
+    with pytest.raises(OutgoingRequestRefused):
         check("https://mixed.example/")
 
 
 @pytest.mark.parametrize("host", ["nobody.example", "a" * 64 + ".example", "double..dot"])
 def test_a_name_without_an_address_may_have_one_later(host):
-    with pytest.raises(CalloutFailed, match="no address") as caught:
+    with pytest.raises(OutgoingRequestFailed, match="no address") as caught:
         check(f"https://{host}/")
-    assert caught.value.temporary and not CalloutRefused.temporary
+    assert caught.value.temporary and not OutgoingRequestRefused.temporary
 
 
 def test_a_name_is_resolved_once(dns, post, receiver):
@@ -144,13 +151,13 @@ def test_a_name_that_leads_inside_since_it_was_checked_is_refused(dns, post):
     dns("rebinding.example", [PUBLIC], ["127.0.0.1"])
     check(url)
 
-    with pytest.raises(CalloutRefused):
+    with pytest.raises(OutgoingRequestRefused):
         post(url)
 
     server.settimeout(0.1)
     with pytest.raises(TimeoutError):
         server.accept()
-    assert "not on the public internet" in Callout.objects.get().error
+    assert "not on the public internet" in OutgoingRequest.objects.get().error
 
 
 def test_other_protocols_are_led_the_same_way(dns, inside):
@@ -159,7 +166,7 @@ def test_other_protocols_are_led_the_same_way(dns, inside):
 
     with connect("mail.example", server.getsockname()[1], 5) as line:
         assert line.getpeername() == server.getsockname()
-    with pytest.raises(CalloutRefused):
+    with pytest.raises(OutgoingRequestRefused):
         connect("10.0.0.1", 25, 5)
 
 
@@ -174,7 +181,7 @@ def test_networks_inside_are_called_where_they_are_allowed(settings, inside):
     check("http://127.0.0.1/")
     check("https://[::ffff:127.0.0.1]/")
     for host in ("10.0.0.1", "[2002:7f00:1::1]"):
-        with pytest.raises(CalloutRefused):
+        with pytest.raises(OutgoingRequestRefused):
             check(f"https://{host}/")
 
 
@@ -183,7 +190,7 @@ def test_without_encryption_only_what_is_inside_is_called(dns, inside):
 
     for host in (PUBLIC, "mixed.example"):
         check(f"https://{host}/")
-        with pytest.raises(CalloutRefused, match="begin with https://"):
+        with pytest.raises(OutgoingRequestRefused, match="begin with https://"):
             check(f"http://{host}/")
 
 
@@ -220,14 +227,14 @@ def test_the_host_shows_a_certificate_of_its_name(post, secure_receiver, tls, dn
     dns("other.example", ["127.0.0.1"])
 
     assert post(f"https://shop.example:{secure_receiver.port}/").status_code == 200
-    with pytest.raises(CalloutFailed, match="certificate is not valid.*mismatch"):
+    with pytest.raises(OutgoingRequestFailed, match="certificate is not valid.*mismatch"):
         post(f"https://other.example:{secure_receiver.port}/")
 
 
 def test_a_certificate_that_nobody_signed_is_not_taken(post, secure_receiver, dns):
     dns("shop.example", ["127.0.0.1"])
 
-    with pytest.raises(CalloutFailed, match="certificate is not valid.*self-signed"):
+    with pytest.raises(OutgoingRequestFailed, match="certificate is not valid.*self-signed"):
         post(f"https://shop.example:{secure_receiver.port}/")
     assert secure_receiver.received == []
 
@@ -239,7 +246,7 @@ def test_an_answer_is_cut(post, receiver):
     receiver.respond = lambda received: (200, {}, b"x" * 1_000_000)
 
     assert len(post(receiver.url).body) == 64 * 1024
-    assert len(Callout.objects.get().answer) == callouts.KEPT
+    assert len(OutgoingRequest.objects.get().answer) == outgoing_requests.MAX_STORED_LENGTH
 
 
 def test_packed_answers_are_not_asked_for(post, receiver):
@@ -291,7 +298,7 @@ def test_a_server_that_drips_is_cut(post, serve, inside, start):
     url = serve(lambda connection: drip(connection, start))
     started = monotonic()
 
-    with pytest.raises(CalloutTimeout, match="did not answer within 0.4 seconds"):
+    with pytest.raises(OutgoingRequestTimeout, match="did not answer within 0.4 seconds"):
         post(url, timeout=0.4)
 
     assert monotonic() - started < 3
@@ -302,14 +309,14 @@ def test_a_silent_one_is_cut(post, serve, inside):
         while connection.recv(65536):
             pass
 
-    with pytest.raises(CalloutTimeout):
+    with pytest.raises(OutgoingRequestTimeout):
         post(serve(listen), timeout=0.2)
 
 
 def test_so_is_a_resolver_that_takes_its_time(post, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: sleep(1))
 
-    with pytest.raises(CalloutTimeout, match="not found in time"):
+    with pytest.raises(OutgoingRequestTimeout, match="not found in time"):
         post("https://slow.example/", timeout=0.1)
 
 
@@ -337,7 +344,7 @@ def test_so_is_a_resolver_that_takes_its_time(post, monkeypatch):
     ],
 )
 def test_what_is_no_whole_answer_is_none(post, serve, inside, answer):
-    with pytest.raises(CalloutFailed, match="gave no answer"):
+    with pytest.raises(OutgoingRequestFailed, match="gave no answer"):
         post(serve(lambda connection: connection.sendall(answer)))
 
 
@@ -351,7 +358,7 @@ def test_a_chunk_without_end_is_not_read(post, serve, inside):
                 connection.sendall(b"x" * 2**20)
                 sent.append(1)
 
-    with pytest.raises(CalloutFailed, match="it broke off"):
+    with pytest.raises(OutgoingRequestFailed, match="it broke off"):
         post(serve(flood))
 
     assert len(sent) < 50
@@ -399,29 +406,33 @@ def test_every_request_leaves_a_row(post, receiver, merchant):
 
     post(receiver.url + "?token=secret", b"all of it", kept="what may be kept", attempt=3)
 
-    callout = Callout.objects.get()
+    outgoing_request = OutgoingRequest.objects.get()
     assert receiver.received[0].path == "/hook?token=secret"
-    assert (callout.merchant, callout.method, callout.attempt) == (merchant, "POST", 3)
-    assert (callout.url, callout.sent) == (receiver.url, "what may be kept")
-    assert (callout.status_code, callout.answer, callout.error) == (418, "short  and stout �", "")
-    assert callout.milliseconds is not None
+    assert (outgoing_request.merchant, outgoing_request.method, outgoing_request.attempt) == (merchant, "POST", 3)
+    assert (outgoing_request.url, outgoing_request.sent) == (receiver.url, "what may be kept")
+    assert (outgoing_request.status_code, outgoing_request.answer, outgoing_request.error) == (
+        418,
+        "short  and stout �",
+        "",
+    )
+    assert outgoing_request.milliseconds is not None
 
 
 def test_so_does_one_that_fails(post, inside):
-    with pytest.raises(CalloutError) as caught:
+    with pytest.raises(OutgoingRequestError) as caught:
         post("http://127.0.0.1:9999/")
 
-    callout = Callout.objects.get()
-    assert callout.error == str(caught.value) == "No connection to 127.0.0.1: Connection refused."
-    assert callout.status_code is None and callout.milliseconds is not None
+    outgoing_request = OutgoingRequest.objects.get()
+    assert outgoing_request.error == str(caught.value) == "No connection to 127.0.0.1: Connection refused."
+    assert outgoing_request.status_code is None and outgoing_request.milliseconds is not None
 
 
 def test_so_does_one_whose_process_dies(post, receiver, monkeypatch):
     def die(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(callouts, "ask", die)
+    monkeypatch.setattr(outgoing_requests, "ask", die)
 
     with pytest.raises(KeyboardInterrupt):
         post(receiver.url)
-    assert Callout.objects.get().status_code is None
+    assert OutgoingRequest.objects.get().status_code is None

@@ -5,8 +5,8 @@ from fulfillment.actions import replace
 from orders.models import ActivationCode, Order
 from orders.services import refund
 from pools.allocation import fill_reserve
-from pools.conservation import Places, balance
 from pools.models import KeyBatch, LicensePool
+from pools.reconciliation import Places, balance
 from pools.withdrawal import undo
 
 pytestmark = pytest.mark.django_db
@@ -22,8 +22,8 @@ def test_every_key_is_somewhere(merchant, make_pool, make_product, pay):
     pay(product)
     pay(product)
     first, second, _ = Order.objects.order_by("pk")
-    replace(first.codes().select_related("item__order").get(), by="Sam")
-    refund(second, by="Sam")
+    replace(first.codes().select_related("item__order").get(), actor="Sam")
+    refund(second, actor="Sam")
     pool.keys.filter(position=8).withdraw()
 
     [one] = balance(merchant)
@@ -34,7 +34,7 @@ def test_every_key_is_somewhere(merchant, make_pool, make_product, pay):
 
 
 def test_what_was_undone_was_not_imported(merchant, make_pool):
-    undo(make_pool(3).batches.get(), by="Max")
+    undo(make_pool(3).batches.get(), actor="Max")
 
     [one] = balance(merchant)
 

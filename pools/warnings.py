@@ -23,7 +23,7 @@ NO_KEYS = frozenset(written for word in EMPTY_WORDS for written in (word, word.u
 SECTION = re.compile(r"\[[^\W\d][\w .-]*\]")
 
 
-class Oddities:
+class KeyWarnings:
     """Looks at keys as they pass by; its sentences quote none of them.
 
     Made before an import, for the pool's earlier keys; without a pool these are not looked at.
@@ -42,7 +42,7 @@ class Oddities:
             key = line.key
             # What most keys are none of is seen at a glance: there may be a million.
             if (
-                key[:1] in ODD_STARTS
+                key[:1] in SUSPICIOUS_STARTS
                 or key[-1:] == "0"
                 or key[:2] in YEARS
                 or key in NO_KEYS
@@ -101,7 +101,7 @@ def where(count: int, lines: list[int]) -> str:
     return f"Line {named}" if count == 1 else f"{count:,} lines ({named}{'' if count <= LINES_NAMED else ' …'})"
 
 
-ODD_STARTS = frozenset("=@+-#\"'<[")
+SUSPICIOUS_STARTS = frozenset("=@+-#\"'<[")
 YEARS = ("19", "20")
 KINDS: dict[str, Callable[[str], object]] = {
     "spreadsheet": lambda key: restore(key) != key,

@@ -6,63 +6,65 @@ from django.db import transaction
 
 from licensing.creation import create_license, find_feature, needs_feature
 from licensing.locks import hold, lock_to_delete
-from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate, Product, ProductModule
+from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate, LicensingProduct, ProductModule
 
 Kind = LicenseeEvent.Kind
 
 
-def reveal(licensee: Licensee, *, by: str) -> str:
+def reveal(licensee: Licensee, *, actor: str) -> str:
     """Return the number, for a person to see. The history says who saw it."""
-    _note(licensee, Kind.REVEALED, by=by)
+    _note(licensee, Kind.REVEALED, actor=actor)
     return licensee.number
 
 
 @transaction.atomic
-def rename(licensee: Licensee, name: str, *, by: str) -> None:
+def rename(licensee: Licensee, name: str, *, actor: str) -> None:
     if Licensee.objects.filter(pk=licensee.pk).exclude(name=name).update(name=name):
-        _note(licensee, Kind.RENAMED, by=by)
+        _note(licensee, Kind.RENAMED, actor=actor)
 
 
 @transaction.atomic
-def set_active(licensee: Licensee, active: bool, *, by: str) -> bool:
+def set_active(licensee: Licensee, active: bool, *, actor: str) -> bool:
     """Whether it was otherwise before."""
-    return _switch(licensee, "active", active, licensee, Kind.ACTIVATED if active else Kind.DEACTIVATED, by=by)
+    return _switch(licensee, "active", active, licensee, Kind.ACTIVATED if active else Kind.DEACTIVATED, actor=actor)
 
 
 @transaction.atomic
-def set_mark(licensee: Licensee, marked: bool, *, by: str) -> bool:
+def set_mark(licensee: Licensee, marked: bool, *, actor: str) -> bool:
     """Say whether its licenses may be transferred away; return whether it was otherwise before."""
-    return _switch(licensee, "marked_for_transfer", marked, licensee, Kind.MARKED if marked else Kind.UNMARKED, by=by)
+    return _switch(
+        licensee, "marked_for_transfer", marked, licensee, Kind.MARKED if marked else Kind.UNMARKED, actor=actor
+    )
 
 
 @transaction.atomic
-def add_license(licensee: Licensee, template: LicenseTemplate, *, by: str, **fields: Any) -> License:
+def add_license(licensee: Licensee, template: LicenseTemplate, *, actor: str, **fields: Any) -> License:
     hold(licensee)
     # It comes before a transfer or after it.
     locked = Licensee.objects.select_for_update().get(pk=licensee.pk)
-    return create_license(locked, template, by=by, **fields)
+    return create_license(locked, template, actor=actor, **fields)
 
 
 @transaction.atomic
-def change_license(license: License, *, fields: list[str], by: str) -> None:
+def change_license(license: License, *, fields: list[str], actor: str) -> None:
     _lock_holder(license)
     if "parent_feature" in fields and needs_feature(license.template):
         license.parent_feature = find_feature(license.licensee, license.template, license.parent_feature)
     changed = {name: getattr(license, name) for name in fields}
     if changed and License.objects.filter(pk=license.pk).update(**changed):
-        _note(license.licensee, Kind.LICENSE_CHANGED, by=by, note=license.number)
+        _note(license.licensee, Kind.LICENSE_CHANGED, actor=actor, note=license.number)
 
 
 @transaction.atomic
-def set_license_active(license: License, active: bool, *, by: str) -> bool:
+def set_license_active(license: License, active: bool, *, actor: str) -> bool:
     """Whether it was otherwise before."""
     _lock_holder(license)
     kind = Kind.LICENSE_ACTIVATED if active else Kind.LICENSE_DEACTIVATED
-    return _switch(license, "active", active, license.licensee, kind, by=by, note=license.number)
+    return _switch(license, "active", active, license.licensee, kind, actor=actor, note=license.number)
 
 
 @transaction.atomic
-def remove(thing: Product | ProductModule | LicenseTemplate) -> None:
+def remove(thing: LicensingProduct | ProductModule | LicenseTemplate) -> None:
     lock_to_delete(thing)
     thing.delete()
 
@@ -80,5 +82,5 @@ def _switch(thing: Licensee | License, field: str, value: bool, licensee: Licens
     return changed
 
 
-def _note(licensee: Licensee, kind: Kind, *, by: str, note: str = "") -> None:
-    LicenseeEvent.objects.create(licensee=licensee, kind=kind, happened_by=by, note=note)
+def _note(licensee: Licensee, kind: Kind, *, actor: str, note: str = "") -> None:
+    LicenseeEvent.objects.create(licensee=licensee, kind=kind, happened_by=actor, note=note)

@@ -1,16 +1,19 @@
 """The API's errors: application/problem+json (RFC 9457)."""
 
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as rest_exception_handler
 
+from work import incidents
 from work.refusals import Refused
 
 CONTENT_TYPE = "application/problem+json"
@@ -94,6 +97,10 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    match = request.resolver_match
+    error = sys.exc_info()[1] or RuntimeError()
+    reference = incidents.report(error, f"{request.method} {match.route if match else 'an unknown address'}")
     if request.path.startswith("/api/"):
-        return problem_response(500, "Something failed on our side. Send the same request again.")
-    return defaults.server_error(request)
+        detail = f"Something went wrong on our side (reference {reference}). Send the same request again."
+        return problem_response(500, detail)
+    return HttpResponse(render_to_string("500.html", {"reference": reference}), status=500)

@@ -308,7 +308,7 @@ class Past:
             reason = article.method.kind.shortage()
         else:
             status, ended_at, attempts = Fulfillment.Status.FAILED, reported_at + Fulfillment.PATIENCE, 115
-            reason = "Something failed on our side; the log says what."
+            reason = "The license service can't be reached: connection refused."
         self._fulfillment(item, reported_at, status, ended_at=ended_at, reason=reason, attempts=attempts)
 
     def _fulfillment(

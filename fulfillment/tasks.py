@@ -20,6 +20,7 @@ from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
 from webhooks import sending as webhooks
 from webhooks.models import WebhookMessage
+from work.incidents import purge_incidents
 from work.models import IMPORTS, publish
 from work.tasks import is_misplaced
 
@@ -119,3 +120,4 @@ def purge_logs():
     outgoing_requests.purge()
     webhooks.purge()
     purge_refusals()
+    purge_incidents()

@@ -21,7 +21,8 @@ from outbound.address_guard import OutgoingRequestError, parse
 from outbound.encodings import Unreadable, decode, storable, unpack
 from outbound.models import OutgoingRequest
 from outbound.transport import MAX_BYTES, MAX_CONNECTIONS, ask
-from work.attempts import OURS, NotNow
+from work import incidents
+from work.attempts import NotNow
 
 MAX_ANSWER_BYTES = MAX_BYTES
 MAX_RETRY_AFTER = timedelta(hours=1)
@@ -127,11 +128,9 @@ def call(
             kind = OutgoingRequest.Outcome.TEMPORARY if error.temporary else OutgoingRequest.Outcome.FATAL
             outcome = {"outcome": kind, "error": str(error)[:500]}
             raise
-        except Exception:
-            outcome |= {
-                "outcome": OutgoingRequest.Outcome.TEMPORARY,
-                "error": OURS,
-            }
+        except Exception as error:
+            message = incidents.sentence(error, f"{method} {address}")
+            outcome |= {"outcome": OutgoingRequest.Outcome.TEMPORARY, "error": message}
             raise
         finally:
             milliseconds = round((monotonic() - started) * 1000)

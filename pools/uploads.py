@@ -135,7 +135,11 @@ def work_on(pk: int) -> None:
         key_import.attempts += 1
         key_import.save(update_fields=["attempts"])
         if key_import.attempts > MAX_ATTEMPTS:
-            _end(key_import, KeyImport.Status.FAILED, "Something failed on our side, again and again.")
+            _end(
+                key_import,
+                KeyImport.Status.FAILED,
+                "Reading this import failed several times. Upload the file again; if that fails too, contact support.",
+            )
             return
 
     # The lock of the row is the lease: it ends with the process that holds it.

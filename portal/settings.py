@@ -37,7 +37,7 @@ INSTALLED_APPS = [
     *("django.contrib.staticfiles", "django.contrib.postgres", "django.contrib.humanize"),
     *("rest_framework", "drf_spectacular", "drf_spectacular_sidecar"),
     *("allauth", "allauth.account", "allauth.mfa", "django_htmx", "anymail"),
-    *("vault", "merchants", "orders", "pools", "outbound", "notices", "webhooks", "delivery", "fulfillment"),
+    *("vault", "work", "merchants", "orders", "pools", "outbound", "notices", "webhooks", "delivery", "fulfillment"),
     # The kinds of sources, in the order in which products offer them.
     "fulfillment.sources.pool",
     "fulfillment.sources.web_service",

@@ -1,14 +1,10 @@
 """One attempt at a row that is work: claimed, tried, and done, put off or given up."""
 
-import logging
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from work import incidents
 from work.models import Retryable
-
-logger = logging.getLogger(__name__)
-
-OURS = "Something failed on our side; the log says what."
 
 
 class Failure(Exception):
@@ -41,12 +37,13 @@ class Policy(Generic[Row]):
             return self.attempt(row)
         except Failure as failure:
             self.fail(row, failure)
-        except Exception:
+        except Exception as error:
             # What was done before the error must not be done again: an e-mail that was sent and recorded.
             has_ended = self.model._default_manager.filter(pk=row.pk, due_at=None).exists()
-            logger.exception("%s %s", row, "is done, but an error followed" if has_ended else "will be tried again")
-            if not has_ended:
-                self.fail(row, Failure(OURS))
+            if has_ended:
+                incidents.report(error, f"{row}, after it was done")
+            else:
+                self.fail(row, Failure(incidents.sentence(error, str(row))))
         return None
 
     def claim(self, pk: int) -> Row | None:

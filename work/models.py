@@ -160,3 +160,18 @@ class Retryable(models.Model):
     def _delay(self) -> timedelta:
         step = self.SCHEDULE[min(self.attempts, len(self.SCHEDULE)) - 1]
         return step * random.uniform(0.9, 1.1)  # noqa: S311 (jitter)
+
+
+class Incident(models.Model):
+    """An unexpected error, by where it happened. `work.incidents` records it."""
+
+    reference = models.CharField(max_length=7, unique=True, help_text="What users see, such as 7F3A-21.")
+    error = models.CharField(max_length=200, help_text="The type of the error.")
+    place = models.CharField(max_length=200, help_text="What failed the last time.")
+    traceback = models.TextField(help_text="Where it was raised the last time, without any values.")
+    times = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField(db_default=Now(), editable=False)
+    last_at = models.DateTimeField(db_default=Now(), db_index=True, editable=False)
+
+    def __str__(self):
+        return self.reference

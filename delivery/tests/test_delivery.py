@@ -194,7 +194,7 @@ def test_a_mail_that_cannot_be_composed_says_so_and_fails_at_last(pay, product, 
     monkeypatch.setattr("delivery.sending.compose_delivery", lambda delivery: 1 / 0)
     pay(product)
     work()
-    assert "Something failed on our side" in Delivery.objects.get().reason
+    assert "Something went wrong on our side" in Delivery.objects.get().reason
 
     Delivery.objects.update(due_at="2026-01-01T00:00:00Z", attempts=Delivery.MAX_ATTEMPTS - 1)
     work()

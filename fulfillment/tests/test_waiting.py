@@ -172,7 +172,7 @@ def test_work_that_keeps_breaking_says_so_and_fails_at_last(pay, product, monkey
     monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
     pay(product)
     work()
-    assert "Something failed on our side" in Fulfillment.objects.get().reason
+    assert "Something went wrong on our side" in Fulfillment.objects.get().reason
 
     Fulfillment.objects.update(due_at="2026-01-01T00:00:00Z", failing_since="2026-01-01T00:00:00Z")
     work()

@@ -9,6 +9,7 @@ from django.test import Client
 from licensing.models import License, LicenseTemplate, LicensingProduct, ProductModule, Token
 from licensing.tests.conftest import BASE, NAMESPACE, info, item, items, xml
 from licensing.tests.conftest import make_one_of_each as make_rows  # noqa: F401
+from work.models import Incident
 
 # What is made, and what is told of it
 
@@ -392,7 +393,10 @@ def test_a_failure_of_ours_is_an_envelope_and_in_the_log(chain, monkeypatch, cap
     answer = chain.get("product")
 
     assert answer.status_code == 500
-    assert info(answer) == ("InternalException", "Something failed on our side.")
+    assert info(answer) == (
+        "InternalException",
+        f"Something went wrong on our side (reference {Incident.objects.get()}).",
+    )
     assert "ZeroDivisionError" in caplog.text
 
 

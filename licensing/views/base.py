@@ -1,4 +1,3 @@
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +18,7 @@ from licensing.envelope import Envelope, EnvelopeJSONRenderer, EnvelopeXMLRender
 from licensing.errors import AccessDenied, LicensingError, MalformedRequest, NotFound
 from licensing.models import Licensee, Role
 from merchants.models import Merchant
+from work import incidents
 
 # The clients' ids for errors of the framework; all others count as malformed requests.
 INFOS: dict[type[APIException], str] = {
@@ -26,8 +26,6 @@ INFOS: dict[type[APIException], str] = {
     MethodNotAllowed: "MethodNotAllowedException",
     Throttled: "TooManyRequestsException",
 }
-
-logger = logging.getLogger(__name__)
 
 
 def number_in(form: QueryDict, name: str) -> str:
@@ -99,8 +97,8 @@ def answer_error(error: Exception, context: dict) -> Response:
         error = NotFound("Something that the request is about was deleted meanwhile")
     set_rollback()
     if not isinstance(error, APIException):
-        logger.error("A request for %s failed", context["view"].__class__.__name__, exc_info=error)
-        return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalException", "Something failed on our side.")
+        text = incidents.sentence(error, f"{context['request'].method} {context['view'].__class__.__name__}")
+        return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalException", text)
 
     known = error.info if isinstance(error, LicensingError) else INFOS.get(type(error))
     status, info = error.status_code, known or MalformedRequest.info

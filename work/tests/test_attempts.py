@@ -3,7 +3,8 @@ from datetime import timedelta
 import pytest
 
 from delivery.models import Delivery
-from work.attempts import OURS, Failure, NotNow, Policy
+from work.attempts import Failure, NotNow, Policy
+from work.models import Incident
 
 
 class Attempts(Policy[Delivery]):
@@ -68,8 +69,9 @@ def test_what_was_not_tried_is_never_given_up(run):
 def test_an_error_of_ours_is_logged_and_tried_again(run, caplog):
     row, _ = run(ZeroDivisionError("ada@example.com"))
 
-    assert row.due_at and row.reason == OURS
-    assert "will be tried again" in caplog.text
+    incident = Incident.objects.get()
+    assert row.due_at and row.reason == f"Something went wrong on our side (reference {incident.reference})."
+    assert f"Reference {incident.reference}: Automatic delivery {row.pk}" in caplog.text
 
 
 class FailsAfterwards(Attempts):
@@ -86,4 +88,4 @@ def test_what_was_done_before_an_error_is_not_done_again(run, caplog):
 
     row.refresh_from_db()
     assert (row.status, row.due_at) == ("sent", None)
-    assert "is done, but an error followed" in caplog.text
+    assert "after it was done" in caplog.text

@@ -175,7 +175,7 @@ def test_an_error_of_ours_shows_no_code_and_leaves_its_mark(pay, sold, make_serv
 
     outgoing_request, fulfillment = OutgoingRequest.objects.get(), Fulfillment.objects.get()
     assert (outgoing_request.status_code, outgoing_request.outcome) == (200, "temporary")
-    assert outgoing_request.error == "Something failed on our side; the log says what."
+    assert outgoing_request.error.startswith("Something went wrong on our side (reference ")
     assert (fulfillment.status, fulfillment.reason) == ("waiting", outgoing_request.error)
     assert "ZeroDivisionError" in caplog.text
     for secret in ("7Q2M", "correct.horse"):

@@ -11,7 +11,7 @@ import pytest
 from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, Role, Token, VendorLogin
 
 PAGE = (Path(__file__).parents[2] / "docs/netlicensing.md").read_text()
-SECTION = PAGE.partition("## Moving licenses")[2].partition("\n## ")[0]
+SECTION = PAGE.partition("## Transfer licenses")[2].partition("\n## ")[0]
 # Each command with its answer. The first block says where to and as whom, which is ours to say here.
 CALLS = re.findall(r"```sh\n(curl .*?)```\n\n```\w+\n(.*?)```", SECTION, re.DOTALL)
 

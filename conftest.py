@@ -1,4 +1,4 @@
-"""What tests build on: a merchant, products in stock, payments, and a worker that does all that is due."""
+"""Fixtures for all tests: a merchant, products in stock, payments, and a worker that does all due work."""
 
 import gc
 import itertools
@@ -20,7 +20,7 @@ from work.valkey import Breaker
 
 pytest_plugins = ["fulfillment.tests.fixtures", "portal.tests.fixtures"]
 
-# What takes minutes comes first, or the last of several processes would have it to itself.
+# Slow modules start first; otherwise one process would run the last of them alone.
 LONGEST = [
     *["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"],
     *["test_access.py", "test_net_licensing.py"],
@@ -40,12 +40,12 @@ BEGIN
 END $$
 """
 TEMPLATE = "test_template"
-# What a test with this fixture needs: `run.py test --fast` leaves it out.
+# Tests with these fixtures get a marker, which `run.py test --fast` excludes.
 NEEDS = {"chrome": "browser", "install": "installation"}
 
 
 def pytest_make_parametrize_id(config, val, argname):
-    """Name bytes by their argument: a compressed file holds the time, and each process would collect other tests."""
+    """Name bytes after their argument: compressed files contain the time, so processes would collect other tests."""
     return argname if isinstance(val, bytes) else None
 
 
@@ -58,14 +58,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Keep the garbage collector from scanning the modules and the tests, which stay until the end."""
+    """Keep the garbage collector from scanning modules and tests, which live until the end."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
 class LongestFirst:
-    """After pytest-django has put the tests in an order of its own."""
+    """Runs after pytest-django has sorted the tests."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
@@ -79,21 +79,21 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def valkey_of_its_own():
-    """Tests that run at the same time have a database each, and so must they have numbers that Valkey counts."""
+    """Give each test process its own counters in Valkey, as it has its own database."""
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     settings.VALKEY["url"] += f"?db={number}"
 
 
 @pytest.fixture(autouse=True)
 def valkey_answers():
-    """A test whose Valkey did not answer leaves the others alone."""
+    """Reset the circuit breaker of Valkey, which a test may have opened."""
     yield
     Breaker.closed_until = 0
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings, django_db_blocker):
-    """The processes of one run copy one migrated database."""
+    """Let all test processes copy one migrated database."""
     if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
         with django_db_blocker.unblock():
             migrate_template(run)
@@ -121,7 +121,7 @@ def django_db_setup(django_db_setup):
 
 
 def empty_tables():
-    """Delete all rows. Django's flush is slower: it truncates empty tables too, and recreates the content types."""
+    """Delete all rows. Django's flush is slower: it also truncates empty tables and recreates the content types."""
     with connection.cursor() as cursor:
         cursor.execute(EMPTY_TABLES)
     ensure_key()
@@ -131,9 +131,9 @@ def empty_tables():
 def quick_settings():
     with override_settings(
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
-        # Static files are found when asked for. Else each client would read them all before its first request.
+        # Find static files on request; otherwise each client would read all of them before its first request.
         WHITENOISE_AUTOREFRESH=True,
-        # As in the demo; what tests the second factor turns it on.
+        # As in the demo. Tests of the second factor turn it on.
         STAFF_SECOND_FACTOR_REQUIRED=False,
     ):
         yield
@@ -182,7 +182,7 @@ def make_member(merchant):
 
 @pytest.fixture
 def support(make_member, client):
-    """A client that a support member of the merchant is signed in with."""
+    """A client signed in as a support member of the merchant."""
     client.force_login(make_member().user)
     return client
 
@@ -242,7 +242,7 @@ def work():
 
 @pytest.fixture
 def in_threads():
-    """Call a function with each of the arguments, in so many threads at once; return the results in order."""
+    """Call a function with each of the arguments in this number of threads; return the results in order."""
 
     def run(function, arguments, threads):
         todo = list(enumerate(arguments))

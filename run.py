@@ -7,16 +7,16 @@
     python3 run.py manage ARGUMENT...  run a management command against the same database
     python3 run.py --version           print the version
 
-Settings are read from the environment and from a file .env beside this one. Those that matter here:
+Settings come from the environment and from a file .env next to this one. This program uses:
 
-    PORT, HOST               where to listen (8000, 127.0.0.1); BASE_URL if people see another address
+    PORT, HOST               where to listen (8000, 127.0.0.1); set BASE_URL if users see another address
     KEYWELL_VAR              the folder for data, logs and secrets (var)
-    DATABASE_URL             a PostgreSQL of your own, instead of one in that folder
-    BROKER_URL               a Valkey or Redis of your own, likewise
-    DJANGO_DEBUG             off: no demo; SECRET_KEY and VAULT_KEYS are then yours to give
+    DATABASE_URL             your own PostgreSQL, instead of the one in that folder
+    BROKER_URL               your own Valkey or Redis
+    DJANGO_DEBUG             off: no demo; then SECRET_KEY and VAULT_KEYS are required
 """
 
-# Only the standard library here: this file makes the environment that everything else is installed in.
+# Use only the standard library: this file creates the environment that everything else is installed in.
 from __future__ import annotations
 
 import ast
@@ -49,7 +49,7 @@ HERE = Path(__file__).resolve().parent
 VENV = HERE / ".venv"
 INSIDE = Path(sys.prefix) == VENV
 if INSIDE:
-    # Celery would rename its processes. They are easier to find by their commands.
+    # Keeps Celery from renaming its processes: their commands are easier to find.
     os.environ["NOSETPS"] = "1"
 
     import environ
@@ -70,7 +70,7 @@ if INSIDE:
 
 PYTHON = VENV / "bin/python"
 STAMP = VENV / "keywell.json"
-# What run.lock holds from the moment on when a run is asked to stop
+# The content of run.lock after a run was asked to stop
 STOPPING = b"stopping"
 MADE_BY = f"Python {sys.version.split()[0]} of {sys.base_prefix} in {VENV}"
 
@@ -80,8 +80,8 @@ CHECKS = [
     ["-m", "mypy", "."],
     ["manage.py", "makemigrations", "--check", "--dry-run"],
 ]
-# By files: what a module starts, such as an installation of its own, it starts once. Some wait for what they started:
-# there is one process more than cores.
+# Distributed by file, so that a module starts its installation only once. Some tests wait for what they started, so
+# there is one more process than cores.
 TESTS = [
     "-m",
     "pytest",
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     os.chdir(HERE)
-    # SIGINT too: a shell that starts this in the background makes it deaf to Ctrl-C.
+    # SIGINT too: a shell that starts this in the background ignores it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
@@ -129,7 +129,7 @@ def obey(command: str, arguments: list[str]) -> int:
 
 
 def say(message: str) -> None:
-    # At once, and without harm when nobody reads it any more: the terminal may have been closed.
+    # Flushed immediately. A closed terminal does no harm.
     with contextlib.suppress(OSError):
         os.write(1, f"{message}\n".encode())
 
@@ -142,7 +142,7 @@ def cannot_write(error: OSError) -> str:
 
 
 def hold(path: Path, *, timeout: float = 0, notice: str = "") -> int | None:
-    """Lock a file for as long as this process or one that inherits the handle lives. None if others keep it locked."""
+    """Lock a file until this process and all that inherit the handle end. None if it is already locked."""
     handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o600)
     deadline = time.monotonic() + timeout
     while True:
@@ -162,14 +162,14 @@ def hold(path: Path, *, timeout: float = 0, notice: str = "") -> int | None:
 
 
 def enter_environment(arguments: list[str]) -> None:
-    """Make or mend .venv if need be, and start this program again inside it."""
+    """Create or repair .venv if necessary, and restart this program inside it."""
     if not (3, 11) <= sys.version_info < (3, 14):
         others = [name for name in ("python3.13", "python3.12", "python3.11") if shutil.which(name)]
         remedy = f"Try: {others[0]} run.py" if others else "Install one of them beside this one."
         sys.exit(f"Keywell needs Python 3.11 to 3.13; this is {sys.version.split()[0]}. {remedy}")
     locks = ["requirements.txt", "requirements-dev.txt"] if arguments[:1] == ["test"] else ["requirements.txt"]
     if not is_prepared(locks):
-        # Nobody should wait for an installation to learn that the port is taken. One set in .env has to wait.
+        # Fail before the installation if the port is taken. A port from .env is checked later.
         if not arguments and ("PORT" in os.environ or not (HERE / ".env").exists()):
             listen().close()
         prepare(locks)
@@ -182,7 +182,7 @@ def is_prepared(locks: list[str]) -> bool:
 
 
 def read_stamp() -> dict[str, str]:
-    """What is installed in .venv, a fingerprint for each lock file. Nothing if it is half-made or made elsewhere."""
+    """Return a fingerprint of each lock file installed in .venv; empty if .venv is incomplete or moved."""
     try:
         stamp: dict[str, str] = json.loads(STAMP.read_text())
     except (OSError, ValueError):
@@ -201,19 +201,19 @@ def prepare(locks: list[str]) -> None:
     stamp = read_stamp()
     if not is_prepared(locks):
         say("Preparing the Python environment in .venv; the first time takes up to a minute")
-        # Without a stamp until all is done: what is cut short is made anew.
+        # The stamp is written last, so an interrupted installation starts over.
         STAMP.unlink(missing_ok=True)
         if not stamp:
             make = run([sys.executable, "-m", "venv", "--clear", "--without-pip", VENV], handle)
             if make.returncode:
-                sys.exit(f"Cannot make {VENV}: {reason(make)}")
+                sys.exit(f"Cannot create {VENV}: {reason(make)}")
         install(locks, handle)
         STAMP.write_text(json.dumps(stamp | {"made by": MADE_BY} | {lock: fingerprint(lock) for lock in locks}))
     os.close(handle)
 
 
 def install(locks: list[str], handle: int) -> None:
-    """With uv where it can be had, which takes seconds; else with pip."""
+    """Use uv if it can be installed, which takes seconds, and pip otherwise."""
     packages = ["--quiet", "--require-hashes", *(word for lock in locks for word in ("-r", lock))]
     pip = [sys.executable, "-m", "pip"]
     has_pip = run([*pip, "--version"], handle).returncode == 0
@@ -236,7 +236,7 @@ def install(locks: list[str], handle: int) -> None:
 
 
 def uv_settings(pip_configuration: str) -> dict[str, str]:
-    """uv does not read pip's configuration: where pip looks for packages and whom it trusts, in uv's words."""
+    """Return pip's indexes and trusted hosts as uv settings, since uv doesn't read pip's configuration."""
     names = {
         "index-url": "UV_DEFAULT_INDEX",
         "extra-index-url": "UV_INDEX",
@@ -244,7 +244,7 @@ def uv_settings(pip_configuration: str) -> dict[str, str]:
         "trusted-host": "UV_INSECURE_HOST",
         "cert": "SSL_CERT_FILE",
     }
-    # As pip does. It matters not which index a package comes from, since its hash is known.
+    # As pip does. Any index is safe, since every package has a known hash.
     settings = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
     for section in ("global", "install", ":env:"):
         for name, value in re.findall(rf"^{section}\.([\w-]+)=(.*)$", pip_configuration, re.MULTILINE):
@@ -255,7 +255,7 @@ def uv_settings(pip_configuration: str) -> dict[str, str]:
 
 
 def run(command: list[str | Path], lock: int, env: dict[str, str] | None = None) -> CompletedProcess[str]:
-    """It inherits a lock: should this process be killed, the next one waits until the command has ended."""
+    """The command inherits the lock: if this process is killed, the next one waits until the command has ended."""
     return subprocess.run(command, pass_fds=[lock], env=env, capture_output=True, text=True)
 
 
@@ -269,7 +269,7 @@ def reason(result: CompletedProcess[str]) -> str:
 
 
 def read_settings() -> Path:
-    """Complete the environment, which all that is started from here inherits; return the folder for data."""
+    """Complete the environment, which all child processes inherit, and return the data folder."""
     if (HERE / ".env").exists():
         environ.Env.read_env(HERE / ".env")
     for name in ("KEYWELL_VAR", "BASE_URL", "DJANGO_DEBUG", "EMAIL_URL", "STAFF_SECOND_FACTOR_REQUIRED"):
@@ -279,7 +279,7 @@ def read_settings() -> Path:
     seen = "localhost" if host in {"0.0.0.0", "::"} else bracketed(host)
     os.environ.setdefault("BASE_URL", f"http://{seen}:{port}")
     var = (HERE / os.environ.get("KEYWELL_VAR", "var")).resolve()
-    # Django's checks take as long as a worker's start: once, before migrating, is enough.
+    # Django's checks take as long as a worker's start. They run once, before migrating.
     os.environ.update(KEYWELL_VAR=str(var), DJANGO_SETTINGS_MODULE="portal.settings", CELERY_SKIP_CHECKS="1")
     try:
         var.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -292,7 +292,7 @@ def read_settings() -> Path:
 def address() -> tuple[str, int]:
     host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
     if not (port.isdecimal() and 0 < int(port) < 65536):
-        sys.exit(f"PORT has to be a number from 1 to 65535, not {port!r}.")
+        sys.exit(f"PORT must be a number from 1 to 65535, not {port!r}.")
     return host, int(port)
 
 
@@ -310,13 +310,13 @@ def listen() -> socket.socket:
 
 
 def is_demo() -> bool:
-    """Whether nobody said that it is meant seriously, with a database of their own or DJANGO_DEBUG=off."""
+    """Return whether this is a demo: neither a DATABASE_URL nor DJANGO_DEBUG=off is set."""
     debug = os.environ.get("DJANGO_DEBUG", "on").lower() in environ.Env.BOOLEAN_TRUE_STRINGS
     return debug and not os.environ.get("DATABASE_URL")
 
 
 def prepare_demo(var: Path) -> None:
-    """Make, once, the secrets that a real installation has to give."""
+    """Create, once, the secrets that a production installation must provide."""
     path = var / "secrets.env"
     if not path.exists():
         with tempfile.NamedTemporaryFile("w", dir=var, prefix="secrets.") as new:
@@ -336,7 +336,7 @@ def new_vault_key() -> str:
 
 
 def embedded_servers(var: Path, *, durable: bool = True) -> list[EmbeddedServer]:
-    """Those that the settings do not place elsewhere. Their addresses go into the settings."""
+    """Return the servers that the settings don't replace, and put their addresses into the settings."""
     servers = [Postgres(var, durable=durable), Valkey(var, durable=durable)]
     servers = [server for server in servers if not os.environ.get(server.setting)]
     os.environ.update({server.setting: server.url for server in servers})
@@ -345,9 +345,9 @@ def embedded_servers(var: Path, *, durable: bool = True) -> list[EmbeddedServer]
 
 def supervisor(var: Path, say: Callable[[str], None] = lambda line: None) -> Supervisor:
     path = var / "servers.lock"
-    lock = hold(path, timeout=30, notice="Waiting for the processes of an earlier run to end")
+    lock = hold(path, timeout=30, notice="Waiting for processes of an earlier run to end")
     if lock is None:
-        sys.exit(f"Processes of an earlier run do not end. Their numbers: fuser {path}")
+        sys.exit(f"Processes of an earlier run don't end. To see their ids: fuser {path}")
     return Supervisor(lock, say)
 
 
@@ -358,15 +358,15 @@ def applications(var: Path) -> list[Service]:
     beat = [*celery, "beat", "--scheduler", "runtime.beat.LocalScheduler", "--pidfile=", "--loglevel", "WARNING"]
     return [
         WorkerService("worker", [*worker, "--concurrency", "2"], var / "log/worker.log", broker),
-        # Of its own, for other people's servers take their time, and no other e-mail shall wait for them. Its threads
-        # there are many, since they mostly wait, and MAX_PER_HOST at one server (outbound/outgoing_requests.py).
+        # A separate worker, since other servers can be slow and must not delay e-mails. It has many threads, which
+        # mostly wait, and sends MAX_PER_HOST requests to one host at a time (outbound/outgoing_requests.py).
         WorkerService(
             "callouts",
             [*worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64"],
             var / "log/callouts.log",
             broker,
         ),
-        # Of its own, and politely: a million keys are minutes of work, and customers come first.
+        # A separate worker with low priority: a million keys take minutes, and customers come first.
         BackgroundService(
             "imports",
             [*worker, "--queues", "imports", "--concurrency", "1"],
@@ -380,7 +380,7 @@ def applications(var: Path) -> list[Service]:
 
 
 def load() -> None:
-    """Load what the applications have in common, which takes longer than all else that they do to start."""
+    """Import what the services share, which takes longest at their start."""
     import celery.bin.celery  # noqa: F401
     from django.core.exceptions import ImproperlyConfigured
 
@@ -392,7 +392,7 @@ def load() -> None:
         get_resolver().url_patterns  # noqa: B018
     except ImproperlyConfigured as error:
         sys.exit(str(error))
-    # What is shared with the copies of this process stays shared: the collector does not touch it.
+    # Keeps the garbage collector from touching, and so copying, memory shared with the forks.
     gc.collect()
     gc.freeze()
 
@@ -418,7 +418,7 @@ def serve(_: list[str]) -> int:
             while True:
                 services.look_after()
                 time.sleep(0.2)
-        say("Stopping Keywell; requests and tasks under way are finished first")
+        say("Stopping Keywell after running requests and tasks finish")
         stopped_at = time.monotonic()
         with contextlib.suppress(OSError):
             (var / "run.lock").write_bytes(STOPPING)
@@ -427,19 +427,19 @@ def serve(_: list[str]) -> int:
 
 
 def take_folder(var: Path) -> None:
-    """Lock the folder for this run, after one that is stopping has ended."""
+    """Lock the folder for this run. Wait for an earlier run that is stopping."""
     path = var / "run.lock"
     is_stopping = path.exists() and path.read_bytes() == STOPPING
-    notice = f"Keywell is still stopping in this folder, {var}; it starts again when that is done"
+    notice = f"Keywell is still stopping in this folder, {var}. It starts when that is done."
     if hold(path, timeout=60 if is_stopping else 0, notice=notice) is None:
         sys.exit(f"Keywell is already running in this folder, {var}. For another one, set KEYWELL_VAR and PORT.")
     path.write_bytes(b"")
 
 
 def set_up(var: Path, demo: bool, lock: int) -> None:
-    """Migrate, and fill an empty demo: in one process, for half of the time that each takes is Django's start.
+    """Migrate and fill an empty demo, in one process to start Django only once.
 
-    Skipped when this code has set up the same database before: the time that it takes is most of a start's.
+    Skipped if this code already set up the same database: it takes most of the time of a start.
     """
     started_at = time.monotonic()
     stamp = var / "set-up.json"
@@ -452,11 +452,11 @@ def set_up(var: Path, demo: bool, lock: int) -> None:
     if result.returncode:
         log = var / "log/setup.log"
         log.write_text(result.stdout + result.stderr)
-        # A traceback ends with the error's name and message; what follows them are details.
+        # A traceback ends with the error's name and message, then details.
         errors = re.findall(r"^([\w.]+): (.*)", result.stderr, re.MULTILINE)
         name, message = errors[-1] if errors else ("", f"it ended with {result.returncode}")
         if name.endswith("InconsistentMigrationHistory"):
-            begin = f"Begin with an empty one, or without the folder {var}."
+            begin = f"Start with an empty database, or delete the folder {var}."
             message = f"its tables are from before the first release. {begin}"
         sys.exit(message if name.endswith("ImproperlyConfigured") else f"Migrating failed: {message}\nSee {log}")
     stamp.write_text(json.dumps([code_version(), applied_migrations()]))
@@ -471,7 +471,7 @@ def is_set_up(stamp: Path) -> bool:
 
 
 def code_version() -> str:
-    """Changes with whatever is done or checked before a start: migrations, packages, the demo, settings."""
+    """Return a fingerprint of everything the setup depends on: migrations, packages, the demo, settings."""
     digest = hashlib.sha256(fingerprint("requirements.txt").encode())
     for pattern in ("*/migrations/*.py", "*/sources/*/migrations/*.py", "demo/**/*.py", "portal/settings.py"):
         for path in sorted(HERE.glob(pattern)):
@@ -513,7 +513,7 @@ def announce(var: Path, demo: bool) -> None:
 
 
 def read_access(path: Path) -> dict[str, str]:
-    """What the demo's people and shop sign in with. The file names the address as well: it is kept current."""
+    """Return the demo's credentials, and keep the address in their file current."""
     if not path.exists():
         return {}
     found = path.read_text()
@@ -550,7 +550,7 @@ def manage(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="keywell-test-") as folder:
         os.environ.update(KEYWELL_VAR=folder, SECRET_KEY=secrets.token_urlsafe(48), VAULT_KEYS=new_vault_key())
-        # Without .pyc files each process would compile all modules, and pytest rewrite all assertions.
+        # Without .pyc files, each process would compile all modules, and pytest would rewrite all assertions.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         var = Path(folder)
         (var / "log").mkdir()
@@ -563,7 +563,7 @@ def test(arguments: list[str]) -> int:
 
 
 def check_everything(selection: list[str]) -> int:
-    """The other checks run while tests wait, for browsers and the like, and their results are shown afterwards."""
+    """Run the other checks beside the tests, which often wait, and show their results afterward."""
     start = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     checks = [start([sys.executable, *check], preexec_fn=die_with_parent(signal.SIGTERM)) for check in CHECKS]
     status = foreground(*TESTS, *selection)
@@ -574,16 +574,16 @@ def check_everything(selection: list[str]) -> int:
         say(f"\n$ python {' '.join(check)}\n{process.communicate()[0]}")
         if process.returncode:
             failed.append(" ".join(check))
-    say(f"\nFailed: {', '.join(failed)}" if failed else "\nAll is well")
+    say(f"\nFailed: {', '.join(failed)}" if failed else "\nAll checks passed")
     return 1 if failed else 0
 
 
 def foreground(*command: str) -> int:
-    """Run Python with these arguments at the terminal; return its exit status as a shell would give it."""
+    """Run Python with these arguments in the foreground; return its exit status as a shell would."""
     interrupted: list[int] = []
     with uninterrupted():
         child = subprocess.Popen([sys.executable, *command], preexec_fn=die_with_parent(signal.SIGTERM))
-        # Ctrl-C reaches the command as well, and it decides what that means.
+        # Ctrl-C reaches the command too, which decides what it means.
         before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     status = child.wait()

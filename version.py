@@ -3,7 +3,7 @@ from pathlib import Path
 
 
 def version() -> str:
-    """The `[project] version` of pyproject.toml, also for run.py under a Python that has no tomllib."""
+    """Return the `[project] version` of pyproject.toml. run.py also calls it under a Python without tomllib."""
     pyproject = (Path(__file__).parent / "pyproject.toml").read_text()
     [number] = re.findall(r'^version = "(.+)"$', pyproject, re.MULTILINE)
     return number

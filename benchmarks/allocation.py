@@ -1,4 +1,4 @@
-"""The time to issue a key from pools of 10,000 and of 10,000,000 keys, fresh and 90 % drained, beside one another."""
+"""Compares the time to issue a key from pools of 10,000 and 10,000,000 keys, full and 90 % drained."""
 
 import argparse
 import importlib

@@ -33,7 +33,7 @@ def compare(large: int, rounds: int) -> None:
     least = min(times.values())
     for (size, state), seconds in times.items():
         print(
-            f"{size:>12,} keys, {state:<12}: {1000 * seconds:.2f} ms a key, ratio to the least {seconds / least:.2f}"
+            f"{size:>12,} keys, {state:<12}: {1000 * seconds:.2f} ms per key, ratio to fastest {seconds / least:.2f}"
         )
 
 
@@ -45,7 +45,7 @@ def make_item(merchant: Merchant, name: str) -> OrderItem:
 
 
 def make_pool(merchant: Merchant, size: int) -> LicensePool:
-    """A pool of keys that are as long as real ones; what they say does not matter here."""
+    """Create a pool of keys as long as real ones; their content doesn't matter here."""
     pool = LicensePool.objects.create(merchant=merchant, name=str(size), threshold=0, next_position=size)
     batch = KeyBatch.objects.create(pool=pool, key_count=size, imported_by="benchmark")
     with connection.cursor() as cursor:
@@ -60,7 +60,7 @@ def make_pool(merchant: Merchant, size: int) -> LicensePool:
 
 
 def drain(pool: LicensePool, item: OrderItem) -> None:
-    """Issue nine tenths of it, oldest first, a tenth a transaction; nobody cleans up behind."""
+    """Issue nine tenths of the keys, oldest first, one tenth per transaction, without vacuuming."""
     size = pool.next_position
     for start in range(0, size * 9 // 10, size // 10):
         with connection.cursor() as cursor:
@@ -73,7 +73,7 @@ def drain(pool: LicensePool, item: OrderItem) -> None:
 
 
 def time_of_a_key(pool: LicensePool, item: OrderItem, units: "itertools.count[int]") -> float:
-    """Seconds, the median of so many payments' worth, each a transaction."""
+    """Return the median in seconds over this number of payments, each a transaction."""
     seconds = []
     for _ in range(KEYS_A_ROUND):
         pool.refresh_from_db()

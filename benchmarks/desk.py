@@ -1,4 +1,4 @@
-"""The server's time for each page of the order desk, beside a page that reads one row by its primary key."""
+"""Compares the server's time for each page of the order desk with a page that reads one row by primary key."""
 
 import argparse
 import importlib
@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=200_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=40, metavar="N")
     parser.add_argument("--plans", action="store_true", help="explain the slowest query of each page")
-    parser.add_argument("--var", type=Path, help="a folder to keep the data in; used as it is if it holds some")
+    parser.add_argument("--var", type=Path, help="a folder for the data; existing data is reused")
     options = parser.parse_args()
 
     with database(options.var):

@@ -1,4 +1,4 @@
-"""The pages of the order desk, asked for as the web server does, and the least that a page can be."""
+"""Requests the pages of the order desk as the web server does, and the simplest possible page."""
 
 import io
 import itertools
@@ -59,7 +59,7 @@ class DeskResponse:
 
 
 class DeskBrowser:
-    """Somebody of a merchant's support who is signed in."""
+    """A signed-in support member of a merchant."""
 
     def __init__(self) -> None:
         client = Client()
@@ -73,7 +73,7 @@ class DeskBrowser:
         return [answer]
 
     def search(self, text: str) -> list[DeskResponse]:
-        """Post the search, and go where it leads."""
+        """Post the search and follow its redirect."""
         answer = self._ask("POST", "/orders/", urlencode({"search": text}).encode())
         assert answer.status == 302, (text, answer.status)
         return [answer, *self.get(answer.headers["Location"])]
@@ -103,7 +103,7 @@ class DeskBrowser:
 
 @dataclass
 class Sample:
-    """An order that somebody looks for."""
+    """An order to search for."""
 
     order: Order
     neighbours: list[Order]
@@ -117,7 +117,7 @@ def fill(orders: int) -> None:
     if Order.objects.count() < orders:
         call_command("demo", orders=orders)
     with connection.cursor() as cursor:
-        # As autovacuum will have done soon; now, so that it does not in between.
+        # As autovacuum would soon do; now, so that it doesn't interfere.
         cursor.execute("VACUUM (ANALYZE)")
 
 
@@ -135,7 +135,7 @@ def compare(rounds: int) -> None:
 
 
 def choose_samples() -> list[Sample]:
-    """Orders of any age, always the same ones."""
+    """Return orders of all ages, always the same ones."""
     paid = Order.objects.filter(number__startswith="B", status=Order.Status.PAID)
     numbers = list(paid.order_by("number").values_list("number", flat=True))
     samples = []
@@ -148,7 +148,7 @@ def choose_samples() -> list[Sample]:
 
 
 def all_visits() -> dict[str, Visit]:
-    """What is measured, the floor first."""
+    """Return everything to measure, the floor first."""
     pro = Product.objects.get(sku="PHOTO-PRO")
     return {
         "floor: one row": lambda browser, sample: browser.get(f"/floor/{sample.order.pk}/"),
@@ -178,7 +178,7 @@ def all_visits() -> dict[str, Visit]:
 
 def visit_older() -> Visit:
     match = re.search(r'href="([^"]*)"[^>]*>[^<]*Older', DeskBrowser().get("/orders/")[0].body)
-    assert match, "The first page leads to no second."
+    assert match, "The first page has no link to a second."
     address = "/orders/" + match[1].removeprefix("/orders/").replace("&amp;", "&")
     return lambda browser, _: browser.get(address)
 
@@ -196,7 +196,7 @@ def paid_in_week(order: Order) -> str:
 @dataclass
 class Seen:
     queries: list[dict[str, str]]
-    size: int  # of the page, in bytes
+    size: int  # bytes
 
 
 def inspect(visit: Visit, browser: DeskBrowser, sample: Sample) -> Seen:

@@ -1,4 +1,4 @@
-"""The floors of benchmarks: DRF views that sign nobody in, and insert one row after a check, or read one."""
+"""Floors for benchmarks: DRF views without authentication that insert one validated row or read one."""
 
 import os
 
@@ -21,7 +21,7 @@ settings.ROOT_URLCONF = "benchmarks.floors"
 
 with connection.cursor() as cursor:
     cursor.execute("CREATE TABLE IF NOT EXISTS benchmark_floor (id bigserial PRIMARY KEY, number text NOT NULL)")
-connection.close()  # not for the workers that are forked from here
+connection.close()  # not inherited by forked workers
 
 
 class RowSerializer(serializers.Serializer):

@@ -1,4 +1,4 @@
-"""What benchmarks and faults share: an installation to measure, requests to it, and other servers beside it."""
+"""Shared by benchmarks and faults: an installation to measure, requests to it, and other servers."""
 
 import contextlib
 import http.client
@@ -27,9 +27,9 @@ JSON = "application/json"
 
 @contextlib.contextmanager
 def database(folder: Path | None = None) -> Iterator[Path]:
-    """PostgreSQL and Valkey of our own, as in production; models can be imported inside the block.
+    """Start PostgreSQL and Valkey as in production; models can be imported inside the block.
 
-    Nothing of a developer's settings counts. A folder that is given is kept, and used as it is if it holds data.
+    Ignores a developer's settings. A given folder is kept, and its data reused.
     """
     for name in ("SECRET_KEY", "VAULT_KEYS"):
         os.environ.pop(name, None)
@@ -47,7 +47,7 @@ def database(folder: Path | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def installation(folder: Path | None = None) -> Iterator[tuple[Keywell, Sink]]:
-    """Keywell, for the caller to start, and a mail server for it."""
+    """Yield an installation for the caller to start, and its mail server."""
     with tempfile.TemporaryDirectory(prefix="keywell-") as new:
         sink = Sink(free_port())
         sink.start()
@@ -61,13 +61,13 @@ def installation(folder: Path | None = None) -> Iterator[tuple[Keywell, Sink]]:
 
 @contextlib.contextmanager
 def production() -> Iterator[tuple[Keywell, Env, Sink]]:
-    """Keywell as in production, with the demo's data: what `install` returns stands between it and its mail server."""
+    """Yield a running production installation with the demo's data, the result of `install`, and its mail server."""
     with installation() as (keywell, sink):
         yield keywell, install(keywell, sink), sink
 
 
 def install(keywell: Keywell, sink: Sink) -> Env:
-    """Make the demo's data and 20,000 keys more, then run as in production. Return what demo.env holds."""
+    """Create the demo's data and 20,000 more keys, then run as in production. Return the content of demo.env."""
     restart_in_production(keywell, sink)
     keys = "\n".join(f"BENCH-{number:06}" for number in range(20_000))
     env = read_env(keywell.var / "demo.env")
@@ -87,14 +87,14 @@ def read_env(path: Path) -> dict[str, str]:
 
 
 def run_script(keywell: Keywell, script: str) -> str:
-    """Run Python in the installation; return what it printed."""
+    """Run Python code in the installation; return its output."""
     result = keywell.run("manage", "shell", "--no-imports", "-c", script)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 
 
 def settings_of(keywell: Keywell) -> dict[str, str]:
-    """The environment of the installation's processes, for another one beside them."""
+    """Return the environment of the installation's processes, for another process."""
     names = ["DATABASE_URL", "BROKER_URL"]
     found = run_script(keywell, f"import os; print(*map(os.environ.get, {names}))").split()
     given = dict(zip(names, found, strict=True)) | read_env(keywell.var / "secrets.env")
@@ -103,7 +103,7 @@ def settings_of(keywell: Keywell) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serve(command: list[str], env: Env | None = None) -> Iterator[int]:
-    """Run a web server, as run.py does, whose command ends with the option for its address; return its port."""
+    """Run a web server as run.py does; its command ends with the option for the address. Return its port."""
     port = free_port()
     address = str(port) if command[-1] == "--port" else f"127.0.0.1:{port}"
     command = [sys.executable, "-m", *command, address]
@@ -135,7 +135,7 @@ def ask(
     *,
     timeout: int = 60,
 ) -> tuple[int, str, float]:
-    """Status and body of the answer to one request, on a connection of its own, and the seconds that it took."""
+    """Send one request on a new connection; return status, body and duration in seconds."""
     started_at = time.perf_counter()
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
         connection.request(method, path, body, headers or {})
@@ -145,7 +145,7 @@ def ask(
 
 
 def post(env: Env, path: str, body: str, content_type: str = JSON) -> int:
-    """The status that the API answers with."""
+    """Return the status of the API's answer."""
     headers = {"Authorization": f"Bearer {env['API_KEY']}", "Content-Type": content_type}
     return ask(int(env["BASE_URL"].rpartition(":")[2]), "POST", f"/api/v1/{path}", body, headers)[0]
 
@@ -163,14 +163,14 @@ def payment(number: str, sku: str = "PHOTO-LITE", email: str = "ada@example.com"
 
 
 class Owner:
-    """The owner of the demo's merchant, signed in."""
+    """The signed-in owner of the demo's merchant."""
 
     def __init__(self, env: Env) -> None:
         self.base, self.session = env["BASE_URL"], requests.Session()
         self.submit("/accounts/login/", {"login": env["OWNER_LOGIN"], "password": env["OWNER_PASSWORD"]})
 
     def submit(self, path: str, data: dict[str, str], files: dict | None = None) -> requests.Response:
-        """Fill in and send the form of a page; return the page it leads to."""
+        """Submit the form of a page; return the resulting page."""
         page = self.session.get(self.base + path, timeout=120)
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
         assert token, page.text
@@ -179,10 +179,10 @@ class Owner:
 
 
 def medians(rounds: Iterable[Iterable[float]]) -> list[float]:
-    """Of what was measured in every round, one after the other."""
+    """Return the median over the rounds of each measured value."""
     return [statistics.median(values) for values in zip(*rounds, strict=True)]
 
 
 def ratio(pairs: Iterable[tuple[float, float]]) -> float:
-    """The median of the ratios within a round: what slows down a whole round does not count."""
+    """Return the median of each round's ratio, so a slow round doesn't matter."""
     return statistics.median(one / other for one, other in pairs)

@@ -1,4 +1,4 @@
-"""A million keys through the web form, beside a bare COPY of the same ciphertexts; and payments meanwhile."""
+"""Compares importing a million keys by the web form with a bare COPY, and times payments during the import."""
 
 import io
 import itertools
@@ -39,7 +39,7 @@ class ImportBrowser(Owner):
         self.api = {"Authorization": f"Bearer {env['API_KEY']}"}
 
     def import_file(self, keys: list[str]) -> tuple[float, dict]:
-        """Upload, wait for the preview, say yes, wait; return the seconds of all that, and what came of it."""
+        """Upload, confirm the preview and wait; return the seconds and the result."""
         content = "\n".join(keys).encode()
         start = time.perf_counter()
         answer = self.submit(f"/pools/{POOL}/import/", {"note": ""}, {"file": ("keys.txt", content)})
@@ -75,20 +75,20 @@ def compare_with_copy(keywell: Keywell, browser: ImportBrowser) -> None:
 
 
 def make_keys() -> list[str]:
-    """As the issue of a vendor's printer: 23 characters each, of which some come again at the end."""
+    """Return keys of 23 characters each; some are repeated at the end."""
     keys = [secrets.token_hex(10).upper() for _ in range(KEYS - REPEATED)]
     keys = ["-".join(key[start : start + 5] for start in range(0, 20, 5)) for key in keys]
     return keys + keys[-REPEATED:]
 
 
 def peak_memory(pid: int) -> int:
-    """In MB."""
+    """Return the peak memory in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024  # type: ignore[index]
 
 
 def copy(keywell: Keywell) -> float:
-    """Seconds to copy as many rows of the same kind into a table with two indexes, in one transaction."""
+    """Return the seconds to COPY the same rows into a table with two indexes, in one transaction."""
     with (
         psycopg.connect(settings_of(keywell)["DATABASE_URL"], autocommit=True) as connection,
         connection.cursor() as cursor,
@@ -110,7 +110,7 @@ def copy(keywell: Keywell) -> float:
 
 def compare_payments(env: Env, browser: ImportBrowser) -> None:
     numbers = itertools.count(2_000_000)
-    keys = make_keys()  # it would keep the shop's threads waiting
+    keys = make_keys()  # it would block the shop's threads
     quiet = ImportShop(env, numbers)
     quiet.start()
     time.sleep(QUIET)
@@ -121,13 +121,13 @@ def compare_payments(env: Env, browser: ImportBrowser) -> None:
     busy.stop()
     print(
         f"payments' p99, {PAYMENTS_A_SECOND} a second: {quiet.p99():.0f} ms ({len(quiet.times)} payments),"
-        f" while {KEYS:,} keys come in ({seconds:.1f} s): {busy.p99():.0f} ms ({len(busy.times)});"
+        f" while {KEYS:,} keys are imported ({seconds:.1f} s): {busy.p99():.0f} ms ({len(busy.times)});"
         f" ratio {busy.p99() / quiet.p99():.2f}"
     )
 
 
 class ImportShop(threading.Thread):
-    """It sells at a steady pace, whatever the answers take."""
+    """Sells at a steady pace, however long the answers take."""
 
     def __init__(self, env: Env, numbers: "itertools.count[int]") -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class ImportShop(threading.Thread):
             seller.join()
 
     def p99(self) -> float:
-        """In milliseconds."""
+        """Return the 99th percentile in milliseconds."""
         return 1000 * statistics.quantiles(self.times, n=100)[98]
 
 

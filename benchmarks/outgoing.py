@@ -1,4 +1,4 @@
-"""Outgoing calls a second, and their CPU time, to a TLS receiver, beside a bare `requests.Session` to the same one."""
+"""Compares outgoing requests per second, and their CPU time, with a bare `requests.Session`, to a TLS receiver."""
 
 import argparse
 import importlib
@@ -21,7 +21,7 @@ from django.conf import settings
 from benchmarks.harness import database, medians, ratio
 from runtime.tests.installation import free_port, wait_until
 
-CALLS = 300  # a round
+CALLS = 300  # per round
 BODY, HEADERS = b'{"order": "W-1"}' * 20, {"Content-Type": "application/json"}
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     with database() as folder:
         settings.CALLOUT_NETWORKS = [ip_network("127.0.0.0/8")]
         pem, port = make_certificate(folder / "receiver.pem"), free_port()
-        # In a process of its own: its CPU time does not count.
+        # In a separate process, so its CPU time doesn't count.
         receiver = multiprocessing.get_context("spawn").Process(target=receive, args=(pem, port), daemon=True)
         receiver.start()
         try:
@@ -80,7 +80,7 @@ def compare(url: str, pem: Path, rounds: int) -> None:
 
     wait_until(lambda: answers(floor), timeout=30)
     measured = [(measure(floor), measure(call)) for _ in range(rounds)]
-    for number, what in enumerate(["calls a second", "ms of CPU a call"]):
+    for number, what in enumerate(["calls a second", "ms of CPU per call"]):
         pairs = [(called[number], bare[number]) for bare, called in measured]
         ours, floors = medians(pairs)
         print(f"{what}: bare session {floors:.2f}, call {ours:.2f}, ratio {ratio(pairs):.2f}")
@@ -94,7 +94,7 @@ def answers(call: Callable[[], int]) -> bool:
 
 
 def measure(call: Callable[[], int]) -> tuple[float, float]:
-    """Calls a second, and milliseconds of our CPU time for each."""
+    """Return calls per second, and our CPU time per call in milliseconds."""
     start, cpu = time.perf_counter(), time.process_time()
     for _ in range(CALLS):
         assert call() == 200

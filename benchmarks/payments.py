@@ -1,4 +1,4 @@
-"""Payments a second, and the time until their mail is at the mail server, each beside its floor."""
+"""Measures payments per second and the time until their e-mail reaches the mail server, each against its floor."""
 
 import itertools
 import smtplib
@@ -12,7 +12,7 @@ from runtime.tests.installation import Keywell, wait_until
 from runtime.tests.sink import Sink
 
 CLIENTS = 8
-PAYMENTS = 400  # a round
+PAYMENTS = 400  # per round
 ROUNDS = 5
 MAILS = 40
 
@@ -34,7 +34,7 @@ def compare_payments(keywell: Keywell, env: Env) -> None:
 
 
 def rate(env: Env, numbers: "itertools.count[int]") -> float:
-    """Payments a second, answered with 201."""
+    """Return payments per second that are answered with 201."""
     bodies = [payment(f"B{next(numbers)}") for _ in range(PAYMENTS)]
     start = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -52,7 +52,7 @@ def compare_mails(env: Env, sink: Sink) -> None:
         ours.append(until_mailed(sink, post, env, "payments/", body))
         floors.append(until_mailed(sink, send_directly, sink))
     print(
-        f"ms from sending the payment to its mail at the mail server: median {1000 * statistics.median(ours):.0f},"
+        f"ms from the payment until its e-mail reaches the mail server: median {1000 * statistics.median(ours):.0f},"
         f" slowest of {MAILS} {1000 * max(ours):.0f};"
         f" a mail handed over directly: {1000 * statistics.median(floors):.0f};"
         f" ratio {statistics.median(ours) / statistics.median(floors):.1f}"

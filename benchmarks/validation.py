@@ -1,4 +1,4 @@
-"""Validations a second, each with an API key, beside a DRF view that signs nobody in and reads one row."""
+"""Compares validations per second, each with an API key, with a DRF view without authentication that reads one row."""
 
 import argparse
 import http.client
@@ -12,12 +12,12 @@ from benchmarks.harness import database, medians, ratio, serve
 
 GOAL = 0.4
 CLIENTS = 4
-REQUESTS = 600  # a round
+REQUESTS = 600  # per round
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to send the same request over and over."""
+    """A server and the request to repeat."""
 
     port: int
     path: str
@@ -27,7 +27,7 @@ class Target:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.validation", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
-    parser.add_argument("--licensees", type=int, default=20_000, metavar="N", help="that the vendor has besides")
+    parser.add_argument("--licensees", type=int, default=20_000, metavar="N", help="that the vendor has in addition")
     options = parser.parse_args()
 
     with database():
@@ -59,14 +59,14 @@ def compare(ours: Target, floor: Target, rounds: int) -> None:
 
 
 def rate(clients: ProcessPoolExecutor, target: Target) -> float:
-    """Requests a second."""
+    """Return requests per second."""
     start = time.perf_counter()
     list(clients.map(ask, [target] * CLIENTS))
     return REQUESTS / (time.perf_counter() - start)
 
 
 def ask(target: Target) -> None:
-    """A client's share of a round, over one connection for as long as the server keeps it."""
+    """Send one client's requests of a round, over one connection while the server keeps it open."""
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
     for _ in range(REQUESTS // CLIENTS):
         connection.request("POST", target.path, b"", dict(target.headers))

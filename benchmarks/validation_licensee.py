@@ -1,4 +1,4 @@
-"""Whom benchmarks/validation.py validates: a licensee of a product with three modules, among many others."""
+"""The data of benchmarks/validation.py: a licensee of a product with three modules, among many others."""
 
 from django.db import connection
 
@@ -8,7 +8,7 @@ from licensing.models.catalog import new_number
 from merchants.models import Merchant
 from vault.fingerprints import fingerprint
 
-# Each module with its templates' type and terms, and how many licenses of each the licensee has.
+# Each module with the type and terms of its templates, and the licensee's number of licenses.
 MODULES: dict[str, tuple[str, dict, list[int]]] = {
     "Subscription": ("TIMEVOLUME", {"time_volume": 1, "time_volume_period": "YEAR"}, [3]),
     "PayPerUse": ("QUANTITY", {"quantity": 100}, [2]),
@@ -17,7 +17,7 @@ MODULES: dict[str, tuple[str, dict, list[int]]] = {
 
 
 def fill(others: int) -> str:
-    """Make all that there is, and return the number of a licensee's API key."""
+    """Create the data; return the number of a licensee's API key."""
     merchant = Merchant.objects.create(name="Benchmark", slug="benchmark")
     product = LicensingProduct.objects.create(merchant=merchant, number="P-1", name="Photo")
     add_others(product, others)

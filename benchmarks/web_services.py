@@ -1,4 +1,4 @@
-"""How long a healthy vendor's codes take, from the payment until they are saved, while others misbehave."""
+"""Measures the time from a payment until a healthy vendor's code is saved, while other vendors misbehave."""
 
 import itertools
 import os
@@ -29,9 +29,9 @@ from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
 from runtime.tests.sink import Sink
 
 ROUNDS = 3
-SECONDS = 30  # of payments in each part of a round
+SECONDS = 30  # seconds of payments in each part of a round
 PAYMENTS_A_SECOND = 4
-OTHERS_PACE = 2  # seconds between two payments of each other vendor
+OTHERS_PACE = 2  # seconds between two payments of each of the other vendors
 MISBEHAVING = ["hang", "drip", "500", "429", "close-midway", "hold", "large", "redirect", "too-few", "hang"]
 MAKE_SERVICES = """
 from fulfillment.product_sources import add_source
@@ -45,7 +45,7 @@ for sku, url in {services}.items():
     add_defaults(service)
     add_source(product, "web_service", service)
 """
-# Nobody shall wait for what an earlier round left behind, and no breaker be open already.
+# Remove work and open circuit breakers from earlier rounds.
 FORGET = """
 UPDATE fulfillment_fulfillment SET due_at = NULL, status = 'failed' WHERE status IN ('waiting', 'pending');
 UPDATE outbound_upstream SET failures = 0, failing_since = NULL, paused_at = NULL, probe_at = NULL
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def make_vendors(keywell: Keywell, sink: Sink, vendors: list[subprocess.Popen[bytes]]) -> None:
-    """Make the demo's data, eleven vendors that are well and ten that are not; then run as in production."""
+    """Create the demo's data, eleven healthy vendors and ten others; then run as in production."""
     restart_in_production(keywell, sink, CALLOUT_NETWORKS="127.0.0.0/8")
     secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
     behaviours = {"WELL": ""}
@@ -90,7 +90,7 @@ def compare(keywell: Keywell, env: Env) -> None:
     numbers = itertools.count()
     good, bad = ([f"{kind}-{number}" for number in range(len(MISBEHAVING))] for kind in ("GOOD", "BAD"))
     with psycopg.connect(settings_of(keywell)["DATABASE_URL"], autocommit=True) as connection:
-        sell(env, ["WELL"], numbers)  # so that all is warm
+        sell(env, ["WELL"], numbers)  # warm up
         rounds = []
         for _ in range(ROUNDS):
             advisory_lock = p95(connection, sell(env, ["WELL"], numbers))
@@ -107,12 +107,12 @@ def compare(keywell: Keywell, env: Env) -> None:
 
 
 def sell(env: Env, skus: list[str], numbers: "itertools.count[int]") -> dict[str, float]:
-    """Report payments for a while; return when those of the healthy vendor were sent, by order number."""
+    """Report payments for a while; return the times of the healthy vendor's payments by order number."""
     sent: dict[str, float] = {}
     closed = threading.Event()
 
     def shop(sku: str, pace: float) -> None:
-        closed.wait(random.uniform(0, pace))  # or all others would pay at the same moments
+        closed.wait(random.uniform(0, pace))  # otherwise all others would pay at the same moments
         while not closed.wait(pace):
             number = f"W{next(numbers)}-{secrets.token_hex(3)}"
             if sku == "WELL":
@@ -131,7 +131,7 @@ def sell(env: Env, skus: list[str], numbers: "itertools.count[int]") -> dict[str
 
 
 def p95(connection: psycopg.Connection, sent: dict[str, float]) -> float:
-    """In seconds; every one of them has to get its code."""
+    """Return the 95th percentile in seconds, after every payment has its code."""
     wait_until(lambda: len(done(connection, sent)) == len(sent), timeout=60)
     took = [float(at) - sent[number] for number, at in done(connection, sent)]
     return statistics.quantiles(took, n=20)[18]

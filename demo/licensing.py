@@ -1,6 +1,6 @@
-"""What the demo's merchant licenses: a program of four modules, with licensees, one of whom got more by a transfer.
+"""The licensed product of the demo's merchant: four modules, and licensees, one of them with a transferred license.
 
-The shop sells it, too: whoever pays for it gets the number of a licensee.
+The shop sells it too: customers receive the number of a licensee.
 """
 
 from datetime import timedelta
@@ -29,7 +29,7 @@ from merchants.models import Merchant, Product
 
 ACTOR = "demo"
 PRODUCT = "P-PHOTO"
-# Each module with its templates: number, name, what they grant, price in EUR.
+# Each module with its templates: number, name, grant, price in EUR.
 MODULES: dict[tuple[str, str, str], list[tuple[str, str, dict[str, Any], str]]] = {
     ("M-UPDATES", "Updates", LicensingModel.SUBSCRIPTION): [
         ("E-MONTH", "Month of updates", {"license_type": "TIMEVOLUME", "time_volume_period": "MONTH"}, "4.90"),
@@ -46,22 +46,22 @@ MODULES: dict[tuple[str, str, str], list[tuple[str, str, dict[str, Any], str]]] 
         ("E-SEATS-5", "Five seats", {"license_type": "FLOATING", "max_sessions": 5}, "99.00")
     ],
 }
-# Number, name, the templates of its licenses, days ago.
+# Number, name, templates of its licenses, age in days.
 LICENSEES = [
     ("DEMO-BYRON-4F7K2M9Q", "Ada Byron", ["E-YEAR", "E-RENDER-100", "E-RAW"], 300),
     ("DEMO-STUDIO-8H3V6X1T", "Atelier Lindholm", ["E-YEAR", "E-SEATS-5", "E-RENDER-100"], 120),
     ("DEMO-STERN-2C9N5B7W", "Emil Stern", ["E-MONTH"], 90),
 ]
-# What Ada bought later, under a number of its own, which her program transferred.
+# A later purchase of Ada's, whose licenses her program transferred.
 BOUGHT_LATER = ("DEMO-LATER-6D1P8R3Z", "Order of Ada Byron", ["E-MONTH", "E-PANORAMA"], 12)
 
-# What the shop sells: SKU, name, and the templates that its customers get a license of.
+# Products of the shop: SKU, name, templates of the licenses that customers get.
 SOLD = ("PHOTO-MONTH", "Photo Studio for a month", ["E-MONTH", "E-RENDER-100", "E-RAW"])
 
 
 @transaction.atomic
 def make_licensing(merchant: Merchant) -> dict[str, str]:
-    """Return what the vendor's software signs in with, by the names under which demo.env holds it."""
+    """Return the credentials of the vendor's software, by their names in demo.env."""
     product = make_product(merchant)
     licensees = [make_licensee(product, *facts) for facts in LICENSEES]
     bought = make_licensee(product, *BOUGHT_LATER, marked_for_transfer=True)

@@ -1,7 +1,7 @@
-"""Orders of the past for the demo, by the hundred thousand.
+"""Past orders for the demo, by the hundred thousand.
 
-Their rows are what payments, e-mails, refunds and people would have left. They are copied into the tables, past the
-services: nothing is due, and nobody is mailed. The keys they hold are theirs alone; what was in stock stays there.
+The rows look as if payments, e-mails, refunds and people had created them. They are copied into the tables directly,
+so nothing is due and no e-mail is sent. They bring their own keys; the stock stays as it is.
 """
 
 import secrets
@@ -35,10 +35,10 @@ from vault.fields import EncryptedField
 from vault.fingerprints import fingerprint
 
 SPAN = timedelta(days=730)
-CHUNK = 10_000  # orders a transaction
+CHUNK = 10_000  # orders per transaction
 FIRST_NUMBER = 10_000_001
 
-# SKU, name, price, how popular, and how many keys are in stock; None: the merchant enters them by hand.
+# SKU, name, price, popularity, keys in stock. None: the merchant enters the codes.
 ARTICLES = [
     ("PHOTO-PRO", "Photo Pro", "29.99", 36, 1000),
     ("PHOTO-LITE", "Photo Lite", "9.99", 30, 1000),
@@ -54,12 +54,12 @@ TERMINATED = 0.005
 PARTLY_REFUNDED = 0.01
 RESENT = 0.01
 
-# New rows of any table. They refer to each other by their places in these lists.
+# New rows of all tables. They refer to each other by their index in these lists.
 Rows = dict[type[Model], list[dict]]
 
 
 def add_orders(merchant: Merchant, count: int, *, seed: int = 1, progress: Callable[[str], object] = print) -> None:
-    """Add so many orders to the demo's merchant. Each chunk is a transaction: cut short, whole orders are left."""
+    """Add orders to the demo's merchant. Each chunk is a transaction, so orders are never incomplete."""
     first = next_number(merchant)
     rng = Random(f"{seed}/{first}")  # noqa: S311 (nothing secret comes from it)
     articles = assortment(merchant, rng)
@@ -102,7 +102,7 @@ def make_method(product: Product, stock: int | None, rng: Random) -> None:
         merchant=product.merchant,
         name=product.name,
         threshold=100,
-        # The merchant has been told.
+        # The merchant was already notified.
         notified=LicensePool.Notice.NONE if stock else LicensePool.Notice.EMPTY,
     )
     PoolMethod.objects.create(product=product, pool=pool)
@@ -116,7 +116,7 @@ def license_text(rng: Random) -> str:
 
 
 class DemoStock:
-    """A pool's keys that the orders of the past took: a batch in which none is left, behind what was there before."""
+    """A batch of keys, all issued to past orders, positioned after the pool's existing keys."""
 
     def __init__(self, pool: LicensePool, imported_at: datetime):
         self.pool = pool
@@ -124,11 +124,11 @@ class DemoStock:
         self.batch: KeyBatch | None = None
 
     def place(self, keys: list[dict]) -> None:
-        # Until the transaction ends nobody else puts keys where these will stand.
+        # Keeps others from adding keys at these positions until the transaction ends.
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=self.pool.pk)
         if self.batch is None:
             self.batch = KeyBatch.objects.create(
-                pool=pool, key_count=0, note="Issued in the past", imported_by="demo", imported_at=self.imported_at
+                pool=pool, key_count=0, note="Keys of past orders", imported_by="demo", imported_at=self.imported_at
             )
         for position, key in enumerate(keys, start=pool.next_position):
             key.update(batch_id=self.batch.pk, position=position)
@@ -137,7 +137,7 @@ class DemoStock:
 
 
 def store(rows: Rows, stocks: dict[int, DemoStock]) -> None:
-    """Copy rows into their tables, with ids of the tables' own sequences, in one transaction."""
+    """Copy rows into their tables in one transaction, with ids from the tables' sequences."""
     with transaction.atomic():
         for pool, stock in sorted(stocks.items()):
             if keys := [key for key in rows.get(LicenseKey, []) if key["pool_id"] == pool]:
@@ -173,7 +173,7 @@ def copy_rows(model: type[Model], rows: list[dict], ids: dict[type[Model], list[
 
     names, table = ", ".join(columns), model._meta.db_table
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {names} FROM {table} LIMIT 0")  # noqa: S608 (names of ours)
+        cursor.execute(f"SELECT {names} FROM {table} LIMIT 0")  # noqa: S608 (our own names)
         types = [column.type_code for column in cursor.description]
         with cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)") as copy:
             copy.set_types(types)
@@ -182,7 +182,7 @@ def copy_rows(model: type[Model], rows: list[dict], ids: dict[type[Model], list[
 
 
 class Past:
-    """What `count` orders left behind, from the first one two years ago to the last one just now."""
+    """Generates the rows of `count` orders, from two years ago until now."""
 
     def __init__(self, merchant: Merchant, articles: list[Article], count: int, rng: Random):
         main, _ = merchant.checkout_pages.get_or_create(code="main", defaults={"name": "Main shop"})
@@ -196,14 +196,14 @@ class Past:
         self.out_of_stock = [one for one in articles if not (one.pool and one.pool.available_up_to(1))]
         self.people = [str(member.user) for member in merchant.members.select_related("user")] or ["demo"]
         self.rows: Rows = defaultdict(list)
-        # What went wrong did so lately, for people see to it.
+        # Problems are recent, since people fix them.
         self.waiting = self._some(0.985, 1, about=40)
         self.failed = self._some(0.96, 0.985, about=20)
         self.refused = self._some(0.9, 1, about=30)
         self.corrected = self._some(0, 0.9, about=40)
 
     def _some(self, start: float, end: float, *, about: int) -> range:
-        """About so many orders between these shares of all, counted from the oldest; at most every tenth."""
+        """Return about this many orders from a range, given as shares of all from the oldest; at most every tenth."""
         first, last = int(start * self.count), int(end * self.count)
         return range(first, last, max(10, (last - first) // about))
 
@@ -215,7 +215,7 @@ class Past:
             yield self.rows
 
     def _add(self, model: type[Model], **row: object) -> int:
-        """Return the row's place."""
+        """Add a row and return its index."""
         self.rows[model].append(row)
         return len(self.rows[model]) - 1
 
@@ -227,7 +227,7 @@ class Past:
         status = Order.Status.PAID if stuck or index in self.corrected else self._status()
         order = self._order(payment, status, reported_at)
 
-        codes: dict[datetime, list[int]] = defaultdict(list)  # by the time at which they were saved
+        codes: dict[datetime, list[int]] = defaultdict(list)  # by the time they were saved
         for article, reported in zip(basket, payment["items"], strict=True):
             item, units = self._item(order, reported)
             if stuck and article is basket[0]:
@@ -246,21 +246,21 @@ class Past:
         basket = self.shop.basket()
         if index < self.waiting.start and index not in self.failed:
             return basket
-        # What is out of stock now has lately been waited for, at times along with something else.
+        # Recent orders wait for products that are out of stock, sometimes together with other products.
         rest = [article for article in basket if article not in self.out_of_stock]
         if index in self.waiting and self.out_of_stock:
             return [self.rng.choice(self.out_of_stock), *rest[1:]]
         return rest or self.shop.articles[:1]
 
     def _paid_at(self, index: int) -> datetime:
-        """Ever denser towards the end."""
+        """Return a time; later times are more likely."""
         return (self.start + SPAN * sqrt((index + self.rng.random()) / self.count)).replace(microsecond=0)
 
     def _seconds(self, least: int, most: int) -> timedelta:
         return timedelta(milliseconds=self.rng.randrange(1000 * least, 1000 * most))
 
     def _later(self, moment: datetime, *, days: int) -> datetime:
-        """Some time in the days after, but not in the future."""
+        """Return a time in the days after, but not in the future."""
         return max(moment, min(moment + days * timedelta(days=1) * self.rng.random(), self.end))
 
     def _status(self) -> Order.Status:
@@ -270,7 +270,7 @@ class Past:
         return Order.Status.TERMINATED if chance < DELETED + TERMINATED else Order.Status.PAID
 
     def _order(self, payment: dict, status: Order.Status, reported_at: datetime) -> int:
-        token = secrets.token_urlsafe(24)  # a secret in a demo, too
+        token = secrets.token_urlsafe(24)  # secret even in a demo
         copied = ("paid_at", "currency", "language", "additional_parameters")
         return self._add(
             Order,
@@ -288,7 +288,7 @@ class Past:
         )
 
     def _item(self, order: int, reported: dict) -> tuple[int, int]:
-        """Return the item and how many codes it needs."""
+        """Add an item; return it and the number of codes it needs."""
         units = reported["product"].units(reported["quantity"])
         item = self._add(
             OrderItem,
@@ -336,7 +336,7 @@ class Past:
         return self._add(ActivationCode, source=source, saved_by=actor, saved_at=saved_at, withdrawn_by="", **code)
 
     def _mail(self, order: int, index: int, email: str, saved_at: datetime, codes: list[int]) -> None:
-        """The e-mail with new codes, and what came of it."""
+        """Add the e-mail with new codes and its delivery reports."""
         if index in self.refused:
             self._delivery(order, email, saved_at, codes, refused=True)
         elif index in self.corrected:
@@ -355,7 +355,7 @@ class Past:
     def _delivery(
         self, order: int, email: str, created_at: datetime, codes: list[int], *, actor: str = "", refused: bool = False
     ) -> None:
-        """An e-mail, which a person asked for if `by` names one."""
+        """Add an e-mail; a resend if `actor` is given."""
         ended_at = created_at + self._seconds(1, 3)
         delivery = self._add(
             Delivery,

@@ -1,4 +1,4 @@
-"""What the demo's shop would have reported: customers from all over, and what they bought."""
+"""Generates the payments of the demo's shop: customers from many countries and their purchases."""
 
 import unicodedata
 from collections import deque
@@ -19,7 +19,7 @@ FIRST_NAMES = """
     Lucas Lucía Luis Maria Marie Marta Matteo Maya Mia Miguel Nadia Nina Noah Olga Oliver Oscar Paul Paula Pedro
     Petra Pia Rafael Rosa Ruth Sara Sofia Stefan Sven Thomas Tom Vera Viktor William Yara Yuki Zoë
 """
-# Joined they are two thousand last names.
+# Combined, they make two thousand last names.
 BEGINNINGS = """
     Ahl Alder Ash Bach Berg Birk Black Blom Brand Brook Carl Clay Dahl Eich Eller Fair Falk Fern Gold Grün Hart
     Haw Holm Kess Kirch König Lang Lind Mar Mill Mont Moor North Öst Pal Rosen Sand Schön Stein Stern Summer
@@ -51,8 +51,8 @@ ORIGINS = [
 
 ITEM_COUNTS = [*15 * [1], *4 * [2], 3]
 QUANTITIES = [*16 * [1], *3 * [2], 3]
-NEW_CUSTOMERS = 0.85  # the others bought before
-KNOWN_CUSTOMERS = 5000  # so many are remembered
+NEW_CUSTOMERS = 0.85  # the others are returning customers
+KNOWN_CUSTOMERS = 5000  # the number of customers remembered
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Article:
 
 
 class DemoShop:
-    """Thinks of payments, the same ones for the same random numbers."""
+    """Generates payments; the same random numbers give the same payments."""
 
     def __init__(self, articles: list[Article], pages: list[CheckoutPage], rng: Random):
         self.articles = articles
@@ -81,7 +81,7 @@ class DemoShop:
         self._popular = [article for article in articles for _ in range(article.popularity)]
 
     def payment(self, number: str, paid_at: datetime, articles: Iterable[Article]) -> dict:
-        """The validated data of a PaymentSerializer."""
+        """Return the validated data of a PaymentSerializer."""
         customer, language, currency = self._customer(int(number[1:]))
         return {
             "order": number,
@@ -110,7 +110,7 @@ class DemoShop:
         }
 
     def _customer(self, number: int) -> tuple[dict[str, str], str, str]:
-        """Somebody with a language and a currency; the number makes the address of a new one unique."""
+        """Return a customer with a language and a currency; the number makes a new customer's address unique."""
         if self.known and self.rng.random() > NEW_CUSTOMERS:
             return self.rng.choice(self.known)
 
@@ -129,5 +129,5 @@ class DemoShop:
 
 
 def plain(name: str) -> str:
-    """A name as it stands in addresses: Zoë is zoe."""
+    """Return a name as used in e-mail addresses: Zoë becomes zoe."""
     return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

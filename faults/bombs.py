@@ -1,4 +1,4 @@
-"""Pictures of a few hundred kilobytes that take far more work to read than to send."""
+"""Images of a few hundred kilobytes that take far more work to decode than to send."""
 
 import struct
 import zlib
@@ -7,17 +7,17 @@ from io import BytesIO
 
 from PIL import Image
 
-SIDE = 2000  # pixels: four million, the most that is read
+SIDE = 2000  # pixels: four million, the maximum that is decoded
 SCANS = 6000
 
 
 def jpeg_of_many_scans() -> bytes:
-    """A progressive JPEG whose first scan after the picture's own is repeated, each time over all blocks."""
+    """Return a progressive JPEG that repeats its second scan, each time over all blocks."""
     buffer = BytesIO()
     Image.new("L", (SIDE, SIDE), 128).save(buffer, "JPEG", progressive=True, quality=1)
     content = buffer.getvalue()
     starts = [at for at in range(len(content) - 1) if content[at : at + 2] == b"\xff\xda"]
-    # From one scan's header to the next one's: an AC band in which every block is empty.
+    # From one scan header to the next: an AC band of empty blocks.
     last = content[starts[-1] : -2]
     tables = content.rfind(b"\xff\xc4", 0, starts[-1])
     scan = content[tables : starts[-1]] + last if tables > starts[-2] else last
@@ -43,7 +43,7 @@ def png_of_long_profiles() -> bytes:
 
 
 def gif_of_many_frames() -> bytes:
-    """Two frames in turn: Pillow would merge those that are alike, and compare all to find out."""
+    """Alternate two frames: Pillow would compare all frames and merge equal ones."""
     content = saved("GIF", 3, palette=[0, 0, 0, 255, 255, 255])
     frames = [at for at in range(len(content)) if content[at : at + 3] == b"\x21\xf9\x04"]
     return content[:-1] + content[frames[1] : -1] * 29 + content[-1:]
@@ -59,7 +59,7 @@ def saved(kind: str, count: int, palette: list[int]) -> bytes:
 
 
 def png_too_large() -> bytes:
-    """It says that it has 400 megapixels."""
+    """Return a PNG that declares 400 megapixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 

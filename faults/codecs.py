@@ -1,4 +1,4 @@
-"""Bodies in every charset that Python can decode, and parts of forms that name charsets of their own."""
+"""Sends bodies in every charset that Python can decode, and form parts that name their own charset."""
 
 import statistics
 import sys
@@ -42,7 +42,7 @@ def refuses_codecs(keywell: Keywell) -> bool:
 
 
 def bounds_parts(keywell: Keywell) -> bool:
-    """900 file names of a kilobyte each in punycode, which takes Python a millisecond to decode."""
+    """Send 900 file names in punycode, each of which takes Python a millisecond to decode."""
     part = f"--x\r\ncontent-disposition: form-data; name=a; filename*=punycode''{'a' * 900}\r\n\r\n\r\n"
     body = (part * 900).encode() + b"--x--"
     ours, plain = [], []

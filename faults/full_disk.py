@@ -1,6 +1,6 @@
-"""The disk is full for half a minute, while payments are reported.
+"""Fills the disk for half a minute while payments are reported.
 
-The installation lies in a file system of its own in memory, which takes a mount namespace: root's, or a user's own.
+The installation uses a separate file system in memory, which needs a mount namespace: root's or a user's own.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ numbers = itertools.count(int(time.time()))
 
 
 class FaultShop(threading.Thread):
-    """Reports payments, one after the other, each until it is taken."""
+    """Reports payments one at a time, each until it is accepted."""
 
     def __init__(self, env: Env) -> None:
         super().__init__(daemon=True)
@@ -59,7 +59,7 @@ def main() -> int:
         return subprocess.run(command, env=os.environ | {"FAULTS_MOUNTED": "1"}).returncode
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder], check=True)
-        # The mail server, the program's own output and this file system's name are not on the disk that fills up.
+        # The mail server, this program's output and the mount point are outside the disk that fills up.
         output = Path(tempfile.mkstemp()[1])
         try:
             with installation(Path(folder)) as (keywell, sink):
@@ -91,13 +91,13 @@ def fill_and_free(disk: Path, keywell: Keywell, env: Env, sink: Sink) -> int:
     shop.join(30)
     audit = keywell.run("manage", "audit")
 
-    print(f"full for {FULL_FOR} s: {during} reports refused; /healthz: {told}")
+    print(f"full for {FULL_FOR} s: {during} reports rejected; /healthz: {told}")
     for line in keywell.printed().splitlines():
         if "restarting" in line:
             print(f"  {line}")
     print(
-        f"after there was room: a payment taken after {paid_after:.1f} s, its e-mail sent after {mailed_after:.1f} s,"
-        f" /healthz well after {healthy_after:.1f} s"
+        f"after there was room: a payment accepted after {paid_after:.1f} s, its e-mail sent after {mailed_after:.1f} s,"
+        f" /healthz healthy after {healthy_after:.1f} s"
     )
     print(f"audit: {audit.stdout.strip().splitlines()[-1] if audit.stdout.strip() else audit.stderr[-300:]}")
     return 0 if max(paid_after, mailed_after) <= RECOVERY and audit.returncode == 0 else 1

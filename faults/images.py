@@ -1,4 +1,4 @@
-"""Uploads pictures that are bombs, one after the other and three at once, while payments are reported.
+"""Uploads decompression bombs, one at a time and three at once, while payments are reported.
 
 python -m faults.images
 """
@@ -17,12 +17,12 @@ from faults.bombs import BOMBS
 from runtime.tests.installation import Keywell
 
 CALM = 15  # seconds of payments before the first bomb
-AT_ONCE = 3  # as many uploads as there are web processes
-TICKS = 100  # a second, in which Linux counts processor time
+AT_ONCE = 3  # one upload per web process
+TICKS = 100  # per second: the unit in which Linux counts CPU time
 
 
 def upload(owner: Owner, content: bytes) -> str:
-    """Save a logo; return why it was refused."""
+    """Upload a logo; return the error."""
     answer = owner.submit("/emails/sender/", {"sender_name": "", "reply_to": ""}, {"logo_file": ("logo", content)})
     found = re.search(r"(This is no picture|This picture takes|The picture has|Another picture)[^<]*", answer.text)
     return found[0] if found else "taken"
@@ -30,7 +30,7 @@ def upload(owner: Owner, content: bytes) -> str:
 
 @contextmanager
 def payments(keywell: Keywell) -> Iterator[list[float]]:
-    """Report one payment after the other, and note how long each takes."""
+    """Report payments one at a time, and record how long each takes."""
     seconds: list[float] = []
     done = threading.Event()
 
@@ -53,7 +53,7 @@ def payments(keywell: Keywell) -> Iterator[list[float]]:
 
 
 def processor_seconds(keywell: Keywell) -> float:
-    """That the web processes used, with the children that they waited for."""
+    """Return the CPU seconds of the web processes and the children they waited for."""
     ticks = 0
     for pid, command in keywell.family().items():
         if "runtime.web" in command:

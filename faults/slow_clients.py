@@ -1,6 +1,6 @@
-"""500 connections that send slowly, or nothing, while `/healthz` is asked and payments are reported.
+"""Opens 500 connections that send slowly or nothing, while it requests `/healthz` and reports payments.
 
-With `--servers` it compares web servers on the same application; gunicorn and granian are installed for that alone.
+With `--servers` it compares web servers with the same application; it needs gunicorn and granian for that.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from runtime.tests.installation import wait_until
 CONNECTIONS = 500
 REQUESTS = 40
 ROUNDS = 3
-# A request that takes longer counts as unanswered.
+# Seconds after which a request counts as unanswered.
 TIMEOUT = 10
 
 SERVERS = {
@@ -40,7 +40,7 @@ class SlowClient:
         self.port, self.key = port, key
 
     def ask(self, method: str, path: str, body: str | None = None) -> float:
-        """Return how many seconds the answer took. Raises OSError without one."""
+        """Return the seconds until the answer. Raises OSError if there is none."""
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         status, _, seconds = ask(self.port, method, path, body, headers, timeout=TIMEOUT)
         assert status in (200, 201), status

@@ -1,4 +1,4 @@
-"""5,000 e-mails wait, and the workers are killed with some of them in their hands."""
+"""Kills the workers while 5,000 e-mails wait and some are being sent."""
 
 import argparse
 import contextlib
@@ -15,7 +15,7 @@ SECONDS = 180
 MAX_OVERDUE = 90
 KILLS_AT = (5, 15)
 
-# Resends of one order's code: as much work as e-mails of as many orders.
+# Resends of one order's code, which take as much work as e-mails of different orders.
 QUEUE = """
 from django.db.models.functions import Now
 from delivery.models import DeliveredCode, Delivery
@@ -31,7 +31,7 @@ DeliveredCode.objects.bulk_create(DeliveredCode(delivery=delivery, code=code, au
 for delivery in new:
     delivery.nudge()
 """
-# Every second: seconds that rows which were begun are overdue, rows that wait, e-mails that were sent.
+# Every second: seconds by which started rows are overdue, waiting rows, sent e-mails.
 WATCH = """
 import time
 from django.db import connection
@@ -72,14 +72,15 @@ def watch(keywell: Keywell, count: int) -> int:
             killed += kill_workers(keywell)
         if second % 10 == 0:
             print(
-                f"{second:4} s: {waiting} wait, {sent} sent; begun rows overdue by {float(overdue):.0f} s", flush=True
+                f"{second:4} s: {waiting} wait, {sent} sent; started rows overdue by {float(overdue):.0f} s",
+                flush=True,
             )
-    print(f"{count} e-mails, {killed} worker processes killed: begun rows were overdue by at most {worst:.0f} s")
+    print(f"{count} e-mails, {killed} worker processes killed: started rows were overdue by at most {worst:.0f} s")
     return 0 if worst <= MAX_OVERDUE and killed else 1
 
 
 def kill_workers(keywell: Keywell) -> int:
-    """kill -9 of the processes that send e-mails, all at once."""
+    """Kill -9 all processes that send e-mails at once."""
     pids = [pid for pid, command in keywell.family().items() if "celery" in command and "worker@" in command]
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

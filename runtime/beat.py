@@ -9,10 +9,10 @@ logger = logging.getLogger(__name__)
 
 
 class LocalScheduler(Scheduler):
-    """Runs each periodic task here instead of sending it to a queue, where a load could keep it waiting.
+    """Runs each periodic task in this process instead of a queue, where load could delay it.
 
-    The sweep finds what queues and workers lost, so it needs neither. A schedule is the number of seconds between two
-    starts of a task, by a clock that nobody sets.
+    The sweep finds work that queues and workers lost, so it must not depend on them. A schedule is the number of
+    seconds between two starts of a task, by the monotonic clock.
     """
 
     def setup_schedule(self) -> None:

@@ -6,7 +6,7 @@
     connect_to(server.url)
     server.stop()
 
-Needs nothing but the standard library, so that run.py can use it before there is anything to talk to.
+Needs only the standard library, so run.py can use it before anything is installed.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ from runtime.supervisor import Service, ServiceError
 
 
 class EmbeddedServer(Service):
-    """A service that others connect to, at an address that `setting` can replace by one of the user's own."""
+    """A service with an address, which the user can replace with another server through `setting`."""
 
     setting: str
     url: str
@@ -42,17 +42,17 @@ class EmbeddedServer(Service):
 
 
 class Postgres(EmbeddedServer):
-    """PostgreSQL with the database and superuser `keywell`, made on the first start."""
+    """PostgreSQL with the database and superuser `keywell`, created on the first start."""
 
     setting = "DATABASE_URL"
 
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
-        # SIGINT is a fast shutdown; a large checkpoint takes its time.
+        # SIGINT is a fast shutdown; a large checkpoint can still take a while.
         super().__init__("postgres", [], folder / "log/postgres.log", stop_signal=signal.SIGINT, timeout=60)
         self.data = folder / "postgres"
         self.sockets = socket_folder(folder)
         self.durable = durable
-        # The port names the socket; given, so that PGPORT in somebody's environment does not.
+        # The port names the socket. It is passed so that PGPORT in the environment has no effect.
         self.url = f"postgresql://keywell@:5432/keywell?host={quote(str(self.sockets))}"
 
     def start(self) -> None:
@@ -62,9 +62,9 @@ class Postgres(EmbeddedServer):
         guise.own(self.data)
         settings = {"listen_addresses": "", "unix_socket_permissions": "0700", "max_connections": "200"}
         settings["log_checkpoints"] = "off"
-        # Neither statements nor values: customers' addresses stand in them.
+        # Log neither statements nor values: they contain customers' addresses.
         settings |= {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}
-        # Many small queries, of which each should answer at once, on a disk that need not seek.
+        # For many small, fast queries on a disk without seek times.
         settings |= {"random_page_cost": "1.1", "max_parallel_workers_per_gather": "0", "jit": "off"}
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -73,7 +73,7 @@ class Postgres(EmbeddedServer):
         super().start()
 
     def _create(self, programs: Path, guise: "Guise") -> None:
-        """Beside its place and then renamed, so that a first start cut short leaves nothing half-made."""
+        """Create it next to its place, then rename it, so an interrupted first start leaves nothing incomplete."""
         new = self.data.with_name("postgres.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
@@ -90,8 +90,8 @@ class Postgres(EmbeddedServer):
         if result.returncode:
             reason = re.search(r"(?:error|ERROR|FATAL|PANIC): +(.*)", result.stderr)
             cause = reason[1] if reason else result.stderr.strip()
-            remedy = f"Set KEYWELL_VAR to another folder than {self.data.parent}"
-            raise ServiceError(f"Cannot make a database: {cause}. {remedy}")
+            remedy = f"Set KEYWELL_VAR to a folder other than {self.data.parent}"
+            raise ServiceError(f"Cannot create a database: {cause}. {remedy}")
 
     def answers(self) -> bool:
         parameters = b"user\0keywell\0database\0keywell\0\0"
@@ -133,7 +133,7 @@ def _first_byte(address: Path, question: bytes) -> bytes:
 
 
 def socket_folder(folder: Path) -> Path:
-    """A folder for sockets that only we may enter: inside, or behind a link where a socket's address would not fit."""
+    """Return a private folder for sockets; behind a short link if their addresses would be too long."""
     inside = folder / "run"
     if re.fullmatch(r"[\w./-]{1,85}", str(inside), re.ASCII):
         inside.mkdir(mode=0o700, exist_ok=True)
@@ -146,7 +146,7 @@ def socket_folder(folder: Path) -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether the folder is still the one we made, and not somebody's who took its name after it was cleaned away."""
+    """Return whether we own the folder: after it was deleted, someone else may have taken its name."""
     try:
         found = folder.lstat()
     except OSError:
@@ -155,22 +155,22 @@ def _is_private(folder: Path) -> bool:
 
 
 class Guise(NamedTuple):
-    """Whom PostgreSQL runs as: what to write in front of a command, and who has to own the data."""
+    """The user that PostgreSQL runs as: a prefix for commands, and the owner of the data."""
 
     prefix: list[str]
     uid: int
 
     def own(self, folder: Path) -> None:
-        """Hand the folder over, with all that is in it, when it was used in another guise before."""
+        """Change the owner of the folder and its content, if another user owned it before."""
         if folder.stat().st_uid == self.uid:
             return
-        # The folder itself comes last: cut short, this is done again.
+        # The folder itself comes last, so that an interruption repeats everything.
         for path in [*folder.rglob("*"), folder]:
             os.chown(path, self.uid, -1, follow_symlinks=False)
 
 
 def guises() -> list[Guise]:
-    """The ways to try, best first. PostgreSQL refuses to run as root, and as a user without a name."""
+    """Return the users to try, best first. PostgreSQL refuses to run as root or as a user without a name."""
     uid = os.geteuid()
     if uid and _has_name(uid):
         return [Guise([], uid)]
@@ -180,8 +180,8 @@ def guises() -> list[Guise]:
     if uid:
         return [namespace]
     ids = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    # Where namespaces are forbidden, as in many containers. The capability lets nobody pass through folders that are
-    # closed to it, such as a clone in root's home; no_setuid_fixup, since PostgreSQL also asks with access(2).
+    # For systems without user namespaces, such as many containers. The capability lets `nobody` pass through closed
+    # folders, such as a clone in root's home; no_setuid_fixup, since PostgreSQL also checks with access(2).
     capability = ["--securebits=+no_setuid_fixup"]
     capability += ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
     return [namespace, Guise(["setpriv", *ids, *capability, "--pdeathsig=INT"], nobody.pw_uid)]
@@ -195,14 +195,14 @@ def _has_name(uid: int) -> bool:
 
 
 def find_postgres() -> tuple[Path, Guise]:
-    """The folder of PostgreSQL's programs, and whom to run them as: the first pair that works."""
+    """Return the folder of PostgreSQL's programs and the user to run them as: the first pair that works."""
     for programs in _postgres_folders():
         for guise in guises():
             if _works([*guise.prefix, programs / "postgres", "--version"]):
                 return programs, guise
     raise ServiceError(
-        "No PostgreSQL runs here. Set DATABASE_URL to a server, or PG_BINDIR to the folder with the programs of one"
-        + ("; or do not run as root." if os.geteuid() == 0 else ".")
+        "PostgreSQL can't run here. Set DATABASE_URL to a server, or PG_BINDIR to a folder with its programs"
+        + ("; or don't run as root." if os.geteuid() == 0 else ".")
     )
 
 
@@ -220,7 +220,7 @@ def find_valkey() -> Path:
     for program in _valkey_programs():
         if _works([program, "--version"]):
             return program
-    raise ServiceError("No Valkey or Redis runs here. Set BROKER_URL to a server, or VALKEY_BIN to a program.")
+    raise ServiceError("Valkey or Redis can't run here. Set BROKER_URL to a server, or VALKEY_BIN to a program.")
 
 
 def _valkey_programs() -> Iterator[Path]:
@@ -233,7 +233,7 @@ def _valkey_programs() -> Iterator[Path]:
 
 
 def _package(name: str) -> Path | None:
-    """Where a package lies; its code is not run."""
+    """Return the folder of a package without importing it."""
     spec = importlib.util.find_spec(name)
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
@@ -243,5 +243,5 @@ def _works(command: Sequence[str | Path]) -> bool:
         result = subprocess.run(command, capture_output=True)
     except OSError:
         return False
-    # PostgreSQL that cannot reach its own files complains, and succeeds.
+    # PostgreSQL prints an error but exits with 0 if it can't reach its own files.
     return result.returncode == 0 and not result.stderr

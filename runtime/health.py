@@ -31,12 +31,12 @@ def check_migrations() -> None:
 
 def check_services() -> None:
     if failing := failing_services():
-        raise CheckFailed(f"Not running, and being restarted: {', '.join(failing)}.")
+        raise CheckFailed(f"Down and being restarted: {', '.join(failing)}.")
 
 
 def check_disk() -> None:
     if shutil.disk_usage(settings.VAR).free < MIN_FREE_BYTES:
-        raise CheckFailed("The disk is full. Make room: everything continues by itself.")
+        raise CheckFailed("The disk is full. Make room, and everything continues automatically.")
 
 
 CHECKS: dict[str, Callable[[], object]] = {
@@ -52,7 +52,7 @@ CHECKS: dict[str, Callable[[], object]] = {
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """200 if everything a payment needs is there, else 503 naming what is not."""
+    """Answer 200 if everything that a payment needs works; otherwise 503 with the names of what fails."""
     checks = {name: _run(name, check) for name, check in CHECKS.items()}
     healthy = all(result == "ok" for result in checks.values())
     return JsonResponse({"status": "ok" if healthy else "failing", "checks": checks}, status=200 if healthy else 503)
@@ -64,7 +64,7 @@ def _run(name: str, check: Callable[[], object]) -> str:
     except CheckFailed as error:
         return str(error)
     except Exception as error:
-        # The answer is public, so the cause goes to the log.
+        # The answer is public, so only the log gets the cause.
         logger.warning("The check of the %s failed: %s", name, error)
         return "failing"
     return "ok"

@@ -1,4 +1,4 @@
-"""Programs that run until they are told to stop, and the one that looks after them."""
+"""Long-running programs, and the supervisor that starts, restarts and stops them."""
 
 import contextlib
 import ctypes
@@ -25,25 +25,25 @@ from setproctitle import setproctitle
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
-# Seconds before a service is restarted: after its first end, its second, and so on; the last one repeats.
+# Seconds before a service is restarted after its first exit, its second, and so on; the last value repeats.
 PAUSES = (0.25, 1, 2, 4, 8, 15)
-# Seconds that a service has to get ready.
+# Seconds in which a service must become ready.
 START_TIMEOUT = 60
-# A service that ran for so many seconds begins with the first pause again.
+# Seconds after which a running service counts as steady, so its pauses start over.
 STEADY_AFTER = 20
-# Connections that wait in the kernel.
+# Connections that may wait in the kernel.
 BACKLOG = 1024
-# Names the file descriptor from which the services can read how all of them are.
+# The environment variable with the file descriptor from which services read the status of all services.
 STATUS_FD = "KEYWELL_STATUS_FD"
 
 
 class ServiceError(Exception):
-    """A service cannot be had, or does not stay. The message is for the person at the terminal."""
+    """A service didn't start or keeps exiting. The message is for the person at the terminal."""
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait for the end of the block: Python can lose a KeyboardInterrupt raised while it forks."""
+    """Delay Ctrl-C and SIGTERM until the end of the block: Python can lose a KeyboardInterrupt while it forks."""
     signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
@@ -52,9 +52,9 @@ def uninterrupted() -> Iterator[None]:
 
 
 def die_with_parent(stop_signal: int) -> Callable[[], None]:
-    """For `preexec_fn`: the new process gets the signal when this one ends, even by kill -9.
+    """For `preexec_fn`: send the new process the signal when this one ends, even by kill -9.
 
-    More exactly when the *thread* that starts it ends: start from the main thread.
+    It is sent when the *thread* that started the process ends, so start it from the main thread.
     """
     parent = os.getpid()
 
@@ -69,9 +69,9 @@ def die_with_parent(stop_signal: int) -> Callable[[], None]:
 
 
 class Service:
-    """A program that runs until it is stopped, with a log file and a process group of its own."""
+    """A program that runs until it is stopped, with its own log file and process group."""
 
-    # Whether the others serve without waiting for it.
+    # True: the other services start without waiting for it.
     in_background = False
 
     def __init__(
@@ -111,25 +111,25 @@ class Service:
         )
 
     def _open_log(self) -> IO[bytes]:
-        # A full disk must not keep it from running.
+        # A full disk must not stop it from running.
         try:
             return self.log.open("ab")
         except OSError:
             return Path(os.devnull).open("ab")
 
     def problem(self) -> str | None:
-        """What keeps it from serving; None once it serves."""
+        """Return what keeps it from serving; None once it serves."""
         return None
 
     def is_ready(self, deadline: float) -> bool:
-        """Whether it serves. Raises ServiceError if it has ended, or does not serve by the deadline."""
+        """Return whether it serves. Raises ServiceError if it has exited or doesn't serve by the deadline."""
         problem = self.problem()
         if problem is None:
             return True
         if self.exit_status() is not None:
             raise ServiceError(f"{self.name} did not start. {self.story()}")
         if time.monotonic() > deadline:
-            raise ServiceError(f"{self.name} does not serve after a minute: {problem}. {self.story()}")
+            raise ServiceError(f"{self.name} doesn't serve after a minute: {problem}. {self.story()}")
         return False
 
     def wait_until_ready(self) -> None:
@@ -138,7 +138,7 @@ class Service:
             time.sleep(0.05)
 
     def exit_status(self) -> int | None:
-        """None while it runs, and when it was never started."""
+        """Return its exit status; None while it runs or if it was never started."""
         return self.process.poll() if self.process else None
 
     def ask_to_stop(self) -> None:
@@ -146,12 +146,12 @@ class Service:
             self.process.send_signal(self.stop_signal)
 
     def stop(self) -> None:
-        """Ask it to end, and kill it if it does not. Nothing of its process group remains."""
+        """Ask it to end, and kill it if it doesn't. No process of its group remains."""
         self.ask_to_stop()
         self.wait_or_kill(self.timeout)
 
     def wait_or_kill(self, timeout: float) -> None:
-        """Wait at most `patience` seconds for it to end, then kill it and whatever is left of its process group."""
+        """Wait up to `timeout` seconds for it to end, then kill what remains of its process group."""
         if self.process is None:
             return
         try:
@@ -162,24 +162,24 @@ class Service:
             self.kill()
 
     def kill(self) -> None:
-        """End whatever is left of its process group, at once."""
+        """Kill what remains of its process group immediately."""
         if self.process is None:
             return
-        # A copy of this process may not have its group yet.
+        # A fork may not have its process group yet.
         self.process.send_signal(signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def story(self) -> str:
-        """The end of what it wrote since it was last started."""
+        """Return the last lines it logged since its last start."""
         with self.log.open(errors="replace") as log:
             log.seek(self._log_start)
             return f"{self.log} ends with:\n{''.join(log.readlines()[-12:]).rstrip()}"
 
 
 class Fork:
-    """What Popen is for a program: a function that runs in a copy of this process, which ends with it."""
+    """Runs a function in a fork of this process, with the interface of Popen."""
 
     def __init__(self, run: Callable[[], None]) -> None:
         self.returncode: int | None = None
@@ -221,10 +221,10 @@ class Fork:
 
 
 def let_go_of_files(kept: set[int]) -> None:
-    """Close the other files and sockets of this copy of a process.
+    """Close the other files and sockets of this fork.
 
-    Their numbers stay taken: an object of the parent that owns one may be collected at any time, and then closes
-    whatever has its number by then.
+    Their numbers stay occupied: an object inherited from the parent may be collected at any time and close its number,
+    which must not belong to a new file.
     """
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in {int(path.name) for path in Path("/dev/fd").iterdir()} - {*kept, nothing}:
@@ -235,9 +235,9 @@ def let_go_of_files(kept: set[int]) -> None:
 
 
 class LoadedService(Service):
-    """A Python module that this process has loaded already, with what it imports: a copy of it serves at once.
+    """A Python module that this process has already imported, so a fork can serve immediately.
 
-    What was loaded stays shared memory (docs/decisions/0027-one-process-loads-django.md).
+    The imported code stays in shared memory (docs/decisions/0027-one-process-loads-django.md).
     """
 
     def __init__(self, name: str, module: str, arguments: Sequence[str], log: Path, *, niceness: int = 0) -> None:
@@ -268,18 +268,18 @@ class LoadedService(Service):
 
 
 class WebProcesses(LoadedService):
-    """The web server, on a socket that listens already: during a restart clients wait instead of being refused."""
+    """The web server. Its socket is already listening, so clients wait during a restart instead of being refused."""
 
     def __init__(self, log: Path, listener: socket.socket, base_url: str) -> None:
         super().__init__("web", "runtime.web", ["--socket", str(listener.fileno())], log)
         self.pass_fds = [listener.fileno()]
         self.listener = listener
         self.host, self.port = listener.getsockname()[:2]
-        # As people reach it: the answer may depend on the name that they use.
+        # Use the public host name, since the answer may depend on it.
         self.headers = {"Host": urlsplit(base_url).netloc, "X-Forwarded-Proto": urlsplit(base_url).scheme}
 
     def start(self) -> None:
-        # When the web server stops, it shuts the socket down for this process as well.
+        # When the web server stops, it shuts the socket down for this process too.
         self.listener.listen(BACKLOG)
         super().start()
 
@@ -303,37 +303,37 @@ class WorkerService(LoadedService):
         self.broker_url = broker_url
 
     def problem(self) -> str | None:
-        # It answers once it takes tasks.
+        # It answers once it accepts tasks.
         with Celery(broker=self.broker_url, set_as_current=False) as app:
             try:
                 answers = app.control.ping(destination=[self.node], timeout=0.3, limit=1)
             except OperationalError as error:
-                return f"the broker does not answer: {error}"
+                return f"the broker doesn't answer: {error}"
             finally:
-                # No copy of this process shares a connection with it.
+                # Close the connections so that forks don't share them.
                 kombu.pools.reset()
-        return None if answers else "it does not answer yet"
+        return None if answers else "it doesn't answer yet"
 
 
 class BackgroundService(WorkerService):
-    """A worker that gets the processor when the others leave it idle, also while they start."""
+    """A worker with low CPU priority, also during its start."""
 
     in_background = True
 
 
 class Supervisor:
-    """Starts services, restarts each that ends, and stops all of them at the end of its block.
+    """Starts services, restarts those that exit, and stops all of them at the end of its block.
 
-    What was started in one call of `start` is stopped together, the last call's services first.
+    Services started by one call of `start` stop together, the last call's first.
     """
 
     def __init__(self, lock: int, say: Callable[[str], None]) -> None:
-        """The services inherit the handle of the lock: it is free when the last of their processes has ended."""
+        """The services inherit the handle of the lock, so it is free after the last of their processes has ended."""
         self.lock = lock
         self.say = say
         self.tiers: list[Sequence[Service]] = []
         self.restarts: dict[Service, Restart] = {}
-        # In memory, for it matters most when the disk is full.
+        # In memory, since it matters most when the disk is full.
         self.status = os.memfd_create("keywell-status")
 
     def __enter__(self) -> Self:
@@ -350,7 +350,7 @@ class Supervisor:
                 try:
                     service.wait_or_kill(max(0, asked_at + timeout - time.monotonic()))
                 except KeyboardInterrupt:
-                    # Asked twice: no more waiting for work to be finished. The service was killed on the way here.
+                    # A second Ctrl-C: don't wait for running work. The service was already killed.
                     is_patient = False
 
     def start(self, *services: Service) -> None:
@@ -370,7 +370,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def look_after(self) -> None:
-        """Restart what has ended, each after its own pause. To be called several times a second."""
+        """Restart services that have exited, each after its own pause. Call it several times a second."""
         for tier in self.tiers:
             for service in tier:
                 self._look_after(service)
@@ -394,7 +394,7 @@ class Supervisor:
         restart = self.restarts.setdefault(service, Restart())
         restart.schedule()
         self.say(f"{service.name} ended ({cause}); restarting it in {restart.pause:g} s")
-        service.kill()  # what it left behind, such as a worker's children
+        service.kill()  # remaining processes, such as a worker's children
         self._publish_status()
 
     def _restart(self, service: Service, restart: "Restart") -> None:
@@ -407,16 +407,16 @@ class Supervisor:
         self._publish_status()
 
     def _publish_status(self) -> None:
-        """Tell /healthz which services are down or keep ending."""
+        """Publish to /healthz which services are down or keep exiting."""
         failing = [
             service.name for service, restart in self.restarts.items() if restart.is_pending or restart.count > 1
         ]
-        # One write, and always as long: nobody reads half of it.
+        # One write of constant length, so no reader sees half of it.
         os.pwrite(self.status, json.dumps(failing).encode().ljust(4096), 0)
 
 
 class Restart:
-    """How often a service has ended lately, and when it is started again."""
+    """How often a service has exited recently, and when it restarts."""
 
     count = 0
     is_pending = False
@@ -433,7 +433,7 @@ class Restart:
 
 
 def failing_services() -> list[str]:
-    """The names of the services that are down or keep ending; none without a supervisor."""
+    """Return the names of services that are down or keep exiting; empty without a supervisor."""
     if STATUS_FD not in os.environ:
         return []
     return read_status(int(os.environ[STATUS_FD]))

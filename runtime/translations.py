@@ -1,4 +1,4 @@
-"""What customers read, in their languages: locale/, kept in step with the sources, without GNU gettext."""
+"""Updates the translations in locale/ from the sources, without GNU gettext."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def catalog_of(language: str) -> Catalog:
-    """The translations into a language, with those messages that the sources have now."""
+    """Return the translations into a language for the messages in the current sources."""
     path = _folder(language) / "django.po"
     catalog = Catalog(locale=language)
     if path.exists():
@@ -34,18 +34,18 @@ def catalog_of(language: str) -> Catalog:
         sources.add(message)
     catalog.update(sources, no_fuzzy_matching=True)
     catalog.obsolete.clear()
-    # Made again, a file is the same.
+    # Constant, so that files don't change without reason.
     catalog.creation_date = catalog.revision_date = EPOCH
     return catalog
 
 
 def texts_of(message: Message) -> list[str]:
-    """The translations of a message, one for each plural form; those that lack are empty."""
+    """Return the translations of a message, one per plural form; missing ones are empty."""
     return list(message.string) if isinstance(message.string, list | tuple) else [message.string or ""]
 
 
 def files_of(catalog: Catalog) -> dict[Path, bytes]:
-    """What should stand in the files of a catalog."""
+    """Return the expected content of a catalog's files."""
     po, mo = BytesIO(), BytesIO()
     write_po(po, catalog, width=119, sort_output=True, omit_header=True)
     header = "\n".join(f'"{name}: {value}\\n"' for name, value in catalog.mime_headers if name in HEADERS)
@@ -66,7 +66,7 @@ def _folder(language: str) -> Path:
 
 @cache
 def _messages() -> tuple[Any, ...]:
-    """Those of the sources, which are the same for every language."""
+    """Return the messages of the sources, which are the same for every language."""
     return (*_messages_of_modules(), *_messages_of_templates())
 
 

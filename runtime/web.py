@@ -1,11 +1,11 @@
 """The web server: waitress, in processes that share one listening socket.
 
-Waitress reads a whole request before it takes a thread for it, so clients that send slowly keep nobody else waiting
+Waitress reads a whole request before it takes a thread for it, so slow clients don't delay others
 (docs/decisions/0026-waitress.md).
 
     python -m runtime.web [--application MODULE] [--processes N] [--threads N] (--address HOST:PORT | --socket NUMBER)
 
-`--socket` is the number of an inherited file descriptor that listens already.
+`--socket` is the number of an inherited file descriptor that is already listening.
 """
 
 import argparse
@@ -32,17 +32,17 @@ from waitress.utilities import Error
 
 from runtime.supervisor import BACKLOG, die_with_parent, uninterrupted
 
-# Of one process. Beyond them, new connections wait in the kernel.
+# Per process. Further connections wait in the kernel.
 MAX_CONNECTIONS = 2000
-# Files that may be open besides connections.
+# File descriptors for anything besides connections.
 OTHER_FILES = 200
-# Bytes of request bodies over 1 MiB that one process keeps in memory. Beyond them it refuses such requests.
+# Bytes of request bodies over 1 MiB that one process holds in memory. It refuses further ones.
 MAX_LONG_BODIES = 256 * 1024 * 1024
-# Seconds for a request to arrive in full, and for a connection to stay open without one.
+# Seconds in which a request must arrive completely, and after which an idle connection is closed.
 REQUEST_TIMEOUT, IDLE_TIMEOUT = 300, 60
-# Seconds that requests in flight have when the server is stopped.
+# Seconds that running requests have when the server stops.
 STOP_TIMEOUT = 8
-# Seconds that a request has to arrive in full when the server is stopped.
+# Seconds in which an incomplete request must arrive when the server stops.
 ARRIVAL_TIMEOUT = 2
 
 
@@ -76,7 +76,7 @@ class Channel(HTTPChannel):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way. A request that takes seconds to arrive will not arrive in time for a stop."""
+        """Return whether no request is running or about to arrive. A slow request won't arrive before a stop."""
         is_arriving = self.request and self.request.started_at > time.time() - ARRIVAL_TIMEOUT
         return not (self.requests or is_arriving or self.total_outbufs_len)
 
@@ -91,7 +91,7 @@ class WebServer(TcpWSGIServer):
                 channel.will_close = True
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then finish the requests in flight."""
+        """Serve until SIGTERM or SIGINT, then finish running requests."""
         stopping: list[int] = []
 
         def stop(number: int, _: object) -> None:
@@ -103,7 +103,7 @@ class WebServer(TcpWSGIServer):
         while not stopping:
             self._turn()
 
-        # Those who have connected are served.
+        # Clients that are already connected are served.
         known = -1
         while known < len(self.active_channels):
             known = len(self.active_channels)
@@ -113,13 +113,13 @@ class WebServer(TcpWSGIServer):
         self.socket.close()
         deadline = time.monotonic() + STOP_TIMEOUT
         while self.active_channels and time.monotonic() < deadline:
-            # Before it looks for idle connections: what a client has sent already is no longer idle.
+            # Before it looks for idle connections, so that a connection with received data isn't idle.
             self._turn(0.1)
             for channel in self.active_channels.values():
                 channel.will_close = channel.will_close or channel.is_idle
 
     def handle_close(self) -> None:
-        """Nobody listens any more: the server is stopping."""
+        """The socket no longer listens: the server is stopping."""
         self.del_channel()
 
     def _turn(self, timeout: float = 1) -> None:
@@ -127,7 +127,7 @@ class WebServer(TcpWSGIServer):
 
 
 def serve(application: Callable, listener: socket.socket, *, threads: int) -> None:
-    """Serve in this process. Bodies and answers stay in memory: they may hold keys, which never go to a disk."""
+    """Serve in this process. Bodies and answers stay in memory: they may hold keys, which must not reach the disk."""
     open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limits: dict[str, Any] = {
         "max_request_body_size": settings.DATA_UPLOAD_MAX_MEMORY_SIZE + settings.API_BODY_LIMIT,
@@ -136,7 +136,7 @@ def serve(application: Callable, listener: socket.socket, *, threads: int) -> No
         "channel_timeout": IDLE_TIMEOUT,
     }
     buffers = {"inbuf_overflow": 2 * limits["max_request_body_size"], "outbuf_overflow": 64 * 1024 * 1024}
-    # What a proxy says of itself is judged by the settings (BEHIND_PROXY).
+    # Django evaluates the headers of a proxy (BEHIND_PROXY).
     headers: dict[str, Any] = {"ident": "", "clear_untrusted_proxy_headers": False}
     adjustments = Adjustments(
         **limits, **buffers, **headers, threads=threads, backlog=BACKLOG, log_socket_errors=False, sockets=[listener]
@@ -150,9 +150,10 @@ def serve(application: Callable, listener: socket.socket, *, threads: int) -> No
 
 
 def serve_in_processes(count: int, listener: socket.socket, serve_one: Callable[[], None]) -> None:
-    """Keep so many copies of this process serving, until SIGTERM or SIGINT stops them all.
+    """Keep this number of forks serving until SIGTERM or SIGINT stops them all.
 
-    Once one of them has taken up whoever had connected, nobody else can: a refusal is better than a wait for nothing.
+    After one of them has accepted all waiting connections, the socket is closed: a refused connection is better
+    than one that is never answered.
     """
     children: set[int] = set()
     stopping: list[int] = []
@@ -173,7 +174,7 @@ def serve_in_processes(count: int, listener: socket.socket, serve_one: Callable[
                 signal.signal(number, signal.SIG_DFL)
             prepare()
         serve_one()
-        # Threads that still work are not waited for.
+        # Don't wait for threads that are still working.
         os._exit(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -185,7 +186,7 @@ def serve_in_processes(count: int, listener: socket.socket, serve_one: Callable[
         with uninterrupted():
             children.discard(child)
         if stopping:
-            with contextlib.suppress(OSError):  # it does not listen any more
+            with contextlib.suppress(OSError):  # it no longer listens
                 listener.shutdown(socket.SHUT_RDWR)
         else:
             time.sleep(0.5)
@@ -196,10 +197,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m runtime.web", description="Serve Keywell over HTTP.")
     parser.add_argument("--application", default="portal.wsgi", help="module with a WSGI application")
     parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=4, help="of each process; each has a database connection")
+    parser.add_argument("--threads", type=int, default=4, help="per process; each has a database connection")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--address", help="HOST:PORT to listen on")
-    place.add_argument("--socket", type=int, help="number of a file descriptor that listens already")
+    place.add_argument("--socket", type=int, help="number of a file descriptor that is already listening")
     options = parser.parse_args()
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -211,7 +212,7 @@ def main() -> None:
         listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
     else:
         listener = socket.socket(fileno=options.socket)
-    # What is shared with the processes stays shared: the collector does not touch it.
+    # Keeps the garbage collector from touching, and so copying, memory shared with the forks.
     gc.collect()
     gc.freeze()
     serve_in_processes(options.processes, listener, lambda: serve(application, listener, threads=options.threads))

@@ -1,8 +1,8 @@
-"""The vendor's receiver on its bad days, each at an address of its own: http://127.0.0.1:8801/hang, …/drip, and so on.
+"""The vendor's server with faults, each at its own URL: http://127.0.0.1:8801/hang, …/drip, and so on.
 
     VENDOR_SECRETS=whsec_… python3 misbehave.py --port 8801
 
-Keywell is tested with it. Whatever the answer becomes, the codes are made and kept first, as a vendor's would be.
+Keywell's tests use it. It creates and stores the codes before any fault, as a vendor would.
 """
 
 import time
@@ -17,7 +17,7 @@ PAGE = b"<!DOCTYPE html><title>Oops</title><p>Our database is away. Reference 4F
 
 
 class Misbehaving(ThreadingHTTPServer):
-    """Answers as the vendor does, but misbehaves at the addresses that BEHAVIOURS names, until `is_mended`."""
+    """Answers like the vendor, but misbehaves at the URLs in BEHAVIORS until `is_mended`."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -31,7 +31,7 @@ class Misbehaving(ThreadingHTTPServer):
         self.held = set()
 
     def handle_error(self, request, client_address):
-        """Whoever asked may have hung up."""
+        """Ignore clients that hung up."""
 
 
 class MisbehavingHandler(BaseHTTPRequestHandler):
@@ -45,7 +45,7 @@ class MisbehavingHandler(BaseHTTPRequestHandler):
         self.server.requests.append((self.path, headers, body))
         self.key = headers.get("idempotency-key", "")
         right = self.server.vendor.respond(query, headers, body)
-        behave = BEHAVIOURS.get(path.strip("/"))
+        behave = BEHAVIORS.get(path.strip("/"))
         if behave and not self.server.is_mended:
             behave(self, *right)
         else:
@@ -79,7 +79,7 @@ def drip(handler, *right):
 
 
 def hold(handler, *right):
-    """Keep the answer to each request back for a while, when it comes for the first time."""
+    """Delay the answer to the first attempt of each request."""
     with handler.server.lock:
         is_known = handler.key in handler.server.held
         handler.server.held.add(handler.key)
@@ -100,7 +100,7 @@ def close_midway(handler, status, content_type, body):
 
 
 def answering(status, body=b"", content_type="text/plain", **headers):
-    """One that answers always the same."""
+    """Return a behavior that always gives the same answer."""
     return lambda handler, *right: handler.answer(status, content_type, body, **headers)
 
 
@@ -109,13 +109,13 @@ def busy_until(handler, *right):
 
 
 def echo(handler, *right):
-    """An error that quotes the request, with all that is in it."""
+    """Answer with an error that quotes the whole request."""
     _, headers, body = handler.server.requests[-1]
     told = f"{handler.path}\n{headers}\n".encode() + body
     handler.answer(400, "text/plain", told)
 
 
-BEHAVIOURS = {
+BEHAVIORS = {
     "hang": hang,
     "drip": drip,
     "hold": hold,

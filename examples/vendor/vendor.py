@@ -1,8 +1,8 @@
-"""A vendor's web service that Keywell asks for activation codes: copy it, and put your own `make_code` in.
+"""A web service that gives Keywell activation codes: copy it and write your own `make_code`.
 
     VENDOR_SECRETS=whsec_… python3 vendor.py --port 8800
 
-Any WSGI server runs it as well, as `Vendor(secrets, "codes.sqlite3")`. It needs Python alone.
+Any WSGI server can run it as `Vendor(secrets, "codes.sqlite3")`. It needs only Python.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIServer, make_server
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-TIMESTAMP_TOLERANCE = 5 * 60  # seconds that a request may be old, or our clocks apart
+TIMESTAMP_TOLERANCE = 5 * 60  # seconds that a request may be old, or the clocks may differ
 MAX_CODES = 1000
 
 
 class RequestRefused(Exception):
-    """The request is not answered with codes. `status` says whether asking again makes sense: 4xx does not."""
+    """The request gets no codes. `status` tells Keywell whether to ask again: with 4xx it doesn't."""
 
     def __init__(self, status, why):
         super().__init__(why)
@@ -33,7 +33,7 @@ class RequestRefused(Exception):
 
 
 def make_code(parameters):
-    """Your own key generator. `parameters` is what you switched on in Keywell, by the names you chose."""
+    """Your key generator. `parameters` holds the parameters that you enabled in Keywell, under the names you chose."""
     return "-".join(randomness.token_hex(2).upper() for _ in range(4))
 
 
@@ -53,9 +53,9 @@ class Vendor:
         return [answer]
 
     def respond(self, query, headers, body):
-        """Status, content type and body of the answer to a request. The headers' names are in lower case."""
+        """Return status, content type and body of the answer to a request. Header names are in lower case."""
         try:
-            # A GET has no body: what is signed is its query, as it stands in the address.
+            # A GET has no body: its raw query string is signed.
             content = body or query.encode()
             self.verify(headers, content)
             parameters = read_parameters(headers["content-type"], content)
@@ -65,33 +65,33 @@ class Vendor:
         return 200, *write(self.answer, codes)
 
     def verify(self, headers, content):
-        """Raise Refused unless the request comes from Keywell, and now."""
+        """Raise RequestRefused unless the request comes from Keywell and is recent."""
         timestamp = headers["webhook-timestamp"]
         if not re.fullmatch("[0-9]{1,12}", timestamp) or abs(time.time() - int(timestamp)) > TIMESTAMP_TOLERANCE:
             raise RequestRefused(401, "The timestamp is too old, or the clocks differ.")
         signed = f"{headers['webhook-id']}.{timestamp}.".encode() + content
-        # While the secret is changed there are several signatures, and perhaps we know both secrets.
+        # After a rotation there are several signatures, and we may know both secrets.
         given = [one.removeprefix("v1,") for one in headers["webhook-signature"].split()]
         for secret in self.secrets:
             key = base64.b64decode(secret.removeprefix("whsec_"))
             right = base64.b64encode(hmac.digest(key, signed, "sha256"))
             if any(hmac.compare_digest(right, one.encode()) for one in given):
                 return
-        raise RequestRefused(401, "The signature is not right.")
+        raise RequestRefused(401, "The signature is wrong.")
 
     def find_codes(self, headers, parameters):
-        """The codes for this request: when it comes again, the same."""
+        """Return the codes for this request, the same ones if it is repeated."""
         quantity = parameters.get("Quantity", "1")
         if not quantity.isdecimal() or not 1 <= int(quantity) <= MAX_CODES:
-            raise RequestRefused(400, f"The quantity {quantity} is not one we make codes for.")
+            raise RequestRefused(400, f"The quantity {quantity} is not supported.")
         if headers.get("keywell-test"):
-            return [f"TEST-{number:04}" for number in range(1, int(quantity) + 1)]  # somebody tries the console
+            return [f"TEST-{number:04}" for number in range(1, int(quantity) + 1)]  # a test from the console
 
         request = headers.get("idempotency-key", "")
         if not request:
-            raise RequestRefused(400, "There is no Idempotency-Key.")
+            raise RequestRefused(400, "The Idempotency-Key is missing.")
         with closing(self.connect()) as connection:
-            # From here on nobody else answers, until we committed: the same request may come twice at a time.
+            # Serializes answers until the commit, since the same request may arrive twice at once.
             connection.execute("BEGIN IMMEDIATE")
             row = connection.execute("SELECT codes FROM answers WHERE request = ?", [request]).fetchone()
             if row:
@@ -111,11 +111,11 @@ def read_parameters(content_type, content):
             return json.loads(content)
         return dict(parse_qsl(content.decode(), keep_blank_values=True))
     except ValueError as error:
-        raise RequestRefused(400, "The parameters cannot be read.") from error
+        raise RequestRefused(400, "The parameters can't be read.") from error
 
 
 def write(answer, codes):
-    """Content type and body. In Keywell: the whole answer, with several codes; $.keys[*]; answer/key."""
+    """Return content type and body. In Keywell: the whole answer, several codes; $.keys[*]; answer/key."""
     if answer == "json":
         return "application/json", json.dumps({"keys": codes}).encode()
     if answer == "xml":
@@ -131,13 +131,13 @@ class VendorServer(ThreadingMixIn, WSGIServer):
 
 
 def read_options(port):
-    """Return where to listen, and the vendor."""
+    """Return the address to listen on, and the vendor."""
     options = argparse.ArgumentParser()
     options.add_argument("--port", type=int, default=port)
     options.add_argument("--database", default="codes.sqlite3")
     options.add_argument("--answer", choices=["text", "json", "xml"], default="text")
     given = options.parse_args()
-    # Not as an option: everybody on the machine could read it. While the secret is changed, both, with a space.
+    # Not an option, which every user of the machine could read. During a rotation, both secrets, separated by a space.
     secrets = os.environ["VENDOR_SECRETS"].split()
     return given.port, Vendor(secrets, given.database, given.answer)
 

@@ -25,12 +25,11 @@ PRODUCTS = [("PHOTO-PRO", "Photo Pro", "photo-pro-keys.txt"), ("PHOTO-LITE", "Ph
 class Command(BaseCommand):
     help = (
         "Fill an empty database with a merchant, its team, two products in stock, one with licensees, an API key and "
-        "one payment. "
-        "With --orders, add so many orders of the past to that merchant as well, also later."
+        "one payment. With --orders, add that many past orders to the demo merchant, now or later."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--if-empty", action="store_true", help="do nothing, silently, if there is data already")
+        parser.add_argument("--if-empty", action="store_true", help="do nothing if there is data already")
         parser.add_argument("--orders", type=int, metavar="N", help="add N orders of the last two years")
 
     def handle(self, *, if_empty, orders, **options):
@@ -42,21 +41,21 @@ class Command(BaseCommand):
             if if_empty:
                 return
             if orders is None:
-                raise CommandError("The database is not empty; demo data is made only in an empty one.")
+                raise CommandError("The database isn't empty. Demo data needs an empty one.")
         else:
             with transaction.atomic():
                 path = write_credentials(make_demo())
-            self.stdout.write(f"Demo data made. How to sign in stands in {path}.")
+            self.stdout.write(f"Demo data created. The credentials are in {path}.")
 
         if orders is not None:
             merchant = Merchant.objects.filter(slug=SLUG).first()
             if merchant is None:
-                raise CommandError("The database holds data, but no demo merchant; orders are added only to that one.")
+                raise CommandError("The database has data but no demo merchant to add orders to.")
             add_orders(merchant, orders, progress=self.stdout.write)
 
 
 def make_demo() -> dict[str, str]:
-    """Return what to sign in with, by the names under which demo.env holds it."""
+    """Create the demo's data; return the credentials by their names in demo.env."""
     merchant = Merchant.objects.create(name="Northlight Software", slug=SLUG, reply_to="help@northlight.example")
     CheckoutPage.objects.create(merchant=merchant, code="main", name="Main shop")
     credentials = {"BASE_URL": settings.BASE_URL} | make_people(merchant)

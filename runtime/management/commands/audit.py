@@ -26,9 +26,9 @@ def find_unrecorded() -> Iterator[str]:
                 yield f"pool {pool.pool_id}: {place}, {count} keys, {recorded[place]} by the ledger"
 
 
-# Each rule with the query, or the function, that names the rows that break it.
+# Each rule with a query or function that returns the rows that break it.
 RULES: dict[str, str | Callable[[], Iterator[str]]] = {
-    "every batch holds as many keys as it brought": """
+    "every batch holds as many keys as it imported": """
         SELECT 'batch ' || batch.id || ' of pool ' || batch.pool_id || ': brought ' || batch.key_count
             || ', holds ' || count(key.id)
         FROM pools_keybatch batch LEFT JOIN pools_licensekey key ON key.batch_id = batch.id
@@ -60,12 +60,12 @@ RULES: dict[str, str | Callable[[], Iterator[str]]] = {
             ON key.item_id = code.item_id AND key.unit = code.unit AND key.fingerprint = code.fingerprint
         WHERE code.source = 'pool' AND code.withdrawn_at IS NULL GROUP BY code.id HAVING count(key.id) <> 1
     """,
-    "no license text of a pool was given out twice": """
+    "no license text of a pool was issued twice": """
         SELECT 'codes ' || string_agg(id::text, ', ' ORDER BY id) || ': the same text'
         FROM orders_activationcode WHERE source = 'pool' AND withdrawn_at IS NULL
         GROUP BY fingerprint HAVING count(*) > 1
     """,
-    "a key goes to orders of its own merchant": """
+    "a key is issued only to orders of its own merchant": """
         SELECT 'key ' || key.id || ': issued to order ' || ord.id || ' of another merchant'
         FROM pools_licensekey key
         JOIN pools_licensepool pool ON pool.id = key.pool_id
@@ -73,18 +73,18 @@ RULES: dict[str, str | Callable[[], Iterator[str]]] = {
         JOIN orders_order ord ON ord.id = item.order_id
         WHERE ord.merchant_id <> pool.merchant_id
     """,
-    "the ledger says of every pool what its keys say": find_unrecorded,
+    "the ledger and the keys agree for every pool": find_unrecorded,
     "an item of an order is ours or not": """
         SELECT 'item ' || item.id || ' of order ' || item.order_id || ': is also kept as not ours'
         FROM orders_orderitem item JOIN orders_otheritem other USING (order_id, reference)
     """,
-    "no item has a code for a unit it has not": """
+    "no item has a code for a unit that doesn't exist": """
         SELECT 'code ' || code.id || ': unit ' || code.unit || ' of item ' || item.id || ', which has '
             || item.units || ' units'
         FROM orders_activationcode code JOIN orders_orderitem item ON item.id = code.item_id
         WHERE code.unit > item.units
     """,
-    "an item is done when all its units have codes, or the vendor sent them, and only then": """
+    "an item is done if and only if all its units have codes or the vendor sent them": """
         SELECT 'item ' || item.id || ' of order ' || item.order_id || ': ' || coalesce(work.status, 'no fulfillment')
             || ' with ' || count(code.id) || ' of ' || item.units || ' codes'
         FROM orders_orderitem item
@@ -100,12 +100,12 @@ RULES: dict[str, str | Callable[[], Iterator[str]]] = {
 
 class Command(BaseCommand):
     help = (
-        "Prove that no license was lost or given out twice: name every row that breaks a rule of conservation. "
-        "Exit status 1 if there is any. All rules see the database at one moment; nothing has to stop for it."
+        "Prove that no license was lost or given out twice: name every row that breaks a rule of reconciliation. "
+        "Exits with status 1 if there is one. All rules see the same snapshot of the database, and nothing is blocked."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--texts", action="store_true", help="decrypt every key and code, too (takes longer)")
+        parser.add_argument("--texts", action="store_true", help="also decrypt every key and code (slower)")
 
     def handle(self, *, texts, **options):
         violations = 0
@@ -130,14 +130,14 @@ class Command(BaseCommand):
                     cursor.execute(query)
                     yield rule, (row[0] for row in cursor.fetchall())
                 if texts:
-                    yield "every text can be read and has its fingerprint", unreadable_texts()
+                    yield "every text can be decrypted and matches its fingerprint", unreadable_texts()
             finally:
                 cursor.execute("ROLLBACK")
 
 
 def unreadable_texts() -> Iterator[str]:
     for model in (LicenseKey, ActivationCode):
-        # Read as bytes: the field itself would stop at the first that cannot be decrypted.
+        # Read as bytes: the field would raise at the first row that can't be decrypted.
         with connection.chunked_cursor() as cursor:
             field = model._meta.get_field("code")
             names = ", ".join(["id", "code", "fingerprint", *field.bound_to])
@@ -149,4 +149,4 @@ def unreadable_texts() -> Iterator[str]:
                     yield f"{model._meta.verbose_name} {pk}: {error}"
                     continue
                 if not sound:
-                    yield f"{model._meta.verbose_name} {pk}: its fingerprint is another's"
+                    yield f"{model._meta.verbose_name} {pk}: its fingerprint doesn't match"

@@ -5,12 +5,12 @@ from runtime.translations import LANGUAGES, catalog_of, files_of, texts_of
 
 class Command(BaseCommand):
     help = (
-        "Bring locale/ in step with the sources: new messages come into each django.po, to be translated there, old"
-        " ones leave it, and django.mo is made of it."
+        "Update locale/ from the sources: add new messages to each django.po, remove old ones, and compile"
+        " django.mo. Translate the new messages in django.po."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--check", action="store_true", help="change nothing; fail if anything would be changed")
+        parser.add_argument("--check", action="store_true", help="change nothing; fail if something would change")
 
     def handle(self, *, check, **options):
         for language in LANGUAGES:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
-from misbehave import BEHAVIOURS, Misbehaving
+from misbehave import BEHAVIORS, Misbehaving
 from standardwebhooks import Webhook, WebhookVerificationError
 from vendor import Vendor
 
@@ -137,7 +137,7 @@ def test_a_bad_day_is_told_and_mended(pay, work, sold, use, vendor, mailoutbox, 
 
 
 def test_every_bad_day_is_one_of_these():
-    assert set(BEHAVIOURS) == set(TEMPORARY) | set(FATAL) | {"same", "wrong-type", "hold"}
+    assert set(BEHAVIORS) == set(TEMPORARY) | set(FATAL) | {"same", "wrong-type", "hold"}
 
 
 def test_one_that_refuses_connections_is_asked_again(pay, work, sold, use, vendor, inside):

@@ -96,7 +96,7 @@ def fill_and_free(disk: Path, keywell: Keywell, env: Env, sink: Sink) -> int:
         if "restarting" in line:
             print(f"  {line}")
     print(
-        f"after there was room: a payment accepted after {paid_after:.1f} s, its e-mail sent after {mailed_after:.1f} s,"
+        f"with room again: a payment accepted after {paid_after:.1f} s, its e-mail sent after {mailed_after:.1f} s,"
         f" /healthz healthy after {healthy_after:.1f} s"
     )
     print(f"audit: {audit.stdout.strip().splitlines()[-1] if audit.stdout.strip() else audit.stderr[-300:]}")

@@ -99,7 +99,7 @@ def find_pool(pool: str, merchant: str | None) -> LicensePool:
 
 
 def upload(pool: LicensePool, file: str, *, note: str, options: dict[str, Any]) -> KeyImport:
-    told: dict[str, Any] = {"by": "import_keys", "note": note, "options": options}
+    told: dict[str, Any] = {"actor": "import_keys", "note": note, "options": options}
     if file == "-":
         key_import = begin(pool, iter(lambda: sys.stdin.buffer.read(1024 * 1024), b""), **told)
     else:

@@ -321,7 +321,7 @@ def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, 
     text = shown(page, service)
     assert "503 · 1,234 ms" in text and "attempt 3" in text and "It answered &lt;503&gt;." in text
     assert reverse("order", args=["A77"]) in text and "a sample" in text
-    detail = said(page.get(address("requests", service, call)))
+    detail = said(page.get(address("request", service, call)))
     assert "Order=A77&amp;token=••••" in detail and "&lt;b&gt;busy&lt;/b&gt;" in detail and "req_1" in detail
 
 
@@ -457,7 +457,7 @@ def test_another_merchants_service_and_callout_are_not_found(client, page, outsi
     for name in ("", "change", "parameters", "secret", "rotate", "delete", "retry-failed"):
         assert page.get(address(name, others)).status_code == 404
         assert page.post(address(name, others)).status_code == 404
-    for name in ("requests", "send"):
+    for name in ("request", "send"):
         assert page.get(address(name, others, call)).status_code == 404
         assert page.get(address(name, service, call)).status_code == 404
 

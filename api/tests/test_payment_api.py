@@ -230,7 +230,7 @@ def test_a_payment_is_taken_while_the_broker(
         broker.bind(str(tmp_path / "b"))
         if listens:
             broker.listen(50)
-        settings.VALKEY = settings.VALKEY | {"url": f"unix://{tmp_path}/b"}
+        settings.VALKEY = settings.VALKEY | {"url": f"unix://{tmp_path}/b", "socket_timeout": 0.5}
         valkey.cache_clear()
         response = api.post(URL, make_payment(product), format="json")
     valkey.cache_clear()

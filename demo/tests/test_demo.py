@@ -91,7 +91,7 @@ def test_its_shop_sells_licenses_of_its_own_service(credentials):
 
 
 def test_it_never_touches_data_that_is_there(credentials, merchant):
-    with pytest.raises(CommandError, match="not empty"):
+    with pytest.raises(CommandError, match="needs an empty one"):
         call_command("demo")
 
     call_command("demo", if_empty=True)

@@ -85,7 +85,7 @@ def test_a_license_sold_twice_is_named(sold, capsys):
 def test_a_key_given_to_another_merchants_order_is_named(sold, capsys, outsider):
     LicensePool.objects.update(merchant=outsider)
 
-    assert any(line.startswith("a key goes to orders of its own merchant") for line in violations(capsys))
+    assert any(line.startswith("a key is issued only to orders of its own merchant") for line in violations(capsys))
 
 
 def test_a_code_too_many_is_named(sold, capsys):

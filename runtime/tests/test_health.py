@@ -75,7 +75,7 @@ def test_it_names_services_that_keep_ending(client, db, monkeypatch, tmp_path):
         response = client.get("/healthz")
 
     assert response.status_code == 503
-    assert response.json()["checks"]["services"] == "Not running, and being restarted: worker, beat."
+    assert response.json()["checks"]["services"] == "Down and being restarted: worker, beat."
 
 
 def test_it_sees_a_full_disk(client, db, monkeypatch):

@@ -50,8 +50,8 @@ def test_a_code_that_is_marked_up_as_one_is_a_code(ask, body):
     assert ask(body, "text/html") == "AAAA-&-1111"
 
 
-PAGE = "The answer is a web page, not a code."
-DOCUMENT = "not a bare code; say at which path in it the code is."
+PAGE = "The answer is a web page instead of a code."
+DOCUMENT = "not a bare code; Enter the path of the code in it."
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,6 @@ def test_a_bomb_is_not_unpacked_beyond_the_limit(ask, pack):
     ],
 )
 def test_a_packing_that_cannot_be_undone_is_named(ask, body, encoding, named):
-    why = f"The answer is packed ({named}). Send it unpacked; Accept-Encoding asks for that."
+    why = f"The answer is compressed ({named}). Send it uncompressed, as our Accept-Encoding asks."
 
     assert ask(body, headers={"Content-Encoding": encoding}) == why

@@ -69,7 +69,7 @@ def test_an_error_of_ours_is_logged_and_tried_again(run, caplog):
     row, _ = run(ZeroDivisionError("ada@example.com"))
 
     assert row.due_at and row.reason == OURS
-    assert "will be tried again" in caplog.text
+    assert "will be retried" in caplog.text
 
 
 class FailsAfterwards(Attempts):
@@ -86,4 +86,4 @@ def test_what_was_done_before_an_error_is_not_done_again(run, caplog):
 
     row.refresh_from_db()
     assert (row.status, row.due_at) == ("sent", None)
-    assert "is done, but an error followed" in caplog.text
+    assert "was done, but then raised an error" in caplog.text

@@ -47,7 +47,10 @@ def test_staff_take_it_away_again(staff, service):
 
 @pytest.mark.parametrize(
     ("parameter", "name", "why"),
-    [("Key_first_renew", "shop", "Another parameter has this name."), ("Order", "no", "It is sent already.")],
+    [
+        ("Key_first_renew", "shop", "Another parameter has this name."),
+        ("Order", "no", "This parameter is already sent."),
+    ],
 )
 def test_staff_are_told_what_is_taken(staff, service, parameter, name, why):
     service.parameters.create(position=5, name="shop", constant="12")

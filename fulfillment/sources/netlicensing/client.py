@@ -171,7 +171,7 @@ class NetLicensingClient:
         for found, properties in reading.items:
             if found == _type(kind) and properties.get("number") == number:
                 return properties
-        raise NetLicensingError(f"The answer doesn’t contain the requested {kind}.")
+        raise NetLicensingError(f"The service answered without the requested {kind}.")
 
     def _without_secrets(self, text: str) -> str:
         for secret in self.secrets:

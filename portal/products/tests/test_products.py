@@ -57,7 +57,7 @@ def test_a_product_is_added(page, merchant):
 
     product = merchant.products.get()
     assert (product.name, product.sku, product.quantity_rule) == ("Photo Max", "PHOTO-MAX", "item")
-    assert "who buys it waits until there is a source" in shown(page, "product", product.pk)
+    assert "Orders wait until you add one" in shown(page, "product", product.pk)
 
 
 def test_what_customers_do_with_its_codes_is_shown_in_the_preview_of_its_mail(page, make_product):

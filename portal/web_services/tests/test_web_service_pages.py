@@ -41,17 +41,17 @@ def test_a_service_is_added_and_shown(page, merchant):
     [
         ({"timeout": "0"}, "greater than or equal to 1"),
         ({"timeout": "31"}, "less than or equal to 30"),
-        ({"url": PUBLIC + "#top"}, "no server gets to see that"),
+        ({"url": PUBLIC + "#top"}, "Servers never receive that part"),
         ({"answer": "json", "path": ""}, "Enter the path of the code"),
-        ({"answer": "json", "path": "$.[["}, "A path in JSON looks like"),
-        ({"answer": "xml", "path": "a/b/@"}, "A path in XML looks like"),
+        ({"answer": "json", "path": "$.[["}, "Enter a JSON path such as"),
+        ({"answer": "xml", "path": "a/b/@"}, "Enter an XML path such as"),
         ({"temporary_pattern": "(busy"}, "Enter a valid RE2 regular expression"),
         ({"temporary_pattern": "(?=busy)"}, "Enter a valid RE2 regular expression"),
-        ({"temporary_pattern": "busy|"}, "found in every answer"),
-        ({"request_per": "item"}, "is answered with several"),
+        ({"temporary_pattern": "busy|"}, "matches every answer"),
+        ({"request_per": "item"}, "can return several codes"),
         ({"login": "basic", "password": "x"}, "Enter it, please"),
         ({"login": "basic", "username": "ada"}, "Enter it, please"),
-        ({"login": "basic", "username": "ada:b", "password": "x"}, "no colon"),
+        ({"login": "basic", "username": "ada:b", "password": "x"}, "can’t contain a colon"),
         ({"login": "bearer"}, "Enter it, please"),
         ({"login": "bearer", "password": "token\r\nX-Evil: 1"}, "only ASCII characters"),
         ({"login": "bearer", "password": "two words"}, "no spaces"),
@@ -280,7 +280,7 @@ def test_a_product_without_a_source_names_the_service_for_all(page, make_service
     make_service(for_all_products=True)
 
     assert "Web service “Gen”" in said(page.get(reverse("products")))
-    assert "is asked, as for all such products" in said(page.get(reverse("product", args=[sold.pk])))
+    assert "which serves all such products" in said(page.get(reverse("product", args=[sold.pk])))
 
 
 def test_the_secret_is_shown_when_asked_for_and_changed(page, service):
@@ -320,7 +320,7 @@ def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, 
 
     text = shown(page, service)
     assert "503 · 1,234 ms" in text and "attempt 3" in text and "The service answered &lt;503&gt;." in text
-    assert reverse("order", args=["A77"]) in text and "a sample" in text
+    assert reverse("order", args=["A77"]) in text and "sample data" in text
     detail = said(page.get(address("requests", service, call)))
     assert "Order=A77&amp;token=••••" in detail and "&lt;b&gt;busy&lt;/b&gt;" in detail and "req_1" in detail
 

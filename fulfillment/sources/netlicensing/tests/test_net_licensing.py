@@ -415,7 +415,7 @@ def test_somebody_elses_licensee_is_not_taken_for_ours(pay, work, sold, make_pac
     order = pay_and_work(pay, work, sold)
 
     assert codes_of(order) == []
-    assert "doesn’t contain the requested licensee" in Fulfillment.objects.get().reason
+    assert "without the requested licensee" in Fulfillment.objects.get().reason
 
 
 # Many at once

@@ -51,7 +51,7 @@ def test_a_code_that_is_marked_up_as_one_is_a_code(ask, body):
 
 
 PAGE = "The answer is a web page instead of a code."
-DOCUMENT = "not a bare code; Enter the path of the code in it."
+DOCUMENT = "Enter the path of the code in it."
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ DOCUMENT = "not a bare code; Enter the path of the code in it."
         ("<br />\n<b>Warning</b>: undefined index", "text/html", PAGE),
         (f"Notice: 7<br>{CODE}", "text/html", PAGE),
         (f"<pre>Notice: 7</pre>{CODE}", "text/html", PAGE),
-        ('{"error": "no such product"}', "text/html", f"The answer is JSON, {DOCUMENT}"),
-        ("null", "application/json", f"The answer is JSON, {DOCUMENT}"),
-        ("[]", "text/json", f"The answer is JSON, {DOCUMENT}"),
-        ("<error>7</error>", "application/xml", f"The answer is XML, {DOCUMENT}"),
+        ('{"error": "no such product"}', "text/html", f"The answer is JSON. {DOCUMENT}"),
+        ("null", "application/json", f"The answer is JSON. {DOCUMENT}"),
+        ("[]", "text/json", f"The answer is JSON. {DOCUMENT}"),
+        ("<error>7</error>", "application/xml", f"The answer is XML. {DOCUMENT}"),
     ],
 )
 def test_a_page_or_a_document_is_no_bare_code(ask, body, content_type, why):

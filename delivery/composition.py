@@ -25,7 +25,7 @@ from orders.kinds import SOURCES
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
 from orders.models import Order, OrderItem
 from orders.subscriptions import known_first_licenses
-from outbound.mail import write_sender
+from outbound.mail import set_sender
 
 SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
 SUBJECT_OF_SEVERAL = gettext_noop("Your licenses of order {ORDER_ID}")
@@ -198,7 +198,7 @@ def write(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
         body=text.strip() + "\n",
         headers={"Auto-Submitted": "auto-generated", "Content-Language": content.language},
     )
-    write_sender(message, order.merchant)
+    set_sender(message, order.merchant)
     message.attach_alternative(html, "text/html")
     return message
 

@@ -20,7 +20,7 @@ class DeliveryBounced(DeliveryNotice):
 class MailServerRefused(NoticeKind):
     code, name = "mail_server", "mail server refuses the login"
 
-    def why_past(self, notice):
+    def obsolete_reason(self, notice):
         account = MailAccount.objects.for_merchant(notice.merchant_id)
         return "" if account and account.reason else "The mail server let us in again before it went out."
 

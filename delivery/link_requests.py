@@ -22,7 +22,7 @@ from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant, User
 from orders.localization import format_day, get_locale
 from orders.models import Order, OrderItem
-from outbound.mail import compose_plain, send_email, write_sender
+from outbound.mail import compose_plain, send_email, set_sender
 from outbound.models import MailAccount
 from vault.fingerprints import fingerprint
 from work.attempts import Policy
@@ -130,7 +130,7 @@ def compose_links(request: LinkRequest, merchant: Merchant, orders: list[Order])
     with translation.override(request.language):
         # To the address as it stands in the order, not as somebody typed it.
         message = compose_plain("emails/lost_key.txt", [orders[0].email], context)
-    write_sender(message, merchant)
+    set_sender(message, merchant)
     return message
 
 

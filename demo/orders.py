@@ -307,7 +307,7 @@ class Past:
             status, ended_at, attempts = Fulfillment.Status.WAITING, reported_at, 0
             reason = article.method.kind.shortage()
         else:
-            status, ended_at, attempts = Fulfillment.Status.FAILED, reported_at + Fulfillment.PATIENCE, 115
+            status, ended_at, attempts = Fulfillment.Status.FAILED, reported_at + Fulfillment.FAILURE_TIMEOUT, 115
             reason = "The license service can't be reached: connection refused."
         self._fulfillment(item, reported_at, status, ended_at=ended_at, reason=reason, attempts=attempts)
 

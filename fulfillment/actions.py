@@ -1,4 +1,4 @@
-"""What people do about an item that waits, failed or was refunded. Each locks the order."""
+"""Manual actions on items that are waiting, failed or refunded. Each one locks the order."""
 
 from collections.abc import Iterable
 
@@ -38,12 +38,12 @@ class ReturnRefused(Refused):
     code = "return_refused"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The key is not returned. {reason}")
+        super().__init__(f"Can’t return the key. {reason}")
 
 
 @transaction.atomic
 def retry(item: OrderItem, *, actor: str) -> None:
-    """Have a fulfillment tried again now that failed, or waits. Raises RetryRefused if there is nothing to try."""
+    """Retry a failed or waiting fulfillment now. Raises RetryRefused if the order isn't paid or nothing is missing."""
     try:
         lock_paid(item.order)
     except OrderNotPaid as problem:
@@ -52,7 +52,7 @@ def retry(item: OrderItem, *, actor: str) -> None:
     fulfillment.refresh_from_db(fields=["status", "reason"])
     again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
     if not again.start_again():
-        raise RetryRefused("All activation codes of this item are saved.")
+        raise RetryRefused("This item already has all its activation codes.")
 
     OrderEvent.objects.create(
         order=item.order,
@@ -69,13 +69,13 @@ def retry(item: OrderItem, *, actor: str) -> None:
 
 @transaction.atomic
 def retry_failed(upstream: Upstream, *, actor: str) -> int:
-    """Have all items of paid orders that this server was given up for tried again; how many they are.
+    """Retry every failed item of a paid order that takes codes from this server, oldest payment first.
 
-    The oldest payments come first. Asked again at once there is none.
+    Return the number of items: 0 for a second click right after the first.
     """
-    # Serializes the second click with the first.
+    # Serializes two clicks on "Retry all failed".
     Upstream.objects.select_for_update(no_key=True).get(pk=upstream.pk)
-    failed = Fulfillment.objects.of_upstream(upstream).given_up().filter(item__held_codes=None)
+    failed = Fulfillment.objects.for_upstream(upstream).given_up().filter(item__held_codes=None)
     rows = list(failed.distinct().values_list("pk", "item", "item__order", "status", "reason"))
     if not rows:
         return 0
@@ -92,17 +92,17 @@ def retry_failed(upstream: Upstream, *, actor: str) -> int:
     )
     OrderEvent.objects.bulk_create(events, batch_size=1000)
     probe_now(upstream)
-    # Who is done with the first has the next one tried, and the sweep finds them all.
-    if first := Fulfillment.objects.next_of(upstream):
+    # Each attempt queues the next one. The sweep finds any that get lost.
+    if first := Fulfillment.objects.next_for(upstream):
         transaction.on_commit(lambda: publish(Fulfillment.TASK, first, queue=CALLOUTS), robust=True)
     return len(rows)
 
 
 @transaction.atomic
 def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[ActivationCode, bool]:
-    """Give the customer another key of the same pool for one that does not work, also of its reserve.
+    """Replace a code that doesn't work with another key from the same pool or, if that is empty, from its reserve.
 
-    Return the new code, and whether it is new: asked again it is the same. Raises ReplaceRefused.
+    Return the replacement and whether it is new: a second call returns the same one. Raises ReplaceRefused.
     """
     item = code.item
     try:
@@ -114,7 +114,7 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
         return code.replaced_by, False
     issued = LicenseKey.objects.issued().filter(item=item, unit=code.unit).select_related("pool").first()
     if issued is None:
-        raise ReplaceRefused("Only a code that came from a pool can be replaced by another of it.")
+        raise ReplaceRefused("Can’t replace this code: it didn’t come from a pool.")
 
     with moved_by(actor):
         withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.Because.REPLACED}
@@ -140,9 +140,9 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
 
 @transaction.atomic
 def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
-    """Give an item that waits what it lacks from the reserves of its product's pools; return how many codes.
+    """Fill a waiting item from the reserves of its product's pools. Return the number of codes issued.
 
-    Raises ReplaceRefused if there is nothing to give, or nobody to give it to.
+    Raises ReplaceRefused if the order isn't paid, nothing is missing or the reserves are empty.
     """
     try:
         lock_paid(item.order)
@@ -156,37 +156,39 @@ def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
             keys = allocate_keys(pool, item, left, from_reserve=True)
             codes |= {unit: key.code for unit, key in keys.items()}
     if not codes:
-        raise ReplaceRefused("Nothing is missing." if not missing else "There is nothing in reserve for this product.")
+        if not missing:
+            raise ReplaceRefused("This item already has all its activation codes.")
+        raise ReplaceRefused("This product’s pools have no keys in reserve.")
 
     save_codes(item.fulfillment, codes, missing, source=PoolSource.code, actor=actor)
     return len(codes)
 
 
 def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, revealed: bool) -> str:
-    """Why a code of a refunded order cannot go back to stock; empty if nobody ever saw it, as far as we know."""
+    """Return why a refunded order's key can't go back to stock. Empty if, as far as we know, nobody has seen it."""
     if revealed or code.seen_at:
-        return "It was shown to somebody."
+        return "Somebody has seen it."
     if any(delivery.attempts for delivery in deliveries):
-        return "It was e-mailed."
+        return "It was sent by e-mail."
     return ""
 
 
 @transaction.atomic
 def return_to_stock(code: ActivationCode, *, actor: str) -> LicensePool:
-    """Have the key of a refunded order, which nobody saw, sold to somebody else. Raises ReturnRefused."""
+    """Make a refunded order's key available again, if nobody has seen it. Raises ReturnRefused."""
     quarantined = LicenseKey.objects.filter(
         item=code.item, unit=code.unit, fingerprint=code.fingerprint, withdrawn_because=LicenseKey.Because.REFUNDED
     )
     key = quarantined.select_related("pool").first()
     if key is None:
-        raise ReturnRefused("Its key is not in quarantine.")
-    # The pool before the order, as everywhere; then nobody sees the code, or has it mailed, while we look.
+        raise ReturnRefused("It isn’t in quarantine.")
+    # Lock the pool before the order, as everywhere. The order's lock keeps the code from being shown or sent.
     LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
     order = Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
     code.refresh_from_db(fields=["seen_at", "withdrawn_at"], from_queryset=ActivationCode.all_codes.all())
-    # The refund may have been undone meanwhile, and the same key issued to the same unit again, as another code.
+    # The refund may have been undone in between and the key issued to the same unit again, as another code.
     if code.withdrawn_at or not quarantined.exists():
-        raise ReturnRefused("Its key is not in quarantine.")
+        raise ReturnRefused("It isn’t in quarantine.")
     revealed = order.events.filter(kind=OrderEvent.Kind.CODE_REVEALED, code=code).exists()
     if reason := why_not_return(code, code.deliveries.all(), revealed=revealed):
         raise ReturnRefused(reason)
@@ -200,9 +202,9 @@ def return_to_stock(code: ActivationCode, *, actor: str) -> LicensePool:
 
 @transaction.atomic
 def enter_codes(item: OrderItem, codes: dict[int, str], *, actor: str, source: str = ManualSource.code) -> None:
-    """Save codes that a person found, or released, for these units of the item.
+    """Save codes, by unit, that a person entered or released.
 
-    Raises CodeRefused if one of the units has its code already, or the order is not paid.
+    Raises CodeRefused if the order isn't paid, a unit already has a code or an entered code was already issued.
     """
     try:
         lock_paid(item.order)
@@ -210,7 +212,7 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, actor: str, source: s
         raise CodeRefused(str(problem)) from problem
     missing = item.missing_units()
     if taken := set(codes) - set(missing):
-        raise CodeRefused(f"Unit {min(taken)} has its activation code already.")
+        raise CodeRefused(f"Unit {min(taken)} already has an activation code.")
     if source == ManualSource.code:
         for unit, text in codes.items():
             _refuse_if_sold(item.order, unit, text)
@@ -219,14 +221,14 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, actor: str, source: s
 
 
 def _refuse_if_sold(order: Order, unit: int, text: str) -> None:
-    """Keep a person from giving away what is in a pool, or was given to somebody else. A link may go to many."""
+    """Refuse an entered code that is in a pool or belongs to another order. Links are exempt: many may share one."""
     if text.startswith(("https://", "http://")):
         return
     key = LicenseKey.objects.filter(
         fingerprint=fingerprint(text), pool__merchant=order.merchant_id, withdrawn_at=None
     ).first()
     if key:
-        raise CodeRefused(f"Activation code {unit} is a key of the pool “{key.pool}”, where it is {key.status}.")
+        raise CodeRefused(f"Activation code {unit} is a key in the pool “{key.pool}” ({key.status}).")
     sold = Order.objects.filter(merchant=order.merchant_id).with_code(text).first()
     if sold:
-        raise CodeRefused(f"Activation code {unit} was given to {sold} already.")
+        raise CodeRefused(f"Activation code {unit} was already issued to {sold}.")

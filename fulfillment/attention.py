@@ -1,4 +1,4 @@
-"""What a person has to look at."""
+"""Orders and servers that need attention."""
 
 from datetime import timedelta
 
@@ -12,12 +12,12 @@ from orders.kinds import SOURCES
 from orders.models import Order, OrderQuerySet, OtherItem
 from outbound.models import Upstream
 
-# A customer has paid, and waits for longer than this.
+# How long a paid customer may wait before a person should look.
 LONG_OUTAGE = timedelta(hours=1)
 
 
 def stuck_fulfillments() -> QuerySet[Fulfillment]:
-    """Items of paid orders that failed, or lack codes for long."""
+    """Items of paid orders that failed or have waited longer than LONG_OUTAGE."""
     long_waiting = Q(
         status__in=[Fulfillment.Status.WAITING, Fulfillment.Status.PENDING], created_at__lt=Now() - LONG_OUTAGE
     )
@@ -27,10 +27,10 @@ def stuck_fulfillments() -> QuerySet[Fulfillment]:
 
 
 def lost_deliveries() -> QuerySet[Delivery]:
-    """E-mails of paid orders that did not reach the customer, with a code that no later one holds.
+    """E-mails of paid orders that didn't reach the customer and carry a code that no later e-mail carries.
 
-    They failed, came back or were marked as spam, or are late, or were canceled while delivery was not allowed, which
-    now it is. Of a customer whose data was erased none is lost: there is nobody to send it to.
+    They failed, bounced, were marked as spam, are late, or were canceled while delivery wasn't allowed although it is
+    now. Orders whose customer data was erased are excluded: they have no address to send to.
     """
     status = Delivery.Status
     late = Q(status=status.QUEUED, created_at__lt=Now() - LONG_OUTAGE)
@@ -46,17 +46,17 @@ def lost_deliveries() -> QuerySet[Delivery]:
 
 
 def mappable_items() -> QuerySet[OtherItem]:
-    """Items of paid orders that were not ours when they were reported, and have a product now."""
+    """Items of paid orders that were not ours when reported but match a product now."""
     return OtherItem.objects.filter(order__status=Order.Status.PAID).mappable()
 
 
 def troubled_upstreams(merchant: Merchant) -> list[Upstream]:
-    """The merchant's servers that are paused or fail, or because of which items failed."""
+    """The merchant's servers that are paused, are failing or have failed items."""
     return [upstream for kind in SOURCES.values() for upstream in kind.troubled(merchant)]
 
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:
-    """Those of the orders, which are this merchant's if one is given, that a person has to look at."""
+    """Narrow orders down to those that need attention. With `merchant`, all of them must belong to it."""
     stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
     if merchant:
         stuck, lost = stuck.filter(item__order__merchant=merchant), lost.filter(order__merchant=merchant)

@@ -25,7 +25,7 @@ class OrderNotPaid(Exception):
 
 
 def begin(items: list[OrderItem]) -> None:
-    """Start fulfillment of an order's items, in the transaction in which it was paid."""
+    """Start fulfilling an order's items, in the transaction that marks it paid."""
     for item in items:
         top_up_at_once(Fulfillment.objects.create(item=item))
         wake_renewals(item)
@@ -35,33 +35,33 @@ class FulfillmentPolicy(Policy[Fulfillment]):
     model = Fulfillment
 
     def attempt(self, fulfillment):
-        """Return False if it was none, for a source was busy."""
+        """Return False if a source was busy, so nothing was attempted."""
         return top_up(fulfillment)
 
     def fail(self, fulfillment, failure):
-        _note_what_is_missing(fulfillment, [], [(None, failure)])
+        _record_shortage(fulfillment, [], [(None, failure)])
 
 
 fulfill = FulfillmentPolicy().run
 
 
 def fulfill_in_turn(pk: int) -> None:
-    """Make one attempt at a fulfillment; if a server was called, have the next one made that waits for its turn."""
+    """Make one attempt at a fulfillment, then queue the next due one of each server it may have called."""
     with advisory_lock("fulfill by request", pk) as locked:
-        # Who was woken while at it would ask for the same twice at the same time.
+        # Without the lock, a second worker would send the same request at the same time.
         tried = locked and fulfill(pk) is not False
     fulfillment = Fulfillment.objects.select_related("item__product").filter(pk=pk).first() if tried else None
     if fulfillment is None:
         return
     for method in FulfillmentMethod.objects.for_product(fulfillment.item.product):
         upstream = method.upstream
-        # While it is paused the sweep has enough of them look.
-        if upstream and not upstream.paused_at and (following := Fulfillment.objects.next_of(upstream)):
+        # A paused server gets enough probes from the sweep.
+        if upstream and not upstream.paused_at and (following := Fulfillment.objects.next_for(upstream)):
             publish(Fulfillment.TASK, following, queue=CALLOUTS)
 
 
 def serve_waiting(pool: LicensePool) -> None:
-    """Give a pool's keys to the items that wait for them, oldest payment first, each in a transaction of its own."""
+    """Issue a pool's keys to the items waiting for them, oldest payment first, one transaction per item."""
     with advisory_lock("serve_waiting", pool.pk) as locked:
         if not locked:
             return
@@ -70,27 +70,27 @@ def serve_waiting(pool: LicensePool) -> None:
             if not pool.available_up_to(1):
                 return
             top_up_at_once(fulfillment)
-    # Those who waited come first.
+    # Only after the waiting items.
     fill_reserve(pool)
 
 
 def top_up_at_once(fulfillment: Fulfillment) -> None:
-    """Ask the sources that answer inside the present transaction.
+    """Ask the immediate sources, in the current transaction.
 
-    Whatever goes wrong there must not take the payment, or the items that wait behind, with it: the sweep tries again.
+    An error must not roll back the payment or block other waiting items, so it is logged and the sweep retries.
     """
     try:
         with transaction.atomic():
             top_up(fulfillment, immediate_only=True)
     except Exception:
-        logger.exception("%s will be tried again", fulfillment)
+        logger.exception("%s failed and will be retried", fulfillment)
 
 
 def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> bool:
-    """Ask the product's sources in turn for the codes the item lacks, and save what comes.
+    """Ask the product's sources in turn for the item's missing codes and save them.
 
-    Asking again never gives more than the item needs. With `immediate_only` the first source that is not is left to a
-    worker. Returns False if one was busy and is to be asked again soon.
+    Repeating this never issues more codes than the item needs. With `immediate_only`, stop at the first source that
+    isn't immediate and queue a worker for it. Return False if a source was busy and should be asked again soon.
     """
     try:
         return _ask_sources(fulfillment, immediate_only)
@@ -113,18 +113,18 @@ def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
                 return True
             shortages.append(source.shortage())
         except (SourceNotReady, CodeHeld) as error:
-            # What it is to give is on its way, or a person has to look at it: no other source is asked for it.
+            # Its codes are still coming, or a person has to decide about one, so don't ask the next source for them.
             failed.append((source, error))
             break
         except SourceError as error:
             failed.append((source, error))
 
-    _note_what_is_missing(fulfillment, shortages, failed)
+    _record_shortage(fulfillment, shortages, failed)
     return not any(isinstance(error, SourceBusy) for _, error in failed)
 
 
 def _collect(fulfillment: Fulfillment, source: Source) -> bool:
-    """Get from one source what the item lacks, and save it; return whether nothing is missing any more."""
+    """Get missing codes from one source and save them. Return whether the item is complete."""
     item = fulfillment.item
     issued = None
     if not source.immediate:
@@ -132,7 +132,7 @@ def _collect(fulfillment: Fulfillment, source: Source) -> bool:
         issued = _issue(fulfillment, source, item.missing_units())
     with transaction.atomic():
         lock_paid(item.order)
-        # Another worker may have saved some of them meanwhile.
+        # Another worker may have saved some of them in between.
         missing = item.missing_units()
         codes, problem = issued or _issue(fulfillment, source, missing)
         if source.sends_itself and problem is None:
@@ -145,7 +145,7 @@ def _collect(fulfillment: Fulfillment, source: Source) -> bool:
 
 
 def _issue(fulfillment: Fulfillment, source: Source, missing: list[int]) -> tuple[dict[int, str], SourceError | None]:
-    """What a source gives for the units without a code, and why no more: what came before an error is kept."""
+    """Return the codes a source issued, by unit, and the error that stopped it. Codes from before the error count."""
     codes = {}
     try:
         for unit, code in source.issue(fulfillment.item, missing, attempt=fulfillment.attempts) if missing else ():
@@ -156,7 +156,7 @@ def _issue(fulfillment: Fulfillment, source: Source, missing: list[int]) -> tupl
 
 
 def lock_paid(order: Order) -> None:
-    """Serialize whatever finishes an order's items with each other, with refunds and with resends."""
+    """Lock the order, which serializes saving codes, refunds and resends. Raises OrderNotPaid."""
     order.refresh_from_db(fields=["status", "email"], from_queryset=Order.objects.select_for_update(no_key=True))
     _check_paid(order)
 
@@ -169,7 +169,7 @@ def _check_paid(order: Order) -> None:
 def save_codes(
     fulfillment: Fulfillment, codes: dict[int, str], missing: list[int], *, source: str, actor: str = ""
 ) -> bool:
-    """Save codes for the missing units; return whether none is missing now. The caller holds the order's lock."""
+    """Save codes for missing units and return whether the item is complete. The caller holds the order's lock."""
     item = fulfillment.item
     new = [
         ActivationCode.build(codes[unit], item=item, unit=unit, source=source, saved_by=actor)
@@ -180,7 +180,7 @@ def save_codes(
     if new:
         queue_delivery(item.order, new)
     if new and fulfillment.failing_since:
-        # It gets on: its sources have a day again.
+        # Progress resets the one-day deadline.
         fulfillment.failing_since = None
         fulfillment.save(update_fields=["failing_since"])
 
@@ -195,23 +195,23 @@ def _finish(fulfillment: Fulfillment, *, sent_by_vendor: bool = False) -> None:
     wake_renewals(fulfillment.item)
 
 
-def _note_what_is_missing(
+def _record_shortage(
     fulfillment: Fulfillment, shortages: list[str], failed: list[tuple[Source | None, Failure]]
 ) -> None:
     errors = [error for _, error in failed]
-    reason = " ".join([*shortages, *map(str, errors)]) or "No fulfillment method is set up for the product."
+    reason = " ".join([*shortages, *map(str, errors)]) or "The product has no sources."
     not_asked = [error for error in errors if isinstance(error, NotNow)]
     for_good = all(error.permanent or fulfillment.is_last_attempt for error in errors) and not not_asked
     with transaction.atomic():
         lock_paid(fulfillment.item.order)
         if not fulfillment.item.missing_units():
-            # A person, or another worker, was faster.
+            # A person or another worker has saved them in between.
             _finish(fulfillment)
             return
         if not_asked:
             fulfillment.wait(reason, min(error.pause for error in not_asked))
             if any(isinstance(error, LicenseAwaited) for error in not_asked):
-                transaction.on_commit(partial(_look_again, fulfillment), robust=True)
+                transaction.on_commit(partial(_wake_if_ready, fulfillment), robust=True)
             return
         if not for_good:
             pause = max(error.pause for error in errors if not error.permanent)
@@ -220,7 +220,7 @@ def _note_what_is_missing(
                 reason, at_least=pause, status=Fulfillment.Status.WAITING, failing_since=failing_since
             )
             return
-        # New keys, a new method or a person will wake what only waits.
+        # A waiting item is woken by new keys, a new source or a person.
         status = Fulfillment.Status.FAILED if errors and not shortages else Fulfillment.Status.WAITING
         fulfillment.end(status=status, reason=reason[:500])
         for source, _ in failed:
@@ -230,9 +230,9 @@ def _note_what_is_missing(
 
 
 def wake_renewals(item: OrderItem) -> None:
-    """Have the renewals look again that may wait for an item's license, or for its order to be reported.
+    """Recheck renewals that may be waiting for this item's license or for its order to be reported.
 
-    After the commit, for two reasons: they then see it, and no payment waits for a lock of another order's.
+    This happens after the commit, so that they see it and no payment waits for another order's lock.
     """
     if item.subscription_id:
         transaction.on_commit(partial(_wake_renewals, item), robust=True)
@@ -244,14 +244,14 @@ def _wake_renewals(item: OrderItem) -> None:
     pks = list(in_order.values_list("pk", flat=True))
     Fulfillment.objects.filter(pk__in=pks, status=Fulfillment.Status.WAITING).wake()
     if pks:
-        # The others are swept up: most of them wait for this one.
+        # Most of the others wait for this one. The sweep finds them.
         publish(Fulfillment.TASK, pks[0], queue=CALLOUTS)
 
 
-def _look_again(fulfillment: Fulfillment) -> None:
-    """Have a renewal tried at once if what it waits for came after it looked and before this was noted.
+def _wake_if_ready(fulfillment: Fulfillment) -> None:
+    """Wake a renewal whose license arrived after it looked and before its wait was recorded.
 
-    Each side commits what it has before it looks for the other, so one of the two sees the other.
+    Each side commits before it looks for the other, so at least one of them sees the other.
     """
     if find_wait(fulfillment.item) is None:
         Fulfillment.objects.filter(pk=fulfillment.pk, status=Fulfillment.Status.WAITING).wake()

@@ -1,4 +1,4 @@
-"""The story of an order, in the order of time, told from the rows that its events left."""
+"""An order's history in chronological order, built from the rows its events left."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,27 +17,27 @@ from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from pools.models import LicenseKey
 
 FAILED = Fulfillment.Status.FAILED
-# What a provider told of a delivery, the first of each kind: customers open a mail more than once, and scanners often.
-TOLD = ArraySubquery(
+# Only the first tracking event of each kind: customers open an e-mail repeatedly, and scanners do so often.
+TRACKING = ArraySubquery(
     TrackingEvent.objects.filter(delivery=OuterRef("pk"))
     .order_by("kind", "occurred_at")
     .distinct("kind")
     .values(event=JSONObject(kind="kind", reason="reason", occurred_at="occurred_at"))
 )
-# Whether a person could give it what it lacks.
+# Whether a person could issue a key from reserve.
 HAS_RESERVE = Exists(LicenseKey.objects.reserved().filter(pool__fulfillment_methods__product=OuterRef("product")))
 HAS_HELD_CODES = Exists(HeldCode.objects.filter(item=OuterRef("pk")))
-# Of an e-mail's codes those that it brings, or brought; not those that were replaced while it waited.
+# An e-mail's codes, except those replaced before it was sent.
 CARRIED = (
     Q(codes__withdrawn_at=None)
     | Q(codes__withdrawn_at__gt=Coalesce("sent_at", "ended_at"))
-    | Q(status=Delivery.Status.CANCELED)  # what it was to bring
+    | Q(status=Delivery.Status.CANCELED)  # the codes it would have carried
 )
 HISTORY = [
     Prefetch(
         "deliveries",
         Delivery.objects.annotate(
-            code_count=Count("codes", filter=CARRIED), hint=Max("codes__hint", filter=CARRIED), told=TOLD
+            code_count=Count("codes", filter=CARRIED), hint=Max("codes__hint", filter=CARRIED), tracking=TRACKING
         ).order_by("pk"),
     ),
     Prefetch("refunds", Refund.objects.order_by("pk")),
@@ -52,20 +52,18 @@ HISTORY = [
 
 @dataclass(frozen=True)
 class HistoryLine:
-    """One event: when, what kind of thing, what happened, who did it, and anything to add."""
-
     at: datetime
     kind: str
     text: str
     actor: str = ""
     note: str = ""
-    state: str = ""  # a status that says how it stands, if it can go well or badly
+    state: str = ""  # its status, if it can succeed or fail
 
 
 def order_history(order: Order) -> list[HistoryLine]:
-    """What happened to an order, oldest first. It prefetches its items and HISTORY, and makes one query more."""
-    of_kinds = [path for kind in SOURCES.values() for path in kind.item_paths]
-    items = OrderItem.objects.select_related("product", "fulfillment", "subscription", *of_kinds).with_code_count()
+    """Return the order's history, oldest first. Prefetches its items and HISTORY and makes one more query."""
+    item_paths = [path for kind in SOURCES.values() for path in kind.item_paths]
+    items = OrderItem.objects.select_related("product", "fulfillment", "subscription", *item_paths).with_code_count()
     items = items.annotate(has_reserve=HAS_RESERVE, has_held_codes=HAS_HELD_CODES).order_by("pk")
     prefetch_related_objects([order], Prefetch("items", items), *HISTORY)
     lines = [
@@ -106,7 +104,7 @@ def _saved_and_seen(order: Order) -> Iterator[HistoryLine]:
             at, "codes", f"{_codes(count)} for {names[item]} saved, {SOURCES[origin].origin}", actor=actor
         )
     for (item, at), count in seen.items():
-        yield HistoryLine(at, "seen", f"{_codes(count)} of {names[item]} seen by the customer")
+        yield HistoryLine(at, "seen", f"{_codes(count)} for {names[item]} seen by the customer")
 
 
 def _failed(fulfillment: Fulfillment) -> HistoryLine:
@@ -116,46 +114,47 @@ def _failed(fulfillment: Fulfillment) -> HistoryLine:
 
 
 def _mailed(delivery) -> Iterator[HistoryLine]:
-    """One line, however it went, for an e-mail that was asked for; then what its provider told of it."""
+    """Yield one line for the e-mail, then one for each event its mail provider reported."""
     codes = f"Code ••••{delivery.hint}" if delivery.code_count == 1 and delivery.hint else _codes(delivery.code_count)
-    verb = "resent to" if delivery.kind == Delivery.Kind.RESEND else "mailed to"
+    verb = "resent to" if delivery.kind == Delivery.Kind.RESEND else "e-mailed to"
     not_sent = {
         Delivery.Status.QUEUED: "being " + verb,
-        Delivery.Status.FAILED: "could not be " + verb,
+        Delivery.Status.FAILED: "couldn’t be " + verb,
         Delivery.Status.CANCELED: "not " + verb,
     }
-    recipient = delivery.recipient or "the customer"  # who was forgotten since
+    recipient = delivery.recipient or "the customer"  # the address was erased
     text = f"{codes} {not_sent.get(delivery.status, verb)} {recipient}"
     at = delivery.sent_at or delivery.ended_at or delivery.created_at
     if delivery.status in TrackingEvent.STATUSES.values():
-        # Lines of their own say what was told of it.
+        # The tracking events have lines of their own.
         yield HistoryLine(at, "mail", text, actor=delivery.requested_by, state=Delivery.Status.SENT)
     else:
         yield HistoryLine(at, "mail", text, actor=delivery.requested_by, note=delivery.reason, state=delivery.status)
-    yield from (_told(event, recipient, at) for event in sorted(delivery.told, key=itemgetter("occurred_at")))
+    events = sorted(delivery.tracking, key=itemgetter("occurred_at"))
+    yield from (_tracked(event, recipient, at) for event in events)
 
 
-def _told(event: dict[str, str], recipient: str, sent_at: datetime) -> HistoryLine:
+def _tracked(event: dict[str, str], recipient: str, sent_at: datetime) -> HistoryLine:
     kind = TrackingEvent.Kind(event["kind"])
     text = {
-        kind.DEFERRED: f"{recipient} does not take mail yet",
+        kind.DEFERRED: f"Deferred by the mail server of {recipient}",
         kind.DELIVERED: f"Delivered to {recipient}",
         kind.OPENED: "Opened",
-        kind.CLICKED: "A link in it opened",
+        kind.CLICKED: "A link was clicked",
         kind.BOUNCED: "Bounced",
         kind.REJECTED: "Rejected by the mail provider",
         kind.COMPLAINED: "Marked as spam",
     }[kind]
     if event["reason"]:
         text += f": {event['reason']}"
-    # Their clocks are not ours: nothing happens to a mail before it is sent.
+    # The provider's clock may be behind ours, but nothing happens to an e-mail before it is sent.
     at = max(datetime.fromisoformat(event["occurred_at"]), sent_at)
     state = TrackingEvent.STATUSES.get(kind, kind)
     return HistoryLine(at, state, text, state=state)
 
 
 def _refunded(refund: Refund, order: Order) -> HistoryLine:
-    notes = [f"The shop’s number: {refund.reference}"] if refund.reference else []
+    notes = [f"Shop’s refund number: {refund.reference}"] if refund.reference else []
     notes += ["undone"] if refund.undone_at else []
     note = ", ".join(notes)
     return HistoryLine(
@@ -168,38 +167,37 @@ def _event(event: OrderEvent) -> HistoryLine:
     match event.kind:
         case OrderEvent.Kind.ADDRESS_CORRECTED:
             text = "Address corrected"
-            if event.details:  # not of somebody who was forgotten
+            if event.details:  # empty once the customer's data is erased
                 text += f" from {event.details['before']} to {event.details['after']}"
         case OrderEvent.Kind.CODE_REVEALED:
             text = f"Code ••••{event.code.hint} shown" if event.code else "Code shown"
         case OrderEvent.Kind.RETRIED:
-            text = f"{event.item.product.name} tried again" if event.item else "Tried again"
-            note = (
-                f"It was {event.details['status']}: {event.details['reason']}" if event.details.get("reason") else ""
-            )
+            text = f"{event.item.product.name} retried" if event.item else "Retried"
+            note = f"Was {event.details['status']}: {event.details['reason']}" if event.details.get("reason") else ""
         case OrderEvent.Kind.CODE_REFUSED | OrderEvent.Kind.CODE_RELEASED:
             product = f" for {event.item.product.name}" if event.item else ""
-            text = f"Held code {event.details['unit']}{product} {event.kind}"
+            verb = "released" if event.kind == OrderEvent.Kind.CODE_RELEASED else "rejected"
+            text = f"Held code {event.details['unit']}{product} {verb}"
         case OrderEvent.Kind.LINK_REVOKED:
-            text = "Link to the customer’s order page revoked"
+            text = "Customer’s order link revoked"
         case OrderEvent.Kind.LINK_RENEWED:
-            text = "Link to the customer’s order page renewed"
+            text = "Customer’s order link replaced"
         case OrderEvent.Kind.REPLACED:
-            text = "Code replaced by another"
+            text = "Code replaced"
             if event.code and event.code.replaced_by:
                 text = f"Code ••••{event.code.hint} replaced by ••••{event.code.replaced_by.hint}"
             note = event.details.get("reason", "")
         case OrderEvent.Kind.RETURNED:
-            text = f"Code ••••{event.code.hint if event.code else ''} returned to stock: nobody had seen it"
+            text = f"Code ••••{event.code.hint if event.code else ''} returned to stock unseen"
         case OrderEvent.Kind.REINSTATED:
             text = "Full refund undone"
         case OrderEvent.Kind.MAPPED:
             text = f"Mapped to products: item {', '.join(event.details['items'])}"
         case OrderEvent.Kind.MAY_HAVE_ARRIVED:
-            text = "An e-mail may have arrived: the mail server broke off after it had received all of it"
-            note = "We send it again ten minutes later."
+            text = "An e-mail may have arrived: the mail server disconnected after receiving all of it"
+            note = "It is sent again after ten minutes."
         case OrderEvent.Kind.ERASED:
-            text = "The customer’s data erased"
+            text = "Customer data erased"
     return HistoryLine(event.happened_at, event.kind, text, actor=event.happened_by, note=note)
 
 

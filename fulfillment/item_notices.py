@@ -1,4 +1,4 @@
-"""What merchants are told about items that wait for a person."""
+"""Notices about items that need a person."""
 
 from fulfillment.models import Fulfillment
 from notices.sending import NoticeKind, notify, register
@@ -12,17 +12,17 @@ class ItemNotice(NoticeKind):
         item = notice.subject
         return {"item": item, "order": item.order, "fulfillment": item.fulfillment}
 
-    def why_past(self, notice):
+    def obsolete_reason(self, notice):
         item = notice.subject
         if item.order.status != Order.Status.PAID:
             return f"The order is {item.order.status}."
         if item.fulfillment.status == Fulfillment.Status.DONE:
-            return "The item got its activation codes before it went out."
+            return "The item got its activation codes first."
         return ""
 
 
 class CodeWanted(ItemNotice):
-    code, name = "code_wanted", "activation code wanted"
+    code, name = "code_wanted", "activation code needed"
 
 
 class ItemFailed(ItemNotice):
@@ -33,5 +33,5 @@ register(CodeWanted, ItemFailed)
 
 
 def notify_item(item: OrderItem, kind: type[ItemNotice] = ItemFailed) -> None:
-    """Tell the merchant once that an item has failed, or wants codes of a person."""
+    """Notify the merchant, once per item, that it failed or needs codes from a person."""
     notify(kind, item.order.merchant, item)

@@ -1,7 +1,7 @@
-"""What is held about a customer, by e-mail address: told on request, and erased (GDPR, articles 15 and 17).
+"""A customer's personal data, found by e-mail address: exported and erased on request (GDPR, articles 15 and 17).
 
-The address is looked for in any case of its letters. Somebody who is forgotten stays a customer in the books: number,
-dates, prices, country and licenses of an order are kept; who it was is not.
+The address matches in upper and lower case. Erasing keeps what accounting needs (number, dates, prices, country and
+licenses of an order) and removes who the customer was.
 """
 
 from collections import Counter
@@ -22,43 +22,42 @@ ERASED = "The customer’s data was erased."
 
 
 class NotAnAddress(Exception):
-    """Whose data was erased has an empty address, and is not meant by it."""
+    """The text is not an e-mail address. An empty one would match every customer whose data was erased."""
 
 
 def describe_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
 
 
-class Held:
-    """What is held about an address, at this merchant if one is given, else at all of them."""
+class PersonalData:
+    """The data about an address, at one merchant or, without `merchant`, at all of them."""
 
     def __init__(self, email: str, merchant: Merchant | None = None) -> None:
         self.email = email.strip()
         if "@" not in self.email or "\0" in self.email:
             raise NotAnAddress
-        of_merchant = Q(merchant=merchant) if merchant else Q()
-        of_order = Q(order__merchant=merchant) if merchant else Q()
-        self.orders = Order.objects.with_email(self.email).filter(of_merchant)
-        self.deliveries = Delivery.objects.filter(of_order, same_address("recipient", self.email))
-        self.outgoing_requests = OutgoingRequest.objects.of_orders(self.orders)
-        self.link_requests = LinkRequest.objects.filter(of_merchant, same_address("email", self.email))
+        at_merchant = Q(merchant=merchant) if merchant else Q()
+        order_at_merchant = Q(order__merchant=merchant) if merchant else Q()
+        self.orders = Order.objects.with_email(self.email).filter(at_merchant)
+        self.deliveries = Delivery.objects.filter(order_at_merchant, same_address("recipient", self.email))
+        self.outgoing_requests = OutgoingRequest.objects.for_orders(self.orders)
+        self.link_requests = LinkRequest.objects.filter(at_merchant, same_address("email", self.email))
         self.corrections = OrderEvent.objects.filter(
-            same_address("details__before", self.email) | same_address("details__after", self.email), of_order
+            same_address("details__before", self.email) | same_address("details__after", self.email), order_at_merchant
         )
 
     def count(self) -> Counter[str]:
-        """How much there is, by what it is."""
         counts = {
             "orders": self.orders.count(),
             "e-mails": self.deliveries.count(),
-            "corrections of addresses": self.corrections.count(),
+            "address corrections": self.corrections.count(),
             "requests to servers": self.outgoing_requests.count(),
-            "requests for lost links": self.link_requests.count(),
+            "lost link requests": self.link_requests.count(),
         }
         return Counter({name: count for name, count in counts.items() if count})
 
     def export(self) -> dict[str, Any]:
-        """All of it, for JSON. Of license texts the last four characters: whole ones stand in encrypted rows only."""
+        """Return all of it, ready for JSON. Licenses show four characters: full texts never leave encrypted rows."""
         orders = self.orders.select_related("merchant").order_by("pk")
         elsewhere = self.deliveries.exclude(order__in=self.orders).select_related("order").order_by("pk")
         return {
@@ -67,7 +66,7 @@ class Held:
             "e-mails of other orders": [
                 {"order": delivery.order.number} | _describe_delivery(delivery) for delivery in elsewhere
             ],
-            # With this address only: the other one may be somebody else's.
+            # Include only this address: the other one may be somebody else's.
             "corrections of addresses": [
                 {"order": event.order.number, "at": event.happened_at, "address": self._side(event)}
                 for event in self.corrections.select_related("order").order_by("pk")
@@ -80,16 +79,16 @@ class Held:
         return [side for side, address in event.details.items() if to_ascii_domain(address).lower() == own]
 
     def erase(self, *, actor: str) -> Counter[str]:
-        """Take the person out of it all, and return how much that was. Doing it again finds nothing more."""
+        """Erase the person and return what was affected. Repeating it finds nothing more."""
         erased = self.count()
         for pk in self.orders.values_list("pk", flat=True):
             _erase_order(pk, actor=actor)
         with transaction.atomic():
-            # What is left are traces in orders that have other addresses now. What waits to be mailed goes there.
+            # Traces remain in orders whose address was corrected. Their queued e-mails go to the new address.
             queued = self.deliveries.filter(status=Delivery.Status.QUEUED)
             _forget_answers(queued)
-            of_order = Order.objects.filter(pk=OuterRef("order"))
-            queued.update(recipient=Subquery(of_order.values("email")), reason="")
+            order = Order.objects.filter(pk=OuterRef("order"))
+            queued.update(recipient=Subquery(order.values("email")), reason="")
             _forget_recipients(self.deliveries)
             self.corrections.update(details={})
             self.link_requests.delete()
@@ -98,21 +97,21 @@ class Held:
 
 @transaction.atomic
 def _erase_order(pk: int, *, actor: str) -> None:
-    # Serializes with codes being saved and with resends: none goes to the address from here on.
+    # Serializes with saving codes and with resends: nothing is sent to the address after this.
     order = Order.objects.select_for_update(no_key=True).get(pk=pk)
     order.email = order.first_name = order.last_name = order.company = ""
     order.additional_parameters = {}
     order.link_token = order.link_fingerprint = None
     order.save(update_fields=["additional_parameters", "link_token", "link_fingerprint", *NAMES])
-    OutgoingRequest.objects.of_orders([order]).forget()
-    # With one attempt more it is no longer that worker's who has it in its hands, and would note the server's answer.
+    OutgoingRequest.objects.for_orders([order]).forget()
+    # Counting an attempt ends the lease of a worker that is sending it now and would store the server's answer.
     order.deliveries.filter(status=Delivery.Status.QUEUED).update(
         status=Delivery.Status.CANCELED, due_at=None, attempts=F("attempts") + 1
     )
     _forget_recipients(order.deliveries.all())
-    # An error message may name the customer.
+    # A held code may be an error message that names the customer.
     HeldCode.objects.filter(item__order=order).delete()
-    # What a person wrote when a code was replaced may name the customer.
+    # The reason that a person entered for replacing a code may name the customer.
     written = [OrderEvent.Kind.ADDRESS_CORRECTED, OrderEvent.Kind.REPLACED]
     order.events.filter(kind__in=written).update(details={})
     OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.ERASED, happened_by=actor)
@@ -139,7 +138,7 @@ def _describe(order: Order) -> dict[str, Any]:
             "other items": list(order.other_items.order_by("pk").values("product", "quantity", "total_price")),
             "e-mails": [_describe_delivery(delivery) for delivery in order.deliveries.order_by("pk")],
             "requests to servers": list(
-                OutgoingRequest.objects.of_orders([order]).order_by("pk").values("called_at", "url", "sent", "answer")
+                OutgoingRequest.objects.for_orders([order]).order_by("pk").values("called_at", "url", "sent", "answer")
             ),
             "refunds": list(order.refunds.order_by("pk").values("amount", "refunded_at")),
             "history": [

@@ -1,4 +1,4 @@
-"""A product's chain of sources: the first is asked for codes, and for what it lacks the next in line."""
+"""A product's sources, asked in order: codes that one can't supply are requested from the next."""
 
 from typing import Any
 
@@ -15,21 +15,21 @@ from work.refusals import Refused
 
 
 class SourceChangeRefused(Refused):
-    """A chain cannot be changed like this."""
+    """The product's sources can't be changed like this."""
 
     code = "chain_refused"
 
 
 @transaction.atomic
 def add_source(product: Product, source: str, place: Any = None) -> FulfillmentMethod:
-    """Have one more source of this kind asked, after all others, for codes from this place, if it takes them from one.
+    """Append a source of this kind to the product's sources and let it serve waiting items.
 
-    It serves at once what waits. Raises SourceChangeRefused.
+    `place` is what it takes codes from, such as a pool. Raises SourceChangeRefused if the product already has it.
     """
     methods = _lock(product)
     method = SOURCES[source].make_method(product, place)
     if method.kind.key in {used.kind.key for used in methods.with_places()}:
-        raise SourceChangeRefused("This source is in the chain already.")
+        raise SourceChangeRefused("The product already has this source.")
     method.position = (methods.aggregate(last=Max("position"))["last"] or 0) + 1
     method.save()
     wake_waiting(product)
@@ -38,7 +38,7 @@ def add_source(product: Product, source: str, place: Any = None) -> FulfillmentM
 
 @transaction.atomic
 def move_up(method: FulfillmentMethod) -> None:
-    """Have a source asked before the one that stands before it; the first stays where it is."""
+    """Swap a source with the one before it. The first stays where it is."""
     methods = _lock(method.product)
     method.refresh_from_db(fields=["position"])
     before = methods.filter(position__lt=method.position).last()
@@ -56,33 +56,32 @@ def remove_source(method: FulfillmentMethod) -> None:
 
 @transaction.atomic
 def remove_place(place: Any) -> None:
-    """Delete what products take codes from, such as a server, unless one does. Raises SourceChangeRefused."""
-    # Nobody adds it to a product meanwhile: that locks what a row refers to.
+    """Delete a place that codes come from, such as a server. Raises SourceChangeRefused if it is in use."""
+    # Blocks adding it to a product in the meantime, since inserting a foreign key locks the referenced row.
     place = type(place)._default_manager.select_for_update().get(pk=place.pk)
     users = Product.objects.filter(fulfillment_methods__in=place.fulfillment_methods.all())
     if names := [f"“{product.name}”" for product in users.order_by("name").distinct()[:4]]:
         more = " and more" if len(names) > 3 else ""
         raise SourceChangeRefused(f"“{place}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
-    waiting = isinstance(place, Upstream) and Fulfillment.objects.of_upstream(place).unfinished().count()
+    waiting = isinstance(place, Upstream) and Fulfillment.objects.for_upstream(place).unfinished().count()
     if waiting:
         raise SourceChangeRefused(
-            f"Customers still wait for codes from “{place}”: {waiting:,} of the items that were paid, of products"
-            " without a source of their own. Give these products one first."
+            f"Customers still wait for codes from “{place}”: {waiting:,} paid items of products without a source of"
+            " their own. Add a source to these products first."
         )
     place.delete()
 
 
 def _lock(product: Product):
-    # Serializes changes of the chain with each other. Payments do not wait for it.
+    # Serializes changes to the product's sources. Payments don't wait for this lock.
     Product.objects.select_for_update(no_key=True).get(pk=product.pk)
     return product.fulfillment_methods.order_by("position")
 
 
 def wake_waiting(product: Product) -> None:
-    """Have items of the product that wait ask its sources again, as soon as this is committed.
+    """Make the product's waiting items ask its sources again after the commit, oldest payment first.
 
-    Those that a pool can serve are served oldest payment first. Otherwise each comes due, and the sweep has the oldest
-    payments done first.
+    Pools with keys serve them. If there is none, the items become due and the sweep picks them up.
     """
     pools = LicensePool.objects.filter(fulfillment_methods__product=product).distinct()
     stocked = [pool for pool in pools if pool.available_up_to(1)]

@@ -1,4 +1,4 @@
-"""What happens in orders and pools becomes work here, inside the transaction in which it happens."""
+"""Receivers that turn signals of orders, pools and servers into work, in the sender's transaction."""
 
 from django.db import transaction
 
@@ -55,7 +55,7 @@ def emit_reinstatement(order, **kwargs):
 
 
 def serve_waiting_items(pool, **kwargs):
-    # Not in the import's transaction: who waits may be many.
+    # After the import commits: many items may be waiting.
     transaction.on_commit(lambda: publish("fulfillment.tasks.serve_pool", pool.pk), robust=True)
 
 

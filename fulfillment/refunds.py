@@ -1,4 +1,4 @@
-"""What a full refund, and its undoing, mean for an order's keys, licenses and e-mails."""
+"""Effects of a full refund, and of undoing it, on an order's keys, licenses and e-mails."""
 
 from django.db.models import F
 from django.db.models.functions import Now
@@ -13,9 +13,9 @@ from pools.models import LicenseKey
 
 
 def stop(order: Order, *, actor: str) -> None:
-    """End the work on an order that is no longer paid, in the transaction that changes it.
+    """Stop work on an order that is no longer paid, in the transaction that changes its status.
 
-    Its keys are in quarantine from then on: withdrawn, for the customer may have them. Its licenses are deactivated.
+    Its keys go into quarantine (withdrawn, since the customer may have them) and its licenses are deactivated.
     """
     unfinished = Fulfillment.objects.filter(item__order=order).unfinished()
     unfinished.update(due_at=None, reason=f"The order is {order.status}.")
@@ -29,10 +29,10 @@ def stop(order: Order, *, actor: str) -> None:
 
 
 def restart(order: Order, *, actor: str) -> None:
-    """Resume the work on an order that is paid again, in the transaction that changes it.
+    """Resume work on an order that is paid again, in the transaction that changes its status.
 
-    Keys leave quarantine. A unit whose key went back to stock gets another one, like any unit without a code. Licenses
-    are activated again, and e-mails that the refund stopped are sent.
+    Keys leave quarantine, licenses are reactivated, and e-mails that the refund canceled are sent. A unit whose key
+    was returned to stock gets another one.
     """
     with moved_by(actor):
         keys = LicenseKey.objects.filter(item__order=order, withdrawn_because=LicenseKey.Because.REFUNDED)
@@ -41,7 +41,7 @@ def restart(order: Order, *, actor: str) -> None:
         kind.restart(order)
     stopped = order.deliveries.filter(status=Delivery.Status.CANCELED, reason=f"The order is {Order.Status.DELETED}.")
     for delivery in stopped:
-        # One attempt more: a worker that still holds the canceled one can no longer change it.
+        # Counting an attempt ends the lease of a worker that still has the canceled delivery.
         revived = {"status": Delivery.Status.QUEUED, "reason": "", "due_at": Now(), "ended_at": None}
         Delivery.objects.filter(pk=delivery.pk).update(**revived, attempts=F("attempts") + 1)
         delivery.nudge()

@@ -1,4 +1,4 @@
-"""Additional parameters of orders are kept for a limited time: then they are purged, and sent empty."""
+"""Purge orders' additional parameters after their retention period. From then on they are sent empty."""
 
 import logging
 from datetime import timedelta
@@ -15,12 +15,12 @@ from outbound.models import OutgoingRequest
 logger = logging.getLogger(__name__)
 
 PURGE_BATCH_SIZE = 500
-# For one run, since the sweep waits for it; the rest is left to the next run.
+# Seconds per run, because the sweep waits for it. The next run continues.
 PURGE_TIMEOUT = 5
 
 
 def purge() -> int:
-    """Purge what is due, in small batches, and return of how many orders."""
+    """Purge due parameters in small batches. Return the number of orders."""
     total, started = 0, monotonic()
     while _note_ends():
         pass
@@ -28,7 +28,7 @@ def purge() -> int:
         count = _purge_batch(_paid_long_ago()) or _purge_batch(_ended_long_ago())
         if not count:
             break
-        logger.info("The additional parameters of %d orders were purged.", count)
+        logger.info("Purged the additional parameters of %d orders.", count)
         total += count
     return total
 
@@ -50,7 +50,7 @@ def _ended_long_ago() -> OrderQuerySet:
 
 
 def _note_ends() -> int:
-    """Have the time run from the last refund, or from now, for some orders whose end nobody noted."""
+    """Set `ended_at` to the last refund, or else to now, for a batch of ended orders without it."""
     unknown = _ended().filter(ended_at=None).values_list("pk", flat=True)[:PURGE_BATCH_SIZE]
     last = Refund.objects.filter(order=OuterRef("pk")).values("order").annotate(last=Max("refunded_at"))
     ended_at = Coalesce(Subquery(last.values("last")), Now())
@@ -59,8 +59,8 @@ def _note_ends() -> int:
 
 @transaction.atomic
 def _purge_batch(due: OrderQuerySet) -> int:
-    # Nobody waits for another's lock: what is locked just now is the next batch's.
+    # Skips locked orders, which a later batch purges.
     locked = due.select_for_update(no_key=True, skip_locked=True)
     pks = list(locked.values_list("pk", flat=True)[:PURGE_BATCH_SIZE])
-    OutgoingRequest.objects.of_orders(pks).forget()
+    OutgoingRequest.objects.for_orders(pks).forget()
     return Order.objects.filter(pk__in=pks).update(additional_parameters={})

@@ -1,4 +1,4 @@
-"""Automatic sending set up on request: a merchant says what is wanted, support staff apply it or answer."""
+"""Setup requests: a merchant asks for automatic sending, and support staff apply the request or answer it."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -24,7 +24,7 @@ from work.refusals import Refused
 Kind = SetupEvent.Kind
 Status = SetupRequest.Status
 
-# A merchant's open requests, each of which may hold a file.
+# Open requests per merchant. Each may hold a file.
 MAX_OPEN = 5
 
 
@@ -33,7 +33,7 @@ class SetupNotice(NoticeKind):
         return {"request": notice.subject, "events": list(notice.subject.events.all())}
 
     def recipients(self, notice):
-        """The owners and who asked, if that is still a member."""
+        """The owners, and the requester if still an active member."""
         request = notice.subject
         askers = request.merchant.members.filter(user=request.asked_by_id, user__is_active=True)
         addresses = [*askers.values_list("user__email", flat=True), *request.merchant.owners_addresses()]
@@ -41,33 +41,31 @@ class SetupNotice(NoticeKind):
 
 
 class SetupAsked(SetupNotice):
-    code, name = "setup_asked", "set-up asked for"
+    code, name = "setup_asked", "setup requested"
 
     def recipients(self, notice):
         return settings.SUPPORT_EMAIL
 
 
 class SetupApplied(SetupNotice):
-    code, name = "setup_applied", "set-up applied"
+    code, name = "setup_applied", "setup applied"
 
 
 class SetupAnswered(SetupNotice):
-    code, name = "setup_answered", "set-up answered"
+    code, name = "setup_answered", "setup answered"
 
 
 register(SetupAsked, SetupApplied, SetupAnswered)
 
 
 class SetupRefused(Refused):
-    """It cannot be done, or not as it stands; says why."""
-
     code = "setup_refused"
 
 
 def preview_file(request: SetupRequest, options: dict[str, Any]) -> dict[str, Any]:
-    """What the license file of a request holds, as pools.imports.Preview; or why it cannot be read.
+    """Preview a request's license file: a pools.imports.Preview as a dict, or why the file can't be read.
 
-    Raises SetupRefused if the merchant has to choose the column of the keys.
+    Raises SetupRefused if the merchant has to choose the column that holds the keys.
     """
     warnings = KeyWarnings(request.merchant.pools.filter(name=request.pool_name).first())
     try:
@@ -81,18 +79,18 @@ def preview_file(request: SetupRequest, options: dict[str, Any]) -> dict[str, An
 
 
 @transaction.atomic
-def ask(
+def submit(
     merchant: Merchant, content: Iterable[bytes], *, actor: User, column: int | None = None, **fields: Any
 ) -> SetupRequest:
-    """File a request, with the license file as it came, if there is one.
+    """Create a request with its license file, if any.
 
-    Raises SetupRefused if the file is of a kind that holds no keys, if it is a table and the merchant has to say which
-    `column` holds them, or if too many requests are open.
+    Raises SetupRefused if the file's format is not supported, if it is a table and the merchant has to choose the
+    `column` that holds the keys, or if too many requests are open.
     """
-    # Serializes with others that count.
+    # Serializes with other requests that count the open ones.
     Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
     if merchant.setup_requests.filter(status=Status.OPEN).count() >= MAX_OPEN:
-        raise SetupRefused(f"{MAX_OPEN} requests are open. Please wait for an answer, or withdraw one.")
+        raise SetupRefused(f"You already have {MAX_OPEN} open requests. Withdraw one, or wait for an answer.")
 
     request = SetupRequest.objects.create(merchant=merchant, asked_by=actor, **fields)
     try:
@@ -111,15 +109,15 @@ def ask(
 
 @transaction.atomic
 def apply(request: SetupRequest, *, actor: str) -> None:
-    """Make what is asked for, or reuse what is there of it, and import the keys; a long file is left to a worker.
+    """Create or reuse the pool and the products, and import the keys. A worker imports a long file.
 
-    Raises SetupRefused if the file cannot be read; the request stays open then.
+    Raises SetupRefused if the file can't be read. The request then stays open.
     """
-    # Imports take the merchant's lock before the pool's.
+    # Imports lock the merchant before the pool.
     Merchant.objects.select_for_update(no_key=True).get(pk=request.merchant_id)
     request = _lock_open(request)
     if request.preview.get("error"):
-        raise SetupRefused(f"The license file cannot be imported: {request.preview['error']}")
+        raise SetupRefused(f"Can’t import the license file: {request.preview['error']}")
 
     request.pool = pool = _set_up_pool(request)
     for wanted in request.products:
@@ -139,10 +137,12 @@ def apply(request: SetupRequest, *, actor: str) -> None:
 
 
 def _set_up_pool(request: SetupRequest) -> LicensePool:
-    told = {"threshold": request.threshold, "recipients": request.recipients}
-    pool, is_new = LicensePool.objects.get_or_create(merchant=request.merchant, name=request.pool_name, defaults=told)
+    fields = {"threshold": request.threshold, "recipients": request.recipients}
+    pool, is_new = LicensePool.objects.get_or_create(
+        merchant=request.merchant, name=request.pool_name, defaults=fields
+    )
     if not is_new:
-        LicensePool.objects.filter(pk=pool.pk).update(**told)
+        LicensePool.objects.filter(pk=pool.pk).update(**fields)
         rearm(pool)
     return pool
 
@@ -154,29 +154,29 @@ def _set_up_product(request: SetupRequest, pool: LicensePool, *, sku: str, name:
     if not is_new and product.quantity_rule != request.quantity_rule:
         product.quantity_rule = request.quantity_rule
         product.save(update_fields=["quantity_rule"])
-    with suppress(SourceChangeRefused):  # it is in the chain already
+    with suppress(SourceChangeRefused):  # the product already has it
         add_source(product, "pool", pool)
 
 
 @transaction.atomic
 def answer(request: SetupRequest, *, text: str, actor: str) -> None:
-    """Close a request with an answer instead. Raises SetupRefused if it is closed already."""
+    """Close a request with an answer instead. Raises SetupRefused if it is already closed."""
     _close(_lock_open(request), Kind.ANSWERED, actor=actor, text=text)
     notify(SetupAnswered, request.merchant, request)
 
 
 @transaction.atomic
 def withdraw(request: SetupRequest, *, actor: str) -> None:
-    """Close a request as the merchant wants it no more. Raises SetupRefused if it is closed already."""
+    """Close a request that the merchant no longer needs. Raises SetupRefused if it is already closed."""
     _close(_lock_open(request), Kind.WITHDRAWN, actor=actor)
 
 
 def _lock_open(request: SetupRequest) -> SetupRequest:
-    """Serialize who closes a request: the second finds it closed."""
+    """Lock an open request, so that only one person can close it. Raises SetupRefused."""
     locked = SetupRequest.objects.select_for_update(no_key=True, of=["self"]).select_related("merchant")
     request = locked.get(pk=request.pk)
     if request.status != Status.OPEN:
-        raise SetupRefused(f"The request is {request.status} already.")
+        raise SetupRefused(f"The request is already {request.status}.")
     return request
 
 

@@ -1,4 +1,4 @@
-"""Nudges. Each looks at its row and does nothing if there is nothing to do; losing one costs seconds."""
+"""Tasks. Each checks its row and does nothing if there is nothing to do. Losing one costs only seconds."""
 
 import logging
 
@@ -22,7 +22,7 @@ from webhooks import sending as webhooks
 from webhooks.models import WebhookMessage
 from work.incidents import purge_incidents
 from work.models import IMPORTS, publish
-from work.tasks import is_misplaced
+from work.tasks import requeue_misplaced
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +31,18 @@ SWEEP_LIMIT = 500
 
 @shared_task(bind=True)
 def fulfill(task, pk):
-    if not is_misplaced(task, Fulfillment, pk):
+    if not requeue_misplaced(task, Fulfillment, pk):
         engine.fulfill_in_turn(pk)
 
 
-# Many may wait; the limit is still below the broker's visibility timeout, and the sweep has the rest served.
+# Many items may wait. The limit is below the broker's visibility timeout, and the sweep resumes with the rest.
 @shared_task(time_limit=240)
 def serve_pool(pk):
     engine.serve_waiting(LicensePool.objects.get(pk=pk))
 
 
-# By a worker of its own: a million keys take a while, and no e-mail shall wait for them. It may take longer than the
-# broker waits for an answer: whoever gets the message then finds the row locked.
+# Has its own worker, because a million keys take a while and e-mails must not wait. It may exceed the broker's
+# visibility timeout: a second worker that gets the message then finds the row locked.
 @shared_task(time_limit=1800)
 def work_on_import(pk):
     uploads.work_on(pk)
@@ -56,7 +56,7 @@ def purge_parameters():
 
 @shared_task
 def sweep():
-    """Find work that has come due, and whatever the broker or a dying process lost."""
+    """Queue due work, including what the broker or a dying process lost."""
     for part in (
         nudge_due,
         nudge_endpoints,
@@ -73,27 +73,27 @@ def sweep():
         try:
             part()
         except Exception:
-            # The other parts must not wait for this one to be mended.
-            logger.exception("The sweep's part %s failed", part.__name__)
+            # One failing part must not stop the others.
+            logger.exception("Sweep failed in %s", part.__name__)
 
 
 def nudge_due():
     for rows in (
-        Delivery.objects.select_related("order"),  # by whose merchant the queue is chosen
+        Delivery.objects.select_related("order"),  # its merchant determines the queue
         MerchantNotice.objects.all(),
         LinkRequest.objects.all(),
         *(work for kind in SOURCES.values() for work in kind.work()),
     ):
         for row in rows.due().order_by("due_at")[:SWEEP_LIMIT]:
             row.nudge()
-    # Who gets a code from somebody's server has the next in line ask it.
+    # Each finished attempt queues the server's next item, so a few per server are enough.
     in_turn = Fulfillment.objects.due_in_turn(outgoing_requests.MAX_PER_HOST).select_related("item__product")
     for fulfillment in in_turn[:SWEEP_LIMIT]:
         fulfillment.nudge()
 
 
 def nudge_endpoints():
-    # Whoever sends one message of an endpoint sends the others.
+    # One message per endpoint: its worker sends the others.
     for message in WebhookMessage.objects.due().order_by("endpoint", "due_at").distinct("endpoint"):
         message.nudge()
 
@@ -108,10 +108,10 @@ def nudge_waiting_pools():
 
 def nudge_imports():
     with transaction.atomic():
-        # Those that nobody is at: who is has the row's lock.
+        # A worker on an import holds its row lock.
         idle = KeyImport.objects.filter(status__in=[KeyImport.Status.READING, KeyImport.Status.IMPORTING])
         pks = list(idle.select_for_update(skip_locked=True).values_list("pk", flat=True))
-    # Only now, or the worker would find them locked by us.
+    # After the transaction, so that the workers don't find the rows locked by it.
     for pk in pks:
         publish("fulfillment.tasks.work_on_import", pk, queue=IMPORTS)
 

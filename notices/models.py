@@ -1,4 +1,4 @@
-"""E-mails that tell a merchant, or our support staff, what needs a person."""
+"""Notices: e-mails to a merchant's people or support staff about something that needs attention."""
 
 from collections.abc import Sequence
 
@@ -16,30 +16,29 @@ class MerchantNoticeQuerySet(RetryableQuerySet):
         return self.about_any(type(subject)).filter(subject_id=subject.pk)
 
     def about_any(self, model: type[models.Model]):
-        """Those about rows of this model."""
         return self.filter(subject_type=ContentType.objects.get_for_model(model))
 
     def gathering(self):
-        """Those that may share a mail: they wait for others, or were tried and not sent."""
+        """Those that may share an e-mail: they wait for others, or a first attempt failed."""
         return self.filter(may_be_gathered=True, due_at__gt=F("created_at"))
 
 
 class MerchantNotice(Retryable):
-    """One e-mail that tells a merchant, or support staff about one, what needs a person (notices/sending.py)."""
+    """A notice to a merchant's people, or to support staff about the merchant (notices/sending.py)."""
 
     TASK = "notices.tasks.send_notice"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
-    kind = models.CharField(max_length=20, help_text="The code of one of notices.sending.KINDS.")
+    kind = models.CharField(max_length=20, help_text="Code of one of notices.sending.KINDS.")
     subject_type = models.ForeignKey(ContentType, models.CASCADE, null=True, blank=True, related_name="+")
     subject_id = models.BigIntegerField(null=True, blank=True)
     subject = GenericForeignKey("subject_type", "subject_id")
     details = models.JSONField(default=dict, blank=True)
-    is_only_one = models.BooleanField(default=False, help_text="Its subject is told of once.")
-    may_be_gathered = models.BooleanField(default=False, help_text="It can share a mail with others.")
+    is_only_one = models.BooleanField(default=False, help_text="At most one notice of this kind per subject.")
+    may_be_gathered = models.BooleanField(default=False, help_text="It can share an e-mail with other notices.")
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 
-    others: "Sequence[MerchantNotice]" = ()  # that share its mail, once it is claimed
+    others: "Sequence[MerchantNotice]" = ()  # claimed together with it, to share its e-mail
 
     objects = MerchantNoticeQuerySet.as_manager()  # type: ignore[misc]
 
@@ -60,5 +59,5 @@ class MerchantNotice(Retryable):
         return f"Notice to {self.merchant}: {self.kind}"
 
     def follow(self, other: "MerchantNotice") -> None:
-        """Be tried again when another one is, which could not be sent either."""
+        """Retry together with another notice, which failed too."""
         self._update(due_at=other.due_at, reason=other.reason)

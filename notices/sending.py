@@ -1,6 +1,6 @@
-"""E-mails that tell a merchant what needs a person: made where it happens, and sent by a worker.
+"""Notices are created where something happens and sent by a worker.
 
-A kind of notice is a class, which the module that makes such notices registers.
+Each kind of notice is a class, registered by the module that creates its notices.
 """
 
 from typing import Any
@@ -17,26 +17,26 @@ from work.models import advisory_lock
 
 
 class NoticeKind:
-    """Whom a notice is sent, while it is true, and what is in it."""
+    """A kind of notice: its recipients, its content, and when it is obsolete."""
 
-    code = ""  # as it stands in rows; the mail is templates/emails/<code>.txt
+    code = ""  # stored in rows; the template is templates/emails/<code>.txt
     name = ""
-    # True: its subject is told of once, however often it happens.
+    # True: at most one notice per subject, however often it happens.
     is_only_one = False
 
     def recipients(self, notice: MerchantNotice) -> list[str]:
         return notice.merchant.notice_recipients()
 
-    def why_past(self, notice: MerchantNotice) -> str:
-        """Why a notice is no longer true; empty if it is."""
+    def obsolete_reason(self, notice: MerchantNotice) -> str:
+        """Why a notice no longer applies. Empty if it still does."""
         return ""
 
     def context(self, notice: MerchantNotice) -> dict[str, Any]:
-        """What its mail says besides `notice` and `merchant`."""
+        """Template context, in addition to `notice` and `merchant`."""
         return {}
 
     def compose(self, notices: list[MerchantNotice], recipients: list[str]) -> EmailMessage:
-        """One mail for one notice; or, where some are gathered, for several with the same recipients."""
+        """Compose the e-mail for a notice or, for kinds that gather, for several with the same recipients."""
         notice = notices[0]
         context = {"notice": notice, "merchant": notice.merchant} | self.context(notice)
         return compose_plain(f"emails/{self.code}.txt", recipients, context)
@@ -50,12 +50,12 @@ def register(*kinds: type[NoticeKind]) -> None:
 
 
 def notify(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | None = None, **fields: Any) -> None:
-    """Have a merchant told of something, in the transaction in which it happens."""
+    """Create a notice and queue it, in the transaction of what it is about."""
     notice = MerchantNotice(merchant=merchant, kind=kind.code, subject=subject, is_only_one=kind.is_only_one, **fields)
     if kind.is_only_one:
-        # Whoever tells at the same moment finds the other's.
-        told = {name: getattr(notice, name) for name in ("kind", "subject_type", "subject_id", "is_only_one")}
-        notice, is_new = MerchantNotice.objects.get_or_create(**told, defaults={"merchant": merchant, **fields})
+        # Two callers at the same moment create one notice.
+        unique = {name: getattr(notice, name) for name in ("kind", "subject_type", "subject_id", "is_only_one")}
+        notice, is_new = MerchantNotice.objects.get_or_create(**unique, defaults={"merchant": merchant, **fields})
         if not is_new:
             return
     else:
@@ -64,30 +64,30 @@ def notify(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | N
 
 
 class NoticePolicy(Policy[MerchantNotice]):
-    """Sends a notice, and what else is to be told of pools in the same mail: its `others`."""
+    """Sends a notice together with its `others`, in one e-mail."""
 
     model = MerchantNotice
 
     def claim(self, pk):
-        true = []
+        current = []
         for notice in _claim(pk):
-            if reason := _why_past(notice):
+            if reason := _obsolete_reason(notice):
                 notice.end(reason=reason)
             else:
-                true.append(notice)
-        if not true:
+                current.append(notice)
+        if not current:
             return None
-        true[0].others = true[1:]
-        return true[0]
+        current[0].others = current[1:]
+        return current[0]
 
     def attempt(self, notice):
         notices = [notice, *notice.others]
         if recipients := _recipients(notice):
             with send_email(KINDS[notice.kind].compose(notices, recipients)):
-                for one in notices:
-                    one.end(sent_at=Now(), reason="")
+                for sent in notices:
+                    sent.end(sent_at=Now(), reason="")
         else:
-            raise Failure("The merchant has nobody to be told.", permanent=True)
+            raise Failure("There is nobody to notify.", permanent=True)
 
     def put_off(self, notice, failure):
         super().put_off(notice, failure)
@@ -95,17 +95,17 @@ class NoticePolicy(Policy[MerchantNotice]):
             other.follow(notice)
 
     def give_up(self, notice, failure):
-        for one in (notice, *notice.others):
-            super().give_up(one, failure)
+        for failed in (notice, *notice.others):
+            super().give_up(failed, failure)
 
 
 send_notice = NoticePolicy().run
 
 
-def _why_past(notice: MerchantNotice) -> str:
+def _obsolete_reason(notice: MerchantNotice) -> str:
     if notice.subject_id and notice.subject is None:
-        return "What it was about is gone."
-    return KINDS[notice.kind].why_past(notice)
+        return "Its subject was deleted."
+    return KINDS[notice.kind].obsolete_reason(notice)
 
 
 def _recipients(notice: MerchantNotice) -> list[str]:
@@ -113,12 +113,12 @@ def _recipients(notice: MerchantNotice) -> list[str]:
 
 
 def _claim(pk: int) -> list[MerchantNotice]:
-    """Take a notice that is due; if it is gathering, those about others for the same recipients as well."""
+    """Claim a due notice. If it may share an e-mail, also claim others for the same recipients."""
     merchant = MerchantNotice.objects.gathering().filter(pk=pk).values_list("merchant", flat=True).first()
     if merchant is None:
         return [notice for notice in [MerchantNotice.objects.claim(pk)] if notice]
 
-    # One gathers for a merchant at a time, or two would share the notices out. The sweep sees to what comes too late.
+    # One worker per merchant, or two would split the notices. The sweep finds those that come too late.
     with advisory_lock("gather_notices", merchant) as locked:
         notice = MerchantNotice.objects.claim(pk) if locked else None
         if notice is None:
@@ -129,6 +129,6 @@ def _claim(pk: int) -> list[MerchantNotice]:
         others = MerchantNotice.objects.gathering().filter(merchant=merchant).exclude(subject_id=notice.subject_id)
         others = others.prefetch_related("subject").order_by("pk")
         alike = [other.pk for other in others if other.subject and _recipients(other) == recipients]
-        # They wait for nothing else. Those that were tried are left alone until they are due: somebody may be at it.
+        # New ones stop waiting. Those with attempts stay as they are: another worker may hold them.
         MerchantNotice.objects.filter(pk__in=alike, attempts=0).update(due_at=Now())
         return [notice, *filter(None, (MerchantNotice.objects.claim(other) for other in alike))]

@@ -1,4 +1,4 @@
-"""What merchants' addresses may lead to: the internet, and no address that only we can reach."""
+"""Keep requests to merchants' addresses on the public internet, away from our own networks (SSRF)."""
 
 import os
 import re
@@ -29,18 +29,18 @@ from django.conf import settings
 from outbound.encodings import storable
 from work.attempts import Failure
 
-# For finding a host's address when somebody types it in.
-CHECKED_WITHIN = 5
+# Seconds to resolve a host that somebody enters in a form.
+CHECK_TIMEOUT = 5
 
 IPAddress = IPv4Address | IPv6Address
-Endpoint = tuple[int, tuple[Any, ...]]  # address family and address, as sockets take them
+Endpoint = tuple[int, tuple[Any, ...]]  # address family and socket address
 
-# Of IPv6 this alone is the internet, but for NOT_PUBLIC. In NAT64 an IPv4 address is reached through an IPv6 one.
+# The public part of IPv6, except for NOT_PUBLIC. NAT64 addresses contain an IPv4 address.
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
-# Python's `is_global` depends on its version. This is what IANA's registries of special-purpose addresses hold besides
-# (https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry, November 2026): relays
-# of 6to4, all protocol assignments, documentation. And the address at which Azure serves its machines.
+# Python's `is_global` depends on its version. These come from IANA's registries of special-purpose addresses
+# (https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry, November 2026): 6to4
+# relays, protocol assignments and documentation. 168.63.129.16 is Azure's platform address for virtual machines.
 NOT_PUBLIC = [
     ip_network(network)
     for network in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "2001::/23", "2002::/16", "3fff::/20")
@@ -50,19 +50,19 @@ TLS = ssl.create_default_context(cafile=certifi.where())
 
 
 class OutgoingRequestError(Failure):
-    """There is no answer."""
+    """The request got no answer."""
 
     temporary = True
 
 
 class OutgoingRequestRefused(OutgoingRequestError):
-    """It is not asked for: the address may not be called."""
+    """The address must not be called."""
 
     temporary = False
 
 
 class OutgoingRequestFailed(OutgoingRequestError):
-    """The other side could not be reached, or did not speak HTTP."""
+    """The server couldn't be reached or didn't speak HTTP."""
 
 
 class OutgoingRequestTimeout(OutgoingRequestFailed):
@@ -70,28 +70,28 @@ class OutgoingRequestTimeout(OutgoingRequestFailed):
 
 
 def check(url: str) -> None:
-    """Raise OutgoingRequestError if the URL may not be called, or its host has no address at the moment."""
+    """Raise OutgoingRequestError if the URL must not be called or its host doesn't resolve."""
     target = parse(url)
-    _resolve(str(target.hostname), port_of(target), CHECKED_WITHIN, plain=target.scheme == "http")
+    _resolve(str(target.hostname), port_of(target), CHECK_TIMEOUT, plain=target.scheme == "http")
 
 
 def parse(url: str) -> SplitResult:
-    """Take a URL apart. Raises OutgoingRequestRefused if it is none that may be called, wherever its host is."""
+    """Parse a URL. Raises OutgoingRequestRefused if it must not be called, whatever its host resolves to."""
     if not re.fullmatch(r"[!-~]+", url):
-        raise OutgoingRequestRefused("An address has no spaces and only ASCII characters; write others encoded.")
+        raise OutgoingRequestRefused("Use only ASCII characters without spaces. Encode others.")
     try:
         parts = urlsplit(url)
         port = port_of(parts)
     except ValueError as error:
-        raise OutgoingRequestRefused("This is not a valid address.") from error
+        raise OutgoingRequestRefused("Enter a valid URL.") from error
     if parts.scheme not in {"https", "http"}:
-        raise OutgoingRequestRefused("The address must begin with https://.")
+        raise OutgoingRequestRefused("The URL must start with https://.")
     if "@" in parts.netloc:
-        raise OutgoingRequestRefused("The address must not hold a user name or password.")
+        raise OutgoingRequestRefused("The URL must not contain a user name or password.")
     if not re.fullmatch(r"[a-z0-9._:-]+", parts.hostname or ""):
-        raise OutgoingRequestRefused("The address has no valid host name.")
+        raise OutgoingRequestRefused("The URL has no valid host name.")
     if port not in {80, 443} and port < 1024:
-        raise OutgoingRequestRefused(f"Port {port} is for other services; use 443, or one from 1024 on.")
+        raise OutgoingRequestRefused(f"Port {port} is reserved. Use 443, or 1024 and above.")
     return parts
 
 
@@ -102,17 +102,17 @@ def port_of(url: SplitResult) -> int:
 
 
 def connect(host: str, port: int, timeout: float, *, plain: bool = False, trusted: bool = False) -> socket.socket:
-    """Open a connection to a host that a merchant named, at an address that was looked at.
+    """Open a connection to a merchant's host, at an address that was checked.
 
-    The host is resolved once: what was looked at is what is connected to. With `plain` only CALLOUT_NETWORKS are
-    reached, for what goes over the wire unencrypted; with `trusted` anything is, and never by the proxy. The socket
-    waits `timeout` seconds for each answer. Raises OutgoingRequestError.
+    The host is resolved once, so the checked address is the one connected to. `plain` is for unencrypted connections
+    and allows only CALLOUT_NETWORKS. `trusted` allows any address and bypasses the proxy. Each read from the socket
+    times out after `timeout` seconds. Raises OutgoingRequestError.
     """
     deadline = monotonic() + timeout
-    problem = "it has no address"
+    problem = "the host has no address"
     endpoints = _find(host, port, timeout) if trusted else _resolve(host, port, timeout, plain=plain)
     for left, (family, address) in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
-        # One that is silent leaves time for the others.
+        # Share the time, so that an address that doesn't answer leaves some for the others.
         timeout = max((deadline - monotonic()) / left, 0.01)
         try:
             if settings.CALLOUT_PROXY and not (trusted or _is_inside(ip_address(address[0]))):
@@ -125,7 +125,7 @@ def connect(host: str, port: int, timeout: float, *, plain: bool = False, truste
             connection.settimeout(timeout)
             return connection
     kind = OutgoingRequestTimeout if monotonic() >= deadline else OutgoingRequestFailed
-    raise kind(f"No connection to {host}: {problem}.")
+    raise kind(f"Can’t connect to {host}: {problem}.")
 
 
 def _connect(family: int, address: tuple[Any, ...], timeout: float) -> socket.socket:
@@ -140,7 +140,7 @@ def _connect(family: int, address: tuple[Any, ...], timeout: float) -> socket.so
 
 
 def _connect_by_proxy(address: tuple[Any, ...], timeout: float) -> socket.socket:
-    """Have CALLOUT_PROXY connect to an address, which was looked at: no name is left for it to resolve."""
+    """Connect through CALLOUT_PROXY. It gets a checked address and no host name to resolve."""
     proxy = urlsplit(settings.CALLOUT_PROXY)
     tunnel = HTTPConnection(str(proxy.hostname), proxy.port or 3128, timeout=timeout)
     login = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
@@ -155,15 +155,15 @@ def _connect_by_proxy(address: tuple[Any, ...], timeout: float) -> socket.socket
 
 
 def _resolve(host: str, port: int, timeout: float, *, plain: bool) -> list[Endpoint]:
-    """The addresses of a host, if each of them may be called."""
+    """Return the host's addresses. Raises OutgoingRequestRefused if any of them must not be called."""
     found = _find(host, port, timeout)
     addresses = [ip_address(address[0].partition("%")[0]) for _, address in found]
     if plain and not all(_is_inside(address) for address in addresses):
-        raise OutgoingRequestRefused("The address must begin with https://.")
+        raise OutgoingRequestRefused("The URL must start with https://.")
     if not all(_may_be_called(address) for address in addresses):
         raise OutgoingRequestRefused(
-            f"{host} is not on the public internet, so it is not called. Whoever runs this installation of Keywell can"
-            " allow its network in CALLOUT_NETWORKS."
+            f"{host} isn’t on the public internet. To allow its network, the operator of this installation can add it"
+            " to CALLOUT_NETWORKS."
         )
     return found
 
@@ -172,13 +172,13 @@ def _find(host: str, port: int, timeout: float) -> list[Endpoint]:
     try:
         return _look_up(host, port, timeout)
     except FutureTimeout as error:
-        raise OutgoingRequestTimeout(f"The address of {host} was not found in time.") from error
+        raise OutgoingRequestTimeout(f"Resolving {host} timed out.") from error
     except (OSError, UnicodeError) as error:
-        raise OutgoingRequestFailed(f"There is no address of {host}; is it spelled right?") from error
+        raise OutgoingRequestFailed(f"Can’t resolve {host}. Check the spelling.") from error
 
 
 def _look_up(host: str, port: int, timeout: float) -> list[Endpoint]:
-    # In a thread, for the system's resolver takes the time it likes.
+    # In a thread, because the system's resolver has no timeout.
     executor = ThreadPoolExecutor(max_workers=1)
     try:
         answers = executor.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(timeout)
@@ -192,7 +192,7 @@ def _may_be_called(address: IPAddress) -> bool:
 
 
 def _is_inside(address: IPAddress) -> bool:
-    """Whether it is in a network that whoever runs the installation allows."""
+    """Whether the address is in CALLOUT_NETWORKS."""
     return any(_inner(address) in network for network in settings.CALLOUT_NETWORKS)
 
 
@@ -205,7 +205,7 @@ def _is_public(address: IPAddress) -> bool:
 
 
 def _inner(address: IPAddress) -> IPAddress:
-    """The IPv4 address that is reached by one of IPv6, if that is what it does."""
+    """The IPv4 address that a mapped or NAT64 IPv6 address contains, or else the address itself."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         return address.ipv4_mapped
     return IPv4Address(int(address) & 0xFFFF_FFFF) if address in NAT64 else address
@@ -213,8 +213,8 @@ def _inner(address: IPAddress) -> IPAddress:
 
 @contextmanager
 def cut_after(seconds: float, line: socket.socket) -> Iterator[None]:
-    """Cut a connection when its time is over, however busily the other side drips."""
-    # A copy outlives the socket whose place a TLS socket takes. `dup` is not for TLS sockets.
+    """Cut the connection after this time, even if the other side keeps sending slowly."""
+    # Duplicate the file descriptor, because wrapping the socket in TLS detaches it. TLS sockets have no `dup`.
     handle = socket.socket(fileno=os.dup(line.fileno()))
     timer = Timer(max(seconds, 0), cut, [handle])
     timer.daemon = True
@@ -233,13 +233,13 @@ def cut(line: socket.socket) -> None:
 
 def describe(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid ({error.verify_message})"
+        return f"invalid certificate ({error.verify_message})"
     if isinstance(error, TimeoutError):
-        return "it is silent"
+        return "timed out"
     if isinstance(error, RemoteDisconnected):
-        return "it hung up"
+        return "connection closed without an answer"
     if isinstance(error, IncompleteRead):
-        return "it broke off"
+        return "connection closed before the answer was complete"
     if isinstance(error, BadStatusLine | UnknownProtocol):
-        return "it does not speak HTTP"  # which the error would quote, and there may be a code in it
+        return "the answer isn’t HTTP"  # the error would quote the answer, which may contain a code
     return storable(getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")

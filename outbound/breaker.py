@@ -1,4 +1,4 @@
-"""When to leave a server alone that codes come from: a circuit breaker. All times are the database's."""
+"""Circuit breaker for servers that codes come from. All times come from the database."""
 
 import random
 from datetime import timedelta
@@ -10,15 +10,15 @@ from django.db.models.functions import Coalesce, Now
 from outbound.models import Upstream
 from outbound.signals import upstream_back
 
-# So many temporary failures one after another, and a service is only probed: after these pauses; the last repeats.
+# After this many consecutive temporary failures a server is only probed, after these pauses. The last one repeats.
 FAILURES_BEFORE_PAUSE = 5
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (30, 60, 120, 300, 600))
-# How long a probe may take; longer than any call.
+# How long a probe may take. Longer than any call.
 PROBE_LEASE = timedelta(seconds=60)
 
 
 class Paused(Exception):
-    """It is not asked now. The text is for the merchant."""
+    """The server is paused. The message is for the merchant."""
 
     def __init__(self, message: str, pause: timedelta):
         super().__init__(message)
@@ -26,14 +26,14 @@ class Paused(Exception):
 
 
 def _rows(upstream: Upstream) -> QuerySet[Upstream]:
-    # Not of its kind's model: an update that spans two tables is not atomic.
+    # The base model's rows, because an update across two tables isn't atomic.
     return Upstream.objects.filter(pk=upstream.pk)
 
 
 def let_through(upstream: Upstream) -> bool:
-    """Let one request through at a time while it is paused; return whether this is it, a probe.
+    """Let a request through. While the server is paused, only one at a time, as a probe.
 
-    Raises Paused to the others.
+    Return whether this request is a probe. Raises Paused for the others.
     """
     paused = _rows(upstream).filter(paused_at__isnull=False)
     if paused.filter(probe_at__lte=Now()).update(probe_at=Now() + PROBE_LEASE):
@@ -42,20 +42,22 @@ def let_through(upstream: Upstream) -> bool:
     if row is None:
         return False
     paused_at, probe_at, now = row
-    # Not all of them at the same moment.
+    # Jitter, so that they don't all retry at the same moment.
     pause = max(probe_at - now, timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
-    raise Paused(f"It fails, so it is paused since {paused_at:%-d %b, %H:%M} UTC and probed now and then.", pause)
+    raise Paused(
+        f"Paused since {paused_at:%-d %b, %H:%M} UTC because it keeps failing. We try it from time to time.", pause
+    )
 
 
-def give_back_probe(upstream: Upstream) -> None:
+def release_probe(upstream: Upstream) -> None:
     _rows(upstream).filter(paused_at__isnull=False).update(probe_at=Now())
 
 
 def note_failure(upstream: Upstream, *, is_probe: bool, at_least: timedelta = timedelta(0)) -> None:
-    """Pause the service when it failed too often, and for longer when a probe did."""
+    """Count a failure. Pause the server after too many, and for longer after a failed probe."""
     rows = _rows(upstream)
     rows.filter(failing_since=None).update(failing_since=Now())
-    # Of those that were on their way when it was paused none makes the pause longer.
+    # Requests that were in progress when the pause began don't extend it.
     counted = rows.filter(paused_at__isnull=not is_probe)
     if not counted.update(failures=F("failures") + 1):
         return
@@ -66,7 +68,7 @@ def note_failure(upstream: Upstream, *, is_probe: bool, at_least: timedelta = ti
 
 
 def note_answer(upstream: Upstream, **fields: Any) -> None:
-    """The service is there; without fields: though it gave no code."""
+    """Record that the server answered, which ends a pause. Without `fields`, it gave no code and counts as failing."""
     rows = _rows(upstream)
     if not fields:
         rows.filter(failing_since=None).update(failing_since=Now())
@@ -81,5 +83,5 @@ def note_success(upstream: Upstream) -> None:
 
 
 def probe_now(upstream: Upstream) -> None:
-    """Have a service that is paused probed by the next request: a person says that it is mended."""
+    """Let the next request probe a paused server, because a person says that it is fixed."""
     _rows(upstream).filter(paused_at__isnull=False).update(probe_at=Now())

@@ -1,6 +1,6 @@
-"""What the bytes of a vendor's answer mean: unpacked, and decoded to text.
+"""Decompress vendors' answers and decode them to text.
 
-Content counts more than labels: among small vendors a wrong Content-Type is the rule.
+Content counts more than labels, because small vendors often send a wrong Content-Type.
 """
 
 import codecs
@@ -22,7 +22,7 @@ NAMES = {
         for name in ["koi8-r", "koi8-u", "shift-jis", "euc-jp", "euc-kr", "big5", "gbk", "gb2312", "gb18030"]
     },
 }
-# The longer ones come first: that of UTF-32 begins with that of UTF-16.
+# UTF-32 comes first, because its mark begins with that of UTF-16.
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -43,11 +43,11 @@ UNSUPPORTED = {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
 
 
 class Unreadable(ValueError):
-    """The bytes are not text as far as we know. The message is for the merchant."""
+    """The bytes can't be decoded to text. The message is for the merchant."""
 
 
 def unpack(body: bytes, content_encoding: str, limit: int) -> tuple[bytes, str]:
-    """Unpack at most `limit` bytes. Return them, and the name of the packing if it could not be undone."""
+    """Decompress at most `limit` bytes. Return them, and the name of the compression if it couldn't be undone."""
     packing = content_encoding.strip().lower()
     if packing in UNSUPPORTED:
         return body, packing
@@ -57,7 +57,7 @@ def unpack(body: bytes, content_encoding: str, limit: int) -> tuple[bytes, str]:
         unpacked = _inflate(body, GZIP, limit)
         return (body, "gzip") if unpacked is None else (unpacked, "")
     if packing == "deflate":
-        # Some servers leave out the header of zlib. A text with a wrong label is neither.
+        # Some servers leave out the zlib header. Mislabeled text fits neither format.
         for format in (ZLIB, RAW_DEFLATE):
             if (unpacked := _inflate(body, format, limit)) is not None:
                 return unpacked, ""
@@ -65,7 +65,7 @@ def unpack(body: bytes, content_encoding: str, limit: int) -> tuple[bytes, str]:
 
 
 def _inflate(body: bytes, wbits: int, limit: int) -> bytes | None:
-    """The unpacked bytes, or None if they are damaged or incomplete."""
+    """Return the decompressed bytes, or None if they are damaged or incomplete."""
     inflate = zlib.decompressobj(wbits)
     try:
         unpacked = inflate.decompress(body, limit)
@@ -75,14 +75,14 @@ def _inflate(body: bytes, wbits: int, limit: int) -> bytes | None:
 
 
 def decode(body: bytes, content_type: str) -> str:
-    """The text, by its byte order mark, its XML prolog or HTML meta element, the Content-Type, or as UTF-8.
+    """Decode by the byte order mark, XML prolog or HTML meta element, or Content-Type, or else as UTF-8.
 
     Raises Unreadable.
     """
     candidates = [codec for name in _declared(body, content_type) if (codec := NAMES.get(_normalize(name)))]
     for codec in [*candidates, UTF_8]:
         try:
-            # No license has a byte order mark; scripts whose files begin with one send one for each file.
+            # Licenses don't contain byte order marks. Scripts send one for each source file that begins with it.
             return body.decode(codec).replace("\ufeff", "")
         except UnicodeError:
             pass
@@ -91,14 +91,14 @@ def decode(body: bytes, content_type: str) -> str:
 
 
 def _declared(body: bytes, content_type: str) -> list[str]:
-    """The charsets that an answer names, the most reliable first."""
+    """The charsets that an answer declares, most reliable first."""
     marked = [name for mark, name in BYTE_ORDER_MARKS.items() if body.startswith(mark)][:1]
     inside = PROLOG.match(body, 0, META_BYTES) or META.search(body, 0, META_BYTES)
-    named = [inside[1].decode("latin-1")] if inside else []
-    # A declaration that can be read as ASCII isn't in UTF-16 or UTF-32.
-    named = [name for name in named if not re.match("utf-?(16|32)", name, re.I)]
+    format_address = [inside[1].decode("latin-1")] if inside else []
+    # A declaration that reads as ASCII isn't in UTF-16 or UTF-32.
+    format_address = [name for name in format_address if not re.match("utf-?(16|32)", name, re.I)]
     header = HEADER.search(content_type)
-    return [*marked, *named, *([header[1]] if header else [])]
+    return [*marked, *format_address, *([header[1]] if header else [])]
 
 
 def _normalize(name: str) -> str:
@@ -106,5 +106,5 @@ def _normalize(name: str) -> str:
 
 
 def storable(text: str) -> str:
-    """What another server said, as PostgreSQL takes it: without NUL, and without halves of surrogate pairs."""
+    """Replace what PostgreSQL doesn't store: NUL characters and unpaired surrogates."""
     return text.replace("\0", "�").encode(errors="replace").decode()

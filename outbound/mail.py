@@ -24,29 +24,29 @@ from work.attempts import Failure
 from work.models import advisory_lock
 
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
-# Of the mailbox: unknown, not an address, moved, of a domain that takes no mail, disabled.
+# The mailbox is unknown, invalid, moved, in a domain without mail, or disabled.
 ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
-# Of the sender, the mail system, the network, or a policy: we are not let in, or not yet.
+# The sender, mail system, network or a policy is the problem.
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
 UNCERTAIN_ERRORS = (
-    "The mail server broke off after it had received the whole e-mail, which may have arrived."
-    " We send it again ten minutes later."
+    "The mail server disconnected after receiving the whole e-mail, which may have arrived."
+    " We’ll send it again in ten minutes."
 )
 NOT_INTERNATIONAL = (
-    "The mail server does not accept addresses with international characters before the @ (SMTPUTF8). Ask the customer"
-    " for another address, or use a mail server that does."
+    "The mail server doesn’t accept international characters before the @ (SMTPUTF8). Ask the customer for another"
+    " address, or use a mail server that supports them."
 )
 
-# For a merchant's mail server to take a test mail.
+# Seconds for a merchant's mail server to accept a test e-mail.
 TEST_TIMEOUT = 10
 
 
 class MailError(Failure):
-    """A mail was not taken. Permanent: it will not be, as long as the address is the same.
+    """The e-mail wasn't accepted.
 
-    Perhaps taken: the mail server went silent when it may have had all of it. Not let in: it refused our login.
-    Unreachable: there was no talking to it, about whatever mail.
+    `permanent`: it never will be at this address. `perhaps_taken`: the server disconnected when it may have received
+    all of it. `not_let_in`: it rejected our login. `unreachable`: no e-mail could have been sent.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MailError(Failure):
         not_let_in: bool = False,
         unreachable: bool = False,
     ):
-        # One that may have been taken is not sent again at once (docs/decisions/0003-at-least-once-mail.md).
+        # Wait before resending one that may have arrived (docs/decisions/0003-at-least-once-mail.md).
         pause = timedelta(minutes=10) if perhaps_taken else timedelta(0)
         super().__init__(storable(message), permanent=permanent, pause=pause)
         self.perhaps_taken = perhaps_taken
@@ -71,14 +71,14 @@ def make_message_id() -> str:
     return f"<{uuid.uuid4()}@{domain}>"
 
 
-def named(name: str, address: str) -> str:
-    """An address with a name in plain letters, which mail servers and providers want encoded each their way."""
+def format_address(name: str, address: str) -> str:
+    """Return `Name <address>`, unencoded, because mail servers and providers want different encodings."""
     user, _, domain = address.rpartition("@")
     return str(Address(" ".join(name.split()), user, domain))
 
 
 def compose_plain(template: str, recipients: list[str], context: dict[str, Any]) -> EmailMessage:
-    """Make a mail of a template whose first line is the subject."""
+    """Compose a text e-mail from a template whose first line is the subject."""
     subject, _, body = render_to_string(template, context | {"base_url": settings.BASE_URL}).partition("\n")
     return EmailMessage(
         subject=" ".join(subject.split()),
@@ -88,9 +88,9 @@ def compose_plain(template: str, recipients: list[str], context: dict[str, Any])
     )
 
 
-def write_sender(message: EmailMessage, merchant: Merchant) -> None:
-    """Have a mail to a customer come in the merchant's name, from our address, and be answered to the merchant."""
-    message.from_email = named(merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
+def set_sender(message: EmailMessage, merchant: Merchant) -> None:
+    """Send from our address in the merchant's name, with replies to the merchant."""
+    message.from_email = format_address(merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1])
     message.reply_to = [merchant.reply_to] if merchant.reply_to else []
 
 
@@ -98,17 +98,16 @@ def write_sender(message: EmailMessage, merchant: Merchant) -> None:
 def send_email(
     message: EmailMessage, account: MailAccount | None = None, *, timeout: float = SESSION_TIMEOUT
 ) -> Iterator[str]:
-    """Hand a mail to the mail server or provider; for a `with` block that notes it at once.
+    """Hand an e-mail to the mail server or provider, then run the `with` block, which records it.
 
-    With a merchant's account it goes through that, and comes from its address; its mail server has `most_seconds`.
-
-    Gives the Message-ID under which the other side knows it. Only after the block are goodbyes said to the server, for
-    those can take as long as they please. Raises MailError if the mail was not taken.
+    A merchant's `account` replaces the installation's server and sender address, and its SMTP server has `timeout`
+    seconds. Yields the Message-ID that the server or provider uses. The connection is closed only after the block,
+    because that can take long. Raises MailError if the e-mail wasn't accepted.
     """
     message.to = [to_ascii_domain(address) for address in message.to]
     message.connection = server = get_server(account, timeout)
     if account:
-        message.from_email = named(parseaddr(message.from_email)[0], account.sender)
+        message.from_email = format_address(parseaddr(message.from_email)[0], account.sender)
     try:
         _hand_over(message, server)
         status = getattr(message, "anymail_status", None)
@@ -119,10 +118,10 @@ def send_email(
 
 
 def send_test_mail(message: EmailMessage, merchant: Merchant, account: MailAccount | None) -> None:
-    """Send a mail while a person waits, and a process of the web server: shortly, one at a time. Raises MailError."""
+    """Send an e-mail while a person and a web process wait, so one at a time, with a timeout. Raises MailError."""
     with advisory_lock("test mail", merchant.pk) as locked:
         if not locked:
-            raise MailError("Another test mail is still under way; try again in a moment.")
+            raise MailError("Another test e-mail is in progress. Try again in a moment.")
         with send_email(message, account, timeout=TEST_TIMEOUT):
             pass
 
@@ -135,12 +134,12 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         answers = list(error.recipients.values())
         answer = "; ".join(f"{code} {_text(text)}" for code, text in answers)
         wrong = all(is_about_address(code, _text(text), of_recipient=True) for code, text in answers)
-        raise MailError(f"The mail server refused the address: {answer}", permanent=wrong) from error
+        raise MailError(f"The mail server rejected the address: {answer}", permanent=wrong) from error
     except (AnymailInvalidAddress, AnymailRecipientsRefused) as error:
-        raise MailError(f"The mail provider refused the address: {error}", permanent=True) from error
+        raise MailError(f"The mail provider rejected the address: {error}", permanent=True) from error
     except smtplib.SMTPAuthenticationError as error:
         answer = f"{error.smtp_code} {_text(error.smtp_error)}"
-        raise MailError(f"The mail server refused the login: {answer}", not_let_in=True) from error
+        raise MailError(f"The mail server rejected the login: {answer}", not_let_in=True) from error
     except smtplib.SMTPResponseException as error:
         answer = _text(error.smtp_error)
         wrong = is_about_address(error.smtp_code, answer)
@@ -148,27 +147,27 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
     except AddressNotSupported as error:
         raise MailError(NOT_INTERNATIONAL, permanent=True) from error
     except UnicodeError as error:
-        raise MailError("The address cannot be mailed to.", permanent=True) from error
+        raise MailError("The address can’t receive e-mail.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
         perhaps_taken = getattr(server, "has_sent_all", False)
         text = UNCERTAIN_ERRORS if perhaps_taken else f"The mail server closed the connection: {error}"
         raise MailError(text, perhaps_taken=perhaps_taken, unreachable=True) from error
     except AnymailError as error:
         raise MailError(
-            f"The mail provider did not take the mail: {error}",
+            f"The mail provider didn’t accept the e-mail: {error}",
             perhaps_taken=isinstance(error, requests.ReadTimeout),
             not_let_in=error.status_code in (401, 403),
             unreachable=isinstance(error, requests.ConnectionError | requests.Timeout),
         ) from error
     except (OSError, OutgoingRequestError) as error:
-        raise MailError(f"The mail server did not take the mail: {error}", unreachable=True) from error
+        raise MailError(f"The mail server didn’t accept the e-mail: {error}", unreachable=True) from error
 
 
 def is_about_address(code: int, answer: str, *, of_recipient: bool = False) -> bool:
-    """Whether a mail server's answer says that the address is wrong, and not that it may take the mail later.
+    """Whether a mail server's answer means that the address is wrong, so that retrying won't help.
 
-    A refused recipient is a wrong address, unless the enhanced status code (RFC 3463) names another reason. For a mail
-    that is refused as a whole it is the other way round.
+    A rejected recipient is a wrong address unless the enhanced status code (RFC 3463) gives another reason. A rejected
+    e-mail is the opposite: only an enhanced status code can blame the address.
     """
     if not 500 <= code < 600:
         return False

@@ -1,4 +1,4 @@
-"""Connections to mail servers and providers: ours, or those of merchants."""
+"""Connections to mail servers and providers, the installation's or merchants' own."""
 
 import smtplib
 import socket
@@ -18,9 +18,9 @@ from django.core.mail.message import sanitize_address
 from outbound import address_guard
 from outbound.models import MailAccount
 
-# For reaching a merchant's mail server and all that is said to it, however slowly; less than LEASE.
+# Seconds for a whole session with a merchant's mail server. Less than LEASE.
 SESSION_TIMEOUT = 45
-# For one that is away: most of those are silent from the start.
+# Seconds to connect, since most servers that are down don't even accept the connection.
 CONNECT_TIMEOUT = 10
 MAILGUN = {
     MailAccount.Kind.MAILGUN: "https://api.mailgun.net/v3",
@@ -29,15 +29,15 @@ MAILGUN = {
 
 END_OF_DATA = b"\r\n.\r\n"
 SEVEN_BIT = policy.compat32.clone(cte_type="7bit", linesep="\r\n")
-# Of a kept connection. Mail servers end those that are used for long, or not at all.
+# Limits for reusing a connection, because mail servers close those that are busy or idle for long.
 MAX_EMAILS_PER_CONNECTION, MAX_IDLE_SECONDS = 100, 20
 
-# anymail says so of SendGrid at every mail.
+# anymail's SendGrid backend warns about every e-mail.
 warnings.filterwarnings("ignore", category=AnymailNotSupportedWarning, module=r"anymail\.backends\.sendgrid")
 
 
 class WatchedSMTP(smtplib.SMTP):
-    """Notes whether the server has been sent the whole e-mail: if it then breaks off, it may have taken it."""
+    """Records whether the whole e-mail was sent: if the server then disconnects, it may have accepted it."""
 
     has_sent_all = False
 
@@ -52,11 +52,11 @@ class WatchedSMTP(smtplib.SMTP):
 
 
 class WatchedSMTPS(smtplib.SMTP_SSL, WatchedSMTP):
-    """The same in TLS from the start."""
+    """WatchedSMTP with TLS from the start."""
 
 
 class GuardedSMTP(WatchedSMTP):
-    """Connects to what merchants may name. Its timeout is for all of it, not for each answer: then it is cut off."""
+    """Connects through the address guard. Its timeout covers the whole session instead of each answer."""
 
     limit = ExitStack()
 
@@ -74,15 +74,15 @@ class GuardedSMTP(WatchedSMTP):
 
 
 class GuardedSMTPS(smtplib.SMTP_SSL, GuardedSMTP):
-    """The same in TLS from the start: SMTP_SSL wraps the socket that GuardedSMTP gets."""
+    """GuardedSMTP with TLS from the start: SMTP_SSL wraps the socket that GuardedSMTP opens."""
 
 
 class AddressNotSupported(Exception):
-    """The mail server takes no addresses with letters outside ASCII before the @."""
+    """The mail server accepts only ASCII characters before the @."""
 
 
 class SmtpBackend(EmailBackend):
-    """Django's, for international addresses (RFC 6531), too, and for servers that take only ASCII (RFC 6152)."""
+    """Django's backend, plus international addresses (RFC 6531) and servers that accept only ASCII (RFC 6152)."""
 
     @property
     def connection_class(self):
@@ -90,7 +90,7 @@ class SmtpBackend(EmailBackend):
 
     @property
     def has_sent_all(self) -> bool:
-        """Whether the server may have taken the e-mail though it did not say so."""
+        """Whether the server may have accepted the e-mail without confirming it."""
         return getattr(self.connection, "has_sent_all", False)
 
     def _send(self, message) -> bool:
@@ -102,7 +102,7 @@ class SmtpBackend(EmailBackend):
         if not all(address.rpartition("@")[0].isascii() for address in recipients):
             if not connection.has_extn("smtputf8"):
                 raise AddressNotSupported
-            # Django would write the address as an encoded word, which is another address.
+            # Django would encode the address, which makes it another address.
             parsed: Any = message_from_bytes(content, policy=policy.SMTPUTF8)
             parsed.replace_header("To", ", ".join(recipients))
             content, options = parsed.as_bytes(), ["SMTPUTF8", "BODY=8BITMIME"]
@@ -121,12 +121,12 @@ def _bare(address: str) -> str:
     return sanitize_address(address, "utf-8") if address.isascii() else address
 
 
-class OurServer(SmtpBackend):
-    """The installation's mail server. Its connection stays open for the next e-mail of the thread."""
+class InstallationServer(SmtpBackend):
+    """The installation's mail server. The connection stays open for the thread's next e-mail."""
 
     used_at = 0.0
     email_count = 0
-    # Whether the last e-mail was taken: else the server may be in the middle of one.
+    # Whether the last e-mail was accepted. Otherwise the server may be in the middle of one.
     is_clean = False
     is_in_use = False
 
@@ -135,7 +135,7 @@ class OurServer(SmtpBackend):
         return self.host, self.port, self.username, self.password, self.use_tls, self.use_ssl, self.timeout
 
     def open(self) -> bool | None:
-        # Sending opens it once more.
+        # Sending calls `open` again.
         if self.connection and not self.is_in_use and not self._is_usable():
             self._disconnect()
         self.is_in_use = True
@@ -169,8 +169,8 @@ class OurServer(SmtpBackend):
             self.connection = None
 
 
-class MerchantsServer(SmtpBackend):
-    """A merchant's mail server; never in plain text."""
+class MerchantServer(SmtpBackend):
+    """A merchant's mail server, always with TLS."""
 
     def __init__(self, account: MailAccount, timeout: float) -> None:
         tls = account.security == MailAccount.Security.TLS
@@ -190,29 +190,29 @@ class MerchantsServer(SmtpBackend):
         return GuardedSMTPS if self.use_ssl else GuardedSMTP
 
 
-_of_this_thread = threading.local()
+_thread_local = threading.local()
 
 
-def _our_server() -> BaseEmailBackend:
+def _installation_server() -> BaseEmailBackend:
     server = get_connection()
-    if not isinstance(server, OurServer):
+    if not isinstance(server, InstallationServer):
         return server
-    kept = getattr(_of_this_thread, "server", None)
-    if kept and kept.login == server.login:
-        return kept
-    _of_this_thread.server = server
+    open_server = getattr(_thread_local, "server", None)
+    if open_server and open_server.login == server.login:
+        return open_server
+    _thread_local.server = server
     return server
 
 
 def get_server(account: MailAccount | None = None, timeout: float = SESSION_TIMEOUT) -> BaseEmailBackend:
-    """Where mails are handed over: to a merchant's account, or else where the installation's go."""
+    """Return the backend for a merchant's account or, without one, for the installation's server."""
     if account is None:
-        return _our_server()
-    # All that anymail would else look up in the installation's settings is said here.
+        return _installation_server()
+    # Set everything that anymail would otherwise read from the installation's settings.
     options: dict[str, Any]
     match account.kind:
         case MailAccount.Kind.SMTP:
-            return MerchantsServer(account, timeout)
+            return MerchantServer(account, timeout)
         case MailAccount.Kind.POSTMARK:
             options = {
                 "server_token": account.password,

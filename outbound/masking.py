@@ -1,4 +1,4 @@
-"""What a log may show of what servers answer."""
+"""Mask codes and secrets in logged answers."""
 
 import re
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from urllib.parse import quote, quote_plus
 from orders.license_texts import hint
 from outbound.encodings import storable
 
-# How a license looks in logs: by its last four characters.
+# Logs show this and a license's last four characters.
 MASK = "••••"
-# Of an answer that holds more nothing is kept: to look for each of them would take seconds.
+# Answers with more codes and secrets aren't logged, because searching for each one would take seconds.
 MAX_MASKED = 1000
-# What may be a license where none was found: groups of capitals and digits, or what is long and not just a word.
+# What may be an unrecognized license: groups of capitals and digits, or a long token that isn't a word.
 SUSPECT = re.compile(r"\b[A-Z0-9]{3,8}(?:[ .:][A-Z0-9]{3,8}){2,}\b|\w[\w+/=-]{4,}")
 CAMEL_CASE = re.compile("[A-Za-z]?[a-z]+(?:[A-Z][a-z]+)*")
 JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.S)
@@ -23,9 +23,9 @@ def mask_code(code: str) -> str:
 
 
 def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (), shown: str = "") -> str:
-    """An answer as a log may show it: without its codes, secrets that it repeats, and what may be a code.
+    """Mask an answer's codes, repeated secrets and anything that may be a code.
 
-    What stands in `shown` need not be masked. Escapes of JSON and XML are resolved, so that nothing hides in them.
+    Tokens that appear in `shown` stay. JSON and XML escapes are resolved first, so that they can't hide a code.
     """
     text = _unescape(text)
     hidden = {written for secret in [*codes, *secrets] if secret.strip() for written in (secret, _unescape(secret))}
@@ -35,14 +35,14 @@ def mask_answer(text: str, codes: Iterable[str], *, secrets: Iterable[str] = (),
         for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
             text = text.replace(written, mask_code(secret))
     text = SUSPECT.sub(lambda match: _mask_suspect(match.group(), shown), text)
-    # A code may be spread over elements of XML.
+    # A code may be split across XML elements.
     bare = _squeeze(text)
     return MASK if any(_squeeze(secret) in bare for secret in hidden) else text
 
 
 def _unescape(text: str) -> str:
     resolved = JSON_ESCAPE.sub(_resolve, unescape(text))
-    # Halves of a pair, as JSON writes them, become whole.
+    # Join surrogate pairs, which JSON escapes separately.
     return storable(resolved.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 

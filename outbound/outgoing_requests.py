@@ -1,6 +1,6 @@
-"""Requests to addresses that merchants type in, so that none reaches what only we can reach.
+"""HTTP requests to addresses that merchants enter. They can't reach our own networks.
 
-Everything that goes to such an address goes through `call`, or, where it is not HTTP, through `address_guard.connect`.
+All traffic to such addresses goes through `call` or, if it isn't HTTP, through `address_guard.connect`.
 """
 
 import re
@@ -28,60 +28,60 @@ MAX_ANSWER_BYTES = MAX_BYTES
 MAX_RETRY_AFTER = timedelta(hours=1)
 RETENTION = timedelta(days=30)
 DELETE_BATCH_SIZE = 500
-# How much of what was sent and answered is kept, in characters.
+# Characters of a request and an answer that are stored.
 MAX_STORED_LENGTH = 2000
-# How many requests to one host a process makes at a time, so that a slow one does not keep all of its threads.
+# Concurrent requests of a process to one host, so that a slow host can't occupy all threads.
 MAX_PER_HOST = MAX_CONNECTIONS
 
 
 class HostBusy(OutgoingRequestError, NotNow):
-    """Nothing was asked: as many requests as may be are on their way to the host."""
+    """The request wasn't sent because MAX_PER_HOST others to the host are in progress."""
 
 
 @dataclass(frozen=True, repr=False)
 class Answer:
     status_code: int
     headers: Mapping[str, str]
-    body: bytes  # at most MOST_BYTES of it
+    body: bytes  # at most MAX_ANSWER_BYTES
     is_cut: bool = False
-    packing: str = ""  # what the body is still packed with, because we can't unpack it
+    packing: str = ""  # a compression that we can't undo
 
     @property
     def content_type(self) -> str:
         return self.headers.get("Content-Type", "").lower()
 
     def decode(self) -> str:
-        """Return the text, by the charset that the content or the header declares. Raises Unreadable."""
+        """Decode with the charset that the content or the header declares. Raises Unreadable."""
         if self.packing:
             raise Unreadable(
-                f"The answer is packed ({self.packing}). Send it unpacked; Accept-Encoding asks for that."
+                f"The answer is compressed ({self.packing}). Send it uncompressed, as our Accept-Encoding asks."
             )
         return decode(self.body, self.content_type)
 
     @property
     def text(self) -> str:
-        """What it says, as far as can be read: also if it is not what it declares."""
+        """The decoded text, with replacement characters if it isn't in the declared charset."""
         try:
             text = self.decode()
         except Unreadable:
             text = self.body.decode(errors="replace")
-        # Of UTF-16 that is taken for UTF-8 the NUL between two letters would hide codes from whoever masks them.
+        # In UTF-16 decoded as UTF-8, NULs between the letters would hide codes from masking.
         return storable(text.replace("\0", ""))
 
     def as_it_came(self) -> dict[str, Any]:
-        """What a OutgoingRequest keeps of an answer that holds no secrets."""
+        """The OutgoingRequest fields for an answer without secrets."""
         return {"answer": self.text[:MAX_STORED_LENGTH]}
 
     @property
     def retry_after(self) -> timedelta:
-        """How long the other side asks us to wait, as seconds or until a date; an hour at most."""
-        asked = self.headers.get("Retry-After", "").strip()
-        if re.fullmatch("[0-9]{1,9}", asked):
-            wait = timedelta(seconds=int(asked))
+        """How long the Retry-After header asks us to wait, at most an hour. It holds seconds or a date."""
+        value = self.headers.get("Retry-After", "").strip()
+        if re.fullmatch("[0-9]{1,9}", value):
+            wait = timedelta(seconds=int(value))
         else:
             try:
-                wait = parsedate_to_datetime(asked) - timezone.now()
-            except (ValueError, TypeError, OverflowError):  # no date, or one without its zone
+                wait = parsedate_to_datetime(value) - timezone.now()
+            except (ValueError, TypeError, OverflowError):  # not a date, or one without a time zone
                 wait = timedelta(0)
         return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
 
@@ -93,8 +93,8 @@ def call(
     *,
     body: bytes = b"",
     headers: Mapping[str, str],
-    kept: str = "",
-    kept_url: str = "",
+    logged: str = "",
+    logged_url: str = "",
     timeout: float,
     trusted: bool = False,
     has_slot: bool = False,
@@ -103,17 +103,17 @@ def call(
 ) -> Answer:
     """Send one request and record it as an OutgoingRequest with these fields, whether or not it succeeds.
 
-    `kept` is the part of the body that may be recorded, `kept_url` the address to record if its path holds a secret.
-    `read` returns the fields that record the answer. A `trusted` address comes from settings, so its host is not
-    checked. `has_slot`: the caller already holds a `slot` of the host.
+    `logged` is the masked body to record, `logged_url` the URL to record if the real one holds a secret. `read`
+    returns the fields that record the answer. A `trusted` address comes from settings, so its host isn't checked.
+    With `has_slot` the caller already holds a `slot` of the host.
 
-    Redirects are not followed. An answer longer than MAX_ANSWER_BYTES is cut; one that is incomplete after `timeout`
-    seconds counts as none. Raises OutgoingRequestError; HostBusy leaves no record. Never call it inside a transaction.
+    Redirects aren't followed. Answers are cut at MAX_ANSWER_BYTES. One that is incomplete after `timeout` seconds
+    counts as none. Raises OutgoingRequestError, and HostBusy without a record. Never call it inside a transaction.
     """
     with nullcontext() if has_slot else slot(url):
-        address = (kept_url or url).partition("?")[0][:2000]
+        address = (logged_url or url).partition("?")[0][:2000]
         row = OutgoingRequest.objects.create(
-            merchant=merchant, method=method, url=address, sent=kept[:MAX_STORED_LENGTH], **fields
+            merchant=merchant, method=method, url=address, sent=logged[:MAX_STORED_LENGTH], **fields
         )
         started = monotonic()
         outcome: dict[str, Any] = {}
@@ -142,11 +142,11 @@ _slots: dict[str, BoundedSemaphore] = {}
 
 @contextmanager
 def slot(url: str) -> Iterator[None]:
-    """Be one of the few that make requests to the host: for one, or for several in a row. Raises HostBusy."""
+    """Hold one of the host's MAX_PER_HOST slots, for one request or several in a row. Raises HostBusy."""
     host = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0].lower()
     free = _slots.setdefault(host, BoundedSemaphore(MAX_PER_HOST))
     if not free.acquire(blocking=False):
-        raise HostBusy(f"{MAX_PER_HOST} requests to {host} are on their way; this one waits for its turn.")
+        raise HostBusy(f"Waiting, because {MAX_PER_HOST} other requests to {host} are in progress.")
     try:
         yield
     finally:
@@ -154,13 +154,13 @@ def slot(url: str) -> Iterator[None]:
 
 
 def _unpacked(status_code: int, headers: Mapping[str, str], packed: bytes) -> Answer:
-    """Some servers pack answers although we ask them not to. A small answer must not become a large one."""
+    """Decompress, because some servers ignore Accept-Encoding. The limit stops decompression bombs."""
     body, packing = unpack(packed, headers.get("Content-Encoding", ""), limit=MAX_ANSWER_BYTES + 1)
     is_cut = max(len(packed), len(body)) > MAX_ANSWER_BYTES
     return Answer(status_code, headers, body[:MAX_ANSWER_BYTES], is_cut, packing)
 
 
 def purge() -> None:
-    """Forget some of the callouts that are old."""
+    """Delete a batch of old requests."""
     old = OutgoingRequest.objects.filter(called_at__lt=Now() - RETENTION).order_by("called_at")
     OutgoingRequest.objects.filter(pk__in=old.values("pk")[:DELETE_BATCH_SIZE]).delete()

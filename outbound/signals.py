@@ -1,6 +1,4 @@
-"""What happens to servers of merchants, for those who wait for them. Sent synchronously."""
-
 from django.dispatch import Signal
 
-# upstream: it answers again.
+# Sent synchronously when a paused server answers again. Argument: upstream.
 upstream_back = Signal()

@@ -1,11 +1,11 @@
-"""How receivers know that a request is ours: the Standard Webhooks specification, https://www.standardwebhooks.com/."""
+"""Sign requests following the Standard Webhooks specification, https://www.standardwebhooks.com/."""
 
 import hmac
 from base64 import b64decode, b64encode
 
 
 def sign(secrets: list[str], message_id: str, timestamp: int, *signed: bytes) -> dict[str, str]:
-    """The three headers, with a signature by each of the secrets for each of what is signed, the body as a rule.
+    """Return the three headers, with a signature for each secret and each content, which is usually the body.
 
     `timestamp` is in seconds since 1970.
     """
@@ -23,5 +23,5 @@ def sign(secrets: list[str], message_id: str, timestamp: int, *signed: bytes) ->
 
 
 def base_string(message_id: str, timestamp: int, content: bytes) -> bytes:
-    """What a signature is made of."""
+    """The bytes that are signed."""
     return f"{message_id}.{timestamp}.".encode() + content

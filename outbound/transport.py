@@ -1,4 +1,4 @@
-"""HTTP by `requests`, over connections that the address guard opens and that stay open for the next request."""
+"""HTTP with `requests`, over keep-alive connections that the address guard opens."""
 
 import os
 import socket
@@ -26,12 +26,12 @@ from outbound import address_guard
 from outbound.address_guard import OutgoingRequestFailed, OutgoingRequestTimeout, cut, cut_after, describe, port_of
 
 MAX_BYTES = 64 * 1024
-# To one host at a time, by one process.
+# Per process and host.
 MAX_CONNECTIONS = 4
 MAX_SESSIONS = 64
-# Seconds. Many servers close a connection that was idle for five; a request that meets the closing would fail.
+# Seconds. Many servers close idle connections after five, and a request at that moment would fail.
 MAX_IDLE = 4
-# Seconds after which a busy connection is given up, too: the name is looked up and its addresses are checked again.
+# Seconds after which even a busy connection is closed, so that the host is resolved and checked again.
 MAX_AGE = 60
 
 RawAnswer = tuple[int, Mapping[str, str], bytes]
@@ -39,7 +39,7 @@ RawAnswer = tuple[int, Mapping[str, str], bytes]
 
 @dataclass
 class _Exchange:
-    """What requests and urllib3 don't pass on to the connection."""
+    """Passes what requests and urllib3 don't hand through to the connection."""
 
     url: SplitResult
     trusted: bool
@@ -64,12 +64,12 @@ class _Reader(BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
-            # A negative chunk size asks for everything until the end, however much that is.
+            # A negative chunk size would read until the end without a limit.
             raise IncompleteRead(b"")
         return super().read(size)
 
     def close(self) -> None:
-        """Cut the connection if more than the answer came: it would be taken for the answer to the next request."""
+        """Cut the connection if extra bytes arrived, which would be taken for the answer to the next request."""
         if not self.closed:
             with suppress(OSError):
                 self.line.settimeout(0)
@@ -87,7 +87,7 @@ class _Response(HTTPResponse):
     def begin(self) -> None:
         super().begin()
         while 100 <= self.status < 200:
-            # The answer is still to come.
+            # An informational response. The final one follows.
             self.headers = None  # type: ignore[assignment]
             super().begin()
 
@@ -107,7 +107,7 @@ class _Connection(HTTPConnection):
         if not secure:
             return line
         try:
-            # By its name the host is asked for, and has to show a certificate.
+            # The certificate must match the host name, although we connect to an address.
             return address_guard.TLS.wrap_socket(line, server_hostname=host)
         except OSError as error:
             raise SSLError(error) from error
@@ -117,12 +117,12 @@ class _Connection(HTTPConnection):
         if self.sock:
             exchange.limit(self.sock)
         self.used_at = monotonic()
-        # As the merchant wrote it; urllib3 changes what it would write otherwise.
+        # The target exactly as the merchant entered it. urllib3 would normalize it.
         super().request(method, exchange.target, *args, **options)
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection may be used again. Not if anything came since: an end, or what nobody asked for."""
+        """Whether the connection can be reused. Not if it was closed or received unexpected bytes."""
         now = monotonic()
         return now - self.used_at < MAX_IDLE and now - self.opened_at < MAX_AGE and super().is_connected
 
@@ -150,13 +150,13 @@ class _Session(Session):
         self.key, self.used_at = key, monotonic()
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Never repeats a request: the first one may have arrived.
+        # Never retries, because the first request may have arrived.
         adapter = _Adapter(pool_connections=1, pool_maxsize=MAX_CONNECTIONS, max_retries=Retry(False))
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: Response) -> None:
-        """To look at the next address, requests would read the whole answer, and unpack it."""
+        """Ignore redirects. To prepare the next request, requests would read and decompress the whole answer."""
 
 
 _sessions: dict[Hashable, _Session] = {}
@@ -168,7 +168,7 @@ def _session_for(key: Hashable) -> _Session:
     session.used_at = now = monotonic()
     for other in sorted(_sessions.values(), key=attrgetter("used_at")):
         if now - other.used_at > MAX_IDLE or len(_sessions) > MAX_SESSIONS:
-            # Its connections are closed when no thread uses it any more.
+            # Its connections close when no thread uses it anymore.
             _sessions.pop(other.key, None)
     return session
 
@@ -183,9 +183,9 @@ def ask(
     timeout: float,
     trusted: bool,
 ) -> RawAnswer:
-    """Send one request. Return status, headers and body: more than MAX_BYTES of it if it is longer.
+    """Send one request. Return status, headers and body, which exceeds MAX_BYTES by one byte if it is longer.
 
-    Connections are shared by the requests of one owner only. Raises OutgoingRequestError.
+    Connections are shared only between requests of the same owner. Raises OutgoingRequestError.
     """
     deadline = monotonic() + timeout
     session = _session_for((owner, url.scheme, url.netloc.lower(), trusted))
@@ -196,16 +196,16 @@ def ask(
             answer = _exchange(session, _prepare(method, url, body, headers), timeout)
         except (OSError, HTTPException, HTTPError) as error:
             if monotonic() < deadline:
-                raise OutgoingRequestFailed(f"{url.hostname} gave no answer: {describe(_unwrap(error))}.") from error
+                raise OutgoingRequestFailed(f"No answer from {url.hostname}: {describe(_unwrap(error))}.") from error
         finally:
             _under_way.reset(token)
     if answer is None or monotonic() >= deadline:
-        raise OutgoingRequestTimeout(f"{url.hostname} did not answer within {timeout:g} seconds.")
+        raise OutgoingRequestTimeout(f"{url.hostname} didn’t answer within {timeout:g} seconds.")
     return answer
 
 
 def _prepare(method: str, url: SplitResult, body: bytes, headers: Mapping[str, str]) -> PreparedRequest:
-    """Without `prepare_url`, which writes URLs in its own way."""
+    """Build the request without `prepare_url`, which would normalize the URL."""
     always = {"Host": url.netloc, "User-Agent": "Keywell", "Accept-Encoding": "identity"}
     if body:
         always["Content-Length"] = str(len(body))
@@ -220,13 +220,13 @@ def _exchange(session: _Session, request: PreparedRequest, timeout: float) -> Ra
         raw = response.raw
         body = raw.read(MAX_BYTES + 1, decode_content=False)
         if raw.length_remaining and len(body) <= MAX_BYTES:
-            raise HTTPException("it broke off")
+            raise HTTPException("connection closed before the answer was complete")
         first = {name: raw.headers.getlist(name)[0] for name in raw.headers}
         return response.status_code, CaseInsensitiveDict(first), body
 
 
 def _unwrap(error: BaseException) -> BaseException:
-    """The error that requests and urllib3 have wrapped."""
+    """The original error inside those of requests and urllib3."""
     while isinstance(error, RequestException | HTTPError) and error.__context__:
         error = error.__context__
     return error

@@ -142,7 +142,7 @@ CELERY_BEAT_SCHEDULE = {
 
 vars().update(env.email_url_config(env("EMAIL_URL", default="") or f"filemail:///{VAR}/mail"))
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
-    EMAIL_BACKEND = "outbound.mail_servers.OurServer"
+    EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"
 # Seconds, for each answer of the mail server. One that looks into a mail before it accepts it takes its time, and
 # asking again would send the mail again.
 EMAIL_TIMEOUT = 30

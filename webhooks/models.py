@@ -1,4 +1,4 @@
-"""What happened, told to the merchant's shop over HTTP, as the Standard Webhooks specification says."""
+"""Webhooks: events sent to a merchant's shop over HTTP, following the Standard Webhooks specification."""
 
 import uuid
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from merchants.models import Merchant
 from outbound.models import Signed
 from work.models import CALLOUTS, Retryable
 
-# The event of a message that a person sends to try an endpoint.
+# The event of a test message.
 TEST_EVENT = "webhook.test"
 
 
@@ -34,12 +34,12 @@ class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
 
 
 class WebhookEndpoint(Signed):
-    """An address of the merchant's shop that is told of events of its choice."""
+    """A URL of the merchant's shop, subscribed to some events."""
 
     class State(models.TextChoices):
         ENABLED = "enabled"
         FAILING = "failing"
-        STOPPED = "stopped"  # by us
+        STOPPED = "stopped"  # by Keywell
         DISABLED = "disabled"  # by a person
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="webhook_endpoints")
@@ -47,10 +47,12 @@ class WebhookEndpoint(Signed):
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(models.CharField(max_length=30, choices=WebhookEvent))
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then nothing was taken.")
+    failing_since = models.DateTimeField(null=True, editable=False, help_text="When it began to reject everything.")
     disabled_at = models.DateTimeField(null=True, editable=False)
-    disabled_reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Empty: a person did.")
-    removed_at = models.DateTimeField(null=True, editable=False, help_text="It is deleted some time later.")
+    disabled_reason = models.CharField(
+        max_length=500, blank=True, editable=False, help_text="Empty if a person disabled it."
+    )
+    removed_at = models.DateTimeField(null=True, editable=False, help_text="Its rows are deleted later.")
 
     objects = WebhookEndpointQuerySet.as_manager()
 
@@ -68,7 +70,7 @@ class WebhookEndpoint(Signed):
 
 
 class WebhookMessage(Retryable):
-    """One event, on its way to one endpoint."""
+    """One event for one endpoint."""
 
     TASK = "webhooks.tasks.send_webhook"
     queue = CALLOUTS
@@ -80,7 +82,7 @@ class WebhookMessage(Retryable):
 
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, related_name="messages")
     event = models.CharField(max_length=30)
-    # The same at every attempt and every endpoint, so that a receiver can tell what it has already.
+    # The same for every attempt and endpoint, so that receivers can recognize duplicates.
     event_id = models.CharField(max_length=40, editable=False)
     data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
@@ -101,7 +103,7 @@ class WebhookMessage(Retryable):
 
     @property
     def request_id(self) -> str:
-        """Of its requests. An event id is not enough: other endpoints may get the event as well."""
+        """Identifies its outgoing requests. The event ID isn't unique, because several endpoints may get the event."""
         return f"webhook message {self.pk}"
 
     @staticmethod

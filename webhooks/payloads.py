@@ -1,4 +1,4 @@
-"""Payloads of webhook events. They hold no codes and no customer data; a shop finds its customer by the order."""
+"""Payloads of webhook events. They contain no codes and no customer data: a shop knows the customer of its order."""
 
 from typing import Any
 

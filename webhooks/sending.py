@@ -1,6 +1,6 @@
-"""Telling merchants' shops what happened. See docs/webhooks.md for what they see of it.
+"""Send webhooks to merchants' shops. See docs/webhooks.md for the receiver's view.
 
-`announce` stands in the transaction in which the event happens; a worker sends it.
+`emit` is called in the transaction of the event, and a worker sends the messages.
 """
 
 import json
@@ -22,16 +22,16 @@ from work.attempts import Failure, NotNow, Policy
 from work.models import advisory_lock, database_now
 from work.refusals import Refused
 
-# For a receiver to answer in.
+# Seconds for a receiver to answer.
 REQUEST_TIMEOUT = 15
-# How long one worker is at one endpoint's messages; with the last of them still below CELERY_TASK_TIME_LIMIT.
+# Seconds a worker spends on one endpoint. With one last request it stays below CELERY_TASK_TIME_LIMIT.
 ENDPOINT_TIMEOUT = 25
-# An endpoint that cannot be reached is left alone for so long, whatever else there is for it.
+# How long nothing is sent to an endpoint that can't be reached.
 PAUSE = timedelta(minutes=1)
-# One that takes nothing for so long is disabled.
+# An endpoint that fails for this long is disabled.
 FAILURE_TIMEOUT = timedelta(days=3)
 RETENTION = timedelta(days=30)
-# Longer than any transaction takes.
+# Longer than any transaction.
 REMOVED_RETENTION = timedelta(hours=1)
 DELETE_BATCH_SIZE = 500
 
@@ -39,18 +39,18 @@ DELETE_BATCH_SIZE = 500
 class WebhookDisabled(NoticeKind):
     code, name = "webhook_disabled", "webhook endpoint disabled"
 
-    def why_past(self, notice):
-        return "" if notice.subject.disabled_at else "The endpoint was enabled again before it went out."
+    def obsolete_reason(self, notice):
+        return "" if notice.subject.disabled_at else "The endpoint was enabled again first."
 
 
 register(WebhookDisabled)
 
 
 class NotTaken(Failure):
-    """The endpoint answered, but not that it took the message."""
+    """The endpoint answered with a status other than 2xx."""
 
     def __init__(self, answer: Answer):
-        super().__init__(f"It answered {answer.status_code}.", pause=answer.retry_after)
+        super().__init__(f"The endpoint answered {answer.status_code}.", pause=answer.retry_after)
         self.status_code = answer.status_code
 
 
@@ -59,24 +59,23 @@ class WebhookRefused(Refused):
 
 
 def emit(merchant: Merchant, event: str, *payloads: Payload) -> None:
-    """Have the merchant's endpoints that chose this event told of it, once for each of the facts.
+    """Queue one message per payload for each of the merchant's endpoints that subscribe to the event.
 
-    To be called in the transaction in which it happened. Neither activation codes nor anything about the customer may
-    stand in the facts: a shop finds its customer by the order.
+    Call it in the transaction of the event. Payloads must not contain activation codes or customer data.
     """
     endpoints = list(merchant.webhook_endpoints.filter(disabled_at=None, events__contains=[event]).only("pk"))
-    happened = [(WebhookMessage.make_event_id(), data) for data in payloads]
-    for endpoint in endpoints if happened else ():
+    events = [(WebhookMessage.make_event_id(), data) for data in payloads]
+    for endpoint in endpoints if events else ():
         first, *_ = WebhookMessage.objects.bulk_create(
-            WebhookMessage(endpoint=endpoint, event=event, event_id=event_id, data=data) for event_id, data in happened
+            WebhookMessage(endpoint=endpoint, event=event, event_id=event_id, data=data) for event_id, data in events
         )
-        first.nudge()  # whoever sends it sends the others
+        first.nudge()  # its worker sends the others
 
 
 def send_test(endpoint: WebhookEndpoint) -> WebhookMessage:
-    """Have an endpoint told of nothing, to see whether it listens. Raises WebhookRefused."""
+    """Queue a test message. Raises WebhookRefused."""
     if endpoint.disabled_at:
-        raise WebhookRefused("The endpoint is disabled. Enable it first.")
+        raise WebhookRefused("This endpoint is disabled. Enable it first.")
     message = WebhookMessage.objects.create(
         endpoint=endpoint, event=TEST_EVENT, event_id=WebhookMessage.make_event_id(), data={"endpoint": endpoint.pk}
     )
@@ -88,9 +87,9 @@ def send_test(endpoint: WebhookEndpoint) -> WebhookMessage:
 
 
 def send(pk: int) -> None:
-    """Send a message that is due, and whatever else is due to its endpoint.
+    """Send a due message and whatever else is due for its endpoint.
 
-    One worker at a time is at an endpoint: one that is slow keeps no others from being served.
+    Only one worker at a time serves an endpoint, so a slow one can't occupy all workers.
     """
     message = WebhookMessage.objects.filter(pk=pk).first()
     if message is None:
@@ -126,7 +125,7 @@ class WebhookPolicy(Policy[WebhookMessage]):
             endpoint.url,
             body=body,
             headers={"Content-Type": "application/json", **signature},
-            kept=body.decode(),
+            logged=body.decode(),
             timeout=REQUEST_TIMEOUT,
             attempt=message.attempts,
             request_id=message.request_id,
@@ -140,14 +139,14 @@ class WebhookPolicy(Policy[WebhookMessage]):
         super().fail(message, failure)
         endpoint = message.endpoint
         if isinstance(failure, NotNow) or not isinstance(failure, OutgoingRequestError | NotTaken):
-            return  # it is not the endpoint's fault
+            return  # not the endpoint's fault
         WebhookEndpoint.objects.filter(pk=endpoint.pk, failing_since=None).update(failing_since=Now())
         if isinstance(failure, OutgoingRequestError):
             endpoint.messages.due().update(due_at=Now() + PAUSE)
         if isinstance(failure, NotTaken) and failure.status_code == 410:
-            stop(endpoint, "It answered 410 Gone.")
+            stop(endpoint, "The endpoint answered 410 Gone.")
         elif endpoint.failing_since and endpoint.failing_since < database_now() - FAILURE_TIMEOUT:
-            stop(endpoint, f"It took nothing for three days. The last time: {failure}"[:500])
+            stop(endpoint, f"Every request failed for three days. Last error: {failure}"[:500])
 
     def give_up(self, message, failure):
         message.end(status=WebhookMessage.Status.FAILED, reason=str(failure)[:500])
@@ -158,19 +157,19 @@ def build_body(message: WebhookMessage) -> bytes:
     return json.dumps(event, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-# Ending and beginning again
+# Enabling, disabling and resending
 
 
 @transaction.atomic
 def stop(endpoint: WebhookEndpoint, reason: str) -> None:
-    """Disable an endpoint that is of no use, and tell the merchant."""
+    """Disable an endpoint that keeps failing, and notify the merchant."""
     if disable(endpoint, reason):
         notify(WebhookDisabled, endpoint.merchant, endpoint)
 
 
 @transaction.atomic
 def disable(endpoint: WebhookEndpoint, reason: str = "") -> bool:
-    """Send nothing more to an endpoint; what is queued stays in its log. False if it was disabled already."""
+    """Disable an endpoint and fail its queued messages, which stay in the log. False if it was already disabled."""
     enabled = WebhookEndpoint.objects.filter(pk=endpoint.pk, disabled_at=None)
     if not enabled.update(disabled_at=Now(), disabled_reason=reason):
         return False
@@ -180,15 +179,15 @@ def disable(endpoint: WebhookEndpoint, reason: str = "") -> bool:
 
 
 def enable(endpoint: WebhookEndpoint) -> None:
-    """Tell an endpoint of what happens from now on. What failed is not sent again by this."""
+    """Enable an endpoint for future events. Failed messages are not resent."""
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(disabled_at=None, disabled_reason="", failing_since=None)
 
 
 @transaction.atomic
 def remove(endpoint: WebhookEndpoint) -> None:
-    """Take an endpoint away, with its secrets. Its rows are deleted when no transaction can be about to refer to them.
+    """Remove an endpoint and its secrets. Its rows are deleted later, when no transaction can still refer to them.
 
-    A payment that found it a moment ago must not fail for it, nor a mail be sent twice.
+    Otherwise a payment that has just read the endpoint would fail, or an e-mail would be sent twice.
     """
     disable(endpoint)
     endpoint.removed_at, endpoint.secret, endpoint.previous_secret = timezone.now(), "", None
@@ -197,22 +196,22 @@ def remove(endpoint: WebhookEndpoint) -> None:
 
 @transaction.atomic
 def send_again(endpoint: WebhookEndpoint, *, message: WebhookMessage | None = None) -> int:
-    """Have a message sent now, whatever became of it; or all that failed. Return how many. Raises WebhookRefused."""
-    # Serializes it with the endpoint's being disabled, which fails what is queued.
+    """Queue a message again, whatever its status, or all failed ones. Return how many. Raises WebhookRefused."""
+    # Serializes with disabling the endpoint, which fails queued messages.
     if WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk).disabled_at:
-        raise WebhookRefused("The endpoint is disabled. Enable it first.")
+        raise WebhookRefused("This endpoint is disabled. Enable it first.")
     failed = endpoint.messages.filter(status=WebhookMessage.Status.FAILED)
     again = endpoint.messages.filter(pk=message.pk) if message else failed
     first = again.first()
     again.filter(attempts__gte=WebhookMessage.MAX_ATTEMPTS).update(attempts=0)
     count = again.update(status=WebhookMessage.Status.QUEUED, due_at=Now(), ended_at=None, reason="")
     if first:
-        first.nudge()  # whoever sends it sends the others
+        first.nudge()  # its worker sends the others
     return count
 
 
 def purge() -> None:
-    """Forget some of the messages that are old and done with, and of what was removed."""
+    """Delete a batch of old, finished messages, and of removed endpoints."""
     old = WebhookMessage.objects.filter(due_at=None, created_at__lt=Now() - RETENTION).order_by("created_at")
     removed = WebhookEndpoint.objects.filter(removed_at__lt=Now() - REMOVED_RETENTION)
     for messages in (old, WebhookMessage.objects.filter(endpoint__in=removed)):

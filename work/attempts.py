@@ -1,4 +1,4 @@
-"""One attempt at a row that is work: claimed, tried, and done, put off or given up."""
+"""One attempt at a row of work: claim it, try it, then finish, postpone or give up."""
 
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -8,28 +8,28 @@ from work.models import Retryable
 
 
 class Failure(Exception):
-    """An attempt that did not do its work. The message is for the merchant."""
+    """The attempt failed. The message is for the merchant."""
 
     def __init__(self, message: str, *, permanent: bool = False, pause: timedelta = timedelta(0)):
         super().__init__(message)
-        self.permanent = permanent  # no later attempt will do it
-        self.pause = pause  # the next attempt waits for at least so long
+        self.permanent = permanent  # retrying won't help
+        self.pause = pause  # minimum time before the next attempt
 
 
 class NotNow(Failure):
-    """Nothing was tried and nothing failed: the next attempt follows, however often."""
+    """There was nothing to try yet. The row is attempted again, without limit."""
 
 
 Row = TypeVar("Row", bound=Retryable)
 
 
 class Policy(Generic[Row]):
-    """How rows of one kind are attempted, and what happens to one whose attempt failed."""
+    """How rows of one model are attempted, and what happens when an attempt fails."""
 
     model: type[Row]
 
     def run(self, pk: int) -> Any:
-        """Make one attempt at a row if it is due; return what `attempt` returns, or None."""
+        """Make one attempt at a row if it is due. Return what `attempt` returns, or None."""
         row = self.claim(pk)
         if row is None:
             return None
@@ -38,7 +38,7 @@ class Policy(Generic[Row]):
         except Failure as failure:
             self.fail(row, failure)
         except Exception as error:
-            # What was done before the error must not be done again: an e-mail that was sent and recorded.
+            # The work may be done and recorded, such as an e-mail sent. Don't repeat it.
             has_ended = self.model._default_manager.filter(pk=row.pk, due_at=None).exists()
             if has_ended:
                 incidents.report(error, f"{row}, after it was done")
@@ -51,7 +51,7 @@ class Policy(Generic[Row]):
         return row
 
     def attempt(self, row: Row) -> Any:
-        """Do the work, and record how it ended. Raises Failure."""
+        """Do the work and record the outcome. Raises Failure."""
         raise NotImplementedError
 
     def fail(self, row: Row, failure: Failure) -> None:
@@ -65,5 +65,5 @@ class Policy(Generic[Row]):
         row.postpone(str(failure), at_least=failure.pause)
 
     def give_up(self, row: Row, failure: Failure) -> None:
-        """Record that it failed for good, and tell who has to know."""
+        """Record the permanent failure and notify people if necessary."""
         row.end(reason=str(failure)[:500])

@@ -1,5 +1,3 @@
-"""Request bodies, as long as they may be."""
-
 from rest_framework import status
 from rest_framework.exceptions import APIException
 
@@ -13,13 +11,13 @@ class BodyTooLong(APIException):
 
 
 def takes_files(view):
-    """Let a view take bodies as long as an upload may be; see portal.middleware.BodyLimit."""
+    """Let a view accept bodies up to the upload limit. See portal.middleware.BodyLimit."""
     view.takes_files = True
     return view
 
 
 def read_body(stream, limit: int) -> bytes:
-    """Return the whole body, or raise BodyTooLong without having read much more than the limit."""
+    """Return the body. Raises BodyTooLong after reading at most one byte more than the limit."""
     body = stream.read(limit + 1)
     if len(body) > limit:
         raise BodyTooLong(limit)

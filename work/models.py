@@ -1,4 +1,4 @@
-"""Rows that are work, tried until it is done."""
+"""Rows of work, retried until they are done."""
 
 import logging
 import random
@@ -18,29 +18,29 @@ from work.valkey import valkey
 
 logger = logging.getLogger(__name__)
 
-# How long a worker has for one attempt. Longer than CELERY_TASK_TIME_LIMIT, or two would be at it.
+# How long a worker has for one attempt. Longer than CELERY_TASK_TIME_LIMIT, so that two workers never overlap.
 LEASE = timedelta(seconds=60)
 
 
-# Seconds for which a queued row is not queued again, unless a worker has begun to look at it.
+# Seconds during which a queued row isn't queued again, unless a worker has begun its task.
 QUEUED_TTL = 30
-# Tasks in a queue beyond which no more are added: the workers and the sweep find the rows by themselves.
+# A longer queue gets no more tasks. Workers and the sweep find the rows anyway.
 MAX_QUEUE_LENGTH = 1000
 
 
 # Each queue has a worker of its own (run.py).
 DEFAULT = "celery"
-CALLOUTS = "callouts"  # for what waits for other people's servers
-IMPORTS = "imports"  # for what takes long
+CALLOUTS = "callouts"  # waits for other people's servers
+IMPORTS = "imports"  # takes long
 
 
 def publish(task: str, pk: int, *, queue: str = DEFAULT) -> None:
-    """Ask a worker of a queue to look at a row, unless the row is queued already or the queue is long.
+    """Queue a task for a row, unless it is already queued or the queue is long.
 
-    The task is only a hint. If it gets lost, or the broker is down, the sweep asks again.
+    The task is only a nudge. If it gets lost or the broker is down, the sweep queues it again.
     """
     try:
-        # This also finds out within half a second whether the broker is down; Celery would retry for longer.
+        # This also detects within half a second that the broker is down. Celery would retry for longer.
         with valkey().pipeline(transaction=False) as pipeline:
             pipeline.set(_queued(task, pk), 1, nx=True, ex=QUEUED_TTL)
             pipeline.llen(queue)
@@ -48,11 +48,11 @@ def publish(task: str, pk: int, *, queue: str = DEFAULT) -> None:
         if is_new and length < MAX_QUEUE_LENGTH:
             current_app.send_task(task, [pk], queue=queue)
     except (RedisError, BrokerError) as error:
-        logger.warning("The broker does not take %s(%s), the sweep will: %s", task, pk, error)
+        logger.warning("Couldn’t queue %s(%s), leaving it to the sweep: %s", task, pk, error)
 
 
 def begin_task(task: str, pk: int) -> None:
-    """Let the row be queued again: what happens to it from now on may need another look."""
+    """Let the row be queued again, because a change from now on may need another task."""
     with suppress(RedisError):
         valkey().delete(_queued(task, pk))
 
@@ -62,7 +62,7 @@ def _queued(task: str, pk: int) -> str:
 
 
 def database_now() -> datetime:
-    """The database's clock, which all times in rows come from. Workers' clocks may differ."""
+    """Return the database's time, which rows use. Workers' clocks may differ."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
@@ -71,7 +71,7 @@ def database_now() -> datetime:
 
 @contextmanager
 def advisory_lock(name: str, pk: int) -> Iterator[bool]:
-    """Whether nobody else is at this kind of work on this row: a lock of the session's, gone if its process dies."""
+    """Try a session-level advisory lock and yield whether we got it. PostgreSQL releases it if the process dies."""
     lock = [crc32(name.encode()) - 2**31, pk % 2**31]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", lock)
@@ -88,37 +88,37 @@ class RetryableQuerySet(models.QuerySet):
         return self.filter(due_at__lte=Now())
 
     def in_turn(self):
-        """Retries first, for their rows have waited longest; then the longest overdue."""
+        """Retries first, because they have waited longest, then the longest overdue."""
         return self.order_by(Case(When(attempts=0, then=1), default=0), "due_at")
 
     def claim(self, pk):
-        """Take a due row for one attempt, or return None if it is not ours to take.
+        """Claim a due row for one attempt. Return None if it isn't due or another worker has it.
 
-        The claim is a lease: it already schedules the next attempt, so a worker that dies leaves nothing to clean up.
-        The conditional update looks only at the row's own columns: with a joined condition PostgreSQL does not look
-        again after waiting for the lock, and two workers both claim.
+        The claim is a lease: it schedules the next attempt, so a worker that dies leaves nothing to clean up.
+        The update filters only on the row's own columns. With a join, PostgreSQL doesn't recheck the condition after
+        waiting for the lock, and two workers could claim the row.
         """
         claimed = self.due().filter(pk=pk).update(due_at=Now() + LEASE, attempts=F("attempts") + 1)
         return self.get(pk=pk) if claimed else None
 
 
 class Retryable(models.Model):
-    """A piece of work that is tried until it is done. The row is the queue; tasks are only nudges.
+    """A piece of work that is retried until it is done. The row is the queue, and tasks are only nudges.
 
-    All times are the database's: workers' clocks may differ.
+    All times come from the database, because workers' clocks may differ.
     """
 
-    TASK = ""  # the Celery task that makes one attempt, called with the row's key
-    # Delays after the first, the second, ... attempt; the last one repeats.
+    TASK = ""  # the Celery task that makes one attempt, called with the row's primary key
+    # Delays after the first, second, ... attempt. The last one repeats.
     SCHEDULE = tuple(timedelta(seconds=seconds) for seconds in (5, 10, 20, 30, 60, 60, 120, 300, 600, 900))
-    # From then on it has failed, and a person is told.
+    # After this many attempts it has failed.
     MAX_ATTEMPTS = 300  # three days
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     due_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
     attempts = models.PositiveIntegerField(default=0, editable=False)
-    ended_at = models.DateTimeField(null=True, editable=False, help_text="When nothing was left to try.")
-    reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it is not done yet.")
+    ended_at = models.DateTimeField(null=True, editable=False, help_text="When it was done or failed.")
+    reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it is not done.")
 
     objects = RetryableQuerySet.as_manager()
 
@@ -127,15 +127,15 @@ class Retryable(models.Model):
         indexes = [models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="%(class)s_due")]
 
     def end(self, **fields) -> bool:
-        """Record how this attempt ended: nothing is due any more. False if it is another's by now."""
+        """Record the outcome. The row is no longer due. Return False if another worker has the lease by now."""
         return self._update(due_at=None, ended_at=Now(), **fields)
 
     def postpone(self, reason: str, *, at_least: timedelta = timedelta(0), **fields) -> bool:
-        """Record why this attempt failed, and have the next one made when its time comes."""
+        """Record why this attempt failed and schedule the next one."""
         return self._update(due_at=Now() + max(self._delay(), at_least), reason=reason[:500], **fields)
 
     def nudge(self) -> None:
-        """Have a worker look at the row as soon as it is committed. If the broker is gone, the sweep will."""
+        """Queue the row's task after the commit. If the broker is down, the sweep does it."""
         transaction.on_commit(self._publish, robust=True)
 
     def _publish(self) -> None:
@@ -143,7 +143,6 @@ class Retryable(models.Model):
 
     @property
     def queue(self) -> str:
-        """Whose turn it is to look at the row."""
         return DEFAULT
 
     @property
@@ -151,7 +150,7 @@ class Retryable(models.Model):
         return self.attempts >= self.MAX_ATTEMPTS
 
     def _update(self, **fields) -> bool:
-        # The number of attempts tells whether the lease is still ours.
+        # A higher number of attempts means that another worker has the lease.
         changed = type(self)._default_manager.filter(pk=self.pk, attempts=self.attempts).update(**fields)
         for name, value in fields.items():
             setattr(self, name, value)

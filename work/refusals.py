@@ -1,5 +1,5 @@
 class Refused(Exception):
-    """No, because …: a sentence for whoever asked. The API answers with 409, a page with a message."""
+    """An action was refused. The message tells the user why. The API answers 409, and pages show the message."""
 
-    code: str  # what programs know the reason by
-    errors: list[dict[str, str]] = []  # the fields it is about, as JSON pointers
+    code: str  # stable, for API clients
+    errors: list[dict[str, str]] = []  # the fields concerned, as JSON pointers

@@ -1,4 +1,4 @@
-"""What nudges have in common. Each looks at its row and does nothing if there is nothing to do."""
+"""Shared by tasks. Each checks its row and does nothing if there is nothing to do."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -9,25 +9,24 @@ from django.db import close_old_connections
 
 from work.models import DEFAULT, Retryable, RetryableQuerySet, begin_task, publish
 
-# Seconds after which a worker that still finds due rows of one kind lets the other tasks in the queue go first.
+# Seconds after which a worker that still finds due rows lets other tasks in the queue go first.
 SLICE = 5
-# Due rows that a worker reads at once.
 BATCH_SIZE = 20
 
 
 @task_prerun.connect
 def note_begin(task, args, **_):
-    # Celery keeps the connection; this replaces one that PostgreSQL has closed.
+    # Celery keeps connections open. This discards one that PostgreSQL has closed.
     close_old_connections()
     if args:
         begin_task(task.name, args[0])
 
 
 def work_off(task: Task, due: RetryableQuerySet, attempt: Callable[[int], None], pk: int) -> None:
-    """Attempt the due rows of the default queue, retries first, until there are none or the slice is over.
+    """Attempt due rows, retries first, until there are none or the slice is over.
 
-    So rows that nobody queued, as the queue was long, are found by any worker that is awake. Another queue's row is
-    attempted alone: a merchant's mail server may be slow.
+    This finds rows that weren't queued because the queue was long. On other queues, attempt only this row: a
+    merchant's mail server may be slow.
     """
     if get_queue(task) != DEFAULT:
         attempt(pk)
@@ -44,14 +43,13 @@ def work_off(task: Task, due: RetryableQuerySet, attempt: Callable[[int], None],
 
 
 def get_queue(task: Task) -> str:
-    """The queue that a task came from."""
     return str((task.request.delivery_info or {}).get("routing_key", DEFAULT))
 
 
-def is_misplaced(task: Task, model: type[Retryable], pk: int) -> bool:
-    """Whether a row of the default queue must go to another one by now, as when its merchant got a mail server.
+def requeue_misplaced(task: Task, model: type[Retryable], pk: int) -> bool:
+    """Requeue a row that no longer belongs on the default queue, as when its merchant has added a mail server.
 
-    Then it is queued there. On the other queues any row may take its time.
+    Return whether it was requeued. Other queues accept any row.
     """
     if get_queue(task) != DEFAULT:
         return False

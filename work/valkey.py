@@ -8,14 +8,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
-# Seconds for which Valkey is not asked again after it did not answer.
+# Seconds without further tries after Valkey didn't answer.
 PAUSE = 5
 
 
 class Breaker(Retry):
-    """Never retries, and fails at once for a few seconds after a failure: each caller would wait half a second."""
+    """Never retries. After a failure, fails fast for PAUSE seconds so that callers don't wait half a second each."""
 
-    # For all connections of the process: redis-py copies this object for each of them.
+    # Shared by all connections of the process, because redis-py copies this object for each of them.
     closed_until = 0.0
 
     def __init__(self) -> None:
@@ -33,8 +33,8 @@ class Breaker(Retry):
 
 @cache
 def valkey() -> Redis:
-    """Valkey, for requests and tasks that must not wait: it answers within half a second, or raises a RedisError.
+    """Valkey client for code that must not wait: answers within half a second or raises a RedisError.
 
-    Celery's own connection, and redis-py's default client, retry for seconds.
+    Celery's own connection and redis-py's default client retry for seconds.
     """
     return Redis.from_url(**settings.VALKEY, retry=Breaker())

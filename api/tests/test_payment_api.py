@@ -237,7 +237,7 @@ def test_a_payment_is_taken_while_the_broker(
 
     assert response.status_code == 201
     assert "Requests are not being counted" in caplog.text
-    assert "the sweep will" in caplog.text
+    assert "leaving it to the sweep" in caplog.text
 
 
 @pytest.mark.django_db(transaction=True)
@@ -245,7 +245,7 @@ def test_a_payment_is_taken_while_publishing_fails(api, make_payment, product, c
     response = api.post(URL, make_payment(product), format="json")
 
     assert response.status_code == 201
-    assert "the sweep will" in caplog.text
+    assert "leaving it to the sweep" in caplog.text
 
 
 @pytest.fixture

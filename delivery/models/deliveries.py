@@ -61,7 +61,7 @@ class Delivery(Retryable):
 
     @property
     def queue(self) -> str:
-        return MailAccount.objects.queue_of(self.order.merchant_id)
+        return MailAccount.objects.queue_for(self.order.merchant_id)
 
     def readdress(self) -> None:
         """Have this attempt go to the order's present address, and say so before it is made."""

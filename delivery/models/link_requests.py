@@ -33,4 +33,4 @@ class LinkRequest(Retryable):
 
     @property
     def queue(self) -> str:
-        return MailAccount.objects.queue_of(self.merchant_id)
+        return MailAccount.objects.queue_for(self.merchant_id)

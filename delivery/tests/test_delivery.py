@@ -183,7 +183,7 @@ def test_a_notice_that_may_have_been_taken_is_not_sent_again_at_once(merchant, w
         yield
 
     monkeypatch.setattr("notices.sending.send_email", fall_silent)
-    monkeypatch.setattr("notices.sending._why_past", lambda notice: "")
+    monkeypatch.setattr("notices.sending._obsolete_reason", lambda notice: "")
     MerchantNotice.objects.create(merchant=merchant, kind="mail_server")
     work()
 

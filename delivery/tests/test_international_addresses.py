@@ -3,7 +3,7 @@
 import pytest
 
 from delivery.models import Delivery
-from fulfillment.personal_data import Held
+from fulfillment.personal_data import PersonalData
 from merchants.addresses import to_ascii_domain, validate_international
 from notices.models import MerchantNotice
 from orders.models import Order
@@ -98,7 +98,7 @@ def test_a_domain_is_found_in_either_spelling(buy, client, merchant, work, mailo
     work()
     assert [mail.to for mail in mailoutbox] == [["info@xn--bcher-kva.example"]] * 2
 
-    assert Held(searched).erase(actor="test")["orders"] == 1
+    assert PersonalData(searched).erase(actor="test")["orders"] == 1
     assert Order.objects.get().email == Delivery.objects.get().recipient == ""
 
 
@@ -111,7 +111,7 @@ def make_sink(settings):
         sink = Sink(free_port(), **fields)
         sink.start()
         started.append(sink)
-        settings.EMAIL_BACKEND = "outbound.mail_servers.OurServer"
+        settings.EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
         settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
         settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False

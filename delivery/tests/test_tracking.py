@@ -29,7 +29,7 @@ from delivery.tests.provider_events import (
 from fulfillment import tasks
 from fulfillment.attention import needing_attention
 from fulfillment.history import order_history
-from fulfillment.personal_data import Held
+from fulfillment.personal_data import PersonalData
 from fulfillment.tests.factories import make_product, work
 from notices.models import MerchantNotice
 from orders.models import Order
@@ -179,7 +179,7 @@ def test_the_order_page_says_that_the_address_bounced(delivery, support):
 def test_nobody_is_asked_to_correct_an_address_that_was_erased(delivery, support):
     post("postmark", payload("postmark", "bounced"))
 
-    Held(delivery.order.email).erase(actor="Stella")
+    PersonalData(delivery.order.email).erase(actor="Stella")
 
     assert "Mail to this address" not in support.get(f"/orders/{delivery.order.number}/").content.decode()
 
@@ -191,7 +191,7 @@ def test_a_delay_is_told_and_changes_nothing(delivery):
 
     delivery.refresh_from_db()
     assert delivery.status == "sent"
-    assert lines(delivery.order)[-1] == "ada@example.com does not take mail yet: 552 5.2.2 mailbox full"
+    assert lines(delivery.order)[-1] == "Deferred by the mail server of ada@example.com: 552 5.2.2 mailbox full"
     assert not MerchantNotice.objects.exists()
 
 
@@ -208,7 +208,7 @@ def test_nothing_happens_to_a_mail_before_it_is_sent(delivery):
     post("postmark", payload("postmark", "delivered"))
 
     sent, delivered = lines(delivery.order)[-2:]
-    assert sent.endswith("mailed to ada@example.com") and delivered == "Delivered to ada@example.com"
+    assert sent.endswith("sent to ada@example.com") and delivered == "Delivered to ada@example.com"
 
 
 # Before the delivery is known

@@ -1,4 +1,4 @@
-"""The work of getting paid items their codes, and where the codes come from."""
+"""Fulfillments, and the sources that products take codes from."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -21,45 +21,44 @@ from work.models import CALLOUTS, DEFAULT, Retryable, RetryableQuerySet, databas
 
 class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
     def with_places(self, kinds: Iterable[str] = SOURCES.keys()):
-        """Each with what it takes codes from, if it is of one of these kinds."""
+        """Load each method's place with it, for methods of these kinds."""
         return self.select_related(*(path for kind in kinds for path in SOURCES[kind].places))
 
     def for_product(self, product: Product) -> "Sequence[FulfillmentMethod]":
-        """The product's sources, in the order in which they are asked; of one that has none what serves all such."""
+        """The product's sources in the order they are asked or, if it has none, those that serve all products."""
         own = self.filter(product=product)
         if not (kinds := own.kinds()):
             return self.for_all(product)
-        # The tables of all kinds at once would take PostgreSQL longer to plan than both queries take.
+        # Joining the tables of all kinds would take PostgreSQL longer to plan than both queries take to run.
         return list(own.with_places(kinds).order_by("position"))
 
     def kinds(self) -> set[str]:
         return set(self.order_by().values_list("source", flat=True))
 
     def for_all(self, product: Product) -> "list[FulfillmentMethod]":
-        """What serves a product that has no source of its own."""
+        """Unsaved methods of the sources that serve every product without a source of its own."""
         return [method for kind in SOURCES.values() for method in kind.get_methods_for_all(product)]
 
 
 class FulfillmentMethod(models.Model):
-    """One of the places a product's codes come from; what it lacks, the next in line is asked for.
+    """One of a product's sources. Codes it can't supply are requested from the next one.
 
-    A kind of source that takes codes from something of the merchant's has a model of its own for its methods, which
-    adds a reference to that.
+    A kind of source that takes codes from a place, such as a pool, has its own subclass with a foreign key to it.
     """
 
-    SOURCE = ""  # of a model of its own: the code of its kind
-    PLACE = ""  # and the field that says where codes are taken from
+    SOURCE = ""  # in a subclass: the code of the source's kind
+    PLACE = ""  # in a subclass: the name of the foreign key to the place
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="fulfillment_methods")
     position = models.PositiveSmallIntegerField(default=1)
-    source = models.CharField(max_length=20, editable=False, help_text="The kind: its code in fulfillment/sources.")
+    source = models.CharField(max_length=20, editable=False, help_text="Code of a kind in fulfillment/sources.")
 
     objects = FulfillmentMethodQuerySet.as_manager()
 
     class Meta:
         ordering = ["product", "position"]
         constraints = [
-            # At the end of the transaction: meanwhile two may change places.
+            # Deferred so that two methods can swap positions.
             models.UniqueConstraint(
                 fields=["product", "position"], name="one_method_per_position", deferrable=models.Deferrable.DEFERRED
             )
@@ -80,12 +79,12 @@ class FulfillmentMethod(models.Model):
 
     @property
     def kind(self) -> Any:
-        """The source that it has asked, a fulfillment.sources.Source."""
+        """The fulfillment.sources.base.Source to ask."""
         return SOURCES[self.source](self)
 
     @property
     def upstream(self) -> Upstream | None:
-        """The server that is called, if one is."""
+        """The server that the source calls, if any."""
         upstream: Upstream | None = self.kind.upstream
         return upstream
 
@@ -95,56 +94,56 @@ class FulfillmentQuerySet(RetryableQuerySet):
         return self.exclude(status=Fulfillment.Status.DONE)
 
     def waiting(self):
-        """What paid items wait for: keys, a person or a source that is away."""
+        """Those of paid items that wait for keys, a person or a server."""
         return self.filter(status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID)
 
     def waiting_for(self, pool: LicensePool):
-        """What waits for this pool's keys, oldest payment first."""
+        """Those that wait for this pool's keys, oldest payment first."""
         waiting = self.waiting().filter(item__product__fulfillment_methods__poolmethod__pool=pool)
         return waiting.order_by("item__order__paid_at", "item__order_id", "item_id")
 
     def given_up(self):
-        """What is not tried again by itself: it failed, or another source of its chain may still get codes."""
+        """Those that aren't retried automatically: failed, or waiting for new keys or a person."""
         return self.filter(Q(status=Fulfillment.Status.FAILED) | Q(status=Fulfillment.Status.WAITING, due_at=None))
 
     def held(self):
-        """What waits for a person to release or refuse a code."""
+        """Those that wait for a person to release or reject a code."""
         return self.filter(item__held_codes__isnull=False).distinct()
 
     def start_again(self) -> int:
-        """Have these tried at once, as if for the first time; return how many they are."""
-        # The number of attempts goes on: it tells one worker's lease from the next.
+        """Make these due now, with a fresh deadline. Return how many there are."""
+        # `attempts` keeps counting: it tells one worker's lease from the next.
         status = Fulfillment.Status.PENDING
         return self.update(status=status, reason="", due_at=Now(), ended_at=None, failing_since=None)
 
     def wake(self) -> None:
-        """Have these looked at now, those of the oldest payments first."""
+        """Make these due now, oldest payment first."""
         paid_at = OrderItem.objects.filter(pk=OuterRef("item")).values("order__paid_at")
         self.update(due_at=Subquery(paid_at))
 
     def ask_again(self, upstream: Upstream) -> None:
-        """Have the paid items that wait for this server ask it now."""
-        self.waiting().of_upstream(upstream).wake()
+        """Wake the paid items that wait for this server."""
+        self.waiting().for_upstream(upstream).wake()
 
-    def next_of(self, upstream: Upstream) -> int | None:
-        """One of the oldest that are due and take codes from this server, if any."""
-        due = self.of_upstream(upstream).due().order_by("due_at", "item__order__paid_at")
+    def next_for(self, upstream: Upstream) -> int | None:
+        """The primary key of one of the oldest due items that take codes from this server, if any."""
+        due = self.for_upstream(upstream).due().order_by("due_at", "item__order__paid_at")
         oldest = due.values_list("pk", flat=True)[:8]
-        # Workers that ask at the same moment should not all get the same.
+        # Random, so that workers asking at the same moment don't all get the same one.
         return random.choice(oldest) if oldest else None  # noqa: S311
 
-    def due_in_turn(self, of_each: int):
-        """What is due, the oldest first; of one server's no more than so many: others would find it busy."""
+    def due_in_turn(self, max_per_server: int):
+        """Due items, oldest first, limited per server because any more would find it busy."""
         servers = {name: path for kind in SOURCES.values() for name, path in kind.servers().items()}
         place = Window(RowNumber(), partition_by=list(servers), order_by=["due_at", "pk"])
         rows = self.due().annotate(**servers).annotate(place=place)
-        return rows.filter(Q(**dict.fromkeys(servers)) | Q(place__lte=of_each)).order_by("due_at")
+        return rows.filter(Q(**dict.fromkeys(servers)) | Q(place__lte=max_per_server)).order_by("due_at")
 
     def count_failed(self, upstream: Upstream) -> int:
-        """How many items this server was given up for."""
-        return self.of_upstream(upstream).given_up().distinct().count()
+        """Count this server's items that aren't retried automatically."""
+        return self.for_upstream(upstream).given_up().distinct().count()
 
-    def of_upstream(self, upstream: Upstream):
+    def for_upstream(self, upstream: Upstream):
         """Those of paid items whose products take codes from this server."""
         return self.filter(upstream.serves(), item__order__status=Order.Status.PAID)
 
@@ -153,9 +152,9 @@ class Fulfillment(Retryable):
     """The work of getting one order item its activation codes."""
 
     TASK = "fulfillment.tasks.fulfill"
-    # After that long in which a source failed, the item has.
-    PATIENCE = timedelta(days=1)
-    SHORTEST_DELAY, LONGEST_DELAY = timedelta(seconds=5), timedelta(minutes=15)
+    # The item fails once its sources have failed for this long.
+    FAILURE_TIMEOUT = timedelta(days=1)
+    MIN_DELAY, MAX_DELAY = timedelta(seconds=5), timedelta(minutes=15)
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -166,12 +165,12 @@ class Fulfillment(Retryable):
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="fulfillment")
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     done_at = models.DateTimeField(null=True, blank=True, editable=False)
-    failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then its sources failed.")
+    failing_since = models.DateTimeField(null=True, editable=False, help_text="When its sources began to fail.")
     sent_by_vendor = models.BooleanField(
         default=False,
         db_default=False,
         editable=False,
-        help_text="Done without codes: the vendor sends them itself.",
+        help_text="Done without codes: the vendor sends them to the customer.",
     )
 
     objects = FulfillmentQuerySet.as_manager()  # type: ignore[misc]
@@ -199,31 +198,30 @@ class Fulfillment(Retryable):
 
     @property
     def is_last_attempt(self) -> bool:
-        return bool(self.failing_since and self.failing_since < database_now() - self.PATIENCE)
+        return bool(self.failing_since and self.failing_since < database_now() - self.FAILURE_TIMEOUT)
 
     def _delay(self) -> timedelta:
-        """A quarter of the time since it began to fail: not of attempts, of which some only waited for others."""
+        """A quarter of the time since it began to fail. Attempts don't count: some found the server busy."""
         failing_for = database_now() - self.failing_since if self.failing_since else timedelta(0)
-        delay = min(max(failing_for / 4, self.SHORTEST_DELAY), self.LONGEST_DELAY)
+        delay = min(max(failing_for / 4, self.MIN_DELAY), self.MAX_DELAY)
         return delay * random.uniform(0.9, 1.1)  # noqa: S311 (jitter)
 
     def finish(self, *, sent_by_vendor: bool) -> bool:
-        """Record that nothing is missing."""
         done = {"status": self.Status.DONE, "reason": "", "done_at": Now(), "failing_since": None}
         return self.end(**done, sent_by_vendor=sent_by_vendor)
 
     def wait(self, reason: str, pause: timedelta) -> bool:
-        """Record that nothing could be tried yet, and have it looked at again after the pause."""
+        """Record that there was nothing to try yet, and check again after the pause."""
         return self._update(due_at=Now() + pause, status=self.Status.WAITING, reason=reason[:500])
 
 
 class HeldCode(models.Model):
-    """A code that resembles none of a server's earlier ones, until a person releases or refuses it.
+    """A code that looks unlike a server's earlier ones, until a person releases or rejects it.
 
-    While it is here, the server is not asked for the item's codes: it might give another one.
+    In the meantime the server isn't asked for the item's codes, because it might answer with another one.
     """
 
-    source = models.CharField(max_length=20, help_text="The kind: its code in fulfillment/sources.")
+    source = models.CharField(max_length=20, help_text="Code of a kind in fulfillment/sources.")
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="held_codes")
     item = models.ForeignKey(OrderItem, models.CASCADE, related_name="held_codes")
     unit = models.PositiveIntegerField()
@@ -234,4 +232,4 @@ class HeldCode(models.Model):
         constraints = [models.UniqueConstraint(fields=["item", "unit"], name="one_held_code_per_unit")]
 
     def __str__(self):
-        return f"A held code for unit {self.unit} of {self.item}"
+        return f"Held code for unit {self.unit} of {self.item}"

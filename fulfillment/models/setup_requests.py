@@ -11,9 +11,9 @@ from vault.fields import EncryptedBinaryField
 
 
 class SetupRequest(models.Model):
-    """A merchant's wish that support staff set up automatic sending: which products, from which keys, and how.
+    """A merchant's request that support staff set up automatic sending for some products.
 
-    Its license file is kept, encrypted, until the request is closed (`parts`).
+    The license file is stored encrypted, in `parts`, until the request is closed.
     """
 
     class Status(models.TextChoices):
@@ -24,7 +24,7 @@ class SetupRequest(models.Model):
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="setup_requests")
     status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
-    products = models.JSONField(help_text="A list of {sku, name}.")
+    products = models.JSONField(help_text="List of {sku, name}.")
     pool_name = models.CharField(max_length=200, validators=[MinLengthValidator(1)])
     quantity_rule = models.CharField(
         max_length=4, choices=Product.QuantityRule, default=Product.QuantityRule.ONE_PER_UNIT
@@ -33,10 +33,12 @@ class SetupRequest(models.Model):
     recipients = ArrayField(models.EmailField(), default=list, blank=True)
     comment = models.TextField(max_length=4000, blank=True)
     file_name = models.CharField(max_length=255, blank=True)
-    preview = models.JSONField(default=dict, help_text="What the file holds (setup.preview_file), without any key.")
+    preview = models.JSONField(default=dict, help_text="Result of setup.preview_file, without keys.")
     asked_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    pool = models.ForeignKey(LicensePool, models.SET_NULL, null=True, related_name="+", help_text="Once applied.")
+    pool = models.ForeignKey(
+        LicensePool, models.SET_NULL, null=True, related_name="+", help_text="Set when the request is applied."
+    )
 
     class Meta:
         indexes = [
@@ -52,7 +54,7 @@ class SetupRequest(models.Model):
 
 
 class SetupRequestPart(Part):
-    """A piece of the license file or text that came with a request."""
+    """A part of the license file or text of a request."""
 
     request = models.ForeignKey(SetupRequest, models.CASCADE, related_name="parts")
     content = EncryptedBinaryField(bound_to=("request_id", "number"))
@@ -65,8 +67,6 @@ class SetupRequestPart(Part):
 
 
 class SetupEvent(models.Model):
-    """What became of a request, when and by whom."""
-
     class Kind(models.TextChoices):
         ASKED = "asked"
         APPLIED = "applied"

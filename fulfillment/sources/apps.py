@@ -6,9 +6,9 @@ from orders.kinds import SOURCES
 
 
 class SourceConfig(AppConfig):
-    """The application of a kind of source. The class of that name in its module `source` is registered."""
+    """Base configuration of a source's app. Registers the class named `source` from the app's `source` module."""
 
-    default = False  # the kinds are
+    default = False  # subclasses set it to True
     source = ""
 
     def ready(self):

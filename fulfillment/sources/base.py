@@ -15,53 +15,53 @@ from work.models import RetryableQuerySet
 
 
 class SourceError(Failure):
-    """A source could not answer."""
+    """A source failed to issue codes."""
 
 
 class SourceNotReady(SourceError, NotNow):
-    """The source was not asked yet, and nothing failed: it is looked at again after the pause."""
+    """Nothing failed, but the source can't be asked for more yet. Try again after the pause."""
 
 
 class SourceBusy(SourceNotReady):
-    """As much as may be is asked of the source already; it is this one's turn when that is answered."""
+    """The source already has the maximum number of requests in progress."""
 
 
 class CodeHeld(SourceError):
-    """A person has to look at what the source gave. No other source is asked for it."""
+    """A person has to check the code that the source issued. The next source isn't asked for it."""
 
 
 class LicenseAwaited(SourceNotReady):
-    """A renewal goes by the license of an order before it, which is not there yet."""
+    """A renewal needs the license of an earlier order, which isn't there yet."""
 
 
 class Source:
-    """Where a product's activation codes come from. Asking twice for the same unit gives the same code."""
+    """Where a product's activation codes come from. Asking twice for the same unit returns the same code."""
 
-    code = ""  # as it stands in rows: of methods, and of codes that came from it
+    code = ""  # stored in rows of methods and activation codes
     name = ""
-    origin = ""  # after “saved”, of codes that came from it
+    origin = ""  # where codes came from, shown after “saved”
     method_model: type[FulfillmentMethod] = FulfillmentMethod
-    # What loads, with a method, the place that it takes codes from.
+    # `select_related` paths from a method to the place it takes codes from.
     places: tuple[str, ...] = ()
-    # True: answers from our own database, and is asked inside the transaction that saves its answer, with the order
-    # locked. False: is asked outside of any, may take its time, and is asked again after an error.
+    # True: answers from our own database, in the transaction that saves the codes, with the order locked.
+    # False: is asked outside transactions, may take time, and is retried after an error.
     immediate = False
-    # True: an answer without an error says that the vendor sends the codes to the customer; none comes to us.
+    # True: an answer without an error means that the vendor sends the codes to the customer. We get none.
     sends_itself = False
-    # Who does, if answers may say so.
+    # What sends the codes, for sources with `sends_itself`.
     sender = ""
-    # True: its codes are the numbers of licensees.
+    # True: its codes are licensee numbers.
     gives_licensees = False
-    # True: a code from it can be replaced by another one.
+    # True: its codes can be replaced.
     replaces = False
-    # What a customer reads while it is waited for, untranslated; of several sources that of the highest rank.
+    # The untranslated text that customers see while waiting. Of several sources, the one with the highest rank wins.
     waiting_rank = 0
-    waiting = gettext_noop("Being prepared; %(merchant)s has been told.")
-    # Its pages in the portal, in the navigation: a title, and the name of the address.
+    waiting = gettext_noop("Being prepared. %(merchant)s has been notified.")
+    # Its entry in the portal's navigation: a title and a URL name.
     pages: tuple[str, str] | None = None
-    # What loads, with an item of an order, what `history` tells of.
+    # `select_related` paths from an item to what `history` reads.
     item_paths: tuple[str, ...] = ()
-    # What a customer does with its codes, if the product does not say: untranslated.
+    # Default instructions for customers on using a code, untranslated. A product's own take precedence.
     instructions = ""
 
     def __init__(self, method: FulfillmentMethod):
@@ -72,7 +72,7 @@ class Source:
 
     @property
     def place(self) -> Any:
-        """What of the merchant's it takes codes from, such as a pool; None if it is a person."""
+        """The merchant's object that codes come from, such as a pool. None for a person."""
         model = self.method_model
         if not model.PLACE:
             return None
@@ -81,90 +81,90 @@ class Source:
 
     @property
     def upstream(self) -> Upstream | None:
-        """The server that is called, if one is."""
+        """The server that it calls, if any."""
         return None
 
     @classmethod
     def describe_origin(cls, saved_by: str) -> str:
-        """After “saved”, of a code that came from it, and that this person entered or released."""
+        """Where a code came from, shown after “saved”. `saved_by` is who entered or released it, if anyone."""
         return cls.origin
 
-    # What products can choose
+    # Choosing sources for a product
 
     @property
     def choice(self) -> str:
-        """What choosing it is called."""
+        """Its label in the list of sources."""
         return str(self)
 
     @property
     def key(self) -> str:
-        """What tells it from the other sources of a product, in forms."""
+        """Identifies it among a product's sources, in forms."""
         return f"{self.code} {self.place.pk}" if self.place else self.code
 
     @classmethod
     def choices(cls, merchant: Merchant) -> Iterable[Any]:
-        """The places that a product of the merchant's can take codes from; None stands for no place."""
+        """The places that the merchant's products can take codes from. [None] if the source has no places."""
         return [None]
 
     @classmethod
     def make_method(cls, product: Product, place: Any = None) -> FulfillmentMethod:
-        """An unsaved method with which a product takes codes from there."""
+        """Build an unsaved method for a product and a place."""
         model = cls.method_model
         return model(product=product, source=cls.code, **({model.PLACE: place} if model.PLACE else {}))
 
     @classmethod
     def get_methods_for_all(cls, product: Product) -> Iterable[FulfillmentMethod]:
-        """Unsaved methods that serve a product without any of its own."""
+        """Unsaved methods for a product without a source of its own."""
         return ()
 
-    # Which items wait for a server
+    # Servers of waiting items
 
     @classmethod
     def servers(cls) -> dict[str, Any]:
-        """Of fulfillments: the key of the server that each asks, by names of their own."""
+        """Annotations for fulfillments: the primary key of the server that each one calls, by annotation name."""
         return {}
 
-    # What pages show
+    # Pages
 
     @classmethod
     def troubled(cls, merchant: Merchant) -> Iterable[Upstream]:
-        """The merchant's servers of this kind that a person has to look at; `failed` is how many items failed."""
+        """The merchant's servers of this kind that need attention, perhaps with a count of `failed` items."""
         return ()
 
     @classmethod
     def history(cls, item: OrderItem) -> Iterable[HistoryLine]:
-        """What the history of an order tells of its item besides."""
+        """Extra lines about an item for its order's history."""
         return ()
 
-    # What it does besides
+    # Hooks
 
     @classmethod
     def accept(cls, held: HeldCode) -> None:
-        """A person has released a code that it gave, in this transaction. Raises CodeRefused."""
+        """Handle the release of a held code, in the same transaction. Raises CodeRefused."""
 
     @classmethod
     def stop(cls, order: Order) -> None:
-        """The order was refunded, in this transaction."""
+        """Handle a refund of the order, in the same transaction."""
 
     @classmethod
     def restart(cls, order: Order) -> None:
-        """The refund of the order was undone, in this transaction."""
+        """Handle the reinstatement of the order, in the same transaction."""
 
     @classmethod
     def work(cls) -> Iterable[RetryableQuerySet]:
-        """Rows of work of its own, which the sweep nudges when they are due."""
+        """Querysets of its own work, which the sweep nudges when due."""
         return ()
 
-    # What it does
+    # Issuing codes
 
     def issue(self, item: OrderItem, units: list[int], *, attempt: int) -> Iterable[tuple[int, str]]:
-        """Give these units of the item, or some, each with its code; or raise SourceError, also after some."""
+        """Yield units with their codes, perhaps fewer than requested. Raises SourceError, perhaps after some codes."""
         raise NotImplementedError
 
     def shortage(self) -> str:
-        """Why the last answer held fewer codes than asked for, for the merchant to read."""
+        """Why the last answer had fewer codes than requested, for the merchant."""
         raise NotImplementedError
 
     def notify_merchant(self, item: OrderItem) -> None:
-        """Tell the merchant that the source failed for good, in the transaction that notes it."""
+        """Notify the merchant that the source failed permanently, in the transaction that records it."""
         notify_failure(self.upstream) if self.upstream else notify_item(item)

@@ -205,7 +205,7 @@ def test_a_paused_one_is_left_alone(pay, work, sold, paused, receiver):
 
     assert not receiver.received and not OutgoingRequest.objects.exists()
     fulfillment = Fulfillment.objects.get()
-    assert "is paused since" in fulfillment.reason and fulfillment.status == "waiting"
+    assert "Paused since" in fulfillment.reason and fulfillment.status == "waiting"
     assert 90 < due_in(fulfillment) < 110
 
 
@@ -338,7 +338,7 @@ def test_when_enough_is_on_its_way_to_a_host_the_next_waits_for_its_turn(
     assert not receiver.received and not OutgoingRequest.objects.exists()
     fulfillment = Fulfillment.objects.get()
     assert (fulfillment.status, fulfillment.failing_since) == ("waiting", None)
-    assert "waits for its turn" in fulfillment.reason
+    assert "are in progress" in fulfillment.reason
     service.refresh_from_db()
     assert (service.failures, service.failing_since) == (0, None)
     occupied()

@@ -27,7 +27,7 @@ def test_it_tells_what_became_of_a_payment(order):
         ("Paid in the shop", ""),
         ("Payment reported", "API key shop-1"),
         ("2 activation codes for Photo Pro saved, from pool", ""),
-        ("2 activation codes mailed to ada@example.com", ""),
+        ("2 activation codes e-mailed to ada@example.com", ""),
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_mail_that_failed_says_why(order):
 
     line = order_history(order)[-1]
 
-    assert line.text == "2 activation codes could not be mailed to ada@example.com"
+    assert line.text == "2 activation codes couldn’t be e-mailed to ada@example.com"
     assert (line.state, line.note) == ("failed", "The mail server does not know the address.")
 
 
@@ -87,12 +87,12 @@ def test_codes_that_the_customer_saw_are_a_line_for_each_time(order):
     ActivationCode.objects.filter(pk=first.pk).update(seen_at=Now())
     assert told(order)[2:] == [
         ("2 activation codes for Photo Pro saved, from pool", ""),
-        ("2 activation codes mailed to ada@example.com", ""),
-        ("1 activation code of Photo Pro seen by the customer", ""),
+        ("2 activation codes e-mailed to ada@example.com", ""),
+        ("1 activation code for Photo Pro seen by the customer", ""),
     ]
 
     ActivationCode.objects.filter(seen_at=None).update(seen_at=Now())
-    assert told(order)[4:] == [("1 activation code of Photo Pro seen by the customer", "")] * 2
+    assert told(order)[4:] == [("1 activation code for Photo Pro seen by the customer", "")] * 2
 
 
 def test_a_link_that_changed_names_who_did(order):
@@ -100,8 +100,8 @@ def test_a_link_that_changed_names_who_did(order):
     renew_link(order, actor="Bo")
 
     assert told(order)[4:] == [
-        ("Link to the customer’s order page revoked", "Sam"),
-        ("Link to the customer’s order page renewed", "Bo"),
+        ("Customer’s order link revoked", "Sam"),
+        ("Customer’s order link replaced", "Bo"),
     ]
 
 
@@ -111,7 +111,7 @@ def test_a_retry_names_who_asked_for_it(order):
 
     actions.retry(item, actor="Sam")
 
-    assert told(order)[-1] == ("Photo Pro tried again", "Sam")
+    assert told(order)[-1] == ("Photo Pro retried", "Sam")
 
 
 def test_it_takes_as_many_queries_for_many_codes_as_for_one(order, django_assert_num_queries):

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 
 HOSTILE = "Open <b>Help</b>,\nthen {ORDER_ID} & https://evil.example/"
 DEFAULTS = {
-    "en": "Enter this license number in the program. If you have a license already, the program adds",
+    "en": "Enter this license number in the program. If you already have a license, the program adds",
     "de": "Geben Sie diese Lizenznummer im Programm ein.",
     "fr": "Saisissez ce numéro de licence dans le programme.",
     "es": "Introduzca este número de licencia en el programa.",

@@ -175,7 +175,7 @@ def test_a_workers_clock_does_not_matter(pay, make_product, monkeypatch, hours):
     monkeypatch.setattr("django.utils.timezone.now", lambda: database_now() + timedelta(hours=hours))
 
     assert not fulfillment.is_last_attempt
-    assert fulfillment._delay() <= Fulfillment.LONGEST_DELAY * 1.1
+    assert fulfillment._delay() <= Fulfillment.MAX_DELAY * 1.1
 
 
 def test_valkey_is_left_alone_for_a_while_after_it_did_not_answer(settings, tmp_path, monkeypatch):

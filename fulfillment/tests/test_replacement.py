@@ -229,7 +229,7 @@ class TestReserve:
     def test_nothing_in_reserve_is_said(self, pay, make_product, make_pool):
         pay(make_product(pool=make_pool(0)))
 
-        with pytest.raises(ReplaceRefused, match="nothing in reserve"):
+        with pytest.raises(ReplaceRefused, match="no keys in reserve"):
             issue_from_reserve(Order.objects.get().items.get(), actor="Sam")
 
 
@@ -241,12 +241,12 @@ def test_the_history_counts_what_a_mail_brings(code, work):
     def mailed():
         return [line.text for line in order_history(Order.objects.get()) if line.kind == "mail"]
 
-    first = f"Code ••••{code.hint} mailed to ada@example.com"
-    assert mailed() == [first, f"Code ••••{newer.hint} being mailed to ada@example.com"]
+    first = f"Code ••••{code.hint} e-mailed to ada@example.com"
+    assert mailed() == [first, f"Code ••••{newer.hint} being e-mailed to ada@example.com"]
 
     work()
     replace(newer, actor="Sam")
-    assert mailed()[:2] == [first, f"Code ••••{newer.hint} mailed to ada@example.com"]
+    assert mailed()[:2] == [first, f"Code ••••{newer.hint} e-mailed to ada@example.com"]
 
 
 def test_a_key_is_taken_from_the_reserve_also_while_others_are_available(make_pool, pay, make_product):

@@ -109,7 +109,7 @@ def test_no_trace_is_left_in_any_table(pay, work, make_product, make_service, re
 
     assert "spring-mail-4711" not in dump()
     assert OutgoingRequest.objects.count() == 2
-    assert set(OutgoingRequest.objects.values_list("status_code", "error")) == {(404, "It answered 404.")}
+    assert set(OutgoingRequest.objects.values_list("status_code", "error")) == {(404, "The service answered 404.")}
 
     # A request from then on sends it empty.
     retry(Order.objects.get().items.get(), actor="Sam")
@@ -138,7 +138,7 @@ def test_it_goes_in_small_batches_each_with_its_count_in_the_log(make_order, mon
         assert purge() == 4
 
     lines = [record.getMessage() for record in caplog.records]
-    assert lines == [f"The additional parameters of {count} orders were purged." for count in (2, 1, 1)]
+    assert lines == [f"Purged the additional parameters of {count} orders." for count in (2, 1, 1)]
 
 
 def test_the_log_shows_the_counts_though_workers_are_quiet():

@@ -93,7 +93,7 @@ def test_both_sides_are_told(ask, apply, work):
 
     asked, applied = mail.outbox
     assert asked.to == ["support@keywell.example"]
-    assert asked.subject == "Northlight asks for automatic sending: Photo"
+    assert asked.subject == "Setup request from Northlight: Photo"
     assert f"/admin/fulfillment/setuprequest/{request.pk}/change/" in asked.body and "Please hurry." in asked.body
     assert applied.to == ["manager-sam@northlight.example", "owner@northlight.example"]
     assert f"/pools/{LicensePool.objects.get().pk}/" in applied.body
@@ -124,7 +124,7 @@ def test_the_merchant_withdraws_it(ask, manager, apply):
     manager.post(reverse("setup-withdraw", args=[request.pk]))
 
     assert not SetupRequestPart.objects.exists()
-    assert "The request is withdrawn already." in apply(request).content.decode()
+    assert "The request is already withdrawn." in apply(request).content.decode()
     assert not LicensePool.objects.exists()
 
 
@@ -177,7 +177,7 @@ def test_two_clicks_apply_once(ask, in_threads):
 
     answers = closed_at_once(in_threads, [partial(setup.apply, request, actor="Stella")] * 8)
 
-    assert answers == ["The request is applied already."] * 7 + ["done"]
+    assert answers == ["The request is already applied."] * 7 + ["done"]
     assert KeyBatch.objects.count() == 1
     assert request.events.count() == 2 and MerchantNotice.objects.about(request).count() == 2
 
@@ -247,9 +247,9 @@ def test_the_file_is_kept_encrypted_and_shown_to_nobody(ask, staff, manager):
     [
         ("products", "", "This field is required."),
         ("products", "A;B Photo", "No spaces, please."),
-        ("products", "A One\nA Two", "Name each SKU once."),
+        ("products", "A One\nA Two", "Enter each SKU only once."),
         ("products", "A " + "x" * 201, "at most 200 characters"),
-        ("products", "\n".join(f"A{number}" for number in range(51)), "At most 50 products"),
+        ("products", "\n".join(f"A{number}" for number in range(51)), "at most 50 products"),
         ("recipients", "nobody", "Enter a valid email address."),
         ("threshold", "-1", "greater than or equal to 0"),
         ("quantity_rule", "none", "Select a valid choice."),
@@ -276,7 +276,7 @@ def test_few_requests_are_open_at_a_time(ask, manager):
     for _ in range(setup.MAX_OPEN):
         ask()
 
-    assert "requests are open" in manager.post(reverse("setup-add"), WANTED).content.decode()
+    assert "open requests" in manager.post(reverse("setup-add"), WANTED).content.decode()
     assert SetupRequest.objects.count() == setup.MAX_OPEN
 
 

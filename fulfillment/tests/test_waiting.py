@@ -148,9 +148,9 @@ def test_a_product_without_a_source_waits_for_one_and_the_merchant_is_told(
     work()
 
     assert answer["items"][0]["fulfillment"] == "waiting"
-    assert answer["items"][0]["reason"] == "No fulfillment method is set up for the product."
+    assert answer["items"][0]["reason"] == "The product has no sources."
     (message,) = mailoutbox
-    assert "could not be fulfilled" in message.subject
+    assert "couldn’t be fulfilled" in message.subject
 
     PoolMethod.objects.create(product=product, pool=make_pool(1))
     work()
@@ -184,7 +184,7 @@ def test_a_source_that_breaks_does_not_take_the_payment_with_it(pay, product, mo
     monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
     answer = pay(product)
     assert answer["items"][0]["fulfillment"] == "pending"
-    assert "will be tried again" in caplog.text
+    assert "will be retried" in caplog.text
 
     monkeypatch.undo()
     work()

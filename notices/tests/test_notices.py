@@ -105,7 +105,7 @@ def test_a_notice_tells_of_the_reserve(make_pool, make_product, pay, work, told)
     pay(make_product(pool=pool), quantity=2)
     work()
 
-    assert "In reserve:     1, which only a person can issue\n" in told()[0].body
+    assert "In reserve:     1, issued only by hand\n" in told()[0].body
 
 
 def test_a_notice_that_is_sent_again_has_the_same_link(empty_pool, work, told):
@@ -125,7 +125,7 @@ def test_a_notice_of_a_pool_that_was_filled_meanwhile_is_not_sent(empty_pool, wo
     work()
 
     assert told() == []
-    assert MerchantNotice.objects.get().reason == "The pool was filled before it went out."
+    assert MerchantNotice.objects.get().reason == "Keys were added to the pool first."
 
 
 # While it stays empty
@@ -141,7 +141,7 @@ def test_who_waits_is_told_of_after_an_hour_then_four_then_daily(empty_pool, wor
         work()
 
         assert kinds().count("pool_waited_for") == count
-    assert [mail.subject for mail in told()[1:]] == ["1 order waits for the empty pool “Pool 1”"] * 5
+    assert [mail.subject for mail in told()[1:]] == ["1 order is waiting for the empty pool “Pool 1”"] * 5
 
 
 def test_a_pool_for_which_nobody_waits_is_told_weekly_and_not_for_ever(empty_pool):
@@ -351,7 +351,7 @@ def test_a_notice_of_an_item_that_got_its_code_is_not_sent(make_product, pay, wo
     work()
 
     notice.refresh_from_db()
-    assert notice.reason == "The item got its activation codes before it went out."
+    assert notice.reason == "The item got its activation codes first."
     assert notice.sent_at is None
 
 
@@ -365,7 +365,7 @@ def test_a_gathering_notice_of_a_pool_that_is_gone_is_not_sent(make_pool, mailou
     send_notice(notice.pk)
 
     notice.refresh_from_db()
-    assert (notice.reason, notice.due_at, mailoutbox) == ("What it was about is gone.", None, [])
+    assert (notice.reason, notice.due_at, mailoutbox) == ("Its subject was deleted.", None, [])
 
 
 def test_a_notice_of_an_endpoint_that_was_enabled_again_is_not_sent(merchant, work):
@@ -375,7 +375,7 @@ def test_a_notice_of_an_endpoint_that_was_enabled_again_is_not_sent(merchant, wo
     work()
 
     notice.refresh_from_db()
-    assert notice.reason == "The endpoint was enabled again before it went out."
+    assert notice.reason == "The endpoint was enabled again first."
 
 
 @pytest.mark.django_db(transaction=True)

@@ -515,14 +515,14 @@ def test_no_wake_up_is_lost_when_the_first_is_done_while_the_renewal_looks(
     work()
     renewal = report("R1", "P", year=2021)
     receiver.respond = answer
-    note = engine._note_what_is_missing
+    note = engine._record_shortage
 
     def meanwhile(*arguments):
         if not first.activation_codes.exists():
             enter_codes(first, {1: "BY-HAND"}, actor="Sam")
         note(*arguments)
 
-    monkeypatch.setattr(engine, "_note_what_is_missing", meanwhile)
+    monkeypatch.setattr(engine, "_record_shortage", meanwhile)
     fulfill(renewal.fulfillment.pk)
 
     assert Fulfillment.objects.due().filter(item=renewal).exists()

@@ -1,5 +1,3 @@
-"""Merchants' own mail servers."""
-
 import json
 
 from django.db import models
@@ -13,22 +11,22 @@ from work.models import CALLOUTS, DEFAULT
 
 class MailAccountQuerySet(models.QuerySet["MailAccount"]):
     def for_merchant(self, merchant: Merchant | int) -> "MailAccount | None":
-        """The merchant's own, or None: its mails go through the installation's server."""
+        """The merchant's account, or None if it uses the installation's server."""
         return self.filter(merchant=merchant).first()
 
-    def queue_of(self, merchant: Merchant | int | None) -> str:
-        """Whose turn its mails are: nobody else's wait for a merchant's own mail server."""
+    def queue_for(self, merchant: Merchant | int | None) -> str:
+        """The queue for a merchant's e-mails. Those through its own mail server don't hold up others'."""
         return CALLOUTS if self.filter(merchant=merchant).exists() else DEFAULT
 
 
 class MailAccount(models.Model):
-    """A merchant's own mail server, or account at a mail provider, through which mails to its customers go."""
+    """A merchant's own mail server or mail provider account, used for e-mails to its customers."""
 
     class Kind(models.TextChoices):
-        SMTP = "smtp", "A mail server, by SMTP"
+        SMTP = "smtp", "Mail server (SMTP)"
         POSTMARK = "postmark", "Postmark"
         MAILGUN = "mailgun", "Mailgun"
-        MAILGUN_EU = "mailgun_eu", "Mailgun, region EU"
+        MAILGUN_EU = "mailgun_eu", "Mailgun (EU)"
         SENDGRID = "sendgrid", "SendGrid"
 
     class Security(models.TextChoices):
@@ -38,16 +36,16 @@ class MailAccount(models.Model):
     PORTS = (587, 465, 25, 2525)
 
     merchant = models.OneToOneField(Merchant, models.CASCADE, related_name="mail_account")
-    kind = models.CharField("mails go through", max_length=12, choices=Kind, default=Kind.SMTP)
-    sender = models.EmailField("sender address", help_text="Where mails to your customers come from.")
+    kind = models.CharField("send through", max_length=12, choices=Kind, default=Kind.SMTP)
+    sender = models.EmailField("sender address", help_text="The From address of e-mails to your customers.")
     host = models.CharField(max_length=253, blank=True)
     port = models.PositiveIntegerField(null=True, blank=True)
     security = models.CharField(max_length=8, choices=Security, default=Security.STARTTLS)
     user_name = models.CharField(max_length=320, blank=True)
-    credentials = EncryptedTextField("what it signs in with, as JSON", bound_to=("merchant_id",), editable=False)
+    credentials = EncryptedTextField("credentials as JSON", bound_to=("merchant_id",), editable=False)
     saved_by = models.CharField(max_length=MAX_ACTOR, editable=False)
     tested_at = models.DateTimeField(db_default=Now(), editable=False)
-    reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it lets us in no longer.")
+    reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it rejects our login.")
 
     objects = MailAccountQuerySet.as_manager()
 
@@ -63,12 +61,12 @@ class MailAccount(models.Model):
 
     @property
     def password(self) -> str:
-        """Of the user; at a provider the API key."""
+        """The SMTP password or, for a provider, the API key."""
         return json.loads(self.credentials)["password"]
 
     @property
     def tracking_secret(self) -> str:
-        """What proves that the provider tells what became of a mail: in which form, the provider says."""
+        """Authenticates the provider's tracking webhooks, in a form that depends on the provider."""
         return json.loads(self.credentials)["tracking_secret"]
 
     def keep(self, *, password: str, tracking_secret: str) -> None:
@@ -76,11 +74,11 @@ class MailAccount(models.Model):
 
     @property
     def provider(self) -> str:
-        """As it is called where it tells what became of mails; a mail server tells nothing."""
+        """The provider's name in tracking URLs and in anymail. Empty for a mail server, which has no tracking."""
         return {self.Kind.SMTP: "", self.Kind.MAILGUN_EU: "mailgun"}.get(self.Kind(self.kind), self.kind)
 
     def note_refusal(self, reason: str) -> bool:
-        """Note that it lets us in no longer. Returns whether that is news."""
+        """Record that it rejects our login. Return whether that is new."""
         return bool(MailAccount.objects.filter(pk=self.pk, reason="").update(reason=reason[:500]))
 
     def note_success(self) -> None:

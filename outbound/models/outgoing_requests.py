@@ -1,5 +1,3 @@
-"""What was asked of addresses that merchants typed in, and what they answered."""
-
 from collections.abc import Iterable
 
 from django.db import models
@@ -12,47 +10,48 @@ from outbound.models.upstreams import Upstream
 
 
 class OutgoingRequestQuerySet(models.QuerySet["OutgoingRequest"]):
-    def of_orders(self, orders: Iterable[Order | int]):
-        """Those that tell something of these orders."""
+    def for_orders(self, orders: Iterable[Order | int]):
+        """Those for these orders that still have content."""
         return self.filter(item__order__in=orders).exclude(sent="", answer="")
 
     def forget(self) -> int:
-        """Keep that they were made, and nothing of what was said."""
+        """Erase the content of requests and answers, but keep the rows."""
         return self.update(sent="", answer="")
 
 
 class OutgoingRequest(models.Model):
-    """One HTTP request to a merchant's address. Without milliseconds it is under way, or its process died.
+    """One HTTP request to a merchant's address. Without `milliseconds` it is in progress, or its process died.
 
-    No secret and no activation code stands here: whoever makes the request says what of it, and of the answer, may be
-    kept.
+    It holds no secrets and no activation codes: the caller masks the request and the answer.
     """
 
     class Outcome(models.TextChoices):
-        """How the answer was read."""
-
         OK = "ok"
-        TEMPORARY = "temporary"  # it is asked again
+        TEMPORARY = "temporary"  # will be retried
         FATAL = "fatal"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="outgoing_requests")
     upstream = models.ForeignKey(
-        Upstream, models.SET_NULL, null=True, related_name="outgoing_requests", help_text="None: a webhook’s endpoint."
+        Upstream,
+        models.SET_NULL,
+        null=True,
+        related_name="outgoing_requests",
+        help_text="Empty for a webhook endpoint.",
     )
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="outgoing_requests")
-    unit = models.PositiveIntegerField(null=True, help_text="Of a request for one unit.")
+    unit = models.PositiveIntegerField(null=True, help_text="For a request about one unit.")
     is_test = models.BooleanField(default=False)
     request_id = models.CharField(max_length=40, blank=True, help_text="The same at every attempt.")
     called_at = models.DateTimeField(db_default=Now(), editable=False)
     method = models.CharField(max_length=10)
-    url = models.CharField(max_length=2000, help_text="Without its query, and what is secret in it.")
+    url = models.CharField(max_length=2000, help_text="Without the query and secrets.")
     attempt = models.PositiveIntegerField(default=1)
     sent = models.TextField(blank=True)
     status_code = models.PositiveSmallIntegerField(null=True)
-    answer = models.TextField(blank=True, help_text="The beginning of it.")
+    answer = models.TextField(blank=True, help_text="Beginning of the answer.")
     milliseconds = models.PositiveIntegerField(null=True)
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
-    error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer, or no code in it.")
+    error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer, or why it has no code.")
 
     objects = OutgoingRequestQuerySet.as_manager()
 
@@ -60,14 +59,14 @@ class OutgoingRequest(models.Model):
         indexes = [
             models.Index(fields=["called_at"], name="outgoing_by_time"),
             models.Index(fields=["upstream", "-called_at", "-id"], name="outgoing_of_upstream"),
-            # What the log of an upstream is narrowed to.
+            # Filters of an upstream's log.
             models.Index(
                 fields=["upstream", "-called_at", "-id"],
                 condition=Q(outcome__in=["temporary", "fatal"]),
                 name="outgoing_failed",
             ),
             models.Index(fields=["upstream", "-called_at", "-id"], condition=Q(is_test=True), name="outgoing_test"),
-            # The attempts at one webhook message.
+            # The attempts to send a webhook message.
             models.Index(fields=["request_id", "-id"], condition=Q(upstream=None), name="outgoing_without_upstream"),
         ]
 

@@ -1,5 +1,3 @@
-"""Receivers of our signed requests: the secrets that they verify with."""
-
 from base64 import b64encode
 from datetime import datetime, timedelta
 from secrets import token_bytes
@@ -9,11 +7,13 @@ from django.utils import timezone
 
 from vault.fields import EncryptedTextField
 
-# How long requests are signed with the secret before as well.
-ROTATION = timedelta(hours=24)
+# How long requests are also signed with the previous secret.
+ROTATION_PERIOD = timedelta(hours=24)
 
 
 class Signed(models.Model):
+    """A receiver of signed requests, with the secrets that it verifies them with."""
+
     secret = EncryptedTextField(bound_to=("merchant_id",), editable=False)
     previous_secret = EncryptedTextField(bound_to=("merchant_id",), null=True, editable=False)
     rotated_at = models.DateTimeField(null=True, editable=False)
@@ -23,12 +23,12 @@ class Signed(models.Model):
 
     @property
     def previous_secret_until(self) -> datetime | None:
-        """When the secret before is over; None if it is."""
-        until = self.rotated_at + ROTATION if self.rotated_at else None
+        """When the previous secret expires. None if there is none."""
+        until = self.rotated_at + ROTATION_PERIOD if self.rotated_at else None
         return until if until and until > timezone.now() else None
 
     def live_secrets(self) -> list[str]:
-        """What requests are signed with at present."""
+        """The secrets that requests are signed with now."""
         previous = self.previous_secret if self.previous_secret_until else None
         return [self.secret, previous] if previous else [self.secret]
 

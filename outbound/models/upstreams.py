@@ -1,5 +1,3 @@
-"""Other people's servers that are asked for codes, and how they stand."""
-
 from typing import Any
 
 from django.db import models
@@ -8,13 +6,13 @@ from django.db.models.functions import Now
 
 
 class Upstream(models.Model):
-    """A server that codes come from. While it fails it is left alone, and probed (outbound/breaker.py).
+    """A merchant's server that codes come from. While it fails, it is paused and probed (outbound/breaker.py).
 
-    Each kind of server has a model that inherits from it, with a merchant and a name.
+    Each kind of server has a subclass with a merchant and a name.
     """
 
-    NOUN = ""  # what it is to its merchant
-    PROMISE = ""  # how a repeated request can be recognized
+    NOUN = ""  # what merchants call it
+    PROMISE = ""  # why a retry is safe, appended to a sentence of an e-mail
     merchant: Any
     name: Any
 
@@ -25,15 +23,17 @@ class Upstream(models.Model):
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Temporary ones, one after another.")
-    failing_since = models.DateTimeField(null=True, editable=False, help_text="Since then it gave no code.")
-    paused_at = models.DateTimeField(null=True, editable=False, help_text="Since then it is only probed.")
-    probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next request may go there.")
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Consecutive temporary failures.")
+    failing_since = models.DateTimeField(null=True, editable=False, help_text="When it stopped giving codes.")
+    paused_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it was paused. Since then it is only probed."
+    )
+    probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next probe may be sent.")
     notified_at = models.DateTimeField(
-        null=True, editable=False, help_text="When the merchant was told of failed items."
+        null=True, editable=False, help_text="When the merchant was last notified of failed items."
     )
 
-    # Those that are left alone, or gave no code the last time.
+    # Those that are paused or gave no code the last time.
     AWAY = Q(paused_at__isnull=False) | Q(failing_since__isnull=False)
 
     def __str__(self):
@@ -41,13 +41,13 @@ class Upstream(models.Model):
 
     @property
     def itself(self) -> "Upstream":
-        """The row as what it is, of the model of its kind."""
+        """The row as an instance of its subclass."""
         kinds = self.kinds() if type(self) is Upstream else ()
         return next(filter(None, (getattr(self, name, None) for name in kinds)), self)
 
     @classmethod
     def kinds(cls) -> dict[str, type["Upstream"]]:
-        """The models of the kinds of servers, by the names that lead there from here."""
+        """The subclasses, by the name of the relation from here."""
         links: Any = cls._meta.related_objects
         return {link.name: link.related_model for link in links if link.parent_link}
 
@@ -58,5 +58,5 @@ class Upstream(models.Model):
         return self.State.FAILING if self.failing_since else self.State.HEALTHY
 
     def serves(self) -> Q:
-        """Of fulfillments, those whose products take codes from it."""
+        """A filter for fulfillments whose products take codes from it."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ from runtime.tests.sink import Sink
 def sink(settings):
     sink = Sink(free_port())
     sink.start()
-    settings.EMAIL_BACKEND = "outbound.mail_servers.OurServer"
+    settings.EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
     settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
     settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False

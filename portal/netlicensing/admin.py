@@ -1,4 +1,4 @@
-"""Licensing accounts and their packages as support staff work on them."""
+"""Licensing accounts and license packages in the admin."""
 
 from django.contrib import admin
 
@@ -16,7 +16,7 @@ class AdminsAccountForm(OwnedForm, AccountForm):
 
 @admin.register(LicensingAccount)
 class LicensingAccountAdmin(Owned):
-    """All but the key."""
+    """Never shows the API key."""
 
     form = AdminsAccountForm
     list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at"]

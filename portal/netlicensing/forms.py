@@ -1,4 +1,4 @@
-"""What a merchant says of where licenses are made, and of what a licensee gets."""
+"""Forms for licensing accounts and license packages."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -18,18 +18,18 @@ from fulfillment.sources.netlicensing.models import (
 from outbound.address_guard import OutgoingRequestError, check
 
 MAX_TEMPLATES = 20
-EMPTY_ROWS = 3  # for new ones
+EMPTY_ROWS = 3  # for new templates
 
 
 class AccountForm(forms.ModelForm):
-    """Keywell's own service, or another: with an address, and a key that is not shown again.
+    """An account at Keywell's own service, or at another one with a URL and an API key.
 
-    A key that was saved stays if none is typed in, as long as it goes to the same server.
+    A saved key is never shown. Leaving the field empty keeps it, as long as the server stays the same.
     """
 
     place = forms.ChoiceField(
-        label="Where licenses are made",
-        choices=[("own", "in Keywell’s own licensing service"), ("other", "elsewhere")],
+        label="Licensing service",
+        choices=[("own", "Keywell’s own service"), ("other", "Another service")],
         widget=forms.RadioSelect,
     )
     api_key = forms.CharField(
@@ -37,8 +37,8 @@ class AccountForm(forms.ModelForm):
         required=False,
         max_length=200,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Its role is ROLE_APIKEY_OPERATION or above. Kept encrypted, and not shown again. Leave it empty to"
-        " keep the one that is saved.",
+        help_text="Requires the role ROLE_APIKEY_OPERATION or higher. Stored encrypted and never shown again. Leave"
+        " empty to keep the saved key.",
     )
 
     field_order = ("name", "place", "address", "api_key", "timeout")
@@ -48,9 +48,9 @@ class AccountForm(forms.ModelForm):
         fields = ["name", "address", "api_key", "timeout"]
         labels = {"timeout": "Time limit in seconds"}
         help_texts = {
-            "name": "What you call it.",
-            "address": "Elsewhere: the base of its REST API, such as https://go.netlicensing.io/core/v2/rest.",
-            "timeout": "From 1 to 20. By then each answer has to be there, or we try again later.",
+            "name": "Only you see this name.",
+            "address": "Base URL of the service’s REST API, such as https://go.netlicensing.io/core/v2/rest.",
+            "timeout": "1 to 20 seconds for each answer. After that, we retry later.",
         }
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -73,7 +73,7 @@ class AccountForm(forms.ModelForm):
         except OutgoingRequestError as error:
             raise forms.ValidationError(str(error)) from error
         if "#" in address or "?" in address:
-            raise forms.ValidationError("Leave out the ? or # and what follows it.")
+            raise forms.ValidationError("Remove the ? or # and everything after it.")
         return address
 
     def clean(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class AccountForm(forms.ModelForm):
     def _clean_other(self, data: dict[str, Any]) -> None:
         if not data.get("address"):
             if "address" not in self.errors:
-                self.add_error("address", "Where is it?")
+                self.add_error("address", "Enter the URL of the service.")
             return
         if data.get("api_key"):
             return
@@ -106,15 +106,15 @@ class TemplateRow(NamedTuple):
 
 
 class PackageForm(forms.ModelForm):
-    """A package with its templates, in the order of the rows; an empty one is none."""
+    """A license package with its templates, in the order of the rows. Empty rows are ignored."""
 
     class Meta:
         model = LicensePackage
         fields = ["name", "product_number", "start_date"]
-        labels = {"start_date": "The licenses start"}
+        labels = {"start_date": "License start"}
         help_texts = {
-            "name": "What you call it.",
-            "product_number": "Of the licensing service, such as P001.",
+            "name": "Only you see this name.",
+            "product_number": "Number in the licensing service, such as P001.",
         }
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -156,11 +156,11 @@ class PackageForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
         if not self.errors and not self.wanted():
-            raise ValidationError("Name at least one template.")
+            raise ValidationError("Enter at least one template.")
         return data
 
     def wanted(self) -> list[tuple[str, int]]:
-        """The templates and how many licenses of each."""
+        """Return template numbers with quantities."""
         data = self.cleaned_data
         return [
             (number, data.get(f"quantity_{index}") or 1)
@@ -169,7 +169,7 @@ class PackageForm(forms.ModelForm):
         ]
 
     def save(self, commit: bool = True) -> LicensePackage:
-        """Save it with its templates, in the caller's transaction."""
+        """Save the package with its templates, in the caller's transaction."""
         package = super().save()
         package.templates.all().delete()
         PackagedTemplate.objects.bulk_create(

@@ -1,4 +1,4 @@
-"""A merchant's accounts at Keywell's own licensing service, with the keys that are made for them."""
+"""API keys for accounts at Keywell's own licensing service."""
 
 from django.db import transaction
 
@@ -13,13 +13,13 @@ from vault.fingerprints import fingerprint
 
 @transaction.atomic
 def save_account(account: LicensingAccount) -> None:
-    """Save it, at our own service with a key that is good. Perhaps that mends it: what waits for it asks it again."""
+    """Save an account, with a valid key if it is at our own service. Retry waiting items, since this may fix it."""
     if account.is_own and not keys_of(account).live().exists():
         key = Token(merchant=account.merchant, token_type=Token.Type.APIKEY, api_key_role=Role.OPERATION)
         key.name = "Keywell’s own orders"
         key.save()
         account.api_key = key.number
-    # How it stands, workers write meanwhile.
+    # Leave the state out, because workers update it concurrently.
     account.save(update_fields=AccountForm.Meta.fields if account.pk else None)
     probe_now(account)
     Fulfillment.objects.ask_again(account)
@@ -27,8 +27,8 @@ def save_account(account: LicensingAccount) -> None:
 
 @transaction.atomic
 def remove_account(account: LicensingAccount) -> None:
-    """Delete an account that no package uses, and its key at our own service. Raises SourceChangeRefused."""
-    # Nobody adds a package meanwhile: that locks what a row refers to.
+    """Delete an account without packages, and its key at our own service. Raises SourceChangeRefused."""
+    # Blocks adding a package in the meantime, since inserting a foreign key locks the referenced row.
     LicensingAccount.objects.select_for_update().get(pk=account.pk)
     if account.packages.exists():
         raise SourceChangeRefused(f"“{account}” has license packages. Remove them first.")
@@ -38,5 +38,5 @@ def remove_account(account: LicensingAccount) -> None:
 
 
 def keys_of(account: LicensingAccount):
-    """The key that was made for the account, if it was."""
+    """The key created for an account at our own service, if any."""
     return Token.objects.filter(merchant=account.merchant, fingerprint=fingerprint(account.api_key))

@@ -24,9 +24,9 @@ from portal.netlicensing.own_service import remove_account, save_account
 from portal.paging import KeysetPage
 from portal.saving import save_once
 
-# What is suggested of a product's or template's number, of an account with many.
+# Suggested product or template numbers.
 MAX_SUGGESTIONS = 200
-PREVIEWED = 3  # of a product, in one order
+PREVIEW_QUANTITY = 3
 
 for_account = scoped(LicensingAccount)
 
@@ -45,9 +45,9 @@ def accounts(request) -> HttpResponse:
 def add(request) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=LicensingAccount(merchant=request.merchant))
     if form.is_valid() and save_once(form, partial(save_account, form.instance)):
-        messages.success(request, "Account added. Now say what a customer gets: add a license package.")
+        messages.success(request, "Account added. Now add a license package.")
         return redirect(form.instance)
-    return show_form(request, form, "Add a licensing account", reverse("licensing-accounts"))
+    return show_form(request, form, "Add licensing account", reverse("licensing-accounts"))
 
 
 @for_account
@@ -55,9 +55,9 @@ def add(request) -> HttpResponse:
 def change(request, account: LicensingAccount) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=account)
     if form.is_valid() and save_once(form, partial(save_account, account)):
-        messages.success(request, "Account changed. Orders that wait for it are tried again now.")
+        messages.success(request, "Account changed. Waiting orders will be retried now.")
         return redirect(account)
-    return show_form(request, form, "Edit the account", account.get_absolute_url())
+    return show_form(request, form, "Edit licensing account", account.get_absolute_url())
 
 
 def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
@@ -95,16 +95,18 @@ def test(request, account: LicensingAccount) -> HttpResponse:
     try:
         numbers = read_numbers(account, "licensetemplate")
     except (NetLicensingError, HostBusy) as error:
-        messages.error(request, f"It does not work: {error}")
+        messages.error(request, f"Test failed: {error}")
     else:
-        messages.success(request, f"It answers, takes the key, and knows {len(numbers):,} license templates.")
+        messages.success(
+            request, f"Test succeeded: found {len(numbers):,} license template{'' if len(numbers) == 1 else 's'}."
+        )
     return redirect(account)
 
 
 def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
-    """The numbers of what there is of a kind, some of many. Raises LicensingError, HostBusy."""
+    """Return up to MAX_SUGGESTIONS numbers of a kind of object. Raises NetLicensingError, HostBusy."""
     client = NetLicensingClient(account, deadline=monotonic() + account.timeout + 1, is_test=True)
-    return [one["number"] for one in islice(client.find_all(kind), MAX_SUGGESTIONS) if "number" in one]
+    return [found["number"] for found in islice(client.find_all(kind), MAX_SUGGESTIONS) if "number" in found]
 
 
 @for_account
@@ -113,12 +115,12 @@ def retry_failed(request, account: LicensingAccount) -> Confirmation:
     failed = Fulfillment.objects.count_failed(account)
     yield Question(
         title="Retry all failed?",
-        text=f"“{account}” is asked again for {failed:,} items of paid orders that failed. What was"
-        " made for them already is found again, and nothing is made twice.",
-        button="Retry",
+        text=f"We’ll ask “{account}” again for {failed:,} failed items of paid orders. Existing licensees and licenses"
+        " are reused, so nothing is created twice.",
+        button="Retry all",
     )
     count = actions.retry_failed(account, actor=str(request.user))
-    return f"{count:,} will be tried again, the oldest payments first."
+    return f"{count:,} item{'' if count == 1 else 's'} will be retried, oldest payment first."
 
 
 @for_account
@@ -126,36 +128,39 @@ def retry_failed(request, account: LicensingAccount) -> Confirmation:
 def delete(request, account: LicensingAccount) -> Confirmation:
     yield Question(
         title="Remove the licensing account?",
-        text=f"Nothing is asked of “{account}” any more, also not to deactivate the licenses of an order that is"
-        " refunded later. The licenses themselves stay there.",
-        button="Remove",
+        text=f"Keywell will send no more requests to “{account}” and won’t deactivate licenses of orders that are"
+        " refunded later. Existing licenses stay in the service.",
+        button="Remove account",
         danger=True,
         then="licensing-accounts",
     )
     remove_account(account)
-    return f"The licensing account “{account}” is removed."
+    return f"Licensing account “{account}” removed."
 
 
-# Its packages
+# License packages
 
 
 @for_account
 @require_http_methods(["GET", "POST"])
 def add_package(request, account: LicensingAccount) -> HttpResponse:
-    return edit_package(request, LicensePackage(merchant=request.merchant, account=account), "Add a license package")
+    return edit_package(request, LicensePackage(merchant=request.merchant, account=account), "Add license package")
 
 
 @for_account
 @require_http_methods(["GET", "POST"])
 def package(request, account: LicensingAccount, package: int) -> HttpResponse:
-    return edit_package(request, get_object_or_404(account.packages, pk=package), "Edit the license package")
+    return edit_package(request, get_object_or_404(account.packages, pk=package), "Edit license package")
 
 
 def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
     account = package.account
     form = PackageForm(request.POST or None, instance=package)
     if form.is_valid() and save_once(form, form.save):
-        messages.success(request, "Package saved. Products take it as a source; what was begun already goes on as is.")
+        messages.success(
+            request,
+            "License package saved. You can add it to products as a source. Orders in progress keep the old version.",
+        )
         return redirect(package)
     templates = list(package.templates.all()) if package.pk else []
     context = {
@@ -165,15 +170,17 @@ def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
         "form": form,
         "title": title,
         "templates": templates,
-        "times": [(template.number, template.quantity, template.quantity * PREVIEWED) for template in templates],
-        "previewed": PREVIEWED,
+        "times": [
+            (template.number, template.quantity, template.quantity * PREVIEW_QUANTITY) for template in templates
+        ],
+        "previewed": PREVIEW_QUANTITY,
         **suggestions(account),
     }
     return render(request, "portal/netlicensing/license_package.html", context)
 
 
 def suggestions(account: LicensingAccount) -> dict[str, Any]:
-    """The numbers that the account knows, to choose from; of one that does not answer none."""
+    """Return product and template numbers to choose from, or none if the account isn't healthy."""
     if account.state != LicensingAccount.State.HEALTHY:
         return {}
     try:
@@ -191,11 +198,11 @@ def delete_package(request, account: LicensingAccount, package: int) -> Confirma
     row = get_object_or_404(account.packages, pk=package)
     yield Question(
         title="Remove the license package?",
-        text=f"“{row}” is gone then. Licenses that were added stay, and are deactivated when their order is refunded.",
-        button="Remove",
+        text=f"“{row}” will be deleted. Licenses that were already added stay and are deactivated after a refund.",
+        button="Remove package",
         danger=True,
         back=row,
         then=account,
     )
     remove_place(row)
-    return f"The license package “{row}” is removed."
+    return f"License package “{row}” removed."

@@ -11,7 +11,7 @@ class ProductForm(forms.ModelForm):
     class Meta:
         model = Product
         fields = ["name", "sku", "quantity_rule", "instructions"]
-        help_texts = {"sku": "As your shop reports it."}
+        help_texts = {"sku": "The product ID that your shop reports."}
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
             "sku": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -29,23 +29,23 @@ class ProductForm(forms.ModelForm):
 
 
 class SourceForm(forms.Form):
-    """One more source for a product: those that it has not yet."""
+    """Adds a source to a product. Offers those that it doesn't have yet."""
 
     source = forms.ChoiceField(label="Add a source")
 
     def __init__(self, product: Product, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.offered = {method.kind.key: method for method in offer(product)}
+        self.offered = {method.kind.key: method for method in get_offered_sources(product)}
         choices = [(key, method.kind.choice) for key, method in self.offered.items()]
         self.fields["source"].choices = choices  # type: ignore[attr-defined]
 
     def get_source(self) -> FulfillmentMethod:
-        """The one that was chosen, unsaved."""
+        """Return the chosen source, unsaved."""
         return self.offered[self.cleaned_data["source"]]
 
 
-def offer(product: Product) -> list[FulfillmentMethod]:
-    """The sources that a product has not yet, unsaved."""
+def get_offered_sources(product: Product) -> list[FulfillmentMethod]:
+    """Return unsaved methods for the sources that the product doesn't have yet."""
     used = {method.kind.key for method in product.fulfillment_methods.with_places()}
     offered = [
         kind.make_method(product, place) for kind in SOURCES.values() for place in kind.choices(product.merchant)

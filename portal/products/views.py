@@ -24,10 +24,10 @@ for_product = scoped(Product)
 @require_safe
 def products(request) -> HttpResponse:
     methods = FulfillmentMethod.objects.with_places().order_by("position")
-    chain = Prefetch("fulfillment_methods", methods)
+    sources = Prefetch("fulfillment_methods", methods)
     context = {
         "section": "products",
-        "products": request.merchant.products.prefetch_related(chain).order_by("name", "sku"),
+        "products": request.merchant.products.prefetch_related(sources).order_by("name", "sku"),
         "shared": get_shared(request.merchant),
         "for_all": FulfillmentMethod.objects.for_all(Product(merchant=request.merchant)),
     }
@@ -35,7 +35,7 @@ def products(request) -> HttpResponse:
 
 
 def get_shared(merchant) -> set[int]:
-    """The sources that other products have as well: those that take keys from the same pool."""
+    """Return the primary keys of methods whose pool also serves another product."""
     methods: dict[int, dict[int, int]] = defaultdict(dict)
     uses = PoolMethod.objects.filter(product__merchant=merchant)
     for pk, pool, product in uses.values_list("pk", "pool", "product"):
@@ -49,9 +49,9 @@ def add(request) -> HttpResponse:
     form = ProductForm(request.POST or None, instance=Product(merchant=request.merchant))
     if form.is_valid():
         product = form.save()
-        messages.success(request, "Product added. Now say where its codes come from.")
+        messages.success(request, "Product added. Now add a source for its codes.")
         return redirect(product)
-    context = {"section": "products", "form": form, "title": "Add a product", "cancel": reverse("products")}
+    context = {"section": "products", "form": form, "title": "Add product", "cancel": reverse("products")}
     return render(request, "portal/products/product_form.html", context)
 
 
@@ -81,14 +81,14 @@ def change(request, product: Product) -> HttpResponse:
     form = ProductForm(request.POST or None, instance=product)
     if form.is_valid():
         product.save(update_fields=form.changed_data)
-        messages.success(request, "Product changed. Orders that were reported before stay as they are.")
+        messages.success(request, "Product changed. Existing orders aren’t affected.")
         return redirect(product)
     cancel = product.get_absolute_url()
-    context = {"section": "products", "form": form, "title": "Edit the product", "cancel": cancel}
+    context = {"section": "products", "form": form, "title": "Edit product", "cancel": cancel}
     return render(request, "portal/products/product_form.html", context)
 
 
-# Its chain of sources
+# Sources
 
 
 @for_product
@@ -99,7 +99,7 @@ def add_source(request, product: Product) -> HttpResponse:
         return show(request, product, form)
     chosen = form.get_source()
     method = product_sources.add_source(product, chosen.source, chosen.kind.place)
-    messages.success(request, f"Added: {method}. Orders that wait for this product ask it at once.")
+    messages.success(request, f"Added: {method}. Waiting orders will use it now.")
     return redirect(product)
 
 
@@ -119,9 +119,9 @@ def remove_source(request, product: Product, method: int) -> Confirmation:
     removed = get_object_or_404(methods, pk=method)
     yield Question(
         title="Remove this source?",
-        text=f"{product.name} takes no codes from there any more: {removed}. A pool itself stays, with its keys.",
-        button="Remove",
+        text=f"{product.name} will stop taking codes from {removed}. A pool keeps its keys.",
+        button="Remove source",
         danger=True,
     )
     product_sources.remove_source(removed)
-    return f"{product.name} takes no codes from there any more."
+    return f"{removed} removed from {product.name}."

@@ -10,17 +10,17 @@ MAX_PRODUCTS = 50
 
 
 class ProductsField(forms.CharField):
-    """Products, one a line: the SKU, then the name."""
+    """Products, one per line: the SKU, then the name."""
 
     widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})
 
     def clean(self, value):
         lines = [line.strip() for line in super().clean(value).splitlines() if line.strip()]
         if len(lines) > MAX_PRODUCTS:
-            raise forms.ValidationError(f"At most {MAX_PRODUCTS} products in one request, please.")
+            raise forms.ValidationError(f"A request can have at most {MAX_PRODUCTS} products.")
         products = [self.clean_product(line) for line in lines]
         if len({product["sku"] for product in products}) < len(products):
-            raise forms.ValidationError("Name each SKU once.")
+            raise forms.ValidationError("Enter each SKU only once.")
         return products
 
     def clean_product(self, line: str) -> dict[str, str]:
@@ -34,42 +34,42 @@ class ProductsField(forms.CharField):
 
 
 class SetupForm(forms.Form):
-    products = ProductsField(help_text="One a line: the SKU, a space, the name. For example: PHOTO-PRO Photo Pro")
+    products = ProductsField(help_text="One per line: the SKU, a space and the name. Example: PHOTO-PRO Photo Pro")
     pool_name = forms.CharField(
-        label="Name of the pool",
+        label="Pool name",
         max_length=200,
-        help_text="Where the keys are kept: a new pool, or one that you have.",
+        help_text="A new or existing pool for the keys.",
     )
     file = forms.FileField(
         label="License file",
         required=False,
         allow_empty_file=True,
-        help_text="One key a line, at most 64 MiB. You may leave it out, and add keys later.",
+        help_text="One key per line, at most 64 MiB. Optional: you can add keys later.",
     )
-    # As it comes: what cannot be a key is told with the number of its line.
+    # Not a CharField, which would clean the text: invalid characters are reported with their line numbers.
     text = forms.Field(
         label="Or paste the keys",
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
     )
     column = forms.IntegerField(
-        label="Column of the keys",
+        label="Key column",
         required=False,
         min_value=1,
         max_value=1000,
-        help_text="Only if the file is a table: 1 for the first column. Empty: we look for it.",
+        help_text="For tables: 1 for the first column. Leave empty to detect it.",
     )
-    quantity_rule = forms.ChoiceField(label="Keys for an order", choices=Product.QuantityRule.choices)
+    quantity_rule = forms.ChoiceField(label="Keys per order", choices=Product.QuantityRule.choices)
     threshold = forms.IntegerField(
         label="Replenishment threshold",
         min_value=0,
         max_value=1_000_000,
         initial=10,
-        help_text="When so many keys are left, the recipients get an e-mail.",
+        help_text="When this many keys are left, the recipients get an e-mail.",
     )
     recipients = RecipientsField(
-        label="Recipients of the notice",
-        help_text="E-mail addresses, separated by commas. Empty: owners and managers.",
+        label="Notice recipients",
+        help_text="E-mail addresses, separated by commas. Defaults to owners and managers.",
     )
     comment = forms.CharField(
         label="Anything else?", required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 4})
@@ -78,7 +78,7 @@ class SetupForm(forms.Form):
     def clean(self):
         data = super().clean() or {}
         if data.get("file") and data.get("text"):
-            raise forms.ValidationError("Choose a file or paste the keys, please, not both.")
+            raise forms.ValidationError("Either choose a file or paste the keys, not both.")
         return data
 
     def split(self) -> tuple[Iterable[bytes], dict]:

@@ -28,16 +28,16 @@ def setup(request) -> HttpResponse:
 def add(request) -> HttpResponse:
     form = SetupForm(request.POST, request.FILES) if request.method == "POST" else SetupForm()
     if form.is_bound and int(request.META.get("CONTENT_LENGTH") or 0) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
-        # Django leaves such a file out.
-        form.add_error("file", "Choose a file of at most 64 MiB, please.")
+        # Django drops a file this large.
+        form.add_error("file", "Choose a file of at most 64 MiB.")
     if form.is_bound and form.is_valid():
         content, fields = form.split()
         try:
-            service.ask(request.merchant, content, actor=request.user, **fields)
+            service.submit(request.merchant, content, actor=request.user, **fields)
         except SetupRefused as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, "Support has your request. You get an e-mail when it is set up or answered.")
+            messages.success(request, "Request sent. We’ll e-mail you when it’s set up or answered.")
             return redirect("setup")
     return render(request, "portal/setup/setup_add.html", {"section": "setup", "form": form})
 
@@ -47,10 +47,10 @@ def add(request) -> HttpResponse:
 def withdraw(request, wanted: SetupRequest) -> Confirmation:
     yield Question(
         title="Withdraw the request?",
-        text=f"“{wanted.pool_name}” will not be set up. The license file that came with the request is deleted.",
-        button="Withdraw",
+        text=f"We won’t set up “{wanted.pool_name}”, and the request’s license file will be deleted.",
+        button="Withdraw request",
         danger=True,
         back="setup",
     )
     service.withdraw(wanted, actor=str(request.user))
-    return "The request is withdrawn, and its license file deleted."
+    return "Request withdrawn and its license file deleted."

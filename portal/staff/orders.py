@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
-from fulfillment.personal_data import Held, describe_counts
+from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
 from orders.search import MAX_SEARCH, find, is_secret, quotable
@@ -71,7 +71,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         if not form.is_valid():
             return render(request, "admin/orders/order/customer_data.html", context | {"form": form})
 
-        held = Held(form.cleaned_data["email"], form.cleaned_data["merchant"])
+        held = PersonalData(form.cleaned_data["email"], form.cleaned_data["merchant"])
         if "export" in request.POST:
             response = JsonResponse(held.export(), json_dumps_params={"ensure_ascii": False, "indent": 2})
             response["Content-Disposition"] = 'attachment; filename="customer-data.json"'

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from delivery.models import Delivery
 from fulfillment.models import Fulfillment, HeldCode
-from fulfillment.setup import ask
+from fulfillment.setup import submit
 from fulfillment.sources.web_service.models import WebService
 from licensing import models as licensing
 from licensing.creation import create_license, create_licensee
@@ -477,7 +477,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         people=people,
         values=values,
         invitation=invitation,
-        setup_request=ask(merchant, [], actor=owner, products=[], pool_name="Lite"),
+        setup_request=submit(merchant, [], actor=owner, products=[], pool_name="Lite"),
         endpoint=endpoint,
         service=service,
         account=account,

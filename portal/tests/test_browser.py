@@ -46,7 +46,7 @@ def test_a_code_is_entered_and_the_item_is_done(staff, live_server, pay, make_pr
     pay(make_product(source="manual", name="Custom"), order="A1")
     order = Order.objects.get()
     staff.get(f"{live_server}{reverse('admin:orders_order_change', args=[order.pk])}")
-    assert sees(staff, "The merchant has been asked to enter the activation code.")
+    assert sees(staff, "Waiting for a person to enter the activation code.")
 
     staff.find_element(By.LINK_TEXT, "Enter codes").click()
     staff.find_element(By.NAME, "unit_1").send_keys("AAAA-BBBB-CCCC")

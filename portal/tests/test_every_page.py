@@ -22,7 +22,7 @@ from delivery.resending import resend
 from delivery.tracking import record
 from fulfillment.models import Fulfillment, FulfillmentMethod, SetupRequest
 from fulfillment.product_sources import add_source
-from fulfillment.setup import ask
+from fulfillment.setup import submit
 from fulfillment.sources.netlicensing.models import Deactivation
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
@@ -74,7 +74,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     resend(code.item, code, actor="Sam")
     refund(order, amount=Decimal(10), actor="Olivia")
     Fulfillment.objects.filter(item__order=order).exclude(status="done").update(
-        created_at=timezone.now() - timedelta(hours=2), reason="The merchant has been asked to enter the code."
+        created_at=timezone.now() - timedelta(hours=2), reason="Waiting for a person to enter the code."
     )
     Delivery.objects.filter(order__number="B7").update(
         status="failed", reason="The mail server knows no such address."
@@ -87,7 +87,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
         sender="licenses@northlight.example",
         credentials='{"password": "", "tracking_secret": ""}',
         saved_by="Max",
-        reason="The mail provider did not take the mail: 401 Unauthorized",
+        reason="The mail provider didn’t accept the e-mail: 401 Unauthorized",
     )
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Hallo {FULLNAME}\n\n{KEY}", saved_by="Max")
     make_endpoints(merchant)
@@ -159,7 +159,7 @@ def make_uploads(merchant):
     product = {"sku": "PHOTO-" + "X" * 50, "name": "Photo Pro"}
     for status in SetupRequest.Status.values:
         content = [b"ABCDEFGH\0\n"] if status == "open" else [b"A-1\nA-1\n\0\n"]
-        request = ask(
+        request = submit(
             merchant, content, actor=owner, products=[product] * 3, pool_name="Photo Pro", comment="Please hurry."
         )
         SetupRequest.objects.filter(pk=request.pk).update(status=status)
@@ -171,7 +171,7 @@ def make_endpoints(merchant):
     secret = WebhookEndpoint.make_secret()
     states: list[dict] = [
         {"description": "Shop", "failing_since": long_ago, "previous_secret": "x", "rotated_at": timezone.now()},
-        {"disabled_at": long_ago, "disabled_reason": "It answered 410 Gone."},
+        {"disabled_at": long_ago, "disabled_reason": "The endpoint answered 410 Gone."},
         {"disabled_at": long_ago},
         {},
     ]
@@ -212,7 +212,7 @@ def make_services(merchant, order):
             status_code=503,
             sent="Order=A1&" * 30,
             answer="<html>" * 300,
-            error="It answered 503.",
+            error="The service answered 503.",
             milliseconds=1234,
         )
 
@@ -244,10 +244,10 @@ def make_account(merchant, order):
             status_code=503,
             sent="productNumber=P-1&" * 30,
             answer="<html>" * 300,
-            error="It answered 503.",
+            error="The service answered 503.",
             milliseconds=1234,
         )
-    Deactivation.objects.create(item=order.items.earliest("pk"), reason="It answered 503.")
+    Deactivation.objects.create(item=order.items.earliest("pk"), reason="The service answered 503.")
 
 
 def make_service_with_everything(merchant):
@@ -288,7 +288,7 @@ def make_log(endpoint, messages):
             event="order.paid",
             event_id=WebhookMessage.make_event_id(),
             status=WebhookMessage.Status.values[number % 3],
-            reason="It answered 500.",
+            reason="The endpoint answered 500.",
             attempts=7,
         )
         for attempt in range(1, 8):

@@ -1,4 +1,4 @@
-"""Web services as support staff work on them, by the portal's own form."""
+"""Web services in the admin, with the portal's form."""
 
 from django import forms
 from django.contrib import admin
@@ -20,7 +20,7 @@ class AdminsWebServiceForm(OwnedForm, WebServiceForm):
 
 class RequestParameterForm(forms.ModelForm):
     parameter = forms.ChoiceField(
-        choices=[("", "---------"), *((name, f"{name}: {one.description}") for name, one in CATALOGUE.items())]
+        choices=[("", "---------"), *((name, f"{name}: {entry.description}") for name, entry in CATALOGUE.items())]
     )
 
     class Meta:
@@ -29,7 +29,7 @@ class RequestParameterForm(forms.ModelForm):
 
 
 class RequestParameterFormSet(forms.BaseInlineFormSet):
-    """What Django leaves to the database: names that texts of the merchant's own have, and two that swap theirs."""
+    """Validates what Django leaves to the database: names taken by constants, and two parameters that swap names."""
 
     def clean(self):
         super().clean()
@@ -43,20 +43,20 @@ class RequestParameterFormSet(forms.BaseInlineFormSet):
             if name in names:
                 form.add_error("name", "Another parameter has this name.")
             if parameter in parameters:
-                form.add_error("parameter", "It is sent already.")
+                form.add_error("parameter", "This parameter is already sent.")
             names.add(name)
             parameters.add(parameter)
 
     def save_existing_objects(self, commit=True):
-        # Each steps aside before it takes a place that another leaves.
+        # Move all changed rows to temporary names first, so that two can swap.
         changed = [form.instance.pk for form in self.initial_forms if form.has_changed()]
-        aside = Concat(Value("~"), Cast("pk", CharField()))
-        RequestParameter.objects.filter(pk__in=changed).update(name=aside, parameter=aside)
+        temporary = Concat(Value("~"), Cast("pk", CharField()))
+        RequestParameter.objects.filter(pk__in=changed).update(name=temporary, parameter=temporary)
         return super().save_existing_objects(commit)
 
 
 class RequestParameterInline(admin.TabularInline):
-    """Parameters of the catalogue, also those that only support staff add. Texts of the merchant's own are theirs."""
+    """Parameters from the catalogue, including those that only support staff can add, but not constants."""
 
     model = RequestParameter
     form = RequestParameterForm
@@ -69,7 +69,7 @@ class RequestParameterInline(admin.TabularInline):
 
 @admin.register(WebService)
 class WebServiceAdmin(Owned):
-    """All but the secrets."""
+    """Shows no secrets."""
 
     form = AdminsWebServiceForm
     list_display = ["name", "merchant", "host", "state", "failing_since", "paused_at", "for_all_products"]
@@ -79,7 +79,7 @@ class WebServiceAdmin(Owned):
 
     def get_fieldsets(self, request, obj=None):
         sections = [(title, {"fields": names}) for title, names in SECTIONS.items()]
-        return [(None, {"fields": ["merchant"]}), *sections, ("How it stands", {"fields": self.readonly_fields})]
+        return [(None, {"fields": ["merchant"]}), *sections, ("Status", {"fields": self.readonly_fields})]
 
     def save_model(self, request, obj, form, change):
         if change:

@@ -1,4 +1,4 @@
-"""Where a merchant sees what a web service is sent, and tries it."""
+"""The console: preview a web service's request and send tests."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from fulfillment.sources.web_service.client import WebServiceError
-from fulfillment.sources.web_service.console import TestRefused, real, sample, send_test, show
+from fulfillment.sources.web_service.console import TestRefused, from_item, sample, send_test, show
 from fulfillment.sources.web_service.models import WebService
 from orders.subscriptions import PredecessorMissing
 from portal.access import scoped
@@ -28,14 +28,14 @@ def console(request, service: WebService) -> HttpResponse:
         try:
             context |= _try(request, service, form)
         except PredecessorMissing as missing:
-            messages.info(request, f"There is no request for this item yet. {missing}")
+            messages.info(request, f"This item can’t be requested yet. {missing}")
         except (TestRefused, WebServiceError) as refused:
             messages.error(request, str(refused))
     return render(request, "portal/web_services/console.html", context)
 
 
 def _try(request, service: WebService, form: ConsoleForm) -> dict[str, Any]:
-    subject = real(service, form.item) if form.item else sample(service)
+    subject = from_item(service, form.item) if form.item else sample(service)
     if "send" not in request.POST:
         return {"shown": show(service, subject), "subject": subject}
     result = send_test(service, subject)
@@ -44,6 +44,6 @@ def _try(request, service: WebService, form: ConsoleForm) -> dict[str, Any]:
 
 @cache
 def get_snippets() -> dict[str, str]:
-    """How to verify a signature, by programming language."""
+    """Return code samples for verifying a signature, by programming language."""
     folder = settings.BASE_DIR / "templates/portal/verify"
     return {language: (folder / f"{language.lower()}.txt").read_text() for language in LANGUAGES}

@@ -5,11 +5,13 @@ from orders.models import OrderItem
 
 
 class ConsoleForm(forms.Form):
-    """What a request is tried with: sample data, or an item of one of the merchant's orders."""
+    """Chooses sample data or an order item for a test."""
 
-    order = forms.CharField(label="Order number", max_length=64, required=False, help_text="Empty: sample data.")
+    order = forms.CharField(
+        label="Order number", max_length=64, required=False, help_text="Leave empty to use sample data."
+    )
     reference = forms.CharField(
-        label="Item", max_length=64, required=False, help_text="The shop’s number of the item, if there are several."
+        label="Item", max_length=64, required=False, help_text="Shop’s item number. Defaults to the first item."
     )
 
     item: OrderItem | None = None
@@ -23,5 +25,5 @@ class ConsoleForm(forms.Form):
         if data.get("order"):
             self.item = find_item(self.merchant, data["order"], data.get("reference", ""))
             if self.item is None:
-                self.add_error("order", "There is no such order, or no such item in it.")
+                self.add_error("order", "No order has this number, or the order has no such item.")
         return data

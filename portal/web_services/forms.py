@@ -1,4 +1,4 @@
-"""What a merchant says of a web service of theirs, and of what it is told."""
+"""Forms for a web service's settings and parameters."""
 
 import re
 from collections.abc import Iterator
@@ -17,30 +17,29 @@ from outbound.masking import MASK
 
 MAX_SERVICES = 20
 MAX_CONSTANTS = 20
-NEW_CONSTANTS = 2  # empty rows for them
+NEW_CONSTANTS = 2  # empty rows for new constants
 LAST = 1000
-# Of each way to sign in, what it needs.
-NEEDED_BY = {
+LOGIN_FIELDS = {
     WebService.Login.NONE: [],
     WebService.Login.BASIC: ["username", "password"],
     WebService.Login.BEARER: ["password"],
 }
 SECTIONS = {
-    "Where and how it is asked": ["name", "url", "format", "request_per", "timeout"],
-    "How we sign in": ["login", "username", "password"],
-    "What it answers": [
+    "Request": ["name", "url", "format", "request_per", "timeout"],
+    "Authentication": ["login", "username", "password"],
+    "Answer": [
         *("sends_itself", "answer", "path", "holds_list", "temporary_pattern", "holds_unlike", "same_code_allowed"),
     ],
-    "What it is asked for": ["for_all_products"],
+    "Products": ["for_all_products"],
 }
-# What a service that sends the codes itself has no use for.
-OF_CODES = {"answer": WebService.Answer.BODY, "path": "", "holds_list": False, "same_code_allowed": False}
+# Values for fields that don't apply to a service that sends the codes itself.
+NO_CODE_VALUES = {"answer": WebService.Answer.BODY, "path": "", "holds_list": False, "same_code_allowed": False}
 
 
 class WebServiceForm(forms.ModelForm):
-    """Settings of a web service. What the choices leave without a use is emptied, whatever was typed in.
+    """Settings of a web service. Fields that the other choices make irrelevant are cleared.
 
-    A password that was saved is not shown; left empty it stays, as long as it goes to the same server.
+    A saved password is never shown. Leaving the field empty keeps it, as long as the server stays the same.
     """
 
     password = forms.CharField(
@@ -49,39 +48,39 @@ class WebServiceForm(forms.ModelForm):
         strip=False,
         max_length=500,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Kept encrypted, and not shown again. Leave it empty to keep the one that is saved.",
+        help_text="Stored encrypted and never shown again. Leave empty to keep the saved one.",
     )
 
     class Meta:
         model = WebService
         fields = [name for names in SECTIONS.values() for name in names if name != "password"]
         labels = {
-            "format": "How parameters are sent",
+            "format": "Request format",
             "timeout": "Time limit in seconds",
-            "login": "Sign-in",
-            "holds_list": "An answer holds several codes",
-            "temporary_pattern": "Pattern of temporary errors",
+            "login": "Method",
+            "holds_list": "Answers contain several codes",
+            "temporary_pattern": "Temporary error pattern",
             "holds_unlike": "Hold codes that look different from earlier ones",
-            "for_all_products": "Ask it for all products that have no source of their own",
+            "for_all_products": "Use for all products without a source of their own",
         }
         help_texts = {
-            "name": "What you call it.",
-            "url": "With HTTPS, on the public internet. Redirects are not followed.",
-            "format": "Each request is signed, whatever you choose.",
-            "request_per": "Two licenses of a product in one order: two requests, or one for both?",
-            "timeout": "From 1 to 30. By then the whole answer has to be there, or we try again later.",
-            "login": "Our signature says that a request is genuine. If your server asks for more, choose it here.",
+            "name": "Only you see this name.",
+            "url": "An HTTPS URL on the public internet. We don’t follow redirects.",
+            "format": "We sign every request in either format.",
+            "request_per": "For two licenses in one order, send two requests or one?",
+            "timeout": "1 to 30 seconds for the complete answer. After that, we retry later.",
+            "login": "The signature proves that a request comes from Keywell. Choose more if your server requires it.",
             "username": "For HTTP Basic.",
-            "sends_itself": "Any answer of 200 then completes the item. Keywell has no code, and sends no e-mail.",
+            "sends_itself": "Any 200 answer completes the item. Keywell saves no code and sends no e-mail.",
             "path": "JSON: $.license.key, or $.keys[*] for a list. XML: license/key, or item/@code.",
-            "holds_list": "Of a whole answer each line is one. Needed if one request is for all codes of an item.",
-            "temporary_pattern": "Some services answer 200 and “busy, try later”. An answer in which this regular"
-            " expression is found, such as (?i)try later, is no code: it is asked again later.",
-            "holds_unlike": "“ERROR: product unknown” must not be mailed as a license. You release or refuse such a"
-            " code on the order’s page. The first codes of a service are held if they read like a message.",
-            "same_code_allowed": "For volume licenses and links. Otherwise a code that another unit or order has is"
-            " refused, so that a mistake of the service sells nothing twice.",
-            "for_all_products": "Otherwise you add it to products as a source.",
+            "holds_list": "If the code is the whole answer, each line is a code. Required for one request per item.",
+            "temporary_pattern": "For services that answer 200 with an error such as “busy, try later”. If this"
+            " regular expression, such as (?i)try later, matches the answer, we retry later.",
+            "holds_unlike": "Keeps “ERROR: product unknown” from being e-mailed as a license. You release or reject"
+            " held codes on the order page. A service’s first codes are held if they read like a message.",
+            "same_code_allowed": "For volume licenses and links. Otherwise we reject a code that another unit or order"
+            " already has, so that a mistake in the service can’t sell a license twice.",
+            "for_all_products": "Otherwise, add it to products as a source.",
         }
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -92,7 +91,7 @@ class WebServiceForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A copy: what is typed in must not be taken for what is saved.
+        # A copy, because validation changes the instance.
         self.saved = copy(self.instance) if self.instance.pk else None
 
     def sections(self) -> Iterator[tuple[str, list[forms.BoundField]]]:
@@ -106,54 +105,54 @@ class WebServiceForm(forms.ModelForm):
         except OutgoingRequestError as error:
             raise forms.ValidationError(str(error)) from error
         if "#" in url:
-            raise forms.ValidationError("Leave out the # and what follows it: no server gets to see that.")
+            raise forms.ValidationError("Remove the # and everything after it. Servers never receive that part.")
         if self.saved and _server(url) != _server(self.saved.url) and self.saved.parameters.filter(is_secret=True):
             raise forms.ValidationError(
-                "The secret texts among the parameters would go to another server. Remove them there first, then save"
-                " this address and enter them again."
+                "This would send your secret constants to another server. Remove them from the parameters, save the"
+                " new URL, then enter them again."
             )
         return url
 
     def clean_temporary_pattern(self) -> str:
         pattern = self.cleaned_data["temporary_pattern"]
         try:
-            # It would complain to the log, too.
+            # RE2 would also write to the log.
             options = re2.Options()
             options.log_errors = False
-            finds_all = pattern and re2.compile(pattern, options).search("") is not None
+            matches_everything = pattern and re2.compile(pattern, options).search("") is not None
         except re2.error as error:
-            raise forms.ValidationError("This is no regular expression of the kind RE2.") from error
-        if finds_all:
-            raise forms.ValidationError("This is found in every answer, also in one with a code.")
+            raise forms.ValidationError("Enter a valid RE2 regular expression.") from error
+        if matches_everything:
+            raise forms.ValidationError("This matches every answer, including those with a code.")
         return pattern
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         self._clean_login(data)
         if data.get("sends_itself"):
-            data |= OF_CODES
+            data |= NO_CODE_VALUES
         self._clean_answer(data)
-        self._clean_merchants_other(data)
+        self._check_other_services(data)
         return data
 
     def _clean_login(self, data: dict[str, Any]) -> None:
         login = data.get("login")
-        needed = NEEDED_BY[login] if login else []
+        needed = LOGIN_FIELDS[login] if login else []
         for name in {"username", "password"} - set(needed):
             data[name] = ""
         for name in needed:
-            # A password that was saved for one server must not be sent to another.
-            if name == "password" and not data.get(name) and self._goes_to_the_same(data):
+            # Never send a saved password to another server.
+            if name == "password" and not data.get(name) and self._has_same_login(data):
                 data[name] = self.saved.password  # type: ignore[union-attr]
             if not data.get(name) and name not in self.errors:
-                self.add_error(name, "Enter it, please.")
+                self.add_error(name, "This field is required.")
         if ":" in data.get("username", ""):
-            self.add_error("username", "A user name of HTTP Basic has no colon.")
+            self.add_error("username", "An HTTP Basic user name can’t contain a colon.")
         token = data.get("password", "") if login == WebService.Login.BEARER else ""
         if not re.fullmatch("[!-~]*", token):
-            self.add_error("password", "A token has ASCII characters only, and no spaces.")
+            self.add_error("password", "A token can contain only ASCII characters without spaces.")
 
-    def _goes_to_the_same(self, data: dict[str, Any]) -> bool:
+    def _has_same_login(self, data: dict[str, Any]) -> bool:
         if self.saved is None or not data.get("url"):
             return False
         same_server = _server(self.saved.url) == _server(data["url"])
@@ -164,7 +163,7 @@ class WebServiceForm(forms.ModelForm):
         if kind == WebService.Answer.BODY:
             data["path"] = ""
         elif kind and not data.get("path") and "path" not in self.errors:
-            self.add_error("path", "Say where in the answer the code is.")
+            self.add_error("path", "Enter the path of the code in the answer.")
         elif kind and data.get("path"):
             try:
                 check_path(kind, data["path"])
@@ -172,17 +171,17 @@ class WebServiceForm(forms.ModelForm):
                 self.add_error("path", str(error))
         for_all_units = data.get("request_per") == WebService.Per.ITEM
         if for_all_units and not data.get("holds_list") and not data.get("sends_itself"):
-            self.add_error("holds_list", "One request for all codes of an item is answered with several: check this.")
+            self.add_error("holds_list", "Required, because one request per item can return several codes.")
 
-    def _clean_merchants_other(self, data: dict[str, Any]) -> None:
-        """What is looked for among the merchant's other services; the form has no field for the merchant."""
+    def _check_other_services(self, data: dict[str, Any]) -> None:
+        """Check uniqueness among the merchant's services, which Django skips without a merchant field."""
         others = self.get_merchant().web_services.exclude(pk=self.instance.pk)
         if others.filter(name=data.get("name")).exists():
             self.add_error("name", "Another web service has this name.")
         if data.get("for_all_products") and (other := others.filter(for_all_products=True).first()):
-            self.add_error("for_all_products", f"“{other}” is asked for all products. Only one can be.")
+            self.add_error("for_all_products", f"“{other}” already serves all products. Only one service can.")
         if not self.instance.pk and others.count() >= MAX_SERVICES:
-            self.add_error(None, f"You have {MAX_SERVICES} web services, which is the most. Delete one first.")
+            self.add_error(None, f"You’ve reached the limit of {MAX_SERVICES} web services. Delete one first.")
 
     def get_merchant(self) -> Merchant:
         return self.instance.merchant
@@ -197,15 +196,15 @@ def _server(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc.lower()
 
 
-# What it is told
+# Parameters
 
 
 class ParameterRow(forms.Form):
-    """One parameter of the catalogue: whether it is sent, as what, and where among the others."""
+    """A parameter from the catalogue: whether it is sent, its name and its position."""
 
     on = forms.BooleanField(label="Send", required=False)
     position = forms.IntegerField(
-        label="Place", required=False, min_value=1, max_value=999, widget=forms.NumberInput(attrs={"min": 1})
+        label="Position", required=False, min_value=1, max_value=999, widget=forms.NumberInput(attrs={"min": 1})
     )
     name = forms.CharField(
         label="Name in the request",
@@ -229,11 +228,11 @@ class ParameterRow(forms.Form):
         if not self.cleaned_data["on"]:
             return None
         name = self.cleaned_data["name"] or self.parameter.name
-        return RequestParameter(parameter=self.parameter.name, name=name, position=_place(self))
+        return RequestParameter(parameter=self.parameter.name, name=name, position=_sort_key(self))
 
 
 class ConstantRow(forms.Form):
-    """A text of the merchant's own. A secret one that was saved is not shown; left empty it stays."""
+    """A constant of the merchant's. A saved secret is never shown, and leaving the value empty keeps it."""
 
     remove = forms.BooleanField(label="Remove", required=False)
 
@@ -252,27 +251,27 @@ class ConstantRow(forms.Form):
         if saved:
             value = "" if saved.is_secret else saved.constant
             initial = {"name": saved.name, "position": saved.position, "value": value, "is_secret": saved.is_secret}
-            # Added meanwhile, in another window: nothing was posted of it, and it stays as it is.
+            # Added in another window in the meantime. The form didn't post it, so keep it.
             if data is not None and f"{prefix}-name" not in data:
                 data = {f"{prefix}-{name}": given for name, given in initial.items()}
         super().__init__(data, prefix=prefix, initial=initial)
         self.saved = saved
         for field in self.fields.values():
-            field.widget.attrs["aria-label"] = f"{field.label}: {saved or 'a new constant'}"
+            field.widget.attrs["aria-label"] = f"{field.label}: {saved or 'new constant'}"
         if saved is None:
             del self.fields["remove"]
         elif saved.is_secret:
-            self.fields["value"].widget.attrs["placeholder"] = f"{MASK} (kept, if left empty)"
+            self.fields["value"].widget.attrs["placeholder"] = f"{MASK} (leave empty to keep)"
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("remove"):
             return data
         if (self.saved or data.get("value")) and not data.get("name") and "name" not in self.errors:
-            self.add_error("name", "Give it a name.")
+            self.add_error("name", "Enter a name.")
         if self.saved and self.saved.is_secret and not data.get("value"):
             if not data.get("is_secret"):
-                self.add_error("value", "Enter the value anew: it was saved as a secret, which is not shown.")
+                self.add_error("value", "Enter the value again. It was saved as a secret and can’t be shown.")
             data["value"] = self.saved.constant
         return data
 
@@ -280,31 +279,31 @@ class ConstantRow(forms.Form):
         data = self.cleaned_data
         if not data["name"] or data.get("remove"):
             return None
-        # The row stays the same one, for those who have the page open in another window.
+        # Keep the row's primary key, for pages open in another window.
         wanted = copy(self.saved) if self.saved else RequestParameter()
         wanted.name, wanted.constant, wanted.is_secret = data["name"], data["value"], data["is_secret"]
-        wanted.position = _place(self)
+        wanted.position = _sort_key(self)
         return wanted
 
 
-def _place(row: ParameterRow | ConstantRow) -> float:
-    """Where the row's parameter stands: one that was moved goes before, or after, the one whose place it takes."""
-    place, before = row.cleaned_data["position"] or LAST, row.initial.get("position") or LAST
-    return place + (place > before) / 2 - (place < before) / 2
+def _sort_key(row: ParameterRow | ConstantRow) -> float:
+    """The row's position. A row that moved up sorts before the one at its new position, one that moved down after."""
+    position, previous = row.cleaned_data["position"] or LAST, row.initial.get("position") or LAST
+    return position + (position > previous) / 2 - (position < previous) / 2
 
 
 class ParametersForm:
-    """All that a service can be told. What only support staff add has no fields: nothing that is posted changes it."""
+    """All parameters of a service. Those for support staff only have no fields, so no POST can change them."""
 
     def __init__(self, service: WebService, data: Any = None) -> None:
         saved = {parameter.parameter or parameter.pk: parameter for parameter in service.parameters.all()}
         self.kept = [parameter for parameter in saved.values() if is_support_only(parameter)]
-        self.locked = [(one, saved.get(one.name)) for one in CATALOGUE.values() if one.support_only]
-        chosen = [one for one in CATALOGUE.values() if not one.support_only]
-        chosen.sort(key=lambda one: saved[one.name].position if one.name in saved else LAST)
-        self.rows = [ParameterRow(one, saved.get(one.name), data) for one in chosen]
+        self.locked = [(entry, saved.get(entry.name)) for entry in CATALOGUE.values() if entry.support_only]
+        entries = [entry for entry in CATALOGUE.values() if not entry.support_only]
+        entries.sort(key=lambda entry: saved[entry.name].position if entry.name in saved else LAST)
+        self.rows = [ParameterRow(entry, saved.get(entry.name), data) for entry in entries]
         constants = [parameter for parameter in saved.values() if not parameter.parameter]
-        self.constants = [ConstantRow(one, f"constant-{one.pk}", data) for one in constants]
+        self.constants = [ConstantRow(constant, f"constant-{constant.pk}", data) for constant in constants]
         new = min(NEW_CONSTANTS, max(MAX_CONSTANTS - len(constants), 0))
         self.constants += [ConstantRow(None, f"new-{number}", data) for number in range(1, new + 1)]
 

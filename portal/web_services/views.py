@@ -29,10 +29,10 @@ from portal.paging import KeysetPage
 from portal.saving import save_once
 from portal.web_services.forms import ParametersForm, WebServiceForm
 
-# The calls that the page's p95 is of.
-LAST_CALLS = 200
+# The number of requests behind the page's p95.
+P95_SAMPLE_SIZE = 200
 PRODUCTS_SHOWN = 20
-# What the log can be narrowed to.
+# The log's filters.
 FILTERS: dict[str, Q] = {
     "": Q(),
     "failed": Q(outcome__in=[OutgoingRequest.Outcome.TEMPORARY, OutgoingRequest.Outcome.FATAL]),
@@ -58,9 +58,9 @@ def add(request) -> HttpResponse:
     new = WebService(merchant=request.merchant, secret=WebService.make_secret())
     form = WebServiceForm(request.POST or None, instance=new)
     if form.is_valid() and save_once(form, partial(add_service, new)):
-        messages.success(request, "Web service added. Now choose what it is told, and add it to products as a source.")
+        messages.success(request, "Web service added. Now choose its parameters and add it to products as a source.")
         return redirect("web-service-parameters", new.pk)
-    return show_form(request, form, "Add a web service", reverse("web-services"))
+    return show_form(request, form, "Add web service", reverse("web-services"))
 
 
 @for_service
@@ -68,12 +68,12 @@ def add(request) -> HttpResponse:
 def change(request, service: WebService) -> HttpResponse:
     form = WebServiceForm(request.POST or None, instance=service)
     if form.is_valid() and save_once(form, partial(service.save, update_fields=[*form.Meta.fields, "password"])):
-        # Perhaps that mends it.
+        # The change may have fixed it.
         probe_now(service)
         Fulfillment.objects.ask_again(service)
-        messages.success(request, "Web service changed. Orders that wait for it ask it again now.")
+        messages.success(request, "Web service changed. Waiting orders will be retried now.")
         return redirect(service)
-    return show_form(request, form, "Edit the web service", service.get_absolute_url())
+    return show_form(request, form, "Edit web service", service.get_absolute_url())
 
 
 def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:
@@ -92,13 +92,13 @@ def parameters(request, service: WebService) -> HttpResponse:
         except ParametersRefused as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, "Saved. The next request holds these parameters.")
+            messages.success(request, "Parameters saved. They apply from the next request.")
         return redirect("web-service-parameters", service.pk)
     context = {"section": "web-services", "service": service, "form": form, "preview": preview(service)}
     return render(request, "portal/web_services/web_service_parameters.html", context)
 
 
-# Its page
+# Details
 
 
 @for_service
@@ -138,15 +138,15 @@ def show(request, service: WebService, secret: str = "") -> HttpResponse:
 
 
 def count_calls(service: WebService) -> dict[str, Any]:
-    """How often it was asked since midnight, UTC, and how long 95 of 100 of the last calls took at most; no tests."""
+    """Count today's requests (UTC), and measure the 95th percentile of recent durations in ms. Excludes tests."""
     midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
     calls = service.outgoing_requests.filter(is_test=False)
     last = calls.exclude(milliseconds=None).order_by("-called_at", "-pk")
-    took = sorted(last.values_list("milliseconds", flat=True)[:LAST_CALLS])  # type: ignore[type-var]
+    took = sorted(last.values_list("milliseconds", flat=True)[:P95_SAMPLE_SIZE])  # type: ignore[type-var]
     return {
         "today": calls.filter(called_at__gte=midnight).count(),
         "p95": took[ceil(len(took) * 0.95) - 1] if took else None,
-        "calls": len(took),
+        "timed": len(took),
     }
 
 
@@ -160,21 +160,21 @@ def outgoing_request(request, service: WebService, request_pk: int) -> HttpRespo
     return render(request, "portal/web_services/outgoing_request.html", context)
 
 
-# What is done there
+# Actions
 
 
 @for_service
 @confirmed
 def rotate(request, service: WebService) -> Confirmation:
     yield Question(
-        title="Make a new signing secret?",
-        text="For 24 hours requests are signed with both. By then your web service must know the new one. A secret"
-        " that was being replaced already ends now.",
-        button="Make a new secret",
+        title="Rotate the signing secret?",
+        text="We sign requests with both the old and the new secret for 24 hours. Give your web service the new one"
+        " within that time. If a rotation is already in progress, the oldest secret stops working immediately.",
+        button="Rotate secret",
         danger=True,
     )
     service.rotate()
-    return "There is a new secret. For 24 hours requests are signed with the one before, too."
+    return "Secret rotated. The old secret also works for 24 hours."
 
 
 @for_service
@@ -182,13 +182,13 @@ def rotate(request, service: WebService) -> Confirmation:
 def delete(request, service: WebService) -> Confirmation:
     yield Question(
         title="Delete the web service?",
-        text=f"“{service}” is asked for nothing any more. Its settings, its log and its secret are gone.",
-        button="Delete",
+        text=f"Keywell will stop requesting codes from “{service}”. Its settings, log and secret will be deleted.",
+        button="Delete web service",
         danger=True,
         then="web-services",
     )
     remove_place(service)
-    return f"The web service “{service}” is deleted."
+    return f"Web service “{service}” deleted."
 
 
 @for_service
@@ -197,12 +197,12 @@ def retry_failed(request, service: WebService) -> Confirmation:
     failed = Fulfillment.objects.count_failed(service)
     yield Question(
         title="Retry all failed?",
-        text=f"“{service}” is asked again for {count_items(failed)} of paid orders that failed. Each"
-        " request has the same Idempotency-Key as before, so it gives no second license for what it gave already.",
-        button="Retry",
+        text=f"We’ll request codes from “{service}” again for {count_items(failed)} of paid orders. Each request"
+        " repeats its Idempotency-Key, so your service won’t issue a second license.",
+        button="Retry all",
     )
     count = actions.retry_failed(service, actor=str(request.user))
-    return f"{count_items(count)} will be tried again, the oldest payments first."
+    return f"{count_items(count)} will be retried, oldest payment first."
 
 
 def count_items(count: int) -> str:
@@ -216,11 +216,11 @@ def send_again(request, service: WebService, request_pk: int) -> Confirmation:
     item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
     yield Question(
         title="Send again?",
-        text=f"“{service}” is asked again for what {item.product.name} of order {item.order.number} lacks,"
-        " with the same Idempotency-Key as before.",
+        text=f"We’ll ask “{service}” again for the missing codes of {item.product.name} in order {item.order.number},"
+        " with the same Idempotency-Key.",
         button="Send again",
     )
     if item.fulfillment.status != Fulfillment.Status.FAILED:
-        raise RetryRefused(f"The item is {item.fulfillment.status} by now; it did not fail.")
+        raise RetryRefused(f"Can’t send again: the item is {item.fulfillment.status}, not failed.")
     actions.retry(item, actor=str(request.user))
-    return f"It is asked again for order {item.order.number} within seconds."
+    return f"Order {item.order.number} will be retried within seconds."

@@ -15,7 +15,7 @@ class EndpointForm(forms.ModelForm):
     class Meta:
         model = WebhookEndpoint
         fields = ["url", "description", "events"]
-        help_texts = {"url": "Where your shop listens, with HTTPS.", "description": "What you call it. Optional."}
+        help_texts = {"url": "An HTTPS URL of your shop.", "description": "Optional. Only you see it."}
         widgets = {"url": forms.URLInput(attrs={"autocomplete": "off", "placeholder": "https://"})}
 
     def clean_url(self) -> str:
@@ -29,5 +29,5 @@ class EndpointForm(forms.ModelForm):
         merchant = self.instance.merchant
         if not self.instance.pk and merchant.webhook_endpoints.kept().count() >= MAX_ENDPOINTS:
             raise forms.ValidationError(
-                f"{merchant} has {MAX_ENDPOINTS} endpoints, which is the most. Delete one first."
+                f"{merchant} has reached the limit of {MAX_ENDPOINTS} endpoints. Delete one first."
             )

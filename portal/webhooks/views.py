@@ -38,7 +38,7 @@ def webhooks(request) -> HttpResponse:
 def add(request) -> Confirmation:
     new = WebhookEndpoint(merchant=request.merchant, secret=WebhookEndpoint.make_secret())
     form = EndpointForm(request.POST or None, instance=new)
-    yield form_page(title="Add an endpoint", form=form, back="webhooks", then=new)
+    yield form_page(title="Add endpoint", form=form, back="webhooks", then=new)
     form.save()
     return "Endpoint added. Give your shop the signing secret, then send a test event."
 
@@ -47,9 +47,9 @@ def add(request) -> Confirmation:
 @confirmed
 def change(request, endpoint: WebhookEndpoint) -> Confirmation:
     form = EndpointForm(request.POST or None, instance=endpoint)
-    yield form_page(title="Edit the endpoint", form=form)
+    yield form_page(title="Edit endpoint", form=form)
     endpoint.save(update_fields=form.Meta.fields)
-    return "Endpoint changed. What is under way goes to its address from now on."
+    return "Endpoint changed. Queued events will go to its URL."
 
 
 @for_endpoint
@@ -80,7 +80,7 @@ def show(request, endpoint: WebhookEndpoint, secret: str = "") -> HttpResponse:
 
 
 def add_last_requests(messages: list[Any]) -> None:
-    """Give each message the last attempts at it."""
+    """Set `last_requests` of each message to its latest attempts."""
     newest_first = Window(RowNumber(), partition_by="request_id", order_by="-pk")
     requests = OutgoingRequest.objects.filter(
         upstream=None, request_id__in=[message.request_id for message in messages]
@@ -97,21 +97,23 @@ def add_last_requests(messages: list[Any]) -> None:
 @confirmed
 def rotate(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Make a new signing secret?",
-        text="For 24 hours messages are signed with both. By then your shop must know the new one. A secret that was"
-        " being replaced already ends now.",
-        button="Make a new secret",
+        title="Rotate the signing secret?",
+        text="We sign messages with both the old and the new secret for 24 hours. Give your shop the new one within"
+        " that time. If a rotation is already in progress, the oldest secret stops working immediately.",
+        button="Rotate secret",
         danger=True,
     )
     endpoint.rotate()
-    return "There is a new secret. Until tomorrow messages are signed with the one before, too."
+    return "Secret rotated. The old secret also works for 24 hours."
 
 
 @for_endpoint
 @confirmed
 def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Send a test event?", text=f"An event of the type webhook.test is sent to {endpoint.url}.", button="Send"
+        title="Send a test event?",
+        text=f"We’ll send a webhook.test event to {endpoint.url}.",
+        button="Send test event",
     )
     service.send_test(endpoint)
     return "A test event is on its way. What becomes of it is in the log below."
@@ -121,7 +123,7 @@ def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
 @require_POST
 def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
     service.enable(endpoint)
-    messages.success(request, "The endpoint is enabled. It is told of what happens from now on.")
+    messages.success(request, "Endpoint enabled. It will get new events from now on.")
     return redirect(endpoint)
 
 
@@ -130,12 +132,12 @@ def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
 def disable(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
         title="Disable the endpoint?",
-        text="What is under way is not sent any more, and what happens meanwhile is never sent to it.",
-        button="Disable",
+        text="Queued events will fail, and the endpoint won’t get events that happen while it’s disabled.",
+        button="Disable endpoint",
         danger=True,
     )
     service.disable(endpoint)
-    return "The endpoint is disabled."
+    return "Endpoint disabled."
 
 
 @for_endpoint
@@ -143,25 +145,25 @@ def disable(request, endpoint: WebhookEndpoint) -> Confirmation:
 def delete(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
         title="Delete the endpoint?",
-        text=f"{endpoint} is told of nothing any more. Its log and its secret are deleted with it.",
-        button="Delete",
+        text=f"{endpoint} won’t get any more events. Its log and secret will be deleted.",
+        button="Delete endpoint",
         danger=True,
         then="webhooks",
     )
     service.remove(endpoint)
-    return f"The endpoint {endpoint} is deleted."
+    return f"Endpoint {endpoint} deleted."
 
 
 @for_endpoint
 @confirmed
 def send_failed(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Send again all that failed?",
-        text=f"{endpoint.url} gets them under the same ids as before.",
-        button="Send again",
+        title="Resend all failed events?",
+        text=f"{endpoint.url} will get them with their original IDs.",
+        button="Resend all",
     )
     count = service.send_again(endpoint)
-    return f"{count} event{'' if count == 1 else 's'} will be sent again."
+    return f"{count} event{'' if count == 1 else 's'} will be resent."
 
 
 @for_endpoint
@@ -169,9 +171,9 @@ def send_failed(request, endpoint: WebhookEndpoint) -> Confirmation:
 def send_again(request, endpoint: WebhookEndpoint, message: int) -> Confirmation:
     row = get_object_or_404(endpoint.messages, pk=message)
     yield Question(
-        title="Send this event again?",
-        text=f"{endpoint.url} gets {row} under the same id as before, so your shop can tell that it is the same.",
-        button="Send again",
+        title="Resend this event?",
+        text=f"{endpoint.url} will get {row} with its original ID, so your shop can recognize a duplicate.",
+        button="Resend",
     )
     service.send_again(endpoint, message=row)
-    return f"{row} will be sent again within seconds."
+    return f"{row} will be resent within seconds."

@@ -5,7 +5,7 @@ from django.core.exceptions import FieldError
 from django.core.management import call_command
 from django.db import connection
 
-from fulfillment.setup import ask
+from fulfillment.setup import submit
 from orders.models import ActivationCode
 from pools.models import LicenseKey
 from pools.uploads import begin
@@ -75,7 +75,7 @@ def test_rotation_encrypts_every_row_anew_and_keeps_fingerprints(code, settings,
 
 def test_rotation_keeps_what_was_uploaded_and_is_not_imported_yet(make_pool, make_member, merchant, settings):
     upload = begin(make_pool(0), [b"AAAA\nBBBB"], actor="Sam")
-    request = ask(merchant, [b"CCCC\nDDDD"], actor=make_member().user, pool_name="Photo", products=[])
+    request = submit(merchant, [b"CCCC\nDDDD"], actor=make_member().user, pool_name="Photo", products=[])
     settings.VAULT_KEYS = [NEW, *settings.VAULT_KEYS]
 
     call_command("rotate_keys")

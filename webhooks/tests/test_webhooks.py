@@ -260,7 +260,7 @@ def test_it_waits_as_long_as_it_is_asked_to(endpoint, receiver, work):
     work()
 
     message.refresh_from_db()
-    assert message.reason == "It answered 503."
+    assert message.reason == "The endpoint answered 503."
     assert message.due_at is not None and message.due_at > timezone.now() + timedelta(minutes=29)
 
 
@@ -327,7 +327,7 @@ def test_one_that_is_gone_is_disabled_at_once(endpoint, receiver, send, work, ma
 
     endpoint.refresh_from_db()
     waiting.refresh_from_db()
-    assert (endpoint.state, endpoint.disabled_reason) == ("stopped", "It answered 410 Gone.")
+    assert (endpoint.state, endpoint.disabled_reason) == ("stopped", "The endpoint answered 410 Gone.")
     assert (waiting.status, waiting.due_at, waiting.reason) == ("failed", None, "The endpoint is disabled.")
     assert len(receiver.received) == 1
     assert mailoutbox[0].to == ["owner@northlight.example"]
@@ -350,7 +350,7 @@ def test_one_that_takes_nothing_for_three_days_is_disabled(endpoint, receiver, s
     endpoint.refresh_from_db()
     message.refresh_from_db()
     assert endpoint.state == "stopped" and message.status == "failed"
-    assert endpoint.disabled_reason == "It took nothing for three days. The last time: It answered 500."
+    assert endpoint.disabled_reason == "Every request failed for three days. Last error: The endpoint answered 500."
     assert len(mailoutbox) == 1 and mailoutbox[0].subject == f"The webhook endpoint {endpoint} is disabled"
     assert MerchantNotice.objects.get().sent_at
 
@@ -377,7 +377,7 @@ def test_after_its_last_attempt_a_message_has_failed(endpoint, receiver, send):
     send()
 
     message.refresh_from_db()
-    assert (message.status, message.due_at, message.reason) == ("failed", None, "It answered 500.")
+    assert (message.status, message.due_at, message.reason) == ("failed", None, "The endpoint answered 500.")
 
 
 def test_what_failed_is_sent_again_once_the_endpoint_is_enabled(endpoint, receiver, send):

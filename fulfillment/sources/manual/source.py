@@ -5,7 +5,7 @@ from fulfillment.sources.base import Source
 
 
 class ManualSource(Source):
-    """A person of the merchant, who is asked by e-mail and enters the codes (fulfillment.actions.enter_codes)."""
+    """A person at the merchant, who gets an e-mail and enters the codes (fulfillment.actions.enter_codes)."""
 
     code, name, origin = "manual", "Manual", "entered by hand"
     immediate = True
@@ -18,11 +18,11 @@ class ManualSource(Source):
 
     @property
     def choice(self):
-        return "A person, who is asked by e-mail and enters the codes"
+        return "Manual: we e-mail your team, and a person enters the codes"
 
     def issue(self, item, units, *, attempt):
         notify_item(item, CodeWanted)
         return ()
 
     def shortage(self):
-        return "The merchant has been asked to enter the activation code."
+        return "Waiting for a person to enter the activation code."

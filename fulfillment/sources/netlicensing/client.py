@@ -1,4 +1,4 @@
-"""Asking a NetLicensing service, Keywell's own or any other, for licensees and their licenses."""
+"""Client for NetLicensing services, Keywell's own or any other."""
 
 import json
 from base64 import b32encode, b64encode
@@ -9,54 +9,61 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fulfillment.sources.netlicensing.models import LicensingAccount
-from outbound.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
+from outbound.breaker import Paused, let_through, note_answer, note_failure, note_success, release_probe
 from outbound.masking import MASK, mask_answer
 from outbound.models import OutgoingRequest
 from outbound.outgoing_requests import MAX_STORED_LENGTH, Answer, HostBusy, OutgoingRequestError, call, slot, storable
 from vault.fingerprints import fingerprint
 from work.attempts import Failure
 
-# So many items of a list in an answer, which is cut at 64 KiB.
-PAGE, MOST_PAGES = 50, 1000
-# Answers that say that the service, or something before it, is busy or away.
-TEMPORARY = {408, 425, 429}
-# What of an item a log may show.
-SHOWN = {"active", "licenseTemplateNumber", "markedForTransfer", "name", "productModuleNumber", "productNumber"}
+# Small pages, because answers are cut at 64 KiB.
+PAGE_SIZE, MAX_PAGES = 50, 1000
+# Statuses below 500 that mean the service, or a proxy in front of it, is busy or away.
+TEMPORARY_STATUSES = {408, 425, 429}
+# Properties of an item that logs may show.
+LOGGED_PROPERTIES = {
+    "active",
+    "licenseTemplateNumber",
+    "markedForTransfer",
+    "name",
+    "productModuleNumber",
+    "productNumber",
+}
 
 Properties = dict[str, str]
 
 
 class NetLicensingError(Failure):
-    """The service did not do what it was asked for."""
+    """The request to the service failed."""
 
     temporary = True
 
 
 class OutOfTime(NetLicensingError):
-    """There is no time left for another request; nothing failed."""
+    """Nothing failed, but there is no time left for another request."""
 
 
 class NetLicensingRefused(NetLicensingError):
-    """The service answered that it does not do it."""
+    """The service rejected the request."""
 
     temporary = False
 
 
 class Unknown(NetLicensingRefused):
-    """There is nothing of this number."""
+    """No object has this number."""
 
 
 def secret_number(prefix: str, text: str) -> str:
-    """A number that is the same for the same text, of 125 bits that nobody guesses: KW-ABCDE-..."""
+    """Derive an unguessable number of 125 bits from a text: KW-ABCDE-... The same text gives the same number."""
     digits = b32encode(fingerprint(text)).decode()[:25]
     return "-".join([prefix, *(digits[start : start + 5] for start in range(0, 25, 5))])
 
 
 @contextmanager
 def visit(account: LicensingAccount) -> Iterator[None]:
-    """Have one of the host's slots for several requests, if the breaker lets them through, and note how they went.
+    """Hold one of the host's slots for several requests, and report the outcome to the circuit breaker.
 
-    Raises LicensingError, HostBusy.
+    Raises NetLicensingError (also while the breaker is open) and HostBusy.
     """
     try:
         is_probe = let_through(account)
@@ -66,7 +73,7 @@ def visit(account: LicensingAccount) -> Iterator[None]:
         with slot(account.url):
             yield
     except HostBusy:
-        give_back_probe(account)
+        release_probe(account)
         raise
     except OutOfTime:
         note_success(account)
@@ -81,9 +88,9 @@ def visit(account: LicensingAccount) -> Iterator[None]:
 
 
 class NetLicensingClient:
-    """Makes requests to an account's service, in a `visit`, until its time is over.
+    """Sends requests to an account's service, inside `visit`, until the deadline.
 
-    Of these secrets, and of the API key, nothing is kept.
+    `secrets` and the API key are kept out of the log. `fields` are stored in each OutgoingRequest.
     """
 
     def __init__(self, account: LicensingAccount, *, deadline: float, secrets: tuple[str, ...] = (), **fields: Any):
@@ -91,21 +98,21 @@ class NetLicensingClient:
         self.deadline = deadline
         self.login = b64encode(f"apiKey:{account.api_key}".encode()).decode()
         self.secrets = (*secrets, account.api_key, self.login)
-        self.fields = fields  # of its Callouts
+        self.fields = fields
 
     def get(self, kind: str, number: str) -> Properties | None:
-        """The one of this number, if there is one."""
+        """Return the object with this number, if it exists."""
         try:
             return self._one(kind, self._ask("GET", f"{kind}/{quote(number, safe='')}"), number)
         except Unknown:
             return None
 
     def create(self, kind: str, number: str, **values: str) -> Properties:
-        """Make one of this number, or return the one that there is."""
+        """Create the object with this number, or return the existing one."""
         try:
             return self._one(kind, self._ask("POST", kind, {"number": number, **values}), number)
         except NetLicensingRefused:
-            # A request whose answer was lost may have made it, or still have been on its way a moment ago.
+            # An earlier request, whose answer was lost, may have created it.
             if found := self.get(kind, number):
                 return found
             raise
@@ -118,22 +125,20 @@ class NetLicensingClient:
             self._ask("DELETE", f"{kind}/{quote(number, safe='')}", query={"forceCascade": "true"})
 
     def find_all(self, kind: str, **filters: str) -> Iterator[Properties]:
-        for page in range(MOST_PAGES):
-            terms = {**filters, "page": str(page), "items": str(PAGE)}
+        for page in range(MAX_PAGES):
+            terms = {**filters, "page": str(page), "items": str(PAGE_SIZE)}
             query = {"filter": ";".join(f"{name}={value}" for name, value in terms.items())}
             reading = self._ask("GET", kind, query=query)
             yield from (properties for found, properties in reading.items if found == _type(kind))
             if not reading.has_next:
                 return
-        raise NetLicensingError("Its list does not end.")
-
-    # How it asks
+        raise NetLicensingError(f"The list has more than {MAX_PAGES:,} pages.")
 
     def _ask(
         self, method: str, path: str, values: dict[str, str] | None = None, query: dict[str, str] | None = None
     ) -> "_Reading":
         if monotonic() + self.account.timeout > self.deadline:
-            raise OutOfTime("Its licenses are added one by one.")
+            raise OutOfTime("Adding licenses one by one.")
         reading = _Reading(self)
         url = f"{self.account.url}/{path}"
         try:
@@ -147,8 +152,8 @@ class NetLicensingClient:
                     "Authorization": f"Basic {self.login}",
                     **({"Content-Type": "application/x-www-form-urlencoded"} if values else {}),
                 },
-                kept=self._without_secrets("&".join(f"{name}={value}" for name, value in (values or {}).items())),
-                kept_url=self._without_secrets(url),
+                logged=self._without_secrets("&".join(f"{name}={value}" for name, value in (values or {}).items())),
+                logged_url=self._without_secrets(url),
                 timeout=self.account.timeout,
                 trusted=self.account.is_own,
                 has_slot=True,
@@ -166,7 +171,7 @@ class NetLicensingClient:
         for found, properties in reading.items:
             if found == _type(kind) and properties.get("number") == number:
                 return properties
-        raise NetLicensingError(f"It answered without the {kind} that it was asked for.")
+        raise NetLicensingError(f"The service answered without the requested {kind}.")
 
     def _without_secrets(self, text: str) -> str:
         for secret in self.secrets:
@@ -180,7 +185,7 @@ def _type(kind: str) -> str:
 
 
 class _Reading:
-    """What an answer says: items, or why there are none."""
+    """A parsed answer: its items, or the problem."""
 
     def __init__(self, client: NetLicensingClient):
         self.client = client
@@ -190,7 +195,7 @@ class _Reading:
         self.problem: NetLicensingError | None = None
 
     def __call__(self, answer: Answer) -> dict[str, Any]:
-        """Read it, and return what a OutgoingRequest keeps of it."""
+        """Read the answer and return the OutgoingRequest fields that record it."""
         try:
             self._read(answer)
         except NetLicensingError as problem:
@@ -203,32 +208,32 @@ class _Reading:
 
     def _read(self, answer: Answer) -> None:
         status = answer.status_code
-        if status >= 500 or status in TEMPORARY:
-            raise NetLicensingError(f"It answered {status}.", pause=answer.retry_after)
+        if status >= 500 or status in TEMPORARY_STATUSES:
+            raise NetLicensingError(f"The service answered {status}.", pause=answer.retry_after)
         if status == 204:
             return
         is_envelope = self._parse(answer)
         if status in {401, 403}:
             raise NetLicensingRefused(
-                f"It refuses the API key ({status}): the key is wrong or revoked, or its role is too low. It needs"
-                f" ROLE_APIKEY_OPERATION.{self._said()}"
+                f"The service rejected the API key ({status}). The key is wrong or revoked, or lacks the role"
+                f" ROLE_APIKEY_OPERATION.{self._messages()}"
             )
         if not is_envelope:
-            raise NetLicensingError(f"It answered {status} with something that NetLicensing does not say.")
+            raise NetLicensingError(f"The service answered {status}, but not in the NetLicensing format.")
         if status == 404 or (self.infos and self.infos[0][0] == "NotFoundException"):
-            raise Unknown(f"It knows no such thing.{self._said()}")
+            raise Unknown(f"The service didn’t find it.{self._messages()}")
         if status >= 300 or self.infos:
-            raise NetLicensingRefused(f"It answered {status}.{self._said()}")
+            raise NetLicensingRefused(f"The service answered {status}.{self._messages()}")
 
     def _parse(self, answer: Answer) -> bool:
-        """Take an envelope apart; return whether it is one."""
+        """Parse the NetLicensing envelope. Return whether the answer is one."""
         try:
             content = json.loads(answer.decode())
             if answer.is_cut or not isinstance(content, dict) or not {"infos", "items"} & content.keys():
                 return False
             infos = (content.get("infos") or {}).get("info") or []
-            errors = (one for one in infos if one.get("type") == "ERROR")
-            self.infos = [(_text(one.get("id")), _text(one.get("value"))) for one in errors]
+            errors = (info for info in infos if info.get("type") == "ERROR")
+            self.infos = [(_text(error.get("id")), _text(error.get("value"))) for error in errors]
             page = content.get("items") or {}
             self.items = [(_text(item.get("type")), _properties(item)) for item in page.get("item") or []]
             self.has_next = str(page.get("hasnext")).lower() == "true"
@@ -236,24 +241,24 @@ class _Reading:
             return False
         return True
 
-    def _said(self) -> str:
-        said = " ".join(text for _, text in self.infos)
-        return f" It says: {self.client._without_secrets(said)}" if said else ""
+    def _messages(self) -> str:
+        messages = " ".join(text for _, text in self.infos)
+        return f" Its message: {self.client._without_secrets(messages)}" if messages else ""
 
     def _kept(self, answer: Answer) -> str:
-        """Numbers of licensees, also of a customer's own to which a license was moved, are nobody's to read."""
+        """The answer for the log, without licensee numbers: they are activation codes or a customer's own licensee."""
         if not self.items and not self.infos:
             return mask_answer(answer.text, [], secrets=self.client.secrets)
         lines = [f"{id}: {text}" for id, text in self.infos]
         for found, properties in self.items:
-            shown = SHOWN | {"number"} - ({"number"} if found == "Licensee" else set())
-            told = ", ".join(f"{name}={value}" for name, value in properties.items() if name in shown)
-            lines.append(f"{found}: {told}")
+            shown = LOGGED_PROPERTIES | {"number"} - ({"number"} if found == "Licensee" else set())
+            values = ", ".join(f"{name}={value}" for name, value in properties.items() if name in shown)
+            lines.append(f"{found}: {values}")
         return self.client._without_secrets("\n".join(lines))
 
 
 def _properties(item: dict[str, Any]) -> Properties:
-    return {_text(one["name"]): _text(one["value"]) for one in item.get("property") or []}
+    return {_text(each["name"]): _text(each["value"]) for each in item.get("property") or []}
 
 
 def _text(value: Any) -> str:

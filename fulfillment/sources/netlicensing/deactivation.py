@@ -1,7 +1,4 @@
-"""After a refund: the licenses that were added for an item are deactivated, wherever they are by now.
-
-If the refund is undone they are activated again.
-"""
+"""Deactivate a refunded item's licenses, whichever licensee has them now. Undoing the refund reactivates them."""
 
 from collections import defaultdict
 from time import monotonic
@@ -20,12 +17,12 @@ from work.attempts import Failure, Policy
 from work.models import LEASE, database_now
 
 ATTEMPT_TIMEOUT = 45
-# By then no attempt that was under way when the order was refunded adds any more.
+# After this long, no attempt that was running at the time of the refund can still add licenses.
 SETTLED_AFTER = 2 * LEASE
 
 
 class LicensesNotice(ItemNotice):
-    def why_past(self, notice):
+    def obsolete_reason(self, notice):
         return ""
 
 
@@ -52,7 +49,7 @@ def history_line(work: Deactivation) -> HistoryLine:
 
 
 def begin(order: Order) -> None:
-    """Have an order's licenses deactivated, in the transaction in which it is refunded."""
+    """Queue the deactivation of an order's licenses, in the transaction of the refund."""
     for pk in order.items.filter(issued_licenses__isnull=False).distinct().values_list("pk", flat=True):
         work, new = Deactivation.objects.get_or_create(item_id=pk)
         if not new:
@@ -61,14 +58,14 @@ def begin(order: Order) -> None:
 
 
 def undo(order: Order) -> None:
-    """Have an order's licenses activated again, in the transaction in which its refund is undone."""
+    """Queue the reactivation of an order's licenses, in the transaction that undoes the refund."""
     for work in Deactivation.objects.filter(item__order=order):
         _turn(work, is_undoing=True)
         work.nudge()
 
 
 def _turn(work: Deactivation, *, is_undoing: bool) -> None:
-    """Start over, in this direction. An attempt in the other one may be under way: wait until its lease has ended."""
+    """Start over in this direction, once the lease of any attempt in the other direction has ended."""
     Deactivation.objects.filter(pk=work.pk).update(
         is_undoing=is_undoing,
         status=Deactivation.Status.QUEUED,
@@ -84,10 +81,10 @@ class DeactivationPolicy(Policy[Deactivation]):
     model = Deactivation
 
     def attempt(self, work):
-        """Deactivate what is not yet, or activate all again."""
+        """Deactivate the licenses that are still active, or reactivate all of them."""
         licenses = work.item.issued_licenses.select_related("account__merchant")
         by_account = defaultdict(list)
-        # What was deactivated and not noted, because a worker died, is activated as well.
+        # Reactivate all: a worker may have died between deactivating a license and recording it.
         for license in licenses if work.is_undoing else licenses.filter(deactivated_at=None):
             by_account[license.account].append(license)
         missing, problems = 0, []
@@ -95,13 +92,13 @@ class DeactivationPolicy(Policy[Deactivation]):
             try:
                 missing += _set_active(account, issued, active=work.is_undoing)
             except NetLicensingError as error:
-                problems.append(error)  # of this account; the others are asked all the same
+                problems.append(error)  # continue with the other accounts
         if problems:
             raise max(problems, key=lambda error: error.pause)
         if work.is_undoing and missing:
             raise Failure("Some of the licenses no longer exist.")
         if not work.is_undoing and missing and work.created_at > database_now() - SETTLED_AFTER:
-            raise Failure("Perhaps some were just being added; they are looked for again.")
+            raise Failure("Some of the licenses don’t exist yet. We’ll check again.")
         work.end(status=Deactivation.Status.UNDONE if work.is_undoing else Deactivation.Status.DONE, reason="")
 
     @transaction.atomic
@@ -114,24 +111,24 @@ deactivate = DeactivationPolicy().run
 
 
 def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense], *, active: bool) -> int:
-    """Return how many are missing. The licensee is left alone: other orders' may be there, too.
+    """Set the licenses' status and return how many are missing. Licensees keep theirs: others' licenses may be there.
 
-    To be deactivated, one that was never added is missing, since it may still be; to be activated, it is not.
+    A license that was never added counts as missing when deactivating, because it may still be added.
     """
-    verb, said = ("activate", "true") if active else ("deactivate", "false")
+    verb, value = ("activate", "true") if active else ("deactivate", "false")
     if account is None:
-        problem = "The licensing account that they were added by was removed."
+        problem = "The licensing account of these licenses was removed."
         raise NetLicensingError(f"{problem} {verb.capitalize()} them yourself.")
     missing = 0
     client = NetLicensingClient(account, deadline=monotonic() + ATTEMPT_TIMEOUT, item=licenses[0].item)
     with visit(account):
         for license in licenses:
             try:
-                answer = client.update("license", license.number, active=said)
+                answer = client.update("license", license.number, active=value)
             except Unknown:
                 missing += 1 if license.deactivated_at or not active else 0
                 continue
-            if answer.get("active", "").lower() != said:
-                raise NetLicensingError(f"It did not {verb} a license.")
+            if answer.get("active", "").lower() != value:
+                raise NetLicensingError(f"The service didn’t {verb} a license.")
             IssuedLicense.objects.filter(pk=license.pk).update(deactivated_at=None if active else Now())
     return missing

@@ -1,4 +1,4 @@
-"""NetLicensing: where licensees and their licenses are made, what for, and which were."""
+"""NetLicensing as a source: accounts, license packages and the licenses issued."""
 
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -21,19 +21,19 @@ from work.models import CALLOUTS, Retryable, database_now
 
 
 class LicensingAccount(Upstream):
-    """A vendor's account at a NetLicensing service: Keywell's own, or any other."""
+    """A merchant's account at a NetLicensing service, Keywell's own or any other."""
 
     NOUN = "licensing account"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_accounts")
     name = models.CharField(max_length=100)
-    address = models.CharField(max_length=1000, blank=True, help_text="Empty: Keywell’s own service.")
+    address = models.CharField(max_length=1000, blank=True, help_text="Leave empty for Keywell’s own service.")
     api_key = EncryptedTextField("API key", bound_to=("merchant_id",))
     timeout = models.PositiveSmallIntegerField(
         "time limit",
         default=10,
         validators=[MinValueValidator(1), MaxValueValidator(20)],
-        help_text="Seconds until a whole answer has to be there, at most 20.",
+        help_text="Seconds to wait for a complete answer, at most 20.",
     )
 
     class Meta:
@@ -47,7 +47,6 @@ class LicensingAccount(Upstream):
 
     @property
     def is_own(self) -> bool:
-        """Whether it is at Keywell's own service."""
         return not self.address
 
     @property
@@ -63,12 +62,12 @@ class LicensingAccount(Upstream):
 
 
 class LicensePackage(models.Model):
-    """What a licensee is given: licenses of these templates of a product."""
+    """The license templates, with quantities, that a product's licensees get."""
 
     class Start(models.TextChoices):
-        NONE = "none", "as NetLicensing has it without a date"
-        PAYMENT = "payment", "when the order was paid"
-        NOW = "now", "when they are added"
+        NONE = "none", "NetLicensing’s default"
+        PAYMENT = "payment", "when the order is paid"
+        NOW = "now", "when the licenses are added"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="license_packages")
     account = models.ForeignKey(LicensingAccount, models.PROTECT, related_name="packages")
@@ -92,15 +91,13 @@ class LicensePackage(models.Model):
             raise ValidationError({"account": f"“{self.account}” belongs to {self.account.merchant}."})
 
     def get_start_date(self, item: OrderItem) -> str:
-        """As the service takes it; empty: none."""
+        """The `startDate` to send. Empty: send none."""
         if self.start_date == self.Start.PAYMENT and item.order.paid_at:
             return f"{item.order.paid_at:%Y-%m-%dT%H:%M:%S}.000Z"
         return "now" if self.start_date == self.Start.NOW else ""
 
 
 class PackagedTemplate(models.Model):
-    """So many licenses of one template."""
-
     package = models.ForeignKey(LicensePackage, models.CASCADE, related_name="templates")
     position = models.PositiveSmallIntegerField()
     number = models.CharField(max_length=MAX_NUMBER, validators=[validate_number])
@@ -117,9 +114,9 @@ class PackagedTemplate(models.Model):
 
 
 class IssuedLicense(models.Model):
-    """A license that was, or is about to be, added for a unit of an item.
+    """A license that was or is about to be added for a unit of an item.
 
-    It is noted before it is asked for, so that whatever may exist can be found: by the next attempt, and by a refund.
+    The row is saved before the request is sent, so that retries and refunds find every license that may exist.
     """
 
     item = models.ForeignKey(OrderItem, models.CASCADE, related_name="issued_licenses")
@@ -128,8 +125,8 @@ class IssuedLicense(models.Model):
     product_number = models.CharField(max_length=MAX_NUMBER)
     template_number = models.CharField(max_length=MAX_NUMBER)
     start_date = models.CharField(max_length=30, blank=True)
-    number = models.CharField(max_length=MAX_NUMBER, help_text="The license’s; it stays when the license is moved.")
-    # What an attempt that was refused had planned is planned anew by the next, as the package is then.
+    number = models.CharField(max_length=MAX_NUMBER, help_text="License number. A transfer keeps it.")
+    # False once the service rejected an attempt: the next one plans again, with the package as it is then.
     is_planned = models.BooleanField(default=True)
     noted_at = models.DateTimeField(db_default=Now(), editable=False)
     deactivated_at = models.DateTimeField(null=True, editable=False)
@@ -145,10 +142,7 @@ class IssuedLicense(models.Model):
 
 
 class Deactivation(Retryable):
-    """The work of deactivating the licenses of an item that was refunded, wherever they are by now.
-
-    If the refund is undone, of activating them again.
-    """
+    """The work of deactivating a refunded item's licenses or, if the refund is undone, of reactivating them."""
 
     TASK = "fulfillment.sources.netlicensing.tasks.deactivate"
     queue = CALLOUTS
@@ -159,8 +153,8 @@ class Deactivation(Retryable):
         UNDONE = "activated"
         FAILED = "failed"
 
-    # After that long it is given up.
-    PATIENCE = timedelta(days=1)
+    # How long it is retried.
+    FAILURE_TIMEOUT = timedelta(days=1)
 
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="deactivation")
     is_undoing = models.BooleanField(default=False, db_default=False, editable=False)
@@ -174,7 +168,7 @@ class Deactivation(Retryable):
 
     @property
     def is_last_attempt(self) -> bool:
-        return self.created_at <= database_now() - self.PATIENCE
+        return self.created_at <= database_now() - self.FAILURE_TIMEOUT
 
 
 class LicensePackageMethod(FulfillmentMethod):

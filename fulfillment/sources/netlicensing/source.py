@@ -21,17 +21,17 @@ from orders.models import Order, OrderItem
 from outbound.models import Upstream
 from outbound.outgoing_requests import HostBusy
 
-# How long one attempt may take, in seconds; less than a lease.
+# Seconds for one attempt. Less than a lease.
 ATTEMPT_TIMEOUT = 45
-# In one unit.
+# Per licensee.
 MAX_LICENSES = 10_000
 
 
 class NetLicensingSource(Source):
-    """A licensee for each unit, with the licenses of a package: marked, so that its customer can transfer them.
+    """Creates a licensee for each unit, with a package's licenses, and marks it for transfer.
 
-    The licensee's number is the activation code. It is made from the item and the unit, as the licenses' are, so every
-    attempt finds what those before it made, and adds what is missing.
+    The licensee's number is the activation code. Like the license numbers, it is derived from the item and the unit,
+    so each attempt finds what earlier ones created and adds what is missing.
     """
 
     code, name, origin = "netlicensing", "NetLicensing", "from NetLicensing"
@@ -39,9 +39,8 @@ class NetLicensingSource(Source):
     places = ("licensepackagemethod__license_package__account",)
     item_paths = ("deactivation",)
     gives_licensees = True
-    # For the numbers of licensees, to which a program can transfer.
     instructions = gettext_noop(
-        "Enter this license number in the program. If you have a license already, the program adds the new one to it."
+        "Enter this license number in the program. If you already have a license, the program adds the new one to it."
     )
 
     def __init__(self, method):
@@ -108,15 +107,15 @@ class NetLicensingSource(Source):
                 try:
                     self._complete(client, number, plan)
                 except NetLicensingRefused:
-                    # Somebody has to mend something; perhaps it is the package.
+                    # A person has to fix something, perhaps the package, so plan again next time.
                     item.issued_licenses.filter(unit=unit, account=self.account).update(is_planned=False)
                     raise
                 yield unit, number
 
     @transaction.atomic
     def _plan(self, item: OrderItem, unit: int) -> list[IssuedLicense]:
-        """The licenses of a unit, noted before there are any; those that it was begun with, if it was."""
-        # Serializes with refunds, which deactivate what is noted: after one nothing more is.
+        """Return a unit's licenses: those an earlier attempt planned, or else new rows, saved before any is added."""
+        # Serializes with refunds, which deactivate all planned licenses. After a refund none is added.
         order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
         if order.status != Order.Status.PAID:
             raise SourceError(f"The order is {order.status}.", permanent=True)
@@ -133,12 +132,12 @@ class NetLicensingSource(Source):
     def _wanted(self, item: OrderItem, unit: int) -> list[IssuedLicense]:
         product = self.package.product_number
         templates = list(self.package.templates.all())
-        # One licensee for all that was bought has as many licenses.
+        # A product with one code per item gets the licenses of all its pieces in one licensee.
         times = item.quantity // item.units
         if not templates:
-            raise SourceError(f"The package “{self.package}” has no templates.", permanent=True)
+            raise SourceError(f"The license package “{self.package}” has no templates.", permanent=True)
         if sum(template.quantity for template in templates) * times > MAX_LICENSES:
-            raise SourceError(f"These are more than {MAX_LICENSES:,} licenses for one licensee.", permanent=True)
+            raise SourceError(f"One licensee would get more than {MAX_LICENSES:,} licenses.", permanent=True)
         start_date = self.package.get_start_date(item)
         return [
             IssuedLicense(
@@ -155,17 +154,17 @@ class NetLicensingSource(Source):
         ]
 
     def _complete(self, client: NetLicensingClient, number: str, plan: list[IssuedLicense]) -> None:
-        """Have the licensee be there with these licenses and no others of ours, and marked."""
+        """Make sure that the licensee exists, has exactly the planned licenses of ours and is marked for transfer."""
         first = plan[0]
         licensee = client.get("licensee", number)
         if licensee is None:
             name = f"Order {first.item.order.number}, {first.unit} of {first.item.units}"
-            # Made as a marked one it gets none of the product's automatic licenses.
+            # A licensee created with the mark gets none of the product's automatic licenses.
             new = {"productNumber": first.product_number, "name": name, "markedForTransfer": "true"}
             licensee = client.create("licensee", number, **new)
         check(licensee, first.product_number)
 
-        present = {one.get("number") for one in client.find_all("license", licenseeNumber=number)}
+        present = {license.get("number") for license in client.find_all("license", licenseeNumber=number)}
         missing = [license for license in plan if license.number not in present]
         dropped = first.item.issued_licenses.filter(
             unit=first.unit, account=self.account, is_planned=False, number__in=present
@@ -181,10 +180,10 @@ class NetLicensingSource(Source):
         licensee = client.update("licensee", number, markedForTransfer="true")
         check(licensee, first.product_number)
         if not is_marked(licensee):
-            raise NetLicensingError("It did not mark the licensee for transfer.")
+            raise NetLicensingError("The service didn’t mark the licensee for transfer.")
 
     def shortage(self):
-        return f"The licensing account “{self.account}” gave too few licensees."
+        return f"The licensing account “{self.account}” returned too few licensees."
 
 
 def licensee_number(item: OrderItem, unit: int, product: str) -> str:
@@ -192,13 +191,13 @@ def licensee_number(item: OrderItem, unit: int, product: str) -> str:
 
 
 def license_number(item: OrderItem, unit: int, product: str, template: str, position: int, count: int) -> str:
-    """It stands in logs, and tells nothing of the licensee's."""
+    """The number of a license. It appears in logs, so the licensee's number can't be derived from it."""
     return secret_number("KL", f"license {position}.{count}, {template} of {product} for item {item.pk}, unit {unit}")
 
 
 def add(client: NetLicensingClient, licensee: str, license: IssuedLicense) -> None:
     start = {"startDate": license.start_date} if license.start_date else {}
-    # One of this number that is there already may be another licensee's by now.
+    # An existing license with this number may have been transferred to another licensee.
     made = client.create(
         "license",
         license.number,
@@ -207,17 +206,17 @@ def add(client: NetLicensingClient, licensee: str, license: IssuedLicense) -> No
         **start,
     )
     if made.get("licenseTemplateNumber") != license.template_number:
-        raise NetLicensingError(f"It answered with a license of another template than “{license.template_number}”.")
+        raise NetLicensingError(f"The answer’s license isn’t from the template “{license.template_number}”.")
 
 
 def check(licensee: Properties, product: str) -> None:
-    """Raise Refused if it is not one that may be handed out."""
+    """Raise NetLicensingRefused if the licensee must not be handed out."""
     if licensee.get("productNumber") != product:
         raise NetLicensingRefused(
-            f"The licensee is of the product “{licensee.get('productNumber')}” there, not of “{product}”."
+            f"The licensee belongs to the product “{licensee.get('productNumber')}”, not to “{product}”."
         )
     if licensee.get("active", "true").lower() != "true":
-        raise NetLicensingRefused("The licensee is not active there.")
+        raise NetLicensingRefused("The licensee is inactive.")
 
 
 def is_marked(licensee: Properties) -> bool:

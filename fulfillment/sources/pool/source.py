@@ -6,7 +6,7 @@ from pools.allocation import allocate_keys
 
 
 class PoolSource(Source):
-    """A pool of license keys, each of which is handed out once."""
+    """A pool of license keys. Each is issued once."""
 
     code, name, origin = "pool", "Pool", "from pool"
     method_model = PoolMethod

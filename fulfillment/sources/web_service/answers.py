@@ -1,4 +1,4 @@
-"""Finding activation codes in what a merchant's web service answers."""
+"""Read activation codes from a web service's answers."""
 
 import json
 import re
@@ -16,18 +16,18 @@ from fulfillment.sources.web_service.models import WebService
 from outbound.encodings import Unreadable
 from outbound.outgoing_requests import MAX_ANSWER_BYTES, Answer
 
-# Statuses that are not for good, though they begin with 4: time-out, too early, too many requests.
-TEMPORARY = {408, 425, 429}
+# Statuses below 500 that are worth a retry: timeout, too early, too many requests.
+TEMPORARY_STATUSES = {408, 425, 429}
 MAX_CODE_LENGTH = 10_000
 STEP = re.compile(r"""\.\*|\[\*\]|\.([A-Za-z_][A-Za-z0-9_-]*)|\['([^'\\]+)'\]|\["([^"\\]+)"\]|\[(-?[0-9]{1,6})\]""")
-# A bare code that a browser would show well: <pre>AAAA-BBBB</pre>.
+# A bare code, marked up for browsers: <pre>AAAA-BBBB</pre>.
 WRAPPED = re.compile(r"\s*<(pre|code)>([^<>]*)</\1>\s*", re.I)
 PAGE = re.compile(r"\s*(?:<\?xml\b[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.I)
 TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.I)
 
 
 class NoCode(Exception):
-    """An answer without a code. The text says why, and is for the merchant."""
+    """The answer has no usable code. The message tells the merchant why."""
 
     def __init__(self, message: str, *, temporary: bool = False):
         super().__init__(message)
@@ -35,11 +35,11 @@ class NoCode(Exception):
 
 
 class PathError(Exception):
-    """A path is not one. The text is for the merchant."""
+    """The path is invalid. The message is for the merchant."""
 
 
 def read_codes(service: WebService, answer: Answer) -> list[str]:
-    """The codes in an answer, as the service is set up; none if it sends them itself. Raises NoCode."""
+    """Return the codes in an answer, by the service's settings. None if it sends them itself. Raises NoCode."""
     _check_status(service, answer)
     if service.sends_itself:
         return []
@@ -50,14 +50,14 @@ def read_codes(service: WebService, answer: Answer) -> list[str]:
         raise NoCode(str(error)) from error
     codes = [code.strip() for code in FORMATS[service.answer](service, answer, text)]
     if not service.holds_list and len(codes) > 1:
-        raise NoCode(f"There are {len(codes)} codes in the answer, where one is expected; is it a list?")
+        raise NoCode(f"Expected one code, but the answer has {len(codes)}. Allow several codes in the settings?")
     if not codes or not all(codes):
-        raise NoCode(f"There is no code {_place(service)}.")
+        raise NoCode(f"Found no code {_place(service)}.")
     for code in codes:
         if len(code) > MAX_CODE_LENGTH:
-            raise NoCode(f"The code has {len(code):,} characters, more than {MAX_CODE_LENGTH:,}.")
+            raise NoCode(f"The code has {len(code):,} characters. The limit is {MAX_CODE_LENGTH:,}.")
         if not all(character.isprintable() or character in "\t\n\r" for character in code):
-            raise NoCode("The code holds characters that cannot be printed.")
+            raise NoCode("The code contains unprintable characters.")
     return codes
 
 
@@ -66,15 +66,15 @@ def _check_status(service: WebService, answer: Answer) -> None:
     try:
         is_temporary = service.temporary_pattern and re2.search(service.temporary_pattern, answer.text)
     except re2.error as error:
-        raise NoCode("The pattern for temporary errors is no regular expression.", temporary=True) from error
+        raise NoCode("The temporary error pattern isn’t a valid regular expression.", temporary=True) from error
     if is_temporary:
-        raise NoCode("The answer matches the pattern for temporary errors.", temporary=True)
-    if status in TEMPORARY or status >= 500:
-        raise NoCode(f"It answered {status}.", temporary=True)
+        raise NoCode("The answer matches the temporary error pattern.", temporary=True)
+    if status in TEMPORARY_STATUSES or status >= 500:
+        raise NoCode(f"The service answered {status}.", temporary=True)
     if 300 <= status < 400:
-        raise NoCode(f"It answered {status}, a redirect. Redirects are not followed; enter the final address.")
+        raise NoCode(f"The service answered {status}, a redirect. We don’t follow redirects. Enter the final URL.")
     if not 200 <= status < 300:
-        raise NoCode(f"It answered {status}.")
+        raise NoCode(f"The service answered {status}.")
 
 
 def _decode(answer: Answer) -> str:
@@ -98,7 +98,7 @@ def _in_body(service: WebService, answer: Answer, text: str) -> Iterator[str]:
 
 
 def _unquote(text: str) -> str:
-    """A bare code may come as a JSON string, whatever its label."""
+    """Unwrap a code sent as a JSON string, whatever the Content-Type."""
     if not text.lstrip().startswith('"'):
         return text
     with suppress(ValueError):
@@ -108,23 +108,23 @@ def _unquote(text: str) -> str:
 
 
 def _refuse_document(content_type: str, text: str) -> None:
-    """Raise NoCode for a web page, and for a document that is labeled as one: it may be an error.
+    """Raise NoCode for a web page, and for JSON or XML labeled as such: they may be errors.
 
-    A label alone proves nothing: PHP sends everything as text/html.
+    The label alone proves nothing, because PHP sends everything as text/html.
     """
     is_html = "html" in content_type
     if _looks_like_page(text) or (is_html and TAG.search(text)):
-        raise NoCode("The answer is a web page, not a code.")
+        raise NoCode("The answer is a web page instead of a code.")
     if not (is_html or "json" in content_type or "xml" in content_type):
-        # It may be a license in the form of a document.
+        # Without such a label, a document may be the license.
         return
     kind = "XML" if text.lstrip().startswith("<") else "JSON" if _is_json(text) else ""
     if kind:
-        raise NoCode(f"The answer is {kind}, not a bare code; say at which path in it the code is.")
+        raise NoCode(f"The answer is {kind}. Enter the path of the code in it.")
 
 
 def _is_json(text: str) -> bool:
-    """Whether it is an object, a list, true, false or null; a number may be a code."""
+    """Whether the text is a JSON object, list, boolean or null. A number may be a code."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -136,24 +136,24 @@ def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise NoCode(f"The answer is not JSON{_looks_like_page(text)}.") from error
+        raise NoCode(f"The answer isn’t JSON{_looks_like_page(text)}.") from error
     for found in find(document, service.path):
         for value in found if isinstance(found, list) else [found]:
             if isinstance(value, bool) or not isinstance(value, str | int):
-                raise NoCode(f"At {service.path} is no text, but {_kind(value)}.")
+                raise NoCode(f"Expected text at {service.path}, but found {_kind(value)}.")
             yield str(value)
 
 
 def _in_xml(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     try:
-        # Decoded already, whatever it declares.
+        # The text is already decoded, so drop the declared encoding.
         root = fromstring(re.sub(r"\A\s*<\?xml[^>]*\?>", "", text))
     except DefusedXmlException as error:
-        raise NoCode("The answer is not XML that is accepted: it must not declare entities.") from error
+        raise NoCode("The answer is XML that declares entities, which we don’t accept.") from error
     except (ParseError, ValueError) as error:
-        raise NoCode(f"The answer is not XML{_looks_like_page(text)}.") from error
+        raise NoCode(f"The answer isn’t XML{_looks_like_page(text)}.") from error
     path, attribute = split_attribute(service.path)
-    # A path may begin with the root's own name, too.
+    # A path may begin with the root element's name.
     name, _, rest = path.lstrip("/").partition("/")
     if not path.startswith("//") and root.tag.rpartition("}")[2] == name:
         path = rest
@@ -186,7 +186,7 @@ def _kind(value: Any) -> str:
 
 
 def check_path(kind: str, path: str) -> None:
-    """Raise PathError if this is no path for such an answer."""
+    """Raise PathError if the path is invalid for this kind of answer."""
     if kind == WebService.Answer.JSON:
         parse_path(path)
     if kind == WebService.Answer.XML:
@@ -194,18 +194,18 @@ def check_path(kind: str, path: str) -> None:
         name = r"[A-Za-z_][\w.-]*"
         step = rf"(?:{name}|\*)(?:\[[1-9][0-9]{{0,5}}\]|\[@{name}='[^']*'\])?"
         if not re.fullmatch(rf"/{{0,2}}{step}(?:/{step})*|", bare) or not (bare or attribute):
-            raise PathError("A path in XML looks like license/key, //key, item[2]/key or item/@code.")
+            raise PathError("Enter an XML path such as license/key, //key, item[2]/key or item/@code.")
 
 
 def parse_path(path: str) -> list[str | int | None]:
-    """The steps of a path in JSON: names, positions, and None for all; a part of RFC 9535. Raises PathError."""
+    """Parse a JSON path, a subset of RFC 9535, into names, positions and None for `*`. Raises PathError."""
     steps: list[str | int | None] = []
     rest = path if path.startswith(("$", "[", ".")) else f".{path}"
     rest = rest.removeprefix("$")
     while rest:
         match = STEP.match(rest)
         if match is None:
-            raise PathError("A path in JSON looks like $.license.key, $.keys[*] or $.items[0]['key'].")
+            raise PathError("Enter a JSON path such as $.license.key, $.keys[*] or $.items[0]['key'].")
         name = match.group(1) or match.group(2) or match.group(3)
         position = match.group(4)
         steps.append(name if name else int(position) if position else None)
@@ -214,7 +214,7 @@ def parse_path(path: str) -> list[str | int | None]:
 
 
 def find(document: Any, path: str) -> list[Any]:
-    """What stands at a path in a JSON document, in its order."""
+    """Return the values at a path in a JSON document, in document order."""
     found = [document]
     for step in parse_path(path):
         found = [value for node in found for value in _children(node, step)]
@@ -230,13 +230,13 @@ def _children(node: Any, step: str | int | None) -> list[Any]:
 
 
 def split_attribute(path: str) -> tuple[str, str]:
-    """A path in XML without the attribute at its end, and that attribute."""
+    """Split an XML path into the element's path and the attribute at its end, if any."""
     match = re.search(r"(?:^|/)@([A-Za-z_][\w.-]*)$", path)
     return (path[: match.start()], match.group(1)) if match else (path, "")
 
 
 def _with_any_namespace(path: str) -> str:
-    """The path as ElementTree takes it: from the root's children on, whatever namespace names are in."""
-    # But not in what stands between quotes.
+    """Convert a path for ElementTree: relative to the root, with names in any namespace."""
+    # Skip quoted strings.
     steps = re.sub(r"('[^']*')|(^|/)(?=[A-Za-z_*])", lambda match: match.group(1) or f"{match.group(2)}{{*}}", path)
     return f".{steps}" if steps.startswith("/") else f"./{steps}"

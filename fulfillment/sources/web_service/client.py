@@ -1,4 +1,4 @@
-"""Asking a merchant's web service for codes: the request, and the answer."""
+"""Request codes from a merchant's web service and read its answers."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from fulfillment.sources.web_service.models import ReceivedCode, WebService, Web
 from fulfillment.sources.web_service.parameters import CATALOGUE, Subject, get_values, mask
 from fulfillment.sources.web_service.shapes import names_error, resembles
 from orders.models import OrderItem
-from outbound.breaker import Paused, give_back_probe, let_through, note_answer, note_failure, note_success
+from outbound.breaker import Paused, let_through, note_answer, note_failure, note_success, release_probe
 from outbound.masking import MASK, mask_answer, mask_code
 from outbound.models import OutgoingRequest
 from outbound.outgoing_requests import MAX_STORED_LENGTH, Answer, HostBusy, OutgoingRequestError, call
@@ -26,22 +26,22 @@ from vault.fingerprints import fingerprint
 Format = WebService.Format
 
 HELD = (
-    "What came resembles none of the service’s earlier codes and may be an error message. It is not sent until"
-    " somebody releases it on the order’s page."
+    "The answer looks unlike the service’s earlier codes and may be an error message. It won’t be sent until somebody"
+    " releases it on the order page."
 )
 
 
 class WebServiceError(Exception):
-    """There is no code from the service, or not all. The text says why, and is for the merchant."""
+    """The service gave no code, or not all of them. The message tells the merchant why."""
 
     def __init__(self, message: str, *, temporary: bool, pause: timedelta = timedelta(0)):
         super().__init__(message)
         self.temporary = temporary
-        self.pause = pause  # how long it asks to be left alone
+        self.pause = pause  # the service's Retry-After
 
 
 class CodesMissing(WebServiceError):
-    """The service answered, but not with a code for each unit; those that came are kept."""
+    """The service answered, but not with a code for each unit. `codes` has those that can be saved."""
 
     def __init__(self, message: str, codes: dict[int, str], *, temporary: bool):
         super().__init__(message, temporary=temporary)
@@ -49,11 +49,11 @@ class CodesMissing(WebServiceError):
 
 
 class CodesHeld(CodesMissing):
-    """A person has to look at some of the codes that came."""
+    """A person has to check some of the codes."""
 
 
 class WebServiceBusy(Exception):
-    """The service was not asked; it will be when others are answered."""
+    """The request wasn't sent because the host has too many in progress."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,32 +62,32 @@ class LicenseRequest:
     url: str
     headers: dict[str, str]
     body: bytes
-    signed: tuple[bytes, ...]  # what there is a signature of: any of it
-    kept: str  # the parameters as a log may show them
-    secrets: tuple[str, ...]  # what no log may show, also if the answer repeats it
+    signed: tuple[bytes, ...]  # contents with a signature each; receivers may verify any of them
+    logged: str  # the parameters, masked for the log
+    secrets: tuple[str, ...]  # masked in the log, also where the answer repeats them
 
 
 def request_id(item: OrderItem, unit: int | None) -> str:
-    """What a unit's request, or an item's, is known by at every attempt; another at every installation."""
+    """The ID of a unit's or an item's request: the same at every attempt, different in every installation."""
     return "req_" + fingerprint(f"request for item {item.pk}, {unit or 'all units'}").hex()
 
 
 def build_request(
     service: WebService, subject: Subject, message_id: str, *, is_test: bool = False, masked: bool = False
 ) -> LicenseRequest:
-    """The request as it is sent, signed now; or one to be shown, without licenses and secret constants.
+    """Build and sign the request. With `masked`, licenses and secret constants are masked for display.
 
-    Raises ServiceError, subscriptions.PredecessorMissing.
+    Raises WebServiceError, subscriptions.PredecessorMissing.
     """
     values = get_values(service, subject)
     shown = [(parameter.name, mask(parameter, value)) for parameter, value in values]
-    kept = _encode(service, shown, readable=True)
+    logged = _encode(service, shown, readable=True)
     sent = shown if masked else [(parameter.name, value) for parameter, value in values]
     content = _encode(service, sent)
     url, body = service.url.partition("#")[0], content.encode()
     if service.format == Format.GET:
         url, body = f"{url}{'&' if '?' in url else '?'}{content}" if content else url, b""
-    # A GET has no body; what counts is its query. A library that knows bodies only accepts it as well.
+    # A GET has no body, so its query is signed too. Libraries that only verify the empty body still accept it.
     signed = (body, url.partition("?")[2].encode()) if service.format == Format.GET else (body,)
     login = _login(service)
     headers = {
@@ -104,11 +104,13 @@ def build_request(
         *([service.password] if login else []),
         *service.live_secrets(),
     )
-    return LicenseRequest("GET" if service.format == Format.GET else "POST", url, headers, body, signed, kept, secrets)
+    return LicenseRequest(
+        "GET" if service.format == Format.GET else "POST", url, headers, body, signed, logged, secrets
+    )
 
 
 def preview(service: WebService) -> str:
-    """The parameters as they are sent, with the catalogue's examples for values."""
+    """The encoded parameters, with the catalogue's examples as values."""
     values = [
         (
             parameter.name,
@@ -136,7 +138,7 @@ def _login(service: WebService) -> dict[str, str]:
     if service.login == WebService.Login.BEARER:
         if not re.fullmatch("[!-~]+", service.password):
             raise WebServiceError(
-                f"The token of “{service}” is empty, or not one that a header can hold.", temporary=False
+                f"The token of “{service}” is empty or has characters that a header can’t hold.", temporary=False
             )
         return {"Authorization": f"Bearer {service.password}"}
     return {}
@@ -144,14 +146,14 @@ def _login(service: WebService) -> dict[str, str]:
 
 @dataclass(repr=False)
 class Reading:
-    """How an answer was read: the codes in it, and why there is none, or too few."""
+    """A parsed answer: its codes, and the problem if there are none or too few."""
 
     service: WebService
     expected: int
     request: LicenseRequest
-    kept: str = ""  # of the answer, as a log may show it
+    logged: str = ""  # the answer, masked for the log
     codes: list[str] = field(default_factory=list)
-    unlike: list[str] = field(default_factory=list)  # those that resemble none of the earlier ones
+    unlike: list[str] = field(default_factory=list)  # codes that look unlike the earlier ones
     problem: NoCode | None = None
 
     @property
@@ -159,13 +161,13 @@ class Reading:
         return not self.service.sends_itself and len(self.codes) < self.expected
 
     def __call__(self, answer: Answer) -> dict[str, Any]:
-        """Read it, and return what a OutgoingRequest keeps of it."""
+        """Read the answer and return the OutgoingRequest fields that record it."""
         try:
             self.codes = read_codes(self.service, answer)
             if self.service.holds_unlike:
                 self.unlike = [code for code in self.codes if not resembles(code, self.service.known_shapes)]
             if self.is_short:
-                raise NoCode(f"The answer holds {len(self.codes)} of {self.expected} codes.", temporary=True)
+                raise NoCode(f"The answer has {len(self.codes)} of {self.expected} codes.", temporary=True)
             if self.unlike:
                 raise NoCode(HELD)
         except NoCode as problem:
@@ -173,25 +175,25 @@ class Reading:
         outcome = OutgoingRequest.Outcome.OK
         if self.problem:
             outcome = OutgoingRequest.Outcome.TEMPORARY if self.problem.temporary else OutgoingRequest.Outcome.FATAL
-        # An error message stays readable, except for what may be a code in it.
+        # Keep error messages readable. Anything in them that may be a code is still masked.
         codes = [code for code in self.codes if not (code in self.unlike and names_error(code))]
-        masked = mask_answer(answer.text, codes, secrets=self.request.secrets, shown=self.request.kept)
-        self.kept = masked[:MAX_STORED_LENGTH]
-        return {"answer": self.kept, "outcome": outcome, "error": str(self.problem or "")[:500]}
+        masked = mask_answer(answer.text, codes, secrets=self.request.secrets, shown=self.request.logged)
+        self.logged = masked[:MAX_STORED_LENGTH]
+        return {"answer": self.logged, "outcome": outcome, "error": str(self.problem or "")[:500]}
 
 
-def units_of_services(item: OrderItem) -> list[int]:
-    """The units that are a web service's: those that lack a code, and those that got theirs from one."""
+def web_service_units(item: OrderItem) -> list[int]:
+    """The units without a code and those whose code came from a web service."""
     others = item.activation_codes.exclude(source=WebServiceMethod.SOURCE)
     elsewhere = set(others.values_list("unit", flat=True))
     return [unit for unit in range(1, item.units + 1) if unit not in elsewhere]
 
 
 def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | None, attempt: int) -> dict[int, str]:
-    """Ask for the codes of these units in one request: of one unit, or of all that the item takes from the service.
+    """Request the codes of these units: of one `unit` or, if that is None, of all that the item takes from services.
 
-    Return those that came, by unit: the first for the first unit; none if the service sends them itself. Asked again
-    it is the same request, with the same id. Raises ServiceError, ServiceBusy, subscriptions.PredecessorMissing.
+    Return codes by unit, the first code for the first unit. None if the service sends them itself. A retry sends the
+    same request with the same ID. Raises WebServiceError, WebServiceBusy, subscriptions.PredecessorMissing.
     """
     subject = Subject(item, units)
     message_id = request_id(item, unit)
@@ -208,7 +210,7 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             request.url,
             body=request.body,
             headers=request.headers,
-            kept=request.kept,
+            logged=request.logged,
             timeout=service.timeout,
             read=reading,
             upstream=service,
@@ -218,7 +220,7 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
             attempt=attempt,
         )
     except HostBusy as error:
-        give_back_probe(service)
+        release_probe(service)
         raise WebServiceBusy(str(error)) from error
     except OutgoingRequestError as error:
         note_failure(service, is_probe=is_probe)
@@ -234,22 +236,22 @@ def ask(service: WebService, item: OrderItem, units: list[int], *, unit: int | N
 
 
 def _take(reading: Reading, item: OrderItem, units: list[int], message_id: str) -> dict[int, str]:
-    """The codes that came and may be saved, by unit. Raises CodesMissing, or CodesHeld, if a unit gets none."""
+    """Return the codes to save, by unit. Raises CodesMissing or CodesHeld if any unit gets none."""
     service = reading.service
-    came = _assign(item, units, reading.codes)
-    held = {unit: code for unit, code in came.items() if code in reading.unlike}
-    codes, taken = claim(service, item, {unit: code for unit, code in came.items() if unit not in held})
+    received = _assign(item, units, reading.codes)
+    held = {unit: code for unit, code in received.items() if code in reading.unlike}
+    codes, conflict = claim(service, item, {unit: code for unit, code in received.items() if unit not in held})
     if held:
         _hold(service, item, held)
     if codes and not service.known_shapes:
         service.remember(list(codes.values()))
-    if taken:
+    if conflict:
         last = OutgoingRequest.objects.filter(upstream=service, request_id=message_id).order_by("-pk")[:1]
         OutgoingRequest.objects.filter(pk__in=last.values("pk")).update(
-            outcome=OutgoingRequest.Outcome.FATAL, error=taken[:500]
+            outcome=OutgoingRequest.Outcome.FATAL, error=conflict[:500]
         )
         note_answer(service)
-        raise CodesMissing(taken, codes, temporary=False)
+        raise CodesMissing(conflict, codes, temporary=False)
     if held:
         raise CodesHeld(HELD, codes, temporary=False)
     if reading.problem and reading.is_short:
@@ -264,31 +266,31 @@ def _hold(service: WebService, item: OrderItem, codes: dict[int, str]) -> None:
 
 
 def _assign(item: OrderItem, units: list[int], codes: list[str]) -> dict[int, str]:
-    """The first code for the first unit; but one that came for a unit before stays its, wherever it comes now."""
-    noted = ReceivedCode.objects.filter(item=item, unit__in=units).values_list("fingerprint", "unit")
+    """Assign codes to units in order, except that a code received for a unit before stays with it."""
+    received = ReceivedCode.objects.filter(item=item, unit__in=units).values_list("fingerprint", "unit")
     saved = item.activation_codes.filter(unit__in=units).values_list("fingerprint", "unit")
     own = defaultdict(set)
-    for known, unit in [*noted, *saved]:
+    for known, unit in [*received, *saved]:
         own[bytes(known)].add(unit)
-    came: dict[int, str] = {}
+    assigned: dict[int, str] = {}
     others = []
     for code in codes:
-        if free := own[fingerprint(code)] - came.keys():
-            came[min(free)] = code
+        if free := own[fingerprint(code)] - assigned.keys():
+            assigned[min(free)] = code
         else:
             others.append(code)
-    return came | dict(zip((unit for unit in units if unit not in came), others, strict=False))
+    return assigned | dict(zip((unit for unit in units if unit not in assigned), others, strict=False))
 
 
-def claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[dict[int, str], str]:
-    """Of the codes that came those that no other unit has, and what is wrong with the others.
+def claim(service: WebService, item: OrderItem, candidates: dict[int, str]) -> tuple[dict[int, str], str]:
+    """Claim codes for units. Return the codes that no other unit has, and what is wrong with the others.
 
-    An order may have the code of another of its subscription: renewals often prolong a license.
+    Orders of one subscription may share a code, because renewals often extend the same license.
     """
     if service.same_code_allowed:
-        return came, ""
+        return candidates, ""
     codes, problem = {}, ""
-    for unit, code in came.items():
+    for unit, code in candidates.items():
         received, _ = ReceivedCode.objects.select_related("item__order").get_or_create(
             merchant=service.merchant, fingerprint=fingerprint(code), defaults={"item": item, "unit": unit}
         )
@@ -297,12 +299,12 @@ def claim(service: WebService, item: OrderItem, came: dict[int, str]) -> tuple[d
             codes[unit] = code
         else:
             holder = f"unit {received.unit} of order {received.item.order.number}"
-            problem = f"The code {mask_code(code)} came for unit {unit}, but {holder} has it already."
+            problem = f"The service sent the code {mask_code(code)} for unit {unit}, but {holder} already has it."
     return codes, problem
 
 
 def _may_pass_on(received: ReceivedCode, item: OrderItem) -> bool:
-    """Whether the holder of a code is another order of the subscription, or a unit that got its code elsewhere."""
+    """Whether a code's holder is another order of the subscription, or a unit that has a different code by now."""
     holder = received.item
     if holder.pk != item.pk:
         is_renewed = item.subscription_id and holder.subscription_id == item.subscription_id
@@ -312,6 +314,6 @@ def _may_pass_on(received: ReceivedCode, item: OrderItem) -> bool:
 
 
 def _pass_on(received: ReceivedCode, item: OrderItem, unit: int) -> bool:
-    """Have another unit hold a code, unless one was faster."""
+    """Move a received code to another unit. Return False if another worker moved it first."""
     held = ReceivedCode.objects.filter(pk=received.pk, item=received.item_id, unit=received.unit)
     return bool(held.update(item=item, unit=unit))

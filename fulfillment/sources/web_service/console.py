@@ -1,4 +1,4 @@
-"""Trying a web service: what it would be sent, what it answers, and how that is read. No order learns of it."""
+"""Test a web service: show the request, its answer and the codes read from it. Orders are not affected."""
 
 import secrets
 import shlex
@@ -11,7 +11,7 @@ from time import monotonic
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from fulfillment.sources.web_service.client import LicenseRequest, Reading, build_request, units_of_services
+from fulfillment.sources.web_service.client import LicenseRequest, Reading, build_request, web_service_units
 from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import CATALOGUE, Subject
 from merchants.models import Merchant, Product
@@ -22,25 +22,24 @@ from outbound.signatures import base_string
 from work.models import advisory_lock
 from work.refusals import Refused
 
-# Somebody waits for the answer, and a vendor's service is not to be loaded by tests.
-TESTS_A_MINUTE = 10
-# What tells something of an answer besides its body.
+# Protects the vendor's service, and our web workers, which wait for the answers.
+MAX_TESTS_PER_MINUTE = 10
 SHOWN_HEADERS = ["Content-Type", "Content-Length", "Retry-After"]
-# What stands in the curl line in place of the password or token.
+# Replaces the password or token in the curl command.
 PLACEHOLDER = "PASSWORD"
 EXAMPLES = {name: parameter.example for name, parameter in CATALOGUE.items()}
 
 
 class TestRefused(Refused):
-    """The test was not made. The text says why, and is for the merchant."""
+    """The test wasn't sent. The message tells the merchant why."""
 
     code = "test_refused"
 
-    __test__ = False  # no matter what pytest takes it for
+    __test__ = False  # not a test class, despite its name
 
 
 class SampleSubject(Subject):
-    """Made of the catalogue's examples, a renewal."""
+    """A renewal, made of the catalogue's examples."""
 
     @cached_property
     def first_licenses(self) -> dict[int, str]:
@@ -55,7 +54,7 @@ class SampleSubject(Subject):
 
 
 def sample(service: WebService) -> Subject:
-    """An order item that nobody bought and nothing stores."""
+    """Build an unsaved sample item."""
     names = {name: EXAMPLES[name.capitalize()] for name in ("email", "first_name", "last_name", "company", "country")}
     order = Order(
         merchant=service.merchant,
@@ -84,29 +83,29 @@ def sample(service: WebService) -> Subject:
         ),
         parent_order="A0012300000",
     )
-    return SampleSubject(item, _of_one_request(service, [*range(1, quantity + 1)]))
+    return SampleSubject(item, _limit_to_request(service, [*range(1, quantity + 1)]))
 
 
 def find_item(merchant: Merchant, number: str, reference: str = "") -> OrderItem | None:
-    """An item of one of the merchant's orders: the first, or the one of this reference."""
+    """Find an item of a merchant's order: the first, or the one with this reference."""
     items = OrderItem.objects.filter(order__merchant=merchant, order__number=number)
     if reference:
         items = items.filter(reference=reference)
     return items.select_related("order", "product", "subscription").order_by("pk").first()
 
 
-def real(service: WebService, item: OrderItem) -> Subject:
-    """An item as it would be asked for; if it takes nothing from web services, its first unit."""
-    return Subject(item, _of_one_request(service, units_of_services(item) or [1]))
+def from_item(service: WebService, item: OrderItem) -> Subject:
+    """A real item's request. If the item takes nothing from web services, for its first unit."""
+    return Subject(item, _limit_to_request(service, web_service_units(item) or [1]))
 
 
-def _of_one_request(service: WebService, units: list[int]) -> list[int]:
+def _limit_to_request(service: WebService, units: list[int]) -> list[int]:
     return units if service.asks_for_all else units[:1]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A request as a page may show it: signed as it stands here, with licenses and secret constants masked."""
+class ShownRequest:
+    """A request for display: licenses and secret constants are masked, and the signature matches the masked body."""
 
     service: WebService
     request: LicenseRequest
@@ -128,13 +127,13 @@ class Shown:
     @property
     def base_string(self) -> str:
         headers = self.request.headers
-        # Of a GET the query, which says more than its empty body.
+        # For a GET, the query rather than the empty body.
         content = self.request.signed[-1]
         return base_string(headers["webhook-id"], int(headers["webhook-timestamp"]), content).decode()
 
     @property
     def curl(self) -> str:
-        """A line for a POSIX shell that sends the request as it is shown."""
+        """A POSIX shell command that sends the request as shown."""
         words = ["curl", "--include", "--globoff", "--path-as-is", "--request", self.request.method]
         headers = self.headers
         if self.service.login == WebService.Login.BASIC:
@@ -147,21 +146,21 @@ class Shown:
         return shlex.join([*words, self.request.url])
 
 
-def show(service: WebService, subject: Subject, message_id: str = "") -> Shown:
-    """The request that would be sent. Raises ServiceError, subscriptions.PredecessorMissing."""
+def show(service: WebService, subject: Subject, message_id: str = "") -> ShownRequest:
+    """Build the request for display. Raises WebServiceError, subscriptions.PredecessorMissing."""
     masked = build_request(service, subject, message_id or make_id(), is_test=True, masked=True)
     whole = build_request(service, subject, masked.headers["webhook-id"], is_test=True)
-    return Shown(service, masked, is_masked=(masked.url, masked.body) != (whole.url, whole.body))
+    return ShownRequest(service, masked, is_masked=(masked.url, masked.body) != (whole.url, whole.body))
 
 
 def make_id() -> str:
-    """Of its own for each test: a vendor that keeps answers by it is not misled about the order's."""
+    """A new ID for each test, so that a vendor who caches answers by ID doesn't mix them up with the order's."""
     return f"test_{secrets.token_hex(16)}"
 
 
 @dataclass(frozen=True)
 class ConsoleResult:
-    """What came of a test, with codes masked."""
+    """The result of a test, with codes masked."""
 
     message_id: str
     seconds: float
@@ -170,23 +169,23 @@ class ConsoleResult:
     headers: dict[str, str] | None = None
     body: str = ""
     codes: list[str] | None = None
-    problem: str = ""  # why there are no codes in it, or too few
+    problem: str = ""  # why it has no codes, or too few
     is_temporary: bool = False
-    is_held: bool = False  # a person would have to look at it
+    is_held: bool = False  # in an order, a person would have to check it
 
 
 def send_test(service: WebService, subject: Subject) -> ConsoleResult:
-    """Send the request, marked as a test, and return how the answer was read.
+    """Send the request, marked as a test, and return what was read from the answer.
 
-    It leaves an OutgoingRequest and nothing else: neither the order nor the circuit breaker changes. Raises
-    TestRefused, WebServiceError and subscriptions.PredecessorMissing.
+    It only adds an OutgoingRequest: the order and the circuit breaker don't change. Raises TestRefused,
+    WebServiceError and subscriptions.PredecessorMissing.
     """
     with advisory_lock("web service test", service.pk) as locked:
         if not locked:
-            raise TestRefused("Another test of this web service is under way.")
+            raise TestRefused("Another test of this web service is in progress. Try again in a moment.")
         last_minute = service.outgoing_requests.filter(called_at__gt=Now() - timedelta(minutes=1), is_test=True)
-        if last_minute.count() >= TESTS_A_MINUTE:
-            raise TestRefused(f"{TESTS_A_MINUTE} tests were sent within a minute. Wait a moment.")
+        if last_minute.count() >= MAX_TESTS_PER_MINUTE:
+            raise TestRefused(f"You can send {MAX_TESTS_PER_MINUTE} tests per minute. Try again in a moment.")
         return _send(service, subject)
 
 
@@ -202,7 +201,7 @@ def _send(service: WebService, subject: Subject) -> ConsoleResult:
             request.url,
             body=request.body,
             headers=request.headers,
-            kept=request.kept,
+            logged=request.logged,
             timeout=service.timeout,
             read=reading,
             upstream=service,
@@ -216,8 +215,8 @@ def _send(service: WebService, subject: Subject) -> ConsoleResult:
     return replace(
         result,
         status_code=answer.status_code,
-        headers=_telling(answer, request),
-        body=reading.kept,
+        headers=_shown_headers(answer, request),
+        body=reading.logged,
         codes=[mask_code(code) for code in reading.codes],
         problem=str(reading.problem or ""),
         is_held=bool(reading.unlike),
@@ -225,7 +224,7 @@ def _send(service: WebService, subject: Subject) -> ConsoleResult:
     )
 
 
-def _telling(answer: Answer, request: LicenseRequest) -> dict[str, str]:
+def _shown_headers(answer: Answer, request: LicenseRequest) -> dict[str, str]:
     found = {name: storable(answer.headers[name])[:200] for name in SHOWN_HEADERS if name in answer.headers}
     if "Location" in answer.headers:
         found["Location"] = mask_answer(storable(answer.headers["Location"]), [], secrets=request.secrets)[:200]

@@ -1,4 +1,4 @@
-"""Merchants' own web services that are asked for codes, and what is sent to them."""
+"""Merchants' own web services, which generate codes, and the parameters sent to them."""
 
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 
 from fulfillment.models import Fulfillment, FulfillmentMethod
-from fulfillment.sources.web_service.shapes import shapes_of
+from fulfillment.sources.web_service.shapes import code_shapes
 from merchants.models import Merchant
 from orders.models import Order, OrderItem
 from outbound.models.signed import Signed
@@ -19,7 +19,7 @@ from vault.fields import EncryptedTextField
 
 class WebServiceQuerySet(models.QuerySet["WebService"]):
     def with_failed(self):
-        """Each with the number of paid items, `failed`, that failed and that a person may have it asked for again."""
+        """Annotate `failed`: how many paid items a person can retry."""
         chosen = Q(item__product__fulfillment_methods__webservicemethod__web_service=OuterRef("pk"))
         for_all = Q(item__product__fulfillment_methods=None, item__product__merchant=OuterRef("for_products_of"))
         failed = Fulfillment.objects.given_up().filter(chosen | for_all, item__order__status=Order.Status.PAID)
@@ -31,22 +31,22 @@ class WebServiceQuerySet(models.QuerySet["WebService"]):
 
 
 class WebService(Signed, Upstream):
-    """An address of the merchant's that answers with activation codes."""
+    """A server of the merchant's that answers with activation codes."""
 
     NOUN = "web service"
-    PROMISE = ": every request comes with the same Idempotency-Key as before"
+    PROMISE = ", because every request repeats its Idempotency-Key"
 
     class Format(models.TextChoices):
-        FORM = "form", "POST, as a form"
-        JSON = "json", "POST, as JSON"
-        GET = "get", "GET, in the address"
+        FORM = "form", "POST form"
+        JSON = "json", "POST JSON"
+        GET = "get", "GET with query parameters"
 
     class Per(models.TextChoices):
-        UNIT = "unit", "one request for each code"
-        ITEM = "item", "one request for all codes of an order item"
+        UNIT = "unit", "one request per code"
+        ITEM = "item", "one request per order item, for all its codes"
 
     class Login(models.TextChoices):
-        NONE = "none", "none but our signature"
+        NONE = "none", "signature only"
         BASIC = "basic", "user name and password (HTTP Basic)"
         BEARER = "bearer", "token (Bearer)"
 
@@ -59,48 +59,48 @@ class WebService(Signed, Upstream):
     name = models.CharField(max_length=100)
     url = models.CharField("URL", max_length=1000)
     format = models.CharField("request", max_length=10, choices=Format, default=Format.FORM)
-    request_per = models.CharField("how many requests", max_length=10, choices=Per, default=Per.UNIT)
+    request_per = models.CharField("requests", max_length=10, choices=Per, default=Per.UNIT)
     timeout = models.PositiveSmallIntegerField(
         "time limit",
         default=15,
         validators=[MinValueValidator(1), MaxValueValidator(30)],
-        help_text="Seconds until the whole answer has to be there, at most 30.",
+        help_text="Seconds to wait for the complete answer, at most 30.",
     )
     login = models.CharField(max_length=10, choices=Login, default=Login.NONE)
     username = models.CharField("user name", max_length=200, blank=True)
     password = EncryptedTextField("password or token", bound_to=("merchant_id",), blank=True, default="")
 
-    answer = models.CharField("where the code is", max_length=10, choices=Answer, default=Answer.BODY)
+    answer = models.CharField("code location", max_length=10, choices=Answer, default=Answer.BODY)
     path = models.CharField(
         max_length=200, blank=True, help_text="JSON: $.license.key or $.keys[*]. XML: license/key or item/@code."
     )
     holds_list = models.BooleanField(
-        "several codes in an answer", default=False, help_text="In a whole answer: one code a line."
+        "several codes in an answer", default=False, help_text="If the code is the whole answer: one code per line."
     )
     temporary_pattern = models.CharField(
-        "temporary errors",
+        "temporary error pattern",
         max_length=200,
         blank=True,
-        help_text="A regular expression. An answer that it is found in is no code: the service is asked again later.",
+        help_text="Regular expression. If it matches an answer, we treat it as an error and retry later.",
     )
     same_code_allowed = models.BooleanField(
-        "the same code may come twice",
+        "allow repeated codes",
         default=False,
-        help_text="For volume licenses and links. Otherwise a code that another unit or order has is refused.",
+        help_text="For volume licenses and links. Otherwise we reject a code that another unit or order already has.",
     )
     holds_unlike = models.BooleanField(
         "hold codes that look different",
         default=True,
-        help_text="A code that resembles none of the earlier ones may be an error message: a person decides.",
+        help_text="A code that looks unlike the earlier ones may be an error message. A person decides.",
     )
     known_shapes = models.JSONField(default=list, editable=False, help_text="What accepted codes look like.")
     sends_itself = models.BooleanField(
         "the service sends the code itself",
         default=False,
-        help_text="An answer of 200 completes the item, without a code and without an e-mail from us.",
+        help_text="A 200 answer completes the item. We save no code and send no e-mail.",
     )
     for_all_products = models.BooleanField(
-        "for all products", default=False, help_text="It is asked for every product that has no source of its own."
+        "for all products", default=False, help_text="Use it for every product without a source of its own."
     )
 
     objects = WebServiceQuerySet.as_manager()  # type: ignore[misc]
@@ -113,7 +113,7 @@ class WebService(Signed, Upstream):
                 fields=["merchant"],
                 condition=Q(for_all_products=True),
                 name="one_web_service_for_all_products",
-                violation_error_message="Another web service is asked for all products.",
+                violation_error_message="Another web service already serves all products.",
             ),
         ]
 
@@ -126,15 +126,15 @@ class WebService(Signed, Upstream):
 
     @property
     def asks_for_all(self) -> bool:
-        """Whether one request is for all codes that an item takes from the service."""
+        """Whether one request covers all the codes that an item takes from the service."""
         return self.request_per == self.Per.ITEM or self.sends_itself
 
     def remember(self, codes: list[str]) -> None:
         """Remember what accepted codes look like."""
         with transaction.atomic():
-            # Serializes workers that add shapes, and not with the breaker: that updates the row of the upstream.
+            # Serializes workers that add shapes. The breaker isn't blocked: it updates the Upstream row.
             row = WebService.objects.select_for_update(no_key=True, of=("self",)).get(pk=self.pk)
-            self.known_shapes = sorted({*row.known_shapes, *(shape for code in codes for shape in shapes_of(code))})
+            self.known_shapes = sorted({*row.known_shapes, *(shape for code in codes for shape in code_shapes(code))})
             self.save(update_fields=["known_shapes"])
 
     def serves(self) -> Q:
@@ -145,22 +145,22 @@ class WebService(Signed, Upstream):
 
 
 class RequestParameter(models.Model):
-    """One parameter that a web service gets: of the catalogue (parameters.py), or a constant."""
+    """A parameter sent to a web service: one from the catalogue (parameters.py), or a constant."""
 
     service = models.ForeignKey(WebService, models.CASCADE, related_name="parameters")
     position = models.PositiveSmallIntegerField()
-    parameter = models.CharField(max_length=30, blank=True, help_text="Its name in the catalogue; none of a constant.")
+    parameter = models.CharField(max_length=30, blank=True, help_text="Name in the catalogue. Empty for a constant.")
     name = models.CharField(
         max_length=64,
-        help_text="What it is called in the request.",
+        help_text="Name in the request.",
         validators=[
             RegexValidator(
-                r"\A[A-Za-z0-9_.\-\[\]]+\Z", "A name has letters, digits, dots, dashes, underscores and brackets."
+                r"\A[A-Za-z0-9_.\-\[\]]+\Z", "Use only letters, digits, dots, dashes, underscores and brackets."
             )
         ],
     )
     constant = EncryptedTextField(bound_to=("service_id",), blank=True, default="")
-    is_secret = models.BooleanField("secret", default=False, help_text="A constant that no log shows.")
+    is_secret = models.BooleanField("secret", default=False, help_text="Mask this constant in logs.")
 
     class Meta:
         ordering = ["position", "pk"]
@@ -176,9 +176,9 @@ class RequestParameter(models.Model):
 
 
 class ReceivedCode(models.Model):
-    """Whom a code that a web service answered with is for: the first unit that it came for.
+    """The unit that holds a code received from a web service.
 
-    The constraint keeps a service's mistake, such as an answer from a cache, from selling one license twice.
+    The constraint keeps a service's mistake, such as a cached answer, from selling one license twice.
     """
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="+")
@@ -191,7 +191,7 @@ class ReceivedCode(models.Model):
         constraints = [models.UniqueConstraint(fields=["merchant", "fingerprint"], name="a_received_code_is_for_one")]
 
     def __str__(self):
-        return f"A code for unit {self.unit} of {self.item}"
+        return f"Code for unit {self.unit} of {self.item}"
 
 
 class WebServiceMethod(FulfillmentMethod):

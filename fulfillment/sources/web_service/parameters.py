@@ -1,4 +1,4 @@
-"""What a merchant's web service can be told: one small thing each, by its name unless the merchant renames it."""
+"""The catalogue of parameters that a web service can receive. Merchants can rename them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from work.refusals import Refused
 
 @dataclass(frozen=True)
 class Subject:
-    """What one request is about: some units of an order item."""
+    """The units of an order item that one request is for."""
 
     item: OrderItem
     units: list[int]
 
     @property
     def quantity(self) -> int:
-        """How much is asked for: units, or, of a product with one license for all of them, what was bought."""
+        """The number of units or, if one license covers the whole item, the quantity bought."""
         return self.item.quantity if self.item.units == 1 else len(self.units)
 
     @cached_property
@@ -36,7 +36,7 @@ class Subject:
         return subscriptions.last_licenses(self.item) if self.item.subscription_id else {}
 
     def join(self, licenses: dict[int, str]) -> str:
-        """The licenses of these units, one a line."""
+        """The licenses of these units, one per line."""
         return "\n".join(licenses[unit] for unit in self.units if unit in licenses)
 
 
@@ -45,9 +45,9 @@ class Parameter:
     name: str
     description: str
     example: str
-    # Always a text; empty if there is nothing to say. May raise subscriptions.PredecessorMissing.
+    # Always a string, perhaps empty. May raise subscriptions.PredecessorMissing.
     value: Callable[[Subject], str]
-    support_only: bool = False  # only support staff add it, or take it away
+    support_only: bool = False  # only support staff can add or remove it
     holds_code: bool = False
 
 
@@ -56,14 +56,14 @@ def _subscription(subject: Subject, field: str) -> str:
 
 
 def without_weeks(period: str) -> str:
-    """A period as web services know it: years, months or days. Two weeks are P14D."""
+    """Convert weeks to days, because web services know only years, months and days: P2W becomes P14D."""
     return f"P{7 * int(period[1:-1])}D" if period.endswith("W") else period
 
 
 def _additional(name: str, *, support_only: bool = False) -> Parameter:
     return Parameter(
         name,
-        "additional parameter of the order; empty once it was purged",
+        "additional parameter of the order; empty once purged",
         "spring-mail",
         lambda subject: subject.item.order.additional_parameters.get(name, ""),
         support_only=support_only,
@@ -74,26 +74,26 @@ CATALOGUE: dict[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
         Parameter("Order", "order number", "A0012345678", lambda subject: subject.item.order.number),
-        Parameter("Item", "Keywell’s own identifier of the order item", "4711", lambda subject: str(subject.item.pk)),
+        Parameter("Item", "Keywell’s ID of the order item", "4711", lambda subject: str(subject.item.pk)),
         Parameter("ID", "the product’s SKU", "PHOTO-PRO", lambda subject: subject.item.product.sku),
-        Parameter("Quantity", "how many units this request is for", "2", lambda subject: str(subject.quantity)),
+        Parameter("Quantity", "number of units in this request", "2", lambda subject: str(subject.quantity)),
         Parameter(
             "Unit",
-            "number of the unit in the item, from 1; of several, each after a comma",
+            "number of the unit in the item, from 1; several are separated by commas",
             "1",
             lambda subject: ",".join(map(str, subject.units)),
         ),
         Parameter(
             "Order_sum",
-            "product total, with quantity, VAT and discount, in the order’s currency: a dot and two decimals, or more"
-            " if the amount has more",
+            "product total including quantity, VAT and discount, in the order’s currency, with a dot and at least two"
+            " decimals",
             "59.98",
             lambda subject: str(trim(subject.item.total_price)),
         ),
         Parameter("Currency", "the order’s currency, ISO 4217", "EUR", lambda subject: subject.item.order.currency),
         Parameter(
             "Subscription_ID",
-            "the shop’s number of the subscription; empty without one",
+            "shop’s subscription number; empty without a subscription",
             "S-77",
             lambda subject: _subscription(subject, "reference"),
         ),
@@ -105,7 +105,7 @@ CATALOGUE: dict[str, Parameter] = {
         ),
         Parameter(
             "Key_first_renew",
-            "renewals: the license of the subscription’s first order that was not refunded",
+            "renewals: license of the subscription’s first order that wasn’t refunded",
             "AAAA-BBBB-CCCC",
             lambda subject: subject.join(subject.first_licenses),
             support_only=True,
@@ -113,7 +113,7 @@ CATALOGUE: dict[str, Parameter] = {
         ),
         Parameter(
             "Key_last_renew",
-            "renewals: the license of the order before that was not refunded",
+            "renewals: license of the previous order that wasn’t refunded",
             "AAAA-BBBB-DDDD",
             lambda subject: subject.join(subject.last_licenses),
             holds_code=True,
@@ -129,7 +129,7 @@ CATALOGUE: dict[str, Parameter] = {
     )
 }
 
-# What a new web service gets until its merchant chooses.
+# The parameters of a new web service.
 DEFAULTS = ["Order", "Item", "ID", "Quantity"]
 
 
@@ -139,7 +139,7 @@ def is_support_only(parameter: RequestParameter) -> bool:
 
 @transaction.atomic
 def add_service(service: WebService) -> None:
-    """Save a new web service; it is sent the usual parameters, and asked for what waits for one at once."""
+    """Save a new web service with the default parameters, and ask it for waiting items right away."""
     service.save()
     add_defaults(service)
     Fulfillment.objects.ask_again(service)
@@ -158,15 +158,15 @@ class ParametersRefused(Refused):
 
 @transaction.atomic
 def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
-    """Have a service sent these from now on, in the order of their positions, and what support staff added as it is.
+    """Replace a service's parameters, ordered by position. Those that only support staff can change are kept.
 
-    Raises ParametersRefused if one of them is for support staff only, or has another's name.
+    Raises ParametersRefused if one is for support staff only or two have the same name.
     """
-    # Serializes two who save at the same time.
+    # Serializes concurrent saves.
     WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
     kept = [parameter for parameter in service.parameters.all() if is_support_only(parameter)]
     if any(is_support_only(parameter) for parameter in wanted):
-        raise ParametersRefused("Only support staff add this parameter.")
+        raise ParametersRefused("Only support staff can add this parameter.")
     in_order = sorted([*kept, *wanted], key=lambda parameter: parameter.position)
     if len({parameter.name for parameter in in_order}) < len(in_order):
         raise ParametersRefused("Two parameters have the same name.")
@@ -179,7 +179,7 @@ def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
 
 
 def get_values(service: WebService, subject: Subject) -> list[tuple[RequestParameter, str]]:
-    """The service's parameters in their order, each with its value. Raises subscriptions.PredecessorMissing."""
+    """Return the service's parameters in order, with their values. Raises subscriptions.PredecessorMissing."""
     return [
         (parameter, CATALOGUE[parameter.parameter].value(subject) if parameter.parameter else parameter.constant)
         for parameter in service.parameters.all()
@@ -187,7 +187,7 @@ def get_values(service: WebService, subject: Subject) -> list[tuple[RequestParam
 
 
 def mask(parameter: RequestParameter, value: str) -> str:
-    """A value as a log may show it."""
+    """Mask a value for the log."""
     if parameter.parameter:
         return "\n".join(map(mask_code, value.splitlines())) if CATALOGUE[parameter.parameter].holds_code else value
     return MASK if parameter.is_secret else value

@@ -1,15 +1,15 @@
-"""Whether a code looks like a service's earlier codes, or rather like a message."""
+"""Tell whether a code looks like a service's earlier codes or like an error message."""
 
 import re
 from collections.abc import Iterable
 
-# Longer codes, such as signed license files, have no layout of their own.
+# Longer codes, such as signed license files, have no fixed layout.
 MAX_LAYOUT = 100
-# Shorter ones are rather numbers of errors, unless all codes are that short.
+# Shorter texts are probably error numbers, unless all codes are that short.
 MIN_LENGTH = 4
-# The number of an error rather than a first code.
+# As a service's first code, this is probably an error number.
 NUMBER = re.compile(r"-?\d{1,3}|e-?\d{1,6}", re.I)
-# What messages say in the languages of most small vendors, as words of their own: `ERR_NO_KEY`, but not `FERRY`.
+# Words of error messages in the languages of most small vendors. Whole words only: `ERR_NO_KEY`, but not `FERRY`.
 MESSAGE = re.compile(
     r"(?<![^\W_])(?:err(?:ors?)?|fail(?:ed|ure)?|fatal|warning|exception|traceback|invalid|unknown|undefined|missing"
     r"|unavailable|denied|refused|rejected|forbidden|unauthorized|exceeded|expired|disabled|offline|busy|sorry"
@@ -20,21 +20,21 @@ MESSAGE = re.compile(
     r"|ошибка|неизвестн\w+|не[ _-]найден\w*)(?![^\W\d_])",
     re.I,
 )
-# What programs print instead of a code that they don't have.
+# What programs print when they have no code.
 NOTHING = re.compile(r"(?:null|none|nil|nan|n/?a|true|false|ok|success|done|empty)\W*", re.I)
 WORDS = re.compile(r"[^\W\d_]{2,}(?:[-_.:/][^\W\d_]{2,})*[.!]?")
 
 
-def shapes_of(code: str) -> set[str]:
-    """What a service remembers of a code. None of its letters and digits can be read from it."""
+def code_shapes(code: str) -> set[str]:
+    """The shapes of a code that a service remembers. They reveal none of its letters and digits."""
     layouts = {_layout(code), _layout(code, case=True)} if len(code) <= MAX_LAYOUT else set()
     return {*_families(code, _size(code)), *layouts}
 
 
 def resembles(code: str, known: Iterable[str]) -> bool:
-    """Whether a code has the layout of an earlier one, or is of its kind and about its length.
+    """Whether a code has an earlier code's layout, or its kind and approximate length.
 
-    The first codes of a service resemble nothing: they are accepted unless they read like a message.
+    A service's first codes have nothing to resemble. They are accepted unless they read like a message.
     """
     known = set(known)
     if NOTHING.fullmatch(code):
@@ -44,7 +44,7 @@ def resembles(code: str, known: Iterable[str]) -> bool:
     families = {family for size in range(_size(code) - 1, _size(code) + 2) for family in _families(code, size)}
     if families & known and len(code) >= MIN_LENGTH:
         return True
-    # A word such as “Unauthorized” has the layout of many a code, but not its mix of cases.
+    # A word such as “Unauthorized” may share a code's layout, but not its mix of cases.
     is_words = _kind(code) == "words"
     return not names_error(code) and len(code) <= MAX_LAYOUT and _layout(code, case=is_words) in known
 
@@ -67,7 +67,7 @@ def _kind(code: str) -> str:
     if code[0] in "<{[":
         return "document"
     if re.search(r"\s", code):
-        # The license of a person may hold the name: Ada Byron 7Q2M-81XX.
+        # A personal license may contain a name: Ada Byron 7Q2M-81XX.
         return "text" if re.search(r"(?=\S*\d)\S{4}", code) else "sentence"
     if not re.search(r"[^\W\d_]", code):
         return "number"
@@ -77,7 +77,7 @@ def _kind(code: str) -> str:
 
 
 def _size(code: str) -> int:
-    """Roughly its length. Documents are as long as they need to be."""
+    """The number of bits of the code's length. 0 for documents, whose length varies."""
     return 0 if _kind(code) in {"block", "document", "lines"} else len(code).bit_length()
 
 
@@ -85,7 +85,7 @@ def _families(code: str, size: int) -> list[str]:
     kind = _kind(code)
     kinds = [kind]
     if kind == "sentence":
-        # Only its layout counts, or any sentence would resemble another.
+        # Compare only layouts, or all sentences would resemble each other.
         kinds = [_layout(code)[:MAX_LAYOUT]]
     elif kind in {"capitals", "token"}:
         # ABCD-EFGH resembles ABCD-1234, and NO_MORE_KEYS does not.
@@ -96,7 +96,7 @@ def _families(code: str, size: int) -> list[str]:
 
 
 def _layout(code: str, *, case: bool = False) -> str:
-    """Its groups of letters and digits by their length: 4-4-4; and whether its letters are small, large or both."""
+    """The lengths of its groups of letters and digits, such as 4-4-4. With `case`, also upper, lower or mixed case."""
     groups = re.sub(r"[^\W_]+", lambda group: str(len(group[0])), code)
     if not case:
         return groups

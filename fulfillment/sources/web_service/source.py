@@ -17,9 +17,9 @@ from outbound.masking import mask_code
 from outbound.models import Upstream
 from work.models import database_now
 
-# How long one attempt may take, with the last request of it, in seconds; less than a lease.
+# Seconds for one attempt, including its last request. Less than a lease.
 ATTEMPT_TIMEOUT = 45
-# How often a renewal looks for the license it waits for, if nobody wakes it.
+# How often a renewal checks for the license it waits for, if nothing wakes it.
 RECHECK_INTERVAL = timedelta(minutes=5)
 
 
@@ -71,7 +71,7 @@ class WebServiceSource(Source):
     def history(cls, item):
         if item.fulfillment.sent_by_vendor:
             at = item.fulfillment.done_at or item.fulfillment.created_at
-            yield HistoryLine(at, "codes", f"The web service sends the license of {item.product.name} itself")
+            yield HistoryLine(at, "codes", f"The web service sends the code for {item.product.name} itself")
 
     @classmethod
     def accept(cls, held):
@@ -80,7 +80,7 @@ class WebServiceSource(Source):
         if problem:
             raise CodeRefused(problem)
         service.remember([held.code])
-        # While it was held for an error message, the log showed it.
+        # The log shows held codes that look like error messages. Mask this one.
         for outgoing_request in service.outgoing_requests.filter(item=held.item, answer__contains=held.code):
             outgoing_request.answer = outgoing_request.answer.replace(held.code, mask_code(held.code))
             outgoing_request.save(update_fields=["answer"])
@@ -106,7 +106,7 @@ class WebServiceSource(Source):
             raise kind(reason, permanent=not error.temporary, pause=error.pause) from error
 
     def _issue_all(self, item, units, attempt):
-        own = web_services.units_of_services(item)
+        own = web_services.web_service_units(item)
         missing = None
         try:
             codes = web_services.ask(self.service, item, own, unit=None, attempt=attempt)
@@ -121,7 +121,7 @@ class WebServiceSource(Source):
         missing = None
         for unit in units:
             if monotonic() - started > ATTEMPT_TIMEOUT - self.service.timeout:
-                raise SourceNotReady("Its codes are asked for one by one.")
+                raise SourceNotReady("Requesting codes one by one.")
             try:
                 yield from web_services.ask(self.service, item, [unit], unit=unit, attempt=attempt).items()
             except CodesHeld:
@@ -132,4 +132,4 @@ class WebServiceSource(Source):
             raise missing
 
     def shortage(self):
-        return f"The web service “{self.service}” gave too few codes."
+        return f"The web service “{self.service}” returned too few codes."

@@ -164,7 +164,7 @@ def refusal(response):
 def test_a_wrong_password_is_not_saved(manager, make_server):
     text = refusal(save(manager, make_server(), password="another password"))
 
-    assert "Nothing was saved. The mail server refused the login: 535" in text
+    assert "Nothing was saved. The mail server rejected the login: 535" in text
     assert "another password" not in text
 
 
@@ -187,7 +187,7 @@ def test_a_server_inside_our_network_is_not_asked(manager, make_server, settings
     server = make_server(security)
     settings.CALLOUT_NETWORKS = []
 
-    assert "not on the public internet" in refusal(save(manager, server, security=security))
+    assert "isn’t on the public internet" in refusal(save(manager, server, security=security))
     assert server.messages == []
 
 

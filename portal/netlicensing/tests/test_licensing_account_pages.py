@@ -114,10 +114,10 @@ def test_the_key_stays_as_long_as_it_goes_to_the_same_server(manager, account, p
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("", "Where is it?"),
-        ("http://93.184.216.34/", "must begin with https://"),
-        ("https://10.1.2.3/", "not on the public internet"),
-        ("https://93.184.216.34/rest?x=1", "Leave out the ?"),
+        ("", "Enter the URL of the service."),
+        ("http://93.184.216.34/", "must start with https://"),
+        ("https://10.1.2.3/", "isn’t on the public internet"),
+        ("https://93.184.216.34/rest?x=1", "Remove the ?"),
     ],
 )
 def test_an_address_that_may_not_be_called_is_refused(manager, address, words):
@@ -138,10 +138,13 @@ def test_the_connection_is_tested(manager, account, proxy, service, monkeypatch)
     assert "knows 2 license templates" in post(manager, "licensing-account-test", account.pk).content.decode()
 
     spoil_key(account)
-    assert "It refuses the API key (403)" in post(manager, "licensing-account-test", account.pk).content.decode()
+    assert (
+        "The service rejected the API key (403)"
+        in post(manager, "licensing-account-test", account.pk).content.decode()
+    )
 
     proxy.forward = lambda *request: (200, {}, b"<html>")
-    assert "NetLicensing does not say" in post(manager, "licensing-account-test", account.pk).content.decode()
+    assert "not in the NetLicensing format" in post(manager, "licensing-account-test", account.pk).content.decode()
 
     account.refresh_from_db()
     assert account.state == "healthy"
@@ -165,7 +168,7 @@ def test_a_package_has_templates_in_order_and_shows_what_an_order_gets(manager, 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"template_0": ""}, "Name at least one template."),
+        ({"template_0": ""}, "Enter at least one template."),
         ({"template_0": "T/1"}, "A number has no spaces"),
         ({"product_number": "P 1"}, "A number has no spaces"),
         ({"quantity_0": "101"}, "less than or equal to 100"),
@@ -206,14 +209,14 @@ def test_all_that_failed_is_tried_again_once_the_account_is_mended(
     pay(product)
     work()
     page = manager.get(reverse("licensing-account", args=[account.pk])).content.decode()
-    assert "2 failed items" in page and "It refuses the API key (403)" in page
+    assert "2 failed items" in page and "The service rejected the API key (403)" in page
     assert "Vendor" in manager.get(reverse("home")).content.decode()
 
     post(manager, "licensing-account-change", account.pk, **OTHER, address=account.address)
     page = post(manager, "licensing-account-retry-failed", account.pk).content.decode()
     work()
 
-    assert "2 will be tried again" in page
+    assert "2 will be retried" in page
     assert ActivationCode.objects.count() == 2 == len(service.licensees)
     assert "Vendor" not in manager.get(reverse("home")).content.decode()
 

@@ -35,7 +35,7 @@ def chain(product):
 
 
 def test_without_a_product_it_says_what_one_is(page):
-    assert "A product is what your shop sells" in shown(page, "products")
+    assert "Add what your shop sells" in shown(page, "products")
 
 
 def test_they_are_listed_with_where_their_codes_come_from(page, make_product, make_pool):
@@ -49,7 +49,7 @@ def test_they_are_listed_with_where_their_codes_come_from(page, make_product, ma
 
     assert "Photo &lt;Pro&gt;" in text and "one per item, whatever the quantity" in text
     assert 'Pool “Shared” <span class="quiet">shared</span>, then Manual' in text
-    assert "nowhere yet: orders wait" in text
+    assert "none yet, so orders wait" in text
 
 
 def test_a_product_is_added(page, merchant):
@@ -57,7 +57,7 @@ def test_a_product_is_added(page, merchant):
 
     product = merchant.products.get()
     assert (product.name, product.sku, product.quantity_rule) == ("Photo Max", "PHOTO-MAX", "item")
-    assert "who buys it waits until there is a source" in shown(page, "product", product.pk)
+    assert "Orders wait until you add one" in shown(page, "product", product.pk)
 
 
 def test_what_customers_do_with_its_codes_is_shown_in_the_preview_of_its_mail(page, make_product):
@@ -117,7 +117,7 @@ def test_sources_are_added_moved_and_removed(page, make_product, make_pool):
     assert chain(product) == ["Manual", "Pool “First”", "Pool “Second”"]
 
     address = reverse("product-remove-source", args=[product.pk, manual.pk])
-    assert "A pool itself stays" in page.get(address).content.decode()
+    assert "A pool keeps its keys" in page.get(address).content.decode()
     assert len(chain(product)) == 3
     page.post(address)
     assert chain(product) == ["Pool “First”", "Pool “Second”"]
@@ -241,7 +241,7 @@ def test_a_person_who_is_added_is_asked_for_what_waits(page, pay, make_product, 
 
     notice = MerchantNotice.objects.get(kind="code_wanted")
     assert isinstance(notice.subject, OrderItem) and notice.subject.product == product
-    assert "asked to enter" in notice.subject.fulfillment.reason
+    assert "person to enter" in notice.subject.fulfillment.reason
 
 
 def test_a_chain_changed_in_the_admin_serves_who_waits(client, pay, make_product, make_pool, work, admin_user):

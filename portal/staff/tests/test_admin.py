@@ -137,11 +137,11 @@ def test_the_order_page_shows_what_became_of_it(staff, order, work):
     page = staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
 
     assert "••••EXT1" in page and "LICENSE-TEXT-1" not in page
-    assert "sent</span> mailed to ada@example.com" in page
+    assert "sent</span> e-mailed to ada@example.com" in page
 
 
 def test_the_order_page_says_why_a_mail_is_late(staff, order):
-    order.deliveries.update(reason="The mail server did not take the mail: Connection refused")
+    order.deliveries.update(reason="The mail server didn’t accept the e-mail: Connection refused")
 
     assert "Connection refused" in staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
 

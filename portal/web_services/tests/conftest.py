@@ -53,9 +53,9 @@ def fail(service, pay, product, count=1):
     """Orders whose item the service refused."""
     for _ in range(count):
         pay(product)
-    Fulfillment.objects.update(status="failed", due_at=None, reason="It answered 404.")
+    Fulfillment.objects.update(status="failed", due_at=None, reason="The service answered 404.")
     for item in OrderItem.objects.all():
-        note(service, item=item, outcome="fatal", status_code=404, error="It answered 404.")
+        note(service, item=item, outcome="fatal", status_code=404, error="The service answered 404.")
 
 
 def note(service, **fields):

@@ -12,7 +12,7 @@ import pytest
 
 from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service import console
-from fulfillment.sources.web_service.console import TESTS_A_MINUTE, sample, send_test, show
+from fulfillment.sources.web_service.console import MAX_TESTS_PER_MINUTE, sample, send_test, show
 from fulfillment.sources.web_service.models import ReceivedCode, WebService
 from merchants.models import Member
 from orders.models import ActivationCode, Order
@@ -87,7 +87,7 @@ def test_it_shows_an_order_of_the_merchants(manager, make_service, order):
     assert "ID=SKU-2" in page(manager.post(address(service), {"order": "A1", "reference": "2", "show": ""}))
     for unknown in ({"order": "A2"}, {"order": "A1", "reference": "3"}, {"order": "a\0b"}):
         text = page(manager.post(address(service), unknown | {"show": ""}))
-        assert "What would be sent" not in text
+        assert "Request preview" not in text
 
 
 def test_another_merchants_order_is_unknown(
@@ -98,7 +98,7 @@ def test_another_merchants_order_is_unknown(
 
     text = page(manager.post(address(make_service()), {"order": "THEIRS", "show": ""}))
 
-    assert "There is no such order" in text
+    assert "No order has this number" in text
 
 
 def test_a_test_is_sent_for_real_and_changes_nothing_else(manager, make_service, receiver, order):
@@ -132,11 +132,11 @@ def test_a_test_is_sent_for_real_and_changes_nothing_else(manager, make_service,
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
-        (200, b'{"key": {"a": 1}}', "No code was found. At $.key is no text, but an object."),
-        (200, b"<html>Sorry</html>", "No code was found. The answer is not JSON, but a web page."),
-        (200, b"{}", "No code was found. There is no code at $.key."),
-        (503, b"", "No code was found. It answered 503. Body"),
-        (404, b"no AAAA-BBBB-7Q2M", "No code was found. It answered 404."),
+        (200, b'{"key": {"a": 1}}', "Couldn’t read a code. Expected text at $.key, but found an object."),
+        (200, b"<html>Sorry</html>", "Couldn’t read a code. The answer isn’t JSON, but a web page."),
+        (200, b"{}", "Couldn’t read a code. Found no code at $.key."),
+        (503, b"", "Couldn’t read a code. The service answered 503. Body"),
+        (404, b"no AAAA-BBBB-7Q2M", "Couldn’t read a code. The service answered 404."),
     ],
 )
 def test_it_says_why_no_code_was_found(manager, make_service, receiver, status, body, reason):
@@ -181,13 +181,13 @@ def test_an_address_that_may_not_be_called_is_not(manager, make_service, setting
 
     text = page(manager.post(address(service), {"send": ""}))
 
-    assert "127.0.0.1 is not on the public internet" in text
+    assert "127.0.0.1 isn’t on the public internet" in text
     assert not receiver.received
 
 
 def test_tests_are_limited(manager, make_service, receiver):
     service = make_service()
-    for _ in range(TESTS_A_MINUTE):
+    for _ in range(MAX_TESTS_PER_MINUTE):
         OutgoingRequest.objects.create(
             merchant=service.merchant, upstream=service, method="POST", url="x", is_test=True
         )
@@ -220,7 +220,7 @@ def test_a_renewal_that_waits_has_no_request_yet(manager, make_service, make_pro
 
     text = page(manager.post(address(service), {"order": "R1", "send": ""}))
 
-    assert "There is no request for this item yet. It waits for order P" in text
+    assert "This item can’t be requested yet. It waits for order P" in text
 
 
 def test_secrets_that_a_redirect_repeats_are_hidden_though_they_look_like_words(manager, make_service, receiver):
@@ -250,7 +250,7 @@ def test_no_secret_is_in_the_page_or_the_log_of_callouts(manager, make_service, 
         assert secret.removeprefix("whsec_") not in text + kept
         assert secret.encode() not in b64_parts(text)
     assert "Licenses and secret constants show as ••••" in text
-    assert ("Put in the real one for PASSWORD" in text) == (login != "none")
+    assert ("Replace PASSWORD with the real one" in text) == (login != "none")
     # The service itself gets them.
     assert parse_qs(receiver.received[0].body.decode())["token"] == ["constant-4711-secret"]
 
@@ -278,7 +278,7 @@ def test_the_curl_line_sends_it_from_a_shell_whatever_stands_in_it(make_service,
     )
     service.parameters.create(position=0, name="at[]", constant="@/etc/passwd")
 
-    shown = show(service, console.real(service, item))
+    shown = show(service, console.from_item(service, item))
     done = subprocess.run(["sh", "-c", shown.curl], capture_output=True, timeout=20)
 
     assert done.returncode == 0, done.stderr
@@ -379,7 +379,7 @@ def test_a_token_that_no_header_can_hold_is_told(manager, make_service):
 
     text = page(manager.post(address(service), {"show": ""}))
 
-    assert "The token of “Gen” is empty, or not one that a header can hold." in text
+    assert "The token of “Gen” is empty or has characters that a header can’t hold." in text
 
 
 def test_each_test_has_an_id_of_its_own(manager, make_service, receiver):

@@ -30,7 +30,7 @@ def test_the_whole_catalogue_is_shown_with_examples(page, service):
 
     assert "Order=A0012345678&amp;Item=4711&amp;ID=PHOTO-PRO&amp;Quantity=2" in text
     assert "Subscription_period" in text and "P1Y" in text
-    assert text.count("Ask support to add it") == 7
+    assert text.count("Contact support to add it") == 7
     assert 'name="Key_first_renew' not in text and 'name="referer7' not in text
 
 
@@ -67,7 +67,7 @@ def test_two_swap_their_names(page, service):
         ({"Order__name": "a&b"}, "A name has letters, digits"),
         ({"Order__name": "x" * 65}, "at most 64"),
         ({"Order__position": "0"}, "greater than or equal to 1"),
-        ({"new__1__value": "x"}, "Give it a name."),
+        ({"new__1__value": "x"}, "Enter a name."),
     ],
 )
 def test_what_cannot_be_sent_is_refused_and_nothing_saved(page, service, changes, why):
@@ -104,7 +104,7 @@ def test_a_secret_text_is_kept_and_never_shown(page, service):
     parameter = service.parameters.get(name="key")
     response = save(page, service, **{f"constant__{parameter.pk}__is_secret": None})
 
-    assert "Enter the value anew" in said(response)
+    assert "Enter the value again" in said(response)
     assert "s3cr3t" not in said(response)
     assert service.parameters.get(name="key").is_secret
 
@@ -130,7 +130,7 @@ def test_what_support_adds_is_beyond_members(page, service, name):
 
     RequestParameter.objects.create(service=service, parameter=name, name="old", position=5)
     text = said(page.get(address("parameters", service)))
-    assert "Ask support to change it or take it away" in text and f'name="{name}' not in text
+    assert "Contact support to change or remove it" in text and f'name="{name}' not in text
     # Neither taken away, nor renamed, nor its name taken.
     save(page, service, **{f"{name}__on": None, f"{name}__name": "new", f"{name}__remove": "on"})
     refused = save(page, service, Order__name="old")

@@ -47,7 +47,10 @@ def test_staff_take_it_away_again(staff, service):
 
 @pytest.mark.parametrize(
     ("parameter", "name", "why"),
-    [("Key_first_renew", "shop", "Another parameter has this name."), ("Order", "no", "It is sent already.")],
+    [
+        ("Key_first_renew", "shop", "Another parameter has this name."),
+        ("Order", "no", "This parameter is already sent."),
+    ],
 )
 def test_staff_are_told_what_is_taken(staff, service, parameter, name, why):
     service.parameters.create(position=5, name="shop", constant="12")
@@ -75,7 +78,9 @@ def test_staff_see_no_secret(staff, guarded):
     assert guarded.secret not in text and "sésame" not in text and "s3cr3t" not in text
 
 
-@pytest.mark.parametrize(("url", "why"), [("https://127.0.0.1/", "not on the public"), (PUBLIC + "#x", "no server")])
+@pytest.mark.parametrize(
+    ("url", "why"), [("https://127.0.0.1/", "isn’t on the public"), (PUBLIC + "#x", "Servers never receive")]
+)
 def test_staff_are_refused_as_merchants_are(staff, service, url, why, settings):
     settings.CALLOUT_NETWORKS = []
 

@@ -44,7 +44,7 @@ def test_a_service_is_set_up_fails_is_mended_and_retried(
     check(browser)
     fill(browser, name="Gen", url=receiver.url, password="t0ken")
     click(browser, "main [type=submit]")
-    assert sees(browser, "Web service added", "Key_first_renew", "Ask support to add it")
+    assert sees(browser, "Web service added", "Key_first_renew", "Contact support to add it")
     assert "Key_first_renew-on" not in browser.page_source
 
     # Rename a parameter.
@@ -71,7 +71,7 @@ def test_a_service_is_set_up_fails_is_mended_and_retried(
     order = pay(product)["order"]
     work()
     browser.get(f"{live_server}{reverse('web-service', args=[service.pk])}")
-    assert sees(browser, "1 failed item", "It answered 404.", "fatal", order, "first=")
+    assert sees(browser, "1 failed item", "The service answered 404.", "fatal", order, "first=")
     check(browser)
     click(browser, "#log tbody th a")
     assert sees(browser, f"order_no={order}", "no such product")
@@ -84,7 +84,7 @@ def test_a_service_is_set_up_fails_is_mended_and_retried(
     WebDriverWait(browser, TIMEOUT).until(
         lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] [type=submit]")
     ).click()
-    assert sees(browser, "It is asked again for order")
+    assert sees(browser, "will be retried within seconds")
     work()
     assert Fulfillment.objects.get().status == "done"
     assert ActivationCode.objects.get().code == "AAAA-BBBB-7Q2M"

@@ -24,7 +24,7 @@ from portal.web_services.tests.conftest import FORM, PUBLIC, address, fail, note
 
 
 def test_a_service_is_added_and_shown(page, merchant):
-    assert "You make your license keys yourself?" in said(page.get(reverse("web-services")))
+    assert "Do you generate license keys yourself?" in said(page.get(reverse("web-services")))
 
     response = page.post(reverse("web-service-add"), FORM | {"for_all_products": "on"}, follow=True)
 
@@ -41,22 +41,22 @@ def test_a_service_is_added_and_shown(page, merchant):
     [
         ({"timeout": "0"}, "greater than or equal to 1"),
         ({"timeout": "31"}, "less than or equal to 30"),
-        ({"url": PUBLIC + "#top"}, "no server gets to see that"),
-        ({"answer": "json", "path": ""}, "Say where in the answer"),
-        ({"answer": "json", "path": "$.[["}, "A path in JSON looks like"),
-        ({"answer": "xml", "path": "a/b/@"}, "A path in XML looks like"),
-        ({"temporary_pattern": "(busy"}, "no regular expression"),
-        ({"temporary_pattern": "(?=busy)"}, "no regular expression"),
-        ({"temporary_pattern": "busy|"}, "found in every answer"),
-        ({"request_per": "item"}, "is answered with several"),
+        ({"url": PUBLIC + "#top"}, "Servers never receive that part"),
+        ({"answer": "json", "path": ""}, "Enter the path of the code"),
+        ({"answer": "json", "path": "$.[["}, "Enter a JSON path such as"),
+        ({"answer": "xml", "path": "a/b/@"}, "Enter an XML path such as"),
+        ({"temporary_pattern": "(busy"}, "Enter a valid RE2 regular expression"),
+        ({"temporary_pattern": "(?=busy)"}, "Enter a valid RE2 regular expression"),
+        ({"temporary_pattern": "busy|"}, "matches every answer"),
+        ({"request_per": "item"}, "can return several codes"),
         ({"login": "basic", "password": "x"}, "Enter it, please"),
         ({"login": "basic", "username": "ada"}, "Enter it, please"),
-        ({"login": "basic", "username": "ada:b", "password": "x"}, "no colon"),
+        ({"login": "basic", "username": "ada:b", "password": "x"}, "can’t contain a colon"),
         ({"login": "bearer"}, "Enter it, please"),
-        ({"login": "bearer", "password": "token\r\nX-Evil: 1"}, "ASCII characters only"),
+        ({"login": "bearer", "password": "token\r\nX-Evil: 1"}, "only ASCII characters"),
         ({"login": "bearer", "password": "two words"}, "no spaces"),
         ({"login": "bearer", "password": "two words"}, "no spaces"),
-        ({"login": "bearer", "password": "käse"}, "ASCII characters only"),
+        ({"login": "bearer", "password": "käse"}, "only ASCII characters"),
         ({"name": ""}, "This field is required"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_merchants_names_are_unique_and_one_service_is_for_all(page, merchant,
 
     response = page.post(reverse("web-service-add"), FORM | {"for_all_products": "on"})
     assert "Another web service has this name." in said(response)
-    assert "“Gen” is asked for all products." in said(response)
+    assert "“Gen” already serves all products." in said(response)
 
     page.post(reverse("web-service-add"), FORM | {"name": "Other"})
     assert merchant.web_services.count() == 2
@@ -108,7 +108,7 @@ def test_there_are_not_endless_services(page, make_service):
     for number in range(MAX_SERVICES):
         make_service(name=f"Gen {number}")
 
-    assert "which is the most" in said(page.post(reverse("web-service-add"), FORM))
+    assert "reached the limit of" in said(page.post(reverse("web-service-add"), FORM))
 
 
 def test_changing_it_keeps_how_it_stands_and_has_it_asked_at_once(page, service, sold, pay):
@@ -170,7 +170,7 @@ def test_an_empty_password_keeps_the_one_there_is(page, guarded, url):
 def test_a_password_is_not_sent_to_another_server_than_it_was_saved_for(page, guarded, given):
     response = page.post(address("change", guarded), FORM | {"login": "basic", "username": "ada"} | given)
 
-    assert "Enter it, please." in said(response)
+    assert "This field is required." in said(response)
     guarded.refresh_from_db()
     assert (guarded.url, guarded.username) == (PUBLIC, "ada")
 
@@ -247,12 +247,12 @@ def test_a_name_that_moves_here_once_it_is_saved_is_not_followed(page, merchant,
     pay(sold)
     work()
 
-    assert "not on the public internet" in OutgoingRequest.objects.get().error
+    assert "isn’t on the public internet" in OutgoingRequest.objects.get().error
     with pytest.raises(BlockingIOError):
         listening.accept()
 
 
-# How it stands
+# Status
 
 
 def test_it_says_what_it_is_asked_for_and_how_it_stands(page, make_service, sold):
@@ -267,20 +267,20 @@ def test_it_says_what_it_is_asked_for_and_how_it_stands(page, make_service, sold
     assert "<dd>220</dd>" in text
     assert "240 <span" in text  # of 51 to 250
     WebService.objects.update(failing_since=timezone.now())
-    assert "It has given no code since" in shown(page, service)
+    assert "No code received since" in shown(page, service)
     WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
-    assert "The next probe may go there" in shown(page, service)
+    assert "We’ll try again" in shown(page, service)
     for name in ("products", "product"):
         assert "paused" in said(page.get(reverse(name, args=[sold.pk] if name == "product" else [])))
 
 
 def test_a_product_without_a_source_names_the_service_for_all(page, make_service, sold):
-    assert "nowhere yet" in said(page.get(reverse("products")))
+    assert "none yet, so orders wait" in said(page.get(reverse("products")))
 
     make_service(for_all_products=True)
 
     assert "Web service “Gen”" in said(page.get(reverse("products")))
-    assert "is asked, as for all such products" in said(page.get(reverse("product", args=[sold.pk])))
+    assert "which serves all such products" in said(page.get(reverse("product", args=[sold.pk])))
 
 
 def test_the_secret_is_shown_when_asked_for_and_changed(page, service):
@@ -293,7 +293,7 @@ def test_the_secret_is_shown_when_asked_for_and_changed(page, service):
 
     service.refresh_from_db()
     assert service.previous_secret == secret != service.secret
-    assert "The secret before is good until" in shown(page, service)
+    assert "The previous secret is valid until" in shown(page, service)
 
 
 # The log
@@ -311,7 +311,7 @@ def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, 
         status_code=503,
         milliseconds=1234,
         outcome="temporary",
-        error="It answered <503>.",
+        error="The service answered <503>.",
         sent="Order=A77&token=••••",
         answer="<b>busy</b>",
         request_id="req_1",
@@ -319,8 +319,8 @@ def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, 
     note(service, is_test=True)
 
     text = shown(page, service)
-    assert "503 · 1,234 ms" in text and "attempt 3" in text and "It answered &lt;503&gt;." in text
-    assert reverse("order", args=["A77"]) in text and "a sample" in text
+    assert "503 · 1,234 ms" in text and "attempt 3" in text and "The service answered &lt;503&gt;." in text
+    assert reverse("order", args=["A77"]) in text and "sample data" in text
     detail = said(page.get(address("request", service, call)))
     assert "Order=A77&amp;token=••••" in detail and "&lt;b&gt;busy&lt;/b&gt;" in detail and "req_1" in detail
 
@@ -371,9 +371,9 @@ def test_a_failed_item_is_sent_again(page, service, sold, pay):
     first = page.post(address("send", service, call), follow=True)
     second = page.post(address("send", service, call), follow=True)
 
-    assert "It is asked again for order" in said(first) and "it did not fail" in said(second)
+    assert "will be retried within seconds" in said(first) and "not failed" in said(second)
     assert Fulfillment.objects.due().get().status == "pending"
-    assert OrderEvent.objects.get().details == {"status": "failed", "reason": "It answered 404."}
+    assert OrderEvent.objects.get().details == {"status": "failed", "reason": "The service answered 404."}
     # It is let through, though the service is paused.
     assert WebService.objects.filter(probe_at__lte=timezone.now()).exists()
 
@@ -393,7 +393,7 @@ def test_all_that_failed_is_tried_again_once(page, service, sold, pay, make_prod
     first = page.post(address("retry-failed", service), follow=True)
     second = page.post(address("retry-failed", service), follow=True)
 
-    assert "2 items will be tried again" in said(first) and "0 items" in said(second)
+    assert "2 items will be retried" in said(first) and "0 items" in said(second)
     assert Fulfillment.objects.due().count() == 2
     assert not Fulfillment.objects.due().filter(item__product=other).exists()
     assert OrderEvent.objects.filter(kind="retry").count() == 2

@@ -207,8 +207,8 @@ def test_licenses_that_were_transferred_already_are_not_made_again(pay, work, so
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows.update(productNumber="P-2"), "of the product “P-2” there, not of “P-1”"),
-        (lambda rows: rows.update(active="false"), "not active"),
+        (lambda rows: rows.update(productNumber="P-2"), "belongs to the product “P-2”, not to “P-1”"),
+        (lambda rows: rows.update(active="false"), "inactive"),
     ],
 )
 def test_a_licensee_that_is_not_what_it_should_be_is_not_handed_out(
@@ -403,7 +403,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_that_the_merchant_reads(
     order = pay_and_work(pay, work, sold)
 
     assert codes_of(order) == [] and not service.licensees
-    assert Fulfillment.objects.get().reason.startswith("Licensing account “Vendor”: It answered")
+    assert Fulfillment.objects.get().reason.startswith("Licensing account “Vendor”: The service answered")
     assert OutgoingRequest.objects.latest("pk").milliseconds is not None
 
 
@@ -415,7 +415,7 @@ def test_somebody_elses_licensee_is_not_taken_for_ours(pay, work, sold, make_pac
     order = pay_and_work(pay, work, sold)
 
     assert codes_of(order) == []
-    assert "without the licensee that it was asked for" in Fulfillment.objects.get().reason
+    assert "without the requested licensee" in Fulfillment.objects.get().reason
 
 
 # Many at once
@@ -710,7 +710,7 @@ def test_after_a_day_the_merchant_is_told_which_are_active_still(pay, work, sold
 
     assert Deactivation.objects.get().status == "failed"
     told = mailoutbox[-1]
-    assert "active still" in told.subject and "503" in told.body
+    assert "still active" in told.subject and "503" in told.body
     assert all(license.number in told.body for license in IssuedLicense.objects.all())
 
 

@@ -50,8 +50,8 @@ def test_a_code_that_is_marked_up_as_one_is_a_code(ask, body):
     assert ask(body, "text/html") == "AAAA-&-1111"
 
 
-PAGE = "The answer is a web page, not a code."
-DOCUMENT = "not a bare code; say at which path in it the code is."
+PAGE = "The answer is a web page instead of a code."
+DOCUMENT = "Enter the path of the code in it."
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ DOCUMENT = "not a bare code; say at which path in it the code is."
         ("<br />\n<b>Warning</b>: undefined index", "text/html", PAGE),
         (f"Notice: 7<br>{CODE}", "text/html", PAGE),
         (f"<pre>Notice: 7</pre>{CODE}", "text/html", PAGE),
-        ('{"error": "no such product"}', "text/html", f"The answer is JSON, {DOCUMENT}"),
-        ("null", "application/json", f"The answer is JSON, {DOCUMENT}"),
-        ("[]", "text/json", f"The answer is JSON, {DOCUMENT}"),
-        ("<error>7</error>", "application/xml", f"The answer is XML, {DOCUMENT}"),
+        ('{"error": "no such product"}', "text/html", f"The answer is JSON. {DOCUMENT}"),
+        ("null", "application/json", f"The answer is JSON. {DOCUMENT}"),
+        ("[]", "text/json", f"The answer is JSON. {DOCUMENT}"),
+        ("<error>7</error>", "application/xml", f"The answer is XML. {DOCUMENT}"),
     ],
 )
 def test_a_page_or_a_document_is_no_bare_code(ask, body, content_type, why):
@@ -180,6 +180,6 @@ def test_a_bomb_is_not_unpacked_beyond_the_limit(ask, pack):
     ],
 )
 def test_a_packing_that_cannot_be_undone_is_named(ask, body, encoding, named):
-    why = f"The answer is packed ({named}). Send it unpacked; Accept-Encoding asks for that."
+    why = f"The answer is compressed ({named}). Send it uncompressed, as our Accept-Encoding asks."
 
     assert ask(body, headers={"Content-Encoding": encoding}) == why

@@ -12,10 +12,10 @@ from fulfillment.actions import CodeRefused, enter_codes, retry, retry_failed
 from fulfillment.held_codes import refuse, release
 from fulfillment.history import order_history
 from fulfillment.models import Fulfillment, HeldCode
-from fulfillment.personal_data import Held
+from fulfillment.personal_data import PersonalData
 from fulfillment.product_sources import add_source
 from fulfillment.sources.web_service.models import WebService
-from fulfillment.sources.web_service.shapes import resembles, shapes_of
+from fulfillment.sources.web_service.shapes import code_shapes, resembles
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from orders.services import refund
@@ -57,7 +57,7 @@ def test_an_error_sent_as_a_code_is_held_and_not_mailed(hold, mailoutbox):
 
     fulfillment, outgoing_request = Fulfillment.objects.get(), OutgoingRequest.objects.get()
     assert (held.unit, held.code, saved()) == (1, ERROR, [])
-    assert fulfillment.status == "failed" and "releases it on the order’s page" in fulfillment.reason
+    assert fulfillment.status == "failed" and "releases it on the order page" in fulfillment.reason
     assert (outgoing_request.outcome, outgoing_request.answer) == ("fatal", ERROR)
     assert MerchantNotice.objects.get().kind == "source_failed"
     assert not any(ERROR in mail.body for mail in mailoutbox)
@@ -152,7 +152,7 @@ def test_codes_that_came_with_a_held_one_are_kept(hold, work, receiver):
         quantity=3,
         request_per="item",
         holds_list=True,
-        known_shapes=sorted(shapes_of("XXXX-0000")),
+        known_shapes=sorted(code_shapes("XXXX-0000")),
     )
     assert held.unit == 2 and saved() == ["AAAA-1111", "CCCC-3333"]
 
@@ -166,7 +166,7 @@ def test_the_notice_leads_to_the_order(hold, work, mailoutbox):
     hold()
     work()
 
-    [notice] = [mail for mail in mailoutbox if "Release or refuse" in mail.body]
+    [notice] = [mail for mail in mailoutbox if "Release or reject" in mail.body]
     assert f"/orders/{Order.objects.get().number}/" in notice.body
 
 
@@ -204,7 +204,7 @@ def test_a_code_of_another_order_is_not_released(hold, pay, work, sold, receiver
     pay(sold)
     work()
 
-    with pytest.raises(CodeRefused, match="has it already"):
+    with pytest.raises(CodeRefused, match="already has it"):
         release(HeldCode.objects.get(), actor="Sam")
 
     assert saved() == ["Ada Byron"]
@@ -213,7 +213,7 @@ def test_a_code_of_another_order_is_not_released(hold, pay, work, sold, receiver
 def test_nothing_is_released_for_a_refunded_order_or_a_unit_with_a_code(hold):
     held = hold()
     enter_codes(held.item, {1: "BY-HAND"}, actor="Sam")
-    with pytest.raises(CodeRefused, match="has its activation code already"):
+    with pytest.raises(CodeRefused, match="already has an activation code"):
         release(held, actor="Sam")
 
     refund(Order.objects.get(), actor="the shop")
@@ -229,7 +229,7 @@ def test_a_service_may_be_told_to_hold_nothing(hold):
 def test_erasing_a_customer_erases_what_is_held(hold):
     hold()
 
-    Held(Order.objects.get().email).erase(actor="Sam")
+    PersonalData(Order.objects.get().email).erase(actor="Sam")
 
     assert not HeldCode.objects.exists()
 
@@ -292,7 +292,7 @@ def test_codes_of_one_kind_resemble_each_other_and_no_message(kind):
     codes = [KINDS[kind](random) for _ in range(300)]
 
     for first in codes[:10]:
-        known = shapes_of(first)
+        known = code_shapes(first)
         assert [code for code in codes if not resembles(code, known)] == []
         assert [message for message in MESSAGES if resembles(message, known)] == []
 
@@ -333,7 +333,7 @@ def test_codes_of_one_kind_resemble_each_other_and_no_message(kind):
     ],
 )
 def test_a_code_resembles_earlier_ones(known, code, expected):
-    assert resembles(code, shapes_of(known)) == expected
+    assert resembles(code, code_shapes(known)) == expected
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_a_code_of_another_order_is_not_given_out_again(pay, work, sold, make_se
 
     assert ActivationCode.objects.get().item.order.number == first
     failed = Fulfillment.objects.get(status="failed")
-    problem = f"The code •••• came for unit 1, but unit 1 of order {first} has it already."
+    problem = f"The service sent the code •••• for unit 1, but unit 1 of order {first} already has it."
     assert OutgoingRequest.objects.latest("pk").error == problem
     assert failed.reason == f"Web service “Gen”: {problem}"
 
@@ -316,10 +316,10 @@ def test_an_answer_of_the_merchants_pattern_is_temporary(pay, work, sold, make_s
     work()
 
     if fields["temporary_pattern"] == "(a+)+$":  # nothing for it to find, and no time lost
-        assert OutgoingRequest.objects.get().error == f"The code has {len(answer):,} characters, more than 10,000."
+        assert OutgoingRequest.objects.get().error == f"The code has {len(answer):,} characters. The limit is 10,000."
     else:
         assert OutgoingRequest.objects.get().outcome == "temporary"
-        assert "pattern for temporary errors" in OutgoingRequest.objects.get().error
+        assert "temporary error pattern" in OutgoingRequest.objects.get().error
         assert Fulfillment.objects.get().status == "waiting"
 
 
@@ -363,49 +363,53 @@ def test_a_code_is_found_where_the_merchant_says(
 @pytest.mark.parametrize(
     ("fields", "answer", "why"),
     [
-        ({"answer": "json", "path": "$.key"}, "<html>", "The answer is not JSON, but a web page."),
-        ({"answer": "json", "path": "$.key"}, "[" * 60_000, "The answer is not JSON."),
-        ({"answer": "json", "path": "$.key"}, '{"key": null}', "At $.key is no text, but nothing."),
-        ({"answer": "json", "path": "$.key"}, '{"key": true}', "At $.key is no text, but true or false."),
-        ({"answer": "json", "path": "$.key"}, '{"key": {"k": "CODE"}}', "At $.key is no text, but an object."),
-        ({"answer": "json", "path": "$.key"}, '{"key": "  "}', "There is no code at $.key."),
+        ({"answer": "json", "path": "$.key"}, "<html>", "The answer isn’t JSON, but a web page."),
+        ({"answer": "json", "path": "$.key"}, "[" * 60_000, "The answer isn’t JSON."),
+        ({"answer": "json", "path": "$.key"}, '{"key": null}', "Expected text at $.key, but found nothing."),
+        ({"answer": "json", "path": "$.key"}, '{"key": true}', "Expected text at $.key, but found true or false."),
+        (
+            {"answer": "json", "path": "$.key"},
+            '{"key": {"k": "CODE"}}',
+            "Expected text at $.key, but found an object.",
+        ),
+        ({"answer": "json", "path": "$.key"}, '{"key": "  "}', "Found no code at $.key."),
         (
             {"answer": "json", "path": "$.key"},
             '{"key": "\\ud800"}',
-            "The code holds characters that cannot be printed.",
+            "The code contains unprintable characters.",
         ),
         (
             {"answer": "json", "path": "$.key"},
             '{"key": "a\\u0000b"}',
-            "The code holds characters that cannot be printed.",
+            "The code contains unprintable characters.",
         ),
         (
             {"answer": "json", "path": "$.keys"},
             '{"keys": ["C-1", "C-2"]}',
-            "There are 2 codes in the answer, where one is expected; is it a list?",
+            "Expected one code, but the answer has 2. Allow several codes in the settings?",
         ),
         (
             {"answer": "json", "path": "$..key"},
             '{"key": "C-1"}',
-            "A path in JSON looks like $.license.key, $.keys[*] or $.items[0]['key'].",
+            "Enter a JSON path such as $.license.key, $.keys[*] or $.items[0]['key'].",
         ),
-        ({"answer": "xml", "path": "r/k"}, "not XML", "The answer is not XML."),
+        ({"answer": "xml", "path": "r/k"}, "not XML", "The answer isn’t XML."),
         (
             {"answer": "xml", "path": "r/k["},
             "<r><k/></r>",
-            "A path in XML looks like license/key, //key, item[2]/key or item/@code.",
+            "Enter an XML path such as license/key, //key, item[2]/key or item/@code.",
         ),
         (
             {"answer": "xml", "path": "r/k[0]"},
             "<r><k/></r>",
-            "A path in XML looks like license/key, //key, item[2]/key or item/@code.",
+            "Enter an XML path such as license/key, //key, item[2]/key or item/@code.",
         ),
         (
             {"answer": "xml", "path": "r/k"},
             '<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><r><k>&x;</k></r>',
-            "The answer is not XML that is accepted: it must not declare entities.",
+            "The answer is XML that declares entities, which we don’t accept.",
         ),
-        ({"answer": "xml", "path": "r/k"}, "<r><j>C-1</j></r>", "There is no code at r/k."),
+        ({"answer": "xml", "path": "r/k"}, "<r><j>C-1</j></r>", "Found no code at r/k."),
     ],
 )
 def test_the_merchant_is_told_why_there_is_no_code(pay, work, sold, make_service, receiver, fields, answer, why):
@@ -447,7 +451,7 @@ def test_a_proxy_is_given_an_address_and_no_name(merchant, settings, proxy, monk
     endpoint = (socket.AF_INET, ("93.184.216.34", 443))
     monkeypatch.setattr(address_guard, "_look_up", lambda host, port, timeout: [endpoint])
 
-    with pytest.raises(OutgoingRequestFailed, match="No connection to vendor.example: Tunnel connection failed: 403"):
+    with pytest.raises(OutgoingRequestFailed, match="Can’t connect to vendor.example: Tunnel connection failed: 403"):
         outgoing_requests.call(merchant, "GET", "https://vendor.example/", headers={}, timeout=5)
 
     assert asked[0].startswith("CONNECT 93.184.216.34:443 HTTP/1.")
@@ -470,9 +474,7 @@ def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, so
     pay(sold)
     work()
 
-    assert (
-        Fulfillment.objects.get().reason == "Web service “Gen”: The answer matches the pattern for temporary errors."
-    )
+    assert Fulfillment.objects.get().reason == "Web service “Gen”: The answer matches the temporary error pattern."
     assert OutgoingRequest.objects.get().answer == "Ошибка 7"
 
 

@@ -79,26 +79,26 @@ def all_due():
 # Each of its bad days
 
 TEMPORARY = {
-    "hang": "127.0.0.1 did not answer within 1 seconds.",
-    "drip": "127.0.0.1 did not answer within 1 seconds.",
-    "500": "It answered 500.",
-    "503": "It answered 503.",
-    "429": "It answered 429.",
-    "429-date": "It answered 429.",
-    "close": "127.0.0.1 gave no answer: it hung up.",
-    "close-midway": "127.0.0.1 gave no answer: it broke off.",
-    "no-http": "127.0.0.1 gave no answer: it does not speak HTTP.",
-    "too-few": "The answer holds 1 of 2 codes.",
+    "hang": "127.0.0.1 didn’t answer within 1 seconds.",
+    "drip": "127.0.0.1 didn’t answer within 1 seconds.",
+    "500": "The service answered 500.",
+    "503": "The service answered 503.",
+    "429": "The service answered 429.",
+    "429-date": "The service answered 429.",
+    "close": "No answer from 127.0.0.1: connection closed without an answer.",
+    "close-midway": "No answer from 127.0.0.1: connection closed before the answer was complete.",
+    "no-http": "No answer from 127.0.0.1: the answer isn’t HTTP.",
+    "too-few": "The answer has 1 of 2 codes.",
 }
 FATAL = {
-    "404": "It answered 404.",
-    "page": "The answer is a web page, not a code.",
-    "plain-page": "The answer is a web page, not a code.",
-    "nothing": "There is no code in the answer.",
+    "404": "The service answered 404.",
+    "page": "The answer is a web page instead of a code.",
+    "plain-page": "The answer is a web page instead of a code.",
+    "nothing": "Found no code in the answer.",
     "large": "The answer is longer than 64 KiB.",
     "no-utf-8": "The answer is not valid UTF-8.",
-    "redirect": "It answered 302, a redirect. Redirects are not followed; enter the final address.",
-    "echo": "It answered 400.",
+    "redirect": "The service answered 302, a redirect. We don’t follow redirects. Enter the final URL.",
+    "echo": "The service answered 400.",
 }
 
 
@@ -148,7 +148,7 @@ def test_one_that_refuses_connections_is_asked_again(pay, work, sold, use, vendo
     pay(sold)
     work()
 
-    assert OutgoingRequest.objects.get().error == "No connection to 127.0.0.1: Connection refused."
+    assert OutgoingRequest.objects.get().error == "Can’t connect to 127.0.0.1: Connection refused."
     assert Fulfillment.objects.get().status == "waiting"
     WebService.objects.filter(pk=service.pk).update(url=vendor.url)
     all_due()
@@ -174,7 +174,10 @@ def test_the_same_code_for_two_units_is_given_to_one(pay, work, sold, use, vendo
     assert saved() == ["SAME-SAME-0001"]
     fulfillment = Fulfillment.objects.get()
     assert fulfillment.status == "failed"
-    assert "The code ••••0001 came for unit 2, but unit 1 of order A0000000001 has it already." in fulfillment.reason
+    assert (
+        "The service sent the code ••••0001 for unit 2, but unit 1 of order A0000000001 already has it."
+        in fulfillment.reason
+    )
     vendor.is_mended = True
     retry(OrderItem.objects.get(), actor="Sam")
     work()
@@ -192,7 +195,7 @@ def test_a_name_that_leads_inside_when_it_is_called_reaches_nothing(pay, work, s
     work()
 
     assert not vendor.requests
-    assert "rebinding.example is not on the public internet" in OutgoingRequest.objects.get().error
+    assert "rebinding.example isn’t on the public internet" in OutgoingRequest.objects.get().error
     assert OutgoingRequest.objects.get().outcome == "fatal"
     assert Fulfillment.objects.get().status == "failed"
 
@@ -336,7 +339,7 @@ def test_a_token_that_no_header_can_hold_is_not_shown_anywhere(pay, work, sold, 
     work()
 
     assert not vendor.requests
-    assert "is empty, or not one that a header can hold" in Fulfillment.objects.get().reason
+    assert "is empty or has characters that a header can’t hold" in Fulfillment.objects.get().reason
     assert "tok-123" not in caplog.text
 
 

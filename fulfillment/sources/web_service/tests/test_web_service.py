@@ -95,7 +95,7 @@ def test_too_few_codes_are_kept_and_the_rest_is_asked_for_again(pay, work, sold,
     order = pay(sold, quantity=3)["order"]
     work()
     assert codes_of(order) == ["CODE-0001", "CODE-0002"]
-    assert OutgoingRequest.objects.get().error == "The answer holds 2 of 3 codes."
+    assert OutgoingRequest.objects.get().error == "The answer has 2 of 3 codes."
     retry(OrderItem.objects.get(), actor="Sam")
     work()
 
@@ -130,7 +130,7 @@ def test_the_same_code_for_two_units_is_given_out_once(pay, work, sold, make_ser
 
     assert codes_of(order) == ["CODE-0001"]
     assert Fulfillment.objects.get().status == "failed"
-    assert "has it already" in Fulfillment.objects.get().reason
+    assert "already has it" in Fulfillment.objects.get().reason
     assert Counter(OutgoingRequest.objects.values_list("outcome", flat=True)) == {"ok": 1, "fatal": 1}
 
 
@@ -213,9 +213,9 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
 
     assert MerchantNotice.objects.get().kind == "source_down"
     [mail] = mailoutbox
-    assert mail.subject == "The web service “Gen” does not answer: 1 order item waits"
+    assert mail.subject == "The web service “Gen” is down: 1 order item is waiting"
     assert f"/web-services/{service.pk}/" in mail.body
-    assert "It answered 503." in mail.body and "What a test" not in mail.body
+    assert "The service answered 503." in mail.body and "What a test" not in mail.body
 
 
 def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_service, receiver):
@@ -251,4 +251,4 @@ def test_a_whole_answer_that_is_labeled_as_a_document_is_no_code(
     work()
 
     assert not ActivationCode.objects.exists()
-    assert "say at which path in it the code is" in Fulfillment.objects.get().reason
+    assert "Enter the path of the code in it" in Fulfillment.objects.get().reason

@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from delivery.composition import BODY, SUBJECT, EmailContent, EmailItem, Texts, write
+from delivery.composition import BODY, SUBJECT, EmailContent, EmailItem, Texts, render_email
 from merchants.email_template import TAGS
 from merchants.models import EmailTemplate, Logo, Merchant, Product
 from orders.models import Order, OrderItem
@@ -95,7 +95,7 @@ class Place:
 
     def sample(self, draft: dict[str, str]) -> EmailMultiAlternatives:
         content = sample_content(self.merchant, self.product, self.language)
-        return write(content, Texts([self.template(**draft), *self.others.templates]))
+        return render_email(content, Texts([self.template(**draft), *self.others.templates]))
 
 
 def get_place(request, scope: str, language: str) -> Place:

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from licensing.envelope import text_of
+from licensing.envelope import format_value
 from orders.money import in_currency
 
 register = template.Library()
@@ -131,7 +131,7 @@ def desk_url(context, action: str, *arguments, **query) -> str:
 
 @register.filter
 def stated(value) -> str:
-    return text_of(value)
+    return format_value(value)
 
 
 @register.filter

@@ -227,7 +227,7 @@ def test_a_forgotten_password_is_set_anew(client, owner, mailoutbox, work):
     response = reset(client, mailoutbox, work)
 
     assert "Your password is set" in response.content.decode()
-    assert mailoutbox[0].subject == "Set a new password for Keywell"
+    assert mailoutbox[0].subject == "Reset your Keywell password"
     assert mailoutbox[0].to == ["owner@northlight.example"]
     sign_in(client, password="battery staple")
     assert is_signed_in(client)
@@ -299,7 +299,7 @@ def test_requests_for_lost_links_leave_those_for_passwords_alone(client, owner, 
     ask_for_reset(client)
     work()
 
-    assert [message.subject for message in mailoutbox] == ["Set a new password for Keywell"]
+    assert [message.subject for message in mailoutbox] == ["Reset your Keywell password"]
 
 
 def test_it_is_sent_again_when_the_mail_server_was_away(client, owner, monkeypatch, mailoutbox, work):

@@ -65,7 +65,7 @@ def test_it_tells_what_came_and_what_is_to_come(client, url, order):
 @pytest.mark.parametrize(
     ("status", "source", "words"),
     [
-        ("pending", "pool", "Being prepared at this moment."),
+        ("pending", "pool", "We’re preparing it right now."),
         ("waiting", "pool", "Out of stock at the moment."),
         ("waiting", "manual", "Being prepared by Northlight."),
         ("waiting", None, "Being prepared; Northlight has been told."),

@@ -243,7 +243,7 @@ def test_what_cannot_be_read_is_refused_and_leaves_the_link_alive(visitor, addre
 
 
 def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatch):
-    monkeypatch.setattr(upload_link, "UPLOADS_AT_MOST", 2)
+    monkeypatch.setattr(upload_link, "MAX_UPLOADS", 2)
     upload()
     upload()
 

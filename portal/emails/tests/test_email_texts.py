@@ -160,7 +160,7 @@ def test_the_overview_tells_what_each_language_gets(manager, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Pro {KEY}", product_id=pk)
 
     content = page(manager, "/emails/")
-    for cell in ("own text", "as English", "as all products"):
+    for cell in ("own text", "as English", "same as all products"):
         assert cell in content
 
 

@@ -394,7 +394,7 @@ def test_a_refused_login_waits_and_is_told_once(manager, make_server, pay, produ
 
     assert {delivery.status for delivery in Delivery.objects.all()} == {"queued"}
     (notice,) = mailoutbox
-    assert "lets Keywell in no longer" in notice.subject and "535" in notice.body
+    assert "refuses Keywell’s login" in notice.subject and "535" in notice.body
     assert "lets us in no longer" in manager.get("/attention/").content.decode()
 
     save(manager, server)

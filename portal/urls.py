@@ -9,7 +9,7 @@ from portal.home import home
 from portal.team import invitations
 from runtime.health import healthz
 
-# Support staff sign in as everybody does, second factor and all.
+# The admin uses the portal's sign-in, including the second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [

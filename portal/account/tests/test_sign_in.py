@@ -73,7 +73,7 @@ def test_support_staff_sign_in_the_same_way(client, stella):
 def test_it_says_the_same_of_a_wrong_password_and_an_unknown_address(client, owner, email):
     response = sign_in(client, email, "wrong")
 
-    assert "This e-mail address and password do not belong together." in response.content.decode()
+    assert "Wrong e-mail address or password." in response.content.decode()
     assert not is_signed_in(client)
 
 
@@ -246,7 +246,7 @@ def test_its_link_works_once(client, owner, mailoutbox, work):
 
     response = Client().get(link(mailoutbox), follow=True)
 
-    assert "This link does not work any more" in response.content.decode()
+    assert "This link no longer works" in response.content.decode()
 
 
 def test_a_weak_password_is_refused(client, owner, mailoutbox, work):

@@ -18,7 +18,7 @@ from orders.models import ActivationCode, Order
 from orders.services import refund, renew_link, revoke_link
 from pools.imports import import_keys
 from portal.customer import order as customer
-from portal.customer.order import masked
+from portal.customer.order import mask
 
 
 @pytest.fixture
@@ -307,8 +307,8 @@ def test_clicks_at_the_same_moment_count_one_by_one(url, order, in_threads):
 
 
 def test_addresses_are_masked():
-    assert masked("ada@example.com") == "a•••@example.com"
-    assert masked('"a@b"@example.com') == '"•••@example.com'
+    assert mask("ada@example.com") == "a•••@example.com"
+    assert mask('"a@b"@example.com') == '"•••@example.com'
 
 
 # Who gets in

@@ -40,7 +40,7 @@ def test_keys_come_in_by_the_link_once(browser, live_server, make_pool, tmp_path
     assert "KEY-FILE" not in browser.page_source
 
     browser.get(address)
-    assert sees(browser, "This link does not work any more")
+    assert sees(browser, "This link no longer works")
     check(browser)
     assert pool.keys.count() == 2
 

@@ -115,7 +115,7 @@ def test_it_works_once(upload, visitor, address, pool):
 
     for again in (visitor.get(address), visitor.post(address, {"text": "C-1"}), visitor.post(result, {"import": "y"})):
         assert again.status_code == 410
-        assert "This link does not work any more" in again.content.decode()
+        assert "This link no longer works" in again.content.decode()
         assert "Photo Pro" not in again.content.decode() and "Northlight" not in again.content.decode()
     assert codes(pool) == ["B-1"]
     assert visitor.get(second).status_code == 200

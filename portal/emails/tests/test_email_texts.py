@@ -54,7 +54,7 @@ def test_saving_what_is_there_already_adds_nothing(manager):
     answer = manager.post("/emails/texts/all/de/", TEXTS, follow=True)
 
     assert EmailTemplate.objects.count() == 1
-    assert "Nothing was changed" in answer.content.decode()
+    assert "No changes to save" in answer.content.decode()
 
 
 def test_what_is_as_in_general_is_not_kept(manager, merchant):
@@ -263,7 +263,7 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
     body.clear()
     body.send_keys("Salut {FNAME}\n\n{KEY}")
     browser.find_element(By.XPATH, "//button[text()='Save']").click()
-    sees(browser, "customers get this text from now on", "Saved by")
+    sees(browser, "New e-mails use this text", "Saved by")
     assert EmailTemplate.objects.get().body == "Salut {FNAME}\n\n{KEY}"
 
 

@@ -250,7 +250,7 @@ def _fill(paragraphs: list[str], email_item: EmailItem) -> Iterator["EmailPart"]
 
 
 def _without_link(paragraph: str) -> str:
-    """Remove {ORDER_URL} after the link was revoked: the paragraph, or only its line if it has tags of an item."""
+    """Remove a revoked {ORDER_URL}: its paragraph, or if that has tags of an item, its lines without {KEY}."""
     if "{ORDER_URL}" not in paragraph:
         return paragraph
     if not TAGS_OF_ITEM.intersection(TAG.findall(paragraph)):

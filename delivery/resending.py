@@ -81,7 +81,7 @@ def resend(item: OrderItem, code: ActivationCode | None = None, *, actor: str) -
 
 
 @transaction.atomic
-def resend_to_customer(order: Order) -> tuple[Delivery, bool]:
+def resend_as_customer(order: Order) -> tuple[Delivery, bool]:
     """Resend all codes of an order, as requested on the customer's order page.
 
     Return the delivery and whether it is new. Raises ResendRefused with the reason, and TooManyMails.

@@ -31,7 +31,7 @@ class DeliveryPolicy(Policy[Delivery]):
         A crash between the mail server's response and the commit of `end` sends the e-mail twice
         (docs/decisions/0003-at-least-once-mail.md). Keep anything else out of that window.
         """
-        if reason := _why_not_send(delivery):
+        if reason := _explain_refusal(delivery):
             delivery.end(status=Delivery.Status.CANCELED, reason=reason)
             return
         delivery.readdress()
@@ -66,7 +66,7 @@ class DeliveryPolicy(Policy[Delivery]):
 deliver = DeliveryPolicy().run
 
 
-def _why_not_send(delivery: Delivery) -> str:
+def _explain_refusal(delivery: Delivery) -> str:
     order = delivery.order
     if order.status != Order.Status.PAID:
         return f"The order is {order.status}."

@@ -33,11 +33,11 @@ def create_licensee(product: LicensingProduct, *, actor: str, **fields: Any) -> 
         templates = automatic.select_related("module")
         # Features first: time volumes of Rental modules refer to one.
         features_first = sorted(templates, key=lambda template: template.license_type != LicenseType.FEATURE)
-        made = [
+        created = [
             _create_license(licensee, template, **_single_feature(licensee, template)) for template in features_first
         ]
-        if made:
-            Transaction.record(licensee, Source.AUTO_LICENSEE_CREATE, made, actor=actor)
+        if created:
+            Transaction.record(licensee, Source.AUTO_LICENSEE_CREATE, created, actor=actor)
     return licensee
 
 

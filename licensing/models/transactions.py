@@ -44,13 +44,13 @@ class Transaction(NumberedEntity):
         cls, licensee: Licensee, source: str, licenses: list[License], *, actor: str, **fields
     ) -> "Transaction":
         """Call this in the database transaction that changes the licenses."""
-        made = cls.objects.create(
+        created = cls.objects.create(
             merchant=licensee.merchant, licensee=licensee, source=source, closed_at=Now(), made_by=actor, **fields
         )
         LicenseTransactionJoin.objects.bulk_create(
-            LicenseTransactionJoin(transaction=made, license=license, number=license.number) for license in licenses
+            LicenseTransactionJoin(transaction=created, license=license, number=license.number) for license in licenses
         )
-        return made
+        return created
 
 
 class LicenseTransactionJoin(models.Model):

@@ -360,7 +360,7 @@ def test_a_body_without_end(chain, settings):
     answer = chain.post("product", name="x" * 200)
 
     assert answer.status_code == 413
-    assert "longer than 100 bytes" in info(answer)[1]
+    assert "larger than 100 bytes" in info(answer)[1]
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ class FloatingRules(Rules):
             write = (lambda: self._check_in(session)) if was_live else None
             return ModuleResult(False, WarningLevel.from_seats(len(others), total), write=write)
         level = WarningLevel.from_seats(len(others) + was_live, total)
-        return ModuleResult(False, level, reason=self._reason(total, asked=bool(action)))
+        return ModuleResult(False, level, reason=self._reason(total, has_action=bool(action)))
 
-    def _reason(self, total: int, *, asked: bool) -> str:
+    def _reason(self, total: int, *, has_action: bool) -> str:
         if not total:
             return self.explain_missing(LicenseType.FLOATING)
-        if not asked:
+        if not has_action:
             return "The software sent no sessionId and action."
         return f"No session is free: {total} of {total} are checked out."
 

@@ -40,8 +40,8 @@ def add_duration(begin: datetime, length: relativedelta) -> datetime:
 def merge_spans(licenses: Iterable[License], now: datetime) -> list[Span]:
     """Return the time spans that the licenses cover. A license that starts within a span extends it by its full term.
 
-    Transferred licenses count from the transfer, so they extend the target's span by their full term, however long ago
-    they started. An end is computed from the start of its span, so months from the 31st end on the 31st if possible.
+    Transferred licenses come after those already there, so they add their full term, however long ago they
+    started. An end is computed from the start of its span, so months from the 31st end on the 31st if possible.
     """
     begins = [(get_start(license, now), license) for license in licenses]
     found: list[Span] = []

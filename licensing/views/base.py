@@ -161,10 +161,10 @@ def paginate(rows: QuerySet, request: Request, filters: dict[str, Filter]) -> Pa
     custom properties. Raises MalformedRequest.
     """
     query = request.query_params.dict()
-    asked = {name: str(value).strip() for name, value in query.items() if name in {*filters, "page", "items"}}
-    conditions = asked | _parse(request.query_params.get("filter", ""))
-    number = _whole(conditions.pop("page", ""), name="page", default=0, least=0)
-    size = min(_whole(conditions.pop("items", ""), name="items", default=MAX_PAGE_SIZE, least=1), MAX_PAGE_SIZE)
+    requested = {name: str(value).strip() for name, value in query.items() if name in {*filters, "page", "items"}}
+    conditions = requested | _parse(request.query_params.get("filter", ""))
+    number = _parse_whole(conditions.pop("page", ""), name="page", default=0, least=0)
+    size = min(_parse_whole(conditions.pop("items", ""), name="items", default=MAX_PAGE_SIZE, least=1), MAX_PAGE_SIZE)
     for name, value in conditions.items():
         by_property = Q(properties__contains={name: value})
         rows = rows.filter(filters[name](value) if name in filters else by_property)
@@ -181,7 +181,7 @@ def _parse(text: str) -> dict[str, str]:
     return conditions
 
 
-def _whole(text: str, *, name: str, default: int, least: int) -> int:
+def _parse_whole(text: str, *, name: str, default: int, least: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or len(text) > 9 or int(text) < least:

@@ -38,7 +38,7 @@ def lost_key(request: HttpRequest, slug: str) -> HttpResponse:
             "merchant": merchant,
             "form": form,
             "is_requested": is_requested,
-            "here": f"{request.path}?language={language}",
+            "page_url": f"{request.path}?language={language}",
             "language": language,
             "languages": [(code, name, f"{request.path}?language={code}") for code, name in settings.LANGUAGES],
         }

@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from delivery.composition import get_instructions
-from delivery.resending import ResendRefused, TooManyMails, resend_to_customer
+from delivery.resending import ResendRefused, TooManyMails, resend_as_customer
 from fulfillment.models import Fulfillment
 from fulfillment.sources.base import Source
 from orders.kinds import SOURCES
@@ -57,7 +57,7 @@ def customer_order(request: HttpRequest, token: str) -> HttpResponse:
     orders = Order.objects.with_link_token(token).filter(status=Order.Status.PAID)
     order = orders.select_related("merchant", "checkout_page").first()
     if order is None:
-        return gone(request)
+        return render_gone(request)
 
     visit = Visit(request, order)
     act = ACTIONS.get(request.POST.get("act", ""), show_masked)
@@ -68,7 +68,7 @@ def customer_order(request: HttpRequest, token: str) -> HttpResponse:
             return redirect(visit.url())  # the page shows the reason
 
 
-def gone(request: HttpRequest) -> HttpResponse:
+def render_gone(request: HttpRequest) -> HttpResponse:
     """The same response for every link that doesn't work, whatever the reason."""
     language = get_language_from_request(request)
     with translation.override(language):
@@ -107,7 +107,7 @@ def show_unmasked(visit: Visit) -> HttpResponse:
 def send(visit: Visit) -> HttpResponse:
     address = mask(visit.order.email)
     try:
-        _, new = resend_to_customer(visit.order)
+        _, new = resend_as_customer(visit.order)
     except TooManyMails as error:
         text = gettext("Your licenses were already sent several times. You can resend them %(when)s.")
         response = show_masked(visit, refusal=text % {"when": format_wait(error.wait, visit.locale)})
@@ -135,7 +135,7 @@ def show(visit: Visit, codes: list[ActivationCode], **context: Any) -> HttpRespo
         "saved": saved,
         "first": first,
         "last": first + len(codes) - 1,
-        "here": visit.url(),
+        "page_url": visit.url(),
         "before": visit.url(**{"from": max(1, first - CODES_PER_PAGE)}) if first > 1 else "",
         "after": visit.url(**{"from": first + CODES_PER_PAGE}) if first + CODES_PER_PAGE <= saved else "",
         "lost_key": f"{reverse('lost-key', args=[order.merchant.slug])}?language={visit.language}",
@@ -173,14 +173,14 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
             by_item[item.pk],
             item.code_count,
             0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,
-            why_missing(item, order.merchant.name),
+            explain_missing(item, order.merchant.name),
             get_instructions(item.product, {code.source for code in by_item[item.pk]}),
         )
         for item in items
     ]
 
 
-def why_missing(item: OrderItem, merchant: str) -> str:
+def explain_missing(item: OrderItem, merchant: str) -> str:
     """Explain missing codes to the customer. The stored reason is for the merchant."""
     if item.fulfillment.status == Fulfillment.Status.FAILED:
         text = gettext("Something went wrong. %(merchant)s has been notified and will take care of it.")

@@ -33,9 +33,9 @@ LINES_SHOWN = 20
 def upload(request: HttpRequest, token: str) -> HttpResponse:
     link = UploadLink.objects.with_token(token).select_related("pool__merchant").first()
     if link is None:
-        return gone(status=404)
+        return render_gone(status=404)
     if not UploadLink.objects.alive().filter(pk=link.pk).exists():
-        return gone()
+        return render_gone()
 
     recent = link.imports.filter(uploaded_at__gt=Now() - THROTTLE_PERIOD)
     if request.method == "POST" and recent.count() >= MAX_UPLOADS:
@@ -66,7 +66,7 @@ def upload_import(request: HttpRequest, token: str) -> HttpResponse:
     try:
         pk = IMPORT_SIGNER.unsign(token)
     except BadSignature:
-        return gone(status=404)
+        return render_gone(status=404)
     link = UploadLink.objects.select_related("pool__merchant").get(imports=int(pk))
     key_import = link.imports.get(pk=pk)
     try:
@@ -74,7 +74,7 @@ def upload_import(request: HttpRequest, token: str) -> HttpResponse:
             return act(request, link, key_import)
         return show(link, key_import)
     except LinkExpired:
-        return gone()
+        return render_gone()
 
 
 def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpResponse:
@@ -114,7 +114,7 @@ def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
         "upload/import.html",
         link=link,
         key_import=key_import,
-        here=reverse("upload-import", args=[sign_import(key_import)]),
+        page_url=reverse("upload-import", args=[sign_import(key_import)]),
         is_under_way=status in (KeyImport.Status.READING, KeyImport.Status.IMPORTING),
         progress=uploads.get_progress(key_import),
         preview=key_import.preview,
@@ -123,7 +123,7 @@ def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
     )
 
 
-def gone(status: int = 410) -> HttpResponse:
+def render_gone(status: int = 410) -> HttpResponse:
     """The same page for used, expired and unknown links."""
     return page("upload/gone.html", status=status)
 

@@ -89,7 +89,7 @@ def search(request, text: str) -> HttpResponse:
     matches = with_license_counts(get_licensees(request).filter(name__istartswith=text)).order_by("name", "pk")[
         :MAX_FOUND
     ]
-    return show_list(request, searched=text, rows=matches, most=MAX_FOUND)
+    return show_list(request, searched=text, rows=matches, max_found=MAX_FOUND)
 
 
 @member_required(Role.MANAGER)

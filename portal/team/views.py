@@ -59,7 +59,7 @@ def invite(request) -> HttpResponse:
 
 @scoped(INVITATIONS, Role.OWNER)
 @require_POST
-def send_again(request, invitation: Invitation) -> HttpResponse:
+def resend(request, invitation: Invitation) -> HttpResponse:
     send(request, invitation, service.renew(invitation))
     return redirect("team")
 

@@ -38,7 +38,7 @@ def test_it_leads_support_to_the_orders(support):
 def test_without_anything_it_says_how_to_begin(page):
     text = shown(page)
 
-    assert "No pool yet" in text and "Nothing right now. No orders are stuck" in text
+    assert "No pools yet" in text and "Nothing right now. No orders are stuck" in text
 
 
 def test_it_shows_todays_orders_by_currency(page, pay, make_product):
@@ -81,7 +81,7 @@ def test_it_says_what_needs_a_person(page, pay, make_product, merchant):
 
     text = shown(page)
 
-    assert "1 item</a> of paid orders failed or lacks codes" in text
+    assert "1 item</a> in paid orders failed or has been waiting" in text
     assert "1 e-mail</a> did not reach the customer" in text
     assert "Your mail server</a> refuses e-mails" in text
 

@@ -95,7 +95,7 @@ def test_a_passkey_may_be_a_second_factor_only(browser, live_server, owner, devi
     add_passkey(browser, live_server, advisory_lock=False)
     sign_out(browser)
     sign_in(browser, live_server)
-    assert sees(browser, "Second factor", "Use your passkey", "Lost your device?")
+    assert sees(browser, "Two-factor authentication", "Use your passkey", "Lost your device?")
 
     click(browser, "Use your passkey")
 

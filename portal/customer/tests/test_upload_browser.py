@@ -25,10 +25,10 @@ def test_keys_come_in_by_the_link_once(browser, live_server, make_pool, tmp_path
     browser.find_element(By.NAME, "file").send_keys(str(file))
     press(browser, "Upload")
 
-    assert sees(browser, "is being read")
+    assert sees(browser, "Reading your upload")
     check(browser)
     work(pool)
-    assert sees(browser, "Keys found", "1, left out: line 3")
+    assert sees(browser, "Keys found", "1, skipped: line 3")
     check(browser)
     press(browser, "Import")
     assert sees(browser, "You can close this page")

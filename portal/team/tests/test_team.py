@@ -215,7 +215,7 @@ def test_an_owner_without_a_second_factor_cannot_require_one(page, merchant):
 def test_a_second_factor_is_required_and_required_no_longer(page, merchant, owner, make_member):
     make_member()
     TOTP.activate(owner.user, generate_totp_secret())
-    assert "Now: 1." in page.get(reverse("second-factor-on")).content.decode()
+    assert "Members without it: 1." in page.get(reverse("second-factor-on")).content.decode()
 
     page.post(reverse("second-factor-on"))
     merchant.refresh_from_db()
@@ -234,7 +234,7 @@ def test_an_invitation_is_mailed_and_listed(page, invite, mailoutbox):
 
     mail = mailoutbox[-1]
     assert mail.to == ["ada@example.com"]
-    assert mail.subject == "Invitation to the team of Northlight at Keywell"
+    assert mail.subject == "Join Northlight on Keywell"
     assert "owner@northlight.example invites you to work for Northlight at Keywell, as manager." in mail.body
     assert "ada@example.com" in page.get(TEAM).content.decode()
 
@@ -255,7 +255,7 @@ def test_an_invitation_whose_mail_is_refused_stays_and_is_sent_again(page, invit
     with monkeypatch.context() as broken:
         broken.setattr(EmailBackend, "send_messages", refuse)
         response = page.post(reverse("team-invite"), {"email": "ada@example.com", "role": "owner"}, follow=True)
-    assert "ada@example.com is invited, but got no mail" in response.content.decode()
+    assert "ada@example.com is invited, but the e-mail failed" in response.content.decode()
     assert "not sent" in response.content.decode()
 
     page.post(reverse("invitation-send", args=[Invitation.objects.get().pk]))
@@ -284,7 +284,7 @@ def test_sending_again_at_once_sends_nothing(page, invite, mailoutbox):
 
 def test_who_has_no_account_makes_one_and_is_in(invite, merchant):
     guest, response = opened(invite())
-    assert "This makes an account for ada@example.com" in response.content.decode()
+    assert "Create an account to sign in as ada@example.com" in response.content.decode()
 
     response = guest.post(INVITATION, PERSON, follow=True)
 
@@ -333,11 +333,11 @@ def test_who_has_an_account_signs_in_and_accepts(invite, merchant):
 
 def test_who_is_signed_in_as_somebody_else_is_told_and_may_sign_out(page, invite, merchant):
     _, response = opened(invite(), page)
-    assert "You are signed in as owner@northlight.example" in response.content.decode()
+    assert "You’re signed in as owner@northlight.example" in response.content.decode()
 
     response = page.post(INVITATION, PERSON, follow=True)
 
-    assert "This makes an account for ada@example.com" in response.content.decode()
+    assert "Create an account to sign in as ada@example.com" in response.content.decode()
     assert merchant.members.count() == 1
 
 

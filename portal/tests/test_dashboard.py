@@ -82,7 +82,7 @@ def test_it_says_what_needs_a_person(page, pay, make_product, merchant):
     text = shown(page)
 
     assert "1 item</a> in paid orders failed or has been waiting" in text
-    assert "1 e-mail</a> did not reach the customer" in text
+    assert "1 e-mail</a> didn’t reach the customer" in text
     assert "Your mail server</a> refuses e-mails" in text
 
 

@@ -270,7 +270,7 @@ def test_who_has_to_wait_is_told_how_long(client, url, work):
 
     page = text(send(client, f"{url}?language=de"))
 
-    assert "können sie in 31 Minuten noch einmal" in page or "können in 30 Minuten noch einmal" in page
+    assert "können sie in 31 Minuten noch einmal" in page or "können sie in 30 Minuten noch einmal" in page
 
 
 def test_mails_that_others_asked_for_do_not_count(client, api, url, work):

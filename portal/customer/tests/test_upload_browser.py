@@ -30,7 +30,7 @@ def test_keys_come_in_by_the_link_once(browser, live_server, make_pool, tmp_path
     work(pool)
     assert sees(browser, "Keys found", "1, skipped: line 3")
     check(browser)
-    press(browser, "Import")
+    press(browser, "Import keys")
     assert sees(browser, "You can close this page")
     browser.refresh()
     assert sees(browser, "You can close this page")

@@ -87,7 +87,7 @@ def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
 
     assert "<dt>Keys found</dt><dd>4</dd>" in preview
     assert "1, skipped: line 4" in preview and "Line 5 holds a NUL character." in preview
-    assert "2 keys imported" in done and "<dt>In this pool already</dt><dd>1</dd>" in done
+    assert "2 keys imported" in done and "<dt>Already in this pool</dt><dd>1</dd>" in done
     for key in ("NEW-KEY", "POOL-HAS", "0001", "bad"):
         assert key not in preview + done
 
@@ -260,7 +260,7 @@ def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, up
 
     visitor.post(result, {"import": "yes"})
     under_way = visitor.get(result).content.decode()
-    assert "being imported" in under_way and 'hx-trigger="every 2s"' in under_way
+    assert "Importing keys…" in under_way and 'hx-trigger="every 2s"' in under_way
     assert visitor.get(address).status_code == 410
     upload_link.uploads.work_on(KeyImport.objects.get().pk)
 

@@ -34,7 +34,7 @@ def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant
     browser.find_element(By.CSS_SELECTOR, "dialog [name=number]").send_keys("PERMANENT")
     browser.find_element(By.CSS_SELECTOR, "dialog [type=submit]").click()
 
-    sees(browser, "1 license moved from Bought to Permanent.", "1 license transferred to Permanent")
+    sees(browser, "1 license transferred from Bought to Permanent.", "1 license transferred to Permanent")
     check(browser)
     assert "KW-BOUGHT" not in browser.current_url and permanent.licenses.get().template == template
 

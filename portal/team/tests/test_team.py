@@ -235,7 +235,7 @@ def test_an_invitation_is_mailed_and_listed(page, invite, mailoutbox):
     mail = mailoutbox[-1]
     assert mail.to == ["ada@example.com"]
     assert mail.subject == "Join Northlight on Keywell"
-    assert "owner@northlight.example invites you to work for Northlight at Keywell, as manager." in mail.body
+    assert "owner@northlight.example invited you to join Northlight on Keywell. Your role: manager." in mail.body
     assert "ada@example.com" in page.get(TEAM).content.decode()
 
 
@@ -292,7 +292,7 @@ def test_who_has_no_account_makes_one_and_is_in(invite, merchant):
     assert (member.role, member.user.get_full_name()) == (Role.MANAGER, "Ada Byron")
     assert member.user.check_password("battery staple")
     assert response.redirect_chain[-1][0] == "/"
-    assert "Welcome. You are manager of Northlight now." in response.content.decode()
+    assert "Welcome! You’re now manager of Northlight." in response.content.decode()
 
 
 @pytest.mark.parametrize("change", [{"password": "short"}, {"password": "password123"}, {"first_name": ""}])

@@ -1,4 +1,4 @@
-"""What a customer is written: the products' texts, filled, in the order's language, as text and as HTML."""
+"""Composes e-mails to customers from the products' templates, in the order's language, as plain text and HTML."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -28,31 +28,31 @@ from orders.subscriptions import known_first_licenses
 from outbound.mail import set_sender
 
 SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
-SUBJECT_OF_SEVERAL = gettext_noop("Your licenses of order {ORDER_ID}")
+SUBJECT_OF_SEVERAL = gettext_noop("Your licenses for order {ORDER_ID}")
 BODY = gettext_noop(
     "Hello {FULLNAME},\n\n"
     "Thank you for your order {ORDER_ID} of {DATE}.\n\n"
     "{PROGRAM_NAME} × {QUANTITY} · {PRICE_ALL}\n\n"
     "{KEY}\n\n"
-    "Your order and its licenses, at any time:\n"
+    "View your order and licenses at any time:\n"
     "{ORDER_URL}"
 )
 INSTRUCTIONS = "{INSTRUCTIONS}"
-MAX_MISSING_ITEMS = 20  # items named in one mail
+MAX_MISSING_ITEMS = 20  # per e-mail
 
 
 @dataclass(frozen=True)
 class EmailItem:
-    """An order item with those of its codes that one mail holds."""
+    """An order item with its codes in one e-mail."""
 
     item: OrderItem
     codes: list[str]
     parent_codes: list[str] = field(default_factory=list)
-    replaced: list[str] = field(default_factory=list)  # how those end that some of the codes are in place of
-    sources: frozenset[str] = frozenset()  # where the codes came from
+    replaced: list[str] = field(default_factory=list)  # hints of the codes that new codes replace
+    sources: frozenset[str] = frozenset()  # of the codes
 
     def values(self) -> dict[str, str]:
-        """What each tag of merchants.email_template.TAGS stands for."""
+        """Return a value for each tag in merchants.email_template.TAGS."""
         order = self.item.order
         locale = order.locale
         values = {
@@ -69,39 +69,37 @@ class EmailItem:
             "COUNTRY": locale.territories.get(order.country, order.country),
             "ORDER_URL": order.url,
         }
-        # What somebody typed makes no lines of its own.
+        # User input can't add lines.
         return {name: _in_one_line(value) for name, value in values.items()} | {
             "KEY": _join(self.codes),
             "PARENT_KEY": _join(self.parent_codes),
-            "INSTRUCTIONS": instructions(self.item.product, self.sources),
+            "INSTRUCTIONS": get_instructions(self.item.product, self.sources),
         }
 
 
-def instructions(product: Product, sources: Collection[str]) -> str:
-    """What a customer does with codes from these sources: the product's own words, or ours in the present language."""
+def get_instructions(product: Product, sources: Collection[str]) -> str:
+    """Return the product's instructions, or the default ones for these sources in the active language."""
     if product.instructions:
         return product.instructions
-    ours = {SOURCES[source].instructions for source in sources} - {""}
-    return "\n".join(map(_, sorted(ours)))
+    defaults = {SOURCES[source].instructions for source in sources} - {""}
+    return "\n".join(map(_, sorted(defaults)))
 
 
 def _in_one_line(value: str) -> str:
-    # Spaces that CLDR wants unbroken stay what they are.
+    # Keeps the no-break spaces of CLDR formats.
     return " ".join(line.strip() for line in value.splitlines()).strip()
 
 
 def _join(codes: list[str]) -> str:
-    """Codes below each other; apart, if one has several lines."""
+    """Join codes with line breaks, or with empty lines if any code has several lines."""
     return ("\n\n" if any("\n" in code for code in codes) else "\n").join(codes)
 
 
 @dataclass(frozen=True)
 class EmailContent:
-    """What one mail to a customer says."""
-
     order: Order
     email_items: list[EmailItem]
-    still_to_come: list[tuple[OrderItem, int]]  # with how many codes are missing
+    still_to_come: list[tuple[OrderItem, int]]  # items and their number of missing codes
 
     @property
     def language(self) -> str:
@@ -109,11 +107,13 @@ class EmailContent:
 
 
 def compose_delivery(delivery: Delivery) -> EmailMultiAlternatives:
-    """Return the mail, text and HTML, with the codes that the delivery holds at this moment."""
+    """Return the e-mail with the delivery's current codes."""
     order = delivery.order
     content = EmailContent(order, _email_items(delivery), _still_to_come(order))
-    texts = Texts.for_merchant(order.merchant, content.language, [one.item.product_id for one in content.email_items])
-    message = write(content, texts)
+    texts = Texts.for_merchant(
+        order.merchant, content.language, [email_item.item.product_id for email_item in content.email_items]
+    )
+    message = render_email(content, texts)
     message.to = [delivery.recipient]
     message.extra_headers["Message-ID"] = delivery.message_id
     return message
@@ -128,11 +128,11 @@ def _email_items(delivery: Delivery) -> list[EmailItem]:
     email_items = []
     for item, group in groupby(codes, key=attrgetter("item")):
         item.order = delivery.order
-        own = list(group)
-        replaced = [code.replaces.hint for code in own if hasattr(code, "replaces")]
+        item_codes = list(group)
+        replaced = [code.replaces.hint for code in item_codes if hasattr(code, "replaces")]
         parent_codes = known_first_licenses(item) if item.subscription_id else []
-        sources = frozenset(code.source for code in own)
-        email_items.append(EmailItem(item, [code.code for code in own], parent_codes, replaced, sources))
+        sources = frozenset(code.source for code in item_codes)
+        email_items.append(EmailItem(item, [code.code for code in item_codes], parent_codes, replaced, sources))
     return email_items
 
 
@@ -144,7 +144,7 @@ def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:
 
 @dataclass(frozen=True)
 class Texts:
-    """A merchant's own texts in one language, or else in English; the best fitting first."""
+    """A merchant's templates in one language and in English, best match first."""
 
     templates: list[EmailTemplate]
 
@@ -153,31 +153,31 @@ class Texts:
         templates = EmailTemplate.objects.filter(
             Q(product=None) | Q(product__in=products), merchant=merchant, language__in={language, DEFAULT_LANGUAGE}
         ).current()
-        # A subject alone is no text for those who read another language: theirs would be of two.
+        # An English template with only a subject is skipped: it would mix two languages in one e-mail.
         templates = templates.exclude(~Q(language=language), body="")
-        return cls(sorted(templates, key=lambda one: (one.product_id is None, one.language != language)))
+        return cls(sorted(templates, key=lambda each: (each.product_id is None, each.language != language)))
 
     def subject(self, product_id: int | None) -> str:
-        return next((one.subject for one in self._for(product_id) if one.subject), "")
+        return next((template.subject for template in self._for(product_id) if template.subject), "")
 
     def body(self, product_id: int | None) -> str:
-        return next((one.body for one in self._for(product_id) if one.body), "")
+        return next((template.body for template in self._for(product_id) if template.body), "")
 
     def origin(self, product_id: int | None, language: str) -> str:
-        """Where the text of a product comes from, in a few words."""
-        found = next((one for one in self._for(product_id) if one.body or one.subject), None)
+        """Describe where the text of a product comes from."""
+        found = next((template for template in self._for(product_id) if template.body or template.subject), None)
         if found is None:
             return "default"
         if found.product_id != product_id:
-            return "as all products"
-        return "own text" if found.language == language else "as English"
+            return "same as all products"
+        return "custom" if found.language == language else "same as English"
 
     def _for(self, product_id: int | None) -> Iterator[EmailTemplate]:
-        return (one for one in self.templates if one.product_id in {product_id, None})
+        return (template for template in self.templates if template.product_id in {product_id, None})
 
 
-def write(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
-    """The mail of a letter, to nobody yet."""
+def render_email(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
+    """Return the e-mail, without a recipient."""
     order = content.order
     with translation.override(content.language):
         subject = _subject(content, texts)
@@ -205,49 +205,52 @@ def write(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
 
 def _subject(content: EmailContent, texts: Texts) -> str:
     several = len(content.email_items) > 1
-    own = (texts.subject(one.item.product_id) for one in content.email_items)
-    subject = next(filter(None, own), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
-    names = ", ".join(_in_one_line(one.item.product.name) for one in content.email_items)
+    subjects = (texts.subject(email_item.item.product_id) for email_item in content.email_items)
+    subject = next(filter(None, subjects), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
+    names = ", ".join(_in_one_line(email_item.item.product.name) for email_item in content.email_items)
     values = content.email_items[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(TAGS_OF_SECRETS, "")
     return " ".join(fill(subject, values).split())
 
 
 def _parts(content: EmailContent, texts: Texts) -> Iterator["EmailPart"]:
-    """The mail's paragraphs. Items of one text share its beginning and end; merchants' own texts come first."""
+    """Yield the paragraphs. Items with the same text share its beginning and end; custom texts come first."""
     groups: dict[str, list[EmailItem]] = {}
-    for one in content.email_items:
-        groups.setdefault(texts.body(one.item.product_id), []).append(one)
+    for email_item in content.email_items:
+        groups.setdefault(texts.body(email_item.item.product_id), []).append(email_item)
     bodies = sorted(groups, key=lambda body: not body)
     for body in bodies:
         before, of_item, after = split_body(body or _(BODY))
         yield from _fill(before, groups[body][0])
-        for one in groups[body]:
-            yield from _fill(of_item if INSTRUCTIONS in body else [*of_item, INSTRUCTIONS], one)
-            yield from _tell_of_replaced(one)
+        for email_item in groups[body]:
+            yield from _fill(of_item if INSTRUCTIONS in body else [*of_item, INSTRUCTIONS], email_item)
+            yield from _replacement_parts(email_item)
         if body == bodies[-1]:
-            yield from _announce(content.still_to_come)
+            yield from _still_to_come_parts(content.still_to_come)
         yield from _fill(after, groups[body][0])
 
 
 def split_body(body: str) -> tuple[list[str], list[str], list[str]]:
-    """The paragraphs of a text: those before, from the first to the last with a tag of an item, and after them."""
+    """Split a text into paragraphs before, within and after the part that repeats for each item.
+
+    That part runs from the first to the last paragraph with a tag in TAGS_OF_ITEM.
+    """
     paragraphs = re.split(r"\n\s*\n", body.replace("\r\n", "\n").strip())
-    of_item = [index for index, one in enumerate(paragraphs) if TAGS_OF_ITEM.intersection(TAG.findall(one))]
+    of_item = [index for index, text in enumerate(paragraphs) if TAGS_OF_ITEM.intersection(TAG.findall(text))]
     first, last = of_item[0], of_item[-1] + 1
     return paragraphs[:first], paragraphs[first:last], paragraphs[last:]
 
 
-def _fill(paragraphs: list[str], one: EmailItem) -> Iterator["EmailPart"]:
-    values = one.values()
+def _fill(paragraphs: list[str], email_item: EmailItem) -> Iterator["EmailPart"]:
+    values = email_item.values()
     for template in paragraphs:
         if not values["ORDER_URL"]:
             template = _without_link(template)
         if template and (template.strip() != INSTRUCTIONS or values["INSTRUCTIONS"]):
-            yield EmailPart(template, values, one.codes)
+            yield EmailPart(template, values, email_item.codes)
 
 
 def _without_link(paragraph: str) -> str:
-    """A link that was revoked takes along what was said about it: its paragraph, but no line with a license."""
+    """Remove a revoked {ORDER_URL}: its paragraph, or if that has tags of an item, its lines without {KEY}."""
     if "{ORDER_URL}" not in paragraph:
         return paragraph
     if not TAGS_OF_ITEM.intersection(TAG.findall(paragraph)):
@@ -256,18 +259,18 @@ def _without_link(paragraph: str) -> str:
     return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)
 
 
-def _tell_of_replaced(one: EmailItem) -> Iterator["EmailPart"]:
-    for hint in one.replaced:
-        text = _("It takes the place of your license ending in %(hint)s, which is no longer valid.") % {"hint": hint}
+def _replacement_parts(email_item: EmailItem) -> Iterator["EmailPart"]:
+    for hint in email_item.replaced:
+        text = _("This replaces your license ending in %(hint)s, which is no longer valid.") % {"hint": hint}
         if not hint:
-            text = _("It takes the place of the license you had, which is no longer valid.")
+            text = _("This replaces your previous license, which is no longer valid.")
         yield EmailPart("{REPLACED}", {"REPLACED": text}, [])
 
 
-def _announce(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["EmailPart"]:
+def _still_to_come_parts(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["EmailPart"]:
     if not still_to_come:
         return
-    lines = [_("Licenses still to come, by e-mail as soon as they are ready:")]
+    lines = [_("We’ll e-mail you these licenses as soon as they’re ready:")]
     for item, missing in still_to_come[:MAX_MISSING_ITEMS]:
         facts = {"product": _in_one_line(item.product.name), "missing": missing, "units": item.units}
         lines.append(_("%(product)s: %(missing)d of %(units)d") % facts)
@@ -278,7 +281,7 @@ def _announce(still_to_come: list[tuple[OrderItem, int]]) -> Iterator["EmailPart
 
 @dataclass(frozen=True)
 class EmailPart:
-    """A paragraph of a text, with what fills its tags."""
+    """A paragraph of a template, with the values of its tags."""
 
     template: str
     values: dict[str, str]
@@ -290,11 +293,11 @@ class EmailPart:
 
     @property
     def _quoted(self) -> dict[str, str]:
-        """The values as they stand in an address."""
+        """The values, URL-quoted."""
         return {name: quote(value, safe="") for name, value in self.values.items()}
 
     def html(self) -> Iterator[dict[str, Any]]:
-        """What templates/emails/delivery.html shows: tags that stand alone in a line as a thing of their own."""
+        """Yield blocks for templates/emails/delivery.html. Tags alone on a line become blocks of their own."""
         for tag, lines in groupby(self.template.split("\n"), key=lambda line: BLOCK_TAGS.get(line.strip(), "")):
             if tag == "codes":
                 yield {"codes": [_lines(code, _link) for code in self.codes]}
@@ -304,7 +307,7 @@ class EmailPart:
                 yield {"paragraph": _join_lines(self._line(line) for line in lines)}
 
     def _line(self, line: str) -> str:
-        # Links that the merchant wrote are links; what looks like one in a customer's name is not.
+        # URLs in the template become links; URLs in values, such as a customer's name, don't.
         values = {name: MARKUP.get(name, _lines)(value) for name, value in self.values.items()}
         pieces = URL.split(line)
         return "".join(

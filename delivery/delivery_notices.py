@@ -1,4 +1,4 @@
-"""What merchants are told about e-mails that do not reach their customers."""
+"""Notices to merchants about e-mails that don't reach their customers."""
 
 from notices.sending import NoticeKind, register
 from outbound.models import MailAccount
@@ -22,7 +22,11 @@ class MailServerRefused(NoticeKind):
 
     def obsolete_reason(self, notice):
         account = MailAccount.objects.for_merchant(notice.merchant_id)
-        return "" if account and account.reason else "The mail server let us in again before it went out."
+        return (
+            ""
+            if account and account.reason
+            else "The mail server accepted the login again before the notice was sent."
+        )
 
     def context(self, notice):
         return {"account": MailAccount.objects.for_merchant(notice.merchant)}

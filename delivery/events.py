@@ -10,15 +10,15 @@ from webhooks.sending import emit
 
 
 def delivery_payload(delivery: Delivery) -> list[Payload]:
-    """Of each item in an automatic e-mail: how many codes go out in it, and whether that is all of them."""
+    """Return each item of an automatic e-mail with its number of codes and whether the item is now complete."""
     if delivery.kind != Delivery.Kind.AUTOMATIC:
         return []
-    enclosed = Counter(delivery.codes.values_list("item", flat=True))
-    items = delivery.order.items.filter(pk__in=enclosed).select_related("order", "product", "fulfillment")
+    counts = Counter(delivery.codes.values_list("item", flat=True))
+    items = delivery.order.items.filter(pk__in=counts).select_related("order", "product", "fulfillment")
     return [
         {
             **item_payload(item),
-            "codes": enclosed[item.pk],
+            "codes": counts[item.pk],
             "complete": item.code_count == item.units or item.fulfillment.sent_by_vendor,
         }
         for item in items.with_code_count().order_by("pk")
@@ -26,7 +26,7 @@ def delivery_payload(delivery: Delivery) -> list[Payload]:
 
 
 def emit_bounce(delivery: Delivery) -> None:
-    """Tell that an e-mail did not reach its customer, in the transaction that notes it."""
+    """Emit `delivery.bounced`. Call this in the transaction that records the bounce."""
     items = OrderItem.objects.filter(activation_codes__deliveries=delivery).distinct().order_by("pk")
-    facts = {"order": delivery.order.number, "items": list(items.values_list("reference", flat=True))}
-    emit(delivery.order.merchant, WebhookEvent.DELIVERY_BOUNCED, facts)
+    payload = {"order": delivery.order.number, "items": list(items.values_list("reference", flat=True))}
+    emit(delivery.order.merchant, WebhookEvent.DELIVERY_BOUNCED, payload)

@@ -1,7 +1,7 @@
-"""“Lost your license?” and “Forgot your password?”: e-mails that anybody may ask for without signing in.
+"""“Lost your license?” and “Forgot your password?”: e-mails that anybody can request without signing in.
 
-Nobody learns here who bought what. Who asks gets the same answer for each address, after the same work: whether there
-are orders is only looked for by a worker, and only the mailbox itself is told.
+The response never reveals whether an address is known: it is the same for every address, after the same work.
+Only a worker looks for orders, and only the mailbox gets the result.
 """
 
 from datetime import timedelta
@@ -27,44 +27,44 @@ from outbound.models import MailAccount
 from vault.fingerprints import fingerprint
 from work.attempts import Policy
 
-# Requests in a period: for one address, at whatever merchant, and from one network.
+# Limits per period: for one address across all merchants, and from one network.
 THROTTLE_PERIOD = timedelta(hours=1)
-PER_ADDRESS, PER_SOURCE = 3, 10
+MAX_PER_ADDRESS, MAX_PER_SOURCE = 3, 10
 
 RETENTION = timedelta(days=1)
-ORDERS_IN_A_MAIL = 100
+MAX_ORDERS = 100  # per e-mail
 
 
 @transaction.atomic
 def request_mail(merchant: Merchant | None, email: str, *, language: str = "en", source: str) -> None:
-    """Have the customer of this address, if there is one, mailed their links; without a merchant, a user a reset link.
+    """Queue an e-mail with the links to a customer's orders; without a merchant, with a password reset link.
 
-    Above the limits it does nothing. `source` is the IP address that asks.
+    Does nothing above the limits. `source` is the IP address of the request.
     """
     email = _canonical(email)
     network = fingerprint(f"source {_network(source)}")
-    _count_alone(fingerprint(f"address {email}"), network)
+    _serialize_counting(fingerprint(f"address {email}"), network)
     recent = LinkRequest.objects.filter(created_at__gt=Now() - THROTTLE_PERIOD, merchant__isnull=merchant is None)
     too_many = [
-        recent.filter(email=email).count() >= PER_ADDRESS,
-        recent.filter(source=network).count() >= PER_SOURCE,
+        recent.filter(email=email).count() >= MAX_PER_ADDRESS,
+        recent.filter(source=network).count() >= MAX_PER_SOURCE,
     ]
     with transaction.atomic():
         request = LinkRequest.objects.create(merchant=merchant, email=email, language=language, source=network)
-        # Above a limit the row is taken back, and all else is done as ever: the time that it takes tells nothing.
+        # Above a limit only the row is rolled back. The rest runs as usual, so the response time reveals nothing.
         transaction.set_rollback(any(too_many))
     request.nudge()
 
 
 def _network(source: str) -> str:
-    """What one subscriber has: an IPv4 address, or a /64 of IPv6 addresses."""
+    """Return the network of one subscriber: an IPv4 address, or an IPv6 /64."""
     address = ip_address(source)
     address = getattr(address, "ipv4_mapped", None) or address
     return str(ip_network((address, 64 if address.version == 6 else 32), strict=False))
 
 
-def _count_alone(*digests: bytes) -> None:
-    """Serialize the transactions that count the same things, which they name in the same order."""
+def _serialize_counting(*digests: bytes) -> None:
+    """Serialize transactions that count requests for the same digests. Pass digests in a fixed order."""
     with connection.cursor() as cursor:
         for digest in digests:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(digest[:8], signed=True)])
@@ -82,7 +82,7 @@ class LinkRequestPolicy(Policy[LinkRequest]):
             request.end(reason="")
 
     def put_off(self, request, failure):
-        # One that may have arrived is not sent again and again: who got none asks again.
+        # Not retried if the e-mail may have arrived: the person can simply ask again.
         if getattr(failure, "perhaps_taken", False):
             self.give_up(request, failure)
         else:
@@ -101,7 +101,7 @@ def _compose(request: LinkRequest) -> EmailMessage | None:
 
 
 def compose_reset(user: User) -> EmailMessage:
-    # As allauth makes them: its page reads this link, and a new password ends it.
+    # allauth's token and page: setting a new password invalidates the link.
     arguments = [user_pk_to_url_str(user), default_token_generator.make_token(user)]
     url = settings.BASE_URL + reverse("account_reset_password_from_key", args=arguments)
     return compose_plain("emails/password_reset_key.txt", [user.email], {"user": user, "password_reset_url": url})
@@ -110,29 +110,29 @@ def compose_reset(user: User) -> EmailMessage:
 def _orders(merchant: Merchant, email: str) -> list[Order]:
     paid = merchant.orders.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"))))
     paid = paid.filter(status=Order.Status.PAID, link_token__isnull=False)
-    newest = paid.with_email(email).order_by("-paid_at", "-pk")[: ORDERS_IN_A_MAIL + 1]
-    # What is the same to the database, in upper case, may be another mailbox: an s and the long ſ.
+    newest = paid.with_email(email).order_by("-paid_at", "-pk")[: MAX_ORDERS + 1]
+    # The database compares in upper case, where different mailboxes can be equal, such as s and the long ſ.
     return [order for order in newest if _canonical(order.email) == email]
 
 
 def _canonical(address: str) -> str:
-    """Its domain in ASCII, and all of it in lower case as far as ASCII goes."""
+    """Return the address with an ASCII domain and ASCII letters in lower case."""
     return to_ascii_domain(address).encode().lower().decode()
 
 
 def compose_links(request: LinkRequest, merchant: Merchant, orders: list[Order]) -> EmailMessage:
     lines = [
         (order, format_day(order.paid_by_shop_clock, get_locale(request.language, order.country)))
-        for order in orders[:ORDERS_IN_A_MAIL]
+        for order in orders[:MAX_ORDERS]
         if order.paid_by_shop_clock
     ]
-    context = {"merchant": merchant, "lines": lines, "is_cut": len(orders) > ORDERS_IN_A_MAIL}
+    context = {"merchant": merchant, "lines": lines, "is_cut": len(orders) > MAX_ORDERS}
     with translation.override(request.language):
-        # To the address as it stands in the order, not as somebody typed it.
+        # Send to the address in the order, not to the one typed in the form.
         message = compose_plain("emails/lost_key.txt", [orders[0].email], context)
     set_sender(message, merchant)
     return message
 
 
-def forget_old_requests() -> None:
+def delete_old_requests() -> None:
     LinkRequest.objects.filter(created_at__lt=Now() - RETENTION).delete()

@@ -1,7 +1,7 @@
-"""The addresses at which mail providers tell what became of e-mails.
+"""Webhooks in which mail providers report what happened to e-mails.
 
-django-anymail reads the formats, and checks what tells a provider from others if that is set. Here it must be:
-anymail's own views would take what anybody posts.
+django-anymail parses the formats. It checks a provider's secret only if one is set, and otherwise accepts anybody's
+posts. Here a secret is required.
 """
 
 import logging
@@ -28,20 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 class AmazonSES(AmazonSESTrackingWebhookView):
-    """Notifications by SNS, signed by Amazon. Anybody's topic is; a secret or the topic's name tells ours."""
+    """SNS notifications. Amazon signs every customer's topics, so a secret or the topic's name identifies ours."""
 
     warn_if_no_basic_auth = False
 
     def __init__(self, *, topic_arn: str, webhook_secret: str) -> None:
         self.topics = topic_arn.split()
         self.auto_confirm_enabled = True
-        # Past anymail's own, which wants boto3.
+        # Skips anymail's __init__, which requires boto3.
         super(AmazonSESBaseWebhookView, self).__init__(webhook_secret=webhook_secret)
 
     def parse_events(self, request):
         message = self._parse_sns_message(request)
         if self.topics and message.get("TopicArn") not in self.topics:
-            raise AnymailWebhookValidationFailure("The message is of another topic.")
+            raise AnymailWebhookValidationFailure("The message belongs to another topic.")
         sns.verify(message)
         return super().parse_events(request)
 
@@ -55,7 +55,7 @@ class SendGrid(SendGridTrackingWebhookView):
     def __init__(self, *, tracking_webhook_verification_key: str, webhook_secret: str) -> None:
         if tracking_webhook_verification_key:
             self.webhook_verification_key = load_der_public_key(b64decode(tracking_webhook_verification_key))
-        # Past anymail's own, which warns that its makers cannot try it with SendGrid any more.
+        # Skips anymail's __init__, which warns that its authors can no longer test with SendGrid.
         super(SendGridBaseWebhookView, self).__init__(webhook_secret=webhook_secret)
 
 
@@ -65,8 +65,7 @@ READERS: dict[str, type[AnymailCoreWebhookView]] = {
     "postmark": PostmarkTrackingWebhookView,
     "sendgrid": SendGrid,
 }
-# What tells a provider from others, by its names in anymail's settings; one of them must be set. Of
-# a merchant it is the first.
+# Names in anymail's settings that identify a provider; one of them has to be set. Merchants have the first one.
 SECRETS = {
     "amazon_ses": ["topic_arn", "webhook_secret"],
     "mailgun": ["webhook_signing_key"],
@@ -78,36 +77,36 @@ MALFORMED = (AnymailError, ArithmeticError, AttributeError, LookupError, Recursi
 
 @csrf_exempt
 @require_http_methods(["HEAD", "POST"])
-def take_tracking(request: HttpRequest, provider: str) -> HttpResponse:
-    """Take what the installation's provider tells."""
+def receive_tracking(request: HttpRequest, provider: str) -> HttpResponse:
+    """Receive events from the installation's mail provider."""
     if provider not in READERS:
         raise Http404
     secrets = {name: get_anymail_setting(name, default="", esp_name=provider) for name in SECRETS[provider]}
-    # This one is for all providers.
-    return _take(request, provider, secrets | {"webhook_secret": get_anymail_setting("webhook_secret", default="")})
+    # anymail has one webhook_secret for all providers.
+    return _receive(request, provider, secrets | {"webhook_secret": get_anymail_setting("webhook_secret", default="")})
 
 
 @csrf_exempt
 @require_http_methods(["HEAD", "POST"])
-def take_tracking_of_merchant(request: HttpRequest, merchant: str, provider: str) -> HttpResponse:
-    """Take what a merchant's own provider tells, of that merchant's e-mails."""
+def receive_merchant_tracking(request: HttpRequest, merchant: str, provider: str) -> HttpResponse:
+    """Receive events from a merchant's mail provider, about that merchant's e-mails only."""
     if provider not in READERS:
         raise Http404
     account = MailAccount.objects.filter(merchant__slug=merchant).select_related("merchant").first()
     if account is None or account.provider != provider:
-        return _refuse(provider, "the merchant has no account there")
+        return _refuse(provider, "the merchant has no account with this provider")
     secrets = {"webhook_secret": "", SECRETS[provider][0]: account.tracking_secret}
-    return _take(request, provider, secrets, account.merchant)
+    return _receive(request, provider, secrets, account.merchant)
 
 
-def _take(request: HttpRequest, provider: str, secrets: dict[str, str], merchant: Merchant | None = None):
+def _receive(request: HttpRequest, provider: str, secrets: dict[str, str], merchant: Merchant | None = None):
     if not any(secrets[name] for name in SECRETS[provider]):
         return _refuse(provider, "no secret is set")
     if secrets["webhook_secret"] and "Authorization" not in request.headers:
-        # Amazon sends the secret only when it is asked.
+        # Amazon sends the secret only after a 401.
         return HttpResponse(status=401, headers={"WWW-Authenticate": 'Basic realm="Tracking"'})
     if request.method == "HEAD":
-        return HttpResponse()  # some make sure that the address exists
+        return HttpResponse()  # some providers check that the URL exists
     if int(request.META.get("CONTENT_LENGTH") or 0) > settings.API_BODY_LIMIT:
         return HttpResponse(status=413)
 
@@ -118,8 +117,8 @@ def _take(request: HttpRequest, provider: str, secrets: dict[str, str], merchant
     except (AnymailWebhookValidationFailure, sns.NotFromAmazon) as error:
         return _refuse(provider, str(error))
     except MALFORMED as error:
-        # Its text may hold what was posted.
-        logger.warning("What %s posted cannot be read: %s", provider, type(error).__name__)
+        # Not the error's message, which may contain the posted data.
+        logger.warning("Can't parse a tracking event from %s: %s", provider, type(error).__name__)
         return HttpResponse(status=400)
     for event in events:
         tracking.record(event, provider=provider, merchant=merchant)
@@ -127,5 +126,5 @@ def _take(request: HttpRequest, provider: str, secrets: dict[str, str], merchant
 
 
 def _refuse(provider: str, reason: str) -> HttpResponse:
-    logger.warning("Refused what was posted in the name of %s: %s", provider, reason)
+    logger.warning("Refused a tracking event from %s: %s", provider, reason)
     return HttpResponse(status=403)

@@ -1,4 +1,4 @@
-"""E-mails with activation codes: queued as codes are saved, and again when somebody asks. A worker sends them."""
+"""Queues e-mails with activation codes, when codes are saved and when somebody resends them. A worker sends them."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -12,12 +12,12 @@ from orders.models import ActivationCode, Order, OrderItem
 from outbound.mail import make_message_id
 from work.refusals import Refused
 
-# Two clicks send one e-mail: within this time the same codes are not sent again.
-RESEND_PAUSE = timedelta(seconds=60)
+# Two clicks send one e-mail: the same codes aren't resent within this time.
+MIN_RESEND_INTERVAL = timedelta(seconds=60)
 
-# How the customer, without signing in, is called in the history; and how many mails of an order they may ask for.
+# The actor in the history when a customer resends from the order page, and the limits (count, period) per order.
 CUSTOMER = "the customer"
-CUSTOMERS_MAILS = ((3, timedelta(hours=1)), (10, timedelta(days=1)))
+CUSTOMER_LIMITS = ((3, timedelta(hours=1)), (10, timedelta(days=1)))
 
 
 class ResendRefused(Refused):
@@ -25,7 +25,7 @@ class ResendRefused(Refused):
 
 
 class TooManyMails(Refused):
-    """The customer had codes sent again as often as may be, and has to wait."""
+    """The customer reached a limit and has to wait."""
 
     code = "too_many_mails"
 
@@ -35,37 +35,37 @@ class TooManyMails(Refused):
 
 
 def queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
-    """Have new codes e-mailed. The caller holds the order's lock."""
+    """Queue an e-mail with new codes. The caller holds the order's lock."""
     if not order.checkout_page.delivery_allowed:
         return
 
-    # A mail that no worker has taken yet can hold these, too. The lock keeps a worker from taking it just now.
-    untaken = order.deliveries.filter(kind=Delivery.Kind.AUTOMATIC, status=Delivery.Status.QUEUED, attempts=0)
-    delivery = untaken.select_for_update().first()
+    # Add them to an e-mail that no worker has claimed yet. The lock keeps workers from claiming it now.
+    unclaimed = order.deliveries.filter(kind=Delivery.Kind.AUTOMATIC, status=Delivery.Status.QUEUED, attempts=0)
+    delivery = unclaimed.select_for_update().first()
     if delivery is None:
         delivery = _create_delivery(order, Delivery.Kind.AUTOMATIC)
     _add_codes(delivery, codes)
 
 
 def why_not_resend(order: Order, *, saved: bool) -> str:
-    """Which of the three rules forbids sending a code of the order again, saved or not; empty if none does."""
+    """Explain why the order's codes can't be resent; empty if they can. `saved`: whether there is a saved code."""
     if order.status != Order.Status.PAID:
         return f"The order is {order.status}, not paid."
     if not order.checkout_page.delivery_allowed:
-        return f"Delivery is not allowed for the checkout page “{order.checkout_page}”; support can change that."
+        return f"Delivery isn’t allowed for the checkout page “{order.checkout_page}”. Ask support to allow it."
     if not order.email:
-        return "The customer’s data was erased; there is no address."
+        return "The customer’s data was erased, so there is no address to send to."
     if not saved:
-        return "No activation code is saved in the order yet."
+        return "The order has no activation codes yet."
     return ""
 
 
 @transaction.atomic
 def resend(item: OrderItem, code: ActivationCode | None = None, *, actor: str) -> tuple[Delivery, bool]:
-    """Have one code of the item, or all, e-mailed again to the customer's present address.
+    """Resend one code of the item, or all, to the customer's current address.
 
-    Return the delivery, and whether it is new: asked again at once it is the same. Raises ResendRefused with the rule
-    that forbids it.
+    Return the delivery and whether it is new: repeating this at once returns the same one. Raises ResendRefused with
+    the reason.
     """
     # Serializes the second click with the first, and both with a refund.
     order = item.order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
@@ -81,12 +81,12 @@ def resend(item: OrderItem, code: ActivationCode | None = None, *, actor: str) -
 
 
 @transaction.atomic
-def send_again(order: Order) -> tuple[Delivery, bool]:
-    """Have all codes of an order e-mailed again, as its customer asks who holds the link.
+def resend_as_customer(order: Order) -> tuple[Delivery, bool]:
+    """Resend all codes of an order, as requested on the customer's order page.
 
-    Return the delivery, and whether it is new. Raises ResendRefused with the rule that forbids it, and TooManyMails.
+    Return the delivery and whether it is new. Raises ResendRefused with the reason, and TooManyMails.
     """
-    # Serializes the mails that are counted, and all of them with a refund.
+    # Serializes with other resends, so that the limits hold, and with refunds.
     order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
     codes = list(order.codes().defer("code"))
     if reason := why_not_resend(order, saved=bool(codes)):
@@ -102,21 +102,25 @@ def send_again(order: Order) -> tuple[Delivery, bool]:
 
 
 def _customer_waits(order: Order) -> timedelta:
-    """How long until the customer may have the next mail sent."""
+    """Return how long the customer has to wait before the next resend."""
     mails = order.deliveries.filter(requested_by=CUSTOMER).order_by("-created_at")
-    ages = list(mails.annotate(age=Now() - F("created_at")).values_list("age", flat=True)[: CUSTOMERS_MAILS[-1][0]])
-    waits = [period - ages[count - 1] for count, period in CUSTOMERS_MAILS if len(ages) >= count]
+    ages = list(mails.annotate(age=Now() - F("created_at")).values_list("age", flat=True)[: CUSTOMER_LIMITS[-1][0]])
+    waits = [period - ages[count - 1] for count, period in CUSTOMER_LIMITS if len(ages) >= count]
     return max([timedelta(0), *waits])
 
 
 def _under_way(order: Order, codes: list[ActivationCode]) -> Delivery | None:
-    """A mail that brings the customer these codes at this moment."""
+    """Return a queued or recently resent e-mail that contains these codes."""
     wanted = {code.pk for code in codes}
-    just_resent = Q(kind=Delivery.Kind.RESEND, status__in=Delivery.GONE_WELL, created_at__gt=Now() - RESEND_PAUSE)
-    # One that a worker has in its hands may be going to an address that was wrong; one that none took yet will not.
+    just_resent = Q(
+        kind=Delivery.Kind.RESEND, status__in=Delivery.SUCCESSFUL, created_at__gt=Now() - MIN_RESEND_INTERVAL
+    )
+    # A claimed delivery may be going to an outdated address. An unclaimed one will use the current address.
     under_way = Q(status=Delivery.Status.QUEUED)
-    here = Q(recipient=order.email)
-    for delivery in order.deliveries.filter((just_resent & here) | (under_way & (here | Q(attempts=0)))):
+    same_address = Q(recipient=order.email)
+    for delivery in order.deliveries.filter(
+        (just_resent & same_address) | (under_way & (same_address | Q(attempts=0)))
+    ):
         if wanted <= set(delivery.codes.values_list("pk", flat=True)):
             return delivery
     return None

@@ -1,4 +1,4 @@
-"""The customer's e-mail: composed (delivery/composition.py), sent, and noted as sent."""
+"""Sends e-mails to customers and records the result."""
 
 from datetime import timedelta
 
@@ -18,32 +18,32 @@ from webhooks.models import WebhookEvent
 from webhooks.sending import emit
 from work.attempts import Policy
 
-# A merchant's mail server that cannot be reached is left alone for so long, whatever else there is for it.
-PAUSE_IF_UNREACHABLE = timedelta(minutes=1)
+# Pause between attempts while a merchant's mail server is unreachable, for all of its e-mails.
+UNREACHABLE_PAUSE = timedelta(minutes=1)
 
 
 class DeliveryPolicy(Policy[Delivery]):
     model = Delivery
 
     def attempt(self, delivery):
-        """Send it.
+        """Send the e-mail.
 
-        Between the mail server's answer and the commit of `end` lies the one window in which a crash makes the
-        customer get a mail twice (docs/decisions/0003-at-least-once-mail.md). Nothing else may stand between the two.
+        A crash between the mail server's response and the commit of `end` sends the e-mail twice
+        (docs/decisions/0003-at-least-once-mail.md). Keep anything else out of that window.
         """
-        if reason := _why_not(delivery):
+        if reason := _explain_refusal(delivery):
             delivery.end(status=Delivery.Status.CANCELED, reason=reason)
             return
         delivery.readdress()
-        facts = delivery_payload(delivery)
+        payloads = delivery_payload(delivery)
         account = MailAccount.objects.for_merchant(delivery.order.merchant_id)
         try:
             with send_email(compose_delivery(delivery), account) as message_id, transaction.atomic():
                 if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
-                    emit(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *facts)
+                    emit(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *payloads)
         except MailError as error:
             if account:
-                _note_trouble(account, error)
+                _record_mail_error(account, error)
             raise
         tracking.match(delivery)
         if account:
@@ -66,24 +66,24 @@ class DeliveryPolicy(Policy[Delivery]):
 deliver = DeliveryPolicy().run
 
 
-def _why_not(delivery: Delivery) -> str:
+def _explain_refusal(delivery: Delivery) -> str:
     order = delivery.order
     if order.status != Order.Status.PAID:
         return f"The order is {order.status}."
     if not order.checkout_page.delivery_allowed:
-        return f"Delivery is not allowed for the checkout page “{order.checkout_page}”."
+        return f"Delivery isn’t allowed for the checkout page “{order.checkout_page}”."
     if not order.email:
         return "The customer’s data was erased."
     if not delivery.codes.exists():
-        return "What it was to bring was replaced by another license."
+        return "Its license was replaced by another one."
     return ""
 
 
 @transaction.atomic
-def _note_trouble(account: MailAccount, error: MailError) -> None:
-    """Tell a merchant once that its mail server lets us in no longer; leave one alone that cannot be reached."""
+def _record_mail_error(account: MailAccount, error: MailError) -> None:
+    """Notify the merchant once if its mail server refuses the login. Pause an unreachable server."""
     if error.not_let_in and account.note_refusal(str(error)):
         notify(MailServerRefused, account.merchant)
     if error.unreachable:
         others = Delivery.objects.due().filter(order__merchant=account.merchant_id)
-        others.update(due_at=Now() + PAUSE_IF_UNREACHABLE)
+        others.update(due_at=Now() + UNREACHABLE_PAUSE)

@@ -1,4 +1,4 @@
-"""Messages of Amazon SNS: whether Amazon signed them, and the confirmation of subscriptions.
+"""Verifies Amazon SNS messages and confirms subscriptions.
 
 https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 """
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509 import load_pem_x509_certificate
 
-# Not just any name below amazonaws.com: customers of Amazon have theirs there, too.
+# Not just any host under amazonaws.com: Amazon's customers have hosts there, too.
 HOST = re.compile(r"sns\.[a-z]{2}(-[a-z]+)+-\d+\.amazonaws\.com(\.cn)?")
 CERTIFICATE = re.compile(r"/SimpleNotificationService-[0-9A-Za-z]+\.pem")
 
@@ -25,7 +25,7 @@ SIGNED = {
     "UnsubscribeConfirmation": ["Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"],
 }
 ALGORITHMS: dict[Any, hashes.HashAlgorithm] = {
-    "1": hashes.SHA1(),  # noqa: S303 (what Amazon signs with unless a topic is told otherwise)
+    "1": hashes.SHA1(),  # noqa: S303 (Amazon's default)
     "2": hashes.SHA256(),
 }
 
@@ -44,7 +44,7 @@ def verify(message: dict[str, Any]) -> None:
         key = _fetch_key(message["SigningCertURL"])
         key.verify(signature, text.encode(), padding.PKCS1v15(), algorithm)
     except (KeyError, TypeError, ValueError, InvalidSignature, requests.RequestException) as error:
-        raise NotFromAmazon("The message does not carry Amazon’s signature.") from error
+        raise NotFromAmazon("The message isn’t signed by Amazon.") from error
 
 
 def confirm(message: dict[str, Any]) -> None:
@@ -52,21 +52,21 @@ def confirm(message: dict[str, Any]) -> None:
     _get(message["SubscribeURL"])
 
 
-# Amazon gives a new certificate a new address.
+# Safe to cache: Amazon publishes a new certificate under a new URL.
 @lru_cache(maxsize=32)
 def _fetch_key(url: str) -> rsa.RSAPublicKey:
     if not CERTIFICATE.fullmatch(urlsplit(url).path):
-        raise ValueError("This is no address of a certificate of SNS.")
+        raise ValueError("This isn't the URL of an SNS certificate.")
     key = load_pem_x509_certificate(_get(url)).public_key()
     if not isinstance(key, rsa.RSAPublicKey):
-        raise ValueError("The certificate holds no RSA key.")
+        raise ValueError("The certificate has no RSA key.")
     return key
 
 
 def _get(url: str) -> bytes:
     parts = urlsplit(url)
     if parts.scheme != "https" or not HOST.fullmatch(parts.netloc):
-        raise ValueError("This is no address of SNS.")
+        raise ValueError("This isn't an SNS URL.")
     with requests.Session() as session:
         session.trust_env = False
         response = session.get(url, timeout=5, allow_redirects=False)

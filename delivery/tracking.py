@@ -1,7 +1,7 @@
-"""What became of an e-mail after it was sent, as its provider tells it: in any order, and more than once.
+"""Applies tracking events from mail providers to deliveries. Events arrive in any order, and more than once.
 
-An event and the delivery it is about can be written at the same moment, by a web process and by a worker. Each commits
-what it has before it looks for the other, so one of them finds it; the sweep finds what a dying process did not.
+A web process may save an event while a worker saves its delivery. Each commits its row before it looks for the other,
+so at least one of them finds it. The sweep matches what a crashed process left behind.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ KINDS = {
 
 EXPLAINED = {Kind.DEFERRED, Kind.BOUNCED, Kind.REJECTED, Kind.COMPLAINED}
 
-# A delivery stands as the highest of what was told.
+# A delivery gets the highest status reported; it never goes back to a lower one.
 RANKS: list[set[Status]] = [
     {Status.SENT},
     {Status.DELIVERED},
@@ -49,62 +49,62 @@ RANKS: list[set[Status]] = [
     {Status.COMPLAINED},
 ]
 
-# An event of an e-mail that is not known is looked at again for so long, and kept for so long.
-LATE_AFTER = timedelta(minutes=10)
-MATCHING_TIMEOUT = timedelta(days=3)
+# The sweep retries unmatched events for the first period, and deletes them after the second.
+MATCHING_PERIOD = timedelta(minutes=10)
+UNMATCHED_RETENTION = timedelta(days=3)
 
 
-def record(told: AnymailTrackingEvent, *, provider: str, merchant: Merchant | None = None) -> None:
-    """Keep what a provider told, once, and have the delivery stand accordingly.
+def record(event: AnymailTrackingEvent, *, provider: str, merchant: Merchant | None = None) -> None:
+    """Save an event once and update its delivery.
 
-    A merchant's own provider is believed about that merchant's e-mails only.
+    A merchant's own provider is trusted only about that merchant's e-mails.
     """
-    kind = KINDS.get(told.event_type)
-    message_id = _bare(told.message_id)
+    kind = KINDS.get(event.event_type)
+    message_id = _bare(event.message_id)
     if not kind or not message_id:
         return
 
     TrackingEvent.objects.get_or_create(
-        fingerprint=_fingerprint(told, kind, provider, merchant),
+        fingerprint=_fingerprint(event, kind, provider, merchant),
         defaults={
             "merchant": merchant,
             "message_id": message_id,
             "kind": kind,
-            "reason": _reason(told) if kind in EXPLAINED else "",
-            "occurred_at": told.timestamp or timezone.now(),
+            "reason": _reason(event) if kind in EXPLAINED else "",
+            "occurred_at": event.timestamp or timezone.now(),
         },
     )
-    # Told again, too: the first time may have ended halfway.
+    # Also for a repeated event: the first run may have crashed halfway.
     for delivery in _sent_as({message_id}):
         match(delivery)
 
 
 def match(delivery: Delivery) -> None:
-    """Have a delivery that was sent stand as its events say, those included that came before its Message-ID.
+    """Update a sent delivery from its events, including those that arrived before its Message-ID was saved.
 
-    What a merchant's own provider told counts for that merchant's deliveries only.
+    Events from a merchant's own provider count only for that merchant's deliveries.
     """
     ours = Q(merchant=None) | Q(merchant=delivery.order.merchant_id)
     TrackingEvent.objects.filter(ours, delivery=None, message_id=_bare(delivery.message_id)).update(delivery=delivery)
-    told = delivery.tracking_events.exclude(kind=Kind.DEFERRED)
-    # The first of each kind: there may be many that it was opened.
-    for event in told.order_by("kind", "occurred_at").distinct("kind"):
+    events = delivery.tracking_events.exclude(kind=Kind.DEFERRED)
+    # The first of each kind: an e-mail can be opened many times.
+    for event in events.order_by("kind", "occurred_at").distinct("kind"):
         _advance(delivery, event)
 
 
 def match_late_events() -> None:
-    """Find deliveries that were written when their events were, and forget events of e-mails that are not ours."""
+    """Match events that missed their delivery, and delete old events of unknown e-mails."""
     unmatched = TrackingEvent.objects.filter(delivery=None)
-    unmatched.filter(received_at__lt=Now() - MATCHING_TIMEOUT).delete()
+    unmatched.filter(received_at__lt=Now() - UNMATCHED_RETENTION).delete()
     for delivery in _sent_as(
-        unmatched.filter(received_at__gt=Now() - LATE_AFTER).values_list("message_id", flat=True)
+        unmatched.filter(received_at__gt=Now() - MATCHING_PERIOD).values_list("message_id", flat=True)
     ):
         match(delivery)
 
 
 def _sent_as(message_ids: Iterable[str]) -> QuerySet[Delivery]:
-    either_way = [form for message_id in message_ids for form in (message_id, f"<{message_id}>")]
-    return Delivery.objects.filter(message_id__in=either_way).select_related("order")
+    forms = [form for message_id in message_ids for form in (message_id, f"<{message_id}>")]
+    return Delivery.objects.filter(message_id__in=forms).select_related("order")
 
 
 @transaction.atomic
@@ -114,25 +114,25 @@ def _advance(delivery: Delivery, event: TrackingEvent) -> None:
     lower = set().union(*RANKS[:rank])
     changes = {"status": status, "reason": event.reason}
     if Delivery.objects.filter(pk=delivery.pk, status__in=lower).update(**changes) and status in Delivery.RETURNED:
-        _note_bounce(delivery)
+        _report_bounce(delivery)
 
 
-def _note_bounce(delivery: Delivery) -> None:
-    """Tell the merchant and its shop, in the transaction in which an e-mail is first known to have come back."""
+def _report_bounce(delivery: Delivery) -> None:
+    """Notify the merchant and its shop, in the transaction that first records the bounce."""
     notify(DeliveryBounced, delivery.order.merchant, delivery)
     emit_bounce(delivery)
 
 
-def _reason(told: AnymailTrackingEvent) -> str:
-    """Why, without the customer's address: who that is says the delivery, as long as the customer is not forgotten."""
-    reason = _text(told.mta_response or told.description or told.reject_reason, 2000)
-    if told.recipient:
-        reason = re.sub(re.escape(told.recipient), "the address", reason, flags=re.IGNORECASE)
+def _reason(event: AnymailTrackingEvent) -> str:
+    """Return the reason without the customer's address, so that erasing the customer's data leaves nothing here."""
+    reason = _text(event.mta_response or event.description or event.reject_reason, 2000)
+    if event.recipient:
+        reason = re.sub(re.escape(event.recipient), "the address", reason, flags=re.IGNORECASE)
     return reason[:500]
 
 
 def _bare(message_id: str | None) -> str:
-    """A Message-ID without the angle brackets, which some providers leave out."""
+    """Strip the angle brackets of a Message-ID, which some providers leave out."""
     return _text(message_id, 255).strip("<>")
 
 
@@ -140,8 +140,8 @@ def _text(value: Any, length: int) -> str:
     return " ".join(storable(str(value or "")).split())[:length]
 
 
-def _fingerprint(told: AnymailTrackingEvent, kind: Kind, provider: str, merchant: Merchant | None) -> bytes:
-    # By its time, for what a provider calls its event can change when it is told again.
-    moment = told.timestamp.isoformat() if told.timestamp else told.event_id
-    facts = [provider, merchant and merchant.pk, told.message_id, kind, told.recipient, moment]
+def _fingerprint(event: AnymailTrackingEvent, kind: Kind, provider: str, merchant: Merchant | None) -> bytes:
+    # By time, because a provider may give a repeated event another id.
+    moment = event.timestamp.isoformat() if event.timestamp else event.event_id
+    facts = [provider, merchant and merchant.pk, event.message_id, kind, event.recipient, moment]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).digest()

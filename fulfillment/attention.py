@@ -40,7 +40,7 @@ def lost_deliveries() -> QuerySet[Delivery]:
         ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk"), code__withdrawn_at=None
     )
     lost = Q(status__in=[status.FAILED, *Delivery.RETURNED, status.COMPLAINED])
-    return Delivery.objects.exclude(status__in=Delivery.GONE_WELL).filter(
+    return Delivery.objects.exclude(status__in=Delivery.SUCCESSFUL).filter(
         lost | late | held_back, ~Q(order__email=""), Exists(orphaned), order__status=Order.Status.PAID
     )
 

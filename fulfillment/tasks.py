@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from delivery import tracking
-from delivery.link_requests import forget_old_requests
+from delivery.link_requests import delete_old_requests
 from delivery.models import Delivery, LinkRequest
 from fulfillment import engine, pool_notices, retention, upstream_notices
 from fulfillment.models import Fulfillment
@@ -67,7 +67,7 @@ def sweep():
         upstream_notices.notify_long_outages,
         tracking.match_late_events,
         purge_logs,
-        forget_old_requests,
+        delete_old_requests,
         uploads.forget_old_imports,
     ):
         try:

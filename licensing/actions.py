@@ -1,46 +1,46 @@
-"""What people do to licensees and their licenses, on pages. Each act is noted; one that changes nothing is not."""
+"""Changes that people make to licensees and licenses in the portal. Each change is recorded in the history."""
 
 from typing import Any
 
 from django.db import transaction
 
 from licensing.creation import create_license, find_feature, needs_feature
-from licensing.locks import hold, lock_to_delete
+from licensing.locks import block_deletion, lock_to_delete
 from licensing.models import License, Licensee, LicenseeEvent, LicenseTemplate, LicensingProduct, ProductModule
 
 Kind = LicenseeEvent.Kind
 
 
 def reveal(licensee: Licensee, *, actor: str) -> str:
-    """Return the number, for a person to see. The history says who saw it."""
-    _note(licensee, Kind.REVEALED, actor=actor)
+    """Return the number in clear. The history records who saw it."""
+    _record(licensee, Kind.REVEALED, actor=actor)
     return licensee.number
 
 
 @transaction.atomic
 def rename(licensee: Licensee, name: str, *, actor: str) -> None:
     if Licensee.objects.filter(pk=licensee.pk).exclude(name=name).update(name=name):
-        _note(licensee, Kind.RENAMED, actor=actor)
+        _record(licensee, Kind.RENAMED, actor=actor)
 
 
 @transaction.atomic
 def set_active(licensee: Licensee, active: bool, *, actor: str) -> bool:
-    """Whether it was otherwise before."""
-    return _switch(licensee, "active", active, licensee, Kind.ACTIVATED if active else Kind.DEACTIVATED, actor=actor)
+    """Return whether this changed anything."""
+    return _set_flag(licensee, "active", active, licensee, Kind.ACTIVATED if active else Kind.DEACTIVATED, actor=actor)
 
 
 @transaction.atomic
-def set_mark(licensee: Licensee, marked: bool, *, actor: str) -> bool:
-    """Say whether its licenses may be transferred away; return whether it was otherwise before."""
-    return _switch(
+def set_marked(licensee: Licensee, marked: bool, *, actor: str) -> bool:
+    """Allow or forbid transferring its licenses to another licensee. Return whether this changed anything."""
+    return _set_flag(
         licensee, "marked_for_transfer", marked, licensee, Kind.MARKED if marked else Kind.UNMARKED, actor=actor
     )
 
 
 @transaction.atomic
 def add_license(licensee: Licensee, template: LicenseTemplate, *, actor: str, **fields: Any) -> License:
-    hold(licensee)
-    # It comes before a transfer or after it.
+    block_deletion(licensee)
+    # Serialized with transfers, which lock the same row.
     locked = Licensee.objects.select_for_update().get(pk=licensee.pk)
     return create_license(locked, template, actor=actor, **fields)
 
@@ -52,15 +52,15 @@ def change_license(license: License, *, fields: list[str], actor: str) -> None:
         license.parent_feature = find_feature(license.licensee, license.template, license.parent_feature)
     changed = {name: getattr(license, name) for name in fields}
     if changed and License.objects.filter(pk=license.pk).update(**changed):
-        _note(license.licensee, Kind.LICENSE_CHANGED, actor=actor, note=license.number)
+        _record(license.licensee, Kind.LICENSE_CHANGED, actor=actor, note=license.number)
 
 
 @transaction.atomic
 def set_license_active(license: License, active: bool, *, actor: str) -> bool:
-    """Whether it was otherwise before."""
+    """Return whether this changed anything."""
     _lock_holder(license)
     kind = Kind.LICENSE_ACTIVATED if active else Kind.LICENSE_DEACTIVATED
-    return _switch(license, "active", active, license.licensee, kind, actor=actor, note=license.number)
+    return _set_flag(license, "active", active, license.licensee, kind, actor=actor, note=license.number)
 
 
 @transaction.atomic
@@ -70,17 +70,19 @@ def remove(thing: LicensingProduct | ProductModule | LicenseTemplate) -> None:
 
 
 def _lock_holder(license: License) -> None:
-    # Before the license, as transfers do: noting it on the licensee locks that.
+    # Same order as transfers: the licensee before its licenses. The history row locks the licensee, too.
     Licensee.objects.select_for_update(no_key=True).filter(pk=license.licensee_id).first()
 
 
-def _switch(thing: Licensee | License, field: str, value: bool, licensee: Licensee, kind: Kind, **fields: str) -> bool:
+def _set_flag(
+    thing: Licensee | License, field: str, value: bool, licensee: Licensee, kind: Kind, **fields: str
+) -> bool:
     others = type(thing)._default_manager.filter(**{"pk": thing.pk, field: not value})
     changed = bool(others.update(**{field: value}))
     if changed:
-        _note(licensee, kind, **fields)
+        _record(licensee, kind, **fields)
     return changed
 
 
-def _note(licensee: Licensee, kind: Kind, *, actor: str, note: str = "") -> None:
+def _record(licensee: Licensee, kind: Kind, *, actor: str, note: str = "") -> None:
     LicenseeEvent.objects.create(licensee=licensee, kind=kind, happened_by=actor, note=note)

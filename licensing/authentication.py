@@ -1,4 +1,4 @@
-"""Who is asking: a vendor by user name and password, or the holder of one of its API keys."""
+"""Callers sign in with a vendor's user name and password, or with one of its API keys."""
 
 import binascii
 from base64 import b64decode
@@ -20,7 +20,7 @@ API_KEY_USER = "apiKey"
 class Caller:
     role: Role
     key: Token | VendorLogin
-    licensee_id: int | None = None  # whose alone it validates, and transfers to
+    licensee_id: int | None = None  # if set, the only licensee it may validate or transfer to
 
     @property
     def merchant(self) -> Merchant:
@@ -28,17 +28,17 @@ class Caller:
 
     @property
     def pk(self) -> str:
-        """What the requests of a minute are counted for."""
+        """The key that throttling counts requests by."""
         return f"{self.key._meta.model_name}-{self.key.pk}"
 
     @cached_property
     def name(self) -> str:
-        """Who did something, as histories tell it."""
+        """The actor in histories."""
         return f"login {self.key}" if isinstance(self.key, VendorLogin) else f"API key {self.key}"
 
 
 class BasicAuthentication(BaseAuthentication):
-    """HTTP Basic (RFC 7617). Without credentials the answer is 401; with wrong ones it is 403."""
+    """HTTP Basic (RFC 7617). Missing credentials get a 401, wrong ones a 403."""
 
     def authenticate(self, request):
         scheme, _, encoded = get_authorization_header(request).partition(b" ")
@@ -47,16 +47,16 @@ class BasicAuthentication(BaseAuthentication):
         try:
             user_name, _, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
-            raise AccessDenied("The credentials cannot be read.") from error
+            raise AccessDenied("The Authorization header can't be decoded.") from error
         caller = self._by_key(password) if user_name == API_KEY_USER else self._by_login(user_name, password)
         if caller is None:
-            raise AccessDenied("The user name or the password is wrong, or the API key is not known.")
+            raise AccessDenied("Wrong user name or password, or unknown API key.")
         caller.key.touch()
         return caller.key, caller
 
     @staticmethod
     def _by_key(number: str) -> Caller | None:
-        # Written out, as Licensee.objects.find(): both are most of what a validation costs.
+        # Raw SQL, like Licensee.objects.find(): these two queries are most of the cost of a validation.
         tokens = Token.objects.raw("SELECT * FROM licensing_token WHERE fingerprint = %s", [fingerprint(number)])
         token = next(iter(tokens), None)
         if token is None or not token.is_live or token.token_type != Token.Type.APIKEY:
@@ -65,7 +65,7 @@ class BasicAuthentication(BaseAuthentication):
 
     @staticmethod
     def _by_login(user_name: str, password: str) -> Caller | None:
-        # PostgreSQL takes no NUL.
+        # PostgreSQL rejects NUL characters.
         login = None if "\0" in user_name else VendorLogin.objects.authenticate(user_name, password)
         return Caller(Role.ADMIN, login) if login else None
 
@@ -73,12 +73,12 @@ class BasicAuthentication(BaseAuthentication):
         return 'Basic realm="NetLicensing"'
 
 
-class MayDo(BasePermission):
-    """The caller's role has to reach the one that the view's method is for: `view.role`."""
+class HasRole(BasePermission):
+    """Requires `view.role` or a role above it."""
 
     def has_permission(self, request, view):
         if request.auth is None:
             return False
         if not request.auth.role.reaches(view.role):
-            raise AccessDenied(f"This is for API keys with the role {view.role} or above.")
+            raise AccessDenied(f"This request needs an API key with the role {view.role} or higher.")
         return True

@@ -1,6 +1,6 @@
-"""Lets pages of chosen origins call the licensing API from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol).
+"""Lets web pages of allowed origins call the licensing API (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-Answers never allow credentials: clients send their own Authorization header, and no cookie is of use here.
+Responses never allow credentials: clients send an Authorization header, and the API ignores cookies.
 """
 
 import re
@@ -23,20 +23,20 @@ PREFLIGHT = {
 
 
 def read_origins(setting: str, values: Iterable[str]) -> frozenset[str]:
-    """The origins, in lower case as browsers send them. Raises ImproperlyConfigured."""
+    """Return the origins in lower case, as browsers send them. Raises ImproperlyConfigured."""
     origins = [value.strip().lower() for value in values if value.strip()]
     for origin in origins:
         if not ORIGIN.fullmatch(origin) or DEFAULT_PORT.fullmatch(origin):
             raise ImproperlyConfigured(
-                f"{setting}: “{origin}” is not an origin. Write scheme://host or scheme://host:port, such as"
-                " https://app.example.com, without a path, a slash at the end or the scheme's default port."
-                " Separate several with commas; there is no wildcard."
+                f"{setting}: “{origin}” isn't an origin. Use scheme://host or scheme://host:port, for example"
+                " https://app.example.com, without a path, a trailing slash or the scheme's default port."
+                " Separate multiple origins with commas. Wildcards aren't supported."
             )
     return frozenset(origins)
 
 
 class Cors(MiddlewareMixin):
-    """The outermost middleware, so that refusals and errors have the headers as well."""
+    """Has to be the outermost middleware, so that error responses get the headers, too."""
 
     def process_request(self, request):
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers

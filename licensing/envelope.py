@@ -1,4 +1,4 @@
-"""What the service reads and says: forms, and one envelope in XML or JSON."""
+"""The wire format: requests are forms, responses are one envelope in XML or JSON."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ from licensing.errors import MalformedRequest
 from work.bodies import read_body
 
 NAMESPACE = "http://netlicensing.labs64.com/schema/context"
-# What XML 1.0 cannot hold, written however.
+# Characters that XML 1.0 can't contain, not even as references.
 INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 WEIGHT = re.compile(r"\bq\s*=\s*([01](?:\.[0-9]*)?)")
@@ -29,7 +29,7 @@ Properties = Mapping[str, Any]
 
 @dataclass
 class Item:
-    """One thing in an answer: its properties, those that are None left out, and lists of named properties."""
+    """An item of a response: properties (None is left out) and named lists of properties."""
 
     type: str
     properties: Properties
@@ -45,12 +45,12 @@ class Info:
 
 @dataclass
 class Envelope:
-    """An answer. Without a page there is one, of all items; an error has no items at all."""
+    """A response. Without a size, all items are on one page. Errors have no items."""
 
     items: list[Item] | None = None
     infos: list[Info] = field(default_factory=list)
     ttl: datetime | None = None
-    number: int = 0  # of the page, from 0
+    number: int = 0  # page number, from 0
     size: int | None = None
     total: int | None = None
 
@@ -60,26 +60,26 @@ class Envelope:
         pages = -(-total // (self.size or count or 1))
         values = (self.number, count, pages, total, self.number + 1 < pages)
         names = ("pagenumber", "itemsnumber", "totalpages", "totalitems", "hasnext")
-        return dict(zip(names, map(text_of, values), strict=True))
+        return dict(zip(names, map(format_value, values), strict=True))
 
 
-def text_of(value: Any) -> str:
+def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
-        return iso(value)
+        return format_datetime(value)
     if isinstance(value, Decimal):
         return f"{value:.2f}"
     return str(value)
 
 
-def iso(moment: datetime) -> str:
+def format_datetime(moment: datetime) -> str:
     """UTC, to the millisecond: 2026-01-31T23:59:59.000Z."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
 
 
-def _stated(properties: Properties) -> Iterator[tuple[str, str]]:
-    return ((name, text_of(value)) for name, value in properties.items() if value is not None)
+def _present(properties: Properties) -> Iterator[tuple[str, str]]:
+    return ((name, format_value(value)) for name, value in properties.items() if value is not None)
 
 
 class EnvelopeJSONRenderer(JSONRenderer):
@@ -91,7 +91,7 @@ class EnvelopeJSONRenderer(JSONRenderer):
             "infos": self._infos(data.infos),
             "items": None if data.items is None else {"item": list(map(self._item, data.items)), **data.page()},
             "id": None,
-            "ttl": data.ttl and iso(data.ttl),
+            "ttl": data.ttl and format_datetime(data.ttl),
         }
         return super().render(content, accepted_media_type, renderer_context)
 
@@ -108,7 +108,7 @@ class EnvelopeJSONRenderer(JSONRenderer):
 
     @staticmethod
     def _properties(properties: Properties) -> list[dict[str, str]]:
-        return [{"name": name, "value": value} for name, value in _stated(properties)]
+        return [{"name": name, "value": value} for name, value in _present(properties)]
 
 
 class EnvelopeXMLRenderer(BaseRenderer):
@@ -119,7 +119,7 @@ class EnvelopeXMLRenderer(BaseRenderer):
     def render(self, data, accepted_media_type=None, renderer_context=None):
         if data is None:
             return b""
-        ttl = f" ttl={_quoted(iso(data.ttl))}" if data.ttl else ""
+        ttl = f" ttl={_quoted(format_datetime(data.ttl))}" if data.ttl else ""
         infos = "".join(
             f"<info id={_quoted(info.id)} type={_quoted(info.type.lower())}>{_escaped(info.text)}</info>"
             for info in data.infos
@@ -140,7 +140,7 @@ class EnvelopeXMLRenderer(BaseRenderer):
     @staticmethod
     def _properties(properties: Properties) -> str:
         return "".join(
-            f"<property name={_quoted(name)}>{_escaped(value)}</property>" for name, value in _stated(properties)
+            f"<property name={_quoted(name)}>{_escaped(value)}</property>" for name, value in _present(properties)
         )
 
 
@@ -159,19 +159,19 @@ def plain_refusal(request: HttpRequest, status: int, text: str) -> HttpResponse:
 
 
 class FormParser(BaseParser):
-    """A form, of at most API_BODY_LIMIT bytes; also one that does not say that it is one."""
+    """Parses a form of at most API_BODY_LIMIT bytes. The Content-Type may be missing."""
 
     media_type = "application/x-www-form-urlencoded"
 
     def parse(self, stream, media_type=None, parser_context=None) -> QueryDict:
         if media_type and self.media_type not in media_type:
-            raise MalformedRequest(f"The body has to be a form: {self.media_type}")
+            raise MalformedRequest(f"The Content-Type has to be {self.media_type}.")
         body = read_body(stream, settings.API_BODY_LIMIT)
         return QueryDict(body, encoding="utf-8")
 
 
 class Negotiation(BaseContentNegotiation):
-    """JSON for those who ask for it; XML for all others, also for those who ask for nothing."""
+    """JSON if the request prefers it, otherwise XML."""
 
     def select_parser(self, request, parsers):
         return parsers[0]
@@ -179,12 +179,12 @@ class Negotiation(BaseContentNegotiation):
     def select_renderer(self, request, renderers, format_suffix=None):
         json, xml = (_weight(request, media_type) for media_type in ("application/json", "application/xml"))
         wants_json = json > 0 and json >= xml
-        renderer = next(one for one in renderers if isinstance(one, EnvelopeJSONRenderer) == wants_json)
+        renderer = next(each for each in renderers if isinstance(each, EnvelopeJSONRenderer) == wants_json)
         return renderer, renderer.media_type
 
 
 def _weight(request: Request | HttpRequest, media_type: str) -> float:
-    """How much a request wants this very type (RFC 9110, 12.5.1): 0 is not at all."""
+    """Return the weight of this exact type in Accept (RFC 9110, 12.5.1); 0 if it isn't acceptable."""
     header = request.headers.get("Accept", "").lower()
     weights = [
         float(found[1]) if (found := WEIGHT.search(parameters)) else 1.0

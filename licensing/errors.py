@@ -1,4 +1,4 @@
-"""What the service refuses: an info of the clients' known ids, with a text for whoever develops against it."""
+"""Errors of the licensing API: an id that the official clients know, and a message for developers."""
 
 from http import HTTPStatus
 
@@ -11,7 +11,7 @@ class LicensingError(APIException):
 
     def __init__(self, detail: str, *, more: tuple[tuple[str, str], ...] = ()):
         super().__init__(detail)
-        self.more = more  # further infos: ids and texts
+        self.more = more  # further (id, text) infos
 
 
 class NotFound(LicensingError):
@@ -20,7 +20,7 @@ class NotFound(LicensingError):
 
 
 class MalformedRequest(LicensingError):
-    """Something is missing, or cannot be read."""
+    """Something is missing or can't be parsed."""
 
     info = "MalformedRequestException"
 
@@ -30,13 +30,13 @@ class Invalid(LicensingError):
 
 
 class UnexpectedValue(LicensingError):
-    """A value that contradicts the thing that the request is about."""
+    """A parameter contradicts the object it refers to."""
 
     info = "UnexpectedValueException"
 
 
 class IllegalOperation(LicensingError):
-    """The request is right in itself, and contradicts how things stand."""
+    """A well-formed request that the current state doesn't allow."""
 
     info = "IllegalOperationException"
 

@@ -1,4 +1,4 @@
-"""Keeps why validations failed. Numbers of licensees, sessions and node secrets are not part of it."""
+"""Records why validations failed, without licensee numbers, session ids or node secrets."""
 
 import logging
 from datetime import timedelta
@@ -12,15 +12,24 @@ from licensing.validation import Holding, Validation
 
 logger = logging.getLogger(__name__)
 
-# The same failure again within this time is not written again.
-UNCHANGED = timedelta(minutes=1)
+# A repeated failure is recorded at most once in this interval.
+REPEAT_INTERVAL = timedelta(minutes=1)
 
 
 def record_failures(holding: Holding, validations: list[Validation], *, actor: str) -> None:
     failures = []
-    for module, reason in ((one.module, one.result.reason) for one in validations if one.result.reason):
-        about = {"module_number": module.number, "module_name": module.name, "licensing_model": module.licensing_model}
-        failures.append(FailedValidation(reason=reason, **about))
+    for validation in validations:
+        if not validation.result.reason:
+            continue
+        module = validation.module
+        failures.append(
+            FailedValidation(
+                module_number=module.number,
+                module_name=module.name,
+                licensing_model=module.licensing_model,
+                reason=validation.result.reason,
+            )
+        )
     _record(holding, failures, actor)
 
 
@@ -29,9 +38,11 @@ def record_refusal(holding: Holding, reason: str, *, actor: str) -> None:
 
 
 def _record(holding: Holding, failures: list[FailedValidation], actor: str) -> None:
-    """The answer doesn't depend on it: it is given even if nothing can be written."""
+    """Log database errors instead of raising them: the validation gets its response either way."""
     now = timezone.now()
-    recent = {(known.module_number, known.reason) for known in holding.failures if known.failed_at > now - UNCHANGED}
+    recent = {
+        (known.module_number, known.reason) for known in holding.failures if known.failed_at > now - REPEAT_INTERVAL
+    }
     failures = [failure for failure in failures if (failure.module_number, failure.reason) not in recent]
     if not failures or holding.licensee.pk is None:
         return

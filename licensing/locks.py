@@ -1,32 +1,32 @@
-"""In which order rows are locked: a product, its licensees by pk, their licenses by pk."""
+"""Row locks of the licensing service. Lock order: a product, its licensees by pk, their licenses by pk."""
 
 from django.db import models
 
 from licensing.models import License, Licensee, LicenseTemplate, LicensingProduct, ProductModule
 
 
-def hold(thing: models.Model) -> None:
-    """Have nothing of the thing's product deleted until the transaction ends.
+def block_deletion(thing: models.Model) -> None:
+    """Keep the product, and everything in it, from being deleted until the transaction ends.
 
-    Foreign keys are looked at when it ends: until then what is added to something would not keep that.
+    Foreign keys are deferred: without this lock, a concurrent delete would only fail the transaction at its end.
     """
     list(
         LicensingProduct.objects.raw(
-            "SELECT id FROM licensing_licensingproduct WHERE id = %s FOR KEY SHARE", [_product_of(thing)]
+            "SELECT id FROM licensing_licensingproduct WHERE id = %s FOR KEY SHARE", [_product_id(thing)]
         )
     )
 
 
 def lock_to_delete(thing: models.Model) -> None:
-    """Wait for whoever holds the thing's product; from then on they wait until the transaction ends."""
-    if product := _product_of(thing):
+    """Wait for transactions that called `block_deletion`, and make new ones wait until this transaction ends."""
+    if product := _product_id(thing):
         LicensingProduct.objects.select_for_update().filter(pk=product).first()
     if isinstance(thing, LicensingProduct | Licensee):
         doomed = thing.licensees.all() if isinstance(thing, LicensingProduct) else Licensee.objects.filter(pk=thing.pk)
         list(doomed.select_for_update().order_by("pk").values_list("pk"))
 
 
-def _product_of(thing: models.Model) -> int | None:
+def _product_id(thing: models.Model) -> int | None:
     match thing:
         case LicensingProduct():
             return thing.pk

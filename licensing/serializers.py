@@ -1,6 +1,6 @@
-"""What the vendor's software may say of each thing, and what it is told.
+"""Fields of each resource, as the vendor's software reads and writes them.
 
-On the wire names are in camelCase and values are texts. What is not a name of ours is a property of the vendor's own.
+On the wire, names are camelCase and values are strings. Unknown names are the vendor's custom properties.
 """
 
 import json
@@ -40,14 +40,14 @@ DISCOUNT = re.compile(rf"{AMOUNT}\s*;\s*([A-Z]{{3}})\s*;\s*{AMOUNT}\s*(%?)")
 class DiscountsField(serializers.Field):
     """Discounts of a product: an amount or a percentage off, once an order's total reaches a price.
 
-    Clients send each as `totalPrice;currency;amount`, with % after a percentage, and read them as lists of properties;
-    a single empty one removes them. We keep them for the vendor's shop and don't apply them.
+    Clients send each one as `totalPrice;currency;amount`, with % after a percentage, and read them as lists of
+    properties. A single empty value removes all. Keywell stores them for the vendor's shop and doesn't apply them.
     """
 
     def to_internal_value(self, data: list[str]) -> list[dict[str, str]]:
         texts = [text.strip() for text in data if text.strip()]
         if len(texts) > MAX_DISCOUNTS:
-            raise serializers.ValidationError(f"A product has at most {MAX_DISCOUNTS} discounts.")
+            raise serializers.ValidationError(f"A product can have at most {MAX_DISCOUNTS} discounts.")
         return [read_discount(text) for text in texts]
 
     def to_representation(self, value: list[dict[str, str]]) -> Any:
@@ -59,23 +59,23 @@ def read_discount(text: str) -> dict[str, str]:
     if not match:
         shown = text[:50]
         raise serializers.ValidationError(
-            f"“{shown}” is not totalPrice;currency;amount, such as 100.00;EUR;5.00 or 100.00;EUR;10%."
+            f"“{shown}” doesn't match totalPrice;currency;amount, for example 100.00;EUR;5.00 or 100.00;EUR;10%."
         )
     total, currency, amount, percent = Decimal(match[1]), match[2], Decimal(match[3]), match[4]
     if currency not in Currency.values:
-        raise serializers.ValidationError(f"“{currency}” is not one of {', '.join(Currency.values)}.")
+        raise serializers.ValidationError(f"“{currency}” isn't one of {', '.join(Currency.values)}.")
     if amount > (100 if percent else total):
-        raise serializers.ValidationError(f"“{text}” takes off more than the whole price.")
+        raise serializers.ValidationError(f"“{text}” takes off more than the total price.")
     name, value = ("amountPercent", f"{amount.normalize():f}") if percent else ("amountFix", f"{amount:.2f}")
     return {"totalPrice": f"{total:.2f}", "currency": currency, name: value}
 
 
-def part_of(source: str) -> serializers.CharField:
-    """What an answer tells of the thing that this one is part of."""
+def parent_field(source: str) -> serializers.CharField:
+    """A read-only field of a parent object."""
     return serializers.CharField(source=source, read_only=True)
 
 
-# A vendor's own property: the length of its name, and of what it says.
+# Of a custom property, in characters.
 MAX_NAME, MAX_VALUE = 255, 10_000
 # PHP writes repeated fields as name[] and name[0].
 REPEATED = re.compile(r"(\w+)(?:\[[0-9]*\])?", re.ASCII)
@@ -86,7 +86,7 @@ def camel(name: str) -> str:
 
 
 class WireDateTime(serializers.DateTimeField):
-    """A moment, a day, which begins at midnight UTC, or `now`."""
+    """A datetime, a date (midnight UTC) or `now`."""
 
     def to_internal_value(self, value):
         if value == "now":
@@ -103,7 +103,7 @@ class WireDateTime(serializers.DateTimeField):
 class EntitySerializer(serializers.ModelSerializer):
     number = serializers.CharField(required=False, max_length=MAX_NUMBER, validators=[validate_number])
 
-    # Names that are neither the vendor's own nor settable: of what it is a part of, and what we work out.
+    # Names that are ignored in requests: computed values and fields of parents.
     READ_ONLY = frozenset({"inUse", "vendorNumber", "productNumber"})
     # Fields that may be repeated.
     LISTS: frozenset[str] = frozenset()
@@ -116,7 +116,7 @@ class EntitySerializer(serializers.ModelSerializer):
 
     @classmethod
     def read(cls, form: QueryDict) -> dict[str, Any]:
-        """The value of each field; of fields that may be repeated, all values. Raises Invalid."""
+        """Return the value of each field; for repeatable fields, a list of all values. Raises Invalid."""
         values: dict[str, Any] = {}
         for name, sent in form.lists():
             match = REPEATED.fullmatch(name)
@@ -131,21 +131,21 @@ class EntitySerializer(serializers.ModelSerializer):
     def to_internal_value(self, data: dict[str, str]) -> dict[str, Any]:
         known = {camel(name): name for name in self.fields.keys()}  # noqa: SIM118 (no dictionary)
         stated: dict[str, str | None] = {known[name]: value for name, value in data.items() if name in known}
-        # Empty where there may be none.
+        # An empty value clears a nullable field.
         stated |= {name: None for name, value in stated.items() if value == "" and self.fields[name].allow_null}
         if stated.get("number") == "":
-            del stated["number"]  # it is made, or stays
-        own = {name: value for name, value in data.items() if name not in known and name not in self.READ_ONLY}
+            del stated["number"]  # generate it, or keep the current one
+        custom = {name: value for name, value in data.items() if name not in known and name not in self.READ_ONLY}
         values = super().to_internal_value(stated)
-        if own:
-            values["properties"] = self._own_properties(own)
+        if custom:
+            values["properties"] = self._merge_properties(custom)
         return values
 
-    def _own_properties(self, own: dict[str, str]) -> dict[str, str]:
+    def _merge_properties(self, custom: dict[str, str]) -> dict[str, str]:
         properties = dict(self.instance.properties) if self.instance else {}
-        for name, value in own.items():
+        for name, value in custom.items():
             if len(name) > MAX_NAME or len(value) > MAX_VALUE:
-                problem = f"A name has {MAX_NAME} characters at most, and what it says {MAX_VALUE}."
+                problem = f"Property names have at most {MAX_NAME} characters, values at most {MAX_VALUE}."
                 raise serializers.ValidationError({name[:MAX_NAME]: [problem]})
             properties[name] = value
         return {name: value for name, value in properties.items() if value}
@@ -169,12 +169,12 @@ class ProductSerializer(EntitySerializer):
     LISTS = frozenset({"discount"})
 
     def to_representation(self, instance):
-        # Lists of an item, not properties.
+        # The view adds discounts as lists of the item.
         return {name: value for name, value in super().to_representation(instance).items() if name != "discount"}
 
 
 class ProductModuleSerializer(EntitySerializer):
-    product_number = part_of("product.number")
+    product_number = parent_field("product.number")
 
     class Meta:
         model = ProductModule
@@ -187,7 +187,9 @@ class ProductModuleSerializer(EntitySerializer):
         model = attrs.get("licensing_model", getattr(self.instance, "licensing_model", None))
         validity = attrs.get("max_checkout_validity", getattr(self.instance, "max_checkout_validity", None))
         if model == LicensingModel.FLOATING and not validity:
-            raise serializers.ValidationError({"max_checkout_validity": "A Floating module needs it, in seconds."})
+            raise serializers.ValidationError(
+                {"max_checkout_validity": "A Floating module needs this value, in seconds."}
+            )
         return attrs
 
 
@@ -196,12 +198,12 @@ class TermsSerializer(EntitySerializer):
     grace_period = serializers.BooleanField(required=False, allow_null=True)
 
     def to_internal_value(self, data):
-        # Vendors of Quota and Node-Locked modules know it by this name.
+        # Clients of Quota and Node-Locked modules call it quota.
         return super().to_internal_value({"quantity": data["quota"]} | data if "quota" in data else data)
 
     def validate(self, attrs):
         price, currency = (attrs.get(name, getattr(self.instance, name, None)) for name in ("price", "currency"))
-        # In the words that the Java client knows.
+        # The messages that the Java client knows.
         if price and not currency:
             raise MalformedRequest("'price' field must be accompanied with the 'currency' field")
         if currency and price is None:
@@ -211,12 +213,12 @@ class TermsSerializer(EntitySerializer):
     def to_representation(self, instance):
         stated = super().to_representation(instance)
         if instance.price is not None:
-            # The Java client reads no price without a currency, not even 0.
+            # The Java client ignores a price without a currency, even 0.
             stated |= {"price": instance.price, "currency": instance.currency or Currency.EUR.value}
         return stated
 
 
-# What a template of each type has to say how much of.
+# The field that each license type requires.
 VOLUME = {
     LicenseType.TIMEVOLUME: "time_volume",
     LicenseType.FLOATING: "max_sessions",
@@ -225,8 +227,8 @@ VOLUME = {
 
 
 class LicenseTemplateSerializer(TermsSerializer):
-    product_module_number = part_of("module.number")
-    product_module_name = part_of("module.name")
+    product_module_number = parent_field("module.number")
+    product_module_name = parent_field("module.name")
 
     class Meta:
         model = LicenseTemplate
@@ -247,16 +249,16 @@ class LicenseTemplateSerializer(TermsSerializer):
 
 
 class AliasesField(serializers.Field):
-    """One JSON array, one text with commas, or several fields."""
+    """A JSON array, a comma-separated string, or repeated fields."""
 
     def to_internal_value(self, data):
         data = data[0] if len(data) == 1 else data
         if isinstance(data, str) and data.startswith("["):
             try:
                 data = json.loads(data)
-                json.dumps(data, ensure_ascii=False).encode()  # not so halves of surrogate pairs
+                json.dumps(data, ensure_ascii=False).encode()  # fails for lone surrogates
             except (ValueError, RecursionError) as error:
-                raise serializers.ValidationError("This is no JSON array.") from error
+                raise serializers.ValidationError("This isn't a JSON array.") from error
         aliases = data.split(",") if isinstance(data, str) else data
         texts = [alias.strip() if isinstance(alias, str) else alias for alias in aliases]
         for text in (text for text in texts if text != ""):
@@ -265,7 +267,7 @@ class AliasesField(serializers.Field):
             except Refused as error:
                 raise serializers.ValidationError(error.messages) from error
             if not isinstance(text, str) or len(text) > MAX_NUMBER:
-                raise serializers.ValidationError(f"An alias is a text of {MAX_NUMBER} characters at most.")
+                raise serializers.ValidationError(f"An alias is a string of at most {MAX_NUMBER} characters.")
         return list(dict.fromkeys(text for text in texts if text))
 
     def to_representation(self, value):
@@ -275,7 +277,7 @@ class AliasesField(serializers.Field):
 
 class LicenseeSerializer(EntitySerializer):
     aliases = AliasesField(required=False)
-    product_number = part_of("product.number")
+    product_number = parent_field("product.number")
 
     class Meta:
         model = Licensee
@@ -289,10 +291,10 @@ class LicenseeSerializer(EntitySerializer):
         if self.instance:
             others = others.exclude(pk=self.instance.pk)
         for name in ("number", "aliases"):
-            said = attrs.get(name) or []
-            for text in [said] if isinstance(said, str) else said:
-                if others.called(text).exists():
-                    raise serializers.ValidationError({name: "Another licensee has this number, or alias."})
+            given = attrs.get(name) or []
+            for text in [given] if isinstance(given, str) else given:
+                if others.with_number(text).exists():
+                    raise serializers.ValidationError({name: "Another licensee already has this number or alias."})
         return attrs
 
     def update(self, instance, validated_data):
@@ -304,19 +306,19 @@ class LicenseeSerializer(EntitySerializer):
 
 
 def set_aliases(licensee: Licensee, aliases: list[str]) -> None:
-    """Have a licensee known by these numbers as well, and by no others."""
-    own = {fingerprint(alias): alias for alias in aliases}
-    licensee.aliases.exclude(fingerprint__in=own).delete()
+    """Replace the licensee's aliases."""
+    wanted = {fingerprint(alias): alias for alias in aliases}
+    licensee.aliases.exclude(fingerprint__in=wanted).delete()
     known = {bytes(alias.fingerprint) for alias in licensee.aliases.all()}
-    for text in (text for mark, text in own.items() if mark not in known):
+    for text in (text for mark, text in wanted.items() if mark not in known):
         LicenseeAlias.objects.create(merchant_id=licensee.merchant_id, licensee=licensee, text=text)
 
 
 class LicenseSerializer(TermsSerializer):
-    licensee_number = part_of("licensee.number")
-    license_template_number = part_of("template.number")
-    license_type = part_of("template.license_type")
-    product_module_number = part_of("template.module.number")
+    licensee_number = parent_field("licensee.number")
+    license_template_number = parent_field("template.number")
+    license_type = parent_field("template.license_type")
+    product_module_number = parent_field("template.module.number")
 
     class Meta:
         model = License
@@ -329,11 +331,11 @@ class LicenseSerializer(TermsSerializer):
     READ_ONLY = EntitySerializer.READ_ONLY | {"transactionNumber"}
 
     def to_internal_value(self, data):
-        # Asked with a small letter, and told with a capital.
+        # Clients send parentfeature and read parentFeature.
         return super().to_internal_value({"parentFeature" if n == "parentfeature" else n: v for n, v in data.items()})
 
     def validate(self, attrs):
-        # The price is the template's unless it is given.
+        # Without a price or currency, a new license gets its template's.
         return super().validate(attrs) if self.instance or {"price", "currency"} & attrs.keys() else attrs
 
     def to_representation(self, instance):
@@ -345,8 +347,8 @@ class LicenseSerializer(TermsSerializer):
 
 class TokenSerializer(EntitySerializer):
     number = None  # type: ignore[assignment]
-    vendor_number = part_of("merchant.slug")
-    licensee_number = part_of("licensee.number")
+    vendor_number = parent_field("merchant.slug")
+    licensee_number = parent_field("licensee.number")
 
     class Meta:
         model = Token
@@ -358,7 +360,7 @@ class TokenSerializer(EntitySerializer):
 
 
 class TransactionSerializer(EntitySerializer):
-    licensee_number = part_of("licensee.number")
+    licensee_number = parent_field("licensee.number")
     datecreated = WireDateTime(source="created_at", read_only=True)
     dateclosed = WireDateTime(source="closed_at", read_only=True)
 

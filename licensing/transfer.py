@@ -1,25 +1,24 @@
-"""Licenses that were bought under a number of their own move to the customer's permanent licensee."""
+"""Moves purchased licenses to the customer's permanent licensee."""
 
 from django.db import transaction
 from django.db.models.functions import Now
 
 from licensing.errors import IllegalOperation, NotFound
-from licensing.locks import hold
+from licensing.locks import block_deletion
 from licensing.models import License, Licensee, Transaction
 
 
 @transaction.atomic
 def transfer(target: Licensee, source: Licensee, *, actor: str) -> list[License]:
-    """Move all licenses of the source to the target and return them: none if that was done before.
+    """Move all licenses of the source to the target and return them; empty if they were moved before.
 
-    Sessions that are checked out at the source end; whatever else is kept with a license goes along. Raises
-    IllegalOperation, and NotFound if one of the two is gone meanwhile.
+    Ends the floating sessions of the source. Raises IllegalOperation, and NotFound if either licensee was deleted.
     """
     if source.pk == target.pk:
         raise IllegalOperation("A licensee cannot transfer licenses to itself")
-    hold(target)
-    # In the order of pk: of two transfers in opposite directions one waits for the other. Whoever changes what
-    # a licensee holds, or whether it is marked, waits as well.
+    block_deletion(target)
+    # Locked in pk order, so that two transfers in opposite directions can't deadlock. Also serializes with changes to
+    # the licenses or the mark of either licensee.
     licensees = Licensee.objects.select_for_update().order_by("pk").in_bulk([target.pk, source.pk])
     if len(licensees) < 2:
         raise NotFound("Requested licensee does not exist")
@@ -30,7 +29,9 @@ def transfer(target: Licensee, source: Licensee, *, actor: str) -> list[License]
     if moved:
         License.objects.filter(pk__in=[license.pk for license in moved]).update(licensee=target, moved_at=Now())
         source.sessions.all().delete()
-        Transaction.note(target, Transaction.Source.AUTO_LICENSES_TRANSFER, moved, actor=actor, source_licensee=source)
+        Transaction.record(
+            target, Transaction.Source.AUTO_LICENSES_TRANSFER, moved, actor=actor, source_licensee=source
+        )
     return moved
 
 

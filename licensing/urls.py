@@ -1,9 +1,9 @@
-"""Under /core/v2/rest/, without a slash at the end."""
+"""Mounted at /core/v2/rest/. Paths have no trailing slash."""
 
 from django.urls import path, re_path, register_converter
 from django.urls.converters import StringConverter
 
-from licensing.views.base import Nothing
+from licensing.views.base import UnknownResource
 from licensing.views.resources import RESOURCES
 from licensing.views.utility import Countries, LicenseTypes, LicensingModels, Transfer
 from licensing.views.validate import Validate
@@ -24,5 +24,5 @@ urlpatterns = [
     path("utility/licenseTypes", LicenseTypes.as_view(), name="licensing-license-types"),
     path("utility/licensingModels", LicensingModels.as_view(), name="licensing-models"),
     path("utility/countries", Countries.as_view(), name="licensing-countries"),
-    re_path("", Nothing.as_view(), name="licensing-nothing"),
+    re_path("", UnknownResource.as_view(), name="licensing-nothing"),
 ]

@@ -1,4 +1,4 @@
-"""Who is asking, and for which merchant."""
+"""Access control of the portal's views, by member and merchant."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -24,9 +24,9 @@ Role = Member.Role
 
 
 def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
-    """Let in members of a merchant who have the rights of this role; the view finds `request.member` and `.merchant`.
+    """Allow members with this role or a higher one, and set `request.member` and `request.merchant`.
 
-    Others sign in first, or get a 403. Where the merchant requires a second factor, it is set up first.
+    Others get a 403, or the sign-in page. If the merchant requires a second factor, members have to set one up first.
     """
 
     def decorate(view):
@@ -35,13 +35,14 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
         def for_members(request, *args, **kwargs):
             get_member(request)
             if request.member is None:
-                raise PermissionDenied("You are not a member of any merchant.")
+                raise PermissionDenied("You aren’t a member of any merchant.")
             request.merchant = request.member.merchant
             if request.merchant.second_factor_required and not request.member.has_second_factor:
-                messages.info(request, f"{request.merchant} asks its members for a second factor. Please set one up.")
+                messages.info(request, f"{request.merchant} requires two-factor authentication. Please set it up.")
                 return redirect("mfa_index")
             if not request.member.may(role):
-                raise PermissionDenied(f"This is for a {role.label.lower()} of {request.merchant}.")
+                allowed = "owners" if role == Role.OWNER else "owners and managers"
+                raise PermissionDenied(f"Only {allowed} of {request.merchant} can do this.")
             return view(request, *args, **kwargs)
 
         return for_members
@@ -52,10 +53,9 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
 def scoped(
     rows: type[Model] | QuerySet, role: Member.Role = Role.MANAGER, *, merchant: str = "merchant", **lookups: str
 ) -> Callable:
-    """Let in members who have the rights of this role, with one of their merchant's rows; another's is a 404.
+    """Like `member_required`, and pass one of the merchant's rows to the view. Rows of other merchants are a 404.
 
-    `lookups` are fields with the arguments of the address that they are looked up by. A refusal is shown on the row's
-    page.
+    `lookups` maps fields to URL arguments. If the view raises Refused, the reason is shown on the row's page.
     """
 
     def decorate(view):
@@ -79,12 +79,12 @@ def scoped(
 
 
 def lacks_second_factor(user) -> bool:
-    """Whether a member of support staff still has to set one up."""
+    """Return whether this member of support staff still has to set up a second factor."""
     return settings.STAFF_SECOND_FACTOR_REQUIRED and not is_mfa_enabled(user)
 
 
 def get_member(request) -> Member | None:
-    """The membership in whose name the user works: of several, the one that `?merchant=` last named."""
+    """Return the user's active membership. With several, `?merchant=` switches between them."""
     if not hasattr(request, "member"):
         memberships = request.user.memberships.select_related("merchant").order_by("merchant__name", "pk")
         second_factors = Authenticator.objects.filter(user=OuterRef("user"))
@@ -98,8 +98,8 @@ def get_member(request) -> Member | None:
 
 
 def navigation(request) -> dict:
-    """Context of every page: in whose name somebody is signed in."""
-    # There is none in pages of the REST framework, nor where a middleware refused the request.
+    """Template context of every page: the member and their navigation."""
+    # Pages of the REST framework and requests refused by a middleware have no user.
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated or request.path.startswith(reverse("admin:index")):
         return {}
@@ -110,13 +110,13 @@ def navigation(request) -> dict:
         "member": member,
         "memberships": request.memberships,
         "source_pages": [kind.pages for kind in SOURCES.values() if kind.pages],
-        # Added to what leads to an order, whose number may be another one's at another merchant.
+        # Added to order links, because order numbers are unique per merchant only.
         "merchant_query": f"?merchant={member.merchant.slug}" if len(request.memberships) > 1 else "",
         "attention_count": SimpleLazyObject(lambda: count_attention(member.merchant)),
     }
 
 
 def count_attention(merchant: Merchant) -> str:
-    """How many orders need a person, in few characters; none is empty."""
+    """Return the number of orders that need attention, at most “99+”; empty for none."""
     count = needing_attention(merchant.orders.all(), merchant)[:100].count()
     return "99+" if count > 99 else str(count or "")

@@ -1,4 +1,4 @@
-"""Django looks for the staff pages here: they are in portal/staff, and in the `admin` of other sections."""
+"""Django imports this module automatically. Admin pages are in portal/staff and the sections' `admin` modules."""
 
 from importlib import import_module
 from pathlib import Path

@@ -6,6 +6,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 app = Celery("keywell")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Tasks share one connection to the database. Celery does not find this setting under the namespace.
+# Tasks reuse their database connection. Celery doesn't read this setting from the namespace.
 app.conf.CELERY_DB_REUSE_MAX = 1000
 app.autodiscover_tasks()

@@ -14,32 +14,32 @@ from portal.orders.desk import Desk
 
 @dataclass(frozen=True)
 class Question:
-    """Whether an act is meant: `title` and `text` name it and its consequence, `button` the act."""
+    """A confirmation dialog. `title` and `text` describe the action and its consequences."""
 
     title: str
     text: str = ""
     button: str = ""
     danger: bool = False
-    form: BaseForm | None = None  # what there is to fill in
-    back: Any = None  # where to go if not, as redirect() takes it; the page of what the view is about
-    then: Any = None  # where to go once it is done, if not back
+    form: BaseForm | None = None
+    back: Any = None  # target of Cancel, as for redirect(); by default the page of the view's object
+    then: Any = None  # target after the action; by default `back`
     section: str = ""
-    template: str = ""  # of a page with a form, where there is nothing to confirm
+    template: str = ""  # of a full page, for forms that don't need a dialog
 
 
 Confirmation = Generator[Question, None, str | HttpResponse | None]
 
 
 def confirmed(view: Callable[..., Confirmation]) -> Callable[..., HttpResponse]:
-    """Make a view of a generator that yields a Question, acts, and returns what is said then, or a response.
+    """Make a view from a generator that yields a Question, acts, and returns a success message or a response.
 
-    It acts when the question is posted, with a form that is valid. If the form turns out to be wrong all the same, it
-    yields the question once more.
+    The generator continues when the question is posted with a valid form. To show errors found while acting, it yields
+    the question again.
     """
 
     @wraps(view)
     @require_http_methods(["GET", "POST"])
-    def asking(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         steps = view(request, *args, **kwargs)
         place: Any = args[0] if args else None
         question = next(steps)
@@ -54,11 +54,11 @@ def confirmed(view: Callable[..., Confirmation]) -> Callable[..., HttpResponse]:
             return redirect(question.then or question.back or place)
         return ask(request, question, place)
 
-    return asking
+    return wrapped
 
 
 def ask(request: HttpRequest, question: Question, place: Any) -> HttpResponse:
-    """A page of its own, or what htmx puts into the page's dialog. The form is posted to the address that asks."""
+    """Render the question as a page, or as a fragment for htmx's dialog. The form posts to the same URL."""
     in_dialog = request.htmx and request.method == "GET"  # type: ignore[attr-defined]
     context = {"base": "base.html"} | (place.surroundings() if isinstance(place, Desk) else {})
     context |= vars(question) | {"section": question.section or context.get("section", "")}
@@ -67,5 +67,5 @@ def ask(request: HttpRequest, question: Question, place: Any) -> HttpResponse:
         return render(request, question.template, context | {"place": place})
     response = render(request, "confirm_fragment.html" if in_dialog else "confirm.html", context)
     if in_dialog:
-        response["Content-Confirm"] = "yes"  # static/keywell.js opens nothing else as a dialog
+        response["Content-Confirm"] = "yes"  # static/keywell.js opens only these as a dialog
     return response

@@ -18,7 +18,7 @@ from pools.models import KeyImport
 from portal.access import Role, member_required
 from portal.pools.stock import EMPTY, HEALTHY, get_stock
 
-POOLS_SHOWN = 6
+MAX_POOLS = 6
 
 
 @never_cache
@@ -29,12 +29,12 @@ def dashboard(request) -> HttpResponse:
     stock = get_stock(merchant)
     context = {
         "section": "dashboard",
-        "stock": stock[:POOLS_SHOWN],
-        "more_pools": len(stock) - POOLS_SHOWN,
-        "short": sum(one.state != HEALTHY for one in stock),
-        "waited_for": [one for one in stock if one.state == EMPTY and one.waiting][:POOLS_SHOWN],
-        "today": today(merchant),
-        **count_open(merchant),
+        "stock": stock[:MAX_POOLS],
+        "more_pools": len(stock) - MAX_POOLS,
+        "short": sum(row.state != HEALTHY for row in stock),
+        "waited_for": [row for row in stock if row.state == EMPTY and row.waiting][:MAX_POOLS],
+        "today": get_sales_today(merchant),
+        **count_problems(merchant),
         "upstreams": troubled_upstreams(merchant),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
@@ -43,23 +43,22 @@ def dashboard(request) -> HttpResponse:
     return render(request, "portal/dashboard.html", context)
 
 
-def today(merchant: Merchant) -> Any:
-    """The orders paid since midnight, UTC: how many, and what they come to, in each currency."""
+def get_sales_today(merchant: Merchant) -> Any:
+    """Return the number and total of orders paid since midnight UTC, per currency."""
     midnight = datetime.combine(timezone.now().astimezone(UTC).date(), time.min, UTC)
     paid = merchant.orders.filter(status=Order.Status.PAID, paid_at__gte=midnight, items__isnull=False)
     paid = paid.order_by("currency")
     return paid.values("currency").annotate(orders=Count("pk", distinct=True), sum=Sum("items__total_price"))
 
 
-def count_open(merchant: Merchant) -> dict[str, Any]:
-    """How many orders wait, items are stuck and mails lost; and whether mail is refused."""
+def count_problems(merchant: Merchant) -> dict[str, Any]:
+    """Count waiting orders, stuck items and lost e-mails, and check for a refused mail server login, in one query."""
     counts = {
         "waiting": count(Fulfillment.objects.waiting().filter(item__order__merchant=merchant), "item__order"),
         "stuck": count(stuck_fulfillments().filter(item__order__merchant=merchant)),
         "lost": count(lost_deliveries().filter(order__merchant=merchant)),
         "account": Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
     }
-    # In one query.
     return dict(Merchant.objects.filter(pk=merchant.pk).values(**counts).get())
 
 

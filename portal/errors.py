@@ -5,9 +5,9 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class DiscreetReporterFilter(SafeExceptionReporterFilter):
-    """Keeps activation codes, secrets and customers out of error reports and debug pages, also while DEBUG is on.
+    """Keeps activation codes, secrets and customer data out of error reports and debug pages, even with DEBUG on.
 
-    Any variable of any frame, and anything posted, may hold a license key, so none is shown.
+    Hides all variables and all POST data, because any of them could contain a license key.
     """
 
     def is_active(self, request):
@@ -21,10 +21,10 @@ class DiscreetReporterFilter(SafeExceptionReporterFilter):
 
 
 class DiscreetLogFilter(logging.Filter):
-    """Keeps addresses that are keys out of what is logged of requests, also mistyped ones and those of the past."""
+    """Masks secret links in request logs, including mistyped and expired ones."""
 
     ADDRESS = re.compile(r"^/(o|invitations|upload|uploaded)/[^/]+")
-    # But for lists all of it, for a number may stand anywhere in one that is mistyped.
+    # Masks everything except collection URLs: in a mistyped URL, a number can be anywhere.
     LICENSING = re.compile(r"^/core/(?!v2/rest/[a-zA-Z]+$)(v2/rest/(?:[a-z]+/(?=[^/]))?)?.+", re.DOTALL)
 
     def filter(self, record):

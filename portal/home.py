@@ -8,7 +8,7 @@ from portal.dashboard import dashboard
 
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    """Show or lead to where everybody works: stock and sales of the day, the orders, or the admin."""
+    """Show the dashboard to owners and managers, and send others to the orders or the admin."""
     member = get_member(request)
     if member is None and request.user.is_staff:
         return redirect("admin:index")

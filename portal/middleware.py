@@ -17,7 +17,7 @@ POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
-    "img-src": "'self' data:",  # data: the picture of a TOTP secret, which must not have an address
+    "img-src": "'self' data:",  # data: for the QR code of a TOTP secret, which must not have a URL
     "connect-src": "'self'",
     "form-action": "'self'",
     "base-uri": "'none'",
@@ -25,49 +25,48 @@ POLICY = {
 }
 
 
-# No page uses any of these.
 PERMISSIONS = ["camera", "display-capture", "geolocation", "microphone", "midi", "payment", "serial", "usb"]
 PERMISSIONS_POLICY = ", ".join(f"{name}=()" for name in PERMISSIONS)
 
 
 class Utf8Only(MiddlewareMixin):
-    """415 for a body in any charset but UTF-8 or ASCII, before anything decodes it.
+    """Responds with 415 to charsets other than UTF-8 or ASCII, before anything decodes the body.
 
-    Django decodes with whatever codec a request names: some take minutes, others raise errors that end in a 500.
+    Django decodes with any codec that a request names. Some take minutes, others raise errors that become a 500.
     """
 
     def process_request(self, request):
         if names_other_charset(request.META.get("CONTENT_TYPE", "")):
-            return refuse(request, 415, "Send UTF-8: other values of charset are not supported.")
+            return refuse(request, 415, "Unsupported charset. Send the request in UTF-8.")
         return None
 
 
 class BodyLimit(MiddlewareMixin):
-    """413 for a body over 1 MiB, unless the view takes files: parsing a large form costs seconds."""
+    """Responds with 413 to bodies over 1 MiB unless the view takes files: parsing a large form takes seconds."""
 
     def process_view(self, request, view, args, kwargs):
         takes_files = getattr(view, "takes_files", False) or getattr(getattr(view, "cls", None), "takes_files", False)
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not takes_files and length.isdecimal() and int(length) > settings.API_BODY_LIMIT:
-            return refuse(request, 413, f"The request body is longer than {settings.API_BODY_LIMIT} bytes.")
+            return refuse(request, 413, f"The request body is larger than {settings.API_BODY_LIMIT} bytes.")
         return None
 
 
 class DatabaseAway(MiddlewareMixin):
-    """503 while the database restarts or is overloaded: whoever asked may ask again."""
+    """Responds with 503 while the database restarts or is overloaded. Clients can retry."""
 
     def process_exception(self, request, exception):
         if not isinstance(exception, OperationalError | InterfaceError):
             return None
-        logger.warning("The database does not answer: %s", type(exception).__name__)
-        response = refuse(request, 503, "The database does not answer at the moment. Send the same request again.")
+        logger.warning("Database unavailable: %s", type(exception).__name__)
+        response = refuse(request, 503, "The database is temporarily unavailable. Please retry the request.")
         response.headers["Retry-After"] = "5"
         return response
 
 
 def refuse(request, status: int, detail: str) -> HttpResponse:
-    """Refuse a request before its view runs, in the format of the API it is for, or as a page."""
-    # A client that is still sending when the connection is closed never sees the answer.
+    """Refuse a request before its view runs, in the format of its API or as a page."""
+    # Read the body first: a client that is still sending when the connection closes never sees the response.
     while request.read(64 * 1024):
         pass
     if request.path_info.startswith("/api/"):
@@ -78,22 +77,22 @@ def refuse(request, status: int, detail: str) -> HttpResponse:
 
 
 class ContentSecurityPolicy(MiddlewareMixin):
-    """Nothing but our own files: a customer's name or a template that smuggles in markup gets nothing to run.
+    """Allows only our own files, so that markup injected through a name or template can't run scripts.
 
-    A view may set `response.content_security_policy`, a dict, to change directives of this one answer.
+    A view can override directives for its response in the dict `response.content_security_policy`.
     """
 
     def process_response(self, request, response):
         policy = POLICY | getattr(response, "content_security_policy", {})
         response.headers.setdefault("Content-Security-Policy", "; ".join(" ".join(pair) for pair in policy.items()))
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        # Other sites' pages embed nothing of ours. A view that mail programs load from says so itself.
+        # Other sites can't embed our resources. The logo view, which e-mails load, sets its own value.
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         return response
 
 
 class CompressedAssets(GZipMiddleware):
-    """Compresses what is the same for everybody. Pages are not: the size of a compressed one tells of its secrets."""
+    """Compresses static files only. The size of a compressed page could reveal its secrets (BREACH)."""
 
     def process_response(self, request, response):
         if not request.path_info.startswith(settings.STATIC_URL):

@@ -1,4 +1,4 @@
-"""Pages found by where the last one ended, which is as fast at the end of a long list as at its start."""
+"""Keyset pagination: late pages of a long list load as fast as the first."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,9 +10,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class KeysetPage:
-    """Rows, the last first by one of their times or positions, on one page.
-
-    Its cursors are for the query parameters `before` and `after`.
+    """A page of rows, newest first by a datetime or integer field. Its cursors are for the query parameters
+    `before` and `after`.
     """
 
     def __init__(self, queryset: QuerySet, field: str = "reported_at", *, before: str = "", after: str = "") -> None:
@@ -36,7 +35,7 @@ class KeysetPage:
 def _beyond(queryset: QuerySet, field: str, position: tuple[datetime | int, int], backwards: bool) -> QuerySet:
     value, pk = position
     beyond = "gt" if backwards else "lt"
-    # The second condition is one that an index can start from.
+    # The second condition is redundant, but an index can use it.
     return queryset.filter(
         Q(**{f"{field}__{beyond}": value}) | Q(**{f"pk__{beyond}": pk}), **{f"{field}__{beyond}e": value}
     )
@@ -49,7 +48,7 @@ def make_cursor(row: Model, field: str) -> str:
 
 
 def parse_cursor(text: str, *, is_time: bool) -> tuple[datetime | int, int] | None:
-    """What a cursor says, or None if it is none: somebody has changed the address."""
+    """Parse a cursor; return None for an invalid one from an edited URL."""
     match = re.fullmatch(r"(-?\d{1,18})-(\d{1,18})", text, re.ASCII)
     if match is None:
         return None

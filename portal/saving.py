@@ -5,7 +5,7 @@ from django.forms import ModelForm
 
 
 def save_once(form: ModelForm, write: Callable[[], object]) -> bool:
-    """Write what the form says, unless the same is written at this moment, as by a second click: then it says so."""
+    """Call `write`; return whether it worked. After an IntegrityError, as on a second click, the form has errors."""
     try:
         with transaction.atomic():
             write()

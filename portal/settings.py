@@ -1,7 +1,7 @@
 """Settings of one Keywell installation.
 
-What differs between installations comes from the environment or from a file `.env` beside manage.py;
-`.env.example` lists it all. Secrets have no default: `run.py` makes them for a demo.
+Deployment values come from the environment or from a file `.env` next to manage.py; see `.env.example`.
+Secrets have no default. `run.py` generates them for the demo.
 """
 
 from ipaddress import ip_network
@@ -38,7 +38,7 @@ INSTALLED_APPS = [
     *("rest_framework", "drf_spectacular", "drf_spectacular_sidecar"),
     *("allauth", "allauth.account", "allauth.mfa", "django_htmx", "anymail"),
     *("vault", "work", "merchants", "orders", "pools", "outbound", "notices", "webhooks", "delivery", "fulfillment"),
-    # The kinds of sources, in the order in which products offer them.
+    # The kinds of sources, in the order in which products list them.
     "fulfillment.sources.pool",
     "fulfillment.sources.web_service",
     "fulfillment.sources.netlicensing",
@@ -84,8 +84,8 @@ TEMPLATES = [
     }
 ]
 
-# Database: PostgreSQL only (docs/decisions/0001-postgresql-only.md). A payment writes a dozen rows; opening a
-# connection for each request would cost more than all of them.
+# Database: PostgreSQL only (docs/decisions/0001-postgresql-only.md). Connections are persistent: opening one for
+# each request would cost more than the dozen rows that a payment writes.
 
 DATABASES = {"default": env.db_url("DATABASE_URL")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
@@ -93,11 +93,11 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
 DATABASES["default"].update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Broker and cache. Rows are the queue (work/models.py): flushing the broker loses nothing. The cache counts
-# failed attempts to sign in; it is the database's, so that people get in while the broker is gone.
+# Broker and cache. Database rows are the queue (work/models.py), so flushing the broker loses nothing. The cache
+# counts failed sign-ins. It is in the database, so that people can sign in while the broker is down.
 
 BROKER_URL = env("BROKER_URL")
-# For those whom somebody waits for (work/valkey.py): the times, in seconds, are for connecting and for each answer.
+# For requests that people wait for (work/valkey.py). Timeouts are in seconds.
 VALKEY = {
     "url": BROKER_URL.replace("redis+socket://", "unix://"),
     "socket_connect_timeout": 0.5,
@@ -107,7 +107,7 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "portal_cache",
-        # Far more than live counters: when it is full, a third of them is forgotten.
+        # Far more than the live counters need: a full cache drops a third of its entries.
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 }
@@ -126,51 +126,51 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY = False
-# Shorter than work.models.LEASE, or a second worker would take over from a living one.
+# Has to be shorter than work.models.LEASE, or a second worker takes over from one that is still running.
 CELERY_TASK_TIME_LIMIT = 50
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    # Seconds from one start to the next; beat runs them itself (runtime/beat.py).
+    # Interval in seconds between starts; beat runs these tasks itself (runtime/beat.py).
     "sweep": {"task": "fulfillment.tasks.sweep", "schedule": 10},
     "purge": {"task": "fulfillment.tasks.purge_parameters", "schedule": 600},
 }
 
-# Mail. EMAIL_URL for SMTP (smtp+tls://user:password@host:587); or ANYMAIL_ESP, a module of anymail.backends, with
-# its settings in ANYMAIL (POSTMARK_SERVER_TOKEN=...,...).
+# E-mail. Either EMAIL_URL for SMTP (smtp+tls://user:password@host:587), or ANYMAIL_ESP, a module of
+# anymail.backends, with its settings in ANYMAIL (POSTMARK_SERVER_TOKEN=...,...).
 
 vars().update(env.email_url_config(env("EMAIL_URL", default="") or f"filemail:///{VAR}/mail"))
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"
-# Seconds, for each answer of the mail server. One that looks into a mail before it accepts it takes its time, and
-# asking again would send the mail again.
+# Seconds, for each response of the mail server. Generous, because some servers scan an e-mail before they accept it,
+# and a retry would send it again.
 EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="keywell@localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
-# Who hears of merchants' requests to set up automatic sending; nobody, if empty.
+# Recipients of merchants' requests to set up automatic sending.
 SUPPORT_EMAIL = env.list("SUPPORT_EMAIL", default=[])
 ANYMAIL = env.dict("ANYMAIL", default={})
 if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
     EMAIL_BACKEND = f"anymail.backends.{ANYMAIL_ESP}.EmailBackend"
 
-# Calls to addresses that merchants type in (outbound/address_guard.py): networks of our own that they may reach all
-# the same, by http:// too.
+# Requests to URLs of merchants (outbound/address_guard.py): our own networks that they may reach anyway, even over
+# http://.
 
 CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
-# An HTTP proxy for those calls that leave our networks, http://user:password@host:port; never the environment's.
+# HTTP proxy for requests to all other networks, http://user:password@host:port. Ignores the environment's proxies.
 CALLOUT_PROXY = env("CALLOUT_PROXY", default="")
 
-# Where this installation itself reaches its licensing service, for merchants who have their licenses made there.
+# The URL at which this installation reaches its own licensing service.
 
 LICENSING_URL = env("LICENSING_URL", default="") or f"{BASE_URL}/core/v2/rest"
 
-# Web pages of these origins may call the licensing API from browsers; by default none may.
+# Origins of web pages that may call the licensing API from browsers. None by default.
 
 LICENSING_CORS_ORIGINS = read_origins("LICENSING_CORS_ORIGINS", env.list("LICENSING_CORS_ORIGINS", default=[]))
 
-# Days for which the additional parameters of orders are kept (fulfillment/retention.py): of paid ones from the payment
-# on, of deleted and terminated ones from then on. Those of unpaid ones stay.
+# Retention of orders' additional parameters in days (fulfillment/retention.py), counted from the payment, or from when
+# an order was deleted or terminated. Unpaid orders keep theirs.
 
 ADDITIONAL_PARAMETERS_KEPT_PAID = env.int("ADDITIONAL_PARAMETERS_KEPT_PAID", default=365)
 ADDITIONAL_PARAMETERS_KEPT_ENDED = env.int("ADDITIONAL_PARAMETERS_KEPT_ENDED", default=120)
@@ -187,7 +187,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "api.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
-# Requests a minute and API key: far above what one shop does, low enough that a loop gone wild is stopped.
+# Per API key. Far above what a shop needs, but low enough to stop a runaway loop.
 API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=20_000)
 API_BODY_LIMIT = 1024 * 1024
 
@@ -218,8 +218,8 @@ AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 
-# Signing in is django-allauth's: by e-mail address, which is who somebody is and cannot be changed in pages. Nobody
-# signs up; members are invited (merchants/team.py).
+# django-allauth handles signing in, by e-mail address. Users can't change their address. There is no sign-up; members
+# are invited (merchants/team.py).
 ACCOUNT_ADAPTER = "portal.account.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
@@ -231,9 +231,9 @@ ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = MFA_REAUTHENTICATION_REQUIRED = True
-# Five wrong passwords or codes lock an account for the device or the network they came from; fifty from devices that
-# are not known, for all such devices; thirty a network address, which an office may share (portal/account/adapter.py).
-# Requests for a new password are counted in delivery/link_requests.py, whose answer is always the same.
+# Failed sign-ins (portal/account/adapter.py): 5 lock an account for their device or network, 50 from unknown devices
+# lock it for all unknown devices, and 30 lock an IP address, which an office may share. Password resets are counted in
+# delivery/link_requests.py, which always responds the same.
 ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,30/15m/ip", "reset_password": "20/m/ip"}
 LOGIN_FAILED_BY_STRANGERS = "50/15m/key"
 ACCOUNT_FORMS = {
@@ -245,14 +245,14 @@ ACCOUNT_FORMS = {
     "reset_password_from_key": "portal.account.forms.ResetPasswordKeyForm",
 }
 
-# Support staff without a second factor are led to set one up before they see the admin.
+# Support staff have to set up a second factor before they can use the admin.
 STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=True)
 MFA_ADAPTER = "portal.account.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = "Keywell"
-MFA_TOTP_TOLERANCE = 1  # steps of 30 seconds: typing takes a while
+MFA_TOTP_TOLERANCE = 1  # steps of 30 seconds, to allow time for typing
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = BASE_URL.startswith("http://")
 MFA_FORMS = {
     "authenticate": "portal.account.forms.AuthenticateForm",
@@ -265,24 +265,24 @@ MFA_FORMS = {
 
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
-# Whose address failed attempts are counted for: the last of X-Forwarded-For, which the proxy wrote.
+# Failed sign-ins count for the last address in X-Forwarded-For, which the proxy adds.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if BEHIND_PROXY else 0
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_ENGINE = "portal.account.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BASE_URL.startswith("https://")
-# With this prefix browsers take a cookie from this host alone, not from another one of its domain.
+# With this prefix, browsers accept the cookie only from this host, not from other hosts of its domain.
 COOKIE_PREFIX = "__Host-" if SESSION_COOKIE_SECURE else ""
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid", f"{COOKIE_PREFIX}csrftoken"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SECURE_HSTS_SECONDS = 31_536_000 if BASE_URL.startswith("https://") else 0
 X_FRAME_OPTIONS = "DENY"
-# Files of keys stay in memory: what is longer is refused, and nothing is spilled to a temporary file.
+# Key files stay in memory and never reach a temporary file. Larger uploads are refused.
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
 DEFAULT_EXCEPTION_REPORTER_FILTER = "portal.errors.DiscreetReporterFilter"
 
-# Language and time. Pages and mails for customers are in these languages (orders/localization.py, locale/); people who
-# work here read English.
+# Language and time. Customers get pages and e-mails in these languages (orders/localization.py, locale/). Everything
+# else is in English.
 
 LANGUAGE_CODE = "en-us"
 LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("fr", "Français"), ("es", "Español"), ("ru", "Русский")]
@@ -309,13 +309,13 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL},
         "django.request": {"filters": ["discreet"]},
-        # What was purged is in the log, though Celery's workers keep quiet about what goes well.
+        # Logs what was purged, although Celery workers don't log successful tasks.
         "fulfillment.retention": {"level": LOG_LEVEL},
-        # It warns of each request that waits for a thread.
+        # Logs a warning for each request that waits for a thread.
         "waitress.queue": {"level": "ERROR"},
-        # Its warnings and debug lines hold URLs, with what customers entered.
+        # Its warnings and debug messages contain URLs with customer data.
         "urllib3": {"level": "ERROR"},
-        # At DEBUG it writes down what a template was given, codes, links and all.
+        # At DEBUG it logs template variables, including codes and links.
         "django.template": {"level": "INFO"},
     },
 }

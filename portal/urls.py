@@ -3,13 +3,13 @@ from django.contrib import admin
 from django.urls import include, path
 
 from api.docs import ApiDocs, ApiSchema
-from delivery.providers import take_tracking, take_tracking_of_merchant
+from delivery.providers import receive_merchant_tracking, receive_tracking
 from portal.emails import views as emails
 from portal.home import home
 from portal.team import invitations
 from runtime.health import healthz
 
-# Support staff sign in as everybody does, second factor and all.
+# The admin uses the portal's sign-in, including the second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
@@ -29,8 +29,8 @@ urlpatterns = [
     path("accounts/", include("portal.account.urls")),
     path("logos/<str:digest>.png", emails.logo, name="logo"),
     path("", include("portal.customer.urls")),
-    path("anymail/<str:provider>/tracking/", take_tracking, name="tracking"),
-    path("anymail/<slug:merchant>/<str:provider>/tracking/", take_tracking_of_merchant, name="tracking-of-merchant"),
+    path("anymail/<str:provider>/tracking/", receive_tracking, name="tracking"),
+    path("anymail/<slug:merchant>/<str:provider>/tracking/", receive_merchant_tracking, name="tracking-of-merchant"),
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
     path("api/schema/", ApiSchema.as_view(), name="api-schema"),

@@ -8,7 +8,7 @@ django.setup(set_prefix=False)
 
 
 class LenientRequest(WSGIRequest):
-    """A request that can be refused: Django makes none whose Content-Type it cannot decode, and answers with a 500."""
+    """Tolerates an undecodable Content-Type, for which Django would respond with a 500. The view can refuse it."""
 
     def _set_content_type_params(self, meta):
         try:

@@ -1,16 +1,16 @@
-// Makes pleasant what works without it.
+// Progressive enhancement: every page works without it.
 "use strict";
 
 const dialog = document.getElementById("dialog");
 
-// A confirmation that htmx has fetched opens as a dialog. What is none, such as a refusal, is a page; and so is what comes
-// from elsewhere than asked for, such as the sign-in page.
+// Confirmations that htmx fetched open as a dialog. Any other response, such as an error or a redirect to the sign-in
+// page, loads as a page.
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, target, requestConfig } = event.detail;
-  const asked = new URL(requestConfig.path, location);
-  if (target === dialog ? xhr.getResponseHeader("Content-Confirm") === null : !xhr.responseURL.startsWith(asked)) {
+  const requested = new URL(requestConfig.path, location);
+  if (target === dialog ? xhr.getResponseHeader("Content-Confirm") === null : !xhr.responseURL.startsWith(requested)) {
     event.preventDefault();
-    location.assign(target === dialog ? asked : location.pathname + location.search);
+    location.assign(target === dialog ? requested : location.pathname + location.search);
   }
 });
 document.addEventListener("htmx:afterSwap", (event) => {
@@ -29,7 +29,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-// A form is sent once, however often its button is clicked. The button is disabled after its value was taken along.
+// Submit each form only once, however often its button is clicked. The button stays enabled, so its value is sent.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.hasAttribute("hx-post") || event.submitter?.formTarget) return;
@@ -37,14 +37,14 @@ document.addEventListener("submit", (event) => {
   form.dataset.sent = "yes";
   for (const button of form.querySelectorAll("[type=submit]")) button.setAttribute("aria-busy", "true");
 });
-// Coming back to a page finds it as it was.
+// Re-enable forms when a page is restored from the back/forward cache.
 window.addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
   for (const form of document.forms) delete form.dataset.sent;
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
 });
 
-// Copying. The button is hidden until there is a clipboard to copy to.
+// Copy buttons are hidden unless the browser has a clipboard API.
 function showCopyButtons(root) {
   for (const button of root.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
@@ -60,7 +60,7 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => (label.textContent = before), 2000);
 });
 
-// A preview follows what is typed. Its frame is new each time, for Back to lead to the page before.
+// Live preview. Each update replaces the iframe, so that Back leaves the page instead of stepping through previews.
 for (const form of document.querySelectorAll("form[data-preview]")) {
   const button = form.querySelector("[formtarget]");
   let timer;
@@ -75,11 +75,11 @@ for (const form of document.querySelectorAll("form[data-preview]")) {
     clearTimeout(timer);
     timer = setTimeout(show, 500);
   });
-  // What was not saved, for a mistake or because it was only mailed as a test, is shown as it stands.
+  // Unsaved text, after an error or a test e-mail, is previewed right away.
   if (form.dataset.preview) show();
 }
 
-// Ctrl-K or ⌘K leads to the search.
+// Ctrl-K or ⌘K focuses the search field.
 document.addEventListener("keydown", (event) => {
   if (event.key.toLowerCase() !== "k" || !(event.metaKey || event.ctrlKey)) return;
   const search = document.querySelector("[data-search]");

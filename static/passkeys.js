@@ -1,4 +1,4 @@
-// Shows what needs passkeys where there are any, and says why one did not work.
+// Shows passkey controls if the browser supports them, and explains errors.
 "use strict";
 
 if (window.PublicKeyCredential) {
@@ -11,9 +11,9 @@ document.addEventListener("allauth.error", (event) => {
   const message = document.querySelector("[data-passkey-error]");
   message.textContent =
     name === "SecurityError"
-      ? "Passkeys do not work at this address. They need a host name, not a number."
+      ? "Passkeys don’t work at this address. They need a host name, not an IP address."
       : name === "InvalidStateError"
-        ? "This device holds a passkey of yours already."
-        : "No passkey was used: it took too long, was canceled, or this device has none. Please try again.";
+        ? "This device already has one of your passkeys."
+        : "The passkey didn’t work: the request timed out, was canceled, or this device has no passkey. Please try again.";
   message.hidden = false;
 });

@@ -10,8 +10,6 @@ from work.models import Retryable
 
 
 class Delivery(Retryable):
-    """One e-mail with activation codes of an order."""
-
     TASK = "delivery.tasks.deliver"
 
     class Kind(models.TextChoices):
@@ -23,16 +21,16 @@ class Delivery(Retryable):
         SENT = "sent"
         FAILED = "failed"
         CANCELED = "canceled"  # the order was no longer paid, or delivery not allowed
-        # What the provider told of one that was sent
+        # Reported by the provider after it was sent
         DELIVERED = "delivered"
         OPENED = "opened"
         BOUNCED = "bounced"
         REJECTED = "rejected"
         COMPLAINED = "complained"  # the customer marked it as spam
 
-    # It went out, and nothing bad was heard of it.
-    GONE_WELL = (Status.SENT, Status.DELIVERED, Status.OPENED)
-    # It went out, and came back.
+    # Sent, with no bad news since.
+    SUCCESSFUL = (Status.SENT, Status.DELIVERED, Status.OPENED)
+    # Sent, but didn't reach the customer.
     RETURNED = (Status.BOUNCED, Status.REJECTED)
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="deliveries")
@@ -40,7 +38,7 @@ class Delivery(Retryable):
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     codes = models.ManyToManyField(ActivationCode, through="DeliveredCode", related_name="deliveries")
     recipient = models.EmailField()
-    # Ours until the mail provider gives it another. The same at every attempt, so that a mail sent twice can be told.
+    # The same at every attempt, so that duplicates can be recognized. A mail provider may replace it.
     message_id = models.CharField("Message-ID", max_length=255, db_index=True, editable=False)
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
     requested_by = models.CharField(max_length=MAX_ACTOR, blank=True)
@@ -64,7 +62,7 @@ class Delivery(Retryable):
         return MailAccount.objects.queue_for(self.order.merchant_id)
 
     def readdress(self) -> None:
-        """Have this attempt go to the order's present address, and say so before it is made."""
+        """Use the order's current address, and save it before sending."""
         if self.recipient != self.order.email:
             self._update(recipient=self.order.email)
 

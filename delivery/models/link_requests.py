@@ -1,4 +1,4 @@
-"""People without a session who ask for an e-mail: customers for links, users for a new password."""
+"""E-mails requested without signing in: order links for customers, password resets for users."""
 
 from django.db import models
 
@@ -8,17 +8,17 @@ from work.models import Retryable
 
 
 class LinkRequest(Retryable):
-    """Somebody asks for the links to a customer's orders at a merchant; without a merchant, for a new password.
+    """A request for the links to a customer's orders; without a merchant, for a password reset.
 
-    Only the owner of the address gets an e-mail, if we know it. The row is deleted after a day.
+    The e-mail goes only to a known address. The row is deleted after a day.
     """
 
     TASK = "delivery.tasks.send_links"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, null=True, related_name="link_requests")
     email = models.EmailField()
-    language = models.CharField(max_length=10, help_text="Of settings.LANGUAGES.")
-    source = models.BinaryField(help_text="The fingerprint of the network that it came from.")
+    language = models.CharField(max_length=10, help_text="One of settings.LANGUAGES.")
+    source = models.BinaryField(help_text="Fingerprint of the requesting network.")
 
     class Meta(Retryable.Meta):
         indexes = [

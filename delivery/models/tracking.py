@@ -1,4 +1,4 @@
-"""What mail providers tell of e-mails that were sent."""
+"""Events that mail providers report about sent e-mails."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -8,7 +8,7 @@ from merchants.models import Merchant
 
 
 class TrackingEvent(models.Model):
-    """One thing that a provider told of one e-mail, perhaps before we know under which Message-ID it was sent."""
+    """An event of one e-mail. It can arrive before its Message-ID is saved; then `delivery` is empty."""
 
     class Kind(models.TextChoices):
         DEFERRED = "deferred"
@@ -19,7 +19,7 @@ class TrackingEvent(models.Model):
         REJECTED = "rejected"
         COMPLAINED = "complained"
 
-    # What each does to the delivery; one that is deferred is on its way still.
+    # The delivery status that each event leads to. Deferred e-mails are still on their way.
     STATUSES = {
         Kind.DELIVERED: Delivery.Status.DELIVERED,
         Kind.OPENED: Delivery.Status.OPENED,
@@ -30,7 +30,11 @@ class TrackingEvent(models.Model):
     }
 
     merchant = models.ForeignKey(
-        Merchant, models.CASCADE, null=True, editable=False, help_text="Whose provider told it; none: ours."
+        Merchant,
+        models.CASCADE,
+        null=True,
+        editable=False,
+        help_text="The merchant whose provider reported it; empty for the installation’s.",
     )
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, related_name="tracking_events", editable=False)
     message_id = models.CharField("Message-ID", max_length=255, editable=False, help_text="Without angle brackets.")
@@ -38,7 +42,7 @@ class TrackingEvent(models.Model):
     reason = models.CharField(max_length=500, blank=True, editable=False)
     occurred_at = models.DateTimeField(editable=False)
     received_at = models.DateTimeField(db_default=Now(), editable=False)
-    fingerprint = models.BinaryField(unique=True, editable=False, help_text="Of what was told: told again it is one.")
+    fingerprint = models.BinaryField(unique=True, editable=False, help_text="Identifies repeated reports.")
 
     class Meta:
         indexes = [
@@ -46,4 +50,4 @@ class TrackingEvent(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.get_kind_display()}: {self.delivery or 'an e-mail that is not known'}"
+        return f"{self.get_kind_display()}: {self.delivery or 'unknown e-mail'}"

@@ -48,7 +48,7 @@ def html_of(message):
 def test_an_order_of_several_products_is_one_mail(mail, make_product):
     message = mail(make_product(name="Pro"), make_product(name="Lite"))
 
-    assert message.subject.startswith("Your licenses of order A")
+    assert message.subject.startswith("Your licenses for order A")
     assert "Pro × 1" in message.body and "Lite × 1" in message.body
     assert message.body.count("Hello Ada Byron") == 1 == message.body.count("/o/")
 
@@ -202,12 +202,12 @@ def test_markup_that_the_merchant_wrote_is_text(mail, product, template):
 def test_it_tells_what_is_still_to_come(mail, make_product):
     message = mail(make_product(keys=3, name="Photo Pro"), make_product(keys=0, name="Photo Lite"), quantity=5)
 
-    assert "still to come" in message.body and "still to come" in html_of(message)
+    assert "as soon as they’re ready" in message.body and "as soon as they’re ready" in html_of(message)
     assert "Photo Pro: 2 of 5" in message.body and "Photo Lite: 5 of 5" in message.body
 
 
 def test_it_says_nothing_of_that_when_all_came(mail, product):
-    assert "still to come" not in mail(product).body
+    assert "as soon as they’re ready" not in mail(product).body
 
 
 class TestWhichText:
@@ -296,7 +296,7 @@ def test_a_revoked_link_is_not_written(mail, product, monkeypatch):
 
     message = mail(product)
 
-    assert "at any time" not in message.body and "Show my order" not in html_of(message)
+    assert "at any time" not in message.body and "View my order" not in html_of(message)
 
 
 def test_what_stands_beside_a_revoked_link_is(mail, product, template, monkeypatch):

@@ -83,7 +83,7 @@ def test_a_checkout_page_without_delivery_is_refused(resend):
 
     response = resend()
 
-    assert response.status_code == 409 and "not allowed for the checkout page “main”" in response.json()["detail"]
+    assert response.status_code == 409 and "isn’t allowed for the checkout page “main”" in response.json()["detail"]
 
 
 def test_an_item_without_codes_is_refused(api, pay, make_product):
@@ -91,7 +91,7 @@ def test_an_item_without_codes_is_refused(api, pay, make_product):
 
     response = api.post("/api/v1/orders/A1/items/1/resend/")
 
-    assert response.status_code == 409 and "No activation code is saved" in response.json()["detail"]
+    assert response.status_code == 409 and "The order has no activation codes yet" in response.json()["detail"]
 
 
 def test_an_unknown_item_is_a_404(api, pay, product):

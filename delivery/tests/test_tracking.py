@@ -230,7 +230,7 @@ def test_events_of_mails_that_are_not_ours_are_kept_for_days(delivery):
     tasks.sweep()
     assert TrackingEvent.objects.get().delivery is None
 
-    TrackingEvent.objects.update(received_at=timezone.now() - tracking.MATCHING_TIMEOUT - timedelta(minutes=1))
+    TrackingEvent.objects.update(received_at=timezone.now() - tracking.UNMATCHED_RETENTION - timedelta(minutes=1))
     tasks.sweep()
 
     assert not TrackingEvent.objects.exists()

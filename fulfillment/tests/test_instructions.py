@@ -38,7 +38,7 @@ def test_it_stands_beneath_the_codes_as_it_is(mail, make_product):
     text, html, page = mail(make_product(instructions=HOSTILE))
 
     key = ActivationCode.objects.get().code
-    assert text.index(key) < text.index(f"\n\n{HOSTILE}\n\n") < text.index("Your order and its licenses")
+    assert text.index(key) < text.index(f"\n\n{HOSTILE}\n\n") < text.index("View your order and licenses")
     for markup in (html, page):
         assert "Open &lt;b&gt;Help&lt;/b&gt;,<br>then {ORDER_ID} &amp; https://evil.example/" in markup
         assert 'href="https://evil.example/' not in markup

@@ -157,7 +157,7 @@ def test_the_first_is_not_mailed_any_more(pay, product, work):
     work()
 
     delivery.refresh_from_db()
-    assert (delivery.status, delivery.reason) == ("canceled", "What it was to bring was replaced by another license.")
+    assert (delivery.status, delivery.reason) == ("canceled", "Its license was replaced by another one.")
     [message] = [message for message in mail.outbox if message.to == [order.email]]
     assert new.code in message.body
     assert old.code not in message.body

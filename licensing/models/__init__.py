@@ -1,4 +1,4 @@
-"""What the licensing service keeps. A vendor is a merchant; a number is one's own, another may have it as well."""
+"""Models of the licensing service. A vendor is a merchant. Numbers are unique per vendor."""
 
 from licensing.models.access import Role, Token, VendorLogin
 from licensing.models.catalog import (

@@ -18,7 +18,7 @@ from vault.fingerprints import fingerprint
 
 
 class Role(models.TextChoices):
-    """What an API key may do; each may what those before it may."""
+    """Permissions of an API key, lowest first. Each role includes the ones before it."""
 
     LICENSEE = "ROLE_APIKEY_LICENSEE", "validate and transfer"
     ANALYTICS = "ROLE_APIKEY_ANALYTICS", "read"
@@ -37,10 +37,10 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
 
 class Token(Entity, Used):
-    """Its number is a secret: an API key signs in with it."""
+    """The number of an API key is a secret: clients sign in with it."""
 
-    # The others, for shops and such, are there for a while only.
-    RETENTION = timedelta(days=1)
+    # Tokens of other types, such as SHOP, expire.
+    LIFETIME = timedelta(days=1)
 
     class Type(models.TextChoices):
         DEFAULT = "DEFAULT"
@@ -52,7 +52,7 @@ class Token(Entity, Used):
     fingerprint = models.BinaryField(unique=True, editable=False)
     hint = models.CharField(max_length=4, editable=False)
     token_type = models.CharField(max_length=10, choices=Type, default=Type.DEFAULT)
-    name = models.CharField(max_length=100, blank=True, help_text="What uses it.")
+    name = models.CharField(max_length=100, blank=True, help_text="The software that uses it.")
     api_key_role = models.CharField(max_length=30, choices=Role, blank=True)
     licensee = models.ForeignKey(Licensee, models.CASCADE, null=True, blank=True, related_name="tokens")
     expiration_time = models.DateTimeField(null=True, blank=True)
@@ -75,7 +75,7 @@ class Token(Entity, Used):
         self.number = self.number or str(uuid4())
         self.fingerprint, self.hint = fingerprint(self.number), self.number[-4:]
         if self.token_type != self.Type.APIKEY and not self.expiration_time:
-            self.expiration_time = timezone.now() + self.RETENTION
+            self.expiration_time = timezone.now() + self.LIFETIME
         super().save(*args, **kwargs)
 
     @property
@@ -85,7 +85,7 @@ class Token(Entity, Used):
 
 class VendorLoginQuerySet(models.QuerySet["VendorLogin"]):
     def create_login(self, merchant: Merchant, name: str, **fields: Any) -> "tuple[VendorLogin, str]":
-        """Make a login. Its password is returned here and nowhere else: we keep a hash."""
+        """Create a login and return it with its password. Only a hash of the password is stored."""
         password = secrets.token_urlsafe(24)
         user_name = f"{merchant.slug}.{name}"
         password_hash = VendorLogin.hash_password(password)
@@ -115,5 +115,5 @@ class VendorLogin(Used):
 
     @staticmethod
     def hash_password(password: str) -> bytes:
-        # We make it, of 192 random bits: there is nothing to guess, so no slow hash is needed.
+        # Passwords are generated from 192 random bits and can't be guessed, so a fast hash is enough.
         return hashlib.sha256(password.encode()).digest()

@@ -14,14 +14,14 @@ ALPHABET = string.ascii_uppercase + string.digits
 
 
 def new_number(letter: str) -> str:
-    """A number for what is given none: a letter and 8 capitals or digits."""
+    """Generate a number: a letter, then 8 capitals or digits."""
     return letter + "".join(secrets.choice(ALPHABET) for _ in range(8))
 
 
 class Entity(models.Model):
-    """What a vendor has. Properties are what its software keeps here under names of its own."""
+    """An object of a vendor. `properties` are custom fields that the vendor's software sets."""
 
-    LETTER = ""  # that numbers begin with which we make
+    LETTER = ""  # first letter of generated numbers
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_%(class)ss")
     active = models.BooleanField(default=True)
@@ -51,7 +51,7 @@ class NumberedEntity(Entity):
 
 
 class LicensingModel(models.TextChoices):
-    """How a module tells whether its licenses are valid (licensing/validation/)."""
+    """How a module decides whether its licenses are valid (licensing/validation/)."""
 
     TRY_AND_BUY = "TryAndBuy", "Try & Buy"
     SUBSCRIPTION = "Subscription"
@@ -94,19 +94,19 @@ class LicensingProduct(NumberedEntity):
     description = models.TextField(blank=True)
     licensing_info = models.TextField("licensing information", blank=True)
     licensee_auto_create = models.BooleanField(
-        "make licensees",
+        "create licensees",
         default=False,
-        help_text="A licensee that is not known is made when it is validated for the first time.",
+        help_text="Create unknown licensees on their first validation.",
     )
     vat_mode = models.CharField("VAT mode", max_length=5, choices=VatMode, blank=True)
     clear_mark_on_validation = models.BooleanField(
         "adopt by validation",
         default=True,
-        help_text="A marked licensee that a licensee’s key validates is its customer’s for good: the mark is cleared, "
-        "and nobody can transfer its licenses away any more.",
+        help_text="When a key with the licensee role validates a licensee marked for transfer, remove the mark. "
+        "Its licenses can’t be transferred away afterwards.",
     )
 
-    # As answers tell them (licensing/serializers.py).
+    # In the format of responses (licensing/serializers.py).
     discounts = models.JSONField(default=list, blank=True)
 
     def __str__(self):
@@ -127,12 +127,12 @@ class ProductModule(NumberedEntity):
     name = models.CharField(max_length=200)
     licensing_model = models.CharField(max_length=20, choices=LicensingModel)
     max_checkout_validity = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Of Floating: in seconds."
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Floating only, in seconds."
     )
-    yellow_threshold = models.PositiveIntegerField(null=True, blank=True, help_text="Of Rental: in days.")
-    red_threshold = models.PositiveIntegerField(null=True, blank=True, help_text="Of Rental: in days.")
+    yellow_threshold = models.PositiveIntegerField(null=True, blank=True, help_text="Rental only, in days.")
+    red_threshold = models.PositiveIntegerField(null=True, blank=True, help_text="Rental only, in days.")
     node_secret_mode = models.CharField(
-        max_length=10, choices=NodeSecretMode, blank=True, help_text="Of Node-Locked: where its secrets come from."
+        max_length=10, choices=NodeSecretMode, blank=True, help_text="Node-Locked only: where node secrets come from."
     )
 
     def __str__(self):
@@ -143,11 +143,11 @@ class ProductModule(NumberedEntity):
 
 
 class Terms(models.Model):
-    """What a license grants and costs. A license has its template's of the time when it was made."""
+    """What a license grants and costs. A license copies the terms of its template when it is created."""
 
     hidden = models.BooleanField(default=False)
     time_volume = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
-    time_volume_period = models.CharField(max_length=5, choices=Period, blank=True, help_text="Empty: days.")
+    time_volume_period = models.CharField(max_length=5, choices=Period, blank=True, help_text="Days if empty.")
     max_sessions = models.PositiveIntegerField(null=True, blank=True)
     quantity = models.BigIntegerField(null=True, blank=True, validators=[MinValueValidator(-1)])
     grace_period = models.BooleanField(null=True, blank=True)
@@ -176,7 +176,7 @@ class LicenseTemplate(Terms, NumberedEntity):
     module = models.ForeignKey(ProductModule, models.CASCADE, related_name="templates")
     name = models.CharField(max_length=200)
     license_type = models.CharField(max_length=10, choices=LicenseType)
-    automatic = models.BooleanField(default=False, help_text="Each new licensee gets one.")
+    automatic = models.BooleanField(default=False, help_text="Give a license to each new licensee.")
     hide_licenses = models.BooleanField(default=False)
 
     class Meta(NumberedEntity.Meta):

@@ -18,8 +18,8 @@ from merchants.numbers import MAX_NUMBER
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
-# A number comes before an alias, should two requests have made both at the same moment.
-# Written out, for every validation begins with it, and the ORM takes as long to write it as to have it answered.
+# A number wins over an alias, in case two concurrent requests created both.
+# Raw SQL because every validation runs it, and the ORM takes as long to build the query as the database to answer it.
 FIND = """
     SELECT licensee.* FROM licensing_licensee licensee
         WHERE licensee.merchant_id = %(merchant)s AND licensee.fingerprint = %(fingerprint)s
@@ -32,17 +32,17 @@ FIND = """
 
 
 def hint(number: str) -> str:
-    """The last four characters, by which people tell numbers apart; of a short one they would tell too much."""
+    """Return the last four characters, for display; nothing for short numbers, which they would give away."""
     return number[-4:] if len(number) >= 12 else ""
 
 
 class LicenseeQuerySet(models.QuerySet["Licensee"]):
-    def called(self, number: str):
-        """Those that have this number, or this alias; of a vendor's at most one."""
+    def with_number(self, number: str):
+        """Licensees with this number or alias; at most one per vendor."""
         known = fingerprint(number)
         numbers = Licensee.objects.filter(fingerprint=known).order_by().values("pk")
         aliases = LicenseeAlias.objects.filter(fingerprint=known).order_by().values("licensee")
-        # Not one condition or the other, for which all of a vendor's would be looked through.
+        # A union, because an OR would scan all licensees of the vendor.
         return self.filter(pk__in=numbers.union(aliases))
 
     def find(self, merchant_id: int, number: str) -> "Licensee | None":
@@ -51,9 +51,10 @@ class LicenseeQuerySet(models.QuerySet["Licensee"]):
 
 
 class Licensee(Entity):
-    """A customer's holding of one product.
+    """A customer's installation or account for one product.
 
-    Whoever knows the number of one that is marked can have its licenses: it stands encrypted, as activation codes do.
+    If it is marked for transfer, its number is enough to claim its licenses. So numbers are encrypted, like
+    activation codes.
     """
 
     LETTER = "I"
@@ -114,10 +115,10 @@ class License(Terms, NumberedEntity):
     template = models.ForeignKey(LicenseTemplate, models.CASCADE, related_name="licenses")
     name = models.CharField(max_length=200)
     start_date = models.DateTimeField(null=True, blank=True)
-    moved_at = models.DateTimeField(null=True, editable=False, help_text="When it was last transferred.")
+    moved_at = models.DateTimeField(null=True, editable=False, help_text="Time of the last transfer.")
     used_quantity = models.BigIntegerField(default=0)
     parent_feature = models.CharField(
-        max_length=MAX_NUMBER, blank=True, help_text="Of Rental: the feature that a time volume prolongs."
+        max_length=MAX_NUMBER, blank=True, help_text="Rental only: the feature that a time volume extends."
     )
 
     class Meta(NumberedEntity.Meta):
@@ -125,11 +126,11 @@ class License(Terms, NumberedEntity):
 
 
 class FloatingSession(models.Model):
-    """A session that is checked out, until it is checked in or expires. It ends when its licenses are transferred."""
+    """A checked-out session. It ends at check-in, when it expires, or when the licenses are transferred."""
 
     licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="sessions")
     module = models.ForeignKey(ProductModule, models.CASCADE, related_name="sessions")
-    # Of its id, which is as long as the vendor's software likes, and may be somebody's name.
+    # Of the session id, which can have any length and may contain personal data.
     fingerprint = models.BinaryField(editable=False)
     expires_at = models.DateTimeField()
 
@@ -146,7 +147,7 @@ class FloatingSession(models.Model):
 
 
 class LicenseeEvent(models.Model):
-    """What a person did to a licensee or its licenses, and no other row tells."""
+    """A person's action on a licensee or its licenses that no other row records."""
 
     class Kind(models.TextChoices):
         REVEALED = "reveal", "number shown"
@@ -161,7 +162,7 @@ class LicenseeEvent(models.Model):
 
     licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=20, choices=Kind)
-    note = models.CharField(max_length=300, blank=True, help_text="Which license it was about.")
+    note = models.CharField(max_length=300, blank=True, help_text="The license number, for actions on a license.")
     happened_at = models.DateTimeField(db_default=Now(), editable=False)
     happened_by = models.CharField(max_length=MAX_ACTOR)
 
@@ -176,7 +177,7 @@ MAX_REASON = 300
 
 
 class FailedValidation(models.Model):
-    """The last failed validation of a licensee for each module, and the last one refused as a whole (no module)."""
+    """The last failed validation of each module of a licensee, and the last refused request (without a module)."""
 
     licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="failures")
     module_number = models.CharField(max_length=MAX_NUMBER, blank=True)

@@ -13,7 +13,7 @@ class Transaction(NumberedEntity):
     class Status(models.TextChoices):
         PENDING = "PENDING", "pending"
         CLOSED = "CLOSED", "closed"
-        CANCELED = "CANCELLED", "canceled"  # as the clients spell it
+        CANCELED = "CANCELLED", "canceled"  # the spelling of the wire format
 
     class Source(models.TextChoices):
         SHOP = "SHOP"
@@ -29,7 +29,7 @@ class Transaction(NumberedEntity):
         null=True,
         editable=False,
         related_name="transfers_away",
-        help_text="Of a transfer: where the licenses came from.",
+        help_text="Transfers only: where the licenses came from.",
     )
     status = models.CharField(max_length=10, choices=Status, default=Status.CLOSED)
     source = models.CharField(max_length=30, choices=Source, default=Source.SHOP)
@@ -40,21 +40,23 @@ class Transaction(NumberedEntity):
         indexes = [models.Index(fields=["licensee", "-id"], name="licensing_transaction_of")]
 
     @classmethod
-    def note(cls, licensee: Licensee, source: str, licenses: list[License], *, actor: str, **fields) -> "Transaction":
-        """Note what became of these licenses, in the transaction of the database in which it did."""
-        made = cls.objects.create(
+    def record(
+        cls, licensee: Licensee, source: str, licenses: list[License], *, actor: str, **fields
+    ) -> "Transaction":
+        """Call this in the database transaction that changes the licenses."""
+        created = cls.objects.create(
             merchant=licensee.merchant, licensee=licensee, source=source, closed_at=Now(), made_by=actor, **fields
         )
         LicenseTransactionJoin.objects.bulk_create(
-            LicenseTransactionJoin(transaction=made, license=license, number=license.number) for license in licenses
+            LicenseTransactionJoin(transaction=created, license=license, number=license.number) for license in licenses
         )
-        return made
+        return created
 
 
 class LicenseTransactionJoin(models.Model):
     transaction = models.ForeignKey(Transaction, models.CASCADE, related_name="joins")
     license = models.ForeignKey(License, models.SET_NULL, null=True, related_name="joins")
-    number = models.CharField(max_length=MAX_NUMBER, help_text="The license’s, which may be gone.")
+    number = models.CharField(max_length=MAX_NUMBER, help_text="License number. The license may be deleted.")
 
     class Meta:
         ordering = ["pk"]

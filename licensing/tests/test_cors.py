@@ -93,7 +93,7 @@ def test_errors_may_be_read(allowed, api, request_, status):
 
 
 def test_failures_may_be_read(allowed, api, monkeypatch):
-    monkeypatch.setattr("licensing.views.resources.choose", lambda *_: 1 / 0)
+    monkeypatch.setattr("licensing.views.resources.paginate", lambda *_: 1 / 0)
 
     response = api.client.get(BASE + "product", headers=api.headers | {"Origin": APP})
 
@@ -144,7 +144,7 @@ def test_origins_are_read_as_browsers_send_them():
      "https://user@a.example", "https://a.example b", "https://a.example:443", "http://a.example:80", "https://"],
 )  # fmt: skip
 def test_a_wrong_origin_is_refused_with_the_name_of_the_setting(value):
-    with pytest.raises(ImproperlyConfigured, match=r"LICENSING_CORS_ORIGINS: “.*” is not an origin\. Write"):
+    with pytest.raises(ImproperlyConfigured, match=r"LICENSING_CORS_ORIGINS: “.*” isn't an origin\. Use"):
         read_origins("LICENSING_CORS_ORIGINS", ["https://app.example.com", value])
 
 
@@ -155,4 +155,4 @@ def test_keywell_does_not_start_with_a_wrong_origin():
     )
 
     assert run.returncode != 0
-    assert "LICENSING_CORS_ORIGINS: “*” is not an origin." in run.stderr
+    assert "LICENSING_CORS_ORIGINS: “*” isn't an origin." in run.stderr

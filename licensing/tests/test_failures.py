@@ -64,7 +64,7 @@ FAILURES = [
         {},
         {"start_date": NOW - timedelta(days=60)},
         {},
-        "The time ended on 2026-02-09 12:00 UTC.",
+        "The licenses expired on 2026-02-09 12:00 UTC.",
     ),
     (
         "Subscription",
@@ -72,7 +72,7 @@ FAILURES = [
         {},
         {"start_date": NOW + timedelta(days=1)},
         {},
-        "The time begins on 2026-03-11 12:00 UTC.",
+        "The licenses start on 2026-03-11 12:00 UTC.",
     ),
     (
         "TryAndBuy",
@@ -80,19 +80,19 @@ FAILURES = [
         {},
         {"start_date": NOW - timedelta(days=60)},
         {},
-        "It was not bought, and the evaluation ended on 2026-02-09 12:00 UTC.",
+        "Not purchased, and the evaluation ended on 2026-02-09 12:00 UTC.",
     ),
-    ("TryAndBuy", "FEATURE", {}, None, {}, "It was not bought, and there is no active template to try it."),
+    ("TryAndBuy", "FEATURE", {}, None, {}, "Not purchased, and there is no active template for an evaluation."),
     (
         "TryAndBuy",
         "TIMEVOLUME",
         {},
         {"active": False},
         {},
-        "It was not bought, and its evaluation license is inactive.",
+        "Not purchased, and the evaluation license is inactive.",
     ),
     ("Rental", "FEATURE", {}, None, {}, "The licensee has no FEATURE license of this module."),
-    ("Rental", "FEATURE", {}, {}, {}, "No time volume is for an active feature of this module."),
+    ("Rental", "FEATURE", {}, {}, {}, "The licensee has no time volume for an active feature of this module."),
     ("MultiFeature", "FEATURE", {}, {"active": False}, {}, "All FEATURE licenses of this module are inactive (1)."),
     ("PayPerUse", "QUANTITY", {}, None, {}, "The licensee has no QUANTITY license of this module."),
     ("PayPerUse", "QUANTITY", {}, {"quantity": 2}, {"usedQuantity": 2}, "No units remain (0)."),
@@ -102,20 +102,20 @@ FAILURES = [
         {},
         {"quantity": 2},
         {"reserveQuantity": 5},
-        "5 units were to be reserved, and 2 remain.",
+        "Can't reserve 5 units: 2 remain.",
     ),
     ("Quota", "QUANTITY", {}, {"quantity": 0}, {}, "The quota is 0."),
     ("Quota", "QUANTITY", {}, None, {}, "The licensee has no QUANTITY license of this module."),
     ("Floating", "FLOATING", {}, None, {}, "The licensee has no FLOATING license of this module."),
-    ("Floating", "FLOATING", {}, {"max_sessions": 1}, {}, "The program sent no sessionId and action."),
-    ("NodeLocked", "QUANTITY", CLIENT, {"quantity": 1}, {}, "The program sent no nodeSecret."),
+    ("Floating", "FLOATING", {}, {"max_sessions": 1}, {}, "The software sent no sessionId and action."),
+    ("NodeLocked", "QUANTITY", CLIENT, {"quantity": 1}, {}, "The software sent no nodeSecret."),
     (
         "NodeLocked",
         "QUANTITY",
         {},
         {"quantity": 1},
         {"nodeSecret": "stolen"},
-        "The node secret is none of the predefined ones.",
+        "The node secret isn't one of the predefined ones.",
     ),
     (
         "NodeLocked",
@@ -123,7 +123,7 @@ FAILURES = [
         CLIENT,
         {"quantity": 1, "properties": {"nodeSecret0": "mine"}},
         {"nodeSecret": "stolen"},
-        "The node secret is unknown, and all places are taken (1).",
+        "The node secret is unknown, and no seat is free: 1 of 1 are taken.",
     ),
 ]
 
@@ -157,7 +157,7 @@ def test_a_taken_seat_fails_and_a_check_in_does_not(ask, licensee, offer, make_l
 
     ask(sessionId="bob", action="checkOut")
 
-    assert reasons(licensee) == {"M1": "All sessions are checked out (1)."}
+    assert reasons(licensee) == {"M1": "No session is free: 1 of 1 are checked out."}
 
 
 def test_an_inactive_licensee(ask, licensee, offer, make_license):

@@ -1,4 +1,4 @@
-"""So many sessions at a time."""
+"""Limited concurrent sessions."""
 
 from datetime import timedelta
 

@@ -34,12 +34,12 @@ def y(product, make_module, make_template, make_licensee, make_license):
     template = make_template("QUANTITY", module=make_module("PayPerUse", number="M1"), quantity=10)
     for name in "XY":
         make_license(make_licensee(f"I-{name}", marked_for_transfer=True), template, number=f"L-{name}")
-    return Licensee.objects.called("I-Y").get()
+    return Licensee.objects.with_number("I-Y").get()
 
 
 @pytest.fixture
 def callers(y, outsider, make_api, with_key):
-    x = Licensee.objects.called("I-X").get()
+    x = Licensee.objects.with_number("I-X").get()
     keys = [with_key(merchant=outsider), with_key(licensee=x), with_key()]
     return dict(zip(CALLERS, [make_api(outsider), *keys], strict=True))
 

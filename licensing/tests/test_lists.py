@@ -76,16 +76,16 @@ def test_discounts_stay_unless_they_are_sent(api):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("10", "is not totalPrice;currency;amount"),
-        ("100;EUR", "is not totalPrice;currency;amount"),
-        ("100;EUR;undefined", "is not totalPrice;currency;amount"),
-        ("-1;EUR;1", "is not totalPrice;currency;amount"),
-        ("100;EUR;1.234", "is not totalPrice;currency;amount"),
-        ("1e9;EUR;1", "is not totalPrice;currency;amount"),
-        ("x" * 5000, "is not totalPrice;currency;amount"),
-        ("100;GBP;1", "“GBP” is not one of EUR, USD"),
-        ("100;EUR;101", "takes off more than the whole price"),
-        ("100;EUR;101%", "takes off more than the whole price"),
+        ("10", "doesn't match totalPrice;currency;amount"),
+        ("100;EUR", "doesn't match totalPrice;currency;amount"),
+        ("100;EUR;undefined", "doesn't match totalPrice;currency;amount"),
+        ("-1;EUR;1", "doesn't match totalPrice;currency;amount"),
+        ("100;EUR;1.234", "doesn't match totalPrice;currency;amount"),
+        ("1e9;EUR;1", "doesn't match totalPrice;currency;amount"),
+        ("x" * 5000, "doesn't match totalPrice;currency;amount"),
+        ("100;GBP;1", "“GBP” isn't one of EUR, USD"),
+        ("100;EUR;101", "takes off more than the total price"),
+        ("100;EUR;101%", "takes off more than the total price"),
     ],
 )
 def test_a_wrong_discount_is_refused_by_name(api, text, says):
@@ -100,7 +100,7 @@ def test_a_wrong_discount_is_refused_by_name(api, text, says):
 def test_a_product_has_not_any_number_of_discounts(api):
     answer = api.post("product", name="Photo", discount=["1;EUR;1"] * 101)
 
-    assert info(answer) == ("ValidationException", "discount: A product has at most 100 discounts.")
+    assert info(answer) == ("ValidationException", "discount: A product can have at most 100 discounts.")
 
 
 @pytest.mark.parametrize("name", ["aliases", "aliases[]"])

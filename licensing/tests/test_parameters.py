@@ -104,13 +104,13 @@ def test_a_checkout_without_an_index_asks_for_less_time(ask):
     [
         ({"sessionId": "ada"}, "action is not provided"),
         ({"action": "checkOut"}, "sessionId is not provided"),
-        ({"action": "steal", "sessionId": "ada"}, "action is neither checkOut nor checkIn"),
+        ({"action": "steal", "sessionId": "ada"}, "action must be checkOut or checkIn"),
         ({"usedQuantity": "many"}, "usedQuantity is not a whole number"),
         ({"productModuleNumber0": "M-PPU", "usedQuantity": "many"}, "usedQuantity is not a whole number"),
         ({"productModuleNumber0": "M-PPU", "usedQuantity0": "1", "usedQuantity": "2"}, "usedQuantity contradicts"),
         (
             {"productModuleNumber": "M-PPU", "productModuleNumber0": "M-PPU"},
-            "productModuleNumber0 names a module for the second time",
+            "productModuleNumber0 names the same module twice",
         ),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_parameter_for_several_modules_needs_a_module(ask, make_module):
     response = ask(usedQuantity=1)
 
     assert (response.status_code, info(response)[0]) == (400, "MalformedRequestException")
-    assert info(response)[1] == "usedQuantity is read by several modules: name one by productModuleNumber"
+    assert info(response)[1] == "usedQuantity applies to several modules; name one with productModuleNumber"
     assert valid(ask(productModuleNumber="M-PPU", usedQuantity=1)) == {"M-PPU"}
 
 

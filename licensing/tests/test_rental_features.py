@@ -47,13 +47,13 @@ def test_the_only_feature_needs_no_name(chain):
 @pytest.mark.parametrize(
     ("form", "says"),
     [
-        ({}, "it has several FEATURE licenses"),
-        ({"parentfeature": ""}, "it has several FEATURE licenses"),
+        ({}, "The licensee has several"),
+        ({"parentfeature": ""}, "The licensee has several"),
         ({"parentfeature": "NONE"}, "The licensee has no FEATURE license “NONE” of this module."),
         ({"parentfeature": "D-OTHER"}, "The licensee has no FEATURE license “D-OTHER” of this module."),
         ({"parentfeature": "D-M2"}, "The licensee has no FEATURE license “D-M2” of this module."),
         ({"parentfeature": "T1"}, "The licensee has no FEATURE license “T1” of this module."),
-        ({"licenseeNumber": "I2", "licenseTemplateNumber": "TIME-M2"}, "it has no FEATURE license."),
+        ({"licenseeNumber": "I2", "licenseTemplateNumber": "TIME-M2"}, "The licensee has none."),
     ],
 )
 def test_time_for_no_existing_feature_is_refused(chain, form, says):

@@ -42,7 +42,7 @@ def test_a_transfer(chain, with_key, spaced, source):
     response = with_key().post(path("licensee", spaced("I2"), "/transfer"), sourceLicenseeNumber=spaced(source))
 
     assert (response.status_code, response.content) == (204, b"")
-    assert License.objects.get().licensee == Licensee.objects.called("I2").get()
+    assert License.objects.get().licensee == Licensee.objects.with_number("I2").get()
 
 
 def test_a_validation(chain, with_key, spaced):
@@ -57,7 +57,7 @@ def test_a_licensee_that_a_validation_makes(chain, with_key, spaced):
     response = with_key().post(path("licensee", spaced("I-NEW"), "/validate"), productNumber=spaced("P1"))
 
     assert response.status_code == 200
-    assert Licensee.objects.called("I-NEW").exists()
+    assert Licensee.objects.with_number("I-NEW").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from licensing.models import License, Licensee
 from licensing.transfer import transfer
-from licensing.validation.time_volumes import FOREVER, span_at
+from licensing.validation.time_volumes import FOREVER, find_span
 
 pytestmark = pytest.mark.django_db
 
@@ -187,7 +187,7 @@ def test_it_is_valid_on_the_days_that_are_paid_for(purchases, transfers, today):
 
     for licenses, lengths in zip(holdings, bought, strict=True):
         paid = days_of(lengths)
-        span = span_at(NOW + today * DAY, licenses)
+        span = find_span(NOW + today * DAY, licenses)
 
         assert (span is not None) == (today in paid)
         if span:
@@ -197,6 +197,6 @@ def test_it_is_valid_on_the_days_that_are_paid_for(purchases, transfers, today):
 def test_a_time_beyond_all_calendars_ends_with_them():
     license = License(pk=1, start_date=NOW, time_volume=2_000_000_000, time_volume_period="DAY")
 
-    span = span_at(NOW, [license])
+    span = find_span(NOW, [license])
 
     assert span and span.end == FOREVER

@@ -1,4 +1,4 @@
-"""Licenses that were bought under a number of their own move to the customer's permanent licensee."""
+"""Moving purchased licenses to the customer's permanent licensee."""
 
 import contextlib
 import itertools

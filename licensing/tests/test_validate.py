@@ -221,7 +221,7 @@ def test_an_unknown_licensee_is_made_if_the_product_does(with_key, auto_create):
     response = with_key().post("licensee/I-NEW/validate", productNumber="P1", licenseeName="Ada")
 
     assert item(response)["valid"] == "true"
-    made = Licensee.objects.called("I-NEW").get()
+    made = Licensee.objects.with_number("I-NEW").get()
     assert (made.name, made.product.number, made.licenses.count()) == ("Ada", "P1", 1)
     assert Transaction.objects.get().source == "AUTO_LICENSEE_CREATE"
 

@@ -1,4 +1,4 @@
-"""Whether a licensee may use a product: the rules of each licensing model, and what a validation writes."""
+"""Decides whether a licensee may use a product, by the rules of each module's licensing model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from licensing.errors import NotFound
-from licensing.locks import hold
+from licensing.locks import block_deletion
 from licensing.models import Licensee, LicensingModel, ProductModule
 from licensing.validation.base import (
     ModuleParameters,
@@ -41,24 +41,23 @@ MODELS: dict[str, type[Rules]] = {
 def validate(
     holding: Holding, parameters: Parameters | None = None, *, dry_run: bool, actor: str = "", adopts: bool = False
 ) -> list[Validation]:
-    """How it stands with each module of a licensee's product, and, unless that is a dry run, write what follows.
+    """Validate each module of a licensee's product. Unless it's a dry run, write usage, sessions and evaluations.
 
-    Who adopts is the customer's own software: it has a marked
-    licensee for good, and nobody can transfer its licenses away any more. Raises NotFound for parameters of a module
-    that the product has not, and MalformedRequest.
+    `adopts` is true for the customer's own software: it removes the mark for transfer, so that nobody can transfer the
+    licenses away. Raises NotFound if the parameters name a module the product doesn't have, and MalformedRequest.
     """
     parameters = parameters or []
     validations = _judge(holding, parameters, actor)
     adopts = adopts and holding.product.clear_mark_on_validation
-    if dry_run or not (_writes(validations) or adopts and _is_adoptable(holding)):
+    if dry_run or not (_pending_writes(validations) or adopts and _is_adoptable(holding)):
         return validations
 
     with transaction.atomic():
-        hold(holding.product)
+        block_deletion(holding.product)
         licensee = _lock(holding.licensee)
         holding = read_holding(licensee)
         validations = _judge(holding, parameters, actor)
-        for write in _writes(validations):
+        for write in _pending_writes(validations):
             write()
         if adopts and _is_adoptable(holding):
             licensee.marked_for_transfer = False
@@ -67,7 +66,7 @@ def validate(
 
 
 def _lock(licensee: Licensee) -> Licensee:
-    """Lock it, then its licenses, as all do who change what it holds. What was read before may be used up since."""
+    """Lock the licensee, then its licenses. Read both again afterwards: they may have changed since."""
     locked = Licensee.objects.select_for_update().defer("number").filter(pk=licensee.pk).first()
     if locked is None:
         raise NotFound("Requested licensee does not exist")
@@ -79,12 +78,12 @@ def _is_adoptable(holding: Holding) -> bool:
     return holding.licensee.marked_for_transfer and holding.licensee.active and bool(holding.licenses)
 
 
-def _writes(validations: list[Validation]) -> list[Callable[[], Any]]:
+def _pending_writes(validations: list[Validation]) -> list[Callable[[], Any]]:
     return [validation.result.write for validation in validations if validation.result.write]
 
 
 def _judge(holding: Holding, parameters: Parameters, actor: str) -> list[Validation]:
-    """Inactive products, modules and templates give nobody anything new; what licensees have of them goes on."""
+    """Inactive products, modules and templates grant nothing new, but existing licenses stay valid."""
     known = {module.number: MODELS[module.licensing_model].PARAMETERS for module in holding.modules}
     given = assign(parameters, known)
     if unknown := given.keys() - known:
@@ -99,7 +98,9 @@ def _judge(holding: Holding, parameters: Parameters, actor: str) -> list[Validat
         rules = MODELS[module.licensing_model]
         licenses = [license for license in holding.licenses if license.template.module_id == module.pk]
         templates = [template for template in holding.templates if template.module_id == module.pk]
-        own = given.get(module.number, ModuleParameters())
-        return rules(holding.licensee, holding.product, module, licenses, templates, own, now, actor).judge()
+        module_parameters = given.get(module.number, ModuleParameters())
+        return rules(
+            holding.licensee, holding.product, module, licenses, templates, module_parameters, now, actor
+        ).judge()
 
     return [Validation(module, judge(module)) for module in holding.modules]

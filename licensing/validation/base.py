@@ -18,7 +18,7 @@ MAX_DIGITS = 15
 
 
 class ModuleParameters:
-    """The parameters that share an index ("" is none), then those of one module. Errors use the names as sent."""
+    """Parameters with the same index ("" if none), or of one module. Error messages use the names as sent."""
 
     def __init__(self, index: str = "", values: Mapping[str, str] | None = None):
         self.index = index
@@ -29,12 +29,12 @@ class ModuleParameters:
         return self.values.get(name, "")
 
     def quantity(self, name: str) -> int | None:
-        """A whole number, not below 0; None if it is not given. Raises MalformedRequest for anything else."""
+        """Return a whole number from 0, or None if it's missing. Raises MalformedRequest."""
         value = self.text(name).strip()
         if not value:
             return None
         if not re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", value):
-            raise self.malformed(name, f"is not a whole number from 0, of at most {MAX_DIGITS} digits")
+            raise self.malformed(name, f"is not a whole number from 0 with at most {MAX_DIGITS} digits")
         return int(value)
 
     def malformed(self, name: str, text: str) -> MalformedRequest:
@@ -54,31 +54,31 @@ def read_parameters(form: QueryDict) -> Parameters:
 
 
 def assign(groups: Parameters, known: Mapping[str, frozenset[str]]) -> dict[str, ModuleParameters]:
-    """Give each module the parameters meant for it; `known` has the names that each module reads.
+    """Assign parameters to modules. `known` maps each module's number to the parameter names that it reads.
 
-    A parameter belongs to the module named with the same index. One without an index may also belong to another named
-    module, or to the only module that reads it. One whose index names no module belongs to the module named without an
-    index. Raises MalformedRequest if that leaves a choice; numbers of unknown modules are returned as well.
+    A parameter belongs to the module named with the same index. Without an index, it can also belong to another named
+    module, or to the only module that reads it. If its index names no module, it belongs to the module named without
+    an index. Raises MalformedRequest if several modules match. The result can contain unknown module numbers.
     """
     assigned: dict[str, ModuleParameters] = {}
     for group in groups:
         if number := _module(group):
             if number in assigned:
-                raise group.malformed(MODULE, "names a module for the second time")
+                raise group.malformed(MODULE, "names the same module twice")
             assigned[number] = ModuleParameters(group.index, group.values)
 
     named = list(assigned)
     without_index = [_module(group) for group in groups if not group.index]
     for group in groups:
-        own = _module(group)
-        if own and group.index:
+        number = _module(group)
+        if number and group.index:
             continue
-        for name in sorted(group.values.keys() - known.get(own, frozenset())):
-            reading = [number for number, names in known.items() if name in names]
-            likely = [number for number in reading if number in (without_index if group.index else named)]
-            candidates = likely if likely or group.index else reading
+        for name in sorted(group.values.keys() - known.get(number, frozenset())):
+            readers = [number for number, names in known.items() if name in names]
+            likely = [number for number in readers if number in (without_index if group.index else named)]
+            candidates = likely if likely or group.index else readers
             if len(candidates) > 1:
-                raise group.malformed(name, f"is read by several modules: name one by {MODULE}{group.index}")
+                raise group.malformed(name, f"applies to several modules; name one with {MODULE}{group.index}")
             for number in candidates:
                 _add(assigned.setdefault(number, ModuleParameters(group.index)), group, name)
     return assigned
@@ -95,7 +95,7 @@ def _add(module: ModuleParameters, group: ModuleParameters, name: str) -> None:
 
 
 class WarningLevel(IntEnum):
-    """How near the licenses are to their end, the worst last."""
+    """How close the licenses are to running out, worst last."""
 
     GREEN = 0
     YELLOW = 1
@@ -105,25 +105,24 @@ class WarningLevel(IntEnum):
         return self.name
 
     @classmethod
-    def of_usage(cls, used: float, total: float) -> "WarningLevel":
-        """By how much is used up: from 80 % it is YELLOW, at the end RED."""
+    def from_usage(cls, used: float, total: float) -> "WarningLevel":
+        """YELLOW from 80 % used, RED at 100 %."""
         if used >= total:
             return cls.RED
         return cls.YELLOW if used >= 0.8 * total else cls.GREEN
 
     @classmethod
-    def of_places(cls, taken: int, total: int) -> "WarningLevel":
-        """By how many places are taken. A few may well be taken all the time: below ten that is not RED."""
-        level = cls.of_usage(taken, total)
+    def from_seats(cls, taken: int, total: int) -> "WarningLevel":
+        """Like usage, but never RED below ten seats: small teams often use all their seats."""
+        level = cls.from_usage(taken, total)
         return cls.YELLOW if level == cls.RED and 0 < total < 10 else level
 
 
 @dataclass
 class ModuleResult:
-    """How it stands with one module of a licensee.
+    """The validation result of one module.
 
-    Nothing has been written for it: `write` does that. Whoever calls it has locked the licensee before reading the
-    licenses that the result tells of.
+    `write` saves its effects. Before calling it, lock the licensee and judge its licenses again under that lock.
     """
 
     valid: bool
@@ -131,9 +130,9 @@ class ModuleResult:
     properties: Properties = field(default_factory=dict)
     lists: list[tuple[str, Properties]] = field(default_factory=list)
     infos: list[Info] = field(default_factory=list)
-    changes_at: datetime | None = None  # by itself, with time
+    changes_at: datetime | None = None  # when the result changes without a request
     write: Callable[[], Any] | None = None
-    reason: str = ""  # why it is not valid, for the vendor; empty if nothing failed
+    reason: str = ""  # why it isn't valid, for the vendor; empty if nothing failed
 
 
 @dataclass
@@ -156,7 +155,7 @@ class Validation:
 
 @dataclass
 class Rules(ABC):
-    """A licensing model's. `licenses` and `templates` are the module's, oldest first, also those that are inactive."""
+    """Rules of a licensing model. Licenses and templates are the module's, oldest first, including inactive ones."""
 
     licensee: Licensee
     product: LicensingProduct
@@ -165,20 +164,19 @@ class Rules(ABC):
     templates: list[LicenseTemplate]
     parameters: ModuleParameters
     now: datetime
-    actor: str  # who validates, for what is written
+    actor: str  # recorded in what `write` saves
 
-    PARAMETERS: ClassVar[frozenset[str]] = frozenset()  # of a validation, that it reads
+    PARAMETERS: ClassVar[frozenset[str]] = frozenset()  # names of the parameters it reads
 
     @abstractmethod
     def judge(self) -> ModuleResult: ...
 
-    def of_type(self, license_type: LicenseType) -> list[License]:
-        """The active licenses of this type: only they count."""
+    def active_licenses(self, license_type: LicenseType) -> list[License]:
         return [
             license for license in self.licenses if license.active and license.template.license_type == license_type
         ]
 
-    def lacking(self, license_type: LicenseType) -> str:
+    def explain_missing(self, license_type: LicenseType) -> str:
         count = sum(license.template.license_type == license_type for license in self.licenses)
         if not count:
             return f"The licensee has no {license_type} license of this module."

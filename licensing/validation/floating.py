@@ -5,17 +5,17 @@ from licensing.validation.base import ModuleResult, Rules, WarningLevel
 from vault.fingerprints import fingerprint
 
 CHECK_OUT, CHECK_IN = "checkOut", "checkIn"
-A_DAY = 24 * 60 * 60
+DEFAULT_CHECKOUT = 24 * 60 * 60  # seconds
 
 
 class FloatingRules(Rules):
-    """So many sessions at a time, which are checked out (sessionId, action), and in again, or expire."""
+    """A limited number of concurrent sessions, checked out and in by sessionId and action. They also expire."""
 
     PARAMETERS = frozenset({"sessionId", "action", "maxCheckoutValidity"})
 
     def judge(self) -> ModuleResult:
-        total = sum(license.max_sessions or 0 for license in self.of_type(LicenseType.FLOATING))
-        session, action = self._asked()
+        total = sum(license.max_sessions or 0 for license in self.active_licenses(LicenseType.FLOATING))
+        session, action = self._read_action()
         others = self._live()
         was_live = session in others
         others.discard(session)
@@ -24,37 +24,37 @@ class FloatingRules(Rules):
             expires = self.now + timedelta(seconds=self._seconds())
             return ModuleResult(
                 True,
-                WarningLevel.of_places(len(others) + 1, total),
+                WarningLevel.from_seats(len(others) + 1, total),
                 {"expirationTimestamp": expires},
                 changes_at=expires,
                 write=lambda: self._check_out(session, expires),
             )
         if action == CHECK_IN:
             write = (lambda: self._check_in(session)) if was_live else None
-            return ModuleResult(False, WarningLevel.of_places(len(others), total), write=write)
-        level = WarningLevel.of_places(len(others) + was_live, total)
-        return ModuleResult(False, level, reason=self._reason(total, asked=bool(action)))
+            return ModuleResult(False, WarningLevel.from_seats(len(others), total), write=write)
+        level = WarningLevel.from_seats(len(others) + was_live, total)
+        return ModuleResult(False, level, reason=self._reason(total, has_action=bool(action)))
 
-    def _reason(self, total: int, *, asked: bool) -> str:
+    def _reason(self, total: int, *, has_action: bool) -> str:
         if not total:
-            return self.lacking(LicenseType.FLOATING)
-        if not asked:
-            return "The program sent no sessionId and action."
-        return f"All sessions are checked out ({total})."
+            return self.explain_missing(LicenseType.FLOATING)
+        if not has_action:
+            return "The software sent no sessionId and action."
+        return f"No session is free: {total} of {total} are checked out."
 
-    def _asked(self) -> tuple[bytes, str]:
-        """The fingerprint of the session, and what to do with it; neither if nothing is asked."""
+    def _read_action(self) -> tuple[bytes, str]:
+        """Return the fingerprint of the session and the action; both are empty if not sent."""
         session, action = self.parameters.text("sessionId"), self.parameters.text("action")
         if action not in {CHECK_OUT, CHECK_IN, ""}:
-            raise self.parameters.malformed("action", f"is neither {CHECK_OUT} nor {CHECK_IN}")
+            raise self.parameters.malformed("action", f"must be {CHECK_OUT} or {CHECK_IN}")
         if bool(session) != bool(action):
             raise self.parameters.malformed("action" if session else "sessionId", "is not provided")
         return fingerprint(session) if session else b"", action
 
     def _seconds(self) -> int:
-        """How long it is checked out for; the software may ask for less than the module allows."""
-        most = self.module.max_checkout_validity or A_DAY
-        return min(self.parameters.quantity("maxCheckoutValidity") or most, most)
+        """The software may ask for a shorter checkout than the module allows."""
+        longest = self.module.max_checkout_validity or DEFAULT_CHECKOUT
+        return min(self.parameters.quantity("maxCheckoutValidity") or longest, longest)
 
     def _live(self) -> set[bytes]:
         if self.licensee.pk is None:

@@ -9,40 +9,42 @@ MAX_LENGTH = 1000
 
 
 class NodeLockedRules(Rules):
-    """Good on so many computers, which are known by a secret (nodeSecret).
+    """A limited number of computers, each identified by a nodeSecret.
 
-    Secrets are properties of the license, nodeSecret0, nodeSecret1 …, where the vendor's software may put and delete
-    them as well; in the mode CLIENT new ones are learned while there is room.
+    Secrets are stored as license properties (nodeSecret0, nodeSecret1, …), which the vendor's software can edit, too.
+    In CLIENT mode, validations add new secrets while there are free seats.
     """
 
     PARAMETERS = frozenset({"nodeSecret"})
 
     def judge(self) -> ModuleResult:
-        licenses = self.of_type(LicenseType.QUANTITY)
-        known = [secret for license in licenses for secret in secrets_of(license).values()]
-        total = sum(map(quota_of, licenses))
+        licenses = self.active_licenses(LicenseType.QUANTITY)
+        known = [secret for license in licenses for secret in read_secrets(license).values()]
+        total = sum(map(read_quota, licenses))
         secret = self._secret()
         if secret and secret in known:
-            return ModuleResult(True, WarningLevel.of_places(len(known), total))
-        room = next((license for license in licenses if len(secrets_of(license)) < quota_of(license)), None)
+            return ModuleResult(True, WarningLevel.from_seats(len(known), total))
+        open_license = next(
+            (license for license in licenses if len(read_secrets(license)) < read_quota(license)), None
+        )
         if (
             secret
-            and room
+            and open_license
             and len(known) < total
             and self.module.node_secret_mode == ProductModule.NodeSecretMode.CLIENT
         ):
-            level = WarningLevel.of_places(len(known) + 1, total)
-            return ModuleResult(True, level, write=lambda: learn(room, secret))
-        return ModuleResult(False, WarningLevel.of_places(len(known), total), reason=self._reason(secret, total))
+            level = WarningLevel.from_seats(len(known) + 1, total)
+            return ModuleResult(True, level, write=lambda: add_secret(open_license, secret))
+        return ModuleResult(False, WarningLevel.from_seats(len(known), total), reason=self._reason(secret, total))
 
     def _reason(self, secret: str, total: int) -> str:
-        if not self.of_type(LicenseType.QUANTITY):
-            return self.lacking(LicenseType.QUANTITY)
+        if not self.active_licenses(LicenseType.QUANTITY):
+            return self.explain_missing(LicenseType.QUANTITY)
         if not secret:
-            return "The program sent no nodeSecret."
+            return "The software sent no nodeSecret."
         if self.module.node_secret_mode != ProductModule.NodeSecretMode.CLIENT:
-            return "The node secret is none of the predefined ones."
-        return f"The node secret is unknown, and all places are taken ({total})."
+            return "The node secret isn't one of the predefined ones."
+        return f"The node secret is unknown, and no seat is free: {total} of {total} are taken."
 
     def _secret(self) -> str:
         secret = self.parameters.text("nodeSecret")
@@ -51,8 +53,8 @@ class NodeLockedRules(Rules):
         return secret
 
 
-def quota_of(license: License) -> int:
-    """How many computers it is good for. The format calls that quota, or quantity as other models do."""
+def read_quota(license: License) -> int:
+    """The number of computers. Clients send it as quota, or as quantity like in other models."""
     for properties in (license.properties, license.template.properties):
         quota = str(properties.get("quota", "")).strip()
         if re.fullmatch(r"[0-9]{1,9}", quota):
@@ -60,11 +62,11 @@ def quota_of(license: License) -> int:
     return max(license.quantity or 0, 0)
 
 
-def secrets_of(license: License) -> dict[str, str]:
+def read_secrets(license: License) -> dict[str, str]:
     return {name: value for name, value in license.properties.items() if SECRET.fullmatch(name)}
 
 
-def learn(license: License, secret: str) -> None:
+def add_secret(license: License, secret: str) -> None:
     names = (f"nodeSecret{number}" for number in itertools.count())
     license.properties[next(name for name in names if name not in license.properties)] = secret
     license.save(update_fields=["properties"])

@@ -1,4 +1,4 @@
-"""From when until when licenses of so many days, weeks, months or years are good."""
+"""Validity periods of licenses for a number of days, weeks, months or years."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,76 +20,78 @@ class Span:
     end: datetime
 
 
-def begin_of(license: License, now: datetime) -> datetime:
-    """When it is good from; one that was made just now is, also while the database's clock is ahead of ours."""
+def get_start(license: License, now: datetime) -> datetime:
+    """Return the start, but not a future one for a new license if the database's clock is ahead of ours."""
     return license.start_date or min(license.created_at, now)
 
 
-def length_of(license: License) -> relativedelta:
+def get_duration(license: License) -> relativedelta:
     unit = f"{(license.time_volume_period or Period.DAY).lower()}s"
     return relativedelta(**{unit: license.time_volume or 0})  # type: ignore[arg-type]
 
 
-def end_after(begin: datetime, length: relativedelta) -> datetime:
+def add_duration(begin: datetime, length: relativedelta) -> datetime:
     try:
         return begin + length
     except (OverflowError, ValueError):
         return FOREVER
 
 
-def spans(licenses: Iterable[License], now: datetime) -> list[Span]:
-    """The licenses' time, one after another: what begins before the end of those before it prolongs them.
+def merge_spans(licenses: Iterable[License], now: datetime) -> list[Span]:
+    """Return the time spans that the licenses cover. A license that starts within a span extends it by its full term.
 
-    Those that were transferred come after what was there, so they add their whole time to it, however long ago they
-    began. A span's end is counted from its beginning, so months from the 31st end on the 31st wherever there is one.
+    Transferred licenses come after those already there, so they add their full term, however long ago they
+    started. An end is computed from the start of its span, so months from the 31st end on the 31st if possible.
     """
-    begins = [(begin_of(license, now), license) for license in licenses]
+    begins = [(get_start(license, now), license) for license in licenses]
     found: list[Span] = []
     for begin, license in sorted(begins, key=lambda each: (max(each[0], each[1].moved_at or each[0]), each[1].pk)):
-        length = length_of(license)
+        length = get_duration(license)
         if found and begin <= found[-1].end:
             begin, length = found[-1].begin, found[-1].length + length
             found.pop()
-        found.append(Span(begin, length, end_after(begin, length)))
+        found.append(Span(begin, length, add_duration(begin, length)))
     return found
 
 
-def span_at(now: datetime, licenses: Iterable[License]) -> Span | None:
-    return next((span for span in spans(licenses, now) if span.begin <= now < span.end), None)
+def find_span(now: datetime, licenses: Iterable[License]) -> Span | None:
+    return next((span for span in merge_spans(licenses, now) if span.begin <= now < span.end), None)
 
 
-def why_not(now: datetime, licenses: Iterable[License]) -> str:
-    """Why none of the licenses is good now: empty if there are none."""
-    found = spans(licenses, now)
+def explain_gap(now: datetime, licenses: Iterable[License]) -> str:
+    """Explain why no license is valid now; empty if there are none."""
+    found = merge_spans(licenses, now)
     begins = [span.begin for span in found if span.begin > now]
     ends = [span.end for span in found if span.end <= now]
     if begins:
-        return f"The time begins on {min(begins):%Y-%m-%d %H:%M} UTC."
-    return f"The time ended on {max(ends):%Y-%m-%d %H:%M} UTC." if ends else ""
+        return f"The licenses start on {min(begins):%Y-%m-%d %H:%M} UTC."
+    return f"The licenses expired on {max(ends):%Y-%m-%d %H:%M} UTC." if ends else ""
 
 
-def next_begin(now: datetime, licenses: Iterable[License]) -> datetime | None:
-    return next((span.begin for span in spans(licenses, now) if span.begin > now), None)
+def next_start(now: datetime, licenses: Iterable[License]) -> datetime | None:
+    return next((span.begin for span in merge_spans(licenses, now) if span.begin > now), None)
 
 
 class SubscriptionRules(Rules):
-    """Good for a time, which each further license prolongs."""
+    """Valid for a time, which each further license extends."""
 
     def judge(self) -> ModuleResult:
-        licenses = self.of_type(LicenseType.TIMEVOLUME)
-        span = span_at(self.now, licenses)
+        licenses = self.active_licenses(LicenseType.TIMEVOLUME)
+        span = find_span(self.now, licenses)
         if span is None:
-            reason = why_not(self.now, licenses) or self.lacking(LicenseType.TIMEVOLUME)
-            return ModuleResult(False, WarningLevel.RED, changes_at=next_begin(self.now, licenses), reason=reason)
-        level = WarningLevel.of_usage((self.now - span.begin).total_seconds(), (span.end - span.begin).total_seconds())
+            reason = explain_gap(self.now, licenses) or self.explain_missing(LicenseType.TIMEVOLUME)
+            return ModuleResult(False, WarningLevel.RED, changes_at=next_start(self.now, licenses), reason=reason)
+        level = WarningLevel.from_usage(
+            (self.now - span.begin).total_seconds(), (span.end - span.begin).total_seconds()
+        )
         return ModuleResult(True, level, {"expires": span.end}, changes_at=span.end)
 
 
 class RentalRules(Rules):
-    """Features, each of them good for a time: licenses of time name the license of the feature that they prolong."""
+    """Features that are each valid for a time. Time volumes name the FEATURE license that they extend."""
 
     def judge(self) -> ModuleResult:
-        features = [self._feature(license.number) for license in self.of_type(LicenseType.FEATURE)]
+        features = [self._feature(license.number) for license in self.active_licenses(LicenseType.FEATURE)]
         levels = [level for _, level, _, _ in features]
         changes = [moment for _, _, _, moment in features if moment]
         return ModuleResult(
@@ -104,18 +106,22 @@ class RentalRules(Rules):
         )
 
     def _reason(self) -> str:
-        features = {license.number for license in self.of_type(LicenseType.FEATURE)}
+        features = {license.number for license in self.active_licenses(LicenseType.FEATURE)}
         if not features:
-            return self.lacking(LicenseType.FEATURE)
-        times = [license for license in self.of_type(LicenseType.TIMEVOLUME) if license.parent_feature in features]
-        return why_not(self.now, times) or "No time volume is for an active feature of this module."
+            return self.explain_missing(LicenseType.FEATURE)
+        times = [
+            license for license in self.active_licenses(LicenseType.TIMEVOLUME) if license.parent_feature in features
+        ]
+        return explain_gap(self.now, times) or "The licensee has no time volume for an active feature of this module."
 
     def _feature(self, number: str) -> tuple[str, WarningLevel, datetime | None, datetime | None]:
-        """With how near its end is, when it expires if it is valid, and when that changes."""
-        licenses = [license for license in self.of_type(LicenseType.TIMEVOLUME) if license.parent_feature == number]
-        span = span_at(self.now, licenses)
+        """Return the number, the warning level, the end if it's valid now, and when that changes."""
+        licenses = [
+            license for license in self.active_licenses(LicenseType.TIMEVOLUME) if license.parent_feature == number
+        ]
+        span = find_span(self.now, licenses)
         if span is None:
-            return number, WarningLevel.RED, None, next_begin(self.now, licenses)
+            return number, WarningLevel.RED, None, next_start(self.now, licenses)
         return number, self._level(span.end), span.end, span.end
 
     def _level(self, end: datetime) -> WarningLevel:
@@ -126,31 +132,31 @@ class RentalRules(Rules):
 
 
 class TryAndBuyRules(Rules):
-    """Good for a time to try it, and without end once it is bought. The time begins with the first validation."""
+    """Valid for an evaluation period that starts with the first validation; without limit once purchased."""
 
     def judge(self) -> ModuleResult:
-        if self.of_type(LicenseType.FEATURE):
+        if self.active_licenses(LicenseType.FEATURE):
             return ModuleResult(True, WarningLevel.GREEN, {"evaluation": False})
-        evaluations = self.of_type(LicenseType.TIMEVOLUME)
+        evaluations = self.active_licenses(LicenseType.TIMEVOLUME)
         if evaluations:
             return self._evaluation(evaluations)
         template = self._template()
-        if template is None or self._had_one():
-            reason = "It was not bought, and its evaluation license is inactive."
-            if not self._had_one():
-                reason = "It was not bought, and there is no active template to try it."
+        if template is None or self._had_evaluation():
+            reason = "Not purchased, and the evaluation license is inactive."
+            if not self._had_evaluation():
+                reason = "Not purchased, and there is no active template for an evaluation."
             return ModuleResult(False, WarningLevel.RED, {"evaluation": True}, reason=reason)
-        first = self._first(template)
+        first = self._first_evaluation(template)
         return self._evaluation([first], write=lambda: self._begin(first))
 
     def _template(self) -> LicenseTemplate | None:
         if not (self.module.active and self.product.active):
             return None
-        kinds = (one for one in self.templates if one.active and one.license_type == LicenseType.TIMEVOLUME)
-        return next(kinds, None)
+        evaluations = (each for each in self.templates if each.active and each.license_type == LicenseType.TIMEVOLUME)
+        return next(evaluations, None)
 
     def _evaluation(self, evaluations: list[License], write: Callable[[], None] | None = None) -> ModuleResult:
-        expires = max(end_after(begin_of(license, self.now), length_of(license)) for license in evaluations)
+        expires = max(add_duration(get_start(license, self.now), get_duration(license)) for license in evaluations)
         valid = self.now < expires
         return ModuleResult(
             valid,
@@ -158,17 +164,17 @@ class TryAndBuyRules(Rules):
             {"evaluation": True, "evaluationExpires": expires},
             changes_at=expires,
             write=write,
-            reason="" if valid else f"It was not bought, and the evaluation ended on {expires:%Y-%m-%d %H:%M} UTC.",
+            reason="" if valid else f"Not purchased, and the evaluation ended on {expires:%Y-%m-%d %H:%M} UTC.",
         )
 
-    def _had_one(self) -> bool:
-        """An evaluation that the vendor ended by making its license inactive does not begin again."""
+    def _had_evaluation(self) -> bool:
+        """An evaluation that the vendor ended by deactivating its license doesn't restart."""
         return any(license.template.license_type == LicenseType.TIMEVOLUME for license in self.licenses)
 
-    def _first(self, template: LicenseTemplate) -> License:
+    def _first_evaluation(self, template: LicenseTemplate) -> License:
         values = template.terms | {"name": template.name, "start_date": self.now}
         return License(merchant_id=self.module.merchant_id, licensee=self.licensee, template=template, **values)
 
     def _begin(self, evaluation: License) -> None:
         evaluation.save()
-        Transaction.note(self.licensee, Transaction.Source.AUTO_LICENSEE_VALIDATE, [evaluation], actor=self.actor)
+        Transaction.record(self.licensee, Transaction.Source.AUTO_LICENSEE_VALIDATE, [evaluation], actor=self.actor)

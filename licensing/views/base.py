@@ -13,14 +13,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-from licensing.authentication import BasicAuthentication, Caller, MayDo
+from licensing.authentication import BasicAuthentication, Caller, HasRole
 from licensing.envelope import Envelope, EnvelopeJSONRenderer, EnvelopeXMLRenderer, FormParser, Info, Negotiation
 from licensing.errors import AccessDenied, LicensingError, MalformedRequest, NotFound
 from licensing.models import Licensee, Role
 from merchants.models import Merchant
 from work import incidents
 
-# The clients' ids for errors of the framework; all others count as malformed requests.
+# Wire-format ids of the framework's errors. All others are malformed requests.
 INFOS: dict[type[APIException], str] = {
     NotAuthenticated: "AuthenticationException",
     MethodNotAllowed: "MethodNotAllowedException",
@@ -29,20 +29,20 @@ INFOS: dict[type[APIException], str] = {
 
 
 def number_in(form: QueryDict, name: str) -> str:
-    """A number as customers and shops paste it, without the spaces around it; empty if there is none."""
+    """Return a number without surrounding spaces, which pasted numbers often have; empty if it's missing."""
     return form.get(name, "").strip()
 
 
 class LicensingView(APIView):
-    """A view knows its caller (`self.caller`) and vendor (`self.vendor`), and answers with an Envelope."""
+    """Responds with an Envelope."""
 
     authentication_classes = [BasicAuthentication]
-    permission_classes = [MayDo]
+    permission_classes = [HasRole]
     parser_classes = [FormParser]
     renderer_classes = [EnvelopeXMLRenderer, EnvelopeJSONRenderer]
     content_negotiation_class = Negotiation
     http_method_names = ["get", "head", "post", "delete"]
-    schema = None  # the format is not ours to document: docs/netlicensing.md
+    schema = None  # NetLicensing's format, see docs/netlicensing.md
 
     role = Role.ADMIN
     request: Request
@@ -61,21 +61,21 @@ class LicensingView(APIView):
 
     def initial(self, request, *args, **kwargs):
         super().initial(request, *args, **kwargs)
-        said = [*request.query_params.lists(), *self.form.lists(), ("", list(kwargs.values()))]
-        if any("\0" in text for name, values in said for text in (name, *values)):
-            raise MalformedRequest("A value holds a NUL, which is not kept.")
+        received = [*request.query_params.lists(), *self.form.lists(), ("", list(kwargs.values()))]
+        if any("\0" in text for name, values in received for text in (name, *values)):
+            raise MalformedRequest("Values must not contain NUL characters.")
 
     def get_exception_handler(self):
-        return answer_error
+        return handle_error
 
     def licensee(self, number: str) -> Licensee:
-        """The vendor's licensee of this number, or alias. Raises NotFound, AccessDenied."""
-        return self.allowed(Licensee.objects.find(self.caller.key.merchant_id, number))
+        """Find the vendor's licensee by number or alias. Raises NotFound, AccessDenied."""
+        return self.check_access(Licensee.objects.find(self.caller.key.merchant_id, number))
 
-    def allowed(self, licensee: Licensee | None) -> Licensee:
-        """What was found by a number, for this caller. Raises NotFound.
+    def check_access(self, licensee: Licensee | None) -> Licensee:
+        """Return the licensee if this caller may use it. Raises NotFound.
 
-        To who has a licensee's own key there is no other: AccessDenied, also if there is none of that number.
+        A key for one licensee gets AccessDenied for any other number, so it can't learn which numbers exist.
         """
         if self.caller.licensee_id and (licensee is None or licensee.pk != self.caller.licensee_id):
             raise AccessDenied("This API key is for another licensee.")
@@ -84,17 +84,17 @@ class LicensingView(APIView):
         return licensee
 
 
-def answer_error(error: Exception, context: dict) -> Response:
-    """An envelope for whatever went wrong; nothing is left to Django, whose pages no client could read.
+def handle_error(error: Exception, context: dict) -> Response:
+    """Return an envelope for any error, because clients can't parse Django's error pages.
 
-    But the middleware knows what to say while the database is away.
+    Database outages are left to the middleware.
     """
     if isinstance(error, InterfaceError | OperationalError):
         raise error
     if isinstance(error, SuspiciousOperation | RequestDataTooBig):
         error = MalformedRequest(str(error))
     if isinstance(error, ObjectDoesNotExist) or isinstance(error.__cause__, ForeignKeyViolation):
-        error = NotFound("Something that the request is about was deleted meanwhile")
+        error = NotFound("An object that the request refers to was deleted at the same time.")
     set_rollback()
     if not isinstance(error, APIException):
         text = incidents.sentence(error, f"{context['request'].method} {context['view'].__class__.__name__}")
@@ -117,7 +117,7 @@ def _refusal(status: int, info: str, text: str, more: tuple[tuple[str, str], ...
     return Response(Envelope(infos=[Info(*each) for each in ((info, text), *more)]), status=status)
 
 
-class Nothing(LicensingView):
+class UnknownResource(LicensingView):
     role = Role.LICENSEE
 
     def _refuse(self, request, **kwargs):
@@ -140,8 +140,8 @@ def is_true(lookup: str) -> Filter:
 
 
 def is_licensee(lookup: str = "") -> Filter:
-    """By its number or an alias; of the things with this relation, or of licensees themselves."""
-    return lambda value: Q(**{f"{lookup or 'pk'}__in": Licensee.objects.called(value).order_by().values("pk")})
+    """Filter by a licensee's number or alias, through this relation or on licensees themselves."""
+    return lambda value: Q(**{f"{lookup or 'pk'}__in": Licensee.objects.with_number(value).order_by().values("pk")})
 
 
 @dataclass
@@ -152,20 +152,20 @@ class Page:
     total: int
 
 
-def choose(rows: QuerySet, request: Request, filters: dict[str, Filter]) -> Page:
-    """The page asked for of what the filters leave.
+def paginate(rows: QuerySet, request: Request, filters: dict[str, Filter]) -> Page:
+    """Apply the request's filters and return the requested page.
 
-    `filter=a=1;b=2` holds all conditions; one on a name of ours may stand alone, too. In a filter every other name is
-    one of the vendor's own properties. Raises MalformedRequest.
+    `filter=a=1;b=2` takes any conditions; known names also work as query parameters. Unknown names in `filter` match
+    custom properties. Raises MalformedRequest.
     """
     query = request.query_params.dict()
-    asked = {name: str(value).strip() for name, value in query.items() if name in {*filters, "page", "items"}}
-    conditions = asked | _parse(request.query_params.get("filter", ""))
-    number = _whole(conditions.pop("page", ""), name="page", default=0, least=0)
-    size = min(_whole(conditions.pop("items", ""), name="items", default=MAX_PAGE_SIZE, least=1), MAX_PAGE_SIZE)
+    requested = {name: str(value).strip() for name, value in query.items() if name in {*filters, "page", "items"}}
+    conditions = requested | _parse(request.query_params.get("filter", ""))
+    number = _parse_whole(conditions.pop("page", ""), name="page", default=0, least=0)
+    size = min(_parse_whole(conditions.pop("items", ""), name="items", default=MAX_PAGE_SIZE, least=1), MAX_PAGE_SIZE)
     for name, value in conditions.items():
-        own = Q(properties__contains={name: value})
-        rows = rows.filter(filters[name](value) if name in filters else own)
+        by_property = Q(properties__contains={name: value})
+        rows = rows.filter(filters[name](value) if name in filters else by_property)
     return Page(list(rows[number * size : (number + 1) * size]), number, size, rows.count())
 
 
@@ -174,14 +174,14 @@ def _parse(text: str) -> dict[str, str]:
     for part in filter(None, text.split(";")):
         name, equals_sign, value = part.partition("=")
         if not equals_sign:
-            raise MalformedRequest(f"The filter has to read name=value;name=value, and “{part[:100]}” does not.")
+            raise MalformedRequest(f"A filter has the form name=value;name=value; “{part[:100]}” doesn't.")
         conditions[name.strip()] = value.strip()
     return conditions
 
 
-def _whole(text: str, *, name: str, default: int, least: int) -> int:
+def _parse_whole(text: str, *, name: str, default: int, least: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or len(text) > 9 or int(text) < least:
-        raise MalformedRequest(f"{name} has to be a whole number, {least} at least.")
+        raise MalformedRequest(f"{name} has to be a whole number of at least {least}.")
     return int(text)

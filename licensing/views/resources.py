@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from licensing.creation import create_license, create_licensee, find_feature, needs_feature
 from licensing.envelope import Envelope, Item
 from licensing.errors import Invalid, LicensingError, MalformedRequest, NotFound, UnexpectedValue
-from licensing.locks import hold, lock_to_delete
+from licensing.locks import block_deletion, lock_to_delete
 from licensing.models import (
     License,
     Licensee,
@@ -35,21 +35,21 @@ from licensing.serializers import (
     camel,
     set_aliases,
 )
-from licensing.views.base import Filter, LicensingView, choose, equals, is_licensee, is_true, number_in
+from licensing.views.base import Filter, LicensingView, equals, is_licensee, is_true, number_in, paginate
 from vault.fingerprints import fingerprint
 
 Values = dict[str, Any]
 
 
 class ResourceView(LicensingView):
-    """One kind of thing. GET and POST are for all of it without a number, for one with it."""
+    """One resource: the collection, or with a number in the path a single object."""
 
-    title: ClassVar[str]  # as errors name it
+    title: ClassVar[str]  # in error messages
     model: ClassVar[type[Entity]]
     serializer_class: ClassVar[type[EntitySerializer]]
     writing_role: ClassVar[Role]
     related: ClassVar[tuple[str, ...]] = ()
-    descendants: ClassVar[tuple[str, ...]] = ()  # without which it is deleted, unless that is forced
+    descendants: ClassVar[tuple[str, ...]] = ()  # relations that prevent deletion unless it's forced
     filters: ClassVar[dict[str, Filter]] = {}
 
     @property
@@ -85,7 +85,7 @@ class ResourceView(LicensingView):
     def get(self, request, number=None):
         if number is not None:
             return self._answer(self.find(number))
-        page = choose(self.rows(), request, {"active": is_true("active"), "number": equals("number")} | self.filters)
+        page = paginate(self.rows(), request, {"active": is_true("active"), "number": equals("number")} | self.filters)
         envelope = Envelope(list(map(self.item, page.rows)), number=page.number, size=page.size, total=page.total)
         return Response(envelope)
 
@@ -96,7 +96,7 @@ class ResourceView(LicensingView):
     def post(self, request, number=None):
         instance = None if number is None else self.find(number)
         if instance:
-            hold(instance)
+            block_deletion(instance)
         try:
             with transaction.atomic():
                 saved = self.create() if instance is None else self.update(instance)
@@ -104,7 +104,7 @@ class ResourceView(LicensingView):
             constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "") or ""
             if not constraint.endswith("is_unique"):
                 raise
-            raise Invalid(f"The vendor has a {self.title} with this number already") from error
+            raise Invalid(f"Another {self.title} already has this number") from error
         return self._answer(self.rows().get(pk=saved.pk))
 
     def create(self) -> Any:
@@ -113,7 +113,7 @@ class ResourceView(LicensingView):
         return self.model._default_manager.create(merchant=self.vendor, **parents, **values)
 
     def update(self, instance: Any) -> Any:
-        # Not with what was read before it was locked: properties are changed one by one.
+        # Lock, then read again: a request changes single properties and must not undo concurrent changes to others.
         type(instance)._default_manager.select_for_update(no_key=True).filter(pk=instance.pk).first()
         instance = self.rows().get(pk=instance.pk)
         return self.serializer_class().update(instance, self.values(instance))
@@ -122,7 +122,7 @@ class ResourceView(LicensingView):
         return {}
 
     def parent(self, name: str, view: "type[ResourceView]") -> Any:
-        """The thing that the form names as this; of the vendor's."""
+        """Find the vendor's object that this form field names, and block its deletion. Raises LicensingError."""
         number = number_in(self.form, name)
         if not number:
             raise MalformedRequest(f"{view.title.capitalize()} number is not provided")
@@ -130,7 +130,7 @@ class ResourceView(LicensingView):
         parent = view().numbered(found, number).first()
         if parent is None:
             raise NotFound(f"Requested {view.title} does not exist")
-        hold(parent)
+        block_deletion(parent)
         return parent
 
     def values(self, instance: Any) -> Values:
@@ -156,13 +156,13 @@ class ResourceView(LicensingView):
         if number is None:
             raise MalformedRequest(f"{self.title.capitalize()} number is not provided")
         row = self.find(number)
-        # Nothing becomes part of it meanwhile.
+        # Nothing can be added to it from here on.
         lock_to_delete(row)
         forced = request.query_params.get("forceCascade", "").lower() == "true"
         if not forced and self.descendants and self.rows().filter(pk=row.pk, in_use=True).exists():
             raise UnexpectedValue(
-                f"Unexpected value of parameter 'forceCascade': the {self.title} is in use; true deletes everything"
-                " that belongs to it."
+                f"Unexpected value of parameter 'forceCascade': the {self.title} is in use. Use true to delete it with"
+                " everything that belongs to it."
             )
         row.delete()
         return Response(status=HTTPStatus.NO_CONTENT)
@@ -232,7 +232,7 @@ class LicenseeView(ResourceView):
         return super().rows().prefetch_related("aliases")
 
     def numbered(self, rows, number):
-        return rows.called(number)
+        return rows.with_number(number)
 
     def create(self):
         product = self.parent("productNumber", ProductView)
@@ -291,14 +291,16 @@ class LicenseView(ResourceView):
     def create(self):
         licensee = self.parent("licenseeNumber", LicenseeView)
         template = self.parent("licenseTemplateNumber", LicenseTemplateView)
-        return create_license(licensee, template, actor=self.caller.name, joining=self._named(), **self.values(None))
+        return create_license(
+            licensee, template, actor=self.caller.name, joining=self._transaction(), **self.values(None)
+        )
 
     def update(self, instance):
         number = instance.number
         license = super().update(instance)
         if license.number != number:
             instance.licensee.licenses.filter(parent_feature=number).update(parent_feature=license.number)
-        if joined := self._named():
+        if joined := self._transaction():
             joined.joins.get_or_create(license=license, defaults={"number": license.number})
         return license
 
@@ -309,12 +311,12 @@ class LicenseView(ResourceView):
             values["parent_feature"] = find_feature(instance.licensee, instance.template, named)
         return values
 
-    def _named(self) -> Transaction | None:
+    def _transaction(self) -> Transaction | None:
         return self.parent("transactionNumber", TransactionView) if number_in(self.form, "transactionNumber") else None
 
 
 class TokenView(ResourceView):
-    """Tokens are made and deleted. Those that are API keys only administrators see: each is one's way in."""
+    """Tokens can be created and deleted, not changed. Only administrators see API keys, because a number signs in."""
 
     title = "token"
     model = Token

@@ -14,8 +14,8 @@ from licensing.views.base import LicensingView, number_in
 
 # Members of the European Union (https://european-union.europa.eu), by ISO 3166.
 EUROPEAN_UNION = set(re.findall("..", "ATBEBGCYCZDEDKEEESFIFRGRHRHUIEITLTLULVMTNLPLPTROSESISK"))
-# Codes that CLDR knows besides those of ISO 3166-1: regions, and what is reserved.
-NO_COUNTRIES = set(re.findall("..", "ACCPCQDGEAEUEZICQOTAUNXAXBXKZZ"))
+# CLDR codes that aren't in ISO 3166-1: regions and reserved codes.
+NOT_COUNTRIES = set(re.findall("..", "ACCPCQDGEAEUEZICQOTAUNXAXBXKZZ"))
 
 
 class LicenseTypes(LicensingView):
@@ -36,7 +36,7 @@ class Countries(LicensingView):
 
     def get(self, request):
         names = Locale("en").territories
-        codes = sorted(code for code in names.keys() - NO_COUNTRIES if len(code) == 2)
+        codes = sorted(code for code in names.keys() - NOT_COUNTRIES if len(code) == 2)
         facts = ({"code": code, "name": names[code], "isEu": code in EUROPEAN_UNION} for code in codes)
         return Response(Envelope([Item("Country", each) for each in facts]))
 
@@ -51,7 +51,7 @@ class Transfer(LicensingView):
         return Response(status=HTTPStatus.NO_CONTENT)
 
     def _source(self) -> Licensee:
-        """Who knows its number may have its licenses, also with a key that is for another licensee alone."""
+        """Knowing its number is enough to claim its licenses, even with a key restricted to another licensee."""
         number = number_in(self.form, "sourceLicenseeNumber")
         if not number:
             raise MalformedRequest("Source licensee number is not provided")

@@ -16,15 +16,15 @@ from licensing.views.base import LicensingView, number_in
 from merchants.numbers import MAX_NUMBER, validate_number
 
 MAX_NAME = 200
-# How long software may go by an answer, if nothing ends before.
-RETENTION = timedelta(days=1)
+# How long software may cache a response in which nothing changes earlier.
+MAX_TTL = timedelta(days=1)
 DEPRECATED = Info("methodIsDeprecated", "GET is deprecated for validating a licensee; use POST.", "WARNING")
 
 
 class Validate(LicensingView):
     role = Role.LICENSEE
-    http_method_names = ["get", "post"]  # nobody expects HEAD to write
-    # One key may be in the software of all of a vendor's customers, of whom none shall be turned away for the others.
+    http_method_names = ["get", "post"]  # no HEAD: validating writes
+    # One API key can serve all of a vendor's customers, so a per-key throttle would block them.
     throttle_classes = []
 
     def post(self, request, number):
@@ -54,7 +54,7 @@ class Validate(LicensingView):
         return Envelope([validation.item for validation in validations], infos, ttl=_ttl(validations))
 
     def _holding(self, number: str, form: QueryDict, parameters: Parameters, dry_run: bool) -> Holding:
-        """The licensee's; or a new one's, if the form names a product that makes them. Raises NotFound."""
+        """Read the licensee, or create it if the form names a product with `licensee_auto_create`. Raises NotFound."""
         try:
             return self._find(number)
         except NotFound as error:
@@ -66,10 +66,10 @@ class Validate(LicensingView):
                 raise NotFound("Requested product does not exist") from error
             if not (product.licensee_auto_create and product.active):
                 raise
-            self._check(number)
+            self._check_number(number)
         values = {"number": number, "name": _name(form)}
         new = read_holding(Licensee(merchant=self.vendor, product=product, **values))
-        # Nor is one made for a request that is refused.
+        # Refuse bad parameters before creating a licensee.
         validate(new, parameters, dry_run=True)
         if dry_run:
             return new
@@ -77,7 +77,7 @@ class Validate(LicensingView):
             with transaction.atomic():
                 return read_holding(create_licensee(product, actor=self.caller.name, **values))
         except IntegrityError:
-            # Made by another request in this moment.
+            # A concurrent request created it.
             return self._find(number)
 
     @staticmethod
@@ -87,17 +87,17 @@ class Validate(LicensingView):
 
     def _find(self, number: str) -> Holding:
         found = find_holding(self.caller.key.merchant_id, number)
-        self.allowed(found.licensee if found else None)
+        self.check_access(found.licensee if found else None)
         return found  # type: ignore[return-value]
 
     @staticmethod
-    def _check(number: str) -> None:
+    def _check_number(number: str) -> None:
         try:
             validate_number(number)
         except ValidationError as error:
             raise MalformedRequest(f"Licensee number: {error.messages[0]}") from error
         if len(number) > MAX_NUMBER:
-            raise MalformedRequest(f"Licensee number: it is longer than {MAX_NUMBER} characters")
+            raise MalformedRequest(f"Licensee number: it has more than {MAX_NUMBER} characters")
 
 
 def _name(form: QueryDict) -> str:
@@ -110,4 +110,4 @@ def _name(form: QueryDict) -> str:
 def _ttl(validations: list[Validation]) -> datetime:
     now = timezone.now()
     changes = [validation.result.changes_at for validation in validations if validation.result.changes_at]
-    return min([now + RETENTION, *(moment for moment in changes if moment > now)])
+    return min([now + MAX_TTL, *(moment for moment in changes if moment > now)])

@@ -18,7 +18,7 @@ from vault.fingerprints import load_key
 log = logging.getLogger(__name__)
 
 
-# What people are told by mail when it happened to their account.
+# Account changes that users are notified of by e-mail.
 CHANGES = {
     "account/email/password_changed": "Your password was changed",
     "account/email/password_reset": "Your password was reset",
@@ -27,15 +27,15 @@ CHANGES = {
     "mfa/email/totp_deactivated": "The authenticator app was removed from your account",
     "mfa/email/webauthn_added": "A passkey was added to your account",
     "mfa/email/webauthn_removed": "A passkey was removed from your account",
-    "mfa/email/recovery_codes_generated": "New recovery codes were made for your account",
+    "mfa/email/recovery_codes_generated": "New recovery codes were generated for your account",
 }
 
 
 class AccountAdapter(DefaultAccountAdapter):
     error_messages = DefaultAccountAdapter.error_messages | {
-        "email_password_mismatch": "This e-mail address and password do not belong together.",
-        "enter_current_password": "This is not your current password.",
-        "incorrect_password": "This is not your password.",
+        "email_password_mismatch": "Wrong e-mail address or password.",
+        "enter_current_password": "That’s not your current password.",
+        "incorrect_password": "That’s not your password.",
         "too_many_login_attempts": "Too many failed attempts. Please try again in 15 minutes.",
         "rate_limited": "Too many failed attempts. Please try again in 15 minutes.",
     }
@@ -44,26 +44,26 @@ class AccountAdapter(DefaultAccountAdapter):
         return False
 
     def _get_login_attempts_cache_key(self, request, **credentials):
-        # allauth's own holds the Host header as well, so that each port an attacker writes there counts from zero.
+        # allauth's key includes the Host header, so an attacker could reset the count by changing the port in it.
         email = credentials["email"].lower()
         return f"{email} {devices.recognize(request, email) or ratelimit.get_ip(request)}"
 
     def pre_authenticate(self, request, **credentials):
-        # A stranger who fails locks out strangers, never somebody at a device that they signed in with before.
-        if not self._count_stranger(request, credentials["email"], dry_run=True):
+        # Failed attempts from unknown devices lock out unknown devices only, never ones that signed in before.
+        if not self._count_unknown_device(request, credentials["email"], dry_run=True):
             raise self.validation_error("too_many_login_attempts")
         super().pre_authenticate(request, **credentials)
 
     def authentication_failed(self, request, **credentials):
-        self._count_stranger(request, credentials["email"])
+        self._count_unknown_device(request, credentials["email"])
 
-    def _count_stranger(self, request, email, *, dry_run=False):
-        strangers = self._strangers(email)
-        return devices.recognize(request, strangers["key"]) or ratelimit.consume(request, **strangers, dry_run=dry_run)
+    def _count_unknown_device(self, request, email, *, dry_run=False):
+        limit = self._unknown_device_limit(email)
+        return devices.recognize(request, limit["key"]) or ratelimit.consume(request, **limit, dry_run=dry_run)
 
     @staticmethod
-    def _strangers(email: str) -> dict:
-        """Where failed attempts are counted that come from devices the user never signed in with."""
+    def _unknown_device_limit(email: str) -> dict:
+        """Rate limit of failed attempts from devices the user never signed in with."""
         limit = {"login_failed": settings.LOGIN_FAILED_BY_STRANGERS}
         return {"app": "portal", "action": "login_failed", "config": limit, "key": email.lower()}
 
@@ -74,9 +74,9 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def set_password(self, user, password):
         super().set_password(user, password)
-        # Whoever was locked out may come in with the new one.
+        # A new password ends the lockout.
         self._delete_login_attempts_cached_email(self.request, email=user.email)
-        ratelimit.clear(self.request, **self._strangers(user.email))
+        ratelimit.clear(self.request, **self._unknown_device_limit(user.email))
 
     def get_reauthentication_methods(self, user):
         methods = super().get_reauthentication_methods(user)
@@ -86,11 +86,11 @@ class AccountAdapter(DefaultAccountAdapter):
         return methods
 
     def get_reset_password_from_key_url(self, key):
-        # Not at the host that was asked: perhaps the mail is read by somebody else than who asked.
+        # Not the request's Host header, which an attacker could set to steal the link.
         return settings.BASE_URL + urlsplit(super().get_reset_password_from_key_url(key)).path
 
     def send_mail(self, template_prefix, email, context):
-        """Send a mail that somebody waits for. If it is not taken, the answer is a page that says so."""
+        """Send an e-mail that the user waits for. If that fails, respond with an error page."""
         template = f"emails/{template_prefix.rpartition('/')[2]}.txt"
         try:
             with send_email(compose_plain(template, [email], context)):
@@ -105,12 +105,12 @@ class AccountAdapter(DefaultAccountAdapter):
             with send_email(message):
                 pass
         except MailError as error:
-            log.warning("%s, unknown to its owner: %s", CHANGES[template_prefix], error)
+            log.warning("%s, but the notification e-mail failed: %s", CHANGES[template_prefix], error)
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
     error_messages = DefaultMFAAdapter.error_messages | {
-        "incorrect_code": "This is not right, or it was used before. An app’s code changes every 30 seconds."
+        "incorrect_code": "This code is wrong or was already used. Codes in your app change every 30 seconds."
     }
 
     def encrypt(self, text):
@@ -128,6 +128,6 @@ class SecondFactorAdapter(DefaultMFAAdapter):
 
 
 def _cipher() -> Fernet:
-    # Its key is derived from the one behind fingerprints, which stays when VAULT_KEYS rotate (decisions/0005).
+    # Derived from the fingerprint key, which doesn't change when VAULT_KEYS rotate (decisions/0005).
     key = hashlib.blake2b(b"second factors", digest_size=32, key=load_key()).digest()
     return Fernet(base64.urlsafe_b64encode(key))

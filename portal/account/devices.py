@@ -1,4 +1,4 @@
-"""Which browsers somebody signed in with before: their failed attempts are counted apart from strangers'."""
+"""Remembers browsers that somebody signed in with. Their failed attempts are counted separately."""
 
 import secrets
 
@@ -12,7 +12,7 @@ MAX_AGE = 365 * 24 * 3600
 
 
 def remember(response: HttpResponse, email: str) -> None:
-    """Mark the browser, without naming the person, for a year from the last sign-in on."""
+    """Set a cookie for a year that recognizes this browser without revealing the person."""
     response.set_signed_cookie(
         COOKIE,
         f"{secrets.token_urlsafe(12)}.{fingerprint(f'device of {email}').hex()}",
@@ -25,6 +25,6 @@ def remember(response: HttpResponse, email: str) -> None:
 
 
 def recognize(request: HttpRequest, email: str) -> str:
-    """What the browser is called, if this person signed in with it; else an empty text."""
+    """Return the browser's id if this person signed in with it before, otherwise an empty string."""
     name = request.get_signed_cookie(COOKIE, default="", salt="portal.account.devices", max_age=MAX_AGE) or ""
     return name if name.endswith(f".{fingerprint(f'device of {email}').hex()}") else ""

@@ -1,4 +1,4 @@
-"""allauth's forms in our words: a label for each field instead of placeholders, and what browsers fill in."""
+"""allauth's forms with labels instead of placeholders, and with autocomplete attributes."""
 
 from allauth.account import forms as account
 from allauth.account.adapter import get_adapter
@@ -13,7 +13,7 @@ from delivery.link_requests import request_mail
 from merchants.addresses import validate_mailable
 
 
-class Plain:
+class Labeled:
     labels: dict[str, str] = {}
     helps: dict[str, str] = {}
     attributes: dict[str, dict[str, str]] = {}
@@ -27,25 +27,25 @@ class Plain:
             field.help_text = self.helps.get(name, field.help_text)
 
 
-class LoginForm(Plain, account.LoginForm):
+class LoginForm(Labeled, account.LoginForm):
     labels = {"login": "E-mail address", "password": "Password"}
-    helps = {"password": ""}  # the link stands below the button, out of the way of the tab key
+    helps = {"password": ""}  # the page has the link below the button, so Tab skips it
     attributes = {"login": {"autocomplete": "username", "autofocus": ""}}
 
 
-class ReauthenticateForm(Plain, account.ReauthenticateForm):
+class ReauthenticateForm(Labeled, account.ReauthenticateForm):
     attributes = {"password": {"autofocus": ""}}
 
 
-class ChangePasswordForm(Plain, account.ChangePasswordForm):
-    labels = {"oldpassword": "Current password", "password1": "New password", "password2": "New password, again"}
+class ChangePasswordForm(Labeled, account.ChangePasswordForm):
+    labels = {"oldpassword": "Current password", "password1": "New password", "password2": "Confirm new password"}
 
 
-class SetPasswordForm(Plain, account.SetPasswordForm):
-    labels = {"password1": "Password", "password2": "Password, again"}
+class SetPasswordForm(Labeled, account.SetPasswordForm):
+    labels = {"password1": "Password", "password2": "Confirm password"}
 
 
-class ResetPasswordForm(Plain, account.ResetPasswordForm):
+class ResetPasswordForm(Labeled, account.ResetPasswordForm):
     labels = {"email": "E-mail address"}
     attributes = {"email": {"autocomplete": "username"}}
 
@@ -54,23 +54,23 @@ class ResetPasswordForm(Plain, account.ResetPasswordForm):
         return self.cleaned_data["email"]
 
     def save(self, request, **kwargs):
-        # A worker looks for the account: how long the answer takes must not tell who has one.
+        # A worker looks up the account, so the response time doesn't reveal whether it exists.
         email = self.cleaned_data["email"]
         request_mail(None, email, source=get_adapter(request).get_client_ip(request))
         return email
 
 
-class ResetPasswordKeyForm(Plain, account.ResetPasswordKeyForm):
-    labels = {"password1": "New password", "password2": "New password, again"}
+class ResetPasswordKeyForm(Labeled, account.ResetPasswordKeyForm):
+    labels = {"password1": "New password", "password2": "Confirm new password"}
 
 
-class CodeForm(Plain, mfa.BaseAuthenticateForm):
-    helps = {"code": "From your authenticator app, or one of your recovery codes."}
+class CodeForm(Labeled, mfa.BaseAuthenticateForm):
+    helps = {"code": "Enter the code from your authenticator app or a recovery code."}
     attributes = {"code": {"inputmode": "numeric", "autofocus": ""}}
 
     def clean_code(self):
         code = super().clean_code()
-        # allauth forgets after one step that a code was used; with tolerance, it is good for three.
+        # allauth blocks a used code for one step only, but with the tolerance it stays valid for three.
         steps = 2 * settings.MFA_TOTP_TOLERANCE + 1
         digits = "".join(filter(str.isdigit, code))
         if not cache.add(f"code-used-{self.user.pk}-{digits}", True, timeout=steps * 30):
@@ -86,16 +86,16 @@ class ReauthenticateByCodeForm(CodeForm, mfa.ReauthenticateForm):
     pass
 
 
-class ActivateTOTPForm(Plain, totp.ActivateTOTPForm):
+class ActivateTOTPForm(Labeled, totp.ActivateTOTPForm):
     labels = {"code": "Code from the app"}
     attributes = {"code": {"inputmode": "numeric"}}
 
 
-class AddPasskeyForm(Plain, webauthn.AddWebAuthnForm):
-    labels = {"name": "Name", "passwordless": "Sign in with it alone, without a password"}
+class AddPasskeyForm(Labeled, webauthn.AddWebAuthnForm):
+    labels = {"name": "Name", "passwordless": "Sign in without a password"}
     helps = {
-        "name": "So that you recognize it in a list, for example “Laptop”.",
-        "passwordless": "It asks for your fingerprint, face or PIN then. Otherwise it is a second factor only.",
+        "name": "Helps you recognize it in the list, for example “Laptop”.",
+        "passwordless": "It will ask for your fingerprint, face or PIN. Otherwise, it’s only a second factor.",
     }
 
     def __init__(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""Sessions whose rows let nobody in who reads them."""
+"""Sessions that can't be stolen by reading the database."""
 
 import hashlib
 from base64 import b64decode, b64encode
@@ -11,15 +11,15 @@ from vault.ciphers import DecryptionError, decrypt_bytes, encrypt_bytes
 
 
 class SessionStore(DatabaseStore):
-    """In the database, under a hash of the key that the cookie holds.
+    """Stores sessions in the database under a hash of the cookie's key.
 
-    What a session holds is encrypted under VAULT_KEYS, for it may be a way in as well: the secret of an authenticator
-    app that is being set up, the key of a password reset. It is bound to its row: another's is read as empty.
+    The data is encrypted with VAULT_KEYS because it can contain secrets: of an authenticator app during setup, or the
+    key of a password reset. Ciphertext is bound to its row; in any other row it reads as empty.
     """
 
     @staticmethod
     def hash_key(session_key: str | None) -> str:
-        # The key has 165 random bits: there is nothing to guess, so no slow hash is needed. The column has 40 places.
+        # The key has 165 random bits and can't be guessed, so a fast hash is enough. The column holds 40 characters.
         return hashlib.blake2b((session_key or "").encode(), digest_size=20).hexdigest()
 
     def _get_session_from_db(self):
@@ -49,7 +49,7 @@ class SessionStore(DatabaseStore):
         try:
             content = decrypt_bytes(b64decode(session_data, validate=True), self._place())
         except (DecryptionError, NotBase64):
-            return {}  # signs in anew, as after any change of keys
+            return {}  # the user signs in again, as after a key change
         return self.serializer().loads(content)
 
     def _place(self) -> bytes:

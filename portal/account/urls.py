@@ -1,4 +1,4 @@
-"""allauth's pages, without those to sign up and to change the e-mail address; under the names it reverses."""
+"""allauth's pages under the names it reverses, except sign-up and changing the e-mail address."""
 
 from allauth.account import views as account
 from django.urls import include, path, re_path

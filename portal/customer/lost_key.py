@@ -21,24 +21,24 @@ class LostLicensesForm(forms.Form):
     )
 
 
-# Anybody may ask, wherever the form is: nothing here goes by who is signed in. So it needs no cookie either.
+# No CSRF check: anybody may submit this form, and nothing depends on a session or cookie.
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
 def lost_key(request: HttpRequest, slug: str) -> HttpResponse:
-    """Has the links to their orders mailed to who asks; the answer is the same whether there are any or not."""
+    """E-mail a customer the links to their orders. The response is the same whether there are any or not."""
     merchant = get_object_or_404(Merchant, slug=slug)
     language = chosen_language(request) or get_language_from_request(request)
     form = LostLicensesForm(request.POST or None)
     with translation.override(language):
-        asked = form.is_valid()
-        if asked:
+        is_requested = form.is_valid()
+        if is_requested:
             source = get_adapter().get_client_ip(request)
             request_mail(merchant, form.cleaned_data["email"], language=language, source=source)
         context = {
             "merchant": merchant,
             "form": form,
-            "asked": asked,
-            "here": f"{request.path}?language={language}",
+            "is_requested": is_requested,
+            "page_url": f"{request.path}?language={language}",
             "language": language,
             "languages": [(code, name, f"{request.path}?language={code}") for code, name in settings.LANGUAGES],
         }

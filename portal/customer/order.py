@@ -1,4 +1,4 @@
-"""A customer's own page of an order, for whoever holds its link."""
+"""The customer's order page. Anybody with its link can open it."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from delivery.composition import instructions
-from delivery.resending import ResendRefused, TooManyMails, send_again
+from delivery.composition import get_instructions
+from delivery.resending import ResendRefused, TooManyMails, resend_as_customer
 from fulfillment.models import Fulfillment
 from fulfillment.sources.base import Source
 from orders.kinds import SOURCES
@@ -29,27 +29,26 @@ from orders.models import ActivationCode, Order, OrderItem
 from orders.services import OrderClosed, show_to_customer
 from portal.orders.page import read_number
 
-CODES_SHOWN = 50
+CODES_PER_PAGE = 50
 
 
 def behind_a_link(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A page whose address is its key: it is not kept, indexed or told to other sites.
+    """A page whose URL is a secret: it isn't cached, indexed or sent to other sites as a referrer.
 
-    The check against forged requests is left out. It protects those who are signed in from what other sites make their
-    browsers do; here no session and no cookie gives any right. And it would refuse everybody: from a page that keeps
-    its address to itself browsers send `Origin: null`.
+    There is no CSRF check. The page uses no session or cookie, so there is nothing to forge. The check would also
+    refuse every request: under `no-referrer`, browsers send `Origin: null`.
     """
 
     @csrf_exempt
     @never_cache
     @wraps(view)
-    def discreet(*args, **kwargs):
+    def wrapped(*args, **kwargs):
         response = view(*args, **kwargs)
         response["Referrer-Policy"] = "no-referrer"
         response["X-Robots-Tag"] = "noindex, nofollow"
         return response
 
-    return discreet
+    return wrapped
 
 
 @behind_a_link
@@ -58,7 +57,7 @@ def customer_order(request: HttpRequest, token: str) -> HttpResponse:
     orders = Order.objects.with_link_token(token).filter(status=Order.Status.PAID)
     order = orders.select_related("merchant", "checkout_page").first()
     if order is None:
-        return gone(request)
+        return render_gone(request)
 
     visit = Visit(request, order)
     act = ACTIONS.get(request.POST.get("act", ""), show_masked)
@@ -66,11 +65,11 @@ def customer_order(request: HttpRequest, token: str) -> HttpResponse:
         try:
             return act(visit)
         except (OrderClosed, ResendRefused):
-            return redirect(visit.url())  # where one sees what forbids it meanwhile
+            return redirect(visit.url())  # the page shows the reason
 
 
-def gone(request: HttpRequest) -> HttpResponse:
-    """The one answer to all links that lead nowhere, whatever the reason."""
+def render_gone(request: HttpRequest) -> HttpResponse:
+    """The same response for every link that doesn't work, whatever the reason."""
     language = get_language_from_request(request)
     with translation.override(language):
         return HttpResponse(render_to_string("customer/gone.html", {"language": language}), status=404)
@@ -97,27 +96,27 @@ def chosen_language(request: HttpRequest) -> str:
 
 
 def show_masked(visit: Visit, **context: Any) -> HttpResponse:
-    codes = visit.order.codes().defer("code")[visit.first - 1 :][:CODES_SHOWN]
+    codes = visit.order.codes().defer("code")[visit.first - 1 :][:CODES_PER_PAGE]
     return show(visit, list(codes), **context)
 
 
 def show_unmasked(visit: Visit) -> HttpResponse:
-    return show(visit, show_to_customer(visit.order, visit.first, CODES_SHOWN), unmasked=True)
+    return show(visit, show_to_customer(visit.order, visit.first, CODES_PER_PAGE), unmasked=True)
 
 
 def send(visit: Visit) -> HttpResponse:
-    address = masked(visit.order.email)
+    address = mask(visit.order.email)
     try:
-        _, new = send_again(visit.order)
+        _, new = resend_as_customer(visit.order)
     except TooManyMails as error:
-        text = gettext("Your licenses were sent several times already. They can be sent again %(when)s.")
+        text = gettext("Your licenses were already sent several times. You can resend them %(when)s.")
         response = show_masked(visit, refusal=text % {"when": format_wait(error.wait, visit.locale)})
         response.status_code = 429
         return response
     if new:
         text = gettext("An e-mail with your licenses is on its way to %(address)s.")
     else:
-        text = gettext("An e-mail with your licenses was sent to %(address)s just now, or is about to be.")
+        text = gettext("An e-mail with your licenses was just sent to %(address)s or is about to be.")
     return show_masked(visit, success=text % {"address": address})
 
 
@@ -131,14 +130,14 @@ def show(visit: Visit, codes: list[ActivationCode], **context: Any) -> HttpRespo
     context |= {
         "order": order,
         "paid_on": format_day(order.paid_by_shop_clock, visit.locale) if order.paid_by_shop_clock else "",
-        "masked_address": masked(order.email),
+        "masked_address": mask(order.email),
         "items": items,
         "saved": saved,
         "first": first,
         "last": first + len(codes) - 1,
-        "here": visit.url(),
-        "before": visit.url(**{"from": max(1, first - CODES_SHOWN)}) if first > 1 else "",
-        "after": visit.url(**{"from": first + CODES_SHOWN}) if first + CODES_SHOWN <= saved else "",
+        "page_url": visit.url(),
+        "before": visit.url(**{"from": max(1, first - CODES_PER_PAGE)}) if first > 1 else "",
+        "after": visit.url(**{"from": first + CODES_PER_PAGE}) if first + CODES_PER_PAGE <= saved else "",
         "lost_key": f"{reverse('lost-key', args=[order.merchant.slug])}?language={visit.language}",
         "language": visit.language,
         "languages": [(code, name, visit.url(language=code)) for code, name in settings.LANGUAGES],
@@ -174,26 +173,26 @@ def show_items(order: Order, codes: list[ActivationCode], locale: Locale) -> lis
             by_item[item.pk],
             item.code_count,
             0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,
-            why_missing(item, order.merchant.name),
-            instructions(item.product, {code.source for code in by_item[item.pk]}),
+            explain_missing(item, order.merchant.name),
+            get_instructions(item.product, {code.source for code in by_item[item.pk]}),
         )
         for item in items
     ]
 
 
-def why_missing(item: OrderItem, merchant: str) -> str:
-    """In a customer's words; the reason that is stored is for those who work here."""
+def explain_missing(item: OrderItem, merchant: str) -> str:
+    """Explain missing codes to the customer. The stored reason is for the merchant."""
     if item.fulfillment.status == Fulfillment.Status.FAILED:
-        text = gettext("Something went wrong. %(merchant)s has been told, and takes care of it.")
+        text = gettext("Something went wrong. %(merchant)s has been notified and will take care of it.")
     elif item.fulfillment.status != Fulfillment.Status.WAITING:
-        text = gettext("Being prepared at this moment.")
+        text = gettext("We’re preparing it right now.")
     else:
         kinds = [SOURCES[method.source] for method in item.product.fulfillment_methods.all()]
         text = gettext(max([Source, *kinds], key=lambda kind: kind.waiting_rank).waiting)
     return text % {"merchant": merchant}
 
 
-def masked(address: str) -> str:
-    """Enough to know one's own address by: who holds the link need not be who reads the mail."""
+def mask(address: str) -> str:
+    """Keep enough for customers to recognize their address. Others may hold the link, too."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"

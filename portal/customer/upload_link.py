@@ -1,7 +1,7 @@
-"""What the holder of a one-use upload link does: fill one pool once, without signing in, and read no key.
+"""One-use upload links: add keys to one pool, once, without signing in. No page shows a key.
 
-What is uploaded is not compared with the stock before it is imported: whoever could ask that again and again could
-find keys by guessing. So only the result, of which there is one, says how many the merchant had already.
+The preview doesn't compare the upload with the stock. Otherwise, repeated previews could find keys by guessing. Only
+the result of the one import says how many keys the merchant already had.
 """
 
 from datetime import timedelta
@@ -23,7 +23,7 @@ from portal.customer.order import behind_a_link
 from work.bodies import takes_files
 
 IMPORT_SIGNER = Signer(salt="portal.upload_link.KeyImport", sep=".")
-UPLOADS_AT_MOST, UPLOADS_PERIOD = 20, timedelta(hours=1)
+MAX_UPLOADS, THROTTLE_PERIOD = 20, timedelta(hours=1)
 LINES_SHOWN = 20
 
 
@@ -33,40 +33,40 @@ LINES_SHOWN = 20
 def upload(request: HttpRequest, token: str) -> HttpResponse:
     link = UploadLink.objects.with_token(token).select_related("pool__merchant").first()
     if link is None:
-        return dead(status=404)
+        return render_gone(status=404)
     if not UploadLink.objects.alive().filter(pk=link.pk).exists():
-        return dead()
+        return render_gone()
 
-    lately = link.imports.filter(uploaded_at__gt=Now() - UPLOADS_PERIOD)
-    if request.method == "POST" and lately.count() >= UPLOADS_AT_MOST:
+    recent = link.imports.filter(uploaded_at__gt=Now() - THROTTLE_PERIOD)
+    if request.method == "POST" and recent.count() >= MAX_UPLOADS:
         return page("upload/form.html", status=429, link=link, form=KeysForm(), is_limited=True)
     form = KeysForm(request.POST, request.FILES) if request.method == "POST" else KeysForm()
     if form.is_bound and form.is_valid():
-        return redirect("upload-import", token_of(take_in(link, form)))
-    # A new form: what was pasted is not shown again.
+        return redirect("upload-import", sign_import(begin_import(link, form)))
+    # An empty form, so that pasted keys aren't shown again.
     return page("upload/form.html", link=link, form=KeysForm(), errors=form.non_field_errors())
 
 
-def take_in(link: UploadLink, form: KeysForm) -> KeyImport:
-    """Begin an import by the link. An earlier one that nobody said yes to gives way."""
+def begin_import(link: UploadLink, form: KeysForm) -> KeyImport:
+    """Begin an import through the link, and discard earlier ones that nobody confirmed."""
     for before in link.imports.filter(status__in=KeyImport.OPEN):
         uploads.discard(before)
     actor = f"upload link of the notice of {link.created_at:%-d %b %Y}"
     return uploads.begin(link.pool, actor=actor, link=link, **form.content())
 
 
-def token_of(key_import: KeyImport) -> str:
+def sign_import(key_import: KeyImport) -> str:
     return IMPORT_SIGNER.sign(str(key_import.pk))
 
 
 @behind_a_link
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload_import(request: HttpRequest, token: str) -> HttpResponse:
-    """Shows who uploaded what was found, and then what came of it; imports it when told to."""
+    """Show the preview of an upload and its result. POST imports or discards it."""
     try:
         pk = IMPORT_SIGNER.unsign(token)
     except BadSignature:
-        return dead(status=404)
+        return render_gone(status=404)
     link = UploadLink.objects.select_related("pool__merchant").get(imports=int(pk))
     key_import = link.imports.get(pk=pk)
     try:
@@ -74,7 +74,7 @@ def upload_import(request: HttpRequest, token: str) -> HttpResponse:
             return act(request, link, key_import)
         return show(link, key_import)
     except LinkExpired:
-        return dead()
+        return render_gone()
 
 
 def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpResponse:
@@ -82,7 +82,7 @@ def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpRe
         try:
             uploads.confirm_by_link(key_import, link)
         except LinkExpired:
-            # A second click: the first one is answered to nobody.
+            # A second click continues to the result: the browser dropped the first response.
             if not link.imports.filter(pk=key_import.pk, confirmed_at__isnull=False).exists():
                 raise
         return redirect(request.path)
@@ -96,7 +96,7 @@ def act(request: HttpRequest, link: UploadLink, key_import: KeyImport) -> HttpRe
 
 
 def changed_reading(key_import: KeyImport, data: QueryDict) -> dict[str, Any]:
-    """The way of reading that was chosen of those that the page offers."""
+    """Return the chosen option for reading the file again; empty unless the page offered it."""
     offered = {str(candidate["column"]) for candidate in key_import.preview.get("candidates", [])}
     column = data.get("column", "")
     if isinstance(column, str) and column in offered:
@@ -114,7 +114,7 @@ def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
         "upload/import.html",
         link=link,
         key_import=key_import,
-        here=reverse("upload-import", args=[token_of(key_import)]),
+        page_url=reverse("upload-import", args=[sign_import(key_import)]),
         is_under_way=status in (KeyImport.Status.READING, KeyImport.Status.IMPORTING),
         progress=uploads.get_progress(key_import),
         preview=key_import.preview,
@@ -123,8 +123,8 @@ def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
     )
 
 
-def dead(status: int = 410) -> HttpResponse:
-    """The one answer to all links that were used, have ended or never were."""
+def render_gone(status: int = 410) -> HttpResponse:
+    """The same page for used, expired and unknown links."""
     return page("upload/gone.html", status=status)
 
 

@@ -35,11 +35,10 @@ class SenderForm(forms.ModelForm):
     logo_file = forms.FileField(
         label="New logo",
         required=False,
-        help_text="PNG, JPEG, GIF or WebP, at most 2 MB; shown 240 by 80 pixels large at most. It stands on white,"
-        " also where mails are dark.",
+        help_text="PNG, JPEG, GIF or WebP, up to 2 MB. Shown at up to 240 × 80 pixels on a white background.",
         widget=forms.FileInput(attrs={"accept": "image/png,image/jpeg,image/gif,image/webp"}),
     )
-    remove_logo = forms.BooleanField(label="Send without a logo", required=False)
+    remove_logo = forms.BooleanField(label="Remove logo", required=False)
 
     class Meta:
         model = Merchant
@@ -55,7 +54,7 @@ class SenderForm(forms.ModelForm):
         return draw_logo(file) if file else None
 
     def save_by(self, actor: str) -> Merchant:
-        """Save what was changed; a new logo beside the old ones, which mails that were sent still show."""
+        """Save changed fields. Old logos are kept because sent e-mails still show them."""
         merchant = self.instance
         changed = [name for name in self.changed_data if name in self.Meta.fields]
         if logo := self.cleaned_data["logo_file"]:
@@ -71,18 +70,18 @@ class SenderForm(forms.ModelForm):
 
 
 Kind = MailAccount.Kind
-# What signs in by SMTP or HTTP can be no other.
-PLAIN = RegexValidator(r"^[ -~]+$", "Only ASCII characters can be signed in with.")
-OF_SERVER = ["host", "port", "user_name"]
+# SMTP and HTTP authentication accept only ASCII.
+ASCII = RegexValidator(r"^[ -~]+$", "Use only ASCII characters.")
+SERVER_FIELDS = ["host", "port", "user_name"]
 
 
 class MailServerForm(forms.ModelForm):
-    """Where mails go through. Secrets that were saved are not shown; left empty they stay as they are."""
+    """The mail account. Saved secrets aren't shown; empty fields keep them."""
 
     host = forms.CharField(
         required=False,
-        validators=[RegexValidator(r"^[A-Za-z0-9.:-]+$", "Enter a host name, such as smtp.example.com.")],
-        help_text="Of a mail server, such as smtp.example.com.",
+        validators=[RegexValidator(r"^[A-Za-z0-9.:-]+$", "Enter a host name, for example smtp.example.com.")],
+        help_text="For mail servers, for example smtp.example.com.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     port = forms.TypedChoiceField(
@@ -90,23 +89,23 @@ class MailServerForm(forms.ModelForm):
         coerce=int,
         empty_value=None,
         required=False,
-        help_text="Of a mail server.",
+        help_text="For mail servers.",
     )
     password = forms.CharField(
         label="Password or API key",
         required=False,
         strip=False,
-        validators=[PLAIN],
+        validators=[ASCII],
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Of the user; at Postmark the server token, at Mailgun and SendGrid an API key. It is not shown"
-        " again; leave it empty to keep the one that is saved.",
+        help_text="The user’s password. For Postmark, the server token; for Mailgun and SendGrid, an API key. Leave"
+        " empty to keep the saved one.",
     )
     tracking_secret = forms.CharField(
-        label="Secret of the provider’s webhook",
+        label="Provider’s webhook secret",
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="To learn what becomes of mails. At Postmark the user name and password you give the webhook, as"
-        " user:password; at Mailgun the HTTP webhook signing key; at SendGrid the verification key.",
+        help_text="For delivery tracking. Postmark: the webhook’s user name and password, as user:password. Mailgun:"
+        " the HTTP webhook signing key. SendGrid: the verification key.",
     )
 
     class Meta:
@@ -116,31 +115,31 @@ class MailServerForm(forms.ModelForm):
 
     def __init__(self, merchant: Merchant, saved: MailAccount | None, data: Any) -> None:
         self.saved = saved
-        # A copy: what is typed in must not be taken for what is saved.
+        # A copy, so that form input can't change the saved account.
         super().__init__(data, instance=copy(saved) or MailAccount(merchant=merchant))
         self.fields["sender"].validators.append(validate_mailable)
-        self.fields["user_name"].validators.append(PLAIN)
+        self.fields["user_name"].validators.append(ASCII)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         kind = data.get("kind")
         if kind == Kind.SMTP:
-            for name in OF_SERVER:
+            for name in SERVER_FIELDS:
                 if not data.get(name) and name not in self.errors:
-                    self.add_error(name, "A mail server needs this.")
+                    self.add_error(name, "A mail server needs this value.")
         else:
             data |= {"host": "", "port": None, "user_name": ""}
 
-        # What was saved for one server must not be sent to another.
+        # Never send a password saved for one server to another.
         same_kind = self.saved if self.saved and self.saved.kind == kind else None
-        same_server = same_kind and all(getattr(same_kind, name) == data.get(name) for name in OF_SERVER)
+        same_server = same_kind and all(getattr(same_kind, name) == data.get(name) for name in SERVER_FIELDS)
         if not data.get("password"):
             data["password"] = same_kind.password if same_kind and same_server else ""
         if not data["password"]:
-            self.add_error("password", "Enter it, please.")
+            self.add_error("password", "Enter the password or API key.")
         if not data.get("tracking_secret"):
             data["tracking_secret"] = same_kind.tracking_secret if same_kind else ""
-        if problem := _find_fault(kind, data["tracking_secret"]):
+        if problem := _check_tracking_secret(kind, data["tracking_secret"]):
             self.add_error("tracking_secret", problem)
         return data
 
@@ -160,16 +159,16 @@ class MailServerForm(forms.ModelForm):
         )
 
 
-def _find_fault(kind: str | None, secret: str) -> str:
+def _check_tracking_secret(kind: str | None, secret: str) -> str:
     if not secret:
         return ""
     if kind == Kind.POSTMARK and not all(secret.partition(":")):
         return "Enter it as user:password."
     if kind in {Kind.MAILGUN, Kind.MAILGUN_EU} and not secret.isascii():
-        return "A signing key of Mailgun has only ASCII characters."
+        return "Mailgun signing keys contain only ASCII characters."
     if kind == Kind.SENDGRID:
         try:
             load_der_public_key(b64decode(secret))
         except (ValueError, UnsupportedAlgorithm):
-            return "This is not a verification key of SendGrid."
+            return "This isn’t a SendGrid verification key."
     return ""

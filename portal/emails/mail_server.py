@@ -17,9 +17,9 @@ from portal.emails.forms import MailServerForm
 def mail_server(request) -> HttpResponse:
     account = MailAccount.objects.for_merchant(request.merchant)
     form = MailServerForm(request.merchant, account, request.POST or None)
-    if form.is_valid() and try_out(request, form):
+    if form.is_valid() and send_test(request, form):
         form.save_by(str(request.user))
-        messages.success(request, f"Saved. A test mail is on its way to {request.user.email}.")
+        messages.success(request, f"Mail server saved. We sent a test e-mail to {request.user.email}.")
         return redirect("mail-server")
 
     context = {"section": "emails", "account": account, "form": form}
@@ -29,15 +29,15 @@ def mail_server(request) -> HttpResponse:
     return render(request, "portal/emails/mail_server.html", context)
 
 
-def try_out(request: HttpRequest, form: MailServerForm) -> bool:
-    """Send a mail through the server as entered, to who enters it; if that fails the form says why."""
+def send_test(request: HttpRequest, form: MailServerForm) -> bool:
+    """Send a test e-mail to the user through the entered server. If it fails, add the reason to the form."""
     account = form.instance
     context = {"account": account, "merchant": account.merchant}
     mail = compose_plain("emails/mail_server_test.txt", [request.user.email], context)  # type: ignore[union-attr]
     try:
         send_test_mail(mail, account.merchant, account)
     except MailError as error:
-        form.add_error(None, f"Nothing was saved. {error}"[:1000])
+        form.add_error(None, f"The test e-mail failed, so nothing was saved. {error}"[:1000])
         return False
     return True
 
@@ -47,12 +47,12 @@ def try_out(request: HttpRequest, form: MailServerForm) -> bool:
 def remove(request) -> Confirmation:
     account = get_object_or_404(MailAccount, merchant=request.merchant)
     yield Question(
-        title="Use Keywell’s server again?",
-        text=f"Mails to your customers go through {account} no longer. Its password is forgotten.",
-        button="Use Keywell’s server",
+        title="Switch to Keywell’s mail server?",
+        text=f"E-mails to your customers will no longer go through {account}. Its password will be deleted.",
+        button="Switch server",
         danger=True,
         section="emails",
         back="mail-server",
     )
     account.delete()
-    return "Mails to your customers go through Keywell’s server again."
+    return "E-mails to your customers now go through Keywell’s mail server."

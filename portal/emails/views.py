@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from delivery.composition import BODY, SUBJECT, EmailContent, EmailItem, Texts, write
+from delivery.composition import BODY, SUBJECT, EmailContent, EmailItem, Texts, render_email
 from merchants.email_template import TAGS
 from merchants.models import EmailTemplate, Logo, Merchant, Product
 from orders.models import Order, OrderItem
@@ -28,9 +28,9 @@ from portal.emails.forms import EmailTextForm, SenderForm
 from work.bodies import takes_files
 
 LANGUAGES = dict(settings.LANGUAGES)
-PRODUCTS_SHOWN = 25
-VERSIONS_SHOWN = 50
-# A preview is a mail: it has styles of its own, and nothing that does anything.
+PRODUCTS_PER_PAGE = 25
+MAX_VERSIONS = 50
+# Previews are e-mails: they have inline styles, and no scripts or forms.
 PREVIEW_POLICY = {
     "script-src": "'none'",
     "style-src": "'self' 'unsafe-inline'",
@@ -41,7 +41,7 @@ PREVIEW_POLICY = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a text counts: for one product or for all, for readers of one language."""
+    """What a template is for: one product or all products, and one language."""
 
     merchant: Merchant
     product: Product | None
@@ -74,11 +74,11 @@ class Place:
 
     @cached_property
     def others(self) -> Texts:
-        """What counts where this text says nothing."""
+        """The templates that fill in for empty fields of this one."""
         products = [self.product.pk] if self.product else []
         texts = Texts.for_merchant(self.merchant, self.language, products).templates
-        here = (self.product_id, self.language)
-        return Texts([one for one in texts if (one.product_id, one.language) != here])
+        own = (self.product_id, self.language)
+        return Texts([template for template in texts if (template.product_id, template.language) != own])
 
     def fallback(self) -> dict[str, str]:
         found = {"subject": self.others.subject(self.product_id), "body": self.others.body(self.product_id)}
@@ -88,34 +88,35 @@ class Place:
         with translation.override(self.language):
             return {"subject": translation.gettext(SUBJECT), "body": translation.gettext(BODY)}
 
-    def texts_of(self, template: EmailTemplate) -> dict[str, str]:
-        """A version as the editor shows it: what it leaves empty is what counts there instead."""
+    def editor_texts(self, template: EmailTemplate) -> dict[str, str]:
+        """Return a version for the editor, with fallbacks for empty fields."""
         fallback = self.fallback()
         return {"subject": template.subject or fallback["subject"], "body": template.body or fallback["body"]}
 
     def sample(self, draft: dict[str, str]) -> EmailMultiAlternatives:
         content = sample_content(self.merchant, self.product, self.language)
-        return write(content, Texts([self.template(**draft), *self.others.templates]))
+        return render_email(content, Texts([self.template(**draft), *self.others.templates]))
 
 
 def get_place(request, scope: str, language: str) -> Place:
     if language not in LANGUAGES:
-        raise Http404("There is no such language.")
+        raise Http404("Unknown language.")
     if scope == "all":
         return Place(request.merchant, None, language)
     if not scope.isdecimal() or len(scope) > 18:
-        raise Http404("There is no such product.")
+        raise Http404("Unknown product.")
     return Place(request.merchant, get_object_or_404(request.merchant.products, pk=int(scope)), language)
 
 
 @member_required(Role.MANAGER)
 @require_safe
 def emails(request) -> HttpResponse:
-    page = Paginator(request.merchant.products.order_by("name", "pk"), PRODUCTS_SHOWN).get_page(
+    page = Paginator(request.merchant.products.order_by("name", "pk"), PRODUCTS_PER_PAGE).get_page(
         request.GET.get("page")
     )
     texts = {
-        language: Texts.for_merchant(request.merchant, language, [one.pk for one in page]) for language in LANGUAGES
+        language: Texts.for_merchant(request.merchant, language, [product.pk for product in page])
+        for language in LANGUAGES
     }
     context = {
         "section": "emails",
@@ -136,7 +137,7 @@ class TextRow:
     texts: dict[str, Texts]  # by language
 
     def cells(self) -> Iterator[tuple[Place, str, str]]:
-        """For each language the place of the text, the language's name, and what counts there."""
+        """Yield the place, the language's name and the origin of the text, for each language."""
         for language, texts in self.texts.items():
             place = Place(self.merchant, self.product, language)
             yield place, LANGUAGES[language], texts.origin(place.product_id, language)
@@ -147,26 +148,26 @@ class TextRow:
 def edit(request, scope: str, language: str) -> HttpResponse:
     place = get_place(request, scope, language)
     if request.method != "POST":
-        return show_editor(request, place, EmailTextForm(initial=get_start(request, place)))
+        return show_editor(request, place, EmailTextForm(initial=get_initial_texts(request, place)))
 
     form = EmailTextForm(request.POST)
     if not form.is_valid():
         return show_editor(request, place, form)
     if save(place, form.cleaned_data, actor=str(request.user)):
-        messages.success(request, f"Saved. {place.label}, {LANGUAGES[language]}: customers get this text from now on.")
+        messages.success(request, f"Saved. New e-mails use this text ({place.label}, {LANGUAGES[language]}).")
     else:
-        messages.info(request, "Nothing was changed.")
+        messages.info(request, "No changes to save.")
     return redirect(place.url())
 
 
-def get_start(request, place: Place) -> dict[str, str]:
-    """What the editor starts with: the text as it counts, an earlier version, or Keywell's."""
+def get_initial_texts(request, place: Place) -> dict[str, str]:
+    """Return the editor's initial text: the current one, an earlier version, or Keywell's default."""
     wanted = request.GET.get("version", "")
     if wanted == "default":
         return place.default()
     if wanted.isdecimal() and len(wanted) <= 18:
-        return place.texts_of(get_object_or_404(place.versions(), pk=int(wanted)))
-    return place.texts_of(place.current)
+        return place.editor_texts(get_object_or_404(place.versions(), pk=int(wanted)))
+    return place.editor_texts(place.current)
 
 
 def get_preview(request, place: Place) -> str:
@@ -175,12 +176,12 @@ def get_preview(request, place: Place) -> str:
 
 
 def save(place: Place, texts: dict[str, str], *, actor: str) -> bool:
-    """Add a version, if it says something new. What is as it would be without it is left empty."""
+    """Add a version if the text changed. Fields equal to their fallback are stored empty."""
     fallback = place.fallback()
-    own = {name: "" if text == fallback[name] else text for name, text in texts.items()}
-    if own == {"subject": place.current.subject, "body": place.current.body}:
+    changed = {name: "" if text == fallback[name] else text for name, text in texts.items()}
+    if changed == {"subject": place.current.subject, "body": place.current.body}:
         return False
-    template = place.template(**own)
+    template = place.template(**changed)
     template.saved_by = actor
     template.save()
     return True
@@ -188,7 +189,7 @@ def save(place: Place, texts: dict[str, str], *, actor: str) -> bool:
 
 def show_editor(request, place: Place, form: EmailTextForm) -> HttpResponse:
     context = {"section": "emails", "place": place, "language": LANGUAGES[place.language], "form": form}
-    context |= {"tags": TAGS, "versions": place.versions()[:VERSIONS_SHOWN], "preview": get_preview(request, place)}
+    context |= {"tags": TAGS, "versions": place.versions()[:MAX_VERSIONS], "preview": get_preview(request, place)}
     response = render(request, "portal/emails/email_text.html", context)
     response.content_security_policy = {"frame-src": "'self'"}  # type: ignore[attr-defined]
     return response
@@ -198,9 +199,9 @@ def show_editor(request, place: Place, form: EmailTextForm) -> HttpResponse:
 @xframe_options_sameorigin
 @require_http_methods(["GET", "HEAD", "POST"])
 def preview(request, scope: str, language: str) -> HttpResponse:
-    """The mail that the editor's text makes; or, without one, that the text makes which the editor starts with."""
+    """Render the submitted text as a sample e-mail; without one, the editor's initial text."""
     place = get_place(request, scope, language)
-    form = EmailTextForm(request.POST or get_start(request, place))
+    form = EmailTextForm(request.POST or get_initial_texts(request, place))
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
         mail = place.sample(form.cleaned_data)
@@ -213,7 +214,7 @@ def preview(request, scope: str, language: str) -> HttpResponse:
 @member_required(Role.MANAGER)
 @require_POST
 def send_test(request, scope: str, language: str) -> HttpResponse:
-    """Mail the text as it stands in the editor, saved or not, to who asks."""
+    """E-mail the editor's text, saved or not, to the user."""
     place = get_place(request, scope, language)
     form = EmailTextForm(request.POST)
     if form.is_valid():
@@ -224,9 +225,9 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
         try:
             send_test_mail(mail, request.merchant, MailAccount.objects.for_merchant(request.merchant))
         except MailError as error:
-            messages.error(request, f"The test mail was not sent: {error}")
+            messages.error(request, f"The test e-mail wasn’t sent. {error}")
         else:
-            messages.success(request, f"A test mail was sent to {request.user.email}. Nothing was saved.")
+            messages.success(request, f"Test e-mail sent to {request.user.email}. Your changes aren’t saved yet.")
     return show_editor(request, place, form)
 
 
@@ -235,9 +236,9 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
 def reset(request, scope: str, language: str) -> Confirmation:
     place = get_place(request, scope, language)
     yield Question(
-        title=f"Reset the text of {place.label}, {LANGUAGES[language]}?",
-        text="Customers get the general text again. Your own stays among the versions, and can be used again.",
-        button="Reset",
+        title=f"Reset the text for {place.label}, {LANGUAGES[language]}?",
+        text="Customers will get the general text again. Your custom text stays in the list of versions.",
+        button="Reset text",
         danger=True,
         back=place.url(),
         section="emails",
@@ -245,7 +246,7 @@ def reset(request, scope: str, language: str) -> Confirmation:
     if place.current.is_default:
         return None
     save(place, place.fallback(), actor=str(request.user))
-    return "The text is reset. Your own stays among the versions below."
+    return "Text reset. Your custom text is still in the list of versions below."
 
 
 @takes_files
@@ -255,7 +256,7 @@ def sender(request) -> HttpResponse:
     form = SenderForm(request.POST or None, request.FILES or None, instance=request.merchant)
     if form.is_valid():
         form.save_by(str(request.user))
-        messages.success(request, "Saved. E-mails to customers come from this sender from now on.")
+        messages.success(request, "Sender saved. New e-mails to customers use it.")
         return redirect("emails")
     context = {"section": "emails", "form": form, "logo": request.merchant.get_logo()}
     return render(request, "portal/emails/email_sender.html", context)
@@ -266,12 +267,12 @@ def logo(request: HttpRequest, digest: str) -> HttpResponse:
     logo = get_object_or_404(Logo.objects.order_by("pk"), digest=digest)
     response = HttpResponse(bytes(logo.image), content_type="image/png")
     response["Cache-Control"] = "public, max-age=31536000, immutable"
-    response["Cross-Origin-Resource-Policy"] = "cross-origin"  # for mail programs that run in a browser
+    response["Cross-Origin-Resource-Policy"] = "cross-origin"  # for webmail
     return response
 
 
-# First name, last name and country of who reads a language.
-CUSTOMERS = {
+# First name, last name and country of a sample customer, by language.
+SAMPLE_CUSTOMERS = {
     "en": ("Ada", "Byron", "GB"),
     "de": ("Käthe", "Schönfeld", "DE"),
     "fr": ("Amélie", "Moreau", "FR"),
@@ -281,8 +282,8 @@ CUSTOMERS = {
 
 
 def sample_content(merchant: Merchant, product: Product | None, language: str) -> EmailContent:
-    """Three of a product, two codes ready: what a mail in this language is about."""
-    first_name, last_name, country = CUSTOMERS[language]
+    """Return a sample order: three units of a product, two codes ready."""
+    first_name, last_name, country = SAMPLE_CUSTOMERS[language]
     order = Order(
         merchant=merchant,
         number="A0012345678",

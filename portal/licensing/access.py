@@ -1,4 +1,4 @@
-"""Whom a merchant's licensing service answers: logins and API keys. Their owner makes and revokes them."""
+"""Logins and API keys for a merchant's licensing service. Owners create and revoke them."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from portal.confirm import Confirmation, Question, confirmed
 from portal.licensing.forms import KeyForm, VendorLoginForm
 from vault.fingerprints import fingerprint
 
-SHOWN = 100  # of those that were revoked, the last
+MAX_SHOWN = 100  # newest first
 KEYS = Token.objects.filter(token_type=Token.Type.APIKEY).defer("number")
 
 
@@ -27,13 +27,13 @@ def access(request) -> HttpResponse:
 
 
 def show(request, **context: Any) -> HttpResponse:
-    """The page; with `made` and `secret` what was just made, which is shown this once."""
+    """Render the page. `created` and `secret` show a new login or key; the secret is shown only once."""
     keys = KEYS.filter(merchant=request.merchant).select_related("licensee").defer("number", "licensee__number")
     context |= {
         "section": "licensing",
         "tab": "access",
-        "logins": VendorLogin.objects.filter(merchant=request.merchant).order_by("-pk")[:SHOWN],
-        "keys": keys.order_by("-active", "-pk")[:SHOWN],
+        "logins": VendorLogin.objects.filter(merchant=request.merchant).order_by("-pk")[:MAX_SHOWN],
+        "keys": keys.order_by("-active", "-pk")[:MAX_SHOWN],
         "now": timezone.now(),
     }
     return render(request, "portal/licensing/licensing_access.html", context)
@@ -44,11 +44,11 @@ def show(request, **context: Any) -> HttpResponse:
 @confirmed
 def add_login(request) -> Confirmation:
     form = VendorLoginForm(request.merchant, request.POST or None)
-    text = "A user name and a password with which software may do everything."
-    yield Question(title="Make a login", text=text, button="Make", form=form, back="licensing-access")
+    text = "Software that signs in with this user name and password has full access."
+    yield Question(title="Create a login", text=text, button="Create login", form=form, back="licensing-access")
     name, actor = form.cleaned_data["name"], str(request.user)
-    made, password = VendorLogin.objects.create_login(request.merchant, name, created_by=actor)
-    return show(request, made=made, secret=password)
+    created, password = VendorLogin.objects.create_login(request.merchant, name, created_by=actor)
+    return show(request, created=created, secret=password)
 
 
 @never_cache
@@ -56,11 +56,11 @@ def add_login(request) -> Confirmation:
 @confirmed
 def add_key(request) -> Confirmation:
     form = KeyForm(request.merchant, request.POST or None)
-    text = "Software signs in with it as the user apiKey."
-    yield Question(title="Make an API key", text=text, button="Make", form=form, back="licensing-access")
-    made = form.token()
-    made.save()
-    return show(request, made=made, secret=made.number)
+    text = "Software signs in with the user name apiKey and this key as the password."
+    yield Question(title="Create an API key", text=text, button="Create key", form=form, back="licensing-access")
+    created = form.token()
+    created.save()
+    return show(request, created=created, secret=created.number)
 
 
 @scoped(VendorLogin, Role.OWNER)
@@ -68,29 +68,29 @@ def add_key(request) -> Confirmation:
 def revoke_login(request, login: VendorLogin) -> Confirmation:
     yield ask_revoke(f"the login {login}")
     VendorLogin.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=timezone.now())
-    return f"The login {login} is revoked."
+    return f"Login {login} revoked."
 
 
 @scoped(KEYS, Role.OWNER)
 @confirmed
 def revoke_key(request, key: Token) -> Confirmation:
-    account = account_with(key)
-    orders = f" Orders fail then that get their licenses by “{account}”, until that account is saved again."
-    yield ask_revoke(f"the API key {key}", also=orders if account else "")
+    account = find_account(key)
+    warning = f" Orders that use the account “{account}” will fail until you save that account again."
+    yield ask_revoke(f"the API key {key}", warning=warning if account else "")
     Token.objects.filter(pk=key.pk).update(active=False)
-    return f"The API key {key} is revoked."
+    return f"API key {key} revoked."
 
 
-def account_with(key: Token) -> LicensingAccount | None:
+def find_account(key: Token) -> LicensingAccount | None:
     accounts = key.merchant.licensing_accounts.filter(address="")
     return next((account for account in accounts if fingerprint(account.api_key) == bytes(key.fingerprint)), None)
 
 
-def ask_revoke(what: str, *, also: str = "") -> Question:
+def ask_revoke(name: str, *, warning: str = "") -> Question:
     return Question(
-        title=f"Revoke {what}?",
-        text="What uses it is refused from then on. This cannot be taken back; to change it, make a new one first."
-        + also,
+        title=f"Revoke {name}?",
+        text="Software that uses it loses access. You can’t undo this. To replace it, create a new one first."
+        + warning,
         button="Revoke",
         danger=True,
         back="licensing-access",

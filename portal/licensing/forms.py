@@ -20,7 +20,7 @@ from licensing.serializers import VOLUME
 from merchants.models import Merchant
 from merchants.numbers import MAX_NUMBER, validate_number
 
-NUMBER_HELP = "By which your software calls it. Empty: we make one. It cannot be changed."
+NUMBER_HELP = "Your software refers to it by this number. You can’t change it later. Leave empty to generate one."
 PLAIN = {"autocomplete": "off"}
 
 
@@ -32,7 +32,7 @@ class MomentInput(forms.DateTimeInput):
 
 
 class NumberedForm(forms.ModelForm):
-    """Something with a number, which is chosen when it is made and stays."""
+    """A form for a model with a number, which can only be set on creation."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,7 +46,7 @@ class NumberedForm(forms.ModelForm):
         number = self.cleaned_data["number"]
         others = type(self.instance)._default_manager.filter(merchant=self.instance.merchant, number=number)
         if number and others.exists():
-            raise forms.ValidationError("Another one has this number.")
+            raise forms.ValidationError("This number is already in use.")
         return number
 
 
@@ -74,7 +74,7 @@ class ModuleForm(NumberedForm):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("licensing_model") == LicensingModel.FLOATING and not data.get("max_checkout_validity"):
-            self.add_error("max_checkout_validity", "A Floating module needs it.")
+            self.add_error("max_checkout_validity", "A Floating module needs this value.")
         return data
 
 
@@ -90,7 +90,7 @@ class TemplateForm(NumberedForm):
         data = super().clean() or {}
         volume = VOLUME.get(data.get("license_type", ""))
         if volume and volume not in self.errors and data.get(volume) is None:
-            self.add_error(volume, "A template of this type needs it.")
+            self.add_error(volume, "A template of this type needs this value.")
         return data
 
 
@@ -102,12 +102,11 @@ class LicenseeForm(forms.Form):
         required=False,
         validators=[validate_number],
         widget=forms.TextInput(attrs=PLAIN),
-        help_text="What its customer enters in the program. Empty: we make one.",
+        help_text="The customer enters it in the software. Leave empty to generate one.",
     )
     marked_for_transfer = forms.BooleanField(
         required=False,
-        help_text="Whoever knows its number can move its licenses to a licensee of their own. It gets no automatic"
-        " licenses.",
+        help_text="Anyone who knows its number can move its licenses to their licensee. It gets no automatic ones.",
     )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
@@ -118,8 +117,8 @@ class LicenseeForm(forms.Form):
 
     def clean_number(self) -> str:
         number = self.cleaned_data["number"]
-        if number and self.licensees.called(number).exists():
-            raise forms.ValidationError("Another licensee has this number.")
+        if number and self.licensees.with_number(number).exists():
+            raise forms.ValidationError("Another licensee already has this number.")
         return number
 
 
@@ -130,13 +129,13 @@ class LicenseeNameForm(forms.Form):
 class AddLicenseForm(forms.Form):
     template: forms.ModelChoiceField = forms.ModelChoiceField(None)
     start_date = forms.DateTimeField(
-        required=False, widget=MomentInput, help_text="In UTC. Empty: it counts from the moment at which it is added."
+        required=False, widget=MomentInput, help_text="In UTC. Leave empty to start when you add the license."
     )
     parent_feature = forms.CharField(
         max_length=MAX_NUMBER,
         required=False,
         widget=forms.TextInput(attrs=PLAIN),
-        help_text="For a time volume of a Rental module: the number of the license it prolongs. Empty: the only one.",
+        help_text="Rental time volumes only: the number of the license to extend. Leave empty if there’s only one.",
     )
 
     def __init__(self, templates: QuerySet[LicenseTemplate], *args: Any, **kwargs: Any) -> None:
@@ -156,15 +155,15 @@ class LicenseForm(forms.ModelForm):
 
 
 def find_licensee(merchant: Merchant, number: str) -> Licensee:
-    licensee = Licensee.objects.filter(merchant=merchant).called(number).first()
+    licensee = Licensee.objects.filter(merchant=merchant).with_number(number).first()
     if licensee is None:
-        raise forms.ValidationError("No licensee of yours has this number.")
+        raise forms.ValidationError("You have no licensee with this number.")
     return licensee
 
 
 class TransferForm(forms.Form):
     direction = forms.ChoiceField(
-        choices=[("to", "from this licensee to the other"), ("from", "from the other licensee to this one")],
+        choices=[("to", "From this licensee to the other one"), ("from", "From the other licensee to this one")],
         widget=forms.RadioSelect,
         initial="to",
     )
@@ -181,58 +180,60 @@ class TransferForm(forms.Form):
         self.other = find_licensee(self.licensee.merchant, number)
         return number
 
-    def ends(self) -> tuple[Licensee, Licensee]:
-        ends = (self.other, self.licensee)
-        return ends if self.cleaned_data["direction"] == "to" else ends[::-1]
+    def get_target_and_source(self) -> tuple[Licensee, Licensee]:
+        pair = (self.other, self.licensee)
+        return pair if self.cleaned_data["direction"] == "to" else pair[::-1]
 
 
-class MerchantsForm(forms.Form):
+class MerchantForm(forms.Form):
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.merchant = merchant
 
 
-class VendorLoginForm(MerchantsForm):
+class VendorLoginForm(MerchantForm):
     name = forms.CharField(
         max_length=60,
-        validators=[RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Letters, digits, dots, hyphens and underscores, please.")],
+        validators=[
+            RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Use only letters, digits, dots, hyphens and underscores.")
+        ],
         widget=forms.TextInput(attrs=PLAIN),
     )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(merchant, *args, **kwargs)
-        self.fields["name"].help_text = f"What uses it. The user name is {merchant.slug}. and this."
+        self.fields["name"].help_text = f"The software that uses it. The user name will be {merchant.slug}.[name]."
 
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         if VendorLogin.objects.filter(user_name=f"{self.merchant.slug}.{name}").exists():
-            raise forms.ValidationError("There is a login of this name, or was one.")
+            raise forms.ValidationError("This name is or was already used for a login.")
         return name
 
 
-class KeyForm(MerchantsForm):
-    name = forms.CharField(max_length=100, help_text="What uses it.", widget=forms.TextInput(attrs=PLAIN))
+class KeyForm(MerchantForm):
+    name = forms.CharField(max_length=100, help_text="The software that uses it.", widget=forms.TextInput(attrs=PLAIN))
     role = forms.ChoiceField(
-        label="It may",
+        label="Permissions",
         choices=[(role.value, f"{role.label} ({role.value.removeprefix('ROLE_APIKEY_')})") for role in Role],
-        help_text="Each may what those before it may.",
+        help_text="Each option includes the ones before it.",
     )
     licensee = forms.CharField(
-        label="Only for the licensee",
+        label="Restrict to licensee",
         max_length=MAX_NUMBER,
         required=False,
         widget=forms.TextInput(attrs=PLAIN),
-        help_text="A licensee’s number: the key validates that one alone, and transfers to it alone. Empty: all.",
+        help_text="The number of the only licensee this key can validate and transfer to. Leave empty to allow all.",
     )
     expiration_time = forms.DateTimeField(
-        label="Good until", required=False, widget=MomentInput, help_text="In UTC. Empty: until it is revoked."
+        label="Expires at", required=False, widget=MomentInput, help_text="In UTC. Leave empty for no expiration."
     )
 
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
-        # What also stops a key from being made again when its page is loaded again.
+        # Also keeps a page reload from creating the key again.
         if Token.objects.live().filter(merchant=self.merchant, token_type=Token.Type.APIKEY, name=name).exists():
-            raise forms.ValidationError("Another API key has this name.")
+            raise forms.ValidationError("Another API key already has this name.")
         return name
 
     def clean_licensee(self) -> Licensee | None:
@@ -244,7 +245,7 @@ class KeyForm(MerchantsForm):
     def clean_expiration_time(self):
         moment = self.cleaned_data["expiration_time"]
         if moment and moment <= timezone.now():
-            raise forms.ValidationError("This time has passed.")
+            raise forms.ValidationError("Choose a time in the future.")
         return moment
 
     def token(self) -> Token:

@@ -7,12 +7,12 @@ from django.db.models.functions import Coalesce
 
 from licensing.models import Licensee, LicenseTransactionJoin, Transaction
 
-LINES_SHOWN = 50
-LICENSES_NAMED = 5  # of those that a transaction is about
+MAX_LINES = 50
+MAX_NUMBERS = 5  # license numbers per line
 AUTOMATIC = {
     Transaction.Source.AUTO_LICENSE_CREATE: "added",
-    Transaction.Source.AUTO_LICENSEE_CREATE: "given automatically",
-    Transaction.Source.AUTO_LICENSEE_VALIDATE: "made by a validation",
+    Transaction.Source.AUTO_LICENSEE_CREATE: "added automatically",
+    Transaction.Source.AUTO_LICENSEE_VALIDATE: "added by a validation",
 }
 
 
@@ -23,7 +23,7 @@ class LicenseeHistoryLine:
     text: str
     actor: str
     note: str = ""
-    other: Licensee | None = None  # whom the text is about, at its end
+    other: Licensee | None = None  # linked at the end of the text
 
 
 def licensee_history(licensee: Licensee) -> list[LicenseeHistoryLine]:
@@ -32,16 +32,16 @@ def licensee_history(licensee: Licensee) -> list[LicenseeHistoryLine]:
             LicenseeHistoryLine(
                 event.happened_at, event.kind, event.get_kind_display().capitalize(), event.happened_by, event.note
             )
-            for event in licensee.events.order_by("-pk")[:LINES_SHOWN]
+            for event in licensee.events.order_by("-pk")[:MAX_LINES]
         ),
-        *(_tell(transaction, licensee) for transaction in _transactions(licensee)),
-        LicenseeHistoryLine(licensee.created_at, "reported", "Made", actor=""),
+        *(_transaction_line(transaction, licensee) for transaction in _transactions(licensee)),
+        LicenseeHistoryLine(licensee.created_at, "reported", "Created", actor=""),
     ]
-    return sorted(lines, key=lambda line: line.at, reverse=True)[:LINES_SHOWN]
+    return sorted(lines, key=lambda line: line.at, reverse=True)[:MAX_LINES]
 
 
 def _transactions(licensee: Licensee) -> QuerySet[Transaction]:
-    """The last, also transfers away from it; each with how many licenses it is about, and the numbers of some."""
+    """Recent transactions, including transfers away, with the number of licenses and some license numbers."""
     joins = LicenseTransactionJoin.objects.filter(transaction=OuterRef("pk"))
     counts = joins.order_by().values("transaction").annotate(n=Count("pk")).values("n")
     return (
@@ -50,22 +50,20 @@ def _transactions(licensee: Licensee) -> QuerySet[Transaction]:
         .defer("licensee__number", "source_licensee__number")
         .annotate(
             license_count=Coalesce(Subquery(counts), 0),
-            numbers=ArraySubquery(joins.order_by("pk").values("number")[:LICENSES_NAMED]),
+            numbers=ArraySubquery(joins.order_by("pk").values("number")[:MAX_NUMBERS]),
         )
-        .order_by("-pk")[:LINES_SHOWN]
+        .order_by("-pk")[:MAX_LINES]
     )
 
 
-def _tell(transaction, licensee: Licensee) -> LicenseeHistoryLine:
+def _transaction_line(transaction, licensee: Licensee) -> LicenseeHistoryLine:
     count, kind, other = transaction.license_count, "licenses", None
     licenses = f"{count:,} license{'' if count == 1 else 's'}"
-    note = ", ".join(transaction.numbers) + (" …" if count > LICENSES_NAMED else "")
+    note = ", ".join(transaction.numbers) + (" …" if count > MAX_NUMBERS else "")
     if transaction.source == Transaction.Source.AUTO_LICENSES_TRANSFER:
         kind, is_away = "transfer", transaction.source_licensee_id == licensee.pk
         other = transaction.licensee if is_away else transaction.source_licensee
-        text = (
-            f"{licenses} transferred {'to' if is_away else 'here from'}{'' if other else ' a licensee that is gone'}"
-        )
+        text = f"{licenses} transferred {'to' if is_away else 'from'}{'' if other else ' a deleted licensee'}"
     elif transaction.source in AUTOMATIC:
         text = f"{licenses} {AUTOMATIC[transaction.source]}"
     else:

@@ -28,18 +28,18 @@ from portal.licensing.views import form_page
 from portal.paging import KeysetPage
 from portal.pools.views import read_number
 
-FOUND_SHOWN = 50
-LICENSES_SHOWN = 25
-# Of the orders that gave out its number: one, unless somebody entered it by hand again.
+MAX_FOUND = 50
+LICENSES_PER_PAGE = 25
+# The order that issued its number. There can be more if somebody entered the number by hand again; the first will do.
 ORDERS = ActivationCode.objects.filter(
     fingerprint=OuterRef("fingerprint"), item__order__merchant=OuterRef("merchant")
 ).values(facts=JSONObject(id="item__order", number="item__order__number"))[:1]
 LICENSEES = Licensee.objects.select_related("product").annotate(order=Subquery(ORDERS))
-# The list can be narrowed to these.
+# Filters of the list.
 STATES = {"": Q(), "marked": Q(marked_for_transfer=True), "inactive": Q(active=False)}
 
 
-def licensees_of(request) -> LicenseeQuerySet:
+def get_licensees(request) -> LicenseeQuerySet:
     return Licensee.objects.filter(merchant=request.merchant).select_related("product", "merchant")
 
 
@@ -47,16 +47,16 @@ def licensees_of(request) -> LicenseeQuerySet:
 @member_required()
 @require_http_methods(["GET", "HEAD", "POST"])
 def licensees(request) -> HttpResponse:
-    """The merchant's licensees. A POST looks one up: a number, or what may be one, never stands in an address."""
+    """List licensees. Searching is a POST, because numbers must not appear in URLs."""
     if request.method == "POST":
         return search(request, request.POST.get("search", "").replace("\0", "").strip())
 
     state = request.GET.get("state", "") if request.GET.get("state") in STATES else ""
     product = LicensingProduct.objects.filter(merchant=request.merchant, pk=read_number(request, "product")).first()
-    found = licensees_of(request).filter(STATES[state], Q(product=product) if product else Q())
+    found = get_licensees(request).filter(STATES[state], Q(product=product) if product else Q())
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     narrowed = f"product={product.pk}&" if product else ""
-    page = KeysetPage(counted(found), "id", **cursors)
+    page = KeysetPage(with_license_counts(found), "id", **cursors)
     context = {
         "product": product,
         "state": state,
@@ -74,20 +74,22 @@ def show_list(request, **context: Any) -> HttpResponse:
     return render(request, "portal/licensing/licensees.html", context)
 
 
-def counted(licensees: QuerySet[Licensee]) -> QuerySet[Licensee]:
-    """Each with the number of its licenses, and without its own, which lists do not show."""
+def with_license_counts(licensees: QuerySet[Licensee]) -> QuerySet[Licensee]:
+    """Annotate the number of licenses. Defers the licensee's number, which lists don't show."""
     licenses = License.objects.filter(licensee=OuterRef("pk")).order_by().values("licensee").annotate(n=Count("pk"))
     return licensees.defer("number").annotate(license_count=Coalesce(Subquery(licenses.values("n")), 0))
 
 
 def search(request, text: str) -> HttpResponse:
-    """The licensee of this number or alias, or else those whose name begins like this."""
+    """Open the licensee with this number or alias, or list licensees whose name starts with the text."""
     if not text:
         return redirect("licensing")
-    if found := licensees_of(request).called(text).first():
+    if found := get_licensees(request).with_number(text).first():
         return redirect(found)
-    named = counted(licensees_of(request).filter(name__istartswith=text)).order_by("name", "pk")[:FOUND_SHOWN]
-    return show_list(request, searched=text, rows=named, most=FOUND_SHOWN)
+    matches = with_license_counts(get_licensees(request).filter(name__istartswith=text)).order_by("name", "pk")[
+        :MAX_FOUND
+    ]
+    return show_list(request, searched=text, rows=matches, max_found=MAX_FOUND)
 
 
 @member_required(Role.MANAGER)
@@ -109,21 +111,21 @@ def licensee(request, licensee: Licensee) -> HttpResponse:
 @scoped(LICENSEES, Role.SUPPORT)
 @require_POST
 def reveal(request, licensee: Licensee) -> HttpResponse:
-    """Show its number. Where it is an order's activation code, that order's history tells of it, too."""
+    """Show the number. If it is an activation code of an order, record this in the order's history, too."""
     number = actions.reveal(licensee, actor=str(request.user))
-    for code in codes_of(licensee).select_related("item__order"):
+    for code in get_codes(licensee).select_related("item__order"):
         with suppress(CodeWithdrawn):
             reveal_code(code, actor=str(request.user))
     return show(request, licensee, number=number)
 
 
-def codes_of(licensee: Licensee) -> QuerySet[ActivationCode]:
+def get_codes(licensee: Licensee) -> QuerySet[ActivationCode]:
     return ActivationCode.objects.filter(fingerprint=licensee.fingerprint, item__order__merchant=licensee.merchant)
 
 
 def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
     licensee.order = Order(**licensee.order) if licensee.order else None  # type: ignore[attr-defined]
-    # A validation looks at all of them anyway.
+    # Not just one page: the validation below loads all of them anyway.
     licenses = License.objects.select_related("template__module").order_by("pk")
     prefetch_related_objects([licensee], Prefetch("licenses", licenses))
     rows = [(license, license.template) for license in reversed(licensee.licenses.all())]
@@ -131,7 +133,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
         "section": "licensing",
         "licensee": licensee,
         "aliases": list(licensee.aliases.all()),
-        "page": Paginator(rows, LICENSES_SHOWN).get_page(request.GET.get("page")),
+        "page": Paginator(rows, LICENSES_PER_PAGE).get_page(request.GET.get("page")),
         "results": validate(read_holding(licensee), dry_run=True),
         "failures": FailedValidation.objects.filter(licensee=licensee),
         "history": licensee_history(licensee),
@@ -144,7 +146,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
 @confirmed
 def change(request, licensee: Licensee) -> Confirmation:
     form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
-    yield Question(title="Rename the licensee", button="Save", form=form)
+    yield Question(title="Rename licensee", button="Rename", form=form)
     actions.rename(licensee, form.cleaned_data["name"], actor=str(request.user))
     return None
 
@@ -152,28 +154,28 @@ def change(request, licensee: Licensee) -> Confirmation:
 @scoped(LICENSEES)
 @confirmed
 def switch(request, licensee: Licensee, *, active: bool) -> Confirmation:
-    text = "count again" if active else "do not count any more, until it is activated again"
-    yield ask_switch(f"The licenses of {licensee} {text}.", active=active)
+    text = "will be valid again" if active else "won’t be valid until you activate it again"
+    yield ask_switch("licensee", f"The licenses of {licensee} {text}.", active=active)
     changed = actions.set_active(licensee, active, actor=str(request.user))
-    return f"The licensee is {'active again' if active else 'inactive'}." if changed else None
+    return f"Licensee {'activated' if active else 'deactivated'}." if changed else None
 
 
-def ask_switch(text: str, *, active: bool) -> Question:
-    act = "Activate" if active else "Deactivate"
-    return Question(title=f"{act}?", text=text, button=act, danger=not active)
+def ask_switch(kind: str, text: str, *, active: bool) -> Question:
+    verb = "Activate" if active else "Deactivate"
+    return Question(title=f"{verb} this {kind}?", text=text, button=verb, danger=not active)
 
 
 @scoped(LICENSEES)
 @confirmed
 def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
-    text = "Whoever knows its number can then move its licenses to a licensee of their own."
+    text = "Anyone who knows the number can then move its licenses to their own licensee."
     yield Question(
-        title="Mark for transfer?" if marked else "Remove the mark?",
-        text=text if marked else "Nobody can transfer its licenses away any more.",
-        button="Mark" if marked else "Remove the mark",
+        title="Mark for transfer?" if marked else "Remove transfer mark?",
+        text=text if marked else "Its licenses can’t be transferred away anymore.",
+        button="Mark for transfer" if marked else "Remove mark",
     )
-    if actions.set_mark(licensee, marked, actor=str(request.user)):
-        return "The licensee is marked." if marked else "The mark is removed."
+    if actions.set_marked(licensee, marked, actor=str(request.user)):
+        return "Licensee marked for transfer." if marked else "Transfer mark removed."
     return None
 
 
@@ -183,13 +185,13 @@ def transfer_licenses(request, licensee: Licensee) -> Confirmation:
     form = TransferForm(licensee, request.POST or None)
     question = Question(
         title="Transfer licenses",
-        text="All licenses of the one move to the other, and keep their numbers. The one that gives them has to be"
+        text="This moves all licenses from one licensee to the other. They keep their numbers. The source has to be"
         " marked for transfer.",
         button="Transfer",
         form=form,
     )
     yield question
-    target, source = form.ends()
+    target, source = form.get_target_and_source()
     try:
         count = len(transfer(target, source, actor=str(request.user)))
     except LicensingError as error:
@@ -197,26 +199,26 @@ def transfer_licenses(request, licensee: Licensee) -> Confirmation:
         yield question
     if count:
         licenses = f"{count:,} license{'' if count == 1 else 's'}"
-        return f"{licenses} moved from {source} to {target}. It is in the history of both."
-    messages.warning(request, f"{source} has no licenses, so none moved.")
+        return f"{licenses} transferred from {source} to {target}."
+    messages.warning(request, f"{source} has no licenses to transfer.")
     return None
 
 
 @scoped(LICENSEES)
 @confirmed
 def add_license(request, licensee: Licensee) -> Confirmation:
-    on_offer = LicenseTemplate.objects.filter(active=True, module__active=True, module__product__active=True)
-    templates = on_offer.filter(module__product=licensee.product_id).order_by("name", "pk")
+    available = LicenseTemplate.objects.filter(active=True, module__active=True, module__product__active=True)
+    templates = available.filter(module__product=licensee.product_id).order_by("name", "pk")
     form = AddLicenseForm(templates, request.POST or None)
-    text = "It grants what its template grants at this moment."
-    question = Question(title="Add a license", text=text, button="Add", form=form)
+    text = "The license copies the template’s current terms."
+    question = Question(title="Add a license", text=text, button="Add license", form=form)
     yield question
     try:
-        made = actions.add_license(licensee, actor=str(request.user), **form.cleaned_data)
+        license = actions.add_license(licensee, actor=str(request.user), **form.cleaned_data)
     except LicensingError as error:
         form.add_error(None, str(error.detail))
         yield question
-    return f"License {made.number} added."
+    return f"License {license.number} added."
 
 
 def get_license(licensee: Licensee, pk: int) -> License:
@@ -237,14 +239,14 @@ def change_license(request, licensee: Licensee, license: int) -> Confirmation:
     except LicensingError as error:
         form.add_error("parent_feature", str(error.detail))
         yield question
-    return f"License {changed.number} changed."
+    return f"License {changed.number} saved."
 
 
 @scoped(LICENSEES)
 @confirmed
 def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> Confirmation:
     switched = get_license(licensee, license)
-    text = "counts again" if active else "does not count any more, until it is activated again"
-    yield ask_switch(f"{switched.name} ({switched.number}) {text}.", active=active)
+    text = "will be valid again" if active else "won’t be valid until you activate it again"
+    yield ask_switch("license", f"{switched.name} ({switched.number}) {text}.", active=active)
     changed = actions.set_license_active(switched, active, actor=str(request.user))
-    return f"License {switched.number} is {'active again' if active else 'inactive'}." if changed else None
+    return f"License {switched.number} {'activated' if active else 'deactivated'}." if changed else None

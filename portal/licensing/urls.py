@@ -4,7 +4,7 @@ from portal.licensing import access as licensing_access
 from portal.licensing import licensees
 from portal.licensing import views as licensing
 
-of_license = [
+license_urls = [
     path("change/", licensees.change_license, name="license-change"),
     path("activate/", licensees.switch_license, {"active": True}, name="license-activate"),
     path("deactivate/", licensees.switch_license, {"active": False}, name="license-deactivate"),
@@ -22,7 +22,7 @@ urlpatterns = [
     path("licensees/<int:pk>/unmark/", licensees.mark, {"marked": False}, name="licensee-unmark"),
     path("licensees/<int:pk>/transfer/", licensees.transfer_licenses, name="licensee-transfer"),
     path("licensees/<int:pk>/licenses/add/", licensees.add_license, name="license-add"),
-    path("licensees/<int:pk>/licenses/<int:license>/", include(of_license)),
+    path("licensees/<int:pk>/licenses/<int:license>/", include(license_urls)),
     path("products/", licensing.products, name="licensed-products"),
     path("products/add/", licensing.add_product, name="licensed-product-add"),
     path("products/<int:pk>/", licensing.product, name="licensed-product"),

@@ -63,26 +63,26 @@ def add_product(request) -> Confirmation:
     form = LicensingProductForm(request.POST or None, instance=LicensingProduct(merchant=request.merchant))
     yield form_page(title="Add a product", form=form, back="licensed-products", then=form.instance)
     form.save()
-    return "Product added. Now add its modules."
+    return "Product added. Next, add its modules."
 
 
 @scoped(LicensingProduct)
 def change_product(request, product: LicensingProduct) -> HttpResponse:
     form = LicensingProductForm(request.POST or None, instance=product)
-    return save(request, product, form, title="Edit the product", done="Product changed.")
+    return save(request, product, form, title="Edit product", done="Product saved.")
 
 
 @scoped(LicensingProduct)
 def add_module(request, product: LicensingProduct) -> HttpResponse:
     form = ModuleForm(request.POST or None, instance=ProductModule(merchant=request.merchant, product=product))
-    done = "Module added. Now add templates of the licenses that can be had for it."
+    done = "Module added. Next, add license templates to it."
     return save(request, product, form, title=f"Add a module to {product.name}", done=done)
 
 
 @for_module
 def change_module(request, module: ProductModule) -> HttpResponse:
     form = ModuleForm(request.POST or None, instance=module)
-    return save(request, module, form, title="Edit the module", done="Module changed.")
+    return save(request, module, form, title="Edit module", done="Module saved.")
 
 
 @for_module
@@ -94,8 +94,8 @@ def add_template(request, module: ProductModule) -> HttpResponse:
 @for_template
 def change_template(request, template: LicenseTemplate) -> HttpResponse:
     form = TemplateForm(request.POST or None, instance=template)
-    done = "Template changed. Licenses that were made of it stay as they are."
-    return save(request, template, form, title="Edit the license template", done=done)
+    done = "Template saved. Existing licenses don’t change."
+    return save(request, template, form, title="Edit license template", done=done)
 
 
 @scoped(LicensingProduct)
@@ -126,20 +126,19 @@ def remove_template(request, template: LicenseTemplate) -> HttpResponse:
 
 @confirmed
 def remove(request, thing, kind: str, counts: dict[str, int], sold: Q, *, after: str) -> Confirmation:
-    """Remove it with all that hangs on it, once it has been said what that is, and what packages sell it."""
-
-    gone = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
-    along = f" With it go {' and '.join(gone)}, wherever they are in use." if gone else " Nothing hangs on it."
-    # At our own service. What is elsewhere has numbers of its own.
+    """Confirm and remove an object with everything that belongs to it. The dialog names packages that sell it."""
+    contents = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items() if count]
+    also = f" This also removes {' and '.join(contents)}, even if they are in use." if contents else ""
+    # Only packages for our own service: numbers at other services are unrelated.
     packages = LicensePackage.objects.filter(sold, merchant=request.merchant, account__address="").distinct()
     names = ", ".join(f"“{package}”" for package in packages)
-    fails = f" Orders fail then that get their licenses by {names}." if names else ""
+    warning = f" Orders with the license package {names} will fail." if names else ""
     yield Question(
-        title=f"Remove the {kind}?",
-        text=f"{thing.name} ({thing.number}) is removed for good.{along}{fails}",
-        button="Remove",
+        title=f"Remove this {kind}?",
+        text=f"This permanently removes {thing.name} ({thing.number}).{also}{warning}",
+        button=f"Remove {kind}",
         danger=True,
         then=after,
     )
     actions.remove(thing)
-    return f"The {kind} {thing.name} is removed."
+    return f"{kind.capitalize()} {thing.name} removed."

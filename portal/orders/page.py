@@ -180,7 +180,7 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     delivery, new = resending.resend(saved.item, saved, actor=desk.actor)
     if new:
         return f"The code is on its way to {delivery.recipient}. It is in the history."
-    if delivery.status in Delivery.GONE_WELL:
+    if delivery.status in Delivery.SUCCESSFUL:
         text = f"This code was sent to {delivery.recipient} a moment ago, and is not sent twice."
     else:
         text = f"An e-mail to {desk.order.email} with this code waits to be sent; it is not sent twice."

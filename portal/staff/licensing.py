@@ -135,14 +135,14 @@ class LicenseeAdmin(FoundByNumber):
         return super().get_queryset(request).defer("number")
 
     def find(self, number):
-        return Licensee.objects.called(number).values_list("pk", flat=True)
+        return Licensee.objects.with_number(number).values_list("pk", flat=True)
 
     def save_model(self, request, obj, form, change):
         actor = f"{request.user}, support staff"
         setters: dict[str, Callable[..., object]] = {
             "name": actions.rename,
             "active": actions.set_active,
-            "marked_for_transfer": actions.set_mark,
+            "marked_for_transfer": actions.set_marked,
         }
         for name in form.changed_data:
             setters[name](obj, getattr(obj, name), actor=actor)

@@ -9,7 +9,7 @@ Role = Member.Role
 
 SOURCE_PAGES = [kind.pages[0].lower() for kind in SOURCES.values() if kind.pages]
 RIGHTS = [
-    (Role.OWNER, "Owner: everything, the team and API keys as well"),
+    (Role.OWNER, "Owner: everything, including the team and API keys"),
     (Role.MANAGER, f"Manager: {', '.join(['orders', 'pools', 'products', *SOURCE_PAGES])}"),
     (Role.SUPPORT, "Support: orders only"),
 ]

@@ -15,7 +15,7 @@ from vault.fingerprints import fingerprint
 @never_cache
 @require_safe
 def open_invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Take the token out of the address: what follows stands in logs, referrers and `?next=`."""
+    """Move the token from the URL to the session, to keep it out of logs, referrers and `?next=`."""
     request.session["invitation"] = fingerprint(token).hex()
     response = redirect("invitation")
     response["Referrer-Policy"] = "no-referrer"
@@ -26,7 +26,7 @@ def open_invitation(request: HttpRequest, token: str) -> HttpResponse:
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "HEAD", "POST"])
 def invitation(request: HttpRequest) -> HttpResponse:
-    """What the link that was opened leads to: an account, signing in, or accepting."""
+    """Accept the opened invitation, after signing in or creating an account."""
     opened = bytes.fromhex(request.session.get("invitation", ""))
     invitation = Invitation.objects.filter(fingerprint=opened).select_related("merchant", "invited_by").first()
     if invitation is None:
@@ -34,7 +34,7 @@ def invitation(request: HttpRequest) -> HttpResponse:
     if not Invitation.objects.current().filter(pk=invitation.pk).exists():
         return render(request, "portal/team/invitation_gone.html", {"invitation": invitation}, status=410)
     try:
-        return make_account(request, invitation) if request.user.is_anonymous else join(request, invitation)
+        return create_account(request, invitation) if request.user.is_anonymous else join(request, invitation)
     except InvitationGone:
         return redirect("invitation")
 
@@ -50,7 +50,7 @@ def join(request: HttpRequest, invitation: Invitation) -> HttpResponse:
     return redirect("invitation")
 
 
-def make_account(request: HttpRequest, invitation: Invitation) -> HttpResponse:
+def create_account(request: HttpRequest, invitation: Invitation) -> HttpResponse:
     if User.objects.filter(email=invitation.email).exists():
         return render(request, "portal/team/invitation.html", {"invitation": invitation})
     form = NewAccountForm(request.POST or None, instance=User(email=invitation.email))
@@ -64,5 +64,5 @@ def make_account(request: HttpRequest, invitation: Invitation) -> HttpResponse:
 def welcome(request: HttpRequest, member: Member) -> HttpResponse:
     del request.session["invitation"]
     request.session["merchant"] = member.merchant.slug
-    messages.success(request, f"Welcome. You are {member.get_role_display().lower()} of {member.merchant} now.")
+    messages.success(request, f"Welcome! You’re now {member.get_role_display().lower()} of {member.merchant}.")
     return redirect("home")

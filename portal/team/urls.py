@@ -9,6 +9,6 @@ urlpatterns = [
     path("invite/", team.invite, name="team-invite"),
     path("members/<int:pk>/role/", team.change_role, name="member-role"),
     path("members/<int:pk>/remove/", team.remove, name="member-remove"),
-    path("invitations/<int:pk>/send/", team.send_again, name="invitation-send"),
+    path("invitations/<int:pk>/send/", team.resend, name="invitation-send"),
     path("invitations/<int:pk>/withdraw/", team.withdraw, name="invitation-withdraw"),
 ]

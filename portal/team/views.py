@@ -22,7 +22,7 @@ from portal.team.forms import InviteForm, RoleForm
 
 log = logging.getLogger(__name__)
 
-INVITATION_MAILS = {"invite": "3/h/key"}
+INVITATION_LIMIT = {"invite": "3/h/key"}
 MEMBERS = Member.objects.select_related("user")
 INVITATIONS = Invitation.objects.open()
 
@@ -59,17 +59,15 @@ def invite(request) -> HttpResponse:
 
 @scoped(INVITATIONS, Role.OWNER)
 @require_POST
-def send_again(request, invitation: Invitation) -> HttpResponse:
+def resend(request, invitation: Invitation) -> HttpResponse:
     send(request, invitation, service.renew(invitation))
     return redirect("team")
 
 
 def send(request, invitation: Invitation, token: str) -> None:
-    # Whoever is invited did not ask for it, and several merchants may invite the same person.
-    if not ratelimit.consume(request, app="portal", action="invite", config=INVITATION_MAILS, key=invitation.email):
-        messages.error(
-            request, f"{invitation.email} got three invitations within an hour. Please send it again later."
-        )
+    # Protects people from unwanted e-mails. The limit applies across all merchants.
+    if not ratelimit.consume(request, app="portal", action="invite", config=INVITATION_LIMIT, key=invitation.email):
+        messages.error(request, f"{invitation.email} got three invitations within an hour. Please try again later.")
         return
     url = settings.BASE_URL + reverse("open-invitation", args=[token])
     message = compose_plain("emails/invitation.txt", [invitation.email], {"invitation": invitation, "url": url})
@@ -78,31 +76,31 @@ def send(request, invitation: Invitation, token: str) -> None:
             invitation.sent_at = timezone.now()
             invitation.save(update_fields=["sent_at"])
     except MailError as error:
-        log.warning("Invitation %s was not sent: %s", invitation.pk, error)
-        messages.error(request, f"{invitation.email} is invited, but got no mail: {error} Please send it again.")
+        log.warning("Couldn't send invitation %s: %s", invitation.pk, error)
+        messages.error(request, f"{invitation.email} is invited, but the e-mail failed. {error} Please resend it.")
         return
-    messages.success(request, f"Invitation sent to {invitation.email}. It stays in the list until it is accepted.")
+    messages.success(request, f"Invitation sent to {invitation.email}.")
 
 
 @scoped(INVITATIONS, Role.OWNER)
 @confirmed
 def withdraw(request, invitation: Invitation) -> Confirmation:
     yield Question(
-        title="Withdraw the invitation?",
-        text=f"The link that was sent to {invitation.email} will not work any more.",
-        button="Withdraw",
+        title="Withdraw invitation?",
+        text=f"The link sent to {invitation.email} will no longer work.",
+        button="Withdraw invitation",
         danger=True,
         back="team",
     )
     service.withdraw(invitation)
-    return f"The invitation of {invitation.email} is withdrawn."
+    return f"Invitation for {invitation.email} withdrawn."
 
 
 @scoped(MEMBERS, Role.OWNER)
 @confirmed
 def change_role(request, member: Member) -> Confirmation:
     form = RoleForm(request.POST or None, initial={"role": member.role})
-    question = Question(title=f"Role of {member.user}", form=form, button="Change role")
+    question = Question(title=f"Change role of {member.user}", form=form, button="Change role")
     yield question
     role = Role(form.cleaned_data["role"])
     try:
@@ -119,46 +117,46 @@ def change_role(request, member: Member) -> Confirmation:
 def remove(request, member: Member) -> Confirmation:
     yield Question(
         title=f"Remove {member.user}?",
-        text=f"This ends the access to {request.merchant} at once. What was done stays in the histories.",
-        button="Remove",
+        text=f"They will lose access to {request.merchant} immediately. Histories keep their past actions.",
+        button="Remove member",
         danger=True,
     )
     service.remove(member)
-    messages.success(request, f"{member.user} is not a member of {request.merchant} any more.")
+    messages.success(request, f"{member.user} is no longer a member of {request.merchant}.")
     return to_team(request, member, stays=False)
 
 
 def to_team(request, member: Member, *, stays: bool) -> HttpResponse:
-    """Back to the team, unless somebody has just taken the right to see it from oneself."""
+    """Redirect to the team page, or home if the user just lost access to it."""
     return redirect("team" if stays or member.user_id != request.user.pk else "home")
 
 
 @member_required(Role.OWNER)
 @confirmed
 def second_factor(request, *, required: bool) -> Confirmation:
-    yield ask_to_require(request.merchant) if required else REQUIRE_NO_LONGER
+    yield ask_to_require(request.merchant) if required else STOP_REQUIRING
     try:
         service.require_second_factor(request.merchant, required, has_one=is_mfa_enabled(request.user))
     except TeamError as error:
         messages.error(request, str(error))
         return None
-    return f"A second factor is {'now required' if required else 'required no longer'}."
+    return f"Two-factor authentication is {'now' if required else 'no longer'} required."
 
 
 def ask_to_require(merchant: Merchant) -> Question:
     without = merchant.members.exclude(user__in=Authenticator.objects.values("user")).count()
     return Question(
-        title="Require a second factor of all members?",
-        text=f"Members without one will be asked to set it up before they can go on. Now: {without}.",
-        button="Require",
+        title="Require two-factor authentication?",
+        text=f"Members have to set it up before they can continue. Members without it: {without}.",
+        button="Require for everyone",
         back="team",
     )
 
 
-REQUIRE_NO_LONGER = Question(
-    title="Require a second factor no longer?",
-    text="Members keep the one they have, and may remove it.",
-    button="Require no longer",
+STOP_REQUIRING = Question(
+    title="Stop requiring two-factor authentication?",
+    text="Members who set it up keep it and can turn it off.",
+    button="Stop requiring",
     danger=True,
     back="team",
 )

@@ -7,12 +7,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from licensing.envelope import text_of
+from licensing.envelope import format_value
 from orders.money import in_currency
 
 register = template.Library()
 
-# How each state looks: a color (static/components.css) and a shape. Red is only for what needs a person.
+# The color (static/components.css) and icon of each state. Red is only for states that need a person.
 LOOKS = {
     state: look
     for look, states in {
@@ -46,27 +46,27 @@ LOOKS = {
 @register.simple_tag
 @cache
 def icon(name: str) -> SafeString:
-    """A drawing of templates/icons, in the color and size of the text beside it."""
-    return mark_safe(get_template(f"icons/{name}.svg").render().strip())  # noqa: S308 (a file of ours)
+    """An SVG from templates/icons, in the color and size of the surrounding text."""
+    return mark_safe(get_template(f"icons/{name}.svg").render().strip())  # noqa: S308 (our own file)
 
 
 @register.simple_tag
 @cache
 def badge(state: str, label: str = "") -> SafeString:
-    """A state, as the word, color and shape that it has everywhere."""
+    """A badge with the state's label, color and icon."""
     color, shape = LOOKS[state]
     return format_html('<span class="badge {}">{}{}</span>', color, icon(shape), label or state)
 
 
 @register.simple_tag
 def when(moment: datetime | None) -> SafeString:
-    """A time in words, such as “5 days ago”, with the exact one for who points at it."""
-    return _time(moment, roughly(moment - timezone.now())) if moment else mark_safe("")
+    """A relative time such as “5 days ago”, with the exact time as a tooltip."""
+    return _time(moment, format_distance(moment - timezone.now())) if moment else mark_safe("")
 
 
 @register.simple_tag
 def at(moment: datetime | None) -> SafeString:
-    """A time as date and time, with seconds and zone for who points at it."""
+    """Date and time, with seconds and time zone as a tooltip."""
     return _time(moment, f"{timezone.localtime(moment):%-d %b %Y, %H:%M}") if moment else mark_safe("")
 
 
@@ -75,12 +75,12 @@ def _time(moment: datetime, text: str) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
 
 
-# In seconds, the longest first.
+# In seconds, longest first.
 UNITS = {"year": 31_557_600, "month": 2_629_800, "week": 604_800, "day": 86_400, "hour": 3600, "minute": 60}
 
 
-def roughly(distance: timedelta) -> str:
-    """How far a time lies ahead or back, in its largest unit."""
+def format_distance(distance: timedelta) -> str:
+    """Format a distance from now in its largest unit, such as “in 5 days”."""
     seconds = abs(distance.total_seconds())
     for unit, length in UNITS.items():
         if seconds >= length:
@@ -90,10 +90,10 @@ def roughly(distance: timedelta) -> str:
     return "just now" if distance < timedelta(0) else "in a moment"
 
 
-# What kinds of events look like in a history.
+# The icon of each kind of event in a history.
 EVENTS = {
-    kind: drawing
-    for drawing, kinds in {
+    kind: name
+    for name, kinds in {
         "check-circle-fill": ["paid"],
         "inbox": ["reported", "asked"],
         "key": ["codes", "licenses"],
@@ -114,7 +114,7 @@ EVENTS = {
 
 @register.simple_tag
 def event_icon(kind: str) -> SafeString:
-    """What a kind of event looks like; one that is a state looks like that."""
+    """The icon of a kind of event; kinds that are also states have the state's icon."""
     return icon(EVENTS[kind] if kind in EVENTS else LOOKS[kind][1])
 
 
@@ -125,13 +125,13 @@ def look(state: str) -> str:
 
 @register.simple_tag(takes_context=True)
 def desk_url(context, action: str, *arguments, **query) -> str:
-    """The address of an act at the desk of this page, or, without one, of the page."""
+    """The URL of an action on the order desk; the desk's page itself if `action` is empty."""
     return context["desk"].url(action, *arguments, **query)
 
 
 @register.filter
-def stated(value) -> str:
-    return text_of(value)
+def wire_format(value) -> str:
+    return format_value(value)
 
 
 @register.filter

@@ -38,7 +38,7 @@ def test_it_leads_support_to_the_orders(support):
 def test_without_anything_it_says_how_to_begin(page):
     text = shown(page)
 
-    assert "No pool yet" in text and "Nothing: no order is stuck" in text
+    assert "No pools yet" in text and "Nothing right now. No orders are stuck" in text
 
 
 def test_it_shows_todays_orders_by_currency(page, pay, make_product):
@@ -64,7 +64,7 @@ def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
 
     text = shown(page)
 
-    assert "Empty</a> is empty, 1 order waits</li>" in text and "Nothing:" not in text
+    assert "Empty</a> is empty, 1 order waits</li>" in text and "Nothing right now" not in text
     assert text.index("Empty") < text.index("Healthy 0")
     assert "Healthy 5" not in text and "All pools (2 more)" in text
     assert f'href="{reverse("orders")}?fulfillment=waiting">1</a>' in text
@@ -81,9 +81,9 @@ def test_it_says_what_needs_a_person(page, pay, make_product, merchant):
 
     text = shown(page)
 
-    assert "1 item</a> of paid orders failed or lacks codes" in text
-    assert "1 e-mail</a> did not reach the customer" in text
-    assert "Your mail server</a> takes no e-mails" in text
+    assert "1 item</a> in paid orders failed or has been waiting" in text
+    assert "1 e-mail</a> didn’t reach the customer" in text
+    assert "Your mail server</a> refuses e-mails" in text
 
 
 def test_it_shows_open_imports(page, make_pool):
@@ -108,4 +108,4 @@ def test_it_tells_nothing_of_another_merchant(page, pay, make_product, make_pool
     text = shown(page)
 
     assert "Theirs" not in text and "EUR" not in text and "?fulfillment=waiting" not in text
-    assert "Nothing: no order is stuck" in text
+    assert "Nothing right now. No orders are stuck" in text

@@ -37,7 +37,7 @@ from pools.models import KeyImport, LicensePool, UploadLink
 from pools.tests.factories import stock
 from pools.uploads import begin, confirm
 from pools.withdrawal import undo
-from portal.customer.upload_link import token_of
+from portal.customer.upload_link import sign_import
 from portal.tests.browsing import check, look_in
 from runtime.tests.installation import TIMEOUT
 from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
@@ -130,7 +130,7 @@ def make_licensing(merchant, code):
     for target, source in pairwise(licensees[-12:]):
         for template in licensing.LicenseTemplate.objects.all():
             license = create_license(target, template, actor=f"API key {long[:60]}")
-        licensing.Transaction.note(target, "AUTO_LICENSES_TRANSFER", [license], actor="Max", source_licensee=source)
+        licensing.Transaction.record(target, "AUTO_LICENSES_TRANSFER", [license], actor="Max", source_licensee=source)
         target.events.create(kind="reveal", happened_by="Max (max@northlight.example)")
     licensing.LicenseeAlias.objects.create(merchant=merchant, licensee=target, text=f"ALIAS-{long[:80]}")
     licensing.VendorLogin.objects.create_login(merchant, long[:60], created_by="Max (max@northlight.example)")
@@ -367,7 +367,7 @@ def addresses(order):
         "/o/unknown/",
         "/lost/northlight/",
         f"/upload/{UploadLink.objects.get(imports__isnull=False).token}/",
-        f"/uploaded/{token_of(KeyImport.objects.get(link__isnull=False))}/",
+        f"/uploaded/{sign_import(KeyImport.objects.get(link__isnull=False))}/",
         "/upload/unknown/",
         "/nowhere/",
     ]

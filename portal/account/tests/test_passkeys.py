@@ -70,7 +70,7 @@ def add_passkey(browser, live_server, *, advisory_lock=True):
     fill(browser, name="Laptop")
     if not advisory_lock:
         browser.find_element(By.NAME, "passwordless").click()
-    click(browser, "Add the passkey")
+    click(browser, "Add passkey")
     assert sees(browser, "Passkey added.", "Recovery codes")
 
 
@@ -95,7 +95,7 @@ def test_a_passkey_may_be_a_second_factor_only(browser, live_server, owner, devi
     add_passkey(browser, live_server, advisory_lock=False)
     sign_out(browser)
     sign_in(browser, live_server)
-    assert sees(browser, "Second factor", "Use your passkey", "Lost your device?")
+    assert sees(browser, "Two-factor authentication", "Use your passkey", "Lost your device?")
 
     click(browser, "Use your passkey")
 
@@ -114,7 +114,7 @@ def test_a_passkey_confirms_that_it_is_you(browser, live_server, owner, device):
     follow(browser, "Use a passkey")
     click(browser, "Use a passkey")
 
-    assert sees(browser, "Each lets you in once")
+    assert sees(browser, "you can sign in once with each code")
 
 
 def test_a_passkey_is_removed(browser, live_server, owner, device):
@@ -122,9 +122,9 @@ def test_a_passkey_is_removed(browser, live_server, owner, device):
     add_passkey(browser, live_server)
     browser.get(f"{live_server}{reverse('mfa_index')}")
     click(browser, "Remove")
-    assert sees(browser, "Remove the passkey?", "“Laptop”")
+    assert sees(browser, "Remove this passkey?", "“Laptop”")
 
-    click(browser, "Remove")
+    click(browser, "Remove passkey")
 
     assert sees(browser, "Passkey removed.")
     assert not Authenticator.objects.exists()
@@ -137,7 +137,7 @@ def test_it_says_so_when_there_is_no_passkey(browser, live_server, owner):
 
     click(browser, "Sign in with a passkey")
 
-    assert sees(browser, "No passkey was used")
+    assert sees(browser, "The passkey didn’t work")
     browser.remove_virtual_authenticator()
 
 
@@ -148,9 +148,9 @@ def test_an_invitation_is_accepted(browser, live_server, merchant, owner):
     assert token not in browser.current_url
 
     fill(browser, first_name="Ada", last_name="Byron", password="battery staple")
-    click(browser, "Make my account and join")
+    click(browser, "Create account and join")
 
-    assert sees(browser, "Welcome. You are manager of Northlight now.")
+    assert sees(browser, "Welcome! You’re now manager of Northlight.")
 
 
 def test_a_member_is_removed_after_a_question(browser, live_server, merchant, owner):
@@ -168,8 +168,8 @@ def test_a_member_is_removed_after_a_question(browser, live_server, merchant, ow
 
     remove.click()
     assert sees(browser, "Remove bob@northlight.example?")
-    click(browser, "Remove")
-    assert sees(browser, "is not a member of Northlight any more.")
+    click(browser, "Remove member")
+    assert sees(browser, "is no longer a member of Northlight.")
     assert merchant.members.count() == 1
 
 
@@ -179,7 +179,7 @@ def test_a_role_is_changed_in_the_dialog(browser, live_server, merchant, owner):
     sign_in(browser, live_server)
     browser.get(f"{live_server}/team/")
     browser.find_element(By.CSS_SELECTOR, "[aria-label='Change role of bob@northlight.example']").click()
-    assert sees(browser, "Role of bob@northlight.example")
+    assert sees(browser, "Change role of bob@northlight.example")
 
     browser.find_element(By.CSS_SELECTOR, "dialog [value=manager]").click()
     click(browser, "Change role")
@@ -205,7 +205,7 @@ def test_everybody_can_use_what_is_seen_before_signing_in(browser, live_server, 
 
 def test_everybody_can_use_a_form_with_errors(browser, live_server, owner):
     sign_in(browser, live_server, "nobody@northlight.example")
-    assert sees(browser, "do not belong together")
+    assert sees(browser, "Wrong e-mail address or password")
 
     check(browser)
 
@@ -256,5 +256,5 @@ def test_everybody_can_use_the_pages_of_the_team(browser, live_server, merchant,
         check(browser)
     browser.get(f"{live_server}/team/")
     browser.find_element(By.CSS_SELECTOR, "[aria-label='Change role of bob@northlight.example']").click()
-    assert sees(browser, "Role of Bob Baker")
+    assert sees(browser, "Change role of Bob Baker")
     check(browser)

@@ -56,7 +56,7 @@ def test_a_wrong_code_is_refused(client, secret):
 
     response = client.post(AUTHENTICATE, {"code": "000000" if code_of(secret) != "000000" else "000001"})
 
-    assert "This is not right" in response.content.decode()
+    assert "This code is wrong" in response.content.decode()
     assert not is_signed_in(client)
 
 
@@ -138,7 +138,7 @@ def test_who_has_none_is_led_to_setting_it_up(client, strict, path):
     response = client.get(path, follow=True)
 
     assert response.redirect_chain[-1][0] == reverse("mfa_index")
-    assert "asks its members for a second factor" in response.content.decode()
+    assert "requires two-factor authentication" in response.content.decode()
 
 
 def test_who_has_one_goes_on(client, strict, secret):

@@ -73,7 +73,7 @@ def test_support_staff_sign_in_the_same_way(client, stella):
 def test_it_says_the_same_of_a_wrong_password_and_an_unknown_address(client, owner, email):
     response = sign_in(client, email, "wrong")
 
-    assert "This e-mail address and password do not belong together." in response.content.decode()
+    assert "Wrong e-mail address or password." in response.content.decode()
     assert not is_signed_in(client)
 
 
@@ -227,7 +227,7 @@ def test_a_forgotten_password_is_set_anew(client, owner, mailoutbox, work):
     response = reset(client, mailoutbox, work)
 
     assert "Your password is set" in response.content.decode()
-    assert mailoutbox[0].subject == "Set a new password for Keywell"
+    assert mailoutbox[0].subject == "Reset your Keywell password"
     assert mailoutbox[0].to == ["owner@northlight.example"]
     sign_in(client, password="battery staple")
     assert is_signed_in(client)
@@ -246,7 +246,7 @@ def test_its_link_works_once(client, owner, mailoutbox, work):
 
     response = Client().get(link(mailoutbox), follow=True)
 
-    assert "This link does not work any more" in response.content.decode()
+    assert "This link no longer works" in response.content.decode()
 
 
 def test_a_weak_password_is_refused(client, owner, mailoutbox, work):
@@ -299,7 +299,7 @@ def test_requests_for_lost_links_leave_those_for_passwords_alone(client, owner, 
     ask_for_reset(client)
     work()
 
-    assert [message.subject for message in mailoutbox] == ["Set a new password for Keywell"]
+    assert [message.subject for message in mailoutbox] == ["Reset your Keywell password"]
 
 
 def test_it_is_sent_again_when_the_mail_server_was_away(client, owner, monkeypatch, mailoutbox, work):

@@ -40,20 +40,20 @@ def test_a_customer_helps_herself_in_russian(browser, live_server, pay, make_pro
     assert sees(browser, "Скопировано")
     assert browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == LICENSE
 
-    press(browser, "Отправить ещё раз")
-    assert sees(browser, "отправляется на адрес a•••@example.com")
+    press(browser, "Отправить письмо ещё раз")
+    assert sees(browser, "скоро придёт на адрес a•••@example.com")
     check(browser)
     work()
     assert len(mailoutbox) == 1 and "AAAA-BBBB-CCCC-7Q2M" in mailoutbox[0].body
 
     browser.find_element(By.LINK_TEXT, "Потеряли лицензию другого заказа?").click()
     browser.find_element(By.NAME, "email").send_keys("ada@")
-    press(browser, "Отправить мне ссылки")
+    press(browser, "Получить ссылки")
     assert sees(browser, "Введите правильный адрес электронной почты.")
     check(browser)
     browser.find_element(By.NAME, "email").clear()
     browser.find_element(By.NAME, "email").send_keys("ada@example.com")
-    press(browser, "Отправить мне ссылки")
-    assert sees(browser, "письмо со ссылками на них уже отправляется")
+    press(browser, "Получить ссылки")
+    assert sees(browser, "пришлём ссылки на них по электронной почте")
     check(browser)
     assert token not in browser.current_url

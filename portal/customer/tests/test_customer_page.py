@@ -18,7 +18,7 @@ from orders.models import ActivationCode, Order
 from orders.services import refund, renew_link, revoke_link
 from pools.imports import import_keys
 from portal.customer import order as customer
-from portal.customer.order import masked
+from portal.customer.order import mask
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ def test_it_tells_what_came_and_what_is_to_come(client, url, order):
 @pytest.mark.parametrize(
     ("status", "source", "words"),
     [
-        ("pending", "pool", "Being prepared at this moment."),
+        ("pending", "pool", "We’re preparing it right now."),
         ("waiting", "pool", "Out of stock at the moment."),
         ("waiting", "manual", "Being prepared by Northlight."),
         ("waiting", None, "Being prepared; Northlight has been told."),
-        ("failed", "pool", "Something went wrong. Northlight has been told, and takes care of it."),
+        ("failed", "pool", "Something went wrong. Northlight has been notified and will take care of it."),
     ],
 )
 def test_it_says_why_something_is_to_come_and_not_what_we_say_among_us(
@@ -174,7 +174,7 @@ def test_where_delivery_is_not_allowed_nothing_is_shown_or_sent(client, url):
         client.post(url, {"act": "show"}, follow=True),
         client.post(url, {"act": "send"}, follow=True),
     ):
-        assert "not given out on this page. Please ask Northlight." in text(response)
+        assert "available on this page. Please contact Northlight." in text(response)
         assert code.hint not in text(response) and "<button" not in response.content.decode()
     assert ActivationCode.objects.get().seen_at is None and resends() == 0
 
@@ -239,7 +239,7 @@ def test_two_clicks_send_one_mail(client, url, work):
     page = text(send(client, url))
     work()
 
-    assert "was sent to a•••@example.com just now, or is about to be" in page
+    assert "was just sent to a•••@example.com or is about to be" in page
     assert resends() == 1
 
 
@@ -270,7 +270,7 @@ def test_who_has_to_wait_is_told_how_long(client, url, work):
 
     page = text(send(client, f"{url}?language=de"))
 
-    assert "können in 31 Minuten noch einmal" in page or "können in 30 Minuten noch einmal" in page
+    assert "können sie in 31 Minuten noch einmal" in page or "können sie in 30 Minuten noch einmal" in page
 
 
 def test_mails_that_others_asked_for_do_not_count(client, api, url, work):
@@ -307,8 +307,8 @@ def test_clicks_at_the_same_moment_count_one_by_one(url, order, in_threads):
 
 
 def test_addresses_are_masked():
-    assert masked("ada@example.com") == "a•••@example.com"
-    assert masked('"a@b"@example.com') == '"•••@example.com'
+    assert mask("ada@example.com") == "a•••@example.com"
+    assert mask('"a@b"@example.com') == '"•••@example.com'
 
 
 # Who gets in
@@ -375,7 +375,7 @@ def test_a_link_of_one_letter_more_or_less_is_unknown(client, url):
 def test_what_leads_nowhere_says_so_in_the_browsers_language(client, db):
     response = client.get("/o/unknown/", headers={"accept-language": "fr-CA,fr;q=0.9"})
 
-    assert "Ce lien ne mène nulle part" in text(response)
+    assert "Ce lien ne fonctionne pas" in text(response)
 
 
 @pytest.mark.parametrize("act", ["show", "send"])
@@ -384,7 +384,7 @@ def test_what_is_forbidden_since_the_page_was_read_is_not_done(client, order, ur
         refund(order, actor="Sam")
         return real(*args)
 
-    name = {"show": "show_to_customer", "send": "send_again"}[act]
+    name = {"show": "show_to_customer", "send": "resend_as_customer"}[act]
     real = getattr(customer, name)
     monkeypatch.setattr(customer, name, then_refunded)
     response = client.post(url, {"act": act}, follow=True)

@@ -53,7 +53,7 @@ def test_it_mails_the_links_to_the_address(client, order, work, mailoutbox, merc
 def test_it_has_the_newest_orders_and_says_so_if_there_are_others(
     client, pay, product, work, mailoutbox, monkeypatch, paid, is_cut
 ):
-    monkeypatch.setattr(link_requests, "ORDERS_IN_A_MAIL", 3)
+    monkeypatch.setattr(link_requests, "MAX_ORDERS", 3)
     for number in range(paid):
         pay(product, order=f"N{number}")
     work()
@@ -64,7 +64,7 @@ def test_it_has_the_newest_orders_and_says_so_if_there_are_others(
 
     (message,) = mailoutbox
     assert re.findall(r"Order (N.)", message.body) == [f"N{number}" for number in range(paid - 1, paid - 4, -1)]
-    assert ("There are older ones" in message.body) == is_cut
+    assert ("You have older orders" in message.body) == is_cut
 
 
 def close_by_refund(order):

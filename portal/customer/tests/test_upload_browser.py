@@ -25,22 +25,22 @@ def test_keys_come_in_by_the_link_once(browser, live_server, make_pool, tmp_path
     browser.find_element(By.NAME, "file").send_keys(str(file))
     press(browser, "Upload")
 
-    assert sees(browser, "is being read")
+    assert sees(browser, "Reading your upload")
     check(browser)
     work(pool)
-    assert sees(browser, "Keys found", "1, left out: line 3")
+    assert sees(browser, "Keys found", "1, skipped: line 3")
     check(browser)
-    press(browser, "Import")
-    assert sees(browser, "You may close this page")
+    press(browser, "Import keys")
+    assert sees(browser, "You can close this page")
     browser.refresh()
-    assert sees(browser, "You may close this page")
+    assert sees(browser, "You can close this page")
     work(pool)
     assert sees(browser, "2 keys imported")
     check(browser)
     assert "KEY-FILE" not in browser.page_source
 
     browser.get(address)
-    assert sees(browser, "This link does not work any more")
+    assert sees(browser, "This link no longer works")
     check(browser)
     assert pool.keys.count() == 2
 

@@ -86,8 +86,8 @@ def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
     done = visitor.get(result).content.decode()
 
     assert "<dt>Keys found</dt><dd>4</dd>" in preview
-    assert "1, left out: line 4" in preview and "Line 5 holds a NUL character." in preview
-    assert "2 keys imported" in done and "<dt>In this pool already</dt><dd>1</dd>" in done
+    assert "1, skipped: line 4" in preview and "Line 5 holds a NUL character." in preview
+    assert "2 keys imported" in done and "<dt>Already in this pool</dt><dd>1</dd>" in done
     for key in ("NEW-KEY", "POOL-HAS", "0001", "bad"):
         assert key not in preview + done
 
@@ -115,7 +115,7 @@ def test_it_works_once(upload, visitor, address, pool):
 
     for again in (visitor.get(address), visitor.post(address, {"text": "C-1"}), visitor.post(result, {"import": "y"})):
         assert again.status_code == 410
-        assert "This link does not work any more" in again.content.decode()
+        assert "This link no longer works" in again.content.decode()
         assert "Photo Pro" not in again.content.decode() and "Northlight" not in again.content.decode()
     assert codes(pool) == ["B-1"]
     assert visitor.get(second).status_code == 200
@@ -129,7 +129,7 @@ def test_of_two_uploads_at_once_one_is_imported(link, pool, in_threads, monkeypa
     begun = [
         upload_link.uploads.begin(pool, [f"KEY-{number}".encode()], actor="test", link=link) for number in range(8)
     ]
-    addresses = [f"/uploaded/{upload_link.token_of(key_import)}/" for key_import in begun]
+    addresses = [f"/uploaded/{upload_link.sign_import(key_import)}/" for key_import in begun]
 
     in_threads(lambda address: Client().post(address, {"import": "yes"}), addresses, threads=8)
 
@@ -223,7 +223,7 @@ def test_who_is_signed_in_gains_nothing_and_is_not_named(client, outsider, addre
 def test_starting_over_throws_away_what_was_uploaded(upload, visitor, address):
     first = upload("A-1")
     assert visitor.post(first, {"discard": "yes"})["Location"] == address
-    assert "thrown away" in visitor.get(first).content.decode()
+    assert "discarded" in visitor.get(first).content.decode()
     upload("B-1")
     upload("C-1")
 
@@ -243,7 +243,7 @@ def test_what_cannot_be_read_is_refused_and_leaves_the_link_alive(visitor, addre
 
 
 def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatch):
-    monkeypatch.setattr(upload_link, "UPLOADS_AT_MOST", 2)
+    monkeypatch.setattr(upload_link, "MAX_UPLOADS", 2)
     upload()
     upload()
 
@@ -255,12 +255,12 @@ def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatc
 def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, upload, monkeypatch, pool):
     monkeypatch.setattr(upload_link.uploads, "CHUNK_SIZE", 5)
     result = upload("A-1\nA-2\nA-3")
-    assert "is being read" in visitor.get(result).content.decode()
+    assert "Reading your upload" in visitor.get(result).content.decode()
     upload_link.uploads.work_on(KeyImport.objects.get().pk)
 
     visitor.post(result, {"import": "yes"})
     under_way = visitor.get(result).content.decode()
-    assert "being imported" in under_way and 'hx-trigger="every 2s"' in under_way
+    assert "Importing keys…" in under_way and 'hx-trigger="every 2s"' in under_way
     assert visitor.get(address).status_code == 410
     upload_link.uploads.work_on(KeyImport.objects.get().pk)
 
@@ -294,7 +294,7 @@ def test_in_doubt_about_the_column_it_asks_and_shows_no_key(address, pool):
     here = client.post(address, {"text": DOUBTFUL})["Location"]
 
     page = client.get(here).content.decode()
-    assert "Which column holds the license keys?" in page and "Column 2 “License key”" in page
+    assert "Which column contains the license keys?" in page and "Column 2 “License key”" in page
     assert "AAAA" not in page and "S-7788" not in page
 
     for column in ("7", "2"):
@@ -311,16 +311,16 @@ def test_it_learns_nothing_of_the_pools_keys_from_the_choice(upload, visitor, po
 
     here = upload("Serial number,License key\nPOOL-7788,AAAA-1111\nPOOL-1234,BBBB-2222\n")
 
-    assert "Which column holds the license keys?" in visitor.get(here).content.decode()
+    assert "Which column contains the license keys?" in visitor.get(here).content.decode()
 
 
 def test_what_a_spreadsheet_added_is_removed_on_demand(address, pool):
     client = Client()
     here = client.post(address, {"text": '="0012"\nAAAA'})["Location"]
-    assert "Remove what the spreadsheet added" in client.get(here).content.decode()
+    assert "Undo spreadsheet changes" in client.get(here).content.decode()
 
     client.post(here, {"fix": "yes"})
-    assert "Remove what the spreadsheet added" not in client.get(here).content.decode()
+    assert "Undo spreadsheet changes" not in client.get(here).content.decode()
     client.post(here, {"import": "yes"})
 
     assert codes(pool) == ["0012", "AAAA"]

@@ -54,7 +54,7 @@ def test_saving_what_is_there_already_adds_nothing(manager):
     answer = manager.post("/emails/texts/all/de/", TEXTS, follow=True)
 
     assert EmailTemplate.objects.count() == 1
-    assert "Nothing was changed" in answer.content.decode()
+    assert "No changes to save" in answer.content.decode()
 
 
 def test_what_is_as_in_general_is_not_kept(manager, merchant):
@@ -92,7 +92,7 @@ def test_resetting_brings_the_general_text_back_and_keeps_the_own(manager):
     manager.post("/emails/texts/all/de/", TEXTS)
     version = EmailTemplate.objects.get()
 
-    assert "Reset the text of All products, Deutsch?" in page(manager, "/emails/texts/all/de/reset/")
+    assert "Reset the text for All products, Deutsch?" in page(manager, "/emails/texts/all/de/reset/")
     manager.post("/emails/texts/all/de/reset/")
     manager.post("/emails/texts/all/de/reset/")
 
@@ -149,7 +149,7 @@ def test_a_test_mail_goes_to_who_asks_and_saves_nothing(manager, mailoutbox):
     assert message.to == ["manager-max@northlight.example"]
     assert message.subject == "[Test] Yours: Photo Pro"
     assert "Hallo Käthe" in message.body
-    assert "A test mail was sent to manager-max@northlight.example" in answer.content.decode()
+    assert "Test e-mail sent to manager-max@northlight.example" in answer.content.decode()
     assert "Yours: {PROGRAM_NAME}" in answer.content.decode()
     assert not EmailTemplate.objects.exists()
 
@@ -160,7 +160,7 @@ def test_the_overview_tells_what_each_language_gets(manager, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Pro {KEY}", product_id=pk)
 
     content = page(manager, "/emails/")
-    for cell in ("own text", "as English", "as all products"):
+    for cell in ("custom", "same as English", "same as all products"):
         assert cell in content
 
 
@@ -263,7 +263,7 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
     body.clear()
     body.send_keys("Salut {FNAME}\n\n{KEY}")
     browser.find_element(By.XPATH, "//button[text()='Save']").click()
-    sees(browser, "customers get this text from now on", "Saved by")
+    sees(browser, "New e-mails use this text", "Saved by")
     assert EmailTemplate.objects.get().body == "Salut {FNAME}\n\n{KEY}"
 
 

@@ -164,7 +164,7 @@ def refusal(response):
 def test_a_wrong_password_is_not_saved(manager, make_server):
     text = refusal(save(manager, make_server(), password="another password"))
 
-    assert "Nothing was saved. The mail server rejected the login: 535" in text
+    assert "The test e-mail failed, so nothing was saved. The mail server rejected the login: 535" in text
     assert "another password" not in text
 
 
@@ -198,7 +198,9 @@ def test_a_web_process_does_not_wait_long_for_a_slow_server(manager, make_server
     monkeypatch.setattr(mail, "TEST_TIMEOUT", 0.5)
     started = monotonic()
 
-    assert "Nothing was saved. The mail server broke off" in refusal(save(manager, server, security=security))
+    assert "The test e-mail failed, so nothing was saved. The mail server broke off" in refusal(
+        save(manager, server, security=security)
+    )
     assert monotonic() - started < 4
 
 
@@ -355,7 +357,7 @@ def test_a_saved_password_is_not_sent_to_another_server(manager, make_server, ch
 
     response = save(manager, first, password="", **{changed: other[changed]})
 
-    assert "Enter it, please." in response.content.decode()
+    assert "Enter the password or API key." in response.content.decode()
     assert (len(first.messages), second.messages) == (1, [])
 
 
@@ -394,15 +396,15 @@ def test_a_refused_login_waits_and_is_told_once(manager, make_server, pay, produ
 
     assert {delivery.status for delivery in Delivery.objects.all()} == {"queued"}
     (notice,) = mailoutbox
-    assert "lets Keywell in no longer" in notice.subject and "535" in notice.body
-    assert "lets us in no longer" in manager.get("/attention/").content.decode()
+    assert "refuses Keywell’s login" in notice.subject and "535" in notice.body
+    assert "refuses our login" in manager.get("/attention/").content.decode()
 
     save(manager, server)
     Delivery.objects.update(due_at="2026-01-01T00:00:00Z")
     work()
 
     assert {delivery.status for delivery in Delivery.objects.all()} == {"sent"}
-    assert "lets us in no longer" not in manager.get("/attention/").content.decode()
+    assert "refuses our login" not in manager.get("/attention/").content.decode()
 
 
 # Providers

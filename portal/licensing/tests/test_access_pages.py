@@ -43,7 +43,7 @@ def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
     assert key.number not in text and NUMBER not in text and "Ada’s" in text
 
     again = post(owner, "key-add", **data)
-    assert "Another API key has this name." in again.content.decode() and Token.objects.count() == 1
+    assert "Another API key already has this name." in again.content.decode() and Token.objects.count() == 1
     post(owner, "key-revoke", key.pk)
     assert key not in Token.objects.live()
 
@@ -51,9 +51,9 @@ def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        ({"licensee": "UNKNOWN"}, "No licensee of yours has this number."),
-        ({"licensee": "THEIRS"}, "No licensee of yours has this number."),
-        ({"expiration_time": "2020-01-01T00:00"}, "This time has passed."),
+        ({"licensee": "UNKNOWN"}, "You have no licensee with this number."),
+        ({"licensee": "THEIRS"}, "You have no licensee with this number."),
+        ({"expiration_time": "2020-01-01T00:00"}, "Choose a time in the future."),
         ({"role": "ROLE_APIKEY_KING"}, "Select a valid choice."),
     ],
 )

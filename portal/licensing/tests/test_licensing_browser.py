@@ -28,13 +28,13 @@ def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant
 
     browser.get(live_server.url + reverse("licensing"))
     browser.find_element(By.CSS_SELECTOR, "main [name=search]").send_keys("KW-BOUGHT-7Q2M-8X9Y\n")
-    sees(browser, "What its program is told now", "marked for transfer", "••••8X9Y")
+    sees(browser, "Current validation result", "marked for transfer", "••••8X9Y")
     browser.find_element(By.LINK_TEXT, "Transfer").click()
     sees(browser, "Number of the other licensee")
     browser.find_element(By.CSS_SELECTOR, "dialog [name=number]").send_keys("PERMANENT")
     browser.find_element(By.CSS_SELECTOR, "dialog [type=submit]").click()
 
-    sees(browser, "1 license moved from Bought to Permanent.", "1 license transferred to Permanent")
+    sees(browser, "1 license transferred from Bought to Permanent.", "1 license transferred to Permanent")
     check(browser)
     assert "KW-BOUGHT" not in browser.current_url and permanent.licenses.get().template == template
 

@@ -199,7 +199,7 @@ def test_resend_is_gone_and_the_reason_there_without_delivery(desk, order):
     CheckoutPage.objects.update(delivery_allowed=False)
     desk.open("/orders/A0012345678/")
 
-    desk.sees("Not to be resent: Delivery is not allowed for the checkout page “main”; support can change that.")
+    desk.sees("Not to be resent: Delivery isn’t allowed for the checkout page “main”; Ask support to allow it.")
     assert not desk.offers("Resend")
 
 
@@ -207,7 +207,7 @@ def test_resend_is_gone_and_the_reason_there_without_a_code(desk, pay, make_prod
     pay(make_product(keys=0), order="A1")
     desk.open("/orders/A1/")
 
-    desk.sees("Not to be resent: No activation code is saved in the order yet.")
+    desk.sees("Not to be resent: The order has no activation codes yet.")
     assert not desk.offers("Resend")
 
 

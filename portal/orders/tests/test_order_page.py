@@ -163,7 +163,7 @@ def test_a_page_without_delivery_says_so_and_resends_nothing(desk, code):
 
     page = desk.get(desk.page)
 
-    assert "Not to be resent: Delivery is not allowed for the checkout page “main”" in text(page)
+    assert "Not to be resent: Delivery isn’t allowed for the checkout page “main”" in text(page)
     assert url not in page.content.decode()
     assert desk.post(url).status_code == 409 and resends() == 0
 
@@ -176,7 +176,7 @@ def test_an_item_without_codes_says_so(desk, order):
     page = text(desk.get(desk.page))
 
     assert "2 of 2 activation codes still to come. The pool is empty." in page
-    assert "Not to be resent: No activation code is saved in the order yet." in page
+    assert "Not to be resent: The order has no activation codes yet." in page
     assert "Resend" not in page
 
 

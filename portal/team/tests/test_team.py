@@ -132,7 +132,7 @@ def test_another_merchants_team_is_not_there(client, page, make_member, outsider
 
 
 def test_it_offers_to_invite_who_is_alone(page):
-    assert "Nobody but you." in page.get(TEAM).content.decode()
+    assert "You’re the only member." in page.get(TEAM).content.decode()
 
 
 # Members
@@ -215,7 +215,7 @@ def test_an_owner_without_a_second_factor_cannot_require_one(page, merchant):
 def test_a_second_factor_is_required_and_required_no_longer(page, merchant, owner, make_member):
     make_member()
     TOTP.activate(owner.user, generate_totp_secret())
-    assert "Now: 1." in page.get(reverse("second-factor-on")).content.decode()
+    assert "Members without it: 1." in page.get(reverse("second-factor-on")).content.decode()
 
     page.post(reverse("second-factor-on"))
     merchant.refresh_from_db()
@@ -234,8 +234,8 @@ def test_an_invitation_is_mailed_and_listed(page, invite, mailoutbox):
 
     mail = mailoutbox[-1]
     assert mail.to == ["ada@example.com"]
-    assert mail.subject == "Invitation to the team of Northlight at Keywell"
-    assert "owner@northlight.example invites you to work for Northlight at Keywell, as manager." in mail.body
+    assert mail.subject == "Join Northlight on Keywell"
+    assert "owner@northlight.example invited you to join Northlight on Keywell. Your role: manager." in mail.body
     assert "ada@example.com" in page.get(TEAM).content.decode()
 
 
@@ -255,7 +255,7 @@ def test_an_invitation_whose_mail_is_refused_stays_and_is_sent_again(page, invit
     with monkeypatch.context() as broken:
         broken.setattr(EmailBackend, "send_messages", refuse)
         response = page.post(reverse("team-invite"), {"email": "ada@example.com", "role": "owner"}, follow=True)
-    assert "ada@example.com is invited, but got no mail" in response.content.decode()
+    assert "ada@example.com is invited, but the e-mail failed" in response.content.decode()
     assert "not sent" in response.content.decode()
 
     page.post(reverse("invitation-send", args=[Invitation.objects.get().pk]))
@@ -284,7 +284,7 @@ def test_sending_again_at_once_sends_nothing(page, invite, mailoutbox):
 
 def test_who_has_no_account_makes_one_and_is_in(invite, merchant):
     guest, response = opened(invite())
-    assert "This makes an account for ada@example.com" in response.content.decode()
+    assert "Create an account to sign in as ada@example.com" in response.content.decode()
 
     response = guest.post(INVITATION, PERSON, follow=True)
 
@@ -292,7 +292,7 @@ def test_who_has_no_account_makes_one_and_is_in(invite, merchant):
     assert (member.role, member.user.get_full_name()) == (Role.MANAGER, "Ada Byron")
     assert member.user.check_password("battery staple")
     assert response.redirect_chain[-1][0] == "/"
-    assert "Welcome. You are manager of Northlight now." in response.content.decode()
+    assert "Welcome! You’re now manager of Northlight." in response.content.decode()
 
 
 @pytest.mark.parametrize("change", [{"password": "short"}, {"password": "password123"}, {"first_name": ""}])
@@ -325,7 +325,7 @@ def test_who_has_an_account_signs_in_and_accepts(invite, merchant):
         {"login": "ada@example.com", "password": "correct horse", "next": INVITATION},
         follow=True,
     )
-    assert "Accept</button>" in response.content.decode()
+    assert "Accept invitation</button>" in response.content.decode()
     guest.post(INVITATION)
 
     assert merchant.members.get(user__email="ada@example.com").role == Role.MANAGER
@@ -333,11 +333,11 @@ def test_who_has_an_account_signs_in_and_accepts(invite, merchant):
 
 def test_who_is_signed_in_as_somebody_else_is_told_and_may_sign_out(page, invite, merchant):
     _, response = opened(invite(), page)
-    assert "You are signed in as owner@northlight.example" in response.content.decode()
+    assert "You’re signed in as owner@northlight.example" in response.content.decode()
 
     response = page.post(INVITATION, PERSON, follow=True)
 
-    assert "This makes an account for ada@example.com" in response.content.decode()
+    assert "Create an account to sign in as ada@example.com" in response.content.decode()
     assert merchant.members.count() == 1
 
 
@@ -348,7 +348,7 @@ def test_accepting_twice_makes_one_membership(invite, merchant):
     again = opened(path, guest)[1]
 
     assert again.status_code == 410
-    assert "This invitation was accepted" in again.content.decode()
+    assert "This invitation was already accepted" in again.content.decode()
     assert merchant.members.count() == 2
 
 
@@ -356,7 +356,7 @@ def test_a_link_of_nobody_leads_nowhere(client, db):
     response = opened("/invitations/guessed/", client)[1]
 
     assert response.status_code == 404
-    assert "This link leads to no invitation" in response.content.decode()
+    assert "This invitation link doesn’t work" in response.content.decode()
 
 
 def test_a_withdrawn_one_says_so(page, invite):

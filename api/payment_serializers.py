@@ -8,7 +8,7 @@ from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from merchants.models import CheckoutPage, Product
-from merchants.text import remove_unseen, validate_visible
+from merchants.text import remove_invisible, validate_visible
 from orders.fields import EmailField
 from orders.localization import DEFAULT_LANGUAGE
 from orders.models import ID_PREFIX, MAX_OTHER_PRODUCT, Subscription
@@ -102,7 +102,7 @@ class NameField(LenientCharField):
     """What people are called, without characters that nobody sees."""
 
     def read(self, text: str) -> str:
-        return remove_unseen(text)
+        return remove_invisible(text)
 
 
 def readable(value: Any) -> str:

@@ -246,7 +246,7 @@ def test_the_file_is_kept_encrypted_and_shown_to_nobody(ask, staff, manager):
     ("field", "value", "message"),
     [
         ("products", "", "This field is required."),
-        ("products", "A;B Photo", "No spaces, please."),
+        ("products", "A;B Photo", "Use letters, digits and the characters"),
         ("products", "A One\nA Two", "Name each SKU once."),
         ("products", "A " + "x" * 201, "at most 200 characters"),
         ("products", "\n".join(f"A{number}" for number in range(51)), "At most 50 products"),

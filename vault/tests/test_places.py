@@ -128,7 +128,7 @@ def test_the_audit_finds_what_was_moved(make_pool, capsys):
     with pytest.raises(SystemExit):
         call_command("audit", texts=True)
 
-    assert capsys.readouterr().out.count("moved here from another row") == 2
+    assert capsys.readouterr().out.count("comes from another row") == 2
 
 
 def test_an_imported_key_and_a_saved_one_have_the_same_place(make_pool):
@@ -145,7 +145,7 @@ def test_an_imported_key_and_a_saved_one_have_the_same_place(make_pool):
 def test_what_has_no_row_cannot_be_encrypted(pay, product):
     pay(product)
 
-    with pytest.raises(TypeError, match="set it on an instance"):
+    with pytest.raises(TypeError, match="Set it on an instance"):
         ActivationCode.objects.update(code="AAAA-BBBB")
 
 

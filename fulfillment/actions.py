@@ -151,7 +151,7 @@ def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
     missing = item.missing_units()
     codes: dict[int, str] = {}
     with moved_by(actor):
-        for pool in LicensePool.objects.of_chain(item.product):
+        for pool in LicensePool.objects.for_product(item.product):
             left = [unit for unit in missing if unit not in codes]
             keys = allocate_keys(pool, item, left, from_reserve=True)
             codes |= {unit: key.code for unit, key in keys.items()}

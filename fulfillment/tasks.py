@@ -67,7 +67,7 @@ def sweep():
         tracking.match_late_events,
         purge_logs,
         forget_old_requests,
-        uploads.forget_old_imports,
+        uploads.discard_old_imports,
     ):
         try:
             part()

@@ -52,7 +52,7 @@ def test_a_code_is_entered_and_the_item_is_done(staff, live_server, pay, make_pr
     staff.find_element(By.NAME, "unit_1").send_keys("AAAA-BBBB-CCCC")
     press(staff, "Save and send")
 
-    assert sees(staff, "the e-mail to ada@example.com is on its way", "••••CCCC")
+    assert sees(staff, "The e-mail to ada@example.com is on its way", "••••CCCC")
     work()
     assert any("AAAA-BBBB-CCCC" in message.body for message in mailoutbox)
 

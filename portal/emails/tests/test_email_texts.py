@@ -236,7 +236,7 @@ def test_an_address_that_no_mail_could_name_is_refused(manager, merchant, addres
 def test_a_sender_of_two_lines_is_refused(manager, merchant):
     answer = manager.post("/emails/sender/", {"sender_name": "Northlight\nBcc: eve@example.com"})
 
-    assert "One line, please" in answer.content.decode()
+    assert "Use a single line" in answer.content.decode()
     merchant.refresh_from_db()
     assert merchant.sender_name == ""
 

@@ -25,7 +25,7 @@ def spoil(payment, **fields):
     [
         ({"currency": "EURO"}, "#/currency"),
         ({"paid_at": "yesterday"}, "#/paid_at"),
-        ({"checkout_page": "side"}, "There is no checkout page “…”."),
+        ({"checkout_page": "side"}, "The checkout page “…” doesn’t exist."),
         ({"items": []}, "#/items"),
     ],
 )

@@ -185,7 +185,7 @@ def test_a_bad_line_is_named_and_nothing_is_added(staff, make_pool):
         f"/admin/pools/licensepool/{pool.pk}/keys/", {"file": SimpleUploadedFile("keys.txt", b"AAAA\n\xff")}
     )
 
-    assert "Line 2 is not UTF-8 text." in response.content.decode()
+    assert "Line 2 isn’t UTF-8 text." in response.content.decode()
     assert pool.keys.count() == 0
 
 
@@ -209,7 +209,7 @@ def test_staff_choose_the_column_and_remove_what_a_spreadsheet_added(staff, make
         file = SimpleUploadedFile("keys.csv", table)
         return unescape(staff.post(page, {"file": file} | chosen, follow=True).content.decode())
 
-    assert "Which column holds the license keys?" in upload()
+    assert "Which column contains the license keys?" in upload()
     assert not pool.keys.exists()
     assert "2 keys added" in upload(column="1", spreadsheet="fix")
     assert {key.code for key in pool.keys.all()} == {"0012-AAAA", "0013-BBBB"}
@@ -221,8 +221,8 @@ def test_staff_are_warned_of_odd_keys(staff, make_pool):
 
     answer = unescape(staff.post(page, {"text": '="0012"\nAAAA\naaaa'}, follow=True).content.decode())
 
-    assert "with what a spreadsheet adds" in answer
-    assert "except for upper and lower case" in answer
+    assert "with spreadsheet formatting" in answer
+    assert "except for case" in answer
 
 
 @pytest.mark.parametrize("path", [ORDERS, "/admin/pools/licensepool/", "/admin/"])

@@ -244,7 +244,7 @@ def test_who_is_invited_already_is_not_mailed_again(page, invite, mailoutbox):
 
     response = page.post(reverse("team-invite"), {"email": "ADA@example.com", "role": "owner"})
 
-    assert "ada@example.com is invited already" in response.content.decode()
+    assert "ada@example.com has already been invited" in response.content.decode()
     assert len(mailoutbox) == 1
 
 

@@ -190,7 +190,7 @@ def test_a_price_with_other_decimals_says_which_are_right(report, make_payment, 
     assert report(payment).json()["errors"] == [
         {
             "pointer": "#/items/0/total_price",
-            "detail": "A price in KWD is a string with 3 decimals or two, such as “1234.500”.",
+            "detail": "A price in KWD is a string with two or 3 decimals, such as “1234.500”.",
         }
     ]
 

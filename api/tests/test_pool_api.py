@@ -310,7 +310,7 @@ def test_in_doubt_about_the_column_it_lists_the_candidates(api, pool):
             "pointer": "#/column",
             "detail": "Which column contains the license keys? Send its number as the parameter `column`.",
         },
-        {"pointer": "#/column", "detail": "1 “Serial number”: 2 different values of 6 characters"},
+        {"pointer": "#/column", "detail": "1 “Serial number”: 2 different values with 6 characters"},
         {"pointer": "#/column", "detail": "2 “License key”: 2 different values with 9 characters"},
     ]
     assert post(api, pool, "keys", DOUBTFUL, "text/csv", "?column=2").json()["imported"] == 2

@@ -412,7 +412,7 @@ def test_a_person_of_a_long_name_acts_like_any_other(client, order, code, make_m
 
 def test_the_link_is_revoked_and_renewed(desk, order):
     token = order.link_token
-    assert "The link to the customer’s order page works." in text(desk.get(desk.page))
+    assert "The link to the customer’s order page is active." in text(desk.get(desk.page))
 
     page = text(desk.post(desk.url("link/revoke/"), follow=True))
     assert "Link revoked. Nobody can open the customer’s order page." in page and f"revoked, by {desk.who}" in page
@@ -464,7 +464,7 @@ def test_it_shows_the_orders_of_a_subscription(desk, order, renew):
 
     response = desk.get(page("A3"))
 
-    assert "Subscription S-77, renews itself every year: A1 (first) → A2 (deleted) → this" in text(response)
+    assert "Subscription S-77, renews automatically every year: A1 (first) → A2 (deleted) → this" in text(response)
     assert f'<a href="{page("A2")}">A2</a>' in response.content.decode()
 
 

@@ -65,7 +65,7 @@ def test_keys_are_pasted_into_a_pool(staff, live_server, make_pool):
     staff.find_element(By.NAME, "text").send_keys("AAAA\nBBBB\nAAAA")
     press(staff, "Add keys")
 
-    assert sees(staff, "2 keys added", "1 repeated")
+    assert sees(staff, "Added 2 keys", "1 repeated")
     assert pool.keys.count() == 2
 
 

@@ -88,7 +88,7 @@ def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):
     response = staff.post(ORDERS, {"search": "LICENSE-TEXT-2"}, follow=True)
 
     assert "/admin/pools/licensekey/" in response.redirect_chain[0][0]
-    assert "it is available" in response.content.decode()
+    assert "It is available" in response.content.decode()
 
 
 def test_what_is_not_found_stands_in_no_address_either(staff, order):
@@ -175,7 +175,7 @@ def test_keys_are_added_from_a_file(staff, make_pool):
 
     response = staff.post(f"/admin/pools/licensepool/{pool.pk}/keys/", {"file": file}, follow=True)
 
-    assert "2 keys added" in response.content.decode()
+    assert "Added 2 keys" in response.content.decode()
 
 
 def test_a_bad_line_is_named_and_nothing_is_added(staff, make_pool):
@@ -211,7 +211,7 @@ def test_staff_choose_the_column_and_remove_what_a_spreadsheet_added(staff, make
 
     assert "Which column contains the license keys?" in upload()
     assert not pool.keys.exists()
-    assert "2 keys added" in upload(column="1", spreadsheet="fix")
+    assert "Added 2 keys" in upload(column="1", spreadsheet="fix")
     assert {key.code for key in pool.keys.all()} == {"0012-AAAA", "0013-BBBB"}
 
 

@@ -268,7 +268,7 @@ def test_a_file_that_is_too_long_is_refused_and_not_left_out(manager, settings):
 
     page = manager.post(reverse("setup-add"), WANTED | {"text": "", "file": file})
 
-    assert page.status_code == 200 and "Choose a file of up to 64 MiB" in page.content.decode()
+    assert page.status_code == 200 and "Choose a file of at most 64 MiB" in page.content.decode()
     assert not SetupRequest.objects.exists()
 
 

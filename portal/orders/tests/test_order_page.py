@@ -256,7 +256,7 @@ def test_a_failed_item_is_tried_again(desk, order, work):
 def test_an_item_that_is_done_is_not(desk, order):
     response = desk.post(desk.url(f"items/{order.items.get().pk}/retry/"))
 
-    assert response.status_code == 409 and "This item already has all of its activation codes." in text(response)
+    assert response.status_code == 409 and "All activation codes of this item are saved." in text(response)
 
 
 def test_missing_codes_are_entered_by_hand(desk, order, pay, make_product, work, mailoutbox):

@@ -32,7 +32,7 @@ def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser.find_element(By.NAME, "file").send_keys(str(file))
     click(browser, "Upload")
 
-    sees(browser, "It is being read", "Queued")
+    sees(browser, "Reading the file", "Queued")
     key_import = KeyImport.objects.get()
     uploads._Progress(key_import)(1)
     sees(browser, "%")  # without a reload
@@ -40,7 +40,7 @@ def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser.refresh()
     sees(browser, "%")
     uploads.work_on(key_import.pk)
-    sees(browser, "30 keys, of which 30 are new", "AAAA-0000", "Holds a control character: line 32")
+    sees(browser, "30 keys, 30 new", "AAAA-0000", "Contains a control character: line 32")
     check(browser)
 
     click(browser, "Import 30 keys, skip 1 bad line")

@@ -129,7 +129,7 @@ def test_a_long_one_shows_how_far_it_is(manager, upload, by_a_worker):
 
     page = shown(manager, key_import)
 
-    assert "It is being read" in page and f'hx-get="{address(key_import)}"' in page and 'http-equiv="refresh"' in page
+    assert "Reading the file" in page and f'hx-get="{address(key_import)}"' in page and 'http-equiv="refresh"' in page
 
     uploads.work_on(key_import.pk)
     assert "Import 20 keys" in shown(manager, key_import)
@@ -237,7 +237,7 @@ def test_what_was_uploaded_is_deleted_in_the_end(manager, upload, end):
 
 def test_a_discarded_one_cannot_be_imported_any_more(manager, upload, pool):
     key_import = upload(KEYS)
-    assert "is deleted" in manager.get(address(key_import, "import-discard")).content.decode()
+    assert "We delete the upload" in manager.get(address(key_import, "import-discard")).content.decode()
 
     manager.post(address(key_import, "import-discard"))
     confirm(manager, key_import)

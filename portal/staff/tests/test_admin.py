@@ -137,7 +137,7 @@ def test_the_order_page_shows_what_became_of_it(staff, order, work):
     page = staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
 
     assert "••••EXT1" in page and "LICENSE-TEXT-1" not in page
-    assert "sent</span> mailed to ada@example.com" in page
+    assert "sent</span> E-mailed to ada@example.com" in page
 
 
 def test_the_order_page_says_why_a_mail_is_late(staff, order):

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from delivery.models import Delivery
-from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
+from merchants.email_template import ITEM_TAGS, SECRET_TAGS, TAG, fill
 from merchants.models import EmailTemplate, Merchant, Product
 from orders.kinds import SOURCES
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
@@ -105,7 +105,7 @@ class EmailContent:
 
     @property
     def language(self) -> str:
-        return self.order.spoken
+        return self.order.customer_language
 
 
 def compose_delivery(delivery: Delivery) -> EmailMultiAlternatives:
@@ -208,7 +208,7 @@ def _subject(content: EmailContent, texts: Texts) -> str:
     own = (texts.subject(one.item.product_id) for one in content.email_items)
     subject = next(filter(None, own), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
     names = ", ".join(_in_one_line(one.item.product.name) for one in content.email_items)
-    values = content.email_items[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(TAGS_OF_SECRETS, "")
+    values = content.email_items[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(SECRET_TAGS, "")
     return " ".join(fill(subject, values).split())
 
 
@@ -232,7 +232,7 @@ def _parts(content: EmailContent, texts: Texts) -> Iterator["EmailPart"]:
 def split_body(body: str) -> tuple[list[str], list[str], list[str]]:
     """The paragraphs of a text: those before, from the first to the last with a tag of an item, and after them."""
     paragraphs = re.split(r"\n\s*\n", body.replace("\r\n", "\n").strip())
-    of_item = [index for index, one in enumerate(paragraphs) if TAGS_OF_ITEM.intersection(TAG.findall(one))]
+    of_item = [index for index, one in enumerate(paragraphs) if ITEM_TAGS.intersection(TAG.findall(one))]
     first, last = of_item[0], of_item[-1] + 1
     return paragraphs[:first], paragraphs[first:last], paragraphs[last:]
 
@@ -250,7 +250,7 @@ def _without_link(paragraph: str) -> str:
     """A link that was revoked takes along what was said about it: its paragraph, but no line with a license."""
     if "{ORDER_URL}" not in paragraph:
         return paragraph
-    if not TAGS_OF_ITEM.intersection(TAG.findall(paragraph)):
+    if not ITEM_TAGS.intersection(TAG.findall(paragraph)):
         return ""
     lines = paragraph.split("\n")
     return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)

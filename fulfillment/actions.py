@@ -117,7 +117,7 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
         raise ReplaceRefused("Only a code that came from a pool can be replaced by another of it.")
 
     with moved_by(actor):
-        withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.Because.REPLACED}
+        withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.WithdrawalReason.REPLACED}
         LicenseKey.objects.filter(pk=issued.pk).update(**withdrawn)
         units = [code.unit]
         keys = allocate_keys(issued.pool, item, units) or allocate_keys(issued.pool, item, units, from_reserve=True)
@@ -175,7 +175,10 @@ def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, reve
 def return_to_stock(code: ActivationCode, *, actor: str) -> LicensePool:
     """Have the key of a refunded order, which nobody saw, sold to somebody else. Raises ReturnRefused."""
     quarantined = LicenseKey.objects.filter(
-        item=code.item, unit=code.unit, fingerprint=code.fingerprint, withdrawn_because=LicenseKey.Because.REFUNDED
+        item=code.item,
+        unit=code.unit,
+        fingerprint=code.fingerprint,
+        withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED,
     )
     key = quarantined.select_related("pool").first()
     if key is None:

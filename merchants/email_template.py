@@ -27,10 +27,10 @@ TAGS = {
 }
 
 # These differ between the items of an order. A paragraph that contains one is repeated for each item.
-TAGS_OF_ITEM = {"KEY", "INSTRUCTIONS", "PARENT_KEY", "PROGRAM_NAME", "QUANTITY", "PRICE_ALL"}
+ITEM_TAGS = {"KEY", "INSTRUCTIONS", "PARENT_KEY", "PROGRAM_NAME", "QUANTITY", "PRICE_ALL"}
 
 # Anyone who reads one of these has the license.
-TAGS_OF_SECRETS = {"KEY", "PARENT_KEY", "ORDER_URL"}
+SECRET_TAGS = {"KEY", "PARENT_KEY", "ORDER_URL"}
 
 TAG = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # A likely misspelled tag, such as { KEY }, {ORDER-ID} or {ИМЯ}.
@@ -39,7 +39,7 @@ LIKE_A_TAG = re.compile(r"\{ *([^\W\d][\w -]{0,39}?) *\}")
 
 def validate_subject(template: str) -> None:
     refuse_unknown_tags(template)
-    if secret := TAGS_OF_SECRETS.intersection(TAG.findall(template)):
+    if secret := SECRET_TAGS.intersection(TAG.findall(template)):
         tag = min(secret)
         raise ValidationError(f"The subject can’t contain {{{tag}}}: mail servers log subjects.")
     if "{INSTRUCTIONS}" in template:

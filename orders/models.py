@@ -63,7 +63,7 @@ class CustomerText(Func):
     output_field = models.TextField()
 
 
-def _holds(word: str) -> Q:
+def _contains_word(word: str) -> Q:
     folds = [Fold, FoldUmlauts] if re.search("[ao]e|ue|aa", word, re.IGNORECASE) else [Fold]
     return reduce(or_, (Q(customer_text__contains=fold(Value(word))) for fold in folds))
 
@@ -84,7 +84,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
     def with_customer(self, *words: str):
         """Orders with all of these words in the customer's address, name or company, ignoring case and accents."""
         # PostgreSQL must fold the words, as it did the column. Python folds some characters differently.
-        return self.filter(*(_holds(word.strip()) for word in words))
+        return self.filter(*(_contains_word(word.strip()) for word in words))
 
     def with_code(self, text: str):
         return self.with_code_fingerprint(fingerprint(text.strip()))
@@ -205,7 +205,7 @@ class Order(models.Model):
         return f"{self.first_name} {self.last_name}".strip()
 
     @property
-    def spoken(self) -> str:
+    def customer_language(self) -> str:
         return supported_language(self.language)
 
     @property

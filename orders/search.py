@@ -44,7 +44,7 @@ class Kind(TextChoices):
 
 
 # If one of these kinds finds something, the kinds it maps to would only find the same license.
-OTHER_LICENSES = {Kind.LICENSE: {Kind.SIMILAR, Kind.ENDING}, Kind.SIMILAR: {Kind.ENDING}}
+REDUNDANT_KINDS = {Kind.LICENSE: {Kind.SIMILAR, Kind.ENDING}, Kind.SIMILAR: {Kind.ENDING}}
 
 
 def clean(text: str) -> str:
@@ -67,14 +67,14 @@ def find(orders: OrderQuerySet, text: str) -> dict[Kind, OrderQuerySet]:
     probes = [found.order_by().annotate(kind=Value(kind)).values_list("kind")[:1] for kind, found in readings.items()]
     hits = {kind for (kind,) in probes[0].union(*probes[1:], all=True)}
     for kind in set(hits):
-        hits -= OTHER_LICENSES.get(kind, set())
+        hits -= REDUNDANT_KINDS.get(kind, set())
     return {kind: found for kind, found in readings.items() if kind in hits}
 
 
 def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | None:
     """Find orders by the text as this kind of thing; None if it can't be one."""
     cleaned = clean(text)
-    if kind not in OTHER_LICENSES and len(cleaned) > MAX_QUOTED:
+    if kind not in REDUNDANT_KINDS and len(cleaned) > MAX_QUOTED:
         return None
     match kind:
         case Kind.LICENSE:
@@ -133,7 +133,7 @@ def codes_ending(orders: OrderQuerySet, ending: str) -> list[ActivationCode]:
 
 def is_secret(kind: Kind, text: str) -> bool:
     """Whether the text is a license, or enough of one that it must not appear in a URL."""
-    return kind in OTHER_LICENSES or (kind == Kind.ENDING and len(letters(clean(text))) > HINT_LENGTH)
+    return kind in REDUNDANT_KINDS or (kind == Kind.ENDING and len(letters(clean(text))) > HINT_LENGTH)
 
 
 def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[str]:

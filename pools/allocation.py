@@ -101,7 +101,7 @@ def return_key(key: LicenseKey) -> None:
     """Return a key that nobody has seen to the stock, at its old position."""
     pool = LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
     LicenseKey.objects.filter(pk=key.pk).update(
-        item=None, unit=None, issued_at=None, withdrawn_at=None, withdrawn_because=LicenseKey.Because.MERCHANT
+        item=None, unit=None, issued_at=None, withdrawn_at=None, withdrawn_because=LicenseKey.WithdrawalReason.MERCHANT
     )
     _make_available(pool, key.position)
 

@@ -184,7 +184,7 @@ class Column:
         return f"{self.objection}; {values}" if self.objection else values
 
     @property
-    def could_hold_keys(self) -> bool:
+    def can_contain_keys(self) -> bool:
         return not self.objection and self.heading != Heading.NOT_KEYS
 
 
@@ -220,7 +220,7 @@ def choose(columns: list[Column]) -> tuple[Column | None, str]:
     if len(matching) == 1 and (matching[0].heading != Heading.NOT_KEYS or not named):
         return matching[0], "its values look like the keys of this pool"
 
-    possible = [column for column in columns if column.could_hold_keys and (not matching or column in matching)]
+    possible = [column for column in columns if column.can_contain_keys and (not matching or column in matching)]
     if named:
         # If the values contradict the heading, we are unsure, too.
         likely = [column for column in named if column in possible]

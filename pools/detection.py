@@ -22,7 +22,7 @@ from pools.reading import (
     unpack,
 )
 
-HEAD = 64 * 1024  # bytes that we examine
+HEAD_SIZE = 64 * 1024  # bytes that we examine
 MAX_ROWS = 500
 MAX_TITLES = 10
 # An option that only one format has implies that format.
@@ -113,7 +113,7 @@ def _get_lines(head: bytes, encoding: str) -> list[str]:
 
 def _get_all_lines(head: bytes, encoding: str) -> list[str]:
     text = "".join(decode([head], encoding))
-    if len(head) == HEAD:
+    if len(head) == HEAD_SIZE:
         text = text.rpartition("\n")[0] or text  # the last line may be incomplete
     return list(islice(text.split("\n"), MAX_ROWS))
 
@@ -125,7 +125,7 @@ def _detect_encoding(content: Iterable[bytes], chosen: str | None) -> tuple[byte
     """
     pieces = iter(content)
     first = next(pieces, b"")
-    head = first[:HEAD]
+    head = first[:HEAD_SIZE]
     if known := chosen or looks_like_utf_16(head[:4096]):
         return head, known
 
@@ -239,7 +239,7 @@ def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[
 def get_rows(content: Iterable[bytes], read_as: dict[str, Any]) -> list[list[str]]:
     if read_as["format"] != "csv":
         return []
-    head = next(iter(content), b"")[:HEAD]
+    head = next(iter(content), b"")[:HEAD_SIZE]
     rows = _rows(_get_lines(head, read_as["encoding"])[:20], read_as["delimiter"])
     return [row for row in rows if any(row)][read_as.get("titles", 0) :]
 
@@ -252,7 +252,7 @@ def apply_defaults(content: Iterable[bytes], options: dict[str, Any], *, file_na
 
     Raises FormatInDoubt if that would import the lines of a table as keys.
     """
-    head = next(iter(content), b"")[:HEAD]
+    head = next(iter(content), b"")[:HEAD_SIZE]
     encoding = options.get("encoding") or UTF_16.get(head[:2], "utf-8")
     known = {"encoding": encoding} | options
     if "format" in options or options.keys() & TEXT_OPTIONS:

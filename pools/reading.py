@@ -13,7 +13,7 @@ from pools.blocks import Marker, is_prolog, read_marker
 from pools.spreadsheets import FIX, KEEP, MAY_BE_SHORTENED, SHORTENED_PROBLEM, is_shortened, restore
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes, unpacked
-PIECE = 1024 * 1024  # bytes
+PIECE_SIZE = 1024 * 1024  # bytes
 MAX_KEY_LENGTH = 10_000
 MAX_KEYS = 1_000_000
 MAX_LINES = 5_000_000
@@ -111,9 +111,9 @@ def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     piece = bytearray()
     for chunk in chunks:
         piece += chunk
-        while len(piece) >= PIECE:
-            yield bytes(piece[:PIECE])
-            del piece[:PIECE]
+        while len(piece) >= PIECE_SIZE:
+            yield bytes(piece[:PIECE_SIZE])
+            del piece[:PIECE_SIZE]
     if piece:
         yield bytes(piece)
 
@@ -135,11 +135,11 @@ def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
                     unpacker, members = zlib.decompressobj(wbits=31), members + 1
                 if members > MAX_MEMBERS:
                     raise KeyFileError("The gzip file has too many parts. Compress the file again.")
-                if unpacked := unpacker.decompress(piece, PIECE):
+                if unpacked := unpacker.decompress(piece, PIECE_SIZE):
                     yield unpacked
                 piece = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
         # Output that didn't fit into the last piece.
-        while not unpacker.eof and (unpacked := unpacker.decompress(b"", PIECE)):
+        while not unpacker.eof and (unpacked := unpacker.decompress(b"", PIECE_SIZE)):
             yield unpacked
     except zlib.error as error:
         raise KeyFileError("The gzip file is damaged or followed by other data.") from error
@@ -231,7 +231,7 @@ def _lines(texts: Iterable[str]) -> Iterator[list[str]]:
     rest, count = "", 0
     for text in texts:
         *lines, rest = (rest + text).split("\n")
-        rest = rest[: MAX_KEY_LENGTH + PIECE]
+        rest = rest[: MAX_KEY_LENGTH + PIECE_SIZE]
         count += len(lines)
         if count > MAX_LINES:
             raise KeyFileError(f"The file has more than {MAX_LINES:,} lines. Split it.")
@@ -296,7 +296,7 @@ def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[Key
             blank = len(part) - len(part.lstrip())
             yield _to_key(number + part.count("\n", 0, blank), part, read_as)
             number += part.count("\n") + separator.count("\n")
-        if len(rest) > 2 * PIECE:
+        if len(rest) > 2 * PIECE_SIZE:
             raise KeyFileError(f"There is no separator after line {number}.", {number: "is too long for a key"})
 
 

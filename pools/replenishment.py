@@ -19,7 +19,7 @@ def check_stock(pool: LicensePool) -> None:
 
     Call it after commit: only then does the last of several concurrent payments see the effect of all of them.
     """
-    if not _is_news(pool, _level(pool, _count(pool))):
+    if not _is_worse(pool, _level(pool, _count(pool))):
         return
 
     with transaction.atomic():
@@ -30,7 +30,7 @@ def check_stock(pool: LicensePool) -> None:
             return
         available = _count(locked)
         level = _level(locked, available)
-        if _is_news(locked, level):
+        if _is_worse(locked, level):
             locked.notified = level
             locked.save(update_fields=["notified"])
             stock_low.send(LicensePool, pool=locked, level=level, available=available)
@@ -60,7 +60,7 @@ def _level(pool: LicensePool, available: int) -> LicensePool.Notice:
     return LicensePool.Notice.LOW if available <= pool.threshold else LicensePool.Notice.NONE
 
 
-def _is_news(pool: LicensePool, level: LicensePool.Notice) -> bool:
+def _is_worse(pool: LicensePool, level: LicensePool.Notice) -> bool:
     return LEVELS.index(level) > LEVELS.index(pool.notified)
 
 

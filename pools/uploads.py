@@ -233,7 +233,7 @@ def _end(key_import: KeyImport, status: KeyImport.Status, error: str = "") -> No
 
 
 @dataclass
-class Glimpse:
+class ImportSample:
     """Samples from the beginning of an upload, for people who may see its keys."""
 
     columns: list[str] = field(default_factory=list)  # of a CSV
@@ -242,28 +242,28 @@ class Glimpse:
     special: list[KeyLine] = field(default_factory=list)  # non-ASCII lines, which show whether the encoding is right
 
 
-def glimpse(key_import: KeyImport) -> Glimpse:
+def take_sample(key_import: KeyImport) -> ImportSample:
     """Take samples from the first megabyte, read with the detected options."""
     read_as, first_part = key_import.preview.get("read_as"), key_import.parts.filter(number=0).first()
     if not read_as or first_part is None:
-        return Glimpse()
+        return ImportSample()
     content = [bytes(first_part.content)]
-    seen = Glimpse(columns=get_column_names(content, read_as))
+    sample = ImportSample(columns=get_column_names(content, read_as))
     if candidates := key_import.preview.get("candidates"):
         rows = get_rows(content, read_as)[int(read_as["header"]) :]
         for candidate in candidates:
             cells = (row[candidate["column"] - 1] for row in rows if len(row) >= candidate["column"])
-            seen.candidates.append(candidate | {"samples": [cell for cell in cells if cell.strip()][:3]})
-        return seen
+            sample.candidates.append(candidate | {"samples": [cell for cell in cells if cell.strip()][:3]})
+        return sample
     with contextlib.suppress(KeyFileError):
         for line in read_keys(content, read_as):
-            if line.key and len(seen.first) < MAX_SAMPLES:
-                seen.first.append(line)
-            elif not line.key.isascii() and len(seen.special) < MAX_SAMPLES:
-                seen.special.append(line)
-            if len(seen.first) == len(seen.special) == MAX_SAMPLES:
+            if line.key and len(sample.first) < MAX_SAMPLES:
+                sample.first.append(line)
+            elif not line.key.isascii() and len(sample.special) < MAX_SAMPLES:
+                sample.special.append(line)
+            if len(sample.first) == len(sample.special) == MAX_SAMPLES:
                 break
-    return seen
+    return sample
 
 
 # Progress in percent, kept in Valkey, because it must be visible before the transaction commits. It may get lost.

@@ -75,10 +75,10 @@ def test_a_first_order_may_name_its_parent_as_empty(report, make_payment, produc
         ("a" * 4000, "en", "en"),
     ],
 )
-def test_any_language_is_taken(report, make_payment, product, sent, kept, spoken):
+def test_any_language_is_taken(report, make_payment, product, sent, kept, customer_language):
     assert report(make_payment(product, language=sent)).status_code == 201
     order = Order.objects.get()
-    assert (order.language, order.spoken) == (kept, spoken)
+    assert (order.language, order.customer_language) == (kept, customer_language)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
 class LicenseKey(models.Model):
     """One key of a pool: available or reserved; then issued to one unit of an order item, or withdrawn."""
 
-    class Because(models.TextChoices):
+    class WithdrawalReason(models.TextChoices):
         MERCHANT = "", "by hand"
         REPLACED = "replaced", "replaced by another key"
         REFUNDED = "refunded", "its order was refunded"
@@ -181,7 +181,7 @@ class LicenseKey(models.Model):
     issued_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
     withdrawn_because = models.CharField(
-        max_length=10, choices=Because, blank=True, default="", db_default="", editable=False
+        max_length=10, choices=WithdrawalReason, blank=True, default="", db_default="", editable=False
     )
     reserved = models.BooleanField(default=False, db_default=False, editable=False)
 

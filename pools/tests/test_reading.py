@@ -136,7 +136,7 @@ def test_what_is_no_text_is_refused_in_words_one_can_act_on(content, message, pi
 
 
 def test_a_gzip_that_unpacks_to_far_too_much_is_unpacked_no_further(monkeypatch):
-    monkeypatch.setattr(reading, "MAX_SIZE", 3 * reading.PIECE)
+    monkeypatch.setattr(reading, "MAX_SIZE", 3 * reading.PIECE_SIZE)
     bomb = gzip.compress(b"AAAA\n" * 10_000_000)
     pieces = unpack([bomb])
 

@@ -300,7 +300,7 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
     mails = DeliveredCode.objects.filter(code=OuterRef("pk")).order_by("delivery_id").values("delivery_id")
     shown = ActivationCode.objects.filter(in_window, item__in=items).defer("code").annotate(mails=ArraySubquery(mails))
     codes: list[Any] = list(with_licensees(shown, order.merchant_id).order_by("unit"))
-    quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.Because.REFUNDED)
+    quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED)
     in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}

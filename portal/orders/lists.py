@@ -31,7 +31,7 @@ WORST_FIRST: list[str] = [
     Fulfillment.Status.DONE,
     UNMAPPED,
 ]
-IN_ROWS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
+ROW_FIELDS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
 
 
 @dataclass
@@ -90,7 +90,7 @@ def has_refused(request: HttpRequest) -> bool:
 
 def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    return KeysetPage(orders.only(*IN_ROWS), field, **cursors)
+    return KeysetPage(orders.only(*ROW_FIELDS), field, **cursors)
 
 
 def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:

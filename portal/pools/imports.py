@@ -53,8 +53,8 @@ def key_import(request, key_import: KeyImport) -> HttpResponse:
 @for_import
 @require_POST
 def read(request, key_import: KeyImport) -> HttpResponse:
-    preview, seen = key_import.preview, service.glimpse(key_import)
-    form = ReadingForm(request.POST, read_as=preview.get("read_as", {}), columns=seen.columns)
+    preview, sample = key_import.preview, service.take_sample(key_import)
+    form = ReadingForm(request.POST, read_as=preview.get("read_as", {}), columns=sample.columns)
     if not form.is_valid():
         return show(request, key_import, form=form)
     service.read_again(key_import, form.options())
@@ -84,9 +84,9 @@ def discard(request, key_import: KeyImport) -> Confirmation:
 def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> HttpResponse:
     preview = key_import.preview
     can_be_read_again = key_import.status in {KeyImport.Status.READY, KeyImport.Status.REFUSED} and key_import.size
-    seen = service.glimpse(key_import) if can_be_read_again else service.Glimpse()
+    sample = service.take_sample(key_import) if can_be_read_again else service.ImportSample()
     initial = for_form(key_import.options)
-    reading_form = ReadingForm(initial=initial, read_as=preview.get("read_as", {}), columns=seen.columns)
+    reading_form = ReadingForm(initial=initial, read_as=preview.get("read_as", {}), columns=sample.columns)
     context = {
         "section": "pools",
         "pool": key_import.pool,
@@ -97,7 +97,7 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
         "bad_lines": preview.get("unusable", {}).get("count", 0),
         "problems": by_problem(preview),
         "read_as": preview.get("read_as"),
-        "seen": seen,
+        "sample": sample,
         "options": initial,
         "form": (form or reading_form) if can_be_read_again else None,
     }

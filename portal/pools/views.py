@@ -25,8 +25,8 @@ from portal.pools.forms import PoolForm
 from portal.pools.stock import Stock, get_stock
 
 PERIODS = (30, 90)  # days that the chart shows
-WAITING_SHOWN = 10
-BATCHES_SHOWN = 5
+MAX_WAITING = 10
+MAX_BATCHES = 5
 KEYS = LicenseKey.objects.select_related("pool").defer("code")
 
 form_page = partial(Question, section="pools", template="portal/pools/pool_form.html")
@@ -68,7 +68,7 @@ def pool(request, pk: int) -> HttpResponse:
         "days": days,
         "periods": PERIODS,
         "waiting": waiting,
-        "batches": pool.batches.order_by("-imported_at", "-pk")[:BATCHES_SHOWN],
+        "batches": pool.batches.order_by("-imported_at", "-pk")[:MAX_BATCHES],
         "products": request.merchant.products.filter(fulfillment_methods__in=pool.fulfillment_methods.all()).order_by(
             "name"
         ),
@@ -82,7 +82,7 @@ def first_waiting(pool: LicensePool) -> list[Any]:
     # In descending order, the rank of the first order equals the number of orders.
     descending_rank = Window(DenseRank(), order_by=[F("item__order__paid_at").desc(), F("item__order").desc()])
     waiting = Fulfillment.objects.waiting_for(pool).annotate(orders=descending_rank)
-    return list(waiting.select_related("item__order", "item__product")[:WAITING_SHOWN])
+    return list(waiting.select_related("item__order", "item__product")[:MAX_WAITING])
 
 
 @for_pool
@@ -114,8 +114,14 @@ STATES: dict[str, tuple[Callable, str]] = {
     "reserved": (lambda keys: keys.reserved(), "position"),
     "issued": (lambda keys: keys.issued(), "issued_at"),
     "withdrawn": (lambda keys: keys.withdrawn(), "withdrawn_at"),
-    "replaced": (lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.Because.REPLACED), "withdrawn_at"),
-    "refunded": (lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.Because.REFUNDED), "withdrawn_at"),
+    "replaced": (
+        lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.WithdrawalReason.REPLACED),
+        "withdrawn_at",
+    ),
+    "refunded": (
+        lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED),
+        "withdrawn_at",
+    ),
 }
 
 

@@ -101,19 +101,19 @@ class LicenseAdmin(Catalogue):
     show_full_result_count = False
 
 
-class PastInline(admin.TabularInline):
+class HistoryInline(admin.TabularInline):
     extra = 0
     max_num = 0
     can_delete = False
 
 
-class FailureInline(PastInline):
+class FailureInline(HistoryInline):
     model = FailedValidation
     verbose_name_plural = "Latest failed validation of each module"
     fields = readonly_fields = ("failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by")
 
 
-class EventInline(PastInline):
+class EventInline(HistoryInline):
     model = LicenseeEvent
     fields = readonly_fields = ("kind", "note", "happened_at", "happened_by")
 

@@ -214,7 +214,7 @@ class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
         # Rendered instead of redirected, because the key's text exists only in this response.
         context = {"title": "API key created", "opts": self.opts, "key": obj, "text": request.new_key_text}
         context |= self.admin_site.each_context(request)
-        return render(request, "admin/merchants/apikey/made.html", context)
+        return render(request, "admin/merchants/apikey/created.html", context)
 
     def has_delete_permission(self, request, obj=None):
         return False  # keys can only be revoked, because the history of orders mentions them

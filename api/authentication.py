@@ -7,7 +7,7 @@ from merchants.models import ApiKey
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer kw_...`. The request acts for the key's merchant: `request.auth.merchant`."""
+    """Authenticates `Authorization: Bearer kw_...`. The request acts for `request.auth.merchant`."""
 
     def authenticate(self, request):
         scheme, _, text = get_authorization_header(request).decode("latin-1").partition(" ")
@@ -16,7 +16,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
         key = ApiKey.objects.authenticate(text.strip())
         if key is None:
-            raise AuthenticationFailed("This API key is unknown or revoked.")
+            raise AuthenticationFailed("This API key doesn’t exist or has been revoked.")
         key.touch()
         return key.merchant, key
 
@@ -26,7 +26,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 class HasScope(BasePermission):
     def has_permission(self, request, view):
-        self.message = f"This API key lacks the scope “{view.scope}”."
+        self.message = f"This API key doesn’t have the scope “{view.scope}”."
         return request.auth is not None and view.scope in request.auth.scopes
 
 
@@ -35,4 +35,4 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
     name = "apiKey"
 
     def get_security_definition(self, auto_schema):
-        return {"type": "http", "scheme": "bearer", "description": f"An API key; scopes: {', '.join(ApiKey.Scope)}."}
+        return {"type": "http", "scheme": "bearer", "description": f"An API key. Scopes: {', '.join(ApiKey.Scope)}."}

@@ -1,4 +1,4 @@
-"""How an order looks from outside. Its rows come prefetched, in a fixed number of queries: see FOR_DISPLAY."""
+"""Serializers for orders in API responses. Prefetch FOR_DISPLAY to keep the number of queries constant."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ FOR_DISPLAY = [
 
 class ActivationCodeSerializer(serializers.Serializer):
     id = serializers.IntegerField()
-    unit = serializers.IntegerField(help_text="Which of the item's units it is for, from 1.")
+    unit = serializers.IntegerField(help_text="The unit of the item that the code is for, from 1.")
     code = serializers.CharField()
     saved_at = serializers.DateTimeField()
     delivery = serializers.SerializerMethodField(
-        help_text="What became of the last e-mail with this code; `none` if there is none, or none is allowed."
+        help_text="Status of the last e-mail with this code; `none` if there is none or delivery isn’t allowed."
     )
-    delivery_reason = serializers.SerializerMethodField(help_text="Why it is not sent yet, or did not arrive.")
+    delivery_reason = serializers.SerializerMethodField(help_text="Why the e-mail wasn’t sent or didn’t arrive.")
 
     @extend_schema_field(serializers.ChoiceField([*Delivery.Status.values, "none"]))
     def get_delivery(self, code):
@@ -49,21 +49,21 @@ class ActivationCodeSerializer(serializers.Serializer):
 
 class OrderItemSerializer(serializers.Serializer):
     id = serializers.IntegerField(
-        allow_null=True, help_text="`id:` and this names the item in addresses. None of an item that is not ours."
+        allow_null=True, help_text="Use `id:` plus this number to name the item in URLs. Null if it is *not ours*."
     )
     item = serializers.CharField(source="reference")
     product = serializers.CharField(source="product.sku")
     quantity = serializers.IntegerField()
-    total_price = serializers.SerializerMethodField(help_text="With the decimals of the order’s currency.")
+    total_price = serializers.SerializerMethodField(help_text="Formatted with the decimals of the order’s currency.")
     fulfillment = serializers.ChoiceField(
         [*Fulfillment.Status.values, NOT_OURS],
         source="fulfillment.status",
-        help_text=f"`{NOT_OURS}`: there is no such product, or nothing of it was sold. It gets no activation codes.",
+        help_text=f"`{NOT_OURS}`: unknown product, no quantity or a negative price. It gets no activation codes.",
     )
-    reason = serializers.CharField(source="fulfillment.reason", help_text="Why it is not done.")
+    reason = serializers.CharField(source="fulfillment.reason", help_text="Why fulfillment isn’t done yet.")
     sent_by_vendor = serializers.BooleanField(
         source="fulfillment.sent_by_vendor",
-        help_text="Done without activation codes: the merchant sends the customer its license itself.",
+        help_text="True if the merchant sends the license directly, so the item has no activation codes.",
     )
     activation_codes = ActivationCodeSerializer(many=True)
 
@@ -72,15 +72,15 @@ class OrderItemSerializer(serializers.Serializer):
 
 
 class OrderSerializer(serializers.Serializer):
-    id = serializers.IntegerField(help_text="`id:` and this names the order in addresses, whatever its number is.")
+    id = serializers.IntegerField(help_text="Use `id:` plus this number to name the order in URLs.")
     order = serializers.CharField(source="number")
     status = serializers.ChoiceField(Order.Status.choices)
     paid_at = serializers.DateTimeField()
     currency = serializers.CharField()
-    email = serializers.EmailField(help_text="The customer's present address.")
-    order_url = serializers.SerializerMethodField(help_text="The customer's own page; null once its link is revoked.")
-    unmapped = serializers.SerializerMethodField(help_text="None of the items is ours.")
-    items = serializers.SerializerMethodField(help_text="Those that are not ours come last.")
+    email = serializers.EmailField(help_text="The customer’s current address.")
+    order_url = serializers.SerializerMethodField(help_text="The customer’s order page; null if its link is revoked.")
+    unmapped = serializers.SerializerMethodField(help_text="True if all items are *not ours*.")
+    items = serializers.SerializerMethodField(help_text="Items that are *not ours* come last.")
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_order_url(self, order):

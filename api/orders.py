@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from api.order_serializers import FOR_DISPLAY, OrderSerializer
 from api.paging import Pages
-from api.payment_serializers import PaymentSerializer, RefundSerializer, readable
+from api.payment_serializers import PaymentSerializer, RefundSerializer, to_text
 from api.schema import problems
 from delivery.models import Delivery
 from delivery.resending import resend
@@ -20,28 +20,28 @@ from merchants.models import ApiKey
 from orders.fields import EmailField
 from orders.models import Order, OrderItem, RefusedReport, named
 from orders.refusals import record_refusal
-from orders.search import MAX_CUSTOMER, Kind, clean, find_addresses, find_words, look_up, says_enough
+from orders.search import MAX_CUSTOMER, Kind, clean, find_addresses, find_words, is_searchable, look_up
 from orders.services import correct_email, place_order, refund, renew_link, revoke_link
 
 
 class ReportView(APIView):
-    """A view for what shops report. Its merchant sees in the portal what was refused, and why."""
+    """A view for shops' reports. It records refused reports, which the merchant sees in the portal."""
 
     kind: RefusedReport.Kind
-    SHOWN = (400, 403, 404, 409, 413, 415)
+    RECORDED_STATUSES = (400, 403, 404, 409, 413, 415)
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
         key = self.request.auth
-        if isinstance(key, ApiKey) and response.status_code in self.SHOWN:
+        if isinstance(key, ApiKey) and response.status_code in self.RECORDED_STATUSES:
             reported = self._reported()
             record_refusal(
                 key.merchant,
                 kind=self.kind,
-                number=readable(self.kwargs.get("number") or reported.get("order")),
+                number=to_text(self.kwargs.get("number") or reported.get("order")),
                 status=response.status_code,
                 reason=response.data["detail"],
-                errors=[without_quotes(error, reported) for error in response.data.get("errors", [])],
+                errors=[remove_value(error, reported) for error in response.data.get("errors", [])],
                 actor=str(key),
             )
         return response
@@ -49,13 +49,13 @@ class ReportView(APIView):
     def _reported(self) -> Mapping[str, Any]:
         try:
             data = self.request.data
-        except APIException:  # it could not be read
+        except APIException:  # the body can't be parsed
             return {}
         return data if isinstance(data, Mapping) else {}
 
 
-def without_quotes(error: dict[str, str], reported: Mapping[str, Any]) -> dict[str, str]:
-    """An error without the value that it quotes, which may be about the customer."""
+def remove_value(error: dict[str, str], reported: Mapping[str, Any]) -> dict[str, str]:
+    """Remove the reported value from an error, because it may be customer data."""
     value: Any = reported
     for part in error["pointer"].split("/")[1:]:
         try:
@@ -66,7 +66,7 @@ def without_quotes(error: dict[str, str], reported: Mapping[str, Any]) -> dict[s
 
 
 def find_order(request: Request, name: str) -> Order:
-    """The merchant's order of this number, or of this id if it is written `id:17`."""
+    """Find the merchant's order by its number, or by its id if written as `id:17`."""
     return get_object_or_404(cast(ApiKey, request.auth).merchant.orders, named(name, "number"))
 
 
@@ -88,17 +88,18 @@ class PaymentView(ReportView):
         request=PaymentSerializer,
         responses={
             201: OrderSerializer,
-            200: OpenApiResponse(OrderSerializer, "Reported before: the order as it now stands, the same codes."),
-            202: OpenApiResponse(OrderSerializer, "None of its items is ours: the order is kept as *unmapped*."),
+            200: OpenApiResponse(OrderSerializer, "Reported before. Returns the current order with the same codes."),
+            202: OpenApiResponse(OrderSerializer, "All items are *not ours*. The order is stored as *unmapped*."),
             **problems(400, 401, 403, 409, 413, 415, 429),
         },
     )
     def post(self, request):
-        """Stores the order and gets it its activation codes; those already there are in the answer.
+        """Stores the order and issues its activation codes. The response contains the codes available so far.
 
-        Report a payment as often as you like, it is one order. 409: an order of this number says something else, and
-        `errors` point to what differs. An item with an unknown product, without a quantity or with a negative price is
-        *not ours*; the others get their codes. Once its product exists, the same payment again gets it its codes, too.
+        You can safely report a payment again: it always creates one order. 409 means that an order with this number
+        exists with different content, and `errors` point to the differences. An item with an unknown product, no
+        quantity or a negative price is *not ours*; the other items get their codes. If its product is added later,
+        report the payment again to get its codes.
         """
         serializer = PaymentSerializer(data=request.data, context={"merchant": request.auth.merchant})
         serializer.is_valid(raise_exception=True)
@@ -115,19 +116,23 @@ class OrderPages(Pages):
 
 class OrderFilterSerializer(serializers.Serializer):
     status = serializers.ChoiceField(Order.Status.choices, required=False)
-    unmapped = serializers.ChoiceField(["true"], required=False, help_text="Only orders in which nothing is ours.")
+    unmapped = serializers.ChoiceField(
+        ["true"], required=False, help_text="Only unmapped orders, whose items are all *not ours*."
+    )
     email = serializers.CharField(
         required=False,
         max_length=1000,
-        help_text="The customer's, in any case, also as `Ada Byron <ada@example.com>`.",
+        help_text="The customer’s e-mail address, case-insensitive. `Ada Byron <ada@example.com>` works, too.",
     )
     number = serializers.CharField(
-        required=False, max_length=1000, help_text="With or without its leading letters and zeros; several by commas."
+        required=False,
+        max_length=1000,
+        help_text="With or without leading letters and zeros. Separate several with commas.",
     )
     customer = serializers.CharField(
         required=False,
         max_length=MAX_CUSTOMER,
-        help_text="Words of the customer's name, company or address, in any order, without case and accents.",
+        help_text="Words from the customer’s name, company or address, in any order. Ignores case and accents.",
     )
 
     def validate_email(self, value):
@@ -136,14 +141,14 @@ class OrderFilterSerializer(serializers.Serializer):
         return value
 
     def validate_customer(self, value):
-        if not any(map(says_enough, find_words(clean(value)))):
-            raise serializers.ValidationError("Enter a word of at least three letters.")
+        if not any(map(is_searchable, find_words(clean(value)))):
+            raise serializers.ValidationError("Enter a word with at least three letters.")
         return value
 
 
 @extend_schema_view(
     get=extend_schema(
-        summary="List orders, last paid first",
+        summary="List orders, most recently paid first",
         parameters=[OrderFilterSerializer],
         responses={200: OrderSerializer(many=True), **problems(400, 401, 403, 404, 429)},
     )
@@ -179,7 +184,7 @@ class OrderView(OrderAPIView):
 
 
 class AddressSerializer(serializers.Serializer):
-    email = EmailField(max_length=254, help_text="Where the customer really reads mail.")
+    email = EmailField(max_length=254, help_text="The customer’s correct address.")
 
 
 class AddressView(OrderAPIView):
@@ -189,7 +194,7 @@ class AddressView(OrderAPIView):
         responses={200: OrderSerializer, **problems(400, 401, 403, 404, 413, 415, 429)},
     )
     def put(self, request, number):
-        """What is mailed from then on goes there, also what is queued already. Nothing is sent again by this."""
+        """All later e-mails go to this address, including those already queued. This doesn’t resend anything."""
         order = find_order(request, number)
         serializer = AddressSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -204,7 +209,7 @@ class LinkView(OrderAPIView):
         responses={200: OrderSerializer, **problems(401, 403, 404, 429)},
     )
     def post(self, request, number):
-        """The customer's order page gets a new address, also if its link was revoked. The old one dies at once."""
+        """Creates a new link to the customer’s order page. The old link stops working immediately."""
         order = find_order(request, number)
         renew_link(order, actor=str(request.auth))
         return Response(display(order))
@@ -213,7 +218,7 @@ class LinkView(OrderAPIView):
         summary="Revoke the customer's link", responses={200: OrderSerializer, **problems(401, 403, 404, 429)}
     )
     def delete(self, request, number):
-        """The customer's order page is a 404 from now on, and `order_url` is null."""
+        """From now on, the customer’s order page returns 404 and `order_url` is null."""
         order = find_order(request, number)
         revoke_link(order, actor=str(request.auth))
         return Response(display(order))
@@ -229,9 +234,10 @@ class RefundView(ReportView):
         responses={200: OrderSerializer, **problems(400, 401, 403, 404, 409, 413, 415, 429)},
     )
     def post(self, request, number):
-        """Without an amount, or with all that is left: the order is `deleted`. With less it stays `paid`.
+        """Omit the amount to refund everything that is left.
 
-        A refund with a reference is recorded once, however often it is reported.
+        When nothing is left, the order becomes `deleted`; until then it stays `paid`. A refund with a reference is
+        recorded once, even if you report it several times.
         """
         order = find_order(request, number)
         serializer = RefundSerializer(data=request.data, context={"order": order})
@@ -247,14 +253,15 @@ class DeliverySerializer(serializers.Serializer):
 
 class ResendView(OrderAPIView):
     @extend_schema(
-        summary="Send an item's activation codes again",
+        summary="Resend an item's activation codes",
         request=None,
         responses={202: DeliverySerializer, **problems(401, 403, 404, 409, 429)},
     )
     def post(self, request, number, item):
-        """To the customer's present address. Asked twice within a minute it sends one e-mail.
+        """Sends the codes to the customer’s current address. Two requests within a minute send one e-mail.
 
-        409 says which rule forbids it: a code is saved, the order is paid, its checkout page allows delivery.
+        Requires that a code is saved, the order is paid, and its checkout page allows delivery. Otherwise returns 409
+        with the rule that isn’t met.
         """
         delivery, _ = resend(find_item(find_order(request, number), item), actor=str(request.auth))
         return Response(DeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)

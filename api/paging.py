@@ -4,7 +4,7 @@ from rest_framework.pagination import CursorPagination
 
 
 class Pages(CursorPagination):
-    """Long lists, a page at a time; say by what they are ordered."""
+    """Cursor pagination. Subclasses set `ordering`."""
 
     page_size = 50
     max_page_size = 200
@@ -14,5 +14,5 @@ class Pages(CursorPagination):
         try:
             return super().paginate_queryset(queryset, request, view)
         except (ValidationError, ValueError) as error:
-            # A cursor that says no time: DRF takes it for a value of the database.
+            # DRF passes the cursor's position to the database unchecked, and it isn't a valid time.
             raise NotFound(self.invalid_cursor_message) from error

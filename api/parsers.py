@@ -9,7 +9,7 @@ from work.bodies import BodyTooLong, read_body
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON of at most API_BODY_LIMIT bytes, nested no deeper than Python can read."""
+    """Parses JSON of at most API_BODY_LIMIT bytes. Nesting too deep for Python is a parse error."""
 
     def parse(self, stream, media_type=None, parser_context=None) -> Any:
         body = read_body(stream, settings.API_BODY_LIMIT)
@@ -20,7 +20,7 @@ class BoundedJSONParser(JSONParser):
 
 
 class BoundedMultiPartParser(MultiPartParser):
-    """A form with a file, at most as long as an upload may be."""
+    """Parses a form with a file, up to the size limit for uploads."""
 
     def parse(self, stream, media_type=None, parser_context=None) -> Any:
         length = (parser_context or {})["request"].META.get("CONTENT_LENGTH") or "0"
@@ -30,7 +30,7 @@ class BoundedMultiPartParser(MultiPartParser):
 
 
 class PlainTextParser(BaseParser):
-    """The body as bytes, for views that read a text file from it; at most as long as an upload may be."""
+    """Returns the body as bytes, up to the size limit for uploads."""
 
     media_type = "text/plain"
 

@@ -8,7 +8,7 @@ from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from merchants.models import CheckoutPage, Product
-from merchants.text import remove_unseen, validate_visible
+from merchants.text import remove_invisible, validate_visible
 from orders.fields import EmailField
 from orders.localization import DEFAULT_LANGUAGE
 from orders.models import ID_PREFIX, MAX_OTHER_PRODUCT, Subscription
@@ -18,18 +18,18 @@ MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
 MAX_PARAMETER = 1000
 
-# Any visible text: shops use #1001 and gid://shopify/Order/1. A browser would resolve . and .. in an address.
+# Any visible text: shops use #1001 and gid://shopify/Order/1. But clients resolve . and .. in URLs.
 REFERENCE_PATTERN = r"(?:[^\s\x00-\x1f\x7f]| )+"
 REFERENCE = RegexValidator(
     rf"^(?!\.{{1,2}}$)(?!{ID_PREFIX}\d+$){REFERENCE_PATTERN}$",
-    "Use visible characters, and not only dots. “id:” with digits is kept for our own ids.",
+    "Use visible characters, other than “.” or “..”. “id:” followed by digits is reserved for our own IDs.",
 )
 LANGUAGE_PATTERN = r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*"
 PRICE_PATTERN = r"-?[0-9]{1,10}(\.[0-9]{1,4})?"
 
 
 class OptionalFields(serializers.Serializer):
-    """Takes null and whatever is empty for a field that may be left out as left out."""
+    """Treats null and empty values of optional fields as omitted."""
 
     def to_internal_value(self, data):
         if isinstance(data, Mapping):
@@ -39,14 +39,14 @@ class OptionalFields(serializers.Serializer):
 
 
 def _is_empty(value: Any) -> bool:
-    # PHP writes an empty object as [].
+    # PHP encodes an empty object as [].
     return not value.strip() if isinstance(value, str) else value is None or value in ([], {})
 
 
 class PriceField(serializers.CharField):
-    """An amount: a string with a dot and the currency's decimals, or two."""
+    """An amount as a string with a dot. `check_price` validates its decimals."""
 
-    default_error_messages = {"price": "A price is a string with a dot and two decimals, such as “59.98”."}
+    default_error_messages = {"price": "Enter the price as a string with a dot and two decimals, such as “59.98”."}
 
     def to_internal_value(self, data):
         if not isinstance(data, str) or not re.fullmatch(PRICE_PATTERN, data):
@@ -55,16 +55,16 @@ class PriceField(serializers.CharField):
 
 
 def check_price(price: str, currency: str) -> None:
-    """Refuse an amount with other decimals than the currency's own, or two."""
+    """Raise ValidationError unless the price has two decimals, or as many as the currency."""
     own = DECIMALS[currency]
     if len(price.partition(".")[2]) not in {own, 2}:
         example = f"1234{'.5' if own else ''}".ljust(5 + own if own else 4, "0")
-        ways = "two decimals" if own == 2 else f"{own or 'no'} decimals or two"
-        raise serializers.ValidationError(f"A price in {currency} is a string with {ways}, such as “{example}”.")
+        allowed = "two decimals" if own == 2 else f"two or {own or 'no'} decimals"
+        raise serializers.ValidationError(f"A price in {currency} is a string with {allowed}, such as “{example}”.")
 
 
 class PlainCharField(serializers.CharField):
-    """Text and nothing else: a number or a truth value in its place is an error, not a guess."""
+    """Accepts only strings, while DRF also converts numbers."""
 
     def to_internal_value(self, data):
         if not isinstance(data, str):
@@ -73,49 +73,47 @@ class PlainCharField(serializers.CharField):
 
 
 class LenientCharField(serializers.CharField):
-    """Text that no license depends on. What can't be stored of it is left out, so it never refuses a payment."""
+    """Text that no license depends on. Drops what we can't store instead of refusing the payment."""
 
-    def __init__(self, *, longest: int, **kwargs: Any) -> None:
+    def __init__(self, *, max_characters: int, **kwargs: Any) -> None:
         super().__init__(default="", allow_blank=True, allow_null=True, **kwargs)
-        self.longest = longest
+        self.max_characters = max_characters
 
     def run_validation(self, data=serializers.empty):
-        return self.read(readable(data)[: self.longest].strip())
+        return self.convert(to_text(data)[: self.max_characters].strip())
 
-    def read(self, text: str) -> str:
+    def convert(self, text: str) -> str:
         return text
 
 
 class CountryField(LenientCharField):
-    def read(self, text: str) -> str:
+    def convert(self, text: str) -> str:
         return text.upper() if re.fullmatch(r"[A-Za-z]{2}", text) else ""
 
 
 class LanguageField(LenientCharField):
-    def read(self, text: str) -> str:
-        """A BCP 47 tag; of a locale such as de_DE.UTF-8 its language and country."""
+    def convert(self, text: str) -> str:
+        """Accept a BCP 47 tag, or the language and country of a locale such as de_DE.UTF-8."""
         tag = re.split(r"[.@]", text)[0].replace("_", "-")
         return tag if re.fullmatch(LANGUAGE_PATTERN, tag) else DEFAULT_LANGUAGE
 
 
 class NameField(LenientCharField):
-    """What people are called, without characters that nobody sees."""
-
-    def read(self, text: str) -> str:
-        return remove_unseen(text)
+    def convert(self, text: str) -> str:
+        return remove_invisible(text)
 
 
-def readable(value: Any) -> str:
-    """A JSON value as text that the database takes; empty unless it is text or a number."""
+def to_text(value: Any) -> str:
+    """Convert a JSON string or number to text that PostgreSQL can store; other values become empty."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return re.sub(r"[\x00\ud800-\udfff]", "", str(value))
 
 
 class MomentField(serializers.DateTimeField):
-    """An ISO 8601 date and time with its offset, which it keeps: the customer knows the shop's date."""
+    """An ISO 8601 date and time. Keeps its UTC offset, because the customer knows the shop's date."""
 
-    default_error_messages = {"naive": "The time needs its offset from UTC, such as “2026-11-22T10:00:00Z”."}
+    default_error_messages = {"naive": "Add the UTC offset, as in “2026-11-22T10:00:00Z”."}
 
     def to_internal_value(self, value):
         if isinstance(value, str):
@@ -135,10 +133,10 @@ class MomentField(serializers.DateTimeField):
 
 class CustomerSerializer(OptionalFields):
     email = EmailField(max_length=254)
-    first_name = NameField(longest=200)
-    last_name = NameField(longest=200)
-    company = NameField(longest=200)
-    country = CountryField(longest=10, help_text="ISO 3166-1 alpha-2; anything else counts as none.")
+    first_name = NameField(max_characters=200)
+    last_name = NameField(max_characters=200)
+    company = NameField(max_characters=200)
+    country = CountryField(max_characters=10, help_text="ISO 3166-1 alpha-2. Other values are ignored.")
 
 
 class SubscriptionSerializer(OptionalFields):
@@ -146,26 +144,30 @@ class SubscriptionSerializer(OptionalFields):
     type = serializers.ChoiceField(Subscription.Type.choices)
     period = serializers.RegexField(
         r"^P[1-9][0-9]{0,3}[YMWD]$",
-        help_text="ISO 8601 duration, one unit",
-        error_messages={"invalid": "A period is P, a number and one of Y, M, W, D, such as “P1Y”."},
+        help_text="ISO 8601 duration with one unit, such as `P1Y`.",
+        error_messages={"invalid": "Enter P, a number and one of Y, M, W or D, such as “P1Y”."},
     )
     parent_order = PlainCharField(
         max_length=64,
         default=None,
         allow_null=True,
         validators=[validate_visible],
-        help_text="Of a renewal: the subscription's first order.",
+        help_text="For renewals: the number of the subscription’s first order, or of the previous one.",
     )
 
 
 class ItemSerializer(OptionalFields):
     item = PlainCharField(max_length=64, validators=[REFERENCE, validate_visible])
-    product = LenientCharField(longest=MAX_OTHER_PRODUCT, help_text="SKU. An unknown one makes the item *not ours*.")
+    product = LenientCharField(
+        max_characters=MAX_OTHER_PRODUCT, help_text="SKU. Items with an unknown SKU are *not ours*."
+    )
     quantity = serializers.IntegerField(
-        min_value=-(10**9), max_value=10**9, help_text=f"0 or less: not ours. At most {MAX_QUANTITY} of ours."
+        min_value=-(10**9),
+        max_value=10**9,
+        help_text=f"At most {MAX_QUANTITY} units per order. 0 or less: *not ours*.",
     )
     total_price = PriceField(
-        help_text="Quantity, VAT and discount included, such as “59.98”; less than nothing: not ours."
+        help_text="Total including quantity, VAT and discount, such as “59.98”. Negative: *not ours*."
     )
     subscription = SubscriptionSerializer(default=None, allow_null=True)
 
@@ -175,12 +177,12 @@ class ItemSerializer(OptionalFields):
             if isinstance(subscription, Mapping) and all(_is_empty(value) for value in subscription.values()):
                 data = {**data, "subscription": None}
             if _read_sku(data) not in getattr(self.root, "products", ()):
-                data = self._forgive(data)
+                data = self._make_valid(data)
         return super().to_internal_value(data)
 
-    def _forgive(self, data: Mapping) -> dict:
-        """An item that is not ours, with nothing in it that could refuse the others."""
-        quantity, price = readable(data.get("quantity")), readable(data.get("total_price"))
+    def _make_valid(self, data: Mapping) -> dict:
+        """Replace invalid values of an item that is *not ours*, so that it can't block the order."""
+        quantity, price = to_text(data.get("quantity")), to_text(data.get("total_price"))
         subscription = data.get("subscription")
         return {
             **data,
@@ -191,14 +193,14 @@ class ItemSerializer(OptionalFields):
 
 
 def _read_sku(item: Mapping) -> str:
-    return readable(item.get("product"))[:MAX_OTHER_PRODUCT].strip()
+    return to_text(item.get("product"))[:MAX_OTHER_PRODUCT].strip()
 
 
 class ParametersField(serializers.DictField):
-    """Texts by name. What can't be one of them is left out."""
+    """Texts by name. Drops invalid names and values."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(child=LenientCharField(longest=MAX_PARAMETER), **kwargs)
+        super().__init__(child=LenientCharField(max_characters=MAX_PARAMETER), **kwargs)
 
     def to_internal_value(self, data):
         if isinstance(data, dict):
@@ -208,37 +210,41 @@ class ParametersField(serializers.DictField):
 
 
 class PaymentSerializer(OptionalFields):
-    """A payment as the shop reports it. Needs `merchant` in its context, to which products and pages belong.
+    """A payment as the shop reports it. Requires the `merchant` in its context.
 
-    The validated data holds the checkout page itself, and of each item the product, or None if the item is not ours.
+    The validated data contains the CheckoutPage, and for each item its Product, or None if it is *not ours*.
     """
 
     order = PlainCharField(max_length=64, validators=[REFERENCE, validate_visible])
     paid_at = MomentField()
     reinstated_at = MomentField(
-        default=None, allow_null=True, help_text="Reported again with this: a full refund was taken back at that time."
+        default=None,
+        allow_null=True,
+        help_text="Set this when you report the payment again after undoing a full refund.",
     )
     currency = PlainCharField(max_length=3, help_text="ISO 4217 alpha-3")
     checkout_page = PlainCharField(max_length=50, default="main", allow_null=True)
-    language = LanguageField(longest=35, help_text="BCP 47, or a locale such as de_DE; English if there is none.")
+    language = LanguageField(
+        max_characters=35, help_text="BCP 47 tag, or a locale such as de_DE. Defaults to English."
+    )
     customer = CustomerSerializer()
     items = ItemSerializer(many=True, allow_empty=False, max_length=MAX_ITEMS)  # type: ignore[call-arg]
     additional_parameters = ParametersField(default=dict)
 
     def validate_currency(self, code: str) -> str:
         if code not in DECIMALS:
-            raise serializers.ValidationError(f"“{code}” is not a currency code of ISO 4217.")
+            raise serializers.ValidationError(f"“{code}” isn’t an ISO 4217 currency code.")
         return code
 
     def validate_checkout_page(self, code: str) -> CheckoutPage:
         page = self.context["merchant"].checkout_pages.filter(code=code).first()
         if page is None:
-            raise serializers.ValidationError(f"There is no checkout page “{code}”.")
+            raise serializers.ValidationError(f"The checkout page “{code}” doesn’t exist.")
         return page
 
     def to_internal_value(self, data):
         items = data.get("items") if isinstance(data, Mapping) else None
-        # For the items as well, which are judged by whether they are ours.
+        # Looked up before the items are validated, because items that are *not ours* are validated leniently.
         self.products = self._find_products(items if isinstance(items, list) else [])
         return super().to_internal_value(data)
 
@@ -261,10 +267,10 @@ class PaymentSerializer(OptionalFields):
         item, before = items[index], items[:index]
         errors: dict[str, Any] = {}
         if item["item"] in {other["item"] for other in before}:
-            errors["item"] = [f"Item “{item['item']}” stands in the order twice."]
+            errors["item"] = [f"The order contains item “{item['item']}” more than once."]
         ours_before = sum(other["quantity"] for other in before if other["product"])
         if item["product"] and item["quantity"] > MAX_QUANTITY - ours_before:
-            errors["quantity"] = [f"An order has at most {MAX_QUANTITY} units."]
+            errors["quantity"] = [f"An order can have at most {MAX_QUANTITY} units."]
         currency = self.initial_data.get("currency")
         if item["product"] and isinstance(currency, str) and currency in DECIMALS:
             try:
@@ -275,16 +281,18 @@ class PaymentSerializer(OptionalFields):
 
 
 class RefundSerializer(OptionalFields):
-    """A refund of the order in its context, whose currency the amount is in."""
+    """A refund of the `order` in its context."""
 
-    amount = PriceField(default=None, allow_null=True, help_text="Left out: all that is left.")
+    amount = PriceField(
+        default=None, allow_null=True, help_text="In the order’s currency. Omit it to refund everything that is left."
+    )
     reference = PlainCharField(
         max_length=64,
         default="",
         allow_blank=True,
         allow_null=True,
         validators=[validate_visible],
-        help_text="The shop's number; one refund is recorded once.",
+        help_text="The shop’s number of the refund. A refund with the same number isn’t recorded again.",
     )
 
     def validate_amount(self, amount: str | None) -> Decimal | None:
@@ -292,5 +300,5 @@ class RefundSerializer(OptionalFields):
             return None
         check_price(amount, self.context["order"].currency)
         if Decimal(amount) <= 0:
-            raise serializers.ValidationError("A refund is more than nothing.")
+            raise serializers.ValidationError("The amount must be more than zero.")
         return Decimal(amount)

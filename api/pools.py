@@ -29,7 +29,7 @@ class PoolSerializer(serializers.Serializer):
 
 
 class StockSerializer(PoolSerializer):
-    reserve = serializers.IntegerField(help_text="So many keys are to be kept back.")
+    reserve = serializers.IntegerField(help_text="Number of keys to hold back.")
     imported = serializers.IntegerField(help_text="available + reserved + issued + withdrawn")
     reserved = serializers.IntegerField()
     issued = serializers.IntegerField()
@@ -37,63 +37,61 @@ class StockSerializer(PoolSerializer):
 
 
 class ImportSerializer(serializers.Serializer):
-    batch = serializers.IntegerField(source="batch_id", allow_null=True, help_text="null if no key was new.")
+    batch = serializers.IntegerField(source="batch_id", allow_null=True, help_text="Null if no key was new.")
     imported = serializers.IntegerField(source="preview.new")
-    repeated = serializers.IntegerField(
-        source="preview.repeated.count", help_text="Left out: the file has them more than once."
-    )
+    repeated = serializers.IntegerField(source="preview.repeated.count", help_text="Skipped: repeated in the file.")
     already_in_pool = serializers.IntegerField(
-        source="preview.already_in_pool.count", help_text="Left out: the pool has or had them."
+        source="preview.already_in_pool.count", help_text="Skipped: they are or were in the pool."
     )
     already_in_other_pools = serializers.IntegerField(
-        source="preview.already_in_other_pools.count", help_text="Left out: another pool of the merchant has them."
+        source="preview.already_in_other_pools.count", help_text="Skipped: they are in another pool of the merchant."
     )
     read_as = serializers.DictField(
-        source="preview.read_as", help_text="How it was read; of a table, which column and why."
+        source="preview.read_as", help_text="The options used to read the keys; for a table, which column and why."
     )
     warnings = serializers.ListField(
-        source="preview.warnings", child=serializers.CharField(), help_text="What looks wrong with keys that came in."
+        source="preview.warnings", child=serializers.CharField(), help_text="What looks wrong with imported keys."
     )
 
 
 class LinesSerializer(serializers.Serializer):
     count = serializers.IntegerField()
-    numbers = serializers.ListField(child=serializers.IntegerField(), help_text="The first hundred.")
+    numbers = serializers.ListField(child=serializers.IntegerField(), help_text="The first 100 line numbers.")
 
 
 class PreviewSerializer(serializers.Serializer):
     keys = serializers.IntegerField()
-    new = serializers.IntegerField(help_text="So many come in.")
-    repeated = LinesSerializer(help_text="The file has them more than once.")
-    already_in_pool = LinesSerializer(help_text="The pool has or had them.")
-    already_in_other_pools = LinesSerializer(help_text="Another pool of the merchant has them.")
+    new = serializers.IntegerField(help_text="Number of keys that an import adds.")
+    repeated = LinesSerializer(help_text="Repeated in the file.")
+    already_in_pool = LinesSerializer(help_text="They are or were in the pool.")
+    already_in_other_pools = LinesSerializer(help_text="They are in another pool of the merchant.")
     empty = LinesSerializer()
-    unusable = LinesSerializer(help_text="They cannot be keys; `problems` says why.")
-    read_as = serializers.DictField(help_text="How it was read, with what was detected.")
+    unusable = LinesSerializer(help_text="They can’t be keys; `problems` says why.")
+    read_as = serializers.DictField(help_text="The options used to read the keys, including detected ones.")
     warnings = serializers.ListField(child=serializers.CharField())
 
 
 class CandidateSerializer(serializers.Serializer):
     column = serializers.IntegerField(help_text="From 1.")
     heading = serializers.CharField()
-    about = serializers.CharField(help_text="What its values have in common.")
+    about = serializers.CharField(help_text="Description of its values.")
 
 
 class KeyImportSerializer(serializers.Serializer):
     id = serializers.IntegerField()
     url = serializers.SerializerMethodField()
     status = serializers.ChoiceField(KeyImport.Status.choices)
-    progress = serializers.SerializerMethodField(help_text="In percent, if that is known.")
+    progress = serializers.SerializerMethodField(help_text="In percent; null if unknown.")
     file_name = serializers.CharField()
     note = serializers.CharField()
     uploaded_at = serializers.DateTimeField()
     uploaded_by = serializers.CharField()
-    error = serializers.CharField(help_text="Why it was refused, or failed.")
-    problems = serializers.SerializerMethodField(help_text="What is wrong, by line.")
+    error = serializers.CharField(help_text="Why the import was refused or failed.")
+    problems = serializers.SerializerMethodField(help_text="Problems by line number.")
     candidates = serializers.SerializerMethodField(
-        help_text="The columns to choose from, if it is refused because more than one may hold the keys."
+        help_text="The columns to choose from, if the column with the keys couldn’t be detected."
     )
-    preview = serializers.SerializerMethodField(help_text="What would come of it, or came of it.")
+    preview = serializers.SerializerMethodField(help_text="The expected or actual result of the import.")
     batch = serializers.IntegerField(source="batch_id", allow_null=True)
 
     def get_url(self, key_import) -> str:
@@ -134,39 +132,44 @@ class WithdrawnSerializer(serializers.Serializer):
 
 class KeyFileSerializer(serializers.Serializer):
     file = serializers.FileField(required=False, allow_empty_file=True)
-    text = serializers.CharField(required=False, trim_whitespace=False, help_text="Instead of a file.")
+    text = serializers.CharField(
+        required=False, trim_whitespace=False, help_text="The keys as text, instead of a file."
+    )
 
     def validate(self, data):
         if len(data) != 1:
-            raise serializers.ValidationError({"file": "Send either a file or a text."})
+            raise serializers.ValidationError({"file": "Send either `file` or `text`."})
         return data
 
 
 class ReadingSerializer(serializers.Serializer):
-    """How a file of keys is read."""
-
     encoding = serializers.ChoiceField(list(ENCODINGS), required=False)
     file_format = serializers.ChoiceField(FORMATS, required=False, source="format")
-    split = serializers.ChoiceField(SPLITS, required=False, help_text="What stands between two keys of a text.")
+    split = serializers.ChoiceField(SPLITS, required=False, help_text="What separates the keys of a text.")
     separator = serializers.CharField(
-        required=False, max_length=100, trim_whitespace=False, help_text="For a `split` by separators."
+        required=False,
+        max_length=100,
+        trim_whitespace=False,
+        help_text="Required if `split` is `separators` or `separator lines`.",
     )
-    delimiter = serializers.ChoiceField(list(DELIMITERS), required=False, help_text="Between the columns of a CSV.")
-    column = serializers.IntegerField(required=False, min_value=1, max_value=1000, help_text="Of the keys, from 1.")
+    delimiter = serializers.ChoiceField(list(DELIMITERS), required=False, help_text="Separator between CSV columns.")
+    column = serializers.IntegerField(
+        required=False, min_value=1, max_value=1000, help_text="CSV column with the keys, from 1."
+    )
     header = serializers.ChoiceField(
-        ["yes", "no"], required=False, help_text="The first row of a CSV names the columns."
+        ["yes", "no"], required=False, help_text="Whether the first CSV row has headings."
     )
     spreadsheet = serializers.ChoiceField(
         WAYS,
         required=False,
-        help_text='`fix` removes what a spreadsheet adds to keys (`="0012"`, `\'0012`, `1234.0`); `keep` also imports'
-        " numbers that it shortened (`1.23E+15`), which are errors otherwise.",
+        help_text='`fix` removes formatting that a spreadsheet added (`="0012"`, `\'0012`, `1234.0`). `keep` also'
+        " imports shortened numbers (`1.23E+15`), which are errors otherwise.",
     )
-    note = serializers.CharField(required=False, max_length=500, help_text="To find the batch by.")
+    note = serializers.CharField(required=False, max_length=500, help_text="Helps you find the batch later.")
 
     def validate(self, data):
         if data.get("split", "").startswith("separator") and not data.get("separator"):
-            raise serializers.ValidationError({"separator": "What stands between two keys?"})
+            raise serializers.ValidationError({"separator": "Enter the separator."})
         return data
 
 
@@ -191,14 +194,14 @@ class PoolAPIView(APIView):
         return get_object_or_404(self.pool(pk).imports, pk=number)
 
 
-class TakesKeys(PoolAPIView):
-    """Takes a file of keys: as the body, or as a form's `file` or `text`."""
+class KeyUploadView(PoolAPIView):
+    """Accepts a file of keys as the request body, or as `file` or `text` of a form."""
 
     takes_files = True
     parser_classes = [PlainTextParser, CsvParser, GzipParser, BoundedMultiPartParser]
 
     def get_upload(self, request) -> dict[str, Any]:
-        """What was sent, as `begin` takes it."""
+        """Return the uploaded content as keyword arguments for `begin`."""
         reading = ReadingSerializer(data=request.query_params)
         reading.is_valid(raise_exception=True)
         options = dict(reading.validated_data)
@@ -227,23 +230,23 @@ class PoolListView(PoolAPIView):
 
 
 class PoolView(PoolAPIView):
-    @extend_schema(summary="Show a pool's stock", responses={200: StockSerializer, **problems(401, 403, 404, 429)})
+    @extend_schema(summary="Read a pool's stock", responses={200: StockSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, pk):
         return Response(StockSerializer(get_object_or_404(request.auth.merchant.pools.with_counts(), pk=pk)).data)
 
 
 def describe_refusal(key_import: KeyImport) -> dict[str, Any]:
-    """Why nothing was imported, by line or by the parameter that has to change."""
+    """Describe why nothing was imported: by line, or by the parameter that has to change."""
     preview = key_import.preview
     if lines := {str(number): [problem] for number, problem in preview.get("problems", {}).items()}:
         return {"lines": lines}
     if candidates := preview.get("candidates"):
-        question = "Which column holds the license keys? Send its number as the parameter column."
+        question = "Which column contains the license keys? Send its number as the parameter `column`."
         return {"column": [question, *map(describe_candidate, candidates)]}
     return {preview.get("field", "file"): [key_import.error]}
 
 
-class PoolKeysView(TakesKeys):
+class PoolKeysView(KeyUploadView):
     @extend_schema(
         summary="Add keys to a pool",
         request=KEY_FILE,
@@ -251,17 +254,17 @@ class PoolKeysView(TakesKeys):
         responses={
             201: ImportSerializer,
             200: OpenApiResponse(ImportSerializer, "No key was new."),
-            202: OpenApiResponse(KeyImportSerializer, "It is long: look at its `url` for what becomes of it."),
+            202: OpenApiResponse(KeyImportSerializer, "The upload is large. Poll its `url` for the result."),
             **problems(400, 401, 403, 404, 413, 415, 429),
         },
     )
     def post(self, request, pk):
-        """One key a line, in UTF-8, unless the parameters say otherwise. All new keys are added, or none.
+        """Send one key per line in UTF-8, or set the parameters. Either all new keys are added or none.
 
-        A line that can be no key is a 400. Of a table (`text/csv`, or a file named `.csv`) the column of the keys is
-        found by its heading and its values; where that is in doubt, a 400 lists the columns to choose from. Up to
-        256 KiB are imported before this is answered. Items that wait for the pool are served at once, oldest payment
-        first.
+        If a line can't be a key, this returns 400. In a table (`text/csv`, or a file named `.csv`), the column with
+        the keys is detected by its heading and values. If that isn't clear, a 400 lists the columns to choose from.
+        Uploads up to 256 KiB are imported before the response. Items that wait for the pool get their keys
+        immediately, oldest payment first.
         """
         key_import = begin(self.pool(pk), actor=str(request.auth), confirmed=True, **self.get_upload(request))
         if key_import.error:
@@ -272,7 +275,7 @@ class PoolKeysView(TakesKeys):
         return Response(ImportSerializer(key_import).data, status.HTTP_201_CREATED if is_new else status.HTTP_200_OK)
 
 
-class ImportsView(TakesKeys):
+class ImportsView(KeyUploadView):
     @extend_schema(
         summary="Upload keys for a preview",
         request=KEY_FILE,
@@ -280,35 +283,38 @@ class ImportsView(TakesKeys):
         responses={201: KeyImportSerializer, **problems(400, 401, 403, 404, 413, 415, 429)},
     )
     def post(self, request, pk):
-        """Nothing is imported before it is confirmed. What the parameters leave open is detected."""
+        """Nothing is imported until you confirm. Parameters that you omit are detected."""
         key_import = begin(self.pool(pk), actor=str(request.auth), **self.get_upload(request))
         return Response(KeyImportSerializer(key_import).data, status=status.HTTP_201_CREATED)
 
 
 class ImportView(PoolAPIView):
-    @extend_schema(summary="Show an import", responses={200: KeyImportSerializer, **problems(401, 403, 404, 429)})
+    @extend_schema(summary="Read an import", responses={200: KeyImportSerializer, **problems(401, 403, 404, 429)})
     def get(self, request, pk, number):
         return Response(KeyImportSerializer(self.key_import(pk, number)).data)
 
     @extend_schema(summary="Discard an import", responses={204: None, **problems(401, 403, 404, 409, 429)})
     def delete(self, request, pk, number):
-        """What was uploaded is deleted. 409: it was confirmed."""
+        """Deletes the uploaded content. Returns 409 if the import has been confirmed."""
         key_import = self.key_import(pk, number)
         discard(key_import)
         key_import.refresh_from_db(fields=["status"])
         if key_import.status != KeyImport.Status.DISCARDED:
-            raise ImportRefused(f"This import is {key_import.status} already.")
+            raise ImportRefused(f"This import is already {key_import.status}.")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ConfirmView(PoolAPIView):
     @extend_schema(
-        summary="Import what the preview shows",
+        summary="Confirm an import",
         request=None,
         responses={200: KeyImportSerializer, **problems(401, 403, 404, 409, 429)},
     )
     def post(self, request, pk, number):
-        """A long one is `importing` then, and goes on by itself. 409: it is not `ready`, or was confirmed."""
+        """Imports the previewed keys. A large import continues in the background with the status `importing`.
+
+        Returns 409 if the import isn't `ready` or has been confirmed.
+        """
         key_import = confirm(self.key_import(pk, number), actor=str(request.auth))
         return Response(KeyImportSerializer(key_import).data)
 
@@ -325,7 +331,7 @@ class BatchListView(PoolAPIView, generics.ListAPIView):
         return self.pool(self.kwargs["pk"]).batches.all()
 
     @extend_schema(
-        summary="List a pool's batches, last imported first",
+        summary="List a pool's batches, most recently imported first",
         responses={200: BatchSerializer(many=True), **problems(401, 403, 404, 429)},
     )
     def get(self, request, *args, **kwargs):
@@ -339,7 +345,7 @@ class UndoView(PoolAPIView):
         responses={200: BatchSerializer, **problems(401, 403, 404, 409, 429)},
     )
     def post(self, request, pk, number):
-        """Takes its keys back as if they had never come. 409: one of them was issued or withdrawn."""
+        """Deletes the batch's keys from the pool. Returns 409 if one of them was issued or withdrawn."""
         batch = self.batch(pk, number)
         undo(batch, actor=str(request.auth))
         batch.refresh_from_db()
@@ -353,6 +359,6 @@ class WithdrawView(PoolAPIView):
         responses={200: WithdrawnSerializer, **problems(401, 403, 404, 429)},
     )
     def post(self, request, pk, number):
-        """Its keys that were not issued never will be."""
+        """Permanently withdraws the batch's keys that haven't been issued."""
         count = withdraw_rest(self.batch(pk, number), actor=str(request.auth))
         return Response({"withdrawn": count})

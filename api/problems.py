@@ -20,7 +20,7 @@ CONTENT_TYPE = "application/problem+json"
 
 
 def exception_handler(error: Exception, context: dict) -> Response | None:
-    """DRF's handler, with a problem for a body. What nobody expected stays unhandled, and becomes a 500."""
+    """Like DRF's handler, but with a problem as the body. Unexpected exceptions stay unhandled and become a 500."""
     if isinstance(error, Refused):
         members = {"code": error.code} | ({"errors": error.errors} if error.errors else {})
         body = problem(HTTPStatus.CONFLICT, str(error), **members)
@@ -32,7 +32,7 @@ def exception_handler(error: Exception, context: dict) -> Response | None:
         return None
 
     if isinstance(error, exceptions.ValidationError):
-        response.data = problem(response.status_code, "The request is not valid.", errors=list(_errors(error.detail)))
+        response.data = problem(response.status_code, "The request is invalid.", errors=list(_errors(error.detail)))
     else:
         response.data = problem(response.status_code, _detail(error))
     response.content_type = CONTENT_TYPE
@@ -48,21 +48,21 @@ def _detail(error: Exception) -> str:
         return str(error.detail)
     if isinstance(error, Http404 | PermissionDenied) and error.args:
         return str(error.args[0])
-    return "There is no such thing here."
+    return "Not found."
 
 
 def _errors(detail: Any) -> Iterator[dict[str, str]]:
     for pointer, message in _messages(detail, "#"):
-        # They may quote what was sent, and half of a surrogate pair cannot be sent back.
-        yield {"pointer": _sendable(pointer), "detail": _sendable(message)}
+        # Messages can quote the request, and a lone surrogate can't be encoded in the response.
+        yield {"pointer": _replace_surrogates(pointer), "detail": _replace_surrogates(message)}
 
 
-def _sendable(text: str) -> str:
+def _replace_surrogates(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
 def _messages(detail: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    """Every message in DRF's nested detail with a JSON pointer (RFC 6901) to the field it is about."""
+    """Yield every message in DRF's nested detail with a JSON pointer (RFC 6901) to its field."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
             escaped = str(name).replace("~", "~0").replace("/", "~1")
@@ -81,7 +81,7 @@ def problem_response(status: int, detail: str) -> JsonResponse:
     return JsonResponse(problem(status, detail), status=status, content_type=CONTENT_TYPE)
 
 
-# The project's error pages: problems for the API, Django's own pages for people.
+# The project's error handlers: problems for the API, Django's pages elsewhere.
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -92,7 +92,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith("/api/"):
-        return problem_response(404, "There is no such address in the API; see /api/docs/.")
+        return problem_response(404, "This API endpoint doesn’t exist. See /api/docs/.")
     return defaults.page_not_found(request, exception)
 
 

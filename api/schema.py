@@ -9,7 +9,7 @@ ProblemSerializer = inline_serializer(
         "title": serializers.CharField(),
         "status": serializers.IntegerField(),
         "detail": serializers.CharField(),
-        "code": serializers.CharField(required=False, help_text="With a 409: which rule forbids it."),
+        "code": serializers.CharField(required=False, help_text="With a 409: the rule that isn’t met."),
         "errors": inline_serializer(
             "FieldProblem",
             {

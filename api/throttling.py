@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 
 
 class ApiKeyThrottle(BaseThrottle):
-    """At most API_REQUESTS_PER_MINUTE with one key in a minute of the clock.
+    """Allows API_REQUESTS_PER_MINUTE per key and calendar minute.
 
-    DRF's own throttle keeps a list of times for each key and writes it whole at every request; a counter is enough.
+    DRF's own throttle rewrites a list of timestamps at every request; a counter is enough.
     """
 
     def allow_request(self, request, view):
@@ -27,8 +27,8 @@ class ApiKeyThrottle(BaseThrottle):
                 pipeline.expire(name, 120)
                 count, _ = pipeline.execute()
         except RedisError as error:
-            # A shop's payment matters more than our counting.
-            logger.warning("Requests are not being counted: %s", error)
+            # A shop's payment is more important than the limit.
+            logger.warning("Can't count API requests, so the rate limit is off: %s", error)
             return True
         return count <= settings.API_REQUESTS_PER_MINUTE
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from delivery.models import Delivery
-from merchants.email_template import TAG, TAGS_OF_ITEM, TAGS_OF_SECRETS, fill
+from merchants.email_template import ITEM_TAGS, SECRET_TAGS, TAG, fill
 from merchants.models import EmailTemplate, Merchant, Product
 from orders.kinds import SOURCES
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
@@ -103,7 +103,7 @@ class EmailContent:
 
     @property
     def language(self) -> str:
-        return self.order.spoken
+        return self.order.customer_language
 
 
 def compose_delivery(delivery: Delivery) -> EmailMultiAlternatives:
@@ -208,7 +208,7 @@ def _subject(content: EmailContent, texts: Texts) -> str:
     subjects = (texts.subject(email_item.item.product_id) for email_item in content.email_items)
     subject = next(filter(None, subjects), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
     names = ", ".join(_in_one_line(email_item.item.product.name) for email_item in content.email_items)
-    values = content.email_items[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(TAGS_OF_SECRETS, "")
+    values = content.email_items[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(SECRET_TAGS, "")
     return " ".join(fill(subject, values).split())
 
 
@@ -232,10 +232,10 @@ def _parts(content: EmailContent, texts: Texts) -> Iterator["EmailPart"]:
 def split_body(body: str) -> tuple[list[str], list[str], list[str]]:
     """Split a text into paragraphs before, within and after the part that repeats for each item.
 
-    That part runs from the first to the last paragraph with a tag in TAGS_OF_ITEM.
+    That part runs from the first to the last paragraph with a tag in ITEM_TAGS.
     """
     paragraphs = re.split(r"\n\s*\n", body.replace("\r\n", "\n").strip())
-    of_item = [index for index, text in enumerate(paragraphs) if TAGS_OF_ITEM.intersection(TAG.findall(text))]
+    of_item = [index for index, text in enumerate(paragraphs) if ITEM_TAGS.intersection(TAG.findall(text))]
     first, last = of_item[0], of_item[-1] + 1
     return paragraphs[:first], paragraphs[first:last], paragraphs[last:]
 
@@ -253,7 +253,7 @@ def _without_link(paragraph: str) -> str:
     """Remove a revoked {ORDER_URL}: its paragraph, or if that has tags of an item, its lines without {KEY}."""
     if "{ORDER_URL}" not in paragraph:
         return paragraph
-    if not TAGS_OF_ITEM.intersection(TAG.findall(paragraph)):
+    if not ITEM_TAGS.intersection(TAG.findall(paragraph)):
         return ""
     lines = paragraph.split("\n")
     return "\n".join(line for line in lines if "{ORDER_URL}" not in line or "{KEY}" in line)

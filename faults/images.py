@@ -24,7 +24,7 @@ TICKS = 100  # per second: the unit in which Linux counts CPU time
 def upload(owner: Owner, content: bytes) -> str:
     """Upload a logo; return the error."""
     answer = owner.submit("/emails/sender/", {"sender_name": "", "reply_to": ""}, {"logo_file": ("logo", content)})
-    found = re.search(r"(This is no picture|This picture takes|The picture has|Another picture)[^<]*", answer.text)
+    found = re.search(r"(Can.t read this|This image takes|The image |Another image)[^<]*", answer.text)
     return found[0] if found else "taken"
 
 

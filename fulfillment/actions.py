@@ -117,7 +117,7 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
         raise ReplaceRefused("Can’t replace this code: it didn’t come from a pool.")
 
     with moved_by(actor):
-        withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.Because.REPLACED}
+        withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.WithdrawalReason.REPLACED}
         LicenseKey.objects.filter(pk=issued.pk).update(**withdrawn)
         units = [code.unit]
         keys = allocate_keys(issued.pool, item, units) or allocate_keys(issued.pool, item, units, from_reserve=True)
@@ -151,7 +151,7 @@ def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
     missing = item.missing_units()
     codes: dict[int, str] = {}
     with moved_by(actor):
-        for pool in LicensePool.objects.of_chain(item.product):
+        for pool in LicensePool.objects.for_product(item.product):
             left = [unit for unit in missing if unit not in codes]
             keys = allocate_keys(pool, item, left, from_reserve=True)
             codes |= {unit: key.code for unit, key in keys.items()}
@@ -177,7 +177,10 @@ def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, reve
 def return_to_stock(code: ActivationCode, *, actor: str) -> LicensePool:
     """Make a refunded order's key available again, if nobody has seen it. Raises ReturnRefused."""
     quarantined = LicenseKey.objects.filter(
-        item=code.item, unit=code.unit, fingerprint=code.fingerprint, withdrawn_because=LicenseKey.Because.REFUNDED
+        item=code.item,
+        unit=code.unit,
+        fingerprint=code.fingerprint,
+        withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED,
     )
     key = quarantined.select_related("pool").first()
     if key is None:

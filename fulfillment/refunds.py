@@ -25,7 +25,7 @@ def stop(order: Order, *, actor: str) -> None:
         kind.stop(order)
     with moved_by(actor):
         keys = LicenseKey.objects.issued().filter(item__order=order)
-        keys.update(withdrawn_at=Now(), withdrawn_because=LicenseKey.Because.REFUNDED)
+        keys.update(withdrawn_at=Now(), withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED)
 
 
 def restart(order: Order, *, actor: str) -> None:
@@ -35,8 +35,8 @@ def restart(order: Order, *, actor: str) -> None:
     was returned to stock gets another one.
     """
     with moved_by(actor):
-        keys = LicenseKey.objects.filter(item__order=order, withdrawn_because=LicenseKey.Because.REFUNDED)
-        keys.update(withdrawn_at=None, withdrawn_because=LicenseKey.Because.MERCHANT)
+        keys = LicenseKey.objects.filter(item__order=order, withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED)
+        keys.update(withdrawn_at=None, withdrawn_because=LicenseKey.WithdrawalReason.MERCHANT)
     for kind in SOURCES.values():
         kind.restart(order)
     stopped = order.deliveries.filter(status=Delivery.Status.CANCELED, reason=f"The order is {Order.Status.DELETED}.")

@@ -68,7 +68,7 @@ def sweep():
         tracking.match_late_events,
         purge_logs,
         delete_old_requests,
-        uploads.forget_old_imports,
+        uploads.discard_old_imports,
     ):
         try:
             part()

@@ -9,17 +9,17 @@ from django.core.validators import EmailValidator
 from django.db.models import Q
 
 INVALID = EmailValidator.message
-# A local part as RFC 6532 extends it: letters of any script beside those of ASCII.
+# A local part with the letters of any script, as RFC 6532 allows.
 UTF8_LOCAL = re.compile(r"[-!#$%&'*+/=?^_`{}|~0-9A-Za-z\u00a1-\U0010ffff]+(\.[-!#$%&'*+/=?^_`{}|~\w]+)*")
 
 
 def validate_mailable(address: str) -> None:
-    """Refuse an address whose domain no mail server can be found for: one that has no form in ASCII (RFC 5891)."""
+    """Raise ValidationError if the domain has no ASCII form (RFC 5891), so no mail server can be looked up for it."""
     to_ascii_domain(address)
 
 
 def validate_international(address: str) -> None:
-    """Refuse what is no address. The local part may be UTF-8 (RFC 6531), the domain in any script (RFC 5891)."""
+    """Raise ValidationError for an invalid address. Allows a UTF-8 local part (RFC 6531) and any domain (RFC 5891)."""
     local, _, domain = to_ascii_domain(address).rpartition("@")
     if not local.isascii():
         if not (UTF8_LOCAL.fullmatch(local) and local.isprintable()):
@@ -29,7 +29,7 @@ def validate_international(address: str) -> None:
 
 
 def to_ascii_domain(address: str) -> str:
-    """The address with its domain as DNS has it: xn--bcher-kva.example for bücher.example. Raises ValidationError."""
+    """Convert the domain to its DNS form: bücher.example becomes xn--bcher-kva.example. Raises ValidationError."""
     local, at, domain = address.rpartition("@")
     if domain.isascii():
         return address
@@ -40,12 +40,12 @@ def to_ascii_domain(address: str) -> str:
 
 
 def same_address(field: str, address: str) -> Q:
-    """A filter on the field: the address in any case, its domain in its own script or in ASCII."""
+    """Build a filter that matches the address in any case, with its domain in Unicode or ASCII form."""
     local, at, domain = address.strip().rpartition("@")
     domains = {domain}
-    with suppress(UnicodeError):  # what is no domain is found only as it is
+    with suppress(UnicodeError):  # an invalid domain matches only itself
         domains |= {idna.encode(domain, uts46=True).decode(), idna.decode(domain)}
-    found = Q()
-    for each in domains:
-        found |= Q(**{f"{field}__iexact": f"{local}{at}{each}"})
-    return found
+    condition = Q()
+    for variant in domains:
+        condition |= Q(**{f"{field}__iexact": f"{local}{at}{variant}"})
+    return condition

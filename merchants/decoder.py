@@ -1,6 +1,7 @@
-"""Run by itself, by logos.py: reads a picture from standard input, and writes it as a PNG of a logo's size.
+"""A separate process, started by logos.py: reads an image from stdin and writes it to stdout as a logo-sized PNG.
 
-It has two seconds of processor time and little memory, and writes no files. What it refuses, it says.
+It is limited to two seconds of CPU time and 512 MiB of memory, and can't write files. If it refuses the image, it
+writes the reason to stdout and exits with REFUSED.
 """
 
 import os
@@ -12,9 +13,9 @@ from PIL import Image
 
 FORMATS = ["PNG", "JPEG", "GIF", "WEBP"]
 MAX_PIXELS = 4_000_000
-MAX_SIZE = 480, 160  # pixels; in an e-mail it takes half of that, for it to be sharp
-CPU_SECONDS = 2
-MEMORY = 512 * 1024 * 1024
+MAX_SIZE = 480, 160  # pixels; e-mails show it at half this size, so it stays sharp on high-density screens
+MAX_CPU_SECONDS = 2
+MAX_MEMORY = 512 * 1024 * 1024
 REFUSED = 3  # exit status
 
 
@@ -22,25 +23,25 @@ class ImageRefused(Exception):
     pass
 
 
-def limit() -> None:
+def limit_resources() -> None:
     for kind, value in (
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, MAX_CPU_SECONDS),
+        (resource.RLIMIT_AS, MAX_MEMORY),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(kind, (value, value))
-    os.nice(10)  # payments first
+    os.nice(10)  # payments come first
 
 
 def draw(content: bytes) -> bytes:
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as source:
             if source.width * source.height > MAX_PIXELS:
-                raise ImageRefused("The picture has more than 4 million pixels.")
+                raise ImageRefused("The image has more than 4 million pixels.")
             picture = source.convert("RGBA")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageRefused("This is no picture in PNG, JPEG, GIF or WebP that can be read.") from error
+        raise ImageRefused("Can’t read this file. Upload a PNG, JPEG, GIF or WebP image.") from error
     picture.thumbnail(MAX_SIZE)
     drawn = BytesIO()
     picture.save(drawn, "PNG", optimize=True)
@@ -48,7 +49,7 @@ def draw(content: bytes) -> bytes:
 
 
 def main() -> int:
-    limit()
+    limit_resources()
     try:
         sys.stdout.buffer.write(draw(sys.stdin.buffer.read()))
     except ImageRefused as error:

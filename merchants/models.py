@@ -18,10 +18,10 @@ from django.utils import timezone
 from merchants.addresses import validate_mailable
 from merchants.email_template import validate_body, validate_subject
 
-# Who did something, as histories tell it: a person's name and address, or an API key's name.
+# Length of an actor, as histories show it: a person's name and address, or the name of an API key.
 MAX_ACTOR = 600
 
-# An API key as the shop holds it: prefix and secret.
+# The full text of an API key: prefix and secret.
 KEY_TEXT = re.compile(r"kw_([0-9a-f]{8})_([0-9a-f]{48})")
 
 
@@ -30,7 +30,7 @@ class UserManager(BaseUserManager["User"]):
 
     @classmethod
     def normalize_email(cls, email):
-        # In lower case, as allauth looks for it; nobody has two accounts by the case of a letter.
+        # Lower case, as allauth looks it up, so addresses that differ only in case share one account.
         return super().normalize_email(email).lower()
 
     def create_user(self, email, password=None, **fields):
@@ -47,7 +47,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractUser):
-    """A person who signs in, with an e-mail address for a name: a merchant's member or our own support staff."""
+    """A person who signs in with an e-mail address: a member of a merchant, or support staff."""
 
     username = None  # type: ignore[assignment]
     email = models.EmailField("e-mail address", unique=True)
@@ -64,27 +64,25 @@ class User(AbstractUser):
         ]
 
     def __str__(self):
-        # Both, for it stands in histories: there may be two of a name.
+        # Both, because histories show this text and two people can share a name.
         return f"{self.get_full_name()} ({self.email})" if self.get_full_name() else self.email
 
 
 class Merchant(models.Model):
-    """A vendor. Everything that is not support staff's belongs to exactly one."""
-
     name = models.CharField(max_length=200)
     slug = models.SlugField(unique=True)
     sender_name = models.CharField(
         max_length=100,
         blank=True,
-        validators=[RegexValidator(r"^[^\r\n]*$", "One line, please.")],
-        help_text="Whom e-mails to customers come from. Empty: the merchant’s name.",
+        validators=[RegexValidator(r"^[^\r\n]*$", "Use a single line.")],
+        help_text="The sender customers see in e-mails. Defaults to the merchant’s name.",
     )
-    reply_to = models.EmailField("reply-to address", blank=True, help_text="Where customers’ answers go.")
+    reply_to = models.EmailField("reply-to address", blank=True, help_text="Customers’ replies go to this address.")
     logo = models.ForeignKey("Logo", models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
     second_factor_required = models.BooleanField(
         "second factor required",
         default=False,
-        help_text="Members sign in with a passkey or a code from an authenticator app as well.",
+        help_text="Members must use a passkey or an authenticator app to sign in.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -92,7 +90,7 @@ class Merchant(models.Model):
         return self.name
 
     def clean(self):
-        # It stands in every mail to a customer, none of which would go out.
+        # Every e-mail to a customer contains this address; an invalid one would block them all.
         try:
             validate_mailable(self.reply_to)
         except ValidationError as error:
@@ -116,12 +114,12 @@ class Merchant(models.Model):
 
 
 class Logo(models.Model):
-    """A merchant's picture in e-mails. Those that were replaced stay: e-mails that were sent show them."""
+    """A merchant's logo in e-mails. Replaced logos are kept, because sent e-mails still show them."""
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="logos")
-    image = models.BinaryField(help_text="PNG, made by merchants/logos.py.")
-    digest = models.CharField(max_length=32, db_index=True, help_text="Of the image, in its address.")
-    width = models.PositiveSmallIntegerField(help_text="In pixels; two of them make one of the e-mail’s.")
+    image = models.BinaryField(help_text="PNG, created by merchants/logos.py.")
+    digest = models.CharField(max_length=32, db_index=True, help_text="Digest of the image, used in its URL.")
+    width = models.PositiveSmallIntegerField(help_text="In pixels. E-mails show the logo at half this size.")
     height = models.PositiveSmallIntegerField()
     saved_at = models.DateTimeField(db_default=Now(), editable=False)
     saved_by = models.CharField(max_length=MAX_ACTOR)
@@ -165,7 +163,7 @@ class Member(models.Model):
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):
     def open(self):
-        """Neither accepted nor withdrawn. Those that expired are open still: they can be sent again."""
+        """Neither accepted nor withdrawn. Includes expired invitations, because they can be sent again."""
         return self.filter(accepted_at=None, withdrawn_at=None)
 
     def current(self):
@@ -173,7 +171,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 
 
 class Invitation(models.Model):
-    """An e-mail that makes its reader a member. Its link holds a token, of which we keep the fingerprint."""
+    """An e-mail that invites its reader to become a member. We store only the fingerprint of its link's token."""
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="invitations")
     email = models.EmailField("e-mail address")
@@ -199,7 +197,7 @@ class Invitation(models.Model):
         ]
 
     def __str__(self):
-        return f"Invitation of {self.email} by {self.merchant}"
+        return f"Invitation of {self.email} to {self.merchant}"
 
     def get_absolute_url(self) -> str:
         return reverse("team")
@@ -211,10 +209,10 @@ class Invitation(models.Model):
 
 class CheckoutPage(models.Model):
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="checkout_pages")
-    code = models.SlugField(help_text="As the shop reports it, for example “main”.")
+    code = models.SlugField(help_text="The code the shop reports, such as “main”.")
     name = models.CharField(max_length=200, blank=True)
     delivery_allowed = models.BooleanField(
-        default=True, help_text="Off: nobody is e-mailed activation codes of orders from this page."
+        default=True, help_text="If off, customers who order from this page get no activation codes by e-mail."
     )
 
     class Meta:
@@ -226,7 +224,7 @@ class CheckoutPage(models.Model):
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def create_key(self, **fields) -> tuple["ApiKey", str]:
-        """Make a key. Its text is returned here and nowhere else: we keep a hash."""
+        """Create a key. Only this call returns its text, because we store just a hash."""
         prefix, secret = secrets.token_hex(4), secrets.token_hex(24)
         key = self.create(prefix=prefix, secret_hash=ApiKey.hash_secret(secret), **fields)
         return key, f"kw_{prefix}_{secret}"
@@ -243,28 +241,28 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return key
 
 
-class Used(models.Model):
+class UsageTracked(models.Model):
     last_used_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         abstract = True
 
     def touch(self) -> None:
-        """Remember that it is in use, to the minute: concurrent requests must not queue on this row."""
+        """Set `last_used_at` at most once a minute, so that concurrent requests don't queue on this row."""
         if self.last_used_at and timezone.now() - self.last_used_at < timedelta(minutes=1):
             return
         stale = models.Q(last_used_at=None) | models.Q(last_used_at__lt=Now() - timedelta(minutes=1))
         type(self)._default_manager.filter(stale, pk=self.pk).update(last_used_at=Now())
 
 
-class ApiKey(Used):
+class ApiKey(UsageTracked):
     class Scope(models.TextChoices):
         PAYMENTS = "payments", "report payments and refunds"
         ORDERS = "orders", "read orders, resend codes, change customers’ addresses and links"
-        POOLS = "pools", "read and fill pools"
+        POOLS = "pools", "read pools and add keys"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100, help_text="Which shop uses it.")
+    name = models.CharField(max_length=100, help_text="The shop that uses it.")
     prefix = models.CharField(max_length=8, unique=True, editable=False)
     secret_hash = models.BinaryField(editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope))
@@ -281,7 +279,7 @@ class ApiKey(Used):
 
     @staticmethod
     def hash_secret(secret: str) -> bytes:
-        # 192 random bits need no slow hash: there is nothing to guess.
+        # 192 random bits can't be guessed, so a fast hash is enough.
         return hashlib.sha256(secret.encode()).digest()
 
 
@@ -291,19 +289,25 @@ class Product(models.Model):
         ONE_PER_ITEM = "item", "one per item, whatever the quantity"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="products")
-    sku = models.CharField("SKU", max_length=64, validators=[RegexValidator(r"^[\w.:/+-]+$", "No spaces, please.")])
+    sku = models.CharField(
+        "SKU",
+        max_length=64,
+        validators=[
+            RegexValidator(r"^[\w.:/+-]+$", "Use letters, digits and the characters _ . : / + -, without spaces.")
+        ],
+    )
     name = models.CharField(max_length=200)
     quantity_rule = models.CharField(
         max_length=4,
         choices=QuantityRule,
         default=QuantityRule.ONE_PER_UNIT,
-        help_text="How many activation codes an order of this product gets.",
+        help_text="How many activation codes an order for this product gets.",
     )
     instructions = models.TextField(
         blank=True,
         max_length=2000,
-        help_text="What customers do with the activation code. It stands beneath the codes, in the e-mail and on the"
-        " order’s page, as it is: in one language, without links.",
+        help_text="Tells customers how to use the activation code. Shown below the codes in the e-mail and on the"
+        " order page. It isn’t translated and can’t contain links.",
     )
 
     class Meta:
@@ -322,17 +326,17 @@ class Product(models.Model):
 
 class EmailTemplateQuerySet(models.QuerySet["EmailTemplate"]):
     def current(self):
-        """The newest version of each text, also where that is the return to the default."""
-        # The default ordering of a table has no say in what DISTINCT ON keeps.
+        """The newest version of each text, including versions that restore the default."""
+        # Without an explicit order, DISTINCT ON keeps an arbitrary row.
         newest = self.order_by("merchant", "product", "language", "-pk").distinct("merchant", "product", "language")
         return self.model._default_manager.filter(pk__in=newest.values("pk"))
 
 
 class EmailTemplate(models.Model):
-    """One version of what customers of a language are written. The newest counts; none is ever edited.
+    """One version of the e-mail to customers in one language. The newest applies; versions are never edited.
 
-    A text of no product is for all that have none of their own. Where subject or body is empty, the text for all
-    products counts, or Keywell's.
+    A template without a product applies to all products that don't have their own. If a product's subject or body is
+    empty, the template for all products applies, and then Keywell's default.
     """
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="email_templates")

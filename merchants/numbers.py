@@ -1,9 +1,9 @@
-"""Numbers of licensing: a vendor's service gives them to products and licensees, and ours does."""
+"""Numbers that identify products and licensees in a licensing service, the vendor's or ours."""
 
 from django.core.validators import RegexValidator
 
 MAX_NUMBER = 100  # characters
-# It stands in addresses, and in filters, where ; and = have a meaning.
+# Numbers appear in URLs, and in filters, where ; and = are operators.
 validate_number = RegexValidator(
-    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number has no spaces and none of the characters / \\ ; = ? # %%."
+    r"\A[^\s/;=?#\\%\x00-\x1f\x7f]+\Z", "A number can’t contain spaces or any of / \\ ; = ? # %%."
 )

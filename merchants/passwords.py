@@ -2,15 +2,15 @@ from django.core.exceptions import ValidationError
 
 
 class NotTheEmailAddress:
-    """Refuses a password that holds the user's own e-mail address, or the part of it that others guess first."""
+    """Reject passwords that contain the user's e-mail address, or its local part."""
 
-    MIN_LENGTH = 5  # of that part: a shorter one may stand in any password
+    MIN_LENGTH = 5  # a shorter local part can occur in any password
 
     def validate(self, password, user=None):
         email = getattr(user, "email", "").lower()
         name = email.partition("@")[0]
         if email and (email in password.lower() or len(name) >= self.MIN_LENGTH and name in password.lower()):
-            raise ValidationError("The password contains your e-mail address. Choose another one.")
+            raise ValidationError("The password contains your e-mail address. Choose a different password.")
 
     def get_help_text(self):
-        return "It must not contain your e-mail address."
+        return "Your password can’t contain your e-mail address."

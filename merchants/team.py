@@ -9,12 +9,12 @@ from merchants.models import Invitation, Member, Merchant, User
 from vault.fingerprints import fingerprint
 from work.refusals import Refused
 
-VALID_FOR = timedelta(days=7)
-SEND_AGAIN_AFTER = timedelta(minutes=1)
+INVITATION_LIFETIME = timedelta(days=7)
+RESEND_INTERVAL = timedelta(minutes=1)
 
 
 class TeamError(Refused):
-    """Says to an owner, or to who was invited, why something cannot be done."""
+    """The message is shown to an owner or to the invited person."""
 
     code = "team_error"
 
@@ -48,10 +48,10 @@ class NoSecondFactor(TeamError):
 
 
 def invite(merchant: Merchant, email: str, role: Member.Role, *, actor: User) -> tuple[Invitation, str]:
-    """Invite an address. Returns the token of the link, too, which is kept nowhere else."""
+    """Create an invitation. Also returns the token for its link, which isn't stored."""
     email = email.lower()
     if merchant.members.filter(user__email=email).exists():
-        raise AlreadyMember(f"{email} is a member already.")
+        raise AlreadyMember(f"{email} is already a member.")
 
     token = secrets.token_urlsafe(32)
     try:
@@ -61,23 +61,23 @@ def invite(merchant: Merchant, email: str, role: Member.Role, *, actor: User) ->
                 role=role,
                 invited_by=actor,
                 fingerprint=fingerprint(token),
-                expires_at=timezone.now() + VALID_FOR,
+                expires_at=timezone.now() + INVITATION_LIFETIME,
             )
     except IntegrityError as error:
-        raise AlreadyInvited(f"{email} is invited already. Send the invitation again, or withdraw it.") from error
+        raise AlreadyInvited(f"{email} has already been invited. Resend the invitation or withdraw it.") from error
     return invitation, token
 
 
 def renew(invitation: Invitation) -> str:
-    """Return a new token, good for another week. The link that was sent before ends."""
+    """Return a new token that is valid for another week. The previous link stops working."""
     token = secrets.token_urlsafe(32)
-    before = timezone.now() - SEND_AGAIN_AFTER
+    before = timezone.now() - RESEND_INTERVAL
     waiting = Invitation.objects.open().filter(pk=invitation.pk).exclude(sent_at__gt=before)
-    if not waiting.update(fingerprint=fingerprint(token), expires_at=Now() + VALID_FOR, sent_at=None):
+    if not waiting.update(fingerprint=fingerprint(token), expires_at=Now() + INVITATION_LIFETIME, sent_at=None):
         invitation.refresh_from_db()
         if invitation.accepted_at or invitation.withdrawn_at:
-            raise InvitationGone(f"The invitation of {invitation.email} is not open any more.")
-        raise SentJustNow(f"The invitation was sent to {invitation.email} just now. Please wait a minute.")
+            raise InvitationGone(f"The invitation of {invitation.email} is no longer open.")
+        raise SentJustNow(f"An invitation was just sent to {invitation.email}. Wait a minute before resending it.")
 
     invitation.refresh_from_db()
     return token
@@ -85,11 +85,11 @@ def renew(invitation: Invitation) -> str:
 
 def withdraw(invitation: Invitation) -> None:
     if not Invitation.objects.open().filter(pk=invitation.pk).update(withdrawn_at=Now()):
-        raise InvitationGone(f"The invitation of {invitation.email} is not open any more.")
+        raise InvitationGone(f"The invitation of {invitation.email} is no longer open.")
 
 
 def accept(invitation: Invitation, user: User) -> Member:
-    """Make a member of who was invited. Who is one already keeps the role."""
+    """Make the invited user a member. An existing member keeps their role."""
     if user.email != invitation.email:
         raise NotInvited(f"This invitation is for {invitation.email}.")
 
@@ -102,20 +102,20 @@ def accept(invitation: Invitation, user: User) -> Member:
 
 
 def accept_as_new_user(invitation: Invitation, password: str, **name: str) -> Member:
-    """Make an account for who was invited, and accept. The mail that was read proves the address."""
+    """Create an account for the invited person and accept. Having the link proves that they own the address."""
     try:
         with transaction.atomic():
             _use(invitation)
             user = User.objects.create_user(invitation.email, password, **name)
             return Member.objects.create(merchant=invitation.merchant, user=user, role=invitation.role)
     except IntegrityError as error:
-        # Another merchant's invitation made the account meanwhile; this one is open still.
-        raise InvitationGone("There is an account with this address now: sign in to accept.") from error
+        # Accepting another merchant's invitation created the account just now. This one is still open.
+        raise InvitationGone("An account with this address already exists. Sign in to accept.") from error
 
 
 def _use(invitation: Invitation) -> None:
     if not Invitation.objects.current().filter(pk=invitation.pk).update(accepted_at=Now()):
-        raise InvitationGone("This invitation was used, withdrawn or has expired.")
+        raise InvitationGone("This invitation has been used, was withdrawn or has expired.")
 
 
 def change_role(member: Member, role: Member.Role) -> None:
@@ -132,16 +132,16 @@ def remove(member: Member) -> None:
 
 
 def _keep_an_owner(member: Member) -> None:
-    # Whoever makes owners fewer waits here for whoever does the same, and then finds those who are left.
+    # Serializes removals and demotions of owners, so that two of them can't remove the last two owners.
     owners = Member.objects.filter(merchant=member.merchant_id, role=Member.Role.OWNER, user__is_active=True)
     left = {owner.pk for owner in owners.select_for_update(of=("self",)).order_by("pk")}
     if left == {member.pk}:
-        raise LastOwner(f"{member.user} is the only owner. Make somebody else an owner first.")
+        raise LastOwner(f"{member.user} is the only owner. Make someone else an owner first.")
 
 
 def require_second_factor(merchant: Merchant, required: bool, *, has_one: bool) -> None:
-    """Ask all members for a second factor, or none; `has_one` is whether who asks for it has one."""
+    """Require a second factor of all members, or stop requiring it. `has_one`: the current user has one."""
     if required and not has_one:
-        raise NoSecondFactor("Set up a second factor of your own first; otherwise this would lock you out.")
+        raise NoSecondFactor("Set up your own second factor first, or you’ll lock yourself out.")
     merchant.second_factor_required = required
     merchant.save(update_fields=["second_factor_required"])

@@ -1,28 +1,28 @@
-"""Characters that nobody sees, or that change how what follows is read."""
+"""Invisible characters, and characters that change how the following text is displayed."""
 
 import unicodedata
 
 from django.core.exceptions import ValidationError
 
-# Controls, formats (bidirectional marks, zero-width spaces, tags), halves of pairs, private use, line separators; and
-# what counts as a letter, though it shows nothing.
-UNSEEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Control and format characters (bidirectional marks, zero-width spaces, tags), surrogates, private use, unassigned
+# characters, line separators; and letters that are blank.
+INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
-# Names in Persian and in Indian scripts are spelled with these.
+# Names in Persian and Indian scripts need these.
 JOINERS = "\u200c\u200d"
 
 
-def is_unseen(character: str) -> bool:
-    return unicodedata.category(character) in UNSEEN_CATEGORIES or character in BLANK_LETTERS
+def is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in INVISIBLE_CATEGORIES or character in BLANK_LETTERS
 
 
 def validate_visible(text: str) -> None:
-    """For what identifies something: two that look the same must be the same."""
+    """Raise ValidationError for invisible characters: identifiers that look the same must be the same."""
     for character in text:
-        if is_unseen(character):
-            raise ValidationError(f"Leave out the invisible character U+{ord(character):04X}.")
+        if is_invisible(character):
+            raise ValidationError(f"Remove the invisible character U+{ord(character):04X}.")
 
 
-def remove_unseen(text: str) -> str:
-    """For names, which are never a reason to refuse something."""
-    return "".join(character for character in text if character in JOINERS or not is_unseen(character)).strip()
+def remove_invisible(text: str) -> str:
+    """Remove invisible characters, for names: a bad name must never block an order."""
+    return "".join(character for character in text if character in JOINERS or not is_invisible(character)).strip()

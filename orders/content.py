@@ -1,7 +1,7 @@
-"""What a shop reported, to tell a repeated report from a contradicting one, and to say where the two differ.
+"""Digests of a reported payment, to distinguish a repeated report from a conflicting one and to find differences.
 
-An order keeps a keyed digest of each field, not the field: it still holds after a corrected address, purged parameters
-or an erased customer, and says nothing about them.
+An order keeps a keyed digest of each field instead of the field. So we can still compare after an address was
+corrected, parameters were purged or a customer was erased, and the digests reveal none of these.
 """
 
 import base64
@@ -19,7 +19,7 @@ DIGEST_LENGTH = 9
 
 
 def digest_content(payment: dict) -> dict[str, str]:
-    """A digest of each field of a payment, by its JSON pointer; items go by their reference, not their place."""
+    """Digest each field of a payment by its JSON pointer. Pointers to items use the reference, not the index."""
     values = {pointer: json.dumps(value, cls=PaymentEncoder, sort_keys=True) for pointer, value in _fields(payment)}
     digests = fingerprints([f"{pointer} {value}" for pointer, value in values.items()])
     return {
@@ -37,7 +37,7 @@ def _fields(payment: dict):
         yield f"/customer/{name}", value
     for item in payment["items"]:
         place = f"/items/{_escape(item['item'])}"
-        # By the SKU that was reported: the product may be renamed later, or be known only later.
+        # The reported SKU, because the product may be renamed or added later.
         yield f"{place}/product", item["sku"]
         yield f"{place}/quantity", item["quantity"]
         yield f"{place}/total_price", str(Decimal(item["total_price"]).normalize())
@@ -45,7 +45,7 @@ def _fields(payment: dict):
 
 
 def find_differences(order: Order, payment: dict, content: dict[str, str]) -> list[str]:
-    """Where a payment differs from what the order was first reported with, as JSON pointers into the payment."""
+    """Return JSON pointers to the fields of a payment that differ from the order's first report."""
     places = {_escape(item["item"]): index for index, item in enumerate(payment["items"])}
     before = order.content
     differing = {name for name in content.keys() | before.keys() if content.get(name) != before.get(name)}
@@ -53,7 +53,7 @@ def find_differences(order: Order, payment: dict, content: dict[str, str]) -> li
 
 
 def _point(name: str, places: dict[str, int], known: dict[str, str]) -> str:
-    """The pointer to a field; to a whole item if it is new, and to all items if one is missing."""
+    """Return a pointer to the field; to the whole item if it is new, or to all items if one is missing."""
     _, first, *rest = name.split("/")
     if first != "items":
         return f"#{name}"
@@ -69,7 +69,7 @@ def _escape(text: str) -> str:
 
 
 class PaymentEncoder(DjangoJSONEncoder):
-    """Model instances stand for themselves by primary key."""
+    """Encodes model instances as their primary key."""
 
     def default(self, o):
         return o.pk if isinstance(o, Model) else super().default(o)

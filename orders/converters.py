@@ -3,10 +3,10 @@ from django.urls.converters import StringConverter
 
 
 class ReferenceConverter(StringConverter):
-    """A number that the shop gave an order or an item, or `id:` and our own.
+    """The shop's number of an order or item, or `id:` followed by our own id.
 
-    A number may contain slashes, which WSGI servers decode: as little as possible is taken for it. Where that is
-    ambiguous, as for an order “A/refund”, the id is not.
+    A number can contain slashes, because WSGI servers decode %2F, so the pattern matches as little as possible. Use
+    the id where the number is ambiguous, as for an order “A/refund”.
     """
 
     regex = r"[^\x00-\x1f\x7f]+?"

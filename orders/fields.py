@@ -1,4 +1,4 @@
-"""Fields for a customer's e-mail address, which may be international, in the API and in forms."""
+"""Fields for customers' e-mail addresses, including international ones, in the API and in forms."""
 
 from django import forms
 from rest_framework import serializers
@@ -9,12 +9,12 @@ from merchants.addresses import validate_international
 class EmailField(serializers.EmailField):
     def __init__(self, **kwargs) -> None:
         super().__init__(**kwargs)
-        # In place of the one that only takes ASCII before the @.
+        # Replaces DRF's validator, which accepts only ASCII before the @.
         self.validators = [*self.validators[:-1], validate_international]
 
 
 class EmailFormField(forms.CharField):
-    # Browsers refuse international addresses in a field of type "email".
+    # Browsers reject international addresses in inputs of type "email".
     widget = forms.TextInput
     default_validators = [validate_international]
 

@@ -1,4 +1,4 @@
-"""The kinds of sources by their codes, as fulfillment/sources registers them. Models look them up here."""
+"""The registry of source kinds by code. fulfillment/sources fills it; models use it without importing fulfillment."""
 
 from typing import Any
 

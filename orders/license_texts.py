@@ -1,4 +1,4 @@
-"""What people recognize a license by, however it is written: its letters and digits, and the last of them."""
+"""Recognizes a license by its letters and digits, or by the last of them, however people write it."""
 
 import re
 import unicodedata
@@ -6,10 +6,10 @@ import unicodedata
 from vault.fingerprints import fingerprint, fingerprints
 
 HINT_LENGTH = 4
-# Of a short license, four characters would tell too much.
+# Four characters of a short license would reveal too much.
 MIN_HINTED, MIN_HINTED_LETTERS = 12, 8
 
-# "-----END LICENSE-----", "=== LICENSE END ===", "</license>": the same in every license.
+# Markers such as "-----END LICENSE-----", "=== LICENSE END ===" and "</license>" are the same in every license.
 FRAMES = "-=*~_+<>#"
 BEGIN, END = {"begin", "start"}, {"end", "stop"}
 MAX_MARKER = 200
@@ -24,7 +24,10 @@ def letters(text: str) -> str:
 
 
 def loose_fingerprint(text: str) -> bytes | None:
-    """The same for texts that differ only in case, white space and punctuation; None without a letter or digit."""
+    """Return the same digest for texts that differ only in case, white space and punctuation.
+
+    None if the text has no letter or digit.
+    """
     core = letters(text)
     return fingerprint(core) if core else None
 
@@ -35,7 +38,7 @@ def loose_fingerprints(texts: list[str]) -> list[bytes | None]:
 
 
 def split_marker(line: str) -> tuple[str, list[str]] | None:
-    """The frame and the words of a line such as `-----BEGIN LICENSE-----`, in lower case; None of any other line."""
+    """Return the frame and lower-case words of a line such as `-----BEGIN LICENSE-----`; None for other lines."""
     text = line.strip().lstrip("#/; ") if len(line) <= MAX_MARKER else ""
     frame = text[:1]
     if not frame or frame not in FRAMES or not (text.startswith(2 * frame) and text.endswith(2 * frame)):
@@ -45,7 +48,7 @@ def split_marker(line: str) -> tuple[str, list[str]] | None:
 
 
 def distinctive(code: str) -> str:
-    """What of a license is not the same in all: without the lines and tags around it, and a link's file extension."""
+    """Remove what all licenses share: marker lines, closing tags, and the file extension of a link."""
     text = code.strip()
     if text[-1:] in FRAMES:
         text = "\n".join(line for line in text.split("\n") if not split_marker(line))
@@ -54,7 +57,7 @@ def distinctive(code: str) -> str:
 
 
 def hint(code: str) -> str:
-    """The last four letters and digits that tell this license from others; empty for a short one."""
+    """Return the last four distinctive letters and digits; empty for a short license."""
     found = re.sub(r"[\W_]+", "", distinctive(code))
     is_long = len(code.strip()) >= MIN_HINTED and len(found) >= MIN_HINTED_LETTERS
     return found[-HINT_LENGTH:] if is_long else ""

@@ -1,6 +1,6 @@
-"""How customers read: the languages that we write to them in, and their dates and prices.
+"""Languages, dates and prices for customers.
 
-Dates and prices are formatted as the Unicode CLDR has it for the language and the country.
+Dates and prices follow the Unicode CLDR for the customer's language and country.
 """
 
 import re
@@ -17,7 +17,7 @@ DEFAULT_LANGUAGE = "en"
 
 
 def supported_language(tag: str) -> str:
-    """The one of settings.LANGUAGES for readers of this language (a BCP 47 tag such as `de-AT`), or English."""
+    """Return the best of settings.LANGUAGES for a BCP 47 tag such as `de-AT`; English if none fits."""
     try:
         return get_supported_language_variant(tag.lower())
     except LookupError:
@@ -25,7 +25,7 @@ def supported_language(tag: str) -> str:
 
 
 def get_locale(tag: str, country: str = "") -> Locale:
-    """The locale in which a reader of this language in this country (ISO 3166-1 alpha-2) reads dates and prices."""
+    """Return the locale for a language tag and a country (ISO 3166-1 alpha-2)."""
     language = supported_language(tag)
     region = country or tag.partition("-")[2]
     try:
@@ -39,7 +39,7 @@ def format_day(moment: datetime, locale: Locale) -> str:
 
 
 def format_wait(distance: timedelta, locale: Locale) -> str:
-    """How long to wait, rounded up, such as “in 12 minutes”."""
+    """Format a waiting time, rounded up, such as “in 12 minutes”."""
     unit: Literal["hour", "minute"] = "hour" if distance > timedelta(hours=1) else "minute"
     length = timedelta(**{f"{unit}s": 1})
     rounded_up = -(-distance // length) * length
@@ -47,6 +47,6 @@ def format_wait(distance: timedelta, locale: Locale) -> str:
 
 
 def format_money(amount: Decimal, currency: str, locale: Locale) -> str:
-    """An amount with its currency (ISO 4217), such as “59,98 €”."""
-    # Between letters and digits CLDR has a space, which Babel leaves out: “KWD 1.525”.
+    """Format an amount with its currency (ISO 4217), such as “59,98 €”."""
+    # CLDR puts a space between letters and digits, as in “KWD 1.525”, which Babel omits.
     return re.sub(r"(?<=[^\W\d_])(?=\d)", "\N{NO-BREAK SPACE}", format_currency(amount, currency, locale=locale))

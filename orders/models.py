@@ -19,21 +19,21 @@ from orders.money import MoneyField
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
-# In an address, what begins like this is an id; no number is reported that does (api/payment_serializers.py).
+# In a URL, this prefix marks an id. The API rejects numbers that look like this (api/payment_serializers.py).
 ID_PREFIX = "id:"
 MAX_OTHER_PRODUCT = 200
 
 
 def named(name: str, field: str) -> Q:
-    """A filter for an order or item by what an address calls it: its number in this field, or `id:` and its id."""
+    """Filter orders or items by their name in a URL: the value of `field`, or `id:` followed by the id."""
     found = re.fullmatch(rf"{ID_PREFIX}(\d{{1,18}})", name, re.ASCII)
     return Q(pk=int(found[1])) if found else Q(**{field: name})
 
 
 class ShortNumber(Func):
-    """A number as people quote it, without punctuation, leading letters and zeros; null if nothing is left.
+    """An order number without punctuation, leading letters and zeros, in lower case; null if nothing is left.
 
-    A0012345678 is found as 12345678, K/77 as k 77.
+    It finds orders by the numbers that people quote: A0012345678 as 12345678, K/77 as “k 77”.
     """
 
     template = (
@@ -43,48 +43,48 @@ class ShortNumber(Func):
 
 
 class Fold(Func):
-    """A text as customers are searched by: in lower case, without accents, apostrophes and invisible characters."""
+    """Normalizes text for customer search: lower case, without accents, apostrophes and invisible characters."""
 
     function = "orders_fold"
     output_field = models.TextField()
 
 
 class FoldUmlauts(Func):
-    """The same with a, o and u for ae, oe and ue, and a for aa: Müßig, Muessig and Mussig are one name."""
+    """Like Fold, and with ae, oe, ue and aa replaced by a, o, u and a, so Müßig, Muessig and Mussig are the same."""
 
     function = "orders_fold_umlauts"
     output_field = models.TextField()
 
 
 class CustomerText(Func):
-    """A text folded both ways, for each to be found in it."""
+    """The text in both folded forms, so that a search for either finds it."""
 
     function = "orders_customer_text"
     output_field = models.TextField()
 
 
-def _holds(word: str) -> Q:
+def _contains_word(word: str) -> Q:
     folds = [Fold, FoldUmlauts] if re.search("[ao]e|ue|aa", word, re.IGNORECASE) else [Fold]
     return reduce(or_, (Q(customer_text__contains=fold(Value(word))) for fold in folds))
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
-    """What starts with `with_` looks orders up by something a customer may quote, each in an index of its own."""
+    """The `with_` methods find orders by something a customer may quote. Each uses its own index."""
 
     def with_number(self, *texts: str):
-        """Orders of these numbers, quoted with or without punctuation, leading letters and zeros."""
+        """Orders with these numbers, with or without punctuation, leading letters and zeros."""
         bare = {text.strip().lstrip("#") for text in texts} - {""}
         numbers = bare | {f"#{number}" for number in bare} | {text.strip() for text in texts}
         return self.filter(Q(number__in=numbers) | Q(short_number__in=[ShortNumber(Value(number)) for number in bare]))
 
     def with_email(self, *texts: str):
-        """Orders whose customer has exactly one of these addresses, in any case and either spelling of its domain."""
+        """Orders with one of these addresses, in any case, with the domain in Unicode or ASCII form."""
         return self.filter(reduce(or_, (same_address("email", text) for text in texts)))
 
     def with_customer(self, *words: str):
-        """Orders whose customer's address, name and company hold all these words, in any case, without accents."""
-        # Folded by the database, as the column was: languages differ in what that means.
-        return self.filter(*(_holds(word.strip()) for word in words))
+        """Orders with all of these words in the customer's address, name or company, ignoring case and accents."""
+        # PostgreSQL must fold the words, as it did the column. Python folds some characters differently.
+        return self.filter(*(_contains_word(word.strip()) for word in words))
 
     def with_code(self, text: str):
         return self.with_code_fingerprint(fingerprint(text.strip()))
@@ -93,7 +93,7 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(pk__in=ActivationCode.all_codes.filter(fingerprint__in=digests).values("item__order"))
 
     def with_loose_fingerprint(self, *digests: bytes):
-        """Orders that hold, or held, a license text with the same letters and digits: see license_texts.py."""
+        """Orders that have or had a license with the same letters and digits (license_texts.py)."""
         return self.filter(pk__in=ActivationCode.all_codes.filter(loose_fingerprint__in=digests).values("item__order"))
 
     def with_hint(self, text: str):
@@ -103,11 +103,10 @@ class OrderQuerySet(models.QuerySet["Order"]):
         return self.filter(Exists(OrderItem.objects.filter(order=OuterRef("pk"), product__in=products)))
 
     def with_other_product(self, name: str):
-        """Orders in which something of this name is not ours."""
+        """Orders with an item of this name that is *not ours*."""
         return self.filter(pk__in=OtherItem.objects.filter(product=name, quantity__gte=1).values("order"))
 
     def unmapped(self):
-        """Orders in which nothing is ours."""
         return self.filter(~Exists(OrderItem.objects.filter(order=OuterRef("pk"))))
 
     def with_link_token(self, token: str):
@@ -131,11 +130,11 @@ class Order(models.Model):
     reported_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
     paid_at = models.DateTimeField(null=True, blank=True)
     utc_offset = models.SmallIntegerField(
-        default=0, db_default=0, editable=False, help_text="Minutes that the shop’s clock is ahead of UTC."
+        default=0, db_default=0, editable=False, help_text="The shop’s UTC offset in minutes."
     )
-    ended_at = models.DateTimeField(null=True, editable=False, help_text="When it became deleted or terminated.")
+    ended_at = models.DateTimeField(null=True, editable=False, help_text="When the order was deleted or terminated.")
     reinstated_at = models.DateTimeField(
-        null=True, editable=False, help_text="When the shop last took a full refund back, as it says."
+        null=True, editable=False, help_text="When the shop last reported that it undid a full refund."
     )
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
@@ -145,7 +144,7 @@ class Order(models.Model):
     last_name = models.CharField(max_length=200, blank=True)
     company = models.CharField(max_length=200, blank=True)
     country = models.CharField(max_length=2, blank=True)
-    # What customers are searched by: any part of address, name or company, without case and accents.
+    # For searching customers by any part of address, name or company, ignoring case and accents.
     customer_text = models.GeneratedField(
         expression=CustomerText(
             Concat("email", Value(" "), "first_name", Value(" "), "last_name", Value(" "), "company")
@@ -154,9 +153,9 @@ class Order(models.Model):
         db_persist=True,
     )
     additional_parameters = models.JSONField(default=dict, blank=True)
-    # What the shop reported (orders/content.py): a digest of each field by its pointer.
+    # A digest of each reported field by its pointer (orders/content.py).
     content = models.JSONField(default=dict, editable=False)
-    # Of the customer's own page; none once it is revoked.
+    # The link to the customer's order page; empty once revoked.
     link_token = EncryptedTextField(bound_to=("merchant_id", "link_fingerprint"), null=True, editable=False)
     link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)
 
@@ -184,7 +183,7 @@ class Order(models.Model):
                 condition=~Q(status="paid"),
                 name="order_not_paid",
             ),
-            # What is to be purged one day (fulfillment/retention.py).
+            # For purging parameters (fulfillment/retention.py).
             models.Index(
                 fields=["paid_at"],
                 condition=Q(status="paid") & ~Q(additional_parameters={}),
@@ -206,7 +205,7 @@ class Order(models.Model):
         return f"{self.first_name} {self.last_name}".strip()
 
     @property
-    def spoken(self) -> str:
+    def customer_language(self) -> str:
         return supported_language(self.language)
 
     @property
@@ -215,17 +214,17 @@ class Order(models.Model):
 
     @property
     def url(self) -> str:
-        """The customer's own page, behind a link that cannot be guessed; empty once it is revoked."""
+        """The unguessable link to the customer's order page; empty once revoked."""
         return f"{settings.BASE_URL}/o/{self.link_token}/" if self.link_token else ""
 
     @property
     def paid_by_shop_clock(self) -> datetime | None:
-        """When it was paid, in the time zone in which the shop reported it: that is the day its customer knows."""
+        """The time of payment in the shop's time zone, because the customer knows that date."""
         return self.paid_at and self.paid_at.astimezone(timezone(timedelta(minutes=self.utc_offset)))
 
     @property
     def key(self) -> str:
-        """What the order is called in addresses: its number, or its id if the number would not get through."""
+        """The order's name in URLs: its number, or its id if the number can't be part of a path."""
         safe = "/" not in self.number and "\\" not in self.number and not self.number.startswith(ID_PREFIX)
         return self.number if safe else f"{ID_PREFIX}{self.pk}"
 
@@ -233,7 +232,7 @@ class Order(models.Model):
         return ActivationCode.objects.filter(item__order=self).order_by("item_id", "unit")
 
     def total(self) -> Decimal:
-        """Of all that was sold in it, with what is not ours."""
+        """The total price of all items, including those that are *not ours*."""
         rows = (self.items.all(), self.other_items.all())
         return sum((row.aggregate(total=Sum("total_price"))["total"] or Decimal(0) for row in rows), Decimal(0))
 
@@ -244,11 +243,11 @@ class Order(models.Model):
 
 class Subscription(models.Model):
     class Type(models.TextChoices):
-        AUTO_RENEWING = "AR", "renews itself"
+        AUTO_RENEWING = "AR", "renews automatically"
         MANUAL_RENEWAL = "PMR", "renewed by the customer"
 
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="subscriptions")
-    reference = models.CharField(max_length=64, help_text="The shop's identifier.")
+    reference = models.CharField(max_length=64, help_text="The shop’s ID of the subscription.")
     type = models.CharField(max_length=3, choices=Type)
     period = models.CharField(max_length=8, help_text="ISO 8601: P1Y, P3M, P2W, P30D.")
 
@@ -266,14 +265,14 @@ class OrderItemQuerySet(models.QuerySet["OrderItem"]):
 
 class OrderItem(models.Model):
     order = models.ForeignKey(Order, models.CASCADE, related_name="items")
-    reference = models.CharField(max_length=64, help_text="The shop's number of the item in the order.")
+    reference = models.CharField(max_length=64, help_text="The shop’s number of the item.")
     product = models.ForeignKey(Product, models.PROTECT, related_name="order_items")
     quantity = models.PositiveIntegerField()
-    units = models.PositiveIntegerField(help_text="How many activation codes the item needs.")
+    units = models.PositiveIntegerField(help_text="The number of activation codes the item needs.")
     total_price = MoneyField()
     subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, blank=True, related_name="order_items")
     parent_order = models.CharField(
-        max_length=64, blank=True, help_text="Of a renewal: the number of the subscription's first order."
+        max_length=64, blank=True, help_text="For renewals: the number of the order that this one renews."
     )
 
     objects = OrderItemQuerySet.as_manager()
@@ -288,28 +287,30 @@ class OrderItem(models.Model):
         return f"Item {self.reference} of {self.order}"
 
     def missing_units(self) -> list[int]:
-        """The numbers, from 1, of the units that have no activation code yet."""
+        """The units without an activation code, counted from 1."""
         filled = set(self.activation_codes.values_list("unit", flat=True))
         return [unit for unit in range(1, self.units + 1) if unit not in filled]
 
 
 class OtherItemQuerySet(models.QuerySet["OtherItem"]):
     def mappable(self):
-        """Those that have a product by now, its key as `product_id`."""
+        """Items whose product exists by now, annotated with its primary key as `product_id`."""
         known = Product.objects.filter(merchant=OuterRef("order__merchant"), sku=OuterRef("product"))
         sold = self.filter(~Q(product=""), quantity__gte=1, total_price__gte=0)
         return sold.annotate(product_id=Subquery(known.values("pk"))).exclude(product_id=None)
 
 
 class OtherItem(models.Model):
-    """Something in an order that is not ours: a product we don’t know, a discount, shipping. It gets no license."""
+    """An item that is *not ours*, such as an unknown product, a discount or shipping. It gets no license."""
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="other_items")
     reference = models.CharField(max_length=64)
-    product = models.CharField(max_length=MAX_OTHER_PRODUCT, blank=True, help_text="What the shop calls it.")
+    product = models.CharField(
+        max_length=MAX_OTHER_PRODUCT, blank=True, help_text="The product’s name or SKU in the shop."
+    )
     quantity = models.IntegerField()
     total_price = MoneyField()
-    # As reported, for the day it has a product.
+    # As reported. Needed when the item is mapped to a product.
     subscription = models.JSONField(null=True, editable=False)
 
     objects = OtherItemQuerySet.as_manager()
@@ -332,7 +333,7 @@ class OtherItem(models.Model):
 
 
 class RefusedReport(models.Model):
-    """A shop's report that was refused, for its merchant to see. Holds nothing about the customer but the number."""
+    """A refused report that its merchant can see. Contains no customer data except the order number."""
 
     class Kind(models.TextChoices):
         PAYMENT = "payment"
@@ -341,11 +342,11 @@ class RefusedReport(models.Model):
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="refused_reports")
     kind = models.CharField(max_length=10, choices=Kind)
     order_number = models.CharField(max_length=64, blank=True)
-    status = models.PositiveSmallIntegerField(help_text="Of the answer that refused it.")
+    status = models.PositiveSmallIntegerField(help_text="HTTP status of the response.")
     reason = models.CharField(max_length=500)
-    errors = models.JSONField(default=list, help_text="Which fields were wrong, and how.")
+    errors = models.JSONField(default=list, help_text="The invalid fields and what is wrong with each.")
     reported_by = models.CharField(max_length=MAX_ACTOR)
-    # The same report again is counted here.
+    # A repeated report has the same digest and increases `times`.
     digest = models.BinaryField(editable=False)
     times = models.PositiveIntegerField(default=1)
     first_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -366,36 +367,36 @@ LIVE = Q(withdrawn_at=None)
 
 
 class LiveCodeManager(models.Manager["ActivationCode"]):
-    """Those that count: what was withdrawn is shown and sent to nobody unless asked for by name."""
+    """Excludes withdrawn codes, so that they are never shown or sent by accident. `all_codes` includes them."""
 
     def get_queryset(self):
         return super().get_queryset().filter(LIVE)
 
 
 class ActivationCode(models.Model):
-    """The license information of one unit of an order item, as the customer gets it."""
+    """The license information for one unit of an order item, exactly as the customer gets it."""
 
     item = models.ForeignKey(OrderItem, models.PROTECT, related_name="activation_codes")
     unit = models.PositiveIntegerField()
     code = EncryptedTextField(bound_to=("item_id", "unit", "fingerprint"))
     fingerprint = models.BinaryField(db_index=True, editable=False)
     loose_fingerprint = models.BinaryField(
-        null=True, db_index=True, editable=False, help_text="Of its letters and digits: see license_texts.py."
+        null=True, db_index=True, editable=False, help_text="Fingerprint of its letters and digits (license_texts.py)."
     )
     hint = models.CharField(max_length=4, blank=True, editable=False)
-    source = models.CharField(max_length=20, help_text="Where it came from.")
-    saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="Who entered it, if a person did.")
+    source = models.CharField(max_length=20, help_text="The kind of source it came from.")
+    saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="The person who entered it, if any.")
     saved_at = models.DateTimeField(db_default=Now(), editable=False)
     seen_at = models.DateTimeField(
-        null=True, editable=False, help_text="When its customer first had it shown on the order's page."
+        null=True, editable=False, help_text="When the customer first saw it on the order page."
     )
-    # It does not count any more: its unit has another code, or its key went back to stock.
+    # Withdrawn: its unit has another code, or its key was returned to stock.
     withdrawn_at = models.DateTimeField(null=True, editable=False)
     withdrawn_by = models.CharField(max_length=MAX_ACTOR, blank=True, default="", db_default="", editable=False)
     replaced_by = models.OneToOneField("self", models.PROTECT, null=True, editable=False, related_name="replaces")
 
     objects = LiveCodeManager()
-    all_codes = models.Manager()  # noqa: DJ012 (a manager, too)
+    all_codes = models.Manager()  # noqa: DJ012 (a second manager)
 
     class Meta:
         ordering = ["item", "unit"]
@@ -412,7 +413,7 @@ class ActivationCode(models.Model):
         return f"Code {self.unit} of {self.item}"
 
     def ends_with(self, ending: str) -> bool:
-        """Whether the last letters and digits of the license are these, in lower case."""
+        """Whether the license ends with these letters and digits, given in lower case."""
         return letters(distinctive(self.code)).endswith(ending)
 
     @classmethod
@@ -424,7 +425,7 @@ class ActivationCode(models.Model):
 class Refund(models.Model):
     order = models.ForeignKey(Order, models.PROTECT, related_name="refunds")
     amount = MoneyField()
-    reference = models.CharField(max_length=64, blank=True, help_text="The shop's number of the refund.")
+    reference = models.CharField(max_length=64, blank=True, help_text="The shop’s number of the refund.")
     refunded_at = models.DateTimeField(db_default=Now(), editable=False)
     refunded_by = models.CharField(max_length=MAX_ACTOR)
     undone_at = models.DateTimeField(null=True, editable=False)
@@ -443,12 +444,12 @@ class Refund(models.Model):
 
 
 class OrderEvent(models.Model):
-    """What a person did to an order and no other row tells."""
+    """An action on an order that no other row records."""
 
     class Kind(models.TextChoices):
         ADDRESS_CORRECTED = "address", "address corrected"
         CODE_REVEALED = "reveal", "code revealed"
-        RETRIED = "retry", "fulfillment tried again"
+        RETRIED = "retry", "fulfillment retried"
         LINK_REVOKED = "revoke", "customer's link revoked"
         LINK_RENEWED = "renew", "customer's link renewed"
         ERASED = "erased", "customer’s data erased"
@@ -466,7 +467,7 @@ class OrderEvent(models.Model):
     code = models.ForeignKey(ActivationCode, models.CASCADE, null=True, blank=True, related_name="+")
     details = models.JSONField(
         default=dict,
-        help_text="Of a correction: the address before and after. Of a retry: how it stood. Of a replacement: why.",
+        help_text="Correction: the old and new address. Retry: the previous status. Replacement: the reason.",
     )
     happened_at = models.DateTimeField(db_default=Now(), editable=False)
     happened_by = models.CharField(max_length=MAX_ACTOR)

@@ -1,17 +1,17 @@
-"""Amounts of money: how they are kept, and how they are written without their currency."""
+"""Storing amounts of money, and formatting them without a currency."""
 
 from decimal import Decimal
 
 from django.db import models
 from iso4217 import Currency
 
-# Minor units by ISO 4217 code; a few codes, such as that of gold, have none.
+# Decimals by ISO 4217 code; 2 for the few codes that define none, such as gold.
 DECIMALS = {currency.code: 2 if currency.exponent is None else currency.exponent for currency in Currency}
 CENT = Decimal("0.01")
 
 
 class MoneyField(models.DecimalField):
-    """An amount with up to four decimals, the most that a currency has; read with two or more."""
+    """An amount with up to four decimals, the maximum of any currency. Loaded values have at least two."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **{"max_digits": 16, "decimal_places": 4} | kwargs)
@@ -21,7 +21,7 @@ class MoneyField(models.DecimalField):
 
 
 def trim(amount: Decimal, decimals: int = 2) -> Decimal:
-    """The same amount without zeros at its end, down to this many decimals."""
+    """Remove trailing zeros, but keep at least this many decimals."""
     shortest = amount.normalize()
     exponent = shortest.as_tuple().exponent
     places = max(decimals, -exponent if isinstance(exponent, int) else 0)
@@ -29,12 +29,12 @@ def trim(amount: Decimal, decimals: int = 2) -> Decimal:
 
 
 def plain_amount(amount: Decimal, currency: str) -> str:
-    """An amount with its currency's own decimals: “5000” JPY, “59.98” EUR, “1.525” KWD."""
+    """Format an amount with the decimals of its currency: “5000” JPY, “59.98” EUR, “1.525” KWD."""
     return str(in_currency(amount, currency))
 
 
 def in_currency(amount: Decimal, currency: str) -> Decimal:
-    """An amount with its currency's own decimals; with two or more if it has more than these."""
+    """Quantize to the decimals of the currency. An amount with more decimals keeps them, and at least two."""
     own = DECIMALS.get(currency, 2)
     shown = trim(amount, own)
     return shown if shown.as_tuple().exponent == -own else trim(amount)

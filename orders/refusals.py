@@ -1,4 +1,4 @@
-"""Shops' reports that were refused, kept for a while so that their merchant sees them."""
+"""Keeps refused reports for a while so that merchants can see them."""
 
 import json
 from datetime import timedelta
@@ -18,7 +18,7 @@ DELETE_BATCH_SIZE = 5000
 def record_refusal(
     merchant: Merchant, *, kind: str, number: str, status: int, reason: str, errors: list[dict[str, str]], actor: str
 ) -> None:
-    """Keep a refused report; the same one again is counted. `errors` must quote nothing that was reported."""
+    """Record a refused report, or count it if it was recorded before. `errors` must not quote reported values."""
     content = {"kind": kind, "order_number": number[:64], "status": status, "reason": reason[:500]}
     content["errors"] = errors[:MAX_ERRORS]
     digest = fingerprint(json.dumps(content, sort_keys=True))

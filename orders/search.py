@@ -1,7 +1,4 @@
-"""One search box for whatever a customer quotes, however it is written.
-
-Pages, the admin and the API's filters all read a text here.
-"""
+"""Finds orders by whatever a customer quotes. Used by the portal, the admin and the API's filters."""
 
 import re
 import unicodedata
@@ -15,16 +12,16 @@ from orders.models import ActivationCode, OrderQuerySet
 from vault.fingerprints import fingerprint
 
 MAX_SEARCH = 20_000  # characters: the longest license, with a browser's line breaks
-# A longer text is a license, or nothing that we know.
+# A longer text can only be a license.
 MAX_QUOTED = 7000
 MAX_CUSTOMER = 300
-# Below this a text says too little, and its trigrams too, for a look at parts of names.
+# Shorter parts of names match too much, and the trigram index doesn't help.
 MIN_PART = 3
 MAX_NUMBERS = 100
 MAX_ENDING = 100  # letters and digits at the end of a license: some characters, or its last line
 MAX_SAME_HINT = 1000
 MAX_DIGESTS = 20
-MAX_ADDRESS = 2000  # characters of a search that become part of a page's address, encoded
+MAX_URL_TEXT = 2000  # characters of a search that become part of a URL, encoded
 
 QUOTES = " \t\n\"'“”„‚‘’«»‹›()[]{}<>.,;:!?"
 DASHES = re.compile("[\u2010-\u2015\u2212]")
@@ -35,10 +32,10 @@ LABEL = re.compile(r"\w[\w .-]{0,30}[:=]\s*(?=\S)")
 
 
 class Kind(TextChoices):
-    """What a text turned out to be, the surest first."""
+    """What a text is, starting with the most certain."""
 
     LICENSE = "license", "license text"
-    SIMILAR = "similar", "license text apart from case, blanks and punctuation"
+    SIMILAR = "similar", "license text, ignoring case, spaces and punctuation"
     EMAIL = "email", "e-mail address"
     NUMBER = "number", "order number"
     ENDING = "ending", "last characters of a license text"
@@ -46,22 +43,22 @@ class Kind(TextChoices):
     CUSTOMER = "customer", "customer’s address or name"
 
 
-# If one of these finds something, what the text is taken for as well is the same license.
-OTHER_LICENSES = {Kind.LICENSE: {Kind.SIMILAR, Kind.ENDING}, Kind.SIMILAR: {Kind.ENDING}}
+# If one of these kinds finds something, the kinds it maps to would only find the same license.
+REDUNDANT_KINDS = {Kind.LICENSE: {Kind.SIMILAR, Kind.ENDING}, Kind.SIMILAR: {Kind.ENDING}}
 
 
 def clean(text: str) -> str:
-    """The text without what nobody sees, in plain characters, and without the quotation marks and stops around it."""
+    """Normalize characters and white space; remove invisible characters and surrounding quotation marks."""
     plain = unicodedata.normalize("NFKC", text)
     shown = "".join(character for character in plain if character.isspace() or unicodedata.category(character) != "Cf")
     return " ".join(DASHES.sub("-", shown).split()).strip(QUOTES)
 
 
 def find(orders: OrderQuerySet, text: str) -> dict[Kind, OrderQuerySet]:
-    """The orders that a text finds, by what it is taken for; kinds that find none are left out."""
+    """Find orders by each kind of thing the text can be; kinds that find nothing are omitted."""
     if not clean(text):
         return {}
-    # A whole address is nothing else, and is found faster than a part of one.
+    # A complete address can't be anything else, and this is faster than a partial search.
     exact = look_up(orders, Kind.EMAIL, text)
     if exact is not None and exact.exists():
         return {Kind.EMAIL: exact}
@@ -70,20 +67,20 @@ def find(orders: OrderQuerySet, text: str) -> dict[Kind, OrderQuerySet]:
     probes = [found.order_by().annotate(kind=Value(kind)).values_list("kind")[:1] for kind, found in readings.items()]
     hits = {kind for (kind,) in probes[0].union(*probes[1:], all=True)}
     for kind in set(hits):
-        hits -= OTHER_LICENSES.get(kind, set())
+        hits -= REDUNDANT_KINDS.get(kind, set())
     return {kind: found for kind, found in readings.items() if kind in hits}
 
 
 def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | None:
-    """The orders that a text finds if it is taken for this kind of thing; None if it cannot be."""
+    """Find orders by the text as this kind of thing; None if it can't be one."""
     cleaned = clean(text)
-    if kind not in OTHER_LICENSES and len(cleaned) > MAX_QUOTED:
+    if kind not in REDUNDANT_KINDS and len(cleaned) > MAX_QUOTED:
         return None
     match kind:
         case Kind.LICENSE:
             return orders.with_code(text)
         case Kind.SIMILAR:
-            digests = similar(text)
+            digests = get_loose_fingerprints(text)
             return orders.with_loose_fingerprint(*digests) if digests else None
         case Kind.EMAIL:
             addresses = find_addresses(cleaned)
@@ -93,16 +90,16 @@ def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | Non
         case Kind.ENDING:
             return with_ending(orders, cleaned)
         case Kind.SKU:
-            # Read before, for the database to know how many orders there are of them.
+            # Fetched first, so that the planner can estimate the number of their orders.
             products = list(Product.objects.filter(sku__iexact=cleaned))
             return orders.with_product(*products) if products else orders.with_other_product(cleaned)
         case Kind.CUSTOMER:
             words = find_words(cleaned)
-            return orders.with_customer(*words) if any(map(says_enough, words)) else None
+            return orders.with_customer(*words) if any(map(is_searchable, words)) else None
 
 
 def with_number(orders: OrderQuerySet, text: str) -> OrderQuerySet | None:
-    """Orders with this number, which may hold blanks and stops itself; if there are none, with the numbers in it."""
+    """Orders with this number, which may contain spaces and punctuation; if none, with the numbers in the text."""
     cleaned = clean(text)
     if not cleaned.strip("#"):
         return None
@@ -111,20 +108,20 @@ def with_number(orders: OrderQuerySet, text: str) -> OrderQuerySet | None:
     return whole if numbers in ([], [cleaned]) or whole.exists() else orders.with_number(*numbers)
 
 
-def similar(text: str) -> list[bytes]:
-    """Loose fingerprints of the licenses that a text can be, with or without a label before it."""
-    found = [loose_fingerprint(each) for each in dict.fromkeys([text, LABEL.sub("", text.strip(), count=1)])]
-    return [digest for digest in found if digest]
+def get_loose_fingerprints(text: str) -> list[bytes]:
+    """Loose fingerprints of the text, with and without a label such as “License key:” in front."""
+    variants = dict.fromkeys([text, LABEL.sub("", text.strip(), count=1)])
+    return [digest for variant in variants if (digest := loose_fingerprint(variant))]
 
 
 def with_ending(orders: OrderQuerySet, cleaned: str) -> OrderQuerySet | None:
-    """Orders with a license that ends like this. A masked one, as pages show it, is as good as its ending."""
+    """Orders with a license that ends like this. Also works with a masked license as pages show it."""
     ending = letters(cleaned)
     if "@" in cleaned or not HINT_LENGTH <= len(ending) <= MAX_ENDING:
         return None
     if len(ending) == HINT_LENGTH:
         return orders.with_hint(ending)
-    # The database knows the last four: the few licenses that share them are read.
+    # The database only has the last four characters, so decrypt the few licenses that share them.
     return orders.filter(pk__in={code.item.order_id for code in codes_ending(orders, ending)})
 
 
@@ -135,59 +132,65 @@ def codes_ending(orders: OrderQuerySet, ending: str) -> list[ActivationCode]:
 
 
 def is_secret(kind: Kind, text: str) -> bool:
-    """Whether this reading of a text is a license, or so much of one that no address may hold it."""
-    return kind in OTHER_LICENSES or (kind == Kind.ENDING and len(letters(clean(text))) > HINT_LENGTH)
+    """Whether the text is a license, or enough of one that it must not appear in a URL."""
+    return kind in REDUNDANT_KINDS or (kind == Kind.ENDING and len(letters(clean(text))) > HINT_LENGTH)
 
 
 def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[str]:
-    """What stands in an address for a license that was searched for: fingerprints, in hexadecimal."""
+    """Return hexadecimal fingerprints that represent a searched license in a URL."""
     if kind == Kind.ENDING:
         return [bytes(code.fingerprint).hex() for code in codes_ending(orders, letters(clean(text)))[:MAX_DIGESTS]]
-    return [digest.hex() for digest in ([fingerprint(text.strip())] if kind == Kind.LICENSE else similar(text))]
+    return [
+        digest.hex()
+        for digest in ([fingerprint(text.strip())] if kind == Kind.LICENSE else get_loose_fingerprints(text))
+    ]
 
 
-def quotable(kind: Kind, found: OrderQuerySet, text: str) -> str:
-    """What of a search may stand in an address: beside the numbers in a text there may be a license text."""
+def text_for_url(kind: Kind, found: OrderQuerySet, text: str) -> str:
+    """Return the part of a search that may appear in a URL, because the rest may be a license text."""
     cleaned = clean(text)
     if kind == Kind.EMAIL:
-        return cut(find_addresses(cleaned))
+        return truncate(find_addresses(cleaned))
     if kind == Kind.NUMBER and len(cleaned.split()) > 1:
-        return cut(list(found.order_by("pk").values_list("number", flat=True)[:MAX_NUMBERS]))
+        return truncate(list(found.order_by("pk").values_list("number", flat=True)[:MAX_NUMBERS]))
     return cleaned
 
 
-def cut(words: list[str]) -> str:
-    while len(words) > 1 and len(quote(", ".join(words))) > MAX_ADDRESS:
+def truncate(words: list[str]) -> str:
+    while len(words) > 1 and len(quote(", ".join(words))) > MAX_URL_TEXT:
         words = words[:-1]
     return ", ".join(words)
 
 
 def find_addresses(cleaned: str) -> list[str]:
-    """The e-mail addresses of a text such as `Ada Byron <ada@example.com>`."""
+    """Extract the e-mail addresses from a text such as `Ada Byron <ada@example.com>`."""
     found = (address.removeprefix("mailto:").strip(QUOTES) for address in EMAIL.findall(cleaned))
     return list(dict.fromkeys(found))[:MAX_NUMBERS]
 
 
 def find_words(cleaned: str) -> list[str]:
-    """The words of a name or an address, in any order: `Byron, Ada` is Ada Byron."""
+    """Split a name or address into words, so that `Byron, Ada` finds Ada Byron."""
     if len(cleaned) > MAX_CUSTOMER:
         return []
     return list(dict.fromkeys(word for part in re.split(r"[\s,;]+", cleaned) if (word := part.strip(QUOTES))))
 
 
-def says_enough(word: str) -> bool:
-    """Whether a part of a name is worth looking for: three letters, or two where one is a syllable or a word."""
+def is_searchable(word: str) -> bool:
+    """Whether a word is long enough to search for: three letters, or two in scripts with syllables or word signs."""
     found = re.sub(r"[\W_]", "", word)
     return len(found) >= MIN_PART or (len(found) == 2 and min(found) >= "\u2e80")
 
 
 def split_numbers(text: str) -> list[str]:
-    """The order numbers of a text that quotes several, or one among words; none if a part of it is no number."""
+    """Extract order numbers from a text with several numbers, or with a number among words.
+
+    Returns none if a part of the text isn't a number.
+    """
     parts = [cleaned for part in SEPARATORS.split(text.strip()) if (cleaned := clean(part))]
     numbers = [" ".join(word for word in part.split() if not is_word(word)) for part in parts]
     if len(parts) == 1:
         numbers = [word.strip(QUOTES) for word in numbers[0].split()]
-        # "a 2024 1" is one number, and not that of order 2024.
+        # "a 2024 1" is a single number, not the number of order 2024.
         if any(number.isalpha() or len(number) < min(2, len(numbers)) for number in numbers):
             return []
     return [number for number in numbers if number.strip("#")][:MAX_NUMBERS]

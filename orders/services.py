@@ -17,22 +17,21 @@ from work.refusals import Refused
 
 
 class PaymentConflict(Refused):
-    """An order of this number exists and says something else: in these fields of the payment, as JSON pointers."""
+    """An order with this number exists with other content. `pointers` are JSON pointers to the differing fields."""
 
     code = "payment_conflict"
 
     def __init__(self, message: str, pointers: list[str]):
         super().__init__(message)
-        self.errors = [{"pointer": each, "detail": "It was reported with another value before."} for each in pointers]
+        detail = "This was first reported with a different value."
+        self.errors = [{"pointer": pointer, "detail": detail} for pointer in pointers]
 
 
 class CodeWithdrawn(Refused):
-    """The code was replaced, or its key returned to stock."""
-
     code = "code_withdrawn"
 
     def __init__(self) -> None:
-        super().__init__("This activation code counts no more: it was replaced, or returned to stock.")
+        super().__init__("This activation code is no longer valid: it was replaced or returned to stock.")
 
 
 class RefundRefused(Refused):
@@ -48,26 +47,26 @@ class OrderClosed(Refused):
 
 
 def place_order(merchant: Merchant, payment: dict, *, actor: str = "") -> tuple[Order, bool]:
-    """Store a payment that somebody reported; return its order, and whether it is new.
+    """Store a reported payment; return its order and whether it is new.
 
-    `payment` is the validated data of a PaymentSerializer. A payment that was reported before, also at this moment in
-    another request, gives the order it made then, with those of its items sold that have a product only now. Raises
-    PaymentConflict if that order's content was different.
+    `payment` is the validated data of a PaymentSerializer. A payment that was reported before, or is being reported in
+    a concurrent request, returns the existing order; items whose product exists only now are sold. Raises
+    PaymentConflict if the existing order has different content.
     """
     content = digest_content(payment)
     try:
         with transaction.atomic():
             return _create_order(merchant, payment, content, actor), True
     except IntegrityError:
-        # The unique number refused it: another request was first, and has committed.
+        # The order number is taken: another request was first and has committed.
         order = Order.objects.filter(merchant=merchant, number=payment["order"]).first()
         if order is None:
             raise
 
     if differing := find_differences(order, payment, content):
-        raise PaymentConflict(f"Order {order.number} exists with different content.", differing)
+        raise PaymentConflict(f"Order {order.number} already exists with different content.", differing)
     if payment.get("reinstated_at"):
-        _take_back_refund(order, payment["reinstated_at"], actor)
+        _undo_refund(order, payment["reinstated_at"], actor)
     map_items(order, actor=actor)
     return order, False
 
@@ -105,10 +104,10 @@ def _sell(order: Order, reported: list[dict]) -> None:
 
 @transaction.atomic
 def map_items(order: Order, *, actor: str) -> int:
-    """Sell those of a paid order's items that were *not ours* and have a product by now; return how many."""
+    """Sell the items of a paid order that were *not ours* but have a product by now; return their number."""
     if not order.other_items.mappable().exists():
         return 0
-    # Serializes two who map the same items, and both with a refund.
+    # Serializes with refunds, and with another mapping of the same items.
     order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
     if order.status != Order.Status.PAID:
         return 0
@@ -123,7 +122,7 @@ def map_items(order: Order, *, actor: str) -> int:
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
-    # PostgreSQL does not take every offset.
+    # PostgreSQL doesn't accept every offset.
     return moment and moment.astimezone(UTC)
 
 
@@ -133,13 +132,13 @@ def _new_link() -> dict[str, Any]:
 
 
 def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, Subscription]:
-    """The subscriptions of these items by reference, made if need be.
+    """Get or create the subscriptions of these items, by reference.
 
-    Type and period are as the order that was paid last says: customers change them.
+    Type and period come from the order that was paid last, because customers can change them.
     """
     reported = {item["subscription"]["id"]: item["subscription"] for item in items if item["subscription"]}
     subscriptions = {}
-    # Always in the same order: two payments that make the same ones must not wait for one another.
+    # Sorted, so that two payments that create the same subscriptions can't deadlock.
     for reference in sorted(reported):
         now = {name: reported[reference][name] for name in ("type", "period")}
         subscription, _ = Subscription.objects.get_or_create(
@@ -175,17 +174,17 @@ def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]
 def refund(
     order: Order, *, amount: Decimal | None = None, reference: str = "", actor: str, expected: Decimal | None = None
 ) -> Order:
-    """Record a refund: of the given amount, or of all that is left. Return the order as it stands now.
+    """Record a refund of the given amount, or of everything that is left. Return the updated order.
 
-    Once nothing is left the order is `deleted`. A refund whose reference was recorded before is not recorded again.
-    Raises RefundRefused if the order is not paid, less is left, or not what somebody expected to be left.
+    When nothing is left, the order becomes `deleted`. A refund with a known reference isn't recorded again. Raises
+    RefundRefused if the order isn't paid, less than `amount` is left, or the remaining amount isn't `expected`.
     """
     with transaction.atomic():
         # Serializes refunds of one order with each other and with codes being saved in it.
         order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
         known = order.refunds.filter(reference=reference).first() if reference else None
         if known and amount is not None and known.amount != amount:
-            raise RefundRefused(f"Refund {reference} is recorded already, of {known.amount} {order.currency}.")
+            raise RefundRefused(f"Refund {reference} is already recorded with {known.amount} {order.currency}.")
         if known:
             return order
         if order.status == Order.Status.DELETED and amount is None:
@@ -195,7 +194,9 @@ def refund(
 
         left = order.left_to_refund()
         if expected is not None and left != expected:
-            raise RefundRefused(f"Meanwhile a refund was recorded, and {left} {order.currency} are left. Look again.")
+            raise RefundRefused(
+                f"Another refund was just recorded, and {left} {order.currency} are left. Check the amount again."
+            )
         if amount is not None and amount > left:
             raise RefundRefused(f"Only {left} {order.currency} are left to refund.")
 
@@ -212,15 +213,15 @@ def refund(
 
 @transaction.atomic
 def reinstate(order: Order, *, actor: str) -> Order:
-    """Undo an order's full refund: it is paid again. Return the order as it stands now.
+    """Undo an order's full refund, so that it is paid again. Return the updated order.
 
-    Parts that were refunded before stay refunded. Raises ReinstateRefused if the order was not refunded in full.
+    Earlier partial refunds stay. Raises ReinstateRefused if the order wasn't refunded in full.
     """
-    # Serializes with refunds, with keys that are returned to stock, and with codes being saved.
+    # Serializes with refunds, with returning keys to stock, and with saving codes.
     order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
     last = order.refunds.filter(undone_at=None).order_by("pk").last()
     if order.status != Order.Status.DELETED or last is None:
-        raise ReinstateRefused(f"The order is {order.status}; only a full refund can be undone.")
+        raise ReinstateRefused(f"The order is {order.status}. You can only undo a full refund.")
 
     Refund.objects.filter(pk=last.pk).update(undone_at=Now(), undone_by=actor)
     order.status, order.ended_at = Order.Status.PAID, None
@@ -231,27 +232,27 @@ def reinstate(order: Order, *, actor: str) -> Order:
 
 
 @transaction.atomic
-def _take_back_refund(order: Order, moment: datetime, actor: str) -> None:
-    """Undo a full refund because the shop says that it did, at this moment; a moment it named before changes nothing.
+def _undo_refund(order: Order, moment: datetime, actor: str) -> None:
+    """Undo a full refund because the shop reports that it did so at this moment, once per moment.
 
-    So a late repetition of the report does not undo a refund that was made since.
+    So a late repetition of the report doesn't undo a newer refund.
     """
-    # A moment still to come was a mistake: the true one may be earlier.
+    # A stored moment in the future was a mistake, so the correct one may be earlier.
     is_later = Q(reinstated_at__lt=_in_utc(moment)) | Q(reinstated_at__gt=Now()) & ~Q(reinstated_at=_in_utc(moment))
     new = Q(reinstated_at=None) | is_later
     if Order.objects.filter(new, pk=order.pk).update(reinstated_at=_in_utc(moment)):
-        with suppress(ReinstateRefused):  # staff were faster, or it was never refunded here
+        with suppress(ReinstateRefused):  # already undone by a person, or never refunded here
             reinstate(order, actor=actor)
     order.refresh_from_db(fields=["status", "ended_at", "reinstated_at"])
 
 
 @transaction.atomic
 def correct_email(order: Order, email: str, *, actor: str) -> bool:
-    """Give an order the address that its customer really has; return whether that changes anything.
+    """Correct the customer's e-mail address; return whether it changed.
 
-    What is mailed from then on goes there, also what is queued already.
+    All later e-mails go to the new address, including those that are already queued.
     """
-    # Serializes corrections with resends: what is sent again goes to the address that the page showed.
+    # Serializes corrections with resends, so that a resend goes to the address that the page showed.
     before = Order.objects.select_for_update(no_key=True).values_list("email", flat=True).get(pk=order.pk)
     order.email = email
     if before == email:
@@ -265,12 +266,12 @@ def correct_email(order: Order, email: str, *, actor: str) -> bool:
 
 @transaction.atomic
 def show_to_customer(order: Order, first: int, count: int) -> list[ActivationCode]:
-    """So many codes of the order, from this one on, for its customer, who from then on has seen them.
+    """Return `count` of the order's codes, starting at `first`, and record that the customer has seen them.
 
-    Raises OrderClosed if the order is not paid any more, the link that led to it is not its link any more, or its
-    checkout page allows no delivery.
+    Raises OrderClosed if the order is no longer paid, the customer's link has changed, or the checkout page doesn't
+    allow delivery.
     """
-    # Serializes with refunds and changes of the link: what was not seen before them is not seen after.
+    # Serializes with refunds and changes of the link, after which no code may be shown.
     still_open = Order.objects.filter(
         pk=order.pk, status=Order.Status.PAID, link_fingerprint=order.link_fingerprint
     ).select_for_update(no_key=True)
@@ -283,8 +284,8 @@ def show_to_customer(order: Order, first: int, count: int) -> list[ActivationCod
 
 @transaction.atomic
 def reveal(code: ActivationCode, *, actor: str) -> str:
-    """Return a code's text for a person to see, and record who. Raises CodeWithdrawn if it was taken back."""
-    # Serializes with whatever returns the key to stock because nobody has seen it.
+    """Return a code's text and record who saw it. Raises CodeWithdrawn if it is no longer valid."""
+    # Serializes with returning the key to stock, which requires that nobody has seen it.
     Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
     code.refresh_from_db(fields=["withdrawn_at"], from_queryset=ActivationCode.all_codes.all())
     if code.withdrawn_at:
@@ -296,18 +297,18 @@ def reveal(code: ActivationCode, *, actor: str) -> str:
 
 
 def revoke_link(order: Order, *, actor: str) -> bool:
-    """Have the customer's link lead nowhere from now on; return whether it led anywhere."""
+    """Disable the link to the customer's order page; return whether there was one."""
     return _change_link(order, {"link_token": None, "link_fingerprint": None}, OrderEvent.Kind.LINK_REVOKED, actor)
 
 
 def renew_link(order: Order, *, actor: str) -> None:
-    """Give the customer's page a new link, also if it had none; the old one dies at once."""
+    """Create a new link to the customer's order page. The old link stops working immediately."""
     _change_link(order, _new_link(), OrderEvent.Kind.LINK_RENEWED, actor)
 
 
 @transaction.atomic
 def _change_link(order: Order, link: dict[str, Any], kind: OrderEvent.Kind, actor: str) -> bool:
-    # Serializes changes with each other, and with customers who are shown codes.
+    # Serializes with other changes of the link, and with showing codes to the customer.
     order.refresh_from_db(fields=list(link), from_queryset=Order.objects.select_for_update(no_key=True))
     if not (order.link_token or link["link_token"]):
         return False

@@ -1,10 +1,10 @@
-"""What happened to orders, told inside the transaction in which it happened (sender: Order).
+"""Changes of orders, sent inside the transaction that makes them (sender: Order).
 
-A receiver that raises takes the fact back with its own work.
+If a receiver raises, the change is rolled back, too.
 """
 
 from django.dispatch import Signal
 
 order_paid = Signal()  # order, items
-order_refunded = Signal()  # order; in full: it is no longer paid
-order_reinstated = Signal()  # order, by; its full refund was undone: it is paid again
+order_refunded = Signal()  # order, actor; refunded in full, so it is no longer paid
+order_reinstated = Signal()  # order, actor; its full refund was undone, so it is paid again

@@ -1,7 +1,7 @@
-"""The chain of a subscription's orders: which came first, and which before another.
+"""Determines the sequence of a subscription's orders: which is first, and which precedes another.
 
-Shops report renewals late, twice and in any order, and name as parent either the subscription's first order or the one
-before. So the chain is found anew each time, from all orders of the subscription that are known by then.
+Shops report renewals late, twice and in any order. As the parent they name the subscription's first order or the
+previous one. So we compute the sequence each time, from all orders of the subscription known so far.
 """
 
 import re
@@ -16,15 +16,15 @@ from django.db.models.functions import Now
 
 from orders.models import ActivationCode, Order, OrderItem
 
-# How long a renewal waits for a parent that its shop named and has not reported.
+# How long a renewal waits for a parent order that the shop hasn't reported.
 PARENT_TIMEOUT = timedelta(hours=1)
 UNITS = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 
 
 class PredecessorMissing(Exception):
-    """The license that a renewal goes by is not there yet. The text says which, and is for the merchant.
+    """The license that a renewal depends on is missing. The merchant sees the message.
 
-    `until` is when the renewal goes on without it; None while an order that is known has to be finished first.
+    At `until` the renewal continues without it. None if it waits for a known order to finish.
     """
 
     def __init__(self, message: str, *, until: datetime | None = None):
@@ -33,7 +33,7 @@ class PredecessorMissing(Exception):
 
 
 def split_period(period: str) -> tuple[int, str]:
-    """An ISO 8601 duration of one unit, P1Y, P3M, P2W or P30D, as a number and its unit: day, week, month or year."""
+    """Split an ISO 8601 duration (P1Y, P3M, P2W, P30D) into a number and a unit: day, week, month or year."""
     number, unit = re.fullmatch(r"P(\d+)([YMWD])", period).groups()  # type: ignore[union-attr]
     return int(number), UNITS[unit]
 
@@ -41,7 +41,7 @@ def split_period(period: str) -> tuple[int, str]:
 @dataclass(eq=False)
 class SubscriptionOrder:
     item: OrderItem
-    parent_order: str = ""  # the number of the order that its shop says it renews; none of the first
+    parent_order: str = ""  # number of the order that the shop says it renews; empty for the first order
     parent: "SubscriptionOrder | None" = field(default=None, repr=False)
 
     @property
@@ -58,15 +58,15 @@ class SubscriptionOrder:
 
     @property
     def rank(self) -> tuple:
-        """What stands before what, parents aside. Of orders paid in the same moment the one with the lower number."""
+        """Sort key that ignores parents: by time of payment, then by number."""
         return bool(self.parent_order), self.paid_at, len(self.number), self.number
 
     @property
     def root(self) -> "SubscriptionOrder":
-        link = self
-        while link.parent:
-            link = link.parent
-        return link
+        order = self
+        while order.parent:
+            order = order.parent
+        return order
 
 
 def subscription_orders(item: OrderItem) -> list[SubscriptionOrder]:
@@ -74,10 +74,10 @@ def subscription_orders(item: OrderItem) -> list[SubscriptionOrder]:
 
 
 def subscription_orders_by_item(items: Sequence[OrderItem]) -> dict[int, list[SubscriptionOrder]]:
-    """The chains of those of one merchant's items that have a subscription, by the item's key. Takes one query.
+    """Return the orders of each item's subscription by the item's primary key, in one query.
 
-    Of an order with several items the one that is nearest to the item. An order that is named as parent belongs to the
-    chain, also if its shop reported it without the subscription.
+    All items must belong to one merchant; items without a subscription are skipped. If an order has several items, the
+    most similar one represents it. A parent order is included even if it was reported without the subscription.
     """
     items = [item for item in items if item.subscription_id]
     if not items:
@@ -86,32 +86,32 @@ def subscription_orders_by_item(items: Sequence[OrderItem]) -> dict[int, list[Su
     named = OrderItem.objects.filter(
         order__merchant=items[0].order.merchant_id, order__number__in=own.values("parent_order")
     )
-    # A union: with an OR over two tables no index would serve.
+    # A union, because PostgreSQL can't use an index for an OR across two tables.
     known = OrderItem.objects.filter(pk__in=own.values("pk").union(named.values("pk")))
     rows = list(known.select_related("order", "fulfillment", "product", "subscription"))
-    return {item.pk: _link(item, rows) for item in items}
+    return {item.pk: _connect_orders(item, rows) for item in items}
 
 
-def _link(item: OrderItem, rows: list[OrderItem]) -> list[SubscriptionOrder]:
+def _connect_orders(item: OrderItem, rows: list[OrderItem]) -> list[SubscriptionOrder]:
     names = {row.parent_order for row in rows if row.subscription_id == item.subscription_id}
     groups = defaultdict(list)
     for row in rows:
         if row.subscription_id == item.subscription_id or row.order.number in names:
             groups[row.order.number].append(row)
-    links = {}
+    orders = {}
     for number, group in groups.items():
         nearest = min(group, key=lambda row: _distance(row, item))
-        in_chain = nearest.subscription_id == item.subscription_id
-        if in_chain or nearest.product_id == item.product_id or len(group) == 1:
-            # Of an order from outside the subscription it is not asked what that one renewed.
-            parent_order = nearest.parent_order if in_chain and nearest.parent_order != number else ""
-            links[number] = SubscriptionOrder(nearest, parent_order)
-    # The newest first: where shops name orders in a circle, the oldest stays without a parent.
-    for link in sorted(links.values(), key=lambda link: link.rank, reverse=True):
-        parent = links.get(link.parent_order)
-        if parent and parent.root is not link:
-            link.parent = parent
-    return _sort(list(links.values()))
+        in_subscription = nearest.subscription_id == item.subscription_id
+        if in_subscription or nearest.product_id == item.product_id or len(group) == 1:
+            # Ignore the parent of an order that isn't part of the subscription.
+            parent_order = nearest.parent_order if in_subscription and nearest.parent_order != number else ""
+            orders[number] = SubscriptionOrder(nearest, parent_order)
+    # Newest first, so that if the parents form a cycle, the oldest order has no parent.
+    for order in sorted(orders.values(), key=lambda order: order.rank, reverse=True):
+        parent = orders.get(order.parent_order)
+        if parent and parent.root is not order:
+            order.parent = parent
+    return _sort(list(orders.values()))
 
 
 def _distance(row: OrderItem, item: OrderItem) -> tuple:
@@ -124,118 +124,118 @@ def _distance(row: OrderItem, item: OrderItem) -> tuple:
     )
 
 
-def _sort(links: list[SubscriptionOrder]) -> list[SubscriptionOrder]:
-    """In the order of time, but none before its parent."""
+def _sort(orders: list[SubscriptionOrder]) -> list[SubscriptionOrder]:
+    """Sort by time, but never put an order before its parent."""
     children = defaultdict(list)
-    for link in links:
-        children[link.parent].append(link)
-    ready = [(link.rank, link) for link in children[None]]
+    for order in orders:
+        children[order.parent].append(order)
+    ready = [(order.rank, order) for order in children[None]]
     heapify(ready)
     ordered = []
     while ready:
-        _, link = heappop(ready)
-        ordered.append(link)
-        for child in children[link]:
+        _, order = heappop(ready)
+        ordered.append(order)
+        for child in children[order]:
             heappush(ready, (child.rank, child))
     return ordered
 
 
 def first_licenses(item: OrderItem) -> dict[int, str]:
-    """The licenses of the subscription's first order, by unit; none on it. Raises PredecessorMissing.
+    """The licenses of the subscription's first order, by unit; empty for that order. Raises PredecessorMissing.
 
-    Orders that were refunded don't count: their licenses are withdrawn, and nobody should renew those.
+    Skips refunded orders, because their licenses are withdrawn and must not be renewed.
     """
     return _codes(_finished(_find_first(*_find(item))))
 
 
 def last_licenses(item: OrderItem) -> dict[int, str]:
-    """The licenses that the order before issued, by unit; none on the first order. Raises PredecessorMissing.
+    """The licenses of the previous order, by unit; empty for the first order. Raises PredecessorMissing.
 
-    Orders that were refunded don't count.
+    Skips refunded orders.
     """
     return _codes(_finished(_find_last(*_find(item))))
 
 
 def known_first_licenses(item: OrderItem) -> list[str]:
-    """The licenses of the subscription's first order as far as they are there now; none on it."""
-    own, links = _find(item)
-    first = _first(own, links)
-    return [] if first is own or first.parent_order else list(_codes(_first_paid(first, own, links)).values())
+    """The licenses of the subscription's first order that exist now; empty for that order."""
+    own, orders = _find(item)
+    first = _first(own, orders)
+    return [] if first is own or first.parent_order else list(_codes(_first_paid(first, own, orders)).values())
 
 
-def find_wait(item: OrderItem, links: list[SubscriptionOrder] | None = None) -> PredecessorMissing | None:
-    own, links = _find(item, links)
+def find_wait(item: OrderItem, orders: list[SubscriptionOrder] | None = None) -> PredecessorMissing | None:
+    own, orders = _find(item, orders)
     try:
         for find in (_find_first, _find_last):
-            _finished(find(own, links))
+            _finished(find(own, orders))
     except PredecessorMissing as missing:
         return missing
     return None
 
 
-def _find_first(own: SubscriptionOrder, links: list[SubscriptionOrder]) -> SubscriptionOrder | None:
-    first = _first(own, links)
-    if not _is_reported(first, links) or first is own:
+def _find_first(own: SubscriptionOrder, orders: list[SubscriptionOrder]) -> SubscriptionOrder | None:
+    first = _first(own, orders)
+    if not _is_reported(first, orders) or first is own:
         return None
-    return _first_paid(first, own, links)
+    return _first_paid(first, own, orders)
 
 
-def _find_last(own: SubscriptionOrder, links: list[SubscriptionOrder]) -> SubscriptionOrder | None:
+def _find_last(own: SubscriptionOrder, orders: list[SubscriptionOrder]) -> SubscriptionOrder | None:
     if not own.parent_order:
         return None
-    before = links[: links.index(own)]
-    if own.parent is None and not any(link.parent_order == own.parent_order for link in before):
-        _is_reported(own, links)
-    return next((link for link in reversed(before) if link.is_paid), None)
+    before = orders[: orders.index(own)]
+    if own.parent is None and not any(order.parent_order == own.parent_order for order in before):
+        _is_reported(own, orders)
+    return next((order for order in reversed(before) if order.is_paid), None)
 
 
 def _find(
-    item: OrderItem, links: list[SubscriptionOrder] | None = None
+    item: OrderItem, orders: list[SubscriptionOrder] | None = None
 ) -> tuple[SubscriptionOrder, list[SubscriptionOrder]]:
-    links = links or subscription_orders(item)
-    return next(link for link in links if link.item.pk == item.pk), links
+    orders = orders or subscription_orders(item)
+    return next(order for order in orders if order.item.pk == item.pk), orders
 
 
-def _first(own: SubscriptionOrder, links: list[SubscriptionOrder]) -> SubscriptionOrder:
-    """The first order, or the oldest known that leads to the item's; the chain begins with one that renews none."""
-    return links[0] if own.root.parent_order and not links[0].parent_order else own.root
+def _first(own: SubscriptionOrder, orders: list[SubscriptionOrder]) -> SubscriptionOrder:
+    """Return the first order, or the oldest known ancestor if the first order itself isn't known."""
+    return orders[0] if own.root.parent_order and not orders[0].parent_order else own.root
 
 
 def _first_paid(
-    first: SubscriptionOrder, own: SubscriptionOrder, links: list[SubscriptionOrder]
+    first: SubscriptionOrder, own: SubscriptionOrder, orders: list[SubscriptionOrder]
 ) -> SubscriptionOrder | None:
-    """The first order, or if it was refunded the first one after it, and before the item's, that was not."""
+    """Return the first order, or if it was refunded the next paid order before the item's own."""
     if first.is_paid:
         return first
-    return next((link for link in links[: links.index(own)] if link.is_paid), None)
+    return next((order for order in orders[: orders.index(own)] if order.is_paid), None)
 
 
-def _is_reported(link: SubscriptionOrder, links: list[SubscriptionOrder]) -> bool:
-    """Whether the order that a link names belongs to the chain, if it names one; False if it never will.
+def _is_reported(order: SubscriptionOrder, orders: list[SubscriptionOrder]) -> bool:
+    """Whether the parent of this order is among the known ones, if it has a parent; False if it never will be.
 
-    Only the shop's word says that it exists, so it is waited for, from the first report that named it. It is not if it
-    was reported, and holds nothing of the subscription. Raises PredecessorMissing.
+    That is the case if the parent was reported without the subscription, or wasn't reported within PARENT_TIMEOUT of
+    the first report that named it. Raises PredecessorMissing while we wait for it.
     """
-    name = link.parent_order
-    if not name or any(other.number == name for other in links):
+    name = order.parent_order
+    if not name or any(other.number == name for other in orders):
         return True
-    naming = (other.item.order for other in links if other.parent_order == name)
+    naming = (other.item.order for other in orders if other.parent_order == name)
     first = min(naming, key=lambda order: order.reported_at)
     too_late = Q(pk=first.pk, reported_at__lte=Now() - PARENT_TIMEOUT)  # by the database's clock, in one query
     if Order.objects.filter(Q(number=name) | too_late, merchant=first.merchant_id).exists():
         return False
     until = first.reported_at + PARENT_TIMEOUT
-    raise PredecessorMissing(f"It waits for order {name}, the parent of {link.number}, to be reported.", until=until)
+    raise PredecessorMissing(f"Waiting for a report of order {name}, the parent of {order.number}.", until=until)
 
 
-def _finished(link: SubscriptionOrder | None) -> SubscriptionOrder | None:
-    """The same order, or PredecessorMissing while it waits for its codes."""
-    if link and not link.item.fulfillment.is_done:
-        status = link.item.fulfillment.status
-        raise PredecessorMissing(f"It waits for the license of order {link.number}, which is {status}.")
-    return link
+def _finished(order: SubscriptionOrder | None) -> SubscriptionOrder | None:
+    """Return the order. Raises PredecessorMissing if it still waits for its codes."""
+    if order and not order.item.fulfillment.is_done:
+        status = order.item.fulfillment.status
+        raise PredecessorMissing(f"Waiting for the license of order {order.number}, which is {status}.")
+    return order
 
 
-def _codes(link: SubscriptionOrder | None) -> dict[int, str]:
-    codes = ActivationCode.objects.filter(item=link.item).order_by("unit") if link else []
+def _codes(order: SubscriptionOrder | None) -> dict[int, str]:
+    codes = ActivationCode.objects.filter(item=order.item).order_by("unit") if order else []
     return {code.unit: code.code for code in codes}

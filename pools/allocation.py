@@ -6,21 +6,21 @@ from pools.models import LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.replenishment import check_stock, rearm
 from pools.signals import pool_refilled
 
-# How many keys may be issued before the search starts anew behind them.
+# Advance the head hint once this many keys behind it have been passed.
 HINT_STEP = 300
 
 
 def allocate_keys(
     pool: LicensePool, item: OrderItem, units: list[int], *, from_reserve: bool = False
 ) -> dict[int, LicenseKey]:
-    """Issue to these units of an order item the oldest keys available; fewer if the pool has fewer.
+    """Issue the pool's oldest available keys to these units of an item; fewer if the pool runs out.
 
-    The caller is in a transaction that holds the order's lock, and saves the codes in it. The reserve is for people to
-    issue from.
+    Call it in a transaction that holds the order's lock, and save the codes in the same transaction. Only people may
+    issue keys from the reserve.
     """
     stock = pool.keys.reserved() if from_reserve else pool.keys.available().filter(position__gte=pool.head_hint)
-    # SKIP LOCKED: payments that race for one pool take different keys instead of waiting in line. So a short answer
-    # does not prove an empty pool: a transaction that holds keys may roll back. The sweep looks again.
+    # SKIP LOCKED: concurrent payments take different keys instead of waiting for each other. So too few keys don't
+    # prove that the pool is empty: a transaction that holds keys may roll back. The sweep tries again.
     keys = list(stock.order_by("position").select_for_update(skip_locked=True)[: len(units)])
     issued = dict(zip(units, keys, strict=False))
 
@@ -42,14 +42,14 @@ def allocate_keys(
 def advance_head_hint(pool: LicensePool) -> None:
     """Move the hint up to the first available key.
 
-    Too low a hint costs time, too high a one loses keys. So whoever moves it or adds keys holds the pool's lock (new
-    keys stand at or behind it: their positions only grow; whoever returns a key must lower it), and the first
-    available key is looked for in a statement after the one that locks, so that it sees what the holder before has
-    committed.
+    A hint that is too low costs time; one that is too high loses keys. So moving the hint or adding keys requires the
+    pool's lock. New keys get positions at or above the hint, because positions only grow. Returning a key must lower
+    the hint. The query for the first available key follows the lock in a separate statement, so it sees what the
+    previous holder of the lock committed.
     """
     locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
     if locked is None:
-        return  # somebody else is at it
+        return  # another transaction holds the lock
 
     first = locked.keys.available().filter(position__gte=locked.head_hint).order_by("position").first()
     locked.head_hint = first.position if first else locked.next_position
@@ -66,48 +66,48 @@ def apply_settings(pool: LicensePool, changed: list[str], *, actor: str) -> None
 
 @transaction.atomic
 def fill_reserve(pool: LicensePool) -> None:
-    """Keep back as many of the newest available keys as the pool's reserve asks for, or free what is too many."""
-    # Serializes with whoever moves the hint, and with who else fills it.
+    """Reserve the newest available keys until the reserve has its size, or release the surplus."""
+    # Serializes changes of the hint and of the reserve.
     locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
     if locked is None:
-        return  # keys are coming in; after them it is filled
+        return  # an import holds the lock and fills the reserve when it is done
     pool = locked
-    lacking = pool.reserve - pool.keys.reserved().count()
-    if lacking > 0:
+    shortfall = pool.reserve - pool.keys.reserved().count()
+    if shortfall > 0:
         newest = pool.keys.available().filter(position__gte=pool.head_hint).order_by("-position")
-        _set_reserved(newest, lacking, reserved=True)
+        _set_reserved(newest, shortfall, reserved=True)
         transaction.on_commit(lambda: check_stock(pool), robust=True)
-    elif lacking < 0:
+    elif shortfall < 0:
         oldest = pool.keys.reserved().order_by("position")
         first = oldest.values_list("position", flat=True)[0]
-        _set_reserved(oldest, -lacking, reserved=False)
+        _set_reserved(oldest, -shortfall, reserved=False)
         _make_available(pool, first)
 
 
 def _set_reserved(keys: LicenseKeyQuerySet, count: int, *, reserved: bool) -> None:
-    """Put so many of these into the reserve, or free them, less those that somebody is issuing at this moment."""
+    """Reserve or release up to `count` of these keys, skipping any that are being issued right now."""
     chosen = keys.select_for_update(skip_locked=True).values("pk")[:count].query
     sql, parameters = chosen.sql_with_params()
     with connection.cursor() as cursor:
-        # They may be a million: none is loaded. As an array they are chosen, and locked, once.
+        # Loads no keys, because there may be a million. ARRAY makes PostgreSQL run the locking subquery once.
         cursor.execute(
-            f"UPDATE pools_licensekey SET reserved = %s WHERE id = ANY(ARRAY({sql}))",  # noqa: S608 (the ORM's)
+            f"UPDATE pools_licensekey SET reserved = %s WHERE id = ANY(ARRAY({sql}))",  # noqa: S608 (from the ORM)
             [reserved, *parameters],
         )
 
 
 @transaction.atomic
 def return_key(key: LicenseKey) -> None:
-    """Put a key that nobody ever saw back into stock, at its place."""
+    """Return a key that nobody has seen to the stock, at its old position."""
     pool = LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
     LicenseKey.objects.filter(pk=key.pk).update(
-        item=None, unit=None, issued_at=None, withdrawn_at=None, withdrawn_because=LicenseKey.Because.MERCHANT
+        item=None, unit=None, issued_at=None, withdrawn_at=None, withdrawn_because=LicenseKey.WithdrawalReason.MERCHANT
     )
     _make_available(pool, key.position)
 
 
 def _make_available(pool: LicensePool, first: int) -> None:
-    """Have keys found, from this position on, that were not in the stock. The caller holds the pool's lock."""
+    """Lower the hint so that keys from this position on are found. The caller holds the pool's lock."""
     pool.head_hint = min(pool.head_hint, first)
     pool.save(update_fields=["head_hint"])
     rearm(pool)

@@ -1,4 +1,4 @@
-"""Keys of several lines that say themselves where they begin and end, as PEM does (RFC 7468)."""
+"""Keys of several lines with begin and end markers, as in PEM (RFC 7468)."""
 
 import re
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ from orders.license_texts import BEGIN, END, split_marker
 TAG = re.compile(r"\s*<(?P<name>[A-Za-z][\w:.-]*)(?:\s[^<>]*)?>\s*")
 MAX_TAG = 2000
 LABEL = re.compile(r"\s*([^\W\d][\w .-]{0,40}?)\s*[:=]")
-# "BEGIN LICENSES" begins a list of keys, not a key.
+# "BEGIN LICENSES" starts a list of keys, not a key.
 LISTS = {"keys", "licenses", "licences", "codes", "serials", "list", "lizenzen", "schlüssel", "file"}
 
 
 class Marker(NamedTuple):
-    """A line with which a block begins or ends.
+    """The first or last line of a block.
 
     For example `-----BEGIN LICENSE-----`, `=== LICENSE START ===`, `<license id="1">` or `{`.
     """
@@ -26,7 +26,7 @@ class Marker(NamedTuple):
     def is_ended_by(self, line: str) -> bool:
         if self.label.startswith("<"):
             return line.rstrip().endswith(f"</{self.label[1:]}>")
-        if self.label == "{":  # nested ones are indented
+        if self.label == "{":  # nested braces are indented
             return line.rstrip() == "}"
         end = read_marker(line)
         return end is not None and not end.is_begin and self.label.startswith(end.label)
@@ -45,12 +45,12 @@ def read_marker(line: str) -> Marker | None:
 
 
 def is_prolog(line: str) -> bool:
-    """The first line of an XML document, which belongs to it."""
+    """Whether this is an XML declaration, which is part of the block that follows it."""
     return line.strip().startswith("<?xml") and line.strip().endswith("?>")
 
 
 def are_blocks(lines: Iterable[str]) -> bool:
-    """Whether a text begins with a whole block, or with a remark and a framed one."""
+    """Whether the text starts with a complete block, possibly after a comment."""
     opened: Marker | None = None
     for number, line in enumerate(line for line in lines if not is_prolog(line)):
         if opened:
@@ -67,7 +67,7 @@ def are_blocks(lines: Iterable[str]) -> bool:
 
 
 def are_paragraphs(lines: Iterable[str]) -> bool:
-    """Whether empty lines part keys of several lines each: the first two have the same labels, such as `Name:`."""
+    """Whether empty lines separate multi-line keys: the first two paragraphs have the same labels, such as `Name:`."""
     paragraphs = [list(group) for filled, group in groupby(lines, lambda line: bool(line.strip())) if filled]
     if len(paragraphs) < 2:
         return False

@@ -1,4 +1,4 @@
-"""Which column of a table holds the keys: by its heading and by its values. When in doubt, a person decides."""
+"""Finds the column of a table that contains the keys by its heading and values. If unsure, we ask the user."""
 
 import re
 from collections import Counter
@@ -8,18 +8,18 @@ from statistics import median
 
 from pools.spreadsheets import is_shortened, restore
 
-MAX_NAME = 40  # characters of a heading that are quoted
-MAX_LISTED = 20  # columns that a question lists
+MAX_NAME = 40  # characters of a heading that we quote
+MAX_LISTED = 20  # columns that we offer to choose from
 
 
 class Heading(IntEnum):
     NOT_KEYS = -1
     NOTHING = 0
-    PERHAPS = 1  # "License" and "Code" name many things
+    PERHAPS = 1  # "License" and "Code" can mean many things
     KEYS = 2
 
 
-# Each list is one alternative of a regular expression for a case-folded heading, split into words by blanks.
+# These patterns match a case-folded heading whose words are separated by spaces.
 KEYS = re.compile(
     r"\b(?:keys?|serials?|passkeys?|s n|clés?|clefs?|claves?|llaves?|chiav[ei]|chaves?|seriale|ключ\w*|klucz\w*"
     r"|klíč\w*|anahtar\w*|nyckel\w*|nøgle\w*|nøkkel\w*|avain\w*)\b"
@@ -34,7 +34,7 @@ PERHAPS = re.compile(
     r"\b(?:codes?|kody?|codici|codice|códigos?|licen[cs]es?|licencias?|licenz[ae]|licenças?|licenties?|lizenz\w*"
     r"|kennung|tokens?|pins?|коды?|лицензи\w*|licencj\w*)\b|许可证|ライセンス|라이선스"
 )
-# "Key ID" and "License type" are facts about a key.
+# "Key ID" and "License type" describe a key.
 ABOUT_A_KEY = re.compile(
     r"\b(?:ids?|uuid|guid|types?|tipos?|тип|kinds?|art|status|states?|estado|état|stato|статус|states?|names?|nom|nombre"
     r"|nome|имя|dates?|fecha|дата|created|expir\w+|valid|gültig\w*|counts?|quantity|qty|menge|versions?|edition"
@@ -53,7 +53,7 @@ ABOUT_SOMETHING_ELSE = re.compile(
 
 
 def judge_heading(name: str) -> Heading:
-    """What a heading says: `LicenseKey`, `license_key` and `LICENSE KEY` are alike."""
+    """Judge whether a heading names keys. `LicenseKey`, `license_key` and `LICENSE KEY` are equivalent."""
     if "\n" in name:
         return Heading.NOTHING
     spaced = re.sub(r"(?<=[a-zäöüа-я])(?=[A-ZÄÖÜА-Я])", " ", name)
@@ -73,38 +73,38 @@ def is_heading(name: str) -> bool:
     return judge_heading(name) != Heading.NOTHING
 
 
-# How keys look
+# The format of keys
 
 
-class Looks:
-    """What keys have in common: groups of equal lengths between the same signs, and the word in front."""
+class KeyFormat:
+    """What keys have in common: the lengths of their groups, the punctuation between them, and the leading word."""
 
-    ENOUGH = 10  # fewer keys have no looks in common
+    MIN_KEYS = 10  # fewer keys say nothing about a common format
 
     def __init__(self, keys: list[str]) -> None:
         shapes, words = Counter(map(shape, keys)), Counter(map(first_word, keys))
-        # What one key in ten looks like, at least.
+        # Shapes of at least one key in ten.
         self.shapes = {known for known, count in shapes.items() if count >= max(len(keys) / 10, 2)}
-        # In random keys a group may happen to have letters only; it does not come twice.
+        # The first group of a random key can consist of letters by chance, but not twice.
         self.words = set(words) if len(words) <= 3 and min(words.values(), default=0) >= 2 else None
-        self.are_known = len(keys) >= self.ENOUGH and self.share_of(keys) >= 0.8
+        self.is_known = len(keys) >= self.MIN_KEYS and self.match_rate(keys) >= 0.8
 
-    def share_of(self, keys: list[str]) -> float:
-        """How many of these look so, from 0 to 1."""
-        fit = (shape(key) in self.shapes and (self.words is None or first_word(key) in self.words) for key in keys)
-        return sum(fit) / max(len(keys), 1)
+    def match_rate(self, keys: list[str]) -> float:
+        """The share of keys that have this format, from 0 to 1."""
+        matches = (shape(key) in self.shapes and (self.words is None or first_word(key) in self.words) for key in keys)
+        return sum(matches) / max(len(keys), 1)
 
     def __str__(self) -> str:
         return " or ".join(known[:60] for known in sorted(self.shapes)[:3])
 
 
 def shape(key: str) -> str:
-    """`AAAAA-AAAAA`, or `99999-99999` for a key without letters."""
+    """Return `AAAAA-AAAAA`, or `99999-99999` for a key without letters."""
     return re.sub(r"[^\W_]", "A" if any(map(str.isalpha, key)) else "9", key)
 
 
 def first_word(key: str) -> str:
-    """The letters before the first sign, such as a product’s name."""
+    """Return the letters before the first punctuation mark, such as a product name."""
     found = re.match(r"[^\W\d_]+(?=[\W_])", key)
     return found[0] if found else ""
 
@@ -117,23 +117,24 @@ AMOUNT = re.compile(r"[^\w\s]?\s?-?\d{1,3}([.,\s]?\d{3})*[.,]\d\d(\s?\S{1,3})?")
 
 
 def find_objection(values: list[str], rows: int) -> str:
-    """Why these values of a column with that many rows cannot be license keys; empty if they could be."""
+    """Say why these values of a column can't be license keys; empty if they can. `rows` counts blank cells, too."""
     count, different = len(values), len(set(values))
     if not values:
         return "is empty"
     if sum(map(is_shortened, values)) >= count / 2:
-        return "holds numbers that a spreadsheet shortened, with digits lost; export it as text"
+        return "contains numbers that a spreadsheet shortened, losing digits; export it as text"
     if count >= 2 and different == 1:
-        return "always holds the same value"
+        return "contains a single repeated value"
     if count >= 3 and different < 0.6 * count:
         return "repeats its values"
-    for pattern, objection in {DATE: "holds dates", EMAIL: "holds e-mail addresses", AMOUNT: "holds amounts"}.items():
+    objections = {DATE: "contains dates", EMAIL: "contains e-mail addresses", AMOUNT: "contains amounts"}
+    for pattern, objection in objections.items():
         if sum(pattern.fullmatch(value) is not None for value in values) >= 0.9 * count:
             return objection
     if is_counter(values):
-        return "counts up"
+        return "contains consecutive numbers"
     if max(map(len, values)) <= 3:
-        return "holds values that are too short"
+        return "contains values that are too short"
     return "is mostly empty" if count < rows / 2 else ""
 
 
@@ -142,12 +143,12 @@ def is_counter(values: list[str]) -> bool:
         return False
     numbers = [int(value) for value in values]
     if len(numbers) == 2 and numbers[0] > 1:
-        return False  # by chance
+        return False  # probably a coincidence
     return all(after - before == 1 for before, after in zip(numbers, numbers[1:], strict=False))
 
 
 def look_like_keys(values: list[str]) -> bool:
-    """Long enough, without blanks, and with digits or of one shape: names and words are none of it."""
+    """Whether values are long enough, have no spaces, and have digits or one shape, unlike names and words."""
     if not values or median(map(len, values)) < 8 or median(" " in value for value in values):
         return False
     [(_, most)] = Counter(map(shape, values)).most_common(1)
@@ -161,7 +162,7 @@ class Column:
     name: str
     values: list[str]
     objection: str
-    is_like_the_pools: bool
+    matches_pool: bool
 
     @property
     def heading(self) -> Heading:
@@ -173,22 +174,22 @@ class Column:
 
     @property
     def about(self) -> str:
-        """What its values have in common, quoting none."""
+        """Describe the values without quoting any."""
         if not self.values:
             return "is empty"
         shortest, longest = min(map(len, self.values)), max(map(len, self.values))
         length = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
         different = len(set(self.values))
-        values = f"{different} different value{'' if different == 1 else 's'} of {length} characters"
+        values = f"{different} different value{'' if different == 1 else 's'} with {length} characters"
         return f"{self.objection}; {values}" if self.objection else values
 
     @property
-    def could_hold_keys(self) -> bool:
+    def can_contain_keys(self) -> bool:
         return not self.objection and self.heading != Heading.NOT_KEYS
 
 
-def is_twin(chosen: Column, other: Column) -> bool:
-    """Whether another column has keys of the same shape, and no heading that says it has none."""
+def is_ambiguous(chosen: Column, other: Column) -> bool:
+    """Whether another column contains keys of the same shape."""
     if other is chosen or not look_like_keys(other.values):
         return False
     [shapes, others] = [Counter(map(shape, column.values)).most_common(1)[0][0] for column in (chosen, other)]
@@ -196,39 +197,39 @@ def is_twin(chosen: Column, other: Column) -> bool:
 
 
 def get_columns(rows: list[list[str]], *, header: bool, known: list[str]) -> list[Column]:
-    """The columns of a table's first rows; `known` are keys that the pool has."""
-    looks = Looks(known)
+    """Describe the columns of a table's first rows. `known` are keys already in the pool."""
+    pool_format = KeyFormat(known)
     names, body = (rows[0], rows[1:]) if header and rows else ([], rows)
     columns = []
     for number in range(1, max(map(len, rows[:1]), default=0) + 1):
         values = [restore(row[number - 1].strip()) for row in body if len(row) >= number and row[number - 1].strip()]
         name = names[number - 1].strip()[:MAX_NAME] if names else ""
-        alike = looks.are_known and bool(values) and looks.share_of(values) >= 0.8
-        columns.append(Column(number, name, values, find_objection(values, len(body)), alike))
+        matches_pool = pool_format.is_known and bool(values) and pool_format.match_rate(values) >= 0.8
+        columns.append(Column(number, name, values, find_objection(values, len(body)), matches_pool))
     return columns
 
 
 def choose(columns: list[Column]) -> tuple[Column | None, str]:
-    """The column of the keys, and why it is that one; None when in doubt."""
+    """Return the column that contains the keys, and the reason; None if unsure."""
     if len(columns) <= 1 or not any(column.values for column in columns):
         named = [column for column in columns if column.heading == Heading.KEYS]
         return next(iter(named or columns), None), "it is the only column" if len(columns) == 1 else ""
 
     named = [column for column in columns if column.heading == Heading.KEYS]
-    alike = [column for column in columns if column.is_like_the_pools and not column.objection]
-    if len(alike) == 1 and (alike[0].heading != Heading.NOT_KEYS or not named):
-        return alike[0], "its values look like the keys of this pool"
+    matching = [column for column in columns if column.matches_pool and not column.objection]
+    if len(matching) == 1 and (matching[0].heading != Heading.NOT_KEYS or not named):
+        return matching[0], "its values look like the keys of this pool"
 
-    fine = [column for column in columns if column.could_hold_keys and (not alike or column in alike)]
+    possible = [column for column in columns if column.can_contain_keys and (not matching or column in matching)]
     if named:
-        # A heading that its values contradict is in doubt, too.
-        good = [column for column in named if column in fine]
-        is_clear = len(good) == 1 and not any(is_twin(good[0], column) for column in fine)
-        return (good[0], "its heading says so, and its values could be keys") if is_clear else (None, "")
-    if len(fine) == 1:
-        return fine[0], "it is the only one whose values could be keys"
-    good = [column for column in fine if look_like_keys(column.values)]
-    is_contradicted = any(column.heading == Heading.PERHAPS for column in fine if column not in good)
-    if len(good) == 1 and not is_contradicted:
-        return good[0], "it is the only one whose values look like keys"
+        # If the values contradict the heading, we are unsure, too.
+        likely = [column for column in named if column in possible]
+        is_clear = len(likely) == 1 and not any(is_ambiguous(likely[0], column) for column in possible)
+        return (likely[0], "its heading says so, and its values could be keys") if is_clear else (None, "")
+    if len(possible) == 1:
+        return possible[0], "it is the only one whose values could be keys"
+    likely = [column for column in possible if look_like_keys(column.values)]
+    is_contradicted = any(column.heading == Heading.PERHAPS for column in possible if column not in likely)
+    if len(likely) == 1 and not is_contradicted:
+        return likely[0], "it is the only one whose values look like keys"
     return None, ""

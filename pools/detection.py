@@ -1,4 +1,4 @@
-"""How an upload is read, as far as nobody said: by looking at its beginning."""
+"""Detects how to read an upload from its beginning, where the user chose nothing."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from pools.blocks import are_blocks, are_paragraphs
 from pools.columns import MAX_LISTED, Column, Heading, choose, find_objection, get_columns, judge_heading, shape
 from pools.reading import (
     DELIMITERS,
-    EDGES,
+    STRIPPED,
     UTF_16,
     KeyFileError,
     decode,
@@ -22,15 +22,15 @@ from pools.reading import (
     unpack,
 )
 
-HEAD = 64 * 1024  # bytes that are looked at
-ROWS_SEEN = 500
-# An option of one format decides for that format.
+HEAD_SIZE = 64 * 1024  # bytes that we examine
+MAX_ROWS = 500
 MAX_TITLES = 10
+# An option that only one format has implies that format.
 CSV_OPTIONS, TEXT_OPTIONS = {"delimiter", "column", "header"}, {"split", "separator"}
 
 
 class ColumnInDoubt(KeyFileError):
-    """Several columns may hold the keys, or none seems to. `candidates` describe them, quoting no value."""
+    """Several columns may contain the keys, or none seems to. `candidates` describe them without quoting values."""
 
     field = "column"
 
@@ -40,7 +40,7 @@ class ColumnInDoubt(KeyFileError):
         ]
         self.read_as = read_as
         listed = "; ".join(f"{column.label} ({column.about})" for column in columns[:MAX_LISTED])
-        super().__init__(f"Which column holds the license keys? Choose one by its number: {listed}.")
+        super().__init__(f"Which column contains the license keys? Choose its number: {listed}.")
 
 
 def describe_candidate(candidate: dict[str, Any]) -> str:
@@ -49,30 +49,31 @@ def describe_candidate(candidate: dict[str, Any]) -> str:
 
 
 class FormatInDoubt(KeyFileError):
-    """A text looks like a table, and nobody said which of the two it is."""
+    """A text looks like a table, and no format was chosen."""
 
     field = "file_format"
 
     def __init__(self) -> None:
         super().__init__(
-            "This looks like a table. Choose the format csv to read the keys from one of its columns, or the format"
-            " text if each whole line is a key."
+            "This looks like a table. Choose the format “csv” to read the keys from one of its columns, or “text” if"
+            " each line is a key."
         )
 
 
 def detect(
     content: Iterable[bytes], options: dict[str, Any], *, file_name: str = "", known: list[str] | None = None
 ) -> dict[str, Any]:
-    """Complete the options by looking at the (unpacked) content and at keys that the pool has (`known`).
+    """Complete the options from the unpacked content and the keys already in the pool (`known`).
 
-    `encoding`, `format`; for a text `split`, and `separator` if that takes one; for CSV `delimiter`, `header`,
-    `column` (from 1) and, if nobody chose that, `column_name` and `column_because`. Raises ColumnInDoubt.
+    Returns `encoding` and `format`; for text `split`, and its `separator` if it has one; for CSV `delimiter`,
+    `header`, `column` (from 1) and, if we detected the column, `column_name` and `column_because`. Raises
+    ColumnInDoubt.
     """
     head, encoding = _detect_encoding(content, options.get("encoding"))
     lines = _get_lines(head, encoding)
 
-    told = "csv" if options.keys() & CSV_OPTIONS else "text" if options.keys() & TEXT_OPTIONS else ""
-    format = options.get("format") or told or _detect_format(lines, file_name)
+    implied = "csv" if options.keys() & CSV_OPTIONS else "text" if options.keys() & TEXT_OPTIONS else ""
+    format = options.get("format") or implied or _detect_format(lines, file_name)
     shared = {"encoding": encoding, "format": format}
     if options.get("spreadsheet"):
         shared["spreadsheet"] = options["spreadsheet"]
@@ -112,16 +113,19 @@ def _get_lines(head: bytes, encoding: str) -> list[str]:
 
 def _get_all_lines(head: bytes, encoding: str) -> list[str]:
     text = "".join(decode([head], encoding))
-    if len(head) == HEAD:
-        text = text.rpartition("\n")[0] or text  # the last line may go on
-    return list(islice(text.split("\n"), ROWS_SEEN))
+    if len(head) == HEAD_SIZE:
+        text = text.rpartition("\n")[0] or text  # the last line may be incomplete
+    return list(islice(text.split("\n"), MAX_ROWS))
 
 
 def _detect_encoding(content: Iterable[bytes], chosen: str | None) -> tuple[bytes, str]:
-    """The beginning of the content, and its encoding: UTF-16, else UTF-8 unless most of its letters are none."""
+    """Return the beginning of the content and its encoding.
+
+    That is UTF-16 if it looks like it, windows-1251 if most non-ASCII characters are invalid UTF-8, or UTF-8.
+    """
     pieces = iter(content)
     first = next(pieces, b"")
-    head = first[:HEAD]
+    head = first[:HEAD_SIZE]
     if known := chosen or looks_like_utf_16(head[:4096]):
         return head, known
 
@@ -135,14 +139,14 @@ def _detect_encoding(content: Iterable[bytes], chosen: str | None) -> tuple[byte
 
 
 def _detect_format(lines: list[str], file_name: str) -> str:
-    """By its name, by its first line, or by columns that hold no keys: one key a line is the rule."""
+    """Detect a table by its file name, its first line, or columns that can't be keys. The default is text."""
     if has_table_name(file_name) or _has_headings(lines[:1]):
         return "csv"
     if are_blocks(lines):
         return "text"
     if _opens_cell(lines):
         return "csv"
-    tabs = {line.strip(EDGES).count("\t") for line in lines}
+    tabs = {line.strip(STRIPPED).count("\t") for line in lines}
     if len(lines) > 1 and len(tabs) == 1 and tabs != {0}:
         return "csv"
     return "csv" if any(_is_table(lines, delimiter) for delimiter in DELIMITERS) else "text"
@@ -153,7 +157,7 @@ def has_table_name(file_name: str) -> bool:
 
 
 def _has_headings(lines: list[str]) -> bool:
-    """Whether the first line names a column of keys, and others."""
+    """Whether the first line has the headings of several columns, one of them for keys."""
     if not lines or any(map(str.isdigit, lines[0])):
         return False
     rows = [_rows(lines, delimiter)[:1] for delimiter in DELIMITERS]
@@ -161,13 +165,13 @@ def _has_headings(lines: list[str]) -> bool:
 
 
 def _opens_cell(lines: list[str]) -> bool:
-    """Whether the first line opens a quotation mark that a later one closes: a cell of several lines."""
+    """Whether the first line opens a quotation mark that a later one closes: a cell with line breaks."""
     first, *others = lines or [""]
     return first.startswith('"') and first.count('"') % 2 == 1 and any(line.rstrip().endswith('"') for line in others)
 
 
 def _is_table(lines: list[str], delimiter: str) -> bool:
-    """Whether all lines have as many cells, and of these columns some cannot hold keys and some can."""
+    """Whether all lines have the same number of cells, and some columns can contain keys and some can't."""
     if len(lines) < 3 or not all(delimiter in line and line[0] not in "{[<" for line in lines):
         return False
     rows = _rows(lines, delimiter)
@@ -180,9 +184,9 @@ def _is_table(lines: list[str], delimiter: str) -> bool:
 
 
 def _detect_delimiter(lines: list[str]) -> str:
-    """The one that makes most lines rows of equally many cells, more than one."""
-    if lines and (told := re.fullmatch(r"sep=([,;\t|])", lines[0].strip())):
-        return told[1]
+    """Choose the delimiter that splits the most lines into the same number of cells, at least two."""
+    if lines and (hint := re.fullmatch(r"sep=([,;\t|])", lines[0].strip())):
+        return hint[1]
 
     def fitness(delimiter: str) -> tuple[int, int]:
         widths = Counter(len(row) for row in _rows(lines, delimiter) if len(row) > 1)
@@ -201,7 +205,7 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
 
 
 def count_titles(rows: list[list[str]]) -> int:
-    """How many rows with a single text stand above the one that names the columns, as in reports and exports."""
+    """Count the rows with a single cell above the headings, such as the title of a report."""
     for number, row in enumerate(rows[:MAX_TITLES]):
         if len([cell for cell in row if cell.strip()]) > 1:
             is_heading = any(judge_heading(cell) == Heading.KEYS for cell in row)
@@ -210,12 +214,12 @@ def count_titles(rows: list[list[str]]) -> int:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """The first row names things, or is the only one without a digit."""
+    """Whether the first row has headings, or is the only one without a digit."""
     if not rows:
         return False
     first, others = rows[0], [" ".join(row) for row in rows[1:]]
     if any(map(str.isdigit, " ".join(first))):
-        # “License key 2”, unless other keys are like it.
+        # A heading such as “License key 2”, unless keys have the same shape.
         shapes = {shape(cell) for row in rows[1:] for cell in row}
         named = [cell for cell in first if judge_heading(cell) == Heading.KEYS and re.match(r"[^\W\d]+ ", cell)]
         return bool(others and named) and not shapes & set(map(shape, named))
@@ -235,20 +239,20 @@ def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[
 def get_rows(content: Iterable[bytes], read_as: dict[str, Any]) -> list[list[str]]:
     if read_as["format"] != "csv":
         return []
-    head = next(iter(content), b"")[:HEAD]
+    head = next(iter(content), b"")[:HEAD_SIZE]
     rows = _rows(_get_lines(head, read_as["encoding"])[:20], read_as["delimiter"])
     return [row for row in rows if any(row)][read_as.get("titles", 0) :]
 
 
-# Where nobody looks before it is imported
+# Imports without a preview
 
 
-def do_not_guess(content: Iterable[bytes], options: dict[str, Any], *, file_name: str = "") -> dict[str, Any]:
-    """The options, and for what they leave open UTF-8, unless it says itself that it is UTF-16, and one key a line.
+def apply_defaults(content: Iterable[bytes], options: dict[str, Any], *, file_name: str = "") -> dict[str, Any]:
+    """Add the defaults to the options: UTF-8, or UTF-16 with a byte order mark, and one key per line.
 
-    Raises FormatInDoubt if that would make keys of a table's lines.
+    Raises FormatInDoubt if that would import the lines of a table as keys.
     """
-    head = next(iter(content), b"")[:HEAD]
+    head = next(iter(content), b"")[:HEAD_SIZE]
     encoding = options.get("encoding") or UTF_16.get(head[:2], "utf-8")
     known = {"encoding": encoding} | options
     if "format" in options or options.keys() & TEXT_OPTIONS:
@@ -261,7 +265,7 @@ def do_not_guess(content: Iterable[bytes], options: dict[str, Any], *, file_name
 
 
 def parse_keys(content: bytes, options: dict[str, Any] | None = None) -> list[str]:
-    """Return the keys of a content all of whose lines can be keys, or raise KeyFileError naming those that cannot."""
+    """Return the keys. Raises KeyFileError with the lines that can't be keys, if there are any."""
     pieces = list(unpack([content]))
-    read_as = detect(pieces, do_not_guess(pieces, options or {}))
+    read_as = detect(pieces, apply_defaults(pieces, options or {}))
     return [line.key for line in refuse_bad_lines(read_keys(pieces, read_as)) if line.key]

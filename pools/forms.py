@@ -10,11 +10,11 @@ class KeysForm(forms.Form):
     file = forms.FileField(
         required=False,
         allow_empty_file=True,
-        help_text="Plain text with one key a line, or CSV; also as gzip. Up to 64 MiB.",
+        help_text="Plain text with one key per line, or CSV. Can be gzipped. Up to 64 MiB.",
     )
-    # As it comes: what cannot be a key is told with the number of its line.
+    # Not stripped or validated here: the reader reports bad lines by number.
     text = forms.Field(
-        label="Or paste them",
+        label="Or paste keys",
         required=False,
         widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}),
     )
@@ -22,13 +22,13 @@ class KeysForm(forms.Form):
     def clean_file(self):
         file = self.cleaned_data["file"]
         if file and file.size > MAX_SIZE:
-            raise forms.ValidationError("The file is longer than 64 MiB. Split it, or pack it with gzip.")
+            raise forms.ValidationError("The file is larger than 64 MiB. Split it or compress it with gzip.")
         return file
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if not self.errors and bool(data.get("file")) == bool((data.get("text") or "").strip()):
-            raise forms.ValidationError("Choose a file of at most 64 MiB, or paste the keys.")
+            raise forms.ValidationError("Choose a file of up to 64 MiB, or paste keys.")
         return data
 
     def content(self) -> dict[str, Any]:
@@ -39,24 +39,24 @@ class KeysForm(forms.Form):
 
 
 class UploadForm(KeysForm):
-    note = forms.CharField(max_length=500, required=False, help_text="To find this import by. Optional.")
+    note = forms.CharField(max_length=500, required=False, help_text="Optional. Helps you find this import later.")
 
     def content(self) -> dict[str, Any]:
         return super().content() | {"note": self.cleaned_data["note"]}
 
 
 class StaffUploadForm(UploadForm):
-    """Without a preview: what it would ask is chosen here."""
+    """Imports without a preview, so it includes the choices that the preview would offer."""
 
     column = forms.IntegerField(
         min_value=1,
         max_value=1000,
         required=False,
-        help_text="Of the keys in a table, from 1. If it is empty, it is found by its heading and its values.",
+        help_text="The column of a table that contains the keys, from 1. Leave empty to detect it.",
     )
     spreadsheet = forms.ChoiceField(
-        label="What a spreadsheet added",
-        choices=[("", "Warn of it"), (FIX, "Remove it"), (KEEP, "Keep it, shortened numbers too")],
+        label="Spreadsheet formatting",
+        choices=[("", "Warn about it"), (FIX, "Remove it"), (KEEP, "Keep it, including shortened numbers")],
         required=False,
         help_text='Such as ="0012", \'0012 or 1234.0.',
     )

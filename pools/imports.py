@@ -1,4 +1,4 @@
-"""License keys coming in: all of them or none, each once."""
+"""Imports license keys: all of them or none, each only once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,28 +16,28 @@ from pools.signals import pool_refilled
 from vault.ciphers import encrypt_all
 from vault.fingerprints import fingerprints
 
-CHUNK = 20_000  # keys that are copied to the database in one go
-LINES_SHOWN = 100  # so many lines of a kind are enough to see what is wrong
+COPY_BATCH_SIZE = 20_000  # keys per COPY statement
+MAX_LINES_SHOWN = 100  # line numbers of each kind; enough to see what is wrong
 
 
 @dataclass
 class Lines:
-    """How many lines are of a kind, and the numbers of the first of them."""
+    """A kind of lines: how many there are, and the numbers of the first ones."""
 
     count: int = 0
     numbers: list[int] = field(default_factory=list)
 
     def add(self, number: int) -> None:
         self.count += 1
-        if len(self.numbers) < LINES_SHOWN:
+        if len(self.numbers) < MAX_LINES_SHOWN:
             self.numbers.append(number)
 
 
 @dataclass
 class Preview:
-    """What comes of an import: which lines bring a new key, and which are left out and why."""
+    """The result of an import: how many keys are new, and which lines are skipped and why."""
 
-    keys: int = 0  # in all
+    keys: int = 0  # total
     new: int = 0
     repeated: Lines = field(default_factory=Lines)
     already_in_pool: Lines = field(default_factory=Lines)
@@ -46,8 +46,8 @@ class Preview:
     unusable: Lines = field(default_factory=Lines)
     similar: Lines = field(default_factory=Lines)  # to an earlier line
     similar_in_pool: Lines = field(default_factory=Lines)
-    fixable: int = 0  # keys with what a spreadsheet added
-    problems: dict[int, str] = field(default_factory=dict)  # of unusable lines
+    fixable: int = 0  # keys with formatting that a spreadsheet added
+    problems: dict[int, str] = field(default_factory=dict)  # by number of the unusable line
     read_as: dict[str, Any] = field(default_factory=dict)  # see reading.detect
     warnings: list[str] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class ImportResult:
-    batch: KeyBatch | None  # None if there was nothing new
+    batch: KeyBatch | None  # None if no key was new
     preview: Preview
 
     @property
@@ -70,25 +70,25 @@ class ImportResult:
 def preview_keys(
     pool: LicensePool | None, lines: Iterable[KeyLine], *, progress: Callable[[int], None] = lambda lines: None
 ) -> Preview:
-    """What would come of importing these, in a transaction that the caller ends. Raises KeyFileError.
+    """Preview an import, in the caller's transaction. Raises KeyFileError.
 
-    Without a pool they are compared with themselves only.
+    Without a pool, keys are only compared with each other.
     """
     with connection.cursor() as cursor:
         preview = _stage(cursor, lines, progress)
         if not preview.keys:
-            raise KeyFileError("There is no license key in it.", preview.problems)
+            raise KeyFileError("No license keys found.", preview.problems)
         if pool:
-            _leave_out(cursor, pool, preview)
+            _skip_known(cursor, pool, preview)
     return preview
 
 
 def import_keys(
     pool: LicensePool, keys: Iterable[str], *, actor: str, file_name: str = "", note: str = ""
 ) -> ImportResult:
-    """Put keys into the pool in this order, those left out that are repeated or that the merchant has already.
+    """Add keys to the pool in this order, skipping repeated ones and those the merchant already has.
 
-    Items that wait for the pool get theirs as soon as this is committed.
+    Waiting items get their keys as soon as the transaction commits.
     """
     lines = (KeyLine(number, key) for number, key in enumerate(keys, start=1))
     return import_lines(pool, lines, actor=actor, file_name=file_name, note=note, progress=lambda lines: None)
@@ -104,14 +104,14 @@ def import_lines(
     note: str,
     progress: Callable[[int], None],
 ) -> ImportResult:
-    """The same with what was read, empty and unusable lines included; `tell` hears how many keys are copied."""
+    """Like `import_keys`, for the lines of a file. `progress` is called with the number of keys copied so far."""
     with connection.cursor() as cursor:
         preview = _stage(cursor, lines, progress, into=pool)
-        # Serializes a merchant's imports, for a key must not enter two pools at once; and this one with whoever moves
-        # the pool's hint. Payments never wait for either.
+        # The first lock serializes the merchant's imports, so that no key enters two pools. The second serializes
+        # this import with changes of the pool's hint. Payments wait for neither.
         Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant_id)
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
-        _leave_out(cursor, pool, preview)
+        _skip_known(cursor, pool, preview)
         if not preview.new:
             return ImportResult(None, preview)
 
@@ -124,7 +124,7 @@ def import_lines(
             [pool.pk, batch.pk, pool.next_position],
         )
 
-    # Where a key was left out, none stands: positions only grow, they do not count.
+    # Skipped keys leave gaps: positions are an order, not a count.
     pool.next_position += preview.keys
     pool.save(update_fields=["next_position"])
     rearm(pool)
@@ -135,7 +135,7 @@ def import_lines(
 def _stage(
     cursor, lines: Iterable[KeyLine], progress: Callable[[int], None], *, into: LicensePool | None = None
 ) -> Preview:
-    """Copy the keys to a temporary table `upload`, those repeated left out; with their codes, if `into` a pool."""
+    """Copy the keys to a temporary table `upload`, without repeated ones; with their codes if `into` is a pool."""
     preview = Preview()
     cursor.execute("SET LOCAL work_mem = '64MB'")
     cursor.execute("DROP TABLE IF EXISTS pg_temp.upload")
@@ -144,12 +144,12 @@ def _stage(
         " code bytea, hint text)"
         " ON COMMIT DROP"
     )
-    # A line may hold several keys, or a key several lines: what orders them is their place.
+    # Ordered by place, because a line can contain several keys, and a key several lines.
     names = "place, line, fingerprint, loose_fingerprint" + (", code, hint" if into else "")
     types = ["int4", "int4", "bytea", "bytea", "bytea", "text"][: len(names.split())]
     keys = _keys(lines, preview)
     count = 0
-    while chunk := list(islice(keys, CHUNK)):
+    while chunk := list(islice(keys, COPY_BATCH_SIZE)):
         numbers, texts = [line for line, _ in chunk], [key for _, key in chunk]
         places = range(count, count + len(chunk))
         digests = fingerprints(texts)
@@ -162,7 +162,7 @@ def _stage(
                 copy.write_row(row)
         count += len(chunk)
         if count > MAX_KEYS:
-            raise KeyFileError(f"There are more than {MAX_KEYS:,} keys in it. Split it, please.")
+            raise KeyFileError(f"The file contains more than {MAX_KEYS:,} keys. Split it.")
         progress(count)
     cursor.execute("ANALYZE upload")
     cursor.execute(
@@ -170,7 +170,7 @@ def _stage(
         " gone AS (DELETE FROM upload USING first"
         " WHERE upload.fingerprint = first.fingerprint AND upload.place > first.place RETURNING upload.line)"
         " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM gone",
-        [LINES_SHOWN],
+        [MAX_LINES_SHOWN],
     )
     preview.repeated = _to_lines(cursor.fetchone())
     preview.keys, preview.new = count, count - preview.repeated.count
@@ -179,7 +179,7 @@ def _stage(
         " GROUP BY loose_fingerprint HAVING count(*) > 1)"
         " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM upload JOIN first USING (loose_fingerprint)"
         " WHERE upload.place > first.place",
-        [LINES_SHOWN],
+        [MAX_LINES_SHOWN],
     )
     preview.similar = _to_lines(cursor.fetchone())
     return preview
@@ -191,9 +191,9 @@ def _to_lines(row: tuple[int, list[int] | None]) -> Lines:
 
 
 def _seal(pool: LicensePool, texts: list[str], digests: list[bytes]) -> list[bytes]:
-    """Encrypt each for its place, which is the pool and the fingerprint; the field itself would do it one by one."""
-    of_pool = LicenseKey._meta.get_field("code").place([pool.pk, b""])
-    return encrypt_all(texts, [of_pool + digest for digest in digests])
+    """Encrypt each key for its place, pool and fingerprint. Faster than saving, which encrypts keys one by one."""
+    prefix = LicenseKey._meta.get_field("code").place([pool.pk, b""])
+    return encrypt_all(texts, [prefix + digest for digest in digests])
 
 
 def _keys(lines: Iterable[KeyLine], preview: Preview) -> Iterator[tuple[int, str]]:
@@ -202,17 +202,17 @@ def _keys(lines: Iterable[KeyLine], preview: Preview) -> Iterator[tuple[int, str
             yield line.number, line.key
         elif line.problem:
             preview.unusable.add(line.number)
-            if len(preview.problems) < LINES_SHOWN:
+            if len(preview.problems) < MAX_LINES_SHOWN:
                 preview.problems[line.number] = line.problem
         else:
             preview.empty.add(line.number)
 
 
-def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
-    """Drop from `upload` what this pool ever held, and what another pool of the merchant could still issue or has.
+def _skip_known(cursor, pool: LicensePool, preview: Preview) -> None:
+    """Delete from `upload` keys that were ever in this pool, and keys in the merchant's other pools.
 
-    A key withdrawn elsewhere by hand is free to move here. One in quarantine may go back to stock there, and one that
-    was replaced does not work.
+    A key that was withdrawn by hand from another pool may move here. Keys in quarantine may not, because they can
+    return to their stock; neither may replaced keys, because they don't work.
     """
     cursor.execute(
         "WITH known AS ("
@@ -224,7 +224,7 @@ def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
         " GROUP BY place),"
         " gone AS (DELETE FROM upload USING known WHERE upload.place = known.place RETURNING line, here)"
         " SELECT here, count(*), (array_agg(line ORDER BY line))[:%(shown)s] FROM gone GROUP BY here",
-        {"pool": pool.pk, "merchant": pool.merchant_id, "shown": LINES_SHOWN},
+        {"pool": pool.pk, "merchant": pool.merchant_id, "shown": MAX_LINES_SHOWN},
     )
     known = {here: Lines(count, numbers) for here, count, numbers in cursor.fetchall()}
     preview.already_in_pool = known.get(True, Lines())
@@ -234,6 +234,6 @@ def _leave_out(cursor, pool: LicensePool, preview: Preview) -> None:
         "SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM upload"
         " WHERE EXISTS (SELECT FROM pools_licensekey key"
         " WHERE key.loose_fingerprint = upload.loose_fingerprint AND key.pool_id = %s)",
-        [LINES_SHOWN, pool.pk],
+        [MAX_LINES_SHOWN, pool.pk],
     )
     preview.similar_in_pool = _to_lines(cursor.fetchone())

@@ -1,4 +1,4 @@
-"""The ledger of keys, which the database writes: who moved them, and what it tells of the stock day by day."""
+"""The ledger of key movements, written by the database: who moved keys, and the stock by day."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -15,32 +15,32 @@ from pools.models import KeyMovement, LicensePool
 
 
 @contextmanager
-def moved_by(who: str) -> Iterator[None]:
-    """Have movements of keys in this block, which is one transaction, stand in the ledger under this name."""
+def moved_by(actor: str) -> Iterator[None]:
+    """Run the block in a transaction and record `actor` in the ledger for the keys that it moves."""
     with transaction.atomic():
-        _set_actor(who)
+        _set_actor(actor)
         yield
         _set_actor("")
 
 
-def _set_actor(who: str) -> None:
+def _set_actor(actor: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('keywell.actor', %s, true)", [who])
+        cursor.execute("SELECT set_config('keywell.actor', %s, true)", [actor])
 
 
 @dataclass(frozen=True)
 class StockDay:
-    """What became of a pool's available keys on a day of UTC."""
+    """The changes to a pool's available keys on one day, in UTC."""
 
     date: date
-    stock: int  # at its end, or now
+    stock: int  # at the end of the day, or now
     added: int
     issued: int
-    taken_out: int  # withdrawn, undone or put in reserve
+    taken_out: int  # withdrawn, undone or reserved
 
 
 def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]:
-    """The last so many days, today at the end, told backwards from the keys available now."""
+    """Return the last `days` days, today last, calculated backward from the keys `available` now."""
     Place = KeyMovement.Place
     today = timezone.now().astimezone(UTC).date()
     start = today - timedelta(days=days - 1)
@@ -53,12 +53,12 @@ def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]
     ):
         moved[day][origin, destination] += count
 
-    told = []
+    history = []
     for age in range(days):
         day = today - timedelta(days=age)
         added = sum(count for (_, destination), count in moved[day].items() if destination == Place.AVAILABLE)
         left = sum(count for (origin, _), count in moved[day].items() if origin == Place.AVAILABLE)
         issued = moved[day][Place.AVAILABLE, Place.ISSUED]
-        told.append(StockDay(day, available, added, issued, taken_out=left - issued))
+        history.append(StockDay(day, available, added, issued, taken_out=left - issued))
         available += left - added
-    return told[::-1]
+    return history[::-1]

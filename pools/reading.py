@@ -1,4 +1,4 @@
-"""From the bytes of a file, or of a pasted text, to license keys."""
+"""Reads license keys from the bytes of a file or of a pasted text."""
 
 import codecs
 import csv
@@ -13,12 +13,12 @@ from pools.blocks import Marker, is_prolog, read_marker
 from pools.spreadsheets import FIX, KEEP, MAY_BE_SHORTENED, SHORTENED_PROBLEM, is_shortened, restore
 
 MAX_SIZE = 64 * 1024 * 1024  # bytes, unpacked
-PIECE = 1024 * 1024
+PIECE_SIZE = 1024 * 1024  # bytes
 MAX_KEY_LENGTH = 10_000
 MAX_KEYS = 1_000_000
 MAX_LINES = 5_000_000
 MAX_MEMBERS = 100  # of a gzip file
-MAX_ERRORS = 100  # so many bad lines are enough to see what is wrong
+MAX_ERRORS = 100  # bad lines; enough to see what is wrong
 
 ENCODINGS = {
     "utf-8": "UTF-8",
@@ -29,31 +29,31 @@ ENCODINGS = {
 }
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 FORMATS = ["text", "csv"]
-# What stands between two keys of a text.
+# What separates the keys of a text.
 SPLITS = ["lines", "empty lines", "blocks", "separator lines", "separators"]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
-# White space, and what nobody sees: at the ends of a key it is no part of it.
-EDGES = "".join(
+# White space and invisible characters, which we strip from the ends of a key.
+STRIPPED = "".join(
     chr(code)
     for first, last in (
         *((0x09, 0x0D), (0x1C, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)),
         *((0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)),
-        # Soft hyphens, zero-width characters, marks of direction, byte order marks
+        # Soft hyphens, zero-width characters, direction marks, byte order marks
         *((0xAD, 0xAD), (0x61C, 0x61C), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2069), (0xFEFF, 0xFEFF)),
     )
     for code in range(first, last + 1)
 )
-# A line of these is a piece of something longer: "}", "------", "</license>", '"name": "Ada",'.
-PIECE_OF_MORE = re.compile(r"[\W_]+|\s*</[\w:.-]{1,100}>\s*|\s*\"[^\"]*\"\s*:.*")
-MAY_BE_PIECE = re.compile(r"^(?:(?:[^\w\n]|_)+$|[^\S\n]*</|[^\S\n]*\")", re.MULTILINE)
+# A line like this is part of something longer: "}", "------", "</license>", '"name": "Ada",'.
+FRAGMENT = re.compile(r"[\W_]+|\s*</[\w:.-]{1,100}>\s*|\s*\"[^\"]*\"\s*:.*")
+MAY_BE_FRAGMENT = re.compile(r"^(?:(?:[^\w\n]|_)+$|[^\S\n]*</|[^\S\n]*\")", re.MULTILINE)
 CONTROL = re.compile(r"[\x01-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class KeyFileError(Exception):
-    """A file of keys cannot be read, or not as it is. `lines` maps line numbers to what is wrong there."""
+    """A file of keys can't be imported. `lines` maps line numbers to problems."""
 
-    field = "file"  # of what was sent, which has to change
+    field = "file"  # the field of the request that has to change
 
     def __init__(self, message: str, lines: dict[int, str] | None = None):
         super().__init__(message)
@@ -61,39 +61,39 @@ class KeyFileError(Exception):
 
 
 class KeyLine(NamedTuple):
-    """What stands at a line, by its number from 1: a key, nothing, or what cannot be a key and why."""
+    """The content of a line, numbered from 1: a key, nothing, or a problem that says why it can't be a key."""
 
     number: int
     key: str
     problem: str = ""
 
 
-# From what was uploaded to text
+# From the upload to text
 
 BINARY = {
-    b"%PDF-": "This is a PDF document. Copy the keys out of it and paste them.",
-    b"\xd0\xcf\x11\xe0": "This is an old Excel or Word document. Save it as CSV or as plain text, and upload that.",
-    b"{\\rtf": "This is a text document with formats (RTF). Save it as plain text, and upload that.",
-    b"7z\xbc\xaf\x27\x1c": "This is a 7z archive. Unpack it, and upload the file in it.",
-    b"Rar!\x1a": "This is a RAR archive. Unpack it, and upload the file in it.",
-    b"\xfd7zXZ\0": "This is an xz archive. Unpack it, or pack it with gzip.",
-    b"\x28\xb5\x2f\xfd": "This is a zstd archive. Unpack it, or pack it with gzip.",
-    b"BZh91AY&SY": "This is a bzip2 archive. Unpack it, or pack it with gzip.",
-    b"\x89PNG": "This is a picture.",
-    b"\xff\xd8\xff": "This is a picture.",
-    b"\x1f\x8b": "This is a gzip file in a gzip file. Unpack it once.",
+    b"%PDF-": "This is a PDF document. Copy the keys from it and paste them.",
+    b"\xd0\xcf\x11\xe0": "This is an old Excel or Word document. Save it as CSV or plain text and upload that.",
+    b"{\\rtf": "This is a rich text document (RTF). Save it as plain text and upload that.",
+    b"7z\xbc\xaf\x27\x1c": "This is a 7z archive. Extract it and upload the file in it.",
+    b"Rar!\x1a": "This is a RAR archive. Extract it and upload the file in it.",
+    b"\xfd7zXZ\0": "This is an xz archive. Extract it, or compress the file with gzip instead.",
+    b"\x28\xb5\x2f\xfd": "This is a zstd archive. Extract it, or compress the file with gzip instead.",
+    b"BZh91AY&SY": "This is a bzip2 archive. Extract it, or compress the file with gzip instead.",
+    b"\x89PNG": "This is an image. Upload plain text or CSV.",
+    b"\xff\xd8\xff": "This is an image. Upload plain text or CSV.",
+    b"\x1f\x8b": "This file was gzipped twice. Extract it once.",
 }
 ZIPPED = {
-    b"xl/": "This is an Excel workbook. Save it as CSV, and upload that.",
-    b"word/": "This is a Word document. Save it as plain text, and upload that.",
-    b"opendocument": "This is a document of LibreOffice. Save it as CSV or as plain text, and upload that.",
+    b"xl/": "This is an Excel workbook. Save it as CSV and upload that.",
+    b"word/": "This is a Word document. Save it as plain text and upload that.",
+    b"opendocument": "This is a LibreOffice document. Save it as CSV or plain text and upload that.",
 }
 
 
 def unpack(content: Iterable[bytes]) -> Iterator[bytes]:
-    """The content in pieces of a megabyte, unpacked if it is a gzip file.
+    """Yield the content in pieces of at most 1 MiB, decompressed if it is a gzip file.
 
-    Raises KeyFileError if it is too long, or no text.
+    Raises KeyFileError if it is too long or isn't text.
     """
     head, pieces = _peek(_in_pieces(content))
     if head.startswith(b"\x1f\x8b"):
@@ -103,7 +103,7 @@ def unpack(content: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         size += len(piece)
         if size > MAX_SIZE:
-            raise KeyFileError(f"This is more than {MAX_SIZE // 1024**2} MiB of text. Split it, please.")
+            raise KeyFileError(f"The text is larger than {MAX_SIZE // 1024**2} MiB. Split it.")
         yield piece
 
 
@@ -111,9 +111,9 @@ def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
     piece = bytearray()
     for chunk in chunks:
         piece += chunk
-        while len(piece) >= PIECE:
-            yield bytes(piece[:PIECE])
-            del piece[:PIECE]
+        while len(piece) >= PIECE_SIZE:
+            yield bytes(piece[:PIECE_SIZE])
+            del piece[:PIECE_SIZE]
     if piece:
         yield bytes(piece)
 
@@ -128,23 +128,23 @@ def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
     try:
         for piece in pieces:
             while piece:
-                if unpacker.eof:  # another member, or zeros to fill a block
+                if unpacker.eof:  # another member, or padding with zeros
                     piece = piece.lstrip(b"\0")
                     if not piece:
                         break
                     unpacker, members = zlib.decompressobj(wbits=31), members + 1
                 if members > MAX_MEMBERS:
-                    raise KeyFileError("The gzip file is made of too many pieces. Pack it anew.")
-                if unpacked := unpacker.decompress(piece, PIECE):
+                    raise KeyFileError("The gzip file has too many parts. Compress the file again.")
+                if unpacked := unpacker.decompress(piece, PIECE_SIZE):
                     yield unpacked
                 piece = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
-        # What it has read and not given yet, for lack of room.
-        while not unpacker.eof and (unpacked := unpacker.decompress(b"", PIECE)):
+        # Output that didn't fit into the last piece.
+        while not unpacker.eof and (unpacked := unpacker.decompress(b"", PIECE_SIZE)):
             yield unpacked
     except zlib.error as error:
-        raise KeyFileError("The gzip file is damaged, or something else stands behind it.") from error
+        raise KeyFileError("The gzip file is damaged or followed by other data.") from error
     if not unpacker.eof:
-        raise KeyFileError("The gzip file is not all there: its end is missing.")
+        raise KeyFileError("The gzip file is incomplete. Upload it again.")
 
 
 def _refuse_binary(head: bytes) -> None:
@@ -153,14 +153,17 @@ def _refuse_binary(head: bytes) -> None:
             raise KeyFileError(message)
     if head.startswith(b"PK\x03\x04"):
         kinds = (message for mark, message in ZIPPED.items() if mark in head)
-        raise KeyFileError(next(kinds, "This is a ZIP archive. Unpack it, and upload the file in it."))
+        raise KeyFileError(next(kinds, "This is a ZIP archive. Extract it and upload the file in it."))
     start = head[:4096]
     if not looks_like_utf_16(start) and 4 * sum(byte < 9 for byte in start) > len(start):
-        raise KeyFileError("This is no text file. License keys come as plain text or as CSV.")
+        raise KeyFileError("This isn’t a text file. Upload license keys as plain text or CSV.")
 
 
 def looks_like_utf_16(start: bytes) -> str:
-    """Which UTF-16 it is: there is a byte order mark, or the upper half of most characters is zero."""
+    """Return the UTF-16 encoding, or an empty text.
+
+    It is UTF-16 if it has a byte order mark, or if the upper byte of most characters is zero.
+    """
     if start[:2] in UTF_16:
         return UTF_16[start[:2]]
     upper, lower = start[1::2], start[::2]
@@ -172,7 +175,7 @@ def looks_like_utf_16(start: bytes) -> str:
 
 
 def decode(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """The text with line feeds for line ends, and U+FFFD for what cannot be decoded."""
+    """Decode the text. Line ends become line feeds, and invalid bytes become U+FFFD."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(errors="replace"), translate=True)
     is_start = True
     for piece in chain(pieces, [b""]):
@@ -186,7 +189,7 @@ def decode(pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
 
 
 def read_keys(content: Iterable[bytes], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    """The keys of an unpacked content, read as `detect` says. Raises KeyFileError where it cannot go on."""
+    """Read the keys of unpacked content with the options from `detect`. Raises KeyFileError if it can't continue."""
     texts = decode(content, read_as["encoding"])
     if read_as["format"] == "csv":
         return _read_csv(texts, read_as)
@@ -208,30 +211,30 @@ def _read_lines(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLi
     number, is_fixed = 1, read_as.get("spreadsheet") == FIX
     for lines in _lines(texts):
         joined = "".join(lines)
-        # Almost always; a million lines are then read in a second.
+        # Almost all files take this fast path, which reads a million lines per second.
         is_plain = (
             joined.isprintable()
             and "�" not in joined
             and not MAY_BE_SHORTENED.search(joined)
-            and not MAY_BE_PIECE.search("\n".join(lines))
+            and not MAY_BE_FRAGMENT.search("\n".join(lines))
         )
         if is_plain and not is_fixed and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
             yield from map(KeyLine, range(number, number + len(lines)), map(str.strip, lines))
         else:
-            for at, line in enumerate(lines, start=number):
-                yield _to_key(at, line, read_as)
+            for line_number, line in enumerate(lines, start=number):
+                yield _to_key(line_number, line, read_as)
         number += len(lines)
 
 
 def _lines(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The lines of a text that comes in pieces, a list a piece; of a line that is too long for a key the beginning."""
+    """Split a text that arrives in pieces: one list of lines per piece. Truncates lines too long to be a key."""
     rest, count = "", 0
     for text in texts:
         *lines, rest = (rest + text).split("\n")
-        rest = rest[: MAX_KEY_LENGTH + PIECE]
+        rest = rest[: MAX_KEY_LENGTH + PIECE_SIZE]
         count += len(lines)
         if count > MAX_LINES:
-            raise KeyFileError(f"There are more than {MAX_LINES:,} lines in it. Split it, please.")
+            raise KeyFileError(f"The file has more than {MAX_LINES:,} lines. Split it.")
         yield lines
     if rest:
         yield [rest]
@@ -249,15 +252,15 @@ def _read_paragraphs(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[
         elif key or line.strip():
             first = first if key else number
             length += len(line)
-            if length <= 2 * MAX_KEY_LENGTH or not key:  # more of it is not needed to see that it is too long
+            if length <= 2 * MAX_KEY_LENGTH or not key:  # enough to report that it is too long
                 key.append(line)
     if key:
         yield _to_key(first, "\n".join(key), read_as)
 
 
 def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
-    """Keys that begin and end with a line of their own. What is outside of them is none."""
-    block: list[str] = []  # with the lines before it that belong to it
+    """Read keys that have their own begin and end lines. Text between blocks is a problem."""
+    block: list[str] = []  # including an XML declaration before it
     opened: Marker | None = None
     first = length = 0
     for number, line in enumerate(chain.from_iterable(_lines(texts)), start=1):
@@ -267,11 +270,11 @@ def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyL
                 block, first = [line], number
             elif marker and marker.is_begin:
                 block, first, opened, length = [*block, line], first if block else number, marker, 0
-            elif line.strip(EDGES):
-                yield KeyLine(number, "", "is outside of the blocks that begin and end with a line of their own")
+            elif line.strip(STRIPPED):
+                yield KeyLine(number, "", "is outside the blocks that have begin and end lines")
             continue
         if marker == opened:
-            yield KeyLine(first, "", "begins a block that has no end")
+            yield KeyLine(first, "", "starts a block that has no end")
             block, first, length = [line], number, 0
             continue
         length += len(line)
@@ -281,7 +284,7 @@ def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyL
             yield _to_key(first, "\n".join(block), read_as)
             block, opened = [], None
     if opened:
-        yield KeyLine(first, "", "begins a block that has no end")
+        yield KeyLine(first, "", "starts a block that has no end")
 
 
 def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
@@ -293,10 +296,8 @@ def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[Key
             blank = len(part) - len(part.lstrip())
             yield _to_key(number + part.count("\n", 0, blank), part, read_as)
             number += part.count("\n") + separator.count("\n")
-        if len(rest) > 2 * PIECE:
-            raise KeyFileError(
-                f"After line {number} there is no separator any more.", {number: "is too long for a key"}
-            )
+        if len(rest) > 2 * PIECE_SIZE:
+            raise KeyFileError(f"There is no separator after line {number}.", {number: "is too long for a key"})
 
 
 def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
@@ -308,7 +309,7 @@ def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine
         for line in all_lines:
             yield f"{line}\n"
         at_end = True
-        # A row of its own, unless a quotation mark is open: that the reader would not tell.
+        # Read as a separate row unless a quotation mark is still open. The csv reader doesn't report that.
         yield "end"
 
     rows = csv.reader(lines(), delimiter=read_as["delimiter"], strict=False)
@@ -319,11 +320,11 @@ def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine
         try:
             row = next(rows)
         except csv.Error as error:
-            raise _unclosed(number) from error
+            raise _unclosed_quote(number) from error
         if at_end and row == ["end"]:
             return
         if at_end:
-            raise _unclosed(number)
+            raise _unclosed_quote(number)
         last = rows.line_num
         if number == 1 and len(row) and is_delimiter_hint(read_as["delimiter"].join(row)):
             continue
@@ -335,50 +336,50 @@ def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine
         elif not width:
             width = len(row)
             if not header:
-                yield _to_key_of(number, row, column, read_as)
+                yield _cell_to_key(number, row, column, read_as)
         elif len(row) > width:
             yield KeyLine(number, "", f"has {len(row)} columns, not {width}")
         else:
-            yield _to_key_of(number, row, column, read_as)
+            yield _cell_to_key(number, row, column, read_as)
 
 
-def _unclosed(number: int) -> KeyFileError:
+def _unclosed_quote(number: int) -> KeyFileError:
     return KeyFileError(
-        f"The quotation mark that opens in line {number} is not closed, or something is far too long there.",
-        {number: "opens a quotation mark that is not closed, or is too long"},
+        f"A quotation mark in line {number} isn’t closed, or its value is too long.",
+        {number: "opens a quotation mark that isn’t closed, or is too long"},
     )
 
 
-def _to_key_of(number: int, row: list[str], column: int, read_as: dict[str, Any]) -> KeyLine:
+def _cell_to_key(number: int, row: list[str], column: int, read_as: dict[str, Any]) -> KeyLine:
     if len(row) < column:
         return KeyLine(number, "", f"has no column {column}")
     return _to_key(number, row[column - 1], read_as)
 
 
 def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
-    key = text.strip(EDGES)
+    key = text.strip(STRIPPED)
     if "\0" in key:
-        return KeyLine(number, "", "holds a NUL character")
+        return KeyLine(number, "", "contains a NUL character")
     if "�" in key:
-        return KeyLine(number, "", f"is not {ENCODINGS[read_as['encoding']]} text")
+        return KeyLine(number, "", f"isn’t {ENCODINGS[read_as['encoding']]} text")
     if len(key) > MAX_KEY_LENGTH:
         return KeyLine(number, "", f"is longer than {MAX_KEY_LENGTH} characters")
     if CONTROL.search(key):
-        return KeyLine(number, "", "holds a control character")
-    if key and PIECE_OF_MORE.fullmatch(key):
-        return KeyLine(number, "", "is a piece of a document or a separator, not a whole key")
+        return KeyLine(number, "", "contains a control character")
+    if key and FRAGMENT.fullmatch(key):
+        return KeyLine(number, "", "is a separator or part of a document, not a complete key")
     if read_as.get("spreadsheet") == FIX:
-        key = restore(key).strip(EDGES)
+        key = restore(key).strip(STRIPPED)
     if is_shortened(key) and read_as.get("spreadsheet") != KEEP:
         return KeyLine(number, "", SHORTENED_PROBLEM)
     return KeyLine(number, key)
 
 
-# Every line, or none
+# All lines or none
 
 
 def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
-    """These lines; raises KeyFileError at the end of them if none holds a key, or naming those that cannot be keys."""
+    """Yield the lines, then raise KeyFileError if some of them can't be keys, or if there are no keys."""
     errors: dict[int, str] = {}
     has_keys = False
     for line in lines:
@@ -389,6 +390,6 @@ def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
         has_keys = has_keys or bool(line.key)
         yield line
     if errors:
-        raise KeyFileError("Nothing was imported: some lines are no license keys.", errors)
+        raise KeyFileError("Nothing was imported: some lines aren’t license keys.", errors)
     if not has_keys:
-        raise KeyFileError("Nothing was imported: there is no license key in it.")
+        raise KeyFileError("Nothing was imported: no license keys found.")

@@ -1,4 +1,4 @@
-"""The proof that no license was lost or given out twice, pool by pool, for its merchant to read."""
+"""Proves for each pool that no license was lost or issued twice. Merchants can read the result."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from django.db import connection
 from merchants.models import Merchant
 from pools.models import LicensePool
 
-# One statement, so that all of it is of one moment, whatever is being sold meanwhile.
+# A single statement sees one snapshot, even while keys are being sold.
 QUERY = """
 SELECT pool.id, pool.name, coalesce(batches.imported, 0), coalesce(keys.available, 0), coalesce(keys.reserved, 0),
     coalesce(keys.issued, 0), coalesce(keys.withdrawn, 0), coalesce(keys.replaced, 0), coalesce(keys.refunded, 0),
@@ -64,13 +64,13 @@ class Places:
 
 @dataclass(frozen=True)
 class Balance:
-    """What came into a pool, and where it is: by the keys themselves, and by the ledger of their movements."""
+    """How many keys entered a pool and where they are now, counted from the keys and from the ledger."""
 
     pool_id: int
     pool: str
     imported: int
     keys: Places
-    replaced: int  # of the withdrawn
+    replaced: int  # included in withdrawn, like refunded
     refunded: int
     ledger: Places
     strays: int  # issued keys that are not the activation code of their unit
@@ -85,15 +85,15 @@ class Balance:
 
     def _problems(self) -> Iterator[str]:
         if not self.is_complete:
-            yield f"{self.imported:,} keys were imported, and {self.keys.sum:,} are there."
+            yield f"{self.imported:,} keys were imported, but {self.keys.sum:,} exist."
         if self.keys != self.ledger:
-            yield "The ledger says otherwise than the keys."
+            yield "The ledger doesn’t match the keys."
         if self.strays:
-            yield f"{self.strays:,} issued keys are not the activation code of their order’s unit."
+            yield f"{self.strays:,} issued keys don’t match the activation code of their unit."
 
 
 def balance(merchant: Merchant | None = None) -> list[Balance]:
-    """Each of a merchant's pools, or of all, by name. Reads every key and movement: a second for a million or two."""
+    """Balance the merchant's pools, or all pools, by name. Reads every key and movement, 1–2 million per second."""
     chosen = merchant.pools.all() if merchant else LicensePool.objects.all()
     pools = list(chosen.values_list("pk", flat=True))
     with connection.cursor() as cursor:

@@ -15,29 +15,29 @@ from pools.signals import stock_low
 
 
 def check_stock(pool: LicensePool) -> None:
-    """Tell the merchant, once a crossing, that the stock has come down to its threshold, or to nothing.
+    """Notify the merchant once when the stock falls to the threshold, and once when the pool is empty.
 
-    To be called when keys taken are committed: only then does the last of several payments see what all have left.
+    Call it after commit: only then does the last of several concurrent payments see the effect of all of them.
     """
-    if not _is_news(pool, _level(pool, _count(pool))):
+    if not _is_worse(pool, _level(pool, _count(pool))):
         return
 
     with transaction.atomic():
-        # One of many payments that cross the threshold together has the lock; it counts anew, for an import may have
-        # been there. No payment waits for it: the sweep looks again.
+        # Of the payments that cross the threshold together, one gets the lock. It counts again, because an import may
+        # have committed. The others don't wait: the sweep checks again.
         locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
         if locked is None:
             return
         available = _count(locked)
         level = _level(locked, available)
-        if _is_news(locked, level):
+        if _is_worse(locked, level):
             locked.notified = level
             locked.save(update_fields=["notified"])
             stock_low.send(LicensePool, pool=locked, level=level, available=available)
 
 
 def rearm(pool: LicensePool) -> None:
-    """Forget notices that no longer hold, so that the next crossing is told again."""
+    """Reset outdated notices, so that the next crossing sends one again."""
     with transaction.atomic():
         locked = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
         level = _level(locked, _count(locked))
@@ -46,7 +46,7 @@ def rearm(pool: LicensePool) -> None:
             locked.save(update_fields=["notified"])
 
 
-# From bad to worse.
+# From good to bad.
 LEVELS: list[str] = [LicensePool.Notice.NONE, LicensePool.Notice.LOW, LicensePool.Notice.EMPTY]
 
 
@@ -60,14 +60,14 @@ def _level(pool: LicensePool, available: int) -> LicensePool.Notice:
     return LicensePool.Notice.LOW if available <= pool.threshold else LicensePool.Notice.NONE
 
 
-def _is_news(pool: LicensePool, level: LicensePool.Notice) -> bool:
+def _is_worse(pool: LicensePool, level: LicensePool.Notice) -> bool:
     return LEVELS.index(level) > LEVELS.index(pool.notified)
 
 
 def warn_low_pools() -> None:
-    """Catch crossings whose check was lost with its process.
+    """Catch crossings whose check was lost because its process died.
 
-    A pool that never issued a key is being set up, and is checked when an order wants its first one.
+    Skips pools that never issued a key: they are still being set up, and the first order checks them.
     """
     issued = LicenseKey.objects.filter(pool=OuterRef("pk"), item__isnull=False)
     for pool in LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY).filter(Exists(issued)):
@@ -76,30 +76,30 @@ def warn_low_pools() -> None:
 
 DAY = timedelta(days=1)
 WEEK, MONTH = 7, 30  # days
-# Fewer sales than this in a month say nothing about the next.
-ENOUGH = 5
-YEARS = 3650  # days; what lasts longer has no end in sight
-# How far the ends of the range lie from the mean, in standard deviations. As both rates have a say, it held the day on
-# which the last key went in 83 to 95 of 100 simulated pools, on even days, with weekends and in bursts.
+# Fewer sales than this in a month don't predict the next.
+MIN_SALES = 5
+MAX_FORECAST = 3650  # days; a stock that lasts longer has no end date
+# The distance of the range's ends from the mean, in standard deviations. Because we combine two rates, the range
+# contained the day of the last key in 83 to 95 of 100 simulated pools: with steady sales, weekends and bursts.
 DEVIATIONS = 1.0
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What the last days tell of those to come: how many keys go, and how sure that is."""
+    """The rate at which keys were issued, and how much it varied."""
 
     per_day: float
-    days: float  # that it was observed for
-    spread: float  # variance of what goes in a day, as a multiple of the mean; 1 is pure chance
+    days: float  # length of the observed period
+    spread: float  # variance of the daily count as a multiple of its mean; 1 is a Poisson process
 
     def demand(self, days: float, deviations: float) -> float:
-        """How many keys go in so many days, off the mean by so many standard deviations."""
-        # The days to come vary, and the rate itself is only known as well as the past days tell.
+        """Keys issued in this many days, `deviations` standard deviations from the mean."""
+        # Two sources of uncertainty: future days vary, and the rate is an estimate from a limited period.
         noise = self.per_day * self.spread * (days + days**2 / self.days)
         return max(self.per_day * days + deviations * sqrt(noise), 0)
 
     def days_left(self, available: int, deviations: float) -> float:
-        """When `demand` reaches the stock: the solution of that square equation."""
+        """Days until `demand` reaches the stock: the solution of a quadratic equation."""
         noise = deviations**2 * self.per_day * self.spread
         a = self.per_day**2 - noise / self.days
         b = 2 * available * self.per_day + noise
@@ -113,7 +113,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How fast a pool's keys go, and how long those that are `available` last."""
+    """How fast a pool's keys are issued, and how long the `available` ones will last."""
 
     available: int
     week: Rate
@@ -122,7 +122,7 @@ class Forecast:
 
     @property
     def per_day(self) -> float:
-        """Keys issued a day over the last week, or since the first one was."""
+        """Keys issued per day over the last week, or since the first key was issued."""
         return self.week.per_day
 
     @property
@@ -130,27 +130,27 @@ class Forecast:
         return self.month.per_day
 
     @property
-    def can_tell(self) -> bool:
+    def is_reliable(self) -> bool:
         """Whether there were enough sales for `earliest` and `latest` to mean something."""
-        return self.sold >= ENOUGH
+        return self.sold >= MIN_SALES
 
     @property
     def time_left(self) -> timedelta | None:
-        """At the rate of the last week; None: nothing was issued in it, or the stock lasts for years."""
+        """At the rate of the last week. None if nothing was issued in it, or if the stock lasts 10 years."""
         return _duration(self.available / self.per_day if self.per_day else inf)
 
     @property
     def earliest(self) -> timedelta | None:
-        """The near end of the range: at the rate of the last week or month, whichever is worse. None: years."""
+        """The near end of the range: at the rate of the last week or month, whichever is worse. None: 10 years."""
         return _duration(min(rate.days_left(self.available, DEVIATIONS) for rate in (self.week, self.month)))
 
     @property
     def latest(self) -> timedelta | None:
-        """The far end of the range. None: years."""
+        """The far end of the range. None: 10 years."""
         return _duration(max(rate.days_left(self.available, -DEVIATIONS) for rate in (self.week, self.month)))
 
     def left_after(self, days: float) -> tuple[float, float]:
-        """The range of what is left in so many days: the least and the most."""
+        """The lowest and highest number of keys that may be left after this many days."""
         rates = (self.week, self.month)
         least = self.available - max(rate.demand(days, DEVIATIONS) for rate in rates)
         most = self.available - min(rate.demand(days, -DEVIATIONS) for rate in rates)
@@ -158,15 +158,15 @@ class Forecast:
 
 
 def _duration(days: float) -> timedelta | None:
-    return timedelta(days=days) if days < YEARS else None
+    return timedelta(days=days) if days < MAX_FORECAST else None
 
 
 def forecast(pool: LicensePool, available: int) -> Forecast:
-    """How fast the pool's keys went over the last week and month, and when `available` of them will be gone.
+    """Estimate from the sales of the last week and month when `available` keys will be gone.
 
-    The range, which is right some nine times in ten, comes from the counts of the last 30 days: they are taken to vary
-    as those of chance do (Poisson), or as much more as they did, weekends and campaigns included. Of both rates, the
-    week's and the month's, it takes the worse end: a change of pace widens it.
+    The range is right about nine times in ten. It is based on the daily counts of the last 30 days: we assume that
+    they vary like a Poisson process, or more if they did, for example because of weekends and campaigns. The range
+    covers both the week's and the month's rate, so a change of pace widens it.
     """
     return forecasts({pool: available})[pool]
 
@@ -183,14 +183,16 @@ def forecasts(stock: Mapping[LicensePool, int]) -> dict[LicensePool, Forecast]:
         counts[pool][days_ago] += count
     first = issued.filter(pool=OuterRef("pk")).order_by("issued_at").values("issued_at")[:1]
     firsts = LicensePool.objects.filter(pk__in=counts).values_list("pk", Subquery(first))
-    begun_at = dict(firsts.order_by())
-    return {pool: _forecast(available, counts[pool.pk], begun_at.get(pool.pk)) for pool, available in stock.items()}
+    first_issued_at = dict(firsts.order_by())
+    return {
+        pool: _forecast(available, counts[pool.pk], first_issued_at.get(pool.pk)) for pool, available in stock.items()
+    }
 
 
-def _forecast(available: int, counts: Counter[int], begun_at: datetime | None) -> Forecast:
-    """From the number of keys issued by how many days ago that was; the first key of all was issued at `begun_at`."""
-    # Less than a day tells nothing of what a day brings.
-    age = max((timezone.now() - begun_at) / DAY, 1) if begun_at else MONTH
+def _forecast(available: int, counts: Counter[int], first_issued_at: datetime | None) -> Forecast:
+    """Compute a forecast. `counts` maps days ago to issued keys; `first_issued_at` is when the first key was."""
+    # At least a day, because sales of a few hours say little about a day.
+    age = max((timezone.now() - first_issued_at) / DAY, 1) if first_issued_at else MONTH
     daily = [counts[day] for day in range(int(min(age, MONTH)))]
     sold = counts.total()
     spread = max(variance(daily) / fmean(daily), 1) if len(daily) > 1 and any(daily) else 1

@@ -1,7 +1,7 @@
-"""What happened to stock, told inside the transaction in which it happened (sender: LicensePool, KeyImport)."""
+"""Changes of stock, sent inside the transaction that makes them (sender: LicensePool or KeyImport)."""
 
 from django.dispatch import Signal
 
 pool_refilled = Signal()  # pool
 stock_low = Signal()  # pool, level (LicensePool.Notice), available
-import_due = Signal()  # key_import: it is a worker's turn
+import_due = Signal()  # key_import, which a worker should process

@@ -1,4 +1,4 @@
-"""An upload on its way into a pool, from its first byte to its batch: read, looked at, confirmed, imported."""
+"""The steps of an import: upload, read, preview, confirm, import."""
 
 import contextlib
 from collections.abc import Iterable
@@ -10,22 +10,20 @@ from django.db import transaction
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
-from pools.detection import ColumnInDoubt, detect, do_not_guess, get_column_names, get_rows
+from pools.detection import ColumnInDoubt, apply_defaults, detect, get_column_names, get_rows
 from pools.imports import Preview, import_lines, preview_keys
 from pools.models import KeyImport, KeyImportPart, LicensePool, UploadLink
 from pools.reading import KeyFileError, KeyLine, read_keys, refuse_bad_lines, unpack
 from pools.signals import import_due
-from pools.warnings import KeyWarnings, where
+from pools.warnings import KeyWarnings, describe_lines
 from work.refusals import Refused
 from work.valkey import valkey
 
-# Up to this size, in bytes, whoever uploads is answered with the result; longer ones are a worker's.
-CHUNK_SIZE = 256 * 1024
-SAMPLE = 5  # keys that are shown before they are imported
+MAX_SYNCHRONOUS = 256 * 1024  # bytes; larger uploads are processed by a worker
+MAX_SAMPLES = 5  # keys shown in a preview
 MAX_ATTEMPTS = 20
-MAX_READY = 20  # imports of a pool that wait for a yes; of more the oldest are thrown away
-# What nobody said yes to is thrown away.
-READY_RETENTION = timedelta(days=1)
+MAX_READY = 20  # unconfirmed imports per pool; we discard the oldest ones
+READY_RETENTION = timedelta(days=1)  # unconfirmed imports are discarded after this
 
 
 class ImportRefused(Refused):
@@ -33,7 +31,7 @@ class ImportRefused(Refused):
 
 
 class LinkExpired(Exception):
-    """A one-use link had its import, or has ended."""
+    """An upload link was used or has expired."""
 
 
 def begin(
@@ -48,10 +46,10 @@ def begin(
     confirmed: bool = False,
     read_as: dict[str, Any] | None = None,
 ) -> KeyImport:
-    """Take in what was uploaded, and have it read: at once if it is short. What cannot be read is refused.
+    """Store an upload and read it, immediately if it is small. An unreadable upload gets the status `refused`.
 
-    What is `confirmed` is imported as it comes. If somebody saw it before, read in this way, what cannot be a key is
-    left out; otherwise one such line refuses it all.
+    With `confirmed`, import it without a preview. If a person has reviewed it before, read with the options
+    `read_as`, lines that can't be keys are skipped; otherwise one such line refuses the whole import.
     """
     key_import = KeyImport(
         pool=pool, size=0, file_name=_clean(file_name)[-255:], note=_clean(note)[:500], uploaded_by=actor, link=link
@@ -73,52 +71,52 @@ def begin(
         key_import.save(update_fields=["status", "error", "size"])
     if key_import.status == KeyImport.Status.REFUSED:
         return key_import
-    key_import = _go_on(key_import)
-    for forgotten in pool.imports.filter(status=KeyImport.Status.READY).order_by("-pk")[MAX_READY:]:
-        discard(forgotten)
+    key_import = _process(key_import)
+    for surplus in pool.imports.filter(status=KeyImport.Status.READY).order_by("-pk")[MAX_READY:]:
+        discard(surplus)
     return key_import
 
 
 def _clean(text: str) -> str:
-    """Without characters that no database takes, or that change how what follows is read."""
+    """Remove control and formatting characters: PostgreSQL rejects some, and others change how text is displayed."""
     return "".join(character for character in text if character.isprintable())
 
 
 def read_again(key_import: KeyImport, options: dict[str, Any]) -> KeyImport:
-    """Read it in another way. Raises ImportRefused if it is under way already."""
+    """Read the upload with other options. Raises ImportRefused if it is already being processed."""
     changed = KeyImport.objects.filter(pk=key_import.pk, status__in=[KeyImport.Status.READY, KeyImport.Status.REFUSED])
     if not changed.update(status=KeyImport.Status.READING, options=options, preview={}, error="", attempts=0):
-        raise ImportRefused(f"This import is {key_import.status} already.")
-    return _go_on(key_import)
+        raise ImportRefused(f"This import is already {key_import.status}.")
+    return _process(key_import)
 
 
 def confirm(key_import: KeyImport, *, actor: str) -> KeyImport:
-    """Import what the preview showed: at once if it is short. Raises ImportRefused unless the preview stands."""
+    """Import the previewed keys, immediately if the upload is small. Raises ImportRefused if it isn't `ready`."""
     ready = KeyImport.objects.filter(pk=key_import.pk, status=KeyImport.Status.READY)
     if not ready.update(status=KeyImport.Status.IMPORTING, confirmed_at=Now(), confirmed_by=actor, attempts=0):
         key_import.refresh_from_db(fields=["status"])
-        raise ImportRefused(f"This import is {key_import.status} already.")
-    return _go_on(key_import)
+        raise ImportRefused(f"This import is already {key_import.status}.")
+    return _process(key_import)
 
 
 def discard(key_import: KeyImport) -> None:
-    """Throw it away, unless somebody said yes already."""
+    """Delete the upload, unless it has been confirmed or has ended."""
     with transaction.atomic():
-        open_still = KeyImport.objects.filter(pk=key_import.pk, status__in=KeyImport.OPEN)
-        if open_still.exclude(status=KeyImport.Status.IMPORTING).update(
+        unfinished = KeyImport.objects.filter(pk=key_import.pk, status__in=KeyImport.OPEN)
+        if unfinished.exclude(status=KeyImport.Status.IMPORTING).update(
             status=KeyImport.Status.DISCARDED, ended_at=Now()
         ):
             KeyImportPart.objects.filter(key_import=key_import).delete()
 
 
-def forget_old_imports() -> None:
+def discard_old_imports() -> None:
     waiting = KeyImport.objects.filter(status__in=KeyImport.OPEN, uploaded_at__lt=Now() - READY_RETENTION)
     for key_import in waiting.exclude(status=KeyImport.Status.IMPORTING):
         discard(key_import)
 
 
-def _go_on(key_import: KeyImport) -> KeyImport:
-    if key_import.size <= CHUNK_SIZE:
+def _process(key_import: KeyImport) -> KeyImport:
+    if key_import.size <= MAX_SYNCHRONOUS:
         work_on(key_import.pk)
     else:
         import_due.send(KeyImport, key_import=key_import)
@@ -127,7 +125,7 @@ def _go_on(key_import: KeyImport) -> KeyImport:
 
 
 def work_on(pk: int) -> None:
-    """Read an import, or carry it out, whichever is next. Does nothing if somebody else is at it."""
+    """Do the next step of an import: read it, or import its keys. Does nothing if another process is working on it."""
     with transaction.atomic():
         key_import = _lock(pk)
         if key_import is None:
@@ -142,7 +140,7 @@ def work_on(pk: int) -> None:
             )
             return
 
-    # The lock of the row is the lease: it ends with the process that holds it.
+    # The row lock serves as a lease, which ends if this process dies.
     with transaction.atomic():
         key_import = _lock(pk)
         if key_import is None:
@@ -150,7 +148,7 @@ def work_on(pk: int) -> None:
         if key_import.status == KeyImport.Status.READING:
             _read(key_import)
         else:
-            _carry_out(key_import)
+            _import(key_import)
 
 
 def _lock(pk: int) -> KeyImport | None:
@@ -163,7 +161,7 @@ def _lock(pk: int) -> KeyImport | None:
 
 
 def _read(key_import: KeyImport) -> None:
-    # The holder of an upload link learns nothing of the pool's keys.
+    # Someone with an upload link must not learn anything about the pool's keys.
     pool = None if key_import.link_id else key_import.pool
     warnings, read_as = KeyWarnings(pool), {}
     try:
@@ -183,13 +181,13 @@ def _read(key_import: KeyImport) -> None:
 
 
 def get_warnings(warnings: KeyWarnings, preview: Preview) -> list[str]:
-    """What a person should know before these keys are imported. Quotes none of them."""
-    kinds = [(preview.similar, "earlier ones")]
+    """Describe what a person should check before importing. Quotes no keys."""
+    kinds = [(preview.similar, "earlier lines")]
     if warnings.pool:
         kinds.append((preview.similar_in_pool, "keys of this pool"))
     return warnings.describe() + [
-        f"{where(lines.count, lines.numbers)}: the same as {others} except for upper and lower case, blanks or"
-        " punctuation. Perhaps the same license."
+        f"{describe_lines(lines.count, lines.numbers)}: same as {others} except for case, spaces or punctuation."
+        " They may be the same license."
         for lines, others in kinds
         if lines.count
     ]
@@ -202,16 +200,16 @@ def describe_error(error: KeyFileError, read_as: dict[str, Any]) -> dict[str, An
     return described
 
 
-def _carry_out(key_import: KeyImport) -> None:
-    seen = key_import.preview
+def _import(key_import: KeyImport) -> None:
+    reviewed = key_import.preview
     warnings = KeyWarnings(key_import.pool)
     read_as: dict[str, Any] = {}
     try:
-        read_as = seen["read_as"] if seen else _detect_unseen(key_import, warnings.earlier)
+        read_as = reviewed["read_as"] if reviewed else _detect_without_preview(key_import, warnings.earlier)
         lines = read_keys(key_import.parts.read(), read_as)
         result = import_lines(
             key_import.pool,
-            lines if seen else refuse_bad_lines(warnings.watch(lines)),
+            lines if reviewed else refuse_bad_lines(warnings.watch(lines)),
             actor=key_import.confirmed_by,
             file_name=key_import.file_name,
             note=key_import.note,
@@ -222,13 +220,13 @@ def _carry_out(key_import: KeyImport) -> None:
         _end(key_import, KeyImport.Status.FAILED, str(error)[:500])
         return
     result.preview.read_as = read_as
-    result.preview.warnings = seen["warnings"] if seen else get_warnings(warnings, result.preview)
+    result.preview.warnings = reviewed["warnings"] if reviewed else get_warnings(warnings, result.preview)
     key_import.batch, key_import.preview = result.batch, asdict(result.preview)
     _end(key_import, KeyImport.Status.IMPORTED)
 
 
-def _detect_unseen(key_import: KeyImport, known: list[str]) -> dict[str, Any]:
-    options = do_not_guess(key_import.parts.read(), key_import.options, file_name=key_import.file_name)
+def _detect_without_preview(key_import: KeyImport, known: list[str]) -> dict[str, Any]:
+    options = apply_defaults(key_import.parts.read(), key_import.options, file_name=key_import.file_name)
     return detect(key_import.parts.read(), options, file_name=key_import.file_name, known=known)
 
 
@@ -239,40 +237,40 @@ def _end(key_import: KeyImport, status: KeyImport.Status, error: str = "") -> No
 
 
 @dataclass
-class Glimpse:
-    """The beginning of an upload, for those who may see its keys."""
+class ImportSample:
+    """Samples from the beginning of an upload, for people who may see its keys."""
 
     columns: list[str] = field(default_factory=list)  # of a CSV
-    candidates: list[dict[str, Any]] = field(default_factory=list)  # for the column of the keys, with `samples`
+    candidates: list[dict[str, Any]] = field(default_factory=list)  # columns that may contain the keys, with `samples`
     first: list[KeyLine] = field(default_factory=list)
-    special: list[KeyLine] = field(default_factory=list)  # with letters that another encoding would read otherwise
+    special: list[KeyLine] = field(default_factory=list)  # non-ASCII lines, which show whether the encoding is right
 
 
-def glimpse(key_import: KeyImport) -> Glimpse:
-    """What the first megabyte shows of how it is read."""
+def take_sample(key_import: KeyImport) -> ImportSample:
+    """Take samples from the first megabyte, read with the detected options."""
     read_as, first_part = key_import.preview.get("read_as"), key_import.parts.filter(number=0).first()
     if not read_as or first_part is None:
-        return Glimpse()
+        return ImportSample()
     content = [bytes(first_part.content)]
-    seen = Glimpse(columns=get_column_names(content, read_as))
+    sample = ImportSample(columns=get_column_names(content, read_as))
     if candidates := key_import.preview.get("candidates"):
         rows = get_rows(content, read_as)[int(read_as["header"]) :]
         for candidate in candidates:
             cells = (row[candidate["column"] - 1] for row in rows if len(row) >= candidate["column"])
-            seen.candidates.append(candidate | {"samples": [cell for cell in cells if cell.strip()][:3]})
-        return seen
+            sample.candidates.append(candidate | {"samples": [cell for cell in cells if cell.strip()][:3]})
+        return sample
     with contextlib.suppress(KeyFileError):
         for line in read_keys(content, read_as):
-            if line.key and len(seen.first) < SAMPLE:
-                seen.first.append(line)
-            elif not line.key.isascii() and len(seen.special) < SAMPLE:
-                seen.special.append(line)
-            if len(seen.first) == len(seen.special) == SAMPLE:
+            if line.key and len(sample.first) < MAX_SAMPLES:
+                sample.first.append(line)
+            elif not line.key.isascii() and len(sample.special) < MAX_SAMPLES:
+                sample.special.append(line)
+            if len(sample.first) == len(sample.special) == MAX_SAMPLES:
                 break
-    return seen
+    return sample
 
 
-# How far it is, in percent. It is told outside of the transaction, to Valkey: nothing hangs on it.
+# Progress in percent, kept in Valkey, because it must be visible before the transaction commits. It may get lost.
 
 PROGRESS = "keywell:import:{0.pk}:{0.status}"
 
@@ -280,7 +278,7 @@ PROGRESS = "keywell:import:{0.pk}:{0.status}"
 class _Progress:
     def __init__(self, key_import: KeyImport):
         self.name = PROGRESS.format(key_import)
-        # How many keys there are is known once it was read.
+        # The number of keys is known once the upload has been read. Until then, we assume 20 bytes per key.
         self.total = key_import.preview.get("keys") or key_import.size / 20
 
     def __call__(self, lines: int) -> None:
@@ -289,7 +287,7 @@ class _Progress:
 
 
 def get_progress(key_import: KeyImport) -> int | None:
-    """How far it is, in percent, if that is known."""
+    """Progress in percent, or None if unknown."""
     try:
         value: Any = valkey().get(PROGRESS.format(key_import))
     except RedisError:
@@ -298,28 +296,28 @@ def get_progress(key_import: KeyImport) -> int | None:
 
 
 def read_again_by_link(key_import: KeyImport, link: UploadLink, changed: dict[str, Any]) -> None:
-    """Read the upload in the way that its uploader chose. Raises LinkIsDead."""
-    _refuse_dead(link)
-    with contextlib.suppress(ImportRefused):  # it was read meanwhile; its page says so
+    """Read the upload with the options that the user chose. Raises LinkExpired."""
+    _require_active(link)
+    with contextlib.suppress(ImportRefused):  # it is already being processed, and its page says so
         read_again(key_import, key_import.options | changed)
 
 
 def confirm_by_link(key_import: KeyImport, link: UploadLink) -> None:
-    """Carry out the one import of a link. Raises LinkIsDead if it had its import, or ended otherwise."""
-    _refuse_dead(link)
+    """Confirm an import through its upload link. Raises LinkExpired if the link was used or has expired."""
+    _require_active(link)
     try:
         with transaction.atomic():
-            # Of two at once, one goes on.
+            # Only one of two concurrent requests gets past this update.
             unused = UploadLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=Now())
             if not unused.update(used_at=Now()):
                 raise LinkExpired
             confirm(key_import, actor=key_import.uploaded_by)
     except ImportRefused:
-        return  # it is not ready, or discarded; its page says so
+        return  # it isn't ready or was discarded, and its page says so
     for other in link.imports.filter(status__in=KeyImport.OPEN).exclude(pk=key_import.pk):
         discard(other)
 
 
-def _refuse_dead(link: UploadLink) -> None:
-    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
+def _require_active(link: UploadLink) -> None:
+    if not UploadLink.objects.active().filter(pk=link.pk).exists():
         raise LinkExpired

@@ -1,18 +1,18 @@
-"""What is odd about keys that come in: things that people are told of before they import them."""
+"""Warnings about suspicious keys, shown before they are imported."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from pools.blocks import read_marker
-from pools.columns import DATE, Heading, Looks, judge_heading
+from pools.columns import DATE, Heading, KeyFormat, judge_heading
 from pools.models import LicensePool
 from pools.reading import DELIMITERS, KeyLine
 from pools.spreadsheets import ROUNDED, is_shortened, restore
 
-SAMPLE = 200  # keys of a pool, and of a file, whose looks are compared
-OTHER_POOLS = 20
-LINES_NAMED = 5
+SAMPLE_SIZE = 200  # keys of a pool and of a file whose formats we compare
+MAX_OTHER_POOLS = 20
+MAX_LINES_NAMED = 5
 
 FORMULA = re.compile(r"[=@][A-Za-z(+-]|[=+-]\d+[+*/]")
 SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|#+)")
@@ -24,9 +24,9 @@ SECTION = re.compile(r"\[[^\W\d][\w .-]*\]")
 
 
 class KeyWarnings:
-    """Looks at keys as they pass by; its sentences quote none of them.
+    """Collects warnings about keys while they are read. The warnings quote no keys.
 
-    Made before an import, for the pool's earlier keys; without a pool these are not looked at.
+    Create it before the import, because it compares with the pool's earlier keys. Without a pool it skips that.
     """
 
     def __init__(self, pool: LicensePool | None) -> None:
@@ -40,7 +40,7 @@ class KeyWarnings:
     def watch(self, lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
         for line in lines:
             key = line.key
-            # What most keys are none of is seen at a glance: there may be a million.
+            # A cheap test that excludes most keys, because there may be a million.
             if (
                 key[:1] in SUSPICIOUS_STARTS
                 or key[-1:] == "0"
@@ -53,7 +53,7 @@ class KeyWarnings:
                 or not key.isprintable()
             ):
                 self._note(line)
-            if key and len(self.sample) < SAMPLE:
+            if key and len(self.sample) < SAMPLE_SIZE:
                 self.sample.append(key)
             yield line
 
@@ -63,7 +63,7 @@ class KeyWarnings:
         for kind, applies in KINDS.items():
             if line.key and applies(line.key):
                 self.counts[kind] += 1
-                if self.counts[kind] <= LINES_NAMED:
+                if self.counts[kind] <= MAX_LINES_NAMED:
                     self.lines.setdefault(kind, []).append(line.number)
 
     @property
@@ -72,33 +72,33 @@ class KeyWarnings:
 
     def describe(self) -> list[str]:
         sentences = [
-            f"{where(self.counts[kind], self.lines[kind])} {sentence}"
+            f"{describe_lines(self.counts[kind], self.lines[kind])} {sentence}"
             for kind, sentence in SENTENCES.items()
             if self.counts[kind]
         ]
         if len(self.labels) > 1:
             sentences.append(
-                "The blocks are of several kinds, and each block is one key. If several belong together, put an empty"
-                " line between two keys and split the text at empty lines."
+                "There are several kinds of blocks, and each block becomes a key. If several blocks form one key,"
+                " separate the keys with empty lines and split the text at empty lines."
             )
         first = self.sample[0] if self.sample else ""
         if judge_heading(first) != Heading.NOTHING and not is_marker(first) and not re.search(r"\d", first):
-            sentences.append("The first of them looks like a heading, not like a key.")
+            sentences.append("The first key looks like a heading.")
         for delimiter, name in DELIMITERS.items():
             if all(delimiter in key and "\n" not in key for key in self.sample) and not any(
                 delimiter in key for key in self.earlier
             ):
-                sentences.append(f"Each holds a {name}. If this is a table, read the keys from one of its columns.")
-        return sentences + (compare(self.sample, self.earlier, self.pool) if self.pool else [])
+                sentences.append(f"Each key contains a {name}. If this is a table, choose the column with the keys.")
+        return sentences + (compare_formats(self.sample, self.earlier, self.pool) if self.pool else [])
 
 
 def is_marker(key: str) -> bool:
     return bool(read_marker(key) or SECTION.fullmatch(key))
 
 
-def where(count: int, lines: list[int]) -> str:
-    named = ", ".join(map(str, lines[:LINES_NAMED]))
-    return f"Line {named}" if count == 1 else f"{count:,} lines ({named}{'' if count <= LINES_NAMED else ' …'})"
+def describe_lines(count: int, lines: list[int]) -> str:
+    named = ", ".join(map(str, lines[:MAX_LINES_NAMED]))
+    return f"Line {named}" if count == 1 else f"{count:,} lines ({named}{'' if count <= MAX_LINES_NAMED else ' …'})"
 
 
 SUSPICIOUS_STARTS = frozenset("=@+-#\"'<[")
@@ -115,37 +115,39 @@ KINDS: dict[str, Callable[[str], object]] = {
     "invisible": lambda key: not key.replace("\n", "").replace("\t", "").isprintable(),
 }
 SENTENCES = {
-    "spreadsheet": 'with what a spreadsheet adds, such as ="0012", \'0012 or 1234.0. It would be a part of the key;'
-    " it can be removed (spreadsheet: fix).",
-    "rounded": "with zeros after the fifteenth digit, as spreadsheets round long numbers. Compare with the original.",
-    "marker": "– the beginning or the end of something, not a key.",
-    "cell": "– a date, a number or a word that stands for an empty cell, not a key?",
-    "formula": "– a spreadsheet’s formula? It is imported as it stands.",
-    "error": "– a spreadsheet’s error in place of a key.",
-    "scientific": "– a number as a spreadsheet shortens it, with digits lost. Export it as text.",
-    "quoted": "in quotation marks, which would be a part of the key. If the file is a table, read it as CSV.",
-    "invisible": "with characters inside the key that nobody can see, or type.",
+    "spreadsheet": 'with spreadsheet formatting, such as ="0012", \'0012 or 1234.0, which becomes part of the key'
+    " unless you remove it (spreadsheet: fix).",
+    "rounded": "with only zeros after the 15th digit. Spreadsheets round long numbers. Compare with the original.",
+    "marker": "– the beginning or end of a section, not a key.",
+    "cell": "– possibly a date, a number or a word for an empty cell, not a key.",
+    "formula": "– possibly a spreadsheet formula. We import it unchanged.",
+    "error": "– a spreadsheet error instead of a key.",
+    "scientific": "– a number that a spreadsheet shortened, losing digits. Export it as text.",
+    "quoted": "in quotation marks, which become part of the key. If the file is a table, read it as CSV.",
+    "invisible": "with invisible characters inside the key, which nobody can type.",
 }
 
 
-def compare(sample: list[str], known: list[str], pool: LicensePool) -> list[str]:
-    earlier = Looks(known)
-    if not sample or not earlier.are_known or earlier.share_of(sample) >= 0.5:
+def compare_formats(sample: list[str], known: list[str], pool: LicensePool) -> list[str]:
+    earlier = KeyFormat(known)
+    if not sample or not earlier.is_known or earlier.match_rate(sample) >= 0.5:
         return []
 
-    new = Looks(sample)
-    described = f"like {new}" if new.are_known and str(new) != str(earlier) else "different"
-    warning = f"The keys look {described}; earlier ones of this pool look like {earlier}."
-    others = LicensePool.objects.filter(merchant=pool.merchant_id).exclude(pk=pool.pk).order_by("-pk")[:OTHER_POOLS]
+    new = KeyFormat(sample)
+    described = f"like {new}" if new.is_known and str(new) != str(earlier) else "different"
+    warning = f"The keys look {described}; earlier keys of this pool look like {earlier}."
+    others = (
+        LicensePool.objects.filter(merchant=pool.merchant_id).exclude(pk=pool.pk).order_by("-pk")[:MAX_OTHER_POOLS]
+    )
     for other in others:
-        looks = Looks(newest_keys(other))
-        if looks.are_known and looks.share_of(sample) >= 0.9:
-            return [f"These look like keys of “{other}”. {warning}"]
+        other_format = KeyFormat(newest_keys(other))
+        if other_format.is_known and other_format.match_rate(sample) >= 0.9:
+            return [f"These look like keys of the pool “{other}”. {warning}"]
     return [warning]
 
 
 def newest_keys(pool: LicensePool) -> list[str]:
-    # By the orders that have an index, however many keys there are.
-    available = pool.keys.available().order_by("-position")[:SAMPLE]
-    keys = list(available) or list(pool.keys.issued().order_by("-issued_at")[:SAMPLE])
+    # Both orders have an index, so this is fast in pools of any size.
+    available = pool.keys.available().order_by("-position")[:SAMPLE_SIZE]
+    keys = list(available) or list(pool.keys.issued().order_by("-issued_at")[:SAMPLE_SIZE])
     return [key.code for key in keys]

@@ -1,4 +1,4 @@
-"""Keys taken out of the stock: one, some, the rest of a batch, or a batch as if it had never come."""
+"""Withdraws keys from stock: single keys, the rest of a batch, or a whole batch by undoing its import."""
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -15,45 +15,45 @@ class WithdrawalRefused(Refused):
 
 
 def undo(batch: KeyBatch, *, actor: str) -> None:
-    """Take a batch back as if it had never come. Raises WithdrawalRefused once a key of it was issued or withdrawn."""
+    """Undo the import of a batch. Raises WithdrawalRefused if a key of it was issued or withdrawn."""
     with moved_by(actor):
-        # Serializes with imports and with whoever else undoes it.
+        # Serializes with imports, and with another undo of the same batch.
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=batch.pool_id)
         if not KeyBatch.objects.filter(pk=batch.pk, undone_at=None).update(undone_at=Now(), undone_by=actor):
-            raise WithdrawalRefused("This import was undone already.")
-        # A payment that holds one of the keys is waited for, and then it is issued.
-        gone, _ = batch.keys.in_stock().delete()
-        if gone != batch.key_count:
+            raise WithdrawalRefused("This import has already been undone.")
+        # Waits for payments that hold one of the keys; those keys are then issued and not deleted.
+        deleted, _ = batch.keys.in_stock().delete()
+        if deleted != batch.key_count:
             raise WithdrawalRefused(
-                f"{batch.key_count - gone:,} of its keys were issued or withdrawn, so it cannot be undone."
+                f"Can’t undo this import: {batch.key_count - deleted:,} of its keys were issued or withdrawn."
                 " You can withdraw the rest."
             )
-        _look_after(pool)
+        _restore_reserve(pool)
 
 
 def withdraw_rest(batch: KeyBatch, *, actor: str) -> int:
-    """Take what is left of a batch out of the stock, for good; return how many keys that were."""
+    """Permanently withdraw the keys of a batch that are still in stock; return their number."""
     return withdraw(batch.keys.all(), actor=actor)
 
 
 def withdraw(keys: LicenseKeyQuerySet, *, actor: str) -> int:
-    """Take those of the keys that are in stock out of it, for good; return how many that were."""
+    """Permanently withdraw those of these keys that are in stock; return their number."""
     with moved_by(actor):
         pools = list(LicensePool.objects.filter(pk__in=keys.values("pool")))
         count = keys.withdraw()
         for pool in pools:
-            _look_after(pool)
+            _restore_reserve(pool)
     return count
 
 
 def withdraw_key(key: LicenseKey, *, actor: str) -> None:
-    """Take one key out of the stock, for good. Raises WithdrawalRefused if it was issued or withdrawn meanwhile."""
+    """Permanently withdraw a key. Raises WithdrawalRefused if it has been issued or withdrawn."""
     if not withdraw(LicenseKey.objects.filter(pk=key.pk), actor=actor):
         key.refresh_from_db()
-        raise WithdrawalRefused(f"This key is {key.status} already.")
+        raise WithdrawalRefused(f"This key is already {key.status}.")
 
 
-def _look_after(pool: LicensePool) -> None:
-    """What there is to do when keys are gone: the reserve may have lost some, and the stock be low."""
+def _restore_reserve(pool: LicensePool) -> None:
+    """Top up the reserve, which may have lost keys, and then check whether the stock is low."""
     fill_reserve(pool)
     transaction.on_commit(lambda: check_stock(pool), robust=True)

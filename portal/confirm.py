@@ -60,7 +60,7 @@ def confirmed(view: Callable[..., Confirmation]) -> Callable[..., HttpResponse]:
 def ask(request: HttpRequest, question: Question, place: Any) -> HttpResponse:
     """Render the question as a page, or as a fragment for htmx's dialog. The form posts to the same URL."""
     in_dialog = request.htmx and request.method == "GET"  # type: ignore[attr-defined]
-    context = {"base": "base.html"} | (place.surroundings() if isinstance(place, Desk) else {})
+    context = {"base": "base.html"} | (place.base_context() if isinstance(place, Desk) else {})
     context |= vars(question) | {"section": question.section or context.get("section", "")}
     context |= {"action": request.get_full_path(), "cancel": resolve_url(question.back or place)}
     if question.template:

@@ -1,9 +1,9 @@
 """Activation codes at rest: AES-256-GCM under the keys of the VAULT_KEYS setting.
 
-A ciphertext is key id (4 bytes), nonce (12 bytes), encrypted text and tag (NIST SP 800-38D). The associated data is
-the `place` it belongs to: it cannot be read anywhere else (docs/decisions/0015). The id is derived from the key, so
-the order of VAULT_KEYS decides only which key encrypts: the first. A key has a second id, for ciphertexts from before
-places existed: they are still read, and never written.
+A ciphertext consists of key id (4 bytes), nonce (12 bytes), encrypted text and tag (NIST SP 800-38D). Its associated
+data is its `place`, so it can't be decrypted anywhere else (docs/decisions/0015). The id is derived from the key, so
+the order of VAULT_KEYS only decides which key encrypts: the first. Each key has a second id for ciphertexts from
+versions without places, which we still read but never write.
 """
 
 import base64
@@ -23,7 +23,7 @@ NONCE_LENGTH = 12
 
 
 class DecryptionError(Exception):
-    """A stored text cannot be read with the keys at hand. Says why, never what."""
+    """A stored text can't be decrypted. The message gives the reason and never quotes the text."""
 
 
 def encrypt(text: str, place: bytes) -> bytes:
@@ -32,7 +32,7 @@ def encrypt(text: str, place: bytes) -> bytes:
 
 
 def encrypt_all(texts: list[str], places: list[bytes]) -> list[bytes]:
-    """Encrypt many texts, in their order, in half the time that one by one would take."""
+    """Encrypt many texts, in order. Takes half the time of calling `encrypt` for each."""
     key_id, cipher = _first()
     nonces = os.urandom(NONCE_LENGTH * len(texts))
     encrypted = []
@@ -43,7 +43,7 @@ def encrypt_all(texts: list[str], places: list[bytes]) -> list[bytes]:
 
 
 def decrypt(ciphertext: bytes, place: bytes) -> str:
-    """Return the text of a ciphertext, or raise DecryptionError."""
+    """Raises DecryptionError."""
     try:
         return decrypt_bytes(ciphertext, place).decode()
     except UnicodeDecodeError as error:
@@ -61,18 +61,18 @@ def decrypt_bytes(ciphertext: bytes, place: bytes) -> bytes:
     key_id = ciphertext[:KEY_ID_LENGTH]
     cipher = ciphers.bound.get(key_id) or ciphers.unbound.get(key_id)
     if cipher is None:
-        raise DecryptionError("VAULT_KEYS does not hold the key that this text was encrypted with.")
+        raise DecryptionError("VAULT_KEYS doesn't contain the key that encrypted this text.")
 
     nonce = ciphertext[KEY_ID_LENGTH : KEY_ID_LENGTH + NONCE_LENGTH]
     associated = place if key_id in ciphers.bound else None
     try:
         return cipher.decrypt(nonce, ciphertext[KEY_ID_LENGTH + NONCE_LENGTH :], associated)
     except (InvalidTag, ValueError) as error:
-        raise DecryptionError("The stored text is damaged, or was moved here from another row.") from error
+        raise DecryptionError("The stored text is damaged or comes from another row.") from error
 
 
 def encryption_key_id() -> bytes:
-    """The id that stands in front of everything `encrypt` returns now."""
+    """The id that currently prefixes everything `encrypt` returns."""
     return _first()[0]
 
 
@@ -88,7 +88,9 @@ def _first() -> tuple[bytes, AESGCM]:
 @lru_cache
 def _parse_keys(encoded_keys: tuple[str, ...]) -> Ciphers:
     if not encoded_keys:
-        raise ImproperlyConfigured("VAULT_KEYS is empty: set it to at least one base64 text of 32 random bytes.")
+        raise ImproperlyConfigured(
+            "VAULT_KEYS is empty. Set it to at least one base64-encoded key of 32 random bytes."
+        )
 
     ciphers = Ciphers({}, {})
     for number, encoded in enumerate(encoded_keys, start=1):
@@ -97,7 +99,7 @@ def _parse_keys(encoded_keys: tuple[str, ...]) -> Ciphers:
         except (binascii.Error, ValueError):
             key = b""
         if len(key) != 32:
-            raise ImproperlyConfigured(f"Key {number} of VAULT_KEYS is not the base64 text of 32 bytes.")
+            raise ImproperlyConfigured(f"Key {number} of VAULT_KEYS isn't 32 base64-encoded bytes.")
         ciphers.bound[_key_id(b"keywell bound vault key ", key)] = AESGCM(key)
         ciphers.unbound[_key_id(b"keywell vault key ", key)] = AESGCM(key)
     return ciphers

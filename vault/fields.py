@@ -1,4 +1,4 @@
-"""Columns that stand encrypted in the database, each value bound to its row (docs/decisions/0015)."""
+"""Encrypted columns, each value bound to its row (docs/decisions/0015)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ from vault.ciphers import decrypt, decrypt_bytes, encrypt, encrypt_bytes
 
 @dataclass(frozen=True)
 class Sealed:
-    """A ciphertext as it is stored. Only the row that it belongs to can open it."""
+    """A stored ciphertext. Only the row it belongs to can decrypt it."""
 
     ciphertext: bytes = field(repr=False)
 
 
 class Opened(DeferredAttribute):
-    """Decrypts when the attribute is first read: only then is the rest of the row at hand.
+    """Decrypts when the attribute is first read, because only then are the row's other values known.
 
-    Raises DecryptionError when VAULT_KEYS lacks the key, or the ciphertext is another row's.
+    Raises DecryptionError if VAULT_KEYS lacks the key or the ciphertext belongs to another row.
     """
 
     field: "EncryptedField"
@@ -38,16 +38,16 @@ class Opened(DeferredAttribute):
 
 
 class EncryptedField(models.Field):
-    """`bound_to` names the attributes that say whose a value is.
+    """`bound_to` names the attributes that identify the owner of a value.
 
-    They are set before the value is saved, and none of them changes without it.
+    Set them before saving the value. Changing one of them requires saving the value again.
     """
 
     descriptor_class = Opened
 
     def __init__(self, *args: Any, bound_to: tuple[str, ...] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # It is no part of migrations: nothing in the database depends on it.
+        # Not part of migrations, because the database doesn't depend on it.
         self.bound_to = bound_to
 
     def open(self, ciphertext: bytes, place: bytes) -> Any:
@@ -57,7 +57,7 @@ class EncryptedField(models.Field):
         raise NotImplementedError
 
     def place(self, owner: Iterable[Any]) -> bytes:
-        """Table, column and owner: numbers, then perhaps one digest. No two places are written the same way."""
+        """Table, column and owner. Unambiguous, because an owner is numbers, followed by at most one digest."""
         name = f"{self.model._meta.db_table}.{self.column}"
         return b"\0".join([name.encode(), *map(_part, owner)])
 
@@ -70,7 +70,7 @@ class EncryptedField(models.Field):
     def get_prep_value(self, value: Any) -> Any:
         if value is None or isinstance(value, Sealed):
             return value
-        raise TypeError(f"{self} is encrypted for its row: set it on an instance and save that.")
+        raise TypeError(f"{self} is encrypted for its row. Set it on an instance and save the instance.")
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> bytes | None:
         value = value if prepared else self.get_prep_value(value)
@@ -81,15 +81,15 @@ class EncryptedField(models.Field):
 
     def get_lookup(self, lookup_name):
         if lookup_name != "isnull":
-            raise FieldError(f"{self.name} is encrypted and cannot be searched with {lookup_name!r}.")
+            raise FieldError(f"{self.name} is encrypted and can't be filtered with {lookup_name!r}.")
         return super().get_lookup(lookup_name)
 
     def value_to_string(self, obj):
-        raise TypeError(f"{self} is encrypted and is not exported as text; back up with pg_dump instead.")
+        raise TypeError(f"{self} is encrypted and can't be serialized. Back up with pg_dump instead.")
 
 
 class EncryptedTextField(EncryptedField, models.TextField):
-    """A text that stands encrypted in the database. To look for one, store its fingerprint beside it."""
+    """An encrypted text. To make it searchable, store its fingerprint in another column."""
 
     description = "Encrypted text"
 
@@ -104,8 +104,6 @@ class EncryptedTextField(EncryptedField, models.TextField):
 
 
 class EncryptedBinaryField(EncryptedField, models.BinaryField):
-    """Bytes that stand encrypted in the database, for as long as somebody works on them."""
-
     description = "Encrypted bytes"
 
     def open(self, ciphertext: bytes, place: bytes) -> bytes:

@@ -8,22 +8,21 @@ LENGTH = 16  # bytes; two of 2**32 texts share a fingerprint with a probability 
 
 
 def fingerprint(text: str) -> bytes:
-    """Return 16 bytes that are equal for equal texts and, without the installation's key, tell nothing of the text.
+    """Return 16 bytes that are the same for equal texts and reveal nothing to anyone without the installation's key.
 
-    Keyed BLAKE2b (RFC 7693). Raises DecryptionError when VAULT_KEYS cannot open the installation's key.
+    Keyed BLAKE2b (RFC 7693). Raises DecryptionError if VAULT_KEYS can't decrypt the installation's key.
     """
     return fingerprints([text])[0]
 
 
 def fingerprints(texts: list[str]) -> list[bytes]:
-    """The fingerprint of each text, in their order."""
     keyed = hashlib.blake2b(digest_size=LENGTH, key=load_key())
-    found = []
+    digests = []
     for text in texts:
         digest = keyed.copy()
         digest.update(text.encode())
-        found.append(digest.digest())
-    return found
+        digests.append(digest.digest())
+    return digests
 
 
 @cache
@@ -32,6 +31,6 @@ def load_key() -> bytes:
 
 
 def ensure_key(**kwargs) -> None:
-    """Make the key at the first `migrate`, outside any transaction that could take it back once it is in use."""
+    """Create the key at the first `migrate`, outside any transaction that could roll it back once it is in use."""
     load_key.cache_clear()
     FingerprintKey.objects.get_or_create(defaults={"key": secrets.token_hex(32)})

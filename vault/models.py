@@ -4,9 +4,9 @@ from vault.fields import EncryptedTextField
 
 
 class FingerprintKey(models.Model):
-    """The one key behind all fingerprints, itself kept under VAULT_KEYS.
+    """The installation's key for fingerprints, encrypted with VAULT_KEYS.
 
-    Those rotate; fingerprints, with the unique constraints that stand on them, must not change when they do.
+    Rotating VAULT_KEYS must not change fingerprints, because unique constraints depend on them.
     """
 
     singleton = models.BooleanField(default=True, editable=False, unique=True)

@@ -75,10 +75,10 @@ def test_a_first_order_may_name_its_parent_as_empty(report, make_payment, produc
         ("a" * 4000, "en", "en"),
     ],
 )
-def test_any_language_is_taken(report, make_payment, product, sent, kept, spoken):
+def test_any_language_is_taken(report, make_payment, product, sent, kept, customer_language):
     assert report(make_payment(product, language=sent)).status_code == 201
     order = Order.objects.get()
-    assert (order.language, order.spoken) == (kept, spoken)
+    assert (order.language, order.customer_language) == (kept, customer_language)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_price_with_other_decimals_says_which_are_right(report, make_payment, 
     assert report(payment).json()["errors"] == [
         {
             "pointer": "#/items/0/total_price",
-            "detail": "A price in KWD is a string with 3 decimals or two, such as “1234.500”.",
+            "detail": "A price in KWD is a string with two or 3 decimals, such as “1234.500”.",
         }
     ]
 

@@ -69,7 +69,7 @@ def test_one_bad_line_is_named_and_nothing_is_stored(api, make_pool):
     response = api.post(f"/api/v1/pools/{pool.pk}/keys/", b"AAAA\n\xff\n", content_type="text/plain")
 
     assert response.status_code == 400
-    assert response.json()["errors"] == [{"pointer": "#/lines/2", "detail": "is not UTF-8 text"}]
+    assert response.json()["errors"] == [{"pointer": "#/lines/2", "detail": "isn’t UTF-8 text"}]
     assert not LicenseKey.objects.exists()
 
 
@@ -130,7 +130,7 @@ def pool(make_pool):
 @pytest.fixture
 def by_a_worker(monkeypatch):
     """However short an upload is, it is a worker's."""
-    monkeypatch.setattr("pools.uploads.CHUNK_SIZE", 0)
+    monkeypatch.setattr("pools.uploads.MAX_SYNCHRONOUS", 0)
 
 
 def post(api, pool, what, body="AAAA\nBBBB\n", content_type="text/plain", query=""):
@@ -142,7 +142,7 @@ def test_a_preview_is_looked_at_and_confirmed(api, pool):
 
     assert made.status_code == 201
     assert made.json()["status"] == "ready"
-    assert made.json()["problems"] == {"3": "holds a NUL character"}
+    assert made.json()["problems"] == {"3": "contains a NUL character"}
     assert made.json()["preview"] == {
         "keys": 2,
         "new": 1,
@@ -225,7 +225,7 @@ def test_a_long_file_with_a_bad_line_brings_nothing(api, pool, by_a_worker):
 
     work_on(response.json()["id"])
     found = api.get(response.json()["url"]).json()
-    assert (found["status"], found["problems"]) == ("failed", {"2": "is not UTF-8 text"})
+    assert (found["status"], found["problems"]) == ("failed", {"2": "isn’t UTF-8 text"})
     assert not LicenseKey.objects.exists() and not KeyImportPart.objects.exists()
 
 
@@ -274,7 +274,7 @@ def test_a_separator_has_to_be_said(api, make_pool, split):
     response = api.post(f"/api/v1/pools/{pool.pk}/keys/?split={split}", "AAAA\nBBBB\n", content_type="text/plain")
 
     assert response.status_code == 400
-    assert "What stands between two keys?" in response.content.decode()
+    assert "Enter the separator." in response.content.decode()
     assert not pool.keys.exists()
 
 
@@ -308,10 +308,10 @@ def test_in_doubt_about_the_column_it_lists_the_candidates(api, pool):
     assert response.json()["errors"] == [
         {
             "pointer": "#/column",
-            "detail": "Which column holds the license keys? Send its number as the parameter column.",
+            "detail": "Which column contains the license keys? Send its number as the parameter `column`.",
         },
-        {"pointer": "#/column", "detail": "1 “Serial number”: 2 different values of 6 characters"},
-        {"pointer": "#/column", "detail": "2 “License key”: 2 different values of 9 characters"},
+        {"pointer": "#/column", "detail": "1 “Serial number”: 2 different values with 6 characters"},
+        {"pointer": "#/column", "detail": "2 “License key”: 2 different values with 9 characters"},
     ]
     assert post(api, pool, "keys", DOUBTFUL, "text/csv", "?column=2").json()["imported"] == 2
 
@@ -328,11 +328,11 @@ def test_in_doubt_whether_it_is_a_table_it_asks(api, pool):
 def test_a_preview_lists_the_candidates(api, pool):
     made = post(api, pool, "imports", DOUBTFUL, "text/csv").json()
 
-    assert made["status"] == "refused" and made["error"].startswith("Which column holds the license keys?")
+    assert made["status"] == "refused" and made["error"].startswith("Which column contains the license keys?")
     assert made["candidates"][1] == {
         "column": 2,
         "heading": "License key",
-        "about": "2 different values of 9 characters",
+        "about": "2 different values with 9 characters",
     }
 
 
@@ -350,7 +350,7 @@ def test_the_answer_has_the_warnings_of_the_preview(api, pool):
 
     warnings = post(api, pool, "keys", body).json()["warnings"]
 
-    assert len(warnings) == 2 and "spreadsheet" in warnings[0] and "except for upper and lower case" in warnings[1]
+    assert len(warnings) == 2 and "spreadsheet" in warnings[0] and "except for case" in warnings[1]
     assert post(api, pool, "imports", body).json()["preview"]["warnings"][:2] == warnings
 
 

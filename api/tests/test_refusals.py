@@ -47,5 +47,5 @@ def test_a_payment_that_says_something_else_has_a_code_too(api, make_payment, pr
     assert response.status_code == 409
     assert response.json()["code"] == "payment_conflict"
     assert response.json()["errors"] == [
-        {"pointer": "#/currency", "detail": "It was reported with another value before."}
+        {"pointer": "#/currency", "detail": "This was first reported with a different value."}
     ]

@@ -80,7 +80,7 @@ def test_what_was_asked_for_is_set_up_with_one_action(ask, apply, pay, work, man
         ("PHOTO-PRO", "Photo Pro", "item"),
         ("PHOTO-LITE", "Photo Lite", "item"),
     ]
-    assert "It is set up" in page and "applied by stella@keywell.example, support staff" in page.lower()
+    assert "Setup applied" in page and "applied by stella@keywell.example, support staff" in page.lower()
     answer = pay("PHOTO-LITE", quantity=3)
     assert [code["code"] for code in answer["items"][0]["activation_codes"]] == ["AAAA-0001"]
 
@@ -200,8 +200,8 @@ def test_a_mistake_in_the_file_is_shown_and_keeps_it_open(ask, apply, staff, man
         manager.get(reverse("setup")),
         staff.get(reverse("admin:fulfillment_setuprequest_change", args=[request.pk])),
     ):
-        assert "There is no license key in it." in page.content.decode()
-        assert "Line 1 holds a NUL character." in page.content.decode()
+        assert "No license keys found." in page.content.decode()
+        assert "Line 1 contains a NUL character." in page.content.decode()
     request.refresh_from_db()
     assert request.status == "open" and not LicensePool.objects.exists()
 
@@ -218,7 +218,7 @@ def test_a_failure_half_way_leaves_nothing(ask, monkeypatch):
 
 
 def test_a_long_file_is_a_workers(ask, apply, monkeypatch):
-    monkeypatch.setattr(uploads, "CHUNK_SIZE", 5)
+    monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 5)
     apply(ask())
     pool, key_import = LicensePool.objects.get(), KeyImport.objects.get()
     assert key_import.status == "importing" and pool.keys.count() == 0
@@ -315,8 +315,8 @@ def test_in_doubt_about_the_column_it_asks(ask, apply, manager):
 
     response = manager.post(reverse("setup-add"), WANTED | {"text": "", "file": file()})
 
-    assert "Which column holds the license keys?" in response.content.decode()
-    assert "1 “Serial number” (2 different values of 6 characters)" in response.content.decode()
+    assert "Which column contains the license keys?" in response.content.decode()
+    assert "1 “Serial number” (2 different values with 6 characters)" in response.content.decode()
     assert not SetupRequest.objects.exists() and not SetupRequestPart.objects.exists()
 
     apply(ask(text="", file=file(), column="2"))

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from licensing.models.catalog import Entity
 from licensing.models.licensees import Licensee
-from merchants.models import MAX_ACTOR, Merchant, Used
+from merchants.models import MAX_ACTOR, Merchant, UsageTracked
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 
@@ -36,7 +36,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
         return self.filter(Q(expiration_time=None) | Q(expiration_time__gt=Now()), active=True)
 
 
-class Token(Entity, Used):
+class Token(Entity, UsageTracked):
     """The number of an API key is a secret: clients sign in with it."""
 
     # Tokens of other types, such as SHOP, expire.
@@ -97,7 +97,7 @@ class VendorLoginQuerySet(models.QuerySet["VendorLogin"]):
         return login if hmac.compare_digest(stored, VendorLogin.hash_password(password)) else None
 
 
-class VendorLogin(Used):
+class VendorLogin(UsageTracked):
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="vendor_logins")
     user_name = models.CharField(max_length=150, unique=True)
     password_hash = models.BinaryField(editable=False)

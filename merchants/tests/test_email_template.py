@@ -8,11 +8,11 @@ def test_an_unknown_tag_is_refused_with_its_place():
     with pytest.raises(ValidationError) as caught:
         validate_body("Hello {FNAME},\nyour key: {KEY} {KEYS}")
 
-    assert caught.value.messages == ["Line 2, column 17: there is no tag {KEYS}. Do you mean {KEY}?"]
+    assert caught.value.messages == ["Line 2, column 17: unknown tag {KEYS}. Did you mean {KEY}?"]
 
 
 def test_a_body_without_the_key_is_refused():
-    with pytest.raises(ValidationError, match="lacks the tag {KEY}"):
+    with pytest.raises(ValidationError, match="Add the tag {KEY}"):
         validate_body("Thank you, {FNAME}.")
 
 
@@ -21,7 +21,7 @@ def test_an_empty_body_stands_for_the_default():
 
 
 def test_a_subject_with_the_key_is_refused():
-    with pytest.raises(ValidationError, match="must not stand in the subject"):
+    with pytest.raises(ValidationError, match="The subject can’t contain"):
         validate_subject("{KEY} for you")
 
 
@@ -30,12 +30,12 @@ def test_a_subject_with_the_key_is_refused():
     [("{ORDER-ID}", "ORDER_ID"), ("{Order ID}", "ORDER_ID"), ("{ FNAME }", "FNAME"), ("{ИМЯ}", "")],
 )
 def test_what_was_meant_to_be_a_tag_is_refused_too(mistyped, meant):
-    hint = f" Do you mean {{{meant}}}?" if meant else ""
+    hint = f" Did you mean {{{meant}}}?" if meant else ""
 
     with pytest.raises(ValidationError) as caught:
         validate_body("{KEY} " + mistyped)
 
-    assert caught.value.messages == [f"Line 1, column 7: there is no tag {mistyped}.{hint}"]
+    assert caught.value.messages == [f"Line 1, column 7: unknown tag {mistyped}.{hint}"]
 
 
 def test_braces_that_are_no_tags_are_text():

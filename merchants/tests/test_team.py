@@ -37,7 +37,7 @@ def ada(db):
 def age(invitation, **since):
     Invitation.objects.filter(pk=invitation.pk).update(
         sent_at=timezone.now() - timedelta(**since),
-        expires_at=timezone.now() - timedelta(**since) + team.VALID_FOR,
+        expires_at=timezone.now() - timedelta(**since) + team.INVITATION_LIFETIME,
     )
 
 
@@ -49,7 +49,7 @@ def test_the_token_is_stored_nowhere(merchant, owner):
 
 
 def test_an_address_is_invited_once_in_any_case(merchant, owner, invited):
-    with pytest.raises(team.AlreadyInvited, match="ada@example.com is invited already"):
+    with pytest.raises(team.AlreadyInvited, match="ada@example.com has already been invited"):
         team.invite(merchant, "ADA@example.com", Role.SUPPORT, actor=owner.user)
 
 

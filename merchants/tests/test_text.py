@@ -3,7 +3,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
 from merchants.models import User
-from merchants.text import remove_unseen, validate_visible
+from merchants.text import remove_invisible, validate_visible
 
 UNSEEN = "\u200b\u200e\u202e\u2066\ufeff\u00ad\u2060\u180e\u3164\u2800\x7f\x85\u2028\ue000\U000e0041\u061c"
 
@@ -12,17 +12,17 @@ UNSEEN = "\u200b\u200e\u202e\u2066\ufeff\u00ad\u2060\u180e\u3164\u2800\x7f\x85\u
 def test_what_nobody_sees_is_refused_in_what_identifies_and_removed_from_names(character):
     with pytest.raises(ValidationError, match=f"U\\+{ord(character):04X}"):
         validate_visible(f"A-1{character}7")
-    assert remove_unseen(f"A{character}da") == "Ada"
+    assert remove_invisible(f"A{character}da") == "Ada"
 
 
 @pytest.mark.parametrize("text", ["A-77", "#1001", "Ä/7:1", "№ 5", "注文1", "هه", "é", "e\u0301", "🎁1"])
 def test_what_is_seen_is_left_alone(text):
     validate_visible(text)
-    assert remove_unseen(text) == text
+    assert remove_invisible(text) == text
 
 
 def test_names_keep_the_joiners_that_their_scripts_are_spelled_with():
-    assert remove_unseen("می\u200cخواهم") == "می\u200cخواهم"
+    assert remove_invisible("می\u200cخواهم") == "می\u200cخواهم"
 
 
 @pytest.mark.parametrize(

@@ -73,5 +73,5 @@ def test_refunds_at_once_never_give_back_more_than_was_paid(order, in_threads):
 def test_a_reference_with_another_amount_is_refused(order):
     refund(order, amount=Decimal("10.00"), reference="R-1", actor="Sam")
 
-    with pytest.raises(RefundRefused, match="R-1 is recorded already, of 10.00 EUR"):
+    with pytest.raises(RefundRefused, match="R-1 is already recorded with 10.00 EUR"):
         refund(order, amount=Decimal("20.00"), reference="R-1", actor="Sam")

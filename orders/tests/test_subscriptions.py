@@ -188,7 +188,7 @@ def test_a_renewal_waits_for_the_license_before_it_and_says_so(service, report, 
     report("P")
     report("R1", "P", year=2021)
     work()
-    assert state("R1") == ("waiting", "It waits for the license of order P, which is waiting.")
+    assert state("R1") == ("waiting", "Waiting for the license of order P, which is waiting.")
 
     receiver.respond = answer
     service.refresh_from_db()
@@ -206,7 +206,7 @@ def test_a_renewal_waits_for_one_that_failed_until_that_is_retried_and_done(serv
     report("R1", "P", year=2021)
     work()
     work()
-    assert state("R1") == ("waiting", "It waits for the license of order P, which is failed.")
+    assert state("R1") == ("waiting", "Waiting for the license of order P, which is failed.")
     assert not Fulfillment.objects.due().exists()
 
     receiver.respond = answer
@@ -311,7 +311,7 @@ def test_a_parent_that_is_not_reported_within_an_hour_is_not_waited_for(service,
     """Customers of a time before Keywell have one."""
     report("R1", "OLD", year=2021)
     work()
-    assert state("R1") == ("waiting", "It waits for order OLD, the parent of R1, to be reported.")
+    assert state("R1") == ("waiting", "Waiting for a report of order OLD, the parent of R1.")
     let_pass(minutes=59)
     work()
     assert state("R1")[0] == "waiting"
@@ -362,9 +362,9 @@ def test_a_late_renewal_waits_for_nobody(service, report, work, told, type, befo
 
 # What is known of the order before, by what is done: does the renewal wait, for what, and is there an end to it?
 WAITS = [
-    ("nothing was reported", True, "It waits for order P, the parent of R1, to be reported.", True),
-    ("it is pending", True, "It waits for the license of order P, which is pending.", False),
-    ("it is waiting", True, "It waits for the license of order P, which is waiting.", False),
+    ("nothing was reported", True, "Waiting for a report of order P, the parent of R1.", True),
+    ("it is pending", True, "Waiting for the license of order P, which is pending.", False),
+    ("it is waiting", True, "Waiting for the license of order P, which is waiting.", False),
     ("it is done", False, "", False),
     ("it was refunded", False, "", False),
     ("it was refunded before it was done", False, "", False),
@@ -408,7 +408,9 @@ def test_a_renewal_waits_only_for_what_is_on_its_way(
     if waits:
         page = support.get("/orders/R1/").content.decode()
         assert reason in page
-        assert ("It goes on without that order on" if ends else "It goes on when that order has its codes") in page
+        assert (
+            "this item continues without it" if ends else "This item continues when that order has its codes"
+        ) in page
 
 
 def test_it_looks_again_when_its_wait_ends(service, report, work, told):
@@ -454,7 +456,7 @@ def test_another_merchants_order_is_nobodys_parent(
     report("R1", "P", year=2021)
     work()
 
-    assert state("R1")[1] == "It waits for order P, the parent of R1, to be reported."
+    assert state("R1")[1] == "Waiting for a report of order P, the parent of R1."
 
 
 def test_of_orders_paid_in_the_same_moment_the_lower_number_comes_first(service, report, work, told):

@@ -22,7 +22,7 @@ def test_an_identifier_with_an_unseen_character_is_refused_by_name(api, make_pay
     response = api.post("/api/v1/payments/", payment, format="json")
 
     assert response.status_code == 400
-    error = {"pointer": f"#/{pointer}", "detail": f"Leave out the invisible character U+{ord(character):04X}."}
+    error = {"pointer": f"#/{pointer}", "detail": f"Remove the invisible character U+{ord(character):04X}."}
     assert error in response.json()["errors"]
 
 

@@ -13,16 +13,16 @@ from vault.fields import EncryptedBinaryField
 
 
 class KeyImport(models.Model):
-    """A file of keys, or a pasted text, on its way into a pool: read, looked at by a person, imported.
+    """A file of keys or a pasted text: first read, then reviewed by a person, then imported.
 
-    Its content is kept, encrypted, only until then (`parts`).
+    Its encrypted content (`parts`) is kept only until the import ends.
     """
 
     class Status(models.TextChoices):
         READING = "reading"
-        READY = "ready"  # its preview stands
-        REFUSED = "refused"  # cannot be read so; `error` and `problems` say why
-        IMPORTING = "importing"  # a person said yes
+        READY = "ready"  # waits for confirmation of its preview
+        REFUSED = "refused"  # can't be read with these options; `error` and the preview's `problems` say why
+        IMPORTING = "importing"  # confirmed
         IMPORTED = "imported"
         FAILED = "failed"
         DISCARDED = "discarded"
@@ -33,14 +33,14 @@ class KeyImport(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.READING)
     file_name = models.CharField(max_length=255, blank=True)
     note = models.CharField(max_length=500, blank=True)
-    size = models.PositiveIntegerField(help_text="Of the content, in bytes.")
+    size = models.PositiveIntegerField(help_text="Size of the unpacked content, in bytes.")
     uploaded_by = models.CharField(max_length=MAX_ACTOR)
     uploaded_at = models.DateTimeField(db_default=Now(), editable=False)
     link = models.ForeignKey(UploadLink, models.CASCADE, null=True, related_name="imports")
     options = models.JSONField(
-        default=dict, help_text="How it is read (pools/reading.py); what is missing is detected."
+        default=dict, help_text="How to read the content (pools/reading.py). Missing options are detected."
     )
-    preview = models.JSONField(default=dict, help_text="What would come of it (imports.Preview), without any key.")
+    preview = models.JSONField(default=dict, help_text="The expected result (imports.Preview), without any key.")
     error = models.CharField(max_length=500, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     confirmed_at = models.DateTimeField(null=True)
@@ -71,10 +71,10 @@ class PartQuerySet(models.QuerySet[Any]):
 
 
 class Part(models.Model):
-    """A piece of what was uploaded, kept for as long as somebody works on it."""
+    """A piece of an uploaded file, kept until the upload is processed."""
 
     number = models.PositiveIntegerField()
-    content: Any  # encrypted, and bound to what was uploaded
+    content: Any  # encrypted and bound to the upload
 
     objects = PartQuerySet.as_manager()
 

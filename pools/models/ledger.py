@@ -7,11 +7,11 @@ from pools.models.stock import KeyBatch, LicensePool
 
 
 class KeyMovement(models.Model):
-    """One line of the ledger: keys that went from one place to another.
+    """One line of the ledger: keys that moved from one place to another.
 
-    The database writes it, by triggers on the keys (migration 0004), and refuses to change it or to take it away. What
-    comes in or is undone with its batch is one line of many keys; all else is a line for each. It keeps no foreign
-    keys: it tells of what may be gone, and must not change with it.
+    Database triggers on the keys write the ledger (migration 0002) and refuse to update or delete its rows. Importing
+    or undoing a batch is one line for all of its keys; any other movement has one line per key. There are no foreign
+    keys in the database, because lines must survive the rows they mention.
     """
 
     class Place(models.TextChoices):
@@ -27,7 +27,7 @@ class KeyMovement(models.Model):
     batch = models.ForeignKey(
         KeyBatch, models.DO_NOTHING, related_name="movements", db_constraint=False, db_index=False
     )
-    key_id = models.BigIntegerField(null=True, help_text="None: all keys of the batch that were there.")
+    key_id = models.BigIntegerField(null=True, help_text="Empty if all keys of the batch moved.")
     item = models.ForeignKey(
         OrderItem, models.DO_NOTHING, null=True, related_name="key_movements", db_constraint=False, db_index=False
     )
@@ -36,7 +36,9 @@ class KeyMovement(models.Model):
     destination = models.CharField(max_length=9, choices=Place, blank=True)
     count = models.PositiveIntegerField()
     moved_at = models.DateTimeField(db_default=Now())
-    moved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="Empty: nobody, it was sold.")
+    moved_by = models.CharField(
+        max_length=MAX_ACTOR, blank=True, help_text="Empty if an order was fulfilled automatically."
+    )
 
     class Meta:
         indexes = [
@@ -50,4 +52,4 @@ class KeyMovement(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.count} keys from {self.get_origin_display()} to {self.get_destination_display()}"
+        return f"{self.count} keys moved from {self.get_origin_display()} to {self.get_destination_display()}"

@@ -12,8 +12,8 @@ from vault.fingerprints import fingerprint
 
 
 class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
-    def of_chain(self, product: Product):
-        """Those that a product takes its keys from, in its order."""
+    def for_product(self, product: Product):
+        """The pools among a product's sources, in the order of the sources."""
         return self.filter(fulfillment_methods__product=product).order_by("fulfillment_methods__position")
 
     def with_stock(self):
@@ -24,9 +24,9 @@ class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
         )
 
     def with_counts(self):
-        """Each with the numbers of its keys: `imported` = `available` + `reserved` + `issued` + `withdrawn`.
+        """Annotate the numbers of keys: `imported` = `available` + `reserved` + `issued` + `withdrawn`.
 
-        What was issued is the rest: counting it would take the longer the more was sold.
+        `issued` is the difference, because counting issued keys gets slower with every sale.
         """
         keys = LicenseKey.objects.filter(pool=OuterRef("pk")).order_by()
         batches = KeyBatch.objects.filter(pool=OuterRef("pk"), undone_at=None).order_by()
@@ -43,7 +43,7 @@ def _count(keys: "LicenseKeyQuerySet") -> Coalesce:
 
 class LicensePool(models.Model):
     class Notice(models.TextChoices):
-        """What the merchant was told about the stock since it was last above the threshold."""
+        """The last notice about the stock since it was above the threshold."""
 
         NONE = "", "nothing"
         LOW = "low", "running low"
@@ -52,20 +52,22 @@ class LicensePool(models.Model):
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="pools")
     name = models.CharField(max_length=200)
     threshold = models.PositiveIntegerField(
-        "replenishment threshold", default=10, help_text="When so many keys are left, the recipients are told."
+        "replenishment threshold",
+        default=10,
+        help_text="We notify the recipients when this many keys or fewer are available.",
     )
     recipients = ArrayField(
         models.EmailField(),
         default=list,
         blank=True,
-        help_text="E-mail addresses, separated by commas. Empty: the merchant's owners and managers.",
+        help_text="E-mail addresses, separated by commas. Defaults to your owners and managers.",
     )
     reserve = models.PositiveIntegerField(
-        default=0, help_text="So many keys are kept back: only a person may issue them, from an order’s page."
+        default=0, help_text="This many keys are held back. Only people can issue them, from an order page."
     )
     notified = models.CharField(max_length=5, choices=Notice, default=Notice.NONE, blank=True, editable=False)
-    # Keys are issued in the order of their positions. No available key stands before the hint: the search starts
-    # there instead of walking over keys long gone. See allocation.py for who may move it.
+    # Keys are issued in the order of their positions. No available key has a lower position than the hint, so the
+    # search starts there and skips issued keys. See allocation.py for the rules for moving it.
     head_hint = models.BigIntegerField(default=0, editable=False)
     next_position = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -82,8 +84,8 @@ class LicensePool(models.Model):
         return reverse("pool", args=[self.pk])
 
     def available_up_to(self, limit: int) -> int:
-        """How many keys are available, counting no further than `limit`: the cost does not grow with the stock."""
-        # Ordered, or the planner may prefer to walk the table over keys long gone.
+        """Count the available keys up to `limit`, so that the cost doesn't grow with the stock."""
+        # Without the order, the planner may scan the table, including all issued keys.
         return self.keys.available().filter(position__gte=self.head_hint).order_by("position")[:limit].count()
 
     def get_recipients(self) -> list[str]:
@@ -93,17 +95,17 @@ class LicensePool(models.Model):
 class KeyBatch(models.Model):
     pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="batches")
     key_count = models.PositiveIntegerField(editable=False)
-    repeated = models.PositiveIntegerField(default=0, editable=False, help_text="Left out: the file repeats them.")
-    already_in_pool = models.PositiveIntegerField(default=0, editable=False, help_text="Left out: the pool has them.")
+    repeated = models.PositiveIntegerField(default=0, editable=False, help_text="Skipped: repeated in the file.")
+    already_in_pool = models.PositiveIntegerField(default=0, editable=False, help_text="Skipped: already in the pool.")
     already_in_other_pools = models.PositiveIntegerField(
-        default=0, editable=False, help_text="Left out: another pool of the merchant has them."
+        default=0, editable=False, help_text="Skipped: already in another pool of the merchant."
     )
-    unusable = models.PositiveIntegerField(default=0, editable=False, help_text="Left out: they cannot be keys.")
+    unusable = models.PositiveIntegerField(default=0, editable=False, help_text="Skipped: these lines can’t be keys.")
     file_name = models.CharField(max_length=255, blank=True)
     note = models.CharField(max_length=500, blank=True)
     imported_by = models.CharField(max_length=MAX_ACTOR)
     imported_at = models.DateTimeField(db_default=Now(), editable=False)
-    # Undone: its keys were taken away again, and may be imported anew.
+    # Undoing a batch deletes its keys, so they can be imported again.
     undone_at = models.DateTimeField(null=True, blank=True, editable=False)
     undone_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
 
@@ -111,7 +113,7 @@ class KeyBatch(models.Model):
         verbose_name_plural = "key batches"
 
     def __str__(self):
-        return f"{self.key_count} keys of {self.imported_at:%Y-%m-%d}"
+        return f"{self.key_count} keys imported on {self.imported_at:%Y-%m-%d}"
 
     def get_absolute_url(self) -> str:
         return reverse("pool-batches", args=[self.pool_id])
@@ -128,7 +130,7 @@ RESERVED = Q(item=None, withdrawn_at=None, reserved=True)
 
 class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
     def available(self):
-        """What is issued to whoever pays; the reserve is not."""
+        """Keys that are issued automatically, so without the reserve."""
         return self.filter(AVAILABLE)
 
     def reserved(self):
@@ -144,27 +146,27 @@ class LicenseKeyQuerySet(models.QuerySet["LicenseKey"]):
         return self.filter(withdrawn_at__isnull=False)
 
     def with_text(self, text: str):
-        """Keys that are this text apart from case, blanks and punctuation; one that is exactly this text first."""
+        """Keys equal to this text, ignoring case, white space and punctuation. Exact matches come first."""
         exact = Q(fingerprint=fingerprint(text.strip()))
         loose = loose_fingerprint(text)
         found = self.filter(exact | Q(loose_fingerprint=loose) if loose else exact)
         return found.order_by(Case(When(exact, then=0), default=1), "pk")
 
     def withdraw(self) -> int:
-        """Take those in stock among these keys out of it, for good; return how many."""
+        """Permanently withdraw those of these keys that are in stock; return their number."""
         return self.in_stock().update(withdrawn_at=Now(), reserved=False)
 
 
 class LicenseKey(models.Model):
-    """One key of a pool: available (or in reserve), then issued to one unit of one order item, or withdrawn."""
+    """One key of a pool: available or reserved; then issued to one unit of an order item, or withdrawn."""
 
-    class Because(models.TextChoices):
+    class WithdrawalReason(models.TextChoices):
         MERCHANT = "", "by hand"
-        REPLACED = "replaced", "replaced by another"
+        REPLACED = "replaced", "replaced by another key"
         REFUNDED = "refunded", "its order was refunded"
 
-    # Every index and every check is one more for each row, a million times an import. So the unique constraint finds a
-    # pool's keys, and triggers see to it, by statement, that keys come with a batch of their pool and stay with it.
+    # Imports add up to a million rows, so each index and check is expensive. Lookups by pool use the unique constraint
+    # instead of an index, and statement-level triggers instead of foreign keys keep keys in a batch of their pool.
     pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="keys", db_index=False, db_constraint=False)
     batch = models.ForeignKey(KeyBatch, models.PROTECT, related_name="keys", db_constraint=False)
     position = models.BigIntegerField()
@@ -179,7 +181,7 @@ class LicenseKey(models.Model):
     issued_at = models.DateTimeField(null=True, blank=True)
     withdrawn_at = models.DateTimeField(null=True, blank=True)
     withdrawn_because = models.CharField(
-        max_length=10, choices=Because, blank=True, default="", db_default="", editable=False
+        max_length=10, choices=WithdrawalReason, blank=True, default="", db_default="", editable=False
     )
     reserved = models.BooleanField(default=False, db_default=False, editable=False)
 
@@ -187,7 +189,7 @@ class LicenseKey(models.Model):
 
     class Meta:
         constraints = [
-            # The fingerprint first: it is looked for in all pools, too.
+            # The fingerprint comes first, because we also search for it across pools.
             models.UniqueConstraint(fields=["fingerprint", "pool"], name="a_key_is_in_its_pool_once"),
             models.UniqueConstraint(
                 fields=["item", "unit"], condition=Q(item__isnull=False, withdrawn_at=None), name="one_key_per_unit"
@@ -202,7 +204,7 @@ class LicenseKey(models.Model):
             ),
         ]
         indexes = [
-            # No other index orders by position, or the planner might walk that one over every key ever issued.
+            # Only partial indexes may order by position. The planner could walk a full one over every issued key.
             models.Index(fields=["pool", "position"], condition=AVAILABLE, name="key_available"),
             models.Index(fields=["loose_fingerprint"], name="key_loose"),
             models.Index(fields=["pool", "issued_at"], condition=Q(item__isnull=False), name="key_issued"),

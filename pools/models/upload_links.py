@@ -9,12 +9,12 @@ from django.utils import timezone
 from pools.models.stock import LicensePool
 
 SIGNER = Signer(salt="pools.UploadLink", sep=".")
-VALID_FOR = timedelta(days=14)
+LINK_LIFETIME = timedelta(days=14)
 
 
 class UploadLinkQuerySet(models.QuerySet["UploadLink"]):
     def create_for(self, pool: LicensePool) -> "UploadLink":
-        return self.create(pool=pool, expires_at=Now() + VALID_FOR)
+        return self.create(pool=pool, expires_at=Now() + LINK_LIFETIME)
 
     def with_token(self, token: str):
         try:
@@ -22,8 +22,8 @@ class UploadLinkQuerySet(models.QuerySet["UploadLink"]):
         except BadSignature:
             return self.none()
 
-    def alive(self):
-        """Those that can be used: once a pool was filled through one of its links, that and the older ones end."""
+    def active(self):
+        """Links that can be used. Using one also ends the pool's older links."""
         later = UploadLink.objects.filter(pool=OuterRef("pool"), used_at__gt=OuterRef("created_at"))
         return self.filter(~Exists(later), expires_at__gt=Now())
 
@@ -32,7 +32,7 @@ class UploadLinkQuerySet(models.QuerySet["UploadLink"]):
 
 
 class UploadLink(models.Model):
-    """A permission, sent in a notice, to fill one pool once without signing in."""
+    """A one-use link in a notice that adds keys to a pool without signing in."""
 
     pool = models.ForeignKey(LicensePool, models.CASCADE, related_name="upload_links")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -46,7 +46,7 @@ class UploadLink(models.Model):
 
     @property
     def token(self) -> str:
-        """The same whenever it is asked for: a notice that is sent again holds the same link."""
+        """Always the same, so that a resent notice contains the same link."""
         return SIGNER.sign(str(self.pk))
 
     @property

@@ -77,7 +77,7 @@ def test_a_quoted_block_is_a_cell_of_a_table():
     ],
 )
 def test_no_line_of_a_document_becomes_a_key(document):
-    with pytest.raises(KeyFileError, match="some lines are no license keys"):
+    with pytest.raises(KeyFileError, match="some lines aren’t license keys"):
         parse_keys(document.encode())
 
 
@@ -87,7 +87,7 @@ def test_what_is_outside_of_the_blocks_is_named_by_line():
     keys, problems = read(f"Licenses of May\n{one}\n{one}\nThe end\n".encode())
 
     assert keys == [one, one]
-    assert problems == dict.fromkeys([1, 8], "is outside of the blocks that begin and end with a line of their own")
+    assert problems == dict.fromkeys([1, 8], "is outside the blocks that have begin and end lines")
 
 
 def test_a_block_without_end_is_named_by_line():
@@ -96,7 +96,7 @@ def test_a_block_without_end_is_named_by_line():
     keys, problems = read(f"{begin}\nAAAA\n{begin}\nBBBB\n{end}\n{begin}\nCCCC".encode())
 
     assert keys == [block("BBBB", begin, end)]
-    assert problems == dict.fromkeys([1, 6], "begins a block that has no end")
+    assert problems == dict.fromkeys([1, 6], "starts a block that has no end")
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ DOUBTFUL = {
 
 @pytest.mark.parametrize(("heading", "columns"), DOUBTFUL.values(), ids=DOUBTFUL)
 def test_in_doubt_it_asks_and_quotes_no_value(heading, columns):
-    with pytest.raises(ColumnInDoubt, match="Which column holds the license keys") as caught:
+    with pytest.raises(ColumnInDoubt, match="Which column contains the license keys") as caught:
         chosen(table(heading, *columns))
 
     assert [candidate["column"] for candidate in caught.value.candidates] == [1, 2]

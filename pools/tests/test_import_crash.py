@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def key_import(make_pool, monkeypatch):
     """An import of 50,000 keys that a person said yes to."""
-    monkeypatch.setattr(uploads, "CHUNK_SIZE", 0)
+    monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 0)
     key_import = uploads.begin(
         make_pool(), [b"".join(b"KEY-%06d\n" % number for number in range(50_000))], actor="test"
     )
@@ -54,7 +54,7 @@ def in_a_worker(pk):
 
 MOMENTS = [
     "pools.imports.hint",  # the first keys are read
-    "pools.imports._leave_out",  # all are in a table of their own
+    "pools.imports._skip_known",  # all are in a table of their own
     "pools.models.KeyBatch.objects.create",
     "pools.imports.rearm",  # they are in the pool
     "pools.uploads._end",

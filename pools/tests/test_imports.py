@@ -22,8 +22,8 @@ def test_it_reads_one_key_a_line(content):
 @pytest.mark.parametrize(
     ("content", "lines"),
     [
-        (b"AAAA\n\xff\xfe\n", {2: "is not UTF-8 text"}),
-        (b"AA\0AA\nBBBB", {1: "holds a NUL character"}),
+        (b"AAAA\n\xff\xfe\n", {2: "isn’t UTF-8 text"}),
+        (b"AA\0AA\nBBBB", {1: "contains a NUL character"}),
         (b"AAAA\n" + b"B" * (MAX_KEY_LENGTH + 1), {2: f"is longer than {MAX_KEY_LENGTH} characters"}),
     ],
 )
@@ -43,7 +43,7 @@ def test_it_stops_reading_a_file_that_is_no_list_of_keys():
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_a_file_without_keys_is_refused(content):
-    with pytest.raises(KeyFileError, match="no license key"):
+    with pytest.raises(KeyFileError, match="no license keys"):
         parse_keys(content)
 
 

@@ -86,10 +86,13 @@ def test_a_key_is_what_was_typed(key):
 
 
 BAD = {
-    "NUL": (b"AAAA-AAAA\nBB\0BB\nCCCC-CCCC", {2: "holds a NUL character"}),
-    "control characters": (b"AAAA-AAAA\nBB\x07BB\nCCCC\x1bDDDD\n", dict.fromkeys([2, 3], "holds a control character")),
-    "no UTF-8": ("clé\n".encode() + b"BB\xffBB\n", {2: "is not UTF-8 text"}),
-    "half a character of UTF-16": (text("utf-16", "AAAA\nBBBB")[:-1], {2: "is not UTF-16 text"}),
+    "NUL": (b"AAAA-AAAA\nBB\0BB\nCCCC-CCCC", {2: "contains a NUL character"}),
+    "control characters": (
+        b"AAAA-AAAA\nBB\x07BB\nCCCC\x1bDDDD\n",
+        dict.fromkeys([2, 3], "contains a control character"),
+    ),
+    "no UTF-8": ("clé\n".encode() + b"BB\xffBB\n", {2: "isn’t UTF-8 text"}),
+    "half a character of UTF-16": (text("utf-16", "AAAA\nBBBB")[:-1], {2: "isn’t UTF-16 text"}),
     "too long": (b"AAAA\n\n" + b"B" * 10_001, {3: "is longer than 10000 characters"}),
     "a line of a megabyte": (b"AAAA\n" + b"B" * 1_000_000 + b"\nCCCC", {2: "is longer than 10000 characters"}),
 }
@@ -111,17 +114,17 @@ def test_the_longest_key_is_a_key():
 REFUSED = {
     "a workbook": (zipped("[Content_Types].xml", "xl/workbook.xml"), "Excel workbook. Save it as CSV"),
     "a document": (zipped("word/document.xml"), "Word document"),
-    "an archive": (zipped("keys.txt"), "ZIP archive. Unpack it"),
+    "an archive": (zipped("keys.txt"), "ZIP archive. Extract it"),
     "a workbook in a gzip": (gzip.compress(zipped("xl/workbook.xml")), "Excel workbook"),
     "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "old Excel"),
     "a PDF": (b"%PDF-1.7\n%\xe2\xe3", "PDF document"),
-    "a program": (b"\x7fELF\x02\x01\x01" + bytes(64), "no text file"),
-    "a gzip cut off": (gzip.compress(text("utf-8"))[:-6], "its end is missing"),
-    "the head of a gzip": (b"\x1f\x8b", "its end is missing"),
+    "a program": (b"\x7fELF\x02\x01\x01" + bytes(64), "isn’t a text file"),
+    "a gzip cut off": (gzip.compress(text("utf-8"))[:-6], "file is incomplete"),
+    "the head of a gzip": (b"\x1f\x8b", "file is incomplete"),
     "a damaged gzip": (gzip.compress(text("utf-8"))[:-8] + bytes(8), "damaged"),
-    "a gzip with something behind it": (gzip.compress(text("utf-8")) + b"AAAA", "something else stands behind it"),
-    "a gzip in a gzip": (gzip.compress(gzip.compress(b"AAAA")), "gzip file in a gzip file"),
-    "a gzip of a thousand pieces": (gzip.compress(b"A\n") * 1000, "too many pieces"),
+    "a gzip with something behind it": (gzip.compress(text("utf-8")) + b"AAAA", "followed by other data"),
+    "a gzip in a gzip": (gzip.compress(gzip.compress(b"AAAA")), "gzipped twice"),
+    "a gzip of a thousand pieces": (gzip.compress(b"A\n") * 1000, "too many parts"),
 }
 
 
@@ -133,11 +136,11 @@ def test_what_is_no_text_is_refused_in_words_one_can_act_on(content, message, pi
 
 
 def test_a_gzip_that_unpacks_to_far_too_much_is_unpacked_no_further(monkeypatch):
-    monkeypatch.setattr(reading, "MAX_SIZE", 3 * reading.PIECE)
+    monkeypatch.setattr(reading, "MAX_SIZE", 3 * reading.PIECE_SIZE)
     bomb = gzip.compress(b"AAAA\n" * 10_000_000)
     pieces = unpack([bomb])
 
-    with pytest.raises(KeyFileError, match="more than 3 MiB"):
+    with pytest.raises(KeyFileError, match="larger than 3 MiB"):
         assert [len(piece) for piece in pieces] == []
     assert len(bomb) < 100_000
 
@@ -162,7 +165,7 @@ def test_another_encoding_can_be_chosen():
 
 
 def test_what_a_chosen_encoding_cannot_say_is_named_by_line():
-    assert read(b"AAAA\nBB\x98B", encoding="windows-1251") == (["AAAA"], {2: "is not windows-1251 (Cyrillic) text"})
+    assert read(b"AAAA\nBB\x98B", encoding="windows-1251") == (["AAAA"], {2: "isn’t windows-1251 (Cyrillic) text"})
 
 
 # Keys of several lines
@@ -201,7 +204,7 @@ def test_a_separator_may_stand_anywhere(piece):
 def test_a_key_of_several_lines_is_named_by_its_first(content, options):
     keys, problems = read(content, **options)
 
-    assert problems == {4: "holds a NUL character"}
+    assert problems == {4: "contains a NUL character"}
     assert len(keys) == 2
 
 
@@ -258,7 +261,7 @@ def test_a_table_in_a_text_is_known_by_its_header():
 def test_a_cell_may_have_several_lines():
     keys, problems = read(b'Key,Buyer\n"AAAA\r\nBBBB",Ada\nCC\0C,Bob\n', file_name="keys.csv")
 
-    assert (keys, problems) == (["AAAA\nBBBB"], {4: "holds a NUL character"})
+    assert (keys, problems) == (["AAAA\nBBBB"], {4: "contains a NUL character"})
 
 
 def test_uneven_rows_are_named_by_line():
@@ -272,7 +275,7 @@ def test_a_quotation_mark_that_is_not_closed_is_told_by_line(lines_after):
     """Or all that follows would be one key, or of no key at all."""
     content = b'Key,Buyer\nAAAA,Ada\nBBBB,"Bob\n' + b"CCCC,Ada\n" * lines_after
 
-    with pytest.raises(KeyFileError, match="opens in line 3") as caught:
+    with pytest.raises(KeyFileError, match="in line 3 isn’t closed") as caught:
         read(content, file_name="keys.csv")
 
     assert list(caught.value.lines) == [3]
@@ -294,7 +297,7 @@ def test_nothing_is_guessed_where_nobody_looks():
     assert parse_keys(CSV["commas"], {"format": "text"})[1:] == ["1,AAAA-1111,Ada", "2,BBBB-2222,Bob"]
     with pytest.raises(KeyFileError) as caught:
         parse_keys("КЛЮЧ".encode("cp1251"))
-    assert caught.value.lines == {1: "is not UTF-8 text"}
+    assert caught.value.lines == {1: "isn’t UTF-8 text"}
     assert parse_keys(GOOD["UTF-16"]) == TWO
 
 
@@ -305,12 +308,12 @@ def test_what_it_is_told_is_no_guess():
 def test_the_problem_is_all_that_is_said_of_a_bad_line():
     [line] = read_keys([b"SE\0CRET"], {"encoding": "utf-8", "format": "text", "split": "lines", "separator": ""})
 
-    assert line == KeyLine(1, "", "holds a NUL character")
+    assert line == KeyLine(1, "", "contains a NUL character")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"Key\n"])
 def test_a_table_without_rows_holds_no_key(content):
-    with pytest.raises(KeyFileError, match="no license key"):
+    with pytest.raises(KeyFileError, match="no license keys"):
         parse_keys(content, {"format": "csv", "header": True})
 
 

@@ -51,7 +51,7 @@ def test_a_batch_that_claims_more_is_named(merchant, make_pool):
     make_pool(3)
     KeyBatch.objects.update(key_count=5)
 
-    assert balance(merchant)[0].problems == ["5 keys were imported, and 3 are there."]
+    assert balance(merchant)[0].problems == ["5 keys were imported, but 3 exist."]
 
 
 def test_a_key_that_moved_past_the_ledger_is_named(merchant, make_pool):
@@ -61,11 +61,11 @@ def test_a_key_that_moved_past_the_ledger_is_named(merchant, make_pool):
         pool.keys.filter(position=0).withdraw()
         cursor.execute("SET LOCAL session_replication_role = origin")
 
-    assert balance(merchant)[0].problems == ["The ledger says otherwise than the keys."]
+    assert balance(merchant)[0].problems == ["The ledger doesn’t match the keys."]
 
 
 def test_an_issued_key_whose_code_is_gone_is_named(merchant, make_product, pay):
     pay(make_product())
     ActivationCode.objects.update(fingerprint=b"another")
 
-    assert balance(merchant)[0].problems == ["1 issued keys are not the activation code of their order’s unit."]
+    assert balance(merchant)[0].problems == ["1 issued keys don’t match the activation code of their unit."]

@@ -258,13 +258,13 @@ def test_what_has_stopped_selling_may_last_for_years(idle_pool):
 
 def test_a_few_sales_are_not_enough_to_tell(idle_pool):
     sold(idle_pool, 2, 2)
-    assert not forecast(idle_pool, available=10).can_tell
+    assert not forecast(idle_pool, available=10).is_reliable
 
     idle_pool.keys.filter(pk=idle_pool.keys.available().earliest("pk").pk).update(
         item=OrderItem.objects.get(), unit=99, issued_at=timezone.now()
     )
 
-    assert forecast(idle_pool, available=10).can_tell
+    assert forecast(idle_pool, available=10).is_reliable
 
 
 def test_an_empty_pool_lasts_for_no_time(idle_pool):
@@ -321,8 +321,8 @@ def test_the_notice_says_how_long_the_rest_lasts(pay, product, pool, work):
     notice = next(message for message in mail.outbox if "keys left" in message.subject)
     assert notice.subject == f"10 keys left in the pool “{pool}”"
     assert notice.to == ["owner@northlight.example"]
-    assert "They go at:     about 3 a day" in notice.body
-    assert "They last for:  about 3 days" in notice.body
+    assert "Issued per day: about 3\n" in notice.body
+    assert "Time left:      about 3 days" in notice.body
     assert "Orders waiting: 0" in notice.body
 
 

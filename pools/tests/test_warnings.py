@@ -23,33 +23,33 @@ def warnings(pool, keys):
 ODD = {
     "formulas": (
         ["AAAA", "=1+1", "@SUM(A1)"],
-        "2 lines (2, 3) – a spreadsheet’s formula? It is imported as it stands.",
+        "2 lines (2, 3) – possibly a spreadsheet formula. We import it unchanged.",
     ),
-    "errors": (["#REF!", "AAAA"], "Line 1 – a spreadsheet’s error in place of a key."),
+    "errors": (["#REF!", "AAAA"], "Line 1 – a spreadsheet error instead of a key."),
     "spreadsheets": (
         ['="0012"', "'0013", "1234.0", "AAAA"],
-        "3 lines (1, 2, 3) with what a spreadsheet adds, such as",
+        "3 lines (1, 2, 3) with spreadsheet formatting, such as",
     ),
-    "rounded numbers": (["1234567890123450000"], "Line 1 with zeros after the fifteenth digit"),
-    "the beginning of a list": (["=== BEGIN LICENSES ==="], "Line 1 – the beginning or the end of something"),
+    "rounded numbers": (["1234567890123450000"], "Line 1 with only zeros after the 15th digit"),
+    "the beginning of a list": (["=== BEGIN LICENSES ==="], "Line 1 – the beginning or end of a section"),
     "only in case": (
         ["AAAA-BBBB", "aaaa-bbbb", "AAAABBBB", "AAAC"],
-        "2 lines (2, 3): the same as earlier ones except for upper and lower case, blanks or punctuation",
+        "2 lines (2, 3): same as earlier lines except for case, spaces or punctuation",
     ),
     "quotation marks": (
         ['"AAAA"'] * 1 + ["'BBBB'"],
-        "2 lines (1, 2) in quotation marks, which would be a part of the key. If the file is a table, read it as CSV.",
+        "2 lines (1, 2) in quotation marks, which become part of the key. If the file is a table, read it as CSV.",
     ),
-    "invisible": (["AA\u200bAA"], "Line 1 with characters inside the key that nobody can see, or type."),
-    "many": ([f"={number}+1" for number in range(7)], "7 lines (1, 2, 3, 4, 5 …) – a spreadsheet’s formula?"),
-    "a heading": (["License key", "AAAA-1"], "The first of them looks like a heading, not like a key."),
-    "a heading of another column": (["Key ID", "AAAA-1"], "The first of them looks like a heading, not like a key."),
+    "invisible": (["AA\u200bAA"], "Line 1 with invisible characters inside the key, which nobody can type."),
+    "many": ([f"={number}+1" for number in range(7)], "7 lines (1, 2, 3, 4, 5 …) – possibly a spreadsheet formula."),
+    "a heading": (["License key", "AAAA-1"], "The first key looks like a heading."),
+    "a heading of another column": (["Key ID", "AAAA-1"], "The first key looks like a heading."),
     "cells": (
         ["NULL", "true", "2026-11-28", "28/11/2026", "1,234,567", "AAAA"],
-        "5 lines (1, 2, 3, 4, 5) – a date, a number or a word that stands for an empty cell",
+        "5 lines (1, 2, 3, 4, 5) – possibly a date, a number or a word for an empty cell",
     ),
-    "sections": (["[license]", "AAAA"], "Line 1 – the beginning or the end of something"),
-    "a table of two lines": (["Ada;AAAA-1", "Bob;BBBB-2"], "Each holds a semicolon. If this is a table"),
+    "sections": (["[license]", "AAAA"], "Line 1 – the beginning or end of a section"),
+    "a table of two lines": (["Ada;AAAA-1", "Bob;BBBB-2"], "Each key contains a semicolon. If this is a table"),
 }
 
 
@@ -70,7 +70,7 @@ def test_it_warns_of_keys_unlike_the_pools_earlier_ones(make_pool):
     import_keys(pool, make_keys("XXXXX-XXXXX"), actor="test")
 
     assert warnings(pool, make_keys("99999999")) == [
-        "The keys look like 99999999; earlier ones of this pool look like AAAAA-AAAAA."
+        "The keys look like 99999999; earlier keys of this pool look like AAAAA-AAAAA."
     ]
     assert warnings(pool, make_keys("XXXXX-XXXXX")) == []
 
@@ -82,7 +82,7 @@ def test_it_says_whose_keys_they_look_like(make_pool, outsider):
     import_keys(make_pool(merchant=outsider, name="Secret"), make_keys("FREE-XXXX"), actor="test")
 
     [warning] = warnings(pool, make_keys("LITE-XXXX-XXXX"))
-    assert warning.startswith("These look like keys of “Lite”.")
+    assert warning.startswith("These look like keys of the pool “Lite”.")
 
     [warning] = warnings(pool, make_keys("FREE-XXXX"))
     assert "Secret" not in warning
@@ -119,7 +119,7 @@ def test_it_warns_of_keys_that_differ_only_in_case_from_the_pools(make_pool):
 
     [warning] = warnings(pool, ["aaaa-bbbb", "CCCC"])
 
-    assert warning.startswith("Line 1: the same as keys of this pool except for upper and lower case")
+    assert warning.startswith("Line 1: same as keys of this pool except for case")
     assert warnings(pool, ["AAAA-BBBB", "CCCC"]) == warnings(make_pool(), ["aaaa-bbbb"]) == []
 
 
@@ -129,5 +129,5 @@ def test_it_warns_of_blocks_of_several_kinds(make_pool):
 
     [warning] = warnings(make_pool(), blocks("CERTIFICATE", "PRIVATE KEY"))
 
-    assert warning.startswith("The blocks are of several kinds")
+    assert warning.startswith("There are several kinds of blocks")
     assert warnings(make_pool(), blocks("LICENSE 1", "LICENSE 2")) == []

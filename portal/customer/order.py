@@ -80,7 +80,7 @@ class Visit:
         self.order = order
         self.path = request.path
         self.chosen = chosen_language(request)
-        self.language = self.chosen or order.spoken
+        self.language = self.chosen or order.customer_language
         self.locale = get_locale(self.chosen or order.language, order.country)
         self.first = max(1, read_number(request, "from"))
 

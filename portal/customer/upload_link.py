@@ -34,7 +34,7 @@ def upload(request: HttpRequest, token: str) -> HttpResponse:
     link = UploadLink.objects.with_token(token).select_related("pool__merchant").first()
     if link is None:
         return render_gone(status=404)
-    if not UploadLink.objects.alive().filter(pk=link.pk).exists():
+    if not UploadLink.objects.active().filter(pk=link.pk).exists():
         return render_gone()
 
     recent = link.imports.filter(uploaded_at__gt=Now() - THROTTLE_PERIOD)
@@ -106,9 +106,9 @@ def changed_reading(key_import: KeyImport, data: QueryDict) -> dict[str, Any]:
 
 def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
     status = key_import.status
-    alive = UploadLink.objects.alive().filter(pk=link.pk).exists()
+    active = UploadLink.objects.active().filter(pk=link.pk).exists()
     is_decided = key_import.confirmed_at or key_import.ended_at
-    if link.has_expired or not (alive or is_decided):
+    if link.has_expired or not (active or is_decided):
         raise LinkExpired
     return page(
         "upload/import.html",
@@ -119,7 +119,7 @@ def show(link: UploadLink, key_import: KeyImport) -> HttpResponse:
         progress=uploads.get_progress(key_import),
         preview=key_import.preview,
         problems=list(key_import.preview.get("problems", {}).items())[:LINES_SHOWN],
-        start_over=reverse("upload", args=[link.token]) if alive else "",
+        start_over=reverse("upload", args=[link.token]) if active else "",
     )
 
 

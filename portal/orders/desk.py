@@ -1,4 +1,4 @@
-"""The place where a person works on one order. Members have it in the portal, support staff in the admin."""
+"""The desk, where a person works on one order: in the portal for members, in the admin for support staff."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -29,25 +29,23 @@ from orders.subscriptions import (
 from outbound.masking import mask_answer
 from pools.models import LicenseKey
 
-# How much of an order a page shows: of its items, of an item's units, where there are few items or many, and of its
-# history, from the start and from the end.
+# Limits per page.
 ITEMS_SHOWN = 10
-UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2
-LINES_SHOWN = 10, 90
-# Of the orders of a subscription: the first, and so many around the present one.
-ORDERS_SHOWN = 11
+UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2  # per item, in an order with few or many items
+LINES_SHOWN = 10, 90  # of the history: from the start and from the end
+ORDERS_SHOWN = 11  # of a subscription: around the current order, in addition to the first one
 
 
 @dataclass(frozen=True)
 class Desk:
     order: Order
-    actor: str  # who works at it, for the history
-    prefix: str  # of the names of its addresses
-    key: str | int  # what the order is called in them
-    query: dict[str, str] = field(default_factory=dict)  # of all of them
+    actor: str  # for the history
+    prefix: str  # of the names of its URL patterns
+    key: str | int  # identifies the order in URLs
+    query: dict[str, str] = field(default_factory=dict)  # added to all URLs
     page: str = "portal/orders/order.html"
-    base: str = "base.html"  # what its other pages extend
-    extra: dict[str, Any] = field(default_factory=dict)  # context of its pages
+    base: str = "base.html"  # base template of the other pages
+    extra: dict[str, Any] = field(default_factory=dict)  # additional template context
 
     def url(self, action: str = "", *arguments: Any, **query: Any) -> str:
         path = reverse(f"{self.prefix}-{action}" if action else self.prefix, args=[self.key, *arguments])
@@ -57,16 +55,14 @@ class Desk:
     get_absolute_url = url
 
     def url_of(self, code: ActivationCode) -> str:
-        """The page that shows this code."""
         return self.url(**self.place(code))
 
     def url_of_order(self, order: Order) -> str:
-        """The desk at which one works on another order of the merchant."""
+        """The desk of another order of the merchant."""
         key = order.key if isinstance(self.key, str) else order.pk
         return Desk(order, self.actor, self.prefix, key, self.query).url()
 
     def url_of_licensee(self, licensee: Licensee) -> str:
-        """Where one looks at a licensee of the merchant."""
         return reverse(
             "licensee" if isinstance(self.key, str) else "admin:licensing_licensee_change", args=[licensee.pk]
         )
@@ -80,8 +76,8 @@ class Desk:
             del place["items"]
         return place
 
-    def surroundings(self) -> dict[str, Any]:
-        """Context of every page of the desk."""
+    def base_context(self) -> dict[str, Any]:
+        """Context for all pages of the desk."""
         return {
             "section": "orders",
             "desk": self,
@@ -92,9 +88,10 @@ class Desk:
     def context(
         self, place: dict[str, Any], *, all_history: bool = False, revealed: dict[int, str] | None = None
     ) -> dict[str, Any]:
-        """What templates/desk shows: the order with its items, codes and history.
+        """Context for templates/desk: the order with its items, codes and history.
 
-        `place` is what to show of it: `items` from the first of these, `from` a unit on. `revealed` are texts by code.
+        `place` selects the part to show: the first item (`items`) and the first unit (`from`), counted from 1.
+        `revealed` maps codes to their texts.
         """
         history = order_history(self.order)
         items = list(self.order.items.all())
@@ -103,7 +100,7 @@ class Desk:
         shown = show_items(self, items[first - 1 :][:ITEMS_SHOWN], place.get("from", 1), revealed or {})
         start, end = LINES_SHOWN
         cut = 0 if all_history else max(0, len(history) - start - end)
-        return self.surroundings() | {
+        return self.base_context() | {
             "address": self.url(**place),
             "items": shown,
             "first_item": first,
@@ -122,28 +119,26 @@ class Desk:
 
 
 def units_shown(items: int) -> int:
-    """How many units of each item a page of an order with so many items shows."""
+    """How many units of each item the page shows, in an order with this many items."""
     return UNITS_SHOWN if items <= 2 else UNITS_SHOWN_OF_MANY
 
 
 def last_returned(order: Order) -> Delivery | None:
-    """The last e-mail to the customer's present address, if it came back."""
+    """Return the last e-mail to the customer's current address, if it bounced or was rejected."""
     mails = [delivery for delivery in order.deliveries.all() if delivery.recipient == order.email != ""]
     return mails[-1] if mails and mails[-1].status in Delivery.RETURNED else None
 
 
 def is_in_flight(delivery: Delivery) -> bool:
-    """Whether to look again in a moment is worth it."""
+    """Whether the page should refresh to show the outcome of this e-mail."""
     return delivery.status == Delivery.Status.QUEUED and delivery.attempts < 3
 
 
 @dataclass(frozen=True)
 class ShownCode:
-    """The Activation code block."""
-
     code: ActivationCode
     mails: list[Delivery]
-    text: str  # empty: masked
+    text: str  # empty unless revealed
     why_not_resend: str
     can_be_replaced: bool
     can_return: bool
@@ -156,26 +151,26 @@ class ShownCode:
 
 @dataclass(frozen=True)
 class ShownLicensee:
-    """Whose number a code is, and to whom its licenses were transferred, with where to look at each."""
+    """The licensee whose number a code is."""
 
     name: str
     url: str
-    went_to: list["ShownLicensee"] = field(default_factory=list)
+    transferred_to: list["ShownLicensee"] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ShownOrder:
-    """One of a subscription's orders; without a number, so many that are left out."""
+    """An order of a subscription, or a gap of omitted ones."""
 
     number: str = ""
-    url: str = ""  # none of the present one, and of one that was not reported
+    url: str = ""  # empty for the current order, and for one that wasn't reported
     note: str = ""
-    left_out: int = 0
+    omitted: int = 0  # length of the gap
 
 
 @dataclass(frozen=True)
 class ShownHeld:
-    """A code that may be an error message: what is one is readable, and what may be a code in it is masked."""
+    """A held code. Its text is readable except for parts that may be a code, which are masked."""
 
     held: HeldCode
     text: str
@@ -187,15 +182,15 @@ class ShownItem:
     subscription_orders: list[ShownOrder]
     codes: list[ShownCode]
     missing: int
-    why_not_resend: str  # what is missing
+    why_not_resend: str  # why missing codes can't be resent
     units: range
     has_reserve: bool
-    links: list[SubscriptionOrder]
+    known_orders: list[SubscriptionOrder]
     held: list["ShownHeld"]
 
     @property
     def sender(self) -> str:
-        """Who sends a license that does not come to us."""
+        """Who sends the license if the source does it itself."""
         return next((kind.sender for kind in SOURCES.values() if kind.sender), "vendor")
 
     @property
@@ -216,48 +211,48 @@ class ShownItem:
 
     @cached_property
     def wait(self) -> PredecessorMissing | None:
-        """What a renewal waits for among its subscription's orders, and until when."""
+        """The missing predecessor that a renewal waits for, if any."""
         waiting = self.item.fulfillment.status == Fulfillment.Status.WAITING and self.item.subscription_id
-        missing = find_wait(self.item, self.links) if waiting else None
+        missing = find_wait(self.item, self.known_orders) if waiting else None
         return missing if missing and str(missing) == self.item.fulfillment.reason else None
 
     @property
     def period(self) -> str:
-        """How often the subscription is renewed, in words."""
+        """The renewal period in words, such as “every 3 months”."""
         number, unit = split_period(self.item.subscription.period)  # type: ignore[union-attr]
         return f"every {unit}" if number == 1 else f"every {number} {unit}s"
 
     @property
     def can_be_retried(self) -> bool:
         unfinished = self.item.fulfillment.status != Fulfillment.Status.DONE
-        # While a code is held, nobody is asked.
+        # While a code is held, we don't ask the source.
         return unfinished and not self.held and self.item.order.status == Order.Status.PAID
 
 
-def show_chain(desk: Desk, links: list[SubscriptionOrder]) -> list[ShownOrder]:
-    """The orders of an item's subscription, of many those around the present one."""
-    if not links:
+def show_subscription_orders(desk: Desk, known_orders: list[SubscriptionOrder]) -> list[ShownOrder]:
+    """The orders of an item's subscription. If there are many: the first and those around the current one."""
+    if not known_orders:
         return []
-    own = next(index for index, link in enumerate(links) if link.item.order_id == desk.order.pk)
-    start = max(0, min(own - ORDERS_SHOWN // 2, len(links) - ORDERS_SHOWN))
-    numbers = {link.number for link in links}
+    own = next(index for index, known in enumerate(known_orders) if known.item.order_id == desk.order.pk)
+    start = max(0, min(own - ORDERS_SHOWN // 2, len(known_orders) - ORDERS_SHOWN))
+    numbers = {known.number for known in known_orders}
     shown = []
-    if links[0].parent_order and links[0].parent_order not in numbers:
-        shown.append(ShownOrder(links[0].parent_order, note="not reported"))
-    for index, link in enumerate(links):
+    if known_orders[0].parent_order and known_orders[0].parent_order not in numbers:
+        shown.append(ShownOrder(known_orders[0].parent_order, note="not reported"))
+    for index, known in enumerate(known_orders):
         if index == 0 or start <= index < start + ORDERS_SHOWN:
-            order = link.item.order
-            notes = ["first"] if index == 0 and not link.parent_order else []
+            order = known.item.order
+            notes = ["first"] if index == 0 and not known.parent_order else []
             notes += [order.status] if order.status != Order.Status.PAID else []
             url = "" if index == own else desk.url_of_order(order)
-            shown.append(ShownOrder(link.number, url, ", ".join(notes)))
+            shown.append(ShownOrder(known.number, url, ", ".join(notes)))
         elif index in {1, start + ORDERS_SHOWN}:
-            shown.append(ShownOrder(left_out=start - 1 if index == 1 else len(links) - index))
+            shown.append(ShownOrder(omitted=start - 1 if index == 1 else len(known_orders) - index))
     return shown
 
 
 def with_licensees(codes: QuerySet[ActivationCode], merchant: int) -> QuerySet[ActivationCode]:
-    """Each with the merchant's licensee that has it for a number, if any, and those its licenses were moved to."""
+    """Annotate each code with the licensee whose number it is, and the licensees its licenses were transferred to."""
     licensees = Licensee.objects.filter(merchant=merchant, fingerprint=OuterRef("fingerprint"))
     transfers = Transaction.objects.filter(
         source=Transaction.Source.AUTO_LICENSES_TRANSFER,
@@ -267,7 +262,7 @@ def with_licensees(codes: QuerySet[ActivationCode], merchant: int) -> QuerySet[A
     )
     return codes.annotate(
         licensee=Subquery(licensees.values(facts=JSONObject(pk="pk", name="name"))),
-        went_to=ArraySubquery(
+        transferred_to=ArraySubquery(
             transfers.order_by("pk").values(facts=JSONObject(pk="licensee__pk", name="licensee__name"))
         ),
     )
@@ -276,8 +271,8 @@ def with_licensees(codes: QuerySet[ActivationCode], merchant: int) -> QuerySet[A
 def show_licensee(desk: Desk, code) -> ShownLicensee | None:
     if not (code.licensee and SOURCES[code.source].gives_licensees):
         return None
-    went_to = {target["pk"]: _show_licensee(desk, target) for target in code.went_to}
-    return _show_licensee(desk, code.licensee, went_to=list(went_to.values()))
+    transferred_to = {target["pk"]: _show_licensee(desk, target) for target in code.transferred_to}
+    return _show_licensee(desk, code.licensee, transferred_to=list(transferred_to.values()))
 
 
 def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLicensee:
@@ -286,7 +281,7 @@ def _show_licensee(desk: Desk, facts: dict[str, Any], **fields: Any) -> ShownLic
 
 
 def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
-    """The held codes of these items, by item; those of units that have a code meanwhile are left out."""
+    """The held codes by item, without those of units that have a code by now."""
     shown = defaultdict(list)
     if any(item.has_held_codes for item in items):  # type: ignore[attr-defined]
         has_code = ActivationCode.objects.filter(item=OuterRef("item"), unit=OuterRef("unit"))
@@ -296,16 +291,16 @@ def show_held(items: list[OrderItem]) -> dict[int, list[ShownHeld]]:
 
 
 def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: dict[int, str]) -> list[ShownItem]:
-    """Items of an order with the units from the given one on; those of short items are all shown."""
+    """Show the items with their units, from `first_unit` on. Items that fit on the page show all units."""
     order = desk.order
-    links = subscription_orders_by_item(items)
+    known_orders = subscription_orders_by_item(items)
     count = units_shown(len(order.items.all()))
     window = range(first_unit, first_unit + count)
     in_window = Q(unit__gte=window.start, unit__lt=window.stop) | Q(item__units__lte=count)
     mails = DeliveredCode.objects.filter(code=OuterRef("pk")).order_by("delivery_id").values("delivery_id")
     shown = ActivationCode.objects.filter(in_window, item__in=items).defer("code").annotate(mails=ArraySubquery(mails))
     codes: list[Any] = list(with_licensees(shown, order.merchant_id).order_by("unit"))
-    quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.Because.REFUNDED)
+    quarantined = LicenseKey.objects.filter(item__in=items, withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED)
     in_quarantine = set() if order.status == Order.Status.PAID else set(quarantined.values_list("item", "unit"))
     seen = {event.code_id for event in order.events.all() if event.kind == OrderEvent.Kind.CODE_REVEALED}
     deliveries = {delivery.pk: delivery for delivery in order.deliveries.all()}
@@ -314,29 +309,29 @@ def show_items(desk: Desk, items: list[OrderItem], first_unit: int, revealed: di
     reason = why_not_resend(order, saved=True)
     blocks = defaultdict(list)
     for code in codes:
-        its_mails = [deliveries[pk] for pk in code.mails]
+        sent = [deliveries[pk] for pk in code.mails]
         blocks[code.item_id].append(
             ShownCode(
                 code,
-                its_mails,
+                sent,
                 revealed.get(code.pk, ""),
                 reason,
                 can_be_replaced=SOURCES[code.source].replaces and order.status == Order.Status.PAID,
                 can_return=(code.item_id, code.unit) in in_quarantine
-                and not why_not_return(code, its_mails, revealed=code.pk in seen),
+                and not why_not_return(code, sent, revealed=code.pk in seen),
                 licensee=show_licensee(desk, code),
             )
         )
     return [
         ShownItem(
             item,
-            show_chain(desk, links.get(item.pk, [])),
+            show_subscription_orders(desk, known_orders.get(item.pk, [])),
             blocks[item.pk],
             missing=0 if item.fulfillment.sent_by_vendor else item.units - item.code_count,  # type: ignore[attr-defined]
             why_not_resend=why_not_resend(order, saved=False),
             units=window if item.units > count else range(1, count + 1),
             has_reserve=item.has_reserve,  # type: ignore[attr-defined]
-            links=links.get(item.pk, []),
+            known_orders=known_orders.get(item.pk, []),
             held=held.get(item.pk, []),
         )
         for item in items

@@ -32,24 +32,24 @@ COLUMNS = {
     "Fulfillment": "fulfillment_states",
     "Last e-mail": "last_delivery",
 }
-# What a spreadsheet takes for a formula if a cell starts with it.
+# Spreadsheets treat a cell that starts with one of these as a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class Echo:
-    """A file that gives back what is written to it."""
+    """A file-like object whose `write` returns the text."""
 
     def write(self, text: str) -> str:
         return text
 
 
 def export_orders(orders: OrderQuerySet) -> Iterator[str]:
-    """The orders as lines of CSV, read from the database as they are sent. Holds no license text."""
+    """Stream the orders as CSV lines, without license texts."""
     writer = csv.writer(Echo())
-    yield "\ufeff"  # so that spreadsheets take it for UTF-8
+    yield "\ufeff"  # lets spreadsheets detect UTF-8
     yield writer.writerow(COLUMNS)
     for row in _with_columns(orders).values_list(*COLUMNS.values()).iterator(chunk_size=2000):
-        yield writer.writerow(map(harmless, row))
+        yield writer.writerow(map(escape_formula, row))
 
 
 def _with_columns(orders: OrderQuerySet) -> OrderQuerySet:
@@ -78,9 +78,9 @@ def _sum(items: QuerySet) -> Coalesce:
     return Coalesce(Subquery(items.annotate(sum=Sum("total_price")).values("sum")), zero)
 
 
-def harmless(value) -> str:
-    """A cell that a spreadsheet shows as text, whatever a customer called himself."""
+def escape_formula(value) -> str:
+    """Escape a value so that spreadsheets show it as text, because customers choose their names."""
     text = "" if value is None else str(value)
-    # Where a comma is the decimal sign, spreadsheets part cells at semicolons.
+    # Spreadsheets in locales with a decimal comma split cells at semicolons.
     text = re.sub(r";(?=\s*[=+\-@＝＋－＠])", ";'", text)  # noqa: RUF001
     return f"'{text}" if text.lstrip().startswith(FORMULA_STARTS) or text.startswith(FORMULA_STARTS) else text

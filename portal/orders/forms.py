@@ -16,10 +16,9 @@ from orders.models import Order, OrderItem, OrderQuerySet
 from orders.money import DECIMALS
 from pools.reading import MAX_KEY_LENGTH
 
-# How many codes are entered on one page.
-UNITS_AT_ONCE = 20
+MAX_UNITS = 20  # code fields per page
 ANY = [("", "Any")]
-# An order in which nothing is ours.
+# An order without any item of ours.
 UNMAPPED = "unmapped"
 
 
@@ -28,7 +27,7 @@ def choices(states) -> list[tuple[str, str]]:
 
 
 class PlainSelect(forms.Select):
-    """Made without a template for each option: those of the filters took a fifth of the list's time."""
+    """Renders without a template per option, which took a fifth of the list page's time."""
 
     def render(self, name, value, attrs=None, renderer=None):
         chosen = self.format_value(value)
@@ -46,7 +45,7 @@ class DateInput(forms.DateInput):
 
 
 class FilterForm(forms.Form):
-    """The filters of the list of orders. Days are those of UTC, both ends included."""
+    """The filters of the order list. Days are in UTC, and ranges include both ends."""
 
     status = forms.ChoiceField(choices=choices(Order.Status.values), widget=PlainSelect, required=False)
     fulfillment = forms.ChoiceField(
@@ -73,7 +72,7 @@ class FilterForm(forms.Form):
 
     @property
     def in_use(self) -> list[str]:
-        """What is filtered by, in the words of the form."""
+        """The labels of the filters that are set."""
         return [str(self.fields[name].label or name.replace("_", " ")) for name in self.fields if self.data.get(name)]
 
     @property
@@ -81,7 +80,7 @@ class FilterForm(forms.Form):
         return bool(self.data.get("paid_from") or self.data.get("paid_until"))
 
     def apply(self, orders: OrderQuerySet) -> OrderQuerySet:
-        """Those of the orders that the filters let through. A filter that is not valid lets none through."""
+        """Return the orders that match the filters; none if a filter is invalid."""
         if not self.is_valid():
             return orders.none()
 
@@ -107,7 +106,7 @@ class FilterForm(forms.Form):
 
 
 def fulfillment_is(status: str) -> Q | Exists:
-    """Orders with an item that stands like this; done are those of which every item is."""
+    """Orders with an item in this status. For `done`, all items must be done."""
     of_order = Fulfillment.objects.filter(item__order=OuterRef("pk"))
     if status == UNMAPPED:
         return ~Exists(of_order)  # type: ignore[return-value]
@@ -131,10 +130,8 @@ class CustomerEmailForm(forms.Form):
 
 class RefundForm(forms.Form):
     amount = forms.CharField()
-    reference = forms.CharField(
-        max_length=64, required=False, help_text="The shop’s number of the refund, if it has one."
-    )
-    # What the page said was left: a refund that was recorded since must not be recorded twice.
+    reference = forms.CharField(max_length=64, required=False, help_text="Optional. The shop’s number of the refund.")
+    # The remaining amount that the page showed. If it has changed, another refund was recorded since.
     left = forms.DecimalField(widget=forms.HiddenInput)
 
     def __init__(self, order: Order, *args: Any, **kwargs: Any) -> None:
@@ -148,24 +145,24 @@ class RefundForm(forms.Form):
         )
 
     def clean_amount(self) -> Decimal:
-        # An order that cost nothing is refunded nothing.
+        # A free order can only be refunded with 0.
         if not self.cleaned_data["amount"] and self.initial["left"]:
-            raise forms.ValidationError("Refund more than nothing.")
+            raise forms.ValidationError("Enter an amount greater than zero.")
         return self.cleaned_data["amount"]
 
 
 class ReplaceForm(forms.Form):
     reason = forms.CharField(
-        label="What is wrong with it?", max_length=200, required=False, help_text="For the order’s history."
+        label="Reason", max_length=200, required=False, help_text="Optional. Shown in the order’s history."
     )
 
 
 class CodesForm(forms.Form):
-    """One field for each unit that lacks a code; those left empty go on waiting."""
+    """One field for each unit without a code. Units left empty keep waiting."""
 
     def __init__(self, item: OrderItem, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.units = {f"unit_{unit}": unit for unit in item.missing_units()[:UNITS_AT_ONCE]}
+        self.units = {f"unit_{unit}": unit for unit in item.missing_units()[:MAX_UNITS]}
         for name, unit in self.units.items():
             self.fields[name] = forms.CharField(
                 label=f"Activation code {unit}",
@@ -181,6 +178,6 @@ class CodesForm(forms.Form):
         return data
 
     def codes(self) -> dict[int, str]:
-        """The texts by unit, their lines ended as those of files are."""
+        """The texts by unit, with line feeds as line ends, as in imported files."""
         given = {unit: self.cleaned_data[name] for name, unit in self.units.items() if self.cleaned_data[name]}
         return {unit: text.replace("\r\n", "\n") for unit, text in given.items()}

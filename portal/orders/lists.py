@@ -15,7 +15,7 @@ from fulfillment.attention import needing_attention
 from fulfillment.models import Fulfillment
 from orders.models import Order, OrderItem, OrderQuerySet, OtherItem, RefusedReport
 from orders.refusals import REFUSAL_RETENTION
-from orders.search import MAX_QUOTED, MAX_SEARCH, Kind, find, get_digests, is_secret, look_up, quotable
+from orders.search import MAX_QUOTED, MAX_SEARCH, Kind, find, get_digests, is_secret, look_up, text_for_url
 from outbound.models import MailAccount
 from pools.models import LicenseKey
 from portal.access import member_required
@@ -23,7 +23,7 @@ from portal.orders.export import export_orders
 from portal.orders.forms import UNMAPPED, FilterForm
 from portal.paging import KeysetPage
 
-# An order stands as its worst item does.
+# An order's fulfillment status is the worst of its items.
 WORST_FIRST: list[str] = [
     Fulfillment.Status.FAILED,
     Fulfillment.Status.WAITING,
@@ -31,13 +31,11 @@ WORST_FIRST: list[str] = [
     Fulfillment.Status.DONE,
     UNMAPPED,
 ]
-IN_ROWS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
+ROW_FIELDS = ("merchant", "number", "status", "email", "first_name", "last_name", "currency", "reported_at", "paid_at")
 
 
 @dataclass
 class OrderRow:
-    """An order in a list."""
-
     order: Order
     products: list[tuple[str, int]] = field(default_factory=list)  # names and quantities
     total: Decimal = Decimal(0)
@@ -72,7 +70,7 @@ def make_rows(orders: list[Order]) -> list[OrderRow]:
 @require_http_methods(["GET", "HEAD", "POST"])
 @member_required()
 def order_list(request) -> HttpResponse:
-    """The merchant's orders, filtered by the address's parameters. A POST is a search: see `search`."""
+    """List the merchant's orders, filtered by URL parameters. A POST searches: see `search`."""
     if request.method == "POST":
         return search(request)
 
@@ -92,7 +90,7 @@ def has_refused(request: HttpRequest) -> bool:
 
 def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    return KeysetPage(orders.only(*IN_ROWS), field, **cursors)
+    return KeysetPage(orders.only(*ROW_FIELDS), field, **cursors)
 
 
 def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def with_parameter(query: QueryDict, **parameters: str) -> str:
 
 
 def search(request) -> HttpResponse:
-    """Lead to what was searched for, without a license text, or what may be one, ever standing in an address."""
+    """Redirect to the search result without putting a license text, or what may be one, in the URL."""
     text = request.POST.get("search", "").replace("\0", "").replace("\r\n", "\n")[:MAX_SEARCH].strip()
     if not text:
         return redirect("orders")
@@ -131,7 +129,7 @@ def search(request) -> HttpResponse:
     if is_secret(kind, text):
         parameters = {"license": ",".join(get_digests(request.merchant.orders.all(), kind, text)), "by": kind.value}
     else:
-        parameters = {"q": quotable(kind, found[kind], text), "by": kind.value}
+        parameters = {"q": text_for_url(kind, found[kind], text), "by": kind.value}
         also = [kind for kind in also if not is_secret(kind, text)]
         if also and parameters["q"] == text:
             parameters["also"] = ",".join(also)
@@ -139,7 +137,7 @@ def search(request) -> HttpResponse:
 
 
 def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
-    """The orders that a search led to, and what to say about it."""
+    """Return the orders that a search found, and the template context that describes it."""
     orders = request.merchant.orders.all()
     license = request.GET.get("license", "")
     if license:
@@ -161,12 +159,12 @@ def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
 
 
 def read_kinds(request: HttpRequest, orders: OrderQuerySet, text: str) -> tuple[Kind | None, list[Kind]]:
-    """What the text is taken for, and could be as well: as the search said, or found out now.
+    """Return the kind of thing the text is, and the other kinds it could be, from the URL or by searching.
 
-    Never a license text, or more than its last four characters: that would make the address a way to try them.
+    Never a license text, or more than its last four characters. Otherwise, URLs could be used to guess licenses.
     """
-    said = [request.GET.get("by", ""), *request.GET.get("also", "").split(",")]
-    kinds = [Kind(name) for name in said if name in Kind.values] or list(find(orders, text))
+    names = [request.GET.get("by", ""), *request.GET.get("also", "").split(",")]
+    kinds = [Kind(name) for name in names if name in Kind.values] or list(find(orders, text))
     kinds = [kind for kind in kinds if not is_secret(kind, text)]
     return (kinds[0], kinds[1:]) if kinds else (None, [])
 
@@ -188,7 +186,7 @@ def export(request) -> StreamingHttpResponse:
 @require_safe
 @member_required()
 def attention(request) -> HttpResponse:
-    """What a person has to look at: failed and long-waiting items, e-mails that did not go out."""
+    """List orders that need a person: with failed or long-waiting items, or with e-mails that weren't delivered."""
     orders = needing_attention(request.merchant.orders.all(), request.merchant)
     page = get_page(request, orders)
     account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
@@ -200,7 +198,7 @@ def attention(request) -> HttpResponse:
 @require_safe
 @member_required()
 def refused_reports(request) -> HttpResponse:
-    """What the merchant's shops reported and was refused, the last first."""
+    """List the refused reports of the merchant's shops, newest first."""
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **cursors)
     numbers = {report.order_number for report in page.rows}
@@ -218,7 +216,7 @@ def refused_reports(request) -> HttpResponse:
 
 
 def first_payment(request) -> dict[str, Any]:
-    """What the command that reports the first payment is made of."""
+    """Template context for the sample command that reports a first payment."""
     key = request.merchant.api_keys.filter(revoked_at=None).order_by("pk").first()
     product = request.merchant.products.order_by("pk").first()
     page = request.merchant.checkout_pages.order_by("pk").first()

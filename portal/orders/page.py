@@ -1,4 +1,4 @@
-"""An order's page and what is done there. Each act works at a desk, the portal's or the admin's."""
+"""The order page and its actions. Each action works on a desk, in the portal or in the admin."""
 
 import re
 from collections.abc import Callable
@@ -34,29 +34,29 @@ from portal.orders.desk import Desk
 from portal.orders.forms import CodesForm, CustomerEmailForm, RefundForm, ReplaceForm
 from work.refusals import Refused
 
-Act = Callable[..., HttpResponse]
+Action = Callable[..., HttpResponse]
 
 
-def for_member(act: Act) -> Act:
-    """The act as a view of the portal, on an order of the member's own merchant."""
+def for_member(action: Action) -> Action:
+    """Turn an action into a portal view for orders of the member's merchant."""
 
-    @wraps(act)
+    @wraps(action)
     @never_cache
     @member_required()
     def view(request, number, **kwargs):
         orders = request.merchant.orders.select_related("merchant", "checkout_page")
         order = get_object_or_404(orders, named(number, "number"))
-        # Who works for several merchants may have a page of each open: what is done there is this one's.
+        # Members of several merchants can have pages of each open, so the URLs name this page's merchant.
         query = {"merchant": request.merchant.slug} if len(request.memberships) > 1 else {}
-        return perform(act, request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
+        return perform(action, request, Desk(order, str(request.user), "order", order.key, query), **kwargs)
 
     return view
 
 
-def perform(act: Act, request: HttpRequest, desk: Desk, **kwargs: Any) -> HttpResponse:
-    """Act at a desk; a refusal is shown above the order as it stands."""
+def perform(action: Action, request: HttpRequest, desk: Desk, **kwargs: Any) -> HttpResponse:
+    """Perform an action on a desk. If it is refused, show the reason on the order page."""
     try:
-        return act(request, desk, **kwargs)
+        return action(request, desk, **kwargs)
     except Refused as error:
         return refuse(request, desk, str(error))
 
@@ -80,7 +80,7 @@ def read_number(request: HttpRequest, name: str) -> int:
 
 
 def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:
-    """The order as it is, and why the act was not done."""
+    """Show the order in its current state with the reason why the action was refused."""
     messages.error(request, reason)
     desk.order.refresh_from_db(fields=["status", "email"])
     return show(request, desk, status=409)
@@ -91,12 +91,12 @@ def correct_address(request: HttpRequest, desk: Desk) -> Confirmation:
     form = CustomerEmailForm(request.POST or None, initial={"email": desk.order.email})
     yield Question(
         title="Correct the customer’s address",
-        text="Nothing is sent by this; resend the activation codes afterwards.",
-        button="Correct",
+        text="This doesn’t send an e-mail. Resend the activation codes afterwards.",
+        button="Correct address",
         form=form,
     )
     if correct_email(desk.order, form.cleaned_data["email"], actor=desk.actor):
-        return f"The address is now {desk.order.email}. What is sent from now on goes there."
+        return f"The address is now {desk.order.email}. New e-mails go there."
     return None
 
 
@@ -110,9 +110,9 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
         raise RefundRefused(f"The order is {order.status}, not paid.")
     yield Question(
         title=f"Refund order {order.number}",
-        text=f"{left} {order.currency} are left. If all of it is refunded, the order is deleted, and its activation"
-        " codes are sent to nobody any more; keys of pools stay"
-        " withdrawn. This records the refund; the money is paid back in the shop.",
+        text=f"{left} {order.currency} are left. If you refund everything, the order is deleted, its activation codes"
+        " will no longer be sent, and its pool keys go into quarantine. This only records the refund: pay the money"
+        " back in the shop.",
         button="Refund",
         danger=True,
         form=form,
@@ -121,46 +121,46 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     changed = refund(
         order, amount=data["amount"], reference=data["reference"], actor=desk.actor, expected=data["left"]
     )
-    gone = "; nothing is left, the order is deleted" if changed.status == Order.Status.DELETED else ""
-    return f"{data['amount']} {order.currency} recorded as refunded{gone}."
+    outcome = " Nothing is left, so the order is deleted." if changed.status == Order.Status.DELETED else ""
+    return f"Recorded a refund of {data['amount']} {order.currency}.{outcome}"
 
 
 @confirmed
 def reinstate_order(request: HttpRequest, desk: Desk) -> Confirmation:
     if desk.order.status != Order.Status.DELETED:
-        raise ReinstateRefused(f"The order is {desk.order.status}; only a full refund can be undone.")
+        raise ReinstateRefused(f"The order is {desk.order.status}. You can only undo a full refund.")
     yield Question(
         title=f"Undo the refund of order {desk.order.number}?",
-        text="The order is paid again. The customer’s codes and order page work again; a key that went back to stock"
-        " is replaced by another one, which is e-mailed. This changes nothing in the shop: no money moves.",
-        button="Undo the refund",
+        text="The order becomes paid again, and the customer’s codes and order page work again. If a key was returned"
+        " to stock, the customer gets another one by e-mail. This changes nothing in the shop and moves no money.",
+        button="Undo refund",
     )
     reinstate(desk.order, actor=desk.actor)
-    return "The refund is undone: the order is paid again, and its activation codes are valid."
+    return "Refund undone. The order is paid again, and its activation codes are valid."
 
 
 @confirmed
 def renew_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
     yield Question(
         title="Renew the link to the customer’s order page?",
-        text="The link that the customer has, if any, leads nowhere from then on. The new one is in the next e-mail of"
-        " this order: resend the activation codes, or have the customer ask for it at “Lost your license?”.",
-        button="Renew the link",
+        text="The current link stops working immediately. The next e-mail for this order contains the new one: resend"
+        " the activation codes, or ask the customer to use “Lost your license?”.",
+        button="Renew link",
     )
     renew_link(desk.order, actor=desk.actor)
-    return "The customer’s order page has a new link. The next e-mail of this order has it."
+    return "Link renewed. The next e-mail for this order contains the new link."
 
 
 @confirmed
 def revoke_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
     yield Question(
         title="Revoke the link to the customer’s order page?",
-        text="Whoever has the link sees nothing any more. A new one can be made at any time.",
-        button="Revoke the link",
+        text="The link stops working immediately. You can create a new one at any time.",
+        button="Revoke link",
         danger=True,
     )
     if revoke_link(desk.order, actor=desk.actor):
-        return "The link is revoked: the customer’s order page is shown to nobody."
+        return "Link revoked. Nobody can open the customer’s order page."
     return None
 
 
@@ -173,17 +173,17 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
         raise resending.ResendRefused(reason)
     yield Question(
         title="Resend the activation code?",
-        text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is sent to {desk.order.email}.",
+        text=f"We send code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, to {desk.order.email}.",
         button="Resend",
         back=desk.url_of(saved),
     )
     delivery, new = resending.resend(saved.item, saved, actor=desk.actor)
     if new:
-        return f"The code is on its way to {delivery.recipient}. It is in the history."
+        return f"The code is on its way to {delivery.recipient}. See the history for the outcome."
     if delivery.status in Delivery.SUCCESSFUL:
-        text = f"This code was sent to {delivery.recipient} a moment ago, and is not sent twice."
+        text = f"This code was just sent to {delivery.recipient}, so we didn’t send it again."
     else:
-        text = f"An e-mail to {desk.order.email} with this code waits to be sent; it is not sent twice."
+        text = f"An e-mail to {desk.order.email} with this code is already queued, so we didn’t send another."
     messages.info(request, text)
     return None
 
@@ -194,9 +194,9 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     form = ReplaceForm(request.POST if request.method == "POST" else None)
     yield Question(
         title="Replace the activation code?",
-        text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, is withdrawn for good. The"
-        f" customer gets another of the same pool, which is mailed to {desk.order.email}.",
-        button="Replace",
+        text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, will be permanently withdrawn. The"
+        f" customer gets another key from the same pool by e-mail to {desk.order.email}.",
+        button="Replace code",
         danger=True,
         form=form,
         back=desk.url_of(saved),
@@ -205,7 +205,7 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     if new:
         messages.success(request, f"Replaced by ••••{replacement.hint}. {describe_email(desk.order)}")
     else:
-        messages.info(request, f"It was replaced already, by ••••{replacement.hint}, and is not replaced twice.")
+        messages.info(request, f"This code has already been replaced by ••••{replacement.hint}.")
     return redirect(desk.url_of(replacement))
 
 
@@ -213,10 +213,10 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
 def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
     waiting = _get_item(desk, item)
     yield Question(
-        title="Issue from the reserve?",
-        text=f"What {waiting.product.name} lacks is taken from the keys that are kept back, as far as there are"
-        f" any, and mailed to {desk.order.email}.",
-        button="Issue",
+        title="Issue keys from the reserve?",
+        text=f"We issue as many missing keys for {waiting.product.name} as the reserve has, and e-mail them to"
+        f" {desk.order.email}.",
+        button="Issue keys",
     )
     count = actions.issue_from_reserve(waiting, actor=desk.actor)
     return f"{count} issued from the reserve. {describe_email(desk.order)}"
@@ -225,7 +225,7 @@ def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> Confirmat
 def describe_email(order: Order) -> str:
     if order.checkout_page.delivery_allowed:
         return f"The e-mail to {order.email} is on its way."
-    return "Nothing is mailed: delivery is not allowed for its checkout page."
+    return "No e-mail is sent: delivery isn’t allowed for the checkout page."
 
 
 @confirmed
@@ -233,9 +233,9 @@ def return_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     saved = _get_code(desk, code)
     yield Question(
         title="Return the key to stock?",
-        text=f"••••{saved.hint} was never mailed, and never shown here or on the customer’s page. It will be sold"
-        " to somebody else. Your shop was told of it when it reported the payment: return it only if the shop"
-        " showed it to nobody.",
+        text=f"••••{saved.hint} was never e-mailed, and never shown here or on the customer’s page. Another customer"
+        " will get it. Your shop received it when it reported the payment, so return it only if the shop didn’t show"
+        " it to anyone.",
         button="Return to stock",
         back=desk.url_of(saved),
         then=desk,
@@ -254,8 +254,8 @@ def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     count = map_items(desk.order, actor=desk.actor)
     if not count:
-        return refuse(request, desk, "None of the items that are not ours has a product now.")
-    messages.success(request, f"{count} item{'s' if count > 1 else ''} mapped. Their codes are on the way.")
+        return refuse(request, desk, "None of these items has a product yet.")
+    messages.success(request, f"Mapped {count} item{'s' if count > 1 else ''}. Their codes are on the way.")
     return redirect(desk)
 
 
@@ -263,25 +263,26 @@ def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
 def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     waiting = _get_item(desk, item)
     actions.retry(waiting, actor=desk.actor)
-    messages.success(request, f"{waiting.product.name} is being tried again. What comes of it shows here in a moment.")
+    messages.success(request, f"Trying {waiting.product.name} again. The result appears here shortly.")
     return redirect(desk)
 
 
 @confirmed
 def enter_codes(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
-    wanting = _get_item(desk, item)
-    form = CodesForm(wanting, request.POST or None)
+    waiting = _get_item(desk, item)
+    form = CodesForm(waiting, request.POST or None)
 
     if not form.fields and not form.is_valid():
-        raise actions.CodeRefused("All activation codes of this item are saved.")
+        raise actions.CodeRefused("This item already has all of its activation codes.")
     yield Question(
-        title=f"Enter activation codes for {wanting.product.name}",
-        text=f"They are saved in the order and mailed to {desk.order.email} at once. Those left empty go on waiting.",
+        title=f"Enter activation codes for {waiting.product.name}",
+        text=f"We save the codes and e-mail them to {desk.order.email} immediately. Leave a field empty to enter its"
+        " code later.",
         button="Save and send",
         form=form,
     )
-    actions.enter_codes(wanting, form.codes(), actor=desk.actor)
-    return f"Saved in {desk.order}; the e-mail to {desk.order.email} is on its way."
+    actions.enter_codes(waiting, form.codes(), actor=desk.actor)
+    return f"Codes saved. The e-mail to {desk.order.email} is on its way."
 
 
 @confirmed
@@ -289,27 +290,28 @@ def release_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     code = _get_held(desk, held)
     yield Question(
         title=f"Release code {code.unit} of {code.item.product.name}?",
-        text=f"It is saved and mailed to {desk.order.email}. Codes that look like it are not held again.",
-        button="Release",
+        text=f"We save the code and e-mail it to {desk.order.email}. Codes that look like it won’t be held again.",
+        button="Release code",
     )
     held_codes.release(code, actor=desk.actor)
-    return f"The code is saved. {describe_email(desk.order)}"
+    return f"Code saved. {describe_email(desk.order)}"
 
 
 @confirmed
 def refuse_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     code = _get_held(desk, held)
     server = code.upstream.itself
-    again = f"{server.NOUN} “{server}” is asked again"
+    name = f"{server.NOUN} “{server}”"
     yield Question(
-        title=f"Refuse code {code.unit} of {code.item.product.name}?",
-        text=f"It is discarded, and the {again} with the same Idempotency-Key. Fix the cause there first.",
-        button="Refuse and ask again",
+        title=f"Reject code {code.unit} of {code.item.product.name}?",
+        text=f"We discard the code and ask the {name} again with the same Idempotency-Key. Fix the cause there first.",
+        button="Reject and ask again",
         danger=True,
     )
     held_codes.refuse(code, actor=desk.actor)
-    first = "Once you have decided on the item’s other held codes, the" if code.item.held_codes.exists() else "The"
-    return f"Discarded. {first} {again}."
+    if code.item.held_codes.exists():
+        return f"Code discarded. We ask the {name} again when you have decided on the item’s other held codes."
+    return f"Code discarded. We are asking the {name} again."
 
 
 def _get_held(desk: Desk, pk: int) -> HeldCode:
@@ -318,7 +320,7 @@ def _get_held(desk: Desk, pk: int) -> HeldCode:
 
 
 def _get_code(desk: Desk, pk: int) -> ActivationCode:
-    """One of the order's codes, also one that counts no more: somebody was faster than this click."""
+    """Return a code, even if it is withdrawn, because that may have happened since the page was loaded."""
     codes = ActivationCode.all_codes.select_related("item__product", "item__order")
     return get_object_or_404(codes, pk=pk, item__order=desk.order)
 
@@ -327,8 +329,8 @@ def _get_item(desk: Desk, pk: int) -> OrderItem:
     return get_object_or_404(desk.order.items.select_related("product", "fulfillment", "order"), pk=pk)
 
 
-# What is done at a desk, by name, with its address below the order's.
-ACTIONS: dict[str, tuple[str, Act]] = {
+# The actions of a desk by name, with their paths below the order's URL.
+ACTIONS: dict[str, tuple[str, Action]] = {
     "address": ("address/", correct_address),
     "refund": ("refund/", refund_order),
     "reinstate": ("reinstate/", reinstate_order),

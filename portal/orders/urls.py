@@ -7,8 +7,8 @@ urlpatterns = [
     path("orders/", lists.order_list, name="orders"),
     path("orders.csv", lists.export, name="orders-export"),
     *[
-        path(f"orders/<reference:number>/{address}", page.for_member(act), name=f"order-{name}")
-        for name, (address, act) in page.ACTIONS.items()
+        path(f"orders/<reference:number>/{route}", page.for_member(action), name=f"order-{name}")
+        for name, (route, action) in page.ACTIONS.items()
     ],
     path("orders/<reference:number>/", page.for_member(page.order_page), name="order"),
     path("refused-reports/", lists.refused_reports, name="refused-reports"),

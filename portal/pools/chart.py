@@ -1,4 +1,4 @@
-"""A pool's stock as a drawing: lines and bars in percent of its width, so that its texts keep their size at any."""
+"""The chart of a pool's stock. Shapes use percentages of the width, so that text keeps its size at any width."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -6,7 +6,7 @@ from datetime import timedelta
 from pools.ledger import StockDay
 from pools.replenishment import Forecast
 
-# In pixels from the top: where the stock is drawn, and below it what was issued a day.
+# Pixels from the top of the chart: the stock, and below it the bars with issued keys per day.
 STOCK_TOP, STOCK_HEIGHT = 24, 176
 ISSUED_TOP, ISSUED_HEIGHT = 232, 48
 CONE_STEPS = 12
@@ -21,13 +21,13 @@ class Label:
 
 
 class StockChart:
-    """Shapes are points of a square of 100 by 100, which the template stretches to what room there is."""
+    """Shapes have coordinates from 0 to 100, which the template scales to the available width."""
 
     def __init__(self, days: list[StockDay], forecast: Forecast, threshold: int) -> None:
         self.days = days
         self.forecast = forecast
         self.threshold = threshold
-        self.has_forecast = bool(forecast.available and forecast.can_tell)
+        self.has_forecast = bool(forecast.available and forecast.is_reliable)
         self.ahead = len(days) // 2 if self.has_forecast else 0  # days
         self.top = round_up(max(threshold, self.before, *(day.stock for day in days)))
         self.most_issued = max(day.issued for day in days)
@@ -38,7 +38,7 @@ class StockChart:
         return first.stock - first.added + first.issued + first.taken_out
 
     def _x(self, day: float) -> float:
-        """In percent, of so many days after the first one's start."""
+        """The position in percent of a time, in days since the start of the first day."""
         return round(100 * day / (len(self.days) + self.ahead), 2)
 
     def _y(self, keys: float) -> float:
@@ -102,7 +102,7 @@ class StockChart:
     def labels(self) -> list[Label]:
         bottom = ISSUED_TOP + ISSUED_HEIGHT + 18
         labels = [
-            Label(f"issued a day, at most {self.most_issued:,}", 0, ISSUED_TOP - 8),
+            Label(f"issued per day, up to {self.most_issued:,}", 0, ISSUED_TOP - 8),
             Label(f"{self.days[0].date:%-d %b}", 0, bottom),
         ]
         if self.threshold:
@@ -124,15 +124,15 @@ class StockChart:
         days = self.days
         added, issued = sum(day.added for day in days), sum(day.issued for day in days)
         taken_out = sum(day.taken_out for day in days)
-        rest = f", {taken_out:,} withdrawn or put aside" if taken_out else ""
+        rest = f", {taken_out:,} withdrawn or reserved" if taken_out else ""
         return (
             f"In the last {len(days)} days the stock went from {self.before:,} to {days[-1].stock:,}:"
-            f" {added:,} keys came in, {issued:,} were issued{rest}."
+            f" {added:,} keys added, {issued:,} issued{rest}."
         )
 
 
 def round_up(number: int) -> int:
-    """The next of 1, 2, 4, 6, 10, 20, 40, ...: a number whose half reads well, too."""
+    """Round up to 1, 2, 4, 6, 8, 10, 20, 40, ...: numbers whose half is also round."""
     unit = 1
     while True:
         for step in (1, 2, 4, 6, 8):

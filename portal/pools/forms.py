@@ -18,8 +18,8 @@ class RecipientsField(SimpleArrayField):
 
 class PoolForm(forms.ModelForm):
     recipients = RecipientsField(
-        help_text="Who is told when the stock runs low: e-mail addresses, separated by commas. Empty: all owners and"
-        " managers.",
+        help_text="E-mail addresses that get a notice when the stock runs low, separated by commas. Leave empty to"
+        " notify all owners and managers.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
@@ -31,16 +31,16 @@ class PoolForm(forms.ModelForm):
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         if self.instance.merchant.pools.exclude(pk=self.instance.pk).filter(name=name).exists():
-            raise forms.ValidationError("Another pool has this name.")
+            raise forms.ValidationError("Another pool already has this name.")
         return name
 
 
 SPLITS = {
-    "lines": "One a line",
-    "empty lines": "Keys of several lines, an empty line between two",
-    "blocks": "Blocks with a first and a last line, such as -----BEGIN LICENSE-----",
-    "separator lines": "Keys of several lines, between two a line with the separator",
-    "separators": "The separator between two, wherever it stands",
+    "lines": "One key per line",
+    "empty lines": "Empty lines between keys",
+    "blocks": "Blocks with begin and end lines, such as -----BEGIN LICENSE-----",
+    "separator lines": "Lines with a separator between keys",
+    "separators": "A separator anywhere in the text",
 }
 
 
@@ -51,21 +51,21 @@ def for_form(options: dict[str, Any]) -> dict[str, Any]:
 class ReadingForm(forms.Form):
     encoding = forms.ChoiceField(choices=ENCODINGS.items(), required=False)
     format = forms.ChoiceField(choices=[("text", "Text"), ("csv", "Table (CSV)")], required=False)
-    split = forms.ChoiceField(label="Keys of a text", choices=SPLITS.items(), required=False)
-    separator = forms.CharField(required=False, max_length=100, help_text="Such as --- or ;")
-    delimiter = forms.ChoiceField(label="Columns of a table parted by", choices=DELIMITERS.items(), required=False)
-    column = forms.TypedChoiceField(label="Column of the keys", coerce=int, required=False, empty_value=None)
+    split = forms.ChoiceField(label="Text: split keys by", choices=SPLITS.items(), required=False)
+    separator = forms.CharField(required=False, max_length=100, help_text="For example --- or ;")
+    delimiter = forms.ChoiceField(label="Table: columns separated by", choices=DELIMITERS.items(), required=False)
+    column = forms.TypedChoiceField(label="Table: column with keys", coerce=int, required=False, empty_value=None)
     header = forms.TypedChoiceField(
-        label="The first row",
-        choices=[("yes", "names the columns"), ("no", "holds a key")],
+        label="Table: first row",
+        choices=[("yes", "Headings"), ("no", "A key")],
         coerce=lambda value: value == "yes",
         required=False,
         empty_value=None,
     )
 
     spreadsheet = forms.ChoiceField(
-        label='What a spreadsheet added (="0012", \'0012, 1234.0)',
-        choices=[("fix", "Remove it"), ("keep", "Keep it, and numbers such as 1.23E+15")],
+        label='Spreadsheet formatting (="0012", \'0012, 1234.0)',
+        choices=[("fix", "Remove it"), ("keep", "Keep it, including numbers such as 1.23E+15")],
         required=False,
     )
 
@@ -81,7 +81,7 @@ class ReadingForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("split", "").startswith("separator") and not data.get("separator"):
-            self.add_error("separator", "What stands between two keys?")
+            self.add_error("separator", "Enter the separator.")
         return data
 
     def options(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from pools import uploads as service
 from pools.forms import UploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
-from pools.withdrawal import undo as take_back
+from pools.withdrawal import undo as undo_batch
 from pools.withdrawal import withdraw_rest
 from portal.access import scoped
 from portal.confirm import Confirmation, Question, confirmed
@@ -17,13 +17,13 @@ from portal.pools.forms import ReadingForm, for_form
 from portal.pools.views import for_pool
 from work.bodies import takes_files
 
-# What is left out of an import, and why.
+# Why lines are skipped.
 KINDS = {
-    "repeated": "The file has them more than once; the first is taken.",
-    "already_in_pool": "This pool has them, or had them.",
-    "already_in_other_pools": "Another pool of yours has them.",
-    "unusable": "They cannot be keys; below it says why.",
-    "empty": "Nothing stands there.",
+    "repeated": "Repeated in the file. We import the first one.",
+    "already_in_pool": "Already imported into this pool.",
+    "already_in_other_pools": "In another of your pools.",
+    "unusable": "Not valid keys. See the reasons below.",
+    "empty": "Empty lines.",
 }
 
 for_import = scoped(
@@ -53,8 +53,8 @@ def key_import(request, key_import: KeyImport) -> HttpResponse:
 @for_import
 @require_POST
 def read(request, key_import: KeyImport) -> HttpResponse:
-    preview, seen = key_import.preview, service.glimpse(key_import)
-    form = ReadingForm(request.POST, read_as=preview.get("read_as", {}), columns=seen.columns)
+    preview, sample = key_import.preview, service.take_sample(key_import)
+    form = ReadingForm(request.POST, read_as=preview.get("read_as", {}), columns=sample.columns)
     if not form.is_valid():
         return show(request, key_import, form=form)
     service.read_again(key_import, form.options())
@@ -73,7 +73,7 @@ def confirm(request, key_import: KeyImport) -> HttpResponse:
 def discard(request, key_import: KeyImport) -> Confirmation:
     yield Question(
         title="Discard this import?",
-        text="No key of it comes into the pool, and what was uploaded is deleted.",
+        text="We delete the upload and don’t import any of its keys.",
         button="Discard",
         danger=True,
     )
@@ -84,9 +84,9 @@ def discard(request, key_import: KeyImport) -> Confirmation:
 def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> HttpResponse:
     preview = key_import.preview
     can_be_read_again = key_import.status in {KeyImport.Status.READY, KeyImport.Status.REFUSED} and key_import.size
-    seen = service.glimpse(key_import) if can_be_read_again else service.Glimpse()
+    sample = service.take_sample(key_import) if can_be_read_again else service.ImportSample()
     initial = for_form(key_import.options)
-    reading_form = ReadingForm(initial=initial, read_as=preview.get("read_as", {}), columns=seen.columns)
+    reading_form = ReadingForm(initial=initial, read_as=preview.get("read_as", {}), columns=sample.columns)
     context = {
         "section": "pools",
         "pool": key_import.pool,
@@ -97,7 +97,7 @@ def show(request, key_import: KeyImport, form: ReadingForm | None = None) -> Htt
         "bad_lines": preview.get("unusable", {}).get("count", 0),
         "problems": by_problem(preview),
         "read_as": preview.get("read_as"),
-        "seen": seen,
+        "sample": sample,
         "options": initial,
         "form": (form or reading_form) if can_be_read_again else None,
     }
@@ -139,12 +139,12 @@ def batches(request, pool: LicensePool) -> HttpResponse:
 def undo(request, batch: KeyBatch) -> Confirmation:
     yield Question(
         title="Undo this import?",
-        text=f"Its {batch.key_count:,} keys leave the pool as if they had never come, and can be imported again.",
-        button="Undo",
+        text=f"We remove its {batch.key_count:,} keys from the pool. You can import them again.",
+        button="Undo import",
         danger=True,
     )
-    take_back(batch, actor=str(request.user))
-    return f"The import is undone: its {batch.key_count:,} keys are gone from the pool."
+    undo_batch(batch, actor=str(request.user))
+    return f"Import undone. Its {batch.key_count:,} keys were removed from the pool."
 
 
 @for_batch
@@ -153,10 +153,10 @@ def withdraw(request, batch: KeyBatch) -> Confirmation:
     left = batch.keys.in_stock().count()
     yield Question(
         title="Withdraw the rest of this batch?",
-        text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued, and cannot be"
-        " imported into this pool again.",
-        button="Withdraw",
+        text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued and can’t be imported"
+        " into this pool again. You can’t undo this.",
+        button="Withdraw keys",
         danger=True,
     )
     count = withdraw_rest(batch, actor=str(request.user))
-    return f"{count:,} keys withdrawn: they will never be issued."
+    return f"{count:,} keys withdrawn. They will never be issued."

@@ -29,25 +29,25 @@ class Stock:
 
     @property
     def lasts(self) -> str:
-        """The range of the forecast in words; empty if there is nothing that could last."""
+        """The range of the forecast in words; empty if the pool is empty."""
         if not self.available:
             return ""
-        if not self.forecast.can_tell:
-            return "not enough sales to tell"
+        if not self.forecast.is_reliable:
+            return "not enough sales"
         return spell_range(self.forecast.earliest, self.forecast.latest)
 
     @property
     def runs_out(self) -> tuple[datetime, datetime | None] | None:
-        """When the last key goes: the ends of the range, of which the far one may lie years ahead."""
+        """The range of times when the last key will be issued. The latest is None if it is 10 years away."""
         earliest, latest = self.forecast.earliest, self.forecast.latest
-        if not (self.available and self.forecast.can_tell and earliest is not None):
+        if not (self.available and self.forecast.is_reliable and earliest is not None):
             return None
         now = timezone.now()
         return now + earliest, now + latest if latest is not None else None
 
     @property
     def urgency(self) -> tuple:
-        """Sorts those first that need keys first: empty ones for which orders wait, and then by when they will be."""
+        """Sort key for the pools that need keys first: empty, low, healthy; then by waiting orders and time left."""
         earliest = self.forecast.earliest
         return (
             [EMPTY, LOW, HEALTHY].index(self.state),
@@ -57,7 +57,7 @@ class Stock:
         )
 
 
-# The unit that a range is told in: the largest of which its near end holds one, and its far end three.
+# Ranges use the largest unit of which the near end has at least one and the far end at least three.
 UNITS = {"years": 365.25, "months": 30.44, "days": 1, "hours": 1 / 24}  # days
 
 
@@ -74,10 +74,10 @@ def spell_range(earliest: timedelta | None, latest: timedelta | None) -> str:
 
 def get_stock(merchant: Merchant) -> list[Stock]:
     pools = list(merchant.pools.with_stock())
-    told = forecasts({pool: pool.available for pool in pools})
+    forecast = forecasts({pool: pool.available for pool in pools})
     waiting = count_waiting(merchant)
-    stock = [Stock(pool, pool.available, pool.in_reserve, told[pool], waiting.get(pool.pk, 0)) for pool in pools]
-    return sorted(stock, key=lambda one: one.urgency)
+    rows = [Stock(pool, pool.available, pool.in_reserve, forecast[pool], waiting.get(pool.pk, 0)) for pool in pools]
+    return sorted(rows, key=lambda row: row.urgency)
 
 
 def count_waiting(merchant: Merchant) -> dict[int | None, int]:

@@ -3,7 +3,7 @@ from django.urls import include, path
 from portal.pools import imports
 from portal.pools import views as pools
 
-of_import = [
+import_urls = [
     path("", imports.key_import, name="import"),
     path("read/", imports.read, name="import-read"),
     path("confirm/", imports.confirm, name="import-confirm"),
@@ -20,7 +20,7 @@ urlpatterns = [
     path("<int:pk>/keys/", pools.keys, name="pool-keys"),
     path("<int:pk>/keys/<int:key>/withdraw/", pools.withdraw, name="pool-withdraw"),
     path("<int:pk>/import/", imports.add, name="pool-import"),
-    path("<int:pk>/imports/<int:number>/", include(of_import)),
+    path("<int:pk>/imports/<int:number>/", include(import_urls)),
     path("<int:pk>/batches/", imports.batches, name="pool-batches"),
     path("<int:pk>/batches/<int:number>/undo/", imports.undo, name="batch-undo"),
     path("<int:pk>/batches/<int:number>/withdraw/", imports.withdraw, name="batch-withdraw"),

@@ -25,8 +25,8 @@ from portal.pools.forms import PoolForm
 from portal.pools.stock import Stock, get_stock
 
 PERIODS = (30, 90)  # days that the chart shows
-WAITING_SHOWN = 10
-BATCHES_SHOWN = 5
+MAX_WAITING = 10
+MAX_BATCHES = 5
 KEYS = LicenseKey.objects.select_related("pool").defer("code")
 
 form_page = partial(Question, section="pools", template="portal/pools/pool_form.html")
@@ -47,14 +47,14 @@ def add(request) -> Confirmation:
     form = PoolForm(request.POST or None, instance=LicensePool(merchant=request.merchant))
     yield form_page(title="Add a pool", form=form, back="pools", then=form.instance)
     pool = form.save()
-    return f"The pool “{pool}” is there. It is empty: add keys to it."
+    return f"Pool “{pool}” added. It is empty, so add keys next."
 
 
 @never_cache
 @member_required(Role.MANAGER)
 @require_safe
 def pool(request, pk: int) -> HttpResponse:
-    live_links = Exists(UploadLink.objects.alive().filter(pool=OuterRef("pk")))
+    live_links = Exists(UploadLink.objects.active().filter(pool=OuterRef("pk")))
     pool = get_object_or_404(request.merchant.pools.with_stock().annotate(has_upload_links=live_links), pk=pk)
     days = PERIODS[1] if request.GET.get("days") == str(PERIODS[1]) else PERIODS[0]
     waiting = first_waiting(pool)
@@ -68,7 +68,7 @@ def pool(request, pk: int) -> HttpResponse:
         "days": days,
         "periods": PERIODS,
         "waiting": waiting,
-        "batches": pool.batches.order_by("-imported_at", "-pk")[:BATCHES_SHOWN],
+        "batches": pool.batches.order_by("-imported_at", "-pk")[:MAX_BATCHES],
         "products": request.merchant.products.filter(fulfillment_methods__in=pool.fulfillment_methods.all()).order_by(
             "name"
         ),
@@ -78,11 +78,11 @@ def pool(request, pk: int) -> HttpResponse:
 
 
 def first_waiting(pool: LicensePool) -> list[Any]:
-    """The first items that wait; the very first with the number of all waiting orders, `orders`."""
-    # Counted from the end, the place of the first order is the number of all.
-    from_the_end = Window(DenseRank(), order_by=[F("item__order__paid_at").desc(), F("item__order").desc()])
-    waiting = Fulfillment.objects.waiting_for(pool).annotate(orders=from_the_end)
-    return list(waiting.select_related("item__order", "item__product")[:WAITING_SHOWN])
+    """The first waiting items. On the first one, `orders` is the number of all waiting orders."""
+    # In descending order, the rank of the first order equals the number of orders.
+    descending_rank = Window(DenseRank(), order_by=[F("item__order__paid_at").desc(), F("item__order").desc()])
+    waiting = Fulfillment.objects.waiting_for(pool).annotate(orders=descending_rank)
+    return list(waiting.select_related("item__order", "item__product")[:MAX_WAITING])
 
 
 @for_pool
@@ -99,30 +99,36 @@ def change_settings(request, pool) -> Confirmation:
 @confirmed
 def end_upload_links(request, pool) -> Confirmation:
     yield Question(
-        title="End the upload links?",
-        text=f"The links in e-mails about “{pool}” will not open any more. The next notice has a new one.",
-        button="End them",
+        title="Revoke the upload links?",
+        text=f"The links in e-mails about “{pool}” stop working immediately. The next notice has a new link.",
+        button="Revoke links",
         danger=True,
     )
-    UploadLink.objects.alive().filter(pool=pool).end()
-    return f"The upload links of the pool “{pool}” are ended. The next notice has a new one."
+    UploadLink.objects.active().filter(pool=pool).end()
+    return f"Upload links of “{pool}” revoked. The next notice has a new link."
 
 
-# Each with the keys that are in it, and by what the last of them are found.
+# Each with its keys, and the field that the list is sorted by.
 STATES: dict[str, tuple[Callable, str]] = {
     "available": (lambda keys: keys.available(), "position"),
     "reserved": (lambda keys: keys.reserved(), "position"),
     "issued": (lambda keys: keys.issued(), "issued_at"),
     "withdrawn": (lambda keys: keys.withdrawn(), "withdrawn_at"),
-    "replaced": (lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.Because.REPLACED), "withdrawn_at"),
-    "refunded": (lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.Because.REFUNDED), "withdrawn_at"),
+    "replaced": (
+        lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.WithdrawalReason.REPLACED),
+        "withdrawn_at",
+    ),
+    "refunded": (
+        lambda keys: keys.withdrawn().filter(withdrawn_because=LicenseKey.WithdrawalReason.REFUNDED),
+        "withdrawn_at",
+    ),
 }
 
 
 @for_pool
 @require_http_methods(["GET", "HEAD", "POST"])
 def keys(request, pool) -> HttpResponse:
-    """The pool's keys in one state. A POST looks one up: its text never stands in an address."""
+    """List the pool's keys in one state. A POST finds a key, so that its text never appears in a URL."""
     if request.method == "POST":
         return find_key(request, pool)
 
@@ -155,7 +161,7 @@ def find_key(request, pool) -> HttpResponse:
     text = request.POST.get("key", "").replace("\r\n", "\n").strip()
     key = pool.keys.with_text(text).first() if text else None
     if key is None:
-        messages.error(request, "This pool never held such a key. Enter the whole text; case and blanks don’t matter.")
+        messages.error(request, "This pool never had this key. Enter the complete key; case and spaces don’t matter.")
         return redirect("pool-keys", pool.pk)
     return redirect(key)
 
@@ -165,39 +171,38 @@ def find_key(request, pool) -> HttpResponse:
 def withdraw(request, key: LicenseKey) -> Confirmation:
     yield Question(
         title="Withdraw this key?",
-        text=f"The key ••••{key.hint} will never be issued. This cannot be taken back.",
-        button="Withdraw",
+        text=f"The key ••••{key.hint} will never be issued. You can’t undo this.",
+        button="Withdraw key",
         danger=True,
     )
     withdraw_key(key, actor=str(request.user))
-    return "The key is withdrawn: it will never be issued."
+    return "Key withdrawn. It will never be issued."
 
 
 @never_cache
 @member_required(Role.MANAGER)
 @require_safe
 def reconciliation(request: HttpRequest) -> HttpResponse:
-    """That no license was lost or given out twice, in numbers that lead to what they count."""
+    """Show that no license was lost or issued twice. Each number links to the keys it counts."""
     balances = balance(request.merchant)  # type: ignore[attr-defined]
-    sound = all(not one.problems for one in balances)
-    return render(
-        request, "portal/pools/reconciliation.html", {"section": "pools", "balances": balances, "sound": sound}
-    )
+    is_balanced = all(not pool_balance.problems for pool_balance in balances)
+    context = {"section": "pools", "balances": balances, "is_balanced": is_balanced}
+    return render(request, "portal/pools/reconciliation.html", context)
 
 
 @for_pool
 @require_safe
 def ledger(request: HttpRequest, pool: LicensePool) -> HttpResponse:
-    """Every movement of a pool's keys, the last first; of one key, if `key` names it."""
+    """List the movements of the pool's keys, newest first; only those of one key if the URL has a `key`."""
     movements = KeyMovement.objects.filter(pool=pool).select_related("item__order", "batch")
-    one = None
-    if key := read_number(request, "key"):
-        one = get_object_or_404(pool.keys.defer("code"), pk=key)
-        movements = movements.filter(key_id=one.pk)
+    key = None
+    if pk := read_number(request, "key"):
+        key = get_object_or_404(pool.keys.defer("code"), pk=pk)
+        movements = movements.filter(key_id=key.pk)
     cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
     page = KeysetPage(movements, "moved_at", **cursors)
     hints = dict(pool.keys.filter(pk__in=[row.key_id for row in page.rows]).values_list("pk", "hint"))
     rows = [(row, hints.get(row.key_id, "")) for row in page.rows]
-    context = {"section": "pools", "pool": pool, "key": one, "page": page, "rows": rows}
-    context["query"] = f"key={one.pk}&" if one else ""
+    context = {"section": "pools", "pool": pool, "key": key, "page": page, "rows": rows}
+    context["query"] = f"key={key.pk}&" if key else ""
     return render(request, "portal/pools/ledger.html", context)

@@ -32,7 +32,7 @@ from webhooks.models import WebhookEndpoint, WebhookMessage
 
 class MethodForm(forms.ModelForm):
     def has_changed(self):
-        # A new one is wanted as it stands: that it is there is what was entered.
+        # Save a new source even if its form has only defaults.
         return self.instance.pk is None or super().has_changed()
 
 
@@ -45,16 +45,14 @@ class MethodFormSet(BaseInlineFormSet):
 
     def clean(self):
         super().clean()
-        # Those of the other kinds' formsets count, too.
+        # Includes the formsets of all other kinds.
         forms = {name.removesuffix("position") for name in self.data if re.fullmatch(r"\w+(-\d+)?-\d+-position", name)}
         kept = Counter(self.data[f"{form}position"] for form in forms if f"{form}DELETE" not in self.data)
         if twice := sorted(position for position, count in kept.items() if count > 1 and position):
-            raise ValidationError(f"Two sources have the position {twice[0]}. Give each another one.")
+            raise ValidationError(f"Two sources have the position {twice[0]}. Give each its own position.")
 
 
 class MethodInline(admin.TabularInline):
-    """A product's methods of one kind."""
-
     kind: type[Source]
     form = MethodForm
     extra = 0
@@ -100,8 +98,6 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
 
 @admin.register(EmailTemplate)
 class EmailTemplateAdmin(ReadOnly, admin.ModelAdmin):
-    """Versions are added, with who did it, and never changed."""
-
     list_display = ["merchant", "product", "language", "subject", "saved_by", "saved_at"]
     list_filter = ["merchant", "language"]
     list_select_related = ["merchant", "product"]
@@ -131,14 +127,14 @@ class FulfillmentAdmin(RetryableAdmin):
     def has_try_again_permission(self, request):
         return request.user.has_perm("fulfillment.change_fulfillment")
 
-    @admin.action(description="Try again at once", permissions=["try_again"])
+    @admin.action(description="Try again now", permissions=["try_again"])
     def try_again(self, request, fulfillments):
         count = 0
         for fulfillment in fulfillments.unfinished().select_related("item__order"):
             with suppress(RetryRefused):
                 retry(fulfillment.item, actor=f"{request.user}, support staff")
                 count += 1
-        self.message_user(request, f"{count} will be tried again within seconds.")
+        self.message_user(request, f"Trying {count} again within seconds.")
 
 
 @admin.register(Delivery)
@@ -166,13 +162,11 @@ class AnswerForm(forms.Form):
 
 @admin.register(SetupRequest)
 class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
-    """What merchants ask to have set up: looked at, then applied or answered."""
-
     list_display = ["pool_name", "merchant", "status", "asked_by", "created_at"]
     list_filter = ["status", "merchant"]
     list_select_related = ["merchant", "asked_by"]
     ordering = ["-pk"]
-    # All but the license file itself.
+    # Everything except the license file.
     fields = [
         *("merchant", "status", "created_at", "comment", "pool_name", "pool", "wanted_products", "quantity_rule"),
         *("threshold", "recipients", "license_file", "history"),
@@ -181,11 +175,11 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
     change_form_template = "admin/fulfillment/setuprequest/change_form.html"
 
     def get_urls(self):
-        acts = [
-            path(f"<int:pk>/{name}/", self.admin_site.admin_view(act), name=f"fulfillment_setuprequest_{name}")
-            for name, act in (("apply", self.apply), ("answer", self.answer))
+        urls = [
+            path(f"<int:pk>/{name}/", self.admin_site.admin_view(view), name=f"fulfillment_setuprequest_{name}")
+            for name, view in (("apply", self.apply), ("answer", self.answer))
         ]
-        return [*acts, *super().get_urls()]
+        return [*urls, *super().get_urls()]
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         context = {"answer_form": AnswerForm(), "may_act": self.may_act(request), **(extra_context or {})}
@@ -208,27 +202,27 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
 
     @method_decorator(require_POST)
     def apply(self, request, pk):
-        return self.close(request, pk, setup.apply, "It is set up. The merchant gets an e-mail.")
+        return self.close(request, pk, setup.apply, "Setup applied. The merchant gets an e-mail.")
 
     @method_decorator(require_POST)
     def answer(self, request, pk):
         form = AnswerForm(request.POST)
         if not form.is_valid():
-            self.message_user(request, "Write an answer of at most 4,000 characters, please.", messages.ERROR)
+            self.message_user(request, "Enter an answer of up to 4,000 characters.", messages.ERROR)
             return redirect("admin:fulfillment_setuprequest_change", pk)
         answer = partial(setup.answer, text=form.cleaned_data["answer"])
-        return self.close(request, pk, answer, "Answered. The merchant gets an e-mail.")
+        return self.close(request, pk, answer, "Request answered. The merchant gets an e-mail.")
 
-    def close(self, request, pk, act, done):
+    def close(self, request, pk, action, message):
         wanted = get_object_or_404(SetupRequest, pk=pk)
         if not self.may_act(request):
             raise PermissionDenied
         try:
-            act(wanted, actor=f"{request.user}, support staff")
+            action(wanted, actor=f"{request.user}, support staff")
         except SetupRefused as error:
             self.message_user(request, str(error), messages.ERROR)
         else:
-            self.message_user(request, done)
+            self.message_user(request, message)
         return redirect("admin:fulfillment_setuprequest_change", pk)
 
 
@@ -237,7 +231,7 @@ class WebhookEndpointAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["merchant", "url", "state", "failing_since", "disabled_at", "disabled_reason"]
     list_filter = ["merchant"]
     list_select_related = ["merchant"]
-    # All but the secrets.
+    # Everything except the secrets.
     fields = [
         *("merchant", "url", "description", "events", "created_at", "rotated_at"),
         *("state", "failing_since", "disabled_at", "disabled_reason"),
@@ -253,7 +247,8 @@ class WebhookMessageAdmin(RetryableAdmin):
 
 class UpstreamFilter(admin.RelatedFieldListFilter):
     def field_choices(self, field, request, model_admin):
-        return [(one.pk, str(one)) for kind in Upstream.kinds().values() for one in kind._default_manager.all()]
+        upstreams = (upstream for kind in Upstream.kinds().values() for upstream in kind._default_manager.all())
+        return [(upstream.pk, str(upstream)) for upstream in upstreams]
 
 
 @admin.register(OutgoingRequest)

@@ -1,4 +1,4 @@
-"""What support staff see of merchants' licensing. What is made there is made by merchants, or by their software."""
+"""Merchants' licensing in the admin. Only merchants and their software create rows."""
 
 from collections.abc import Callable
 
@@ -22,15 +22,15 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.catalog import Terms
-from portal.staff.merchants import FinalRevocation, NotMade, ReadOnly
+from portal.staff.merchants import FinalRevocation, NoAddOrDelete, ReadOnly
 from vault.fingerprints import fingerprint
 
 
-class FoundByNumber(NotMade, admin.ModelAdmin):
-    """Found by the whole of a number that is a secret: it is posted, and never stands in an address."""
+class FoundByNumber(NoAddOrDelete, admin.ModelAdmin):
+    """Finds rows by their complete secret number. The search is a POST, so the number never appears in a URL."""
 
-    search_fields = ["pk"]  # shows the search box; what it finds is `find`
-    search_help_text = "The whole number"
+    search_fields = ["pk"]  # only shows the search box; `find` does the search
+    search_help_text = "The complete number"
     show_full_result_count = False
 
     def find(self, number: str) -> QuerySet:
@@ -47,7 +47,7 @@ class FoundByNumber(NotMade, admin.ModelAdmin):
         if not found:
             messages.warning(request, f"No {self.opts.verbose_name} has this number.")
             return redirect(f"admin:licensing_{self.opts.model_name}_changelist")
-        # Numbers are a merchant's own: several may use the same.
+        # Several merchants can use the same number.
         response = redirect(f"admin:licensing_{self.opts.model_name}_changelist")
         response["Location"] += f"?id__in={','.join(map(str, found))}"
         return response
@@ -57,20 +57,20 @@ class FoundByNumber(NotMade, admin.ModelAdmin):
         return f"••••{thing.hint}"
 
 
-OF_ALL = ["merchant", "number", "properties", "created_at"]
+COMMON_READONLY = ["merchant", "number", "properties", "created_at"]
 
 
-class Catalogue(NotMade, admin.ModelAdmin):
+class Catalogue(NoAddOrDelete, admin.ModelAdmin):
     list_filter = ["active"]
     search_fields = ["=number", "name"]
-    readonly_fields = OF_ALL
+    readonly_fields = COMMON_READONLY
 
 
 @admin.register(LicensingProduct)
 class LicensingProductAdmin(Catalogue):
     list_display = ["name", "number", "merchant", "version", "active"]
     list_select_related = ["merchant"]
-    readonly_fields = [*OF_ALL, "discounts"]
+    readonly_fields = [*COMMON_READONLY, "discounts"]
 
 
 @admin.register(ProductModule)
@@ -78,7 +78,7 @@ class ProductModuleAdmin(Catalogue):
     list_display = ["name", "number", "product", "licensing_model", "active"]
     list_filter = ["active", "licensing_model"]
     list_select_related = ["product"]
-    readonly_fields = [*OF_ALL, "product"]
+    readonly_fields = [*COMMON_READONLY, "product"]
 
 
 @admin.register(LicenseTemplate)
@@ -86,36 +86,34 @@ class LicenseTemplateAdmin(Catalogue):
     list_display = ["name", "number", "module", "license_type", "automatic", "active"]
     list_filter = ["active", "license_type"]
     list_select_related = ["module"]
-    readonly_fields = [*OF_ALL, "module"]
+    readonly_fields = [*COMMON_READONLY, "module"]
 
 
 @admin.register(License)
 class LicenseAdmin(Catalogue):
-    """Its licensee is who it was transferred to, if it was."""
-
     list_display = ["number", "name", "licensee", "template", "active"]
     list_select_related = ["licensee", "template"]
     fields = [
         *("merchant", "number", "licensee", "template", "name", "active", "start_date", *Terms.TERMS),
         *("used_quantity", "parent_feature", "properties", "created_at"),
     ]
-    readonly_fields = [*OF_ALL, "licensee", "template", "used_quantity"]
+    readonly_fields = [*COMMON_READONLY, "licensee", "template", "used_quantity"]
     show_full_result_count = False
 
 
-class PastInline(admin.TabularInline):
+class HistoryInline(admin.TabularInline):
     extra = 0
     max_num = 0
     can_delete = False
 
 
-class FailureInline(PastInline):
+class FailureInline(HistoryInline):
     model = FailedValidation
-    verbose_name_plural = "Failed validations, the last for each module"
+    verbose_name_plural = "Latest failed validation of each module"
     fields = readonly_fields = ("failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by")
 
 
-class EventInline(PastInline):
+class EventInline(HistoryInline):
     model = LicenseeEvent
     fields = readonly_fields = ("kind", "note", "happened_at", "happened_by")
 
@@ -126,7 +124,7 @@ class LicenseeAdmin(FoundByNumber):
     list_filter = ["marked_for_transfer", "active"]
     list_select_related = ["product", "merchant"]
     ordering = ["-pk"]
-    search_help_text = "The whole number, or an alias"
+    search_help_text = "The complete number, or an alias"
     fields = ["masked", "merchant", "product", "name", "active", "marked_for_transfer", "properties", "created_at"]
     readonly_fields = ["masked", "merchant", "product", "properties", "created_at"]
     inlines = [FailureInline, EventInline]
@@ -187,7 +185,7 @@ class TokenAdmin(FoundByNumber):
         return super().get_queryset(request).defer("number")
 
     def get_readonly_fields(self, request, obj=None):
-        # One that was deactivated, or has expired, is never brought back.
+        # Deactivated and expired tokens can't be restored.
         final = ["active", "expiration_time"] if obj and not obj.is_live else []
         return [*self.readonly_fields, *final]
 
@@ -196,7 +194,7 @@ class TokenAdmin(FoundByNumber):
 
 
 @admin.register(VendorLogin)
-class VendorLoginAdmin(FinalRevocation, NotMade, admin.ModelAdmin):
+class VendorLoginAdmin(FinalRevocation, NoAddOrDelete, admin.ModelAdmin):
     list_display = ["user_name", "merchant", "created_by", "created_at", "last_used_at", "revoked_at"]
     list_select_related = ["merchant"]
     search_fields = ["user_name"]

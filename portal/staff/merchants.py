@@ -11,21 +11,21 @@ from django.shortcuts import render
 
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
 
-# Nobody has a second address to sign in with, and what is secret of a second factor is not for reading.
+# Users have only one address, and the secrets of second factors must not be readable. We register our own GroupAdmin.
 admin.site.unregister([EmailAddress, Authenticator, Group])
 
 
 class Lean:
-    """Without the scripts that derive a slug from a name: a third of a page's weight, and no page uses them."""
+    """Omits the scripts for slugs: they are a third of a page's size, and no page uses them."""
 
-    view_on_site: Any = False  # staff are members of no merchant
+    view_on_site: Any = False  # staff aren't members of any merchant
 
-    LOOKUPS = ("", "exact", "isnull", "in", "gte", "lt", "id__exact", "id__in")  # what filters of Django's lead to
+    LOOKUPS = ("", "exact", "isnull", "in", "gte", "lt", "id__exact", "id__in")  # used by Django's list filters
 
     def lookup_allowed(self, lookup, value, request=None):
-        """Rows can be filtered by what the list offers, and by their ids.
+        """Allow filtering only by the list's filters and by id.
 
-        Django allows every column of a row, secret and binary ones, too: one could guess them letter by letter.
+        Django would allow every column, so one could guess secret values character by character.
         """
         columns = {name[0] if isinstance(name, tuple) else name for name in self.list_filter}  # type: ignore[attr-defined]
         column, _, kind = lookup.partition("__")
@@ -41,7 +41,7 @@ class Lean:
 
 
 class Owned(Lean, admin.ModelAdmin):
-    """What belongs to a merchant: to the same for good. Its merchant deletes it, once nothing uses it."""
+    """Rows of a merchant. Their merchant can't be changed, and only merchants delete them, once nothing uses them."""
 
     list_filter = ["merchant"]
     list_select_related = ["merchant"]
@@ -55,7 +55,7 @@ class Owned(Lean, admin.ModelAdmin):
 
 
 class OwnedForm(forms.ModelForm):
-    """A form of the portal, in which staff say whose a new row is."""
+    """Adapts a form of the portal, so that staff can choose the merchant of a new row."""
 
     def clean(self) -> dict[str, Any]:
         if merchant := self.cleaned_data.get("merchant"):
@@ -64,7 +64,7 @@ class OwnedForm(forms.ModelForm):
 
 
 class NarrowSave(Lean):
-    """Saving writes what was changed in the form, and nothing else: payments and imports work on the same rows."""
+    """Saves only changed fields, because payments and imports update the same rows concurrently."""
 
     def save_model(self, request, obj, form, change):
         if not change:
@@ -73,24 +73,20 @@ class NarrowSave(Lean):
             obj.save(update_fields=form.changed_data)
 
 
-class NotMade(NarrowSave):
-    """Rows come from the system, and stay."""
-
+class NoAddOrDelete(NarrowSave):
     def has_add_permission(self, request, obj=None):
         return False
 
     has_delete_permission = has_add_permission
 
 
-class ReadOnly(NotMade):
-    """Rows of the past: there to be looked at."""
-
+class ReadOnly(NoAddOrDelete):
     def has_change_permission(self, request, obj=None):
         return False
 
 
 class FinalRevocation:
-    """A key can be revoked here but never restored: whoever had it revoked relies on that."""
+    """Allows revoking but never restoring, because the person who revoked a key relies on it."""
 
     def get_readonly_fields(self, request, obj=None):
         fields = super().get_readonly_fields(request, obj)  # type: ignore[misc]
@@ -99,7 +95,7 @@ class FinalRevocation:
 
 @admin.register(Group)
 class GroupAdmin(Lean, DjangoGroupAdmin):
-    """Only superusers change what a group may do: members of staff could give themselves every right with it."""
+    """Only superusers can change groups, because staff could give themselves any permission."""
 
     def has_add_permission(self, request, obj=None):
         return request.user.is_superuser
@@ -109,7 +105,7 @@ class GroupAdmin(Lean, DjangoGroupAdmin):
 
 @admin.register(User)
 class UserAdmin(Lean, DjangoUserAdmin):
-    """Only superusers change who is staff, and staff accounts: others could make themselves superusers."""
+    """Only superusers can change staff accounts and who is staff, because others could make themselves superusers."""
 
     RIGHTS = ["is_staff", "is_superuser", "groups", "user_permissions"]
 
@@ -121,7 +117,7 @@ class UserAdmin(Lean, DjangoUserAdmin):
     fieldsets = [
         (None, {"fields": ["email", "password", "second_factors"]}),
         ("Person", {"fields": ["first_name", "last_name"]}),
-        ("May", {"fields": ["is_active", *RIGHTS]}),
+        ("Permissions", {"fields": ["is_active", *RIGHTS]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
@@ -143,15 +139,15 @@ class UserAdmin(Lean, DjangoUserAdmin):
     def second_factors(self, user):
         return ", ".join(str(authenticator) for authenticator in user.authenticator_set.order_by("pk")) or "none"
 
-    @admin.action(description="Remove all second factors (device lost)", permissions=["change"])
+    @admin.action(description="Remove all second factors (lost device)", permissions=["change"])
     def remove_second_factors(self, request, queryset):
         if not all(self._may_touch(request, user) for user in queryset):
-            self.message_user(request, "Only a superuser can remove those of support staff.", messages.ERROR)
+            self.message_user(request, "Only superusers can remove second factors of support staff.", messages.ERROR)
             return
         for user in queryset:
             _, removed = user.authenticator_set.all().delete()
             self.log_change(request, user, f"Removed all second factors ({sum(removed.values())}).")
-            self.message_user(request, f"{user} signs in with the password alone now.", messages.SUCCESS)
+            self.message_user(request, f"{user} can now sign in with just the password.", messages.SUCCESS)
 
 
 class MemberInline(admin.TabularInline):
@@ -192,7 +188,7 @@ class ApiKeyForm(forms.ModelForm):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
-    """Whose key it is and what it may do is fixed when it is made: somebody may know the text of an old one."""
+    """Merchant and scopes of a key can't be changed, because someone may know the text of an old key."""
 
     form = ApiKeyForm
     list_display = ["name", "merchant", "prefix", "scopes", "last_used_at", "revoked_at"]
@@ -215,10 +211,10 @@ class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
         obj.pk = key.pk
 
     def response_add(self, request, obj, post_url_continue=None):
-        # Rendered, not redirected to: the text exists in this answer only.
-        context = {"title": "API key made", "opts": self.opts, "key": obj, "text": request.new_key_text}
+        # Rendered instead of redirected, because the key's text exists only in this response.
+        context = {"title": "API key created", "opts": self.opts, "key": obj, "text": request.new_key_text}
         context |= self.admin_site.each_context(request)
-        return render(request, "admin/merchants/apikey/made.html", context)
+        return render(request, "admin/merchants/apikey/created.html", context)
 
     def has_delete_permission(self, request, obj=None):
-        return False  # revoke it: the history of orders speaks of it
+        return False  # keys can only be revoked, because the history of orders mentions them

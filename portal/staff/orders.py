@@ -1,4 +1,4 @@
-"""Orders as support staff work on them, and what belongs to them."""
+"""Orders in the admin, with the desk for support staff, subscriptions and refused reports."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -17,11 +17,11 @@ from fulfillment.attention import needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
-from orders.search import MAX_SEARCH, find, is_secret, quotable
+from orders.search import MAX_SEARCH, find, is_secret, text_for_url
 from pools.models import LicenseKey
 from portal.orders.desk import Desk
 from portal.orders.page import ACTIONS, order_page, perform
-from portal.staff.merchants import NotMade, ReadOnly
+from portal.staff.merchants import NoAddOrDelete, ReadOnly
 
 
 class CustomerDataForm(forms.Form):
@@ -41,33 +41,33 @@ class AttentionFilter(admin.SimpleListFilter):
 
 
 @admin.register(Order)
-class OrderAdmin(NotMade, admin.ModelAdmin):
+class OrderAdmin(NoAddOrDelete, admin.ModelAdmin):
     list_display = ["number", "merchant", "status", "email", "customer_name", "paid_at"]
     list_filter = [AttentionFilter, "status", "merchant"]
     list_select_related = ["merchant"]
     ordering = ["-pk"]
     show_full_result_count = False
-    search_fields = ["number"]  # shows the search box; what it finds is get_search_results
+    search_fields = ["number"]  # only shows the search box; get_search_results does the search
     search_help_text = (
-        "Order numbers (also without letters and zeros), customer’s address or name or a part, license text or its"
-        " last four to twelve characters, SKU; case, accents and punctuation don’t matter"
+        "Order number (leading letters and zeros are optional), customer’s e-mail address or name, license text or its"
+        " last 4 to 12 characters, or SKU. Ignores case, accents and punctuation."
     )
 
     def get_urls(self):
-        acts = [
-            path(f"<int:pk>/{address}", self.at_desk(act), name=f"orders_order_change-{name}")
-            for name, (address, act) in ACTIONS.items()
+        urls = [
+            path(f"<int:pk>/{route}", self.at_desk(action), name=f"orders_order_change-{name}")
+            for name, (route, action) in ACTIONS.items()
         ]
         customer = path("customer/", self.admin_site.admin_view(self.customer_data), name="orders_order_customer")
-        return [*acts, customer, *super().get_urls()]
+        return [*urls, customer, *super().get_urls()]
 
     @method_decorator(never_cache)
     def customer_data(self, request):
-        """Tell what is held about a customer, hand it over, or erase it. The address never stands in ours."""
+        """Show, export or erase a customer's data. The e-mail address never appears in the URL."""
         if not request.user.has_perm("orders.delete_order"):
             raise PermissionDenied
         form = CustomerDataForm(request.POST or None)
-        context = self.admin_site.each_context(request) | {"title": "A customer’s data", "opts": self.opts}
+        context = self.admin_site.each_context(request) | {"title": "Customer data", "opts": self.opts}
         if not form.is_valid():
             return render(request, "admin/orders/order/customer_data.html", context | {"form": form})
 
@@ -80,13 +80,13 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
             erased = held.erase(actor=f"{request.user}, support staff")
             self.message_user(request, f"Erased: {describe_counts(erased)}.", messages.SUCCESS)
             return redirect("admin:orders_order_changelist")
-        context |= {"form": form, "held": describe_counts(held.count()), "asked": held}
+        context |= {"form": form, "counts": describe_counts(held.count()), "customer": held}
         return render(request, "admin/orders/order/customer_data.html", context)
 
-    def at_desk(self, act: Callable, permission: str = "change") -> Callable:
-        """The act as a view of the admin, on an order of any merchant."""
+    def at_desk(self, action: Callable, permission: str = "change") -> Callable:
+        """Turn an action into an admin view for orders of any merchant."""
 
-        @wraps(act)
+        @wraps(action)
         def view(request, pk, **kwargs):
             order = get_object_or_404(Order.objects.select_related("merchant", "checkout_page"), pk=pk)
             if not getattr(self, f"has_{permission}_permission")(request, order):
@@ -100,17 +100,17 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
                 base="desk/admin_base.html",
                 extra={"title": str(order)} | self.admin_site.each_context(request),
             )
-            return perform(act, request, desk, **kwargs)
+            return perform(action, request, desk, **kwargs)
 
         return never_cache(self.admin_site.admin_view(view))
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         if not object_id.isdecimal() or len(object_id) > 18:
-            raise Http404("There is no such order.")
+            raise Http404("This order doesn’t exist.")
         return self.at_desk(order_page, "view")(request, int(object_id))
 
     def get_search_results(self, request, queryset, search_term):
-        """Orders by the surest kind of thing that the text is."""
+        """Find orders by the most certain kind of thing that the text can be, without license texts."""
         if not search_term.strip():
             return queryset, False
         found = find(queryset, search_term)
@@ -125,7 +125,7 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
         return super().changelist_view(request, extra_context)
 
     def _search(self, request, text: str):
-        """Lead to what was searched for, without a license text, or what may be one, ever standing in an address."""
+        """Redirect to the search result without putting a license text, or what may be one, in the URL."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if not text:
@@ -140,10 +140,10 @@ class OrderAdmin(NotMade, admin.ModelAdmin):
 
         key = LicenseKey.objects.with_text(text).first()
         if key and request.user.has_perm("pools.view_licensekey"):
-            messages.info(request, f"This license key is in no order; it is {key.status}.")
+            messages.info(request, f"This license key isn’t in any order. It is {key.status}.")
             return redirect("admin:pools_licensekey_change", key.pk)
         if kind:
-            return self._redirect_to_list(q=quotable(kind, found[kind], text))
+            return self._redirect_to_list(q=text_for_url(kind, found[kind], text))
         messages.warning(request, "No order has this number, address, name, license text or SKU.")
         return self._redirect_to_list()
 

@@ -10,16 +10,16 @@ from pools.forms import StaffUploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.uploads import begin
 from pools.withdrawal import withdraw
-from portal.staff.merchants import NarrowSave, NotMade
+from portal.staff.merchants import NarrowSave, NoAddOrDelete
 from work.bodies import takes_files
 
 
 def describe_import(key_import: KeyImport) -> str:
     kinds = ("repeated", "already_in_pool", "already_in_other_pools")
     counts = {kind.replace("_", " "): key_import.preview[kind]["count"] for kind in kinds}
-    left_out = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    added = f"{key_import.preview['new']:,} keys added to the pool “{key_import.pool}”."
-    return f"{added} Left out: {left_out}." if left_out else added
+    skipped = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    added = f"Added {key_import.preview['new']:,} keys to the pool “{key_import.pool}”."
+    return f"{added} Skipped: {skipped}." if skipped else added
 
 
 @admin.register(LicensePool)
@@ -32,7 +32,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     readonly_fields = ["stock", "notified", "created_at", "add_keys_link"]
 
     def get_readonly_fields(self, request, obj=None):
-        # Products and orders of the merchant refer to it.
+        # The merchant of a pool can't change, because its products and orders refer to the pool.
         return [*self.readonly_fields, "merchant"] if obj else self.readonly_fields
 
     def save_model(self, request, obj, form, change):
@@ -50,7 +50,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
     @admin.display(description="add keys")
     def add_keys_link(self, pool):
         if pool.pk is None:
-            return "once the pool is saved"
+            return "Save the pool first"
         url = reverse("admin:pools_licensepool_keys", args=[pool.pk])
         return format_html('<a href="{}">Upload or paste keys</a>', url)
 
@@ -67,7 +67,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
                 for warning in key_import.preview["warnings"]:
                     messages.warning(request, warning)
             elif not key_import.error:
-                messages.info(request, f"The keys are being imported. The batches of “{pool}” show when they are in.")
+                messages.info(request, f"Importing the keys. The batch appears under “{pool}” when it is done.")
             else:
                 problems = key_import.preview.get("problems", {})
                 lines = [f"Line {number} {problem}." for number, problem in problems.items()]
@@ -81,7 +81,7 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
 
 
 @admin.register(KeyBatch)
-class KeyBatchAdmin(NotMade, admin.ModelAdmin):
+class KeyBatchAdmin(NoAddOrDelete, admin.ModelAdmin):
     list_display = ["pool", "key_count", "file_name", "note", "imported_by", "imported_at", "undone_at"]
     list_filter = ["pool"]
     list_select_related = ["pool"]
@@ -91,14 +91,14 @@ class KeyBatchAdmin(NotMade, admin.ModelAdmin):
     )
     actions = ["withdraw_rest"]
 
-    @admin.action(description="Withdraw the keys of these batches that were not issued", permissions=["change"])
+    @admin.action(description="Withdraw unissued keys of selected batches", permissions=["change"])
     def withdraw_rest(self, request, batches):
         count = withdraw(LicenseKey.objects.filter(batch__in=batches), actor=str(request.user))
-        self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")
+        self.message_user(request, f"{count:,} keys withdrawn. They will never be issued.")
 
 
 @admin.register(LicenseKey)
-class LicenseKeyAdmin(NotMade, admin.ModelAdmin):
+class LicenseKeyAdmin(NoAddOrDelete, admin.ModelAdmin):
     list_display = ["masked", "pool", "status", "item", "issued_at", "withdrawn_at"]
     list_filter = ["pool"]
     list_select_related = ["pool", "item__order"]
@@ -111,7 +111,7 @@ class LicenseKeyAdmin(NotMade, admin.ModelAdmin):
     def masked(self, key):
         return f"••••{key.hint}"
 
-    @admin.action(description="Withdraw these keys if they were not issued", permissions=["change"])
+    @admin.action(description="Withdraw selected unissued keys", permissions=["change"])
     def withdraw(self, request, keys):
         count = withdraw(keys, actor=str(request.user))
-        self.message_user(request, f"{count:,} keys withdrawn: they will never be issued.")
+        self.message_user(request, f"{count:,} keys withdrawn. They will never be issued.")

@@ -22,15 +22,15 @@ class SupportSite(admin.AdminSite):
         return super().has_permission(request) and not lacks_second_factor(request.user)
 
     def admin_view(self, view, cacheable=False):
-        """Lead staff to set up the second factor that the installation requires, instead of to the sign-in page."""
+        """Redirect staff to set up a required second factor, instead of to the sign-in page."""
         guarded = super().admin_view(view, cacheable)
 
         @wraps(view)
         def with_second_factor(request, *args, **kwargs):
             if "\0" in unquote_plus(request.META.get("QUERY_STRING", "")) + request.path:
-                raise BadRequest("No text has a NUL character.")
+                raise BadRequest("The URL contains a NUL character.")
             if super(SupportSite, self).has_permission(request) and lacks_second_factor(request.user):
-                messages.info(request, "Support staff need a second factor. Please set one up.")
+                messages.info(request, "Support staff need a second factor. Set one up to continue.")
                 return redirect("mfa_index")
             return guarded(request, *args, **kwargs)
 

@@ -18,7 +18,7 @@ LOOKS = {
     for look, states in {
         ("idle", "circle"): ["unpaid", "unmapped", "none"],
         ("good", "check-circle-fill"): [
-            *("paid", "done", "sound", "healthy", "issued", "delivered", "enabled", "ok", "activated", "imported"),
+            *("paid", "done", "balanced", "healthy", "issued", "delivered", "enabled", "ok", "activated", "imported"),
             *("active", "valid", "applied"),
         ],
         ("idle", "slash-circle"): [
@@ -28,7 +28,7 @@ LOOKS = {
         ("busy", "hourglass-split"): ["pending", "queued", "deferred", "reading", "importing", "open"],
         ("warn", "clock-fill"): ["waiting", "low", "failing", "temporary", "ready", "expired", "warning"],
         ("bad", "exclamation-triangle-fill"): [
-            *("failed", "broken", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")
+            *("failed", "mismatch", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")
         ],
         ("good", "circle"): ["available"],
         ("busy", "shield-lock"): ["reserved"],

@@ -52,7 +52,7 @@ def test_a_code_is_entered_and_the_item_is_done(staff, live_server, pay, make_pr
     staff.find_element(By.NAME, "unit_1").send_keys("AAAA-BBBB-CCCC")
     press(staff, "Save and send")
 
-    assert sees(staff, "the e-mail to ada@example.com is on its way", "••••CCCC")
+    assert sees(staff, "The e-mail to ada@example.com is on its way", "••••CCCC")
     work()
     assert any("AAAA-BBBB-CCCC" in message.body for message in mailoutbox)
 
@@ -65,7 +65,7 @@ def test_keys_are_pasted_into_a_pool(staff, live_server, make_pool):
     staff.find_element(By.NAME, "text").send_keys("AAAA\nBBBB\nAAAA")
     press(staff, "Add keys")
 
-    assert sees(staff, "2 keys added", "1 repeated")
+    assert sees(staff, "Added 2 keys", "1 repeated")
     assert pool.keys.count() == 2
 
 

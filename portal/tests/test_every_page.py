@@ -470,7 +470,7 @@ def test_everybody_can_use_them(chrome, live_server, client, order, merchant, st
         look_in(browser, "dark")
         check(browser, ["color-contrast"])
     look_in(browser, "light")
-    for label in ("Resend", "Correct", "Refund…", "Enter codes"):
+    for label in ("Resend", "Correct address", "Refund…", "Enter codes"):
         browser.get(f"{live_server}{reverse('order', args=['A1'])}")
         open_dialog(browser, label)
         check_at_both_widths(browser)

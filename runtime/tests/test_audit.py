@@ -111,6 +111,6 @@ def test_a_text_that_was_exchanged_is_named(sold, capsys):
     key = LicenseKey.objects.get(position=0)
 
     assert any(
-        f"license key {key.pk}: The stored text is damaged, or was moved here" in line
+        f"license key {key.pk}: The stored text is damaged or comes from another row" in line
         for line in violations(capsys, "--texts")
     )

@@ -67,7 +67,7 @@ def test_rotation_encrypts_every_row_anew_and_keeps_fingerprints(code, settings,
     load_key.cache_clear()
     settings.VAULT_KEYS = [NEW]
 
-    assert "pools.LicenseKey.code: 10 re-encrypted" in capsys.readouterr().out
+    assert "pools.LicenseKey.code: 10 values re-encrypted" in capsys.readouterr().out
     assert {ciphertext[:4] for ciphertext in stored(ActivationCode) + stored(LicenseKey)} == {encryption_key_id()}
     assert ActivationCode.objects.get().code == code.code
     assert fingerprint(code.code) == old_fingerprint
@@ -95,4 +95,4 @@ def test_rotation_that_was_stopped_goes_on_where_it_stopped(code, settings, caps
 
     call_command("rotate_keys")
 
-    assert "pools.LicenseKey.code: 6 re-encrypted" in capsys.readouterr().out
+    assert "pools.LicenseKey.code: 6 values re-encrypted" in capsys.readouterr().out

@@ -16,32 +16,36 @@ READING = ("encoding", "format", "split", "separator", "delimiter", "column", "s
 
 class Command(BaseCommand):
     help = (
-        "Import license keys from a file into a pool, and say what comes of it. All of them or, if a line cannot"
-        " be a key, none. No worker is needed."
+        "Import license keys from a file into a pool and print the result. If a line can't be a key, nothing is"
+        " imported. Works without a running worker."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("pool", help="its id, or its name")
-        parser.add_argument("file", help="text, CSV, or either as gzip; - is standard input")
-        parser.add_argument("--merchant", help="whose pool it is, by the merchant's slug")
-        parser.add_argument("--note", default="", help="to find the batch by")
-        parser.add_argument("--dry-run", action="store_true", help="print the preview, import nothing")
-        parser.add_argument("--skip-bad-lines", action="store_true", help="import the others")
-        reading = parser.add_argument_group("how it is read; what is missing is detected")
+        parser.add_argument("pool", help="ID or name of the pool")
+        parser.add_argument("file", help="text or CSV file, optionally gzipped; - reads standard input")
+        parser.add_argument("--merchant", help="slug of the merchant that owns the pool")
+        parser.add_argument("--note", default="", help="note to find the batch by")
+        parser.add_argument("--dry-run", action="store_true", help="print the preview without importing")
+        parser.add_argument("--skip-bad-lines", action="store_true", help="skip lines that can't be keys")
+        reading = parser.add_argument_group("file format (detected by default)")
         reading.add_argument("--encoding", choices=ENCODINGS)
         reading.add_argument("--format", choices=FORMATS)
-        reading.add_argument("--split", choices=SPLITS, help="what stands between two keys of a text")
+        reading.add_argument("--split", choices=SPLITS, help="what separates the keys in a text file")
         reading.add_argument("--separator")
-        reading.add_argument("--delimiter", choices=DELIMITERS, help="between the columns of a CSV")
-        reading.add_argument("--column", type=int, choices=range(1, 1001), metavar="N", help="of the keys, from 1")
+        reading.add_argument("--delimiter", choices=DELIMITERS, help="separator between CSV columns")
         reading.add_argument(
-            "--spreadsheet", choices=WAYS, help="fix removes what a spreadsheet added; keep imports shortened numbers"
+            "--column", type=int, choices=range(1, 1001), metavar="N", help="CSV column with the keys, from 1"
         )
-        reading.add_argument("--header", choices=["yes", "no"], help="the first row of a CSV names the columns")
+        reading.add_argument(
+            "--spreadsheet",
+            choices=WAYS,
+            help="fix removes formatting that a spreadsheet added; keep also imports shortened numbers",
+        )
+        reading.add_argument("--header", choices=["yes", "no"], help="whether the first CSV row has headings")
 
     def handle(self, *, pool: str, file: str, merchant: str | None, note: str, dry_run: bool, **options: Any) -> None:
         if (options["split"] or "").startswith("separator") and not options["separator"]:
-            raise CommandError("What stands between two keys? Say it with --separator.")
+            raise CommandError("This split needs a separator. Set it with --separator.")
         found = find_pool(pool, merchant)
         header = {"header": options["header"] == "yes"} if options["header"] else {}
         read_as = {name: options[name] for name in READING if options[name] is not None} | header
@@ -55,7 +59,7 @@ class Command(BaseCommand):
             return
         if key_import.preview["problems"] and not options["skip_bad_lines"]:
             discard(key_import)
-            raise CommandError("Nothing was imported: some lines are no license keys.")
+            raise CommandError("Nothing was imported: some lines aren’t license keys.")
 
         try:
             confirm(key_import, actor="import_keys")
@@ -64,7 +68,7 @@ class Command(BaseCommand):
         finish(key_import)
         if key_import.status != KeyImport.Status.IMPORTED:
             raise CommandError(f"Nothing was imported. {key_import.error}")
-        self.stdout.write(f"{key_import.preview['new']:,} keys imported into the pool {found.name}.")
+        self.stdout.write(f"Imported {key_import.preview['new']:,} keys into the pool {found.name}.")
 
     def describe(self, key_import: KeyImport) -> None:
         preview = key_import.preview
@@ -76,11 +80,11 @@ class Command(BaseCommand):
             return
         read_as = dict(preview["read_as"])
         name, because = read_as.pop("column_name", ""), read_as.pop("column_because", "")
-        how = ", ".join(f"{name} {value!r}" for name, value in read_as.items() if value not in ("", None))
-        self.stdout.write(f"Read as {how}.")
+        settings = ", ".join(f"{name} {value!r}" for name, value in read_as.items() if value not in ("", None))
+        self.stdout.write(f"Read with {settings}.")
         if because:
-            self.stdout.write(f"Column {read_as['column']}{f' “{name}”' if name else ''} holds the keys: {because}.")
-        self.stdout.write(f"{preview['keys']:,} keys, {preview['new']:,} of them new.")
+            self.stdout.write(f"Using column {read_as['column']}{f' “{name}”' if name else ''} for keys: {because}.")
+        self.stdout.write(f"{preview['keys']:,} keys, {preview['new']:,} new.")
         for kind in ("repeated", "already_in_pool", "already_in_other_pools", "unusable", "empty"):
             if count := preview[kind]["count"]:
                 lines = ", ".join(map(str, preview[kind]["numbers"][:10]))
@@ -93,27 +97,27 @@ def find_pool(pool: str, merchant: str | None) -> LicensePool:
     pools = LicensePool.objects.filter(merchant__slug=merchant) if merchant else LicensePool.objects.all()
     found = list(pools.filter(pk=int(pool)) if pool.isdecimal() else pools.filter(name=pool))
     if len(found) != 1:
-        known = "Several merchants have" if found else "There is no"
-        raise CommandError(f"{known} pool {pool}.{' Name one with --merchant.' if found else ''}")
+        problem = "Several merchants have a" if found else "There is no"
+        raise CommandError(f"{problem} pool {pool}.{' Choose one with --merchant.' if found else ''}")
     return found[0]
 
 
 def upload(pool: LicensePool, file: str, *, note: str, options: dict[str, Any]) -> KeyImport:
-    told: dict[str, Any] = {"actor": "import_keys", "note": note, "options": options}
+    details: dict[str, Any] = {"actor": "import_keys", "note": note, "options": options}
     if file == "-":
-        key_import = begin(pool, iter(lambda: sys.stdin.buffer.read(1024 * 1024), b""), **told)
+        key_import = begin(pool, iter(lambda: sys.stdin.buffer.read(1024 * 1024), b""), **details)
     else:
         try:
             with Path(file).open("rb") as opened:
                 chunks = iter(lambda: opened.read(1024 * 1024), b"")
-                key_import = begin(pool, chunks, file_name=Path(file).name, **told)
+                key_import = begin(pool, chunks, file_name=Path(file).name, **details)
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from error
     return finish(key_import)
 
 
 def finish(key_import: KeyImport) -> KeyImport:
-    """Have it read, or carried out; a worker may have been quicker, and is waited for."""
+    """Read the file or import the keys. If a worker is already doing that, wait for it."""
     while key_import.status in {KeyImport.Status.READING, KeyImport.Status.IMPORTING}:
         work_on(key_import.pk)
         key_import.refresh_from_db()

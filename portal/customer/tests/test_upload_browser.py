@@ -16,7 +16,7 @@ def press(browser, label):
 
 def test_keys_come_in_by_the_link_once(browser, live_server, make_pool, tmp_path, monkeypatch):
     # As a long file is: by the worker, which is this test.
-    monkeypatch.setattr(upload_link.uploads, "CHUNK_SIZE", 5)
+    monkeypatch.setattr(upload_link.uploads, "MAX_SYNCHRONOUS", 5)
     pool = make_pool(name="Photo Pro")
     file = tmp_path / "keys.txt"
     file.write_text("KEY-FILE-0001\nKEY-FILE-0002\nKEY-FILE-0001\n")

@@ -86,7 +86,7 @@ def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
     done = visitor.get(result).content.decode()
 
     assert "<dt>Keys found</dt><dd>4</dd>" in preview
-    assert "1, skipped: line 4" in preview and "Line 5 holds a NUL character." in preview
+    assert "1, skipped: line 4" in preview and "Line 5 contains a NUL character." in preview
     assert "2 keys imported" in done and "<dt>Already in this pool</dt><dd>1</dd>" in done
     for key in ("NEW-KEY", "POOL-HAS", "0001", "bad"):
         assert key not in preview + done
@@ -238,7 +238,7 @@ def test_what_cannot_be_read_is_refused_and_leaves_the_link_alive(visitor, addre
 
     for page in (nothing, both):
         assert "Choose a file" in page.content.decode() and "A-KEY" not in page.content.decode()
-    assert "There is no license key in it." in refused.content.decode() and address in refused.content.decode()
+    assert "No license keys found." in refused.content.decode() and address in refused.content.decode()
     assert visitor.get(address).status_code == 200
 
 
@@ -253,7 +253,7 @@ def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatc
 
 
 def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, upload, monkeypatch, pool):
-    monkeypatch.setattr(upload_link.uploads, "CHUNK_SIZE", 5)
+    monkeypatch.setattr(upload_link.uploads, "MAX_SYNCHRONOUS", 5)
     result = upload("A-1\nA-2\nA-3")
     assert "Reading your upload" in visitor.get(result).content.decode()
     upload_link.uploads.work_on(KeyImport.objects.get().pk)
@@ -269,7 +269,7 @@ def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, up
 
 
 def test_nobody_imports_what_was_not_looked_at(visitor, upload, monkeypatch, address, link):
-    monkeypatch.setattr(upload_link.uploads, "CHUNK_SIZE", 5)
+    monkeypatch.setattr(upload_link.uploads, "MAX_SYNCHRONOUS", 5)
     result = upload("A-1\nA-2\nA-3")
 
     assert visitor.post(result, {"import": "yes"}).status_code == 302

@@ -73,11 +73,11 @@ def product_of(merchant):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"body": "Hello\n{FNAM}\n{KEY}"}, "Line 2, column 1: there is no tag {FNAM}. Do you mean {FNAME}?"),
-        ({"body": "Hello {FNAME}"}, "The text lacks the tag {KEY}"),
+        ({"body": "Hello\n{FNAM}\n{KEY}"}, "Line 2, column 1: unknown tag {FNAM}. Did you mean {FNAME}?"),
+        ({"body": "Hello {FNAME}"}, "Add the tag {KEY}"),
         ({"body": ""}, "This field is required"),
-        ({"subject": "{KEY}"}, "{KEY} must not stand in the subject"),
-        ({"subject": "For {NOBODY}"}, "Line 1, column 5: there is no tag {NOBODY}."),
+        ({"subject": "{KEY}"}, "The subject can’t contain {KEY}"),
+        ({"subject": "For {NOBODY}"}, "Line 1, column 5: unknown tag {NOBODY}."),
     ],
 )
 def test_a_text_that_would_fail_is_refused_with_its_place(manager, texts, message):
@@ -203,11 +203,11 @@ def test_a_removed_logo_stays_for_mails_that_were_sent(manager, merchant):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "This is no picture"),
-        (picture()[:200], "This is no picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "Can’t read this file"),
+        (picture()[:200], "Can’t read this file"),
         (picture() + b"<script>", ""),
-        (b"GIF89a" + b"\0" * 40, "This is no picture"),
-        (b"\0" * (2 * 1024 * 1024 + 1), "more than 2 MB"),
+        (b"GIF89a" + b"\0" * 40, "Can’t read this file"),
+        (b"\0" * (2 * 1024 * 1024 + 1), "larger than 2 MB"),
     ],
 )
 def test_what_is_no_picture_is_refused(manager, content, message):
@@ -236,7 +236,7 @@ def test_an_address_that_no_mail_could_name_is_refused(manager, merchant, addres
 def test_a_sender_of_two_lines_is_refused(manager, merchant):
     answer = manager.post("/emails/sender/", {"sender_name": "Northlight\nBcc: eve@example.com"})
 
-    assert "One line, please" in answer.content.decode()
+    assert "Use a single line" in answer.content.decode()
     merchant.refresh_from_db()
     assert merchant.sender_name == ""
 
@@ -253,10 +253,10 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
     body.send_keys("Salut {FNAME}\n\n{KEY}")
     wait(browser, lambda: "Salut Amélie" in mail_in_preview(browser))
     body.send_keys("{NOPE}")
-    wait(browser, lambda: "there is no tag {NOPE}" in preview(browser))
+    wait(browser, lambda: "unknown tag {NOPE}" in preview(browser))
     browser.find_element(By.XPATH, "//button[text()='Save']").click()
-    sees(browser, "there is no tag {NOPE}")
-    wait(browser, lambda: "there is no tag {NOPE}" in preview(browser))
+    sees(browser, "unknown tag {NOPE}")
+    wait(browser, lambda: "unknown tag {NOPE}" in preview(browser))
     assert not EmailTemplate.objects.exists()
 
     body = browser.find_element(By.NAME, "body")

@@ -50,7 +50,7 @@ def test_a_product_is_built(page, merchant):
     ("name", "data", "why"),
     [
         ("licensed-product-add", {"name": "Photo", "number": "P1"}, "This number is already in use."),
-        ("licensed-product-add", {"name": "Photo", "number": "a/b"}, "A number has no spaces"),
+        ("licensed-product-add", {"name": "Photo", "number": "a/b"}, "A number can’t contain spaces"),
         ("module-add", {"name": "Seats", "licensing_model": "Floating"}, "A Floating module needs this value."),
         ("template-add", {"name": "Uses", "license_type": "QUANTITY"}, "A template of this type needs this value."),
         ("template-add", {"name": "Raw", "license_type": "FEATURE", "price": "5"}, "A price above 0 needs"),

@@ -169,8 +169,8 @@ def test_a_package_has_templates_in_order_and_shows_what_an_order_gets(manager, 
     ("change", "words"),
     [
         ({"template_0": ""}, "Enter at least one template."),
-        ({"template_0": "T/1"}, "A number has no spaces"),
-        ({"product_number": "P 1"}, "A number has no spaces"),
+        ({"template_0": "T/1"}, "A number can’t contain spaces"),
+        ({"product_number": "P 1"}, "A number can’t contain spaces"),
         ({"quantity_0": "101"}, "less than or equal to 100"),
     ],
 )

@@ -143,12 +143,12 @@ def test_several_order_numbers_find_several_orders(desk, order):
 
 def test_the_address_is_corrected_and_the_code_resent(desk, order, sink, work):
     desk.open("/orders/A0012345678/")
-    desk.click("Correct")
+    desk.click("Correct address")
     desk.until(desk.dialog_is_open)
     field = desk.browser.find_element(By.CSS_SELECTOR, "dialog [name=email]")
     field.clear()
     field.send_keys("ada@byron.example")
-    desk.answer("Correct")
+    desk.answer("Correct address")
     desk.sees("The address is now ada@byron.example", "Address corrected from ada@example.com")
 
     desk.click("Resend")
@@ -191,7 +191,7 @@ def test_resend_is_gone_and_the_reason_there_once_refunded(desk, order):
     desk.click("Refund…")
     desk.answer("Refund")
 
-    desk.sees("nothing is left, the order is deleted", "Not to be resent: The order is deleted, not paid.")
+    desk.sees("Nothing is left, so the order is deleted", "Can’t resend: The order is deleted, not paid.")
     assert not desk.offers("Resend")
 
 
@@ -199,7 +199,7 @@ def test_resend_is_gone_and_the_reason_there_without_delivery(desk, order):
     CheckoutPage.objects.update(delivery_allowed=False)
     desk.open("/orders/A0012345678/")
 
-    desk.sees("Not to be resent: Delivery isn’t allowed for the checkout page “main”; Ask support to allow it.")
+    desk.sees("Can’t resend: Delivery isn’t allowed for the checkout page “main”; ask support to allow it.")
     assert not desk.offers("Resend")
 
 
@@ -207,7 +207,7 @@ def test_resend_is_gone_and_the_reason_there_without_a_code(desk, pay, make_prod
     pay(make_product(keys=0), order="A1")
     desk.open("/orders/A1/")
 
-    desk.sees("Not to be resent: The order has no activation codes yet.")
+    desk.sees("Can’t resend: The order has no activation codes yet.")
     assert not desk.offers("Resend")
 
 
@@ -223,7 +223,7 @@ def test_a_refund_in_another_tab_meanwhile_is_told(desk, order):
 
 def test_a_code_is_revealed_and_hidden_again(desk, order):
     desk.open("/orders/A0012345678/")
-    desk.click("Reveal code 1, which is recorded")
+    desk.click("Reveal code 1 (recorded in the history)")
 
     desk.sees("AAAA-BBBB-CCCC-7Q2M", "Code ••••7Q2M shown, by Sam")
     assert desk.offers("Copy")
@@ -261,7 +261,7 @@ def test_a_copied_code_is_exactly_the_code(desk, order):
         code.code = "line 1\nline 2"
         code.save()
     desk.open("/orders/A0012345678/")
-    desk.click("Reveal code 1, which is recorded")
+    desk.click("Reveal code 1 (recorded in the history)")
     desk.sees("line 1")
 
     desk.click("Copy")
@@ -289,15 +289,15 @@ def test_all_of_it_works_without_javascript(desk, order, sink, work, without_jav
     desk.search("7Q2M")
     desk.sees("A0012345678")
     desk.click_plainly("A0012345678")
-    desk.click_plainly("Reveal code 1, which is recorded")
+    desk.click_plainly("Reveal code 1 (recorded in the history)")
     desk.sees("AAAA-BBBB-CCCC-7Q2M")
 
     desk.click_plainly("Resend")
-    desk.sees("is sent to ada@example.com")
+    desk.sees(", to ada@example.com")
     desk.click_plainly("Cancel")
     desk.sees("History")
     desk.click_plainly("Resend")
-    desk.sees("is sent to ada@example.com")
+    desk.sees(", to ada@example.com")
     desk.click_plainly("Resend")
     desk.sees("on its way to ada@example.com")
     work()
@@ -331,5 +331,5 @@ def test_support_staff_do_the_same_in_the_admin(browser, live_server, order, sin
 
     desk.click("Refund…")
     desk.answer("Refund")
-    desk.sees("Not to be resent: The order is deleted, not paid.")
+    desk.sees("Can’t resend: The order is deleted, not paid.")
     assert not desk.offers("Resend")

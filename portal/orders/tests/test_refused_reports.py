@@ -25,7 +25,7 @@ def spoil(payment, **fields):
     [
         ({"currency": "EURO"}, "#/currency"),
         ({"paid_at": "yesterday"}, "#/paid_at"),
-        ({"checkout_page": "side"}, "There is no checkout page “…”."),
+        ({"checkout_page": "side"}, "The checkout page “…” doesn’t exist."),
         ({"items": []}, "#/items"),
     ],
 )
@@ -184,7 +184,7 @@ def test_the_order_page_offers_to_map_what_has_a_product_now(unmapped, support, 
     page = support.post("/orders/A1/map/", follow=True).content.decode()
     work()
 
-    assert "1 item mapped" in page and "Mapped to products: item 2, by Sam" in page
+    assert "Mapped 1 item" in page and "Mapped to products: item 2, by Sam" in page
     assert [item.product for item in OtherItem.objects.all()] == ["T-SHIRT"]
     assert len(mailoutbox) == 1
     assert ">A1<" not in support.get("/attention/").content.decode()

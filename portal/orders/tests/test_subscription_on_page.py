@@ -26,4 +26,4 @@ def test_periods_are_told_in_words(support, renew):
     renew("A1")
     for period, words in [("P1M", "every month"), ("P3M", "every 3 months"), ("P30D", "every 30 days")]:
         Subscription.objects.update(period=period)
-        assert f"renews itself {words}: this (first)" in text(support.get("/orders/A1/"))
+        assert f"renews automatically {words}: this (first)" in text(support.get("/orders/A1/"))

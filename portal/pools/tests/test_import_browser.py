@@ -22,7 +22,7 @@ def click(browser, label, inside="main"):
 def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser, live_server, client, make_member, make_pool, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(uploads, "CHUNK_SIZE", 0)
+    monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 0)
     pool = make_pool()
     enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
     file = tmp_path / "keys.csv"
@@ -32,7 +32,7 @@ def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser.find_element(By.NAME, "file").send_keys(str(file))
     click(browser, "Upload")
 
-    sees(browser, "It is being read", "Waits for its turn")
+    sees(browser, "Reading the file", "Queued")
     key_import = KeyImport.objects.get()
     uploads._Progress(key_import)(1)
     sees(browser, "%")  # without a reload
@@ -40,19 +40,19 @@ def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
     browser.refresh()
     sees(browser, "%")
     uploads.work_on(key_import.pk)
-    sees(browser, "30 keys, of which 30 are new", "AAAA-0000", "Holds a control character: line 32")
+    sees(browser, "30 keys, 30 new", "AAAA-0000", "Contains a control character: line 32")
     check(browser)
 
-    click(browser, "Import 30 keys, leave out 1 bad line")
-    sees(browser, "The keys are being imported")
+    click(browser, "Import 30 keys, skip 1 bad line")
+    sees(browser, "Importing the keys")
     uploads.work_on(key_import.pk)
-    sees(browser, "30 keys came into the pool")
+    sees(browser, "30 keys were imported into")
     assert pool.keys.count() == 30
 
     browser.get(live_server.url + reverse("pool-batches", args=[pool.pk]))
     check(browser)
     click(browser, "Undo")
     sees(browser, "Undo this import?")
-    click(browser, "Undo", inside="dialog[@open]")
-    sees(browser, "its 30 keys are gone from the pool")
+    click(browser, "Undo import", inside="dialog[@open]")
+    sees(browser, "Its 30 keys were removed from the pool")
     assert not pool.keys.exists()

@@ -45,7 +45,7 @@ def upload(manager, pool):
 @pytest.fixture
 def by_a_worker(monkeypatch):
     """However short an upload is, it is a worker's."""
-    monkeypatch.setattr(uploads, "CHUNK_SIZE", 0)
+    monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 0)
 
 
 def address(key_import, name="import"):
@@ -72,7 +72,7 @@ def test_nothing_comes_in_before_somebody_says_yes(manager, upload, pool):
 
     confirm(manager, key_import)
 
-    assert "20 keys came into the pool" in shown(manager, key_import)
+    assert "20 keys were imported into" in shown(manager, key_import)
     batch = pool.batches.get()
     assert (batch.key_count, batch.file_name, batch.note) == (20, "keys.txt", "Spring")
     assert "Max" in batch.imported_by
@@ -88,7 +88,7 @@ def test_pasted_keys_are_an_import_too(manager, pool):
 def test_it_is_either_a_file_or_a_text(manager, pool, data):
     response = manager.post(reverse("pool-import", args=[pool.pk]), data)
 
-    assert "Choose a file of at most 64 MiB, or paste the keys." in response.content.decode()
+    assert "Choose a file of up to 64 MiB, or paste keys." in response.content.decode()
     assert not KeyImport.objects.exists()
 
 
@@ -107,7 +107,7 @@ def test_the_preview_counts_what_is_left_out_and_names_the_lines(manager, upload
         "unusable": [6],
         "empty": [3],
     }
-    assert "Import 1 key, leave out 1 bad line" in page and "Holds a NUL character: line 6" in page
+    assert "Import 1 key, skip 1 bad line" in page and "Contains a NUL character: line 6" in page
 
 
 def test_two_clicks_import_once(manager, upload, pool, by_a_worker):
@@ -119,22 +119,22 @@ def test_two_clicks_import_once(manager, upload, pool, by_a_worker):
         uploads.work_on(key_import.pk)
 
     assert pool.batches.count() == 1
-    assert "This import is imported already." in shown(manager, key_import)
+    assert "This import is already imported." in shown(manager, key_import)
 
 
 def test_a_long_one_shows_how_far_it_is(manager, upload, by_a_worker):
     key_import = upload(KEYS)
-    assert "Waits for its turn" in shown(manager, key_import)
+    assert "Queued" in shown(manager, key_import)
     uploads._Progress(key_import)(10)
 
     page = shown(manager, key_import)
 
-    assert "It is being read" in page and f'hx-get="{address(key_import)}"' in page and 'http-equiv="refresh"' in page
+    assert "Reading the file" in page and f'hx-get="{address(key_import)}"' in page and 'http-equiv="refresh"' in page
 
     uploads.work_on(key_import.pk)
     assert "Import 20 keys" in shown(manager, key_import)
     confirm(manager, key_import)
-    assert "The keys are being imported" in shown(manager, key_import)
+    assert "Importing the keys" in shown(manager, key_import)
 
 
 def test_the_same_file_again_changes_nothing(manager, upload, pool):
@@ -144,7 +144,7 @@ def test_the_same_file_again_changes_nothing(manager, upload, pool):
     again = upload(KEYS)
 
     page = shown(manager, again)
-    assert "No key of it is new" in page and address(again, "import-confirm") not in page
+    assert "None of the keys are new" in page and address(again, "import-confirm") not in page
     confirm(manager, again)
     assert (KeyMovement.objects.count(), LicenseKey.objects.count()) == before
     assert pool.batches.count() == 1
@@ -179,7 +179,7 @@ def test_keys_of_several_lines_have_a_separator(manager, upload, pool):
     key_import = upload("AAAA\nBBBB\n---\nCCCC\n")
 
     response = manager.post(address(key_import, "import-read"), {"split": "separator lines"})
-    assert "What stands between two keys?" in response.content.decode()
+    assert "Enter the separator." in response.content.decode()
     manager.post(address(key_import, "import-read"), {"split": "separator lines", "separator": "---"})
     confirm(manager, key_import)
 
@@ -189,27 +189,27 @@ def test_keys_of_several_lines_have_a_separator(manager, upload, pool):
 def test_what_cannot_be_read_is_refused_with_the_reason(manager, upload):
     page = shown(manager, upload(b"PK\x03\x04....xl/workbook.xml", "keys.xlsx"))
 
-    assert "This is an Excel workbook. Save it as CSV, and upload that." in page
-    assert "Read it again" not in page
+    assert "This is an Excel workbook. Save it as CSV and upload that." in page
+    assert "Update preview" not in page
 
     page = shown(manager, upload('Key\n"AAAA', "keys.csv") and upload(gzip.compress(b"\n \n")))
-    assert "There is no license key in it." in page
+    assert "No license keys found." in page
 
 
 def test_a_refused_upload_has_no_counts(manager, upload):
     page = shown(manager, upload(b"AAAA\0BBBB\n" * 2))
 
-    assert "There is no license key in it" in page and "lines 1, 2" in page
+    assert "No license keys found" in page and "lines 1, 2" in page
     assert "of which" not in page
 
 
 def test_a_refused_table_can_be_read_as_text(manager, upload, pool):
     key_import = upload('AAAA\n"BBBB' + "B" * 200_000, "keys.csv")
-    assert "opens in line 2" in shown(manager, key_import)
+    assert "in line 2 isn’t closed" in shown(manager, key_import)
 
     manager.post(address(key_import, "import-read"), {"format": "text"})
 
-    assert "Import 1 key, leave out 1 bad line" in shown(manager, key_import)
+    assert "Import 1 key, skip 1 bad line" in shown(manager, key_import)
 
 
 # What is kept
@@ -237,7 +237,7 @@ def test_what_was_uploaded_is_deleted_in_the_end(manager, upload, end):
 
 def test_a_discarded_one_cannot_be_imported_any_more(manager, upload, pool):
     key_import = upload(KEYS)
-    assert "is deleted" in manager.get(address(key_import, "import-discard")).content.decode()
+    assert "We delete the upload" in manager.get(address(key_import, "import-discard")).content.decode()
 
     manager.post(address(key_import, "import-discard"))
     confirm(manager, key_import)
@@ -280,7 +280,7 @@ def test_an_import_of_which_a_key_was_issued_is_not_undone_but_the_rest_withdraw
     assert reverse("batch-undo", args=[pool.pk, batch.pk]) not in manager.get(page).content.decode()
 
     response = manager.post(reverse("batch-undo", args=[pool.pk, batch.pk]), follow=True)
-    assert "1 of its keys were issued or withdrawn, so it cannot be undone." in response.content.decode()
+    assert "Can’t undo this import: 1 of its keys were issued or withdrawn." in response.content.decode()
     assert "19 of its 20 keys" in manager.get(reverse("batch-withdraw", args=[pool.pk, batch.pk])).content.decode()
     manager.post(reverse("batch-withdraw", args=[pool.pk, batch.pk]))
 
@@ -310,7 +310,7 @@ def test_in_doubt_about_the_column_it_asks_and_shows_samples(manager, upload, po
     key_import = upload(DOUBTFUL, "keys.csv")
 
     page = shown(manager, key_import)
-    assert "Which column holds the license keys?" in page and "S-7788" in page and "AAAA-1111" in page
+    assert "Which column contains the license keys?" in page and "S-7788" in page and "AAAA-1111" in page
     assert address(key_import, "import-confirm") not in page
 
     manager.post(address(key_import, "import-read"), {"column": "2", "header": "yes"})
@@ -330,11 +330,11 @@ def test_the_preview_offers_to_remove_what_a_spreadsheet_added(manager, upload, 
     key_import = upload('="0012"\nAAAA\n')
 
     page = shown(manager, key_import)
-    assert "Remove what the spreadsheet added" in page
+    assert "Remove spreadsheet formatting" in page
 
     manager.post(address(key_import, "import-read"), {"spreadsheet": "fix"})
     key_import.refresh_from_db()
-    assert "Remove what the spreadsheet added" not in shown(manager, key_import)
+    assert "Remove spreadsheet formatting" not in shown(manager, key_import)
     confirm(manager, key_import)
 
     assert [key.code for key in pool.keys.order_by("position")] == ["0012", "AAAA"]

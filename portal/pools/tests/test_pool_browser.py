@@ -38,7 +38,7 @@ def test_the_chart_tells_stock_threshold_and_forecast(browser, live_server, clie
     browser.get(f"{live_server}{reverse('pool', args=[pool.pk])}")
 
     texts = browser.execute_script(TEXTS)
-    assert {"threshold 100", "forecast", "today", "issued a day, at most 88"} < {text for text, *_ in texts}
+    assert {"threshold 100", "forecast", "today", "issued per day, up to 88"} < {text for text, *_ in texts}
     for text, left, right, size in texts:
         assert left >= -0.01 and right <= 1.01, f"{text} does not fit"
         assert size >= 12
@@ -64,4 +64,4 @@ def test_a_key_is_withdrawn_in_a_dialog(browser, live_server, client, make_pool)
     )
     button.click()
 
-    assert sees(browser, "The key is withdrawn", "by hand")
+    assert sees(browser, "Key withdrawn", "by hand")

@@ -65,7 +65,7 @@ def test_a_pool_is_told_with_stock_reserve_rate_and_who_waits(page, pay, make_pr
     text = shown(page, "pools")
 
     assert "healthy" in text and "1,196" in text and ">4<" in text and ">300<" in text
-    assert "to" in text.partition('data-label="Lasts"')[2][:30]
+    assert "to" in text.partition('data-label="Time left"')[2][:30]
 
 
 def test_a_pool_is_added_and_is_the_merchants(page, merchant):
@@ -77,13 +77,13 @@ def test_a_pool_is_added_and_is_the_merchants(page, merchant):
     pool = merchant.pools.get()
     assert (pool.name, pool.threshold, pool.reserve) == ("Photo Pro", 25, 5)
     assert pool.recipients == ["a@b.example", "c@d.example"]
-    assert "No keys came in yet" in shown(page, "pool", pool)
+    assert "No keys have been imported yet" in shown(page, "pool", pool)
 
 
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"name": "Taken"}, "Another pool has this name"),
+        ({"name": "Taken"}, "Another pool already has this name"),
         ({"name": ""}, "This field is required"),
         ({"threshold": "-1"}, "greater than or equal to 0"),
         ({"reserve": "many"}, "Enter a whole number"),
@@ -114,7 +114,7 @@ def test_its_page_says_how_it_stands(page, pay, make_product, make_pool):
 
     assert "412" in text and "Photo &lt;Pro&gt;" in text and "500 keys" in text
     assert "owner@northlight.example" in text
-    assert "the stock went from 0 to 412: 500 keys came in, 88 were issued." in text
+    assert "the stock went from 0 to 412: 500 keys added, 88 issued." in text
     assert "<polygon" in text and "forecast" in text and "threshold 10" in text
     assert "style=" not in text
 
@@ -125,7 +125,7 @@ def test_a_few_sales_draw_no_forecast(page, pay, make_product, make_pool):
 
     text = shown(page, "pool", pool)
 
-    assert "not enough sales to tell" in text and 'class="cone"' not in text
+    assert "not enough sales" in text and 'class="cone"' not in text
 
 
 def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay, make_product, make_pool):
@@ -139,7 +139,7 @@ def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay
 
     text = shown(page, "pool", pool)
 
-    assert "11 orders in all" in text
+    assert "11 orders in total" in text
     assert text.index("/orders/W11/") < text.index("/orders/W00/")
     assert "/orders/W05/" not in text and "/orders/W10/" not in text
     assert "3 days ago" in text
@@ -166,7 +166,7 @@ def test_thousands_who_wait_are_counted(page, make_product, make_pool, merchant,
     with django_assert_max_num_queries(12):
         text = shown(page, "pool", pool)
 
-    assert "2,000 orders in all" in text and text.count("/orders/W") == 10
+    assert "2,000 orders in total" in text and text.count("/orders/W") == 10
 
 
 def test_a_changed_threshold_is_told_anew(page, pay, make_product, make_pool):
@@ -277,7 +277,7 @@ def test_keys_are_listed_by_batch(page, pool):
     text = shown(page, "pool-keys", pool, query=f"?batch={batch.pk}")
 
     assert text.count("••••") - text.count("Withdraw ••••") == 3
-    assert "Only those that came with 3 keys" in text
+    assert "Only keys from the batch: 3 keys" in text
 
 
 def test_a_key_is_found_by_its_text_which_stays_out_of_the_address(page, pool):
@@ -295,7 +295,7 @@ def test_a_key_of_another_pool_is_not_found(page, pool, make_pool, outsider):
 
     response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": theirs.code}, follow=True)
 
-    assert "never held such a key" in response.content.decode()
+    assert "never had this key" in response.content.decode()
     assert "••••" not in shown(page, "pool-keys", pool, query=f"?key={theirs.pk}")
 
 
@@ -317,7 +317,7 @@ def test_an_issued_key_is_not_withdrawn(page, pool):
 
     response = page.post(reverse("pool-withdraw", args=[pool.pk, key.pk]), follow=True)
 
-    assert "This key is issued already." in response.content.decode()
+    assert "This key is already issued." in response.content.decode()
     assert pool.keys.issued().count() == 2
 
 

@@ -193,7 +193,7 @@ def test_staff_without_a_second_factor_are_led_to_set_one_up(client, superuser, 
     response = client.get(page, follow=True)
 
     assert response.redirect_chain == [(reverse("mfa_index"), 302)]
-    assert "Support staff need a second factor. Please set one up." in response.content.decode()
+    assert "Support staff need a second factor. Set one up to continue." in response.content.decode()
 
 
 def test_the_desk_is_closed_to_staff_without_a_second_factor(client, superuser, settings, pay, product):

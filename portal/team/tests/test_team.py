@@ -189,7 +189,7 @@ def test_the_last_owner_cannot_be_removed_or_made_less(page, owner):
     lessened = page.post(reverse("member-role", args=[owner.pk]), {"role": "support"}, follow=True)
 
     for response in (removed, lessened):
-        assert "is the only owner. Make somebody else an owner first." in response.content.decode()
+        assert "is the only owner. Make someone else an owner first." in response.content.decode()
     assert Member.objects.get().role == Role.OWNER
 
 
@@ -209,7 +209,7 @@ def test_an_owner_without_a_second_factor_cannot_require_one(page, merchant):
 
     merchant.refresh_from_db()
     assert not merchant.second_factor_required
-    assert "Set up a second factor of your own first" in response.content.decode()
+    assert "Set up your own second factor first" in response.content.decode()
 
 
 def test_a_second_factor_is_required_and_required_no_longer(page, merchant, owner, make_member):
@@ -244,7 +244,7 @@ def test_who_is_invited_already_is_not_mailed_again(page, invite, mailoutbox):
 
     response = page.post(reverse("team-invite"), {"email": "ADA@example.com", "role": "owner"})
 
-    assert "ada@example.com is invited already" in response.content.decode()
+    assert "ada@example.com has already been invited" in response.content.decode()
     assert len(mailoutbox) == 1
 
 
@@ -278,7 +278,7 @@ def test_sending_again_at_once_sends_nothing(page, invite, mailoutbox):
 
     response = page.post(reverse("invitation-send", args=[Invitation.objects.get().pk]), follow=True)
 
-    assert "Please wait a minute" in response.content.decode()
+    assert "Wait a minute before" in response.content.decode()
     assert len(mailoutbox) == 1
 
 

@@ -220,7 +220,7 @@ def test_a_renewal_that_waits_has_no_request_yet(manager, make_service, make_pro
 
     text = page(manager.post(address(service), {"order": "R1", "send": ""}))
 
-    assert "This item can’t be requested yet. It waits for order P" in text
+    assert "This item can’t be requested yet. Waiting for a report of order P" in text
 
 
 def test_secrets_that_a_redirect_repeats_are_hidden_though_they_look_like_words(manager, make_service, receiver):

@@ -20,7 +20,7 @@ def sent_itself(make_service, sold, pay, client):
 def test_members_see_that_the_vendor_sends_it(page, sent_itself):
     text = said(page.get(reverse("order", args=["A77"])))
 
-    assert "The web service sends the license itself" in text
+    assert "The web service sends the license directly" in text
     assert "The web service sends the code for Photo Pro itself" in text  # its history
     assert "still to come" not in text
 

@@ -10,19 +10,19 @@ from vault.fields import EncryptedField, EncryptedTextField
 
 class Command(BaseCommand):
     help = (
-        "Encrypt everything with the first of VAULT_KEYS, each value bound to its row. Works beside the running system"
-        " and can be stopped and started again; when it has finished, the other keys may be taken out of VAULT_KEYS."
+        "Re-encrypt everything with the first of VAULT_KEYS, each value bound to its row. You can run this on a live"
+        " system, stop it and start it again. When it finishes, remove the other keys from VAULT_KEYS."
     )
 
     def add_arguments(self, parser):
-        parser.add_argument("--batch-size", type=int, default=1000, help="rows a transaction (default: %(default)s)")
+        parser.add_argument("--batch-size", type=int, default=1000, help="rows per transaction (default: %(default)s)")
 
     def handle(self, *, batch_size, **options):
         for field in encrypted_fields():
-            # Binary values are parts of files.
+            # Binary values are parts of files, up to a megabyte each.
             is_text = isinstance(field, EncryptedTextField)
             count = sum(rotate(field, batch_size if is_text else max(1, batch_size // 100)))
-            self.stdout.write(f"{field}: {count} re-encrypted")
+            self.stdout.write(f"{field}: {count} values re-encrypted")
 
 
 def encrypted_fields() -> list[EncryptedField]:
@@ -35,7 +35,7 @@ def encrypted_fields() -> list[EncryptedField]:
 
 
 def rotate(field: EncryptedField, batch_size: int) -> Iterator[int]:
-    """Re-encrypt a field's rows in the order of their keys, a batch a transaction; yields the size of each."""
+    """Re-encrypt a field's rows by primary key, one transaction per batch. Yields the size of each batch."""
     quote = connection.ops.quote_name
     meta = field.model._meta
     table, column, primary_key = quote(meta.db_table), quote(str(field.column)), quote(str(meta.pk.column))
@@ -57,7 +57,7 @@ def rotate(field: EncryptedField, batch_size: int) -> Iterator[int]:
             keys, old = [row[0] for row in rows], [bytes(row[1]) for row in rows]
             places = [field.place(row[2:]) for row in rows]
             new = [field.seal(field.open(value, place), place) for value, place in zip(old, places, strict=True)]
-            # A row that was changed since it was read already carries the new key.
+            # A row that changed after we read it already has the new key.
             cursor.execute(
                 f"UPDATE {table} SET {column} = fresh.new"  # noqa: S608
                 " FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS fresh (pk, old, new)"

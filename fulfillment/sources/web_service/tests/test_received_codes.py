@@ -232,7 +232,7 @@ def test_a_renewal_that_waits_for_a_license_costs_a_paused_service_no_probe(
     renew("R1", "P")
     work()
 
-    assert "waits for the license of order P" in Fulfillment.objects.get(item__order__number="R1").reason
+    assert "Waiting for the license of order P" in Fulfillment.objects.get(item__order__number="R1").reason
     assert type(service).objects.filter(probe_at__lte=Now()).exists()
     assert len(receiver.received) == 1
 

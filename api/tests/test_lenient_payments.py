@@ -60,7 +60,7 @@ def test_a_first_order_may_name_its_parent_as_empty(report, make_payment, produc
 
 
 @pytest.mark.parametrize(
-    "sent, kept, spoken",
+    "sent, kept, customer_language",
     [
         ("de", "de", "de"),
         ("de_DE", "de-DE", "de"),

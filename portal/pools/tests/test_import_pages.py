@@ -265,7 +265,7 @@ def test_an_import_is_undone_and_can_be_done_again(manager, upload, pool):
 
     assert not pool.keys.exists()
     page = manager.get(reverse("pool-batches", args=[pool.pk])).content.decode()
-    assert "undone" in page and "Withdraw the rest" not in page
+    assert "undone" in page and "Withdraw rest" not in page
     confirm(manager, upload(KEYS))
     assert pool.keys.count() == 20
 

@@ -22,7 +22,7 @@ from portal.web_services.console import get_snippets
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EVERYTHING = list(console.CATALOGUE)
+EVERYTHING = list(console.CATALOG)
 HOSTILE = 'it\'s $HOME `id` "quoted" \\ & = % ; | \n second line\t“ünï” 🔑 !bang {a,b} [1-9]'
 
 
@@ -55,7 +55,7 @@ def verify(service, received):
     assert right["webhook-signature"] in headers["webhook-signature"].split()
 
 
-def test_it_shows_sample_data_of_the_catalogue_and_stores_nothing(manager, make_service, receiver):
+def test_it_shows_sample_data_of_the_catalog_and_stores_nothing(manager, make_service, receiver):
     service = make_service(parameters=EVERYTHING)
 
     text = page(manager.get(address(service)))
@@ -71,9 +71,9 @@ def test_every_example_is_what_the_sample_sends(make_service):
     service = make_service(parameters=EVERYTHING, format="json")
     subject = sample(service)
 
-    sent = {name: parameter.value(subject) for name, parameter in console.CATALOGUE.items()}
+    sent = {name: parameter.value(subject) for name, parameter in console.CATALOG.items()}
 
-    examples = {name: parameter.example for name, parameter in console.CATALOGUE.items()}
+    examples = {name: parameter.example for name, parameter in console.CATALOG.items()}
     # The example of the quantity is of a request for a whole item.
     assert sent == examples | {"Quantity": "1"}
 

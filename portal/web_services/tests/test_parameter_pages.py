@@ -25,7 +25,7 @@ def save(page, service, **changes):
     return page.post(address("parameters", service), rows(service, **changes), follow=True)
 
 
-def test_the_whole_catalogue_is_shown_with_examples(page, service):
+def test_the_whole_catalog_is_shown_with_examples(page, service):
     text = said(page.get(address("parameters", service)))
 
     assert "Order=A0012345678&amp;Item=4711&amp;ID=PHOTO-PRO&amp;Quantity=2" in text

@@ -146,7 +146,7 @@ def test_it_says_why_no_code_was_found(manager, make_service, receiver, status, 
     text = " ".join(page(manager.post(address(service), {"send": ""})).split())
 
     assert reason in text and "BBBB" not in text
-    assert ("asked again later" in text) == (status == 503)
+    assert ("retry later with the same ID" in text) == (status == 503)
 
 
 def test_it_says_where_the_codes_are(manager, make_service, receiver):
@@ -194,7 +194,7 @@ def test_tests_are_limited(manager, make_service, receiver):
 
     text = page(manager.post(address(service), {"send": ""}))
 
-    assert "10 tests were sent within a minute" in text
+    assert "10 tests per minute" in text
     assert not receiver.received
 
 
@@ -203,7 +203,7 @@ def test_one_is_sent_at_a_time(make_service, receiver, in_threads):
     receiver.respond = lambda received: (in_threads(lambda _: refused(service), [None], 1) and 200, {}, b"AAAA")
 
     def refused(service):
-        with pytest.raises(console.TestRefused, match="under way"):
+        with pytest.raises(console.TestRefused, match="in progress"):
             send_test(service, sample(service))
         return True
 

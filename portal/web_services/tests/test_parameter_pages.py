@@ -64,7 +64,7 @@ def test_two_swap_their_names(page, service):
     [
         ({"Order__name": "Item"}, "Another parameter has this name."),
         ({"new__1__name": "Order", "new__1__value": "x"}, "Another parameter has this name."),
-        ({"Order__name": "a&b"}, "A name has letters, digits"),
+        ({"Order__name": "a&b"}, "Use only letters, digits"),
         ({"Order__name": "x" * 65}, "at most 64"),
         ({"Order__position": "0"}, "greater than or equal to 1"),
         ({"new__1__value": "x"}, "Enter a name."),

@@ -66,7 +66,7 @@ class WebServiceForm(forms.ModelForm):
         help_texts = {
             "name": "Only you see this name.",
             "url": "An HTTPS URL on the public internet. We don’t follow redirects.",
-            "format": "We sign every request in either format.",
+            "format": "We sign requests in every format.",
             "request_per": "For two licenses in one order, send two requests or one?",
             "timeout": "1 to 30 seconds for the complete answer. After that, we retry later.",
             "login": "The signature proves that a request comes from Keywell. Choose more if your server requires it.",

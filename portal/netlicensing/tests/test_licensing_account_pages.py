@@ -73,7 +73,7 @@ def test_who_revokes_that_key_is_told_what_it_does(client, merchant):
 
     for key, told in ((Token.objects.exclude(pk=other.pk).get(), True), (other, False)):
         text = client.get(reverse("key-revoke", args=[key.pk])).content.decode()
-        assert ("Orders fail then that get their licenses by “Own”, until that account is saved again" in text) == told
+        assert ("Orders that use the account “Own” will fail until you save that account again." in text) == told
 
 
 @pytest.mark.parametrize("view", ["license-package", "license-package-delete", "licensing-account-request"])

@@ -27,7 +27,7 @@ def key_import(make_pool, monkeypatch):
 
 
 def run_until_killed_at(function_path, monkeypatch, work):
-    """Run `work` in a child process that kills itself when it calls this function; return whether it was killed."""
+    """Run `work` in a child process that kills itself when it calls the function; return whether it was killed."""
     pid = os.fork()
     if not pid:
         inherited, connection.connection = connection.connection, None  # the parent's

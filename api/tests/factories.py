@@ -6,7 +6,7 @@ from orders.services import place_order
 
 
 def make_api(merchant, scopes=tuple(ApiKey.Scope.values)):
-    """A client with a new API key."""
+    """Return a client with a new API key."""
     _, text = ApiKey.objects.create_key(merchant=merchant, name="shop-1", scopes=list(scopes))
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
@@ -34,14 +34,14 @@ def make_payment(*products, number=1, quantity=1, **fields):
 
 
 def report(api, payment):
-    """Report a payment, and return the order as it was answered."""
+    """Report a payment and return the order from the response."""
     response = api.post("/api/v1/payments/", payment, format="json")
     assert response.status_code == 201, response.data
     return response.data
 
 
 def place(merchant, payment):
-    """Store a payment as if it had been reported, and return the order: where the API is not what is tested."""
+    """Store a payment without the API, for tests of other code, and return the order."""
     serializer = PaymentSerializer(data=payment, context={"merchant": merchant})
     serializer.is_valid(raise_exception=True)
     order, _ = place_order(merchant, serializer.validated_data, actor="shop-1")

@@ -22,13 +22,13 @@ def get_orders(text):
     return APIClient().get("/api/v1/orders/", headers={"Authorization": f"Bearer {text}"})
 
 
-def test_it_keeps_a_hash_only(make_key):
+def test_it_stores_only_a_hash(make_key):
     key, text = make_key()
 
     assert text.partition("_")[2].partition("_")[2] not in str(ApiKey.objects.filter(pk=key.pk).values())
 
 
-def test_it_lets_its_holder_in(make_key):
+def test_a_valid_key_gives_access(make_key):
     _, text = make_key()
 
     assert get_orders(text).status_code == 200
@@ -77,7 +77,7 @@ def test_a_revoked_key_is_a_401(make_key):
         ("pools", "post", "/api/v1/pools/1/keys/"),
     ],
 )
-def test_each_address_needs_its_scope(make_key, scope, method, path):
+def test_each_endpoint_requires_its_scope(make_key, scope, method, path):
     others = [other for other in ApiKey.Scope.values if other != scope]
     _, text = make_key(scopes=others)
 
@@ -87,7 +87,7 @@ def test_each_address_needs_its_scope(make_key, scope, method, path):
     assert scope in response.json()["detail"]
 
 
-def test_it_remembers_the_last_use_to_the_minute(make_key, django_assert_num_queries):
+def test_it_records_the_last_use_to_the_minute(make_key, django_assert_num_queries):
     key, text = make_key()
 
     get_orders(text)
@@ -103,8 +103,8 @@ def test_it_remembers_the_last_use_to_the_minute(make_key, django_assert_num_que
     assert key.last_used_at >= first
 
 
-def test_it_throttles_each_key_by_itself(make_key, settings, monkeypatch):
-    now = 60 * randrange(10**9) + 30  # a minute in which nobody has counted
+def test_it_throttles_each_key_separately(make_key, settings, monkeypatch):
+    now = 60 * randrange(10**9) + 30  # a random minute without counted requests
     monkeypatch.setattr("api.throttling.time", SimpleNamespace(time=lambda: now))
     settings.API_REQUESTS_PER_MINUTE = 2
     _, text = make_key()
@@ -118,7 +118,7 @@ def test_it_throttles_each_key_by_itself(make_key, settings, monkeypatch):
     assert get_orders(other).status_code == 200
 
 
-def test_it_counts_nothing_while_the_cache_is_gone(make_key, monkeypatch):
+def test_it_does_not_throttle_while_valkey_is_down(make_key, monkeypatch):
     def refuse(*args, **kwargs):
         raise RedisConnectionError("gone")
 

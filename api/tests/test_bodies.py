@@ -1,4 +1,4 @@
-"""What a request's body may be: UTF-8, and no longer than the view expects."""
+"""Limits on request bodies: UTF-8, and no longer than the view expects."""
 
 import pytest
 from django.test import RequestFactory
@@ -22,7 +22,7 @@ PLACES = {
 @pytest.mark.django_db
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("codec", CODECS)
-def test_it_refuses_every_charset_but_utf_8_and_ascii(place, codec):
+def test_it_rejects_every_charset_but_utf_8_and_ascii(place, codec):
     for content_type in (
         f"multipart/form-data; boundary=x; charset={codec}",
         f'application/x-www-form-urlencoded; charset="{codec.upper()}"',
@@ -30,14 +30,14 @@ def test_it_refuses_every_charset_but_utf_8_and_ascii(place, codec):
         f"text/plain; other*={codec}''a",
         f"text/plain; other*0*={codec}'; other*1*='a",
     ):
-        answer = call(PLACES[place], content_type, b"--x\r\n\r\na\r\n--x--")
+        response = call(PLACES[place], content_type, b"--x\r\n\r\na\r\n--x--")
 
-        assert answer.status == 415, content_type
-        assert "UTF-8" in answer.text
+        assert response.status == 415, content_type
+        assert "UTF-8" in response.text
 
 
 @pytest.mark.django_db
-def test_its_refusal_speaks_the_language_of_each_api():
+def test_the_error_has_the_content_type_of_each_api():
     assert call("/api/v1/pools/", "text/plain; charset=hex").content_type == "application/problem+json"
     assert call("/core/v2/rest/product", "text/plain; charset=hex").content_type == "application/xml"
     assert "<netlicensing" in call("/core/v2/rest/product", "text/plain; charset=hex").text
@@ -45,7 +45,7 @@ def test_its_refusal_speaks_the_language_of_each_api():
 
 
 @pytest.mark.parametrize("header", ["", "text/plain", "text/plain; charset=UTF-8", 'a/b; charset="us-ascii"; c=d'])
-def test_it_takes_utf_8_and_ascii_however_they_are_written(header):
+def test_it_accepts_utf_8_and_ascii_in_any_spelling(header):
     assert not names_other_charset(header)
 
 
@@ -61,8 +61,8 @@ def test_it_takes_utf_8_and_ascii_however_they_are_written(header):
         ("name*0=punycode; name*1*=''Ada", []),
     ],
 )
-def test_parts_of_a_form_cannot_choose_a_codec_either(parameter, names):
-    """A thousand parts that each hold a kilobyte of punycode would take over a second to decode."""
+def test_form_parts_cannot_choose_a_codec_either(parameter, names):
+    """A thousand parts with a kilobyte of punycode each would take over a second to decode."""
     body = f"--x\r\ncontent-disposition: form-data; {parameter}\r\n\r\nByron\r\n--x--"
     request = RequestFactory().post("/", body.encode(), content_type="multipart/form-data; boundary=x")
 
@@ -71,26 +71,26 @@ def test_parts_of_a_form_cannot_choose_a_codec_either(parameter, names):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "static"])
-def test_it_refuses_a_long_body_where_no_file_is_expected(client, place, settings):
+def test_it_rejects_a_long_body_where_no_file_is_expected(client, place, settings):
     settings.API_BODY_LIMIT = 1000
 
-    answer = client.post(PLACES[place], b"a" * 1001, content_type="application/x-www-form-urlencoded")
+    response = client.post(PLACES[place], b"a" * 1001, content_type="application/x-www-form-urlencoded")
 
-    assert answer.status_code == (404 if place == "nowhere" else 413)
+    assert response.status_code == (404 if place == "nowhere" else 413)
 
 
 @pytest.mark.parametrize("route", ["setup/add/", "emails/sender/", "pools/{pool}/import/"])
-def test_it_takes_a_long_body_where_a_file_is_expected(make_member, client, make_pool, route, settings):
+def test_it_accepts_a_long_body_where_a_file_is_expected(make_member, client, make_pool, route, settings):
     settings.API_BODY_LIMIT = 100
     client.force_login(make_member(Role.OWNER).user)
 
-    answer = client.post(f"/{route.format(pool=make_pool().pk)}", {"text": "KEY-1\n" * 100})
+    response = client.post(f"/{route.format(pool=make_pool().pk)}", {"text": "KEY-1\n" * 100})
 
-    assert answer.status_code in {200, 302}
+    assert response.status_code in {200, 302}
 
 
-class Answer:
-    """What the WSGI application answers, as a web server calls it: the test client builds its requests itself."""
+class WsgiResponse:
+    """The response of the WSGI application, called as a web server would: the test client would change the request."""
 
     def __init__(self, path: str, content_type: str, body: bytes) -> None:
         environ = RequestFactory().generic("POST", path, body).environ | {"CONTENT_TYPE": content_type}
@@ -101,5 +101,5 @@ class Answer:
         self.content_type = dict(headers)["Content-Type"]
 
 
-def call(path: str, content_type: str, body: bytes = b"a") -> Answer:
-    return Answer(path, content_type, body)
+def call(path: str, content_type: str, body: bytes = b"a") -> WsgiResponse:
+    return WsgiResponse(path, content_type, body)

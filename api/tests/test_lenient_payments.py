@@ -1,4 +1,4 @@
-"""A payment is never refused over something that no license depends on."""
+"""The API never rejects a payment because of data that no license depends on."""
 
 import json
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ OPTIONAL = [
 
 @pytest.mark.parametrize("empty", [None, "", "  ", [], {}], ids=repr)
 @pytest.mark.parametrize("path", OPTIONAL, ids=str)
-def test_nothing_is_as_good_as_left_out(report, make_payment, product, path, empty):
+def test_empty_optional_fields_count_as_omitted(report, make_payment, product, path, empty):
     payment = make_payment(product)
     place = payment
     for part in path[:-1]:
@@ -51,7 +51,7 @@ def test_nothing_is_as_good_as_left_out(report, make_payment, product, path, emp
     assert (first.status_code, again.status_code) == (201, 200)
 
 
-def test_a_first_order_may_name_its_parent_as_empty(report, make_payment, product):
+def test_the_parent_of_a_first_order_can_be_an_empty_string(report, make_payment, product):
     payment = make_payment(product)
     payment["items"][0]["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": ""}
 
@@ -75,7 +75,7 @@ def test_a_first_order_may_name_its_parent_as_empty(report, make_payment, produc
         ("a" * 4000, "en", "en"),
     ],
 )
-def test_any_language_is_taken(report, make_payment, product, sent, kept, customer_language):
+def test_it_accepts_any_language(report, make_payment, product, sent, kept, customer_language):
     assert report(make_payment(product, language=sent)).status_code == 201
     order = Order.objects.get()
     assert (order.language, order.customer_language) == (kept, customer_language)
@@ -95,7 +95,7 @@ def test_any_language_is_taken(report, make_payment, product, sent, kept, custom
         ("country", "G\0B", "GB"),
     ],
 )
-def test_what_is_said_of_the_customer_never_refuses(report, make_payment, product, field, sent, kept):
+def test_customer_data_never_causes_an_error(report, make_payment, product, field, sent, kept):
     payment = make_payment(product)
     payment["customer"][field] = sent
 
@@ -103,7 +103,7 @@ def test_what_is_said_of_the_customer_never_refuses(report, make_payment, produc
     assert getattr(Order.objects.get(), field) == kept
 
 
-def test_parameters_that_cannot_be_kept_are_left_out(report, make_payment, product):
+def test_it_drops_parameters_that_cannot_be_stored(report, make_payment, product):
     sent = {"referer1": "x" * 1001, "referer2": None, "referer3": 7, "referer4": {"deep": 1}, "a b": "x", "c\0": "x"}
     many = {f"n{number}": "x" for number in range(200)}
 
@@ -114,7 +114,7 @@ def test_parameters_that_cannot_be_kept_are_left_out(report, make_payment, produ
 
 
 @pytest.mark.parametrize(
-    "offset, day",
+    "utc_offset, day",
     [
         ("Z", 22),
         ("z", 22),
@@ -131,20 +131,22 @@ def test_parameters_that_cannot_be_kept_are_left_out(report, make_payment, produ
         ("+23:59", 22),
     ],
 )
-def test_the_customer_reads_the_shops_date(report, make_payment, product, work, mailoutbox, client, offset, day):
-    # A moment that is on another day in UTC, whatever the sign.
-    clock = "T23:30:00" if offset[0] in "-\N{MINUS SIGN}" else "T00:30:00"
-    answer = report(make_payment(product, paid_at=f"2026-11-22{clock}{offset}")).json()
+def test_the_customer_sees_the_date_in_the_shops_time_zone(
+    report, make_payment, product, work, mailoutbox, client, utc_offset, day
+):
+    # A time whose date differs in UTC, whatever the sign of the offset.
+    clock = "T23:30:00" if utc_offset[0] in "-\N{MINUS SIGN}" else "T00:30:00"
+    response_data = report(make_payment(product, paid_at=f"2026-11-22{clock}{utc_offset}")).json()
     work()
 
     assert "22 November 2026" in mailoutbox[0].body
-    assert "22 November 2026" in client.get(answer["order_url"].partition("8000")[2]).content.decode()
+    assert "22 November 2026" in client.get(response_data["order_url"].partition("8000")[2]).content.decode()
     order = Order.objects.get()
     assert order.paid_by_shop_clock == order.paid_at
     assert f"{order.paid_by_shop_clock:%d}" == str(day)
 
 
-def test_the_same_moment_in_another_zone_is_the_same_payment(report, make_payment, product):
+def test_the_same_moment_in_another_time_zone_is_the_same_payment(report, make_payment, product):
     payment = make_payment(product, paid_at="2026-11-22T10:00:00Z")
 
     assert report(payment).status_code == 201
@@ -153,7 +155,7 @@ def test_the_same_moment_in_another_zone_is_the_same_payment(report, make_paymen
 
 
 @pytest.mark.parametrize(
-    "currency, sent, answered, in_mail",
+    "currency, sent, in_response, in_mail",
     [
         ("JPY", "5000", "5000", "¥5,000"),
         ("JPY", "5000.00", "5000", "¥5,000"),
@@ -166,8 +168,8 @@ def test_the_same_moment_in_another_zone_is_the_same_payment(report, make_paymen
         ("EUR", "0.00", "0.00", "€0.00"),
     ],
 )
-def test_prices_have_the_currencys_decimals_or_two(
-    report, api, make_payment, product, work, mailoutbox, currency, sent, answered, in_mail
+def test_it_accepts_prices_with_the_currencys_decimals_or_two(
+    report, api, make_payment, product, work, mailoutbox, currency, sent, in_response, in_mail
 ):
     payment = make_payment(product, currency=currency)
     payment["items"][0]["total_price"] = sent
@@ -175,7 +177,7 @@ def test_prices_have_the_currencys_decimals_or_two(
     work()
 
     assert response.status_code == 201
-    assert response.json()["items"][0]["total_price"] == answered
+    assert response.json()["items"][0]["total_price"] == in_response
     assert in_mail in mailoutbox[0].body
     if float(sent):
         number = payment["order"]
@@ -183,7 +185,7 @@ def test_prices_have_the_currencys_decimals_or_two(
         assert refund.json()["status"] == "deleted"
 
 
-def test_a_price_with_other_decimals_says_which_are_right(report, make_payment, product):
+def test_the_error_for_other_decimals_shows_the_right_format(report, make_payment, product):
     payment = make_payment(product, currency="KWD")
     payment["items"][0]["total_price"] = "1.5"
 
@@ -243,7 +245,7 @@ def test_an_item_that_is_not_ours_does_not_block_the_others(report, make_payment
 
 
 @pytest.mark.parametrize("fields", NOT_OURS, ids=str)
-def test_an_order_with_nothing_of_ours_is_unmapped(report, api, make_payment, product, work, mailoutbox, fields):
+def test_an_order_without_any_item_of_ours_is_unmapped(report, api, make_payment, product, work, mailoutbox, fields):
     payment = make_payment(product)
     payment["items"][0].update(fields)
 
@@ -257,7 +259,7 @@ def test_an_order_with_nothing_of_ours_is_unmapped(report, api, make_payment, pr
     assert listed["order"] == payment["order"]
 
 
-def test_a_subscription_without_any_content_is_none(report, make_payment, product):
+def test_an_empty_subscription_counts_as_none(report, make_payment, product):
     payment = make_payment(product)
     payment["items"][0]["subscription"] = {"id": None, "type": "", "period": None, "parent_order": ""}
 
@@ -269,21 +271,21 @@ def test_a_subscription_without_any_content_is_none(report, make_payment, produc
     ("currency", "price", "shown"),
     [("JPY", "5000", "5000"), ("JPY", "500.50", "500.50"), ("JPY", "500.00", "500"), ("KWD", "1.525", "1.525")],
 )
-def test_an_amount_is_shown_with_the_decimals_of_its_currency(
+def test_it_shows_an_amount_with_the_decimals_of_its_currency(
     report, make_payment, product, support, currency, price, shown
 ):
     payment = make_payment(product)
     payment["currency"], payment["items"][0]["total_price"] = currency, price
 
-    answer = report(payment).json()
+    response_data = report(payment).json()
 
-    assert answer["items"][0]["total_price"] == shown
+    assert response_data["items"][0]["total_price"] == shown
     assert f"{currency} {Decimal(shown):,}" in support.get("/orders/").content.decode()
     payment["items"][0]["total_price"] = shown
     assert report(payment).status_code == 200
 
 
-def test_a_full_refund_is_of_what_is_not_ours_too(report, api, make_payment, product):
+def test_a_full_refund_includes_items_that_are_not_ours(report, api, make_payment, product):
     payment = make_payment(product, "SHIPPING", "DISCOUNT")
     payment["items"][1]["total_price"], payment["items"][2]["total_price"] = "5.00", "-4.98"
     report(payment)
@@ -293,7 +295,7 @@ def test_a_full_refund_is_of_what_is_not_ours_too(report, api, make_payment, pro
     assert refund.json()["status"] == "deleted"
 
 
-def test_once_its_product_exists_the_same_payment_gets_it_its_codes(
+def test_reporting_again_once_the_product_exists_issues_the_codes(
     report, make_payment, make_product, work, mailoutbox
 ):
     payment = make_payment("LATER", quantity=2)
@@ -312,7 +314,7 @@ def test_once_its_product_exists_the_same_payment_gets_it_its_codes(
     assert not OtherItem.objects.exists() and len(mailoutbox) == 1
 
 
-def test_a_refunded_order_is_not_mapped(report, api, make_payment, make_product):
+def test_it_does_not_map_a_refunded_order(report, api, make_payment, make_product):
     payment = make_payment("LATER")
     report(payment)
     api.post(f"/api/v1/orders/{payment['order']}/refund/", {}, format="json")
@@ -323,7 +325,7 @@ def test_a_refunded_order_is_not_mapped(report, api, make_payment, make_product)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_items_mapped_at_once_get_their_codes_once(report, make_payment, make_product, in_threads):
+def test_items_mapped_concurrently_get_their_codes_once(report, make_payment, make_product, in_threads):
     payment = make_payment("LATER", "LATER-TOO")
     report(payment)
     make_product(sku="LATER"), make_product(sku="LATER-TOO")
@@ -339,7 +341,7 @@ def test_items_mapped_at_once_get_their_codes_once(report, make_payment, make_pr
     call_command("audit")
 
 
-def test_a_product_that_was_renamed_is_still_the_same_payment(report, make_payment, product):
+def test_a_payment_stays_the_same_after_its_product_is_renamed(report, make_payment, product):
     payment = make_payment(product)
     report(payment)
     product.sku = "RENAMED"
@@ -365,25 +367,25 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_an_order_is_found_by_any_number(report, api, make_payment, product, number, work, mailoutbox):
+def test_the_api_finds_an_order_by_any_number(report, api, make_payment, product, number, work, mailoutbox):
     payment = make_payment(product, order=number)
     payment["items"][0]["item"] = f"line/{number}"
-    answer = report(payment).json()
+    response_data = report(payment).json()
     work()
-    for name in {f"id:{answer['id']}", *([] if number in {"A/refund"} else [number])}:
+    for name in {f"id:{response_data['id']}", *([] if number in {"A/refund"} else [number])}:
         path = f"/api/v1/orders/{quote(name, safe='')}/"
         assert api.get(path).json()["order"] == number
         assert api.put(f"{path}address/", {"email": "eve@example.com"}, format="json").json()["order"] == number
         assert api.post(f"{path}link/").json()["order"] == number
         if "/items/" not in name:
-            for item in (quote(f"line/{number}", safe=""), f"id:{answer['items'][0]['id']}"):
+            for item in (quote(f"line/{number}", safe=""), f"id:{response_data['items'][0]['id']}"):
                 assert api.post(f"{path}items/{item}/resend/").status_code == 202
         assert api.post(f"{path}refund/", {"amount": "1.00"}, format="json").json()["order"] == number
     assert api.get("/api/v1/orders/", {"number": number}).json()["results"][0]["order"] == number
     assert number in mailoutbox[0].body
 
 
-def test_an_id_in_an_address_is_one_of_the_merchants_own(make_api, outsider, pay, product):
+def test_an_id_of_another_merchants_order_is_a_404(make_api, outsider, pay, product):
     order = pay(product)
 
     assert make_api(outsider).get(f"/api/v1/orders/id:{order['id']}/").status_code == 404

@@ -6,12 +6,12 @@ from orders.models import Order, Refund
 
 
 def test_it_reads_an_order(api, pay, product):
-    answer = pay(product, order="A1")
+    reported = pay(product, order="A1")
 
-    assert api.get("/api/v1/orders/A1/").json() == answer
+    assert api.get("/api/v1/orders/A1/").json() == reported
 
 
-def test_it_lists_orders_last_paid_first(api, pay, product):
+def test_it_lists_the_last_paid_orders_first(api, pay, product):
     for number in (2, 3, 1):
         pay(product, order=f"A{number}", paid_at=f"2026-11-22T1{number}:00:00Z")
 
@@ -47,7 +47,7 @@ def test_it_filters_orders(api, pay, product, query, expected):
 
 
 @pytest.mark.parametrize("query", ["status=lost", "email=ada", "number=%00", "customer=ab"])
-def test_a_bad_filter_is_named(api, query):
+def test_the_error_names_an_invalid_filter(api, query):
     response = api.get(f"/api/v1/orders/?{query}")
 
     assert response.status_code == 400
@@ -55,23 +55,23 @@ def test_a_bad_filter_is_named(api, query):
 
 
 @pytest.mark.parametrize("cursor", ["cD1hYmM=", "cD0A", "x"])
-def test_a_cursor_that_is_none_is_a_404(api, cursor):
+def test_an_invalid_cursor_is_a_404(api, cursor):
     assert api.get(f"/api/v1/orders/?cursor={cursor}").status_code == 404
 
 
 def test_a_list_takes_as_many_queries_for_ten_orders_as_for_one(api, pay, product):
     pay(product)
-    with CaptureQueriesContext(connection) as one:
+    with CaptureQueriesContext(connection) as queries_for_one:
         api.get("/api/v1/orders/")
     for _ in range(9):
         pay(product)
 
-    with CaptureQueriesContext(connection) as ten:
+    with CaptureQueriesContext(connection) as queries_for_ten:
         assert len(api.get("/api/v1/orders/").json()["results"]) == 10
-    assert len(ten) == len(one)
+    assert len(queries_for_ten) == len(queries_for_one)
 
 
-def test_a_refund_of_all_deletes_the_order(api, pay, product):
+def test_a_full_refund_deletes_the_order(api, pay, product):
     pay(product, order="A1")
 
     response = api.post("/api/v1/orders/A1/refund/", {"reference": "R-1"}, format="json")
@@ -80,13 +80,13 @@ def test_a_refund_of_all_deletes_the_order(api, pay, product):
     assert Refund.objects.get().refunded_by == "API key shop-1"
 
 
-def test_a_refund_without_a_body_is_one_of_all(api, pay, product):
+def test_a_refund_without_a_body_is_a_full_refund(api, pay, product):
     pay(product, order="A1")
 
     assert api.post("/api/v1/orders/A1/refund/").json()["status"] == "deleted"
 
 
-def test_a_partial_refund_leaves_it_paid(api, pay, product):
+def test_after_a_partial_refund_the_order_stays_paid(api, pay, product):
     pay(product, order="A1")
 
     response = api.post("/api/v1/orders/A1/refund/", {"amount": "9.98"}, format="json")
@@ -95,7 +95,7 @@ def test_a_partial_refund_leaves_it_paid(api, pay, product):
 
 
 @pytest.mark.parametrize("amount", ["0.00", "-1.00", "1", 5])
-def test_a_bad_amount_is_named(api, pay, product, amount):
+def test_the_error_names_an_invalid_amount(api, pay, product, amount):
     pay(product, order="A1")
 
     response = api.post("/api/v1/orders/A1/refund/", {"amount": amount}, format="json")
@@ -104,7 +104,7 @@ def test_a_bad_amount_is_named(api, pay, product, amount):
     assert response.json()["errors"][0]["pointer"] == "#/amount"
 
 
-def test_too_much_is_a_409(api, pay, product):
+def test_refunding_too_much_is_a_409(api, pay, product):
     pay(product, order="A1")
 
     response = api.post("/api/v1/orders/A1/refund/", {"amount": "60.00"}, format="json")

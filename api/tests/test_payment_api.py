@@ -13,16 +13,16 @@ from work.valkey import valkey
 URL = "/api/v1/payments/"
 
 
-def test_a_payment_is_answered_with_its_codes(api, make_payment, make_product):
+def test_the_response_to_a_payment_contains_its_codes(api, make_payment, make_product):
     product = make_product(name="Photo Pro", sku="PHOTO-PRO")
 
     response = api.post(URL, make_payment(product, quantity=2, order="A0012345678"), format="json")
 
     assert response.status_code == 201
-    answer = response.json()
-    assert (answer["order"], answer["status"]) == ("A0012345678", "paid")
-    assert answer["order_url"].startswith("http://127.0.0.1:8000/o/")
-    (item,) = answer["items"]
+    order_data = response.json()
+    assert (order_data["order"], order_data["status"]) == ("A0012345678", "paid")
+    assert order_data["order_url"].startswith("http://127.0.0.1:8000/o/")
+    (item,) = order_data["items"]
     assert (item["item"], item["product"], item["quantity"]) == ("1", "PHOTO-PRO", 2)
     assert (item["fulfillment"], item["reason"]) == ("done", "")
     assert [code["unit"] for code in item["activation_codes"]] == [1, 2]
@@ -30,7 +30,7 @@ def test_a_payment_is_answered_with_its_codes(api, make_payment, make_product):
     assert len({code["code"] for code in item["activation_codes"]}) == 2
 
 
-def test_reported_again_it_is_answered_with_the_same_codes(api, make_payment, product, work):
+def test_reporting_again_returns_the_same_codes(api, make_payment, product, work):
     payment = make_payment(product)
     first = api.post(URL, payment, format="json").json()
     work()
@@ -42,7 +42,7 @@ def test_reported_again_it_is_answered_with_the_same_codes(api, make_payment, pr
     assert response.json() == first
 
 
-def test_reported_with_another_price_it_is_a_409(api, make_payment, product):
+def test_reporting_again_with_another_price_is_a_409(api, make_payment, product):
     payment = make_payment(product)
     api.post(URL, payment, format="json")
     payment["items"][0]["total_price"] = "59.99"
@@ -53,7 +53,7 @@ def test_reported_with_another_price_it_is_a_409(api, make_payment, product):
     assert response["Content-Type"] == "application/problem+json"
 
 
-def test_what_the_shop_leaves_out_has_a_default(api, make_payment, product):
+def test_omitted_fields_have_defaults(api, make_payment, product):
     payment = make_payment(product)
     for name in ("checkout_page", "language"):
         del payment[name]
@@ -63,9 +63,9 @@ def test_what_the_shop_leaves_out_has_a_default(api, make_payment, product):
 
 
 def test_another_merchants_product_is_unknown(api, make_payment, make_product, outsider):
-    foreign = make_product(merchant=outsider)
+    other_product = make_product(merchant=outsider)
 
-    response = api.post(URL, make_payment(foreign), format="json")
+    response = api.post(URL, make_payment(other_product), format="json")
 
     assert response.status_code == 202
     assert response.json()["items"][0]["fulfillment"] == "not_ours"
@@ -148,7 +148,7 @@ BAD = [
 @pytest.mark.parametrize(
     ("spoil", "pointer"), BAD, ids=[f"{pointer}-{index}" for index, (_, pointer) in enumerate(BAD)]
 )
-def test_bad_input_names_the_field_and_stores_nothing(api, make_payment, product, spoil, pointer):
+def test_invalid_input_is_a_400_that_names_the_field_and_stores_nothing(api, make_payment, product, spoil, pointer):
     payment = make_payment(product)
     spoil(payment)
 
@@ -160,7 +160,7 @@ def test_bad_input_names_the_field_and_stores_nothing(api, make_payment, product
     assert not Order.objects.exists()
 
 
-def test_an_order_has_so_many_units_at_most(api, make_payment, make_product):
+def test_an_order_can_have_at_most_10000_units(api, make_payment, make_product):
     response = api.post(URL, make_payment(make_product(), make_product(), quantity=6000), format="json")
 
     assert response.status_code == 400
@@ -169,7 +169,7 @@ def test_an_order_has_so_many_units_at_most(api, make_payment, make_product):
     ]
 
 
-def test_all_errors_are_named_at_once(api, make_payment, product):
+def test_one_response_names_all_errors(api, make_payment, product):
     payment = make_payment(product, "NO-SUCH", currency="XYZ")
     payment["items"][1]["item"] = "1"
 
@@ -199,7 +199,7 @@ def test_all_errors_are_named_at_once(api, make_payment, product):
     ],
     ids=range(12),
 )
-def test_a_body_that_is_no_payment_is_refused(api, product, body, status):
+def test_it_rejects_a_body_that_is_not_a_payment(api, product, body, status):
     response = api.post(URL, body, content_type="application/json")
 
     assert response.status_code == status
@@ -215,20 +215,20 @@ def test_another_method_is_a_405(api):
     assert api.get(URL).status_code == 405
 
 
-def test_an_unknown_address_is_a_problem_too(api):
+def test_an_unknown_path_is_a_problem_response_too(api):
     response = api.get("/api/v1/payment/")
 
     assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("listens", [True, False], ids=["hangs", "is gone"])
-def test_a_payment_is_taken_while_the_broker(
-    api, make_payment, product, caplog, monkeypatch, settings, tmp_path, listens
+@pytest.mark.parametrize("is_listening", [True, False], ids=["hangs", "is down"])
+def test_it_accepts_a_payment_while_the_broker(
+    api, make_payment, product, caplog, monkeypatch, settings, tmp_path, is_listening
 ):
     with socket.socket(socket.AF_UNIX) as broker:
         broker.bind(str(tmp_path / "b"))
-        if listens:
+        if is_listening:
             broker.listen(50)
         settings.VALKEY = settings.VALKEY | {"url": f"unix://{tmp_path}/b", "socket_timeout": 0.5}
         valkey.cache_clear()
@@ -241,7 +241,7 @@ def test_a_payment_is_taken_while_the_broker(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_payment_is_taken_while_publishing_fails(api, make_payment, product, celery_broker_gone, caplog):
+def test_it_accepts_a_payment_while_publishing_fails(api, make_payment, product, celery_broker_down, caplog):
     response = api.post(URL, make_payment(product), format="json")
 
     assert response.status_code == 201
@@ -249,7 +249,7 @@ def test_a_payment_is_taken_while_publishing_fails(api, make_payment, product, c
 
 
 @pytest.fixture
-def celery_broker_gone(monkeypatch):
+def celery_broker_down(monkeypatch):
     def refuse(*args, **kwargs):
         raise OperationalError("gone")
 
@@ -260,12 +260,12 @@ def test_the_number_of_queries_does_not_grow_with_units(api, make_payment, make_
     product = make_product(keys=60)
     api.post(URL, make_payment(product), format="json")
 
-    with CaptureQueriesContext(connection) as one:
+    with CaptureQueriesContext(connection) as queries_for_one:
         api.post(URL, make_payment(product), format="json")
-    with CaptureQueriesContext(connection) as many:
+    with CaptureQueriesContext(connection) as queries_for_many:
         api.post(URL, make_payment(product, quantity=50), format="json")
 
-    assert len(many) == len(one)
+    assert len(queries_for_many) == len(queries_for_one)
 
 
 def test_the_catalog_of_products_is_read_once(api, make_payment, make_product):

@@ -18,7 +18,7 @@ def test_it_lists_the_merchants_pools(api, make_pool, outsider):
     ]
 
 
-def test_it_takes_keys_as_text(api, make_pool):
+def test_it_accepts_keys_as_text(api, make_pool):
     pool = make_pool()
 
     response = api.post(f"/api/v1/pools/{pool.pk}/keys/", "AAAA\nBBBB\nAAAA\n", content_type="text/plain")
@@ -35,7 +35,7 @@ def test_it_takes_keys_as_text(api, make_pool):
     }
 
 
-def test_it_takes_keys_as_a_file(api, make_pool):
+def test_it_accepts_keys_as_a_file(api, make_pool):
     pool = make_pool()
     file = SimpleUploadedFile("keys.txt", b"AAAA\nBBBB\n")
 
@@ -45,7 +45,7 @@ def test_it_takes_keys_as_a_file(api, make_pool):
     assert pool.batches.get().file_name == "keys.txt"
 
 
-def test_it_takes_keys_as_a_text_in_a_form(api, make_pool):
+def test_it_accepts_keys_as_text_in_a_form(api, make_pool):
     pool = make_pool()
 
     response = api.post(f"/api/v1/pools/{pool.pk}/keys/", {"text": "AAAA\nBBBB\n"}, format="multipart")
@@ -53,7 +53,7 @@ def test_it_takes_keys_as_a_text_in_a_form(api, make_pool):
     assert (response.status_code, response.json()["imported"]) == (201, 2)
 
 
-def test_the_same_file_again_adds_nothing(api, make_pool):
+def test_importing_the_same_file_again_adds_nothing(api, make_pool):
     pool = make_pool()
     url = f"/api/v1/pools/{pool.pk}/keys/"
     api.post(url, "AAAA\n", content_type="text/plain")
@@ -63,7 +63,7 @@ def test_the_same_file_again_adds_nothing(api, make_pool):
     assert (response.status_code, response.json()["batch"], response.json()["already_in_pool"]) == (200, None, 1)
 
 
-def test_one_bad_line_is_named_and_nothing_is_stored(api, make_pool):
+def test_it_reports_a_bad_line_and_stores_nothing(api, make_pool):
     pool = make_pool()
 
     response = api.post(f"/api/v1/pools/{pool.pk}/keys/", b"AAAA\n\xff\n", content_type="text/plain")
@@ -80,11 +80,11 @@ def test_a_form_without_a_file_names_the_field(api, make_pool):
     assert response.json()["errors"][0]["pointer"] == "#/file"
 
 
-def test_another_body_is_a_415(api, make_pool):
+def test_another_content_type_is_a_415(api, make_pool):
     assert api.post(f"/api/v1/pools/{make_pool().pk}/keys/", {}, format="json").status_code == 415
 
 
-def test_an_endless_body_is_a_413(api, make_pool, settings):
+def test_a_body_that_is_too_long_is_a_413(api, make_pool, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
 
     response = api.post(f"/api/v1/pools/{make_pool().pk}/keys/", "A" * 11, content_type="text/plain")
@@ -92,7 +92,7 @@ def test_an_endless_body_is_a_413(api, make_pool, settings):
     assert response.status_code == 413
 
 
-def test_an_endless_form_is_a_413(api, make_pool, settings):
+def test_a_form_that_is_too_long_is_a_413(api, make_pool, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
     file = SimpleUploadedFile("keys.txt", b"A" * 11)
 
@@ -103,14 +103,14 @@ def test_an_endless_form_is_a_413(api, make_pool, settings):
 
 def test_it_lists_ten_pools_with_as_many_queries_as_one(api, make_pool):
     make_pool(1)
-    with CaptureQueriesContext(connection) as one:
+    with CaptureQueriesContext(connection) as queries_for_one:
         api.get("/api/v1/pools/")
     for _ in range(9):
         make_pool(1)
 
-    with CaptureQueriesContext(connection) as ten:
+    with CaptureQueriesContext(connection) as queries_for_ten:
         assert [pool["available"] for pool in api.get("/api/v1/pools/").json()] == [1] * 10
-    assert len(ten) <= len(one)
+    assert len(queries_for_ten) <= len(queries_for_one)
 
 
 def test_an_outsiders_pool_is_a_404(api, make_pool, outsider):
@@ -119,7 +119,7 @@ def test_an_outsiders_pool_is_a_404(api, make_pool, outsider):
     assert api.post(f"/api/v1/pools/{pool.pk}/keys/", "AAAA", content_type="text/plain").status_code == 404
 
 
-# A preview first
+# Previews
 
 
 @pytest.fixture
@@ -128,22 +128,22 @@ def pool(make_pool):
 
 
 @pytest.fixture
-def by_a_worker(monkeypatch):
-    """However short an upload is, it is a worker's."""
+def import_in_worker(monkeypatch):
+    """Leave every upload, however short, to a worker."""
     monkeypatch.setattr("pools.uploads.MAX_SYNCHRONOUS", 0)
 
 
-def post(api, pool, what, body="AAAA\nBBBB\n", content_type="text/plain", query=""):
-    return api.post(f"/api/v1/pools/{pool.pk}/{what}/{query}", body, content_type=content_type)
+def post(api, pool, resource, body="AAAA\nBBBB\n", content_type="text/plain", query=""):
+    return api.post(f"/api/v1/pools/{pool.pk}/{resource}/{query}", body, content_type=content_type)
 
 
-def test_a_preview_is_looked_at_and_confirmed(api, pool):
-    made = post(api, pool, "imports", b"AAAA\nAAAA\nB\0B\n", query="?note=Spring")
+def test_a_preview_can_be_viewed_and_confirmed(api, pool):
+    preview = post(api, pool, "imports", b"AAAA\nAAAA\nB\0B\n", query="?note=Spring")
 
-    assert made.status_code == 201
-    assert made.json()["status"] == "ready"
-    assert made.json()["problems"] == {"3": "contains a NUL character"}
-    assert made.json()["preview"] == {
+    assert preview.status_code == 201
+    assert preview.json()["status"] == "ready"
+    assert preview.json()["problems"] == {"3": "contains a NUL character"}
+    assert preview.json()["preview"] == {
         "keys": 2,
         "new": 1,
         "repeated": {"count": 1, "numbers": [2]},
@@ -156,16 +156,16 @@ def test_a_preview_is_looked_at_and_confirmed(api, pool):
     }
     assert not LicenseKey.objects.exists()
 
-    confirmed = api.post(f"{made.json()['url']}confirm/")
+    confirmed = api.post(f"{preview.json()['url']}confirm/")
 
     assert (confirmed.status_code, confirmed.json()["status"]) == (200, "imported")
     assert confirmed.json()["batch"] == pool.batches.get().pk
     assert pool.batches.get().note == "Spring"
-    assert api.post(f"{made.json()['url']}confirm/").status_code == 409
-    assert api.delete(made.json()["url"]).status_code == 409
+    assert api.post(f"{preview.json()['url']}confirm/").status_code == 409
+    assert api.delete(preview.json()["url"]).status_code == 409
 
 
-def test_a_preview_is_discarded(api, pool):
+def test_a_preview_can_be_discarded(api, pool):
     url = post(api, pool, "imports").json()["url"]
 
     assert api.delete(url).status_code == 204
@@ -175,7 +175,7 @@ def test_a_preview_is_discarded(api, pool):
     assert not LicenseKey.objects.exists()
 
 
-def test_what_is_no_text_is_refused_with_the_reason(api, pool):
+def test_it_rejects_other_file_types_with_a_reason(api, pool):
     assert "PDF" in post(api, pool, "imports", b"%PDF-1.7").json()["error"]
 
     response = post(api, pool, "keys", b"%PDF-1.7")
@@ -185,7 +185,7 @@ def test_what_is_no_text_is_refused_with_the_reason(api, pool):
 CSV = "Buyer;Ключ\nAda;AAAA\nBob;BBBB\n"
 
 
-@pytest.mark.parametrize("what", ["keys", "imports"])
+@pytest.mark.parametrize("resource", ["keys", "imports"])
 @pytest.mark.parametrize(
     ("content_type", "query", "body"),
     [
@@ -195,37 +195,37 @@ CSV = "Buyer;Ключ\nAda;AAAA\nBob;BBBB\n"
         ("text/plain", "", "AAAA\nBBBB".encode("utf-16")),
     ],
 )
-def test_it_is_told_how_to_read(api, pool, what, content_type, query, body):
-    response = post(api, pool, what, body, content_type, query)
+def test_it_reads_the_keys_with_the_given_options(api, pool, resource, content_type, query, body):
+    response = post(api, pool, resource, body, content_type, query)
 
     assert response.status_code == 201, response.json()
-    if what == "imports":
+    if resource == "imports":
         api.post(f"{response.json()['url']}confirm/")
     assert [key.code for key in pool.keys.order_by("position")] == ["AAAA", "BBBB"]
 
 
-def test_what_it_is_told_is_checked(api, pool):
+def test_it_validates_the_options(api, pool):
     response = post(api, pool, "keys", query="?encoding=klingon&column=0&header=perhaps")
 
     assert response.status_code == 400
     assert {error["pointer"] for error in response.json()["errors"]} == {"#/encoding", "#/column", "#/header"}
 
 
-def test_a_long_file_is_imported_by_a_worker(api, pool, by_a_worker):
+def test_a_worker_imports_a_long_file(api, pool, import_in_worker):
     response = post(api, pool, "keys")
 
     assert (response.status_code, response.json()["status"]) == (202, "importing")
     work_on(response.json()["id"])
-    found = api.get(response.json()["url"]).json()
-    assert (found["status"], found["preview"]["new"], found["batch"]) == ("imported", 2, pool.batches.get().pk)
+    result = api.get(response.json()["url"]).json()
+    assert (result["status"], result["preview"]["new"], result["batch"]) == ("imported", 2, pool.batches.get().pk)
 
 
-def test_a_long_file_with_a_bad_line_brings_nothing(api, pool, by_a_worker):
+def test_a_long_file_with_a_bad_line_imports_nothing(api, pool, import_in_worker):
     response = post(api, pool, "keys", b"AAAA\n\xff\n")
 
     work_on(response.json()["id"])
-    found = api.get(response.json()["url"]).json()
-    assert (found["status"], found["problems"]) == ("failed", {"2": "isn’t UTF-8 text"})
+    result = api.get(response.json()["url"]).json()
+    assert (result["status"], result["problems"]) == ("failed", {"2": "isn’t UTF-8 text"})
     assert not LicenseKey.objects.exists() and not KeyImportPart.objects.exists()
 
 
@@ -250,7 +250,7 @@ def test_it_shows_a_pools_stock(api, make_pool, pay, make_product):
     }
 
 
-def test_batches_are_listed_undone_and_withdrawn(api, pool):
+def test_it_lists_undoes_and_withdraws_batches(api, pool):
     for body in ("AAAA", "BBBB\nBBBB\nCCCC"):
         post(api, pool, "keys", body)
     url = f"/api/v1/pools/{pool.pk}/batches/"
@@ -267,8 +267,8 @@ def test_batches_are_listed_undone_and_withdrawn(api, pool):
 
 
 @pytest.mark.parametrize("split", ["separators", "separator lines"])
-def test_a_separator_has_to_be_said(api, make_pool, split):
-    """Or all of the file would be one key."""
+def test_splitting_by_separators_requires_a_separator(api, make_pool, split):
+    """Otherwise the whole file would become one key."""
     pool = make_pool()
 
     response = api.post(f"/api/v1/pools/{pool.pk}/keys/?split={split}", "AAAA\nBBBB\n", content_type="text/plain")
@@ -284,7 +284,7 @@ CERTAIN = "License ID,License Key,Status\n17,AAAA-1111,new\n39,BBBB-2222,new\n"
 DOUBTFUL = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
 
 
-def test_it_says_which_column_it_took_and_why(api, pool):
+def test_it_reports_the_column_it_chose_and_why(api, pool):
     response = post(api, pool, "keys", CERTAIN, "text/csv")
 
     read_as = response.json()["read_as"]
@@ -293,7 +293,7 @@ def test_it_says_which_column_it_took_and_why(api, pool):
     assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]
 
 
-def test_a_file_that_is_named_a_table_is_one(api, pool):
+def test_it_reads_a_file_with_the_extension_csv_as_a_table(api, pool):
     file = SimpleUploadedFile("keys.csv", CERTAIN.encode())
 
     api.post(f"/api/v1/pools/{pool.pk}/keys/", {"file": file}, format="multipart")
@@ -301,7 +301,7 @@ def test_a_file_that_is_named_a_table_is_one(api, pool):
     assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]
 
 
-def test_in_doubt_about_the_column_it_lists_the_candidates(api, pool):
+def test_it_lists_the_candidates_when_in_doubt_about_the_column(api, pool):
     response = post(api, pool, "keys", DOUBTFUL, "text/csv")
 
     assert response.status_code == 400 and not LicenseKey.objects.exists()
@@ -316,7 +316,7 @@ def test_in_doubt_about_the_column_it_lists_the_candidates(api, pool):
     assert post(api, pool, "keys", DOUBTFUL, "text/csv", "?column=2").json()["imported"] == 2
 
 
-def test_in_doubt_whether_it_is_a_table_it_asks(api, pool):
+def test_it_asks_when_in_doubt_whether_it_is_a_table(api, pool):
     response = post(api, pool, "keys", CERTAIN)
 
     assert response.status_code == 400 and not LicenseKey.objects.exists()
@@ -326,26 +326,26 @@ def test_in_doubt_whether_it_is_a_table_it_asks(api, pool):
 
 
 def test_a_preview_lists_the_candidates(api, pool):
-    made = post(api, pool, "imports", DOUBTFUL, "text/csv").json()
+    preview = post(api, pool, "imports", DOUBTFUL, "text/csv").json()
 
-    assert made["status"] == "refused" and made["error"].startswith("Which column contains the license keys?")
-    assert made["candidates"][1] == {
+    assert preview["status"] == "refused" and preview["error"].startswith("Which column contains the license keys?")
+    assert preview["candidates"][1] == {
         "column": 2,
         "heading": "License key",
         "about": "2 different values with 9 characters",
     }
 
 
-def test_a_long_table_in_doubt_brings_nothing(api, pool, by_a_worker):
+def test_a_long_table_with_a_doubtful_column_imports_nothing(api, pool, import_in_worker):
     response = post(api, pool, "keys", DOUBTFUL, "text/csv")
 
     work_on(response.json()["id"])
-    found = api.get(response.json()["url"]).json()
-    assert (found["status"], len(found["candidates"])) == ("failed", 2)
+    result = api.get(response.json()["url"]).json()
+    assert (result["status"], len(result["candidates"])) == ("failed", 2)
     assert not LicenseKey.objects.exists() and not KeyImportPart.objects.exists()
 
 
-def test_the_answer_has_the_warnings_of_the_preview(api, pool):
+def test_the_response_contains_the_warnings_of_the_preview(api, pool):
     body = '="0012"\nAAAA-BBBB\naaaa-bbbb\n'
 
     warnings = post(api, pool, "keys", body).json()["warnings"]
@@ -354,7 +354,7 @@ def test_the_answer_has_the_warnings_of_the_preview(api, pool):
     assert post(api, pool, "imports", body).json()["preview"]["warnings"][:2] == warnings
 
 
-def test_what_a_spreadsheet_added_is_removed_on_demand(api, pool):
+def test_it_removes_what_a_spreadsheet_added_on_request(api, pool):
     post(api, pool, "keys", '="0012"\n', query="?spreadsheet=fix")
 
     assert pool.keys.get().code == "0012"

@@ -1,4 +1,4 @@
-"""What cannot be done is said in a sentence, and with a code for programs."""
+"""Refusals have a sentence for people and a code for programs."""
 
 import re
 
@@ -9,14 +9,14 @@ from orders.services import RefundRefused
 from work.refusals import Refused
 
 
-def all_refusals(of=Refused):
-    get_resolver().url_patterns  # noqa: B018  loads every module that a request can reach
-    for kind in of.__subclasses__():
+def all_refusals(base=Refused):
+    get_resolver().url_patterns  # noqa: B018  imports every module that a request can reach
+    for kind in base.__subclasses__():
         yield kind
         yield from all_refusals(kind)
 
 
-def test_each_has_a_code_of_its_own():
+def test_each_refusal_has_a_unique_code():
     kinds = list(all_refusals())
 
     assert len(kinds) > 20
@@ -24,7 +24,7 @@ def test_each_has_a_code_of_its_own():
     assert len({kind.code for kind in kinds}) == len(kinds)
 
 
-def test_the_api_answers_with_the_sentence_and_the_code():
+def test_the_response_contains_the_sentence_and_the_code():
     response = exception_handler(RefundRefused("The order is deleted, not paid."), {})
 
     assert response is not None
@@ -38,7 +38,7 @@ def test_the_api_answers_with_the_sentence_and_the_code():
     }
 
 
-def test_a_payment_that_says_something_else_has_a_code_too(api, make_payment, product):
+def test_the_error_for_a_contradicting_payment_has_a_code_too(api, make_payment, product):
     payment = make_payment(product)
     api.post("/api/v1/payments/", payment, format="json")
 

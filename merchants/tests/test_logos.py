@@ -1,4 +1,4 @@
-"""A picture costs what it may cost, whatever is in it."""
+"""Decoding a logo has limits on time and memory, whatever the image contains."""
 
 import resource
 import threading
@@ -17,18 +17,18 @@ pytestmark = pytest.mark.django_db
 
 
 def cpu_seconds():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
-def picture(kind, size=(2000, 2000)):
+def make_image(kind, size=(2000, 2000)):
     buffer = BytesIO()
     Image.linear_gradient("L").resize(size).convert("RGB").save(buffer, kind, progressive=True)
     return BytesIO(buffer.getvalue())
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_costs_little(name):
+def test_a_decompression_bomb_uses_little_cpu_time(name):
     content = BOMBS[name]()
     before = cpu_seconds()
 
@@ -40,25 +40,25 @@ def test_a_bomb_costs_little(name):
     assert cpu_seconds() - before < decoder.MAX_CPU_SECONDS + 1
 
 
-def test_a_picture_that_takes_too_long_is_refused_with_what_to_do():
+def test_it_rejects_an_image_that_takes_too_long_and_suggests_a_fix():
     with pytest.raises(ValidationError, match="Save it again as a plain PNG or JPEG"):
         draw_logo(BytesIO(BOMBS["JPEG, thousands of scans"]()))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
-def test_four_megapixels_are_read(kind):
-    logo = draw_logo(picture(kind, (2500, 1600)))
+def test_it_accepts_four_megapixels(kind):
+    logo = draw_logo(make_image(kind, (2500, 1600)))
 
     assert (logo.width, logo.height) == (250, 160)
     assert Image.open(BytesIO(logo.image)).size == (250, 160)
 
 
-def test_more_are_refused():
+def test_it_rejects_more_than_four_megapixels():
     with pytest.raises(ValidationError, match="more than 4 million pixels"):
-        draw_logo(picture("PNG", (2001, 2000)))
+        draw_logo(make_image("PNG", (2001, 2000)))
 
 
-def test_the_decoder_has_no_secrets_and_no_room(monkeypatch, tmp_path):
+def test_the_decoder_has_no_secrets_and_limited_resources(monkeypatch, tmp_path):
     spy = tmp_path / "spy.py"
     spy.write_text(
         "import os, runpy, sys, resource\n"
@@ -69,17 +69,17 @@ def test_the_decoder_has_no_secrets_and_no_room(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(logos, "DECODER", spy)
 
-    with pytest.raises(ValidationError) as told:
+    with pytest.raises(ValidationError) as caught:
         draw_logo(BytesIO(b""))
 
-    environment, limits = eval(told.value.message)
+    environment, limits = eval(caught.value.message)
     assert not [name for name in environment if name in {"SECRET_KEY", "VAULT_KEYS", "DATABASE_URL"}]
     assert limits == [decoder.MAX_CPU_SECONDS, decoder.MAX_MEMORY, 0]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_is_read_at_a_time():
-    """In the whole installation: whoever comes meanwhile is told to come again, and keeps no web process busy."""
+def test_it_decodes_one_image_at_a_time():
+    """In the whole installation. Other uploads fail immediately instead of blocking a web process."""
     reading, done = threading.Event(), threading.Event()
 
     def read():
@@ -93,9 +93,9 @@ def test_one_is_read_at_a_time():
     assert reading.wait(60)
     try:
         with pytest.raises(ValidationError, match="Try again in a few seconds"):
-            draw_logo(picture("PNG", (100, 100)))
+            draw_logo(make_image("PNG", (100, 100)))
     finally:
         done.set()
         other.join()
 
-    assert draw_logo(picture("PNG", (100, 100))).width == 100
+    assert draw_logo(make_image("PNG", (100, 100))).width == 100

@@ -1,4 +1,4 @@
-"""Who works for a merchant: invitations, roles, the last owner."""
+"""A merchant's members: invitations, roles, the last owner."""
 
 import threading
 from datetime import timedelta
@@ -25,7 +25,7 @@ def bob(merchant):
 
 
 @pytest.fixture
-def invited(merchant, owner):
+def open_invitation(merchant, owner):
     return team.invite(merchant, "Ada@Example.com", Role.MANAGER, actor=owner.user)[0]
 
 
@@ -34,116 +34,116 @@ def ada(db):
     return User.objects.create_user("ada@example.com", "correct horse")
 
 
-def age(invitation, **since):
+def make_older(invitation, **since):
     Invitation.objects.filter(pk=invitation.pk).update(
         sent_at=timezone.now() - timedelta(**since),
         expires_at=timezone.now() - timedelta(**since) + team.INVITATION_LIFETIME,
     )
 
 
-def test_the_token_is_stored_nowhere(merchant, owner):
+def test_the_token_is_not_stored(merchant, owner):
     invitation, token = team.invite(merchant, "ada@example.com", Role.SUPPORT, actor=owner.user)
 
     assert len(token) >= 32
     assert token not in str(Invitation.objects.values().get(pk=invitation.pk))
 
 
-def test_an_address_is_invited_once_in_any_case(merchant, owner, invited):
+def test_an_address_cannot_be_invited_twice_regardless_of_case(merchant, owner, open_invitation):
     with pytest.raises(team.AlreadyInvited, match="ada@example.com has already been invited"):
         team.invite(merchant, "ADA@example.com", Role.SUPPORT, actor=owner.user)
 
 
-def test_the_database_refuses_a_second_open_invitation(merchant, invited):
+def test_the_database_rejects_a_second_open_invitation(merchant, open_invitation):
     with pytest.raises(IntegrityError), transaction.atomic():
         Invitation.objects.create(
-            merchant=merchant, email=invited.email, role="owner", fingerprint=b"1", expires_at=timezone.now()
+            merchant=merchant, email=open_invitation.email, role="owner", fingerprint=b"1", expires_at=timezone.now()
         )
 
 
-def test_a_member_is_not_invited(merchant, owner):
+def test_a_member_cannot_be_invited(merchant, owner):
     with pytest.raises(team.AlreadyMember):
         team.invite(merchant, "OWNER@northlight.example", Role.SUPPORT, actor=owner.user)
 
 
-def test_it_may_be_invited_again_after_it_was_withdrawn(merchant, owner, invited):
-    team.withdraw(invited)
+def test_an_address_can_be_invited_again_after_the_invitation_was_withdrawn(merchant, owner, open_invitation):
+    team.withdraw(open_invitation)
 
-    team.invite(merchant, invited.email, Role.SUPPORT, actor=owner.user)
+    team.invite(merchant, open_invitation.email, Role.SUPPORT, actor=owner.user)
 
 
-def test_who_accepts_gets_the_role(merchant, invited, ada):
-    member = team.accept(invited, ada)
+def test_accepting_an_invitation_gives_the_role(merchant, open_invitation, ada):
+    member = team.accept(open_invitation, ada)
 
     assert (member.merchant, member.user, member.role) == (merchant, ada, Role.MANAGER)
 
 
-def test_only_who_was_invited_may_accept(merchant, invited):
+def test_only_the_invited_user_can_accept(merchant, open_invitation):
     charlie = User.objects.create_user("charlie@example.com", "correct horse")
 
     with pytest.raises(team.NotInvited, match="This invitation is for ada@example.com."):
-        team.accept(invited, charlie)
+        team.accept(open_invitation, charlie)
 
     assert merchant.members.count() == 1
 
 
-def test_it_is_accepted_once(merchant, invited, ada):
-    team.accept(invited, ada)
+def test_an_invitation_can_be_accepted_only_once(merchant, open_invitation, ada):
+    team.accept(open_invitation, ada)
 
     with pytest.raises(team.InvitationGone):
-        team.accept(invited, ada)
+        team.accept(open_invitation, ada)
 
 
-def test_who_is_a_member_already_keeps_the_role(merchant, invited, ada):
+def test_an_existing_member_keeps_the_role(merchant, open_invitation, ada):
     Member.objects.create(merchant=merchant, user=ada, role=Role.OWNER)
 
-    assert team.accept(invited, ada).role == Role.OWNER
+    assert team.accept(open_invitation, ada).role == Role.OWNER
 
 
 @pytest.mark.parametrize("days", [7, 8])
-def test_it_expires_after_a_week(invited, ada, days):
-    age(invited, days=days)
+def test_an_invitation_expires_after_a_week(open_invitation, ada, days):
+    make_older(open_invitation, days=days)
 
     with pytest.raises(team.InvitationGone):
-        team.accept(invited, ada)
+        team.accept(open_invitation, ada)
 
 
-def test_it_cannot_be_accepted_after_it_was_withdrawn(invited, ada):
-    team.withdraw(invited)
-
-    with pytest.raises(team.InvitationGone):
-        team.accept(invited, ada)
-    with pytest.raises(team.InvitationGone):
-        team.accept_as_new_user(invited, "correct horse")
-
-
-def test_it_cannot_be_withdrawn_after_it_was_accepted(invited, ada):
-    team.accept(invited, ada)
+def test_a_withdrawn_invitation_cannot_be_accepted(open_invitation, ada):
+    team.withdraw(open_invitation)
 
     with pytest.raises(team.InvitationGone):
-        team.withdraw(invited)
+        team.accept(open_invitation, ada)
+    with pytest.raises(team.InvitationGone):
+        team.accept_as_new_user(open_invitation, "correct horse")
 
 
-def test_a_renewed_one_has_a_new_token_and_another_week(invited):
-    before = bytes(invited.fingerprint)
-    age(invited, days=8)
+def test_an_accepted_invitation_cannot_be_withdrawn(open_invitation, ada):
+    team.accept(open_invitation, ada)
 
-    team.renew(invited)
-
-    assert bytes(invited.fingerprint) != before
-    assert invited.expires_at > timezone.now() + timedelta(days=6)
+    with pytest.raises(team.InvitationGone):
+        team.withdraw(open_invitation)
 
 
-def test_it_is_not_renewed_a_moment_after_it_was_sent(invited):
-    age(invited, seconds=59)
+def test_a_renewed_invitation_has_a_new_token_and_another_week(open_invitation):
+    old_fingerprint = bytes(open_invitation.fingerprint)
+    make_older(open_invitation, days=8)
+
+    team.renew(open_invitation)
+
+    assert bytes(open_invitation.fingerprint) != old_fingerprint
+    assert open_invitation.expires_at > timezone.now() + timedelta(days=6)
+
+
+def test_an_invitation_cannot_be_renewed_within_a_minute_of_sending(open_invitation):
+    make_older(open_invitation, seconds=59)
     with pytest.raises(team.SentJustNow):
-        team.renew(invited)
+        team.renew(open_invitation)
 
-    age(invited, seconds=61)
-    team.renew(invited)
+    make_older(open_invitation, seconds=61)
+    team.renew(open_invitation)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_clicks_make_one_account_and_one_membership(merchant, owner, in_threads):
+def test_concurrent_clicks_create_one_account_and_one_membership(merchant, owner, in_threads):
     invitation, _ = team.invite(merchant, "ada@example.com", Role.MANAGER, actor=owner.user)
 
     def click(_):
@@ -158,7 +158,7 @@ def test_two_clicks_make_one_account_and_one_membership(merchant, owner, in_thre
     assert User.objects.filter(email="ada@example.com").count() == 1
 
 
-def test_the_last_owner_stays(owner):
+def test_the_last_owner_cannot_be_removed_or_demoted(owner):
     with pytest.raises(team.LastOwner):
         team.remove(owner)
     with pytest.raises(team.LastOwner):
@@ -167,13 +167,13 @@ def test_the_last_owner_stays(owner):
     assert Member.objects.get().role == Role.OWNER
 
 
-def test_the_last_owner_may_become_what_they_are(owner):
+def test_the_last_owner_can_be_assigned_the_owner_role_again(owner):
     team.change_role(owner, Role.OWNER)
 
     assert Member.objects.get().role == Role.OWNER
 
 
-def test_one_of_two_owners_may_go(owner, bob):
+def test_one_of_two_owners_can_be_removed(owner, bob):
     team.remove(bob)
 
     assert Member.objects.get() == owner
@@ -186,7 +186,7 @@ def test_an_owner_who_cannot_sign_in_does_not_count(owner, bob):
         team.remove(owner)
 
 
-def test_others_may_go_while_there_is_one_owner(owner, bob):
+def test_other_members_can_be_removed_while_there_is_one_owner(owner, bob):
     team.change_role(bob, Role.SUPPORT)
 
     team.remove(bob)
@@ -199,15 +199,17 @@ def test_owners_of_other_merchants_do_not_count(owner, outsider):
         team.remove(owner)
 
 
-BOTH_WAYS = pytest.mark.parametrize("act", [team.remove, lambda member: team.change_role(member, Role.SUPPORT)])
+REMOVE_OR_DEMOTE = pytest.mark.parametrize(
+    "remove_or_demote", [team.remove, lambda member: team.change_role(member, Role.SUPPORT)]
+)
 
 
-@BOTH_WAYS
+@REMOVE_OR_DEMOTE
 @pytest.mark.django_db(transaction=True)
-def test_the_two_last_owners_do_not_both_go_at_once(merchant, owner, bob, in_threads, act):
+def test_the_last_two_owners_cannot_both_leave_concurrently(merchant, owner, bob, in_threads, remove_or_demote):
     def go(member):
         try:
-            act(member)
+            remove_or_demote(member)
         except team.LastOwner as error:
             return error
 
@@ -217,32 +219,32 @@ def test_the_two_last_owners_do_not_both_go_at_once(merchant, owner, bob, in_thr
     assert merchant.members.filter(role=Role.OWNER).count() == 1
 
 
-@BOTH_WAYS
+@REMOVE_OR_DEMOTE
 @pytest.mark.django_db(transaction=True)
-def test_an_owner_who_goes_waits_for_another_who_is_going(merchant, owner, bob, act):
-    refused = []
+def test_removing_an_owner_waits_for_the_removal_of_another(merchant, owner, bob, remove_or_demote):
+    errors = []
 
     def go():
         try:
-            act(owner)
+            remove_or_demote(owner)
         except team.LastOwner as error:
-            refused.append(error)
+            errors.append(error)
         finally:
             connection.close()
 
     second = threading.Thread(target=go)
     with transaction.atomic():
-        act(bob)
+        remove_or_demote(bob)
         second.start()
         second.join(0.5)
         assert second.is_alive()
     second.join()
 
-    assert refused
+    assert errors
     assert merchant.members.get(role=Role.OWNER) == owner
 
 
-def test_who_has_no_second_factor_cannot_require_one(merchant):
+def test_a_user_without_a_second_factor_cannot_require_one(merchant):
     with pytest.raises(team.NoSecondFactor):
         team.require_second_factor(merchant, True, has_one=False)
 

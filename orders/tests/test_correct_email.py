@@ -10,7 +10,7 @@ def order(pay, product):
     return Order.objects.get()
 
 
-def test_it_changes_the_address_and_remembers_who_did(order):
+def test_it_changes_the_address_and_records_who_did(order):
     changed = correct_email(order, "ada@byron.example", actor="Sam")
 
     assert changed
@@ -21,26 +21,26 @@ def test_it_changes_the_address_and_remembers_who_did(order):
     assert (event.kind, event.happened_by) == ("address", "Sam")
 
 
-def test_the_same_address_again_is_no_event(order):
+def test_setting_the_same_address_records_no_event(order):
     assert not correct_email(order, "ada@example.com", actor="Sam")
     assert not OrderEvent.objects.exists()
 
 
-def test_a_mail_that_is_queued_goes_to_the_new_address(order, work, mailoutbox):
+def test_a_queued_email_goes_to_the_new_address(order, work, mailoutbox):
     correct_email(order, "ada@byron.example", actor="Sam")
     work()
 
     assert [message.to for message in mailoutbox] == [["ada@byron.example"]]
 
 
-def test_by_api(api, order):
+def test_the_api_changes_the_address(api, order):
     response = api.put(f"/api/v1/orders/{order.number}/address/", {"email": "ada@byron.example"}, format="json")
 
     assert (response.status_code, response.json()["email"]) == (200, "ada@byron.example")
     assert OrderEvent.objects.get().happened_by == "API key shop-1"
 
 
-def test_what_is_no_address_is_a_400_that_names_the_field(api, order):
+def test_it_rejects_an_invalid_address_with_a_400_that_names_the_field(api, order):
     response = api.put(f"/api/v1/orders/{order.number}/address/", {"email": "ada@"}, format="json")
 
     assert response.status_code == 400
@@ -48,8 +48,8 @@ def test_what_is_no_address_is_a_400_that_names_the_field(api, order):
 
 
 def test_an_outsider_gets_a_404(make_api, outsider, order):
-    theirs = make_api(outsider)
+    other_api = make_api(outsider)
 
-    response = theirs.put(f"/api/v1/orders/{order.number}/address/", {"email": "x@example.com"}, format="json")
+    response = other_api.put(f"/api/v1/orders/{order.number}/address/", {"email": "x@example.com"}, format="json")
 
     assert response.status_code == 404

@@ -1,4 +1,4 @@
-"""What people recognize a license by."""
+"""Hints and loose fingerprints of license texts."""
 
 import pytest
 
@@ -30,15 +30,15 @@ def test_a_hint_tells_licenses_apart(code, expected):
     assert hint(code) == expected
 
 
-def test_a_hint_of_something_strange_takes_no_time():
+def test_it_finds_hints_of_unusual_texts_quickly():
     for code in ("-" * 10_000, "-- " * 3_000 + "--", "</a" * 3_000 + ">", "#" * 9_999 + "x-"):
         assert len(hint(code)) <= 4
 
 
-def test_letters_are_the_same_however_they_are_written():
+def test_letters_ignore_case_width_accent_encoding_and_punctuation():
     assert letters("Aé-１ ß") == letters("ae\u0301".replace("a", "A") + "1SS") == "aé1ss"
 
 
 @pytest.mark.django_db
-def test_a_text_without_letters_is_like_no_other():
+def test_a_text_without_letters_has_no_loose_fingerprint():
     assert loose_fingerprint("---") is None

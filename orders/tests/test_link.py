@@ -1,4 +1,4 @@
-"""The link to the customer's own page: a secret that is nobody else's, and can be taken back."""
+"""The link to the customer's order page: secret and revocable."""
 
 import base64
 
@@ -23,15 +23,15 @@ def find(token):
     return Order.objects.with_link_token(token).first()
 
 
-def test_links_have_192_random_bits_and_nothing_of_the_order(pay, product):
+def test_links_have_192_random_bits_independent_of_the_order(pay, product):
     tokens = [pay(product)["order_url"].rstrip("/").rpartition("/")[2] for _ in range(5)]
 
     assert {len(base64.urlsafe_b64decode(token)) for token in tokens} == {24}
-    # What tokens of one counter, clock or order share stands at the same places.
+    # Tokens made from one counter, clock or order would share letters at the same positions.
     assert all(len(set(letters)) > 1 for letters in zip(*tokens, strict=True))
 
 
-def test_a_revoked_link_leads_nowhere(order):
+def test_a_revoked_link_does_not_work(order):
     token = order.link_token
 
     assert revoke_link(order, actor="Sam")
@@ -41,7 +41,7 @@ def test_a_revoked_link_leads_nowhere(order):
     assert events() == [("revoke", "Sam")]
 
 
-def test_revoked_twice_is_revoked_once(order):
+def test_revoking_twice_records_one_event(order):
     revoke_link(order, actor="Sam")
 
     assert not revoke_link(order, actor="Bo")
@@ -49,7 +49,7 @@ def test_revoked_twice_is_revoked_once(order):
 
 
 @pytest.mark.parametrize("revoked", [False, True])
-def test_a_renewed_link_is_the_only_one_that_leads_there(order, revoked):
+def test_only_the_renewed_link_works(order, revoked):
     old = order.link_token
     if revoked:
         revoke_link(order, actor="Sam")
@@ -61,7 +61,7 @@ def test_a_renewed_link_is_the_only_one_that_leads_there(order, revoked):
     assert events()[-1] == ("renew", "Bo")
 
 
-def test_half_a_link_cannot_be_stored(order):
+def test_the_database_rejects_half_a_link(order):
     with pytest.raises(IntegrityError), transaction.atomic():
         Order.objects.update(link_token=None)
 
@@ -81,7 +81,7 @@ def test_an_outsider_gets_a_404(order, outsider, make_api):
     assert find(order.link_token) == order
 
 
-# What the link is for
+# Showing codes
 
 
 def test_codes_are_shown_through_the_link(order):

@@ -7,7 +7,7 @@ from orders.localization import format_money
 
 
 @pytest.mark.parametrize(
-    ("currency", "language", "written"),
+    ("currency", "language", "expected"),
     [
         ("EUR", "de", "59,98 €"),
         ("KWD", "en", "KWD 59.980"),
@@ -17,5 +17,5 @@ from orders.localization import format_money
         ("CAD", "en", "CA$59.98"),
     ],
 )
-def test_letters_and_digits_of_an_amount_are_parted(currency, language, written):
-    assert format_money(Decimal("59.98"), currency, Locale(language)).replace("\xa0", " ") == written
+def test_letters_and_digits_of_an_amount_are_separated(currency, language, expected):
+    assert format_money(Decimal("59.98"), currency, Locale(language)).replace("\xa0", " ") == expected

@@ -17,7 +17,7 @@ def place(merchant):
     return place
 
 
-def test_it_stores_what_the_shop_reported(place, make_payment, product):
+def test_it_stores_the_reported_payment(place, make_payment, product):
     payment = make_payment(product, quantity=2, additional_parameters={"referer1": "spring-mail"})
     payment["items"][0]["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": "A1"}
 
@@ -37,7 +37,7 @@ def test_it_stores_what_the_shop_reported(place, make_payment, product):
     assert (item.subscription.reference, item.subscription.period, item.parent_order) == ("S-77", "P1Y", "A1")
 
 
-def test_the_same_payment_again_is_the_same_order(place, make_payment, product):
+def test_reporting_the_same_payment_again_returns_the_same_order(place, make_payment, product):
     payment = make_payment(product)
     order, _ = place(payment)
 
@@ -66,7 +66,7 @@ def test_the_order_of_the_items_does_not_matter(place, make_payment, make_produc
         {"additional_parameters": {"referer1": "x"}},
     ],
 )
-def test_a_contradicting_payment_is_refused(place, make_payment, product, change):
+def test_it_rejects_a_contradicting_payment(place, make_payment, product, change):
     payment = make_payment(product)
     order, _ = place(payment)
 
@@ -76,7 +76,7 @@ def test_a_contradicting_payment_is_refused(place, make_payment, product, change
     assert Order.objects.get().email == "ada@example.com"
 
 
-def test_merchants_have_their_own_numbers(place, make_payment, make_product, outsider):
+def test_two_merchants_can_use_the_same_order_number(place, make_payment, make_product, outsider):
     payment = make_payment(make_product())
     place(payment)
     foreign = make_product(merchant=outsider)
@@ -89,7 +89,7 @@ def test_merchants_have_their_own_numbers(place, make_payment, make_product, out
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_same_payment_twenty_times_at_once_is_one_order(place, make_payment, product, in_threads):
+def test_twenty_concurrent_reports_of_one_payment_create_one_order(place, make_payment, product, in_threads):
     payment = make_payment(product, quantity=2)
 
     results = in_threads(place, [payment] * 20, threads=20)
@@ -101,14 +101,14 @@ def test_the_same_payment_twenty_times_at_once_is_one_order(place, make_payment,
 
 
 @pytest.mark.parametrize("text", ["A0012345678", "12345678", "0012345678", " A0012345678 ", "B12345678"])
-def test_a_number_is_found_without_its_letters_and_zeros(place, make_payment, product, text):
+def test_it_finds_a_number_without_its_letters_and_zeros(place, make_payment, product, text):
     place(make_payment(product, order="A0012345678"))
 
     assert Order.objects.with_number(text).exists()
 
 
 @pytest.mark.parametrize("text", ["A001234567", "2345678", "", "A"])
-def test_other_numbers_are_not_found(place, make_payment, product, text):
+def test_it_does_not_find_other_numbers(place, make_payment, product, text):
     place(make_payment(product, order="A0012345678"))
 
     assert not Order.objects.with_number(text).exists()

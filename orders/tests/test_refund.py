@@ -24,13 +24,13 @@ def test_a_partial_refund_is_recorded_and_the_order_stays_paid(order):
     assert order.status == Order.Status.PAID
 
 
-def test_the_last_part_deletes_the_order(order):
+def test_refunding_the_rest_deletes_the_order(order):
     refund(order, amount=Decimal("9.98"), actor="shop")
 
     assert refund(order, amount=Decimal("50.00"), actor="shop").status == Order.Status.DELETED
 
 
-def test_more_than_is_left_is_refused(order):
+def test_it_refuses_to_refund_more_than_is_left(order):
     refund(order, amount=Decimal("50.00"), actor="shop")
 
     with pytest.raises(RefundRefused, match="Only 9.98 EUR are left"):
@@ -44,14 +44,14 @@ def test_a_refund_with_a_reference_is_recorded_once(order):
     assert Refund.objects.count() == 1
 
 
-def test_a_full_refund_reported_twice_is_one(order):
+def test_a_full_refund_reported_twice_is_recorded_once(order):
     for _ in range(2):
         refund(order, actor="shop")
 
     assert Refund.objects.count() == 1
 
 
-def test_a_terminated_order_is_not_refunded(order):
+def test_it_refuses_to_refund_a_terminated_order(order):
     Order.objects.update(status=Order.Status.TERMINATED)
 
     with pytest.raises(RefundRefused, match="terminated"):
@@ -59,7 +59,7 @@ def test_a_terminated_order_is_not_refunded(order):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_refunds_at_once_never_give_back_more_than_was_paid(order, in_threads):
+def test_concurrent_refunds_never_exceed_the_price(order, in_threads):
     def try_refund(_):
         try:
             refund(order, amount=Decimal("20.00"), actor="shop")
@@ -70,7 +70,7 @@ def test_refunds_at_once_never_give_back_more_than_was_paid(order, in_threads):
     assert sum(in_threads(try_refund, range(8), threads=8)) == 2
 
 
-def test_a_reference_with_another_amount_is_refused(order):
+def test_it_refuses_a_known_reference_with_another_amount(order):
     refund(order, amount=Decimal("10.00"), reference="R-1", actor="Sam")
 
     with pytest.raises(RefundRefused, match="R-1 is already recorded with 10.00 EUR"):

@@ -84,7 +84,7 @@ def numbers(found):
         ("engines", Kind.CUSTOMER),
     ],
 )
-def test_an_order_is_found_by(orders, text, kind):
+def test_it_finds_an_order_by(orders, text, kind):
     found = find(orders, text)
 
     assert list(found) == [kind]
@@ -92,7 +92,7 @@ def test_an_order_is_found_by(orders, text, kind):
 
 
 @pytest.mark.parametrize("text", ["12345678 99", "A0012345678, B0000000099", "99;12345678", "99\n12345678"])
-def test_several_numbers_find_as_many_orders(orders, text):
+def test_it_finds_several_orders_by_their_numbers(orders, text):
     assert numbers(find(orders, text)[Kind.NUMBER]) == ["A0012345678", "B0000000099"]
 
 
@@ -119,26 +119,26 @@ def test_several_numbers_find_as_many_orders(orders, text):
         "B 0000000099 unknown 7",
     ],
 )
-def test_nothing_is_found_by(orders, text):
+def test_it_finds_nothing_by(orders, text):
     assert find(orders, text) == {}
 
 
 @pytest.mark.parametrize("text", ["100%", "o_neil"])
-def test_what_means_something_to_the_database_means_itself(orders, text):
+def test_wildcards_of_the_database_match_only_themselves(orders, text):
     assert numbers(find(orders, text)[Kind.CUSTOMER]) == ["B0000000099"]
 
 
-def test_a_text_of_several_kinds_is_all_of_them(orders):
+def test_one_text_can_match_several_kinds(orders):
     Order.objects.filter(number="B0000000099").update(last_name="7Q2M")
 
     assert list(find(orders, "7q2m")) == [Kind.ENDING, Kind.CUSTOMER]
 
 
-def test_only_the_given_orders_are_searched(orders, outsider):
+def test_it_searches_only_the_given_orders(orders, outsider):
     assert find(Order.objects.filter(merchant=outsider), "A0012345678") == {}
 
 
-def test_an_sku_of_another_merchant_finds_nothing_of_it(orders, outsider):
+def test_it_does_not_find_the_sku_of_another_merchant(orders, outsider):
     Product.objects.create(merchant=outsider, sku="THEIRS", name="Theirs")
 
     assert find(orders, "THEIRS") == {}
@@ -150,7 +150,7 @@ def test_it_takes_few_queries(orders, django_assert_num_queries, text, queries):
         find(orders, text)
 
 
-def test_a_license_text_comes_before_the_number_in_it(orders, pay, make_product, make_pool):
+def test_a_license_match_comes_before_a_number_match(orders, pay, make_product, make_pool):
     pool = make_pool()
     import_keys(pool, ["SN0012345678"], actor="test")
     pay(make_product(pool=pool), order="C1")
@@ -162,7 +162,7 @@ def test_a_license_text_comes_before_the_number_in_it(orders, pay, make_product,
 
 
 @pytest.mark.parametrize("name", ["Γιώργος", "İbrahim", "王芳"])
-def test_a_name_in_any_script_is_found(orders, name):
+def test_it_finds_a_name_in_any_script(orders, name):
     Order.objects.filter(number="B0000000099").update(last_name=name)
 
     assert numbers(find(orders, name)[Kind.CUSTOMER]) == ["B0000000099"]
@@ -210,7 +210,7 @@ def test_punctuation_in_numbers_does_not_matter(orders, number, text):
     assert numbers(find(orders, text)[Kind.NUMBER]) == [number]
 
 
-def test_a_number_that_holds_another_order_s_is_its_own(orders):
+def test_a_number_that_contains_another_number_finds_only_its_own_order(orders):
     Order.objects.filter(number="A0012345678").update(number="2024")
     Order.objects.filter(number="B0000000099").update(number="A-2024/0001")
 
@@ -219,11 +219,11 @@ def test_a_number_that_holds_another_order_s_is_its_own(orders):
 
 
 @pytest.mark.parametrize("text", ["A 12345678, B 99", "A-0012345678\nB-99", "Orders A0012345678; B0000000099"])
-def test_separated_numbers_may_hold_blanks(orders, text):
+def test_separated_numbers_can_contain_spaces(orders, text):
     assert numbers(find(orders, text)[Kind.NUMBER]) == ["A0012345678", "B0000000099"]
 
 
-def test_the_name_of_what_is_not_ours_finds_its_orders(orders):
+def test_it_finds_orders_by_the_sku_of_an_item_that_is_not_ours(orders):
     OtherItem.objects.create(
         order=orders.get(number="B0000000099"), reference="9", product="T-SHIRT", quantity=1, total_price=1
     )
@@ -240,18 +240,18 @@ def test_a_number_sign_does_not_matter(orders, number, text):
 
 
 PEM = "-----BEGIN LICENSE-----\n{}\n{}\n-----END LICENSE-----"
-FOLDED = {
-    "as it is": lambda text: text,
+LINE_BREAK_CHANGES = {
+    "unchanged": lambda text: text,
     "carriage returns": lambda text: text.replace("\n", "\r\n"),
-    "blanks for line breaks": lambda text: text.replace("\n", " "),
+    "spaces for line breaks": lambda text: text.replace("\n", " "),
     "no line breaks": lambda text: text.replace("\n", ""),
-    "blanks around": lambda text: f"  {text}\n\n",
+    "spaces around": lambda text: f"  {text}\n\n",
 }
 
 
 @pytest.fixture
 def long_licenses(pay, make_product, make_pool):
-    """Two orders with licenses of four lines and 5,000 characters, which differ in the middle only."""
+    """Two orders with licenses of four lines and 5,000 characters, which differ only in the middle."""
     texts = [PEM.format("A" * 2450 + part, "B" * 2450) for part in ("XXXX1111", "YYYY2222")]
     pool = make_pool()
     import_keys(pool, texts, actor="test")
@@ -261,16 +261,16 @@ def long_licenses(pay, make_product, make_pool):
     return texts
 
 
-@pytest.mark.parametrize("fold", FOLDED.values(), ids=FOLDED)
-def test_a_long_license_of_several_lines_is_found(long_licenses, fold):
+@pytest.mark.parametrize("change_line_breaks", LINE_BREAK_CHANGES.values(), ids=LINE_BREAK_CHANGES)
+def test_it_finds_a_long_multi_line_license(long_licenses, change_line_breaks):
     for number, text in zip(("L1", "L2"), long_licenses, strict=True):
-        found = find(Order.objects.all(), fold(text))
+        found = find(Order.objects.all(), change_line_breaks(text))
 
         assert len(found) == 1 and {Kind.LICENSE, Kind.SIMILAR} & found.keys()
         assert [numbers(orders) for orders in found.values()] == [[number]]
 
 
-def test_licenses_that_differ_in_case_only_are_told_apart(pay, make_product, make_pool):
+def test_it_distinguishes_licenses_that_differ_only_in_case(pay, make_product, make_pool):
     pool = make_pool()
     import_keys(pool, ["abcd-EFGH-1234", "ABCD-efgh-1234"], actor="test")
     product = make_product(pool=pool)

@@ -1,4 +1,4 @@
-"""Renewals: which licenses their vendors are told of, and what a renewal waits for."""
+"""Renewals: which licenses the vendor gets with a request, and what a renewal waits for."""
 
 from datetime import timedelta
 from itertools import count
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def sold(make_product):
+def subscription_product(make_product):
     return make_product(source=None, sku="PHOTO-PRO")
 
 
@@ -36,28 +36,28 @@ def work():
 
 
 @pytest.fixture
-def service(make_service, sold, receiver):
-    """It gives CODE-A1 for order A1, CODE-A1-2 for its second unit."""
+def service(make_service, subscription_product, receiver):
+    """A web service that returns CODE-A1 for order A1 and CODE-A1-2 for its second unit."""
 
     def respond(received):
-        asked = values_of(received)
-        unit = "" if asked["Unit"] == "1" else f"-{asked['Unit']}"
-        return 200, {}, f"CODE-{asked['Order']}{unit}-{asked['ID']}".removesuffix("-PHOTO-PRO").encode()
+        parameters = parse_parameters(received)
+        unit = "" if parameters["Unit"] == "1" else f"-{parameters['Unit']}"
+        return 200, {}, f"CODE-{parameters['Order']}{unit}-{parameters['ID']}".removesuffix("-PHOTO-PRO").encode()
 
     receiver.respond = respond
-    return make_service(sold, parameters=["Order", "ID", "Unit", "Key_first_renew", "Key_last_renew"])
+    return make_service(subscription_product, parameters=["Order", "ID", "Unit", "Key_first_renew", "Key_last_renew"])
 
 
-def values_of(received):
+def parse_parameters(received):
     return {name: values[0] for name, values in parse_qs(received.body.decode(), keep_blank_values=True).items()}
 
 
 @pytest.fixture
-def report(merchant, make_payment, sold):
-    """Store the payment of an order of a subscription; of the year 2020 unless told otherwise, and so on."""
+def report(merchant, make_payment, subscription_product):
+    """Return a function that stores a payment for a subscription, from 2020 by default, and returns its first item."""
 
     def report(number, parent=None, *, year=2020, products=(), quantity=1, subscription: dict | None = None, **fields):
-        payment = make_payment(*(products or [sold]), quantity=quantity, order=number)
+        payment = make_payment(*(products or [subscription_product]), quantity=quantity, order=number)
         payment["paid_at"] = f"{year}-05-01T10:00:00Z"
         payment |= fields
         reported = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": parent} | (subscription or {})
@@ -69,15 +69,15 @@ def report(merchant, make_payment, sold):
 
 
 @pytest.fixture
-def told(receiver):
-    """What the vendor was told last of an order, unit by unit: the first and the last license."""
+def sent_keys(receiver):
+    """Return a function that returns the first and the last license last sent to the vendor, per unit of an order."""
 
-    def told(number):
-        asked = [values for values in map(values_of, receiver.received) if values["Order"] == number]
-        by_unit = {values["Unit"]: (values["Key_first_renew"], values["Key_last_renew"]) for values in asked}
+    def sent_keys(number):
+        parameters = [values for values in map(parse_parameters, receiver.received) if values["Order"] == number]
+        by_unit = {values["Unit"]: (values["Key_first_renew"], values["Key_last_renew"]) for values in parameters}
         return by_unit["1"] if len(by_unit) == 1 else by_unit
 
-    return told
+    return sent_keys
 
 
 def state(number):
@@ -85,54 +85,60 @@ def state(number):
     return fulfillment.status, fulfillment.reason
 
 
-def let_pass(**age):
-    """As if all that is known had been reported longer ago."""
+def make_reports_older(**age):
+    """Change the report time of all orders to this long ago."""
     Order.objects.update(reported_at=timezone.now() - timedelta(**age))
     Fulfillment.objects.waiting().wake()
 
 
 @pytest.mark.parametrize("type", ["AR", "PMR"])
 @pytest.mark.parametrize("order_of_reports", ["012", "021", "102", "120", "201", "210"])
-@pytest.mark.parametrize("naming", ["first", "one before"])
-def test_renewals_know_the_licenses_before_them(service, report, work, told, order_of_reports, naming, type):
+@pytest.mark.parametrize("naming", ["first", "previous"])
+def test_a_renewal_request_contains_the_earlier_licenses(
+    service, report, work, sent_keys, order_of_reports, naming, type
+):
     parents = [None, "P", "P" if naming == "first" else "R1"]
     for index in map(int, order_of_reports):
         report(["P", "R1", "R2"][index], parents[index], year=2024 + index, subscription={"type": type})
         work()
-        work()  # what the first round woke
+        work()  # the work that the first round woke
 
-    # Nothing says that there is an R1 if it is reported last, and R2 names the first order.
+    # R1 is unknown if it is reported last and R2 names the first order.
     unknown = naming == "first" and order_of_reports.endswith("1")
-    assert told("P") == ("", "")
-    assert told("R1") == ("CODE-P", "CODE-P")
-    assert told("R2") == ("CODE-P", "CODE-P" if unknown else "CODE-R1")
+    assert sent_keys("P") == ("", "")
+    assert sent_keys("R1") == ("CODE-P", "CODE-P")
+    assert sent_keys("R2") == ("CODE-P", "CODE-P" if unknown else "CODE-R1")
     assert set(Fulfillment.objects.values_list("status", flat=True)) == {"done"}
 
 
-def test_both_ways_of_naming_the_parent_go_together(service, report, work, told):
+def test_both_ways_of_naming_the_parent_can_be_mixed(service, report, work, sent_keys):
     for year, (number, parent) in enumerate([("P", None), ("R1", "P"), ("R2", "R1"), ("R3", "P")], 2020):
         report(number, parent, year=year)
         work()
 
-    assert told("R3") == ("CODE-P", "CODE-R2")
+    assert sent_keys("R3") == ("CODE-P", "CODE-R2")
 
 
-def test_each_item_of_an_order_has_its_own_licenses(service, report, work, told, sold, make_product, receiver):
+def test_each_item_of_an_order_has_its_own_licenses(
+    service, report, work, sent_keys, subscription_product, make_product, receiver
+):
     plugin = make_product(source=None, sku="PLUGIN")
     services_of_plugin = service.fulfillment_methods.get()
     add_source(plugin, "web_service", services_of_plugin.kind.place)
 
-    report("P", products=[sold, plugin])
-    report("R1", "P", year=2021, products=[plugin, sold])
+    report("P", products=[subscription_product, plugin])
+    report("R1", "P", year=2021, products=[plugin, subscription_product])
     work()
     work()
 
-    asked = {values["ID"]: values for values in map(values_of, receiver.received) if values["Order"] == "R1"}
-    assert asked["PHOTO-PRO"]["Key_first_renew"] == "CODE-P"
-    assert asked["PLUGIN"]["Key_last_renew"] == "CODE-P-PLUGIN"
+    parameters = {
+        values["ID"]: values for values in map(parse_parameters, receiver.received) if values["Order"] == "R1"
+    }
+    assert parameters["PHOTO-PRO"]["Key_first_renew"] == "CODE-P"
+    assert parameters["PLUGIN"]["Key_last_renew"] == "CODE-P-PLUGIN"
 
 
-def test_a_renewal_under_another_sku_is_found_by_its_subscription(service, report, work, told, make_product):
+def test_it_finds_a_renewal_under_another_sku_by_its_subscription(service, report, work, sent_keys, make_product):
     cheaper = make_product(source=None, sku="PHOTO-RENEWAL")
     add_source(cheaper, "web_service", service)
 
@@ -141,20 +147,20 @@ def test_a_renewal_under_another_sku_is_found_by_its_subscription(service, repor
     work()
     work()
 
-    assert told("R1") == ("CODE-P", "CODE-P")
+    assert sent_keys("R1") == ("CODE-P", "CODE-P")
 
 
-def test_a_parent_that_was_reported_without_the_subscription_is_found_by_its_number(service, report, work, told):
+def test_it_finds_a_parent_without_a_subscription_by_its_order_number(service, report, work, sent_keys):
     report("P", subscription={"id": None})
     report("R1", "P", year=2021)
     report("R2", "R1", year=2022)
     for _ in range(3):
         work()
 
-    assert told("R2") == ("CODE-P", "CODE-R1")
+    assert sent_keys("R2") == ("CODE-P", "CODE-R1")
 
 
-def test_licenses_go_by_unit_when_the_quantity_changes(service, report, work, told):
+def test_licenses_are_matched_by_unit_when_the_quantity_changes(service, report, work, sent_keys):
     report("P", quantity=2)
     work()
     report("R1", "P", year=2021, quantity=3)
@@ -162,17 +168,17 @@ def test_licenses_go_by_unit_when_the_quantity_changes(service, report, work, to
     report("R2", "P", year=2022)
     work()
 
-    assert told("R1") == {"1": ("CODE-P", "CODE-P"), "2": ("CODE-P-2", "CODE-P-2"), "3": ("", "")}
-    assert told("R2") == ("CODE-P", "CODE-R1")
+    assert sent_keys("R1") == {"1": ("CODE-P", "CODE-P"), "2": ("CODE-P-2", "CODE-P-2"), "3": ("", "")}
+    assert sent_keys("R2") == ("CODE-P", "CODE-R1")
 
 
-def test_a_request_for_all_units_has_the_licenses_of_all(service, report, work, told, receiver):
+def test_a_request_for_all_units_contains_the_licenses_of_all_units(service, report, work, sent_keys, receiver):
     service.request_per, service.holds_list = "item", True
     service.save()
     receiver.respond = lambda received: (
         200,
         {},
-        f"{values_of(received)['Order']}-1\nB-{len(receiver.received)}".encode(),
+        f"{parse_parameters(received)['Order']}-1\nB-{len(receiver.received)}".encode(),
     )
 
     report("P", quantity=2)
@@ -180,10 +186,10 @@ def test_a_request_for_all_units_has_the_licenses_of_all(service, report, work, 
     report("R1", "P", year=2021, quantity=2)
     work()
 
-    assert values_of(receiver.received[1])["Key_first_renew"] == "P-1\nB-1"
+    assert parse_parameters(receiver.received[1])["Key_first_renew"] == "P-1\nB-1"
 
 
-def test_a_renewal_waits_for_the_license_before_it_and_says_so(service, report, work, told, receiver):
+def test_a_renewal_waits_for_the_earlier_license_and_shows_the_reason(service, report, work, sent_keys, receiver):
     answer, receiver.respond = receiver.respond, lambda received: (503, {}, b"")
     report("P")
     report("R1", "P", year=2021)
@@ -197,10 +203,10 @@ def test_a_renewal_waits_for_the_license_before_it_and_says_so(service, report, 
     assert Fulfillment.objects.due().get().item.order.number == "R1"
     work()
 
-    assert told("R1") == ("CODE-P", "CODE-P")
+    assert sent_keys("R1") == ("CODE-P", "CODE-P")
 
 
-def test_a_renewal_waits_for_one_that_failed_until_that_is_retried_and_done(service, report, work, told, receiver):
+def test_a_renewal_waits_for_a_failed_order_until_a_retry_succeeds(service, report, work, sent_keys, receiver):
     answer, receiver.respond = receiver.respond, lambda received: (404, {}, b"")
     first = report("P")
     report("R1", "P", year=2021)
@@ -214,10 +220,10 @@ def test_a_renewal_waits_for_one_that_failed_until_that_is_retried_and_done(serv
     work()
     work()
 
-    assert told("R1") == ("CODE-P", "CODE-P")
+    assert sent_keys("R1") == ("CODE-P", "CODE-P")
 
 
-def test_a_code_that_a_person_enters_wakes_the_renewal(service, report, work, told, receiver):
+def test_a_manually_entered_code_wakes_the_renewal(service, report, work, sent_keys, receiver):
     answer, receiver.respond = receiver.respond, lambda received: (404, {}, b"")
     first = report("P")
     report("R1", "P", year=2021)
@@ -228,10 +234,10 @@ def test_a_code_that_a_person_enters_wakes_the_renewal(service, report, work, to
     enter_codes(first, {1: "BY-HAND"}, actor="Sam")
     work()
 
-    assert told("R1") == ("BY-HAND", "BY-HAND")
+    assert sent_keys("R1") == ("BY-HAND", "BY-HAND")
 
 
-# Which of P, R1 and R2 are refunded, and what the vendor is told of R3.
+# Which of P, R1 and R2 are refunded, and which licenses the request for R3 contains.
 REFUNDED = [
     ("", ("CODE-P", "CODE-R2")),
     ("P", ("CODE-R1", "CODE-R2")),
@@ -243,9 +249,9 @@ REFUNDED = [
 ]
 
 
-@pytest.mark.parametrize("naming", ["first", "one before"])
+@pytest.mark.parametrize("naming", ["first", "previous"])
 @pytest.mark.parametrize("refunded, expected", REFUNDED, ids=[refunded or "none" for refunded, _ in REFUNDED])
-def test_licenses_of_refunded_orders_are_not_renewed(service, report, work, told, refunded, expected, naming):
+def test_it_does_not_renew_licenses_of_refunded_orders(service, report, work, sent_keys, refunded, expected, naming):
     parent = None
     for year, number in enumerate(["P", "R1", "R2"], 2020):
         report(number, parent, year=year)
@@ -256,10 +262,10 @@ def test_licenses_of_refunded_orders_are_not_renewed(service, report, work, told
     report("R3", parent, year=2023)
     work()
 
-    assert told("R3") == expected
+    assert sent_keys("R3") == expected
 
 
-def test_a_refund_that_was_undone_counts_again(service, report, work, told):
+def test_a_reinstated_order_counts_again(service, report, work, sent_keys):
     report("P")
     work()
     refund(Order.objects.get(), actor="Sam")
@@ -267,19 +273,19 @@ def test_a_refund_that_was_undone_counts_again(service, report, work, told):
     report("R1", "P", year=2021)
     work()
 
-    assert told("R1") == ("CODE-P", "CODE-P")
+    assert sent_keys("R1") == ("CODE-P", "CODE-P")
 
 
-def test_weeks_are_sent_as_days(make_service, sold, report, work, receiver):
+def test_weeks_are_sent_as_days(make_service, subscription_product, report, work, receiver):
     receiver.respond = lambda received: (200, {}, b"CODE")
-    make_service(sold, parameters=["Order", "Subscription_period"])
+    make_service(subscription_product, parameters=["Order", "Subscription_period"])
     report("P", subscription={"period": "P2W"})
     work()
 
-    assert values_of(receiver.received[-1])["Subscription_period"] == "P14D"
+    assert parse_parameters(receiver.received[-1])["Subscription_period"] == "P14D"
 
 
-def test_a_refund_of_what_it_waits_for_wakes_the_renewal(service, report, work, told, receiver):
+def test_refunding_the_order_it_waits_for_wakes_the_renewal(service, report, work, sent_keys, receiver):
     answer, receiver.respond = receiver.respond, lambda received: (404, {}, b"")
     report("P")
     report("R1", "P", year=2021)
@@ -290,10 +296,10 @@ def test_a_refund_of_what_it_waits_for_wakes_the_renewal(service, report, work, 
     refund(Order.objects.get(number="P"), actor="Sam")
     work()
 
-    assert told("R1") == ("", "")
+    assert sent_keys("R1") == ("", "")
 
 
-def test_what_the_vendor_sent_itself_is_not_known(service, report, work, told):
+def test_licenses_that_the_vendor_sent_itself_are_unknown(service, report, work, sent_keys):
     service.sends_itself = True
     service.save()
     report("P")
@@ -304,32 +310,32 @@ def test_what_the_vendor_sent_itself_is_not_known(service, report, work, told):
     report("R1", "P", year=2021)
     work()
 
-    assert told("R1") == ("", "")
+    assert sent_keys("R1") == ("", "")
 
 
-def test_a_parent_that_is_not_reported_within_an_hour_is_not_waited_for(service, report, work, told):
-    """Customers of a time before Keywell have one."""
+def test_it_waits_at_most_an_hour_for_an_unreported_parent(service, report, work, sent_keys):
+    """Customers from before Keywell have such parents."""
     report("R1", "OLD", year=2021)
     work()
     assert state("R1") == ("waiting", "Waiting for a report of order OLD, the parent of R1.")
-    let_pass(minutes=59)
+    make_reports_older(minutes=59)
     work()
     assert state("R1")[0] == "waiting"
-    let_pass(minutes=61)
+    make_reports_older(minutes=61)
     work()
-    assert told("R1") == ("", "")
+    assert sent_keys("R1") == ("", "")
 
-    # Nor is it again for the renewals that follow, whichever way they name it.
+    # Later renewals don't wait for it either, however they name it.
     report("R2", "R1", year=2022)
     work()
     report("R3", "OLD", year=2023)
     work()
 
-    assert told("R2") == ("", "CODE-R1")
-    assert told("R3") == ("", "CODE-R2")
+    assert sent_keys("R2") == ("", "CODE-R1")
+    assert sent_keys("R3") == ("", "CODE-R2")
 
 
-# Renewals that came late, or seem to: their type, the period of the first order and of the renewal, and days between.
+# Renewals that are or seem late: type, period of the first order, period of the renewal, days between them.
 LATE = [
     ("PMR", "P1M", "P1M", 75),
     ("AR", "P30D", "P30D", 62),
@@ -343,9 +349,9 @@ LATE = [
 ]
 
 
-@pytest.mark.parametrize("naming", ["first", "one before", "unnamed"])
+@pytest.mark.parametrize("naming", ["first", "previous", "unnamed"])
 @pytest.mark.parametrize("type, before, after, days", LATE, ids=str)
-def test_a_late_renewal_waits_for_nobody(service, report, work, told, type, before, after, days, naming):
+def test_a_late_renewal_does_not_wait(service, report, work, sent_keys, type, before, after, days, naming):
     now = timezone.now()
     report("P", subscription={"type": type, "period": before}, paid_at=now - timedelta(days=3 * days))
     work()
@@ -354,13 +360,13 @@ def test_a_late_renewal_waits_for_nobody(service, report, work, told, type, befo
         report(number, parent, subscription={"type": type, "period": after}, paid_at=now - timedelta(days=age * days))
         work()
         assert state(number) == ("done", "")
-        parent = number if naming == "one before" else parent
+        parent = number if naming == "previous" else parent
 
     if parent:
-        assert told("R1") == ("CODE-P", "CODE-P") and told("R2") == ("CODE-P", "CODE-R1")
+        assert sent_keys("R1") == ("CODE-P", "CODE-P") and sent_keys("R2") == ("CODE-P", "CODE-R1")
 
 
-# What is known of the order before, by what is done: does the renewal wait, for what, and is there an end to it?
+# State of the parent order: whether the renewal waits, for which reason, and whether the wait has a deadline.
 WAITS = [
     ("nothing was reported", True, "Waiting for a report of order P, the parent of R1.", True),
     ("it is pending", True, "Waiting for the license of order P, which is pending.", False),
@@ -368,15 +374,15 @@ WAITS = [
     ("it is done", False, "", False),
     ("it was refunded", False, "", False),
     ("it was refunded before it was done", False, "", False),
-    ("it was named two hours ago", False, "", False),
+    ("it was first named two hours ago", False, "", False),
     ("it is unmapped", False, "", False),
-    ("it holds other products only", False, "", False),
+    ("it has only other products", False, "", False),
 ]
 
 
-@pytest.mark.parametrize("known, waits, reason, ends", WAITS, ids=[known for known, *_ in WAITS])
-def test_a_renewal_waits_only_for_what_is_on_its_way(
-    service, report, work, api, make_payment, make_product, known, waits, reason, ends, support
+@pytest.mark.parametrize("known, waits, reason, has_deadline", WAITS, ids=[known for known, *_ in WAITS])
+def test_a_renewal_waits_only_for_an_order_that_may_still_get_codes(
+    service, report, work, api, make_payment, make_product, known, waits, reason, has_deadline, support
 ):
     match known:
         case "it is pending" | "it is waiting" | "it was refunded before it was done":
@@ -393,29 +399,29 @@ def test_a_renewal_waits_only_for_what_is_on_its_way(
                 refund(Order.objects.get(), actor="Sam")
         case "it is unmapped":
             assert api.post("/api/v1/payments/", make_payment("T-SHIRT", order="P"), format="json").status_code == 202
-        case "it holds other products only":
+        case "it has only other products":
             others = make_product(), make_product()
             assert api.post("/api/v1/payments/", make_payment(*others, order="P"), format="json").status_code == 201
     renewal = report("R1", "P", year=2021)
-    if known == "it was named two hours ago":
-        let_pass(hours=2)
+    if known == "it was first named two hours ago":
+        make_reports_older(hours=2)
     Fulfillment.objects.exclude(item=renewal).update(due_at=None)
     work()
 
     assert state("R1") == (("waiting", reason) if waits else ("done", ""))
     wait = subscriptions.find_wait(OrderItem.objects.get(pk=renewal.pk))
-    assert bool(wait) == waits and (not wait or bool(wait.until) == ends)
+    assert bool(wait) == waits and (not wait or bool(wait.until) == has_deadline)
     if waits:
         page = support.get("/orders/R1/").content.decode()
         assert reason in page
         assert (
-            "this item continues without it" if ends else "This item continues when that order has its codes"
+            "this item continues without it" if has_deadline else "This item continues when that order has its codes"
         ) in page
 
 
-def test_it_looks_again_when_its_wait_ends(service, report, work, told):
+def test_it_tries_again_when_its_wait_ends(service, report, work, sent_keys):
     renewal = report("R1", "OLD", year=2021)
-    let_pass(minutes=58)
+    make_reports_older(minutes=58)
     work()
     assert state("R1")[0] == "waiting"
 
@@ -423,30 +429,30 @@ def test_it_looks_again_when_its_wait_ends(service, report, work, told):
     assert due_at and due_at < timezone.now() + timedelta(minutes=2, seconds=5)
 
 
-def test_a_first_order_may_name_itself(service, report, work, told):
+def test_a_first_order_can_name_itself_as_its_parent(service, report, work, sent_keys):
     report("P", "P")
     work()
     report("R1", "P", year=2021)
     work()
 
-    assert told("P") == ("", "")
-    assert told("R1") == ("CODE-P", "CODE-P")
+    assert sent_keys("P") == ("", "")
+    assert sent_keys("R1") == ("CODE-P", "CODE-P")
 
 
-def test_orders_that_name_each_other_in_a_circle_go_by_time(service, report, work, told):
+def test_orders_with_circular_parents_are_ordered_by_time(service, report, work, sent_keys):
     report("A", "C")
     report("B", "A", year=2021)
     report("C", "B", year=2022)
     for _ in range(3):
         work()
 
-    assert told("A") == ("", "")
-    assert told("B") == ("CODE-A", "CODE-A")
-    assert told("C") == ("CODE-A", "CODE-B")
+    assert sent_keys("A") == ("", "")
+    assert sent_keys("B") == ("CODE-A", "CODE-A")
+    assert sent_keys("C") == ("CODE-A", "CODE-B")
 
 
-def test_another_merchants_order_is_nobodys_parent(
-    service, report, work, told, outsider, make_api, make_payment, make_product
+def test_an_order_of_another_merchant_is_never_a_parent(
+    service, report, work, sent_keys, outsider, make_api, make_payment, make_product
 ):
     theirs = make_product(merchant=outsider, sku="PHOTO-PRO")
     payment = make_payment(theirs, order="P", paid_at="2020-05-01T10:00:00Z")
@@ -459,18 +465,18 @@ def test_another_merchants_order_is_nobodys_parent(
     assert state("R1")[1] == "Waiting for a report of order P, the parent of R1."
 
 
-def test_of_orders_paid_in_the_same_moment_the_lower_number_comes_first(service, report, work, told):
+def test_orders_paid_at_the_same_moment_are_ordered_by_number(service, report, work, sent_keys):
     report("A1")
     report("A10", "A1", year=2021)
     report("A9", "A1", year=2021)
     for _ in range(3):
         work()
 
-    assert told("A9") == ("CODE-A1", "CODE-A1")
-    assert told("A10") == ("CODE-A1", "CODE-A9")
+    assert sent_keys("A9") == ("CODE-A1", "CODE-A1")
+    assert sent_keys("A10") == ("CODE-A1", "CODE-A9")
 
 
-@pytest.mark.parametrize("naming", ["first", "one before"])
+@pytest.mark.parametrize("naming", ["first", "previous"])
 def test_hundreds_of_renewals_take_one_query(report, make_product, naming):
     free = make_product(keys=1, sku="FREE")
     report("M0", products=[free], year=2000)
@@ -508,10 +514,10 @@ def copy(row, **fields):
     return type(row)(**{field.attname: getattr(row, field.attname) for field in kept} | fields)
 
 
-def test_no_wake_up_is_lost_when_the_first_is_done_while_the_renewal_looks(
-    service, report, work, told, receiver, monkeypatch
+def test_no_wake_up_is_lost_when_the_first_order_is_done_while_the_renewal_checks_it(
+    service, report, work, sent_keys, receiver, monkeypatch
 ):
-    """The renewal finds the first order waiting; that one is done before the renewal has noted that it waits."""
+    """The first order is done after the renewal saw it waiting, but before the renewal recorded that it waits."""
     answer, receiver.respond = receiver.respond, lambda received: (503, {}, b"")
     first = report("P")
     work()
@@ -519,20 +525,20 @@ def test_no_wake_up_is_lost_when_the_first_is_done_while_the_renewal_looks(
     receiver.respond = answer
     note = engine._record_shortage
 
-    def meanwhile(*arguments):
+    def enter_codes_first(*arguments):
         if not first.activation_codes.exists():
             enter_codes(first, {1: "BY-HAND"}, actor="Sam")
         note(*arguments)
 
-    monkeypatch.setattr(engine, "_record_shortage", meanwhile)
+    monkeypatch.setattr(engine, "_record_shortage", enter_codes_first)
     fulfill(renewal.fulfillment.pk)
 
     assert Fulfillment.objects.due().filter(item=renewal).exists()
     work()
-    assert told("R1") == ("BY-HAND", "BY-HAND")
+    assert sent_keys("R1") == ("BY-HAND", "BY-HAND")
 
 
-def test_all_are_served_when_reports_and_workers_are_at_it_at_once(service, report, told, in_threads):
+def test_concurrent_reports_and_workers_complete_all_orders(service, report, sent_keys, in_threads):
     numbers = ["P", *(f"R{number}" for number in range(1, 6))]
 
     def do(task):
@@ -542,15 +548,15 @@ def test_all_are_served_when_reports_and_workers_are_at_it_at_once(service, repo
             engine.fulfill_in_turn(pk)
 
     in_threads(do, [*reversed(numbers), *range(12)], 6)
-    let_pass(minutes=20)
+    make_reports_older(minutes=20)
     for _ in range(6):
         do(None)
 
     assert set(Fulfillment.objects.values_list("status", flat=True)) == {"done"}
-    assert told("R5")[0] == "CODE-P"
+    assert sent_keys("R5")[0] == "CODE-P"
 
 
-def test_a_renewal_from_a_pool_waits_for_nothing(report, make_product):
+def test_a_renewal_from_a_pool_does_not_wait(report, make_product):
     pooled = make_product(keys=2)
 
     report("R1", "NEVER-REPORTED", products=[pooled])
@@ -558,7 +564,7 @@ def test_a_renewal_from_a_pool_waits_for_nothing(report, make_product):
     assert state("R1") == ("done", "")
 
 
-def test_a_mail_names_the_license_of_the_first_order(report, make_product, merchant, mailoutbox):
+def test_an_email_contains_the_license_of_the_first_order(report, make_product, merchant, mailoutbox):
     pooled = make_product(keys=0)
     merchant.email_templates.create(product=pooled, language="en", body="{KEY} renews {PARENT_KEY}.")
     for year, (number, parent) in enumerate([("P", None), ("R1", "P"), ("R2", "R1")], 2020):
@@ -571,7 +577,7 @@ def test_a_mail_names_the_license_of_the_first_order(report, make_product, merch
         assert line in text
 
 
-def test_type_and_period_are_those_of_the_order_that_was_paid_last(service, report):
+def test_type_and_period_come_from_the_order_that_was_paid_last(service, report):
     report("R1", "P", year=2021, subscription={"type": "PMR", "period": "P1M"})
     report("P", year=2020)
     subscription = Subscription.objects.get()

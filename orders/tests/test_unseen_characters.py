@@ -3,14 +3,14 @@ import pytest
 from orders.models import Order
 
 SUBSCRIPTION = {"id": "S-1", "type": "AR", "period": "P1Y", "parent_order": None}
-
-
 POINTERS = ["order", "items/0/item", "items/0/subscription/id", "items/0/subscription/parent_order"]
 
 
 @pytest.mark.parametrize("pointer", POINTERS)
 @pytest.mark.parametrize("character", ["\u200b", "\u202e", "\u2066", "\x7f"], ids=ascii)
-def test_an_identifier_with_an_unseen_character_is_refused_by_name(api, make_payment, product, pointer, character):
+def test_it_rejects_an_identifier_with_an_invisible_character_and_names_it(
+    api, make_payment, product, pointer, character
+):
     payment = make_payment(product)
     payment["items"][0]["subscription"] = dict(SUBSCRIPTION)
     *path, name = [int(part) if part.isdecimal() else part for part in pointer.split("/")]
@@ -26,7 +26,7 @@ def test_an_identifier_with_an_unseen_character_is_refused_by_name(api, make_pay
     assert error in response.json()["errors"]
 
 
-def test_a_refund_number_with_one_is_refused_too(api, pay, product):
+def test_it_rejects_a_refund_reference_with_an_invisible_character(api, pay, product):
     order = pay(product)["order"]
 
     response = api.post(f"/api/v1/orders/{order}/refund/", {"reference": "R\u202e1"}, format="json")
@@ -34,7 +34,7 @@ def test_a_refund_number_with_one_is_refused_too(api, pay, product):
     assert response.status_code == 400 and response.json()["errors"][0]["pointer"] == "#/reference"
 
 
-def test_names_are_cleaned_and_no_order_is_refused_for_them(api, make_payment, product):
+def test_it_removes_invisible_characters_from_names_and_accepts_the_order(api, make_payment, product):
     payment = make_payment(product)
     payment["customer"] |= {"first_name": "A\u202eda", "last_name": "\u200b", "company": "Anal\u00adytical"}
 

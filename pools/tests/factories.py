@@ -10,7 +10,7 @@ def make_pool(merchant, keys=0, *, name="Pool", threshold=0):
 
 
 def stock(pool, count, prefix=None):
-    """Import `count` new keys: POOL1-KEY-0001, ..."""
+    """Import `count` new keys: POOL1-KEY-000001, ..."""
     prefix = prefix or f"POOL{pool.pk}-KEY-"
     first = pool.next_position + 1
     return import_keys(pool, [f"{prefix}{number:06}" for number in range(first, first + count)], actor="test")

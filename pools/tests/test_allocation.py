@@ -13,7 +13,7 @@ from pools.tests.factories import stock
 
 @pytest.fixture
 def make_item(pay, make_product):
-    """An order item whose codes are not taken from anywhere by themselves."""
+    """Return a function that creates an order item that gets no codes automatically."""
     product = make_product(source="manual")
 
     def make(units=1):
@@ -28,14 +28,14 @@ def take(pool, item, units):
     return [key.code for key in allocate_keys(pool, item, units).values()]
 
 
-def test_the_oldest_key_goes_first(make_pool, make_item):
+def test_it_issues_the_oldest_key_first(make_pool, make_item):
     pool = make_pool(3)
 
     assert take(pool, make_item(2), [1, 2]) == [f"POOL{pool.pk}-KEY-000001", f"POOL{pool.pk}-KEY-000002"]
     assert take(pool, make_item(1), [1]) == [f"POOL{pool.pk}-KEY-000003"]
 
 
-def test_a_pool_that_has_fewer_gives_fewer(make_pool, make_item):
+def test_it_issues_fewer_keys_when_the_pool_has_fewer(make_pool, make_item):
     assert len(take(make_pool(1), make_item(3), [1, 2, 3])) == 1
 
 
@@ -46,14 +46,14 @@ def test_a_withdrawn_key_is_never_issued(make_pool, make_item):
     assert take(pool, make_item(2), [1, 2]) == [f"POOL{pool.pk}-KEY-000002"]
 
 
-def test_an_issued_key_is_not_withdrawn(make_pool, make_item):
+def test_it_does_not_withdraw_an_issued_key(make_pool, make_item):
     pool = make_pool(1)
     take(pool, make_item(), [1])
 
     assert pool.keys.all().withdraw() == 0
 
 
-def test_the_database_refuses_a_second_key_for_a_unit(make_pool, make_item):
+def test_the_database_rejects_a_second_key_for_a_unit(make_pool, make_item):
     pool, item = make_pool(2), make_item()
     take(pool, item, [1])
 
@@ -72,7 +72,7 @@ def test_the_hint_moves_up_to_the_first_available_key(make_pool, make_item):
     assert len(take(pool, make_item(5), [1, 2, 3, 4, 5])) == 2
 
 
-def test_the_hint_of_an_empty_pool_waits_where_new_keys_come_in(make_pool, make_item):
+def test_the_hint_of_an_empty_pool_does_not_skip_keys_imported_later(make_pool, make_item):
     pool = make_pool(2)
     take(pool, make_item(2), [1, 2])
     advance_head_hint(pool)
@@ -83,7 +83,7 @@ def test_the_hint_of_an_empty_pool_waits_where_new_keys_come_in(make_pool, make_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_hint_does_not_pass_a_key_that_may_come_back(make_pool, make_item):
+def test_the_hint_does_not_pass_a_key_whose_transaction_may_roll_back(make_pool, make_item):
     pool, item = make_pool(2), make_item()
 
     with pytest.raises(ZeroDivisionError), transaction.atomic():
@@ -110,7 +110,7 @@ def _in_another_connection(function, *args):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_payments_that_race_for_one_pool_get_different_keys(
+def test_concurrent_payments_get_different_keys_from_one_pool(
     merchant, make_product, make_payment, in_threads, monkeypatch
 ):
     monkeypatch.setattr(allocation, "HINT_STEP", 20)

@@ -1,4 +1,4 @@
-"""Keys of several lines that say themselves where they begin and end."""
+"""Multi-line keys with begin and end lines."""
 
 import pytest
 
@@ -14,11 +14,11 @@ def block(text, first, last):
 FRAMES = {
     "PEM": ("-----BEGIN LICENSE-----", "-----END LICENSE-----"),
     "two words": ("-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----"),
-    "four dashes and blanks": ("---- BEGIN SSH2 PUBLIC KEY ----", "---- END SSH2 PUBLIC KEY ----"),
-    "the word behind": ("=== LICENSE START ===", "=== LICENSE END ==="),
-    "stars": ("*** Begin License ***", "*** End License ***"),
+    "four dashes and spaces": ("---- BEGIN SSH2 PUBLIC KEY ----", "---- END SSH2 PUBLIC KEY ----"),
+    "keyword last": ("=== LICENSE START ===", "=== LICENSE END ==="),
+    "asterisks": ("*** Begin License ***", "*** End License ***"),
     "a comment": ("# --- BEGIN LICENSE KEY ---", "# --- END LICENSE KEY ---"),
-    "a name in the first": ("-- BEGIN LICENSE FOR ADA --", "-- END LICENSE --"),
+    "name in the begin line": ("-- BEGIN LICENSE FOR ADA --", "-- END LICENSE --"),
     "JSON": ("{", "}"),
     "XML": ('<license id="7">', "</license>"),
 }
@@ -29,14 +29,14 @@ BODY = "Name: Ada\nVersion: 2\n\nTUlJQklqQU5CZ2\nAAAA=="
 @pytest.mark.parametrize("between", ["\n", "\n\n", "\r\n \r\n"])
 @pytest.mark.parametrize("piece", [None, 1])
 def test_two_blocks_are_two_keys(first, last, between, piece):
-    one, two = block(BODY, first, last), block(BODY.replace("A", "B"), first, last)
+    key, other_key = block(BODY, first, last), block(BODY.replace("A", "B"), first, last)
 
-    assert read(f"{one}{between}{two}\n".encode(), piece=piece) == ([one, two], {})
-    assert parse_keys(f"{one}{between}{two}".encode()) == [one, two]
+    assert read(f"{key}{between}{other_key}\n".encode(), piece=piece) == ([key, other_key], {})
+    assert parse_keys(f"{key}{between}{other_key}".encode()) == [key, other_key]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_licenses_of_labeled_lines_are_parted_by_empty_lines(end):
+def test_empty_lines_separate_licenses_of_labeled_lines(end):
     ada, bob = (f"Name: {name}{end}Serial: {key}{end}Valid: 2027" for name, key in [("Ada", "7Q2M"), ("Bob", "81XX")])
 
     keys, problems = read(f"{ada}{end}{end}{bob}{end}".encode())
@@ -47,7 +47,7 @@ def test_licenses_of_labeled_lines_are_parted_by_empty_lines(end):
 @pytest.mark.parametrize(
     "text", ["A-1\nA-2\n\nA-3\nA-4", "Key: A-1\nKey: A-2\n\nKey: A-3\nKey: A-4", "Name: Ada\nKey: A-1"]
 )
-def test_lists_with_empty_lines_in_them_are_keys_line_by_line(text):
+def test_a_list_with_empty_lines_has_one_key_per_line(text):
     assert read(text.encode())[0] == [line for line in text.split("\n") if line]
 
 
@@ -58,11 +58,11 @@ def test_an_xml_document_keeps_its_first_line():
 
 
 def test_a_quoted_block_is_a_cell_of_a_table():
-    one, two = block("AAAA", *FRAMES["PEM"]), block("BBBB", *FRAMES["PEM"])
+    key, other_key = block("AAAA", *FRAMES["PEM"]), block("BBBB", *FRAMES["PEM"])
 
-    assert read(f'"{one}"\n"{two}"\n'.encode()) == ([one, two], {})
+    assert read(f'"{key}"\n"{other_key}"\n'.encode()) == ([key, other_key], {})
     with pytest.raises(FormatInDoubt):
-        parse_keys(f'"{one}"\n"{two}"\n'.encode())
+        parse_keys(f'"{key}"\n"{other_key}"\n'.encode())
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,16 @@ def test_no_line_of_a_document_becomes_a_key(document):
         parse_keys(document.encode())
 
 
-def test_what_is_outside_of_the_blocks_is_named_by_line():
-    one = block("AAAA", *FRAMES["PEM"])
+def test_it_reports_lines_outside_the_blocks():
+    key = block("AAAA", *FRAMES["PEM"])
 
-    keys, problems = read(f"Licenses of May\n{one}\n{one}\nThe end\n".encode())
+    keys, problems = read(f"Licenses of May\n{key}\n{key}\nThe end\n".encode())
 
-    assert keys == [one, one]
+    assert keys == [key, key]
     assert problems == dict.fromkeys([1, 8], "is outside the blocks that have begin and end lines")
 
 
-def test_a_block_without_end_is_named_by_line():
+def test_it_reports_the_first_line_of_a_block_without_an_end():
     begin, end = FRAMES["PEM"]
 
     keys, problems = read(f"{begin}\nAAAA\n{begin}\nBBBB\n{end}\n{begin}\nCCCC".encode())
@@ -110,14 +110,14 @@ def test_a_block_without_end_is_named_by_line():
         "-" * 100_000 + "x\nAAAA",
     ],
 )
-def test_lines_stay_lines(content):
+def test_it_reads_other_content_line_by_line(content):
     keys, problems = read(content.encode())
 
     assert len(keys) + len(problems) == len(content.split("\n"))
 
 
-def test_blocks_can_be_chosen_and_left():
-    one = block("AAAA", *FRAMES["PEM"])
+def test_the_user_can_choose_lines_or_blocks():
+    key = block("AAAA", *FRAMES["PEM"])
 
-    assert len(read(one.encode(), split="lines")[0]) == 3
+    assert len(read(key.encode(), split="lines")[0]) == 3
     assert read(b"<a>\nAAAA\n</a>\n<a>\nBBBB\n</a>", split="blocks")[0] == ["<a>\nAAAA\n</a>", "<a>\nBBBB\n</a>"]

@@ -1,4 +1,4 @@
-"""Which column of a table holds the keys."""
+"""Detection of the column that contains the keys."""
 
 import random
 
@@ -32,7 +32,7 @@ def table(heading, *columns, delimiter=","):
     return "\n".join([heading, *rows] if heading else rows).encode()
 
 
-def chosen(content, known=None):
+def choose_column(content, known=None):
     read_as = detect([content], {"format": "csv"}, known=known)
     return read_as["column"], read_as["column_because"]
 
@@ -45,7 +45,7 @@ CERTAIN = {
     "Key ID,Key": ([NUMBERS, KEYS], 2),
     "License,Activation Code": ([TYPE, KEYS], 2),
     "Promo code,Key": ([PROMO, KEYS], 2),
-    # Identifiers that differ as keys do
+    # Identifiers as varied as keys
     "license_id,license_key": ([UUIDS, KEYS], 2),
     "LicenseKeyId,LicenseKey": ([IDS, KEYS], 2),
     "key,key type,key status": ([KEYS, TYPE, STATUS], 1),
@@ -75,7 +75,7 @@ CERTAIN = {
     "Код страны;Лицензионный ключ": ([COUNTRY, KEYS], 2),
     "Тип;Серийный номер": ([TYPE, KEYS], 2),
     "产品,激活码": ([FOTO, KEYS], 2),
-    # Headings that say nothing
+    # Meaningless headings
     "A,B": ([TYPE, KEYS], 2),
     "Wert;Notiz": ([KEYS, NAMES], 1),
     # No headings
@@ -89,24 +89,24 @@ CERTAIN = {
 }
 
 
-def delimiter_of(heading):
+def get_delimiter(heading):
     return next((sign for sign in ";|" if sign in heading), ",")
 
 
 @pytest.mark.parametrize(("heading", "columns", "column"), [(name, *rest) for name, rest in CERTAIN.items()])
 def test_it_finds_the_column(heading, columns, column):
-    found, because = chosen(table(heading.strip(), *columns, delimiter=delimiter_of(heading)))
+    found, reason = choose_column(table(heading.strip(), *columns, delimiter=get_delimiter(heading)))
 
-    assert (found, bool(because)) == (column, True)
+    assert (found, bool(reason)) == (column, True)
 
 
 @pytest.mark.parametrize("heading", list(CERTAIN)[:12])
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_few_rows_are_enough_where_the_heading_says_it(heading, rows):
+def test_a_few_rows_are_enough_when_the_heading_is_clear(heading, rows):
     columns, column = CERTAIN[heading]
 
     cut = [values[:rows] for values in columns]
-    assert chosen(table(heading, *cut, delimiter=delimiter_of(heading)))[0] == column
+    assert choose_column(table(heading, *cut, delimiter=get_delimiter(heading)))[0] == column
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -115,55 +115,55 @@ def test_delimiters_and_quotation_marks_change_nothing(delimiter, quote):
     cells = [[f"{quote}{value}{quote}" for value in values] for values in (COUNTER, KEYS)]
     heading = delimiter.join(f"{quote}{name}{quote}" for name in ("License ID", "License Key"))
 
-    assert chosen(table(heading, *cells, delimiter=delimiter))[0] == 2
+    assert choose_column(table(heading, *cells, delimiter=delimiter))[0] == 2
 
 
 DOUBTFUL = {
-    "two headings say so": ("Serial number,License key", [IDS, KEYS]),
-    "none does, and both could be": ("A,B", [IDS, KEYS]),
+    "two headings that mean keys": ("Serial number,License key", [IDS, KEYS]),
+    "two possible columns, no clear heading": ("A,B", [IDS, KEYS]),
     "no headings": ("", [UUIDS, KEYS]),
     "a link and a key": ("Link,Value", [URLS, KEYS]),
-    "the heading says so, and the values repeat": ("Key,Value", [TYPE, KEYS]),
-    "the heading says so, and the values count": ("Key,Value", [COUNTER, KEYS]),
-    "nothing looks like keys": ("Date,Price", [DATES, AMOUNTS]),
+    "heading that means keys, repeated values": ("Key,Value", [TYPE, KEYS]),
+    "heading that means keys, consecutive numbers": ("Key,Value", [COUNTER, KEYS]),
+    "no column that looks like keys": ("Date,Price", [DATES, AMOUNTS]),
     "a license or a code": ("License,Code", [IDS, KEYS]),
-    "keys of one shape under both": ("Serial,Code", [make_keys("XXXXX-XXXXX-XXXXX", ROWS), KEYS]),
-    "all is the same": ("Key,Status", [FOTO, STATUS]),
+    "two columns of keys with the same shape": ("Serial,Code", [make_keys("XXXXX-XXXXX-XXXXX", ROWS), KEYS]),
+    "only constant values": ("Key,Status", [FOTO, STATUS]),
 }
 
 
 @pytest.mark.parametrize(("heading", "columns"), DOUBTFUL.values(), ids=DOUBTFUL)
-def test_in_doubt_it_asks_and_quotes_no_value(heading, columns):
+def test_it_asks_when_in_doubt_without_quoting_values(heading, columns):
     with pytest.raises(ColumnInDoubt, match="Which column contains the license keys") as caught:
-        chosen(table(heading, *columns))
+        choose_column(table(heading, *columns))
 
     assert [candidate["column"] for candidate in caught.value.candidates] == [1, 2]
     assert not any(value in str(caught.value) for value in KEYS + IDS + URLS + UUIDS)
 
 
-def test_the_pools_keys_decide():
+def test_it_chooses_the_column_that_looks_like_the_pools_keys():
     content = table("Serial number,License key", IDS, KEYS)
 
-    assert chosen(content, make_keys("XXXXX-XXXXX-XXXXX"))[0] == 2
-    assert chosen(content, make_keys("lic_XXXXXXXX")) == (1, "its values look like the keys of this pool")
-    assert chosen(table("Id,Text", KEYS, IDS), make_keys("XXXXX-XXXXX-XXXXX"))[0] == 1
+    assert choose_column(content, make_keys("XXXXX-XXXXX-XXXXX"))[0] == 2
+    assert choose_column(content, make_keys("lic_XXXXXXXX")) == (1, "its values look like the keys of this pool")
+    assert choose_column(table("Id,Text", KEYS, IDS), make_keys("XXXXX-XXXXX-XXXXX"))[0] == 1
 
 
-def test_a_group_that_happens_to_have_letters_only_is_no_products_name():
+def test_it_does_not_take_a_group_of_only_letters_for_a_product_name():
     known = ["ABCDE-F3GH4-5JKL6", *(f"7B{number}E-F3GH4-5JKL6" for number in range(10, 30))]
 
-    assert chosen(table("Serial number,License key", IDS, KEYS), known)[0] == 2
+    assert choose_column(table("Serial number,License key", IDS, KEYS), known)[0] == 2
 
 
-def test_who_chooses_is_not_asked():
+def test_it_does_not_ask_when_the_user_chose_a_column():
     assert detect([table("A,B", IDS, KEYS)], {"format": "csv", "column": 1})["column"] == 1
 
 
-def test_it_says_why():
-    assert chosen(table("License ID,License Key", COUNTER, KEYS))[1] == (
+def test_it_explains_its_choice():
+    assert choose_column(table("License ID,License Key", COUNTER, KEYS))[1] == (
         "its heading says so, and its values could be keys"
     )
-    assert chosen(table("", COUNTER, KEYS))[1] == "it is the only one whose values could be keys"
+    assert choose_column(table("", COUNTER, KEYS))[1] == "it is the only one whose values could be keys"
 
 
 HEADINGS = {
@@ -181,35 +181,35 @@ def test_it_understands_headings(verdict, name):
     assert judge_heading(name) == verdict
 
 
-def test_a_heading_may_hold_a_digit():
+def test_a_heading_can_contain_a_digit():
     read_as = detect([table("License key 2,Buyer 2", KEYS, NAMES)], {"format": "csv"})
 
     assert (read_as["header"], read_as["column"]) == (True, 1)
     assert not detect([b"KEY 1234\nKEY 5678\nKEY 9999"], {"format": "csv"})["header"]
 
 
-# Pasted, without a name that says what it is
+# Pasted content, without a file name
 
 
-def test_a_table_without_headings_is_known_by_its_columns():
+def test_it_recognizes_a_table_without_headings_by_its_columns():
     assert detect([table("", COUNTER, KEYS)], {})["column"] == 2
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        table("", IDS, KEYS),  # keys may hold commas
+        table("", IDS, KEYS),  # could also be keys that contain commas
         b"\n".join(b'{"id": %d, "pro": 1}' % number for number in range(9)),
         b"\n".join(f"{key}, {name}".encode() for key, name in zip(KEYS[:2], NAMES, strict=False)),
     ],
     ids=["table", "json", "names"],
 )
-def test_keys_may_hold_commas(content):
+def test_keys_can_contain_commas(content):
     assert detect([content], {})["format"] == "text"
 
 
 @pytest.mark.parametrize("content", [table("", COUNTER, KEYS), table("Product code,License Key", FOTO, KEYS)])
-def test_where_nobody_looks_a_table_is_not_taken_for_lines(content):
+def test_without_a_preview_it_does_not_read_a_table_as_lines(content):
     with pytest.raises(FormatInDoubt):
         parse_keys(content)
 
@@ -221,7 +221,7 @@ def test_where_nobody_looks_a_table_is_not_taken_for_lines(content):
     "title", ["Export 2026-11-29,,\n,,\n", "Export 2026-11-29\n\n", "Licenses of Northlight,,\nMade 2026,,\n"]
 )
 @pytest.mark.parametrize("options", [{}, {"column": 2}, {"header": True}])
-def test_what_stands_above_the_headings_is_no_key(title, options):
+def test_it_ignores_lines_above_the_headings(title, options):
     content = title.encode() + table("ID,License Key,Note", COUNTER, KEYS, NAMES)
 
     read_as = detect([content], {"format": "csv"} | options)
@@ -232,7 +232,7 @@ def test_what_stands_above_the_headings_is_no_key(title, options):
     assert get_column_names([content], read_as) == ["1: ID", "2: License Key", "3: Note"]
 
 
-def test_a_first_row_with_one_value_is_no_title_without_headings():
+def test_without_headings_a_first_row_with_one_value_is_not_a_title():
     content = table("", ["", *NAMES[1:]], KEYS)
 
     read_as = detect([content], {"format": "csv"})

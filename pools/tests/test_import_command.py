@@ -8,7 +8,7 @@ from pools.models import KeyImport, KeyImportPart, LicenseKey
 
 
 @pytest.fixture
-def file(tmp_path):
+def write_file(tmp_path):
     def write(content, name="keys.txt"):
         path = tmp_path / name
         path.write_bytes(content)
@@ -17,9 +17,9 @@ def file(tmp_path):
     return write
 
 
-@pytest.fixture(params=[True, False], ids=["at once", "as a worker"])
-def size(request, monkeypatch):
-    """As if the file were short, and as if it were long."""
+@pytest.fixture(params=[True, False], ids=["synchronous", "in a worker"])
+def sync_or_worker(request, monkeypatch):
+    """Run the test twice: with a file short enough to import right away, and with one for a worker."""
     if not request.param:
         monkeypatch.setattr("pools.uploads.MAX_SYNCHRONOUS", 0)
 
@@ -30,19 +30,19 @@ def run(*arguments, **options):
     return out.getvalue()
 
 
-def test_it_imports_a_file_and_says_what_came_of_it(make_pool, file, size):
+def test_it_imports_a_file_and_reports_the_result(make_pool, write_file, sync_or_worker):
     pool = make_pool(name="Photo Pro")
 
-    said = run("Photo Pro", file(b"AAAA\nAAAA\nBBBB\n"), "--note", "Spring")
+    output = run("Photo Pro", write_file(b"AAAA\nAAAA\nBBBB\n"), "--note", "Spring")
 
-    assert "3 keys, 2 new." in said and "repeated: 1 (line 2)" in said and "Imported 2 keys" in said
+    assert "3 keys, 2 new." in output and "repeated: 1 (line 2)" in output and "Imported 2 keys" in output
     assert [key.code for key in pool.keys.order_by("position")] == ["AAAA", "BBBB"]
     batch = pool.batches.get()
     assert (batch.file_name, batch.note, batch.imported_by) == ("keys.txt", "Spring", "import_keys")
-    assert "AAAA" not in said
+    assert "AAAA" not in output
 
 
-def test_it_reads_standard_input_as_it_is_told(make_pool, monkeypatch):
+def test_it_reads_standard_input_with_the_given_options(make_pool, monkeypatch):
     pool = make_pool()
     content = gzip.compress("Имя|Код\nАда|КЛЮЧ-1".encode("cp1251"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
@@ -52,16 +52,16 @@ def test_it_reads_standard_input_as_it_is_told(make_pool, monkeypatch):
     assert pool.keys.get().code == "КЛЮЧ-1"
 
 
-def test_a_dry_run_changes_nothing(make_pool, file):
+def test_a_dry_run_changes_nothing(make_pool, write_file):
     pool = make_pool()
 
-    assert "1 keys, 1 new" in run(str(pool.pk), file(b"AAAA"), "--dry-run")
+    assert "1 keys, 1 new" in run(str(pool.pk), write_file(b"AAAA"), "--dry-run")
 
     assert not LicenseKey.objects.exists() and not KeyImportPart.objects.exists()
 
 
-def test_a_bad_line_is_named_and_nothing_imported(make_pool, file, capsys, size):
-    pool, path = make_pool(), file(b"AAAA\nB\0B\n")
+def test_it_reports_a_bad_line_and_imports_nothing(make_pool, write_file, capsys, sync_or_worker):
+    pool, path = make_pool(), write_file(b"AAAA\nB\0B\n")
     err = io.StringIO()
 
     with pytest.raises(CommandError, match="some lines aren’t license keys"):
@@ -75,30 +75,30 @@ def test_a_bad_line_is_named_and_nothing_imported(make_pool, file, capsys, size)
 
 
 @pytest.mark.parametrize("content", [b"", b"%PDF-1.7"])
-def test_what_holds_no_keys_is_an_error(make_pool, file, content):
+def test_a_file_without_keys_is_an_error(make_pool, write_file, content):
     with pytest.raises(CommandError, match="Nothing was imported. (No license keys found|This is a PDF)"):
-        run(str(make_pool().pk), file(content))
+        run(str(make_pool().pk), write_file(content))
 
 
-def test_it_needs_to_know_whose_pool_it_is(make_pool, outsider, file):
+def test_it_asks_for_the_merchant_when_the_pool_name_is_ambiguous(make_pool, outsider, write_file):
     make_pool(name="Photo Pro")
     pool = make_pool(name="Photo Pro", merchant=outsider)
 
     with pytest.raises(CommandError, match="Several merchants have a pool Photo Pro. Choose one with --merchant."):
-        run("Photo Pro", file(b"AAAA"))
+        run("Photo Pro", write_file(b"AAAA"))
     with pytest.raises(CommandError, match="There is no pool Photo Lite."):
-        run("Photo Lite", file(b"AAAA"))
+        run("Photo Lite", write_file(b"AAAA"))
 
-    run("Photo Pro", file(b"AAAA"), "--merchant", "outsider")
+    run("Photo Pro", write_file(b"AAAA"), "--merchant", "outsider")
     assert pool.keys.count() == 1
 
 
-def test_a_file_that_is_not_there_is_an_error(make_pool):
+def test_a_missing_file_is_an_error(make_pool):
     with pytest.raises(CommandError, match="No such file"):
         run(str(make_pool().pk), "/nowhere/keys.txt")
 
 
-def test_a_separator_has_to_be_said(make_pool, tmp_path):
+def test_splitting_by_separators_requires_a_separator(make_pool, tmp_path):
     with pytest.raises(CommandError, match="--separator"):
         run(str(make_pool().pk), str(tmp_path / "keys.txt"), split="separators")
 
@@ -106,9 +106,9 @@ def test_a_separator_has_to_be_said(make_pool, tmp_path):
 DOUBTFUL = b"Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
 
 
-def test_in_doubt_about_the_column_it_lists_the_candidates(make_pool, file, capsys, size):
+def test_it_lists_the_candidates_when_in_doubt_about_the_column(make_pool, write_file, capsys, sync_or_worker):
     pool = make_pool(name="Photo Pro")
-    path = file(DOUBTFUL, "keys.csv")
+    path = write_file(DOUBTFUL, "keys.csv")
 
     with pytest.raises(CommandError, match="Which column contains the license keys"):
         call_command("import_keys", "Photo Pro", path)
@@ -119,9 +119,9 @@ def test_in_doubt_about_the_column_it_lists_the_candidates(make_pool, file, caps
     assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]
 
 
-def test_it_says_which_column_it_took_and_why(make_pool, file):
+def test_it_reports_the_column_it_chose_and_why(make_pool, write_file):
     make_pool(name="Photo Pro")
 
-    said = run("Photo Pro", file(b"License ID,License Key\n17,AAAA-1111\n39,BBBB-2222\n", "keys.csv"))
+    output = run("Photo Pro", write_file(b"License ID,License Key\n17,AAAA-1111\n39,BBBB-2222\n", "keys.csv"))
 
-    assert "Using column 2 “License Key” for keys: its heading says so" in said
+    assert "Using column 2 “License Key” for keys: its heading says so" in output

@@ -1,4 +1,4 @@
-"""What is left of an import whose process is killed, and who does it then."""
+"""Recovery of an import whose process is killed."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def key_import(make_pool, monkeypatch):
-    """An import of 50,000 keys that a person said yes to."""
+    """A confirmed import of 50,000 keys."""
     monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 0)
     key_import = uploads.begin(
         make_pool(), [b"".join(b"KEY-%06d\n" % number for number in range(50_000))], actor="test"
@@ -26,12 +26,12 @@ def key_import(make_pool, monkeypatch):
     return uploads.confirm(key_import, actor="test")
 
 
-def in_a_process_killed_at(moment, monkeypatch, work):
-    """Do the work in a process that is killed by the kernel as soon as it comes to call this function."""
+def run_until_killed_at(function_path, monkeypatch, work):
+    """Run `work` in a child process that kills itself when it calls the function; return whether it was killed."""
     pid = os.fork()
     if not pid:
         inherited, connection.connection = connection.connection, None  # the parent's
-        monkeypatch.setattr(moment, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr(function_path, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
         try:
             work()
         finally:
@@ -40,8 +40,8 @@ def in_a_process_killed_at(moment, monkeypatch, work):
     return os.WIFSIGNALED(status)
 
 
-def in_a_worker(pk):
-    """Do the work as a worker would: on a connection of its own, as soon as it is told to."""
+def run_in_worker(pk):
+    """Work on the import in a thread with its own connection, like a worker."""
 
     def work():
         work_on_import(pk)
@@ -52,24 +52,24 @@ def in_a_worker(pk):
     worker.join()
 
 
-MOMENTS = [
-    "pools.imports.hint",  # the first keys are read
-    "pools.imports._skip_known",  # all are in a table of their own
+FUNCTION_PATHS = [
+    "pools.imports.hint",  # reads the first keys
+    "pools.imports._skip_known",  # all keys are in a temporary table
     "pools.models.KeyBatch.objects.create",
-    "pools.imports.rearm",  # they are in the pool
+    "pools.imports.rearm",  # the keys are in the pool
     "pools.uploads._end",
 ]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_process_that_is_killed_leaves_nothing_and_the_sweep_has_it_done(key_import, moment, monkeypatch):
+@pytest.mark.parametrize("function_path", FUNCTION_PATHS)
+def test_a_killed_process_leaves_nothing_and_the_sweep_retries_the_import(key_import, function_path, monkeypatch):
     with monkeypatch.context() as patch:
-        assert in_a_process_killed_at(moment, patch, lambda: uploads.work_on(key_import.pk))
+        assert run_until_killed_at(function_path, patch, lambda: uploads.work_on(key_import.pk))
 
     assert not LicenseKey.objects.exists() and not KeyBatch.objects.exists() and not KeyMovement.objects.exists()
 
-    monkeypatch.setattr("fulfillment.tasks.publish", lambda name, pk, queue: in_a_worker(pk))
-    # The database notices the death of a client within moments.
+    monkeypatch.setattr("fulfillment.tasks.publish", lambda name, pk, queue: run_in_worker(pk))
+    # The database takes a moment to notice that a client died.
     wait_until(lambda: sweep() or KeyImport.objects.filter(status=KeyImport.Status.IMPORTED))
 
     assert KeyImport.objects.get().attempts == 2
@@ -77,7 +77,7 @@ def test_a_process_that_is_killed_leaves_nothing_and_the_sweep_has_it_done(key_i
     assert not KeyImportPart.objects.exists()
 
 
-def test_an_import_that_fails_again_and_again_is_given_up(key_import, monkeypatch):
+def test_it_gives_up_on_an_import_that_keeps_failing(key_import, monkeypatch):
     KeyImport.objects.update(attempts=uploads.MAX_ATTEMPTS)
 
     uploads.work_on(key_import.pk)
@@ -87,7 +87,7 @@ def test_an_import_that_fails_again_and_again_is_given_up(key_import, monkeypatc
     assert not KeyImportPart.objects.exists()
 
 
-def test_two_workers_at_one_import_import_once(key_import, in_threads):
+def test_concurrent_workers_run_an_import_only_once(key_import, in_threads):
     in_threads(uploads.work_on, [key_import.pk] * 4, threads=4)
 
     assert KeyBatch.objects.get().key_count == LicenseKey.objects.count() == 50_000

@@ -15,7 +15,7 @@ def codes(pool):
 @pytest.mark.parametrize(
     "content", [b"AAAA\nBBBB\n", b"AAAA\r\nBBBB", b"\xef\xbb\xbfAAAA\n\n  BBBB  \n", b"AAAA\rBBBB"]
 )
-def test_it_reads_one_key_a_line(content):
+def test_it_reads_one_key_per_line(content):
     assert parse_keys(content) == ["AAAA", "BBBB"]
 
 
@@ -27,14 +27,14 @@ def test_it_reads_one_key_a_line(content):
         (b"AAAA\n" + b"B" * (MAX_KEY_LENGTH + 1), {2: f"is longer than {MAX_KEY_LENGTH} characters"}),
     ],
 )
-def test_it_names_every_line_that_is_no_key(content, lines):
+def test_it_reports_every_line_that_is_not_a_key(content, lines):
     with pytest.raises(KeyFileError) as caught:
         parse_keys(content)
 
     assert caught.value.lines == lines
 
 
-def test_it_stops_reading_a_file_that_is_no_list_of_keys():
+def test_it_stops_reading_a_file_that_is_not_a_list_of_keys():
     with pytest.raises(KeyFileError) as caught:
         parse_keys(b"\xff\n" * 1_000_000)
 
@@ -42,7 +42,7 @@ def test_it_stops_reading_a_file_that_is_no_list_of_keys():
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
-def test_a_file_without_keys_is_refused(content):
+def test_it_rejects_a_file_without_keys(content):
     with pytest.raises(KeyFileError, match="no license keys"):
         parse_keys(content)
 
@@ -58,7 +58,7 @@ def test_it_keeps_the_order_of_the_file(make_pool):
     assert (result.imported, batch.key_count, batch.imported_by, batch.file_name) == (3, 3, "Max", "keys.txt")
 
 
-def test_it_leaves_out_what_the_merchant_has(make_pool):
+def test_it_skips_keys_that_the_merchant_already_has(make_pool):
     pool, other = make_pool(), make_pool()
     import_keys(other, ["ELSEWHERE", "WITHDRAWN"], actor="test")
     other.keys.filter(position=1).withdraw()
@@ -70,13 +70,13 @@ def test_it_leaves_out_what_the_merchant_has(make_pool):
     assert (result.imported, *result.preview.left_out.values()) == (2, 1, 1, 1, 0)
 
 
-def test_another_merchants_key_is_none_of_its_business(make_pool, outsider):
+def test_it_ignores_the_keys_of_other_merchants(make_pool, outsider):
     import_keys(make_pool(merchant=outsider), ["SAME"], actor="test")
 
     assert import_keys(make_pool(), ["SAME"], actor="test").imported == 1
 
 
-def test_nothing_new_makes_no_batch(make_pool):
+def test_an_import_without_new_keys_creates_no_batch(make_pool):
     pool = make_pool(1)
 
     result = stock(pool, 0)
@@ -85,7 +85,7 @@ def test_nothing_new_makes_no_batch(make_pool):
     assert KeyBatch.objects.count() == 1
 
 
-def test_a_failure_half_way_leaves_nothing(make_pool, monkeypatch):
+def test_a_failure_halfway_imports_nothing(make_pool, monkeypatch):
     pool = make_pool(2)
     monkeypatch.setattr("pools.imports.rearm", lambda pool: 1 / 0)
 
@@ -97,7 +97,7 @@ def test_a_failure_half_way_leaves_nothing(make_pool, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_file_into_two_pools_at_once_goes_into_one(make_pool, in_threads):
+def test_importing_one_file_into_two_pools_concurrently_fills_only_one(make_pool, in_threads):
     keys = [f"KEY-{number}" for number in range(2000)]
 
     results = in_threads(lambda pool: import_keys(pool, keys, actor="test"), [make_pool(), make_pool()], threads=2)
@@ -106,7 +106,7 @@ def test_one_file_into_two_pools_at_once_goes_into_one(make_pool, in_threads):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_imports_at_once_neither_lose_nor_double_keys(make_pool, in_threads):
+def test_concurrent_imports_neither_lose_nor_duplicate_keys(make_pool, in_threads):
     pool = make_pool()
     files = [[f"KEY-{number}" for number in range(start, start + 30)] for start in range(0, 100, 10)]
 
@@ -117,7 +117,7 @@ def test_imports_at_once_neither_lose_nor_double_keys(make_pool, in_threads):
     assert pool.keys.values("position").distinct().count() == 120
 
 
-def test_of_many_that_nobody_confirms_the_oldest_are_thrown_away(make_pool, monkeypatch):
+def test_it_discards_the_oldest_of_too_many_unconfirmed_imports(make_pool, monkeypatch):
     monkeypatch.setattr("pools.uploads.MAX_READY", 2)
     pool = make_pool()
 
@@ -128,7 +128,7 @@ def test_of_many_that_nobody_confirms_the_oldest_are_thrown_away(make_pool, monk
     assert {other.status for other in others} == {"ready"}
 
 
-def test_keys_of_one_line_keep_their_order_and_come_once(make_pool):
+def test_keys_on_one_line_keep_their_order_and_are_imported_once(make_pool):
     pool = make_pool()
 
     begin(

@@ -15,13 +15,13 @@ def lines(pool):
     return list(pool.movements.order_by("pk").values_list("origin", "destination", "count", "moved_by"))
 
 
-def test_an_import_is_one_line(make_pool):
+def test_an_import_adds_one_line(make_pool):
     pool = make_pool(1000)
 
     assert lines(pool) == [("", "available", 1000, "test")]
 
 
-def test_every_key_that_is_issued_is_a_line(make_pool, pay, make_product):
+def test_every_issued_key_adds_a_line(make_pool, pay, make_product):
     pool = make_pool(3)
 
     pay(make_product(pool=pool), quantity=2)
@@ -32,7 +32,7 @@ def test_every_key_that_is_issued_is_a_line(make_pool, pay, make_product):
     assert set(issued.values_list("key_id", flat=True)) == set(pool.keys.issued().values_list("pk", flat=True))
 
 
-def test_a_withdrawal_says_who(make_pool):
+def test_a_withdrawal_records_who_did_it(make_pool):
     pool = make_pool(2)
 
     with moved_by("Max"):
@@ -41,7 +41,7 @@ def test_a_withdrawal_says_who(make_pool):
     assert lines(pool)[1:] == [("available", "withdrawn", 1, "Max")] * 2
 
 
-def test_the_name_holds_for_its_block_only(make_pool):
+def test_the_name_applies_only_inside_its_block(make_pool):
     pool = make_pool(2)
 
     with transaction.atomic():
@@ -52,7 +52,7 @@ def test_the_name_holds_for_its_block_only(make_pool):
     assert [line[3] for line in lines(pool)[1:]] == ["Max", ""]
 
 
-def test_undoing_is_one_line(make_pool):
+def test_undoing_an_import_adds_one_line(make_pool):
     pool = make_pool(5)
 
     undo(pool.batches.get(), actor="Max")
@@ -60,7 +60,7 @@ def test_undoing_is_one_line(make_pool):
     assert lines(pool)[1:] == [("available", "", 5, "Max")]
 
 
-def test_what_moves_no_key_is_no_line(make_pool):
+def test_an_update_that_moves_no_key_adds_no_line(make_pool):
     pool = make_pool(5)
 
     pool.keys.update(hint="")
@@ -68,16 +68,16 @@ def test_what_moves_no_key_is_no_line(make_pool):
     assert len(lines(pool)) == 1
 
 
-def test_it_balances_whatever_happens(make_pool, pay, make_product):
+def test_it_balances_after_sales_imports_and_withdrawals(make_pool, pay, make_product):
     pool = make_pool(5)
     pay(make_product(pool=pool), quantity=2)
     stock(pool, 3)
     pool.keys.filter(position=7).withdraw()
 
     def balance(place):
-        came = pool.movements.filter(destination=place).aggregate(sum=Sum("count"))["sum"] or 0
-        went = pool.movements.filter(origin=place).aggregate(sum=Sum("count"))["sum"] or 0
-        return came - went
+        arrived = pool.movements.filter(destination=place).aggregate(sum=Sum("count"))["sum"] or 0
+        left = pool.movements.filter(origin=place).aggregate(sum=Sum("count"))["sum"] or 0
+        return arrived - left
 
     assert {place: balance(place) for place in ("available", "reserved", "issued", "withdrawn")} == {
         "available": pool.keys.available().count(),
@@ -87,7 +87,7 @@ def test_it_balances_whatever_happens(make_pool, pay, make_product):
     }
 
 
-def test_it_takes_back_what_is_rolled_back(make_pool):
+def test_a_rollback_removes_its_lines(make_pool):
     pool = make_pool(2)
 
     with pytest.raises(RuntimeError), transaction.atomic():
@@ -98,7 +98,7 @@ def test_it_takes_back_what_is_rolled_back(make_pool):
 
 
 @pytest.mark.parametrize("statement", ["UPDATE pools_keymovement SET count = 1", "DELETE FROM pools_keymovement"])
-def test_the_database_refuses_to_change_it(make_pool, statement):
+def test_the_database_rejects_updates_and_deletes(make_pool, statement):
     make_pool(2)
 
     with pytest.raises(DatabaseError, match="only added to"), transaction.atomic(), connection.cursor() as cursor:
@@ -107,7 +107,7 @@ def test_the_database_refuses_to_change_it(make_pool, statement):
     assert KeyMovement.objects.count() == 1
 
 
-def test_the_database_refuses_to_empty_it(make_pool):
+def test_the_database_rejects_truncate(make_pool):
     make_pool(2)
 
     with pytest.raises(DatabaseError, match="only added to"), transaction.atomic(), connection.cursor() as cursor:
@@ -115,7 +115,7 @@ def test_the_database_refuses_to_empty_it(make_pool):
         cursor.execute("TRUNCATE pools_keymovement")
 
 
-def test_the_model_cannot_change_it(make_pool):
+def test_the_model_cannot_change_or_delete_a_line(make_pool):
     make_pool(2)
     line = KeyMovement.objects.get()
 
@@ -125,7 +125,7 @@ def test_the_model_cannot_change_it(make_pool):
         line.delete()
 
 
-def test_one_plan_serves_a_key_and_a_million():
+def test_the_triggers_disable_nested_loops():
     with connection.cursor() as cursor:
         cursor.execute("SELECT proconfig FROM pg_proc WHERE proname IN ('pools_keys_came', 'pools_keys_moved')")
         settings = cursor.fetchall()

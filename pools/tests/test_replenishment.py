@@ -42,26 +42,26 @@ def notices():
     return list(MerchantNotice.objects.order_by("pk").values_list("kind", "details__available"))
 
 
-def test_nothing_is_said_above_the_threshold(pay, product):
+def test_it_sends_no_notice_above_the_threshold(pay, product):
     pay(product, quantity=2)
 
     assert notices() == []
 
 
-def test_it_tells_at_the_threshold_and_again_at_zero_once(pay, product):
+def test_it_notifies_once_at_the_threshold_and_once_at_zero(pay, product):
     for _ in range(14):
         pay(product)
 
     assert notices() == [("pool_low", 10), ("pool_empty", 0)]
 
 
-def test_a_fall_through_the_threshold_to_zero_is_told_once(pay, product):
+def test_it_notifies_once_when_stock_falls_past_the_threshold_to_zero(pay, product):
     pay(product, quantity=20)
 
     assert notices() == [("pool_empty", 0)]
 
 
-def test_an_import_rearms_it(pay, product, pool):
+def test_an_import_rearms_the_notices(pay, product, pool):
     pay(product, quantity=13)
     stock(pool, 12)
 
@@ -70,7 +70,7 @@ def test_an_import_rearms_it(pay, product, pool):
     assert notices() == [("pool_empty", 0), ("pool_low", 10)]
 
 
-def test_an_import_that_stays_below_the_threshold_rearms_only_zero(pay, product, pool):
+def test_an_import_that_stays_below_the_threshold_rearms_only_the_empty_notice(pay, product, pool):
     pay(product, quantity=13)
     stock(pool, 2)
 
@@ -79,7 +79,7 @@ def test_an_import_that_stays_below_the_threshold_rearms_only_zero(pay, product,
     assert notices() == [("pool_empty", 0), ("pool_empty", 0)]
 
 
-def test_an_import_that_waiting_items_use_up_crosses_again(pay, product, pool, work):
+def test_it_notifies_again_when_waiting_items_use_up_an_import(pay, product, pool, work):
     pay(product, quantity=20)
 
     stock(pool, 12)
@@ -88,7 +88,7 @@ def test_an_import_that_waiting_items_use_up_crosses_again(pay, product, pool, w
     assert notices() == [("pool_empty", 0), ("pool_low", 5)]
 
 
-def test_a_payment_does_not_wait_for_an_import_to_tell(pay, product, pool, in_threads):
+def test_a_payment_does_not_wait_for_an_import_to_send_a_notice(pay, product, pool, in_threads):
     with transaction.atomic():
         LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
         in_threads(lambda _: pay(product, quantity=3), [0], threads=1)
@@ -98,7 +98,7 @@ def test_a_payment_does_not_wait_for_an_import_to_tell(pay, product, pool, in_th
     assert notices() == [("pool_low", 10)]
 
 
-def test_a_lowered_threshold_is_told_when_it_is_crossed(pay, product, pool):
+def test_it_notifies_when_a_lowered_threshold_is_crossed(pay, product, pool):
     pay(product, quantity=3)
     LicensePool.objects.update(threshold=5)
     rearm(pool)
@@ -108,7 +108,7 @@ def test_a_lowered_threshold_is_told_when_it_is_crossed(pay, product, pool):
     assert notices() == [("pool_low", 10), ("pool_low", 5)]
 
 
-def test_payments_at_once_are_told_once(pay, make_product, make_pool, in_threads):
+def test_concurrent_payments_cause_one_notice_of_each_kind(pay, make_product, make_pool, in_threads):
     product = make_product(pool=make_pool(100, threshold=10))
 
     in_threads(lambda _: pay(product), range(110), threads=8)
@@ -116,7 +116,7 @@ def test_payments_at_once_are_told_once(pay, make_product, make_pool, in_threads
     assert [kind for kind, _ in notices()] == ["pool_low", "pool_empty"]
 
 
-def test_the_sweep_catches_a_crossing_that_was_missed(pay, product, monkeypatch):
+def test_the_sweep_catches_a_missed_crossing(pay, product, monkeypatch):
     monkeypatch.setattr("pools.allocation.check_stock", lambda pool: None)
     pay(product, quantity=3)
     assert notices() == []
@@ -127,7 +127,7 @@ def test_the_sweep_catches_a_crossing_that_was_missed(pay, product, monkeypatch)
     assert notices() == [("pool_low", 10)]
 
 
-def test_a_pool_that_never_held_a_key_is_told_of_once_somebody_pays_for_one(pay, make_product, make_pool):
+def test_it_notifies_about_a_pool_that_never_had_keys_only_after_a_sale(pay, make_product, make_pool):
     pool = make_pool(0)
     warn_low_pools()
     assert notices() == []
@@ -137,7 +137,7 @@ def test_a_pool_that_never_held_a_key_is_told_of_once_somebody_pays_for_one(pay,
     assert notices() == [("pool_empty", 0)]
 
 
-def test_the_check_reads_no_further_than_the_threshold(make_pool):
+def test_the_check_reads_only_as_many_keys_as_the_threshold(make_pool):
     pool = make_pool(5000, threshold=10)
     with CaptureQueriesContext(connection) as queries:
         check_stock(pool)
@@ -155,8 +155,8 @@ def _rows_read(plan):
     return plan["Actual Rows"] + sum(_rows_read(child) for child in plan.get("Plans", []))
 
 
-def sold(pool, *daily):
-    """Have keys issued: so many in the last 24 hours, so many in those before, and so on."""
+def sell(pool, *daily):
+    """Issue keys: the first number in the last 24 hours, the second in the 24 hours before, and so on."""
     ages = [day + 0.5 for day, count in enumerate(daily) for _ in range(count)]
     item = OrderItem.objects.get()
     batch = KeyBatch.objects.create(pool=pool, key_count=len(ages), imported_by="test")
@@ -178,86 +178,86 @@ def sold(pool, *daily):
 
 @pytest.fixture
 def idle_pool(pay, make_product, pool):
-    """A pool that sold nothing yet."""
+    """A pool without sales."""
     pay(make_product(source="manual"))
     return pool
 
 
-def in_days(time):
+def to_days(time):
     return time / timedelta(days=1)
 
 
-def width(told):
-    return in_days(told.latest) - in_days(told.earliest)
+def width(expected):
+    return to_days(expected.latest) - to_days(expected.earliest)
 
 
-def test_the_rates_are_those_of_the_last_week_and_month(idle_pool):
-    sold(idle_pool, *[7] * 7, *[0] * 22, 1, 100)
+def test_the_rates_cover_the_last_week_and_month(idle_pool):
+    sell(idle_pool, *[7] * 7, *[0] * 22, 1, 100)
 
     expected = forecast(idle_pool, available=70)
 
     assert expected.per_day == 7
     assert expected.per_day_of_month == pytest.approx(50 / 30)
-    assert in_days(expected.time_left) == pytest.approx(10)
+    assert to_days(expected.time_left) == pytest.approx(10)
 
 
-def test_a_pool_that_sells_for_three_days_is_judged_by_those(idle_pool):
-    sold(idle_pool, 4, 5, 6)
+def test_a_pool_on_sale_for_three_days_is_judged_by_those_days(idle_pool):
+    sell(idle_pool, 4, 5, 6)
 
     expected = forecast(idle_pool, available=10)
 
     assert expected.per_day == expected.per_day_of_month == pytest.approx(15 / 2.5, rel=0.01)
 
 
-def test_the_first_day_counts_as_a_whole_one(idle_pool):
-    sold(idle_pool, 6)
+def test_the_first_day_counts_as_a_whole_day(idle_pool):
+    sell(idle_pool, 6)
 
     assert forecast(idle_pool, available=10).per_day == 6
 
 
-def test_what_sells_evenly_is_told_more_exactly_than_what_sells_in_bursts(idle_pool, make_pool):
+def test_the_range_is_narrower_for_even_sales_than_for_bursts(idle_pool, make_pool):
     even, bursts = idle_pool, make_pool()
-    sold(even, *[3] * 30, 1)
+    sell(even, *[3] * 30, 1)
     even.keys.issued().update(unit=F("unit") + 1000)
-    sold(bursts, *([15] + [0] * 4) * 6, 1)
+    sell(bursts, *([15] + [0] * 4) * 6, 1)
 
-    told = forecasts({even: 90, bursts: 90})
+    expected = forecasts({even: 90, bursts: 90})
 
-    assert told[even].per_day_of_month == told[bursts].per_day_of_month == 3
-    assert in_days(told[even].earliest) < 30 < in_days(told[even].latest)
-    assert width(told[even]) < width(told[bursts]) / 2
+    assert expected[even].per_day_of_month == expected[bursts].per_day_of_month == 3
+    assert to_days(expected[even].earliest) < 30 < to_days(expected[even].latest)
+    assert width(expected[even]) < width(expected[bursts]) / 2
 
 
 def test_weekends_widen_the_range(idle_pool):
     chance = Rate(5, days=28, spread=1)
-    sold(idle_pool, *([7] * 5 + [0] * 2) * 4)
+    sell(idle_pool, *([7] * 5 + [0] * 2) * 4)
 
     weekends = forecast(idle_pool, 100)
 
     assert weekends.month.spread > 1.5
-    assert in_days(weekends.latest) > chance.days_left(100, -DEVIATIONS)
+    assert to_days(weekends.latest) > chance.days_left(100, -DEVIATIONS)
 
 
-def test_a_change_of_pace_is_in_the_range(idle_pool):
-    sold(idle_pool, *[20] * 7, *[2] * 23)
+def test_the_range_covers_a_change_of_pace(idle_pool):
+    sell(idle_pool, *[20] * 7, *[2] * 23)
 
     expected = forecast(idle_pool, available=100)
 
-    assert in_days(expected.earliest) < 100 / 20
-    assert in_days(expected.latest) > 100 / expected.per_day_of_month
+    assert to_days(expected.earliest) < 100 / 20
+    assert to_days(expected.latest) > 100 / expected.per_day_of_month
 
 
-def test_what_has_stopped_selling_may_last_for_years(idle_pool):
-    sold(idle_pool, *[0] * 10, *[5] * 20)
+def test_a_pool_that_stopped_selling_has_no_latest_end(idle_pool):
+    sell(idle_pool, *[0] * 10, *[5] * 20)
 
     expected = forecast(idle_pool, available=100)
 
     assert expected.time_left is None and expected.latest is None
-    assert in_days(expected.earliest) < 100 / expected.per_day_of_month
+    assert to_days(expected.earliest) < 100 / expected.per_day_of_month
 
 
-def test_a_few_sales_are_not_enough_to_tell(idle_pool):
-    sold(idle_pool, 2, 2)
+def test_a_few_sales_are_not_enough_for_a_reliable_forecast(idle_pool):
+    sell(idle_pool, 2, 2)
     assert not forecast(idle_pool, available=10).is_reliable
 
     idle_pool.keys.filter(pk=idle_pool.keys.available().earliest("pk").pk).update(
@@ -267,8 +267,8 @@ def test_a_few_sales_are_not_enough_to_tell(idle_pool):
     assert forecast(idle_pool, available=10).is_reliable
 
 
-def test_an_empty_pool_lasts_for_no_time(idle_pool):
-    sold(idle_pool, *[3] * 30)
+def test_an_empty_pool_has_no_time_left(idle_pool):
+    sell(idle_pool, *[3] * 30)
 
     expected = forecast(idle_pool, available=0)
 
@@ -284,9 +284,9 @@ def test_the_ends_of_the_range_are_where_the_cone_meets_zero(available, deviatio
 
 
 @pytest.mark.parametrize("weekly", [[1, 1, 1, 1, 1, 1, 1], [1.4, 1.3, 1.2, 1.2, 1.1, 0.5, 0.3]])
-def test_the_range_holds_what_happens_most_times(weekly):
-    """Of sales by chance, on even days and on uneven ones, forecast and then seen."""
-    rng = Random(5)  # noqa: S311 (nothing secret comes from it)
+def test_the_range_usually_contains_the_outcome(weekly):
+    """Simulate random sales, with and without weekends, and compare the forecasts with the outcomes."""
+    rng = Random(5)  # noqa: S311 (not used for secrets)
     inside = 0
     for _ in range(400):
         days = (sum(rng.random() < 8 * weight / 50 for _ in range(50)) for weight in cycle(weekly))
@@ -294,25 +294,25 @@ def test_the_range_holds_what_happens_most_times(weekly):
         while left > 0:
             left -= next(days)
             lasts += 1
-        told = _forecast(120, past, timezone.now() - timedelta(days=100))
-        inside += in_days(told.earliest) <= lasts and lasts - 1 <= in_days(told.latest)
+        expected = _forecast(120, past, timezone.now() - timedelta(days=100))
+        inside += to_days(expected.earliest) <= lasts and lasts - 1 <= to_days(expected.latest)
 
     assert 0.8 <= inside / 400 < 1
 
 
 def test_many_pools_take_as_many_queries_as_one(idle_pool, make_pool, django_assert_num_queries):
-    sold(idle_pool, 5)
+    sell(idle_pool, 5)
     pools = dict.fromkeys([idle_pool, make_pool(), make_pool()], 10)
 
     with django_assert_num_queries(2):
         forecasts(pools)
 
 
-def test_a_pool_that_sold_nothing_has_no_end_in_sight(pool):
+def test_a_pool_without_sales_has_no_expected_end(pool):
     assert forecast(pool, available=10).time_left is None
 
 
-def test_the_notice_says_how_long_the_rest_lasts(pay, product, pool, work):
+def test_the_notice_shows_how_long_the_stock_will_last(pay, product, pool, work):
     pay(product, quantity=3)
     mail.outbox.clear()
 
@@ -326,7 +326,7 @@ def test_the_notice_says_how_long_the_rest_lasts(pay, product, pool, work):
     assert "Orders waiting: 0" in notice.body
 
 
-def test_the_pools_own_recipients_come_first(pay, product, pool, work):
+def test_a_pools_recipients_replace_the_default_ones(pay, product, pool, work):
     LicensePool.objects.update(recipients=["stock@northlight.example"])
 
     pay(product, quantity=20)

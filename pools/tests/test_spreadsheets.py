@@ -1,4 +1,4 @@
-"""Keys that went through a spreadsheet: what it added is removed on demand, what it lost is an error."""
+"""Keys that a spreadsheet changed: additions are removed on request, lost digits are an error."""
 
 import pytest
 
@@ -21,18 +21,18 @@ UNTOUCHED = ["0012", "=0012", "'AAAA'", "1234.00", "1.2.0", "v1234.0", "AAAA", "
 
 
 @pytest.mark.parametrize(("key", "restored"), ADDED.items())
-def test_what_a_spreadsheet_added_is_removed_on_demand(key, restored):
+def test_it_removes_what_a_spreadsheet_added_on_request(key, restored):
     assert restore(key) == restored
     assert read(key.encode(), spreadsheet="fix") == ([restored], {})
     assert read(key.encode()) == ([key], {})
 
 
 @pytest.mark.parametrize("key", UNTOUCHED)
-def test_other_keys_stay_as_they_are(key):
+def test_it_leaves_other_keys_unchanged(key):
     assert read(f"{key}\n1.0".encode(), spreadsheet="fix") == ([key, "1"], {})
 
 
-def test_it_is_removed_from_a_table_too():
+def test_it_also_fixes_keys_in_a_table():
     table = b'Key,Name\n"=""0012""",Ada\n\'0017,Bob\n'
 
     assert read(table, file_name="keys.csv", spreadsheet="fix") == (["0012", "0017"], {})
@@ -50,20 +50,20 @@ def test_a_number_that_lost_digits_is_an_error(key, options):
     assert read(key.encode(), spreadsheet="keep") == ([key], {})
 
 
-def test_a_column_of_numbers_that_lost_digits_is_named(make_pool):
+def test_it_reports_a_column_of_numbers_that_lost_digits(make_pool):
     table = b"License key,Note\n1.23457E+15,AAAA\n1.23457E+15,BBBB\n"
 
-    refused = begin(make_pool(), [table], actor="test", file_name="keys.csv")
+    rejected = begin(make_pool(), [table], actor="test", file_name="keys.csv")
 
-    assert "numbers that a spreadsheet shortened" in refused.error
+    assert "numbers that a spreadsheet shortened" in rejected.error
 
 
-def test_the_preview_offers_to_remove_it(make_pool):
+def test_the_preview_offers_to_fix_keys(make_pool):
     pool = make_pool()
-    seen = begin(pool, [b'="0012"\nAAAA'], actor="test")
-    assert seen.preview["fixable"] == 1
+    key_import = begin(pool, [b'="0012"\nAAAA'], actor="test")
+    assert key_import.preview["fixable"] == 1
 
-    fixed = read_again(seen, {"spreadsheet": "fix"})
+    fixed = read_again(key_import, {"spreadsheet": "fix"})
     assert (fixed.preview["fixable"], fixed.preview["warnings"]) == (0, [])
     confirm(fixed, actor="test")
 

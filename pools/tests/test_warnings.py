@@ -1,4 +1,4 @@
-"""What people are told of before they import keys."""
+"""Warnings in the preview of an import."""
 
 import secrets
 
@@ -11,7 +11,7 @@ LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
 def make_keys(shape, count=30):
-    """Random keys, with an X in the shape for any letter or digit, and a 9 for a digit."""
+    """Return random keys; in the shape, X stands for a letter or digit and 9 for a digit."""
     pick = {"X": LETTERS, "9": "0123456789"}
     return ["".join(secrets.choice(pick.get(sign, sign)) for sign in shape) for _ in range(count)]
 
@@ -32,7 +32,7 @@ ODD = {
     ),
     "rounded numbers": (["1234567890123450000"], "Line 1 with only zeros after the 15th digit"),
     "the beginning of a list": (["=== BEGIN LICENSES ==="], "Line 1 – the beginning or end of a section"),
-    "only in case": (
+    "differences only in case": (
         ["AAAA-BBBB", "aaaa-bbbb", "AAAABBBB", "AAAC"],
         "2 lines (2, 3): same as earlier lines except for case, spaces or punctuation",
     ),
@@ -40,7 +40,10 @@ ODD = {
         ['"AAAA"'] * 1 + ["'BBBB'"],
         "2 lines (1, 2) in quotation marks, which become part of the key. If the file is a table, read it as CSV.",
     ),
-    "invisible": (["AA\u200bAA"], "Line 1 with invisible characters inside the key, which nobody can type."),
+    "invisible characters": (
+        ["AA\u200bAA"],
+        "Line 1 with invisible characters inside the key, which nobody can type.",
+    ),
     "many": ([f"={number}+1" for number in range(7)], "7 lines (1, 2, 3, 4, 5 …) – possibly a spreadsheet formula."),
     "a heading": (["License key", "AAAA-1"], "The first key looks like a heading."),
     "a heading of another column": (["Key ID", "AAAA-1"], "The first key looks like a heading."),
@@ -54,18 +57,18 @@ ODD = {
 
 
 @pytest.mark.parametrize(("keys", "warning"), ODD.values(), ids=ODD)
-def test_it_warns_of_what_is_hardly_a_key(make_pool, keys, warning):
+def test_it_warns_about_unlikely_keys(make_pool, keys, warning):
     [found] = warnings(make_pool(), keys)
 
     assert found.startswith(warning)
 
 
 @pytest.mark.parametrize("key", ["+AAAA-1", "-----BEGIN", "AAAA=", "#1-AAAA", "CODE+1", "WIRE+12", "Key-1", "ключ-1"])
-def test_it_does_not_warn_of_keys(make_pool, key):
+def test_it_does_not_warn_about_real_keys(make_pool, key):
     assert warnings(make_pool(), [key]) == []
 
 
-def test_it_warns_of_keys_unlike_the_pools_earlier_ones(make_pool):
+def test_it_warns_about_keys_that_look_unlike_the_pools_earlier_ones(make_pool):
     pool = make_pool()
     import_keys(pool, make_keys("XXXXX-XXXXX"), actor="test")
 
@@ -75,7 +78,7 @@ def test_it_warns_of_keys_unlike_the_pools_earlier_ones(make_pool):
     assert warnings(pool, make_keys("XXXXX-XXXXX")) == []
 
 
-def test_it_says_whose_keys_they_look_like(make_pool, outsider):
+def test_it_names_the_pool_whose_keys_they_look_like(make_pool, outsider):
     pool, lite = make_pool(), make_pool(name="Lite")
     import_keys(pool, make_keys("PRO-XXXX-XXXX"), actor="test")
     import_keys(lite, make_keys("LITE-XXXX-XXXX"), actor="test")
@@ -88,7 +91,7 @@ def test_it_says_whose_keys_they_look_like(make_pool, outsider):
     assert "Secret" not in warning
 
 
-def test_keys_of_a_pool_that_is_sold_out_are_remembered(make_pool, make_product, pay):
+def test_it_remembers_the_keys_of_a_sold_out_pool(make_pool, make_product, pay):
     pool = make_pool()
     import_keys(pool, make_keys("XXXX-XXXX"), actor="test")
     pay(make_product(pool=pool), quantity=30)
@@ -96,7 +99,7 @@ def test_keys_of_a_pool_that_is_sold_out_are_remembered(make_pool, make_product,
     assert len(warnings(pool, make_keys("99999999"))) == 1
 
 
-def test_where_keys_have_nothing_in_common_there_is_nothing_to_warn_of(make_pool):
+def test_it_does_not_warn_when_earlier_keys_have_nothing_in_common(make_pool):
     pool = make_pool()
     import_keys(pool, [f"https://dl.example/{'a' * number}" for number in range(30)], actor="test")
 
@@ -104,7 +107,7 @@ def test_where_keys_have_nothing_in_common_there_is_nothing_to_warn_of(make_pool
     assert warnings(make_pool(), make_keys("XXXX-XXXX")) == []
 
 
-def test_a_warning_holds_no_key(make_pool):
+def test_a_warning_contains_no_key(make_pool):
     pool = make_pool()
     import_keys(pool, make_keys("SECRET-XXXX"), actor="test")
 
@@ -113,7 +116,7 @@ def test_a_warning_holds_no_key(make_pool):
     assert len(found) == 3 and "SECRET" not in str(found)
 
 
-def test_it_warns_of_keys_that_differ_only_in_case_from_the_pools(make_pool):
+def test_it_warns_about_keys_that_differ_from_the_pools_keys_only_in_case(make_pool):
     pool = make_pool()
     import_keys(pool, ["AAAA-BBBB"], actor="test")
 
@@ -123,7 +126,7 @@ def test_it_warns_of_keys_that_differ_only_in_case_from_the_pools(make_pool):
     assert warnings(pool, ["AAAA-BBBB", "CCCC"]) == warnings(make_pool(), ["aaaa-bbbb"]) == []
 
 
-def test_it_warns_of_blocks_of_several_kinds(make_pool):
+def test_it_warns_about_several_kinds_of_blocks(make_pool):
     def blocks(*labels):
         return [f"-----BEGIN {label}-----\nAAAA{label}\n-----END {label}-----" for label in labels]
 

@@ -21,16 +21,16 @@ def code(pay, product):
     return ActivationCode.objects.get()
 
 
-def stored(model):
+def read_ciphertexts(model):
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT code FROM {model._meta.db_table}")
         return [bytes(row[0]) for row in cursor.fetchall()]
 
 
-def test_no_row_holds_a_readable_code(code):
+def test_no_row_contains_a_readable_code(code):
     assert code.code.startswith("POOL")
 
-    for ciphertext in stored(ActivationCode) + stored(LicenseKey):
+    for ciphertext in read_ciphertexts(ActivationCode) + read_ciphertexts(LicenseKey):
         assert b"POOL" not in ciphertext
 
 
@@ -39,12 +39,12 @@ def test_a_code_cannot_be_searched_by_its_text(code):
         ActivationCode.objects.filter(code=code.code).exists()
 
 
-def test_it_refuses_to_export_codes_as_text(code):
+def test_dumpdata_refuses_to_export_codes(code):
     with pytest.raises(Exception, match="pg_dump"):
         call_command("dumpdata", "orders")
 
 
-def test_reading_with_a_wrong_key_raises(code, settings):
+def test_reading_with_a_wrong_key_raises_an_error(code, settings):
     settings.VAULT_KEYS = [NEW]
 
     with pytest.raises(DecryptionError):
@@ -59,7 +59,7 @@ def test_fingerprints_of_equal_texts_are_equal_and_keyed(db, monkeypatch):
     assert before != fingerprint("AAAA-BBBB")
 
 
-def test_rotation_encrypts_every_row_anew_and_keeps_fingerprints(code, settings, capsys):
+def test_rotation_re_encrypts_every_row_and_keeps_fingerprints(code, settings, capsys):
     old_fingerprint = fingerprint(code.code)
     settings.VAULT_KEYS = [NEW, *settings.VAULT_KEYS]
 
@@ -68,12 +68,14 @@ def test_rotation_encrypts_every_row_anew_and_keeps_fingerprints(code, settings,
     settings.VAULT_KEYS = [NEW]
 
     assert "pools.LicenseKey.code: 10 values re-encrypted" in capsys.readouterr().out
-    assert {ciphertext[:4] for ciphertext in stored(ActivationCode) + stored(LicenseKey)} == {encryption_key_id()}
+    assert {ciphertext[:4] for ciphertext in read_ciphertexts(ActivationCode) + read_ciphertexts(LicenseKey)} == {
+        encryption_key_id()
+    }
     assert ActivationCode.objects.get().code == code.code
     assert fingerprint(code.code) == old_fingerprint
 
 
-def test_rotation_keeps_what_was_uploaded_and_is_not_imported_yet(make_pool, make_member, merchant, settings):
+def test_rotation_keeps_uploads_that_are_not_imported_yet(make_pool, make_member, merchant, settings):
     upload = begin(make_pool(0), [b"AAAA\nBBBB"], actor="Sam")
     request = submit(merchant, [b"CCCC\nDDDD"], actor=make_member().user, pool_name="Photo", products=[])
     settings.VAULT_KEYS = [NEW, *settings.VAULT_KEYS]
@@ -86,7 +88,7 @@ def test_rotation_keeps_what_was_uploaded_and_is_not_imported_yet(make_pool, mak
     assert b"".join(request.parts.read()) == b"CCCC\nDDDD"
 
 
-def test_rotation_that_was_stopped_goes_on_where_it_stopped(code, settings, capsys):
+def test_an_interrupted_rotation_continues_where_it_stopped(code, settings, capsys):
     from vault.management.commands.rotate_keys import rotate
 
     settings.VAULT_KEYS = [NEW, *settings.VAULT_KEYS]

@@ -14,7 +14,7 @@ OLD, NEW = (base64.b64encode(bytes([byte]) * 32).decode() for byte in (1, 2))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_it_gives_back_what_it_was_given(text):
+def test_decrypt_returns_the_encrypted_text(text):
     assert decrypt(encrypt(text, PLACE), PLACE) == text
 
 
@@ -32,7 +32,7 @@ def test_it_encrypts_with_the_first_key_and_decrypts_with_all(settings):
     assert encrypt("AAAA-BBBB", PLACE)[:4] != ciphertext[:4]
 
 
-def test_a_missing_key_is_an_error_that_shows_nothing(settings):
+def test_a_missing_key_is_an_error(settings):
     settings.VAULT_KEYS = [OLD]
     ciphertext = encrypt("AAAA-BBBB", PLACE)
 
@@ -43,7 +43,7 @@ def test_a_missing_key_is_an_error_that_shows_nothing(settings):
 
 
 @pytest.mark.parametrize("position", [4, 16, -1])
-def test_a_damaged_text_is_an_error(position):
+def test_a_damaged_ciphertext_is_an_error(position):
     ciphertext = bytearray(encrypt("AAAA-BBBB", PLACE))
     ciphertext[position] ^= 1
 
@@ -51,27 +51,27 @@ def test_a_damaged_text_is_an_error(position):
         decrypt(bytes(ciphertext), PLACE)
 
 
-def test_a_text_that_was_moved_is_an_error():
+def test_a_ciphertext_moved_to_another_row_is_an_error():
     with pytest.raises(DecryptionError, match="comes from another row"):
         decrypt(encrypt("AAAA-BBBB", PLACE), b"table.column\0002")
 
 
-def write_as_before(key, text):
-    """As earlier versions wrote it: without a place."""
+def encrypt_unbound(key, text):
+    """Encrypt as earlier versions did: without a place."""
     raw = base64.b64decode(key)
     nonce = b"n" * 12
     return hashlib.sha256(b"keywell vault key " + raw).digest()[:4] + nonce + AESGCM(raw).encrypt(nonce, text, None)
 
 
-def test_a_text_of_an_earlier_version_is_still_read(settings):
+def test_it_decrypts_the_ciphertext_of_an_earlier_version(settings):
     settings.VAULT_KEYS = [NEW, OLD]
 
-    assert decrypt(write_as_before(OLD, b"AAAA-BBBB"), PLACE) == "AAAA-BBBB"
+    assert decrypt(encrypt_unbound(OLD, b"AAAA-BBBB"), PLACE) == "AAAA-BBBB"
 
 
-def test_a_text_that_has_a_place_cannot_be_passed_off_as_an_older_one(settings):
+def test_a_bound_ciphertext_cannot_pass_as_an_older_unbound_one(settings):
     settings.VAULT_KEYS = [OLD]
-    old_id = write_as_before(OLD, b"")[:4]
+    old_id = encrypt_unbound(OLD, b"")[:4]
 
     with pytest.raises(DecryptionError):
         decrypt(old_id + encrypt("AAAA-BBBB", PLACE)[4:], b"elsewhere")
@@ -85,7 +85,7 @@ def test_a_text_that_has_a_place_cannot_be_passed_off_as_an_older_one(settings):
         (["not base64 at all"], "Key 1 of VAULT_KEYS"),
     ],
 )
-def test_an_unusable_setting_is_named(settings, keys, message):
+def test_it_reports_an_unusable_setting(settings, keys, message):
     settings.VAULT_KEYS = keys
 
     with pytest.raises(ImproperlyConfigured, match=message):

@@ -1,4 +1,4 @@
-"""A ciphertext is read in the row it was written for, and nowhere else."""
+"""A ciphertext can be decrypted only in the row and column it was written for."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ FIELDS = [
 
 
 def swap(model, column, first, second):
-    """Exchange a column of two rows, past the application."""
+    """Swap a column of two rows with SQL."""
     table, pk = model._meta.db_table, model._meta.pk.column
     with connection.cursor() as cursor:
         cursor.execute(
@@ -37,7 +37,7 @@ def swap(model, column, first, second):
 
 @pytest.mark.parametrize("field", FIELDS, ids=str)
 def test_every_field_is_bound_to_an_owner(field):
-    assert field.bound_to or field.model._meta.label == "vault.FingerprintKey"  # which has one row
+    assert field.bound_to or field.model._meta.label == "vault.FingerprintKey"  # this table has a single row
 
 
 def test_no_two_fields_share_a_place():
@@ -52,7 +52,7 @@ def test_keys_of_one_pool_cannot_be_swapped(make_pool):
         _ = LicenseKey.objects.get(pk=first.pk).code
 
 
-def test_keys_of_two_pools_cannot_be_swapped_with_their_fingerprints(make_pool):
+def test_keys_of_two_pools_cannot_be_swapped_even_with_their_fingerprints(make_pool):
     first, second = make_pool(1).keys.get(), make_pool(1).keys.get()
     for column in ("code", "fingerprint"):
         swap(LicenseKey, column, first.pk, second.pk)
@@ -61,7 +61,7 @@ def test_keys_of_two_pools_cannot_be_swapped_with_their_fingerprints(make_pool):
         _ = LicenseKey.objects.get(pk=first.pk).code
 
 
-def test_codes_of_one_item_cannot_be_swapped_with_their_fingerprints(pay, make_product):
+def test_codes_of_one_item_cannot_be_swapped_even_with_their_fingerprints(pay, make_product):
     pay(make_product(), quantity=2)
     first, second = ActivationCode.objects.order_by("unit")
     for column in ("code", "fingerprint"):
@@ -93,9 +93,9 @@ def test_a_link_cannot_be_moved_to_another_order(pay, make_product):
 
 
 def test_secrets_cannot_be_moved_to_another_column_or_merchant(merchant, outsider):
-    make = {"url": "https://93.184.216.34/", "name": "Gen"}
-    own = merchant.web_services.create(**make, secret="whsec_a", previous_secret="whsec_b", password="p")
-    other = outsider.web_services.create(**make, secret="whsec_c", password="q")
+    fields = {"url": "https://93.184.216.34/", "name": "Gen"}
+    own = merchant.web_services.create(**fields, secret="whsec_a", previous_secret="whsec_b", password="p")
+    other = outsider.web_services.create(**fields, secret="whsec_c", password="q")
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE web_service_webservice SET previous_secret = secret WHERE upstream_ptr_id = %s", [own.pk]
@@ -121,7 +121,7 @@ def test_parts_of_an_upload_cannot_be_swapped(make_pool):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_audit_finds_what_was_moved(make_pool, capsys):
+def test_the_audit_finds_moved_ciphertexts(make_pool, capsys):
     first, second = make_pool(2).keys.order_by("pk")
     swap(LicenseKey, "code", first.pk, second.pk)
 
@@ -142,14 +142,14 @@ def test_an_imported_key_and_a_saved_one_have_the_same_place(make_pool):
     assert pool.keys.get().code == "AAAA-BBBB"
 
 
-def test_what_has_no_row_cannot_be_encrypted(pay, product):
+def test_a_bulk_update_cannot_set_an_encrypted_field(pay, product):
     pay(product)
 
     with pytest.raises(TypeError, match="Set it on an instance"):
         ActivationCode.objects.update(code="AAAA-BBBB")
 
 
-def test_a_row_that_was_not_opened_is_saved_as_it_is(pay, product):
+def test_saving_an_unread_row_keeps_its_code(pay, product):
     pay(product)
     before = ActivationCode.objects.get()
 
@@ -158,15 +158,15 @@ def test_a_row_that_was_not_opened_is_saved_as_it_is(pay, product):
     assert ActivationCode.objects.get().code == before.code
 
 
-def test_ciphertexts_show_nothing(pay, product):
+def test_the_repr_of_a_ciphertext_reveals_nothing(pay, product):
     pay(product)
-    [sealed] = ActivationCode.objects.values_list("code", flat=True)
+    [ciphertext] = ActivationCode.objects.values_list("code", flat=True)
 
-    assert repr(sealed) == "Sealed()"
+    assert repr(ciphertext) == "Sealed()"
 
 
 def unbind(model):
-    """Write a table's codes anew as earlier versions did, under the first of VAULT_KEYS."""
+    """Rewrite a table's codes as earlier versions did, with the first of VAULT_KEYS."""
     key = base64.b64decode(django_settings.VAULT_KEYS[0])
     key_id = hashlib.sha256(b"keywell vault key " + key).digest()[:4]
     for row in model.objects.all():

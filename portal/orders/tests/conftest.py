@@ -10,7 +10,7 @@ def text(response):
 
 @pytest.fixture
 def renew(api, make_payment, product):
-    """Report orders of a subscription, of one year after the other, each naming the one before."""
+    """Return a function that reports yearly orders of a subscription, each naming the previous one as its parent."""
 
     def renew(*numbers, parent=None):
         for year, number in enumerate(numbers, 1000):

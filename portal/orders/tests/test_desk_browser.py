@@ -1,4 +1,4 @@
-"""A support person's work, from the sign-in on, in a real browser, with a real mail server at the other end."""
+"""The work of a support member, starting with the sign-in, in a real browser and with a real mail server."""
 
 import pytest
 from django.urls import reverse
@@ -19,29 +19,29 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def sink(settings):
-    sink = Sink(free_port())
-    sink.start()
+def mail_server(settings):
+    mail_server = Sink(free_port())
+    mail_server.start()
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
-    yield sink
-    sink.stop()
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", mail_server.port
+    yield mail_server
+    mail_server.stop()
 
 
 @pytest.fixture
-def order(sink, pay, make_product, make_pool, work):
+def order(mail_server, pay, make_product, make_pool, work):
     pool = make_pool()
     import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], actor="test")
     bob = {"email": "bob@oneil.example", "first_name": "Bob", "last_name": "O’Neil"}
     pay(make_product(pool=pool, sku="PHOTO-PRO", name="Photo Pro"), order="A0012345678")
     pay(make_product(pool=pool, sku="PHOTO-LITE", name="Photo Lite"), order="B99", customer=bob)
     work()
-    sink.messages.clear()
+    mail_server.messages.clear()
     return Order.objects.get(number="A0012345678")
 
 
 class Desk:
-    """What a person does and sees there."""
+    """A support member's actions and views in the browser."""
 
     def __init__(self, browser, live_server):
         self.browser = browser
@@ -62,19 +62,19 @@ class Desk:
         field.send_keys(text + Keys.ENTER)
 
     def click(self, label, inside="main"):
-        thing = self.find(label, inside)
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", thing)
-        thing.click()
+        element = self.find(label, inside)
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
 
-    def click_plainly(self, label):
-        """Without the script that brings it into view."""
+    def click_without_scrolling(self, label):
+        """Click without the script that scrolls to the element, for tests without JavaScript."""
         self.find(label).click()
 
     def find(self, label, inside="main"):
         path = f"//{inside}//*[self::a or self::button][normalize-space()='{label}']"
         return self.browser.find_element(By.XPATH, path)
 
-    def offers(self, label):
+    def has_button(self, label):
         self.browser.implicitly_wait(0)
         try:
             return bool(self.find(label))
@@ -83,8 +83,7 @@ class Desk:
         finally:
             self.browser.implicitly_wait(TIMEOUT)
 
-    def answer(self, label):
-        """Press a button of the dialog."""
+    def click_in_dialog(self, label):
         self.until(lambda: self.dialog_is_open())
         self.click(label, inside="dialog[@open]")
 
@@ -110,7 +109,7 @@ def desk(browser, live_server, make_member):
     return desk
 
 
-KEYS = {
+SEARCH_TEXTS = {
     "order number": "A0012345678",
     "order number without letters and zeros": "12345678",
     "e-mail address": "ada@example.com",
@@ -122,10 +121,10 @@ KEYS = {
 }
 
 
-def test_an_order_is_found_by_each_kind_of_key_and_opened(desk, order):
-    for key in KEYS.values():
+def test_support_finds_an_order_by_each_kind_of_text_and_opens_it(desk, order):
+    for search_text in SEARCH_TEXTS.values():
         desk.open("/attention/")
-        desk.search(key)
+        desk.search(search_text)
         desk.sees("A0012345678")
         assert "B99" not in desk.text() and "AAAA" not in desk.browser.current_url
 
@@ -141,18 +140,18 @@ def test_several_order_numbers_find_several_orders(desk, order):
     desk.sees("A0012345678", "B99", "Found by order number")
 
 
-def test_the_address_is_corrected_and_the_code_resent(desk, order, sink, work):
+def test_support_corrects_the_address_and_resends_the_code(desk, order, mail_server, work):
     desk.open("/orders/A0012345678/")
     desk.click("Correct address")
     desk.until(desk.dialog_is_open)
     field = desk.browser.find_element(By.CSS_SELECTOR, "dialog [name=email]")
     field.clear()
     field.send_keys("ada@byron.example")
-    desk.answer("Correct address")
+    desk.click_in_dialog("Correct address")
     desk.sees("The address is now ada@byron.example", "Address corrected from ada@example.com")
 
     desk.click("Resend")
-    desk.answer("Cancel")
+    desk.click_in_dialog("Cancel")
     desk.until(lambda: not desk.dialog_is_open())
     assert not Delivery.objects.filter(kind="resend").exists()
 
@@ -165,16 +164,16 @@ def test_the_address_is_corrected_and_the_code_resent(desk, order, sink, work):
     desk.sees("on its way to ada@byron.example", "being resent to ada@byron.example")
     work()
 
-    # The page looks again by itself.
+    # The page polls.
     desk.sees("Code ••••7Q2M resent to ada@byron.example, by Sam (support-sam@northlight.example)")
     assert desk.text().count("Code ••••7Q2M resent to") == 1
-    wait_until(lambda: sink.messages)
-    (message,) = sink.messages
+    wait_until(lambda: mail_server.messages)
+    (message,) = mail_server.messages
     assert message["To"] == "ada@byron.example"
     assert "AAAA-BBBB-CCCC-7Q2M" in message.get_body(("plain",)).get_content()
 
 
-def test_escape_closes_the_dialog_and_gives_the_focus_back(desk, order):
+def test_escape_closes_the_dialog_and_restores_the_focus(desk, order):
     desk.open("/orders/A0012345678/")
     desk.click("Resend")
     desk.until(desk.dialog_is_open)
@@ -186,54 +185,54 @@ def test_escape_closes_the_dialog_and_gives_the_focus_back(desk, order):
     assert not Delivery.objects.filter(kind="resend").exists()
 
 
-def test_resend_is_gone_and_the_reason_there_once_refunded(desk, order):
+def test_after_a_refund_a_reason_replaces_the_resend_button(desk, order):
     desk.open("/orders/A0012345678/")
     desk.click("Refund…")
-    desk.answer("Refund")
+    desk.click_in_dialog("Refund")
 
     desk.sees("Nothing is left, so the order is deleted", "Can’t resend: The order is deleted, not paid.")
-    assert not desk.offers("Resend")
+    assert not desk.has_button("Resend")
 
 
-def test_resend_is_gone_and_the_reason_there_without_delivery(desk, order):
+def test_without_allowed_delivery_a_reason_replaces_the_resend_button(desk, order):
     CheckoutPage.objects.update(delivery_allowed=False)
     desk.open("/orders/A0012345678/")
 
     desk.sees("Can’t resend: Delivery isn’t allowed for the checkout page “main”; ask support to allow it.")
-    assert not desk.offers("Resend")
+    assert not desk.has_button("Resend")
 
 
-def test_resend_is_gone_and_the_reason_there_without_a_code(desk, pay, make_product):
+def test_without_a_code_a_reason_replaces_the_resend_button(desk, pay, make_product):
     pay(make_product(keys=0), order="A1")
     desk.open("/orders/A1/")
 
     desk.sees("Can’t resend: The order has no activation codes yet.")
-    assert not desk.offers("Resend")
+    assert not desk.has_button("Resend")
 
 
-def test_a_refund_in_another_tab_meanwhile_is_told(desk, order):
+def test_it_shows_an_error_when_the_order_was_refunded_in_another_tab(desk, order):
     desk.open("/orders/A0012345678/")
     Order.objects.update(status="deleted")
 
     desk.click("Resend")
 
     desk.sees("The order is deleted, not paid.")
-    assert not desk.offers("Resend")
+    assert not desk.has_button("Resend")
 
 
-def test_a_code_is_revealed_and_hidden_again(desk, order):
+def test_a_code_can_be_revealed_and_hidden_again(desk, order):
     desk.open("/orders/A0012345678/")
     desk.click("Reveal code 1 (recorded in the history)")
 
     desk.sees("AAAA-BBBB-CCCC-7Q2M", "Code ••••7Q2M shown, by Sam")
-    assert desk.offers("Copy")
+    assert desk.has_button("Copy")
 
     desk.click("Hide")
 
     desk.until(lambda: "AAAA-BBBB" not in desk.text())
 
 
-def test_who_is_signed_out_meanwhile_is_asked_to_sign_in(desk, order):
+def test_a_click_after_signing_out_elsewhere_shows_the_sign_in_page(desk, order):
     desk.open("/orders/A0012345678/")
     desk.browser.delete_all_cookies()
 
@@ -242,10 +241,10 @@ def test_who_is_signed_out_meanwhile_is_asked_to_sign_in(desk, order):
     desk.sees("Sign in", "Forgot your password?")
 
 
-def test_who_is_signed_out_while_the_page_looks_again_is_asked_to_sign_in(desk, order):
+def test_polling_after_signing_out_elsewhere_shows_the_sign_in_page(desk, order):
     desk.open("/orders/A0012345678/")
     desk.click("Resend")
-    desk.answer("Resend")
+    desk.click_in_dialog("Resend")
     desk.sees("being resent")
 
     desk.browser.delete_all_cookies()
@@ -270,7 +269,7 @@ def test_a_copied_code_is_exactly_the_code(desk, order):
     assert desk.browser.execute_async_script("navigator.clipboard.readText().then(arguments[0])") == "line 1\nline 2"
 
 
-def test_the_search_is_a_shortcut_away(desk, order):
+def test_ctrl_k_opens_the_search(desk, order):
     desk.open("/attention/")
     ActionChains(desk.browser).key_down(Keys.CONTROL).send_keys("k").key_up(Keys.CONTROL).send_keys("7Q2M\n").perform()
 
@@ -284,29 +283,29 @@ def without_javascript(browser):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-def test_all_of_it_works_without_javascript(desk, order, sink, work, without_javascript):
+def test_everything_works_without_javascript(desk, order, mail_server, work, without_javascript):
     desk.open("/orders/")
     desk.search("7Q2M")
     desk.sees("A0012345678")
-    desk.click_plainly("A0012345678")
-    desk.click_plainly("Reveal code 1 (recorded in the history)")
+    desk.click_without_scrolling("A0012345678")
+    desk.click_without_scrolling("Reveal code 1 (recorded in the history)")
     desk.sees("AAAA-BBBB-CCCC-7Q2M")
 
-    desk.click_plainly("Resend")
+    desk.click_without_scrolling("Resend")
     desk.sees(", to ada@example.com")
-    desk.click_plainly("Cancel")
+    desk.click_without_scrolling("Cancel")
     desk.sees("History")
-    desk.click_plainly("Resend")
+    desk.click_without_scrolling("Resend")
     desk.sees(", to ada@example.com")
-    desk.click_plainly("Resend")
+    desk.click_without_scrolling("Resend")
     desk.sees("on its way to ada@example.com")
     work()
 
-    wait_until(lambda: sink.messages)
-    assert [message["To"] for message in sink.messages] == ["ada@example.com"]
+    wait_until(lambda: mail_server.messages)
+    assert [message["To"] for message in mail_server.messages] == ["ada@example.com"]
 
 
-def test_support_staff_do_the_same_in_the_admin(browser, live_server, order, sink, work):
+def test_support_staff_can_do_the_same_in_the_admin(browser, live_server, order, mail_server, work):
     User.objects.create_superuser("stella@keywell.example", "correct horse", first_name="Sam")
     desk = Desk(browser, live_server)
     desk.browser.get(f"{live_server}/admin/")
@@ -318,18 +317,18 @@ def test_support_staff_do_the_same_in_the_admin(browser, live_server, order, sin
     desk.sees("Order A0012345678", "••••7Q2M")
 
     desk.click("Resend")
-    desk.answer("Cancel")
+    desk.click_in_dialog("Cancel")
     desk.until(lambda: not desk.dialog_is_open())
     desk.click("Resend")
-    desk.answer("Resend")
+    desk.click_in_dialog("Resend")
     desk.sees("being resent to ada@example.com")
     work()
 
     desk.sees("resent to ada@example.com, by Sam (stella@keywell.example), support staff")
-    wait_until(lambda: sink.messages)
-    assert len(sink.messages) == 1
+    wait_until(lambda: mail_server.messages)
+    assert len(mail_server.messages) == 1
 
     desk.click("Refund…")
-    desk.answer("Refund")
+    desk.click_in_dialog("Refund")
     desk.sees("Can’t resend: The order is deleted, not paid.")
-    assert not desk.offers("Resend")
+    assert not desk.has_button("Resend")

@@ -22,7 +22,7 @@ ORDERS = "/orders/"
 
 
 def make_rows(merchant):
-    """A0012345678 of Ada, with B99 of Bob beside it."""
+    """Create Ada's order A0012345678 and Bob's order B99."""
     pool = make_pool(merchant, name="Photo")
     import_keys(pool, ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-8X9Y"], actor="test")
     bob = {"email": "bob@oneil.example", "first_name": "Bob", "last_name": "O’Neil"}
@@ -38,7 +38,7 @@ def order(merchant):
     return Order.objects.get(number="A0012345678")
 
 
-def listed(response):
+def listed_orders(response):
     return re.findall(r'<th scope="row"><a href="/orders/([^/]+)/">', response.content.decode())
 
 
@@ -59,25 +59,25 @@ def listed(response):
         "<ada@example.com>",
     ],
 )
-def test_a_search_finds(support, order, text):
-    assert listed(support.post(ORDERS, {"search": text}, follow=True)) == ["A0012345678"]
+def test_it_finds_an_order_by(support, order, text):
+    assert listed_orders(support.post(ORDERS, {"search": text}, follow=True)) == ["A0012345678"]
 
 
-def test_several_numbers_find_several_orders(support, order):
-    assert listed(support.post(ORDERS, {"search": "A0012345678, 99"}, follow=True)) == ["B99", "A0012345678"]
+def test_it_finds_several_orders_by_their_numbers(support, order):
+    assert listed_orders(support.post(ORDERS, {"search": "A0012345678, 99"}, follow=True)) == ["B99", "A0012345678"]
 
 
 @pytest.mark.parametrize(
     "text", ["AAAA-BBBB-CCCC-7Q2M", "AAAA-BBBB-CCCC-TYPO", "aaaa-bbbb-cccc-7q2m", "AAAABBBBCCCC7Q2M", "CC7Q2M"]
 )
-def test_a_license_text_stands_in_no_address(support, order, text):
+def test_a_license_text_is_not_in_the_url(support, order, text):
     response = support.post(ORDERS, {"search": text}, follow=True)
 
     assert not any(text in url for url, _ in response.redirect_chain)
 
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", " ", ""])
-def test_a_long_license_is_found_and_its_address_is_short(support, order, pay, make_product, make_pool, line_break):
+def test_it_finds_a_long_license_with_a_short_url(support, order, pay, make_product, make_pool, line_break):
     lines = ["-----BEGIN LICENSE-----", "A" * 2000 + "7Q", "B" * 1000, "-----END LICENSE-----"]
     pool = make_pool()
     import_keys(pool, ["\n".join(lines)], actor="test")
@@ -85,41 +85,41 @@ def test_a_long_license_is_found_and_its_address_is_short(support, order, pay, m
 
     response = support.post(ORDERS, {"search": line_break.join(lines)}, follow=True)
 
-    assert listed(response) == ["L1"]
+    assert listed_orders(response) == ["L1"]
     assert len(response.redirect_chain[0][0]) < 200
 
 
-def test_many_numbers_fit_into_an_address(support, order, pay, product, make_pool):
+def test_many_numbers_fit_into_a_url(support, order, pay, product, make_pool):
     numbers = [f"Ä{number:060}" for number in range(1, 40)]
     for number in numbers:
         pay(product, order=number)
 
     response = support.post(ORDERS, {"search": "\n".join(numbers)}, follow=True)
 
-    assert listed(response) and len(response.redirect_chain[0][0]) < 2200
+    assert listed_orders(response) and len(response.redirect_chain[0][0]) < 2200
 
 
-def test_a_filtered_search_for_a_license_goes_on(support, order):
+def test_a_license_search_can_be_filtered(support, order):
     response = support.post(ORDERS, {"search": "aaaabbbbcccc7q2m"}, follow=True)
     hidden = dict(re.findall(r'<input type="hidden" name="(license|by)" value="([^"]+)">', response.content.decode()))
 
-    assert listed(support.get(ORDERS, hidden | {"status": "paid"})) == ["A0012345678"]
-    assert listed(support.get(ORDERS, hidden | {"status": "deleted"})) == []
+    assert listed_orders(support.get(ORDERS, hidden | {"status": "paid"})) == ["A0012345678"]
+    assert listed_orders(support.get(ORDERS, hidden | {"status": "deleted"})) == []
 
 
-def test_a_license_text_is_not_found_by_an_address(support, order):
-    assert listed(support.get(ORDERS, {"q": "AAAA-BBBB-CCCC-7Q2M"})) == []
-    for by, text in (("license", "AAAA-BBBB-CCCC-7Q2M"), ("similar", "AAAABBBBCCCC7Q2M"), ("ending", "CC7Q2M")):
-        assert "A0012345678" not in listed(support.get(ORDERS, {"q": text, "by": by}))
+def test_a_license_text_in_the_url_finds_nothing(support, order):
+    assert listed_orders(support.get(ORDERS, {"q": "AAAA-BBBB-CCCC-7Q2M"})) == []
+    for kind, text in (("license", "AAAA-BBBB-CCCC-7Q2M"), ("similar", "AAAABBBBCCCC7Q2M"), ("ending", "CC7Q2M")):
+        assert "A0012345678" not in listed_orders(support.get(ORDERS, {"q": text, "by": kind}))
 
 
-def test_what_is_not_found_is_said(support, order):
+def test_it_shows_when_nothing_is_found(support, order):
     page = support.post(ORDERS, {"search": "nobody"}).content.decode()
 
     assert "No orders found" in page and 'value="nobody"' in page
 
 
-def test_a_key_in_stock_is_said_to_be_there(support, order, merchant):
+def test_it_shows_when_a_key_is_still_in_stock(support, order, merchant):
     import_keys(merchant.pools.get(), ["AAAA-BBBB-CCCC-STCK"], actor="test")
 
     page = support.post(ORDERS, {"search": "AAAA-BBBB-CCCC-STCK"}).content.decode()
@@ -127,32 +127,32 @@ def test_a_key_in_stock_is_said_to_be_there(support, order, merchant):
     assert "This license key isn’t in any order" in page and "available in the pool" in page
 
 
-def test_a_text_of_two_kinds_offers_the_other(support, order):
+def test_it_offers_the_other_kind_when_a_text_matches_two(support, order):
     Order.objects.filter(number="B99").update(last_name="7Q2M")
 
     response = support.post(ORDERS, {"search": "7Q2M"}, follow=True)
 
-    assert listed(response) == ["A0012345678"]
-    assert listed(support.get(ORDERS + "?q=7Q2M&by=customer")) == ["B99"]
+    assert listed_orders(response) == ["A0012345678"]
+    assert listed_orders(support.get(ORDERS + "?q=7Q2M&by=customer")) == ["B99"]
     assert "?q=7Q2M&by=customer" in unescape(response.content.decode())
 
 
 @pytest.mark.parametrize(
     "query", ["license=zz", "license=00", "q=%00", "before=1-2-3", "before=9999999999999999-1", "after=x"]
 )
-def test_an_address_that_was_played_with_does_no_harm(support, order, query):
+def test_a_manipulated_url_causes_no_error(support, order, query):
     assert support.get(f"{ORDERS}?{query}").status_code == 200
 
 
-def test_another_merchants_orders_are_not_found(client, order, outsider):
+def test_it_does_not_find_the_orders_of_another_merchant(client, order, outsider):
     client.force_login(outsider.members.get().user)
 
     for text in ("A0012345678", "ada@example.com", "AAAA-BBBB-CCCC-7Q2M", "7Q2M", "PHOTO-PRO"):
-        assert listed(client.post(ORDERS, {"search": text}, follow=True)) == []
+        assert listed_orders(client.post(ORDERS, {"search": text}, follow=True)) == []
 
 
 @pytest.mark.parametrize(
-    ("change", "query"),
+    ("prepare", "query"),
     [
         (lambda order: Order.objects.filter(pk=order.pk).update(status="deleted"), {"status": "deleted"}),
         (lambda order: set_fulfillment(order, "failed"), {"fulfillment": "failed"}),
@@ -160,19 +160,22 @@ def test_another_merchants_orders_are_not_found(client, order, outsider):
         (lambda order: order.deliveries.update(status="failed"), {"delivery": "failed"}),
         (lambda order: None, {"product": "PHOTO-PRO"}),
         (lambda order: set_page(order), {"checkout_page": "second"}),
-        (lambda order: move(order, "reported_at"), {"reported_from": "2025-01-01", "reported_until": "2025-01-31"}),
-        (lambda order: move(order, "paid_at"), {"paid_from": "2025-01-01", "paid_until": "2025-01-31"}),
-        (lambda order: move(order, "paid_at"), {"paid_until": "2025-01-31"}),
+        (
+            lambda order: set_time(order, "reported_at"),
+            {"reported_from": "2025-01-01", "reported_until": "2025-01-31"},
+        ),
+        (lambda order: set_time(order, "paid_at"), {"paid_from": "2025-01-01", "paid_until": "2025-01-31"}),
+        (lambda order: set_time(order, "paid_at"), {"paid_until": "2025-01-31"}),
     ],
 )
-def test_a_filter_lets_through(support, order, merchant, change, query):
-    change(order)
+def test_it_filters_by(support, order, merchant, prepare, query):
+    prepare(order)
     if "product" in query:
         query = {"product": merchant.products.get(sku=query["product"]).pk}
     if "checkout_page" in query:
         query = {"checkout_page": CheckoutPage.objects.get(code="second").pk}
 
-    assert listed(support.get(ORDERS, query)) == ["A0012345678"]
+    assert listed_orders(support.get(ORDERS, query)) == ["A0012345678"]
 
 
 def set_fulfillment(order, status):
@@ -184,46 +187,46 @@ def set_page(order):
     Order.objects.filter(pk=order.pk).update(checkout_page=page)
 
 
-def move(order, field):
+def set_time(order, field):
     Order.objects.filter(pk=order.pk).update(**{field: datetime(2025, 1, 31, 23, 59, 59, tzinfo=UTC)})
 
 
-def test_only_the_last_mail_counts_for_its_filter(support, order):
+def test_the_delivery_filter_considers_only_the_last_email(support, order):
     Delivery.objects.create(order=order, kind="resend", recipient=order.email, message_id="<2>", status="failed")
 
-    assert listed(support.get(ORDERS, {"delivery": "failed"})) == ["A0012345678"]
-    assert listed(support.get(ORDERS, {"delivery": "sent"})) == ["B99"]
+    assert listed_orders(support.get(ORDERS, {"delivery": "failed"})) == ["A0012345678"]
+    assert listed_orders(support.get(ORDERS, {"delivery": "sent"})) == ["B99"]
 
 
 @pytest.mark.parametrize("query", [{"status": "odd"}, {"paid_from": "yesterday"}, {"product": "0"}])
-def test_a_filter_that_is_not_valid_says_so(support, order, query):
+def test_an_invalid_filter_shows_an_error(support, order, query):
     response = support.get(ORDERS, query)
 
-    assert listed(response) == []
+    assert listed_orders(response) == []
     assert 'class="errorlist"' in response.content.decode()
 
 
-def test_pages_follow_one_another_without_a_gap(support, order, pay, product, monkeypatch):
+def test_the_pages_continue_without_gaps(support, order, pay, product, monkeypatch):
     monkeypatch.setattr(paging, "PAGE_SIZE", 2)
     for number in range(3):
         pay(product, order=f"C{number}")
     same_time = datetime(2026, 1, 1, tzinfo=UTC)
     Order.objects.filter(number__in=["C0", "C1", "B99"]).update(reported_at=same_time)
 
-    seen, addresses, url = [], [], ORDERS
+    pages, urls, url = [], [], ORDERS
     while url:
         response = support.get(url)
-        addresses.append(url)
-        seen.append(listed(response))
+        urls.append(url)
+        pages.append(listed_orders(response))
         older = re.search(r'href="(\?[^"]+)" rel="next"', response.content.decode())
         url = ORDERS + unescape(older[1]) if older else ""
     (newer,) = re.findall(r'href="(\?[^"]+)" rel="prev"', response.content.decode())
 
-    assert seen == [["C2", "A0012345678"], ["C1", "C0"], ["B99"]]
-    assert listed(support.get(ORDERS + unescape(newer))) == seen[1]
+    assert pages == [["C2", "A0012345678"], ["C1", "C0"], ["B99"]]
+    assert listed_orders(support.get(ORDERS + unescape(newer))) == pages[1]
 
 
-def test_a_merchant_without_orders_learns_how_the_first_comes_in(client, make_member, make_product, outsider):
+def test_without_orders_the_page_explains_how_to_report_the_first(client, make_member, make_product, outsider):
     product = make_product(merchant=outsider)
     client.force_login(make_member(merchant=outsider).user)
 
@@ -238,7 +241,7 @@ def read_csv(response):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_the_export_holds_what_the_list_shows(support, order, pay, make_product):
+def test_the_export_contains_the_listed_orders(support, order, pay, make_product):
     pay(make_product(source=None, sku="X"), make_product(sku="Y"), quantity=3, order="C1")
 
     rows = read_csv(support.get("/orders.csv"))
@@ -266,7 +269,7 @@ def test_the_export_holds_what_the_list_shows(support, order, pay, make_product)
     }
 
 
-def test_the_export_is_filtered_as_the_list_is(support, order):
+def test_the_export_has_the_same_filters_as_the_list(support, order):
     assert [row["Order"] for row in read_csv(support.get("/orders.csv?q=byron&status=paid"))] == ["A0012345678"]
 
 
@@ -276,7 +279,7 @@ def test_the_export_of_another_merchant_is_empty(client, order, outsider):
     assert read_csv(client.get("/orders.csv")) == []
 
 
-def test_a_formula_for_a_name_is_a_text_in_the_export(support, order):
+def test_the_export_escapes_formulas_in_names(support, order):
     Order.objects.update(first_name='=HYPERLINK("http://evil.example")', company="\t@SUM(A1)", last_name=" +1")
 
     for row in read_csv(support.get("/orders.csv")):
@@ -285,20 +288,20 @@ def test_a_formula_for_a_name_is_a_text_in_the_export(support, order):
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", "\ta", "\ra", "\n=1", "  =1", "＝1"])  # noqa: RUF001
-def test_a_cell_that_may_be_a_formula_is_made_harmless(text):
+def test_it_escapes_a_cell_that_may_be_a_formula(text):
     assert escape_formula(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["", "a=1", "59.98", "Ada", "a;b"])
-def test_other_cells_stay_as_they_are(text):
+def test_other_cells_stay_unchanged(text):
     assert escape_formula(text) == text
 
 
-def test_a_formula_behind_a_semicolon_is_made_harmless():
+def test_it_escapes_a_formula_after_a_semicolon():
     assert escape_formula("x; =1+1") == "x;' =1+1"
 
 
-def test_needs_attention_lists_what_needs_a_person(support, order):
+def test_needs_attention_lists_orders_that_need_a_person(support, order):
     assert "Nothing needs attention" in support.get("/attention/").content.decode()
 
     Fulfillment.objects.filter(item__order=order).update(
@@ -306,28 +309,28 @@ def test_needs_attention_lists_what_needs_a_person(support, order):
     )
 
     response = support.get("/attention/")
-    assert listed(response) == ["A0012345678"]
+    assert listed_orders(response) == ["A0012345678"]
     assert '<span class="count">1</span>' in response.content.decode()
 
 
 @pytest.mark.parametrize("query", ["reported_until=9999-12-31", "paid_until=9999-12-31", "paid_from=0001-01-01"])
-def test_a_day_at_the_end_of_time_is_a_day(support, order, query):
-    assert len(listed(support.get(f"{ORDERS}?{query}"))) == 2
+def test_filters_accept_the_first_and_last_possible_dates(support, order, query):
+    assert len(listed_orders(support.get(f"{ORDERS}?{query}"))) == 2
     assert support.get(f"/orders.csv?{query}").status_code == 200
 
 
-def test_pages_by_payment_go_on_before_the_epoch(support, order, monkeypatch):
+def test_paging_by_payment_date_works_before_the_epoch(support, order, monkeypatch):
     monkeypatch.setattr(paging, "PAGE_SIZE", 1)
     Order.objects.update(paid_at=datetime(1961, 8, 17, tzinfo=UTC))
 
     first = support.get(f"{ORDERS}?paid_until=1970-01-01")
     (older,) = re.findall(r'href="(\?[^"]+)" rel="next"', first.content.decode())
 
-    assert listed(first) + listed(support.get(ORDERS + unescape(older))) == ["B99", "A0012345678"]
+    assert listed_orders(first) + listed_orders(support.get(ORDERS + unescape(older))) == ["B99", "A0012345678"]
 
 
-def test_what_stands_beside_a_number_gets_into_no_address(support, order):
+def test_text_next_to_a_number_is_not_in_the_url(support, order):
     response = support.post(ORDERS, {"search": "A0012345678 AAAA-BBBB-CCCC-7Q2M"}, follow=True)
 
-    assert listed(response) == ["A0012345678"]
+    assert listed_orders(response) == ["A0012345678"]
     assert "AAAA" not in response.redirect_chain[0][0]

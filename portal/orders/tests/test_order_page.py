@@ -1,4 +1,4 @@
-"""What is done on an order's page, by members in the portal and by support staff in the admin."""
+"""The order page, used by members in the portal and by support staff in the admin."""
 
 import re
 from html import unescape
@@ -33,7 +33,7 @@ def order(merchant):
 
 @pytest.fixture(params=["portal", "admin"])
 def desk(request, client, make_member, order):
-    """A client at one of the two desks; its `url` names an act, `who` the person in the history."""
+    """A client in the portal or the admin; `url` returns the URL of an action, `who` is the person in the history."""
     if request.param == "portal":
         user = make_member().user
         base, page = f"/orders/{order.number}/", f"/orders/{order.number}/"
@@ -44,7 +44,7 @@ def desk(request, client, make_member, order):
         client.who = "Stella (stella@keywell.example), support staff"
     client.force_login(user)
     client.page = page
-    client.url = lambda act: base + act
+    client.url = lambda action: base + action
     return client
 
 
@@ -57,14 +57,14 @@ def resends():
     return Delivery.objects.filter(kind="resend").count()
 
 
-def test_a_question_belongs_to_the_orders_in_the_navigation(desk, order):
+def test_on_a_confirmation_page_the_navigation_marks_orders(desk, order):
     page = desk.get(desk.url("refund/")).content.decode()
 
     assert 'aria-current="page">Orders' in page
 
 
 @pytest.mark.parametrize(("source", "shown"), [("netlicensing", 1), ("pool", 0)])
-def test_a_licensee_is_shown_with_the_codes_that_are_its_number(source, shown, desk, code):
+def test_a_licensee_is_shown_with_the_code_that_is_its_number(source, shown, desk, code):
     product = licensing.LicensingProduct.objects.create(merchant=code.item.order.merchant, name="Photo Pro")
     create_licensee(product, actor="test", number=code.code, name="Ada")
     ActivationCode.objects.filter(pk=code.pk).update(source=source)
@@ -72,7 +72,7 @@ def test_a_licensee_is_shown_with_the_codes_that_are_its_number(source, shown, d
     assert text(desk.get(desk.page)).count("Licensee number of") == shown
 
 
-def test_it_tells_the_story(desk, order, code):
+def test_it_shows_the_order_and_its_history(desk, order, code):
     page = text(desk.get(desk.page))
 
     assert f"••••{code.hint}" in page and code.code not in page
@@ -80,7 +80,7 @@ def test_it_tells_the_story(desk, order, code):
     assert "Payment reported, by API key shop-1" in page
 
 
-def test_a_code_is_revealed_and_that_is_recorded(desk, code):
+def test_revealing_a_code_is_recorded(desk, code):
     response = desk.post(desk.url(f"codes/{code.pk}/reveal/"))
 
     assert code.code in text(response)
@@ -90,19 +90,19 @@ def test_a_code_is_revealed_and_that_is_recorded(desk, code):
     assert code.code not in text(desk.get(desk.page))
 
 
-def test_looking_at_a_code_takes_a_post(desk, code):
+def test_revealing_a_code_requires_a_post(desk, code):
     assert desk.get(desk.url(f"codes/{code.pk}/reveal/")).status_code == 405
     assert not OrderEvent.objects.exists()
 
 
-def test_resend_asks_first(desk, code):
+def test_resend_asks_for_confirmation(desk, code):
     response = desk.get(desk.url(f"codes/{code.pk}/resend/"))
 
     assert f"••••{code.hint}, to ada@example.com." in text(response)
     assert resends() == 0
 
 
-def test_resend_asks_in_a_dialog_where_there_is_one(desk, code):
+def test_resend_returns_a_dialog_to_htmx(desk, code):
     response = desk.get(desk.url(f"codes/{code.pk}/resend/"), headers={"HX-Request": "true"})
 
     assert response["Content-Confirm"] == "yes"
@@ -124,7 +124,7 @@ def test_resend_sends_this_code_to_the_corrected_address(desk, code, work, mailo
     assert f"resent to ada@byron.example, by {desk.who}" in history
 
 
-def test_a_second_click_sends_no_second_mail(desk, code, work, mailoutbox):
+def test_a_second_click_sends_no_second_email(desk, code, work, mailoutbox):
     url = desk.url(f"codes/{code.pk}/resend/")
     desk.post(url)
     work()
@@ -135,7 +135,7 @@ def test_a_second_click_sends_no_second_mail(desk, code, work, mailoutbox):
     assert len(mailoutbox) == resends() == 1
 
 
-def test_each_code_is_resent_on_its_own(desk, order):
+def test_each_code_is_resent_separately(desk, order):
     for code in ActivationCode.objects.all():
         desk.post(desk.url(f"codes/{code.pk}/resend/"))
 
@@ -143,7 +143,7 @@ def test_each_code_is_resent_on_its_own(desk, order):
 
 
 @pytest.mark.parametrize("status", ["unpaid", "deleted", "terminated"])
-def test_an_order_that_is_not_paid_says_so_and_resends_nothing(desk, order, code, status):
+def test_an_unpaid_order_shows_the_reason_and_resends_nothing(desk, order, code, status):
     Order.objects.update(status=status)
     url = desk.url(f"codes/{code.pk}/resend/")
 
@@ -157,7 +157,7 @@ def test_an_order_that_is_not_paid_says_so_and_resends_nothing(desk, order, code
     assert resends() == 0
 
 
-def test_a_page_without_delivery_says_so_and_resends_nothing(desk, code):
+def test_without_allowed_delivery_it_shows_the_reason_and_resends_nothing(desk, code):
     CheckoutPage.objects.update(delivery_allowed=False)
     url = desk.url(f"codes/{code.pk}/resend/")
 
@@ -168,7 +168,7 @@ def test_a_page_without_delivery_says_so_and_resends_nothing(desk, code):
     assert desk.post(url).status_code == 409 and resends() == 0
 
 
-def test_an_item_without_codes_says_so(desk, order):
+def test_an_item_without_codes_shows_the_reason(desk, order):
     Delivery.objects.all().delete()
     ActivationCode.objects.all().delete()
     Fulfillment.objects.update(status="waiting", reason="The pool is empty.")
@@ -180,7 +180,7 @@ def test_an_item_without_codes_says_so(desk, order):
     assert "Resend" not in page
 
 
-def test_the_address_is_corrected(desk, order):
+def test_the_address_can_be_corrected(desk, order):
     response = desk.post(desk.url("address/"), {"email": "ada@byron.example"}, follow=True)
 
     order.refresh_from_db()
@@ -190,7 +190,7 @@ def test_the_address_is_corrected(desk, order):
     assert f"Address corrected from ada@example.com to ada@byron.example, by {desk.who}" in page
 
 
-def test_what_is_no_address_is_an_error_at_its_field(desk, order):
+def test_an_invalid_address_shows_an_error_at_its_field(desk, order):
     response = desk.post(desk.url("address/"), {"email": "ada@"})
 
     assert "Enter a valid email address." in text(response)
@@ -208,7 +208,7 @@ def test_a_full_refund_deletes_the_order(desk, order):
     assert desk.get(desk.url("refund/")).status_code == 409
 
 
-def test_a_partial_refund_leaves_it_paid(desk, order):
+def test_after_a_partial_refund_the_order_stays_paid(desk, order):
     desk.post(desk.url("refund/"), {"amount": "10.00", "left": "59.98", "reference": "R-1"})
 
     order.refresh_from_db()
@@ -227,20 +227,20 @@ def test_a_second_click_refunds_nothing(desk, order):
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "1.234", "lots", ""])
-def test_an_amount_that_is_none_is_an_error_at_its_field(desk, order, amount):
+def test_an_invalid_amount_shows_an_error_at_its_field(desk, order, amount):
     response = desk.post(desk.url("refund/"), {"amount": amount, "left": "59.98"})
 
     assert response.status_code == 200 and 'id="id_amount_error"' in response.content.decode()
     assert not Refund.objects.exists()
 
 
-def test_more_than_is_left_is_refused(desk, order):
+def test_it_refuses_to_refund_more_than_is_left(desk, order):
     response = desk.post(desk.url("refund/"), {"amount": "60.00", "left": "59.98"})
 
     assert response.status_code == 409 and "Only 59.98 EUR are left" in text(response)
 
 
-def test_a_failed_item_is_tried_again(desk, order, work):
+def test_a_failed_item_can_be_retried(desk, order, work):
     item = order.items.get()
     Fulfillment.objects.update(status="failed", due_at=None)
     ActivationCode.objects.filter(unit=2).delete()
@@ -253,29 +253,33 @@ def test_a_failed_item_is_tried_again(desk, order, work):
     assert OrderEvent.objects.get().happened_by == desk.who
 
 
-def test_an_item_that_is_done_is_not(desk, order):
+def test_a_done_item_cannot_be_retried(desk, order):
     response = desk.post(desk.url(f"items/{order.items.get().pk}/retry/"))
 
     assert response.status_code == 409 and "This item already has all its activation codes." in text(response)
 
 
-def test_missing_codes_are_entered_by_hand(desk, order, pay, make_product, work, mailoutbox):
+def test_missing_codes_can_be_entered_manually(desk, order, pay, make_product, work, mailoutbox):
     pay(make_product(source="manual", name="Custom"), order="M1", quantity=2)
-    wanting = Order.objects.get(number="M1")
-    url = desk.page.replace("/change/", "/").replace("A0012345678", "M1").replace(f"/{order.pk}/", f"/{wanting.pk}/")
+    other_order = Order.objects.get(number="M1")
+    url = (
+        desk.page.replace("/change/", "/").replace("A0012345678", "M1").replace(f"/{order.pk}/", f"/{other_order.pk}/")
+    )
     work()
     mailoutbox.clear()
 
-    response = desk.post(f"{url}items/{wanting.items.get().pk}/codes/", {"unit_1": "", "unit_2": "AAAA"}, follow=True)
+    response = desk.post(
+        f"{url}items/{other_order.items.get().pk}/codes/", {"unit_1": "", "unit_2": "AAAA"}, follow=True
+    )
     work()
 
     assert "is on its way" in text(response)
-    code = ActivationCode.objects.get(item__order=wanting)
+    code = ActivationCode.objects.get(item__order=other_order)
     assert (code.unit, code.saved_by) == (2, desk.who)
     assert any("AAAA" in message.body for message in mailoutbox)
 
 
-def test_an_item_that_has_its_codes_takes_none(desk, order):
+def test_codes_cannot_be_entered_for_an_item_that_has_them(desk, order):
     assert desk.get(desk.url(f"items/{order.items.get().pk}/codes/")).status_code == 409
 
 
@@ -283,8 +287,8 @@ def test_a_code_of_another_order_is_a_404(desk, order, pay, product):
     pay(product, order="B2")
     other = ActivationCode.objects.get(item__order__number="B2")
 
-    for act in ("resend", "reveal"):
-        assert desk.post(desk.url(f"codes/{other.pk}/{act}/")).status_code == 404
+    for action in ("resend", "reveal"):
+        assert desk.post(desk.url(f"codes/{other.pk}/{action}/")).status_code == 404
     assert resends() == 0 and not OrderEvent.objects.exists()
 
 
@@ -306,12 +310,12 @@ def test_markup_in_a_customers_name_is_text(desk, order):
     assert "<script>alert" not in desk.get(desk.page).content.decode()
 
 
-def test_it_takes_few_queries_however_many_codes(desk, order, django_assert_max_num_queries):
+def test_it_takes_few_queries(desk, order, django_assert_max_num_queries):
     with django_assert_max_num_queries(12):
         desk.get(desk.page)
 
 
-def test_it_is_looked_at_again_while_a_mail_is_under_way(desk, order, code):
+def test_the_page_polls_while_an_email_is_being_sent(desk, order, code):
     assert "hx-trigger" not in desk.get(desk.page).content.decode()
 
     desk.post(desk.url(f"codes/{code.pk}/resend/"))
@@ -319,7 +323,7 @@ def test_it_is_looked_at_again_while_a_mail_is_under_way(desk, order, code):
     assert 'hx-trigger="every 2s"' in desk.get(desk.page).content.decode()
 
 
-def test_the_page_itself_is_looked_at_again_also_after_a_code_was_revealed(desk, order, code):
+def test_after_revealing_a_code_the_history_still_polls_the_order_page(desk, order, code):
     desk.post(desk.url(f"codes/{code.pk}/resend/"))
 
     revealed = desk.post(desk.url(f"codes/{code.pk}/reveal/"))
@@ -327,14 +331,14 @@ def test_the_page_itself_is_looked_at_again_also_after_a_code_was_revealed(desk,
     assert f'id="history" aria-label="History" hx-get="{desk.page}"' in revealed.content.decode()
 
 
-def test_it_is_looked_at_no_more_once_the_mail_server_makes_trouble(desk, order, code):
+def test_the_page_stops_polling_after_repeated_delivery_failures(desk, order, code):
     desk.post(desk.url(f"codes/{code.pk}/resend/"))
     Delivery.objects.update(attempts=3)
 
     assert "hx-trigger" not in desk.get(desk.page).content.decode()
 
 
-def test_a_code_far_back_is_revealed_and_resent_where_it_stands(desk, order, pay, make_product):
+def test_revealing_or_resending_a_code_stays_on_its_part_of_the_list(desk, order, pay, make_product):
     pay(make_product(keys=30), order="MANY", quantity=30)
     code = ActivationCode.objects.get(item__order__number="MANY", unit=25)
     many = code.item.order
@@ -358,7 +362,7 @@ def test_an_order_of_many_items_is_shown_in_parts(desk, order, api, make_payment
     assert "item 100 " in text(last)
 
 
-def test_a_long_history_is_cut_in_the_middle(desk, order, code):
+def test_a_long_history_is_shortened_in_the_middle(desk, order, code):
     OrderEvent.objects.bulk_create(
         OrderEvent(order=order, kind="reveal", code=code, happened_by=f"Person {number}") for number in range(500)
     )
@@ -369,7 +373,7 @@ def test_a_long_history_is_cut_in_the_middle(desk, order, code):
     assert "by Person 250" in whole
 
 
-def test_what_cost_nothing_is_refunded_nothing(desk, order):
+def test_a_free_order_can_be_refunded(desk, order):
     order.items.update(total_price=0)
 
     desk.post(desk.url("refund/"), {"amount": "0", "left": "0"})
@@ -378,11 +382,11 @@ def test_what_cost_nothing_is_refunded_nothing(desk, order):
     assert order.status == "deleted"
 
 
-def test_who_works_for_two_merchants_acts_for_the_one_whose_page_it_is(
+def test_a_member_of_two_merchants_acts_for_the_merchant_of_the_page(
     client, order, outsider, make_member, make_api, make_payment, make_product
 ):
-    theirs = make_payment(make_product(merchant=outsider), order=order.number)
-    make_api(outsider).post("/api/v1/payments/", theirs, format="json")
+    payment = make_payment(make_product(merchant=outsider), order=order.number)
+    make_api(outsider).post("/api/v1/payments/", payment, format="json")
     user = make_member().user
     Member.objects.create(merchant=outsider, user=user, role="support")
     client.force_login(user)
@@ -398,19 +402,19 @@ def test_who_works_for_two_merchants_acts_for_the_one_whose_page_it_is(
     ]
 
 
-def test_a_person_of_a_long_name_acts_like_any_other(client, order, code, make_member):
+def test_a_member_with_a_long_name_can_resend_and_reveal(client, order, code, make_member):
     user = make_member().user
     User.objects.filter(pk=user.pk).update(first_name="S" * 150, last_name="M" * 150)
     client.force_login(user)
 
-    for act in ("resend", "reveal"):
-        assert client.post(f"/orders/{order.number}/codes/{code.pk}/{act}/").status_code in {200, 302}
+    for action in ("resend", "reveal"):
+        assert client.post(f"/orders/{order.number}/codes/{code.pk}/{action}/").status_code in {200, 302}
 
 
 # The customer's link
 
 
-def test_the_link_is_revoked_and_renewed(desk, order):
+def test_the_link_can_be_revoked_and_renewed(desk, order):
     token = order.link_token
     assert "The link to the customer’s order page is active." in text(desk.get(desk.page))
 
@@ -423,32 +427,32 @@ def test_the_link_is_revoked_and_renewed(desk, order):
     assert Order.objects.get().link_token not in (None, token)
 
 
-@pytest.mark.parametrize("act", ["revoke", "renew"])
-def test_to_change_the_link_is_asked_first(desk, order, act):
-    response = desk.get(desk.url(f"link/{act}/"))
+@pytest.mark.parametrize("action", ["revoke", "renew"])
+def test_changing_the_link_asks_for_confirmation(desk, order, action):
+    response = desk.get(desk.url(f"link/{action}/"))
 
-    assert f"{act.capitalize()} the link to the customer’s order page?" in text(response)
+    assert f"{action.capitalize()} the link to the customer’s order page?" in text(response)
     assert Order.objects.get().link_token == order.link_token
 
 
-def test_the_link_itself_is_not_shown_to_those_who_work_at_the_desk(desk, order):
+def test_the_order_page_does_not_contain_the_link(desk, order):
     assert order.link_token not in desk.get(desk.page).content.decode()
 
 
-def test_a_code_that_the_customer_saw_says_so(desk, code):
+def test_it_shows_that_the_customer_saw_a_code(desk, code):
     ActivationCode.objects.filter(pk=code.pk).update(seen_at=code.saved_at)
 
     assert text(desk.get(desk.page)).count("seen by the customer") == 2  # in the block and in the history
 
 
-@pytest.mark.parametrize("act", ["resend", "reveal"])
-def test_a_code_that_was_replaced_meanwhile_says_so(act, support, pay, product):
+@pytest.mark.parametrize("action", ["resend", "reveal"])
+def test_a_replaced_code_cannot_be_resent_or_revealed(action, support, pay, product):
     pay(product)
     order = Order.objects.latest("pk")
     code = order.codes().select_related("item__order").get()
     replace(code, actor="Sam")
 
-    response = support.post(f"/orders/{order.number}/codes/{code.pk}/{act}/")
+    response = support.post(f"/orders/{order.number}/codes/{code.pk}/{action}/")
 
     assert response.status_code == 409
     assert "is no longer valid" in response.content.decode()
@@ -468,21 +472,21 @@ def test_it_shows_the_orders_of_a_subscription(desk, order, renew):
     assert f'<a href="{page("A2")}">A2</a>' in response.content.decode()
 
 
-def test_a_held_code_is_released_or_refused(desk, order, merchant):
+def test_a_held_code_can_be_released_or_rejected(desk, order, merchant):
     item = order.items.get()
     ActivationCode.objects.filter(unit=2).delete()
     service = WebService.objects.create(merchant=merchant, name="Gen", url="https://shop.example/", secret="whsec_")
 
-    for act, code in [("refuse", "ERROR: product unknown"), ("release", "AAAA-BBBB-7Q2M")]:
+    for action, code in [("refuse", "ERROR: product unknown"), ("release", "AAAA-BBBB-7Q2M")]:
         held = HeldCode.objects.create(source="web_service", upstream=service, item=item, unit=2, code=code)
         Fulfillment.objects.update(status="failed", reason="Held.")
         page = text(desk.get(desk.page))
-        # An error can be read; a license can't.
-        assert ("ERROR: product unknown" if act == "refuse" else "••••7Q2M") in page
+        # An error is readable; a license is masked.
+        assert ("ERROR: product unknown" if action == "refuse" else "••••7Q2M") in page
         assert "AAAA-BBBB" not in page and "Release" in page
-        assert desk.get(desk.url(f"held/{held.pk}/{act}/")).status_code == 200
-        assert desk.post(desk.url(f"held/{held.pk}/{act}/")).status_code == 302
-        assert desk.post(desk.url(f"held/{held.pk}/{act}/")).status_code == 404
+        assert desk.get(desk.url(f"held/{held.pk}/{action}/")).status_code == 200
+        assert desk.post(desk.url(f"held/{held.pk}/{action}/")).status_code == 302
+        assert desk.post(desk.url(f"held/{held.pk}/{action}/")).status_code == 404
 
     assert ActivationCode.objects.get(unit=2).code == "AAAA-BBBB-7Q2M"
     assert f"Held code 2 for Photo Pro refused, by {desk.who}" in text(desk.get(desk.page))

@@ -1,4 +1,4 @@
-"""A merchant sees what its shop reported and was refused, with the reason and nothing about the customer."""
+"""The page with the refused reports of a merchant's shop: the reason, and nothing about the customer."""
 
 import json
 from datetime import timedelta
@@ -29,7 +29,7 @@ def spoil(payment, **fields):
         ({"items": []}, "#/items"),
     ],
 )
-def test_a_refused_payment_is_shown_with_its_reason(api, make_payment, product, support, fields, shown):
+def test_it_shows_a_refused_payment_with_the_reason(api, make_payment, product, support, fields, shown):
     payment = make_payment(product) | fields
     assert api.post(URL, payment, format="json").status_code == 400
     page = support.get(PAGE).content.decode()
@@ -38,7 +38,7 @@ def test_a_refused_payment_is_shown_with_its_reason(api, make_payment, product, 
     assert PAGE in support.get("/orders/").content.decode()
 
 
-def test_the_same_report_again_is_one_line(api, make_payment, product, support):
+def test_repeated_reports_are_one_line(api, make_payment, product, support):
     payment = make_payment(product, currency="XYZ")
     for _ in range(3):
         api.post(URL, payment, format="json")
@@ -47,7 +47,7 @@ def test_the_same_report_again_is_one_line(api, make_payment, product, support):
     assert "×&nbsp;3" in support.get(PAGE).content.decode()
 
 
-def test_a_conflict_a_refused_refund_and_what_cannot_be_read_are_shown(api, pay, make_payment, product, support):
+def test_it_shows_conflicts_refused_refunds_and_unreadable_reports(api, pay, make_payment, product, support):
     payment = make_payment(product)
     api.post(URL, payment, format="json")
     api.post(URL, payment | {"currency": "USD"}, format="json")
@@ -68,13 +68,13 @@ def test_a_conflict_a_refused_refund_and_what_cannot_be_read_are_shown(api, pay,
     assert "#/currency" in page and f'href="/orders/{payment["order"]}/"' in page
 
 
-def test_a_report_without_the_right_to_it_is_shown(make_api, merchant, make_payment, product):
+def test_it_shows_a_report_whose_key_lacks_the_scope(make_api, merchant, make_payment, product):
     make_api(merchant, [ApiKey.Scope.ORDERS]).post(URL, make_payment(product), format="json")
 
     assert RefusedReport.objects.get().status == 403
 
 
-def test_what_anybody_sends_without_a_key_is_not_kept(client, make_payment, product):
+def test_it_does_not_store_reports_without_an_api_key(client, make_payment, product):
     assert client.post(URL, make_payment(product), content_type="application/json").status_code == 401
     assert not RefusedReport.objects.exists()
 
@@ -87,7 +87,7 @@ SECRETS = ["eve@example.com", "Mallory", "Evil Ltd", "4111111111111111"]
     "place",
     ["currency", "checkout_page", "paid_at", "customer", "items", "product", "total_price", "item", "type", "period"],
 )
-def test_it_holds_nothing_about_the_customer(api, make_payment, product, misplaced, place):
+def test_it_stores_nothing_about_the_customer(api, make_payment, product, misplaced, place):
     payment = make_payment(product, product)
     payment["customer"] = {"email": "eve@example.com", "first_name": "Mallory", "company": "Evil Ltd"}
     payment["additional_parameters"] = {"card": "4111111111111111"}
@@ -105,12 +105,12 @@ def test_it_holds_nothing_about_the_customer(api, make_payment, product, misplac
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT row_to_json(report)::text FROM orders_refusedreport report")
-        kept = cursor.fetchone()[0]
-    assert payment["order"] in kept
-    assert not [secret for secret in SECRETS if secret in kept]
+        stored = cursor.fetchone()[0]
+    assert payment["order"] in stored
+    assert not [secret for secret in SECRETS if secret in stored]
 
 
-def test_an_order_number_of_any_kind_can_be_kept(api, make_payment, product):
+def test_it_can_store_any_order_number(api, make_payment, product):
     for number in ["A" * 500, "A\0", "A\ud800", 17, None, ["x"], {"a": 1}, "=1+1"]:
         payment = json.dumps(make_payment(product, order=number, currency="XYZ"))
         assert api.post(URL, payment, content_type="application/json").status_code == 400
@@ -119,14 +119,14 @@ def test_an_order_number_of_any_kind_can_be_kept(api, make_payment, product):
     assert numbers == {"A" * 64, "A", "17", "", "=1+1"}
 
 
-def test_another_merchant_sees_none_of_it(api, make_payment, product, client, outsider, support):
+def test_another_merchant_cannot_see_a_refused_report(api, make_payment, product, client, outsider, support):
     api.post(URL, make_payment(product, order="A77", currency="XYZ"), format="json")
     client.force_login(outsider.members.get().user)
 
     assert "A77" not in client.get(PAGE).content.decode()
 
 
-def test_it_is_kept_for_thirty_days(api, make_payment, product, support):
+def test_a_refused_report_is_kept_for_thirty_days(api, make_payment, product, support):
     api.post(URL, make_payment(product, order="OLD", currency="XYZ"), format="json")
     RefusedReport.objects.update(last_at=Now() - timedelta(days=30, minutes=1))
     api.post(URL, make_payment(product, order="NEW", currency="XYZ"), format="json")
@@ -136,7 +136,7 @@ def test_it_is_kept_for_thirty_days(api, make_payment, product, support):
     assert [report.order_number for report in RefusedReport.objects.all()] == ["NEW"]
 
 
-def test_many_are_shown_page_by_page(api, merchant, support):
+def test_many_refused_reports_are_paginated(api, merchant, support):
     RefusedReport.objects.bulk_create(
         RefusedReport(merchant=merchant, kind="payment", status=400, order_number=f"A{number}", digest=b"%d" % number)
         for number in range(60)
@@ -145,7 +145,7 @@ def test_many_are_shown_page_by_page(api, merchant, support):
     assert page.count("<tr>") == 26 and "Older" in page
 
 
-# Items that are not ours, on pages
+# Items that are not ours, on other pages
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def unmapped(api, make_payment):
     return payment
 
 
-def test_the_list_shows_unmapped_orders_and_finds_them(unmapped, pay, product, support):
+def test_the_list_shows_unmapped_orders_and_filters_them(unmapped, pay, product, support):
     pay(product, order="A2")
     everything = support.get("/orders/").content.decode()
     found = support.get("/orders/?fulfillment=unmapped").content.decode()
@@ -166,13 +166,15 @@ def test_the_list_shows_unmapped_orders_and_finds_them(unmapped, pay, product, s
     assert ">A2<" in done and ">A1<" not in done
 
 
-def test_an_export_tells_what_is_not_ours(unmapped, support):
+def test_the_export_contains_items_that_are_not_ours(unmapped, support):
     text = b"".join(support.get("/orders.csv").streaming_content).decode()
 
     assert '"T-SHIRT × 1, LATER × 1",unmapped' in text and "119.96" in text
 
 
-def test_the_order_page_offers_to_map_what_has_a_product_now(unmapped, support, make_product, work, mailoutbox):
+def test_the_order_page_offers_to_map_an_item_once_its_product_exists(
+    unmapped, support, make_product, work, mailoutbox
+):
     page = support.get("/orders/A1/").content.decode()
     assert "Not ours" in page and "T-SHIRT" in page and "/map/" not in page
     assert ">A1<" not in support.get("/attention/").content.decode()
@@ -190,21 +192,21 @@ def test_the_order_page_offers_to_map_what_has_a_product_now(unmapped, support, 
     assert ">A1<" not in support.get("/attention/").content.decode()
 
 
-def test_the_customers_page_of_an_unmapped_order_is_empty_but_there(api, unmapped, client):
+def test_the_customers_page_of_an_unmapped_order_shows_no_items(api, unmapped, client):
     order = api.get("/api/v1/orders/A1/").json()
     page = client.get(order["order_url"].partition("8000")[2])
 
     assert page.status_code == 200 and "T-SHIRT" not in page.content.decode()
 
 
-def test_the_dashboard_counts_orders_with_something_of_ours(unmapped, support, client, merchant):
+def test_the_dashboard_works_with_unmapped_orders(unmapped, support, client, merchant):
     client.force_login(merchant.members.get(role="owner").user)
 
     assert client.get("/").status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_audit_knows_an_item_that_is_ours_and_not(pay, product, capsys):
+def test_the_audit_reports_an_item_that_is_both_ours_and_not_ours(pay, product, capsys):
     order = pay(product)
     call_command("audit")
     OtherItem.objects.create(order_id=order["id"], reference="1", quantity=1, total_price=1)
@@ -215,13 +217,13 @@ def test_the_audit_knows_an_item_that_is_ours_and_not(pay, product, capsys):
 
 
 @pytest.mark.parametrize("number", ["#1001", "gid://shopify/Order/1", "A/refund", "id:x5", "100%?", "a\\b"])
-def test_an_order_of_any_number_has_its_pages(pay, product, support, number):
+def test_an_order_with_any_number_has_working_pages(pay, product, support, number):
     order = pay(product, order=number)
     listed = support.get("/orders/").content.decode()
-    address = listed.split('<th scope="row"><a href="')[1].split('"')[0]
+    url = listed.split('<th scope="row"><a href="')[1].split('"')[0]
 
-    page = support.get(address)
-    assert page.status_code == 200 and "//" not in address
-    for act in ("refund/", "address/", f"codes/{order['items'][0]['activation_codes'][0]['id']}/resend/"):
-        assert address + act in page.content.decode()
-        assert support.get(address + act).status_code == 200
+    page = support.get(url)
+    assert page.status_code == 200 and "//" not in url
+    for action in ("refund/", "address/", f"codes/{order['items'][0]['activation_codes'][0]['id']}/resend/"):
+        assert url + action in page.content.decode()
+        assert support.get(url + action).status_code == 200

@@ -1,4 +1,4 @@
-"""What an order's page says of its subscription."""
+"""The subscription on the order page."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from portal.orders.tests.conftest import text
 pytestmark = pytest.mark.django_db
 
 
-def test_of_a_long_subscription_it_shows_the_orders_around_it(support, renew, django_assert_max_num_queries):
+def test_it_shortens_a_long_subscription_to_the_nearby_orders(support, renew, django_assert_max_num_queries):
     renew(*(f"A{number}" for number in range(1, 41)), parent="OLD")
 
     with django_assert_max_num_queries(15):
@@ -22,8 +22,8 @@ def test_of_a_long_subscription_it_shows_the_orders_around_it(support, renew, dj
     assert "A1 → 28 more → A30 →" in last and "A39 → this" in last
 
 
-def test_periods_are_told_in_words(support, renew):
+def test_it_shows_periods_in_words(support, renew):
     renew("A1")
-    for period, words in [("P1M", "every month"), ("P3M", "every 3 months"), ("P30D", "every 30 days")]:
+    for period, expected in [("P1M", "every month"), ("P3M", "every 3 months"), ("P30D", "every 30 days")]:
         Subscription.objects.update(period=period)
-        assert f"renews automatically {words}: this (first)" in text(support.get("/orders/A1/"))
+        assert f"renews automatically {expected}: this (first)" in text(support.get("/orders/A1/"))

@@ -1,4 +1,4 @@
-"""A manager fills a pool in a real browser: uploads a file, follows it, looks at it, imports and undoes it."""
+"""A manager fills a pool in a real browser: uploads, previews, imports and undoes a file."""
 
 import pytest
 from django.urls import reverse
@@ -14,12 +14,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def click(browser, label, inside="main"):
-    thing = browser.find_element(By.XPATH, f"//{inside}//*[self::a or self::button][contains(., '{label}')]")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", thing)
-    thing.click()
+    element = browser.find_element(By.XPATH, f"//{inside}//*[self::a or self::button][contains(., '{label}')]")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
 
 
-def test_keys_are_uploaded_followed_looked_at_imported_and_undone(
+def test_a_manager_uploads_previews_imports_and_undoes_keys(
     browser, live_server, client, make_member, make_pool, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 0)

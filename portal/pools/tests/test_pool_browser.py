@@ -1,4 +1,4 @@
-"""A pool's page in a real browser, on a desk and on a phone."""
+"""A pool's pages in a real browser."""
 
 import pytest
 from django.urls import reverse
@@ -11,7 +11,7 @@ from runtime.tests.installation import TIMEOUT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Of each text in the chart: its left and right end, as parts of the chart's width, and its size in pixels.
+# For each text in the chart: left and right end as fractions of the chart's width, and font size in pixels.
 TEXTS = """
 const chart = document.querySelector(".chart > svg").getBoundingClientRect();
 return [...document.querySelectorAll(".chart text")].map((text) => {
@@ -20,7 +20,7 @@ return [...document.querySelectorAll(".chart text")].map((text) => {
             parseFloat(getComputedStyle(text).fontSize)];
 });
 """
-# How much of the chart the line, the cone and the bars take up: left and right ends as parts of its width.
+# Left and right ends of the stock line, the cone and the threshold, as fractions of the chart's width.
 SHAPES = """
 const chart = document.querySelector(".chart > svg").getBoundingClientRect();
 return Object.fromEntries(["stock", "cone", "threshold"].map((name) => {
@@ -30,7 +30,7 @@ return Object.fromEntries(["stock", "cone", "threshold"].map((name) => {
 """
 
 
-def test_the_chart_tells_stock_threshold_and_forecast(browser, live_server, client, pay, make_product, make_pool):
+def test_the_chart_shows_stock_threshold_and_forecast(browser, live_server, client, pay, make_product, make_pool):
     pool = make_pool(500, threshold=100)
     pay(make_product(pool=pool), quantity=88)
     enter(browser, live_server, client, pool.merchant.members.get().user)
@@ -53,7 +53,7 @@ def test_the_chart_tells_stock_threshold_and_forecast(browser, live_server, clie
     assert sees(browser, "In stock", "412", "88")
 
 
-def test_a_key_is_withdrawn_in_a_dialog(browser, live_server, client, make_pool):
+def test_a_key_can_be_withdrawn_in_a_dialog(browser, live_server, client, make_pool):
     pool = make_pool(1)
     enter(browser, live_server, client, pool.merchant.members.get().user)
     browser.get(f"{live_server}{reverse('pool-keys', args=[pool.pk])}")

@@ -1,4 +1,4 @@
-"""The pages on which a merchant sees how the pools stand, and settles what they are."""
+"""The pages with the stock and the settings of a merchant's pools."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -20,56 +20,57 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def page(client, make_member):
-    """A client that a manager is signed in with."""
+def manager(client, make_member):
+    """A client signed in as a manager."""
     client.force_login(make_member(Member.Role.MANAGER).user)
     return client
 
 
-def shown(page, name, *arguments, query=""):
-    return page.get(reverse(name, args=[argument.pk for argument in arguments]) + query).content.decode()
+def get_page(manager, name, *arguments, query=""):
+    return manager.get(reverse(name, args=[argument.pk for argument in arguments]) + query).content.decode()
 
 
-# All of them
+# The list of pools
 
 
-def test_without_a_pool_it_says_what_one_is(page, merchant):
-    assert "A pool is a stock of license keys" in shown(page, "pools")
+def test_without_pools_the_page_explains_what_a_pool_is(manager, merchant):
+    assert "A pool is a stock of license keys" in get_page(manager, "pools")
 
 
-def test_those_that_need_keys_most_come_first(pay, make_product, make_pool, merchant):
-    """Empty ones that orders wait for, then empty, low, soon empty, and the rest."""
+def test_pools_that_need_keys_most_come_first(pay, make_product, make_pool, merchant):
+    """First empty pools with waiting orders, then empty, low, soon empty, and the rest."""
     pools = {
-        name: make_pool(name=name) for name in ("healthy", "soon", "low", "empty", "waited for", "waited for more")
+        name: make_pool(name=name)
+        for name in ("healthy", "soon", "low", "empty", "one order waiting", "two orders waiting")
     }
     for name in ("healthy", "soon", "low"):
         stock(pools[name], 20)
     LicensePool.objects.filter(name="low").update(threshold=20)
     pay(make_product(pool=pools["soon"]), quantity=5)
-    pay(make_product(pool=pools["waited for"]))
-    more = make_product(pool=pools["waited for more"])
+    pay(make_product(pool=pools["one order waiting"]))
+    more = make_product(pool=pools["two orders waiting"])
     pay(more)
     pay(more)
 
-    assert [one.pool.name for one in get_stock(merchant)] == [
-        "waited for more", "waited for", "empty", "low", "soon", "healthy",
+    assert [row.pool.name for row in get_stock(merchant)] == [
+        "two orders waiting", "one order waiting", "empty", "low", "soon", "healthy",
     ]  # fmt: skip
 
 
-def test_a_pool_is_told_with_stock_reserve_rate_and_who_waits(page, pay, make_product, make_pool):
+def test_the_list_shows_stock_reserve_sales_and_time_left(manager, pay, make_product, make_pool):
     pool = make_pool(1500, threshold=10)
     product = make_product(pool=pool)
     pay(product, quantity=300)
     LicenseKey.objects.filter(pk__in=pool.keys.available().values("pk")[:4]).update(reserved=True)
 
-    text = shown(page, "pools")
+    text = get_page(manager, "pools")
 
     assert "healthy" in text and "1,196" in text and ">4<" in text and ">300<" in text
     assert "to" in text.partition('data-label="Time left"')[2][:30]
 
 
-def test_a_pool_is_added_and_is_the_merchants(page, merchant):
-    page.post(
+def test_an_added_pool_belongs_to_the_merchant(manager, merchant):
+    manager.post(
         reverse("pool-add"),
         {"name": "Photo Pro", "threshold": "25", "reserve": "5", "recipients": "a@b.example,c@d.example"},
     )
@@ -77,11 +78,11 @@ def test_a_pool_is_added_and_is_the_merchants(page, merchant):
     pool = merchant.pools.get()
     assert (pool.name, pool.threshold, pool.reserve) == ("Photo Pro", 25, 5)
     assert pool.recipients == ["a@b.example", "c@d.example"]
-    assert "No keys have been imported yet" in shown(page, "pool", pool)
+    assert "No keys have been imported yet" in get_page(manager, "pool", pool)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "why"),
+    ("invalid_data", "error"),
     [
         ({"name": "Taken"}, "Another pool already has this name"),
         ({"name": ""}, "This field is required"),
@@ -92,25 +93,27 @@ def test_a_pool_is_added_and_is_the_merchants(page, merchant):
     ],
 )
 @pytest.mark.parametrize("name", ["pool-add", "pool-settings"])
-def test_settings_that_cannot_be_are_refused(page, make_pool, merchant, name, wrong, why):
+def test_it_rejects_invalid_settings(manager, make_pool, merchant, name, invalid_data, error):
     pool = make_pool(name="Photo Pro")
     make_pool(name="Taken")
     arguments = [] if name == "pool-add" else [pool.pk]
 
-    response = page.post(reverse(name, args=arguments), {"name": "New", "threshold": "1", "reserve": "0"} | wrong)
+    response = manager.post(
+        reverse(name, args=arguments), {"name": "New", "threshold": "1", "reserve": "0"} | invalid_data
+    )
 
-    assert why in response.content.decode()
+    assert error in response.content.decode()
     assert merchant.pools.count() == 2 and merchant.pools.get(pk=pool.pk).name == "Photo Pro"
 
 
-# One of them
+# The page of a pool
 
 
-def test_its_page_says_how_it_stands(page, pay, make_product, make_pool):
+def test_the_page_of_a_pool_shows_its_stock_products_and_chart(manager, pay, make_product, make_pool):
     pool = make_pool(500, threshold=10)
     pay(make_product(pool=pool, name="Photo <Pro>"), quantity=88)
 
-    text = shown(page, "pool", pool)
+    text = get_page(manager, "pool", pool)
 
     assert "412" in text and "Photo &lt;Pro&gt;" in text and "500 keys" in text
     assert "owner@northlight.example" in text
@@ -119,16 +122,16 @@ def test_its_page_says_how_it_stands(page, pay, make_product, make_pool):
     assert "style=" not in text
 
 
-def test_a_few_sales_draw_no_forecast(page, pay, make_product, make_pool):
+def test_it_shows_no_forecast_after_only_a_few_sales(manager, pay, make_product, make_pool):
     pool = make_pool(10)
     pay(make_product(pool=pool), quantity=4)
 
-    text = shown(page, "pool", pool)
+    text = get_page(manager, "pool", pool)
 
     assert "not enough sales" in text and 'class="cone"' not in text
 
 
-def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay, make_product, make_pool):
+def test_it_lists_waiting_orders_by_payment_date_with_their_total_number(manager, pay, make_product, make_pool):
     pool = make_pool(0)
     product, another = make_product(pool=pool), make_product(pool=pool)
     for number in range(12):
@@ -137,7 +140,7 @@ def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay
     Order.objects.filter(number="W11").update(paid_at=timezone.now() - timedelta(days=3))
     Order.objects.filter(number="W05").update(status="deleted")
 
-    text = shown(page, "pool", pool)
+    text = get_page(manager, "pool", pool)
 
     assert "11 orders in total" in text
     assert text.index("/orders/W11/") < text.index("/orders/W00/")
@@ -145,7 +148,9 @@ def test_who_waits_is_told_oldest_payment_first_with_the_number_of_all(page, pay
     assert "3 days ago" in text
 
 
-def test_thousands_who_wait_are_counted(page, make_product, make_pool, merchant, django_assert_max_num_queries):
+def test_it_counts_thousands_of_waiting_orders(
+    manager, make_product, make_pool, merchant, django_assert_max_num_queries
+):
     pool = make_pool(0)
     product, checkout_page = make_product(pool=pool), merchant.checkout_pages.get()
     orders = Order.objects.bulk_create(
@@ -164,26 +169,26 @@ def test_thousands_who_wait_are_counted(page, make_product, make_pool, merchant,
     Fulfillment.objects.bulk_create(Fulfillment(item=item, status="waiting", due_at=None) for item in items)
 
     with django_assert_max_num_queries(12):
-        text = shown(page, "pool", pool)
+        text = get_page(manager, "pool", pool)
 
     assert "2,000 orders in total" in text and text.count("/orders/W") == 10
 
 
-def test_a_changed_threshold_is_told_anew(page, pay, make_product, make_pool):
+def test_changing_the_threshold_rearms_the_notice(manager, pay, make_product, make_pool):
     pool = make_pool(12, threshold=10)
     pay(make_product(pool=pool), quantity=3)
     assert LicensePool.objects.get().notified == "low"
 
-    page.post(reverse("pool-settings", args=[pool.pk]), {"name": "Renamed", "threshold": "5", "reserve": "0"})
+    manager.post(reverse("pool-settings", args=[pool.pk]), {"name": "Renamed", "threshold": "5", "reserve": "0"})
 
     pool.refresh_from_db()
     assert (pool.name, pool.threshold, pool.notified) == ("Renamed", 5, "")
 
 
-def test_a_changed_reserve_is_filled_at_once_and_the_ledger_says_by_whom(page, make_pool):
+def test_changing_the_reserve_fills_it_immediately_and_records_who_did_it(manager, make_pool):
     pool = make_pool(12)
 
-    page.post(reverse("pool-settings", args=[pool.pk]), {"name": "P", "threshold": "0", "reserve": "4"})
+    manager.post(reverse("pool-settings", args=[pool.pk]), {"name": "P", "threshold": "0", "reserve": "4"})
 
     assert (pool.keys.available().count(), pool.keys.reserved().count()) == (8, 4)
     assert set(KeyMovement.objects.filter(destination="reserved").values_list("moved_by", flat=True)) == {
@@ -191,11 +196,11 @@ def test_a_changed_reserve_is_filled_at_once_and_the_ledger_says_by_whom(page, m
     }
 
 
-# How long it lasts, in words
+# Time left, in words
 
 
 @pytest.mark.parametrize(
-    ("earliest", "latest", "words"),
+    ("earliest", "latest", "expected"),
     [
         (0.2, 0.9, "4 to 22 hours"),
         (2.4, 5.1, "2 to 6 days"),
@@ -207,29 +212,29 @@ def test_a_changed_reserve_is_filled_at_once_and_the_ledger_says_by_whom(page, m
         (2000, 3000, "5 to 9 years"),
     ],
 )
-def test_a_range_is_told_in_a_unit_that_fits(earliest, latest, words):
+def test_a_range_uses_a_suitable_unit(earliest, latest, expected):
     times = [None if days is None else timedelta(days=days) for days in (earliest, latest)]
 
-    assert spell_range(*times) == words
+    assert spell_range(*times) == expected
 
 
-def test_what_is_ahead_is_between_less_and_less():
+def test_the_forecast_range_only_decreases():
     rate = Rate(per_day=10, days=7, spread=2)
-    told = Forecast(available=100, week=rate, month=rate, sold=70)
+    forecast = Forecast(available=100, week=rate, month=rate, sold=70)
 
-    ranges = [told.left_after(days) for days in range(15)]
+    ranges = [forecast.left_after(days) for days in range(15)]
 
     assert ranges[0] == (100, 100) and ranges[-1] == (0, 0)
-    assert all(least <= most for least, most in ranges)
+    assert all(low <= high for low, high in ranges)
     assert all(later <= sooner for pair in zip(*ranges, strict=True) for sooner, later in pairwise(pair))
 
 
-# Its keys
+# The keys of a pool
 
 
 @pytest.fixture
 def pool(pay, make_product, make_pool):
-    """With keys in every state: the first two issued, the next two withdrawn, one of them because it was replaced."""
+    """A pool with keys in every state: two issued, two withdrawn (one of them replaced), one reserved."""
     pool = make_pool(40)
     pay(make_product(pool=pool), quantity=2, order="A1")
     keys = list(pool.keys.available().order_by("position")[:4])
@@ -251,8 +256,8 @@ def pool(pay, make_product, make_pool):
         ("unheard of", ["0040"]),
     ],
 )
-def test_keys_are_listed_by_state_masked(page, pool, state, hints):
-    text = shown(page, "pool-keys", pool, query=f"?state={state}")
+def test_it_lists_keys_by_state_and_masks_them(manager, pool, state, hints):
+    text = get_page(manager, "pool-keys", pool, query=f"?state={state}")
 
     listed = [part[:4] for part in text.split("<code>••••")[1:]]
     assert listed[: len(hints)] == hints and bool(listed) == bool(hints)
@@ -260,80 +265,80 @@ def test_keys_are_listed_by_state_masked(page, pool, state, hints):
     assert ("/orders/A1/" in text) == (state == "issued")
 
 
-def test_pages_follow_each_other(page, pool):
-    first = shown(page, "pool-keys", pool)
+def test_the_pages_continue_without_gaps(manager, pool):
+    first = get_page(manager, "pool-keys", pool)
     older = first.partition('rel="next"')[0].rpartition('href="')[2].partition('"')[0].replace("&amp;", "&")
 
-    second = shown(page, "pool-keys", pool, query=older)
+    second = get_page(manager, "pool-keys", pool, query=older)
 
     assert "0016" in first and "0015" not in first.replace("POOL", "")
     assert "••••0015" in second and "••••0016" not in second
     assert 'rel="prev"' in second
 
 
-def test_keys_are_listed_by_batch(page, pool):
+def test_it_lists_the_keys_of_a_batch(manager, pool):
     batch = stock(pool, 3).batch
 
-    text = shown(page, "pool-keys", pool, query=f"?batch={batch.pk}")
+    text = get_page(manager, "pool-keys", pool, query=f"?batch={batch.pk}")
 
     assert text.count("••••") - text.count("Withdraw ••••") == 3
     assert "Only keys from the batch: 3 keys" in text
 
 
-def test_a_key_is_found_by_its_text_which_stays_out_of_the_address(page, pool):
+def test_it_finds_a_key_by_its_text_and_keeps_the_text_out_of_the_url(manager, pool):
     key = pool.keys.issued().order_by("position").first()
 
-    response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": f"  {key.code}\r\n"})
+    response = manager.post(reverse("pool-keys", args=[pool.pk]), {"key": f"  {key.code}\r\n"})
 
     assert key.code not in response["Location"]
-    text = page.get(response["Location"]).content.decode()
+    text = manager.get(response["Location"]).content.decode()
     assert "••••0001" in text and "••••0002" not in text and "/orders/A1/" in text
 
 
-def test_a_key_of_another_pool_is_not_found(page, pool, make_pool, outsider):
-    theirs = make_pool(1, merchant=outsider).keys.get()
+def test_it_does_not_find_a_key_of_another_pool(manager, pool, make_pool, outsider):
+    other_key = make_pool(1, merchant=outsider).keys.get()
 
-    response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": theirs.code}, follow=True)
+    response = manager.post(reverse("pool-keys", args=[pool.pk]), {"key": other_key.code}, follow=True)
 
     assert "never had this key" in response.content.decode()
-    assert "••••" not in shown(page, "pool-keys", pool, query=f"?key={theirs.pk}")
+    assert "••••" not in get_page(manager, "pool-keys", pool, query=f"?key={other_key.pk}")
 
 
-def test_a_key_is_withdrawn_after_it_was_asked_for(page, pool):
+def test_withdrawing_a_key_asks_for_confirmation(manager, pool):
     key = pool.keys.available().order_by("position").first()
     address = reverse("pool-withdraw", args=[pool.pk, key.pk])
-    assert "will never be issued" in page.get(address).content.decode()
+    assert "will never be issued" in manager.get(address).content.decode()
     assert pool.keys.withdrawn().count() == 2
 
-    page.post(address)
+    manager.post(address)
 
     assert pool.keys.withdrawn().filter(pk=key.pk).exists()
-    moved = KeyMovement.objects.filter(key_id=key.pk).latest("pk")
-    assert (moved.destination, moved.moved_by) == ("withdrawn", "Sam (manager-sam@northlight.example)")
+    movement = KeyMovement.objects.filter(key_id=key.pk).latest("pk")
+    assert (movement.destination, movement.moved_by) == ("withdrawn", "Sam (manager-sam@northlight.example)")
 
 
-def test_an_issued_key_is_not_withdrawn(page, pool):
+def test_an_issued_key_cannot_be_withdrawn(manager, pool):
     key = pool.keys.issued().first()
 
-    response = page.post(reverse("pool-withdraw", args=[pool.pk, key.pk]), follow=True)
+    response = manager.post(reverse("pool-withdraw", args=[pool.pk, key.pk]), follow=True)
 
     assert "This key is already issued." in response.content.decode()
     assert pool.keys.issued().count() == 2
 
 
-def test_the_last_key_withdrawn_is_told(page, make_pool):
+def test_withdrawing_the_last_key_sends_the_empty_notice(manager, make_pool):
     pool = make_pool(1)
 
-    page.post(reverse("pool-withdraw", args=[pool.pk, pool.keys.get().pk]))
+    manager.post(reverse("pool-withdraw", args=[pool.pk, pool.keys.get().pk]))
 
     assert LicensePool.objects.get().notified == "empty"
 
 
 @pytest.mark.parametrize("text", ["licensetext1", " LICENSE TEXT 1\r\n", "License-Text-1"])
-def test_a_key_is_found_however_it_is_written(page, make_pool, text):
+def test_it_finds_a_key_in_any_spelling(manager, make_pool, text):
     pool = make_pool()
     import_keys(pool, ["LICENSE-TEXT-1", "LICENSE-TEXT-2"], actor="test")
 
-    response = page.post(reverse("pool-keys", args=[pool.pk]), {"key": text})
+    response = manager.post(reverse("pool-keys", args=[pool.pk]), {"key": text})
 
     assert response["Location"].endswith(f"?key={pool.keys.get(position=0).pk}")

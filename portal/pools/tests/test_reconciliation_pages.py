@@ -13,7 +13,7 @@ def manager(make_member, client):
     return client
 
 
-def test_each_number_leads_to_what_it_counts(manager, make_pool, make_product, pay):
+def test_each_number_links_to_the_keys_it_counts(manager, make_pool, make_product, pay):
     pool = make_pool(10, name="Pro")
     pay(make_product(pool=pool))
     replace(Order.objects.get().codes().select_related("item__order").get(), actor="Sam")
@@ -23,13 +23,13 @@ def test_each_number_leads_to_what_it_counts(manager, make_pool, make_product, p
     keys = f"/pools/{pool.pk}/keys/"
     for state, count in [("available", 8), ("reserved", 0), ("issued", 1), ("withdrawn", 1), ("replaced", 1)]:
         assert f'<a href="{keys}?state={state}">{count}</a>' in page
-        shown = manager.get(f"{keys}?state={state}").content.decode()
-        assert shown.count('<th scope="row">') == count, state
+        listed = manager.get(f"{keys}?state={state}").content.decode()
+        assert listed.count('<th scope="row">') == count, state
     assert "balanced" in page
     assert "mismatch" not in page
 
 
-def test_what_does_not_add_up_is_said(manager, make_pool):
+def test_it_reports_a_mismatch(manager, make_pool):
     make_pool(3)
     KeyBatch.objects.update(key_count=5)
 
@@ -39,7 +39,7 @@ def test_what_does_not_add_up_is_said(manager, make_pool):
     assert "5 keys were imported, but 3 exist." in page
 
 
-def test_the_ledger_tells_every_movement(manager, make_pool, make_product, pay):
+def test_the_ledger_shows_every_movement(manager, make_pool, make_product, pay):
     pool = make_pool(10)
     pay(make_product(pool=pool))
     [key] = pool.keys.issued()
@@ -52,7 +52,7 @@ def test_the_ledger_tells_every_movement(manager, make_pool, make_product, pay):
     assert key.code not in page
 
 
-def test_it_tells_the_story_of_one_key(manager, make_pool, make_product, pay):
+def test_the_ledger_can_show_a_single_key(manager, make_pool, make_product, pay):
     pool = make_pool(10)
     pay(make_product(pool=pool))
     pool.keys.filter(position=5).withdraw()
@@ -64,7 +64,7 @@ def test_it_tells_the_story_of_one_key(manager, make_pool, make_product, pay):
     assert "available → issued" not in page
 
 
-def test_another_pools_key_is_not_found(manager, make_pool):
+def test_a_key_of_another_pool_is_a_404(manager, make_pool):
     pool, other = make_pool(1), make_pool(1)
 
     assert manager.get(f"/pools/{pool.pk}/ledger/", {"key": other.keys.get().pk}).status_code == 404

@@ -31,7 +31,7 @@ def order(pay, make_product, merchant):
 
 
 @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
-def test_every_model_has_its_pages(staff, order, model):
+def test_every_model_has_working_pages(staff, order, model):
     response = staff.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))
     assert response.status_code == 200
 
@@ -41,27 +41,27 @@ def test_every_model_has_its_pages(staff, order, model):
         assert staff.get(page).status_code == 200
 
 
-def test_the_list_holds_every_order(staff, order):
+def test_the_list_contains_every_order(staff, order):
     page = staff.get(ORDERS).content.decode()
 
     assert "A0012345678" in page and "B99" in page
 
 
 @pytest.mark.parametrize("text", ["A0012345678", "12345678", "photo-pro"])
-def test_an_order_is_found(staff, order, text):
+def test_it_finds_an_order(staff, order, text):
     response = staff.post(ORDERS, {"search": text}, follow=True)
 
     assert "A0012345678" in response.content.decode()
     assert "B99" not in response.content.decode()
 
 
-def test_an_order_is_found_by_the_customers_address(staff, order):
+def test_it_finds_an_order_by_the_customers_address(staff, order):
     response = staff.post(ORDERS, {"search": "ADA@example.com"}, follow=True)
 
     assert "A0012345678" in response.content.decode() and "B99" in response.content.decode()
 
 
-def test_a_license_text_leads_to_its_order_and_stands_in_no_address(staff, order):
+def test_a_license_text_leads_to_its_order_without_being_in_the_url(staff, order):
     response = staff.post(ORDERS, {"search": " LICENSE-TEXT-1 "}, follow=True)
 
     assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/", 302)]
@@ -69,13 +69,13 @@ def test_a_license_text_leads_to_its_order_and_stands_in_no_address(staff, order
 
 
 @pytest.mark.parametrize("text", ["licensetext1", "LICENSE TEXT 1", "TEXT-1.", "ETEXT1"])
-def test_a_license_is_found_however_it_is_written(staff, order, text):
+def test_it_finds_a_license_in_any_spelling(staff, order, text):
     response = staff.post(ORDERS, {"search": text}, follow=True)
 
     assert response.redirect_chain == [(f"{ORDERS}{order.pk}/change/", 302)]
 
 
-def test_a_license_text_beside_a_number_stands_in_no_address(staff, order):
+def test_a_license_text_next_to_a_number_is_not_in_the_url(staff, order):
     response = staff.post(ORDERS, {"search": "A0012345678 LICENSE-TEXT-1"}, follow=True)
 
     assert response.redirect_chain == [(f"{ORDERS}?q=A0012345678", 302)]
@@ -91,14 +91,14 @@ def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):
     assert "It is available" in response.content.decode()
 
 
-def test_what_is_not_found_stands_in_no_address_either(staff, order):
+def test_an_unknown_license_text_is_not_in_the_url(staff, order):
     response = staff.post(ORDERS, {"search": "LICENSE-TEXT-TYPO"}, follow=True)
 
     assert "No order has this" in response.content.decode()
     assert response.redirect_chain == [(f"{ORDERS}?", 302)]
 
 
-def test_saving_a_page_writes_only_what_was_changed_in_it(staff, make_pool, monkeypatch):
+def test_saving_a_page_writes_only_the_changed_fields(staff, make_pool, monkeypatch):
     pool = make_pool(3)
     page = f"/admin/pools/licensepool/{pool.pk}/change/"
     save_model = LicensePoolAdmin.save_model
@@ -114,11 +114,11 @@ def test_saving_a_page_writes_only_what_was_changed_in_it(staff, make_pool, monk
     assert (pool.name, pool.threshold, pool.next_position) == ("Renamed", 7, 8)
 
 
-def test_nothing_is_saved_by_a_post_to_the_order_page(staff, order):
+def test_a_post_to_the_order_page_saves_nothing(staff, order):
     assert staff.post(f"{ORDERS}{order.pk}/change/", {"status": "deleted"}).status_code == 405
 
 
-def test_a_fulfillment_is_tried_again(staff, pay, make_product, work):
+def test_a_fulfillment_can_be_retried(staff, pay, make_product, work):
     pay(make_product(source=None))
     fulfillment = Fulfillment.objects.get()
 
@@ -131,7 +131,7 @@ def test_a_fulfillment_is_tried_again(staff, pay, make_product, work):
     assert OrderEvent.objects.get().happened_by == "stella@keywell.example, support staff"
 
 
-def test_the_order_page_shows_what_became_of_it(staff, order, work):
+def test_the_order_page_shows_the_masked_code_and_its_delivery(staff, order, work):
     work()
 
     page = staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
@@ -140,13 +140,13 @@ def test_the_order_page_shows_what_became_of_it(staff, order, work):
     assert "sent</span> E-mailed to ada@example.com" in page
 
 
-def test_the_order_page_says_why_a_mail_is_late(staff, order):
+def test_the_order_page_shows_why_an_email_is_late(staff, order):
     order.deliveries.update(reason="The mail server didn’t accept the e-mail: Connection refused")
 
     assert "Connection refused" in staff.get(f"{ORDERS}{order.pk}/change/").content.decode()
 
 
-def test_a_code_is_entered(staff, pay, make_product, work, mailoutbox):
+def test_staff_can_enter_a_code(staff, pay, make_product, work, mailoutbox):
     pay(make_product(source="manual"), quantity=2)
     item = Order.objects.get().items.get()
     url = f"{ORDERS}{item.order_id}/items/{item.pk}/codes/"
@@ -160,7 +160,7 @@ def test_a_code_is_entered(staff, pay, make_product, work, mailoutbox):
     assert any("AAAA" in message.body for message in mailoutbox)
 
 
-def test_no_code_entered_is_an_error_on_the_page(staff, pay, make_product):
+def test_entering_no_code_shows_an_error(staff, pay, make_product):
     pay(make_product(source="manual"))
     item = Order.objects.get().items.get()
 
@@ -169,7 +169,7 @@ def test_no_code_entered_is_an_error_on_the_page(staff, pay, make_product):
     assert "Enter at least one activation code." in response.content.decode()
 
 
-def test_keys_are_added_from_a_file(staff, make_pool):
+def test_staff_can_add_keys_from_a_file(staff, make_pool):
     pool = make_pool()
     file = SimpleUploadedFile("keys.txt", b"AAAA\nBBBB\n")
 
@@ -178,7 +178,7 @@ def test_keys_are_added_from_a_file(staff, make_pool):
     assert "Added 2 keys" in response.content.decode()
 
 
-def test_a_bad_line_is_named_and_nothing_is_added(staff, make_pool):
+def test_it_reports_a_bad_line_and_adds_nothing(staff, make_pool):
     pool = make_pool()
 
     response = staff.post(
@@ -200,14 +200,14 @@ def test_a_new_api_key_is_shown_once(staff, merchant):
     assert text not in staff.get(f"/admin/merchants/apikey/{key.pk}/change/").content.decode()
 
 
-def test_staff_choose_the_column_and_remove_what_a_spreadsheet_added(staff, make_pool):
+def test_staff_can_choose_the_column_and_remove_what_a_spreadsheet_added(staff, make_pool):
     pool = make_pool(0)
     page = f"/admin/pools/licensepool/{pool.pk}/keys/"
     table = b'License Key;Activation code\n="0012-AAAA";XX-11\n="0013-BBBB";XX-12\n'
 
-    def upload(**chosen):
+    def upload(**options):
         file = SimpleUploadedFile("keys.csv", table)
-        return unescape(staff.post(page, {"file": file} | chosen, follow=True).content.decode())
+        return unescape(staff.post(page, {"file": file} | options, follow=True).content.decode())
 
     assert "Which column contains the license keys?" in upload()
     assert not pool.keys.exists()
@@ -215,18 +215,18 @@ def test_staff_choose_the_column_and_remove_what_a_spreadsheet_added(staff, make
     assert {key.code for key in pool.keys.all()} == {"0012-AAAA", "0013-BBBB"}
 
 
-def test_staff_are_warned_of_odd_keys(staff, make_pool):
+def test_it_warns_staff_about_unusual_keys(staff, make_pool):
     pool = make_pool(0)
     page = f"/admin/pools/licensepool/{pool.pk}/keys/"
 
-    answer = unescape(staff.post(page, {"text": '="0012"\nAAAA\naaaa'}, follow=True).content.decode())
+    page_text = unescape(staff.post(page, {"text": '="0012"\nAAAA\naaaa'}, follow=True).content.decode())
 
-    assert "with spreadsheet formatting" in answer
-    assert "except for case" in answer
+    assert "with spreadsheet formatting" in page_text
+    assert "except for case" in page_text
 
 
 @pytest.mark.parametrize("path", [ORDERS, "/admin/pools/licensepool/", "/admin/"])
-def test_a_member_is_not_let_in(client, merchant, path):
+def test_a_member_cannot_open_the_admin(client, merchant, path):
     client.force_login(merchant.members.get().user)
 
     response = client.get(path)
@@ -243,7 +243,7 @@ def test_staff_without_the_permission_cannot_enter_codes(client, pay, make_produ
     assert client.post(f"{ORDERS}{item.order_id}/items/{item.pk}/codes/", {"unit_1": "A"}).status_code == 403
 
 
-def test_a_changed_reserve_is_filled_at_once(staff, make_pool):
+def test_changing_the_reserve_fills_it_immediately(staff, make_pool):
     pool = make_pool(3)
 
     staff.post(

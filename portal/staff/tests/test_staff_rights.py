@@ -1,4 +1,4 @@
-"""What support staff can make of their rights: never more rights than a superuser gave them."""
+"""Support staff can't extend the rights that a superuser gave them."""
 
 import re
 
@@ -26,8 +26,8 @@ NOT_REVOKED = {"revoked_at_0": "", "revoked_at_1": ""}
 
 
 @pytest.fixture
-def helper(db):
-    """A member of staff with every permission who is no superuser."""
+def staff_user(db):
+    """A staff user with every permission who isn't a superuser."""
     user = User.objects.create_user("helper@keywell.example", "correct horse", is_staff=True)
     user.user_permissions.set(Permission.objects.all())
     return user
@@ -39,40 +39,44 @@ def superuser(db):
 
 
 @pytest.fixture
-def asked(helper):
+def staff_request(staff_user):
     request = RequestFactory().get("/admin/")
-    request.user = helper
+    request.user = staff_user
     return request
 
 
-def can_be_used(model_admin, request) -> bool:
-    """Whether an admin lets somebody do more than look: change rows, run an action, or use a page of its own."""
+def allows_changes(model_admin, request) -> bool:
+    """Return whether an admin allows more than viewing: changing rows, running an action, or using an extra page."""
     rights = [getattr(model_admin, f"has_{right}_permission")(request) for right in ("add", "change", "delete")]
     actions = set(model_admin.get_actions(request)) - {"delete_selected"}
     return any(rights) or bool(actions) or "get_urls" in vars(type(model_admin))
 
 
-def test_the_docs_answer_what_each_right_can_be_turned_into(helper, asked):
-    asked.user.is_superuser = True
+def test_the_docs_list_every_model_that_staff_can_change(staff_user, staff_request):
+    staff_request.user.is_superuser = True
     text = (settings.BASE_DIR / "docs/operating.md").read_text()
     table = text.partition("\n## Rights of support staff")[2].partition("\n## ")[0]
 
-    changeable = {model._meta.label_lower for model, one in admin.site._registry.items() if can_be_used(one, asked)}
+    changeable = {
+        model._meta.label_lower
+        for model, model_admin in admin.site._registry.items()
+        if allows_changes(model_admin, staff_request)
+    }
 
     assert set(re.findall(r"^\| `(\w+\.\w+)` \|", table, re.MULTILINE)) == changeable
 
 
 @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
-def test_no_form_of_the_admin_gives_rights(asked, model):
-    one = admin.site._registry[model]
+def test_no_admin_form_lets_staff_grant_rights(staff_request, model):
+    model_admin = admin.site._registry[model]
     forms = []
-    if one.has_add_permission(asked):
-        forms.append(one.get_form(asked, change=False))
-    if one.has_change_permission(asked):
-        forms.append(one.get_form(asked, model(), change=True))
-    for inline in one.get_inline_instances(asked, model()):
-        if inline.has_add_permission(asked, model()) or inline.has_change_permission(asked, model()):
-            forms.append(inline.get_formset(asked, model()).form)
+    if model_admin.has_add_permission(staff_request):
+        forms.append(model_admin.get_form(staff_request, change=False))
+    if model_admin.has_change_permission(staff_request):
+        forms.append(model_admin.get_form(staff_request, model(), change=True))
+    for inline in model_admin.get_inline_instances(staff_request, model()):
+        if inline.has_add_permission(staff_request, model()) or inline.has_change_permission(staff_request, model()):
+            forms.append(inline.get_formset(staff_request, model()).form)
 
     for form in forms:
         querysets = [getattr(field, "queryset", None) for field in form.base_fields.values()]
@@ -80,19 +84,19 @@ def test_no_form_of_the_admin_gives_rights(asked, model):
         assert not RIGHTS & set(form.base_fields)
 
 
-def test_staff_cannot_make_themselves_superusers(client, helper):
-    client.force_login(helper)
-    page = reverse("admin:merchants_user_change", args=[helper.pk])
+def test_staff_cannot_make_themselves_superusers(client, staff_user):
+    client.force_login(staff_user)
+    page = reverse("admin:merchants_user_change", args=[staff_user.pk])
 
-    assert client.post(page, {"email": helper.email, "is_active": "on", "is_superuser": "on"}).status_code == 403
+    assert client.post(page, {"email": staff_user.email, "is_active": "on", "is_superuser": "on"}).status_code == 403
 
-    helper.refresh_from_db()
-    assert not helper.is_superuser
+    staff_user.refresh_from_db()
+    assert not staff_user.is_superuser
 
 
-def test_staff_cannot_make_a_member_staff(client, helper, merchant):
+def test_staff_cannot_make_a_member_staff(client, staff_user, merchant):
     member = merchant.members.get().user
-    client.force_login(helper)
+    client.force_login(staff_user)
     page = reverse("admin:merchants_user_change", args=[member.pk])
     posted = {"email": member.email, "first_name": "Olga", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
     posted |= DATES | {"user_permissions": [Permission.objects.latest("pk").pk]}
@@ -106,9 +110,9 @@ def test_staff_cannot_make_a_member_staff(client, helper, merchant):
 
 @pytest.mark.parametrize("fields", [{"is_superuser": True}, {"is_staff": True}], ids=["superuser", "staff"])
 @pytest.mark.parametrize("address", ["change", "password", "delete"])
-def test_staff_cannot_touch_another_account_of_staff(client, helper, fields, address):
+def test_staff_cannot_change_another_staff_account(client, staff_user, fields, address):
     other = User.objects.create_user("other@keywell.example", "battery staple", **fields)
-    client.force_login(helper)
+    client.force_login(staff_user)
     page = reverse("admin:merchants_user_change", args=[other.pk]).replace("change", address)
     password = {"password1": "taken over 1", "password2": "taken over 1", "usable_password": "true"}
 
@@ -119,9 +123,9 @@ def test_staff_cannot_touch_another_account_of_staff(client, helper, fields, add
 
 
 @pytest.mark.parametrize("action", ["delete_selected", "remove_second_factors"])
-def test_an_action_on_all_users_spares_staff(client, helper, superuser, action):
+def test_user_actions_do_not_affect_staff_accounts(client, staff_user, superuser, action):
     TOTP.activate(superuser, generate_totp_secret())
-    client.force_login(helper)
+    client.force_login(staff_user)
 
     data = {"action": action, "_selected_action": [superuser.pk], "post": "yes"}
     client.post(reverse("admin:merchants_user_changelist"), data)
@@ -129,10 +133,10 @@ def test_an_action_on_all_users_spares_staff(client, helper, superuser, action):
     assert Authenticator.objects.get().user == superuser
 
 
-def test_staff_cannot_change_a_group(client, helper):
+def test_staff_cannot_change_a_group(client, staff_user):
     group = Group.objects.create(name="support")
-    helper.groups.add(group)
-    client.force_login(helper)
+    staff_user.groups.add(group)
+    client.force_login(staff_user)
     posted = {"name": "support", "permissions": [Permission.objects.latest("pk").pk]}
 
     assert client.post(reverse("admin:auth_group_change", args=[group.pk]), posted).status_code == 403
@@ -140,7 +144,7 @@ def test_staff_cannot_change_a_group(client, helper):
     assert client.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"}).status_code == 403
 
 
-def test_a_superuser_gives_rights(client, superuser, merchant):
+def test_a_superuser_can_grant_rights(client, superuser, merchant):
     member = merchant.members.get().user
     client.force_login(superuser)
     page = reverse("admin:merchants_user_change", args=[member.pk])
@@ -163,7 +167,7 @@ def test_an_api_key_keeps_its_merchant_and_scopes_and_stays_revoked(client, supe
     assert key.revoked_at
 
 
-def test_a_vendors_login_and_a_token_stay_revoked(client, superuser, merchant):
+def test_a_vendor_login_and_a_token_stay_revoked(client, superuser, merchant):
     login, _ = VendorLogin.objects.create_login(merchant, "shop", revoked_at=Now())
     token = Token.objects.create(
         merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN", active=False
@@ -186,7 +190,7 @@ ADMIN_PAGES = ["/admin/", "/admin/orders/order/", "/admin/merchants/user/", "/ad
 
 
 @pytest.mark.parametrize("page", ADMIN_PAGES)
-def test_staff_without_a_second_factor_are_led_to_set_one_up(client, superuser, settings, page):
+def test_staff_without_a_second_factor_are_redirected_to_set_one_up(client, superuser, settings, page):
     settings.STAFF_SECOND_FACTOR_REQUIRED = True
     client.force_login(superuser)
 
@@ -196,7 +200,7 @@ def test_staff_without_a_second_factor_are_led_to_set_one_up(client, superuser, 
     assert "Support staff need a second factor. Set one up to continue." in response.content.decode()
 
 
-def test_the_desk_is_closed_to_staff_without_a_second_factor(client, superuser, settings, pay, product):
+def test_staff_without_a_second_factor_cannot_use_the_order_page(client, superuser, settings, pay, product):
     pay(product)
     settings.STAFF_SECOND_FACTOR_REQUIRED = True
     client.force_login(superuser)
@@ -207,7 +211,7 @@ def test_the_desk_is_closed_to_staff_without_a_second_factor(client, superuser, 
         assert (response.status_code, response["Location"]) == (302, reverse("mfa_index"))
 
 
-def test_with_one_they_are_let_in(client, superuser, settings):
+def test_staff_with_a_second_factor_can_open_the_admin(client, superuser, settings):
     settings.STAFF_SECOND_FACTOR_REQUIRED = True
     TOTP.activate(superuser, generate_totp_secret())
     client.force_login(superuser)
@@ -215,24 +219,24 @@ def test_with_one_they_are_let_in(client, superuser, settings):
     assert client.get("/admin/").status_code == 200
 
 
-def test_an_installation_can_do_without(client, superuser):
+def test_an_installation_can_make_the_second_factor_optional(client, superuser):
     client.force_login(superuser)
 
     assert client.get("/admin/").status_code == 200
 
 
-def test_a_member_is_not_asked_to_by_the_admin(client, merchant, settings):
+def test_the_admin_does_not_ask_members_for_a_second_factor(client, merchant, settings):
     settings.STAFF_SECOND_FACTOR_REQUIRED = True
     client.force_login(merchant.members.get().user)
 
     assert "/admin/login/" in client.get("/admin/")["Location"]
 
 
-@pytest.mark.parametrize(("url", "why"), [(OTHER, ["url"]), (SAME, [])], ids=["another server", "the same"])
+@pytest.mark.parametrize(("url", "errors"), [(OTHER, ["url"]), (SAME, [])], ids=["another server", "the same server"])
 @pytest.mark.parametrize("form", [WebServiceForm, AdminsWebServiceForm])
-def test_secret_texts_do_not_move_to_another_server(make_service, form, url, why):
+def test_secret_parameters_prevent_a_change_to_another_server(make_service, form, url, errors):
     service = make_service(url="https://93.184.216.34/keys")
     service.parameters.create(position=6, name="token", constant="s3cr3t", is_secret=True)
     data = django_forms.model_to_dict(service, fields=form.Meta.fields) | {"url": url}
 
-    assert list(form(data, instance=service).errors) == why
+    assert list(form(data, instance=service).errors) == errors

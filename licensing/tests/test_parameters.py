@@ -65,8 +65,8 @@ def test_an_index_is_optional(ask, form, module):
     assert valid(ask(**form)) == {module, "M-PPU"}
 
 
-def test_parameters_of_several_modules_may_lack_an_index(ask):
-    """As the MCP server sends them: it names one module, and adds whatever it was given."""
+def test_parameters_for_several_modules_may_lack_an_index(ask):
+    """The MCP server names one module and adds every parameter it got."""
     response = ask(productModuleNumber="M-NL", nodeSecret="computer", usedQuantity=3, **SESSION)
 
     assert valid(response) == {"M-FL", "M-NL", "M-PPU"}

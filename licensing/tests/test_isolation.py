@@ -70,7 +70,7 @@ def test_each_caller_gets_the_expected_status(callers, act, caller, for_y, for_n
 
 
 @pytest.mark.parametrize("act", ["validate", "validate, made if unknown", "transfer from X"])
-def test_a_licensees_key_cannot_tell_other_licensees_from_unknown_ones(callers, act):
+def test_to_a_licensees_key_other_licensees_look_like_unknown_ones(callers, act):
     path, form = ACTIONS[act]
 
     answers = [

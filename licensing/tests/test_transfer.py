@@ -123,7 +123,7 @@ def test_a_number_takes_precedence_over_an_alias(with_key, make_licensee, target
 
 
 @pytest.fixture
-def elsewhere(merchant, make_licensee):
+def licensee_of_another_product(merchant, make_licensee):
     return make_licensee(
         "I-ELSEWHERE", product=LicensingProduct.objects.create(merchant=merchant, number="P2", name="Other")
     )
@@ -141,7 +141,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("number", "source_number", "status", "name", "text"), REFUSALS.values(), ids=REFUSALS)
 def test_it_rejects_an_invalid_transfer(
-    with_key, source, elsewhere, target, number, source_number, status, name, text
+    with_key, source, licensee_of_another_product, target, number, source_number, status, name, text
 ):
     form = {"sourceLicenseeNumber": source_number} if source_number else {}
 

@@ -21,7 +21,7 @@ from work.valkey import Breaker
 pytest_plugins = ["fulfillment.tests.fixtures", "portal.tests.fixtures"]
 
 # Slow modules start first; otherwise one process would run the last of them alone.
-LONGEST = [
+SLOWEST = [
     *["test_system.py", "test_every_page.py", "test_passkeys.py", "test_run.py", "test_desk_browser.py"],
     *["test_access.py", "test_net_licensing.py"],
 ]
@@ -64,17 +64,17 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
-class LongestFirst:
+class SlowestFirst:
     """Runs after pytest-django has sorted the tests."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
-        order = {name: number for number, name in enumerate(LONGEST)}
+        order = {name: number for number, name in enumerate(SLOWEST)}
         items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def pytest_configure(config):
-    config.pluginmanager.register(LongestFirst())
+    config.pluginmanager.register(SlowestFirst())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -414,7 +414,7 @@ def serve(_: list[str]) -> int:
             set_up(var, demo, services.lock)
             load()
             services.start(*applications(var))
-            announce(var, demo)
+            print_addresses(var, demo)
             while True:
                 services.look_after()
                 time.sleep(0.2)
@@ -487,7 +487,7 @@ def applied_migrations() -> int:
     return row[0] if row else 0
 
 
-def announce(var: Path, demo: bool) -> None:
+def print_addresses(var: Path, demo: bool) -> None:
     base = os.environ["BASE_URL"].rstrip("/")
     access = read_access(var / "demo.env") if demo else {}
 

@@ -74,15 +74,15 @@ def make_vendors(keywell: Keywell, sink: Sink, vendors: list[subprocess.Popen[by
     restart_in_production(keywell, sink, CALLOUT_NETWORKS="127.0.0.0/8")
     secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
     behaviours = {"WELL": ""}
-    behaviours |= {f"BAD-{number}": behaviour for number, behaviour in enumerate(MISBEHAVING)}
+    behaviours |= {f"BAD-{number}": behavior for number, behavior in enumerate(MISBEHAVING)}
     behaviours |= {f"GOOD-{number}": "" for number in range(len(MISBEHAVING))}
     services = {}
-    for name, behaviour in behaviours.items():
+    for name, behavior in behaviours.items():
         port = free_port()
         command = [sys.executable, "examples/vendor/misbehave.py", "--port", str(port)]
         command += ["--database", str(keywell.var.with_name(f"{name}.sqlite3"))]
         vendors.append(subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"VENDOR_SECRETS": secret}))
-        services[name] = f"http://127.0.0.1:{port}/{behaviour}"
+        services[name] = f"http://127.0.0.1:{port}/{behavior}"
     run_script(keywell, MAKE_SERVICES.format(services=services, secret=secret))
 
 

@@ -164,13 +164,13 @@ class Texts:
         return next((template.body for template in self._for(product_id) if template.body), "")
 
     def origin(self, product_id: int | None, language: str) -> str:
-        """Describe where the text of a product comes from."""
+        """Return where the text of a product comes from: default, shared, custom or english."""
         found = next((template for template in self._for(product_id) if template.body or template.subject), None)
         if found is None:
             return "default"
         if found.product_id != product_id:
-            return "same as all products"
-        return "custom" if found.language == language else "same as English"
+            return "shared"
+        return "custom" if found.language == language else "english"
 
     def _for(self, product_id: int | None) -> Iterator[EmailTemplate]:
         return (template for template in self.templates if template.product_id in {product_id, None})

@@ -1,7 +1,7 @@
-"""Take the screenshots in docs/screenshots: .venv/bin/python -m docs.screenshots [FOLDER]
+"""Take screenshots of a demo: .venv/bin/python -m docs.screenshots [FOLDER]
 
-Starts a demo of its own, reports payments and photographs pages at 1280 and 390 pixels. Needs Chromium and its
-driver, and the packages that `python3 run.py test` installs.
+Without a folder, it updates the pictures that the documentation shows. With one, it takes every page in PAGES at 1280
+and 390 pixels. Needs Chromium and its driver, and the packages that `python3 run.py test` installs.
 """
 
 import shutil
@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from runtime.tests.installation import Keywell, wait_until
 
 FOLDER = Path(__file__).parent / "screenshots"
+IN_DOCS = {"order", "orders", "pool"}
 WIDTHS = {"": 1280, "-phone": 390}
 MAX_HEIGHT = 1400
 ORDERS = 300
@@ -24,16 +25,19 @@ PAGES = {
     "home": ("/", ""),
     "orders": ("/orders/", ""),
     "order": ("/orders/", "//main//table//a[starts-with(@href, '/orders/')]"),
-    "attention": ("/orders/attention/", ""),
+    "attention": ("/attention/", ""),
     "pools": ("/pools/", ""),
     "pool": ("/pools/", "//main//a[.='Photo Pro']"),
     "web-service": ("/web-services/add/", ""),
     "email": ("/emails/texts/all/en/", ""),
-    "setup": ("/setup/", ""),
+    "setup": ("/setup/add/", ""),
 }
 
 
-def main(folder: Path) -> None:
+def main(folder: Path | None) -> None:
+    pages = {name: page for name, page in PAGES.items() if folder or name in IN_DOCS}
+    widths = WIDTHS if folder else {"": 1280}
+    folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         keywell = Keywell(Path(temporary) / "var")
@@ -44,8 +48,10 @@ def main(folder: Path) -> None:
             browser = start_browser()
             try:
                 sign_in(browser, keywell)
-                for name, (path, link) in PAGES.items():
-                    photograph(browser, folder, name, f"http://127.0.0.1:{keywell.port}{path}", link)
+                for name, (path, link) in pages.items():
+                    open_page(browser, f"http://127.0.0.1:{keywell.port}{path}", link)
+                    for suffix, width in widths.items():
+                        photograph(browser, folder / f"{name}{suffix}.png", width)
             finally:
                 browser.quit()
         finally:
@@ -72,22 +78,22 @@ def sign_in(browser: Chrome, keywell: Keywell) -> None:
     wait_until(lambda: "/accounts/login/" not in browser.current_url)
 
 
-def photograph(browser: Chrome, folder: Path, name: str, url: str, link: str) -> None:
+def open_page(browser: Chrome, url: str, link: str) -> None:
     browser.get(url)
     if link:
         browser.get(browser.find_element(By.XPATH, link).get_attribute("href") or url)
-    for suffix, width in WIDTHS.items():
-        browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False},
-        )
-        height = min(browser.execute_script("return document.documentElement.scrollHeight"), MAX_HEIGHT)
-        browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
-        )
-        browser.save_screenshot(str(folder / f"{name}{suffix}.png"))
+
+
+def photograph(browser: Chrome, picture: Path, width: int) -> None:
+    resize(browser, width, 800)
+    resize(browser, width, min(browser.execute_script("return document.documentElement.scrollHeight"), MAX_HEIGHT))
+    browser.save_screenshot(str(picture))
+
+
+def resize(browser: Chrome, width: int, height: int) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

@@ -17,7 +17,7 @@ from faults.bombs import BOMBS
 from runtime.tests.installation import Keywell
 
 CALM = 15  # seconds of payments before the first bomb
-AT_ONCE = 3  # one upload per web process
+UPLOADS = 3  # one upload per web process
 TICKS = 100  # per second: the unit in which Linux counts CPU time
 
 
@@ -83,7 +83,7 @@ def main() -> None:
         with payments(keywell) as seconds:
             time.sleep(CALM)
         print(f"Without uploads: {describe(seconds)}", flush=True)
-        owners = [Owner(read_env(keywell.var / "demo.env")) for _ in range(AT_ONCE)]
+        owners = [Owner(read_env(keywell.var / "demo.env")) for _ in range(UPLOADS)]
         for name, make in BOMBS.items():
             content = make()
             measure(keywell, owners[:1], name, content)

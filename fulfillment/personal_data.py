@@ -66,7 +66,7 @@ class PersonalData:
             "e-mails of other orders": [
                 {"order": delivery.order.number} | _describe_delivery(delivery) for delivery in elsewhere
             ],
-            # Include only this address: the other one may be somebody else's.
+            # Include only this address: the other one may be another customer's.
             "corrections of addresses": [
                 {"order": event.order.number, "at": event.happened_at, "address": self._side(event)}
                 for event in self.corrections.select_related("order").order_by("pk")

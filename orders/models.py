@@ -458,7 +458,7 @@ class OrderEvent(models.Model):
         REINSTATED = "reinstated", "full refund undone"
         MAPPED = "mapped", "items mapped to products"
         MAY_HAVE_ARRIVED = "unsure", "e-mail may have arrived"
-        CODE_REFUSED = "refused", "held code refused"
+        CODE_REFUSED = "refused", "held code rejected"
         CODE_RELEASED = "released", "held code released"
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")

@@ -268,7 +268,7 @@ def test_the_number_of_queries_does_not_grow_with_units(api, make_payment, make_
     assert len(many) == len(one)
 
 
-def test_the_catalogue_of_products_is_read_once(api, make_payment, make_product):
+def test_the_catalog_of_products_is_read_once(api, make_payment, make_product):
     assert Product.objects.count() == 0
     products = [make_product() for _ in range(3)]
 

@@ -208,7 +208,7 @@ def test_the_history_shows_sent_before_delivered(delivery):
     post("postmark", payload("postmark", "delivered"))
 
     sent, delivered = lines(delivery.order)[-2:]
-    assert sent.endswith("sent to ada@example.com") and delivered == "Delivered to ada@example.com"
+    assert sent.endswith("e-mailed to ada@example.com") and delivered == "Delivered to ada@example.com"
 
 
 # Before the delivery is known

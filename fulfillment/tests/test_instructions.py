@@ -92,5 +92,5 @@ def test_it_is_not_shown_where_no_code_is(mail, make_product):
 
 
 def test_it_is_not_for_subjects():
-    with pytest.raises(ValidationError, match="many lines"):
+    with pytest.raises(ValidationError, match="several lines"):
         validate_subject("{INSTRUCTIONS}")

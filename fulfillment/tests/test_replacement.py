@@ -53,7 +53,7 @@ def test_the_customer_gets_another_key_of_the_same_pool(order, code, pool, work)
     [message] = mail.outbox
     assert new.code in message.body
     assert code.code not in message.body
-    assert "takes the place of your license ending in 0001" in message.body
+    assert "replaces your license ending in 0001" in message.body
 
 
 def test_the_first_is_withdrawn_for_good_and_linked(order, code, pool):

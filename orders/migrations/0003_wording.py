@@ -78,7 +78,7 @@ class Migration(migrations.Migration):
                     ("reinstated", "full refund undone"),
                     ("mapped", "items mapped to products"),
                     ("unsure", "e-mail may have arrived"),
-                    ("refused", "held code refused"),
+                    ("refused", "held code rejected"),
                     ("released", "held code released"),
                 ],
                 max_length=10,

@@ -30,6 +30,12 @@ from work.bodies import takes_files
 LANGUAGES = dict(settings.LANGUAGES)
 PRODUCTS_PER_PAGE = 25
 MAX_VERSIONS = 50
+ORIGINS = {
+    "default": "default",
+    "shared": "same as all products",
+    "custom": "custom",
+    "english": "same as English",
+}
 # Previews are e-mails: they have inline styles, and no scripts or forms.
 PREVIEW_POLICY = {
     "script-src": "'none'",
@@ -140,7 +146,7 @@ class TextRow:
         """Yield the place, the language's name and the origin of the text, for each language."""
         for language, texts in self.texts.items():
             place = Place(self.merchant, self.product, language)
-            yield place, LANGUAGES[language], texts.origin(place.product_id, language)
+            yield place, LANGUAGES[language], ORIGINS[texts.origin(place.product_id, language)]
 
 
 @member_required(Role.MANAGER)

@@ -25,7 +25,7 @@ from fulfillment.product_sources import add_source
 from fulfillment.setup import submit
 from fulfillment.sources.netlicensing.models import Deactivation
 from fulfillment.sources.web_service.models import WebService
-from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
+from fulfillment.sources.web_service.parameters import CATALOG, add_defaults
 from licensing import models as licensing
 from licensing.creation import create_license, create_licensee
 from merchants.models import EmailTemplate, Member, Merchant, User
@@ -260,7 +260,7 @@ def make_service_with_everything(merchant):
         username="keywell",
         password="x",
     )
-    for position, parameter in enumerate(CATALOGUE):
+    for position, parameter in enumerate(CATALOG):
         service.parameters.create(position=position, parameter=parameter, name=f"{parameter}_{'long' * 8}")
 
 

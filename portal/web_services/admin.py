@@ -7,7 +7,7 @@ from django.db.models.functions import Cast, Concat
 
 from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
-from fulfillment.sources.web_service.parameters import CATALOGUE, add_defaults
+from fulfillment.sources.web_service.parameters import CATALOG, add_defaults
 from outbound.breaker import probe_now
 from portal.staff.merchants import Owned, OwnedForm
 from portal.web_services.forms import SECTIONS, WebServiceForm
@@ -20,7 +20,7 @@ class AdminsWebServiceForm(OwnedForm, WebServiceForm):
 
 class RequestParameterForm(forms.ModelForm):
     parameter = forms.ChoiceField(
-        choices=[("", "---------"), *((name, f"{name}: {entry.description}") for name, entry in CATALOGUE.items())]
+        choices=[("", "---------"), *((name, f"{name}: {entry.description}") for name, entry in CATALOG.items())]
     )
 
     class Meta:
@@ -56,7 +56,7 @@ class RequestParameterFormSet(forms.BaseInlineFormSet):
 
 
 class RequestParameterInline(admin.TabularInline):
-    """Parameters from the catalogue, including those that only support staff can add, but not constants."""
+    """Parameters from the catalog, including those that only support staff can add, but not constants."""
 
     model = RequestParameter
     form = RequestParameterForm

@@ -10,7 +10,7 @@ from django import forms
 
 from fulfillment.sources.web_service.answers import PathError, check_path
 from fulfillment.sources.web_service.models import RequestParameter, WebService
-from fulfillment.sources.web_service.parameters import CATALOGUE, Parameter, is_support_only
+from fulfillment.sources.web_service.parameters import CATALOG, Parameter, is_support_only
 from merchants.models import Merchant
 from outbound.address_guard import OutgoingRequestError, check, parse
 from outbound.masking import MASK
@@ -66,7 +66,7 @@ class WebServiceForm(forms.ModelForm):
         help_texts = {
             "name": "Only you see this name.",
             "url": "An HTTPS URL on the public internet. We don’t follow redirects.",
-            "format": "We sign every request in either format.",
+            "format": "We sign requests in every format.",
             "request_per": "For two licenses in one order, send two requests or one?",
             "timeout": "1 to 30 seconds for the complete answer. After that, we retry later.",
             "login": "The signature proves that a request comes from Keywell. Choose more if your server requires it.",
@@ -200,7 +200,7 @@ def _server(url: str) -> tuple[str, str]:
 
 
 class ParameterRow(forms.Form):
-    """A parameter from the catalogue: whether it is sent, its name and its position."""
+    """A parameter from the catalog: whether it is sent, its name and its position."""
 
     on = forms.BooleanField(label="Send", required=False)
     position = forms.IntegerField(
@@ -298,8 +298,8 @@ class ParametersForm:
     def __init__(self, service: WebService, data: Any = None) -> None:
         saved = {parameter.parameter or parameter.pk: parameter for parameter in service.parameters.all()}
         self.kept = [parameter for parameter in saved.values() if is_support_only(parameter)]
-        self.locked = [(entry, saved.get(entry.name)) for entry in CATALOGUE.values() if entry.support_only]
-        entries = [entry for entry in CATALOGUE.values() if not entry.support_only]
+        self.locked = [(entry, saved.get(entry.name)) for entry in CATALOG.values() if entry.support_only]
+        entries = [entry for entry in CATALOG.values() if not entry.support_only]
         entries.sort(key=lambda entry: saved[entry.name].position if entry.name in saved else LAST)
         self.rows = [ParameterRow(entry, saved.get(entry.name), data) for entry in entries]
         constants = [parameter for parameter in saved.values() if not parameter.parameter]

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from fulfillment.models import HeldCode
 from fulfillment.sources.web_service.answers import NoCode, read_codes
 from fulfillment.sources.web_service.models import ReceivedCode, WebService, WebServiceMethod
-from fulfillment.sources.web_service.parameters import CATALOGUE, Subject, get_values, mask
+from fulfillment.sources.web_service.parameters import CATALOG, Subject, get_values, mask
 from fulfillment.sources.web_service.shapes import names_error, resembles
 from orders.models import OrderItem
 from outbound.breaker import Paused, let_through, note_answer, note_failure, note_success, release_probe
@@ -110,11 +110,11 @@ def build_request(
 
 
 def preview(service: WebService) -> str:
-    """The encoded parameters, with the catalogue's examples as values."""
+    """The encoded parameters, with the catalog's examples as values."""
     values = [
         (
             parameter.name,
-            CATALOGUE[parameter.parameter].example if parameter.parameter else mask(parameter, parameter.constant),
+            CATALOG[parameter.parameter].example if parameter.parameter else mask(parameter, parameter.constant),
         )
         for parameter in service.parameters.all()
     ]

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from fulfillment.sources.web_service.client import LicenseRequest, Reading, build_request, web_service_units
 from fulfillment.sources.web_service.models import WebService
-from fulfillment.sources.web_service.parameters import CATALOGUE, Subject
+from fulfillment.sources.web_service.parameters import CATALOG, Subject
 from merchants.models import Merchant, Product
 from orders.models import Order, OrderItem, Subscription
 from outbound.masking import mask_answer, mask_code
@@ -27,7 +27,7 @@ MAX_TESTS_PER_MINUTE = 10
 SHOWN_HEADERS = ["Content-Type", "Content-Length", "Retry-After"]
 # Replaces the password or token in the curl command.
 PLACEHOLDER = "PASSWORD"
-EXAMPLES = {name: parameter.example for name, parameter in CATALOGUE.items()}
+EXAMPLES = {name: parameter.example for name, parameter in CATALOG.items()}
 
 
 class TestRefused(Refused):
@@ -39,7 +39,7 @@ class TestRefused(Refused):
 
 
 class SampleSubject(Subject):
-    """A renewal, made of the catalogue's examples."""
+    """A renewal, made of the catalog's examples."""
 
     @cached_property
     def first_licenses(self) -> dict[int, str]:

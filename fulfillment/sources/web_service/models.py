@@ -145,11 +145,11 @@ class WebService(Signed, Upstream):
 
 
 class RequestParameter(models.Model):
-    """A parameter sent to a web service: one from the catalogue (parameters.py), or a constant."""
+    """A parameter sent to a web service: one from the catalog (parameters.py), or a constant."""
 
     service = models.ForeignKey(WebService, models.CASCADE, related_name="parameters")
     position = models.PositiveSmallIntegerField()
-    parameter = models.CharField(max_length=30, blank=True, help_text="Name in the catalogue. Empty for a constant.")
+    parameter = models.CharField(max_length=30, blank=True, help_text="Name in the catalog. Empty for a constant.")
     name = models.CharField(
         max_length=64,
         help_text="Name in the request.",

@@ -1,4 +1,4 @@
-"""The catalogue of parameters that a web service can receive. Merchants can rename them."""
+"""The catalog of parameters that a web service can receive. Merchants can rename them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def _additional(name: str, *, support_only: bool = False) -> Parameter:
     )
 
 
-CATALOGUE: dict[str, Parameter] = {
+CATALOG: dict[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
         Parameter("Order", "order number", "A0012345678", lambda subject: subject.item.order.number),
@@ -134,7 +134,7 @@ DEFAULTS = ["Order", "Item", "ID", "Quantity"]
 
 
 def is_support_only(parameter: RequestParameter) -> bool:
-    return bool(parameter.parameter) and CATALOGUE[parameter.parameter].support_only
+    return bool(parameter.parameter) and CATALOG[parameter.parameter].support_only
 
 
 @transaction.atomic
@@ -181,7 +181,7 @@ def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
 def get_values(service: WebService, subject: Subject) -> list[tuple[RequestParameter, str]]:
     """Return the service's parameters in order, with their values. Raises subscriptions.PredecessorMissing."""
     return [
-        (parameter, CATALOGUE[parameter.parameter].value(subject) if parameter.parameter else parameter.constant)
+        (parameter, CATALOG[parameter.parameter].value(subject) if parameter.parameter else parameter.constant)
         for parameter in service.parameters.all()
     ]
 
@@ -189,5 +189,5 @@ def get_values(service: WebService, subject: Subject) -> list[tuple[RequestParam
 def mask(parameter: RequestParameter, value: str) -> str:
     """Mask a value for the log."""
     if parameter.parameter:
-        return "\n".join(map(mask_code, value.splitlines())) if CATALOGUE[parameter.parameter].holds_code else value
+        return "\n".join(map(mask_code, value.splitlines())) if CATALOG[parameter.parameter].holds_code else value
     return MASK if parameter.is_secret else value

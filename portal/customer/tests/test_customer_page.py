@@ -68,7 +68,7 @@ def test_it_shows_ready_and_missing_licenses(client, url, order):
         ("pending", "pool", "We’re preparing it right now."),
         ("waiting", "pool", "Out of stock at the moment."),
         ("waiting", "manual", "Being prepared by Northlight."),
-        ("waiting", None, "Being prepared; Northlight has been told."),
+        ("waiting", None, "Being prepared. Northlight has been notified."),
         ("failed", "pool", "Something went wrong. Northlight has been notified and will take care of it."),
     ],
 )

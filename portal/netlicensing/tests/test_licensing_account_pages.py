@@ -73,7 +73,7 @@ def test_who_revokes_that_key_is_told_what_it_does(client, merchant):
 
     for key, told in ((Token.objects.exclude(pk=other.pk).get(), True), (other, False)):
         text = client.get(reverse("key-revoke", args=[key.pk])).content.decode()
-        assert ("Orders fail then that get their licenses by “Own”, until that account is saved again" in text) == told
+        assert ("Orders that use the account “Own” will fail until you save that account again." in text) == told
 
 
 @pytest.mark.parametrize("view", ["license-package", "license-package-delete", "licensing-account-request"])
@@ -135,7 +135,7 @@ def spoil_key(account):
 def test_the_connection_is_tested(manager, account, proxy, service, monkeypatch):
     templates = [{"number": "T-SUB"}, {"number": "T-PPU"}]
     monkeypatch.setattr(service, "page", lambda kind, query: envelope("LicenseTemplate", templates))
-    assert "knows 2 license templates" in post(manager, "licensing-account-test", account.pk).content.decode()
+    assert "found 2 license templates" in post(manager, "licensing-account-test", account.pk).content.decode()
 
     spoil_key(account)
     assert (
@@ -216,7 +216,7 @@ def test_all_that_failed_is_tried_again_once_the_account_is_mended(
     page = post(manager, "licensing-account-retry-failed", account.pk).content.decode()
     work()
 
-    assert "2 will be retried" in page
+    assert "2 items will be retried" in page
     assert ActivationCode.objects.count() == 2 == len(service.licensees)
     assert "Vendor" not in manager.get(reverse("home")).content.decode()
 

@@ -22,7 +22,7 @@ from portal.web_services.console import get_snippets
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EVERYTHING = list(console.CATALOGUE)
+EVERYTHING = list(console.CATALOG)
 HOSTILE = 'it\'s $HOME `id` "quoted" \\ & = % ; | \n second line\t“ünï” 🔑 !bang {a,b} [1-9]'
 
 
@@ -55,7 +55,7 @@ def verify(service, received):
     assert right["webhook-signature"] in headers["webhook-signature"].split()
 
 
-def test_it_shows_sample_data_of_the_catalogue_and_stores_nothing(manager, make_service, receiver):
+def test_it_shows_sample_data_of_the_catalog_and_stores_nothing(manager, make_service, receiver):
     service = make_service(parameters=EVERYTHING)
 
     text = page(manager.get(address(service)))
@@ -71,9 +71,9 @@ def test_every_example_is_what_the_sample_sends(make_service):
     service = make_service(parameters=EVERYTHING, format="json")
     subject = sample(service)
 
-    sent = {name: parameter.value(subject) for name, parameter in console.CATALOGUE.items()}
+    sent = {name: parameter.value(subject) for name, parameter in console.CATALOG.items()}
 
-    examples = {name: parameter.example for name, parameter in console.CATALOGUE.items()}
+    examples = {name: parameter.example for name, parameter in console.CATALOG.items()}
     # The example of the quantity is of a request for a whole item.
     assert sent == examples | {"Quantity": "1"}
 
@@ -146,7 +146,7 @@ def test_it_says_why_no_code_was_found(manager, make_service, receiver, status, 
     text = " ".join(page(manager.post(address(service), {"send": ""})).split())
 
     assert reason in text and "BBBB" not in text
-    assert ("asked again later" in text) == (status == 503)
+    assert ("retry later with the same ID" in text) == (status == 503)
 
 
 def test_it_says_where_the_codes_are(manager, make_service, receiver):
@@ -194,7 +194,7 @@ def test_tests_are_limited(manager, make_service, receiver):
 
     text = page(manager.post(address(service), {"send": ""}))
 
-    assert "10 tests were sent within a minute" in text
+    assert "10 tests per minute" in text
     assert not receiver.received
 
 
@@ -203,7 +203,7 @@ def test_one_is_sent_at_a_time(make_service, receiver, in_threads):
     receiver.respond = lambda received: (in_threads(lambda _: refused(service), [None], 1) and 200, {}, b"AAAA")
 
     def refused(service):
-        with pytest.raises(console.TestRefused, match="under way"):
+        with pytest.raises(console.TestRefused, match="in progress"):
             send_test(service, sample(service))
         return True
 

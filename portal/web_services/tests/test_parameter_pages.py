@@ -25,7 +25,7 @@ def save(page, service, **changes):
     return page.post(address("parameters", service), rows(service, **changes), follow=True)
 
 
-def test_the_whole_catalogue_is_shown_with_examples(page, service):
+def test_the_whole_catalog_is_shown_with_examples(page, service):
     text = said(page.get(address("parameters", service)))
 
     assert "Order=A0012345678&amp;Item=4711&amp;ID=PHOTO-PRO&amp;Quantity=2" in text
@@ -64,7 +64,7 @@ def test_two_swap_their_names(page, service):
     [
         ({"Order__name": "Item"}, "Another parameter has this name."),
         ({"new__1__name": "Order", "new__1__value": "x"}, "Another parameter has this name."),
-        ({"Order__name": "a&b"}, "A name has letters, digits"),
+        ({"Order__name": "a&b"}, "Use only letters, digits"),
         ({"Order__name": "x" * 65}, "at most 64"),
         ({"Order__position": "0"}, "greater than or equal to 1"),
         ({"new__1__value": "x"}, "Enter a name."),

@@ -213,7 +213,7 @@ def test_all_that_failed_is_sent_again(page, endpoint):
 
     response = page.post(address("send-failed", endpoint), follow=True)
 
-    assert "3 events will be sent again" in response.content.decode()
+    assert "3 events will be resent" in response.content.decode()
     assert WebhookMessage.objects.due().count() == 3
 
 

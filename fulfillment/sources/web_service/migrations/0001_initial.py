@@ -186,7 +186,7 @@ class Migration(migrations.Migration):
                 (
                     "parameter",
                     models.CharField(
-                        blank=True, help_text="Its name in the catalogue; none of a constant.", max_length=30
+                        blank=True, help_text="Its name in the catalog; none of a constant.", max_length=30
                     ),
                 ),
                 (

@@ -34,9 +34,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="requestparameter",
             name="parameter",
-            field=models.CharField(
-                blank=True, help_text="Name in the catalogue. Empty for a constant.", max_length=30
-            ),
+            field=models.CharField(blank=True, help_text="Name in the catalog. Empty for a constant.", max_length=30),
         ),
         migrations.AlterField(
             model_name="webservice",

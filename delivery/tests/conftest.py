@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from delivery import sns
-from delivery.tests.provider_events import TOPIC, amazon_key, certificate_of, sendgrid_key
+from delivery.tests.provider_events import TOPIC, amazon_key, make_certificate, sendgrid_key
 
 
 @pytest.fixture
@@ -22,19 +22,19 @@ def secrets(settings):
 
 @pytest.fixture
 def amazon(monkeypatch):
-    """What is asked of Amazon's servers; they have one certificate."""
-    asked = []
+    """Fake Amazon's servers, with one certificate. Returns the URLs that are requested."""
+    requested = []
 
-    class Answer:
-        content = certificate_of(amazon_key)
+    class FakeResponse:
+        content = make_certificate(amazon_key)
 
         def raise_for_status(self):
             pass
 
     def get(self, url, **options):
-        asked.append(url)
-        return Answer()
+        requested.append(url)
+        return FakeResponse()
 
     monkeypatch.setattr("requests.Session.get", get)
     sns._fetch_key.cache_clear()
-    return asked
+    return requested

@@ -1,4 +1,4 @@
-"""What providers post, in the formats they document, and what proves that they did."""
+"""Events as providers post them, in the formats they document, and how they sign them."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ amazon_key = rsa.generate_private_key(65537, 2048)
 sendgrid_key = ec.generate_private_key(ec.SECP256R1())
 
 
-def certificate_of(key):
+def make_certificate(key):
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
     start = timezone.now()
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
@@ -38,8 +38,8 @@ def payload(provider, kind):
     return json.loads((PAYLOADS / f"{provider}-{kind}.json").read_text())
 
 
-def post(provider, told, **how):
-    return send(provider, *SIGN[provider](told), **how)
+def post(provider, event, **how):
+    return send(provider, *SIGN[provider](event), **how)
 
 
 def send(provider, data, proof, *, secret="provider:of tests", merchant=""):
@@ -48,19 +48,19 @@ def send(provider, data, proof, *, secret="provider:of tests", merchant=""):
     return Client().post(address, data, content_type="application/json", headers=basic | proof)
 
 
-def sign_postmark(told):
-    return json.dumps(told), {}
+def sign_postmark(event):
+    return json.dumps(event), {}
 
 
-def sign_mailgun(told):
+def sign_mailgun(event):
     token = hashlib.sha256(random.randbytes(8)).hexdigest()[:50]
     signature = hmac.new(b"key-of-mailgun", f"1795341605{token}".encode(), hashlib.sha256).hexdigest()
     proof = {"timestamp": "1795341605", "token": token, "signature": signature}
-    return json.dumps({"signature": proof} | told), {}
+    return json.dumps({"signature": proof} | event), {}
 
 
-def sign_sendgrid(told):
-    data = json.dumps(told)
+def sign_sendgrid(event):
+    data = json.dumps(event)
     signature = sendgrid_key.sign(b"1795341605" + data.encode(), ec.ECDSA(hashes.SHA256()))
     return data, {
         "X-Twilio-Email-Event-Webhook-Signature": base64.b64encode(signature).decode(),
@@ -68,30 +68,32 @@ def sign_sendgrid(told):
     }
 
 
-def sign_amazon_ses(told, version="2", **fields):
+def sign_amazon_ses(event, version="2", **fields):
     message = {
         "Type": "Notification",
-        "MessageId": hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32],
+        "MessageId": hashlib.sha256(json.dumps(event).encode()).hexdigest()[:32],
         "TopicArn": TOPIC,
-        "Message": json.dumps(told),
-        "Timestamp": next(iter(part["timestamp"] for name, part in told.items() if name not in ("eventType", "mail"))),
+        "Message": json.dumps(event),
+        "Timestamp": next(
+            iter(part["timestamp"] for name, part in event.items() if name not in ("eventType", "mail"))
+        ),
         "SignatureVersion": version,
         "SigningCertURL": CERTIFICATE_URL,
     } | fields
     text = "".join(f"{name}\n{message[name]}\n" for name in sns.SIGNED[message["Type"]] if name in message)
     algorithm = hashes.SHA256() if version == "2" else hashes.SHA1()
     message["Signature"] = base64.b64encode(amazon_key.sign(text.encode(), padding.PKCS1v15(), algorithm)).decode()
-    return as_posted_by_amazon(message)
+    return format_amazon_post(message)
 
 
-def as_posted_by_amazon(message):
+def format_amazon_post(message):
     return json.dumps(message), {
         "x-amz-sns-message-type": message["Type"],
         "x-amz-sns-message-id": message["MessageId"],
     }
 
 
-# What each provider posts of an event, and the headers that prove it.
+# Each function returns the body that a provider posts for an event, and the headers that authenticate it.
 SIGN = {
     "postmark": sign_postmark,
     "amazon_ses": sign_amazon_ses,

@@ -30,7 +30,7 @@ def template(merchant):
 
 @pytest.fixture
 def mail(pay, work, mailoutbox):
-    """Pay for products, and return the one mail that comes of it."""
+    """Pay for products, and return the only e-mail that is sent."""
 
     def mail(*products, **fields):
         pay(*products, **fields)
@@ -45,7 +45,7 @@ def html_of(message):
     return message.alternatives[0][0]
 
 
-def test_an_order_of_several_products_is_one_mail(mail, make_product):
+def test_an_order_of_several_products_gets_one_email(mail, make_product):
     message = mail(make_product(name="Pro"), make_product(name="Lite"))
 
     assert message.subject.startswith("Your licenses for order A")
@@ -66,7 +66,9 @@ def test_an_order_of_several_products_is_one_mail(mail, make_product):
         ("pt-BR", "BR", "Hello Ada Byron,", "November 22, 2026", "€1,259.98"),
     ],
 )
-def test_it_speaks_as_the_customer_does(mail, product, make_payment, language, country, greeting, day, price):
+def test_it_uses_the_customers_language_and_formats(
+    mail, product, make_payment, language, country, greeting, day, price
+):
     customer = {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": country}
     items = [make_payment(product)["items"][0] | {"total_price": "1259.98"}]
 
@@ -113,7 +115,7 @@ def test_every_tag_is_filled(mail, make_product, make_payment, template):
     assert not re.search(r"\{[A-Z_]+\}", html_of(message))
 
 
-def test_the_license_of_the_parent_order_is_there_for_renewals(
+def test_a_renewal_can_show_the_license_of_its_parent_order(
     pay, make_product, make_payment, work, mailoutbox, template
 ):
     product = make_product()
@@ -134,7 +136,7 @@ HOSTILE = '<b>"x"</b>\r\n\r\nBcc: eve@example.com {KEY} {ORDER_URL} https://evil
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_what_a_customer_typed_does_nothing(mail, product, template, own):
+def test_customer_input_is_inert(mail, product, template, own):
     if own:
         template("{FULLNAME}, {COMPANY}\n\n{KEY}\nhttps://shop.example/?name={FNAME}", subject="For {FULLNAME}")
     customer = {"email": "ada@example.com", "first_name": HOSTILE, "last_name": "{KEY}", "company": HOSTILE[:100]}
@@ -152,7 +154,7 @@ def test_what_a_customer_typed_does_nothing(mail, product, template, own):
     assert 'href="https://evil' not in html
 
 
-def test_a_link_for_a_key_becomes_a_link_and_nothing_else_does(mail, make_product, merchant):
+def test_only_a_key_that_is_a_link_becomes_a_link(mail, make_product, merchant):
     product = make_product(keys=0)
     import_keys(
         merchant.pools.get(), ["https://dl.example/a?b=1&c=2", "javascript:alert(1)", "<script>"], actor="test"
@@ -165,7 +167,7 @@ def test_a_link_for_a_key_becomes_a_link_and_nothing_else_does(mail, make_produc
     assert "&lt;script&gt;" in html
 
 
-def test_a_key_of_several_lines_stays_whole(pay, make_product, work, mailoutbox):
+def test_a_multiline_key_keeps_its_lines(pay, make_product, work, mailoutbox):
     pay(make_product(source="manual"), quantity=2)
     text = "-----BEGIN-----\n  A  B==\n-----END-----"
     enter_codes(OrderItem.objects.get(), {1: text, 2: "SECOND"}, actor="Sam")
@@ -176,7 +178,7 @@ def test_a_key_of_several_lines_stays_whole(pay, make_product, work, mailoutbox)
     assert "-----BEGIN-----<br>  A  B==<br>-----END-----</td>" in html_of(message)
 
 
-def test_a_link_that_the_merchant_wrote_is_one(mail, product, template):
+def test_a_link_in_the_merchants_text_becomes_a_link(mail, product, template):
     template("Get it at https://dl.example/get?order={ORDER_ID}&q=a.\n\n{KEY}")
 
     html = html_of(mail(product, order="A1"))
@@ -185,13 +187,13 @@ def test_a_link_that_the_merchant_wrote_is_one(mail, product, template):
     assert ">https://dl.example/get?order=A1&amp;q=a</a>." in html
 
 
-def test_a_link_is_whole_in_the_plain_text_too(mail, product, template):
+def test_a_link_in_the_plain_text_is_url_encoded(mail, product, template):
     template("See https://shop.example/?name={FULLNAME}&order={ORDER_ID}\n\n{KEY}")
 
     assert "https://shop.example/?name=Ada%20Byron&order=A1\n" in mail(product, order="A1").body
 
 
-def test_markup_that_the_merchant_wrote_is_text(mail, product, template):
+def test_markup_in_the_merchants_text_is_escaped(mail, product, template):
     template("<b>Thanks</b><script>alert(1)</script>\n\n{KEY}")
 
     html = html_of(mail(product))
@@ -199,64 +201,64 @@ def test_markup_that_the_merchant_wrote_is_text(mail, product, template):
     assert "&lt;b&gt;Thanks" in html and "<script" not in html
 
 
-def test_it_tells_what_is_still_to_come(mail, make_product):
+def test_it_lists_licenses_that_are_still_to_come(mail, make_product):
     message = mail(make_product(keys=3, name="Photo Pro"), make_product(keys=0, name="Photo Lite"), quantity=5)
 
     assert "as soon as they’re ready" in message.body and "as soon as they’re ready" in html_of(message)
     assert "Photo Pro: 2 of 5" in message.body and "Photo Lite: 5 of 5" in message.body
 
 
-def test_it_says_nothing_of_that_when_all_came(mail, product):
+def test_it_lists_no_missing_licenses_if_all_are_ready(mail, product):
     assert "as soon as they’re ready" not in mail(product).body
 
 
-class TestWhichText:
-    """Product before merchant, the customer's language before English, one's own before Keywell's."""
+class TestChoiceOfText:
+    """Product before merchant, the customer's language before English, the merchant's text before Keywell's."""
 
-    def test_the_products_counts_more_than_that_for_all(self, mail, product, template):
+    def test_a_products_text_takes_precedence_over_the_one_for_all_products(self, mail, product, template):
         template("for all {KEY}", language="de")
         template("for it {KEY}", product=product)
 
         assert mail(product, language="de").body.startswith("for it ")
 
-    def test_the_customers_language_counts_more_than_english(self, mail, product, template):
+    def test_the_customers_language_takes_precedence_over_english(self, mail, product, template):
         template("English {KEY}")
         template("Deutsch {KEY}", language="de")
 
         assert mail(product, language="de").body.startswith("Deutsch ")
 
-    def test_english_serves_those_without_a_text(self, mail, product, template):
+    def test_english_is_used_for_languages_without_a_text(self, mail, product, template):
         template("English {KEY}")
         template("Deutsch {KEY}", language="de")
 
         assert mail(product, language="ru").body.startswith("English ")
 
-    def test_an_english_subject_is_not_put_on_a_text_in_another_language(self, mail, product, template):
+    def test_an_english_subject_is_not_combined_with_a_text_in_another_language(self, mail, product, template):
         template(subject="Here is {PROGRAM_NAME}")
 
         message = mail(product, language="de")
 
         assert message.body.startswith("Guten Tag") and message.subject.startswith("Ihre Lizenz")
 
-    def test_the_newest_version_counts(self, mail, product, template):
+    def test_the_newest_version_is_used(self, mail, product, template):
         template("old {KEY}")
         template("new {KEY}")
 
         assert mail(product).body.startswith("new ")
 
-    def test_an_empty_one_is_a_return_to_the_default(self, mail, product, template):
+    def test_an_empty_text_restores_the_default(self, mail, product, template):
         template("own {KEY}", subject="Own")
         template()
 
         message = mail(product)
         assert message.body.startswith("Hello Ada") and message.subject.startswith("Your license")
 
-    def test_anothers_never_does(self, mail, product, outsider):
+    def test_another_merchants_text_is_never_used(self, mail, product, outsider):
         EmailTemplate.objects.create(merchant=outsider, language="en", body="theirs {KEY}")
 
         assert "theirs" not in mail(product).body
 
-    def test_products_with_and_without_their_own_share_a_mail(self, mail, make_product, template):
+    def test_products_with_and_without_their_own_text_share_an_email(self, mail, make_product, template):
         pro, lite = make_product(name="Pro"), make_product(name="Lite")
         template("Hi.\n\nPro: {KEY}\n\nBye.", product=pro)
 
@@ -265,7 +267,7 @@ class TestWhichText:
         assert body.index("Hi.") < body.index("Pro: ") < body.index("Bye.") < body.index("Hello Ada")
         assert body.count("Lite × 1") == 1
 
-    def test_a_text_for_all_is_written_once_for_several(self, mail, make_product, template):
+    def test_the_text_for_all_products_is_used_once_for_several_products(self, mail, make_product, template):
         template("Hi.\n\n{PROGRAM_NAME}:\n{KEY}\n\nBye.", subject="Here is {PROGRAM_NAME}")
 
         message = mail(make_product(name="Pro"), make_product(name="Lite"))
@@ -285,13 +287,13 @@ def test_it_comes_from_the_merchants_sender(mail, product, merchant):
     assert message.reply_to == ["help@northlight.example"]
 
 
-def test_it_loads_nothing_from_elsewhere(mail, product):
+def test_it_loads_no_external_resources(mail, product):
     html = html_of(mail(product))
 
     assert not re.search(r"<(img|link|script|iframe|video|audio|source|object)\b|url\(|@import", html)
 
 
-def test_a_revoked_link_is_not_written(mail, product, monkeypatch):
+def test_a_revoked_link_is_left_out(mail, product, monkeypatch):
     monkeypatch.setattr(Order, "url", "")
 
     message = mail(product)
@@ -299,7 +301,7 @@ def test_a_revoked_link_is_not_written(mail, product, monkeypatch):
     assert "at any time" not in message.body and "View my order" not in html_of(message)
 
 
-def test_what_stands_beside_a_revoked_link_is(mail, product, template, monkeypatch):
+def test_a_line_with_a_revoked_link_keeps_its_other_tags(mail, product, template, monkeypatch):
     template("{FNAME}, {PROGRAM_NAME}:\n{KEY}\nYour order: {ORDER_URL}\n{KEY}, {ORDER_URL}")
     monkeypatch.setattr(Order, "url", "")
 
@@ -311,16 +313,16 @@ def test_what_stands_beside_a_revoked_link_is(mail, product, template, monkeypat
 
 
 @pytest.mark.parametrize("tag", ["KEY", "PARENT_KEY", "ORDER_URL"])
-def test_no_subject_holds_what_opens_a_license(mail, product, template, tag):
+def test_the_subject_contains_no_key_and_no_link(mail, product, template, tag):
     with pytest.raises(ValidationError, match=f"The subject can’t contain {{{tag}}}"):
         validate_subject(f"Yours: {{{tag}}}")
-    template(subject=f"Yours: {{{tag}}}")  # from before it was refused
+    template(subject=f"Yours: {{{tag}}}")  # saved before this was validated
 
     assert mail(product).subject == "Yours:"
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr", "es", "ru"])
-def test_the_default_passes_its_own_check(language):
+def test_the_default_text_is_valid(language):
     with translation.override(language):
         validate_body(translation.gettext(BODY))
         before, of_item, after = split_body(translation.gettext(BODY))
@@ -337,10 +339,10 @@ def test_there_is_a_value_for_every_tag(pay, product):
 
 @pytest.mark.parametrize(
     ("language", "greeting", "capital"),
-    # After the comma of a greeting, German goes on in lower case; English and French do not.
+    # After a greeting with a comma, German continues in lower case; English and French don't.
     [("en", ",", True), ("de", ",", False), ("fr", ",", True), ("es", ":", True), ("ru", "!", True)],
 )
-def test_the_first_sentence_begins_as_its_language_has_it(language, greeting, capital):
+def test_the_first_sentence_is_capitalized_as_its_language_requires(language, greeting, capital):
     with translation.override(language):
         customer = translation.gettext(BODY).splitlines()
         links = render_to_string("emails/lost_key.txt", {"merchant": "Northlight", "lines": []}).splitlines()

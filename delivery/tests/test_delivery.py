@@ -32,7 +32,7 @@ def delivery_in_api(api):
     return code["delivery"], code["delivery_reason"]
 
 
-def test_the_mail_holds_the_codes_in_text_and_html(pay, make_product, work, mailoutbox):
+def test_the_email_contains_the_codes_as_text_and_html(pay, make_product, work, mailoutbox):
     answer = pay(make_product(name="Photo Pro"), quantity=2)
     work()
 
@@ -47,7 +47,7 @@ def test_the_mail_holds_the_codes_in_text_and_html(pay, make_product, work, mail
     assert answer["order_url"] in message.body and f'href="{answer["order_url"]}"' in html
 
 
-def test_it_keeps_the_message_id(pay, product, work, mailoutbox):
+def test_it_saves_the_message_id(pay, product, work, mailoutbox):
     pay(product)
     work()
 
@@ -64,7 +64,7 @@ def test_it_is_sent_once(pay, product, work, mailoutbox):
     assert len(mailoutbox) == 1
 
 
-def test_a_mail_server_that_is_down_is_tried_again(api, pay, product, work, fail_to_send, monkeypatch, mailoutbox):
+def test_it_retries_while_the_mail_server_is_down(api, pay, product, work, fail_to_send, monkeypatch, mailoutbox):
     fail_to_send(ConnectionRefusedError(111, "Connection refused"))
     pay(product)
     work()
@@ -89,7 +89,7 @@ def test_a_mail_server_that_is_down_is_tried_again(api, pay, product, work, fail
         AnymailInvalidAddress("no such user\0 \ud800"),
     ],
 )
-def test_an_address_that_is_refused_fails_and_the_merchant_is_told(pay, product, work, fail_to_send, error):
+def test_a_rejected_address_fails_the_delivery_and_notifies_the_merchant(pay, product, work, fail_to_send, error):
     fail_to_send(error)
     pay(product)
     work()
@@ -99,9 +99,9 @@ def test_an_address_that_is_refused_fails_and_the_merchant_is_told(pay, product,
     assert MerchantNotice.objects.get(kind="delivery_failed").subject == delivery
 
 
-# What a mail server answers to a recipient, and to the mail as a whole: is the address wrong?
+# Does the response mean a wrong address, after the recipient command and after the whole message?
 @pytest.mark.parametrize(
-    "code, answer, of_recipient, of_mail",
+    "code, answer, about_recipient, about_message",
     [
         (550, "no such user", True, False),
         (553, "5.1.3 not an address", True, True),
@@ -124,13 +124,13 @@ def test_an_address_that_is_refused_fails_and_the_merchant_is_told(pay, product,
         (-1, "", False, False),
     ],
 )
-def test_answers_are_sorted_into_wrong_addresses_and_try_again(code, answer, of_recipient, of_mail):
-    assert is_about_address(code, answer, of_recipient=True) == of_recipient
-    assert is_about_address(code, answer) == of_mail
+def test_it_recognizes_responses_about_a_wrong_address(code, answer, about_recipient, about_message):
+    assert is_about_address(code, answer, of_recipient=True) == about_recipient
+    assert is_about_address(code, answer) == about_message
 
 
 @pytest.mark.parametrize("code, answer", [(550, b"5.1.1 no such user"), (553, b"5.1.3 not an address")])
-def test_an_address_that_is_refused_with_the_mail_fails(pay, product, work, fail_to_send, code, answer):
+def test_an_address_rejected_with_the_message_fails_the_delivery(pay, product, work, fail_to_send, code, answer):
     fail_to_send(smtplib.SMTPDataError(code, answer))
     pay(product)
     work()
@@ -152,7 +152,7 @@ def test_an_address_that_is_refused_with_the_mail_fails(pay, product, work, fail
         AnymailAPIError("503"),
     ],
 )
-def test_any_other_failure_is_tried_again(pay, product, work, fail_to_send, error):
+def test_it_retries_after_any_other_failure(pay, product, work, fail_to_send, error):
     fail_to_send(error)
     pay(product)
     work()
@@ -163,10 +163,10 @@ def test_any_other_failure_is_tried_again(pay, product, work, fail_to_send, erro
 
 
 class ProviderTimeout(AnymailRequestsAPIError, ReadTimeout):
-    """As anymail makes it."""
+    """A timeout as raised by anymail."""
 
 
-def test_a_mail_that_a_provider_may_have_taken_is_not_sent_again_at_once(pay, product, work, fail_to_send):
+def test_it_waits_before_resending_an_email_that_the_provider_may_have_accepted(pay, product, work, fail_to_send):
     fail_to_send(ProviderTimeout("timed out"))
     pay(product)
     work()
@@ -176,13 +176,13 @@ def test_a_mail_that_a_provider_may_have_taken_is_not_sent_again_at_once(pay, pr
     assert not Delivery.objects.filter(due_at__lt=timezone.now() + timedelta(minutes=9)).exists()
 
 
-def test_a_notice_that_may_have_been_taken_is_not_sent_again_at_once(merchant, work, monkeypatch):
+def test_it_waits_before_resending_a_notice_that_may_have_been_accepted(merchant, work, monkeypatch):
     @contextmanager
-    def fall_silent(message):
+    def time_out(message):
         raise MailError("silence", perhaps_taken=True)
         yield
 
-    monkeypatch.setattr("notices.sending.send_email", fall_silent)
+    monkeypatch.setattr("notices.sending.send_email", time_out)
     monkeypatch.setattr("notices.sending._obsolete_reason", lambda notice: "")
     MerchantNotice.objects.create(merchant=merchant, kind="mail_server")
     work()
@@ -190,7 +190,7 @@ def test_a_notice_that_may_have_been_taken_is_not_sent_again_at_once(merchant, w
     assert MerchantNotice.objects.filter(due_at__gt=timezone.now() + timedelta(minutes=8)).exists()
 
 
-def test_a_mail_that_cannot_be_composed_says_so_and_fails_at_last(pay, product, work, monkeypatch):
+def test_an_email_that_cannot_be_composed_gives_a_reason_and_finally_fails(pay, product, work, monkeypatch):
     monkeypatch.setattr("delivery.sending.compose_delivery", lambda delivery: 1 / 0)
     pay(product)
     work()
@@ -203,7 +203,7 @@ def test_a_mail_that_cannot_be_composed_says_so_and_fails_at_last(pay, product, 
     assert MerchantNotice.objects.filter(kind="delivery_failed").exists()
 
 
-def test_it_is_noted_before_goodbyes_are_said(pay, product, work, monkeypatch):
+def test_the_delivery_is_saved_before_the_connection_is_closed(pay, product, work, monkeypatch):
     seen = []
     monkeypatch.setattr(
         "django.core.mail.backends.locmem.EmailBackend.close",
@@ -216,7 +216,7 @@ def test_it_is_noted_before_goodbyes_are_said(pay, product, work, monkeypatch):
     assert seen == ["sent"]
 
 
-def test_after_days_it_fails(pay, product, work, fail_to_send):
+def test_it_fails_after_the_last_attempt(pay, product, work, fail_to_send):
     fail_to_send(TimeoutError("timed out"))
     pay(product)
     Delivery.objects.update(attempts=Delivery.MAX_ATTEMPTS - 1)
@@ -225,7 +225,7 @@ def test_after_days_it_fails(pay, product, work, fail_to_send):
     assert Delivery.objects.get().status == "failed"
 
 
-def test_it_goes_to_the_address_as_corrected(pay, product, work, mailoutbox):
+def test_it_is_sent_to_the_corrected_address(pay, product, work, mailoutbox):
     pay(product)
     Order.objects.update(email="ada@byron.example")
     work()
@@ -233,7 +233,7 @@ def test_it_goes_to_the_address_as_corrected(pay, product, work, mailoutbox):
     assert mailoutbox[0].to == ["ada@byron.example"] == [Delivery.objects.get().recipient]
 
 
-def test_an_order_refunded_meanwhile_gets_no_mail(pay, product, work, mailoutbox):
+def test_an_order_refunded_before_the_delivery_gets_no_email(pay, product, work, mailoutbox):
     pay(product)
     Order.objects.update(status="deleted")
     work()
@@ -242,7 +242,7 @@ def test_an_order_refunded_meanwhile_gets_no_mail(pay, product, work, mailoutbox
     assert (Delivery.objects.get().status, Delivery.objects.get().reason) == ("canceled", "The order is deleted.")
 
 
-def test_a_checkout_page_without_delivery_gets_no_mail(pay, product, work, mailoutbox):
+def test_an_order_from_a_checkout_page_without_delivery_gets_no_email(pay, product, work, mailoutbox):
     CheckoutPage.objects.update(delivery_allowed=False)
 
     answer = pay(product)
@@ -252,7 +252,7 @@ def test_a_checkout_page_without_delivery_gets_no_mail(pay, product, work, mailo
     assert mailoutbox == []
 
 
-def test_an_error_after_a_mail_was_sent_does_not_send_it_again(pay, product, work, monkeypatch, mailoutbox):
+def test_an_error_after_sending_does_not_resend_the_email(pay, product, work, monkeypatch, mailoutbox):
     monkeypatch.setattr("delivery.tracking.match", lambda delivery: 1 / 0)
     pay(product)
 

@@ -1,4 +1,4 @@
-"""What providers tell before the delivery is known."""
+"""Provider events that arrive before the delivery is saved as sent."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from delivery.tests.provider_events import MESSAGE_ID, payload, post
 pytestmark = pytest.mark.usefixtures("secrets", "amazon")
 
 
-def test_events_may_come_before_the_delivery_is_noted_as_sent(pay, product, monkeypatch, mailoutbox):
+def test_events_may_arrive_before_the_delivery_is_saved_as_sent(pay, product, monkeypatch, mailoutbox):
     pay(product)
     for kind in ("opened", "delivered"):
         assert post("postmark", payload("postmark", kind)).status_code == 200
@@ -22,7 +22,7 @@ def test_events_may_come_before_the_delivery_is_noted_as_sent(pay, product, monk
     assert not TrackingEvent.objects.filter(delivery=None).exists()
 
 
-def test_a_mail_that_was_queued_stands_as_told_once_it_is_sent(pay, product):
+def test_an_event_for_a_queued_delivery_applies_once_it_is_sent(pay, product):
     pay(product)
     Delivery.objects.update(message_id=MESSAGE_ID)
     post("postmark", payload("postmark", "bounced"))

@@ -1,4 +1,4 @@
-"""Customers with international e-mail addresses get their licenses, or the merchant learns why not."""
+"""Customers with international e-mail addresses get their licenses, or the merchant gets a notice with the reason."""
 
 import pytest
 
@@ -40,7 +40,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize("address", VALID)
-def test_it_is_taken_wherever_one_enters(api, make_payment, product, support, address):
+def test_it_accepts_a_valid_address_everywhere(api, make_payment, product, support, address):
     payment = make_payment(product)
     payment["customer"]["email"] = address
     response = api.post("/api/v1/payments/", payment, format="json")
@@ -62,7 +62,7 @@ def test_it_is_taken_wherever_one_enters(api, make_payment, product, support, ad
 
 
 @pytest.mark.parametrize("address", INVALID, ids=ascii)
-def test_what_is_no_address_is_refused(api, make_payment, product, support, pay, address):
+def test_it_rejects_an_invalid_address_everywhere(api, make_payment, product, support, pay, address):
     payment = make_payment(product)
     payment["customer"]["email"] = address
     assert api.post("/api/v1/payments/", payment, format="json").json()["errors"][0]["pointer"] == "#/customer/email"
@@ -73,9 +73,9 @@ def test_what_is_no_address_is_refused(api, make_payment, product, support, pay,
     assert Order.objects.get().email == "ada@example.com"
 
 
-def test_a_domain_is_written_as_dns_has_it():
+def test_it_converts_a_domain_to_its_dns_form():
     assert to_ascii_domain("info@bücher.example") == "info@xn--bcher-kva.example"
-    # By the rules of 2008: those of 2003 would send it to strasse.example, which is somebody else's.
+    # IDNA 2008. With IDNA 2003 the e-mail would go to strasse.example, which belongs to someone else.
     assert to_ascii_domain("info@straße.example") == "info@xn--strae-oqa.example"
     assert to_ascii_domain("Info@Example.COM") == "Info@Example.COM"
     validate_international("zoë@bücher.example")
@@ -89,7 +89,7 @@ def test_a_domain_is_written_as_dns_has_it():
         ("info@bücher.example", "info@BÜCHER.example"),
     ],
 )
-def test_a_domain_is_found_in_either_spelling(buy, client, merchant, work, mailoutbox, stored, searched):
+def test_it_finds_a_domain_in_either_spelling(buy, client, merchant, work, mailoutbox, stored, searched):
     buy(stored)
     assert Order.objects.with_email(searched).exists()
     assert not Order.objects.with_email("other@bücher.example").exists()
@@ -104,7 +104,7 @@ def test_a_domain_is_found_in_either_spelling(buy, client, merchant, work, mailo
 
 @pytest.fixture
 def make_sink(settings):
-    """A mail server on loopback that the installation's mail goes through."""
+    """Start a local mail server that the installation sends its e-mail through."""
     started = []
 
     def make(**fields):
@@ -124,7 +124,7 @@ def make_sink(settings):
 
 @pytest.fixture
 def buy(api, make_payment, product, work):
-    """Buy something with this address, have it mailed, and return the delivery and the answer."""
+    """Buy a product with this address, send the e-mail, and return the delivery and the response to the payment."""
 
     def buy(address):
         payment = make_payment(product)
@@ -138,7 +138,7 @@ def buy(api, make_payment, product, work):
 
 @pytest.mark.parametrize("smtputf8", [True, False])
 @pytest.mark.parametrize("domain", ["bücher.example", "straße.example", "例子.广告"])
-def test_an_international_domain_works_at_every_mail_server(make_sink, buy, smtputf8, domain):
+def test_an_international_domain_works_with_every_mail_server(make_sink, buy, smtputf8, domain):
     sink = make_sink(smtputf8=smtputf8)
     delivery, _ = buy(f"info@{domain}")
 
@@ -147,7 +147,7 @@ def test_an_international_domain_works_at_every_mail_server(make_sink, buy, smtp
 
 
 @pytest.mark.parametrize("address", ["zoë@example.com", "用户@例子.广告"])
-def test_an_international_mailbox_works_where_the_server_takes_it(make_sink, buy, address):
+def test_an_international_mailbox_works_if_the_server_supports_it(make_sink, buy, address):
     sink = make_sink(smtputf8=True)
     delivery, _ = buy(address)
 
@@ -158,20 +158,20 @@ def test_an_international_mailbox_works_where_the_server_takes_it(make_sink, buy
     assert "-KEY-" in message.get_body(("plain",)).get_content()
 
 
-def test_where_the_server_does_not_the_delivery_failed_with_its_reason(make_sink, buy, api):
+def test_a_delivery_to_an_unsupported_mailbox_fails_with_a_reason(make_sink, buy, api):
     sink = make_sink(smtputf8=False)
     delivery, answer = buy("zoë@example.com")
 
     assert delivery.status == "failed" and delivery.attempts == 1
     assert "international characters" in delivery.reason
-    assert sink.recipients == ["owner@northlight.example"]  # who is told of it
+    assert sink.recipients == ["owner@northlight.example"]  # gets the notice
     assert answer["items"][0]["activation_codes"][0]["code"]
     assert MerchantNotice.objects.get(kind="delivery_failed").subject == delivery
     (code,) = api.get(f"/api/v1/orders/{answer['order']}/").json()["items"][0]["activation_codes"]
     assert (code["delivery"], code["delivery_reason"]) == ("failed", delivery.reason)
 
 
-def test_the_next_mail_over_the_same_backend_is_not_held_up(make_sink, buy, pay, product, work):
+def test_a_rejected_mailbox_does_not_block_the_next_email(make_sink, buy, pay, product, work):
     sink = make_sink(smtputf8=False)
     buy("zoë@example.com")
     pay(product)

@@ -27,7 +27,7 @@ def test_it_sends_the_codes_again(resend, work, mailoutbox):
     assert Delivery.objects.get(kind="resend").requested_by == "API key shop-1"
 
 
-def test_twice_at_once_sends_one_mail(resend, work, mailoutbox):
+def test_two_requests_in_a_row_send_one_email(resend, work, mailoutbox):
     first = resend().json()
     work()
     second = resend().json()
@@ -37,14 +37,14 @@ def test_twice_at_once_sends_one_mail(resend, work, mailoutbox):
     assert len(mailoutbox) == 1
 
 
-def test_while_the_first_is_under_way_it_sends_no_second(resend):
+def test_it_sends_no_second_email_while_the_first_is_queued(resend):
     first = resend().json()
     Delivery.objects.update(created_at="2026-01-01T00:00:00Z")
 
     assert resend().json()["id"] == first["id"]
 
 
-def test_a_corrected_address_gets_its_own_at_once(resend, work):
+def test_a_corrected_address_gets_an_email_immediately(resend, work):
     resend()
     work()
     Order.objects.update(email="ada@byron.example")
@@ -53,7 +53,7 @@ def test_a_corrected_address_gets_its_own_at_once(resend, work):
     assert Delivery.objects.filter(kind="resend").count() == 2
 
 
-def test_later_it_sends_another(resend, work, mailoutbox):
+def test_a_later_request_sends_another_email(resend, work, mailoutbox):
     resend()
     work()
     Delivery.objects.update(created_at="2026-01-01T00:00:00Z")
@@ -63,14 +63,14 @@ def test_later_it_sends_another(resend, work, mailoutbox):
     assert len(mailoutbox) == 2
 
 
-def test_it_goes_to_the_present_address(resend):
+def test_it_is_sent_to_the_current_address(resend):
     Order.objects.update(email="ada@byron.example")
 
     assert resend().json()["recipient"] == "ada@byron.example"
 
 
 @pytest.mark.parametrize("status", ["unpaid", "deleted", "terminated"])
-def test_an_order_that_is_not_paid_is_refused(resend, status):
+def test_it_rejects_an_order_that_is_not_paid(resend, status):
     Order.objects.update(status=status)
 
     response = resend()
@@ -78,7 +78,7 @@ def test_an_order_that_is_not_paid_is_refused(resend, status):
     assert (response.status_code, response.json()["detail"]) == (409, f"The order is {status}, not paid.")
 
 
-def test_a_checkout_page_without_delivery_is_refused(resend):
+def test_it_rejects_an_order_from_a_checkout_page_without_delivery(resend):
     CheckoutPage.objects.update(delivery_allowed=False)
 
     response = resend()
@@ -86,7 +86,7 @@ def test_a_checkout_page_without_delivery_is_refused(resend):
     assert response.status_code == 409 and "isn’t allowed for the checkout page “main”" in response.json()["detail"]
 
 
-def test_an_item_without_codes_is_refused(api, pay, make_product):
+def test_it_rejects_an_item_without_codes(api, pay, make_product):
     pay(make_product(keys=0), order="A1")
 
     response = api.post("/api/v1/orders/A1/items/1/resend/")
@@ -106,30 +106,30 @@ def test_an_outsider_gets_a_404(resend, make_api, outsider):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_clicks_at_the_same_moment_send_one_mail(resend, in_threads):
+def test_concurrent_clicks_send_one_email(resend, in_threads):
     in_threads(lambda _: resend(), range(8), threads=8)
 
     assert Delivery.objects.filter(kind="resend").count() == 1
 
 
-def test_one_in_a_workers_hands_does_not_count_once_the_address_is_corrected(pay, product, work, mailoutbox):
+def test_a_delivery_claimed_before_the_address_was_corrected_does_not_count(pay, product, work, mailoutbox):
     pay(product)
     work()
     item = OrderItem.objects.get()
     first, _ = resending.resend(item, actor="Sam")
-    in_hands = Delivery.objects.claim(first.pk)
-    in_hands.readdress()  # talks to the mail server, with the address it had
+    claimed = Delivery.objects.claim(first.pk)
+    claimed.readdress()  # the worker is sending to the old address
     correct_email(item.order, "right@example.com", actor="Sam")
 
     second, new = resending.resend(item, actor="Sam")
-    in_hands.end(status="sent")
+    claimed.end(status="sent")
     work()
 
     assert new and second.recipient == "right@example.com"
     assert mailoutbox[-1].to == ["right@example.com"]
 
 
-def test_an_automatic_mail_that_waits_is_not_sent_beside(pay, product, work, mailoutbox):
+def test_a_resend_does_not_duplicate_a_queued_automatic_delivery(pay, product, work, mailoutbox):
     pay(product)
 
     delivery, new = resending.resend(OrderItem.objects.get(), actor="Sam")
@@ -144,6 +144,6 @@ def test_it_does_not_wait_for_an_import(pay, product, in_threads):
     pay(product)
     item = OrderItem.objects.get()
     with transaction.atomic():
-        Merchant.objects.select_for_update().get()  # as an import holds it for minutes
+        Merchant.objects.select_for_update().get()  # an import holds this lock for minutes
 
         assert in_threads(lambda _: resending.resend(item, actor="Sam"), [0], threads=1)

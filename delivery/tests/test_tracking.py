@@ -1,4 +1,4 @@
-"""What providers tell, posted to the addresses they are given, in the formats they document."""
+"""Provider events, posted to our URLs in the formats that the providers document."""
 
 import base64
 import itertools
@@ -54,12 +54,12 @@ def lines(order):
     return [line.text for line in order_history(Order.objects.get(pk=order.pk))]
 
 
-ORDERS = [list(kinds) * 2 for kinds in itertools.permutations(KINDS)]
+KIND_SEQUENCES = [list(kinds) * 2 for kinds in itertools.permutations(KINDS)]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_provider_tells_is_how_the_delivery_stands(delivery, provider, kind):
+def test_an_event_sets_the_status_of_the_delivery(delivery, provider, kind):
     assert post(provider, payload(provider, kind)).status_code == 200
 
     delivery.refresh_from_db()
@@ -70,21 +70,21 @@ def test_what_a_provider_tells_is_how_the_delivery_stands(delivery, provider, ki
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_the_order_and_repetition_of_events_do_not_matter(delivery, provider):
     order = delivery.order
-    kinds = random.Random(provider).choice(ORDERS)
+    kinds = random.Random(provider).choice(KIND_SEQUENCES)
     for kind in kinds:
         assert post(provider, payload(provider, kind)).status_code == 200
 
     delivery.refresh_from_db()
     assert (delivery.status, TrackingEvent.objects.count()) == ("complained", 4)
-    told = lines(order)[-4:]
-    assert told[0] == "Delivered to ada@example.com"
-    assert told[1].startswith("Bounced: ") and told[1].endswith("mailbox full")
-    assert told[2] == "Opened"
-    assert told[3].startswith("Marked as spam")
+    shown = lines(order)[-4:]
+    assert shown[0] == "Delivered to ada@example.com"
+    assert shown[1].startswith("Bounced: ") and shown[1].endswith("mailbox full")
+    assert shown[2] == "Opened"
+    assert shown[3].startswith("Marked as spam")
 
 
 @pytest.mark.parametrize("kinds", list(itertools.permutations(["delivered", "opened", "bounced"])))
-def test_the_gravest_news_counts_and_the_merchant_is_told_once(delivery, kinds):
+def test_the_most_severe_event_counts_and_the_merchant_is_notified_once(delivery, kinds):
     for kind in [*kinds, *kinds]:
         post("postmark", payload("postmark", kind))
 
@@ -94,7 +94,7 @@ def test_the_gravest_news_counts_and_the_merchant_is_told_once(delivery, kinds):
 
 
 @pytest.mark.parametrize("kind", ["bounced", "complained"])
-def test_bad_news_needs_attention_until_another_mail_went_out(delivery, kind):
+def test_a_bounce_or_complaint_needs_attention_until_a_resend(delivery, kind):
     post("postmark", payload("postmark", kind))
     assert list(needing_attention(Order.objects.all())) == [delivery.order]
 
@@ -105,7 +105,7 @@ def test_bad_news_needs_attention_until_another_mail_went_out(delivery, kind):
 
 
 @pytest.mark.parametrize("kind", ["delivered", "opened"])
-def test_good_news_needs_no_attention_and_is_no_reason_to_send_again(delivery, kind):
+def test_a_delivered_or_opened_email_needs_no_attention_and_no_resend(delivery, kind):
     item = delivery.order.items.get()
     resent, _ = resending.resend(item, actor="Sam")
     work()
@@ -117,7 +117,7 @@ def test_good_news_needs_no_attention_and_is_no_reason_to_send_again(delivery, k
     assert not needing_attention(Order.objects.all())
 
 
-def test_what_bounced_may_be_resent_at_once(delivery):
+def test_a_bounced_delivery_may_be_resent_immediately(delivery):
     item = delivery.order.items.get()
     resent, _ = resending.resend(item, actor="Sam")
     work()
@@ -128,21 +128,21 @@ def test_what_bounced_may_be_resent_at_once(delivery):
     assert resending.resend(item, actor="Sam")[1]
 
 
-def test_the_reason_does_not_hold_the_address(delivery):
-    told = payload("postmark", "bounced") | {"Details": "smtp;550 5.1.1 <Ada@example.com>: no such user"}
-    post("postmark", told)
+def test_the_reason_does_not_contain_the_address(delivery):
+    event = payload("postmark", "bounced") | {"Details": "smtp;550 5.1.1 <Ada@example.com>: no such user"}
+    post("postmark", event)
 
     assert TrackingEvent.objects.get().reason == "smtp;550 5.1.1 <the address>: no such user"
 
 
-def test_whatever_a_mail_server_answered_is_kept(delivery):
-    told = payload("postmark", "bounced") | {"Details": "smtp;550 \ud83d\0 no such user"}
-    assert post("postmark", told).status_code == 200
+def test_it_saves_a_reason_with_invalid_characters(delivery):
+    event = payload("postmark", "bounced") | {"Details": "smtp;550 \ud83d\0 no such user"}
+    assert post("postmark", event).status_code == 200
 
     assert TrackingEvent.objects.get().reason == "smtp;550 ?� no such user"
 
 
-def test_the_shop_is_told_once(delivery, merchant):
+def test_the_shop_gets_one_webhook(delivery, merchant):
     WebhookEndpoint.objects.create(
         merchant=merchant, url="https://shop.example/", events=["delivery.bounced"], secret=""
     )
@@ -152,7 +152,7 @@ def test_the_shop_is_told_once(delivery, merchant):
     assert WebhookMessage.objects.get().event == "delivery.bounced"
 
 
-def test_the_notice_says_why_and_where(delivery, mailoutbox):
+def test_the_notice_gives_the_reason_and_links_to_the_order(delivery, mailoutbox):
     post("postmark", payload("postmark", "bounced"))
     work()
 
@@ -176,7 +176,7 @@ def test_the_order_page_says_that_the_address_bounced(delivery, support):
     assert "Mail to this address" not in support.get(page).content.decode()
 
 
-def test_nobody_is_asked_to_correct_an_address_that_was_erased(delivery, support):
+def test_the_order_page_does_not_ask_to_correct_an_erased_address(delivery, support):
     post("postmark", payload("postmark", "bounced"))
 
     PersonalData(delivery.order.email).erase(actor="Stella")
@@ -184,10 +184,10 @@ def test_nobody_is_asked_to_correct_an_address_that_was_erased(delivery, support
     assert "Mail to this address" not in support.get(f"/orders/{delivery.order.number}/").content.decode()
 
 
-def test_a_delay_is_told_and_changes_nothing(delivery):
-    told = payload("mailgun", "bounced")
-    told["event-data"]["severity"] = "temporary"
-    post("mailgun", told)
+def test_a_delay_is_shown_and_does_not_change_the_status(delivery):
+    event = payload("mailgun", "bounced")
+    event["event-data"]["severity"] = "temporary"
+    post("mailgun", event)
 
     delivery.refresh_from_db()
     assert delivery.status == "sent"
@@ -195,7 +195,7 @@ def test_a_delay_is_told_and_changes_nothing(delivery):
     assert not MerchantNotice.objects.exists()
 
 
-def test_opening_it_often_is_one_line(delivery):
+def test_repeated_opens_are_one_line_of_history(delivery):
     for minute in range(5):
         post("postmark", payload("postmark", "opened") | {"ReceivedAt": f"2026-11-22T10:0{minute}:00Z"})
 
@@ -203,7 +203,7 @@ def test_opening_it_often_is_one_line(delivery):
     assert lines(delivery.order).count("Opened") == 1
 
 
-def test_nothing_happens_to_a_mail_before_it_is_sent(delivery):
+def test_the_history_shows_sent_before_delivered(delivery):
     Delivery.objects.update(sent_at=timezone.now() + timedelta(hours=1))
     post("postmark", payload("postmark", "delivered"))
 
@@ -214,7 +214,7 @@ def test_nothing_happens_to_a_mail_before_it_is_sent(delivery):
 # Before the delivery is known
 
 
-def test_the_sweep_finds_what_was_written_at_the_same_moment(delivery):
+def test_the_sweep_matches_an_event_saved_concurrently_with_the_delivery(delivery):
     Delivery.objects.update(message_id="not yet")
     post("postmark", payload("postmark", "bounced"))
     Delivery.objects.update(message_id=f"<{MESSAGE_ID}>")
@@ -224,9 +224,9 @@ def test_the_sweep_finds_what_was_written_at_the_same_moment(delivery):
     assert Delivery.objects.get().status == "bounced"
 
 
-def test_events_of_mails_that_are_not_ours_are_kept_for_days(delivery):
-    told = payload("postmark", "bounced") | {"MessageID": "somebody-elses"}
-    assert post("postmark", told).status_code == 200
+def test_unmatched_events_are_kept_for_days(delivery):
+    event = payload("postmark", "bounced") | {"MessageID": "somebody-elses"}
+    assert post("postmark", event).status_code == 200
     tasks.sweep()
     assert TrackingEvent.objects.get().delivery is None
 
@@ -238,11 +238,11 @@ def test_events_of_mails_that_are_not_ours_are_kept_for_days(delivery):
     assert delivery.status == "sent"
 
 
-# Who is believed
+# Authentication
 
 
 @pytest.mark.parametrize("provider", ["amazon_ses", "sendgrid"])
-def test_what_was_changed_after_it_was_signed_is_refused(delivery, provider):
+def test_it_rejects_an_event_changed_after_signing(delivery, provider):
     data, proof = SIGN[provider](payload(provider, "bounced"))
 
     assert send(provider, data.replace("ada@example.com", "eve@example.com"), proof).status_code == 403
@@ -250,14 +250,14 @@ def test_what_was_changed_after_it_was_signed_is_refused(delivery, provider):
 
 
 @pytest.mark.parametrize("provider", ["amazon_ses", "sendgrid", "mailgun"])
-def test_what_is_not_signed_is_refused(delivery, provider):
+def test_it_rejects_an_unsigned_event(delivery, provider):
     data, _ = sign_postmark(payload(provider, "bounced"))
 
     assert send(provider, data, {}).status_code in (400, 403)
     assert not TrackingEvent.objects.exists()
 
 
-def test_a_wrong_signature_of_mailgun_is_refused(delivery, settings):
+def test_it_rejects_a_wrong_mailgun_signature(delivery, settings):
     settings.ANYMAIL = settings.ANYMAIL | {"MAILGUN_WEBHOOK_SIGNING_KEY": "another"}
 
     assert post("mailgun", payload("mailgun", "bounced")).status_code == 403
@@ -266,7 +266,7 @@ def test_a_wrong_signature_of_mailgun_is_refused(delivery, settings):
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("secret, status", [("", 401), ("provider:of another", 403), ("nothing", 403)])
-def test_a_missing_or_wrong_secret_is_refused(delivery, provider, secret, status):
+def test_it_rejects_a_missing_or_wrong_secret(delivery, provider, secret, status):
     response = post(provider, payload(provider, "bounced"), secret=secret)
 
     assert response.status_code == status
@@ -274,7 +274,7 @@ def test_a_missing_or_wrong_secret_is_refused(delivery, provider, secret, status
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_nobody_is_believed_where_nothing_is_set(delivery, provider, settings):
+def test_it_rejects_all_events_if_no_secret_is_set(delivery, provider, settings):
     settings.ANYMAIL = {}
 
     assert post(provider, payload(provider, "bounced")).status_code == 403
@@ -282,7 +282,7 @@ def test_nobody_is_believed_where_nothing_is_set(delivery, provider, settings):
 
 
 @pytest.mark.parametrize("provider", ["sendgrid", "amazon_ses"])
-def test_a_signature_is_enough_where_no_other_secret_is_set(delivery, provider, settings):
+def test_a_signature_is_enough_if_no_other_secret_is_set(delivery, provider, settings):
     settings.ANYMAIL = {name: value for name, value in settings.ANYMAIL.items() if name != "WEBHOOK_SECRET"}
 
     assert post(provider, payload(provider, "bounced"), secret="").status_code == 200
@@ -290,7 +290,7 @@ def test_a_signature_is_enough_where_no_other_secret_is_set(delivery, provider, 
 
 @pytest.mark.parametrize("data", ["", "{", "[]", "null", '"x"', '{"signature": []}', '[{"event": 1}]', "[" * 50_000])
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_what_cannot_be_read_does_nothing(delivery, provider, data):
+def test_it_ignores_an_unreadable_body(delivery, provider, data):
     _, proof = SIGN[provider](payload(provider, "bounced"))
     if provider == "sendgrid":
         signature = sendgrid_key.sign(f"1795341605{data}".encode(), ec.ECDSA(hashes.SHA256()))
@@ -300,27 +300,27 @@ def test_what_cannot_be_read_does_nothing(delivery, provider, data):
     assert not TrackingEvent.objects.exists()
 
 
-def test_what_cannot_be_read_is_not_in_the_log(delivery, caplog):
+def test_an_unreadable_body_is_not_logged(delivery, caplog):
     assert send("amazon_ses", "ada@example.com", {}).status_code == 400
     assert "ada@example.com" not in caplog.text
 
 
-def test_what_is_too_long_is_not_read(delivery):
+def test_it_rejects_a_body_that_is_too_large(delivery):
     assert send("postmark", "x" * 2_000_000, {}).status_code == 413
 
 
-def test_there_is_no_address_for_other_providers(client):
+def test_there_is_no_url_for_other_providers(client):
     assert client.post("/anymail/mandrill/tracking/", "{}", content_type="application/json").status_code == 404
     assert client.post("/anymail/postmark/inbound/", "{}", content_type="application/json").status_code == 404
 
 
-# What a merchant's own provider tells
+# Events from a merchant's own provider
 
 
 @pytest.fixture
 def make_account(settings):
-    """An account of a merchant, which has secrets of its own; the installation has none."""
-    of_provider = {
+    """Create mail accounts of merchants with their own secrets. The installation has no secret."""
+    secrets_by_provider = {
         "postmark": "provider:of tests",
         "mailgun": settings.ANYMAIL["MAILGUN_WEBHOOK_SIGNING_KEY"],
         "sendgrid": settings.ANYMAIL["SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY"],
@@ -329,14 +329,16 @@ def make_account(settings):
 
     def make(merchant, kind, secret=None):
         account = MailAccount(merchant=merchant, kind=kind, sender="shop@example.com")
-        account.keep(password="key", tracking_secret=of_provider[account.provider] if secret is None else secret)
+        account.keep(
+            password="key", tracking_secret=secrets_by_provider[account.provider] if secret is None else secret
+        )
         account.save()
 
     return make
 
 
 @pytest.mark.parametrize("kind", ["postmark", "mailgun", "mailgun_eu", "sendgrid"])
-def test_a_merchants_own_provider_is_believed(delivery, merchant, make_account, kind):
+def test_it_accepts_events_from_a_merchants_own_provider(delivery, merchant, make_account, kind):
     make_account(merchant, kind)
     provider = kind.removesuffix("_eu")
 
@@ -347,7 +349,7 @@ def test_a_merchants_own_provider_is_believed(delivery, merchant, make_account, 
 
 
 @pytest.mark.parametrize("kind", ["postmark", "mailgun", "sendgrid"])
-def test_it_is_believed_about_that_merchants_mails_only(delivery, outsider, make_account, kind):
+def test_a_merchants_provider_cannot_report_on_other_merchants_emails(delivery, outsider, make_account, kind):
     make_account(outsider, kind)
 
     assert post(kind, payload(kind, "bounced"), merchant=outsider.slug).status_code == 200
@@ -359,7 +361,9 @@ def test_it_is_believed_about_that_merchants_mails_only(delivery, outsider, make
     assert TrackingEvent.objects.get().delivery is None
 
 
-def test_it_cannot_take_the_place_of_what_another_tells(delivery, merchant, outsider, make_account):
+def test_the_same_event_from_another_merchants_provider_does_not_displace_it(
+    delivery, merchant, outsider, make_account
+):
     make_account(outsider, "postmark")
     make_account(merchant, "postmark")
     for slug in (outsider.slug, merchant.slug):
@@ -370,20 +374,20 @@ def test_it_cannot_take_the_place_of_what_another_tells(delivery, merchant, outs
 
 
 @pytest.mark.parametrize("provider", ["postmark", "mailgun", "sendgrid"])
-@pytest.mark.parametrize("account", [None, "without secret", "elsewhere"])
-def test_nobody_is_believed_whose_account_has_no_such_secret(
+@pytest.mark.parametrize("account", [None, "without secret", "another provider"])
+def test_it_rejects_events_if_the_merchants_account_has_no_matching_secret(
     delivery, merchant, make_account, settings, provider, account
 ):
     if account == "without secret":
         make_account(merchant, provider, secret="")
-    if account == "elsewhere":
+    if account == "another provider":
         make_account(merchant, "postmark" if provider != "postmark" else "mailgun")
 
     assert post(provider, payload(provider, "bounced"), merchant=merchant.slug).status_code == 403
     assert not TrackingEvent.objects.exists()
 
 
-def test_the_installations_secret_is_none_of_a_merchants(delivery, merchant, make_account, settings):
+def test_the_installations_secret_is_not_valid_for_a_merchants_url(delivery, merchant, make_account, settings):
     make_account(merchant, "postmark", secret="northlight:secret")
     settings.ANYMAIL = {"WEBHOOK_SECRET": "provider:of tests"}
 
@@ -394,7 +398,7 @@ def test_the_installations_secret_is_none_of_a_merchants(delivery, merchant, mak
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
-def test_both_versions_of_amazons_signature_are_known(delivery, version):
+def test_it_accepts_both_versions_of_amazons_signature(delivery, version):
     posted = sign_amazon_ses(payload("amazon_ses", "bounced"), version)
 
     assert send("amazon_ses", *posted).status_code == 200
@@ -416,7 +420,7 @@ def test_both_versions_of_amazons_signature_are_known(delivery, version):
     ],
     ids=str,
 )
-def test_amazons_signature_is_checked_with_amazons_certificate(delivery, amazon, fields):
+def test_it_rejects_another_topic_certificate_url_or_signature_version(delivery, amazon, fields):
     posted = sign_amazon_ses(payload("amazon_ses", "bounced"), **fields)
 
     assert send("amazon_ses", *posted).status_code == 403
@@ -433,24 +437,24 @@ def test_the_certificate_is_fetched_once(delivery, amazon):
 SUBSCRIBE = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=keywell&Token=2336412f37fb"
 
 
-def ask_for_confirmation(url):
+def request_confirmation(url):
     fields = {"Type": "SubscriptionConfirmation", "Message": "You have chosen to subscribe.", "Token": "2336412f37fb"}
     return sign_amazon_ses(payload("amazon_ses", "bounced"), SubscribeURL=url, **fields)
 
 
-def test_a_subscription_is_confirmed_if_amazon_asks_for_it(db, amazon):
-    assert send("amazon_ses", *ask_for_confirmation(SUBSCRIBE)).status_code == 200
+def test_it_confirms_a_subscription_that_amazon_requests(db, amazon):
+    assert send("amazon_ses", *request_confirmation(SUBSCRIBE)).status_code == 200
     assert amazon == [CERTIFICATE_URL, SUBSCRIBE]
 
 
 @pytest.mark.parametrize("url", ["https://eve.example/", SUBSCRIBE.replace("https", "http")])
-def test_it_is_not_confirmed_elsewhere(db, amazon, url):
-    assert send("amazon_ses", *ask_for_confirmation(url)).status_code == 400
+def test_it_does_not_confirm_a_subscription_at_another_url(db, amazon, url):
+    assert send("amazon_ses", *request_confirmation(url)).status_code == 400
     assert amazon == [CERTIFICATE_URL]
 
 
-def test_it_is_not_confirmed_for_somebody_else(db, amazon):
-    data, proof = ask_for_confirmation(SUBSCRIBE)
+def test_it_does_not_confirm_a_subscription_with_a_wrong_signature(db, amazon):
+    data, proof = request_confirmation(SUBSCRIBE)
 
     assert send("amazon_ses", data.replace("2336412f37fb", "ffffffffffff"), proof).status_code == 403
     assert amazon == [CERTIFICATE_URL]

@@ -60,7 +60,7 @@ async function main() {
     assert.equal((await UtilityService.listCountries(vendor)).getContent().length, 249);
     assert.equal((await LicenseeService.list(vendor, "productNumber=NONE")).getContent().length, 0);
 
-    // The customer's software has a key of its own
+    // The customer's software has its own key
     const token = await TokenService.create(vendor, new Token()
         .setTokenType("APIKEY").setProperty("licenseeNumber", "I-MINE").setProperty("apiKeyRole", "ROLE_APIKEY_LICENSEE"));
     const customer = new Context().setBaseUrl(url).setSecurityMode(Constants.APIKEY_IDENTIFICATION)

@@ -15,7 +15,7 @@ NAMESPACE = "{http://netlicensing.labs64.com/schema/context}"
 
 
 class Api:
-    """The service as one caller's HTTP client sees it, in JSON."""
+    """A JSON client of the licensing service for one caller."""
 
     def __init__(self, user_name, password):
         credentials = b64encode(f"{user_name}:{password}".encode()).decode()
@@ -39,7 +39,7 @@ def sign_in(merchant, name="erp"):
 
 
 def items(response):
-    """What an answer holds, each as a dictionary with its type, its properties and its lists."""
+    """The items of a response, each as a dictionary of its type, properties and lists."""
     found = []
     for item in response.json()["items"]["item"]:
         properties = {each["name"]: each["value"] for each in item["property"]}
@@ -56,18 +56,18 @@ def item(response):
 
 
 def info(response):
-    """The id and the text of the only info."""
+    """The ID and text of the response's only info."""
     (only,) = response.json()["infos"]["info"]
     return only["id"], only["value"]
 
 
 def xml(response):
-    """The root of an answer in XML."""
+    """The root element of an XML response."""
     return fromstring(response.content)
 
 
 def make_one_of_each(merchant):
-    """One of each, by the API alone."""
+    """Create one object of each type through the API."""
     api = sign_in(merchant, "rows")
     api.post("product", number="P1", name="Photo")
     api.post("productmodule", productNumber="P1", number="M1", name="Updates", licensingModel="Subscription")
@@ -89,7 +89,7 @@ def api(make_api):
 
 
 @pytest.fixture
-def chain(api):
+def seeded_api(api):
     return api
 
 
@@ -155,7 +155,7 @@ def make_license():
 
 @pytest.fixture
 def validate(with_key):
-    """Validate as the customer's software does, and return how it stands with the only module."""
+    """Validate as the customer's software does, and return the result for the only module."""
 
     def validate(licensee, **parameters):
         response = with_key().post(f"licensee/{licensee.number}/validate", **parameters)

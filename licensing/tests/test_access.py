@@ -1,4 +1,4 @@
-"""Who may do what: vendors' logins, and API keys by their role."""
+"""What vendor logins and the roles of API keys allow."""
 
 from base64 import b64encode
 
@@ -12,7 +12,7 @@ from licensing.models import Licensee, Role, Token, Transaction, VendorLogin
 from licensing.tests.conftest import BASE, Api, info, item, items, xml
 from licensing.urls import urlpatterns
 
-# What the roles may, each also what those before it may.
+# What each role allows, in addition to the roles before it.
 ACTIONS: dict[Role, list[tuple[str, str, dict[str, str]]]] = {
     Role.LICENSEE: [
         ("POST", "token", {"tokenType": "SHOP", "licenseeNumber": "I1"}),
@@ -63,7 +63,7 @@ def call(api, method, path, values):
 
 
 @pytest.mark.parametrize(("role", "least", "method", "path", "values"), TABLE)
-def test_a_role_reaches_so_far(holding, make_licensee, with_key, role, least, method, path, values):
+def test_a_role_allows_only_its_own_actions(holding, make_licensee, with_key, role, least, method, path, values):
     token = Token.objects.create(merchant=holding.merchant, token_type="SHOP")  # noqa: S106
     make_licensee("I2", marked_for_transfer=True)
     path = path.format(token=token.number, transaction=Transaction.objects.get().number)
@@ -77,13 +77,13 @@ def test_a_role_reaches_so_far(holding, make_licensee, with_key, role, least, me
         assert info(answer)[0] == "AccessDeniedException"
 
 
-def test_every_address_is_in_the_table():
+def test_every_url_is_in_the_table():
     in_table = {resolve(BASE + path).url_name for acts in ACTIONS.values() for _, path, _ in acts}
 
     assert in_table == {pattern.name for pattern in urlpatterns} - {"licensing-nothing"}
 
 
-def test_without_credentials_they_are_asked_for(holding):
+def test_it_asks_for_missing_credentials(holding):
     answer = Client().get(BASE + "licensee/I1")
 
     assert answer.status_code == 401
@@ -104,13 +104,13 @@ def test_without_credentials_they_are_asked_for(holding):
         "Basic",
     ],
 )
-def test_wrong_credentials(holding, api, header):
+def test_it_rejects_wrong_credentials(holding, api, header):
     answer = Client().get(BASE + "licensee/I1", headers={"Authorization": header})
 
     assert answer.status_code == 403
 
 
-def test_a_revoked_login_is_out(api):
+def test_a_revoked_login_cannot_sign_in(api):
     assert api.get("product").status_code == 200
 
     VendorLogin.objects.update(revoked_at=Now())
@@ -119,7 +119,7 @@ def test_a_revoked_login_is_out(api):
 
 
 @pytest.mark.parametrize("change", [{"active": False}, {"expiration_time": Now()}, {"token_type": "SHOP"}])
-def test_only_a_live_api_key_signs_in(with_key, change):
+def test_an_inactive_expired_or_shop_token_cannot_sign_in(with_key, change):
     api = with_key(Role.ADMIN)
     assert api.get("product").status_code == 200
 
@@ -128,7 +128,7 @@ def test_only_a_live_api_key_signs_in(with_key, change):
     assert api.get("product").status_code == 403
 
 
-def test_use_is_remembered(api, with_key):
+def test_it_records_the_last_use_of_logins_and_api_keys(api, with_key):
     api.get("product")
     with_key(Role.ADMIN).get("product")
 
@@ -136,7 +136,7 @@ def test_use_is_remembered(api, with_key):
     assert Token.objects.get().last_used_at
 
 
-def test_a_login_and_a_key_of_the_api(api):
+def test_an_api_key_works_until_it_is_deleted(api):
     made = item(api.post("token", tokenType="APIKEY"))
 
     assert made["apiKeyRole"] == "ROLE_APIKEY_LICENSEE"
@@ -156,14 +156,14 @@ def test_a_token_is_found_by_its_number(api):
     assert items(api.get("token", number="x")) == []
 
 
-def test_tokens_are_not_changed(api):
+def test_tokens_cannot_be_changed(api):
     made = item(api.post("token"))
 
     assert made["expirationTime"]
     assert api.post(f"token/{made['number']}", active="false").status_code == 405
 
 
-def test_who_may_only_read_sees_no_api_keys(holding, api, with_key):
+def test_roles_below_admin_cannot_see_api_keys(holding, api, with_key):
     made = item(api.post("token", tokenType="APIKEY", apiKeyRole="ROLE_APIKEY_ADMIN"))
     api.post("token", tokenType="SHOP", licenseeNumber="I1")
 
@@ -173,7 +173,7 @@ def test_who_may_only_read_sees_no_api_keys(holding, api, with_key):
         assert reader.get(f"token/{made['number']}").status_code == 404
 
 
-def test_a_licensees_key_makes_shop_tokens_for_it_alone(holding, make_licensee, with_key):
+def test_a_licensees_key_creates_shop_tokens_only_for_that_licensee(holding, make_licensee, with_key):
     make_licensee("I2")
     key = with_key(licensee=holding)
 
@@ -187,7 +187,7 @@ def test_a_licensees_key_makes_shop_tokens_for_it_alone(holding, make_licensee, 
         )
 
 
-def test_a_loop_gone_wild_is_stopped(api, settings):
+def test_requests_are_rate_limited(api, settings):
     settings.API_REQUESTS_PER_MINUTE = 2
 
     with time_machine.travel("2026-11-01T12:00:30Z", tick=False):
@@ -199,11 +199,11 @@ def test_a_loop_gone_wild_is_stopped(api, settings):
     assert stopped["Retry-After"] == "30"
 
 
-# Another vendor's
+# Other vendors
 
 
 @pytest.mark.parametrize("path", ["product/P1", "productmodule/M1", "licensetemplate/E1", "licensee/I1", "license/L1"])
-def test_another_vendors_is_not_found(holding, outsider, make_api, path):
+def test_another_vendors_objects_are_not_found(holding, outsider, make_api, path):
     other = make_api(outsider)
 
     for answer in (other.get(path), other.post(path, name="x"), other.delete(path, forceCascade="true")):
@@ -213,7 +213,7 @@ def test_another_vendors_is_not_found(holding, outsider, make_api, path):
     assert Licensee.objects.get().name == ""
 
 
-def test_nothing_is_made_part_of_another_vendors(holding, outsider, make_api):
+def test_nothing_can_be_created_under_another_vendors_objects(holding, outsider, make_api):
     other = make_api(outsider)
 
     assert other.post("productmodule", productNumber="P1", name="x", licensingModel="Quota").status_code == 404
@@ -230,7 +230,7 @@ def test_two_vendors_may_use_the_same_numbers(holding, outsider, make_api):
     assert item(other.post("licensee", productNumber="P1", number="I1"))["number"] == "I1"
 
 
-def test_a_number_in_an_address_is_not_logged(api, caplog):
+def test_a_number_in_a_url_is_not_logged(api, caplog):
     api.get("licensee/KW-SECRET-NUMBER")
 
     assert "/core/v2/rest/licensee/…" in caplog.text
@@ -240,7 +240,7 @@ def test_a_number_in_an_address_is_not_logged(api, caplog):
 @pytest.mark.parametrize(
     "path", ["licensee//KW-SECRET", "/licensee/KW-SECRET", "rest/licensee/KW-SECRET", "KW-SECRET"]
 )
-def test_nor_in_one_that_is_mistyped(api, caplog, path):
+def test_a_number_in_a_mistyped_url_is_not_logged(api, caplog, path):
     api.get(path)
     api.client.get(f"{BASE.removesuffix('rest/')}{path}")
 
@@ -248,14 +248,14 @@ def test_nor_in_one_that_is_mistyped(api, caplog, path):
     assert "SECRET" not in caplog.text
 
 
-def test_a_list_is_logged_by_its_name(api, caplog):
+def test_the_url_of_a_list_is_logged_in_full(api, caplog):
     api.get("licensee", filter="x")
 
     assert "Bad Request: /core/v2/rest/licensee" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE"])
-def test_other_methods_are_refused(api, method):
+def test_it_rejects_other_methods(api, method):
     answer = api.client.generic(method, BASE + "licensee", headers=api.headers)
 
     assert answer.status_code == 405

@@ -25,7 +25,7 @@ def login(merchant):
     return login.user_name, password
 
 
-def test_the_client_for_node(url, login):
+def test_the_node_client_works(url, login):
     node = shutil.which("node")
     if not node:
         assert not os.environ.get("CI"), "Node.js is missing."
@@ -41,7 +41,7 @@ def test_the_client_for_node(url, login):
 
 @pytest.fixture
 def client_for(url):
-    """A client of the library, by user name and password, or by an API key."""
+    """Create clients of the library, with a user name and password or with an API key."""
     clients = []
 
     def make(**credentials):
@@ -58,7 +58,7 @@ def vendor(client_for, login):
     return client_for(username=login[0], password=login[1])
 
 
-def test_the_client_for_python(vendor, client_for):
+def test_the_python_client_works(vendor, client_for):
     # Create and change
     product = vendor.products.create(number="P1", name="Photo", color="blue")
     assert (product.number, product.active, product.in_use, product.color) == ("P1", True, False, "blue")
@@ -100,7 +100,7 @@ def test_the_client_for_python(vendor, client_for):
     assert {country.code: country.is_eu for country in vendor.utility.list_countries()}["DE"] is True
     assert list(vendor.licensees.list(productNumber="NONE")) == []
 
-    # The customer's software has a key of its own
+    # The customer's software has its own key
     token = vendor.tokens.create_api_key_token(licensee_number="I-MINE")
     customer = client_for(api_key=token.number)
     assert not customer.validate("I-MINE").by_product_module("M-SUB").is_valid()
@@ -128,8 +128,8 @@ def test_the_client_for_python(vendor, client_for):
     assert not License.objects.exists()
 
 
-def test_an_entity_as_it_was_read_can_be_written(vendor):
-    """Clients send back all that they were told, what is not to be changed as well."""
+def test_an_entity_can_be_written_back_unchanged(vendor):
+    """Clients send back every field they received, including read-only ones."""
     vendor.products.create(number="P1", name="Photo")
     vendor.product_modules.create(product_number="P1", number="M1", name="Features", licensing_model="MultiFeature")
     vendor.license_templates.create(

@@ -38,7 +38,7 @@ def preflight(browser, path=BASE + "product", origin=APP, method="POST"):
     return browser.options(path, headers=headers)
 
 
-def allow(response):
+def cors_headers(response):
     return {name for name in response.headers if name.startswith("Access-Control-")}
 
 
@@ -57,7 +57,7 @@ def test_a_preflight_needs_no_credentials(allowed, browser, path, method):
     assert "Origin" in response["Vary"]
 
 
-def test_answers_may_be_read(allowed, api):
+def test_pages_can_read_responses(allowed, api):
     for origin in (APP, "http://localhost:3000"):
         response = api.client.get(BASE + "product", headers=api.headers | {"Origin": origin})
 
@@ -83,7 +83,7 @@ def wrong_password():
     ],
     ids=lambda value: value if isinstance(value, int) else "",
 )
-def test_errors_may_be_read(allowed, api, request_, status):
+def test_pages_can_read_errors(allowed, api, request_, status):
     api.client.defaults["HTTP_ORIGIN"] = APP
 
     response = request_(api.client, headers=api.headers | {"Origin": APP})
@@ -92,7 +92,7 @@ def test_errors_may_be_read(allowed, api, request_, status):
     assert response["Access-Control-Allow-Origin"] == APP
 
 
-def test_failures_may_be_read(allowed, api, monkeypatch):
+def test_pages_can_read_server_errors(allowed, api, monkeypatch):
     monkeypatch.setattr("licensing.views.resources.paginate", lambda *_: 1 / 0)
 
     response = api.client.get(BASE + "product", headers=api.headers | {"Origin": APP})
@@ -108,26 +108,26 @@ def test_other_origins_are_not_allowed(allowed, browser, api, origin):
     refused = preflight(browser, origin=origin)
     answer = api.client.get(BASE + "product", headers=api.headers | {"Origin": origin})
 
-    assert (refused.status_code, allow(refused), allow(answer)) == (401, set(), set())
+    assert (refused.status_code, cors_headers(refused), cors_headers(answer)) == (401, set(), set())
     assert "Origin" in answer["Vary"]
 
 
 @pytest.mark.parametrize("path", ["/api/v1/pools/", "/accounts/login/", "/core/v2/restful", "/core/", "/"])
-def test_no_other_address_is_open(allowed, browser, path):
-    assert not allow(preflight(browser, path))
-    assert not allow(browser.get(path, headers={"Origin": APP}))
+def test_other_urls_are_not_allowed(allowed, browser, path):
+    assert not cors_headers(preflight(browser, path))
+    assert not cors_headers(browser.get(path, headers={"Origin": APP}))
 
 
 def test_it_is_off_by_default(browser, api):
-    assert not allow(preflight(browser))
+    assert not cors_headers(preflight(browser))
     answer = api.client.get(BASE + "product", headers=api.headers | {"Origin": APP})
-    assert not allow(answer) and "Origin" not in answer.get("Vary", "")
+    assert not cors_headers(answer) and "Origin" not in answer.get("Vary", "")
 
 
 # The setting
 
 
-def test_origins_are_read_as_browsers_send_them():
+def test_it_normalizes_origins_to_what_browsers_send():
     values = [" https://App.example.com ", "http://localhost:3000", "http://[::1]:8080", "capacitor://localhost", ""]
 
     assert read_origins("X", values) == {
@@ -143,12 +143,12 @@ def test_origins_are_read_as_browsers_send_them():
     ["*", "null", "app.example.com", "https://app.example.com/", "https://a.example/path", "https://*.example.com",
      "https://user@a.example", "https://a.example b", "https://a.example:443", "http://a.example:80", "https://"],
 )  # fmt: skip
-def test_a_wrong_origin_is_refused_with_the_name_of_the_setting(value):
+def test_an_invalid_origin_is_rejected_with_the_name_of_the_setting(value):
     with pytest.raises(ImproperlyConfigured, match=r"LICENSING_CORS_ORIGINS: “.*” isn't an origin\. Use"):
         read_origins("LICENSING_CORS_ORIGINS", ["https://app.example.com", value])
 
 
-def test_keywell_does_not_start_with_a_wrong_origin():
+def test_keywell_does_not_start_with_an_invalid_origin():
     environment = os.environ | {"LICENSING_CORS_ORIGINS": "https://app.example.com,*"}
     run = subprocess.run(
         [sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120

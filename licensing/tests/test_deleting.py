@@ -1,4 +1,4 @@
-"""What the vendor deletes, and what stays."""
+"""Deleting objects through the API."""
 
 import pytest
 
@@ -11,29 +11,29 @@ from licensing.tests.conftest import make_one_of_each as make_rows  # noqa: F401
     ("path", "left"),
     [("product/P1", 0), ("productmodule/M1", 1), ("licensetemplate/E1", 1), ("licensee/I1", 0)],
 )
-def test_what_is_in_use_is_deleted_by_force_only(chain, path, left):
+def test_an_object_in_use_is_deleted_only_with_force(seeded_api, path, left):
     for query in ({}, {"forceCascade": "false"}):
-        answer = chain.delete(path, **query)
+        answer = seeded_api.delete(path, **query)
         assert answer.status_code == 400
         assert info(answer)[0] == "UnexpectedValueException"
     assert License.objects.count() == 1
 
-    answer = chain.delete(path, forceCascade="true")
+    answer = seeded_api.delete(path, forceCascade="true")
 
     assert (answer.status_code, answer.content) == (204, b"")
     assert (License.objects.count(), Licensee.objects.count()) == (0, left)
-    assert chain.get(path).status_code == 404
-    # What was done stays on record.
+    assert seeded_api.get(path).status_code == 404
+    # The transactions stay on record.
     assert [join.number for made in Transaction.objects.all() for join in made.joins.all()] == ["L1"]
 
 
-def test_what_is_not_in_use_is_deleted(chain):
-    assert chain.delete("license/L1").status_code == 204
-    assert chain.delete("licensee/I1").status_code == 204
-    assert chain.delete("licensee/I1").status_code == 404
+def test_an_unused_object_is_deleted(seeded_api):
+    assert seeded_api.delete("license/L1").status_code == 204
+    assert seeded_api.delete("licensee/I1").status_code == 204
+    assert seeded_api.delete("licensee/I1").status_code == 404
 
 
-def test_transactions_are_not_deleted(chain):
+def test_transactions_cannot_be_deleted(seeded_api):
     number = Transaction.objects.get().number
 
-    assert chain.delete(f"transaction/{number}", forceCascade="true").status_code == 405
+    assert seeded_api.delete(f"transaction/{number}", forceCascade="true").status_code == 405

@@ -1,4 +1,4 @@
-"""The transfer of docs/netlicensing.md, call by call as it stands there."""
+"""Run the calls of the section “Transfer licenses” in docs/netlicensing.md."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from licensing.models import LicenseTemplate, LicensingProduct, ProductModule, R
 
 PAGE = (Path(__file__).parents[2] / "docs/netlicensing.md").read_text()
 SECTION = PAGE.partition("## Transfer licenses")[2].partition("\n## ")[0]
-# Each command with its answer. The first block says where to and as whom, which is ours to say here.
+# Each command with its response. The first block of the section sets the environment, which `curl` below replaces.
 CALLS = re.findall(r"```sh\n(curl .*?)```\n\n```\w+\n(.*?)```", SECTION, re.DOTALL)
 
 
@@ -54,14 +54,14 @@ def offer(merchant):
     )
 
 
-def shape(answer):
-    """An answer as the page has it: without breaks between elements, and any time like any other."""
+def normalized(answer):
+    """A response without whitespace between elements, and with a placeholder for every time."""
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", re.sub(r">\s+<", "><", answer.strip()))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_each_call_is_answered_as_the_page_says(curl, offer):
+def test_each_documented_call_gets_the_documented_response(curl, offer):
     assert len(CALLS) == 7
 
     for command, answer in CALLS:
-        assert shape(curl(command)) == shape(answer), command
+        assert normalized(curl(command)) == normalized(answer), command

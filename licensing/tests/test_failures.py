@@ -27,14 +27,14 @@ def licensee(make_licensee):
 
 
 @pytest.fixture
-def ask(with_key, licensee):
+def request_validation(with_key, licensee):
     key = with_key()
     return lambda **form: key.post(f"licensee/{NUMBER}/validate", **form)
 
 
 @pytest.fixture
 def offer(make_module, make_template):
-    """A module of this model, and a template of it."""
+    """Create a module of a licensing model, and a license template of it."""
 
     def offer(model, license_type, *, module=None, **terms):
         return make_template(license_type, module=make_module(model, number="M1", **(module or {})), **terms)
@@ -47,7 +47,7 @@ def reasons(licensee):
 
 
 CLIENT = {"node_secret_mode": "CLIENT"}
-# The model, its license type, what the module and the licenses are, what is asked, and why that fails.
+# Licensing model, license type, fields of the module and of the license, parameters, and the reason.
 FAILURES = [
     ("Subscription", "TIMEVOLUME", {}, None, {}, "The licensee has no TIMEVOLUME license of this module."),
     (
@@ -128,18 +128,18 @@ FAILURES = [
 ]
 
 
-def test_every_model_has_reasons():
+def test_the_table_has_every_licensing_model():
     assert {model for model, *_ in FAILURES} == set(LicensingModel.values)
 
 
 @pytest.mark.parametrize("row", FAILURES, ids=lambda row: f"{row[0]} {row[5]}")
-def test_it_says_why_each_model_is_not_valid(ask, licensee, offer, make_license, row):
+def test_it_records_why_a_module_is_not_valid(request_validation, licensee, offer, make_license, row):
     model, license_type, module, fields, form, reason = row
     template = offer(model, license_type, module=module)
     if fields is not None:
         make_license(licensee, template, **fields)
 
-    (validation,) = items(ask(**form))
+    (validation,) = items(request_validation(**form))
 
     assert validation["valid"] == "false"
     (failure,) = licensee.failures.all()
@@ -149,22 +149,24 @@ def test_it_says_why_each_model_is_not_valid(ask, licensee, offer, make_license,
     assert "stolen" not in str(failure)
 
 
-def test_a_taken_seat_fails_and_a_check_in_does_not(ask, licensee, offer, make_license):
+def test_a_checkout_without_a_free_session_is_recorded_and_a_check_in_is_not(
+    request_validation, licensee, offer, make_license
+):
     make_license(licensee, offer("Floating", "FLOATING", module={"max_checkout_validity": 60}), max_sessions=1)
     for session, action in (("ada", "checkOut"), ("ada", "checkIn"), ("ada", "checkOut")):
-        ask(sessionId=session, action=action)
+        request_validation(sessionId=session, action=action)
     assert not licensee.failures.exists()
 
-    ask(sessionId="bob", action="checkOut")
+    request_validation(sessionId="bob", action="checkOut")
 
     assert reasons(licensee) == {"M1": "No session is free: 1 of 1 are checked out."}
 
 
-def test_an_inactive_licensee(ask, licensee, offer, make_license):
+def test_it_records_that_the_licensee_is_inactive(request_validation, licensee, offer, make_license):
     make_license(licensee, offer("MultiFeature", "FEATURE"))
     Licensee.objects.update(active=False)
 
-    ask()
+    request_validation()
 
     assert reasons(licensee) == {"M1": "The licensee is inactive."}
 
@@ -178,22 +180,22 @@ def test_an_inactive_licensee(ask, licensee, offer, make_license):
         ({"productModuleNumber": "N" * 1000}, "Requested product module does not exist: " + "N" * 259),
     ],
 )
-def test_requests_that_are_refused(ask, licensee, offer, form, reason):
+def test_it_records_rejected_requests(request_validation, licensee, offer, form, reason):
     offer("Floating", "FLOATING", module={"max_checkout_validity": 60})
 
-    assert ask(**form).status_code in {400, 404}
+    assert request_validation(**form).status_code in {400, 404}
 
     assert reasons(licensee) == {"": reason}
 
 
-def test_the_last_failure_of_each_module_is_kept(ask, licensee, offer, make_license, now):
+def test_it_keeps_the_last_failure_of_each_module(request_validation, licensee, offer, make_license, now):
     license = make_license(licensee, offer("Subscription", "TIMEVOLUME"), start_date=NOW - timedelta(days=60))
-    ask()
+    request_validation()
     License.objects.filter(pk=license.pk).update(active=False)
     now.shift(timedelta(hours=1))
 
-    ask()
-    ask(productModuleNumber="NONE")
+    request_validation()
+    request_validation(productModuleNumber="NONE")
 
     assert reasons(licensee) == {
         "M1": "All TIMEVOLUME licenses of this module are inactive (1).",
@@ -202,29 +204,29 @@ def test_the_last_failure_of_each_module_is_kept(ask, licensee, offer, make_lice
     assert {failure.failed_at for failure in licensee.failures.all()} == {NOW + timedelta(hours=1)}
 
 
-def test_the_same_failure_is_written_once_a_minute(ask, licensee, offer, now):
+def test_it_writes_the_same_failure_once_a_minute(request_validation, licensee, offer, now):
     offer("Subscription", "TIMEVOLUME")
-    ask()
+    request_validation()
     now.shift(timedelta(seconds=59))
-    ask()
+    request_validation()
     assert licensee.failures.get().failed_at == NOW
 
     now.shift(timedelta(seconds=1))
-    ask()
+    request_validation()
     assert licensee.failures.get().failed_at == NOW + timedelta(minutes=1)
 
 
-def test_dry_runs_and_successes_are_not_kept(ask, licensee, offer, make_license):
+def test_it_does_not_record_dry_runs_and_successes(request_validation, licensee, offer, make_license):
     template = offer("MultiFeature", "FEATURE")
-    ask(dryRun="true")
-    ask(dryRun="true", productModuleNumber="NONE")
+    request_validation(dryRun="true")
+    request_validation(dryRun="true", productModuleNumber="NONE")
     make_license(licensee, template)
-    ask()
+    request_validation()
 
     assert not FailedValidation.objects.exists()
 
 
-def test_the_answer_is_given_even_if_nothing_can_be_kept(ask, licensee, offer, monkeypatch, caplog):
+def test_it_responds_even_if_the_failure_cannot_be_recorded(request_validation, licensee, offer, monkeypatch, caplog):
     offer("Subscription", "TIMEVOLUME")
 
     def fail(*_, **__):
@@ -232,26 +234,26 @@ def test_the_answer_is_given_even_if_nothing_can_be_kept(ask, licensee, offer, m
 
     monkeypatch.setattr("django.db.models.query.QuerySet.bulk_create", fail)
 
-    assert items(ask())[0]["valid"] == "false"
+    assert items(request_validation())[0]["valid"] == "false"
     assert "could not be recorded" in caplog.text
 
 
-def test_logs_do_not_name_the_licensee(ask, offer, caplog):
+def test_logs_do_not_name_the_licensee(request_validation, offer, caplog):
     caplog.set_level("DEBUG", logger="licensing")
     offer("Subscription", "TIMEVOLUME")
 
-    ask()
-    ask(productModuleNumber="NONE")
+    request_validation()
+    request_validation(productModuleNumber="NONE")
 
     assert NUMBER not in "".join(record.getMessage() for record in caplog.records if record.name != "django.request")
     assert all(NUMBER not in str(failure) for failure in FailedValidation.objects.all())
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sixteen_failures_at_once(in_threads, ask, licensee, offer):
+def test_sixteen_concurrent_failures_are_recorded_once(in_threads, request_validation, licensee, offer):
     offer("Subscription", "TIMEVOLUME")
 
-    answers = in_threads(lambda _: ask().status_code, range(16), threads=16)
+    answers = in_threads(lambda _: request_validation().status_code, range(16), threads=16)
 
     assert set(answers) == {200}
     assert licensee.failures.count() == 1

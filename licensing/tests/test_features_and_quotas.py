@@ -1,4 +1,4 @@
-"""Features that are licensed one by one, numbers to keep within, and features for rent."""
+"""The licensing models MultiFeature, Quota and Rental."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ def features(make_module, make_template):
     return [make_template("FEATURE", module=module, number=f"F-{name}", name=name) for name in ("Lite", "Pro")]
 
 
-def test_each_feature_is_valid_by_itself(validate, features, make_licensee, make_license):
+def test_each_feature_is_validated_separately(validate, features, make_licensee, make_license):
     licensee = make_licensee()
     make_license(licensee, features[1])
 
@@ -48,7 +48,7 @@ def test_features_of_inactive_licenses_are_not_valid(validate, features, make_li
     assert (validation["valid"], validation["warningLevel"]) == ("false", "GREEN")
 
 
-def test_a_feature_that_is_not_sold_any_more_stays_with_who_has_it(validate, features, make_licensee, make_license):
+def test_an_inactive_feature_stays_valid_for_licensees_who_have_it(validate, features, make_licensee, make_license):
     owner, other = make_licensee(), make_licensee()
     make_license(owner, features[0])
     features[0].active = False
@@ -89,7 +89,7 @@ def test_quotas_add_up(
 
 @pytest.fixture
 def rent(make_module, make_template, make_licensee, make_license):
-    """A licensee with a device, and times for it: when each begins, in days from now, and how many days it is."""
+    """License a device, and time volumes for it. Each has a start, in days from now, and a length in days."""
     module = make_module("Rental", yellow_threshold=7, red_threshold=2)
     device = make_template("FEATURE", module=module)
     time = make_template("TIMEVOLUME", module=module, time_volume_period="DAY")
@@ -105,7 +105,7 @@ def rent(make_module, make_template, make_licensee, make_license):
     return rent
 
 
-def test_each_feature_expires_by_itself(validate, rent):
+def test_each_feature_expires_separately(validate, rent):
     rent("DEV-1", (-10, 30), (0, 30))
     rent("DEV-2", (-40, 30))
     licensee = rent("DEV-3")
@@ -119,7 +119,7 @@ def test_each_feature_expires_by_itself(validate, rent):
 
 
 @pytest.mark.parametrize(("days", "level"), [(8, "green"), (7, "yellow"), (3, "yellow"), (2, "red"), (1, "red")])
-def test_it_warns_so_many_days_before_the_end(validate, rent, days, level):
+def test_it_warns_when_few_days_remain(validate, rent, days, level):
     validation = validate(rent("DEV-1", (0, days)))
 
     (device,) = validation["DEV-1"]

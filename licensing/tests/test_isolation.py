@@ -1,4 +1,4 @@
-"""Nobody validates, or transfers to or from, what is another vendor's, or another customer's."""
+"""No caller can validate, or transfer to or from, a licensee of another vendor or another customer."""
 
 import logging
 
@@ -6,7 +6,7 @@ import pytest
 
 from licensing.models import License, Licensee, LicensingProduct, ProductModule
 from licensing.tests.conftest import info
-from licensing.tests.test_validate import everything
+from licensing.tests.test_validate import all_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -17,7 +17,8 @@ ACTIONS = {
     "transfer to X": ("licensee/I-X/transfer", {"sourceLicenseeNumber": "{number}"}),
     "transfer from X": ("licensee/{number}/transfer", {"sourceLicenseeNumber": "I-X"}),
 }
-# What each caller is answered for Y, and for a number that nobody has. Y is marked: its number is all one needs.
+# The status that each caller gets for Y and for an unknown number. Y is marked, so its number is enough to
+# transfer from it.
 OUTCOMES = """
                            login of another vendor  key of another vendor  key of X  key without a licensee
 validate                   404 404                  404 404                403 403   200 404
@@ -28,8 +29,8 @@ transfer from X            404 404                  404 404                403 4
 
 
 @pytest.fixture
-def y(product, make_module, make_template, make_licensee, make_license):
-    """Y, and X beside it: both are marked, and have a license each."""
+def licensee_y(product, make_module, make_template, make_licensee, make_license):
+    """Licensee Y. There is also a licensee X; both are marked and have one license."""
     LicensingProduct.objects.update(licensee_auto_create=True)
     template = make_template("QUANTITY", module=make_module("PayPerUse", number="M1"), quantity=10)
     for name in "XY":
@@ -38,7 +39,7 @@ def y(product, make_module, make_template, make_licensee, make_license):
 
 
 @pytest.fixture
-def callers(y, outsider, make_api, with_key):
+def callers(licensee_y, outsider, make_api, with_key):
     x = Licensee.objects.with_number("I-X").get()
     keys = [with_key(merchant=outsider), with_key(licensee=x), with_key()]
     return dict(zip(CALLERS, [make_api(outsider), *keys], strict=True))
@@ -53,11 +54,11 @@ def outcomes():
 
 
 @pytest.mark.parametrize(("act", "caller", "for_y", "for_nobody"), list(outcomes()))
-def test_who_gets_what(callers, act, caller, for_y, for_nobody):
+def test_each_caller_gets_the_expected_status(callers, act, caller, for_y, for_nobody):
     path, form = ACTIONS[act]
     for key in callers.values():
-        key.get("nothing")  # so that each is known to be in use
-    before = everything()
+        key.get("nothing")  # records the first use of each key
+    before = all_rows()
 
     for number, status in (("I-NOBODY", for_nobody), ("I-Y", for_y)):
         filled = {name: value.format(number=number) for name, value in form.items()}
@@ -65,11 +66,11 @@ def test_who_gets_what(callers, act, caller, for_y, for_nobody):
 
         assert answer.status_code == status
         if status >= 400:
-            assert everything() == before
+            assert all_rows() == before
 
 
 @pytest.mark.parametrize("act", ["validate", "validate, made if unknown", "transfer from X"])
-def test_to_a_licensees_key_others_are_as_if_they_were_not(callers, act):
+def test_to_a_licensees_key_other_licensees_look_like_unknown_ones(callers, act):
     path, form = ACTIONS[act]
 
     answers = [
@@ -79,7 +80,7 @@ def test_to_a_licensees_key_others_are_as_if_they_were_not(callers, act):
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_another_vendors_module_of_the_same_number_is_another(callers, outsider, y):
+def test_validating_by_a_shared_number_does_not_affect_the_other_vendor(callers, outsider, licensee_y):
     theirs = LicensingProduct.objects.create(merchant=outsider, number="P1", name="Theirs", licensee_auto_create=True)
     ProductModule.objects.create(merchant=outsider, product=theirs, number="M1", name="x", licensing_model="Quota")
 
@@ -87,11 +88,11 @@ def test_another_vendors_module_of_the_same_number_is_another(callers, outsider,
 
     assert answer.status_code == 200
     assert Licensee.objects.get(product=theirs).licenses.count() == 0
-    assert License.objects.filter(licensee=y).count() == 1
+    assert License.objects.filter(licensee=licensee_y).count() == 1
 
 
 @pytest.mark.parametrize(("path", "form"), ACTIONS.values(), ids=ACTIONS)
-def test_numbers_do_not_reach_the_log(callers, caplog, path, form):
+def test_numbers_are_not_logged(callers, caplog, path, form):
     caplog.set_level(logging.DEBUG)
     for number in ("I-Y", "I-NOBODY"):
         filled = {name: value.format(number=number) for name, value in form.items()}

@@ -1,4 +1,4 @@
-"""Fields that may be repeated, and the lists they come back as."""
+"""Fields that may be repeated, and lists in responses."""
 
 import pytest
 from django.test import Client
@@ -9,63 +9,63 @@ from licensing.tests.conftest import BASE, FORM, NAMESPACE, info, item, items, x
 pytestmark = pytest.mark.django_db
 
 SENT = ["100;EUR;10%", "200.5;USD;3"]
-TOLD = [
+RETURNED = [
     {"totalPrice": "100.00", "currency": "EUR", "amountPercent": "10"},
     {"totalPrice": "200.50", "currency": "USD", "amountFix": "3.00"},
 ]
 
 
-def test_all_discounts_are_kept_and_told_as_lists(api):
+def test_all_discounts_are_saved_and_returned_as_lists(api):
     made = item(api.post("product", number="P1", name="Photo", discount=SENT))
 
-    assert made["discount"] == TOLD
-    assert item(api.get("product/P1"))["discount"] == TOLD
-    assert items(api.get("product"))[0]["discount"] == TOLD
+    assert made["discount"] == RETURNED
+    assert item(api.get("product/P1"))["discount"] == RETURNED
+    assert items(api.get("product"))[0]["discount"] == RETURNED
     assert LicensingProduct.objects.get().properties == {}
 
 
 def test_discounts_are_lists_in_json_and_xml(api):
-    (told,) = api.post("product", number="P1", name="Photo", discount="100;EUR;10%").json()["items"]["item"]
+    (returned,) = api.post("product", number="P1", name="Photo", discount="100;EUR;10%").json()["items"]["item"]
     answer = Client().get(BASE + "product/P1", headers={"Authorization": api.headers["Authorization"]})
 
-    (discount,) = told["list"]
+    (discount,) = returned["list"]
     assert (discount["name"], discount["list"]) == ("discount", [])
-    assert {each["name"]: each["value"] for each in discount["property"]} == TOLD[0]
-    assert "discount" not in [each["name"] for each in told["property"]]
+    assert {each["name"]: each["value"] for each in discount["property"]} == RETURNED[0]
+    assert "discount" not in [each["name"] for each in returned["property"]]
     (found,) = xml(answer).iter(f"{NAMESPACE}list")
     assert found.attrib == {"name": "discount"}
-    assert {each.attrib["name"]: each.text for each in found} == TOLD[0]
+    assert {each.attrib["name"]: each.text for each in found} == RETURNED[0]
 
 
 @pytest.mark.parametrize("name", ["discount", "discount[]"])
-def test_every_client_repeats_fields_in_its_own_way(api, name):
-    assert item(api.post("product", name="Photo", **{name: SENT}))["discount"] == TOLD
+def test_it_accepts_repeated_fields_with_and_without_brackets(api, name):
+    assert item(api.post("product", name="Photo", **{name: SENT}))["discount"] == RETURNED
 
 
-def test_php_numbers_repeated_fields(api):
+def test_it_accepts_numbered_fields_from_php(api):
     body = "name=Photo&discount%5B0%5D=100%3BEUR%3B10%25&discount%5B1%5D=200.5%3BUSD%3B3"
     answer = api.client.post(BASE + "product", body, content_type=FORM, headers=api.headers)
 
-    assert item(answer)["discount"] == TOLD
+    assert item(answer)["discount"] == RETURNED
 
 
-def test_what_was_told_can_be_sent_back(api):
+def test_returned_discounts_can_be_sent_back(api):
     api.post("product", number="P1", name="Photo", discount=SENT)
-    told = item(api.get("product/P1"))
+    returned = item(api.get("product/P1"))
 
     texts = [
         ";".join([one["totalPrice"], one["currency"], one.get("amountFix") or f"{one['amountPercent']}%"])
-        for one in told["discount"]
+        for one in returned["discount"]
     ]
     again = item(api.post("product/P1", number="P1", name="Photo", discount=texts))
 
-    assert again == told
+    assert again == returned
 
 
 def test_discounts_stay_unless_they_are_sent(api):
     api.post("product", number="P1", name="Photo", discount=SENT)
 
-    assert item(api.post("product/P1", name="Photo 2"))["discount"] == TOLD
+    assert item(api.post("product/P1", name="Photo 2"))["discount"] == RETURNED
     assert item(api.post("product/P1", discount=["50;EUR;7.50%"]))["discount"] == [
         {"totalPrice": "50.00", "currency": "EUR", "amountPercent": "7.5"}
     ]
@@ -88,7 +88,7 @@ def test_discounts_stay_unless_they_are_sent(api):
         ("100;EUR;101%", "takes off more than the total price"),
     ],
 )
-def test_a_wrong_discount_is_refused_by_name(api, text, says):
+def test_it_rejects_an_invalid_discount_and_names_the_field(api, text, says):
     answer = api.post("product", name="Photo", discount=["100;EUR;10%", text])
 
     assert (answer.status_code, info(answer)[0]) == (400, "ValidationException")
@@ -97,7 +97,7 @@ def test_a_wrong_discount_is_refused_by_name(api, text, says):
     assert not LicensingProduct.objects.exists()
 
 
-def test_a_product_has_not_any_number_of_discounts(api):
+def test_a_product_has_at_most_100_discounts(api):
     answer = api.post("product", name="Photo", discount=["1;EUR;1"] * 101)
 
     assert info(answer) == ("ValidationException", "discount: A product can have at most 100 discounts.")
@@ -110,7 +110,7 @@ def test_aliases_may_be_repeated(api, product, name):
     assert item(api.get("licensee/A2"))["aliases"] == '["A1", "A2"]'
 
 
-def test_a_transactions_licenses_can_be_sent_back(api):
+def test_it_ignores_a_transactions_licenses_that_are_sent_back(api):
     api.post("transaction", number="T1", status="PENDING", source="SHOP")
 
     changed = item(api.post("transaction/T1", status="CLOSED", licenseTransactionJoin="[object Object]"))
@@ -119,7 +119,7 @@ def test_a_transactions_licenses_can_be_sent_back(api):
 
 
 @pytest.mark.parametrize("name", ["name", "color"])
-def test_no_other_field_loses_what_is_sent_twice(api, name):
+def test_it_rejects_two_different_values_for_any_other_field(api, name):
     answer = api.post("product", **{"name": "Photo", name: ["one", "two"]})
 
     assert info(answer) == ("ValidationException", f"{name}: Send this field only once.")
@@ -129,7 +129,7 @@ def test_no_other_field_loses_what_is_sent_twice(api, name):
 # Lists of resources
 
 
-def test_an_empty_list_is_a_list(api):
+def test_an_empty_list_is_returned_as_a_list(api):
     answer = api.get("licensee")
 
     assert answer.json()["items"]["item"] == []

@@ -1,4 +1,4 @@
-"""Whatever happens at the same time: nobody waits for ever, and nothing fails."""
+"""Concurrent requests neither deadlock nor fail."""
 
 import contextlib
 import itertools
@@ -50,7 +50,7 @@ DELETED = [
 
 
 @pytest.mark.parametrize("deleted", DELETED)
-def test_what_is_used_is_deleted(in_threads, catalog, with_key, deleted):
+def test_objects_can_be_deleted_while_they_are_in_use(in_threads, catalog, with_key, deleted):
     key = with_key()
     acts = [
         lambda: catalog.delete(deleted, forceCascade="true"),
@@ -69,7 +69,7 @@ def test_what_is_used_is_deleted(in_threads, catalog, with_key, deleted):
     assert {answer.status_code for answer in answers if answer} <= {200, 204, 400, 404}
 
 
-def test_people_change_what_is_transferred(in_threads, catalog):
+def test_licenses_can_be_changed_during_transfers(in_threads, catalog):
     licensees = {licensee.number: licensee for licensee in Licensee.objects.all()}
     licenses = list(License.objects.order_by("-pk"))
 

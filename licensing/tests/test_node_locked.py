@@ -1,4 +1,4 @@
-"""So many computers, which are known by a secret."""
+"""The licensing model NodeLocked: a limited number of computers, each identified by a secret."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def make_nodes(make_module, make_template, make_licensee, make_license):
-    """A licensee with licenses for so many computers each, that have these secrets."""
+    """Create a licensee with licenses. Each is a number of computers, followed by the secrets that are known."""
 
     def make(mode, *licenses):
         module = make_module("NodeLocked", number="M1", node_secret_mode=mode)
@@ -34,14 +34,14 @@ def secrets(licensee):
     return [license.properties for license in licensee.licenses.all()]
 
 
-def test_predefined_secrets_are_valid_and_no_others(start, make_nodes):
+def test_only_predefined_secrets_are_valid(start, make_nodes):
     licensee = make_nodes("PREDEFINED", (2, "one", "two"), (5, "three"))
 
     assert [start(licensee, secret) for secret in ("one", "two", "three", "four", "")] == ["true"] * 3 + ["false"] * 2
     assert secrets(licensee) == [{"nodeSecret0": "one", "nodeSecret1": "two"}, {"nodeSecret0": "three"}]
 
 
-def test_secrets_are_learned_while_there_is_room(start, make_nodes):
+def test_new_secrets_are_saved_while_seats_are_free(start, make_nodes):
     licensee = make_nodes("CLIENT", (1,), (2, "known"))
 
     answers = [start(licensee, secret) for secret in ("known", "new", "newer", "newest", "new", "")]
@@ -50,7 +50,7 @@ def test_secrets_are_learned_while_there_is_room(start, make_nodes):
     assert secrets(licensee) == [{"nodeSecret0": "new"}, {"nodeSecret0": "known", "nodeSecret1": "newer"}]
 
 
-def test_a_secret_that_the_vendor_deletes_makes_room(start, make_nodes, api):
+def test_deleting_a_secret_frees_its_seat(start, make_nodes, api):
     licensee = make_nodes("CLIENT", (1,))
     start(licensee, "old computer")
 
@@ -59,7 +59,7 @@ def test_a_secret_that_the_vendor_deletes_makes_room(start, make_nodes, api):
     assert (start(licensee, "new computer"), start(licensee, "old computer")) == ("true", "false")
 
 
-def test_the_quota_of_a_license_is_its_own_property_or_its_templates(start, make_nodes):
+def test_the_quota_is_a_property_of_the_license_or_else_of_its_template(start, make_nodes):
     licensee = make_nodes("CLIENT", (1,))
     license = licensee.licenses.get()
     license.template.properties = {"quota": "2"}
@@ -73,7 +73,7 @@ def test_the_quota_of_a_license_is_its_own_property_or_its_templates(start, make
     assert [start(licensee, secret) for secret in "abcd"] == ["true", "true", "true", "false"]
 
 
-def test_without_a_secret_nothing_is_learned(validate, make_nodes):
+def test_nothing_is_saved_without_a_secret(validate, make_nodes):
     licensee = make_nodes("CLIENT", (1,))
 
     assert validate(licensee)["valid"] == "false"
@@ -87,7 +87,7 @@ def test_inactive_licenses_do_not_count(start, make_nodes):
     assert (start(licensee, "known"), start(licensee, "new")) == ("false", "false")
 
 
-def test_what_is_too_long_to_keep_is_refused_and_not_repeated(with_key, make_nodes):
+def test_it_rejects_a_secret_that_is_too_long_without_repeating_it(with_key, make_nodes):
     secret = "x" * 1001
     licensee = make_nodes("CLIENT", (1,))
 
@@ -99,7 +99,7 @@ def test_what_is_too_long_to_keep_is_refused_and_not_repeated(with_key, make_nod
     assert secret not in info(response)[1]
 
 
-def test_learned_secrets_go_along_with_the_license(start, make_nodes, make_licensee):
+def test_saved_secrets_move_with_the_license(start, make_nodes, make_licensee):
     source, target = make_nodes("CLIENT", (1,)), make_licensee()
     start(source, "computer")
     Licensee.objects.filter(pk=source.pk).update(marked_for_transfer=True)
@@ -116,14 +116,14 @@ def test_learned_secrets_go_along_with_the_license(start, make_nodes, make_licen
 @pytest.mark.parametrize(
     ("total", "taken", "level"), [(0, 0, "RED"), (5, 3, "GREEN"), (5, 5, "YELLOW"), (10, 8, "YELLOW"), (10, 10, "RED")]
 )
-def test_it_warns_when_few_places_are_left(validate, make_nodes, total, taken, level):
+def test_it_warns_when_few_seats_are_left(validate, make_nodes, total, taken, level):
     licensee = make_nodes("CLIENT", (total, *map(str, range(taken))))
 
     assert validate(licensee)["warningLevel"] == level
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sixteen_computers_at_once_for_five_places(in_threads, start, make_nodes):
+def test_of_sixteen_concurrent_computers_only_five_get_a_seat(in_threads, start, make_nodes):
     licensee = make_nodes("CLIENT", (2,), (3,))
 
     answers = in_threads(lambda number: start(licensee, f"computer {number}"), range(16), threads=16)

@@ -34,7 +34,7 @@ def licensee(make_licensee, make_license, seats, nodes, credits):
 
 
 @pytest.fixture
-def ask(with_key, licensee):
+def request_validation(with_key, licensee):
     return lambda **form: with_key().post("licensee/I-1/validate", **form)
 
 
@@ -61,39 +61,41 @@ SESSION = {"sessionId": "ada", "action": "checkOut"}
         ({"nodeSecret": "computer"}, "M-NL"),
     ],
 )
-def test_an_index_is_optional(ask, form, module):
-    assert valid(ask(**form)) == {module, "M-PPU"}
+def test_an_index_is_optional(request_validation, form, module):
+    assert valid(request_validation(**form)) == {module, "M-PPU"}
 
 
-def test_parameters_of_several_modules_may_lack_an_index(ask):
-    """As the MCP server sends them: it names one module, and adds whatever it was given."""
-    response = ask(productModuleNumber="M-NL", nodeSecret="computer", usedQuantity=3, **SESSION)
+def test_parameters_for_several_modules_may_lack_an_index(request_validation):
+    """The MCP server names one module and adds every parameter it got."""
+    response = request_validation(productModuleNumber="M-NL", nodeSecret="computer", usedQuantity=3, **SESSION)
 
     assert valid(response) == {"M-FL", "M-NL", "M-PPU"}
     assert License.objects.get(template__module__number="M-PPU").used_quantity == 3
     assert FloatingSession.objects.count() == 1
 
 
-def test_one_module_with_an_index_and_one_without(ask):
-    response = ask(productModuleNumber="M-NL", nodeSecret="computer", productModuleNumber0="M-PPU", usedQuantity0=4)
+def test_one_module_with_an_index_and_one_without(request_validation):
+    response = request_validation(
+        productModuleNumber="M-NL", nodeSecret="computer", productModuleNumber0="M-PPU", usedQuantity0=4
+    )
 
     assert valid(response) == {"M-NL", "M-PPU"}
     assert License.objects.get(template__module__number="M-PPU").used_quantity == 4
 
 
 @pytest.mark.parametrize("used", ["usedQuantity", "reserveQuantity"])
-def test_quantities_may_lack_an_index(ask, used):
-    ask(**{"productModuleNumber": "M-PPU", used: " 3 "})
+def test_quantities_may_lack_an_index(request_validation, used):
+    request_validation(**{"productModuleNumber": "M-PPU", used: " 3 "})
 
     assert License.objects.get(template__module__number="M-PPU").used_quantity == 3
 
 
-def test_a_checkout_without_an_index_asks_for_less_time(ask):
-    ask(maxCheckoutValidity=1, **SESSION)
+def test_a_checkout_without_an_index_asks_for_less_time(request_validation):
+    request_validation(maxCheckoutValidity=1, **SESSION)
     session = FloatingSession.objects.get()
     short = session.expires_at
 
-    ask(maxCheckoutValidity=600, **SESSION)
+    request_validation(maxCheckoutValidity=600, **SESSION)
 
     session.refresh_from_db()
     assert (session.expires_at - short).total_seconds() > 500
@@ -114,26 +116,26 @@ def test_a_checkout_without_an_index_asks_for_less_time(ask):
         ),
     ],
 )
-def test_errors_use_the_name_that_was_sent(ask, form, says):
-    response = ask(**form)
+def test_errors_use_the_name_that_was_sent(request_validation, form, says):
+    response = request_validation(**form)
 
     assert (response.status_code, info(response)[0]) == (400, "MalformedRequestException")
     assert info(response)[1].startswith(says)
     assert not License.objects.filter(used_quantity__gt=0).exists()
 
 
-def test_a_parameter_for_several_modules_needs_a_module(ask, make_module):
+def test_a_parameter_for_several_modules_needs_a_module(request_validation, make_module):
     make_module("PayPerUse", number="M-PPU-2")
 
-    response = ask(usedQuantity=1)
+    response = request_validation(usedQuantity=1)
 
     assert (response.status_code, info(response)[0]) == (400, "MalformedRequestException")
     assert info(response)[1] == "usedQuantity applies to several modules; name one with productModuleNumber"
-    assert valid(ask(productModuleNumber="M-PPU", usedQuantity=1)) == {"M-PPU"}
+    assert valid(request_validation(productModuleNumber="M-PPU", usedQuantity=1)) == {"M-PPU"}
 
 
-def test_an_unknown_module_without_an_index_is_not_found(ask):
-    response = ask(productModuleNumber="M-NONE", **SESSION)
+def test_an_unknown_module_without_an_index_is_not_found(request_validation):
+    response = request_validation(productModuleNumber="M-NONE", **SESSION)
 
     assert (response.status_code, info(response)[0]) == (404, "NotFoundException")
     assert not FloatingSession.objects.exists()

@@ -1,4 +1,4 @@
-"""Units are written off as they are used, or before, and none of them twice."""
+"""The licensing model PayPerUse: units are deducted once, when they are used or reserved."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def module(make_module):
 
 @pytest.fixture
 def buy(make_licensee, make_license, make_template, module):
-    """A licensee with licenses of so many units, of which so many are used."""
+    """Create a licensee with one license for each pair of total and used units."""
     template = make_template("QUANTITY", module=module, quantity=1)
 
     def buy(*quantities):
@@ -39,27 +39,41 @@ def used(licensee):
 @pytest.mark.parametrize(
     ("quantities", "parameters", "valid", "remaining", "afterwards"),
     [
-        pytest.param([(10, 3)], {}, "true", "7", [3], id="asked only"),
-        pytest.param([(10, 3)], {"usedQuantity": 0}, "true", "7", [3], id="nothing used"),
+        pytest.param([(10, 3)], {}, "true", "7", [3], id="only validated"),
+        pytest.param([(10, 3)], {"usedQuantity": 0}, "true", "7", [3], id="zero used"),
         pytest.param([(10, 3)], {"usedQuantity": 2}, "true", "5", [5], id="used"),
         pytest.param([(10, 3)], {"usedQuantity": 7}, "false", "0", [10], id="used up"),
         pytest.param([(10, 3)], {"usedQuantity": 9}, "false", "-2", [12], id="used more than remained"),
-        pytest.param([(10, 12)], {"usedQuantity": 1}, "false", "-3", [13], id="still more"),
+        pytest.param([(10, 12)], {"usedQuantity": 1}, "false", "-3", [13], id="used although overdrawn"),
         pytest.param([(10, 3)], {"reserveQuantity": 2}, "true", "5", [5], id="reserved"),
-        pytest.param([(10, 3)], {"reserveQuantity": 7}, "true", "0", [10], id="reserved all"),
+        pytest.param([(10, 3)], {"reserveQuantity": 7}, "true", "0", [10], id="reserved all that remained"),
         pytest.param([(10, 3)], {"reserveQuantity": 8}, "false", "7", [3], id="reserved more than remained"),
-        pytest.param([(5, 0), (5, 0)], {"usedQuantity": 7}, "true", "3", [5, 2], id="the oldest license first"),
-        pytest.param([(5, 5), (5, 1), (5, 0)], {"usedQuantity": 6}, "true", "3", [5, 5, 2], id="then the next"),
-        pytest.param([(5, 0), (5, 0)], {"usedQuantity": 13}, "false", "-3", [5, 8], id="the last one is overdrawn"),
+        pytest.param([(5, 0), (5, 0)], {"usedQuantity": 7}, "true", "3", [5, 2], id="oldest license first"),
         pytest.param(
-            [(5, 8), (5, 0)], {"reserveQuantity": 2}, "true", "0", [8, 2], id="what is overdrawn is paid back"
+            [(5, 5), (5, 1), (5, 0)], {"usedQuantity": 6}, "true", "3", [5, 5, 2], id="then the next license"
         ),
-        pytest.param([(5, 8), (5, 0)], {"reserveQuantity": 3}, "false", "2", [8, 0], id="and cannot be had again"),
+        pytest.param([(5, 0), (5, 0)], {"usedQuantity": 13}, "false", "-3", [5, 8], id="overdraws the last license"),
+        pytest.param(
+            [(5, 8), (5, 0)],
+            {"reserveQuantity": 2},
+            "true",
+            "0",
+            [8, 2],
+            id="reserved all that remained after an overdraft",
+        ),
+        pytest.param(
+            [(5, 8), (5, 0)],
+            {"reserveQuantity": 3},
+            "false",
+            "2",
+            [8, 0],
+            id="reserved more than remained after an overdraft",
+        ),
         pytest.param([], {"usedQuantity": 3}, "false", "0", [], id="no license"),
-        pytest.param([], {"reserveQuantity": 0}, "false", "0", [], id="nothing of no license"),
+        pytest.param([], {"reserveQuantity": 0}, "false", "0", [], id="zero reserved without a license"),
     ],
 )
-def test_units_are_written_off(validate, buy, quantities, parameters, valid, remaining, afterwards):
+def test_it_deducts_units(validate, buy, quantities, parameters, valid, remaining, afterwards):
     licensee = buy(*quantities)
 
     validation = use(validate, licensee, **parameters)
@@ -68,7 +82,7 @@ def test_units_are_written_off(validate, buy, quantities, parameters, valid, rem
     assert used(licensee) == afterwards
 
 
-def test_it_warns_who_uses_more_than_remained(with_key, buy):
+def test_it_warns_when_more_units_are_used_than_remain(with_key, buy):
     licensee = buy((10, 3))
 
     response = with_key().post(f"licensee/{licensee.number}/validate", productModuleNumber0="M1", usedQuantity0=8)
@@ -82,7 +96,7 @@ def test_it_warns_from_80_percent_on(validate, buy, used_quantity, level):
     assert validate(buy((10, used_quantity)))["warningLevel"] == level
 
 
-def test_inactive_licenses_do_not_count_and_nothing_is_written_off_them(validate, buy):
+def test_inactive_licenses_do_not_count_and_are_not_deducted_from(validate, buy):
     licensee = buy((10, 0), (10, 0))
     License.objects.filter(pk=licensee.licenses.first().pk).update(active=False)
 
@@ -92,7 +106,7 @@ def test_inactive_licenses_do_not_count_and_nothing_is_written_off_them(validate
 
 @pytest.mark.parametrize("name", ["usedQuantity", "reserveQuantity"])
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", "1e3", "٣", "0x10", "1" * 16, "9" * 5000])
-def test_what_is_no_quantity_is_refused(with_key, buy, name, value):
+def test_it_rejects_an_invalid_quantity(with_key, buy, name, value):
     licensee = buy((10, 0))
 
     form = {"productModuleNumber3": "M1", f"{name}3": value}
@@ -104,7 +118,7 @@ def test_what_is_no_quantity_is_refused(with_key, buy, name, value):
     assert used(licensee) == [0]
 
 
-def test_used_and_reserved_exclude_each_other(with_key, buy):
+def test_it_rejects_used_and_reserved_together(with_key, buy):
     licensee = buy((10, 0))
 
     form = {"productModuleNumber0": "M1", "usedQuantity0": 1, "reserveQuantity0": 1}
@@ -114,7 +128,7 @@ def test_used_and_reserved_exclude_each_other(with_key, buy):
     assert used(licensee) == [0]
 
 
-def test_what_cannot_be_counted_any_more_is_refused(with_key, buy):
+def test_it_rejects_a_quantity_that_overflows(with_key, buy):
     licensee = buy((10, 2**63 - 2))
 
     form = {"productModuleNumber0": "M1", "usedQuantity0": 5}
@@ -135,14 +149,14 @@ class TestConcurrently:
         assert sorted(map(int, remaining)) == list(range(10))
         assert used(licensee) == [4, 6]
 
-    def test_all_that_was_used_is_written_off(self, in_threads, validate, buy):
+    def test_all_used_units_are_deducted(self, in_threads, validate, buy):
         licensee = buy((4, 0), (100, 0))
 
         in_threads(lambda _: use(validate, licensee, usedQuantity=3), range(16), threads=16)
 
         assert used(licensee) == [4, 44]
 
-    def test_transfers_meanwhile_lose_nothing(self, in_threads, validate, buy):
+    def test_concurrent_transfers_lose_no_units(self, in_threads, validate, buy):
         first, second = buy((500, 0)), buy()
         Licensee.objects.update(marked_for_transfer=True)
         first.product.__class__.objects.update(clear_mark_on_validation=False)

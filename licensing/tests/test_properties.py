@@ -1,4 +1,4 @@
-"""Properties of the vendor's own."""
+"""Custom properties."""
 
 import re
 
@@ -11,16 +11,16 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("text", ["<b>&\"'", "Größe 漢字 🎉", "a\r\n\tb", "]]>", "\x01\x1b"])
-def test_what_is_said_comes_back_in_xml_and_json(api, text):
+def test_a_value_is_returned_unchanged_in_json_and_xml(api, text):
     api.post("product", number="P1", name="Photo", note=text)
 
     assert item(api.get("product/P1"))["note"] == text
     answer = Client().get(BASE + "product/P1", headers={"Authorization": api.headers["Authorization"]})
-    told = {each.attrib["name"]: each.text for each in xml(answer).iter(f"{NAMESPACE}property")}
-    assert told["note"] == re.sub("[\x01\x1b]", "\ufffd", text)
+    returned = {each.attrib["name"]: each.text for each in xml(answer).iter(f"{NAMESPACE}property")}
+    assert returned["note"] == re.sub("[\x01\x1b]", "\ufffd", text)
 
 
-def test_properties_are_changed_one_by_one_and_deleted_by_an_empty_value(api):
+def test_properties_are_changed_one_by_one_and_deleted_with_an_empty_value(api):
     api.post("product", number="P1", name="Photo", color="blue", size="9")
 
     changed = item(api.post("product/P1", color="", shape="round"))
@@ -29,7 +29,7 @@ def test_properties_are_changed_one_by_one_and_deleted_by_an_empty_value(api):
     assert (changed["size"], changed["shape"], changed["name"]) == ("9", "round", "Photo")
 
 
-def test_a_property_that_cannot_be_kept_is_refused_by_name(api):
+def test_it_rejects_a_property_that_is_too_long_and_names_it(api):
     answer = api.post("product", name="Photo", note="a" * 10_001)
 
     assert answer.status_code == 400

@@ -1,8 +1,8 @@
-"""Error answers as the official clients' own tests record them.
+"""Error responses as recorded by the tests of the official clients.
 
-`java` are the service tests of NetLicensingClient-java, `js` those of NetLicensingClient-javascript, `c++` those of
-NetLicensingClient-cpp; `ours` is recorded nowhere. They record every error with status 400. The documentation has 404
-for a missing thing, no client looks at the difference, and we follow the documentation.
+`java` stands for the service tests of NetLicensingClient-java, `js` for those of NetLicensingClient-javascript, `c++`
+for those of NetLicensingClient-cpp; `ours` isn't recorded anywhere. The recorded status is always 400. The
+documentation says 404 for a missing object; no client distinguishes the two, and we follow the documentation.
 """
 
 import pytest
@@ -19,7 +19,7 @@ NAMELESS = TEMPLATE | {"name": ""}
 PRICE = "'price' field must be accompanied with the 'currency' field"
 CURRENCY = "'currency' field can not be used without the 'price' field"
 
-# Who records it, what is sent, the status, the id, and how the text begins.
+# The clients that record it, the request, the status, the ID, and the beginning of the text.
 RECORDED = [
     ("java, js", "POST", "product", {}, 400, MALFORMED, "Product name is required"),
     ("java, js", "POST", "productmodule", {"name": "M"}, 400, MALFORMED, "Product number is not provided"),
@@ -58,12 +58,12 @@ RECORDED = [
         ILLEGAL,
         "License template of type 'QUANTITY' must have property 'quantity' specified.",
     ),
-    # Their status is 400.
+    # The recorded status is 400.
     ("js", "GET", "product/NONE", {}, 404, NOT_FOUND, "Requested product does not exist"),
     ("js", "GET", "licensee/NONE", {}, 404, NOT_FOUND, "Requested licensee does not exist"),
     ("js", "GET", "license/NONE", {}, 404, NOT_FOUND, "Requested license does not exist"),
     ("js", "GET", "token/NONE", {}, 404, NOT_FOUND, "Requested token does not exist"),
-    # They write licenseTemplate and productModule there; java writes it as we do.
+    # js writes “licenseTemplate” and “productModule” in these texts; java writes them as we do.
     ("js", "GET", "licensetemplate/NONE", {}, 404, NOT_FOUND, "Requested license template does not exist"),
     ("js", "GET", "productmodule/NONE", {}, 404, NOT_FOUND, "Requested product module does not exist"),
     ("java", "DELETE", "productmodule/NONE", {}, 404, NOT_FOUND, "Requested product module does not exist"),
@@ -73,7 +73,7 @@ RECORDED = [
     ("java", "DELETE", "token/NONE", {}, 404, NOT_FOUND, "Requested token does not exist"),
     ("ours", "GET", "transaction/NONE", {}, 404, NOT_FOUND, "Requested transaction does not exist"),
     ("java", "GET", "non-existing-service", {}, 404, NOT_FOUND, "There is no such resource here."),
-    # They refuse whatever is deleted without forceCascade, we what something else needs.
+    # They reject every deletion without forceCascade; we only reject it for objects in use.
     ("java", "DELETE", "product/P1", {}, 400, UNEXPECTED, "Unexpected value of parameter 'forceCascade'"),
     ("java", "DELETE", "licensee/I1", {}, 400, UNEXPECTED, "Unexpected value of parameter 'forceCascade'"),
     (
@@ -128,49 +128,49 @@ def make_rows(merchant):
 
 
 @pytest.fixture
-def chain(api):
+def seeded_api(api):
     return api
 
 
 @pytest.mark.parametrize("row", RECORDED, ids=lambda row: " ".join([row[0], row[1], row[2], *row[3]]))
-def test_errors_are_as_recorded(chain, row):
+def test_errors_match_the_recorded_ones(seeded_api, row):
     _, method, path, form, status, id, text = row
 
-    response = getattr(chain, method.lower())(path, **form)
+    response = getattr(seeded_api, method.lower())(path, **form)
 
-    (told,) = response.json()["infos"]["info"]
-    assert (response.status_code, told["id"], told["type"]) == (status, id, "ERROR")
-    assert told["value"].startswith(text)
+    (error,) = response.json()["infos"]["info"]
+    assert (response.status_code, error["id"], error["type"]) == (status, id, "ERROR")
+    assert error["value"].startswith(text)
     assert response.json()["items"] is None
 
 
-def test_they_say_the_same_in_xml(chain):
-    headers = {"Authorization": chain.headers["Authorization"]}
+def test_errors_are_the_same_in_xml(seeded_api):
+    headers = {"Authorization": seeded_api.headers["Authorization"]}
 
     for _, method, path, form, status, id, text in RECORDED:
-        response = getattr(chain, method.lower())(path, **form)
-        chain.headers.pop("Accept")
-        answer = getattr(chain, method.lower())(path, **form)
-        chain.headers = headers | {"Accept": "application/json"}
+        response = getattr(seeded_api, method.lower())(path, **form)
+        seeded_api.headers.pop("Accept")
+        answer = getattr(seeded_api, method.lower())(path, **form)
+        seeded_api.headers = headers | {"Accept": "application/json"}
 
-        (told,) = xml(answer).iter(f"{NAMESPACE}info")
-        assert (answer.status_code, told.attrib) == (status, {"id": id, "type": "error"})
-        assert (told.text, told.text.startswith(text)) == (info(response)[1], True)
+        (error,) = xml(answer).iter(f"{NAMESPACE}info")
+        assert (answer.status_code, error.attrib) == (status, {"id": id, "type": "error"})
+        assert (error.text, error.text.startswith(text)) == (info(response)[1], True)
 
 
-def test_a_token_for_the_shop_without_a_licensee_has_two_infos(chain):
+def test_a_shop_token_without_a_licensee_gets_two_infos(seeded_api):
     """Recorded by java and js."""
-    response = chain.post("token", tokenType="SHOP")
+    response = seeded_api.post("token", tokenType="SHOP")
 
     assert response.status_code == 400
-    assert [(told["id"], told["type"], told["value"]) for told in response.json()["infos"]["info"]] == [
+    assert [(error["id"], error["type"], error["value"]) for error in response.json()["infos"]["info"]] == [
         (MALFORMED, "ERROR", "Malformed token request"),
         ("TokenValidation", "ERROR", "Property 'licenseeNumber' not found"),
     ]
 
 
-def test_who_is_refused(with_key):
-    """Recorded by the Python client as 403; its id is made up there."""
+def test_denied_callers_get_a_403(with_key):
+    """The Python client records the status 403; the ID in its tests is invented."""
     for key, status, id in ((Api("a", "b"), 403, "AccessDeniedException"), (with_key(), 403, "AccessDeniedException")):
         response = key.get("product")
         assert (response.status_code, info(response)[0]) == (status, id)
@@ -179,22 +179,22 @@ def test_who_is_refused(with_key):
 # Prices
 
 
-def test_what_is_free_needs_no_currency(chain):
+def test_a_price_of_zero_needs_no_currency(seeded_api):
     for form in ({"price": "0"}, {"price": "0.00"}, {"price": "0", "currency": ""}):
-        made = chain.post("licensetemplate", **(TEMPLATE | form))
+        made = seeded_api.post("licensetemplate", **(TEMPLATE | form))
         assert made.status_code == 200, made.content
-    free = chain.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", price="0")
+    free = seeded_api.post("license", licenseeNumber="I1", licenseTemplateNumber="E1", price="0")
 
     properties = {each["name"]: each["value"] for each in free.json()["items"]["item"][0]["property"]}
-    # The Java client reads no price without a currency.
+    # The Java client ignores a price without a currency.
     assert (properties["price"], properties["currency"]) == ("0.00", "EUR")
 
 
-def test_what_was_free_and_is_not_any_more_needs_a_currency(chain):
-    chain.post("licensetemplate/E1", price="0")
+def test_changing_a_price_from_zero_needs_a_currency(seeded_api):
+    seeded_api.post("licensetemplate/E1", price="0")
 
-    assert info(chain.post("licensetemplate/E1", price="5")) == (MALFORMED, PRICE)
-    assert chain.post("licensetemplate/E1", price="5", currency="USD").status_code == 200
-    assert info(chain.post("licensetemplate/E1", currency="")) == (MALFORMED, PRICE)
-    assert chain.post("licensetemplate/E1", price="0", currency="").status_code == 200
-    assert chain.post("licensetemplate/E1", price="").status_code == 200
+    assert info(seeded_api.post("licensetemplate/E1", price="5")) == (MALFORMED, PRICE)
+    assert seeded_api.post("licensetemplate/E1", price="5", currency="USD").status_code == 200
+    assert info(seeded_api.post("licensetemplate/E1", currency="")) == (MALFORMED, PRICE)
+    assert seeded_api.post("licensetemplate/E1", price="0", currency="").status_code == 200
+    assert seeded_api.post("licensetemplate/E1", price="").status_code == 200

@@ -1,4 +1,4 @@
-"""A time volume of a Rental module is for one feature, which the licensee has."""
+"""Each time volume of a Rental module applies to one feature of the licensee."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def chain(api):
+def seeded_api(api):
     api.post("product", number="P1", name="Terminals")
     for module in ("M1", "M2"):
         api.post("productmodule", productNumber="P1", number=module, name=module, licensingModel="Rental")
@@ -21,27 +21,27 @@ def chain(api):
     return api
 
 
-def add(chain, template, number, licensee="I1", **form):
-    return chain.post("license", licenseeNumber=licensee, licenseTemplateNumber=template, number=number, **form)
+def add(seeded_api, template, number, licensee="I1", **form):
+    return seeded_api.post("license", licenseeNumber=licensee, licenseTemplateNumber=template, number=number, **form)
 
 
 @pytest.mark.parametrize("name", ["parentfeature", "parentFeature"])
-def test_time_is_for_a_feature_of_the_licensee(chain, name):
-    add(chain, "DEVICE-M1", "D1")
-    add(chain, "DEVICE-M1", "D2")
+def test_a_time_volume_applies_to_one_feature_of_the_licensee(seeded_api, name):
+    add(seeded_api, "DEVICE-M1", "D1")
+    add(seeded_api, "DEVICE-M1", "D2")
 
-    assert item(add(chain, "TIME-M1", "T1", **{name: " D2 "}))["parentFeature"] == "D2"
+    assert item(add(seeded_api, "TIME-M1", "T1", **{name: " D2 "}))["parentFeature"] == "D2"
 
-    validation = items(chain.post("licensee/I1/validate"))[0]
+    validation = items(seeded_api.post("licensee/I1/validate"))[0]
     assert (validation["D1"][0]["valid"], validation["D2"][0]["valid"]) == ("false", "true")
 
 
-def test_the_only_feature_needs_no_name(chain):
-    add(chain, "DEVICE-M1", "D1")
-    add(chain, "DEVICE-M2", "D2")
+def test_the_only_feature_needs_no_name(seeded_api):
+    add(seeded_api, "DEVICE-M1", "D1")
+    add(seeded_api, "DEVICE-M2", "D2")
 
-    assert item(add(chain, "TIME-M1", "T1"))["parentFeature"] == "D1"
-    assert items(chain.post("licensee/I1/validate"))[0]["valid"] == "true"
+    assert item(add(seeded_api, "TIME-M1", "T1"))["parentFeature"] == "D1"
+    assert items(seeded_api.post("licensee/I1/validate"))[0]["valid"] == "true"
 
 
 @pytest.mark.parametrize(
@@ -56,56 +56,56 @@ def test_the_only_feature_needs_no_name(chain):
         ({"licenseeNumber": "I2", "licenseTemplateNumber": "TIME-M2"}, "The licensee has none."),
     ],
 )
-def test_time_for_no_existing_feature_is_refused(chain, form, says):
-    add(chain, "DEVICE-M1", "D1")
-    add(chain, "DEVICE-M1", "D2")
-    add(chain, "TIME-M1", "T1", parentfeature="D1")
-    add(chain, "DEVICE-M1", "D-OTHER", licensee="I2")
-    add(chain, "DEVICE-M2", "D-M2")
+def test_it_rejects_a_missing_or_unknown_feature(seeded_api, form, says):
+    add(seeded_api, "DEVICE-M1", "D1")
+    add(seeded_api, "DEVICE-M1", "D2")
+    add(seeded_api, "TIME-M1", "T1", parentfeature="D1")
+    add(seeded_api, "DEVICE-M1", "D-OTHER", licensee="I2")
+    add(seeded_api, "DEVICE-M2", "D-M2")
 
-    response = chain.post("license", **({"licenseeNumber": "I1", "licenseTemplateNumber": "TIME-M1"} | form))
+    response = seeded_api.post("license", **({"licenseeNumber": "I1", "licenseTemplateNumber": "TIME-M1"} | form))
 
     assert (response.status_code, info(response)[0]) == (400, "ValidationException")
     assert info(response)[1].startswith("parentfeature: ") and says in info(response)[1]
     assert License.objects.count() == 5
 
 
-def test_a_change_is_checked_as_well(chain):
-    add(chain, "DEVICE-M1", "D1")
-    add(chain, "DEVICE-M1", "D2")
-    add(chain, "TIME-M1", "T1", parentfeature="D1")
+def test_changes_are_validated_too(seeded_api):
+    add(seeded_api, "DEVICE-M1", "D1")
+    add(seeded_api, "DEVICE-M1", "D2")
+    add(seeded_api, "TIME-M1", "T1", parentfeature="D1")
 
-    assert info(chain.post("license/T1", parentfeature="NONE"))[0] == "ValidationException"
-    assert info(chain.post("license/T1", parentfeature=""))[0] == "ValidationException"
-    assert item(chain.post("license/T1", name="Renamed"))["parentFeature"] == "D1"
-    assert item(chain.post("license/T1", parentfeature="D2"))["parentFeature"] == "D2"
-
-
-def test_time_stays_with_a_feature_that_gets_another_number(chain):
-    add(chain, "DEVICE-M1", "D1")
-    add(chain, "TIME-M1", "T1")
-
-    chain.post("license/D1", number="D9")
-
-    assert item(chain.get("license/T1"))["parentFeature"] == "D9"
+    assert info(seeded_api.post("license/T1", parentfeature="NONE"))[0] == "ValidationException"
+    assert info(seeded_api.post("license/T1", parentfeature=""))[0] == "ValidationException"
+    assert item(seeded_api.post("license/T1", name="Renamed"))["parentFeature"] == "D1"
+    assert item(seeded_api.post("license/T1", parentfeature="D2"))["parentFeature"] == "D2"
 
 
-def test_automatic_time_is_for_the_automatic_feature(chain):
-    chain.post("licensetemplate", number="TIME-0", productModuleNumber="M1", name="Free", licenseType="TIMEVOLUME",
-               timeVolume=30, automatic="true")  # fmt: skip
-    chain.post("licensetemplate/DEVICE-M1", automatic="true")
-    chain.post("licensetemplate/TIME-M2", automatic="true")  # without a feature it is made nevertheless
+def test_a_time_volume_follows_its_feature_to_a_new_number(seeded_api):
+    add(seeded_api, "DEVICE-M1", "D1")
+    add(seeded_api, "TIME-M1", "T1")
 
-    chain.post("licensee", productNumber="P1", number="I3")
+    seeded_api.post("license/D1", number="D9")
 
-    made = {each["licenseTemplateNumber"]: each for each in items(chain.get("license", licenseeNumber="I3"))}
+    assert item(seeded_api.get("license/T1"))["parentFeature"] == "D9"
+
+
+def test_an_automatic_time_volume_applies_to_the_automatic_feature(seeded_api):
+    seeded_api.post("licensetemplate", number="TIME-0", productModuleNumber="M1", name="Free",
+                    licenseType="TIMEVOLUME", timeVolume=30, automatic="true")  # fmt: skip
+    seeded_api.post("licensetemplate/DEVICE-M1", automatic="true")
+    seeded_api.post("licensetemplate/TIME-M2", automatic="true")  # created even though it has no feature
+
+    seeded_api.post("licensee", productNumber="P1", number="I3")
+
+    made = {each["licenseTemplateNumber"]: each for each in items(seeded_api.get("license", licenseeNumber="I3"))}
     assert made["TIME-0"]["parentFeature"] == made["DEVICE-M1"]["number"]
     assert "parentFeature" not in made["TIME-M2"]
 
 
-def test_other_models_need_no_feature(chain):
-    chain.post("productmodule", productNumber="P1", number="M3", name="S", licensingModel="Subscription")
-    chain.post("licensetemplate", number="TIME-M3", productModuleNumber="M3", name="Y", licenseType="TIMEVOLUME",
-               timeVolume=30)  # fmt: skip
+def test_other_models_need_no_feature(seeded_api):
+    seeded_api.post("productmodule", productNumber="P1", number="M3", name="S", licensingModel="Subscription")
+    seeded_api.post("licensetemplate", number="TIME-M3", productModuleNumber="M3", name="Y",
+                    licenseType="TIMEVOLUME", timeVolume=30)  # fmt: skip
 
-    assert add(chain, "TIME-M3", "T3").status_code == 200
+    assert add(seeded_api, "TIME-M3", "T3").status_code == 200

@@ -1,4 +1,4 @@
-"""Numbers are pasted, often with spaces or a line break around them."""
+"""Pasted numbers often have spaces or a line break around them."""
 
 from urllib.parse import quote
 
@@ -9,10 +9,10 @@ from licensing.tests.conftest import item, items, sign_in
 
 pytestmark = pytest.mark.django_db
 
-AROUND = [" {}", "{} ", "\t{}\r\n", "\u00a0{}\u2003"]
+SPACED = [" {}", "{} ", "\t{}\r\n", "\u00a0{}\u2003"]
 
 
-@pytest.fixture(params=AROUND, ids=ascii)
+@pytest.fixture(params=SPACED, ids=ascii)
 def spaced(request):
     return request.param.format
 
@@ -29,7 +29,7 @@ def make_rows(merchant):
 
 
 @pytest.fixture
-def chain(api):
+def seeded_api(api):
     return api
 
 
@@ -38,14 +38,14 @@ def path(resource, number, action=""):
 
 
 @pytest.mark.parametrize("source", ["I1", "A1"])
-def test_a_transfer(chain, with_key, spaced, source):
+def test_it_strips_spaces_in_a_transfer(seeded_api, with_key, spaced, source):
     response = with_key().post(path("licensee", spaced("I2"), "/transfer"), sourceLicenseeNumber=spaced(source))
 
     assert (response.status_code, response.content) == (204, b"")
     assert License.objects.get().licensee == Licensee.objects.with_number("I2").get()
 
 
-def test_a_validation(chain, with_key, spaced):
+def test_it_strips_spaces_in_a_validation(seeded_api, with_key, spaced):
     form = {"productModuleNumber0": spaced("M1"), "usedQuantity0": spaced("3")}
 
     validation = item(with_key().post(path("licensee", spaced("A1"), "/validate"), **form))
@@ -53,7 +53,7 @@ def test_a_validation(chain, with_key, spaced):
     assert validation["remainingQuantity"] == "7"
 
 
-def test_a_licensee_that_a_validation_makes(chain, with_key, spaced):
+def test_it_strips_spaces_when_a_validation_creates_a_licensee(seeded_api, with_key, spaced):
     response = with_key().post(path("licensee", spaced("I-NEW"), "/validate"), productNumber=spaced("P1"))
 
     assert response.status_code == 200
@@ -74,36 +74,38 @@ def test_a_licensee_that_a_validation_makes(chain, with_key, spaced):
         ("transaction", {"licenseeNumber": "I1", "number": "T9", "source": "SHOP"}),
     ],
 )
-def test_every_resource(chain, spaced, resource, form):
-    chain.post("transaction", number="T1", source="SHOP")
+def test_it_strips_spaces_from_the_numbers_of_every_resource(seeded_api, spaced, resource, form):
+    seeded_api.post("transaction", number="T1", source="SHOP")
     texts = {name: spaced(value) if "umber" in name else value for name, value in form.items()}
 
-    made = item(chain.post(resource, **texts))
+    made = item(seeded_api.post(resource, **texts))
 
     named = {name: made[name] for name in form if name in made and name != "transactionNumber"}
     assert named == {name: value for name, value in form.items() if name in named}
-    assert item(chain.get(path(resource, spaced(form["number"]))))["number"] == form["number"]
-    assert chain.delete(path(resource, spaced(form["number"]))).status_code in {204, 405}
+    assert item(seeded_api.get(path(resource, spaced(form["number"]))))["number"] == form["number"]
+    assert seeded_api.delete(path(resource, spaced(form["number"]))).status_code in {204, 405}
 
 
-def test_a_key_for_one_licensee(chain, spaced):
-    made = item(chain.post("token", tokenType="APIKEY", licenseeNumber=spaced("I1")))
+def test_it_strips_spaces_when_creating_a_licensees_api_key(seeded_api, spaced):
+    made = item(seeded_api.post("token", tokenType="APIKEY", licenseeNumber=spaced("I1")))
 
     assert made["licenseeNumber"] == "I1"
 
 
-def test_lists_of_numbers(chain, spaced):
-    changed = item(chain.post("licensee/I2", aliases=f"{spaced('B1')},{spaced('B2')}"))
+def test_it_strips_spaces_from_lists_of_numbers(seeded_api, spaced):
+    changed = item(seeded_api.post("licensee/I2", aliases=f"{spaced('B1')},{spaced('B2')}"))
 
     assert changed["aliases"] == '["B1", "B2"]'
 
 
 @pytest.mark.parametrize("query", [{"licenseeNumber": "I1"}, {"productModuleNumber": "M1"}, {"number": "L1"}])
-def test_filters(chain, spaced, query):
+def test_it_strips_spaces_in_filters(seeded_api, spaced, query):
     ((name, value),) = query.items()
 
     for asked in ({name: spaced(value)}, {"filter": f"{name}={spaced(value)}"}):
-        assert [each["number"] for each in items(chain.get("license", page=" 0 ", items=" 5 ", **asked))] == ["L1"]
+        assert [each["number"] for each in items(seeded_api.get("license", page=" 0 ", items=" 5 ", **asked))] == [
+            "L1"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -116,16 +118,16 @@ def test_filters(chain, spaced, query):
         ("licensetemplate", {"licenseType": "FEATURE", "price": "5", "currency": "EUR"}, "price", "5.00"),
     ],
 )
-def test_quantities(chain, spaced, resource, form, name, value):
+def test_it_strips_spaces_from_quantities(seeded_api, spaced, resource, form, name, value):
     parents = {"productNumber": "P1", "productModuleNumber": "M1"}
 
-    assert item(chain.post(resource, name="X", **parents, **(form | {name: spaced(form[name])})))[name] == value
+    assert item(seeded_api.post(resource, name="X", **parents, **(form | {name: spaced(form[name])})))[name] == value
 
 
-def test_the_quota_of_a_node_locked_license(chain, spaced):
+def test_it_strips_spaces_from_the_quota_of_a_node_locked_license(seeded_api, spaced):
     ProductModule.objects.update(licensing_model="NodeLocked", node_secret_mode="CLIENT")
-    chain.post("license/L1", quota=spaced("2"))
+    seeded_api.post("license/L1", quota=spaced("2"))
 
-    answers = [item(chain.post("licensee/I1/validate", nodeSecret=secret))["valid"] for secret in "abc"]
+    answers = [item(seeded_api.post("licensee/I1/validate", nodeSecret=secret))["valid"] for secret in "abc"]
 
     assert answers == ["true", "true", "false"]

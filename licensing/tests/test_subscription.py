@@ -1,4 +1,4 @@
-"""Until when a licensee may use what it subscribed to."""
+"""The licensing model Subscription: when it expires."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -30,7 +30,7 @@ def now():
 
 @pytest.fixture
 def subscribe(make_licensee, make_license, make_template):
-    """A licensee with licenses of these beginnings, volumes and periods."""
+    """Create a licensee with one license for each start date, time volume and period."""
     template = make_template(module=make_template().module)
 
     def subscribe(*terms):
@@ -49,33 +49,35 @@ def expires(validation):
 @pytest.mark.parametrize(
     ("terms", "expected"),
     [
-        pytest.param([(at(2026, 3, 1), 30, "DAY")], "2026-03-31", id="one"),
-        pytest.param([(at(2026, 3, 1), 30, "")], "2026-03-31", id="days, if nothing is said"),
+        pytest.param([(at(2026, 3, 1), 30, "DAY")], "2026-03-31", id="one license"),
+        pytest.param([(at(2026, 3, 1), 30, "")], "2026-03-31", id="days by default"),
         pytest.param([(at(2026, 3, 1), 2, "WEEK")], "2026-03-15", id="weeks"),
-        pytest.param([(at(2026, 3, 1), 1, "YEAR")], "2027-03-01", id="a year"),
+        pytest.param([(at(2026, 3, 1), 1, "YEAR")], "2027-03-01", id="one year"),
         pytest.param([(at(2026, 1, 31), 2, "MONTH")], "2026-03-31", id="months"),
         pytest.param(
-            [(at(2026, 3, 1), 30, "DAY"), (at(2026, 3, 5), 30, "DAY")], "2026-04-30", id="bought before the end"
+            [(at(2026, 3, 1), 30, "DAY"), (at(2026, 3, 5), 30, "DAY")], "2026-04-30", id="bought before expiry"
         ),
-        pytest.param([(at(2026, 3, 5), 30, "DAY"), (at(2026, 3, 1), 30, "DAY")], "2026-04-30", id="in whatever order"),
+        pytest.param([(at(2026, 3, 5), 30, "DAY"), (at(2026, 3, 1), 30, "DAY")], "2026-04-30", id="in any order"),
         pytest.param(
-            [(at(2026, 2, 1), 10, "DAY"), (at(2026, 3, 1), 10, "DAY")], "2026-03-11", id="bought after the end"
+            [(at(2026, 2, 1), 10, "DAY"), (at(2026, 3, 1), 10, "DAY")], "2026-03-11", id="bought after expiry"
         ),
-        pytest.param([(at(2026, 2, 1), 28, "DAY"), (at(2026, 3, 1), 28, "DAY")], "2026-03-29", id="bought at the end"),
-        pytest.param([(at(2026, 3, 1), 30, "DAY"), (at(2026, 8, 1), 30, "DAY")], "2026-03-31", id="one for later"),
+        pytest.param([(at(2026, 2, 1), 28, "DAY"), (at(2026, 3, 1), 28, "DAY")], "2026-03-29", id="bought at expiry"),
         pytest.param(
-            [(at(2026, 1, 31), 1, "MONTH")] * 3, "2026-04-30", id="the end of a month stays the end of a month"
+            [(at(2026, 3, 1), 30, "DAY"), (at(2026, 8, 1), 30, "DAY")], "2026-03-31", id="one that starts later"
         ),
+        pytest.param([(at(2026, 1, 31), 1, "MONTH")] * 3, "2026-04-30", id="stays at the end of the month"),
         pytest.param(
             [(at(2026, 1, 31), 1, "MONTH"), (at(2026, 2, 1), 20, "DAY")], "2026-03-20", id="a month and days"
         ),
         pytest.param(
-            [(at(2026, 1, 31), 1, "MONTH"), (at(2026, 2, 28), 1, "MONTH")], "2026-03-31", id="also bought then"
+            [(at(2026, 1, 31), 1, "MONTH"), (at(2026, 2, 28), 1, "MONTH")],
+            "2026-03-31",
+            id="bought at the end of a month",
         ),
         pytest.param([(at(2024, 2, 29), 3, "YEAR")], "2027-02-28", id="a leap day"),
     ],
 )
-def test_it_expires(subscribe, validate, terms, expected):
+def test_it_expires_after_all_time_volumes(subscribe, validate, terms, expected):
     validation = validate(subscribe(*terms))
 
     assert validation["valid"] == "true"
@@ -86,10 +88,10 @@ def test_it_expires(subscribe, validate, terms, expected):
     "terms",
     [
         pytest.param([], id="no license"),
-        pytest.param([(at(2026, 2, 1), 20, "DAY")], id="over"),
-        pytest.param([(at(2026, 2, 28), 10, "DAY")], id="over in this moment"),
-        pytest.param([(at(2026, 4, 1), 20, "DAY")], id="not yet"),
-        pytest.param([(at(2026, 2, 1), 20, "DAY"), (at(2026, 4, 1), 20, "DAY")], id="between two"),
+        pytest.param([(at(2026, 2, 1), 20, "DAY")], id="expired"),
+        pytest.param([(at(2026, 2, 28), 10, "DAY")], id="expires at this moment"),
+        pytest.param([(at(2026, 4, 1), 20, "DAY")], id="not started"),
+        pytest.param([(at(2026, 2, 1), 20, "DAY"), (at(2026, 4, 1), 20, "DAY")], id="between two licenses"),
     ],
 )
 def test_it_is_not_valid(subscribe, validate, terms):
@@ -99,7 +101,7 @@ def test_it_is_not_valid(subscribe, validate, terms):
     assert validation["warningLevel"] == "RED"
 
 
-def test_without_a_start_date_it_begins_when_it_is_made(subscribe, validate):
+def test_without_a_start_date_it_starts_when_it_was_created(subscribe, validate):
     licensee = subscribe((None, 30, "DAY"))
     License.objects.update(created_at=at(2026, 3, 3))
 
@@ -121,7 +123,7 @@ def test_it_warns_from_80_percent_on(subscribe, validate, now, day, level):
     assert validate(licensee)["warningLevel"] == level
 
 
-def test_a_renewal_that_is_transferred_prolongs_by_its_periods(subscribe, validate):
+def test_a_transferred_renewal_extends_by_whole_periods(subscribe, validate):
     own = subscribe((at(2026, 3, 1), 1, "MONTH"))
     bought = subscribe(*[(at(2026, 3, 9), 1, "MONTH")] * 3)
     Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
@@ -133,7 +135,7 @@ def test_a_renewal_that_is_transferred_prolongs_by_its_periods(subscribe, valida
 
 
 @pytest.mark.parametrize("began", [at(2026, 3, 9), at(2026, 3, 1), at(2026, 2, 20), at(2025, 3, 1)])
-def test_it_prolongs_by_all_of_its_time_however_long_ago_it_began(subscribe, validate, began):
+def test_a_transferred_renewal_extends_by_its_full_term_whenever_it_started(subscribe, validate, began):
     own = subscribe((at(2026, 3, 5), 1, "MONTH"))
     bought = subscribe(*[(began, 1, "MONTH")] * 3)
     Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
@@ -143,7 +145,7 @@ def test_it_prolongs_by_all_of_its_time_however_long_ago_it_began(subscribe, val
     assert expires(validate(own)) == ("true", "2026-07-05T12:00:00.000Z")
 
 
-def test_what_was_transferred_to_nobodys_time_has_its_own(subscribe, validate):
+def test_a_renewal_transferred_after_expiry_keeps_its_own_start(subscribe, validate):
     own, bought = subscribe((at(2025, 3, 5), 1, "MONTH")), subscribe((at(2026, 3, 1), 1, "MONTH"))
     Licensee.objects.filter(pk=bought.pk).update(marked_for_transfer=True)
 
@@ -152,14 +154,14 @@ def test_what_was_transferred_to_nobodys_time_has_its_own(subscribe, validate):
     assert expires(validate(own)) == ("true", "2026-04-01T12:00:00.000Z")
 
 
-# Any purchases and transfers, beside a calendar that is crossed off day by day.
+# Random purchases and transfers, compared with a calendar of paid days.
 
 PURCHASES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 60), st.sampled_from([1, 7]), st.integers(1, 4)))
 TRANSFERS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=3)
 
 
-def days_of(purchases):
-    """The days that are paid for: each purchase crosses off the next free ones from the day on which it was made."""
+def paid_days(purchases):
+    """The days that are paid for. Each purchase takes the next free days, starting on the day of the purchase."""
     paid: set[int] = set()
     for day, length in sorted(purchases):
         while length:
@@ -170,7 +172,7 @@ def days_of(purchases):
 
 
 @given(PURCHASES, TRANSFERS, st.integers(0, 120))
-def test_it_is_valid_on_the_days_that_are_paid_for(purchases, transfers, today):
+def test_it_is_valid_on_exactly_the_paid_days(purchases, transfers, today):
     numbers = count(1)
     holdings: list[list[License]] = [[], [], []]
     bought: list[list[tuple[int, int]]] = [[], [], []]
@@ -186,7 +188,7 @@ def test_it_is_valid_on_the_days_that_are_paid_for(purchases, transfers, today):
                 held[source].clear()
 
     for licenses, lengths in zip(holdings, bought, strict=True):
-        paid = days_of(lengths)
+        paid = paid_days(lengths)
         span = find_span(NOW + today * DAY, licenses)
 
         assert (span is not None) == (today in paid)
@@ -194,7 +196,7 @@ def test_it_is_valid_on_the_days_that_are_paid_for(purchases, transfers, today):
             assert (span.end - NOW).days == next(day for day in range(today, 10_000) if day not in paid)
 
 
-def test_a_time_beyond_all_calendars_ends_with_them():
+def test_a_time_volume_beyond_the_calendar_ends_at_its_last_date():
     license = License(pk=1, start_date=NOW, time_volume=2_000_000_000, time_volume_period="DAY")
 
     span = find_span(NOW, [license])

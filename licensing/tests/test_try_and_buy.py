@@ -1,4 +1,4 @@
-"""A product is tried out for a time, from the first validation on, and used without end once it is bought."""
+"""The licensing model TryAndBuy: an evaluation from the first validation on, and no expiry after the purchase."""
 
 from datetime import timedelta
 
@@ -31,7 +31,7 @@ def licensee(trial, full, make_licensee):
     return make_licensee()
 
 
-def test_the_time_begins_with_the_first_validation(validate, licensee):
+def test_the_evaluation_starts_with_the_first_validation(validate, licensee):
     assert not licensee.licenses.exists()
 
     with time_machine.travel("2026-03-01T12:00:00Z", tick=False):
@@ -47,7 +47,7 @@ def test_the_time_begins_with_the_first_validation(validate, licensee):
     assert [join.license for join in noted.joins.all()] == [license]
 
 
-def test_it_does_not_begin_again(validate, licensee):
+def test_the_evaluation_does_not_start_again(validate, licensee):
     with time_machine.travel("2026-03-01T12:00:00Z", tick=False):
         validate(licensee)
     with time_machine.travel("2026-03-11T12:00:00Z", tick=False):
@@ -59,7 +59,7 @@ def test_it_does_not_begin_again(validate, licensee):
     assert licensee.licenses.count() == 1
 
 
-def test_it_does_not_begin_again_when_the_vendor_ended_it(validate, licensee):
+def test_the_evaluation_does_not_start_again_after_the_vendor_ended_it(validate, licensee):
     validate(licensee)
     License.objects.update(active=False)
 
@@ -69,7 +69,7 @@ def test_it_does_not_begin_again_when_the_vendor_ended_it(validate, licensee):
     assert licensee.licenses.count() == 1
 
 
-def test_what_is_bought_is_valid_without_end(validate, licensee, full, make_license):
+def test_a_purchased_module_never_expires(validate, licensee, full, make_license):
     validate(licensee)
     make_license(licensee, full)
 
@@ -80,14 +80,14 @@ def test_what_is_bought_is_valid_without_end(validate, licensee, full, make_lice
     assert validation["warningLevel"] == "GREEN"
 
 
-def test_who_bought_it_at_once_never_tries_it(validate, licensee, full, make_license):
+def test_a_purchase_before_the_first_validation_skips_the_evaluation(validate, licensee, full, make_license):
     make_license(licensee, full)
 
     assert validate(licensee)["evaluation"] == "false"
     assert licensee.licenses.count() == 1
 
 
-def test_the_vendor_can_prolong_it(validate, licensee, trial, make_license):
+def test_the_vendor_can_extend_the_evaluation(validate, licensee, trial, make_license):
     validate(licensee)
     make_license(licensee, trial, start_date=timezone.now() + timedelta(days=9))
 
@@ -96,7 +96,7 @@ def test_the_vendor_can_prolong_it(validate, licensee, trial, make_license):
 
 
 @pytest.mark.parametrize("model", [LicenseTemplate, ProductModule, LicensingProduct])
-def test_what_is_not_offered_any_more_cannot_be_tried(validate, licensee, model):
+def test_an_inactive_template_module_or_product_cannot_be_evaluated(validate, licensee, model):
     model.objects.update(active=False)
 
     validation = validate(licensee)
@@ -106,7 +106,7 @@ def test_what_is_not_offered_any_more_cannot_be_tried(validate, licensee, model)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sixteen_first_validations_begin_it_once(in_threads, validate, licensee):
+def test_sixteen_concurrent_validations_start_the_evaluation_once(in_threads, validate, licensee):
     validations = in_threads(lambda _: validate(licensee), range(16), threads=16)
 
     assert len({validation["evaluationExpires"] for validation in validations}) == 1

@@ -1,10 +1,10 @@
-"""Lists of what there is to choose from."""
+"""The utility endpoints, and the order of the roles."""
 
 from licensing.models import Role
 from licensing.tests.conftest import items
 
 
-def test_what_there_is_to_choose_from(api):
+def test_it_lists_license_types_licensing_models_and_countries(api):
     assert [each["name"] for each in items(api.get("utility/licenseTypes"))] == [
         "FEATURE",
         "TIMEVOLUME",
@@ -19,7 +19,7 @@ def test_what_there_is_to_choose_from(api):
     assert sum(each["isEu"] == "true" for each in countries.values()) == 27
 
 
-def test_roles_stand_in_one_order():
+def test_each_role_includes_the_lower_ones():
     assert [role.value for role in Role if Role.OPERATION.reaches(role)] == [
         "ROLE_APIKEY_LICENSEE",
         "ROLE_APIKEY_ANALYTICS",

@@ -1,4 +1,4 @@
-"""Asking how it stands with a licensee: whom it finds, what it says, and what it leaves behind."""
+"""Validation: which licensee it finds, what it returns, and what it writes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -47,10 +47,10 @@ def licensee(make_licensee, make_license, subscription, credits, feature):
     return licensee
 
 
-# What it says
+# The response
 
 
-def test_each_module_is_an_item(with_key, licensee):
+def test_the_response_has_one_item_per_module(with_key, licensee):
     response = with_key().post("licensee/I-1/validate")
 
     assert response.status_code == 200
@@ -85,7 +85,7 @@ def test_each_module_is_an_item(with_key, licensee):
     ]
 
 
-def test_it_is_said_in_xml_as_well(with_key, licensee):
+def test_it_responds_in_xml_too(with_key, licensee):
     key = with_key()
     key.headers["Accept"] = "application/xml"
 
@@ -97,7 +97,7 @@ def test_it_is_said_in_xml_as_well(with_key, licensee):
     assert [prop.text for prop in feature] == ["true", "Pro"]
 
 
-def test_an_empty_body_without_a_content_type_is_fine(with_key, licensee):
+def test_it_accepts_an_empty_body_without_a_content_type(with_key, licensee):
     key = with_key()
 
     response = key.client.post("/core/v2/rest/licensee/I-1/validate", b"", content_type="", headers=key.headers)
@@ -113,25 +113,25 @@ def test_get_still_works_with_a_warning(with_key, licensee):
     assert response.json()["infos"]["info"][0]["type"] == "WARNING"
 
 
-def test_an_answer_is_good_for_a_day(with_key, licensee):
+def test_a_response_is_valid_for_one_day(with_key, licensee):
     assert with_key().post("licensee/I-1/validate").json()["ttl"] == "2026-03-11T12:00:00.000Z"
 
 
 @pytest.mark.parametrize("begins", [NOW - timedelta(hours=12), NOW + timedelta(hours=12)])
-def test_or_until_something_ends_or_begins(with_key, licensee, begins):
+def test_a_response_is_valid_until_a_license_starts_or_expires(with_key, licensee, begins):
     times = License.objects.filter(template__license_type="TIMEVOLUME")
     times.update(start_date=begins, time_volume=1, time_volume_period="DAY")
 
     assert with_key().post("licensee/I-1/validate").json()["ttl"] == "2026-03-11T00:00:00.000Z"
 
 
-def test_what_is_over_changes_nothing_any_more(with_key, licensee):
+def test_an_expired_license_does_not_shorten_the_ttl(with_key, licensee):
     License.objects.filter(template__license_type="TIMEVOLUME").update(start_date=NOW - timedelta(days=90))
 
     assert with_key().post("licensee/I-1/validate").json()["ttl"] == "2026-03-11T12:00:00.000Z"
 
 
-def test_numbered_parameters_go_to_their_modules(with_key, make_licensee, make_license, make_template, make_module):
+def test_numbered_parameters_apply_to_their_modules(with_key, make_licensee, make_license, make_template, make_module):
     modules = [make_module("PayPerUse", number=f"M{number}") for number in range(12)]
     licensee = make_licensee("I-2")
     for module in modules:
@@ -144,7 +144,7 @@ def test_numbered_parameters_go_to_their_modules(with_key, make_licensee, make_l
     assert [each["remainingQuantity"] for each in items(response)] == [str(100 - number) for number in range(12)]
 
 
-def test_what_is_unknown_is_ignored(with_key, licensee):
+def test_it_ignores_unknown_parameters(with_key, licensee):
     form = {"vendorNumber": "V", "forOfflineUse": "true", "x0": "1", "usedQuantity7": "5", "7": "x", "": "y"}
 
     response = with_key().post("licensee/I-1/validate", **form)
@@ -152,7 +152,7 @@ def test_what_is_unknown_is_ignored(with_key, licensee):
     assert items(response)[1]["remainingQuantity"] == "10"
 
 
-def test_an_unknown_module_is_not_found_and_nothing_is_written(with_key, licensee):
+def test_it_writes_nothing_if_a_module_is_unknown(with_key, licensee):
     form = {"productModuleNumber0": "M-PPU", "usedQuantity0": 3, "productModuleNumber1": "M-NONE"}
 
     response = with_key().post("licensee/I-1/validate", **form)
@@ -161,7 +161,7 @@ def test_an_unknown_module_is_not_found_and_nothing_is_written(with_key, license
     assert not License.objects.filter(used_quantity__gt=0).exists()
 
 
-def test_a_module_is_named_once(with_key, licensee):
+def test_it_rejects_a_module_named_twice(with_key, licensee):
     form = {"productModuleNumber0": "M-PPU", "usedQuantity0": 3, "productModuleNumber1": "M-PPU", "usedQuantity1": 4}
 
     response = with_key().post("licensee/I-1/validate", **form)
@@ -170,10 +170,10 @@ def test_a_module_is_named_once(with_key, licensee):
     assert not License.objects.filter(used_quantity__gt=0).exists()
 
 
-# What counts
+# Inactive objects
 
 
-def test_nothing_of_an_inactive_licensee_is_valid(with_key, licensee):
+def test_no_module_is_valid_for_an_inactive_licensee(with_key, licensee):
     Licensee.objects.update(active=False)
 
     response = with_key().post("licensee/I-1/validate", productModuleNumber0="M-PPU", usedQuantity0=3)
@@ -183,7 +183,7 @@ def test_nothing_of_an_inactive_licensee_is_valid(with_key, licensee):
 
 
 @pytest.mark.parametrize("model", [LicenseTemplate, ProductModule, LicensingProduct])
-def test_what_is_not_sold_any_more_stays_valid_for_who_has_it(with_key, licensee, model):
+def test_inactive_offers_stay_valid_for_licensees_who_have_them(with_key, licensee, model):
     model.objects.update(active=False)
 
     response = with_key().post("licensee/I-1/validate")
@@ -191,10 +191,10 @@ def test_what_is_not_sold_any_more_stays_valid_for_who_has_it(with_key, licensee
     assert [each["valid"] for each in items(response)] == ["true"] * 3
 
 
-# Whom it finds
+# Finding or creating the licensee
 
 
-def test_an_alias_is_a_number(with_key, api, licensee):
+def test_it_accepts_an_alias_as_the_number(with_key, api, licensee):
     api.post("licensee/I-1", aliases="ada@example.com")
 
     assert with_key().post("licensee/ada@example.com/validate").status_code == 200
@@ -217,7 +217,7 @@ def auto_create(product, subscription):
     LicenseTemplate.objects.filter(pk=subscription.pk).update(automatic=True)
 
 
-def test_an_unknown_licensee_is_made_if_the_product_does(with_key, auto_create):
+def test_it_creates_an_unknown_licensee_if_the_product_allows_it(with_key, auto_create):
     response = with_key().post("licensee/I-NEW/validate", productNumber="P1", licenseeName="Ada")
 
     assert item(response)["valid"] == "true"
@@ -234,7 +234,7 @@ def test_an_unknown_licensee_is_made_if_the_product_does(with_key, auto_create):
         ({}, {"productNumber": "P-NONE"}, "Requested product does not exist"),
     ],
 )
-def test_else_it_is_not(with_key, auto_create, change, form, text):
+def test_it_does_not_create_a_licensee_otherwise(with_key, auto_create, change, form, text):
     LicensingProduct.objects.update(**change or {"version": "2"})
 
     response = with_key().post("licensee/I-NEW/validate", **form)
@@ -254,14 +254,14 @@ def test_else_it_is_not(with_key, auto_create, change, form, text):
         ("I-NEW", {"productNumber": "P\0"}),
     ],
 )
-def test_a_number_or_name_that_cannot_be_kept_is_refused(with_key, auto_create, number, form):
+def test_it_rejects_an_invalid_number_or_name(with_key, auto_create, number, form):
     response = with_key().post(f"licensee/{number}/validate", **{"productNumber": "P1"} | form)
 
     assert (response.status_code, info(response)[0]) == (400, "MalformedRequestException")
     assert not Licensee.objects.exists()
 
 
-def test_with_parameters_that_are_wrong_none_is_made(with_key, auto_create):
+def test_it_creates_no_licensee_if_a_parameter_is_wrong(with_key, auto_create):
     form = {"productNumber": "P1", "productModuleNumber0": "M-NONE"}
 
     assert with_key().post("licensee/I-NEW/validate", **form).status_code == 404
@@ -270,7 +270,7 @@ def test_with_parameters_that_are_wrong_none_is_made(with_key, auto_create):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sixteen_first_validations_make_one_licensee(in_threads, with_key, auto_create):
+def test_sixteen_concurrent_validations_create_one_licensee(in_threads, with_key, auto_create):
     keys = [with_key() for _ in range(16)]
 
     answers = in_threads(lambda key: key.post("licensee/I-NEW/validate", productNumber="P1"), keys, threads=16)
@@ -283,7 +283,7 @@ def test_sixteen_first_validations_make_one_licensee(in_threads, with_key, auto_
 
 
 @pytest.fixture
-def bought(licensee):
+def purchased(licensee):
     Licensee.objects.filter(pk=licensee.pk).update(marked_for_transfer=True)
     return licensee
 
@@ -293,59 +293,59 @@ def is_marked(licensee):
     return licensee.marked_for_transfer
 
 
-def test_who_validates_what_was_bought_has_it_for_good(with_key, bought):
+def test_validating_with_a_licensees_key_adopts_a_purchased_licensee(with_key, purchased):
     with_key().post("licensee/I-1/validate")
 
-    assert not is_marked(bought)
+    assert not is_marked(purchased)
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role != Role.LICENSEE])
-def test_the_vendors_own_keys_adopt_nothing(with_key, bought, role):
+def test_validating_with_a_vendors_key_adopts_nothing(with_key, purchased, role):
     with_key(role).post("licensee/I-1/validate")
 
-    assert is_marked(bought)
+    assert is_marked(purchased)
 
 
-def test_a_vendors_login_adopts_nothing(api, bought):
+def test_validating_with_a_vendors_login_adopts_nothing(api, purchased):
     api.post("licensee/I-1/validate")
 
-    assert is_marked(bought)
+    assert is_marked(purchased)
 
 
-def test_a_dry_run_adopts_nothing(with_key, bought):
+def test_a_dry_run_adopts_nothing(with_key, purchased):
     with_key().post("licensee/I-1/validate", dryRun="true")
 
-    assert is_marked(bought)
+    assert is_marked(purchased)
 
 
-def test_nor_where_the_product_says_so(with_key, bought, product):
+def test_it_adopts_nothing_if_the_product_turns_that_off(with_key, purchased, product):
     LicensingProduct.objects.update(clear_mark_on_validation=False)
 
     with_key().post("licensee/I-1/validate")
 
-    assert is_marked(bought)
+    assert is_marked(purchased)
 
 
 @pytest.mark.parametrize("change", [{"licenses": []}, {"active": False}])
-def test_there_is_nothing_to_adopt(with_key, bought, change):
+def test_a_licensee_without_licenses_or_inactive_is_not_adopted(with_key, purchased, change):
     if "licenses" in change:
-        bought.licenses.all().delete()
-    Licensee.objects.filter(pk=bought.pk).update(active=change.get("active", True))
+        purchased.licenses.all().delete()
+    Licensee.objects.filter(pk=purchased.pk).update(active=change.get("active", True))
 
     with_key().post("licensee/I-1/validate")
 
-    assert is_marked(bought)
+    assert is_marked(purchased)
 
 
-def test_a_licensee_with_inactive_licenses_only_is_adopted(with_key, bought):
+def test_a_licensee_with_only_inactive_licenses_is_adopted(with_key, purchased):
     License.objects.update(active=False)
 
     with_key().post("licensee/I-1/validate")
 
-    assert not is_marked(bought)
+    assert not is_marked(purchased)
 
 
-def test_what_was_adopted_cannot_be_transferred_away(with_key, bought, make_licensee):
+def test_an_adopted_licensees_licenses_cannot_be_transferred_away(with_key, purchased, make_licensee):
     thief = make_licensee("I-THIEF")
     with_key().post("licensee/I-1/validate")
 
@@ -355,16 +355,16 @@ def test_what_was_adopted_cannot_be_transferred_away(with_key, bought, make_lice
     assert not thief.licenses.exists()
 
 
-# A dry run
+# Dry runs
 
 
-def everything():
-    """All that the service keeps."""
+def all_rows():
+    """Every row of the licensing service."""
     models = apps.get_app_config("licensing").get_models()
     return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in models}
 
 
-# For each licensing model a template, what is given of it, and parameters that would have something written.
+# For each licensing model: a license type, terms, the number of licenses, and parameters that write something.
 WRITING: dict[str, tuple[str, dict, int, dict]] = {
     "TryAndBuy": ("TIMEVOLUME", {}, 0, {}),
     "Subscription": ("TIMEVOLUME", {}, 1, {}),
@@ -392,25 +392,25 @@ def holder(make_module, make_template, make_licensee, make_license):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_dry_run_says_the_same_and_writes_nothing(with_key, holder, model):
+def test_a_dry_run_returns_the_same_and_writes_nothing(with_key, holder, model):
     holder(model)
     parameters = WRITING[model][3] | {"productModuleNumber0": "M1"}
     key = with_key()
-    key.post("licensee/I-NONE/validate")  # which remembers that the key is in use
-    before = everything()
+    key.post("licensee/I-NONE/validate")  # records the first use of the key
+    before = all_rows()
 
     with CaptureQueriesContext(connection) as queries:
         dry = key.post("licensee/I-1/validate", dryRun="true", **parameters)
 
-    assert everything() == before
+    assert all_rows() == before
     assert not [query["sql"] for query in queries if not query["sql"].strip().startswith(("SELECT", "WITH"))]
     assert not [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
     assert item(dry) == item(key.post("licensee/I-1/validate", **parameters))
-    assert everything() != before
+    assert all_rows() != before
 
 
 @pytest.mark.parametrize("dry_run", ["TRUE", "true"])
-def test_a_dry_run_makes_no_licensee(with_key, auto_create, make_module, make_template, dry_run):
+def test_a_dry_run_creates_no_licensee(with_key, auto_create, make_module, make_template, dry_run):
     make_template("TIMEVOLUME", module=make_module("TryAndBuy"))
     make_template("FLOATING", module=make_module("Floating", number="M-F"), max_sessions=1)
     form = {"productModuleNumber0": "M-F", "sessionId0": "ada", "action0": "checkOut"}
@@ -421,10 +421,10 @@ def test_a_dry_run_makes_no_licensee(with_key, auto_create, make_module, make_te
     assert not Licensee.objects.exists()
 
 
-# What it costs
+# Locks and queries
 
 
-def test_what_writes_nothing_takes_no_lock_and_two_queries(
+def test_a_validation_that_writes_nothing_takes_two_queries_and_no_lock(
     with_key, licensee, make_module, make_template, make_license
 ):
     for model in ("Subscription", "Quota", "PayPerUse", "MultiFeature", "Rental", "NodeLocked", "TryAndBuy"):
@@ -444,7 +444,7 @@ def test_what_writes_nothing_takes_no_lock_and_two_queries(
     )
 
 
-def test_head_writes_nothing(api, licensee, make_module, make_template):
+def test_it_rejects_head_and_writes_nothing(api, licensee, make_module, make_template):
     make_template("TIMEVOLUME", module=make_module("TryAndBuy"))
 
     answer = api.client.head("/core/v2/rest/licensee/I-1/validate", headers=api.headers)
@@ -453,10 +453,10 @@ def test_head_writes_nothing(api, licensee, make_module, make_template):
     assert not Transaction.objects.filter(source="AUTO_LICENSEE_VALIDATE").exists()
 
 
-def test_the_portal_asks_without_a_trace(licensee):
-    before = everything()
+def test_a_validation_in_the_portal_writes_nothing(licensee):
+    before = all_rows()
 
     validations = validate(read_holding(licensee), dry_run=True)
 
     assert [validation.result.valid for validation in validations] == [True, True, True]
-    assert everything() == before
+    assert all_rows() == before

@@ -1,4 +1,4 @@
-"""What tests see of a page, and what every page must do for everybody who looks at it."""
+"""What a browser shows of a page, and the checks that every page must pass."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 def text(browser):
-    """What the page shows. Asked for in one go: elements may be swapped meanwhile."""
+    """The text of the page, read in one call because elements may be swapped in between."""
     return browser.execute_script("return document.body ? document.body.innerText : ''")
 
 
 def sees(browser, *texts):
-    """Wait until the page shows all of these."""
+    """Wait until the page shows all of these texts."""
     return WebDriverWait(browser, TIMEOUT, 0.1).until(lambda _: all(one in text(browser) for one in texts), f"{texts}")
 
 
 def check(browser, rules=None):
-    """The page fits the screen, has no violation of WCAG 2.2 AA, or of these rules of axe, and logs no error."""
+    """Check that the page fits the screen, logs no error and passes WCAG 2.2 AA (or the given axe rules)."""
     widths = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1], f"{browser.current_url} is {widths[0]} wide in a window of {widths[1]}"
     if browser.execute_script("return !window.axe"):
@@ -37,9 +37,9 @@ def check(browser, rules=None):
 
 
 def look_in(browser, scheme):
-    """Ask pages for their light or their dark colors, at once."""
+    """Switch to the light or dark color scheme, without transitions."""
     features = [
         {"name": "prefers-color-scheme", "value": scheme},
-        {"name": "prefers-reduced-motion", "value": "reduce"},  # else colors change gradually
+        {"name": "prefers-reduced-motion", "value": "reduce"},  # turns off color transitions
     ]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -44,14 +44,14 @@ def chrome():
 
 @pytest.fixture(scope="session")
 def install(tmp_path_factory):
-    """Make an installation in a folder of its own, for the test to start and stop."""
+    """Create an installation in its own folder. The test starts and stops it."""
     return lambda: Keywell(tmp_path_factory.mktemp("keywell") / "var")
 
 
 @pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
 def browser(chrome, request, transactional_db):
-    """A browser nobody is signed in with, at either width."""
-    cache.clear()  # attempts to sign in are counted there, and it is no model's table, to be emptied between tests
+    """A browser without a session, once per window width."""
+    cache.clear()  # it counts sign-in attempts, and its table has no model, so it isn't emptied between tests
     chrome.set_window_size(request.param, 900)
     chrome.delete_all_cookies()
     return chrome

@@ -1,4 +1,4 @@
-"""Every address of the project, read from its URL configuration."""
+"""The routes of the project, read from its URL configuration."""
 
 import re
 from collections.abc import Iterator
@@ -17,6 +17,6 @@ def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[st
 
 
 def fill(route: str, values: dict[str, object]) -> str:
-    """The address of a route, with these values for its arguments."""
+    """The URL path of a route with these arguments."""
     route = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"<\1>", route).removesuffix("$")
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda match: str(values[match[1]]), route)

@@ -1,4 +1,4 @@
-"""Who gets what at which address. The table is the specification; an address that is not in it fails the test."""
+"""Access control: the tables are the specification, and a route that isn't in one of them fails a test."""
 
 from types import SimpleNamespace
 
@@ -26,8 +26,8 @@ from webhooks.sending import send_test
 
 pytestmark = pytest.mark.django_db
 
-# For pages: anonymous, a customer with an order's link, the merchant's support, manager and owner, the owner of
-# another merchant, support staff. “login” is the way to the page where one signs in.
+# Pages. Columns: an anonymous visitor, a customer with an order's link, the merchant's support, manager and owner,
+# the owner of another merchant, and support staff. “login” is a redirect to the sign-in page.
 PAGES = """
                                                             anonymous customer support manager owner outsider staff
 GET  /                                                      login     login    302     200     200   200      302
@@ -309,8 +309,8 @@ GET  accounts/2fa/webauthn/keys/<int:pk>/edit/              login     login    3
 GET  accounts/2fa/webauthn/login/                           login     login    302     302     302   302      302
 """
 
-# For the API: nobody, somebody who is signed in to the pages, and API keys: the merchant's own with all rights,
-# without any right that the address asks for, revoked, and another merchant's.
+# The API. Columns: no credentials, a session of the pages, and API keys: the merchant's with all scopes, without
+# scopes, revoked, and another merchant's.
 API = """
                                                                            nobody session own limited revoked outsider
 GET  api/schema/                                                           200    200     200 200     200     200
@@ -335,7 +335,7 @@ POST api/v1/pools/<int:pk>/batches/<int:number>/undo/                      401  
 POST api/v1/pools/<int:pk>/batches/<int:number>/withdraw/                  401    401     200 403     401     404
 """
 
-# Pages of the admin that say nothing of anybody's orders: one's own password, texts for scripts.
+# Admin pages that any staff user may open, because they show no orders.
 OPEN = {
     ("staff without rights", f"admin/{page}")
     for page in ("", "login/", "logout/", "jsi18n/", "password_change/", "password_change/done/")
@@ -350,7 +350,7 @@ SERVICE = {
 
 PACKAGE = {"name": "Spare", "product_number": "P-1", "start_date": "none", "template_0": "E-1", "quantity_0": "1"}
 
-# What the forms of an address need to be right, where they need anything.
+# Valid form data for the routes that need it.
 FORMS = {
     "orders/": {"search": "A0012345678"},
     "orders/<reference:number>/address/": {"email": "ada@byron.example"},
@@ -403,14 +403,14 @@ def rows(table):
 
 
 @pytest.fixture(autouse=True)
-def uncounted(monkeypatch):
-    """How many orders need a person stands on each page, and to ask for it costs more than most pages."""
+def without_attention_count(monkeypatch):
+    """Skip the count of orders that need attention: every page shows it, and its query is slower than most pages."""
     monkeypatch.setattr("portal.access.count_attention", lambda merchant: "")
 
 
 @pytest.fixture
 def world(pay, make_payment, make_product, make_member, merchant, outsider, api):
-    """An order with a code and an item that waits for one; a person of each kind."""
+    """An order with a code and an item that waits for one, a user of each kind, and other objects that URLs need."""
     payment = make_payment(make_product(name="Photo Pro"), make_product(source="manual"), order="A0012345678")
     assert api.post("/api/v1/payments/", payment, format="json").status_code == 201
     order = Order.objects.get()
@@ -429,7 +429,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
     )
     held_item = {"item": order.items.latest("pk"), "unit": 1, "code": "ERROR: unknown"}
     held = HeldCode.objects.create(source="web_service", upstream=service, **held_item)
-    # It is not asked for what there is to choose from.
+    # While it is failing, the forms don't request its products and templates.
     account = merchant.licensing_accounts.create(
         name="Vendor", address="http://127.0.0.1:9", api_key="x", failing_since=Now()
     )
@@ -463,15 +463,15 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "held": held.pk,
         "package": package.pk,
     }
-    licensed = make_licensing(merchant)
-    values["license"] = licensed["license"]
+    licensing_pks = make_licensing(merchant)
+    values["license"] = licensing_pks["license"]
     return SimpleNamespace(
         order=order,
-        licensing=licensed,
+        licensing=licensing_pks,
         forms=FORMS
         | {
-            "licensing/licensees/add/": {"product": licensed["products"]},
-            "licensing/licensees/<int:pk>/licenses/add/": {"template": licensed["templates"]},
+            "licensing/licensees/add/": {"product": licensing_pks["products"]},
+            "licensing/licensees/<int:pk>/licenses/add/": {"template": licensing_pks["templates"]},
         },
         payment=payment,
         people=people,
@@ -490,11 +490,11 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
 
 
 def make_licensing(merchant):
-    """A licensee with a license, another to transfer to, a login and a key: each one’s pk, as in addresses."""
+    """Create a licensee with a license, a transfer target, a login and a key. Return primary keys by URL segment."""
     product = licensing.LicensingProduct.objects.create(merchant=merchant, name="Photo")
-    of_merchant = {"merchant": merchant, "name": "Pro"}
-    module = licensing.ProductModule.objects.create(product=product, licensing_model="Subscription", **of_merchant)
-    template = licensing.LicenseTemplate.objects.create(module=module, license_type="FEATURE", **of_merchant)
+    common_fields = {"merchant": merchant, "name": "Pro"}
+    module = licensing.ProductModule.objects.create(product=product, licensing_model="Subscription", **common_fields)
+    template = licensing.LicenseTemplate.objects.create(module=module, license_type="FEATURE", **common_fields)
     licensee = create_licensee(product, actor="test", number="LICENSEE-7Q2M", marked_for_transfer=True)
     create_licensee(product, actor="test", number="PERMANENT")
     key = {"token_type": "APIKEY", "api_key_role": "ROLE_APIKEY_LICENSEE"}
@@ -505,7 +505,7 @@ def make_licensing(merchant):
         "licensees": licensee.pk,
         "license": create_license(licensee, template, actor="test").pk,
         "logins": licensing.VendorLogin.objects.create_login(merchant, "server")[0].pk,
-        "keys": licensing.Token.objects.create(**key, **of_merchant).pk,
+        "keys": licensing.Token.objects.create(**key, **common_fields).pk,
     }
 
 
@@ -537,14 +537,8 @@ def values_for(world, route, who):
     return values
 
 
-def got(response):
-    if response.status_code == 302 and response["Location"].startswith("/accounts/login/"):
-        return "login"
-    return str(response.status_code)
-
-
-def answer(client, method, address, body, **options):
-    """What a client gets, with what it changes undone."""
+def request_outcome(client, method, address, body, **options):
+    """Send a request, roll back its changes, and return the status, or "login" for a redirect to the sign-in page."""
     with transaction.atomic():
         response = (
             client.get(address) if method == "GET" else getattr(client, method.lower())(address, body, **options)
@@ -555,27 +549,27 @@ def answer(client, method, address, body, **options):
     return str(response.status_code)
 
 
-def signed_in(user):
+def client_for(user):
     client = Client()
     if user:
         client.force_login(user)
     return client
 
 
-def test_every_page_gives_everybody_what_is_theirs(world):
-    clients = {who: signed_in(user) for who, user in world.people.items()}
+def test_each_visitor_gets_the_expected_response_from_each_page(world):
+    clients = {who: client_for(user) for who, user in world.people.items()}
     wrong = {}
     for method, route, expected in rows(PAGES):
         for who, client in clients.items():
             address = fill(route, values_for(world, route, who))
-            got = answer(client, method, address, world.forms.get(route, {}))
-            if got != expected[who]:
-                wrong[method, route, who] = f"{got}, not {expected[who]}"
+            outcome = request_outcome(client, method, address, world.forms.get(route, {}))
+            if outcome != expected[who]:
+                wrong[method, route, who] = f"{outcome}, not {expected[who]}"
 
     assert wrong == {}
 
 
-def test_the_api_gives_every_key_what_is_its(world, make_api, merchant, outsider):
+def test_each_key_gets_the_expected_response_from_the_api(world, make_api, merchant, outsider):
     session = APIClient()
     session.force_login(world.people["owner"])
     revoked = make_api(merchant)
@@ -593,44 +587,44 @@ def test_the_api_gives_every_key_what_is_its(world, make_api, merchant, outsider
         body = world.payment if route == "api/v1/payments/" else BODIES.get(route, {})
         options = {} if route.endswith(("/keys/", "/imports/")) else {"format": "json"}
         for who, client in clients.items():
-            got = answer(client, method, fill(route, values_for(world, route, who)), body, **options)
-            if got != expected[who]:
-                wrong[method, route, who] = f"{got}, not {expected[who]}"
+            outcome = request_outcome(client, method, fill(route, values_for(world, route, who)), body, **options)
+            if outcome != expected[who]:
+                wrong[method, route, who] = f"{outcome}, not {expected[who]}"
 
     assert wrong == {}
 
 
-def test_the_admin_is_for_support_staff(world):
+def test_only_support_staff_can_use_the_admin(world):
     people = world.people | {
         "staff without rights": User.objects.create_user("new@keywell.example", "correct horse", is_staff=True)
     }
     del people["staff"]
-    clients = {who: signed_in(user) for who, user in people.items()}
+    clients = {who: client_for(user) for who, user in people.items()}
     values = world.values | dict.fromkeys(["object_id", "pk", "id", "content_type_id", "url"], world.order.pk)
-    before = left_behind()
-    let_in = {}
+    before = count_side_effects()
+    allowed = {}
     for route in routes():
         if not route.startswith("admin/"):
             continue
         for who, client in clients.items():
             for method in ("GET", "POST"):
-                got = answer(client, method, fill(route, values | {"app_label": "orders"}), {})
-                if got not in {"login", "302", "403", "404", "405"} and (who, route) not in OPEN:
-                    let_in[who, method, route] = got
+                outcome = request_outcome(client, method, fill(route, values | {"app_label": "orders"}), {})
+                if outcome not in {"login", "302", "403", "404", "405"} and (who, route) not in OPEN:
+                    allowed[who, method, route] = outcome
 
-    assert let_in == {}
-    assert left_behind() == before
+    assert allowed == {}
+    assert count_side_effects() == before
 
 
-def left_behind():
-    """How many rows there are of what acts at an order leave behind."""
+def count_side_effects():
+    """The number of rows in each table that actions on an order write to."""
     return [model.objects.count() for model in (Delivery, OrderEvent, Refund, ActivationCode, Fulfillment)]
 
 
-def test_every_address_is_in_a_table():
+def test_every_route_is_in_a_table():
     in_tables = {route for table in (PAGES, API) for _, route, _ in rows(table)}
-    # The API calls an item by the shop's number, the portal by ours: one name cannot stand for both.
-    of_project = {route.replace("<reference:item>", "<reference:reference>") for route in routes()}
+    # The API identifies an item by the shop's number, the portal by our primary key, so the tables use two names.
+    project_routes = {route.replace("<reference:item>", "<reference:reference>") for route in routes()}
 
-    # Those of the licensing service have a table of their own: licensing/tests/test_access.py.
-    assert {route for route in of_project if not route.startswith(("admin/", "core/v2/rest/"))} == in_tables
+    # The licensing service has its own table in licensing/tests/test_access.py.
+    assert {route for route in project_routes if not route.startswith(("admin/", "core/v2/rest/"))} == in_tables

@@ -1,4 +1,4 @@
-"""What support staff do in the admin, in a real browser."""
+"""The work of support staff in the admin, in a real browser."""
 
 import pytest
 from django.urls import reverse
@@ -29,7 +29,7 @@ def press(browser, label):
     button.click()
 
 
-def test_a_license_text_is_searched_without_standing_in_the_address(staff, live_server, pay, make_product, merchant):
+def test_a_search_for_a_license_does_not_put_it_in_the_url(staff, live_server, pay, make_product, merchant):
     product = make_product(keys=0, name="Photo Pro")
     import_keys(merchant.pools.get(), ["LICENSE-TEXT-7Q2M"], actor="test")
     pay(product, order="A0012345678")
@@ -42,7 +42,7 @@ def test_a_license_text_is_searched_without_standing_in_the_address(staff, live_
     assert "LICENSE-TEXT" not in staff.current_url + staff.page_source
 
 
-def test_a_code_is_entered_and_the_item_is_done(staff, live_server, pay, make_product, work, mailoutbox):
+def test_support_staff_can_enter_a_code(staff, live_server, pay, make_product, work, mailoutbox):
     pay(make_product(source="manual", name="Custom"), order="A1")
     order = Order.objects.get()
     staff.get(f"{live_server}{reverse('admin:orders_order_change', args=[order.pk])}")
@@ -57,7 +57,7 @@ def test_a_code_is_entered_and_the_item_is_done(staff, live_server, pay, make_pr
     assert any("AAAA-BBBB-CCCC" in message.body for message in mailoutbox)
 
 
-def test_keys_are_pasted_into_a_pool(staff, live_server, make_pool):
+def test_support_staff_can_paste_keys_into_a_pool(staff, live_server, make_pool):
     pool = make_pool()
     staff.get(f"{live_server}{reverse('admin:pools_licensepool_change', args=[pool.pk])}")
 
@@ -69,6 +69,6 @@ def test_keys_are_pasted_into_a_pool(staff, live_server, make_pool):
     assert pool.keys.count() == 2
 
 
-def test_a_test_with_a_browser_is_marked(chrome, request):
-    """By its fixtures, for `run.py test --fast`."""
+def test_browser_tests_are_marked(chrome, request):
+    """Tests get the marker from their fixtures, so that `run.py test --fast` can skip them."""
     assert request.node.get_closest_marker("browser")

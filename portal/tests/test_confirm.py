@@ -45,7 +45,7 @@ def test_it_asks_before_it_acts(visit):
     assert 'href="/things/1/"' in response.content.decode()
 
 
-def test_it_acts_once_the_question_is_posted(visit):
+def test_it_acts_after_the_confirmation(visit):
     names: list[str] = []
 
     response, messages = visit(names, name="Ada")
@@ -55,7 +55,7 @@ def test_it_acts_once_the_question_is_posted(visit):
     assert messages == ["Renamed."]
 
 
-def test_it_asks_again_if_the_form_is_not_valid(visit):
+def test_it_asks_again_if_the_form_is_invalid(visit):
     names: list[str] = []
 
     response, messages = visit(names, name="")
@@ -64,7 +64,7 @@ def test_it_asks_again_if_the_form_is_not_valid(visit):
     assert "This field is required." in response.content.decode()
 
 
-def test_it_asks_again_if_the_form_turns_out_to_be_wrong(visit):
+def test_it_asks_again_if_the_action_finds_an_error(visit):
     names = ["Ada"]
 
     response, messages = visit(names, name="Ada")
@@ -73,5 +73,5 @@ def test_it_asks_again_if_the_form_turns_out_to_be_wrong(visit):
     assert "Another has this name." in response.content.decode()
 
 
-def test_it_takes_nothing_but_a_get_and_a_post(visit):
+def test_it_accepts_only_get_and_post(visit):
     assert visit([], "put")[0].status_code == 405

@@ -1,4 +1,4 @@
-"""What owners and managers see first."""
+"""The dashboard of owners and managers."""
 
 from datetime import timedelta
 
@@ -18,25 +18,25 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def page(client, make_member):
-    """A client that a manager is signed in with."""
+    """A client signed in as a manager."""
     client.force_login(make_member(Member.Role.MANAGER).user)
     return client
 
 
-def shown(page):
+def dashboard_text(page):
     return page.get("/").content.decode()
 
 
-def paid_today():
+def mark_paid_today():
     Order.objects.update(paid_at=timezone.now())
 
 
-def test_it_leads_support_to_the_orders(support):
+def test_it_redirects_support_to_the_orders(support):
     assert support.get("/")["Location"] == reverse("orders")
 
 
-def test_without_anything_it_says_how_to_begin(page):
-    text = shown(page)
+def test_without_any_data_it_says_how_to_start(page):
+    text = dashboard_text(page)
 
     assert "No pools yet" in text and "Nothing right now. No orders are stuck" in text
 
@@ -47,11 +47,11 @@ def test_it_shows_todays_orders_by_currency(page, pay, make_product):
         pay(product, product, currency=currency)
     pay(product, order="YESTERDAY")
     pay(product, order="DELETED")
-    paid_today()
+    mark_paid_today()
     Order.objects.filter(number="YESTERDAY").update(paid_at=timezone.now() - timedelta(days=1))
     Order.objects.filter(number="DELETED").update(status="deleted")
 
-    text = shown(page)
+    text = dashboard_text(page)
 
     assert '2 <span class="quiet">for EUR 239.92</span>' in text
     assert '1 <span class="quiet">for USD 119.96</span>' in text
@@ -62,7 +62,7 @@ def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
         make_pool(5, name=f"Healthy {number}")
     pay(make_product(pool=make_pool(name="Empty")))
 
-    text = shown(page)
+    text = dashboard_text(page)
 
     assert "Empty</a> is empty, 1 order waits</li>" in text and "Nothing right now" not in text
     assert text.index("Empty") < text.index("Healthy 0")
@@ -70,7 +70,7 @@ def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
     assert f'href="{reverse("orders")}?fulfillment=waiting">1</a>' in text
 
 
-def test_it_says_what_needs_a_person(page, pay, make_product, merchant):
+def test_it_shows_what_needs_attention(page, pay, make_product, merchant):
     pay(make_product(keys=0))
     pay(make_product(keys=5))
     Fulfillment.objects.filter(status="waiting").update(created_at=timezone.now() - timedelta(hours=2))
@@ -79,7 +79,7 @@ def test_it_says_what_needs_a_person(page, pay, make_product, merchant):
         merchant=merchant, kind="postmark", credentials='{"password": "", "tracking_secret": ""}', reason="401"
     )
 
-    text = shown(page)
+    text = dashboard_text(page)
 
     assert "1 item</a> in paid orders failed or has been waiting" in text
     assert "1 e-mail</a> didn’t reach the customer" in text
@@ -91,21 +91,21 @@ def test_it_shows_open_imports(page, make_pool):
     for status in (KeyImport.Status.READY, KeyImport.Status.IMPORTED):
         KeyImport.objects.create(pool=pool, status=status, file_name=f"{status}.txt", size=1, uploaded_by="Max")
 
-    text = shown(page)
+    text = dashboard_text(page)
 
     assert "ready.txt" in text and "imported.txt" not in text
 
 
-def test_it_tells_nothing_of_another_merchant(page, pay, make_product, make_pool, outsider):
+def test_it_shows_nothing_of_another_merchant(page, pay, make_product, make_pool, outsider):
     pay(make_product(keys=0))
     make_pool(merchant=outsider, name="Theirs")
     product = make_product(merchant=outsider, pool=make_pool(merchant=outsider, name="Theirs, too"))
     Order.objects.update(merchant=outsider)
     OrderItem.objects.update(product=product)
     Fulfillment.objects.update(created_at=timezone.now() - timedelta(hours=2))
-    paid_today()
+    mark_paid_today()
 
-    text = shown(page)
+    text = dashboard_text(page)
 
     assert "Theirs" not in text and "EUR" not in text and "?fulfillment=waiting" not in text
     assert "Nothing right now. No orders are stuck" in text

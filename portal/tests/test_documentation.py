@@ -6,14 +6,14 @@ from django.conf import settings
 DOCUMENTS = sorted([*settings.BASE_DIR.glob("*.md"), *settings.BASE_DIR.glob("docs/**/*.md")])
 
 
-def test_the_documentation_page_loads_nothing_from_elsewhere(client):
+def test_the_documentation_page_loads_no_external_resources(client):
     page = client.get("/api/docs/").content.decode()
 
     assert "swagger-ui" in page
     assert "https://" not in page
 
 
-def test_every_operation_says_which_errors_it_answers(client):
+def test_every_operation_documents_its_errors(client):
     schema = client.get("/api/schema/?format=json").json()
 
     assert "/api/v1/payments/" in schema["paths"]
@@ -25,14 +25,14 @@ def test_every_operation_says_which_errors_it_answers(client):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(settings.BASE_DIR)))
-def test_every_link_between_documents_leads_somewhere(document):
+def test_links_between_documents_are_not_broken(document):
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
 
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
-def test_the_paths_of_a_payment_and_of_a_resend_lead_through_files_that_are_there():
-    """Rows of tables in docs/architecture.md: an application, its files, and perhaps what of a file is meant."""
+def test_the_files_and_symbols_named_in_the_architecture_document_exist():
+    """Table rows in docs/architecture.md name an application, its files, and sometimes a symbol in a file."""
     page = (settings.BASE_DIR / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| (`.+?`) \|", page, re.MULTILINE)
     named = [
@@ -47,7 +47,7 @@ def test_the_paths_of_a_payment_and_of_a_resend_lead_through_files_that_are_ther
         assert not symbol or re.search(rf"\b{symbol}\b", source), f"{app}/{file} has no {symbol}"
 
 
-def test_a_push_is_checked_by_what_ci_runs():
+def test_the_pre_push_hook_runs_the_same_checks_as_ci():
     hooks = (settings.BASE_DIR / ".pre-commit-config.yaml").read_text()
     ci = (settings.BASE_DIR / ".ci/run").read_text()
 

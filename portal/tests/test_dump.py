@@ -1,4 +1,4 @@
-"""Whoever reads a dump of the database, without VAULT_KEYS and SECRET_KEY, finds no way in."""
+"""A dump of the database gives no access without VAULT_KEYS and SECRET_KEY."""
 
 import base64
 import re
@@ -27,7 +27,7 @@ COOKIE = settings.SESSION_COOKIE_NAME
 
 
 def dump():
-    """Every value in the database, and what can be unpacked from it without a key."""
+    """Every value in the database, and what can be decoded from it without a key."""
     found = []
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
@@ -41,7 +41,7 @@ def dump():
 
 
 def unpacked(text):
-    """What base64 and zlib hide, as in Django's own sessions."""
+    """The content of base64 and zlib data, such as Django's own sessions."""
     for word in re.findall(r"[\w+/=-]{16,}", text):
         word = word.rstrip("=")
         try:
@@ -52,7 +52,7 @@ def unpacked(text):
             continue
 
 
-def hash_of(client):
+def hashed_session_key(client):
     return client.session.hash_key(client.cookies[COOKIE].value)
 
 
@@ -61,7 +61,7 @@ def owner(merchant):
     return merchant.members.get().user
 
 
-def test_a_session_is_not_readable_and_its_row_admits_nobody(client, owner):
+def test_a_session_key_in_the_database_does_not_sign_in(client, owner):
     client.force_login(owner)
     key = client.cookies[COOKIE].value
     row = Session.objects.get()
@@ -73,7 +73,7 @@ def test_a_session_is_not_readable_and_its_row_admits_nobody(client, owner):
     assert client.get(reverse("mfa_index")).status_code == 200
 
 
-def test_the_secret_of_an_app_that_is_being_set_up_is_encrypted(client, owner):
+def test_the_secret_of_an_app_during_setup_is_encrypted(client, owner):
     client.force_login(owner)
     set_up = reverse("mfa_activate_totp")
     client.post(reverse("account_reauthenticate"), {"password": "correct horse", "next": set_up}, follow=True)
@@ -90,25 +90,25 @@ def test_the_key_of_a_password_reset_is_encrypted(client, owner):
     assert key not in dump()
 
 
-def test_what_a_session_holds_cannot_be_moved_to_another(client, owner, make_member):
+def test_session_data_cannot_be_moved_to_another_session(client, owner, make_member):
     client.force_login(owner)
     other = Client()
     other.force_login(make_member(Member.Role.SUPPORT).user)
-    own, foreign = (Session.objects.get(session_key=hash_of(one)) for one in (client, other))
+    own, foreign = (Session.objects.get(session_key=hashed_session_key(one)) for one in (client, other))
     foreign.session_data = own.session_data
     foreign.save()
 
     assert other.get(reverse("mfa_index")).status_code == 302
 
 
-def test_a_session_ends_with_the_sign_out(client, owner):
+def test_signing_out_deletes_the_session(client, owner):
     client.force_login(owner)
-    signed_in = hash_of(client)
-    assert Session.objects.filter(session_key=signed_in).exists()
+    session_key = hashed_session_key(client)
+    assert Session.objects.filter(session_key=session_key).exists()
 
     client.post(reverse("account_logout"))
 
-    assert not Session.objects.filter(session_key=signed_in).exists()
+    assert not Session.objects.filter(session_key=session_key).exists()
 
 
 def test_expired_sessions_are_deleted_hourly(client, owner):
@@ -120,7 +120,7 @@ def test_expired_sessions_are_deleted_hourly(client, owner):
     assert not Session.objects.exists()
 
 
-def test_no_other_way_in_is_readable(client, owner, merchant, pay, product):
+def test_no_credentials_are_readable(client, owner, merchant, pay, product):
     pay(product)
     order = Order.objects.get()
     _, api_key = ApiKey.objects.create_key(merchant=merchant, name="shop", scopes=["orders"])
@@ -138,8 +138,8 @@ def test_no_other_way_in_is_readable(client, owner, merchant, pay, product):
 
     text = dump()
 
-    ways_in = [api_key.rpartition("_")[2], password, token, invitation, upload, endpoint.secret, service.secret]
-    ways_in += [service.password, account.api_key, secret, order.link_token, "correct horse", *codes]
-    ways_in += [code.code for item in order.items.all() for code in item.activation_codes.all()]
-    assert [way for way in ways_in if way in text] == []
-    assert "ada@example.com" in text  # the dump was read
+    credentials = [api_key.rpartition("_")[2], password, token, invitation, upload, endpoint.secret, service.secret]
+    credentials += [service.password, account.api_key, secret, order.link_token, "correct horse", *codes]
+    credentials += [code.code for item in order.items.all() for code in item.activation_codes.all()]
+    assert [credential for credential in credentials if credential in text] == []
+    assert "ada@example.com" in text  # the dump has content

@@ -1,4 +1,4 @@
-"""That everybody can use the pages of the desk, and that they are light."""
+"""All pages are accessible, small, and run few queries."""
 
 import re
 from datetime import timedelta
@@ -50,7 +50,7 @@ MAX_QUERIES = 13
 
 @pytest.fixture
 def order(pay, make_product, make_member, work, outsider, merchant):
-    """An order that much has happened to, among enough others to fill a page."""
+    """An order with a long history, among enough others to fill a page."""
     for number in range(55):
         pay(make_product(keys=1), order=f"B{number}")
     pay(make_product(keys=3, name="Photo Pro"), make_product(source="manual"), order="A1", quantity=3)
@@ -60,9 +60,9 @@ def order(pay, make_product, make_member, work, outsider, merchant):
         subscription=renewed, parent_order="B0"
     )
     work()
-    for told in ("delivered", "opened", "bounced"):
+    for event_type in ("delivered", "opened", "bounced"):
         event = AnymailTrackingEvent(
-            event_type=told,
+            event_type=event_type,
             message_id=order.deliveries.earliest("pk").message_id,
             description="The mailbox is full.",
             timestamp=timezone.now(),
@@ -102,7 +102,7 @@ def order(pay, make_product, make_member, work, outsider, merchant):
 
 
 def make_licensing(merchant, code):
-    """A product with a module of each model, and a licensee with more licenses and a longer past than a page shows."""
+    """A product with a module of each model, and a licensee with more licenses and history than a page shows."""
     long = "long" * 40
     product = licensing.LicensingProduct.objects.create(
         merchant=merchant, name=f"Photo Pro {long}", description=long, properties={f"name{long}": f"value{long}"}
@@ -140,7 +140,7 @@ def make_licensing(merchant, code):
 
 
 def make_stock(merchant, pay, make_product):
-    """A pool with a page of available keys, one of issued keys and a past, and one for which orders wait."""
+    """A pool with a page of available keys, a page of issued keys and a history, and a pool that orders wait for."""
     busy = LicensePool.objects.get(fulfillment_methods__product__name="Photo Pro")
     stock(busy, 40)
     pay(merchant.products.get(name="Photo Pro"), quantity=30)
@@ -152,7 +152,7 @@ def make_stock(merchant, pay, make_product):
 
 
 def make_uploads(merchant):
-    """An upload by a one-use link with all that can be left out, and requests for set-up in every state."""
+    """An upload by link with every kind of skipped line, and setup requests in every state."""
     link = UploadLink.objects.create_for(merchant.pools.first())
     begin(link.pool, [b"A-1\nA-1\n\n\0\n" * 30], actor="link", link=link)
     owner = merchant.members.get(role="owner").user
@@ -166,7 +166,7 @@ def make_uploads(merchant):
 
 
 def make_endpoints(merchant):
-    """Endpoints in every state, the first with a log of more than a page."""
+    """Endpoints in every state. The log of the first fills more than a page."""
     long_ago = timezone.now() - timedelta(days=1)
     secret = WebhookEndpoint.make_secret()
     states: list[dict] = [
@@ -183,7 +183,7 @@ def make_endpoints(merchant):
 
 
 def make_services(merchant, order):
-    """Web services in every state, the first with failed items and a log of more than a page."""
+    """Web services in every state. The first has failed items and a log of more than a page."""
     long_ago = timezone.now() - timedelta(days=1)
     states: list[dict] = [
         {"paused_at": long_ago, "failing_since": long_ago, "probe_at": long_ago, "for_all_products": True},
@@ -218,7 +218,7 @@ def make_services(merchant, order):
 
 
 def make_account(merchant, order):
-    """A licensing account that fails, with packages that products take, and a log of more than a page."""
+    """A failing licensing account with packages that products use, and a log of more than a page."""
     long_ago = timezone.now() - timedelta(days=1)
     address = f"https://licenses.analytical-engines.example/{'long' * 20}"
     account = merchant.licensing_accounts.create(
@@ -251,7 +251,7 @@ def make_account(merchant, order):
 
 
 def make_service_with_everything(merchant):
-    """A web service that is told all there is, under names that are long, with a login."""
+    """A web service that gets every parameter, under long names, and has a login."""
     service = merchant.web_services.create(
         name="Everything",
         url=f"https://licenses.analytical-engines.example/{'long' * 30}",
@@ -265,7 +265,7 @@ def make_service_with_everything(merchant):
 
 
 def make_imports(merchant):
-    """A batch, one that was undone, and imports: odd, refused, a table, under way."""
+    """A batch, an undone batch, and imports: with warnings, rejected, a table, and in progress."""
     pool = LicensePool.objects.create(merchant=merchant, name="Photo Pro of the second edition")
     keys = "".join(f"PRO-{number:04}-ÄÖÜ\n" for number in range(300))
     confirm(begin(pool, [keys.encode()], actor="Max", file_name="first.txt", note="x" * 200), actor="Max")
@@ -309,8 +309,8 @@ def staff(db):
     return User.objects.create_superuser("stella@keywell.example", "correct horse")
 
 
-def addresses_of_stock(order):
-    """Of a pool that sells and one that orders wait for, and of a product with a chain."""
+def stock_urls(order):
+    """URLs of a pool that sells, a pool that orders wait for, and a product with several sources."""
     busy = LicensePool.objects.get(name__startswith="Pool of", fulfillment_methods__product__name="Photo Pro")
     empty = LicensePool.objects.get(name="Never filled")
     issued = busy.keys.issued().earliest("pk")
@@ -330,7 +330,7 @@ def addresses_of_stock(order):
     ]
 
 
-def addresses(order):
+def page_urls(order):
     item = order.items.order_by("pk").last()
     code = ActivationCode.objects.filter(item__order=order).earliest("pk")
     return [
@@ -339,15 +339,15 @@ def addresses(order):
         reverse("orders") + "?q=nobody&paid_from=yesterday",
         reverse("attention"),
         reverse("refused-reports"),
-        *addresses_of_stock(order),
+        *stock_urls(order),
         reverse("webhooks"),
         reverse("webhook-add"),
         *(reverse("webhook", args=[endpoint.pk]) for endpoint in order.merchant.webhook_endpoints.order_by("pk")[:2]),
-        *addresses_of_services(order),
+        *service_urls(order),
         reverse("web-service-console", args=[order.merchant.web_services.get(name="Everything").pk]),
-        *addresses_of_accounts(order),
-        *addresses_of_imports(order),
-        *addresses_of_licensing(),
+        *account_urls(order),
+        *import_urls(order),
+        *licensing_urls(),
         reverse("team"),
         reverse("emails"),
         reverse("email-sender"),
@@ -373,7 +373,7 @@ def addresses(order):
     ]
 
 
-def addresses_of_services(order):
+def service_urls(order):
     service = order.merchant.web_services.earliest("pk")
     return [
         reverse("web-services"),
@@ -386,7 +386,7 @@ def addresses_of_services(order):
     ]
 
 
-def addresses_of_licensing():
+def licensing_urls():
     product = licensing.LicensingProduct.objects.get()
     licensee = licensing.LicenseeAlias.objects.get().licensee
     template = licensing.LicenseTemplate.objects.earliest("pk")
@@ -406,7 +406,7 @@ def addresses_of_licensing():
     ]
 
 
-def addresses_of_accounts(order):
+def account_urls(order):
     account = order.merchant.licensing_accounts.get(name="Vendor")
     return [
         reverse("licensing-accounts"),
@@ -419,7 +419,7 @@ def addresses_of_accounts(order):
     ]
 
 
-def addresses_of_imports(order):
+def import_urls(order):
     pool = LicensePool.objects.get(merchant=order.merchant, name="Photo Pro of the second edition")
     return [
         reverse("pool-import", args=[pool.pk]),
@@ -429,7 +429,7 @@ def addresses_of_imports(order):
     ]
 
 
-def addresses_of_admin(order):
+def admin_urls(order):
     code = ActivationCode.objects.filter(item__order=order).earliest("pk")
     request = order.merchant.setup_requests.first()
     return [
@@ -452,18 +452,18 @@ def addresses_of_admin(order):
 
 
 def enter(browser, live_server, client, user):
-    """Take over the session of a client that the user is signed in with."""
+    """Sign in the browser with the session of a test client."""
     client.force_login(user)
     browser.get(f"{live_server}/healthz")
     browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
 
 
-def test_everybody_can_use_them(chrome, live_server, client, order, merchant, staff):
-    """In either width, in light and in dark colors; dialogs, too, and the admin's order page."""
+def test_all_pages_are_accessible(chrome, live_server, client, order, merchant, staff):
+    """Checks both widths and both color schemes, including dialogs and the admin's order page."""
     browser = chrome
     browser.delete_all_cookies()
     enter(browser, live_server, client, merchant.members.get(role="owner").user)
-    for address in addresses(order):
+    for address in page_urls(order):
         look_in(browser, "light")
         browser.get(f"{live_server}{address}")
         check_at_both_widths(browser)
@@ -475,7 +475,7 @@ def test_everybody_can_use_them(chrome, live_server, client, order, merchant, st
         open_dialog(browser, label)
         check_at_both_widths(browser)
     enter(browser, live_server, client, staff)
-    for address in addresses_of_admin(order)[2:4]:
+    for address in admin_urls(order)[2:4]:
         for scheme in ("light", "dark"):
             look_in(browser, scheme)
             browser.get(f"{live_server}{address}")
@@ -496,22 +496,22 @@ def open_dialog(browser, label):
     WebDriverWait(browser, TIMEOUT).until(lambda browser: browser.find_element(By.CSS_SELECTOR, "dialog[open] form"))
 
 
-def test_they_are_light_and_ask_little_of_the_database(client, order, merchant, staff):
+def test_all_pages_are_small_and_run_few_queries(client, order, merchant, staff):
     client.force_login(merchant.members.get(role="owner").user)
-    weights = {address: weigh(client, address) for address in addresses(order)}
+    weights = {address: weigh(client, address) for address in page_urls(order)}
     Merchant.objects.update(second_factor_required=True)
     Authenticator.objects.create(user=merchant.members.get(role="owner").user, type="totp", data={})
-    queries = {address: count_queries(client, address) for address in addresses(order)}
+    queries = {address: count_queries(client, address) for address in page_urls(order)}
     client.force_login(staff)
-    weights |= {address: weigh(client, address) for address in addresses_of_admin(order)}
-    queries |= {address: count_queries(client, address) for address in addresses_of_admin(order)}
+    weights |= {address: weigh(client, address) for address in admin_urls(order)}
+    queries |= {address: count_queries(client, address) for address in admin_urls(order)}
 
     assert {address: weight for address, weight in weights.items() if weight > MAX_BYTES} == {}
     assert {address: count for address, count in queries.items() if count > MAX_QUERIES} == {}
 
 
 def weigh(client, address):
-    """The bytes of a page with all that it is made of, as a browser gets them."""
+    """The number of bytes that a browser loads for a page, including its static files."""
     page = client.get(address).content.decode()
     files = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
     return len(page.encode()) + sum(weigh_file(client, file) for file in files)

@@ -1,4 +1,4 @@
-"""Requests that nobody's browser makes by itself: each gets an answer, and none of them is a 500."""
+"""Requests that no normal browser sends: each gets a response, and never a 500."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def make_rows(merchant):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_host_that_is_not_ours_is_refused(client, merchant, path):
+def test_it_rejects_a_foreign_host(client, merchant, path):
     client.raise_request_exception = False
 
     assert client.get(path, headers={"host": "evil.example"}).status_code == 400
@@ -44,12 +44,12 @@ def stella(client, db):
     return client
 
 
-def queries(model_admin):
-    """What may be asked of a list: each column by each lookup, all that the list itself offers, and nonsense."""
+def hostile_queries(model_admin):
+    """Queries for an admin list: each column with each lookup, the list's own filters, and nonsense."""
     columns = [field.attname for field in model_admin.opts.concrete_fields]
     names = [column + lookup for column in columns for lookup in LOOKUPS]
     for one in model_admin.list_filter:
-        one = one[0] if isinstance(one, tuple) else one  # a column with a filter of its own
+        one = one[0] if isinstance(one, tuple) else one  # a column with its own filter class
         name = one if isinstance(one, str) else one.parameter_name
         names += [name + lookup for lookup in LOOKUPS]
     for number, name in enumerate(dict.fromkeys(names)):
@@ -59,11 +59,11 @@ def queries(model_admin):
             yield {name: value}
 
 
-def ask(user, url):
-    """The status of one of the admin's pages, or what it fails with, without the middleware around each of them."""
+def get_status(user, url):
+    """The status of an admin page, or the error it raises, without running the middleware."""
     request = RequestFactory().get(url)
     request.user = user
-    setattr(request, "_messages", CookieStorage(request))  # noqa: B010 (Django's own, which no stub knows)
+    setattr(request, "_messages", CookieStorage(request))  # noqa: B010 (private to Django, so the stubs don't have it)
     try:
         response = resolve(request.path).func(request)
         if isinstance(response, TemplateResponse):
@@ -76,15 +76,17 @@ def ask(user, url):
 
 
 @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
-def test_no_filter_of_the_admin_is_an_error_of_ours(stella, monkeypatch, model):
+def test_no_admin_filter_causes_a_server_error(stella, monkeypatch, model):
     page = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     user = User.objects.get(is_superuser=True)
-    asked = [f"{page}?{urlencode(query, errors='surrogatepass')}" for query in queries(admin.site._registry[model])]
-    statuses = {url: stella.get(url).status_code for url in asked[-1:]}
-    # The head of the page and the menu beside it cost more than the list, and know nothing of a query.
+    urls = [
+        f"{page}?{urlencode(query, errors='surrogatepass')}" for query in hostile_queries(admin.site._registry[model])
+    ]
+    statuses = {url: stella.get(url).status_code for url in urls[-1:]}
+    # Skip the header and the menu: they take longer than the list, and don't depend on the query.
     monkeypatch.setattr(SupportSite, "each_context", lambda *_: {})
 
-    statuses |= {url: ask(user, url) for url in asked[:-1]}
+    statuses |= {url: get_status(user, url) for url in urls[:-1]}
 
     assert {url: status for url, status in statuses.items() if status not in {200, 302, 400}} == {}
 
@@ -93,16 +95,16 @@ GUESSES = ["secret_hash__startswith=a", "secret_hash=a", "merchant__slug__starts
 
 
 @pytest.mark.parametrize("query", GUESSES)
-def test_columns_that_a_list_does_not_offer_cannot_be_asked_for(stella, query):
+def test_admin_lists_reject_filters_they_do_not_offer(stella, query):
     assert stella.get(f"/admin/merchants/apikey/?{query}").status_code == 400
 
 
-def test_what_a_list_offers_can_be_asked_for(stella, merchant):
+def test_admin_lists_accept_filters_they_offer(stella, merchant):
     assert stella.get(f"/admin/merchants/apikey/?merchant__id__exact={merchant.pk}").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/accounts/login/", "/healthz", "/api/v1/orders/", "/nowhere", "/static/portal.css"])
-def test_every_answer_says_what_browsers_may_do_with_it(client, db, path):
+def test_every_response_has_security_headers(client, db, path):
     headers = client.get(path).headers
 
     assert "camera=()" in headers["Permissions-Policy"]
@@ -111,7 +113,7 @@ def test_every_answer_says_what_browsers_may_do_with_it(client, db, path):
 
 
 @pytest.mark.parametrize(("base", "prefix"), [("https://keys.example.com", "__Host-"), ("http://127.0.0.1:8000", "")])
-def test_cookies_are_of_this_host_alone_where_there_is_https(base, prefix):
+def test_cookies_have_the_host_prefix_with_https(base, prefix):
     code = (
         "import django; django.setup(); from django.conf import settings as s;"
         "from portal.account.devices import COOKIE;"
@@ -149,19 +151,19 @@ def sign_in(client, network="198.51.100.7"):
     return "_auth_user_id" in client.session
 
 
-def test_a_stranger_does_not_lock_an_owner_out(client, merchant):
+def test_an_unknown_device_cannot_lock_an_owner_out(client, merchant):
     fail(Client(), 10)
 
     assert sign_in(client)
 
 
-def test_five_failures_lock_the_network_they_came_from(client, merchant):
+def test_five_failures_lock_their_network_address(client, merchant):
     fail(client, 5)
 
     assert not sign_in(client, "192.0.2.1")
 
 
-def test_strangers_on_many_networks_lock_strangers_out_but_no_known_device(client, merchant):
+def test_failures_from_many_networks_lock_out_only_unknown_devices(client, merchant):
     assert sign_in(client)
     client.post("/accounts/logout/")
     for number in range(12):
@@ -171,7 +173,7 @@ def test_strangers_on_many_networks_lock_strangers_out_but_no_known_device(clien
     assert sign_in(client)
 
 
-def test_five_failures_at_a_known_device_lock_it(client, merchant):
+def test_five_failures_on_a_known_device_lock_it(client, merchant):
     assert sign_in(client)
     client.post("/accounts/logout/")
     fail(client, 5)
@@ -179,7 +181,7 @@ def test_five_failures_at_a_known_device_lock_it(client, merchant):
     assert not sign_in(client)
 
 
-def test_a_device_is_known_for_one_person(client, merchant, make_member):
+def test_a_device_is_known_for_one_user_only(client, merchant, make_member):
     assert sign_in(client)
     client.post("/accounts/logout/")
     other = make_member().user.email
@@ -192,7 +194,7 @@ def test_a_device_is_known_for_one_person(client, merchant, make_member):
 
 
 @pytest.mark.parametrize("forged", ["", "x", "abc.def:1:sig"])
-def test_a_forged_device_is_a_stranger(client, merchant, forged):
+def test_a_forged_device_cookie_is_ignored(client, merchant, forged):
     client.cookies["device"] = forged
     fail(client, 5)
 
@@ -203,12 +205,12 @@ def test_a_forged_device_is_a_stranger(client, merchant, forged):
     ("path", "kind"),
     [("/api/v1/orders/", "application/problem+json"), ("/core/v2/rest/product", "xml"), ("/lost/northlight/", "html")],
 )
-def test_while_the_database_is_away_it_asks_to_come_again(api, merchant, monkeypatch, caplog, path, kind):
+def test_it_returns_503_with_retry_after_while_the_database_is_down(api, merchant, monkeypatch, caplog, path, kind):
     def execute(*_):
         raise OperationalError("the database system is in recovery mode")
 
-    with monkeypatch.context() as patched:
-        patched.setattr("django.db.backends.utils.CursorWrapper.execute", execute)
+    with monkeypatch.context() as context:
+        context.setattr("django.db.backends.utils.CursorWrapper.execute", execute)
         if "core" in path:
             api.credentials(HTTP_AUTHORIZATION="Basic YXBpS2V5OjEyMzQtNTY3OC05MDEy")
         response = api.get(path)
@@ -218,7 +220,7 @@ def test_while_the_database_is_away_it_asks_to_come_again(api, merchant, monkeyp
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_the_schema_is_made_once(client, monkeypatch):
+def test_the_schema_is_generated_once(client, monkeypatch):
     for name in ("yaml", "json"):
         client.get(f"/api/schema/?format={name}")
     monkeypatch.setattr("drf_spectacular.generators.SchemaGenerator.get_schema", None)

@@ -1,4 +1,4 @@
-"""The arrows of docs/architecture.md: imports point one way."""
+"""Imports follow the layers in docs/architecture.md."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# Each application may import those before it; of one line none knows another. The licensing service stands alone.
+# Each application may import the layers above it in this list, but not its own layer. licensing is separate.
 LAYERS = [
     ["vault", "work"],
     ["merchants"],
@@ -23,21 +23,21 @@ LAYERS = [
     ["api"],
     ["runtime", "demo", "portal"],
 ]
-SEES = {app: {*sum(LAYERS[:level], [])} for level, apps in enumerate(LAYERS) for app in apps}
-SEES["licensing"] = {"vault", "work", "merchants"}
+ALLOWED = {app: {*sum(LAYERS[:level], [])} for level, apps in enumerate(LAYERS) for app in apps}
+ALLOWED["licensing"] = {"vault", "work", "merchants"}
 for app in ("runtime", "demo", "portal"):
-    SEES[app] |= {"licensing"}
-SEES["portal"] |= {"runtime"}
+    ALLOWED[app] |= {"licensing"}
+ALLOWED["portal"] |= {"runtime"}
 
-# No module of it knows a kind of source: those are applications in fulfillment/sources, and know all of fulfillment.
+# The kinds of sources are applications in fulfillment/sources. They import fulfillment, never the other way around.
 KINDS = {path.parent.name for path in (ROOT / "fulfillment/sources").glob("*/apps.py")}
-# Their sections of the portal, and what names them.
+# Their sections of the portal, and the patterns of their names.
 SECTIONS = {"web_service": "web_services", "netlicensing": "netlicensing"}
-# The templates of their pages, and of the licensing service's.
+# The template folders of their pages and of the licensing pages.
 OWN_TEMPLATES = {*SECTIONS.values(), "licensing"}
-NAMES = {"web_service": "web.?service", "netlicensing": "net.?licensing|LicensingAccount|LicensePackage"}
-# Orders are also served by hand and from stock. The pages of the licensing service lead to the accounts that use it.
-USERS = {
+NAME_PATTERNS = {"web_service": "web.?service", "netlicensing": "net.?licensing|LicensingAccount|LicensePackage"}
+# fulfillment serves manual and pool sources itself. The licensing pages link to the accounts that use the service.
+ALLOWED_USERS = {
     "manual": {"fulfillment/actions.py"},
     "pool": {"fulfillment/actions.py", "portal/products/views.py"},
     "netlicensing": {"portal/licensing/access.py", "portal/licensing/views.py"},
@@ -45,7 +45,7 @@ USERS = {
 }
 
 # Django calls these before models may be imported.
-LATE = {"manage.py", "vault/apps.py", "fulfillment/apps.py"}
+IMPORTING_LATE = {"manage.py", "vault/apps.py", "fulfillment/apps.py"}
 
 
 @cache
@@ -64,7 +64,7 @@ def modules():
 
 
 def find_modules():
-    for app in SEES:
+    for app in ALLOWED:
         for path in sorted((ROOT / app).rglob("*.py")):
             if "migrations" not in path.parts and "tests" not in path.parts:
                 yield pytest.param(path, id=str(path.relative_to(ROOT)))
@@ -85,12 +85,12 @@ def imported(tree):
 
 
 @pytest.mark.parametrize("path", modules())
-def test_a_module_imports_only_from_applications_below(path):
+def test_a_module_imports_only_from_lower_layers(path):
     app = path.relative_to(ROOT).parts[0]
 
-    used = {name.split(".")[0] for name in imported_by(path)} & set(SEES)
+    used = {name.split(".")[0] for name in imported_by(path)} & set(ALLOWED)
 
-    assert used <= SEES[app] | {app}
+    assert used <= ALLOWED[app] | {app}
 
 
 def is_own(path, kind):
@@ -98,7 +98,7 @@ def is_own(path, kind):
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_only_a_kinds_own_folders_know_it(kind):
+def test_only_its_own_folders_import_a_kind_of_source(kind):
     module = f"fulfillment.sources.{kind}."
     users = {
         str(path.relative_to(ROOT))
@@ -107,24 +107,24 @@ def test_only_a_kinds_own_folders_know_it(kind):
         if any(f"{name}.".startswith(module) for name in imported_by(path))
     }
 
-    assert {path for path in users if not is_own(path, kind)} == USERS.get(kind, set())
+    assert {path for path in users if not is_own(path, kind)} == ALLOWED_USERS.get(kind, set())
 
 
-@pytest.mark.parametrize("kind", sorted(NAMES))
-def test_a_kind_is_named_in_its_line_of_the_settings_and_of_the_addresses(kind):
+@pytest.mark.parametrize("kind", sorted(NAME_PATTERNS))
+def test_only_the_settings_and_urls_name_a_kind_of_source(kind):
     templates = [path for path in (ROOT / "templates").rglob("*.html") if path.parent.name not in OWN_TEMPLATES]
     files = [ROOT / "run.py", *templates, *(path for param in modules() for path in param.values)]
-    named = {str(path.relative_to(ROOT)) for path in files if re.search(NAMES[kind], text_of(path), re.I)}
+    named = {str(path.relative_to(ROOT)) for path in files if re.search(NAME_PATTERNS[kind], text_of(path), re.I)}
 
-    # The licensing service speaks the language of NetLicensing.
+    # The licensing service implements the API of NetLicensing.
     apart = ("licensing/", "portal/licensing/")
     others = {path for path in named if not is_own(path, kind) and not path.startswith(apart)}
     assert others == {"portal/settings.py", "portal/urls.py"}
 
 
 @pytest.mark.parametrize("path", modules())
-def test_no_import_hides_in_a_function(path):
-    if str(path.relative_to(ROOT)) in LATE:
+def test_no_function_contains_imports(path):
+    if str(path.relative_to(ROOT)) in IMPORTING_LATE:
         return
 
     for node in ast.walk(tree_of(path)):
@@ -132,7 +132,7 @@ def test_no_import_hides_in_a_function(path):
             assert not list(imported(node)), f"{node.name} imports"
 
 
-def test_every_package_of_ours_is_in_the_list():
+def test_every_package_is_in_the_list():
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"benchmarks", "faults"}
 
-    assert packages == set(SEES)
+    assert packages == set(ALLOWED)

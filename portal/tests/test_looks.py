@@ -35,7 +35,7 @@ STATES = [
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_every_state_has_a_word_a_color_and_a_shape(state):
+def test_every_state_has_a_badge_with_a_word_and_an_icon(state):
     assert state in badge(state) and "<svg" in badge(state)
 
 
@@ -49,5 +49,5 @@ def test_every_state_has_a_word_a_color_and_a_shape(state):
         *LicenseeEvent.Kind.values,
     ],
 )
-def test_every_kind_of_event_has_a_shape(kind):
+def test_every_kind_of_event_has_an_icon(kind):
     assert "<svg" in event_icon(kind)

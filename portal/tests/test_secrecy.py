@@ -1,4 +1,4 @@
-"""Codes, keys and secrets are not readable where they have no business."""
+"""Codes, keys and secrets don't leak into the database, logs and error pages."""
 
 import logging
 
@@ -20,17 +20,17 @@ CODE = "SECRET-CODE-7Q2M"
 
 
 @pytest.fixture
-def sold(make_product, merchant, pay):
+def paid_order(make_product, merchant, pay):
     product = make_product(keys=0)
     import_keys(merchant.pools.get(), [CODE], actor="test")
     return pay(product)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_table_holds_a_code_or_an_api_key_or_a_customers_link(sold, work, api):
+def test_no_table_contains_a_code_an_api_key_or_a_customers_link(paid_order, work, api):
     work()
     secret = api._credentials["HTTP_AUTHORIZATION"].rpartition("_")[2]
-    token = sold["order_url"].rstrip("/").rpartition("/")[2]
+    token = paid_order["order_url"].rstrip("/").rpartition("/")[2]
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
@@ -40,13 +40,13 @@ def test_no_table_holds_a_code_or_an_api_key_or_a_customers_link(sold, work, api
             cursor.execute(f"SELECT coalesce(string_agg(t::text, chr(10)), '') FROM \"{table}\" t")
             dump += cursor.fetchone()[0]
 
-    assert sold["order"] in dump  # the dump is one
+    assert paid_order["order"] in dump  # the dump has content
     for text in (CODE, secret, token):
         assert text not in dump
         assert text.encode().hex() not in dump
 
 
-def test_no_log_holds_a_code_or_an_api_key(make_product, merchant, pay, work, api, caplog, settings):
+def test_no_log_contains_a_code_or_an_api_key(make_product, merchant, pay, work, api, caplog, settings):
     settings.DEBUG = True
     for logger in (None, "django"):
         caplog.set_level(logging.DEBUG, logger)
@@ -59,14 +59,14 @@ def test_no_log_holds_a_code_or_an_api_key(make_product, merchant, pay, work, ap
     finally:
         connection.force_debug_cursor = False
 
-    assert "INSERT INTO" in caplog.text  # it does log at DEBUG
+    assert "INSERT INTO" in caplog.text  # logging at DEBUG works
     assert CODE not in caplog.text
     assert link.split("/o/")[1] not in caplog.text
     assert api._credentials["HTTP_AUTHORIZATION"].rpartition("_")[2] not in caplog.text
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_no_traceback_page_holds_a_code(sold, monkeypatch, settings, debug):
+def test_no_traceback_page_contains_a_code(paid_order, monkeypatch, settings, debug):
     settings.DEBUG = debug
     request = RequestFactory().post("/x/", {"codes": CODE}, headers={"Authorization": CODE})
     request.user = AnonymousUser()
@@ -86,12 +86,12 @@ def test_no_traceback_page_holds_a_code(sold, monkeypatch, settings, debug):
         assert CODE not in page
 
 
-def test_a_code_is_not_in_the_repr_of_its_rows(sold):
+def test_a_code_is_not_in_the_repr_of_its_rows(paid_order):
     for row in (ActivationCode.objects.get(), LicenseKey.objects.get()):
         assert CODE not in repr(row) + str(row)
 
 
-def test_an_api_key_is_stored_by_its_hash(api):
+def test_an_api_key_is_stored_as_a_hash(api):
     secret = api._credentials["HTTP_AUTHORIZATION"].rpartition("_")[2]
 
     assert bytes(ApiKey.objects.get().secret_hash) == ApiKey.hash_secret(secret)

@@ -1,4 +1,4 @@
-"""A kind of source is one class and one line: this one is registered here, and no other file knows it."""
+"""A new kind of source takes one class and one line. This one is registered here, and no other file imports it."""
 
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class ToyServer:
-    """What the list of what needs attention shows of an outbound.Upstream."""
+    """The attributes of an outbound.Upstream that the “Needs attention” list shows."""
 
     NOUN, state, failing_since = "toy server", "failing", datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
@@ -39,7 +39,7 @@ class ToySource(Source):
     waiting = "The toy of %(merchant)s is thinking."
     answer = "TOY-{unit}"
     pages = ("Toy boxes", "setup")
-    told: list[str] = []
+    calls: list[str] = []
 
     @classmethod
     def troubled(cls, merchant):
@@ -51,15 +51,15 @@ class ToySource(Source):
 
     @classmethod
     def stop(cls, order):
-        cls.told.append(f"stop {order.number}")
+        cls.calls.append(f"stop {order.number}")
 
     @classmethod
     def restart(cls, order):
-        cls.told.append(f"restart {order.number}")
+        cls.calls.append(f"restart {order.number}")
 
     @classmethod
     def work(cls):
-        cls.told.append("work")
+        cls.calls.append("work")
         return [Fulfillment.objects.none()]
 
     def issue(self, item, units, *, attempt):
@@ -75,7 +75,7 @@ class ToySource(Source):
 def toy(monkeypatch):
     monkeypatch.setitem(SOURCES, ToySource.code, ToySource)
     monkeypatch.setattr(ToySource, "answer", "TOY-{unit}")
-    monkeypatch.setattr(ToySource, "told", [])
+    monkeypatch.setattr(ToySource, "calls", [])
     return ToySource
 
 
@@ -85,7 +85,7 @@ def manager(client, make_member):
     return client
 
 
-def test_a_product_chooses_it_and_gets_its_codes(toy, manager, make_product, pay, work):
+def test_a_product_with_the_source_gets_its_codes(toy, manager, make_product, pay, work):
     product = make_product(source=None)
     page = reverse("product", args=[product.pk])
     assert '<option value="toy">Toy</option>' in manager.get(page).content.decode()
@@ -109,7 +109,7 @@ def test_a_product_chooses_it_and_gets_its_codes(toy, manager, make_product, pay
         add_source(product, "toy")
 
 
-def test_what_it_does_not_give_needs_attention_and_is_told(
+def test_an_error_of_the_source_needs_attention_and_sends_a_notice(
     toy, manager, make_product, pay, work, mailoutbox, monkeypatch
 ):
     monkeypatch.setattr(toy, "answer", "")
@@ -131,7 +131,7 @@ def test_what_it_does_not_give_needs_attention_and_is_told(
 
 
 @pytest.mark.parametrize("immediate", [True, False])
-def test_codes_before_an_error_are_kept(immediate, toy, make_product, pay, work, monkeypatch):
+def test_codes_issued_before_an_error_are_saved(immediate, toy, make_product, pay, work, monkeypatch):
     def issue(source, item, units, *, attempt):
         yield units[0], "TOY-FIRST"
         raise SourceError("The toy is broken.", permanent=True)
@@ -151,7 +151,7 @@ def customer_page(client, order):
     return client.get(urlsplit(order.url).path).content.decode()
 
 
-def test_its_pages_and_its_servers_in_trouble_are_shown(toy, manager):
+def test_its_pages_and_failing_servers_are_shown(toy, manager):
     page = manager.get(reverse("home"), follow=True).content.decode()
 
     assert f'<li><a href="{reverse("setup")}">Toy boxes</a></li>' in page
@@ -159,16 +159,16 @@ def test_its_pages_and_its_servers_in_trouble_are_shown(toy, manager):
     assert 'aria-current="page">Toy boxes' in manager.get(reverse("setup")).content.decode()
 
 
-def test_it_is_told_of_refunds_and_swept(toy, make_product, pay):
+def test_it_is_called_for_refunds_reinstatements_and_sweeps(toy, make_product, pay):
     pay(make_product(source=None), order="A1")
     refund(Order.objects.get(), actor="shop")
     reinstate(Order.objects.get(), actor="shop")
     nudge_due()
 
-    assert toy.told == ["stop A1", "restart A1", "work"]
+    assert toy.calls == ["stop A1", "restart A1", "work"]
 
 
-def test_support_staff_give_it_to_a_product(toy, make_product, admin_client):
+def test_support_staff_can_add_it_to_a_product(toy, make_product, admin_client):
     product = make_product(source=None)
     page = reverse("admin:merchants_product_change", args=[product.pk])
     assert "Sources: Toy" in admin_client.get(page).content.decode()

@@ -1,4 +1,4 @@
-"""Code, pages and documents are in plain English, and customers' texts can be translated."""
+"""Code, pages and documents use plain English, and the texts for customers are translatable."""
 
 import ast
 import io
@@ -18,7 +18,7 @@ TEXTS = {".py", ".html", ".txt", ".md", ".js", ".css"}
 # Decisions and the changelog record how things were; vendored files are not ours.
 EXCLUDED = re.compile(r"(^docs/decisions|^CHANGELOG|/vendor/axe|^static/vendor|^requirements|/migrations/)")
 
-# Words that are never right, each with what to write instead.
+# Forbidden words, each with a replacement.
 NEVER = {
     r"\bwhom\b": "who, or name the person",
     r"\bnone but\b": "only",
@@ -39,7 +39,7 @@ NEVER = {
     r"\bis (had|to be)\b": "must be, or the active voice",
     r"\b(behaviour|catalogue|favour|whilst|amongst)\w*\b": "American spelling",
 }
-# The same in names, as words between underscores.
+# Forbidden words in names, between underscores.
 NEVER_IN_NAMES = re.compile(r"(^|_)(MOST|LONGEST|PATIENCE|KEPT_FOR|AT_ONCE|tell|announce|facts_of|oddities)(_|$)")
 
 COMMITS_FROM = "2026-11-29T12:00:00Z"
@@ -55,7 +55,7 @@ SHOWN_ATTRIBUTES = {"title", "alt", "placeholder", "aria-label"}
 
 @cache
 def project_files():
-    """Every file of the project that people wrote, by its path from the root."""
+    """The hand-written files of the project, as paths relative to its root."""
     paths = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.suffix in TEXTS and path.is_file())
     hidden = {"var", "locale"}
     return sorted(
@@ -68,7 +68,7 @@ def project_files():
 
 
 def words_of(path):
-    """The lines of a file that people read: of a module its comments and texts."""
+    """The numbered lines of a file. For a module, only comments and strings."""
     source = (ROOT / path).read_text()
     if path.suffix != ".py":
         return enumerate(source.splitlines(), start=1)
@@ -81,7 +81,7 @@ def words_of(path):
     ]
 
 
-def test_no_text_has_a_word_that_is_never_right():
+def test_no_text_contains_a_forbidden_word():
     found = [
         f"{path}:{number}: {match[0]!r}: write {better}"
         for path in project_files()
@@ -135,16 +135,16 @@ def test_commit_subjects_are_short():
     )
 
     assert too_long(["x" * MAX_SUBJECT]) == [] and too_long(["x" * (MAX_SUBJECT + 1)])
-    assert too_long(log.stdout.splitlines()) == []  # nothing where the files came without their history
+    assert too_long(log.stdout.splitlines()) == []  # empty without the git history
 
 
 @pytest.mark.parametrize("template", CUSTOMERS_TEMPLATES, ids=lambda path: path.name)
-def test_every_text_of_a_customers_template_can_be_translated(template):
+def test_every_text_in_a_customers_template_is_translatable(template):
     assert untranslatable_in_template(template.read_text()) == []
 
 
 class TextCollector(HTMLParser):
-    """Collects what a page shows: its texts, and the attributes that are read out or shown."""
+    """Collects the texts of a page and the attributes that users see or hear."""
 
     def __init__(self):
         super().__init__()
@@ -176,7 +176,7 @@ def untranslatable_in_template(source):
 
 
 @pytest.mark.parametrize("module", CUSTOMERS_MODULES)
-def test_every_sentence_of_a_customers_module_can_be_translated(module):
+def test_every_sentence_in_a_customers_module_is_translatable(module):
     assert untranslatable_in_module((ROOT / module).read_text()) == []
 
 
@@ -199,7 +199,7 @@ def untranslatable_in_module(source):
     ]
 
 
-def test_the_checks_see_a_text_that_cannot_be_translated():
+def test_the_checks_detect_an_untranslatable_text():
     page = "{% if a %}<p title='Your order'>Thanks</p>{% endif %}"
     assert untranslatable_in_template(page) == ["Your order", "Thanks"]
     assert untranslatable_in_template("<p>{% blocktranslate %}Thanks{% endblocktranslate %}</p>") == []

@@ -29,7 +29,7 @@ def is_signed_in(client):
     return "_auth_user_id" in client.session
 
 
-def code_of(secret, *, steps_ago=0):
+def make_code(secret, *, steps_ago=0):
     return format_hotp_value(hotp_value(secret, int(time.time()) // 30 - steps_ago))
 
 

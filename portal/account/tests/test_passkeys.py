@@ -1,4 +1,4 @@
-"""Passkeys and invitations in a real browser; and that everybody can use the pages of accounts and team."""
+"""Passkeys, invitations and the accessibility of the account and team pages, in a real browser."""
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -22,7 +22,7 @@ def owner(merchant):
 
 @pytest.fixture
 def device(browser):
-    """A device that holds passkeys and knows its owner."""
+    """A device that stores passkeys and verifies its owner."""
     options = VirtualAuthenticatorOptions(
         protocol=VirtualAuthenticatorOptions.Protocol.CTAP2,
         transport=VirtualAuthenticatorOptions.Transport.INTERNAL,
@@ -57,18 +57,18 @@ def click(browser, label):
 
 
 def follow(browser, label):
-    """Click, and wait until another page is there."""
+    """Click, and wait for the next page."""
     browser.execute_script("window.isTheOldPage = true")
     click(browser, label)
     WebDriverWait(browser, TIMEOUT).until(lambda _: browser.execute_script("return !window.isTheOldPage"))
 
 
-def add_passkey(browser, live_server, *, advisory_lock=True):
+def add_passkey(browser, live_server, *, passwordless=True):
     browser.get(f"{live_server}{reverse('mfa_add_webauthn')}")
     fill(browser, password="correct horse")
     follow(browser, "Confirm")
     fill(browser, name="Laptop")
-    if not advisory_lock:
+    if not passwordless:
         browser.find_element(By.NAME, "passwordless").click()
     click(browser, "Add passkey")
     assert sees(browser, "Passkey added.", "Recovery codes")
@@ -78,7 +78,7 @@ def sign_out(browser):
     browser.delete_all_cookies()
 
 
-def test_a_passkey_is_added_and_signs_in_alone(browser, live_server, owner, device):
+def test_an_added_passkey_signs_in_without_a_password(browser, live_server, owner, device):
     sign_in(browser, live_server)
     add_passkey(browser, live_server)
     assert Authenticator.objects.filter(user=owner, type="webauthn").count() == 1
@@ -90,9 +90,9 @@ def test_a_passkey_is_added_and_signs_in_alone(browser, live_server, owner, devi
     assert sees(browser, "Team", "owner@northlight.example (you)")
 
 
-def test_a_passkey_may_be_a_second_factor_only(browser, live_server, owner, device):
+def test_a_passkey_may_be_only_a_second_factor(browser, live_server, owner, device):
     sign_in(browser, live_server)
-    add_passkey(browser, live_server, advisory_lock=False)
+    add_passkey(browser, live_server, passwordless=False)
     sign_out(browser)
     sign_in(browser, live_server)
     assert sees(browser, "Two-factor authentication", "Use your passkey", "Lost your device?")
@@ -102,7 +102,7 @@ def test_a_passkey_may_be_a_second_factor_only(browser, live_server, owner, devi
     assert sees(browser, "Orders", "Team")
 
 
-def test_a_passkey_confirms_that_it_is_you(browser, live_server, owner, device):
+def test_a_passkey_confirms_a_sensitive_action(browser, live_server, owner, device):
     sign_in(browser, live_server)
     add_passkey(browser, live_server)
     sign_out(browser)
@@ -130,7 +130,7 @@ def test_a_passkey_is_removed(browser, live_server, owner, device):
     assert not Authenticator.objects.exists()
 
 
-def test_it_says_so_when_there_is_no_passkey(browser, live_server, owner):
+def test_it_shows_an_error_if_there_is_no_passkey(browser, live_server, owner):
     options = VirtualAuthenticatorOptions(has_resident_key=True, has_user_verification=True, is_user_verified=False)
     browser.add_virtual_authenticator(options)
     browser.get(f"{live_server}{reverse('account_login')}")
@@ -153,7 +153,7 @@ def test_an_invitation_is_accepted(browser, live_server, merchant, owner):
     assert sees(browser, "Welcome! You’re now manager of Northlight.")
 
 
-def test_a_member_is_removed_after_a_question(browser, live_server, merchant, owner):
+def test_a_member_is_removed_after_confirmation(browser, live_server, merchant, owner):
     bob = User.objects.create_user("bob@northlight.example", "correct horse")
     Member.objects.create(merchant=merchant, user=bob, role=Member.Role.SUPPORT)
     sign_in(browser, live_server)
@@ -187,7 +187,7 @@ def test_a_role_is_changed_in_the_dialog(browser, live_server, merchant, owner):
     assert sees(browser, "bob@northlight.example is now manager.")
 
 
-def test_everybody_can_use_what_is_seen_before_signing_in(browser, live_server, merchant, owner):
+def test_the_pages_before_signing_in_are_accessible(browser, live_server, merchant, owner):
     _, token = invite(merchant, "ada@example.com", Member.Role.MANAGER, actor=owner)
     for address in [
         reverse("account_login"),
@@ -203,20 +203,20 @@ def test_everybody_can_use_what_is_seen_before_signing_in(browser, live_server, 
         check(browser)
 
 
-def test_everybody_can_use_a_form_with_errors(browser, live_server, owner):
+def test_a_form_with_errors_is_accessible(browser, live_server, owner):
     sign_in(browser, live_server, "nobody@northlight.example")
     assert sees(browser, "Wrong e-mail address or password")
 
     check(browser)
 
 
-def test_everybody_can_use_the_pages_of_the_account(browser, live_server, owner, device):
+def test_the_account_pages_are_accessible(browser, live_server, owner, device):
     sign_in(browser, live_server)
     browser.get(f"{live_server}{reverse('mfa_index')}")
     check(browser)
     browser.get(f"{live_server}{reverse('mfa_add_webauthn')}")
     check(browser)
-    add_passkey(browser, live_server, advisory_lock=False)
+    add_passkey(browser, live_server, passwordless=False)
     for name in [
         "mfa_view_recovery_codes",
         "mfa_generate_recovery_codes",
@@ -240,7 +240,7 @@ def test_everybody_can_use_the_pages_of_the_account(browser, live_server, owner,
     check(browser)
 
 
-def test_everybody_can_use_the_pages_of_the_team(browser, live_server, merchant, owner):
+def test_the_team_pages_are_accessible(browser, live_server, merchant, owner):
     bob = User.objects.create_user("bob@northlight.example", "correct horse", first_name="Bob", last_name="Baker")
     member = Member.objects.create(merchant=merchant, user=bob, role=Member.Role.SUPPORT)
     invite(merchant, "ada@example.com", Member.Role.MANAGER, actor=owner)

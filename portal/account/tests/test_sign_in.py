@@ -1,4 +1,4 @@
-"""Signing in: password, lockout, second factor, what is led where."""
+"""Signing in: passwords, lockout and password resets."""
 
 import re
 import time
@@ -19,20 +19,20 @@ from portal.account.tests.conftest import LOGIN, RESET, is_signed_in, sign_in
 # The password
 
 
-def test_it_leads_to_the_day(client, owner):
+def test_it_leads_to_the_dashboard(client, owner):
     response = sign_in(client)
 
     assert response.status_code == 302 and response["Location"] == "/"
     assert "Orders paid today" in client.get("/").content.decode()
 
 
-def test_it_takes_the_address_in_any_case(client, owner):
+def test_it_ignores_the_case_of_the_email_address(client, owner):
     sign_in(client, "Owner@NorthLight.example")
 
     assert is_signed_in(client)
 
 
-def test_it_takes_who_was_made_with_capital_letters(client, db):
+def test_an_account_created_with_capital_letters_can_sign_in(client, db):
     User.objects.create_user("Ada@Example.com", "correct horse")
 
     sign_in(client, "Ada@Example.com")
@@ -40,10 +40,10 @@ def test_it_takes_who_was_made_with_capital_letters(client, db):
     assert is_signed_in(client)
 
 
-def test_it_leads_back_to_what_was_asked_for(client, owner):
-    asked = client.get("/team/")
-    assert asked["Location"] == f"{LOGIN}?next=/team/"
-    assert 'name="next" value="/team/"' in client.get(asked["Location"]).content.decode()
+def test_it_leads_back_to_the_requested_page(client, owner):
+    requested = client.get("/team/")
+    assert requested["Location"] == f"{LOGIN}?next=/team/"
+    assert 'name="next" value="/team/"' in client.get(requested["Location"]).content.decode()
 
     response = sign_in(client, data={"next": "/team/"})
 
@@ -51,17 +51,17 @@ def test_it_leads_back_to_what_was_asked_for(client, owner):
 
 
 @pytest.mark.parametrize(
-    "elsewhere", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]
+    "target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]
 )
-def test_it_leads_to_no_other_site(client, owner, elsewhere):
-    response = sign_in(client, data={"next": elsewhere})
+def test_it_does_not_redirect_to_other_sites(client, owner, target):
+    response = sign_in(client, data={"next": target})
 
     assert response["Location"] == "/"
 
 
 def test_support_staff_sign_in_the_same_way(client, stella):
-    asked = client.get("/admin/", follow=True)
-    assert asked.redirect_chain[-1][0].startswith(LOGIN)
+    requested = client.get("/admin/", follow=True)
+    assert requested.redirect_chain[-1][0].startswith(LOGIN)
 
     response = sign_in(client, "stella@keywell.example", data={"next": "/admin/"})
 
@@ -70,14 +70,14 @@ def test_support_staff_sign_in_the_same_way(client, stella):
 
 
 @pytest.mark.parametrize("email", ["owner@northlight.example", "nobody@northlight.example"])
-def test_it_says_the_same_of_a_wrong_password_and_an_unknown_address(client, owner, email):
+def test_the_error_is_the_same_for_a_wrong_password_and_an_unknown_address(client, owner, email):
     response = sign_in(client, email, "wrong")
 
     assert "Wrong e-mail address or password." in response.content.decode()
     assert not is_signed_in(client)
 
 
-def test_a_closed_account_stays_outside(client, owner):
+def test_a_closed_account_cannot_sign_in(client, owner):
     User.objects.update(is_active=False)
 
     response = sign_in(client)
@@ -87,7 +87,7 @@ def test_a_closed_account_stays_outside(client, owner):
 
 
 @pytest.mark.parametrize("name", ["account_signup", "account_email", "account_confirm_email"])
-def test_nobody_signs_up_or_changes_their_address(name):
+def test_there_are_no_pages_to_sign_up_or_change_the_email_address(name):
     with pytest.raises(NoReverseMatch):
         reverse(name)
 
@@ -110,7 +110,7 @@ def test_an_account_is_locked_after_five_failures(client, owner):
     assert not is_signed_in(client)
 
 
-def test_it_ends_after_a_while(client, owner, monkeypatch):
+def test_the_lock_ends_after_15_minutes(client, owner, monkeypatch):
     fail(client, 5)
     later = time.time() + 15 * 60 + 1
     monkeypatch.setattr("allauth.core.internal.ratelimit.time.time", lambda: later)
@@ -120,7 +120,7 @@ def test_it_ends_after_a_while(client, owner, monkeypatch):
     assert is_signed_in(client)
 
 
-def test_four_failures_lock_nobody_out(client, owner):
+def test_four_failures_do_not_lock_an_account(client, owner):
     fail(client, 4)
 
     sign_in(client)
@@ -129,7 +129,7 @@ def test_four_failures_lock_nobody_out(client, owner):
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_neither_case_nor_host_get_past_the_lock(client, owner, number):
+def test_neither_case_nor_host_bypasses_the_lock(client, owner, number):
     fail(client, 5)
 
     if number == 0:
@@ -140,7 +140,7 @@ def test_neither_case_nor_host_get_past_the_lock(client, owner, number):
     assert not is_signed_in(client)
 
 
-def test_the_lock_is_of_one_account(client, owner, stella):
+def test_the_lock_applies_to_one_account(client, owner, stella):
     fail(client, 5)
 
     sign_in(client, "stella@keywell.example")
@@ -148,7 +148,7 @@ def test_the_lock_is_of_one_account(client, owner, stella):
     assert is_signed_in(client)
 
 
-def test_an_address_that_tries_many_accounts_is_locked_out(client, owner):
+def test_a_network_address_that_tries_many_accounts_is_locked_out(client, owner):
     for number in range(30):
         sign_in(client, f"user{number}@northlight.example", "wrong", REMOTE_ADDR="192.0.2.7")
 
@@ -159,7 +159,7 @@ def test_an_address_that_tries_many_accounts_is_locked_out(client, owner):
     assert is_signed_in(client)
 
 
-def test_strangers_from_many_addresses_have_so_many_attempts_together(client, owner, settings):
+def test_unknown_devices_share_one_limit_across_network_addresses(client, owner, settings):
     settings.LOGIN_FAILED_BY_STRANGERS = "3/15m/key"
     sign_in(client)
     client.post("/accounts/logout/")
@@ -170,11 +170,11 @@ def test_strangers_from_many_addresses_have_so_many_attempts_together(client, ow
     sign_in(stranger, REMOTE_ADDR="192.0.2.9")
     assert not is_signed_in(stranger)
 
-    sign_in(client, REMOTE_ADDR="192.0.2.9")  # at a device of the owner
+    sign_in(client, REMOTE_ADDR="192.0.2.9")  # on a device that the owner has used
     assert is_signed_in(client)
 
 
-def test_the_address_is_not_what_somebody_claims(client, owner, settings):
+def test_it_ignores_a_forwarded_address_without_a_proxy(client, owner, settings):
     settings.ACCOUNT_RATE_LIMITS = {"login_failed": "2/15m/ip"}
     for number in range(2):
         fail(client, 1, headers={"x-forwarded-for": f"192.0.2.{number}"})
@@ -184,7 +184,7 @@ def test_the_address_is_not_what_somebody_claims(client, owner, settings):
     assert not is_signed_in(client)
 
 
-def test_behind_a_proxy_it_is_what_the_proxy_says(client, owner, settings):
+def test_behind_a_proxy_it_uses_the_address_from_the_proxy(client, owner, settings):
     settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
     settings.ACCOUNT_RATE_LIMITS = {"login_failed": "2/15m/ip"}
     fail(client, 2, headers={"x-forwarded-for": "203.0.113.5, 192.0.2.1"})
@@ -223,7 +223,7 @@ def reset(client, mailoutbox, work, password="battery staple"):
     return client.post(page.redirect_chain[-1][0], {"password1": password, "password2": password}, follow=True)
 
 
-def test_a_forgotten_password_is_set_anew(client, owner, mailoutbox, work):
+def test_a_forgotten_password_can_be_reset(client, owner, mailoutbox, work):
     response = reset(client, mailoutbox, work)
 
     assert "Your password is set" in response.content.decode()
@@ -233,7 +233,7 @@ def test_a_forgotten_password_is_set_anew(client, owner, mailoutbox, work):
     assert is_signed_in(client)
 
 
-def test_its_link_leads_to_our_own_address_whatever_host_was_asked(client, owner, mailoutbox, work):
+def test_the_link_uses_our_own_host_whatever_host_was_requested(client, owner, mailoutbox, work):
     client.post(RESET, {"email": "owner@northlight.example"}, headers={"host": "localhost:99"})
     work()
 
@@ -241,7 +241,7 @@ def test_its_link_leads_to_our_own_address_whatever_host_was_asked(client, owner
     assert "localhost" not in mailoutbox[0].body
 
 
-def test_its_link_works_once(client, owner, mailoutbox, work):
+def test_the_link_works_once(client, owner, mailoutbox, work):
     reset(client, mailoutbox, work)
 
     response = Client().get(link(mailoutbox), follow=True)
@@ -249,19 +249,19 @@ def test_its_link_works_once(client, owner, mailoutbox, work):
     assert "This link no longer works" in response.content.decode()
 
 
-def test_a_weak_password_is_refused(client, owner, mailoutbox, work):
+def test_it_rejects_a_weak_password(client, owner, mailoutbox, work):
     response = reset(client, mailoutbox, work, "password")
 
     assert "too short" in response.content.decode()
 
 
-def test_its_owner_is_told(client, owner, mailoutbox, work):
+def test_the_owner_gets_a_notice_of_the_reset(client, owner, mailoutbox, work):
     reset(client, mailoutbox, work)
 
     assert mailoutbox[1].subject == "Your password was reset"
 
 
-def test_who_has_no_account_gets_nothing_and_the_same_page(client, owner, mailoutbox, work):
+def test_an_unknown_address_gets_the_same_page_and_no_email(client, owner, mailoutbox, work):
     known = ask_for_reset(client).content
     unknown = ask_for_reset(client, "nobody@northlight.example").content
     work()
@@ -270,18 +270,18 @@ def test_who_has_no_account_gets_nothing_and_the_same_page(client, owner, mailou
     assert [message.to for message in mailoutbox] == [["owner@northlight.example"]]
 
 
-def test_the_same_is_done_for_an_address_with_an_account_and_one_without(client, owner):
-    asked = []
-    ask_for_reset(client, "first@northlight.example")  # counts the network address for the first time
+def test_known_and_unknown_addresses_run_the_same_queries(client, owner):
+    requested = []
+    ask_for_reset(client, "first@northlight.example")  # creates the counter of the network address
     for email in ("owner@northlight.example", "nobody@northlight.example"):
         with CaptureQueriesContext(connection) as queries:
             client.post(RESET, {"email": email})
-        asked.append([re.sub(r"'[^']*'| ?-?\d+|[0-9a-f]{16,}", "?", query["sql"]) for query in queries])
+        requested.append([re.sub(r"'[^']*'| ?-?\d+|[0-9a-f]{16,}", "?", query["sql"]) for query in queries])
 
-    assert asked[0] == asked[1]
+    assert requested[0] == requested[1]
 
 
-def test_three_an_hour_are_sent_to_an_address(client, owner, mailoutbox, work):
+def test_an_address_gets_three_emails_an_hour(client, owner, mailoutbox, work):
     pages = {ask_for_reset(client).content for _ in range(5)}
     work()
 
@@ -293,7 +293,7 @@ def test_three_an_hour_are_sent_to_an_address(client, owner, mailoutbox, work):
     assert len(mailoutbox) == 4
 
 
-def test_requests_for_lost_links_leave_those_for_passwords_alone(client, owner, merchant, mailoutbox, work):
+def test_requests_for_lost_licenses_do_not_count_toward_password_resets(client, owner, merchant, mailoutbox, work):
     for _ in range(5):
         client.post(reverse("lost-key", args=[merchant.slug]), {"email": owner.email})
     ask_for_reset(client)
@@ -302,12 +302,12 @@ def test_requests_for_lost_links_leave_those_for_passwords_alone(client, owner, 
     assert [message.subject for message in mailoutbox] == ["Reset your Keywell password"]
 
 
-def test_it_is_sent_again_when_the_mail_server_was_away(client, owner, monkeypatch, mailoutbox, work):
-    def refuse(self, messages):
+def test_it_retries_after_the_mail_server_was_down(client, owner, monkeypatch, mailoutbox, work):
+    def fail_to_connect(self, messages):
         raise ConnectionRefusedError
 
-    with monkeypatch.context() as away:
-        away.setattr(EmailBackend, "send_messages", refuse)
+    with monkeypatch.context() as down:
+        down.setattr(EmailBackend, "send_messages", fail_to_connect)
         assert ask_for_reset(client).status_code == 200
         work()
     LinkRequest.objects.update(due_at=Now())
@@ -316,7 +316,7 @@ def test_it_is_sent_again_when_the_mail_server_was_away(client, owner, monkeypat
     assert mailoutbox[0].to == ["owner@northlight.example"]
 
 
-def test_one_who_left_gets_nothing(client, owner, mailoutbox, work):
+def test_a_closed_account_gets_no_email(client, owner, mailoutbox, work):
     User.objects.update(is_active=False)
     ask_for_reset(client)
     work()
@@ -324,11 +324,11 @@ def test_one_who_left_gets_nothing(client, owner, mailoutbox, work):
     assert not mailoutbox
 
 
-def test_a_password_is_changed_though_the_notice_of_it_cannot_be_sent(client, owner, monkeypatch):
-    def refuse(self, messages):
+def test_the_password_is_changed_even_if_the_notice_cannot_be_sent(client, owner, monkeypatch):
+    def fail_to_connect(self, messages):
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(EmailBackend, "send_messages", refuse)
+    monkeypatch.setattr(EmailBackend, "send_messages", fail_to_connect)
     sign_in(client)
 
     client.post(
@@ -340,7 +340,7 @@ def test_a_password_is_changed_though_the_notice_of_it_cannot_be_sent(client, ow
     assert owner.check_password("battery staple")
 
 
-def test_the_second_factor_is_asked_for_after_a_reset_as_well(client, secret, mailoutbox, work):
+def test_the_second_factor_is_required_after_a_reset_too(client, secret, mailoutbox, work):
     reset(client, mailoutbox, work)
 
     sign_in(client, password="battery staple")

@@ -1,4 +1,4 @@
-"""What customers do on the page of their order, in a real browser."""
+"""The order page for customers, in a real browser."""
 
 import pytest
 from selenium.webdriver.common.by import By
@@ -16,7 +16,7 @@ def press(browser, label):
     browser.find_element(By.XPATH, f"//button[normalize-space()='{label}']").click()
 
 
-def test_a_customer_helps_herself_in_russian(browser, live_server, pay, make_product, merchant, work, mailoutbox):
+def test_a_customer_gets_her_licenses_in_russian(browser, live_server, pay, make_product, merchant, work, mailoutbox):
     product = make_product(keys=0, name="Photo Pro")
     import_keys(merchant.pools.get(), [LICENSE, "AAAA-BBBB-CCCC-7Q2M"], actor="test")
     pay(product, make_product(source="manual", name="Атлас"), quantity=2, language="ru")

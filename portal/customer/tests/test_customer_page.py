@@ -1,4 +1,4 @@
-"""The customer's own page of an order, behind a link."""
+"""The customer's page of an order, opened by a secret link."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ from portal.customer.order import mask
 
 @pytest.fixture
 def order(pay, make_product, work, mailoutbox):
-    """Two units of Photo Pro, one of which came."""
+    """An order of two units of Photo Pro, one of which has a code."""
     pay(make_product(keys=1, name="Photo Pro"), quantity=2, order="A1")
     work()
     mailoutbox.clear()
@@ -51,10 +51,10 @@ def resends():
     return Delivery.objects.filter(requested_by="the customer").count()
 
 
-# What it tells
+# Content
 
 
-def test_it_tells_what_came_and_what_is_to_come(client, url, order):
+def test_it_shows_ready_and_missing_licenses(client, url, order):
     page = text(client.get(url))
 
     assert "Northlight Order A1 Paid on 22 November 2026" in page
@@ -72,7 +72,7 @@ def test_it_tells_what_came_and_what_is_to_come(client, url, order):
         ("failed", "pool", "Something went wrong. Northlight has been notified and will take care of it."),
     ],
 )
-def test_it_says_why_something_is_to_come_and_not_what_we_say_among_us(
+def test_it_says_why_a_license_is_missing_without_the_internal_reason(
     client, pay, make_product, status, source, words
 ):
     pay(make_product(keys=0, source=source))
@@ -93,7 +93,7 @@ def test_it_says_why_something_is_to_come_and_not_what_we_say_among_us(
         ("it", ["Order A1", "November 22, 2026", "€59.98"]),
     ],
 )
-def test_it_speaks_the_orders_language(client, order, url, language, words):
+def test_it_uses_the_orders_language(client, order, url, language, words):
     Order.objects.update(language=language, country="")
 
     response = client.get(url)
@@ -102,7 +102,7 @@ def test_it_speaks_the_orders_language(client, order, url, language, words):
     assert all(word in text(response).replace("\xa0", " ") for word in words)
 
 
-def test_another_language_is_kept_through_its_forms(client, order, url):
+def test_the_forms_keep_the_chosen_language(client, order, url):
     page = client.get(url, {"language": "fr"}).content.decode()
 
     assert "Commande A1" in page
@@ -111,7 +111,7 @@ def test_another_language_is_kept_through_its_forms(client, order, url):
     assert "Order A1" in text(client.get(url, {"language": "tlh"}))
 
 
-def test_markup_in_names_and_codes_is_text(client, make_product, merchant, pay):
+def test_markup_in_names_and_codes_is_escaped(client, make_product, merchant, pay):
     product = make_product(keys=0, name="<b>Pro</b>")
     import_keys(merchant.pools.get(), ["<script>alert(1)</script>"], actor="test")
     merchant.name = "<i>North</i>"
@@ -127,7 +127,7 @@ def test_markup_in_names_and_codes_is_text(client, make_product, merchant, pay):
 # Codes
 
 
-def test_codes_are_masked_until_one_click(client, url):
+def test_codes_are_masked_until_a_click(client, url):
     code = ActivationCode.objects.get()
 
     with CaptureQueriesContext(connection) as queries:
@@ -136,7 +136,7 @@ def test_codes_are_masked_until_one_click(client, url):
     assert code.code in show(client, url).content.decode()
 
 
-def test_that_they_were_seen_is_noted_once(client, url):
+def test_the_first_view_of_codes_is_recorded(client, url):
     client.get(url)
     assert ActivationCode.objects.get().seen_at is None
 
@@ -148,7 +148,7 @@ def test_that_they_were_seen_is_noted_once(client, url):
     assert ActivationCode.objects.get().seen_at == first
 
 
-def test_a_code_of_several_lines_is_shown_as_it_is_with_its_links(client, make_product, merchant, pay):
+def test_a_multiline_code_is_shown_unchanged_with_its_links(client, make_product, merchant, pay):
     text = (
         'user "ada"\n  https://files.example/a?b=1&c=2\nhttp://plain.example javascript:alert(1) xhttps://no.example'
     )
@@ -165,7 +165,7 @@ def test_a_code_of_several_lines_is_shown_as_it_is_with_its_links(client, make_p
     ]
 
 
-def test_where_delivery_is_not_allowed_nothing_is_shown_or_sent(client, url):
+def test_without_delivery_allowed_nothing_is_shown_or_sent(client, url):
     CheckoutPage.objects.update(delivery_allowed=False)
     code = ActivationCode.objects.get()
 
@@ -180,7 +180,7 @@ def test_where_delivery_is_not_allowed_nothing_is_shown_or_sent(client, url):
 
 
 @pytest.fixture
-def many(order):
+def order_with_many_codes(order):
     """The order with 10,000 codes."""
     item = order.items.get()
     type(item).objects.update(quantity=10_000, units=10_000)
@@ -189,7 +189,7 @@ def many(order):
     return order
 
 
-def test_ten_thousand_codes_are_shown_fifty_at_a_time(client, many, url):
+def test_ten_thousand_codes_are_shown_fifty_at_a_time(client, order_with_many_codes, url):
     with CaptureQueriesContext(connection) as queries:
         page = show(client, url).content.decode()
     assert page.count("BULK-") == 49 and len(page) < 60_000 and len(queries) <= 12
@@ -206,7 +206,7 @@ def test_ten_thousand_codes_are_shown_fifty_at_a_time(client, many, url):
 
 
 @pytest.mark.parametrize("first", ["0", "-1", "99999999", "x", "1" * 5000])
-def test_a_place_that_is_none_does_no_harm(client, url, first):
+def test_an_invalid_start_position_is_ignored(client, url, first):
     assert client.get(url, {"from": first}).status_code == 200
 
 
@@ -222,7 +222,7 @@ def test_it_sends_all_codes_to_the_address_on_file(client, url, work, mailoutbox
     assert message.to == ["ada@example.com"] and ActivationCode.objects.get().code in message.body
 
 
-def test_all_items_are_in_one_mail(client, pay, make_product, work, mailoutbox):
+def test_all_items_are_in_one_email(client, pay, make_product, work, mailoutbox):
     pay(make_product(), make_product(), quantity=2)
     work()
     mailoutbox.clear()
@@ -234,7 +234,7 @@ def test_all_items_are_in_one_mail(client, pay, make_product, work, mailoutbox):
     assert all(code.code in message.body for code in ActivationCode.objects.all())
 
 
-def test_two_clicks_send_one_mail(client, url, work):
+def test_two_clicks_send_one_email(client, url, work):
     send(client, url)
     page = text(send(client, url))
     work()
@@ -243,52 +243,52 @@ def test_two_clicks_send_one_mail(client, url, work):
     assert resends() == 1
 
 
-def pass_by(time):
+def age_deliveries(time):
     Delivery.objects.update(created_at=F("created_at") - time)
 
 
-def test_three_an_hour_are_sent_and_ten_a_day(client, url, work):
+def test_it_sends_at_most_three_emails_an_hour_and_ten_a_day(client, url, work):
     answers = []
     for _ in range(20):
         answers.append(send(client, url).status_code)
         work()
-        pass_by(timedelta(minutes=2))
+        age_deliveries(timedelta(minutes=2))
     assert (answers, resends()) == ([200] * 3 + [429] * 17, 3)
 
     for _ in range(20):
-        pass_by(timedelta(minutes=20))
+        age_deliveries(timedelta(minutes=20))
         send(client, url)
         work()
     assert resends() == 10
 
 
-def test_who_has_to_wait_is_told_how_long(client, url, work):
+def test_it_says_how_long_to_wait(client, url, work):
     for _ in range(3):
         send(client, url)
         work()
-        pass_by(timedelta(minutes=10))
+        age_deliveries(timedelta(minutes=10))
 
     page = text(send(client, f"{url}?language=de"))
 
     assert "können sie in 31 Minuten noch einmal" in page or "können sie in 30 Minuten noch einmal" in page
 
 
-def test_mails_that_others_asked_for_do_not_count(client, api, url, work):
+def test_resends_by_others_do_not_count(client, api, url, work):
     for _ in range(5):
         assert api.post("/api/v1/orders/A1/items/1/resend/").status_code == 202
         work()
-        pass_by(timedelta(minutes=2))
+        age_deliveries(timedelta(minutes=2))
 
     assert send(client, url).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)
-def test_clicks_at_the_same_moment_count_one_by_one(url, order, in_threads):
+def test_concurrent_clicks_are_counted_separately(url, order, in_threads):
     for _ in range(2):
         Delivery.objects.create(
             order=order, kind="resend", recipient="x@example.com", requested_by="the customer", status="failed"
         )
-    # Each is sent by the time the next asks, so that none is the other's second click.
+    # Each resend counts as sent two minutes ago, so that no click is treated as a double click.
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION sent_long_ago() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -311,10 +311,10 @@ def test_addresses_are_masked():
     assert mask('"a@b"@example.com') == '"•••@example.com'
 
 
-# Who gets in
+# Access
 
 
-def test_it_is_neither_kept_nor_indexed_nor_told_to_others(client, url):
+def test_it_is_not_cached_indexed_or_leaked_by_a_referrer(client, url):
     for response in (client.get(url), show(client, url), client.get("/o/unknown/")):
         assert "no-store" in response["Cache-Control"]
         assert response["Referrer-Policy"] == "no-referrer"
@@ -324,7 +324,7 @@ def test_it_is_neither_kept_nor_indexed_nor_told_to_others(client, url):
         assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', response.content.decode())
 
 
-def test_forms_are_taken_from_pages_without_a_referrer(url):
+def test_it_accepts_forms_from_pages_without_a_referrer(url):
     client = Client(enforce_csrf_checks=True, headers={"origin": "null"})
 
     assert show(client, url).status_code == 200
@@ -350,43 +350,43 @@ def unpaid(order):
     Order.objects.update(status="unpaid")
 
 
-def but_for_the_time(response):
+def headers_without_time(response):
     return {name: value for name, value in response.headers.items() if name != "Expires"}
 
 
 @pytest.mark.parametrize("close", [renewed, revoked, refunded, terminated, unpaid])
-def test_links_that_lead_nowhere_all_get_the_same_answer(client, support, order, url, close):
+def test_all_invalid_links_get_the_same_response(client, support, order, url, close):
     unknown = client.get("/o/unknown/")
     close(order)
 
     for method in (client.get, support.get, lambda url: show(client, url), lambda url: send(client, url)):
         response = method(url)
         assert (response.status_code, response.content) == (404, unknown.content)
-        assert but_for_the_time(response) == but_for_the_time(unknown)
+        assert headers_without_time(response) == headers_without_time(unknown)
     assert ActivationCode.objects.get().seen_at is None and resends() == 0
 
 
-def test_a_link_of_one_letter_more_or_less_is_unknown(client, url):
+def test_a_link_with_one_letter_more_or_less_is_invalid(client, url):
     unknown = client.get("/o/unknown/").content
     for other in (url[:-2] + "/", url[:-1] + "x/", url[:-1] + "%00/", url.lower(), url + "?language=de"):
         assert (client.get(other).content == unknown) == ("language" not in other)
 
 
-def test_what_leads_nowhere_says_so_in_the_browsers_language(client, db):
+def test_an_invalid_link_says_so_in_the_browsers_language(client, db):
     response = client.get("/o/unknown/", headers={"accept-language": "fr-CA,fr;q=0.9"})
 
     assert "Ce lien ne fonctionne pas" in text(response)
 
 
 @pytest.mark.parametrize("act", ["show", "send"])
-def test_what_is_forbidden_since_the_page_was_read_is_not_done(client, order, url, monkeypatch, act):
-    def then_refunded(*args):
+def test_a_refund_between_loading_and_clicking_stops_the_action(client, order, url, monkeypatch, act):
+    def refund_first(*args):
         refund(order, actor="Sam")
         return real(*args)
 
     name = {"show": "show_to_customer", "send": "resend_as_customer"}[act]
     real = getattr(customer, name)
-    monkeypatch.setattr(customer, name, then_refunded)
+    monkeypatch.setattr(customer, name, refund_first)
     response = client.post(url, {"act": act}, follow=True)
 
     assert response.status_code == 404
@@ -394,7 +394,7 @@ def test_what_is_forbidden_since_the_page_was_read_is_not_done(client, order, ur
 
 
 @pytest.mark.parametrize("method", ["get", "delete"])
-def test_no_log_holds_a_link_also_if_it_leads_nowhere(client, order, url, caplog, method):
+def test_links_are_not_logged_even_if_they_are_invalid(client, order, url, caplog, method):
     caplog.set_level(logging.DEBUG, "django.request")
     revoke_link(order, actor="Sam")
 

@@ -1,4 +1,4 @@
-"""“Lost your license?”: the links to their orders, for customers who have only their address left."""
+"""“Lost your license?”: customers enter their e-mail address and get links to their orders."""
 
 import re
 from datetime import timedelta
@@ -28,18 +28,18 @@ def order(pay, product, work, mailoutbox):
     return Order.objects.get()
 
 
-def ask(client, email="ada@example.com", url=URL, **options):
+def request_links(client, email="ada@example.com", url=URL, **options):
     return client.post(url, {"email": email}, **options)
 
 
-# The mail
+# The e-mail
 
 
-def test_it_mails_the_links_to_the_address(client, order, work, mailoutbox, merchant):
+def test_it_emails_the_links_to_the_address(client, order, work, mailoutbox, merchant):
     merchant.reply_to = "help@northlight.example"
     merchant.save()
 
-    ask(client)
+    request_links(client)
     work()
 
     (message,) = mailoutbox
@@ -50,7 +50,7 @@ def test_it_mails_the_links_to_the_address(client, order, work, mailoutbox, merc
 
 
 @pytest.mark.parametrize(("paid", "is_cut"), [(3, False), (4, True)])
-def test_it_has_the_newest_orders_and_says_so_if_there_are_others(
+def test_it_contains_the_newest_orders_and_mentions_older_ones(
     client, pay, product, work, mailoutbox, monkeypatch, paid, is_cut
 ):
     monkeypatch.setattr(link_requests, "MAX_ORDERS", 3)
@@ -59,7 +59,7 @@ def test_it_has_the_newest_orders_and_says_so_if_there_are_others(
     work()
     mailoutbox.clear()
 
-    ask(client)
+    request_links(client)
     work()
 
     (message,) = mailoutbox
@@ -75,48 +75,50 @@ def close_by_revoking(order):
     revoke_link(order, actor="Sam")
 
 
-def of_another_address(order):
+def move_to_another_address(order):
     Order.objects.update(email="bob@example.com")
 
 
-def of_another_merchant(order):
+def move_to_another_merchant(order):
     Order.objects.update(merchant=type(order.merchant).objects.create(name="Outsider", slug="outsider"))
 
 
-@pytest.mark.parametrize("change", [close_by_refund, close_by_revoking, of_another_address, of_another_merchant])
-def test_it_mails_nothing_where_there_is_no_order_to_open(client, order, work, mailoutbox, change):
+@pytest.mark.parametrize(
+    "change", [close_by_refund, close_by_revoking, move_to_another_address, move_to_another_merchant]
+)
+def test_it_sends_nothing_without_an_order_to_open(client, order, work, mailoutbox, change):
     change(order)
 
-    ask(client)
+    request_links(client)
     work()
 
     assert mailoutbox == []
     assert LinkRequest.objects.get().due_at is None
 
 
-def test_the_link_is_the_present_one(client, order, work, mailoutbox):
-    ask(client)
+def test_it_contains_the_current_link(client, order, work, mailoutbox):
+    request_links(client)
     renew_link(order, actor="Sam")
     work()
 
     assert order.url in mailoutbox[0].body
 
 
-def test_an_address_is_the_same_in_any_case(client, order, work, mailoutbox):
+def test_it_ignores_the_case_of_the_address(client, order, work, mailoutbox):
     Order.objects.update(email="Ada@Example.com")
 
-    ask(client, "aDA@example.COM")
+    request_links(client, "aDA@example.COM")
     work()
 
     assert mailoutbox[0].to == ["Ada@Example.com"]
 
 
-def test_a_letter_that_only_looks_the_same_is_another_address(client, order, work, mailoutbox):
+def test_a_look_alike_address_gets_nothing(client, order, work, mailoutbox):
     Order.objects.update(email="sam@example.com")
     look_alike = "\N{LATIN SMALL LETTER LONG S}am@example.com"
-    assert Order.objects.with_email(look_alike).exists()  # to the database
+    assert Order.objects.with_email(look_alike).exists()  # the database considers them equal
 
-    ask(client, look_alike)
+    request_links(client, look_alike)
     work()
 
     assert mailoutbox == []
@@ -131,19 +133,19 @@ def test_a_letter_that_only_looks_the_same_is_another_address(client, order, wor
         ("ru", ["Ваши заказы: Northlight", "Заказ A1, 22 ноября 2026"]),
     ],
 )
-def test_it_is_written_in_the_language_of_the_page(client, order, work, mailoutbox, language, words):
-    ask(client, url=f"{URL}?language={language}")
+def test_the_email_uses_the_language_of_the_page(client, order, work, mailoutbox, language, words):
+    request_links(client, url=f"{URL}?language={language}")
     work()
 
     (message,) = mailoutbox
     assert all(word in f"{message.subject}\n{message.body}" for word in words)
 
 
-def test_it_is_tried_again_while_the_mail_server_is_down(client, order, work, mailoutbox, monkeypatch):
+def test_it_retries_while_the_mail_server_is_down(client, order, work, mailoutbox, monkeypatch):
     def fail(*args):
         raise MailError("The mail server is down.")
 
-    ask(client)
+    request_links(client)
     with monkeypatch.context() as context:
         context.setattr(link_requests, "send_email", fail)
         work()
@@ -156,12 +158,12 @@ def test_it_is_tried_again_while_the_mail_server_is_down(client, order, work, ma
     assert len(mailoutbox) == 1
 
 
-def test_it_is_not_sent_again_if_it_may_have_arrived(client, order, work, mailoutbox, monkeypatch):
-    def fall_silent(*args):
+def test_it_does_not_retry_an_email_that_may_have_arrived(client, order, work, mailoutbox, monkeypatch):
+    def time_out(*args):
         raise MailError("The mail server broke off.", perhaps_taken=True)
 
-    ask(client)
-    monkeypatch.setattr(link_requests, "send_email", fall_silent)
+    request_links(client)
+    monkeypatch.setattr(link_requests, "send_email", time_out)
     work()
 
     assert LinkRequest.objects.get().due_at is None
@@ -170,13 +172,13 @@ def test_it_is_not_sent_again_if_it_may_have_arrived(client, order, work, mailou
 # The page
 
 
-def test_the_page_speaks_the_browsers_language_or_the_chosen_one(client, merchant):
+def test_the_page_uses_the_chosen_language_or_the_browsers(client, merchant):
     assert "Licence perdue" in client.get(URL, headers={"accept-language": "fr-FR"}).content.decode()
     assert "Lizenz verloren" in client.get(f"{URL}?language=de", headers={"accept-language": "fr"}).content.decode()
     assert "Lost your license?" in client.get(URL, headers={"accept-language": "tlh"}).content.decode()
 
 
-def test_it_leads_there_from_the_order(client, order):
+def test_the_order_page_links_to_it(client, order):
     page = client.get(f"/o/{order.link_token}/?language=es").content.decode()
 
     assert f'<a href="{URL}?language=es">' in page
@@ -184,40 +186,40 @@ def test_it_leads_there_from_the_order(client, order):
 
 def test_an_unknown_merchant_is_a_404(client, merchant):
     assert client.get("/lost/nobody/").status_code == 404
-    assert ask(client, url="/lost/nobody/").status_code == 404
+    assert request_links(client, url="/lost/nobody/").status_code == 404
 
 
 @pytest.mark.parametrize("email", ["", "ada", "ada@", "a\0b@example.com", "a" * 250 + "@example.com"])
-def test_what_is_no_address_is_said_so(client, merchant, email):
-    page = ask(client, email, url=f"{URL}?language=ru").content.decode()
+def test_it_rejects_an_invalid_address(client, merchant, email):
+    page = request_links(client, email, url=f"{URL}?language=ru").content.decode()
 
     assert 'class="errorlist"' in page and 'aria-invalid="true"' in page
     assert not LinkRequest.objects.exists()
 
 
-def test_it_sets_no_cookie_and_needs_none(merchant):
+def test_it_neither_sets_nor_needs_cookies(merchant):
     client = Client(enforce_csrf_checks=True)
 
-    assert not client.get(URL).cookies and not ask(client).cookies
+    assert not client.get(URL).cookies and not request_links(client).cookies
     assert LinkRequest.objects.exists()
 
 
-# That it tells nothing
+# It reveals nothing
 
 
-def test_the_answer_is_the_same_for_whoever_asks_about_whomever(client, order):
-    answers = [ask(client, email) for email in ("ada@example.com", "nobody@example.com") * 4]
+def test_known_and_unknown_addresses_get_the_same_response(client, order):
+    answers = [request_links(client, email) for email in ("ada@example.com", "nobody@example.com") * 4]
 
     assert {(answer.status_code, answer.content) for answer in answers} == {(200, answers[0].content)}
     assert len({str(answer.headers) for answer in answers}) == 1
 
 
-def test_a_known_address_takes_the_same_work_as_an_unknown_one(client, order):
-    """Also when it is asked for too often, which is asked for nothing: the rows of those are taken back."""
+def test_known_and_unknown_addresses_run_the_same_queries(client, order):
+    """Requests above the limit, too, run the same queries; their rows are rolled back."""
     work = []
     for email in ("ada@example.com", "nobody@example.com", *3 * ["ada@example.com"]):
         with CaptureQueriesContext(connection) as queries:
-            ask(client, email)
+            request_links(client, email)
         statements = [query["sql"] for query in queries if "SAVEPOINT" not in query["sql"]]
         work.append([re.sub(r"'[^']*'| ?-?\d+", "?", statement) for statement in statements])
 
@@ -226,17 +228,17 @@ def test_a_known_address_takes_the_same_work_as_an_unknown_one(client, order):
     assert not any("orders_" in statement for statement in work[0])
 
 
-# How often
+# Limits
 
 
-def test_an_address_is_served_three_times_an_hour(client, order, work, mailoutbox, outsider):
+def test_it_accepts_three_requests_an_hour_for_an_address(client, order, work, mailoutbox, outsider):
     for number in range(8):
         merchant = "northlight" if number % 2 else "outsider"
-        ask(client, "ADA@example.com" if number % 3 else "ada@example.com", url=f"/lost/{merchant}/")
+        request_links(client, "ADA@example.com" if number % 3 else "ada@example.com", url=f"/lost/{merchant}/")
     assert LinkRequest.objects.count() == 3
 
     LinkRequest.objects.update(created_at=F("created_at") - timedelta(minutes=61))
-    ask(client)
+    request_links(client)
     assert LinkRequest.objects.count() == 4
 
 
@@ -244,12 +246,12 @@ def from_network(number):
     return {"REMOTE_ADDR": f"192.0.2.{number}"}
 
 
-def test_a_source_is_served_ten_times_an_hour(client, merchant):
+def test_it_accepts_ten_requests_an_hour_from_a_source(client, merchant):
     for number in range(15):
-        ask(client, f"somebody-{number}@example.com", **from_network(1))
+        request_links(client, f"somebody-{number}@example.com", **from_network(1))
     assert LinkRequest.objects.count() == 10
 
-    ask(client, "else@example.com", **from_network(2))
+    request_links(client, "else@example.com", **from_network(2))
     assert LinkRequest.objects.count() == 11
 
 
@@ -262,28 +264,28 @@ def test_a_source_is_served_ten_times_an_hour(client, merchant):
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
     ],
 )
-def test_a_source_is_what_one_subscriber_has(client, merchant, one, other, same):
-    ask(client, "a@example.com", REMOTE_ADDR=one)
-    ask(client, "b@example.com", REMOTE_ADDR=other)
+def test_a_source_is_the_network_of_one_subscriber(client, merchant, one, other, same):
+    request_links(client, "a@example.com", REMOTE_ADDR=one)
+    request_links(client, "b@example.com", REMOTE_ADDR=other)
 
     sources = {bytes(source) for source in LinkRequest.objects.values_list("source", flat=True)}
     assert (len(sources) == 1) == same
     assert not any(one.encode() in source for source in sources)
 
 
-def test_behind_a_proxy_the_source_is_what_the_proxy_says(client, merchant, settings):
+def test_behind_a_proxy_the_source_is_the_address_from_the_proxy(client, merchant, settings):
     settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
     for number in range(15):
-        forwarded = f"203.0.113.{number}, 192.0.2.1"  # the first is what the client claims
-        ask(client, f"somebody-{number}@example.com", headers={"x-forwarded-for": forwarded})
+        forwarded = f"203.0.113.{number}, 192.0.2.1"  # the client claims the first address
+        request_links(client, f"somebody-{number}@example.com", headers={"x-forwarded-for": forwarded})
     assert LinkRequest.objects.count() == 10
 
-    ask(client, "else@example.com", headers={"x-forwarded-for": "203.0.113.1, 192.0.2.2"})
+    request_links(client, "else@example.com", headers={"x-forwarded-for": "203.0.113.1, 192.0.2.2"})
     assert LinkRequest.objects.count() == 11
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_for_one_address_at_the_same_moment_are_counted_one_by_one(merchant, in_threads):
+def test_concurrent_requests_for_one_address_are_counted_separately(merchant, in_threads):
     def request(number):
         request_mail(merchant, "ada@example.com", language="en", source=f"192.0.2.{number}")
 
@@ -293,7 +295,7 @@ def test_requests_for_one_address_at_the_same_moment_are_counted_one_by_one(merc
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_of_one_source_at_the_same_moment_are_counted_one_by_one(merchant, in_threads):
+def test_concurrent_requests_from_one_source_are_counted_separately(merchant, in_threads):
     def request(number):
         request_mail(merchant, f"{number}@example.com", language="en", source="192.0.2.1")
 
@@ -302,10 +304,10 @@ def test_requests_of_one_source_at_the_same_moment_are_counted_one_by_one(mercha
     assert LinkRequest.objects.count() == 10
 
 
-def test_requests_are_forgotten_after_a_day(client, merchant):
-    ask(client, "a@example.com")
+def test_requests_are_deleted_after_a_day(client, merchant):
+    request_links(client, "a@example.com")
     LinkRequest.objects.update(created_at=F("created_at") - timedelta(hours=25))
-    ask(client, "b@example.com")
+    request_links(client, "b@example.com")
 
     sweep()
 

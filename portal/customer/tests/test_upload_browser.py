@@ -1,4 +1,4 @@
-"""The one-use link of a notice, in a real browser: keys come in once."""
+"""The upload link of a notice, in a real browser."""
 
 import pytest
 from selenium.webdriver.common.by import By
@@ -14,8 +14,8 @@ def press(browser, label):
     browser.find_element(By.XPATH, f"//button[normalize-space()='{label}']").click()
 
 
-def test_keys_come_in_by_the_link_once(browser, live_server, make_pool, tmp_path, monkeypatch):
-    # As a long file is: by the worker, which is this test.
+def test_the_link_imports_keys_once(browser, live_server, make_pool, tmp_path, monkeypatch):
+    # Makes the file long enough to be read by the worker, which the test runs itself.
     monkeypatch.setattr(upload_link.uploads, "MAX_SYNCHRONOUS", 5)
     pool = make_pool(name="Photo Pro")
     file = tmp_path / "keys.txt"

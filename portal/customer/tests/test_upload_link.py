@@ -1,4 +1,4 @@
-"""The one-use link in a notice: it fills its pool once, and no key can be read through it."""
+"""The upload link in a notice: it adds keys to its pool once, and it never reveals keys."""
 
 import re
 from datetime import timedelta
@@ -37,13 +37,13 @@ def address(link):
 
 @pytest.fixture
 def visitor():
-    """A browser that nobody is signed in with, and that keeps forms of other sites apart as browsers do."""
+    """A client that isn't signed in, with CSRF checks."""
     return Client(enforce_csrf_checks=True)
 
 
 @pytest.fixture
 def upload(visitor, address):
-    """Upload, and return the address of what was made of it."""
+    """Upload keys, and return the URL of the preview."""
 
     def upload(text=KEYS, address=address):
         response = visitor.post(address, {"text": text})
@@ -57,7 +57,7 @@ def codes(pool):
     return [key.code for key in pool.keys.order_by("position")]
 
 
-def test_keys_come_in_by_the_link_in_the_notice(pay, make_product, make_pool, work, mailoutbox, visitor):
+def test_keys_can_be_imported_with_the_link_in_the_notice(pay, make_product, make_pool, work, mailoutbox, visitor):
     pool = make_pool(1)
     product = make_product(pool=pool)
     pay(product)
@@ -77,8 +77,8 @@ def test_keys_come_in_by_the_link_in_the_notice(pay, make_product, make_pool, wo
     assert not KeyImportPart.objects.exists()
 
 
-def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
-    stock_of(pool, "POOL-HAS-IT")
+def test_it_shows_counts_and_line_numbers_but_no_keys(upload, visitor, pool, add_keys):
+    add_keys(pool, "POOL-HAS-IT")
     result = upload()
 
     preview = visitor.get(result).content.decode()
@@ -93,16 +93,16 @@ def test_it_shows_counts_and_lines_and_no_key(upload, visitor, pool, stock_of):
 
 
 @pytest.fixture
-def stock_of():
-    def stock_of(pool, *keys):
+def add_keys():
+    def add_keys(pool, *keys):
         import_keys(pool, keys, actor="test")
 
-    return stock_of
+    return add_keys
 
 
-def test_nobody_finds_keys_by_guessing_before_an_import(upload, visitor, pool, stock_of):
+def test_the_preview_does_not_reveal_whether_a_key_exists(upload, visitor, pool, add_keys):
     known = visitor.get(upload("POOL-HAS-IT")).content.decode()
-    stock_of(pool, "POOL-HAS-IT")
+    add_keys(pool, "POOL-HAS-IT")
     known_now = visitor.get(upload("POOL-HAS-IT")).content.decode()
 
     assert re.sub("/uploaded/[^/]+/", "", known) == re.sub("/uploaded/[^/]+/", "", known_now)
@@ -110,7 +110,7 @@ def test_nobody_finds_keys_by_guessing_before_an_import(upload, visitor, pool, s
 
 def test_it_works_once(upload, visitor, address, pool):
     result = upload("A-1")
-    second = upload_anew(visitor, address, "B-1")
+    second = upload_again(visitor, address, "B-1")
     visitor.post(second, {"import": "yes"})
 
     for again in (visitor.get(address), visitor.post(address, {"text": "C-1"}), visitor.post(result, {"import": "y"})):
@@ -121,11 +121,11 @@ def test_it_works_once(upload, visitor, address, pool):
     assert visitor.get(second).status_code == 200
 
 
-def upload_anew(visitor, address, text):
+def upload_again(visitor, address, text):
     return visitor.post(address, {"text": text})["Location"]
 
 
-def test_of_two_uploads_at_once_one_is_imported(link, pool, in_threads, monkeypatch):
+def test_only_one_of_several_concurrent_uploads_is_imported(link, pool, in_threads, monkeypatch):
     begun = [
         upload_link.uploads.begin(pool, [f"KEY-{number}".encode()], actor="test", link=link) for number in range(8)
     ]
@@ -147,7 +147,7 @@ def test_two_clicks_import_once_and_show_the_result(upload, pool, in_threads, vi
     assert KeyBatch.objects.count() == 1 and codes(pool) == ["A-1", "A-2"]
 
 
-def test_an_expired_link_is_dead(link, visitor, address, upload):
+def test_an_expired_link_does_not_work(link, visitor, address, upload):
     result = upload()
     UploadLink.objects.update(expires_at=F("created_at"))
 
@@ -156,7 +156,7 @@ def test_an_expired_link_is_dead(link, visitor, address, upload):
     assert not KeyBatch.objects.exists()
 
 
-def test_a_pool_that_was_filled_by_one_link_is_closed_to_older_ones(pool, link, visitor, address, upload):
+def test_importing_with_one_link_invalidates_older_ones(pool, link, visitor, address, upload):
     newer = UploadLink.objects.create_for(pool)
     visitor.post(upload(address=f"/upload/{newer.token}/"), {"import": "yes"})
 
@@ -164,7 +164,7 @@ def test_a_pool_that_was_filled_by_one_link_is_closed_to_older_ones(pool, link, 
     assert visitor.get(f"/upload/{UploadLink.objects.create_for(pool).token}/").status_code == 200
 
 
-def test_a_manager_ends_the_links_of_a_pool(pool, link, address, visitor, client, make_member, make_pool):
+def test_a_manager_can_end_the_links_of_a_pool(pool, link, address, visitor, client, make_member, make_pool):
     other = UploadLink.objects.create_for(make_pool())
     client.force_login(make_member(Member.Role.MANAGER).user)
 
@@ -177,7 +177,7 @@ def test_a_manager_ends_the_links_of_a_pool(pool, link, address, visitor, client
     assert visitor.get(f"/upload/{other.token}/").status_code == 200
 
 
-def test_a_pool_made_by_mistake_can_be_deleted(make_pool):
+def test_a_pool_with_an_upload_link_can_be_deleted(make_pool):
     pool = make_pool()
     check_stock(pool)
 
@@ -186,7 +186,7 @@ def test_a_pool_made_by_mistake_can_be_deleted(make_pool):
     assert not UploadLink.objects.exists()
 
 
-def test_a_forged_link_leads_nowhere(link, visitor, upload):
+def test_a_forged_link_is_not_found(link, visitor, upload):
     number, signature = link.token.split(".")
     result = upload()
     forged = [f"/upload/{int(number) + 1}.{signature}/", f"/upload/{number}/", "/upload/x/", "/uploaded/x/"]
@@ -196,13 +196,13 @@ def test_a_forged_link_leads_nowhere(link, visitor, upload):
     assert visitor.get(forged[0]).content == visitor.get(forged[1]).content
 
 
-def test_its_address_is_kept_secret(visitor, address, upload):
+def test_its_url_is_not_cached_indexed_or_leaked_by_a_referrer(visitor, address, upload):
     for page in (visitor.get(address), visitor.get(upload())):
         assert page["Referrer-Policy"] == "no-referrer" and "no-store" in page["Cache-Control"]
         assert "noindex" in page["X-Robots-Tag"] and not page.cookies
 
 
-def test_no_log_holds_it(visitor, address, upload, link, caplog):
+def test_it_is_not_logged(visitor, address, upload, link, caplog):
     caplog.set_level("DEBUG")
     caplog.set_level("DEBUG", "django")
     result = upload()
@@ -214,13 +214,13 @@ def test_no_log_holds_it(visitor, address, upload, link, caplog):
     assert link.token not in caplog.text and result not in caplog.text and "NEW-KEY" not in caplog.text
 
 
-def test_who_is_signed_in_gains_nothing_and_is_not_named(client, outsider, address):
+def test_signing_in_does_not_change_the_page(client, outsider, address):
     client.force_login(outsider.members.get().user)
 
     assert client.get(address).content == Client().get(address).content
 
 
-def test_starting_over_throws_away_what_was_uploaded(upload, visitor, address):
+def test_starting_over_discards_the_upload(upload, visitor, address):
     first = upload("A-1")
     assert visitor.post(first, {"discard": "yes"})["Location"] == address
     assert "discarded" in visitor.get(first).content.decode()
@@ -231,7 +231,7 @@ def test_starting_over_throws_away_what_was_uploaded(upload, visitor, address):
     assert KeyImportPart.objects.count() == 1
 
 
-def test_what_cannot_be_read_is_refused_and_leaves_the_link_alive(visitor, address, upload):
+def test_it_rejects_an_unreadable_upload_and_the_link_still_works(visitor, address, upload):
     nothing = visitor.post(address, {"text": " \n"})
     both = visitor.post(address, {"text": "A-KEY-1", "file": SimpleUploadedFile("k.txt", b"A-KEY-2")})
     refused = visitor.get(upload("\n\n\n\n\n\n\0"))
@@ -252,7 +252,7 @@ def test_uploads_through_a_link_are_limited(visitor, address, upload, monkeypatc
     upload()
 
 
-def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, upload, monkeypatch, pool):
+def test_a_long_file_is_imported_by_a_worker_and_shows_progress(visitor, address, upload, monkeypatch, pool):
     monkeypatch.setattr(upload_link.uploads, "MAX_SYNCHRONOUS", 5)
     result = upload("A-1\nA-2\nA-3")
     assert "Reading your upload" in visitor.get(result).content.decode()
@@ -268,7 +268,7 @@ def test_a_long_file_is_a_workers_and_its_progress_is_shown(visitor, address, up
     assert codes(pool) == ["A-1", "A-2", "A-3"]
 
 
-def test_nobody_imports_what_was_not_looked_at(visitor, upload, monkeypatch, address, link):
+def test_nothing_is_imported_before_the_preview_is_ready(visitor, upload, monkeypatch, address, link):
     monkeypatch.setattr(upload_link.uploads, "MAX_SYNCHRONOUS", 5)
     result = upload("A-1\nA-2\nA-3")
 
@@ -278,7 +278,7 @@ def test_nobody_imports_what_was_not_looked_at(visitor, upload, monkeypatch, add
     assert UploadLink.objects.get().used_at is None
 
 
-def test_a_notice_has_a_link_for_its_own_pool_only(make_pool, make_product, pay):
+def test_a_notice_links_only_to_its_own_pool(make_pool, make_product, pay):
     for _ in range(2):
         pay(make_product(pool=make_pool(1)))
 
@@ -286,12 +286,12 @@ def test_a_notice_has_a_link_for_its_own_pool_only(make_pool, make_product, pay)
         assert UploadLink.objects.get(pk=notice.details["upload_link"]).pool == notice.subject
 
 
-DOUBTFUL = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
+AMBIGUOUS = "Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
 
 
-def test_in_doubt_about_the_column_it_asks_and_shows_no_key(address, pool):
+def test_it_asks_for_the_column_and_shows_no_keys(address, pool):
     client = Client()
-    here = client.post(address, {"text": DOUBTFUL})["Location"]
+    here = client.post(address, {"text": AMBIGUOUS})["Location"]
 
     page = client.get(here).content.decode()
     assert "Which column contains the license keys?" in page and "Column 2 “License key”" in page
@@ -306,15 +306,15 @@ def test_in_doubt_about_the_column_it_asks_and_shows_no_key(address, pool):
     assert client.post(here, {"fix": "yes"}).status_code == 410
 
 
-def test_it_learns_nothing_of_the_pools_keys_from_the_choice(upload, visitor, pool, stock_of):
-    stock_of(pool, *(f"POOL-{number:04}" for number in range(20)))
+def test_the_choice_of_column_reveals_nothing_about_the_pools_keys(upload, visitor, pool, add_keys):
+    add_keys(pool, *(f"POOL-{number:04}" for number in range(20)))
 
     here = upload("Serial number,License key\nPOOL-7788,AAAA-1111\nPOOL-1234,BBBB-2222\n")
 
     assert "Which column contains the license keys?" in visitor.get(here).content.decode()
 
 
-def test_what_a_spreadsheet_added_is_removed_on_demand(address, pool):
+def test_spreadsheet_changes_can_be_undone(address, pool):
     client = Client()
     here = client.post(address, {"text": '="0012"\nAAAA'})["Location"]
     assert "Undo spreadsheet changes" in client.get(here).content.decode()

@@ -1,4 +1,4 @@
-"""The pages on which merchants write what their customers read."""
+"""The pages where merchants edit the texts of e-mails to customers."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def test_the_editor_starts_with_keywells_text(manager):
     assert "Здравствуйте" in page(manager, "/emails/texts/all/ru/")
 
 
-def test_saving_adds_a_version_with_who_and_when(manager, merchant):
+def test_saving_adds_a_version_with_its_author_and_time(manager, merchant):
     manager.post("/emails/texts/all/de/", TEXTS)
     manager.post("/emails/texts/all/de/", TEXTS | {"subject": "Better"})
 
@@ -48,7 +48,7 @@ def test_saving_adds_a_version_with_who_and_when(manager, merchant):
     assert page(manager).count("Saved by Max (manager-max@northlight.example)") == 2
 
 
-def test_saving_what_is_there_already_adds_nothing(manager):
+def test_saving_an_unchanged_text_adds_no_version(manager):
     manager.post("/emails/texts/all/de/", TEXTS)
 
     answer = manager.post("/emails/texts/all/de/", TEXTS, follow=True)
@@ -57,16 +57,16 @@ def test_saving_what_is_there_already_adds_nothing(manager):
     assert "No changes to save" in answer.content.decode()
 
 
-def test_what_is_as_in_general_is_not_kept(manager, merchant):
+def test_a_part_equal_to_the_text_for_all_products_is_not_saved(manager, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="de", body="general {KEY}")
 
-    manager.post(f"/emails/texts/{product_of(merchant)}/de/", {"subject": "Own", "body": "general {KEY}"})
+    manager.post(f"/emails/texts/{create_product(merchant)}/de/", {"subject": "Own", "body": "general {KEY}"})
 
     assert EmailTemplate.objects.latest("pk").subject == "Own"
     assert EmailTemplate.objects.latest("pk").body == ""
 
 
-def product_of(merchant):
+def create_product(merchant):
     return merchant.products.create(sku="PRO", name="Photo Pro").pk
 
 
@@ -80,7 +80,7 @@ def product_of(merchant):
         ({"subject": "For {NOBODY}"}, "Line 1, column 5: unknown tag {NOBODY}."),
     ],
 )
-def test_a_text_that_would_fail_is_refused_with_its_place(manager, texts, message):
+def test_it_rejects_an_invalid_text_and_names_the_position(manager, texts, message):
     for address in ("", "preview/", "test/"):
         answer = manager.post(f"/emails/texts/all/de/{address}", TEXTS | texts)
 
@@ -88,7 +88,7 @@ def test_a_text_that_would_fail_is_refused_with_its_place(manager, texts, messag
     assert not EmailTemplate.objects.exists()
 
 
-def test_resetting_brings_the_general_text_back_and_keeps_the_own(manager):
+def test_resetting_restores_the_default_text_and_keeps_the_old_version(manager):
     manager.post("/emails/texts/all/de/", TEXTS)
     version = EmailTemplate.objects.get()
 
@@ -101,7 +101,7 @@ def test_resetting_brings_the_general_text_back_and_keeps_the_own(manager):
     assert "Yours: {PROGRAM_NAME}" in page(manager, f"/emails/texts/all/de/?version={version.pk}")
 
 
-def test_the_preview_is_of_the_version_in_the_editor(manager):
+def test_the_preview_shows_the_version_in_the_editor(manager):
     manager.post("/emails/texts/all/de/", TEXTS)
     version = EmailTemplate.objects.get()
     manager.post("/emails/texts/all/de/", TEXTS | {"subject": "Newer"})
@@ -112,7 +112,7 @@ def test_the_preview_is_of_the_version_in_the_editor(manager):
         assert f"<strong>{subject}" in page(manager, address)
 
 
-def test_keywells_text_is_at_hand_where_english_serves_all(manager, merchant):
+def test_keywells_text_is_available_even_if_english_is_used_instead(manager, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="en", body="English {KEY}")
 
     assert "English {KEY}" in page(manager)
@@ -120,7 +120,7 @@ def test_keywells_text_is_at_hand_where_english_serves_all(manager, merchant):
 
 
 @pytest.mark.parametrize("address", ["all/xx/", "abc/de/", "99999/de/", "all/de/?version=999", f"{10**20}/de/"])
-def test_there_is_nothing_elsewhere(manager, address):
+def test_unknown_texts_and_versions_are_not_found(manager, address):
     assert manager.get(f"/emails/texts/{address}").status_code == 404
 
 
@@ -130,7 +130,7 @@ def test_a_version_of_another_merchant_is_not_shown(manager, outsider):
     assert manager.get(f"/emails/texts/all/de/?version={theirs.pk}").status_code == 404
 
 
-def test_the_preview_is_the_mail_and_can_do_nothing(manager):
+def test_the_preview_shows_the_email_and_runs_no_scripts(manager):
     answer = manager.post("/emails/texts/all/de/preview/", TEXTS | {"body": "<script>alert(1)</script> {KEY}"})
 
     content = answer.content.decode()
@@ -142,7 +142,7 @@ def test_the_preview_is_the_mail_and_can_do_nothing(manager):
     assert answer["X-Frame-Options"] == "SAMEORIGIN"
 
 
-def test_a_test_mail_goes_to_who_asks_and_saves_nothing(manager, mailoutbox):
+def test_a_test_email_goes_to_the_sender_and_saves_nothing(manager, mailoutbox):
     answer = manager.post("/emails/texts/all/de/test/", TEXTS)
 
     (message,) = mailoutbox
@@ -154,8 +154,8 @@ def test_a_test_mail_goes_to_who_asks_and_saves_nothing(manager, mailoutbox):
     assert not EmailTemplate.objects.exists()
 
 
-def test_the_overview_tells_what_each_language_gets(manager, merchant):
-    pk = product_of(merchant)
+def test_the_overview_shows_which_text_each_language_uses(manager, merchant):
+    pk = create_product(merchant)
     EmailTemplate.objects.create(merchant=merchant, language="en", body="all {KEY}")
     EmailTemplate.objects.create(merchant=merchant, language="de", body="Pro {KEY}", product_id=pk)
 
@@ -164,7 +164,7 @@ def test_the_overview_tells_what_each_language_gets(manager, merchant):
         assert cell in content
 
 
-def picture(kind="PNG", size=(1000, 200)):
+def make_image(kind="PNG", size=(1000, 200)):
     file = io.BytesIO()
     Image.new("RGB", size, "teal").save(file, kind)
     return file.getvalue()
@@ -176,8 +176,8 @@ def upload(client, content, name="logo.png"):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
-def test_a_logo_is_drawn_anew_and_stands_in_mails(manager, merchant, kind, pay, product, work, mailoutbox):
-    assert upload(manager, picture(kind)).status_code == 302
+def test_it_re_encodes_the_logo_and_shows_it_in_emails(manager, merchant, kind, pay, product, work, mailoutbox):
+    assert upload(manager, make_image(kind)).status_code == 302
     pay(product)
     work()
 
@@ -191,8 +191,8 @@ def test_a_logo_is_drawn_anew_and_stands_in_mails(manager, merchant, kind, pay, 
     assert Image.open(io.BytesIO(answer.content)).size == (480, 96)
 
 
-def test_a_removed_logo_stays_for_mails_that_were_sent(manager, merchant):
-    upload(manager, picture())
+def test_a_removed_logo_stays_available_for_emails_already_sent(manager, merchant):
+    upload(manager, make_image())
     manager.post("/emails/sender/", {"remove_logo": "on"})
 
     merchant.refresh_from_db()
@@ -204,13 +204,13 @@ def test_a_removed_logo_stays_for_mails_that_were_sent(manager, merchant):
     ("content", "message"),
     [
         (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "Can’t read this file"),
-        (picture()[:200], "Can’t read this file"),
-        (picture() + b"<script>", ""),
+        (make_image()[:200], "Can’t read this file"),
+        (make_image() + b"<script>", ""),
         (b"GIF89a" + b"\0" * 40, "Can’t read this file"),
         (b"\0" * (2 * 1024 * 1024 + 1), "larger than 2 MB"),
     ],
 )
-def test_what_is_no_picture_is_refused(manager, content, message):
+def test_it_rejects_a_file_that_is_not_an_image(manager, content, message):
     answer = upload(manager, content)
 
     if message:
@@ -220,12 +220,12 @@ def test_what_is_no_picture_is_refused(manager, content, message):
         assert b"<script>" not in bytes(Logo.objects.get().image)
 
 
-def test_a_picture_of_far_too_many_pixels_is_refused(manager):
-    assert "4 million pixels" in upload(manager, picture(size=(5000, 4000))).content.decode()
+def test_it_rejects_an_image_with_too_many_pixels(manager):
+    assert "4 million pixels" in upload(manager, make_image(size=(5000, 4000))).content.decode()
 
 
 @pytest.mark.parametrize("address", ["help", f"help@{'ü' * 60}.example"])
-def test_an_address_that_no_mail_could_name_is_refused(manager, merchant, address):
+def test_it_rejects_an_invalid_reply_to_address(manager, merchant, address):
     answer = manager.post("/emails/sender/", {"reply_to": address})
 
     assert "Enter a valid email address" in answer.content.decode()
@@ -233,7 +233,7 @@ def test_an_address_that_no_mail_could_name_is_refused(manager, merchant, addres
     assert merchant.reply_to == ""
 
 
-def test_a_sender_of_two_lines_is_refused(manager, merchant):
+def test_it_rejects_a_sender_name_of_two_lines(manager, merchant):
     answer = manager.post("/emails/sender/", {"sender_name": "Northlight\nBcc: eve@example.com"})
 
     assert "Use a single line" in answer.content.decode()
@@ -242,16 +242,16 @@ def test_a_sender_of_two_lines_is_refused(manager, merchant):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_preview_follows_what_is_typed(browser, live_server, client, make_member, merchant):
+def test_the_preview_updates_while_typing(browser, live_server, client, make_member, merchant):
     enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
     browser.get(f"{live_server}/emails/texts/all/fr/")
     check(browser)
-    wait(browser, lambda: "Bonjour Amélie Moreau" in mail_in_preview(browser))
+    wait(browser, lambda: "Bonjour Amélie Moreau" in email_in_preview(browser))
 
     body = browser.find_element(By.NAME, "body")
     body.clear()
     body.send_keys("Salut {FNAME}\n\n{KEY}")
-    wait(browser, lambda: "Salut Amélie" in mail_in_preview(browser))
+    wait(browser, lambda: "Salut Amélie" in email_in_preview(browser))
     body.send_keys("{NOPE}")
     wait(browser, lambda: "unknown tag {NOPE}" in preview(browser))
     browser.find_element(By.XPATH, "//button[text()='Save']").click()
@@ -268,7 +268,7 @@ def test_the_preview_follows_what_is_typed(browser, live_server, client, make_me
 
 
 @pytest.mark.django_db(transaction=True)
-def test_everybody_can_read_the_mail(browser, make_product, make_pool, merchant, pay, work, mailoutbox):
+def test_the_email_is_accessible(browser, make_product, make_pool, merchant, pay, work, mailoutbox):
     pool = make_pool()
     import_keys(
         pool, ["LONG-" * 40, "https://dl.example/" + "a" * 200, "-----BEGIN-----\n  QUJD\n-----END-----"], actor="test"
@@ -289,20 +289,20 @@ def wait(browser, condition):
 
 
 def preview(browser):
-    """The text of the preview's frame."""
+    """The text in the preview's frame."""
     return in_preview(browser, "content.body?.innerText")
 
 
-def mail_in_preview(browser):
+def email_in_preview(browser):
     """The HTML of the e-mail that the preview's frame shows."""
     return in_preview(browser, "content.querySelector('iframe')?.srcdoc")
 
 
 def in_preview(browser, expression):
     """
-    Evaluate this on the document in the preview's frame; empty while the frame is being replaced.
+    Evaluate an expression on the document in the preview's frame; return "" while the frame is being replaced.
 
-    The script runs in the page itself: a driver that switched to the frame hangs when the page replaces it.
+    The script runs in the page itself, because a driver that switched to the frame hangs when the page replaces it.
     """
     return browser.execute_script(
         "const content = document.querySelector('iframe[name=preview]')?.contentDocument;"

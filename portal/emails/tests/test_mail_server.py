@@ -1,4 +1,4 @@
-"""A merchant's own mail server: what is saved works, what is secret is not shown, what is named is on the internet."""
+"""A merchant's own mail account: it is tested before it is saved, its secrets stay hidden, and it must be public."""
 
 import ipaddress
 import json
@@ -32,7 +32,7 @@ from runtime.tests.installation import free_port
 from runtime.tests.sink import Sink
 from work.models import CALLOUTS
 
-# The one that speaks TLS from the start does not know that it does.
+# A server with implicit TLS warns, because it doesn't know that it uses TLS.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 
 PAGE = "/emails/server/"
@@ -41,7 +41,7 @@ PASSWORD = "a long password"
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory):
-    """What a server on loopback shows, and what trusts it."""
+    """The TLS contexts of a local server, and of a client that trusts it."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     start, loopback = timezone.now(), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
@@ -58,7 +58,7 @@ def tls(tmp_path_factory):
 
 @pytest.fixture
 def make_server(tls, settings, monkeypatch):
-    """A mail server on loopback, which may be called, with a user."""
+    """Start a local mail server with a login, and allow connections to it."""
     settings.CALLOUT_NETWORKS = [ipaddress.ip_network("127.0.0.0/8")]
     monkeypatch.setattr(address_guard, "TLS", tls.client)
     started = []
@@ -79,7 +79,7 @@ def make_server(tls, settings, monkeypatch):
             require_starttls=security == "starttls",
             **(secured if security != "none" else {}),
         )
-        # Its own first call would not understand TLS.
+        # The controller's own first connection doesn't use TLS.
         controller._trigger_server = lambda: socket.create_connection(("127.0.0.1", sink.port)).close()  # type: ignore[method-assign]
         controller.start()
         monkeypatch.setattr(MailServerForm.base_fields["port"], "choices", [(sink.port, sink.port)])
@@ -97,7 +97,7 @@ def manager(make_member, client):
     return client
 
 
-def entered(server, **fields):
+def form_data(server, **fields):
     return {
         "kind": "smtp",
         "sender": "licenses@northlight.example",
@@ -110,7 +110,7 @@ def entered(server, **fields):
 
 
 def save(client, server, **fields):
-    return client.post(PAGE, entered(server, **fields))
+    return client.post(PAGE, form_data(server, **fields))
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
@@ -125,9 +125,7 @@ def test_saving_sends_a_test_mail_through_it(manager, make_server, security):
     assert MailAccount.objects.get().saved_by.startswith("Sam")
 
 
-def test_mails_to_customers_go_through_it_and_notices_do_not(
-    manager, make_server, pay, product, work, mailoutbox, merchant
-):
+def test_emails_to_customers_use_it_and_notices_do_not(manager, make_server, pay, product, work, mailoutbox, merchant):
     server = make_server()
     save(manager, server)
     pay(product)
@@ -144,7 +142,9 @@ def test_mails_to_customers_go_through_it_and_notices_do_not(
     assert [message.to for message in mailoutbox] != [] and all("ada" not in str(one.to) for one in mailoutbox)
 
 
-def test_mails_of_another_merchant_do_not(manager, make_server, outsider, make_product, make_api, make_payment, work):
+def test_emails_of_another_merchant_do_not_use_it(
+    manager, make_server, outsider, make_product, make_api, make_payment, work
+):
     server = make_server()
     save(manager, server)
     payment = make_payment(make_product(merchant=outsider))
@@ -155,14 +155,14 @@ def test_mails_of_another_merchant_do_not(manager, make_server, outsider, make_p
     assert Delivery.objects.get().status == "sent"
 
 
-def refusal(response):
+def rejected_text(response):
     assert response.status_code == 200
     assert not MailAccount.objects.exists()
     return response.content.decode()
 
 
 def test_a_wrong_password_is_not_saved(manager, make_server):
-    text = refusal(save(manager, make_server(), password="another password"))
+    text = rejected_text(save(manager, make_server(), password="another password"))
 
     assert "The test e-mail failed, so nothing was saved. The mail server rejected the login: 535" in text
     assert "another password" not in text
@@ -171,40 +171,40 @@ def test_a_wrong_password_is_not_saved(manager, make_server):
 def test_a_server_without_tls_is_not_saved(manager, make_server):
     server = make_server("none")
 
-    assert "STARTTLS" in refusal(save(manager, server))
+    assert "STARTTLS" in rejected_text(save(manager, server))
     assert server.messages == []
 
 
-def test_a_server_whose_certificate_nobody_trusts_is_not_saved(manager, make_server, monkeypatch):
+def test_a_server_with_an_untrusted_certificate_is_not_saved(manager, make_server, monkeypatch):
     server = make_server()
     monkeypatch.setattr(address_guard, "TLS", ssl.create_default_context())
 
-    assert "CERTIFICATE_VERIFY_FAILED" in refusal(save(manager, server))
+    assert "CERTIFICATE_VERIFY_FAILED" in rejected_text(save(manager, server))
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_a_server_inside_our_network_is_not_asked(manager, make_server, settings, security):
+def test_it_does_not_connect_to_a_server_inside_our_network(manager, make_server, settings, security):
     server = make_server(security)
     settings.CALLOUT_NETWORKS = []
 
-    assert "isn’t on the public internet" in refusal(save(manager, server, security=security))
+    assert "isn’t on the public internet" in rejected_text(save(manager, server, security=security))
     assert server.messages == []
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_a_web_process_does_not_wait_long_for_a_slow_server(manager, make_server, monkeypatch, security):
+def test_the_test_email_to_a_slow_server_times_out(manager, make_server, monkeypatch, security):
     server = make_server(security)
     server.delay = 5
     monkeypatch.setattr(mail, "TEST_TIMEOUT", 0.5)
     started = monotonic()
 
-    assert "The test e-mail failed, so nothing was saved. The mail server closed the connection" in refusal(
+    assert "The test e-mail failed, so nothing was saved. The mail server closed the connection" in rejected_text(
         save(manager, server, security=security)
     )
     assert monotonic() - started < 4
 
 
-def test_a_server_that_drips_is_cut_off_and_may_have_taken_the_mail(manager, make_server):
+def test_an_email_to_a_slow_server_times_out_and_may_have_been_accepted(manager, make_server):
     server = make_server()
     save(manager, server)
     server.delay = 5
@@ -218,25 +218,25 @@ def test_a_server_that_drips_is_cut_off_and_may_have_taken_the_mail(manager, mak
     assert caught.value.perhaps_taken
 
 
-def test_a_connection_is_had_soon_or_not_at_all(manager, make_server, monkeypatch):
-    asked = []
+def test_connecting_has_its_own_timeout(manager, make_server, monkeypatch):
+    requests = []
     connect = address_guard.connect
 
-    def note(host, port, timeout):
-        asked.append(timeout)
+    def record_timeout(host, port, timeout):
+        requests.append(timeout)
         return connect(host, port, timeout)
 
-    monkeypatch.setattr(address_guard, "connect", note)
+    monkeypatch.setattr(address_guard, "connect", record_timeout)
     server = make_server()
     server.delay = 0.3
     monkeypatch.setattr(mail_servers, "CONNECT_TIMEOUT", 0.2)
 
     assert save(manager, server).status_code == 302
-    assert asked == [0.2]
+    assert requests == [0.2]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_tried_once_at_a_time(manager, make_server, in_threads):
+def test_only_one_test_email_is_sent_at_a_time(manager, make_server, in_threads):
     server = make_server()
     server.delay = 1
 
@@ -245,7 +245,7 @@ def test_it_is_tried_once_at_a_time(manager, make_server, in_threads):
     assert sorted(answers) == [200, 302] and len(server.messages) == 1
 
 
-def test_one_that_cannot_be_reached_is_left_alone_for_a_while(manager, make_server, pay, product, work, settings):
+def test_an_unreachable_server_is_retried_only_after_a_pause(manager, make_server, pay, product, work, settings):
     save(manager, make_server())
     settings.CALLOUT_NETWORKS = []
     for _ in range(3):
@@ -257,9 +257,9 @@ def test_one_that_cannot_be_reached_is_left_alone_for_a_while(manager, make_serv
     assert not Delivery.objects.due().exists()
 
 
-def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant, monkeypatch):
-    asked = []
-    monkeypatch.setattr("work.tasks.publish", lambda task, pk, queue: asked.append((task, queue)))
+def test_its_emails_run_in_their_own_queue(manager, make_server, pay, product, merchant, monkeypatch):
+    requests = []
+    monkeypatch.setattr("work.tasks.publish", lambda task, pk, queue: requests.append((task, queue)))
     save(manager, make_server())
     pay(product)
     request_mail(merchant, "ada@example.com", language="en", source="192.0.2.1")
@@ -268,25 +268,25 @@ def test_no_other_mail_waits_for_it(manager, make_server, pay, product, merchant
     tasks.send_links(LinkRequest.objects.get().pk)
 
     assert Delivery.objects.get().attempts == LinkRequest.objects.get().attempts == 0
-    assert asked == [(Delivery.TASK, CALLOUTS), (LinkRequest.TASK, CALLOUTS)]
+    assert requests == [(Delivery.TASK, CALLOUTS), (LinkRequest.TASK, CALLOUTS)]
     monkeypatch.setattr("work.tasks.get_queue", lambda task: CALLOUTS)
     tasks.deliver(Delivery.objects.get().pk)
     tasks.send_links(LinkRequest.objects.get().pk)
     assert Delivery.objects.get().status == "sent" and LinkRequest.objects.get().due_at is None
 
 
-def test_the_merchants_name_stays_as_it_is_written(manager, provider, merchant, pay, product, work):
+def test_the_merchants_name_is_quoted_correctly(manager, provider, merchant, pay, product, work):
     merchant.name = 'Nördlicht "Софт", Ltd.'
     merchant.save()
     save(manager, None, kind="postmark", password="key-of-northlight")
     pay(product)
     work()
 
-    sender = json.loads(provider.asked[-1][1]["data"])["From"]
+    sender = json.loads(provider.requests[-1][1]["data"])["From"]
     assert sender == '"Nördlicht \\"Софт\\", Ltd." <licenses@northlight.example>'
 
 
-def test_a_sender_may_have_a_domain_of_other_letters(manager, make_server):
+def test_the_sender_may_have_an_international_domain(manager, make_server):
     server = make_server()
 
     assert save(manager, server, sender="shop@bücher.example").status_code == 302
@@ -315,15 +315,15 @@ def test_a_sender_may_have_a_domain_of_other_letters(manager, make_server):
     ],
     ids=str,
 )
-def test_what_cannot_work_is_not_tried(manager, make_server, fields, monkeypatch):
+def test_it_does_not_try_invalid_settings(manager, make_server, fields, monkeypatch):
     server = make_server()
     monkeypatch.setattr("requests.Session.request", lambda *args, **options: pytest.fail("asked the provider"))
 
-    assert 'role="alert"' in refusal(save(manager, server, **fields))
+    assert 'role="alert"' in rejected_text(save(manager, server, **fields))
     assert server.messages == []
 
 
-def test_secrets_are_neither_shown_nor_readable_in_the_database(manager, make_server):
+def test_secrets_are_not_shown_and_are_encrypted_in_the_database(manager, make_server):
     save(manager, make_server(), tracking_secret="user:webhook-secret")
 
     page = manager.get(PAGE).content.decode()
@@ -335,7 +335,7 @@ def test_secrets_are_neither_shown_nor_readable_in_the_database(manager, make_se
     assert MailAccount.objects.get().password == PASSWORD
 
 
-def test_the_password_may_stay_as_it_is(manager, make_server):
+def test_an_empty_password_keeps_the_saved_one(manager, make_server):
     server = make_server()
     save(manager, server)
 
@@ -361,7 +361,7 @@ def test_a_saved_password_is_not_sent_to_another_server(manager, make_server, ch
     assert (len(first.messages), second.messages) == (1, [])
 
 
-def test_what_fails_leaves_the_saved_one_as_it_is(manager, make_server):
+def test_a_failed_test_email_keeps_the_saved_account(manager, make_server):
     server = make_server()
     save(manager, server)
 
@@ -372,7 +372,7 @@ def test_what_fails_leaves_the_saved_one_as_it_is(manager, make_server):
     assert "come from licenses@northlight.example" in response.content.decode()
 
 
-def test_going_back_to_keywells_server_forgets_it(manager, make_server, pay, product, work, mailoutbox):
+def test_returning_to_keywells_server_deletes_the_account(manager, make_server, pay, product, work, mailoutbox):
     server = make_server()
     save(manager, server)
     manager.post(f"{PAGE}remove/")
@@ -383,7 +383,9 @@ def test_going_back_to_keywells_server_forgets_it(manager, make_server, pay, pro
     assert [message.to for message in mailoutbox] == [["ada@example.com"]]
 
 
-def test_a_refused_login_waits_and_is_told_once(manager, make_server, pay, product, work, merchant, mailoutbox):
+def test_a_rejected_login_queues_emails_and_notifies_once(
+    manager, make_server, pay, product, work, merchant, mailoutbox
+):
     server = make_server()
     save(manager, server)
     account = MailAccount.objects.get()
@@ -410,15 +412,15 @@ def test_a_refused_login_waits_and_is_told_once(manager, make_server, pay, produ
 # Providers
 
 
-class Api:
-    """A provider's API: what it was asked, and what it answers."""
+class FakeApi:
+    """A fake API of a provider. It records the requests."""
 
     def __init__(self):
-        self.asked = []
+        self.requests = []
         self.status = 200
 
     def request(self, session, method, url, **options):
-        self.asked.append((url, options, session.headers))
+        self.requests.append((url, options, session.headers))
         answer = {
             "MessageID": "b7bc2f4a",
             "ErrorCode": 0,
@@ -434,7 +436,7 @@ class Api:
 
 @pytest.fixture
 def provider(monkeypatch):
-    api = Api()
+    api = FakeApi()
     monkeypatch.setattr("requests.Session.request", lambda session, **options: api.request(session, **options))
     return api
 
@@ -449,23 +451,23 @@ def provider(monkeypatch):
     ],
 )
 @pytest.mark.filterwarnings("ignore:django-anymail has dropped official support for SendGrid")
-def test_a_provider_is_asked_at_its_own_address_with_the_merchants_key(manager, provider, settings, kind, url):
+def test_a_provider_is_called_at_its_own_url_with_the_merchants_key(manager, provider, settings, kind, url):
     settings.ANYMAIL = {
         f"{provider}_API_URL": "https://eve.example/" for provider in ("MAILGUN", "SENDGRID", "POSTMARK")
     } | {"MAILGUN_SENDER_DOMAIN": "eve.example"}
 
     save(manager, None, kind=kind, password="key-of-northlight")
 
-    ((asked, options, headers),) = provider.asked
-    assert asked == url
+    ((requests, options, headers),) = provider.requests
+    assert requests == url
     assert "key-of-northlight" in str(options) + str(headers)
     account = MailAccount.objects.get()
     assert (account.kind, account.host, account.port) == (kind, "", None)
 
 
-def test_a_key_that_the_provider_refuses_is_not_saved(manager, provider):
+def test_a_key_that_the_provider_rejects_is_not_saved(manager, provider):
     provider.status = 401
 
-    text = refusal(save(manager, None, kind="mailgun", password="key-of-northlight"))
+    text = rejected_text(save(manager, None, kind="mailgun", password="key-of-northlight"))
 
     assert "401" in text and "key-of-northlight" not in text

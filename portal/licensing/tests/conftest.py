@@ -14,7 +14,7 @@ NUMBER = "KW-SECRET-NUMBER-7Q2M"
 
 @pytest.fixture
 def page(client, make_member):
-    """A client that a manager is signed in with."""
+    """A client signed in as a manager."""
     client.force_login(make_member(Member.Role.MANAGER).user)
     return client
 
@@ -62,7 +62,7 @@ def licensee(make_licensee):
     return make_licensee(NUMBER, name="Ada’s", marked_for_transfer=True)
 
 
-def shown(page, name, *arguments, query=""):
+def page_text(page, name, *arguments, query=""):
     response = page.get(reverse(name, args=arguments) + query)
     assert response.status_code == 200
     return response.content.decode()

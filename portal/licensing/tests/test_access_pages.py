@@ -1,4 +1,4 @@
-"""Logins and API keys for the licensing service, and what support staff may do."""
+"""Logins and API keys for the licensing service, and the admin pages of support staff."""
 
 import pytest
 from django.urls import reverse
@@ -10,7 +10,7 @@ from licensing.models import (
     VendorLogin,
 )
 from merchants.models import User
-from portal.licensing.tests.conftest import NUMBER, post, shown
+from portal.licensing.tests.conftest import NUMBER, page_text, post
 
 pytestmark = pytest.mark.django_db
 
@@ -23,12 +23,12 @@ def test_a_login_signs_in_until_it_is_revoked(owner):
     password = response.context["secret"]
     assert password in text and login.user_name == "northlight.shop"
     assert VendorLogin.objects.authenticate("northlight.shop", password) == login
-    assert password not in shown(owner, "licensing-access")
+    assert password not in page_text(owner, "licensing-access")
     assert "never" in text
 
     post(owner, "login-revoke", login.pk)
     assert VendorLogin.objects.authenticate("northlight.shop", password) is None
-    assert "revoked" in shown(owner, "licensing-access")
+    assert "revoked" in page_text(owner, "licensing-access")
 
 
 def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
@@ -39,7 +39,7 @@ def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
     assert response.context["secret"] == key.number and key.number in response.content.decode()
     assert (key.token_type, key.api_key_role, key.licensee) == ("APIKEY", "ROLE_APIKEY_LICENSEE", licensee)
     assert key in Token.objects.live()
-    text = shown(owner, "licensing-access")
+    text = page_text(owner, "licensing-access")
     assert key.number not in text and NUMBER not in text and "Ada’s" in text
 
     again = post(owner, "key-add", **data)
@@ -49,7 +49,7 @@ def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
 
 
 @pytest.mark.parametrize(
-    ("data", "why"),
+    ("data", "message"),
     [
         ({"licensee": "UNKNOWN"}, "You have no licensee with this number."),
         ({"licensee": "THEIRS"}, "You have no licensee with this number."),
@@ -57,12 +57,12 @@ def test_an_api_key_signs_in_until_it_is_revoked(owner, client, licensee):
         ({"role": "ROLE_APIKEY_KING"}, "Select a valid choice."),
     ],
 )
-def test_a_wrong_key_is_refused(owner, outsider, data, why):
+def test_it_rejects_an_invalid_key(owner, outsider, data, message):
     create_licensee(LicensingProduct.objects.create(merchant=outsider, name="X"), actor="test", number="THEIRS")
 
     response = post(owner, "key-add", **({"name": "x", "role": "ROLE_APIKEY_ADMIN"} | data))
 
-    assert why in response.content.decode() and not Token.objects.exists()
+    assert message in response.content.decode() and not Token.objects.exists()
 
 
 # Support staff
@@ -74,7 +74,7 @@ def staff(client, db):
     return client
 
 
-def test_staff_find_a_licensee_by_its_number_and_never_see_it(staff, licensee):
+def test_staff_find_a_licensee_by_its_number_but_never_see_the_number(staff, licensee):
     change = reverse("admin:licensing_licensee_change", args=[licensee.pk])
 
     response = staff.post(reverse("admin:licensing_licensee_changelist"), {"search": NUMBER})
@@ -87,7 +87,7 @@ def test_staff_find_a_licensee_by_its_number_and_never_see_it(staff, licensee):
 
 
 @pytest.mark.parametrize("kind", ["licensee", "token"])
-def test_staff_who_may_not_see_them_do_not_learn_whether_a_number_is_known(client, licensee, kind):
+def test_staff_without_permission_cannot_find_out_whether_a_number_exists(client, licensee, kind):
     client.force_login(User.objects.create_user("new@keywell.example", "correct horse", is_staff=True))
 
     for number in (NUMBER, "UNKNOWN"):
@@ -95,7 +95,7 @@ def test_staff_who_may_not_see_them_do_not_learn_whether_a_number_is_known(clien
         assert response.status_code == 403
 
 
-def test_what_staff_change_of_a_licensee_is_in_its_history(staff, licensee):
+def test_changes_by_staff_are_recorded_in_the_licensees_history(staff, licensee):
     address = reverse("admin:licensing_licensee_change", args=[licensee.pk])
 
     inlines = {f"{name}-{count}_FORMS": "0" for name in ("events", "failures") for count in ("TOTAL", "INITIAL")}
@@ -107,7 +107,7 @@ def test_what_staff_change_of_a_licensee_is_in_its_history(staff, licensee):
     assert (event.kind, event.happened_by) == ("unmarked", "Stella (stella@keywell.example), support staff")
 
 
-def test_staff_find_a_token_by_its_number_and_never_see_it(staff, merchant):
+def test_staff_find_a_token_by_its_number_but_never_see_the_number(staff, merchant):
     token = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")  # noqa: S106
     change = reverse("admin:licensing_token_change", args=[token.pk])
 

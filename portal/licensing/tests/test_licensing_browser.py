@@ -13,15 +13,15 @@ from portal.tests.browsing import check, sees
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant):
+def test_a_manager_can_transfer_licenses(browser, live_server, client, merchant):
     product = LicensingProduct.objects.create(merchant=merchant, name="Photo")
     module = product.modules.create(merchant=merchant, name="Pro", licensing_model="MultiFeature")
     template = LicenseTemplate.objects.create(merchant=merchant, module=module, name="Raw", license_type="FEATURE")
     permanent = create_licensee(product, actor="test", name="Permanent", number="PERMANENT")
-    bought = create_licensee(
+    purchased = create_licensee(
         product, actor="test", name="Bought", number="KW-BOUGHT-7Q2M-8X9Y", marked_for_transfer=True
     )
-    create_license(bought, template, actor="test")
+    create_license(purchased, template, actor="test")
     client.force_login(merchant.members.get(role="owner").user)
     browser.get(f"{live_server}/healthz")
     browser.add_cookie({"name": "sessionid", "value": client.cookies["sessionid"].value})
@@ -39,7 +39,7 @@ def test_licenses_are_transferred_by_hand(browser, live_server, client, merchant
     assert "KW-BOUGHT" not in browser.current_url and permanent.licenses.get().template == template
 
 
-def test_why_validations_failed_fits_every_screen(browser, live_server, client, merchant):
+def test_the_list_of_failed_validations_is_accessible(browser, live_server, client, merchant):
     product = LicensingProduct.objects.create(merchant=merchant, name="Photo")
     for number, model in enumerate(("Subscription", "Floating", "NodeLocked")):
         product.modules.create(

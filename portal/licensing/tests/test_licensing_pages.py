@@ -1,4 +1,4 @@
-"""What merchants see and do of their licensing: products, licensees, logins and API keys."""
+"""The merchants' pages for licensed products and licensees."""
 
 import pytest
 from django.urls import reverse
@@ -19,7 +19,7 @@ from licensing.models import (
 from licensing.validation import read_holding, validate
 from merchants.models import User
 from orders.models import ActivationCode, Order, OrderEvent
-from portal.licensing.tests.conftest import NUMBER, post, shown
+from portal.licensing.tests.conftest import NUMBER, page_text, post
 
 pytestmark = pytest.mark.django_db
 
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.django_db
 # Products
 
 
-def test_without_a_product_it_says_what_one_is(page):
-    assert "License your software" in shown(page, "licensed-products")
+def test_without_products_it_explains_licensing(page):
+    assert "License your software" in page_text(page, "licensed-products")
 
 
-def test_a_product_is_built(page, merchant):
+def test_a_product_gets_modules_and_templates(page, merchant):
     post(page, "licensed-product-add", name="Photo", number="P-1", clear_mark_on_validation="on", active="on")
     product = LicensingProduct.objects.get()
     post(page, "module-add", product.pk, name="Pro", licensing_model="Subscription", active="on")
@@ -40,14 +40,14 @@ def test_a_product_is_built(page, merchant):
     price = {"price": "49.90", "currency": "EUR"}
     post(page, "template-add", module.pk, name="Year", number="E-1", active="on", **terms, **price)
 
-    text = shown(page, "licensed-product", product.pk)
+    text = page_text(page, "licensed-product", product.pk)
     assert (product.merchant, module.merchant, module.number[0]) == (merchant, merchant, "M")
     assert all(word in text for word in ("P-1", "Pro", "E-1", "1 year", "EUR 49.90"))
-    assert "Photo" in shown(page, "licensed-products")
+    assert "Photo" in page_text(page, "licensed-products")
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "why"),
+    ("name", "data", "message"),
     [
         ("licensed-product-add", {"name": "Photo", "number": "P1"}, "This number is already in use."),
         ("licensed-product-add", {"name": "Photo", "number": "a/b"}, "A number can’t contain spaces"),
@@ -56,10 +56,10 @@ def test_a_product_is_built(page, merchant):
         ("template-add", {"name": "Raw", "license_type": "FEATURE", "price": "5"}, "A price above 0 needs"),
     ],
 )
-def test_what_the_service_would_refuse_is_refused(page, product, template, name, data, why):
+def test_it_rejects_what_the_licensing_service_would_reject(page, product, template, name, data, message):
     arguments = {"module-add": [product.pk], "template-add": [template.module_id]}.get(name, [])
 
-    assert why in post(page, name, *arguments, **data).content.decode()
+    assert message in post(page, name, *arguments, **data).content.decode()
     assert (LicensingProduct.objects.count(), ProductModule.objects.count(), LicenseTemplate.objects.count()) == (
         1,
         1,
@@ -67,15 +67,15 @@ def test_what_the_service_would_refuse_is_refused(page, product, template, name,
     )
 
 
-def test_a_number_does_not_change(page, product):
+def test_a_products_number_cannot_be_changed(page, product):
     post(page, "licensed-product-change", product.pk, name="Renamed", number="P2")
 
     product.refresh_from_db()
     assert (product.name, product.number) == ("Renamed", "P1")
 
 
-def test_removing_says_what_goes_along(page, product, licensee):
-    asked = shown(page, "licensed-product-remove", product.pk)
+def test_removing_a_product_lists_what_is_deleted_with_it(page, product, licensee):
+    asked = page_text(page, "licensed-product-remove", product.pk)
 
     assert "1 module and 1 template and 1 licensee and 1 license" in asked
     assert LicensingProduct.objects.exists()
@@ -83,7 +83,7 @@ def test_removing_says_what_goes_along(page, product, licensee):
     assert not (LicensingProduct.objects.exists() or Licensee.objects.exists())
 
 
-def test_removing_says_what_uses_it(page, merchant, product, template, licensee):
+def test_removing_lists_license_packages_and_api_keys_that_use_it(page, merchant, product, template, licensee):
     Token.objects.create(
         merchant=merchant, licensee=licensee, token_type="APIKEY", api_key_role="ROLE_APIKEY_LICENSEE"
     )  # noqa: S106
@@ -95,13 +95,13 @@ def test_removing_says_what_uses_it(page, merchant, product, template, licensee)
 
     things = {"licensed-product-remove": product, "module-remove": template.module, "template-remove": template}
     for name, thing in things.items():
-        text = shown(page, name, thing.pk)
+        text = page_text(page, name, thing.pk)
         assert "Orders with the license package “Pro Here” will fail." in text
-    assert "1 API key" in shown(page, "licensed-product-remove", product.pk)
+    assert "1 API key" in page_text(page, "licensed-product-remove", product.pk)
 
 
 def test_templates_and_modules_are_removed(page, template, licensee):
-    assert "1 license" in shown(page, "template-remove", template.pk)
+    assert "1 license" in page_text(page, "template-remove", template.pk)
 
     post(page, "template-remove", template.pk)
     assert not License.objects.exists() and Licensee.objects.exists()
@@ -115,12 +115,12 @@ def test_templates_and_modules_are_removed(page, template, licensee):
 def test_numbers_are_masked(page, licensee):
     LicenseeAlias.objects.create(merchant=licensee.merchant, licensee=licensee, text="ALIAS-OF-ADA-77")
 
-    for text in (shown(page, "licensing"), shown(page, "licensee", licensee.pk)):
+    for text in (page_text(page, "licensing"), page_text(page, "licensee", licensee.pk)):
         assert "••••7Q2M" in text and NUMBER not in text
         assert "ALIAS-OF-ADA-77" not in text
 
 
-def test_a_number_is_shown_once_it_is_recorded(support, licensee):
+def test_revealing_a_number_is_recorded(support, licensee):
     text = post(support, "licensee-number", licensee.pk).content.decode()
 
     event = LicenseeEvent.objects.get()
@@ -130,7 +130,7 @@ def test_a_number_is_shown_once_it_is_recorded(support, licensee):
 
 
 @pytest.mark.parametrize("number", [NUMBER, "ALIAS-OF-ADA-77"])
-def test_a_licensee_is_found_by_number_which_never_stands_in_an_address(support, licensee, number):
+def test_a_licensee_is_found_by_a_number_that_never_appears_in_a_url(support, licensee, number):
     LicenseeAlias.objects.create(merchant=licensee.merchant, licensee=licensee, text="ALIAS-OF-ADA-77")
 
     response = post(support, "licensing", search=f" {number} ")
@@ -138,7 +138,7 @@ def test_a_licensee_is_found_by_number_which_never_stands_in_an_address(support,
     assert response["Location"] == reverse("licensee", args=[licensee.pk])
 
 
-def test_a_licensee_is_found_by_how_its_name_begins(support, licensee, make_licensee):
+def test_a_licensee_is_found_by_the_beginning_of_its_name(support, licensee, make_licensee):
     make_licensee("OTHER", name="Bob")
 
     text = post(support, "licensing", search="ada").content.decode()
@@ -152,11 +152,11 @@ def test_another_merchants_licensee_is_not_found(client, outsider, licensee):
 
     assert "No licensees found" in post(client, "licensing", search=NUMBER).content.decode()
     for query in ("", f"?product={licensee.product.pk}"):
-        text = shown(client, "licensing", query=query)
+        text = page_text(client, "licensing", query=query)
         assert "Ada" not in text and "Photo" not in text
 
 
-def test_nor_does_its_number_stand_in_the_way(client, outsider, licensee):
+def test_a_number_may_be_the_same_as_another_merchants(client, outsider, licensee):
     client.force_login(outsider.members.get().user)
     own = LicensingProduct.objects.create(merchant=outsider, name="X")
 
@@ -165,21 +165,21 @@ def test_nor_does_its_number_stand_in_the_way(client, outsider, licensee):
     assert own.licensees.get().number == NUMBER
 
 
-def test_the_list_is_narrowed_and_paged(page, make_licensee, merchant):
+def test_the_list_is_filtered_and_paged(page, make_licensee, merchant):
     for number in range(30):
         make_licensee(f"N{number}", name=f"Customer {number:02}", licenses=0, marked_for_transfer=number == 3)
     other = LicensingProduct.objects.create(merchant=merchant, name="Lite")
 
-    first = shown(page, "licensing")
+    first = page_text(page, "licensing")
     assert "Customer 29" in first and "Customer 04" not in first and "Older" in first
-    assert shown(page, "licensing", query="?state=marked").count('data-label="Product"') == 1
-    assert "No licensees match these filters" in shown(page, "licensing", query=f"?product={other.pk}")
+    assert page_text(page, "licensing", query="?state=marked").count('data-label="Product"') == 1
+    assert "No licensees match these filters" in page_text(page, "licensing", query=f"?product={other.pk}")
 
 
-def test_its_page_tells_how_it_stands(page, licensee):
+def test_the_page_shows_licenses_and_the_current_validation_result(page, licensee):
     License.objects.update(properties={"<b>": "<i>"})
 
-    text = shown(page, "licensee", licensee.pk)
+    text = page_text(page, "licensee", licensee.pk)
 
     assert "One year" in text and "1 year" in text and "marked for transfer" in text
     assert "Current validation result" in text and "Updates" in text
@@ -197,7 +197,7 @@ def test_a_licensee_is_added(page, product, template):
     assert "Another licensee already has this number." in refused
 
 
-def test_it_is_deactivated_marked_and_renamed_each_once(page, licensee):
+def test_repeated_changes_are_recorded_once(page, licensee):
     for name in ("licensee-deactivate", "licensee-unmark"):
         for _ in range(2):
             post(page, name, licensee.pk)
@@ -212,7 +212,7 @@ def test_it_is_deactivated_marked_and_renamed_each_once(page, licensee):
     assert licensee.active and licensee.marked_for_transfer
 
 
-def test_licenses_are_added_changed_and_switched(page, licensee, template):
+def test_licenses_are_added_changed_and_deactivated(page, licensee, template):
     post(page, "license-add", licensee.pk, template=template.pk, start_date="2026-11-01T10:00")
     added = licensee.licenses.last()
     assert (added.time_volume, added.start_date.isoformat()) == (1, "2026-11-01T10:00:00+00:00")
@@ -223,18 +223,18 @@ def test_licenses_are_added_changed_and_switched(page, licensee, template):
 
     added.refresh_from_db()
     assert (added.name, added.time_volume, added.active) == ("Two years", 2, False)
-    assert "License deactivated" in shown(page, "licensee", licensee.pk)
+    assert "License deactivated" in page_text(page, "licensee", licensee.pk)
 
 
 @pytest.mark.parametrize("name", ["license-change", "license-activate", "license-deactivate"])
-def test_a_license_is_found_at_its_licensee_alone(page, licensee, make_licensee, name):
+def test_a_license_is_found_only_under_its_licensee(page, licensee, make_licensee, name):
     elsewhere = make_licensee("OTHER").licenses.get()
 
     assert page.get(reverse(name, args=[licensee.pk, elsewhere.pk])).status_code == 404
     assert post(page, name, licensee.pk, elsewhere.pk, name="Stolen").status_code == 404
 
 
-def test_a_template_of_another_product_is_refused(page, licensee, merchant):
+def test_it_rejects_a_template_of_another_product(page, licensee, merchant):
     other = LicensingProduct.objects.create(merchant=merchant, name="Lite")
     module = ProductModule.objects.create(merchant=merchant, product=other, name="M", licensing_model="Quota")
     template = LicenseTemplate.objects.create(merchant=merchant, module=module, name="T", license_type="FEATURE")
@@ -245,27 +245,27 @@ def test_a_template_of_another_product_is_refused(page, licensee, merchant):
 
 
 @pytest.mark.parametrize("model", [LicensingProduct, ProductModule, LicenseTemplate])
-def test_what_is_inactive_is_not_offered(page, licensee, template, model):
+def test_inactive_templates_are_not_offered(page, licensee, template, model):
     model.objects.update(active=False)
 
-    assert "One year (E1)" not in shown(page, "license-add", licensee.pk)
+    assert "One year (E1)" not in page_text(page, "license-add", licensee.pk)
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), [("Floating", "without a session"), ("NodeLocked", "without a node secret")]
+    ("model", "message"), [("Floating", "without a session"), ("NodeLocked", "without a node secret")]
 )
-def test_of_what_only_a_program_can_ask_it_says_how_it_was_asked(page, licensee, model, said):
-    assert "without" not in shown(page, "licensee", licensee.pk)
+def test_it_says_which_parameter_the_validation_lacks(page, licensee, model, message):
+    assert "without" not in page_text(page, "licensee", licensee.pk)
     ProductModule.objects.update(licensing_model=model)
 
-    assert said in shown(page, "licensee", licensee.pk)
+    assert message in page_text(page, "licensee", licensee.pk)
 
 
 # Transfers
 
 
 @pytest.mark.parametrize("direction", ["to", "from"])
-def test_licenses_are_transferred_by_hand(page, licensee, make_licensee, direction):
+def test_a_manager_can_transfer_licenses_in_either_direction(page, licensee, make_licensee, direction):
     permanent = make_licensee("PERMANENT", licenses=0, name="Permanent")
     here, other = (licensee, "PERMANENT") if direction == "to" else (permanent, NUMBER)
 
@@ -275,17 +275,17 @@ def test_licenses_are_transferred_by_hand(page, licensee, make_licensee, directi
     assert (licensee.licenses.count(), permanent.licenses.count()) == (0, 1)
     transaction = Transaction.objects.get(source="AUTO_LICENSES_TRANSFER")
     assert transaction.made_by.startswith("Sam")
-    gone, came = shown(page, "licensee", licensee.pk), shown(page, "licensee", permanent.pk)
+    gone, came = page_text(page, "licensee", licensee.pk), page_text(page, "licensee", permanent.pk)
     assert "1 license transferred to" in gone and reverse("licensee", args=[permanent.pk]) in gone
     assert "1 license transferred from" in came and reverse("licensee", args=[licensee.pk]) in came
 
 
-def test_whom_licenses_came_from_may_be_gone(page, licensee, make_licensee):
+def test_the_source_of_a_transfer_may_be_deleted(page, licensee, make_licensee):
     permanent = make_licensee("PERMANENT", licenses=0)
     post(page, "licensee-transfer", licensee.pk, direction="to", number="PERMANENT")
     licensee.delete()
 
-    assert "1 license transferred from a deleted licensee" in shown(page, "licensee", permanent.pk)
+    assert "1 license transferred from a deleted licensee" in page_text(page, "licensee", permanent.pk)
 
 
 def test_a_transfer_that_moves_nothing_says_so(page, licensee, make_licensee):
@@ -299,7 +299,7 @@ def test_a_transfer_that_moves_nothing_says_so(page, licensee, make_licensee):
     assert "Ada’s has no licenses to transfer." in text and "It is in the history" not in text
 
 
-def test_why_a_transfer_is_refused_is_said(page, licensee, make_licensee, outsider):
+def test_it_says_why_a_transfer_is_rejected(page, licensee, make_licensee, outsider):
     bare = make_licensee("BARE")
     Licensee.objects.create(
         merchant=outsider, product=LicensingProduct.objects.create(merchant=outsider, name="X"), number="THEIRS"
@@ -315,7 +315,7 @@ def test_why_a_transfer_is_refused_is_said(page, licensee, make_licensee, outsid
     assert (licensee.licenses.count(), bare.licenses.count()) == (1, 1)
 
 
-# From orders to licensees, and back
+# Links between orders and licensees
 
 
 @pytest.fixture
@@ -328,8 +328,8 @@ def order(pay, make_product, licensee):
 
 
 @pytest.fixture(params=["portal", "admin"])
-def desk(request, client, order, make_member):
-    """The order's page, and how the addresses of licensees begin there."""
+def order_page(request, client, order, make_member):
+    """A client, the URL of the order's page, and the pattern of licensees' URLs there."""
     if request.param == "portal":
         client.force_login(make_member().user)
         return client, f"/orders/{order.number}/", "/licensing/licensees/{}/"
@@ -337,10 +337,10 @@ def desk(request, client, order, make_member):
     return client, f"/admin/orders/order/{order.pk}/change/", "/admin/licensing/licensee/{}/change/"
 
 
-def test_an_orders_code_leads_to_its_licensee_and_where_its_licenses_went(
-    desk, licensee, make_licensee, django_assert_max_num_queries
+def test_an_order_links_to_its_licensee_and_to_the_target_of_its_licenses(
+    order_page, licensee, make_licensee, django_assert_max_num_queries
 ):
-    client, address, licensees = desk
+    client, address, licensees = order_page
     permanent = make_licensee("PERMANENT", licenses=0, name="Permanent")
     license = licensee.licenses.get()
     Transaction.record(
@@ -355,8 +355,8 @@ def test_an_orders_code_leads_to_its_licensee_and_where_its_licenses_went(
     assert NUMBER not in text
 
 
-def test_another_merchants_licensees_are_not_linked_whatever_their_numbers(desk, licensee, outsider):
-    client, address, licensees = desk
+def test_another_merchants_licensees_with_the_same_numbers_are_not_linked(order_page, licensee, outsider):
+    client, address, licensees = order_page
     product = LicensingProduct.objects.create(merchant=outsider, name="X")
     theirs = [create_licensee(product, actor="test", number=number) for number in (NUMBER, "PERMANENT")]
     Transaction.record(theirs[1], Transaction.Source.AUTO_LICENSES_TRANSFER, [], actor="x", source_licensee=theirs[0])
@@ -367,18 +367,18 @@ def test_another_merchants_licensees_are_not_linked_whatever_their_numbers(desk,
         Licensee.objects.filter(pk=licensee.pk).delete()
 
 
-def test_a_licensee_leads_to_its_order(support, order, licensee):
-    assert f'href="{reverse("order", args=["A1"])}"' in shown(support, "licensee", licensee.pk)
+def test_a_licensee_links_to_its_order(support, order, licensee):
+    assert f'href="{reverse("order", args=["A1"])}"' in page_text(support, "licensee", licensee.pk)
 
 
-def test_revealing_a_number_that_an_order_gave_out_stands_in_both_histories(support, order, licensee):
+def test_revealing_an_orders_number_is_recorded_in_both_histories(support, order, licensee):
     post(support, "licensee-number", licensee.pk)
 
     assert OrderEvent.objects.get(kind="reveal").code == ActivationCode.objects.get(unit=1)
     assert LicenseeEvent.objects.get().kind == "reveal"
 
 
-def test_another_merchants_order_with_the_same_code_is_neither_named_nor_told(support, order, licensee, outsider):
+def test_another_merchants_order_with_the_same_code_is_neither_shown_nor_changed(support, order, licensee, outsider):
     Order.objects.update(merchant=outsider)
 
     text = post(support, "licensee-number", licensee.pk).content.decode()
@@ -413,8 +413,8 @@ def test_a_rental_time_volume_needs_a_feature(page, product, licensee):
 
 
 @pytest.fixture
-def failed(licensee):
-    """Its licenses were deactivated, and its program asked."""
+def failed_licensee(licensee):
+    """A licensee whose licenses were deactivated, with failed validations."""
     licensee.licenses.update(active=False)
     holding = read_holding(licensee)
     record_failures(holding, validate(holding, dry_run=True), actor="API key app <1>")
@@ -422,34 +422,34 @@ def failed(licensee):
     return licensee
 
 
-def test_a_licensees_page_says_why_validations_failed(support, failed):
-    text = shown(support, "licensee", failed.pk)
+def test_a_licensees_page_says_why_validations_failed(support, failed_licensee):
+    text = page_text(support, "licensee", failed_licensee.pk)
 
     assert "Failed validations" in text
-    for shown_text in ("Updates", "M1 · Subscription", "All TIMEVOLUME licenses of this module are inactive (1).",
+    for expected in ("Updates", "M1 · Subscription", "All TIMEVOLUME licenses of this module are inactive (1).",
                        "Request", "sessionId is not provided", "API key app &lt;1&gt;"):  # fmt: skip
-        assert shown_text in text
+        assert expected in text
     assert NUMBER not in text
 
 
-def test_what_its_program_is_told_now_says_why(support, failed):
-    told = shown(support, "licensee", failed.pk).split('id="now"')[1].split("</section>")[0]
+def test_the_current_validation_result_shows_the_reason(support, failed_licensee):
+    current = page_text(support, "licensee", failed_licensee.pk).split('id="now"')[1].split("</section>")[0]
 
-    assert "All TIMEVOLUME licenses of this module are inactive (1)." in told
+    assert "All TIMEVOLUME licenses of this module are inactive (1)." in current
 
 
 def test_without_failures_there_is_no_list(support, licensee):
-    assert "Failed validations" not in shown(support, "licensee", licensee.pk)
+    assert "Failed validations" not in page_text(support, "licensee", licensee.pk)
 
 
-def test_another_merchants_failures_are_not_found(client, outsider, failed):
+def test_another_merchants_failures_are_not_found(client, outsider, failed_licensee):
     client.force_login(outsider.members.get(role="owner").user)
 
-    assert client.get(reverse("licensee", args=[failed.pk])).status_code == 404
+    assert client.get(reverse("licensee", args=[failed_licensee.pk])).status_code == 404
 
 
-def test_support_staff_see_why_in_the_admin(admin_client, failed):
-    text = admin_client.get(reverse("admin:licensing_licensee_change", args=[failed.pk])).content.decode()
+def test_support_staff_see_the_reasons_in_the_admin(admin_client, failed_licensee):
+    text = admin_client.get(reverse("admin:licensing_licensee_change", args=[failed_licensee.pk])).content.decode()
 
     assert "All TIMEVOLUME licenses of this module are inactive (1)." in text
     assert "sessionId is not provided" in text

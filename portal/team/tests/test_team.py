@@ -1,4 +1,4 @@
-"""The team page, and the way from an invitation to a member."""
+"""The team page and invitations."""
 
 import re
 from datetime import timedelta
@@ -41,14 +41,14 @@ def owner(merchant):
 
 @pytest.fixture
 def page(client, owner):
-    """A client the owner is signed in with."""
+    """A client signed in as the owner."""
     client.force_login(owner.user)
     return client
 
 
 @pytest.fixture
 def invite(page, mailoutbox):
-    """Invite, and return the address of the link in the mail."""
+    """Invite, and return the path of the link in the e-mail."""
 
     def invite(email="ada@example.com", role=Role.MANAGER):
         response = page.post(reverse("team-invite"), {"email": email, "role": role})
@@ -62,7 +62,7 @@ def link(mailoutbox):
     return re.findall(r"http://127.0.0.1:8000(/invitations/\S+)", mailoutbox[-1].body)[0]
 
 
-def opened(path, client=None):
+def open_link(path, client=None):
     client = client or Client()
     return client, client.get(path, follow=True)
 
@@ -70,7 +70,7 @@ def opened(path, client=None):
 # The page
 
 
-def test_it_shows_who_belongs_to_the_team(page, make_member):
+def test_it_shows_the_members_and_their_second_factors(page, make_member):
     TOTP.activate(make_member(Role.MANAGER).user, generate_totp_secret())
 
     text = page.get(TEAM).content.decode()
@@ -81,7 +81,7 @@ def test_it_shows_who_belongs_to_the_team(page, make_member):
     assert text.count("</svg>on</span>") == 1
 
 
-def test_it_asks_the_database_as_often_for_many_as_for_few(page, make_member, invite, django_assert_num_queries):
+def test_the_number_of_queries_does_not_grow_with_the_team(page, make_member, invite, django_assert_num_queries):
     make_member()
     invite("guest@example.com")
     page.get(TEAM)
@@ -99,14 +99,14 @@ def test_it_asks_the_database_as_often_for_many_as_for_few(page, make_member, in
 
 @pytest.mark.parametrize("role", [Role.MANAGER, Role.SUPPORT])
 @pytest.mark.parametrize("name", ["team", "team-invite", "second-factor-on", "second-factor-off"])
-def test_it_is_for_owners(client, make_member, role, name):
+def test_only_owners_can_open_the_pages(client, make_member, role, name):
     client.force_login(make_member(role).user)
 
     assert client.get(reverse(name)).status_code == 403
 
 
 @pytest.mark.parametrize("name", ["member-role", "member-remove", "invitation-withdraw", "invitation-send"])
-def test_acts_are_for_owners(client, make_member, invite, name):
+def test_only_owners_can_change_the_team(client, make_member, invite, name):
     member = make_member(Role.MANAGER)
     invite()
     client.force_login(member.user)
@@ -115,12 +115,12 @@ def test_acts_are_for_owners(client, make_member, invite, name):
     assert client.post(reverse(name, args=[row.pk])).status_code == 403
 
 
-def test_who_is_not_signed_in_signs_in_first(client, db):
+def test_it_requires_signing_in(client, db):
     assert client.get(TEAM).status_code == 302
 
 
 @pytest.mark.parametrize("name", ["member-role", "member-remove", "invitation-withdraw", "invitation-send"])
-def test_another_merchants_team_is_not_there(client, page, make_member, outsider, invite, name):
+def test_another_merchants_team_is_not_found(client, page, make_member, outsider, invite, name):
     member = make_member()
     invite()
     row = Invitation.objects.get() if "invitation" in name else member
@@ -131,7 +131,7 @@ def test_another_merchants_team_is_not_there(client, page, make_member, outsider
     assert charlie.post(reverse(name, args=[row.pk]), {"role": "owner"}).status_code == 404
 
 
-def test_it_offers_to_invite_who_is_alone(page):
+def test_it_tells_the_only_member_to_invite_others(page):
     assert "You’re the only member." in page.get(TEAM).content.decode()
 
 
@@ -148,7 +148,7 @@ def test_a_role_is_changed(page, make_member):
     assert "is now manager" in response.content.decode()
 
 
-def test_a_role_that_there_is_not_is_refused(page, make_member):
+def test_it_rejects_an_unknown_role(page, make_member):
     member = make_member()
 
     page.post(reverse("member-role", args=[member.pk]), {"role": "king"})
@@ -157,7 +157,7 @@ def test_a_role_that_there_is_not_is_refused(page, make_member):
     assert member.role == Role.SUPPORT
 
 
-def test_a_member_is_removed_and_sees_nothing_more(page, make_member):
+def test_a_removed_member_loses_access(page, make_member):
     member = make_member()
     other = Client()
     other.force_login(member.user)
@@ -168,7 +168,7 @@ def test_a_member_is_removed_and_sees_nothing_more(page, make_member):
     assert other.get("/orders/").status_code == 403
 
 
-def test_looking_at_the_confirmation_removes_nobody(page, make_member):
+def test_opening_the_confirmation_removes_nobody(page, make_member):
     member = make_member()
 
     response = page.get(reverse("member-remove", args=[member.pk]))
@@ -177,23 +177,23 @@ def test_looking_at_the_confirmation_removes_nobody(page, make_member):
     assert Member.objects.filter(pk=member.pk).exists()
 
 
-def test_the_confirmation_comes_as_a_dialog(page, make_member):
+def test_the_confirmation_is_a_dialog(page, make_member):
     response = page.get(reverse("member-remove", args=[make_member().pk]), headers={"hx-request": "true"})
 
     assert response["Content-Confirm"] == "yes"
     assert "<html" not in response.content.decode()
 
 
-def test_the_last_owner_cannot_be_removed_or_made_less(page, owner):
+def test_the_last_owner_cannot_be_removed_or_demoted(page, owner):
     removed = page.post(reverse("member-remove", args=[owner.pk]), follow=True)
-    lessened = page.post(reverse("member-role", args=[owner.pk]), {"role": "support"}, follow=True)
+    demoted = page.post(reverse("member-role", args=[owner.pk]), {"role": "support"}, follow=True)
 
-    for response in (removed, lessened):
+    for response in (removed, demoted):
         assert "is the only owner. Make someone else an owner first." in response.content.decode()
     assert Member.objects.get().role == Role.OWNER
 
 
-def test_an_owner_who_steps_back_is_led_away(page, owner, make_member):
+def test_an_owner_who_steps_down_is_redirected_to_the_orders(page, owner, make_member):
     make_member(Role.OWNER)
 
     response = page.post(reverse("member-role", args=[owner.pk]), {"role": "support"}, follow=True)
@@ -212,7 +212,7 @@ def test_an_owner_without_a_second_factor_cannot_require_one(page, merchant):
     assert "Set up your own second factor first" in response.content.decode()
 
 
-def test_a_second_factor_is_required_and_required_no_longer(page, merchant, owner, make_member):
+def test_a_second_factor_can_be_required_and_made_optional_again(page, merchant, owner, make_member):
     make_member()
     TOTP.activate(owner.user, generate_totp_secret())
     assert "Members without it: 1." in page.get(reverse("second-factor-on")).content.decode()
@@ -239,7 +239,7 @@ def test_an_invitation_is_mailed_and_listed(page, invite, mailoutbox):
     assert "ada@example.com" in page.get(TEAM).content.decode()
 
 
-def test_who_is_invited_already_is_not_mailed_again(page, invite, mailoutbox):
+def test_inviting_an_invited_address_sends_no_email(page, invite, mailoutbox):
     invite()
 
     response = page.post(reverse("team-invite"), {"email": "ADA@example.com", "role": "owner"})
@@ -248,32 +248,32 @@ def test_who_is_invited_already_is_not_mailed_again(page, invite, mailoutbox):
     assert len(mailoutbox) == 1
 
 
-def test_an_invitation_whose_mail_is_refused_stays_and_is_sent_again(page, invite, mailoutbox, monkeypatch):
-    def refuse(self, messages):
+def test_an_invitation_whose_email_failed_can_be_sent_again(page, invite, mailoutbox, monkeypatch):
+    def fail_to_connect(self, messages):
         raise ConnectionRefusedError("nobody there")
 
     with monkeypatch.context() as broken:
-        broken.setattr(EmailBackend, "send_messages", refuse)
+        broken.setattr(EmailBackend, "send_messages", fail_to_connect)
         response = page.post(reverse("team-invite"), {"email": "ada@example.com", "role": "owner"}, follow=True)
     assert "ada@example.com is invited, but the e-mail failed" in response.content.decode()
     assert "not sent" in response.content.decode()
 
     page.post(reverse("invitation-send", args=[Invitation.objects.get().pk]))
 
-    assert "Join Northlight" in opened(link(mailoutbox))[1].content.decode()
+    assert "Join Northlight" in open_link(link(mailoutbox))[1].content.decode()
 
 
-def test_sending_again_ends_the_link_before(page, invite, mailoutbox):
+def test_sending_again_invalidates_the_previous_link(page, invite, mailoutbox):
     first = invite()
     Invitation.objects.update(sent_at=timezone.now() - timedelta(minutes=2))
 
     page.post(reverse("invitation-send", args=[Invitation.objects.get().pk]))
 
-    assert opened(first)[1].status_code == 404
-    assert opened(link(mailoutbox))[1].status_code == 200
+    assert open_link(first)[1].status_code == 404
+    assert open_link(link(mailoutbox))[1].status_code == 200
 
 
-def test_sending_again_at_once_sends_nothing(page, invite, mailoutbox):
+def test_sending_again_within_a_minute_sends_nothing(page, invite, mailoutbox):
     invite()
 
     response = page.post(reverse("invitation-send", args=[Invitation.objects.get().pk]), follow=True)
@@ -282,8 +282,8 @@ def test_sending_again_at_once_sends_nothing(page, invite, mailoutbox):
     assert len(mailoutbox) == 1
 
 
-def test_who_has_no_account_makes_one_and_is_in(invite, merchant):
-    guest, response = opened(invite())
+def test_a_guest_without_an_account_creates_one_and_joins(invite, merchant):
+    guest, response = open_link(invite())
     assert "Create an account to sign in as ada@example.com" in response.content.decode()
 
     response = guest.post(INVITATION, PERSON, follow=True)
@@ -296,8 +296,8 @@ def test_who_has_no_account_makes_one_and_is_in(invite, merchant):
 
 
 @pytest.mark.parametrize("change", [{"password": "short"}, {"password": "password123"}, {"first_name": ""}])
-def test_a_weak_password_or_no_name_makes_no_account(invite, change):
-    guest, _ = opened(invite())
+def test_a_weak_password_or_a_missing_name_creates_no_account(invite, change):
+    guest, _ = open_link(invite())
 
     response = guest.post(INVITATION, PERSON | change)
 
@@ -305,17 +305,17 @@ def test_a_weak_password_or_no_name_makes_no_account(invite, change):
     assert not User.objects.filter(email="ada@example.com").exists()
 
 
-def test_looking_changes_nothing(invite):
-    opened(invite())
-    opened(invite("bob@example.com"))
+def test_opening_an_invitation_changes_nothing(invite):
+    open_link(invite())
+    open_link(invite("bob@example.com"))
 
     assert not Invitation.objects.exclude(accepted_at=None).exists()
     assert not User.objects.filter(email="ada@example.com").exists()
 
 
-def test_who_has_an_account_signs_in_and_accepts(invite, merchant):
+def test_a_guest_with_an_account_signs_in_and_accepts(invite, merchant):
     User.objects.create_user("ada@example.com", "correct horse")
-    guest, response = opened(invite())
+    guest, response = open_link(invite())
     assert f"{reverse('account_login')}?next={INVITATION}" in response.content.decode()
     assert guest.post(INVITATION, PERSON).status_code == 200
     assert not merchant.members.filter(user__email="ada@example.com").exists()
@@ -331,8 +331,8 @@ def test_who_has_an_account_signs_in_and_accepts(invite, merchant):
     assert merchant.members.get(user__email="ada@example.com").role == Role.MANAGER
 
 
-def test_who_is_signed_in_as_somebody_else_is_told_and_may_sign_out(page, invite, merchant):
-    _, response = opened(invite(), page)
+def test_a_user_signed_in_with_another_account_can_sign_out_and_join(page, invite, merchant):
+    _, response = open_link(invite(), page)
     assert "You’re signed in as owner@northlight.example" in response.content.decode()
 
     response = page.post(INVITATION, PERSON, follow=True)
@@ -341,53 +341,53 @@ def test_who_is_signed_in_as_somebody_else_is_told_and_may_sign_out(page, invite
     assert merchant.members.count() == 1
 
 
-def test_accepting_twice_makes_one_membership(invite, merchant):
-    guest, _ = opened(path := invite())
+def test_accepting_twice_creates_one_membership(invite, merchant):
+    guest, _ = open_link(path := invite())
     guest.post(INVITATION, PERSON)
 
-    again = opened(path, guest)[1]
+    again = open_link(path, guest)[1]
 
     assert again.status_code == 410
     assert "This invitation was already accepted" in again.content.decode()
     assert merchant.members.count() == 2
 
 
-def test_a_link_of_nobody_leads_nowhere(client, db):
-    response = opened("/invitations/guessed/", client)[1]
+def test_an_unknown_link_is_not_found(client, db):
+    response = open_link("/invitations/guessed/", client)[1]
 
     assert response.status_code == 404
     assert "This invitation link doesn’t work" in response.content.decode()
 
 
-def test_a_withdrawn_one_says_so(page, invite):
+def test_a_withdrawn_invitation_says_so(page, invite):
     path = invite()
     page.post(reverse("invitation-withdraw", args=[Invitation.objects.get().pk]))
 
-    guest, response = opened(path)
+    guest, response = open_link(path)
 
     assert response.status_code == 410
     assert "This invitation was withdrawn" in response.content.decode()
     assert guest.post(INVITATION, PERSON).status_code == 410
 
 
-def test_one_that_is_withdrawn_while_it_is_read_is_gone(invite):
-    guest, _ = opened(invite())
+def test_an_invitation_withdrawn_after_it_was_opened_cannot_be_accepted(invite):
+    guest, _ = open_link(invite())
     withdraw(Invitation.objects.get())
 
     assert guest.post(INVITATION, PERSON).status_code == 410
 
 
-def test_an_expired_one_says_so(invite):
+def test_an_expired_invitation_says_so(invite):
     path = invite()
     Invitation.objects.update(expires_at=timezone.now())
 
-    response = opened(path)[1]
+    response = open_link(path)[1]
 
     assert response.status_code == 410
     assert "This invitation has expired" in response.content.decode()
 
 
-def test_the_token_leaves_the_address_at_once(client, invite):
+def test_the_token_is_removed_from_the_url_immediately(client, invite):
     path = invite()
     guest = Client()
 
@@ -399,8 +399,8 @@ def test_the_token_leaves_the_address_at_once(client, invite):
     assert path.split("/")[2] not in str(dict(guest.session))
 
 
-def test_who_joins_a_merchant_that_requires_a_second_factor_is_led_to_it(invite, merchant):
-    guest, _ = opened(invite())
+def test_joining_a_merchant_that_requires_a_second_factor_leads_to_its_setup(invite, merchant):
+    guest, _ = open_link(invite())
     merchant.second_factor_required = True
     merchant.save()
 
@@ -409,12 +409,12 @@ def test_who_joins_a_merchant_that_requires_a_second_factor_is_led_to_it(invite,
     assert response.redirect_chain[-1][0] == reverse("mfa_index")
 
 
-def test_who_works_for_two_merchants_arrives_at_the_new_one(invite, make_merchant):
+def test_a_member_of_another_merchant_lands_at_the_new_one(invite, make_merchant):
     ada = User.objects.create_user("ada@example.com", "correct horse")
     Member.objects.create(merchant=make_merchant("Aardvark"), user=ada, role=Role.OWNER)
     guest = Client()
     guest.force_login(ada)
-    opened(invite(), guest)
+    open_link(invite(), guest)
 
     response = guest.post(INVITATION, follow=True)
 

@@ -25,14 +25,14 @@ def make_product(merchant, keys=10, *, pool=None, source="pool", sku="SKU-1", na
 
 
 def fulfill_due():
-    """Have sources asked that are due. Writing a mail for each order costs more: who reads none need not have any."""
+    """Ask the sources that are due. Cheaper than `work`, which also writes an e-mail for each order."""
     for model, attempt in ((Fulfillment, engine.fulfill), (Deactivation, deactivation.deactivate)):
         for row in model.objects.due().order_by("due_at", "pk"):
             attempt(row.pk)
 
 
 def work():
-    """Do everything that is due, as the workers would."""
+    """Do all due work, as the workers would."""
     for pool in LicensePool.objects.all():
         engine.serve_waiting(pool)
     fulfill_due()

@@ -15,13 +15,13 @@ from outbound.tests.receiver import Receiver
 
 
 @pytest.fixture
-def inside(settings):
-    """Loopback may be called."""
+def loopback_allowed(settings):
+    """Allow requests to loopback."""
     settings.CALLOUT_NETWORKS = [ip_network("127.0.0.0/8")]
 
 
 @pytest.fixture
-def receiver(inside):
+def receiver(loopback_allowed):
     receiver = Receiver()
     yield receiver
     receiver.stop()
@@ -29,15 +29,15 @@ def receiver(inside):
 
 @pytest.fixture
 def dns(monkeypatch):
-    """What names resolve to, for calls to it: one list of addresses after the other, the last for good."""
+    """Set what a name resolves to: each lookup uses the next list of addresses, and the last one repeats."""
     names: dict[str, list[list[str]]] = {}
-    really = socket.getaddrinfo
+    original_getaddrinfo = socket.getaddrinfo
 
     def getaddrinfo(host, port, *, type):
         answers = names.get(host, [[host]])
         addresses = answers.pop(0) if len(answers) > 1 else answers[0]
         numeric = {"type": type, "flags": socket.AI_NUMERICHOST}
-        return [entry for address in addresses for entry in really(address, port, **numeric)]
+        return [entry for address in addresses for entry in original_getaddrinfo(address, port, **numeric)]
 
     def resolve(name, *answers):
         names[name] = list(answers)
@@ -48,7 +48,7 @@ def dns(monkeypatch):
 
 @pytest.fixture
 def make_service(merchant, receiver):
-    """A web service of the merchant's at the receiver, which the products given take codes from."""
+    """Make a web service at the receiver's URL and add it as a source of the given products."""
 
     def make(*products, merchant=merchant, parameters=DEFAULTS, name="Gen", **fields):
         fields = {"url": receiver.url, "secret": WebService.make_secret()} | fields
@@ -64,7 +64,7 @@ def make_service(merchant, receiver):
 
 @pytest.fixture
 def tls(tmp_path):
-    """A server's context for shop.example, whose certificate callouts trust."""
+    """An SSL context and certificate file for shop.example."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
     certificate = (

@@ -27,58 +27,58 @@ def waiting(pay, make_product):
     return Order.objects.get()
 
 
-def wanted(merchant=None):
+def orders_needing_attention(merchant=None):
     return list(needing_attention(Order.objects.all(), merchant))
 
 
-def test_an_order_that_went_well_needs_none(order):
-    assert wanted() == []
+def test_a_fulfilled_order_needs_no_attention(order):
+    assert orders_needing_attention() == []
 
 
-def test_an_item_that_failed_needs_it(order):
+def test_an_order_with_a_failed_item_needs_attention(order):
     Fulfillment.objects.update(status="failed")
 
-    assert wanted() == [order]
+    assert orders_needing_attention() == [order]
 
 
-def test_an_item_that_waits_for_long_needs_it(waiting):
-    assert wanted() == []
+def test_an_order_with_a_long_waiting_item_needs_attention(waiting):
+    assert orders_needing_attention() == []
 
     Fulfillment.objects.update(created_at=LONG_AGO)
 
-    assert wanted() == [waiting]
+    assert orders_needing_attention() == [waiting]
 
 
-def test_an_order_that_is_no_longer_paid_needs_none(waiting):
+def test_an_order_that_is_no_longer_paid_needs_no_attention(waiting):
     Fulfillment.objects.update(created_at=LONG_AGO)
     Order.objects.update(status="deleted")
 
-    assert wanted() == []
+    assert orders_needing_attention() == []
 
 
-def test_a_mail_that_failed_needs_it_until_another_went_out(order, work):
+def test_a_failed_email_needs_attention_until_a_resend_succeeds(order, work):
     Delivery.objects.update(status="failed")
-    assert wanted() == [order]
+    assert orders_needing_attention() == [order]
 
     resend(order.items.get(), actor="Sam")
     work()
 
-    assert wanted() == []
+    assert orders_needing_attention() == []
 
 
-def test_a_mail_that_is_late_needs_it(order):
+def test_a_late_email_needs_attention(order):
     Delivery.objects.update(status="queued", created_at=LONG_AGO)
 
-    assert wanted() == [order]
+    assert orders_needing_attention() == [order]
 
 
-def test_it_is_the_merchants_own(order, merchant, outsider):
+def test_it_lists_only_the_merchants_orders(order, merchant, outsider):
     Fulfillment.objects.update(status="failed")
 
-    assert (wanted(merchant), wanted(outsider)) == ([order], [])
+    assert (orders_needing_attention(merchant), orders_needing_attention(outsider)) == ([order], [])
 
 
-def test_a_code_whose_mail_failed_needs_it_though_another_code_went_out(pay, make_product, make_pool, work):
+def test_a_failed_email_needs_attention_even_if_another_code_was_sent(pay, make_product, make_pool, work):
     pool = make_pool(1)
     pay(make_product(pool=pool), quantity=2)
     Delivery.objects.get().end(status="failed", reason="No such address.")
@@ -87,15 +87,15 @@ def test_a_code_whose_mail_failed_needs_it_though_another_code_went_out(pay, mak
     work()
 
     assert [delivery.status for delivery in Delivery.objects.order_by("pk")] == ["failed", "sent"]
-    assert wanted() == [Order.objects.get()]
+    assert orders_needing_attention() == [Order.objects.get()]
 
 
-def test_a_mail_held_back_needs_it_once_delivery_is_allowed(pay, product, work):
+def test_an_unsent_email_needs_attention_once_delivery_is_allowed(pay, product, work):
     pay(product)
     CheckoutPage.objects.update(delivery_allowed=False)
     work()
-    assert wanted() == []
+    assert orders_needing_attention() == []
 
     CheckoutPage.objects.update(delivery_allowed=True)
 
-    assert wanted() == [Order.objects.get()]
+    assert orders_needing_attention() == [Order.objects.get()]

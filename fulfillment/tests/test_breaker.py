@@ -1,4 +1,4 @@
-"""Web services that are away: how long they are asked, how often, and who hears of it."""
+"""Unavailable web services: retries, the circuit breaker, slots and notices."""
 
 from collections import Counter
 from datetime import timedelta
@@ -30,13 +30,13 @@ def sold(make_product):
     return make_product(source=None)
 
 
-def answering(status, body=b"", headers=None):
+def respond_with(status, body=b"", headers=None):
     return lambda received: (status, headers or {}, body)
 
 
 @pytest.fixture
-def healthy():
-    """Answers with a code for each request: the same when asked again."""
+def healthy_response():
+    """Respond with one code per request; a repeated request gets the same code."""
     return lambda received: (200, {}, b"CODE-" + received.headers["idempotency-key"][-12:].encode())
 
 
@@ -51,10 +51,10 @@ def due_in(fulfillment):
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_it_is_left_alone_as_long_as_it_asks(pay, work, sold, make_service, receiver, form):
+def test_it_waits_as_long_as_retry_after_says(pay, work, sold, make_service, receiver, form):
     make_service(sold)
     until = format_datetime(timezone.now() + timedelta(seconds=1000), usegmt=True)
-    receiver.respond = answering(429, headers={"Retry-After": "1000" if form == "seconds" else until})
+    receiver.respond = respond_with(429, headers={"Retry-After": "1000" if form == "seconds" else until})
 
     pay(sold)
     work()
@@ -64,11 +64,9 @@ def test_it_is_left_alone_as_long_as_it_asks(pay, work, sold, make_service, rece
     assert len(receiver.received) == 1
 
 
-def test_it_is_asked_less_often_the_longer_it_fails_and_never_less_than_every_quarter_hour(
-    pay, work, sold, make_service, receiver
-):
+def test_the_retry_delay_grows_up_to_fifteen_minutes(pay, work, sold, make_service, receiver):
     make_service(sold)
-    receiver.respond = answering(500)
+    receiver.respond = respond_with(500)
     pay(sold)
     work()
     fulfillment = Fulfillment.objects.get()
@@ -84,11 +82,11 @@ def test_it_is_asked_less_often_the_longer_it_fails_and_never_less_than_every_qu
     assert list(OutgoingRequest.objects.order_by("pk").values_list("attempt", flat=True)) == [1, 2, 3, 4, 5]
 
 
-def test_after_a_day_its_items_have_failed_and_the_merchant_is_told_once(
-    pay, work, sold, make_service, receiver, healthy, mailoutbox
+def test_items_fail_after_a_day_and_the_merchant_gets_one_notice(
+    pay, work, sold, make_service, receiver, healthy_response, mailoutbox
 ):
     make_service(sold)
-    receiver.respond = answering(503)
+    receiver.respond = respond_with(503)
     for _ in range(3):
         pay(sold)
     work()
@@ -106,53 +104,53 @@ def test_after_a_day_its_items_have_failed_and_the_merchant_is_told_once(
     assert set(Fulfillment.objects.values_list("status", "due_at")) == {("failed", None)}
     assert MerchantNotice.objects.count() == len(mailoutbox) == 1
 
-    # It works again; when it fails once more, long after, the merchant is told once more.
-    receiver.respond = healthy
+    # It recovers. When it fails again much later, the merchant gets another notice.
+    receiver.respond = healthy_response
     WebService.objects.update(notified_at=Now() - timedelta(days=1), failures=0, paused_at=None)
     for item in OrderItem.objects.all():
         retry(item, actor="Sam")
     work()
     assert ActivationCode.objects.count() == 3
-    receiver.respond = answering(404)
+    receiver.respond = respond_with(404)
     pay(sold)
     pay(sold)
     work()
     assert MerchantNotice.objects.count() == 2
 
 
-def test_an_item_that_may_still_get_a_key_counts_as_given_up_as_well(
-    pay, work, sold, make_service, make_pool, receiver, healthy, mailoutbox
+def test_the_notice_counts_items_that_may_still_get_a_key_from_a_pool(
+    pay, work, sold, make_service, make_pool, receiver, healthy_response, mailoutbox
 ):
     service = make_service(sold)
     add_source(sold, "pool", make_pool())
-    receiver.respond = answering(404)
+    receiver.respond = respond_with(404)
     pay(sold)
     work()
     assert Fulfillment.objects.get().status == "waiting"
     assert "1 order item got no activation code" in mailoutbox[0].body and "more wait" not in mailoutbox[0].body
 
-    receiver.respond = healthy
+    receiver.respond = healthy_response
     assert retry_failed(service, actor="Sam") == 1
     work()
 
     assert ActivationCode.objects.count() == 1
 
 
-def test_the_merchant_is_told_of_a_failure_after_a_repair_that_took_minutes(
-    pay, work, sold, make_service, receiver, healthy
+def test_the_merchant_is_notified_of_a_new_failure_after_a_recovery(
+    pay, work, sold, make_service, receiver, healthy_response
 ):
     make_service(sold)
-    receiver.respond = answering(404)
+    receiver.respond = respond_with(404)
     pay(sold)
     work()
-    receiver.respond = healthy
+    receiver.respond = healthy_response
     retry(OrderItem.objects.get(), actor="Sam")
     work()
     assert ActivationCode.objects.exists()
 
-    # The next order comes hours later, and nothing in between.
+    # The next order arrives hours later, with none in between.
     WebService.objects.update(notified_at=Now() - timedelta(hours=6))
-    receiver.respond = answering(404)
+    receiver.respond = respond_with(404)
     pay(sold)
     pay(sold)
     work()
@@ -160,11 +158,11 @@ def test_the_merchant_is_told_of_a_failure_after_a_repair_that_took_minutes(
     assert MerchantNotice.objects.count() == 2
 
 
-def test_however_it_works_and_fails_by_turns_the_merchant_is_told_once_an_hour(
-    pay, work, sold, make_service, receiver, healthy
+def test_a_flapping_service_causes_at_most_one_notice_per_hour(
+    pay, work, sold, make_service, receiver, healthy_response
 ):
     make_service(sold)
-    for answer in [answering(404), healthy] * 3:
+    for answer in [respond_with(404), healthy_response] * 3:
         receiver.respond = answer
         pay(sold)
         work()
@@ -172,11 +170,11 @@ def test_however_it_works_and_fails_by_turns_the_merchant_is_told_once_an_hour(
     assert MerchantNotice.objects.count() == 1
 
 
-def test_codes_that_come_meanwhile_give_it_another_day(pay, work, sold, make_service, receiver):
+def test_receiving_codes_resets_the_one_day_deadline(pay, work, sold, make_service, receiver):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering(200, b"CODE-0001")
+    receiver.respond = respond_with(200, b"CODE-0001")
     pay(sold, quantity=2)
-    Fulfillment.objects.update(failing_since=Now() - LONG)
+    Fulfillment.objects.update(failing_since=Now() - LONG_OUTAGE)
 
     work()
 
@@ -185,7 +183,7 @@ def test_codes_that_come_meanwhile_give_it_another_day(pay, work, sold, make_ser
     assert Fulfillment.objects.filter(failing_since__gt=Now() - timedelta(minutes=1)).exists()
 
 
-LONG = timedelta(days=2)
+LONG_OUTAGE = timedelta(days=2)
 
 
 # The breaker
@@ -193,11 +191,11 @@ LONG = timedelta(days=2)
 
 @pytest.fixture
 def paused(sold, make_service):
-    """A service that is paused, and due to be probed."""
+    """A paused service that is due for a probe."""
     return make_service(sold, failures=FAILURES_BEFORE_PAUSE, failing_since=timezone.now(), paused_at=timezone.now())
 
 
-def test_a_paused_one_is_left_alone(pay, work, sold, paused, receiver):
+def test_a_paused_service_gets_no_requests(pay, work, sold, paused, receiver):
     WebService.objects.update(probe_at=Now() + timedelta(seconds=100))
 
     pay(sold)
@@ -210,14 +208,14 @@ def test_a_paused_one_is_left_alone(pay, work, sold, paused, receiver):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_probe_at_a_time(pay, sold, paused, receiver, in_threads):
-    WebService.objects.update(probe_at=Now() - LONG)
+def test_only_one_probe_runs_at_a_time(pay, sold, paused, receiver, in_threads):
+    WebService.objects.update(probe_at=Now() - LONG_OUTAGE)
 
-    def slowly(received):
+    def respond_slowly(received):
         sleep(0.3)
         return (503,)
 
-    receiver.respond = slowly
+    receiver.respond = respond_slowly
     for _ in range(8):
         pay(sold)
 
@@ -226,8 +224,8 @@ def test_one_probe_at_a_time(pay, sold, paused, receiver, in_threads):
     assert len(receiver.received) == 1
 
 
-def test_each_probe_that_fails_makes_the_pause_longer_and_others_do_not(pay, work, sold, paused, receiver):
-    receiver.respond = answering(503)
+def test_only_failed_probes_extend_the_pause(pay, work, sold, paused, receiver):
+    receiver.respond = respond_with(503)
     pay(sold)
 
     pauses = []
@@ -236,7 +234,7 @@ def test_each_probe_that_fails_makes_the_pause_longer_and_others_do_not(pay, wor
         work()
         service = WebService.objects.annotate(pause=F("probe_at") - Now()).get()
         pauses.append(service.pause.total_seconds())
-    # One that was on its way since before the pause.
+    # This request started before the pause.
     breaker.note_failure(service, is_probe=False)
 
     assert pauses == [pytest.approx(pause, abs=5) for pause in (60, 120, 300, 600, 600, 600)]
@@ -245,15 +243,15 @@ def test_each_probe_that_fails_makes_the_pause_longer_and_others_do_not(pay, wor
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_any_answer_to_a_probe_ends_the_pause_and_wakes_those_who_wait(
-    pay, work, sold, paused, receiver, healthy, status
+def test_any_answer_to_a_probe_ends_the_pause_and_wakes_waiting_items(
+    pay, work, sold, paused, receiver, healthy_response, status
 ):
-    WebService.objects.update(probe_at=Now() + LONG)
+    WebService.objects.update(probe_at=Now() + LONG_OUTAGE)
     for _ in range(4):
         pay(sold)
     work()
     assert not Fulfillment.objects.due().exists()
-    receiver.respond = healthy if status == 200 else answering(404)
+    receiver.respond = healthy_response if status == 200 else respond_with(404)
     first = Fulfillment.objects.earliest("pk")
     Fulfillment.objects.filter(pk=first.pk).update(due_at=Now())
     WebService.objects.update(probe_at=Now())
@@ -267,7 +265,7 @@ def test_any_answer_to_a_probe_ends_the_pause_and_wakes_those_who_wait(
     assert Fulfillment.objects.filter(status="done" if status == 200 else "failed").count() == 4
 
 
-def test_a_probe_that_a_dying_worker_took_along_is_taken_by_another(pay, work, sold, paused, receiver, monkeypatch):
+def test_another_worker_can_probe_if_the_first_one_dies(pay, work, sold, paused, receiver, monkeypatch):
     WebService.objects.update(probe_at=Now())
     pay(sold)
 
@@ -286,8 +284,8 @@ def test_a_probe_that_a_dying_worker_took_along_is_taken_by_another(pay, work, s
 
 
 @pytest.fixture
-def occupied(receiver):
-    """All slots of the receiver are taken, until it is told otherwise."""
+def release_slots(receiver):
+    """Take all slots of the receiver; call the fixture to release them."""
     slots = [outgoing_requests.slot(receiver.url) for _ in range(outgoing_requests.MAX_PER_HOST)]
     for slot in slots:
         slot.__enter__()
@@ -301,37 +299,37 @@ def occupied(receiver):
     release()
 
 
-def test_what_an_address_says_to_a_host_makes_it_no_other(receiver, occupied):
+def test_slots_are_per_host_whatever_the_path_query_or_case(receiver, release_slots):
     host = receiver.url.removesuffix("/hook")
 
     for url in (f"{host}?Email=ada@example.com", f"{host}/?Order=1", host.upper()):
-        with pytest.raises(outgoing_requests.HostBusy) as refused, outgoing_requests.slot(url):
+        with pytest.raises(outgoing_requests.HostBusy) as error, outgoing_requests.slot(url):
             pass
-        assert "ada" not in str(refused.value)
+        assert "ada" not in str(error.value)
 
 
-def test_who_waits_for_a_turn_gets_no_code_elsewhere(
-    pay, work, sold, make_service, make_pool, receiver, healthy, occupied
+def test_an_item_that_waits_for_a_slot_doesnt_fall_back_to_another_source(
+    pay, work, sold, make_service, make_pool, receiver, healthy_response, release_slots
 ):
     make_service(sold)
     add_source(sold, "pool", make_pool(3))
     add_source(sold, "manual")
-    receiver.respond = healthy
+    receiver.respond = healthy_response
     pay(sold)
 
     work()
     assert not MerchantNotice.objects.exists() and not ActivationCode.objects.exists()
-    occupied()
+    release_slots()
     work()
 
     assert ActivationCode.objects.get().source == "web_service"
 
 
-def test_when_enough_is_on_its_way_to_a_host_the_next_waits_for_its_turn(
-    pay, work, sold, make_service, receiver, healthy, occupied
+def test_a_request_waits_when_all_slots_of_its_host_are_taken(
+    pay, work, sold, make_service, receiver, healthy_response, release_slots
 ):
     service = make_service(sold)
-    receiver.respond = healthy
+    receiver.respond = healthy_response
     pay(sold)
 
     work()
@@ -341,13 +339,13 @@ def test_when_enough_is_on_its_way_to_a_host_the_next_waits_for_its_turn(
     assert "are in progress" in fulfillment.reason
     service.refresh_from_db()
     assert (service.failures, service.failing_since) == (0, None)
-    occupied()
+    release_slots()
     work()
 
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_a_probe_that_found_no_slot_is_left_for_the_next(pay, work, sold, paused, receiver, occupied):
+def test_a_probe_without_a_slot_stays_available(pay, work, sold, paused, receiver, release_slots):
     WebService.objects.update(probe_at=Now())
     pay(sold)
 
@@ -357,41 +355,41 @@ def test_a_probe_that_found_no_slot_is_left_for_the_next(pay, work, sold, paused
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_slow_host_is_asked_four_things_at_a_time_and_the_rest_follows(
-    pay, sold, make_service, receiver, healthy, in_threads, monkeypatch
+def test_a_slow_host_gets_at_most_four_requests_at_a_time_and_the_rest_follow(
+    pay, sold, make_service, receiver, healthy_response, in_threads, monkeypatch
 ):
     make_service(sold)
-    under_way, most = [], []
+    in_progress, concurrency = [], []
 
-    def slowly(received):
-        under_way.append(received)
-        most.append(len(under_way))
+    def respond_slowly(received):
+        in_progress.append(received)
+        concurrency.append(len(in_progress))
         sleep(0.2)
-        under_way.remove(received)
-        return healthy(received)
+        in_progress.remove(received)
+        return healthy_response(received)
 
-    receiver.respond = slowly
-    following = []
-    monkeypatch.setattr("fulfillment.engine.publish", lambda task, pk, queue: following.append(pk))
+    receiver.respond = respond_slowly
+    republished = []
+    monkeypatch.setattr("fulfillment.engine.publish", lambda task, pk, queue: republished.append(pk))
     for _ in range(9):
         pay(sold)
 
     in_threads(fulfill_in_turn, list(Fulfillment.objects.values_list("pk", flat=True)), threads=9)
-    assert max(most) <= outgoing_requests.MAX_PER_HOST
-    while following:
-        fulfill_in_turn(following.pop())
+    assert max(concurrency) <= outgoing_requests.MAX_PER_HOST
+    while republished:
+        fulfill_in_turn(republished.pop())
 
     assert set(Fulfillment.objects.values_list("status", flat=True)) == {"done"}
     assert len(receiver.received) == 9 and ActivationCode.objects.count() == 9
 
 
-def test_the_sweep_wakes_as_many_of_a_service_as_it_takes_and_all_others(
+def test_the_sweep_nudges_four_items_per_service_and_all_pool_items(
     pay, sold, make_product, make_service, monkeypatch
 ):
     make_service(sold, name="Slow")
     make_service(name="Shared", for_all_products=True)
-    by_shared, of_pool = make_product(source=None), make_product(keys=0)
-    for product in (sold, by_shared, of_pool):
+    from_shared, from_pool = make_product(source=None), make_product(keys=0)
+    for product in (sold, from_shared, from_pool):
         for _ in range(6):
             pay(product)
     Fulfillment.objects.update(due_at=Now())
@@ -400,23 +398,21 @@ def test_the_sweep_wakes_as_many_of_a_service_as_it_takes_and_all_others(
 
     nudge_due()
 
-    assert Counter(nudged) == {sold: 4, by_shared: 4, of_pool: 6}
+    assert Counter(nudged) == {sold: 4, from_shared: 4, from_pool: 6}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_is_woken_while_its_request_is_under_way_is_not_asked_for_twice(
-    pay, sold, make_service, receiver, healthy
-):
+def test_a_second_worker_doesnt_repeat_a_request_in_progress(pay, sold, make_service, receiver, healthy_response):
     make_service(sold)
 
-    def wake_meanwhile(received):
+    def wake_second_worker(received):
         if len(receiver.received) == 1:
             Fulfillment.objects.update(due_at=Now())
             fulfill_in_turn(pk)
             connection.close()
-        return healthy(received)
+        return healthy_response(received)
 
-    receiver.respond = wake_meanwhile
+    receiver.respond = wake_second_worker
     pay(sold)
     pk = Fulfillment.objects.get().pk
 
@@ -425,7 +421,7 @@ def test_who_is_woken_while_its_request_is_under_way_is_not_asked_for_twice(
     assert len(receiver.received) == 1
 
 
-def test_the_breaker_moves_in_one_statement(make_service, django_assert_num_queries):
+def test_letting_a_probe_through_takes_one_query(make_service, django_assert_num_queries):
     service = make_service()
     Upstream.objects.update(paused_at=Now(), probe_at=Now())
 

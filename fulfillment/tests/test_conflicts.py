@@ -1,4 +1,4 @@
-"""A 409 points to what differs between a payment and the one that was reported first, and says no more."""
+"""A 409 points to the fields that differ from the first report, and reveals nothing else."""
 
 import json
 
@@ -21,7 +21,7 @@ def payment(make_payment, make_product):
 
 @pytest.fixture
 def pointers(api, payment, merchant):
-    """Report the payment, then as it is changed; return where the two differ."""
+    """Report the payment, then a changed copy; return the pointers to the differences and the response."""
     CheckoutPage.objects.create(merchant=merchant, code="side")
     assert api.post(URL, payment, format="json").status_code == 201
 
@@ -71,18 +71,18 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("changed, expected", CHANGES, ids=[str(expected) for _, expected in CHANGES])
-def test_it_points_to_what_differs(pointers, changed, expected):
+def test_it_points_to_the_fields_that_differ(pointers, changed, expected):
     assert pointers(changed)[0] == expected
 
 
-def test_it_says_no_more_than_that(pointers):
+def test_it_reveals_no_customer_data_or_codes(pointers):
     _, response = pointers(lambda payment: payment["customer"].update(email="eve@example.com", first_name="Eve"))
     text = response.content.decode()
 
     assert not [secret for secret in ("ada@", "Ada", "Byron", "-KEY-", "eve") if secret in text]
 
 
-def test_what_became_of_the_order_since_makes_no_difference(api, payment):
+def test_later_changes_to_the_order_cause_no_conflict(api, payment):
     api.post(URL, payment, format="json")
     order = Order.objects.get()
     correct_email(order, "ada@byron.example", actor="Sam")

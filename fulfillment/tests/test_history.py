@@ -18,12 +18,12 @@ def order(pay, make_product, work):
     return Order.objects.get()
 
 
-def told(order):
+def history_lines(order):
     return [(line.text, line.actor) for line in order_history(Order.objects.get(pk=order.pk))]
 
 
-def test_it_tells_what_became_of_a_payment(order):
-    assert told(order) == [
+def test_it_lists_the_payment_the_codes_and_the_email(order):
+    assert history_lines(order) == [
         ("Paid in the shop", ""),
         ("Payment reported", "API key shop-1"),
         ("2 activation codes for Photo Pro saved, from pool", ""),
@@ -31,31 +31,31 @@ def test_it_tells_what_became_of_a_payment(order):
     ]
 
 
-def test_a_resend_is_one_line_with_who_asked_for_it(order, work):
+def test_a_resend_is_one_line_with_its_actor(order, work):
     code = ActivationCode.objects.earliest("pk")
     code_hint = code.hint
     resending.resend(order.items.get(), code, actor="Sam")
-    queued = told(order)[4:]
+    queued_lines = history_lines(order)[4:]
     work()
 
-    assert queued == [(f"Code ••••{code_hint} being resent to ada@example.com", "Sam")]
-    assert told(order)[4:] == [(f"Code ••••{code_hint} resent to ada@example.com", "Sam")]
+    assert queued_lines == [(f"Code ••••{code_hint} being resent to ada@example.com", "Sam")]
+    assert history_lines(order)[4:] == [(f"Code ••••{code_hint} resent to ada@example.com", "Sam")]
 
 
-def test_what_people_did_stands_in_it(order):
+def test_it_lists_what_people_did(order):
     correct_email(order, "ada@byron.example", actor="Sam")
     code = ActivationCode.objects.earliest("pk")
     reveal(code, actor="Bo")
     refund(order, amount=Decimal(10), actor="Olivia")
 
-    assert told(order)[4:] == [
+    assert history_lines(order)[4:] == [
         ("Address corrected from ada@example.com to ada@byron.example", "Sam"),
         (f"Code ••••{code.hint} shown", "Bo"),
         ("10.00 EUR refunded", "Olivia"),
     ]
 
 
-def test_a_mail_that_failed_says_why(order):
+def test_a_failed_email_shows_its_reason(order):
     Delivery.objects.update(status="failed", reason="The mail server does not know the address.")
 
     line = order_history(order)[-1]
@@ -64,16 +64,16 @@ def test_a_mail_that_failed_says_why(order):
     assert (line.state, line.note) == ("failed", "The mail server does not know the address.")
 
 
-def test_codes_entered_by_hand_name_who_did(pay, make_product):
+def test_codes_entered_by_hand_show_the_actor(pay, make_product):
     pay(make_product(source="manual", name="Custom"))
     order = Order.objects.get()
 
     actions.enter_codes(order.items.get(), {1: "AAAA"}, actor="Sam")
 
-    assert ("1 activation code for Custom saved, entered by hand", "Sam") in told(order)
+    assert ("1 activation code for Custom saved, entered by hand", "Sam") in history_lines(order)
 
 
-def test_an_item_that_failed_says_why(pay, make_product, order):
+def test_a_failed_item_shows_its_reason(pay, make_product, order):
     fulfillment = order.items.get().fulfillment
     fulfillment.end(status="failed", reason="The vendor does not answer.")
 
@@ -82,39 +82,39 @@ def test_an_item_that_failed_says_why(pay, make_product, order):
     assert (line.text, line.note) == ("No activation code for Photo Pro", "The vendor does not answer.")
 
 
-def test_codes_that_the_customer_saw_are_a_line_for_each_time(order):
+def test_codes_seen_at_different_times_get_separate_lines(order):
     first = ActivationCode.objects.earliest("pk")
     ActivationCode.objects.filter(pk=first.pk).update(seen_at=Now())
-    assert told(order)[2:] == [
+    assert history_lines(order)[2:] == [
         ("2 activation codes for Photo Pro saved, from pool", ""),
         ("2 activation codes e-mailed to ada@example.com", ""),
         ("1 activation code for Photo Pro seen by the customer", ""),
     ]
 
     ActivationCode.objects.filter(seen_at=None).update(seen_at=Now())
-    assert told(order)[4:] == [("1 activation code for Photo Pro seen by the customer", "")] * 2
+    assert history_lines(order)[4:] == [("1 activation code for Photo Pro seen by the customer", "")] * 2
 
 
-def test_a_link_that_changed_names_who_did(order):
+def test_a_changed_link_shows_the_actor(order):
     revoke_link(order, actor="Sam")
     renew_link(order, actor="Bo")
 
-    assert told(order)[4:] == [
+    assert history_lines(order)[4:] == [
         ("Customer’s order link revoked", "Sam"),
         ("Customer’s order link replaced", "Bo"),
     ]
 
 
-def test_a_retry_names_who_asked_for_it(order):
+def test_a_retry_shows_the_actor(order):
     item = order.items.get()
     item.fulfillment.end(status="failed", reason="The vendor does not answer.")
 
     actions.retry(item, actor="Sam")
 
-    assert told(order)[-1] == ("Photo Pro retried", "Sam")
+    assert history_lines(order)[-1] == ("Photo Pro retried", "Sam")
 
 
-def test_it_takes_as_many_queries_for_many_codes_as_for_one(order, django_assert_num_queries):
+def test_the_number_of_queries_doesnt_depend_on_the_number_of_codes(order, django_assert_num_queries):
     order = Order.objects.get()
     with django_assert_num_queries(5):
         order_history(order)

@@ -1,4 +1,4 @@
-"""What customers do with their activation codes stands beneath them, in the merchant's words or in ours."""
+"""Instructions below the activation codes: the merchant's text, or our default."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -20,10 +20,10 @@ DEFAULTS = {
 
 
 @pytest.fixture
-def mail(pay, work, mailoutbox, client):
-    """Pay, and return the text of the mail, its HTML, and the order's page as its customer sees it."""
+def order_views(pay, work, mailoutbox, client):
+    """Pay; return the e-mail's text, its HTML and the customer's order page."""
 
-    def mail(*products, source="pool", language="en"):
+    def order_views(*products, source="pool", language="en"):
         pay(*products, order="A1", language=language)
         ActivationCode.objects.update(source=source)
         work()
@@ -31,11 +31,11 @@ def mail(pay, work, mailoutbox, client):
         page = client.get(f"/o/{Order.objects.get().link_token}/").content.decode()
         return message.body, message.alternatives[0][0], page
 
-    return mail
+    return order_views
 
 
-def test_it_stands_beneath_the_codes_as_it_is(mail, make_product):
-    text, html, page = mail(make_product(instructions=HOSTILE))
+def test_instructions_appear_verbatim_below_the_codes(order_views, make_product):
+    text, html, page = order_views(make_product(instructions=HOSTILE))
 
     key = ActivationCode.objects.get().code
     assert text.index(key) < text.index(f"\n\n{HOSTILE}\n\n") < text.index("View your order and licenses")
@@ -44,8 +44,8 @@ def test_it_stands_beneath_the_codes_as_it_is(mail, make_product):
         assert 'href="https://evil.example/' not in markup
 
 
-def test_each_product_has_its_own(mail, make_product):
-    text, html, page = mail(make_product(name="Pro", instructions="OF-PRO"), make_product(name="Lite"))
+def test_each_product_shows_its_own_instructions(order_views, make_product):
+    text, html, page = order_views(make_product(name="Pro", instructions="OF-PRO"), make_product(name="Lite"))
 
     for shown in (text, html, page):
         assert shown.count("OF-PRO") == 1
@@ -53,44 +53,46 @@ def test_each_product_has_its_own(mail, make_product):
 
 
 @pytest.mark.parametrize(("language", "words"), DEFAULTS.items())
-def test_a_licensees_number_is_explained_in_the_customers_language(mail, make_product, language, words):
-    for shown in mail(make_product(), source="netlicensing", language=language):
+def test_a_licensee_number_gets_default_instructions_in_the_customers_language(
+    order_views, make_product, language, words
+):
+    for shown in order_views(make_product(), source="netlicensing", language=language):
         assert words in shown
 
 
-def test_the_products_own_words_come_before_ours(mail, make_product):
-    for shown in mail(make_product(instructions="Restart it."), source="netlicensing"):
+def test_the_products_instructions_override_the_default(order_views, make_product):
+    for shown in order_views(make_product(instructions="Restart it."), source="netlicensing"):
         assert "Restart it." in shown and DEFAULTS["en"] not in shown
 
 
-def test_a_key_of_a_pool_is_not_explained(mail, make_product):
-    for shown in mail(make_product()):
+def test_pool_keys_get_no_default_instructions(order_views, make_product):
+    for shown in order_views(make_product()):
         assert DEFAULTS["en"] not in shown
 
 
-def test_a_text_of_ones_own_says_where_it_stands(mail, make_product, merchant):
+def test_a_custom_template_places_the_instructions(order_views, make_product, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="en", body="First: {INSTRUCTIONS}\n\n{KEY}\n\nBye")
 
-    text, html, _ = mail(make_product(instructions="Restart it."))
+    text, html, _ = order_views(make_product(instructions="Restart it."))
 
     assert text.startswith("First: Restart it.\n\n") and text.count("Restart it.") == 1
     assert html.count("Restart it.") == 1
 
 
-def test_where_there_is_none_its_tag_leaves_no_gap(mail, make_product, merchant):
+def test_the_tag_leaves_no_gap_without_instructions(order_views, make_product, merchant):
     EmailTemplate.objects.create(merchant=merchant, language="en", body="{KEY}\n\n{INSTRUCTIONS}\n\nBye")
 
-    text, _, _ = mail(make_product())
+    text, _, _ = order_views(make_product())
 
     assert f"{ActivationCode.objects.get().code}\n\nBye" in text
 
 
-def test_it_is_not_shown_where_no_code_is(mail, make_product):
-    _, _, page = mail(make_product(source="manual", instructions="Restart it."), make_product())
+def test_instructions_are_hidden_until_there_is_a_code(order_views, make_product):
+    _, _, page = order_views(make_product(source="manual", instructions="Restart it."), make_product())
 
     assert "Restart it." not in page
 
 
-def test_it_is_not_for_subjects():
+def test_subjects_cant_contain_instructions():
     with pytest.raises(ValidationError, match="several lines"):
         validate_subject("{INSTRUCTIONS}")

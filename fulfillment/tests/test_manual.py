@@ -15,7 +15,7 @@ def item(pay, make_product):
     return Order.objects.get().items.get()
 
 
-def test_the_merchant_is_asked_once(item, work, mailoutbox):
+def test_it_sends_the_merchant_one_notice(item, work, mailoutbox):
     work()
     item.fulfillment.status = "pending"
     work()
@@ -26,12 +26,12 @@ def test_the_merchant_is_asked_once(item, work, mailoutbox):
     assert "/orders/A1/?merchant=northlight" in message.body
 
 
-def test_the_item_waits_meanwhile(item):
+def test_the_item_waits_for_a_person(item):
     assert item.fulfillment.status == "waiting"
     assert "person to enter" in item.fulfillment.reason
 
 
-def test_entered_codes_are_saved_and_mailed(item, work, mailoutbox):
+def test_entered_codes_are_saved_and_emailed(item, work, mailoutbox):
     work()
     mailoutbox.clear()
 
@@ -44,7 +44,7 @@ def test_entered_codes_are_saved_and_mailed(item, work, mailoutbox):
     assert "AAAA\n\nBBBB\nsecond line" in mailoutbox[0].body
 
 
-def test_one_of_two_leaves_the_other_waiting(item):
+def test_entering_one_of_two_codes_leaves_the_item_waiting(item):
     enter_codes(item, {2: "BBBB"}, actor="Max")
 
     assert item.missing_units() == [1]
@@ -52,7 +52,7 @@ def test_one_of_two_leaves_the_other_waiting(item):
     assert item.fulfillment.status == "waiting"
 
 
-def test_a_unit_that_has_its_code_is_refused(item):
+def test_it_rejects_a_code_for_a_unit_that_already_has_one(item):
     enter_codes(item, {1: "AAAA"}, actor="Max")
 
     with pytest.raises(CodeRefused, match="Unit 1 already has an activation code"):
@@ -61,20 +61,20 @@ def test_a_unit_that_has_its_code_is_refused(item):
     assert ActivationCode.objects.get().code == "AAAA"
 
 
-def test_an_order_that_is_not_paid_is_refused(item):
+def test_it_rejects_codes_for_an_unpaid_order(item):
     refund(item.order, actor="shop")
 
     with pytest.raises(CodeRefused, match="deleted"):
         enter_codes(item, {1: "AAAA"}, actor="Max")
 
 
-def test_a_person_who_is_faster_than_a_worker_finishes_the_item(item, monkeypatch):
-    def enter_meanwhile(self):
+def test_codes_entered_while_a_worker_runs_finish_the_item(item, monkeypatch):
+    def enter_during_attempt(self):
         enter_codes(Order.objects.get().items.get(), {1: "AAAA", 2: "BBBB"}, actor="Max")
         return "The merchant has been asked."
 
     Fulfillment.objects.update(status="pending", due_at="2026-01-01T00:00:00Z")
-    monkeypatch.setattr("fulfillment.sources.manual.source.ManualSource.shortage", enter_meanwhile)
+    monkeypatch.setattr("fulfillment.sources.manual.source.ManualSource.shortage", enter_during_attempt)
 
     fulfill(item.fulfillment.pk)
 
@@ -82,7 +82,7 @@ def test_a_person_who_is_faster_than_a_worker_finishes_the_item(item, monkeypatc
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_people_at_once_enter_one_code(item, in_threads):
+def test_only_one_of_two_concurrent_entries_succeeds(item, in_threads):
     def enter(text):
         try:
             enter_codes(item, {1: text}, actor="Max")
@@ -94,14 +94,14 @@ def test_two_people_at_once_enter_one_code(item, in_threads):
     assert ActivationCode.objects.count() == 1
 
 
-def test_a_key_in_stock_is_not_given_by_hand(item, make_pool):
+def test_it_rejects_a_key_that_is_in_stock(item, make_pool):
     import_keys(make_pool(), ["KEY-AAAA-BBBB-0001"], actor="test")
 
     with pytest.raises(CodeRefused, match="a key in the pool “Pool 1” .available"):
         enter_codes(item, {1: "KEY-AAAA-BBBB-0001"}, actor="Sam")
 
 
-def test_what_another_customer_got_is_not_given_again(item, pay, make_product):
+def test_it_rejects_a_code_issued_to_another_customer(item, pay, make_product):
     enter_codes(item, {1: "ONLY-ONE"}, actor="Sam")
     pay(make_product(source="manual"), order="B1")
     other = OrderItem.objects.get(order__number="B1")
@@ -111,7 +111,7 @@ def test_what_another_customer_got_is_not_given_again(item, pay, make_product):
     enter_codes(other, {1: "https://vendor.example/download"}, actor="Sam")
 
 
-def test_who_had_a_day_gets_another(item):
+def test_a_retry_resets_the_one_day_deadline(item):
     Fulfillment.objects.update(status="failed", failing_since="2026-01-01T00:00:00Z", due_at=None)
 
     retry(item, actor="Sam")

@@ -24,7 +24,7 @@ TRACES = ["byron", "augusta", "lovelace", "engines", "summer-trip"]
 
 @pytest.fixture
 def order(pay, make_product, work):
-    """A customer's order that much has happened to."""
+    """A customer's order with a long history."""
     pay(
         make_product(keys=1, name="Photo Pro"),
         quantity=2,
@@ -42,8 +42,8 @@ def order(pay, make_product, work):
 
 
 @pytest.fixture
-def another(pay, make_product, work):
-    """An order of somebody else, that went to our customer's address first."""
+def other_order(pay, make_product, work):
+    """Somebody else's order, first sent to our customer's address by mistake."""
     pay(make_product(), customer={"email": CUSTOMER["email"]}, order="OTHER")
     order = Order.objects.get(number="OTHER")
     work()
@@ -62,7 +62,7 @@ def dump():
     return text
 
 
-def test_no_trace_is_left_in_any_table(order, another):
+def test_erasing_leaves_no_trace_in_any_table(order, other_order):
     assert all(trace in dump() for trace in TRACES)
 
     PersonalData("ADA.BYRON@example.com").erase(actor="Stella")
@@ -70,11 +70,11 @@ def test_no_trace_is_left_in_any_table(order, another):
     PersonalData("ada.byron@example.org").erase(actor="Stella")
 
     assert [trace for trace in TRACES if trace in dump()] == []
-    another.refresh_from_db()
-    assert another.email == "bob@example.com"
+    other_order.refresh_from_db()
+    assert other_order.email == "bob@example.com"
 
 
-def test_nor_in_what_was_written_of_a_code_that_was_replaced(pay, product):
+def test_erasing_removes_the_reason_of_a_replacement(pay, product):
     pay(product)
     code = Order.objects.get().codes().get()
     actions.replace(code, actor="Sam", reason="Mrs Lovelace cannot type it")
@@ -84,7 +84,7 @@ def test_nor_in_what_was_written_of_a_code_that_was_replaced(pay, product):
     assert "lovelace" not in dump()
 
 
-def test_the_history_still_tells_that_mails_were_sent(order):
+def test_the_history_still_shows_that_emails_were_sent(order):
     PersonalData(CUSTOMER["email"]).erase(actor="Stella")
 
     order.refresh_from_db()
@@ -93,7 +93,7 @@ def test_the_history_still_tells_that_mails_were_sent(order):
     assert [text for text in texts if text.endswith(" ")] == []
 
 
-def test_the_books_are_kept(order):
+def test_erasing_keeps_accounting_data_and_codes(order):
     PersonalData(CUSTOMER["email"]).erase(actor="Stella")
 
     order.refresh_from_db()
@@ -102,7 +102,7 @@ def test_the_books_are_kept(order):
     call_command("audit", stdout=StringIO())
 
 
-def test_nothing_is_mailed_to_anybody_from_then_on(order, work, mailoutbox):
+def test_nothing_is_emailed_after_erasing(order, work, mailoutbox):
     resending.resend(order.items.get(), actor="Sam")
     before = len(mailoutbox)
 
@@ -116,8 +116,8 @@ def test_nothing_is_mailed_to_anybody_from_then_on(order, work, mailoutbox):
         resending.resend(item, actor="Sam")
 
 
-def test_what_waits_to_be_mailed_to_somebody_else_still_is(pay, product, work, mailoutbox):
-    """Their order had the wrong address first: that of the person who is forgotten."""
+def test_queued_emails_to_other_people_are_still_sent(pay, product, work, mailoutbox):
+    """The order first had the erased person's address by mistake."""
     pay(product, customer={"email": CUSTOMER["email"]})
     correct_email(Order.objects.get(), "bob@example.com", actor="Sam")
 
@@ -129,7 +129,7 @@ def test_what_waits_to_be_mailed_to_somebody_else_still_is(pay, product, work, m
     assert Delivery.objects.get().status == "sent"
 
 
-def test_a_code_that_comes_later_is_saved_and_not_mailed(order, work, mailoutbox):
+def test_a_code_entered_after_erasing_is_saved_but_not_emailed(order, work, mailoutbox):
     item = OrderItem.objects.get()
     before = len(mailoutbox)
     PersonalData(CUSTOMER["email"]).erase(actor="Stella")
@@ -141,18 +141,18 @@ def test_a_code_that_comes_later_is_saved_and_not_mailed(order, work, mailoutbox
     assert len(mailoutbox) == before
 
 
-def test_a_worker_that_has_a_mail_in_its_hands_notes_nothing_of_it(pay, product):
+def test_a_delivery_in_progress_records_no_personal_data(pay, product):
     pay(product, customer={"email": CUSTOMER["email"]})
-    in_hands = Delivery.objects.claim(Delivery.objects.get().pk)
+    claimed = Delivery.objects.claim(Delivery.objects.get().pk)
 
     PersonalData(CUSTOMER["email"]).erase(actor="Stella")
-    in_hands.end(status=Delivery.Status.FAILED, reason="550 <ada.byron@example.com>: no such user")
+    claimed.end(status=Delivery.Status.FAILED, reason="550 <ada.byron@example.com>: no such user")
 
     assert "byron" not in dump()
 
 
 @pytest.mark.parametrize("status", ["queued", "failed", "bounced"])
-def test_what_nobody_can_send_any_more_needs_no_attention(order, work, status):
+def test_an_erased_order_needs_no_attention(order, work, status):
     Delivery.objects.update(status=status)
 
     PersonalData(CUSTOMER["email"]).erase(actor="Stella")
@@ -163,8 +163,8 @@ def test_what_nobody_can_send_any_more_needs_no_attention(order, work, status):
 
 
 @pytest.mark.parametrize("address", ["", " ", "ada", "a@\0"])
-def test_what_is_no_address_means_nobody(order, address):
-    """Least of all those who were forgotten before."""
+def test_the_command_rejects_an_invalid_address(order, address):
+    """An empty address must not match the orders erased earlier."""
     PersonalData(CUSTOMER["email"]).erase(actor="Stella")
 
     with pytest.raises(CommandError, match="not an e-mail address"):
@@ -173,7 +173,7 @@ def test_what_is_no_address_means_nobody(order, address):
     assert order.events.filter(kind="erased").count() == 1
 
 
-def test_reporting_the_payment_again_brings_nothing_back(api, make_payment, product):
+def test_reporting_the_payment_again_restores_no_personal_data(api, make_payment, product):
     payment = make_payment(product, customer=CUSTOMER)
     api.post("/api/v1/payments/", payment, format="json")
     PersonalData(CUSTOMER["email"]).erase(actor="Stella")
@@ -183,7 +183,7 @@ def test_reporting_the_payment_again_brings_nothing_back(api, make_payment, prod
     assert answer.status_code == 200 and answer.json()["email"] == ""
 
 
-def test_what_one_merchant_holds_is_its_own(order, outsider, make_api, make_payment, make_product):
+def test_it_can_erase_the_data_of_one_merchant_only(order, outsider, make_api, make_payment, make_product):
     theirs = make_payment(make_product(merchant=outsider), customer=CUSTOMER, order="THEIRS")
     make_api(outsider).post("/api/v1/payments/", theirs, format="json")
 
@@ -193,7 +193,7 @@ def test_what_one_merchant_holds_is_its_own(order, outsider, make_api, make_paym
     assert Order.objects.exclude(number="THEIRS").get().email == CUSTOMER["email"]
 
 
-def test_the_command_says_what_it_did_and_finds_nothing_the_second_time(order):
+def test_the_command_reports_what_it_erased_and_finds_nothing_the_second_time(order):
     first, second = StringIO(), StringIO()
     call_command("forget", CUSTOMER["email"], stdout=first)
     call_command("forget", CUSTOMER["email"], stdout=second)
@@ -202,17 +202,17 @@ def test_the_command_says_what_it_did_and_finds_nothing_the_second_time(order):
     assert second.getvalue() == "Erased: nothing.\n"
 
 
-def test_the_export_holds_all_but_the_licenses_themselves(order, another):
+def test_the_export_contains_everything_but_the_codes(order, other_order):
     out = StringIO()
     call_command("forget", CUSTOMER["email"], export=True, stdout=out)
 
-    held = json.loads(out.getvalue())
-    assert held["orders"][0]["company"] == "Engines"
-    assert held["orders"][0]["additional_parameters"] == {"referer1": "summer-trip"}
-    assert held["orders"][0]["items"][0]["licenses"][0]["hint"] == order.items.get().activation_codes.get().hint
-    assert held["orders"][0]["items"][0]["licenses"][0]["seen_at"]
-    assert held["orders"][0]["e-mails"][0]["recipient"] == CUSTOMER["email"]
-    assert [mail["order"] for mail in held["e-mails of other orders"]] == ["OTHER"]
+    exported = json.loads(out.getvalue())
+    assert exported["orders"][0]["company"] == "Engines"
+    assert exported["orders"][0]["additional_parameters"] == {"referer1": "summer-trip"}
+    assert exported["orders"][0]["items"][0]["licenses"][0]["hint"] == order.items.get().activation_codes.get().hint
+    assert exported["orders"][0]["items"][0]["licenses"][0]["seen_at"]
+    assert exported["orders"][0]["e-mails"][0]["recipient"] == CUSTOMER["email"]
+    assert [mail["order"] for mail in exported["e-mails of other orders"]] == ["OTHER"]
     assert "bob@example.com" not in out.getvalue()
     assert not [code for code in ActivationCode.objects.all() if code.code in out.getvalue()]
     assert Order.objects.filter(email=CUSTOMER["email"]).exists()
@@ -226,7 +226,7 @@ class TestAdmin:
         client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
         return client
 
-    def test_it_shows_then_exports_then_erases(self, staff, order):
+    def test_staff_can_preview_export_and_erase(self, staff, order):
         data = {"email": CUSTOMER["email"], "merchant": ""}
 
         assert "1 orders, 1 e-mails" in staff.post(self.URL, data).content.decode()
@@ -240,25 +240,25 @@ class TestAdmin:
         assert order.email == ""
         assert order.events.get(kind="erased").happened_by == "stella@keywell.example, support staff"
 
-    def test_who_may_not_delete_orders_may_not(self, client, order):
+    def test_staff_without_permission_to_delete_orders_cant_erase(self, client, order):
         client.force_login(User.objects.create_user("new@keywell.example", "correct horse", is_staff=True))
 
         assert client.post(self.URL, {"email": CUSTOMER["email"], "erase": "1"}).status_code == 403
         assert Order.objects.get().email == CUSTOMER["email"]
 
 
-def test_what_web_services_were_told_is_found_and_forgotten(pay, make_product, make_service, receiver, work):
+def test_it_finds_and_erases_requests_to_web_services(pay, make_product, make_service, receiver, work):
     product = make_product(source=None)
     make_service(product, parameters=["Order", "Email", "Last_name"])
     receiver.respond = lambda received: (404, {}, b"No license for Augusta Lovelace")
     pay(product, customer=CUSTOMER)
     work()
 
-    held = PersonalData(CUSTOMER["email"])
-    assert held.count()["requests to servers"] == 1
-    [order] = held.export()["orders"]
+    exported = PersonalData(CUSTOMER["email"])
+    assert exported.count()["requests to servers"] == 1
+    [order] = exported.export()["orders"]
     assert "Byron" in order["requests to servers"][0]["sent"]
-    held.erase(actor="Stella")
+    exported.erase(actor="Stella")
 
     assert [trace for trace in TRACES if trace in dump()] == []
-    assert "requests to servers" not in held.count()
+    assert "requests to servers" not in exported.count()

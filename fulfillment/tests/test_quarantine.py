@@ -19,7 +19,7 @@ def product(make_product):
 
 @pytest.fixture
 def order(pay, product):
-    """Paid on a page that allows no delivery: nothing was mailed."""
+    """An order from a page that doesn't allow delivery, so nothing was e-mailed."""
     CheckoutPage.objects.update(delivery_allowed=False)
     pay(product)
     return Order.objects.get()
@@ -35,7 +35,7 @@ def key(code):
     return LicenseKey.objects.get(item=code.item)
 
 
-def test_a_refunded_key_is_in_quarantine(order, key):
+def test_a_refunded_key_goes_into_quarantine(order, key):
     refund(order, actor="the shop")
 
     key.refresh_from_db()
@@ -43,14 +43,14 @@ def test_a_refunded_key_is_in_quarantine(order, key):
     assert KeyMovement.objects.latest("pk").moved_by == "the shop"
 
 
-def test_a_partial_refund_takes_nothing_away(order, key):
+def test_a_partial_refund_leaves_the_key_issued(order, key):
     refund(order, amount=Decimal(1), actor="the shop")
 
     key.refresh_from_db()
     assert key.status == "issued"
 
 
-def test_what_nobody_saw_goes_back_to_its_place(order, code, key, pay, product, work):
+def test_an_unseen_key_returns_to_its_place_in_stock(order, code, key, pay, product, work):
     LicensePool.objects.update(head_hint=1)
     refund(order, actor="Sam")
 
@@ -63,7 +63,7 @@ def test_what_nobody_saw_goes_back_to_its_place(order, code, key, pay, product, 
     assert pay(product)["items"][0]["activation_codes"][0]["code"] == key.code
 
 
-def test_it_is_given_to_who_waits(order, code, pay, product, work):
+def test_a_returned_key_goes_to_a_waiting_order(order, code, pay, product, work):
     pay(product)
     refund(order, actor="Sam")
     return_to_stock(code, actor="Sam")
@@ -73,14 +73,14 @@ def test_it_is_given_to_who_waits(order, code, pay, product, work):
     assert Order.objects.exclude(pk=order.pk).get().codes().get().code == code.code
 
 
-@pytest.mark.parametrize("how", ["mailed", "under way", "seen", "revealed"])
-def test_what_somebody_may_have_seen_stays(how, pay, product, work):
+@pytest.mark.parametrize("how", ["mailed", "in progress", "seen", "revealed"])
+def test_a_key_that_somebody_may_have_seen_stays_in_quarantine(how, pay, product, work):
     pay(product)
     order = Order.objects.get()
     code = order.codes().select_related("item").get()
     if how == "mailed":
         work()
-    elif how == "under way":
+    elif how == "in progress":
         order.deliveries.update(attempts=1)
     elif how == "seen":
         show_to_customer(order, 1, 10)
@@ -94,12 +94,12 @@ def test_what_somebody_may_have_seen_stays(how, pay, product, work):
     assert LicenseKey.objects.withdrawn().count() == 1
 
 
-def test_what_was_not_refunded_stays(code):
+def test_it_doesnt_return_a_key_that_wasnt_refunded(code):
     with pytest.raises(ReturnRefused, match="isn’t in quarantine"):
         return_to_stock(code, actor="Sam")
 
 
-def test_it_goes_back_once(order, code):
+def test_it_returns_a_key_only_once(order, code):
     refund(order, actor="Sam")
     return_to_stock(code, actor="Sam")
 
@@ -108,7 +108,7 @@ def test_it_goes_back_once(order, code):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_clicks_at_once_return_it_once(order, code, in_threads):
+def test_concurrent_clicks_return_a_key_once(order, code, in_threads):
     refund(order, actor="Sam")
 
     def click(number):
@@ -121,8 +121,8 @@ def test_many_clicks_at_once_return_it_once(order, code, in_threads):
     assert sum(in_threads(click, range(8), threads=8)) == 1
 
 
-def test_what_is_in_quarantine_comes_into_no_other_pool(order, code, key, make_pool):
-    """Or it would be sold from there, and again once it is returned."""
+def test_a_key_in_quarantine_cant_be_imported_into_another_pool(order, code, key, make_pool):
+    """Otherwise it could be sold from both pools."""
     refund(order, actor="Sam")
 
     result = import_keys(make_pool(), [key.code], actor="Sam")
@@ -132,7 +132,7 @@ def test_what_is_in_quarantine_comes_into_no_other_pool(order, code, key, make_p
     assert LicenseKey.objects.available().get() == key
 
 
-def test_what_was_returned_to_stock_is_no_longer_shown(order, code):
+def test_a_key_returned_to_stock_cant_be_revealed(order, code):
     stale = order.codes().select_related("item").get()
     refund(order, actor="Sam")
     return_to_stock(code, actor="Sam")
@@ -144,7 +144,7 @@ def test_what_was_returned_to_stock_is_no_longer_shown(order, code):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_key_is_either_shown_or_returned_to_stock(pay, make_product, in_threads):
-    """Never both, in whichever order a person who reveals it and one who returns it come."""
+    """Never both, whichever comes first."""
     CheckoutPage.objects.update(delivery_allowed=False)
     product = make_product(keys=20)
     for _ in range(20):

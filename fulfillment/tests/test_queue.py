@@ -1,4 +1,4 @@
-"""Tasks are hints to look at rows: never too many of them, and no row depends on one."""
+"""Tasks only nudge: their number is limited, and no row depends on one."""
 
 from datetime import timedelta
 
@@ -22,42 +22,42 @@ TASK = Delivery.TASK
 
 
 @pytest.fixture(autouse=True)
-def connection_of_the_test(monkeypatch):
+def keep_test_connection(monkeypatch):
     for module in ("work.tasks", "runtime.beat"):
         monkeypatch.setattr(f"{module}.close_old_connections", lambda: None)
 
 
 @pytest.fixture
-def sent(monkeypatch):
-    """The tasks that are sent to a queue."""
-    sent = []
-    monkeypatch.setattr("work.models.current_app.send_task", lambda task, args, queue: sent.append(args[0]))
+def sent_tasks(monkeypatch):
+    """The row IDs of the tasks sent to a queue."""
+    sent_tasks = []
+    monkeypatch.setattr("work.models.current_app.send_task", lambda task, args, queue: sent_tasks.append(args[0]))
     for key in valkey().scan_iter("keywell:queued:*"):
         valkey().delete(key)
-    return sent
+    return sent_tasks
 
 
-def test_a_row_is_queued_once_until_a_worker_looks_at_it(sent):
+def test_a_row_is_queued_once_until_a_worker_begins_it(sent_tasks):
     for pk in (1, 2, 1, 1):
         publish(TASK, pk)
-    assert sent == [1, 2]
+    assert sent_tasks == [1, 2]
 
     begin_task(TASK, 1)
     publish(TASK, 1)
 
-    assert sent == [1, 2, 1]
+    assert sent_tasks == [1, 2, 1]
 
 
-def test_a_worker_that_begins_a_task_lets_its_row_be_queued_again(sent):
+def test_a_row_can_be_queued_again_once_its_task_begins(sent_tasks):
     publish(TASK, 1)
 
     note_begin(task=app.tasks[TASK], args=[1])
     publish(TASK, 1)
 
-    assert sent == [1, 1]
+    assert sent_tasks == [1, 1]
 
 
-def test_the_queue_has_an_end(sent):
+def test_a_full_queue_takes_no_more_tasks(sent_tasks):
     valkey().rpush("celery", *["task"] * MAX_QUEUE_LENGTH)
     try:
         publish(TASK, 1)
@@ -65,7 +65,7 @@ def test_the_queue_has_an_end(sent):
     finally:
         valkey().delete("celery")
 
-    assert sent == [2]  # another queue
+    assert sent_tasks == [2]  # another queue
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def deliveries(pay, product):
     return list(Delivery.objects.order_by("pk"))
 
 
-def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overdue(deliveries, monkeypatch):
+def test_a_worker_serves_retries_first_then_the_longest_overdue(deliveries, monkeypatch):
     first, second, third, fourth, fifth = deliveries
     minutes = {first: 1, second: 3, third: 2, fourth: 0.5, fifth: -5}
     for delivery, overdue in minutes.items():
@@ -94,7 +94,7 @@ def test_a_worker_serves_what_nobody_queued_retries_first_then_the_longest_overd
     assert attempts == [fourth.pk, second.pk, third.pk, first.pk]
 
 
-def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
+def test_a_worker_leaves_time_for_other_tasks(deliveries, sent_tasks, monkeypatch):
     clock = iter(range(0, 100, 2))
     monkeypatch.setattr("work.tasks.monotonic", lambda: next(clock))
     attempts: list[int] = []
@@ -103,7 +103,7 @@ def test_a_worker_leaves_time_for_other_tasks(deliveries, sent, monkeypatch):
     deliver(deliveries[0].pk)
 
     assert attempts == [delivery.pk for delivery in deliveries[:2]]
-    assert sent == [deliveries[2].pk]
+    assert sent_tasks == [deliveries[2].pk]
 
 
 def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monkeypatch):
@@ -115,17 +115,17 @@ def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monke
     assert attempts == [delivery.pk for delivery in deliveries]
 
 
-def test_e_mails_through_a_merchants_server_are_left_to_their_own_worker(deliveries, merchant, sent, monkeypatch):
+def test_emails_through_a_merchants_server_are_left_to_their_own_worker(deliveries, merchant, sent_tasks, monkeypatch):
     MailAccount.objects.create(merchant=merchant, kind="postmark", sender="a@example.com", credentials="{}")
     monkeypatch.setattr("delivery.sending.deliver", pytest.fail)
 
     deliver(deliveries[0].pk)
 
-    assert sent == [deliveries[0].pk]
+    assert sent_tasks == [deliveries[0].pk]
 
 
-def test_a_fulfillment_goes_to_the_queue_of_its_kinds(pay, make_product, make_service):
-    """A callout waits for somebody else's server; the workers of the default queue leave it to those for callouts."""
+def test_a_fulfillment_goes_to_the_queue_of_its_source(pay, make_product, make_service):
+    """Outgoing requests wait for other people's servers, so they have their own queue and workers."""
     pooled, manual, called = make_product(), make_product(source="manual"), make_product(source=None)
     make_service(called)
     pay(pooled, manual, called)
@@ -134,13 +134,13 @@ def test_a_fulfillment_goes_to_the_queue_of_its_kinds(pay, make_product, make_se
     assert queues == {pooled: DEFAULT, manual: DEFAULT, called: CALLOUTS}
 
 
-def test_a_fulfillment_that_is_gone_is_left_alone(db, sent):
+def test_a_deleted_fulfillment_is_ignored(db, sent_tasks):
     fulfill_in_turn(0)
 
-    assert sent == []
+    assert sent_tasks == []
 
 
-def test_beat_runs_the_sweep_itself_by_a_clock_that_nobody_sets(monkeypatch):
+def test_beat_runs_the_sweep_by_a_monotonic_clock(monkeypatch):
     now, ran = 1000.0, []
     monkeypatch.setattr("runtime.beat.time.monotonic", lambda: now)
     monkeypatch.setattr(sweep, "run", lambda: ran.append(now))
@@ -178,7 +178,7 @@ def test_a_workers_clock_does_not_matter(pay, make_product, monkeypatch, hours):
     assert fulfillment._delay() <= Fulfillment.MAX_DELAY * 1.1
 
 
-def test_valkey_is_left_alone_for_a_while_after_it_did_not_answer(settings, tmp_path, monkeypatch):
+def test_valkey_isnt_asked_for_a_while_after_it_failed_to_answer(settings, tmp_path, monkeypatch):
     now = 1000.0
     monkeypatch.setattr("work.valkey.monotonic", lambda: now)
     monkeypatch.setattr(Breaker, "closed_until", 0)

@@ -1,4 +1,4 @@
-"""A full refund made by mistake is undone, by staff or by the shop."""
+"""Undoing a full refund, by a person or by the shop."""
 
 from decimal import Decimal
 
@@ -33,7 +33,7 @@ def codes_of(order):
     return list(order.codes().values_list("pk", flat=True))
 
 
-def test_keys_leave_quarantine_and_the_codes_are_the_same(order, client, work, mailoutbox):
+def test_keys_leave_quarantine_and_the_codes_stay_the_same(order, client, work, mailoutbox):
     codes = codes_of(order)
     page = order.url.partition("8000")[2]
     work()
@@ -49,11 +49,11 @@ def test_keys_leave_quarantine_and_the_codes_are_the_same(order, client, work, m
     assert KeyMovement.objects.latest("pk").moved_by == "Olivia"
     assert b"are ready" in client.get(page).content
     assert Fulfillment.objects.get().status == "done"
-    assert len(mailoutbox) == 1  # nothing is mailed again
+    assert len(mailoutbox) == 1  # nothing is e-mailed again
     assert [(line.text, line.actor) for line in order_history(order)][-1] == ("Full refund undone", "Olivia")
 
 
-def test_an_email_that_the_refund_stopped_is_sent_after_all(order, work, mailoutbox):
+def test_an_email_canceled_by_the_refund_is_sent(order, work, mailoutbox):
     refund(order, actor="Sam")
     work()
     assert Delivery.objects.get().status == "canceled"
@@ -63,7 +63,7 @@ def test_an_email_that_the_refund_stopped_is_sent_after_all(order, work, mailout
     assert Delivery.objects.get().status == "sent" and len(mailoutbox) == 1
 
 
-def test_a_key_that_went_back_to_stock_is_replaced_by_another(order, work, mailoutbox):
+def test_a_key_that_was_returned_to_stock_is_replaced(order, work, mailoutbox):
     CheckoutPage.objects.update(delivery_allowed=False)
     refund(order, actor="Sam")
     first, second = order.codes().select_related("item")
@@ -79,7 +79,7 @@ def test_a_key_that_went_back_to_stock_is_replaced_by_another(order, work, mailo
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_a_key_that_came_back_to_its_unit_is_returned_as_the_new_code_only(order):
+def test_a_reissued_key_cant_be_returned_through_its_old_code(order):
     CheckoutPage.objects.update(delivery_allowed=False)
     Delivery.objects.all().delete()
     old = order.codes().select_related("item")[0]
@@ -94,7 +94,7 @@ def test_a_key_that_came_back_to_its_unit_is_returned_as_the_new_code_only(order
     assert LicenseKey.objects.get(fingerprint=old.fingerprint).withdrawn_because == "refunded"
 
 
-def test_without_a_key_left_the_item_waits_for_one(order, make_payment, api, payment, work):
+def test_the_item_waits_if_there_is_no_key_left(order, make_payment, api, payment, work):
     refund(order, actor="Sam")
     Delivery.objects.update(attempts=0)
     return_to_stock(order.codes().select_related("item")[0], actor="Sam")
@@ -104,13 +104,13 @@ def test_without_a_key_left_the_item_waits_for_one(order, make_payment, api, pay
     assert Fulfillment.objects.get().status == "waiting" and order.codes().count() == 1
 
 
-def test_what_was_refunded_in_part_before_stays_refunded(order):
+def test_an_earlier_partial_refund_stays(order):
     refund(order, amount=Decimal("9.98"), actor="Sam")
     refund(order, actor="Sam")
     reinstate(order, actor="Olivia")
 
     assert str(order.left_to_refund()) == "50.00"
-    assert [bool(one.undone_at) for one in order.refunds.order_by("pk")] == [False, True]
+    assert [bool(refunded.undone_at) for refunded in order.refunds.order_by("pk")] == [False, True]
 
 
 @pytest.mark.parametrize("amount", [None, Decimal("1.00")])
@@ -122,7 +122,7 @@ def test_only_a_full_refund_can_be_undone(order, amount):
         reinstate(order, actor="Sam")
 
 
-def test_it_can_be_refunded_and_undone_again(order):
+def test_an_order_can_be_refunded_and_reinstated_repeatedly(order):
     for _ in range(3):
         refund(order, actor="Sam")
         reinstate(order, actor="Sam")
@@ -132,7 +132,7 @@ def test_it_can_be_refunded_and_undone_again(order):
     assert LicenseKey.objects.withdrawn().count() == 2
 
 
-def test_a_refund_that_was_undone_is_not_recorded_again_by_a_late_report(order):
+def test_a_late_report_doesnt_repeat_an_undone_refund(order):
     refund(order, reference="R-1", actor="shop")
     reinstate(order, actor="Sam")
 
@@ -140,7 +140,7 @@ def test_a_refund_that_was_undone_is_not_recorded_again_by_a_late_report(order):
     assert refund(order, reference="R-2", actor="shop").status == "deleted"
 
 
-def test_endpoints_are_told(order, merchant):
+def test_it_sends_a_webhook(order, merchant):
     WebhookEndpoint.objects.create(merchant=merchant, url="https://shop.example/", events=["order.reinstated"])
     refund(order, actor="Sam")
     reinstate(order, actor="Sam")
@@ -153,7 +153,7 @@ def test_endpoints_are_told(order, merchant):
 # By the shop
 
 
-def test_the_shop_undoes_it_by_reporting_the_payment_again(api, payment, order):
+def test_the_shop_undoes_a_refund_by_reporting_the_payment_again(api, payment, order):
     codes = codes_of(order)
     refund(order, actor="shop")
     plain = api.post(URL, payment, format="json")
@@ -165,7 +165,7 @@ def test_the_shop_undoes_it_by_reporting_the_payment_again(api, payment, order):
     assert order.events.get(kind="reinstated").happened_by == "API key shop-1"
 
 
-def test_a_report_that_comes_twice_does_not_undo_a_later_refund(api, payment, order):
+def test_a_repeated_report_doesnt_undo_a_later_refund(api, payment, order):
     refund(order, actor="shop")
     report = payment | {"reinstated_at": "2026-11-23T10:00:00Z"}
     assert api.post(URL, report, format="json").json()["status"] == "paid"
@@ -173,24 +173,24 @@ def test_a_report_that_comes_twice_does_not_undo_a_later_refund(api, payment, or
     refund(order, actor="shop")
 
     assert api.post(URL, report, format="json").json()["status"] == "deleted"
-    earlier = payment | {"reinstated_at": "2026-11-23T09:59:59Z"}
-    assert api.post(URL, earlier, format="json").json()["status"] == "deleted"
-    later = payment | {"reinstated_at": "2026-11-24T10:00:00Z"}
-    assert api.post(URL, later, format="json").json()["status"] == "paid"
+    earlier_report = payment | {"reinstated_at": "2026-11-23T09:59:59Z"}
+    assert api.post(URL, earlier_report, format="json").json()["status"] == "deleted"
+    later_report = payment | {"reinstated_at": "2026-11-24T10:00:00Z"}
+    assert api.post(URL, later_report, format="json").json()["status"] == "paid"
 
 
-def test_a_moment_still_to_come_does_not_hide_the_true_one(api, order, payment):
+def test_a_time_in_the_future_doesnt_block_a_later_report(api, order, payment):
     refund(order, actor="Sam")
-    future = payment | {"reinstated_at": "2999-01-01T00:00:00Z"}
-    assert api.post(URL, future, format="json").json()["status"] == "paid"
+    future_report = payment | {"reinstated_at": "2999-01-01T00:00:00Z"}
+    assert api.post(URL, future_report, format="json").json()["status"] == "paid"
     refund(Order.objects.get(), actor="Sam")
 
-    assert api.post(URL, future, format="json").json()["status"] == "deleted"
-    true = payment | {"reinstated_at": "2026-11-24T10:00:00Z"}
-    assert api.post(URL, true, format="json").json()["status"] == "paid"
+    assert api.post(URL, future_report, format="json").json()["status"] == "deleted"
+    present_report = payment | {"reinstated_at": "2026-11-24T10:00:00Z"}
+    assert api.post(URL, present_report, format="json").json()["status"] == "paid"
 
 
-def test_staff_and_the_shop_may_both_undo_it(api, payment, order):
+def test_staff_and_the_shop_can_both_undo_a_refund(api, payment, order):
     refund(order, actor="shop")
     reinstate(order, actor="Sam")
     report = payment | {"reinstated_at": "2026-11-23T10:00:00Z"}
@@ -201,25 +201,25 @@ def test_staff_and_the_shop_may_both_undo_it(api, payment, order):
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_no_time_undoes_nothing(api, payment, order, empty):
+def test_a_report_with_an_empty_time_undoes_nothing(api, payment, order, empty):
     refund(order, actor="shop")
 
     assert api.post(URL, payment | {"reinstated_at": empty}, format="json").json()["status"] == "deleted"
 
 
-def test_a_time_that_is_none_is_refused(api, payment, order):
+def test_it_rejects_an_invalid_time(api, payment, order):
     response = api.post(URL, payment | {"reinstated_at": "yesterday"}, format="json")
 
     assert (response.status_code, response.json()["errors"][0]["pointer"]) == (400, "#/reinstated_at")
 
 
-# At once
+# Concurrency
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("round", range(3))
-def test_refunds_returns_and_undoing_at_once_lose_and_double_nothing(order, in_threads, work, round):
-    Delivery.objects.all().delete()  # or nothing could be returned
+def test_concurrent_refunds_returns_and_reinstatements_neither_lose_nor_duplicate_keys(order, in_threads, work, round):
+    Delivery.objects.all().delete()  # otherwise nothing could be returned
     refund(order, actor="Sam")
     codes = list(order.codes().select_related("item"))
 
@@ -248,25 +248,25 @@ def test_refunds_returns_and_undoing_at_once_lose_and_double_nothing(order, in_t
 
 
 @pytest.mark.django_db(transaction=True)
-def test_undone_by_many_at_once_it_is_undone_once(order, in_threads):
+def test_concurrent_reinstatements_succeed_once(order, in_threads):
     refund(order, actor="Sam")
 
-    def undo(actor):
+    def try_to_reinstate(actor):
         try:
             reinstate(order, actor=actor)
         except ReinstateRefused:
             return 0
         return 1
 
-    assert sum(in_threads(undo, [f"worker {number}" for number in range(8)], threads=8)) == 1
+    assert sum(in_threads(try_to_reinstate, [f"worker {number}" for number in range(8)], threads=8)) == 1
     assert order.events.filter(kind="reinstated").count() == 1
     call_command("audit")
 
 
-# At the desk
+# In the portal and the admin
 
 
-def test_members_undo_it_on_the_orders_page(order, support):
+def test_members_can_undo_a_refund_on_the_order_page(order, support):
     page = f"/orders/{order.number}/"
     assert "Undo refund" not in support.get(page).content.decode()
     assert support.post(f"{page}reinstate/").status_code == 409
@@ -279,7 +279,7 @@ def test_members_undo_it_on_the_orders_page(order, support):
     assert Order.objects.get().status == "paid"
 
 
-def test_support_staff_undo_it_in_the_admin(order, admin_client):
+def test_support_staff_can_undo_a_refund_in_the_admin(order, admin_client):
     refund(order, actor="Sam")
     page = f"/admin/orders/order/{order.pk}/"
     assert "Undo refund" in admin_client.get(f"{page}change/").content.decode()

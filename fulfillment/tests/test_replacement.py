@@ -34,16 +34,16 @@ def pool(product):
     return product.fulfillment_methods.get().kind.place
 
 
-def keep_back(pool, count):
+def set_reserve(pool, count):
     LicensePool.objects.filter(pk=pool.pk).update(reserve=count)
     fill_reserve(pool)
 
 
-def empty(pool):
+def withdraw_available_keys(pool):
     pool.keys.available().withdraw()
 
 
-def test_the_customer_gets_another_key_of_the_same_pool(order, code, pool, work):
+def test_the_customer_gets_another_key_from_the_same_pool(order, code, pool, work):
     new, is_new = replace(code, actor="Sam", reason="blocked by the vendor")
     work()
 
@@ -56,7 +56,7 @@ def test_the_customer_gets_another_key_of_the_same_pool(order, code, pool, work)
     assert "replaces your license ending in 0001" in message.body
 
 
-def test_the_first_is_withdrawn_for_good_and_linked(order, code, pool):
+def test_the_replaced_key_is_withdrawn_and_linked_to_the_new_one(order, code, pool):
     new, _ = replace(code, actor="Sam")
 
     key = LicenseKey.objects.get(fingerprint=code.fingerprint)
@@ -66,7 +66,7 @@ def test_the_first_is_withdrawn_for_good_and_linked(order, code, pool):
     assert new.replaces == old
 
 
-def test_asked_again_it_gives_the_same(code):
+def test_replacing_again_returns_the_same_code(code):
     first, _ = replace(code, actor="Sam")
 
     again, is_new = replace(code, actor="Sam")
@@ -76,7 +76,7 @@ def test_asked_again_it_gives_the_same(code):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_clicks_at_once_replace_once(code, in_threads):
+def test_concurrent_clicks_replace_once(code, in_threads):
     def click(number):
         return replace(ActivationCode.all_codes.select_related("item__order").get(pk=code.pk), actor="Sam")
 
@@ -87,7 +87,7 @@ def test_many_clicks_at_once_replace_once(code, in_threads):
     assert LicenseKey.objects.issued().count() == 1
 
 
-def test_the_replacement_can_be_replaced(order, code):
+def test_a_replacement_can_be_replaced(order, code):
     first, _ = replace(code, actor="Sam")
 
     second, _ = replace(first, actor="Sam")
@@ -96,7 +96,7 @@ def test_the_replacement_can_be_replaced(order, code):
     assert ActivationCode.all_codes.count() == 3
 
 
-def test_the_history_tells_it(order, code):
+def test_the_history_shows_the_replacement(order, code):
     new, _ = replace(code, actor="Sam", reason="blocked")
 
     [line] = [line for line in order_history(order) if line.kind == "replaced"]
@@ -104,24 +104,24 @@ def test_the_history_tells_it(order, code):
     assert (line.text, line.actor, line.note) == (f"Code ••••{code.hint} replaced by ••••{new.hint}", "Sam", "blocked")
 
 
-def test_the_ledger_says_who(code, pool):
+def test_the_ledger_records_the_actor(code, pool):
     replace(code, actor="Sam")
 
     moves = KeyMovement.objects.filter(moved_by="Sam").order_by("pk")
     assert [(move.origin, move.destination) for move in moves] == [("issued", "withdrawn"), ("available", "issued")]
 
 
-def test_an_empty_pool_gives_of_its_reserve(code, pool):
-    keep_back(pool, 1)
-    empty(pool)
+def test_an_empty_pool_uses_its_reserve(code, pool):
+    set_reserve(pool, 1)
+    withdraw_available_keys(pool)
 
     new, _ = replace(code, actor="Sam")
 
     assert new.code.endswith("000010")
 
 
-def test_without_any_key_nothing_changes(order, code, pool):
-    empty(pool)
+def test_nothing_changes_if_there_is_no_key(order, code, pool):
+    withdraw_available_keys(pool)
 
     with pytest.raises(ReplaceRefused, match="no keys left, not even in reserve"):
         replace(code, actor="Sam")
@@ -130,14 +130,14 @@ def test_without_any_key_nothing_changes(order, code, pool):
     assert order.codes().get() == code
 
 
-def test_what_is_not_paid_is_not_replaced(order, code):
+def test_it_doesnt_replace_codes_of_an_unpaid_order(order, code):
     refund(order, actor="Sam")
 
     with pytest.raises(ReplaceRefused, match="deleted"):
         replace(code, actor="Sam")
 
 
-def test_what_came_from_no_pool_is_not_replaced(pay, make_product):
+def test_it_only_replaces_keys_from_a_pool(pay, make_product):
     pay(make_product(source="manual"))
     item = Order.objects.get().items.get()
     actions.enter_codes(item, {1: "AAAA-BBBB"}, actor="Max")
@@ -146,11 +146,11 @@ def test_what_came_from_no_pool_is_not_replaced(pay, make_product):
         replace(item.activation_codes.get(), actor="Sam")
 
 
-def test_the_first_is_not_mailed_any_more(pay, product, work):
+def test_the_replaced_code_is_no_longer_emailed(pay, product, work):
     pay(product)
     order = Order.objects.get()
     delivery = order.deliveries.get()
-    Delivery.objects.update(attempts=1)  # a worker had it, and comes back to it
+    Delivery.objects.update(attempts=1)  # a worker already tried once and will retry
     old = order.codes().get()
 
     new, _ = replace(old, actor="Sam")
@@ -163,13 +163,13 @@ def test_the_first_is_not_mailed_any_more(pay, product, work):
     assert old.code not in message.body
 
 
-def test_an_order_is_found_by_what_it_held(order, code):
+def test_an_order_is_found_by_a_replaced_code(order, code):
     replace(code, actor="Sam")
 
     assert Order.objects.with_code(code.code).get() == order
 
 
-def test_a_returned_mail_with_a_replaced_code_needs_nobody(order, code):
+def test_a_bounced_email_with_a_replaced_code_needs_no_attention(order, code):
     order.deliveries.update(status=Delivery.Status.BOUNCED)
 
     replace(code, actor="Sam")
@@ -178,9 +178,9 @@ def test_a_returned_mail_with_a_replaced_code_needs_nobody(order, code):
 
 
 class TestReserve:
-    def test_it_is_not_sold(self, pay, make_product, make_pool):
+    def test_reserved_keys_arent_sold(self, pay, make_product, make_pool):
         pool = make_pool(3)
-        keep_back(pool, 2)
+        set_reserve(pool, 2)
         product = make_product(pool=pool)
 
         answer = pay(product, quantity=3)
@@ -188,9 +188,9 @@ class TestReserve:
         assert len(answer["items"][0]["activation_codes"]) == 1
         assert pool.keys.reserved().count() == 2
 
-    def test_a_person_issues_from_it(self, pay, make_product, make_pool, work):
+    def test_a_person_can_issue_reserved_keys(self, pay, make_product, make_pool, work):
         pool = make_pool(3)
-        keep_back(pool, 2)
+        set_reserve(pool, 2)
         pay(make_product(pool=pool), quantity=3)
         item = Order.objects.get().items.get()
 
@@ -201,7 +201,7 @@ class TestReserve:
         work()
         assert sum(message.body.count("-KEY-") for message in mail.outbox if message.to == ["ada@example.com"]) == 3
 
-    def test_it_is_filled_after_those_who_wait(self, pay, make_product, make_pool, work):
+    def test_waiting_orders_come_before_the_reserve(self, pay, make_product, make_pool, work):
         pool = make_pool(0)
         LicensePool.objects.filter(pk=pool.pk).update(reserve=5)
         pay(make_product(pool=pool), quantity=3)
@@ -212,9 +212,9 @@ class TestReserve:
         assert Order.objects.get().codes().count() == 3
         assert pool.keys.reserved().count() == 1
 
-    def test_the_newest_are_kept_and_the_oldest_freed(self, make_pool, order):
+    def test_shrinking_the_reserve_releases_the_oldest_keys(self, make_pool, order):
         pool = make_pool(10)
-        keep_back(pool, 4)
+        set_reserve(pool, 4)
         assert list(pool.keys.reserved().order_by("position").values_list("position", flat=True)) == [6, 7, 8, 9]
         LicensePool.objects.filter(pk=pool.pk).update(head_hint=10)
         pool.refresh_from_db()
@@ -226,32 +226,32 @@ class TestReserve:
         assert list(pool.keys.reserved().values_list("position", flat=True)) == [9]
         assert pool.head_hint == 6
 
-    def test_nothing_in_reserve_is_said(self, pay, make_product, make_pool):
+    def test_an_empty_reserve_is_an_error(self, pay, make_product, make_pool):
         pay(make_product(pool=make_pool(0)))
 
         with pytest.raises(ReplaceRefused, match="no keys in reserve"):
             issue_from_reserve(Order.objects.get().items.get(), actor="Sam")
 
 
-def test_the_history_counts_what_a_mail_brings(code, work):
-    """A mail that waits brings the code of the moment; one that is gone has brought what it had."""
+def test_the_history_names_the_code_that_an_email_contains(code, work):
+    """A queued e-mail contains the current code; a sent one keeps the code it had."""
     new, _ = replace(code, actor="Sam")
     newer, _ = replace(new, actor="Sam")
 
-    def mailed():
+    def mail_lines():
         return [line.text for line in order_history(Order.objects.get()) if line.kind == "mail"]
 
     first = f"Code ••••{code.hint} e-mailed to ada@example.com"
-    assert mailed() == [first, f"Code ••••{newer.hint} being e-mailed to ada@example.com"]
+    assert mail_lines() == [first, f"Code ••••{newer.hint} being e-mailed to ada@example.com"]
 
     work()
     replace(newer, actor="Sam")
-    assert mailed()[:2] == [first, f"Code ••••{newer.hint} e-mailed to ada@example.com"]
+    assert mail_lines()[:2] == [first, f"Code ••••{newer.hint} e-mailed to ada@example.com"]
 
 
-def test_a_key_is_taken_from_the_reserve_also_while_others_are_available(make_pool, pay, make_product):
+def test_it_can_allocate_from_the_reserve_while_other_keys_are_available(make_pool, pay, make_product):
     pool = make_pool(3)
-    keep_back(pool, 1)
+    set_reserve(pool, 1)
     pay(make_product(keys=0))
 
     issued = allocate_keys(pool, Order.objects.get().items.get(), [1], from_reserve=True)

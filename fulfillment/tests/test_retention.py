@@ -55,7 +55,7 @@ def has_parameters(order):
         ("unpaid", {"paid_at": 4000, "reported_at": 4000}, True),
     ],
 )
-def test_they_are_kept_for_as_long_as_the_settings_say(make_order, status, days_ago, kept):
+def test_parameters_are_kept_for_the_configured_time(make_order, status, days_ago, kept):
     order = make_order(status, **days_ago)
 
     purge()
@@ -63,7 +63,7 @@ def test_they_are_kept_for_as_long_as_the_settings_say(make_order, status, days_
     assert has_parameters(order) is kept
 
 
-def test_the_times_are_settings(make_order, settings):
+def test_the_retention_times_are_configurable(make_order, settings):
     settings.ADDITIONAL_PARAMETERS_KEPT_PAID, settings.ADDITIONAL_PARAMETERS_KEPT_ENDED = 10, 20
     paid, ended = make_order(paid_at=11), make_order("deleted", ended_at=19)
 
@@ -72,7 +72,7 @@ def test_the_times_are_settings(make_order, settings):
     assert (has_parameters(paid), has_parameters(ended)) == (False, True)
 
 
-def test_a_refund_in_full_begins_the_time_anew(make_order):
+def test_a_full_refund_restarts_the_retention_time(make_order):
     order = make_order(paid_at=364)
 
     refund(order, actor="Sam")
@@ -82,7 +82,7 @@ def test_a_refund_in_full_begins_the_time_anew(make_order):
     assert timezone.now() - order.ended_at < timedelta(minutes=1)
 
 
-def test_of_an_order_that_ended_before_that_was_noted_the_last_refund_counts(make_order):
+def test_the_last_refund_counts_if_the_end_of_an_order_wasnt_recorded(make_order):
     order, unknown = make_order("deleted"), make_order("terminated", paid_at=300)
     Refund.objects.create(order=order, amount=1, refunded_by="Sam")
     Refund.objects.update(refunded_at=timezone.now() - timedelta(days=121))
@@ -94,7 +94,7 @@ def test_of_an_order_that_ended_before_that_was_noted_the_last_refund_counts(mak
     assert timezone.now() - unknown.ended_at < timedelta(minutes=1)
 
 
-def test_no_trace_is_left_in_any_table(pay, work, make_product, make_service, receiver):
+def test_purging_leaves_no_trace_in_any_table(pay, work, make_product, make_service, receiver):
     product = make_product(source=None)
     make_service(product, parameters=["Order", "referer1"])
     receiver.respond = lambda received: (404, {}, b"no partner spring-mail-4711")
@@ -111,7 +111,7 @@ def test_no_trace_is_left_in_any_table(pay, work, make_product, make_service, re
     assert OutgoingRequest.objects.count() == 2
     assert set(OutgoingRequest.objects.values_list("status_code", "error")) == {(404, "The service answered 404.")}
 
-    # A request from then on sends it empty.
+    # Later requests send the parameter empty.
     retry(Order.objects.get().items.get(), actor="Sam")
     work()
     assert parse_qs(receiver.received[-1].body.decode(), keep_blank_values=True)["referer1"] == [""]
@@ -129,7 +129,7 @@ def test_a_payment_reported_again_is_still_recognized(api, make_payment, sold):
     assert (again.status_code, other.status_code) == (200, 409)
 
 
-def test_it_goes_in_small_batches_each_with_its_count_in_the_log(make_order, monkeypatch, caplog):
+def test_it_purges_in_batches_and_logs_each_count(make_order, monkeypatch, caplog):
     monkeypatch.setattr(retention, "PURGE_BATCH_SIZE", 2)
     for status in ("paid", "paid", "paid", "deleted"):
         make_order(status, paid_at=400, ended_at=400)
@@ -141,8 +141,8 @@ def test_it_goes_in_small_batches_each_with_its_count_in_the_log(make_order, mon
     assert lines == [f"Purged the additional parameters of {count} orders." for count in (2, 1, 1)]
 
 
-def test_the_log_shows_the_counts_though_workers_are_quiet():
-    """Celery sets the root logger to the level of its worker."""
+def test_the_counts_are_logged_whatever_the_workers_log_level():
+    """Celery sets the root logger to the worker's level."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.WARNING)
@@ -152,7 +152,7 @@ def test_the_log_shows_the_counts_though_workers_are_quiet():
         root.setLevel(level)
 
 
-def test_it_does_not_wait_for_an_order_that_somebody_is_at(make_order, in_threads):
+def test_it_skips_locked_orders(make_order, in_threads):
     held, free = make_order(paid_at=400), make_order(paid_at=400)
 
     with transaction.atomic():
@@ -165,17 +165,17 @@ def test_it_does_not_wait_for_an_order_that_somebody_is_at(make_order, in_thread
     assert not has_parameters(held)
 
 
-def test_what_is_due_is_found_by_an_index_of_its_own(make_order):
+def test_the_queries_use_their_partial_indexes(make_order):
     order = make_order(paid_at=400)
-    # Enough of them for the plan not to hang on chance: many without parameters, few with.
+    # Enough rows for a stable query plan: many without parameters, few with.
     for name in ("id", "link_token", "link_fingerprint"):
         setattr(order, name, None)
-    copies = [copy(order) for _ in range(2000)]
-    for number, one in enumerate(copies):
-        one.number, one.status = f"COPY-{number}", ["paid", "deleted", "terminated", "unpaid"][number % 4]
-        one.ended_at = one.paid_at if number % 4 in (1, 2) else None
-        one.additional_parameters = {} if number % 20 > 4 else PARAMETERS
-    Order.objects.bulk_create(copies)
+    copied_orders = [copy(order) for _ in range(2000)]
+    for number, duplicate in enumerate(copied_orders):
+        duplicate.number, duplicate.status = f"COPY-{number}", ["paid", "deleted", "terminated", "unpaid"][number % 4]
+        duplicate.ended_at = duplicate.paid_at if number % 4 in (1, 2) else None
+        duplicate.additional_parameters = {} if number % 20 > 4 else PARAMETERS
+    Order.objects.bulk_create(copied_orders)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE orders_order")
         cursor.execute("SET enable_seqscan = off")

@@ -1,4 +1,4 @@
-"""Automatic sending set up on request: asked for in the portal, applied or answered in the admin."""
+"""Setup requests: submitted in the portal, applied or answered in the admin."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ from pools.models import KeyBatch, KeyImport, KeyImportPart, LicensePool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WANTED = {
+FORM_DATA = {
     "products": "PHOTO-PRO Photo Pro\nPHOTO-LITE Photo Lite",
     "pool_name": "Photo",
     "text": "AAAA-0001\nAAAA-0002\n\nAAAA-0001\n",
@@ -32,7 +32,7 @@ WANTED = {
 
 
 @pytest.fixture(autouse=True)
-def support_has_a_mailbox(settings):
+def support_mailbox(settings):
     settings.SUPPORT_EMAIL = ["support@keywell.example"]
 
 
@@ -50,15 +50,13 @@ def staff():
 
 
 @pytest.fixture
-def ask(manager):
-    """Ask as a manager does, in the portal."""
-
-    def ask(**fields):
-        response = manager.post(reverse("setup-add"), WANTED | fields)
+def submit_request(manager):
+    def submit_request(**fields):
+        response = manager.post(reverse("setup-add"), FORM_DATA | fields)
         assert response.status_code == 302, response.content.decode()
         return SetupRequest.objects.latest("pk")
 
-    return ask
+    return submit_request
 
 
 @pytest.fixture
@@ -69,8 +67,8 @@ def apply(staff):
     return apply
 
 
-def test_what_was_asked_for_is_set_up_with_one_action(ask, apply, pay, work, manager):
-    request = ask()
+def test_applying_a_request_sets_everything_up(submit_request, apply, pay, work, manager):
+    request = submit_request()
     page = apply(request).content.decode()
 
     pool = LicensePool.objects.get()
@@ -85,8 +83,8 @@ def test_what_was_asked_for_is_set_up_with_one_action(ask, apply, pay, work, man
     assert [code["code"] for code in answer["items"][0]["activation_codes"]] == ["AAAA-0001"]
 
 
-def test_both_sides_are_told(ask, apply, work):
-    request = ask()
+def test_support_and_the_merchant_are_notified(submit_request, apply, work):
+    request = submit_request()
     work()
     apply(request)
     work()
@@ -100,16 +98,16 @@ def test_both_sides_are_told(ask, apply, work):
     assert "AAAA" not in f"{asked.body} {applied.body}"
 
 
-def test_without_a_mailbox_of_support_nobody_is_written_to(ask, settings):
+def test_nobody_is_notified_without_a_support_address(submit_request, settings):
     settings.SUPPORT_EMAIL = []
 
-    ask()
+    submit_request()
 
     assert not MerchantNotice.objects.exists()
 
 
-def test_staff_answer_instead(ask, staff, work, manager):
-    request = ask()
+def test_staff_can_answer_instead(submit_request, staff, work, manager):
+    request = submit_request()
     staff.post(reverse("admin:fulfillment_setuprequest_answer", args=[request.pk]), {"answer": "Which <file>?"})
     work()
 
@@ -119,8 +117,8 @@ def test_staff_answer_instead(ask, staff, work, manager):
     assert not SetupRequestPart.objects.exists() and not LicensePool.objects.exists()
 
 
-def test_the_merchant_withdraws_it(ask, manager, apply):
-    request = ask()
+def test_the_merchant_can_withdraw_a_request(submit_request, manager, apply):
+    request = submit_request()
     manager.post(reverse("setup-withdraw", args=[request.pk]))
 
     assert not SetupRequestPart.objects.exists()
@@ -128,8 +126,8 @@ def test_the_merchant_withdraws_it(ask, manager, apply):
     assert not LicensePool.objects.exists()
 
 
-def test_who_left_is_not_told(ask, apply, work, merchant):
-    request = ask()
+def test_a_member_who_left_isnt_notified(submit_request, apply, work, merchant):
+    request = submit_request()
     merchant.members.filter(role="manager").delete()
     apply(request)
     work()
@@ -137,63 +135,66 @@ def test_who_left_is_not_told(ask, apply, work, merchant):
     assert mail.outbox[-1].to == ["owner@northlight.example"]
 
 
-def test_what_is_there_is_reused(ask, apply, make_product, make_pool):
+def test_existing_pools_and_products_are_reused(submit_request, apply, make_product, make_pool):
     pool = make_pool(2, name="Photo")
     product = make_product(sku="PHOTO-PRO", name="Ours", source="manual")
-    apply(ask())
+    apply(submit_request())
 
     product.refresh_from_db()
     pool.refresh_from_db()
     assert (product.name, product.quantity_rule, pool.threshold) == ("Ours", "item", 7)
     methods = FulfillmentMethod.objects.filter(product=product)
     methods_by_position = methods.order_by("position")
-    assert [(one.position, one.source, one.kind.place) for one in methods_by_position] == [
+    assert [(method.position, method.source, method.kind.place) for method in methods_by_position] == [
         (1, "manual", None),
         (2, "pool", pool),
     ]
     assert pool.keys.count() == 4
 
 
-def test_asked_for_again_it_adds_no_second_method_and_no_key(ask, apply):
-    apply(ask())
-    apply(ask())
+def test_a_repeated_request_adds_no_second_source_or_key(submit_request, apply):
+    apply(submit_request())
+    apply(submit_request())
 
     assert FulfillmentMethod.objects.count() == 2 and LicensePool.objects.get().keys.count() == 2
 
 
-def closed_at_once(in_threads, acts):
-    def close(act):
+def close_concurrently(in_threads, actions):
+    def close(action):
         try:
-            act()
+            action()
         except SetupRefused as error:
             return str(error)
         return "done"
 
-    return sorted(in_threads(close, acts, threads=8))
+    return sorted(in_threads(close, actions, threads=8))
 
 
-def test_two_clicks_apply_once(ask, in_threads):
-    request = ask()
+def test_concurrent_clicks_apply_once(submit_request, in_threads):
+    request = submit_request()
 
-    answers = closed_at_once(in_threads, [partial(setup.apply, request, actor="Stella")] * 8)
+    answers = close_concurrently(in_threads, [partial(setup.apply, request, actor="Stella")] * 8)
 
     assert answers == ["The request is already applied."] * 7 + ["done"]
     assert KeyBatch.objects.count() == 1
     assert request.events.count() == 2 and MerchantNotice.objects.about(request).count() == 2
 
 
-def test_of_those_who_close_it_at_once_one_does(ask, in_threads):
-    request = ask()
-    acts = [partial(setup.withdraw, request, actor="Max"), partial(setup.answer, request, text="No.", actor="Stella")]
+def test_only_one_concurrent_close_succeeds(submit_request, in_threads):
+    request = submit_request()
+    actions = [
+        partial(setup.withdraw, request, actor="Max"),
+        partial(setup.answer, request, text="No.", actor="Stella"),
+    ]
 
-    answers = closed_at_once(in_threads, acts * 8)
+    answers = close_concurrently(in_threads, actions * 8)
 
     assert answers.count("done") == 1
     assert request.events.count() == 2
 
 
-def test_a_mistake_in_the_file_is_shown_and_keeps_it_open(ask, apply, staff, manager):
-    request = ask(text="", file=SimpleUploadedFile("keys.txt", b"ABCDEFGH\0\n\n"))
+def test_a_file_with_errors_keeps_the_request_open_and_shows_them(submit_request, apply, staff, manager):
+    request = submit_request(text="", file=SimpleUploadedFile("keys.txt", b"ABCDEFGH\0\n\n"))
 
     for page in (
         apply(request),
@@ -206,8 +207,8 @@ def test_a_mistake_in_the_file_is_shown_and_keeps_it_open(ask, apply, staff, man
     assert request.status == "open" and not LicensePool.objects.exists()
 
 
-def test_a_failure_half_way_leaves_nothing(ask, monkeypatch):
-    request = ask()
+def test_a_failure_halfway_leaves_nothing_behind(submit_request, monkeypatch):
+    request = submit_request()
     monkeypatch.setattr(setup, "_close", None)
     with pytest.raises(TypeError):
         setup.apply(request, actor="Stella")
@@ -217,9 +218,9 @@ def test_a_failure_half_way_leaves_nothing(ask, monkeypatch):
     assert SetupRequestPart.objects.exists()
 
 
-def test_a_long_file_is_a_workers(ask, apply, monkeypatch):
+def test_a_worker_imports_a_long_file(submit_request, apply, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 5)
-    apply(ask())
+    apply(submit_request())
     pool, key_import = LicensePool.objects.get(), KeyImport.objects.get()
     assert key_import.status == "importing" and pool.keys.count() == 0
 
@@ -228,8 +229,8 @@ def test_a_long_file_is_a_workers(ask, apply, monkeypatch):
     assert pool.keys.count() == 2 and not KeyImportPart.objects.exists()
 
 
-def test_the_file_is_kept_encrypted_and_shown_to_nobody(ask, staff, manager):
-    request = ask()
+def test_the_file_is_stored_encrypted_and_never_shown(submit_request, staff, manager):
+    request = submit_request()
     pages = [
         manager.get(reverse("setup")),
         staff.get(reverse("admin:fulfillment_setuprequest_change", args=[request.pk])),
@@ -255,33 +256,33 @@ def test_the_file_is_kept_encrypted_and_shown_to_nobody(ask, staff, manager):
         ("quantity_rule", "none", "Select a valid choice."),
     ],
 )
-def test_what_cannot_be_set_up_is_refused(manager, field, value, message):
-    page = manager.post(reverse("setup-add"), WANTED | {field: value})
+def test_it_rejects_invalid_input(manager, field, value, message):
+    page = manager.post(reverse("setup-add"), FORM_DATA | {field: value})
 
     assert page.status_code == 200 and message in page.content.decode()
     assert not SetupRequest.objects.exists()
 
 
-def test_a_file_that_is_too_long_is_refused_and_not_left_out(manager, settings):
+def test_it_rejects_a_file_that_is_too_long(manager, settings):
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 1000
     file = SimpleUploadedFile("keys.txt", b"AAAA-0001\n" * 200)
 
-    page = manager.post(reverse("setup-add"), WANTED | {"text": "", "file": file})
+    page = manager.post(reverse("setup-add"), FORM_DATA | {"text": "", "file": file})
 
     assert page.status_code == 200 and "Choose a file of at most 64 MiB" in page.content.decode()
     assert not SetupRequest.objects.exists()
 
 
-def test_few_requests_are_open_at_a_time(ask, manager):
+def test_the_number_of_open_requests_is_limited(submit_request, manager):
     for _ in range(setup.MAX_OPEN):
-        ask()
+        submit_request()
 
-    assert "open requests" in manager.post(reverse("setup-add"), WANTED).content.decode()
+    assert "open requests" in manager.post(reverse("setup-add"), FORM_DATA).content.decode()
     assert SetupRequest.objects.count() == setup.MAX_OPEN
 
 
-def test_another_merchants_request_is_not_there(ask, client, outsider):
-    request = ask()
+def test_another_merchants_request_is_inaccessible(submit_request, client, outsider):
+    request = submit_request()
     client.force_login(outsider.members.get().user)
 
     assert client.post(reverse("setup-withdraw", args=[request.pk])).status_code == 404
@@ -289,8 +290,8 @@ def test_another_merchants_request_is_not_there(ask, client, outsider):
     assert SetupRequest.objects.get().status == "open"
 
 
-def test_staff_who_may_only_look_do_not_apply(ask):
-    request = ask()
+def test_staff_with_view_permission_cant_apply(submit_request):
+    request = submit_request()
     reader = Client()
     user = User.objects.create_user("rita@keywell.example", "correct horse", is_staff=True)
     user.user_permissions.add(*_permissions("view_setuprequest"))
@@ -307,19 +308,19 @@ def _permissions(*names):
     return Permission.objects.filter(codename__in=names)
 
 
-def test_in_doubt_about_the_column_it_asks(ask, apply, manager):
+def test_it_asks_for_the_column_if_it_is_ambiguous(submit_request, apply, manager):
     content = b"Serial number,License key\nS-7788,AAAA-1111\nS-1234,BBBB-2222\n"
 
     def file():
         return SimpleUploadedFile("keys.csv", content)
 
-    response = manager.post(reverse("setup-add"), WANTED | {"text": "", "file": file()})
+    response = manager.post(reverse("setup-add"), FORM_DATA | {"text": "", "file": file()})
 
     assert "Which column contains the license keys?" in response.content.decode()
     assert "1 “Serial number” (2 different values with 6 characters)" in response.content.decode()
     assert not SetupRequest.objects.exists() and not SetupRequestPart.objects.exists()
 
-    apply(ask(text="", file=file(), column="2"))
+    apply(submit_request(text="", file=file(), column="2"))
 
     pool = LicensePool.objects.get()
     assert [key.code for key in pool.keys.order_by("position")] == ["AAAA-1111", "BBBB-2222"]

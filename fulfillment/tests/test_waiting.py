@@ -1,4 +1,4 @@
-"""Pools that run dry, and what happens when they are filled."""
+"""Items that wait for an empty pool, and what happens when it is restocked."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -20,7 +20,7 @@ def number_of_codes(number):
     return sum(item.activation_codes.count() for item in order.items.all())
 
 
-def test_what_is_there_is_given_and_the_rest_waits_with_its_reason(pay, make_product):
+def test_a_short_pool_issues_what_it_has_and_the_item_waits(pay, make_product):
     answer = pay(make_product(keys=2, name="Pro", sku="PRO"), quantity=3)
 
     (item,) = answer["items"]
@@ -44,7 +44,7 @@ def test_an_import_serves_waiting_items_oldest_payment_first(pay, make_product, 
     assert states() == {"FIRST": "done", "SECOND": "done", "LATE": "waiting"}
 
 
-def test_the_missing_codes_come_in_one_mail(pay, make_product, merchant, work, mailoutbox):
+def test_the_missing_codes_are_sent_in_one_email(pay, make_product, merchant, work, mailoutbox):
     answer = pay(make_product(keys=1), quantity=3)
     work()
     mailoutbox.clear()
@@ -59,7 +59,7 @@ def test_the_missing_codes_come_in_one_mail(pay, make_product, merchant, work, m
     assert merchant.pools.get().keys.available().count() == 3
 
 
-def test_asking_again_never_gives_more(pay, make_product, merchant):
+def test_a_repeated_attempt_issues_no_more_keys(pay, make_product, merchant):
     pay(make_product(keys=10), quantity=2)
     fulfillment = Fulfillment.objects.get()
 
@@ -71,7 +71,7 @@ def test_asking_again_never_gives_more(pay, make_product, merchant):
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_a_refunded_order_gets_nothing_any_more(pay, make_product, merchant, work):
+def test_a_refunded_order_gets_no_keys(pay, make_product, merchant, work):
     pay(make_product(keys=0))
     refund(Order.objects.get(), actor="shop")
 
@@ -85,21 +85,21 @@ def test_a_refunded_order_gets_nothing_any_more(pay, make_product, merchant, wor
 def test_the_sweep_finds_items_that_wait_for_a_pool_with_keys(pay, make_product, merchant, monkeypatch):
     pay(make_product(keys=0), order="A1")
     stock(merchant.pools.get(), 1)
-    asked_for = []
-    monkeypatch.setattr("fulfillment.tasks.publish", lambda task, pk: asked_for.append((task, pk)))
+    published = []
+    monkeypatch.setattr("fulfillment.tasks.publish", lambda task, pk: published.append((task, pk)))
 
     tasks.sweep()
 
-    assert asked_for == [("fulfillment.tasks.serve_pool", merchant.pools.get().pk)]
+    assert published == [("fulfillment.tasks.serve_pool", merchant.pools.get().pk)]
     tasks.serve_pool(merchant.pools.get().pk)
     assert states() == {"A1": "done"}
-    asked_for.clear()
+    published.clear()
     tasks.sweep()
-    assert asked_for == []
+    assert published == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_import_asks_a_worker_to_serve(pay, make_product, merchant, monkeypatch):
+def test_an_import_makes_a_worker_serve_waiting_items(pay, make_product, merchant, monkeypatch):
     pay(make_product(keys=0), order="A1")
     monkeypatch.setattr("fulfillment.receivers.publish", lambda task, pk: tasks.serve_pool(pk))
 
@@ -116,11 +116,11 @@ def test_a_pool_is_served_by_one_worker_at_a_time(pay, make_product, merchant, i
     served = []
     top_up = engine.top_up
 
-    def count(fulfillment, **kwargs):
+    def count_calls(fulfillment, **kwargs):
         served.append(fulfillment.pk)
         top_up(fulfillment, **kwargs)
 
-    monkeypatch.setattr("fulfillment.engine.top_up", count)
+    monkeypatch.setattr("fulfillment.engine.top_up", count_calls)
 
     in_threads(lambda _: engine.serve_waiting(merchant.pools.get()), range(4), threads=4)
 
@@ -128,7 +128,7 @@ def test_a_pool_is_served_by_one_worker_at_a_time(pay, make_product, merchant, i
     assert len(served) == 3
 
 
-def test_what_one_pool_lacks_the_next_in_line_gives(pay, make_product, make_pool):
+def test_the_next_pool_supplies_what_the_first_one_lacks(pay, make_product, make_pool):
     product = make_product(keys=1)
     reserve = make_pool(5, name="Reserve")
     PoolMethod.objects.create(product=product, position=2, pool=reserve)
@@ -139,7 +139,7 @@ def test_what_one_pool_lacks_the_next_in_line_gives(pay, make_product, make_pool
     assert reserve.keys.issued().count() == 2
 
 
-def test_a_product_without_a_source_waits_for_one_and_the_merchant_is_told(
+def test_an_item_without_a_source_waits_and_the_merchant_gets_one_notice(
     pay, make_product, make_pool, work, mailoutbox
 ):
     product = make_product(source=None)
@@ -157,7 +157,7 @@ def test_a_product_without_a_source_waits_for_one_and_the_merchant_is_told(
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_a_pool_of_another_merchant_gives_nothing(pay, make_product, make_pool, outsider):
+def test_a_pool_of_another_merchant_issues_nothing(pay, make_product, make_pool, outsider):
     pool = make_pool(1, merchant=outsider)
 
     answer = pay(make_product(pool=pool))
@@ -168,7 +168,7 @@ def test_a_pool_of_another_merchant_gives_nothing(pay, make_product, make_pool, 
         pool.fulfillment_methods.get().full_clean()
 
 
-def test_work_that_keeps_breaking_says_so_and_fails_at_last(pay, product, monkeypatch, work):
+def test_an_item_that_keeps_raising_errors_shows_them_and_finally_fails(pay, product, monkeypatch, work):
     monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
     pay(product)
     work()
@@ -180,7 +180,7 @@ def test_work_that_keeps_breaking_says_so_and_fails_at_last(pay, product, monkey
     assert Fulfillment.objects.get().status == "failed"
 
 
-def test_a_source_that_breaks_does_not_take_the_payment_with_it(pay, product, monkeypatch, work, caplog):
+def test_a_source_that_raises_doesnt_lose_the_payment(pay, product, monkeypatch, work, caplog):
     monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
     answer = pay(product)
     assert answer["items"][0]["fulfillment"] == "pending"
@@ -192,7 +192,7 @@ def test_a_source_that_breaks_does_not_take_the_payment_with_it(pay, product, mo
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_an_item_that_breaks_does_not_hold_up_the_others(pay, make_product, merchant, monkeypatch, work):
+def test_an_item_that_raises_doesnt_block_the_others(pay, make_product, merchant, monkeypatch, work):
     product = make_product(keys=0)
     pay(product, order="BROKEN", paid_at="2026-11-22T09:00:00Z")
     pay(product, order="SOUND", paid_at="2026-11-22T10:00:00Z")
@@ -211,7 +211,7 @@ def test_an_item_that_breaks_does_not_hold_up_the_others(pay, make_product, merc
 
 
 @pytest.mark.django_db(transaction=True)
-def test_payments_that_race_are_all_served_once_there_are_keys(pay, make_product, merchant, in_threads, work):
+def test_concurrent_payments_are_all_served_once_there_are_keys(pay, make_product, merchant, in_threads, work):
     product = make_product(keys=50)
     in_threads(lambda number: pay(product, quantity=1 + number % 3), range(60), threads=12)
     assert merchant.pools.get().keys.available().count() == 0

@@ -1,4 +1,4 @@
-"""A web server of a merchant's on loopback."""
+"""A merchant's web server, on loopback."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ def respond(status: int, headers: dict[str, str] | None = None, body: bytes = b"
 
 
 class Receiver:
-    """Keeps what it receives, and answers as `respond` says: a status, and perhaps headers and a body."""
+    """Records requests and answers with what `respond` returns: a status, and optionally headers and a body."""
 
     def __init__(self, tls: SSLContext | None = None):
         self.received: list[Received] = []

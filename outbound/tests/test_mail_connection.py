@@ -36,14 +36,14 @@ def send(body="Your key", to="ada@example.com"):
         pass
 
 
-def test_e_mails_share_a_connection(sink):
+def test_emails_share_a_connection(sink):
     for _ in range(5):
         send()
 
     assert (len(sink.messages), sink.sessions) == (5, 1)
 
 
-def test_a_connection_is_not_kept_for_ever(sink, monkeypatch):
+def test_a_connection_is_not_kept_forever(sink, monkeypatch):
     monkeypatch.setattr(mail_servers, "MAX_EMAILS_PER_CONNECTION", 2)
     for _ in range(5):
         send()
@@ -67,14 +67,14 @@ def test_a_connection_that_the_server_has_closed_is_replaced(sink):
     assert (len(sink.messages), sink.sessions) == (2, 2)
 
 
-def test_a_refused_e_mail_does_not_spoil_the_next(sink, monkeypatch):
-    async def refuse_nobody(server, session, envelope, address, options):
+def test_a_rejected_email_does_not_affect_the_next(sink, monkeypatch):
+    async def reject_nobody(server, session, envelope, address, options):
         if address.startswith("nobody"):
             return "550 5.1.1 unknown"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    monkeypatch.setattr(sink, "handle_RCPT", refuse_nobody, raising=False)
+    monkeypatch.setattr(sink, "handle_RCPT", reject_nobody, raising=False)
     send()
     with pytest.raises(MailError):
         send(to="nobody@example.com")
@@ -85,7 +85,7 @@ def test_a_refused_e_mail_does_not_spoil_the_next(sink, monkeypatch):
 
 
 @pytest.mark.parametrize("eight_bit", [True, False])
-def test_a_server_gets_eight_bits_only_if_it_takes_them(sink, eight_bit):
+def test_a_server_gets_8_bit_content_only_if_it_supports_it(sink, eight_bit):
     sink.eight_bit = eight_bit
     body = "Schöne Grüße, Zoë\n.\nГотово\n"
 
@@ -104,7 +104,7 @@ def delivery(pay, product):
 
 
 @pytest.mark.parametrize("trouble", [{"breaks_off": True}, {"delay": 5}])
-def test_a_mail_that_may_have_arrived_is_sent_again_ten_minutes_later(sink, delivery, work, settings, trouble):
+def test_an_email_that_may_have_arrived_is_resent_ten_minutes_later(sink, delivery, work, settings, trouble):
     settings.EMAIL_TIMEOUT = 1
     sink.__dict__.update(trouble)
     work()
@@ -123,11 +123,11 @@ def test_a_mail_that_may_have_arrived_is_sent_again_ten_minutes_later(sink, deli
     work()
 
     assert Delivery.objects.get().status == Delivery.Status.SENT
-    assert set(sink.received().values()) == {2}  # by the same Message-ID
+    assert set(sink.received().values()) == {2}  # with the same Message-ID
     assert any("may have arrived" in line.text for line in order_history(Order.objects.get()))
 
 
-def test_a_mail_that_was_not_sent_in_full_is_sent_again_soon(sink, delivery, work, monkeypatch):
+def test_an_incomplete_email_is_retried_soon(sink, delivery, work, monkeypatch):
     async def hang_up(server, session, envelope, address, options):
         server.transport.abort()
         return "250 OK"

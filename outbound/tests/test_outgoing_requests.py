@@ -1,4 +1,4 @@
-"""What merchants type in leads to the internet, and nowhere else."""
+"""Requests to URLs that merchants enter reach the public internet and nothing else."""
 
 import socket
 import ssl
@@ -28,8 +28,8 @@ PUBLIC = "93.184.216.34"
 
 
 @pytest.fixture(autouse=True)
-def numbers_only(dns):
-    """No test asks a name server."""
+def no_dns_lookups(dns):
+    """Keep the tests from asking a name server."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def post(merchant):
     return post
 
 
-# Where it may go
+# Allowed addresses
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def post(merchant):
         "172.16.0.1",
         "192.168.1.1",
         "100.64.0.1",  # behind a carrier's NAT
-        "169.254.169.254",  # clouds tell a machine its secrets there
+        "169.254.169.254",  # cloud metadata, which contains secrets
         "224.0.0.1",
         "255.255.255.255",
         "240.0.0.1",
@@ -80,7 +80,7 @@ def post(merchant):
         "[2001:db8::1]",
     ],
 )
-def test_no_address_but_the_internets_is_called(host):
+def test_it_rejects_addresses_outside_the_public_internet(host):
     with pytest.raises(OutgoingRequestRefused, match="isn’t on the public internet.*CALLOUT_NETWORKS"):
         check(f"https://{host}/")
 
@@ -88,13 +88,13 @@ def test_no_address_but_the_internets_is_called(host):
 @pytest.mark.parametrize(
     "host", ["93.184.216.34", "[2606:2800:220:1:248:1893:25c8:1946]", "[64:ff9b::5db8:d822]", "[::ffff:5db8:d822]"]
 )
-def test_the_internet_is_called(host):
+def test_it_accepts_public_addresses(host):
     check(f"https://{host}/")
     check(f"https://{host}:8443/hook?shop=1")
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "error"),
     [
         ("", "spaces"),
         ("https://93.184.216.34/a b", "spaces"),
@@ -116,12 +116,12 @@ def test_the_internet_is_called(host):
         ("https://[::1/", "Enter a valid URL"),
     ],
 )
-def test_what_is_no_address_to_call_is_refused(url, why):
-    with pytest.raises(OutgoingRequestRefused, match=why):
+def test_it_rejects_invalid_urls(url, error):
+    with pytest.raises(OutgoingRequestRefused, match=error):
         check(url)
 
 
-def test_one_wrong_address_of_a_name_is_enough(dns):
+def test_it_rejects_a_name_with_any_internal_address(dns):
     dns("mixed.example", [PUBLIC, "10.0.0.1"])
 
     with pytest.raises(OutgoingRequestRefused):
@@ -129,23 +129,23 @@ def test_one_wrong_address_of_a_name_is_enough(dns):
 
 
 @pytest.mark.parametrize("host", ["nobody.example", "a" * 64 + ".example", "double..dot"])
-def test_a_name_without_an_address_may_have_one_later(host):
+def test_an_unresolvable_name_is_a_temporary_error(host):
     with pytest.raises(OutgoingRequestFailed, match="Can’t resolve") as caught:
         check(f"https://{host}/")
     assert caught.value.temporary and not OutgoingRequestRefused.temporary
 
 
 def test_a_name_is_resolved_once(dns, post, receiver):
-    elsewhere = Receiver()
+    other_receiver = Receiver()
     dns("rebinding.example", ["127.0.0.1"], ["127.0.0.2"])
 
     assert post(f"http://rebinding.example:{receiver.port}/").status_code == 200
 
     assert receiver.received[0].headers["host"] == f"rebinding.example:{receiver.port}"
-    elsewhere.stop()
+    other_receiver.stop()
 
 
-def test_a_name_that_leads_inside_since_it_was_checked_is_refused(dns, post):
+def test_it_rejects_a_name_that_resolves_to_an_internal_address_after_the_check(dns, post):
     server = socket.create_server(("127.0.0.1", 0))
     url = f"https://rebinding.example:{server.getsockname()[1]}/"
     dns("rebinding.example", [PUBLIC], ["127.0.0.1"])
@@ -160,7 +160,7 @@ def test_a_name_that_leads_inside_since_it_was_checked_is_refused(dns, post):
     assert "isn’t on the public internet" in OutgoingRequest.objects.get().error
 
 
-def test_other_protocols_are_led_the_same_way(dns, inside):
+def test_other_protocols_use_the_same_guard(dns, loopback_allowed):
     server = socket.create_server(("127.0.0.1", 0))
     dns("mail.example", ["127.0.0.1"])
 
@@ -176,7 +176,7 @@ def test_the_next_address_is_tried_when_one_is_dead(dns, post, receiver):
     assert post(f"http://two.example:{receiver.port}/").status_code == 200
 
 
-def test_networks_inside_are_called_where_they_are_allowed(settings, inside):
+def test_internal_networks_can_be_allowed(settings, loopback_allowed):
     check("https://127.0.0.1/")
     check("http://127.0.0.1/")
     check("https://[::ffff:127.0.0.1]/")
@@ -185,7 +185,7 @@ def test_networks_inside_are_called_where_they_are_allowed(settings, inside):
             check(f"https://{host}/")
 
 
-def test_without_encryption_only_what_is_inside_is_called(dns, inside):
+def test_unencrypted_requests_only_go_to_internal_addresses(dns, loopback_allowed):
     dns("mixed.example", [PUBLIC, "127.0.0.1"])
 
     for host in (PUBLIC, "mixed.example"):
@@ -201,7 +201,7 @@ def test_redirects_are_not_followed(post, receiver):
     assert len(receiver.received) == 1
 
 
-def test_proxies_and_passwords_of_the_environment_are_not_used(post, receiver, monkeypatch, tmp_path):
+def test_proxies_and_passwords_from_the_environment_are_ignored(post, receiver, monkeypatch, tmp_path):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password secret")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"):
@@ -215,13 +215,13 @@ def test_proxies_and_passwords_of_the_environment_are_not_used(post, receiver, m
 
 
 @pytest.fixture
-def secure_receiver(tls, inside):
+def secure_receiver(tls, loopback_allowed):
     receiver = Receiver(tls[0])
     yield receiver
     receiver.stop()
 
 
-def test_the_host_shows_a_certificate_of_its_name(post, secure_receiver, tls, dns, monkeypatch):
+def test_the_certificate_must_match_the_host_name(post, secure_receiver, tls, dns, monkeypatch):
     monkeypatch.setattr(address_guard, "TLS", ssl.create_default_context(cafile=tls[1]))
     dns("shop.example", ["127.0.0.1"])
     dns("other.example", ["127.0.0.1"])
@@ -231,7 +231,7 @@ def test_the_host_shows_a_certificate_of_its_name(post, secure_receiver, tls, dn
         post(f"https://other.example:{secure_receiver.port}/")
 
 
-def test_a_certificate_that_nobody_signed_is_not_taken(post, secure_receiver, dns):
+def test_it_rejects_a_self_signed_certificate(post, secure_receiver, dns):
     dns("shop.example", ["127.0.0.1"])
 
     with pytest.raises(OutgoingRequestFailed, match="invalid certificate.*self-signed"):
@@ -242,14 +242,14 @@ def test_a_certificate_that_nobody_signed_is_not_taken(post, secure_receiver, dn
 # Answers
 
 
-def test_an_answer_is_cut(post, receiver):
+def test_a_long_answer_is_cut(post, receiver):
     receiver.respond = lambda received: (200, {}, b"x" * 1_000_000)
 
     assert len(post(receiver.url).body) == 64 * 1024
     assert len(OutgoingRequest.objects.get().answer) == outgoing_requests.MAX_STORED_LENGTH
 
 
-def test_packed_answers_are_not_asked_for(post, receiver):
+def test_it_asks_for_uncompressed_answers(post, receiver):
     post(receiver.url)
 
     assert receiver.received[0].headers["accept-encoding"] == "identity"
@@ -257,16 +257,16 @@ def test_packed_answers_are_not_asked_for(post, receiver):
 
 @pytest.fixture
 def serve():
-    """A server that does as it likes with its one connection."""
+    """Start a server that passes its only connection to `handle`; return its URL."""
 
-    def serve(behave):
+    def serve(handle):
         server = socket.create_server(("127.0.0.1", 0))
 
         def run():
             connection, _ = server.accept()
             with connection, server:
                 connection.recv(65536)
-                behave(connection)
+                handle(connection)
 
         Thread(target=run, daemon=True).start()
         return f"http://127.0.0.1:{server.getsockname()[1]}/"
@@ -294,7 +294,7 @@ def drip(connection, start):
     ],
     ids=["status", "header", "body", "endless"],
 )
-def test_a_server_that_drips_is_cut(post, serve, inside, start):
+def test_it_times_out_on_a_slowly_dripping_server(post, serve, loopback_allowed, start):
     url = serve(lambda connection: drip(connection, start))
     started = monotonic()
 
@@ -304,7 +304,7 @@ def test_a_server_that_drips_is_cut(post, serve, inside, start):
     assert monotonic() - started < 3
 
 
-def test_a_silent_one_is_cut(post, serve, inside):
+def test_it_times_out_on_a_silent_server(post, serve, loopback_allowed):
     def listen(connection):
         while connection.recv(65536):
             pass
@@ -313,7 +313,7 @@ def test_a_silent_one_is_cut(post, serve, inside):
         post(serve(listen), timeout=0.2)
 
 
-def test_so_is_a_resolver_that_takes_its_time(post, monkeypatch):
+def test_it_times_out_on_a_slow_resolver(post, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: sleep(1))
 
     with pytest.raises(OutgoingRequestTimeout, match="timed out"):
@@ -343,12 +343,12 @@ def test_so_is_a_resolver_that_takes_its_time(post, monkeypatch):
         "a long header",
     ],
 )
-def test_what_is_no_whole_answer_is_none(post, serve, inside, answer):
+def test_an_incomplete_answer_is_an_error(post, serve, loopback_allowed, answer):
     with pytest.raises(OutgoingRequestFailed, match="No answer from"):
         post(serve(lambda connection: connection.sendall(answer)))
 
 
-def test_a_chunk_without_end_is_not_read(post, serve, inside):
+def test_an_endless_chunk_is_not_read(post, serve, loopback_allowed):
     sent: list[int] = []
 
     def flood(connection):
@@ -364,7 +364,7 @@ def test_a_chunk_without_end_is_not_read(post, serve, inside):
     assert len(sent) < 50
 
 
-def test_what_comes_before_the_answer_is_not_taken_for_it(post, serve, inside):
+def test_informational_responses_are_skipped(post, serve, loopback_allowed):
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </key>\r\n\r\n"
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\na key"
 
@@ -372,7 +372,7 @@ def test_what_comes_before_the_answer_is_not_taken_for_it(post, serve, inside):
 
 
 @pytest.mark.parametrize(
-    ("asked", "seconds"),
+    ("retry_after", "seconds"),
     [
         ("120", 120),
         ("0", 0),
@@ -386,11 +386,11 @@ def test_what_comes_before_the_answer_is_not_taken_for_it(post, serve, inside):
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
     ],
 )
-def test_it_is_told_how_long_to_wait(asked, seconds):
-    assert Answer(503, {"Retry-After": asked}, b"").retry_after == timedelta(seconds=seconds)
+def test_it_reads_retry_after(retry_after, seconds):
+    assert Answer(503, {"Retry-After": retry_after}, b"").retry_after == timedelta(seconds=seconds)
 
 
-def test_it_is_told_until_when_to_wait():
+def test_it_reads_a_date_in_retry_after():
     until = format_datetime(timezone.now() + timedelta(minutes=10), usegmt=True)
 
     wait = Answer(503, {"Retry-After": until}, b"").retry_after
@@ -398,10 +398,10 @@ def test_it_is_told_until_when_to_wait():
     assert wait.total_seconds() == pytest.approx(600, abs=30)
 
 
-# What is kept
+# The log
 
 
-def test_every_request_leaves_a_row(post, receiver, merchant):
+def test_each_request_is_recorded(post, receiver, merchant):
     receiver.respond = lambda received: (418, {}, b"short \0 and stout \xff")
 
     post(receiver.url + "?token=secret", b"all of it", logged="what may be kept", attempt=3)
@@ -418,7 +418,7 @@ def test_every_request_leaves_a_row(post, receiver, merchant):
     assert outgoing_request.milliseconds is not None
 
 
-def test_so_does_one_that_fails(post, inside):
+def test_a_failed_request_is_recorded(post, loopback_allowed):
     with pytest.raises(OutgoingRequestError) as caught:
         post("http://127.0.0.1:9999/")
 
@@ -427,7 +427,7 @@ def test_so_does_one_that_fails(post, inside):
     assert outgoing_request.status_code is None and outgoing_request.milliseconds is not None
 
 
-def test_so_does_one_whose_process_dies(post, receiver, monkeypatch):
+def test_a_request_is_recorded_even_if_the_process_dies(post, receiver, monkeypatch):
     def die(*args, **options):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""No address that IANA keeps for special purposes is called, however it is written."""
+"""No special-purpose address of the IANA registries is called, in whatever notation."""
 
 from ipaddress import ip_address, ip_network
 
@@ -6,8 +6,8 @@ import pytest
 
 from outbound.address_guard import OutgoingRequestError, check
 
-# The registries in full, but for what they call globally reachable and is no part of a larger block: anycast of AS112
-# and AMT (192.31.196.0/24, 192.52.193.0/24, 192.175.48.0/24, 2620:4f:8000::/48). November 2026.
+# The full registries, except for globally reachable blocks outside a larger one: AS112 and AMT anycast
+# (192.31.196.0/24, 192.52.193.0/24, 192.175.48.0/24, 2620:4f:8000::/48). November 2026.
 IPV4 = """
 0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29 192.0.0.8/32
 192.0.0.9/32 192.0.0.10/32 192.0.0.170/32 192.0.0.171/32 192.0.2.0/24 192.88.99.0/24 192.88.99.2/32 192.168.0.0/16
@@ -20,13 +20,13 @@ IPV6 = """
 """
 
 
-def ends_of(networks):
+def boundaries(networks):
     for network in map(ip_network, networks.split()):
         yield from dict.fromkeys([network[0], network[network.num_addresses // 2], network[-1]])
 
 
-def ways_to(address):
-    """An IPv4 address, and the IPv6 addresses that lead to it."""
+def equivalent_addresses(address):
+    """Yield the IPv6 addresses that embed an IPv4 address, and the address itself."""
     number = int(address)
     for prefix in ("::ffff:0:0", "64:ff9b::", "::"):
         yield ip_address(int(ip_address(prefix)) | number)
@@ -34,26 +34,26 @@ def ways_to(address):
     yield address
 
 
-def refused(address):
+def is_rejected(address):
     host = f"[{address}]" if address.version == 6 else str(address)
     with pytest.raises(OutgoingRequestError):
         check(f"https://{host}/")
     return True
 
 
-@pytest.mark.parametrize("address", ends_of(IPV4), ids=str)
-def test_an_ipv4_address_for_special_purposes_is_refused(address):
-    assert all(refused(way) for way in ways_to(address))
+@pytest.mark.parametrize("address", boundaries(IPV4), ids=str)
+def test_it_rejects_special_purpose_ipv4_addresses(address):
+    assert all(is_rejected(equivalent) for equivalent in equivalent_addresses(address))
 
 
-@pytest.mark.parametrize("address", ends_of(IPV6), ids=str)
-def test_an_ipv6_address_for_special_purposes_is_refused(address):
-    assert refused(address)
+@pytest.mark.parametrize("address", boundaries(IPV6), ids=str)
+def test_it_rejects_special_purpose_ipv6_addresses(address):
+    assert is_rejected(address)
 
 
 PUBLIC = ["93.184.216.34", "168.63.129.17", "192.88.98.255", "[2606:2800:220:1::1]", "[64:ff9b::5db8:d822]"]
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-def test_the_internet_around_them_is_called(host):
+def test_it_accepts_neighboring_public_addresses(host):
     check(f"https://{host}/")

@@ -1,4 +1,4 @@
-"""Connections stay open for the next request, and nothing passes from one request to another."""
+"""Connections are reused, and nothing leaks from one request to another."""
 
 import gzip
 import os
@@ -23,14 +23,14 @@ def answer(body: bytes, *headers: bytes) -> bytes:
 
 
 class Server:
-    """Answers each request with the next of `answers`, on connections that stay open."""
+    """Answers each request with the next item of `answers`, on persistent connections."""
 
     def __init__(self, tls: ssl.SSLContext | None):
         self.tls = tls
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
         self.answers: list = []
-        self.requests: list[tuple[int, bytes]] = []  # with the number of its connection
+        self.requests: list[tuple[int, bytes]] = []  # each with its connection's number
         self.connections: list[socket.socket] = []
         self.ended: Queue[int] = Queue()
         Thread(target=self.accept, daemon=True).start()
@@ -49,11 +49,11 @@ class Server:
         with suppress(OSError):
             while request := self.read(connection):
                 self.requests.append((number, request))
-                given = self.answers.pop(0) if self.answers else answer(b"%d" % len(self.requests))
-                if callable(given):
-                    given(connection)
+                response = self.answers.pop(0) if self.answers else answer(b"%d" % len(self.requests))
+                if callable(response):
+                    response(connection)
                 else:
-                    connection.sendall(given)
+                    connection.sendall(response)
         connection.close()
         self.ended.put(number)
 
@@ -83,7 +83,7 @@ def scheme(request):
 
 
 @pytest.fixture
-def server(scheme, tls, inside, dns, monkeypatch):
+def server(scheme, tls, loopback_allowed, dns, monkeypatch):
     monkeypatch.setattr(address_guard, "TLS", ssl.create_default_context(cafile=tls[1]))
     dns("shop.example", ["127.0.0.1"])
     server = Server(tls[0] if scheme == "https" else None)
@@ -100,17 +100,17 @@ def post(merchant, scheme, server):
     return post
 
 
-def connections_of(server):
+def connection_numbers(server):
     return [number for number, _ in server.requests]
 
 
 def test_the_next_request_uses_the_same_connection(post, server):
     assert [post().body for _ in range(3)] == [b"1", b"2", b"3"]
 
-    assert connections_of(server) == [1, 1, 1]
+    assert connection_numbers(server) == [1, 1, 1]
 
 
-def test_the_next_thread_does_too(post, server, merchant, scheme):
+def test_another_thread_uses_the_same_connection(post, server, merchant, scheme):
     url = transport.urlsplit(f"{scheme}://shop.example:{server.port}/")
     asking: dict = {"body": b"", "headers": {}, "timeout": 5, "trusted": False}
     for _ in range(2):
@@ -118,7 +118,7 @@ def test_the_next_thread_does_too(post, server, merchant, scheme):
         thread.start()
         thread.join()
 
-    assert connections_of(server) == [1, 1]
+    assert connection_numbers(server) == [1, 1]
 
 
 def test_a_connection_belongs_to_one_merchant(post, server):
@@ -126,24 +126,24 @@ def test_a_connection_belongs_to_one_merchant(post, server):
     post(merchant=Merchant.objects.create(name="Other", slug="other"))
     post(trusted=True)
 
-    assert connections_of(server) == [1, 2, 3]
+    assert connection_numbers(server) == [1, 2, 3]
 
 
-def test_a_connection_that_was_closed_meanwhile_does_no_harm(post, server):
+def test_a_closed_connection_is_replaced(post, server):
     post()
     server.connections[0].shutdown(socket.SHUT_RDWR)
     assert server.ended.get(timeout=10) == 1
 
     assert post().body == b"2"
-    assert connections_of(server) == [1, 2]
+    assert connection_numbers(server) == [1, 2]
 
 
-def test_an_answer_that_says_so_is_the_last(post, server):
+def test_connection_close_ends_the_connection(post, server):
     server.answers = [answer(b"bye", b"Connection: close")]
     post()
     post()
 
-    assert connections_of(server) == [1, 2]
+    assert connection_numbers(server) == [1, 2]
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -154,19 +154,19 @@ def test_a_request_that_may_have_arrived_is_not_repeated(post, server, method):
     with pytest.raises(OutgoingRequestFailed, match="connection closed without an answer"):
         post(method=method)
 
-    assert connections_of(server) == [1, 1]
+    assert connection_numbers(server) == [1, 1]
 
 
-@pytest.mark.parametrize("size", [5, 12_000], ids=["in our buffer", "in that of TLS"])
-def test_what_comes_after_an_answer_is_not_the_next_one(post, server, size):
+@pytest.mark.parametrize("size", [5, 12_000], ids=["in our buffer", "in the TLS buffer"])
+def test_surplus_data_after_an_answer_is_discarded(post, server, size):
     server.answers = [answer(b"x" * size) + answer(b"another's")]
 
     assert post().body == b"x" * size
     assert post().body == b"2"
-    assert connections_of(server) == [1, 2]
+    assert connection_numbers(server) == [1, 2]
 
 
-def test_nor_is_what_comes_before_the_next_request(post, server):
+def test_data_that_arrives_before_the_next_request_is_discarded(post, server):
     post()
     server.connections[0].sendall(answer(b"another's"))
     server.answers = [lambda connection: connection.sendall(answer(b"its own"))]
@@ -174,12 +174,12 @@ def test_nor_is_what_comes_before_the_next_request(post, server):
     assert post().body == b"its own"
 
 
-def test_an_answer_that_is_cut_is_the_last(post, server):
+def test_a_cut_answer_ends_the_connection(post, server):
     server.answers = [answer(b"x" * 70_000)]
 
     assert post().is_cut
     assert post().body == b"2"
-    assert connections_of(server) == [1, 2]
+    assert connection_numbers(server) == [1, 2]
 
 
 @pytest.mark.parametrize("limit", ["MAX_IDLE", "MAX_AGE"])
@@ -188,10 +188,10 @@ def test_a_connection_is_not_kept_for_long(post, server, monkeypatch, limit):
     post()
     post()
 
-    assert connections_of(server) == [1, 2]
+    assert connection_numbers(server) == [1, 2]
 
 
-def test_a_name_is_looked_up_again_when_a_connection_is_too_old(post, server, dns, monkeypatch):
+def test_a_name_is_resolved_again_when_a_connection_is_too_old(post, server, dns, monkeypatch):
     dns("shop.example", ["127.0.0.1"], ["10.0.0.1"])
     post()
     post()
@@ -199,10 +199,10 @@ def test_a_name_is_looked_up_again_when_a_connection_is_too_old(post, server, dn
 
     with pytest.raises(OutgoingRequestRefused):
         post()
-    assert connections_of(server) == [1, 1]
+    assert connection_numbers(server) == [1, 1]
 
 
-def test_connections_that_nobody_uses_are_closed(post, server, dns, monkeypatch):
+def test_surplus_connections_are_closed(post, server, dns, monkeypatch):
     monkeypatch.setattr(transport, "MAX_SESSIONS", 1)
     post()
     other = Server(server.tls)
@@ -216,7 +216,7 @@ def test_connections_that_nobody_uses_are_closed(post, server, dns, monkeypatch)
     other.stop()
 
 
-def test_a_process_that_was_forked_opens_its_own(post, server):
+def test_a_forked_process_opens_its_own_connections(post, server):
     post()
     assert transport._sessions
 
@@ -226,10 +226,10 @@ def test_a_process_that_was_forked_opens_its_own(post, server):
 
     assert os.waitpid(child, 0)[1] == 0
     post()
-    assert connections_of(server) == [1, 1]
+    assert connection_numbers(server) == [1, 1]
 
 
-def test_a_server_that_drips_on_a_kept_connection_is_cut(post, server):
+def test_it_times_out_on_a_dripping_server_on_a_reused_connection(post, server):
     def drip(connection):
         for byte in answer(b"x" * 1000):
             connection.sendall(bytes([byte]))
@@ -244,11 +244,11 @@ def test_a_server_that_drips_on_a_kept_connection_is_cut(post, server):
 
     assert monotonic() - started < 3
     assert post().body == b"3"
-    assert connections_of(server) == [1, 1, 2]
+    assert connection_numbers(server) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("scheme", ["https"], indirect=True)
-def test_a_handshake_that_drips_is_cut(post, server):
+def test_it_times_out_on_a_dripping_handshake(post, server):
     def drip(connection, **options):
         connection.sendall(b"\x16\x03\x03\x40\x00\x02")
         while True:
@@ -271,14 +271,14 @@ def test_cookies_are_not_kept(post, server):
 
     assert b"cookie" not in server.requests[1][1].lower()
     assert not any(session.cookies for session in transport._sessions.values())
-    assert connections_of(server) == [1, 1]
+    assert connection_numbers(server) == [1, 1]
 
 
-def test_of_a_redirect_no_more_is_read_or_unpacked_than_of_another_answer(post, server):
-    packed = gzip.compress(b"x" * 1_000_000)
+def test_the_limit_on_answers_applies_to_redirects(post, server):
+    compressed = gzip.compress(b"x" * 1_000_000)
     head = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Encoding: gzip\r\n"
     server.answers = [
-        head + b"Content-Length: %d\r\n\r\n" % len(packed) + packed,
+        head + b"Content-Length: %d\r\n\r\n" % len(compressed) + compressed,
         head + b"Content-Length: 9999999\r\n\r\n" + b"x" * 100_000,
     ]
 
@@ -287,7 +287,7 @@ def test_of_a_redirect_no_more_is_read_or_unpacked_than_of_another_answer(post, 
         assert redirect.status_code == 302 and redirect.is_cut and len(redirect.body) == 64 * 1024
 
 
-def test_an_address_is_sent_as_it_was_written(post, server):
+def test_a_url_is_sent_unchanged(post, server):
     path = "/a/../%7e/./b?x=100%&y={|}&z=%c3%a4%2F~"
 
     post(path)
@@ -295,7 +295,7 @@ def test_an_address_is_sent_as_it_was_written(post, server):
     assert server.requests[0][1].startswith(b"POST " + path.encode() + b" HTTP/1.1\r\n")
 
 
-def test_no_header_of_requests_is_sent(post, server):
+def test_no_default_headers_of_requests_are_sent(post, server):
     post(body=b"")
     post(method="GET", body=b"")
 
@@ -310,7 +310,7 @@ def test_the_first_of_two_headers_counts(post, server):
     assert post().retry_after.total_seconds() == 7
 
 
-def test_no_address_gets_into_the_log(post, server, caplog):
+def test_urls_are_not_logged(post, server, caplog):
     caplog.set_level("INFO")
     server.answers = [answer(b"", b"no header at all")]
 

@@ -1,4 +1,4 @@
-"""What docs/webhooks.md tells shops is so."""
+"""docs/webhooks.md is accurate."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def blocks(language):
 
 
 def shape(value):
-    """The keys of a payload, and of what kind their values are."""
+    """Return a payload with its values replaced by their types."""
     if isinstance(value, dict):
         return {key: shape(inner) for key, inner in value.items()}
     return [shape(value[0])] if isinstance(value, list) else type(value).__name__
@@ -34,7 +34,7 @@ def endpoint(merchant, receiver):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_event_looks_as_the_page_says(endpoint, receiver, pay, make_product, make_pool, work):
+def test_every_event_matches_its_documented_example(endpoint, receiver, pay, make_product, make_pool, work):
     product = make_product(pool=make_pool(2, threshold=1))
     webhooks.send_test(endpoint)
     pay(product)
@@ -49,11 +49,11 @@ def test_every_event_looks_as_the_page_says(endpoint, receiver, pay, make_produc
     examples = [json.loads(block) for block in blocks("json")]
     received = [json.loads(received.body) for received in receiver.received]
     assert {example["type"] for example in examples} == {*WebhookEvent.values, TEST_EVENT}
-    assert {one["type"]: shape(one) for one in received} == {one["type"]: shape(one) for one in examples}
+    assert {event["type"]: shape(event) for event in received} == {event["type"]: shape(event) for event in examples}
     assert all(f"`{event}`" in PAGE for event in WebhookEvent.values)
 
 
-def test_the_code_of_the_page_knows_what_is_genuine(endpoint, receiver, work):
+def test_the_documented_code_recognizes_genuine_webhooks(endpoint, receiver, work):
     code: dict = {}
     for block in blocks("python"):
         exec(block, code)

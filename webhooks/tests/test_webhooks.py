@@ -1,4 +1,4 @@
-"""A shop is told what happened, at least once and so that it can tell duplicates; or its endpoint is disabled."""
+"""Every event reaches a shop at least once, with an ID to detect duplicates, or its endpoint is disabled."""
 
 import json
 import smtplib
@@ -44,7 +44,7 @@ def endpoint(make_endpoint):
 
 @pytest.fixture
 def send(work):
-    """Let a time pass after which whatever waits is due, and send it."""
+    """Let time pass and send the messages that are due."""
 
     def send(after=timedelta(hours=2)):
         WebhookMessage.objects.filter(due_at__isnull=False).update(due_at=F("due_at") - after)
@@ -55,19 +55,19 @@ def send(work):
 
 
 def verified(received, secret=SECRET):
-    """What was received, if the library that shops use finds it genuine."""
+    """Return the payload if its signature is valid."""
     return Webhook(secret).verify(received.body, received.headers)
 
 
-def told(receiver):
-    """The events that were received, with their data."""
+def received_events(receiver):
+    """List the received events with their data."""
     return [(event["type"], event["data"]) for event in map(verified, receiver.received)]
 
 
-# What is told
+# Events
 
 
-def test_the_life_of_an_order_is_told(endpoint, receiver, pay, make_product, work):
+def test_an_order_emits_events_over_its_life(endpoint, receiver, pay, make_product, work):
     product = make_product(keys=2, sku="PHOTO-PRO")
     pay(product, order="A1", quantity=3)
     work()
@@ -79,7 +79,7 @@ def test_the_life_of_an_order_is_told(endpoint, receiver, pay, make_product, wor
     work()
 
     item = {"order": "A1", "item": "1", "product": "PHOTO-PRO", "quantity": 3}
-    events = told(receiver)
+    events = received_events(receiver)
     assert [event for event in events if not event[0].startswith("pool")] == [
         (
             "order.paid",
@@ -97,7 +97,7 @@ def test_the_life_of_an_order_is_told(endpoint, receiver, pay, make_product, wor
 
 
 @pytest.mark.django_db(transaction=True)
-def test_pools_that_run_out_are_told(endpoint, receiver, pay, make_product, make_pool, work):
+def test_low_and_empty_pools_emit_events(endpoint, receiver, pay, make_product, make_pool, work):
     pool = make_pool(2, threshold=1, name="Pro")
     product = make_product(pool=pool)
     pay(product)
@@ -105,58 +105,58 @@ def test_pools_that_run_out_are_told(endpoint, receiver, pay, make_product, make
     work()
 
     payloads = {"pool": pool.pk, "name": "Pro", "threshold": 1}
-    pools = [event for event in told(receiver) if event[0].startswith("pool")]
+    pools = [event for event in received_events(receiver) if event[0].startswith("pool")]
     assert pools == [("pool.low", payloads | {"available": 1}), ("pool.empty", payloads | {"available": 0})]
 
 
-def test_an_address_that_is_refused_is_told(make_endpoint, receiver, pay, make_product, work, monkeypatch):
+def test_a_rejected_address_emits_a_bounce(make_endpoint, receiver, pay, make_product, work, monkeypatch):
     make_endpoint(events=["delivery.bounced"])
 
-    def refuse(self, fail_silently=False):
+    def reject(self, fail_silently=False):
         raise smtplib.SMTPRecipientsRefused({"ada@example.com": (550, b"no such user: ada@example.com")})
 
-    monkeypatch.setattr(EmailMessage, "send", refuse)
+    monkeypatch.setattr(EmailMessage, "send", reject)
     pay(make_product(), make_product(), order="A1", quantity=2)
     work()
     work()
 
-    assert told(receiver) == [("delivery.bounced", {"order": "A1", "items": ["1", "2"]})]
+    assert received_events(receiver) == [("delivery.bounced", {"order": "A1", "items": ["1", "2"]})]
 
 
-def test_an_e_mail_that_is_sent_again_is_no_delivery(endpoint, receiver, api, pay, product, work):
+def test_a_resent_email_emits_no_delivery(endpoint, receiver, api, pay, product, work):
     order = pay(product)["order"]
     work()
     api.post(f"/api/v1/orders/{order}/items/1/resend/")
     work()
     work()
 
-    assert [event for event, _ in told(receiver)].count("product.delivered") == 1
+    assert [event for event, _ in received_events(receiver)].count("product.delivered") == 1
 
 
-def test_neither_codes_nor_customers_are_told(endpoint, receiver, pay, product, work):
+def test_webhooks_contain_neither_codes_nor_customer_data(endpoint, receiver, pay, product, work):
     pay(product)
     work()
     refund(Order.objects.get(), actor="shop")
     work()
 
-    said = str([(received.headers, received.body) for received in receiver.received]) + str(
+    transmitted = str([(received.headers, received.body) for received in receiver.received]) + str(
         list(OutgoingRequest.objects.values())
     )
     code = ActivationCode.objects.get().code
-    assert "product.returned" in said
+    assert "product.returned" in transmitted
     for secret in (code, "ada@example.com", "Byron", SECRET.removeprefix("whsec_")):
-        assert secret not in said
+        assert secret not in transmitted
 
 
-def test_who_chose_an_event_is_told_of_it_and_nobody_else(make_endpoint, receiver, pay, product, outsider, work):
-    wanted = make_endpoint(events=["order.paid"])
+def test_only_endpoints_that_chose_an_event_get_it(make_endpoint, receiver, pay, product, outsider, work):
+    subscribed = make_endpoint(events=["order.paid"])
     make_endpoint(events=["pool.low"])
     make_endpoint(disabled_at=timezone.now())
     make_endpoint(merchant=outsider)
     pay(product)
     work()
 
-    assert list(WebhookMessage.objects.values_list("endpoint", "event")) == [(wanted.pk, "order.paid")]
+    assert list(WebhookMessage.objects.values_list("endpoint", "event")) == [(subscribed.pk, "order.paid")]
     assert len(receiver.received) == 1
 
 
@@ -170,7 +170,7 @@ def test_two_endpoints_get_the_same_event(make_endpoint, receiver, pay, product,
     assert len({received.headers["webhook-id"] for received in receiver.received}) == 1
 
 
-def test_what_is_taken_back_was_never_told(endpoint, merchant):
+def test_an_event_is_rolled_back_with_its_transaction(endpoint, merchant):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         emit(merchant, "order.paid", {"order": "A1"})
         raise ZeroDivisionError
@@ -178,15 +178,15 @@ def test_what_is_taken_back_was_never_told(endpoint, merchant):
     assert not WebhookMessage.objects.exists()
 
 
-def test_it_costs_a_merchant_without_endpoints_one_query(merchant, django_assert_num_queries):
+def test_emitting_without_endpoints_takes_one_query(merchant, django_assert_num_queries):
     with django_assert_num_queries(1):
         emit(merchant, "order.paid", {"order": "A1"}, {"order": "A2"})
 
 
-# How it is told
+# Requests and signatures
 
 
-def test_a_message_is_signed_for_the_library_that_shops_use(endpoint, receiver, work):
+def test_a_standard_webhooks_library_can_verify_the_signature(endpoint, receiver, work):
     send_test(endpoint)
     work()
 
@@ -203,7 +203,7 @@ def test_a_message_is_signed_for_the_library_that_shops_use(endpoint, receiver, 
         verified(received)
 
 
-def test_the_signature_is_the_specifications(endpoint):
+def test_the_signature_matches_the_specification(endpoint):
     # The example of the specification's reference implementations.
     body = b'{"test": 2432232314}'
 
@@ -212,7 +212,7 @@ def test_the_signature_is_the_specifications(endpoint):
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_both_secrets_are_good_for_a_day(endpoint, receiver, send):
+def test_both_secrets_are_valid_for_a_day_after_a_rotation(endpoint, receiver, send):
     endpoint.rotate()
     assert endpoint.secret != SECRET
     send_test(endpoint)
@@ -229,10 +229,10 @@ def test_both_secrets_are_good_for_a_day(endpoint, receiver, send):
         verified(second)
 
 
-# When it is not taken
+# Retries
 
 
-def test_what_is_not_taken_is_sent_again_the_same(endpoint, receiver, send):
+def test_a_rejected_message_is_resent_unchanged(endpoint, receiver, send):
     answers = [(500,), (404,), (302, {"Location": receiver.url}), (204,)]
     receiver.respond = lambda received: answers.pop(0)
     message = send_test(endpoint)
@@ -254,7 +254,7 @@ def test_what_is_not_taken_is_sent_again_the_same(endpoint, receiver, send):
     assert endpoint.state == "enabled"
 
 
-def test_it_waits_as_long_as_it_is_asked_to(endpoint, receiver, work):
+def test_it_waits_as_long_as_retry_after_says(endpoint, receiver, work):
     receiver.respond = lambda received: (503, {"Retry-After": "1800"})
     message = send_test(endpoint)
     work()
@@ -264,7 +264,7 @@ def test_it_waits_as_long_as_it_is_asked_to(endpoint, receiver, work):
     assert message.due_at is not None and message.due_at > timezone.now() + timedelta(minutes=29)
 
 
-def test_one_that_cannot_be_reached_is_left_alone_for_a_while(make_endpoint, receiver, send):
+def test_an_unreachable_endpoint_gets_no_requests_for_a_while(make_endpoint, receiver, send):
     dead, alive = make_endpoint(url="http://127.0.0.1:9999/"), make_endpoint()
     for endpoint in (dead, dead, dead, alive, alive):
         send_test(endpoint)
@@ -278,14 +278,14 @@ def test_one_that_cannot_be_reached_is_left_alone_for_a_while(make_endpoint, rec
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_worker_at_a_time_is_at_an_endpoint(endpoint, receiver, in_threads):
-    at_once, most = [], []
+def test_only_one_worker_at_a_time_sends_to_an_endpoint(endpoint, receiver, in_threads):
+    running, concurrency = [], []
 
     def respond(received):
-        at_once.append(1)
-        most.append(len(at_once))
-        sleep(0.02)  # long enough for another to come
-        at_once.pop()
+        running.append(1)
+        concurrency.append(len(running))
+        sleep(0.02)  # long enough for another request to arrive
+        running.pop()
         return (200,)
 
     receiver.respond = respond
@@ -294,10 +294,10 @@ def test_one_worker_at_a_time_is_at_an_endpoint(endpoint, receiver, in_threads):
     in_threads(webhooks.send, messages, threads=4)
     webhooks.send(messages[0])
 
-    assert len(receiver.received) == 20 and max(most) == 1
+    assert len(receiver.received) == 20 and max(concurrency) == 1
 
 
-def test_a_long_queue_is_served_by_one_nudge(endpoint, receiver):
+def test_one_nudge_serves_a_long_queue(endpoint, receiver):
     first, *_ = [send_test(endpoint) for _ in range(5)]
 
     webhooks.send(first.pk)
@@ -305,7 +305,7 @@ def test_a_long_queue_is_served_by_one_nudge(endpoint, receiver):
     assert len(receiver.received) == 5
 
 
-def test_a_worker_does_not_stay_with_one_endpoint_for_long(endpoint, receiver, monkeypatch):
+def test_a_worker_leaves_an_endpoint_after_a_time_limit(endpoint, receiver, monkeypatch):
     first, *_ = [send_test(endpoint) for _ in range(5)]
     monkeypatch.setattr(webhooks, "ENDPOINT_TIMEOUT", -1)
 
@@ -318,7 +318,7 @@ def test_a_worker_does_not_stay_with_one_endpoint_for_long(endpoint, receiver, m
 # Disabling
 
 
-def test_one_that_is_gone_is_disabled_at_once(endpoint, receiver, send, work, mailoutbox):
+def test_an_endpoint_that_answers_410_is_disabled_immediately(endpoint, receiver, send, work, mailoutbox):
     receiver.respond = lambda received: (410,)
     send_test(endpoint)
     waiting = send_test(endpoint)
@@ -334,7 +334,7 @@ def test_one_that_is_gone_is_disabled_at_once(endpoint, receiver, send, work, ma
     assert endpoint.url in mailoutbox[0].body and "410 Gone" in mailoutbox[0].body
 
 
-def test_one_that_takes_nothing_for_three_days_is_disabled(endpoint, receiver, send, work, mailoutbox):
+def test_an_endpoint_that_fails_for_three_days_is_disabled(endpoint, receiver, send, work, mailoutbox):
     receiver.respond = lambda received: (500,)
     message = send_test(endpoint)
     send()
@@ -355,7 +355,7 @@ def test_one_that_takes_nothing_for_three_days_is_disabled(endpoint, receiver, s
     assert MerchantNotice.objects.get().sent_at
 
 
-def test_one_that_takes_something_now_and_then_is_not(endpoint, receiver, send):
+def test_an_endpoint_that_succeeds_occasionally_stays_enabled(endpoint, receiver, send):
     answers = [(500,), (200,), (500,)]
     receiver.respond = lambda received: answers.pop(0)
     send_test(endpoint)
@@ -370,7 +370,7 @@ def test_one_that_takes_something_now_and_then_is_not(endpoint, receiver, send):
     assert timezone.now() - endpoint.failing_since < timedelta(hours=1)
 
 
-def test_after_its_last_attempt_a_message_has_failed(endpoint, receiver, send):
+def test_a_message_fails_after_its_last_attempt(endpoint, receiver, send):
     receiver.respond = lambda received: (500,)
     message = send_test(endpoint)
     WebhookMessage.objects.update(attempts=WebhookMessage.MAX_ATTEMPTS - 1)
@@ -380,7 +380,7 @@ def test_after_its_last_attempt_a_message_has_failed(endpoint, receiver, send):
     assert (message.status, message.due_at, message.reason) == ("failed", None, "The endpoint answered 500.")
 
 
-def test_what_failed_is_sent_again_once_the_endpoint_is_enabled(endpoint, receiver, send):
+def test_failed_messages_can_be_resent_once_the_endpoint_is_enabled(endpoint, receiver, send):
     before = send_test(endpoint)
     send()
     failed = [send_test(endpoint) for _ in range(2)]
@@ -398,7 +398,7 @@ def test_what_failed_is_sent_again_once_the_endpoint_is_enabled(endpoint, receiv
     assert set(WebhookMessage.objects.values_list("status", flat=True)) == {"delivered"}
 
 
-def test_what_was_delivered_is_sent_again_under_the_same_id(endpoint, receiver, send):
+def test_a_delivered_message_is_resent_with_the_same_id(endpoint, receiver, send):
     message = send_test(endpoint)
     send_test(endpoint)
     send()
@@ -412,7 +412,7 @@ def test_what_was_delivered_is_sent_again_under_the_same_id(endpoint, receiver, 
     assert (message.status, message.attempts) == ("delivered", 1)
 
 
-def test_a_disabled_one_is_sent_nothing(endpoint, receiver, merchant, work):
+def test_a_disabled_endpoint_gets_nothing(endpoint, receiver, merchant, work):
     message = send_test(endpoint)
     WebhookEndpoint.objects.update(disabled_at=timezone.now())
     work()
@@ -424,30 +424,28 @@ def test_a_disabled_one_is_sent_nothing(endpoint, receiver, merchant, work):
         send_test(endpoint)
 
 
-# All of it
+# End to end
 
 
 @pytest.fixture
 def shops(make_endpoint, receiver):
-    """Receivers by what is wrong with them, with their endpoints."""
-    receivers = {"nothing": receiver} | {wrong: Receiver() for wrong in ("late", "for a while", "for good")}
-    yield {wrong: (receiver, make_endpoint(url=receiver.url)) for wrong, receiver in receivers.items()}
+    """Receivers and their endpoints, by type of failure."""
+    receivers = {"nothing": receiver} | {failure: Receiver() for failure in ("late", "for a while", "for good")}
+    yield {failure: (receiver, make_endpoint(url=receiver.url)) for failure, receiver in receivers.items()}
     for receiver in receivers.values():
         receiver.stop()
 
 
-def test_every_event_arrives_or_the_endpoint_says_that_it_is_disabled(
-    shops, pay, make_product, send, work, monkeypatch
-):
+def test_every_event_arrives_or_the_endpoint_is_disabled(shops, pay, make_product, send, work, monkeypatch):
     """Shops that answer late, fail for a while, and fail for good."""
     monkeypatch.setattr(webhooks, "REQUEST_TIMEOUT", 0.3)
     delays, failures = iter([1, 1, 0.1]), iter([503] * 7 + [429, 500])
 
-    def dawdle(received):
+    def respond_late(received):
         sleep(next(delays, 0))
         return (200,)
 
-    shops["late"][0].respond = dawdle
+    shops["late"][0].respond = respond_late
     shops["for a while"][0].respond = lambda received: (next(failures, 200),)
     shops["for good"][0].respond = lambda received: (500,)
     product = make_product(keys=3)
@@ -460,20 +458,20 @@ def test_every_event_arrives_or_the_endpoint_says_that_it_is_disabled(
     WebhookEndpoint.objects.exclude(failing_since=None).update(failing_since=timezone.now() - timedelta(days=4))
     send()
 
-    happened = set(WebhookMessage.objects.values_list("event_id", flat=True))
-    assert len(happened) == 7
-    for wrong, (receiver, endpoint) in shops.items():
+    emitted = set(WebhookMessage.objects.values_list("event_id", flat=True))
+    assert len(emitted) == 7
+    for failure, (receiver, endpoint) in shops.items():
         endpoint.refresh_from_db()
-        arrived = [received.headers["webhook-id"] for received in receiver.received if verified(received)]
-        if wrong == "for good":
+        received_ids = [received.headers["webhook-id"] for received in receiver.received if verified(received)]
+        if failure == "for good":
             assert endpoint.state == "stopped" and "for three days" in endpoint.disabled_reason
             assert set(endpoint.messages.values_list("status", flat=True)) == {"failed"}
         else:
-            assert endpoint.state == "enabled" and set(arrived) == happened
-        assert (len(arrived) > len(set(arrived))) == (wrong != "nothing")
+            assert endpoint.state == "enabled" and set(received_ids) == emitted
+        assert (len(received_ids) > len(set(received_ids))) == (failure != "nothing")
 
 
-def test_what_is_done_with_is_forgotten_after_a_month(endpoint, receiver, send):
+def test_finished_messages_are_purged_after_a_month(endpoint, receiver, send):
     messages = {name: send_test(endpoint) for name in ("old", "new", "under way")}
     WebhookMessage.objects.exclude(pk=messages["under way"].pk).update(due_at=None)
     send()
@@ -492,7 +490,7 @@ def test_what_is_done_with_is_forgotten_after_a_month(endpoint, receiver, send):
     assert OutgoingRequest.objects.get() == fresh
 
 
-def test_the_payload_is_as_the_specification_advises(endpoint, receiver, work):
+def test_the_payload_follows_the_specification(endpoint, receiver, work):
     send_test(endpoint)
     work()
 

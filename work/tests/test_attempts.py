@@ -22,7 +22,7 @@ class Attempts(Policy[Delivery]):
 
 @pytest.fixture
 def run(pay, product):
-    """Make one attempt, after so many others, that raises this; return the row and what the attempt returned."""
+    """Make one attempt that raises `error`, after `attempts` earlier ones; return the row and the result."""
     pay(product)
     pk = Delivery.objects.get().pk
 
@@ -34,21 +34,21 @@ def run(pay, product):
     return run
 
 
-def test_what_is_done_is_not_due(run):
+def test_finished_work_is_not_due(run):
     row, result = run()
 
     assert (row.status, row.due_at, result) == ("sent", None, "done")
     assert Attempts(None).run(row.pk) is None
 
 
-def test_what_failed_is_tried_again_after_the_pause_it_asks_for(run):
+def test_failed_work_is_retried_after_the_requested_pause(run):
     row, _ = run(Failure("The server is away.", pause=timedelta(hours=1)))
 
     assert row.reason == "The server is away." and row.ended_at is None
     assert row.due_at - row.created_at > timedelta(minutes=59)
 
 
-def test_what_fails_for_good_is_given_up_at_once(run):
+def test_a_permanent_failure_is_not_retried(run):
     row, _ = run(Failure("There is no such address.", permanent=True))
 
     assert row.reason == "There is no such address." and row.ended_at and row.due_at is None
@@ -60,13 +60,13 @@ def test_the_last_attempt_gives_up(run):
     assert row.due_at is None
 
 
-def test_what_was_not_tried_is_never_given_up(run):
+def test_postponed_work_never_fails(run):
     row, _ = run(NotNow("It waits for its turn."), attempts=Delivery.MAX_ATTEMPTS)
 
     assert row.due_at and row.reason == "It waits for its turn."
 
 
-def test_an_error_of_ours_is_logged_and_tried_again(run, caplog):
+def test_an_unexpected_error_is_logged_and_retried(run, caplog):
     row, _ = run(ZeroDivisionError("ada@example.com"))
 
     incident = Incident.objects.get()
@@ -80,7 +80,7 @@ class FailsAfterwards(Attempts):
         raise ZeroDivisionError
 
 
-def test_what_was_done_before_an_error_is_not_done_again(run, caplog):
+def test_work_finished_before_an_error_is_not_repeated(run, caplog):
     row, _ = run(NotNow("It waits for its turn."))
     Delivery.objects.update(due_at=row.created_at)
 

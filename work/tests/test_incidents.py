@@ -17,15 +17,15 @@ def fail(message="LICENSE-KEY-7Q2M"):
     raise ZeroDivisionError(message)
 
 
-def reported(place="GET orders/", cause=fail):
+def report_error(place="GET orders/", cause=fail):
     try:
         cause()
     except Exception as error:
         return incidents.report(error, place)
 
 
-def test_it_records_where_an_error_was_raised_and_none_of_its_values(caplog):
-    reference = reported()
+def test_it_records_where_an_error_was_raised_but_no_values(caplog):
+    reference = report_error()
 
     row = Incident.objects.get(reference=reference)
     assert (row.error, row.place, row.times) == ("ZeroDivisionError", "GET orders/", 1)
@@ -34,20 +34,20 @@ def test_it_records_where_an_error_was_raised_and_none_of_its_values(caplog):
 
 
 def test_it_counts_the_same_fault_under_one_reference():
-    assert reported() == reported(place="GET pools/")
+    assert report_error() == report_error(place="GET pools/")
 
     row = Incident.objects.get()
     assert (row.times, row.place) == (2, "GET pools/")
 
 
-def test_it_gives_another_fault_another_reference():
+def test_a_different_fault_gets_a_different_reference():
     def fail_elsewhere():
         raise ZeroDivisionError
 
-    assert reported() != reported(cause=fail_elsewhere)
+    assert report_error() != report_error(cause=fail_elsewhere)
 
 
-def test_it_records_an_error_once_that_is_reported_on_its_way_up():
+def test_it_records_an_error_once_if_it_is_reported_at_several_levels():
     try:
         fail()
     except ZeroDivisionError as error:
@@ -56,16 +56,16 @@ def test_it_records_an_error_once_that_is_reported_on_its_way_up():
     assert Incident.objects.get().times == 1
 
 
-def test_it_still_gives_a_reference_when_the_database_cannot_record_it():
+def test_it_returns_a_reference_even_if_the_database_cant_record_it():
     with transaction.atomic():
         transaction.set_rollback(True)
-        reference = reported()
+        reference = report_error()
 
     assert len(reference) == 7 and not Incident.objects.exists()
 
 
-def test_it_forgets_what_has_not_happened_for_long():
-    reported()
+def test_it_purges_old_incidents():
+    report_error()
     Incident.objects.update(last_at=timezone.now() - incidents.INCIDENT_RETENTION - timedelta(minutes=1))
 
     incidents.purge_incidents()
@@ -88,7 +88,7 @@ def test_a_page_that_fails_shows_the_reference(path, monkeypatch, make_member, s
 
 
 def test_support_staff_find_an_incident_by_its_reference(admin_client):
-    reference = reported()
+    reference = report_error()
 
     page = admin_client.get("/admin/work/incident/", {"q": reference.lower()}).content.decode()
 

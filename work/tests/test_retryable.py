@@ -22,7 +22,7 @@ def test_a_row_is_claimed_once(delivery):
     assert Delivery.objects.claim(delivery.pk) is None
 
 
-def test_the_claim_of_a_worker_that_died_runs_out(delivery):
+def test_the_claim_of_a_dead_worker_expires(delivery):
     Delivery.objects.claim(delivery.pk)
 
     Delivery.objects.update(due_at=F("due_at") - timedelta(seconds=61))
@@ -36,7 +36,7 @@ def test_a_finished_row_is_not_claimed(delivery):
     assert Delivery.objects.claim(delivery.pk) is None
 
 
-def test_a_worker_that_came_back_too_late_changes_nothing(delivery):
+def test_a_worker_that_lost_its_claim_changes_nothing(delivery):
     late = Delivery.objects.claim(delivery.pk)
     make_due()
     Delivery.objects.claim(delivery.pk)
@@ -60,7 +60,7 @@ def test_the_delays_grow(delivery):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_workers_at_once_claim_a_row_once(delivery, in_threads):
+def test_concurrent_workers_claim_a_row_once(delivery, in_threads):
     claims = in_threads(lambda _: Delivery.objects.claim(delivery.pk), range(16), threads=16)
 
     assert sum(claim is not None for claim in claims) == 1

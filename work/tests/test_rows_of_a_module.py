@@ -1,4 +1,4 @@
-"""Tests that share a module's rows (conftest.py) leave one another alone."""
+"""Tests that share a module's rows (see conftest.py) don't affect each other."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where licenses are made, and what a licensee gets: the merchant's pages."""
+"""The merchant's pages for licensing accounts and license packages."""
 
 from ipaddress import ip_network
 
@@ -38,15 +38,15 @@ def account(merchant, proxy):
     return merchant.licensing_accounts.create(name="Vendor", address=proxy.url, api_key="the-key")
 
 
-OTHER = {"name": "Vendor", "place": "other", "api_key": "the-key", "timeout": "5"}
-PACKAGE = {"name": "Pro", "product_number": "P-1", "start_date": "now", "template_0": "T-SUB", "quantity_0": "2"}
+ACCOUNT_FORM = {"name": "Vendor", "place": "other", "api_key": "the-key", "timeout": "5"}
+PACKAGE_FORM = {"name": "Pro", "product_number": "P-1", "start_date": "now", "template_0": "T-SUB", "quantity_0": "2"}
 
 
 def post(client, view, *args, **data):
     return client.post(reverse(view, args=args), data, follow=True)
 
 
-def test_an_account_at_our_own_service_gets_a_key_of_its_own(manager, merchant):
+def test_an_account_at_our_own_service_gets_its_own_key(manager, merchant):
     post(manager, "licensing-account-add", name="Own", place="own", timeout="10", address="https://elsewhere.example")
 
     account = LicensingAccount.objects.get()
@@ -66,18 +66,18 @@ def test_an_account_at_our_own_service_gets_a_key_of_its_own(manager, merchant):
     assert not LicensingAccount.objects.exists() and not Token.objects.live().exists()
 
 
-def test_who_revokes_that_key_is_told_what_it_does(client, merchant):
+def test_revoking_the_key_of_an_account_shows_a_warning(client, merchant):
     client.force_login(merchant.members.get(role="owner").user)
     post(client, "licensing-account-add", name="Own", place="own", timeout="10")
     other = Token.objects.create(merchant=merchant, token_type="APIKEY", api_key_role="ROLE_APIKEY_ADMIN")  # noqa: S106
 
-    for key, told in ((Token.objects.exclude(pk=other.pk).get(), True), (other, False)):
+    for key, is_warned in ((Token.objects.exclude(pk=other.pk).get(), True), (other, False)):
         text = client.get(reverse("key-revoke", args=[key.pk])).content.decode()
-        assert ("Orders that use the account “Own” will fail until you save that account again." in text) == told
+        assert ("Orders that use the account “Own” will fail until you save that account again." in text) == is_warned
 
 
 @pytest.mark.parametrize("view", ["license-package", "license-package-delete", "licensing-account-request"])
-def test_what_is_anothers_is_not_found_at_an_account_of_ones_own(manager, merchant, account, outsider, view):
+def test_packages_and_requests_of_other_accounts_are_not_found(manager, merchant, account, outsider, view):
     own = merchant.licensing_accounts.create(name="Own")
     theirs = outsider.licensing_accounts.create(name="Theirs")
     for at in (account, theirs):
@@ -89,8 +89,8 @@ def test_what_is_anothers_is_not_found_at_an_account_of_ones_own(manager, mercha
         assert manager.get(reverse(view, args=[own.pk, other.pk])).status_code == 404
 
 
-def test_one_elsewhere_has_an_address_and_a_key_that_is_not_shown(manager, proxy):
-    page = post(manager, "licensing-account-add", **OTHER, address=proxy.url + "/")
+def test_an_account_elsewhere_has_a_url_and_a_key_that_is_never_shown(manager, proxy):
+    page = post(manager, "licensing-account-add", **ACCOUNT_FORM, address=proxy.url + "/")
 
     account = LicensingAccount.objects.get()
     assert (account.address, account.api_key) == (proxy.url, "the-key")
@@ -98,8 +98,8 @@ def test_one_elsewhere_has_an_address_and_a_key_that_is_not_shown(manager, proxy
     assert "the-key" not in page.content.decode() + edit.content.decode()
 
 
-def test_the_key_stays_as_long_as_it_goes_to_the_same_server(manager, account, proxy):
-    form = OTHER | {"api_key": ""}
+def test_an_empty_key_field_keeps_the_saved_key_for_the_same_server_only(manager, account, proxy):
+    form = ACCOUNT_FORM | {"api_key": ""}
     post(manager, "licensing-account-change", account.pk, **form | {"name": "New"}, address=proxy.url)
     account.refresh_from_db()
     assert (account.name, account.api_key) == ("New", "the-key")
@@ -112,7 +112,7 @@ def test_the_key_stays_as_long_as_it_goes_to_the_same_server(manager, account, p
 
 
 @pytest.mark.parametrize(
-    ("address", "words"),
+    ("address", "message"),
     [
         ("", "Enter the URL of the service."),
         ("http://93.184.216.34/", "must start with https://"),
@@ -120,24 +120,24 @@ def test_the_key_stays_as_long_as_it_goes_to_the_same_server(manager, account, p
         ("https://93.184.216.34/rest?x=1", "Remove the ?"),
     ],
 )
-def test_an_address_that_may_not_be_called_is_refused(manager, address, words):
-    page = post(manager, "licensing-account-add", **OTHER, address=address)
+def test_it_rejects_an_invalid_url(manager, address, message):
+    page = post(manager, "licensing-account-add", **ACCOUNT_FORM, address=address)
 
-    assert words in page.content.decode()
+    assert message in page.content.decode()
     assert not LicensingAccount.objects.exists()
 
 
-def spoil_key(account):
+def break_api_key(account):
     account.api_key = "wrong"
     account.save()
 
 
-def test_the_connection_is_tested(manager, account, proxy, service, monkeypatch):
+def test_it_tests_the_connection(manager, account, proxy, service, monkeypatch):
     templates = [{"number": "T-SUB"}, {"number": "T-PPU"}]
     monkeypatch.setattr(service, "page", lambda kind, query: envelope("LicenseTemplate", templates))
     assert "found 2 license templates" in post(manager, "licensing-account-test", account.pk).content.decode()
 
-    spoil_key(account)
+    break_api_key(account)
     assert (
         "The service rejected the API key (403)"
         in post(manager, "licensing-account-test", account.pk).content.decode()
@@ -150,9 +150,9 @@ def test_the_connection_is_tested(manager, account, proxy, service, monkeypatch)
     assert account.state == "healthy"
 
 
-def test_a_package_has_templates_in_order_and_shows_what_an_order_gets(manager, merchant, account):
+def test_a_package_has_ordered_templates_and_a_preview(manager, merchant, account):
     page = post(
-        manager, "license-package-add", account.pk, **PACKAGE, template_1="", template_2="T-PPU", quantity_2="3"
+        manager, "license-package-add", account.pk, **PACKAGE_FORM, template_1="", template_2="T-PPU", quantity_2="3"
     )
 
     package = LicensePackage.objects.get()
@@ -161,12 +161,12 @@ def test_a_package_has_templates_in_order_and_shows_what_an_order_gets(manager, 
     text = page.content.decode()
     assert "3 licensees, each with 2 × T-SUB, 3 × T-PPU" in text and "1 licensee with 6 × T-SUB, 9 × T-PPU" in text
 
-    post(manager, "license-package", account.pk, package.pk, **PACKAGE | {"template_0": "T-FEATURE"})
+    post(manager, "license-package", account.pk, package.pk, **PACKAGE_FORM | {"template_0": "T-FEATURE"})
     assert [str(template) for template in package.templates.all()] == ["2 × T-FEATURE"]
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"template_0": ""}, "Enter at least one template."),
         ({"template_0": "T/1"}, "A number can’t contain spaces"),
@@ -174,14 +174,14 @@ def test_a_package_has_templates_in_order_and_shows_what_an_order_gets(manager, 
         ({"quantity_0": "101"}, "less than or equal to 100"),
     ],
 )
-def test_a_package_that_cannot_be_is_refused(manager, account, change, words):
-    page = post(manager, "license-package-add", account.pk, **PACKAGE | change)
+def test_it_rejects_an_invalid_package(manager, account, change, message):
+    page = post(manager, "license-package-add", account.pk, **PACKAGE_FORM | change)
 
-    assert words in page.content.decode()
+    assert message in page.content.decode()
     assert not LicensePackage.objects.exists()
 
 
-def test_a_product_takes_a_package_as_a_source(manager, merchant, account, outsider, make_product):
+def test_a_package_can_be_added_to_a_product_as_a_source(manager, merchant, account, outsider, make_product):
     package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
     theirs = outsider.license_packages.create(
         account=outsider.licensing_accounts.create(name="Theirs", api_key="x"), name="Theirs", product_number="P-1"
@@ -197,14 +197,14 @@ def test_a_product_takes_a_package_as_a_source(manager, merchant, account, outsi
     assert "is a source of" in post(manager, "license-package-delete", account.pk, package.pk).content.decode()
 
 
-def test_all_that_failed_is_tried_again_once_the_account_is_mended(
+def test_all_failed_items_can_be_retried_once_the_account_is_fixed(
     manager, merchant, account, make_product, pay, work, service
 ):
     package = merchant.license_packages.create(account=account, name="Pro", product_number="P-1")
     package.templates.create(position=1, number="T-SUB")
     product = make_product(source=None)
     add_source(product, "netlicensing", package)
-    spoil_key(account)
+    break_api_key(account)
     pay(product)
     pay(product)
     work()
@@ -212,7 +212,7 @@ def test_all_that_failed_is_tried_again_once_the_account_is_mended(
     assert "2 failed items" in page and "The service rejected the API key (403)" in page
     assert "Vendor" in manager.get(reverse("home")).content.decode()
 
-    post(manager, "licensing-account-change", account.pk, **OTHER, address=account.address)
+    post(manager, "licensing-account-change", account.pk, **ACCOUNT_FORM, address=account.address)
     page = post(manager, "licensing-account-retry-failed", account.pk).content.decode()
     work()
 
@@ -224,26 +224,26 @@ def test_all_that_failed_is_tried_again_once_the_account_is_mended(
 # Support staff
 
 
-def test_staff_add_an_account_and_a_package_for_a_merchant(client, merchant):
+def test_staff_can_add_an_account_and_a_package_for_a_merchant(client, merchant):
     client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
     account = {"merchant": merchant.pk, "name": "Own", "place": "own", "timeout": "10"}
     post(client, "admin:netlicensing_licensingaccount_add", **account)
-    made = LicensingAccount.objects.get()
-    assert (made.merchant, made.api_key) == (merchant, Token.objects.get().number)
+    created = LicensingAccount.objects.get()
+    assert (created.merchant, created.api_key) == (merchant, Token.objects.get().number)
 
-    page = post(client, "admin:netlicensing_licensingaccount_change", made.pk, **account | {"name": "Ours"})
-    made.refresh_from_db()
-    assert (made.name, made.api_key) == ("Ours", Token.objects.get().number)
-    assert made.api_key not in page.content.decode()
+    page = post(client, "admin:netlicensing_licensingaccount_change", created.pk, **account | {"name": "Ours"})
+    created.refresh_from_db()
+    assert (created.name, created.api_key) == ("Ours", Token.objects.get().number)
+    assert created.api_key not in page.content.decode()
 
     rows = {"TOTAL_FORMS": 1, "INITIAL_FORMS": 0, "0-position": 1, "0-number": "T-SUB", "0-quantity": 2}
-    package = {"merchant": merchant.pk, "account": made.pk, "name": "Pro", "product_number": "P-1"}
+    package = {"merchant": merchant.pk, "account": created.pk, "name": "Pro", "product_number": "P-1"}
     rows = {f"templates-{name}": value for name, value in rows.items()}
     post(client, "admin:netlicensing_licensepackage_add", **package, **rows, start_date="none")
     assert str(LicensePackage.objects.get().templates.get()) == "2 × T-SUB"
 
 
-def test_staff_cannot_mix_merchants(client, merchant, outsider):
+def test_staff_cannot_use_another_merchants_account_in_a_package(client, merchant, outsider):
     client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
     theirs = outsider.licensing_accounts.create(name="Theirs", api_key="x")
 
@@ -255,7 +255,7 @@ def test_staff_cannot_mix_merchants(client, merchant, outsider):
     assert not LicensePackage.objects.exists()
 
 
-def test_an_account_goes_together_with_its_key_or_not_at_all(manager, merchant, monkeypatch):
+def test_an_account_and_its_key_are_deleted_together_or_not_at_all(manager, merchant, monkeypatch):
     post(manager, "licensing-account-add", name="Own", place="own", timeout="10")
     account = LicensingAccount.objects.get()
 

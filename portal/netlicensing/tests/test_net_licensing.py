@@ -1,4 +1,4 @@
-"""Orders whose licenses are made in Keywell's own service, past a proxy that fails, hangs or dies."""
+"""Orders whose licenses come from Keywell's own service, through a proxy that drops connections."""
 
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -21,8 +21,8 @@ from outbound.models import OutgoingRequest
 pytestmark = pytest.mark.django_db(transaction=True)
 
 STEPS = 7
-# To the service all others are one of these: it never got the request, or nobody got its answer.
-TROUBLES = ["dies before", "dies after"]
+# For the service, every failure is one of these: the request or the answer is lost.
+FAILURES = ["dies before", "dies after"]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def proxy(live_server, settings, monkeypatch):
             return error.code, {"Content-Type": error.headers["Content-Type"]}, error.read()
 
     proxy = Proxy(forward)
-    monkeypatch.setattr(net_licensing, "call", proxy.impatiently(net_licensing.call))
+    monkeypatch.setattr(net_licensing, "call", proxy.with_short_timeout(net_licensing.call))
     settings.LICENSING_URL = proxy.url
     yield proxy
     proxy.stop()
@@ -45,7 +45,7 @@ def proxy(live_server, settings, monkeypatch):
 
 @pytest.fixture
 def product(merchant):
-    """One with a template of each kind, and one of which each licensee would get a license."""
+    """A product with a template of each kind, and one that is automatic."""
     product = LicensingProduct.objects.create(merchant=merchant, number="P-1", name="Photo Pro")
     models = {"SUB": "Subscription", "PPU": "PayPerUse", "FEATURE": "MultiFeature", "AUTO": "MultiFeature"}
     types = {"SUB": "TIMEVOLUME", "PPU": "QUANTITY", "FEATURE": "FEATURE", "AUTO": "FEATURE"}
@@ -79,7 +79,7 @@ def codes_of(number):
     return [code.code for code in ActivationCode.objects.filter(item__order__number=number)]
 
 
-def again():
+def make_all_due():
     LicensingAccount.objects.update(failures=0, paused_at=None)
     for item in OrderItem.objects.filter(fulfillment__status="failed"):
         retry(item, actor="Sam")
@@ -87,31 +87,29 @@ def again():
         model.objects.filter(due_at__isnull=False).update(due_at=Now())
 
 
-def held(licensee):
+def template_numbers(licensee):
     return sorted(licensee.licenses.values_list("template__number", flat=True))
 
 
-def test_whatever_happens_at_any_step_it_ends_with_one_marked_licensee_and_its_licenses(
-    pay, work, sold, proxy, merchant
-):
-    for trouble in TROUBLES:
+def test_a_failure_at_any_step_still_leads_to_one_marked_licensee_with_its_licenses(pay, work, sold, proxy, merchant):
+    for failure in FAILURES:
         for step in range(1, STEPS + 1):
             before = set(Licensee.objects.values_list("pk", flat=True))
-            proxy.make_trouble(trouble, step)
+            proxy.fail_at(failure, step)
             order = pay(sold)["order"]
             work()
-            assert codes_of(order) == [], (trouble, step)
+            assert codes_of(order) == [], (failure, step)
 
-            proxy.make_none()
-            again()
+            proxy.stop_failing()
+            make_all_due()
             work()
 
             [code] = codes_of(order)
             [licensee] = Licensee.objects.exclude(pk__in=before)
-            assert (licensee.number, licensee.marked_for_transfer) == (code, True), (trouble, step)
-            assert held(licensee) == ["T-PPU", "T-SUB"], (trouble, step)
+            assert (licensee.number, licensee.marked_for_transfer) == (code, True), (failure, step)
+            assert template_numbers(licensee) == ["T-PPU", "T-SUB"], (failure, step)
 
-    # What the customers have since is found by a refund.
+    # A refund also deactivates licenses that were transferred.
     customer = Licensee.objects.create(merchant=merchant, product=licensee.product, number="CUSTOMER")
     transfer(customer, licensee, actor="test")
     refund(Order.objects.get(number=order), actor="Olivia")

@@ -1,4 +1,4 @@
-"""What a merchant sells, and where its activation codes come from, place after place."""
+"""Products and their sources."""
 
 from html import unescape
 
@@ -17,63 +17,63 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def page(client, make_member):
-    """A client that a manager is signed in with."""
+def manager(client, make_member):
+    """A client signed in as a manager."""
     client.force_login(make_member(Member.Role.MANAGER).user)
     return client
 
 
-def shown(page, name, *arguments):
-    return page.get(reverse(name, args=arguments)).content.decode()
+def get_page(manager, name, *arguments):
+    return manager.get(reverse(name, args=arguments)).content.decode()
 
 
-def chain(product):
+def source_names(product):
     return [str(method) for method in product.fulfillment_methods.order_by("position")]
 
 
-# The products
+# Products
 
 
-def test_without_a_product_it_says_what_one_is(page):
-    assert "Add what your shop sells" in shown(page, "products")
+def test_an_empty_list_explains_what_products_are(manager):
+    assert "Add what your shop sells" in get_page(manager, "products")
 
 
-def test_they_are_listed_with_where_their_codes_come_from(page, make_product, make_pool):
+def test_products_are_listed_with_their_sources(manager, make_product, make_pool):
     shared = make_pool(name="Shared")
     make_product(pool=shared, name="Photo <Pro>")
     lite = make_product(pool=shared, name="Photo Lite", quantity_rule="item")
     add_source(lite, "manual")
     make_product(source=None, name="Photo Max")
 
-    text = shown(page, "products")
+    text = get_page(manager, "products")
 
     assert "Photo &lt;Pro&gt;" in text and "one per item, whatever the quantity" in text
     assert 'Pool “Shared” <span class="quiet">shared</span>, then Manual' in text
     assert "none yet, so orders wait" in text
 
 
-def test_a_product_is_added(page, merchant):
-    page.post(reverse("product-add"), {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "item"})
+def test_a_product_is_added(manager, merchant):
+    manager.post(reverse("product-add"), {"name": "Photo Max", "sku": "PHOTO-MAX", "quantity_rule": "item"})
 
     product = merchant.products.get()
     assert (product.name, product.sku, product.quantity_rule) == ("Photo Max", "PHOTO-MAX", "item")
-    assert "Orders wait until you add one" in shown(page, "product", product.pk)
+    assert "Orders wait until you add one" in get_page(manager, "product", product.pk)
 
 
-def test_what_customers_do_with_its_codes_is_shown_in_the_preview_of_its_mail(page, make_product):
+def test_instructions_are_shown_on_the_product_page_and_in_the_email_preview(manager, make_product):
     product = make_product()
     data = {"name": product.name, "sku": product.sku, "quantity_rule": "unit"}
 
-    page.post(reverse("product-change", args=[product.pk]), data | {"instructions": "Open <Help>\r\nand paste it."})
+    manager.post(reverse("product-change", args=[product.pk]), data | {"instructions": "Open <Help>\r\nand paste it."})
 
     product.refresh_from_db()
     assert product.instructions == "Open <Help>\nand paste it."
-    assert "Open &lt;Help&gt;<br>and paste it." in shown(page, "product", product.pk)
-    assert "Open &lt;Help&gt;<br>and paste it." in unescape(shown(page, "email-preview", product.pk, "en"))
+    assert "Open &lt;Help&gt;<br>and paste it." in get_page(manager, "product", product.pk)
+    assert "Open &lt;Help&gt;<br>and paste it." in unescape(get_page(manager, "email-preview", product.pk, "en"))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "why"),
+    ("wrong", "error"),
     [
         ({"sku": "TAKEN"}, "Another product has this SKU"),
         ({"sku": "PHOTO MAX"}, "No spaces, please"),
@@ -82,88 +82,90 @@ def test_what_customers_do_with_its_codes_is_shown_in_the_preview_of_its_mail(pa
     ],
 )
 @pytest.mark.parametrize("name", ["product-add", "product-change"])
-def test_what_cannot_be_is_refused(page, make_product, merchant, name, wrong, why):
+def test_it_rejects_invalid_products(manager, make_product, merchant, name, wrong, error):
     product = make_product(sku="PHOTO", source=None)
     make_product(sku="TAKEN", source=None)
     arguments = [] if name == "product-add" else [product.pk]
 
-    response = page.post(reverse(name, args=arguments), {"name": "N", "sku": "NEW", "quantity_rule": "unit"} | wrong)
+    response = manager.post(
+        reverse(name, args=arguments), {"name": "N", "sku": "NEW", "quantity_rule": "unit"} | wrong
+    )
 
-    assert why in response.content.decode()
+    assert error in response.content.decode()
     assert set(merchant.products.values_list("sku", flat=True)) == {"PHOTO", "TAKEN"}
 
 
-def test_a_product_is_changed(page, product):
-    page.post(reverse("product-change", args=[product.pk]), {"name": "N", "sku": "NEW", "quantity_rule": "item"})
+def test_a_product_is_changed(manager, product):
+    manager.post(reverse("product-change", args=[product.pk]), {"name": "N", "sku": "NEW", "quantity_rule": "item"})
 
     product.refresh_from_db()
     assert (product.name, product.sku, product.quantity_rule) == ("N", "NEW", "item")
 
 
-# The chain
+# Sources
 
 
-def test_sources_are_added_moved_and_removed(page, make_product, make_pool):
+def test_sources_can_be_added_moved_and_removed(manager, make_product, make_pool):
     first, second = make_pool(name="First"), make_pool(name="Second")
     product = make_product(pool=first)
     for source in (f"pool {second.pk}", "manual"):
-        page.post(reverse("product-add-source", args=[product.pk]), {"source": source})
-    assert chain(product) == ["Pool “First”", "Pool “Second”", "Manual"]
+        manager.post(reverse("product-add-source", args=[product.pk]), {"source": source})
+    assert source_names(product) == ["Pool “First”", "Pool “Second”", "Manual"]
 
     manual = product.fulfillment_methods.get(source="manual")
-    page.post(reverse("product-move-up", args=[product.pk, manual.pk]))
-    page.post(reverse("product-move-up", args=[product.pk, manual.pk]))
-    page.post(reverse("product-move-up", args=[product.pk, manual.pk]))
-    assert chain(product) == ["Manual", "Pool “First”", "Pool “Second”"]
+    manager.post(reverse("product-move-up", args=[product.pk, manual.pk]))
+    manager.post(reverse("product-move-up", args=[product.pk, manual.pk]))
+    manager.post(reverse("product-move-up", args=[product.pk, manual.pk]))
+    assert source_names(product) == ["Manual", "Pool “First”", "Pool “Second”"]
 
     address = reverse("product-remove-source", args=[product.pk, manual.pk])
-    assert "A pool keeps its keys" in page.get(address).content.decode()
-    assert len(chain(product)) == 3
-    page.post(address)
-    assert chain(product) == ["Pool “First”", "Pool “Second”"]
+    assert "A pool keeps its keys" in manager.get(address).content.decode()
+    assert len(source_names(product)) == 3
+    manager.post(address)
+    assert source_names(product) == ["Pool “First”", "Pool “Second”"]
 
 
-def test_a_source_is_in_a_chain_once(page, product, make_pool):
+def test_a_product_cant_have_the_same_source_twice(manager, product, make_pool):
     pool = product.fulfillment_methods.get().kind.place
 
-    response = page.post(reverse("product-add-source", args=[product.pk]), {"source": pool.pk})
+    response = manager.post(reverse("product-add-source", args=[product.pk]), {"source": pool.pk})
 
     assert "Select a valid choice" in response.content.decode()
     with pytest.raises(SourceChangeRefused):
         add_source(product, "pool", pool)
-    assert len(chain(product)) == 1
+    assert len(source_names(product)) == 1
 
 
-def test_a_pool_of_another_merchant_is_no_choice(page, product, make_pool, outsider):
+def test_a_pool_of_another_merchant_cant_be_added(manager, product, make_pool, outsider):
     theirs = make_pool(merchant=outsider, name="Theirs")
-    assert "Theirs" not in shown(page, "product", product.pk)
+    assert "Theirs" not in get_page(manager, "product", product.pk)
 
-    page.post(reverse("product-add-source", args=[product.pk]), {"source": theirs.pk})
+    manager.post(reverse("product-add-source", args=[product.pk]), {"source": theirs.pk})
 
-    assert len(chain(product)) == 1
+    assert len(source_names(product)) == 1
 
 
-def test_a_source_of_another_product_is_not_touched(page, make_product):
+def test_a_source_of_another_product_is_not_found(manager, make_product):
     product, other = make_product(), make_product()
     method = other.fulfillment_methods.get()
 
     for name in ("product-move-up", "product-remove-source"):
-        assert page.post(reverse(name, args=[product.pk, method.pk])).status_code == 404
+        assert manager.post(reverse(name, args=[product.pk, method.pk])).status_code == 404
 
-    assert len(chain(other)) == 1
+    assert len(source_names(other)) == 1
 
 
-def test_a_shared_pool_says_with_whom(page, make_product, make_pool):
+def test_a_shared_pool_shows_the_other_products(manager, make_product, make_pool):
     shared = make_pool()
     product = make_product(pool=shared)
-    assert "shared with" not in shown(page, "product", product.pk)
+    assert "shared with" not in get_page(manager, "product", product.pk)
     make_product(pool=shared, name="Photo Lite")
     make_product(pool=shared, name="Photo Max")
 
-    assert "shared with Photo Lite, Photo Max" in shown(page, "product", product.pk)
+    assert "shared with Photo Lite, Photo Max" in get_page(manager, "product", product.pk)
 
 
-def test_the_order_is_changed_by_several_at_once(make_product, make_pool, in_threads):
+def test_concurrent_moves_keep_all_sources(make_product, make_pool, in_threads):
     product = make_product(source=None)
     for _ in range(4):
         add_source(product, "pool", make_pool())
@@ -174,10 +176,10 @@ def test_the_order_is_changed_by_several_at_once(make_product, make_pool, in_thr
     assert set(product.fulfillment_methods.all()) == set(methods)
 
 
-# What it does
+# Fulfillment from several sources
 
 
-def test_an_empty_pool_is_followed_by_the_next(pay, make_product, make_pool):
+def test_the_next_pool_is_used_when_one_is_empty(pay, make_product, make_pool):
     first, second = make_pool(0), make_pool(5)
     product = make_product(pool=first)
     add_source(product, "pool", second)
@@ -188,7 +190,7 @@ def test_an_empty_pool_is_followed_by_the_next(pay, make_product, make_pool):
     assert second.keys.issued().count() == 1
 
 
-def test_the_units_of_an_item_come_from_both_and_go_out_in_one_mail(pay, make_product, make_pool, work, mailoutbox):
+def test_codes_from_two_pools_are_sent_in_one_email(pay, make_product, make_pool, work, mailoutbox):
     first, second = make_pool(1), make_pool(5)
     product = make_product(pool=first)
     add_source(product, "pool", second)
@@ -204,13 +206,13 @@ def test_the_units_of_an_item_come_from_both_and_go_out_in_one_mail(pay, make_pr
     assert len(mails) == 1 and all(code in mails[0].body for code in codes)
 
 
-def test_a_pool_that_is_added_serves_who_waits_oldest_payment_first(page, pay, make_product, make_pool, work):
+def test_adding_a_pool_serves_waiting_orders_oldest_payment_first(manager, pay, make_product, make_pool, work):
     product = make_product(keys=0)
     for number in (3, 1, 2):
         pay(product, order=f"W{number}", paid_at=f"2026-11-2{number}T10:00:00Z")
     spare = make_pool(2)
 
-    page.post(reverse("product-add-source", args=[product.pk]), {"source": f"pool {spare.pk}"})
+    manager.post(reverse("product-add-source", args=[product.pk]), {"source": f"pool {spare.pk}"})
     work()
 
     served = [key.item.order.number for key in spare.keys.issued().order_by("position")]
@@ -218,25 +220,25 @@ def test_a_pool_that_is_added_serves_who_waits_oldest_payment_first(page, pay, m
     assert Fulfillment.objects.get(item__order__number="W3").status == "waiting"
 
 
-def test_a_pool_that_is_added_has_a_worker_nudged(pay, make_product, make_pool, monkeypatch):
-    asked = []
-    monkeypatch.setattr("fulfillment.product_sources.publish", lambda task, pk: asked.append((task, pk)))
+def test_adding_a_pool_nudges_a_worker(pay, make_product, make_pool, monkeypatch):
+    published = []
+    monkeypatch.setattr("fulfillment.product_sources.publish", lambda task, pk: published.append((task, pk)))
     product, spare = make_product(keys=0), make_pool(2)
     pay(product)
 
     add_source(product, "pool", spare)
 
-    assert asked == [("fulfillment.tasks.serve_pool", spare.pk)]
+    assert published == [("fulfillment.tasks.serve_pool", spare.pk)]
 
 
-def test_a_person_who_is_added_is_asked_for_what_waits(page, pay, make_product, work):
+def test_adding_the_manual_source_causes_notices_for_waiting_items(manager, pay, make_product, work):
     product, other = make_product(keys=0), make_product(keys=0)
     pay(product)
     pay(other)
     pay(product, order="DELETED")
     Order.objects.filter(number="DELETED").update(status="deleted")
 
-    page.post(reverse("product-add-source", args=[product.pk]), {"source": "manual"})
+    manager.post(reverse("product-add-source", args=[product.pk]), {"source": "manual"})
     work()
 
     notice = MerchantNotice.objects.get(kind="code_wanted")
@@ -244,12 +246,14 @@ def test_a_person_who_is_added_is_asked_for_what_waits(page, pay, make_product, 
     assert "person to enter" in notice.subject.fulfillment.reason
 
 
-def test_a_chain_changed_in_the_admin_serves_who_waits(client, pay, make_product, make_pool, work, admin_user):
+def test_changing_the_sources_in_the_admin_serves_waiting_items(
+    client, pay, make_product, make_pool, work, admin_user
+):
     product = make_product(source=None)
     pay(product)
     spare = make_pool(1)
     client.force_login(admin_user)
-    # One for each kind of source, in their order.
+    # One inline per kind of source, in order.
     inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
     empty = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
     inline = inlines[list(SOURCES).index("manual")]
@@ -269,17 +273,17 @@ def test_a_chain_changed_in_the_admin_serves_who_waits(client, pay, make_product
 
 
 def source_forms(*kinds):
-    """The management data of the admin's lists of sources, all empty, and the names of the lists of these kinds."""
+    """Return the management data of the admin's inlines, all empty, and the prefixes of the inlines of these kinds."""
     names = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
     forms = {f"{name}-{field}_FORMS": 0 for name in names for field in ("TOTAL", "INITIAL")}
     return forms, *(names[list(SOURCES).index(kind)] for kind in kinds)
 
 
 @pytest.mark.parametrize("position", ["1", "2"])
-def test_a_source_takes_the_position_of_one_of_another_kind_in_the_admin(
+def test_a_source_can_take_the_position_of_another_kind_of_source_in_the_admin(
     position, client, make_product, make_pool, admin_user
 ):
-    """The old source is removed, or moved behind it, in the same save."""
+    """The same save removes the old source or moves it behind the new one."""
     product, pool = make_product(source="manual"), make_pool()
     [old] = product.fulfillment_methods.all()
     client.force_login(admin_user)
@@ -295,10 +299,12 @@ def test_a_source_takes_the_position_of_one_of_another_kind_in_the_admin(
     )
 
     assert response.status_code == 302
-    assert chain(product) == [f"Pool “{pool}”", *(["Manual"] if position == "2" else [])]
+    assert source_names(product) == [f"Pool “{pool}”", *(["Manual"] if position == "2" else [])]
 
 
-def test_two_sources_of_a_product_need_two_positions_in_the_admin(client, make_product, make_pool, admin_user):
+def test_two_sources_of_a_product_cant_have_the_same_position_in_the_admin(
+    client, make_product, make_pool, admin_user
+):
     product = make_product(source=None)
     client.force_login(admin_user)
     forms, pool, manual = source_forms("pool", "manual")

@@ -21,8 +21,8 @@ FORM = {
 
 
 @pytest.fixture
-def page(client, make_member):
-    """A client that a manager is signed in with."""
+def manager(client, make_member):
+    """A client signed in as a manager."""
     client.force_login(make_member(Member.Role.MANAGER).user)
     return client
 
@@ -41,24 +41,24 @@ def address(name, *arguments):
     return reverse(f"web-service-{name}" if name else "web-service", args=[argument.pk for argument in arguments])
 
 
-def shown(page, service):
-    return page.get(address("", service)).content.decode()
+def service_page(manager, service):
+    return manager.get(address("", service)).content.decode()
 
 
-def said(response):
+def page_text(response):
     return re.sub(r"\s+", " ", response.content.decode())
 
 
-def fail(service, pay, product, count=1):
-    """Orders whose item the service refused."""
+def make_failed_orders(service, pay, product, count=1):
+    """Pay for orders whose items failed because the service answered 404."""
     for _ in range(count):
         pay(product)
     Fulfillment.objects.update(status="failed", due_at=None, reason="The service answered 404.")
     for item in OrderItem.objects.all():
-        note(service, item=item, outcome="fatal", status_code=404, error="The service answered 404.")
+        log_request(service, item=item, outcome="fatal", status_code=404, error="The service answered 404.")
 
 
-def note(service, **fields):
+def log_request(service, **fields):
     fields = {"method": "POST", "url": service.url, "milliseconds": 7, "outcome": "ok"} | fields
     return OutgoingRequest.objects.create(merchant=service.merchant, upstream=service, **fields)
 
@@ -68,5 +68,5 @@ def guarded(make_service):
     return make_service(url=PUBLIC, login="basic", username="ada", password="sésame")
 
 
-def sent(service):
+def sent_parameters(service):
     return {parameter.name: parameter.parameter or parameter.constant for parameter in service.parameters.all()}

@@ -1,4 +1,4 @@
-"""The console: what a web service would be sent, and what it answers."""
+"""The console: previews and tests of requests to a web service."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def order(pay, make_product):
     return Order.objects.get()
 
 
-def page(response):
+def page_text(response):
     assert response.status_code == 200
     return unescape(re.sub(r"<[^>]+>", " ", response.content.decode()))
 
@@ -48,17 +48,17 @@ def address(service):
 
 
 def verify(service, received):
-    """Fail if there is no signature of the body; of a GET, of its query."""
+    """Check the signature of the body, or of the query for a GET request."""
     content = received.body or urlsplit(received.path).query.encode()
     headers = received.headers
-    right = sign([service.secret], headers["webhook-id"], int(headers["webhook-timestamp"]), content)
-    assert right["webhook-signature"] in headers["webhook-signature"].split()
+    expected = sign([service.secret], headers["webhook-id"], int(headers["webhook-timestamp"]), content)
+    assert expected["webhook-signature"] in headers["webhook-signature"].split()
 
 
-def test_it_shows_sample_data_of_the_catalog_and_stores_nothing(manager, make_service, receiver):
+def test_it_shows_sample_data_for_the_whole_catalog_and_stores_nothing(manager, make_service, receiver):
     service = make_service(parameters=EVERYTHING)
 
-    text = page(manager.get(address(service)))
+    text = page_text(manager.get(address(service)))
 
     assert "Order=A0012345678&Item=4711&ID=PHOTO-PRO&Quantity=1&Unit=1&Order_sum=59.98&Currency=EUR" in text
     assert "Subscription_ID=S-77&Subscription_period=P1Y" in text and "referer12=spring-mail" in text
@@ -67,47 +67,47 @@ def test_it_shows_sample_data_of_the_catalog_and_stores_nothing(manager, make_se
     assert not OutgoingRequest.objects.exists() and not Order.objects.exists()
 
 
-def test_every_example_is_what_the_sample_sends(make_service):
+def test_the_examples_match_the_sample_data(make_service):
     service = make_service(parameters=EVERYTHING, format="json")
     subject = sample(service)
 
     sent = {name: parameter.value(subject) for name, parameter in console.CATALOG.items()}
 
     examples = {name: parameter.example for name, parameter in console.CATALOG.items()}
-    # The example of the quantity is of a request for a whole item.
+    # The catalog's example of Quantity is for a request per item.
     assert sent == examples | {"Quantity": "1"}
 
 
-def test_it_shows_an_order_of_the_merchants(manager, make_service, order):
+def test_it_previews_an_order_of_the_merchant(manager, make_service, order):
     service = make_service(parameters=["Order", "ID", "Email", "Quantity"], request_per="item", holds_list=True)
 
-    text = page(manager.post(address(service), {"order": "A1", "show": ""}))
+    text = page_text(manager.post(address(service), {"order": "A1", "show": ""}))
     assert "Order=A1&ID=PHOTO-PRO&Email=ada%40example.com&Quantity=2" in text
 
-    assert "ID=SKU-2" in page(manager.post(address(service), {"order": "A1", "reference": "2", "show": ""}))
+    assert "ID=SKU-2" in page_text(manager.post(address(service), {"order": "A1", "reference": "2", "show": ""}))
     for unknown in ({"order": "A2"}, {"order": "A1", "reference": "3"}, {"order": "a\0b"}):
-        text = page(manager.post(address(service), unknown | {"show": ""}))
+        text = page_text(manager.post(address(service), unknown | {"show": ""}))
         assert "Request preview" not in text
 
 
-def test_another_merchants_order_is_unknown(
+def test_another_merchants_order_is_not_found(
     manager, make_service, pay, make_api, make_payment, make_product, outsider
 ):
     theirs = make_payment(make_product(merchant=outsider), order="THEIRS")
     assert make_api(outsider).post("/api/v1/payments/", theirs, format="json").status_code == 201
 
-    text = page(manager.post(address(make_service()), {"order": "THEIRS", "show": ""}))
+    text = page_text(manager.post(address(make_service()), {"order": "THEIRS", "show": ""}))
 
     assert "No order has this number" in text
 
 
-def test_a_test_is_sent_for_real_and_changes_nothing_else(manager, make_service, receiver, order):
+def test_a_test_sends_a_real_request_and_changes_nothing_else(manager, make_service, receiver, order):
     item = order.items.first()
     service = make_service(item.product)
     before = Fulfillment.objects.values().get(item=item)
     receiver.respond = lambda received: (200, {"Content-Type": "text/plain", "Set-Cookie": "a=b"}, b"AAAA-BBBB-7Q2M")
 
-    text = page(manager.post(address(service), {"order": "A1", "send": ""}))
+    text = page_text(manager.post(address(service), {"order": "A1", "send": ""}))
 
     [received] = receiver.received
     assert received.headers["keywell-test"] == "true"
@@ -139,27 +139,27 @@ def test_a_test_is_sent_for_real_and_changes_nothing_else(manager, make_service,
         (404, b"no AAAA-BBBB-7Q2M", "Couldn’t read a code. The service answered 404."),
     ],
 )
-def test_it_says_why_no_code_was_found(manager, make_service, receiver, status, body, reason):
+def test_it_shows_why_no_code_was_found(manager, make_service, receiver, status, body, reason):
     service = make_service(answer="json", path="$.key")
     receiver.respond = lambda received: (status, {}, body)
 
-    text = " ".join(page(manager.post(address(service), {"send": ""})).split())
+    text = " ".join(page_text(manager.post(address(service), {"send": ""})).split())
 
     assert reason in text and "BBBB" not in text
     assert ("retry later with the same ID" in text) == (status == 503)
 
 
-def test_it_says_where_the_codes_are(manager, make_service, receiver):
+def test_it_shows_where_it_found_the_codes(manager, make_service, receiver):
     service = make_service(answer="json", path="$.keys[*]", request_per="item", holds_list=True)
     receiver.respond = lambda received: (200, {}, b'{"keys": ["AAAA-BBBB-7Q2M", "short"]}')
 
-    text = " ".join(page(manager.post(address(service), {"send": ""})).split())
+    text = " ".join(page_text(manager.post(address(service), {"send": ""})).split())
 
     assert "Code 1 ••••7Q2M found at $.keys[*] Code 2 •••• found at $.keys[*]" in text
     assert "short" not in text
 
 
-def test_neither_a_failure_nor_a_success_touches_the_circuit_breaker(make_service, receiver):
+def test_tests_do_not_affect_the_circuit_breaker(make_service, receiver):
     service = make_service()
     receiver.respond = lambda received: (503, {}, b"")
     for _ in range(6):
@@ -175,34 +175,34 @@ def test_neither_a_failure_nor_a_success_touches_the_circuit_breaker(make_servic
     assert service.state == "paused"
 
 
-def test_an_address_that_may_not_be_called_is_not(manager, make_service, settings, receiver):
+def test_it_does_not_call_an_internal_address(manager, make_service, settings, receiver):
     settings.CALLOUT_NETWORKS = []
     service = make_service(url=receiver.url.replace("http:", "https:"))
 
-    text = page(manager.post(address(service), {"send": ""}))
+    text = page_text(manager.post(address(service), {"send": ""}))
 
     assert "127.0.0.1 isn’t on the public internet" in text
     assert not receiver.received
 
 
-def test_tests_are_limited(manager, make_service, receiver):
+def test_the_number_of_tests_per_minute_is_limited(manager, make_service, receiver):
     service = make_service()
     for _ in range(MAX_TESTS_PER_MINUTE):
         OutgoingRequest.objects.create(
             merchant=service.merchant, upstream=service, method="POST", url="x", is_test=True
         )
 
-    text = page(manager.post(address(service), {"send": ""}))
+    text = page_text(manager.post(address(service), {"send": ""}))
 
     assert "10 tests per minute" in text
     assert not receiver.received
 
 
-def test_one_is_sent_at_a_time(make_service, receiver, in_threads):
+def test_only_one_test_runs_at_a_time(make_service, receiver, in_threads):
     service = make_service()
-    receiver.respond = lambda received: (in_threads(lambda _: refused(service), [None], 1) and 200, {}, b"AAAA")
+    receiver.respond = lambda received: (in_threads(lambda _: is_rejected(service), [None], 1) and 200, {}, b"AAAA")
 
-    def refused(service):
+    def is_rejected(service):
         with pytest.raises(console.TestRefused, match="in progress"):
             send_test(service, sample(service))
         return True
@@ -211,29 +211,29 @@ def test_one_is_sent_at_a_time(make_service, receiver, in_threads):
     assert len(receiver.received) == 1
 
 
-def test_a_renewal_that_waits_has_no_request_yet(manager, make_service, make_product, api, make_payment):
+def test_a_waiting_renewal_has_no_request_yet(manager, make_service, make_product, api, make_payment):
     product = make_product(source=None)
     service = make_service(product, parameters=["Key_last_renew"])
     payment = make_payment(product, order="R1")
     payment["items"][0]["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": "P"}
     api.post("/api/v1/payments/", payment, format="json")
 
-    text = page(manager.post(address(service), {"order": "R1", "send": ""}))
+    text = page_text(manager.post(address(service), {"order": "R1", "send": ""}))
 
     assert "This item can’t be requested yet. Waiting for a report of order P" in text
 
 
-def test_secrets_that_a_redirect_repeats_are_hidden_though_they_look_like_words(manager, make_service, receiver):
+def test_secrets_repeated_in_a_redirect_are_masked_even_if_they_look_like_words(manager, make_service, receiver):
     service = make_service(login="bearer", password="opensesame")
     receiver.respond = lambda received: (302, {"Location": "/sign-in?opensesame"}, b"")
 
-    text = page(manager.post(address(service), {"send": ""}))
+    text = page_text(manager.post(address(service), {"send": ""}))
 
     assert "/sign-in?••••" in text and "opensesame" not in text
 
 
 @pytest.mark.parametrize("login", ["none", "basic", "bearer"])
-def test_no_secret_is_in_the_page_or_the_log_of_callouts(manager, make_service, receiver, login):
+def test_neither_the_page_nor_the_log_contains_secrets(manager, make_service, receiver, login):
     fields = {"login": login, "username": "ada's $USER", "password": "pass-4711-word"}
     service = make_service(parameters=["Key_first_renew", "Key_last_renew"], **fields)
     service.parameters.create(position=9, name="token", constant="constant-4711-secret", is_secret=True)
@@ -242,27 +242,27 @@ def test_no_secret_is_in_the_page_or_the_log_of_callouts(manager, make_service, 
 
     response = manager.post(address(service), {"send": ""})
 
-    kept = "".join(OutgoingRequest.objects.values_list("sent", flat=True)) + "".join(
+    stored = "".join(OutgoingRequest.objects.values_list("sent", flat=True)) + "".join(
         OutgoingRequest.objects.values_list("answer", flat=True)
     )
-    text = page(response)
+    text = page_text(response)
     for secret in (*service.live_secrets(), "pass-4711-word", "constant-4711-secret", "AAAA-BBBB-CCCC"):
-        assert secret.removeprefix("whsec_") not in text + kept
-        assert secret.encode() not in b64_parts(text)
+        assert secret.removeprefix("whsec_") not in text + stored
+        assert secret.encode() not in decoded_base64(text)
     assert "Licenses and secret constants show as ••••" in text
     assert ("Replace PASSWORD with the real one" in text) == (login != "none")
-    # The service itself gets them.
+    # The service itself gets the real values.
     assert parse_qs(receiver.received[0].body.decode())["token"] == ["constant-4711-secret"]
 
 
-def b64_parts(text):
+def decoded_base64(text):
     parts = re.findall(r"(?:[A-Za-z0-9+/]{4}){3,}={0,2}", text)
     return b"\n".join(b64decode(part + "=" * (-len(part) % 4)) for part in parts)
 
 
 @pytest.mark.parametrize("format", ["form", "json", "get"])
 @pytest.mark.parametrize("login", ["none", "basic", "bearer"])
-def test_the_curl_line_sends_it_from_a_shell_whatever_stands_in_it(make_service, receiver, order, format, login):
+def test_the_curl_command_works_in_a_shell_with_hostile_values(make_service, receiver, order, format, login):
     Order.objects.update(
         first_name=HOSTILE, company="'; touch /tmp/owned; '", additional_parameters={"referer1": "@/etc/passwd"}
     )
@@ -278,10 +278,10 @@ def test_the_curl_line_sends_it_from_a_shell_whatever_stands_in_it(make_service,
     )
     service.parameters.create(position=0, name="at[]", constant="@/etc/passwd")
 
-    shown = show(service, console.from_item(service, item))
-    done = subprocess.run(["sh", "-c", shown.curl], capture_output=True, timeout=20)
+    preview = show(service, console.from_item(service, item))
+    result = subprocess.run(["sh", "-c", preview.curl], capture_output=True, timeout=20)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     [received] = receiver.received
     verify(service, received)
     query = urlsplit(received.path).query if format == "get" else received.body.decode()
@@ -296,13 +296,13 @@ def test_the_curl_line_sends_it_from_a_shell_whatever_stands_in_it(make_service,
         assert authorization == ("Bearer PASSWORD" if login == "bearer" else "")
 
 
-def test_the_curl_line_of_masked_values_is_signed_as_well(make_service, receiver):
+def test_the_curl_command_with_masked_values_is_signed_too(make_service, receiver):
     service = make_service(parameters=["Key_last_renew", "Order"])
 
-    shown = show(service, sample(service))
-    subprocess.run(["sh", "-c", shown.curl], check=True, capture_output=True, timeout=20)
+    preview = show(service, sample(service))
+    subprocess.run(["sh", "-c", preview.curl], check=True, capture_output=True, timeout=20)
 
-    assert shown.is_masked
+    assert preview.is_masked
     verify(service, receiver.received[0])
     assert parse_qs(receiver.received[0].body.decode())["Key_last_renew"] == ["••••DDDD"]
 
@@ -328,11 +328,11 @@ RUNNERS = {
         "const {name} = {value};\n",
     ),
 }
-HERE = ["Python", *(language for language in ("Node", "PHP") if shutil.which(language.lower()))]
+INSTALLED = ["Python", *(language for language in ("Node", "PHP") if shutil.which(language.lower()))]
 
 
-@pytest.mark.parametrize("language", HERE)
-def test_the_functions_that_verify_do(make_service, language):
+@pytest.mark.parametrize("language", INSTALLED)
+def test_the_verification_snippets_work(make_service, language):
     service = make_service(parameters=["Order", "First_name"], format="json")
     service.rotate()
     request = show(service, sample(service)).request
@@ -342,47 +342,47 @@ def test_the_functions_that_verify_do(make_service, language):
     current, previous = service.live_secrets()
     run, call, constant = RUNNERS[language]
 
-    def verdict(secret, headers, content):
+    def is_valid(secret, headers, content):
         values = {"SECRET": secret, "HEADERS": headers, "CONTENT": content}
         if language == "PHP":
             values["HEADERS"] = json.dumps(headers)
         constants = "".join(constant.format(name=name, value=json.dumps(value)) for name, value in values.items())
-        done = run(f"{get_snippets()[language]}\n{constants}{call}")
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout.strip().lower()
+        result = run(f"{get_snippets()[language]}\n{constants}{call}")
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout.strip().lower()
 
-    assert verdict(current, good, content) == "true"
-    assert verdict(previous, good, content) == "true"
-    assert verdict(WebService.make_secret(), good, content) == "false"
-    assert verdict(current, good, content + " ") == "false"
-    assert verdict(current, old, content) == "false"
-    assert verdict(current, good | {"webhook-id": "test_other"}, content) == "false"
-    assert verdict(current, good | {"webhook-signature": "v1,ü v1, v2"}, content) == "false"
-    # Whoever finds the address sends what they like; a receiver must not stumble over it.
+    assert is_valid(current, good, content) == "true"
+    assert is_valid(previous, good, content) == "true"
+    assert is_valid(WebService.make_secret(), good, content) == "false"
+    assert is_valid(current, good, content + " ") == "false"
+    assert is_valid(current, old, content) == "false"
+    assert is_valid(current, good | {"webhook-id": "test_other"}, content) == "false"
+    assert is_valid(current, good | {"webhook-signature": "v1,ü v1, v2"}, content) == "false"
+    # Anybody can send anything to a public URL. The snippets must not crash.
     for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
-        assert verdict(current, {other: value for other, value in good.items() if other != name}, content) == "false"
+        assert is_valid(current, {other: value for other, value in good.items() if other != name}, content) == "false"
     for timestamp in ("", "now", "9" * 5000):
-        assert verdict(current, good | {"webhook-timestamp": timestamp}, content) == "false"
+        assert is_valid(current, good | {"webhook-timestamp": timestamp}, content) == "false"
 
 
-def test_what_the_answer_repeats_of_our_secrets_is_masked(manager, make_service, receiver):
+def test_secrets_repeated_in_the_answer_are_masked(manager, make_service, receiver):
     service = make_service(login="bearer", password="token-of-the-merchant-4711")
     receiver.respond = lambda received: (401, {}, f"Denied: {received.headers['authorization']}".encode())
 
-    text = page(manager.post(address(service), {"send": ""}))
+    text = page_text(manager.post(address(service), {"send": ""}))
 
     assert "Denied: Bearer ••••" in text and "token-of-the-merchant" not in text
 
 
-def test_a_token_that_no_header_can_hold_is_told(manager, make_service):
+def test_it_reports_a_token_that_is_invalid_in_a_header(manager, make_service):
     service = make_service(login="bearer", password="two\nlines")
 
-    text = page(manager.post(address(service), {"show": ""}))
+    text = page_text(manager.post(address(service), {"show": ""}))
 
     assert "The token of “Gen” is empty or has characters that a header can’t hold." in text
 
 
-def test_each_test_has_an_id_of_its_own(manager, make_service, receiver):
+def test_each_test_has_its_own_id(manager, make_service, receiver):
     service = make_service()
 
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Setting up a web service in a real browser, from the form to the license, on a desk and on a phone."""
+"""Setting up a web service in a real browser, from the form to the license, on a desktop and a phone."""
 
 import pytest
 from django.urls import reverse
@@ -29,14 +29,14 @@ def click(browser, selector):
     button.click()
 
 
-def test_a_service_is_set_up_fails_is_mended_and_retried(
+def test_setting_up_a_service_and_retrying_after_a_failure(
     browser, live_server, client, pay, work, make_product, make_member, receiver
 ):
     product = make_product(source=None, name="Photo Pro")
     enter(browser, live_server, client, make_member(Member.Role.MANAGER).user)
     receiver.respond = lambda received: (404, {}, b"no such product")
 
-    # Set up; what sign-in needs is shown once it is chosen.
+    # Add the service. The sign-in fields appear once a login type is chosen.
     browser.get(f"{live_server}{reverse('web-service-add')}")
     assert not browser.find_element(By.NAME, "password").is_displayed()
     click(browser, "[name=login] [value=bearer]")
@@ -53,7 +53,7 @@ def test_a_service_is_set_up_fails_is_mended_and_retried(
     assert sees(browser, "Saved.", "order_no=A0012345678")
     check(browser)
 
-    # Staff add what the manager cannot.
+    # Staff add a parameter that managers can't.
     service = WebService.objects.get()
     enter(browser, live_server, client, User.objects.create_superuser("stella@keywell.example", "correct horse"))
     browser.get(f"{live_server}{reverse('admin:web_service_webservice_change', args=[service.pk])}")
@@ -63,7 +63,7 @@ def test_a_service_is_set_up_fails_is_mended_and_retried(
     assert sees(browser, "was changed successfully")
     enter(browser, live_server, client, Member.objects.get(role="manager").user)
 
-    # A payment fails; the log says why.
+    # A payment fails, and the log says why.
     browser.get(f"{live_server}{reverse('product', args=[product.pk])}")
     click(browser, f"[name=source] [value='web_service {service.pk}']")
     click(browser, "form.form [type=submit]")
@@ -77,7 +77,7 @@ def test_a_service_is_set_up_fails_is_mended_and_retried(
     assert sees(browser, f"order_no={order}", "no such product")
     check(browser)
 
-    # Mended, it is asked again.
+    # The service recovers, and a retry succeeds.
     receiver.respond = lambda received: (200, {}, b"AAAA-BBBB-7Q2M")
     browser.get(f"{live_server}{reverse('web-service', args=[service.pk])}")
     click(browser, "#log tbody .button")

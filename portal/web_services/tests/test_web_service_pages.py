@@ -1,4 +1,4 @@
-"""The pages on which a merchant sets up a web service, and sees what became of what it was asked."""
+"""The pages on which a merchant sets up a web service and sees its requests."""
 
 import socket
 from datetime import timedelta
@@ -18,26 +18,34 @@ from merchants.models import Member
 from orders.models import OrderEvent, OrderItem
 from outbound.models import OutgoingRequest
 from portal.web_services.forms import MAX_SERVICES
-from portal.web_services.tests.conftest import FORM, PUBLIC, address, fail, note, said, shown
+from portal.web_services.tests.conftest import (
+    FORM,
+    PUBLIC,
+    address,
+    log_request,
+    make_failed_orders,
+    page_text,
+    service_page,
+)
 
-# Setting it up
+# Setup
 
 
-def test_a_service_is_added_and_shown(page, merchant):
-    assert "Do you generate license keys yourself?" in said(page.get(reverse("web-services")))
+def test_a_service_is_added_and_shown(manager, merchant):
+    assert "Do you generate license keys yourself?" in page_text(manager.get(reverse("web-services")))
 
-    response = page.post(reverse("web-service-add"), FORM | {"for_all_products": "on"}, follow=True)
+    response = manager.post(reverse("web-service-add"), FORM | {"for_all_products": "on"}, follow=True)
 
     service = merchant.web_services.get()
     assert (service.name, service.url, service.for_all_products) == ("Gen", PUBLIC, True)
     assert service.secret.startswith("whsec_")
     assert list(service.parameters.values_list("name", flat=True)) == ["Order", "Item", "ID", "Quantity"]
     assert response.redirect_chain[-1][0] == address("parameters", service)
-    assert "93.184.216.34" in said(page.get(reverse("web-services")))
+    assert "93.184.216.34" in page_text(manager.get(reverse("web-services")))
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("changes", "error"),
     [
         ({"timeout": "0"}, "greater than or equal to 1"),
         ({"timeout": "31"}, "less than or equal to 30"),
@@ -60,37 +68,39 @@ def test_a_service_is_added_and_shown(page, merchant):
         ({"name": ""}, "This field is required"),
     ],
 )
-def test_what_cannot_work_is_refused_beside_its_field(page, merchant, given, why):
-    response = page.post(reverse("web-service-add"), FORM | given)
+def test_it_shows_errors_next_to_their_fields(manager, merchant, changes, error):
+    response = manager.post(reverse("web-service-add"), FORM | changes)
 
-    assert why in said(response)
-    assert "Please look at" in said(response)
+    assert error in page_text(response)
+    assert "Please look at" in page_text(response)
     assert not merchant.web_services.exists()
 
 
-def test_what_a_choice_leaves_without_a_use_is_emptied(page, merchant):
+def test_fields_that_a_choice_makes_irrelevant_are_cleared(manager, merchant):
     useless = {"path": "$.key", "holds_list": "on", "same_code_allowed": "on", "username": "ada", "password": "x"}
 
-    page.post(reverse("web-service-add"), FORM | useless | {"sends_itself": "on", "request_per": "item"})
+    manager.post(reverse("web-service-add"), FORM | useless | {"sends_itself": "on", "request_per": "item"})
 
     service = merchant.web_services.get()
     assert (service.path, service.holds_list, service.same_code_allowed) == ("", False, False)
     assert (service.username, service.password) == ("", "")
 
 
-def test_a_merchants_names_are_unique_and_one_service_is_for_all(page, merchant, make_service, outsider):
+def test_names_are_unique_per_merchant_and_only_one_service_is_for_all_products(
+    manager, merchant, make_service, outsider
+):
     make_service(for_all_products=True)
     make_service(merchant=outsider, name="Other", for_all_products=True)
 
-    response = page.post(reverse("web-service-add"), FORM | {"for_all_products": "on"})
-    assert "Another web service has this name." in said(response)
-    assert "“Gen” already serves all products." in said(response)
+    response = manager.post(reverse("web-service-add"), FORM | {"for_all_products": "on"})
+    assert "Another web service has this name." in page_text(response)
+    assert "“Gen” already serves all products." in page_text(response)
 
-    page.post(reverse("web-service-add"), FORM | {"name": "Other"})
+    manager.post(reverse("web-service-add"), FORM | {"name": "Other"})
     assert merchant.web_services.count() == 2
 
 
-def test_one_that_is_added_twice_at_the_same_time_is_one(make_member, merchant, in_threads, transactional_db):
+def test_concurrent_submissions_add_one_service(make_member, merchant, in_threads, transactional_db):
     user = make_member(Member.Role.MANAGER).user
 
     def add(_):
@@ -104,21 +114,21 @@ def test_one_that_is_added_twice_at_the_same_time_is_one(make_member, merchant, 
     assert merchant.web_services.count() == 1
 
 
-def test_there_are_not_endless_services(page, make_service):
+def test_the_number_of_services_is_limited(manager, make_service):
     for number in range(MAX_SERVICES):
         make_service(name=f"Gen {number}")
 
-    assert "reached the limit of" in said(page.post(reverse("web-service-add"), FORM))
+    assert "reached the limit of" in page_text(manager.post(reverse("web-service-add"), FORM))
 
 
-def test_changing_it_keeps_how_it_stands_and_has_it_asked_at_once(page, service, sold, pay):
+def test_changing_a_service_keeps_its_state_and_retries_immediately(manager, service, sold, pay):
     add_source(sold, "web_service", service)
     pay(sold)
     later = timezone.now() + timedelta(minutes=9)
     Fulfillment.objects.update(status="waiting", due_at=later)
     WebService.objects.update(paused_at=timezone.now(), failing_since=timezone.now(), failures=6, probe_at=later)
 
-    page.post(address("change", service), FORM | {"url": PUBLIC + "/2"})
+    manager.post(address("change", service), FORM | {"url": PUBLIC + "/2"})
 
     service.refresh_from_db()
     assert (service.url, service.failures, service.state) == (PUBLIC + "/2", 6, "paused")
@@ -126,40 +136,40 @@ def test_changing_it_keeps_how_it_stands_and_has_it_asked_at_once(page, service,
     assert Fulfillment.objects.due().count() == 1
 
 
-def test_changing_it_does_not_undo_what_happens_meanwhile(page, service, monkeypatch):
+def test_changing_a_service_does_not_overwrite_concurrent_changes(manager, service, monkeypatch):
     monkeypatch.setattr("portal.web_services.forms.check", lambda url: WebService.objects.update(failures=7))
 
-    page.post(address("change", service), FORM | {"name": "Renamed"})
+    manager.post(address("change", service), FORM | {"name": "Renamed"})
 
     service.refresh_from_db()
     assert (service.name, service.failures) == ("Renamed", 7)
 
 
-# Its password
+# The password
 
 
-def test_a_password_is_kept_encrypted_and_not_shown(page, guarded):
+def test_a_password_is_stored_encrypted_and_not_shown(manager, guarded):
     form = FORM | {"login": "basic", "username": "ada"}
-    page.post(address("change", guarded), form | {"password": "new sésame"})
+    manager.post(address("change", guarded), form | {"password": "new sésame"})
 
     guarded.refresh_from_db()
     assert guarded.password == "new sésame"
     with connection.cursor() as cursor:
         cursor.execute("SELECT password FROM web_service_webservice")
         assert b"sesame" not in bytes(cursor.fetchone()[0])
-    assert "sésame" not in shown(page, guarded) + said(page.get(address("change", guarded)))
+    assert "sésame" not in service_page(manager, guarded) + page_text(manager.get(address("change", guarded)))
 
 
 @pytest.mark.parametrize("url", [PUBLIC, PUBLIC + "/2?a=1"])
-def test_an_empty_password_keeps_the_one_there_is(page, guarded, url):
-    page.post(address("change", guarded), FORM | {"login": "basic", "username": "ada", "url": url})
+def test_an_empty_password_field_keeps_the_saved_password(manager, guarded, url):
+    manager.post(address("change", guarded), FORM | {"login": "basic", "username": "ada", "url": url})
 
     guarded.refresh_from_db()
     assert (guarded.password, guarded.url) == ("sésame", url)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "changes",
     [
         {"url": "https://93.184.216.35/keys"},
         {"url": "https://93.184.216.34:8443/keys"},
@@ -167,20 +177,20 @@ def test_an_empty_password_keeps_the_one_there_is(page, guarded, url):
         {"login": "bearer"},
     ],
 )
-def test_a_password_is_not_sent_to_another_server_than_it_was_saved_for(page, guarded, given):
-    response = page.post(address("change", guarded), FORM | {"login": "basic", "username": "ada"} | given)
+def test_a_saved_password_is_not_sent_to_another_server(manager, guarded, changes):
+    response = manager.post(address("change", guarded), FORM | {"login": "basic", "username": "ada"} | changes)
 
-    assert "This field is required." in said(response)
+    assert "This field is required." in page_text(response)
     guarded.refresh_from_db()
     assert (guarded.url, guarded.username) == (PUBLIC, "ada")
 
 
-# Where it may lead
+# Allowed addresses
 
 
 @pytest.fixture
-def listening():
-    """A port of this machine, and whether somebody came."""
+def listener():
+    """A listening port on this machine that must get no connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0)
         yield server
@@ -216,18 +226,18 @@ TRICKS = [
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, listening, trick, pay, work, sold):
+def test_no_address_trick_is_saved_or_reaches_a_local_port(manager, merchant, dns, listener, trick, pay, work, sold):
     for name in ("localhost", "localhost.", "127.0.0.1."):
         dns(name, ["127.0.0.1"])
     dns("ip6-localhost", ["::1"])
     dns("mixed.example", ["93.184.216.34", "127.0.0.1"])
-    url = trick.format(port=listening.getsockname()[1])
+    url = trick.format(port=listener.getsockname()[1])
 
-    response = page.post(reverse("web-service-add"), FORM | {"url": url})
+    response = manager.post(reverse("web-service-add"), FORM | {"url": url})
 
-    assert 'class="errorlist' in said(response)
+    assert 'class="errorlist' in page_text(response)
     assert not merchant.web_services.exists()
-    # Nor if it was saved some other way.
+    # It is rejected even if it was saved some other way.
     service = merchant.web_services.create(name="Gen", url=url, secret=WebService.make_secret())
     add_source(sold, "web_service", service)
     pay(sold)
@@ -235,75 +245,77 @@ def test_no_address_trick_is_saved_or_reaches_a_local_port(page, merchant, dns, 
     assert OutgoingRequest.objects.get().outcome == "fatal"
     assert Fulfillment.objects.get().status == "failed"
     with pytest.raises(BlockingIOError):
-        listening.accept()
+        listener.accept()
 
 
-def test_a_name_that_moves_here_once_it_is_saved_is_not_followed(page, merchant, dns, listening, pay, work, sold):
+def test_a_name_that_resolves_to_a_local_address_later_is_not_called(
+    manager, merchant, dns, listener, pay, work, sold
+):
     dns("moves.example", ["93.184.216.34"], ["127.0.0.1"])
-    url = f"https://moves.example:{listening.getsockname()[1]}/"
+    url = f"https://moves.example:{listener.getsockname()[1]}/"
 
-    page.post(reverse("web-service-add"), FORM | {"url": url})
+    manager.post(reverse("web-service-add"), FORM | {"url": url})
     add_source(sold, "web_service", merchant.web_services.get(url=url))
     pay(sold)
     work()
 
     assert "isn’t on the public internet" in OutgoingRequest.objects.get().error
     with pytest.raises(BlockingIOError):
-        listening.accept()
+        listener.accept()
 
 
 # Status
 
 
-def test_it_says_what_it_is_asked_for_and_how_it_stands(page, make_service, sold):
+def test_it_shows_the_products_and_the_state_of_a_service(manager, make_service, sold):
     service = make_service(sold, url=PUBLIC)
     add_source(sold, "manual")
     for milliseconds in range(1, 251):
-        note(service, milliseconds=milliseconds)
+        log_request(service, milliseconds=milliseconds)
     OutgoingRequest.objects.filter(milliseconds__lte=30).update(called_at=timezone.now() - timedelta(days=2))
 
-    text = shown(page, service)
+    text = service_page(manager, service)
     assert "healthy" in text and "Photo Pro" in text
     assert "<dd>220</dd>" in text
-    assert "240 <span" in text  # of 51 to 250
+    assert "240 <span" in text  # of 51 to 250 ms
     WebService.objects.update(failing_since=timezone.now())
-    assert "No code received since" in shown(page, service)
+    assert "No code received since" in service_page(manager, service)
     WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
-    assert "We’ll try again" in shown(page, service)
+    assert "We’ll try again" in service_page(manager, service)
     for name in ("products", "product"):
-        assert "paused" in said(page.get(reverse(name, args=[sold.pk] if name == "product" else [])))
+        assert "paused" in page_text(manager.get(reverse(name, args=[sold.pk] if name == "product" else [])))
 
 
-def test_a_product_without_a_source_names_the_service_for_all(page, make_service, sold):
-    assert "none yet, so orders wait" in said(page.get(reverse("products")))
+def test_a_product_without_a_source_shows_the_service_for_all_products(manager, make_service, sold):
+    assert "none yet, so orders wait" in page_text(manager.get(reverse("products")))
 
     make_service(for_all_products=True)
 
-    assert "Web service “Gen”" in said(page.get(reverse("products")))
-    assert "which serves all such products" in said(page.get(reverse("product", args=[sold.pk])))
+    assert "Web service “Gen”" in page_text(manager.get(reverse("products")))
+    assert "which serves all such products" in page_text(manager.get(reverse("product", args=[sold.pk])))
 
 
-def test_the_secret_is_shown_when_asked_for_and_changed(page, service):
+def test_the_secret_can_be_shown_and_rotated(manager, service):
     secret = service.secret
-    assert secret not in shown(page, service)
-    response = page.post(address("secret", service))
+    assert secret not in service_page(manager, service)
+    response = manager.post(address("secret", service))
     assert secret in response.content.decode() and "no-store" in response["Cache-Control"]
 
-    page.post(address("rotate", service))
+    manager.post(address("rotate", service))
 
     service.refresh_from_db()
     assert service.previous_secret == secret != service.secret
-    assert "The previous secret is valid until" in shown(page, service)
+    assert "The previous secret is valid until" in service_page(manager, service)
 
 
 # The log
 
 
-def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, pay):
+def test_the_log_shows_each_request_and_its_answer(manager, service, sold, pay):
     add_source(sold, "web_service", service)
     pay(sold, order="A77")
     item = OrderItem.objects.get()
-    call = note(
+    call = log_request(
         service,
         item=item,
         unit=1,
@@ -316,91 +328,93 @@ def test_it_shows_each_call_and_what_was_sent_and_answered(page, service, sold, 
         answer="<b>busy</b>",
         request_id="req_1",
     )
-    note(service, is_test=True)
+    log_request(service, is_test=True)
 
-    text = shown(page, service)
+    text = service_page(manager, service)
     assert "503 · 1,234 ms" in text and "attempt 3" in text and "The service answered &lt;503&gt;." in text
     assert reverse("order", args=["A77"]) in text and "sample data" in text
-    detail = said(page.get(address("request", service, call)))
+    detail = page_text(manager.get(address("request", service, call)))
     assert "Order=A77&amp;token=••••" in detail and "&lt;b&gt;busy&lt;/b&gt;" in detail and "req_1" in detail
 
 
-def test_the_log_is_narrowed_and_goes_on_on_further_pages(page, service):
-    failed = [note(service, outcome="fatal", error=f"Failure {number}.") for number in range(30)]
-    note(service, is_test=True, error="A test.", outcome="temporary")
-    note(service, milliseconds=7654321)
+def test_the_log_can_be_filtered_and_has_several_pages(manager, service):
+    failed = [log_request(service, outcome="fatal", error=f"Failure {number}.") for number in range(30)]
+    log_request(service, is_test=True, error="A test.", outcome="temporary")
+    log_request(service, milliseconds=7654321)
 
-    of_failed = page.get(address("", service) + "?show=failed")
-    text = of_failed.content.decode()
+    failed_page = manager.get(address("", service) + "?show=failed")
+    text = failed_page.content.decode()
     assert "Failure 29." in text and "A test." in text and "7,654,321 ms" not in text and "Failure 0." not in text
-    older = page.get(address("", service) + f"?show=failed&before={of_failed.context['page'].older}")
-    tests = page.get(address("", service) + "?show=tests").content.decode()
+    older = manager.get(address("", service) + f"?show=failed&before={failed_page.context['page'].older}")
+    tests = manager.get(address("", service) + "?show=tests").content.decode()
 
-    assert f"?show=failed&amp;before={of_failed.context['page'].older}" in text
+    assert f"?show=failed&amp;before={failed_page.context['page'].older}" in text
     assert failed[0].error in older.content.decode()
     assert "A test." in tests and "Failure" not in tests
 
 
-def test_it_asks_the_database_as_often_for_many_as_for_few(page, service, sold, pay, django_assert_num_queries):
+def test_the_number_of_queries_does_not_depend_on_the_number_of_requests(
+    manager, service, sold, pay, django_assert_num_queries
+):
     add_source(sold, "web_service", service)
-    fail(service, pay, sold, count=2)
-    shown(page, service)
+    make_failed_orders(service, pay, sold, count=2)
+    service_page(manager, service)
     with CaptureQueriesContext(connection) as queries:
-        shown(page, service)
+        service_page(manager, service)
     count = len(queries)
-    fail(service, pay, sold, count=6)
+    make_failed_orders(service, pay, sold, count=6)
 
     with django_assert_num_queries(count):
-        shown(page, service)
+        service_page(manager, service)
 
 
-# Trying again
+# Retries
 
 
-def test_a_failed_item_is_sent_again(page, service, sold, pay):
+def test_a_failed_item_can_be_retried(manager, service, sold, pay):
     add_source(sold, "web_service", service)
-    fail(service, pay, sold)
+    make_failed_orders(service, pay, sold)
     call = OutgoingRequest.objects.get()
     WebService.objects.update(paused_at=timezone.now(), probe_at=timezone.now() + timedelta(minutes=5))
     OutgoingRequest.objects.create(
         merchant=service.merchant, upstream=service, item=call.item, method="POST", url=service.url
     )
-    assert page.get(address("", service)).content.decode().count("Send again for order") == 1
-    assert "same Idempotency-Key" in said(page.get(address("send", service, call)))
+    assert manager.get(address("", service)).content.decode().count("Send again for order") == 1
+    assert "same Idempotency-Key" in page_text(manager.get(address("send", service, call)))
 
-    first = page.post(address("send", service, call), follow=True)
-    second = page.post(address("send", service, call), follow=True)
+    first = manager.post(address("send", service, call), follow=True)
+    second = manager.post(address("send", service, call), follow=True)
 
-    assert "will be retried within seconds" in said(first) and "not failed" in said(second)
+    assert "will be retried within seconds" in page_text(first) and "not failed" in page_text(second)
     assert Fulfillment.objects.due().get().status == "pending"
     assert OrderEvent.objects.get().details == {"status": "failed", "reason": "The service answered 404."}
-    # It is let through, though the service is paused.
+    # The retry may probe the paused service immediately.
     assert WebService.objects.filter(probe_at__lte=timezone.now()).exists()
 
 
-def test_all_that_failed_is_tried_again_once(page, service, sold, pay, make_product, make_service):
+def test_all_failed_items_can_be_retried_once(manager, service, sold, pay, make_product, make_service):
     add_source(sold, "web_service", service)
     other = make_product(source=None)
     make_service(other, name="Other")
     pay(other)
-    fail(service, pay, sold, count=3)
+    make_failed_orders(service, pay, sold, count=3)
     refunded = Fulfillment.objects.filter(item__product=sold).latest("pk").item.order
     refunded.status = "deleted"
     refunded.save()
-    assert "2 failed items" in said(page.get(address("", service)))
-    assert "again for 2 items" in said(page.get(address("retry-failed", service)))
+    assert "2 failed items" in page_text(manager.get(address("", service)))
+    assert "again for 2 items" in page_text(manager.get(address("retry-failed", service)))
 
-    first = page.post(address("retry-failed", service), follow=True)
-    second = page.post(address("retry-failed", service), follow=True)
+    first = manager.post(address("retry-failed", service), follow=True)
+    second = manager.post(address("retry-failed", service), follow=True)
 
-    assert "2 items will be retried" in said(first) and "0 items" in said(second)
+    assert "2 items will be retried" in page_text(first) and "0 items" in page_text(second)
     assert Fulfillment.objects.due().count() == 2
     assert not Fulfillment.objects.due().filter(item__product=other).exists()
     assert OrderEvent.objects.filter(kind="retry").count() == 2
-    assert "failed-title" not in shown(page, service)
+    assert "failed-title" not in service_page(manager, service)
 
 
-def test_a_service_for_all_products_has_those_tried_again_that_have_no_source(make_service, make_product, pay):
+def test_a_service_for_all_products_retries_items_of_products_without_a_source(make_service, make_product, pay):
     service = make_service(for_all_products=True)
     pay(make_product(source=None), make_product(source="manual"))
     Fulfillment.objects.update(status="failed", due_at=None)
@@ -408,7 +422,7 @@ def test_a_service_for_all_products_has_those_tried_again_that_have_no_source(ma
     assert retry_failed(service, actor="Max") == 1
 
 
-def test_it_retries_by_clicks_at_the_same_time_once(make_service, sold, pay, in_threads, transactional_db):
+def test_concurrent_clicks_retry_once(make_service, sold, pay, in_threads, transactional_db):
     service = make_service(sold)
     for _ in range(5):
         pay(sold)
@@ -420,60 +434,60 @@ def test_it_retries_by_clicks_at_the_same_time_once(make_service, sold, pay, in_
     assert OrderEvent.objects.count() == 5
 
 
-# Deleting it
+# Deletion
 
 
-def test_one_that_is_a_source_is_not_deleted(page, service, sold):
+def test_a_service_that_is_a_source_cant_be_deleted(manager, service, sold):
     method = add_source(sold, "web_service", service)
-    response = page.post(address("delete", service), follow=True)
-    assert "is a source of “Photo Pro”. Remove it there first." in said(response)
+    response = manager.post(address("delete", service), follow=True)
+    assert "is a source of “Photo Pro”. Remove it there first." in page_text(response)
     method.delete()
 
-    call = note(service)
-    page.post(address("delete", service))
+    call = log_request(service)
+    manager.post(address("delete", service))
 
     assert not WebService.objects.exists()
     call.refresh_from_db()
     assert call.upstream is None
 
 
-def test_one_that_customers_wait_for_is_not_deleted(page, make_service, sold, pay):
+def test_a_service_that_customers_wait_for_cant_be_deleted(manager, make_service, sold, pay):
     service = make_service(for_all_products=True)
     pay(sold)
 
-    assert "Customers still wait" in said(page.post(address("delete", service), follow=True))
+    assert "Customers still wait" in page_text(manager.post(address("delete", service), follow=True))
     Fulfillment.objects.update(status="done")
-    page.post(address("delete", service))
+    manager.post(address("delete", service))
     assert not WebService.objects.exists()
 
 
-# Whose it is
+# Other merchants
 
 
-def test_another_merchants_service_and_callout_are_not_found(client, page, outsider, make_service, service):
-    others = make_service(merchant=outsider, name="Other")
-    call = note(others)
+def test_another_merchants_service_and_requests_are_not_found(client, manager, outsider, make_service, service):
+    other_service = make_service(merchant=outsider, name="Other")
+    call = log_request(other_service)
 
     for name in ("", "change", "parameters", "secret", "rotate", "delete", "retry-failed"):
-        assert page.get(address(name, others)).status_code == 404
-        assert page.post(address(name, others)).status_code == 404
+        assert manager.get(address(name, other_service)).status_code == 404
+        assert manager.post(address(name, other_service)).status_code == 404
     for name in ("request", "send"):
-        assert page.get(address(name, others, call)).status_code == 404
-        assert page.get(address(name, service, call)).status_code == 404
+        assert manager.get(address(name, other_service, call)).status_code == 404
+        assert manager.get(address(name, service, call)).status_code == 404
 
 
 # What needs attention
 
 
-def test_the_dashboard_names_services_in_trouble(page, make_service, service, sold, pay):
+def test_the_dashboard_lists_services_with_problems(manager, make_service, service, sold, pay):
     now = timezone.now()
     make_service(name="Away", paused_at=now, failing_since=now, probe_at=now)
     make_service(name="Fails", failing_since=now)
-    assert "Gen" not in said(page.get("/"))
+    assert "Gen" not in page_text(manager.get("/"))
     add_source(sold, "web_service", service)
-    fail(service, pay, sold, count=2)
+    make_failed_orders(service, pay, sold, count=2)
 
-    text = said(page.get("/"))
+    text = page_text(manager.get("/"))
 
     assert "Away</a> is paused since" in text and "Fails</a> fails since" in text
     assert "Gen</a> works again; 2 items failed" in text

@@ -1,4 +1,4 @@
-"""The pages on which a merchant says where its shop listens, and sees what became of what it was told."""
+"""The pages on which a merchant sets up webhook endpoints and sees their messages."""
 
 from datetime import timedelta
 
@@ -18,8 +18,8 @@ PUBLIC = "https://93.184.216.34/hook"
 
 
 @pytest.fixture
-def page(client, make_member):
-    """A client that a manager is signed in with."""
+def manager(client, make_member):
+    """A client signed in as a manager."""
     client.force_login(make_member(Member.Role.MANAGER).user)
     return client
 
@@ -35,17 +35,17 @@ def address(name, *arguments):
     return reverse(f"webhook-{name}" if name else "webhook", args=[argument.pk for argument in arguments])
 
 
-def shown(page, endpoint):
-    return page.get(address("", endpoint)).content.decode()
+def endpoint_page(manager, endpoint):
+    return manager.get(address("", endpoint)).content.decode()
 
 
-# Setting it up
+# Setup
 
 
-def test_an_endpoint_is_added_and_shown(page, merchant):
-    assert "No endpoints yet" in page.get(reverse("webhooks")).content.decode()
+def test_an_endpoint_is_added_and_shown(manager, merchant):
+    assert "No endpoints yet" in manager.get(reverse("webhooks")).content.decode()
 
-    response = page.post(
+    response = manager.post(
         reverse("webhook-add"),
         {"url": PUBLIC, "description": "The shop", "events": ["order.paid", "pool.low"]},
         follow=True,
@@ -54,11 +54,11 @@ def test_an_endpoint_is_added_and_shown(page, merchant):
     endpoint = merchant.webhook_endpoints.get()
     assert (endpoint.url, endpoint.description, endpoint.events) == (PUBLIC, "The shop", ["order.paid", "pool.low"])
     assert response.redirect_chain[-1][0] == address("", endpoint)
-    assert "The shop" in page.get(reverse("webhooks")).content.decode()
+    assert "The shop" in manager.get(reverse("webhooks")).content.decode()
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "error"),
     [
         ("http://93.184.216.34/", "must start with https://"),
         ("https://169.254.169.254/latest/", "isn’t on the public internet"),
@@ -67,51 +67,51 @@ def test_an_endpoint_is_added_and_shown(page, merchant):
     ],
 )
 @pytest.mark.parametrize("name", ["webhook-add", "webhook-change"])
-def test_an_address_that_may_not_be_called_is_refused(page, endpoint, name, url, why):
+def test_it_rejects_an_invalid_url(manager, endpoint, name, url, error):
     arguments = [] if name == "webhook-add" else [endpoint.pk]
 
-    response = page.post(reverse(name, args=arguments), {"url": url, "events": ["order.paid"]})
+    response = manager.post(reverse(name, args=arguments), {"url": url, "events": ["order.paid"]})
 
-    assert why in response.content.decode()
+    assert error in response.content.decode()
     assert WebhookEndpoint.objects.get().url == PUBLIC
 
 
 @pytest.mark.parametrize("events", [[], ["order.stolen"], ["webhook.test"]])
-def test_it_is_told_of_events_that_there_are(page, merchant, events):
-    response = page.post(reverse("webhook-add"), {"url": PUBLIC, "events": events})
+def test_it_rejects_unknown_events(manager, merchant, events):
+    response = manager.post(reverse("webhook-add"), {"url": PUBLIC, "events": events})
 
     assert response.status_code == 200 and not merchant.webhook_endpoints.exists()
 
 
-def test_there_are_not_endless_endpoints(page, merchant, endpoint):
+def test_the_number_of_endpoints_is_limited(manager, merchant, endpoint):
     for _ in range(MAX_ENDPOINTS - 1):
         endpoint.pk = None
         endpoint.save()
 
-    response = page.post(reverse("webhook-add"), {"url": PUBLIC, "events": ["order.paid"]})
+    response = manager.post(reverse("webhook-add"), {"url": PUBLIC, "events": ["order.paid"]})
 
     assert "reached the limit of" in response.content.decode()
     assert merchant.webhook_endpoints.count() == MAX_ENDPOINTS
 
 
-def test_an_endpoint_is_changed(page, endpoint):
+def test_an_endpoint_is_changed(manager, endpoint):
     secret = endpoint.secret
 
-    page.post(address("change", endpoint), {"url": PUBLIC + "2", "events": ["pool.empty"]})
+    manager.post(address("change", endpoint), {"url": PUBLIC + "2", "events": ["pool.empty"]})
 
     endpoint.refresh_from_db()
     assert (endpoint.url, endpoint.events, endpoint.secret) == (PUBLIC + "2", ["pool.empty"], secret)
 
 
-def test_an_endpoint_is_deleted_and_its_callouts_stay(page, endpoint, merchant):
+def test_deleting_an_endpoint_keeps_its_outgoing_requests(manager, endpoint, merchant):
     message = webhooks.send_test(endpoint)
     OutgoingRequest.objects.create(merchant=merchant, request_id=message.request_id, url=PUBLIC)
-    assert "Its log and secret will be deleted" in page.get(address("delete", endpoint)).content.decode()
+    assert "Its log and secret will be deleted" in manager.get(address("delete", endpoint)).content.decode()
 
-    page.post(address("delete", endpoint))
+    manager.post(address("delete", endpoint))
 
-    assert page.get(address("", endpoint)).status_code == 404
-    assert PUBLIC not in page.get("/webhooks/").content.decode()
+    assert manager.get(address("", endpoint)).status_code == 404
+    assert PUBLIC not in manager.get("/webhooks/").content.decode()
     assert WebhookEndpoint.objects.get().live_secrets() == [""]
     assert WebhookMessage.objects.get().status == "failed"
 
@@ -122,12 +122,14 @@ def test_an_endpoint_is_deleted_and_its_callouts_stay(page, endpoint, merchant):
     assert OutgoingRequest.objects.get().request_id == message.request_id
 
 
-def test_what_happens_while_an_endpoint_is_deleted_goes_on(page, endpoint, merchant, monkeypatch, pay, product):
-    """A payment that has found the endpoint meets it deleted when it tells it."""
+def test_deleting_an_endpoint_does_not_break_a_concurrent_payment(
+    manager, endpoint, merchant, monkeypatch, pay, product
+):
+    """A payment finds the endpoint, which is deleted before the message is saved."""
     make = WebhookMessage.make_event_id
 
     def delete_first():
-        page.post(address("delete", endpoint))
+        manager.post(address("delete", endpoint))
         webhooks.purge()
         return make()
 
@@ -141,37 +143,37 @@ def test_what_happens_while_an_endpoint_is_deleted_goes_on(page, endpoint, merch
 # The secret
 
 
-def test_the_secret_is_shown_when_asked_for(page, endpoint):
-    assert endpoint.secret not in shown(page, endpoint)
+def test_the_secret_is_shown_on_request(manager, endpoint):
+    assert endpoint.secret not in endpoint_page(manager, endpoint)
 
-    response = page.post(address("secret", endpoint))
+    response = manager.post(address("secret", endpoint))
 
     assert endpoint.secret in response.content.decode()
     assert "no-store" in response["Cache-Control"]
 
 
-def test_a_new_secret_is_made(page, endpoint):
+def test_the_secret_can_be_rotated(manager, endpoint):
     before = endpoint.secret
-    assert "24 hours" in page.get(address("rotate", endpoint)).content.decode()
-    page.post(address("rotate", endpoint))
+    assert "24 hours" in manager.get(address("rotate", endpoint)).content.decode()
+    manager.post(address("rotate", endpoint))
 
     endpoint.refresh_from_db()
     assert endpoint.secret != before and endpoint.previous_secret == before
-    assert "The previous secret is valid until" in shown(page, endpoint)
+    assert "The previous secret is valid until" in endpoint_page(manager, endpoint)
 
 
 # The log
 
 
-def test_a_test_event_is_sent(page, endpoint):
-    assert f"a webhook.test event to {PUBLIC}" in page.get(address("test", endpoint)).content.decode()
-    page.post(address("test", endpoint))
+def test_it_sends_a_test_event(manager, endpoint):
+    assert f"a webhook.test event to {PUBLIC}" in manager.get(address("test", endpoint)).content.decode()
+    manager.post(address("test", endpoint))
 
     assert WebhookMessage.objects.get().event == "webhook.test"
-    assert "every 2s" in shown(page, endpoint)
+    assert "every 2s" in endpoint_page(manager, endpoint)
 
 
-def test_it_shows_each_attempt(page, endpoint, merchant):
+def test_it_shows_each_attempt(manager, endpoint, merchant):
     message = webhooks.send_test(endpoint)
     WebhookMessage.objects.update(attempts=7, reason="The endpoint answered 500.")
     for attempt in range(7):
@@ -186,7 +188,7 @@ def test_it_shows_each_attempt(page, endpoint, merchant):
         )
     OutgoingRequest.objects.create(merchant=merchant, request_id=message.request_id, url=PUBLIC, error="It is silent.")
 
-    text = shown(page, endpoint)
+    text = endpoint_page(manager, endpoint)
 
     assert message.event_id in text and "The endpoint answered 500." in text
     assert "506 · 1,234 ms" in text and "It is silent." in text and "and earlier attempts" in text
@@ -195,51 +197,51 @@ def test_it_shows_each_attempt(page, endpoint, merchant):
     assert "every 2s" not in text
 
 
-def test_a_message_is_sent_again(page, endpoint):
+def test_a_message_can_be_resent(manager, endpoint):
     message = webhooks.send_test(endpoint)
     WebhookMessage.objects.update(status="delivered", due_at=None)
-    assert "with its original ID" in page.get(address("send", endpoint, message)).content.decode()
-    page.post(address("send", endpoint, message))
+    assert "with its original ID" in manager.get(address("send", endpoint, message)).content.decode()
+    manager.post(address("send", endpoint, message))
 
     message.refresh_from_db()
     assert message.status == "queued" and message.due_at
 
 
-def test_all_that_failed_is_sent_again(page, endpoint):
+def test_all_failed_messages_can_be_resent(manager, endpoint):
     for _ in range(3):
         webhooks.send_test(endpoint)
     WebhookMessage.objects.update(status="failed", due_at=None)
-    assert "Resend all failed (3)" in shown(page, endpoint)
+    assert "Resend all failed (3)" in endpoint_page(manager, endpoint)
 
-    response = page.post(address("send-failed", endpoint), follow=True)
+    response = manager.post(address("send-failed", endpoint), follow=True)
 
     assert "3 events will be resent" in response.content.decode()
     assert WebhookMessage.objects.due().count() == 3
 
 
-def test_an_endpoint_is_disabled_and_enabled(page, endpoint):
+def test_an_endpoint_can_be_disabled_and_enabled(manager, endpoint):
     message = webhooks.send_test(endpoint)
-    page.post(address("disable", endpoint))
+    manager.post(address("disable", endpoint))
 
     message.refresh_from_db()
     assert message.status == "failed"
     for name in ("test", "send-failed"):
         assert (
             "This endpoint is disabled. Enable it first."
-            in page.post(address(name, endpoint), follow=True).content.decode()
+            in manager.post(address(name, endpoint), follow=True).content.decode()
         )
-    assert "Enable it first." in page.post(address("send", endpoint, message), follow=True).content.decode()
+    assert "Enable it first." in manager.post(address("send", endpoint, message), follow=True).content.decode()
 
-    page.post(address("enable", endpoint))
+    manager.post(address("enable", endpoint))
 
     endpoint.refresh_from_db()
     assert endpoint.state == "enabled"
 
 
-def test_one_that_was_disabled_by_itself_says_why(page, endpoint):
+def test_an_automatically_disabled_endpoint_shows_the_reason(manager, endpoint):
     webhooks.stop(endpoint, "The endpoint answered 410 Gone.")
 
-    text = shown(page, endpoint)
+    text = endpoint_page(manager, endpoint)
     assert (
         "The endpoint answered 410 Gone. Your shop gets no events. Once it accepts webhooks again, enable the endpoint"
         in text
@@ -247,35 +249,37 @@ def test_one_that_was_disabled_by_itself_says_why(page, endpoint):
     assert "Resend" not in text
 
 
-def test_one_that_fails_says_since_when(page, endpoint):
+def test_a_failing_endpoint_shows_since_when(manager, endpoint):
     WebhookEndpoint.objects.update(failing_since=timezone.now() - timedelta(hours=5))
 
-    assert "Every request has failed since" in shown(page, endpoint)
+    assert "Every request has failed since" in endpoint_page(manager, endpoint)
 
 
-def test_the_log_goes_on_on_further_pages(page, endpoint):
+def test_the_log_has_several_pages(manager, endpoint):
     oldest, *_ = [webhooks.send_test(endpoint) for _ in range(30)]
-    first = page.get(address("", endpoint))
+    first = manager.get(address("", endpoint))
     assert oldest.event_id not in first.content.decode()
 
-    second = page.get(address("", endpoint) + f"?before={first.context['page'].older}")
+    second = manager.get(address("", endpoint) + f"?before={first.context['page'].older}")
 
     assert oldest.event_id in second.content.decode()
     assert "Newer" in second.content.decode()
 
 
-def test_an_endpoint_shows_its_own_attempts_at_an_event_that_two_get(page, endpoint, merchant):
+def test_an_endpoint_only_shows_its_own_attempts_at_a_shared_event(manager, endpoint, merchant):
     other = merchant.webhook_endpoints.create(url=PUBLIC, events=["order.paid"], secret=endpoint.secret)
     webhooks.emit(merchant, "order.paid", {"order": "A1"})
     mine, theirs = WebhookMessage.objects.order_by("endpoint")
     assert (mine.endpoint, theirs.endpoint, mine.event_id) == (endpoint, other, theirs.event_id)
     OutgoingRequest.objects.create(merchant=merchant, request_id=mine.request_id, url=PUBLIC, error="It is silent.")
 
-    assert "It is silent." in shown(page, endpoint)
-    assert "It is silent." not in shown(page, other)
+    assert "It is silent." in endpoint_page(manager, endpoint)
+    assert "It is silent." not in endpoint_page(manager, other)
 
 
-def test_it_asks_the_database_as_often_for_many_as_for_few(page, endpoint, merchant, django_assert_num_queries):
+def test_the_number_of_queries_does_not_depend_on_the_number_of_messages(
+    manager, endpoint, merchant, django_assert_num_queries
+):
     def add(count):
         for _ in range(count):
             message = webhooks.send_test(endpoint)
@@ -284,14 +288,14 @@ def test_it_asks_the_database_as_often_for_many_as_for_few(page, endpoint, merch
             )
 
     add(2)
-    shown(page, endpoint)
+    endpoint_page(manager, endpoint)
 
     with CaptureQueriesContext(connection) as queries:
-        shown(page, endpoint)
+        endpoint_page(manager, endpoint)
     add(10)
 
     with django_assert_num_queries(len(queries)):
-        shown(page, endpoint)
+        endpoint_page(manager, endpoint)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +308,7 @@ def test_another_merchants_endpoint_is_not_found(client, outsider, endpoint, nam
     assert client.post(address(name, endpoint)).status_code == 404
 
 
-def test_another_endpoints_message_is_not_found(page, endpoint, outsider):
+def test_another_endpoints_message_is_not_found(manager, endpoint, outsider):
     other = WebhookEndpoint.objects.create(merchant=outsider, url=PUBLIC, events=["order.paid"], secret="whsec_")
 
-    assert page.post(address("send", endpoint, webhooks.send_test(other))).status_code == 404
+    assert manager.post(address("send", endpoint, webhooks.send_test(other))).status_code == 404

@@ -1,4 +1,4 @@
-"""A NetLicensing service on loopback, and a proxy before it that fails, hangs or dies."""
+"""A NetLicensing service on loopback, and a proxy in front of it that fails, hangs or drops connections."""
 
 import json
 import time
@@ -12,7 +12,7 @@ TEMPLATES = {"T-SUB": "P-1", "T-PPU": "P-1", "T-FEATURE": "P-1", "T-OTHER": "P-2
 
 
 class Service:
-    """As much of the API as is needed, and strict about it."""
+    """The part of the API that we need, with strict checks."""
 
     def __init__(self):
         self.keys = {"the-key": "operation", "weak-key": "licensee"}
@@ -78,7 +78,7 @@ class Service:
         return 204, {}, b""
 
     def transfer(self, source, target):
-        """As the customer's software does."""
+        """Transfer all licenses, as the customer's software does."""
         self.licensees.setdefault(target, {"number": target, "active": "true", "productNumber": "P-1"})
         for row in self.licenses.values():
             if row["licenseeNumber"] == source:
@@ -112,64 +112,64 @@ def refusal(status, id, text):
 
 
 class Proxy:
-    """Passes requests on to a service, but the one of this number: that meets with trouble."""
+    """Forwards requests to a service, except request number `step`: that one gets `failure`."""
 
     def __init__(self, forward):
         self.forward = forward
-        self.trouble, self.step = "", 0
-        self.asked: list[str] = []
+        self.failure, self.step = "", 0
+        self.requests: list[str] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}/core/v2/rest"
         Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
 
-    def make_trouble(self, kind, step):
-        self.asked.clear()
-        self.trouble, self.step = kind, step
+    def fail_at(self, kind, step):
+        self.requests.clear()
+        self.failure, self.step = kind, step
 
-    def make_none(self):
-        self.make_trouble("", 0)
+    def stop_failing(self):
+        self.fail_at("", 0)
 
-    def impatiently(self, call):
-        """Make requests as this does, and wait for those that hang for a moment only."""
+    def with_short_timeout(self, call):
+        """Wrap `call` with a short timeout while requests hang."""
 
-        def impatient(*args, **fields):
-            return call(*args, **fields | ({"timeout": 0.3} if self.trouble.startswith("hangs") else {}))
+        def call_with_timeout(*args, **fields):
+            return call(*args, **fields | ({"timeout": 0.3} if self.failure.startswith("hangs") else {}))
 
-        return impatient
+        return call_with_timeout
 
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
 
     def answer(self, request, body):
-        """What is answered, and how much of it; None: nothing is."""
-        self.asked.append(f"{request.command} {request.path}")
-        trouble = self.trouble if len(self.asked) == self.step else ""
-        if trouble == "dies before":
+        """Return the answer, possibly cut short; None drops the connection."""
+        self.requests.append(f"{request.command} {request.path}")
+        failure = self.failure if len(self.requests) == self.step else ""
+        if failure == "dies before":
             return None
-        if trouble == "hangs before":
+        if failure == "hangs before":
             time.sleep(0.5)
             return None
-        if trouble == "is down":
+        if failure == "answers 503":
             return 503, {}, b""
-        if trouble == "is somebody else":
+        if failure == "another server answers":
             return 200, {"Content-Type": "text/html"}, b"<html><title>Welcome to nginx!</title></html>"
-        if trouble == "forbids":
+        if failure == "answers 403":
             return refusal(403, "AccessDeniedException", "Not this key")
-        if trouble == "says an error in 200":
+        if failure == "answers 200 with an error":
             return 200, *refusal(500, "InternalException", "Something failed")[1:]
         answer = self.forward(request.command, request.path, request.headers, body)
-        if trouble == "hangs after":
+        if failure == "hangs after":
             time.sleep(0.5)
             return None
-        if trouble == "fails after":
+        if failure == "answers 500 after":
             return 500, {}, b""
-        if trouble == "answers for another":
+        if failure == "answers with other numbers":
             return answer[0], answer[1], answer[2].replace(b'"KL-', b'"KX-').replace(b'"KW-', b'"KX-')
-        if trouble == "dies after":
+        if failure == "dies after":
             return None
-        if trouble == "answers half":
+        if failure == "cuts the answer":
             return answer[0], {"Content-Length": str(len(answer[2]))}, answer[2][: len(answer[2]) // 2]
         return answer
 
@@ -198,16 +198,16 @@ class Proxy:
         return Handler
 
 
-TROUBLES = [
+FAILURES = [
     "dies before",
     "dies after",
     "hangs before",
     "hangs after",
-    "answers half",
-    "is down",
-    "fails after",
-    "is somebody else",
-    "answers for another",
-    "forbids",
-    "says an error in 200",
+    "cuts the answer",
+    "answers 503",
+    "answers 500 after",
+    "another server answers",
+    "answers with other numbers",
+    "answers 403",
+    "answers 200 with an error",
 ]

@@ -1,4 +1,4 @@
-"""Licensees with licenses from a NetLicensing service, whatever happens to it on the way."""
+"""Licensees and licenses from a NetLicensing service, including failures at every step."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -15,14 +15,14 @@ from fulfillment.models import Fulfillment
 from fulfillment.product_sources import SourceChangeRefused, add_source, remove_place
 from fulfillment.sources.netlicensing import client as net_licensing
 from fulfillment.sources.netlicensing.models import Deactivation, IssuedLicense, LicensingAccount
-from fulfillment.sources.netlicensing.tests.licensing_server import TROUBLES, Proxy, Service, envelope, refusal
+from fulfillment.sources.netlicensing.tests.licensing_server import FAILURES, Proxy, Service, envelope, refusal
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, OrderItem
 from orders.services import refund, reinstate
 from outbound.models import OutgoingRequest
 from portal.netlicensing.own_service import remove_account
 
-STEPS = 8  # of one unit with three licenses
+STEPS = 8  # requests for one unit with three licenses
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def service():
 
 
 @pytest.fixture
-def proxy(service, inside, monkeypatch):
+def proxy(service, loopback_allowed, monkeypatch):
     proxy = Proxy(service)
-    monkeypatch.setattr(net_licensing, "call", proxy.impatiently(net_licensing.call))
+    monkeypatch.setattr(net_licensing, "call", proxy.with_short_timeout(net_licensing.call))
     yield proxy
     proxy.stop()
 
@@ -72,13 +72,13 @@ def codes_of(number):
 
 
 def forget_codes():
-    """As if the worker had died before it saved them."""
+    """Simulate a worker that died before it saved the codes."""
     ActivationCode.objects.all().delete()
     Fulfillment.objects.update(status="waiting", due_at=Now())
 
 
-def again():
-    """Have all be tried once more, as if time had passed or somebody had pressed Retry."""
+def make_all_due():
+    """Make everything due again, as if time had passed or somebody had pressed Retry."""
     LicensingAccount.objects.update(failures=0, paused_at=None)
     for item in OrderItem.objects.filter(fulfillment__status="failed"):
         retry(item, actor="Sam")
@@ -86,7 +86,7 @@ def again():
         model.objects.filter(due_at__isnull=False).update(due_at=Now())
 
 
-def test_a_licensee_is_made_with_its_licenses_and_marked_and_its_number_is_mailed(
+def test_it_creates_a_licensee_with_licenses_marks_it_and_emails_its_number(
     pay, work, sold, make_package, service, proxy, mailoutbox
 ):
     make_package(sold, templates=["T-SUB", "T-PPU × 2"])
@@ -100,10 +100,10 @@ def test_a_licensee_is_made_with_its_licenses_and_marked_and_its_number_is_maile
     assert service.templates_of(code) == ["T-PPU", "T-PPU", "T-SUB"]
     assert Fulfillment.objects.get().status == "done"
     assert code in mailoutbox[0].body
-    assert len(proxy.asked) == STEPS
+    assert len(proxy.requests) == STEPS
 
 
-def test_each_unit_has_a_licensee(pay, work, sold, make_package, service):
+def test_each_unit_gets_a_licensee(pay, work, sold, make_package, service):
     make_package(sold)
 
     order = pay(sold, quantity=3)["order"]
@@ -114,7 +114,7 @@ def test_each_unit_has_a_licensee(pay, work, sold, make_package, service):
     assert all(service.templates_of(code) == ["T-PPU", "T-SUB"] for code in codes)
 
 
-def test_or_an_item_has_one_with_as_many_licenses(pay, work, sold, make_package, service, proxy):
+def test_an_item_can_get_one_licensee_with_multiplied_licenses(pay, work, sold, make_package, service, proxy):
     sold.quantity_rule = "item"
     sold.save()
     make_package(sold, templates=["T-SUB × 2", "T-PPU"])
@@ -126,10 +126,10 @@ def test_or_an_item_has_one_with_as_many_licenses(pay, work, sold, make_package,
     assert service.templates_of(code) == ["T-PPU"] * 30 + ["T-SUB"] * 60
 
     forget_codes()
-    proxy.asked.clear()
+    proxy.requests.clear()
     work()
     assert codes_of(order) == [code]
-    assert len(proxy.asked) == 3  # the licensee, and two pages of its licenses
+    assert len(proxy.requests) == 3  # the licensee, and two pages of its licenses
 
 
 @pytest.mark.parametrize(("start", "sent"), [("none", None), ("now", "now"), ("payment", "2026-11-22T10:30:00.000Z")])
@@ -147,22 +147,22 @@ def pay_and_work(pay, work, sold, **fields):
     return order
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_trouble_at_any_step_gives_no_number_and_the_next_attempt_completes_what_is_there(
-    pay, work, sold, make_package, service, proxy, trouble
+@pytest.mark.parametrize("failure", FAILURES)
+def test_the_next_attempt_completes_a_licensee_after_a_failure_at_any_step(
+    pay, work, sold, make_package, service, proxy, failure
 ):
     make_package(sold, templates=["T-SUB", "T-PPU × 2"])
     for step in range(1, STEPS + 1):
         before = set(service.licensees)
-        proxy.make_trouble(trouble, step)
+        proxy.fail_at(failure, step)
         order = pay_and_work(pay, work, sold)
-        if (trouble, step) in HARMLESS:
+        if (failure, step) in HARMLESS_STEPS:
             assert len(codes_of(order)) == 1
         else:
             assert codes_of(order) == []
 
-        proxy.make_none()
-        again()
+        proxy.stop_failing()
+        make_all_due()
         work()
 
         [code] = codes_of(order)
@@ -172,25 +172,25 @@ def test_trouble_at_any_step_gives_no_number_and_the_next_attempt_completes_what
         assert Fulfillment.objects.get(item__order__number=order).status == "done"
 
 
-# These answers name nobody.
-HARMLESS = {("answers for another", 1), ("answers for another", 3)}
+# These answers contain no number to replace.
+HARMLESS_STEPS = {("answers with other numbers", 1), ("answers with other numbers", 3)}
 
 
-def test_what_was_complete_already_is_looked_at_and_left_as_it_is(pay, work, sold, make_package, service, proxy):
+def test_a_complete_licensee_is_read_but_not_changed(pay, work, sold, make_package, service, proxy):
     make_package(sold)
     order = pay_and_work(pay, work, sold)
     [code] = codes_of(order)
     forget_codes()
 
-    asked = len(proxy.asked)
+    asked = len(proxy.requests)
     work()
 
     assert codes_of(order) == [code]
-    assert [request.partition(" ")[0] for request in proxy.asked[asked:]] == ["GET", "GET"]
+    assert [request.partition(" ")[0] for request in proxy.requests[asked:]] == ["GET", "GET"]
     assert service.templates_of(code) == ["T-PPU", "T-SUB"]
 
 
-def test_licenses_that_were_transferred_already_are_not_made_again(pay, work, sold, make_package, service):
+def test_transferred_licenses_are_not_created_again(pay, work, sold, make_package, service):
     make_package(sold)
     order = pay_and_work(pay, work, sold)
     [code] = codes_of(order)
@@ -205,49 +205,51 @@ def test_licenses_that_were_transferred_already_are_not_made_again(pay, work, so
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "reason"),
     [
         (lambda rows: rows.update(productNumber="P-2"), "belongs to the product “P-2”, not to “P-1”"),
         (lambda rows: rows.update(active="false"), "inactive"),
     ],
 )
-def test_a_licensee_that_is_not_what_it_should_be_is_not_handed_out(
-    pay, work, sold, make_package, service, proxy, change, words
+def test_a_licensee_with_the_wrong_product_or_status_is_not_issued(
+    pay, work, sold, make_package, service, proxy, change, reason
 ):
     make_package(sold)
-    proxy.make_trouble("dies after", 2)
+    proxy.fail_at("dies after", 2)
     order = pay_and_work(pay, work, sold)
     [licensee] = service.licensees.values()
     change(licensee)
 
-    proxy.make_none()
-    again()
+    proxy.stop_failing()
+    make_all_due()
     work()
 
     assert codes_of(order) == []
     fulfillment = Fulfillment.objects.get()
-    assert fulfillment.status == "failed" and words in fulfillment.reason
+    assert fulfillment.status == "failed" and reason in fulfillment.reason
 
 
-@pytest.mark.parametrize("lie", [{"markedForTransfer": "false"}, {"active": "false"}, {"productNumber": "P-2"}])
-def test_a_mark_that_is_not_confirmed_does_not_count(pay, work, sold, make_package, service, lie):
+@pytest.mark.parametrize(
+    "changed_fields", [{"markedForTransfer": "false"}, {"active": "false"}, {"productNumber": "P-2"}]
+)
+def test_an_unconfirmed_transfer_mark_fails_the_attempt(pay, work, sold, make_package, service, changed_fields):
     make_package(sold, templates=["T-SUB"])
-    really = service.update
+    original_update = service.update
 
-    def forgetful(kind, number, form):
-        answer = really(kind, number, form)
+    def update_without_confirming(kind, number, form):
+        answer = original_update(kind, number, form)
         if form.get("markedForTransfer") == "true":
-            return envelope(kind, [service.licensees[number] | lie])
+            return envelope(kind, [service.licensees[number] | changed_fields])
         return answer
 
-    service.update = forgetful
+    service.update = update_without_confirming
     order = pay_and_work(pay, work, sold)
 
     assert codes_of(order) == []
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "reason"),
     [
         ({"product_number": "P-9"}, "Requested product does not exist"),
         ({"templates": ["T-SUB", "T-NONE"]}, "Requested license template does not exist"),
@@ -255,19 +257,19 @@ def test_a_mark_that_is_not_confirmed_does_not_count(pay, work, sold, make_packa
         ({"templates": []}, "has no templates"),
     ],
 )
-def test_what_the_package_has_wrong_is_told_and_mended_by_a_retry(
-    pay, work, sold, make_package, service, mailoutbox, fields, words
+def test_a_package_error_causes_a_notice_and_a_retry_works_once_it_is_fixed(
+    pay, work, sold, make_package, service, mailoutbox, fields, reason
 ):
     package = make_package(sold, **fields)
     order = pay_and_work(pay, work, sold)
     fulfillment = Fulfillment.objects.get()
-    assert fulfillment.status == "failed" and words in fulfillment.reason
+    assert fulfillment.status == "failed" and reason in fulfillment.reason
     assert len(mailoutbox) == 1
 
     package.product_number = "P-1"
     package.save()
     set_templates(package, "T-FEATURE", "T-PPU")
-    again()
+    make_all_due()
     work()
 
     [code] = codes_of(order)
@@ -275,7 +277,7 @@ def test_what_the_package_has_wrong_is_told_and_mended_by_a_retry(
 
 
 @pytest.mark.parametrize("key", ["wrong-key", "weak-key"])
-def test_a_key_that_is_refused_is_told_once_for_all_items(pay, work, sold, make_package, account, mailoutbox, key):
+def test_a_rejected_api_key_causes_one_notice_for_all_items(pay, work, sold, make_package, account, mailoutbox, key):
     make_package(sold)
     account.api_key = key
     account.save()
@@ -290,31 +292,33 @@ def test_a_key_that_is_refused_is_told_once_for_all_items(pay, work, sold, make_
     assert "3 order items got no activation code from your licensing account “Vendor”" in mailoutbox[0].body
 
 
-def test_an_item_that_was_begun_goes_on_with_what_it_was_begun_with(pay, work, sold, make_package, service, proxy):
+def test_a_started_item_keeps_the_templates_it_started_with(pay, work, sold, make_package, service, proxy):
     package = make_package(sold)
-    proxy.make_trouble("dies before", 6)
+    proxy.fail_at("dies before", 6)
     order = pay_and_work(pay, work, sold)
     set_templates(package, "T-FEATURE")
     package.product_number = "P-2"
     package.save()
 
-    proxy.make_none()
-    again()
+    proxy.stop_failing()
+    make_all_due()
     work()
 
     [code] = codes_of(order)
     assert service.templates_of(code) == ["T-PPU", "T-SUB"]
 
 
-def test_no_log_tells_the_number_or_the_key(pay, work, sold, make_package, service, proxy, account, caplog):
+def test_logs_contain_neither_licensee_numbers_nor_the_api_key(
+    pay, work, sold, make_package, service, proxy, account, caplog
+):
     caplog.set_level("DEBUG")
     make_package(sold)
     [code] = codes_of(pay_and_work(pay, work, sold))
-    proxy.make_trouble("is down", 1)
+    proxy.fail_at("answers 503", 1)
     pay_and_work(pay, work, sold)
     service.transfer(code, "adas-machine")
     forget_codes()
-    proxy.make_none()
+    proxy.stop_failing()
     work()
 
     kept = "\n".join(
@@ -327,13 +331,13 @@ def test_no_log_tells_the_number_or_the_key(pay, work, sold, make_package, servi
     assert OutgoingRequest.objects.exclude(upstream=account).count() == 0
 
 
-def test_a_service_that_repeats_what_it_was_asked_for_tells_no_log(pay, work, sold, make_package, service, proxy):
+def test_secrets_repeated_in_an_answer_are_masked_in_the_log(pay, work, sold, make_package, service, proxy):
     make_package(sold)
     proxy.forward = lambda method, target, headers, body: refusal(400, target, f"{target} {headers['Authorization']}")
     order = pay_and_work(pay, work, sold)
     kept = "".join(f"{row.answer} {row.error}" for row in OutgoingRequest.objects.all())
     proxy.forward = service
-    again()
+    make_all_due()
     work()
 
     [code] = codes_of(order)
@@ -341,7 +345,7 @@ def test_a_service_that_repeats_what_it_was_asked_for_tells_no_log(pay, work, so
     assert code not in kept and "Basic ••••" in kept
 
 
-def test_numbers_are_long_and_those_of_licenses_do_not_tell_the_licensees(pay, work, sold, make_package, service):
+def test_numbers_are_long_and_license_numbers_dont_reveal_the_licensees(pay, work, sold, make_package, service):
     make_package(sold)
     [code] = codes_of(pay_and_work(pay, work, sold))
 
@@ -350,28 +354,28 @@ def test_numbers_are_long_and_those_of_licenses_do_not_tell_the_licensees(pay, w
     assert not {part for number in service.licenses for part in number.split("-")} & set(groups)
 
 
-def test_another_merchants_account_is_not_asked(pay, work, sold, make_package, outsider, account, proxy):
+def test_another_merchants_account_gets_no_requests(pay, work, sold, make_package, outsider, account, proxy):
     make_package(sold)
     LicensingAccount.objects.update(merchant=outsider)
 
     order = pay_and_work(pay, work, sold)
 
-    assert codes_of(order) == [] and proxy.asked == []
+    assert codes_of(order) == [] and proxy.requests == []
 
 
-def test_an_address_that_a_merchant_typed_is_guarded_and_our_own_is_not(
+def test_the_address_guard_applies_to_merchants_urls_but_not_to_our_own_service(
     pay, work, sold, make_package, account, proxy, settings
 ):
     settings.CALLOUT_NETWORKS = []
     make_package(sold)
     order = pay_and_work(pay, work, sold)
-    assert codes_of(order) == [] and proxy.asked == []
+    assert codes_of(order) == [] and proxy.requests == []
 
     settings.LICENSING_URL = proxy.url
     settings.CALLOUT_PROXY = "http://127.0.0.1:9"
     account.address = ""
     account.save()
-    again()
+    make_all_due()
     work()
 
     assert len(codes_of(order)) == 1
@@ -395,7 +399,7 @@ def test_an_address_that_a_merchant_typed_is_guarded_and_our_own_is_not(
         (302, {"Location": "http://127.0.0.1/"}, b""),
     ],
 )
-def test_an_answer_that_makes_no_sense_is_an_error_that_the_merchant_reads(
+def test_an_invalid_answer_is_an_error_that_the_merchant_can_read(
     pay, work, sold, make_package, service, proxy, answer
 ):
     make_package(sold)
@@ -407,7 +411,7 @@ def test_an_answer_that_makes_no_sense_is_an_error_that_the_merchant_reads(
     assert OutgoingRequest.objects.latest("pk").milliseconds is not None
 
 
-def test_somebody_elses_licensee_is_not_taken_for_ours(pay, work, sold, make_package, service, proxy):
+def test_an_answer_with_another_licensee_is_rejected(pay, work, sold, make_package, service, proxy):
     make_package(sold)
     theirs = {"number": "THEIRS", "productNumber": "P-1", "active": "true", "markedForTransfer": "true"}
     service.get = lambda kind, number, form: envelope("licensee", [theirs])
@@ -418,10 +422,10 @@ def test_somebody_elses_licensee_is_not_taken_for_ours(pay, work, sold, make_pac
     assert "without the requested licensee" in Fulfillment.objects.get().reason
 
 
-# Many at once
+# Load
 
 
-def test_of_many_orders_at_a_service_that_is_away_few_ask_and_all_get_theirs_later(
+def test_few_requests_reach_an_unavailable_service_and_all_orders_succeed_later(
     pay, work, sold, make_package, service, proxy
 ):
     make_package(sold)
@@ -429,16 +433,16 @@ def test_of_many_orders_at_a_service_that_is_away_few_ask_and_all_get_theirs_lat
         pay(sold)
     proxy.forward = lambda *request: (503, {}, b"")
     work()
-    assert len(proxy.asked) == 5
+    assert len(proxy.requests) == 5
 
     proxy.forward = service
-    again()
+    make_all_due()
     work()
 
     assert ActivationCode.objects.count() == 12 == len(service.licensees)
 
 
-def test_no_more_than_a_hosts_share_are_nudged_at_once(pay, sold, make_package):
+def test_at_most_four_items_per_host_are_nudged(pay, sold, make_package):
     make_package(sold)
     for _ in range(7):
         pay(sold)
@@ -447,7 +451,7 @@ def test_no_more_than_a_hosts_share_are_nudged_at_once(pay, sold, make_package):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_burst_is_served_by_those_who_have_a_turn(pay, sold, make_package, service, in_threads):
+def test_concurrent_workers_fulfill_a_burst_of_orders_once_each(pay, sold, make_package, service, in_threads):
     make_package(sold, templates=["T-SUB"])
     for _ in range(16):
         pay(sold)
@@ -467,14 +471,14 @@ def test_a_burst_is_served_by_those_who_have_a_turn(pay, sold, make_package, ser
     assert len(service.licensees) == 16 and len(service.licenses) == 16
 
 
-def test_what_takes_longer_than_an_attempt_goes_on_in_the_next(pay, work, sold, make_package, service, monkeypatch):
+def test_work_that_exceeds_an_attempt_continues_in_the_next(pay, work, sold, make_package, service, monkeypatch):
     make_package(sold, templates=["T-SUB × 5"])
     clock = count(0, 8).__next__  # each request takes 8 of the 45 seconds
     monkeypatch.setattr(net_licensing, "monotonic", clock)
     monkeypatch.setattr("fulfillment.sources.netlicensing.source.monotonic", clock)
     order = pay(sold)["order"]
     for _ in range(20):
-        again()
+        make_all_due()
         work()
         if codes_of(order):
             break
@@ -488,16 +492,16 @@ def test_what_takes_longer_than_an_attempt_goes_on_in_the_next(pay, work, sold, 
 # Refunds
 
 
-def refunded(number):
+def refund_order(number):
     order = Order.objects.get(number=number)
     refund(order, actor="Olivia")
 
 
-def activity(service):
+def active_flags(service):
     return sorted(row["active"] for row in service.licenses.values())
 
 
-def test_a_refund_deactivates_the_licenses_wherever_they_are_and_no_others(pay, work, sold, make_package, service):
+def test_a_refund_deactivates_only_its_own_licenses_even_after_a_transfer(pay, work, sold, make_package, service):
     make_package(sold)
     [kept] = codes_of(pay_and_work(pay, work, sold))
     order = pay_and_work(pay, work, sold)
@@ -505,7 +509,7 @@ def test_a_refund_deactivates_the_licenses_wherever_they_are_and_no_others(pay, 
     service.transfer(kept, "CUSTOMER-1")
     service.transfer(code, "CUSTOMER-1")
 
-    refunded(order)
+    refund_order(order)
     work()
 
     assert Deactivation.objects.get().status == "deactivated"
@@ -517,138 +521,138 @@ def test_a_refund_deactivates_the_licenses_wherever_they_are_and_no_others(pay, 
     assert (line.text, line.state) == (f"Licenses of {sold.name} deactivated", "deactivated")
 
 
-def test_a_refund_of_a_part_deactivates_nothing(pay, work, sold, make_package, service):
+def test_a_partial_refund_deactivates_nothing(pay, work, sold, make_package, service):
     make_package(sold)
     order = pay_and_work(pay, work, sold)
 
     refund(Order.objects.get(number=order), amount=Decimal(1), actor="Olivia")
     work()
 
-    assert activity(service) == ["true", "true"] and not Deactivation.objects.exists()
+    assert active_flags(service) == ["true", "true"] and not Deactivation.objects.exists()
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_trouble_with_a_refund_is_overcome(pay, work, sold, make_package, service, proxy, trouble):
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_deactivation_is_retried_after_a_failure_at_any_step(pay, work, sold, make_package, service, proxy, failure):
     make_package(sold)
     for step in (1, 2):
         order = pay_and_work(pay, work, sold)
-        proxy.make_trouble(trouble, step)
-        refunded(order)
+        proxy.fail_at(failure, step)
+        refund_order(order)
         work()
         assert Deactivation.objects.latest("pk").status == "queued"
 
-        proxy.make_none()
-        again()
+        proxy.stop_failing()
+        make_all_due()
         work()
 
         assert Deactivation.objects.latest("pk").status == "deactivated"
-        assert set(activity(service)) == {"false"}
+        assert set(active_flags(service)) == {"false"}
 
 
-def test_a_license_that_an_attempt_under_way_adds_after_the_refund_is_deactivated_as_well(
+def test_licenses_added_after_a_refund_by_a_running_attempt_are_deactivated_too(
     pay, work, sold, make_package, service, monkeypatch
 ):
     make_package(sold)
     order = pay(sold)["order"]
     call, asked = net_licensing.call, []
 
-    def refund_meanwhile(*args, **fields):
+    def refund_during_call(*args, **fields):
         asked.append(args)
         if len(asked) == 5:  # about to add the first
-            refunded(order)
+            refund_order(order)
             work()
         return call(*args, **fields)
 
-    monkeypatch.setattr(net_licensing, "call", refund_meanwhile)
+    monkeypatch.setattr(net_licensing, "call", refund_during_call)
     fulfill(Fulfillment.objects.get().pk)
-    assert codes_of(order) == [] and activity(service) == ["true", "true"]
+    assert codes_of(order) == [] and active_flags(service) == ["true", "true"]
     assert Deactivation.objects.get().status == "queued"
 
-    again()
+    make_all_due()
     work()
-    assert activity(service) == ["false", "false"]
+    assert active_flags(service) == ["false", "false"]
     assert Deactivation.objects.get().status == "deactivated"
 
 
-def test_nothing_is_begun_for_an_order_that_is_refunded_a_moment_before(
+def test_nothing_is_created_if_the_order_is_refunded_just_before(
     pay, work, sold, make_package, service, proxy, monkeypatch
 ):
     make_package(sold)
     order = pay(sold)["order"]
-    monkeypatch.setattr(net_licensing, "let_through", lambda account: refunded(order))
+    monkeypatch.setattr(net_licensing, "let_through", lambda account: refund_order(order))
     fulfill(Fulfillment.objects.get().pk)
 
-    assert not IssuedLicense.objects.exists() and proxy.asked == []
+    assert not IssuedLicense.objects.exists() and proxy.requests == []
     assert Fulfillment.objects.get().due_at is None
 
 
 def test_a_license_counts_as_deactivated_only_if_the_answer_says_so(pay, work, sold, make_package, service):
     make_package(sold)
     order = pay_and_work(pay, work, sold)
-    really = service.update
+    original_update = service.update
     service.update = lambda kind, number, form: envelope(kind, [service.licenses[number]])
-    refunded(order)
+    refund_order(order)
     work()
     assert Deactivation.objects.get().status == "queued"
 
-    service.update = really
-    again()
+    service.update = original_update
+    make_all_due()
     work()
-    assert Deactivation.objects.get().status == "deactivated" and activity(service) == ["false", "false"]
+    assert Deactivation.objects.get().status == "deactivated" and active_flags(service) == ["false", "false"]
 
 
-def test_undoing_a_refund_activates_the_licenses_again(pay, work, sold, make_package, service):
+def test_undoing_a_refund_reactivates_the_licenses(pay, work, sold, make_package, service):
     make_package(sold)
     order = Order.objects.get(number=pay_and_work(pay, work, sold))
     for _ in range(2):
-        refunded(order.number)
+        refund_order(order.number)
         work()
-        assert set(activity(service)) == {"false"}
+        assert set(active_flags(service)) == {"false"}
         reinstate(order, actor="Olivia")
-        again()
+        make_all_due()
         work()
 
-        assert set(activity(service)) == {"true"}
+        assert set(active_flags(service)) == {"true"}
         assert Deactivation.objects.get().status == "activated"
         assert not IssuedLicense.objects.exclude(deactivated_at=None).exists()
     lines = [line.text for line in order_history(order)]
     assert f"Licenses of {sold.name} activated again" in lines
 
 
-def test_an_undone_refund_waits_for_a_deactivation_that_is_under_way(
-    pay, work, sold, make_package, service, monkeypatch
-):
+def test_reactivation_waits_for_a_running_deactivation(pay, work, sold, make_package, service, monkeypatch):
     make_package(sold)
     order = Order.objects.get(number=pay_and_work(pay, work, sold))
-    refunded(order.number)
+    refund_order(order.number)
     call, asked = net_licensing.call, []
 
-    def undo_meanwhile(*args, **fields):
+    def undo_during_call(*args, **fields):
         asked.append(args)
         if len(asked) == 1:  # about to deactivate the first
             reinstate(order, actor="Olivia")
             work()  # nothing is due before the attempt under way has ended
         return call(*args, **fields)
 
-    monkeypatch.setattr(net_licensing, "call", undo_meanwhile)
+    monkeypatch.setattr(net_licensing, "call", undo_during_call)
     work()
     assert Deactivation.objects.get().status == "queued"
-    assert set(activity(service)) == {"false"}
+    assert set(active_flags(service)) == {"false"}
 
-    again()
+    make_all_due()
     work()
-    assert set(activity(service)) == {"true"}
+    assert set(active_flags(service)) == {"true"}
     assert Deactivation.objects.get().status == "activated"
 
 
-def test_licenses_that_cannot_be_activated_again_are_reported(pay, work, sold, make_package, service, mailoutbox):
+def test_the_merchant_is_notified_of_licenses_that_cant_be_reactivated(
+    pay, work, sold, make_package, service, mailoutbox
+):
     make_package(sold)
     order = Order.objects.get(number=pay_and_work(pay, work, sold))
-    refunded(order.number)
+    refund_order(order.number)
     work()
     service.licenses.clear()
     reinstate(order, actor="Olivia")
-    again()
+    make_all_due()
     work()
     assert Deactivation.objects.get().status == "queued"
 
@@ -660,7 +664,7 @@ def test_licenses_that_cannot_be_activated_again_are_reported(pay, work, sold, m
     assert all(license.number in mail.body for license in IssuedLicense.objects.all())
 
 
-def test_an_account_that_refuses_keeps_no_other_from_being_asked(
+def test_an_account_that_rejects_requests_doesnt_block_the_others(
     pay, work, sold, make_package, service, proxy, account
 ):
     package = make_package(sold)
@@ -674,7 +678,7 @@ def test_an_account_that_refuses_keeps_no_other_from_being_asked(
     gone.pk, gone.account, gone.number = None, None, "KL-GONE"
     gone.save()
 
-    refunded(order)
+    refund_order(order)
     work()
 
     assert service.licenses[second.number]["active"] == "false"
@@ -683,12 +687,14 @@ def test_an_account_that_refuses_keeps_no_other_from_being_asked(
     assert package.account == account
 
 
-def test_what_was_never_made_is_looked_for_until_nobody_can_be_at_it(pay, work, sold, make_package, service, proxy):
+def test_a_missing_license_is_looked_for_until_no_attempt_can_still_be_running(
+    pay, work, sold, make_package, service, proxy
+):
     make_package(sold)
-    proxy.make_trouble("is down", 6)
+    proxy.fail_at("answers 503", 6)
     order = pay_and_work(pay, work, sold)
-    proxy.make_none()
-    refunded(order)
+    proxy.stop_failing()
+    refund_order(order)
     work()
     assert Deactivation.objects.get().status == "queued"
 
@@ -696,28 +702,30 @@ def test_what_was_never_made_is_looked_for_until_nobody_can_be_at_it(pay, work, 
     work()
 
     assert Deactivation.objects.get().status == "deactivated"
-    assert activity(service) == ["false"]
+    assert active_flags(service) == ["false"]
 
 
-def test_after_a_day_the_merchant_is_told_which_are_active_still(pay, work, sold, make_package, proxy, mailoutbox):
+def test_after_a_day_the_merchant_is_notified_of_licenses_still_active(
+    pay, work, sold, make_package, proxy, mailoutbox
+):
     make_package(sold)
     order = pay_and_work(pay, work, sold)
     proxy.forward = lambda *request: (503, {}, b"")
-    refunded(order)
+    refund_order(order)
     work()
     Deactivation.objects.update(created_at=Now() - timedelta(hours=25), due_at=Now())
     work()
 
     assert Deactivation.objects.get().status == "failed"
-    told = mailoutbox[-1]
-    assert "still active" in told.subject and "503" in told.body
-    assert all(license.number in told.body for license in IssuedLicense.objects.all())
+    notice = mailoutbox[-1]
+    assert "still active" in notice.subject and "503" in notice.body
+    assert all(license.number in notice.body for license in IssuedLicense.objects.all())
 
 
 # Settings
 
 
-def test_a_package_or_an_account_in_use_is_not_removed(sold, make_package, account):
+def test_a_package_or_account_in_use_cant_be_removed(sold, make_package, account):
     package = make_package(sold)
     with pytest.raises(SourceChangeRefused, match="is a source of"):
         remove_place(package)
@@ -731,14 +739,14 @@ def test_a_package_or_an_account_in_use_is_not_removed(sold, make_package, accou
     assert not LicensingAccount.objects.exists()
 
 
-def test_a_refund_after_the_account_was_removed_says_so(pay, work, sold, make_package, account):
+def test_a_refund_after_the_account_was_removed_shows_the_reason(pay, work, sold, make_package, account):
     package = make_package(sold)
     order = pay_and_work(pay, work, sold)
     sold.fulfillment_methods.all().delete()
     remove_place(package)
     remove_account(account)
 
-    refunded(order)
+    refund_order(order)
     work()
 
     assert "was removed" in Deactivation.objects.get().reason

@@ -1,4 +1,4 @@
-"""Answers are judged by their content first: a wrong Content-Type or charset is the rule among small vendors."""
+"""Answers are read by their content first, because small vendors often send a wrong Content-Type or charset."""
 
 import gzip
 import zlib
@@ -21,10 +21,10 @@ def sold(make_product):
 
 
 @pytest.fixture
-def ask(pay, work, sold, make_service, receiver):
-    """Sell a unit. Return the code that an answer brings, or why it brings none."""
+def buy(pay, work, sold, make_service, receiver):
+    """Sell a unit; return the code found in the answer, or the error."""
 
-    def ask(body, content_type="", headers=None, **fields):
+    def buy(body, content_type="", headers=None, **fields):
         make_service(sold, **fields)
         body = body if isinstance(body, bytes) else body.encode()
         receiver.respond = lambda received: (200, {"Content-Type": content_type} | (headers or {}), body)
@@ -33,7 +33,7 @@ def ask(pay, work, sold, make_service, receiver):
         saved = ActivationCode.objects.first()
         return saved.code if saved else OutgoingRequest.objects.latest("pk").error
 
-    return ask
+    return buy
 
 
 LABELS = ["", "text/html", "text/html; charset=UTF-8", "text/plain", "application/json", "text/xml", "image/png"]
@@ -41,13 +41,13 @@ LABELS = ["", "text/html", "text/html; charset=UTF-8", "text/plain", "applicatio
 
 @pytest.mark.parametrize("content_type", LABELS)
 @pytest.mark.parametrize("body", [CODE, f"\ufeff{CODE}\r\n", f"\ufeff\ufeff{CODE}", f'"{CODE}"'])
-def test_a_bare_code_is_a_code_whatever_its_label(ask, content_type, body):
-    assert ask(body, content_type) == CODE
+def test_a_bare_code_is_accepted_with_any_content_type(buy, content_type, body):
+    assert buy(body, content_type) == CODE
 
 
 @pytest.mark.parametrize("body", ["<pre>AAAA-&amp;-1111</pre>\n", "<CODE>AAAA-&amp;-1111</CODE>"])
-def test_a_code_that_is_marked_up_as_one_is_a_code(ask, body):
-    assert ask(body, "text/html") == "AAAA-&-1111"
+def test_a_code_in_a_single_element_is_accepted(buy, body):
+    assert buy(body, "text/html") == "AAAA-&-1111"
 
 
 PAGE = "The answer is a web page instead of a code."
@@ -55,7 +55,7 @@ DOCUMENT = "Enter the path of the code in it."
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "why"),
+    ("body", "content_type", "error"),
     [
         ("<html><body>Sorry</body></html>", "text/plain", PAGE),
         ("<!DOCTYPE html><p>Sorry", "", PAGE),
@@ -69,16 +69,16 @@ DOCUMENT = "Enter the path of the code in it."
         ("<error>7</error>", "application/xml", f"The answer is XML. {DOCUMENT}"),
     ],
 )
-def test_a_page_or_a_document_is_no_bare_code(ask, body, content_type, why):
-    assert ask(body, content_type) == why
+def test_a_page_or_document_is_not_a_bare_code(buy, body, content_type, error):
+    assert buy(body, content_type) == error
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/json", "text/plain; charset=utf-8"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_a_number_in_json_keeps_all_its_digits(ask, content_type, mark):
+def test_a_number_in_json_keeps_all_its_digits(buy, content_type, mark):
     body = f'{mark}{{"key": 9223372036854775809}}'
 
-    assert ask(body, content_type, answer="json", path="$.key") == "9223372036854775809"
+    assert buy(body, content_type, answer="json", path="$.key") == "9223372036854775809"
 
 
 XML = '<?xml version="1.0" encoding="{}"?><r><k>Ключ-7</k></r>'
@@ -86,8 +86,8 @@ XML = '<?xml version="1.0" encoding="{}"?><r><k>Ключ-7</k></r>'
 
 @pytest.mark.parametrize("content_type", ["text/xml", "text/xml; charset=utf-8", "text/xml; charset=nonsense"])
 @pytest.mark.parametrize("charset", ["windows-1251", "KOI8-R", "iso-8859-5", "UTF-8"])
-def test_xml_is_read_in_the_charset_of_its_prolog(ask, content_type, charset):
-    assert ask(XML.format(charset).encode(charset), content_type, answer="xml", path="k") == "Ключ-7"
+def test_xml_is_decoded_by_the_charset_of_its_prolog(buy, content_type, charset):
+    assert buy(XML.format(charset).encode(charset), content_type, answer="xml", path="k") == "Ключ-7"
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_xml_is_read_in_the_charset_of_its_prolog(ask, content_type, charset):
         ("Ü-1".encode(), "text/plain; charset=ascii"),
     ],
 )
-def test_a_charset_is_found(body, content_type):
+def test_it_detects_the_charset(body, content_type):
     assert decode(body, content_type) == "Ü-1"
 
 
-def test_a_page_is_read_in_the_charset_of_its_meta_element():
+def test_a_page_is_decoded_by_the_charset_of_its_meta_element():
     page = '<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">Ошибка'
 
     assert decode(page.encode("windows-1251"), "text/html; charset=utf-8") == page
@@ -119,7 +119,7 @@ def test_a_prolog_that_the_bytes_contradict_is_ignored():
 
 @pytest.mark.parametrize("name", ["punycode", "idna", "unicode_escape", "utf-7", "zlib", "hex", "rot13", "undefined"])
 @pytest.mark.parametrize("place", ["header", "prolog"])
-def test_only_real_charsets_are_used(name, place):
+def test_codecs_that_are_not_charsets_are_ignored(name, place):
     declared = f'<?xml version="1.0" encoding="{name}"?>' if place == "prolog" else ""
     body = declared.encode() + b"-" + b"zz-" * 20_000
     started = process_time()
@@ -128,11 +128,11 @@ def test_only_real_charsets_are_used(name, place):
     with pytest.raises(Unreadable, match=r"^The answer is not valid UTF-8\.$"):
         decode(body + b"\xff", f"text/plain; charset={name}")
 
-    # Punycode takes seconds for this. The time is this process's own, so a busy machine doesn't matter.
+    # Punycode would take seconds. This is CPU time, so a busy machine doesn't matter.
     assert process_time() - started < 0.5
 
 
-def test_each_charset_reads_64_kib_in_no_time():
+def test_each_charset_decodes_64_kib_quickly():
     for name in NAMES:
         started = process_time()
         with suppress(Unreadable):
@@ -157,21 +157,21 @@ def raw_deflate(data):
         ("deflate", bytes),
     ],
 )
-def test_an_answer_that_was_packed_without_being_asked_for_is_unpacked(ask, encoding, pack):
-    assert ask(pack(CODE.encode()), headers={"Content-Encoding": encoding}) == CODE
+def test_an_unrequested_compression_is_undone(buy, encoding, pack):
+    assert buy(pack(CODE.encode()), headers={"Content-Encoding": encoding}) == CODE
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
-def test_a_bomb_is_not_unpacked_beyond_the_limit(ask, pack):
+def test_a_decompression_bomb_is_not_unpacked_beyond_the_limit(buy, pack):
     bomb = pack(b"A" * 40_000_000)
     assert len(bomb) < MAX_ANSWER_BYTES
     encoding = "gzip" if pack is gzip.compress else "deflate"
 
-    assert ask(bomb, headers={"Content-Encoding": encoding}) == "The answer is longer than 64 KiB."
+    assert buy(bomb, headers={"Content-Encoding": encoding}) == "The answer is longer than 64 KiB."
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding", "named"),
+    ("body", "encoding", "reported"),
     [
         (b"\x0b\x05\x80AAAA-BBBB\x03", "br", "br"),
         (b"\x28\xb5\x2f\xfd\x04", "zstd", "zstd"),
@@ -179,7 +179,7 @@ def test_a_bomb_is_not_unpacked_beyond_the_limit(ask, pack):
         (gzip.compress(CODE.encode())[:-6], "gzip", "gzip"),  # cut off
     ],
 )
-def test_a_packing_that_cannot_be_undone_is_named(ask, body, encoding, named):
-    why = f"The answer is compressed ({named}). Send it uncompressed, as our Accept-Encoding asks."
+def test_an_unsupported_compression_is_named(buy, body, encoding, reported):
+    error = f"The answer is compressed ({reported}). Send it uncompressed, as our Accept-Encoding asks."
 
-    assert ask(body, headers={"Content-Encoding": encoding}) == why
+    assert buy(body, headers={"Content-Encoding": encoding}) == error

@@ -1,4 +1,4 @@
-"""A code that resembles none of a service's earlier codes is held for a person."""
+"""A code that looks unlike a service's earlier codes is held until a person decides."""
 
 import string
 from base64 import b64encode, urlsafe_b64encode
@@ -29,42 +29,46 @@ def sold(make_product):
     return make_product(source=None, sku="PHOTO-PRO")
 
 
-def answering(*texts):
-    left = list(texts)
-    return lambda received: (200, {"Content-Type": "text/plain"}, (left.pop(0) if len(left) > 1 else left[0]).encode())
+def respond_with(*texts):
+    remaining = list(texts)
+    return lambda received: (
+        200,
+        {"Content-Type": "text/plain"},
+        (remaining.pop(0) if len(remaining) > 1 else remaining[0]).encode(),
+    )
 
 
 @pytest.fixture
-def hold(pay, work, sold, make_service, receiver, mailoutbox):
-    """Sell a unit whose code is held."""
+def sell_held_code(pay, work, sold, make_service, receiver, mailoutbox):
+    """Sell units; return the first held code."""
 
-    def hold(*answers, quantity=1, **fields):
+    def sell_held_code(*answers, quantity=1, **fields):
         make_service(sold, **fields)
-        receiver.respond = answering(*(answers or [ERROR]))
+        receiver.respond = respond_with(*(answers or [ERROR]))
         pay(sold, quantity=quantity)
         work()
         return HeldCode.objects.first()
 
-    return hold
+    return sell_held_code
 
 
-def saved():
-    return [saved.code for saved in ActivationCode.objects.order_by("item", "unit")]
+def saved_codes():
+    return [saved_codes.code for saved_codes in ActivationCode.objects.order_by("item", "unit")]
 
 
-def test_an_error_sent_as_a_code_is_held_and_not_mailed(hold, mailoutbox):
-    held = hold()
+def test_an_error_sent_as_a_code_is_held_and_not_emailed(sell_held_code, mailoutbox):
+    held = sell_held_code()
 
     fulfillment, outgoing_request = Fulfillment.objects.get(), OutgoingRequest.objects.get()
-    assert (held.unit, held.code, saved()) == (1, ERROR, [])
+    assert (held.unit, held.code, saved_codes()) == (1, ERROR, [])
     assert fulfillment.status == "failed" and "releases it on the order page" in fulfillment.reason
     assert (outgoing_request.outcome, outgoing_request.answer) == ("fatal", ERROR)
     assert MerchantNotice.objects.get().kind == "source_failed"
     assert not any(ERROR in mail.body for mail in mailoutbox)
 
 
-def test_a_held_code_is_not_asked_for_again(hold, work, receiver):
-    held = hold(ERROR, "AAAA-1111")
+def test_a_held_code_is_not_requested_again(sell_held_code, work, receiver):
+    held = sell_held_code(ERROR, "AAAA-1111")
 
     for _ in range(2):
         retry(OrderItem.objects.get(), actor="Sam")
@@ -74,65 +78,67 @@ def test_a_held_code_is_not_asked_for_again(hold, work, receiver):
     assert HeldCode.objects.get().pk == held.pk and Fulfillment.objects.get().status == "failed"
 
 
-def test_no_second_source_gives_what_is_held(pay, work, sold, make_service, make_pool, receiver):
+def test_no_second_source_is_asked_for_a_unit_with_a_held_code(pay, work, sold, make_service, make_pool, receiver):
     make_service(sold)
     add_source(sold, "pool", make_pool(3))
-    receiver.respond = answering(ERROR)
+    receiver.respond = respond_with(ERROR)
 
     pay(sold)
     work()
 
-    assert saved() == [] and HeldCode.objects.count() == 1
+    assert saved_codes() == [] and HeldCode.objects.count() == 1
 
 
-def test_a_released_code_is_mailed_and_those_like_it_are_not_held(hold, pay, work, sold, receiver, mailoutbox):
-    held = hold("horse-battery", "staple-tree")
+def test_a_released_code_is_emailed_and_similar_codes_are_not_held(
+    sell_held_code, pay, work, sold, receiver, mailoutbox
+):
+    held = sell_held_code("horse-battery", "staple-tree")
 
     release(held, actor="Sam")
     work()
     pay(sold)
     work()
 
-    assert saved() == ["horse-battery", "staple-tree"]
+    assert saved_codes() == ["horse-battery", "staple-tree"]
     assert not HeldCode.objects.exists()
     assert ActivationCode.objects.earliest("pk").saved_by == "Sam"
     assert any("horse-battery" in mail.body for mail in mailoutbox)
     assert "horse" not in str(WebService.objects.get().known_shapes)
 
 
-def test_a_refused_code_is_asked_for_again_with_the_same_key(hold, work, receiver):
-    held = hold(ERROR, "AAAA-1111")
+def test_a_rejected_code_is_requested_again_with_the_same_idempotency_key(sell_held_code, work, receiver):
+    held = sell_held_code(ERROR, "AAAA-1111")
 
     refuse(held, actor="Sam")
     work()
 
-    assert saved() == ["AAAA-1111"]
+    assert saved_codes() == ["AAAA-1111"]
     first, second = receiver.received
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
     event = OrderEvent.objects.get(kind="refused")
     assert (event.happened_by, event.details) == ("Sam", {"unit": 1})
 
 
-@pytest.mark.parametrize("acts", [(release, release), (release, refuse), (refuse, release), (refuse, refuse)])
-def test_a_held_code_is_decided_once(hold, acts):
-    held = hold()
-    first, second = acts
+@pytest.mark.parametrize("decisions", [(release, release), (release, refuse), (refuse, release), (refuse, refuse)])
+def test_a_held_code_can_be_decided_only_once(sell_held_code, decisions):
+    held = sell_held_code()
+    first, second = decisions
 
-    again = HeldCode(pk=held.pk, source=held.source, upstream=held.upstream, item=held.item, unit=1, code=held.code)
+    stale = HeldCode(pk=held.pk, source=held.source, upstream=held.upstream, item=held.item, unit=1, code=held.code)
 
     first(held, actor="Sam")
     with pytest.raises(CodeRefused):
-        second(again, actor="Sam")
+        second(stale, actor="Sam")
 
-    assert len(saved()) == (1 if first is release else 0)
+    assert len(saved_codes()) == (1 if first is release else 0)
 
 
-def test_two_people_decide_at_the_same_time(transactional_db, hold, in_threads):
-    held = hold()
+def test_only_one_concurrent_decision_counts(transactional_db, sell_held_code, in_threads):
+    held = sell_held_code()
 
-    def decide(act):
+    def decide(decision):
         try:
-            act(HeldCode.objects.select_related("upstream", "item__order").get(pk=held.pk), actor="Sam")
+            decision(HeldCode.objects.select_related("upstream", "item__order").get(pk=held.pk), actor="Sam")
         except (CodeRefused, HeldCode.DoesNotExist):
             return
         finally:
@@ -141,12 +147,12 @@ def test_two_people_decide_at_the_same_time(transactional_db, hold, in_threads):
     in_threads(decide, [release, refuse] * 3, threads=4)
 
     refused = OrderEvent.objects.filter(kind="refused").count()
-    assert (len(saved()), refused) in {(1, 0), (0, 1)}
+    assert (len(saved_codes()), refused) in {(1, 0), (0, 1)}
     assert not HeldCode.objects.exists()
 
 
-def test_codes_that_came_with_a_held_one_are_kept(hold, work, receiver):
-    held = hold(
+def test_codes_received_with_a_held_code_are_saved(sell_held_code, work, receiver):
+    held = sell_held_code(
         f"AAAA-1111\n{ERROR}\nCCCC-3333",
         "AAAA-1111\nBBBB-2222\nCCCC-3333",
         quantity=3,
@@ -154,31 +160,31 @@ def test_codes_that_came_with_a_held_one_are_kept(hold, work, receiver):
         holds_list=True,
         known_shapes=sorted(code_shapes("XXXX-0000")),
     )
-    assert held.unit == 2 and saved() == ["AAAA-1111", "CCCC-3333"]
+    assert held.unit == 2 and saved_codes() == ["AAAA-1111", "CCCC-3333"]
 
     refuse(held, actor="Sam")
     work()
 
-    assert saved() == ["AAAA-1111", "BBBB-2222", "CCCC-3333"]
+    assert saved_codes() == ["AAAA-1111", "BBBB-2222", "CCCC-3333"]
 
 
-def test_the_notice_leads_to_the_order(hold, work, mailoutbox):
-    hold()
+def test_the_notice_links_to_the_order(sell_held_code, work, mailoutbox):
+    sell_held_code()
     work()
 
     [notice] = [mail for mail in mailoutbox if "Release or reject" in mail.body]
     assert f"/orders/{Order.objects.get().number}/" in notice.body
 
 
-def test_a_held_code_is_not_tried_again_with_all_that_failed(hold):
-    held = hold()
+def test_retrying_all_failed_items_skips_held_codes(sell_held_code):
+    held = sell_held_code()
 
     assert retry_failed(held.upstream.itself, actor="Sam") == 0
     assert not OrderEvent.objects.exists()
 
 
-def test_what_was_released_is_masked_in_the_log_and_told_in_the_history(hold):
-    held = hold()
+def test_a_released_code_is_masked_in_the_log_and_listed_in_the_history(sell_held_code):
+    held = sell_held_code()
     assert OutgoingRequest.objects.get().answer == ERROR
 
     release(held, actor="Sam")
@@ -188,18 +194,18 @@ def test_what_was_released_is_masked_in_the_log_and_told_in_the_history(hold):
     assert ("Held code 1 for Program 1 released", "Sam") in lines
 
 
-def test_after_one_code_is_released_the_others_are_asked_for(hold, work, receiver):
-    held = hold("horse-battery", "staple-tree", "horse-tree", quantity=3)
+def test_releasing_a_code_requests_the_remaining_ones(sell_held_code, work, receiver):
+    held = sell_held_code("horse-battery", "staple-tree", "horse-tree", quantity=3)
 
     release(held, actor="Sam")
     work()
 
-    assert saved() == ["horse-battery", "staple-tree", "horse-tree"]
+    assert saved_codes() == ["horse-battery", "staple-tree", "horse-tree"]
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_a_code_of_another_order_is_not_released(hold, pay, work, sold, receiver):
-    release(hold("Ada Byron"), actor="Sam")
+def test_a_code_that_another_order_has_cant_be_released(sell_held_code, pay, work, sold, receiver):
+    release(sell_held_code("Ada Byron"), actor="Sam")
     WebService.objects.update(known_shapes=[])
     pay(sold)
     work()
@@ -207,11 +213,11 @@ def test_a_code_of_another_order_is_not_released(hold, pay, work, sold, receiver
     with pytest.raises(CodeRefused, match="already has it"):
         release(HeldCode.objects.get(), actor="Sam")
 
-    assert saved() == ["Ada Byron"]
+    assert saved_codes() == ["Ada Byron"]
 
 
-def test_nothing_is_released_for_a_refunded_order_or_a_unit_with_a_code(hold):
-    held = hold()
+def test_it_rejects_a_release_for_a_refunded_order_or_a_unit_with_a_code(sell_held_code):
+    held = sell_held_code()
     enter_codes(held.item, {1: "BY-HAND"}, actor="Sam")
     with pytest.raises(CodeRefused, match="already has an activation code"):
         release(held, actor="Sam")
@@ -221,50 +227,56 @@ def test_nothing_is_released_for_a_refunded_order_or_a_unit_with_a_code(hold):
         release(held, actor="Sam")
 
 
-def test_a_service_may_be_told_to_hold_nothing(hold):
-    assert hold(holds_unlike=False) is None
-    assert saved() == [ERROR]
+def test_holding_codes_can_be_switched_off(sell_held_code):
+    assert sell_held_code(holds_unlike=False) is None
+    assert saved_codes() == [ERROR]
 
 
-def test_erasing_a_customer_erases_what_is_held(hold):
-    hold()
+def test_erasing_a_customer_deletes_held_codes(sell_held_code):
+    sell_held_code()
 
     PersonalData(Order.objects.get().email).erase(actor="Sam")
 
     assert not HeldCode.objects.exists()
 
 
-# What resembles what
+# Similarity of codes
 
 CAPITALS = string.ascii_uppercase + string.digits
 
 
-def draw(random, alphabet, *lengths, mark="-"):
+def random_code(random, alphabet, *lengths, mark="-"):
     return mark.join("".join(random.choices(alphabet, k=length)) for length in lengths)
 
 
 KINDS = {
-    "groups": lambda random: draw(random, CAPITALS, 5, 5, 5, 5, 5),
-    "short": lambda random: draw(random, CAPITALS, 4),
-    "letters": lambda random: draw(random, string.ascii_uppercase, 3, 3),
-    "small letters": lambda random: draw(random, string.ascii_lowercase + string.digits, 8),
-    "mixed letters": lambda random: draw(random, string.ascii_letters, 12),
+    "groups": lambda random: random_code(random, CAPITALS, 5, 5, 5, 5, 5),
+    "short": lambda random: random_code(random, CAPITALS, 4),
+    "letters": lambda random: random_code(random, string.ascii_uppercase, 3, 3),
+    "small letters": lambda random: random_code(random, string.ascii_lowercase + string.digits, 8),
+    "mixed letters": lambda random: random_code(random, string.ascii_letters, 12),
     "hexadecimal": lambda random: random.randbytes(16).hex(),
     "uuid": lambda random: str(UUID(int=random.getrandbits(128))),
     "base64": lambda random: b64encode(random.randbytes(10)).decode(),
     "base64 for addresses": lambda random: urlsafe_b64encode(random.randbytes(12)).decode(),
-    "password": lambda random: draw(random, string.ascii_letters + string.digits + "!$%&/()=?+*#-_.:,;", 12),
+    "password": lambda random: random_code(random, string.ascii_letters + string.digits + "!$%&/()=?+*#-_.:,;", 12),
     "number": lambda random: str(random.randrange(10**5, 10**8)),
-    "counter": lambda random: f"PRO-{random.randrange(1, 99999)}-{draw(random, CAPITALS, 8)}",
-    "person": lambda random: f"{random.choice(['Ada Byron', 'Zoë van der Berg'])}-{draw(random, CAPITALS, 4, 4)}7",
+    "counter": lambda random: f"PRO-{random.randrange(1, 99999)}-{random_code(random, CAPITALS, 8)}",
+    "person": lambda random: (
+        f"{random.choice(['Ada Byron', 'Zoë van der Berg'])}-{random_code(random, CAPITALS, 4, 4)}7"
+    ),
     "account": lambda random: (
-        f"user={random.choice(['ada', 'charles.babbage'])}; password={draw(random, CAPITALS, 9)}1"
+        f"user={random.choice(['ada', 'charles.babbage'])}; password={random_code(random, CAPITALS, 9)}1"
     ),
     "words": lambda random: "-".join(random.choices(["horse", "battery", "staple", "tree"], k=4)),
-    "link": lambda random: f"https://vendor.example/d/{draw(random, string.ascii_letters, random.choice([8, 20]))}",
-    "document": lambda random: f'{{"name": "Ada{" B." * random.randrange(4)}", "key": "{draw(random, CAPITALS, 8)}"}}',
+    "link": lambda random: (
+        f"https://vendor.example/d/{random_code(random, string.ascii_letters, random.choice([8, 20]))}"
+    ),
+    "document": lambda random: (
+        f'{{"name": "Ada{" B." * random.randrange(4)}", "key": "{random_code(random, CAPITALS, 8)}"}}'
+    ),
     "block": lambda random: (
-        "-----BEGIN LICENSE-----\n" + draw(random, CAPITALS, 60, 60, random.randrange(9, 60), mark="\n")
+        "-----BEGIN LICENSE-----\n" + random_code(random, CAPITALS, 60, 60, random.randrange(9, 60), mark="\n")
     ),
 }
 MESSAGES = [
@@ -332,7 +344,7 @@ def test_codes_of_one_kind_resemble_each_other_and_no_message(kind):
         ("CODE-A", "not found", False),
     ],
 )
-def test_a_code_resembles_earlier_ones(known, code, expected):
+def test_a_code_resembles_earlier_codes(known, code, expected):
     assert resembles(code, code_shapes(known)) == expected
 
 

@@ -1,4 +1,4 @@
-"""What a web service is told and answers is kept, but for codes and secrets."""
+"""Requests and answers are stored, with codes and secrets masked."""
 
 import base64
 import json
@@ -30,18 +30,18 @@ def sold(make_product):
     return make_product(source=None, sku="PHOTO-PRO")
 
 
-def everything_kept(caplog):
+def stored_text(caplog):
     rows = [value for row in OutgoingRequest.objects.values() for value in row.values()]
     return "\n".join(map(str, [*rows, *Fulfillment.objects.values_list("reason", flat=True), caplog.text]))
 
 
-def every_character(code):
+def as_character_references(code):
     return "".join(f"&#x{ord(character):x};" for character in code)
 
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize(
-    ("fields", "write"),
+    ("fields", "format_answer"),
     [
         ({}, lambda code: f"  {code}\n"),
         ({"answer": "json", "path": "$.key"}, lambda code: json.dumps({"key": code})),
@@ -51,7 +51,7 @@ def every_character(code):
             lambda code: json.dumps({"key": code}).replace("/", r"\/").replace("A", r"\u0041"),
         ),
         ({"answer": "xml", "path": "key"}, lambda code: f"<a><key>{escape(code)}</key></a>"),
-        ({"answer": "xml", "path": "key"}, lambda code: f"<a><key>{every_character(code)}</key></a>"),
+        ({"answer": "xml", "path": "key"}, lambda code: f"<a><key>{as_character_references(code)}</key></a>"),
         ({"answer": "xml", "path": "key"}, lambda code: f"<a><key><![CDATA[{code}]]></key></a>"),
         (
             {"answer": "xml", "path": "key"},
@@ -60,20 +60,20 @@ def every_character(code):
     ],
     ids=["body", "json", "json, raw", "json, escaped", "xml", "xml, entities", "cdata", "xml, spread"],
 )
-def test_a_code_that_came_is_kept_in_the_order_alone(
-    pay, work, sold, make_service, receiver, caplog, fields, write, code
+def test_a_received_code_is_stored_only_with_the_order(
+    pay, work, sold, make_service, receiver, caplog, fields, format_answer, code
 ):
     caplog.set_level(logging.DEBUG)
     make_service(sold, **fields)
-    receiver.respond = lambda received: (200, {}, write(code).encode())
+    receiver.respond = lambda received: (200, {}, format_answer(code).encode())
 
     pay(sold)
     work()
 
     assert ActivationCode.objects.get().code == code
-    kept = everything_kept(caplog)
-    for part in (code, write(code).strip(), *code.splitlines(), every_character(code)):
-        assert part not in kept
+    stored = stored_text(caplog)
+    for part in (code, format_answer(code).strip(), *code.splitlines(), as_character_references(code)):
+        assert part not in stored
     assert "••••" in OutgoingRequest.objects.get().answer
 
 
@@ -100,29 +100,29 @@ def test_a_code_is_masked_in_every_character_set(pay, work, sold, make_service, 
         r'{"code": "\u0041\u0041\u0041\u0041\u0042\u0043\u0044\u0045\u0046\u0031"}',
     ],
 )
-def test_a_code_that_was_not_found_is_masked_as_well(pay, work, sold, make_service, receiver, answer):
+def test_a_code_that_was_not_found_is_masked_too(pay, work, sold, make_service, receiver, answer):
     make_service(sold, answer="json", path="$.key")
     receiver.respond = lambda received: (200, {}, answer.encode())
 
     pay(sold)
     work()
 
-    kept = OutgoingRequest.objects.get()
-    assert kept.outcome == "fatal"
+    stored = OutgoingRequest.objects.get()
+    assert stored.outcome == "fatal"
     for part in ("AAAA", "BBBB", "4F7A", "ABCDEF", "AB12C", "99Q2", "EFGH", "0041", "ABCD"):
-        assert part not in kept.answer
+        assert part not in stored.answer
 
 
-def test_words_and_what_was_sent_stay_readable():
-    said = (
+def test_words_and_values_that_we_sent_stay_readable():
+    answer = (
         "Unknown product PHOTO-PRO, order A0012345678: UNKNOWN_PRODUCT, licenseKey missing. Réessayez s’il vous plaît"
     )
 
-    assert mask_answer(said, [], shown="Order=A0012345678&ID=PHOTO-PRO") == said
+    assert mask_answer(answer, [], shown="Order=A0012345678&ID=PHOTO-PRO") == answer
 
 
 @pytest.mark.parametrize("format", ["form", "json", "get"])
-def test_licenses_that_a_renewal_goes_by_are_masked(
+def test_earlier_licenses_sent_with_a_renewal_are_masked(
     pay, work, sold, make_service, receiver, api, make_payment, format
 ):
     make_service(sold, format=format, parameters=["Order", "Key_first_renew", "Key_last_renew"])
@@ -139,15 +139,15 @@ def test_licenses_that_a_renewal_goes_by_are_masked(
 
 @pytest.mark.parametrize("format", ["form", "json", "get"])
 @pytest.mark.parametrize("login", ["basic", "bearer"])
-def test_secrets_that_an_answer_repeats_are_masked(pay, work, sold, make_service, receiver, caplog, format, login):
+def test_secrets_repeated_in_an_answer_are_masked(pay, work, sold, make_service, receiver, caplog, format, login):
     caplog.set_level(logging.DEBUG)
     password, constant = "correct.horse.battery", "open sesame & more"
     service = make_service(sold, format=format, login=login, username="ada", password=password)
     service.parameters.create(position=9, name="token", constant=constant, is_secret=True)
 
     def echo(received):
-        told = f"{received.path} {received.headers} {service.secret} {password} {constant} ".encode() + received.body
-        return 400, {}, told
+        echoed = f"{received.path} {received.headers} {service.secret} {password} {constant} ".encode() + received.body
+        return 400, {}, echoed
 
     receiver.respond = echo
     pay(sold)
@@ -155,16 +155,16 @@ def test_secrets_that_an_answer_repeats_are_masked(pay, work, sold, make_service
 
     [request] = receiver.received
     assert quote_plus(constant) in request.path + request.body.decode() or constant in request.body.decode()
-    kept = everything_kept(caplog)
-    pair = base64.b64encode(f"ada:{password}".encode()).decode()
-    for secret in (password, constant, quote_plus(constant), pair, service.secret, service.secret[6:]):
-        assert secret not in kept
+    stored = stored_text(caplog)
+    encoded_login = base64.b64encode(f"ada:{password}".encode()).decode()
+    for secret in (password, constant, quote_plus(constant), encoded_login, service.secret, service.secret[6:]):
+        assert secret not in stored
     assert "token" in OutgoingRequest.objects.get().sent and "••••" in OutgoingRequest.objects.get().sent.replace(
         "%E2%80%A2", "•"
     )
 
 
-def test_an_error_of_ours_shows_no_code_and_leaves_its_mark(pay, sold, make_service, receiver, caplog, monkeypatch):
+def test_an_internal_error_is_recorded_without_the_code(pay, sold, make_service, receiver, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     make_service(sold, password="correct.horse.battery", login="basic")
     receiver.respond = lambda received: (200, {}, b"AAAA-BBBB-CCCC-7Q2M")
@@ -179,25 +179,25 @@ def test_an_error_of_ours_shows_no_code_and_leaves_its_mark(pay, sold, make_serv
     assert (fulfillment.status, fulfillment.reason) == ("waiting", outgoing_request.error)
     assert "ZeroDivisionError" in caplog.text
     for secret in ("7Q2M", "correct.horse"):
-        assert secret not in everything_kept(caplog)
+        assert secret not in stored_text(caplog)
 
 
 @pytest.mark.parametrize("piece", ["ab-", "aB", "AAA ", "&", "\\", "<", "a1-"])
 def test_a_hostile_answer_does_not_keep_the_worker_busy(piece):
-    """A pattern that goes back and forth would be at it for longer than anybody waits."""
+    """A backtracking pattern would take far too long."""
     code = "AAAA-BBBB-CCCC-7Q2M"
 
     assert code not in mask_answer(piece * 20_000 + "1 " + code, [code])
 
 
-def test_nor_do_thousands_of_codes():
+def test_thousands_of_codes_do_not_keep_the_worker_busy():
     codes = [f"{number:x}" for number in range(0x1000, 0x1000 + 12_000)]
 
-    # Each would be looked for in all of the answer: it would take seconds.
+    # Searching the whole answer for each code would take seconds.
     assert mask_answer("\n".join(codes), codes) == "••••"
 
 
-def test_who_prints_what_is_at_work_prints_no_secret(sold, make_service, pay):
+def test_repr_contains_no_secrets(sold, make_service, pay):
     service = make_service(sold, format="get", login="bearer", password="correct.horse", parameters=["Email"])
     pay(sold)
     item = OrderItem.objects.get()

@@ -1,4 +1,4 @@
-"""Codes that web services gave: each for one unit, whatever happens while they are asked for."""
+"""Each code from a web service goes to one unit, whatever happens during the request."""
 
 import socket
 from threading import Thread
@@ -25,18 +25,18 @@ def sold(make_product):
     return make_product(source=None, sku="PHOTO-PRO")
 
 
-def answering(*codes):
-    """An answer for each request, the last for all others; a number is a status."""
-    left = list(codes)
+def respond_with(*codes):
+    """Answer each request with the next item, and repeat the last one; a number is a status."""
+    remaining = list(codes)
 
     def respond(received):
-        answer = left.pop(0) if len(left) > 1 else left[0]
+        answer = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         return (answer,) if isinstance(answer, int) else (200, {}, answer.encode())
 
     return respond
 
 
-def by_unit(item):
+def codes_by_unit(item):
     return {code.unit: code.code for code in item.activation_codes.all()}
 
 
@@ -44,45 +44,43 @@ def all_due():
     Fulfillment.objects.filter(due_at__isnull=False).update(due_at=Now())
 
 
-# Chains
+# Several sources
 
 
-def test_what_a_pool_lacks_the_web_service_gives(pay, work, sold, make_pool, make_service, receiver):
+def test_the_web_service_supplies_what_the_pool_lacks(pay, work, sold, make_pool, make_service, receiver):
     add_source(sold, "pool", make_pool(1))
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-0002\nCODE-0003")
+    receiver.respond = respond_with("CODE-0002\nCODE-0003")
 
     pay(sold, quantity=3)
     work()
 
-    codes = by_unit(OrderItem.objects.get())
+    codes = codes_by_unit(OrderItem.objects.get())
     assert "KEY" in codes[1] and (codes[2], codes[3]) == ("CODE-0002", "CODE-0003")
     [request] = receiver.received
     assert parse_qs(request.body.decode())["Quantity"] == ["2"]
 
 
-def test_what_the_web_service_fails_to_give_a_pool_gives(
+def test_the_pool_supplies_what_the_web_service_fails_to_deliver(
     pay, work, sold, make_pool, make_service, receiver, mailoutbox
 ):
     make_service(sold)
     add_source(sold, "pool", make_pool(3))
-    receiver.respond = answering("CODE-0001", 503)
+    receiver.respond = respond_with("CODE-0001", 503)
 
     pay(sold, quantity=3)
     work()
     work()
 
-    codes = by_unit(OrderItem.objects.get())
+    codes = codes_by_unit(OrderItem.objects.get())
     assert codes[1] == "CODE-0001" and all("KEY" in codes[unit] for unit in (2, 3))
     assert Fulfillment.objects.get().status == "done"
     assert "".join(mail.body for mail in mailoutbox).count("KEY-") == 2
 
 
-def test_a_unit_that_got_its_code_elsewhere_leaves_the_codes_of_the_others_where_they_are(
-    pay, work, sold, make_service, receiver
-):
+def test_a_code_entered_by_hand_doesnt_shift_the_codes_of_other_units(pay, work, sold, make_service, receiver):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-A", 503, "CODE-A\nCODE-C")
+    receiver.respond = respond_with("CODE-A", 503, "CODE-A\nCODE-C")
     order = pay(sold, quantity=3)["order"]
     work()
     item = OrderItem.objects.get()
@@ -92,37 +90,37 @@ def test_a_unit_that_got_its_code_elsewhere_leaves_the_codes_of_the_others_where
         all_due()
         work()
 
-    assert by_unit(item) == {1: "CODE-A", 2: "BY-HAND", 3: "CODE-C"}
+    assert codes_by_unit(item) == {1: "CODE-A", 2: "BY-HAND", 3: "CODE-C"}
     assert [parse_qs(request.body.decode())["Quantity"] for request in receiver.received] == [["3"], ["2"], ["2"]]
     assert Order.objects.get(number=order).items.get().fulfillment.status == "done"
 
 
-def test_a_code_that_a_dead_worker_noted_for_a_unit_that_needs_none_goes_to_another(
+def test_a_recorded_code_whose_unit_was_served_goes_to_another_unit(
     pay, sold, work, make_service, receiver, monkeypatch
 ):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-A\nCODE-B", "CODE-A")
+    receiver.respond = respond_with("CODE-A\nCODE-B", "CODE-A")
     pay(sold, quantity=2)
     item = OrderItem.objects.get()
     with monkeypatch.context() as patch:
         patch.setattr("fulfillment.engine.save_codes", lambda *args, **options: 1 / 0)
         fulfill(item.fulfillment.pk)
-    assert ReceivedCode.objects.count() == 2 and not by_unit(item)
+    assert ReceivedCode.objects.count() == 2 and not codes_by_unit(item)
 
     enter_codes(item, {1: "BY-HAND"}, actor="Sam")
     all_due()
     work()
 
-    assert by_unit(item) == {1: "BY-HAND", 2: "CODE-A"}
+    assert codes_by_unit(item) == {1: "BY-HAND", 2: "CODE-A"}
 
 
 # One code, one unit
 
 
 @pytest.mark.parametrize("request_per", ["unit", "item"])
-def test_a_code_of_another_order_is_not_given_out_again(pay, work, sold, make_service, receiver, request_per):
+def test_a_code_of_another_order_is_not_issued_again(pay, work, sold, make_service, receiver, request_per):
     make_service(sold, request_per=request_per, holds_list=True)
-    receiver.respond = answering("CODE-0001")
+    receiver.respond = respond_with("CODE-0001")
 
     first = pay(sold)["order"]
     work()
@@ -136,15 +134,15 @@ def test_a_code_of_another_order_is_not_given_out_again(pay, work, sold, make_se
     assert failed.reason == f"Web service “Gen”: {problem}"
 
 
-def test_two_orders_that_get_the_same_code_at_the_same_time(
+def test_only_one_of_several_concurrent_orders_gets_the_same_code(
     transactional_db, pay, sold, make_service, receiver, in_threads
 ):
     make_service(sold)
-    receiver.respond = answering("CODE-0001")
+    receiver.respond = respond_with("CODE-0001")
     for _ in range(6):
         pay(sold)
 
-    # One at a time per host would hide it.
+    # Call `fulfill` directly: the slots per host would hide the race.
     pks = list(Fulfillment.objects.values_list("pk", flat=True))
     in_threads(fulfill, pks, threads=4)
 
@@ -152,9 +150,9 @@ def test_two_orders_that_get_the_same_code_at_the_same_time(
     assert sorted(Fulfillment.objects.values_list("status", flat=True)) == ["done"] + ["failed"] * 5
 
 
-def test_the_same_code_may_come_again_where_the_merchant_says_so(pay, work, sold, make_service, receiver):
+def test_repeated_codes_are_accepted_if_the_merchant_allows_them(pay, work, sold, make_service, receiver):
     make_service(sold, same_code_allowed=True)
-    receiver.respond = answering("https://vendor.example/download")
+    receiver.respond = respond_with("https://vendor.example/download")
 
     pay(sold, quantity=3)
     work()
@@ -175,40 +173,40 @@ def renew(make_payment, api, sold):
     return renew
 
 
-def test_a_renewal_may_prolong_the_licenses_of_the_order_before(work, renew, sold, make_service, receiver):
+def test_a_renewal_may_repeat_the_codes_of_the_order_before(work, renew, sold, make_service, receiver):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-1\nCODE-2", "CODE-1\nCODE-2", "CODE-2\nCODE-1")
+    receiver.respond = respond_with("CODE-1\nCODE-2", "CODE-1\nCODE-2", "CODE-2\nCODE-1")
 
     items = [renew("P", quantity=2)]
     work()
     items += [renew("R1", "P", quantity=2), renew("R2", "R1", quantity=2)]
     work()
 
-    assert [by_unit(item) for item in items[:2]] == [{1: "CODE-1", 2: "CODE-2"}] * 2
-    assert by_unit(items[2]) == {1: "CODE-2", 2: "CODE-1"}
+    assert [codes_by_unit(item) for item in items[:2]] == [{1: "CODE-1", 2: "CODE-2"}] * 2
+    assert codes_by_unit(items[2]) == {1: "CODE-2", 2: "CODE-1"}
 
 
 @pytest.mark.parametrize("request_per", ["unit", "item"])
-def test_but_no_license_twice_in_one_renewal(work, renew, sold, make_service, receiver, request_per):
+def test_a_renewal_cant_use_the_same_code_twice(work, renew, sold, make_service, receiver, request_per):
     make_service(sold, request_per=request_per, holds_list=True)
-    receiver.respond = answering("CODE-1" if request_per == "unit" else "CODE-1\nCODE-1")
+    receiver.respond = respond_with("CODE-1" if request_per == "unit" else "CODE-1\nCODE-1")
     renew("P")
-    receiver.respond = answering("CODE-1")
+    receiver.respond = respond_with("CODE-1")
     work()
-    receiver.respond = answering("CODE-1" if request_per == "unit" else "CODE-1\nCODE-1")
+    receiver.respond = respond_with("CODE-1" if request_per == "unit" else "CODE-1\nCODE-1")
 
     renewal = renew("R1", "P", quantity=2)
     work()
 
-    assert by_unit(renewal) == {1: "CODE-1"}
+    assert codes_by_unit(renewal) == {1: "CODE-1"}
     assert renewal.fulfillment.status == "failed"
 
 
-def test_nor_twice_in_one_order_of_a_subscription_with_two_products(
+def test_two_items_of_one_subscription_order_cant_share_a_code(
     api, make_payment, work, sold, make_product, make_service, receiver
 ):
     make_service(for_all_products=True)
-    receiver.respond = answering("CODE-1")
+    receiver.respond = respond_with("CODE-1")
     payment = make_payment(sold, make_product(source=None))
     for item in payment["items"]:
         item["subscription"] = {"id": "S-77", "type": "AR", "period": "P1Y", "parent_order": None}
@@ -220,11 +218,9 @@ def test_nor_twice_in_one_order_of_a_subscription_with_two_products(
     assert sorted(Fulfillment.objects.values_list("status", flat=True)) == ["done", "failed"]
 
 
-def test_a_renewal_that_waits_for_a_license_costs_a_paused_service_no_probe(
-    work, renew, sold, make_service, receiver, monkeypatch
-):
+def test_a_renewal_that_waits_for_a_license_uses_no_probe(work, renew, sold, make_service, receiver, monkeypatch):
     service = make_service(sold, parameters=["Order", "Key_last_renew"])
-    receiver.respond = answering(404)
+    receiver.respond = respond_with(404)
     renew("P")
     work()
     type(service).objects.update(paused_at=Now(), probe_at=Now(), failures=5)
@@ -237,21 +233,21 @@ def test_a_renewal_that_waits_for_a_license_costs_a_paused_service_no_probe(
     assert len(receiver.received) == 1
 
 
-# Meanwhile
+# Changes during a request
 
 
 @pytest.mark.parametrize("fields", [{}, {"sends_itself": True}])
-def test_a_refund_while_it_is_asked_leaves_no_code(
+def test_a_refund_during_the_request_leaves_no_code(
     transactional_db, pay, sold, make_service, receiver, fields, mailoutbox
 ):
     make_service(sold, **fields)
 
-    def refund_meanwhile(received):
+    def refund_during_request(received):
         refund(Order.objects.get(), actor="the shop")
         connection.close()
         return 200, {}, b"CODE-0001"
 
-    receiver.respond = refund_meanwhile
+    receiver.respond = refund_during_request
     pay(sold)
 
     fulfill(Fulfillment.objects.get().pk)
@@ -262,28 +258,28 @@ def test_a_refund_while_it_is_asked_leaves_no_code(
     assert fulfillment.reason == "The order is deleted."
 
 
-def test_codes_entered_while_it_is_asked_stay(transactional_db, pay, sold, make_service, receiver):
+def test_codes_entered_during_the_request_stay(transactional_db, pay, sold, make_service, receiver):
     make_service(sold)
 
-    def enter_meanwhile(received):
+    def enter_during_request(received):
         enter_codes(OrderItem.objects.get(), {1: "BY-HAND"}, actor="Sam")
         connection.close()
         return 200, {}, b"CODE-0001"
 
-    receiver.respond = enter_meanwhile
+    receiver.respond = enter_during_request
     pay(sold)
 
     fulfill(Fulfillment.objects.get().pk)
 
-    assert by_unit(OrderItem.objects.get()) == {1: "BY-HAND"}
+    assert codes_by_unit(OrderItem.objects.get()) == {1: "BY-HAND"}
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_a_vendor_that_sends_itself_is_asked_again_until_it_says_200(
+def test_a_vendor_that_sends_codes_itself_is_retried_until_it_answers_200(
     pay, work, sold, make_service, receiver, mailoutbox
 ):
     make_service(sold, sends_itself=True)
-    receiver.respond = answering(503, "anything, also a page")
+    receiver.respond = respond_with(503, "anything, also a page")
 
     pay(sold, quantity=2)
     work()
@@ -308,14 +304,16 @@ def test_a_vendor_that_sends_itself_is_asked_again_until_it_says_200(
         ({"temporary_pattern": "(unclosed"}, "CODE-0001"),
     ],
 )
-def test_an_answer_of_the_merchants_pattern_is_temporary(pay, work, sold, make_service, receiver, fields, answer):
+def test_an_answer_that_matches_the_merchants_pattern_is_temporary(
+    pay, work, sold, make_service, receiver, fields, answer
+):
     make_service(sold, **fields)
-    receiver.respond = answering(answer)
+    receiver.respond = respond_with(answer)
 
     pay(sold)
     work()
 
-    if fields["temporary_pattern"] == "(a+)+$":  # nothing for it to find, and no time lost
+    if fields["temporary_pattern"] == "(a+)+$":  # finds nothing, in linear time
         assert OutgoingRequest.objects.get().error == f"The code has {len(answer):,} characters. The limit is 10,000."
     else:
         assert OutgoingRequest.objects.get().outcome == "temporary"
@@ -347,7 +345,7 @@ def test_an_answer_of_the_merchants_pattern_is_temporary(pay, work, sold, make_s
         ({}, "text/plain", "one\nlicense\n", ["one\nlicense"]),
     ],
 )
-def test_a_code_is_found_where_the_merchant_says(
+def test_it_finds_codes_at_the_configured_path(
     pay, work, sold, make_service, receiver, fields, content_type, answer, codes
 ):
     make_service(sold, request_per="item", **fields)
@@ -357,11 +355,11 @@ def test_a_code_is_found_where_the_merchant_says(
     pay(sold, quantity=len(codes))
     work()
 
-    assert list(by_unit(OrderItem.objects.get()).values()) == codes
+    assert list(codes_by_unit(OrderItem.objects.get()).values()) == codes
 
 
 @pytest.mark.parametrize(
-    ("fields", "answer", "why"),
+    ("fields", "answer", "error"),
     [
         ({"answer": "json", "path": "$.key"}, "<html>", "The answer isn’t JSON, but a web page."),
         ({"answer": "json", "path": "$.key"}, "[" * 60_000, "The answer isn’t JSON."),
@@ -412,41 +410,41 @@ def test_a_code_is_found_where_the_merchant_says(
         ({"answer": "xml", "path": "r/k"}, "<r><j>C-1</j></r>", "Found no code at r/k."),
     ],
 )
-def test_the_merchant_is_told_why_there_is_no_code(pay, work, sold, make_service, receiver, fields, answer, why):
+def test_the_error_says_why_there_is_no_code(pay, work, sold, make_service, receiver, fields, answer, error):
     make_service(sold, **fields)
-    receiver.respond = answering(answer)
+    receiver.respond = respond_with(answer)
 
     pay(sold)
     work()
 
-    assert OutgoingRequest.objects.get().error == why
+    assert OutgoingRequest.objects.get().error == error
     assert OutgoingRequest.objects.get().outcome == "fatal"
     assert Fulfillment.objects.get().status == "failed"
     assert not ActivationCode.objects.exists()
 
 
-# By way of a proxy
+# Proxies
 
 
 @pytest.fixture
 def proxy():
-    """A proxy on loopback, that notes what it is asked for and connects to nothing."""
+    """A proxy on loopback that records requests and refuses to connect."""
     server = socket.create_server(("127.0.0.1", 0))
-    asked = []
+    requests = []
 
     def serve():
         connection, _ = server.accept()
         with connection:
-            asked.append(connection.recv(65536).decode())
+            requests.append(connection.recv(65536).decode())
             connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
 
     Thread(target=serve, daemon=True).start()
-    yield server.getsockname()[1], asked
+    yield server.getsockname()[1], requests
     server.close()
 
 
-def test_a_proxy_is_given_an_address_and_no_name(merchant, settings, proxy, monkeypatch):
-    port, asked = proxy
+def test_a_proxy_gets_an_ip_address_instead_of_a_host_name(merchant, settings, proxy, monkeypatch):
+    port, requests = proxy
     settings.CALLOUT_PROXY = f"http://ada:s%C3%A9cret@127.0.0.1:{port}"
     endpoint = (socket.AF_INET, ("93.184.216.34", 443))
     monkeypatch.setattr(address_guard, "_look_up", lambda host, port, timeout: [endpoint])
@@ -454,19 +452,19 @@ def test_a_proxy_is_given_an_address_and_no_name(merchant, settings, proxy, monk
     with pytest.raises(OutgoingRequestFailed, match="Can’t connect to vendor.example: Tunnel connection failed: 403"):
         outgoing_requests.call(merchant, "GET", "https://vendor.example/", headers={}, timeout=5)
 
-    assert asked[0].startswith("CONNECT 93.184.216.34:443 HTTP/1.")
-    assert "vendor.example" not in asked[0]
-    assert "Proxy-Authorization: Basic " in asked[0]
+    assert requests[0].startswith("CONNECT 93.184.216.34:443 HTTP/1.")
+    assert "vendor.example" not in requests[0]
+    assert "Proxy-Authorization: Basic " in requests[0]
     assert "cret" not in OutgoingRequest.objects.get().error
 
 
-def test_what_is_inside_is_not_asked_for_by_a_proxy(merchant, receiver, settings):
+def test_internal_addresses_bypass_the_proxy(merchant, receiver, settings):
     settings.CALLOUT_PROXY = "http://127.0.0.1:9"
 
     assert outgoing_requests.call(merchant, "GET", receiver.url, headers={}, timeout=5).status_code == 200
 
 
-def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, sold, make_service, receiver):
+def test_the_error_pattern_is_matched_in_the_charset_of_the_answer(pay, work, sold, make_service, receiver):
     make_service(sold, temporary_pattern="Ошибка")
     content_type = {"Content-Type": "text/plain; charset=windows-1251"}
     receiver.respond = lambda received: (200, content_type, "Ошибка 7".encode("windows-1251"))
@@ -478,25 +476,27 @@ def test_an_error_is_recognized_in_the_character_set_of_the_answer(pay, work, so
     assert OutgoingRequest.objects.get().answer == "Ошибка 7"
 
 
-# In another order
+# Codes in a different order
 
 
-def test_a_code_that_a_unit_has_already_may_come_in_another_place(pay, work, sold, make_service, receiver):
+def test_a_code_that_a_unit_already_has_may_come_in_another_place(pay, work, sold, make_service, receiver):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-A", "CODE-B\nCODE-A")
+    receiver.respond = respond_with("CODE-A", "CODE-B\nCODE-A")
     pay(sold, quantity=2)
 
     work()
     all_due()
     work()
 
-    assert by_unit(OrderItem.objects.get()) == {1: "CODE-A", 2: "CODE-B"}
+    assert codes_by_unit(OrderItem.objects.get()) == {1: "CODE-A", 2: "CODE-B"}
     assert Fulfillment.objects.get().status == "done"
 
 
-def test_so_may_those_that_a_dead_worker_noted(pay, work, sold, make_service, receiver, monkeypatch):
+def test_codes_recorded_by_a_dead_worker_may_come_in_another_place(
+    pay, work, sold, make_service, receiver, monkeypatch
+):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-A\nCODE-B", "CODE-B\nCODE-A")
+    receiver.respond = respond_with("CODE-A\nCODE-B", "CODE-B\nCODE-A")
     pay(sold, quantity=2)
     item = OrderItem.objects.get()
     with monkeypatch.context() as patch:
@@ -506,16 +506,16 @@ def test_so_may_those_that_a_dead_worker_noted(pay, work, sold, make_service, re
     all_due()
     work()
 
-    assert by_unit(item) == {1: "CODE-A", 2: "CODE-B"}
+    assert codes_by_unit(item) == {1: "CODE-A", 2: "CODE-B"}
 
 
-def test_links_that_come_twice_are_given_to_each_unit_in_any_order(pay, work, sold, make_service, receiver):
+def test_repeated_links_are_assigned_in_any_order(pay, work, sold, make_service, receiver):
     make_service(sold, request_per="item", holds_list=True, same_code_allowed=True)
-    receiver.respond = answering("LINK-A\nLINK-A", "LINK-B\nLINK-A\nLINK-A")
+    receiver.respond = respond_with("LINK-A\nLINK-A", "LINK-B\nLINK-A\nLINK-A")
     pay(sold, quantity=3)
 
     work()
     all_due()
     work()
 
-    assert by_unit(OrderItem.objects.get()) == {1: "LINK-A", 2: "LINK-A", 3: "LINK-B"}
+    assert codes_by_unit(OrderItem.objects.get()) == {1: "LINK-A", 2: "LINK-A", 3: "LINK-B"}

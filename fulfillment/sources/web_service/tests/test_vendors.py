@@ -1,4 +1,4 @@
-"""Vendors that misbehave: the real receiver of examples/vendor, over HTTP, on its bad days."""
+"""Misbehaving vendors: the receiver in examples/vendor, over HTTP."""
 
 import base64
 import json
@@ -37,8 +37,8 @@ LONG_AGO = timedelta(days=2)
 
 
 @pytest.fixture
-def vendor(tmp_path, inside):
-    """The vendor's receiver; at some addresses it misbehaves."""
+def vendor(tmp_path, loopback_allowed):
+    """The vendor's receiver; some of its paths misbehave."""
     server = Misbehaving(Vendor([SECRET], str(tmp_path / "codes.sqlite3")))
     Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     yield server
@@ -52,22 +52,22 @@ def sold(make_product):
 
 
 @pytest.fixture
-def use(vendor, make_service):
-    """A web service at one of the vendor's addresses."""
+def make_vendor_service(vendor, make_service):
+    """Make a web service at one of the vendor's paths."""
 
-    def use(*products, at="", **fields):
-        return make_service(*products, **{"url": vendor.url + at, "secret": SECRET, "timeout": 1} | fields)
+    def make_vendor_service(*products, path_suffix="", **fields):
+        return make_service(*products, **{"url": vendor.url + path_suffix, "secret": SECRET, "timeout": 1} | fields)
 
-    return use
+    return make_vendor_service
 
 
-def made(vendor):
-    """The codes that the vendor made and keeps."""
+def codes_at_vendor(vendor):
+    """The codes that the vendor generated and stored."""
     with closing(sqlite3.connect(vendor.vendor.database)) as connection:
         return [code for (codes,) in connection.execute("SELECT codes FROM answers") for code in json.loads(codes)]
 
 
-def saved():
+def saved_codes():
     return [code.code for code in ActivationCode.objects.order_by("item", "unit")]
 
 
@@ -76,7 +76,7 @@ def all_due():
     WebService.objects.exclude(probe_at=None).update(probe_at=Now())
 
 
-# Each of its bad days
+# Misbehavior
 
 TEMPORARY = {
     "hang": "127.0.0.1 didn’t answer within 1 seconds.",
@@ -102,10 +102,12 @@ FATAL = {
 }
 
 
-@pytest.mark.parametrize(("at", "why"), [*TEMPORARY.items(), *FATAL.items()])
-def test_a_bad_day_is_told_and_mended(pay, work, sold, use, vendor, mailoutbox, at, why):
-    service = use(sold, at=at, request_per="item", holds_list=True)
-    temporary = at in TEMPORARY
+@pytest.mark.parametrize(("path_suffix", "error"), [*TEMPORARY.items(), *FATAL.items()])
+def test_it_reports_each_misbehavior_and_recovers(
+    pay, work, sold, make_vendor_service, vendor, mailoutbox, path_suffix, error
+):
+    service = make_vendor_service(sold, path_suffix=path_suffix, request_per="item", holds_list=True)
+    temporary = path_suffix in TEMPORARY
 
     pay(sold, quantity=2)
     work()
@@ -113,10 +115,10 @@ def test_a_bad_day_is_told_and_mended(pay, work, sold, use, vendor, mailoutbox, 
     fulfillment, outgoing_request = Fulfillment.objects.get(), OutgoingRequest.objects.get()
     assert fulfillment.status == ("waiting" if temporary else "failed")
     assert outgoing_request.outcome == ("temporary" if temporary else "fatal")
-    assert outgoing_request.error == why and why in fulfillment.reason
+    assert outgoing_request.error == error and error in fulfillment.reason
     assert outgoing_request.milliseconds is not None
     assert MerchantNotice.objects.count() == (0 if temporary else 1)
-    assert saved() == (made(vendor)[:1] if at == "too-few" else [])
+    assert saved_codes() == (codes_at_vendor(vendor)[:1] if path_suffix == "too-few" else [])
 
     vendor.is_mended = True
     if temporary:
@@ -126,24 +128,24 @@ def test_a_bad_day_is_told_and_mended(pay, work, sold, use, vendor, mailoutbox, 
     work()
     work()
 
-    assert saved() == made(vendor) and len(set(saved())) == 2
+    assert saved_codes() == codes_at_vendor(vendor) and len(set(saved_codes())) == 2
     assert Fulfillment.objects.get().status == "done"
     first, second = vendor.requests
     assert first[1]["idempotency-key"] == second[1]["idempotency-key"]
     mails = "".join(mail.body for mail in mailoutbox)
-    assert [mails.count(code) for code in saved()] == [1, 1]
+    assert [mails.count(code) for code in saved_codes()] == [1, 1]
     service.refresh_from_db()
     assert service.state == "healthy"
 
 
-def test_every_bad_day_is_one_of_these():
+def test_every_misbehavior_is_tested():
     assert set(BEHAVIORS) == set(TEMPORARY) | set(FATAL) | {"same", "wrong-type", "hold"}
 
 
-def test_one_that_refuses_connections_is_asked_again(pay, work, sold, use, vendor, inside):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    service = use(sold, url=f"http://127.0.0.1:{port}/")
+def test_a_vendor_that_refuses_connections_is_retried(pay, work, sold, make_vendor_service, vendor, loopback_allowed):
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    service = make_vendor_service(sold, url=f"http://127.0.0.1:{port}/")
 
     pay(sold)
     work()
@@ -153,25 +155,25 @@ def test_one_that_refuses_connections_is_asked_again(pay, work, sold, use, vendo
     WebService.objects.filter(pk=service.pk).update(url=vendor.url)
     all_due()
     work()
-    assert saved() == made(vendor)
+    assert saved_codes() == codes_at_vendor(vendor)
 
 
-def test_a_code_is_taken_whatever_type_it_is_said_to_be(pay, work, sold, use, vendor):
-    use(sold, at="wrong-type")
+def test_a_code_with_a_wrong_content_type_is_accepted(pay, work, sold, make_vendor_service, vendor):
+    make_vendor_service(sold, path_suffix="wrong-type")
 
     pay(sold)
     work()
 
-    assert saved() == made(vendor)
+    assert saved_codes() == codes_at_vendor(vendor)
 
 
-def test_the_same_code_for_two_units_is_given_to_one(pay, work, sold, use, vendor):
-    use(sold, at="same")
+def test_the_same_code_for_two_units_goes_to_one(pay, work, sold, make_vendor_service, vendor):
+    make_vendor_service(sold, path_suffix="same")
 
     pay(sold, quantity=2)
     work()
 
-    assert saved() == ["SAME-SAME-0001"]
+    assert saved_codes() == ["SAME-SAME-0001"]
     fulfillment = Fulfillment.objects.get()
     assert fulfillment.status == "failed"
     assert (
@@ -181,15 +183,17 @@ def test_the_same_code_for_two_units_is_given_to_one(pay, work, sold, use, vendo
     vendor.is_mended = True
     retry(OrderItem.objects.get(), actor="Sam")
     work()
-    assert len(set(saved())) == 2 and Fulfillment.objects.get().status == "done"
+    assert len(set(saved_codes())) == 2 and Fulfillment.objects.get().status == "done"
 
 
-def test_a_name_that_leads_inside_when_it_is_called_reaches_nothing(pay, work, sold, use, vendor, settings, dns):
+def test_a_name_that_resolves_to_an_internal_address_later_is_rejected(
+    pay, work, sold, make_vendor_service, vendor, settings, dns
+):
     settings.CALLOUT_NETWORKS = []
     dns("rebinding.example", ["93.184.216.34"], ["127.0.0.1"])
     url = f"https://rebinding.example:{vendor.server_port}/"
     address_guard.check(url)
-    use(sold, url=url)
+    make_vendor_service(sold, url=url)
 
     pay(sold)
     work()
@@ -228,7 +232,7 @@ TRICKS = [
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_no_trick_with_addresses_reaches_a_port_of_ours(pay, work, make_product, merchant, dns, monkeypatch, scheme):
+def test_no_address_trick_reaches_a_local_port(pay, work, make_product, merchant, dns, monkeypatch, scheme):
     dns("mixed.example", ["93.184.216.34", "127.0.0.1"])
     dns("localhost.example", ["127.0.0.1"])
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
@@ -251,35 +255,37 @@ def test_no_trick_with_addresses_reaches_a_port_of_ours(pay, work, make_product,
         listener.accept()
 
 
-# What is sent and answered
+# Requests and answers
 
 
 @pytest.fixture
 def signatures():
-    """Requests that standardwebhooks accepts, by secret."""
+    """Return a function that checks whether standardwebhooks accepts a request."""
 
-    def accepted(secret, headers, content):
+    def is_accepted(secret, headers, content):
         try:
-            with suppress(JSONDecodeError):  # it reads what is verified as JSON
+            with suppress(JSONDecodeError):  # after verification, it parses the content as JSON
                 Webhook(secret).verify(content, headers)
         except WebhookVerificationError:
             return False
         return True
 
-    return accepted
+    return is_accepted
 
 
 @pytest.mark.parametrize("request_per", ["unit", "item"])
 @pytest.mark.parametrize("answer", ["text", "json", "xml"])
 @pytest.mark.parametrize("format", ["form", "json", "get"])
-def test_the_vendor_understands_every_way_of_asking(
-    pay, work, sold, use, vendor, signatures, format, answer, request_per
+def test_the_vendor_understands_every_request_and_answer_format(
+    pay, work, sold, make_vendor_service, vendor, signatures, format, answer, request_per
 ):
     vendor.vendor.answer = answer
     paths = {"text": ("body", ""), "json": ("json", "$.keys[*]"), "xml": ("xml", "answer/key")}
     kind, path = paths[answer]
     fields = {"format": format, "answer": kind, "path": path, "request_per": request_per, "holds_list": True}
-    service = use(sold, url=vendor.url + "?shop=7", login="basic", username="ada", password="pass:wört", **fields)
+    service = make_vendor_service(
+        sold, url=vendor.url + "?shop=7", login="basic", username="ada", password="pass:wört", **fields
+    )
     for position, (parameter, name) in enumerate([("Email", "kunde[mail]"), ("Order_sum", "sum")], 10):
         service.parameters.create(position=position, parameter=parameter, name=name)
     service.parameters.create(position=20, name="vendor", constant="Ünïcode & Söhne = 1")
@@ -287,7 +293,7 @@ def test_the_vendor_understands_every_way_of_asking(
     order = pay(sold, quantity=2)["order"]
     work()
 
-    assert saved() == made(vendor) and len(set(saved())) == 2
+    assert saved_codes() == codes_at_vendor(vendor) and len(set(saved_codes())) == 2
     assert len(vendor.requests) == (2 if request_per == "unit" else 1)
     for path, headers, body in vendor.requests:
         query = urlsplit(path).query
@@ -303,27 +309,29 @@ def test_the_vendor_understands_every_way_of_asking(
 
 
 @pytest.mark.parametrize("format", ["form", "get"])
-def test_signatures_hold_before_during_and_after_a_rotation(pay, work, sold, use, vendor, signatures, format):
-    service = use(sold, format=format)
+def test_signatures_are_valid_before_during_and_after_a_rotation(
+    pay, work, sold, make_vendor_service, vendor, signatures, format
+):
+    service = make_vendor_service(sold, format=format)
     old = service.secret
 
-    def accepted(secret):
+    def is_accepted(secret):
         pay(sold)
         work()
         path, headers, body = vendor.requests[-1]
         return signatures(secret, headers, body or path.partition("?")[2].encode())
 
-    assert accepted(old)
+    assert is_accepted(old)
     service.rotate()
     vendor.vendor.secrets = [service.secret]
-    assert accepted(old) and accepted(service.secret)
+    assert is_accepted(old) and is_accepted(service.secret)
     WebService.objects.update(rotated_at=timezone.now() - LONG_AGO)
-    assert accepted(service.secret) and not accepted(old)
-    assert len(saved()) == 5
+    assert is_accepted(service.secret) and not is_accepted(old)
+    assert len(saved_codes()) == 5
 
 
-def test_a_token_is_sent_as_bearer(pay, work, sold, use, vendor):
-    use(sold, login="bearer", password="tok-123")
+def test_a_token_is_sent_as_a_bearer_token(pay, work, sold, make_vendor_service, vendor):
+    make_vendor_service(sold, login="bearer", password="tok-123")
 
     pay(sold)
     work()
@@ -331,9 +339,9 @@ def test_a_token_is_sent_as_bearer(pay, work, sold, use, vendor):
     assert vendor.requests[0][1]["authorization"] == "Bearer tok-123"
 
 
-def test_a_token_that_no_header_can_hold_is_not_shown_anywhere(pay, work, sold, use, vendor, caplog):
+def test_a_token_that_is_invalid_in_a_header_is_never_shown(pay, work, sold, make_vendor_service, vendor, caplog):
     caplog.set_level(logging.DEBUG)
-    use(sold, login="bearer", password="tok-123\nX-Evil: 1")
+    make_vendor_service(sold, login="bearer", password="tok-123\nX-Evil: 1")
 
     pay(sold)
     work()
@@ -343,22 +351,22 @@ def test_a_token_that_no_header_can_hold_is_not_shown_anywhere(pay, work, sold, 
     assert "tok-123" not in caplog.text
 
 
-def test_a_fragment_is_not_sent(pay, work, sold, use, vendor):
-    use(sold, url=vendor.url + "#top", format="get")
+def test_a_fragment_is_not_sent(pay, work, sold, make_vendor_service, vendor):
+    make_vendor_service(sold, url=vendor.url + "#top", format="get")
 
     pay(sold)
     work()
 
     assert parse_qs(urlsplit(vendor.requests[0][0]).query)["ID"] == ["PHOTO-PRO"]
-    assert len(saved()) == 1
+    assert len(saved_codes()) == 1
 
 
-# The kit itself
+# The example vendor
 
 
 @pytest.fixture
 def ask_kit(vendor, sold, pay, merchant):
-    """Composed requests, answered by the kit without a network in between."""
+    """Send requests to the example vendor without a network."""
     pay(sold)
     service = WebService.objects.create(merchant=merchant, name="Kit", secret=SECRET, url="https://vendor.example/")
     service.parameters.create(position=1, parameter="Quantity", name="Quantity")
@@ -373,7 +381,7 @@ def ask_kit(vendor, sold, pay, merchant):
     return ask
 
 
-def test_the_kit_answers_the_same_request_with_the_same_code_also_after_a_restart(ask_kit, vendor):
+def test_the_kit_repeats_a_code_for_the_same_request_even_after_a_restart(ask_kit, vendor):
     status, _, first = ask_kit()
     vendor.vendor = Vendor([SECRET], vendor.vendor.database)
 
@@ -381,44 +389,44 @@ def test_the_kit_answers_the_same_request_with_the_same_code_also_after_a_restar
     assert ask_kit()[2] == first != ask_kit("req_2")[2]
 
 
-def test_the_kit_makes_one_code_for_a_request_that_comes_twenty_times_at_once(ask_kit, vendor, in_threads):
+def test_the_kit_makes_one_code_for_concurrent_duplicates(ask_kit, vendor, in_threads):
     headers = {"idempotency-key": "req_1"}
 
     answers = in_threads(lambda _: vendor.vendor.find_codes(headers, {"Quantity": "1"})[0], range(20), threads=20)
 
-    assert len(set(answers)) == len(made(vendor)) == 1
+    assert len(set(answers)) == len(codes_at_vendor(vendor)) == 1
 
 
-def test_the_kit_refuses_what_is_not_ours_or_not_of_now(ask_kit, vendor):
+def test_the_kit_rejects_forged_and_old_requests(ask_kit, vendor):
     assert ask_kit(content=b"Quantity=900")[0] == 401
     old = {"webhook-timestamp": str(int(time()) - 301)}
     assert ask_kit(**old)[::2] == (401, b"The timestamp is too old, or the clocks differ.")
     vendor.vendor.secrets = [WebService.make_secret()]
     assert ask_kit()[0] == 401
-    assert not made(vendor)
+    assert not codes_at_vendor(vendor)
 
 
-def test_the_kit_knows_two_secrets_and_several_signatures(ask_kit, vendor):
+def test_the_kit_accepts_several_secrets_and_signatures(ask_kit, vendor):
     vendor.vendor.secrets = [WebService.make_secret(), SECRET]
     assert ask_kit()[0] == 200
 
 
-def test_the_kit_gives_no_real_code_to_a_test(ask_kit, vendor):
+def test_the_kit_answers_a_test_without_a_real_code(ask_kit, vendor):
     assert ask_kit(is_test=True)[2] == b"TEST-0001"
-    assert not made(vendor)
+    assert not codes_at_vendor(vendor)
 
 
 # The documentation
 
 
 @pytest.mark.parametrize("format", ["form", "json", "get"])
-def test_the_documented_check_accepts_what_is_sent_and_nothing_else(pay, work, sold, use, vendor, format):
+def test_the_documented_check_accepts_only_genuine_requests(pay, work, sold, make_vendor_service, vendor, format):
     page = (Path(__file__).parents[4] / "docs/web-services.md").read_text()
     [snippet] = re.findall(r"```python\n(.*?)```", page, re.S)
     namespace: dict = {}
     exec(snippet, namespace)
     is_genuine = namespace["is_genuine"]
-    service = use(sold, url=vendor.url + "?shop=7", format=format)
+    service = make_vendor_service(sold, url=vendor.url + "?shop=7", format=format)
     service.rotate()
 
     pay(sold)

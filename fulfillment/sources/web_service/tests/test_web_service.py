@@ -25,15 +25,15 @@ def sold(make_product):
     return make_product(source=None, sku="PHOTO-PRO")
 
 
-def answering(*codes, status=200):
-    """An answer for each request, the last for all others."""
-    left = list(codes)
-    return lambda received: (status, {}, (left.pop(0) if len(left) > 1 else left[0]).encode())
+def respond_with(*codes, status=200):
+    """Answer each request with the next code, and repeat the last one."""
+    remaining = list(codes)
+    return lambda received: (status, {}, (remaining.pop(0) if len(remaining) > 1 else remaining[0]).encode())
 
 
 def verify(service, content, headers):
-    """Raise WebhookVerificationError if the signature is not one of this content."""
-    with suppress(JSONDecodeError):  # the library reads it as JSON once it is verified
+    """Raise WebhookVerificationError if the signature doesn't match the content."""
+    with suppress(JSONDecodeError):  # after verification, the library parses the content as JSON
         Webhook(service.secret).verify(content, headers)
 
 
@@ -41,9 +41,9 @@ def codes_of(number):
     return [code.code for code in ActivationCode.objects.filter(item__order__number=number)]
 
 
-def test_a_code_is_asked_for_and_mailed(pay, work, sold, make_service, receiver, mailoutbox):
+def test_it_requests_a_code_and_emails_it(pay, work, sold, make_service, receiver, mailoutbox):
     make_service(sold)
-    receiver.respond = answering("AAAA-BBBB-7Q2M")
+    receiver.respond = respond_with("AAAA-BBBB-7Q2M")
 
     order = pay(sold)["order"]
     work()
@@ -64,9 +64,9 @@ def test_a_code_is_asked_for_and_mailed(pay, work, sold, make_service, receiver,
     assert outgoing_request.answer == "••••7Q2M"
 
 
-def test_each_unit_has_a_request_with_a_key_of_its_own(pay, work, sold, make_service, receiver):
+def test_each_unit_has_its_own_request_and_idempotency_key(pay, work, sold, make_service, receiver):
     make_service(sold)
-    receiver.respond = answering("CODE-0001", "CODE-0002", "CODE-0003")
+    receiver.respond = respond_with("CODE-0001", "CODE-0002", "CODE-0003")
 
     order = pay(sold, quantity=3)["order"]
     work()
@@ -76,9 +76,9 @@ def test_each_unit_has_a_request_with_a_key_of_its_own(pay, work, sold, make_ser
     assert {parse_qs(request.body.decode())["Quantity"][0] for request in receiver.received} == {"1"}
 
 
-def test_an_item_has_one_request_for_all_units(pay, work, sold, make_service, receiver):
+def test_an_item_can_have_one_request_for_all_units(pay, work, sold, make_service, receiver):
     make_service(sold, request_per="item", answer="json", path="$.keys[*]", holds_list=True)
-    receiver.respond = answering('{"keys": ["CODE-0001", "CODE-0002", "CODE-0003"]}')
+    receiver.respond = respond_with('{"keys": ["CODE-0001", "CODE-0002", "CODE-0003"]}')
 
     order = pay(sold, quantity=3)["order"]
     work()
@@ -88,9 +88,9 @@ def test_an_item_has_one_request_for_all_units(pay, work, sold, make_service, re
     assert parse_qs(request.body.decode())["Quantity"] == ["3"]
 
 
-def test_too_few_codes_are_kept_and_the_rest_is_asked_for_again(pay, work, sold, make_service, receiver, mailoutbox):
+def test_it_saves_too_few_codes_and_requests_the_rest_again(pay, work, sold, make_service, receiver, mailoutbox):
     make_service(sold, request_per="item", holds_list=True)
-    receiver.respond = answering("CODE-0001\nCODE-0002\n", "CODE-0001\nCODE-0002\nCODE-0003\n")
+    receiver.respond = respond_with("CODE-0001\nCODE-0002\n", "CODE-0001\nCODE-0002\nCODE-0003\n")
 
     order = pay(sold, quantity=3)["order"]
     work()
@@ -105,9 +105,9 @@ def test_too_few_codes_are_kept_and_the_rest_is_asked_for_again(pay, work, sold,
     assert [mail.body.count("CODE-000") for mail in mailoutbox] == [2, 1]
 
 
-def test_a_get_carries_its_parameters_in_the_address(pay, work, sold, make_service, receiver):
+def test_a_get_request_has_its_parameters_in_the_url(pay, work, sold, make_service, receiver):
     service = make_service(sold, format="get", url=receiver.url + "?shop=7")
-    receiver.respond = answering("CODE-0001")
+    receiver.respond = respond_with("CODE-0001")
 
     order = pay(sold)["order"]
     work()
@@ -116,14 +116,14 @@ def test_a_get_carries_its_parameters_in_the_address(pay, work, sold, make_servi
     query = urlsplit(request.path).query
     assert parse_qs(query)["shop"] == ["7"]
     assert parse_qs(query)["Order"] == [order]
-    # As a receiver checks it that knows of bodies only, and as one that knows what counts.
+    # Signed both ways: over the empty body, for receivers that only know bodies, and over the query.
     verify(service, request.body, request.headers)
     verify(service, query.encode(), request.headers)
 
 
-def test_the_same_code_for_two_units_is_given_out_once(pay, work, sold, make_service, receiver):
+def test_the_same_code_for_two_units_is_issued_once(pay, work, sold, make_service, receiver):
     make_service(sold)
-    receiver.respond = answering("CODE-0001")
+    receiver.respond = respond_with("CODE-0001")
 
     order = pay(sold, quantity=2)["order"]
     work()
@@ -136,7 +136,7 @@ def test_the_same_code_for_two_units_is_given_out_once(pay, work, sold, make_ser
 
 def test_a_service_that_sends_codes_itself_completes_the_item(pay, work, sold, make_service, receiver, mailoutbox):
     make_service(sold, sends_itself=True)
-    receiver.respond = answering("thanks")
+    receiver.respond = respond_with("thanks")
 
     pay(sold, quantity=2)
     work()
@@ -148,7 +148,7 @@ def test_a_service_that_sends_codes_itself_completes_the_item(pay, work, sold, m
     assert len(receiver.received) == 1
 
 
-def test_nothing_is_asked_for_an_order_that_is_not_paid_any_more(pay, work, sold, make_service, receiver):
+def test_an_order_that_is_no_longer_paid_sends_no_request(pay, work, sold, make_service, receiver):
     make_service(sold)
     pay(sold)
     Order.objects.update(status="deleted")
@@ -159,9 +159,9 @@ def test_nothing_is_asked_for_an_order_that_is_not_paid_any_more(pay, work, sold
     assert Fulfillment.objects.get().reason == "The order is deleted."
 
 
-def test_a_fatal_answer_fails_the_item_and_tells_the_merchant_once(pay, work, sold, make_service, receiver):
+def test_fatal_answers_fail_the_items_and_cause_one_notice(pay, work, sold, make_service, receiver):
     make_service(sold)
-    receiver.respond = answering("no such product", status=404)
+    receiver.respond = respond_with("no such product", status=404)
 
     pay(sold)
     pay(sold)
@@ -173,7 +173,7 @@ def test_a_fatal_answer_fails_the_item_and_tells_the_merchant_once(pay, work, so
 
 def test_a_service_that_keeps_failing_is_paused_and_probed(pay, work, sold, make_service, receiver):
     service = make_service(sold)
-    receiver.respond = answering("down", status=503)
+    receiver.respond = respond_with("down", status=503)
     for _ in range(8):
         pay(sold)
 
@@ -197,9 +197,9 @@ def test_a_service_that_keeps_failing_is_paused_and_probed(pay, work, sold, make
     assert service.state == "healthy"
 
 
-def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, make_service, receiver, mailoutbox):
+def test_an_outage_causes_one_notice_while_items_wait(pay, work, sold, make_service, receiver, mailoutbox):
     service = make_service(sold)
-    receiver.respond = answering("down", status=503)
+    receiver.respond = respond_with("down", status=503)
     pay(sold)
     work()
     notify_long_outages()
@@ -218,9 +218,9 @@ def test_a_service_that_is_down_is_told_once_while_items_wait(pay, work, sold, m
     assert "The service answered 503." in mail.body and "What a test" not in mail.body
 
 
-def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_service, receiver):
+def test_an_outage_without_waiting_items_causes_no_notice(pay, work, sold, make_service, receiver):
     make_service(sold)
-    receiver.respond = answering("no", status=404)
+    receiver.respond = respond_with("no", status=404)
     pay(sold)
     work()
     WebService.objects.update(failing_since=timezone.now() - timedelta(hours=2), paused_at=timezone.now())
@@ -230,9 +230,9 @@ def test_a_service_that_nobody_waits_for_is_not_told(pay, work, sold, make_servi
     assert MerchantNotice.objects.get().kind == "source_failed"
 
 
-def test_a_product_without_sources_takes_codes_from_the_service_for_all(pay, work, sold, make_service, receiver):
+def test_a_product_without_sources_uses_the_service_for_all_products(pay, work, sold, make_service, receiver):
     make_service(for_all_products=True)
-    receiver.respond = answering("CODE-0001")
+    receiver.respond = respond_with("CODE-0001")
 
     order = pay(sold)["order"]
     work()
@@ -241,7 +241,7 @@ def test_a_product_without_sources_takes_codes_from_the_service_for_all(pay, wor
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/problem+json; charset=utf-8", "text/xml"])
-def test_a_whole_answer_that_is_labeled_as_a_document_is_no_code(
+def test_an_answer_labeled_as_a_document_is_not_a_code(
     pay, work, sold, make_service, receiver, content_type, mailoutbox
 ):
     make_service(sold)

@@ -181,7 +181,7 @@ def _event(event: OrderEvent) -> HistoryLine:
         case OrderEvent.Kind.LINK_REVOKED:
             text = "Customer’s order link revoked"
         case OrderEvent.Kind.LINK_RENEWED:
-            text = "Customer’s order link replaced"
+            text = "Customer’s order link renewed"
         case OrderEvent.Kind.REPLACED:
             text = "Code replaced"
             if event.code and event.code.replaced_by:

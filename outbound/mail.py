@@ -29,7 +29,7 @@ ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 # The sender, mail system, network or a policy is the problem.
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
-UNCERTAIN_ERRORS = (
+MAY_HAVE_ARRIVED = (
     "The mail server disconnected after receiving the whole e-mail, which may have arrived."
     " We’ll send it again in ten minutes."
 )
@@ -150,7 +150,7 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         raise MailError("The address can’t receive e-mail.", permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
         perhaps_taken = getattr(server, "has_sent_all", False)
-        text = UNCERTAIN_ERRORS if perhaps_taken else f"The mail server closed the connection: {error}"
+        text = MAY_HAVE_ARRIVED if perhaps_taken else f"The mail server closed the connection: {error}"
         raise MailError(text, perhaps_taken=perhaps_taken, unreachable=True) from error
     except AnymailError as error:
         raise MailError(

@@ -101,7 +101,7 @@ def test_a_changed_link_shows_the_actor(order):
 
     assert history_lines(order)[4:] == [
         ("Customer’s order link revoked", "Sam"),
-        ("Customer’s order link replaced", "Bo"),
+        ("Customer’s order link renewed", "Bo"),
     ]
 
 

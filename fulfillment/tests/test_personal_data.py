@@ -43,7 +43,7 @@ def order(pay, make_product, work):
 
 @pytest.fixture
 def other_order(pay, make_product, work):
-    """Somebody else's order, first sent to our customer's address by mistake."""
+    """Another customer's order, first sent to our customer's address by mistake."""
     pay(make_product(), customer={"email": CUSTOMER["email"]}, order="OTHER")
     order = Order.objects.get(number="OTHER")
     work()

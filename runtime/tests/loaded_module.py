@@ -1,4 +1,4 @@
-"""A module to run as a service: it says what it got, and ends as it is told to."""
+"""A module to run as a service. It prints what it received and exits with the given status."""
 
 import gc
 import json

@@ -17,7 +17,7 @@ class Sink:
     smtputf8: bool = True  # whether it takes international addresses
     eight_bit: bool = True  # whether it takes bodies that are not ASCII
     breaks_off: bool = False  # whether it closes the connection instead of saying that it has taken a mail
-    sessions: int = 0  # so many connections there were
+    sessions: int = 0  # the number of connections
     contents: list[bytes] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)  # as they were named to it
     messages: list = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A WSGI application to test the web server with: it answers when it is told to."""
+"""A WSGI application to test the web server with. It answers when the test allows it."""
 
 import os
 import time

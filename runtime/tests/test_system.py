@@ -435,7 +435,7 @@ class Licensing:
 
 @pytest.fixture(scope="module")
 def keys(keywell):
-    """API keys: of whoever may change licensees, and of the customers' software."""
+    """Return API keys: one that may change licensees, and one for customers' software."""
     made = keywell.run("manage", "shell", "--no-imports", "-c", MAKE_LICENSES)
     assert made.returncode == 0, made.stderr
     return made.stdout.split()[-2:]

@@ -489,4 +489,4 @@ def test_a_held_code_can_be_released_or_rejected(desk, order, merchant):
         assert desk.post(desk.url(f"held/{held.pk}/{action}/")).status_code == 404
 
     assert ActivationCode.objects.get(unit=2).code == "AAAA-BBBB-7Q2M"
-    assert f"Held code 2 for Photo Pro refused, by {desk.who}" in text(desk.get(desk.page))
+    assert f"Held code 2 for Photo Pro rejected, by {desk.who}" in text(desk.get(desk.page))

@@ -63,7 +63,7 @@ def test_setting_up_a_service_and_retrying_after_a_failure(
     assert sees(browser, "was changed successfully")
     enter(browser, live_server, client, Member.objects.get(role="manager").user)
 
-    # A payment fails, and the log says why.
+    # A payment fails, and the log shows why.
     browser.get(f"{live_server}{reverse('product', args=[product.pk])}")
     click(browser, f"[name=source] [value='web_service {service.pk}']")
     click(browser, "form.form [type=submit]")

@@ -247,7 +247,7 @@ def test_the_file_is_stored_encrypted_and_never_shown(submit_request, staff, man
     ("field", "value", "message"),
     [
         ("products", "", "This field is required."),
-        ("products", "A;B Photo", "No spaces, please."),
+        ("products", "A;B Photo", "without spaces."),
         ("products", "A One\nA Two", "Enter each SKU only once."),
         ("products", "A " + "x" * 201, "at most 200 characters"),
         ("products", "\n".join(f"A{number}" for number in range(51)), "at most 50 products"),

@@ -143,7 +143,7 @@ def test_waiting_orders_cause_reminders_after_one_hour_then_four_then_daily(empt
         work()
 
         assert kinds().count("pool_waited_for") == count
-    assert [mail.subject for mail in pool_emails()[1:]] == ["1 order is waiting for the empty pool “Pool 1”"] * 5
+    assert [mail.subject for mail in pool_emails()[1:]] == ["1 order waits for the empty pool “Pool 1”"] * 5
 
 
 def test_an_empty_pool_without_waiting_orders_causes_three_weekly_reminders(empty_pool):

@@ -198,7 +198,7 @@ def test_without_allowed_delivery_a_reason_replaces_the_resend_button(desk, orde
     CheckoutPage.objects.update(delivery_allowed=False)
     desk.open("/orders/A0012345678/")
 
-    desk.sees("Can’t resend: Delivery isn’t allowed for the checkout page “main”; ask support to allow it.")
+    desk.sees("Can’t resend: Delivery isn’t allowed for the checkout page “main”. Ask support to allow it.")
     assert not desk.has_button("Resend")
 
 

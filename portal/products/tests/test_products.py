@@ -76,7 +76,7 @@ def test_instructions_are_shown_on_the_product_page_and_in_the_email_preview(man
     ("wrong", "error"),
     [
         ({"sku": "TAKEN"}, "Another product has this SKU"),
-        ({"sku": "PHOTO MAX"}, "No spaces, please"),
+        ({"sku": "PHOTO MAX"}, "without spaces"),
         ({"name": ""}, "This field is required"),
         ({"quantity_rule": "none"}, "Select a valid choice"),
     ],

@@ -28,7 +28,7 @@ def test_members_see_that_the_vendor_sends_it(manager, order_sent_by_vendor):
 def test_customers_see_that_the_vendor_sends_it(client, order_sent_by_vendor):
     text = page_text(client.get(f"/o/{order_sent_by_vendor.link_token}/"))
 
-    assert "Northlight sends you this license itself." in text
+    assert "Northlight will send you this license directly." in text
     assert "still to come" not in text
     german = page_text(client.get(f"/o/{order_sent_by_vendor.link_token}/?language=de"))
     assert "Northlight sends you" not in german and "Northlight" in german

@@ -72,7 +72,7 @@ def test_it_shows_errors_next_to_their_fields(manager, merchant, changes, error)
     response = manager.post(reverse("web-service-add"), FORM | changes)
 
     assert error in page_text(response)
-    assert "Please look at" in page_text(response)
+    assert "Please check these fields" in page_text(response)
     assert not merchant.web_services.exists()
 
 
@@ -489,5 +489,5 @@ def test_the_dashboard_lists_services_with_problems(manager, make_service, servi
 
     text = page_text(manager.get("/"))
 
-    assert "Away</a> is paused since" in text and "Fails</a> fails since" in text
-    assert "Gen</a> works again; 2 items failed" in text
+    assert "Away</a> has been paused since" in text and "Fails</a> has been failing since" in text
+    assert "Gen</a> is working again; 2 items failed" in text

@@ -29,10 +29,7 @@ ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 # The sender, mail system, network or a policy is the problem.
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
-MAY_HAVE_ARRIVED = (
-    "The mail server disconnected after receiving the whole e-mail, which may have arrived."
-    " We’ll send it again in ten minutes."
-)
+MAY_HAVE_ARRIVED = "The mail server disconnected after receiving the whole e-mail, which may have arrived."
 NOT_INTERNATIONAL = (
     "The mail server doesn’t accept international characters before the @ (SMTPUTF8). Ask the customer for another"
     " address, or use a mail server that supports them."

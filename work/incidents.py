@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -41,7 +41,7 @@ def report(error: BaseException, place: str) -> str:
             if not Incident.objects.filter(reference=reference).update(times=F("times") + 1, **record):
                 row = Incident(reference=reference, error=name[:200], **record)
                 Incident.objects.bulk_create([row], ignore_conflicts=True)
-    except DatabaseError:
+    except Error:
         logger.warning("The database could not record incident %s; it is in the log only.", reference)
     return reference
 

@@ -3,7 +3,7 @@ from time import monotonic
 from typing import Any
 
 from django.conf import settings
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
@@ -37,4 +37,6 @@ def valkey() -> Redis:
 
     Celery's own connection and redis-py's default client retry for seconds.
     """
-    return Redis.from_url(**settings.VALKEY, retry=Breaker())
+    # `cache` can run this in several threads at once. A client that owns its pool, as Redis.from_url() makes it, breaks
+    # the pool's connections when the client is collected, even if a thread uses one of them.
+    return Redis(connection_pool=ConnectionPool.from_url(**settings.VALKEY, retry=Breaker()))

@@ -50,7 +50,7 @@ def test_setting_up_a_service_and_retrying_after_a_failure(
     # Rename a parameter.
     fill(browser, **{"Order-name": "order_no"})
     click(browser, "main [type=submit]")
-    assert sees(browser, "Saved.", "order_no=A0012345678")
+    assert sees(browser, "Parameters saved.", "order_no=A0012345678")
     check(browser)
 
     # Staff add a parameter that managers can't.

@@ -6,6 +6,7 @@ from django.template.loader import get_template
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext_lazy
 
 from licensing.envelope import format_value
 from orders.money import in_currency
@@ -51,11 +52,15 @@ def icon(name: str) -> SafeString:
 
 
 @register.simple_tag
-@cache
 def badge(state: str, label: str = "") -> SafeString:
     """A badge with the state's label, color and icon."""
+    return _badge(state, str(label) or gettext(state))
+
+
+@cache
+def _badge(state: str, label: str) -> SafeString:
     color, shape = LOOKS[state]
-    return format_html('<span class="badge {}">{}{}</span>', color, icon(shape), label or state)
+    return format_html('<span class="badge {}">{}{}</span>', color, icon(shape), label)
 
 
 @register.simple_tag
@@ -75,19 +80,48 @@ def _time(moment: datetime, text: str) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
 
 
-# In seconds, longest first.
-UNITS = {"year": 31_557_600, "month": 2_629_800, "week": 604_800, "day": 86_400, "hour": 3600, "minute": 60}
+# Seconds, longest unit first, and the texts for a moment in the past and in the future.
+UNITS = [
+    (
+        31_557_600,
+        ngettext_lazy("%(count)d year ago", "%(count)d years ago", "count"),
+        ngettext_lazy("in %(count)d year", "in %(count)d years", "count"),
+    ),
+    (
+        2_629_800,
+        ngettext_lazy("%(count)d month ago", "%(count)d months ago", "count"),
+        ngettext_lazy("in %(count)d month", "in %(count)d months", "count"),
+    ),
+    (
+        604_800,
+        ngettext_lazy("%(count)d week ago", "%(count)d weeks ago", "count"),
+        ngettext_lazy("in %(count)d week", "in %(count)d weeks", "count"),
+    ),
+    (
+        86_400,
+        ngettext_lazy("%(count)d day ago", "%(count)d days ago", "count"),
+        ngettext_lazy("in %(count)d day", "in %(count)d days", "count"),
+    ),
+    (
+        3600,
+        ngettext_lazy("%(count)d hour ago", "%(count)d hours ago", "count"),
+        ngettext_lazy("in %(count)d hour", "in %(count)d hours", "count"),
+    ),
+    (
+        60,
+        ngettext_lazy("%(count)d minute ago", "%(count)d minutes ago", "count"),
+        ngettext_lazy("in %(count)d minute", "in %(count)d minutes", "count"),
+    ),
+]
 
 
 def format_distance(distance: timedelta) -> str:
     """Format a distance from now in its largest unit, such as “in 5 days”."""
-    seconds = abs(distance.total_seconds())
-    for unit, length in UNITS.items():
+    is_past, seconds = distance < timedelta(0), abs(distance.total_seconds())
+    for length, ago, ahead in UNITS:
         if seconds >= length:
-            count = int(seconds // length)
-            text = f"{count} {unit}{'' if count == 1 else 's'}"
-            return f"{text} ago" if distance < timedelta(0) else f"in {text}"
-    return "just now" if distance < timedelta(0) else "in a moment"
+            return (ago if is_past else ahead) % {"count": seconds // length}
+    return gettext("just now") if is_past else gettext("in a moment")
 
 
 # The icon of each kind of event in a history.

@@ -1,5 +1,8 @@
 """Notices to merchants about e-mails that don't reach their customers."""
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from notices.sending import NoticeKind, register
 from outbound.models import MailAccount
 
@@ -10,22 +13,22 @@ class DeliveryNotice(NoticeKind):
 
 
 class DeliveryFailed(DeliveryNotice):
-    code, name = "delivery_failed", "delivery failed"
+    code, name = "delivery_failed", _("delivery failed")
 
 
 class DeliveryBounced(DeliveryNotice):
-    code, name = "delivery_bounced", "delivery bounced"
+    code, name = "delivery_bounced", _("delivery bounced")
 
 
 class MailServerRefused(NoticeKind):
-    code, name = "mail_server", "mail server refuses the login"
+    code, name = "mail_server", _("mail server refuses the login")
 
     def obsolete_reason(self, notice):
         account = MailAccount.objects.for_merchant(notice.merchant_id)
         return (
             ""
             if account and account.reason
-            else "The mail server accepted the login again before the notice was sent."
+            else gettext("The mail server accepted the login again before the notice was sent.")
         )
 
     def context(self, notice):

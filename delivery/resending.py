@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from delivery.models import DeliveredCode, Delivery
 from orders.models import ActivationCode, Order, OrderItem
@@ -30,7 +31,7 @@ class TooManyMails(Refused):
     code = "too_many_mails"
 
     def __init__(self, wait: timedelta):
-        super().__init__(f"Try again in {wait}.")
+        super().__init__(gettext("Try again in {wait}.").format(wait=wait))
         self.wait = wait
 
 
@@ -50,13 +51,15 @@ def queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
 def why_not_resend(order: Order, *, saved: bool) -> str:
     """Explain why the order's codes can't be resent; empty if they can. `saved`: whether there is a saved code."""
     if order.status != Order.Status.PAID:
-        return f"The order is {order.status}, not paid."
+        return gettext("The order is {status}, not paid.").format(status=order.status)
     if not order.checkout_page.delivery_allowed:
-        return f"Delivery isn’t allowed for the checkout page “{order.checkout_page}”. Ask support to allow it."
+        return gettext(
+            "Delivery isn’t allowed for the checkout page “{checkout_page}”. Ask support to allow it."
+        ).format(checkout_page=order.checkout_page)
     if not order.email:
-        return "The customer’s data was erased, so there is no address to send to."
+        return gettext("The customer’s data was erased, so there is no address to send to.")
     if not saved:
-        return "The order has no activation codes yet."
+        return gettext("The order has no activation codes yet.")
     return ""
 
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from delivery import tracking
 from delivery.composition import compose_delivery
@@ -69,13 +70,15 @@ deliver = DeliveryPolicy().run
 def _explain_refusal(delivery: Delivery) -> str:
     order = delivery.order
     if order.status != Order.Status.PAID:
-        return f"The order is {order.status}."
+        return gettext("The order is {status}.").format(status=order.status)
     if not order.checkout_page.delivery_allowed:
-        return f"Delivery isn’t allowed for the checkout page “{order.checkout_page}”."
+        return gettext("Delivery isn’t allowed for the checkout page “{checkout_page}”.").format(
+            checkout_page=order.checkout_page
+        )
     if not order.email:
-        return "The customer’s data was erased."
+        return gettext("The customer’s data was erased.")
     if not delivery.codes.exists():
-        return "Its license was replaced by another one."
+        return gettext("Its license was replaced by another one.")
     return ""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from delivery.models import Delivery
 from delivery.resending import queue_delivery
@@ -38,7 +39,7 @@ class ReturnRefused(Refused):
     code = "return_refused"
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"Can’t return the key. {reason}")
+        super().__init__(gettext("Can’t return the key. {reason}").format(reason=reason))
 
 
 @transaction.atomic
@@ -52,7 +53,7 @@ def retry(item: OrderItem, *, actor: str) -> None:
     fulfillment.refresh_from_db(fields=["status", "reason"])
     again = Fulfillment.objects.filter(pk=fulfillment.pk).unfinished()
     if not again.start_again():
-        raise RetryRefused("This item already has all its activation codes.")
+        raise RetryRefused(gettext("This item already has all its activation codes."))
 
     OrderEvent.objects.create(
         order=item.order,
@@ -114,7 +115,7 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
         return code.replaced_by, False
     issued = LicenseKey.objects.issued().filter(item=item, unit=code.unit).select_related("pool").first()
     if issued is None:
-        raise ReplaceRefused("Can’t replace this code: it didn’t come from a pool.")
+        raise ReplaceRefused(gettext("Can’t replace this code: it didn’t come from a pool."))
 
     with moved_by(actor):
         withdrawn = {"withdrawn_at": Now(), "withdrawn_because": LicenseKey.WithdrawalReason.REPLACED}
@@ -122,7 +123,9 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
         units = [code.unit]
         keys = allocate_keys(issued.pool, item, units) or allocate_keys(issued.pool, item, units, from_reserve=True)
         if not keys:
-            raise ReplaceRefused(f"The pool “{issued.pool}” has no keys left, not even in reserve.")
+            raise ReplaceRefused(
+                gettext("The pool “{pool}” has no keys left, not even in reserve.").format(pool=issued.pool)
+            )
     ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=actor)
     new = ActivationCode.build(keys[code.unit].code, item=item, unit=code.unit, source=code.source, saved_by=actor)
     new.save()
@@ -157,8 +160,8 @@ def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
             codes |= {unit: key.code for unit, key in keys.items()}
     if not codes:
         if not missing:
-            raise ReplaceRefused("This item already has all its activation codes.")
-        raise ReplaceRefused("This product’s pools have no keys in reserve.")
+            raise ReplaceRefused(gettext("This item already has all its activation codes."))
+        raise ReplaceRefused(gettext("This product’s pools have no keys in reserve."))
 
     save_codes(item.fulfillment, codes, missing, source=PoolSource.code, actor=actor)
     return len(codes)
@@ -167,9 +170,9 @@ def issue_from_reserve(item: OrderItem, *, actor: str) -> int:
 def why_not_return(code: ActivationCode, deliveries: Iterable[Delivery], *, revealed: bool) -> str:
     """Return why a refunded order's key can't go back to stock. Empty if, as far as we know, nobody has seen it."""
     if revealed or code.seen_at:
-        return "Somebody has seen it."
+        return gettext("Somebody has seen it.")
     if any(delivery.attempts for delivery in deliveries):
-        return "It was sent by e-mail."
+        return gettext("It was sent by e-mail.")
     return ""
 
 
@@ -184,14 +187,14 @@ def return_to_stock(code: ActivationCode, *, actor: str) -> LicensePool:
     )
     key = quarantined.select_related("pool").first()
     if key is None:
-        raise ReturnRefused("It isn’t in quarantine.")
+        raise ReturnRefused(gettext("It isn’t in quarantine."))
     # Lock the pool before the order, as everywhere. The order's lock keeps the code from being shown or sent.
     LicensePool.objects.select_for_update(no_key=True).get(pk=key.pool_id)
     order = Order.objects.select_for_update(no_key=True).get(pk=code.item.order_id)
     code.refresh_from_db(fields=["seen_at", "withdrawn_at"], from_queryset=ActivationCode.all_codes.all())
     # The refund may have been undone in between and the key issued to the same unit again, as another code.
     if code.withdrawn_at or not quarantined.exists():
-        raise ReturnRefused("It isn’t in quarantine.")
+        raise ReturnRefused(gettext("It isn’t in quarantine."))
     revealed = order.events.filter(kind=OrderEvent.Kind.CODE_REVEALED, code=code).exists()
     if reason := why_not_return(code, code.deliveries.all(), revealed=revealed):
         raise ReturnRefused(reason)
@@ -215,7 +218,7 @@ def enter_codes(item: OrderItem, codes: dict[int, str], *, actor: str, source: s
         raise CodeRefused(str(problem)) from problem
     missing = item.missing_units()
     if taken := set(codes) - set(missing):
-        raise CodeRefused(f"Unit {min(taken)} already has an activation code.")
+        raise CodeRefused(gettext("Unit {taken} already has an activation code.").format(taken=min(taken)))
     if source == ManualSource.code:
         for unit, text in codes.items():
             _refuse_if_sold(item.order, unit, text)
@@ -231,7 +234,11 @@ def _refuse_if_sold(order: Order, unit: int, text: str) -> None:
         fingerprint=fingerprint(text), pool__merchant=order.merchant_id, withdrawn_at=None
     ).first()
     if key:
-        raise CodeRefused(f"Activation code {unit} is a key in the pool “{key.pool}” ({key.status}).")
+        raise CodeRefused(
+            gettext("Activation code {unit} is a key in the pool “{pool}” ({status}).").format(
+                unit=unit, pool=key.pool, status=key.status
+            )
+        )
     sold = Order.objects.filter(merchant=order.merchant_id).with_code(text).first()
     if sold:
-        raise CodeRefused(f"Activation code {unit} was already issued to {sold}.")
+        raise CodeRefused(gettext("Activation code {unit} was already issued to {sold}.").format(unit=unit, sold=sold))

@@ -5,6 +5,7 @@ from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from delivery.resending import queue_delivery
 from fulfillment.item_notices import notify_item
@@ -163,7 +164,7 @@ def lock_paid(order: Order) -> None:
 
 def _check_paid(order: Order) -> None:
     if order.status != Order.Status.PAID:
-        raise OrderNotPaid(f"The order is {order.status}.")
+        raise OrderNotPaid(gettext("The order is {status}.").format(status=order.status))
 
 
 def save_codes(
@@ -199,7 +200,7 @@ def _record_shortage(
     fulfillment: Fulfillment, shortages: list[str], failed: list[tuple[Source | None, Failure]]
 ) -> None:
     errors = [error for _, error in failed]
-    reason = " ".join([*shortages, *map(str, errors)]) or "The product has no sources."
+    reason = " ".join([*shortages, *map(str, errors)]) or gettext("The product has no sources.")
     not_asked = [error for error in errors if isinstance(error, NotNow)]
     for_good = all(error.permanent or fulfillment.is_last_attempt for error in errors) and not not_asked
     with transaction.atomic():

@@ -3,13 +3,14 @@
 from contextlib import suppress
 
 from django.db import transaction
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.actions import CodeRefused, RetryRefused, enter_codes, retry
 from fulfillment.models import HeldCode
 from orders.kinds import SOURCES
 from orders.models import Order, OrderEvent
 
-ALREADY_DECIDED = "This code was already released or rejected."
+ALREADY_DECIDED = _("This code was already released or rejected.")
 
 
 @transaction.atomic

@@ -9,6 +9,8 @@ from operator import itemgetter
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, Max, OuterRef, Prefetch, Q, prefetch_related_objects
 from django.db.models.functions import Coalesce, JSONObject
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from delivery.models import Delivery, TrackingEvent
 from fulfillment.models import Fulfillment, HeldCode
@@ -80,8 +82,8 @@ def order_history(order: Order) -> list[HistoryLine]:
 
 def _reported(order: Order) -> Iterator[HistoryLine]:
     if order.paid_at:
-        yield HistoryLine(order.paid_at, "paid", "Paid in the shop")
-    yield HistoryLine(order.reported_at, "reported", "Payment reported", actor=order.reported_by)
+        yield HistoryLine(order.paid_at, "paid", gettext("Paid in the shop"))
+    yield HistoryLine(order.reported_at, "reported", gettext("Payment reported"), actor=order.reported_by)
 
 
 def _saved_and_seen(order: Order) -> Iterator[HistoryLine]:
@@ -100,30 +102,44 @@ def _saved_and_seen(order: Order) -> Iterator[HistoryLine]:
             seen[item, seen_at] += count
 
     for (item, origin, actor, at), count in saved.items():
-        yield HistoryLine(
-            at, "codes", f"{_codes(count)} for {names[item]} saved, {SOURCES[origin].origin}", actor=actor
+        text = gettext("{codes} for {product} saved, {origin}").format(
+            codes=_codes(count), product=names[item], origin=SOURCES[origin].origin
         )
+        yield HistoryLine(at, "codes", text, actor=actor)
     for (item, at), count in seen.items():
-        yield HistoryLine(at, "seen", f"{_codes(count)} for {names[item]} seen by the customer")
+        text = gettext("{codes} for {product} seen by the customer").format(codes=_codes(count), product=names[item])
+        yield HistoryLine(at, "seen", text)
 
 
 def _failed(fulfillment: Fulfillment) -> HistoryLine:
-    text = f"No activation code for {fulfillment.item.product.name}"
+    text = gettext("No activation code for {name}").format(name=fulfillment.item.product.name)
     at = fulfillment.ended_at or fulfillment.created_at
     return HistoryLine(at, "codes", text, note=fulfillment.reason, state=fulfillment.status)
 
 
+# By the status of the delivery. The other statuses mean that it was sent.
+E_MAILED = {
+    Delivery.Status.SENT: _("{codes} e-mailed to {recipient}"),
+    Delivery.Status.QUEUED: _("{codes} being e-mailed to {recipient}"),
+    Delivery.Status.FAILED: _("{codes} couldn’t be e-mailed to {recipient}"),
+    Delivery.Status.CANCELED: _("{codes} not e-mailed to {recipient}"),
+}
+RESENT = {
+    Delivery.Status.SENT: _("{codes} resent to {recipient}"),
+    Delivery.Status.QUEUED: _("{codes} being resent to {recipient}"),
+    Delivery.Status.FAILED: _("{codes} couldn’t be resent to {recipient}"),
+    Delivery.Status.CANCELED: _("{codes} not resent to {recipient}"),
+}
+
+
 def _mailed(delivery) -> Iterator[HistoryLine]:
     """Yield one line for the e-mail, then one for each event its mail provider reported."""
-    codes = f"Code ••••{delivery.hint}" if delivery.code_count == 1 and delivery.hint else _codes(delivery.code_count)
-    verb = "resent to" if delivery.kind == Delivery.Kind.RESEND else "e-mailed to"
-    not_sent = {
-        Delivery.Status.QUEUED: "being " + verb,
-        Delivery.Status.FAILED: "couldn’t be " + verb,
-        Delivery.Status.CANCELED: "not " + verb,
-    }
-    recipient = delivery.recipient or "the customer"  # the address was erased
-    text = f"{codes} {not_sent.get(delivery.status, verb)} {recipient}"
+    codes = _codes(delivery.code_count)
+    if delivery.code_count == 1 and delivery.hint:
+        codes = gettext("Code ••••{hint}").format(hint=delivery.hint)
+    recipient = delivery.recipient or gettext("the customer")  # the address was erased
+    texts = RESENT if delivery.kind == Delivery.Kind.RESEND else E_MAILED
+    text = str(texts.get(delivery.status, texts[Delivery.Status.SENT])).format(codes=codes, recipient=recipient)
     at = delivery.sent_at or delivery.ended_at or delivery.created_at
     if delivery.status in TrackingEvent.STATUSES.values():
         # The tracking events have lines of their own.
@@ -137,13 +153,13 @@ def _mailed(delivery) -> Iterator[HistoryLine]:
 def _tracked(event: dict[str, str], recipient: str, sent_at: datetime) -> HistoryLine:
     kind = TrackingEvent.Kind(event["kind"])
     text = {
-        kind.DEFERRED: f"Deferred by the mail server of {recipient}",
-        kind.DELIVERED: f"Delivered to {recipient}",
-        kind.OPENED: "Opened",
-        kind.CLICKED: "A link was clicked",
-        kind.BOUNCED: "Bounced",
-        kind.REJECTED: "Rejected by the mail provider",
-        kind.COMPLAINED: "Marked as spam",
+        kind.DEFERRED: gettext("Deferred by the mail server of {recipient}").format(recipient=recipient),
+        kind.DELIVERED: gettext("Delivered to {recipient}").format(recipient=recipient),
+        kind.OPENED: gettext("Opened"),
+        kind.CLICKED: gettext("A link was clicked"),
+        kind.BOUNCED: gettext("Bounced"),
+        kind.REJECTED: gettext("Rejected by the mail provider"),
+        kind.COMPLAINED: gettext("Marked as spam"),
     }[kind]
     if event["reason"]:
         text += f": {event['reason']}"
@@ -154,52 +170,62 @@ def _tracked(event: dict[str, str], recipient: str, sent_at: datetime) -> Histor
 
 
 def _refunded(refund: Refund, order: Order) -> HistoryLine:
-    notes = [f"Shop’s refund number: {refund.reference}"] if refund.reference else []
-    notes += ["undone"] if refund.undone_at else []
-    note = ", ".join(notes)
-    return HistoryLine(
-        refund.refunded_at, "refund", f"{refund.amount} {order.currency} refunded", actor=refund.refunded_by, note=note
+    notes = (
+        [gettext("Shop’s refund number: {reference}").format(reference=refund.reference)] if refund.reference else []
     )
+    notes += [gettext("undone")] if refund.undone_at else []
+    text = gettext("{amount} {currency} refunded").format(amount=refund.amount, currency=order.currency)
+    return HistoryLine(refund.refunded_at, "refund", text, actor=refund.refunded_by, note=", ".join(notes))
 
 
 def _event(event: OrderEvent) -> HistoryLine:
     note = ""
     match event.kind:
         case OrderEvent.Kind.ADDRESS_CORRECTED:
-            text = "Address corrected"
+            text = gettext("Address corrected")
             if event.details:  # empty once the customer's data is erased
-                text += f" from {event.details['before']} to {event.details['after']}"
+                text = gettext("Address corrected from {before} to {after}").format(**event.details)
         case OrderEvent.Kind.CODE_REVEALED:
-            text = f"Code ••••{event.code.hint} shown" if event.code else "Code shown"
+            text = gettext("Code shown")
+            if event.code:
+                text = gettext("Code ••••{hint} shown").format(hint=event.code.hint)
         case OrderEvent.Kind.RETRIED:
-            text = f"{event.item.product.name} retried" if event.item else "Retried"
-            note = f"Was {event.details['status']}: {event.details['reason']}" if event.details.get("reason") else ""
+            text = gettext("Retried")
+            if event.item:
+                text = gettext("{product} retried").format(product=event.item.product.name)
+            if event.details.get("reason"):
+                note = gettext("Was {status}: {reason}").format(**event.details)
         case OrderEvent.Kind.CODE_REFUSED | OrderEvent.Kind.CODE_RELEASED:
-            product = f" for {event.item.product.name}" if event.item else ""
-            verb = "released" if event.kind == OrderEvent.Kind.CODE_RELEASED else "rejected"
-            text = f"Held code {event.details['unit']}{product} {verb}"
+            product = event.item.product.name if event.item else ""
+            text = gettext("Held code {unit} for {product} rejected")
+            if event.kind == OrderEvent.Kind.CODE_RELEASED:
+                text = gettext("Held code {unit} for {product} released")
+            text = text.format(unit=event.details["unit"], product=product)
         case OrderEvent.Kind.LINK_REVOKED:
-            text = "Customer’s order link revoked"
+            text = gettext("Customer’s order link revoked")
         case OrderEvent.Kind.LINK_RENEWED:
-            text = "Customer’s order link renewed"
+            text = gettext("Customer’s order link renewed")
         case OrderEvent.Kind.REPLACED:
-            text = "Code replaced"
+            text = gettext("Code replaced")
             if event.code and event.code.replaced_by:
-                text = f"Code ••••{event.code.hint} replaced by ••••{event.code.replaced_by.hint}"
+                text = gettext("Code ••••{old} replaced by ••••{new}").format(
+                    old=event.code.hint, new=event.code.replaced_by.hint
+                )
             note = event.details.get("reason", "")
         case OrderEvent.Kind.RETURNED:
-            text = f"Code ••••{event.code.hint if event.code else ''} returned to stock unseen"
+            hint = event.code.hint if event.code else ""
+            text = gettext("Code ••••{hint} returned to stock unseen").format(hint=hint)
         case OrderEvent.Kind.REINSTATED:
-            text = "Full refund undone"
+            text = gettext("Full refund undone")
         case OrderEvent.Kind.MAPPED:
-            text = f"Mapped to products: item {', '.join(event.details['items'])}"
+            text = gettext("Mapped to products: item {items}").format(items=", ".join(event.details["items"]))
         case OrderEvent.Kind.MAY_HAVE_ARRIVED:
-            text = "An e-mail may have arrived: the mail server disconnected after receiving all of it"
-            note = "It is sent again after ten minutes."
+            text = gettext("An e-mail may have arrived: the mail server disconnected after receiving all of it")
+            note = gettext("It is sent again after ten minutes.")
         case OrderEvent.Kind.ERASED:
-            text = "Customer data erased"
+            text = gettext("Customer data erased")
     return HistoryLine(event.happened_at, event.kind, text, actor=event.happened_by, note=note)
 
 
 def _codes(count: int) -> str:
-    return f"{count} activation code{'' if count == 1 else 's'}"
+    return ngettext("{count} activation code", "{count} activation codes", count).format(count=count)

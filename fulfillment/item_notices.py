@@ -1,5 +1,8 @@
 """Notices about items that need a person."""
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from fulfillment.models import Fulfillment
 from notices.sending import NoticeKind, notify, register
 from orders.models import Order, OrderItem
@@ -15,18 +18,18 @@ class ItemNotice(NoticeKind):
     def obsolete_reason(self, notice):
         item = notice.subject
         if item.order.status != Order.Status.PAID:
-            return f"The order is {item.order.status}."
+            return gettext("The order is {status}.").format(status=item.order.status)
         if item.fulfillment.status == Fulfillment.Status.DONE:
-            return "The item got its activation codes first."
+            return gettext("The item got its activation codes first.")
         return ""
 
 
 class CodeWanted(ItemNotice):
-    code, name = "code_wanted", "activation code needed"
+    code, name = "code_wanted", _("activation code needed")
 
 
 class ItemFailed(ItemNotice):
-    code, name = "item_failed", "fulfillment failed"
+    code, name = "item_failed", _("fulfillment failed")
 
 
 register(CodeWanted, ItemFailed)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.utils.translation import gettext_lazy as _
 
 from delivery.models import Delivery, LinkRequest, TrackingEvent
 from fulfillment.models import HeldCode
@@ -18,7 +19,7 @@ from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from outbound.models import OutgoingRequest
 
 NAMES = ["email", "first_name", "last_name", "company"]
-ERASED = "The customer’s data was erased."
+ERASED = _("The customer’s data was erased.")
 
 
 class NotAnAddress(Exception):

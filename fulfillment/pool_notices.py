@@ -8,6 +8,8 @@ from django.db import transaction
 from django.db.models import Count, F, Min, OuterRef, Subquery, Sum
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import Fulfillment
 from notices.models import MerchantNotice
@@ -34,7 +36,7 @@ class PoolNotice(NoticeKind):
 
     def obsolete_reason(self, notice):
         is_past = notice.subject.notified != LicensePool.Notice.EMPTY
-        return "Keys were added to the pool first." if is_past else ""
+        return gettext("Keys were added to the pool first.") if is_past else ""
 
     def context(self, notice):
         return _pool_status(notice.subject, notice)._asdict()
@@ -47,19 +49,19 @@ class PoolNotice(NoticeKind):
 
 
 class PoolLow(PoolNotice):
-    code, name = "pool_low", "pool running low"
+    code, name = "pool_low", _("pool running low")
 
     def obsolete_reason(self, notice):
         is_past = notice.subject.notified == LicensePool.Notice.NONE
-        return "Keys were added to the pool first." if is_past else ""
+        return gettext("Keys were added to the pool first.") if is_past else ""
 
 
 class PoolEmpty(PoolNotice):
-    code, name = "pool_empty", "pool empty"
+    code, name = "pool_empty", _("pool empty")
 
 
 class PoolWaitedFor(PoolNotice):
-    code, name = "pool_waited_for", "orders wait for an empty pool"
+    code, name = "pool_waited_for", _("orders wait for an empty pool")
     pauses = (timedelta(hours=1), timedelta(hours=3), timedelta(days=1))
 
     def recipients(self, notice):
@@ -71,7 +73,7 @@ class PoolWaitedFor(PoolNotice):
 
 
 class PoolStillEmpty(PoolNotice):
-    code, name = "pool_still_empty", "pool still empty"
+    code, name = "pool_still_empty", _("pool still empty")
     pauses = (timedelta(weeks=1),)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
+from django.utils.translation import gettext
 
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from merchants.models import Product
@@ -29,7 +30,7 @@ def add_source(product: Product, source: str, place: Any = None) -> FulfillmentM
     methods = _lock(product)
     method = SOURCES[source].make_method(product, place)
     if method.kind.key in {used.kind.key for used in methods.with_places()}:
-        raise SourceChangeRefused("The product already has this source.")
+        raise SourceChangeRefused(gettext("The product already has this source."))
     method.position = (methods.aggregate(last=Max("position"))["last"] or 0) + 1
     method.save()
     wake_waiting(product)
@@ -61,13 +62,19 @@ def remove_place(place: Any) -> None:
     place = type(place)._default_manager.select_for_update().get(pk=place.pk)
     users = Product.objects.filter(fulfillment_methods__in=place.fulfillment_methods.all())
     if names := [f"“{product.name}”" for product in users.order_by("name").distinct()[:4]]:
-        more = " and more" if len(names) > 3 else ""
-        raise SourceChangeRefused(f"“{place}” is a source of {', '.join(names[:3])}{more}. Remove it there first.")
+        more = gettext(" and more") if len(names) > 3 else ""
+        raise SourceChangeRefused(
+            gettext("“{place}” is a source of {names}{more}. Remove it there first.").format(
+                place=place, names=", ".join(names[:3]), more=more
+            )
+        )
     waiting = isinstance(place, Upstream) and Fulfillment.objects.for_upstream(place).unfinished().count()
     if waiting:
         raise SourceChangeRefused(
-            f"Customers still wait for codes from “{place}”: {waiting:,} paid items of products without a source of"
-            " their own. Add a source to these products first."
+            gettext(
+                "Customers still wait for codes from “{place}”: {waiting:,} paid items of products without a source of"
+                " their own. Add a source to these products first."
+            ).format(place=place, waiting=waiting)
         )
     place.delete()
 

@@ -2,6 +2,7 @@
 
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from delivery.models import Delivery
 from fulfillment.engine import top_up_at_once, wake_renewals
@@ -18,7 +19,7 @@ def stop(order: Order, *, actor: str) -> None:
     Its keys go into quarantine (withdrawn, since the customer may have them) and its licenses are deactivated.
     """
     unfinished = Fulfillment.objects.filter(item__order=order).unfinished()
-    unfinished.update(due_at=None, reason=f"The order is {order.status}.")
+    unfinished.update(due_at=None, reason=gettext("The order is {status}.").format(status=order.status))
     for item in order.items.exclude(subscription=None):
         wake_renewals(item)
     for kind in SOURCES.values():

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import SetupEvent, SetupRequest, SetupRequestPart
 from fulfillment.product_sources import SourceChangeRefused, add_source
@@ -41,18 +43,18 @@ class SetupNotice(NoticeKind):
 
 
 class SetupAsked(SetupNotice):
-    code, name = "setup_asked", "setup requested"
+    code, name = "setup_asked", _("setup requested")
 
     def recipients(self, notice):
         return settings.SUPPORT_EMAIL
 
 
 class SetupApplied(SetupNotice):
-    code, name = "setup_applied", "setup applied"
+    code, name = "setup_applied", _("setup applied")
 
 
 class SetupAnswered(SetupNotice):
-    code, name = "setup_answered", "setup answered"
+    code, name = "setup_answered", _("setup answered")
 
 
 register(SetupAsked, SetupApplied, SetupAnswered)
@@ -90,7 +92,11 @@ def submit(
     # Serializes with other requests that count the open ones.
     Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
     if merchant.setup_requests.filter(status=Status.OPEN).count() >= MAX_OPEN:
-        raise SetupRefused(f"You already have {MAX_OPEN} open requests. Withdraw one, or wait for an answer.")
+        raise SetupRefused(
+            gettext("You already have {max_open} open requests. Withdraw one, or wait for an answer.").format(
+                max_open=MAX_OPEN
+            )
+        )
 
     request = SetupRequest.objects.create(merchant=merchant, asked_by=actor, **fields)
     try:
@@ -117,7 +123,9 @@ def apply(request: SetupRequest, *, actor: str) -> None:
     Merchant.objects.select_for_update(no_key=True).get(pk=request.merchant_id)
     request = _lock_open(request)
     if request.preview.get("error"):
-        raise SetupRefused(f"Can’t import the license file: {request.preview['error']}")
+        raise SetupRefused(
+            gettext("Can’t import the license file: {preview}").format(preview=request.preview["error"])
+        )
 
     request.pool = pool = _set_up_pool(request)
     for wanted in request.products:
@@ -176,7 +184,7 @@ def _lock_open(request: SetupRequest) -> SetupRequest:
     locked = SetupRequest.objects.select_for_update(no_key=True, of=["self"]).select_related("merchant")
     request = locked.get(pk=request.pk)
     if request.status != Status.OPEN:
-        raise SetupRefused(f"The request is already {request.status}.")
+        raise SetupRefused(gettext("The request is already {status}.").format(status=request.status))
     return request
 
 

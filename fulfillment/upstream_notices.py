@@ -5,6 +5,8 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import Fulfillment
 from notices.models import MerchantNotice
@@ -32,19 +34,19 @@ class UpstreamNotice(NoticeKind):
 
 
 class SourceDown(UpstreamNotice):
-    code, name = "source_down", "source down"
+    code, name = "source_down", _("source down")
 
     def obsolete_reason(self, notice):
         answers = notice.subject.failing_since is None
-        return "The server answered again first." if answers else ""
+        return gettext("The server answered again first.") if answers else ""
 
 
 class SourceFailed(UpstreamNotice):
-    code, name = "source_failed", "source failed"
+    code, name = "source_failed", _("source failed")
 
     def obsolete_reason(self, notice):
         failed = Fulfillment.objects.for_upstream(notice.subject).given_up()
-        return "" if failed.exists() else "The orders got their activation codes first."
+        return "" if failed.exists() else gettext("The orders got their activation codes first.")
 
 
 register(SourceDown, SourceFailed)

@@ -7,23 +7,25 @@ import re
 from difflib import get_close_matches
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 TAGS = {
-    "KEY": "the activation codes, one per line; required",
-    "PARENT_KEY": "for renewals, the license of the subscription’s first order",
-    "ORDER_ID": "the order’s number",
-    "PROGRAM_NAME": "the product’s name",
-    "QUANTITY": "the quantity bought",
-    "PRICE_ALL": "the item’s total price with its currency",
-    "DATE": "the payment date",
-    "FULLNAME": "the customer’s first and last name",
-    "FNAME": "the customer’s first name",
-    "LNAME": "the customer’s last name",
-    "EMAIL": "the customer’s e-mail address",
-    "COMPANY": "the customer’s company",
-    "COUNTRY": "the customer’s country",
-    "ORDER_URL": "the link to the customer’s order page",
-    "INSTRUCTIONS": "the product’s instructions; without this tag they follow the activation codes",
+    "KEY": _("the activation codes, one per line; required"),
+    "PARENT_KEY": _("for renewals, the license of the subscription’s first order"),
+    "ORDER_ID": _("the order’s number"),
+    "PROGRAM_NAME": _("the product’s name"),
+    "QUANTITY": _("the quantity bought"),
+    "PRICE_ALL": _("the item’s total price with its currency"),
+    "DATE": _("the payment date"),
+    "FULLNAME": _("the customer’s first and last name"),
+    "FNAME": _("the customer’s first name"),
+    "LNAME": _("the customer’s last name"),
+    "EMAIL": _("the customer’s e-mail address"),
+    "COMPANY": _("the customer’s company"),
+    "COUNTRY": _("the customer’s country"),
+    "ORDER_URL": _("the link to the customer’s order page"),
+    "INSTRUCTIONS": _("the product’s instructions; without this tag they follow the activation codes"),
 }
 
 # These differ between the items of an order. A paragraph that contains one is repeated for each item.
@@ -41,15 +43,17 @@ def validate_subject(template: str) -> None:
     refuse_unknown_tags(template)
     if secret := SECRET_TAGS.intersection(TAG.findall(template)):
         tag = min(secret)
-        raise ValidationError(f"The subject can’t contain {{{tag}}}: mail servers log subjects.")
+        raise ValidationError(
+            gettext("The subject can’t contain {{{tag}}}: mail servers log subjects.").format(tag=tag)
+        )
     if "{INSTRUCTIONS}" in template:
-        raise ValidationError("The subject can’t contain {INSTRUCTIONS}, which can have several lines.")
+        raise ValidationError(gettext("The subject can’t contain {INSTRUCTIONS}, which can have several lines."))
 
 
 def validate_body(template: str) -> None:
     refuse_unknown_tags(template)
     if template and "{KEY}" not in template:
-        raise ValidationError("Add the tag {KEY}. Without it, customers get no activation code.")
+        raise ValidationError(gettext("Add the tag {KEY}. Without it, customers get no activation code."))
 
 
 def refuse_unknown_tags(template: str) -> None:
@@ -60,8 +64,12 @@ def refuse_unknown_tags(template: str) -> None:
             line = template.count("\n", 0, match.start()) + 1
             column = match.start() - template.rfind("\n", 0, match.start())
             similar = get_close_matches(re.sub("[ -]", "_", match[1].upper()), TAGS, n=1)
-            hint = f" Did you mean {{{similar[0]}}}?" if similar else ""
-            errors.append(f"Line {line}, column {column}: unknown tag {match[0]}.{hint}")
+            hint = gettext(" Did you mean {{{similar}}}?").format(similar=similar[0]) if similar else ""
+            errors.append(
+                gettext("Line {line}, column {column}: unknown tag {match}.{hint}").format(
+                    line=line, column=column, match=match[0], hint=hint
+                )
+            )
     if errors:
         raise ValidationError(errors)
 

@@ -15,8 +15,9 @@ from typing import BinaryIO
 
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.utils.translation import gettext
 
-from merchants.decoder import REFUSED
+from merchants.decoder import TOO_LARGE, UNREADABLE
 from merchants.models import Logo
 
 MAX_BYTES = 2 * 1024 * 1024
@@ -28,7 +29,7 @@ def draw_logo(file: BinaryIO) -> Logo:
     """Return the image as an unsaved Logo, scaled down if necessary. Raises ValidationError if it isn't an image."""
     content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise ValidationError("The image is larger than 2 MB.")
+        raise ValidationError(gettext("The image is larger than 2 MB."))
     with _one_at_a_time():
         image = _draw(content)
     width, height = struct.unpack(">II", image[16:24])  # from the PNG header
@@ -46,9 +47,11 @@ def _draw(content: bytes) -> bytes:
         done = None
     if done and done.returncode == 0:
         return done.stdout
-    if done and done.returncode == REFUSED:
-        raise ValidationError(done.stdout.decode())
-    raise ValidationError("This image takes too long to read. Save it again as a plain PNG or JPEG.")
+    if done and done.returncode == TOO_LARGE:
+        raise ValidationError(gettext("The image has more than 4 million pixels."))
+    if done and done.returncode == UNREADABLE:
+        raise ValidationError(gettext("Can’t read this file. Upload a PNG, JPEG, GIF or WebP image."))
+    raise ValidationError(gettext("This image takes too long to read. Save it again as a plain PNG or JPEG."))
 
 
 @contextmanager
@@ -58,7 +61,7 @@ def _one_at_a_time() -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT pg_try_advisory_lock({lock})")  # noqa: S608 (a constant)
         if not cursor.fetchone()[0]:
-            raise ValidationError("Another image is being processed. Try again in a few seconds.")
+            raise ValidationError(gettext("Another image is being processed. Try again in a few seconds."))
         try:
             yield
         finally:

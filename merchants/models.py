@@ -14,6 +14,8 @@ from django.db import models
 from django.db.models.functions import Lower, Now, Upper
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import validate_mailable
 from merchants.email_template import validate_body, validate_subject
@@ -50,7 +52,7 @@ class User(AbstractUser):
     """A person who signs in with an e-mail address: a member of a merchant, or support staff."""
 
     username = None  # type: ignore[assignment]
-    email = models.EmailField("e-mail address", unique=True)
+    email = models.EmailField(_("e-mail address"), unique=True)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
@@ -74,15 +76,17 @@ class Merchant(models.Model):
     sender_name = models.CharField(
         max_length=100,
         blank=True,
-        validators=[RegexValidator(r"^[^\r\n]*$", "Use a single line.")],
-        help_text="The sender customers see in e-mails. Defaults to the merchant’s name.",
+        validators=[RegexValidator(r"^[^\r\n]*$", _("Use a single line."))],
+        help_text=_("The sender customers see in e-mails. Defaults to the merchant’s name."),
     )
-    reply_to = models.EmailField("reply-to address", blank=True, help_text="Customers’ replies go to this address.")
+    reply_to = models.EmailField(
+        _("reply-to address"), blank=True, help_text=_("Customers’ replies go to this address.")
+    )
     logo = models.ForeignKey("Logo", models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
     second_factor_required = models.BooleanField(
-        "second factor required",
+        _("second factor required"),
         default=False,
-        help_text="Members must use a passkey or an authenticator app to sign in.",
+        help_text=_("Members must use a passkey or an authenticator app to sign in."),
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -117,15 +121,15 @@ class Logo(models.Model):
     """A merchant's logo in e-mails. Replaced logos are kept, because sent e-mails still show them."""
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="logos")
-    image = models.BinaryField(help_text="PNG, created by merchants/logos.py.")
-    digest = models.CharField(max_length=32, db_index=True, help_text="Digest of the image, used in its URL.")
-    width = models.PositiveSmallIntegerField(help_text="In pixels. E-mails show the logo at half this size.")
+    image = models.BinaryField(help_text=_("PNG, created by merchants/logos.py."))
+    digest = models.CharField(max_length=32, db_index=True, help_text=_("Digest of the image, used in its URL."))
+    width = models.PositiveSmallIntegerField(help_text=_("In pixels. E-mails show the logo at half this size."))
     height = models.PositiveSmallIntegerField()
     saved_at = models.DateTimeField(db_default=Now(), editable=False)
     saved_by = models.CharField(max_length=MAX_ACTOR)
 
     def __str__(self):
-        return f"Logo of {self.merchant}"
+        return gettext("Logo of {merchant}").format(merchant=self.merchant)
 
     @property
     def shown_width(self) -> int:
@@ -150,7 +154,9 @@ class Member(models.Model):
         constraints = [models.UniqueConstraint(fields=["merchant", "user"], name="one_role_per_member")]
 
     def __str__(self):
-        return f"{self.user}, {self.get_role_display()} of {self.merchant}"
+        return gettext("{user}, {role} of {merchant}").format(
+            user=self.user, role=self.get_role_display(), merchant=self.merchant
+        )
 
     def get_absolute_url(self) -> str:
         return reverse("team")
@@ -174,7 +180,7 @@ class Invitation(models.Model):
     """An e-mail that invites its reader to become a member. We store only the fingerprint of its link's token."""
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="invitations")
-    email = models.EmailField("e-mail address")
+    email = models.EmailField(_("e-mail address"))
     role = models.CharField(max_length=10, choices=Member.Role)
     fingerprint = models.BinaryField(unique=True, editable=False)
     invited_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
@@ -197,7 +203,7 @@ class Invitation(models.Model):
         ]
 
     def __str__(self):
-        return f"Invitation of {self.email} to {self.merchant}"
+        return gettext("Invitation of {email} to {merchant}").format(email=self.email, merchant=self.merchant)
 
     def get_absolute_url(self) -> str:
         return reverse("team")
@@ -209,10 +215,10 @@ class Invitation(models.Model):
 
 class CheckoutPage(models.Model):
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="checkout_pages")
-    code = models.SlugField(help_text="The code the shop reports, such as “main”.")
+    code = models.SlugField(help_text=_("The code the shop reports, such as “main”."))
     name = models.CharField(max_length=200, blank=True)
     delivery_allowed = models.BooleanField(
-        default=True, help_text="If off, customers who order from this page get no activation codes by e-mail."
+        default=True, help_text=_("If off, customers who order from this page get no activation codes by e-mail.")
     )
 
     class Meta:
@@ -257,12 +263,12 @@ class UsageTracked(models.Model):
 
 class ApiKey(UsageTracked):
     class Scope(models.TextChoices):
-        PAYMENTS = "payments", "report payments and refunds"
-        ORDERS = "orders", "read orders, resend codes, change customers’ addresses and links"
-        POOLS = "pools", "read pools and add keys"
+        PAYMENTS = "payments", _("report payments and refunds")
+        ORDERS = "orders", _("read orders, resend codes, change customers’ addresses and links")
+        POOLS = "pools", _("read pools and add keys")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=100, help_text="The shop that uses it.")
+    name = models.CharField(max_length=100, help_text=_("The shop that uses it."))
     prefix = models.CharField(max_length=8, unique=True, editable=False)
     secret_hash = models.BinaryField(editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope))
@@ -272,7 +278,7 @@ class ApiKey(UsageTracked):
     objects = ApiKeyQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "API key"
+        verbose_name = _("API key")
 
     def __str__(self):
         return f"API key {self.name}"
@@ -285,15 +291,15 @@ class ApiKey(UsageTracked):
 
 class Product(models.Model):
     class QuantityRule(models.TextChoices):
-        ONE_PER_UNIT = "unit", "one per unit"
-        ONE_PER_ITEM = "item", "one per item, whatever the quantity"
+        ONE_PER_UNIT = "unit", _("one per unit")
+        ONE_PER_ITEM = "item", _("one per item, whatever the quantity")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="products")
     sku = models.CharField(
         "SKU",
         max_length=64,
         validators=[
-            RegexValidator(r"^[\w.:/+-]+$", "Use letters, digits and the characters _ . : / + -, without spaces.")
+            RegexValidator(r"^[\w.:/+-]+$", _("Use letters, digits and the characters _ . : / + -, without spaces."))
         ],
     )
     name = models.CharField(max_length=200)
@@ -301,13 +307,15 @@ class Product(models.Model):
         max_length=4,
         choices=QuantityRule,
         default=QuantityRule.ONE_PER_UNIT,
-        help_text="How many activation codes an order for this product gets.",
+        help_text=_("How many activation codes an order for this product gets."),
     )
     instructions = models.TextField(
         blank=True,
         max_length=2000,
-        help_text="Tells customers how to use the activation code. Shown below the codes in the e-mail and on the"
-        " order page. It isn’t translated and can’t contain links.",
+        help_text=_(
+            "Tells customers how to use the activation code. Shown below the codes in the e-mail and on the"
+            " order page. It isn’t translated and can’t contain links."
+        ),
     )
 
     class Meta:
@@ -353,7 +361,9 @@ class EmailTemplate(models.Model):
         indexes = [models.Index(fields=["merchant", "product", "language", "-id"], name="email_template_version")]
 
     def __str__(self):
-        return f"E-mail of {self.product or self.merchant}, {self.get_language_display()}"
+        return gettext("E-mail of {value}, {language}").format(
+            value=self.product or self.merchant, language=self.get_language_display()
+        )
 
     @property
     def is_default(self) -> bool:
@@ -361,4 +371,6 @@ class EmailTemplate(models.Model):
 
     def clean(self):
         if self.product and self.merchant_id and self.product.merchant_id != self.merchant_id:
-            raise ValidationError({"product": f"{self.product} is a product of another merchant."})
+            raise ValidationError(
+                {"product": gettext("{product} is a product of another merchant.").format(product=self.product)}
+            )

@@ -1,4 +1,5 @@
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 
 
 class NotTheEmailAddress:
@@ -10,7 +11,7 @@ class NotTheEmailAddress:
         email = getattr(user, "email", "").lower()
         name = email.partition("@")[0]
         if email and (email in password.lower() or len(name) >= self.MIN_LENGTH and name in password.lower()):
-            raise ValidationError("The password contains your e-mail address. Choose a different password.")
+            raise ValidationError(gettext("The password contains your e-mail address. Choose a different password."))
 
     def get_help_text(self):
-        return "Your password can’t contain your e-mail address."
+        return gettext("Your password can’t contain your e-mail address.")

@@ -4,6 +4,7 @@ from datetime import timedelta
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from merchants.models import Invitation, Member, Merchant, User
 from vault.fingerprints import fingerprint
@@ -51,7 +52,7 @@ def invite(merchant: Merchant, email: str, role: Member.Role, *, actor: User) ->
     """Create an invitation. Also returns the token for its link, which isn't stored."""
     email = email.lower()
     if merchant.members.filter(user__email=email).exists():
-        raise AlreadyMember(f"{email} is already a member.")
+        raise AlreadyMember(gettext("{email} is already a member.").format(email=email))
 
     token = secrets.token_urlsafe(32)
     try:
@@ -64,7 +65,9 @@ def invite(merchant: Merchant, email: str, role: Member.Role, *, actor: User) ->
                 expires_at=timezone.now() + INVITATION_LIFETIME,
             )
     except IntegrityError as error:
-        raise AlreadyInvited(f"{email} has already been invited. Resend the invitation or withdraw it.") from error
+        raise AlreadyInvited(
+            gettext("{email} has already been invited. Resend the invitation or withdraw it.").format(email=email)
+        ) from error
     return invitation, token
 
 
@@ -76,8 +79,14 @@ def renew(invitation: Invitation) -> str:
     if not waiting.update(fingerprint=fingerprint(token), expires_at=Now() + INVITATION_LIFETIME, sent_at=None):
         invitation.refresh_from_db()
         if invitation.accepted_at or invitation.withdrawn_at:
-            raise InvitationGone(f"The invitation of {invitation.email} is no longer open.")
-        raise SentJustNow(f"An invitation was just sent to {invitation.email}. Wait a minute before resending it.")
+            raise InvitationGone(
+                gettext("The invitation of {email} is no longer open.").format(email=invitation.email)
+            )
+        raise SentJustNow(
+            gettext("An invitation was just sent to {email}. Wait a minute before resending it.").format(
+                email=invitation.email
+            )
+        )
 
     invitation.refresh_from_db()
     return token
@@ -85,13 +94,13 @@ def renew(invitation: Invitation) -> str:
 
 def withdraw(invitation: Invitation) -> None:
     if not Invitation.objects.open().filter(pk=invitation.pk).update(withdrawn_at=Now()):
-        raise InvitationGone(f"The invitation of {invitation.email} is no longer open.")
+        raise InvitationGone(gettext("The invitation of {email} is no longer open.").format(email=invitation.email))
 
 
 def accept(invitation: Invitation, user: User) -> Member:
     """Make the invited user a member. An existing member keeps their role."""
     if user.email != invitation.email:
-        raise NotInvited(f"This invitation is for {invitation.email}.")
+        raise NotInvited(gettext("This invitation is for {email}.").format(email=invitation.email))
 
     with transaction.atomic():
         _use(invitation)
@@ -110,12 +119,12 @@ def accept_as_new_user(invitation: Invitation, password: str, **name: str) -> Me
             return Member.objects.create(merchant=invitation.merchant, user=user, role=invitation.role)
     except IntegrityError as error:
         # Accepting another merchant's invitation created the account just now. This one is still open.
-        raise InvitationGone("An account with this address already exists. Sign in to accept.") from error
+        raise InvitationGone(gettext("An account with this address already exists. Sign in to accept.")) from error
 
 
 def _use(invitation: Invitation) -> None:
     if not Invitation.objects.current().filter(pk=invitation.pk).update(accepted_at=Now()):
-        raise InvitationGone("This invitation has been used, was withdrawn or has expired.")
+        raise InvitationGone(gettext("This invitation has been used, was withdrawn or has expired."))
 
 
 def change_role(member: Member, role: Member.Role) -> None:
@@ -136,12 +145,14 @@ def _keep_an_owner(member: Member) -> None:
     owners = Member.objects.filter(merchant=member.merchant_id, role=Member.Role.OWNER, user__is_active=True)
     left = {owner.pk for owner in owners.select_for_update(of=("self",)).order_by("pk")}
     if left == {member.pk}:
-        raise LastOwner(f"{member.user} is the only owner. Make someone else an owner first.")
+        raise LastOwner(
+            gettext("{user} is the only owner. Make someone else an owner first.").format(user=member.user)
+        )
 
 
 def require_second_factor(merchant: Merchant, required: bool, *, has_one: bool) -> None:
     """Require a second factor of all members, or stop requiring it. `has_one`: the current user has one."""
     if required and not has_one:
-        raise NoSecondFactor("Set up your own second factor first, or you’ll lock yourself out.")
+        raise NoSecondFactor(gettext("Set up your own second factor first, or you’ll lock yourself out."))
     merchant.second_factor_required = required
     merchant.save(update_fields=["second_factor_required"])

@@ -3,6 +3,7 @@
 import unicodedata
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 
 # Control and format characters (bidirectional marks, zero-width spaces, tags), surrogates, private use, unassigned
 # characters, line separators; and letters that are blank.
@@ -20,7 +21,9 @@ def validate_visible(text: str) -> None:
     """Raise ValidationError for invisible characters: identifiers that look the same must be the same."""
     for character in text:
         if is_invisible(character):
-            raise ValidationError(f"Remove the invisible character U+{ord(character):04X}.")
+            raise ValidationError(
+                gettext("Remove the invisible character U+{character:04X}.").format(character=ord(character))
+            )
 
 
 def remove_invisible(text: str) -> str:

@@ -6,6 +6,8 @@ from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Merchant
 from work.models import Retryable, RetryableQuerySet
@@ -29,13 +31,13 @@ class MerchantNotice(Retryable):
     TASK = "notices.tasks.send_notice"
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="notices")
-    kind = models.CharField(max_length=20, help_text="Code of one of notices.sending.KINDS.")
+    kind = models.CharField(max_length=20, help_text=_("Code of one of notices.sending.KINDS."))
     subject_type = models.ForeignKey(ContentType, models.CASCADE, null=True, blank=True, related_name="+")
     subject_id = models.BigIntegerField(null=True, blank=True)
     subject = GenericForeignKey("subject_type", "subject_id")
     details = models.JSONField(default=dict, blank=True)
-    is_only_one = models.BooleanField(default=False, help_text="At most one notice of this kind per subject.")
-    may_be_gathered = models.BooleanField(default=False, help_text="It can share an e-mail with other notices.")
+    is_only_one = models.BooleanField(default=False, help_text=_("At most one notice of this kind per subject."))
+    may_be_gathered = models.BooleanField(default=False, help_text=_("It can share an e-mail with other notices."))
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     others: "Sequence[MerchantNotice]" = ()  # claimed together with it, to share its e-mail
@@ -56,7 +58,7 @@ class MerchantNotice(Retryable):
         ]
 
     def __str__(self):
-        return f"Notice to {self.merchant}: {self.kind}"
+        return gettext("Notice to {merchant}: {kind}").format(merchant=self.merchant, kind=self.kind)
 
     def follow(self, other: "MerchantNotice") -> None:
         """Retry together with another notice, which failed too."""

@@ -8,6 +8,8 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.functional import Promise
+from django.utils.translation import gettext
 
 from merchants.models import Merchant
 from notices.models import MerchantNotice
@@ -20,7 +22,7 @@ class NoticeKind:
     """A kind of notice: its recipients, its content, and when it is obsolete."""
 
     code = ""  # stored in rows; the template is templates/emails/<code>.txt
-    name = ""
+    name: str | Promise = ""
     # True: at most one notice per subject, however often it happens.
     is_only_one = False
 
@@ -87,7 +89,7 @@ class NoticePolicy(Policy[MerchantNotice]):
                 for sent in notices:
                     sent.end(sent_at=Now(), reason="")
         else:
-            raise Failure("There is nobody to notify.", permanent=True)
+            raise Failure(gettext("There is nobody to notify."), permanent=True)
 
     def put_off(self, notice, failure):
         super().put_off(notice, failure)
@@ -104,7 +106,7 @@ send_notice = NoticePolicy().run
 
 def _obsolete_reason(notice: MerchantNotice) -> str:
     if notice.subject_id and notice.subject is None:
-        return "Its subject was deleted."
+        return gettext("Its subject was deleted.")
     return KINDS[notice.kind].obsolete_reason(notice)
 
 

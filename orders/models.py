@@ -10,6 +10,8 @@ from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Count, Exists, Func, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Concat, Now, Upper
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import same_address
 from merchants.models import MAX_ACTOR, CheckoutPage, Merchant, Product
@@ -130,16 +132,18 @@ class Order(models.Model):
     reported_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
     paid_at = models.DateTimeField(null=True, blank=True)
     utc_offset = models.SmallIntegerField(
-        default=0, db_default=0, editable=False, help_text="The shop’s UTC offset in minutes."
+        default=0, db_default=0, editable=False, help_text=_("The shop’s UTC offset in minutes.")
     )
-    ended_at = models.DateTimeField(null=True, editable=False, help_text="When the order was deleted or terminated.")
+    ended_at = models.DateTimeField(
+        null=True, editable=False, help_text=_("When the order was deleted or terminated.")
+    )
     reinstated_at = models.DateTimeField(
-        null=True, editable=False, help_text="When the shop last reported that it undid a full refund."
+        null=True, editable=False, help_text=_("When the shop last reported that it undid a full refund.")
     )
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
     checkout_page = models.ForeignKey(CheckoutPage, models.PROTECT, related_name="orders")
-    email = models.EmailField("customer's e-mail address")
+    email = models.EmailField(_("customer's e-mail address"))
     first_name = models.CharField(max_length=200, blank=True)
     last_name = models.CharField(max_length=200, blank=True)
     company = models.CharField(max_length=200, blank=True)
@@ -198,7 +202,7 @@ class Order(models.Model):
         ]
 
     def __str__(self):
-        return f"Order {self.number}"
+        return gettext("Order {number}").format(number=self.number)
 
     @property
     def customer_name(self) -> str:
@@ -243,19 +247,19 @@ class Order(models.Model):
 
 class Subscription(models.Model):
     class Type(models.TextChoices):
-        AUTO_RENEWING = "AR", "renews automatically"
-        MANUAL_RENEWAL = "PMR", "renewed by the customer"
+        AUTO_RENEWING = "AR", _("renews automatically")
+        MANUAL_RENEWAL = "PMR", _("renewed by the customer")
 
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="subscriptions")
-    reference = models.CharField(max_length=64, help_text="The shop’s ID of the subscription.")
+    reference = models.CharField(max_length=64, help_text=_("The shop’s ID of the subscription."))
     type = models.CharField(max_length=3, choices=Type)
-    period = models.CharField(max_length=8, help_text="ISO 8601: P1Y, P3M, P2W, P30D.")
+    period = models.CharField(max_length=8, help_text=_("ISO 8601: P1Y, P3M, P2W, P30D."))
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["merchant", "reference"], name="subscription_is_unique")]
 
     def __str__(self):
-        return f"Subscription {self.reference}"
+        return gettext("Subscription {reference}").format(reference=self.reference)
 
 
 class OrderItemQuerySet(models.QuerySet["OrderItem"]):
@@ -265,14 +269,14 @@ class OrderItemQuerySet(models.QuerySet["OrderItem"]):
 
 class OrderItem(models.Model):
     order = models.ForeignKey(Order, models.CASCADE, related_name="items")
-    reference = models.CharField(max_length=64, help_text="The shop’s number of the item.")
+    reference = models.CharField(max_length=64, help_text=_("The shop’s number of the item."))
     product = models.ForeignKey(Product, models.PROTECT, related_name="order_items")
     quantity = models.PositiveIntegerField()
-    units = models.PositiveIntegerField(help_text="The number of activation codes the item needs.")
+    units = models.PositiveIntegerField(help_text=_("The number of activation codes the item needs."))
     total_price = MoneyField()
     subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, blank=True, related_name="order_items")
     parent_order = models.CharField(
-        max_length=64, blank=True, help_text="For renewals: the number of the order that this one renews."
+        max_length=64, blank=True, help_text=_("For renewals: the number of the order that this one renews.")
     )
 
     objects = OrderItemQuerySet.as_manager()
@@ -284,7 +288,7 @@ class OrderItem(models.Model):
         ]
 
     def __str__(self):
-        return f"Item {self.reference} of {self.order}"
+        return gettext("Item {reference} of {order}").format(reference=self.reference, order=self.order)
 
     def missing_units(self) -> list[int]:
         """The units without an activation code, counted from 1."""
@@ -306,7 +310,7 @@ class OtherItem(models.Model):
     order = models.ForeignKey(Order, models.CASCADE, related_name="other_items")
     reference = models.CharField(max_length=64)
     product = models.CharField(
-        max_length=MAX_OTHER_PRODUCT, blank=True, help_text="The product’s name or SKU in the shop."
+        max_length=MAX_OTHER_PRODUCT, blank=True, help_text=_("The product’s name or SKU in the shop.")
     )
     quantity = models.IntegerField()
     total_price = MoneyField()
@@ -320,7 +324,7 @@ class OtherItem(models.Model):
         constraints = [models.UniqueConstraint(fields=["order", "reference"], name="other_item_reference_is_unique")]
 
     def __str__(self):
-        return f"Item {self.reference} of {self.order}, not ours"
+        return gettext("Item {reference} of {order}, not ours").format(reference=self.reference, order=self.order)
 
     def reported(self, product: Product) -> dict:
         return {
@@ -342,9 +346,9 @@ class RefusedReport(models.Model):
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="refused_reports")
     kind = models.CharField(max_length=10, choices=Kind)
     order_number = models.CharField(max_length=64, blank=True)
-    status = models.PositiveSmallIntegerField(help_text="HTTP status of the response.")
+    status = models.PositiveSmallIntegerField(help_text=_("HTTP status of the response."))
     reason = models.CharField(max_length=500)
-    errors = models.JSONField(default=list, help_text="The invalid fields and what is wrong with each.")
+    errors = models.JSONField(default=list, help_text=_("The invalid fields and what is wrong with each."))
     reported_by = models.CharField(max_length=MAX_ACTOR)
     # A repeated report has the same digest and increases `times`.
     digest = models.BinaryField(editable=False)
@@ -360,7 +364,7 @@ class RefusedReport(models.Model):
         constraints = [models.UniqueConstraint(fields=["merchant", "digest"], name="a_refused_report_is_one_row")]
 
     def __str__(self):
-        return f"Refused {self.kind} of order {self.order_number}"
+        return gettext("Refused {kind} of order {order_number}").format(kind=self.kind, order_number=self.order_number)
 
 
 LIVE = Q(withdrawn_at=None)
@@ -381,14 +385,17 @@ class ActivationCode(models.Model):
     code = EncryptedTextField(bound_to=("item_id", "unit", "fingerprint"))
     fingerprint = models.BinaryField(db_index=True, editable=False)
     loose_fingerprint = models.BinaryField(
-        null=True, db_index=True, editable=False, help_text="Fingerprint of its letters and digits (license_texts.py)."
+        null=True,
+        db_index=True,
+        editable=False,
+        help_text=_("Fingerprint of its letters and digits (license_texts.py)."),
     )
     hint = models.CharField(max_length=4, blank=True, editable=False)
-    source = models.CharField(max_length=20, help_text="The kind of source it came from.")
-    saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text="The person who entered it, if any.")
+    source = models.CharField(max_length=20, help_text=_("The kind of source it came from."))
+    saved_by = models.CharField(max_length=MAX_ACTOR, blank=True, help_text=_("The person who entered it, if any."))
     saved_at = models.DateTimeField(db_default=Now(), editable=False)
     seen_at = models.DateTimeField(
-        null=True, editable=False, help_text="When the customer first saw it on the order page."
+        null=True, editable=False, help_text=_("When the customer first saw it on the order page.")
     )
     # Withdrawn: its unit has another code, or its key was returned to stock.
     withdrawn_at = models.DateTimeField(null=True, editable=False)
@@ -410,7 +417,7 @@ class ActivationCode(models.Model):
         ]
 
     def __str__(self):
-        return f"Code {self.unit} of {self.item}"
+        return gettext("Code {unit} of {item}").format(unit=self.unit, item=self.item)
 
     def ends_with(self, ending: str) -> bool:
         """Whether the license ends with these letters and digits, given in lower case."""
@@ -425,7 +432,7 @@ class ActivationCode(models.Model):
 class Refund(models.Model):
     order = models.ForeignKey(Order, models.PROTECT, related_name="refunds")
     amount = MoneyField()
-    reference = models.CharField(max_length=64, blank=True, help_text="The shop’s number of the refund.")
+    reference = models.CharField(max_length=64, blank=True, help_text=_("The shop’s number of the refund."))
     refunded_at = models.DateTimeField(db_default=Now(), editable=False)
     refunded_by = models.CharField(max_length=MAX_ACTOR)
     undone_at = models.DateTimeField(null=True, editable=False)
@@ -440,26 +447,28 @@ class Refund(models.Model):
         ]
 
     def __str__(self):
-        return f"Refund of {self.amount} {self.order.currency}, {self.order}"
+        return gettext("Refund of {amount} {currency}, {order}").format(
+            amount=self.amount, currency=self.order.currency, order=self.order
+        )
 
 
 class OrderEvent(models.Model):
     """An action on an order that no other row records."""
 
     class Kind(models.TextChoices):
-        ADDRESS_CORRECTED = "address", "address corrected"
-        CODE_REVEALED = "reveal", "code revealed"
-        RETRIED = "retry", "fulfillment retried"
-        LINK_REVOKED = "revoke", "customer's link revoked"
-        LINK_RENEWED = "renew", "customer's link renewed"
-        ERASED = "erased", "customer’s data erased"
-        REPLACED = "replaced", "code replaced"
-        RETURNED = "returned", "code returned to stock"
-        REINSTATED = "reinstated", "full refund undone"
-        MAPPED = "mapped", "items mapped to products"
-        MAY_HAVE_ARRIVED = "unsure", "e-mail may have arrived"
-        CODE_REFUSED = "refused", "held code rejected"
-        CODE_RELEASED = "released", "held code released"
+        ADDRESS_CORRECTED = "address", _("address corrected")
+        CODE_REVEALED = "reveal", _("code revealed")
+        RETRIED = "retry", _("fulfillment retried")
+        LINK_REVOKED = "revoke", _("customer's link revoked")
+        LINK_RENEWED = "renew", _("customer's link renewed")
+        ERASED = "erased", _("customer’s data erased")
+        REPLACED = "replaced", _("code replaced")
+        RETURNED = "returned", _("code returned to stock")
+        REINSTATED = "reinstated", _("full refund undone")
+        MAPPED = "mapped", _("items mapped to products")
+        MAY_HAVE_ARRIVED = "unsure", _("e-mail may have arrived")
+        CODE_REFUSED = "refused", _("held code rejected")
+        CODE_RELEASED = "released", _("held code released")
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)
@@ -467,7 +476,7 @@ class OrderEvent(models.Model):
     code = models.ForeignKey(ActivationCode, models.CASCADE, null=True, blank=True, related_name="+")
     details = models.JSONField(
         default=dict,
-        help_text="Correction: the old and new address. Retry: the previous status. Replacement: the reason.",
+        help_text=_("Correction: the old and new address. Retry: the previous status. Replacement: the reason."),
     )
     happened_at = models.DateTimeField(db_default=Now(), editable=False)
     happened_by = models.CharField(max_length=MAX_ACTOR)

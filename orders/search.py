@@ -5,6 +5,7 @@ import unicodedata
 from urllib.parse import quote, unquote
 
 from django.db.models import TextChoices, Value
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Product
 from orders.license_texts import HINT_LENGTH, letters, loose_fingerprint
@@ -34,13 +35,13 @@ LABEL = re.compile(r"\w[\w .-]{0,30}[:=]\s*(?=\S)")
 class Kind(TextChoices):
     """What a text is, starting with the most certain."""
 
-    LICENSE = "license", "license text"
-    SIMILAR = "similar", "license text, ignoring case, spaces and punctuation"
-    EMAIL = "email", "e-mail address"
-    NUMBER = "number", "order number"
-    ENDING = "ending", "last characters of a license text"
-    SKU = "sku", "SKU"
-    CUSTOMER = "customer", "customer’s address or name"
+    LICENSE = "license", _("license text")
+    SIMILAR = "similar", _("license text, ignoring case, spaces and punctuation")
+    EMAIL = "email", _("e-mail address")
+    NUMBER = "number", _("order number")
+    ENDING = "ending", _("last characters of a license text")
+    SKU = "sku", _("SKU")
+    CUSTOMER = "customer", _("customer’s address or name")
 
 
 # If one of these kinds finds something, the kinds it maps to would only find the same license.

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from merchants.models import Merchant, Product
 from orders.content import digest_content, find_differences
@@ -23,7 +24,7 @@ class PaymentConflict(Refused):
 
     def __init__(self, message: str, pointers: list[str]):
         super().__init__(message)
-        detail = "This was first reported with a different value."
+        detail = gettext("This was first reported with a different value.")
         self.errors = [{"pointer": pointer, "detail": detail} for pointer in pointers]
 
 
@@ -31,7 +32,7 @@ class CodeWithdrawn(Refused):
     code = "code_withdrawn"
 
     def __init__(self) -> None:
-        super().__init__("This activation code is no longer valid: it was replaced or returned to stock.")
+        super().__init__(gettext("This activation code is no longer valid: it was replaced or returned to stock."))
 
 
 class RefundRefused(Refused):
@@ -64,7 +65,9 @@ def place_order(merchant: Merchant, payment: dict, *, actor: str = "") -> tuple[
             raise
 
     if differing := find_differences(order, payment, content):
-        raise PaymentConflict(f"Order {order.number} already exists with different content.", differing)
+        raise PaymentConflict(
+            gettext("Order {number} already exists with different content.").format(number=order.number), differing
+        )
     if payment.get("reinstated_at"):
         _undo_refund(order, payment["reinstated_at"], actor)
     map_items(order, actor=actor)
@@ -184,21 +187,29 @@ def refund(
         order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
         known = order.refunds.filter(reference=reference).first() if reference else None
         if known and amount is not None and known.amount != amount:
-            raise RefundRefused(f"Refund {reference} is already recorded with {known.amount} {order.currency}.")
+            raise RefundRefused(
+                gettext("Refund {reference} is already recorded with {amount} {currency}.").format(
+                    reference=reference, amount=known.amount, currency=order.currency
+                )
+            )
         if known:
             return order
         if order.status == Order.Status.DELETED and amount is None:
             return order
         if order.status != Order.Status.PAID:
-            raise RefundRefused(f"The order is {order.status}, not paid.")
+            raise RefundRefused(gettext("The order is {status}, not paid.").format(status=order.status))
 
         left = order.left_to_refund()
         if expected is not None and left != expected:
             raise RefundRefused(
-                f"Another refund was just recorded, and {left} {order.currency} are left. Check the amount again."
+                gettext(
+                    "Another refund was just recorded, and {left} {currency} are left. Check the amount again."
+                ).format(left=left, currency=order.currency)
             )
         if amount is not None and amount > left:
-            raise RefundRefused(f"Only {left} {order.currency} are left to refund.")
+            raise RefundRefused(
+                gettext("Only {left} {currency} are left to refund.").format(left=left, currency=order.currency)
+            )
 
         Refund.objects.create(
             order=order, amount=left if amount is None else amount, reference=reference, refunded_by=actor
@@ -221,7 +232,9 @@ def reinstate(order: Order, *, actor: str) -> Order:
     order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
     last = order.refunds.filter(undone_at=None).order_by("pk").last()
     if order.status != Order.Status.DELETED or last is None:
-        raise ReinstateRefused(f"The order is {order.status}. You can only undo a full refund.")
+        raise ReinstateRefused(
+            gettext("The order is {status}. You can only undo a full refund.").format(status=order.status)
+        )
 
     Refund.objects.filter(pk=last.pk).update(undone_at=Now(), undone_by=actor)
     order.status, order.ended_at = Order.Status.PAID, None

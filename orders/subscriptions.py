@@ -13,6 +13,7 @@ from heapq import heapify, heappop, heappush
 
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from orders.models import ActivationCode, Order, OrderItem
 
@@ -225,14 +226,23 @@ def _is_reported(order: SubscriptionOrder, orders: list[SubscriptionOrder]) -> b
     if Order.objects.filter(Q(number=name) | too_late, merchant=first.merchant_id).exists():
         return False
     until = first.reported_at + PARENT_TIMEOUT
-    raise PredecessorMissing(f"Waiting for a report of order {name}, the parent of {order.number}.", until=until)
+    raise PredecessorMissing(
+        gettext("Waiting for a report of order {name}, the parent of {number}.").format(
+            name=name, number=order.number
+        ),
+        until=until,
+    )
 
 
 def _finished(order: SubscriptionOrder | None) -> SubscriptionOrder | None:
     """Return the order. Raises PredecessorMissing if it still waits for its codes."""
     if order and not order.item.fulfillment.is_done:
         status = order.item.fulfillment.status
-        raise PredecessorMissing(f"Waiting for the license of order {order.number}, which is {status}.")
+        raise PredecessorMissing(
+            gettext("Waiting for the license of order {number}, which is {status}.").format(
+                number=order.number, status=status
+            )
+        )
     return order
 
 

@@ -25,6 +25,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import certifi
 from django.conf import settings
+from django.utils.translation import gettext
 
 from outbound.encodings import storable
 from work.attempts import Failure
@@ -78,20 +79,20 @@ def check(url: str) -> None:
 def parse(url: str) -> SplitResult:
     """Parse a URL. Raises OutgoingRequestRefused if it must not be called, whatever its host resolves to."""
     if not re.fullmatch(r"[!-~]+", url):
-        raise OutgoingRequestRefused("Use only ASCII characters without spaces. Encode others.")
+        raise OutgoingRequestRefused(gettext("Use only ASCII characters without spaces. Encode others."))
     try:
         parts = urlsplit(url)
         port = port_of(parts)
     except ValueError as error:
-        raise OutgoingRequestRefused("Enter a valid URL.") from error
+        raise OutgoingRequestRefused(gettext("Enter a valid URL.")) from error
     if parts.scheme not in {"https", "http"}:
-        raise OutgoingRequestRefused("The URL must start with https://.")
+        raise OutgoingRequestRefused(gettext("The URL must start with https://."))
     if "@" in parts.netloc:
-        raise OutgoingRequestRefused("The URL must not contain a user name or password.")
+        raise OutgoingRequestRefused(gettext("The URL must not contain a user name or password."))
     if not re.fullmatch(r"[a-z0-9._:-]+", parts.hostname or ""):
-        raise OutgoingRequestRefused("The URL has no valid host name.")
+        raise OutgoingRequestRefused(gettext("The URL has no valid host name."))
     if port not in {80, 443} and port < 1024:
-        raise OutgoingRequestRefused(f"Port {port} is reserved. Use 443, or 1024 and above.")
+        raise OutgoingRequestRefused(gettext("Port {port} is reserved. Use 443, or 1024 and above.").format(port=port))
     return parts
 
 
@@ -109,7 +110,7 @@ def connect(host: str, port: int, timeout: float, *, plain: bool = False, truste
     times out after `timeout` seconds. Raises OutgoingRequestError.
     """
     deadline = monotonic() + timeout
-    problem = "the host has no address"
+    problem = gettext("the host has no address")
     endpoints = _find(host, port, timeout) if trusted else _resolve(host, port, timeout, plain=plain)
     for left, (family, address) in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
         # Share the time, so that an address that doesn't answer leaves some for the others.
@@ -125,7 +126,7 @@ def connect(host: str, port: int, timeout: float, *, plain: bool = False, truste
             connection.settimeout(timeout)
             return connection
     kind = OutgoingRequestTimeout if monotonic() >= deadline else OutgoingRequestFailed
-    raise kind(f"Can’t connect to {host}: {problem}.")
+    raise kind(gettext("Can’t connect to {host}: {problem}.").format(host=host, problem=problem))
 
 
 def _connect(family: int, address: tuple[Any, ...], timeout: float) -> socket.socket:
@@ -159,11 +160,13 @@ def _resolve(host: str, port: int, timeout: float, *, plain: bool) -> list[Endpo
     found = _find(host, port, timeout)
     addresses = [ip_address(address[0].partition("%")[0]) for _, address in found]
     if plain and not all(_is_inside(address) for address in addresses):
-        raise OutgoingRequestRefused("The URL must start with https://.")
+        raise OutgoingRequestRefused(gettext("The URL must start with https://."))
     if not all(_may_be_called(address) for address in addresses):
         raise OutgoingRequestRefused(
-            f"{host} isn’t on the public internet. To allow its network, the operator of this installation can add it"
-            " to CALLOUT_NETWORKS."
+            gettext(
+                "{host} isn’t on the public internet. To allow its network, the operator of this installation"
+                " can add it to CALLOUT_NETWORKS."
+            ).format(host=host)
         )
     return found
 
@@ -172,9 +175,9 @@ def _find(host: str, port: int, timeout: float) -> list[Endpoint]:
     try:
         return _look_up(host, port, timeout)
     except FutureTimeout as error:
-        raise OutgoingRequestTimeout(f"Resolving {host} timed out.") from error
+        raise OutgoingRequestTimeout(gettext("Resolving {host} timed out.").format(host=host)) from error
     except (OSError, UnicodeError) as error:
-        raise OutgoingRequestFailed(f"Can’t resolve {host}. Check the spelling.") from error
+        raise OutgoingRequestFailed(gettext("Can’t resolve {host}. Check the spelling.").format(host=host)) from error
 
 
 def _look_up(host: str, port: int, timeout: float) -> list[Endpoint]:
@@ -233,13 +236,13 @@ def cut(line: socket.socket) -> None:
 
 def describe(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"invalid certificate ({error.verify_message})"
+        return gettext("invalid certificate ({verify_message})").format(verify_message=error.verify_message)
     if isinstance(error, TimeoutError):
-        return "timed out"
+        return gettext("timed out")
     if isinstance(error, RemoteDisconnected):
-        return "connection closed without an answer"
+        return gettext("connection closed without an answer")
     if isinstance(error, IncompleteRead):
-        return "connection closed before the answer was complete"
+        return gettext("connection closed before the answer was complete")
     if isinstance(error, BadStatusLine | UnknownProtocol):
-        return "the answer isn’t HTTP"  # the error would quote the answer, which may contain a code
+        return gettext("the answer isn’t HTTP")  # the error would quote the answer, which may contain a code
     return storable(getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")

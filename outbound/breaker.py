@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
+from django.utils.translation import gettext
 
 from outbound.models import Upstream
 from outbound.signals import upstream_back
@@ -45,7 +46,10 @@ def let_through(upstream: Upstream) -> bool:
     # Jitter, so that they don't all retry at the same moment.
     pause = max(probe_at - now, timedelta(0)) + timedelta(seconds=random.uniform(0, 5))  # noqa: S311
     raise Paused(
-        f"Paused since {paused_at:%-d %b, %H:%M} UTC because it keeps failing. We try it from time to time.", pause
+        gettext(
+            "Paused since {paused_at:%-d %b, %H:%M} UTC because it keeps failing. We try it from time to time."
+        ).format(paused_at=paused_at),
+        pause,
     )
 
 

@@ -7,6 +7,8 @@ import codecs
 import re
 import zlib
 
+from django.utils.translation import gettext
+
 UTF_8 = "utf-8"
 # Python's codecs also include some that take seconds for 64 KiB (punycode), or aren't text at all (zlib).
 NAMES = {
@@ -87,7 +89,7 @@ def decode(body: bytes, content_type: str) -> str:
         except UnicodeError:
             pass
     names = " or ".join(dict.fromkeys([*candidates, UTF_8])).upper()
-    raise Unreadable(f"The answer is not valid {names}.")
+    raise Unreadable(gettext("The answer is not valid {names}.").format(names=names))
 
 
 def _declared(body: bytes, content_type: str) -> list[str]:

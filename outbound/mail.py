@@ -14,6 +14,8 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant
@@ -29,8 +31,8 @@ ABOUT_ADDRESS = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
 # The sender, mail system, network or a policy is the problem.
 NOT_ABOUT_ADDRESS = ("5.1.7", "5.1.8", "5.3.", "5.4.", "5.7.")
 
-MAY_HAVE_ARRIVED = "The mail server disconnected after receiving the whole e-mail, which may have arrived."
-NOT_INTERNATIONAL = (
+MAY_HAVE_ARRIVED = _("The mail server disconnected after receiving the whole e-mail, which may have arrived.")
+NOT_INTERNATIONAL = _(
     "The mail server doesn’t accept international characters before the @ (SMTPUTF8). Ask the customer for another"
     " address, or use a mail server that supports them."
 )
@@ -118,7 +120,7 @@ def send_test_mail(message: EmailMessage, merchant: Merchant, account: MailAccou
     """Send an e-mail while a person and a web process wait, so one at a time, with a timeout. Raises MailError."""
     with advisory_lock("test mail", merchant.pk) as locked:
         if not locked:
-            raise MailError("Another test e-mail is in progress. Try again in a moment.")
+            raise MailError(gettext("Another test e-mail is in progress. Try again in a moment."))
         with send_email(message, account, timeout=TEST_TIMEOUT):
             pass
 
@@ -131,33 +133,48 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
         answers = list(error.recipients.values())
         answer = "; ".join(f"{code} {_text(text)}" for code, text in answers)
         wrong = all(is_about_address(code, _text(text), of_recipient=True) for code, text in answers)
-        raise MailError(f"The mail server rejected the address: {answer}", permanent=wrong) from error
+        raise MailError(
+            gettext("The mail server rejected the address: {answer}").format(answer=answer), permanent=wrong
+        ) from error
     except (AnymailInvalidAddress, AnymailRecipientsRefused) as error:
-        raise MailError(f"The mail provider rejected the address: {error}", permanent=True) from error
+        raise MailError(
+            gettext("The mail provider rejected the address: {error}").format(error=error), permanent=True
+        ) from error
     except smtplib.SMTPAuthenticationError as error:
         answer = f"{error.smtp_code} {_text(error.smtp_error)}"
-        raise MailError(f"The mail server rejected the login: {answer}", not_let_in=True) from error
+        raise MailError(
+            gettext("The mail server rejected the login: {answer}").format(answer=answer), not_let_in=True
+        ) from error
     except smtplib.SMTPResponseException as error:
         answer = _text(error.smtp_error)
         wrong = is_about_address(error.smtp_code, answer)
-        raise MailError(f"The mail server answered {error.smtp_code} {answer}", permanent=wrong) from error
+        raise MailError(
+            gettext("The mail server answered {smtp_code} {answer}").format(smtp_code=error.smtp_code, answer=answer),
+            permanent=wrong,
+        ) from error
     except AddressNotSupported as error:
-        raise MailError(NOT_INTERNATIONAL, permanent=True) from error
+        raise MailError(str(NOT_INTERNATIONAL), permanent=True) from error
     except UnicodeError as error:
-        raise MailError("The address can’t receive e-mail.", permanent=True) from error
+        raise MailError(gettext("The address can’t receive e-mail."), permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
         perhaps_taken = getattr(server, "has_sent_all", False)
-        text = MAY_HAVE_ARRIVED if perhaps_taken else f"The mail server closed the connection: {error}"
+        text = (
+            str(MAY_HAVE_ARRIVED)
+            if perhaps_taken
+            else gettext("The mail server closed the connection: {error}").format(error=error)
+        )
         raise MailError(text, perhaps_taken=perhaps_taken, unreachable=True) from error
     except AnymailError as error:
         raise MailError(
-            f"The mail provider didn’t accept the e-mail: {error}",
+            gettext("The mail provider didn’t accept the e-mail: {error}").format(error=error),
             perhaps_taken=isinstance(error, requests.ReadTimeout),
             not_let_in=error.status_code in (401, 403),
             unreachable=isinstance(error, requests.ConnectionError | requests.Timeout),
         ) from error
     except (OSError, OutgoingRequestError) as error:
-        raise MailError(f"The mail server didn’t accept the e-mail: {error}", unreachable=True) from error
+        raise MailError(
+            gettext("The mail server didn’t accept the e-mail: {error}").format(error=error), unreachable=True
+        ) from error
 
 
 def is_about_address(code: int, answer: str, *, of_recipient: bool = False) -> bool:

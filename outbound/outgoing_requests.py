@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from merchants.models import Merchant
 from outbound.address_guard import OutgoingRequestError, parse
@@ -54,7 +55,9 @@ class Answer:
         """Decode with the charset that the content or the header declares. Raises Unreadable."""
         if self.packing:
             raise Unreadable(
-                f"The answer is compressed ({self.packing}). Send it uncompressed, as our Accept-Encoding asks."
+                gettext(
+                    "The answer is compressed ({packing}). Send it uncompressed, as our Accept-Encoding asks."
+                ).format(packing=self.packing)
             )
         return decode(self.body, self.content_type)
 
@@ -146,7 +149,11 @@ def slot(url: str) -> Iterator[None]:
     host = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0].lower()
     free = _slots.setdefault(host, BoundedSemaphore(MAX_PER_HOST))
     if not free.acquire(blocking=False):
-        raise HostBusy(f"Waiting, because {MAX_PER_HOST} other requests to {host} are in progress.")
+        raise HostBusy(
+            gettext("Waiting, because {max_per_host} other requests to {host} are in progress.").format(
+                max_per_host=MAX_PER_HOST, host=host
+            )
+        )
     try:
         yield
     finally:

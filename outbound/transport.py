@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from django.utils.translation import gettext
 from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
@@ -196,11 +197,19 @@ def ask(
             answer = _exchange(session, _prepare(method, url, body, headers), timeout)
         except (OSError, HTTPException, HTTPError) as error:
             if monotonic() < deadline:
-                raise OutgoingRequestFailed(f"No answer from {url.hostname}: {describe(_unwrap(error))}.") from error
+                raise OutgoingRequestFailed(
+                    gettext("No answer from {hostname}: {error}.").format(
+                        hostname=url.hostname, error=describe(_unwrap(error))
+                    )
+                ) from error
         finally:
             _under_way.reset(token)
     if answer is None or monotonic() >= deadline:
-        raise OutgoingRequestTimeout(f"{url.hostname} didn’t answer within {timeout:g} seconds.")
+        raise OutgoingRequestTimeout(
+            gettext("{hostname} didn’t answer within {timeout:g} seconds.").format(
+                hostname=url.hostname, timeout=timeout
+            )
+        )
     return answer
 
 
@@ -220,7 +229,7 @@ def _exchange(session: _Session, request: PreparedRequest, timeout: float) -> Ra
         raw = response.raw
         body = raw.read(MAX_BYTES + 1, decode_content=False)
         if raw.length_remaining and len(body) <= MAX_BYTES:
-            raise HTTPException("connection closed before the answer was complete")
+            raise HTTPException(gettext("connection closed before the answer was complete"))
         first = {name: raw.headers.getlist(name)[0] for name in raw.headers}
         return response.status_code, CaseInsensitiveDict(first), body
 

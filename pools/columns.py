@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from statistics import median
 
+from django.utils.translation import gettext, ngettext
+
 from pools.spreadsheets import is_shortened, restore
 
 MAX_NAME = 40  # characters of a heading that we quote
@@ -120,22 +122,26 @@ def find_objection(values: list[str], rows: int) -> str:
     """Say why these values of a column can't be license keys; empty if they can. `rows` counts blank cells, too."""
     count, different = len(values), len(set(values))
     if not values:
-        return "is empty"
+        return gettext("is empty")
     if sum(map(is_shortened, values)) >= count / 2:
-        return "contains numbers that a spreadsheet shortened, losing digits; export it as text"
+        return gettext("contains numbers that a spreadsheet shortened, losing digits; export it as text")
     if count >= 2 and different == 1:
-        return "contains a single repeated value"
+        return gettext("contains a single repeated value")
     if count >= 3 and different < 0.6 * count:
-        return "repeats its values"
-    objections = {DATE: "contains dates", EMAIL: "contains e-mail addresses", AMOUNT: "contains amounts"}
+        return gettext("repeats its values")
+    objections = {
+        DATE: gettext("contains dates"),
+        EMAIL: gettext("contains e-mail addresses"),
+        AMOUNT: gettext("contains amounts"),
+    }
     for pattern, objection in objections.items():
         if sum(pattern.fullmatch(value) is not None for value in values) >= 0.9 * count:
             return objection
     if is_counter(values):
-        return "contains consecutive numbers"
+        return gettext("contains consecutive numbers")
     if max(map(len, values)) <= 3:
-        return "contains values that are too short"
-    return "is mostly empty" if count < rows / 2 else ""
+        return gettext("contains values that are too short")
+    return gettext("is mostly empty") if count < rows / 2 else ""
 
 
 def is_counter(values: list[str]) -> bool:
@@ -176,11 +182,17 @@ class Column:
     def about(self) -> str:
         """Describe the values without quoting any."""
         if not self.values:
-            return "is empty"
+            return gettext("is empty")
         shortest, longest = min(map(len, self.values)), max(map(len, self.values))
-        length = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
-        different = len(set(self.values))
-        values = f"{different} different value{'' if different == 1 else 's'} with {length} characters"
+        length = str(longest)
+        if shortest < longest:
+            length = gettext("{shortest} to {longest}").format(shortest=shortest, longest=longest)
+        count = len(set(self.values))
+        values = ngettext(
+            "{count} different value with {length} characters",
+            "{count} different values with {length} characters",
+            count,
+        ).format(count=count, length=length)
         return f"{self.objection}; {values}" if self.objection else values
 
     @property
@@ -213,23 +225,23 @@ def choose(columns: list[Column]) -> tuple[Column | None, str]:
     """Return the column that contains the keys, and the reason; None if unsure."""
     if len(columns) <= 1 or not any(column.values for column in columns):
         named = [column for column in columns if column.heading == Heading.KEYS]
-        return next(iter(named or columns), None), "it is the only column" if len(columns) == 1 else ""
+        return next(iter(named or columns), None), gettext("it is the only column") if len(columns) == 1 else ""
 
     named = [column for column in columns if column.heading == Heading.KEYS]
     matching = [column for column in columns if column.matches_pool and not column.objection]
     if len(matching) == 1 and (matching[0].heading != Heading.NOT_KEYS or not named):
-        return matching[0], "its values look like the keys of this pool"
+        return matching[0], gettext("its values look like the keys of this pool")
 
     possible = [column for column in columns if column.can_contain_keys and (not matching or column in matching)]
     if named:
         # If the values contradict the heading, we are unsure, too.
         likely = [column for column in named if column in possible]
         is_clear = len(likely) == 1 and not any(is_ambiguous(likely[0], column) for column in possible)
-        return (likely[0], "its heading says so, and its values could be keys") if is_clear else (None, "")
+        return (likely[0], gettext("its heading says so, and its values could be keys")) if is_clear else (None, "")
     if len(possible) == 1:
-        return possible[0], "it is the only one whose values could be keys"
+        return possible[0], gettext("it is the only one whose values could be keys")
     likely = [column for column in possible if look_like_keys(column.values)]
     is_contradicted = any(column.heading == Heading.PERHAPS for column in possible if column not in likely)
     if len(likely) == 1 and not is_contradicted:
-        return likely[0], "it is the only one whose values look like keys"
+        return likely[0], gettext("it is the only one whose values look like keys")
     return None, ""

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
+from django.utils.translation import gettext
+
 from pools.blocks import are_blocks, are_paragraphs
 from pools.columns import MAX_LISTED, Column, Heading, choose, find_objection, get_columns, judge_heading, shape
 from pools.reading import (
@@ -40,7 +42,9 @@ class ColumnInDoubt(KeyFileError):
         ]
         self.read_as = read_as
         listed = "; ".join(f"{column.label} ({column.about})" for column in columns[:MAX_LISTED])
-        super().__init__(f"Which column contains the license keys? Choose its number: {listed}.")
+        super().__init__(
+            gettext("Which column contains the license keys? Choose its number: {listed}.").format(listed=listed)
+        )
 
 
 def describe_candidate(candidate: dict[str, Any]) -> str:
@@ -55,8 +59,10 @@ class FormatInDoubt(KeyFileError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This looks like a table. Choose the format “csv” to read the keys from one of its columns, or “text” if"
-            " each line is a key."
+            gettext(
+                "This looks like a table. Choose the format “csv” to read the keys from one of its columns,"
+                " or “text” if each line is a key."
+            )
         )
 
 

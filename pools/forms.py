@@ -1,6 +1,8 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from pools.reading import MAX_SIZE
 from pools.spreadsheets import FIX, KEEP
@@ -10,11 +12,11 @@ class KeysForm(forms.Form):
     file = forms.FileField(
         required=False,
         allow_empty_file=True,
-        help_text="Plain text with one key per line, or CSV. Can be gzipped. Up to 64 MiB.",
+        help_text=_("Plain text with one key per line, or CSV. Can be gzipped. Up to 64 MiB."),
     )
     # Not stripped or validated here: the reader reports bad lines by number.
     text = forms.Field(
-        label="Or paste keys",
+        label=_("Or paste keys"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 8, "autocomplete": "off", "spellcheck": "false"}),
     )
@@ -22,13 +24,13 @@ class KeysForm(forms.Form):
     def clean_file(self):
         file = self.cleaned_data["file"]
         if file and file.size > MAX_SIZE:
-            raise forms.ValidationError("The file is larger than 64 MiB. Split it or compress it with gzip.")
+            raise forms.ValidationError(gettext("The file is larger than 64 MiB. Split it or compress it with gzip."))
         return file
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if not self.errors and bool(data.get("file")) == bool((data.get("text") or "").strip()):
-            raise forms.ValidationError("Choose a file of up to 64 MiB, or paste keys.")
+            raise forms.ValidationError(gettext("Choose a file of up to 64 MiB, or paste keys."))
         return data
 
     def content(self) -> dict[str, Any]:
@@ -39,7 +41,7 @@ class KeysForm(forms.Form):
 
 
 class UploadForm(KeysForm):
-    note = forms.CharField(max_length=500, required=False, help_text="Optional. Helps you find this import later.")
+    note = forms.CharField(max_length=500, required=False, help_text=_("Optional. Helps you find this import later."))
 
     def content(self) -> dict[str, Any]:
         return super().content() | {"note": self.cleaned_data["note"]}
@@ -52,13 +54,13 @@ class StaffUploadForm(UploadForm):
         min_value=1,
         max_value=1000,
         required=False,
-        help_text="The column of a table that contains the keys, from 1. Leave empty to detect it.",
+        help_text=_("The column of a table that contains the keys, from 1. Leave empty to detect it."),
     )
     spreadsheet = forms.ChoiceField(
-        label="Spreadsheet formatting",
-        choices=[("", "Warn about it"), (FIX, "Remove it"), (KEEP, "Keep it, including shortened numbers")],
+        label=_("Spreadsheet formatting"),
+        choices=[("", _("Warn about it")), (FIX, _("Remove it")), (KEEP, _("Keep it, including shortened numbers"))],
         required=False,
-        help_text='Such as ="0012", \'0012 or 1234.0.',
+        help_text=_('Such as ="0012", \'0012 or 1234.0.'),
     )
 
     def content(self) -> dict[str, Any]:

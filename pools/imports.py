@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from django.db import connection, transaction
+from django.utils.translation import gettext
 
 from merchants.models import Merchant
 from orders.license_texts import hint, loose_fingerprints
@@ -77,7 +78,7 @@ def preview_keys(
     with connection.cursor() as cursor:
         preview = _stage(cursor, lines, progress)
         if not preview.keys:
-            raise KeyFileError("No license keys found.", preview.problems)
+            raise KeyFileError(gettext("No license keys found."), preview.problems)
         if pool:
             _skip_known(cursor, pool, preview)
     return preview
@@ -162,7 +163,9 @@ def _stage(
                 copy.write_row(row)
         count += len(chunk)
         if count > MAX_KEYS:
-            raise KeyFileError(f"The file contains more than {MAX_KEYS:,} keys. Split it.")
+            raise KeyFileError(
+                gettext("The file contains more than {max_keys:,} keys. Split it.").format(max_keys=MAX_KEYS)
+            )
         progress(count)
     cursor.execute("ANALYZE upload")
     cursor.execute(

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from pools.blocks import Marker, is_prolog, read_marker
 from pools.spreadsheets import FIX, KEEP, MAY_BE_SHORTENED, SHORTENED_PROBLEM, is_shortened, restore
 
@@ -25,7 +28,7 @@ ENCODINGS = {
     "utf-16-le": "UTF-16",
     "utf-16-be": "UTF-16, big-endian",
     "windows-1251": "windows-1251 (Cyrillic)",
-    "windows-1252": "windows-1252 (Western European)",
+    "windows-1252": _("windows-1252 (Western European)"),
 }
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 FORMATS = ["text", "csv"]
@@ -71,22 +74,22 @@ class KeyLine(NamedTuple):
 # From the upload to text
 
 BINARY = {
-    b"%PDF-": "This is a PDF document. Copy the keys from it and paste them.",
-    b"\xd0\xcf\x11\xe0": "This is an old Excel or Word document. Save it as CSV or plain text and upload that.",
-    b"{\\rtf": "This is a rich text document (RTF). Save it as plain text and upload that.",
-    b"7z\xbc\xaf\x27\x1c": "This is a 7z archive. Extract it and upload the file in it.",
-    b"Rar!\x1a": "This is a RAR archive. Extract it and upload the file in it.",
-    b"\xfd7zXZ\0": "This is an xz archive. Extract it, or compress the file with gzip instead.",
-    b"\x28\xb5\x2f\xfd": "This is a zstd archive. Extract it, or compress the file with gzip instead.",
-    b"BZh91AY&SY": "This is a bzip2 archive. Extract it, or compress the file with gzip instead.",
-    b"\x89PNG": "This is an image. Upload plain text or CSV.",
-    b"\xff\xd8\xff": "This is an image. Upload plain text or CSV.",
-    b"\x1f\x8b": "This file was gzipped twice. Extract it once.",
+    b"%PDF-": _("This is a PDF document. Copy the keys from it and paste them."),
+    b"\xd0\xcf\x11\xe0": _("This is an old Excel or Word document. Save it as CSV or plain text and upload that."),
+    b"{\\rtf": _("This is a rich text document (RTF). Save it as plain text and upload that."),
+    b"7z\xbc\xaf\x27\x1c": _("This is a 7z archive. Extract it and upload the file in it."),
+    b"Rar!\x1a": _("This is a RAR archive. Extract it and upload the file in it."),
+    b"\xfd7zXZ\0": _("This is an xz archive. Extract it, or compress the file with gzip instead."),
+    b"\x28\xb5\x2f\xfd": _("This is a zstd archive. Extract it, or compress the file with gzip instead."),
+    b"BZh91AY&SY": _("This is a bzip2 archive. Extract it, or compress the file with gzip instead."),
+    b"\x89PNG": _("This is an image. Upload plain text or CSV."),
+    b"\xff\xd8\xff": _("This is an image. Upload plain text or CSV."),
+    b"\x1f\x8b": _("This file was gzipped twice. Extract it once."),
 }
 ZIPPED = {
-    b"xl/": "This is an Excel workbook. Save it as CSV and upload that.",
-    b"word/": "This is a Word document. Save it as plain text and upload that.",
-    b"opendocument": "This is a LibreOffice document. Save it as CSV or plain text and upload that.",
+    b"xl/": _("This is an Excel workbook. Save it as CSV and upload that."),
+    b"word/": _("This is a Word document. Save it as plain text and upload that."),
+    b"opendocument": _("This is a LibreOffice document. Save it as CSV or plain text and upload that."),
 }
 
 
@@ -103,7 +106,9 @@ def unpack(content: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         size += len(piece)
         if size > MAX_SIZE:
-            raise KeyFileError(f"The text is larger than {MAX_SIZE // 1024**2} MiB. Split it.")
+            raise KeyFileError(
+                gettext("The text is larger than {value} MiB. Split it.").format(value=MAX_SIZE // 1024**2)
+            )
         yield piece
 
 
@@ -134,7 +139,7 @@ def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
                         break
                     unpacker, members = zlib.decompressobj(wbits=31), members + 1
                 if members > MAX_MEMBERS:
-                    raise KeyFileError("The gzip file has too many parts. Compress the file again.")
+                    raise KeyFileError(gettext("The gzip file has too many parts. Compress the file again."))
                 if unpacked := unpacker.decompress(piece, PIECE_SIZE):
                     yield unpacked
                 piece = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
@@ -142,21 +147,21 @@ def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
         while not unpacker.eof and (unpacked := unpacker.decompress(b"", PIECE_SIZE)):
             yield unpacked
     except zlib.error as error:
-        raise KeyFileError("The gzip file is damaged or followed by other data.") from error
+        raise KeyFileError(gettext("The gzip file is damaged or followed by other data.")) from error
     if not unpacker.eof:
-        raise KeyFileError("The gzip file is incomplete. Upload it again.")
+        raise KeyFileError(gettext("The gzip file is incomplete. Upload it again."))
 
 
 def _refuse_binary(head: bytes) -> None:
     for magic, message in BINARY.items():
         if head.startswith(magic):
-            raise KeyFileError(message)
+            raise KeyFileError(str(message))
     if head.startswith(b"PK\x03\x04"):
         kinds = (message for mark, message in ZIPPED.items() if mark in head)
-        raise KeyFileError(next(kinds, "This is a ZIP archive. Extract it and upload the file in it."))
+        raise KeyFileError(str(next(kinds, gettext("This is a ZIP archive. Extract it and upload the file in it."))))
     start = head[:4096]
     if not looks_like_utf_16(start) and 4 * sum(byte < 9 for byte in start) > len(start):
-        raise KeyFileError("This isn’t a text file. Upload license keys as plain text or CSV.")
+        raise KeyFileError(gettext("This isn’t a text file. Upload license keys as plain text or CSV."))
 
 
 def looks_like_utf_16(start: bytes) -> str:
@@ -234,7 +239,9 @@ def _lines(texts: Iterable[str]) -> Iterator[list[str]]:
         rest = rest[: MAX_KEY_LENGTH + PIECE_SIZE]
         count += len(lines)
         if count > MAX_LINES:
-            raise KeyFileError(f"The file has more than {MAX_LINES:,} lines. Split it.")
+            raise KeyFileError(
+                gettext("The file has more than {max_lines:,} lines. Split it.").format(max_lines=MAX_LINES)
+            )
         yield lines
     if rest:
         yield [rest]
@@ -271,10 +278,10 @@ def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyL
             elif marker and marker.is_begin:
                 block, first, opened, length = [*block, line], first if block else number, marker, 0
             elif line.strip(STRIPPED):
-                yield KeyLine(number, "", "is outside the blocks that have begin and end lines")
+                yield KeyLine(number, "", gettext("is outside the blocks that have begin and end lines"))
             continue
         if marker == opened:
-            yield KeyLine(first, "", "starts a block that has no end")
+            yield KeyLine(first, "", gettext("starts a block that has no end"))
             block, first, length = [line], number, 0
             continue
         length += len(line)
@@ -284,7 +291,7 @@ def _read_blocks(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyL
             yield _to_key(first, "\n".join(block), read_as)
             block, opened = [], None
     if opened:
-        yield KeyLine(first, "", "starts a block that has no end")
+        yield KeyLine(first, "", gettext("starts a block that has no end"))
 
 
 def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
@@ -297,7 +304,10 @@ def _read_between(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[Key
             yield _to_key(number + part.count("\n", 0, blank), part, read_as)
             number += part.count("\n") + separator.count("\n")
         if len(rest) > 2 * PIECE_SIZE:
-            raise KeyFileError(f"There is no separator after line {number}.", {number: "is too long for a key"})
+            raise KeyFileError(
+                gettext("There is no separator after line {number}.").format(number=number),
+                {number: gettext("is too long for a key")},
+            )
 
 
 def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine]:
@@ -338,40 +348,42 @@ def _read_csv(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLine
             if not header:
                 yield _cell_to_key(number, row, column, read_as)
         elif len(row) > width:
-            yield KeyLine(number, "", f"has {len(row)} columns, not {width}")
+            yield KeyLine(number, "", gettext("has {row} columns, not {width}").format(row=len(row), width=width))
         else:
             yield _cell_to_key(number, row, column, read_as)
 
 
 def _unclosed_quote(number: int) -> KeyFileError:
     return KeyFileError(
-        f"A quotation mark in line {number} isn’t closed, or its value is too long.",
-        {number: "opens a quotation mark that isn’t closed, or is too long"},
+        gettext("A quotation mark in line {number} isn’t closed, or its value is too long.").format(number=number),
+        {number: gettext("opens a quotation mark that isn’t closed, or is too long")},
     )
 
 
 def _cell_to_key(number: int, row: list[str], column: int, read_as: dict[str, Any]) -> KeyLine:
     if len(row) < column:
-        return KeyLine(number, "", f"has no column {column}")
+        return KeyLine(number, "", gettext("has no column {column}").format(column=column))
     return _to_key(number, row[column - 1], read_as)
 
 
 def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
     key = text.strip(STRIPPED)
     if "\0" in key:
-        return KeyLine(number, "", "contains a NUL character")
+        return KeyLine(number, "", gettext("contains a NUL character"))
     if "�" in key:
         return KeyLine(number, "", f"isn’t {ENCODINGS[read_as['encoding']]} text")
     if len(key) > MAX_KEY_LENGTH:
-        return KeyLine(number, "", f"is longer than {MAX_KEY_LENGTH} characters")
+        return KeyLine(
+            number, "", gettext("is longer than {max_key_length} characters").format(max_key_length=MAX_KEY_LENGTH)
+        )
     if CONTROL.search(key):
-        return KeyLine(number, "", "contains a control character")
+        return KeyLine(number, "", gettext("contains a control character"))
     if key and FRAGMENT.fullmatch(key):
-        return KeyLine(number, "", "is a separator or part of a document, not a complete key")
+        return KeyLine(number, "", gettext("is a separator or part of a document, not a complete key"))
     if read_as.get("spreadsheet") == FIX:
         key = restore(key).strip(STRIPPED)
     if is_shortened(key) and read_as.get("spreadsheet") != KEEP:
-        return KeyLine(number, "", SHORTENED_PROBLEM)
+        return KeyLine(number, "", str(SHORTENED_PROBLEM))
     return KeyLine(number, key)
 
 
@@ -390,6 +402,6 @@ def refuse_bad_lines(lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
         has_keys = has_keys or bool(line.key)
         yield line
     if errors:
-        raise KeyFileError("Nothing was imported: some lines aren’t license keys.", errors)
+        raise KeyFileError(gettext("Nothing was imported: some lines aren’t license keys."), errors)
     if not has_keys:
-        raise KeyFileError("Nothing was imported: no license keys found.")
+        raise KeyFileError(gettext("Nothing was imported: no license keys found."))

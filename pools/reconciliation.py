@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db import connection
+from django.utils.translation import gettext
 
 from merchants.models import Merchant
 from pools.models import LicensePool
@@ -85,11 +86,15 @@ class Balance:
 
     def _problems(self) -> Iterator[str]:
         if not self.is_complete:
-            yield f"{self.imported:,} keys were imported, but {self.keys.sum:,} exist."
+            yield gettext("{imported:,} keys were imported, but {sum:,} exist.").format(
+                imported=self.imported, sum=self.keys.sum
+            )
         if self.keys != self.ledger:
-            yield "The ledger doesn’t match the keys."
+            yield gettext("The ledger doesn’t match the keys.")
         if self.strays:
-            yield f"{self.strays:,} issued keys don’t match the activation code of their unit."
+            yield gettext("{strays:,} issued keys don’t match the activation code of their unit.").format(
+                strays=self.strays
+            )
 
 
 def balance(merchant: Merchant | None = None) -> list[Balance]:

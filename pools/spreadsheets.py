@@ -2,6 +2,8 @@
 
 import re
 
+from django.utils.translation import gettext_lazy as _
+
 # ="0012" and '0012 preserve leading zeros; 1234.0 is a number that was stored as a decimal.
 QUOTED = re.compile(r'="((?:[^"]|"")*)"')
 APOSTROPHE = re.compile(r"'([^'\s][^']*)")
@@ -15,7 +17,7 @@ ROUNDED = re.compile(rf"\d{{{DIGITS_KEPT}}}0+")
 FIX, KEEP = "fix", "keep"
 WAYS = [FIX, KEEP]
 
-SHORTENED_PROBLEM = "is a number that a spreadsheet shortened, losing its last digits. Export the column as text"
+SHORTENED_PROBLEM = _("is a number that a spreadsheet shortened, losing its last digits. Export the column as text")
 
 
 def restore(key: str) -> str:

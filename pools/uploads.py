@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
 from pools.detection import ColumnInDoubt, apply_defaults, detect, get_column_names, get_rows
@@ -86,7 +87,7 @@ def read_again(key_import: KeyImport, options: dict[str, Any]) -> KeyImport:
     """Read the upload with other options. Raises ImportRefused if it is already being processed."""
     changed = KeyImport.objects.filter(pk=key_import.pk, status__in=[KeyImport.Status.READY, KeyImport.Status.REFUSED])
     if not changed.update(status=KeyImport.Status.READING, options=options, preview={}, error="", attempts=0):
-        raise ImportRefused(f"This import is already {key_import.status}.")
+        raise ImportRefused(gettext("This import is already {status}.").format(status=key_import.status))
     return _process(key_import)
 
 
@@ -95,7 +96,7 @@ def confirm(key_import: KeyImport, *, actor: str) -> KeyImport:
     ready = KeyImport.objects.filter(pk=key_import.pk, status=KeyImport.Status.READY)
     if not ready.update(status=KeyImport.Status.IMPORTING, confirmed_at=Now(), confirmed_by=actor, attempts=0):
         key_import.refresh_from_db(fields=["status"])
-        raise ImportRefused(f"This import is already {key_import.status}.")
+        raise ImportRefused(gettext("This import is already {status}.").format(status=key_import.status))
     return _process(key_import)
 
 
@@ -136,7 +137,10 @@ def work_on(pk: int) -> None:
             _end(
                 key_import,
                 KeyImport.Status.FAILED,
-                "Reading this import failed several times. Upload the file again; if that fails too, contact support.",
+                gettext(
+                    "Reading this import failed several times. Upload the file again. If that fails too,"
+                    " contact support."
+                ),
             )
             return
 
@@ -182,12 +186,13 @@ def _read(key_import: KeyImport) -> None:
 
 def get_warnings(warnings: KeyWarnings, preview: Preview) -> list[str]:
     """Describe what a person should check before importing. Quotes no keys."""
-    kinds = [(preview.similar, "earlier lines")]
+    kinds = [(preview.similar, gettext("earlier lines"))]
     if warnings.pool:
-        kinds.append((preview.similar_in_pool, "keys of this pool"))
+        kinds.append((preview.similar_in_pool, gettext("keys of this pool")))
     return warnings.describe() + [
-        f"{describe_lines(lines.count, lines.numbers)}: same as {others} except for case, spaces or punctuation."
-        " They may be the same license."
+        gettext(
+            "{count}: same as {others} except for case, spaces or punctuation. They may be the same license."
+        ).format(count=describe_lines(lines.count, lines.numbers), others=others)
         for lines, others in kinds
         if lines.count
     ]

@@ -4,6 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from pools.blocks import read_marker
 from pools.columns import DATE, Heading, KeyFormat, judge_heading
 from pools.models import LicensePool
@@ -78,17 +81,23 @@ class KeyWarnings:
         ]
         if len(self.labels) > 1:
             sentences.append(
-                "There are several kinds of blocks, and each block becomes a key. If several blocks form one key,"
-                " separate the keys with empty lines and split the text at empty lines."
+                gettext(
+                    "There are several kinds of blocks, and each block becomes a key. If several blocks form one key,"
+                    " separate the keys with empty lines and split the text at empty lines."
+                )
             )
         first = self.sample[0] if self.sample else ""
         if judge_heading(first) != Heading.NOTHING and not is_marker(first) and not re.search(r"\d", first):
-            sentences.append("The first key looks like a heading.")
+            sentences.append(gettext("The first key looks like a heading."))
         for delimiter, name in DELIMITERS.items():
             if all(delimiter in key and "\n" not in key for key in self.sample) and not any(
                 delimiter in key for key in self.earlier
             ):
-                sentences.append(f"Each key contains a {name}. If this is a table, choose the column with the keys.")
+                sentences.append(
+                    gettext("Each key contains a {name}. If this is a table, choose the column with the keys.").format(
+                        name=name
+                    )
+                )
         return sentences + (compare_formats(self.sample, self.earlier, self.pool) if self.pool else [])
 
 
@@ -98,7 +107,10 @@ def is_marker(key: str) -> bool:
 
 def describe_lines(count: int, lines: list[int]) -> str:
     named = ", ".join(map(str, lines[:MAX_LINES_NAMED]))
-    return f"Line {named}" if count == 1 else f"{count:,} lines ({named}{'' if count <= MAX_LINES_NAMED else ' …'})"
+    if count == 1:
+        return gettext("Line {number}").format(number=named)
+    more = "" if count <= MAX_LINES_NAMED else " …"
+    return gettext("{count:,} lines ({numbers})").format(count=count, numbers=named + more)
 
 
 SUSPICIOUS_STARTS = frozenset("=@+-#\"'<[")
@@ -115,16 +127,18 @@ KINDS: dict[str, Callable[[str], object]] = {
     "invisible": lambda key: not key.replace("\n", "").replace("\t", "").isprintable(),
 }
 SENTENCES = {
-    "spreadsheet": 'with spreadsheet formatting, such as ="0012", \'0012 or 1234.0, which becomes part of the key'
-    " unless you remove it (spreadsheet: fix).",
-    "rounded": "with only zeros after the 15th digit. Spreadsheets round long numbers. Compare with the original.",
-    "marker": "– the beginning or end of a section, not a key.",
-    "cell": "– possibly a date, a number or a word for an empty cell, not a key.",
-    "formula": "– possibly a spreadsheet formula. We import it unchanged.",
-    "error": "– a spreadsheet error instead of a key.",
-    "scientific": "– a number that a spreadsheet shortened, losing digits. Export it as text.",
-    "quoted": "in quotation marks, which become part of the key. If the file is a table, read it as CSV.",
-    "invisible": "with invisible characters inside the key, which nobody can type.",
+    "spreadsheet": _(
+        'with spreadsheet formatting, such as ="0012", \'0012 or 1234.0, which becomes part of the key'
+        " unless you remove it (spreadsheet: fix)."
+    ),
+    "rounded": _("with only zeros after the 15th digit. Spreadsheets round long numbers. Compare with the original."),
+    "marker": _("– the beginning or end of a section, not a key."),
+    "cell": _("– possibly a date, a number or a word for an empty cell, not a key."),
+    "formula": _("– possibly a spreadsheet formula. We import it unchanged."),
+    "error": _("– a spreadsheet error instead of a key."),
+    "scientific": _("– a number that a spreadsheet shortened, losing digits. Export it as text."),
+    "quoted": _("in quotation marks, which become part of the key. If the file is a table, read it as CSV."),
+    "invisible": _("with invisible characters inside the key, which nobody can type."),
 }
 
 
@@ -135,14 +149,18 @@ def compare_formats(sample: list[str], known: list[str], pool: LicensePool) -> l
 
     new = KeyFormat(sample)
     described = f"like {new}" if new.is_known and str(new) != str(earlier) else "different"
-    warning = f"The keys look {described}; earlier keys of this pool look like {earlier}."
+    warning = gettext("The keys look {described}; earlier keys of this pool look like {earlier}.").format(
+        described=described, earlier=earlier
+    )
     others = (
         LicensePool.objects.filter(merchant=pool.merchant_id).exclude(pk=pool.pk).order_by("-pk")[:MAX_OTHER_POOLS]
     )
     for other in others:
         other_format = KeyFormat(newest_keys(other))
         if other_format.is_known and other_format.match_rate(sample) >= 0.9:
-            return [f"These look like keys of the pool “{other}”. {warning}"]
+            return [
+                gettext("These look like keys of the pool “{other}”. {warning}").format(other=other, warning=warning)
+            ]
     return [warning]
 
 

@@ -2,6 +2,7 @@
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 
 from pools.allocation import fill_reserve
 from pools.ledger import moved_by
@@ -20,13 +21,15 @@ def undo(batch: KeyBatch, *, actor: str) -> None:
         # Serializes with imports, and with another undo of the same batch.
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=batch.pool_id)
         if not KeyBatch.objects.filter(pk=batch.pk, undone_at=None).update(undone_at=Now(), undone_by=actor):
-            raise WithdrawalRefused("This import has already been undone.")
+            raise WithdrawalRefused(gettext("This import has already been undone."))
         # Waits for payments that hold one of the keys; those keys are then issued and not deleted.
         deleted, _ = batch.keys.in_stock().delete()
         if deleted != batch.key_count:
             raise WithdrawalRefused(
-                f"Can’t undo this import: {batch.key_count - deleted:,} of its keys were issued or withdrawn."
-                " You can withdraw the rest."
+                gettext(
+                    "Can’t undo this import: {value:,} of its keys were issued or withdrawn."
+                    " You can withdraw the rest."
+                ).format(value=batch.key_count - deleted)
             )
         _restore_reserve(pool)
 
@@ -50,7 +53,7 @@ def withdraw_key(key: LicenseKey, *, actor: str) -> None:
     """Permanently withdraw a key. Raises WithdrawalRefused if it has been issued or withdrawn."""
     if not withdraw(LicenseKey.objects.filter(pk=key.pk), actor=actor):
         key.refresh_from_db()
-        raise WithdrawalRefused(f"This key is already {key.status}.")
+        raise WithdrawalRefused(gettext("This key is already {status}.").format(status=key.status))
 
 
 def _restore_reserve(pool: LicensePool) -> None:

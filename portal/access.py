@@ -13,6 +13,7 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
@@ -35,14 +36,23 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
         def for_members(request, *args, **kwargs):
             get_member(request)
             if request.member is None:
-                raise PermissionDenied("You aren’t a member of any merchant.")
+                raise PermissionDenied(gettext("You aren’t a member of any merchant."))
             request.merchant = request.member.merchant
             if request.merchant.second_factor_required and not request.member.has_second_factor:
-                messages.info(request, f"{request.merchant} requires two-factor authentication. Please set it up.")
+                messages.info(
+                    request,
+                    gettext("{merchant} requires two-factor authentication. Please set it up.").format(
+                        merchant=request.merchant
+                    ),
+                )
                 return redirect("mfa_index")
             if not request.member.may(role):
-                allowed = "owners" if role == Role.OWNER else "owners and managers"
-                raise PermissionDenied(f"Only {allowed} of {request.merchant} can do this.")
+                allowed = "owners" if role == Role.OWNER else gettext("owners and managers")
+                raise PermissionDenied(
+                    gettext("Only {allowed} of {merchant} can do this.").format(
+                        allowed=allowed, merchant=request.merchant
+                    )
+                )
             return view(request, *args, **kwargs)
 
         return for_members

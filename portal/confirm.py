@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
+from django.utils.functional import Promise
 from django.views.decorators.http import require_http_methods
 
 from portal.orders.desk import Desk
@@ -16,9 +17,9 @@ from portal.orders.desk import Desk
 class Question:
     """A confirmation dialog. `title` and `text` describe the action and its consequences."""
 
-    title: str
-    text: str = ""
-    button: str = ""
+    title: str | Promise
+    text: str | Promise = ""
+    button: str | Promise = ""
     danger: bool = False
     form: BaseForm | None = None
     back: Any = None  # target of Cancel, as for redirect(); by default the page of the view's object

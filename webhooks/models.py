@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Merchant
 from outbound.models import Signed
@@ -19,13 +21,13 @@ TEST_EVENT = "webhook.test"
 
 
 class WebhookEvent(models.TextChoices):
-    ORDER_PAID = "order.paid", "an order was paid"
-    PRODUCT_DELIVERED = "product.delivered", "an e-mail with a product’s activation codes was sent"
-    PRODUCT_RETURNED = "product.returned", "an order was refunded in full"
-    ORDER_REINSTATED = "order.reinstated", "the full refund of an order was undone"
-    DELIVERY_BOUNCED = "delivery.bounced", "an e-mail did not reach the customer"
-    POOL_LOW = "pool.low", "a pool is running low"
-    POOL_EMPTY = "pool.empty", "a pool is empty"
+    ORDER_PAID = "order.paid", _("an order was paid")
+    PRODUCT_DELIVERED = "product.delivered", _("an e-mail with a product’s activation codes was sent")
+    PRODUCT_RETURNED = "product.returned", _("an order was refunded in full")
+    ORDER_REINSTATED = "order.reinstated", _("the full refund of an order was undone")
+    DELIVERY_BOUNCED = "delivery.bounced", _("an e-mail did not reach the customer")
+    POOL_LOW = "pool.low", _("a pool is running low")
+    POOL_EMPTY = "pool.empty", _("a pool is empty")
 
 
 class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
@@ -47,12 +49,12 @@ class WebhookEndpoint(Signed):
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(models.CharField(max_length=30, choices=WebhookEvent))
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    failing_since = models.DateTimeField(null=True, editable=False, help_text="When it began to reject everything.")
+    failing_since = models.DateTimeField(null=True, editable=False, help_text=_("When it began to reject everything."))
     disabled_at = models.DateTimeField(null=True, editable=False)
     disabled_reason = models.CharField(
-        max_length=500, blank=True, editable=False, help_text="Empty if a person disabled it."
+        max_length=500, blank=True, editable=False, help_text=_("Empty if a person disabled it.")
     )
-    removed_at = models.DateTimeField(null=True, editable=False, help_text="Its rows are deleted later.")
+    removed_at = models.DateTimeField(null=True, editable=False, help_text=_("Its rows are deleted later."))
 
     objects = WebhookEndpointQuerySet.as_manager()
 
@@ -104,7 +106,7 @@ class WebhookMessage(Retryable):
     @property
     def request_id(self) -> str:
         """Identifies its outgoing requests. The event ID isn't unique, because several endpoints may get the event."""
-        return f"webhook message {self.pk}"
+        return gettext("webhook message {pk}").format(pk=self.pk)
 
     @staticmethod
     def make_event_id() -> str:

@@ -11,6 +11,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Merchant
 from notices.sending import NoticeKind, notify, register
@@ -37,10 +39,10 @@ DELETE_BATCH_SIZE = 500
 
 
 class WebhookDisabled(NoticeKind):
-    code, name = "webhook_disabled", "webhook endpoint disabled"
+    code, name = "webhook_disabled", _("webhook endpoint disabled")
 
     def obsolete_reason(self, notice):
-        return "" if notice.subject.disabled_at else "The endpoint was enabled again first."
+        return "" if notice.subject.disabled_at else gettext("The endpoint was enabled again first.")
 
 
 register(WebhookDisabled)
@@ -50,7 +52,10 @@ class NotTaken(Failure):
     """The endpoint answered with a status other than 2xx."""
 
     def __init__(self, answer: Answer):
-        super().__init__(f"The endpoint answered {answer.status_code}.", pause=answer.retry_after)
+        super().__init__(
+            gettext("The endpoint answered {status_code}.").format(status_code=answer.status_code),
+            pause=answer.retry_after,
+        )
         self.status_code = answer.status_code
 
 
@@ -75,7 +80,7 @@ def emit(merchant: Merchant, event: str, *payloads: Payload) -> None:
 def send_test(endpoint: WebhookEndpoint) -> WebhookMessage:
     """Queue a test message. Raises WebhookRefused."""
     if endpoint.disabled_at:
-        raise WebhookRefused("This endpoint is disabled. Enable it first.")
+        raise WebhookRefused(gettext("This endpoint is disabled. Enable it first."))
     message = WebhookMessage.objects.create(
         endpoint=endpoint, event=TEST_EVENT, event_id=WebhookMessage.make_event_id(), data={"endpoint": endpoint.pk}
     )
@@ -115,7 +120,7 @@ class WebhookPolicy(Policy[WebhookMessage]):
     def attempt(self, message):
         endpoint = message.endpoint
         if endpoint.disabled_at:
-            message.end(status=WebhookMessage.Status.FAILED, reason="The endpoint is disabled.")
+            message.end(status=WebhookMessage.Status.FAILED, reason=gettext("The endpoint is disabled."))
             return
         body = build_body(message)
         signature = sign(endpoint.live_secrets(), message.event_id, int(time()), body)
@@ -144,9 +149,12 @@ class WebhookPolicy(Policy[WebhookMessage]):
         if isinstance(failure, OutgoingRequestError):
             endpoint.messages.due().update(due_at=Now() + PAUSE)
         if isinstance(failure, NotTaken) and failure.status_code == 410:
-            stop(endpoint, "The endpoint answered 410 Gone.")
+            stop(endpoint, gettext("The endpoint answered 410 Gone."))
         elif endpoint.failing_since and endpoint.failing_since < database_now() - FAILURE_TIMEOUT:
-            stop(endpoint, f"Every request failed for three days. Last error: {failure}"[:500])
+            stop(
+                endpoint,
+                gettext("Every request failed for three days. Last error: {failure}").format(failure=failure)[:500],
+            )
 
     def give_up(self, message, failure):
         message.end(status=WebhookMessage.Status.FAILED, reason=str(failure)[:500])
@@ -174,7 +182,9 @@ def disable(endpoint: WebhookEndpoint, reason: str = "") -> bool:
     if not enabled.update(disabled_at=Now(), disabled_reason=reason):
         return False
     queued = endpoint.messages.filter(status=WebhookMessage.Status.QUEUED)
-    queued.update(status=WebhookMessage.Status.FAILED, due_at=None, ended_at=Now(), reason="The endpoint is disabled.")
+    queued.update(
+        status=WebhookMessage.Status.FAILED, due_at=None, ended_at=Now(), reason=gettext("The endpoint is disabled.")
+    )
     return True
 
 
@@ -199,7 +209,7 @@ def send_again(endpoint: WebhookEndpoint, *, message: WebhookMessage | None = No
     """Queue a message again, whatever its status, or all failed ones. Return how many. Raises WebhookRefused."""
     # Serializes with disabling the endpoint, which fails queued messages.
     if WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk).disabled_at:
-        raise WebhookRefused("This endpoint is disabled. Enable it first.")
+        raise WebhookRefused(gettext("This endpoint is disabled. Enable it first."))
     failed = endpoint.messages.filter(status=WebhookMessage.Status.FAILED)
     again = endpoint.messages.filter(pk=message.pk) if message else failed
     first = again.first()

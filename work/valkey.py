@@ -37,6 +37,6 @@ def valkey() -> Redis:
 
     Celery's own connection and redis-py's default client retry for seconds.
     """
-    # `cache` can run this in several threads at once. A client that owns its pool, as Redis.from_url() makes it, closes
-    # the pool's connections when the client is collected, even those in use.
+    # `cache` can run this in several threads at once. A client that owns its pool, as from Redis.from_url(), closes
+    # the pool’s connections when it is collected, even those in use.
     return Redis(connection_pool=ConnectionPool.from_url(**settings.VALKEY, retry=Breaker()))

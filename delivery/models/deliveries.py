@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from merchants.models import MAX_ACTOR
 from orders.models import ActivationCode, Order
@@ -55,7 +56,9 @@ class Delivery(Retryable):
         ]
 
     def __str__(self):
-        return f"{self.get_kind_display().capitalize()} delivery {self.pk} of {self.order}"
+        return gettext("{capitalize} delivery {pk} of {order}").format(
+            capitalize=self.get_kind_display().capitalize(), pk=self.pk, order=self.order
+        )
 
     @property
     def queue(self) -> str:
@@ -81,4 +84,4 @@ class DeliveredCode(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.code} in {self.delivery}"
+        return gettext("{code} in {delivery}").format(code=self.code, delivery=self.delivery)

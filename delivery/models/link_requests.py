@@ -1,6 +1,8 @@
 """E-mails requested without signing in: order links for customers, password resets for users."""
 
 from django.db import models
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Merchant
 from outbound.models.mail_accounts import MailAccount
@@ -17,8 +19,8 @@ class LinkRequest(Retryable):
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, null=True, related_name="link_requests")
     email = models.EmailField()
-    language = models.CharField(max_length=10, help_text="One of settings.LANGUAGES.")
-    source = models.BinaryField(help_text="Fingerprint of the requesting network.")
+    language = models.CharField(max_length=10, help_text=_("One of settings.LANGUAGES."))
+    source = models.BinaryField(help_text=_("Fingerprint of the requesting network."))
 
     class Meta(Retryable.Meta):
         indexes = [
@@ -29,7 +31,9 @@ class LinkRequest(Retryable):
         ]
 
     def __str__(self):
-        return f"Request {self.pk} for {f'links at {self.merchant}' if self.merchant else 'a new password'}"
+        if self.merchant:
+            return gettext("Request {pk} for links at {merchant}").format(pk=self.pk, merchant=self.merchant)
+        return gettext("Request {pk} for a new password").format(pk=self.pk)
 
     @property
     def queue(self) -> str:

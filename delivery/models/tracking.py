@@ -2,6 +2,8 @@
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from delivery.models.deliveries import Delivery
 from merchants.models import Merchant
@@ -34,15 +36,15 @@ class TrackingEvent(models.Model):
         models.CASCADE,
         null=True,
         editable=False,
-        help_text="The merchant whose provider reported it; empty for the installation’s.",
+        help_text=_("The merchant whose provider reported it; empty for the installation’s."),
     )
     delivery = models.ForeignKey(Delivery, models.CASCADE, null=True, related_name="tracking_events", editable=False)
-    message_id = models.CharField("Message-ID", max_length=255, editable=False, help_text="Without angle brackets.")
+    message_id = models.CharField("Message-ID", max_length=255, editable=False, help_text=_("Without angle brackets."))
     kind = models.CharField(max_length=10, choices=Kind, editable=False)
     reason = models.CharField(max_length=500, blank=True, editable=False)
     occurred_at = models.DateTimeField(editable=False)
     received_at = models.DateTimeField(db_default=Now(), editable=False)
-    fingerprint = models.BinaryField(unique=True, editable=False, help_text="Identifies repeated reports.")
+    fingerprint = models.BinaryField(unique=True, editable=False, help_text=_("Identifies repeated reports."))
 
     class Meta:
         indexes = [
@@ -50,4 +52,4 @@ class TrackingEvent(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.get_kind_display()}: {self.delivery or 'unknown e-mail'}"
+        return f"{self.get_kind_display()}: {self.delivery or gettext('unknown e-mail')}"

@@ -9,6 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery, Window
 from django.db.models.functions import Now, RowNumber
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Product
 from orders.kinds import SOURCES
@@ -51,7 +53,7 @@ class FulfillmentMethod(models.Model):
 
     product = models.ForeignKey(Product, models.CASCADE, related_name="fulfillment_methods")
     position = models.PositiveSmallIntegerField(default=1)
-    source = models.CharField(max_length=20, editable=False, help_text="Code of a kind in fulfillment/sources.")
+    source = models.CharField(max_length=20, editable=False, help_text=_("Code of a kind in fulfillment/sources."))
 
     objects = FulfillmentMethodQuerySet.as_manager()
 
@@ -75,7 +77,9 @@ class FulfillmentMethod(models.Model):
     def clean(self):
         place = self.PLACE and getattr(self, self.PLACE)
         if place and self.product_id and place.merchant_id != self.product.merchant_id:
-            raise ValidationError({self.PLACE: f"“{place}” belongs to {place.merchant}."})
+            raise ValidationError(
+                {self.PLACE: gettext("“{place}” belongs to {merchant}.").format(place=place, merchant=place.merchant)}
+            )
 
     @property
     def kind(self) -> Any:
@@ -165,12 +169,12 @@ class Fulfillment(Retryable):
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="fulfillment")
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     done_at = models.DateTimeField(null=True, blank=True, editable=False)
-    failing_since = models.DateTimeField(null=True, editable=False, help_text="When its sources began to fail.")
+    failing_since = models.DateTimeField(null=True, editable=False, help_text=_("When its sources began to fail."))
     sent_by_vendor = models.BooleanField(
         default=False,
         db_default=False,
         editable=False,
-        help_text="Done without codes: the vendor sends them to the customer.",
+        help_text=_("Done without codes: the vendor sends them to the customer."),
     )
 
     objects = FulfillmentQuerySet.as_manager()  # type: ignore[misc]
@@ -183,7 +187,7 @@ class Fulfillment(Retryable):
         ]
 
     def __str__(self):
-        return f"Fulfillment of {self.item}"
+        return gettext("Fulfillment of {item}").format(item=self.item)
 
     @property
     def is_done(self) -> bool:
@@ -221,7 +225,7 @@ class HeldCode(models.Model):
     In the meantime the server isn't asked for the item's codes, because it might answer with another one.
     """
 
-    source = models.CharField(max_length=20, help_text="Code of a kind in fulfillment/sources.")
+    source = models.CharField(max_length=20, help_text=_("Code of a kind in fulfillment/sources."))
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="held_codes")
     item = models.ForeignKey(OrderItem, models.CASCADE, related_name="held_codes")
     unit = models.PositiveIntegerField()
@@ -232,4 +236,4 @@ class HeldCode(models.Model):
         constraints = [models.UniqueConstraint(fields=["item", "unit"], name="one_held_code_per_unit")]
 
     def __str__(self):
-        return f"Held code for unit {self.unit} of {self.item}"
+        return gettext("Held code for unit {unit} of {item}").format(unit=self.unit, item=self.item)

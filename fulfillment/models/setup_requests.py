@@ -4,6 +4,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import MAX_ACTOR, Merchant, Product, User
 from pools.models import LicensePool, Part
@@ -24,7 +26,7 @@ class SetupRequest(models.Model):
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="setup_requests")
     status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
-    products = models.JSONField(help_text="List of {sku, name}.")
+    products = models.JSONField(help_text=_("List of {sku, name}."))
     pool_name = models.CharField(max_length=200, validators=[MinLengthValidator(1)])
     quantity_rule = models.CharField(
         max_length=4, choices=Product.QuantityRule, default=Product.QuantityRule.ONE_PER_UNIT
@@ -33,11 +35,11 @@ class SetupRequest(models.Model):
     recipients = ArrayField(models.EmailField(), default=list, blank=True)
     comment = models.TextField(max_length=4000, blank=True)
     file_name = models.CharField(max_length=255, blank=True)
-    preview = models.JSONField(default=dict, help_text="Result of setup.preview_file, without keys.")
+    preview = models.JSONField(default=dict, help_text=_("Result of setup.preview_file, without keys."))
     asked_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     pool = models.ForeignKey(
-        LicensePool, models.SET_NULL, null=True, related_name="+", help_text="Set when the request is applied."
+        LicensePool, models.SET_NULL, null=True, related_name="+", help_text=_("Set when the request is applied.")
     )
 
     class Meta:
@@ -47,7 +49,9 @@ class SetupRequest(models.Model):
         ]
 
     def __str__(self):
-        return f"Request {self.pk} of {self.merchant}: {self.pool_name}"
+        return gettext("Request {pk} of {merchant}: {pool_name}").format(
+            pk=self.pk, merchant=self.merchant, pool_name=self.pool_name
+        )
 
     def get_absolute_url(self) -> str:
         return reverse("setup")
@@ -63,7 +67,7 @@ class SetupRequestPart(Part):
         constraints = [models.UniqueConstraint(fields=["request", "number"], name="one_setup_part_of_a_number")]
 
     def __str__(self):
-        return f"Part {self.number} of {self.request}"
+        return gettext("Part {number} of {request}").format(number=self.number, request=self.request)
 
 
 class SetupEvent(models.Model):

@@ -1,6 +1,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext_noop
 
 from fulfillment.history import HistoryLine
@@ -38,8 +39,8 @@ class Source:
     """Where a product's activation codes come from. Asking twice for the same unit returns the same code."""
 
     code = ""  # stored in rows of methods and activation codes
-    name = ""
-    origin = ""  # where codes came from, shown after “saved”
+    name: str | Promise = ""
+    origin: str | Promise = ""  # where codes came from, shown after “saved”
     method_model: type[FulfillmentMethod] = FulfillmentMethod
     # `select_related` paths from a method to the place it takes codes from.
     places: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class Source:
     # True: an answer without an error means that the vendor sends the codes to the customer. We get none.
     sends_itself = False
     # What sends the codes, for sources with `sends_itself`.
-    sender = ""
+    sender: str | Promise = ""
     # True: its codes are licensee numbers.
     gives_licensees = False
     # True: its codes can be replaced.
@@ -58,7 +59,7 @@ class Source:
     waiting_rank = 0
     waiting = gettext_noop("Being prepared. %(merchant)s has been notified.")
     # Its entry in the portal's navigation: a title and a URL name.
-    pages: tuple[str, str] | None = None
+    pages: tuple[str | Promise, str] | None = None
     # `select_related` paths from an item to what `history` reads.
     item_paths: tuple[str, ...] = ()
     # Default instructions for customers on using a code, untranslated. A product's own take precedence.
@@ -87,7 +88,7 @@ class Source:
     @classmethod
     def describe_origin(cls, saved_by: str) -> str:
         """Where a code came from, shown after “saved”. `saved_by` is who entered or released it, if anyone."""
-        return cls.origin
+        return str(cls.origin)
 
     # Choosing sources for a product
 

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from licensing.models.catalog import Entity
 from licensing.models.licensees import Licensee
@@ -20,11 +21,11 @@ from vault.fingerprints import fingerprint
 class Role(models.TextChoices):
     """Permissions of an API key, lowest first. Each role includes the ones before it."""
 
-    LICENSEE = "ROLE_APIKEY_LICENSEE", "validate and transfer"
-    ANALYTICS = "ROLE_APIKEY_ANALYTICS", "read"
-    OPERATION = "ROLE_APIKEY_OPERATION", "change licensees and licenses"
-    MAINTENANCE = "ROLE_APIKEY_MAINTENANCE", "change products, modules and templates"
-    ADMIN = "ROLE_APIKEY_ADMIN", "everything"
+    LICENSEE = "ROLE_APIKEY_LICENSEE", _("validate and transfer")
+    ANALYTICS = "ROLE_APIKEY_ANALYTICS", _("read")
+    OPERATION = "ROLE_APIKEY_OPERATION", _("change licensees and licenses")
+    MAINTENANCE = "ROLE_APIKEY_MAINTENANCE", _("change products, modules and templates")
+    ADMIN = "ROLE_APIKEY_ADMIN", _("everything")
 
     def reaches(self, other: "Role") -> bool:
         ranks = list(Role)
@@ -52,7 +53,7 @@ class Token(Entity, UsageTracked):
     fingerprint = models.BinaryField(unique=True, editable=False)
     hint = models.CharField(max_length=4, editable=False)
     token_type = models.CharField(max_length=10, choices=Type, default=Type.DEFAULT)
-    name = models.CharField(max_length=100, blank=True, help_text="The software that uses it.")
+    name = models.CharField(max_length=100, blank=True, help_text=_("The software that uses it."))
     api_key_role = models.CharField(max_length=30, choices=Role, blank=True)
     licensee = models.ForeignKey(Licensee, models.CASCADE, null=True, blank=True, related_name="tokens")
     expiration_time = models.DateTimeField(null=True, blank=True)

@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from merchants.models import Merchant
 from merchants.numbers import MAX_NUMBER, validate_number
@@ -53,28 +55,28 @@ class NumberedEntity(Entity):
 class LicensingModel(models.TextChoices):
     """How a module decides whether its licenses are valid (licensing/validation/)."""
 
-    TRY_AND_BUY = "TryAndBuy", "Try & Buy"
+    TRY_AND_BUY = "TryAndBuy", _("Try & Buy")
     SUBSCRIPTION = "Subscription"
     RENTAL = "Rental"
     FLOATING = "Floating"
-    MULTI_FEATURE = "MultiFeature", "Multi-Feature"
-    PAY_PER_USE = "PayPerUse", "Pay-per-Use"
+    MULTI_FEATURE = "MultiFeature", _("Multi-Feature")
+    PAY_PER_USE = "PayPerUse", _("Pay-per-Use")
     QUOTA = "Quota"
-    NODE_LOCKED = "NodeLocked", "Node-Locked"
+    NODE_LOCKED = "NodeLocked", _("Node-Locked")
 
 
 class LicenseType(models.TextChoices):
-    FEATURE = "FEATURE", "Feature"
-    TIMEVOLUME = "TIMEVOLUME", "Time volume"
-    FLOATING = "FLOATING", "Floating"
-    QUANTITY = "QUANTITY", "Quantity"
+    FEATURE = "FEATURE", _("Feature")
+    TIMEVOLUME = "TIMEVOLUME", _("Time volume")
+    FLOATING = "FLOATING", _("Floating")
+    QUANTITY = "QUANTITY", _("Quantity")
 
 
 class Period(models.TextChoices):
-    DAY = "DAY", "days"
-    WEEK = "WEEK", "weeks"
-    MONTH = "MONTH", "months"
-    YEAR = "YEAR", "years"
+    DAY = "DAY", _("days")
+    WEEK = "WEEK", _("weeks")
+    MONTH = "MONTH", _("months")
+    YEAR = "YEAR", _("years")
 
 
 class Currency(models.TextChoices):
@@ -86,24 +88,26 @@ class LicensingProduct(NumberedEntity):
     LETTER = "P"
 
     class VatMode(models.TextChoices):
-        GROSS = "GROSS", "gross"
-        NET = "NET", "net"
+        GROSS = "GROSS", _("gross")
+        NET = "NET", _("net")
 
     name = models.CharField(max_length=200)
     version = models.CharField(max_length=100, blank=True)
     description = models.TextField(blank=True)
-    licensing_info = models.TextField("licensing information", blank=True)
+    licensing_info = models.TextField(_("licensing information"), blank=True)
     licensee_auto_create = models.BooleanField(
-        "create licensees",
+        _("create licensees"),
         default=False,
-        help_text="Create unknown licensees on their first validation.",
+        help_text=_("Create unknown licensees on their first validation."),
     )
-    vat_mode = models.CharField("VAT mode", max_length=5, choices=VatMode, blank=True)
+    vat_mode = models.CharField(_("VAT mode"), max_length=5, choices=VatMode, blank=True)
     clear_mark_on_validation = models.BooleanField(
-        "adopt by validation",
+        _("adopt by validation"),
         default=True,
-        help_text="When a key with the licensee role validates a licensee marked for transfer, remove the mark. "
-        "Its licenses can’t be transferred away afterwards.",
+        help_text=_(
+            "When a key with the licensee role validates a licensee marked for transfer, remove the mark. "
+            "Its licenses can’t be transferred away afterwards."
+        ),
     )
 
     # In the format of responses (licensing/serializers.py).
@@ -120,19 +124,22 @@ class ProductModule(NumberedEntity):
     LETTER = "M"
 
     class NodeSecretMode(models.TextChoices):
-        PREDEFINED = "PREDEFINED", "predefined"
-        CLIENT = "CLIENT", "learned from clients"
+        PREDEFINED = "PREDEFINED", _("predefined")
+        CLIENT = "CLIENT", _("learned from clients")
 
     product = models.ForeignKey(LicensingProduct, models.CASCADE, related_name="modules")
     name = models.CharField(max_length=200)
     licensing_model = models.CharField(max_length=20, choices=LicensingModel)
     max_checkout_validity = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="Floating only, in seconds."
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text=_("Floating only, in seconds.")
     )
-    yellow_threshold = models.PositiveIntegerField(null=True, blank=True, help_text="Rental only, in days.")
-    red_threshold = models.PositiveIntegerField(null=True, blank=True, help_text="Rental only, in days.")
+    yellow_threshold = models.PositiveIntegerField(null=True, blank=True, help_text=_("Rental only, in days."))
+    red_threshold = models.PositiveIntegerField(null=True, blank=True, help_text=_("Rental only, in days."))
     node_secret_mode = models.CharField(
-        max_length=10, choices=NodeSecretMode, blank=True, help_text="Node-Locked only: where node secrets come from."
+        max_length=10,
+        choices=NodeSecretMode,
+        blank=True,
+        help_text=_("Node-Locked only: where node secrets come from."),
     )
 
     def __str__(self):
@@ -147,13 +154,19 @@ class Terms(models.Model):
 
     hidden = models.BooleanField(default=False)
     time_volume = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
-    time_volume_period = models.CharField(max_length=5, choices=Period, blank=True, help_text="Days if empty.")
+    time_volume_period = models.CharField(max_length=5, choices=Period, blank=True, help_text=_("Days if empty."))
     max_sessions = models.PositiveIntegerField(null=True, blank=True)
     quantity = models.BigIntegerField(null=True, blank=True, validators=[MinValueValidator(-1)])
     grace_period = models.BooleanField(null=True, blank=True)
     price = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True)
     currency = models.CharField(max_length=3, choices=Currency, blank=True)
 
+    DURATIONS = {
+        Period.DAY: ngettext_lazy("%(count)d day", "%(count)d days", "count"),
+        Period.WEEK: ngettext_lazy("%(count)d week", "%(count)d weeks", "count"),
+        Period.MONTH: ngettext_lazy("%(count)d month", "%(count)d months", "count"),
+        Period.YEAR: ngettext_lazy("%(count)d year", "%(count)d years", "count"),
+    }
     TERMS = (
         *("hidden", "time_volume", "time_volume_period", "max_sessions", "quantity", "grace_period"),
         *("price", "currency"),
@@ -165,9 +178,14 @@ class Terms(models.Model):
             models.CheckConstraint(
                 condition=Q(price=None, currency="") | Q(price=0) | (Q(price__isnull=False) & ~Q(currency="")),
                 name="%(app_label)s_%(class)s_price_has_currency",
-                violation_error_message="A price above 0 needs a currency, and a currency needs a price.",
+                violation_error_message=_("A price above 0 needs a currency, and a currency needs a price."),
             )
         ]
+
+    @property
+    def duration(self) -> str:
+        """The time volume in words, such as “3 months”."""
+        return self.DURATIONS[Period(self.time_volume_period or Period.DAY)] % {"count": self.time_volume}
 
 
 class LicenseTemplate(Terms, NumberedEntity):
@@ -176,7 +194,7 @@ class LicenseTemplate(Terms, NumberedEntity):
     module = models.ForeignKey(ProductModule, models.CASCADE, related_name="templates")
     name = models.CharField(max_length=200)
     license_type = models.CharField(max_length=10, choices=LicenseType)
-    automatic = models.BooleanField(default=False, help_text="Give a license to each new licensee.")
+    automatic = models.BooleanField(default=False, help_text=_("Give a license to each new licensee."))
     hide_licenses = models.BooleanField(default=False)
 
     class Meta(NumberedEntity.Meta):

@@ -3,6 +3,8 @@ from typing import Any
 from django.db import models
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from licensing.models.catalog import (
     Entity,
@@ -75,7 +77,7 @@ class Licensee(Entity):
         ]
 
     def __str__(self):
-        return self.name or f"Licensee {self.pk}"
+        return self.name or gettext("Licensee {pk}").format(pk=self.pk)
 
     def get_absolute_url(self) -> str:
         return reverse("licensee", args=[self.pk])
@@ -97,7 +99,7 @@ class LicenseeAlias(models.Model):
         constraints = [models.UniqueConstraint(fields=["fingerprint", "merchant"], name="licensing_alias_is_unique")]
 
     def __str__(self):
-        return f"Alias of {self.licensee}"
+        return gettext("Alias of {licensee}").format(licensee=self.licensee)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.fingerprint = fingerprint(self.text)
@@ -115,10 +117,10 @@ class License(Terms, NumberedEntity):
     template = models.ForeignKey(LicenseTemplate, models.CASCADE, related_name="licenses")
     name = models.CharField(max_length=200)
     start_date = models.DateTimeField(null=True, blank=True)
-    moved_at = models.DateTimeField(null=True, editable=False, help_text="Time of the last transfer.")
+    moved_at = models.DateTimeField(null=True, editable=False, help_text=_("Time of the last transfer."))
     used_quantity = models.BigIntegerField(default=0)
     parent_feature = models.CharField(
-        max_length=MAX_NUMBER, blank=True, help_text="Rental only: the feature that a time volume extends."
+        max_length=MAX_NUMBER, blank=True, help_text=_("Rental only: the feature that a time volume extends.")
     )
 
     class Meta(NumberedEntity.Meta):
@@ -143,26 +145,28 @@ class FloatingSession(models.Model):
         ]
 
     def __str__(self):
-        return f"Session of {self.licensee} until {self.expires_at}"
+        return gettext("Session of {licensee} until {expires_at}").format(
+            licensee=self.licensee, expires_at=self.expires_at
+        )
 
 
 class LicenseeEvent(models.Model):
     """A person's action on a licensee or its licenses that no other row records."""
 
     class Kind(models.TextChoices):
-        REVEALED = "reveal", "number shown"
-        RENAMED = "renamed", "name changed"
-        MARKED = "marked", "marked for transfer"
-        UNMARKED = "unmarked", "mark removed"
-        ACTIVATED = "activated", "activated"
-        DEACTIVATED = "deactivated", "deactivated"
-        LICENSE_CHANGED = "license_changed", "license changed"
-        LICENSE_ACTIVATED = "license_on", "license activated"
-        LICENSE_DEACTIVATED = "license_off", "license deactivated"
+        REVEALED = "reveal", _("number shown")
+        RENAMED = "renamed", _("name changed")
+        MARKED = "marked", _("marked for transfer")
+        UNMARKED = "unmarked", _("mark removed")
+        ACTIVATED = "activated", _("activated")
+        DEACTIVATED = "deactivated", _("deactivated")
+        LICENSE_CHANGED = "license_changed", _("license changed")
+        LICENSE_ACTIVATED = "license_on", _("license activated")
+        LICENSE_DEACTIVATED = "license_off", _("license deactivated")
 
     licensee = models.ForeignKey(Licensee, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=20, choices=Kind)
-    note = models.CharField(max_length=300, blank=True, help_text="The license number, for actions on a license.")
+    note = models.CharField(max_length=300, blank=True, help_text=_("The license number, for actions on a license."))
     happened_at = models.DateTimeField(db_default=Now(), editable=False)
     happened_by = models.CharField(max_length=MAX_ACTOR)
 

@@ -1,5 +1,6 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from licensing.models.catalog import NumberedEntity
 from licensing.models.licensees import License, Licensee
@@ -11,9 +12,9 @@ class Transaction(NumberedEntity):
     LETTER = "T"
 
     class Status(models.TextChoices):
-        PENDING = "PENDING", "pending"
-        CLOSED = "CLOSED", "closed"
-        CANCELED = "CANCELLED", "canceled"  # the spelling of the wire format
+        PENDING = "PENDING", _("pending")
+        CLOSED = "CLOSED", _("closed")
+        CANCELED = "CANCELLED", _("canceled")  # the spelling of the wire format
 
     class Source(models.TextChoices):
         SHOP = "SHOP"
@@ -29,7 +30,7 @@ class Transaction(NumberedEntity):
         null=True,
         editable=False,
         related_name="transfers_away",
-        help_text="Transfers only: where the licenses came from.",
+        help_text=_("Transfers only: where the licenses came from."),
     )
     status = models.CharField(max_length=10, choices=Status, default=Status.CLOSED)
     source = models.CharField(max_length=30, choices=Source, default=Source.SHOP)
@@ -56,7 +57,7 @@ class Transaction(NumberedEntity):
 class LicenseTransactionJoin(models.Model):
     transaction = models.ForeignKey(Transaction, models.CASCADE, related_name="joins")
     license = models.ForeignKey(License, models.SET_NULL, null=True, related_name="joins")
-    number = models.CharField(max_length=MAX_NUMBER, help_text="License number. The license may be deleted.")
+    number = models.CharField(max_length=MAX_NUMBER, help_text=_("License number. The license may be deleted."))
 
     class Meta:
         ordering = ["pk"]

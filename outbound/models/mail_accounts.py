@@ -3,6 +3,7 @@ import json
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import MAX_ACTOR, Merchant
 from vault.fields import EncryptedTextField
@@ -23,29 +24,29 @@ class MailAccount(models.Model):
     """A merchant's own mail server or mail provider account, used for e-mails to its customers."""
 
     class Kind(models.TextChoices):
-        SMTP = "smtp", "Mail server (SMTP)"
-        POSTMARK = "postmark", "Postmark"
-        MAILGUN = "mailgun", "Mailgun"
-        MAILGUN_EU = "mailgun_eu", "Mailgun (EU)"
-        SENDGRID = "sendgrid", "SendGrid"
+        SMTP = "smtp", _("Mail server (SMTP)")
+        POSTMARK = "postmark", _("Postmark")
+        MAILGUN = "mailgun", _("Mailgun")
+        MAILGUN_EU = "mailgun_eu", _("Mailgun (EU)")
+        SENDGRID = "sendgrid", _("SendGrid")
 
     class Security(models.TextChoices):
-        STARTTLS = "starttls", "STARTTLS"
-        TLS = "tls", "TLS from the start"
+        STARTTLS = "starttls", _("STARTTLS")
+        TLS = "tls", _("TLS from the start")
 
     PORTS = (587, 465, 25, 2525)
 
     merchant = models.OneToOneField(Merchant, models.CASCADE, related_name="mail_account")
-    kind = models.CharField("send through", max_length=12, choices=Kind, default=Kind.SMTP)
-    sender = models.EmailField("sender address", help_text="The From address of e-mails to your customers.")
+    kind = models.CharField(_("send through"), max_length=12, choices=Kind, default=Kind.SMTP)
+    sender = models.EmailField(_("sender address"), help_text=_("The From address of e-mails to your customers."))
     host = models.CharField(max_length=253, blank=True)
     port = models.PositiveIntegerField(null=True, blank=True)
     security = models.CharField(max_length=8, choices=Security, default=Security.STARTTLS)
     user_name = models.CharField(max_length=320, blank=True)
-    credentials = EncryptedTextField("credentials as JSON", bound_to=("merchant_id",), editable=False)
+    credentials = EncryptedTextField(_("credentials as JSON"), bound_to=("merchant_id",), editable=False)
     saved_by = models.CharField(max_length=MAX_ACTOR, editable=False)
     tested_at = models.DateTimeField(db_default=Now(), editable=False)
-    reason = models.CharField(max_length=500, blank=True, editable=False, help_text="Why it rejects our login.")
+    reason = models.CharField(max_length=500, blank=True, editable=False, help_text=_("Why it rejects our login."))
 
     objects = MailAccountQuerySet.as_manager()
 

@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Merchant
 from orders.models import Order, OrderItem
@@ -36,22 +37,22 @@ class OutgoingRequest(models.Model):
         models.SET_NULL,
         null=True,
         related_name="outgoing_requests",
-        help_text="Empty for a webhook endpoint.",
+        help_text=_("Empty for a webhook endpoint."),
     )
     item = models.ForeignKey(OrderItem, models.CASCADE, null=True, related_name="outgoing_requests")
-    unit = models.PositiveIntegerField(null=True, help_text="For a request about one unit.")
+    unit = models.PositiveIntegerField(null=True, help_text=_("For a request about one unit."))
     is_test = models.BooleanField(default=False)
-    request_id = models.CharField(max_length=40, blank=True, help_text="The same at every attempt.")
+    request_id = models.CharField(max_length=40, blank=True, help_text=_("The same at every attempt."))
     called_at = models.DateTimeField(db_default=Now(), editable=False)
     method = models.CharField(max_length=10)
-    url = models.CharField(max_length=2000, help_text="Without the query and secrets.")
+    url = models.CharField(max_length=2000, help_text=_("Without the query and secrets."))
     attempt = models.PositiveIntegerField(default=1)
     sent = models.TextField(blank=True)
     status_code = models.PositiveSmallIntegerField(null=True)
-    answer = models.TextField(blank=True, help_text="Beginning of the answer.")
+    answer = models.TextField(blank=True, help_text=_("Beginning of the answer."))
     milliseconds = models.PositiveIntegerField(null=True)
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
-    error = models.CharField(max_length=500, blank=True, help_text="Why there is no answer, or why it has no code.")
+    error = models.CharField(max_length=500, blank=True, help_text=_("Why there is no answer, or why it has no code."))
 
     objects = OutgoingRequestQuerySet.as_manager()
 

@@ -3,6 +3,8 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 
 class Upstream(models.Model):
@@ -11,8 +13,8 @@ class Upstream(models.Model):
     Each kind of server has a subclass with a merchant and a name.
     """
 
-    NOUN = ""  # what merchants call it
-    PROMISE = ""  # why a retry is safe, appended to a sentence of an e-mail
+    NOUN: str | Promise = ""  # what merchants call it
+    PROMISE: str | Promise = ""  # why a retry is safe, appended to a sentence of an e-mail
     merchant: Any
     name: Any
 
@@ -23,14 +25,14 @@ class Upstream(models.Model):
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Consecutive temporary failures.")
-    failing_since = models.DateTimeField(null=True, editable=False, help_text="When it stopped giving codes.")
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text=_("Consecutive temporary failures."))
+    failing_since = models.DateTimeField(null=True, editable=False, help_text=_("When it stopped giving codes."))
     paused_at = models.DateTimeField(
-        null=True, editable=False, help_text="When it was paused. Since then it is only probed."
+        null=True, editable=False, help_text=_("When it was paused. Since then it is only probed.")
     )
-    probe_at = models.DateTimeField(null=True, editable=False, help_text="When the next probe may be sent.")
+    probe_at = models.DateTimeField(null=True, editable=False, help_text=_("When the next probe may be sent."))
     notified_at = models.DateTimeField(
-        null=True, editable=False, help_text="When the merchant was last notified of failed items."
+        null=True, editable=False, help_text=_("When the merchant was last notified of failed items.")
     )
 
     # Those that are paused or gave no code the last time.

@@ -5,6 +5,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import MAX_ACTOR
 from pools.models.stock import KeyBatch, LicensePool
@@ -33,14 +35,14 @@ class KeyImport(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.READING)
     file_name = models.CharField(max_length=255, blank=True)
     note = models.CharField(max_length=500, blank=True)
-    size = models.PositiveIntegerField(help_text="Size of the unpacked content, in bytes.")
+    size = models.PositiveIntegerField(help_text=_("Size of the unpacked content, in bytes."))
     uploaded_by = models.CharField(max_length=MAX_ACTOR)
     uploaded_at = models.DateTimeField(db_default=Now(), editable=False)
     link = models.ForeignKey(UploadLink, models.CASCADE, null=True, related_name="imports")
     options = models.JSONField(
-        default=dict, help_text="How to read the content (pools/reading.py). Missing options are detected."
+        default=dict, help_text=_("How to read the content (pools/reading.py). Missing options are detected.")
     )
-    preview = models.JSONField(default=dict, help_text="The expected result (imports.Preview), without any key.")
+    preview = models.JSONField(default=dict, help_text=_("The expected result (imports.Preview), without any key."))
     error = models.CharField(max_length=500, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
     confirmed_at = models.DateTimeField(null=True)
@@ -58,7 +60,7 @@ class KeyImport(models.Model):
         ]
 
     def __str__(self):
-        return f"Import {self.pk} into {self.pool}"
+        return gettext("Import {pk} into {pool}").format(pk=self.pk, pool=self.pool)
 
     def get_absolute_url(self) -> str:
         return reverse("import", args=[self.pool_id, self.pk])
@@ -90,4 +92,4 @@ class KeyImportPart(Part):
         constraints = [models.UniqueConstraint(fields=["key_import", "number"], name="one_part_of_a_number")]
 
     def __str__(self):
-        return f"Part {self.number} of {self.key_import}"
+        return gettext("Part {number} of {key_import}").format(number=self.number, key_import=self.key_import)

@@ -1,5 +1,7 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import MAX_ACTOR
 from orders.models import OrderItem
@@ -15,7 +17,7 @@ class KeyMovement(models.Model):
     """
 
     class Place(models.TextChoices):
-        OUTSIDE = "", "outside"
+        OUTSIDE = "", _("outside")
         AVAILABLE = "available"
         RESERVED = "reserved"
         ISSUED = "issued"
@@ -27,7 +29,7 @@ class KeyMovement(models.Model):
     batch = models.ForeignKey(
         KeyBatch, models.DO_NOTHING, related_name="movements", db_constraint=False, db_index=False
     )
-    key_id = models.BigIntegerField(null=True, help_text="Empty if all keys of the batch moved.")
+    key_id = models.BigIntegerField(null=True, help_text=_("Empty if all keys of the batch moved."))
     item = models.ForeignKey(
         OrderItem, models.DO_NOTHING, null=True, related_name="key_movements", db_constraint=False, db_index=False
     )
@@ -37,7 +39,7 @@ class KeyMovement(models.Model):
     count = models.PositiveIntegerField()
     moved_at = models.DateTimeField(db_default=Now())
     moved_by = models.CharField(
-        max_length=MAX_ACTOR, blank=True, help_text="Empty if an order was fulfilled automatically."
+        max_length=MAX_ACTOR, blank=True, help_text=_("Empty if an order was fulfilled automatically.")
     )
 
     class Meta:
@@ -52,4 +54,6 @@ class KeyMovement(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.count} keys moved from {self.get_origin_display()} to {self.get_destination_display()}"
+        return gettext("{count} keys moved from {origin} to {destination}").format(
+            count=self.count, origin=self.get_origin_display(), destination=self.get_destination_display()
+        )

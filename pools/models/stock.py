@@ -3,6 +3,8 @@ from django.db import models
 from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import MAX_ACTOR, Merchant, Product
 from orders.license_texts import loose_fingerprint
@@ -45,25 +47,25 @@ class LicensePool(models.Model):
     class Notice(models.TextChoices):
         """The last notice about the stock since it was above the threshold."""
 
-        NONE = "", "nothing"
-        LOW = "low", "running low"
-        EMPTY = "empty", "empty"
+        NONE = "", _("nothing")
+        LOW = "low", _("running low")
+        EMPTY = "empty", _("empty")
 
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="pools")
     name = models.CharField(max_length=200)
     threshold = models.PositiveIntegerField(
-        "replenishment threshold",
+        _("replenishment threshold"),
         default=10,
-        help_text="We notify the recipients when this many keys or fewer are available.",
+        help_text=_("We notify the recipients when this many keys or fewer are available."),
     )
     recipients = ArrayField(
         models.EmailField(),
         default=list,
         blank=True,
-        help_text="E-mail addresses, separated by commas. Defaults to your owners and managers.",
+        help_text=_("E-mail addresses, separated by commas. Defaults to your owners and managers."),
     )
     reserve = models.PositiveIntegerField(
-        default=0, help_text="This many keys are held back. Only people can issue them, from an order page."
+        default=0, help_text=_("This many keys are held back. Only people can issue them, from an order page.")
     )
     notified = models.CharField(max_length=5, choices=Notice, default=Notice.NONE, blank=True, editable=False)
     # Keys are issued in the order of their positions. No available key has a lower position than the hint, so the
@@ -95,12 +97,16 @@ class LicensePool(models.Model):
 class KeyBatch(models.Model):
     pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="batches")
     key_count = models.PositiveIntegerField(editable=False)
-    repeated = models.PositiveIntegerField(default=0, editable=False, help_text="Skipped: repeated in the file.")
-    already_in_pool = models.PositiveIntegerField(default=0, editable=False, help_text="Skipped: already in the pool.")
-    already_in_other_pools = models.PositiveIntegerField(
-        default=0, editable=False, help_text="Skipped: already in another pool of the merchant."
+    repeated = models.PositiveIntegerField(default=0, editable=False, help_text=_("Skipped: repeated in the file."))
+    already_in_pool = models.PositiveIntegerField(
+        default=0, editable=False, help_text=_("Skipped: already in the pool.")
     )
-    unusable = models.PositiveIntegerField(default=0, editable=False, help_text="Skipped: these lines can’t be keys.")
+    already_in_other_pools = models.PositiveIntegerField(
+        default=0, editable=False, help_text=_("Skipped: already in another pool of the merchant.")
+    )
+    unusable = models.PositiveIntegerField(
+        default=0, editable=False, help_text=_("Skipped: these lines can’t be keys.")
+    )
     file_name = models.CharField(max_length=255, blank=True)
     note = models.CharField(max_length=500, blank=True)
     imported_by = models.CharField(max_length=MAX_ACTOR)
@@ -110,10 +116,12 @@ class KeyBatch(models.Model):
     undone_by = models.CharField(max_length=MAX_ACTOR, blank=True, editable=False)
 
     class Meta:
-        verbose_name_plural = "key batches"
+        verbose_name_plural = _("key batches")
 
     def __str__(self):
-        return f"{self.key_count} keys imported on {self.imported_at:%Y-%m-%d}"
+        return gettext("{key_count} keys imported on {imported_at:%Y-%m-%d}").format(
+            key_count=self.key_count, imported_at=self.imported_at
+        )
 
     def get_absolute_url(self) -> str:
         return reverse("pool-batches", args=[self.pool_id])
@@ -161,9 +169,9 @@ class LicenseKey(models.Model):
     """One key of a pool: available or reserved; then issued to one unit of an order item, or withdrawn."""
 
     class WithdrawalReason(models.TextChoices):
-        MERCHANT = "", "by hand"
-        REPLACED = "replaced", "replaced by another key"
-        REFUNDED = "refunded", "its order was refunded"
+        MERCHANT = "", _("by hand")
+        REPLACED = "replaced", _("replaced by another key")
+        REFUNDED = "refunded", _("its order was refunded")
 
     # Imports add up to a million rows, so each index and check is expensive. Lookups by pool use the unique constraint
     # instead of an index, and statement-level triggers instead of foreign keys keep keys in a batch of their pool.
@@ -215,7 +223,7 @@ class LicenseKey(models.Model):
         ]
 
     def __str__(self):
-        return f"Key {self.pk} of {self.pool}"
+        return gettext("Key {pk} of {pool}").format(pk=self.pk, pool=self.pool)
 
     def get_absolute_url(self) -> str:
         return f"{reverse('pool-keys', args=[self.pool_id])}?key={self.pk}"

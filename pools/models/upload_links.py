@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from pools.models.stock import LicensePool
 
@@ -42,7 +43,7 @@ class UploadLink(models.Model):
     objects = UploadLinkQuerySet.as_manager()
 
     def __str__(self):
-        return f"Upload link {self.pk} of {self.pool}"
+        return gettext("Upload link {pk} of {pool}").format(pk=self.pk, pool=self.pool)
 
     @property
     def token(self) -> str:

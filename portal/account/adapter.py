@@ -10,6 +10,8 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.shortcuts import render
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from outbound.mail import MailError, compose_plain, send_email
 from portal.account import devices
@@ -20,24 +22,24 @@ log = logging.getLogger(__name__)
 
 # Account changes that users are notified of by e-mail.
 CHANGES = {
-    "account/email/password_changed": "Your password was changed",
-    "account/email/password_reset": "Your password was reset",
-    "account/email/password_set": "A password was set for your account",
-    "mfa/email/totp_activated": "An authenticator app was added to your account",
-    "mfa/email/totp_deactivated": "The authenticator app was removed from your account",
-    "mfa/email/webauthn_added": "A passkey was added to your account",
-    "mfa/email/webauthn_removed": "A passkey was removed from your account",
-    "mfa/email/recovery_codes_generated": "New recovery codes were generated for your account",
+    "account/email/password_changed": _("Your password was changed"),
+    "account/email/password_reset": _("Your password was reset"),
+    "account/email/password_set": _("A password was set for your account"),
+    "mfa/email/totp_activated": _("An authenticator app was added to your account"),
+    "mfa/email/totp_deactivated": _("The authenticator app was removed from your account"),
+    "mfa/email/webauthn_added": _("A passkey was added to your account"),
+    "mfa/email/webauthn_removed": _("A passkey was removed from your account"),
+    "mfa/email/recovery_codes_generated": _("New recovery codes were generated for your account"),
 }
 
 
 class AccountAdapter(DefaultAccountAdapter):
     error_messages = DefaultAccountAdapter.error_messages | {
-        "email_password_mismatch": "Wrong e-mail address or password.",
-        "enter_current_password": "That’s not your current password.",
-        "incorrect_password": "That’s not your password.",
-        "too_many_login_attempts": "Too many failed attempts. Please try again in 15 minutes.",
-        "rate_limited": "Too many failed attempts. Please try again in 15 minutes.",
+        "email_password_mismatch": _("Wrong e-mail address or password."),
+        "enter_current_password": _("That’s not your current password."),
+        "incorrect_password": _("That’s not your password."),
+        "too_many_login_attempts": _("Too many failed attempts. Please try again in 15 minutes."),
+        "rate_limited": _("Too many failed attempts. Please try again in 15 minutes."),
     }
 
     def is_open_for_signup(self, request):
@@ -82,7 +84,7 @@ class AccountAdapter(DefaultAccountAdapter):
         methods = super().get_reauthentication_methods(user)
         for method in methods:
             if method["id"] == "mfa_reauthenticate:webauthn":
-                method["description"] = "Use a passkey"
+                method["description"] = gettext("Use a passkey")
         return methods
 
     def get_reset_password_from_key_url(self, key):
@@ -105,12 +107,12 @@ class AccountAdapter(DefaultAccountAdapter):
             with send_email(message):
                 pass
         except MailError as error:
-            log.warning("%s, but the notification e-mail failed: %s", CHANGES[template_prefix], error)
+            log.warning(gettext("%s, but the notification e-mail failed: %s"), CHANGES[template_prefix], error)
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
     error_messages = DefaultMFAAdapter.error_messages | {
-        "incorrect_code": "This code is wrong or was already used. Codes in your app change every 30 seconds."
+        "incorrect_code": _("This code is wrong or was already used. Codes in your app change every 30 seconds.")
     }
 
     def encrypt(self, text):
@@ -121,7 +123,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
 
     def generate_authenticator_name(self, user, type):
         count = user.authenticator_set.filter(type=type).count()
-        return f"Passkey {count + 1}" if count else "Passkey"
+        return gettext("Passkey {value}").format(value=count + 1) if count else "Passkey"
 
     def get_public_key_credential_rp_entity(self):
         return super().get_public_key_credential_rp_entity() | {"name": "Keywell"}

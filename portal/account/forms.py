@@ -1,5 +1,7 @@
 """allauth's forms with labels instead of placeholders, and with autocomplete attributes."""
 
+from typing import Any
+
 from allauth.account import forms as account
 from allauth.account.adapter import get_adapter
 from allauth.mfa.adapter import get_adapter as get_mfa_adapter
@@ -8,14 +10,15 @@ from allauth.mfa.totp import forms as totp
 from allauth.mfa.webauthn import forms as webauthn
 from django.conf import settings
 from django.core.cache import cache
+from django.utils.translation import gettext_lazy as _
 
 from delivery.link_requests import request_mail
 from merchants.addresses import validate_mailable
 
 
 class Labeled:
-    labels: dict[str, str] = {}
-    helps: dict[str, str] = {}
+    labels: dict[str, Any] = {}
+    helps: dict[str, Any] = {}
     attributes: dict[str, dict[str, str]] = {}
 
     def __init__(self, *args, **kwargs):
@@ -28,8 +31,8 @@ class Labeled:
 
 
 class LoginForm(Labeled, account.LoginForm):
-    labels = {"login": "E-mail address", "password": "Password"}
-    helps = {"password": ""}  # the page has the link below the button, so Tab skips it
+    labels: dict[str, Any] = {"login": _("E-mail address"), "password": _("Password")}
+    helps: dict[str, Any] = {"password": ""}  # the page has the link below the button, so Tab skips it
     attributes = {"login": {"autocomplete": "username", "autofocus": ""}}
 
 
@@ -38,15 +41,19 @@ class ReauthenticateForm(Labeled, account.ReauthenticateForm):
 
 
 class ChangePasswordForm(Labeled, account.ChangePasswordForm):
-    labels = {"oldpassword": "Current password", "password1": "New password", "password2": "Confirm new password"}
+    labels: dict[str, Any] = {
+        "oldpassword": _("Current password"),
+        "password1": _("New password"),
+        "password2": _("Confirm new password"),
+    }
 
 
 class SetPasswordForm(Labeled, account.SetPasswordForm):
-    labels = {"password1": "Password", "password2": "Confirm password"}
+    labels: dict[str, Any] = {"password1": _("Password"), "password2": _("Confirm password")}
 
 
 class ResetPasswordForm(Labeled, account.ResetPasswordForm):
-    labels = {"email": "E-mail address"}
+    labels: dict[str, Any] = {"email": _("E-mail address")}
     attributes = {"email": {"autocomplete": "username"}}
 
     def clean_email(self):
@@ -61,11 +68,11 @@ class ResetPasswordForm(Labeled, account.ResetPasswordForm):
 
 
 class ResetPasswordKeyForm(Labeled, account.ResetPasswordKeyForm):
-    labels = {"password1": "New password", "password2": "Confirm new password"}
+    labels: dict[str, Any] = {"password1": _("New password"), "password2": _("Confirm new password")}
 
 
 class CodeForm(Labeled, mfa.BaseAuthenticateForm):
-    helps = {"code": "Enter the code from your authenticator app or a recovery code."}
+    helps: dict[str, Any] = {"code": _("Enter the code from your authenticator app or a recovery code.")}
     attributes = {"code": {"inputmode": "numeric", "autofocus": ""}}
 
     def clean_code(self):
@@ -87,15 +94,15 @@ class ReauthenticateByCodeForm(CodeForm, mfa.ReauthenticateForm):
 
 
 class ActivateTOTPForm(Labeled, totp.ActivateTOTPForm):
-    labels = {"code": "Code from the app"}
+    labels: dict[str, Any] = {"code": _("Code from the app")}
     attributes = {"code": {"inputmode": "numeric"}}
 
 
 class AddPasskeyForm(Labeled, webauthn.AddWebAuthnForm):
-    labels = {"name": "Name", "passwordless": "Sign in without a password"}
-    helps = {
-        "name": "Helps you recognize it in the list, for example “Laptop”.",
-        "passwordless": "It will ask for your fingerprint, face or PIN. Otherwise, it’s only a second factor.",
+    labels: dict[str, Any] = {"name": "Name", "passwordless": _("Sign in without a password")}
+    helps: dict[str, Any] = {
+        "name": _("Helps you recognize it in the list, for example “Laptop”."),
+        "passwordless": _("It will ask for your fingerprint, face or PIN. Otherwise, it’s only a second factor."),
     }
 
     def __init__(self, *args, **kwargs):

@@ -7,6 +7,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django import forms
 from django.core.validators import RegexValidator
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import validate_mailable
 from merchants.logos import draw_logo
@@ -33,12 +35,12 @@ class EmailTextForm(forms.ModelForm):
 
 class SenderForm(forms.ModelForm):
     logo_file = forms.FileField(
-        label="New logo",
+        label=_("New logo"),
         required=False,
-        help_text="PNG, JPEG, GIF or WebP, up to 2 MB. Shown at up to 240 × 80 pixels on a white background.",
+        help_text=_("PNG, JPEG, GIF or WebP, up to 2 MB. Shown at up to 240 × 80 pixels on a white background."),
         widget=forms.FileInput(attrs={"accept": "image/png,image/jpeg,image/gif,image/webp"}),
     )
-    remove_logo = forms.BooleanField(label="Remove logo", required=False)
+    remove_logo = forms.BooleanField(label=_("Remove logo"), required=False)
 
     class Meta:
         model = Merchant
@@ -71,7 +73,7 @@ class SenderForm(forms.ModelForm):
 
 Kind = MailAccount.Kind
 # SMTP and HTTP authentication accept only ASCII.
-ASCII = RegexValidator(r"^[ -~]+$", "Use only ASCII characters.")
+ASCII = RegexValidator(r"^[ -~]+$", _("Use only ASCII characters."))
 SERVER_FIELDS = ["host", "port", "user_name"]
 
 
@@ -80,8 +82,8 @@ class MailServerForm(forms.ModelForm):
 
     host = forms.CharField(
         required=False,
-        validators=[RegexValidator(r"^[A-Za-z0-9.:-]+$", "Enter a host name, for example smtp.example.com.")],
-        help_text="For mail servers, for example smtp.example.com.",
+        validators=[RegexValidator(r"^[A-Za-z0-9.:-]+$", _("Enter a host name, for example smtp.example.com."))],
+        help_text=_("For mail servers, for example smtp.example.com."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     port = forms.TypedChoiceField(
@@ -89,23 +91,27 @@ class MailServerForm(forms.ModelForm):
         coerce=int,
         empty_value=None,
         required=False,
-        help_text="For mail servers.",
+        help_text=_("For mail servers."),
     )
     password = forms.CharField(
-        label="Password or API key",
+        label=_("Password or API key"),
         required=False,
         strip=False,
         validators=[ASCII],
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="The user’s password. For Postmark, the server token; for Mailgun and SendGrid, an API key. Leave"
-        " empty to keep the saved one.",
+        help_text=_(
+            "The user’s password. For Postmark, the server token; for Mailgun and SendGrid, an API key. Leave"
+            " empty to keep the saved one."
+        ),
     )
     tracking_secret = forms.CharField(
-        label="Provider’s webhook secret",
+        label=_("Provider’s webhook secret"),
         required=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="For delivery tracking. Postmark: the webhook’s user name and password, as user:password. Mailgun:"
-        " the HTTP webhook signing key. SendGrid: the verification key.",
+        help_text=_(
+            "For delivery tracking. Postmark: the webhook’s user name and password, as user:password. Mailgun:"
+            " the HTTP webhook signing key. SendGrid: the verification key."
+        ),
     )
 
     class Meta:
@@ -126,7 +132,7 @@ class MailServerForm(forms.ModelForm):
         if kind == Kind.SMTP:
             for name in SERVER_FIELDS:
                 if not data.get(name) and name not in self.errors:
-                    self.add_error(name, "A mail server needs this value.")
+                    self.add_error(name, gettext("A mail server needs this value."))
         else:
             data |= {"host": "", "port": None, "user_name": ""}
 
@@ -136,7 +142,7 @@ class MailServerForm(forms.ModelForm):
         if not data.get("password"):
             data["password"] = same_kind.password if same_kind and same_server else ""
         if not data["password"]:
-            self.add_error("password", "Enter the password or API key.")
+            self.add_error("password", gettext("Enter the password or API key."))
         if not data.get("tracking_secret"):
             data["tracking_secret"] = same_kind.tracking_secret if same_kind else ""
         if problem := _check_tracking_secret(kind, data["tracking_secret"]):
@@ -163,12 +169,12 @@ def _check_tracking_secret(kind: str | None, secret: str) -> str:
     if not secret:
         return ""
     if kind == Kind.POSTMARK and not all(secret.partition(":")):
-        return "Enter it as user:password."
+        return gettext("Enter it as user:password.")
     if kind in {Kind.MAILGUN, Kind.MAILGUN_EU} and not secret.isascii():
-        return "Mailgun signing keys contain only ASCII characters."
+        return gettext("Mailgun signing keys contain only ASCII characters.")
     if kind == Kind.SENDGRID:
         try:
             load_der_public_key(b64decode(secret))
         except (ValueError, UnsupportedAlgorithm):
-            return "This isn’t a SendGrid verification key."
+            return gettext("This isn’t a SendGrid verification key.")
     return ""

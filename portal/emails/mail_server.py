@@ -3,6 +3,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from outbound.mail import MailError, compose_plain, send_test_mail
@@ -19,7 +20,9 @@ def mail_server(request) -> HttpResponse:
     form = MailServerForm(request.merchant, account, request.POST or None)
     if form.is_valid() and send_test(request, form):
         form.save_by(str(request.user))
-        messages.success(request, f"Mail server saved. We sent a test e-mail to {request.user.email}.")
+        messages.success(
+            request, gettext("Mail server saved. We sent a test e-mail to {email}.").format(email=request.user.email)
+        )
         return redirect("mail-server")
 
     context = {"section": "emails", "account": account, "form": form}
@@ -37,7 +40,9 @@ def send_test(request: HttpRequest, form: MailServerForm) -> bool:
     try:
         send_test_mail(mail, account.merchant, account)
     except MailError as error:
-        form.add_error(None, f"The test e-mail failed, so nothing was saved. {error}"[:1000])
+        form.add_error(
+            None, gettext("The test e-mail failed, so nothing was saved. {error}").format(error=error)[:1000]
+        )
         return False
     return True
 
@@ -47,12 +52,14 @@ def send_test(request: HttpRequest, form: MailServerForm) -> bool:
 def remove(request) -> Confirmation:
     account = get_object_or_404(MailAccount, merchant=request.merchant)
     yield Question(
-        title="Switch to Keywell’s mail server?",
-        text=f"E-mails to your customers will no longer go through {account}. Its password will be deleted.",
-        button="Switch server",
+        title=gettext("Switch to Keywell’s mail server?"),
+        text=gettext(
+            "E-mails to your customers will no longer go through {account}. Its password will be deleted."
+        ).format(account=account),
+        button=gettext("Switch server"),
         danger=True,
         section="emails",
         back="mail-server",
     )
     account.delete()
-    return "E-mails to your customers now go through Keywell’s mail server."
+    return gettext("E-mails to your customers now go through Keywell’s mail server.")

@@ -13,6 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -32,9 +34,9 @@ PRODUCTS_PER_PAGE = 25
 MAX_VERSIONS = 50
 ORIGINS = {
     "default": "default",
-    "shared": "same as all products",
+    "shared": _("same as all products"),
     "custom": "custom",
-    "english": "same as English",
+    "english": _("same as English"),
 }
 # Previews are e-mails: they have inline styles, and no scripts or forms.
 PREVIEW_POLICY = {
@@ -63,7 +65,7 @@ class Place:
 
     @property
     def label(self) -> str:
-        return self.product.name if self.product else "All products"
+        return self.product.name if self.product else gettext("All products")
 
     def url(self, name: str = "email-text") -> str:
         return reverse(name, args=[self.scope, self.language])
@@ -106,11 +108,11 @@ class Place:
 
 def get_place(request, scope: str, language: str) -> Place:
     if language not in LANGUAGES:
-        raise Http404("Unknown language.")
+        raise Http404(gettext("Unknown language."))
     if scope == "all":
         return Place(request.merchant, None, language)
     if not scope.isdecimal() or len(scope) > 18:
-        raise Http404("Unknown product.")
+        raise Http404(gettext("Unknown product."))
     return Place(request.merchant, get_object_or_404(request.merchant.products, pk=int(scope)), language)
 
 
@@ -146,7 +148,7 @@ class TextRow:
         """Yield the place, the language's name and the origin of the text, for each language."""
         for language, texts in self.texts.items():
             place = Place(self.merchant, self.product, language)
-            yield place, LANGUAGES[language], ORIGINS[texts.origin(place.product_id, language)]
+            yield place, LANGUAGES[language], str(ORIGINS[texts.origin(place.product_id, language)])
 
 
 @member_required(Role.MANAGER)
@@ -160,9 +162,14 @@ def edit(request, scope: str, language: str) -> HttpResponse:
     if not form.is_valid():
         return show_editor(request, place, form)
     if save(place, form.cleaned_data, actor=str(request.user)):
-        messages.success(request, f"Saved. New e-mails use this text ({place.label}, {LANGUAGES[language]}).")
+        messages.success(
+            request,
+            gettext("Saved. New e-mails use this text ({label}, {languages}).").format(
+                label=place.label, languages=LANGUAGES[language]
+            ),
+        )
     else:
-        messages.info(request, "No changes to save.")
+        messages.info(request, gettext("No changes to save."))
     return redirect(place.url())
 
 
@@ -231,9 +238,14 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
         try:
             send_test_mail(mail, request.merchant, MailAccount.objects.for_merchant(request.merchant))
         except MailError as error:
-            messages.error(request, f"The test e-mail wasn’t sent. {error}")
+            messages.error(request, gettext("The test e-mail wasn’t sent. {error}").format(error=error))
         else:
-            messages.success(request, f"Test e-mail sent to {request.user.email}. Your changes aren’t saved yet.")
+            messages.success(
+                request,
+                gettext("Test e-mail sent to {email}. Your changes aren’t saved yet.").format(
+                    email=request.user.email
+                ),
+            )
     return show_editor(request, place, form)
 
 
@@ -242,9 +254,11 @@ def send_test(request, scope: str, language: str) -> HttpResponse:
 def reset(request, scope: str, language: str) -> Confirmation:
     place = get_place(request, scope, language)
     yield Question(
-        title=f"Reset the text for {place.label}, {LANGUAGES[language]}?",
-        text="Customers will get the general text again. Your custom text stays in the list of versions.",
-        button="Reset text",
+        title=gettext("Reset the text for {label}, {languages}?").format(
+            label=place.label, languages=LANGUAGES[language]
+        ),
+        text=gettext("Customers will get the general text again. Your custom text stays in the list of versions."),
+        button=gettext("Reset text"),
         danger=True,
         back=place.url(),
         section="emails",
@@ -252,7 +266,7 @@ def reset(request, scope: str, language: str) -> Confirmation:
     if place.current.is_default:
         return None
     save(place, place.fallback(), actor=str(request.user))
-    return "Text reset. Your custom text is still in the list of versions below."
+    return gettext("Text reset. Your custom text is still in the list of versions below.")
 
 
 @takes_files
@@ -262,7 +276,7 @@ def sender(request) -> HttpResponse:
     form = SenderForm(request.POST or None, request.FILES or None, instance=request.merchant)
     if form.is_valid():
         form.save_by(str(request.user))
-        messages.success(request, "Sender saved. New e-mails to customers use it.")
+        messages.success(request, gettext("Sender saved. New e-mails to customers use it."))
         return redirect("emails")
     context = {"section": "emails", "form": form, "logo": request.merchant.get_logo()}
     return render(request, "portal/emails/email_sender.html", context)

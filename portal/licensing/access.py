@@ -5,6 +5,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -44,8 +45,10 @@ def show(request, **context: Any) -> HttpResponse:
 @confirmed
 def add_login(request) -> Confirmation:
     form = VendorLoginForm(request.merchant, request.POST or None)
-    text = "Software that signs in with this user name and password has full access."
-    yield Question(title="Create a login", text=text, button="Create login", form=form, back="licensing-access")
+    text = gettext("Software that signs in with this user name and password has full access.")
+    yield Question(
+        title=gettext("Create a login"), text=text, button=gettext("Create login"), form=form, back="licensing-access"
+    )
     name, actor = form.cleaned_data["name"], str(request.user)
     created, password = VendorLogin.objects.create_login(request.merchant, name, created_by=actor)
     return show(request, created=created, secret=password)
@@ -56,8 +59,10 @@ def add_login(request) -> Confirmation:
 @confirmed
 def add_key(request) -> Confirmation:
     form = KeyForm(request.merchant, request.POST or None)
-    text = "Software signs in with the user name apiKey and this key as the password."
-    yield Question(title="Create an API key", text=text, button="Create key", form=form, back="licensing-access")
+    text = gettext("Software signs in with the user name apiKey and this key as the password.")
+    yield Question(
+        title=gettext("Create an API key"), text=text, button=gettext("Create key"), form=form, back="licensing-access"
+    )
     created = form.token()
     created.save()
     return show(request, created=created, secret=created.number)
@@ -66,19 +71,21 @@ def add_key(request) -> Confirmation:
 @scoped(VendorLogin, Role.OWNER)
 @confirmed
 def revoke_login(request, login: VendorLogin) -> Confirmation:
-    yield ask_revoke(f"the login {login}")
+    yield ask_revoke(gettext("the login {login}").format(login=login))
     VendorLogin.objects.filter(pk=login.pk, revoked_at=None).update(revoked_at=timezone.now())
-    return f"Login {login} revoked."
+    return gettext("Login {login} revoked.").format(login=login)
 
 
 @scoped(KEYS, Role.OWNER)
 @confirmed
 def revoke_key(request, key: Token) -> Confirmation:
     account = find_account(key)
-    warning = f" Orders that use the account “{account}” will fail until you save that account again."
-    yield ask_revoke(f"the API key {key}", warning=warning if account else "")
+    warning = gettext(" Orders that use the account “{account}” will fail until you save that account again.").format(
+        account=account
+    )
+    yield ask_revoke(gettext("the API key {key}").format(key=key), warning=warning if account else "")
     Token.objects.filter(pk=key.pk).update(active=False)
-    return f"API key {key} revoked."
+    return gettext("API key {key} revoked.").format(key=key)
 
 
 def find_account(key: Token) -> LicensingAccount | None:
@@ -88,10 +95,10 @@ def find_account(key: Token) -> LicensingAccount | None:
 
 def ask_revoke(name: str, *, warning: str = "") -> Question:
     return Question(
-        title=f"Revoke {name}?",
-        text="Software that uses it loses access. You can’t undo this. To replace it, create a new one first."
+        title=gettext("Revoke {name}?").format(name=name),
+        text=gettext("Software that uses it loses access. You can’t undo this. To replace it, create a new one first.")
         + warning,
-        button="Revoke",
+        button=gettext("Revoke"),
         danger=True,
         back="licensing-access",
     )

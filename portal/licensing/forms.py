@@ -4,6 +4,8 @@ from django import forms
 from django.core.validators import RegexValidator
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from licensing.models import (
     License,
@@ -20,7 +22,7 @@ from licensing.serializers import VOLUME
 from merchants.models import Merchant
 from merchants.numbers import MAX_NUMBER, validate_number
 
-NUMBER_HELP = "Your software refers to it by this number. You can’t change it later. Leave empty to generate one."
+NUMBER_HELP = _("Your software refers to it by this number. You can’t change it later. Leave empty to generate one.")
 PLAIN = {"autocomplete": "off"}
 
 
@@ -46,7 +48,7 @@ class NumberedForm(forms.ModelForm):
         number = self.cleaned_data["number"]
         others = type(self.instance)._default_manager.filter(merchant=self.instance.merchant, number=number)
         if number and others.exists():
-            raise forms.ValidationError("This number is already in use.")
+            raise forms.ValidationError(gettext("This number is already in use."))
         return number
 
 
@@ -74,7 +76,7 @@ class ModuleForm(NumberedForm):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("licensing_model") == LicensingModel.FLOATING and not data.get("max_checkout_validity"):
-            self.add_error("max_checkout_validity", "A Floating module needs this value.")
+            self.add_error("max_checkout_validity", gettext("A Floating module needs this value."))
         return data
 
 
@@ -90,7 +92,7 @@ class TemplateForm(NumberedForm):
         data = super().clean() or {}
         volume = VOLUME.get(data.get("license_type", ""))
         if volume and volume not in self.errors and data.get(volume) is None:
-            self.add_error(volume, "A template of this type needs this value.")
+            self.add_error(volume, gettext("A template of this type needs this value."))
         return data
 
 
@@ -102,11 +104,11 @@ class LicenseeForm(forms.Form):
         required=False,
         validators=[validate_number],
         widget=forms.TextInput(attrs=PLAIN),
-        help_text="The customer enters it in the software. Leave empty to generate one.",
+        help_text=_("The customer enters it in the software. Leave empty to generate one."),
     )
     marked_for_transfer = forms.BooleanField(
         required=False,
-        help_text="Anyone who knows its number can move its licenses to their licensee. It gets no automatic ones.",
+        help_text=_("Anyone who knows its number can move its licenses to their licensee. It gets no automatic ones."),
     )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
@@ -118,7 +120,7 @@ class LicenseeForm(forms.Form):
     def clean_number(self) -> str:
         number = self.cleaned_data["number"]
         if number and self.licensees.with_number(number).exists():
-            raise forms.ValidationError("Another licensee already has this number.")
+            raise forms.ValidationError(gettext("Another licensee already has this number."))
         return number
 
 
@@ -129,13 +131,13 @@ class LicenseeNameForm(forms.Form):
 class AddLicenseForm(forms.Form):
     template: forms.ModelChoiceField = forms.ModelChoiceField(None)
     start_date = forms.DateTimeField(
-        required=False, widget=MomentInput, help_text="In UTC. Leave empty to start when you add the license."
+        required=False, widget=MomentInput, help_text=_("In UTC. Leave empty to start when you add the license.")
     )
     parent_feature = forms.CharField(
         max_length=MAX_NUMBER,
         required=False,
         widget=forms.TextInput(attrs=PLAIN),
-        help_text="Rental time volumes only: the number of the license to extend. Leave empty if there’s only one.",
+        help_text=_("Rental time volumes only: the number of the license to extend. Leave empty if there’s only one."),
     )
 
     def __init__(self, templates: QuerySet[LicenseTemplate], *args: Any, **kwargs: Any) -> None:
@@ -151,24 +153,24 @@ class LicenseForm(forms.ModelForm):
             *("grace_period", "parent_feature", "hidden"),
         ]
         widgets = {"start_date": MomentInput}
-        help_texts = {"start_date": "In UTC."}
+        help_texts = {"start_date": _("In UTC.")}
 
 
 def find_licensee(merchant: Merchant, number: str) -> Licensee:
     licensee = Licensee.objects.filter(merchant=merchant).with_number(number).first()
     if licensee is None:
-        raise forms.ValidationError("You have no licensee with this number.")
+        raise forms.ValidationError(gettext("You have no licensee with this number."))
     return licensee
 
 
 class TransferForm(forms.Form):
     direction = forms.ChoiceField(
-        choices=[("to", "From this licensee to the other one"), ("from", "From the other licensee to this one")],
+        choices=[("to", _("From this licensee to the other one")), ("from", _("From the other licensee to this one"))],
         widget=forms.RadioSelect,
         initial="to",
     )
     number = forms.CharField(
-        label="Number of the other licensee", max_length=MAX_NUMBER, widget=forms.TextInput(attrs=PLAIN)
+        label=_("Number of the other licensee"), max_length=MAX_NUMBER, widget=forms.TextInput(attrs=PLAIN)
     )
 
     def __init__(self, licensee: Licensee, *args: Any, **kwargs: Any) -> None:
@@ -195,45 +197,54 @@ class VendorLoginForm(MerchantForm):
     name = forms.CharField(
         max_length=60,
         validators=[
-            RegexValidator(r"\A[A-Za-z0-9._-]+\Z", "Use only letters, digits, dots, hyphens and underscores.")
+            RegexValidator(r"\A[A-Za-z0-9._-]+\Z", _("Use only letters, digits, dots, hyphens and underscores."))
         ],
         widget=forms.TextInput(attrs=PLAIN),
     )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(merchant, *args, **kwargs)
-        self.fields["name"].help_text = f"The software that uses it. The user name will be {merchant.slug}.[name]."
+        self.fields["name"].help_text = gettext(
+            "The software that uses it. The user name will be {slug}.[name]."
+        ).format(slug=merchant.slug)
 
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         if VendorLogin.objects.filter(user_name=f"{self.merchant.slug}.{name}").exists():
-            raise forms.ValidationError("This name is or was already used for a login.")
+            raise forms.ValidationError(gettext("This name is or was already used for a login."))
         return name
 
 
 class KeyForm(MerchantForm):
-    name = forms.CharField(max_length=100, help_text="The software that uses it.", widget=forms.TextInput(attrs=PLAIN))
+    name = forms.CharField(
+        max_length=100, help_text=_("The software that uses it."), widget=forms.TextInput(attrs=PLAIN)
+    )
     role = forms.ChoiceField(
-        label="Permissions",
+        label=_("Permissions"),
         choices=[(role.value, f"{role.label} ({role.value.removeprefix('ROLE_APIKEY_')})") for role in Role],
-        help_text="Each option includes the ones before it.",
+        help_text=_("Each option includes the ones before it."),
     )
     licensee = forms.CharField(
-        label="Restrict to licensee",
+        label=_("Restrict to licensee"),
         max_length=MAX_NUMBER,
         required=False,
         widget=forms.TextInput(attrs=PLAIN),
-        help_text="The number of the only licensee this key can validate and transfer to. Leave empty to allow all.",
+        help_text=_(
+            "The number of the only licensee this key can validate and transfer to. Leave empty to allow all."
+        ),
     )
     expiration_time = forms.DateTimeField(
-        label="Expires at", required=False, widget=MomentInput, help_text="In UTC. Leave empty for no expiration."
+        label=_("Expires at"),
+        required=False,
+        widget=MomentInput,
+        help_text=_("In UTC. Leave empty for no expiration."),
     )
 
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         # Also keeps a page reload from creating the key again.
         if Token.objects.live().filter(merchant=self.merchant, token_type=Token.Type.APIKEY, name=name).exists():
-            raise forms.ValidationError("Another API key already has this name.")
+            raise forms.ValidationError(gettext("Another API key already has this name."))
         return name
 
     def clean_licensee(self) -> Licensee | None:
@@ -245,7 +256,7 @@ class KeyForm(MerchantForm):
     def clean_expiration_time(self):
         moment = self.cleaned_data["expiration_time"]
         if moment and moment <= timezone.now():
-            raise forms.ValidationError("Choose a time in the future.")
+            raise forms.ValidationError(gettext("Choose a time in the future."))
         return moment
 
     def token(self) -> Token:

@@ -4,15 +4,17 @@ from datetime import datetime
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from licensing.models import Licensee, LicenseTransactionJoin, Transaction
 
 MAX_LINES = 50
 MAX_NUMBERS = 5  # license numbers per line
 AUTOMATIC = {
-    Transaction.Source.AUTO_LICENSE_CREATE: "added",
-    Transaction.Source.AUTO_LICENSEE_CREATE: "added automatically",
-    Transaction.Source.AUTO_LICENSEE_VALIDATE: "added by a validation",
+    Transaction.Source.AUTO_LICENSE_CREATE: _("{licenses} added"),
+    Transaction.Source.AUTO_LICENSEE_CREATE: _("{licenses} added automatically"),
+    Transaction.Source.AUTO_LICENSEE_VALIDATE: _("{licenses} added by a validation"),
 }
 
 
@@ -58,14 +60,20 @@ def _transactions(licensee: Licensee) -> QuerySet[Transaction]:
 
 def _transaction_line(transaction, licensee: Licensee) -> LicenseeHistoryLine:
     count, kind, other = transaction.license_count, "licenses", None
-    licenses = f"{count:,} license{'' if count == 1 else 's'}"
+    licenses = ngettext("{count:,} license", "{count:,} licenses", count).format(count=count)
     note = ", ".join(transaction.numbers) + (" …" if count > MAX_NUMBERS else "")
     if transaction.source == Transaction.Source.AUTO_LICENSES_TRANSFER:
         kind, is_away = "transfer", transaction.source_licensee_id == licensee.pk
         other = transaction.licensee if is_away else transaction.source_licensee
-        text = f"{licenses} transferred {'to' if is_away else 'from'}{'' if other else ' a deleted licensee'}"
+        if other:
+            text = gettext("{licenses} transferred to") if is_away else gettext("{licenses} transferred from")
+        elif is_away:
+            text = gettext("{licenses} transferred to a deleted licensee")
+        else:
+            text = gettext("{licenses} transferred from a deleted licensee")
     elif transaction.source in AUTOMATIC:
-        text = f"{licenses} {AUTOMATIC[transaction.source]}"
+        text = str(AUTOMATIC[transaction.source])
     else:
-        text = f"Transaction {transaction.number}, {transaction.get_status_display()}: {licenses}"
+        text = gettext("Transaction {number}, {status}: {licenses}")
+    text = text.format(licenses=licenses, number=transaction.number, status=transaction.get_status_display())
     return LicenseeHistoryLine(transaction.created_at, kind, text, actor=transaction.made_by, note=note, other=other)

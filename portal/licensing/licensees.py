@@ -7,6 +7,7 @@ from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery, p
 from django.db.models.functions import Coalesce, JSONObject
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -96,9 +97,9 @@ def search(request, text: str) -> HttpResponse:
 @confirmed
 def add(request) -> Confirmation:
     form = LicenseeForm(request.merchant, request.POST or None, initial={"product": request.GET.get("product")})
-    yield form_page(title="Add a licensee", form=form, back="licensing")
+    yield form_page(title=gettext("Add a licensee"), form=form, back="licensing")
     licensee = create_licensee(actor=str(request.user), **form.cleaned_data)
-    messages.success(request, "Licensee added.")
+    messages.success(request, gettext("Licensee added."))
     return redirect(licensee)
 
 
@@ -146,7 +147,7 @@ def show(request, licensee: Licensee, **context: Any) -> HttpResponse:
 @confirmed
 def change(request, licensee: Licensee) -> Confirmation:
     form = LicenseeNameForm(request.POST if request.method == "POST" else None, initial={"name": licensee.name})
-    yield Question(title="Rename licensee", button="Rename", form=form)
+    yield Question(title=gettext("Rename licensee"), button=gettext("Rename"), form=form)
     actions.rename(licensee, form.cleaned_data["name"], actor=str(request.user))
     return None
 
@@ -154,28 +155,33 @@ def change(request, licensee: Licensee) -> Confirmation:
 @scoped(LICENSEES)
 @confirmed
 def switch(request, licensee: Licensee, *, active: bool) -> Confirmation:
-    text = "will be valid again" if active else "won’t be valid until you activate it again"
-    yield ask_switch("licensee", f"The licenses of {licensee} {text}.", active=active)
-    changed = actions.set_active(licensee, active, actor=str(request.user))
-    return f"Licensee {'activated' if active else 'deactivated'}." if changed else None
+    if active:
+        text, title = gettext("The licenses of {licensee} will be valid again."), gettext("Activate this licensee?")
+    else:
+        text = gettext("The licenses of {licensee} won’t be valid until you activate it again.")
+        title = gettext("Deactivate this licensee?")
+    yield ask_switch(title, text.format(licensee=licensee), active=active)
+    if not actions.set_active(licensee, active, actor=str(request.user)):
+        return None
+    return gettext("Licensee activated.") if active else gettext("Licensee deactivated.")
 
 
-def ask_switch(kind: str, text: str, *, active: bool) -> Question:
-    verb = "Activate" if active else "Deactivate"
-    return Question(title=f"{verb} this {kind}?", text=text, button=verb, danger=not active)
+def ask_switch(title: str, text: str, *, active: bool) -> Question:
+    button = gettext("Activate") if active else gettext("Deactivate")
+    return Question(title=title, text=text, button=button, danger=not active)
 
 
 @scoped(LICENSEES)
 @confirmed
 def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
-    text = "Anyone who knows the number can then move its licenses to their own licensee."
+    text = gettext("Anyone who knows the number can then move its licenses to their own licensee.")
     yield Question(
-        title="Mark for transfer?" if marked else "Remove transfer mark?",
-        text=text if marked else "Its licenses can’t be transferred away anymore.",
-        button="Mark for transfer" if marked else "Remove mark",
+        title=gettext("Mark for transfer?") if marked else gettext("Remove transfer mark?"),
+        text=text if marked else gettext("Its licenses can’t be transferred away anymore."),
+        button=gettext("Mark for transfer") if marked else gettext("Remove mark"),
     )
     if actions.set_marked(licensee, marked, actor=str(request.user)):
-        return "Licensee marked for transfer." if marked else "Transfer mark removed."
+        return gettext("Licensee marked for transfer.") if marked else gettext("Transfer mark removed.")
     return None
 
 
@@ -184,10 +190,12 @@ def mark(request, licensee: Licensee, *, marked: bool) -> Confirmation:
 def transfer_licenses(request, licensee: Licensee) -> Confirmation:
     form = TransferForm(licensee, request.POST or None)
     question = Question(
-        title="Transfer licenses",
-        text="This moves all licenses from one licensee to the other. They keep their numbers. The source has to be"
-        " marked for transfer.",
-        button="Transfer",
+        title=gettext("Transfer licenses"),
+        text=gettext(
+            "This moves all licenses from one licensee to the other. They keep their numbers. The source has to be"
+            " marked for transfer."
+        ),
+        button=gettext("Transfer"),
         form=form,
     )
     yield question
@@ -198,9 +206,13 @@ def transfer_licenses(request, licensee: Licensee) -> Confirmation:
         form.add_error(None, str(error.detail))
         yield question
     if count:
-        licenses = f"{count:,} license{'' if count == 1 else 's'}"
-        return f"{licenses} transferred from {source} to {target}."
-    messages.warning(request, f"{source} has no licenses to transfer.")
+        done = ngettext(
+            "{count:,} license transferred from {source} to {target}.",
+            "{count:,} licenses transferred from {source} to {target}.",
+            count,
+        )
+        return done.format(count=count, source=source, target=target)
+    messages.warning(request, gettext("{source} has no licenses to transfer.").format(source=source))
     return None
 
 
@@ -210,15 +222,15 @@ def add_license(request, licensee: Licensee) -> Confirmation:
     available = LicenseTemplate.objects.filter(active=True, module__active=True, module__product__active=True)
     templates = available.filter(module__product=licensee.product_id).order_by("name", "pk")
     form = AddLicenseForm(templates, request.POST or None)
-    text = "The license copies the template’s current terms."
-    question = Question(title="Add a license", text=text, button="Add license", form=form)
+    text = gettext("The license copies the template’s current terms.")
+    question = Question(title=gettext("Add a license"), text=text, button=gettext("Add license"), form=form)
     yield question
     try:
         license = actions.add_license(licensee, actor=str(request.user), **form.cleaned_data)
     except LicensingError as error:
         form.add_error(None, str(error.detail))
         yield question
-    return f"License {license.number} added."
+    return gettext("License {number} added.").format(number=license.number)
 
 
 def get_license(licensee: Licensee, pk: int) -> License:
@@ -232,21 +244,26 @@ def get_license(licensee: Licensee, pk: int) -> License:
 def change_license(request, licensee: Licensee, license: int) -> Confirmation:
     changed = get_license(licensee, license)
     form = LicenseForm(request.POST or None, instance=changed)
-    question = form_page(title=f"Edit license {changed.number}", form=form)
+    question = form_page(title=gettext("Edit license {number}").format(number=changed.number), form=form)
     yield question
     try:
         actions.change_license(changed, fields=form.changed_data, actor=str(request.user))
     except LicensingError as error:
         form.add_error("parent_feature", str(error.detail))
         yield question
-    return f"License {changed.number} saved."
+    return gettext("License {number} saved.").format(number=changed.number)
 
 
 @scoped(LICENSEES)
 @confirmed
 def switch_license(request, licensee: Licensee, license: int, *, active: bool) -> Confirmation:
     switched = get_license(licensee, license)
-    text = "will be valid again" if active else "won’t be valid until you activate it again"
-    yield ask_switch("license", f"{switched.name} ({switched.number}) {text}.", active=active)
+    if active:
+        text, title = gettext("{name} ({number}) will be valid again."), gettext("Activate this license?")
+        done = gettext("License {number} activated.")
+    else:
+        text = gettext("{name} ({number}) won’t be valid until you activate it again.")
+        title, done = gettext("Deactivate this license?"), gettext("License {number} deactivated.")
+    yield ask_switch(title, text.format(name=switched.name, number=switched.number), active=active)
     changed = actions.set_license_active(switched, active, actor=str(request.user))
-    return f"License {switched.number} {'activated' if active else 'deactivated'}." if changed else None
+    return done.format(number=switched.number) if changed else None

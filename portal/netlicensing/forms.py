@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.netlicensing.models import (
     MAX_NUMBER,
@@ -28,17 +30,19 @@ class AccountForm(forms.ModelForm):
     """
 
     place = forms.ChoiceField(
-        label="Licensing service",
-        choices=[("own", "Keywell’s own service"), ("other", "Another service")],
+        label=_("Licensing service"),
+        choices=[("own", _("Keywell’s own service")), ("other", _("Another service"))],
         widget=forms.RadioSelect,
     )
     api_key = forms.CharField(
-        label="API key",
+        label=_("API key"),
         required=False,
         max_length=200,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Requires the role ROLE_APIKEY_OPERATION or higher. Stored encrypted and never shown again. Leave"
-        " empty to keep the saved key.",
+        help_text=_(
+            "Requires the role ROLE_APIKEY_OPERATION or higher. Stored encrypted and never shown again. Leave"
+            " empty to keep the saved key."
+        ),
     )
 
     field_order = ("name", "place", "address", "api_key", "timeout")
@@ -46,11 +50,11 @@ class AccountForm(forms.ModelForm):
     class Meta:
         model = LicensingAccount
         fields = ["name", "address", "api_key", "timeout"]
-        labels = {"timeout": "Time limit in seconds"}
+        labels = {"timeout": _("Time limit in seconds")}
         help_texts = {
-            "name": "Only you see this name.",
-            "address": "Base URL of the service’s REST API, such as https://go.netlicensing.io/core/v2/rest.",
-            "timeout": "1 to 20 seconds for each answer. After that, we retry later.",
+            "name": _("Only you see this name."),
+            "address": _("Base URL of the service’s REST API, such as https://go.netlicensing.io/core/v2/rest."),
+            "timeout": _("1 to 20 seconds for each answer. After that, we retry later."),
         }
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -73,14 +77,14 @@ class AccountForm(forms.ModelForm):
         except OutgoingRequestError as error:
             raise forms.ValidationError(str(error)) from error
         if "#" in address or "?" in address:
-            raise forms.ValidationError("Remove the ? or # and everything after it.")
+            raise forms.ValidationError(gettext("Remove the ? or # and everything after it."))
         return address
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
         others = self.instance.merchant.licensing_accounts.exclude(pk=self.instance.pk)
         if others.filter(name=data.get("name")).exists():
-            self.add_error("name", "Another account has this name.")
+            self.add_error("name", gettext("Another account has this name."))
         if data.get("place") == "other":
             self._clean_other(data)
         else:
@@ -90,12 +94,12 @@ class AccountForm(forms.ModelForm):
     def _clean_other(self, data: dict[str, Any]) -> None:
         if not data.get("address"):
             if "address" not in self.errors:
-                self.add_error("address", "Enter the URL of the service.")
+                self.add_error("address", gettext("Enter the URL of the service."))
             return
         if data.get("api_key"):
             return
         if self.saved is None or urlsplit(self.saved.address)[:2] != urlsplit(data["address"])[:2]:
-            self.add_error("api_key", "Enter the key for this server.")
+            self.add_error("api_key", gettext("Enter the key for this server."))
         else:
             data["api_key"] = self.saved.api_key
 
@@ -111,10 +115,10 @@ class PackageForm(forms.ModelForm):
     class Meta:
         model = LicensePackage
         fields = ["name", "product_number", "start_date"]
-        labels = {"start_date": "License start"}
+        labels = {"start_date": _("License start")}
         help_texts = {
-            "name": "Only you see this name.",
-            "product_number": "Number in the licensing service, such as P001.",
+            "name": _("Only you see this name."),
+            "product_number": _("Number in the licensing service, such as P001."),
         }
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -128,7 +132,7 @@ class PackageForm(forms.ModelForm):
         for index in range(self.count):
             row = saved[index] if index < len(saved) else None
             self.fields[f"template_{index}"] = forms.CharField(
-                label=f"Template {index + 1}",
+                label=gettext("Template {value}").format(value=index + 1),
                 required=False,
                 max_length=MAX_NUMBER,
                 validators=[validate_number],
@@ -136,7 +140,7 @@ class PackageForm(forms.ModelForm):
                 widget=forms.TextInput(attrs={"autocomplete": "off", "list": "template-numbers"}),
             )
             self.fields[f"quantity_{index}"] = forms.IntegerField(
-                label=f"Quantity {index + 1}",
+                label=gettext("Quantity {value}").format(value=index + 1),
                 required=False,
                 min_value=1,
                 max_value=100,
@@ -150,13 +154,13 @@ class PackageForm(forms.ModelForm):
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         if self.instance.merchant.license_packages.exclude(pk=self.instance.pk).filter(name=name).exists():
-            raise forms.ValidationError("Another package has this name.")
+            raise forms.ValidationError(gettext("Another package has this name."))
         return name
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
         if not self.errors and not self.wanted():
-            raise ValidationError("Enter at least one template.")
+            raise ValidationError(gettext("Enter at least one template."))
         return data
 
     def wanted(self) -> list[tuple[str, int]]:

@@ -1,6 +1,7 @@
 """API keys for accounts at Keywell's own licensing service."""
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from fulfillment.models import Fulfillment
 from fulfillment.product_sources import SourceChangeRefused
@@ -31,7 +32,9 @@ def remove_account(account: LicensingAccount) -> None:
     # Blocks adding a package in the meantime, since inserting a foreign key locks the referenced row.
     LicensingAccount.objects.select_for_update().get(pk=account.pk)
     if account.packages.exists():
-        raise SourceChangeRefused(f"“{account}” has license packages. Remove them first.")
+        raise SourceChangeRefused(
+            gettext("“{account}” has license packages. Remove them first.").format(account=account)
+        )
     account.delete()
     if account.is_own:
         keys_of(account).delete()

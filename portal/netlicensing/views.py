@@ -8,6 +8,7 @@ from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -45,9 +46,9 @@ def accounts(request) -> HttpResponse:
 def add(request) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=LicensingAccount(merchant=request.merchant))
     if form.is_valid() and save_once(form, partial(save_account, form.instance)):
-        messages.success(request, "Account added. Now add a license package.")
+        messages.success(request, gettext("Account added. Now add a license package."))
         return redirect(form.instance)
-    return show_form(request, form, "Add licensing account", reverse("licensing-accounts"))
+    return show_form(request, form, gettext("Add licensing account"), reverse("licensing-accounts"))
 
 
 @for_account
@@ -55,9 +56,9 @@ def add(request) -> HttpResponse:
 def change(request, account: LicensingAccount) -> HttpResponse:
     form = AccountForm(request.POST or None, instance=account)
     if form.is_valid() and save_once(form, partial(save_account, account)):
-        messages.success(request, "Account changed. Waiting orders will be retried now.")
+        messages.success(request, gettext("Account changed. Waiting orders will be retried now."))
         return redirect(account)
-    return show_form(request, form, "Edit licensing account", account.get_absolute_url())
+    return show_form(request, form, gettext("Edit licensing account"), account.get_absolute_url())
 
 
 def show_form(request, form: AccountForm, title: str, cancel: str) -> HttpResponse:
@@ -95,10 +96,15 @@ def test(request, account: LicensingAccount) -> HttpResponse:
     try:
         numbers = read_numbers(account, "licensetemplate")
     except (NetLicensingError, HostBusy) as error:
-        messages.error(request, f"Test failed: {error}")
+        messages.error(request, gettext("Test failed: {error}").format(error=error))
     else:
         messages.success(
-            request, f"Test succeeded: found {len(numbers):,} license template{'' if len(numbers) == 1 else 's'}."
+            request,
+            ngettext(
+                "Test succeeded: found {count:,} license template.",
+                "Test succeeded: found {count:,} license templates.",
+                len(numbers),
+            ).format(count=len(numbers)),
         )
     return redirect(account)
 
@@ -114,28 +120,36 @@ def read_numbers(account: LicensingAccount, kind: str) -> list[str]:
 def retry_failed(request, account: LicensingAccount) -> Confirmation:
     failed = Fulfillment.objects.count_failed(account)
     yield Question(
-        title="Retry all failed?",
-        text=f"We’ll ask “{account}” again for {failed:,} failed items of paid orders. Existing licensees and licenses"
-        " are reused, so nothing is created twice.",
-        button="Retry all",
+        title=gettext("Retry all failed?"),
+        text=gettext(
+            "We’ll ask “{account}” again for {failed:,} failed items of paid orders. Existing licensees and licenses"
+            " are reused, so nothing is created twice."
+        ).format(account=account, failed=failed),
+        button=gettext("Retry all"),
     )
     count = actions.retry_failed(account, actor=str(request.user))
-    return f"{count:,} item{'' if count == 1 else 's'} will be retried, oldest payment first."
+    return ngettext(
+        "{count:,} item will be retried, oldest payment first.",
+        "{count:,} items will be retried, oldest payment first.",
+        count,
+    ).format(count=count)
 
 
 @for_account
 @confirmed
 def delete(request, account: LicensingAccount) -> Confirmation:
     yield Question(
-        title="Remove the licensing account?",
-        text=f"Keywell will send no more requests to “{account}” and won’t deactivate licenses of orders that are"
-        " refunded later. Existing licenses stay in the service.",
-        button="Remove account",
+        title=gettext("Remove the licensing account?"),
+        text=gettext(
+            "Keywell will send no more requests to “{account}” and won’t deactivate licenses of orders that are"
+            " refunded later. Existing licenses stay in the service."
+        ).format(account=account),
+        button=gettext("Remove account"),
         danger=True,
         then="licensing-accounts",
     )
     remove_account(account)
-    return f"Licensing account “{account}” removed."
+    return gettext("Licensing account “{account}” removed.").format(account=account)
 
 
 # License packages
@@ -144,13 +158,15 @@ def delete(request, account: LicensingAccount) -> Confirmation:
 @for_account
 @require_http_methods(["GET", "POST"])
 def add_package(request, account: LicensingAccount) -> HttpResponse:
-    return edit_package(request, LicensePackage(merchant=request.merchant, account=account), "Add license package")
+    return edit_package(
+        request, LicensePackage(merchant=request.merchant, account=account), gettext("Add license package")
+    )
 
 
 @for_account
 @require_http_methods(["GET", "POST"])
 def package(request, account: LicensingAccount, package: int) -> HttpResponse:
-    return edit_package(request, get_object_or_404(account.packages, pk=package), "Edit license package")
+    return edit_package(request, get_object_or_404(account.packages, pk=package), gettext("Edit license package"))
 
 
 def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
@@ -159,7 +175,10 @@ def edit_package(request, package: LicensePackage, title: str) -> HttpResponse:
     if form.is_valid() and save_once(form, form.save):
         messages.success(
             request,
-            "License package saved. You can add it to products as a source. Orders in progress keep the old version.",
+            gettext(
+                "License package saved. You can add it to products as a source. Orders in progress keep the old"
+                " version."
+            ),
         )
         return redirect(package)
     templates = list(package.templates.all()) if package.pk else []
@@ -197,12 +216,14 @@ def suggestions(account: LicensingAccount) -> dict[str, Any]:
 def delete_package(request, account: LicensingAccount, package: int) -> Confirmation:
     row = get_object_or_404(account.packages, pk=package)
     yield Question(
-        title="Remove the license package?",
-        text=f"“{row}” will be deleted. Licenses that were already added stay and are deactivated after a refund.",
-        button="Remove package",
+        title=gettext("Remove the license package?"),
+        text=gettext(
+            "“{row}” will be deleted. Licenses that were already added stay and are deactivated after a refund."
+        ).format(row=row),
+        button=gettext("Remove package"),
         danger=True,
         back=row,
         then=account,
     )
     remove_place(row)
-    return f"License package “{row}” removed."
+    return gettext("License package “{row}” removed.").format(row=row)

@@ -10,6 +10,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import JSONObject
 from django.urls import reverse
+from django.utils.translation import gettext, ngettext_lazy
 
 from delivery.models import DeliveredCode, Delivery
 from delivery.resending import why_not_resend
@@ -34,6 +35,14 @@ ITEMS_SHOWN = 10
 UNITS_SHOWN, UNITS_SHOWN_OF_MANY = 20, 2  # per item, in an order with few or many items
 LINES_SHOWN = 10, 90  # of the history: from the start and from the end
 ORDERS_SHOWN = 11  # of a subscription: around the current order, in addition to the first one
+
+
+EVERY = {
+    "day": ngettext_lazy("every day", "every %(count)d days", "count"),
+    "week": ngettext_lazy("every week", "every %(count)d weeks", "count"),
+    "month": ngettext_lazy("every month", "every %(count)d months", "count"),
+    "year": ngettext_lazy("every year", "every %(count)d years", "count"),
+}
 
 
 @dataclass(frozen=True)
@@ -220,7 +229,7 @@ class ShownItem:
     def period(self) -> str:
         """The renewal period in words, such as “every 3 months”."""
         number, unit = split_period(self.item.subscription.period)  # type: ignore[union-attr]
-        return f"every {unit}" if number == 1 else f"every {number} {unit}s"
+        return EVERY[unit] % {"count": number}
 
     @property
     def can_be_retried(self) -> bool:
@@ -238,7 +247,7 @@ def show_subscription_orders(desk: Desk, known_orders: list[SubscriptionOrder]) 
     numbers = {known.number for known in known_orders}
     shown = []
     if known_orders[0].parent_order and known_orders[0].parent_order not in numbers:
-        shown.append(ShownOrder(known_orders[0].parent_order, note="not reported"))
+        shown.append(ShownOrder(known_orders[0].parent_order, note=gettext("not reported")))
     for index, known in enumerate(known_orders):
         if index == 0 or start <= index < start + ORDERS_SHOWN:
             order = known.item.order

@@ -7,6 +7,8 @@ from django.db.models import Exists, OuterRef, Q
 from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from delivery.models import Delivery
 from fulfillment.models import Fulfillment
@@ -52,13 +54,13 @@ class FilterForm(forms.Form):
         choices=choices([*Fulfillment.Status.values, UNMAPPED]), widget=PlainSelect, required=False
     )
     delivery = forms.ChoiceField(
-        label="Last e-mail", choices=choices(Delivery.Status.values), widget=PlainSelect, required=False
+        label=_("Last e-mail"), choices=choices(Delivery.Status.values), widget=PlainSelect, required=False
     )
     product: forms.ModelChoiceField = forms.ModelChoiceField(
-        None, empty_label="Any", widget=PlainSelect, required=False
+        None, empty_label=_("Any"), widget=PlainSelect, required=False
     )
     checkout_page: forms.ModelChoiceField = forms.ModelChoiceField(
-        None, empty_label="Any", widget=PlainSelect, required=False
+        None, empty_label=_("Any"), widget=PlainSelect, required=False
     )
     reported_from = forms.DateField(widget=DateInput, required=False)
     reported_until = forms.DateField(widget=DateInput, required=False)
@@ -122,7 +124,7 @@ def last_delivery_is(status: str) -> Exists:
 
 class CustomerEmailForm(forms.Form):
     email = EmailFormField(
-        label="E-mail address",
+        label=_("E-mail address"),
         max_length=Order._meta.get_field("email").max_length,
         widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True}),
     )
@@ -130,14 +132,16 @@ class CustomerEmailForm(forms.Form):
 
 class RefundForm(forms.Form):
     amount = forms.CharField()
-    reference = forms.CharField(max_length=64, required=False, help_text="Optional. The shop’s number of the refund.")
+    reference = forms.CharField(
+        max_length=64, required=False, help_text=_("Optional. The shop’s number of the refund.")
+    )
     # The remaining amount that the page showed. If it has changed, another refund was recorded since.
     left = forms.DecimalField(widget=forms.HiddenInput)
 
     def __init__(self, order: Order, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["amount"] = forms.DecimalField(
-            label=f"Amount in {order.currency}",
+            label=gettext("Amount in {currency}").format(currency=order.currency),
             min_value=0,
             max_digits=14,
             decimal_places=max(2, DECIMALS[order.currency]),
@@ -147,13 +151,13 @@ class RefundForm(forms.Form):
     def clean_amount(self) -> Decimal:
         # A free order can only be refunded with 0.
         if not self.cleaned_data["amount"] and self.initial["left"]:
-            raise forms.ValidationError("Enter an amount greater than zero.")
+            raise forms.ValidationError(gettext("Enter an amount greater than zero."))
         return self.cleaned_data["amount"]
 
 
 class ReplaceForm(forms.Form):
     reason = forms.CharField(
-        label="Reason", max_length=200, required=False, help_text="Optional. Shown in the order’s history."
+        label=_("Reason"), max_length=200, required=False, help_text=_("Optional. Shown in the order’s history.")
     )
 
 
@@ -165,7 +169,7 @@ class CodesForm(forms.Form):
         self.units = {f"unit_{unit}": unit for unit in item.missing_units()[:MAX_UNITS]}
         for name, unit in self.units.items():
             self.fields[name] = forms.CharField(
-                label=f"Activation code {unit}",
+                label=gettext("Activation code {unit}").format(unit=unit),
                 required=False,
                 max_length=MAX_KEY_LENGTH,
                 widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off", "spellcheck": "false"}),
@@ -174,7 +178,7 @@ class CodesForm(forms.Form):
     def clean(self) -> dict:
         data = super().clean() or {}
         if not any(data.values()):
-            raise forms.ValidationError("Enter at least one activation code.")
+            raise forms.ValidationError(gettext("Enter at least one activation code."))
         return data
 
     def codes(self) -> dict[int, str]:

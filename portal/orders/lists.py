@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpRespo
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -48,7 +49,7 @@ class OrderRow:
         self.fulfillment = min(self.fulfillment, status, key=WORST_FIRST.index)
 
     def add_other(self, product: str, quantity: int, price: Decimal) -> None:
-        self.products.append((product or "Not ours", quantity))
+        self.products.append((product or gettext("Not ours"), quantity))
         self.total += price
 
 
@@ -148,7 +149,7 @@ def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
         is_similar = request.GET.get("by") == Kind.SIMILAR
         found = orders.with_loose_fingerprint(*digests) if is_similar else orders.with_code_fingerprint(*digests)
         by = Kind.SIMILAR if is_similar else Kind.LICENSE
-        return found, {"text": "a license text", "license": license, "license_by": by}
+        return found, {"text": gettext("a license text"), "license": license, "license_by": by}
 
     text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUOTED]
     if not text:

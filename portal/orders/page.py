@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -90,13 +91,13 @@ def refuse(request: HttpRequest, desk: Desk, reason: str) -> HttpResponse:
 def correct_address(request: HttpRequest, desk: Desk) -> Confirmation:
     form = CustomerEmailForm(request.POST or None, initial={"email": desk.order.email})
     yield Question(
-        title="Correct the customer’s address",
-        text="This doesn’t send an e-mail. Resend the activation codes afterwards.",
-        button="Correct address",
+        title=gettext("Correct the customer’s address"),
+        text=gettext("This doesn’t send an e-mail. Resend the activation codes afterwards."),
+        button=gettext("Correct address"),
         form=form,
     )
     if correct_email(desk.order, form.cleaned_data["email"], actor=desk.actor):
-        return f"The address is now {desk.order.email}. New e-mails go there."
+        return gettext("The address is now {email}. New e-mails go there.").format(email=desk.order.email)
     return None
 
 
@@ -107,13 +108,15 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     form = RefundForm(order, request.POST or None, initial={"amount": left, "left": left})
 
     if order.status != Order.Status.PAID and not form.is_valid():
-        raise RefundRefused(f"The order is {order.status}, not paid.")
+        raise RefundRefused(gettext("The order is {status}, not paid.").format(status=order.status))
     yield Question(
-        title=f"Refund order {order.number}",
-        text=f"{left} {order.currency} are left. If you refund everything, the order is deleted, its activation codes"
-        " will no longer be sent, and its pool keys go into quarantine. This only records the refund: pay the money"
-        " back in the shop.",
-        button="Refund",
+        title=gettext("Refund order {number}").format(number=order.number),
+        text=gettext(
+            "{left} {currency} are left. If you refund everything, the order is deleted, its activation codes"
+            " will no longer be sent, and its pool keys go into quarantine. This only records the refund: pay the"
+            " money back in the shop."
+        ).format(left=left, currency=order.currency),
+        button=gettext("Refund"),
         danger=True,
         form=form,
     )
@@ -121,46 +124,54 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     changed = refund(
         order, amount=data["amount"], reference=data["reference"], actor=desk.actor, expected=data["left"]
     )
-    outcome = " Nothing is left, so the order is deleted." if changed.status == Order.Status.DELETED else ""
-    return f"Recorded a refund of {data['amount']} {order.currency}.{outcome}"
+    outcome = gettext(" Nothing is left, so the order is deleted.") if changed.status == Order.Status.DELETED else ""
+    return gettext("Recorded a refund of {data} {currency}.{outcome}").format(
+        data=data["amount"], currency=order.currency, outcome=outcome
+    )
 
 
 @confirmed
 def reinstate_order(request: HttpRequest, desk: Desk) -> Confirmation:
     if desk.order.status != Order.Status.DELETED:
-        raise ReinstateRefused(f"The order is {desk.order.status}. You can only undo a full refund.")
+        raise ReinstateRefused(
+            gettext("The order is {status}. You can only undo a full refund.").format(status=desk.order.status)
+        )
     yield Question(
-        title=f"Undo the refund of order {desk.order.number}?",
-        text="The order becomes paid again, and the customer’s codes and order page work again. If a key was returned"
-        " to stock, the customer gets another one by e-mail. This changes nothing in the shop and moves no money.",
-        button="Undo refund",
+        title=gettext("Undo the refund of order {number}?").format(number=desk.order.number),
+        text=gettext(
+            "The order becomes paid again, and the customer’s codes and order page work again. If a key was returned"
+            " to stock, the customer gets another one by e-mail. This changes nothing in the shop and moves no money."
+        ),
+        button=gettext("Undo refund"),
     )
     reinstate(desk.order, actor=desk.actor)
-    return "Refund undone. The order is paid again, and its activation codes are valid."
+    return gettext("Refund undone. The order is paid again, and its activation codes are valid.")
 
 
 @confirmed
 def renew_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
     yield Question(
-        title="Renew the link to the customer’s order page?",
-        text="The current link stops working immediately. The next e-mail for this order contains the new one: resend"
-        " the activation codes, or ask the customer to use “Lost your license?”.",
-        button="Renew link",
+        title=gettext("Renew the link to the customer’s order page?"),
+        text=gettext(
+            "The current link stops working immediately. The next e-mail for this order contains the new one: resend"
+            " the activation codes, or ask the customer to use “Lost your license?”."
+        ),
+        button=gettext("Renew link"),
     )
     renew_link(desk.order, actor=desk.actor)
-    return "Link renewed. The next e-mail for this order contains the new link."
+    return gettext("Link renewed. The next e-mail for this order contains the new link.")
 
 
 @confirmed
 def revoke_order_link(request: HttpRequest, desk: Desk) -> Confirmation:
     yield Question(
-        title="Revoke the link to the customer’s order page?",
-        text="The link stops working immediately. You can create a new one at any time.",
-        button="Revoke link",
+        title=gettext("Revoke the link to the customer’s order page?"),
+        text=gettext("The link stops working immediately. You can create a new one at any time."),
+        button=gettext("Revoke link"),
         danger=True,
     )
     if revoke_link(desk.order, actor=desk.actor):
-        return "Link revoked. Nobody can open the customer’s order page."
+        return gettext("Link revoked. Nobody can open the customer’s order page.")
     return None
 
 
@@ -172,18 +183,26 @@ def resend_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     if reason := resending.why_not_resend(desk.order, saved=True):
         raise resending.ResendRefused(reason)
     yield Question(
-        title="Resend the activation code?",
-        text=f"We send code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, to {desk.order.email}.",
-        button="Resend",
+        title=gettext("Resend the activation code?"),
+        text=gettext("We send code {unit} of {name}, ••••{hint}, to {email}.").format(
+            unit=saved.unit, name=saved.item.product.name, hint=saved.hint, email=desk.order.email
+        ),
+        button=gettext("Resend"),
         back=desk.url_of(saved),
     )
     delivery, new = resending.resend(saved.item, saved, actor=desk.actor)
     if new:
-        return f"The code is on its way to {delivery.recipient}. See the history for the outcome."
+        return gettext("The code is on its way to {recipient}. See the history for the outcome.").format(
+            recipient=delivery.recipient
+        )
     if delivery.status in Delivery.SUCCESSFUL:
-        text = f"This code was just sent to {delivery.recipient}, so we didn’t send it again."
+        text = gettext("This code was just sent to {recipient}, so we didn’t send it again.").format(
+            recipient=delivery.recipient
+        )
     else:
-        text = f"An e-mail to {desk.order.email} with this code is already queued, so we didn’t send another."
+        text = gettext("An e-mail to {email} with this code is already queued, so we didn’t send another.").format(
+            email=desk.order.email
+        )
     messages.info(request, text)
     return None
 
@@ -193,19 +212,26 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     saved = _get_code(desk, code)
     form = ReplaceForm(request.POST if request.method == "POST" else None)
     yield Question(
-        title="Replace the activation code?",
-        text=f"Code {saved.unit} of {saved.item.product.name}, ••••{saved.hint}, will be permanently withdrawn. The"
-        f" customer gets another key from the same pool by e-mail to {desk.order.email}.",
-        button="Replace code",
+        title=gettext("Replace the activation code?"),
+        text=gettext(
+            "Code {unit} of {name}, ••••{hint}, will be permanently withdrawn. The"
+            " customer gets another key from the same pool by e-mail to {email}."
+        ).format(unit=saved.unit, name=saved.item.product.name, hint=saved.hint, email=desk.order.email),
+        button=gettext("Replace code"),
         danger=True,
         form=form,
         back=desk.url_of(saved),
     )
     replacement, new = actions.replace(saved, actor=desk.actor, reason=form.cleaned_data["reason"])
     if new:
-        messages.success(request, f"Replaced by ••••{replacement.hint}. {describe_email(desk.order)}")
+        messages.success(
+            request,
+            gettext("Replaced by ••••{hint}. {order}").format(hint=replacement.hint, order=describe_email(desk.order)),
+        )
     else:
-        messages.info(request, f"This code has already been replaced by ••••{replacement.hint}.")
+        messages.info(
+            request, gettext("This code has already been replaced by ••••{hint}.").format(hint=replacement.hint)
+        )
     return redirect(desk.url_of(replacement))
 
 
@@ -213,35 +239,38 @@ def replace_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
 def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
     waiting = _get_item(desk, item)
     yield Question(
-        title="Issue keys from the reserve?",
-        text=f"We issue as many missing keys for {waiting.product.name} as the reserve has, and e-mail them to"
-        f" {desk.order.email}.",
-        button="Issue keys",
+        title=gettext("Issue keys from the reserve?"),
+        text=gettext(
+            "We issue as many missing keys for {name} as the reserve has, and e-mail them to {email}."
+        ).format(name=waiting.product.name, email=desk.order.email),
+        button=gettext("Issue keys"),
     )
     count = actions.issue_from_reserve(waiting, actor=desk.actor)
-    return f"{count} issued from the reserve. {describe_email(desk.order)}"
+    return gettext("{count} issued from the reserve. {order}").format(count=count, order=describe_email(desk.order))
 
 
 def describe_email(order: Order) -> str:
     if order.checkout_page.delivery_allowed:
-        return f"The e-mail to {order.email} is on its way."
-    return "No e-mail is sent: delivery isn’t allowed for the checkout page."
+        return gettext("The e-mail to {email} is on its way.").format(email=order.email)
+    return gettext("No e-mail is sent: delivery isn’t allowed for the checkout page.")
 
 
 @confirmed
 def return_code(request: HttpRequest, desk: Desk, code: int) -> Confirmation:
     saved = _get_code(desk, code)
     yield Question(
-        title="Return the key to stock?",
-        text=f"••••{saved.hint} was never e-mailed, and never shown here or on the customer’s page. Another customer"
-        " will get it. Your shop received it when it reported the payment, so return it only if the shop didn’t show"
-        " it to anyone.",
-        button="Return to stock",
+        title=gettext("Return the key to stock?"),
+        text=gettext(
+            "••••{hint} was never e-mailed, and never shown here or on the customer’s page. Another customer"
+            " will get it. Your shop received it when it reported the payment, so return it only if the shop"
+            " didn’t show it to anyone."
+        ).format(hint=saved.hint),
+        button=gettext("Return to stock"),
         back=desk.url_of(saved),
         then=desk,
     )
     pool = actions.return_to_stock(saved, actor=desk.actor)
-    return f"The key is back in the pool “{pool}”."
+    return gettext("The key is back in the pool “{pool}”.").format(pool=pool)
 
 
 @require_POST
@@ -254,8 +283,15 @@ def reveal_code(request: HttpRequest, desk: Desk, code: int) -> HttpResponse:
 def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
     count = map_items(desk.order, actor=desk.actor)
     if not count:
-        return refuse(request, desk, "None of these items has a product yet.")
-    messages.success(request, f"Mapped {count} item{'s' if count > 1 else ''}. Their codes are on the way.")
+        return refuse(request, desk, gettext("None of these items has a product yet."))
+    messages.success(
+        request,
+        ngettext(
+            "Mapped {count} item. Its codes are on the way.",
+            "Mapped {count} items. Their codes are on the way.",
+            count,
+        ).format(count=count),
+    )
     return redirect(desk)
 
 
@@ -263,7 +299,9 @@ def map_order(request: HttpRequest, desk: Desk) -> HttpResponse:
 def retry_item(request: HttpRequest, desk: Desk, item: int) -> HttpResponse:
     waiting = _get_item(desk, item)
     actions.retry(waiting, actor=desk.actor)
-    messages.success(request, f"Trying {waiting.product.name} again. The result appears here shortly.")
+    messages.success(
+        request, gettext("Trying {name} again. The result appears here shortly.").format(name=waiting.product.name)
+    )
     return redirect(desk)
 
 
@@ -273,28 +311,31 @@ def enter_codes(request: HttpRequest, desk: Desk, item: int) -> Confirmation:
     form = CodesForm(waiting, request.POST or None)
 
     if not form.fields and not form.is_valid():
-        raise actions.CodeRefused("This item already has all of its activation codes.")
+        raise actions.CodeRefused(gettext("This item already has all of its activation codes."))
     yield Question(
-        title=f"Enter activation codes for {waiting.product.name}",
-        text=f"We save the codes and e-mail them to {desk.order.email} immediately. Leave a field empty to enter its"
-        " code later.",
-        button="Save and send",
+        title=gettext("Enter activation codes for {name}").format(name=waiting.product.name),
+        text=gettext(
+            "We save the codes and e-mail them to {email} immediately. Leave a field empty to enter its code later."
+        ).format(email=desk.order.email),
+        button=gettext("Save and send"),
         form=form,
     )
     actions.enter_codes(waiting, form.codes(), actor=desk.actor)
-    return f"Codes saved. The e-mail to {desk.order.email} is on its way."
+    return gettext("Codes saved. The e-mail to {email} is on its way.").format(email=desk.order.email)
 
 
 @confirmed
 def release_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     code = _get_held(desk, held)
     yield Question(
-        title=f"Release code {code.unit} of {code.item.product.name}?",
-        text=f"We save the code and e-mail it to {desk.order.email}. Codes that look like it won’t be held again.",
-        button="Release code",
+        title=gettext("Release code {unit} of {name}?").format(unit=code.unit, name=code.item.product.name),
+        text=gettext("We save the code and e-mail it to {email}. Codes that look like it won’t be held again.").format(
+            email=desk.order.email
+        ),
+        button=gettext("Release code"),
     )
     held_codes.release(code, actor=desk.actor)
-    return f"Code saved. {describe_email(desk.order)}"
+    return gettext("Code saved. {order}").format(order=describe_email(desk.order))
 
 
 @confirmed
@@ -303,15 +344,19 @@ def refuse_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     server = code.upstream.itself
     name = f"{server.NOUN} “{server}”"
     yield Question(
-        title=f"Reject code {code.unit} of {code.item.product.name}?",
-        text=f"We discard the code and ask the {name} again with the same Idempotency-Key. Fix the cause there first.",
-        button="Reject and ask again",
+        title=gettext("Reject code {unit} of {name}?").format(unit=code.unit, name=code.item.product.name),
+        text=gettext(
+            "We discard the code and ask the {name} again with the same Idempotency-Key. Fix the cause there first."
+        ).format(name=name),
+        button=gettext("Reject and ask again"),
         danger=True,
     )
     held_codes.refuse(code, actor=desk.actor)
     if code.item.held_codes.exists():
-        return f"Code discarded. We ask the {name} again when you have decided on the item’s other held codes."
-    return f"Code discarded. We are asking the {name} again."
+        return gettext(
+            "Code discarded. We ask the {name} again when you have decided on the item’s other held codes."
+        ).format(name=name)
+    return gettext("Code discarded. We are asking the {name} again.").format(name=name)
 
 
 def _get_held(desk: Desk, pk: int) -> HeldCode:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.utils.translation import gettext
+
 from pools.ledger import StockDay
 from pools.replenishment import Forecast
 
@@ -102,21 +104,25 @@ class StockChart:
     def labels(self) -> list[Label]:
         bottom = ISSUED_TOP + ISSUED_HEIGHT + 18
         labels = [
-            Label(f"issued per day, up to {self.most_issued:,}", 0, ISSUED_TOP - 8),
+            Label(
+                gettext("issued per day, up to {most_issued:,}").format(most_issued=self.most_issued),
+                0,
+                ISSUED_TOP - 8,
+            ),
             Label(f"{self.days[0].date:%-d %b}", 0, bottom),
         ]
         if self.threshold:
             y = STOCK_TOP + STOCK_HEIGHT * self.threshold_y / 100 - 4
-            labels.append(Label(f"threshold {self.threshold:,}", 100, y, "end"))
+            labels.append(Label(gettext("threshold {threshold:,}").format(threshold=self.threshold), 100, y, "end"))
         if self.has_forecast:
             end = self.days[-1].date + timedelta(days=self.ahead)
             labels += [
-                Label("forecast", self.today, STOCK_TOP - 10),
-                Label("today", self.today, bottom, "middle"),
+                Label(gettext("forecast"), self.today, STOCK_TOP - 10),
+                Label(gettext("today"), self.today, bottom, "middle"),
                 Label(f"{end:%-d %b}", 100, bottom, "end"),
             ]
         else:
-            labels.append(Label("today", 100, bottom, "end"))
+            labels.append(Label(gettext("today"), 100, bottom, "end"))
         return labels
 
     @property
@@ -124,11 +130,11 @@ class StockChart:
         days = self.days
         added, issued = sum(day.added for day in days), sum(day.issued for day in days)
         taken_out = sum(day.taken_out for day in days)
-        rest = f", {taken_out:,} withdrawn or reserved" if taken_out else ""
-        return (
-            f"In the last {len(days)} days the stock went from {self.before:,} to {days[-1].stock:,}:"
-            f" {added:,} keys added, {issued:,} issued{rest}."
-        )
+        rest = gettext(", {taken_out:,} withdrawn or reserved").format(taken_out=taken_out) if taken_out else ""
+        return gettext(
+            "In the last {days} days the stock went from {before:,} to {stock:,}:"
+            " {added:,} keys added, {issued:,} issued{rest}."
+        ).format(days=len(days), before=self.before, stock=days[-1].stock, added=added, issued=issued, rest=rest)
 
 
 def round_up(number: int) -> int:

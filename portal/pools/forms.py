@@ -2,6 +2,8 @@ from typing import Any
 
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import validate_mailable
 from pools.models import LicensePool
@@ -18,8 +20,10 @@ class RecipientsField(SimpleArrayField):
 
 class PoolForm(forms.ModelForm):
     recipients = RecipientsField(
-        help_text="E-mail addresses that get a notice when the stock runs low, separated by commas. Leave empty to"
-        " notify all owners and managers.",
+        help_text=_(
+            "E-mail addresses that get a notice when the stock runs low, separated by commas. Leave empty to"
+            " notify all owners and managers."
+        ),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
 
@@ -31,16 +35,16 @@ class PoolForm(forms.ModelForm):
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         if self.instance.merchant.pools.exclude(pk=self.instance.pk).filter(name=name).exists():
-            raise forms.ValidationError("Another pool already has this name.")
+            raise forms.ValidationError(gettext("Another pool already has this name."))
         return name
 
 
 SPLITS = {
-    "lines": "One key per line",
-    "empty lines": "Empty lines between keys",
-    "blocks": "Blocks with begin and end lines, such as -----BEGIN LICENSE-----",
-    "separator lines": "Lines with a separator between keys",
-    "separators": "A separator anywhere in the text",
+    "lines": _("One key per line"),
+    "empty lines": _("Empty lines between keys"),
+    "blocks": _("Blocks with begin and end lines, such as -----BEGIN LICENSE-----"),
+    "separator lines": _("Lines with a separator between keys"),
+    "separators": _("A separator anywhere in the text"),
 }
 
 
@@ -50,22 +54,22 @@ def for_form(options: dict[str, Any]) -> dict[str, Any]:
 
 class ReadingForm(forms.Form):
     encoding = forms.ChoiceField(choices=ENCODINGS.items(), required=False)
-    format = forms.ChoiceField(choices=[("text", "Text"), ("csv", "Table (CSV)")], required=False)
-    split = forms.ChoiceField(label="Text: split keys by", choices=SPLITS.items(), required=False)
-    separator = forms.CharField(required=False, max_length=100, help_text="For example --- or ;")
-    delimiter = forms.ChoiceField(label="Table: columns separated by", choices=DELIMITERS.items(), required=False)
-    column = forms.TypedChoiceField(label="Table: column with keys", coerce=int, required=False, empty_value=None)
+    format = forms.ChoiceField(choices=[("text", "Text"), ("csv", _("Table (CSV)"))], required=False)
+    split = forms.ChoiceField(label=_("Text: split keys by"), choices=SPLITS.items(), required=False)
+    separator = forms.CharField(required=False, max_length=100, help_text=_("For example --- or ;"))
+    delimiter = forms.ChoiceField(label=_("Table: columns separated by"), choices=DELIMITERS.items(), required=False)
+    column = forms.TypedChoiceField(label=_("Table: column with keys"), coerce=int, required=False, empty_value=None)
     header = forms.TypedChoiceField(
-        label="Table: first row",
-        choices=[("yes", "Headings"), ("no", "A key")],
+        label=_("Table: first row"),
+        choices=[("yes", "Headings"), ("no", _("A key"))],
         coerce=lambda value: value == "yes",
         required=False,
         empty_value=None,
     )
 
     spreadsheet = forms.ChoiceField(
-        label='Spreadsheet formatting (="0012", \'0012, 1234.0)',
-        choices=[("fix", "Remove it"), ("keep", "Keep it, including numbers such as 1.23E+15")],
+        label=_('Spreadsheet formatting (="0012", \'0012, 1234.0)'),
+        choices=[("fix", _("Remove it")), ("keep", _("Keep it, including numbers such as 1.23E+15"))],
         required=False,
     )
 
@@ -81,7 +85,7 @@ class ReadingForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("split", "").startswith("separator") and not data.get("separator"):
-            self.add_error("separator", "Enter the separator.")
+            self.add_error("separator", gettext("Enter the separator."))
         return data
 
     def options(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from pools import uploads as service
@@ -19,11 +21,11 @@ from work.bodies import takes_files
 
 # Why lines are skipped.
 KINDS = {
-    "repeated": "Repeated in the file. We import the first one.",
-    "already_in_pool": "Already imported into this pool.",
-    "already_in_other_pools": "In another of your pools.",
-    "unusable": "Not valid keys. See the reasons below.",
-    "empty": "Empty lines.",
+    "repeated": _("Repeated in the file. We import the first one."),
+    "already_in_pool": _("Already imported into this pool."),
+    "already_in_other_pools": _("In another of your pools."),
+    "unusable": _("Not valid keys. See the reasons below."),
+    "empty": _("Empty lines."),
 }
 
 for_import = scoped(
@@ -72,9 +74,9 @@ def confirm(request, key_import: KeyImport) -> HttpResponse:
 @confirmed
 def discard(request, key_import: KeyImport) -> Confirmation:
     yield Question(
-        title="Discard this import?",
-        text="We delete the upload and don’t import any of its keys.",
-        button="Discard",
+        title=gettext("Discard this import?"),
+        text=gettext("We delete the upload and don’t import any of its keys."),
+        button=gettext("Discard"),
         danger=True,
     )
     service.discard(key_import)
@@ -138,13 +140,17 @@ def batches(request, pool: LicensePool) -> HttpResponse:
 @confirmed
 def undo(request, batch: KeyBatch) -> Confirmation:
     yield Question(
-        title="Undo this import?",
-        text=f"We remove its {batch.key_count:,} keys from the pool. You can import them again.",
-        button="Undo import",
+        title=gettext("Undo this import?"),
+        text=gettext("We remove its {key_count:,} keys from the pool. You can import them again.").format(
+            key_count=batch.key_count
+        ),
+        button=gettext("Undo import"),
         danger=True,
     )
     undo_batch(batch, actor=str(request.user))
-    return f"Import undone. Its {batch.key_count:,} keys were removed from the pool."
+    return gettext("Import undone. Its {key_count:,} keys were removed from the pool.").format(
+        key_count=batch.key_count
+    )
 
 
 @for_batch
@@ -152,11 +158,13 @@ def undo(request, batch: KeyBatch) -> Confirmation:
 def withdraw(request, batch: KeyBatch) -> Confirmation:
     left = batch.keys.in_stock().count()
     yield Question(
-        title="Withdraw the rest of this batch?",
-        text=f"{left:,} of its {batch.key_count:,} keys are in stock. They will never be issued and can’t be imported"
-        " into this pool again. You can’t undo this.",
-        button="Withdraw keys",
+        title=gettext("Withdraw the rest of this batch?"),
+        text=gettext(
+            "{left:,} of its {key_count:,} keys are in stock. They will never be issued and can’t be imported"
+            " into this pool again. You can’t undo this."
+        ).format(left=left, key_count=batch.key_count),
+        button=gettext("Withdraw keys"),
         danger=True,
     )
     count = withdraw_rest(batch, actor=str(request.user))
-    return f"{count:,} keys withdrawn. They will never be issued."
+    return gettext("{count:,} keys withdrawn. They will never be issued.").format(count=count)

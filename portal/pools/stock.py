@@ -4,6 +4,8 @@ from math import ceil, floor, inf
 
 from django.db.models import Count
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import Fulfillment
 from merchants.models import Merchant
@@ -33,7 +35,7 @@ class Stock:
         if not self.available:
             return ""
         if not self.forecast.is_reliable:
-            return "not enough sales"
+            return gettext("not enough sales")
         return spell_range(self.forecast.earliest, self.forecast.latest)
 
     @property
@@ -59,17 +61,29 @@ class Stock:
 
 # Ranges use the largest unit of which the near end has at least one and the far end at least three.
 UNITS = {"years": 365.25, "months": 30.44, "days": 1, "hours": 1 / 24}  # days
+RANGES = {
+    "years": _("{least} to {most} years"),
+    "months": _("{least} to {most} months"),
+    "days": _("{least} to {most} days"),
+    "hours": _("{least} to {most} hours"),
+}
+OR_MORE = {
+    "years": ngettext_lazy("%(count)d year or more", "%(count)d years or more", "count"),
+    "months": ngettext_lazy("%(count)d month or more", "%(count)d months or more", "count"),
+    "days": ngettext_lazy("%(count)d day or more", "%(count)d days or more", "count"),
+    "hours": ngettext_lazy("%(count)d hour or more", "%(count)d hours or more", "count"),
+}
 
 
 def spell_range(earliest: timedelta | None, latest: timedelta | None) -> str:
     if earliest is None:
-        return "years"
+        return gettext("years")
     start, end = earliest / DAY, (earliest if latest is None else latest) / DAY
     unit = next((unit for unit, days in UNITS.items() if start >= days and end >= 3 * days), "hours")
     least = floor(start / UNITS[unit])
     if latest is None:
-        return f"{least} {unit} or more"
-    return f"{least} to {max(ceil(end / UNITS[unit]), least + 1)} {unit}"
+        return OR_MORE[unit] % {"count": least}
+    return str(RANGES[unit]).format(least=least, most=max(ceil(end / UNITS[unit]), least + 1))
 
 
 def get_stock(merchant: Merchant) -> list[Stock]:

@@ -7,6 +7,7 @@ from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import DenseRank
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -45,9 +46,9 @@ def pools(request) -> HttpResponse:
 @confirmed
 def add(request) -> Confirmation:
     form = PoolForm(request.POST or None, instance=LicensePool(merchant=request.merchant))
-    yield form_page(title="Add a pool", form=form, back="pools", then=form.instance)
+    yield form_page(title=gettext("Add a pool"), form=form, back="pools", then=form.instance)
     pool = form.save()
-    return f"Pool “{pool}” added. It is empty, so add keys next."
+    return gettext("Pool “{pool}” added. It is empty, so add keys next.").format(pool=pool)
 
 
 @never_cache
@@ -89,23 +90,25 @@ def first_waiting(pool: LicensePool) -> list[Any]:
 @confirmed
 def change_settings(request, pool) -> Confirmation:
     form = PoolForm(request.POST or None, instance=pool)
-    yield form_page(title="Settings", form=form)
+    yield form_page(title=gettext("Settings"), form=form)
     pool.save(update_fields=form.changed_data)
     apply_settings(pool, form.changed_data, actor=str(request.user))
-    return "Settings saved."
+    return gettext("Settings saved.")
 
 
 @for_pool
 @confirmed
 def end_upload_links(request, pool) -> Confirmation:
     yield Question(
-        title="Revoke the upload links?",
-        text=f"The links in e-mails about “{pool}” stop working immediately. The next notice has a new link.",
-        button="Revoke links",
+        title=gettext("Revoke the upload links?"),
+        text=gettext(
+            "The links in e-mails about “{pool}” stop working immediately. The next notice has a new link."
+        ).format(pool=pool),
+        button=gettext("Revoke links"),
         danger=True,
     )
     UploadLink.objects.active().filter(pool=pool).end()
-    return f"Upload links of “{pool}” revoked. The next notice has a new link."
+    return gettext("Upload links of “{pool}” revoked. The next notice has a new link.").format(pool=pool)
 
 
 # Each with its keys, and the field that the list is sorted by.
@@ -161,7 +164,9 @@ def find_key(request, pool) -> HttpResponse:
     text = request.POST.get("key", "").replace("\r\n", "\n").strip()
     key = pool.keys.with_text(text).first() if text else None
     if key is None:
-        messages.error(request, "This pool never had this key. Enter the complete key; case and spaces don’t matter.")
+        messages.error(
+            request, gettext("This pool never had this key. Enter the complete key; case and spaces don’t matter.")
+        )
         return redirect("pool-keys", pool.pk)
     return redirect(key)
 
@@ -170,13 +175,13 @@ def find_key(request, pool) -> HttpResponse:
 @confirmed
 def withdraw(request, key: LicenseKey) -> Confirmation:
     yield Question(
-        title="Withdraw this key?",
-        text=f"The key ••••{key.hint} will never be issued. You can’t undo this.",
-        button="Withdraw key",
+        title=gettext("Withdraw this key?"),
+        text=gettext("The key ••••{hint} will never be issued. You can’t undo this.").format(hint=key.hint),
+        button=gettext("Withdraw key"),
         danger=True,
     )
     withdraw_key(key, actor=str(request.user))
-    return "Key withdrawn. It will never be issued."
+    return gettext("Key withdrawn. It will never be issued.")
 
 
 @never_cache

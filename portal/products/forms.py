@@ -1,6 +1,8 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import FulfillmentMethod
 from merchants.models import Product
@@ -11,7 +13,7 @@ class ProductForm(forms.ModelForm):
     class Meta:
         model = Product
         fields = ["name", "sku", "quantity_rule", "instructions"]
-        help_texts = {"sku": "The product ID that your shop reports."}
+        help_texts = {"sku": _("The product ID that your shop reports.")}
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
             "sku": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -21,7 +23,7 @@ class ProductForm(forms.ModelForm):
     def clean_sku(self) -> str:
         sku = self.cleaned_data["sku"]
         if self.instance.merchant.products.exclude(pk=self.instance.pk).filter(sku=sku).exists():
-            raise forms.ValidationError("Another product has this SKU.")
+            raise forms.ValidationError(gettext("Another product has this SKU."))
         return sku
 
     def clean_instructions(self) -> str:
@@ -31,7 +33,7 @@ class ProductForm(forms.ModelForm):
 class SourceForm(forms.Form):
     """Adds a source to a product. Offers those that it doesn't have yet."""
 
-    source = forms.ChoiceField(label="Add a source")
+    source = forms.ChoiceField(label=_("Add a source"))
 
     def __init__(self, product: Product, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

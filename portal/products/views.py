@@ -5,6 +5,7 @@ from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -49,9 +50,9 @@ def add(request) -> HttpResponse:
     form = ProductForm(request.POST or None, instance=Product(merchant=request.merchant))
     if form.is_valid():
         product = form.save()
-        messages.success(request, "Product added. Now add a source for its codes.")
+        messages.success(request, gettext("Product added. Now add a source for its codes."))
         return redirect(product)
-    context = {"section": "products", "form": form, "title": "Add product", "cancel": reverse("products")}
+    context = {"section": "products", "form": form, "title": gettext("Add product"), "cancel": reverse("products")}
     return render(request, "portal/products/product_form.html", context)
 
 
@@ -81,10 +82,10 @@ def change(request, product: Product) -> HttpResponse:
     form = ProductForm(request.POST or None, instance=product)
     if form.is_valid():
         product.save(update_fields=form.changed_data)
-        messages.success(request, "Product changed. Existing orders aren’t affected.")
+        messages.success(request, gettext("Product changed. Existing orders aren’t affected."))
         return redirect(product)
     cancel = product.get_absolute_url()
-    context = {"section": "products", "form": form, "title": "Edit product", "cancel": cancel}
+    context = {"section": "products", "form": form, "title": gettext("Edit product"), "cancel": cancel}
     return render(request, "portal/products/product_form.html", context)
 
 
@@ -99,7 +100,7 @@ def add_source(request, product: Product) -> HttpResponse:
         return show(request, product, form)
     chosen = form.get_source()
     method = product_sources.add_source(product, chosen.source, chosen.kind.place)
-    messages.success(request, f"Added: {method}. Waiting orders will use it now.")
+    messages.success(request, gettext("Added: {method}. Waiting orders will use it now.").format(method=method))
     return redirect(product)
 
 
@@ -108,7 +109,7 @@ def add_source(request, product: Product) -> HttpResponse:
 def move_up(request, product: Product, method: int) -> HttpResponse:
     moved = get_object_or_404(product.fulfillment_methods.select_related("product").with_places(), pk=method)
     product_sources.move_up(moved)
-    messages.success(request, f"Moved up: {moved}.")
+    messages.success(request, gettext("Moved up: {moved}.").format(moved=moved))
     return redirect(product)
 
 
@@ -118,10 +119,12 @@ def remove_source(request, product: Product, method: int) -> Confirmation:
     methods = product.fulfillment_methods.select_related("product").with_places()
     removed = get_object_or_404(methods, pk=method)
     yield Question(
-        title="Remove this source?",
-        text=f"{product.name} will stop taking codes from {removed}. A pool keeps its keys.",
-        button="Remove source",
+        title=gettext("Remove this source?"),
+        text=gettext("{name} will stop taking codes from {removed}. A pool keeps its keys.").format(
+            name=product.name, removed=removed
+        ),
+        button=gettext("Remove source"),
         danger=True,
     )
     product_sources.remove_source(removed)
-    return f"{removed} removed from {product.name}."
+    return gettext("{removed} removed from {name}.").format(removed=removed, name=product.name)

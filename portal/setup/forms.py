@@ -2,6 +2,8 @@ import re
 from collections.abc import Iterable
 
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Product
 from portal.pools.forms import RecipientsField
@@ -17,10 +19,12 @@ class ProductsField(forms.CharField):
     def clean(self, value):
         lines = [line.strip() for line in super().clean(value).splitlines() if line.strip()]
         if len(lines) > MAX_PRODUCTS:
-            raise forms.ValidationError(f"A request can have at most {MAX_PRODUCTS} products.")
+            raise forms.ValidationError(
+                gettext("A request can have at most {max_products} products.").format(max_products=MAX_PRODUCTS)
+            )
         products = [self.clean_product(line) for line in lines]
         if len({product["sku"] for product in products}) < len(products):
-            raise forms.ValidationError("Enter each SKU only once.")
+            raise forms.ValidationError(gettext("Enter each SKU only once."))
         return products
 
     def clean_product(self, line: str) -> dict[str, str]:
@@ -34,51 +38,51 @@ class ProductsField(forms.CharField):
 
 
 class SetupForm(forms.Form):
-    products = ProductsField(help_text="One per line: the SKU, a space and the name. Example: PHOTO-PRO Photo Pro")
+    products = ProductsField(help_text=_("One per line: the SKU, a space and the name. Example: PHOTO-PRO Photo Pro"))
     pool_name = forms.CharField(
-        label="Pool name",
+        label=_("Pool name"),
         max_length=200,
-        help_text="A new or existing pool for the keys.",
+        help_text=_("A new or existing pool for the keys."),
     )
     file = forms.FileField(
-        label="License file",
+        label=_("License file"),
         required=False,
         allow_empty_file=True,
-        help_text="One key per line, at most 64 MiB. Optional: you can add keys later.",
+        help_text=_("One key per line, at most 64 MiB. Optional: you can add keys later."),
     )
     # Not a CharField, which would clean the text: invalid characters are reported with their line numbers.
     text = forms.Field(
-        label="Or paste the keys",
+        label=_("Or paste the keys"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
     )
     column = forms.IntegerField(
-        label="Key column",
+        label=_("Key column"),
         required=False,
         min_value=1,
         max_value=1000,
-        help_text="For tables: 1 for the first column. Leave empty to detect it.",
+        help_text=_("For tables: 1 for the first column. Leave empty to detect it."),
     )
-    quantity_rule = forms.ChoiceField(label="Keys per order", choices=Product.QuantityRule.choices)
+    quantity_rule = forms.ChoiceField(label=_("Keys per order"), choices=Product.QuantityRule.choices)
     threshold = forms.IntegerField(
-        label="Replenishment threshold",
+        label=_("Replenishment threshold"),
         min_value=0,
         max_value=1_000_000,
         initial=10,
-        help_text="When this many keys are left, the recipients get an e-mail.",
+        help_text=_("When this many keys are left, the recipients get an e-mail."),
     )
     recipients = RecipientsField(
-        label="Notice recipients",
-        help_text="E-mail addresses, separated by commas. Defaults to owners and managers.",
+        label=_("Notice recipients"),
+        help_text=_("E-mail addresses, separated by commas. Defaults to owners and managers."),
     )
     comment = forms.CharField(
-        label="Anything else?", required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 4})
+        label=_("Anything else?"), required=False, max_length=4000, widget=forms.Textarea(attrs={"rows": 4})
     )
 
     def clean(self):
         data = super().clean() or {}
         if data.get("file") and data.get("text"):
-            raise forms.ValidationError("Either choose a file or paste the keys, not both.")
+            raise forms.ValidationError(gettext("Either choose a file or paste the keys, not both."))
         return data
 
     def split(self) -> tuple[Iterable[bytes], dict]:

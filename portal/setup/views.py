@@ -2,6 +2,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment import setup as service
@@ -29,7 +30,7 @@ def add(request) -> HttpResponse:
     form = SetupForm(request.POST, request.FILES) if request.method == "POST" else SetupForm()
     if form.is_bound and int(request.META.get("CONTENT_LENGTH") or 0) > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
         # Django drops a file this large.
-        form.add_error("file", "Choose a file of at most 64 MiB.")
+        form.add_error("file", gettext("Choose a file of at most 64 MiB."))
     if form.is_bound and form.is_valid():
         content, fields = form.split()
         try:
@@ -37,7 +38,7 @@ def add(request) -> HttpResponse:
         except SetupRefused as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, "Request sent. We’ll e-mail you when it’s set up or answered.")
+            messages.success(request, gettext("Request sent. We’ll e-mail you when it’s set up or answered."))
             return redirect("setup")
     return render(request, "portal/setup/setup_add.html", {"section": "setup", "form": form})
 
@@ -46,11 +47,13 @@ def add(request) -> HttpResponse:
 @confirmed
 def withdraw(request, wanted: SetupRequest) -> Confirmation:
     yield Question(
-        title="Withdraw the request?",
-        text=f"We won’t set up “{wanted.pool_name}”, and the request’s license file will be deleted.",
-        button="Withdraw request",
+        title=gettext("Withdraw the request?"),
+        text=gettext("We won’t set up “{pool_name}”, and the request’s license file will be deleted.").format(
+            pool_name=wanted.pool_name
+        ),
+        button=gettext("Withdraw request"),
         danger=True,
         back="setup",
     )
     service.withdraw(wanted, actor=str(request.user))
-    return "Request withdrawn and its license file deleted."
+    return gettext("Request withdrawn and its license file deleted.")

@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
 from django.urls import path
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST
 
 from delivery.models import Delivery
@@ -49,7 +50,9 @@ class MethodFormSet(BaseInlineFormSet):
         forms = {name.removesuffix("position") for name in self.data if re.fullmatch(r"\w+(-\d+)?-\d+-position", name)}
         kept = Counter(self.data[f"{form}position"] for form in forms if f"{form}DELETE" not in self.data)
         if twice := sorted(position for position, count in kept.items() if count > 1 and position):
-            raise ValidationError(f"Two sources have the position {twice[0]}. Give each its own position.")
+            raise ValidationError(
+                gettext("Two sources have the position {twice}. Give each its own position.").format(twice=twice[0])
+            )
 
 
 class MethodInline(admin.TabularInline):
@@ -69,8 +72,8 @@ def make_inline(kind: type[Source]) -> type[MethodInline]:
         "model": model,
         "autocomplete_fields": [model.PLACE] if model.PLACE else [],
         "formset": type("FormSet", (MethodFormSet,), {"kind": kind}),
-        "verbose_name": f"Source: {kind.name}",
-        "verbose_name_plural": f"Sources: {kind.name}",
+        "verbose_name": gettext("Source: {name}").format(name=kind.name),
+        "verbose_name_plural": gettext("Sources: {name}").format(name=kind.name),
     }
     return type(f"{kind.__name__}Inline", (MethodInline,), fields)
 
@@ -127,14 +130,14 @@ class FulfillmentAdmin(RetryableAdmin):
     def has_try_again_permission(self, request):
         return request.user.has_perm("fulfillment.change_fulfillment")
 
-    @admin.action(description="Try again now", permissions=["try_again"])
+    @admin.action(description=gettext("Try again now"), permissions=["try_again"])
     def try_again(self, request, fulfillments):
         count = 0
         for fulfillment in fulfillments.unfinished().select_related("item__order"):
             with suppress(RetryRefused):
                 retry(fulfillment.item, actor=f"{request.user}, support staff")
                 count += 1
-        self.message_user(request, f"Trying {count} again within seconds.")
+        self.message_user(request, gettext("Trying {count} again within seconds.").format(count=count))
 
 
 @admin.register(Delivery)
@@ -188,30 +191,30 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
     def may_act(self, request) -> bool:
         return request.user.has_perm("fulfillment.change_setuprequest")
 
-    @admin.display(description="products")
+    @admin.display(description=gettext("products"))
     def wanted_products(self, wanted):
         return render_to_string("admin/fulfillment/setuprequest/products.html", {"wanted": wanted})
 
-    @admin.display(description="license file")
+    @admin.display(description=gettext("license file"))
     def license_file(self, wanted):
         return render_to_string("portal/setup/setup_file.html", {"wanted": wanted})
 
-    @admin.display(description="history")
+    @admin.display(description=gettext("history"))
     def history(self, wanted):
         return render_to_string("admin/fulfillment/setuprequest/history.html", {"wanted": wanted})
 
     @method_decorator(require_POST)
     def apply(self, request, pk):
-        return self.close(request, pk, setup.apply, "Setup applied. The merchant gets an e-mail.")
+        return self.close(request, pk, setup.apply, gettext("Setup applied. The merchant gets an e-mail."))
 
     @method_decorator(require_POST)
     def answer(self, request, pk):
         form = AnswerForm(request.POST)
         if not form.is_valid():
-            self.message_user(request, "Enter an answer of up to 4,000 characters.", messages.ERROR)
+            self.message_user(request, gettext("Enter an answer of up to 4,000 characters."), messages.ERROR)
             return redirect("admin:fulfillment_setuprequest_change", pk)
         answer = partial(setup.answer, text=form.cleaned_data["answer"])
-        return self.close(request, pk, answer, "Request answered. The merchant gets an e-mail.")
+        return self.close(request, pk, answer, gettext("Request answered. The merchant gets an e-mail."))
 
     def close(self, request, pk, action, message):
         wanted = get_object_or_404(SetupRequest, pk=pk)

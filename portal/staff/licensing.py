@@ -6,6 +6,8 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.shortcuts import redirect
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from licensing import actions
 from licensing.models import (
@@ -30,7 +32,7 @@ class FoundByNumber(NoAddOrDelete, admin.ModelAdmin):
     """Finds rows by their complete secret number. The search is a POST, so the number never appears in a URL."""
 
     search_fields = ["pk"]  # only shows the search box; `find` does the search
-    search_help_text = "The complete number"
+    search_help_text = _("The complete number")
     show_full_result_count = False
 
     def find(self, number: str) -> QuerySet:
@@ -45,14 +47,16 @@ class FoundByNumber(NoAddOrDelete, admin.ModelAdmin):
         if len(found) == 1:
             return redirect(f"admin:licensing_{self.opts.model_name}_change", found[0])
         if not found:
-            messages.warning(request, f"No {self.opts.verbose_name} has this number.")
+            messages.warning(
+                request, gettext("No {verbose_name} has this number.").format(verbose_name=self.opts.verbose_name)
+            )
             return redirect(f"admin:licensing_{self.opts.model_name}_changelist")
         # Several merchants can use the same number.
         response = redirect(f"admin:licensing_{self.opts.model_name}_changelist")
         response["Location"] += f"?id__in={','.join(map(str, found))}"
         return response
 
-    @admin.display(description="number")
+    @admin.display(description=gettext("number"))
     def masked(self, thing):
         return f"••••{thing.hint}"
 
@@ -109,7 +113,7 @@ class HistoryInline(admin.TabularInline):
 
 class FailureInline(HistoryInline):
     model = FailedValidation
-    verbose_name_plural = "Latest failed validation of each module"
+    verbose_name_plural = _("Latest failed validation of each module")
     fields = readonly_fields = ("failed_at", "module_name", "module_number", "licensing_model", "reason", "asked_by")
 
 
@@ -124,7 +128,7 @@ class LicenseeAdmin(FoundByNumber):
     list_filter = ["marked_for_transfer", "active"]
     list_select_related = ["product", "merchant"]
     ordering = ["-pk"]
-    search_help_text = "The complete number, or an alias"
+    search_help_text = _("The complete number, or an alias")
     fields = ["masked", "merchant", "product", "name", "active", "marked_for_transfer", "properties", "created_at"]
     readonly_fields = ["masked", "merchant", "product", "properties", "created_at"]
     inlines = [FailureInline, EventInline]

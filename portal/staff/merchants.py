@@ -8,6 +8,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.shortcuts import render
+from django.utils.translation import gettext
 
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
 
@@ -135,19 +136,25 @@ class UserAdmin(Lean, DjangoUserAdmin):
     def _may_touch(request, user: User | None) -> bool:
         return request.user.is_superuser or not (user and (user.is_staff or user.is_superuser))
 
-    @admin.display(description="Second factors")
+    @admin.display(description=gettext("Second factors"))
     def second_factors(self, user):
         return ", ".join(str(authenticator) for authenticator in user.authenticator_set.order_by("pk")) or "none"
 
-    @admin.action(description="Remove all second factors (lost device)", permissions=["change"])
+    @admin.action(description=gettext("Remove all second factors (lost device)"), permissions=["change"])
     def remove_second_factors(self, request, queryset):
         if not all(self._may_touch(request, user) for user in queryset):
-            self.message_user(request, "Only superusers can remove second factors of support staff.", messages.ERROR)
+            self.message_user(
+                request, gettext("Only superusers can remove second factors of support staff."), messages.ERROR
+            )
             return
         for user in queryset:
             _, removed = user.authenticator_set.all().delete()
-            self.log_change(request, user, f"Removed all second factors ({sum(removed.values())}).")
-            self.message_user(request, f"{user} can now sign in with just the password.", messages.SUCCESS)
+            self.log_change(
+                request, user, gettext("Removed all second factors ({values}).").format(values=sum(removed.values()))
+            )
+            self.message_user(
+                request, gettext("{user} can now sign in with just the password.").format(user=user), messages.SUCCESS
+            )
 
 
 class MemberInline(admin.TabularInline):
@@ -212,7 +219,7 @@ class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
 
     def response_add(self, request, obj, post_url_continue=None):
         # Rendered instead of redirected, because the key's text exists only in this response.
-        context = {"title": "API key created", "opts": self.opts, "key": obj, "text": request.new_key_text}
+        context = {"title": gettext("API key created"), "opts": self.opts, "key": obj, "text": request.new_key_text}
         context |= self.admin_site.each_context(request)
         return render(request, "admin/merchants/apikey/created.html", context)
 

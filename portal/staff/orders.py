@@ -11,6 +11,8 @@ from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import needing_attention
@@ -25,8 +27,12 @@ from portal.staff.merchants import NoAddOrDelete, ReadOnly
 
 
 class CustomerDataForm(forms.Form):
-    email = forms.RegexField("@", label="E-mail address", max_length=254, widget=forms.TextInput(attrs={"size": 40}))
-    merchant = forms.ModelChoiceField(Merchant.objects.order_by("name"), required=False, empty_label="All merchants")
+    email = forms.RegexField(
+        "@", label=_("E-mail address"), max_length=254, widget=forms.TextInput(attrs={"size": 40})
+    )
+    merchant = forms.ModelChoiceField(
+        Merchant.objects.order_by("name"), required=False, empty_label=_("All merchants")
+    )
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -34,7 +40,7 @@ class AttentionFilter(admin.SimpleListFilter):
     parameter_name = "attention"
 
     def lookups(self, request, model_admin):
-        return [("needed", "Needs attention")]
+        return [("needed", gettext("Needs attention"))]
 
     def queryset(self, request, queryset):
         return needing_attention(queryset) if self.value() == "needed" else queryset
@@ -48,7 +54,7 @@ class OrderAdmin(NoAddOrDelete, admin.ModelAdmin):
     ordering = ["-pk"]
     show_full_result_count = False
     search_fields = ["number"]  # only shows the search box; get_search_results does the search
-    search_help_text = (
+    search_help_text = _(
         "Order number (leading letters and zeros are optional), customer’s e-mail address or name, license text or its"
         " last 4 to 12 characters, or SKU. Ignores case, accents and punctuation."
     )
@@ -67,7 +73,7 @@ class OrderAdmin(NoAddOrDelete, admin.ModelAdmin):
         if not request.user.has_perm("orders.delete_order"):
             raise PermissionDenied
         form = CustomerDataForm(request.POST or None)
-        context = self.admin_site.each_context(request) | {"title": "Customer data", "opts": self.opts}
+        context = self.admin_site.each_context(request) | {"title": gettext("Customer data"), "opts": self.opts}
         if not form.is_valid():
             return render(request, "admin/orders/order/customer_data.html", context | {"form": form})
 
@@ -78,7 +84,9 @@ class OrderAdmin(NoAddOrDelete, admin.ModelAdmin):
             return response
         if "erase" in request.POST:
             erased = held.erase(actor=f"{request.user}, support staff")
-            self.message_user(request, f"Erased: {describe_counts(erased)}.", messages.SUCCESS)
+            self.message_user(
+                request, gettext("Erased: {erased}.").format(erased=describe_counts(erased)), messages.SUCCESS
+            )
             return redirect("admin:orders_order_changelist")
         context |= {"form": form, "counts": describe_counts(held.count()), "customer": held}
         return render(request, "admin/orders/order/customer_data.html", context)
@@ -106,7 +114,7 @@ class OrderAdmin(NoAddOrDelete, admin.ModelAdmin):
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         if not object_id.isdecimal() or len(object_id) > 18:
-            raise Http404("This order doesn’t exist.")
+            raise Http404(gettext("This order doesn’t exist."))
         return self.at_desk(order_page, "view")(request, int(object_id))
 
     def get_search_results(self, request, queryset, search_term):
@@ -140,11 +148,13 @@ class OrderAdmin(NoAddOrDelete, admin.ModelAdmin):
 
         key = LicenseKey.objects.with_text(text).first()
         if key and request.user.has_perm("pools.view_licensekey"):
-            messages.info(request, f"This license key isn’t in any order. It is {key.status}.")
+            messages.info(
+                request, gettext("This license key isn’t in any order. It is {status}.").format(status=key.status)
+            )
             return redirect("admin:pools_licensekey_change", key.pk)
         if kind:
             return self._redirect_to_list(q=text_for_url(kind, found[kind], text))
-        messages.warning(request, "No order has this number, address, name, license text or SKU.")
+        messages.warning(request, gettext("No order has this number, address, name, license text or SKU."))
         return self._redirect_to_list()
 
     def _redirect_to_list(self, **query: str):

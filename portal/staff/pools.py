@@ -4,6 +4,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.utils.translation import gettext
 
 from pools.allocation import apply_settings
 from pools.forms import StaffUploadForm
@@ -15,11 +16,17 @@ from work.bodies import takes_files
 
 
 def describe_import(key_import: KeyImport) -> str:
-    kinds = ("repeated", "already_in_pool", "already_in_other_pools")
-    counts = {kind.replace("_", " "): key_import.preview[kind]["count"] for kind in kinds}
-    skipped = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    added = f"Added {key_import.preview['new']:,} keys to the pool “{key_import.pool}”."
-    return f"{added} Skipped: {skipped}." if skipped else added
+    kinds = {
+        "repeated": gettext("repeated"),
+        "already_in_pool": gettext("already in pool"),
+        "already_in_other_pools": gettext("already in other pools"),
+    }
+    counts = {text: key_import.preview[kind]["count"] for kind, text in kinds.items()}
+    skipped = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
+    added = gettext("Added {count:,} keys to the pool “{pool}”.").format(
+        count=key_import.preview["new"], pool=key_import.pool
+    )
+    return gettext("{added} Skipped: {skipped}.").format(added=added, skipped=skipped) if skipped else added
 
 
 @admin.register(LicensePool)
@@ -43,14 +50,14 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")
         return [add_keys, *super().get_urls()]
 
-    @admin.display(description="available")
+    @admin.display(description=gettext("available"))
     def stock(self, pool):
         return f"{pool.keys.available().filter(position__gte=pool.head_hint).count():,}"
 
-    @admin.display(description="add keys")
+    @admin.display(description=gettext("add keys"))
     def add_keys_link(self, pool):
         if pool.pk is None:
-            return "Save the pool first"
+            return gettext("Save the pool first")
         url = reverse("admin:pools_licensepool_keys", args=[pool.pk])
         return format_html('<a href="{}">Upload or paste keys</a>', url)
 
@@ -67,15 +74,26 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
                 for warning in key_import.preview["warnings"]:
                     messages.warning(request, warning)
             elif not key_import.error:
-                messages.info(request, f"Importing the keys. The batch appears under “{pool}” when it is done.")
+                messages.info(
+                    request,
+                    gettext("Importing the keys. The batch appears under “{pool}” when it is done.").format(pool=pool),
+                )
             else:
                 problems = key_import.preview.get("problems", {})
-                lines = [f"Line {number} {problem}." for number, problem in problems.items()]
+                lines = [
+                    gettext("Line {number} {problem}.").format(number=number, problem=problem)
+                    for number, problem in problems.items()
+                ]
                 form.add_error(None, [key_import.error, *lines[:50]])
             if not key_import.error:
                 return redirect("admin:pools_licensepool_change", pool.pk)
 
-        context = {"title": f"Add keys to {pool}", "opts": self.opts, "pool": pool, "form": form}
+        context = {
+            "title": gettext("Add keys to {pool}").format(pool=pool),
+            "opts": self.opts,
+            "pool": pool,
+            "form": form,
+        }
         context |= self.admin_site.each_context(request)
         return render(request, "admin/pools/licensepool/add_keys.html", context)
 
@@ -91,10 +109,10 @@ class KeyBatchAdmin(NoAddOrDelete, admin.ModelAdmin):
     )
     actions = ["withdraw_rest"]
 
-    @admin.action(description="Withdraw unissued keys of selected batches", permissions=["change"])
+    @admin.action(description=gettext("Withdraw unissued keys of selected batches"), permissions=["change"])
     def withdraw_rest(self, request, batches):
         count = withdraw(LicenseKey.objects.filter(batch__in=batches), actor=str(request.user))
-        self.message_user(request, f"{count:,} keys withdrawn. They will never be issued.")
+        self.message_user(request, gettext("{count:,} keys withdrawn. They will never be issued.").format(count=count))
 
 
 @admin.register(LicenseKey)
@@ -107,11 +125,11 @@ class LicenseKeyAdmin(NoAddOrDelete, admin.ModelAdmin):
     fields = readonly_fields = ("masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at")
     actions = ["withdraw"]
 
-    @admin.display(description="key")
+    @admin.display(description=gettext("key"))
     def masked(self, key):
         return f"••••{key.hint}"
 
-    @admin.action(description="Withdraw selected unissued keys", permissions=["change"])
+    @admin.action(description=gettext("Withdraw selected unissued keys"), permissions=["change"])
     def withdraw(self, request, keys):
         count = withdraw(keys, actor=str(request.user))
-        self.message_user(request, f"{count:,} keys withdrawn. They will never be issued.")
+        self.message_user(request, gettext("{count:,} keys withdrawn. They will never be issued.").format(count=count))

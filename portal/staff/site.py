@@ -4,13 +4,15 @@ from urllib.parse import unquote_plus
 from django.contrib import admin, messages
 from django.core.exceptions import BadRequest
 from django.shortcuts import redirect
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from portal.access import lacks_second_factor
 from version import version
 
 
 class SupportSite(admin.AdminSite):
-    site_header = "Keywell support"
+    site_header = _("Keywell support")
     site_title = "Keywell"
     index_title = "Support"
     site_url = None
@@ -28,9 +30,9 @@ class SupportSite(admin.AdminSite):
         @wraps(view)
         def with_second_factor(request, *args, **kwargs):
             if "\0" in unquote_plus(request.META.get("QUERY_STRING", "")) + request.path:
-                raise BadRequest("The URL contains a NUL character.")
+                raise BadRequest(gettext("The URL contains a NUL character."))
             if super(SupportSite, self).has_permission(request) and lacks_second_factor(request.user):
-                messages.info(request, "Support staff need a second factor. Set one up to continue.")
+                messages.info(request, gettext("Support staff need a second factor. Set one up to continue."))
                 return redirect("mfa_index")
             return guarded(request, *args, **kwargs)
 

@@ -1,5 +1,6 @@
 from django import forms
 from django.contrib.auth.password_validation import password_validators_help_text_html, validate_password
+from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import validate_mailable
 from merchants.models import Member, User
@@ -9,9 +10,9 @@ Role = Member.Role
 
 SOURCE_PAGES = [kind.pages[0].lower() for kind in SOURCES.values() if kind.pages]
 RIGHTS = [
-    (Role.OWNER, "Owner: everything, including the team and API keys"),
-    (Role.MANAGER, f"Manager: {', '.join(['orders', 'pools', 'products', *SOURCE_PAGES])}"),
-    (Role.SUPPORT, "Support: orders only"),
+    (Role.OWNER, _("Owner: everything, including the team and API keys")),
+    (Role.MANAGER, _("Manager: {value}").format(value=", ".join(["orders", "pools", "products", *SOURCE_PAGES]))),
+    (Role.SUPPORT, _("Support: orders only")),
 ]
 
 
@@ -21,7 +22,9 @@ class RoleForm(forms.Form):
 
 class InviteForm(RoleForm):
     email = forms.EmailField(
-        label="E-mail address", validators=[validate_mailable], widget=forms.EmailInput(attrs={"autocomplete": "off"})
+        label=_("E-mail address"),
+        validators=[validate_mailable],
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
     )
 
     field_order = ["email", "role"]

@@ -2,6 +2,7 @@ from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
@@ -64,5 +65,10 @@ def create_account(request: HttpRequest, invitation: Invitation) -> HttpResponse
 def welcome(request: HttpRequest, member: Member) -> HttpResponse:
     del request.session["invitation"]
     request.session["merchant"] = member.merchant.slug
-    messages.success(request, f"Welcome! You’re now {member.get_role_display().lower()} of {member.merchant}.")
+    messages.success(
+        request,
+        gettext("Welcome! You’re now {role} of {merchant}.").format(
+            role=member.get_role_display().lower(), merchant=member.merchant
+        ),
+    )
     return redirect("home")

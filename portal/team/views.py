@@ -10,6 +10,8 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from merchants import team as service
@@ -67,7 +69,12 @@ def resend(request, invitation: Invitation) -> HttpResponse:
 def send(request, invitation: Invitation, token: str) -> None:
     # Protects people from unwanted e-mails. The limit applies across all merchants.
     if not ratelimit.consume(request, app="portal", action="invite", config=INVITATION_LIMIT, key=invitation.email):
-        messages.error(request, f"{invitation.email} got three invitations within an hour. Please try again later.")
+        messages.error(
+            request,
+            gettext("{email} got three invitations within an hour. Please try again later.").format(
+                email=invitation.email
+            ),
+        )
         return
     url = settings.BASE_URL + reverse("open-invitation", args=[token])
     message = compose_plain("emails/invitation.txt", [invitation.email], {"invitation": invitation, "url": url})
@@ -76,31 +83,38 @@ def send(request, invitation: Invitation, token: str) -> None:
             invitation.sent_at = timezone.now()
             invitation.save(update_fields=["sent_at"])
     except MailError as error:
-        log.warning("Couldn't send invitation %s: %s", invitation.pk, error)
-        messages.error(request, f"{invitation.email} is invited, but the e-mail failed. {error} Please resend it.")
+        log.warning(gettext("Couldn't send invitation %s: %s"), invitation.pk, error)
+        messages.error(
+            request,
+            gettext("{email} is invited, but the e-mail failed. {error} Please resend it.").format(
+                email=invitation.email, error=error
+            ),
+        )
         return
-    messages.success(request, f"Invitation sent to {invitation.email}.")
+    messages.success(request, gettext("Invitation sent to {email}.").format(email=invitation.email))
 
 
 @scoped(INVITATIONS, Role.OWNER)
 @confirmed
 def withdraw(request, invitation: Invitation) -> Confirmation:
     yield Question(
-        title="Withdraw invitation?",
-        text=f"The link sent to {invitation.email} will no longer work.",
-        button="Withdraw invitation",
+        title=gettext("Withdraw invitation?"),
+        text=gettext("The link sent to {email} will no longer work.").format(email=invitation.email),
+        button=gettext("Withdraw invitation"),
         danger=True,
         back="team",
     )
     service.withdraw(invitation)
-    return f"Invitation for {invitation.email} withdrawn."
+    return gettext("Invitation for {email} withdrawn.").format(email=invitation.email)
 
 
 @scoped(MEMBERS, Role.OWNER)
 @confirmed
 def change_role(request, member: Member) -> Confirmation:
     form = RoleForm(request.POST or None, initial={"role": member.role})
-    question = Question(title=f"Change role of {member.user}", form=form, button="Change role")
+    question = Question(
+        title=gettext("Change role of {user}").format(user=member.user), form=form, button=gettext("Change role")
+    )
     yield question
     role = Role(form.cleaned_data["role"])
     try:
@@ -108,7 +122,7 @@ def change_role(request, member: Member) -> Confirmation:
     except TeamError as error:
         form.add_error("role", str(error))
         yield question
-    messages.success(request, f"{member.user} is now {role.label.lower()}.")
+    messages.success(request, gettext("{user} is now {label}.").format(user=member.user, label=role.label.lower()))
     return to_team(request, member, stays=role == Role.OWNER)
 
 
@@ -116,13 +130,18 @@ def change_role(request, member: Member) -> Confirmation:
 @confirmed
 def remove(request, member: Member) -> Confirmation:
     yield Question(
-        title=f"Remove {member.user}?",
-        text=f"They will lose access to {request.merchant} immediately. Histories keep their past actions.",
-        button="Remove member",
+        title=gettext("Remove {user}?").format(user=member.user),
+        text=gettext("They will lose access to {merchant} immediately. Histories keep their past actions.").format(
+            merchant=request.merchant
+        ),
+        button=gettext("Remove member"),
         danger=True,
     )
     service.remove(member)
-    messages.success(request, f"{member.user} is no longer a member of {request.merchant}.")
+    messages.success(
+        request,
+        gettext("{user} is no longer a member of {merchant}.").format(user=member.user, merchant=request.merchant),
+    )
     return to_team(request, member, stays=False)
 
 
@@ -140,23 +159,27 @@ def second_factor(request, *, required: bool) -> Confirmation:
     except TeamError as error:
         messages.error(request, str(error))
         return None
-    return f"Two-factor authentication is {'now' if required else 'no longer'} required."
+    if required:
+        return gettext("Two-factor authentication is now required.")
+    return gettext("Two-factor authentication is no longer required.")
 
 
 def ask_to_require(merchant: Merchant) -> Question:
     without = merchant.members.exclude(user__in=Authenticator.objects.values("user")).count()
     return Question(
-        title="Require two-factor authentication?",
-        text=f"Members have to set it up before they can continue. Members without it: {without}.",
-        button="Require for everyone",
+        title=gettext("Require two-factor authentication?"),
+        text=gettext("Members have to set it up before they can continue. Members without it: {without}.").format(
+            without=without
+        ),
+        button=gettext("Require for everyone"),
         back="team",
     )
 
 
 STOP_REQUIRING = Question(
-    title="Stop requiring two-factor authentication?",
-    text="Members who set it up keep it and can turn it off.",
-    button="Stop requiring",
+    title=_("Stop requiring two-factor authentication?"),
+    text=_("Members who set it up keep it and can turn it off."),
+    button=_("Stop requiring"),
     danger=True,
     back="team",
 )

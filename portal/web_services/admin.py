@@ -4,6 +4,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import CharField, Value
 from django.db.models.functions import Cast, Concat
+from django.utils.translation import gettext
 
 from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
@@ -41,9 +42,9 @@ class RequestParameterFormSet(forms.BaseInlineFormSet):
             if not parameter or form.cleaned_data.get("DELETE"):
                 continue
             if name in names:
-                form.add_error("name", "Another parameter has this name.")
+                form.add_error("name", gettext("Another parameter has this name."))
             if parameter in parameters:
-                form.add_error("parameter", "This parameter is already sent.")
+                form.add_error("parameter", gettext("This parameter is already sent."))
             names.add(name)
             parameters.add(parameter)
 

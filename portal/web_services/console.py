@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods
 
 from fulfillment.sources.web_service.client import WebServiceError
@@ -28,7 +29,7 @@ def console(request, service: WebService) -> HttpResponse:
         try:
             context |= _try(request, service, form)
         except PredecessorMissing as missing:
-            messages.info(request, f"This item can’t be requested yet. {missing}")
+            messages.info(request, gettext("This item can’t be requested yet. {missing}").format(missing=missing))
         except (TestRefused, WebServiceError) as refused:
             messages.error(request, str(refused))
     return render(request, "portal/web_services/console.html", context)

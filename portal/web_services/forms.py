@@ -7,6 +7,8 @@ from typing import Any
 
 import re2
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.web_service.answers import PathError, check_path
 from fulfillment.sources.web_service.models import RequestParameter, WebService
@@ -43,44 +45,54 @@ class WebServiceForm(forms.ModelForm):
     """
 
     password = forms.CharField(
-        label="Password or token",
+        label=_("Password or token"),
         required=False,
         strip=False,
         max_length=500,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Stored encrypted and never shown again. Leave empty to keep the saved one.",
+        help_text=_("Stored encrypted and never shown again. Leave empty to keep the saved one."),
     )
 
     class Meta:
         model = WebService
         fields = [name for names in SECTIONS.values() for name in names if name != "password"]
         labels = {
-            "format": "Request format",
-            "timeout": "Time limit in seconds",
+            "format": _("Request format"),
+            "timeout": _("Time limit in seconds"),
             "login": "Method",
-            "holds_list": "Answers contain several codes",
-            "temporary_pattern": "Temporary error pattern",
-            "holds_unlike": "Hold codes that look different from earlier ones",
-            "for_all_products": "Use for all products without a source of their own",
+            "holds_list": _("Answers contain several codes"),
+            "temporary_pattern": _("Temporary error pattern"),
+            "holds_unlike": _("Hold codes that look different from earlier ones"),
+            "for_all_products": _("Use for all products without a source of their own"),
         }
         help_texts = {
-            "name": "Only you see this name.",
-            "url": "An HTTPS URL on the public internet. We don’t follow redirects.",
-            "format": "We sign requests in every format.",
-            "request_per": "For two licenses in one order, send two requests or one?",
-            "timeout": "1 to 30 seconds for the complete answer. After that, we retry later.",
-            "login": "The signature proves that a request comes from Keywell. Choose more if your server requires it.",
-            "username": "For HTTP Basic.",
-            "sends_itself": "Any 200 answer completes the item. Keywell saves no code and sends no e-mail.",
-            "path": "JSON: $.license.key, or $.keys[*] for a list. XML: license/key, or item/@code.",
-            "holds_list": "If the code is the whole answer, each line is a code. Required for one request per item.",
-            "temporary_pattern": "For services that answer 200 with an error such as “busy, try later”. If this"
-            " regular expression, such as (?i)try later, matches the answer, we retry later.",
-            "holds_unlike": "Keeps “ERROR: product unknown” from being e-mailed as a license. You release or reject"
-            " held codes on the order page. A service’s first codes are held if they read like a message.",
-            "same_code_allowed": "For volume licenses and links. Otherwise we reject a code that another unit or order"
-            " already has, so that a mistake in the service can’t sell a license twice.",
-            "for_all_products": "Otherwise, add it to products as a source.",
+            "name": _("Only you see this name."),
+            "url": _("An HTTPS URL on the public internet. We don’t follow redirects."),
+            "format": _("We sign requests in every format."),
+            "request_per": _("For two licenses in one order, send two requests or one?"),
+            "timeout": _("1 to 30 seconds for the complete answer. After that, we retry later."),
+            "login": _(
+                "The signature proves that a request comes from Keywell. Choose more if your server requires it."
+            ),
+            "username": _("For HTTP Basic."),
+            "sends_itself": _("Any 200 answer completes the item. Keywell saves no code and sends no e-mail."),
+            "path": _("JSON: $.license.key, or $.keys[*] for a list. XML: license/key, or item/@code."),
+            "holds_list": _(
+                "If the code is the whole answer, each line is a code. Required for one request per item."
+            ),
+            "temporary_pattern": _(
+                "For services that answer 200 with an error such as “busy, try later”. If this"
+                " regular expression, such as (?i)try later, matches the answer, we retry later."
+            ),
+            "holds_unlike": _(
+                "Keeps “ERROR: product unknown” from being e-mailed as a license. You release or reject"
+                " held codes on the order page. A service’s first codes are held if they read like a message."
+            ),
+            "same_code_allowed": _(
+                "For volume licenses and links. Otherwise we reject a code that another unit or order"
+                " already has, so that a mistake in the service can’t sell a license twice."
+            ),
+            "for_all_products": _("Otherwise, add it to products as a source."),
         }
         widgets = {
             "name": forms.TextInput(attrs={"autocomplete": "off"}),
@@ -105,11 +117,15 @@ class WebServiceForm(forms.ModelForm):
         except OutgoingRequestError as error:
             raise forms.ValidationError(str(error)) from error
         if "#" in url:
-            raise forms.ValidationError("Remove the # and everything after it. Servers never receive that part.")
+            raise forms.ValidationError(
+                gettext("Remove the # and everything after it. Servers never receive that part.")
+            )
         if self.saved and _server(url) != _server(self.saved.url) and self.saved.parameters.filter(is_secret=True):
             raise forms.ValidationError(
-                "This would send your secret constants to another server. Remove them from the parameters, save the"
-                " new URL, then enter them again."
+                gettext(
+                    "This would send your secret constants to another server. Remove them from the parameters,"
+                    " save the new URL, then enter them again."
+                )
             )
         return url
 
@@ -121,9 +137,9 @@ class WebServiceForm(forms.ModelForm):
             options.log_errors = False
             matches_everything = pattern and re2.compile(pattern, options).search("") is not None
         except re2.error as error:
-            raise forms.ValidationError("Enter a valid RE2 regular expression.") from error
+            raise forms.ValidationError(gettext("Enter a valid RE2 regular expression.")) from error
         if matches_everything:
-            raise forms.ValidationError("This matches every answer, including those with a code.")
+            raise forms.ValidationError(gettext("This matches every answer, including those with a code."))
         return pattern
 
     def clean(self) -> dict[str, Any]:
@@ -145,12 +161,12 @@ class WebServiceForm(forms.ModelForm):
             if name == "password" and not data.get(name) and self._has_same_login(data):
                 data[name] = self.saved.password  # type: ignore[union-attr]
             if not data.get(name) and name not in self.errors:
-                self.add_error(name, "This field is required.")
+                self.add_error(name, gettext("This field is required."))
         if ":" in data.get("username", ""):
-            self.add_error("username", "An HTTP Basic user name can’t contain a colon.")
+            self.add_error("username", gettext("An HTTP Basic user name can’t contain a colon."))
         token = data.get("password", "") if login == WebService.Login.BEARER else ""
         if not re.fullmatch("[!-~]*", token):
-            self.add_error("password", "A token can contain only ASCII characters without spaces.")
+            self.add_error("password", gettext("A token can contain only ASCII characters without spaces."))
 
     def _has_same_login(self, data: dict[str, Any]) -> bool:
         if self.saved is None or not data.get("url"):
@@ -163,7 +179,7 @@ class WebServiceForm(forms.ModelForm):
         if kind == WebService.Answer.BODY:
             data["path"] = ""
         elif kind and not data.get("path") and "path" not in self.errors:
-            self.add_error("path", "Enter the path of the code in the answer.")
+            self.add_error("path", gettext("Enter the path of the code in the answer."))
         elif kind and data.get("path"):
             try:
                 check_path(kind, data["path"])
@@ -171,17 +187,25 @@ class WebServiceForm(forms.ModelForm):
                 self.add_error("path", str(error))
         for_all_units = data.get("request_per") == WebService.Per.ITEM
         if for_all_units and not data.get("holds_list") and not data.get("sends_itself"):
-            self.add_error("holds_list", "Required, because one request per item can return several codes.")
+            self.add_error("holds_list", gettext("Required, because one request per item can return several codes."))
 
     def _check_other_services(self, data: dict[str, Any]) -> None:
         """Check uniqueness among the merchant's services, which Django skips without a merchant field."""
         others = self.get_merchant().web_services.exclude(pk=self.instance.pk)
         if others.filter(name=data.get("name")).exists():
-            self.add_error("name", "Another web service has this name.")
+            self.add_error("name", gettext("Another web service has this name."))
         if data.get("for_all_products") and (other := others.filter(for_all_products=True).first()):
-            self.add_error("for_all_products", f"“{other}” already serves all products. Only one service can.")
+            self.add_error(
+                "for_all_products",
+                gettext("“{other}” already serves all products. Only one service can.").format(other=other),
+            )
         if not self.instance.pk and others.count() >= MAX_SERVICES:
-            self.add_error(None, f"You’ve reached the limit of {MAX_SERVICES} web services. Delete one first.")
+            self.add_error(
+                None,
+                gettext("You’ve reached the limit of {max_services} web services. Delete one first.").format(
+                    max_services=MAX_SERVICES
+                ),
+            )
 
     def get_merchant(self) -> Merchant:
         return self.instance.merchant
@@ -202,12 +226,12 @@ def _server(url: str) -> tuple[str, str]:
 class ParameterRow(forms.Form):
     """A parameter from the catalog: whether it is sent, its name and its position."""
 
-    on = forms.BooleanField(label="Send", required=False)
+    on = forms.BooleanField(label=_("Send"), required=False)
     position = forms.IntegerField(
-        label="Position", required=False, min_value=1, max_value=999, widget=forms.NumberInput(attrs={"min": 1})
+        label=_("Position"), required=False, min_value=1, max_value=999, widget=forms.NumberInput(attrs={"min": 1})
     )
     name = forms.CharField(
-        label="Name in the request",
+        label=_("Name in the request"),
         required=False,
         max_length=64,
         validators=RequestParameter._meta.get_field("name").validators,
@@ -234,17 +258,17 @@ class ParameterRow(forms.Form):
 class ConstantRow(forms.Form):
     """A constant of the merchant's. A saved secret is never shown, and leaving the value empty keeps it."""
 
-    remove = forms.BooleanField(label="Remove", required=False)
+    remove = forms.BooleanField(label=_("Remove"), required=False)
 
     position = ParameterRow.base_fields["position"]
     name = ParameterRow.base_fields["name"]
     value = forms.CharField(
-        label="Value",
+        label=_("Value"),
         required=False,
         max_length=1000,
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
-    is_secret = forms.BooleanField(label="Secret", required=False)
+    is_secret = forms.BooleanField(label=_("Secret"), required=False)
 
     def __init__(self, saved: RequestParameter | None, prefix: str, data: Any) -> None:
         initial = {}
@@ -257,21 +281,23 @@ class ConstantRow(forms.Form):
         super().__init__(data, prefix=prefix, initial=initial)
         self.saved = saved
         for field in self.fields.values():
-            field.widget.attrs["aria-label"] = f"{field.label}: {saved or 'new constant'}"
+            field.widget.attrs["aria-label"] = f"{field.label}: {saved or gettext('new constant')}"
         if saved is None:
             del self.fields["remove"]
         elif saved.is_secret:
-            self.fields["value"].widget.attrs["placeholder"] = f"{MASK} (leave empty to keep)"
+            self.fields["value"].widget.attrs["placeholder"] = gettext("{mask} (leave empty to keep)").format(
+                mask=MASK
+            )
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("remove"):
             return data
         if (self.saved or data.get("value")) and not data.get("name") and "name" not in self.errors:
-            self.add_error("name", "Enter a name.")
+            self.add_error("name", gettext("Enter a name."))
         if self.saved and self.saved.is_secret and not data.get("value"):
             if not data.get("is_secret"):
-                self.add_error("value", "Enter the value again. It was saved as a secret and can’t be shown.")
+                self.add_error("value", gettext("Enter the value again. It was saved as a secret and can’t be shown."))
             data["value"] = self.saved.constant
         return data
 
@@ -322,7 +348,7 @@ class ParametersForm:
         for row in self.all_rows:
             wanted = row.wanted()
             if wanted and wanted.name in taken:
-                row.add_error("name", "Another parameter has this name.")
+                row.add_error("name", gettext("Another parameter has this name."))
             elif wanted:
                 taken.add(wanted.name)
         return not self.has_errors

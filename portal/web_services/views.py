@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -58,9 +59,11 @@ def add(request) -> HttpResponse:
     new = WebService(merchant=request.merchant, secret=WebService.make_secret())
     form = WebServiceForm(request.POST or None, instance=new)
     if form.is_valid() and save_once(form, partial(add_service, new)):
-        messages.success(request, "Web service added. Now choose its parameters and add it to products as a source.")
+        messages.success(
+            request, gettext("Web service added. Now choose its parameters and add it to products as a source.")
+        )
         return redirect("web-service-parameters", new.pk)
-    return show_form(request, form, "Add web service", reverse("web-services"))
+    return show_form(request, form, gettext("Add web service"), reverse("web-services"))
 
 
 @for_service
@@ -71,9 +74,9 @@ def change(request, service: WebService) -> HttpResponse:
         # The change may have fixed it.
         probe_now(service)
         Fulfillment.objects.ask_again(service)
-        messages.success(request, "Web service changed. Waiting orders will be retried now.")
+        messages.success(request, gettext("Web service changed. Waiting orders will be retried now."))
         return redirect(service)
-    return show_form(request, form, "Edit web service", service.get_absolute_url())
+    return show_form(request, form, gettext("Edit web service"), service.get_absolute_url())
 
 
 def show_form(request, form: WebServiceForm, title: str, cancel: str) -> HttpResponse:
@@ -92,7 +95,7 @@ def parameters(request, service: WebService) -> HttpResponse:
         except ParametersRefused as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, "Parameters saved. They apply from the next request.")
+            messages.success(request, gettext("Parameters saved. They apply from the next request."))
         return redirect("web-service-parameters", service.pk)
     context = {"section": "web-services", "service": service, "form": form, "preview": preview(service)}
     return render(request, "portal/web_services/web_service_parameters.html", context)
@@ -167,28 +170,32 @@ def outgoing_request(request, service: WebService, request_pk: int) -> HttpRespo
 @confirmed
 def rotate(request, service: WebService) -> Confirmation:
     yield Question(
-        title="Rotate the signing secret?",
-        text="We sign requests with both the old and the new secret for 24 hours. Give your web service the new one"
-        " within that time. If a rotation is already in progress, the oldest secret stops working immediately.",
-        button="Rotate secret",
+        title=gettext("Rotate the signing secret?"),
+        text=gettext(
+            "We sign requests with both the old and the new secret for 24 hours. Give your web service the new one"
+            " within that time. If a rotation is already in progress, the oldest secret stops working immediately."
+        ),
+        button=gettext("Rotate secret"),
         danger=True,
     )
     service.rotate()
-    return "Secret rotated. The old secret also works for 24 hours."
+    return gettext("Secret rotated. The old secret also works for 24 hours.")
 
 
 @for_service
 @confirmed
 def delete(request, service: WebService) -> Confirmation:
     yield Question(
-        title="Delete the web service?",
-        text=f"Keywell will stop requesting codes from “{service}”. Its settings, log and secret will be deleted.",
-        button="Delete web service",
+        title=gettext("Delete the web service?"),
+        text=gettext(
+            "Keywell will stop requesting codes from “{service}”. Its settings, log and secret will be deleted."
+        ).format(service=service),
+        button=gettext("Delete web service"),
         danger=True,
         then="web-services",
     )
     remove_place(service)
-    return f"Web service “{service}” deleted."
+    return gettext("Web service “{service}” deleted.").format(service=service)
 
 
 @for_service
@@ -196,17 +203,19 @@ def delete(request, service: WebService) -> Confirmation:
 def retry_failed(request, service: WebService) -> Confirmation:
     failed = Fulfillment.objects.count_failed(service)
     yield Question(
-        title="Retry all failed?",
-        text=f"We’ll request codes from “{service}” again for {count_items(failed)} of paid orders. Each request"
-        " repeats its Idempotency-Key, so your service won’t issue a second license.",
-        button="Retry all",
+        title=gettext("Retry all failed?"),
+        text=gettext(
+            "We’ll request codes from “{service}” again for {failed:,} failed items of paid orders. Each request"
+            " repeats its Idempotency-Key, so your service won’t issue a second license."
+        ).format(service=service, failed=failed),
+        button=gettext("Retry all"),
     )
     count = actions.retry_failed(service, actor=str(request.user))
-    return f"{count_items(count)} will be retried, oldest payment first."
-
-
-def count_items(count: int) -> str:
-    return f"{count:,} item{'' if count == 1 else 's'}"
+    return ngettext(
+        "{count:,} item will be retried, oldest payment first.",
+        "{count:,} items will be retried, oldest payment first.",
+        count,
+    ).format(count=count)
 
 
 @for_service
@@ -215,12 +224,16 @@ def send_again(request, service: WebService, request_pk: int) -> Confirmation:
     row = get_object_or_404(service.outgoing_requests.filter(is_test=False), pk=request_pk)
     item = get_object_or_404(OrderItem.objects.select_related("order", "product", "fulfillment"), pk=row.item_id)
     yield Question(
-        title="Send again?",
-        text=f"We’ll ask “{service}” again for the missing codes of {item.product.name} in order {item.order.number},"
-        " with the same Idempotency-Key.",
-        button="Send again",
+        title=gettext("Send again?"),
+        text=gettext(
+            "We’ll ask “{service}” again for the missing codes of {name} in order {number},"
+            " with the same Idempotency-Key."
+        ).format(service=service, name=item.product.name, number=item.order.number),
+        button=gettext("Send again"),
     )
     if item.fulfillment.status != Fulfillment.Status.FAILED:
-        raise RetryRefused(f"Can’t send again: the item is {item.fulfillment.status}, not failed.")
+        raise RetryRefused(
+            gettext("Can’t send again: the item is {status}, not failed.").format(status=item.fulfillment.status)
+        )
     actions.retry(item, actor=str(request.user))
-    return f"Order {item.order.number} will be retried within seconds."
+    return gettext("Order {number} will be retried within seconds.").format(number=item.order.number)

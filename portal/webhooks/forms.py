@@ -1,4 +1,6 @@
 from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from outbound.address_guard import OutgoingRequestError, check
 from webhooks.models import WebhookEndpoint, WebhookEvent
@@ -15,7 +17,7 @@ class EndpointForm(forms.ModelForm):
     class Meta:
         model = WebhookEndpoint
         fields = ["url", "description", "events"]
-        help_texts = {"url": "An HTTPS URL of your shop.", "description": "Optional. Only you see it."}
+        help_texts = {"url": _("An HTTPS URL of your shop."), "description": _("Optional. Only you see it.")}
         widgets = {"url": forms.URLInput(attrs={"autocomplete": "off", "placeholder": "https://"})}
 
     def clean_url(self) -> str:
@@ -29,5 +31,7 @@ class EndpointForm(forms.ModelForm):
         merchant = self.instance.merchant
         if not self.instance.pk and merchant.webhook_endpoints.kept().count() >= MAX_ENDPOINTS:
             raise forms.ValidationError(
-                f"{merchant} has reached the limit of {MAX_ENDPOINTS} endpoints. Delete one first."
+                gettext("{merchant} has reached the limit of {max_endpoints} endpoints. Delete one first.").format(
+                    merchant=merchant, max_endpoints=MAX_ENDPOINTS
+                )
             )

@@ -7,6 +7,7 @@ from django.db.models import Window
 from django.db.models.functions import RowNumber
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -38,18 +39,18 @@ def webhooks(request) -> HttpResponse:
 def add(request) -> Confirmation:
     new = WebhookEndpoint(merchant=request.merchant, secret=WebhookEndpoint.make_secret())
     form = EndpointForm(request.POST or None, instance=new)
-    yield form_page(title="Add endpoint", form=form, back="webhooks", then=new)
+    yield form_page(title=gettext("Add endpoint"), form=form, back="webhooks", then=new)
     form.save()
-    return "Endpoint added. Give your shop the signing secret, then send a test event."
+    return gettext("Endpoint added. Give your shop the signing secret, then send a test event.")
 
 
 @for_endpoint
 @confirmed
 def change(request, endpoint: WebhookEndpoint) -> Confirmation:
     form = EndpointForm(request.POST or None, instance=endpoint)
-    yield form_page(title="Edit endpoint", form=form)
+    yield form_page(title=gettext("Edit endpoint"), form=form)
     endpoint.save(update_fields=form.Meta.fields)
-    return "Endpoint changed. Queued events will go to its URL."
+    return gettext("Endpoint changed. Queued events will go to its URL.")
 
 
 @for_endpoint
@@ -97,33 +98,35 @@ def add_last_requests(messages: list[Any]) -> None:
 @confirmed
 def rotate(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Rotate the signing secret?",
-        text="We sign messages with both the old and the new secret for 24 hours. Give your shop the new one within"
-        " that time. If a rotation is already in progress, the oldest secret stops working immediately.",
-        button="Rotate secret",
+        title=gettext("Rotate the signing secret?"),
+        text=gettext(
+            "We sign messages with both the old and the new secret for 24 hours. Give your shop the new one within"
+            " that time. If a rotation is already in progress, the oldest secret stops working immediately."
+        ),
+        button=gettext("Rotate secret"),
         danger=True,
     )
     endpoint.rotate()
-    return "Secret rotated. The old secret also works for 24 hours."
+    return gettext("Secret rotated. The old secret also works for 24 hours.")
 
 
 @for_endpoint
 @confirmed
 def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Send a test event?",
-        text=f"We’ll send a webhook.test event to {endpoint.url}.",
-        button="Send test event",
+        title=gettext("Send a test event?"),
+        text=gettext("We’ll send a webhook.test event to {url}.").format(url=endpoint.url),
+        button=gettext("Send test event"),
     )
     service.send_test(endpoint)
-    return "A test event is on its way. What becomes of it is in the log below."
+    return gettext("A test event is on its way. What becomes of it is in the log below.")
 
 
 @for_endpoint
 @require_POST
 def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
     service.enable(endpoint)
-    messages.success(request, "Endpoint enabled. It will get new events from now on.")
+    messages.success(request, gettext("Endpoint enabled. It will get new events from now on."))
     return redirect(endpoint)
 
 
@@ -131,39 +134,41 @@ def enable(request, endpoint: WebhookEndpoint) -> HttpResponse:
 @confirmed
 def disable(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Disable the endpoint?",
-        text="Queued events will fail, and the endpoint won’t get events that happen while it’s disabled.",
-        button="Disable endpoint",
+        title=gettext("Disable the endpoint?"),
+        text=gettext("Queued events will fail, and the endpoint won’t get events that happen while it’s disabled."),
+        button=gettext("Disable endpoint"),
         danger=True,
     )
     service.disable(endpoint)
-    return "Endpoint disabled."
+    return gettext("Endpoint disabled.")
 
 
 @for_endpoint
 @confirmed
 def delete(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Delete the endpoint?",
-        text=f"{endpoint} won’t get any more events. Its log and secret will be deleted.",
-        button="Delete endpoint",
+        title=gettext("Delete the endpoint?"),
+        text=gettext("{endpoint} won’t get any more events. Its log and secret will be deleted.").format(
+            endpoint=endpoint
+        ),
+        button=gettext("Delete endpoint"),
         danger=True,
         then="webhooks",
     )
     service.remove(endpoint)
-    return f"Endpoint {endpoint} deleted."
+    return gettext("Endpoint {endpoint} deleted.").format(endpoint=endpoint)
 
 
 @for_endpoint
 @confirmed
 def send_failed(request, endpoint: WebhookEndpoint) -> Confirmation:
     yield Question(
-        title="Resend all failed events?",
-        text=f"{endpoint.url} will get them with their original IDs.",
-        button="Resend all",
+        title=gettext("Resend all failed events?"),
+        text=gettext("{url} will get them with their original IDs.").format(url=endpoint.url),
+        button=gettext("Resend all"),
     )
     count = service.send_again(endpoint)
-    return f"{count} event{'' if count == 1 else 's'} will be resent."
+    return ngettext("{count} event will be resent.", "{count} events will be resent.", count).format(count=count)
 
 
 @for_endpoint
@@ -171,9 +176,11 @@ def send_failed(request, endpoint: WebhookEndpoint) -> Confirmation:
 def send_again(request, endpoint: WebhookEndpoint, message: int) -> Confirmation:
     row = get_object_or_404(endpoint.messages, pk=message)
     yield Question(
-        title="Resend this event?",
-        text=f"{endpoint.url} will get {row} with its original ID, so your shop can recognize a duplicate.",
-        button="Resend",
+        title=gettext("Resend this event?"),
+        text=gettext("{url} will get {row} with its original ID, so your shop can recognize a duplicate.").format(
+            url=endpoint.url, row=row
+        ),
+        button=gettext("Resend"),
     )
     service.send_again(endpoint, message=row)
-    return f"{row} will be resent within seconds."
+    return gettext("{row} will be resent within seconds.").format(row=row)

@@ -1,4 +1,5 @@
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.item_notices import CodeWanted, notify_item
 from fulfillment.sources.base import Source
@@ -7,22 +8,22 @@ from fulfillment.sources.base import Source
 class ManualSource(Source):
     """A person at the merchant, who gets an e-mail and enters the codes (fulfillment.actions.enter_codes)."""
 
-    code, name, origin = "manual", "Manual", "entered by hand"
+    code, name, origin = "manual", _("Manual"), _("entered by hand")
     immediate = True
     waiting_rank = 2
     waiting = gettext_noop("Being prepared by %(merchant)s.")
 
     @classmethod
     def describe_origin(cls, saved_by):
-        return f"entered by {saved_by}" if saved_by else cls.origin
+        return gettext("entered by {saved_by}").format(saved_by=saved_by) if saved_by else str(cls.origin)
 
     @property
     def choice(self):
-        return "Manual: we e-mail your team, and a person enters the codes"
+        return gettext("Manual: we e-mail your team, and a person enters the codes")
 
     def issue(self, item, units, *, attempt):
         notify_item(item, CodeWanted)
         return ()
 
     def shortage(self):
-        return "Waiting for a person to enter the activation code."
+        return gettext("Waiting for a person to enter the activation code.")

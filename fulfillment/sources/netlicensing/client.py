@@ -8,6 +8,8 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django.utils.translation import gettext
+
 from fulfillment.sources.netlicensing.models import LicensingAccount
 from outbound.breaker import Paused, let_through, note_answer, note_failure, note_success, release_probe
 from outbound.masking import MASK, mask_answer
@@ -132,13 +134,13 @@ class NetLicensingClient:
             yield from (properties for found, properties in reading.items if found == _type(kind))
             if not reading.has_next:
                 return
-        raise NetLicensingError(f"The list has more than {MAX_PAGES:,} pages.")
+        raise NetLicensingError(gettext("The list has more than {max_pages:,} pages.").format(max_pages=MAX_PAGES))
 
     def _ask(
         self, method: str, path: str, values: dict[str, str] | None = None, query: dict[str, str] | None = None
     ) -> "_Reading":
         if monotonic() + self.account.timeout > self.deadline:
-            raise OutOfTime("Adding licenses one by one.")
+            raise OutOfTime(gettext("Adding licenses one by one."))
         reading = _Reading(self)
         url = f"{self.account.url}/{path}"
         try:
@@ -171,7 +173,7 @@ class NetLicensingClient:
         for found, properties in reading.items:
             if found == _type(kind) and properties.get("number") == number:
                 return properties
-        raise NetLicensingError(f"The service answered without the requested {kind}.")
+        raise NetLicensingError(gettext("The service answered without the requested {kind}.").format(kind=kind))
 
     def _without_secrets(self, text: str) -> str:
         for secret in self.secrets:
@@ -209,21 +211,29 @@ class _Reading:
     def _read(self, answer: Answer) -> None:
         status = answer.status_code
         if status >= 500 or status in TEMPORARY_STATUSES:
-            raise NetLicensingError(f"The service answered {status}.", pause=answer.retry_after)
+            raise NetLicensingError(
+                gettext("The service answered {status}.").format(status=status), pause=answer.retry_after
+            )
         if status == 204:
             return
         is_envelope = self._parse(answer)
         if status in {401, 403}:
             raise NetLicensingRefused(
-                f"The service rejected the API key ({status}). The key is wrong or revoked, or lacks the role"
-                f" ROLE_APIKEY_OPERATION.{self._messages()}"
+                gettext(
+                    "The service rejected the API key ({status}). The key is wrong or revoked, or lacks the role"
+                    " ROLE_APIKEY_OPERATION.{messages}"
+                ).format(status=status, messages=self._messages())
             )
         if not is_envelope:
-            raise NetLicensingError(f"The service answered {status}, but not in the NetLicensing format.")
+            raise NetLicensingError(
+                gettext("The service answered {status}, but not in the NetLicensing format.").format(status=status)
+            )
         if status == 404 or (self.infos and self.infos[0][0] == "NotFoundException"):
-            raise Unknown(f"The service didn’t find it.{self._messages()}")
+            raise Unknown(gettext("The service didn’t find it.{messages}").format(messages=self._messages()))
         if status >= 300 or self.infos:
-            raise NetLicensingRefused(f"The service answered {status}.{self._messages()}")
+            raise NetLicensingRefused(
+                gettext("The service answered {status}.{messages}").format(status=status, messages=self._messages())
+            )
 
     def _parse(self, answer: Answer) -> bool:
         """Parse the NetLicensing envelope. Return whether the answer is one."""
@@ -243,7 +253,11 @@ class _Reading:
 
     def _messages(self) -> str:
         messages = " ".join(text for _, text in self.infos)
-        return f" Its message: {self.client._without_secrets(messages)}" if messages else ""
+        return (
+            gettext(" Its message: {messages}").format(messages=self.client._without_secrets(messages))
+            if messages
+            else ""
+        )
 
     def _kept(self, answer: Answer) -> str:
         """The answer for the log, without licensee numbers: they are activation codes or a customer's own licensee."""

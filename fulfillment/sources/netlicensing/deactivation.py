@@ -6,6 +6,8 @@ from time import monotonic
 from django.db import transaction
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.history import HistoryLine
 from fulfillment.item_notices import ItemNotice
@@ -27,25 +29,33 @@ class LicensesNotice(ItemNotice):
 
 
 class NotDeactivated(LicensesNotice):
-    code, name = "not_deactivated", "licenses not deactivated"
+    code, name = "not_deactivated", _("licenses not deactivated")
 
 
 class NotActivated(LicensesNotice):
-    code, name = "not_activated", "licenses not activated again"
+    code, name = "not_activated", _("licenses not activated again")
 
 
 register(NotDeactivated, NotActivated)
 
 
+DEACTIVATED = {
+    Deactivation.Status.QUEUED: _("Licenses of {product} being deactivated"),
+    Deactivation.Status.FAILED: _("Licenses of {product} could not be deactivated"),
+    Deactivation.Status.DONE: _("Licenses of {product} deactivated"),
+}
+ACTIVATED = {
+    Deactivation.Status.QUEUED: _("Licenses of {product} being activated again"),
+    Deactivation.Status.FAILED: _("Licenses of {product} could not be activated again"),
+    Deactivation.Status.DONE: _("Licenses of {product} activated again"),
+}
+
+
 def history_line(work: Deactivation) -> HistoryLine:
-    verb = "activated again" if work.is_undoing else "deactivated"
-    text = {work.Status.QUEUED: f"being {verb}", work.Status.FAILED: f"could not be {verb}"}.get(
-        work.Status(work.status), verb
-    )
+    texts = ACTIVATED if work.is_undoing else DEACTIVATED
+    text = str(texts.get(work.Status(work.status), texts[work.Status.DONE])).format(product=work.item.product.name)
     at = work.ended_at or work.created_at
-    return HistoryLine(
-        at, "refund", f"Licenses of {work.item.product.name} {text}", note=work.reason, state=work.status
-    )
+    return HistoryLine(at, "refund", text, note=work.reason, state=work.status)
 
 
 def begin(order: Order) -> None:
@@ -96,9 +106,9 @@ class DeactivationPolicy(Policy[Deactivation]):
         if problems:
             raise max(problems, key=lambda error: error.pause)
         if work.is_undoing and missing:
-            raise Failure("Some of the licenses no longer exist.")
+            raise Failure(gettext("Some of the licenses no longer exist."))
         if not work.is_undoing and missing and work.created_at > database_now() - SETTLED_AFTER:
-            raise Failure("Some of the licenses don’t exist yet. We’ll check again.")
+            raise Failure(gettext("Some of the licenses don’t exist yet. We’ll check again."))
         work.end(status=Deactivation.Status.UNDONE if work.is_undoing else Deactivation.Status.DONE, reason="")
 
     @transaction.atomic
@@ -115,10 +125,12 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
 
     A license that was never added counts as missing when deactivating, because it may still be added.
     """
-    verb, value = ("activate", "true") if active else ("deactivate", "false")
+    value = "true" if active else "false"
     if account is None:
-        problem = "The licensing account of these licenses was removed."
-        raise NetLicensingError(f"{problem} {verb.capitalize()} them yourself.")
+        problem = gettext("The licensing account of these licenses was removed. Deactivate them yourself.")
+        if active:
+            problem = gettext("The licensing account of these licenses was removed. Activate them yourself.")
+        raise NetLicensingError(problem)
     missing = 0
     client = NetLicensingClient(account, deadline=monotonic() + ATTEMPT_TIMEOUT, item=licenses[0].item)
     with visit(account):
@@ -129,6 +141,7 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
                 missing += 1 if license.deactivated_at or not active else 0
                 continue
             if answer.get("active", "").lower() != value:
-                raise NetLicensingError(f"The service didn’t {verb} a license.")
+                problem = gettext("The service didn’t deactivate a license.")
+                raise NetLicensingError(gettext("The service didn’t activate a license.") if active else problem)
             IssuedLicense.objects.filter(pk=license.pk).update(deactivated_at=None if active else Now())
     return missing

@@ -10,6 +10,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import FulfillmentMethod
 from merchants.models import Merchant
@@ -23,17 +25,17 @@ from work.models import CALLOUTS, Retryable, database_now
 class LicensingAccount(Upstream):
     """A merchant's account at a NetLicensing service, Keywell's own or any other."""
 
-    NOUN = "licensing account"
+    NOUN = _("licensing account")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_accounts")
     name = models.CharField(max_length=100)
-    address = models.CharField(max_length=1000, blank=True, help_text="Leave empty for Keywell’s own service.")
-    api_key = EncryptedTextField("API key", bound_to=("merchant_id",))
+    address = models.CharField(max_length=1000, blank=True, help_text=_("Leave empty for Keywell’s own service."))
+    api_key = EncryptedTextField(_("API key"), bound_to=("merchant_id",))
     timeout = models.PositiveSmallIntegerField(
-        "time limit",
+        _("time limit"),
         default=10,
         validators=[MinValueValidator(1), MaxValueValidator(20)],
-        help_text="Seconds to wait for a complete answer, at most 20.",
+        help_text=_("Seconds to wait for a complete answer, at most 20."),
     )
 
     class Meta:
@@ -55,7 +57,7 @@ class LicensingAccount(Upstream):
 
     @property
     def host(self) -> str:
-        return "Keywell’s own service" if self.is_own else urlsplit(self.address).netloc
+        return gettext("Keywell’s own service") if self.is_own else urlsplit(self.address).netloc
 
     def serves(self) -> Q:
         return Q(item__product__fulfillment_methods__licensepackagemethod__license_package__account=self)
@@ -65,15 +67,15 @@ class LicensePackage(models.Model):
     """The license templates, with quantities, that a product's licensees get."""
 
     class Start(models.TextChoices):
-        NONE = "none", "NetLicensing’s default"
-        PAYMENT = "payment", "when the order is paid"
-        NOW = "now", "when the licenses are added"
+        NONE = "none", _("NetLicensing’s default")
+        PAYMENT = "payment", _("when the order is paid")
+        NOW = "now", _("when the licenses are added")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="license_packages")
     account = models.ForeignKey(LicensingAccount, models.PROTECT, related_name="packages")
     name = models.CharField(max_length=100)
     product_number = models.CharField(max_length=MAX_NUMBER, validators=[validate_number])
-    start_date = models.CharField("start of the licenses", max_length=10, choices=Start, default=Start.NONE)
+    start_date = models.CharField(_("start of the licenses"), max_length=10, choices=Start, default=Start.NONE)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -88,7 +90,13 @@ class LicensePackage(models.Model):
 
     def clean(self):
         if self.account_id and self.merchant_id and self.account.merchant_id != self.merchant_id:
-            raise ValidationError({"account": f"“{self.account}” belongs to {self.account.merchant}."})
+            raise ValidationError(
+                {
+                    "account": gettext("“{account}” belongs to {merchant}.").format(
+                        account=self.account, merchant=self.account.merchant
+                    )
+                }
+            )
 
     def get_start_date(self, item: OrderItem) -> str:
         """The `startDate` to send. Empty: send none."""
@@ -125,7 +133,7 @@ class IssuedLicense(models.Model):
     product_number = models.CharField(max_length=MAX_NUMBER)
     template_number = models.CharField(max_length=MAX_NUMBER)
     start_date = models.CharField(max_length=30, blank=True)
-    number = models.CharField(max_length=MAX_NUMBER, help_text="License number. A transfer keeps it.")
+    number = models.CharField(max_length=MAX_NUMBER, help_text=_("License number. A transfer keeps it."))
     # False once the service rejected an attempt: the next one plans again, with the package as it is then.
     is_planned = models.BooleanField(default=True)
     noted_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -164,7 +172,7 @@ class Deactivation(Retryable):
         pass
 
     def __str__(self):
-        return f"Deactivation of {self.item}"
+        return gettext("Deactivation of {item}").format(item=self.item)
 
     @property
     def is_last_attempt(self) -> bool:

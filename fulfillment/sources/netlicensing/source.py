@@ -3,7 +3,8 @@ from time import monotonic
 
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.base import Source, SourceBusy, SourceError, SourceNotReady
 from fulfillment.sources.netlicensing import deactivation
@@ -34,7 +35,7 @@ class NetLicensingSource(Source):
     so each attempt finds what earlier ones created and adds what is missing.
     """
 
-    code, name, origin = "netlicensing", "NetLicensing", "from NetLicensing"
+    code, name, origin = "netlicensing", "NetLicensing", _("from NetLicensing")
     method_model = LicensePackageMethod
     places = ("licensepackagemethod__license_package__account",)
     item_paths = ("deactivation",)
@@ -84,7 +85,10 @@ class NetLicensingSource(Source):
 
     def issue(self, item, units, *, attempt):
         if self.account.merchant_id != item.order.merchant_id:
-            raise SourceError(f"The licensing account “{self.account}” belongs to another merchant.", permanent=True)
+            raise SourceError(
+                gettext("The licensing account “{account}” belongs to another merchant.").format(account=self.account),
+                permanent=True,
+            )
         try:
             yield from self._issue(item, units, attempt)
         except HostBusy as busy:
@@ -92,7 +96,7 @@ class NetLicensingSource(Source):
         except OutOfTime as error:
             raise SourceNotReady(str(error)) from error
         except NetLicensingError as error:
-            reason = f"Licensing account “{self.account}”: {error}"
+            reason = gettext("Licensing account “{account}”: {error}").format(account=self.account, error=error)
             raise SourceError(reason, permanent=not error.temporary, pause=error.pause) from error
 
     def _issue(self, item: OrderItem, units: list[int], attempt: int) -> Iterator[tuple[int, str]]:
@@ -118,7 +122,7 @@ class NetLicensingSource(Source):
         # Serializes with refunds, which deactivate all planned licenses. After a refund none is added.
         order = Order.objects.select_for_update(no_key=True).get(pk=item.order_id)
         if order.status != Order.Status.PAID:
-            raise SourceError(f"The order is {order.status}.", permanent=True)
+            raise SourceError(gettext("The order is {status}.").format(status=order.status), permanent=True)
         planned = item.issued_licenses.filter(unit=unit, account=self.account, is_planned=True)
         if plan := list(planned):
             return plan
@@ -135,9 +139,17 @@ class NetLicensingSource(Source):
         # A product with one code per item gets the licenses of all its pieces in one licensee.
         times = item.quantity // item.units
         if not templates:
-            raise SourceError(f"The license package “{self.package}” has no templates.", permanent=True)
+            raise SourceError(
+                gettext("The license package “{package}” has no templates.").format(package=self.package),
+                permanent=True,
+            )
         if sum(template.quantity for template in templates) * times > MAX_LICENSES:
-            raise SourceError(f"One licensee would get more than {MAX_LICENSES:,} licenses.", permanent=True)
+            raise SourceError(
+                gettext("One licensee would get more than {max_licenses:,} licenses.").format(
+                    max_licenses=MAX_LICENSES
+                ),
+                permanent=True,
+            )
         start_date = self.package.get_start_date(item)
         return [
             IssuedLicense(
@@ -180,10 +192,10 @@ class NetLicensingSource(Source):
         licensee = client.update("licensee", number, markedForTransfer="true")
         check(licensee, first.product_number)
         if not is_marked(licensee):
-            raise NetLicensingError("The service didn’t mark the licensee for transfer.")
+            raise NetLicensingError(gettext("The service didn’t mark the licensee for transfer."))
 
     def shortage(self):
-        return f"The licensing account “{self.account}” returned too few licensees."
+        return gettext("The licensing account “{account}” returned too few licensees.").format(account=self.account)
 
 
 def licensee_number(item: OrderItem, unit: int, product: str) -> str:
@@ -206,17 +218,23 @@ def add(client: NetLicensingClient, licensee: str, license: IssuedLicense) -> No
         **start,
     )
     if made.get("licenseTemplateNumber") != license.template_number:
-        raise NetLicensingError(f"The answer’s license isn’t from the template “{license.template_number}”.")
+        raise NetLicensingError(
+            gettext("The answer’s license isn’t from the template “{template_number}”.").format(
+                template_number=license.template_number
+            )
+        )
 
 
 def check(licensee: Properties, product: str) -> None:
     """Raise NetLicensingRefused if the licensee must not be handed out."""
     if licensee.get("productNumber") != product:
         raise NetLicensingRefused(
-            f"The licensee belongs to the product “{licensee.get('productNumber')}”, not to “{product}”."
+            gettext("The licensee belongs to the product “{licensee}”, not to “{product}”.").format(
+                licensee=licensee.get("productNumber"), product=product
+            )
         )
     if licensee.get("active", "true").lower() != "true":
-        raise NetLicensingRefused("The licensee is inactive.")
+        raise NetLicensingRefused(gettext("The licensee is inactive."))
 
 
 def is_marked(licensee: Properties) -> bool:

@@ -1,4 +1,5 @@
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.base import Source, SourceError
 from fulfillment.sources.pool.models import PoolMethod
@@ -8,7 +9,7 @@ from pools.allocation import allocate_keys
 class PoolSource(Source):
     """A pool of license keys. Each is issued once."""
 
-    code, name, origin = "pool", "Pool", "from pool"
+    code, name, origin = "pool", _("Pool"), _("from pool")
     method_model = PoolMethod
     places = ("poolmethod__pool",)
     immediate = True
@@ -23,9 +24,11 @@ class PoolSource(Source):
     def issue(self, item, units, *, attempt):
         pool = self.place
         if pool.merchant_id != item.order.merchant_id:
-            raise SourceError(f"The pool “{pool}” belongs to another merchant.", permanent=True)
+            raise SourceError(
+                gettext("The pool “{pool}” belongs to another merchant.").format(pool=pool), permanent=True
+            )
         keys = allocate_keys(pool, item, units)
         return [(unit, key.code) for unit, key in keys.items()]
 
     def shortage(self):
-        return f"The pool “{self.place}” has no keys left."
+        return gettext("The pool “{place}” has no keys left.").format(place=self.place)

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import ParseError
 import re2
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+from django.utils.translation import gettext
 
 from fulfillment.sources.web_service.models import WebService
 from outbound.encodings import Unreadable
@@ -50,14 +51,22 @@ def read_codes(service: WebService, answer: Answer) -> list[str]:
         raise NoCode(str(error)) from error
     codes = [code.strip() for code in FORMATS[service.answer](service, answer, text)]
     if not service.holds_list and len(codes) > 1:
-        raise NoCode(f"Expected one code, but the answer has {len(codes)}. Allow several codes in the settings?")
+        raise NoCode(
+            gettext("Expected one code, but the answer has {codes}. Allow several codes in the settings?").format(
+                codes=len(codes)
+            )
+        )
     if not codes or not all(codes):
-        raise NoCode(f"Found no code {_place(service)}.")
+        raise NoCode(gettext("Found no code {service}.").format(service=_place(service)))
     for code in codes:
         if len(code) > MAX_CODE_LENGTH:
-            raise NoCode(f"The code has {len(code):,} characters. The limit is {MAX_CODE_LENGTH:,}.")
+            raise NoCode(
+                gettext("The code has {code:,} characters. The limit is {max_code_length:,}.").format(
+                    code=len(code), max_code_length=MAX_CODE_LENGTH
+                )
+            )
         if not all(character.isprintable() or character in "\t\n\r" for character in code):
-            raise NoCode("The code contains unprintable characters.")
+            raise NoCode(gettext("The code contains unprintable characters."))
     return codes
 
 
@@ -66,20 +75,26 @@ def _check_status(service: WebService, answer: Answer) -> None:
     try:
         is_temporary = service.temporary_pattern and re2.search(service.temporary_pattern, answer.text)
     except re2.error as error:
-        raise NoCode("The temporary error pattern isn’t a valid regular expression.", temporary=True) from error
+        raise NoCode(
+            gettext("The temporary error pattern isn’t a valid regular expression."), temporary=True
+        ) from error
     if is_temporary:
-        raise NoCode("The answer matches the temporary error pattern.", temporary=True)
+        raise NoCode(gettext("The answer matches the temporary error pattern."), temporary=True)
     if status in TEMPORARY_STATUSES or status >= 500:
-        raise NoCode(f"The service answered {status}.", temporary=True)
+        raise NoCode(gettext("The service answered {status}.").format(status=status), temporary=True)
     if 300 <= status < 400:
-        raise NoCode(f"The service answered {status}, a redirect. We don’t follow redirects. Enter the final URL.")
+        raise NoCode(
+            gettext(
+                "The service answered {status}, a redirect. We don’t follow redirects. Enter the final URL."
+            ).format(status=status)
+        )
     if not 200 <= status < 300:
-        raise NoCode(f"The service answered {status}.")
+        raise NoCode(gettext("The service answered {status}.").format(status=status))
 
 
 def _decode(answer: Answer) -> str:
     if answer.is_cut:
-        raise NoCode(f"The answer is longer than {MAX_ANSWER_BYTES // 1024} KiB.")
+        raise NoCode(gettext("The answer is longer than {value} KiB.").format(value=MAX_ANSWER_BYTES // 1024))
     try:
         return answer.decode()
     except Unreadable as error:
@@ -114,13 +129,13 @@ def _refuse_document(content_type: str, text: str) -> None:
     """
     is_html = "html" in content_type
     if _looks_like_page(text) or (is_html and TAG.search(text)):
-        raise NoCode("The answer is a web page instead of a code.")
+        raise NoCode(gettext("The answer is a web page instead of a code."))
     if not (is_html or "json" in content_type or "xml" in content_type):
         # Without such a label, a document may be the license.
         return
     kind = "XML" if text.lstrip().startswith("<") else "JSON" if _is_json(text) else ""
     if kind:
-        raise NoCode(f"The answer is {kind}. Enter the path of the code in it.")
+        raise NoCode(gettext("The answer is {kind}. Enter the path of the code in it.").format(kind=kind))
 
 
 def _is_json(text: str) -> bool:
@@ -136,11 +151,15 @@ def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise NoCode(f"The answer isn’t JSON{_looks_like_page(text)}.") from error
+        raise NoCode(gettext("The answer isn’t JSON{text}.").format(text=_looks_like_page(text))) from error
     for found in find(document, service.path):
         for value in found if isinstance(found, list) else [found]:
             if isinstance(value, bool) or not isinstance(value, str | int):
-                raise NoCode(f"Expected text at {service.path}, but found {_kind(value)}.")
+                raise NoCode(
+                    gettext("Expected text at {path}, but found {value}.").format(
+                        path=service.path, value=_kind(value)
+                    )
+                )
             yield str(value)
 
 
@@ -149,9 +168,9 @@ def _in_xml(service: WebService, answer: Answer, text: str) -> Iterator[str]:
         # The text is already decoded, so drop the declared encoding.
         root = fromstring(re.sub(r"\A\s*<\?xml[^>]*\?>", "", text))
     except DefusedXmlException as error:
-        raise NoCode("The answer is XML that declares entities, which we don’t accept.") from error
+        raise NoCode(gettext("The answer is XML that declares entities, which we don’t accept.")) from error
     except (ParseError, ValueError) as error:
-        raise NoCode(f"The answer isn’t XML{_looks_like_page(text)}.") from error
+        raise NoCode(gettext("The answer isn’t XML{text}.").format(text=_looks_like_page(text))) from error
     path, attribute = split_attribute(service.path)
     # A path may begin with the root element's name.
     name, _, rest = path.lstrip("/").partition("/")
@@ -170,15 +189,20 @@ FORMATS: dict[str, Callable[[WebService, Answer, str], Iterator[str]]] = {
 
 
 def _place(service: WebService) -> str:
-    return "in the answer" if service.answer == WebService.Answer.BODY else f"at {service.path}"
+    return gettext("in the answer") if service.answer == WebService.Answer.BODY else f"at {service.path}"
 
 
 def _looks_like_page(text: str) -> str:
-    return ", but a web page" if PAGE.match(text) else ""
+    return gettext(", but a web page") if PAGE.match(text) else ""
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list in a list", bool: "true or false", float: "a fraction"}
+    names = {
+        dict: gettext("an object"),
+        list: gettext("a list in a list"),
+        bool: gettext("true or false"),
+        float: gettext("a fraction"),
+    }
     return names.get(type(value), "nothing")
 
 
@@ -194,7 +218,7 @@ def check_path(kind: str, path: str) -> None:
         name = r"[A-Za-z_][\w.-]*"
         step = rf"(?:{name}|\*)(?:\[[1-9][0-9]{{0,5}}\]|\[@{name}='[^']*'\])?"
         if not re.fullmatch(rf"/{{0,2}}{step}(?:/{step})*|", bare) or not (bare or attribute):
-            raise PathError("Enter an XML path such as license/key, //key, item[2]/key or item/@code.")
+            raise PathError(gettext("Enter an XML path such as license/key, //key, item[2]/key or item/@code."))
 
 
 def parse_path(path: str) -> list[str | int | None]:
@@ -205,7 +229,7 @@ def parse_path(path: str) -> list[str | int | None]:
     while rest:
         match = STEP.match(rest)
         if match is None:
-            raise PathError("Enter a JSON path such as $.license.key, $.keys[*] or $.items[0]['key'].")
+            raise PathError(gettext("Enter a JSON path such as $.license.key, $.keys[*] or $.items[0]['key']."))
         name = match.group(1) or match.group(2) or match.group(3)
         position = match.group(4)
         steps.append(name if name else int(position) if position else None)

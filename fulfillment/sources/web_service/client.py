@@ -10,6 +10,9 @@ from time import time
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from fulfillment.models import HeldCode
 from fulfillment.sources.web_service.answers import NoCode, read_codes
 from fulfillment.sources.web_service.models import ReceivedCode, WebService, WebServiceMethod
@@ -25,7 +28,7 @@ from vault.fingerprints import fingerprint
 
 Format = WebService.Format
 
-HELD = (
+HELD = _(
     "The answer looks unlike the service’s earlier codes and may be an error message. It won’t be sent until somebody"
     " releases it on the order page."
 )
@@ -138,7 +141,10 @@ def _login(service: WebService) -> dict[str, str]:
     if service.login == WebService.Login.BEARER:
         if not re.fullmatch("[!-~]+", service.password):
             raise WebServiceError(
-                f"The token of “{service}” is empty or has characters that a header can’t hold.", temporary=False
+                gettext("The token of “{service}” is empty or has characters that a header can’t hold.").format(
+                    service=service
+                ),
+                temporary=False,
             )
         return {"Authorization": f"Bearer {service.password}"}
     return {}
@@ -167,9 +173,14 @@ class Reading:
             if self.service.holds_unlike:
                 self.unlike = [code for code in self.codes if not resembles(code, self.service.known_shapes)]
             if self.is_short:
-                raise NoCode(f"The answer has {len(self.codes)} of {self.expected} codes.", temporary=True)
+                raise NoCode(
+                    gettext("The answer has {codes} of {expected} codes.").format(
+                        codes=len(self.codes), expected=self.expected
+                    ),
+                    temporary=True,
+                )
             if self.unlike:
-                raise NoCode(HELD)
+                raise NoCode(str(HELD))
         except NoCode as problem:
             self.problem = problem
         outcome = OutgoingRequest.Outcome.OK
@@ -253,7 +264,7 @@ def _take(reading: Reading, item: OrderItem, units: list[int], message_id: str) 
         note_answer(service)
         raise CodesMissing(conflict, codes, temporary=False)
     if held:
-        raise CodesHeld(HELD, codes, temporary=False)
+        raise CodesHeld(str(HELD), codes, temporary=False)
     if reading.problem and reading.is_short:
         raise CodesMissing(str(reading.problem), codes, temporary=True)
     return codes
@@ -298,8 +309,12 @@ def claim(service: WebService, item: OrderItem, candidates: dict[int, str]) -> t
         if is_own or (_may_pass_on(received, item) and _pass_on(received, item, unit)):
             codes[unit] = code
         else:
-            holder = f"unit {received.unit} of order {received.item.order.number}"
-            problem = f"The service sent the code {mask_code(code)} for unit {unit}, but {holder} already has it."
+            holder = gettext("unit {unit} of order {number}").format(
+                unit=received.unit, number=received.item.order.number
+            )
+            problem = gettext("The service sent the code {code} for unit {unit}, but {holder} already has it.").format(
+                code=mask_code(code), unit=unit, holder=holder
+            )
     return codes, problem
 
 

@@ -10,6 +10,7 @@ from time import monotonic
 
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from fulfillment.sources.web_service.client import LicenseRequest, Reading, build_request, web_service_units
 from fulfillment.sources.web_service.models import WebService
@@ -182,10 +183,14 @@ def send_test(service: WebService, subject: Subject) -> ConsoleResult:
     """
     with advisory_lock("web service test", service.pk) as locked:
         if not locked:
-            raise TestRefused("Another test of this web service is in progress. Try again in a moment.")
+            raise TestRefused(gettext("Another test of this web service is in progress. Try again in a moment."))
         last_minute = service.outgoing_requests.filter(called_at__gt=Now() - timedelta(minutes=1), is_test=True)
         if last_minute.count() >= MAX_TESTS_PER_MINUTE:
-            raise TestRefused(f"You can send {MAX_TESTS_PER_MINUTE} tests per minute. Try again in a moment.")
+            raise TestRefused(
+                gettext("You can send {max_tests_per_minute} tests per minute. Try again in a moment.").format(
+                    max_tests_per_minute=MAX_TESTS_PER_MINUTE
+                )
+            )
         return _send(service, subject)
 
 

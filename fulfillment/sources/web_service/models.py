@@ -7,6 +7,8 @@ from django.db import models, transaction
 from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import Fulfillment, FulfillmentMethod
 from fulfillment.sources.web_service.shapes import code_shapes
@@ -33,27 +35,27 @@ class WebServiceQuerySet(models.QuerySet["WebService"]):
 class WebService(Signed, Upstream):
     """A server of the merchant's that answers with activation codes."""
 
-    NOUN = "web service"
-    PROMISE = ", because every request repeats its Idempotency-Key"
+    NOUN = _("web service")
+    PROMISE = _(", because every request repeats its Idempotency-Key")
 
     class Format(models.TextChoices):
-        FORM = "form", "POST form"
-        JSON = "json", "POST JSON"
-        GET = "get", "GET with query parameters"
+        FORM = "form", _("POST form")
+        JSON = "json", _("POST JSON")
+        GET = "get", _("GET with query parameters")
 
     class Per(models.TextChoices):
-        UNIT = "unit", "one request per code"
-        ITEM = "item", "one request per order item, for all its codes"
+        UNIT = "unit", _("one request per code")
+        ITEM = "item", _("one request per order item, for all its codes")
 
     class Login(models.TextChoices):
-        NONE = "none", "signature only"
-        BASIC = "basic", "user name and password (HTTP Basic)"
-        BEARER = "bearer", "token (Bearer)"
+        NONE = "none", _("signature only")
+        BASIC = "basic", _("user name and password (HTTP Basic)")
+        BEARER = "bearer", _("token (Bearer)")
 
     class Answer(models.TextChoices):
-        BODY = "body", "the whole answer"
-        JSON = "json", "at a path in JSON"
-        XML = "xml", "at a path in XML"
+        BODY = "body", _("the whole answer")
+        JSON = "json", _("at a path in JSON")
+        XML = "xml", _("at a path in XML")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="web_services")
     name = models.CharField(max_length=100)
@@ -61,46 +63,50 @@ class WebService(Signed, Upstream):
     format = models.CharField("request", max_length=10, choices=Format, default=Format.FORM)
     request_per = models.CharField("requests", max_length=10, choices=Per, default=Per.UNIT)
     timeout = models.PositiveSmallIntegerField(
-        "time limit",
+        _("time limit"),
         default=15,
         validators=[MinValueValidator(1), MaxValueValidator(30)],
-        help_text="Seconds to wait for the complete answer, at most 30.",
+        help_text=_("Seconds to wait for the complete answer, at most 30."),
     )
     login = models.CharField(max_length=10, choices=Login, default=Login.NONE)
-    username = models.CharField("user name", max_length=200, blank=True)
-    password = EncryptedTextField("password or token", bound_to=("merchant_id",), blank=True, default="")
+    username = models.CharField(_("user name"), max_length=200, blank=True)
+    password = EncryptedTextField(_("password or token"), bound_to=("merchant_id",), blank=True, default="")
 
-    answer = models.CharField("code location", max_length=10, choices=Answer, default=Answer.BODY)
+    answer = models.CharField(_("code location"), max_length=10, choices=Answer, default=Answer.BODY)
     path = models.CharField(
-        max_length=200, blank=True, help_text="JSON: $.license.key or $.keys[*]. XML: license/key or item/@code."
+        max_length=200, blank=True, help_text=_("JSON: $.license.key or $.keys[*]. XML: license/key or item/@code.")
     )
     holds_list = models.BooleanField(
-        "several codes in an answer", default=False, help_text="If the code is the whole answer: one code per line."
+        _("several codes in an answer"),
+        default=False,
+        help_text=_("If the code is the whole answer: one code per line."),
     )
     temporary_pattern = models.CharField(
-        "temporary error pattern",
+        _("temporary error pattern"),
         max_length=200,
         blank=True,
-        help_text="Regular expression. If it matches an answer, we treat it as an error and retry later.",
+        help_text=_("Regular expression. If it matches an answer, we treat it as an error and retry later."),
     )
     same_code_allowed = models.BooleanField(
-        "allow repeated codes",
+        _("allow repeated codes"),
         default=False,
-        help_text="For volume licenses and links. Otherwise we reject a code that another unit or order already has.",
+        help_text=_(
+            "For volume licenses and links. Otherwise we reject a code that another unit or order already has."
+        ),
     )
     holds_unlike = models.BooleanField(
-        "hold codes that look different",
+        _("hold codes that look different"),
         default=True,
-        help_text="A code that looks unlike the earlier ones may be an error message. A person decides.",
+        help_text=_("A code that looks unlike the earlier ones may be an error message. A person decides."),
     )
-    known_shapes = models.JSONField(default=list, editable=False, help_text="What accepted codes look like.")
+    known_shapes = models.JSONField(default=list, editable=False, help_text=_("What accepted codes look like."))
     sends_itself = models.BooleanField(
-        "the service sends the code itself",
+        _("the service sends the code itself"),
         default=False,
-        help_text="A 200 answer completes the item. We save no code and send no e-mail.",
+        help_text=_("A 200 answer completes the item. We save no code and send no e-mail."),
     )
     for_all_products = models.BooleanField(
-        "for all products", default=False, help_text="Use it for every product without a source of its own."
+        _("for all products"), default=False, help_text=_("Use it for every product without a source of its own.")
     )
 
     objects = WebServiceQuerySet.as_manager()  # type: ignore[misc]
@@ -113,7 +119,7 @@ class WebService(Signed, Upstream):
                 fields=["merchant"],
                 condition=Q(for_all_products=True),
                 name="one_web_service_for_all_products",
-                violation_error_message="Another web service already serves all products.",
+                violation_error_message=_("Another web service already serves all products."),
             ),
         ]
 
@@ -149,18 +155,18 @@ class RequestParameter(models.Model):
 
     service = models.ForeignKey(WebService, models.CASCADE, related_name="parameters")
     position = models.PositiveSmallIntegerField()
-    parameter = models.CharField(max_length=30, blank=True, help_text="Name in the catalog. Empty for a constant.")
+    parameter = models.CharField(max_length=30, blank=True, help_text=_("Name in the catalog. Empty for a constant."))
     name = models.CharField(
         max_length=64,
-        help_text="Name in the request.",
+        help_text=_("Name in the request."),
         validators=[
             RegexValidator(
-                r"\A[A-Za-z0-9_.\-\[\]]+\Z", "Use only letters, digits, dots, dashes, underscores and brackets."
+                r"\A[A-Za-z0-9_.\-\[\]]+\Z", _("Use only letters, digits, dots, dashes, underscores and brackets.")
             )
         ],
     )
     constant = EncryptedTextField(bound_to=("service_id",), blank=True, default="")
-    is_secret = models.BooleanField("secret", default=False, help_text="Mask this constant in logs.")
+    is_secret = models.BooleanField("secret", default=False, help_text=_("Mask this constant in logs."))
 
     class Meta:
         ordering = ["position", "pk"]
@@ -191,7 +197,7 @@ class ReceivedCode(models.Model):
         constraints = [models.UniqueConstraint(fields=["merchant", "fingerprint"], name="a_received_code_is_for_one")]
 
     def __str__(self):
-        return f"Code for unit {self.unit} of {self.item}"
+        return gettext("Code for unit {unit} of {item}").format(unit=self.unit, item=self.item)
 
 
 class WebServiceMethod(FulfillmentMethod):

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from django.db import transaction
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import Fulfillment
 from fulfillment.sources.web_service.models import RequestParameter, WebService
@@ -43,7 +46,7 @@ class Subject:
 @dataclass(frozen=True)
 class Parameter:
     name: str
-    description: str
+    description: str | Promise
     example: str
     # Always a string, perhaps empty. May raise subscriptions.PredecessorMissing.
     value: Callable[[Subject], str]
@@ -63,7 +66,7 @@ def without_weeks(period: str) -> str:
 def _additional(name: str, *, support_only: bool = False) -> Parameter:
     return Parameter(
         name,
-        "additional parameter of the order; empty once purged",
+        gettext("additional parameter of the order; empty once purged"),
         "spring-mail",
         lambda subject: subject.item.order.additional_parameters.get(name, ""),
         support_only=support_only,
@@ -73,39 +76,41 @@ def _additional(name: str, *, support_only: bool = False) -> Parameter:
 CATALOG: dict[str, Parameter] = {
     parameter.name: parameter
     for parameter in (
-        Parameter("Order", "order number", "A0012345678", lambda subject: subject.item.order.number),
-        Parameter("Item", "Keywell’s ID of the order item", "4711", lambda subject: str(subject.item.pk)),
-        Parameter("ID", "the product’s SKU", "PHOTO-PRO", lambda subject: subject.item.product.sku),
-        Parameter("Quantity", "number of units in this request", "2", lambda subject: str(subject.quantity)),
+        Parameter("Order", _("order number"), "A0012345678", lambda subject: subject.item.order.number),
+        Parameter("Item", _("Keywell’s ID of the order item"), "4711", lambda subject: str(subject.item.pk)),
+        Parameter("ID", _("the product’s SKU"), "PHOTO-PRO", lambda subject: subject.item.product.sku),
+        Parameter("Quantity", _("number of units in this request"), "2", lambda subject: str(subject.quantity)),
         Parameter(
             "Unit",
-            "number of the unit in the item, from 1; several are separated by commas",
+            _("number of the unit in the item, from 1; several are separated by commas"),
             "1",
             lambda subject: ",".join(map(str, subject.units)),
         ),
         Parameter(
             "Order_sum",
-            "product total including quantity, VAT and discount, in the order’s currency, with a dot and at least two"
-            " decimals",
+            _(
+                "product total including quantity, VAT and discount, in the order’s currency,"
+                " with a dot and at least two decimals"
+            ),
             "59.98",
             lambda subject: str(trim(subject.item.total_price)),
         ),
-        Parameter("Currency", "the order’s currency, ISO 4217", "EUR", lambda subject: subject.item.order.currency),
+        Parameter("Currency", _("the order’s currency, ISO 4217"), "EUR", lambda subject: subject.item.order.currency),
         Parameter(
             "Subscription_ID",
-            "shop’s subscription number; empty without a subscription",
+            _("shop’s subscription number; empty without a subscription"),
             "S-77",
             lambda subject: _subscription(subject, "reference"),
         ),
         Parameter(
             "Subscription_period",
-            "how long a renewal is good for, ISO 8601: P1Y, P3M, P30D; weeks as days",
+            _("how long a renewal is good for, ISO 8601: P1Y, P3M, P30D; weeks as days"),
             "P1Y",
             lambda subject: without_weeks(_subscription(subject, "period")),
         ),
         Parameter(
             "Key_first_renew",
-            "renewals: license of the subscription’s first order that wasn’t refunded",
+            _("renewals: license of the subscription’s first order that wasn’t refunded"),
             "AAAA-BBBB-CCCC",
             lambda subject: subject.join(subject.first_licenses),
             support_only=True,
@@ -113,17 +118,19 @@ CATALOG: dict[str, Parameter] = {
         ),
         Parameter(
             "Key_last_renew",
-            "renewals: license of the previous order that wasn’t refunded",
+            _("renewals: license of the previous order that wasn’t refunded"),
             "AAAA-BBBB-DDDD",
             lambda subject: subject.join(subject.last_licenses),
             holds_code=True,
         ),
-        Parameter("Email", "customer’s e-mail address", "ada@example.com", lambda subject: subject.item.order.email),
-        Parameter("First_name", "customer’s first name", "Ada", lambda subject: subject.item.order.first_name),
-        Parameter("Last_name", "customer’s last name", "Byron", lambda subject: subject.item.order.last_name),
-        Parameter("Company", "customer’s company", "Engines Ltd", lambda subject: subject.item.order.company),
-        Parameter("Country", "customer’s country, ISO 3166-1", "GB", lambda subject: subject.item.order.country),
-        Parameter("Language", "customer’s language, BCP 47", "en", lambda subject: subject.item.order.language),
+        Parameter(
+            "Email", _("customer’s e-mail address"), "ada@example.com", lambda subject: subject.item.order.email
+        ),
+        Parameter("First_name", _("customer’s first name"), "Ada", lambda subject: subject.item.order.first_name),
+        Parameter("Last_name", _("customer’s last name"), "Byron", lambda subject: subject.item.order.last_name),
+        Parameter("Company", _("customer’s company"), "Engines Ltd", lambda subject: subject.item.order.company),
+        Parameter("Country", _("customer’s country, ISO 3166-1"), "GB", lambda subject: subject.item.order.country),
+        Parameter("Language", _("customer’s language, BCP 47"), "en", lambda subject: subject.item.order.language),
         *(_additional(f"referer{number}") for number in range(1, 7)),
         *(_additional(f"referer{number}", support_only=True) for number in range(7, 13)),
     )
@@ -166,10 +173,10 @@ def set_parameters(service: WebService, wanted: list[RequestParameter]) -> None:
     WebService.objects.select_for_update(no_key=True).get(pk=service.pk)
     kept = [parameter for parameter in service.parameters.all() if is_support_only(parameter)]
     if any(is_support_only(parameter) for parameter in wanted):
-        raise ParametersRefused("Only support staff can add this parameter.")
+        raise ParametersRefused(gettext("Only support staff can add this parameter."))
     in_order = sorted([*kept, *wanted], key=lambda parameter: parameter.position)
     if len({parameter.name for parameter in in_order}) < len(in_order):
-        raise ParametersRefused("Two parameters have the same name.")
+        raise ParametersRefused(gettext("Two parameters have the same name."))
 
     for position, parameter in enumerate(in_order, 1):
         parameter.service, parameter.position = service, position

@@ -3,7 +3,8 @@ from time import monotonic
 
 from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_lazy as _
 
 from fulfillment.actions import CodeRefused
 from fulfillment.history import HistoryLine
@@ -26,13 +27,13 @@ RECHECK_INTERVAL = timedelta(minutes=5)
 class WebServiceSource(Source):
     """The merchant's own web service, over HTTP."""
 
-    code, name, origin = "web_service", "Web service", "from the web service"
+    code, name, origin = "web_service", _("Web service"), _("from the web service")
     method_model = WebServiceMethod
     places = ("webservicemethod__web_service",)
     waiting_rank = 2
     waiting = gettext_noop("Being prepared by %(merchant)s.")
-    pages = ("Web services", "web-services")
-    sender = "web service"
+    pages = (_("Web services"), "web-services")
+    sender = _("web service")
 
     def __init__(self, method):
         super().__init__(method)
@@ -71,7 +72,9 @@ class WebServiceSource(Source):
     def history(cls, item):
         if item.fulfillment.sent_by_vendor:
             at = item.fulfillment.done_at or item.fulfillment.created_at
-            yield HistoryLine(at, "codes", f"The web service sends the code for {item.product.name} itself")
+            yield HistoryLine(
+                at, "codes", gettext("The web service sends the code for {name} itself").format(name=item.product.name)
+            )
 
     @classmethod
     def accept(cls, held):
@@ -87,9 +90,14 @@ class WebServiceSource(Source):
 
     def issue(self, item, units, *, attempt):
         if self.service.merchant_id != item.order.merchant_id:
-            raise SourceError(f"The web service “{self.service}” belongs to another merchant.", permanent=True)
+            raise SourceError(
+                gettext("The web service “{service}” belongs to another merchant.").format(service=self.service),
+                permanent=True,
+            )
         if HeldCode.objects.filter(item=item, unit__in=units).exists():
-            raise CodeHeld(f"Web service “{self.service}”: {HELD}", permanent=True)
+            raise CodeHeld(
+                gettext("Web service “{service}”: {held}").format(service=self.service, held=HELD), permanent=True
+            )
         try:
             if self.service.asks_for_all:
                 yield from self._issue_all(item, units, attempt)
@@ -101,7 +109,7 @@ class WebServiceSource(Source):
             rest = missing.until - database_now() if missing.until else RECHECK_INTERVAL
             raise LicenseAwaited(str(missing), pause=min(rest, RECHECK_INTERVAL)) from missing
         except WebServiceError as error:
-            reason = f"Web service “{self.service}”: {error}"
+            reason = gettext("Web service “{service}”: {error}").format(service=self.service, error=error)
             kind = CodeHeld if isinstance(error, CodesHeld) else SourceError
             raise kind(reason, permanent=not error.temporary, pause=error.pause) from error
 
@@ -121,7 +129,7 @@ class WebServiceSource(Source):
         missing = None
         for unit in units:
             if monotonic() - started > ATTEMPT_TIMEOUT - self.service.timeout:
-                raise SourceNotReady("Requesting codes one by one.")
+                raise SourceNotReady(gettext("Requesting codes one by one."))
             try:
                 yield from web_services.ask(self.service, item, [unit], unit=unit, attempt=attempt).items()
             except CodesHeld:
@@ -132,4 +140,4 @@ class WebServiceSource(Source):
             raise missing
 
     def shortage(self):
-        return f"The web service “{self.service}” returned too few codes."
+        return gettext("The web service “{service}” returned too few codes.").format(service=self.service)

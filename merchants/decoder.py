@@ -1,7 +1,7 @@
 """A separate process, started by logos.py: reads an image from stdin and writes it to stdout as a logo-sized PNG.
 
-It is limited to two seconds of CPU time and 512 MiB of memory, and can't write files. If it refuses the image, it exits
-with TOO_LARGE or UNREADABLE.
+It is limited to two seconds of CPU time and 512 MiB of memory, and can't write files. If it refuses the image, it
+exits with TOO_LARGE or UNREADABLE.
 """
 
 import os

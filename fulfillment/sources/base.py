@@ -69,7 +69,7 @@ class Source:
         self.method = method
 
     def __str__(self):
-        return f"{self.name} “{self.place}”" if self.place else self.name
+        return f"{self.name} “{self.place}”" if self.place else str(self.name)
 
     @property
     def place(self) -> Any:

@@ -65,14 +65,10 @@ def test_the_decoder_has_no_secrets_and_limited_resources(monkeypatch, tmp_path)
         f"limits = runpy.run_path({str(logos.DECODER)!r})['limit_resources']()\n"
         "names = ['RLIMIT_CPU', 'RLIMIT_AS', 'RLIMIT_FSIZE']\n"
         "sys.stdout.write(repr((sorted(os.environ), [resource.getrlimit(getattr(resource, n))[1] for n in names])))\n"
-        "sys.exit(3)\n"
     )
     monkeypatch.setattr(logos, "DECODER", spy)
 
-    with pytest.raises(ValidationError) as caught:
-        draw_logo(BytesIO(b""))
-
-    environment, limits = eval(caught.value.message)
+    environment, limits = eval(logos._draw(b""))
     assert not [name for name in environment if name in {"SECRET_KEY", "VAULT_KEYS", "DATABASE_URL"}]
     assert limits == [decoder.MAX_CPU_SECONDS, decoder.MAX_MEMORY, 0]
 

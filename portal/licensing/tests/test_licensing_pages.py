@@ -77,7 +77,7 @@ def test_a_products_number_cannot_be_changed(page, product):
 def test_removing_a_product_lists_what_is_deleted_with_it(page, product, licensee):
     asked = page_text(page, "licensed-product-remove", product.pk)
 
-    assert "1 module and 1 template and 1 licensee and 1 license" in asked
+    assert "1 module, 1 template, 1 licensee, 1 license" in asked
     assert LicensingProduct.objects.exists()
     post(page, "licensed-product-remove", product.pk)
     assert not (LicensingProduct.objects.exists() or Licensee.objects.exists())

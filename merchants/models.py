@@ -142,9 +142,9 @@ class Logo(models.Model):
 
 class Member(models.Model):
     class Role(models.TextChoices):
-        OWNER = "owner"
-        MANAGER = "manager"
-        SUPPORT = "support"
+        OWNER = "owner", _("Owner")
+        MANAGER = "manager", _("Manager")
+        SUPPORT = "support", _("Support")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="members")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")

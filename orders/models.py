@@ -117,10 +117,10 @@ class OrderQuerySet(models.QuerySet["Order"]):
 
 class Order(models.Model):
     class Status(models.TextChoices):
-        UNPAID = "unpaid"
-        PAID = "paid"
-        DELETED = "deleted"  # refunded in full, or never paid
-        TERMINATED = "terminated"
+        UNPAID = "unpaid", _("Unpaid")
+        PAID = "paid", _("Paid")
+        DELETED = "deleted", _("Deleted")  # refunded in full, or never paid
+        TERMINATED = "terminated", _("Terminated")
 
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="orders")
     number = models.CharField(max_length=64)
@@ -340,8 +340,8 @@ class RefusedReport(models.Model):
     """A refused report that its merchant can see. Contains no customer data except the order number."""
 
     class Kind(models.TextChoices):
-        PAYMENT = "payment"
-        REFUND = "refund"
+        PAYMENT = "payment", _("Payment")
+        REFUND = "refund", _("Refund")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="refused_reports")
     kind = models.CharField(max_length=10, choices=Kind)

@@ -34,7 +34,7 @@ UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 FORMATS = ["text", "csv"]
 # What separates the keys of a text.
 SPLITS = ["lines", "empty lines", "blocks", "separator lines", "separators"]
-DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+DELIMITERS = {",": _("comma"), ";": _("semicolon"), "\t": _("tab"), "|": _("vertical bar")}
 
 # White space and invisible characters, which we strip from the ends of a key.
 STRIPPED = "".join(
@@ -371,7 +371,7 @@ def _to_key(number: int, text: str, read_as: dict[str, Any]) -> KeyLine:
     if "\0" in key:
         return KeyLine(number, "", gettext("contains a NUL character"))
     if "�" in key:
-        return KeyLine(number, "", f"isn’t {ENCODINGS[read_as['encoding']]} text")
+        return KeyLine(number, "", gettext("isn’t {encoding} text").format(encoding=ENCODINGS[read_as["encoding"]]))
     if len(key) > MAX_KEY_LENGTH:
         return KeyLine(
             number, "", gettext("is longer than {max_key_length} characters").format(max_key_length=MAX_KEY_LENGTH)

@@ -148,10 +148,10 @@ def compare_formats(sample: list[str], known: list[str], pool: LicensePool) -> l
         return []
 
     new = KeyFormat(sample)
-    described = f"like {new}" if new.is_known and str(new) != str(earlier) else "different"
-    warning = gettext("The keys look {described}; earlier keys of this pool look like {earlier}.").format(
-        described=described, earlier=earlier
-    )
+    warning = gettext("The keys look different; earlier keys of this pool look like {earlier}.")
+    if new.is_known and str(new) != str(earlier):
+        warning = gettext("The keys look like {new}; earlier keys of this pool look like {earlier}.")
+    warning = warning.format(new=new, earlier=earlier)
     others = (
         LicensePool.objects.filter(merchant=pool.merchant_id).exclude(pk=pool.pk).order_by("-pk")[:MAX_OTHER_POOLS]
     )

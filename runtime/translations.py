@@ -19,6 +19,13 @@ TEMPLATES = settings.BASE_DIR / "templates"
 KEYWORDS = DEFAULT_KEYWORDS | {"gettext_lazy": None, "gettext_noop": None, "ngettext_lazy": (1, 2)}
 LANGUAGES = [language for language, _ in settings.LANGUAGES if language != "en"]
 
+# The texts for customers, which are in every language. All other texts can be translated, but are only in English so
+# far, so they aren't in the catalogs.
+CUSTOMERS_TEMPLATES = ("customer/*.html", "emails/delivery.html", "emails/delivery.txt", "emails/lost_key.txt")
+CUSTOMERS_MODULES = ("delivery/composition.py", "portal/customer/lost_key.py", "portal/customer/order.py")
+# Of these, only the messages in gettext_noop().
+SOURCES = ("fulfillment/sources/base.py", "fulfillment/sources/*/source.py")
+
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -71,16 +78,16 @@ def _messages() -> tuple[Any, ...]:
 
 
 def _messages_of_modules() -> Iterator[Any]:
-    for package in sorted(settings.BASE_DIR.glob("*/__init__.py")):
-        for path in sorted(package.parent.rglob("*.py")):
-            if "gettext" in path.read_text():
-                for _, message, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
-                    yield message
+    for pattern in (*CUSTOMERS_MODULES, *SOURCES):
+        keywords = {"gettext_noop": None} if pattern in SOURCES else KEYWORDS
+        for path in sorted(settings.BASE_DIR.glob(pattern)):
+            for _, message, _, _ in extract_from_file("python", path, keywords=keywords):
+                yield message
 
 
 def _messages_of_templates() -> Iterator[Any]:
-    for path in sorted((*TEMPLATES.rglob("*.html"), *TEMPLATES.rglob("*.txt"))):
-        if "i18n" in (source := path.read_text()) and "translate" in source:
+    for pattern in CUSTOMERS_TEMPLATES:
+        for path in sorted(TEMPLATES.glob(pattern)):
             yield from _messages_of_template(Engine.get_default().get_template(str(path.relative_to(TEMPLATES))))
 
 

@@ -39,10 +39,10 @@ class WebhookEndpoint(Signed):
     """A URL of the merchant's shop, subscribed to some events."""
 
     class State(models.TextChoices):
-        ENABLED = "enabled"
-        FAILING = "failing"
-        STOPPED = "stopped"  # by Keywell
-        DISABLED = "disabled"  # by a person
+        ENABLED = "enabled", _("Enabled")
+        FAILING = "failing", _("Failing")
+        STOPPED = "stopped", _("Stopped")  # by Keywell
+        DISABLED = "disabled", _("Disabled")  # by a person
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="webhook_endpoints")
     url = models.CharField("URL", max_length=1000)
@@ -78,9 +78,9 @@ class WebhookMessage(Retryable):
     queue = CALLOUTS
 
     class Status(models.TextChoices):
-        QUEUED = "queued"
-        DELIVERED = "delivered"
-        FAILED = "failed"
+        QUEUED = "queued", _("Queued")
+        DELIVERED = "delivered", _("Delivered")
+        FAILED = "failed", _("Failed")
 
     endpoint = models.ForeignKey(WebhookEndpoint, models.CASCADE, related_name="messages")
     event = models.CharField(max_length=30)

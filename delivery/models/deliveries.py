@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import MAX_ACTOR
 from orders.models import ActivationCode, Order
@@ -14,20 +15,20 @@ class Delivery(Retryable):
     TASK = "delivery.tasks.deliver"
 
     class Kind(models.TextChoices):
-        AUTOMATIC = "automatic"
-        RESEND = "resend"
+        AUTOMATIC = "automatic", _("Automatic")
+        RESEND = "resend", _("Resend")
 
     class Status(models.TextChoices):
-        QUEUED = "queued"
-        SENT = "sent"
-        FAILED = "failed"
-        CANCELED = "canceled"  # the order was no longer paid, or delivery not allowed
+        QUEUED = "queued", _("Queued")
+        SENT = "sent", _("Sent")
+        FAILED = "failed", _("Failed")
+        CANCELED = "canceled", _("Canceled")  # the order was no longer paid, or delivery not allowed
         # Reported by the provider after it was sent
-        DELIVERED = "delivered"
-        OPENED = "opened"
-        BOUNCED = "bounced"
-        REJECTED = "rejected"
-        COMPLAINED = "complained"  # the customer marked it as spam
+        DELIVERED = "delivered", _("Delivered")
+        OPENED = "opened", _("Opened")
+        BOUNCED = "bounced", _("Bounced")
+        REJECTED = "rejected", _("Rejected")
+        COMPLAINED = "complained", _("Complained")  # the customer marked it as spam
 
     # Sent, with no bad news since.
     SUCCESSFUL = (Status.SENT, Status.DELIVERED, Status.OPENED)

@@ -13,13 +13,13 @@ class TrackingEvent(models.Model):
     """An event of one e-mail. It can arrive before its Message-ID is saved; then `delivery` is empty."""
 
     class Kind(models.TextChoices):
-        DEFERRED = "deferred"
-        DELIVERED = "delivered"
-        OPENED = "opened"
-        CLICKED = "clicked"
-        BOUNCED = "bounced"
-        REJECTED = "rejected"
-        COMPLAINED = "complained"
+        DEFERRED = "deferred", _("Deferred")
+        DELIVERED = "delivered", _("Delivered")
+        OPENED = "opened", _("Opened")
+        CLICKED = "clicked", _("Clicked")
+        BOUNCED = "bounced", _("Bounced")
+        REJECTED = "rejected", _("Rejected")
+        COMPLAINED = "complained", _("Complained")
 
     # The delivery status that each event leads to. Deferred e-mails are still on their way.
     STATUSES = {

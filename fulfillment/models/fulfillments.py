@@ -161,10 +161,10 @@ class Fulfillment(Retryable):
     MIN_DELAY, MAX_DELAY = timedelta(seconds=5), timedelta(minutes=15)
 
     class Status(models.TextChoices):
-        PENDING = "pending"
-        WAITING = "waiting"
-        DONE = "done"
-        FAILED = "failed"
+        PENDING = "pending", _("Pending")
+        WAITING = "waiting", _("Waiting")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
 
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="fulfillment")
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)

@@ -19,10 +19,10 @@ class SetupRequest(models.Model):
     """
 
     class Status(models.TextChoices):
-        OPEN = "open"
-        APPLIED = "applied"
-        ANSWERED = "answered"
-        WITHDRAWN = "withdrawn"
+        OPEN = "open", _("Open")
+        APPLIED = "applied", _("Applied")
+        ANSWERED = "answered", _("Answered")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="setup_requests")
     status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
@@ -72,10 +72,10 @@ class SetupRequestPart(Part):
 
 class SetupEvent(models.Model):
     class Kind(models.TextChoices):
-        ASKED = "asked"
-        APPLIED = "applied"
-        ANSWERED = "answered"
-        WITHDRAWN = "withdrawn"
+        ASKED = "asked", _("Asked")
+        APPLIED = "applied", _("Applied")
+        ANSWERED = "answered", _("Answered")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
 
     request = models.ForeignKey(SetupRequest, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

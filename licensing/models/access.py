@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from licensing.models.catalog import Entity
@@ -70,7 +71,7 @@ class Token(Entity, UsageTracked):
         ]
 
     def __str__(self):
-        return self.name or f"{self.token_type} token …{self.hint}"
+        return self.name or gettext("{type} token …{hint}").format(type=self.token_type, hint=self.hint)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.number = self.number or str(uuid4())

@@ -56,12 +56,12 @@ class LicensingModel(models.TextChoices):
     """How a module decides whether its licenses are valid (licensing/validation/)."""
 
     TRY_AND_BUY = "TryAndBuy", _("Try & Buy")
-    SUBSCRIPTION = "Subscription"
-    RENTAL = "Rental"
-    FLOATING = "Floating"
+    SUBSCRIPTION = "Subscription", _("Subscription")
+    RENTAL = "Rental", _("Rental")
+    FLOATING = "Floating", _("Floating")
     MULTI_FEATURE = "MultiFeature", _("Multi-Feature")
     PAY_PER_USE = "PayPerUse", _("Pay-per-Use")
-    QUOTA = "Quota"
+    QUOTA = "Quota", _("Quota")
     NODE_LOCKED = "NodeLocked", _("Node-Locked")
 
 

@@ -1,5 +1,6 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from licensing.models.catalog import NumberedEntity
@@ -63,4 +64,4 @@ class LicenseTransactionJoin(models.Model):
         ordering = ["pk"]
 
     def __str__(self):
-        return f"{self.number} in {self.transaction}"
+        return gettext("{number} in {transaction}").format(number=self.number, transaction=self.transaction)

@@ -19,9 +19,9 @@ class Upstream(models.Model):
     name: Any
 
     class State(models.TextChoices):
-        HEALTHY = "healthy"
-        FAILING = "failing"
-        PAUSED = "paused"
+        HEALTHY = "healthy", _("Healthy")
+        FAILING = "failing", _("Failing")
+        PAUSED = "paused", _("Paused")
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

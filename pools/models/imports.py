@@ -21,13 +21,14 @@ class KeyImport(models.Model):
     """
 
     class Status(models.TextChoices):
-        READING = "reading"
-        READY = "ready"  # waits for confirmation of its preview
-        REFUSED = "refused"  # can't be read with these options; `error` and the preview's `problems` say why
-        IMPORTING = "importing"  # confirmed
-        IMPORTED = "imported"
-        FAILED = "failed"
-        DISCARDED = "discarded"
+        READING = "reading", _("Reading")
+        READY = "ready", _("Ready")  # waits for confirmation of its preview
+        # Can't be read with these options; `error` and the preview's `problems` say why.
+        REFUSED = "refused", _("Refused")
+        IMPORTING = "importing", _("Importing")  # confirmed
+        IMPORTED = "imported", _("Imported")
+        FAILED = "failed", _("Failed")
+        DISCARDED = "discarded", _("Discarded")
 
     OPEN = [Status.READING, Status.READY, Status.REFUSED, Status.IMPORTING]
 

@@ -18,10 +18,10 @@ class KeyMovement(models.Model):
 
     class Place(models.TextChoices):
         OUTSIDE = "", _("outside")
-        AVAILABLE = "available"
-        RESERVED = "reserved"
-        ISSUED = "issued"
-        WITHDRAWN = "withdrawn"
+        AVAILABLE = "available", _("Available")
+        RESERVED = "reserved", _("Reserved")
+        ISSUED = "issued", _("Issued")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
 
     pool = models.ForeignKey(
         LicensePool, models.DO_NOTHING, related_name="movements", db_constraint=False, db_index=False

@@ -80,7 +80,8 @@ class ReadingForm(forms.Form):
             if isinstance(field, forms.ChoiceField):
                 choices: dict[Any, Any] = dict(enumerate(columns, 1)) if name == "column" else dict(field.choices)  # type: ignore[arg-type]
                 label = choices.get(for_form(read_as).get(name))
-                field.choices = [("", f"Detect ({label})" if label else "Detect"), *choices.items()]
+                detect = gettext("Detect ({choice})").format(choice=label) if label else gettext("Detect")
+                field.choices = [("", detect), *choices.items()]
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}

@@ -9,6 +9,7 @@ from collections import defaultdict
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from string import Formatter
 
 import pytest
 from django.template.base import Lexer, TokenType
@@ -45,12 +46,36 @@ NEVER_IN_NAMES = re.compile(r"(^|_)(MOST|LONGEST|PATIENCE|KEPT_FOR|AT_ONCE|tell|
 COMMITS_FROM = "2026-11-29T12:00:00Z"
 MAX_SUBJECT = 72
 
-CUSTOMERS_TEMPLATES = [
-    *sorted(ROOT.glob("templates/customer/*.html")),
-    *(ROOT / "templates/emails" / name for name in ("delivery.html", "delivery.txt", "lost_key.txt")),
+# Every text of these is translatable, except examples of code and what is listed below.
+TEMPLATES = [
+    path
+    for kind in ("html", "txt")
+    for path in sorted(ROOT.glob(f"templates/**/*.{kind}"))
+    if path.parent != ROOT / "templates/portal/verify"
 ]
-CUSTOMERS_MODULES = ["delivery/composition.py", "portal/customer/lost_key.py", "portal/customer/order.py"]
-SHOWN_ATTRIBUTES = {"title", "alt", "placeholder", "aria-label"}
+# Shops and programs read the API's and the licensing service's texts in English, and operators read those of commands,
+# settings and logs.
+ENGLISH = re.compile(
+    r"^(api|benchmarks|demo|docs|examples|faults|runtime|vault|work)/|^[^/]+$|/(tests|migrations|management)/"
+    r"|^licensing/(?!models/)|^portal/(celery|middleware|settings|urls|wsgi)\.py|^delivery/(providers|sns)\.py"
+)
+# Functions whose texts users don't see: names of locks, seeds of digests, SQL, patterns, errors of programmers.
+INTERNAL = re.compile(
+    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|logger|mark_safe|RawSQL|secret_number|sub"
+    r"|[A-Z]\w*Error|ImproperlyConfigured|AnymailWebhookValidationFailure|_refuse)$"
+)
+# Stored values, such as the names of actors and of formats, and examples.
+STORED = {
+    *("the customer", "the mail server", "\0, support staff", "upload link of the notice of \0"),
+    "Keywell’s own orders",
+    *("API key \0", "API key", "not valid", "The order is \0.", "Order \0, \0 of \0"),
+    *("marks \0", " with an error", "\0\0, size \0", "empty lines", "separator lines", "several times"),
+    *("Basic \0", "Bearer \0", "Basic (user name \0)", "Photo Pro", "Engines Ltd"),
+}
+# SQL, header fields and lists of columns.
+CODE = re.compile(r"^\s*(SELECT|COPY) |; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\[")
+CSS_BLOCKS = {"main_class", "coltype"}
+SHOWN_ATTRIBUTES = {"title", "alt", "placeholder", "aria-label", "data-label"}
 
 
 @cache
@@ -138,9 +163,12 @@ def test_commit_subjects_are_short():
     assert too_long(log.stdout.splitlines()) == []  # empty without the git history
 
 
-@pytest.mark.parametrize("template", CUSTOMERS_TEMPLATES, ids=lambda path: path.name)
-def test_every_text_in_a_customers_template_is_translatable(template):
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT / "templates")))
+def test_every_text_in_a_template_is_translatable(template):
     assert untranslatable_in_template(template.read_text()) == []
+
+
+UNREAD = {"style", "script", "pre", "code"}
 
 
 class TextCollector(HTMLParser):
@@ -151,11 +179,11 @@ class TextCollector(HTMLParser):
         self.texts, self.ignored = [], 0
 
     def handle_starttag(self, tag, attrs):
-        self.ignored += tag in {"style", "script"}
+        self.ignored += tag in UNREAD
         self.texts += [value for name, value in attrs if name in SHOWN_ATTRIBUTES and value]
 
     def handle_endtag(self, tag):
-        self.ignored -= tag in {"style", "script"}
+        self.ignored -= tag in UNREAD
 
     def handle_data(self, data):
         if not self.ignored:
@@ -166,42 +194,116 @@ def untranslatable_in_template(source):
     html, is_translated = "", False
     for token in Lexer(source).tokenize():
         if token.token_type == TokenType.BLOCK:
-            tag = token.contents.split()[0]
-            is_translated = {"blocktranslate": True, "endblocktranslate": False}.get(tag, is_translated)
+            tag, *values = token.contents.split()
+            if tag in {"blocktranslate", "block"}:
+                is_translated = tag == "blocktranslate" or values[0] in CSS_BLOCKS
+            elif tag in {"endblocktranslate", "endblock"}:
+                is_translated = False
         elif token.token_type == TokenType.TEXT and not is_translated:
             html += token.contents
     collector = TextCollector()
     collector.feed(html)
-    return [text.strip() for text in collector.texts if re.search(r"[^\W\d_]{2}", text)]
+    texts = [re.sub(r"\S*[/?]\S*", "", text).strip() for text in collector.texts]  # without URLs
+    return [text for text in texts if re.search(r"[^\W\d_]{2}", text)]
 
 
-@pytest.mark.parametrize("module", CUSTOMERS_MODULES)
-def test_every_sentence_in_a_customers_module_is_translatable(module):
-    assert untranslatable_in_module((ROOT / module).read_text()) == []
+def test_every_text_in_a_module_is_translatable():
+    found = [
+        f"{path}: {text!r}"
+        for path in project_files()
+        if path.suffix == ".py" and not ENGLISH.search(str(path))
+        for text in untranslatable_in_module((ROOT / path).read_text())
+    ]
+
+    assert found == []
+
+
+# Keywords whose values are shown, even if they are a single word.
+LABELS = {"label", "help_text", "verbose_name", "short_description", "title", "button"}
+# Enumerations of a wire format, whose values people see unchanged.
+VALUES_ONLY = {"Currency", "Source", "Type"}
+# Two words, a word before a full stop, or a word and a value.
+WORD, OPEN, CLOSE = r"[^\W\d_]", "[“(‘•]*", "[,;:.’”)]?"
+SENTENCE = re.compile(
+    rf"^[^<=]*{WORD}{CLOSE} {OPEN}{WORD}|{WORD}{{2}}[.…]$|{WORD}{{2}}{CLOSE} {OPEN}\0|\0{CLOSE} {WORD}{{2}}"
+)
 
 
 def untranslatable_in_module(source):
+    """The sentences of a module outside gettext(). The values in an f-string are NUL."""
     tree = ast.parse(source)
-    marked = set()
+    hidden = set()
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            marked.add(id(body[0].value))  # a docstring
-        if isinstance(node, ast.Call) and re.search(r"^_$|gettext", getattr(node.func, "id", "")):
-            marked |= {id(argument) for argument in ast.walk(node)}
+        if isinstance(body, list):
+            hidden |= {id(line.value) for line in body if isinstance(line, ast.Expr)}  # docstrings
+        elif isinstance(node, ast.JoinedStr | ast.Compare | ast.Subscript):
+            hidden |= {id(part) for part in ast.walk(node) if part is not node}
+        elif isinstance(node, ast.Dict):
+            hidden |= {id(key) for key in node.keys}
+        elif isinstance(node, ast.FunctionDef):
+            hidden.add(id(node.returns))
+        elif isinstance(node, ast.Call) and is_hidden(node.func):
+            hidden |= {id(part) for part in ast.walk(node)}
+    texts = [text_of(node) for node in ast.walk(tree) if id(node) not in hidden]
+    labels = {
+        text_of(node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in LABELS
+    } | {label for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for label in plain_choices(node)}
+    shown = [text for text in texts if SENTENCE.search(text) and text not in STORED and not CODE.search(text)]
+    return shown + sorted(label for label in labels if re.search(WORD, label))
+
+
+def plain_choices(node):
+    """The members of an enumeration whose labels aren't translatable."""
+    if node.name in VALUES_ONLY or not any("Choices" in ast.unparse(base) for base in node.bases):
+        return []
+    members = [line for line in node.body if isinstance(line, ast.Assign)]
     return [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and id(node) not in marked
-        and re.search(r"^[^<=]*[^\W\d_] [^\W\d_]", node.value)
+        ast.unparse(line) for line in members if not isinstance(line.value, ast.Tuple) or text_of(line.value.elts[-1])
     ]
+
+
+def is_hidden(function):
+    name = getattr(function, "attr", None) or getattr(function, "id", "")
+    owner = getattr(getattr(function, "value", None), "id", "")
+    return name == "_" or "gettext" in name or INTERNAL.match(name) or INTERNAL.match(owner)
+
+
+def text_of(node):
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def test_the_checks_detect_an_untranslatable_text():
     page = "{% if a %}<p title='Your order'>Thanks</p>{% endif %}"
     assert untranslatable_in_template(page) == ["Your order", "Thanks"]
     assert untranslatable_in_template("<p>{% blocktranslate %}Thanks{% endblocktranslate %}</p>") == []
-    module = "text = 'Thanks a lot'\nother = gettext('Thanks a lot')"
-    assert untranslatable_in_module(module) == ["Thanks a lot"]
+    module = "text = 'Thanks a lot'\nother = gettext('Thanks a lot')\nfield(label='Name', help_text=_('Yours'))"
+    assert untranslatable_in_module(module) == ["Thanks a lot", "Name"]
+    assert untranslatable_in_module("reply(f'Order {number} has {count} codes')") == ["Order \0 has \0 codes"]
+    module = "class Status(models.TextChoices):\n    PAID = 'paid'\n    OPEN = 'open', _('Open')"
+    assert untranslatable_in_module(module) == ["PAID = 'paid'"]
+
+
+def test_every_placeholder_of_a_message_gets_a_value():
+    wrong = [f"{path}: {text!r}" for path, tree in modules() for text in incomplete_messages(tree)]
+
+    assert wrong == []
+    assert incomplete_messages(ast.parse("gettext('{a} and {b}').format(a=1)")) == ["{a} and {b}"]
+    assert incomplete_messages(ast.parse("ngettext('{n} key', '{n} keys', n).format(n=n)")) == []
+
+
+def incomplete_messages(tree):
+    return list(find_incomplete_messages(tree))
+
+
+def find_incomplete_messages(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "format":
+            given = {keyword.arg for keyword in node.keywords}
+            message = node.func.value
+            if isinstance(message, ast.Call) and is_hidden(message.func) and None not in given:
+                for text in map(text_of, message.args):
+                    if {name for _, name, _, _ in Formatter().parse(text) if name is not None} - given:
+                        yield text

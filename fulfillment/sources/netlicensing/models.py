@@ -156,10 +156,10 @@ class Deactivation(Retryable):
     queue = CALLOUTS
 
     class Status(models.TextChoices):
-        QUEUED = "queued"
-        DONE = "deactivated"
-        UNDONE = "activated"
-        FAILED = "failed"
+        QUEUED = "queued", _("Queued")
+        DONE = "deactivated", _("Done")
+        UNDONE = "activated", _("Undone")
+        FAILED = "failed", _("Failed")
 
     # How long it is retried.
     FAILURE_TIMEOUT = timedelta(days=1)

@@ -189,7 +189,9 @@ FORMATS: dict[str, Callable[[WebService, Answer, str], Iterator[str]]] = {
 
 
 def _place(service: WebService) -> str:
-    return gettext("in the answer") if service.answer == WebService.Answer.BODY else f"at {service.path}"
+    if service.answer == WebService.Answer.BODY:
+        return gettext("in the answer")
+    return gettext("at {path}").format(path=service.path)
 
 
 def _looks_like_page(text: str) -> str:
@@ -203,7 +205,7 @@ def _kind(value: Any) -> str:
         bool: gettext("true or false"),
         float: gettext("a fraction"),
     }
-    return names.get(type(value), "nothing")
+    return names.get(type(value), gettext("nothing"))
 
 
 # Paths

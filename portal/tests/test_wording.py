@@ -264,14 +264,13 @@ def plain_choices(node):
 
 
 def is_hidden(function):
-    name = getattr(function, "attr", None) or getattr(function, "id", "")
-    owner = getattr(getattr(function, "value", None), "id", "")
-    return name == "_" or "gettext" in name or INTERNAL.match(name) or INTERNAL.match(owner)
+    *owner, name = ast.unparse(function).split(".")
+    return name == "_" or "gettext" in name or any(map(INTERNAL.match, [name, *owner[-1:]]))
 
 
 def text_of(node):
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+        return "".join(text_of(part) if isinstance(part, ast.Constant) else "\0" for part in node.values)
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
@@ -300,7 +299,7 @@ def incomplete_messages(tree):
 
 def find_incomplete_messages(tree):
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "format":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
             given = {keyword.arg for keyword in node.keywords}
             message = node.func.value
             if isinstance(message, ast.Call) and is_hidden(message.func) and None not in given:

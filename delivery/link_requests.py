@@ -83,7 +83,7 @@ class LinkRequestPolicy(Policy[LinkRequest]):
 
     def put_off(self, request, failure):
         # Not retried if the e-mail may have arrived: the person can simply ask again.
-        if getattr(failure, "perhaps_taken", False):
+        if getattr(failure, "may_have_arrived", False):
             self.give_up(request, failure)
         else:
             super().put_off(request, failure)

@@ -52,7 +52,7 @@ class DeliveryPolicy(Policy[Delivery]):
 
     @transaction.atomic
     def put_off(self, delivery, failure):
-        if delivery.postpone(str(failure), at_least=failure.pause) and getattr(failure, "perhaps_taken", False):
+        if delivery.postpone(str(failure), at_least=failure.pause) and getattr(failure, "may_have_arrived", False):
             kind = OrderEvent.Kind.MAY_HAVE_ARRIVED
             OrderEvent.objects.create(order=delivery.order, kind=kind, happened_by="the mail server")
 
@@ -85,7 +85,7 @@ def _explain_refusal(delivery: Delivery) -> str:
 @transaction.atomic
 def _record_mail_error(account: MailAccount, error: MailError) -> None:
     """Notify the merchant once if its mail server refuses the login. Pause an unreachable server."""
-    if error.not_let_in and account.note_refusal(str(error)):
+    if error.login_rejected and account.note_refusal(str(error)):
         notify(MailServerRefused, account.merchant)
     if error.unreachable:
         others = Delivery.objects.due().filter(order__merchant=account.merchant_id)

@@ -221,7 +221,7 @@ def _event(event: OrderEvent) -> HistoryLine:
             text = gettext("Mapped to products: item {items}").format(items=", ".join(event.details["items"]))
         case OrderEvent.Kind.MAY_HAVE_ARRIVED:
             text = gettext("An e-mail may have arrived: the mail server disconnected after receiving all of it")
-            note = gettext("It is sent again after ten minutes.")
+            note = gettext("It will be sent again after ten minutes.")
         case OrderEvent.Kind.ERASED:
             text = gettext("Customer data erased")
     return HistoryLine(event.happened_at, event.kind, text, actor=event.happened_by, note=note)

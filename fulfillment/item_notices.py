@@ -9,7 +9,7 @@ from orders.models import Order, OrderItem
 
 
 class ItemNotice(NoticeKind):
-    is_only_one = True
+    is_unique = True
 
     def context(self, notice):
         item = notice.subject

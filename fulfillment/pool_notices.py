@@ -86,7 +86,7 @@ def notify_pool(pool: LicensePool, kind: type[PoolNotice], available: int) -> No
     others = recent.about_any(LicensePool).exclude(subject_id=pool.pk).values("subject_id").distinct()
     details = {"available": available, "upload_link": UploadLink.objects.create_for(pool).pk}
     when = {"due_at": Now() + GATHERING_PERIOD} if others.count() >= MAX_SINGLE_NOTICES else {}
-    notify(kind, pool.merchant, pool, details=details, may_be_gathered=True, **when)
+    notify(kind, pool.merchant, pool, details=details, can_be_grouped=True, **when)
 
 
 def _since_empty(pool: LicensePool):

@@ -22,7 +22,7 @@ class MerchantNoticeQuerySet(RetryableQuerySet):
 
     def gathering(self):
         """Those that may share an e-mail: they wait for others, or a first attempt failed."""
-        return self.filter(may_be_gathered=True, due_at__gt=F("created_at"))
+        return self.filter(can_be_grouped=True, due_at__gt=F("created_at"))
 
 
 class MerchantNotice(Retryable):
@@ -36,8 +36,8 @@ class MerchantNotice(Retryable):
     subject_id = models.BigIntegerField(null=True, blank=True)
     subject = GenericForeignKey("subject_type", "subject_id")
     details = models.JSONField(default=dict, blank=True)
-    is_only_one = models.BooleanField(default=False, help_text=_("At most one notice of this kind per subject."))
-    may_be_gathered = models.BooleanField(default=False, help_text=_("It can share an e-mail with other notices."))
+    is_unique = models.BooleanField(default=False, help_text=_("At most one notice of this kind per subject."))
+    can_be_grouped = models.BooleanField(default=False, help_text=_("It can share an e-mail with other notices."))
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     others: "Sequence[MerchantNotice]" = ()  # claimed together with it, to share its e-mail
@@ -48,7 +48,7 @@ class MerchantNotice(Retryable):
         constraints = [
             models.UniqueConstraint(
                 fields=["subject_type", "subject_id", "kind"],
-                condition=Q(is_only_one=True),
+                condition=Q(is_unique=True),
                 name="one_notice_of_a_kind_per_item",
             )
         ]

@@ -24,7 +24,7 @@ class NoticeKind:
     code = ""  # stored in rows; the template is templates/emails/<code>.txt
     name: str | Promise = ""
     # True: at most one notice per subject, however often it happens.
-    is_only_one = False
+    is_unique = False
 
     def recipients(self, notice: MerchantNotice) -> list[str]:
         return notice.merchant.notice_recipients()
@@ -53,10 +53,10 @@ def register(*kinds: type[NoticeKind]) -> None:
 
 def notify(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | None = None, **fields: Any) -> None:
     """Create a notice and queue it, in the transaction of what it is about."""
-    notice = MerchantNotice(merchant=merchant, kind=kind.code, subject=subject, is_only_one=kind.is_only_one, **fields)
-    if kind.is_only_one:
+    notice = MerchantNotice(merchant=merchant, kind=kind.code, subject=subject, is_unique=kind.is_unique, **fields)
+    if kind.is_unique:
         # Two callers at the same moment create one notice.
-        unique = {name: getattr(notice, name) for name in ("kind", "subject_type", "subject_id", "is_only_one")}
+        unique = {name: getattr(notice, name) for name in ("kind", "subject_type", "subject_id", "is_unique")}
         notice, is_new = MerchantNotice.objects.get_or_create(**unique, defaults={"merchant": merchant, **fields})
         if not is_new:
             return

@@ -44,8 +44,8 @@ TEST_TIMEOUT = 10
 class MailError(Failure):
     """The e-mail wasn't accepted.
 
-    `permanent`: it never will be at this address. `perhaps_taken`: the server disconnected when it may have received
-    all of it. `not_let_in`: it rejected our login. `unreachable`: no e-mail could have been sent.
+    `permanent`: it never will be at this address. `may_have_arrived`: the server disconnected after it may have got
+    all of it. `login_rejected`: it rejected our login. `unreachable`: no e-mail could have been sent.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class MailError(Failure):
         message: str,
         *,
         permanent: bool = False,
-        perhaps_taken: bool = False,
-        not_let_in: bool = False,
+        may_have_arrived: bool = False,
+        login_rejected: bool = False,
         unreachable: bool = False,
     ):
         # Wait before resending one that may have arrived (docs/decisions/0003-at-least-once-mail.md).
-        pause = timedelta(minutes=10) if perhaps_taken else timedelta(0)
+        pause = timedelta(minutes=10) if may_have_arrived else timedelta(0)
         super().__init__(storable(message), permanent=permanent, pause=pause)
-        self.perhaps_taken = perhaps_taken
-        self.not_let_in = not_let_in
+        self.may_have_arrived = may_have_arrived
+        self.login_rejected = login_rejected
         self.unreachable = unreachable
 
 
@@ -143,7 +143,7 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
     except smtplib.SMTPAuthenticationError as error:
         answer = f"{error.smtp_code} {_text(error.smtp_error)}"
         raise MailError(
-            gettext("The mail server rejected the login: {answer}").format(answer=answer), not_let_in=True
+            gettext("The mail server rejected the login: {answer}").format(answer=answer), login_rejected=True
         ) from error
     except smtplib.SMTPResponseException as error:
         answer = _text(error.smtp_error)
@@ -157,18 +157,18 @@ def _hand_over(message: EmailMessage, server: BaseEmailBackend) -> None:
     except UnicodeError as error:
         raise MailError(gettext("The address can’t receive e-mail."), permanent=True) from error
     except smtplib.SMTPServerDisconnected as error:
-        perhaps_taken = getattr(server, "has_sent_all", False)
+        may_have_arrived = getattr(server, "has_sent_all", False)
         text = (
             str(MAY_HAVE_ARRIVED)
-            if perhaps_taken
+            if may_have_arrived
             else gettext("The mail server closed the connection: {error}").format(error=error)
         )
-        raise MailError(text, perhaps_taken=perhaps_taken, unreachable=True) from error
+        raise MailError(text, may_have_arrived=may_have_arrived, unreachable=True) from error
     except AnymailError as error:
         raise MailError(
             gettext("The mail provider didn’t accept the e-mail: {error}").format(error=error),
-            perhaps_taken=isinstance(error, requests.ReadTimeout),
-            not_let_in=error.status_code in (401, 403),
+            may_have_arrived=isinstance(error, requests.ReadTimeout),
+            login_rejected=error.status_code in (401, 403),
             unreachable=isinstance(error, requests.ConnectionError | requests.Timeout),
         ) from error
     except (OSError, OutgoingRequestError) as error:

@@ -179,7 +179,7 @@ def test_it_waits_before_resending_an_email_that_the_provider_may_have_accepted(
 def test_it_waits_before_resending_a_notice_that_may_have_been_accepted(merchant, work, monkeypatch):
     @contextmanager
     def time_out(message):
-        raise MailError("silence", perhaps_taken=True)
+        raise MailError("silence", may_have_arrived=True)
         yield
 
     monkeypatch.setattr("notices.sending.send_email", time_out)

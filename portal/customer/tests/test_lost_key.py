@@ -160,7 +160,7 @@ def test_it_retries_while_the_mail_server_is_down(client, order, work, mailoutbo
 
 def test_it_does_not_retry_an_email_that_may_have_arrived(client, order, work, mailoutbox, monkeypatch):
     def time_out(*args):
-        raise MailError("The mail server broke off.", perhaps_taken=True)
+        raise MailError("The mail server broke off.", may_have_arrived=True)
 
     request_links(client)
     monkeypatch.setattr(link_requests, "send_email", time_out)

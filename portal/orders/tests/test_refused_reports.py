@@ -16,10 +16,6 @@ URL = "/api/v1/payments/"
 PAGE = "/refused-reports/"
 
 
-def spoil(payment, **fields):
-    return payment | fields
-
-
 @pytest.mark.parametrize(
     "fields, shown",
     [

@@ -44,8 +44,8 @@ TEST_TIMEOUT = 10
 class MailError(Failure):
     """The e-mail wasn't accepted.
 
-    `permanent`: it never will be at this address. `may_have_arrived`: the server disconnected after it may have got
-    all of it. `login_rejected`: it rejected our login. `unreachable`: no e-mail could have been sent.
+    `permanent`: it never will be at this address. `may_have_arrived`: the server may have received all of it
+    before it disconnected. `login_rejected`: it rejected our login. `unreachable`: no e-mail could have been sent.
     """
 
     def __init__(

@@ -28,7 +28,8 @@ class Lean:
 
         Django would allow every column, so one could guess secret values character by character.
         """
-        columns = {name[0] if isinstance(name, tuple) else name for name in self.list_filter}  # type: ignore[attr-defined]
+        filters = [part[0] if isinstance(part, tuple) else part for part in self.list_filter]  # type: ignore[attr-defined]
+        columns = {getattr(part, "parameter_name", part) for part in filters}
         column, _, kind = lookup.partition("__")
         is_offered = column in {"id", "pk", *columns} and kind in self.LOOKUPS
         return is_offered and super().lookup_allowed(lookup, value, request)  # type: ignore[misc]

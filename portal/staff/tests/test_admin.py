@@ -30,6 +30,19 @@ def order(pay, make_product, merchant):
     return Order.objects.get(number=pay(product, order="A0012345678")["order"])
 
 
+@pytest.mark.parametrize(
+    "model",
+    [model for model, page in admin.site._registry.items() if page.list_filter],
+    ids=lambda model: model._meta.label,
+)
+def test_every_filter_of_a_list_can_be_used(staff, order, model):
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    page = staff.get(address).context["cl"]
+    links = [choice["query_string"] for filter in page.filter_specs for choice in filter.choices(page)]
+
+    assert {link: staff.get(address + link).status_code for link in links} == dict.fromkeys(links, 200)
+
+
 @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)
 def test_every_model_has_working_pages(staff, order, model):
     response = staff.get(reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"))

@@ -162,6 +162,7 @@ class MemberInline(admin.TabularInline):
     model = Member
     autocomplete_fields = ["user"]
     extra = 0
+    view_on_site = False
 
 
 class CheckoutPageInline(admin.TabularInline):

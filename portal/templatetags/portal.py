@@ -120,7 +120,7 @@ def format_distance(distance: timedelta) -> str:
     is_past, seconds = distance < timedelta(0), abs(distance.total_seconds())
     for length, ago, ahead in UNITS:
         if seconds >= length:
-            return (ago if is_past else ahead) % {"count": seconds // length}
+            return (ago if is_past else ahead) % {"count": int(seconds // length)}
     return gettext("just now") if is_past else gettext("in a moment")
 
 

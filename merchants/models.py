@@ -263,9 +263,9 @@ class UsageTracked(models.Model):
 
 class ApiKey(UsageTracked):
     class Scope(models.TextChoices):
-        PAYMENTS = "payments", _("report payments and refunds")
-        ORDERS = "orders", _("read orders, resend codes, change customers’ addresses and links")
-        POOLS = "pools", _("read pools and add keys")
+        PAYMENTS = "payments", _("Report payments and refunds")
+        ORDERS = "orders", _("Read orders, resend codes, change customers’ addresses and links")
+        POOLS = "pools", _("Read pools and add keys")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=100, help_text=_("The shop that uses it."))
@@ -291,8 +291,8 @@ class ApiKey(UsageTracked):
 
 class Product(models.Model):
     class QuantityRule(models.TextChoices):
-        ONE_PER_UNIT = "unit", _("one per unit")
-        ONE_PER_ITEM = "item", _("one per item, whatever the quantity")
+        ONE_PER_UNIT = "unit", _("One per unit")
+        ONE_PER_ITEM = "item", _("One per item, whatever the quantity")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="products")
     sku = models.CharField(

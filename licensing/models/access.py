@@ -22,11 +22,11 @@ from vault.fingerprints import fingerprint
 class Role(models.TextChoices):
     """Permissions of an API key, lowest first. Each role includes the ones before it."""
 
-    LICENSEE = "ROLE_APIKEY_LICENSEE", _("validate and transfer")
-    ANALYTICS = "ROLE_APIKEY_ANALYTICS", _("read")
-    OPERATION = "ROLE_APIKEY_OPERATION", _("change licensees and licenses")
-    MAINTENANCE = "ROLE_APIKEY_MAINTENANCE", _("change products, modules and templates")
-    ADMIN = "ROLE_APIKEY_ADMIN", _("everything")
+    LICENSEE = "ROLE_APIKEY_LICENSEE", _("Validate and transfer")
+    ANALYTICS = "ROLE_APIKEY_ANALYTICS", _("Read")
+    OPERATION = "ROLE_APIKEY_OPERATION", _("Change licensees and licenses")
+    MAINTENANCE = "ROLE_APIKEY_MAINTENANCE", _("Change products, modules and templates")
+    ADMIN = "ROLE_APIKEY_ADMIN", _("Everything")
 
     def reaches(self, other: "Role") -> bool:
         ranks = list(Role)

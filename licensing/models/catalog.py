@@ -73,10 +73,10 @@ class LicenseType(models.TextChoices):
 
 
 class Period(models.TextChoices):
-    DAY = "DAY", _("days")
-    WEEK = "WEEK", _("weeks")
-    MONTH = "MONTH", _("months")
-    YEAR = "YEAR", _("years")
+    DAY = "DAY", _("Days")
+    WEEK = "WEEK", _("Weeks")
+    MONTH = "MONTH", _("Months")
+    YEAR = "YEAR", _("Years")
 
 
 class Currency(models.TextChoices):
@@ -88,8 +88,8 @@ class LicensingProduct(NumberedEntity):
     LETTER = "P"
 
     class VatMode(models.TextChoices):
-        GROSS = "GROSS", _("gross")
-        NET = "NET", _("net")
+        GROSS = "GROSS", _("Gross")
+        NET = "NET", _("Net")
 
     name = models.CharField(max_length=200)
     version = models.CharField(max_length=100, blank=True)
@@ -124,8 +124,8 @@ class ProductModule(NumberedEntity):
     LETTER = "M"
 
     class NodeSecretMode(models.TextChoices):
-        PREDEFINED = "PREDEFINED", _("predefined")
-        CLIENT = "CLIENT", _("learned from clients")
+        PREDEFINED = "PREDEFINED", _("Predefined")
+        CLIENT = "CLIENT", _("Learned from clients")
 
     product = models.ForeignKey(LicensingProduct, models.CASCADE, related_name="modules")
     name = models.CharField(max_length=200)

@@ -68,8 +68,8 @@ class LicensePackage(models.Model):
 
     class Start(models.TextChoices):
         NONE = "none", _("NetLicensing’s default")
-        PAYMENT = "payment", _("when the order is paid")
-        NOW = "now", _("when the licenses are added")
+        PAYMENT = "payment", _("When the order is paid")
+        NOW = "now", _("When the licenses are added")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="license_packages")
     account = models.ForeignKey(LicensingAccount, models.PROTECT, related_name="packages")

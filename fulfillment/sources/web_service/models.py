@@ -44,18 +44,18 @@ class WebService(Signed, Upstream):
         GET = "get", _("GET with query parameters")
 
     class Per(models.TextChoices):
-        UNIT = "unit", _("one request per code")
-        ITEM = "item", _("one request per order item, for all its codes")
+        UNIT = "unit", _("One request per code")
+        ITEM = "item", _("One request per order item, for all its codes")
 
     class Login(models.TextChoices):
-        NONE = "none", _("signature only")
-        BASIC = "basic", _("user name and password (HTTP Basic)")
-        BEARER = "bearer", _("token (Bearer)")
+        NONE = "none", _("Signature only")
+        BASIC = "basic", _("User name and password (HTTP Basic)")
+        BEARER = "bearer", _("Token (Bearer)")
 
     class Answer(models.TextChoices):
-        BODY = "body", _("the whole answer")
-        JSON = "json", _("at a path in JSON")
-        XML = "xml", _("at a path in XML")
+        BODY = "body", _("The whole answer")
+        JSON = "json", _("At a path in JSON")
+        XML = "xml", _("At a path in XML")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="web_services")
     name = models.CharField(max_length=100)

@@ -47,7 +47,7 @@ def test_products_are_listed_with_their_sources(manager, make_product, make_pool
 
     text = get_page(manager, "products")
 
-    assert "Photo &lt;Pro&gt;" in text and "one per item, whatever the quantity" in text
+    assert "Photo &lt;Pro&gt;" in text and "One per item, whatever the quantity" in text
     assert 'Pool “Shared” <span class="quiet">shared</span>, then Manual' in text
     assert "none yet, so orders wait" in text
 

@@ -218,7 +218,10 @@ def _event(event: OrderEvent) -> HistoryLine:
         case OrderEvent.Kind.REINSTATED:
             text = gettext("Full refund undone")
         case OrderEvent.Kind.MAPPED:
-            text = gettext("Mapped to products: item {items}").format(items=", ".join(event.details["items"]))
+            items = event.details["items"]
+            text = ngettext("Item {items} mapped to a product", "Items {items} mapped to products", len(items)).format(
+                items=", ".join(items)
+            )
         case OrderEvent.Kind.MAY_HAVE_ARRIVED:
             text = gettext("An e-mail may have arrived: the mail server disconnected after receiving all of it")
             note = gettext("It will be sent again after ten minutes.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext
 
 from delivery.models import Delivery, LinkRequest, TrackingEvent
 from fulfillment.models import HeldCode
@@ -19,7 +19,7 @@ from orders.models import ActivationCode, Order, OrderEvent, OrderItem
 from outbound.models import OutgoingRequest
 
 NAMES = ["email", "first_name", "last_name", "company"]
-ERASED = _("The customer’s data was erased.")
+ERASED = "The customer’s data was erased."
 
 
 class NotAnAddress(Exception):
@@ -27,7 +27,7 @@ class NotAnAddress(Exception):
 
 
 def describe_counts(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+    return ", ".join(f"{name}: {count}" for name, count in counts.items()) or gettext("nothing")
 
 
 class PersonalData:

@@ -62,18 +62,16 @@ def remove_place(place: Any) -> None:
     place = type(place)._default_manager.select_for_update().get(pk=place.pk)
     users = Product.objects.filter(fulfillment_methods__in=place.fulfillment_methods.all())
     if names := [f"“{product.name}”" for product in users.order_by("name").distinct()[:4]]:
-        more = gettext(" and more") if len(names) > 3 else ""
-        raise SourceChangeRefused(
-            gettext("“{place}” is a source of {names}{more}. Remove it there first.").format(
-                place=place, names=", ".join(names[:3]), more=more
-            )
-        )
+        text = gettext("“{place}” is a source of {names}. Remove it there first.")
+        if len(names) > 3:
+            text = gettext("“{place}” is a source of {names} and more. Remove it there first.")
+        raise SourceChangeRefused(text.format(place=place, names=", ".join(names[:3])))
     waiting = isinstance(place, Upstream) and Fulfillment.objects.for_upstream(place).unfinished().count()
     if waiting:
         raise SourceChangeRefused(
             gettext(
-                "Customers still wait for codes from “{place}”: {waiting:,} paid items of products without a source of"
-                " their own. Add a source to these products first."
+                "Customers still wait for codes from “{place}” for products without a source of their own"
+                " (paid items: {waiting:,}). Add a source to these products first."
             ).format(place=place, waiting=waiting)
         )
     place.delete()

@@ -123,9 +123,7 @@ def apply(request: SetupRequest, *, actor: str) -> None:
     Merchant.objects.select_for_update(no_key=True).get(pk=request.merchant_id)
     request = _lock_open(request)
     if request.preview.get("error"):
-        raise SetupRefused(
-            gettext("Can’t import the license file: {preview}").format(preview=request.preview["error"])
-        )
+        raise SetupRefused(gettext("Can’t import the license file: {error}").format(error=request.preview["error"]))
 
     request.pool = pool = _set_up_pool(request)
     for wanted in request.products:

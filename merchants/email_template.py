@@ -64,11 +64,11 @@ def refuse_unknown_tags(template: str) -> None:
             line = template.count("\n", 0, match.start()) + 1
             column = match.start() - template.rfind("\n", 0, match.start())
             similar = get_close_matches(re.sub("[ -]", "_", match[1].upper()), TAGS, n=1)
-            hint = gettext(" Did you mean {{{similar}}}?").format(similar=similar[0]) if similar else ""
+            text = gettext("Line {line}, column {column}: unknown tag {tag}.")
+            if similar:
+                text = gettext("Line {line}, column {column}: unknown tag {tag}. Did you mean {similar}?")
             errors.append(
-                gettext("Line {line}, column {column}: unknown tag {match}.{hint}").format(
-                    line=line, column=column, match=match[0], hint=hint
-                )
+                text.format(line=line, column=column, tag=match[0], similar=f"{{{similar[0]}}}" if similar else "")
             )
     if errors:
         raise ValidationError(errors)

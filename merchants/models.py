@@ -361,8 +361,8 @@ class EmailTemplate(models.Model):
         indexes = [models.Index(fields=["merchant", "product", "language", "-id"], name="email_template_version")]
 
     def __str__(self):
-        return gettext("E-mail of {value}, {language}").format(
-            value=self.product or self.merchant, language=self.get_language_display()
+        return gettext("E-mail of {subject}, {language}").format(
+            subject=self.product or self.merchant, language=self.get_language_display()
         )
 
     @property

@@ -24,7 +24,7 @@ class PaymentConflict(Refused):
 
     def __init__(self, message: str, pointers: list[str]):
         super().__init__(message)
-        detail = gettext("This was first reported with a different value.")
+        detail = "This was first reported with a different value."
         self.errors = [{"pointer": pointer, "detail": detail} for pointer in pointers]
 
 

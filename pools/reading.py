@@ -107,7 +107,7 @@ def unpack(content: Iterable[bytes]) -> Iterator[bytes]:
         size += len(piece)
         if size > MAX_SIZE:
             raise KeyFileError(
-                gettext("The text is larger than {value} MiB. Split it.").format(value=MAX_SIZE // 1024**2)
+                gettext("The text is larger than {size} MiB. Split it.").format(size=MAX_SIZE // 1024**2)
             )
         yield piece
 

@@ -86,13 +86,13 @@ class Balance:
 
     def _problems(self) -> Iterator[str]:
         if not self.is_complete:
-            yield gettext("{imported:,} keys were imported, but {sum:,} exist.").format(
+            yield gettext("Imported keys: {imported:,}, existing keys: {sum:,}.").format(
                 imported=self.imported, sum=self.keys.sum
             )
         if self.keys != self.ledger:
             yield gettext("The ledger doesn’t match the keys.")
         if self.strays:
-            yield gettext("{strays:,} issued keys don’t match the activation code of their unit.").format(
+            yield gettext("Issued keys that don’t match the activation code of their unit: {strays:,}.").format(
                 strays=self.strays
             )
 

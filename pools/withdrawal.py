@@ -2,7 +2,7 @@
 
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from pools.allocation import fill_reserve
 from pools.ledger import moved_by
@@ -26,10 +26,11 @@ def undo(batch: KeyBatch, *, actor: str) -> None:
         deleted, _ = batch.keys.in_stock().delete()
         if deleted != batch.key_count:
             raise WithdrawalRefused(
-                gettext(
-                    "Can’t undo this import: {value:,} of its keys were issued or withdrawn."
-                    " You can withdraw the rest."
-                ).format(value=batch.key_count - deleted)
+                ngettext(
+                    "Can’t undo this import: {count:,} of its keys was issued or withdrawn. Withdraw the rest instead.",
+                    "Can’t undo this import: {count:,} of its keys were issued or withdrawn. Withdraw the rest instead.",
+                    batch.key_count - deleted,
+                ).format(count=batch.key_count - deleted)
             )
         _restore_reserve(pool)
 
@@ -60,3 +61,11 @@ def _restore_reserve(pool: LicensePool) -> None:
     """Top up the reserve, which may have lost keys, and then check whether the stock is low."""
     fill_reserve(pool)
     transaction.on_commit(lambda: check_stock(pool), robust=True)
+
+
+def describe_withdrawal(count: int) -> str:
+    return ngettext(
+        "{count:,} key withdrawn. It will never be issued.",
+        "{count:,} keys withdrawn. They will never be issued.",
+        count,
+    ).format(count=count)

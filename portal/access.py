@@ -47,12 +47,10 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
                 )
                 return redirect("mfa_index")
             if not request.member.may(role):
-                allowed = "owners" if role == Role.OWNER else gettext("owners and managers")
-                raise PermissionDenied(
-                    gettext("Only {allowed} of {merchant} can do this.").format(
-                        allowed=allowed, merchant=request.merchant
-                    )
-                )
+                text = gettext("Only owners and managers at {merchant} can do this.")
+                if role == Role.OWNER:
+                    text = gettext("Only owners at {merchant} can do this.")
+                raise PermissionDenied(text.format(merchant=request.merchant))
             return view(request, *args, **kwargs)
 
         return for_members

@@ -25,7 +25,7 @@ class WebhookEvent(models.TextChoices):
     PRODUCT_DELIVERED = "product.delivered", _("an e-mail with a product’s activation codes was sent")
     PRODUCT_RETURNED = "product.returned", _("an order was refunded in full")
     ORDER_REINSTATED = "order.reinstated", _("the full refund of an order was undone")
-    DELIVERY_BOUNCED = "delivery.bounced", _("an e-mail did not reach the customer")
+    DELIVERY_BOUNCED = "delivery.bounced", _("an e-mail didn’t reach the customer")
     POOL_LOW = "pool.low", _("a pool is running low")
     POOL_EMPTY = "pool.empty", _("a pool is empty")
 
@@ -49,7 +49,7 @@ class WebhookEndpoint(Signed):
     description = models.CharField(max_length=200, blank=True)
     events = ArrayField(models.CharField(max_length=30, choices=WebhookEvent))
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    failing_since = models.DateTimeField(null=True, editable=False, help_text=_("When it began to reject everything."))
+    failing_since = models.DateTimeField(null=True, editable=False, help_text=_("When all requests began to fail."))
     disabled_at = models.DateTimeField(null=True, editable=False)
     disabled_reason = models.CharField(
         max_length=500, blank=True, editable=False, help_text=_("Empty if a person disabled it.")

@@ -28,7 +28,7 @@ class Delivery(Retryable):
         OPENED = "opened", _("Opened")
         BOUNCED = "bounced", _("Bounced")
         REJECTED = "rejected", _("Rejected")
-        COMPLAINED = "complained", _("Complained")  # the customer marked it as spam
+        COMPLAINED = "complained", _("Marked as spam")  # the customer marked it as spam
 
     # Sent, with no bad news since.
     SUCCESSFUL = (Status.SENT, Status.DELIVERED, Status.OPENED)
@@ -57,8 +57,8 @@ class Delivery(Retryable):
         ]
 
     def __str__(self):
-        return gettext("{capitalize} delivery {pk} of {order}").format(
-            capitalize=self.get_kind_display().capitalize(), pk=self.pk, order=self.order
+        return gettext("{kind} delivery {pk} of {order}").format(
+            kind=self.get_kind_display(), pk=self.pk, order=self.order
         )
 
     @property

@@ -19,7 +19,7 @@ class TrackingEvent(models.Model):
         CLICKED = "clicked", _("Clicked")
         BOUNCED = "bounced", _("Bounced")
         REJECTED = "rejected", _("Rejected")
-        COMPLAINED = "complained", _("Complained")
+        COMPLAINED = "complained", _("Marked as spam")
 
     # The delivery status that each event leads to. Deferred e-mails are still on their way.
     STATUSES = {

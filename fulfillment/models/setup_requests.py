@@ -72,7 +72,7 @@ class SetupRequestPart(Part):
 
 class SetupEvent(models.Model):
     class Kind(models.TextChoices):
-        ASKED = "asked", _("Asked")
+        ASKED = "asked", _("Requested")
         APPLIED = "applied", _("Applied")
         ANSWERED = "answered", _("Answered")
         WITHDRAWN = "withdrawn", _("Withdrawn")

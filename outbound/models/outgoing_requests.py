@@ -27,9 +27,9 @@ class OutgoingRequest(models.Model):
     """
 
     class Outcome(models.TextChoices):
-        OK = "ok", _("Ok")
-        TEMPORARY = "temporary", _("Temporary")  # will be retried
-        FATAL = "fatal", _("Fatal")
+        OK = "ok", _("OK")
+        TEMPORARY = "temporary", _("Temporary error")  # will be retried
+        FATAL = "fatal", _("Permanent error")
 
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="outgoing_requests")
     upstream = models.ForeignKey(

@@ -14,7 +14,7 @@ class Upstream(models.Model):
     """
 
     NOUN: str | Promise = ""  # what merchants call it
-    PROMISE: str | Promise = ""  # why a retry is safe, appended to a sentence of an e-mail
+    PROMISE: str | Promise = _("No code is issued twice.")  # why a retry is safe
     merchant: Any
     name: Any
 

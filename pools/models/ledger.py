@@ -1,7 +1,7 @@
 from django.db import models
 from django.db.models.functions import Now
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from merchants.models import MAX_ACTOR
 from orders.models import OrderItem
@@ -54,6 +54,8 @@ class KeyMovement(models.Model):
         ]
 
     def __str__(self):
-        return gettext("{count} keys moved from {origin} to {destination}").format(
-            count=self.count, origin=self.get_origin_display(), destination=self.get_destination_display()
-        )
+        return ngettext(
+            "{count} key moved from {origin} to {destination}",
+            "{count} keys moved from {origin} to {destination}",
+            self.count,
+        ).format(count=self.count, origin=self.get_origin_display(), destination=self.get_destination_display())

@@ -3,7 +3,7 @@ from django.db import models
 from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from merchants.models import MAX_ACTOR, Merchant, Product
@@ -119,9 +119,8 @@ class KeyBatch(models.Model):
         verbose_name_plural = _("key batches")
 
     def __str__(self):
-        return gettext("{key_count} keys imported on {imported_at:%Y-%m-%d}").format(
-            key_count=self.key_count, imported_at=self.imported_at
-        )
+        text = ngettext("{count} key imported on {date}", "{count} keys imported on {date}", self.key_count)
+        return text.format(count=self.key_count, date=f"{self.imported_at:%Y-%m-%d}")
 
     def get_absolute_url(self) -> str:
         return reverse("pool-batches", args=[self.pool_id])

@@ -107,7 +107,7 @@ class AccountAdapter(DefaultAccountAdapter):
             with send_email(message):
                 pass
         except MailError as error:
-            log.warning(gettext("%s, but the notification e-mail failed: %s"), CHANGES[template_prefix], error)
+            log.warning("%s happened, but its notification failed: %s", template_prefix, error)
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):
@@ -123,7 +123,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
 
     def generate_authenticator_name(self, user, type):
         count = user.authenticator_set.filter(type=type).count()
-        return gettext("Passkey {value}").format(value=count + 1) if count else "Passkey"
+        return gettext("Passkey {number}").format(number=count + 1) if count else gettext("Passkey")
 
     def get_public_key_credential_rp_entity(self):
         return super().get_public_key_credential_rp_entity() | {"name": "Keywell"}

@@ -80,7 +80,7 @@ def revoke_login(request, login: VendorLogin) -> Confirmation:
 @confirmed
 def revoke_key(request, key: Token) -> Confirmation:
     account = find_account(key)
-    warning = gettext(" Orders that use the account “{account}” will fail until you save that account again.").format(
+    warning = gettext("Orders that use the account “{account}” will fail until you save that account again.").format(
         account=account
     )
     yield ask_revoke(gettext("the API key {key}").format(key=key), warning=warning if account else "")
@@ -94,10 +94,10 @@ def find_account(key: Token) -> LicensingAccount | None:
 
 
 def ask_revoke(name: str, *, warning: str = "") -> Question:
+    text = gettext("Software that uses it loses access. You can’t undo this. To replace it, create a new one first.")
     return Question(
         title=gettext("Revoke {name}?").format(name=name),
-        text=gettext("Software that uses it loses access. You can’t undo this. To replace it, create a new one first.")
-        + warning,
+        text=f"{text} {warning}" if warning else text,
         button=gettext("Revoke"),
         danger=True,
         back="licensing-access",

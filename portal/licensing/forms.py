@@ -108,7 +108,10 @@ class LicenseeForm(forms.Form):
     )
     marked_for_transfer = forms.BooleanField(
         required=False,
-        help_text=_("Anyone who knows its number can move its licenses to their licensee. It gets no automatic ones."),
+        help_text=_(
+            "Anyone who knows its number can move its licenses to their licensee. The new licensee gets no automatic"
+            " licenses."
+        ),
     )
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:

@@ -37,7 +37,7 @@ def licensee_history(licensee: Licensee) -> list[LicenseeHistoryLine]:
             for event in licensee.events.order_by("-pk")[:MAX_LINES]
         ),
         *(_transaction_line(transaction, licensee) for transaction in _transactions(licensee)),
-        LicenseeHistoryLine(licensee.created_at, "reported", "Created", actor=""),
+        LicenseeHistoryLine(licensee.created_at, "reported", gettext("Created"), actor=""),
     ]
     return sorted(lines, key=lambda line: line.at, reverse=True)[:MAX_LINES]
 

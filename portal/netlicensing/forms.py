@@ -132,7 +132,7 @@ class PackageForm(forms.ModelForm):
         for index in range(self.count):
             row = saved[index] if index < len(saved) else None
             self.fields[f"template_{index}"] = forms.CharField(
-                label=gettext("Template {value}").format(value=index + 1),
+                label=gettext("Template {number}").format(number=index + 1),
                 required=False,
                 max_length=MAX_NUMBER,
                 validators=[validate_number],
@@ -140,7 +140,7 @@ class PackageForm(forms.ModelForm):
                 widget=forms.TextInput(attrs={"autocomplete": "off", "list": "template-numbers"}),
             )
             self.fields[f"quantity_{index}"] = forms.IntegerField(
-                label=gettext("Quantity {value}").format(value=index + 1),
+                label=gettext("Quantity {number}").format(number=index + 1),
                 required=False,
                 min_value=1,
                 max_value=100,

@@ -122,8 +122,8 @@ def retry_failed(request, account: LicensingAccount) -> Confirmation:
     yield Question(
         title=gettext("Retry all failed?"),
         text=gettext(
-            "We’ll ask “{account}” again for {failed:,} failed items of paid orders. Existing licensees and licenses"
-            " are reused, so nothing is created twice."
+            "We’ll ask “{account}” again for the failed items of paid orders ({failed:,}). Existing licensees and"
+            " licenses are reused, so nothing is created twice."
         ).format(account=account, failed=failed),
         button=gettext("Retry all"),
     )

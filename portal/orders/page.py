@@ -124,10 +124,10 @@ def refund_order(request: HttpRequest, desk: Desk) -> Confirmation:
     changed = refund(
         order, amount=data["amount"], reference=data["reference"], actor=desk.actor, expected=data["left"]
     )
-    outcome = gettext(" Nothing is left, so the order is deleted.") if changed.status == Order.Status.DELETED else ""
-    return gettext("Recorded a refund of {data} {currency}.{outcome}").format(
-        data=data["amount"], currency=order.currency, outcome=outcome
-    )
+    text = gettext("Recorded a refund of {amount} {currency}.")
+    if changed.status == Order.Status.DELETED:
+        text = gettext("Recorded a refund of {amount} {currency}. Nothing is left, so the order is deleted.")
+    return text.format(amount=data["amount"], currency=order.currency)
 
 
 @confirmed
@@ -246,7 +246,8 @@ def issue_from_reserve(request: HttpRequest, desk: Desk, item: int) -> Confirmat
         button=gettext("Issue keys"),
     )
     count = actions.issue_from_reserve(waiting, actor=desk.actor)
-    return gettext("{count} issued from the reserve. {order}").format(count=count, order=describe_email(desk.order))
+    issued = ngettext("{count} key issued from the reserve.", "{count} keys issued from the reserve.", count)
+    return f"{issued.format(count=count)} {describe_email(desk.order)}"
 
 
 def describe_email(order: Order) -> str:
@@ -335,28 +336,27 @@ def release_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
         button=gettext("Release code"),
     )
     held_codes.release(code, actor=desk.actor)
-    return gettext("Code saved. {order}").format(order=describe_email(desk.order))
+    return f"{gettext('Code saved.')} {describe_email(desk.order)}"
 
 
 @confirmed
 def refuse_code(request: HttpRequest, desk: Desk, held: int) -> Confirmation:
     code = _get_held(desk, held)
     server = code.upstream.itself
-    name = f"{server.NOUN} “{server}”"
     yield Question(
         title=gettext("Reject code {unit} of {name}?").format(unit=code.unit, name=code.item.product.name),
         text=gettext(
-            "We discard the code and ask the {name} again with the same Idempotency-Key. Fix the cause there first."
-        ).format(name=name),
+            "We discard the code and ask “{server}” again with the same Idempotency-Key. Fix the cause there first."
+        ).format(server=server),
         button=gettext("Reject and ask again"),
         danger=True,
     )
     held_codes.refuse(code, actor=desk.actor)
     if code.item.held_codes.exists():
         return gettext(
-            "Code discarded. We ask the {name} again when you have decided on the item’s other held codes."
-        ).format(name=name)
-    return gettext("Code discarded. We are asking the {name} again.").format(name=name)
+            "Code discarded. We ask “{server}” again when you have decided on the item’s other held codes."
+        ).format(server=server)
+    return gettext("Code discarded. We are asking “{server}” again.").format(server=server)
 
 
 def _get_held(desk: Desk, pk: int) -> HeldCode:

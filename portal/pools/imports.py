@@ -3,15 +3,15 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from pools import uploads as service
 from pools.forms import UploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
+from pools.withdrawal import describe_withdrawal, withdraw_rest
 from pools.withdrawal import undo as undo_batch
-from pools.withdrawal import withdraw_rest
 from portal.access import scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import KeysetPage
@@ -141,16 +141,20 @@ def batches(request, pool: LicensePool) -> HttpResponse:
 def undo(request, batch: KeyBatch) -> Confirmation:
     yield Question(
         title=gettext("Undo this import?"),
-        text=gettext("We remove its {key_count:,} keys from the pool. You can import them again.").format(
-            key_count=batch.key_count
-        ),
+        text=ngettext(
+            "We remove its {count:,} key from the pool. You can import it again.",
+            "We remove its {count:,} keys from the pool. You can import them again.",
+            batch.key_count,
+        ).format(count=batch.key_count),
         button=gettext("Undo import"),
         danger=True,
     )
     undo_batch(batch, actor=str(request.user))
-    return gettext("Import undone. Its {key_count:,} keys were removed from the pool.").format(
-        key_count=batch.key_count
-    )
+    return ngettext(
+        "Import undone. Its {count:,} key was removed from the pool.",
+        "Import undone. Its {count:,} keys were removed from the pool.",
+        batch.key_count,
+    ).format(count=batch.key_count)
 
 
 @for_batch
@@ -167,4 +171,4 @@ def withdraw(request, batch: KeyBatch) -> Confirmation:
         danger=True,
     )
     count = withdraw_rest(batch, actor=str(request.user))
-    return gettext("{count:,} keys withdrawn. They will never be issued.").format(count=count)
+    return describe_withdrawal(count)

@@ -77,7 +77,7 @@ OR_MORE = {
 
 def spell_range(earliest: timedelta | None, latest: timedelta | None) -> str:
     if earliest is None:
-        return gettext("years")
+        return gettext("more than 10 years")
     start, end = earliest / DAY, (earliest if latest is None else latest) / DAY
     unit = next((unit for unit, days in UNITS.items() if start >= days and end >= 3 * days), "hours")
     least = floor(start / UNITS[unit])

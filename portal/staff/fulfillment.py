@@ -12,7 +12,9 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
 from django.urls import path
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext
+from django.utils.text import format_lazy
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
 from delivery.models import Delivery
@@ -51,7 +53,9 @@ class MethodFormSet(BaseInlineFormSet):
         kept = Counter(self.data[f"{form}position"] for form in forms if f"{form}DELETE" not in self.data)
         if twice := sorted(position for position, count in kept.items() if count > 1 and position):
             raise ValidationError(
-                gettext("Two sources have the position {twice}. Give each its own position.").format(twice=twice[0])
+                gettext("Two sources have the position {position}. Give each its own position.").format(
+                    position=twice[0]
+                )
             )
 
 
@@ -72,8 +76,8 @@ def make_inline(kind: type[Source]) -> type[MethodInline]:
         "model": model,
         "autocomplete_fields": [model.PLACE] if model.PLACE else [],
         "formset": type("FormSet", (MethodFormSet,), {"kind": kind}),
-        "verbose_name": gettext("Source: {name}").format(name=kind.name),
-        "verbose_name_plural": gettext("Sources: {name}").format(name=kind.name),
+        "verbose_name": format_lazy(_("Source: {name}"), name=kind.name),
+        "verbose_name_plural": format_lazy(_("Sources: {name}"), name=kind.name),
     }
     return type(f"{kind.__name__}Inline", (MethodInline,), fields)
 
@@ -130,14 +134,19 @@ class FulfillmentAdmin(RetryableAdmin):
     def has_try_again_permission(self, request):
         return request.user.has_perm("fulfillment.change_fulfillment")
 
-    @admin.action(description=gettext("Try again now"), permissions=["try_again"])
+    @admin.action(description=_("Try again now"), permissions=["try_again"])
     def try_again(self, request, fulfillments):
         count = 0
         for fulfillment in fulfillments.unfinished().select_related("item__order"):
             with suppress(RetryRefused):
                 retry(fulfillment.item, actor=f"{request.user}, support staff")
                 count += 1
-        self.message_user(request, gettext("Trying {count} again within seconds.").format(count=count))
+        self.message_user(
+            request,
+            ngettext(
+                "{count} item will be retried within seconds.", "{count} items will be retried within seconds.", count
+            ).format(count=count),
+        )
 
 
 @admin.register(Delivery)
@@ -191,15 +200,15 @@ class SetupRequestAdmin(ReadOnly, admin.ModelAdmin):
     def may_act(self, request) -> bool:
         return request.user.has_perm("fulfillment.change_setuprequest")
 
-    @admin.display(description=gettext("products"))
+    @admin.display(description=_("products"))
     def wanted_products(self, wanted):
         return render_to_string("admin/fulfillment/setuprequest/products.html", {"wanted": wanted})
 
-    @admin.display(description=gettext("license file"))
+    @admin.display(description=_("license file"))
     def license_file(self, wanted):
         return render_to_string("portal/setup/setup_file.html", {"wanted": wanted})
 
-    @admin.display(description=gettext("history"))
+    @admin.display(description=_("history"))
     def history(self, wanted):
         return render_to_string("admin/fulfillment/setuprequest/history.html", {"wanted": wanted})
 

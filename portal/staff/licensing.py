@@ -56,7 +56,7 @@ class FoundByNumber(NoAddOrDelete, admin.ModelAdmin):
         response["Location"] += f"?id__in={','.join(map(str, found))}"
         return response
 
-    @admin.display(description=gettext("number"))
+    @admin.display(description=_("number"))
     def masked(self, thing):
         return f"••••{thing.hint}"
 

@@ -9,6 +9,7 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.shortcuts import render
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
 
@@ -137,11 +138,13 @@ class UserAdmin(Lean, DjangoUserAdmin):
     def _may_touch(request, user: User | None) -> bool:
         return request.user.is_superuser or not (user and (user.is_staff or user.is_superuser))
 
-    @admin.display(description=gettext("Second factors"))
+    @admin.display(description=_("Second factors"))
     def second_factors(self, user):
-        return ", ".join(str(authenticator) for authenticator in user.authenticator_set.order_by("pk")) or "none"
+        return ", ".join(str(authenticator) for authenticator in user.authenticator_set.order_by("pk")) or gettext(
+            "none"
+        )
 
-    @admin.action(description=gettext("Remove all second factors (lost device)"), permissions=["change"])
+    @admin.action(description=_("Remove all second factors (lost device)"), permissions=["change"])
     def remove_second_factors(self, request, queryset):
         if not all(self._may_touch(request, user) for user in queryset):
             self.message_user(
@@ -150,9 +153,7 @@ class UserAdmin(Lean, DjangoUserAdmin):
             return
         for user in queryset:
             _, removed = user.authenticator_set.all().delete()
-            self.log_change(
-                request, user, gettext("Removed all second factors ({values}).").format(values=sum(removed.values()))
-            )
+            self.log_change(request, user, f"Removed all second factors ({sum(removed.values())}).")
             self.message_user(
                 request, gettext("{user} can now sign in with just the password.").format(user=user), messages.SUCCESS
             )

@@ -4,13 +4,14 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from pools.allocation import apply_settings
 from pools.forms import StaffUploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.uploads import begin
-from pools.withdrawal import withdraw
+from pools.withdrawal import describe_withdrawal, withdraw
 from portal.staff.merchants import NarrowSave, NoAddOrDelete
 from work.bodies import takes_files
 
@@ -23,9 +24,10 @@ def describe_import(key_import: KeyImport) -> str:
     }
     counts = {text: key_import.preview[kind]["count"] for kind, text in kinds.items()}
     skipped = ", ".join(f"{count:,} {text}" for text, count in counts.items() if count)
-    added = gettext("Added {count:,} keys to the pool “{pool}”.").format(
-        count=key_import.preview["new"], pool=key_import.pool
-    )
+    count = key_import.preview["new"]
+    added = ngettext(
+        "Added {count:,} key to the pool “{pool}”.", "Added {count:,} keys to the pool “{pool}”.", count
+    ).format(count=count, pool=key_import.pool)
     return gettext("{added} Skipped: {skipped}.").format(added=added, skipped=skipped) if skipped else added
 
 
@@ -50,11 +52,11 @@ class LicensePoolAdmin(NarrowSave, admin.ModelAdmin):
         add_keys = path("<int:pk>/keys/", self.admin_site.admin_view(self.add_keys), name="pools_licensepool_keys")
         return [add_keys, *super().get_urls()]
 
-    @admin.display(description=gettext("available"))
+    @admin.display(description=_("available"))
     def stock(self, pool):
         return f"{pool.keys.available().filter(position__gte=pool.head_hint).count():,}"
 
-    @admin.display(description=gettext("add keys"))
+    @admin.display(description=_("add keys"))
     def add_keys_link(self, pool):
         if pool.pk is None:
             return gettext("Save the pool first")
@@ -109,10 +111,10 @@ class KeyBatchAdmin(NoAddOrDelete, admin.ModelAdmin):
     )
     actions = ["withdraw_rest"]
 
-    @admin.action(description=gettext("Withdraw unissued keys of selected batches"), permissions=["change"])
+    @admin.action(description=_("Withdraw unissued keys of selected batches"), permissions=["change"])
     def withdraw_rest(self, request, batches):
         count = withdraw(LicenseKey.objects.filter(batch__in=batches), actor=str(request.user))
-        self.message_user(request, gettext("{count:,} keys withdrawn. They will never be issued.").format(count=count))
+        self.message_user(request, describe_withdrawal(count))
 
 
 @admin.register(LicenseKey)
@@ -125,11 +127,11 @@ class LicenseKeyAdmin(NoAddOrDelete, admin.ModelAdmin):
     fields = readonly_fields = ("masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at")
     actions = ["withdraw"]
 
-    @admin.display(description=gettext("key"))
+    @admin.display(description=_("key"))
     def masked(self, key):
         return f"••••{key.hint}"
 
-    @admin.action(description=gettext("Withdraw selected unissued keys"), permissions=["change"])
+    @admin.action(description=_("Withdraw selected unissued keys"), permissions=["change"])
     def withdraw(self, request, keys):
         count = withdraw(keys, actor=str(request.user))
-        self.message_user(request, gettext("{count:,} keys withdrawn. They will never be issued.").format(count=count))
+        self.message_user(request, describe_withdrawal(count))

@@ -4,14 +4,12 @@ from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import validate_mailable
 from merchants.models import Member, User
-from orders.kinds import SOURCES
 
 Role = Member.Role
 
-SOURCE_PAGES = [kind.pages[0].lower() for kind in SOURCES.values() if kind.pages]
 RIGHTS = [
-    (Role.OWNER, _("Owner: everything, including the team and API keys")),
-    (Role.MANAGER, _("Manager: {value}").format(value=", ".join(["orders", "pools", "products", *SOURCE_PAGES]))),
+    (Role.OWNER, _("Owner: everything, including the team and keys of the licensing service")),
+    (Role.MANAGER, _("Manager: everything except the team and keys of the licensing service")),
     (Role.SUPPORT, _("Support: orders only")),
 ]
 

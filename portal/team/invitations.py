@@ -67,8 +67,8 @@ def welcome(request: HttpRequest, member: Member) -> HttpResponse:
     request.session["merchant"] = member.merchant.slug
     messages.success(
         request,
-        gettext("Welcome! You’re now {role} of {merchant}.").format(
-            role=member.get_role_display().lower(), merchant=member.merchant
+        gettext("Welcome to {merchant}! Your role: {role}.").format(
+            role=member.get_role_display(), merchant=member.merchant
         ),
     )
     return redirect("home")

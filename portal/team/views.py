@@ -83,7 +83,7 @@ def send(request, invitation: Invitation, token: str) -> None:
             invitation.sent_at = timezone.now()
             invitation.save(update_fields=["sent_at"])
     except MailError as error:
-        log.warning(gettext("Couldn't send invitation %s: %s"), invitation.pk, error)
+        log.warning("Couldn't send invitation %s: %s", invitation.pk, error)
         messages.error(
             request,
             gettext("{email} is invited, but the e-mail failed. {error} Please resend it.").format(
@@ -122,7 +122,7 @@ def change_role(request, member: Member) -> Confirmation:
     except TeamError as error:
         form.add_error("role", str(error))
         yield question
-    messages.success(request, gettext("{user} is now {label}.").format(user=member.user, label=role.label.lower()))
+    messages.success(request, gettext("{user}’s role is now {role}.").format(user=member.user, role=role.label))
     return to_team(request, member, stays=role == Role.OWNER)
 
 

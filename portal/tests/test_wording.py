@@ -15,7 +15,7 @@ import pytest
 from django.template.base import Lexer, TokenType
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXTS = {".py", ".html", ".txt", ".md", ".js", ".css"}
+TEXTS = {".py", ".html", ".txt", ".md", ".js", ".css", ".example"}
 # Decisions and the changelog record how things were; vendored files are not ours.
 EXCLUDED = re.compile(r"(^docs/decisions|^CHANGELOG|/vendor/axe|^static/vendor|^requirements|/migrations/)")
 
@@ -61,13 +61,13 @@ ENGLISH = re.compile(
 )
 # Functions whose texts users don't see: names of locks, seeds of digests, SQL, patterns, errors of programmers.
 INTERNAL = re.compile(
-    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|logger|mark_safe|RawSQL|secret_number|sub"
+    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|log|logger|log_change|mark_safe|RawSQL|secret_number|sub"
     r"|[A-Z]\w*Error|ImproperlyConfigured|AnymailWebhookValidationFailure|_refuse)$"
 )
 # Stored values, such as the names of actors and of formats, and examples.
 STORED = {
     *("the customer", "the mail server", "\0, support staff", "upload link of the notice of \0"),
-    "Keywell’s own orders",
+    *("Keywell’s own orders", "The customer’s data was erased.", "This was first reported with a different value."),
     *("API key \0", "API key", "not valid", "The order is \0.", "Order \0, \0 of \0"),
     *("marks \0", " with an error", "\0\0, size \0", "empty lines", "separator lines", "several times"),
     *("Basic \0", "Bearer \0", "Basic (user name \0)", "Photo Pro", "Engines Ltd"),
@@ -86,7 +86,7 @@ def project_files():
     return sorted(
         path
         for path in paths
-        if not any(part.startswith(".") for part in path.parts)
+        if not any(part.startswith(".") for part in path.parts[:-1])
         and path.parts[0] not in hidden
         and not EXCLUDED.search(str(path))
     )
@@ -261,6 +261,25 @@ def plain_choices(node):
     return [
         ast.unparse(line) for line in members if not isinstance(line.value, ast.Tuple) or text_of(line.value.elts[-1])
     ]
+
+
+def test_texts_outside_functions_are_translated_when_they_are_shown():
+    found = [f"{path}: {text}" for path, tree in modules() for text in translated_on_import(tree)]
+
+    assert found == []
+    assert translated_on_import(ast.parse("@action(description=gettext('Retry'))\ndef retry(): gettext('Done')"))
+    assert translated_on_import(ast.parse("def retry(): gettext('Done')")) == []
+
+
+def translated_on_import(node):
+    """The calls of gettext() that run once, in whatever language is active then."""
+    if isinstance(node, ast.FunctionDef | ast.Lambda):
+        inner = [*getattr(node, "decorator_list", []), *node.args.defaults, *node.args.kw_defaults]
+    else:
+        inner = list(ast.iter_child_nodes(node))
+    function = getattr(node, "func", None)
+    own = [ast.unparse(node)] if function and ast.unparse(function) in {"gettext", "ngettext"} else []
+    return own + [text for part in inner if part for text in translated_on_import(part)]
 
 
 def is_hidden(function):

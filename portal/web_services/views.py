@@ -205,7 +205,7 @@ def retry_failed(request, service: WebService) -> Confirmation:
     yield Question(
         title=gettext("Retry all failed?"),
         text=gettext(
-            "We’ll request codes from “{service}” again for {failed:,} failed items of paid orders. Each request"
+            "We’ll request codes from “{service}” again for the failed items of paid orders ({failed:,}). Each request"
             " repeats its Idempotency-Key, so your service won’t issue a second license."
         ).format(service=service, failed=failed),
         button=gettext("Retry all"),

@@ -119,7 +119,7 @@ def send_test(request, endpoint: WebhookEndpoint) -> Confirmation:
         button=gettext("Send test event"),
     )
     service.send_test(endpoint)
-    return gettext("A test event is on its way. What becomes of it is in the log below.")
+    return gettext("Test event queued. See the log below for the result.")
 
 
 @for_endpoint

@@ -221,18 +221,19 @@ class _Reading:
             raise NetLicensingRefused(
                 gettext(
                     "The service rejected the API key ({status}). The key is wrong or revoked, or lacks the role"
-                    " ROLE_APIKEY_OPERATION.{messages}"
-                ).format(status=status, messages=self._messages())
+                    " ROLE_APIKEY_OPERATION."
+                ).format(status=status)
+                + self._messages()
             )
         if not is_envelope:
             raise NetLicensingError(
                 gettext("The service answered {status}, but not in the NetLicensing format.").format(status=status)
             )
         if status == 404 or (self.infos and self.infos[0][0] == "NotFoundException"):
-            raise Unknown(gettext("The service didn’t find it.{messages}").format(messages=self._messages()))
+            raise Unknown(gettext("The service didn’t find it.") + self._messages())
         if status >= 300 or self.infos:
             raise NetLicensingRefused(
-                gettext("The service answered {status}.{messages}").format(status=status, messages=self._messages())
+                gettext("The service answered {status}.").format(status=status) + self._messages()
             )
 
     def _parse(self, answer: Answer) -> bool:
@@ -254,7 +255,7 @@ class _Reading:
     def _messages(self) -> str:
         messages = " ".join(text for _, text in self.infos)
         return (
-            gettext(" Its message: {messages}").format(messages=self.client._without_secrets(messages))
+            " " + gettext("Its message: {messages}").format(messages=self.client._without_secrets(messages))
             if messages
             else ""
         )

@@ -41,12 +41,12 @@ register(NotDeactivated, NotActivated)
 
 DEACTIVATED = {
     Deactivation.Status.QUEUED: _("Licenses of {product} being deactivated"),
-    Deactivation.Status.FAILED: _("Licenses of {product} could not be deactivated"),
+    Deactivation.Status.FAILED: _("Licenses of {product} couldn’t be deactivated"),
     Deactivation.Status.DONE: _("Licenses of {product} deactivated"),
 }
 ACTIVATED = {
     Deactivation.Status.QUEUED: _("Licenses of {product} being activated again"),
-    Deactivation.Status.FAILED: _("Licenses of {product} could not be activated again"),
+    Deactivation.Status.FAILED: _("Licenses of {product} couldn’t be activated again"),
     Deactivation.Status.DONE: _("Licenses of {product} activated again"),
 }
 

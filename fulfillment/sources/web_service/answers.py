@@ -57,7 +57,9 @@ def read_codes(service: WebService, answer: Answer) -> list[str]:
             )
         )
     if not codes or not all(codes):
-        raise NoCode(gettext("Found no code {service}.").format(service=_place(service)))
+        if service.answer == WebService.Answer.BODY:
+            raise NoCode(gettext("Found no code in the answer."))
+        raise NoCode(gettext("Found no code at {path}.").format(path=service.path))
     for code in codes:
         if len(code) > MAX_CODE_LENGTH:
             raise NoCode(
@@ -94,7 +96,7 @@ def _check_status(service: WebService, answer: Answer) -> None:
 
 def _decode(answer: Answer) -> str:
     if answer.is_cut:
-        raise NoCode(gettext("The answer is longer than {value} KiB.").format(value=MAX_ANSWER_BYTES // 1024))
+        raise NoCode(gettext("The answer is longer than {size} KiB.").format(size=MAX_ANSWER_BYTES // 1024))
     try:
         return answer.decode()
     except Unreadable as error:
@@ -128,7 +130,7 @@ def _refuse_document(content_type: str, text: str) -> None:
     The label alone proves nothing, because PHP sends everything as text/html.
     """
     is_html = "html" in content_type
-    if _looks_like_page(text) or (is_html and TAG.search(text)):
+    if PAGE.match(text) or (is_html and TAG.search(text)):
         raise NoCode(gettext("The answer is a web page instead of a code."))
     if not (is_html or "json" in content_type or "xml" in content_type):
         # Without such a label, a document may be the license.
@@ -151,13 +153,13 @@ def _in_json(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise NoCode(gettext("The answer isn’t JSON{text}.").format(text=_looks_like_page(text))) from error
+        raise NoCode(_not("JSON", text)) from error
     for found in find(document, service.path):
         for value in found if isinstance(found, list) else [found]:
             if isinstance(value, bool) or not isinstance(value, str | int):
                 raise NoCode(
-                    gettext("Expected text at {path}, but found {value}.").format(
-                        path=service.path, value=_kind(value)
+                    gettext("Expected text at {path}, but found {found}.").format(
+                        path=service.path, found=_kind(value)
                     )
                 )
             yield str(value)
@@ -170,7 +172,7 @@ def _in_xml(service: WebService, answer: Answer, text: str) -> Iterator[str]:
     except DefusedXmlException as error:
         raise NoCode(gettext("The answer is XML that declares entities, which we don’t accept.")) from error
     except (ParseError, ValueError) as error:
-        raise NoCode(gettext("The answer isn’t XML{text}.").format(text=_looks_like_page(text))) from error
+        raise NoCode(_not("XML", text)) from error
     path, attribute = split_attribute(service.path)
     # A path may begin with the root element's name.
     name, _, rest = path.lstrip("/").partition("/")
@@ -194,8 +196,10 @@ def _place(service: WebService) -> str:
     return gettext("at {path}").format(path=service.path)
 
 
-def _looks_like_page(text: str) -> str:
-    return gettext(", but a web page") if PAGE.match(text) else ""
+def _not(format: str, text: str) -> str:
+    if PAGE.match(text):
+        return gettext("The answer isn’t {format}, but a web page.").format(format=format)
+    return gettext("The answer isn’t {format}.").format(format=format)
 
 
 def _kind(value: Any) -> str:

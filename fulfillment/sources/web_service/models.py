@@ -36,7 +36,7 @@ class WebService(Signed, Upstream):
     """A server of the merchant's that answers with activation codes."""
 
     NOUN = _("web service")
-    PROMISE = _(", because every request repeats its Idempotency-Key")
+    PROMISE = _("No code is issued twice, because every request repeats its Idempotency-Key.")
 
     class Format(models.TextChoices):
         FORM = "form", _("POST form")

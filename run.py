@@ -538,6 +538,8 @@ def manage(arguments: list[str]) -> int:
     if is_demo():
         prepare_demo(var)
     servers = embedded_servers(var)
+    if any(isinstance(server, Postgres) for server in servers) and not (var / "postgres").exists():
+        print(f"Note: {var} has no database yet. To use an installation elsewhere, set KEYWELL_VAR.", file=sys.stderr)
     if servers and hold(var / "run.lock") is not None:
         with supervisor(var) as services:
             services.start(*servers)

@@ -27,8 +27,8 @@ def undo(batch: KeyBatch, *, actor: str) -> None:
         if deleted != batch.key_count:
             raise WithdrawalRefused(
                 ngettext(
-                    "Can’t undo this import: {count:,} of its keys was issued or withdrawn. Withdraw the rest instead.",
-                    "Can’t undo this import: {count:,} of its keys were issued or withdrawn. Withdraw the rest instead.",
+                    "Can’t undo this import: {count:,} of its keys was issued or withdrawn. Withdraw the rest.",
+                    "Can’t undo this import: {count:,} of its keys were issued or withdrawn. Withdraw the rest.",
                     batch.key_count - deleted,
                 ).format(count=batch.key_count - deleted)
             )

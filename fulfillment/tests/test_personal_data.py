@@ -198,7 +198,7 @@ def test_the_command_reports_what_it_erased_and_finds_nothing_the_second_time(or
     call_command("forget", CUSTOMER["email"], stdout=first)
     call_command("forget", CUSTOMER["email"], stdout=second)
 
-    assert first.getvalue() == ("Erased: 1 orders, 1 e-mails, 2 address corrections, 1 lost link requests.\n")
+    assert first.getvalue() == "Erased: orders: 1, e-mails: 1, address corrections: 2, lost link requests: 1.\n"
     assert second.getvalue() == "Erased: nothing.\n"
 
 
@@ -229,13 +229,13 @@ class TestAdmin:
     def test_staff_can_preview_export_and_erase(self, staff, order):
         data = {"email": CUSTOMER["email"], "merchant": ""}
 
-        assert "1 orders, 1 e-mails" in staff.post(self.URL, data).content.decode()
+        assert "orders: 1, e-mails: 1" in staff.post(self.URL, data).content.decode()
         export = staff.post(self.URL, data | {"export": "1"})
         assert export.json()["address"] == CUSTOMER["email"]
         assert "attachment" in export["Content-Disposition"]
         answer = staff.post(self.URL, data | {"erase": "1"}, follow=True)
 
-        assert "Erased: 1 orders" in answer.content.decode()
+        assert "Erased: orders: 1" in answer.content.decode()
         order.refresh_from_db()
         assert order.email == ""
         assert order.events.get(kind="erased").happened_by == "stella@keywell.example, support staff"

@@ -51,7 +51,7 @@ def test_it_reports_a_batch_that_claims_too_many_keys(merchant, make_pool):
     make_pool(3)
     KeyBatch.objects.update(key_count=5)
 
-    assert balance(merchant)[0].problems == ["5 keys were imported, but 3 exist."]
+    assert balance(merchant)[0].problems == ["Imported keys: 5, existing keys: 3."]
 
 
 def test_it_reports_a_key_moved_without_the_ledger(merchant, make_pool):
@@ -68,4 +68,4 @@ def test_it_reports_an_issued_key_whose_code_is_missing(merchant, make_product, 
     pay(make_product())
     ActivationCode.objects.update(fingerprint=b"another")
 
-    assert balance(merchant)[0].problems == ["1 issued keys don’t match the activation code of their unit."]
+    assert balance(merchant)[0].problems == ["Issued keys that don’t match the activation code of their unit: 1."]

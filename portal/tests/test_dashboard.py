@@ -64,7 +64,7 @@ def test_it_shows_the_most_urgent_pools(page, make_pool, pay, make_product):
 
     text = dashboard_text(page)
 
-    assert "Empty</a> is empty, 1 order waits</li>" in text and "Nothing right now" not in text
+    assert "Empty</a> is empty; 1 order is waiting</li>" in text and "Nothing right now" not in text
     assert text.index("Empty") < text.index("Healthy 0")
     assert "Healthy 5" not in text and "All pools (2 more)" in text
     assert f'href="{reverse("orders")}?fulfillment=waiting">1</a>' in text

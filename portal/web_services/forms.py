@@ -75,7 +75,7 @@ class WebServiceForm(forms.ModelForm):
                 "The signature proves that a request comes from Keywell. Choose more if your server requires it."
             ),
             "username": _("For HTTP Basic."),
-            "sends_itself": _("Any 200 answer completes the item. Keywell saves no code and sends no e-mail."),
+            "sends_itself": _("Any 2xx answer completes the item. Keywell saves no code and sends no e-mail."),
             "path": _("JSON: $.license.key, or $.keys[*] for a list. XML: license/key, or item/@code."),
             "holds_list": _(
                 "If the code is the whole answer, each line is a code. Required for one request per item."

@@ -103,7 +103,7 @@ class WebService(Signed, Upstream):
     sends_itself = models.BooleanField(
         _("the service sends the code itself"),
         default=False,
-        help_text=_("A 200 answer completes the item. We save no code and send no e-mail."),
+        help_text=_("Any 2xx answer completes the item. We save no code and send no e-mail."),
     )
     for_all_products = models.BooleanField(
         _("for all products"), default=False, help_text=_("Use it for every product without a source of its own.")

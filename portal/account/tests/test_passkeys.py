@@ -150,7 +150,7 @@ def test_an_invitation_is_accepted(browser, live_server, merchant, owner):
     fill(browser, first_name="Ada", last_name="Byron", password="battery staple")
     click(browser, "Create account and join")
 
-    assert sees(browser, "Welcome! You’re now manager of Northlight.")
+    assert sees(browser, "Welcome to Northlight! Your role: Manager.")
 
 
 def test_a_member_is_removed_after_confirmation(browser, live_server, merchant, owner):

@@ -317,10 +317,10 @@ def test_the_choice_of_column_reveals_nothing_about_the_pools_keys(upload, visit
 def test_spreadsheet_changes_can_be_undone(address, pool):
     client = Client()
     here = client.post(address, {"text": '="0012"\nAAAA'})["Location"]
-    assert "Undo spreadsheet changes" in client.get(here).content.decode()
+    assert "Remove spreadsheet formatting" in client.get(here).content.decode()
 
     client.post(here, {"fix": "yes"})
-    assert "Undo spreadsheet changes" not in client.get(here).content.decode()
+    assert "Remove spreadsheet formatting" not in client.get(here).content.decode()
     client.post(here, {"import": "yes"})
 
     assert codes(pool) == ["0012", "AAAA"]

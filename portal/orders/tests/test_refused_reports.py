@@ -182,7 +182,7 @@ def test_the_order_page_offers_to_map_an_item_once_its_product_exists(
     page = support.post("/orders/A1/map/", follow=True).content.decode()
     work()
 
-    assert "Mapped 1 item" in page and "Mapped to products: item 2, by Sam" in page
+    assert "Mapped 1 item" in page and "Item 2 mapped to a product, by Sam" in page
     assert [item.product for item in OtherItem.objects.all()] == ["T-SHIRT"]
     assert len(mailoutbox) == 1
     assert ">A1<" not in support.get("/attention/").content.decode()

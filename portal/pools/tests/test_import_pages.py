@@ -280,7 +280,7 @@ def test_an_import_with_an_issued_key_cannot_be_undone_but_its_rest_can_be_withd
     assert reverse("batch-undo", args=[pool.pk, batch.pk]) not in manager.get(page).content.decode()
 
     response = manager.post(reverse("batch-undo", args=[pool.pk, batch.pk]), follow=True)
-    assert "Can’t undo this import: 1 of its keys were issued or withdrawn." in response.content.decode()
+    assert "Can’t undo this import: 1 of its keys was issued or withdrawn." in response.content.decode()
     assert "19 of its 20 keys" in manager.get(reverse("batch-withdraw", args=[pool.pk, batch.pk])).content.decode()
     manager.post(reverse("batch-withdraw", args=[pool.pk, batch.pk]))
 

@@ -211,7 +211,7 @@ def test_changing_the_reserve_fills_it_immediately_and_records_who_did_it(manage
         (19.3, 100, "19 to 100 days"),
         (70, 150, "2 to 5 months"),
         (40, None, "40 days or more"),
-        (None, None, "years"),
+        (None, None, "more than 10 years"),
         (2000, 3000, "5 to 9 years"),
     ],
 )

@@ -36,7 +36,7 @@ def test_it_reports_a_mismatch(manager, make_pool):
     page = manager.get("/pools/reconciliation/").content.decode()
 
     assert "mismatch" in page
-    assert "5 keys were imported, but 3 exist." in page
+    assert "Imported keys: 5, existing keys: 3." in page
 
 
 def test_the_ledger_shows_every_movement(manager, make_pool, make_product, pay):

@@ -145,7 +145,7 @@ def test_a_role_is_changed(page, make_member):
 
     member.refresh_from_db()
     assert member.role == Role.MANAGER
-    assert "is now manager" in response.content.decode()
+    assert "’s role is now Manager" in response.content.decode()
 
 
 def test_it_rejects_an_unknown_role(page, make_member):
@@ -235,7 +235,7 @@ def test_an_invitation_is_mailed_and_listed(page, invite, mailoutbox):
     mail = mailoutbox[-1]
     assert mail.to == ["ada@example.com"]
     assert mail.subject == "Join Northlight on Keywell"
-    assert "owner@northlight.example invited you to join Northlight on Keywell. Your role: manager." in mail.body
+    assert "owner@northlight.example invited you to join Northlight on Keywell. Your role: Manager." in mail.body
     assert "ada@example.com" in page.get(TEAM).content.decode()
 
 
@@ -292,7 +292,7 @@ def test_a_guest_without_an_account_creates_one_and_joins(invite, merchant):
     assert (member.role, member.user.get_full_name()) == (Role.MANAGER, "Ada Byron")
     assert member.user.check_password("battery staple")
     assert response.redirect_chain[-1][0] == "/"
-    assert "Welcome! You’re now manager of Northlight." in response.content.decode()
+    assert "Welcome to Northlight! Your role: Manager." in response.content.decode()
 
 
 @pytest.mark.parametrize("change", [{"password": "short"}, {"password": "password123"}, {"first_name": ""}])

@@ -402,7 +402,7 @@ def test_all_failed_items_can_be_retried_once(manager, service, sold, pay, make_
     refunded.status = "deleted"
     refunded.save()
     assert "2 failed items" in page_text(manager.get(address("", service)))
-    assert "again for 2 failed items" in page_text(manager.get(address("retry-failed", service)))
+    assert "again for the failed items of paid orders (2)" in page_text(manager.get(address("retry-failed", service)))
 
     first = manager.post(address("retry-failed", service), follow=True)
     second = manager.post(address("retry-failed", service), follow=True)

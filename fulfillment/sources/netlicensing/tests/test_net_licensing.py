@@ -289,7 +289,7 @@ def test_a_rejected_api_key_causes_one_notice_for_all_items(pay, work, sold, mak
     assert "ROLE_APIKEY_OPERATION" in Fulfillment.objects.earliest("pk").reason
     assert MerchantNotice.objects.count() == len(mailoutbox) == 1
     assert f"/licensing-accounts/{account.pk}/" in mailoutbox[0].body
-    assert "3 order items got no activation code from your licensing account “Vendor”" in mailoutbox[0].body
+    assert "3 order items got no activation code from “Vendor”" in mailoutbox[0].body
 
 
 def test_a_started_item_keeps_the_templates_it_started_with(pay, work, sold, make_package, service, proxy):

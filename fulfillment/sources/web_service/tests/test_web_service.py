@@ -213,7 +213,7 @@ def test_an_outage_causes_one_notice_while_items_wait(pay, work, sold, make_serv
 
     assert MerchantNotice.objects.get().kind == "source_down"
     [mail] = mailoutbox
-    assert mail.subject == "The web service “Gen” is down: 1 order item is waiting"
+    assert mail.subject == "“Gen” is down: 1 order item is waiting"
     assert f"/web-services/{service.pk}/" in mail.body
     assert "The service answered 503." in mail.body and "What a test" not in mail.body
 

@@ -21,7 +21,7 @@ class DeliveryBounced(DeliveryNotice):
 
 
 class MailServerRefused(NoticeKind):
-    code, name = "mail_server", _("mail server refuses the login")
+    code, name = "mail_server", _("mail server rejects the login")
 
     def obsolete_reason(self, notice):
         account = MailAccount.objects.for_merchant(notice.merchant_id)

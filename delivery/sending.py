@@ -84,7 +84,7 @@ def _explain_refusal(delivery: Delivery) -> str:
 
 @transaction.atomic
 def _record_mail_error(account: MailAccount, error: MailError) -> None:
-    """Notify the merchant once if its mail server refuses the login. Pause an unreachable server."""
+    """Notify the merchant once if its mail server rejects the login. Pause an unreachable server."""
     if error.login_rejected and account.note_refusal(str(error)):
         notify(MailServerRefused, account.merchant)
     if error.unreachable:

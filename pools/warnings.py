@@ -75,7 +75,7 @@ class KeyWarnings:
 
     def describe(self) -> list[str]:
         sentences = [
-            f"{describe_lines(self.counts[kind], self.lines[kind])} {sentence}"
+            str(sentence).format(lines=describe_lines(self.counts[kind], self.lines[kind]))
             for kind, sentence in SENTENCES.items()
             if self.counts[kind]
         ]
@@ -128,17 +128,19 @@ KINDS: dict[str, Callable[[str], object]] = {
 }
 SENTENCES = {
     "spreadsheet": _(
-        'with spreadsheet formatting, such as ="0012", \'0012 or 1234.0, which becomes part of the key'
-        " unless you remove it (spreadsheet: fix)."
+        '{lines} with spreadsheet formatting, such as ="0012", \'0012 or 1234.0, which becomes part of the key'
+        " unless you remove it."
     ),
-    "rounded": _("with only zeros after the 15th digit. Spreadsheets round long numbers. Compare with the original."),
-    "marker": _("– the beginning or end of a section, not a key."),
-    "cell": _("– possibly a date, a number or a word for an empty cell, not a key."),
-    "formula": _("– possibly a spreadsheet formula. We import it unchanged."),
-    "error": _("– a spreadsheet error instead of a key."),
-    "scientific": _("– a number that a spreadsheet shortened, losing digits. Export it as text."),
-    "quoted": _("in quotation marks, which become part of the key. If the file is a table, read it as CSV."),
-    "invisible": _("with invisible characters inside the key, which nobody can type."),
+    "rounded": _(
+        "{lines} with only zeros after the 15th digit. Spreadsheets round long numbers. Compare with the original."
+    ),
+    "marker": _("{lines} – the beginning or end of a section, not a key."),
+    "cell": _("{lines} – possibly a date, a number or a word for an empty cell, not a key."),
+    "formula": _("{lines} – possibly a spreadsheet formula. We import it unchanged."),
+    "error": _("{lines} – a spreadsheet error instead of a key."),
+    "scientific": _("{lines} – a number that a spreadsheet shortened, losing digits. Export it as text."),
+    "quoted": _("{lines} in quotation marks, which become part of the key. If the file is a table, read it as CSV."),
+    "invisible": _("{lines} with invisible characters inside the key, which nobody can type."),
 }
 
 

@@ -83,7 +83,7 @@ def test_it_shows_what_needs_attention(page, pay, make_product, merchant):
 
     assert "1 item</a> in paid orders failed or has been waiting" in text
     assert "1 e-mail</a> didn’t reach the customer" in text
-    assert "Your mail server</a> refuses e-mails" in text
+    assert "Your mail server</a> rejects e-mails" in text
 
 
 def test_it_shows_open_imports(page, make_pool):

@@ -398,15 +398,15 @@ def test_a_rejected_login_queues_emails_and_notifies_once(
 
     assert {delivery.status for delivery in Delivery.objects.all()} == {"queued"}
     (notice,) = mailoutbox
-    assert "refuses Keywell’s login" in notice.subject and "535" in notice.body
-    assert "refuses our login" in manager.get("/attention/").content.decode()
+    assert "rejects Keywell’s login" in notice.subject and "535" in notice.body
+    assert "rejects our login" in manager.get("/attention/").content.decode()
 
     save(manager, server)
     Delivery.objects.update(due_at="2026-01-01T00:00:00Z")
     work()
 
     assert {delivery.status for delivery in Delivery.objects.all()} == {"sent"}
-    assert "refuses our login" not in manager.get("/attention/").content.decode()
+    assert "rejects our login" not in manager.get("/attention/").content.decode()
 
 
 # Providers

@@ -10,7 +10,7 @@ Role = Member.Role
 RIGHTS = [
     (Role.OWNER, _("Owner: everything, including the team and keys of the licensing service")),
     (Role.MANAGER, _("Manager: everything except the team and keys of the licensing service")),
-    (Role.SUPPORT, _("Support: orders only")),
+    (Role.SUPPORT, _("Support: orders, and looking up licensees")),
 ]
 
 

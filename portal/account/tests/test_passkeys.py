@@ -184,7 +184,7 @@ def test_a_role_is_changed_in_the_dialog(browser, live_server, merchant, owner):
     browser.find_element(By.CSS_SELECTOR, "dialog [value=manager]").click()
     click(browser, "Change role")
 
-    assert sees(browser, "bob@northlight.example is now manager.")
+    assert sees(browser, "bob@northlight.example’s role is now Manager.")
 
 
 def test_the_pages_before_signing_in_are_accessible(browser, live_server, merchant, owner):

@@ -13,6 +13,7 @@ from string import Formatter
 
 import pytest
 from django.template.base import Lexer, TokenType
+from django.urls import NoReverseMatch, reverse
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {".py", ".html", ".txt", ".md", ".js", ".css", ".example"}
@@ -74,6 +75,7 @@ STORED = {
 }
 # SQL, header fields and lists of columns.
 CODE = re.compile(r"^\s*(SELECT|COPY) |; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\[")
+NAMED_URL = re.compile(r"{% url [\"']([\w:-]+)[\"'] [^%]*as \w+ %}")
 CSS_BLOCKS = {"main_class", "coltype"}
 SHOWN_ATTRIBUTES = {"title", "alt", "placeholder", "aria-label", "data-label"}
 
@@ -166,6 +168,15 @@ def test_commit_subjects_are_short():
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT / "templates")))
 def test_every_text_in_a_template_is_translatable(template):
     assert untranslatable_in_template(template.read_text()) == []
+
+
+@pytest.mark.parametrize("name", sorted({name for path in TEMPLATES for name in NAMED_URL.findall(path.read_text())}))
+def test_links_in_translated_texts_lead_somewhere(name):
+    # {% url … as … %} sets an empty string instead of raising an error.
+    try:
+        reverse(name)
+    except NoReverseMatch as error:
+        assert "with no arguments not found" in str(error)  # it has some in the template
 
 
 UNREAD = {"style", "script", "pre", "code"}

@@ -57,9 +57,28 @@ def troubled_upstreams(merchant: Merchant) -> list[Upstream]:
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:
     """Narrow orders down to those that need attention. With `merchant`, all of them must belong to it."""
+    first, *others = _order_ids(merchant)
+    return orders.filter(pk__in=first.union(*others))
+
+
+def count_needing_attention(merchant: Merchant, most: int) -> int:
+    """Count the merchant's orders that need attention, but only up to `most`.
+
+    Every page shows the number. Counting all of them sorts them first, so this stops at a few rows of each kind.
+    """
+    enough = 2 * most  # an order can have several
+    first, *others = [ids[:enough] for ids in _order_ids(merchant)]
+    rows = list(first.union(*others, all=True))
+    found = len(set(rows))
+    if found < most and len(rows) >= enough:
+        return needing_attention(merchant.orders.all(), merchant)[:most].count()
+    return min(found, most)
+
+
+def _order_ids(merchant: Merchant | None) -> list[QuerySet]:
+    """The IDs of orders that need attention, with duplicates: one query for each reason."""
     stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
     if merchant:
         stuck, lost = stuck.filter(item__order__merchant=merchant), lost.filter(order__merchant=merchant)
         unsold = unsold.filter(order__merchant=merchant)
-    found = stuck.values_list("item__order").union(lost.values_list("order"), unsold.values_list("order"))
-    return orders.filter(pk__in=found)
+    return [stuck.values_list("item__order"), lost.values_list("order"), unsold.values_list("order")]

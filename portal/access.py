@@ -16,7 +16,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 
-from fulfillment.attention import needing_attention
+from fulfillment.attention import count_needing_attention
 from merchants.models import Member, Merchant
 from orders.kinds import SOURCES
 from work.refusals import Refused
@@ -126,5 +126,5 @@ def navigation(request) -> dict:
 
 def count_attention(merchant: Merchant) -> str:
     """Return the number of orders that need attention, at most “99+”; empty for none."""
-    count = needing_attention(merchant.orders.all(), merchant)[:100].count()
+    count = count_needing_attention(merchant, most=100)
     return "99+" if count > 99 else str(count or "")

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from delivery.models import Delivery
 from delivery.resending import resend
-from fulfillment.attention import needing_attention
+from fulfillment.attention import count_needing_attention, needing_attention
 from fulfillment.models import Fulfillment
 from merchants.models import CheckoutPage
 from orders.models import Order
@@ -99,3 +99,15 @@ def test_an_unsent_email_needs_attention_once_delivery_is_allowed(pay, product, 
     CheckoutPage.objects.update(delivery_allowed=True)
 
     assert orders_needing_attention() == [Order.objects.get()]
+
+
+@pytest.mark.parametrize("most, counted", [(1, 1), (2, 2), (3, 3), (4, 3), (100, 3)])
+def test_orders_that_need_attention_are_counted_once(pay, make_product, merchant, most, counted):
+    # The first order has more reasons than the count reads, and a lost e-mail besides.
+    products = [make_product(keys=int(number == 0)) for number in range(9)]
+    for sold in (products, products[1:2], products[1:2]):
+        pay(*sold)
+    Fulfillment.objects.update(status="failed")
+    Delivery.objects.update(status="failed")
+
+    assert count_needing_attention(merchant, most) == counted

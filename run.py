@@ -5,6 +5,7 @@
     python3 run.py test [ARGUMENT...]  check the code and run all tests; or run pytest with these arguments
     python3 run.py test --fast         the same without tests that need a browser or an installation
     python3 run.py manage ARGUMENT...  run a management command against the same database
+    python3 run.py bench [NAME...]     run these benchmarks, or all, and update docs/performance.md
     python3 run.py --version           print the version
 
 Settings come from the environment and from a file .env next to this one. This program uses:
@@ -92,6 +93,7 @@ TESTS = [
     "--no-loadscope-reorder",
 ]
 FAST = ["-m", "not browser and not installation"]
+BENCHMARKS = sorted(path.stem for path in (HERE / "benchmarks").glob("*.py") if "def main(" in path.read_text())
 
 
 def main(arguments: list[str]) -> int:
@@ -102,7 +104,7 @@ def main(arguments: list[str]) -> int:
     if command == "--version":
         say(f"Keywell {version()}")
         return 0
-    if arguments and command not in {"test", "manage"}:
+    if arguments and command not in {"test", "manage", "bench"}:
         print(__doc__, file=sys.stderr)
         return 2
     os.chdir(HERE)
@@ -123,7 +125,7 @@ def main(arguments: list[str]) -> int:
 
 def obey(command: str, arguments: list[str]) -> int:
     try:
-        return {"serve": serve, "test": test, "manage": manage}[command](arguments)
+        return {"serve": serve, "test": test, "manage": manage, "bench": bench}[command](arguments)
     except ServiceError as error:
         sys.exit(str(error))
 
@@ -167,7 +169,11 @@ def enter_environment(arguments: list[str]) -> None:
         others = [name for name in ("python3.13", "python3.12", "python3.11") if shutil.which(name)]
         remedy = f"Try: {others[0]} run.py" if others else "Install one of them beside this one."
         sys.exit(f"Keywell needs Python 3.11 to 3.13; this is {sys.version.split()[0]}. {remedy}")
-    locks = ["requirements.txt", "requirements-dev.txt"] if arguments[:1] == ["test"] else ["requirements.txt"]
+    locks = (
+        ["requirements.txt", "requirements-dev.txt"]
+        if arguments[:1] in (["test"], ["bench"])
+        else ["requirements.txt"]
+    )
     if not is_prepared(locks):
         # Fail before the installation if the port is taken. A port from .env is checked later.
         if not arguments and ("PORT" in os.environ or not (HERE / ".env").exists()):
@@ -562,6 +568,17 @@ def test(arguments: list[str]) -> int:
             if arguments in ([], ["--fast"]):
                 return check_everything(selection)
             return foreground("-m", "pytest", *selection)
+
+
+def bench(names: list[str]) -> int:
+    """Run benchmarks one after the other, so that they don't disturb each other."""
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        sys.exit(f"Unknown benchmark: {', '.join(unknown)}. Choose from {', '.join(BENCHMARKS)}.")
+    for name in names or BENCHMARKS:
+        say(f"\n== {name}")
+        if status := foreground("-m", f"benchmarks.{name}"):
+            return status
+    return foreground("-m", "benchmarks.report")
 
 
 def check_everything(selection: list[str]) -> int:

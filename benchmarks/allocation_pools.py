@@ -4,6 +4,7 @@ import time
 
 from django.db import connection, transaction
 
+from benchmarks.results import record
 from merchants.models import CheckoutPage, Merchant, Product
 from orders.models import Order, OrderItem
 from pools.allocation import advance_head_hint, allocate_keys
@@ -11,6 +12,7 @@ from pools.models import KeyBatch, LicensePool
 from vault.ciphers import encrypt
 
 SMALL = 10_000
+GOAL = "at most 1.5"
 KEYS_A_ROUND = 50
 
 
@@ -32,8 +34,15 @@ def compare(large: int, rounds: int) -> None:
 
     least = min(times.values())
     for (size, state), seconds in times.items():
-        print(
-            f"{size:>12,} keys, {state:<12}: {1000 * seconds:.2f} ms per key, ratio to fastest {seconds / least:.2f}"
+        pairs = [(1000 * seconds, 1000 * least)]
+        record(
+            f"issuing a key: {size:,} keys, {state}",
+            pairs,
+            unit="ms",
+            baseline="the fastest pool",
+            goal=GOAL,
+            digits=2,
+            keys=size,
         )
 
 

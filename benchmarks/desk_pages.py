@@ -23,6 +23,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 from django.views.decorators.cache import never_cache
 
+from benchmarks.results import record
 from merchants.models import Member, Product
 from orders.models import ActivationCode, Order
 from portal.access import member_required
@@ -215,6 +216,21 @@ def report(times: dict[str, list[list[float]]], seen: dict[str, Seen]) -> None:
         print(
             f"{name:24}{1000 * total:8.1f}  {split:13}{total / least:6.2f}"
             f"{len(seen[name].queries):9}{seen[name].size:9,}"
+        )
+    floor_name, *pages = totals
+    for name in pages:
+        pairs = [
+            (1000 * sum(ours), 1000 * sum(floor)) for ours, floor in zip(times[name], times[floor_name], strict=True)
+        ]
+        sizes = {"orders": Order.objects.count(), "queries": len(seen[name].queries), "bytes": seen[name].size}
+        record(
+            f"page: {name}",
+            pairs,
+            unit="ms",
+            baseline=floor_name.removeprefix("floor: "),
+            goal=f"at most {LIMIT}",
+            digits=1,
+            **sizes,
         )
     missed = [name for name, total in totals.items() if total > LIMIT * least]
     print(f"Slower than {LIMIT} times the floor: {', '.join(missed) or 'none'}")

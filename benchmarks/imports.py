@@ -8,11 +8,13 @@ import statistics
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import requests
 
 from benchmarks.harness import Env, Owner, payment, post, production, settings_of
+from benchmarks.results import record
 from runtime.tests.installation import Keywell
 
 KEYS, PRESENT, REPEATED = 1_000_000, 100_000, 50_000
@@ -67,10 +69,10 @@ def compare_with_copy(keywell: Keywell, browser: ImportBrowser) -> None:
     seconds, result = browser.import_file(keys)
     assert result["preview"]["new"] == KEYS - PRESENT - REPEATED, result
     memory = max(peak_memory(pid) for pid, command in keywell.family().items() if "--queues imports" in command)
-    floor = statistics.median(copy(keywell) for _ in range(3))
-    print(
-        f"{KEYS:,} keys through the web form: {KEYS / seconds:,.0f} rows/s ({seconds:.1f} s, preview and all);"
-        f" COPY: {KEYS / floor:,.0f} rows/s; ratio {floor / seconds:.2f}; peak memory of the worker {memory} MB"
+    pairs = [(KEYS / seconds, KEYS / copy(keywell)) for _ in range(3)]
+    goal = "at least 0.25"
+    record(
+        "import with preview", pairs, unit="rows per second", baseline="COPY", goal=goal, keys=KEYS, memory_mb=memory
     )
 
 
@@ -119,11 +121,10 @@ def compare_payments(env: Env, browser: ImportBrowser) -> None:
     busy.start()
     seconds, _ = browser.import_file(keys)
     busy.stop()
-    print(
-        f"payments' p99, {PAYMENTS_A_SECOND} a second: {quiet.p99():.0f} ms ({len(quiet.times)} payments),"
-        f" while {KEYS:,} keys are imported ({seconds:.1f} s): {busy.p99():.0f} ms ({len(busy.times)});"
-        f" ratio {busy.p99() / quiet.p99():.2f}"
-    )
+    pairs = [(busy.p99(), quiet.p99())]
+    sizes: dict[str, Any] = {"keys": KEYS, "payments_per_second": PAYMENTS_A_SECOND, "seconds": round(seconds, 1)}
+    goal = "at most 3"
+    record("p99 of payments during an import", pairs, unit="ms", baseline="without an import", goal=goal, **sizes)
 
 
 class ImportShop(threading.Thread):

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.apps import apps
 from django.conf import settings
 
-from benchmarks.harness import database, medians, ratio
+from benchmarks.harness import database
+from benchmarks.results import record
 from runtime.tests.installation import free_port, wait_until
 
 CALLS = 300  # per round
@@ -80,10 +81,9 @@ def compare(url: str, pem: Path, rounds: int) -> None:
 
     wait_until(lambda: answers(floor), timeout=30)
     measured = [(measure(floor), measure(call)) for _ in range(rounds)]
-    for number, what in enumerate(["calls a second", "ms of CPU per call"]):
+    for number, (what, unit) in enumerate([("outgoing requests", "per second"), ("CPU per outgoing request", "ms")]):
         pairs = [(called[number], bare[number]) for bare, called in measured]
-        ours, floors = medians(pairs)
-        print(f"{what}: bare session {floors:.2f}, call {ours:.2f}, ratio {ratio(pairs):.2f}")
+        record(what, pairs, unit=unit, baseline="a bare requests.Session", digits=1)
 
 
 def answers(call: Callable[[], int]) -> bool:

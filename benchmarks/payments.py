@@ -2,12 +2,12 @@
 
 import itertools
 import smtplib
-import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.harness import Env, medians, payment, post, production, ratio, serve, settings_of
+from benchmarks.harness import Env, payment, post, production, serve, settings_of
+from benchmarks.results import record
 from runtime.tests.installation import Keywell, wait_until
 from runtime.tests.sink import Sink
 
@@ -27,10 +27,7 @@ def compare_payments(keywell: Keywell, env: Env) -> None:
     with serve(["runtime.web", "--application", "benchmarks.floors", "--address"], settings_of(keywell)) as port:
         floor_env, numbers = {**env, "BASE_URL": f"http://127.0.0.1:{port}"}, itertools.count()
         rounds = [(rate(env, numbers), rate(floor_env, numbers)) for _ in range(ROUNDS)]
-    ours, floors = medians(rounds)
-    print(
-        f"payments/s, {CLIENTS} clients: {ours:.0f}; one INSERT by a DRF view: {floors:.0f}; ratio {ratio(rounds):.2f}"
-    )
+    record("payments", rounds, unit="per second", baseline="one INSERT by a DRF view", clients=CLIENTS)
 
 
 def rate(env: Env, numbers: "itertools.count[int]") -> float:
@@ -46,17 +43,12 @@ def rate(env: Env, numbers: "itertools.count[int]") -> float:
 
 def compare_mails(env: Env, sink: Sink) -> None:
     wait_until(lambda: settled(sink), timeout=120)
-    ours, floors = [], []
+    pairs = []
     for number in range(MAILS):
         body = payment(f"B{1_000_000 + number}")
-        ours.append(until_mailed(sink, post, env, "payments/", body))
-        floors.append(until_mailed(sink, send_directly, sink))
-    print(
-        f"ms from the payment until its e-mail reaches the mail server: median {1000 * statistics.median(ours):.0f},"
-        f" slowest of {MAILS} {1000 * max(ours):.0f};"
-        f" a mail handed over directly: {1000 * statistics.median(floors):.0f};"
-        f" ratio {statistics.median(ours) / statistics.median(floors):.1f}"
-    )
+        ours = until_mailed(sink, post, env, "payments/", body)
+        pairs.append((ours, until_mailed(sink, send_directly, sink)))
+    record("from a payment to its e-mail at the mail server", pairs, unit="ms", baseline="an e-mail sent directly")
 
 
 def settled(sink: Sink) -> bool:
@@ -66,11 +58,12 @@ def settled(sink: Sink) -> bool:
 
 
 def until_mailed(sink: Sink, act: Callable[..., object], *arguments: object) -> float:
+    """Return the milliseconds until an e-mail arrives."""
     before, start = len(sink.messages), time.perf_counter()
     act(*arguments)
     while len(sink.messages) == before:
         time.sleep(0.001)
-    return time.perf_counter() - start
+    return 1000 * (time.perf_counter() - start)
 
 
 def send_directly(sink: Sink) -> None:

@@ -16,15 +16,14 @@ import psycopg
 from benchmarks.harness import (
     Env,
     installation,
-    medians,
     payment,
     post,
-    ratio,
     read_env,
     restart_in_production,
     run_script,
     settings_of,
 )
+from benchmarks.results import record
 from runtime.tests.installation import PROJECT, Keywell, free_port, wait_until
 from runtime.tests.sink import Sink
 
@@ -98,12 +97,11 @@ def compare(keywell: Keywell, env: Env) -> None:
             among_bad = p95(connection, sell(env, ["WELL", *bad], numbers))
             connection.execute(FORGET)
             rounds.append((alone, among_good, among_bad))
-    times = [1000 * seconds for seconds in medians(rounds)]
-    print(
-        f"ms from a payment to its saved code, 95th percentile, {PAYMENTS_A_SECOND} a second: alone {times[0]:.0f};"
-        f" while {len(bad)} other vendors get one each every {OTHERS_PACE} s: who answer {times[1]:.0f}, who misbehave"
-        f" {times[2]:.0f}; ratio to alone {ratio((bad, alone) for alone, _, bad in rounds):.2f}"
-    )
+    sizes = {"payments_per_second": PAYMENTS_A_SECOND, "other_vendors": len(bad), "seconds_between": OTHERS_PACE}
+    for place, others in enumerate(["answering", "misbehaving"], start=1):
+        pairs = [(1000 * round[place], 1000 * round[0]) for round in rounds]
+        measure = f"p95 from a payment to its code from a web service, among {others} ones"
+        record(measure, pairs, unit="ms", baseline="the web service alone", goal="at most 2", **sizes)
 
 
 def sell(env: Env, skus: list[str], numbers: "itertools.count[int]") -> dict[str, float]:

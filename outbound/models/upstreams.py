@@ -13,7 +13,6 @@ class Upstream(models.Model):
     Each kind of server has a subclass with a merchant and a name.
     """
 
-    NOUN: str | Promise = ""  # what merchants call it
     PROMISE: str | Promise = _("No code is issued twice.")  # why a retry is safe
     merchant: Any
     name: Any

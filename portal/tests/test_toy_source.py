@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 class ToyServer:
     """The attributes of an outbound.Upstream that the “Needs attention” list shows."""
 
-    NOUN, state, failing_since = "toy server", "failing", datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+    state, failing_since = "failing", datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 
     def __str__(self):
         return "Toy Town"

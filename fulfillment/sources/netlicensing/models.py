@@ -25,8 +25,6 @@ from work.models import CALLOUTS, Retryable, database_now
 class LicensingAccount(Upstream):
     """A merchant's account at a NetLicensing service, Keywell's own or any other."""
 
-    NOUN = _("licensing account")
-
     merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="licensing_accounts")
     name = models.CharField(max_length=100)
     address = models.CharField(max_length=1000, blank=True, help_text=_("Leave empty for Keywell’s own service."))

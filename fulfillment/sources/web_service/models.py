@@ -35,7 +35,6 @@ class WebServiceQuerySet(models.QuerySet["WebService"]):
 class WebService(Signed, Upstream):
     """A server of the merchant's that answers with activation codes."""
 
-    NOUN = _("web service")
     PROMISE = _("No code is issued twice, because every request repeats its Idempotency-Key.")
 
     class Format(models.TextChoices):

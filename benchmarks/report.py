@@ -7,14 +7,14 @@ from benchmarks.results import latest
 PAGE = Path(__file__).parents[1] / "docs/performance.md"
 START = """# Performance
 
-Each benchmark compares Keywell with a baseline, the simplest program that does the same job, in alternating rounds of
-one run. Absolute figures depend on the machine; the ratio is the median of the rounds' ratios. `python3 run.py bench`
+Each benchmark compares Keywell with a baseline, the simplest program that does the same job, in one run whose rounds
+alternate. Absolute figures depend on the machine; the ratio is the median of the rounds. `python3 run.py bench`
 runs all benchmarks, and `python3 run.py bench payments` runs one. Each adds its results to `benchmarks/results/` and
 this page. [benchmarks/README.md](../benchmarks/README.md) describes what each one measures.
 """
 HEAD = """
-| measure | Keywell | baseline | ratio | goal |
-|---|---|---|---|---|
+| measure | Keywell | baseline | ratio | rounds | goal |
+|---|---|---|---|---|---|
 """
 
 
@@ -28,7 +28,8 @@ def report() -> str:
         sizes = ", ".join(f"{size.replace('_', ' ')} {value:,}" for size, value in line["sizes"].items())
         ours, baseline = (format_value(line[side], line["unit"]) for side in ("ours", "baseline"))
         measure = f"{line['measure']} ({sizes})" if sizes else line["measure"]
-        page += f"| {measure} | {ours} | {line['baseline_is']}: {baseline} | {line['ratio']:.2f} | {line['goal']} |\n"
+        page += f"| {measure} | {ours} | {line['baseline_is']}: {baseline} | {line['ratio']:.2f} | {line['rounds']} |"
+        page += f" {line['goal']} |\n"
     return page
 
 

@@ -99,7 +99,7 @@ def compare(keywell: Keywell, env: Env) -> None:
             rounds.append((alone, among_good, among_bad))
     sizes = {"payments_per_second": PAYMENTS_A_SECOND, "other_vendors": len(bad), "seconds_between": OTHERS_PACE}
     for place, others in enumerate(["answering", "misbehaving"], start=1):
-        pairs = [(1000 * round[place], 1000 * round[0]) for round in rounds]
+        pairs = [(1000 * times[place], 1000 * times[0]) for times in rounds]
         measure = f"p95 from a payment to its code from a web service, among {others} ones"
         record(measure, pairs, unit="ms", baseline="the web service alone", goal="at most 2", **sizes)
 

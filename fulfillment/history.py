@@ -196,10 +196,10 @@ def _event(event: OrderEvent) -> HistoryLine:
             if event.details.get("reason"):
                 note = gettext("Was {status}: {reason}").format(**event.details)
         case OrderEvent.Kind.CODE_REFUSED | OrderEvent.Kind.CODE_RELEASED:
-            product = event.item.product.name if event.item else ""
             text = gettext("Held code {unit} for {product} rejected")
             if event.kind == OrderEvent.Kind.CODE_RELEASED:
                 text = gettext("Held code {unit} for {product} released")
+            product = event.item.product.name if event.item else gettext("a deleted item")
             text = text.format(unit=event.details["unit"], product=product)
         case OrderEvent.Kind.LINK_REVOKED:
             text = gettext("Customer’s order link revoked")

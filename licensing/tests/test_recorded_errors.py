@@ -1,6 +1,6 @@
 """Error responses as recorded by the tests of the official clients.
 
-`java` stands for the service tests of NetLicensingClient-java, `js` for those of NetLicensingClient-javascript, `c++`
+`java` means the service tests of NetLicensingClient-java, `js` for those of NetLicensingClient-javascript, `c++`
 for those of NetLicensingClient-cpp; `ours` isn't recorded anywhere. The recorded status is always 400. The
 documentation says 404 for a missing object; no client distinguishes the two, and we follow the documentation.
 """

@@ -11,7 +11,7 @@ LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
 def make_keys(shape, count=30):
-    """Return random keys; in the shape, X stands for a letter or digit and 9 for a digit."""
+    """Return random keys; in the shape, X is a letter or digit and 9 a digit."""
     pick = {"X": LETTERS, "9": "0123456789"}
     return ["".join(secrets.choice(pick.get(sign, sign)) for sign in shape) for _ in range(count)]
 

@@ -76,6 +76,9 @@ STORED = {
 # SQL, header fields and lists of columns.
 CODE = re.compile(r"^\s*(SELECT|COPY) |; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\[")
 NAMED_URL = re.compile(r"{% url [\"']([\w:-]+)[\"'] [^%]*as \w+ %}")
+# What a filter or a badge shows without _().
+PLAIN_LITERAL = re.compile(r'(?:default:|^badge "[^"]+" )"([^"]+)"')
+CODES = {"main", "YOUR-SKU", "apiKey"}
 CSS_BLOCKS = {"main_class", "coltype"}
 SHOWN_ATTRIBUTES = {"title", "alt", "placeholder", "aria-label", "data-label"}
 
@@ -212,6 +215,8 @@ def untranslatable_in_template(source):
                 is_translated = False
         elif token.token_type == TokenType.TEXT and not is_translated:
             html += token.contents
+        if token.token_type in {TokenType.VAR, TokenType.BLOCK}:
+            html += "".join(literal for literal in PLAIN_LITERAL.findall(token.contents) if literal not in CODES)
     collector = TextCollector()
     collector.feed(html)
     texts = [re.sub(r"\S*[/?]\S*", "", text).strip() for text in collector.texts]  # without URLs
@@ -308,6 +313,8 @@ def test_the_checks_detect_an_untranslatable_text():
     page = "{% if a %}<p title='Your order'>Thanks</p>{% endif %}"
     assert untranslatable_in_template(page) == ["Your order", "Thanks"]
     assert untranslatable_in_template("<p>{% blocktranslate %}Thanks{% endblocktranslate %}</p>") == []
+    assert untranslatable_in_template('{{ name|default:"Nobody" }}{% badge "paid" "Late" %}') == ["NobodyLate"]
+    assert untranslatable_in_template('{{ name|default:_("Nobody") }}{{ page|default:"main" }}') == []
     module = "text = 'Thanks a lot'\nother = gettext('Thanks a lot')\nfield(label='Name', help_text=_('Yours'))"
     assert untranslatable_in_module(module) == ["Thanks a lot", "Name"]
     assert untranslatable_in_module("reply(f'Order {number} has {count} codes')") == ["Order \0 has \0 codes"]

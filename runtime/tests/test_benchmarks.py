@@ -25,6 +25,6 @@ def test_a_result_is_the_median_of_ratios_and_the_last_one_of_a_measure_is_shown
     assert list(results.latest()) == [("payments", lines[1])]
     assert "payments: 20 per second; an INSERT: 10 per second; ratio 2.00, goal at least 1" in capsys.readouterr().out
     assert (
-        "| payments (clients 8) | 20.0 per second | an INSERT: 10.0 per second | 2.00 | at least 1 |"
+        "| payments (clients 8) | 20.0 per second | an INSERT: 10.0 per second | 2.00 | 3 | at least 1 |"
         in report.report()
     )

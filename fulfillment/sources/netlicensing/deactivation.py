@@ -127,10 +127,13 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
     """
     value = "true" if active else "false"
     if account is None:
-        problem = gettext("The licensing account of these licenses was removed. Deactivate them yourself.")
         if active:
-            problem = gettext("The licensing account of these licenses was removed. Activate them yourself.")
-        raise NetLicensingError(problem)
+            raise NetLicensingError(
+                gettext("The licensing account of these licenses was removed. Activate them yourself.")
+            )
+        raise NetLicensingError(
+            gettext("The licensing account of these licenses was removed. Deactivate them yourself.")
+        )
     missing = 0
     client = NetLicensingClient(account, deadline=monotonic() + ATTEMPT_TIMEOUT, item=licenses[0].item)
     with visit(account):
@@ -141,7 +144,8 @@ def _set_active(account: LicensingAccount | None, licenses: list[IssuedLicense],
                 missing += 1 if license.deactivated_at or not active else 0
                 continue
             if answer.get("active", "").lower() != value:
-                problem = gettext("The service didn’t deactivate a license.")
-                raise NetLicensingError(gettext("The service didn’t activate a license.") if active else problem)
+                if active:
+                    raise NetLicensingError(gettext("The service didn’t activate a license."))
+                raise NetLicensingError(gettext("The service didn’t deactivate a license."))
             IssuedLicense.objects.filter(pk=license.pk).update(deactivated_at=None if active else Now())
     return missing

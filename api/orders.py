@@ -19,9 +19,10 @@ from delivery.resending import resend
 from merchants.models import ApiKey
 from orders.fields import EmailField
 from orders.models import Order, OrderItem, RefusedReport, named
+from orders.placing import place_order
 from orders.refusals import record_refusal
 from orders.search import MAX_CUSTOMER, Kind, clean, find_addresses, find_words, is_searchable, look_up
-from orders.services import correct_email, place_order, refund, renew_link, revoke_link
+from orders.services import correct_email, refund, renew_link, revoke_link
 
 
 class ReportView(APIView):

@@ -35,19 +35,6 @@ class TooManyMails(Refused):
         self.wait = wait
 
 
-def queue_delivery(order: Order, codes: list[ActivationCode]) -> None:
-    """Queue an e-mail with new codes. The caller holds the order's lock."""
-    if not order.checkout_page.delivery_allowed:
-        return
-
-    # Add them to an e-mail that no worker has claimed yet. The lock keeps workers from claiming it now.
-    unclaimed = order.deliveries.filter(kind=Delivery.Kind.AUTOMATIC, status=Delivery.Status.QUEUED, attempts=0)
-    delivery = unclaimed.select_for_update().first()
-    if delivery is None:
-        delivery = _create_delivery(order, Delivery.Kind.AUTOMATIC)
-    _add_codes(delivery, codes)
-
-
 def why_not_resend(order: Order, *, saved: bool) -> str:
     """Explain why the order's codes can't be resent; empty if they can. `saved`: whether there is a saved code."""
     if order.status != Order.Status.PAID:

@@ -7,9 +7,9 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext
 
 from delivery.models import Delivery
-from delivery.resending import queue_delivery
 from fulfillment.engine import OrderNotPaid, lock_paid, save_codes
 from fulfillment.models import Fulfillment, FulfillmentMethod
+from fulfillment.saving import NewCode, save
 from fulfillment.sources.manual.source import ManualSource
 from fulfillment.sources.pool.source import PoolSource
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem
@@ -127,9 +127,9 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
                 gettext("The pool “{pool}” has no keys left, not even in reserve.").format(pool=issued.pool)
             )
     ActivationCode.objects.filter(pk=code.pk).update(withdrawn_at=Now(), withdrawn_by=actor)
-    new = ActivationCode.build(keys[code.unit].code, item=item, unit=code.unit, source=code.source, saved_by=actor)
-    new.save()
-    ActivationCode.all_codes.filter(pk=code.pk).update(replaced_by=new)
+    new = NewCode(item, code.unit, keys[code.unit].code, code.source, actor)
+    save([new])
+    ActivationCode.all_codes.filter(pk=code.pk).update(replaced_by=new.id)
     OrderEvent.objects.create(
         order=item.order,
         kind=OrderEvent.Kind.REPLACED,
@@ -137,8 +137,7 @@ def replace(code: ActivationCode, *, actor: str, reason: str = "") -> tuple[Acti
         details={"reason": reason} if reason else {},
         happened_by=actor,
     )
-    queue_delivery(item.order, [new])
-    return new, True
+    return ActivationCode.objects.get(pk=new.id), True
 
 
 @transaction.atomic

@@ -1,17 +1,20 @@
 """From a paid order to delivered codes. Locks are taken in this order: merchant, pool, order, keys."""
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 
-from delivery.resending import queue_delivery
 from fulfillment.item_notices import notify_item
 from fulfillment.models import Fulfillment, FulfillmentMethod
-from fulfillment.sources.base import CodeHeld, LicenseAwaited, Source, SourceBusy, SourceError, SourceNotReady
-from orders.models import ActivationCode, Order, OrderItem
+from fulfillment.saving import NewCode, save
+from fulfillment.sources.base import CodeHeld, CodeRequest, LicenseAwaited, Source, SourceBusy, SourceNotReady
+from orders.models import Order, OrderItem
 from orders.subscriptions import find_wait
 from pools.allocation import fill_reserve
 from pools.models import LicensePool
@@ -20,16 +23,27 @@ from work.models import CALLOUTS, advisory_lock, publish
 
 logger = logging.getLogger(__name__)
 
+# Waiting items that are served in one transaction.
+BATCH_SIZE = 200
+
 
 class OrderNotPaid(Exception):
     pass
 
 
-def begin(items: list[OrderItem]) -> None:
-    """Start fulfilling an order's items, in the transaction that marks it paid."""
-    for item in items:
-        top_up_at_once(Fulfillment.objects.create(item=item))
-        wake_renewals(item)
+def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
+    """Start fulfilling new items of a paid order, in the transaction that adds them.
+
+    With `at_once`, ask the immediate sources now. Without it, leave all to the workers.
+    """
+    fulfillments = [Fulfillment(item=item) for item in items]
+    if at_once:
+        _ask_immediate_sources(fulfillments, {item.pk: list(range(1, item.units + 1)) for item in items})
+    else:
+        save([], fulfillments)
+        for fulfillment in fulfillments:
+            fulfillment.nudge()
+    wake_renewals(*items)
 
 
 class FulfillmentPolicy(Policy[Fulfillment]):
@@ -40,7 +54,7 @@ class FulfillmentPolicy(Policy[Fulfillment]):
         return top_up(fulfillment)
 
     def fail(self, fulfillment, failure):
-        _record_shortage(fulfillment, [], [(None, failure)])
+        _record_shortage(Attempt(fulfillment, failed=[(None, failure)]))
 
 
 fulfill = FulfillmentPolicy().run
@@ -62,98 +76,254 @@ def fulfill_in_turn(pk: int) -> None:
 
 
 def serve_waiting(pool: LicensePool) -> None:
-    """Issue a pool's keys to the items waiting for them, oldest payment first, one transaction per item."""
+    """Issue a pool's keys to the items waiting for them, oldest payment first."""
     with advisory_lock("serve_waiting", pool.pk) as locked:
         if not locked:
             return
-        for fulfillment in Fulfillment.objects.waiting_for(pool).select_related("item__order", "item__product"):
+        waiting = list(Fulfillment.objects.waiting_for(pool).values_list("pk", flat=True))
+        while waiting:
             pool.refresh_from_db(fields=["head_hint"])
-            if not pool.available_up_to(1):
+            # Each item can use at least one key.
+            available = pool.available_up_to(BATCH_SIZE)
+            if not available:
                 return
-            top_up_at_once(fulfillment)
+            top_up_at_once(waiting[:available])
+            waiting = waiting[available:]
     # Only after the waiting items.
     fill_reserve(pool)
 
 
-def top_up_at_once(fulfillment: Fulfillment) -> None:
-    """Ask the immediate sources, in the current transaction.
+def top_up_at_once(pks: Sequence[int]) -> None:
+    """Ask the immediate sources of these fulfillments' items, in turn and in one transaction.
 
-    An error must not roll back the payment or block other waiting items, so it is logged and the sweep retries.
+    An error must not roll back the caller's work or block other items, so after an error each item is tried alone. An
+    error then is logged, and the sweep retries.
     """
     try:
         with transaction.atomic():
-            top_up(fulfillment, immediate_only=True)
+            fulfillments = _lock(pks)
+            missing = OrderItem.find_missing_units([fulfillment.item for fulfillment in fulfillments])
+            _ask_immediate_sources(fulfillments, missing)
     except Exception:
-        logger.exception("%s failed and will be retried", fulfillment)
+        if len(pks) == 1:
+            logger.exception("Fulfillment %s failed and will be retried", pks[0])
+            return
+        for pk in pks:
+            top_up_at_once([pk])
 
 
-def top_up(fulfillment: Fulfillment, *, immediate_only: bool = False) -> bool:
+def _lock(pks: Sequence[int]) -> list[Fulfillment]:
+    """Lock the orders of fulfillments, oldest payment first. Return those whose order is paid; end the others."""
+    in_question = OrderItem.objects.filter(fulfillment__in=pks).values("order")
+    locking = Order.objects.select_for_update(no_key=True, of=("self",)).select_related("checkout_page")
+    orders = {order.pk: order for order in locking.filter(pk__in=in_question).order_by("paid_at", "pk")}
+    rows = Fulfillment.objects.select_related("item__product").in_bulk(pks)
+    locked = []
+    for fulfillment in (rows[pk] for pk in pks if pk in rows):
+        order = fulfillment.item.order = orders[fulfillment.item.order_id]
+        try:
+            _check_paid(order)
+        except OrderNotPaid as problem:
+            fulfillment.end(reason=str(problem))
+        else:
+            locked.append(fulfillment)
+    return locked
+
+
+@dataclass(eq=False)
+class Attempt:
+    """An item's way through its product's sources."""
+
+    fulfillment: Fulfillment
+    sources: Iterator[Source] = field(default_factory=lambda: iter(()))
+    missing: list[int] = field(default_factory=list)  # units
+    codes: list[NewCode] = field(default_factory=list)  # not saved yet
+    shortages: list[str] = field(default_factory=list)
+    failed: list[tuple[Source | None, Failure]] = field(default_factory=list)
+    request: CodeRequest = field(init=False)
+    needs_worker: bool = False
+    is_complete: bool = False
+    sent_by_vendor: bool = False
+    has_ended: bool = False
+
+    def ask_next(self) -> bool:
+        """Prepare the request to the next source. Return False if there is none, or if it isn't immediate."""
+        source = next(self.sources, None)
+        self.needs_worker = bool(source and not source.immediate)
+        if source is None or self.needs_worker:
+            return False
+        self.request = CodeRequest(source, self.fulfillment.item, self.missing, self.fulfillment.attempts)
+        return True
+
+    def take(self, request: CodeRequest) -> None:
+        """Take a source's answer."""
+        source, item = request.source, self.fulfillment.item
+        self.codes += [NewCode(item, unit, code, source.code) for unit, code in request.codes.items()]
+        self.missing = [unit for unit in self.missing if unit not in request.codes]
+        self.sent_by_vendor = source.sends_itself and request.problem is None
+        self.is_complete = self.sent_by_vendor or not self.missing
+        if request.problem and not self.is_complete:
+            self.failed.append((source, request.problem))
+            if isinstance(request.problem, SourceNotReady | CodeHeld):
+                # Its codes are still coming, or a person has to decide about one, so the next source isn't asked.
+                self.sources = iter(())
+        elif not self.is_complete:
+            self.shortages.append(source.shortage())
+
+    @property
+    def errors(self) -> list[Failure]:
+        return [error for _, error in self.failed]
+
+    @property
+    def not_asked(self) -> list[NotNow]:
+        return [error for error in self.errors if isinstance(error, NotNow)]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether asking again won't help."""
+        last = self.fulfillment.is_last_attempt
+        return not self.not_asked and all(error.permanent or last for error in self.errors)
+
+    @property
+    def reason(self) -> str:
+        reasons = [*self.shortages, *map(str, self.errors)]
+        return (" ".join(reasons) or gettext("The product has no sources."))[:500]
+
+    def end(self) -> None:
+        """Set the outcome, without saving it."""
+        outcome, Status = self.fulfillment, Fulfillment.Status
+        self.has_ended, outcome.due_at = True, None
+        if self.is_complete:
+            outcome.status, outcome.reason, outcome.failing_since = Status.DONE, "", None
+            outcome.sent_by_vendor = self.sent_by_vendor
+        else:
+            # A waiting item is woken by new keys, a new source or a person.
+            outcome.status = Status.FAILED if self.errors and not self.shortages else Status.WAITING
+            outcome.reason = self.reason
+
+    def follow_up(self) -> None:
+        """Do what an outcome requires that was saved."""
+        if self.is_complete:
+            wake_renewals(self.fulfillment.item)
+            return
+        for source, _ in self.failed:
+            source.notify_merchant(self.fulfillment.item) if source else notify_item(self.fulfillment.item)
+        if not self.failed and not self.shortages:
+            notify_item(self.fulfillment.item)
+
+    def put_off(self) -> None:
+        """Schedule the next attempt."""
+        fulfillment = self.fulfillment
+        if self.not_asked:
+            fulfillment.wait(self.reason, min(error.pause for error in self.not_asked))
+            if any(isinstance(error, LicenseAwaited) for error in self.not_asked):
+                transaction.on_commit(partial(_wake_if_ready, fulfillment), robust=True)
+            return
+        pause = max(error.pause for error in self.errors if not error.permanent)
+        failing_since = fulfillment.failing_since or Now()
+        fulfillment.postpone(
+            self.reason, at_least=pause, status=Fulfillment.Status.WAITING, failing_since=failing_since
+        )
+
+
+def _ask_immediate_sources(fulfillments: Sequence[Fulfillment], missing: Mapping[int, list[int]]) -> None:
+    """Ask the sources of items for their missing units until one isn't immediate, and save codes and outcomes.
+
+    All items ask their first source together, then those that still miss codes their second one. The caller holds the
+    orders' locks. Fulfillments may be new.
+    """
+    methods = FulfillmentMethod.objects.for_products(fulfillment.item.product for fulfillment in fulfillments)
+    attempts = [
+        Attempt(
+            fulfillment,
+            sources=(method.kind for method in methods[fulfillment.item.product_id]),
+            missing=missing[fulfillment.item_id],
+            is_complete=not missing[fulfillment.item_id],
+        )
+        for fulfillment in fulfillments
+    ]
+    asking = attempts
+    while asking := [attempt for attempt in asking if not attempt.is_complete and attempt.ask_next()]:
+        requests: dict[type[Source], list[CodeRequest]] = defaultdict(list)
+        for attempt in asking:
+            requests[type(attempt.request.source)].append(attempt.request)
+        for kind, group in requests.items():
+            kind.issue_all(group)
+        for attempt in asking:
+            attempt.take(attempt.request)
+
+    for attempt in attempts:
+        if attempt.is_complete or attempt.is_over and not attempt.needs_worker:
+            attempt.end()
+    rows = [attempt.fulfillment for attempt in attempts if attempt.has_ended or attempt.fulfillment.pk is None]
+    save([code for attempt in attempts for code in attempt.codes], rows)
+    for attempt in attempts:
+        if attempt.has_ended:
+            attempt.follow_up()
+            continue
+        if attempt.codes:
+            _note_progress(attempt.fulfillment)
+        if attempt.needs_worker:
+            nudge = partial(publish, Fulfillment.TASK, attempt.fulfillment.pk, queue=CALLOUTS)
+            transaction.on_commit(nudge, robust=True)
+        else:
+            attempt.put_off()
+
+
+def top_up(fulfillment: Fulfillment) -> bool:
     """Ask the product's sources in turn for the item's missing codes and save them.
 
-    Repeating this never issues more codes than the item needs. With `immediate_only`, stop at the first source that
-    isn't immediate and queue a worker for it. Return False if a source was busy and should be asked again soon.
+    Repeating this never issues more codes than the item needs. Return False if a source was busy and should be asked
+    again soon.
     """
     try:
-        return _ask_sources(fulfillment, immediate_only)
+        return _ask_sources(fulfillment)
     except OrderNotPaid as problem:
         fulfillment.end(reason=str(problem))
         return True
 
 
-def _ask_sources(fulfillment: Fulfillment, immediate_only: bool) -> bool:
-    shortages: list[str] = []
-    failed: list[tuple[Source | None, Failure]] = []
-    for method in FulfillmentMethod.objects.for_product(fulfillment.item.product):
-        source = method.kind
-        if immediate_only and not source.immediate:
-            nudge = partial(publish, Fulfillment.TASK, fulfillment.pk, queue=CALLOUTS)
-            transaction.on_commit(nudge, robust=True)
+def _ask_sources(fulfillment: Fulfillment) -> bool:
+    methods = FulfillmentMethod.objects.for_product(fulfillment.item.product)
+    attempt = Attempt(fulfillment, sources=(method.kind for method in methods))
+    while source := next(attempt.sources, None):
+        _collect(attempt, source)
+        if attempt.is_complete:
             return True
-        try:
-            if _collect(fulfillment, source):
-                return True
-            shortages.append(source.shortage())
-        except (SourceNotReady, CodeHeld) as error:
-            # Its codes are still coming, or a person has to decide about one, so don't ask the next source for them.
-            failed.append((source, error))
-            break
-        except SourceError as error:
-            failed.append((source, error))
-
-    _record_shortage(fulfillment, shortages, failed)
-    return not any(isinstance(error, SourceBusy) for _, error in failed)
+    _record_shortage(attempt)
+    return not any(isinstance(error, SourceBusy) for error in attempt.errors)
 
 
-def _collect(fulfillment: Fulfillment, source: Source) -> bool:
-    """Get missing codes from one source and save them. Return whether the item is complete."""
+def _collect(attempt: Attempt, source: Source) -> None:
+    """Get missing codes from one source and save them."""
+    fulfillment = attempt.fulfillment
     item = fulfillment.item
-    issued = None
+    request = CodeRequest(source, item, [], fulfillment.attempts)
     if not source.immediate:
         _check_paid(item.order)
-        issued = _issue(fulfillment, source, item.missing_units())
+        _issue(request)
     with transaction.atomic():
         lock_paid(item.order)
+        if source.immediate:
+            _issue(request)
         # Another worker may have saved some of them in between.
-        missing = item.missing_units()
-        codes, problem = issued or _issue(fulfillment, source, missing)
-        if source.sends_itself and problem is None:
-            _finish(fulfillment, sent_by_vendor=True)
-            return True
-        complete = save_codes(fulfillment, codes, missing, source=source.code)
-    if problem and not complete:
-        raise problem
-    return complete
+        attempt.missing = item.missing_units()
+        request.codes = {unit: code for unit, code in request.codes.items() if unit in attempt.missing}
+        attempt.take(request)
+        if attempt.is_complete:
+            attempt.end()
+        save(attempt.codes, [fulfillment] if attempt.is_complete else [])
+        if attempt.is_complete:
+            attempt.follow_up()
+        elif attempt.codes:
+            _note_progress(fulfillment)
+        attempt.codes = []
 
 
-def _issue(fulfillment: Fulfillment, source: Source, missing: list[int]) -> tuple[dict[int, str], SourceError | None]:
-    """Return the codes a source issued, by unit, and the error that stopped it. Codes from before the error count."""
-    codes = {}
-    try:
-        for unit, code in source.issue(fulfillment.item, missing, attempt=fulfillment.attempts) if missing else ():
-            codes[unit] = code
-    except SourceError as error:
-        return codes, error
-    return codes, None
+def _issue(request: CodeRequest) -> None:
+    request.units = request.item.missing_units()
+    if request.units:
+        type(request.source).issue_all([request])
 
 
 def lock_paid(order: Order) -> None:
@@ -169,82 +339,57 @@ def _check_paid(order: Order) -> None:
 
 def save_codes(
     fulfillment: Fulfillment, codes: dict[int, str], missing: list[int], *, source: str, actor: str = ""
-) -> bool:
-    """Save codes for missing units and return whether the item is complete. The caller holds the order's lock."""
+) -> None:
+    """Save codes that a person entered or took, for missing units. The caller holds the order's lock."""
     item = fulfillment.item
-    new = [
-        ActivationCode.build(codes[unit], item=item, unit=unit, source=source, saved_by=actor)
-        for unit in missing
-        if unit in codes
-    ]
-    ActivationCode.objects.bulk_create(new)
-    if new:
-        queue_delivery(item.order, new)
-    if new and fulfillment.failing_since:
-        # Progress resets the one-day deadline.
+    new = [NewCode(item, unit, codes[unit], source, actor) for unit in missing if unit in codes]
+    attempt = Attempt(fulfillment, is_complete=len(new) == len(missing))
+    if attempt.is_complete:
+        attempt.end()
+    save(new, [fulfillment] if attempt.is_complete else [])
+    if attempt.is_complete:
+        attempt.follow_up()
+    elif new:
+        _note_progress(fulfillment)
+
+
+def _note_progress(fulfillment: Fulfillment) -> None:
+    """Progress resets the one-day deadline."""
+    if fulfillment.failing_since:
         fulfillment.failing_since = None
         fulfillment.save(update_fields=["failing_since"])
 
-    complete = len(new) == len(missing)
-    if complete:
-        _finish(fulfillment)
-    return complete
 
-
-def _finish(fulfillment: Fulfillment, *, sent_by_vendor: bool = False) -> None:
-    fulfillment.finish(sent_by_vendor=sent_by_vendor)
-    wake_renewals(fulfillment.item)
-
-
-def _record_shortage(
-    fulfillment: Fulfillment, shortages: list[str], failed: list[tuple[Source | None, Failure]]
-) -> None:
-    errors = [error for _, error in failed]
-    reason = " ".join([*shortages, *map(str, errors)]) or gettext("The product has no sources.")
-    not_asked = [error for error in errors if isinstance(error, NotNow)]
-    for_good = all(error.permanent or fulfillment.is_last_attempt for error in errors) and not not_asked
+def _record_shortage(attempt: Attempt) -> None:
+    fulfillment = attempt.fulfillment
     with transaction.atomic():
         lock_paid(fulfillment.item.order)
-        if not fulfillment.item.missing_units():
-            # A person or another worker has saved them in between.
-            _finish(fulfillment)
-            return
-        if not_asked:
-            fulfillment.wait(reason, min(error.pause for error in not_asked))
-            if any(isinstance(error, LicenseAwaited) for error in not_asked):
-                transaction.on_commit(partial(_wake_if_ready, fulfillment), robust=True)
-            return
-        if not for_good:
-            pause = max(error.pause for error in errors if not error.permanent)
-            failing_since = fulfillment.failing_since or Now()
-            fulfillment.postpone(
-                reason, at_least=pause, status=Fulfillment.Status.WAITING, failing_since=failing_since
-            )
-            return
-        # A waiting item is woken by new keys, a new source or a person.
-        status = Fulfillment.Status.FAILED if errors and not shortages else Fulfillment.Status.WAITING
-        fulfillment.end(status=status, reason=reason[:500])
-        for source, _ in failed:
-            source.notify_merchant(fulfillment.item) if source else notify_item(fulfillment.item)
-        if not failed and not shortages:
-            notify_item(fulfillment.item)
+        # A person or another worker may have saved them in between.
+        attempt.is_complete = not fulfillment.item.missing_units()
+        if attempt.is_complete or attempt.is_over:
+            attempt.end()
+            save([], [fulfillment])
+            attempt.follow_up()
+        else:
+            attempt.put_off()
 
 
-def wake_renewals(item: OrderItem) -> None:
-    """Recheck renewals that may be waiting for this item's license or for its order to be reported.
+def wake_renewals(*items: OrderItem) -> None:
+    """Recheck renewals that may be waiting for these items' licenses or for their order to be reported.
 
     This happens after the commit, so that they see it and no payment waits for another order's lock.
     """
-    if item.subscription_id:
-        transaction.on_commit(partial(_wake_renewals, item), robust=True)
+    renewable = [item for item in items if item.subscription_id]
+    if renewable:
+        transaction.on_commit(partial(_wake_renewals, renewable), robust=True)
 
 
-def _wake_renewals(item: OrderItem) -> None:
-    renewals = Fulfillment.objects.waiting().filter(item__subscription=item.subscription_id).exclude(item=item)
-    in_order = renewals.order_by("item__order__paid_at", "pk")
-    pks = list(in_order.values_list("pk", flat=True))
-    Fulfillment.objects.filter(pk__in=pks, status=Fulfillment.Status.WAITING).wake()
+def _wake_renewals(items: Sequence[OrderItem]) -> None:
+    renewals = Fulfillment.objects.waiting().filter(item__subscription__in={item.subscription_id for item in items})
+    others = renewals.exclude(item__in=[item.pk for item in items])
+    pks = list(others.order_by("item__order__paid_at", "pk").values_list("pk", flat=True))
     if pks:
+        Fulfillment.objects.filter(pk__in=pks, status=Fulfillment.Status.WAITING).wake()
         # Most of the others wait for this one. The sweep finds them.
         publish(Fulfillment.TASK, pks[0], queue=CALLOUTS)
 

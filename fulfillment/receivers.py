@@ -28,8 +28,8 @@ def connect() -> None:
     upstream_back.connect(ask_again)
 
 
-def begin_fulfillment(items, **kwargs):
-    engine.begin(items)
+def begin_fulfillment(items, at_once, **kwargs):
+    engine.begin(items, at_once=at_once)
 
 
 def emit_payment(order, items, **kwargs):

@@ -8,7 +8,7 @@ from delivery.models import Delivery
 from fulfillment.engine import top_up_at_once, wake_renewals
 from fulfillment.models import Fulfillment
 from orders.kinds import SOURCES
-from orders.models import Order
+from orders.models import Order, OrderItem
 from pools.ledger import moved_by
 from pools.models import LicenseKey
 
@@ -20,8 +20,7 @@ def stop(order: Order, *, actor: str) -> None:
     """
     unfinished = Fulfillment.objects.filter(item__order=order).unfinished()
     unfinished.update(due_at=None, reason=gettext("The order is {status}.").format(status=order.status))
-    for item in order.items.exclude(subscription=None):
-        wake_renewals(item)
+    wake_renewals(*order.items.all())
     for kind in SOURCES.values():
         kind.stop(order)
     with moved_by(actor):
@@ -46,8 +45,10 @@ def restart(order: Order, *, actor: str) -> None:
         revived = {"status": Delivery.Status.QUEUED, "reason": "", "due_at": Now(), "ended_at": None}
         Delivery.objects.filter(pk=delivery.pk).update(**revived, attempts=F("attempts") + 1)
         delivery.nudge()
-    for item in order.items.select_related("fulfillment"):
-        if item.missing_units() and not item.fulfillment.sent_by_vendor:
-            Fulfillment.objects.filter(pk=item.fulfillment.pk).start_again()
-            top_up_at_once(Fulfillment.objects.get(pk=item.fulfillment.pk))
-        wake_renewals(item)
+    items = list(order.items.select_related("fulfillment").order_by("pk"))
+    missing = OrderItem.find_missing_units(items)
+    short = [item.fulfillment for item in items if missing[item.pk] and not item.fulfillment.sent_by_vendor]
+    if pks := [fulfillment.pk for fulfillment in short]:
+        Fulfillment.objects.filter(pk__in=pks).start_again()
+        top_up_at_once(pks)
+    wake_renewals(*items)

@@ -1,8 +1,10 @@
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import reduce
 from operator import or_
+from typing import Any
 
 from babel import Locale
 from django.conf import settings
@@ -163,6 +165,10 @@ class Order(models.Model):
     link_token = EncryptedTextField(bound_to=("merchant_id", "link_fingerprint"), null=True, editable=False)
     link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)
 
+    # Rows in hand, of an order that was just placed or prefetched (api/order_serializers.py).
+    loaded_items: list["OrderItem"]
+    loaded_other_items: list["OtherItem"]
+
     objects = OrderQuerySet.as_manager()
 
     class Meta:
@@ -279,6 +285,8 @@ class OrderItem(models.Model):
         max_length=64, blank=True, help_text=_("For renewals: the number of the order that this one renews.")
     )
 
+    loaded_codes: list[Any]  # in hand, like an order's items
+
     objects = OrderItemQuerySet.as_manager()
 
     class Meta:
@@ -292,8 +300,15 @@ class OrderItem(models.Model):
 
     def missing_units(self) -> list[int]:
         """The units without an activation code, counted from 1."""
-        filled = set(self.activation_codes.values_list("unit", flat=True))
-        return [unit for unit in range(1, self.units + 1) if unit not in filled]
+        return self.find_missing_units([self])[self.pk]
+
+    @classmethod
+    def find_missing_units(cls, items: "Iterable[OrderItem]") -> dict[int, list[int]]:
+        """The missing units of each item, by its primary key."""
+        missing = {item.pk: dict.fromkeys(range(1, item.units + 1)) for item in items}
+        for item, unit in ActivationCode.objects.filter(item__in=missing).order_by().values_list("item", "unit"):
+            missing[item].pop(unit, None)
+        return {item: list(units) for item, units in missing.items()}
 
 
 class OtherItemQuerySet(models.QuerySet["OtherItem"]):

@@ -1,31 +1,18 @@
 import secrets
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 
-from merchants.models import Merchant, Product
-from orders.content import digest_content, find_differences
-from orders.models import ActivationCode, Order, OrderEvent, OrderItem, OtherItem, Refund, Subscription
-from orders.signals import order_paid, order_refunded, order_reinstated
+from orders.models import ActivationCode, Order, OrderEvent, Refund
+from orders.signals import order_refunded, order_reinstated
 from vault.fingerprints import fingerprint
 from work.refusals import Refused
-
-
-class PaymentConflict(Refused):
-    """An order with this number exists with other content. `pointers` are JSON pointers to the differing fields."""
-
-    code = "payment_conflict"
-
-    def __init__(self, message: str, pointers: list[str]):
-        super().__init__(message)
-        detail = "This was first reported with a different value."
-        self.errors = [{"pointer": pointer, "detail": detail} for pointer in pointers]
 
 
 class CodeWithdrawn(Refused):
@@ -47,131 +34,14 @@ class OrderClosed(Refused):
     code = "order_closed"
 
 
-def place_order(merchant: Merchant, payment: dict, *, actor: str = "") -> tuple[Order, bool]:
-    """Store a reported payment; return its order and whether it is new.
-
-    `payment` is the validated data of a PaymentSerializer. A payment that was reported before, or is being reported in
-    a concurrent request, returns the existing order; items whose product exists only now are sold. Raises
-    PaymentConflict if the existing order has different content.
-    """
-    content = digest_content(payment)
-    try:
-        with transaction.atomic():
-            return _create_order(merchant, payment, content, actor), True
-    except IntegrityError:
-        # The order number is taken: another request was first and has committed.
-        order = Order.objects.filter(merchant=merchant, number=payment["order"]).first()
-        if order is None:
-            raise
-
-    if differing := find_differences(order, payment, content):
-        raise PaymentConflict(
-            gettext("Order {number} already exists with different content.").format(number=order.number), differing
-        )
-    if payment.get("reinstated_at"):
-        _undo_refund(order, payment["reinstated_at"], actor)
-    map_items(order, actor=actor)
-    return order, False
-
-
-def _create_order(merchant: Merchant, payment: dict, content: dict[str, str], actor: str) -> Order:
-    order = Order.objects.create(
-        merchant=merchant,
-        number=payment["order"],
-        status=Order.Status.PAID,
-        reported_by=actor,
-        paid_at=_in_utc(payment["paid_at"]),
-        reinstated_at=_in_utc(payment.get("reinstated_at")),
-        utc_offset=payment["paid_at"].utcoffset() // timedelta(minutes=1),
-        currency=payment["currency"],
-        language=payment["language"],
-        checkout_page=payment["checkout_page"],
-        additional_parameters=payment["additional_parameters"],
-        content=content,
-        **_new_link(),
-        **payment["customer"],
-    )
-    ours = [item for item in payment["items"] if item["product"]]
-    OtherItem.objects.bulk_create(_build_other(order, item) for item in payment["items"] if not item["product"])
-    _sell(order, ours)
-    return order
-
-
-def _sell(order: Order, reported: list[dict]) -> None:
-    if not reported:
-        return
-    subscriptions = _get_subscriptions(order, reported)
-    items = OrderItem.objects.bulk_create(_build_item(order, item, subscriptions) for item in reported)
-    order_paid.send(Order, order=order, items=items)
-
-
-@transaction.atomic
-def map_items(order: Order, *, actor: str) -> int:
-    """Sell the items of a paid order that were *not ours* but have a product by now; return their number."""
-    if not order.other_items.mappable().exists():
-        return 0
-    # Serializes with refunds, and with another mapping of the same items.
-    order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
-    if order.status != Order.Status.PAID:
-        return 0
-    others = list(order.other_items.mappable().order_by("pk"))
-    products = Product.objects.in_bulk([other.product_id for other in others])
-    order.other_items.filter(pk__in=[other.pk for other in others]).delete()
-    _sell(order, [other.reported(products[other.product_id]) for other in others])
-    if others:
-        details = {"items": [other.reference for other in others]}
-        OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=actor)
-    return len(others)
-
-
-def _in_utc(moment: datetime | None) -> datetime | None:
+def in_utc(moment: datetime | None) -> datetime | None:
     # PostgreSQL doesn't accept every offset.
     return moment and moment.astimezone(UTC)
 
 
-def _new_link() -> dict[str, Any]:
+def new_link() -> dict[str, Any]:
     token = secrets.token_urlsafe(24)
     return {"link_token": token, "link_fingerprint": fingerprint(token)}
-
-
-def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, Subscription]:
-    """Get or create the subscriptions of these items, by reference.
-
-    Type and period come from the order that was paid last, because customers can change them.
-    """
-    reported = {item["subscription"]["id"]: item["subscription"] for item in items if item["subscription"]}
-    subscriptions = {}
-    # Sorted, so that two payments that create the same subscriptions can't deadlock.
-    for reference in sorted(reported):
-        now = {name: reported[reference][name] for name in ("type", "period")}
-        subscription, _ = Subscription.objects.get_or_create(
-            merchant=order.merchant, reference=reference, defaults=now
-        )
-        changed = now != {"type": subscription.type, "period": subscription.period}
-        if changed and not subscription.order_items.filter(order__paid_at__gt=order.paid_at).exists():
-            subscription.type, subscription.period = now["type"], now["period"]
-            subscription.save(update_fields=["type", "period"])
-        subscriptions[reference] = subscription
-    return subscriptions
-
-
-def _build_other(order: Order, item: dict) -> OtherItem:
-    price, same = Decimal(item["total_price"]), {name: item[name] for name in ("quantity", "subscription")}
-    return OtherItem(order=order, reference=item["item"], product=item["sku"], total_price=price, **same)
-
-
-def _build_item(order: Order, item: dict, subscriptions: dict[str, Subscription]) -> OrderItem:
-    reported = item["subscription"] or {"id": None, "parent_order": None}
-    return OrderItem(
-        order=order,
-        reference=item["item"],
-        product=item["product"],
-        quantity=item["quantity"],
-        units=item["product"].units(item["quantity"]),
-        total_price=Decimal(item["total_price"]),
-        subscription=subscriptions.get(reported["id"]),
-        parent_order=reported["parent_order"] or "",
-    )
 
 
 def refund(
@@ -245,15 +115,15 @@ def reinstate(order: Order, *, actor: str) -> Order:
 
 
 @transaction.atomic
-def _undo_refund(order: Order, moment: datetime, actor: str) -> None:
+def undo_refund(order: Order, moment: datetime, actor: str) -> None:
     """Undo a full refund because the shop reports that it did so at this moment, once per moment.
 
     So a late repetition of the report doesn't undo a newer refund.
     """
     # A stored moment in the future was a mistake, so the correct one may be earlier.
-    is_later = Q(reinstated_at__lt=_in_utc(moment)) | Q(reinstated_at__gt=Now()) & ~Q(reinstated_at=_in_utc(moment))
+    is_later = Q(reinstated_at__lt=in_utc(moment)) | Q(reinstated_at__gt=Now()) & ~Q(reinstated_at=in_utc(moment))
     new = Q(reinstated_at=None) | is_later
-    if Order.objects.filter(new, pk=order.pk).update(reinstated_at=_in_utc(moment)):
+    if Order.objects.filter(new, pk=order.pk).update(reinstated_at=in_utc(moment)):
         with suppress(ReinstateRefused):  # already undone by a person, or never refunded here
             reinstate(order, actor=actor)
     order.refresh_from_db(fields=["status", "ended_at", "reinstated_at"])
@@ -316,7 +186,7 @@ def revoke_link(order: Order, *, actor: str) -> bool:
 
 def renew_link(order: Order, *, actor: str) -> None:
     """Create a new link to the customer's order page. The old link stops working immediately."""
-    _change_link(order, _new_link(), OrderEvent.Kind.LINK_RENEWED, actor)
+    _change_link(order, new_link(), OrderEvent.Kind.LINK_RENEWED, actor)
 
 
 @transaction.atomic

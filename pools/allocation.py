@@ -1,3 +1,6 @@
+from collections.abc import Mapping, Sequence
+from functools import partial
+
 from django.db import connection, transaction
 
 from orders.models import OrderItem
@@ -5,37 +8,86 @@ from pools.ledger import moved_by
 from pools.models import LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.replenishment import check_stock, rearm
 from pools.signals import pool_refilled
+from vault.fields import Sealed
+from work import sql
 
 # Advance the head hint once this many keys behind it have been passed.
 HINT_STEP = 300
 
 
+# Gives each wanted unit a key of its pool, the oldest keys first. `wanted` is in the order in which units are served.
+#
+# - The pool's hint and the keys come from one snapshot, so the search never starts behind an available key.
+# - SKIP LOCKED: concurrent payments take different keys instead of waiting for each other. So too few keys don't prove
+#   that the pool is empty: a transaction that holds keys may roll back. The sweep tries again.
+# - MATERIALIZED: the locking subquery runs once.
+# - `lead` is the distance of a key from the hint.
+TAKE = """
+    WITH wanted AS (
+        SELECT pool, merchant, item, unit, row_number() OVER (PARTITION BY pool, merchant ORDER BY turn) AS place
+        FROM unnest(%(pools)s::bigint[], %(merchants)s::bigint[], %(items)s::bigint[], %(units)s::integer[])
+            WITH ORDINALITY AS wanted (pool, merchant, item, unit, turn)
+    ), locked AS MATERIALIZED (
+        SELECT key.id, pool.id AS pool, merchant, key.position - pool.head_hint AS lead
+        FROM (SELECT pool, merchant, count(*) FROM wanted GROUP BY pool, merchant) AS demand
+        JOIN pools_licensepool pool ON pool.id = demand.pool AND pool.merchant_id = demand.merchant
+        CROSS JOIN LATERAL (
+            SELECT id, position FROM pools_licensekey
+            WHERE pool_id = pool.id AND {stock}
+            ORDER BY position LIMIT demand.count FOR UPDATE SKIP LOCKED
+        ) AS key
+    ), taken AS (
+        SELECT *, row_number() OVER (PARTITION BY pool ORDER BY lead) AS place FROM locked
+    )
+    UPDATE pools_licensekey AS key
+    SET item_id = wanted.item, unit = wanted.unit, issued_at = statement_timestamp(), reserved = false
+    FROM taken JOIN wanted USING (pool, merchant, place)
+    WHERE key.id = taken.id
+    RETURNING key.id, key.pool_id, key.position, key.item_id, key.unit, key.code, key.fingerprint, taken.lead
+"""
+TAKE_AVAILABLE = TAKE.format(
+    stock="item_id IS NULL AND withdrawn_at IS NULL AND NOT reserved AND position >= pool.head_hint"
+)
+TAKE_RESERVED = TAKE.format(stock="item_id IS NULL AND withdrawn_at IS NULL AND reserved")
+
+Place = tuple[int, int]  # the primary keys of a pool and of the merchant of the order, who has to own it
+Unit = tuple[int, int]  # an item's primary key, and a number from 1
+
+
+def take_keys(wanted: Mapping[Place, Sequence[Unit]], *, from_reserve: bool = False) -> dict[Unit, LicenseKey]:
+    """Issue the oldest available keys of pools to units of items; fewer if a pool runs out.
+
+    `wanted` has the units by pool, in the order in which they are served. Call this in a transaction that holds the
+    orders' locks, and save the codes in the same transaction. Only people may issue keys from the reserve.
+    """
+    units = [(*place, *unit) for place, units in wanted.items() for unit in units]
+    if not units:
+        return {}
+    names = ("pools", "merchants", "items", "units")
+    parameters = {name: list(values) for name, values in zip(names, zip(*units, strict=True), strict=True)}
+    rows = sql.run(TAKE_RESERVED if from_reserve else TAKE_AVAILABLE, **parameters)
+
+    transaction.on_commit(partial(check_stock, {pool for pool, _ in wanted}), robust=True)
+    for pool in {row.pool_id for row in rows if row.lead > HINT_STEP and not from_reserve}:
+        transaction.on_commit(partial(advance_head_hint, LicensePool(pk=pool)), robust=True)
+    return {
+        (row.item_id, row.unit): LicenseKey(
+            pk=row.id,
+            pool_id=row.pool_id,
+            position=row.position,
+            code=Sealed(row.code),
+            fingerprint=row.fingerprint,
+        )
+        for row in rows
+    }
+
+
 def allocate_keys(
     pool: LicensePool, item: OrderItem, units: list[int], *, from_reserve: bool = False
 ) -> dict[int, LicenseKey]:
-    """Issue the pool's oldest available keys to these units of an item; fewer if the pool runs out.
-
-    Call it in a transaction that holds the order's lock, and save the codes in the same transaction. Only people may
-    issue keys from the reserve.
-    """
-    stock = pool.keys.reserved() if from_reserve else pool.keys.available().filter(position__gte=pool.head_hint)
-    # SKIP LOCKED: concurrent payments take different keys instead of waiting for each other. So too few keys don't
-    # prove that the pool is empty: a transaction that holds keys may roll back. The sweep tries again.
-    keys = list(stock.order_by("position").select_for_update(skip_locked=True)[: len(units)])
-    issued = dict(zip(units, keys, strict=False))
-
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE pools_licensekey"
-            " SET item_id = %s, unit = issued.unit, issued_at = statement_timestamp(), reserved = false"
-            " FROM unnest(%s::bigint[], %s::integer[]) AS issued (key, unit) WHERE id = issued.key",
-            [item.pk, [key.pk for key in keys], list(issued)],
-        )
-
-    transaction.on_commit(lambda: check_stock(pool), robust=True)
-    if keys and not from_reserve and keys[-1].position - pool.head_hint > HINT_STEP:
-        transaction.on_commit(lambda: advance_head_hint(pool), robust=True)
-    return issued
+    """Issue keys of one pool to units of one item, as `take_keys` does."""
+    keys = take_keys({(pool.pk, pool.merchant_id): [(item.pk, unit) for unit in units]}, from_reserve=from_reserve)
+    return {unit: key for (_, unit), key in keys.items()}
 
 
 @transaction.atomic
@@ -76,7 +128,7 @@ def fill_reserve(pool: LicensePool) -> None:
     if shortfall > 0:
         newest = pool.keys.available().filter(position__gte=pool.head_hint).order_by("-position")
         _set_reserved(newest, shortfall, reserved=True)
-        transaction.on_commit(lambda: check_stock(pool), robust=True)
+        transaction.on_commit(partial(check_stock, [pool.pk]), robust=True)
     elif shortfall < 0:
         oldest = pool.keys.reserved().order_by("position")
         first = oldest.values_list("position", flat=True)[0]

@@ -1,5 +1,5 @@
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf, sqrt
@@ -12,28 +12,47 @@ from django.utils import timezone
 
 from pools.models import LicenseKey, LicensePool
 from pools.signals import stock_low
+from work import sql
+
+# Counts at most one key more than the threshold, so that the cost doesn't grow with the stock.
+STOCK = """
+    SELECT pool.id, pool.threshold, pool.notified, stock.available
+    FROM pools_licensepool pool CROSS JOIN LATERAL (
+        SELECT count(*) AS available FROM (
+            SELECT FROM pools_licensekey
+            WHERE pool_id = pool.id AND item_id IS NULL AND withdrawn_at IS NULL AND NOT reserved
+                AND position >= pool.head_hint
+            ORDER BY position LIMIT pool.threshold + 1
+        ) AS key
+    ) AS stock
+    WHERE pool.id = ANY(%(pools)s::bigint[])
+"""
 
 
-def check_stock(pool: LicensePool) -> None:
-    """Notify the merchant once when the stock falls to the threshold, and once when the pool is empty.
+def check_stock(pools: Collection[int]) -> None:
+    """Notify the merchant once when a pool's stock falls to the threshold, and once when the pool is empty.
 
     Call it after commit: only then does the last of several concurrent payments see the effect of all of them.
     """
-    if not _is_worse(pool, _level(pool, _count(pool))):
-        return
+    for row in sql.run(STOCK, pools=list(pools)):
+        pool = LicensePool(pk=row.id, threshold=row.threshold, notified=row.notified)
+        if _is_worse(pool, _level(pool, row.available)):
+            _notify(pool)
 
-    with transaction.atomic():
-        # Of the payments that cross the threshold together, one gets the lock. It counts again, because an import may
-        # have committed. The others don't wait: the sweep checks again.
-        locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
-        if locked is None:
-            return
-        available = _count(locked)
-        level = _level(locked, available)
-        if _is_worse(locked, level):
-            locked.notified = level
-            locked.save(update_fields=["notified"])
-            stock_low.send(LicensePool, pool=locked, level=level, available=available)
+
+@transaction.atomic
+def _notify(pool: LicensePool) -> None:
+    # Of the payments that cross the threshold together, one gets the lock. It counts again, because an import may
+    # have committed. The others don't wait: the sweep checks again.
+    locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
+    if locked is None:
+        return
+    available = _count(locked)
+    level = _level(locked, available)
+    if _is_worse(locked, level):
+        locked.notified = level
+        locked.save(update_fields=["notified"])
+        stock_low.send(LicensePool, pool=locked, level=level, available=available)
 
 
 def rearm(pool: LicensePool) -> None:
@@ -70,8 +89,8 @@ def warn_low_pools() -> None:
     Skips pools that never issued a key: they are still being set up, and the first order checks them.
     """
     issued = LicenseKey.objects.filter(pool=OuterRef("pk"), item__isnull=False)
-    for pool in LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY).filter(Exists(issued)):
-        check_stock(pool)
+    pools = LicensePool.objects.exclude(notified=LicensePool.Notice.EMPTY).filter(Exists(issued))
+    check_stock(pools.values_list("pk", flat=True))
 
 
 DAY = timedelta(days=1)

@@ -60,7 +60,7 @@ def withdraw_key(key: LicenseKey, *, actor: str) -> None:
 def _restore_reserve(pool: LicensePool) -> None:
     """Top up the reserve, which may have lost keys, and then check whether the stock is low."""
     fill_reserve(pool)
-    transaction.on_commit(lambda: check_stock(pool), robust=True)
+    transaction.on_commit(lambda: check_stock([pool.pk]), robust=True)
 
 
 def describe_withdrawal(count: int) -> str:

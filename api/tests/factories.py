@@ -2,7 +2,7 @@ from rest_framework.test import APIClient
 
 from api.payment_serializers import PaymentSerializer
 from merchants.models import ApiKey, Product
-from orders.services import place_order
+from orders.placing import place_order
 
 
 def make_api(merchant, scopes=tuple(ApiKey.Scope.values)):

@@ -10,7 +10,7 @@ from django.core.management import call_command
 
 from delivery.models import Delivery
 from orders.models import ActivationCode, Order, OrderItem, OtherItem
-from orders.services import map_items
+from orders.placing import map_items
 
 URL = "/api/v1/payments/"
 

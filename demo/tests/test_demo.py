@@ -16,7 +16,7 @@ from licensing.validation import read_holding, validate
 from merchants.models import ApiKey, Member, Merchant, User
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order
-from orders.services import place_order
+from orders.placing import place_order
 from pools.models import LicenseKey, LicensePool
 from pools.replenishment import warn_low_pools
 

@@ -27,12 +27,19 @@ class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
         return self.select_related(*(path for kind in kinds for path in SOURCES[kind].places))
 
     def for_product(self, product: Product) -> "Sequence[FulfillmentMethod]":
-        """The product's sources in the order they are asked or, if it has none, those that serve all products."""
-        own = self.filter(product=product)
-        if not (kinds := own.kinds()):
-            return self.for_all(product)
-        # Joining the tables of all kinds would take PostgreSQL longer to plan than both queries take to run.
-        return list(own.with_places(kinds).order_by("position"))
+        return self.for_products([product])[product.pk]
+
+    def for_products(self, products: Iterable[Product]) -> "dict[int, Sequence[FulfillmentMethod]]":
+        """Each product's sources in the order they are asked or, if it has none, those that serve all products."""
+        found = {product.pk: product for product in products}
+        methods = {pk: product.loaded_methods for pk, product in found.items() if hasattr(product, "loaded_methods")}
+        unknown = found.keys() - methods.keys()
+        if unknown:
+            own = self.filter(product__in=unknown)
+            # Joining the tables of all kinds would take PostgreSQL longer to plan than both queries take to run.
+            for method in own.with_places(own.kinds()).order_by("position"):
+                methods.setdefault(method.product_id, []).append(method)
+        return {pk: methods.get(pk) or self.for_all(product) for pk, product in found.items()}
 
     def kinds(self) -> set[str]:
         return set(self.order_by().values_list("source", flat=True))

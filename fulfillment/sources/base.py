@@ -1,4 +1,5 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils.functional import Promise
@@ -33,6 +34,18 @@ class CodeHeld(SourceError):
 
 class LicenseAwaited(SourceNotReady):
     """A renewal needs the license of an earlier order, which isn't there yet."""
+
+
+@dataclass(slots=True)
+class CodeRequest:
+    """Codes that an item needs from a source, and the answer."""
+
+    source: "Source"
+    item: OrderItem
+    units: list[int]
+    attempt: int
+    codes: dict[int, str] = field(default_factory=dict)  # by unit
+    problem: SourceError | None = None  # what stopped the source, perhaps after some codes
 
 
 class Source:
@@ -161,6 +174,17 @@ class Source:
     def issue(self, item: OrderItem, units: list[int], *, attempt: int) -> Iterable[tuple[int, str]]:
         """Yield units with their codes, perhaps fewer than requested. Raises SourceError, perhaps after some codes."""
         raise NotImplementedError
+
+    @classmethod
+    def issue_all(cls, requests: "Sequence[CodeRequest]") -> None:
+        """Answer requests to sources of this kind. Immediate sources get those of many items at once, in turn."""
+        for request in requests:
+            source = request.source
+            try:
+                for unit, code in source.issue(request.item, request.units, attempt=request.attempt):
+                    request.codes[unit] = code
+            except SourceError as error:
+                request.problem = error
 
     def shortage(self) -> str:
         """Why the last answer had fewer codes than requested, for the merchant."""

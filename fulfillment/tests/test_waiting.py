@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from fulfillment import engine, tasks
 from fulfillment.models import Fulfillment
 from fulfillment.sources.pool.models import PoolMethod
+from fulfillment.sources.pool.source import PoolSource
 from orders.models import Order
 from orders.services import refund
 from pools.tests.factories import stock
@@ -114,13 +115,13 @@ def test_a_pool_is_served_by_one_worker_at_a_time(pay, make_product, merchant, i
         pay(make_product(keys=0, pool=merchant.pools.first()))
     stock(merchant.pools.get(), 3)
     served = []
-    top_up = engine.top_up
+    top_up_at_once = engine.top_up_at_once
 
-    def count_calls(fulfillment, **kwargs):
-        served.append(fulfillment.pk)
-        top_up(fulfillment, **kwargs)
+    def count_calls(pks):
+        served.extend(pks)
+        top_up_at_once(pks)
 
-    monkeypatch.setattr("fulfillment.engine.top_up", count_calls)
+    monkeypatch.setattr("fulfillment.engine.top_up_at_once", count_calls)
 
     in_threads(lambda _: engine.serve_waiting(merchant.pools.get()), range(4), threads=4)
 
@@ -169,7 +170,7 @@ def test_a_pool_of_another_merchant_issues_nothing(pay, make_product, make_pool,
 
 
 def test_an_item_that_keeps_raising_errors_shows_them_and_finally_fails(pay, product, monkeypatch, work):
-    monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
+    monkeypatch.setattr("fulfillment.sources.pool.source.take_keys", lambda *args: 1 / 0)
     pay(product)
     work()
     assert "Something went wrong on our side" in Fulfillment.objects.get().reason
@@ -181,10 +182,10 @@ def test_an_item_that_keeps_raising_errors_shows_them_and_finally_fails(pay, pro
 
 
 def test_a_source_that_raises_doesnt_lose_the_payment(pay, product, monkeypatch, work, caplog):
-    monkeypatch.setattr("fulfillment.sources.pool.source.allocate_keys", lambda *args: 1 / 0)
+    monkeypatch.setattr("fulfillment.sources.pool.source.take_keys", lambda *args: 1 / 0)
     answer = pay(product)
     assert answer["items"][0]["fulfillment"] == "pending"
-    assert "will be retried" in caplog.text
+    assert "will be asked again" in caplog.text
 
     monkeypatch.undo()
     work()
@@ -196,14 +197,14 @@ def test_an_item_that_raises_doesnt_block_the_others(pay, make_product, merchant
     product = make_product(keys=0)
     pay(product, order="BROKEN", paid_at="2026-11-22T09:00:00Z")
     pay(product, order="SOUND", paid_at="2026-11-22T10:00:00Z")
-    top_up = engine.top_up
+    issue_all = PoolSource.issue_all
 
-    def break_first(fulfillment, **kwargs):
-        if fulfillment.item.order.number == "BROKEN":
+    def break_first(requests):
+        if any(request.item.order.number == "BROKEN" for request in requests):
             raise ZeroDivisionError
-        top_up(fulfillment, **kwargs)
+        issue_all(requests)
 
-    monkeypatch.setattr("fulfillment.engine.top_up", break_first)
+    monkeypatch.setattr(PoolSource, "issue_all", break_first)
     stock(merchant.pools.get(), 1)
     work()
 

@@ -278,7 +278,7 @@ def test_pools_with_other_recipients_or_merchants_get_separate_emails(
     other_pool = make_pool(merchant=outsider, name="Four")
     other_pool.recipients = merchant.notice_recipients()
     other_pool.save()
-    check_stock(other_pool)
+    check_stock([other_pool.pk])
     make_due_together()
     work()
 

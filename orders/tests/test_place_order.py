@@ -3,7 +3,7 @@ import pytest
 from api.payment_serializers import PaymentSerializer
 from delivery.models import Delivery
 from orders.models import ActivationCode, Order
-from orders.services import PaymentConflict, place_order
+from orders.placing import PaymentConflict, place_order
 from pools.models import LicenseKey
 
 

@@ -4,7 +4,7 @@ from django.utils import timezone
 
 from api.payment_serializers import PaymentSerializer
 from orders.models import ActivationCode, Order
-from orders.services import place_order
+from orders.placing import place_order
 from pools import allocation
 from pools.allocation import advance_head_hint, allocate_keys
 from pools.models import LicenseKey

@@ -17,12 +17,12 @@ from delivery.models import Delivery
 from fulfillment import actions, held_codes
 from fulfillment.models import HeldCode
 from orders.models import ActivationCode, Order, OrderItem, named
+from orders.placing import map_items
 from orders.services import (
     CodeWithdrawn,
     RefundRefused,
     ReinstateRefused,
     correct_email,
-    map_items,
     refund,
     reinstate,
     renew_link,

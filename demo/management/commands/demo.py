@@ -12,7 +12,7 @@ from demo.licensing import make_licensing
 from demo.orders import add_orders
 from fulfillment.sources.pool.models import PoolMethod
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
-from orders.services import place_order
+from orders.placing import place_order
 from pools.detection import parse_keys
 from pools.imports import import_keys
 from pools.models import LicensePool

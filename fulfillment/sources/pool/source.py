@@ -1,9 +1,11 @@
+from collections import defaultdict
+
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from fulfillment.sources.base import Source, SourceError
 from fulfillment.sources.pool.models import PoolMethod
-from pools.allocation import allocate_keys
+from pools.allocation import take_keys
 
 
 class PoolSource(Source):
@@ -21,14 +23,23 @@ class PoolSource(Source):
     def choices(cls, merchant):
         return merchant.pools.order_by("name")
 
-    def issue(self, item, units, *, attempt):
-        pool = self.place
-        if pool.merchant_id != item.order.merchant_id:
-            raise SourceError(
-                gettext("The pool “{pool}” belongs to another merchant.").format(pool=pool), permanent=True
-            )
-        keys = allocate_keys(pool, item, units)
-        return [(unit, key.code) for unit, key in keys.items()]
+    @classmethod
+    def issue_all(cls, requests):
+        wanted = defaultdict(list)
+        for request in requests:
+            place = (request.source.pool_id, request.item.order.merchant_id)
+            wanted[place] += [(request.item.pk, unit) for unit in request.units]
+        keys = take_keys(wanted)
+        for request in requests:
+            found = ((unit, keys.get((request.item.pk, unit))) for unit in request.units)
+            request.codes = {unit: key.code for unit, key in found if key}
+            if not request.codes and request.source.place.merchant_id != request.item.order.merchant_id:
+                text = gettext("The pool “{pool}” belongs to another merchant.")
+                request.problem = SourceError(text.format(pool=request.source.place), permanent=True)
+
+    @property
+    def pool_id(self) -> int:
+        return self.method.pool_id if isinstance(self.method, PoolMethod) else self.place.pk
 
     def shortage(self):
         return gettext("The pool “{place}” has no keys left.").format(place=self.place)

@@ -179,7 +179,7 @@ def test_a_manager_can_end_the_links_of_a_pool(pool, link, address, visitor, cli
 
 def test_a_pool_with_an_upload_link_can_be_deleted(make_pool):
     pool = make_pool()
-    check_stock(pool)
+    check_stock([pool.pk])
 
     pool.delete()
 

@@ -103,7 +103,7 @@ def test_a_recorded_code_whose_unit_was_served_goes_to_another_unit(
     pay(sold, quantity=2)
     item = OrderItem.objects.get()
     with monkeypatch.context() as patch:
-        patch.setattr("fulfillment.engine.save_codes", lambda *args, **options: 1 / 0)
+        patch.setattr("fulfillment.engine.save", lambda *args, **options: 1 / 0)
         fulfill(item.fulfillment.pk)
     assert ReceivedCode.objects.count() == 2 and not codes_by_unit(item)
 
@@ -500,7 +500,7 @@ def test_codes_recorded_by_a_dead_worker_may_come_in_another_place(
     pay(sold, quantity=2)
     item = OrderItem.objects.get()
     with monkeypatch.context() as patch:
-        patch.setattr("fulfillment.engine.save_codes", lambda *args, **options: 1 / 0)
+        patch.setattr("fulfillment.engine.save", lambda *args, **options: 1 / 0)
         fulfill(item.fulfillment.pk)
 
     all_due()

@@ -1,0 +1,163 @@
+"""Saves codes, queues their e-mails and records the outcome of fulfillments, for one item or a thousand at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from delivery.models import DeliveredCode, Delivery
+from fulfillment.models import Fulfillment
+from orders.license_texts import hint, loose_fingerprints
+from orders.models import ActivationCode, OrderItem
+from outbound.mail import make_message_id
+from outbound.models import MailAccount
+from vault.ciphers import encrypt_all
+from vault.fingerprints import fingerprints
+from work import sql
+from work.models import publish
+
+SAVE = """
+    WITH saved AS (
+        INSERT INTO orders_activationcode (item_id, unit, code, fingerprint, loose_fingerprint, hint, source, saved_by,
+            seen_at, withdrawn_at, withdrawn_by, replaced_by_id)
+        SELECT code.*, NULL, NULL, '', NULL
+        FROM unnest(%(code_items)s::bigint[], %(units)s::integer[], %(codes)s::bytea[], %(fingerprints)s::bytea[],
+            %(loose)s::bytea[], %(hints)s::text[], %(sources)s::text[], %(saved_by)s::text[]) AS code
+        RETURNING id, item_id, unit, saved_at
+    ),
+
+    -- New codes join an automatic e-mail that no worker has claimed. The lock keeps workers from claiming it now.
+    given AS (
+        SELECT * FROM unnest(%(orders)s::bigint[], %(merchants)s::bigint[], %(recipients)s::text[],
+            %(message_ids)s::text[]) AS given (order_id, merchant_id, recipient, message_id)
+    ), unclaimed AS MATERIALIZED (
+        SELECT id, order_id FROM delivery_delivery
+        WHERE order_id = ANY(%(orders)s::bigint[]) AND kind = 'automatic' AND status = 'queued' AND attempts = 0
+        FOR UPDATE
+    ), queued AS (
+        INSERT INTO delivery_delivery (order_id, kind, status, recipient, message_id, sent_at, requested_by, attempts,
+            ended_at, reason)
+        SELECT order_id, 'automatic', 'queued', recipient, message_id, NULL, '', 0, NULL, ''
+        FROM given WHERE order_id NOT IN (SELECT order_id FROM unclaimed)
+        RETURNING id, order_id
+    ), email AS (
+        SELECT min(id) AS id, order_id, false AS is_new FROM unclaimed GROUP BY order_id
+        UNION ALL SELECT id, order_id, true FROM queued
+    ), item AS (
+        SELECT * FROM unnest(%(items)s::bigint[], %(item_orders)s::bigint[]) AS item (id, order_id)
+    ), carried AS (
+        INSERT INTO delivery_deliveredcode (delivery_id, code_id, automatic)
+        SELECT email.id, saved.id, true
+        FROM saved JOIN item ON item.id = saved.item_id JOIN email ON email.order_id = item.order_id
+    ),
+
+    -- The row of a fulfillment is new, or this worker has its lease, which the number of attempts tells.
+    outcome AS (
+        INSERT INTO fulfillment_fulfillment AS known (item_id, status, due_at, attempts, ended_at, reason, done_at,
+            failing_since, sent_by_vendor)
+        SELECT item, status, CASE WHEN NOT has_ended THEN statement_timestamp() END, attempts,
+            CASE WHEN has_ended THEN statement_timestamp() END, reason,
+            CASE WHEN status = 'done' THEN statement_timestamp() END, failing_since, sent_by_vendor
+        FROM unnest(%(outcome_items)s::bigint[], %(statuses)s::text[], %(has_ended)s::boolean[],
+            %(attempts)s::integer[], %(reasons)s::text[], %(failing_since)s::timestamptz[],
+            %(sent_by_vendor)s::boolean[])
+            AS outcome (item, status, has_ended, attempts, reason, failing_since, sent_by_vendor)
+        ON CONFLICT (item_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
+            ended_at = excluded.ended_at, reason = excluded.reason, done_at = excluded.done_at,
+            failing_since = excluded.failing_since, sent_by_vendor = excluded.sent_by_vendor
+        WHERE known.attempts = excluded.attempts
+        RETURNING id, item_id
+    )
+
+    SELECT outcome.id AS fulfillment, item.id AS item, saved.id AS code, saved.unit, saved.saved_at,
+        email.id AS email, email.is_new, account.id IS NOT NULL AS has_account
+    FROM item
+    LEFT JOIN outcome ON outcome.item_id = item.id
+    LEFT JOIN saved ON saved.item_id = item.id
+    LEFT JOIN email ON email.order_id = item.order_id
+    LEFT JOIN given ON given.order_id = item.order_id
+    LEFT JOIN outbound_mailaccount account ON account.merchant_id = given.merchant_id
+"""
+
+
+@dataclass(slots=True)
+class NewCode:
+    """A code that a source gave to a unit of an item. Saving it sets the last three."""
+
+    item: OrderItem
+    unit: int
+    code: str
+    source: str
+    saved_by: str = ""
+    id: int = 0
+    saved_at: datetime | None = None
+    loaded_deliveries: list[DeliveredCode] = field(default_factory=list)
+
+
+def save(codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment] = ()) -> None:
+    """Save new codes, queue their e-mails, and insert or update fulfillments as they are.
+
+    The caller holds the orders' locks. Sets the primary keys of new codes and fulfillments.
+    """
+    items = {row.item.pk: row.item for row in (*codes, *fulfillments)}
+    # An order can have several instances.
+    orders = {code.item.order_id: code.item.order for code in codes if code.item.order.checkout_page.delivery_allowed}
+    rows = sql.run(
+        SAVE,
+        items=list(items),
+        item_orders=[item.order_id for item in items.values()],
+        orders=list(orders),
+        merchants=[order.merchant_id for order in orders.values()],
+        recipients=[order.email for order in orders.values()],
+        message_ids=[make_message_id() for _ in orders],
+        **_code_parameters(codes),
+        outcome_items=[fulfillment.item_id for fulfillment in fulfillments],
+        statuses=[str(fulfillment.status) for fulfillment in fulfillments],
+        has_ended=[fulfillment.due_at is None for fulfillment in fulfillments],
+        attempts=[fulfillment.attempts for fulfillment in fulfillments],
+        reasons=[fulfillment.reason for fulfillment in fulfillments],
+        failing_since=[fulfillment.failing_since for fulfillment in fulfillments],
+        sent_by_vendor=[fulfillment.sent_by_vendor for fulfillment in fulfillments],
+    )
+    _keep(rows, codes, fulfillments)
+    for email, has_account in {(row.email, row.has_account) for row in rows if row.is_new}:
+        queue = MailAccount.queue(has_account)
+        transaction.on_commit(partial(publish, Delivery.TASK, email, queue=queue), robust=True)
+
+
+def _code_parameters(codes: Sequence[NewCode]) -> dict[str, list[Any]]:
+    texts = [code.code for code in codes]
+    digests = fingerprints(texts)
+    column = ActivationCode._meta.get_field("code")
+    places = [
+        column.place((code.item.pk, code.unit, digest))  # type: ignore[union-attr]
+        for code, digest in zip(codes, digests, strict=True)
+    ]
+    return {
+        "code_items": [code.item.pk for code in codes],
+        "units": [code.unit for code in codes],
+        "codes": encrypt_all(texts, places),
+        "fingerprints": digests,
+        "loose": loose_fingerprints(texts),
+        "hints": list(map(hint, texts)),
+        "sources": [code.source for code in codes],
+        "saved_by": [code.saved_by for code in codes],
+    }
+
+
+def _keep(rows: Sequence[Any], codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment]) -> None:
+    """Set what only the database knew."""
+    by_unit = {(row.item, row.unit): row for row in rows}
+    for code in codes:
+        row = by_unit[code.item.pk, code.unit]
+        code.id, code.saved_at = row.code, row.saved_at
+        if row.email:
+            email = Delivery(pk=row.email, order_id=code.item.order_id, kind=Delivery.Kind.AUTOMATIC)
+            code.loaded_deliveries = [DeliveredCode(delivery=email, code_id=code.id, automatic=True)]
+    by_item = {row.item: row for row in rows}
+    for fulfillment in fulfillments:
+        fulfillment.pk = by_item[fulfillment.item_id].fulfillment or fulfillment.pk
+        fulfillment._state.adding, fulfillment._state.db = False, "default"

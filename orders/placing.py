@@ -1,0 +1,284 @@
+"""Stores reported payments. The statements are written out, because every customer waits for them."""
+
+import json
+import logging
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import transaction
+from django.utils.translation import gettext
+
+from merchants.models import Merchant, Product
+from orders.content import digest_content, find_differences
+from orders.models import Order, OrderEvent, OrderItem, OtherItem
+from orders.services import in_utc, new_link, undo_refund
+from orders.signals import order_paid
+from work import sql
+from work.refusals import Refused
+
+logger = logging.getLogger(__name__)
+
+# An order, unless its number is taken: then another request was first and has committed.
+PLACED = """
+    INSERT INTO orders_order (merchant_id, number, status, reported_by, paid_at, utc_offset, ended_at, reinstated_at,
+        currency, language, checkout_page_id, email, first_name, last_name, company, country, additional_parameters,
+        content, link_token, link_fingerprint)
+    VALUES (%(merchant)s, %(number)s, %(status)s, %(reported_by)s, %(paid_at)s, %(utc_offset)s, NULL,
+        %(reinstated_at)s, %(currency)s, %(language)s, %(checkout_page)s, %(email)s, %(first_name)s, %(last_name)s,
+        %(company)s, %(country)s, %(additional_parameters)s::jsonb, %(content)s::jsonb, %(link_token)s::bytea,
+        %(link_fingerprint)s::bytea)
+    ON CONFLICT (merchant_id, number) DO NOTHING
+    RETURNING id, reported_at
+"""
+# The items of the order in `placed`.
+SOLD = """
+    INSERT INTO orders_orderitem (order_id, reference, product_id, quantity, units, total_price, subscription_id,
+        parent_order)
+    SELECT placed.id, item.*
+    FROM placed, unnest(%(references)s::text[], %(products)s::bigint[], %(quantities)s::integer[],
+        %(units)s::integer[], %(prices)s::numeric[], %(subscriptions)s::bigint[], %(parents)s::text[]) AS item
+    RETURNING id, reference
+"""
+NOT_OURS = """
+    INSERT INTO orders_otheritem (order_id, reference, product, quantity, total_price, subscription)
+    SELECT placed.id, item.*
+    FROM placed, unnest(%(other_references)s::text[], %(other_products)s::text[], %(other_quantities)s::integer[],
+        %(other_prices)s::numeric[], %(other_subscriptions)s::jsonb[]) AS item
+"""
+PLACE = f"""
+    WITH placed AS ({PLACED}), sold AS ({SOLD}), not_ours AS ({NOT_OURS})
+    SELECT placed.id AS order_id, reported_at, sold.id, reference FROM placed LEFT JOIN sold ON true
+"""  # noqa: S608 (from above)
+ADD_ITEMS = f"""
+    WITH placed AS (SELECT %(order)s::bigint AS id), sold AS ({SOLD})
+    SELECT id, reference FROM sold
+"""  # noqa: S608 (from above)
+
+# Adds unknown subscriptions and updates the others. Type and period come from the order that was paid last, because
+# customers can change them. Sorted, so that two payments that create the same subscriptions can't deadlock. A
+# subscription that another payment added since the statement began isn't among the rows.
+SUBSCRIBE = """
+    WITH given AS (
+        SELECT * FROM unnest(%(references)s::text[], %(types)s::text[], %(periods)s::text[])
+            AS given (reference, type, period)
+        ORDER BY reference
+    ), added AS (
+        INSERT INTO orders_subscription (merchant_id, reference, type, period)
+        SELECT %(merchant)s, given.* FROM given
+        ON CONFLICT (merchant_id, reference) DO NOTHING
+        RETURNING id, reference
+    ), changed AS (
+        UPDATE orders_subscription known SET type = given.type, period = given.period
+        FROM given
+        WHERE known.merchant_id = %(merchant)s AND known.reference = given.reference
+            AND (known.type, known.period) <> (given.type, given.period)
+            AND NOT EXISTS (
+                SELECT FROM orders_orderitem item JOIN orders_order later ON later.id = item.order_id
+                WHERE item.subscription_id = known.id AND later.paid_at > %(paid_at)s::timestamptz
+            )
+    )
+    SELECT id, reference FROM added
+    UNION ALL
+    SELECT known.id, reference FROM orders_subscription known JOIN given USING (reference)
+    WHERE known.merchant_id = %(merchant)s
+"""
+
+
+class PaymentConflict(Refused):
+    """An order with this number exists with other content. `pointers` are JSON pointers to the differing fields."""
+
+    code = "payment_conflict"
+
+    def __init__(self, message: str, pointers: list[str]):
+        super().__init__(message)
+        detail = "This was first reported with a different value."
+        self.errors = [{"pointer": pointer, "detail": detail} for pointer in pointers]
+
+
+def place_order(merchant: Merchant, payment: dict, *, actor: str = "") -> tuple[Order, bool]:
+    """Store a reported payment; return its order and whether it is new.
+
+    `payment` is the validated data of a PaymentSerializer. A payment that was reported before, or is being reported in
+    a concurrent request, returns the existing order; items whose product exists only now are sold. Raises
+    PaymentConflict if the existing order has different content.
+    """
+    content = digest_content(payment)
+    try:
+        order = _create_order(merchant, payment, content, actor, at_once=True)
+    except Exception:
+        # A source that fails must not lose the payment.
+        logger.exception("The sources of order %s failed and will be asked again", payment["order"])
+        order = _create_order(merchant, payment, content, actor, at_once=False)
+    if order:
+        return order, True
+
+    order = Order.objects.get(merchant=merchant, number=payment["order"])
+    if differing := find_differences(order, payment, content):
+        raise PaymentConflict(
+            gettext("Order {number} already exists with different content.").format(number=order.number), differing
+        )
+    if payment.get("reinstated_at"):
+        undo_refund(order, payment["reinstated_at"], actor)
+    map_items(order, actor=actor)
+    return order, False
+
+
+@transaction.atomic
+def _create_order(
+    merchant: Merchant, payment: dict, content: dict[str, str], actor: str, *, at_once: bool
+) -> Order | None:
+    """Store the order and its items; None if its number is taken."""
+    order = Order(
+        merchant=merchant,
+        number=payment["order"],
+        status=Order.Status.PAID,
+        reported_by=actor,
+        paid_at=in_utc(payment["paid_at"]),
+        reinstated_at=in_utc(payment.get("reinstated_at")),
+        utc_offset=payment["paid_at"].utcoffset() // timedelta(minutes=1),
+        currency=payment["currency"],
+        language=payment["language"],
+        checkout_page=payment["checkout_page"],
+        additional_parameters=payment["additional_parameters"],
+        content=content,
+        **new_link(),
+        **payment["customer"],
+    )
+    ours, others = [], []
+    for item in payment["items"]:
+        (ours if item["product"] else others).append(item)
+    items = _build_items(order, ours)
+    order.loaded_items = items
+    order.loaded_other_items = [_build_other(order, item) for item in others]
+    rows = sql.run(PLACE, **_order_parameters(order), **_item_parameters(items), **_other_parameters(order))
+    if not rows:
+        transaction.set_rollback(True)  # of the subscriptions
+        return None
+    order.pk, order.reported_at = rows[0].order_id, rows[0].reported_at
+    order._state.adding, order._state.db = False, "default"
+    _sell(order, items, rows, at_once=at_once)
+    return order
+
+
+def _sell(order: Order, items: list[OrderItem], rows: list[Any], *, at_once: bool = True) -> None:
+    """Announce new items. `rows` have their primary keys."""
+    ids = {row.reference: row.id for row in rows}
+    for item in items:
+        item.pk, item.order = ids[item.reference], order
+        item._state.adding, item._state.db = False, "default"
+    if items:
+        order_paid.send(Order, order=order, items=items, at_once=at_once)
+
+
+@transaction.atomic
+def map_items(order: Order, *, actor: str) -> int:
+    """Sell the items of a paid order that were *not ours* but have a product by now; return their number."""
+    if not order.other_items.mappable().exists():
+        return 0
+    # Serializes with refunds, and with another mapping of the same items.
+    order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
+    if order.status != Order.Status.PAID:
+        return 0
+    others = list(order.other_items.mappable().order_by("pk"))
+    products = Product.objects.in_bulk([other.product_id for other in others])
+    order.other_items.filter(pk__in=[other.pk for other in others]).delete()
+    items = _build_items(order, [other.reported(products[other.product_id]) for other in others])
+    if items:
+        _sell(order, items, sql.run(ADD_ITEMS, order=order.pk, **_item_parameters(items)))
+        details = {"items": [other.reference for other in others]}
+        OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=actor)
+    return len(others)
+
+
+def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, int]:
+    """Get or create the subscriptions of these items; return their primary keys by reference."""
+    reported = {item["subscription"]["id"]: item["subscription"] for item in items if item["subscription"]}
+    found: dict[str, int] = {}
+    while found.keys() != reported.keys():
+        rows = sql.run(
+            SUBSCRIBE,
+            merchant=order.merchant_id,
+            paid_at=order.paid_at,
+            references=list(reported),
+            types=[subscription["type"] for subscription in reported.values()],
+            periods=[subscription["period"] for subscription in reported.values()],
+        )
+        found = {row.reference: row.id for row in rows}
+    return found
+
+
+def _build_items(order: Order, reported: list[dict]) -> list[OrderItem]:
+    subscriptions = _get_subscriptions(order, reported)
+    return [_build_item(item, subscriptions) for item in reported]
+
+
+def _build_item(item: dict, subscriptions: dict[str, int]) -> OrderItem:
+    reported = item["subscription"] or {"id": None, "parent_order": None}
+    return OrderItem(
+        reference=item["item"],
+        product=item["product"],
+        quantity=item["quantity"],
+        units=item["product"].units(item["quantity"]),
+        total_price=Decimal(item["total_price"]),
+        subscription_id=subscriptions.get(reported["id"]),
+        parent_order=reported["parent_order"] or "",
+    )
+
+
+def _build_other(order: Order, item: dict) -> OtherItem:
+    price, same = Decimal(item["total_price"]), {name: item[name] for name in ("quantity", "subscription")}
+    return OtherItem(order=order, reference=item["item"], product=item["sku"], total_price=price, **same)
+
+
+def _order_parameters(order: Order) -> dict[str, Any]:
+    sealed = Order._meta.get_field("link_token").pre_save(order, True)
+    return {
+        "merchant": order.merchant_id,
+        "number": order.number,
+        "status": str(order.status),
+        "reported_by": order.reported_by,
+        "paid_at": order.paid_at,
+        "utc_offset": order.utc_offset,
+        "reinstated_at": order.reinstated_at,
+        "currency": order.currency,
+        "language": order.language,
+        "checkout_page": order.checkout_page_id,
+        "email": order.email,
+        "first_name": order.first_name,
+        "last_name": order.last_name,
+        "company": order.company,
+        "country": order.country,
+        "additional_parameters": _json(order.additional_parameters),
+        "content": _json(order.content),
+        "link_token": sealed.ciphertext,
+        "link_fingerprint": order.link_fingerprint,
+    }
+
+
+def _item_parameters(items: list[OrderItem]) -> dict[str, list[Any]]:
+    return {
+        "references": [item.reference for item in items],
+        "products": [item.product_id for item in items],
+        "quantities": [item.quantity for item in items],
+        "units": [item.units for item in items],
+        "prices": [item.total_price for item in items],
+        "subscriptions": [item.subscription_id for item in items],
+        "parents": [item.parent_order for item in items],
+    }
+
+
+def _other_parameters(order: Order) -> dict[str, list[Any]]:
+    others = order.loaded_other_items
+    return {
+        "other_references": [other.reference for other in others],
+        "other_products": [other.product for other in others],
+        "other_quantities": [other.quantity for other in others],
+        "other_prices": [other.total_price for other in others],
+        "other_subscriptions": [other.subscription and _json(other.subscription) for other in others],
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, cls=DjangoJSONEncoder)

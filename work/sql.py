@@ -1,0 +1,37 @@
+"""Runs statements written in SQL, where the ORM would take longer to compose them than PostgreSQL to execute them."""
+
+from typing import Any
+
+from django.db import connection, models
+from psycopg import Cursor
+from psycopg.rows import namedtuple_row
+
+
+def run(statement: str, **parameters: Any) -> list[Any]:
+    """Execute a statement with named parameters and return its rows as named tuples.
+
+    PostgreSQL binds the parameters, so it prepares a repeated statement once per connection if settings allow.
+    Cast each parameter (`%(pools)s::bigint[]`), because PostgreSQL can't infer the types of all.
+    """
+    connection.ensure_connection()
+    inner = Cursor(connection.connection, row_factory=namedtuple_row)
+    # Django's wrappers translate errors and count statements.
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    with wrap(inner) as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def columns(model: type[models.Model], table: str) -> str:
+    """Return the model's columns, as `build` expects them."""
+    return ", ".join(f'{table}."{field.column}"' for field in model._meta.concrete_fields)
+
+
+def build(model: type[models.Model], row: Any, start: int = 0) -> Any:
+    """Return the instance whose `columns` are in a row, from the position `start` on."""
+    fields = model._meta.concrete_fields
+    values = [
+        field.from_db_value(value, None, connection) if hasattr(field, "from_db_value") else value  # type: ignore[attr-defined]
+        for field, value in zip(fields, row[start : start + len(fields)], strict=True)
+    ]
+    return model.from_db(connection.alias, [field.attname for field in fields], values)

@@ -76,7 +76,8 @@ def find_item(order: Order, name: str) -> OrderItem:
 
 
 def display(order: Order) -> dict:
-    prefetch_related_objects([order], *FOR_DISPLAY)
+    if not hasattr(order, "loaded_items"):
+        prefetch_related_objects([order], *FOR_DISPLAY)
     return OrderSerializer(order).data
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
+from fulfillment.catalog import read_catalog
 from merchants.models import CheckoutPage, Product
 from merchants.text import remove_invisible, validate_visible
 from orders.fields import EmailField
@@ -196,6 +197,10 @@ def _read_sku(item: Mapping) -> str:
     return to_text(item.get("product"))[:MAX_OTHER_PRODUCT].strip()
 
 
+def _read_skus(items: list) -> set[str]:
+    return {_read_sku(item) for item in items[:MAX_ITEMS] if isinstance(item, Mapping)} - {""}
+
+
 class ParametersField(serializers.DictField):
     """Texts by name. Drops invalid names and values."""
 
@@ -237,16 +242,25 @@ class PaymentSerializer(OptionalFields):
         return code
 
     def validate_checkout_page(self, code: str) -> CheckoutPage:
-        page = self.context["merchant"].checkout_pages.filter(code=code).first()
-        if page is None:
+        page = self.catalog.page
+        if page is None or page.code != code:
             raise serializers.ValidationError(f"The checkout page “{code}” doesn’t exist.")
         return page
 
     def to_internal_value(self, data):
-        items = data.get("items") if isinstance(data, Mapping) else None
-        # Looked up before the items are validated, because items that are *not ours* are validated leniently.
-        self.products = self._find_products(items if isinstance(items, list) else [])
+        # Read before the items are validated, because items that are *not ours* are validated leniently.
+        reported = data if isinstance(data, Mapping) else {}
+        items, page = reported.get("items"), to_text(reported.get("checkout_page")).strip()
+        self.catalog = read_catalog(
+            self.context["merchant"],
+            page or str(self.fields["checkout_page"].default),
+            _read_skus(items if isinstance(items, list) else []),
+        )
         return super().to_internal_value(data)
+
+    @property
+    def products(self) -> dict[str, Product]:
+        return self.catalog.products
 
     def validate_items(self, items: list[dict]) -> list[dict]:
         products = self.products
@@ -258,10 +272,6 @@ class PaymentSerializer(OptionalFields):
         if any(errors):
             raise serializers.ValidationError(errors)
         return sold
-
-    def _find_products(self, items: list) -> dict[str, Product]:
-        skus = {_read_sku(item) for item in items[:MAX_ITEMS] if isinstance(item, Mapping)} - {""}
-        return {product.sku: product for product in self.context["merchant"].products.filter(sku__in=skus)}
 
     def _errors(self, items: list[dict], index: int) -> dict[str, Any]:
         item, before = items[index], items[:index]

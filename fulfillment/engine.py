@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -37,8 +38,12 @@ def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
     With `at_once`, ask the immediate sources now. Without it, leave all to the workers.
     """
     fulfillments = [Fulfillment(item=item) for item in items]
+    for item in items:
+        item.loaded_codes = []
     if at_once:
-        _ask_immediate_sources(fulfillments, {item.pk: list(range(1, item.units + 1)) for item in items})
+        missing = {item.pk: list(range(1, item.units + 1)) for item in items}
+        for attempt in _ask_immediate_sources(fulfillments, missing):
+            attempt.fulfillment.item.loaded_codes = sorted(attempt.codes, key=attrgetter("unit"))
     else:
         save([], fulfillments)
         for fulfillment in fulfillments:
@@ -103,7 +108,8 @@ def top_up_at_once(pks: Sequence[int]) -> None:
         with transaction.atomic():
             fulfillments = _lock(pks)
             missing = OrderItem.find_missing_units([fulfillment.item for fulfillment in fulfillments])
-            _ask_immediate_sources(fulfillments, missing)
+            attempts = _ask_immediate_sources(fulfillments, missing)
+            wake_renewals(*(attempt.fulfillment.item for attempt in attempts if attempt.is_complete))
     except Exception:
         if len(pks) == 1:
             logger.exception("Fulfillment %s failed and will be retried", pks[0])
@@ -201,10 +207,9 @@ class Attempt:
             outcome.status = Status.FAILED if self.errors and not self.shortages else Status.WAITING
             outcome.reason = self.reason
 
-    def follow_up(self) -> None:
-        """Do what an outcome requires that was saved."""
+    def notify(self) -> None:
+        """Notify the merchant of an outcome that needs somebody."""
         if self.is_complete:
-            wake_renewals(self.fulfillment.item)
             return
         for source, _ in self.failed:
             source.notify_merchant(self.fulfillment.item) if source else notify_item(self.fulfillment.item)
@@ -226,7 +231,7 @@ class Attempt:
         )
 
 
-def _ask_immediate_sources(fulfillments: Sequence[Fulfillment], missing: Mapping[int, list[int]]) -> None:
+def _ask_immediate_sources(fulfillments: Sequence[Fulfillment], missing: Mapping[int, list[int]]) -> list[Attempt]:
     """Ask the sources of items for their missing units until one isn't immediate, and save codes and outcomes.
 
     All items ask their first source together, then those that still miss codes their second one. The caller holds the
@@ -259,7 +264,7 @@ def _ask_immediate_sources(fulfillments: Sequence[Fulfillment], missing: Mapping
     save([code for attempt in attempts for code in attempt.codes], rows)
     for attempt in attempts:
         if attempt.has_ended:
-            attempt.follow_up()
+            attempt.notify()
             continue
         if attempt.codes:
             _note_progress(attempt.fulfillment)
@@ -268,6 +273,7 @@ def _ask_immediate_sources(fulfillments: Sequence[Fulfillment], missing: Mapping
             transaction.on_commit(nudge, robust=True)
         else:
             attempt.put_off()
+    return attempts
 
 
 def top_up(fulfillment: Fulfillment) -> bool:
@@ -314,7 +320,7 @@ def _collect(attempt: Attempt, source: Source) -> None:
             attempt.end()
         save(attempt.codes, [fulfillment] if attempt.is_complete else [])
         if attempt.is_complete:
-            attempt.follow_up()
+            wake_renewals(item)
         elif attempt.codes:
             _note_progress(fulfillment)
         attempt.codes = []
@@ -348,7 +354,7 @@ def save_codes(
         attempt.end()
     save(new, [fulfillment] if attempt.is_complete else [])
     if attempt.is_complete:
-        attempt.follow_up()
+        wake_renewals(item)
     elif new:
         _note_progress(fulfillment)
 
@@ -369,9 +375,11 @@ def _record_shortage(attempt: Attempt) -> None:
         if attempt.is_complete or attempt.is_over:
             attempt.end()
             save([], [fulfillment])
-            attempt.follow_up()
+            attempt.notify()
         else:
             attempt.put_off()
+        if attempt.is_complete:
+            wake_renewals(fulfillment.item)
 
 
 def wake_renewals(*items: OrderItem) -> None:

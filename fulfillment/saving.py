@@ -102,7 +102,8 @@ def save(codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment] = ()) -> 
 
     The caller holds the orders' locks. Sets the primary keys of new codes and fulfillments.
     """
-    items = {row.item.pk: row.item for row in (*codes, *fulfillments)}
+    with_items: list[Any] = [*codes, *fulfillments]
+    items = {row.item.pk: row.item for row in with_items}
     # An order can have several instances.
     orders = {code.item.order_id: code.item.order for code in codes if code.item.order.checkout_page.delivery_allowed}
     rows = sql.run(
@@ -132,10 +133,7 @@ def _code_parameters(codes: Sequence[NewCode]) -> dict[str, list[Any]]:
     texts = [code.code for code in codes]
     digests = fingerprints(texts)
     column = ActivationCode._meta.get_field("code")
-    places = [
-        column.place((code.item.pk, code.unit, digest))  # type: ignore[union-attr]
-        for code, digest in zip(codes, digests, strict=True)
-    ]
+    places = [column.place((code.item.pk, code.unit, digest)) for code, digest in zip(codes, digests, strict=True)]
     return {
         "code_items": [code.item.pk for code in codes],
         "units": [code.unit for code in codes],

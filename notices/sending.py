@@ -3,6 +3,7 @@
 Each kind of notice is a class, registered by the module that creates its notices.
 """
 
+import json
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -14,6 +15,7 @@ from django.utils.translation import gettext
 from merchants.models import Merchant
 from notices.models import MerchantNotice
 from outbound.mail import compose_plain, send_email
+from work import sql
 from work.attempts import Failure, Policy
 from work.models import advisory_lock
 
@@ -51,15 +53,31 @@ def register(*kinds: type[NoticeKind]) -> None:
     KINDS.update((kind.code, kind()) for kind in kinds)
 
 
+# Two callers at the same moment create one notice.
+NOTIFY_ONCE = """
+    INSERT INTO notices_merchantnotice (merchant_id, kind, subject_type_id, subject_id, details, is_unique,
+        can_be_grouped, sent_at, attempts, ended_at, reason)
+    VALUES (%(merchant)s, %(kind)s, %(subject_type)s, %(subject)s, %(details)s::jsonb, true, false, NULL, 0, NULL, '')
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""
+
+
 def notify(kind: type[NoticeKind], merchant: Merchant, subject: models.Model | None = None, **fields: Any) -> None:
     """Create a notice and queue it, in the transaction of what it is about."""
     notice = MerchantNotice(merchant=merchant, kind=kind.code, subject=subject, is_unique=kind.is_unique, **fields)
     if kind.is_unique:
-        # Two callers at the same moment create one notice.
-        unique = {name: getattr(notice, name) for name in ("kind", "subject_type", "subject_id", "is_unique")}
-        notice, is_new = MerchantNotice.objects.get_or_create(**unique, defaults={"merchant": merchant, **fields})
-        if not is_new:
+        rows = sql.run(
+            NOTIFY_ONCE,
+            merchant=merchant.pk,
+            kind=notice.kind,
+            subject_type=notice.subject_type_id,
+            subject=notice.subject_id,
+            details=json.dumps(notice.details),
+        )
+        if not rows:
             return
+        notice.pk = rows[0].id
     else:
         notice.save()
     notice.nudge()

@@ -417,6 +417,8 @@ class ActivationCode(models.Model):
     withdrawn_by = models.CharField(max_length=MAX_ACTOR, blank=True, default="", db_default="", editable=False)
     replaced_by = models.OneToOneField("self", models.PROTECT, null=True, editable=False, related_name="replaces")
 
+    loaded_deliveries: list[Any]  # in hand, like an order's items
+
     objects = LiveCodeManager()
     all_codes = models.Manager()  # noqa: DJ012 (a second manager)
 

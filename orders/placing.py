@@ -146,7 +146,8 @@ def _create_order(
         **new_link(),
         **payment["customer"],
     )
-    ours, others = [], []
+    ours: list[dict] = []
+    others: list[dict] = []
     for item in payment["items"]:
         (ours if item["product"] else others).append(item)
     items = _build_items(order, ours)

@@ -75,7 +75,7 @@ def take_keys(wanted: Mapping[Place, Sequence[Unit]], *, from_reserve: bool = Fa
             pk=row.id,
             pool_id=row.pool_id,
             position=row.position,
-            code=Sealed(row.code),
+            code=Sealed(row.code),  # type: ignore[misc]
             fingerprint=row.fingerprint,
         )
         for row in rows

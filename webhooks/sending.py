@@ -68,11 +68,14 @@ def emit(merchant: Merchant, event: str, *payloads: Payload) -> None:
 
     Call it in the transaction of the event. Payloads must not contain activation codes or customer data.
     """
-    endpoints = list(merchant.webhook_endpoints.filter(disabled_at=None, events__contains=[event]).only("pk"))
+    known = getattr(merchant, "loaded_listeners", {}).get(event)
+    listening = merchant.webhook_endpoints.filter(disabled_at=None, events__contains=[event])
+    endpoints = listening.values_list("pk", flat=True) if known is None else known
     events = [(WebhookMessage.make_event_id(), data) for data in payloads]
     for endpoint in endpoints if events else ():
         first, *_ = WebhookMessage.objects.bulk_create(
-            WebhookMessage(endpoint=endpoint, event=event, event_id=event_id, data=data) for event_id, data in events
+            WebhookMessage(endpoint_id=endpoint, event=event, event_id=event_id, data=data)
+            for event_id, data in events
         )
         first.nudge()  # its worker sends the others
 

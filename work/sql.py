@@ -14,24 +14,27 @@ def run(statement: str, **parameters: Any) -> list[Any]:
     Cast each parameter (`%(pools)s::bigint[]`), because PostgreSQL can't infer the types of all.
     """
     connection.ensure_connection()
-    inner = Cursor(connection.connection, row_factory=namedtuple_row)
+    inner: Any = Cursor(connection.connection, row_factory=namedtuple_row)
     # Django's wrappers translate errors and count statements.
     wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
     with wrap(inner) as cursor:
         cursor.execute(statement, parameters)
+        if connection.queries_logged:
+            # Django can't read it from this kind of cursor.
+            connection.queries_log[-1]["sql"] = connection.ops.compose_sql(statement, parameters)  # type: ignore[attr-defined]
         return cursor.fetchall() if cursor.description else []
 
 
 def columns(model: type[models.Model], table: str) -> str:
-    """Return the model's columns, as `build` expects them."""
-    return ", ".join(f'{table}."{field.column}"' for field in model._meta.concrete_fields)
+    """Return a model's columns for a SELECT, each named `table__column`."""
+    return ", ".join(f'{table}."{field.column}" AS {table}__{field.column}' for field in model._meta.concrete_fields)
 
 
 def build(model: type[models.Model], row: Any, start: int = 0) -> Any:
-    """Return the instance whose `columns` are in a row, from the position `start` on."""
+    """Return the instance whose `columns` are in a row, beginning with the one at position `start`."""
     fields = model._meta.concrete_fields
     values = [
-        field.from_db_value(value, None, connection) if hasattr(field, "from_db_value") else value  # type: ignore[attr-defined]
+        field.from_db_value(value, None, connection) if hasattr(field, "from_db_value") else value
         for field, value in zip(fields, row[start : start + len(fields)], strict=True)
     ]
     return model.from_db(connection.alias, [field.attname for field in fields], values)

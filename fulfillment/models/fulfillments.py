@@ -29,7 +29,7 @@ class FulfillmentMethodQuerySet(models.QuerySet["FulfillmentMethod"]):
     def for_product(self, product: Product) -> "Sequence[FulfillmentMethod]":
         return self.for_products([product])[product.pk]
 
-    def for_products(self, products: Iterable[Product]) -> "dict[int, Sequence[FulfillmentMethod]]":
+    def for_products(self, products: Iterable[Product]) -> dict[int, "Sequence[FulfillmentMethod]"]:
         """Each product's sources in the order they are asked or, if it has none, those that serve all products."""
         found = {product.pk: product for product in products}
         methods = {pk: product.loaded_methods for pk, product in found.items() if hasattr(product, "loaded_methods")}

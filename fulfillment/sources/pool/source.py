@@ -25,7 +25,7 @@ class PoolSource(Source):
 
     @classmethod
     def issue_all(cls, requests):
-        wanted = defaultdict(list)
+        wanted: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         for request in requests:
             place = (request.source.pool_id, request.item.order.merchant_id)
             wanted[place] += [(request.item.pk, unit) for unit in request.units]

@@ -18,7 +18,8 @@ CATALOG = """
         ) AS listeners
     FROM merchants_merchant merchant
     LEFT JOIN merchants_checkoutpage page ON page.merchant_id = merchant.id AND page.code = %(page)s
-    LEFT JOIN merchants_product product ON product.merchant_id = merchant.id AND product.sku = ANY(%(skus)s::text[])
+    LEFT JOIN merchants_product product ON product.merchant_id = merchant.id
+        AND product.sku = ANY(ARRAY(SELECT json_array_elements_text(%(skus)s::json)))
     LEFT JOIN fulfillment_fulfillmentmethod method ON method.product_id = product.id
     {joins}
     WHERE merchant.id = %(merchant)s

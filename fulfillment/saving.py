@@ -24,19 +24,19 @@ SAVE = """
         INSERT INTO orders_activationcode (item_id, unit, code, fingerprint, loose_fingerprint, hint, source, saved_by,
             seen_at, withdrawn_at, withdrawn_by, replaced_by_id)
         SELECT code.*, NULL, NULL, '', NULL
-        FROM unnest(%(code_items)s::bigint[], %(units)s::integer[], %(codes)s::bytea[], %(fingerprints)s::bytea[],
-            %(loose)s::bytea[], %(hints)s::text[], %(sources)s::text[], %(saved_by)s::text[]) AS code
+        FROM json_to_recordset(%(codes)s::json) AS code (item bigint, unit integer, code bytea, fingerprint bytea,
+            loose bytea, hint text, source text, saved_by text)
         RETURNING id, item_id, unit, saved_at
     ),
 
     -- New codes join an automatic e-mail that no worker has claimed. The lock keeps workers from claiming it now.
     given AS (
-        SELECT * FROM unnest(%(orders)s::bigint[], %(merchants)s::bigint[], %(recipients)s::text[],
-            %(message_ids)s::text[]) AS given (order_id, merchant_id, recipient, message_id)
+        SELECT * FROM json_to_recordset(%(orders)s::json)
+            AS given (order_id bigint, merchant_id bigint, recipient text, message_id text)
     ), unclaimed AS MATERIALIZED (
         SELECT id, order_id FROM delivery_delivery
-        WHERE order_id = ANY(%(orders)s::bigint[]) AND kind = 'automatic' AND status = 'queued' AND attempts = 0
-        FOR UPDATE
+        WHERE order_id IN (SELECT order_id FROM given) AND kind = 'automatic' AND status = 'queued' AND attempts = 0
+        FOR UPDATE OF delivery_delivery
     ), queued AS (
         INSERT INTO delivery_delivery (order_id, kind, status, recipient, message_id, sent_at, requested_by, attempts,
             ended_at, reason)
@@ -47,7 +47,7 @@ SAVE = """
         SELECT min(id) AS id, order_id, false AS is_new FROM unclaimed GROUP BY order_id
         UNION ALL SELECT id, order_id, true FROM queued
     ), item AS (
-        SELECT * FROM unnest(%(items)s::bigint[], %(item_orders)s::bigint[]) AS item (id, order_id)
+        SELECT * FROM json_to_recordset(%(items)s::json) AS item (id bigint, order_id bigint)
     ), carried AS (
         INSERT INTO delivery_deliveredcode (delivery_id, code_id, automatic)
         SELECT email.id, saved.id, true
@@ -61,10 +61,8 @@ SAVE = """
         SELECT item, status, CASE WHEN NOT has_ended THEN statement_timestamp() END, attempts,
             CASE WHEN has_ended THEN statement_timestamp() END, reason,
             CASE WHEN status = 'done' THEN statement_timestamp() END, failing_since, sent_by_vendor
-        FROM unnest(%(outcome_items)s::bigint[], %(statuses)s::text[], %(has_ended)s::boolean[],
-            %(attempts)s::integer[], %(reasons)s::text[], %(failing_since)s::timestamptz[],
-            %(sent_by_vendor)s::boolean[])
-            AS outcome (item, status, has_ended, attempts, reason, failing_since, sent_by_vendor)
+        FROM json_to_recordset(%(outcomes)s::json) AS outcome (item bigint, status text, has_ended boolean,
+            attempts integer, reason text, failing_since timestamptz, sent_by_vendor boolean)
         ON CONFLICT (item_id) DO UPDATE SET status = excluded.status, due_at = excluded.due_at,
             ended_at = excluded.ended_at, reason = excluded.reason, done_at = excluded.done_at,
             failing_since = excluded.failing_since, sent_by_vendor = excluded.sent_by_vendor
@@ -108,20 +106,29 @@ def save(codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment] = ()) -> 
     orders = {code.item.order_id: code.item.order for code in codes if code.item.order.checkout_page.delivery_allowed}
     rows = sql.run(
         SAVE,
-        items=list(items),
-        item_orders=[item.order_id for item in items.values()],
-        orders=list(orders),
-        merchants=[order.merchant_id for order in orders.values()],
-        recipients=[order.email for order in orders.values()],
-        message_ids=[make_message_id() for _ in orders],
-        **_code_parameters(codes),
-        outcome_items=[fulfillment.item_id for fulfillment in fulfillments],
-        statuses=[str(fulfillment.status) for fulfillment in fulfillments],
-        has_ended=[fulfillment.due_at is None for fulfillment in fulfillments],
-        attempts=[fulfillment.attempts for fulfillment in fulfillments],
-        reasons=[fulfillment.reason for fulfillment in fulfillments],
-        failing_since=[fulfillment.failing_since for fulfillment in fulfillments],
-        sent_by_vendor=[fulfillment.sent_by_vendor for fulfillment in fulfillments],
+        codes=_code_parameters(codes),
+        orders=[
+            {
+                "order_id": order.pk,
+                "merchant_id": order.merchant_id,
+                "recipient": order.email,
+                "message_id": make_message_id(),
+            }
+            for order in orders.values()
+        ],
+        items=[{"id": item.pk, "order_id": item.order_id} for item in items.values()],
+        outcomes=[
+            {
+                "item": fulfillment.item_id,
+                "status": str(fulfillment.status),
+                "has_ended": fulfillment.due_at is None,
+                "attempts": fulfillment.attempts,
+                "reason": fulfillment.reason,
+                "failing_since": fulfillment.failing_since,
+                "sent_by_vendor": fulfillment.sent_by_vendor,
+            }
+            for fulfillment in fulfillments
+        ],
     )
     _keep(rows, codes, fulfillments)
     for email, has_account in {(row.email, row.has_account) for row in rows if row.is_new}:
@@ -129,32 +136,39 @@ def save(codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment] = ()) -> 
         transaction.on_commit(partial(publish, Delivery.TASK, email, queue=queue), robust=True)
 
 
-def _code_parameters(codes: Sequence[NewCode]) -> dict[str, list[Any]]:
+def _code_parameters(codes: Sequence[NewCode]) -> list[dict[str, Any]]:
     texts = [code.code for code in codes]
     digests = fingerprints(texts)
     column = ActivationCode._meta.get_field("code")
     places = [column.place((code.item.pk, code.unit, digest)) for code, digest in zip(codes, digests, strict=True)]
-    return {
-        "code_items": [code.item.pk for code in codes],
-        "units": [code.unit for code in codes],
-        "codes": encrypt_all(texts, places),
-        "fingerprints": digests,
-        "loose": loose_fingerprints(texts),
-        "hints": list(map(hint, texts)),
-        "sources": [code.source for code in codes],
-        "saved_by": [code.saved_by for code in codes],
-    }
+    return [
+        {
+            "item": code.item.pk,
+            "unit": code.unit,
+            "code": sealed,
+            "fingerprint": digest,
+            "loose": loose,
+            "hint": hint(code.code),
+            "source": code.source,
+            "saved_by": code.saved_by,
+        }
+        for code, sealed, digest, loose in zip(
+            codes, encrypt_all(texts, places), digests, loose_fingerprints(texts), strict=True
+        )
+    ]
 
 
 def _keep(rows: Sequence[Any], codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment]) -> None:
     """Set what only the database knew."""
     by_unit = {(row.item, row.unit): row for row in rows}
+    emails = {
+        row.email: [DeliveredCode(delivery=Delivery(pk=row.email, kind=Delivery.Kind.AUTOMATIC), automatic=True)]
+        for row in {row.email: row for row in rows if row.email}.values()
+    }
     for code in codes:
         row = by_unit[code.item.pk, code.unit]
         code.id, code.saved_at = row.code, row.saved_at
-        if row.email:
-            email = Delivery(pk=row.email, order_id=code.item.order_id, kind=Delivery.Kind.AUTOMATIC)
-            code.loaded_deliveries = [DeliveredCode(delivery=email, code_id=code.id, automatic=True)]
+        code.loaded_deliveries = emails.get(row.email, [])
     by_item = {row.item: row for row in rows}
     for fulfillment in fulfillments:
         fulfillment.pk = by_item[fulfillment.item_id].fulfillment or fulfillment.pk

@@ -37,15 +37,15 @@ SOLD = """
     INSERT INTO orders_orderitem (order_id, reference, product_id, quantity, units, total_price, subscription_id,
         parent_order)
     SELECT placed.id, item.*
-    FROM placed, unnest(%(references)s::text[], %(products)s::bigint[], %(quantities)s::integer[],
-        %(units)s::integer[], %(prices)s::numeric[], %(subscriptions)s::bigint[], %(parents)s::text[]) AS item
+    FROM placed, json_to_recordset(%(items)s::json) AS item (reference text, product bigint, quantity integer,
+        units integer, price numeric, subscription bigint, parent text)
     RETURNING id, reference
 """
 NOT_OURS = """
     INSERT INTO orders_otheritem (order_id, reference, product, quantity, total_price, subscription)
     SELECT placed.id, item.*
-    FROM placed, unnest(%(other_references)s::text[], %(other_products)s::text[], %(other_quantities)s::integer[],
-        %(other_prices)s::numeric[], %(other_subscriptions)s::jsonb[]) AS item
+    FROM placed, json_to_recordset(%(others)s::json) AS item (reference text, product text, quantity integer,
+        price numeric, subscription jsonb)
 """
 PLACE = f"""
     WITH placed AS ({PLACED}), sold AS ({SOLD}), not_ours AS ({NOT_OURS})
@@ -61,18 +61,16 @@ ADD_ITEMS = f"""
 # subscription that another payment added since the statement began isn't among the rows.
 SUBSCRIBE = """
     WITH given AS (
-        SELECT * FROM unnest(%(references)s::text[], %(types)s::text[], %(periods)s::text[])
-            AS given (reference, type, period)
-        ORDER BY reference
+        SELECT * FROM json_to_recordset(%(given)s::json) AS given (id text, type text, period text) ORDER BY id
     ), added AS (
         INSERT INTO orders_subscription (merchant_id, reference, type, period)
-        SELECT %(merchant)s, given.* FROM given
+        SELECT %(merchant)s, id, type, period FROM given
         ON CONFLICT (merchant_id, reference) DO NOTHING
         RETURNING id, reference
     ), changed AS (
         UPDATE orders_subscription known SET type = given.type, period = given.period
         FROM given
-        WHERE known.merchant_id = %(merchant)s AND known.reference = given.reference
+        WHERE known.merchant_id = %(merchant)s AND known.reference = given.id
             AND (known.type, known.period) <> (given.type, given.period)
             AND NOT EXISTS (
                 SELECT FROM orders_orderitem item JOIN orders_order later ON later.id = item.order_id
@@ -81,7 +79,7 @@ SUBSCRIBE = """
     )
     SELECT id, reference FROM added
     UNION ALL
-    SELECT known.id, reference FROM orders_subscription known JOIN given USING (reference)
+    SELECT known.id, reference FROM orders_subscription known JOIN given ON known.reference = given.id
     WHERE known.merchant_id = %(merchant)s
 """
 
@@ -153,7 +151,8 @@ def _create_order(
     items = _build_items(order, ours)
     order.loaded_items = items
     order.loaded_other_items = [_build_other(order, item) for item in others]
-    rows = sql.run(PLACE, **_order_parameters(order), **_item_parameters(items), **_other_parameters(order))
+    others_given = list(map(_other_parameters, order.loaded_other_items))
+    rows = sql.run(PLACE, **_order_parameters(order), items=list(map(_item_parameters, items)), others=others_given)
     if not rows:
         transaction.set_rollback(True)  # of the subscriptions
         return None
@@ -187,7 +186,7 @@ def map_items(order: Order, *, actor: str) -> int:
     order.other_items.filter(pk__in=[other.pk for other in others]).delete()
     items = _build_items(order, [other.reported(products[other.product_id]) for other in others])
     if items:
-        _sell(order, items, sql.run(ADD_ITEMS, order=order.pk, **_item_parameters(items)))
+        _sell(order, items, sql.run(ADD_ITEMS, order=order.pk, items=list(map(_item_parameters, items))))
         details = {"items": [other.reference for other in others]}
         OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=actor)
     return len(others)
@@ -198,14 +197,8 @@ def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, int]:
     reported = {item["subscription"]["id"]: item["subscription"] for item in items if item["subscription"]}
     found: dict[str, int] = {}
     while found.keys() != reported.keys():
-        rows = sql.run(
-            SUBSCRIBE,
-            merchant=order.merchant_id,
-            paid_at=order.paid_at,
-            references=list(reported),
-            types=[subscription["type"] for subscription in reported.values()],
-            periods=[subscription["period"] for subscription in reported.values()],
-        )
+        given = list(reported.values())
+        rows = sql.run(SUBSCRIBE, merchant=order.merchant_id, paid_at=order.paid_at, given=given)
         found = {row.reference: row.id for row in rows}
     return found
 
@@ -258,26 +251,25 @@ def _order_parameters(order: Order) -> dict[str, Any]:
     }
 
 
-def _item_parameters(items: list[OrderItem]) -> dict[str, list[Any]]:
+def _item_parameters(item: OrderItem) -> dict[str, Any]:
     return {
-        "references": [item.reference for item in items],
-        "products": [item.product_id for item in items],
-        "quantities": [item.quantity for item in items],
-        "units": [item.units for item in items],
-        "prices": [item.total_price for item in items],
-        "subscriptions": [item.subscription_id for item in items],
-        "parents": [item.parent_order for item in items],
+        "reference": item.reference,
+        "product": item.product_id,
+        "quantity": item.quantity,
+        "units": item.units,
+        "price": item.total_price,
+        "subscription": item.subscription_id,
+        "parent": item.parent_order,
     }
 
 
-def _other_parameters(order: Order) -> dict[str, list[Any]]:
-    others = order.loaded_other_items
+def _other_parameters(other: OtherItem) -> dict[str, Any]:
     return {
-        "other_references": [other.reference for other in others],
-        "other_products": [other.product for other in others],
-        "other_quantities": [other.quantity for other in others],
-        "other_prices": [other.total_price for other in others],
-        "other_subscriptions": [other.subscription and _json(other.subscription) for other in others],
+        "reference": other.reference,
+        "product": other.product,
+        "quantity": other.quantity,
+        "price": other.total_price,
+        "subscription": other.subscription,
     }
 
 

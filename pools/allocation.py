@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
@@ -8,40 +9,42 @@ from pools.ledger import moved_by
 from pools.models import LicenseKey, LicenseKeyQuerySet, LicensePool
 from pools.replenishment import check_stock, rearm
 from pools.signals import pool_refilled
-from vault.fields import Sealed
 from work import sql
 
 # Advance the head hint once this many keys behind it have been passed.
 HINT_STEP = 300
 
 
-# Gives each wanted unit a key of its pool, the oldest keys first. `wanted` is in the order in which units are served.
+# Gives each wanted unit a key of its pool, the oldest keys first. Units are served in the given order.
 #
 # - The pool's hint and the keys come from one snapshot, so the search never starts behind an available key.
 # - SKIP LOCKED: concurrent payments take different keys instead of waiting for each other. So too few keys don't prove
 #   that the pool is empty: a transaction that holds keys may roll back. The sweep tries again.
 # - MATERIALIZED: the locking subquery runs once.
+# - `place` numbers the units of all pools, because PostgreSQL joins by one column in linear time. It underestimates
+#   the number of units, and by pool and place it would compare each with each.
 # - `lead` is the distance of a key from the hint.
 TAKE = """
     WITH wanted AS (
-        SELECT pool, merchant, item, unit, row_number() OVER (PARTITION BY pool, merchant ORDER BY turn) AS place
-        FROM unnest(%(pools)s::bigint[], %(merchants)s::bigint[], %(items)s::bigint[], %(units)s::integer[])
-            WITH ORDINALITY AS wanted (pool, merchant, item, unit, turn)
+        SELECT pool, merchant, item, unit, row_number() OVER (ORDER BY pool, merchant, turn) AS place
+        FROM json_to_recordset(%(wanted)s::json)
+            AS wanted (pool bigint, merchant bigint, item bigint, unit integer, turn integer)
+    ), demand AS (
+        SELECT pool, merchant, count(*), min(place) AS first_place FROM wanted GROUP BY pool, merchant
     ), locked AS MATERIALIZED (
-        SELECT key.id, pool.id AS pool, merchant, key.position - pool.head_hint AS lead
-        FROM (SELECT pool, merchant, count(*) FROM wanted GROUP BY pool, merchant) AS demand
-        JOIN pools_licensepool pool ON pool.id = demand.pool AND pool.merchant_id = demand.merchant
+        SELECT key.id, key.position - pool.head_hint AS lead, pool.id AS pool, demand.first_place
+        FROM demand JOIN pools_licensepool pool ON pool.id = demand.pool AND pool.merchant_id = demand.merchant
         CROSS JOIN LATERAL (
             SELECT id, position FROM pools_licensekey
             WHERE pool_id = pool.id AND {stock}
             ORDER BY position LIMIT demand.count FOR UPDATE SKIP LOCKED
         ) AS key
     ), taken AS (
-        SELECT *, row_number() OVER (PARTITION BY pool ORDER BY lead) AS place FROM locked
+        SELECT id, lead, first_place - 1 + row_number() OVER (PARTITION BY pool ORDER BY lead) AS place FROM locked
     )
     UPDATE pools_licensekey AS key
     SET item_id = wanted.item, unit = wanted.unit, issued_at = statement_timestamp(), reserved = false
-    FROM taken JOIN wanted USING (pool, merchant, place)
+    FROM taken JOIN wanted USING (place)
     WHERE key.id = taken.id
     RETURNING key.id, key.pool_id, key.position, key.item_id, key.unit, key.code, key.fingerprint, taken.lead
 """
@@ -54,29 +57,36 @@ Place = tuple[int, int]  # the primary keys of a pool and of the merchant of the
 Unit = tuple[int, int]  # an item's primary key, and a number from 1
 
 
-def take_keys(wanted: Mapping[Place, Sequence[Unit]], *, from_reserve: bool = False) -> dict[Unit, LicenseKey]:
+class TakenKey(NamedTuple):
+    """A key that was issued: the fields that are used, because a thousand model instances take long to create."""
+
+    pk: int
+    position: int
+    code: str
+
+
+def take_keys(wanted: Mapping[Place, Sequence[Unit]], *, from_reserve: bool = False) -> dict[Unit, TakenKey]:
     """Issue the oldest available keys of pools to units of items; fewer if a pool runs out.
 
     `wanted` has the units by pool, in the order in which they are served. Call this in a transaction that holds the
     orders' locks, and save the codes in the same transaction. Only people may issue keys from the reserve.
     """
-    units = [(*place, *unit) for place, units in wanted.items() for unit in units]
+    units = [
+        {"pool": pool, "merchant": merchant, "item": item, "unit": unit, "turn": turn}
+        for (pool, merchant), units in wanted.items()
+        for turn, (item, unit) in enumerate(units)
+    ]
     if not units:
         return {}
-    names = ("pools", "merchants", "items", "units")
-    parameters = {name: list(values) for name, values in zip(names, zip(*units, strict=True), strict=True)}
-    rows = sql.run(TAKE_RESERVED if from_reserve else TAKE_AVAILABLE, **parameters)
+    rows = sql.run(TAKE_RESERVED if from_reserve else TAKE_AVAILABLE, wanted=units)
 
     transaction.on_commit(partial(check_stock, {pool for pool, _ in wanted}), robust=True)
     for pool in {row.pool_id for row in rows if row.lead > HINT_STEP and not from_reserve}:
         transaction.on_commit(partial(advance_head_hint, LicensePool(pk=pool)), robust=True)
+    column = LicenseKey._meta.get_field("code")
     return {
-        (row.item_id, row.unit): LicenseKey(
-            pk=row.id,
-            pool_id=row.pool_id,
-            position=row.position,
-            code=Sealed(row.code),  # type: ignore[misc]
-            fingerprint=row.fingerprint,
+        (row.item_id, row.unit): TakenKey(
+            row.id, row.position, column.open(row.code, column.place((row.pool_id, row.fingerprint)))
         )
         for row in rows
     }
@@ -84,7 +94,7 @@ def take_keys(wanted: Mapping[Place, Sequence[Unit]], *, from_reserve: bool = Fa
 
 def allocate_keys(
     pool: LicensePool, item: OrderItem, units: list[int], *, from_reserve: bool = False
-) -> dict[int, LicenseKey]:
+) -> dict[int, TakenKey]:
     """Issue keys of one pool to units of one item, as `take_keys` does."""
     keys = take_keys({(pool.pk, pool.merchant_id): [(item.pk, unit) for unit in units]}, from_reserve=from_reserve)
     return {unit: key for (_, unit), key in keys.items()}

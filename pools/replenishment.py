@@ -25,7 +25,7 @@ STOCK = """
             ORDER BY position LIMIT pool.threshold + 1
         ) AS key
     ) AS stock
-    WHERE pool.id = ANY(%(pools)s::bigint[])
+    WHERE pool.id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
 """
 
 

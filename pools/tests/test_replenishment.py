@@ -140,7 +140,7 @@ def test_the_check_reads_only_as_many_keys_as_the_threshold(make_pool):
     pool = make_pool(5000, threshold=10)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE pools_licensekey")
-        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {STOCK}", {"pools": [pool.pk]})
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {STOCK}", {"pools": f"[{pool.pk}]"})
         plan = cursor.fetchone()[0][0]["Plan"]
 
     assert "key_available" in str(plan)

@@ -19,9 +19,7 @@ def run(statement: str, **parameters: Any) -> list[Any]:
     parameter whose type PostgreSQL can't infer. Lists become JSON: `json_to_recordset` takes one parameter instead of
     an array for each column, which psycopg takes long to convert.
     """
-    values = {
-        name: _ENCODER.encode(value) if isinstance(value, list) else value for name, value in parameters.items()
-    }
+    values = {name: _ENCODER.encode(value) if isinstance(value, list) else value for name, value in parameters.items()}
     connection.ensure_connection()
     inner: Any = Cursor(connection.connection, row_factory=namedtuple_row)
     # Django's wrappers translate errors and count statements.

@@ -7,6 +7,7 @@ from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rest_framework.test import APIClient
 
+from api.throttling import ApiKeyThrottle
 from merchants.models import ApiKey
 
 
@@ -116,6 +117,27 @@ def test_it_throttles_each_key_separately(make_key, settings, monkeypatch):
     assert statuses == [200, 200]
     assert (response.status_code, response["Retry-After"]) == (429, "30")
     assert get_orders(other).status_code == 200
+
+
+def test_processes_share_the_limit_in_blocks(make_key, settings, monkeypatch):
+    now = 60 * randrange(10**9)
+    monkeypatch.setattr("api.throttling.time", SimpleNamespace(time=lambda: now))
+    settings.API_REQUESTS_PER_MINUTE = 5000  # blocks of five
+    _, text = make_key()
+    counted = []
+    count = ApiKeyThrottle._count
+    monkeypatch.setattr(
+        ApiKeyThrottle, "_count", staticmethod(lambda *args: counted.append(count(*args)) or counted[-1])
+    )
+
+    assert {get_orders(text).status_code for _ in range(10)} == {200}
+    assert counted == [5, 10]
+
+    key = ApiKey.objects.get()
+    count(f"keywell:requests:{key.pk}:{now // 60}", 4987)  # of other processes
+    assert [get_orders(text).status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    now += 60
+    assert get_orders(text).status_code == 200
 
 
 def test_it_does_not_throttle_while_valkey_is_down(make_key, monkeypatch):

@@ -14,7 +14,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
 
-        key = ApiKey.objects.authenticate(text.strip())
+        key = ApiKey.authenticate(text.strip())
         if key is None:
             raise AuthenticationFailed("This API key doesn’t exist or has been revoked.")
         key.touch()

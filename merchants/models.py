@@ -240,29 +240,6 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         key = self.create(prefix=prefix, secret_hash=ApiKey.hash_secret(secret), **fields)
         return key, f"kw_{prefix}_{secret}"
 
-    def authenticate(self, text: str) -> "ApiKey | None":
-        match = KEY_TEXT.fullmatch(text)
-        if match is None:
-            return None
-
-        prefix, secret = match.groups()
-        rows = sql.run(_find_key(), prefix=prefix)
-        key: ApiKey | None = sql.build(ApiKey, rows[0]) if rows else None
-        if key is None or not hmac.compare_digest(bytes(key.secret_hash), ApiKey.hash_secret(secret)):
-            return None
-        key.merchant = sql.build(Merchant, rows[0], len(ApiKey._meta.concrete_fields))
-        return key
-
-
-@cache
-def _find_key() -> str:
-    """The statement that finds an API key and its merchant. Every request runs it."""
-    selected = f"{sql.columns(ApiKey, 'key')}, {sql.columns(Merchant, 'merchant')}"
-    return f"""
-        SELECT {selected} FROM merchants_apikey key JOIN merchants_merchant merchant ON merchant.id = key.merchant_id
-        WHERE key.prefix = %(prefix)s AND key.revoked_at IS NULL
-    """  # noqa: S608 (from the models)
-
 
 class UsageTracked(models.Model):
     last_used_at = models.DateTimeField(null=True, editable=False)
@@ -299,6 +276,32 @@ class ApiKey(UsageTracked):
 
     def __str__(self):
         return f"API key {self.name}"
+
+    @classmethod
+    def authenticate(cls, text: str) -> "ApiKey | None":
+        """Return the key with this text, with its merchant, unless it is revoked."""
+        match = KEY_TEXT.fullmatch(text)
+        if match is None:
+            return None
+
+        prefix, secret = match.groups()
+        rows = sql.run(cls._find(), prefix=prefix)
+        key: ApiKey | None = sql.build(cls, rows[0]) if rows else None
+        if key is None or not hmac.compare_digest(bytes(key.secret_hash), cls.hash_secret(secret)):
+            return None
+        key.merchant = sql.build(Merchant, rows[0], len(cls._meta.concrete_fields))
+        return key
+
+    @classmethod
+    @cache
+    def _find(cls) -> str:
+        """The statement that finds a key and its merchant. Every request runs it."""
+        selected = f"{sql.columns(cls, 'key')}, {sql.columns(Merchant, 'merchant')}"
+        return f"""
+            SELECT {selected}
+            FROM merchants_apikey key JOIN merchants_merchant merchant ON merchant.id = key.merchant_id
+            WHERE key.prefix = %(prefix)s AND key.revoked_at IS NULL
+        """  # noqa: S608 (from the models)
 
     @staticmethod
     def hash_secret(secret: str) -> bytes:

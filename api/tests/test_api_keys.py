@@ -126,9 +126,12 @@ def test_processes_share_the_limit_in_blocks(make_key, settings, monkeypatch):
     _, text = make_key()
     counted = []
     count = ApiKeyThrottle._count
-    monkeypatch.setattr(
-        ApiKeyThrottle, "_count", staticmethod(lambda *args: counted.append(count(*args)) or counted[-1])
-    )
+
+    def count_and_note(*args):
+        counted.append(count(*args))
+        return counted[-1]
+
+    monkeypatch.setattr(ApiKeyThrottle, "_count", staticmethod(count_and_note))
 
     assert {get_orders(text).status_code for _ in range(10)} == {200}
     assert counted == [5, 10]

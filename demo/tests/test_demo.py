@@ -53,7 +53,7 @@ def test_it_writes_down_how_to_sign_in(credentials, settings):
         user = User.objects.get(email=written[f"{role}_LOGIN"])
         assert user.check_password(written[f"{role}_PASSWORD"])
         assert user.is_staff == (role == "STAFF")
-    assert ApiKey.objects.authenticate(written["API_KEY"])
+    assert ApiKey.authenticate(written["API_KEY"])
     assert stat.S_IMODE((settings.VAR / "demo.env").stat().st_mode) == 0o600
 
 

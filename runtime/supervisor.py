@@ -28,7 +28,7 @@ INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
 # Seconds before a service is restarted after its first exit, its second, and so on; the last value repeats.
 PAUSES = (0.25, 1, 2, 4, 8, 15)
 # Seconds in which a service must become ready.
-START_TIMEOUT = 60
+START_TIMEOUT = 300
 # Seconds after which a running service counts as steady, so its pauses start over.
 STEADY_AFTER = 20
 # Connections that may wait in the kernel.
@@ -129,7 +129,7 @@ class Service:
         if self.exit_status() is not None:
             raise ServiceError(f"{self.name} did not start. {self.story()}")
         if time.monotonic() > deadline:
-            raise ServiceError(f"{self.name} doesn't serve after a minute: {problem}. {self.story()}")
+            raise ServiceError(f"{self.name} doesn't serve after {START_TIMEOUT} s: {problem}. {self.story()}")
         return False
 
     def wait_until_ready(self) -> None:

@@ -29,7 +29,7 @@ Env = Mapping[str, str]
 JSON = "application/json"
 TICKS = os.sysconf("SC_CLK_TCK")
 # The name of a service in the command of its first process.
-SERVICE = re.compile(r"(\w+)@|(?:runtime|celery).*\b(web|beat)\b|\b(postgres|valkey)\b")
+SERVICE = re.compile(r"--hostname (\w+)@|-m runtime\.(web)\b|\b(postgres|valkey)\b")
 
 
 @contextlib.contextmanager

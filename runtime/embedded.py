@@ -61,7 +61,7 @@ class Postgres(EmbeddedServer):
         if not self.data.exists():
             self._create(programs, guise)
         guise.own(self.data)
-        settings = {"listen_addresses": "", "unix_socket_permissions": "0700", "max_connections": "200"}
+        settings = {"listen_addresses": "", "unix_socket_permissions": "0700", "max_connections": "300"}
         settings["log_checkpoints"] = "off"
         # Log neither statements nor values: they contain customers' addresses.
         settings |= {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 
 from django.db import connection, models
@@ -64,7 +65,7 @@ def read_holding(licensee: Licensee) -> Holding:
 
 
 def _read(licensee: str, **parameters: Any) -> list[tuple[str, dict[str, Any]]]:
-    with connection.cursor() as cursor:
+    with connection.prepared() as cursor:  # type: ignore[attr-defined]
         cursor.execute(READ.format(licensee), parameters)
         return [(kind, json.loads(text, parse_float=Decimal)) for kind, text in cursor]
 
@@ -90,5 +91,11 @@ def _instance(model: type[Row], values: dict[str, Any]) -> Row:
     for name in ("created_at", "start_date", "moved_at", "failed_at"):
         if values.get(name):
             values[name] = datetime.fromisoformat(values[name])
-    names = [field.attname for field in model._meta.concrete_fields if field.attname in values]
+    names = _names(model, frozenset(values))
     return model.from_db(connection.alias, names, [values[name] for name in names])
+
+
+@cache
+def _names(model: type[models.Model], columns: frozenset[str]) -> list[str]:
+    """Return the names of the model's fields among the columns, in the order in which its constructor takes them."""
+    return [field.attname for field in model._meta.concrete_fields if field.attname in columns]

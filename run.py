@@ -41,6 +41,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -57,15 +58,16 @@ if INSIDE:
     import psycopg
 
     from runtime.embedded import EmbeddedServer, Postgres, Valkey
+    from runtime.sizing import processes
     from runtime.supervisor import (
-        BackgroundService,
-        LoadedService,
+        OnDemandWorker,
         Service,
         ServiceError,
         Supervisor,
         WebProcesses,
         WorkerService,
         die_with_parent,
+        limit_arenas,
         uninterrupted,
     )
 
@@ -74,6 +76,19 @@ STAMP = VENV / "keywell.json"
 # The content of run.lock after a run was asked to stop
 STOPPING = b"stopping"
 MADE_BY = f"Python {sys.version.split()[0]} of {sys.base_prefix} in {VENV}"
+
+# What only some services import, most of them after their start.
+LOADED = [
+    "celery.bin.celery",
+    "celery.apps.worker",
+    "celery.concurrency.prefork",
+    "celery.concurrency.thread",
+    "celery.fixups.django",
+    "celery.worker.components",
+    "celery.worker.consumer",
+    "kombu.transport.redis",
+    "runtime.web",
+]
 
 CHECKS = [
     ["-m", "ruff", "check", "."],
@@ -358,46 +373,49 @@ def supervisor(var: Path, say: Callable[[str], None] = lambda line: None) -> Sup
 
 
 def applications(var: Path) -> list[Service]:
-    celery = ["--app", "portal"]
-    worker = [*celery, "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    worker = ["--app", "portal", "worker", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     broker = os.environ["BROKER_URL"]
-    beat = [*celery, "beat", "--scheduler", "runtime.beat.LocalScheduler", "--pidfile=", "--loglevel", "WARNING"]
+    count = str(processes())
     return [
-        WorkerService("worker", [*worker, "--concurrency", "2"], var / "log/worker.log", broker),
+        WorkerService("worker", [*worker, "--concurrency", count], var / "log/worker.log", broker),
         # A separate worker, since other servers can be slow and must not delay e-mails. It has many threads, which
-        # mostly wait, and sends MAX_PER_HOST requests to one host at a time (outbound/outgoing_requests.py).
+        # mostly wait, and sends MAX_PER_HOST requests to one host at a time (outbound/outgoing_requests.py). Another
+        # thread runs the periodic tasks.
         WorkerService(
             "callouts",
-            [*worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64"],
+            [*worker, "--queues", "callouts", "--pool", "threads", "--concurrency", "64", "--beat-thread"],
             var / "log/callouts.log",
             broker,
         ),
         # A separate worker with low priority: a million keys take minutes, and customers come first.
-        BackgroundService(
-            "imports",
-            [*worker, "--queues", "imports", "--concurrency", "1"],
-            var / "log/imports.log",
-            broker,
-            niceness=10,
-        ),
-        LoadedService("beat", "celery", beat, var / "log/beat.log"),
-        WebProcesses(var / "log/web.log", listen(), os.environ["BASE_URL"]),
+        OnDemandWorker("imports", [*worker, "--concurrency", "1"], var / "log/imports.log", broker, niceness=10),
+        WebProcesses(var / "log/web.log", listen(), os.environ["BASE_URL"], count),
     ]
 
 
 def load() -> None:
     """Import what the services share, which takes longest at their start."""
-    import celery.bin.celery  # noqa: F401
+    limit_arenas()
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
 
     try:
+        settings.DEBUG  # noqa: B018
+        for module in LOADED:
+            import_module(module)
         from django.urls import get_resolver
 
-        from portal import wsgi  # noqa: F401
+        from portal import celery_app, wsgi  # noqa: F401
 
         get_resolver().url_patterns  # noqa: B018
+        celery_app.finalize()
     except ImproperlyConfigured as error:
         sys.exit(str(error))
+    except ValueError as error:
+        # A number in a setting
+        if settings.configured:
+            raise
+        sys.exit(f"A setting is invalid: {error}")
     # Keeps the garbage collector from touching, and so copying, memory shared with the forks.
     gc.collect()
     gc.freeze()
@@ -416,9 +434,8 @@ def serve(_: list[str]) -> int:
             prepare_demo(var)
         say(f"Starting Keywell in {var}")
         with contextlib.suppress(KeyboardInterrupt):
-            services.start(*embedded_servers(var))
+            services.start(*embedded_servers(var), meanwhile=load)
             set_up(var, demo, services.lock)
-            load()
             services.start(*applications(var))
             print_addresses(var, demo)
             while True:

@@ -211,7 +211,7 @@ def report(times: dict[str, list[list[float]]], seen: dict[str, Seen]) -> None:
     floors = [1000 * sum(parts) for parts in times.pop(FLOOR)]
     for name, rounds in times.items():
         pairs = zip([1000 * sum(parts) for parts in rounds], floors, strict=True)
-        sizes = {"orders": orders, "queries": len(seen[name].queries), "bytes": seen[name].size}
+        sizes: dict[str, Any] = {"orders": orders, "queries": len(seen[name].queries), "bytes": seen[name].size}
         record(f"page: {name}", pairs, unit="ms", baseline=FLOOR, goal=GOAL, digits=1, **sizes)
 
 

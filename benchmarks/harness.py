@@ -5,12 +5,16 @@ import http.client
 import json
 import os
 import re
+import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import django
@@ -18,11 +22,14 @@ import requests
 from django.core.management import call_command
 
 import run
-from runtime.tests.installation import PROJECT, UNSET, Keywell, free_port, wait_until
+from runtime.tests.installation import PROJECT, TIMEOUT, UNSET, Keywell, descendants, free_port, wait_until
 from runtime.tests.sink import Sink
 
 Env = Mapping[str, str]
 JSON = "application/json"
+TICKS = os.sysconf("SC_CLK_TCK")
+# The name of a service in the command of its first process.
+SERVICE = re.compile(r"--hostname (\w+)@|-m runtime\.(web)\b|\b(postgres|valkey)\b")
 
 
 @contextlib.contextmanager
@@ -109,7 +116,7 @@ def serve(command: list[str], env: Env | None = None) -> Iterator[int]:
     command = [sys.executable, "-m", *command, address]
     server = subprocess.Popen(command, cwd=PROJECT, env=env, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: listens(port), timeout=60)
+        wait_until(lambda: listens(port))
         yield port
     finally:
         server.terminate()
@@ -176,6 +183,106 @@ class Owner:
         assert token, page.text
         data, headers = data | {"csrfmiddlewaretoken": token[1]}, {"Referer": self.base + path}
         return self.session.post(self.base + path, data, files=files, headers=headers, timeout=300)
+
+
+def services(keywell: Keywell) -> dict[str, Sequence[int]]:
+    """Return the process ids of each service of an installation, and of run.py itself."""
+    return {"run.py": [keywell.process.pid]} | services_of(keywell.process.pid)
+
+
+def services_of(pid: int) -> dict[str, Sequence[int]]:
+    """Return the process ids of each service among the children of a process, its first process first."""
+    everything = descendants(pid)
+    found: dict[str, Sequence[int]] = {}
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        if match := SERVICE.search(everything.get(child, "")):
+            found[next(filter(None, match.groups()))] = [child, *descendants(child)]
+    return found
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the CPU seconds that the processes, and those of their children that have ended, have used."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # user and system time, then the same of waited-for children
+    return ticks / TICKS
+
+
+def cpu_by_service(keywell: Keywell, **others: Sequence[int]) -> Counter[str]:
+    """Return the CPU seconds used so far per service, and by other processes. Subtract an earlier result."""
+    return Counter({name: cpu_seconds(pids) for name, pids in (services(keywell) | others).items()})
+
+
+@contextlib.contextmanager
+def paused(keywell: Keywell, *names: str) -> Iterator[None]:
+    """Suspend these services, so that they don't take CPU from what is measured."""
+    pids = [pid for name in names for pid in services(keywell).get(name, [])]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+class Client:
+    """A client that spends little CPU itself: it sends prepared bytes and reads only status and length."""
+
+    def __init__(self, port: int, *, persistent: bool = True) -> None:
+        self.port, self.persistent = port, persistent
+        self.socket: socket.socket | None = None
+
+    def send(self, request: bytes) -> int:
+        """Send a request; return the status of its answer."""
+        if self.socket is None:
+            self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += self._receive()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        missing = int(length[1]) - len(body) if length else 0
+        while missing > 0:
+            missing -= len(self._receive())
+        if not self.persistent or b"connection: close" in head.lower():
+            self.close()
+        return int(head[9:12])
+
+    def _receive(self) -> bytes:
+        assert self.socket
+        received = self.socket.recv(65536)
+        assert received, "the server closed the connection"
+        return received
+
+    def close(self) -> None:
+        if self.socket:
+            self.socket.close()
+        self.socket = None
+
+
+def encode(path: str, body: str, headers: Env) -> bytes:
+    """Return a POST request as bytes."""
+    content = body.encode()
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(content)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def send_all(clients: Sequence[Client], requests: Sequence[bytes]) -> float:
+    """Send the requests, each client one after the other; return the seconds. Fails unless all are accepted."""
+    shares = [requests[number :: len(clients)] for number in range(len(clients))]
+    start = time.perf_counter()
+    with ThreadPoolExecutor(len(clients)) as threads:
+        statuses = threads.map(lambda client, share: {client.send(each) for each in share}, clients, shares)
+        found = set().union(*statuses)
+    seconds = time.perf_counter() - start
+    assert found <= {200, 201}, found
+    return seconds
 
 
 def medians(rounds: Iterable[Iterable[float]]) -> list[float]:

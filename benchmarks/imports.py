@@ -20,6 +20,7 @@ from runtime.tests.installation import Keywell
 KEYS, PRESENT, REPEATED = 1_000_000, 100_000, 50_000
 POOL = 1  # of PHOTO-PRO
 PAYMENTS_A_SECOND = 10
+ROUNDS = 5
 QUIET = 30  # seconds of payments without an import
 FLOOR = """
 CREATE TABLE floor (
@@ -64,12 +65,15 @@ class ImportBrowser(Owner):
 
 
 def compare_with_copy(keywell: Keywell, browser: ImportBrowser) -> None:
-    keys = make_keys()
-    browser.import_file(keys[:PRESENT])
-    seconds, result = browser.import_file(keys)
-    assert result["preview"]["new"] == KEYS - PRESENT - REPEATED, result
-    memory = max(peak_memory(pid) for pid, command in keywell.family().items() if "--queues imports" in command)
-    pairs = [(KEYS / seconds, KEYS / statistics.median(copy(keywell) for _ in range(3)))]
+    pairs, memory = [], 0
+    for _ in range(ROUNDS):
+        keys = make_keys()
+        browser.import_file(keys[:PRESENT])
+        seconds, result = browser.import_file(keys)
+        assert result["preview"]["new"] == KEYS - PRESENT - REPEATED, result
+        workers = [pid for pid, command in keywell.family().items() if "--queues imports" in command]
+        memory = max(memory, *(peak_memory(pid) for pid in workers))
+        pairs.append((KEYS / seconds, KEYS / copy(keywell)))
     goal = "at least 0.25"
     record(
         "import with preview", pairs, unit="rows per second", baseline="COPY", goal=goal, keys=KEYS, memory_mb=memory
@@ -112,16 +116,18 @@ def copy(keywell: Keywell) -> float:
 
 def compare_payments(env: Env, browser: ImportBrowser) -> None:
     numbers = itertools.count(2_000_000)
-    keys = make_keys()  # it would block the shop's threads
-    quiet = ImportShop(env, numbers)
-    quiet.start()
-    time.sleep(QUIET)
-    quiet.stop()
-    busy = ImportShop(env, numbers)
-    busy.start()
-    seconds, _ = browser.import_file(keys)
-    busy.stop()
-    pairs = [(busy.p99(), quiet.p99())]
+    pairs, seconds = [], 0.0
+    for _ in range(ROUNDS):
+        keys = make_keys()  # it would block the shop's threads
+        quiet = ImportShop(env, numbers)
+        quiet.start()
+        time.sleep(QUIET)
+        quiet.stop()
+        busy = ImportShop(env, numbers)
+        busy.start()
+        seconds, _ = browser.import_file(keys)
+        busy.stop()
+        pairs.append((busy.p99(), quiet.p99()))
     sizes: dict[str, Any] = {"keys": KEYS, "payments_per_second": PAYMENTS_A_SECOND, "seconds": round(seconds, 1)}
     goal = "at most 3"
     record("p99 of payments during an import", pairs, unit="ms", baseline="without an import", goal=goal, **sizes)

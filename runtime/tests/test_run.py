@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 
 import run
-from runtime.supervisor import LoadedService, Service, Supervisor, read_status
+from runtime.supervisor import IDLE_TIMEOUT, LoadedService, OnDemandWorker, Service, Supervisor, read_status
 from runtime.tests.installation import PROJECT, TIMEOUT, Keywell, all_ended, descendants, free_port, wait_until
 
 
@@ -115,6 +116,22 @@ def test_it_starts_a_killed_worker_again(keywell):
     keywell.wait_until(lambda: is_sent(keywell.report_payment(order="AFTER-A-RESTART")[1]))
 
 
+def test_it_runs_the_worker_for_imports_only_when_there_are_some(keywell):
+    assert not any("imports@" in command for command in keywell.family().values())
+    access = dict(line.split("=", 1) for line in (keywell.var / "demo.env").read_text().splitlines())
+    address = f"{access['BASE_URL']}/api/v1/pools/2"
+    headers = {"Authorization": f"Bearer {access['API_KEY']}"}
+    before = requests.get(f"{address}/", headers=headers, timeout=TIMEOUT).json()["available"]
+    keys = "\n".join(f"ON-DEMAND-{number:06}" for number in range(20_000))
+
+    answer = requests.post(f"{address}/keys/", keys, headers=headers | {"Content-Type": "text/plain"}, timeout=TIMEOUT)
+
+    assert answer.status_code in {201, 202}, answer.text
+    keywell.wait_until(lambda: any("imports@" in command for command in keywell.family().values()))
+    available = lambda: requests.get(f"{address}/", headers=headers, timeout=TIMEOUT).json()["available"]  # noqa: E731
+    keywell.wait_until(lambda: available() == before + 20_000)
+
+
 def test_it_leaves_no_process_behind_and_loses_nothing_when_killed(keywell):
     keywell.report_payment()
     family = keywell.family()
@@ -175,7 +192,7 @@ def test_a_stop_under_load_answers_what_it_took_and_loses_nothing(keywell):
 def test_it_prints_each_step_with_its_duration(keywell):
     steps = re.findall(r"^  (\w+) is (?:ready|set up) after \d+\.\d s$", keywell.printed(), re.MULTILINE)
 
-    assert {"postgres", "valkey", "worker", "callouts", "beat", "web"} <= set(steps)
+    assert {"postgres", "valkey", "worker", "callouts", "web"} <= set(steps)
     assert re.search(r"^Stopped after \d+\.\d s$", keywell.printed(), re.MULTILINE)
 
 
@@ -370,6 +387,48 @@ def test_a_service_that_runs_steadily_is_no_longer_failing(tmp_path, monkeypatch
         supervisor.look_after()
 
         assert read_status(supervisor.status) == []
+
+
+def test_a_worker_on_demand_runs_while_there_are_tasks(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    tasks: list[str] = []
+    monkeypatch.setattr(OnDemandWorker, "_has_tasks", lambda self: bool(tasks))
+    monkeypatch.setattr(OnDemandWorker, "_launch", Service._launch)
+    service = OnDemandWorker("imports", [], tmp_path / "imports.log", "", niceness=0)
+    service.command = ["sleep", "60"]
+
+    def later(seconds):
+        clock.now += seconds
+        supervisor.look_after()
+
+    with (tmp_path / "lock").open("w") as lock, Supervisor(lock.fileno(), lambda line: None) as supervisor:
+        supervisor.start(service)
+        later(10)
+        assert service.process is None
+
+        tasks.append("an import")
+        later(1)
+        first = service.process
+        assert first and service.exit_status() is None
+        later(IDLE_TIMEOUT + 1)
+        assert service.process is first
+
+        tasks.clear()
+        later(IDLE_TIMEOUT + 1)
+        assert first.wait() == -signal.SIGTERM
+        later(1)
+        assert service.process is None
+        assert (read_status(supervisor.status), supervisor.restarts) == ([], {})
+
+        tasks.append("another one")
+        later(1)
+        assert service.process
+        service.process.send_signal(signal.SIGKILL)
+        service.process.wait()
+        later(0)
+        assert read_status(supervisor.status) == ["imports"]
+        later(1)
+        assert service.exit_status() is None
 
 
 def test_a_restart_that_fails_is_tried_again(tmp_path, monkeypatch):

@@ -1,0 +1,149 @@
+"""Measures how payments grow with the units of an order, the keys of a pool, the orders before, and the clients.
+
+    .venv/bin/python -m benchmarks.growth units --sizes 1 10 100
+
+Without names it measures all four. The largest sizes of keys and orders take hours.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.harness import (
+    JSON,
+    Client,
+    Env,
+    cpu_by_service,
+    encode,
+    paused,
+    payment,
+    production,
+    run_script,
+    send_all,
+    serve,
+    services_of,
+    settings_of,
+)
+from benchmarks.results import record
+from runtime.tests.installation import Keywell
+
+SIZES = {
+    "units": [1, 10, 100, 1000],
+    "keys": [10_000, 100_000, 1_000_000, 10_000_000],
+    "orders": [0, 50_000, 500_000, 5_000_000],
+    "clients": [1, 4, 16, 64],
+}
+X_AXES = {
+    "units": "units per order",
+    "keys": "keys in the pool",
+    "orders": "orders before",
+    "clients": "clients at the same time",
+}
+WORKERS = ("worker", "callouts", "imports")
+CLIENTS = 16
+KEYS_PER_IMPORT = 500_000
+MAKE_PRODUCT = """
+from fulfillment.product_sources import add_source
+from merchants.models import Merchant, Product
+from pools.models import LicensePool
+merchant = Merchant.objects.get()
+product = Product.objects.create(merchant=merchant, sku="{sku}", name="{sku}")
+pool = LicensePool.objects.create(merchant=merchant, name="{sku}", threshold=0)
+add_source(product, "pool", pool)
+print(merchant.slug)
+"""
+
+
+class Growth:
+    """An installation, the floor's web server, and rounds that alternate between them."""
+
+    def __init__(self, keywell: Keywell, env: Env, floor_port: int, options: argparse.Namespace) -> None:
+        self.keywell, self.floor_port, self.options = keywell, floor_port, options
+        self.headers = {"Authorization": f"Bearer {env['API_KEY']}", "Content-Type": JSON}
+        self.numbers = itertools.count()
+
+    def run(self, curve: str, sizes: Sequence[int]) -> None:
+        prepare: dict[str, Callable[[int], tuple[str, int, int]]] = {
+            "units": lambda size: (self.product(f"UNITS-{size}", size * self.count_of_payments()), size, CLIENTS),
+            "keys": lambda size: (self.product(f"KEYS-{size}", max(size, self.count_of_payments())), 1, CLIENTS),
+            "orders": lambda size: (self.with_orders(size), 1, CLIENTS),
+            "clients": lambda size: (self.product(f"CLIENTS-{size}", self.count_of_payments()), 1, size),
+        }
+        for size in sizes:
+            sku, units, clients = prepare[curve](size)
+            with paused(self.keywell, *WORKERS):
+                self.compare(curve, size, sku, units, clients)
+
+    def count_of_payments(self) -> int:
+        return int(self.options.payments * (self.options.rounds + 1))
+
+    def product(self, sku: str, keys: int) -> str:
+        """Create a product with a pool of this many keys; return its SKU."""
+        merchant = run_script(self.keywell, MAKE_PRODUCT.format(sku=sku))
+        for start in range(0, keys, KEYS_PER_IMPORT):
+            with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+                numbers = range(start, min(keys, start + KEYS_PER_IMPORT))
+                file.write("\n".join(f"{sku}-{number:08}-ABCDE" for number in numbers))
+                file.flush()
+                result = self.keywell.run("manage", "import_keys", sku, file.name, "--merchant", merchant)
+                assert result.returncode == 0, result.stderr
+        return sku
+
+    def with_orders(self, size: int) -> str:
+        count = int(run_script(self.keywell, "from orders.models import Order; print(Order.objects.count())"))
+        if size > count:
+            result = self.keywell.run("manage", "demo", "--orders", str(size - count))
+            assert result.returncode == 0, result.stderr
+        return self.product(f"ORDERS-{size}", self.count_of_payments())
+
+    def compare(self, curve: str, size: int, sku: str, units: int, clients: int) -> None:
+        ours = [Client(self.keywell.port) for _ in range(clients)]
+        floor = [Client(self.floor_port) for _ in range(clients)]
+        self.measure(ours, sku, units), self.measure(floor, sku, units)
+        rounds = [
+            (self.measure(ours, sku, units), self.measure(floor, sku, units)) for _ in range(self.options.rounds)
+        ]
+        sizes: dict[str, Any] = {X_AXES[curve]: size}
+        for number, (what, unit) in enumerate([("payments", "per second"), ("CPU per payment", "ms")]):
+            pairs = [(mine[number], other[number]) for mine, other in rounds]
+            measure, axis = f"{what} by {X_AXES[curve]}", X_AXES[curve]
+            record(measure, pairs, unit=unit, baseline="one INSERT by a DRF view", digits=2, axis=axis, **sizes)
+
+    def measure(self, clients: Sequence[Client], sku: str, units: int) -> tuple[float, float]:
+        """Return payments per second, and CPU milliseconds per payment of the web server, PostgreSQL and Valkey."""
+        bodies = [json.loads(payment(f"G{next(self.numbers)}", sku)) for _ in range(self.options.payments)]
+        for body in bodies:
+            body["items"][0]["quantity"] = units
+        requests = [encode("/api/v1/payments/", json.dumps(body), self.headers) for body in bodies]
+        before = self.used()
+        seconds = send_all(clients, requests)
+        return len(requests) / seconds, 1000 * (self.used() - before) / len(requests)
+
+    def used(self) -> float:
+        found = cpu_by_service(self.keywell, floor=services_of(os.getpid())["web"])
+        return sum(found[name] for name in ("web", "postgres", "valkey", "floor"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.growth", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("curves", nargs="*", metavar="NAME", help=f"of {', '.join(SIZES)}")
+    parser.add_argument("--sizes", nargs="+", type=int, metavar="N", help="instead of the curve's own")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--payments", type=int, default=64, metavar="N", help="per round (64)")
+    options = parser.parse_args()
+    with production() as (keywell, env, _):
+        server = ["runtime.web", "--application", "benchmarks.floors", "--address"]
+        with serve(server, settings_of(keywell)) as port:
+            growth = Growth(keywell, env, port, options)
+            for curve in options.curves or SIZES:
+                growth.run(curve, options.sizes or SIZES[curve])
+
+
+if __name__ == "__main__":
+    main()

@@ -74,7 +74,7 @@ STORED = {
     *("Basic \0", "Bearer \0", "Basic (user name \0)", "Photo Pro", "Engines Ltd"),
 }
 # SQL, header fields and lists of columns.
-CODE = re.compile(r"^\s*(SELECT|COPY) |; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\[")
+CODE = re.compile(r"^\s*(SELECT|COPY|WITH) |; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\[")
 NAMED_URL = re.compile(r"{% url [\"']([\w:-]+)[\"'] [^%]*as \w+ %}")
 # What a filter or a badge shows without _().
 PLAIN_LITERAL = re.compile(r'(?:default:|^badge "[^"]+" )"([^"]+)"')

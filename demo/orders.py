@@ -32,6 +32,7 @@ from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from outbound.mail import make_message_id
 from pools.allocation import advance_head_hint
 from pools.imports import import_keys
+from pools.ledger import fold_changes
 from pools.models import KeyBatch, LicenseKey, LicensePool
 from vault.ciphers import encrypt_all
 from vault.fields import EncryptedTextField
@@ -79,6 +80,7 @@ def add_orders(merchant: Merchant, count: int, *, seed: int = 1, progress: Calla
         progress(f"{done:,} of {count:,} orders")
     for pool in pools:
         advance_head_hint(pool)
+    fold_changes()
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 

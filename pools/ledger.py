@@ -3,34 +3,35 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.db import connection, transaction
 from django.db.models import Sum
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from pools.models import LicensePool
 
-# Older changes are kept by month.
-DAYS_KEPT = 100
+# Older changes are kept by day, then by month. Forecasts need the hours of a month, charts the days of a quarter.
+HOURS_KEPT, DAYS_KEPT = timedelta(days=32), timedelta(days=100)
 
 # One statement, so every snapshot has either the folded rows or their sums. Rows that another fold holds are skipped.
 FOLD = """
 WITH change AS (
-    SELECT *, CASE WHEN day < %(day)s THEN date_trunc('month', day)::date ELSE day END AS period
+    SELECT id, pool_id, date_trunc(CASE WHEN period < %(days)s THEN 'month' WHEN period < %(hours)s THEN 'day'
+        ELSE 'hour' END, period, 'UTC') AS start
     FROM pools_stockchange
 ), crowded AS (
-    SELECT pool_id, period FROM change GROUP BY pool_id, period HAVING count(*) > 1
+    SELECT pool_id, start FROM change GROUP BY pool_id, start HAVING count(*) > 1
 ), locked AS (
     SELECT id FROM pools_stockchange
-    WHERE id IN (SELECT id FROM change JOIN crowded USING (pool_id, period)) FOR UPDATE SKIP LOCKED
+    WHERE id IN (SELECT id FROM change JOIN crowded USING (pool_id, start)) FOR UPDATE SKIP LOCKED
 ), folded AS (
     DELETE FROM pools_stockchange WHERE id IN (SELECT id FROM locked) RETURNING *
 )
-INSERT INTO pools_stockchange (pool_id, day, available, reserved, issued, withdrawn, added, sold)
-SELECT pool_id, CASE WHEN day < %(day)s THEN date_trunc('month', day)::date ELSE day END,
-    sum(available), sum(reserved), sum(issued), sum(withdrawn), sum(added), sum(sold)
-FROM folded GROUP BY 1, 2
+INSERT INTO pools_stockchange (pool_id, period, available, reserved, issued, withdrawn, added, sold)
+SELECT pool_id, start, sum(available), sum(reserved), sum(issued), sum(withdrawn), sum(added), sum(sold)
+FROM folded JOIN change USING (id, pool_id) GROUP BY 1, 2
 """
 
 
@@ -62,8 +63,9 @@ class StockDay:
 def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]:
     """Return the last `days` days, today last, calculated backward from the keys `available` now."""
     today = timezone.now().astimezone(UTC).date()
-    changes = pool.changes.filter(day__gt=today - timedelta(days=days)).order_by()
-    sums = changes.values("day").annotate(Sum("available"), Sum("added"), Sum("sold"))
+    start = datetime.combine(today - timedelta(days=days - 1), time.min, UTC)
+    changes = pool.changes.filter(period__gte=start).order_by().values(day=TruncDate("period", tzinfo=UTC))
+    sums = changes.annotate(Sum("available"), Sum("added"), Sum("sold"))
     by_day = {sums_of_day["day"]: sums_of_day for sums_of_day in sums}
 
     history = []
@@ -77,7 +79,7 @@ def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]
 
 
 def fold_changes() -> None:
-    """Replace changes of a day by their sum, so that reading a pool's numbers stays fast."""
-    day = timezone.now().astimezone(UTC).date() - timedelta(days=DAYS_KEPT)
+    """Replace the changes of an hour by their sum, so that reading a pool's numbers stays fast."""
+    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
-        cursor.execute(FOLD, {"day": day})
+        cursor.execute(FOLD, {"hours": midnight - HOURS_KEPT, "days": midnight - DAYS_KEPT})

@@ -4,8 +4,8 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 CHANGES = """
-    INSERT INTO pools_stockchange (pool_id, day, available, reserved, issued, withdrawn, added, sold)
-    SELECT pool_id, (moved_at AT TIME ZONE 'UTC')::date,
+    INSERT INTO pools_stockchange (pool_id, period, available, reserved, issued, withdrawn, added, sold)
+    SELECT pool_id, date_trunc('hour', moved_at, 'UTC'),
         sum(CASE 'available' WHEN destination THEN count WHEN origin THEN -count ELSE 0 END),
         sum(CASE 'reserved' WHEN destination THEN count WHEN origin THEN -count ELSE 0 END),
         sum(CASE 'issued' WHEN destination THEN count WHEN origin THEN -count ELSE 0 END),
@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
             name="StockChange",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("day", models.DateField()),
+                ("period", models.DateTimeField()),
                 ("available", models.IntegerField()),
                 ("reserved", models.IntegerField()),
                 ("issued", models.IntegerField()),

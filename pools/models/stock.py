@@ -229,15 +229,15 @@ class LicenseKey(models.Model):
 
 
 class StockChange(models.Model):
-    """How a statement changed a pool's numbers of keys on one day, in UTC. Their sums are the current numbers.
+    """How a statement changed a pool's numbers of keys. The sums of all changes are the current numbers.
 
     A database trigger on the ledger adds a row per statement and pool (migration 0004), so sales never wait for each
-    other, and every transaction sees the numbers of its snapshot. The sweep folds the rows of a day into one
+    other, and every transaction sees the numbers of its snapshot. The sweep folds the rows of an hour into one
     (pools/ledger.py).
     """
 
     pool = models.ForeignKey(LicensePool, models.DO_NOTHING, related_name="changes", db_constraint=False)
-    day = models.DateField()
+    period = models.DateTimeField()  # the start of its hour in UTC; of its day or month after a while
     available = models.IntegerField()
     reserved = models.IntegerField()
     issued = models.IntegerField()
@@ -246,4 +246,4 @@ class StockChange(models.Model):
     sold = models.IntegerField()  # available keys that were issued
 
     def __str__(self):
-        return f"{self.pool_id} {self.day}"
+        return f"{self.pool_id} {self.period}"

@@ -15,7 +15,7 @@ from fulfillment.actions import ReplaceRefused, issue_from_reserve, replace
 from fulfillment.models import Fulfillment
 from orders.models import ActivationCode
 from pools.allocation import fill_reserve, return_key
-from pools.ledger import DAYS_KEPT, fold_changes, stock_by_day
+from pools.ledger import DAYS_KEPT, HOURS_KEPT, fold_changes, stock_by_day
 from pools.models import KeyMovement, LicensePool, StockChange
 from pools.tests.factories import stock
 from pools.withdrawal import WithdrawalRefused, undo, withdraw_key, withdraw_rest
@@ -172,36 +172,43 @@ def test_a_sale_waits_for_no_fold_and_no_other_sale(make_pool, make_product, pay
 
 
 @pytest.mark.django_db
-def test_folding_keeps_the_last_days_and_the_months_before(make_pool):
+def test_folding_keeps_hours_then_days_then_months(make_pool):
     pool = make_pool()
-    today = timezone.now().astimezone(UTC).date()
-    days = [today - timedelta(days=age) for age in (0, 0, 1, 1, 1, DAYS_KEPT, DAYS_KEPT + 40, DAYS_KEPT + 400)]
-    days += [days[-2].replace(day=1), days[-2].replace(day=2)]
+    now = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    midnight = now.replace(hour=0)
+    day, last_day = midnight - timedelta(days=40), midnight - DAYS_KEPT
+    month = (last_day - timedelta(days=40)).replace(day=1)
+    hours = [now, now, now - timedelta(hours=1), midnight - HOURS_KEPT, midnight - HOURS_KEPT + timedelta(hours=5)]
+    hours += [day + timedelta(hours=3), day + timedelta(hours=4), last_day]
+    hours += [month + timedelta(days=age, hours=age) for age in (1, 5, 20)]
     sums = {"available": 1, "reserved": 2, "issued": 3, "withdrawn": 4, "added": 5, "sold": 6}
-    StockChange.objects.bulk_create(StockChange(pool=pool, day=day, **sums) for day in days)
+    StockChange.objects.bulk_create(StockChange(pool=pool, period=hour, **sums) for hour in hours)
 
     fold_changes()
     fold_changes()
 
-    kept = dict(pool.changes.values_list("day", "available"))
-    month = days[6].replace(day=1)
-    assert kept == {today: 2, days[2]: 3, days[5]: 1, month: 3, days[7]: 1}
+    kept = dict(pool.changes.values_list("period", "available"))
+    assert kept == {now: 2, hours[2]: 1, hours[3]: 1, hours[4]: 1, day: 2, last_day: 1, month: 3}
     totals = pool.changes.aggregate(**{name: Sum(name) for name in sums})
-    assert totals == {name: 10 * value for name, value in sums.items()}
+    assert totals == {name: len(hours) * value for name, value in sums.items()}
 
 
 @pytest.mark.django_db
 def test_the_migration_counts_the_keys_that_are_there(make_pool, make_product, pay):
     pay(make_product(pool=make_pool(9)), quantity=3)
     fold_changes()
-    before = list(StockChange.objects.order_by("pool", "day").values_list("pool", "day", *PLACES, "added", "sold"))
+    before = list(
+        StockChange.objects.order_by("pool", "period").values_list("pool", "period", *PLACES, "added", "sold")
+    )
     migration = import_module("pools.migrations.0004_stock_changes")
 
     StockChange.objects.all().delete()
     with connection.cursor() as cursor:
         cursor.execute(migration.CHANGES.format(movements="pools_keymovement"))
 
-    after = list(StockChange.objects.order_by("pool", "day").values_list("pool", "day", *PLACES, "added", "sold"))
+    after = list(
+        StockChange.objects.order_by("pool", "period").values_list("pool", "period", *PLACES, "added", "sold")
+    )
     assert after == before
     assert shown() == counted()
 

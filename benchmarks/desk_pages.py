@@ -216,11 +216,13 @@ def all_visits() -> dict[str, dict[str, Visit]]:
     admin_orders: dict[str, Visit] = {
         "one row, admin": lambda sample: staff.get(f"/admin/floor/{sample.order.pk}/"),
         "admin: orders": lambda _: staff.get(address),
-        "admin: page 1,000": lambda _: staff.get(f"{address}?p=1000"),
+        "admin: page 10": lambda _: staff.get(f"{address}?p=10"),
         "admin: search: number": lambda sample: staff.search(sample.order.number, address),
         "admin: search: address": lambda sample: staff.search(sample.order.email, address),
         "admin: search: last name": lambda sample: staff.search(sample.order.last_name, address),
         "admin: search: SKU": lambda _: staff.search(pro.sku, address),
+        "admin: filter: unpaid": lambda _: staff.get(f"{address}?status__exact=unpaid"),
+        "admin: filter: merchant": lambda _: staff.get(f"{address}?merchant__id__exact={pro.merchant_id}"),
         "admin: filter: deleted": lambda _: staff.get(f"{address}?status__exact=deleted"),
         "admin: filter: attention": lambda _: staff.get(f"{address}?attention=needed"),
     }

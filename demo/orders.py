@@ -1,15 +1,17 @@
 """Past orders for the demo, by the hundred thousand.
 
 The rows look as if payments, e-mails, refunds and people had created them. They are copied into the tables directly,
-so nothing is due and no e-mail is sent. They bring their own keys; the stock stays as it is.
+so nothing is due and no e-mail is sent. They bring their own keys; the stock stays as it is. While PostgreSQL stores
+a chunk, a thread generates the next one.
 """
 
 import secrets
-from base64 import b32encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from math import sqrt
 from random import Random
 from typing import Any
@@ -25,18 +27,21 @@ from fulfillment.sources.manual.source import ManualSource
 from fulfillment.sources.pool.models import PoolMethod
 from merchants.models import Merchant, Product
 from orders.content import digest_content
-from orders.license_texts import hint, loose_fingerprint
+from orders.license_texts import hint, loose_fingerprints
 from orders.models import ActivationCode, Order, OrderEvent, OrderItem, Refund
 from outbound.mail import make_message_id
 from pools.allocation import advance_head_hint
 from pools.imports import import_keys
+from pools.ledger import fold_changes
 from pools.models import KeyBatch, LicenseKey, LicensePool
-from vault.fields import EncryptedField
-from vault.fingerprints import fingerprint
+from vault.ciphers import encrypt_all
+from vault.fields import EncryptedTextField
+from vault.fingerprints import fingerprints, load_key
 
 SPAN = timedelta(days=730)
 CHUNK = 10_000  # orders per transaction
 FIRST_NUMBER = 10_000_001
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # of keys
 
 # SKU, name, price, popularity, keys in stock. None: the merchant enters the codes.
 ARTICLES = [
@@ -67,15 +72,26 @@ def add_orders(merchant: Merchant, count: int, *, seed: int = 1, progress: Calla
     pools = {article.pool for article in articles if article.pool}
     stocks = {pool.pk: DemoStock(pool, past.start) for pool in pools}
 
+    load_key()  # the thread doesn't see uncommitted rows
     done = 0
-    for rows in past.chunks(first):
+    for rows in ahead(past.chunks(first)):
         store(rows, stocks)
         done += len(rows[Order])
         progress(f"{done:,} of {count:,} orders")
     for pool in pools:
         advance_head_hint(pool)
+    fold_changes()
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
+
+
+def ahead(values: Iterator[Rows]) -> Iterator[Rows]:
+    """Yield the values; a thread computes the next one in the meantime."""
+    with ThreadPoolExecutor(1) as executor:
+        coming = executor.submit(next, values, None)
+        while (value := coming.result()) is not None:
+            coming = executor.submit(next, values, None)
+            yield value
 
 
 def next_number(merchant: Merchant) -> int:
@@ -111,7 +127,7 @@ def make_method(product: Product, stock: int | None, rng: Random) -> None:
 
 
 def license_text(rng: Random) -> str:
-    text = b32encode(rng.randbytes(15)).decode()
+    text = "".join(rng.choices(LETTERS, k=20))
     return f"{text[:5]}-{text[5:10]}-{text[10:15]}-{text[15:20]}"
 
 
@@ -154,7 +170,7 @@ def reserve_ids(model: type[Model], count: int) -> list[int]:
             " FROM generate_series(1, %s), CAST(pg_get_serial_sequence(%s, 'id') AS regclass) sequence",
             [count, model._meta.db_table],
         )
-        return [pk for (pk,) in cursor]
+        return list(chain.from_iterable(cursor.fetchall()))
 
 
 def copy_rows(model: type[Model], rows: list[dict], ids: dict[type[Model], list[int]]) -> None:
@@ -164,12 +180,9 @@ def copy_rows(model: type[Model], rows: list[dict], ids: dict[type[Model], list[
             columns[field.attname] = [ids[field.related_model][place] for place in columns[field.attname]]
     columns["id"] = ids[model]
     for field in model._meta.concrete_fields:
-        if isinstance(field, EncryptedField) and field.attname in columns:
+        if isinstance(field, EncryptedTextField) and field.attname in columns:
             owners = zip(*(columns[name] for name in field.bound_to), strict=True)
-            texts = columns[field.attname]
-            columns[field.attname] = [
-                field.seal(text, field.place(owner)) for text, owner in zip(texts, owners, strict=True)
-            ]
+            columns[field.attname] = encrypt_all(columns[field.attname], list(map(field.place, owners)))
 
     names, table = ", ".join(columns), model._meta.db_table
     with connection.cursor() as cursor:
@@ -179,6 +192,17 @@ def copy_rows(model: type[Model], rows: list[dict], ids: dict[type[Model], list[
             copy.set_types(types)
             for row in zip(*columns.values(), strict=True):
                 copy.write_row(row)
+
+
+def add_fingerprints(rows: Rows) -> None:
+    """Add the fingerprints of all texts, faster than one by one."""
+    orders, codes = rows[Order], rows[ActivationCode]
+    for order, digest in zip(orders, fingerprints([order["link_token"] for order in orders]), strict=True):
+        order["link_fingerprint"] = digest
+    texts = [code["code"] for code in codes]
+    digests = dict(zip(texts, zip(fingerprints(texts), loose_fingerprints(texts), strict=True), strict=True))
+    for row in chain(codes, rows[LicenseKey]):
+        row["fingerprint"], row["loose_fingerprint"] = digests[row["code"]]
 
 
 class Past:
@@ -212,6 +236,7 @@ class Past:
             self.rows = defaultdict(list)
             for index in range(start, min(start + CHUNK, self.count)):
                 self._add_order(index, f"B{first_number + index:010}")
+            add_fingerprints(self.rows)
             yield self.rows
 
     def _add(self, model: type[Model], **row: object) -> int:
@@ -270,7 +295,6 @@ class Past:
         return Order.Status.TERMINATED if chance < DELETED + TERMINATED else Order.Status.PAID
 
     def _order(self, payment: dict, status: Order.Status, reported_at: datetime) -> int:
-        token = secrets.token_urlsafe(24)  # secret even in a demo
         copied = ("paid_at", "currency", "language", "additional_parameters")
         return self._add(
             Order,
@@ -281,8 +305,7 @@ class Past:
             reported_by="API key demo shop",
             checkout_page_id=payment["checkout_page"].pk,
             content=digest_content(payment),
-            link_token=token,
-            link_fingerprint=fingerprint(token),
+            link_token=secrets.token_urlsafe(24),  # secret even in a demo
             **{name: payment[name] for name in copied},
             **payment["customer"],
         )
@@ -327,8 +350,7 @@ class Past:
 
     def _code(self, item: int, unit: int, article: Article, saved_at: datetime) -> int:
         text = license_text(self.rng)
-        prints = {"fingerprint": fingerprint(text), "loose_fingerprint": loose_fingerprint(text)}
-        code: dict[str, Any] = {"code": text, "hint": hint(text), "item_id": item, "unit": unit} | prints
+        code: dict[str, Any] = {"code": text, "hint": hint(text), "item_id": item, "unit": unit}
         if article.pool:
             self._add(LicenseKey, pool_id=article.pool.pk, issued_at=saved_at, **code)
         actor = "" if article.pool else self.rng.choice(self.people)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from random import Random
 
 from fulfillment.models import FulfillmentMethod
@@ -62,7 +63,7 @@ class Article:
     price: Decimal
     popularity: int
 
-    @property
+    @cached_property
     def pool(self) -> LicensePool | None:
         place = self.method.kind.place
         return place if isinstance(place, LicensePool) else None

@@ -16,6 +16,7 @@ from orders.kinds import SOURCES
 from orders.refusals import purge_refusals
 from outbound import outgoing_requests
 from pools import uploads
+from pools.ledger import fold_changes
 from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
 from webhooks import sending as webhooks
@@ -63,6 +64,7 @@ def sweep():
         nudge_waiting_pools,
         nudge_imports,
         warn_low_pools,
+        fold_changes,
         pool_notices.remind_of_empty_pools,
         upstream_notices.notify_long_outages,
         tracking.match_late_events,

@@ -5,7 +5,6 @@ corrected, parameters were purged or a customer was erased, and the digests reve
 """
 
 import base64
-import json
 from datetime import UTC
 from decimal import Decimal
 
@@ -20,7 +19,7 @@ DIGEST_LENGTH = 9
 
 def digest_content(payment: dict) -> dict[str, str]:
     """Digest each field of a payment by its JSON pointer. Pointers to items use the reference, not the index."""
-    values = {pointer: json.dumps(value, cls=PaymentEncoder, sort_keys=True) for pointer, value in _fields(payment)}
+    values = {pointer: encode(value) for pointer, value in _fields(payment)}
     digests = fingerprints([f"{pointer} {value}" for pointer, value in values.items()])
     return {
         pointer: base64.b64encode(digest[:DIGEST_LENGTH]).decode()
@@ -73,3 +72,7 @@ class PaymentEncoder(DjangoJSONEncoder):
 
     def default(self, o):
         return o.pk if isinstance(o, Model) else super().default(o)
+
+
+# Faster than json.dumps, which makes an encoder for each value.
+encode = PaymentEncoder(sort_keys=True).encode

@@ -1,6 +1,5 @@
 """The ledger of key movements, written by the database: who moved keys, and the stock by day."""
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,29 @@ from django.db.models import Sum
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from pools.models import KeyMovement, LicensePool
+from pools.models import LicensePool
+
+# Older changes are kept by day, then by month. Forecasts need the hours of a month, charts the days of a quarter.
+HOURS_KEPT, DAYS_KEPT = timedelta(days=32), timedelta(days=100)
+
+# One statement, so every snapshot has either the folded rows or their sums. Rows that another fold holds are skipped.
+FOLD = """
+WITH change AS (
+    SELECT id, pool_id, date_trunc(CASE WHEN period < %(days)s THEN 'month' WHEN period < %(hours)s THEN 'day'
+        ELSE 'hour' END, period, 'UTC') AS start
+    FROM pools_stockchange
+), crowded AS (
+    SELECT pool_id, start FROM change GROUP BY pool_id, start HAVING count(*) > 1
+), locked AS (
+    SELECT id FROM pools_stockchange
+    WHERE id IN (SELECT id FROM change JOIN crowded USING (pool_id, start)) FOR UPDATE SKIP LOCKED
+), folded AS (
+    DELETE FROM pools_stockchange WHERE id IN (SELECT id FROM locked) RETURNING *
+)
+INSERT INTO pools_stockchange (pool_id, period, available, reserved, issued, withdrawn, added, sold)
+SELECT pool_id, start, sum(available), sum(reserved), sum(issued), sum(withdrawn), sum(added), sum(sold)
+FROM folded JOIN change USING (id, pool_id) GROUP BY 1, 2
+"""
 
 
 @contextmanager
@@ -41,24 +62,24 @@ class StockDay:
 
 def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]:
     """Return the last `days` days, today last, calculated backward from the keys `available` now."""
-    Place = KeyMovement.Place
     today = timezone.now().astimezone(UTC).date()
-    start = today - timedelta(days=days - 1)
-    moved: dict[date, Counter[tuple[str, str]]] = defaultdict(Counter)
-    for day, origin, destination, count in (
-        pool.movements.filter(moved_at__gte=datetime.combine(start, time.min, UTC))
-        .values_list(TruncDate("moved_at", tzinfo=UTC), "origin", "destination")
-        .annotate(Sum("count"))
-        .order_by()
-    ):
-        moved[day][origin, destination] += count
+    start = datetime.combine(today - timedelta(days=days - 1), time.min, UTC)
+    changes = pool.changes.filter(period__gte=start).order_by().values(day=TruncDate("period", tzinfo=UTC))
+    sums = changes.annotate(Sum("available"), Sum("added"), Sum("sold"))
+    by_day = {sums_of_day["day"]: sums_of_day for sums_of_day in sums}
 
     history = []
     for age in range(days):
         day = today - timedelta(days=age)
-        added = sum(count for (_, destination), count in moved[day].items() if destination == Place.AVAILABLE)
-        left = sum(count for (origin, _), count in moved[day].items() if origin == Place.AVAILABLE)
-        issued = moved[day][Place.AVAILABLE, Place.ISSUED]
-        history.append(StockDay(day, available, added, issued, taken_out=left - issued))
-        available += left - added
+        moved = by_day.get(day, {"available__sum": 0, "added__sum": 0, "sold__sum": 0})
+        added, issued, change = moved["added__sum"], moved["sold__sum"], moved["available__sum"]
+        history.append(StockDay(day, available, added, issued, taken_out=added - change - issued))
+        available -= change
     return history[::-1]
+
+
+def fold_changes() -> None:
+    """Replace the changes of an hour by their sum, so that reading a pool's numbers stays fast."""
+    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(FOLD, {"hours": midnight - HOURS_KEPT, "days": midnight - DAYS_KEPT})

@@ -14,7 +14,8 @@ QUERY = """
 SELECT pool.id, pool.name, coalesce(batches.imported, 0), coalesce(keys.available, 0), coalesce(keys.reserved, 0),
     coalesce(keys.issued, 0), coalesce(keys.withdrawn, 0), coalesce(keys.replaced, 0), coalesce(keys.refunded, 0),
     coalesce(ledger.available, 0), coalesce(ledger.reserved, 0), coalesce(ledger.issued, 0),
-    coalesce(ledger.withdrawn, 0), coalesce(strays.count, 0)
+    coalesce(ledger.withdrawn, 0), coalesce(numbers.available, 0), coalesce(numbers.reserved, 0),
+    coalesce(numbers.issued, 0), coalesce(numbers.withdrawn, 0), coalesce(strays.count, 0)
 FROM pools_licensepool pool
 LEFT JOIN (
     SELECT pool_id, sum(key_count) AS imported FROM pools_keybatch WHERE undone_at IS NULL GROUP BY pool_id
@@ -37,6 +38,11 @@ LEFT JOIN (
         sum(CASE 'withdrawn' WHEN destination THEN count WHEN origin THEN -count END) AS withdrawn
     FROM pools_keymovement WHERE pool_id = ANY(%(pools)s) GROUP BY pool_id
 ) ledger ON ledger.pool_id = pool.id
+LEFT JOIN (
+    SELECT pool_id, sum(available) AS available, sum(reserved) AS reserved, sum(issued) AS issued,
+        sum(withdrawn) AS withdrawn
+    FROM pools_stockchange WHERE pool_id = ANY(%(pools)s) GROUP BY pool_id
+) numbers ON numbers.pool_id = pool.id
 LEFT JOIN (
     SELECT key.pool_id, count(*)
     FROM pools_licensekey key
@@ -74,6 +80,7 @@ class Balance:
     replaced: int  # included in withdrawn, like refunded
     refunded: int
     ledger: Places
+    shown: Places  # on pages and in the API
     strays: int  # issued keys that are not the activation code of their unit
 
     @property
@@ -91,6 +98,8 @@ class Balance:
             )
         if self.keys != self.ledger:
             yield gettext("The ledger doesn’t match the keys.")
+        if self.keys != self.shown:
+            yield gettext("The numbers on pages don’t match the keys.")
         if self.strays:
             yield gettext("Issued keys that don’t match the activation code of their unit: {strays:,}.").format(
                 strays=self.strays
@@ -104,6 +113,6 @@ def balance(merchant: Merchant | None = None) -> list[Balance]:
     with connection.cursor() as cursor:
         cursor.execute(QUERY, {"pools": pools})
         return [
-            Balance(*row[:3], Places(*row[3:7]), *row[7:9], Places(*row[9:13]), row[13])  # type: ignore[call-arg]
+            Balance(*row[:3], Places(*row[3:7]), *row[7:9], Places(*row[9:13]), Places(*row[13:17]), row[17])  # type: ignore[call-arg]
             for row in cursor.fetchall()
         ]

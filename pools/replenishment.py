@@ -6,11 +6,11 @@ from math import inf, sqrt
 from statistics import fmean, variance
 
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Subquery
+from django.db.models import Exists, F, OuterRef, Subquery, Sum
 from django.db.models.functions import ExtractDay, Now
 from django.utils import timezone
 
-from pools.models import LicenseKey, LicensePool
+from pools.models import LicenseKey, LicensePool, StockChange
 from pools.signals import stock_low
 from work import sql
 
@@ -93,7 +93,7 @@ def warn_low_pools() -> None:
     check_stock(pools.values_list("pk", flat=True))
 
 
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 WEEK, MONTH = 7, 30  # days
 # Fewer sales than this in a month don't predict the next.
 MIN_SALES = 5
@@ -183,7 +183,8 @@ def _duration(days: float) -> timedelta | None:
 def forecast(pool: LicensePool, available: int) -> Forecast:
     """Estimate from the sales of the last week and month when `available` keys will be gone.
 
-    The range is right about nine times in ten. It is based on the daily counts of the last 30 days: we assume that
+    The range is right about nine times in ten. It is based on the keys sold on each of the last 30 days, counted by
+    the hour and not including keys issued from the reserve: we assume that
     they vary like a Poisson process, or more if they did, for example because of weekends and campaigns. The range
     covers both the week's and the month's rate, so a change of pace widens it.
     """
@@ -191,16 +192,21 @@ def forecast(pool: LicensePool, available: int) -> Forecast:
 
 
 def forecasts(stock: Mapping[LicensePool, int]) -> dict[LicensePool, Forecast]:
-    issued = LicenseKey.objects.filter(pool__in=stock, item__isnull=False)
     counts: dict[int, Counter[int]] = defaultdict(Counter)
-    for pool, days_ago, count in (
-        issued.filter(issued_at__gt=Now() - MONTH * DAY)
-        .values_list("pool", ExtractDay(Now() - F("issued_at")))
-        .annotate(count=Count("*"))
+    # On average, a key was sold in the middle of its hour.
+    middle = F("period") + HOUR / 2
+    for pool, days_ago, sold in (
+        StockChange.objects.filter(pool__in=stock, period__gt=Now() - MONTH * DAY - HOUR / 2, sold__gt=0)
+        .values_list("pool", ExtractDay(Now() - middle))
+        .annotate(Sum("sold"))
         .order_by()
     ):
-        counts[pool][days_ago] += count
-    first = issued.filter(pool=OuterRef("pk")).order_by("issued_at").values("issued_at")[:1]
+        counts[pool][days_ago] += sold
+    first = (
+        LicenseKey.objects.filter(pool=OuterRef("pk"), item__isnull=False)
+        .order_by("issued_at")
+        .values("issued_at")[:1]
+    )
     firsts = LicensePool.objects.filter(pk__in=counts).values_list("pk", Subquery(first))
     first_issued_at = dict(firsts.order_by())
     return {

@@ -8,23 +8,17 @@ from functools import cache
 from typing import Any
 
 from django.db import connection, models
-from psycopg import Cursor
-from psycopg.rows import namedtuple_row
 
 
 def run(statement: str, **parameters: Any) -> list[Any]:
     """Execute a statement with named parameters and return its rows as named tuples.
 
-    PostgreSQL binds the parameters, so it prepares a repeated statement once per connection if settings allow. Cast a
-    parameter whose type PostgreSQL can't infer. Lists become JSON: `json_to_recordset` takes one parameter instead of
+    PostgreSQL parses and plans a statement once per connection (runtime/postgresql/base.py). Cast a parameter whose
+    type it can't infer. Lists become JSON: `json_to_recordset` takes one parameter instead of
     an array for each column, which psycopg takes long to convert.
     """
     values = {name: _ENCODER.encode(value) if isinstance(value, list) else value for name, value in parameters.items()}
-    connection.ensure_connection()
-    inner: Any = Cursor(connection.connection, row_factory=namedtuple_row)
-    # Django's wrappers translate errors and count statements.
-    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    with wrap(inner) as cursor:
+    with connection.prepared() as cursor:  # type: ignore[attr-defined]
         cursor.execute(_compact(statement), values)
         if connection.queries_logged:
             # Django can't read it from this kind of cursor.

@@ -35,6 +35,7 @@ def check_codes():
     assert codes == keys
     for code in ActivationCode.objects.all():
         again = ActivationCode.build(code.code)
+        assert code.loose_fingerprint
         assert (bytes(code.fingerprint), bytes(code.loose_fingerprint), code.hint) == (
             again.fingerprint,
             again.loose_fingerprint,

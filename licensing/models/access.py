@@ -17,6 +17,7 @@ from licensing.models.licensees import Licensee
 from merchants.models import MAX_ACTOR, Merchant, UsageTracked
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
+from work import sql
 
 
 class Role(models.TextChoices):
@@ -43,11 +44,9 @@ class TokenQuerySet(models.QuerySet["Token"]):
         # Raw SQL because every request with an API key runs it, and the ORM takes as long to build the query as the
         # database to answer it.
         names = [field.attname for field in Token._meta.concrete_fields if field.attname not in DEFERRED]
-        statement = f"SELECT {', '.join(names)} FROM licensing_token WHERE fingerprint = %s"  # noqa: S608
-        with connection.prepared() as cursor:  # type: ignore[attr-defined]
-            cursor.execute(statement, [fingerprint(number)])
-            row = cursor.fetchone()
-        return Token.from_db(connection.alias, names, row) if row else None
+        statement = f"SELECT {', '.join(names)} FROM licensing_token WHERE fingerprint = %(fingerprint)s"  # noqa: S608
+        rows = sql.run(statement, fingerprint=fingerprint(number))
+        return Token.from_db(connection.alias, names, rows[0]) if rows else None
 
     def live(self):
         return self.filter(Q(expiration_time=None) | Q(expiration_time__gt=Now()), active=True)

@@ -12,6 +12,7 @@ from django.db import connection, models
 from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, LicensingProduct, ProductModule
 from licensing.models.licensees import FIND
 from vault.fingerprints import fingerprint
+from work import sql
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -35,7 +36,7 @@ READ = """
     UNION ALL
     SELECT 'failure', to_jsonb(failure) FROM licensing_failedvalidation failure
         JOIN licensee ON failure.licensee_id = licensee.id
-    ) SELECT json_agg(json_build_array(kind, data))::text FROM found
+    ) SELECT json_agg(json_build_array(kind, data))::text AS found FROM found
 """
 SAVED = "SELECT * FROM licensing_licensee WHERE id = %(pk)s"
 NEW = "SELECT NULL::bigint AS id, %(product)s::bigint AS product_id"
@@ -66,9 +67,8 @@ def read_holding(licensee: Licensee) -> Holding:
 
 
 def _read(licensee: str, **parameters: Any) -> list[tuple[str, dict[str, Any]]]:
-    with connection.prepared() as cursor:  # type: ignore[attr-defined]
-        cursor.execute(READ.format(licensee), parameters)
-        rows: list[tuple[str, dict[str, Any]]] = json.loads(cursor.fetchone()[0] or "[]", parse_float=Decimal)
+    ((found,),) = sql.run(READ.format(licensee), **parameters)
+    rows: list[tuple[str, dict[str, Any]]] = json.loads(found or "[]", parse_float=Decimal)
     return rows
 
 

@@ -1,6 +1,6 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Case, Count, F, OuterRef, Q, Subquery, Sum, When
+from django.db.models import Case, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
@@ -19,28 +19,20 @@ class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
         return self.filter(fulfillment_methods__product=product).order_by("fulfillment_methods__position")
 
     def with_stock(self):
-        keys = LicenseKey.objects.filter(pool=OuterRef("pk")).order_by()
-        return self.annotate(
-            available=_count(keys.available().filter(position__gte=OuterRef("head_hint"))),
-            in_reserve=_count(keys.reserved()),
-        )
+        """Annotate the numbers of keys that are `available` and `in_reserve`, without counting keys."""
+        return self.annotate(available=_sum("available"), in_reserve=_sum("reserved"))
 
     def with_counts(self):
-        """Annotate the numbers of keys: `imported` = `available` + `reserved` + `issued` + `withdrawn`.
-
-        `issued` is the difference, because counting issued keys gets slower with every sale.
-        """
-        keys = LicenseKey.objects.filter(pool=OuterRef("pk")).order_by()
-        batches = KeyBatch.objects.filter(pool=OuterRef("pk"), undone_at=None).order_by()
-        kept = batches.values("pool").annotate(count=Sum("key_count")).values("count")
+        """Annotate the numbers of keys: `imported` = `available` + `reserved` + `issued` + `withdrawn`."""
         pools = self.with_stock().annotate(
-            imported=Coalesce(Subquery(kept), 0), reserved=F("in_reserve"), withdrawn=_count(keys.withdrawn())
+            reserved=F("in_reserve"), issued=_sum("issued"), withdrawn=_sum("withdrawn")
         )
-        return pools.annotate(issued=F("imported") - F("available") - F("reserved") - F("withdrawn"))
+        return pools.annotate(imported=F("available") + F("reserved") + F("issued") + F("withdrawn"))
 
 
-def _count(keys: "LicenseKeyQuerySet") -> Coalesce:
-    return Coalesce(Subquery(keys.values("pool").annotate(count=Count("*")).values("count")), 0)
+def _sum(place: str) -> Coalesce:
+    changes = StockChange.objects.filter(pool=OuterRef("pk")).order_by()
+    return Coalesce(Subquery(changes.values("pool").annotate(sum=Sum(place)).values("sum")), 0)
 
 
 class LicensePool(models.Model):
@@ -234,3 +226,24 @@ class LicenseKey(models.Model):
         if self.item_id:
             return "issued"
         return "reserved" if self.reserved else "available"
+
+
+class StockChange(models.Model):
+    """How a statement changed a pool's numbers of keys. The sums of all changes are the current numbers.
+
+    A database trigger on the ledger adds a row per statement and pool (migration 0004), so sales never wait for each
+    other, and every transaction sees the numbers of its snapshot. The sweep folds the rows of an hour into one
+    (pools/ledger.py).
+    """
+
+    pool = models.ForeignKey(LicensePool, models.DO_NOTHING, related_name="changes", db_constraint=False)
+    period = models.DateTimeField()  # the start of its hour in UTC; of its day or month after a while
+    available = models.IntegerField()
+    reserved = models.IntegerField()
+    issued = models.IntegerField()
+    withdrawn = models.IntegerField()
+    added = models.IntegerField()  # keys that became available
+    sold = models.IntegerField()  # available keys that were issued
+
+    def __str__(self):
+        return f"{self.pool_id} {self.period}"

@@ -61,7 +61,10 @@ def test_it_reports_a_key_moved_without_the_ledger(merchant, make_pool):
         pool.keys.filter(position=0).withdraw()
         cursor.execute("SET LOCAL session_replication_role = origin")
 
-    assert balance(merchant)[0].problems == ["The ledger doesn’t match the keys."]
+    assert balance(merchant)[0].problems == [
+        "The ledger doesn’t match the keys.",
+        "The numbers on pages don’t match the keys.",
+    ]
 
 
 def test_it_reports_an_issued_key_whose_code_is_missing(merchant, make_product, pay):

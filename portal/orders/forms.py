@@ -3,7 +3,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
@@ -69,8 +69,14 @@ class FilterForm(forms.Form):
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["product"].queryset = merchant.products.order_by("name")  # type: ignore[attr-defined]
-        self.fields["checkout_page"].queryset = merchant.checkout_pages.order_by("code")  # type: ignore[attr-defined]
+        self.choose_from("product", merchant.products.order_by("name"))
+        self.choose_from("checkout_page", merchant.checkout_pages.order_by("code"))
+
+    def choose_from(self, name: str, rows: QuerySet) -> None:
+        """Set a field's choices. The field would open a cursor for them."""
+        field: Any = self.fields[name]
+        field.queryset = rows
+        field.choices = [("", field.empty_label), *((row.pk, row) for row in rows)]
 
     @property
     def in_use(self) -> list[str]:
@@ -111,7 +117,7 @@ def fulfillment_is(status: str) -> Q | Exists:
     """Orders with an item in this status. For `done`, all items must be done."""
     of_order = Fulfillment.objects.filter(item__order=OuterRef("pk"))
     if status == UNMAPPED:
-        return ~Exists(of_order)  # type: ignore[return-value]
+        return Q(pk__in=Order.objects.unmapped().values("pk"))
     if status == Fulfillment.Status.DONE:
         return ~Exists(of_order.unfinished()) & Exists(of_order)
     return Exists(of_order.filter(status=status))

@@ -29,7 +29,7 @@ from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import OrderItem
 from outbound.models import OutgoingRequest, Upstream
-from portal.staff.merchants import NarrowSave, ReadOnly
+from portal.staff.merchants import LargeTable, NarrowSave, ReadOnly
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
 
@@ -120,8 +120,8 @@ class EmailTemplateAdmin(ReadOnly, admin.ModelAdmin):
         obj.save()
 
 
-class RetryableAdmin(ReadOnly, admin.ModelAdmin):
-    show_full_result_count = False
+class RetryableAdmin(LargeTable, ReadOnly, admin.ModelAdmin):
+    """Work that is tried again."""
 
 
 @admin.register(Fulfillment)
@@ -264,11 +264,10 @@ class UpstreamFilter(admin.RelatedFieldListFilter):
 
 
 @admin.register(OutgoingRequest)
-class OutgoingRequestAdmin(ReadOnly, admin.ModelAdmin):
+class OutgoingRequestAdmin(LargeTable, ReadOnly, admin.ModelAdmin):
     list_display = [
         *("merchant", "called_at", "upstream", "outcome", "method", "url", "attempt", "status_code", "milliseconds"),
         "error",
     ]
     list_filter = ["outcome", "is_test", ("upstream", UpstreamFilter), "merchant"]
     list_select_related = ["merchant", *(f"upstream__{name}" for name in Upstream.kinds())]
-    show_full_result_count = False

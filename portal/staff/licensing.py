@@ -24,16 +24,15 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.catalog import Terms
-from portal.staff.merchants import FinalRevocation, NoAddOrDelete, ReadOnly
+from portal.staff.merchants import FinalRevocation, LargeTable, NoAddOrDelete, ReadOnly
 from vault.fingerprints import fingerprint
 
 
-class FoundByNumber(NoAddOrDelete, admin.ModelAdmin):
+class FoundByNumber(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     """Finds rows by their complete secret number. The search is a POST, so the number never appears in a URL."""
 
     search_fields = ["pk"]  # only shows the search box; `find` does the search
     search_help_text = _("The complete number")
-    show_full_result_count = False
 
     def find(self, number: str) -> QuerySet:
         raise NotImplementedError
@@ -94,7 +93,7 @@ class LicenseTemplateAdmin(Catalogue):
 
 
 @admin.register(License)
-class LicenseAdmin(Catalogue):
+class LicenseAdmin(LargeTable, Catalogue):
     list_display = ["number", "name", "licensee", "template", "active"]
     list_select_related = ["licensee", "template"]
     fields = [
@@ -102,7 +101,6 @@ class LicenseAdmin(Catalogue):
         *("used_quantity", "parent_feature", "properties", "created_at"),
     ]
     readonly_fields = [*COMMON_READONLY, "licensee", "template", "used_quantity"]
-    show_full_result_count = False
 
 
 class HistoryInline(admin.TabularInline):
@@ -157,12 +155,11 @@ class JoinInline(admin.TabularInline):
 
 
 @admin.register(Transaction)
-class TransactionAdmin(ReadOnly, admin.ModelAdmin):
+class TransactionAdmin(LargeTable, ReadOnly, admin.ModelAdmin):
     list_display = ["number", "source", "status", "source_licensee", "licensee", "made_by", "created_at"]
     list_filter = ["source", "status"]
     list_select_related = ["licensee", "source_licensee"]
     search_fields = ["=number"]
-    show_full_result_count = False
     ordering = ["-pk"]
     fields = [
         *("merchant", "number", "source", "status", "source_licensee", "licensee", "made_by", "created_at"),

@@ -23,7 +23,7 @@ from orders.search import MAX_SEARCH, find, is_secret, text_for_url
 from pools.models import LicenseKey
 from portal.orders.desk import Desk
 from portal.orders.page import ACTIONS, order_page, perform
-from portal.staff.merchants import NoAddOrDelete, ReadOnly
+from portal.staff.merchants import LargeTable, MerchantFilter, NoAddOrDelete, ReadOnly
 
 
 class CustomerDataForm(forms.Form):
@@ -47,17 +47,19 @@ class AttentionFilter(admin.SimpleListFilter):
 
 
 @admin.register(Order)
-class OrderAdmin(NoAddOrDelete, admin.ModelAdmin):
+class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_display = ["number", "merchant", "status", "email", "customer_name", "paid_at"]
-    list_filter = [AttentionFilter, "status", "merchant"]
+    list_filter = [AttentionFilter, "status", ("merchant", MerchantFilter)]
     list_select_related = ["merchant"]
-    ordering = ["-pk"]
-    show_full_result_count = False
     search_fields = ["number"]  # only shows the search box; get_search_results does the search
     search_help_text = _(
         "Order number (leading letters and zeros are optional), customer’s e-mail address or name, license text or its"
         " last 4 to 12 characters, or SKU. Ignores case, accents and punctuation."
     )
+
+    def get_ordering(self, request):
+        # A merchant's orders are indexed by time. Otherwise a small merchant's would be looked for among all orders.
+        return ["-reported_at", "-pk"] if "merchant__id__exact" in request.GET else ["-pk"]
 
     def get_urls(self):
         urls = [
@@ -170,11 +172,10 @@ class SubscriptionAdmin(ReadOnly, admin.ModelAdmin):
 
 
 @admin.register(RefusedReport)
-class RefusedReportAdmin(ReadOnly, admin.ModelAdmin):
+class RefusedReportAdmin(LargeTable, ReadOnly, admin.ModelAdmin):
     list_display = ["order_number", "merchant", "kind", "status", "reason", "times", "last_at"]
     list_filter = ["kind", "merchant"]
     list_select_related = ["merchant"]
     search_fields = ["order_number"]
     ordering = ["-last_at", "-pk"]
-    show_full_result_count = False
     exclude = ["digest"]

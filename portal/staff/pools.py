@@ -12,7 +12,7 @@ from pools.forms import StaffUploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.uploads import begin
 from pools.withdrawal import describe_withdrawal, withdraw
-from portal.staff.merchants import NarrowSave, NoAddOrDelete
+from portal.staff.merchants import LargeTable, NarrowSave, NoAddOrDelete
 from work.bodies import takes_files
 
 
@@ -118,11 +118,10 @@ class KeyBatchAdmin(NoAddOrDelete, admin.ModelAdmin):
 
 
 @admin.register(LicenseKey)
-class LicenseKeyAdmin(NoAddOrDelete, admin.ModelAdmin):
+class LicenseKeyAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_display = ["masked", "pool", "status", "item", "issued_at", "withdrawn_at"]
     list_filter = ["pool"]
     list_select_related = ["pool", "item__order"]
-    show_full_result_count = False
     ordering = ["pk"]
     fields = readonly_fields = ("masked", "pool", "batch", "status", "item", "unit", "issued_at", "withdrawn_at")
     actions = ["withdraw"]

@@ -1,13 +1,17 @@
-"""Every search and filter of the list uses an index, according to PostgreSQL's plans for thousands of orders."""
+"""Every search and filter of the list uses an index, according to PostgreSQL's plans for thousands of orders.
+
+No page reads more keys of a pool than it shows.
+"""
 
 import re
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from demo.management.commands.demo import make_demo
 from demo.orders import add_orders
-from merchants.models import Merchant
+from merchants.models import Member, Merchant
 from orders.models import ActivationCode
 from orders.search import Kind, find
 from portal.orders.forms import FilterForm
@@ -82,3 +86,34 @@ def test_every_search_and_filter_uses_an_index(merchant, without_seq_scans):
     ):
         found = plan(FilterForm(merchant, filters).apply(orders))
         assert scanned_tables(found) == [], (filters, found)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", ["/", "/pools/", "/pools/{pool}/", "/api/v1/pools/", "/api/v1/pools/{pool}/"])
+def test_no_page_counts_keys(address, client, make_api, make_product, make_pool, pay):
+    pool = make_pool(2000)
+    pay(make_product(pool=pool), quantity=3)
+    client.force_login(pool.merchant.members.get(role=Member.Role.OWNER).user)
+    browser = make_api(pool.merchant) if address.startswith("/api/") else client
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE pools_licensekey")
+
+    with CaptureQueriesContext(connection) as queries:
+        response = browser.get(address.format(pool=pool.pk))
+
+    assert response.status_code == 200
+    assert "1997" in response.content.decode().replace(",", "")
+    read = {query["sql"]: count_rows(query["sql"]) for query in queries if "pools_licensekey" in query["sql"]}
+    assert {sql: rows for sql, rows in read.items() if rows > 100} == {}
+
+
+def count_rows(sql):
+    """Count the rows that a query reads in all steps of its plan."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}")
+        return count_rows_of(cursor.fetchone()[0][0]["Plan"])
+
+
+def count_rows_of(plan):
+    own = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    return own + sum(map(count_rows_of, plan.get("Plans", [])))

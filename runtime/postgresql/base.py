@@ -11,6 +11,7 @@ from typing import Any, Self
 import psycopg
 from django.conf import settings
 from django.db.backends.postgresql import base
+from psycopg.rows import namedtuple_row
 
 # Seconds without a query after which a connection is checked before its next one.
 IDLE_SECONDS = 5
@@ -35,7 +36,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.used_at = now
 
     def prepared(self) -> Any:
-        """Return a cursor for statements that run often and whose text never changes."""
+        """Return a cursor for statements that run often and whose text never changes (work/sql.py)."""
         self.close_if_health_check_failed()
         self.ensure_connection()
-        return self._prepare_cursor(PreparingCursor(self.connection))  # type: ignore[attr-defined]
+        cursor = PreparingCursor(self.connection, row_factory=namedtuple_row)
+        return self._prepare_cursor(cursor)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from merchants.models import ApiKey
-from orders.models import OtherItem, RefusedReport
+from orders.models import Order, OtherItem, RefusedReport
 from orders.refusals import purge_refusals
 
 URL = "/api/v1/payments/"
@@ -160,6 +160,14 @@ def test_the_list_shows_unmapped_orders_and_filters_them(unmapped, pay, product,
     assert "T-SHIRT" in everything and "unmapped" in everything
     assert ">A1<" in found and ">A2<" not in found
     assert ">A2<" in done and ">A1<" not in done
+
+
+def test_unmapped_orders_are_those_without_an_item_of_ours(unmapped, pay, product):
+    pay(product)
+    pay(product, "T-SHIRT")
+
+    assert list(Order.objects.unmapped()) == list(Order.objects.filter(items=None))
+    assert Order.objects.unmapped().count() == 1 < Order.objects.filter(other_items__isnull=False).distinct().count()
 
 
 def test_the_export_contains_items_that_are_not_ours(unmapped, support):

@@ -3,6 +3,8 @@ from html import unescape
 import pytest
 from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from fulfillment.models import Fulfillment
@@ -11,6 +13,7 @@ from orders.models import Order, OrderEvent
 from pools.imports import import_keys
 from pools.models import KeyMovement
 from pools.tests.factories import stock
+from portal.staff.merchants import FirstRows
 from portal.staff.pools import LicensePoolAdmin
 
 ORDERS = "/admin/orders/order/"
@@ -58,6 +61,34 @@ def test_the_list_contains_every_order(staff, order):
     page = staff.get(ORDERS).content.decode()
 
     assert "A0012345678" in page and "B99" in page
+
+
+def test_a_large_table_lists_its_first_rows_and_counts_no_others(staff, pay, make_product, monkeypatch):
+    monkeypatch.setattr(FirstRows, "MAX_ROWS", 30)
+    product = make_product(keys=35)
+    for number in range(35):
+        pay(product, order=f"C{number:03}")
+    numbers = [f"C{number:03}" for number in reversed(range(5, 35))]
+
+    with CaptureQueriesContext(connection) as queries:
+        pages = [staff.get(f"{ORDERS}?p={number}") for number in (1, 2)]
+
+    listed = [[order.number for order in page.context["cl"].result_list] for page in pages]
+    assert listed == [numbers[:25], numbers[25:]]
+    assert all("Only the first 30 are listed" in page.content.decode() for page in pages)
+    assert not [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    rest = staff.get(f"{ORDERS}?q=C004")
+    assert [order.number for order in rest.context["cl"].result_list] == ["C004"]
+    assert "Only the first" not in rest.content.decode()
+
+
+def test_a_merchants_orders_are_listed_in_the_order_of_an_index(staff, order, merchant):
+    with CaptureQueriesContext(connection) as queries:
+        page = staff.get(f"{ORDERS}?merchant__id__exact={merchant.pk}")
+
+    assert "A0012345678" in page.content.decode()
+    [query, _] = [query["sql"] for query in queries if "ORDER BY" in query["sql"] and "orders_order" in query["sql"]]
+    assert f'"merchant_id" = {merchant.pk}' in query and "reported_at" in query.partition("ORDER BY")[2]
 
 
 @pytest.mark.parametrize("text", ["A0012345678", "12345678", "photo-pro"])

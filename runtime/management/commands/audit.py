@@ -6,28 +6,37 @@ from django.db import connection
 
 from orders.models import ActivationCode
 from pools.models import LicenseKey
-from pools.reconciliation import balance
+from pools.reconciliation import Balance, Places, balance
 from vault.ciphers import DecryptionError
 from vault.fingerprints import fingerprint
 
 
-def find_unbalanced() -> Iterator[str]:
-    for pool in balance():
+def find_unbalanced(balances: list[Balance]) -> Iterator[str]:
+    for pool in balances:
         if not pool.is_complete:
             counts = ", ".join(f"{place} {count}" for place, count in asdict(pool.keys).items())
             yield f"pool {pool.pool_id}: imported {pool.imported}, {counts}"
 
 
-def find_unrecorded() -> Iterator[str]:
-    for pool in balance():
-        recorded = asdict(pool.ledger)
-        for place, count in asdict(pool.keys).items():
-            if count != recorded[place]:
-                yield f"pool {pool.pool_id}: {place}, {count} keys, {recorded[place]} by the ledger"
+def find_unrecorded(balances: list[Balance]) -> Iterator[str]:
+    for pool in balances:
+        yield from find_differences(pool, pool.ledger, "by the ledger")
+
+
+def find_miscounted(balances: list[Balance]) -> Iterator[str]:
+    for pool in balances:
+        yield from find_differences(pool, pool.shown, "on pages")
+
+
+def find_differences(pool: Balance, places: Places, source: str) -> Iterator[str]:
+    other = asdict(places)
+    for place, count in asdict(pool.keys).items():
+        if count != other[place]:
+            yield f"pool {pool.pool_id}: {place}, {count} keys, {other[place]} {source}"
 
 
 # Each rule with a query or function that returns the rows that break it.
-RULES: dict[str, str | Callable[[], Iterator[str]]] = {
+RULES: dict[str, str | Callable[[list[Balance]], Iterator[str]]] = {
     "every batch holds as many keys as it imported": """
         SELECT 'batch ' || batch.id || ' of pool ' || batch.pool_id || ': brought ' || batch.key_count
             || ', holds ' || count(key.id)
@@ -74,6 +83,19 @@ RULES: dict[str, str | Callable[[], Iterator[str]]] = {
         WHERE ord.merchant_id <> pool.merchant_id
     """,
     "the ledger and the keys agree for every pool": find_unrecorded,
+    "pages show the number of keys that there are, for every pool": find_miscounted,
+    "the stock changes of every pool add up to its ledger": """
+        SELECT 'pool ' || pool_id || ': ' || changes.added || ' added and ' || changes.sold || ' sold, by the ledger '
+            || ledger.added || ' and ' || ledger.sold
+        FROM (
+            SELECT pool_id, sum(added) AS added, sum(sold) AS sold FROM pools_stockchange GROUP BY pool_id
+        ) changes FULL JOIN (
+            SELECT pool_id, coalesce(sum(count) FILTER (WHERE destination = 'available'), 0) AS added,
+                coalesce(sum(count) FILTER (WHERE origin = 'available' AND destination = 'issued'), 0) AS sold
+            FROM pools_keymovement GROUP BY pool_id
+        ) ledger USING (pool_id)
+        WHERE (changes.added, changes.sold) IS DISTINCT FROM (ledger.added, ledger.sold)
+    """,
     "an item of an order is ours or not": """
         SELECT 'item ' || item.id || ' of order ' || item.order_id || ': is also kept as not ours'
         FROM orders_orderitem item JOIN orders_otheritem other USING (order_id, reference)
@@ -123,9 +145,10 @@ class Command(BaseCommand):
         with connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
+                balances = balance()
                 for rule, query in RULES.items():
                     if callable(query):
-                        yield rule, query()
+                        yield rule, query(balances)
                         continue
                     cursor.execute(query)
                     yield rule, (row[0] for row in cursor.fetchall())

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 
@@ -18,13 +17,11 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from delivery.models import Delivery
 from merchants.email_template import ITEM_TAGS, SECRET_TAGS, TAG, fill
 from merchants.models import EmailTemplate, Merchant, Product
 from orders.kinds import SOURCES
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
-from orders.models import Order, OrderItem
-from orders.subscriptions import known_first_licenses
+from orders.models import ActivationCode, Order, OrderItem
 from outbound.mail import set_sender
 
 SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
@@ -50,6 +47,14 @@ class EmailItem:
     parent_codes: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)  # hints of the codes that new codes replace
     sources: frozenset[str] = frozenset()  # of the codes
+
+    @classmethod
+    def build(cls, item: OrderItem, codes: list[ActivationCode], parent_codes: list[ActivationCode]) -> "EmailItem":
+        """Decrypt the codes. Raises DecryptionError."""
+        replaced = [code.replaces.hint for code in codes if hasattr(code, "replaces")]
+        sources = frozenset(code.source for code in codes)
+        texts, parent_texts = ([code.code for code in group] for group in (codes, parent_codes))
+        return cls(item, texts, parent_texts, replaced, sources)
 
     def values(self) -> dict[str, str]:
         """Return a value for each tag in merchants.email_template.TAGS."""
@@ -106,42 +111,6 @@ class EmailContent:
         return self.order.customer_language
 
 
-def compose_delivery(delivery: Delivery) -> EmailMultiAlternatives:
-    """Return the e-mail with the delivery's current codes."""
-    order = delivery.order
-    content = EmailContent(order, _email_items(delivery), _still_to_come(order))
-    texts = Texts.for_merchant(
-        order.merchant, content.language, [email_item.item.product_id for email_item in content.email_items]
-    )
-    message = render_email(content, texts)
-    message.to = [delivery.recipient]
-    message.extra_headers["Message-ID"] = delivery.message_id
-    return message
-
-
-def _email_items(delivery: Delivery) -> list[EmailItem]:
-    codes = (
-        delivery.codes.select_related("item__product", "item__subscription", "replaces")
-        .defer("replaces__code")
-        .order_by("item", "unit")
-    )
-    email_items = []
-    for item, group in groupby(codes, key=attrgetter("item")):
-        item.order = delivery.order
-        item_codes = list(group)
-        replaced = [code.replaces.hint for code in item_codes if hasattr(code, "replaces")]
-        parent_codes = known_first_licenses(item) if item.subscription_id else []
-        sources = frozenset(code.source for code in item_codes)
-        email_items.append(EmailItem(item, [code.code for code in item_codes], parent_codes, replaced, sources))
-    return email_items
-
-
-def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:
-    items = order.items.exclude(fulfillment__sent_by_vendor=True).select_related("product")
-    items = items.with_code_count().order_by("pk")
-    return [(item, item.units - item.code_count) for item in items if item.units > item.code_count]
-
-
 @dataclass(frozen=True)
 class Texts:
     """A merchant's templates in one language and in English, best match first."""
@@ -152,10 +121,19 @@ class Texts:
     def for_merchant(cls, merchant: Merchant, language: str, products: Iterable[int]) -> "Texts":
         templates = EmailTemplate.objects.filter(
             Q(product=None) | Q(product__in=products), merchant=merchant, language__in={language, DEFAULT_LANGUAGE}
-        ).current()
+        )
+        return cls.choose(templates.current(), language)
+
+    @classmethod
+    def choose(cls, templates: Iterable[EmailTemplate], language: str) -> "Texts":
+        """Choose from templates of one merchant, in any languages."""
         # An English template with only a subject is skipped: it would mix two languages in one e-mail.
-        templates = templates.exclude(~Q(language=language), body="")
-        return cls(sorted(templates, key=lambda each: (each.product_id is None, each.language != language)))
+        fitting = (
+            template
+            for template in templates
+            if template.language == language or (template.language == DEFAULT_LANGUAGE and template.body)
+        )
+        return cls(sorted(fitting, key=lambda each: (each.product_id is None, each.language != language)))
 
     def subject(self, product_id: int | None) -> str:
         return next((template.subject for template in self._for(product_id) if template.subject), "")

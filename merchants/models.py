@@ -105,6 +105,8 @@ class Merchant(models.Model):
         return self.sender_name or self.name
 
     def get_logo(self) -> "Logo | None":
+        if Merchant.logo.is_cached(self):
+            return self.logo
         return self.logos.defer("image").filter(pk=self.logo_id).first() if self.logo_id else None
 
     def notice_recipients(self) -> list[str]:

@@ -62,7 +62,7 @@ ENGLISH = re.compile(
 )
 # Functions whose texts users don't see: names of locks, seeds of digests, SQL, patterns, errors of programmers.
 INTERNAL = re.compile(
-    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|log|logger|log_change|mark_safe|RawSQL|secret_number|sub"
+    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|log|logger|log_change|mark_safe|RawSQL|report|secret_number|sub"
     r"|[A-Z]\w*Error|ImproperlyConfigured|AnymailWebhookValidationFailure|_refuse)$"
 )
 # Stored values, such as the names of actors and of formats, and examples.
@@ -74,7 +74,9 @@ STORED = {
     *("Basic \0", "Bearer \0", "Basic (user name \0)", "Photo Pro", "Engines Ltd"),
 }
 # SQL, header fields and lists of columns.
-CODE = re.compile(r"^\s*(SELECT|COPY) |; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\[")
+CODE = re.compile(
+    r"^\s*(SELECT|COPY|WITH|, \w+ AS) |; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\["
+)
 NAMED_URL = re.compile(r"{% url [\"']([\w:-]+)[\"'] [^%]*as \w+ %}")
 # What a filter or a badge shows without _().
 PLAIN_LITERAL = re.compile(r'(?:default:|^badge "[^"]+" )"([^"]+)"')

@@ -4,7 +4,7 @@ Dates and prices follow the Unicode CLDR for the customer's language and country
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
@@ -37,7 +37,12 @@ def get_locale(tag: str, country: str = "") -> Locale:
 
 
 def format_day(moment: datetime, locale: Locale) -> str:
-    return str(format_date(moment, "long", locale=locale))
+    return _format_date(moment.date(), locale)
+
+
+@lru_cache(1000)
+def _format_date(day: date, locale: Locale) -> str:
+    return str(format_date(day, "long", locale=locale))
 
 
 def format_wait(distance: timedelta, locale: Locale) -> str:

@@ -15,6 +15,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from benchmarks import bare_mail
 from licensing.models import LicensingProduct
 
 settings.ROOT_URLCONF = "benchmarks.floors"
@@ -43,10 +44,21 @@ class InsertView(BareView):
         return Response(serializer.data, status=201)
 
 
+class MailView(InsertView):
+    def post(self, request):
+        response = super().post(request)
+        bare_mail.send.delay(request.data["customer"]["email"])
+        return response
+
+
 class ReadView(BareView):
     def post(self, request, number):
         product = LicensingProduct.objects.get(number=number)
         return Response({"number": product.number, "name": product.name})
 
 
-urlpatterns = [path("api/v1/payments/", InsertView.as_view()), path("row/<str:number>", ReadView.as_view())]
+urlpatterns = [
+    path("api/v1/payments/", InsertView.as_view()),
+    path("api/v1/mailed-payments/", MailView.as_view()),
+    path("row/<str:number>", ReadView.as_view()),
+]

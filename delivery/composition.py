@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from itertools import groupby
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from django.conf import settings
@@ -18,13 +18,11 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from delivery.models import Delivery
 from merchants.email_template import ITEM_TAGS, SECRET_TAGS, TAG, fill
 from merchants.models import EmailTemplate, Merchant, Product
 from orders.kinds import SOURCES
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
-from orders.models import Order, OrderItem
-from orders.subscriptions import known_first_licenses
+from orders.models import ActivationCode, Order, OrderItem
 from outbound.mail import set_sender
 
 SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
@@ -39,6 +37,8 @@ BODY = gettext_noop(
 )
 INSTRUCTIONS = "{INSTRUCTIONS}"
 MAX_MISSING_ITEMS = 20  # per e-mail
+MAX_COMPILED = 2000  # texts of templates, of which each process keeps what it has parsed
+Paragraphs = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,17 @@ class EmailItem:
     replaced: list[str] = field(default_factory=list)  # hints of the codes that new codes replace
     sources: frozenset[str] = frozenset()  # of the codes
 
+    @classmethod
+    def build(cls, item: OrderItem, codes: list[ActivationCode], parent_codes: list[ActivationCode]) -> "EmailItem":
+        """Decrypt the codes. Raises DecryptionError."""
+        replaced = [code.replaces.hint for code in codes if hasattr(code, "replaces")]
+        sources = frozenset(code.source for code in codes)
+        texts, parent_texts = ([code.code for code in group] for group in (codes, parent_codes))
+        return cls(item, texts, parent_texts, replaced, sources)
+
+    @cached_property
     def values(self) -> dict[str, str]:
-        """Return a value for each tag in merchants.email_template.TAGS."""
+        """A value for each tag in merchants.email_template.TAGS, in the language that is active at the first use."""
         order = self.item.order
         locale = order.locale
         values = {
@@ -106,42 +115,6 @@ class EmailContent:
         return self.order.customer_language
 
 
-def compose_delivery(delivery: Delivery) -> EmailMultiAlternatives:
-    """Return the e-mail with the delivery's current codes."""
-    order = delivery.order
-    content = EmailContent(order, _email_items(delivery), _still_to_come(order))
-    texts = Texts.for_merchant(
-        order.merchant, content.language, [email_item.item.product_id for email_item in content.email_items]
-    )
-    message = render_email(content, texts)
-    message.to = [delivery.recipient]
-    message.extra_headers["Message-ID"] = delivery.message_id
-    return message
-
-
-def _email_items(delivery: Delivery) -> list[EmailItem]:
-    codes = (
-        delivery.codes.select_related("item__product", "item__subscription", "replaces")
-        .defer("replaces__code")
-        .order_by("item", "unit")
-    )
-    email_items = []
-    for item, group in groupby(codes, key=attrgetter("item")):
-        item.order = delivery.order
-        item_codes = list(group)
-        replaced = [code.replaces.hint for code in item_codes if hasattr(code, "replaces")]
-        parent_codes = known_first_licenses(item) if item.subscription_id else []
-        sources = frozenset(code.source for code in item_codes)
-        email_items.append(EmailItem(item, [code.code for code in item_codes], parent_codes, replaced, sources))
-    return email_items
-
-
-def _still_to_come(order: Order) -> list[tuple[OrderItem, int]]:
-    items = order.items.exclude(fulfillment__sent_by_vendor=True).select_related("product")
-    items = items.with_code_count().order_by("pk")
-    return [(item, item.units - item.code_count) for item in items if item.units > item.code_count]
-
-
 @dataclass(frozen=True)
 class Texts:
     """A merchant's templates in one language and in English, best match first."""
@@ -152,10 +125,19 @@ class Texts:
     def for_merchant(cls, merchant: Merchant, language: str, products: Iterable[int]) -> "Texts":
         templates = EmailTemplate.objects.filter(
             Q(product=None) | Q(product__in=products), merchant=merchant, language__in={language, DEFAULT_LANGUAGE}
-        ).current()
+        )
+        return cls.choose(templates.current(), language)
+
+    @classmethod
+    def choose(cls, templates: Iterable[EmailTemplate], language: str) -> "Texts":
+        """Choose from templates of one merchant, in any languages."""
         # An English template with only a subject is skipped: it would mix two languages in one e-mail.
-        templates = templates.exclude(~Q(language=language), body="")
-        return cls(sorted(templates, key=lambda each: (each.product_id is None, each.language != language)))
+        fitting = (
+            template
+            for template in templates
+            if template.language == language or (template.language == DEFAULT_LANGUAGE and template.body)
+        )
+        return cls(sorted(fitting, key=lambda each: (each.product_id is None, each.language != language)))
 
     def subject(self, product_id: int | None) -> str:
         return next((template.subject for template in self._for(product_id) if template.subject), "")
@@ -208,7 +190,7 @@ def _subject(content: EmailContent, texts: Texts) -> str:
     subjects = (texts.subject(email_item.item.product_id) for email_item in content.email_items)
     subject = next(filter(None, subjects), "") or _(SUBJECT_OF_SEVERAL if several else SUBJECT)
     names = ", ".join(_in_one_line(email_item.item.product.name) for email_item in content.email_items)
-    values = content.email_items[0].values() | {"PROGRAM_NAME": names} | dict.fromkeys(SECRET_TAGS, "")
+    values = content.email_items[0].values | {"PROGRAM_NAME": names} | dict.fromkeys(SECRET_TAGS, "")
     return " ".join(fill(subject, values).split())
 
 
@@ -222,26 +204,27 @@ def _parts(content: EmailContent, texts: Texts) -> Iterator["EmailPart"]:
         before, of_item, after = split_body(body or _(BODY))
         yield from _fill(before, groups[body][0])
         for email_item in groups[body]:
-            yield from _fill(of_item if INSTRUCTIONS in body else [*of_item, INSTRUCTIONS], email_item)
+            yield from _fill(of_item if INSTRUCTIONS in body else (*of_item, INSTRUCTIONS), email_item)
             yield from _replacement_parts(email_item)
         if body == bodies[-1]:
             yield from _still_to_come_parts(content.still_to_come)
         yield from _fill(after, groups[body][0])
 
 
-def split_body(body: str) -> tuple[list[str], list[str], list[str]]:
+@lru_cache(MAX_COMPILED)
+def split_body(body: str) -> tuple[Paragraphs, Paragraphs, Paragraphs]:
     """Split a text into paragraphs before, within and after the part that repeats for each item.
 
     That part runs from the first to the last paragraph with a tag in ITEM_TAGS.
     """
-    paragraphs = re.split(r"\n\s*\n", body.replace("\r\n", "\n").strip())
+    paragraphs = tuple(re.split(r"\n\s*\n", body.replace("\r\n", "\n").strip()))
     of_item = [index for index, text in enumerate(paragraphs) if ITEM_TAGS.intersection(TAG.findall(text))]
     first, last = of_item[0], of_item[-1] + 1
     return paragraphs[:first], paragraphs[first:last], paragraphs[last:]
 
 
-def _fill(paragraphs: list[str], email_item: EmailItem) -> Iterator["EmailPart"]:
-    values = email_item.values()
+def _fill(paragraphs: Iterable[str], email_item: EmailItem) -> Iterator["EmailPart"]:
+    values = email_item.values
     for template in paragraphs:
         if not values["ORDER_URL"]:
             template = _without_link(template)
@@ -288,8 +271,8 @@ class EmailPart:
     codes: list[str]
 
     def text(self) -> str:
-        pieces = URL.split(self.template)
-        return "".join(fill(piece, self._quoted if index % 2 else self.values) for index, piece in enumerate(pieces))
+        pieces = _split_urls(self.template)
+        return "".join(fill(piece.text, self._quoted if piece.is_url else self.values) for piece in pieces)
 
     @property
     def _quoted(self) -> dict[str, str]:
@@ -298,7 +281,7 @@ class EmailPart:
 
     def html(self) -> Iterator[dict[str, Any]]:
         """Yield blocks for templates/emails/delivery.html. Tags alone on a line become blocks of their own."""
-        for tag, lines in groupby(self.template.split("\n"), key=lambda line: BLOCK_TAGS.get(line.strip(), "")):
+        for tag, lines in _split_blocks(self.template):
             if tag == "codes":
                 yield {"codes": [_lines(code, _link) for code in self.codes]}
             elif tag == "url":
@@ -306,20 +289,42 @@ class EmailPart:
             else:
                 yield {"paragraph": _join_lines(self._line(line) for line in lines)}
 
-    def _line(self, line: str) -> str:
+    def _line(self, pieces: "tuple[Piece, ...]") -> str:
         # URLs in the template become links; URLs in values, such as a customer's name, don't.
-        values = {name: MARKUP.get(name, _lines)(value) for name, value in self.values.items()}
-        pieces = URL.split(line)
         return "".join(
-            self._linked(piece) if index % 2 else fill(escape(piece), values) for index, piece in enumerate(pieces)
+            self._linked(piece.text) if piece.is_url else TAG.sub(self._marked_up, piece.html) for piece in pieces
         )
 
     def _linked(self, url: str) -> str:
         return _anchor(fill(url, self._quoted), fill(url, self.values))
 
+    def _marked_up(self, tag: re.Match[str]) -> str:
+        value = self.values.get(tag[1])
+        return tag[0] if value is None else MARKUP.get(tag[1], _lines)(value)
+
 
 BLOCK_TAGS = {"{KEY}": "codes", "{ORDER_URL}": "url"}
 URL = re.compile(r"""(https?://[^\s<>"']*[^\s<>"'.,;:!?)])""")
+
+
+class Piece(NamedTuple):
+    """A URL in a template, or the text before, between or after URLs."""
+
+    text: str
+    html: str
+    is_url: bool
+
+
+@lru_cache(MAX_COMPILED)
+def _split_urls(template: str) -> tuple[Piece, ...]:
+    return tuple(Piece(text, escape(text), bool(index % 2)) for index, text in enumerate(URL.split(template)))
+
+
+@lru_cache(MAX_COMPILED)
+def _split_blocks(paragraph: str) -> tuple[tuple[str, tuple[tuple[Piece, ...], ...]], ...]:
+    """Return the lines by the tag in BLOCK_TAGS that they consist of, if any."""
+    blocks = groupby(paragraph.split("\n"), key=lambda line: BLOCK_TAGS.get(line.strip(), ""))
+    return tuple((tag, tuple(map(_split_urls, lines))) for tag, lines in blocks)
 
 
 def _join_lines(lines: Iterable[str]) -> SafeString:

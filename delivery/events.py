@@ -1,7 +1,5 @@
 """Webhook events about e-mails to customers."""
 
-from collections import Counter
-
 from delivery.models import Delivery
 from orders.models import OrderItem
 from webhooks.models import WebhookEvent
@@ -9,19 +7,20 @@ from webhooks.payloads import Payload, item_payload
 from webhooks.sending import emit
 
 
-def delivery_payload(delivery: Delivery) -> list[Payload]:
-    """Return each item of an automatic e-mail with its number of codes and whether the item is now complete."""
+def delivery_payload(delivery: Delivery, counts: dict[OrderItem, int]) -> list[Payload]:
+    """Return each item of an automatic e-mail with its number of codes and whether the item is now complete.
+
+    `counts` are the codes of this e-mail by item, with `code_count`.
+    """
     if delivery.kind != Delivery.Kind.AUTOMATIC:
         return []
-    counts = Counter(delivery.codes.values_list("item", flat=True))
-    items = delivery.order.items.filter(pk__in=counts).select_related("order", "product", "fulfillment")
     return [
         {
             **item_payload(item),
-            "codes": counts[item.pk],
-            "complete": item.code_count == item.units or item.fulfillment.sent_by_vendor,
+            "codes": count,
+            "complete": item.code_count == item.units or item.fulfillment.sent_by_vendor,  # type: ignore[attr-defined]
         }
-        for item in items.with_code_count().order_by("pk")
+        for item, count in counts.items()
     ]
 
 

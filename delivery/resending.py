@@ -118,7 +118,12 @@ def _under_way(order: Order, codes: list[ActivationCode]) -> Delivery | None:
 
 def _create_delivery(order: Order, kind: Delivery.Kind, actor: str = "") -> Delivery:
     delivery = Delivery.objects.create(
-        order=order, kind=kind, recipient=order.email, message_id=make_message_id(), requested_by=actor
+        merchant_id=order.merchant_id,
+        order=order,
+        kind=kind,
+        recipient=order.email,
+        message_id=make_message_id(),
+        requested_by=actor,
     )
     delivery.nudge()
     return delivery

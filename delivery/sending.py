@@ -1,54 +1,160 @@
-"""Sends e-mails to customers and records the result."""
+"""Sends e-mails to customers in batches and records each result."""
 
 from datetime import timedelta
+from functools import reduce
+from operator import or_
+from time import monotonic
+from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 
 from delivery import tracking
-from delivery.composition import compose_delivery
 from delivery.delivery_notices import DeliveryFailed, MailServerRefused
-from delivery.events import delivery_payload, emit_bounce
+from delivery.events import emit_bounce
+from delivery.facts import READ_STATES, Facts, State, read_facts, read_states
 from delivery.models import Delivery
+from delivery.models.deliveries import ALL, BATCH_SIZE, nudge
 from notices.sending import notify
 from orders.models import Order, OrderEvent
-from outbound.mail import MailError, send_email
+from outbound.mail import MailError, MailSession
 from outbound.models import MailAccount
-from webhooks.models import WebhookEvent
-from webhooks.sending import emit
+from webhooks.models import WebhookEvent, WebhookMessage
+from webhooks.sending import add_messages
+from work import incidents
 from work.attempts import Policy
 
 # Pause between attempts while a merchant's mail server is unreachable, for all of its e-mails.
 UNREACHABLE_PAUSE = timedelta(minutes=1)
 
+# Marks an e-mail as sent and reads the state of the next one, because both are due between two e-mails.
+MARK_SENT = f"""
+WITH sent AS (
+    UPDATE delivery_delivery
+    SET status = 'sent', reason = '', message_id = %(message_id)s,
+        due_at = NULL, ended_at = statement_timestamp(), sent_at = statement_timestamp()
+    WHERE id = %(sent)s AND attempts = %(attempts)s
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM sent), state.* FROM (SELECT) AS nothing LEFT JOIN ({READ_STATES}) AS state ON TRUE
+"""  # noqa: S608 (a constant)
 
-class DeliveryPolicy(Policy[Delivery]):
+
+class Batch(Policy[Delivery]):
+    """Sends claimed deliveries one after the other over one connection.
+
+    A crash between the mail server's response and the commit of `_mark_sent` sends that e-mail twice
+    (docs/decisions/0003-at-least-once-mail.md). Keep anything else out of that window.
+    """
+
     model = Delivery
 
-    def attempt(self, delivery):
-        """Send the e-mail.
+    def __init__(self, deliveries: list[Delivery], session: MailSession) -> None:
+        self.waiting = deliveries[::-1]  # the next one is the last
+        self.session = session
+        self.account = session.account
+        self.sent: list[Delivery] = []
+        self.facts: dict[int, Facts] = {}
+        self.state: State | None = None  # of the next one, if it has just been read
+        self.events: dict[int, WebhookMessage] = {}  # the first one of each endpoint, whose nudge sends all
 
-        A crash between the mail server's response and the commit of `end` sends the e-mail twice
-        (docs/decisions/0003-at-least-once-mail.md). Keep anything else out of that window.
-        """
-        if reason := _explain_refusal(delivery):
+    def send(self, until: float) -> None:
+        """Send at least one e-mail. Release those that are left at the monotonic time `until`."""
+        self._read()
+        try:
+            while self.waiting:
+                self.run_claimed(self.waiting.pop())
+                if monotonic() > until:
+                    break
+        finally:
+            self._release()
+            self._follow_up()
+
+    def _read(self) -> None:
+        try:
+            self.facts = read_facts(self.waiting)
+        except Exception as error:
+            # Each then reads its own, so that one doesn't stop the others.
+            incidents.report(error, "a batch of e-mails")
+        else:
+            self.state = self.facts[self.waiting[-1].pk].state
+
+    def attempt(self, delivery):
+        facts = self._current_facts(delivery)
+        if facts is None:
+            return
+        if reason := _explain_refusal(facts):
             delivery.end(status=Delivery.Status.CANCELED, reason=reason)
             return
         delivery.readdress()
-        payloads = delivery_payload(delivery)
-        account = MailAccount.objects.for_merchant(delivery.order.merchant_id)
+        message = facts.compose(delivery)
         try:
-            with send_email(compose_delivery(delivery), account) as message_id, transaction.atomic():
-                if delivery.end(status=Delivery.Status.SENT, reason="", sent_at=Now(), message_id=message_id[:255]):
-                    emit(delivery.order.merchant, WebhookEvent.PRODUCT_DELIVERED, *payloads)
+            message_id = self.session.send(message)
         except MailError as error:
-            if account:
-                _record_mail_error(account, error)
+            if self.account:
+                if error.unreachable:
+                    self._release()
+                _record_mail_error(self.account, error)
             raise
-        tracking.match(delivery)
-        if account:
-            account.note_success()
+        self._mark_sent(delivery, message_id[:255], facts)
+
+    def _current_facts(self, delivery: Delivery) -> Facts | None:
+        """Return the facts as of now. None if another worker has the lease by now."""
+        state, self.state = self.state, None
+        if state is None or state.delivery != delivery.pk:
+            state = read_states([delivery.pk]).get(delivery.pk)
+        if state is None or state.attempts != delivery.attempts:
+            return None
+        facts = self.facts.get(delivery.pk)
+        return facts if facts and facts.state == state else read_facts([delivery])[delivery.pk]
+
+    def _mark_sent(self, delivery: Delivery, message_id: str, facts: Facts) -> None:
+        if not (facts.endpoints and facts.payloads):
+            self._update_sent(delivery, message_id)
+            return
+        with transaction.atomic():
+            if self._update_sent(delivery, message_id):
+                added = add_messages(facts.endpoints, WebhookEvent.PRODUCT_DELIVERED, facts.payloads)
+        for message in added:
+            self.events.setdefault(message.endpoint_id, message)
+
+    def _update_sent(self, delivery: Delivery, message_id: str) -> bool:
+        next_pks = [delivery.pk for delivery in self.waiting[-1:]]
+        parameters: dict[str, Any] = {
+            "sent": delivery.pk,
+            "attempts": delivery.attempts,
+            "message_id": message_id,
+            "deliveries": next_pks,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(MARK_SENT, parameters)
+            marked, *state = cursor.fetchone()
+        self.state = State(*state) if state[0] else None
+        if marked:
+            delivery.message_id = message_id
+            self.sent.append(delivery)
+        return bool(marked)
+
+    def _release(self) -> None:
+        """Undo the claim of those that weren't attempted."""
+        if self.waiting:
+            mine = reduce(or_, (Q(pk=delivery.pk, attempts=delivery.attempts) for delivery in self.waiting))
+            Delivery.objects.filter(mine).update(due_at=Now(), attempts=F("attempts") - 1)
+        self.waiting.clear()
+
+    def _follow_up(self) -> None:
+        """Do what can wait until the end of the batch. If the worker dies before, the sweep does it."""
+        for message in self.events.values():
+            message.nudge()
+        try:
+            if self.sent:
+                tracking.match_all(self.sent)
+            if self.account and self.sent:
+                self.account.note_success()
+        except Exception as error:
+            incidents.report(error, "a batch of e-mails, after it was sent")
 
     @transaction.atomic
     def put_off(self, delivery, failure):
@@ -64,11 +170,46 @@ class DeliveryPolicy(Policy[Delivery]):
                 emit_bounce(delivery)
 
 
-deliver = DeliveryPolicy().run
+def deliver(pk: int) -> None:
+    """Send one delivery if it is due."""
+    if delivery := Delivery.objects.claim(pk):
+        _send([delivery], MailAccount.objects.for_merchant(delivery.merchant_id), until=0)
 
 
-def _explain_refusal(delivery: Delivery) -> str:
-    order = delivery.order
+class Rounds:
+    """Serves merchants in turn: where this process continues."""
+
+    after = 0
+
+
+def deliver_due(until: float, merchant: int = ALL) -> bool:
+    """Send due e-mails, until the monotonic time `until`. Return whether more may be due.
+
+    Those of one merchant or, for ALL, those of merchants that use the installation's mail server.
+    """
+    while True:
+        after = 0 if merchant else Rounds.after
+        batch = Delivery.objects.claim_batch(merchant, after=after)
+        # Fewer merchants than there is room for: the round is over.
+        served = {delivery.merchant_id for delivery in batch}
+        Rounds.after = max(served) if len(served) == BATCH_SIZE and not merchant else 0
+        if not batch and not after:
+            return False
+        if len(batch) > BATCH_SIZE // 2:
+            nudge(merchant)  # another worker helps
+        if batch:
+            _send(batch, MailAccount.objects.for_merchant(merchant) if merchant else None, until)
+        if monotonic() > until:
+            return True
+
+
+def _send(batch: list[Delivery], account: MailAccount | None, until: float) -> None:
+    with MailSession(account) as session:
+        Batch(batch, session).send(until)
+
+
+def _explain_refusal(facts: Facts) -> str:
+    order = facts.order
     if order.status != Order.Status.PAID:
         return gettext("The order is {status}.").format(status=order.status)
     if not order.checkout_page.delivery_allowed:
@@ -77,7 +218,7 @@ def _explain_refusal(delivery: Delivery) -> str:
         )
     if not order.email:
         return gettext("The customer’s data was erased.")
-    if not delivery.codes.exists():
+    if not facts.codes:
         return gettext("Its license was replaced by another one.")
     return ""
 
@@ -88,5 +229,5 @@ def _record_mail_error(account: MailAccount, error: MailError) -> None:
     if error.login_rejected and account.note_refusal(str(error)):
         notify(MailServerRefused, account.merchant)
     if error.unreachable:
-        others = Delivery.objects.due().filter(order__merchant=account.merchant_id)
+        others = Delivery.objects.due().filter(merchant=account.merchant_id)
         others.update(due_at=Now() + UNREACHABLE_PAUSE)

@@ -7,7 +7,7 @@ so at least one of them finds it. The sweep matches what a crashed process left 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -90,6 +90,16 @@ def match(delivery: Delivery) -> None:
     # The first of each kind: an e-mail can be opened many times.
     for event in events.order_by("kind", "occurred_at").distinct("kind"):
         _advance(delivery, event)
+
+
+def match_all(deliveries: Sequence[Delivery]) -> None:
+    """Match several deliveries, in one query if none has events, as is usual so soon after sending."""
+    message_ids = {_bare(delivery.message_id) for delivery in deliveries}
+    events = TrackingEvent.objects.filter(Q(delivery=None, message_id__in=message_ids) | Q(delivery__in=deliveries))
+    reported = {name for names in events.values_list("delivery", "message_id") for name in names}
+    for delivery in deliveries:
+        if reported.intersection([delivery.pk, _bare(delivery.message_id)]):
+            match(delivery)
 
 
 def match_late_events() -> None:

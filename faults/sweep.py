@@ -22,14 +22,14 @@ from delivery.models import DeliveredCode, Delivery
 from orders.models import ActivationCode
 from outbound.mail import make_message_id
 code = ActivationCode.objects.select_related("item__order").latest("pk")
+order = code.item.order
 new = [
-    Delivery(order=code.item.order, kind="resend", recipient="ada@example.com", message_id=make_message_id())
-    for _ in range({count})
+    Delivery(merchant_id=order.merchant_id, order=order, kind="resend", recipient="ada@example.com", message_id=name)
+    for name in [make_message_id() for _ in range({count})]
 ]
 Delivery.objects.bulk_create(new)
 DeliveredCode.objects.bulk_create(DeliveredCode(delivery=delivery, code=code, automatic=False) for delivery in new)
-for delivery in new:
-    delivery.nudge()
+new[0].nudge()
 """
 # Every second: seconds by which started rows are overdue, waiting rows, sent e-mails.
 WATCH = """

@@ -7,7 +7,7 @@ from typing import Any
 from fulfillment.models import FulfillmentMethod
 from merchants.models import CheckoutPage, Merchant, Product
 from orders.kinds import SOURCES
-from webhooks.models import WebhookEvent
+from webhooks.models import WebhookEndpoint, WebhookEvent
 from work import sql
 
 CATALOG = """
@@ -40,7 +40,7 @@ def read_catalog(merchant: Merchant, page: str, skus: set[str]) -> Catalog:
     """
     event = WebhookEvent.ORDER_PAID
     rows = sql.run(_statement(), merchant=merchant.pk, page=page, skus=list(skus), event=str(event))
-    merchant.loaded_listeners = {event: rows[0].listeners}
+    merchant.loaded_listeners = {event: [WebhookEndpoint(pk=pk) for pk in rows[0].listeners]}
     products: dict[str, Product] = {}
     for row in rows:
         if row.product__sku is None:

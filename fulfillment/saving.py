@@ -9,15 +9,14 @@ from typing import Any
 from django.db import transaction
 
 from delivery.models import DeliveredCode, Delivery
+from delivery.models.deliveries import ALL, nudge
 from fulfillment.models import Fulfillment
 from orders.license_texts import hint, loose_fingerprints
 from orders.models import ActivationCode, OrderItem
 from outbound.mail import make_message_id
-from outbound.models import MailAccount
 from vault.ciphers import encrypt_all
 from vault.fingerprints import fingerprints
 from work import sql
-from work.models import publish
 
 SAVE = """
     WITH saved AS (
@@ -38,9 +37,9 @@ SAVE = """
         WHERE order_id IN (SELECT order_id FROM given) AND kind = 'automatic' AND status = 'queued' AND attempts = 0
         FOR UPDATE OF delivery_delivery
     ), queued AS (
-        INSERT INTO delivery_delivery (order_id, kind, status, recipient, message_id, sent_at, requested_by, attempts,
-            ended_at, reason)
-        SELECT order_id, 'automatic', 'queued', recipient, message_id, NULL, '', 0, NULL, ''
+        INSERT INTO delivery_delivery (merchant_id, order_id, kind, status, recipient, message_id, sent_at,
+            requested_by, attempts, ended_at, reason)
+        SELECT merchant_id, order_id, 'automatic', 'queued', recipient, message_id, NULL, '', 0, NULL, ''
         FROM given WHERE order_id NOT IN (SELECT order_id FROM unclaimed)
         RETURNING id, order_id
     ), email AS (
@@ -71,7 +70,7 @@ SAVE = """
     )
 
     SELECT outcome.id AS fulfillment, item.id AS item, saved.id AS code, saved.unit, saved.saved_at,
-        email.id AS email, email.is_new, account.id IS NOT NULL AS has_account
+        email.id AS email, email.is_new, account.merchant_id AS account_of
     FROM item
     LEFT JOIN outcome ON outcome.item_id = item.id
     LEFT JOIN saved ON saved.item_id = item.id
@@ -131,9 +130,8 @@ def save(codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment] = ()) -> 
         ],
     )
     _keep(rows, codes, fulfillments)
-    for email, has_account in {(row.email, row.has_account) for row in rows if row.is_new}:
-        queue = MailAccount.queue(has_account)
-        transaction.on_commit(partial(publish, Delivery.TASK, email, queue=queue), robust=True)
+    for merchant in {row.account_of or ALL for row in rows if row.is_new}:
+        transaction.on_commit(partial(nudge, merchant), robust=True)
 
 
 def _code_parameters(codes: Sequence[NewCode]) -> list[dict[str, Any]]:

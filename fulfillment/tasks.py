@@ -80,8 +80,8 @@ def sweep():
 
 
 def nudge_due():
+    Delivery.objects.nudge_due()
     for rows in (
-        Delivery.objects.select_related("order"),  # its merchant determines the queue
         MerchantNotice.objects.all(),
         LinkRequest.objects.all(),
         *(work for kind in SOURCES.values() for work in kind.work()),

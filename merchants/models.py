@@ -93,7 +93,7 @@ class Merchant(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    loaded_listeners: dict[str, list[int]]  # endpoints of webhook events in hand, as fulfillment/catalog.py reads them
+    loaded_listeners: dict[str, list[Any]]  # endpoints of webhook events in hand, as fulfillment/catalog.py reads them
 
     def __str__(self):
         return self.name
@@ -110,6 +110,8 @@ class Merchant(models.Model):
         return self.sender_name or self.name
 
     def get_logo(self) -> "Logo | None":
+        if Merchant.logo.is_cached(self):
+            return self.logo
         return self.logos.defer("image").filter(pk=self.logo_id).first() if self.logo_id else None
 
     def notice_recipients(self) -> list[str]:

@@ -4,8 +4,9 @@ Dates and prices follow the Unicode CLDR for the customer's language and country
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from babel import Locale, UnknownLocaleError
@@ -24,6 +25,7 @@ def supported_language(tag: str) -> str:
         return DEFAULT_LANGUAGE
 
 
+@lru_cache(1000)
 def get_locale(tag: str, country: str = "") -> Locale:
     """Return the locale for a language tag and a country (ISO 3166-1 alpha-2)."""
     language = supported_language(tag)
@@ -35,7 +37,12 @@ def get_locale(tag: str, country: str = "") -> Locale:
 
 
 def format_day(moment: datetime, locale: Locale) -> str:
-    return str(format_date(moment, "long", locale=locale))
+    return _format_date(moment.date(), locale)
+
+
+@lru_cache(1000)
+def _format_date(day: date, locale: Locale) -> str:
+    return str(format_date(day, "long", locale=locale))
 
 
 def format_wait(distance: timedelta, locale: Locale) -> str:

@@ -157,11 +157,21 @@ def last_licenses(item: OrderItem) -> dict[int, str]:
     return _codes(_finished(_find_last(*_find(item))))
 
 
-def known_first_licenses(item: OrderItem) -> list[str]:
-    """The licenses of the subscription's first order that exist now; empty for that order."""
-    own, orders = _find(item)
-    first = _first(own, orders)
-    return [] if first is own or first.parent_order else list(_codes(_first_paid(first, own, orders)).values())
+def known_first_licenses_by_item(items: Sequence[OrderItem]) -> dict[int, list[ActivationCode]]:
+    """The licenses of each subscription's first order that exist now, by the item's primary key.
+
+    Empty for that order itself. All items must belong to one merchant. This takes two queries.
+    """
+    firsts: dict[int, int | None] = {}
+    for pk, orders in subscription_orders_by_item(items).items():
+        own = next(order for order in orders if order.item.pk == pk)
+        first = _first(own, orders)
+        paid = None if first is own or first.parent_order else _first_paid(first, own, orders)
+        firsts[pk] = paid.item.pk if paid else None
+    found = defaultdict(list)
+    for code in ActivationCode.objects.filter(item__in=set(firsts.values()) - {None}).order_by("item", "unit"):
+        found[code.item_id].append(code)
+    return {pk: found[first] for pk, first in firsts.items() if first}
 
 
 def find_wait(item: OrderItem, orders: list[SubscriptionOrder] | None = None) -> PredecessorMissing | None:

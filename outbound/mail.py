@@ -93,27 +93,57 @@ def set_sender(message: EmailMessage, merchant: Merchant) -> None:
     message.reply_to = [merchant.reply_to] if merchant.reply_to else []
 
 
+class MailSession:
+    """Hands e-mails to the mail server or provider over one connection, in a `with` block.
+
+    A merchant's `account` replaces the installation's server and sender address, and its SMTP server has `timeout`
+    seconds for the whole session.
+    """
+
+    def __init__(self, account: MailAccount | None = None, *, timeout: float = SESSION_TIMEOUT) -> None:
+        self.account = account
+        self.timeout = timeout
+        self.server: BaseEmailBackend | None = None
+
+    def __enter__(self) -> "MailSession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, message: EmailMessage) -> str:
+        """Return the Message-ID that the server or provider uses. Raises MailError if the e-mail wasn't accepted."""
+        message.to = [to_ascii_domain(address) for address in message.to]
+        self.server = self.server or get_server(self.account, self.timeout)
+        message.connection = self.server
+        if self.account:
+            message.from_email = format_address(parseaddr(message.from_email)[0], self.account.sender)
+        try:
+            _hand_over(message, self.server)
+        except BaseException:
+            self.close()  # the server may be in the middle of an e-mail
+            raise
+        status = getattr(message, "anymail_status", None)
+        return getattr(status, "message_id", None) or message.extra_headers["Message-ID"]
+
+    def close(self) -> None:
+        if self.server:
+            with suppress(OSError):
+                self.server.close()
+        self.server = None
+
+
 @contextmanager
 def send_email(
     message: EmailMessage, account: MailAccount | None = None, *, timeout: float = SESSION_TIMEOUT
 ) -> Iterator[str]:
     """Hand an e-mail to the mail server or provider, then run the `with` block, which records it.
 
-    A merchant's `account` replaces the installation's server and sender address, and its SMTP server has `timeout`
-    seconds. Yields the Message-ID that the server or provider uses. The connection is closed only after the block,
-    because that can take long. Raises MailError if the e-mail wasn't accepted.
+    Yields the Message-ID that the server or provider uses. The connection is closed only after the block, because that
+    can take long. Raises MailError if the e-mail wasn't accepted.
     """
-    message.to = [to_ascii_domain(address) for address in message.to]
-    message.connection = server = get_server(account, timeout)
-    if account:
-        message.from_email = format_address(parseaddr(message.from_email)[0], account.sender)
-    try:
-        _hand_over(message, server)
-        status = getattr(message, "anymail_status", None)
-        yield getattr(status, "message_id", None) or message.extra_headers["Message-ID"]
-    finally:
-        with suppress(OSError):
-            server.close()
+    with MailSession(account, timeout=timeout) as session:
+        yield session.send(message)
 
 
 def send_test_mail(message: EmailMessage, merchant: Merchant, account: MailAccount | None) -> None:

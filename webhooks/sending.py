@@ -4,6 +4,8 @@
 """
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import timedelta
 from time import monotonic, time
 
@@ -69,15 +71,29 @@ def emit(merchant: Merchant, event: str, *payloads: Payload) -> None:
     Call it in the transaction of the event. Payloads must not contain activation codes or customer data.
     """
     known = getattr(merchant, "loaded_listeners", {}).get(event)
-    listening = merchant.webhook_endpoints.filter(disabled_at=None, events__contains=[event])
-    endpoints = listening.values_list("pk", flat=True) if known is None else known
+    endpoints = subscribed_endpoints([merchant.pk], event)[merchant.pk] if known is None else known
+    for message in add_messages(endpoints, event, payloads):
+        message.nudge()
+
+
+def subscribed_endpoints(merchants: Iterable[int], event: str) -> dict[int, list[WebhookEndpoint]]:
+    """Return the endpoints that get the event, by the merchant's primary key."""
+    found = defaultdict(list)
+    endpoints = WebhookEndpoint.objects.filter(merchant__in=merchants, disabled_at=None, events__contains=[event])
+    for endpoint in endpoints.only("merchant"):
+        found[endpoint.merchant_id].append(endpoint)
+    return found
+
+
+def add_messages(endpoints: list[WebhookEndpoint], event: str, payloads: Iterable[Payload]) -> list[WebhookMessage]:
+    """Add one message per payload and endpoint. Return the first of each endpoint: its worker sends the others."""
     events = [(WebhookMessage.make_event_id(), data) for data in payloads]
-    for endpoint in endpoints if events else ():
-        first, *_ = WebhookMessage.objects.bulk_create(
-            WebhookMessage(endpoint_id=endpoint, event=event, event_id=event_id, data=data)
-            for event_id, data in events
-        )
-        first.nudge()  # its worker sends the others
+    messages = WebhookMessage.objects.bulk_create(
+        WebhookMessage(endpoint=endpoint, event=event, event_id=event_id, data=data)
+        for endpoint in endpoints
+        for event_id, data in events
+    )
+    return messages[:: len(events) or 1]
 
 
 def send_test(endpoint: WebhookEndpoint) -> WebhookMessage:

@@ -31,8 +31,10 @@ class Policy(Generic[Row]):
     def run(self, pk: int) -> Any:
         """Make one attempt at a row if it is due. Return what `attempt` returns, or None."""
         row = self.claim(pk)
-        if row is None:
-            return None
+        return self.run_claimed(row) if row else None
+
+    def run_claimed(self, row: Row) -> Any:
+        """Make the attempt that a row was claimed for. Return what `attempt` returns, or None if it fails."""
         try:
             return self.attempt(row)
         except Failure as failure:

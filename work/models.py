@@ -9,8 +9,8 @@ from zlib import crc32
 
 from celery import current_app
 from django.db import connection, models, transaction
-from django.db.models import Case, F, Q, When
-from django.db.models.functions import Now
+from django.db.models import F, Q
+from django.db.models.functions import Least, Now
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
@@ -24,6 +24,8 @@ LEASE = timedelta(seconds=60)
 
 # Seconds during which a queued row isn't queued again, unless a worker has begun its task.
 QUEUED_TTL = 30
+# The same for a task that many rows share: if it is lost, they all wait for this long.
+SHARED_TTL = 5
 # A longer queue gets no more tasks. Workers and the sweep find the rows anyway.
 MAX_QUEUE_LENGTH = 1000
 
@@ -34,15 +36,15 @@ CALLOUTS = "callouts"  # waits for other people's servers
 IMPORTS = "imports"  # takes long
 
 
-def publish(task: str, pk: int, *, queue: str = DEFAULT) -> None:
-    """Queue a task for a row, unless it is already queued or the queue is long.
+def publish(task: str, pk: int, *, queue: str = DEFAULT, ttl: int = QUEUED_TTL) -> None:
+    """Queue a task for a row, unless it is already queued or the queue is long. `ttl` is in seconds.
 
     The task is only a nudge. If it gets lost or the broker is down, the sweep queues it again.
     """
     try:
         # This also detects within half a second that the broker is down. Celery would retry for longer.
         with valkey().pipeline(transaction=False) as pipeline:
-            pipeline.set(_queued(task, pk), 1, nx=True, ex=QUEUED_TTL)
+            pipeline.set(_queued(task, pk), 1, nx=True, ex=ttl)
             pipeline.llen(queue)
             is_new, length = pipeline.execute()
         if is_new and length < MAX_QUEUE_LENGTH:
@@ -89,7 +91,7 @@ class RetryableQuerySet(models.QuerySet):
 
     def in_turn(self):
         """Retries first, because they have waited longest, then the longest overdue."""
-        return self.order_by(Case(When(attempts=0, then=1), default=0), "due_at")
+        return self.order_by(Least("attempts", 1).desc(), "due_at")
 
     def claim(self, pk):
         """Claim a due row for one attempt. Return None if it isn't due or another worker has it.

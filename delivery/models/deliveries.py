@@ -1,14 +1,87 @@
 """E-mails with activation codes."""
 
-from django.db import models
-from django.db.models import Q
+from collections.abc import Iterable
+
+from django.db import connection, models
+from django.db.models import F, Q
+from django.db.models.functions import Least
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from merchants.models import MAX_ACTOR
+from merchants.models import MAX_ACTOR, Merchant
 from orders.models import ActivationCode, Order
 from outbound.models.mail_accounts import MailAccount
-from work.models import Retryable
+from work.models import CALLOUTS, DEFAULT, LEASE, SHARED_TTL, Retryable, RetryableQuerySet, publish
+
+# Deliveries that a worker claims at once.
+BATCH_SIZE = 20
+# In a task's argument, instead of a merchant: all merchants that use the installation's mail server.
+ALL = 0
+
+# Merchants with queued e-mails, found one by one in the index, however many e-mails each has.
+WAITING = """
+WITH RECURSIVE waiting AS (
+    (SELECT merchant_id FROM delivery_delivery
+     WHERE due_at IS NOT NULL AND merchant_id > %(after)s ORDER BY merchant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT merchant_id FROM delivery_delivery
+            WHERE due_at IS NOT NULL AND merchant_id > waiting.merchant_id ORDER BY merchant_id LIMIT 1)
+    FROM waiting WHERE merchant_id IS NOT NULL
+), due AS MATERIALIZED (
+    SELECT merchant_id, EXISTS (
+        SELECT FROM outbound_mailaccount WHERE outbound_mailaccount.merchant_id = waiting.merchant_id
+    ) AS has_account
+    FROM waiting WHERE EXISTS (
+        SELECT FROM delivery_delivery
+        WHERE delivery_delivery.merchant_id = waiting.merchant_id AND due_at <= statement_timestamp()
+    )
+)
+"""
+READ_DUE = WAITING + "SELECT merchant_id, has_account FROM due"  # noqa: S608
+# Each merchant gets an equal share of the batch, so a long queue of one doesn't delay the others. SKIP LOCKED: another
+# worker is claiming these rows.
+CLAIM = """
+, chosen AS (
+    SELECT mine.* FROM turns, LATERAL (
+        SELECT id, due_at FROM delivery_delivery
+        WHERE merchant_id = turns.merchant_id AND due_at <= statement_timestamp()
+        ORDER BY LEAST(attempts, 1) DESC, due_at
+        LIMIT (SELECT GREATEST(%(size)s / count(*), 1) FROM turns)
+        FOR UPDATE SKIP LOCKED
+    ) AS mine
+)
+UPDATE delivery_delivery SET due_at = statement_timestamp() + %(lease)s, attempts = attempts + 1
+FROM chosen WHERE delivery_delivery.id = chosen.id
+RETURNING delivery_delivery.*, chosen.due_at AS was_due_at
+"""
+IN_TURN = ", turns AS MATERIALIZED (SELECT merchant_id FROM due WHERE NOT has_account LIMIT %(size)s)"
+ONE_MERCHANT = "WITH turns AS (SELECT %(merchant)s AS merchant_id)"
+
+
+class DeliveryQuerySet(RetryableQuerySet):
+    def claim_batch(self, merchant: int = ALL, *, after: int = 0) -> "list[Delivery]":
+        """Claim up to BATCH_SIZE due rows for one attempt each, retries first.
+
+        They belong to one merchant or, for ALL, in equal shares to the next merchants `after` one that use the
+        installation's mail server. The lease is that of `claim`.
+        """
+        source = ONE_MERCHANT if merchant else WAITING + IN_TURN
+        parameters = {"merchant": merchant, "after": after, "size": BATCH_SIZE, "lease": LEASE}
+        claimed: Iterable[Delivery] = self.raw(source + CLAIM, parameters)  # type: ignore[assignment]
+        return sorted(claimed, key=lambda row: (row.attempts == 1, row.was_due_at, row.pk))  # type: ignore[attr-defined]
+
+    def nudge_due(self) -> None:
+        """Queue a task for each queue that has due e-mails."""
+        with connection.cursor() as cursor:
+            cursor.execute(READ_DUE, {"after": ALL})
+            due = cursor.fetchall()
+        for merchant in {merchant if has_account else ALL for merchant, has_account in due}:
+            nudge(merchant)
+
+
+def nudge(merchant: int) -> None:
+    """Queue the task for the due e-mails of a merchant with its own mail server, or of ALL others."""
+    publish(Delivery.TASK, merchant, queue=CALLOUTS if merchant else DEFAULT, ttl=SHARED_TTL)
 
 
 class Delivery(Retryable):
@@ -35,6 +108,8 @@ class Delivery(Retryable):
     # Sent, but didn't reach the customer.
     RETURNED = (Status.BOUNCED, Status.REJECTED)
 
+    # The order's, so that workers can serve merchants in turn.
+    merchant = models.ForeignKey(Merchant, models.CASCADE, db_index=False, related_name="+", editable=False)
     order = models.ForeignKey(Order, models.CASCADE, related_name="deliveries")
     kind = models.CharField(max_length=10, choices=Kind)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
@@ -45,10 +120,18 @@ class Delivery(Retryable):
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
     requested_by = models.CharField(max_length=MAX_ACTOR, blank=True)
 
-    class Meta(Retryable.Meta):
+    objects = DeliveryQuerySet.as_manager()  # type: ignore[misc]
+
+    class Meta:
         verbose_name_plural = "deliveries"
         indexes = [
-            *Retryable.Meta.indexes,
+            models.Index(
+                F("merchant"),
+                Least("attempts", 1).desc(),
+                F("due_at"),
+                condition=Q(due_at__isnull=False),
+                name="delivery_in_turn",
+            ),
             models.Index(
                 fields=["status", "order"],
                 condition=~Q(status__in=["sent", "delivered", "opened"]),
@@ -61,9 +144,9 @@ class Delivery(Retryable):
             kind=self.get_kind_display(), pk=self.pk, order=self.order
         )
 
-    @property
-    def queue(self) -> str:
-        return MailAccount.objects.queue_for(self.order.merchant_id)
+    def _publish(self) -> None:
+        has_account = MailAccount.objects.queue_for(self.merchant_id) == CALLOUTS
+        nudge(self.merchant_id if has_account else ALL)
 
     def readdress(self) -> None:
         """Use the order's current address, and save it before sending."""

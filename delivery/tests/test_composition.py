@@ -5,7 +5,8 @@ from django.core.exceptions import ValidationError
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, _email_items, split_body
+from delivery.composition import BODY, SUBJECT, SUBJECT_OF_SEVERAL, split_body
+from delivery.facts import read_facts
 from delivery.models import Delivery
 from fulfillment.actions import enter_codes
 from merchants.email_template import TAGS, validate_body, validate_subject
@@ -334,7 +335,8 @@ def test_the_default_text_is_valid(language):
 def test_there_is_a_value_for_every_tag(pay, product):
     pay(product)
 
-    assert set(_email_items(Delivery.objects.get())[0].values()) == set(TAGS)
+    [facts] = read_facts(list(Delivery.objects.all())).values()
+    assert set(facts.content().email_items[0].values) == set(TAGS)
 
 
 @pytest.mark.parametrize(

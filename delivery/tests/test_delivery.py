@@ -191,7 +191,7 @@ def test_it_waits_before_resending_a_notice_that_may_have_been_accepted(merchant
 
 
 def test_an_email_that_cannot_be_composed_gives_a_reason_and_finally_fails(pay, product, work, monkeypatch):
-    monkeypatch.setattr("delivery.sending.compose_delivery", lambda delivery: 1 / 0)
+    monkeypatch.setattr("delivery.facts.render_email", lambda content, texts: 1 / 0)
     pay(product)
     work()
     assert "Something went wrong on our side" in Delivery.objects.get().reason
@@ -253,7 +253,7 @@ def test_an_order_from_a_checkout_page_without_delivery_gets_no_email(pay, produ
 
 
 def test_an_error_after_sending_does_not_resend_the_email(pay, product, work, monkeypatch, mailoutbox):
-    monkeypatch.setattr("delivery.tracking.match", lambda delivery: 1 / 0)
+    monkeypatch.setattr("delivery.tracking.match_all", lambda deliveries: 1 / 0)
     pay(product)
 
     work()

@@ -6,8 +6,9 @@ import pytest
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
-from delivery.models import Delivery
-from delivery.tasks import deliver
+from delivery.models import Delivery, LinkRequest
+from delivery.models.deliveries import ALL
+from delivery.tasks import deliver, send_links
 from fulfillment.engine import fulfill_in_turn
 from fulfillment.models import Fulfillment
 from fulfillment.tasks import purge_parameters, sweep
@@ -69,59 +70,73 @@ def test_a_full_queue_takes_no_more_tasks(sent_tasks):
 
 
 @pytest.fixture
-def deliveries(pay, product):
+def requests(merchant):
     for _ in range(5):
-        pay(product)
-    return list(Delivery.objects.order_by("pk"))
+        LinkRequest.objects.create(merchant=merchant, email="ada@example.com", language="en", source=b"")
+    return list(LinkRequest.objects.order_by("pk"))
 
 
-def test_a_worker_serves_retries_first_then_the_longest_overdue(deliveries, monkeypatch):
-    first, second, third, fourth, fifth = deliveries
+def test_a_worker_serves_retries_first_then_the_longest_overdue(requests, monkeypatch):
+    first, second, third, fourth, fifth = requests
     minutes = {first: 1, second: 3, third: 2, fourth: 0.5, fifth: -5}
-    for delivery, overdue in minutes.items():
-        delivery._update(due_at=Now() - timedelta(minutes=overdue))
-    Delivery.objects.filter(pk=fourth.pk).update(attempts=1)
+    for request, overdue in minutes.items():
+        request._update(due_at=Now() - timedelta(minutes=overdue))
+    LinkRequest.objects.filter(pk=fourth.pk).update(attempts=1)
     attempts: list[int] = []
 
     def attempt(pk):
         attempts.append(pk)
-        Delivery.objects.claim(pk)
+        LinkRequest.objects.claim(pk)
 
-    monkeypatch.setattr("delivery.sending.deliver", attempt)
+    monkeypatch.setattr("delivery.link_requests.send_links", attempt)
 
-    deliver(first.pk)
+    send_links(first.pk)
 
     assert attempts == [fourth.pk, second.pk, third.pk, first.pk]
 
 
-def test_a_worker_leaves_time_for_other_tasks(deliveries, sent_tasks, monkeypatch):
+def test_a_worker_leaves_time_for_other_tasks(requests, sent_tasks, monkeypatch):
     clock = iter(range(0, 100, 2))
     monkeypatch.setattr("work.tasks.monotonic", lambda: next(clock))
     attempts: list[int] = []
-    monkeypatch.setattr("delivery.sending.deliver", attempts.append)
+    monkeypatch.setattr("delivery.link_requests.send_links", attempts.append)
 
-    deliver(deliveries[0].pk)
+    send_links(requests[0].pk)
 
-    assert attempts == [delivery.pk for delivery in deliveries[:2]]
-    assert sent_tasks == [deliveries[2].pk]
+    assert attempts == [request.pk for request in requests[:2]]
+    assert sent_tasks == [requests[2].pk]
 
 
-def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(deliveries, monkeypatch):
+def test_a_row_that_is_not_claimed_does_not_keep_a_worker_busy(requests, monkeypatch):
     attempts: list[int] = []
-    monkeypatch.setattr("delivery.sending.deliver", attempts.append)
+    monkeypatch.setattr("delivery.link_requests.send_links", attempts.append)
 
-    deliver(deliveries[0].pk)
+    send_links(requests[0].pk)
 
-    assert attempts == [delivery.pk for delivery in deliveries]
+    assert attempts == [request.pk for request in requests]
 
 
-def test_emails_through_a_merchants_server_are_left_to_their_own_worker(deliveries, merchant, sent_tasks, monkeypatch):
+def test_all_due_emails_share_a_nudge(pay, product, sent_tasks, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(3):
+            pay(product)
+    assert sent_tasks == [ALL]
+    begin_task(TASK, ALL)
+
+    Delivery.objects.nudge_due()
+
+    assert sent_tasks == [ALL, ALL]
+
+
+def test_emails_through_a_merchants_server_are_left_to_their_own_worker(pay, product, merchant, sent_tasks):
+    pay(product)
     MailAccount.objects.create(merchant=merchant, kind="postmark", sender="a@example.com", credentials="{}")
-    monkeypatch.setattr("delivery.sending.deliver", pytest.fail)
 
-    deliver(deliveries[0].pk)
+    deliver(ALL)
+    Delivery.objects.nudge_due()
 
-    assert sent_tasks == [deliveries[0].pk]
+    assert Delivery.objects.get().attempts == 0
+    assert sent_tasks == [merchant.pk]
 
 
 def test_a_fulfillment_goes_to_the_queue_of_its_source(pay, make_product, make_service):

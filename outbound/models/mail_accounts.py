@@ -17,7 +17,7 @@ class MailAccountQuerySet(models.QuerySet["MailAccount"]):
 
     def queue_for(self, merchant: Merchant | int | None) -> str:
         """The queue for a merchant's e-mails. Those through its own mail server don't hold up others'."""
-        return MailAccount.queue(self.filter(merchant=merchant).exists())
+        return CALLOUTS if self.filter(merchant=merchant).exists() else DEFAULT
 
 
 class MailAccount(models.Model):
@@ -59,10 +59,6 @@ class MailAccount(models.Model):
 
     def __str__(self):
         return f"{self.host}:{self.port}" if self.kind == self.Kind.SMTP else self.get_kind_display()
-
-    @staticmethod
-    def queue(has_account: bool) -> str:
-        return CALLOUTS if has_account else DEFAULT
 
     @property
     def password(self) -> str:

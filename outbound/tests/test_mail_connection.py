@@ -5,7 +5,7 @@ import email.policy
 from datetime import timedelta
 
 import pytest
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMessage, EmailMultiAlternatives
 from django.db.models.functions import Now
 
 from delivery.models import Delivery
@@ -141,3 +141,19 @@ def test_an_incomplete_email_is_retried_soon(sink, delivery, work, monkeypatch):
     assert "may have arrived" not in waiting.reason
     assert waiting.reason
     assert Delivery.objects.filter(due_at__lt=Now() + timedelta(minutes=1)).exists()
+
+
+def test_an_email_has_the_same_bytes_as_djangos():
+    message = EmailMultiAlternatives(
+        "Ihre Lizenz für Größe",
+        "Grüße\n" * 3,
+        "Nördlicht GmbH & Co. Kommanditgesellschaft für sehr lange Namen in Absendern <shop@example.com>",
+        ["ada@example.com"],
+        reply_to=["Zoë <zoe@example.com>"],
+        headers={"Message-ID": "<1@example.com>", "Auto-Submitted": "auto-generated", "Content-Language": "de"},
+    )
+    message.attach_alternative("<p>Grüße</p>", "text/html")
+    composed = message.message()
+
+    for _ in range(2):  # the second time, its headers are known
+        assert mail_servers._flatten(composed) == composed.as_bytes(linesep="\r\n")  # type: ignore[call-arg]

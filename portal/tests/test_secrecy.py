@@ -8,8 +8,8 @@ from django.db import connection
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
+from delivery.facts import read_facts
 from delivery.models import Delivery
-from delivery.sending import compose_delivery
 from merchants.models import ApiKey
 from orders.models import ActivationCode
 from outbound.mail import send_email
@@ -77,7 +77,9 @@ def test_no_traceback_page_contains_a_code(paid_order, monkeypatch, settings, de
 
     monkeypatch.setattr("outbound.mail._hand_over", fail)
 
-    with pytest.raises(ZeroDivisionError) as caught, send_email(compose_delivery(Delivery.objects.get())):
+    delivery = Delivery.objects.get()
+    message = read_facts([delivery])[delivery.pk].compose(delivery)
+    with pytest.raises(ZeroDivisionError) as caught, send_email(message):
         pass
     reporter = ExceptionReporter(request, caught.type, caught.value, caught.tb)
 

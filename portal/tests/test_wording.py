@@ -62,7 +62,7 @@ ENGLISH = re.compile(
 )
 # Functions whose texts users don't see: names of locks, seeds of digests, SQL, patterns, errors of programmers.
 INTERNAL = re.compile(
-    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|log|logger|log_change|mark_safe|RawSQL|secret_number|sub"
+    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|log|logger|log_change|mark_safe|RawSQL|report|secret_number|sub"
     r"|[A-Z]\w*Error|ImproperlyConfigured|AnymailWebhookValidationFailure|_refuse)$"
 )
 # Stored values, such as the names of actors and of formats, and examples.
@@ -75,7 +75,7 @@ STORED = {
 }
 # SQL, header fields and lists of columns.
 CODE = re.compile(
-    r"^\s*(SELECT|COPY|WITH|INSERT|UPDATE|LEFT JOIN) |^[a-z_]+ IS NULL |_id AS \0, $"
+    r"^\s*(SELECT|COPY|WITH|INSERT|UPDATE|LEFT JOIN|, \w+ AS) |^[a-z_]+ IS NULL |_id AS \0, $"
     r"|; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\["
 )
 NAMED_URL = re.compile(r"{% url [\"']([\w:-]+)[\"'] [^%]*as \w+ %}")

@@ -286,7 +286,12 @@ def test_resends_by_others_do_not_count(client, api, url, work):
 def test_concurrent_clicks_are_counted_separately(url, order, in_threads):
     for _ in range(2):
         Delivery.objects.create(
-            order=order, kind="resend", recipient="x@example.com", requested_by="the customer", status="failed"
+            merchant=order.merchant,
+            order=order,
+            kind="resend",
+            recipient="x@example.com",
+            requested_by="the customer",
+            status="failed",
         )
     # Each resend counts as sent two minutes ago, so that no click is treated as a double click.
     with connection.cursor() as cursor:

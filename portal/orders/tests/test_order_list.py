@@ -192,7 +192,8 @@ def set_time(order, field):
 
 
 def test_the_delivery_filter_considers_only_the_last_email(support, order):
-    Delivery.objects.create(order=order, kind="resend", recipient=order.email, message_id="<2>", status="failed")
+    fields = {"kind": "resend", "recipient": order.email, "message_id": "<2>", "status": "failed"}
+    Delivery.objects.create(merchant=order.merchant, order=order, **fields)
 
     assert listed_orders(support.get(ORDERS, {"delivery": "failed"})) == ["A0012345678"]
     assert listed_orders(support.get(ORDERS, {"delivery": "sent"})) == ["B99"]

@@ -23,7 +23,7 @@ admin.site.unregister([EmailAddress, Authenticator, Group])
 class FirstRows(Paginator):
     """Pages of the first rows only, because counting millions of rows takes seconds. Searches once for all pages."""
 
-    MAX_ROWS = 250
+    MAX_ROWS = 1000
     object_list: QuerySet
 
     @cached_property

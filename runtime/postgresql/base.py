@@ -27,6 +27,10 @@ class PreparingCursor(psycopg.Cursor[Any]):
 class DatabaseWrapper(base.DatabaseWrapper):
     used_at = float("-inf")
 
+    def get_connection_params(self) -> dict[str, Any]:
+        # Without a threshold, psycopg prepares nothing, not even on request.
+        return super().get_connection_params() | {"prepare_threshold": 1 if settings.PREPARED_STATEMENTS else None}
+
     def close_if_health_check_failed(self) -> None:
         """Called before each query."""
         now = time.monotonic()

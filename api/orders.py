@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from api.order_serializers import FOR_DISPLAY, OrderSerializer
 from api.paging import Pages
-from api.payment_serializers import PaymentSerializer, RefundSerializer, to_text
+from api.payment_serializers import PaymentSerializer, RefundSerializer, to_text, validate_payment
 from api.schema import problems
 from delivery.models import Delivery
 from delivery.resending import resend
@@ -103,9 +103,8 @@ class PaymentView(ReportView):
         quantity or a negative price is *not ours*; the other items get their codes. If its product is added later,
         report the payment again to get its codes.
         """
-        serializer = PaymentSerializer(data=request.data, context={"merchant": request.auth.merchant})
-        serializer.is_valid(raise_exception=True)
-        order, created = place_order(request.auth.merchant, serializer.validated_data, actor=str(request.auth))
+        merchant = request.auth.merchant
+        order, created = place_order(merchant, validate_payment(merchant, request.data), actor=str(request.auth))
         answer = display(order)
         if answer["unmapped"]:
             return Response(answer, status=status.HTTP_202_ACCEPTED)

@@ -381,6 +381,7 @@ class Past:
         ended_at = created_at + self._seconds(1, 3)
         delivery = self._add(
             Delivery,
+            merchant_id=self.merchant.pk,
             order_id=order,
             kind=Delivery.Kind.RESEND if actor else Delivery.Kind.AUTOMATIC,
             status=Delivery.Status.FAILED if refused else Delivery.Status.SENT,

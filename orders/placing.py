@@ -64,7 +64,7 @@ SUBSCRIBE = """
         SELECT * FROM json_to_recordset(%(given)s::json) AS given (id text, type text, period text) ORDER BY id
     ), added AS (
         INSERT INTO orders_subscription (merchant_id, reference, type, period)
-        SELECT %(merchant)s, id, type, period FROM given
+        SELECT %(merchant)s::bigint, id, type, period FROM given
         ON CONFLICT (merchant_id, reference) DO NOTHING
         RETURNING id, reference
     ), changed AS (

@@ -43,11 +43,7 @@ def publish(task: str, pk: int, *, queue: str = DEFAULT, ttl: int = QUEUED_TTL) 
     """
     try:
         # This also detects within half a second that the broker is down. Celery would retry for longer.
-        with valkey().pipeline(transaction=False) as pipeline:
-            pipeline.set(_queued(task, pk), 1, nx=True, ex=ttl)
-            pipeline.llen(queue)
-            is_new, length = pipeline.execute()
-        if is_new and length < MAX_QUEUE_LENGTH:
+        if valkey().set(_queued(task, pk), 1, nx=True, ex=ttl) and valkey().llen(queue) < MAX_QUEUE_LENGTH:
             current_app.send_task(task, [pk], queue=queue)
     except (RedisError, BrokerError) as error:
         logger.warning("Couldn’t queue %s(%s), leaving it to the sweep: %s", task, pk, error)

@@ -5,7 +5,7 @@ from time import monotonic
 
 from celery import Task
 from celery.signals import task_prerun
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from work.models import DEFAULT, Retryable, RetryableQuerySet, begin_task, publish
 
@@ -16,8 +16,9 @@ BATCH_SIZE = 20
 
 @task_prerun.connect
 def note_begin(task, args, **_):
-    # Celery keeps connections open. This discards one that PostgreSQL has closed.
+    # Celery keeps connections open. This replaces one that PostgreSQL has closed.
     close_old_connections()
+    connection.distrust()  # type: ignore[attr-defined]
     if args:
         begin_task(task.name, args[0])
 

@@ -1,6 +1,6 @@
 from rest_framework.test import APIClient
 
-from api.payment_serializers import PaymentSerializer
+from api.payment_serializers import validate_payment
 from merchants.models import ApiKey, Product
 from orders.placing import place_order
 
@@ -42,9 +42,7 @@ def report(api, payment):
 
 def place(merchant, payment):
     """Store a payment without the API, for tests of other code, and return the order."""
-    serializer = PaymentSerializer(data=payment, context={"merchant": merchant})
-    serializer.is_valid(raise_exception=True)
-    order, _ = place_order(merchant, serializer.validated_data, actor="shop-1")
+    order, _ = place_order(merchant, validate_payment(merchant, payment), actor="shop-1")
     return order
 
 

@@ -6,8 +6,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from kombu.exceptions import OperationalError
 
+from delivery.models import Delivery
+from delivery.models.deliveries import ALL
 from merchants.models import Product
 from orders.models import Order
+from work.models import begin_task
 from work.valkey import valkey
 
 URL = "/api/v1/payments/"
@@ -254,6 +257,7 @@ def celery_broker_down(monkeypatch):
         raise OperationalError("gone")
 
     monkeypatch.setattr("work.models.current_app.send_task", refuse)
+    begin_task(Delivery.TASK, ALL)  # which an earlier test may have queued
 
 
 def test_the_number_of_queries_does_not_grow_with_units(api, make_payment, make_product):

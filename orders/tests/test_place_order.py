@@ -1,6 +1,6 @@
 import pytest
 
-from api.payment_serializers import PaymentSerializer
+from api.payment_serializers import validate_payment
 from delivery.models import Delivery
 from orders.models import ActivationCode, Order
 from orders.placing import PaymentConflict, place_order
@@ -10,9 +10,8 @@ from pools.models import LicenseKey
 @pytest.fixture
 def place(merchant):
     def place(payment):
-        serializer = PaymentSerializer(data=payment, context={"merchant": merchant})
-        serializer.is_valid(raise_exception=True)
-        return place_order(merchant, serializer.validated_data)
+        validated = validate_payment(merchant, payment)
+        return place_order(merchant, validated)
 
     return place
 
@@ -80,10 +79,9 @@ def test_two_merchants_can_use_the_same_order_number(place, make_payment, make_p
     payment = make_payment(make_product())
     place(payment)
     foreign = make_product(merchant=outsider)
-    serializer = PaymentSerializer(data=make_payment(foreign, order=payment["order"]), context={"merchant": outsider})
-    serializer.is_valid(raise_exception=True)
+    validated = validate_payment(outsider, make_payment(foreign, order=payment["order"]))
 
-    order, created = place_order(outsider, serializer.validated_data)
+    order, created = place_order(outsider, validated)
 
     assert created and order.merchant == outsider
 

@@ -2,7 +2,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from api.payment_serializers import PaymentSerializer
+from api.payment_serializers import validate_payment
 from orders.models import ActivationCode, Order
 from orders.placing import place_order
 from pools import allocation
@@ -118,9 +118,8 @@ def test_concurrent_payments_get_different_keys_from_one_pool(
     payments = [make_payment(product, quantity=1 + number % 3) for number in range(100)]
 
     def report(payment):
-        serializer = PaymentSerializer(data=payment, context={"merchant": merchant})
-        serializer.is_valid(raise_exception=True)
-        return place_order(merchant, serializer.validated_data)
+        validated = validate_payment(merchant, payment)
+        return place_order(merchant, validated)
 
     in_threads(report, payments, threads=16)
 

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from api.payment_serializers import PaymentSerializer
+from api.payment_serializers import validate_payment
 from demo.licensing import make_licensing
 from demo.orders import add_orders
 from fulfillment.sources.pool.models import PoolMethod
@@ -90,18 +90,14 @@ def make_product(merchant: Merchant, sku: str, name: str, file_name: str) -> Non
 
 
 def report_payment(merchant: Merchant) -> None:
-    payment = PaymentSerializer(
-        data={
-            "order": "A0012345678",
-            "paid_at": timezone.now(),
-            "currency": "EUR",
-            "customer": {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": "GB"},
-            "items": [{"item": "1", "product": "PHOTO-PRO", "quantity": 2, "total_price": "59.98"}],
-        },
-        context={"merchant": merchant},
-    )
-    payment.is_valid(raise_exception=True)
-    place_order(merchant, payment.validated_data)
+    reported = {
+        "order": "A0012345678",
+        "paid_at": timezone.now(),
+        "currency": "EUR",
+        "customer": {"email": "ada@example.com", "first_name": "Ada", "last_name": "Byron", "country": "GB"},
+        "items": [{"item": "1", "product": "PHOTO-PRO", "quantity": 2, "total_price": "59.98"}],
+    }
+    place_order(merchant, validate_payment(merchant, reported))
 
 
 def write_credentials(credentials: dict[str, str]) -> Path:

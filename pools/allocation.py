@@ -80,9 +80,9 @@ def take_keys(wanted: Mapping[Place, Sequence[Unit]], *, from_reserve: bool = Fa
         return {}
     rows = sql.run(TAKE_RESERVED if from_reserve else TAKE_AVAILABLE, wanted=units)
 
-    transaction.on_commit(partial(check_stock, {pool for pool, _ in wanted}), robust=True)
     for pool in {row.pool_id for row in rows if row.lead > HINT_STEP and not from_reserve}:
         transaction.on_commit(partial(advance_head_hint, LicensePool(pk=pool)), robust=True)
+    transaction.on_commit(partial(check_stock, {pool for pool, _ in wanted}), robust=True)
     column = LicenseKey._meta.get_field("code")
     return {
         (row.item_id, row.unit): TakenKey(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf, sqrt
 from statistics import fmean, variance
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Subquery, Sum
@@ -32,27 +33,29 @@ STOCK = """
 def check_stock(pools: Collection[int]) -> None:
     """Notify the merchant once when a pool's stock falls to the threshold, and once when the pool is empty.
 
-    Call it after commit: only then does the last of several concurrent payments see the effect of all of them.
+    Call it after commit: only then does the last of several concurrent payments see the effect of all of them. Call it
+    also after a transaction that held a pool's lock: a payment that met the lock relies on it.
     """
-    for row in sql.run(STOCK, pools=list(pools)):
-        pool = LicensePool(pk=row.id, threshold=row.threshold, notified=row.notified)
-        if _is_worse(pool, _level(pool, row.available)):
-            _notify(pool)
+    while pools := [row.id for row in sql.run(STOCK, pools=list(pools)) if _is_worse(row, _level(row, row.available))]:
+        pools = [pool for pool in pools if _notify(pool)]
 
 
 @transaction.atomic
-def _notify(pool: LicensePool) -> None:
-    # Of the payments that cross the threshold together, one gets the lock. It counts again, because an import may
-    # have committed. The others don't wait: the sweep checks again.
-    locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool.pk).first()
+def _notify(pool: int) -> bool:
+    """Return False if another transaction has the pool's lock. Payments don't wait for it, and it checks when it ends.
+
+    Of the payments that cross the threshold together, one gets the lock.
+    """
+    locked = LicensePool.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pool).first()
     if locked is None:
-        return
-    available = _count(locked)
+        return False
+    available = _count(locked)  # again, because an import may have committed
     level = _level(locked, available)
     if _is_worse(locked, level):
         locked.notified = level
         locked.save(update_fields=["notified"])
         stock_low.send(LicensePool, pool=locked, level=level, available=available)
+    return True
 
 
 def rearm(pool: LicensePool) -> None:
@@ -73,13 +76,13 @@ def _count(pool: LicensePool) -> int:
     return pool.available_up_to(pool.threshold + 1)
 
 
-def _level(pool: LicensePool, available: int) -> LicensePool.Notice:
+def _level(pool: Any, available: int) -> LicensePool.Notice:
     if not available:
         return LicensePool.Notice.EMPTY
     return LicensePool.Notice.LOW if available <= pool.threshold else LicensePool.Notice.NONE
 
 
-def _is_worse(pool: LicensePool, level: LicensePool.Notice) -> bool:
+def _is_worse(pool: Any, level: LicensePool.Notice) -> bool:
     return LEVELS.index(level) > LEVELS.index(pool.notified)
 
 

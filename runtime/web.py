@@ -197,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m runtime.web", description="Serve Keywell over HTTP.")
     parser.add_argument("--application", default="portal.wsgi", help="module with a WSGI application")
     parser.add_argument("--processes", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=8, help="per process; each has a database connection")
+    parser.add_argument("--threads", type=int, default=4, help="per process; each has a database connection")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--address", help="HOST:PORT to listen on")
     place.add_argument("--socket", type=int, help="number of a file descriptor that is already listening")

@@ -1,12 +1,17 @@
 """Persistent connections to the database, which are checked only after a pause."""
 
 import os
+from datetime import UTC, datetime
+from decimal import Decimal
+from threading import Event, Thread
 
 import psycopg
 import pytest
-from django.db import OperationalError, close_old_connections, connection
+from django.db import DataError, IntegrityError, OperationalError, close_old_connections, connection, transaction
+from django.db.transaction import TransactionManagementError
 
 from runtime.postgresql import base
+from work import sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,3 +82,84 @@ def test_one_that_is_lost_between_requests_fails_once(clock):
         request()
 
     assert request() != first
+
+
+PREPARED = "SELECT count(*) AS count FROM pg_prepared_statements WHERE statement LIKE %(pattern)s"
+
+
+@pytest.mark.parametrize(("is_on", "count"), [(True, 1), (False, 0)])
+def test_written_statements_are_prepared_once_unless_switched_off(settings, is_on, count):
+    connection.close()
+    settings.PREPARED_STATEMENTS = is_on
+
+    for number in (1, 2):
+        assert sql.run("SELECT %(number)s::integer + 1 AS answer", number=number)[0].answer == number + 1
+
+    assert sql.run(PREPARED, pattern="SELECT $1::integer + 1%")[0].count == count
+    connection.close()
+
+
+def test_values_of_all_kinds_reach_the_database():
+    moment = datetime(2026, 11, 22, 10, 0, 0, 123456, UTC)
+    values = {"text": "a\\'%", "none": None, "bytes": b"\x00\xff", "number": Decimal("1.50"), "moment": moment}
+    (row,) = sql.run(
+        """
+        -- a comment with a % sign
+        SELECT %(text)s::text AS text, %(none)s::text AS none, %(bytes)s::bytea AS bytes,
+            %(number)s::numeric AS number,
+            %(moment)s::timestamptz AS moment, 10 %% 4 AS rest, %(text)s::text AS again
+        """,
+        **values,
+    )
+    assert row._asdict() == {**values, "rest": 2, "again": values["text"]}
+
+    rows = [{name: value for name, value in values.items() if name != "none"}]
+    (row,) = sql.run(
+        "SELECT * FROM json_to_recordset(%(rows)s::json)"
+        " AS given (text text, bytes bytea, number numeric, moment timestamptz)",
+        rows=rows,
+    )
+    assert row._asdict() == rows[0]
+    with pytest.raises(TypeError):
+        sql.run("SELECT %(value)s AS x", value=object())
+
+
+def test_errors_are_those_of_django_and_name_no_values():
+    with transaction.atomic(), pytest.raises(IntegrityError):
+        sql.run("INSERT INTO merchants_merchant (name) VALUES (%(name)s) RETURNING id", name="SECRET")
+    with transaction.atomic(), pytest.raises(TransactionManagementError):
+        with pytest.raises(DataError), transaction.atomic():
+            sql.run("SELECT %(value)s::integer AS x", value="a")
+        transaction.set_rollback(True)
+        sql.run("SELECT 1 AS x")
+
+
+def test_a_statement_starts_the_transaction_and_is_rolled_back_with_it():
+    def count():
+        return sql.run("SELECT count(*) AS count FROM merchants_merchant")[0].count
+
+    before = count()
+    with transaction.atomic():
+        sql.run(
+            "INSERT INTO merchants_merchant (name, slug, sender_name, reply_to, second_factor_required)"
+            " VALUES ('A', 'a-b-c', '', '', false)"
+        )
+        assert count() == before + 1
+        transaction.set_rollback(True)
+    assert count() == before
+
+
+def test_waiting_for_a_statement_lets_other_threads_work():
+    def wait():
+        sql.run("SELECT 1 AS x FROM pg_sleep(0.5)")
+        connection.close()
+        done.set()
+
+    done = Event()
+    waiting = Thread(target=wait)
+    waiting.start()
+    steps = 0
+    while not done.is_set():
+        steps += 1
+    waiting.join()
+    assert steps > 1000

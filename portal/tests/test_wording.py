@@ -75,7 +75,7 @@ STORED = {
 }
 # SQL, header fields and lists of columns.
 CODE = re.compile(
-    r"^\s*(SELECT|COPY|WITH|INSERT|UPDATE|LEFT JOIN|, \w+ AS) |^[a-z_]+ IS NULL |_id AS \0, $"
+    r"^\s*(SELECT|COPY|WITH|INSERT|UPDATE|LEFT JOIN|, \w+ AS) |^[a-z_]+ IS NULL |_id AS \0, $|^date_trunc\("
     r"|; (charset|filename)=|max-age=|^(, )?[a-z_]+(, [a-z_]+)+$|^\(\?:|^tuple\["
 )
 NAMED_URL = re.compile(r"{% url [\"']([\w:-]+)[\"'] [^%]*as \w+ %}")

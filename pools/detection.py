@@ -224,14 +224,16 @@ def _has_header(rows: list[list[str]]) -> bool:
     if not rows:
         return False
     first, others = rows[0], [" ".join(row) for row in rows[1:]]
+    shapes = {shape(cell) for row in rows[1:] for cell in row}
     if any(map(str.isdigit, " ".join(first))):
         # A heading such as “License key 2”, unless keys have the same shape.
-        shapes = {shape(cell) for row in rows[1:] for cell in row}
         named = [cell for cell in first if judge_heading(cell) == Heading.KEYS and re.match(r"[^\W\d]+ ", cell)]
         return bool(others and named) and not shapes & set(map(shape, named))
     if any(judge_heading(cell) != Heading.NOTHING for cell in first):
         return True
-    return bool(others) and all(any(map(str.isdigit, row)) for row in others)
+    # One of a hundred keys has no digit by chance, but the groups of the others.
+    is_key = any(re.search(r"\w\W\w", cell) and shape(cell) in shapes for cell in first)
+    return bool(others) and not is_key and all(any(map(str.isdigit, row)) for row in others)
 
 
 def get_column_names(content: Iterable[bytes], read_as: dict[str, Any]) -> list[str]:

@@ -238,3 +238,11 @@ def test_without_headings_a_first_row_with_one_value_is_not_a_title():
     read_as = detect([content], {"format": "csv"})
 
     assert [line.key for line in read_keys([content], read_as)] == KEYS
+
+
+def test_a_first_key_without_a_digit_is_not_a_heading():
+    keys = ["NKCDE-VDBJE-NUHDQ", *KEYS[1:]]
+
+    for content in (table("", ["", *NAMES[1:]], keys), table("", keys, COUNTER), table("", NAMES, keys)):
+        read_as = detect([content], {"format": "csv"})
+        assert [line.key for line in read_keys([content], read_as)] == keys

@@ -138,7 +138,7 @@ def _lock(pks: Sequence[int]) -> list[Fulfillment]:
 
 @dataclass(eq=False)
 class Attempt:
-    """An item's way through its product's sources."""
+    """One attempt at getting an item's codes from its product's sources."""
 
     fulfillment: Fulfillment
     sources: Iterator[Source] = field(default_factory=lambda: iter(()))
@@ -208,7 +208,7 @@ class Attempt:
             outcome.reason = self.reason
 
     def notify(self) -> None:
-        """Notify the merchant of an outcome that needs somebody."""
+        """Notify the merchant if the outcome needs a person."""
         if self.is_complete:
             return
         for source, _ in self.failed:
@@ -234,8 +234,8 @@ class Attempt:
 def _ask_immediate_sources(fulfillments: Sequence[Fulfillment], missing: Mapping[int, list[int]]) -> list[Attempt]:
     """Ask the sources of items for their missing units until one isn't immediate, and save codes and outcomes.
 
-    All items ask their first source together, then those that still miss codes their second one. The caller holds the
-    orders' locks. Fulfillments may be new.
+    All first sources are asked together, then the second sources of the items that still need codes, and so on. The
+    caller holds the orders' locks. Fulfillments may be new.
     """
     methods = FulfillmentMethod.objects.for_products(fulfillment.item.product for fulfillment in fulfillments)
     attempts = [

@@ -82,7 +82,7 @@ def stock_by_day(pool: LicensePool, available: int, days: int) -> list[StockDay]
 
 
 def fold_changes() -> None:
-    """Replace the changes of an hour by their sum, so that reading a pool's numbers stays fast."""
+    """Replace the changes of an hour, day or month with their sum, so that reading a pool's numbers stays fast."""
     midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
         cursor.execute(FOLD, {"hours": midnight - HOURS_KEPT, "days": midnight - DAYS_KEPT})

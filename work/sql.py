@@ -1,5 +1,6 @@
 """Runs statements written in SQL, where the ORM would take longer to compose them than PostgreSQL to execute them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.db import connection, models
@@ -14,6 +15,14 @@ def run(statement: str, **parameters: Any) -> list[Any]:
     """
     rows: list[Any] = connection.run_prepared(statement, parameters)  # type: ignore[attr-defined]
     return rows
+
+
+def run_after_commit(use: Callable[[list[Any]], None], statement: str, **parameters: Any) -> None:
+    """Execute a statement as `run` does, after the transaction, and call `use` with its rows. An error is logged.
+
+    It is sent along with COMMIT and sees what the transaction and those before it committed.
+    """
+    connection.run_after_commit(statement, parameters, use)  # type: ignore[attr-defined]
 
 
 def columns(model: type[models.Model], table: str) -> str:

@@ -1,8 +1,9 @@
 """Django's PostgreSQL backend, with prepared statements and cheaper checks of persistent connections.
 
 Django's CONN_HEALTH_CHECKS asks the server before the first query of each request, which costs a round trip. A
-connection that answered a moment ago is most likely alive. If it isn't, the request gets a 503 as during an outage,
-the caller repeats it, and Django replaces the connection.
+connection that answered a moment ago is most likely alive. If it isn't, a written SELECT outside a transaction is
+repeated over a new one, such as the one that finds a request's API key. After any other statement the request gets a
+503 as during an outage, the caller repeats it, and Django replaces the connection.
 """
 
 import json
@@ -70,7 +71,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.validate_no_broken_transaction()
         start = time.monotonic()
         with self.wrap_database_errors:
-            rows = self._run(statement, values)
+            try:
+                rows = self._run(statement, values)
+            except psycopg.OperationalError:
+                is_lost = self.connection.pgconn.status == pq.ConnStatus.BAD
+                if self.in_atomic_block or not (is_lost and statement.lstrip().startswith("SELECT")):
+                    raise
+                self.close()
+                self.connect()
+                rows = self._run(statement, values)
         if self.queries_logged:
             self._log(statement, values, time.monotonic() - start)
         return rows

@@ -86,6 +86,21 @@ def test_one_that_is_lost_between_requests_fails_once(clock):
     assert request() != first
 
 
+def test_a_written_select_is_repeated_over_a_new_connection(clock):
+    first = request()
+    end_session(first)
+
+    assert sql.run("SELECT pg_backend_pid() AS pid")[0].pid != first
+
+
+def test_a_written_change_is_not_repeated(clock):
+    end_session(request())
+    with pytest.raises(OperationalError):
+        sql.run("UPDATE merchants_merchant SET name = ''")
+
+    assert sql.run("SELECT 1 AS answer")[0].answer == 1
+
+
 PREPARED = "SELECT count(*) AS count FROM pg_prepared_statements WHERE statement LIKE %(pattern)s"
 
 

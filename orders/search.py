@@ -128,7 +128,9 @@ def with_ending(orders: OrderQuerySet, cleaned: str) -> OrderQuerySet | None:
 
 def codes_ending(orders: OrderQuerySet, ending: str) -> list[ActivationCode]:
     codes = ActivationCode.all_codes.filter(hint__iexact=ending[-HINT_LENGTH:], item__order__in=orders.order_by())
-    newest = codes.select_related("item").only("code", "fingerprint", "item__order").order_by("-pk")[:MAX_SAME_HINT]
+    newest = (
+        codes.select_related("item").only("code", "fingerprint", "unit", "item__order").order_by("-pk")[:MAX_SAME_HINT]
+    )
     return [code for code in newest if code.ends_with(ending)]
 
 

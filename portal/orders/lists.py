@@ -11,10 +11,9 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from delivery.models import Delivery
 from fulfillment.attention import needing_attention
 from fulfillment.models import Fulfillment
-from orders.models import Order, OrderItem, OrderQuerySet, OtherItem, RefusedReport
+from orders.models import Order, OrderQuerySet, RefusedReport
 from orders.refusals import REFUSAL_RETENTION
 from orders.search import MAX_QUOTED, MAX_SEARCH, Kind, find, get_digests, is_secret, look_up, text_for_url
 from outbound.models import MailAccount
@@ -23,6 +22,7 @@ from portal.access import member_required
 from portal.orders.export import export_orders
 from portal.orders.forms import UNMAPPED, FilterForm
 from portal.paging import KeysetPage
+from work import sql
 
 # An order's fulfillment status is the worst of its items.
 WORST_FIRST: list[str] = [
@@ -53,17 +53,31 @@ class OrderRow:
         self.total += price
 
 
+# The items of orders, those that are not ours, and the e-mails, in this order and each from the oldest.
+READ_ROWS = """
+    SELECT item.order_id AS order, 1 AS kind, item.id, product.name, quantity, total_price, status
+    FROM orders_orderitem AS item
+    JOIN merchants_product AS product ON product.id = product_id
+    JOIN fulfillment_fulfillment AS fulfillment ON item_id = item.id
+    WHERE item.order_id = ANY (%(orders)s::bigint[])
+    UNION ALL
+    SELECT order_id, 2, id, product, quantity, total_price, '' FROM orders_otheritem
+    WHERE order_id = ANY (%(orders)s::bigint[])
+    UNION ALL
+    SELECT order_id, 3, id, '', 0, 0, status FROM delivery_delivery WHERE order_id = ANY (%(orders)s::bigint[])
+    ORDER BY kind, id
+"""
+
+
 def make_rows(orders: list[Order]) -> list[OrderRow]:
     rows = {order.pk: OrderRow(order) for order in orders}
-    items = OrderItem.objects.filter(order__in=rows).order_by("pk")
-    columns = ("order", "product__name", "quantity", "total_price", "fulfillment__status")
-    for pk, product, quantity, price, status in items.values_list(*columns):
-        rows[pk].add(product, quantity, price, status)
-    others = OtherItem.objects.filter(order__in=rows).order_by("pk")
-    for pk, product, quantity, price in others.values_list("order", "product", "quantity", "total_price"):
-        rows[pk].add_other(product, quantity, price)
-    for pk, status in Delivery.objects.filter(order__in=rows).order_by("pk").values_list("order", "status"):
-        rows[pk].delivery = status
+    for pk, kind, _, product, quantity, price, status in sql.run(READ_ROWS, orders=f"{{{','.join(map(str, rows))}}}"):
+        if kind == 1:
+            rows[pk].add(product, quantity, price, status)
+        elif kind == 2:
+            rows[pk].add_other(product, quantity, price)
+        else:
+            rows[pk].delivery = status
     return list(rows.values())
 
 

@@ -11,7 +11,8 @@ from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Count, Exists, Func, OuterRef, Q, Subquery, Sum, Value
-from django.db.models.functions import Concat, Now, Upper
+from django.db.models.functions import Concat, Now, StrIndex, Upper
+from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -67,29 +68,33 @@ class CustomerText(Func):
     output_field = models.TextField()
 
 
-class Contains(Func):
-    """Whether a text contains another. The trigram index finds it by its letters and digits alone.
+class LettersPattern(Func):
+    """A pattern for LIKE that matches texts with the same letters and digits, and with any other characters between.
 
-    Trigrams with punctuation, such as those of “.com”, are in so many texts that reading their entries takes longer
-    than checking the texts that have the others.
+    Trigrams with punctuation, such as those of “.com”, are in millions of texts. Reading their index entries takes
+    longer than checking the texts that have the other trigrams.
     """
 
-    template = (
-        "(%(text)s LIKE '%%%%' || regexp_replace(%(part)s, '[^[:alnum:]]+', '%%%%', 'g') || '%%%%'"
-        " AND strpos(%(text)s, %(part)s) > 0)"
-    )
-    output_field = models.BooleanField()
+    template = "'%%%%' || regexp_replace(%(expressions)s, '[^[:alnum:]]+', '%%%%', 'g') || '%%%%'"
+    output_field = models.TextField()
 
-    def as_sql(self, compiler, connection, **context):
-        (text, _), (part, parameters) = map(compiler.compile, self.source_expressions)
-        return self.template % {"text": text, "part": part}, [*parameters, *parameters]
+
+class Like(Func):
+    template = "%(expressions)s"
+    arg_joiner = " LIKE "
+    output_field = models.BooleanField()
 
 
 def _contains_word(word: str) -> Q:
     folds = [Fold, FoldUmlauts] if re.search("[ao]e|ue|aa", word, re.IGNORECASE) else [Fold]
-    if not re.search(r"[^\W_]{3}", word):  # without punctuation, nothing of it would be in the index
-        return reduce(or_, (Q(customer_text__contains=fold(Value(word))) for fold in folds))
-    return reduce(or_, (Q(Contains("customer_text", fold(Value(word)))) for fold in folds))
+    return reduce(or_, (_contains(fold(Value(word)), word) for fold in folds))
+
+
+def _contains(folded: Func, word: str) -> Q:
+    if not re.search(r"[^\W_]{3}", word):  # only has trigrams with punctuation
+        return Q(customer_text__contains=folded)
+    column = models.F("customer_text")
+    return Q(Like(column, LettersPattern(folded)), GreaterThan(StrIndex(column, folded), 0))
 
 
 class OrderQuerySet(models.QuerySet["Order"]):

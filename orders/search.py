@@ -139,6 +139,15 @@ def is_secret(kind: Kind, text: str) -> bool:
     return kind in REDUNDANT_KINDS or (kind == Kind.ENDING and len(letters(clean(text))) > HINT_LENGTH)
 
 
+def get_shown_kinds(orders: OrderQuerySet, text: str, names: list[str]) -> list[Kind]:
+    """Return the kinds with these names from a URL or, without any, those that the text is found by.
+
+    Never a license text, or more than its last four characters. Otherwise, URLs could be used to guess licenses.
+    """
+    kinds = [Kind(name) for name in names if name in Kind.values] or list(find(orders, text))
+    return [kind for kind in kinds if not is_secret(kind, text)]
+
+
 def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[str]:
     """Return hexadecimal fingerprints that represent a searched license in a URL."""
     if kind == Kind.ENDING:

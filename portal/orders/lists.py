@@ -15,7 +15,17 @@ from fulfillment.attention import needing_attention
 from fulfillment.models import Fulfillment
 from orders.models import Order, OrderQuerySet, RefusedReport
 from orders.refusals import REFUSAL_RETENTION
-from orders.search import MAX_QUOTED, MAX_SEARCH, Kind, find, get_digests, is_secret, look_up, text_for_url
+from orders.search import (
+    MAX_QUOTED,
+    MAX_SEARCH,
+    Kind,
+    find,
+    get_digests,
+    get_shown_kinds,
+    is_secret,
+    look_up,
+    text_for_url,
+)
 from outbound.models import MailAccount
 from pools.models import LicenseKey
 from portal.access import member_required
@@ -168,20 +178,11 @@ def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
     text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUOTED]
     if not text:
         return orders, {}
-    kind, also = read_kinds(request, orders, text)
-    by_kind = look_up(orders, kind, text) if kind else None
-    return orders.none() if by_kind is None else by_kind, {"text": text, "kind": kind, "also": also}
-
-
-def read_kinds(request: HttpRequest, orders: OrderQuerySet, text: str) -> tuple[Kind | None, list[Kind]]:
-    """Return the kind of thing the text is, and the other kinds it could be, from the URL or by searching.
-
-    Never a license text, or more than its last four characters. Otherwise, URLs could be used to guess licenses.
-    """
     names = [request.GET.get("by", ""), *request.GET.get("also", "").split(",")]
-    kinds = [Kind(name) for name in names if name in Kind.values] or list(find(orders, text))
-    kinds = [kind for kind in kinds if not is_secret(kind, text)]
-    return (kinds[0], kinds[1:]) if kinds else (None, [])
+    kinds = get_shown_kinds(orders, text, names)
+    found = look_up(orders, kinds[0], text) if kinds else None
+    context = {"text": text, "kind": next(iter(kinds), None), "also": kinds[1:]}
+    return orders.none() if found is None else found, context
 
 
 @require_safe

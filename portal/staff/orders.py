@@ -19,11 +19,15 @@ from fulfillment.attention import needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
-from orders.search import MAX_SEARCH, find, is_secret, text_for_url
+from orders.search import MAX_SEARCH, find, get_shown_kinds, is_secret, look_up, text_for_url
 from pools.models import LicenseKey
 from portal.orders.desk import Desk
 from portal.orders.page import ACTIONS, order_page, perform
-from portal.staff.merchants import LargeTable, MerchantFilter, NoAddOrDelete, ReadOnly
+from portal.staff.large_tables import LargeTable, LargeTableList
+from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
+
+# The query parameter for what kind of thing a searched text is.
+KIND_VAR = "by"
 
 
 class CustomerDataForm(forms.Form):
@@ -46,6 +50,13 @@ class AttentionFilter(admin.SimpleListFilter):
         return needing_attention(queryset) if self.value() == "needed" else queryset
 
 
+class OrderList(LargeTableList):
+    def get_filters_params(self, params=None):
+        filters = super().get_filters_params(params)
+        filters.pop(KIND_VAR, None)
+        return filters
+
+
 @admin.register(Order)
 class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
     list_display = ["number", "merchant", "status", "email", "customer_name", "paid_at"]
@@ -56,6 +67,9 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         "Order number (leading letters and zeros are optional), customer’s e-mail address or name, license text or its"
         " last 4 to 12 characters, or SKU. Ignores case, accents and punctuation."
     )
+
+    def get_changelist(self, request, **kwargs):
+        return OrderList
 
     def get_ordering(self, request):
         # A merchant's orders are indexed by time. Otherwise a small merchant's would be looked for among all orders.
@@ -123,9 +137,9 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         """Find orders by the most certain kind of thing that the text can be, without license texts."""
         if not search_term.strip():
             return queryset, False
-        found = find(queryset, search_term)
-        shown = (orders for kind, orders in found.items() if not is_secret(kind, search_term))
-        return next(shown, queryset.none()), False
+        kinds = get_shown_kinds(queryset, search_term, [request.GET.get(KIND_VAR, "")])
+        found = look_up(queryset, kinds[0], search_term) if kinds else None
+        return queryset.none() if found is None else found, False
 
     def changelist_view(self, request, extra_context=None):
         if request.method == "POST" and "search" in request.POST:
@@ -155,7 +169,7 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
             )
             return redirect("admin:pools_licensekey_change", key.pk)
         if kind:
-            return self._redirect_to_list(q=text_for_url(kind, found[kind], text))
+            return self._redirect_to_list(q=text_for_url(kind, found[kind], text), **{KIND_VAR: kind.value})
         messages.warning(request, gettext("No order has this number, address, name, license text or SKU."))
         return self._redirect_to_list()
 

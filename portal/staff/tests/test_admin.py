@@ -13,7 +13,7 @@ from orders.models import Order, OrderEvent
 from pools.imports import import_keys
 from pools.models import KeyMovement
 from pools.tests.factories import stock
-from portal.staff.merchants import FirstRows
+from portal.staff.large_tables import FirstRows
 from portal.staff.pools import LicensePoolAdmin
 
 ORDERS = "/admin/orders/order/"
@@ -122,7 +122,7 @@ def test_it_finds_a_license_in_any_spelling(staff, order, text):
 def test_a_license_text_next_to_a_number_is_not_in_the_url(staff, order):
     response = staff.post(ORDERS, {"search": "A0012345678 LICENSE-TEXT-1"}, follow=True)
 
-    assert response.redirect_chain == [(f"{ORDERS}?q=A0012345678", 302)]
+    assert response.redirect_chain == [(f"{ORDERS}?q=A0012345678&by=number", 302)]
 
 
 def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):

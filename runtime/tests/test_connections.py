@@ -1,15 +1,18 @@
 """Persistent connections to the database, which are checked only after a pause."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Event, Thread
 
 import psycopg
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, close_old_connections, connection, transaction
+from django.db.models import F, Value
+from django.db.models.functions import Concat, Now
 from django.db.transaction import TransactionManagementError
 
+from merchants.models import Merchant
 from runtime.postgresql import base
 from work import sql
 
@@ -163,3 +166,23 @@ def test_waiting_for_a_statement_lets_other_threads_work():
         steps += 1
     waiting.join()
     assert steps > 1000
+
+
+def test_a_queryset_is_composed_once_for_all_keys():
+    composed = []
+
+    @sql.PreparedQuery
+    def read(merchant, other):
+        composed.append(merchant)
+        soon = Now() + timedelta(hours=1)
+        rows = Merchant.objects.filter(pk__in=[merchant, other], created_at__lt=soon).order_by("name")
+        return rows.values(title=Concat("name", Value(" 100%")), key=F("pk"))
+
+    keys = [Merchant.objects.create(name=name, slug=name.lower()).pk for name in ("Ada", "Bob", "Cid")]
+    found = [read(merchant=keys[0], other=keys[1]), read(merchant=keys[2], other=keys[1])]
+
+    assert [[tuple(row) for row in rows] for rows in found] == [
+        [("Ada 100%", keys[0]), ("Bob 100%", keys[1])],
+        [("Bob 100%", keys[1]), ("Cid 100%", keys[2])],
+    ]
+    assert len(composed) == 1

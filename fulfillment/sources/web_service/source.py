@@ -1,7 +1,7 @@
 from datetime import timedelta
 from time import monotonic
 
-from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, Subquery, When
+from django.db.models import BigIntegerField, Case, Exists, OuterRef, Subquery, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
@@ -66,7 +66,9 @@ class WebServiceSource(Source):
 
     @classmethod
     def troubled(cls, merchant):
-        return merchant.web_services.with_failed().filter(Upstream.AWAY | Q(failed__gt=0))
+        # Filtered here: PostgreSQL would count the failed items twice.
+        services = merchant.web_services.with_failed()
+        return [service for service in services if service.failed or service.state != Upstream.State.HEALTHY]
 
     @classmethod
     def history(cls, item):

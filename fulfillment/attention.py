@@ -40,7 +40,8 @@ def lost_deliveries() -> QuerySet[Delivery]:
         ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk"), code__withdrawn_at=None
     )
     lost = Q(status__in=[status.FAILED, *Delivery.RETURNED, status.COMPLAINED])
-    return Delivery.objects.exclude(status__in=Delivery.SUCCESSFUL).filter(
+    # The first condition is redundant, but an index can use it.
+    return Delivery.objects.filter(status__in=Delivery.UNSUCCESSFUL).filter(
         lost | late | held_back, ~Q(order__email=""), Exists(orphaned), order__status=Order.Status.PAID
     )
 
@@ -79,6 +80,6 @@ def _order_ids(merchant: Merchant | None) -> list[QuerySet]:
     """The IDs of orders that need attention, with duplicates: one query for each reason."""
     stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
     if merchant:
-        stuck, lost = stuck.filter(item__order__merchant=merchant), lost.filter(order__merchant=merchant)
+        stuck, lost = stuck.filter(item__order__merchant=merchant), lost.filter(merchant=merchant)
         unsold = unsold.filter(order__merchant=merchant)
     return [stuck.values_list("item__order"), lost.values_list("order"), unsold.values_list("order")]

@@ -221,6 +221,8 @@ class Order(models.Model):
                 condition=~Q(status="paid"),
                 name="order_not_paid",
             ),
+            # The same of all merchants, for support staff.
+            models.Index(fields=["status", "-id"], condition=~Q(status="paid"), name="order_not_paid_of_all"),
             # For purging parameters (fulfillment/retention.py).
             models.Index(
                 fields=["paid_at"],
@@ -343,7 +345,9 @@ class OtherItemQuerySet(models.QuerySet["OtherItem"]):
     def mappable(self):
         """Items whose product exists by now, annotated with its primary key as `product_id`."""
         known = Product.objects.filter(merchant=OuterRef("order__merchant"), sku=OuterRef("product"))
-        sold = self.filter(~Q(product=""), quantity__gte=1, total_price__gte=0)
+        # The first condition is redundant, but an index can use it: most items match no product of any merchant.
+        sold = self.filter(product__in=Product.objects.values("sku"), quantity__gte=1, total_price__gte=0)
+        sold = sold.exclude(product="")
         return sold.annotate(product_id=Subquery(known.values("pk"))).exclude(product_id=None)
 
 

@@ -66,7 +66,7 @@ def read_problems(merchant: int) -> QuerySet:
     return Merchant.objects.filter(pk=merchant).values(
         waiting=Coalesce(Subquery(waiting.values(count=Count("item__order", distinct=True))), 0),
         stuck=first_keys(stuck_fulfillments().filter(item__order__merchant=merchant)),
-        lost=first_keys(lost_deliveries().filter(order__merchant=merchant)),
+        lost=first_keys(lost_deliveries().filter(merchant=merchant)),
         account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
     )
 

@@ -107,6 +107,7 @@ class Delivery(Retryable):
     SUCCESSFUL = (Status.SENT, Status.DELIVERED, Status.OPENED)
     # Sent, but didn't reach the customer.
     RETURNED = (Status.BOUNCED, Status.REJECTED)
+    UNSUCCESSFUL = (Status.QUEUED, Status.FAILED, Status.CANCELED, *RETURNED, Status.COMPLAINED)
 
     # The order's, so that workers can serve merchants in turn.
     merchant = models.ForeignKey(Merchant, models.CASCADE, db_index=False, related_name="+", editable=False)
@@ -132,11 +133,7 @@ class Delivery(Retryable):
                 condition=Q(due_at__isnull=False),
                 name="delivery_in_turn",
             ),
-            models.Index(
-                fields=["status", "order"],
-                condition=~Q(status__in=["sent", "delivered", "opened"]),
-                name="delivery_not_well",
-            ),
+            models.Index(fields=["merchant", "status", "order"], name="delivery_by_status"),
         ]
 
     def __str__(self):

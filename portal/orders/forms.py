@@ -125,7 +125,8 @@ def fulfillment_is(status: str) -> Q | Exists:
 
 def last_delivery_is(status: str) -> Exists:
     later = Delivery.objects.filter(order=OuterRef("order"), pk__gt=OuterRef("pk"))
-    return Exists(Delivery.objects.filter(~Exists(later), order=OuterRef("pk"), status=status))
+    last = Delivery.objects.filter(~Exists(later), merchant=OuterRef("merchant"), order=OuterRef("pk"), status=status)
+    return Exists(last)
 
 
 class CustomerEmailForm(forms.Form):

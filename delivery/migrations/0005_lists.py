@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    """Index e-mails of every status, so that the list's filter doesn't read all of them if few have it."""
+
+    dependencies = [("delivery", "0004_merchant")]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(fields=["merchant", "status", "order"], name="delivery_by_status"),
+        ),
+        migrations.RemoveIndex(model_name="delivery", name="delivery_not_well"),
+    ]

@@ -1,6 +1,7 @@
 """Orders and servers that need attention."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -22,7 +23,7 @@ def stuck_fulfillments() -> QuerySet[Fulfillment]:
         status__in=[Fulfillment.Status.WAITING, Fulfillment.Status.PENDING], created_at__lt=Now() - LONG_OUTAGE
     )
     return Fulfillment.objects.filter(
-        Q(status=Fulfillment.Status.FAILED) | long_waiting, item__order__status=Order.Status.PAID
+        Q(status=Fulfillment.Status.FAILED) | long_waiting, order__status=Order.Status.PAID
     )
 
 
@@ -40,8 +41,7 @@ def lost_deliveries() -> QuerySet[Delivery]:
         ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk"), code__withdrawn_at=None
     )
     lost = Q(status__in=[status.FAILED, *Delivery.RETURNED, status.COMPLAINED])
-    # The first condition is redundant, but an index can use it.
-    return Delivery.objects.filter(status__in=Delivery.UNSUCCESSFUL).filter(
+    return Delivery.objects.filter(
         lost | late | held_back, ~Q(order__email=""), Exists(orphaned), order__status=Order.Status.PAID
     )
 
@@ -58,8 +58,27 @@ def troubled_upstreams(merchant: Merchant) -> list[Upstream]:
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:
     """Narrow orders down to those that need attention. With `merchant`, all of them must belong to it."""
-    first, *others = _order_ids(merchant)
+    first, *others = (rows.values_list("order") for rows in _rows_needing_attention(merchant))
     return orders.filter(pk__in=first.union(*others))
+
+
+def first_needing_attention(
+    most: int, merchant: Merchant | None = None, *, before: int | None = None, after: int | None = None
+) -> list[int]:
+    """The IDs of the newest orders that need attention, before or after one, by walking over indexes.
+
+    `after` an order, they are the oldest ones.
+    """
+    reasons = []
+    for rows in _rows_needing_attention(merchant):
+        if before is not None:
+            rows = rows.filter(order__lt=before)
+        if after is not None:
+            rows = rows.filter(order__gt=after)
+        in_turn = rows.order_by("-order" if after is None else "order")
+        reasons.append(in_turn.values_list("order", flat=True).distinct()[:most])
+    first, *others = reasons
+    return sorted(first.union(*others), reverse=after is None)[:most]
 
 
 def count_needing_attention(merchant: Merchant, most: int) -> int:
@@ -67,19 +86,19 @@ def count_needing_attention(merchant: Merchant, most: int) -> int:
 
     Every page shows the number, so this reads only as many rows as that takes: usually those of one reason.
     """
-    first, *others = _order_ids(merchant)
+    first, *others = (rows.values_list("order") for rows in _rows_needing_attention(merchant))
     enough = 2 * most  # an order can have several
     rows = list(first.union(*others, all=True)[:enough])
     found = len(set(rows))
     if found < most and len(rows) == enough:
-        return needing_attention(merchant.orders.all(), merchant)[:most].count()
+        return len(first_needing_attention(most, merchant))
     return min(found, most)
 
 
-def _order_ids(merchant: Merchant | None) -> list[QuerySet]:
-    """The IDs of orders that need attention, with duplicates: one query for each reason."""
+def _rows_needing_attention(merchant: Merchant | None) -> list[QuerySet[Any]]:
+    """One query for each reason; each row has an `order`."""
     stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
     if merchant:
-        stuck, lost = stuck.filter(item__order__merchant=merchant), lost.filter(merchant=merchant)
-        unsold = unsold.filter(order__merchant=merchant)
-    return [stuck.values_list("item__order"), lost.values_list("order"), unsold.values_list("order")]
+        stuck, unsold = stuck.filter(order__merchant=merchant), unsold.filter(order__merchant=merchant)
+        lost = lost.filter(merchant=merchant)
+    return [stuck, lost, unsold]

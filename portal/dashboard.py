@@ -62,10 +62,10 @@ def count_problems(merchant: Merchant) -> dict[str, Any]:
 
 @PreparedQuery
 def read_problems(merchant: int) -> QuerySet:
-    waiting = Fulfillment.objects.waiting().filter(item__order__merchant=merchant).order_by().values("status")
+    waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant).order_by().values("status")
     return Merchant.objects.filter(pk=merchant).values(
-        waiting=Coalesce(Subquery(waiting.values(count=Count("item__order", distinct=True))), 0),
-        stuck=first_keys(stuck_fulfillments().filter(item__order__merchant=merchant)),
+        waiting=Coalesce(Subquery(waiting.values(count=Count("order", distinct=True))), 0),
+        stuck=first_keys(stuck_fulfillments().filter(order__merchant=merchant)),
         lost=first_keys(lost_deliveries().filter(merchant=merchant)),
         account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
     )

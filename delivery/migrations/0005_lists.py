@@ -2,7 +2,10 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Index e-mails of every status, so that the list's filter doesn't read all of them if few have it."""
+    """Index e-mails of every status, so that the list's filter doesn't read all of them if few have it.
+
+    E-mails that need attention are indexed in the order of their list.
+    """
 
     dependencies = [("delivery", "0004_merchant")]
 
@@ -12,4 +15,12 @@ class Migration(migrations.Migration):
             index=models.Index(fields=["merchant", "status", "order"], name="delivery_by_status"),
         ),
         migrations.RemoveIndex(model_name="delivery", name="delivery_not_well"),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status__in", ["sent", "delivered", "opened"]), _negated=True),
+                fields=["order"],
+                name="delivery_not_well",
+            ),
+        ),
     ]

@@ -107,7 +107,6 @@ class Delivery(Retryable):
     SUCCESSFUL = (Status.SENT, Status.DELIVERED, Status.OPENED)
     # Sent, but didn't reach the customer.
     RETURNED = (Status.BOUNCED, Status.REJECTED)
-    UNSUCCESSFUL = (Status.QUEUED, Status.FAILED, Status.CANCELED, *RETURNED, Status.COMPLAINED)
 
     # The order's, so that workers can serve merchants in turn.
     merchant = models.ForeignKey(Merchant, models.CASCADE, db_index=False, related_name="+", editable=False)
@@ -134,6 +133,11 @@ class Delivery(Retryable):
                 name="delivery_in_turn",
             ),
             models.Index(fields=["merchant", "status", "order"], name="delivery_by_status"),
+            models.Index(
+                fields=["order"],
+                condition=~Q(status__in=["sent", "delivered", "opened"]),
+                name="delivery_not_well",
+            ),
         ]
 
     def __str__(self):

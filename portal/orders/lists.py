@@ -11,8 +11,9 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from fulfillment.attention import needing_attention
+from fulfillment.attention import first_needing_attention
 from fulfillment.models import Fulfillment
+from merchants.models import Merchant
 from orders.models import Order, OrderQuerySet, RefusedReport
 from orders.refusals import REFUSAL_RETENTION
 from orders.search import (
@@ -31,7 +32,7 @@ from pools.models import LicenseKey
 from portal.access import member_required
 from portal.orders.export import export_orders
 from portal.orders.forms import UNMAPPED, FilterForm
-from portal.paging import KeysetPage
+from portal.paging import PAGE_SIZE, KeysetPage
 from work import sql
 
 # An order's fulfillment status is the worst of its items.
@@ -114,8 +115,11 @@ def has_refused(request: HttpRequest) -> bool:
 
 
 def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
-    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    return KeysetPage(orders.only(*ROW_FIELDS), field, **cursors)
+    return KeysetPage(orders.only(*ROW_FIELDS), field, **get_cursors(request))
+
+
+def get_cursors(request: HttpRequest) -> dict[str, str]:
+    return {name: request.GET.get(name, "") for name in ("before", "after")}
 
 
 def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:
@@ -198,13 +202,26 @@ def export(request) -> StreamingHttpResponse:
     )
 
 
+class AttentionPage(KeysetPage):
+    """A page of the merchant's orders that need attention, newest first."""
+
+    def __init__(self, merchant: Merchant, *, before: str, after: str) -> None:
+        self.merchant = merchant
+        super().__init__(merchant.orders.only(*ROW_FIELDS), "id", before=before, after=after)
+
+    def read(self, queryset, field, position, backwards):
+        bound = {} if position is None else {"after" if backwards else "before": position[1]}
+        keys = first_needing_attention(PAGE_SIZE + 1, self.merchant, **bound)
+        orders = queryset.in_bulk(keys)
+        return [orders[key] for key in keys if key in orders]
+
+
 @never_cache
 @require_safe
 @member_required()
 def attention(request) -> HttpResponse:
     """List orders that need a person: with failed or long-waiting items, or with e-mails that weren't delivered."""
-    orders = needing_attention(request.merchant.orders.all(), request.merchant)
-    page = get_page(request, orders)
+    page = AttentionPage(request.merchant, **get_cursors(request))
     account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
     context = page_context(request, page) | {"section": "attention", "account": account}
     return render(request, "portal/orders/attention.html", context)
@@ -215,8 +232,7 @@ def attention(request) -> HttpResponse:
 @member_required()
 def refused_reports(request) -> HttpResponse:
     """List the refused reports of the merchant's shops, newest first."""
-    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **cursors)
+    page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **get_cursors(request))
     numbers = {report.order_number for report in page.rows}
     accepted = {order.number: order for order in request.merchant.orders.filter(number__in=numbers)}
     rows = [(report, accepted.get(report.order_number)) for report in page.rows]

@@ -98,6 +98,6 @@ def get_stock(merchant: Merchant) -> list[Stock]:
 @PreparedQuery
 def read_waiting(merchant: int) -> QuerySet:
     """The number of waiting orders of each pool."""
-    waiting = Fulfillment.objects.waiting().filter(item__order__merchant=merchant)
+    waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant)
     by_pool = waiting.order_by().values(pool=F("item__product__fulfillment_methods__poolmethod__pool"))
-    return by_pool.annotate(orders=Count("item__order", distinct=True))
+    return by_pool.annotate(orders=Count("order", distinct=True))

@@ -14,6 +14,7 @@ from pools.imports import import_keys
 from pools.models import KeyMovement
 from pools.tests.factories import stock
 from portal.staff.large_tables import FirstRows
+from portal.staff.orders import OrderAdmin
 from portal.staff.pools import LicensePoolAdmin
 
 ORDERS = "/admin/orders/order/"
@@ -80,6 +81,22 @@ def test_a_large_table_lists_its_first_rows_and_counts_no_others(staff, pay, mak
     rest = staff.get(f"{ORDERS}?q=C004")
     assert [order.number for order in rest.context["cl"].result_list] == ["C004"]
     assert "Only the first" not in rest.content.decode()
+
+
+def test_the_list_of_orders_needing_attention_looks_a_few_pages_ahead(staff, pay, make_product, merchant, monkeypatch):
+    products = [make_product(keys=0) for _ in range(2)]
+    for number in range(80):
+        pay(*products[: number % 2 + 1], order=f"C{number:03}")
+    Fulfillment.objects.update(status="failed")
+    monkeypatch.setattr(OrderAdmin, "list_per_page", 10)
+
+    pages = [staff.get(f"{ORDERS}?attention=needed&p={number}") for number in (1, 2, 6)]
+    exact = staff.get(f"{ORDERS}?attention=needed&merchant__id__exact={merchant.pk}")
+
+    assert [page.context["cl"].result_count for page in [*pages, exact]] == [40, 50, 80, 80]
+    assert [order.number for order in pages[1].context["cl"].result_list] == [f"C{n:03}" for n in range(69, 59, -1)]
+    assert "Only the first 40 are listed" in pages[0].content.decode()
+    assert "Only the first" not in pages[2].content.decode()
 
 
 def test_a_merchants_orders_are_listed_in_the_order_of_an_index(staff, order, merchant):

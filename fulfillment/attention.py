@@ -12,9 +12,11 @@ from merchants.models import Merchant
 from orders.kinds import SOURCES
 from orders.models import Order, OrderQuerySet, OtherItem
 from outbound.models import Upstream
+from work.sql import PreparedQuery
 
 # How long a paid customer may wait before a person should look.
 LONG_OUTAGE = timedelta(hours=1)
+MAX_ID = 2**63 - 1
 
 
 def stuck_fulfillments() -> QuerySet[Fulfillment]:
@@ -62,23 +64,45 @@ def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -
     return orders.filter(pk__in=first.union(*others))
 
 
-def first_needing_attention(
-    most: int, merchant: Merchant | None = None, *, before: int | None = None, after: int | None = None
-) -> list[int]:
-    """The IDs of the newest orders that need attention, before or after one, by walking over indexes.
+def newest_needing_attention(most: int, merchant: Merchant | None = None, *, before: int = MAX_ID) -> list[int]:
+    """The IDs of the newest orders that need attention, older than the one `before` which they come in the list.
 
-    `after` an order, they are the oldest ones.
+    They are read in the order of an index, so the number of all others doesn't matter.
     """
-    reasons = []
-    for rows in _rows_needing_attention(merchant):
-        if before is not None:
-            rows = rows.filter(order__lt=before)
-        if after is not None:
-            rows = rows.filter(order__gt=after)
-        in_turn = rows.order_by("-order" if after is None else "order")
-        reasons.append(in_turn.values_list("order", flat=True).distinct()[:most])
-    first, *others = reasons
-    return sorted(first.union(*others), reverse=after is None)[:most]
+    if merchant:
+        rows = read_newest(merchant=merchant.pk, most=most, before=before)
+    else:
+        rows = read_newest_of_all(most=most, before=before)
+    return sorted({row.order for row in rows}, reverse=True)[:most]
+
+
+def oldest_needing_attention(most: int, merchant: Merchant, *, after: int) -> list[int]:
+    """The same for the oldest ones that are newer than an order, oldest first."""
+    rows = read_oldest(merchant=merchant.pk, most=most, after=after)
+    return sorted({row.order for row in rows})[:most]
+
+
+@PreparedQuery
+def read_newest(merchant: int, most: int, before: int) -> QuerySet[Any]:
+    rows = [rows.filter(order__lt=before).order_by("-order") for rows in _rows_needing_attention(merchant)]
+    return _first_orders(rows, most)
+
+
+@PreparedQuery
+def read_newest_of_all(most: int, before: int) -> QuerySet[Any]:
+    rows = [rows.filter(order__lt=before).order_by("-order") for rows in _rows_needing_attention(None)]
+    return _first_orders(rows, most)
+
+
+@PreparedQuery
+def read_oldest(merchant: int, most: int, after: int) -> QuerySet[Any]:
+    rows = [rows.filter(order__gt=after).order_by("order") for rows in _rows_needing_attention(merchant)]
+    return _first_orders(rows, most)
+
+
+def _first_orders(reasons: list[QuerySet[Any]], most: int) -> QuerySet[Any]:
+    first, *others = [rows.values("order").distinct()[:most] for rows in reasons]
+    return first.union(*others, all=True)
 
 
 def count_needing_attention(merchant: Merchant, most: int) -> int:
@@ -91,11 +115,11 @@ def count_needing_attention(merchant: Merchant, most: int) -> int:
     rows = list(first.union(*others, all=True)[:enough])
     found = len(set(rows))
     if found < most and len(rows) == enough:
-        return len(first_needing_attention(most, merchant))
+        return len(newest_needing_attention(most, merchant))
     return min(found, most)
 
 
-def _rows_needing_attention(merchant: Merchant | None) -> list[QuerySet[Any]]:
+def _rows_needing_attention(merchant: Merchant | int | None) -> list[QuerySet[Any]]:
     """One query for each reason; each row has an `order`."""
     stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
     if merchant:

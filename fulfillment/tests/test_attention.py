@@ -5,7 +5,12 @@ from django.utils import timezone
 
 from delivery.models import Delivery
 from delivery.resending import resend
-from fulfillment.attention import count_needing_attention, first_needing_attention, needing_attention
+from fulfillment.attention import (
+    count_needing_attention,
+    needing_attention,
+    newest_needing_attention,
+    oldest_needing_attention,
+)
 from fulfillment.models import Fulfillment
 from merchants.models import CheckoutPage
 from orders.models import Order
@@ -125,10 +130,10 @@ def test_orders_that_need_attention_are_listed_page_by_page(pay, make_product, m
     Fulfillment.objects.filter(item__order__in=[third, last]).update(status="failed")
     merchant = Order.objects.get(pk=last).merchant
 
-    assert first_needing_attention(3, merchant) == first_needing_attention(3) == [last, third, second]
-    assert first_needing_attention(3, merchant, before=second) == [first]
-    assert first_needing_attention(2, merchant, after=first) == [second, third]
-    assert first_needing_attention(3, outsider) == []
+    assert newest_needing_attention(3, merchant) == newest_needing_attention(3) == [last, third, second]
+    assert newest_needing_attention(3, merchant, before=second) == [first]
+    assert oldest_needing_attention(2, merchant, after=first) == [second, third]
+    assert newest_needing_attention(3, outsider) == []
 
 
 def test_unfinished_work_names_its_order(order):

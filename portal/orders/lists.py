@@ -3,6 +3,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -11,7 +12,7 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from fulfillment.attention import first_needing_attention
+from fulfillment.attention import MAX_ID, newest_needing_attention, oldest_needing_attention
 from fulfillment.models import Fulfillment
 from merchants.models import Merchant
 from orders.models import Order, OrderQuerySet, RefusedReport
@@ -34,6 +35,7 @@ from portal.orders.export import export_orders
 from portal.orders.forms import UNMAPPED, FilterForm
 from portal.paging import PAGE_SIZE, KeysetPage
 from work import sql
+from work.sql import PreparedQuery
 
 # An order's fulfillment status is the worst of its items.
 WORST_FIRST: list[str] = [
@@ -111,7 +113,12 @@ def order_list(request) -> HttpResponse:
 
 
 def has_refused(request: HttpRequest) -> bool:
-    return RefusedReport.objects.filter(merchant=request.merchant).exists()  # type: ignore[attr-defined]
+    return bool(read_refused(merchant=request.merchant.pk))  # type: ignore[attr-defined]
+
+
+@PreparedQuery
+def read_refused(merchant: int) -> QuerySet:
+    return RefusedReport.objects.filter(merchant=merchant).values("pk")[:1]
 
 
 def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
@@ -210,8 +217,11 @@ class AttentionPage(KeysetPage):
         super().__init__(merchant.orders.only(*ROW_FIELDS), "id", before=before, after=after)
 
     def read(self, queryset, field, position, backwards):
-        bound = {} if position is None else {"after" if backwards else "before": position[1]}
-        keys = first_needing_attention(PAGE_SIZE + 1, self.merchant, **bound)
+        _, last = position or (None, 0 if backwards else MAX_ID)
+        if backwards:
+            keys = oldest_needing_attention(PAGE_SIZE + 1, self.merchant, after=last)
+        else:
+            keys = newest_needing_attention(PAGE_SIZE + 1, self.merchant, before=last)
         orders = queryset.in_bulk(keys)
         return [orders[key] for key in keys if key in orders]
 

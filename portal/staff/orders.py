@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
-from fulfillment.attention import first_needing_attention, needing_attention
+from fulfillment.attention import needing_attention, newest_needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
@@ -49,7 +49,13 @@ class AttentionFilter(admin.SimpleListFilter):
         return [("needed", gettext("Needs attention"))]
 
     def queryset(self, request, queryset):
-        return needing_attention(queryset) if self.value() == "needed" else queryset
+        # On its own, the filter is applied by the paginator.
+        is_applied = self.value() == "needed" and not is_only_filter(request)
+        return needing_attention(queryset) if is_applied else queryset
+
+
+def is_only_filter(request) -> bool:
+    return request.GET.keys() - {PAGE_VAR} == {AttentionFilter.parameter_name}
 
 
 class OrderList(LargeTableList):
@@ -75,12 +81,12 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
 
     def get_paginator(self, request, queryset, per_page, *args, **kwargs):
         paginator: Any = super().get_paginator(request, queryset, per_page, *args, **kwargs)
-        if request.GET.keys() - {PAGE_VAR} == {AttentionFilter.parameter_name}:
-            # Checking a thousand orders would take longer than the rest of the page, so this looks a few pages ahead.
+        if is_only_filter(request) and request.GET[AttentionFilter.parameter_name] == "needed":
+            # Checking a thousand orders would take longer than the rest of the page, so this looks one page ahead.
             page = request.GET.get(PAGE_VAR, "1")
-            ahead = per_page * (3 + int(page)) if page.isdecimal() else 0
+            ahead = per_page * (1 + int(page)) if page.isdecimal() else 0
             paginator.MAX_ROWS = min(ahead, paginator.MAX_ROWS)
-            paginator.keys = first_needing_attention(paginator.MAX_ROWS)
+            paginator.keys = newest_needing_attention(paginator.MAX_ROWS)
             paginator.object_list = Order.objects.select_related(*self.list_select_related).order_by("-pk")
         return paginator
 

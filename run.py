@@ -589,6 +589,7 @@ def test(arguments: list[str]) -> int:
 
 def bench(names: list[str]) -> int:
     """Run benchmarks one after the other, so that they don't disturb each other."""
+    names = [name.replace("-", "_") for name in names]
     if unknown := [name for name in names if name not in BENCHMARKS]:
         sys.exit(f"Unknown benchmark: {', '.join(unknown)}. Choose from {', '.join(BENCHMARKS)}.")
     for name in names or BENCHMARKS:

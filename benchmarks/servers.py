@@ -33,6 +33,7 @@ GRANIAN = ["--interface", "wsgi", "--http", "1", "--no-ws", "--workers", "2", "-
 SERVERS = {
     OURS: ["runtime.web", "--application", "{module}", "--processes", "2", "--address"],
     "waitress 3 x 4": ["runtime.web", "--application", "{module}", "--processes", "3", "--address"],
+    "waitress 2 x 2": ["runtime.web", "--application", "{module}", "--processes", "2", "--threads", "2", "--address"],
     "waitress 2 x 8": ["runtime.web", "--application", "{module}", "--processes", "2", "--threads", "8", "--address"],
     "gunicorn sync 3": ["gunicorn", "{module}", "--workers", "3", *GUNICORN],
     "gunicorn gthread 2 x 16": ["gunicorn", "{module}", "--workers", "2", "--threads", "16", *GUNICORN],

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import NamedTuple
 
 from django.core.mail import EmailMultiAlternatives
-from django.db import connection
 from django.db.models import F, Q
 
 from delivery.composition import EmailContent, EmailItem, Texts, render_email
@@ -20,18 +19,20 @@ from orders.subscriptions import known_first_licenses_by_item
 from webhooks.models import WebhookEndpoint, WebhookEvent
 from webhooks.payloads import Payload
 from webhooks.sending import subscribed_endpoints
+from work import sql
 
 # Large columns of an order that no e-mail needs.
 UNUSED = ("content", "additional_parameters", "customer_text")
 READ_STATES = """
-SELECT delivery_delivery.id, delivery_delivery.attempts, orders_order.xmin::text, page.delivery_allowed, ARRAY(
-    SELECT code.id FROM delivery_deliveredcode JOIN orders_activationcode AS code ON code.id = code_id
-    WHERE delivery_id = delivery_delivery.id AND withdrawn_at IS NULL ORDER BY code.id
-)
+SELECT delivery_delivery.id AS delivery, delivery_delivery.attempts, orders_order.xmin::text AS order_version,
+    page.delivery_allowed, ARRAY(
+        SELECT code.id FROM delivery_deliveredcode JOIN orders_activationcode AS code ON code.id = code_id
+        WHERE delivery_id = delivery_delivery.id AND withdrawn_at IS NULL ORDER BY code.id
+    ) AS codes
 FROM delivery_delivery
 JOIN orders_order ON orders_order.id = delivery_delivery.order_id
 JOIN merchants_checkoutpage AS page ON page.id = checkout_page_id
-WHERE delivery_delivery.id = ANY(%(deliveries)s)
+WHERE delivery_delivery.id = ANY(ARRAY(SELECT json_array_elements_text(%(deliveries)s::json)::bigint))
 """
 
 
@@ -72,9 +73,7 @@ class Facts:
 
 
 def read_states(deliveries: list[int]) -> dict[int, State]:
-    with connection.cursor() as cursor:
-        cursor.execute(READ_STATES, {"deliveries": deliveries})
-        return {row[0]: State(*row) for row in cursor.fetchall()}
+    return {row.delivery: State(*row) for row in sql.run(READ_STATES, deliveries=deliveries)}
 
 
 def read_facts(deliveries: Sequence[Delivery]) -> dict[int, Facts]:

@@ -4,9 +4,8 @@ from datetime import timedelta
 from functools import reduce
 from operator import or_
 from time import monotonic
-from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext
@@ -23,7 +22,7 @@ from outbound.mail import MailError, MailSession
 from outbound.models import MailAccount
 from webhooks.models import WebhookEvent, WebhookMessage
 from webhooks.sending import add_messages
-from work import incidents
+from work import incidents, sql
 from work.attempts import Policy
 
 # Pause between attempts while a merchant's mail server is unreachable, for all of its e-mails.
@@ -38,7 +37,8 @@ WITH sent AS (
     WHERE id = %(sent)s AND attempts = %(attempts)s
     RETURNING id
 )
-SELECT (SELECT count(*) FROM sent), state.* FROM (SELECT) AS nothing LEFT JOIN ({READ_STATES}) AS state ON TRUE
+SELECT (SELECT count(*) FROM sent) AS marked, state.*
+FROM (SELECT) AS nothing LEFT JOIN ({READ_STATES}) AS state ON TRUE
 """  # noqa: S608 (a constant)
 
 
@@ -121,16 +121,13 @@ class Batch(Policy[Delivery]):
             self.events.setdefault(message.endpoint_id, message)
 
     def _update_sent(self, delivery: Delivery, message_id: str) -> bool:
-        next_pks = [delivery.pk for delivery in self.waiting[-1:]]
-        parameters: dict[str, Any] = {
-            "sent": delivery.pk,
-            "attempts": delivery.attempts,
-            "message_id": message_id,
-            "deliveries": next_pks,
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(MARK_SENT, parameters)
-            marked, *state = cursor.fetchone()
+        ((marked, *state),) = sql.run(
+            MARK_SENT,
+            sent=delivery.pk,
+            attempts=delivery.attempts,
+            message_id=message_id,
+            deliveries=[delivery.pk for delivery in self.waiting[-1:]],
+        )
         self.state = State(*state) if state[0] else None
         if marked:
             delivery.message_id = message_id

@@ -79,6 +79,9 @@ SAVE = """
     LEFT JOIN outbound_mailaccount account ON account.merchant_id = given.merchant_id
 """
 
+# The e-mail of a code that was just saved, as far as answers show it.
+QUEUED = [DeliveredCode(delivery=Delivery(kind=Delivery.Kind.AUTOMATIC), automatic=True)]
+
 
 @dataclass(slots=True)
 class NewCode:
@@ -159,14 +162,10 @@ def _code_parameters(codes: Sequence[NewCode]) -> list[dict[str, Any]]:
 def _keep(rows: Sequence[Any], codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment]) -> None:
     """Set what only the database knew."""
     by_unit = {(row.item, row.unit): row for row in rows}
-    emails = {
-        row.email: [DeliveredCode(delivery=Delivery(pk=row.email, kind=Delivery.Kind.AUTOMATIC), automatic=True)]
-        for row in {row.email: row for row in rows if row.email}.values()
-    }
     for code in codes:
         row = by_unit[code.item.pk, code.unit]
         code.id, code.saved_at = row.code, row.saved_at
-        code.loaded_deliveries = emails.get(row.email, [])
+        code.loaded_deliveries = QUEUED if row.email else []
     by_item = {row.item: row for row in rows}
     for fulfillment in fulfillments:
         fulfillment.pk = by_item[fulfillment.item_id].fulfillment or fulfillment.pk

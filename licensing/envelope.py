@@ -22,6 +22,9 @@ NAMESPACE = "http://netlicensing.labs64.com/schema/context"
 # Characters that XML 1.0 can't contain, not even as references.
 INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+# Most names and values: nothing in them needs an escape.
+PLAIN = re.compile(r"[\w .:/+-]*", re.ASCII)
+
 WEIGHT = re.compile(r"\bq\s*=\s*([01](?:\.[0-9]*)?)")
 
 Properties = Mapping[str, Any]
@@ -145,11 +148,11 @@ class EnvelopeXMLRenderer(BaseRenderer):
 
 
 def _escaped(text: str) -> str:
-    return escape(INVALID_XML.sub("\ufffd", text), {"\r": "&#13;"})
+    return text if PLAIN.fullmatch(text) else escape(INVALID_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
 def _quoted(text: str) -> str:
-    return quoteattr(INVALID_XML.sub("\ufffd", text))
+    return f'"{text}"' if PLAIN.fullmatch(text) else quoteattr(INVALID_XML.sub("\ufffd", text))
 
 
 def plain_refusal(request: HttpRequest, status: int, text: str) -> HttpResponse:

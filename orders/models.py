@@ -152,7 +152,7 @@ class Order(models.Model):
         DELETED = "deleted", _("Deleted")  # refunded in full, or never paid
         TERMINATED = "terminated", _("Terminated")
 
-    merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="orders")
+    merchant = models.ForeignKey(Merchant, models.PROTECT, db_index=False, related_name="orders")
     number = models.CharField(max_length=64)
     short_number = models.GeneratedField(
         expression=ShortNumber("number"), output_field=models.CharField(max_length=64, null=True), db_persist=True
@@ -286,7 +286,7 @@ class Subscription(models.Model):
         AUTO_RENEWING = "AR", _("renews automatically")
         MANUAL_RENEWAL = "PMR", _("renewed by the customer")
 
-    merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="subscriptions")
+    merchant = models.ForeignKey(Merchant, models.PROTECT, db_index=False, related_name="subscriptions")
     reference = models.CharField(max_length=64, help_text=_("The shop’s ID of the subscription."))
     type = models.CharField(max_length=3, choices=Type)
     period = models.CharField(max_length=8, help_text=_("ISO 8601: P1Y, P3M, P2W, P30D."))
@@ -304,13 +304,15 @@ class OrderItemQuerySet(models.QuerySet["OrderItem"]):
 
 
 class OrderItem(models.Model):
-    order = models.ForeignKey(Order, models.CASCADE, related_name="items")
+    order = models.ForeignKey(Order, models.CASCADE, db_index=False, related_name="items")
     reference = models.CharField(max_length=64, help_text=_("The shop’s number of the item."))
     product = models.ForeignKey(Product, models.PROTECT, related_name="order_items")
     quantity = models.PositiveIntegerField()
     units = models.PositiveIntegerField(help_text=_("The number of activation codes the item needs."))
     total_price = MoneyField()
-    subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, blank=True, related_name="order_items")
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, db_index=False, null=True, blank=True, related_name="order_items"
+    )
     parent_order = models.CharField(
         max_length=64, blank=True, help_text=_("For renewals: the number of the order that this one renews.")
     )
@@ -320,6 +322,9 @@ class OrderItem(models.Model):
     objects = OrderItemQuerySet.as_manager()
 
     class Meta:
+        indexes = [
+            models.Index(fields=["subscription"], condition=Q(subscription__isnull=False), name="item_subscription")
+        ]
         constraints = [
             models.UniqueConstraint(fields=["order", "reference"], name="item_reference_is_unique"),
             models.CheckConstraint(condition=Q(quantity__gte=1, units__gte=1), name="an_item_has_units"),
@@ -354,7 +359,7 @@ class OtherItemQuerySet(models.QuerySet["OtherItem"]):
 class OtherItem(models.Model):
     """An item that is *not ours*, such as an unknown product, a discount or shipping. It gets no license."""
 
-    order = models.ForeignKey(Order, models.CASCADE, related_name="other_items")
+    order = models.ForeignKey(Order, models.CASCADE, db_index=False, related_name="other_items")
     reference = models.CharField(max_length=64)
     product = models.CharField(
         max_length=MAX_OTHER_PRODUCT, blank=True, help_text=_("The product’s name or SKU in the shop.")
@@ -390,7 +395,7 @@ class RefusedReport(models.Model):
         PAYMENT = "payment", _("Payment")
         REFUND = "refund", _("Refund")
 
-    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="refused_reports")
+    merchant = models.ForeignKey(Merchant, models.CASCADE, db_index=False, related_name="refused_reports")
     kind = models.CharField(max_length=10, choices=Kind)
     order_number = models.CharField(max_length=64, blank=True)
     status = models.PositiveSmallIntegerField(help_text=_("HTTP status of the response."))

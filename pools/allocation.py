@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from orders.models import OrderItem
 from pools.ledger import moved_by
 from pools.models import LicenseKey, LicenseKeyQuerySet, LicensePool
-from pools.replenishment import check_stock, rearm
+from pools.replenishment import check_stock_after_commit, rearm
 from pools.signals import pool_refilled
 from work import sql
 
@@ -82,7 +82,7 @@ def take_keys(wanted: Mapping[Place, Sequence[Unit]], *, from_reserve: bool = Fa
 
     for pool in {row.pool_id for row in rows if row.lead > HINT_STEP and not from_reserve}:
         transaction.on_commit(partial(advance_head_hint, LicensePool(pk=pool)), robust=True)
-    transaction.on_commit(partial(check_stock, {pool for pool, _ in wanted}), robust=True)
+    check_stock_after_commit({pool for pool, _ in wanted})
     column = LicenseKey._meta.get_field("code")
     return {
         (row.item_id, row.unit): TakenKey(
@@ -138,7 +138,7 @@ def fill_reserve(pool: LicensePool) -> None:
     if shortfall > 0:
         newest = pool.keys.available().filter(position__gte=pool.head_hint).order_by("-position")
         _set_reserved(newest, shortfall, reserved=True)
-        transaction.on_commit(partial(check_stock, [pool.pk]), robust=True)
+        check_stock_after_commit([pool.pk])
     elif shortfall < 0:
         oldest = pool.keys.reserved().order_by("position")
         first = oldest.values_list("position", flat=True)[0]

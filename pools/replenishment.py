@@ -50,11 +50,24 @@ FIRST_SALES = """
 def check_stock(pools: Collection[int]) -> None:
     """Notify the merchant once when a pool's stock falls to the threshold, and once when the pool is empty.
 
-    Call it after commit: only then does the last of several concurrent payments see the effect of all of them. Call it
-    also after a transaction that held a pool's lock: a payment that met the lock relies on it.
+    Transactions use `check_stock_after_commit`.
     """
-    while pools := [row.id for row in sql.run(STOCK, pools=list(pools)) if _is_worse(row, _level(row, row.available))]:
-        pools = [pool for pool in pools if _notify(pool)]
+    _notify_merchants(sql.run(STOCK, pools=list(pools)))
+
+
+def check_stock_after_commit(pools: Collection[int]) -> None:
+    """Check the stock after this transaction. Call it for each pool whose keys were issued or whose lock is held.
+
+    Only after commit does the last of several concurrent payments see the effect of all of them. And a payment that
+    met a pool's lock relies on the holder's check.
+    """
+    sql.run_after_commit(_notify_merchants, STOCK, pools=list(pools))
+
+
+def _notify_merchants(stock: list[Any]) -> None:
+    worse = [pool.id for pool in stock if _is_worse(pool, _level(pool, pool.available))]
+    if notified := [pool for pool in worse if _notify(pool)]:
+        check_stock(notified)
 
 
 @transaction.atomic

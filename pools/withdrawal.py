@@ -1,13 +1,12 @@
 """Withdraws keys from stock: single keys, the rest of a batch, or a whole batch by undoing its import."""
 
-from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext, ngettext
 
 from pools.allocation import fill_reserve
 from pools.ledger import moved_by
 from pools.models import KeyBatch, LicenseKey, LicenseKeyQuerySet, LicensePool
-from pools.replenishment import check_stock
+from pools.replenishment import check_stock_after_commit
 from work.refusals import Refused
 
 
@@ -60,7 +59,7 @@ def withdraw_key(key: LicenseKey, *, actor: str) -> None:
 def _restore_reserve(pool: LicensePool) -> None:
     """Top up the reserve, which may have lost keys, and then check whether the stock is low."""
     fill_reserve(pool)
-    transaction.on_commit(lambda: check_stock([pool.pk]), robust=True)
+    check_stock_after_commit([pool.pk])
 
 
 def describe_withdrawal(count: int) -> str:

@@ -13,6 +13,9 @@ from runtime.health import healthz
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
+    # First, because Django tries the patterns in order, and customers wait for these.
+    path("api/v1/", include("api.urls")),
+    path("core/v2/rest/", include("licensing.urls")),
     path("", home, name="home"),
     path("", include("portal.orders.urls")),
     path("pools/", include("portal.pools.urls")),
@@ -35,8 +38,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", ApiSchema.as_view(), name="api-schema"),
     path("api/docs/", ApiDocs.as_view(), name="api-docs"),
-    path("api/v1/", include("api.urls")),
-    path("core/v2/rest/", include("licensing.urls")),
 ]
 
 handler400 = "api.problems.bad_request"

@@ -6,7 +6,7 @@ from functools import cached_property
 from inspect import signature
 from typing import Any
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, models
 
 
 def run(statement: str, **parameters: Any) -> list[Any]:
@@ -18,6 +18,14 @@ def run(statement: str, **parameters: Any) -> list[Any]:
     """
     rows: list[Any] = connection.run_prepared(statement, parameters)  # type: ignore[attr-defined]
     return rows
+
+
+def run_after_commit(use: Callable[[list[Any]], None], statement: str, **parameters: Any) -> None:
+    """Execute a statement as `run` does, after the transaction, and call `use` with its rows. An error is logged.
+
+    It is sent along with COMMIT and sees what the transaction and those before it committed.
+    """
+    connection.run_after_commit(statement, parameters, use)  # type: ignore[attr-defined]
 
 
 def columns(model: type[models.Model], table: str) -> str:
@@ -32,7 +40,7 @@ def build(model: type[models.Model], row: Any, start: int = 0) -> Any:
         field.from_db_value(value, None, connection) if hasattr(field, "from_db_value") else value
         for field, value in zip(fields, row[start : start + len(fields)], strict=True)
     ]
-    return model.from_db(connection.alias, [field.attname for field in fields], values)
+    return model.from_db(DEFAULT_DB_ALIAS, [field.attname for field in fields], values)
 
 
 class PreparedQuery:

@@ -116,7 +116,7 @@ class Delivery(Retryable):
     codes = models.ManyToManyField(ActivationCode, through="DeliveredCode", related_name="deliveries")
     recipient = models.EmailField()
     # The same at every attempt, so that duplicates can be recognized. A mail provider may replace it.
-    message_id = models.CharField("Message-ID", max_length=255, db_index=True, editable=False)
+    message_id = models.CharField("Message-ID", max_length=255, editable=False)
     sent_at = models.DateTimeField(null=True, blank=True, editable=False)
     requested_by = models.CharField(max_length=MAX_ACTOR, blank=True)
 
@@ -132,12 +132,17 @@ class Delivery(Retryable):
                 condition=Q(due_at__isnull=False),
                 name="delivery_in_turn",
             ),
-            models.Index(fields=["merchant", "status", "order"], name="delivery_by_status"),
+            models.Index(
+                fields=["merchant", "status", "order"],
+                condition=~Q(status__in=["queued", "sent"]),  # so payments don't write it
+                name="delivery_by_status",
+            ),
             models.Index(
                 fields=["order"],
                 condition=~Q(status__in=["sent", "delivered", "opened"]),
                 name="delivery_not_well",
             ),
+            models.Index(fields=["message_id"], name="delivery_message_id"),
         ]
 
     def __str__(self):
@@ -156,7 +161,7 @@ class Delivery(Retryable):
 
 
 class DeliveredCode(models.Model):
-    delivery = models.ForeignKey(Delivery, models.CASCADE)
+    delivery = models.ForeignKey(Delivery, models.CASCADE, db_index=False)
     code = models.ForeignKey(ActivationCode, models.CASCADE)
     automatic = models.BooleanField()
 

@@ -23,7 +23,7 @@ DROP FUNCTION fulfillment_name_order;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("fulfillment", "0005_clearer_texts"), ("orders", "0005_lists")]
+    dependencies = [("fulfillment", "0005_clearer_texts"), ("orders", "0006_lists")]
 
     operations = [
         migrations.AddField(

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -46,7 +46,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
         names = [field.attname for field in Token._meta.concrete_fields if field.attname not in DEFERRED]
         statement = f"SELECT {', '.join(names)} FROM licensing_token WHERE fingerprint = %(fingerprint)s"  # noqa: S608
         rows = sql.run(statement, fingerprint=fingerprint(number))
-        return Token.from_db(connection.alias, names, rows[0]) if rows else None
+        return Token.from_db(DEFAULT_DB_ALIAS, names, rows[0]) if rows else None
 
     def live(self):
         return self.filter(Q(expiration_time=None) | Q(expiration_time__gt=Now()), active=True)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar
 
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, models
 
 from licensing.models import FailedValidation, License, Licensee, LicenseTemplate, LicensingProduct, ProductModule
 from licensing.models.licensees import FIND
@@ -94,7 +94,7 @@ def _instance(model: type[Row], values: dict[str, Any]) -> Row:
         if values.get(name):
             values[name] = datetime.fromisoformat(values[name])
     names = _names(model, frozenset(values))
-    return model.from_db(connection.alias, names, [values[name] for name in names])
+    return model.from_db(DEFAULT_DB_ALIAS, names, [values[name] for name in names])
 
 
 @cache

@@ -116,7 +116,7 @@ def test_concurrent_payments_cause_one_notice_of_each_kind(pay, make_product, ma
 
 
 def test_the_sweep_catches_a_missed_crossing(pay, product, monkeypatch):
-    monkeypatch.setattr("pools.allocation.check_stock", lambda pool: None)
+    monkeypatch.setattr("pools.allocation.check_stock_after_commit", lambda pool: None)
     pay(product, quantity=3)
     assert notices() == []
 

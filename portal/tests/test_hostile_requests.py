@@ -211,7 +211,7 @@ def test_it_returns_503_with_retry_after_while_the_database_is_down(api, merchan
 
     with monkeypatch.context() as context:
         context.setattr("django.db.backends.utils.CursorWrapper.execute", execute)
-        context.setattr("runtime.postgresql.base._execute", execute)  # written statements
+        context.setattr("runtime.postgresql.base.DatabaseWrapper._run", execute)  # written statements
         if "core" in path:
             api.credentials(HTTP_AUTHORIZATION="Basic YXBpS2V5OjEyMzQtNTY3OC05MDEy")
         response = api.get(path)

@@ -155,3 +155,20 @@ def count_rows(sql):
 def count_rows_of(plan):
     own = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
     return own + sum(map(count_rows_of, plan.get("Plans", [])))
+
+
+def test_no_index_of_a_payments_rows_repeats_the_beginning_of_another(db):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT short.indexrelid::regclass::text
+            FROM pg_index short JOIN pg_index long ON long.indrelid = short.indrelid
+            JOIN pg_class ON pg_class.oid = short.indrelid
+            WHERE relname ~ '^(orders_|delivery_|pools_(licensekey|keymovement|stock)|fulfillment_fulfillment$)'
+                AND short.indexrelid <> long.indexrelid
+                AND short.indexprs IS NULL AND long.indexprs IS NULL AND short.indpred IS NULL AND long.indpred IS NULL
+                AND NOT short.indisunique AND long.indkey::text || ' ' LIKE short.indkey::text || ' %'
+            """
+        )
+        repeating = [name for (name,) in cursor.fetchall()]
+    assert repeating == []

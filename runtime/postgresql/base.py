@@ -1,28 +1,35 @@
 """Django's PostgreSQL backend, with prepared statements and cheaper checks of persistent connections.
 
 Django's CONN_HEALTH_CHECKS asks the server before the first query of each request, which costs a round trip. A
-connection that answered a moment ago is most likely alive. If it isn't, the request gets a 503 as during an outage,
-the caller repeats it, and Django replaces the connection.
+connection that answered a moment ago is most likely alive. If it isn't, a written SELECT outside a transaction is
+repeated over a new one, such as the one that finds a request's API key. After any other statement the request gets a
+503 as during an outage, the caller repeats it, and Django replaces the connection.
 """
 
 import json
 import re
+import select
 import time
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial, update_wrapper
 from typing import Any
 
 import psycopg
 from django.conf import settings
 from django.db.backends.postgresql import base
+from django.db.backends.utils import debug_transaction
 from psycopg import pq
-from psycopg.adapt import Transformer
+from psycopg.adapt import Loader, Transformer
 
 # Seconds without a query after which a connection is checked before its next one.
 IDLE_SECONDS = 5
+
+# A statement's name or text and its parameters, which are None for one that isn't prepared.
+Message = tuple[bytes, list[bytes | None] | None]
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -40,6 +47,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Check the connection before its next query, however short the pause."""
         self.used_at = float("-inf")
 
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        connection = super().get_new_connection(conn_params)
+        connection.adapters.register_loader("timestamptz", MomentLoader)
+        # The statements that this session knows, by their texts.
+        self.prepared: dict[str, Prepared] = {}
+        self.transformer = Transformer(connection)
+        return connection
+
+    def on_commit(self, func: Callable[[], Any], robust: bool = False) -> None:
+        if isinstance(func, partial):
+            update_wrapper(func, func.func)  # Django logs the name of a function that fails, and partials have none.
+        super().on_commit(func, robust)
+
     def run_prepared(self, statement: str, values: Mapping[str, Any]) -> list[Any]:
         """Execute a statement that runs often and whose text never changes (work/sql.py).
 
@@ -51,44 +71,143 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.validate_no_broken_transaction()
         start = time.monotonic()
         with self.wrap_database_errors:
-            rows = _execute(self.connection, statement, values)
+            try:
+                rows = self._run(statement, values)
+            except psycopg.OperationalError:
+                is_lost = self.connection.pgconn.status == pq.ConnStatus.BAD
+                if self.in_atomic_block or not (is_lost and statement.lstrip().startswith("SELECT")):
+                    raise
+                self.close()
+                self.connect()
+                rows = self._run(statement, values)
         if self.queries_logged:
-            texts = {name: (_to_text(value) or b"").decode() for name, value in values.items()}
-            sql = self.ops.compose_sql(statement, texts)
-            self.queries_log.append({"sql": sql, "time": f"{time.monotonic() - start:.3f}"})
+            self._log(statement, values, time.monotonic() - start)
         return rows
 
+    def run_after_commit(self, statement: str, values: Mapping[str, Any], use: Callable[[list[Any]], None]) -> None:
+        """Call `use` with the statement's rows after the transaction. An error is logged."""
+        self.on_commit(AfterCommit(self, statement, values, use), robust=True)
 
-def _execute(connection: psycopg.Connection[Any], statement: str, values: Mapping[str, Any]) -> list[Any]:
-    query, names = _to_positional(statement)
-    parameters: Any = [_to_text(values[name]) for name in names]
-    server = connection.pgconn
-    if not connection.autocommit and server.transaction_status == pq.TransactionStatus.IDLE:
-        _check(connection, server.exec_(b"BEGIN"))
-    if settings.PREPARED_STATEMENTS:
-        result = server.exec_prepared(_prepare(connection, query), parameters)
-    else:
-        result = server.exec_params(query, parameters)
-    _check(connection, result)
-    transformer = Transformer(connection)
-    transformer.set_pgresult(result)
-    make_row = _row_type(query, tuple(result.fname(index) or b"" for index in range(result.nfields)))
-    return transformer.load_rows(0, result.ntuples, make_row)
+    def _run(self, statement: str, values: Mapping[str, Any]) -> list[Any]:
+        message = self._bind(statement, values)
+        server = self.connection.pgconn
+        if not self.connection.autocommit and server.transaction_status == pq.TransactionStatus.IDLE:
+            _, result = self._exchange([[(b"BEGIN", None), message]])
+        else:
+            query, parameters = message
+            execute = server.exec_prepared if settings.PREPARED_STATEMENTS else server.exec_params
+            result = execute(query, parameters)
+        return self._load(statement, result)
+
+    def _commit(self) -> None:
+        """Send COMMIT and what is to run after it in one round trip."""
+        if self.connection is None or self.connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            return
+        with debug_transaction(self, "COMMIT"), self.wrap_database_errors:
+            after = [entry[1] for entry in self.run_on_commit if isinstance(entry[1], AfterCommit)]
+            if not after:
+                self._check(self.connection.pgconn.exec_(b"COMMIT"))
+                return
+            messages = [self._bind(action.statement, action.values) for action in after]
+            committed, *results = self._exchange([[(b"COMMIT", None)], *([message] for message in messages)])
+            self._check(committed)
+            for action, result in zip(after, results, strict=True):
+                action.result = result
+
+    def _exchange(self, groups: Sequence[Sequence[Message]]) -> list[Any]:
+        """Send messages together and return their results. After an error, the rest of its group is skipped."""
+        server = self.connection.pgconn
+        server.enter_pipeline_mode()
+        for group in groups:
+            for query, parameters in group:
+                if parameters is not None and settings.PREPARED_STATEMENTS:
+                    server.send_query_prepared(query, parameters)
+                else:
+                    server.send_query_params(query, parameters)
+            server.pipeline_sync()
+        poll = select.poll()
+        poll.register(server.socket, select.POLLIN)
+        results, left = [], len(groups)
+        while left:
+            while server.is_busy():
+                poll.poll()  # get_result() would keep other threads from running
+                server.consume_input()
+            result = server.get_result()
+            if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
+                left -= 1
+            elif result is not None:
+                results.append(result)
+        server.exit_pipeline_mode()
+        return results
+
+    def _bind(self, statement: str, values: Mapping[str, Any]) -> Message:
+        known = self.prepared.get(statement)
+        if known is None:
+            query, names = _to_positional(statement)
+            if settings.PREPARED_STATEMENTS:
+                name = b"keywell_%d" % len(self.prepared)
+                self._check(self.connection.pgconn.prepare(name, query))
+                query = name
+            known = self.prepared[statement] = Prepared(query, names)
+        return known.query, [_to_text(values[name]) for name in known.names]
+
+    def _load(self, statement: str, result: Any) -> list[Any]:
+        self._check(result)
+        known = self.prepared[statement]
+        if known.make_row is None:
+            names = [result.fname(index).decode() for index in range(result.nfields)]
+            known.make_row = namedtuple("Row", names)._make  # type: ignore[attr-defined]
+        self.transformer.set_pgresult(result)
+        return self.transformer.load_rows(0, result.ntuples, known.make_row)
+
+    def _check(self, result: Any) -> None:
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+            if self.connection.pgconn.status == pq.ConnStatus.BAD:
+                raise psycopg.OperationalError(result.get_error_message())
+            raise psycopg.errors.error_from_result(result, encoding=self.connection.info.encoding)
+
+    def _log(self, statement: str, values: Mapping[str, Any], seconds: float) -> None:
+        texts = {name: (_to_text(value) or b"").decode() for name, value in values.items()}
+        self.queries_log.append({"sql": self.ops.compose_sql(statement, texts), "time": f"{seconds:.3f}"})
 
 
-def _prepare(connection: Any, query: bytes) -> bytes:
-    """Return the name of the prepared statement. It lives as long as its connection."""
-    known: dict[bytes, bytes] = connection.__dict__.setdefault("keywell_statements", {})
-    if query not in known:
-        name = b"keywell_%d" % len(known)
-        _check(connection, connection.pgconn.prepare(name, query))
-        known[query] = name
-    return known[query]
+@dataclass(slots=True)
+class Prepared:
+    query: bytes  # the name of the prepared statement, or its text if they are switched off
+    names: tuple[str, ...]  # of the parameters, in order
+    make_row: Callable[[Iterable[Any]], tuple[Any, ...]] | None = None
 
 
-def _check(connection: psycopg.Connection[Any], result: Any) -> None:
-    if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-        raise psycopg.errors.error_from_result(result, encoding=connection.info.encoding)
+class AfterCommit:
+    """A statement to run after a transaction, for `transaction.on_commit`."""
+
+    def __init__(
+        self,
+        connection: DatabaseWrapper,
+        statement: str,
+        values: Mapping[str, Any],
+        use: Callable[[list[Any]], None],
+    ) -> None:
+        self.connection, self.statement, self.values, self.use = connection, statement, values, use
+        self.result: Any = None  # if it came with the one of COMMIT
+        self.__qualname__ = use.__qualname__  # for Django's log
+
+    def __call__(self) -> None:
+        if self.result is None:
+            rows = self.connection.run_prepared(self.statement, self.values)
+        else:
+            with self.connection.wrap_database_errors:
+                rows = self.connection._load(self.statement, self.result)
+        self.use(rows)
+
+
+class MomentLoader(Loader):
+    """Loads moments of a session in UTC. Django's loader takes a few times as long."""
+
+    timezone = UTC  # Django's cursors replace loaders of other time zones.
+
+    def load(self, data: Any) -> datetime:
+        return datetime.fromisoformat(bytes(data).decode()).astimezone(self.timezone)
 
 
 @cache
@@ -101,12 +220,6 @@ def _to_positional(statement: str) -> tuple[bytes, tuple[str, ...]]:
 
     compact = " ".join(re.sub(r"(?m)^\s*--.*$", "", statement).split())
     return re.sub(r"%\((\w+)\)s|%%", number, compact).encode(), tuple(names)
-
-
-@cache
-def _row_type(query: bytes, names: tuple[bytes, ...]) -> Callable[[Iterable[Any]], tuple[Any, ...]]:
-    make: Callable[[Iterable[Any]], tuple[Any, ...]] = namedtuple("Row", map(bytes.decode, names))._make  # type: ignore
-    return make
 
 
 def _to_text(value: Any) -> bytes | None:

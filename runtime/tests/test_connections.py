@@ -1,8 +1,10 @@
 """Persistent connections to the database, which are checked only after a pause."""
 
 import os
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from threading import Event, Thread
 
 import psycopg
@@ -87,6 +89,21 @@ def test_one_that_is_lost_between_requests_fails_once(clock):
     assert request() != first
 
 
+def test_a_written_select_is_repeated_over_a_new_connection(clock):
+    first = request()
+    end_session(first)
+
+    assert sql.run("SELECT pg_backend_pid() AS pid")[0].pid != first
+
+
+def test_a_written_change_is_not_repeated(clock):
+    end_session(request())
+    with pytest.raises(OperationalError):
+        sql.run("UPDATE merchants_merchant SET name = ''")
+
+    assert sql.run("SELECT 1 AS answer")[0].answer == 1
+
+
 PREPARED = "SELECT count(*) AS count FROM pg_prepared_statements WHERE statement LIKE %(pattern)s"
 
 
@@ -166,6 +183,90 @@ def test_waiting_for_a_statement_lets_other_threads_work():
         steps += 1
     waiting.join()
     assert steps > 1000
+
+
+ADD = """
+    INSERT INTO merchants_merchant (name, slug, sender_name, reply_to, second_factor_required)
+    VALUES ('A', %(slug)s, '', '', false) RETURNING id
+"""
+FIND = "SELECT slug FROM merchants_merchant WHERE slug LIKE 'after-%%'"
+
+
+def run_after_commit(statement=FIND, **parameters):
+    results: list[list[str]] = []
+    sql.run_after_commit(lambda rows: results.append([row.slug for row in rows]), statement, **parameters)
+    return results
+
+
+def test_a_statement_after_the_transaction_sees_its_rows():
+    with transaction.atomic():
+        results = run_after_commit()
+        sql.run(ADD, slug="after-1")
+        assert results == []
+    assert results == [["after-1"]]
+
+    assert run_after_commit() == [["after-1"]]  # without a transaction
+
+
+def test_no_statement_follows_a_rollback():
+    with transaction.atomic():
+        with transaction.atomic():
+            inner = run_after_commit()
+            transaction.set_rollback(True)
+        outer = run_after_commit()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        failed = run_after_commit()
+        sql.run(ADD, slug="after-2")
+        raise ZeroDivisionError
+
+    assert (inner, outer, failed) == ([], [[]], [])
+
+
+def test_an_error_after_the_transaction_is_logged(caplog):
+    with transaction.atomic():
+        sql.run(ADD, slug="after-1")
+        failing = run_after_commit("SELECT %(value)s::integer AS slug", value="a")
+        passing = run_after_commit()
+
+    assert (failing, passing) == ([], [["after-1"]])
+    assert "DataError" in caplog.text
+
+
+@pytest.mark.parametrize("is_atomic", [True, False])
+def test_a_partial_function_that_fails_is_logged_and_the_next_one_is_called(caplog, is_atomic):
+    called: list[int] = []
+    with transaction.atomic() if is_atomic else nullcontext():
+        transaction.on_commit(partial(end_session, "no pid"), robust=True)
+        transaction.on_commit(partial(called.append, 1), robust=True)
+
+    assert called == [1]
+    assert "Error calling end_session" in caplog.text
+
+
+def test_nothing_is_used_if_the_commit_fails():
+    with pytest.raises(IntegrityError), transaction.atomic():
+        results = run_after_commit()
+        sql.run("INSERT INTO merchants_product (merchant_id, sku, name) VALUES (0, '', '')")
+
+    assert results == []
+    assert run_after_commit() == [[]]
+
+
+def test_a_connection_that_is_lost_before_the_commit_is_replaced(clock):
+    with pytest.raises(OperationalError), transaction.atomic():
+        results = run_after_commit()
+        end_session(sql.run("SELECT pg_backend_pid() AS pid")[0].pid)
+
+    assert results == []
+    assert run_after_commit() == [[]]
+
+
+def test_a_connection_that_is_lost_before_the_transaction_is_replaced(clock):
+    end_session(request())
+    with pytest.raises(OperationalError), transaction.atomic():
+        sql.run(FIND)
+
+    assert sql.run(FIND) == []
 
 
 def test_a_queryset_is_composed_once_for_all_values():

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orders", "0004_clearer_texts")]
+    dependencies = [("orders", "0005_fewer_indexes")]
 
     operations = [
         migrations.AddIndex(

@@ -1,3 +1,4 @@
+import django.db.models.deletion
 from django.db import migrations, models
 
 
@@ -11,10 +12,23 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddIndex(
+            model_name="delivery", index=models.Index(fields=["order", "id"], name="delivery_in_order")
+        ),
+        migrations.AlterField(
+            model_name="delivery",
+            name="order",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="deliveries",
+                to="orders.order",
+            ),
+        ),
+        migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
                 condition=models.Q(("status__in", ["queued", "sent"]), _negated=True),
-                fields=["merchant", "status", "order"],
+                fields=["merchant", "status", "order", "id"],
                 name="delivery_by_status",
             ),
         ),

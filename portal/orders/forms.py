@@ -130,12 +130,12 @@ class FilterForm(forms.Form):
 
 def fulfillment_is(status: str) -> Q | Exists:
     """Orders with an item in this status. For `done`, all items must be done."""
-    of_order = Fulfillment.objects.filter(item__order=OuterRef("pk"))
+    unfinished = Fulfillment.objects.filter(order=OuterRef("pk")).unfinished()  # only these name their order
     if status == UNMAPPED:
         return Q(pk__in=Order.objects.unmapped().values("pk"))
     if status == Fulfillment.Status.DONE:
-        return ~Exists(of_order.unfinished()) & Exists(of_order)
-    return Exists(of_order.filter(status=status))
+        return ~Exists(unfinished) & Exists(Fulfillment.objects.filter(item__order=OuterRef("pk")))
+    return Exists(unfinished.filter(status=status))
 
 
 def last_delivery_is(status: str) -> Exists:

@@ -53,6 +53,7 @@ def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
 
 class FulfillmentPolicy(Policy[Fulfillment]):
     model = Fulfillment
+    related = ("item__order__merchant", "item__order__checkout_page", "item__product")
 
     def attempt(self, fulfillment):
         """Return False if a source was busy, so nothing was attempted."""

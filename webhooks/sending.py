@@ -135,6 +135,7 @@ def _send_due(endpoint: int) -> None:
 
 class WebhookPolicy(Policy[WebhookMessage]):
     model = WebhookMessage
+    related = ("endpoint__merchant",)
 
     def attempt(self, message):
         endpoint = message.endpoint
@@ -157,7 +158,8 @@ class WebhookPolicy(Policy[WebhookMessage]):
         if not 200 <= answer.status_code < 300:
             raise NotTaken(answer)
         message.end(status=WebhookMessage.Status.DELIVERED, reason="")
-        WebhookEndpoint.objects.filter(pk=endpoint.pk).exclude(failing_since=None).update(failing_since=None)
+        if endpoint.failing_since:
+            WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=None)
 
     def fail(self, message, failure):
         super().fail(message, failure)

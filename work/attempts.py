@@ -27,6 +27,7 @@ class Policy(Generic[Row]):
     """How rows of one model are attempted, and what happens when an attempt fails."""
 
     model: type[Row]
+    related: tuple[str, ...] = ()  # what attempts need of other tables, read along with the row
 
     def run(self, pk: int) -> Any:
         """Make one attempt at a row if it is due. Return what `attempt` returns, or None."""
@@ -49,7 +50,8 @@ class Policy(Generic[Row]):
         return None
 
     def claim(self, pk: int) -> Row | None:
-        row: Row | None = self.model._default_manager.claim(pk)
+        rows = self.model._default_manager
+        row: Row | None = (rows.select_related(*self.related) if self.related else rows).claim(pk)
         return row
 
     def attempt(self, row: Row) -> Any:

@@ -1,6 +1,7 @@
 """Orders and servers that need attention."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -11,9 +12,11 @@ from merchants.models import Merchant
 from orders.kinds import SOURCES
 from orders.models import Order, OrderQuerySet, OtherItem
 from outbound.models import Upstream
+from work.sql import PreparedQuery
 
 # How long a paid customer may wait before a person should look.
 LONG_OUTAGE = timedelta(hours=1)
+MAX_ID = 2**63 - 1
 
 
 def stuck_fulfillments() -> QuerySet[Fulfillment]:
@@ -22,7 +25,7 @@ def stuck_fulfillments() -> QuerySet[Fulfillment]:
         status__in=[Fulfillment.Status.WAITING, Fulfillment.Status.PENDING], created_at__lt=Now() - LONG_OUTAGE
     )
     return Fulfillment.objects.filter(
-        Q(status=Fulfillment.Status.FAILED) | long_waiting, item__order__status=Order.Status.PAID
+        Q(status=Fulfillment.Status.FAILED) | long_waiting, order__status=Order.Status.PAID
     )
 
 
@@ -40,7 +43,7 @@ def lost_deliveries() -> QuerySet[Delivery]:
         ~Exists(later.exclude(delivery__status=status.CANCELED)), delivery=OuterRef("pk"), code__withdrawn_at=None
     )
     lost = Q(status__in=[status.FAILED, *Delivery.RETURNED, status.COMPLAINED])
-    return Delivery.objects.exclude(status__in=Delivery.SUCCESSFUL).filter(
+    return Delivery.objects.filter(
         lost | late | held_back, ~Q(order__email=""), Exists(orphaned), order__status=Order.Status.PAID
     )
 
@@ -57,28 +60,69 @@ def troubled_upstreams(merchant: Merchant) -> list[Upstream]:
 
 def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -> OrderQuerySet:
     """Narrow orders down to those that need attention. With `merchant`, all of them must belong to it."""
-    first, *others = _order_ids(merchant)
+    first, *others = (rows.values_list("order") for rows in _rows_needing_attention(merchant))
     return orders.filter(pk__in=first.union(*others))
+
+
+def newest_needing_attention(most: int, merchant: Merchant | None = None, *, before: int = MAX_ID) -> list[int]:
+    """The IDs of the newest orders that need attention, older than the one `before` which they come in the list.
+
+    They are read in the order of an index, so the number of all others doesn't matter.
+    """
+    if merchant:
+        rows = read_newest(merchant=merchant.pk, most=most, before=before)
+    else:
+        rows = read_newest_of_all(most=most, before=before)
+    return sorted({row.order for row in rows}, reverse=True)[:most]
+
+
+def oldest_needing_attention(most: int, merchant: Merchant, *, after: int) -> list[int]:
+    """The same for the oldest ones that are newer than an order, oldest first."""
+    rows = read_oldest(merchant=merchant.pk, most=most, after=after)
+    return sorted({row.order for row in rows})[:most]
+
+
+@PreparedQuery
+def read_newest(merchant: int, most: int, before: int) -> QuerySet[Any]:
+    rows = [rows.filter(order__lt=before).order_by("-order") for rows in _rows_needing_attention(merchant)]
+    return _first_orders(rows, most)
+
+
+@PreparedQuery
+def read_newest_of_all(most: int, before: int) -> QuerySet[Any]:
+    rows = [rows.filter(order__lt=before).order_by("-order") for rows in _rows_needing_attention(None)]
+    return _first_orders(rows, most)
+
+
+@PreparedQuery
+def read_oldest(merchant: int, most: int, after: int) -> QuerySet[Any]:
+    rows = [rows.filter(order__gt=after).order_by("order") for rows in _rows_needing_attention(merchant)]
+    return _first_orders(rows, most)
+
+
+def _first_orders(reasons: list[QuerySet[Any]], most: int) -> QuerySet[Any]:
+    first, *others = [rows.values("order").distinct()[:most] for rows in reasons]
+    return first.union(*others, all=True)
 
 
 def count_needing_attention(merchant: Merchant, most: int) -> int:
     """Count the merchant's orders that need attention, but only up to `most`.
 
-    Every page shows the number. Counting all of them sorts them first, so this stops at a few rows of each kind.
+    Every page shows the number, so this reads only as many rows as that takes: usually those of one reason.
     """
+    first, *others = (rows.values_list("order") for rows in _rows_needing_attention(merchant))
     enough = 2 * most  # an order can have several
-    first, *others = [ids[:enough] for ids in _order_ids(merchant)]
-    rows = list(first.union(*others, all=True))
+    rows = list(first.union(*others, all=True)[:enough])
     found = len(set(rows))
-    if found < most and len(rows) >= enough:
-        return needing_attention(merchant.orders.all(), merchant)[:most].count()
+    if found < most and len(rows) == enough:
+        return len(newest_needing_attention(most, merchant))
     return min(found, most)
 
 
-def _order_ids(merchant: Merchant | None) -> list[QuerySet]:
-    """The IDs of orders that need attention, with duplicates: one query for each reason."""
+def _rows_needing_attention(merchant: Merchant | int | None) -> list[QuerySet[Any]]:
+    """One query for each reason; each row has an `order`."""
     stuck, lost, unsold = stuck_fulfillments(), lost_deliveries(), mappable_items()
     if merchant:
-        stuck, lost = stuck.filter(item__order__merchant=merchant), lost.filter(order__merchant=merchant)
-        unsold = unsold.filter(order__merchant=merchant)
-    return [stuck.values_list("item__order"), lost.values_list("order"), unsold.values_list("order")]
+        stuck, unsold = stuck.filter(order__merchant=merchant), unsold.filter(order__merchant=merchant)
+        lost = lost.filter(merchant=merchant)
+    return [stuck, lost, unsold]

@@ -4,13 +4,14 @@ import re
 import unicodedata
 from urllib.parse import quote, unquote
 
-from django.db.models import TextChoices, Value
+from django.db.models import QuerySet, TextChoices, Value
 from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Product
 from orders.license_texts import HINT_LENGTH, letters, loose_fingerprint
-from orders.models import ActivationCode, OrderQuerySet
+from orders.models import ActivationCode, OrderQuerySet, OtherItem
 from vault.fingerprints import fingerprint
+from work.sql import PreparedQuery
 
 MAX_SEARCH = 20_000  # characters: the longest license, with a browser's line breaks
 # A longer text can only be a license.
@@ -64,12 +65,44 @@ def find(orders: OrderQuerySet, text: str) -> dict[Kind, OrderQuerySet]:
     if exact is not None and exact.exists():
         return {Kind.EMAIL: exact}
 
-    readings = {kind: found for kind in Kind if (found := look_up(orders, kind, text)) is not None}
+    impossible = get_impossible_kinds(text)
+    kinds = [kind for kind in Kind if kind not in impossible]
+    readings = {kind: found for kind in kinds if (found := look_up(orders, kind, text)) is not None}
+    if not readings:
+        return {}
     probes = [found.order_by().annotate(kind=Value(kind)).values_list("kind")[:1] for kind, found in readings.items()]
     hits = {kind for (kind,) in probes[0].union(*probes[1:], all=True)}
     for kind in set(hits):
         hits -= REDUNDANT_KINDS.get(kind, set())
     return {kind: found for kind, found in readings.items() if kind in hits}
+
+
+def get_impossible_kinds(text: str) -> set[Kind]:
+    """The kinds of which no merchant has anything: most texts are few of them, and each takes long to compose."""
+    cleaned = clean(text)
+    loose = get_loose_fingerprints(text) or [b""]
+    found = read_existing(
+        exact=fingerprint(text.strip()),
+        loose=loose[0],
+        other_loose=loose[-1],
+        hint=letters(cleaned)[-HINT_LENGTH:],
+        sku=cleaned,
+    )
+    return {Kind.LICENSE, Kind.SIMILAR, Kind.ENDING, Kind.SKU} - {Kind(row.kind) for row in found}
+
+
+@PreparedQuery
+def read_existing(exact: bytes, loose: bytes, other_loose: bytes, hint: str, sku: str) -> QuerySet:
+    codes = ActivationCode.all_codes.order_by()
+    rows = [
+        (Kind.LICENSE, codes.filter(fingerprint=exact)),
+        (Kind.SIMILAR, codes.filter(loose_fingerprint__in=[loose, other_loose])),
+        (Kind.ENDING, codes.filter(hint__iexact=hint)),
+        (Kind.SKU, Product.objects.filter(sku__iexact=sku)),
+        (Kind.SKU, OtherItem.objects.filter(product=sku, quantity__gte=1)),
+    ]
+    first, *others = [found.annotate(kind=Value(kind)).values("kind")[:1] for kind, found in rows]
+    return first.union(*others, all=True)
 
 
 def look_up(orders: OrderQuerySet, kind: Kind, text: str) -> OrderQuerySet | None:
@@ -128,13 +161,24 @@ def with_ending(orders: OrderQuerySet, cleaned: str) -> OrderQuerySet | None:
 
 def codes_ending(orders: OrderQuerySet, ending: str) -> list[ActivationCode]:
     codes = ActivationCode.all_codes.filter(hint__iexact=ending[-HINT_LENGTH:], item__order__in=orders.order_by())
-    newest = codes.select_related("item").only("code", "fingerprint", "item__order").order_by("-pk")[:MAX_SAME_HINT]
+    newest = (
+        codes.select_related("item").only("code", "fingerprint", "unit", "item__order").order_by("-pk")[:MAX_SAME_HINT]
+    )
     return [code for code in newest if code.ends_with(ending)]
 
 
 def is_secret(kind: Kind, text: str) -> bool:
     """Whether the text is a license, or enough of one that it must not appear in a URL."""
     return kind in REDUNDANT_KINDS or (kind == Kind.ENDING and len(letters(clean(text))) > HINT_LENGTH)
+
+
+def get_shown_kinds(orders: OrderQuerySet, text: str, names: list[str]) -> list[Kind]:
+    """Return the kinds with these names from a URL or, without any, those that the text is found by.
+
+    Never a license text, or more than its last four characters. Otherwise, URLs could be used to guess licenses.
+    """
+    kinds = [Kind(name) for name in names if name in Kind.values] or list(find(orders, text))
+    return [kind for kind in kinds if not is_secret(kind, text)]
 
 
 def get_digests(orders: OrderQuerySet, kind: Kind, text: str) -> list[str]:

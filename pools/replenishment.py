@@ -7,11 +7,10 @@ from statistics import fmean, variance
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Subquery, Sum
-from django.db.models.functions import ExtractDay, Now
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from pools.models import LicenseKey, LicensePool, StockChange
+from pools.models import LicenseKey, LicensePool
 from pools.signals import stock_low
 from work import sql
 
@@ -26,6 +25,24 @@ STOCK = """
             ORDER BY position LIMIT pool.threshold + 1
         ) AS key
     ) AS stock
+    WHERE pool.id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
+"""
+
+# The keys sold on each of the last 30 days. On average, a key was sold in the middle of its hour.
+SALES = """
+    SELECT pool_id AS pool, sum(sold)::bigint AS sold,
+        extract(day FROM statement_timestamp() - (period + interval '30 minutes'))::integer AS days_ago
+    FROM pools_stockchange
+    WHERE pool_id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
+        AND period > statement_timestamp() - interval '30 days 30 minutes' AND sold > 0
+    GROUP BY pool_id, days_ago
+"""
+FIRST_SALES = """
+    SELECT pool.id, first.issued_at
+    FROM pools_licensepool AS pool CROSS JOIN LATERAL (
+        SELECT issued_at FROM pools_licensekey WHERE pool_id = pool.id AND item_id IS NOT NULL
+        ORDER BY issued_at LIMIT 1
+    ) AS first
     WHERE pool.id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
 """
 
@@ -209,22 +226,10 @@ def forecast(pool: LicensePool, available: int) -> Forecast:
 
 def forecasts(stock: Mapping[LicensePool, int]) -> dict[LicensePool, Forecast]:
     counts: dict[int, Counter[int]] = defaultdict(Counter)
-    # On average, a key was sold in the middle of its hour.
-    middle = F("period") + HOUR / 2
-    for pool, days_ago, sold in (
-        StockChange.objects.filter(pool__in=stock, period__gt=Now() - MONTH * DAY - HOUR / 2, sold__gt=0)
-        .values_list("pool", ExtractDay(Now() - middle))
-        .annotate(Sum("sold"))
-        .order_by()
-    ):
-        counts[pool][days_ago] += sold
-    first = (
-        LicenseKey.objects.filter(pool=OuterRef("pk"), item__isnull=False)
-        .order_by("issued_at")
-        .values("issued_at")[:1]
-    )
-    firsts = LicensePool.objects.filter(pk__in=counts).values_list("pk", Subquery(first))
-    first_issued_at = dict(firsts.order_by())
+    pools = [pool.pk for pool in stock]
+    for row in sql.run(SALES, pools=pools):
+        counts[row.pool][row.days_ago] = row.sold
+    first_issued_at = dict(sql.run(FIRST_SALES, pools=list(counts)))
     return {
         pool: _forecast(available, counts[pool.pk], first_issued_at.get(pool.pk)) for pool, available in stock.items()
     }

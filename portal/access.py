@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import count_needing_attention
-from merchants.models import Member, Merchant
+from merchants.models import Member
 from orders.kinds import SOURCES
 from work.refusals import Refused
 
@@ -120,11 +120,5 @@ def navigation(request) -> dict:
         "source_pages": [kind.pages for kind in SOURCES.values() if kind.pages],
         # Added to order links, because order numbers are unique per merchant only.
         "merchant_query": f"?merchant={member.merchant.slug}" if len(request.memberships) > 1 else "",
-        "attention_count": SimpleLazyObject(lambda: count_attention(member.merchant)),
+        "attention_count": SimpleLazyObject(lambda: count_needing_attention(member.merchant, most=100)),
     }
-
-
-def count_attention(merchant: Merchant) -> str:
-    """Return the number of orders that need attention, at most “99+”; empty for none."""
-    count = count_needing_attention(merchant, most=100)
-    return "99+" if count > 99 else str(count or "")

@@ -1,7 +1,8 @@
 from datetime import UTC, datetime, time
 from typing import Any
 
-from django.db.models import Count, Exists, QuerySet, Subquery, Sum, Value
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, Exists, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
@@ -17,8 +18,10 @@ from outbound.models import MailAccount
 from pools.models import KeyImport
 from portal.access import Role, member_required
 from portal.pools.stock import EMPTY, HEALTHY, get_stock
+from work.sql import PreparedQuery
 
 MAX_POOLS = 6
+MAX_COUNTED = 100
 
 
 @never_cache
@@ -52,18 +55,21 @@ def get_sales_today(merchant: Merchant) -> Any:
 
 
 def count_problems(merchant: Merchant) -> dict[str, Any]:
-    """Count waiting orders, stuck items and lost e-mails, and check for a refused mail server login, in one query."""
-    counts = {
-        "waiting": count(Fulfillment.objects.waiting().filter(item__order__merchant=merchant), "item__order"),
-        "stuck": count(stuck_fulfillments().filter(item__order__merchant=merchant)),
-        "lost": count(lost_deliveries().filter(order__merchant=merchant)),
-        "account": Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
-    }
-    return dict(Merchant.objects.filter(pk=merchant.pk).values(**counts).get())
+    """Count waiting orders, up to MAX_COUNTED stuck items and lost e-mails, and check the login at the mail server."""
+    (row,) = read_problems(merchant=merchant.pk)
+    return {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost), "account": row.account}
 
 
-def count(queryset: QuerySet, for_merchant: str = "pk") -> Coalesce:
-    counted = (
-        queryset.order_by().annotate(all=Value(1)).values("all").annotate(count=Count(for_merchant, distinct=True))
+@PreparedQuery
+def read_problems(merchant: int) -> QuerySet:
+    waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant).order_by().values("status")
+    return Merchant.objects.filter(pk=merchant).values(
+        waiting=Coalesce(Subquery(waiting.values(count=Count("order", distinct=True))), 0),
+        stuck=first_keys(stuck_fulfillments().filter(order__merchant=merchant)),
+        lost=first_keys(lost_deliveries().filter(merchant=merchant)),
+        account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
     )
-    return Coalesce(Subquery(counted.values("count")), 0)
+
+
+def first_keys(queryset: QuerySet) -> ArraySubquery:
+    return ArraySubquery(queryset.order_by().values("pk")[:MAX_COUNTED])

@@ -2,11 +2,14 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db.models import DateTimeField, Model, Q, QuerySet
 
 PAGE_SIZE = 25
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Position = tuple[datetime | int, int]  # a row's value of the field, and its primary key
 
 
 class KeysetPage:
@@ -18,10 +21,7 @@ class KeysetPage:
         backwards = bool(after) and not before
         is_time = isinstance(queryset.model._meta.get_field(field), DateTimeField)
         position = parse_cursor(after if backwards else before, is_time=is_time)
-        if position is not None:
-            queryset = _beyond(queryset, field, position, backwards)
-        ordered = queryset.order_by(field, "pk") if backwards else queryset.order_by(f"-{field}", "-pk")
-        rows = list(ordered[: PAGE_SIZE + 1])
+        rows = self.read(queryset, field, position, backwards)
         more, rows = len(rows) > PAGE_SIZE, rows[:PAGE_SIZE]
         if backwards:
             rows.reverse()
@@ -31,8 +31,15 @@ class KeysetPage:
         self.older = make_cursor(rows[-1], field) if rows and (more or backwards) else ""
         self.newer = make_cursor(rows[0], field) if rows and position is not None and (more or not backwards) else ""
 
+    def read(self, queryset: QuerySet, field: str, position: Position | None, backwards: bool) -> list[Any]:
+        """Return the rows from the position on, in the direction of reading, and one more than a page has."""
+        if position is not None:
+            queryset = _beyond(queryset, field, position, backwards)
+        ordered = queryset.order_by(field, "pk") if backwards else queryset.order_by(f"-{field}", "-pk")
+        return list(ordered[: PAGE_SIZE + 1])
 
-def _beyond(queryset: QuerySet, field: str, position: tuple[datetime | int, int], backwards: bool) -> QuerySet:
+
+def _beyond(queryset: QuerySet, field: str, position: Position, backwards: bool) -> QuerySet:
     value, pk = position
     beyond = "gt" if backwards else "lt"
     # The second condition is redundant, but an index can use it.
@@ -47,7 +54,7 @@ def make_cursor(row: Model, field: str) -> str:
     return f"{number}-{row.pk}"
 
 
-def parse_cursor(text: str, *, is_time: bool) -> tuple[datetime | int, int] | None:
+def parse_cursor(text: str, *, is_time: bool) -> Position | None:
     """Parse a cursor; return None for an invalid one from an edited URL."""
     match = re.fullmatch(r"(-?\d{1,18})-(\d{1,18})", text, re.ASCII)
     if match is None:

@@ -110,7 +110,7 @@ class Delivery(Retryable):
 
     # The order's, so that workers can serve merchants in turn.
     merchant = models.ForeignKey(Merchant, models.CASCADE, db_index=False, related_name="+", editable=False)
-    order = models.ForeignKey(Order, models.CASCADE, related_name="deliveries")
+    order = models.ForeignKey(Order, models.CASCADE, db_index=False, related_name="deliveries")
     kind = models.CharField(max_length=10, choices=Kind)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     codes = models.ManyToManyField(ActivationCode, through="DeliveredCode", related_name="deliveries")
@@ -132,8 +132,15 @@ class Delivery(Retryable):
                 condition=Q(due_at__isnull=False),
                 name="delivery_in_turn",
             ),
+            # With the id, so that an order's last e-mail is found without reading it.
+            models.Index(fields=["order", "id"], name="delivery_in_order"),
             models.Index(
-                fields=["status", "order"],
+                fields=["merchant", "status", "order", "id"],
+                condition=~Q(status__in=["queued", "sent"]),  # so payments don't write it
+                name="delivery_by_status",
+            ),
+            models.Index(
+                fields=["order"],
                 condition=~Q(status__in=["sent", "delivered", "opened"]),
                 name="delivery_not_well",
             ),

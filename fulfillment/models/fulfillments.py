@@ -106,7 +106,7 @@ class FulfillmentQuerySet(RetryableQuerySet):
 
     def waiting(self):
         """Those of paid items that wait for keys, a person or a server."""
-        return self.filter(status=Fulfillment.Status.WAITING, item__order__status=Order.Status.PAID)
+        return self.filter(status=Fulfillment.Status.WAITING, order__status=Order.Status.PAID)
 
     def waiting_for(self, pool: LicensePool):
         """Those that wait for this pool's keys, oldest payment first."""
@@ -174,6 +174,10 @@ class Fulfillment(Retryable):
         FAILED = "failed", _("Failed")
 
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="fulfillment")
+    # The item's, so that an index has unfinished work in the order of the orders. A trigger sets it until it is done.
+    order = models.ForeignKey(
+        Order, models.CASCADE, null=True, db_default=None, db_index=False, editable=False, related_name="+"
+    )
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     done_at = models.DateTimeField(null=True, blank=True, editable=False)
     failing_since = models.DateTimeField(null=True, editable=False, help_text=_("When its sources began to fail."))
@@ -191,6 +195,12 @@ class Fulfillment(Retryable):
             *Retryable.Meta.indexes,
             models.Index(fields=["item"], condition=Q(status="waiting"), name="fulfillment_waiting"),
             models.Index(fields=["status", "item"], condition=~Q(status="done"), name="fulfillment_unfinished"),
+            models.Index(fields=["order"], condition=~Q(status="done"), name="fulfillment_unfinished_orders"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status="done") | Q(order__isnull=False), name="unfinished_work_names_its_order"
+            ),
         ]
 
     def __str__(self):

@@ -5,7 +5,12 @@ from django.utils import timezone
 
 from delivery.models import Delivery
 from delivery.resending import resend
-from fulfillment.attention import count_needing_attention, needing_attention
+from fulfillment.attention import (
+    count_needing_attention,
+    needing_attention,
+    newest_needing_attention,
+    oldest_needing_attention,
+)
 from fulfillment.models import Fulfillment
 from merchants.models import CheckoutPage
 from orders.models import Order
@@ -111,3 +116,32 @@ def test_orders_that_need_attention_are_counted_once(pay, make_product, merchant
     Delivery.objects.update(status="failed")
 
     assert count_needing_attention(merchant, most) == counted
+
+
+def test_orders_that_need_attention_are_listed_page_by_page(pay, make_product, make_pool, work, outsider):
+    product = make_product(pool=make_pool(4))
+    for _ in range(4):
+        pay(product)
+    pay(make_product(keys=0), make_product(keys=0))
+    work()
+    first, second, third, _, last = Order.objects.order_by("pk").values_list("pk", flat=True)
+    Delivery.objects.filter(order__in=[first, third]).update(status="failed")
+    Delivery.objects.filter(order=second).update(status="queued", created_at=LONG_AGO)
+    Fulfillment.objects.filter(item__order__in=[third, last]).update(status="failed")
+    merchant = Order.objects.get(pk=last).merchant
+
+    assert newest_needing_attention(3, merchant) == newest_needing_attention(3) == [last, third, second]
+    assert newest_needing_attention(3, merchant, before=second) == [first]
+    assert oldest_needing_attention(2, merchant, after=first) == [second, third]
+    assert newest_needing_attention(3, outsider) == []
+
+
+def test_unfinished_work_names_its_order(order):
+    fulfillment = Fulfillment.objects.get()
+    assert fulfillment.order_id is None
+
+    fulfillment.status = "failed"
+    fulfillment.save()
+
+    fulfillment.refresh_from_db()
+    assert fulfillment.order == order

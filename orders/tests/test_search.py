@@ -144,7 +144,7 @@ def test_it_does_not_find_the_sku_of_another_merchant(orders, outsider):
     assert find(orders, "THEIRS") == {}
 
 
-@pytest.mark.parametrize(("text", "queries"), [("A0012345678", 3), ("7Q2M", 2), ("a long text of words", 3)])
+@pytest.mark.parametrize(("text", "queries"), [("A0012345678", 2), ("7Q2M", 2), ("a long text of words", 2)])
 def test_it_takes_few_queries(orders, django_assert_num_queries, text, queries):
     with django_assert_num_queries(queries):
         find(orders, text)

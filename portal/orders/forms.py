@@ -3,7 +3,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Model, OuterRef, Q, QuerySet, Value
 from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
@@ -12,11 +12,12 @@ from django.utils.translation import gettext_lazy as _
 
 from delivery.models import Delivery
 from fulfillment.models import Fulfillment
-from merchants.models import Merchant
+from merchants.models import CheckoutPage, Merchant, Product
 from orders.fields import EmailFormField
 from orders.models import Order, OrderItem, OrderQuerySet
 from orders.money import DECIMALS
 from pools.reading import MAX_KEY_LENGTH
+from work.sql import PreparedQuery
 
 MAX_UNITS = 20  # code fields per page
 ANY = [("", "Any")]
@@ -46,6 +47,15 @@ class DateInput(forms.DateInput):
     input_type = "date"
 
 
+@PreparedQuery
+def read_choices(merchant: int) -> QuerySet:
+    """The merchant's products by name and checkout pages by code, each with the other text that its label shows."""
+    products = Product.objects.filter(merchant=merchant).annotate(field=Value("product"))
+    pages = CheckoutPage.objects.filter(merchant=merchant).annotate(field=Value("checkout_page"))
+    choices = products.values("field", "pk", sorted=F("name"), text=F("sku"))
+    return choices.union(pages.values("field", "pk", sorted=F("code"), text=F("name")), all=True).order_by("sorted")
+
+
 class FilterForm(forms.Form):
     """The filters of the order list. Days are in UTC, and ranges include both ends."""
 
@@ -69,13 +79,18 @@ class FilterForm(forms.Form):
 
     def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.choose_from("product", merchant.products.order_by("name"))
-        self.choose_from("checkout_page", merchant.checkout_pages.order_by("code"))
+        rows: dict[str, list[Model]] = {"product": [], "checkout_page": []}
+        for row in read_choices(merchant=merchant.pk):
+            is_product = row.field == "product"
+            choice = Product(row.pk, name=row.sorted, sku=row.text) if is_product else None
+            rows[row.field].append(choice or CheckoutPage(row.pk, code=row.sorted, name=row.text))
+        self.choose_from("product", merchant.products.all(), rows["product"])
+        self.choose_from("checkout_page", merchant.checkout_pages.all(), rows["checkout_page"])
 
-    def choose_from(self, name: str, rows: QuerySet) -> None:
+    def choose_from(self, name: str, queryset: QuerySet, rows: list[Model]) -> None:
         """Set a field's choices. The field would open a cursor for them."""
         field: Any = self.fields[name]
-        field.queryset = rows
+        field.queryset = queryset
         field.choices = [("", field.empty_label), *((row.pk, row) for row in rows)]
 
     @property
@@ -115,17 +130,18 @@ class FilterForm(forms.Form):
 
 def fulfillment_is(status: str) -> Q | Exists:
     """Orders with an item in this status. For `done`, all items must be done."""
-    of_order = Fulfillment.objects.filter(item__order=OuterRef("pk"))
+    unfinished = Fulfillment.objects.filter(order=OuterRef("pk")).unfinished()  # only these name their order
     if status == UNMAPPED:
         return Q(pk__in=Order.objects.unmapped().values("pk"))
     if status == Fulfillment.Status.DONE:
-        return ~Exists(of_order.unfinished()) & Exists(of_order)
-    return Exists(of_order.filter(status=status))
+        return ~Exists(unfinished) & Exists(Fulfillment.objects.filter(item__order=OuterRef("pk")))
+    return Exists(unfinished.filter(status=status))
 
 
 def last_delivery_is(status: str) -> Exists:
     later = Delivery.objects.filter(order=OuterRef("order"), pk__gt=OuterRef("pk"))
-    return Exists(Delivery.objects.filter(~Exists(later), order=OuterRef("pk"), status=status))
+    last = Delivery.objects.filter(~Exists(later), merchant=OuterRef("merchant"), order=OuterRef("pk"), status=status)
+    return Exists(last)
 
 
 class CustomerEmailForm(forms.Form):

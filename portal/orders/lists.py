@@ -3,6 +3,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -11,18 +12,30 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from delivery.models import Delivery
-from fulfillment.attention import needing_attention
+from fulfillment.attention import MAX_ID, newest_needing_attention, oldest_needing_attention
 from fulfillment.models import Fulfillment
-from orders.models import Order, OrderItem, OrderQuerySet, OtherItem, RefusedReport
+from merchants.models import Merchant
+from orders.models import Order, OrderQuerySet, RefusedReport
 from orders.refusals import REFUSAL_RETENTION
-from orders.search import MAX_QUOTED, MAX_SEARCH, Kind, find, get_digests, is_secret, look_up, text_for_url
+from orders.search import (
+    MAX_QUOTED,
+    MAX_SEARCH,
+    Kind,
+    find,
+    get_digests,
+    get_shown_kinds,
+    is_secret,
+    look_up,
+    text_for_url,
+)
 from outbound.models import MailAccount
 from pools.models import LicenseKey
 from portal.access import member_required
 from portal.orders.export import export_orders
 from portal.orders.forms import UNMAPPED, FilterForm
-from portal.paging import KeysetPage
+from portal.paging import PAGE_SIZE, KeysetPage
+from work import sql
+from work.sql import PreparedQuery
 
 # An order's fulfillment status is the worst of its items.
 WORST_FIRST: list[str] = [
@@ -53,17 +66,31 @@ class OrderRow:
         self.total += price
 
 
+# The items of orders, those that are not ours, and the e-mails, in this order and each from the oldest.
+READ_ROWS = """
+    SELECT item.order_id AS order, 1 AS kind, item.id, product.name, quantity, total_price, status
+    FROM orders_orderitem AS item
+    JOIN merchants_product AS product ON product.id = product_id
+    JOIN fulfillment_fulfillment AS fulfillment ON item_id = item.id
+    WHERE item.order_id = ANY (%(orders)s::bigint[])
+    UNION ALL
+    SELECT order_id, 2, id, product, quantity, total_price, '' FROM orders_otheritem
+    WHERE order_id = ANY (%(orders)s::bigint[])
+    UNION ALL
+    SELECT order_id, 3, id, '', 0, 0, status FROM delivery_delivery WHERE order_id = ANY (%(orders)s::bigint[])
+    ORDER BY kind, id
+"""
+
+
 def make_rows(orders: list[Order]) -> list[OrderRow]:
     rows = {order.pk: OrderRow(order) for order in orders}
-    items = OrderItem.objects.filter(order__in=rows).order_by("pk")
-    columns = ("order", "product__name", "quantity", "total_price", "fulfillment__status")
-    for pk, product, quantity, price, status in items.values_list(*columns):
-        rows[pk].add(product, quantity, price, status)
-    others = OtherItem.objects.filter(order__in=rows).order_by("pk")
-    for pk, product, quantity, price in others.values_list("order", "product", "quantity", "total_price"):
-        rows[pk].add_other(product, quantity, price)
-    for pk, status in Delivery.objects.filter(order__in=rows).order_by("pk").values_list("order", "status"):
-        rows[pk].delivery = status
+    for pk, kind, _, product, quantity, price, status in sql.run(READ_ROWS, orders=f"{{{','.join(map(str, rows))}}}"):
+        if kind == 1:
+            rows[pk].add(product, quantity, price, status)
+        elif kind == 2:
+            rows[pk].add_other(product, quantity, price)
+        else:
+            rows[pk].delivery = status
     return list(rows.values())
 
 
@@ -86,12 +113,20 @@ def order_list(request) -> HttpResponse:
 
 
 def has_refused(request: HttpRequest) -> bool:
-    return RefusedReport.objects.filter(merchant=request.merchant).exists()  # type: ignore[attr-defined]
+    return bool(read_refused(merchant=request.merchant.pk))  # type: ignore[attr-defined]
+
+
+@PreparedQuery
+def read_refused(merchant: int) -> QuerySet:
+    return RefusedReport.objects.filter(merchant=merchant).values("pk")[:1]
 
 
 def get_page(request: HttpRequest, orders: OrderQuerySet, field: str = "reported_at") -> KeysetPage:
-    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    return KeysetPage(orders.only(*ROW_FIELDS), field, **cursors)
+    return KeysetPage(orders.only(*ROW_FIELDS), field, **get_cursors(request))
+
+
+def get_cursors(request: HttpRequest) -> dict[str, str]:
+    return {name: request.GET.get(name, "") for name in ("before", "after")}
 
 
 def page_context(request: HttpRequest, page: KeysetPage) -> dict[str, Any]:
@@ -154,20 +189,11 @@ def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
     text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUOTED]
     if not text:
         return orders, {}
-    kind, also = read_kinds(request, orders, text)
-    by_kind = look_up(orders, kind, text) if kind else None
-    return orders.none() if by_kind is None else by_kind, {"text": text, "kind": kind, "also": also}
-
-
-def read_kinds(request: HttpRequest, orders: OrderQuerySet, text: str) -> tuple[Kind | None, list[Kind]]:
-    """Return the kind of thing the text is, and the other kinds it could be, from the URL or by searching.
-
-    Never a license text, or more than its last four characters. Otherwise, URLs could be used to guess licenses.
-    """
     names = [request.GET.get("by", ""), *request.GET.get("also", "").split(",")]
-    kinds = [Kind(name) for name in names if name in Kind.values] or list(find(orders, text))
-    kinds = [kind for kind in kinds if not is_secret(kind, text)]
-    return (kinds[0], kinds[1:]) if kinds else (None, [])
+    kinds = get_shown_kinds(orders, text, names)
+    found = look_up(orders, kinds[0], text) if kinds else None
+    context = {"text": text, "kind": next(iter(kinds), None), "also": kinds[1:]}
+    return orders.none() if found is None else found, context
 
 
 @require_safe
@@ -183,13 +209,29 @@ def export(request) -> StreamingHttpResponse:
     )
 
 
+class AttentionPage(KeysetPage):
+    """A page of the merchant's orders that need attention, newest first."""
+
+    def __init__(self, merchant: Merchant, *, before: str, after: str) -> None:
+        self.merchant = merchant
+        super().__init__(merchant.orders.only(*ROW_FIELDS), "id", before=before, after=after)
+
+    def read(self, queryset, field, position, backwards):
+        _, last = position or (None, 0 if backwards else MAX_ID)
+        if backwards:
+            keys = oldest_needing_attention(PAGE_SIZE + 1, self.merchant, after=last)
+        else:
+            keys = newest_needing_attention(PAGE_SIZE + 1, self.merchant, before=last)
+        orders = queryset.in_bulk(keys)
+        return [orders[key] for key in keys if key in orders]
+
+
 @never_cache
 @require_safe
 @member_required()
 def attention(request) -> HttpResponse:
     """List orders that need a person: with failed or long-waiting items, or with e-mails that weren't delivered."""
-    orders = needing_attention(request.merchant.orders.all(), request.merchant)
-    page = get_page(request, orders)
+    page = AttentionPage(request.merchant, **get_cursors(request))
     account = MailAccount.objects.filter(merchant=request.merchant).exclude(reason="").first()
     context = page_context(request, page) | {"section": "attention", "account": account}
     return render(request, "portal/orders/attention.html", context)
@@ -200,8 +242,7 @@ def attention(request) -> HttpResponse:
 @member_required()
 def refused_reports(request) -> HttpResponse:
     """List the refused reports of the merchant's shops, newest first."""
-    cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
-    page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **cursors)
+    page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **get_cursors(request))
     numbers = {report.order_number for report in page.rows}
     accepted = {order.number: order for order in request.merchant.orders.filter(number__in=numbers)}
     rows = [(report, accepted.get(report.order_number)) for report in page.rows]

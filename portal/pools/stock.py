@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil, floor, inf
 
-from django.db.models import Count
+from django.db.models import Count, F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -11,6 +11,7 @@ from fulfillment.models import Fulfillment
 from merchants.models import Merchant
 from pools.models import LicensePool
 from pools.replenishment import DAY, Forecast, forecasts
+from work.sql import PreparedQuery
 
 EMPTY, LOW, HEALTHY = "empty", "low", "healthy"
 
@@ -89,12 +90,14 @@ def spell_range(earliest: timedelta | None, latest: timedelta | None) -> str:
 def get_stock(merchant: Merchant) -> list[Stock]:
     pools = list(merchant.pools.with_stock())
     forecast = forecasts({pool: pool.available for pool in pools})
-    waiting = count_waiting(merchant)
+    waiting = dict(read_waiting(merchant=merchant.pk))
     rows = [Stock(pool, pool.available, pool.in_reserve, forecast[pool], waiting.get(pool.pk, 0)) for pool in pools]
     return sorted(rows, key=lambda row: row.urgency)
 
 
-def count_waiting(merchant: Merchant) -> dict[int | None, int]:
-    waiting = Fulfillment.objects.waiting().filter(item__order__merchant=merchant)
-    by_pool = waiting.order_by().values_list("item__product__fulfillment_methods__poolmethod__pool")
-    return dict(by_pool.annotate(Count("item__order", distinct=True)))
+@PreparedQuery
+def read_waiting(merchant: int) -> QuerySet:
+    """The number of waiting orders of each pool."""
+    waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant)
+    by_pool = waiting.order_by().values(pool=F("item__product__fulfillment_methods__poolmethod__pool"))
+    return by_pool.annotate(orders=Count("order", distinct=True))

@@ -29,7 +29,8 @@ from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.models import OrderItem
 from outbound.models import OutgoingRequest, Upstream
-from portal.staff.merchants import LargeTable, NarrowSave, ReadOnly
+from portal.staff.large_tables import LargeTable
+from portal.staff.merchants import NarrowSave, ReadOnly
 from webhooks.models import WebhookEndpoint, WebhookMessage
 
 

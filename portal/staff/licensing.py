@@ -24,7 +24,8 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.models.catalog import Terms
-from portal.staff.merchants import FinalRevocation, LargeTable, NoAddOrDelete, ReadOnly
+from portal.staff.large_tables import LargeTable
+from portal.staff.merchants import FinalRevocation, NoAddOrDelete, ReadOnly
 from vault.fingerprints import fingerprint
 
 

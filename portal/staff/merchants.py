@@ -7,10 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
 from django.shortcuts import render
-from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -20,43 +17,10 @@ from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant,
 admin.site.unregister([EmailAddress, Authenticator, Group])
 
 
-class FirstRows(Paginator):
-    """Pages of the first rows only, because counting millions of rows takes seconds. Searches once for all pages."""
-
-    MAX_ROWS = 1000
-    object_list: QuerySet
-
-    @cached_property
-    def keys(self) -> list[int]:
-        return list(self.object_list.select_related(None).values_list("pk", flat=True)[: self.MAX_ROWS])
-
-    @cached_property
-    def count(self) -> int:
-        return len(self.keys)
-
-    def page(self, number: int | str) -> Page:
-        number = self.validate_number(number)
-        first = (number - 1) * self.per_page
-        return Page(self.object_list.filter(pk__in=self.keys[first : first + self.per_page]), number, self)
-
-    @property
-    def is_cut(self) -> bool:
-        return self.count == self.MAX_ROWS
-
-
 class MerchantFilter(admin.RelatedFieldListFilter):
     def has_output(self):
         """Filter also if there is only one merchant, because the order of the list relies on it."""
         return bool(self.lookup_val) or super().has_output()
-
-
-class LargeTable:
-    """Lists a table that can have millions of rows: the first rows, in an order that an index has."""
-
-    paginator: Any = FirstRows
-    show_full_result_count = False
-    list_per_page = 25
-    sortable_by: Any = ()
 
 
 class Lean:

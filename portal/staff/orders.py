@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import PAGE_VAR
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,15 +17,19 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
-from fulfillment.attention import needing_attention
+from fulfillment.attention import needing_attention, newest_needing_attention
 from fulfillment.personal_data import PersonalData, describe_counts
 from merchants.models import Merchant
 from orders.models import Order, RefusedReport, Subscription
-from orders.search import MAX_SEARCH, find, is_secret, text_for_url
+from orders.search import MAX_SEARCH, find, get_shown_kinds, is_secret, look_up, text_for_url
 from pools.models import LicenseKey
 from portal.orders.desk import Desk
 from portal.orders.page import ACTIONS, order_page, perform
-from portal.staff.merchants import LargeTable, MerchantFilter, NoAddOrDelete, ReadOnly
+from portal.staff.large_tables import LargeTable, LargeTableList
+from portal.staff.merchants import MerchantFilter, NoAddOrDelete, ReadOnly
+
+# The query parameter for what kind of thing a searched text is.
+KIND_VAR = "by"
 
 
 class CustomerDataForm(forms.Form):
@@ -43,7 +49,20 @@ class AttentionFilter(admin.SimpleListFilter):
         return [("needed", gettext("Needs attention"))]
 
     def queryset(self, request, queryset):
-        return needing_attention(queryset) if self.value() == "needed" else queryset
+        # On its own, the filter is applied by the paginator.
+        is_applied = self.value() == "needed" and not is_only_filter(request)
+        return needing_attention(queryset) if is_applied else queryset
+
+
+def is_only_filter(request) -> bool:
+    return request.GET.keys() - {PAGE_VAR} == {AttentionFilter.parameter_name}
+
+
+class OrderList(LargeTableList):
+    def get_filters_params(self, params=None):
+        filters = super().get_filters_params(params)
+        filters.pop(KIND_VAR, None)
+        return filters
 
 
 @admin.register(Order)
@@ -56,6 +75,20 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         "Order number (leading letters and zeros are optional), customer’s e-mail address or name, license text or its"
         " last 4 to 12 characters, or SKU. Ignores case, accents and punctuation."
     )
+
+    def get_changelist(self, request, **kwargs):
+        return OrderList
+
+    def get_paginator(self, request, queryset, per_page, *args, **kwargs):
+        paginator: Any = super().get_paginator(request, queryset, per_page, *args, **kwargs)
+        if is_only_filter(request) and request.GET[AttentionFilter.parameter_name] == "needed":
+            # Checking a thousand orders would take longer than the rest of the page, so this looks one page ahead.
+            page = request.GET.get(PAGE_VAR, "1")
+            ahead = per_page * (1 + int(page)) if page.isdecimal() else 0
+            paginator.MAX_ROWS = min(ahead, paginator.MAX_ROWS)
+            paginator.keys = newest_needing_attention(paginator.MAX_ROWS)
+            paginator.object_list = Order.objects.select_related(*self.list_select_related).order_by("-pk")
+        return paginator
 
     def get_ordering(self, request):
         # A merchant's orders are indexed by time. Otherwise a small merchant's would be looked for among all orders.
@@ -123,9 +156,9 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
         """Find orders by the most certain kind of thing that the text can be, without license texts."""
         if not search_term.strip():
             return queryset, False
-        found = find(queryset, search_term)
-        shown = (orders for kind, orders in found.items() if not is_secret(kind, search_term))
-        return next(shown, queryset.none()), False
+        kinds = get_shown_kinds(queryset, search_term, [request.GET.get(KIND_VAR, "")])
+        found = look_up(queryset, kinds[0], search_term) if kinds else None
+        return queryset.none() if found is None else found, False
 
     def changelist_view(self, request, extra_context=None):
         if request.method == "POST" and "search" in request.POST:
@@ -155,7 +188,7 @@ class OrderAdmin(LargeTable, NoAddOrDelete, admin.ModelAdmin):
             )
             return redirect("admin:pools_licensekey_change", key.pk)
         if kind:
-            return self._redirect_to_list(q=text_for_url(kind, found[kind], text))
+            return self._redirect_to_list(q=text_for_url(kind, found[kind], text), **{KIND_VAR: kind.value})
         messages.warning(request, gettext("No order has this number, address, name, license text or SKU."))
         return self._redirect_to_list()
 

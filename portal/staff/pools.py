@@ -12,7 +12,8 @@ from pools.forms import StaffUploadForm
 from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
 from pools.uploads import begin
 from pools.withdrawal import describe_withdrawal, withdraw
-from portal.staff.merchants import LargeTable, NarrowSave, NoAddOrDelete
+from portal.staff.large_tables import LargeTable
+from portal.staff.merchants import NarrowSave, NoAddOrDelete
 from work.bodies import takes_files
 
 

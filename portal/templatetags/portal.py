@@ -171,3 +171,9 @@ def wire_format(value) -> str:
 @register.filter
 def money(amount, currency: str) -> str:
     return f"{currency} {in_currency(amount, currency):,}".strip()
+
+
+@register.filter
+def capped(count: int) -> str:
+    """A number that was counted up to a hundred at most."""
+    return "99+" if count > 99 else str(count)

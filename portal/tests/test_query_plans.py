@@ -9,10 +9,18 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from delivery.models import Delivery
 from demo.management.commands.demo import make_demo
 from demo.orders import add_orders
+from fulfillment.attention import (
+    count_needing_attention,
+    needing_attention,
+    newest_needing_attention,
+    oldest_needing_attention,
+)
+from fulfillment.models import Fulfillment
 from merchants.models import Member, Merchant
-from orders.models import ActivationCode
+from orders.models import ActivationCode, Order
 from orders.search import Kind, find
 from portal.orders.forms import FilterForm
 
@@ -49,8 +57,8 @@ def plan(orders):
 
 
 def scanned_tables(plan):
-    """The order tables that a plan scans sequentially."""
-    return re.findall(r"Seq Scan on (orders_\w+|fulfillment_\w+)", plan)
+    """The tables of orders, items and e-mails that a plan scans sequentially."""
+    return re.findall(r"Seq Scan on ((?:orders|fulfillment|delivery)_\w+)", plan)
 
 
 def test_every_search_and_filter_uses_an_index(merchant, without_seq_scans):
@@ -79,6 +87,8 @@ def test_every_search_and_filter_uses_an_index(merchant, without_seq_scans):
         {"delivery": "failed"},
         {"delivery": "queued"},
         {"delivery": "bounced"},
+        {"delivery": "delivered"},
+        {"delivery": "opened"},
         {"product": merchant.products.get(sku="PHOTO-CARE").pk},
         {"checkout_page": merchant.checkout_pages.latest("pk").pk},
         {"reported_from": "2026-06-01", "reported_until": "2026-06-02"},
@@ -86,6 +96,34 @@ def test_every_search_and_filter_uses_an_index(merchant, without_seq_scans):
     ):
         found = plan(FilterForm(merchant, filters).apply(orders))
         assert scanned_tables(found) == [], (filters, found)
+
+    # Not its trigrams with a dot, which are in the addresses of half the customers.
+    pattern = "%".join(re.split(r"[.@]", order.email))
+    assert f"'%{pattern}%'" in plan(orders.with_customer(order.email))
+    deleted = Order.objects.filter(status="deleted").order_by("-pk")[:1000].explain()
+    assert "order_not_paid_of_all" in deleted and "Sort" not in deleted
+
+
+def test_orders_that_need_attention_are_read_in_the_order_of_an_index(merchant):
+    fulfillments = Fulfillment.objects.filter(item__order__status="paid").order_by("pk")
+    Fulfillment.objects.filter(pk__in=fulfillments[3000:6000]).update(status="failed")
+    deliveries = Delivery.objects.filter(order__status="paid").order_by("pk")
+    Delivery.objects.filter(pk__in=deliveries[1000:3000]).update(status="failed")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE fulfillment_fulfillment, delivery_delivery, delivery_deliveredcode, orders_order")
+
+    with CaptureQueriesContext(connection) as queries:
+        newest = newest_needing_attention(26, merchant)
+        later = newest_needing_attention(26, merchant, before=newest[-1])
+        earlier = oldest_needing_attention(26, merchant, after=later[0])
+        counted = count_needing_attention(merchant, 100)
+
+    every = needing_attention(merchant.orders.all(), merchant).order_by("-pk").values_list("pk", flat=True)
+    assert [*newest, *later] == list(every[:52])
+    assert earlier == newest[::-1]
+    assert counted == 100
+    read = [count_rows(query["sql"]) for query in queries]
+    assert len(read) == 4 and max(read) < 1500, read
 
 
 @pytest.mark.django_db

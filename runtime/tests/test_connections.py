@@ -2,7 +2,7 @@
 
 import os
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from threading import Event, Thread
@@ -10,8 +10,11 @@ from threading import Event, Thread
 import psycopg
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, close_old_connections, connection, transaction
+from django.db.models import BinaryField, F, Value
+from django.db.models.functions import Concat, Now
 from django.db.transaction import TransactionManagementError
 
+from merchants.models import Merchant
 from runtime.postgresql import base
 from work import sql
 
@@ -264,3 +267,30 @@ def test_a_connection_that_is_lost_before_the_transaction_is_replaced(clock):
         sql.run(FIND)
 
     assert sql.run(FIND) == []
+
+
+def test_a_queryset_is_composed_once_for_all_values():
+    composed = []
+
+    @sql.PreparedQuery
+    def read(merchant: int, other: int, suffix: str, digest: bytes):
+        composed.append(merchant)
+        soon = Now() + timedelta(hours=1)
+        rows = Merchant.objects.filter(pk__in=[merchant, other], created_at__lt=soon).order_by("name")
+        return rows.values(
+            title=Concat("name", Value(" 100%"), Value(suffix)),
+            key=F("pk"),
+            digest=Value(digest, output_field=BinaryField()),
+        )
+
+    keys = [Merchant.objects.create(name=name, slug=name.lower()).pk for name in ("Ada", "Bob", "Cid")]
+    found = [
+        read(merchant=keys[0], other=keys[1], suffix="!", digest=b"\0"),
+        read(merchant=keys[2], other=keys[1], suffix="'%s", digest=b"\xff"),
+    ]
+
+    assert [[tuple(row) for row in rows] for rows in found] == [
+        [("Ada 100%!", keys[0], b"\0"), ("Bob 100%!", keys[1], b"\0")],
+        [("Bob 100%'%s", keys[1], b"\xff"), ("Cid 100%'%s", keys[2], b"\xff")],
+    ]
+    assert len(composed) == 1

@@ -302,6 +302,23 @@ def test_it_escapes_a_formula_after_a_semicolon():
     assert escape_formula("x; =1+1") == "x;' =1+1"
 
 
+def test_needs_attention_has_pages_in_both_directions(support, pay, make_product, monkeypatch):
+    monkeypatch.setattr("portal.paging.PAGE_SIZE", 2)
+    monkeypatch.setattr("portal.orders.lists.PAGE_SIZE", 2)
+    products = [make_product(keys=0) for _ in range(2)]
+    for number in range(5):
+        pay(*products, order=f"C{number}")
+    Fulfillment.objects.update(status="failed")
+
+    pages, link = [], "?"
+    for rel in ("next", "next", "prev", "prev", ""):
+        response = support.get(f"/attention/{link}")
+        pages.append(listed_orders(response))
+        (link,) = map(unescape, re.findall(rf'href="([^"]+)" rel="{rel}"', response.content.decode())) if rel else [""]
+
+    assert pages == [["C4", "C3"], ["C2", "C1"], ["C0", "B99"], ["C2", "C1"], ["C4", "C3"]]
+
+
 def test_needs_attention_lists_orders_that_need_a_person(support, order):
     assert "Nothing needs attention" in support.get("/attention/").content.decode()
 

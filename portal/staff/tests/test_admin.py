@@ -13,7 +13,8 @@ from orders.models import Order, OrderEvent
 from pools.imports import import_keys
 from pools.models import KeyMovement
 from pools.tests.factories import stock
-from portal.staff.merchants import FirstRows
+from portal.staff.large_tables import FirstRows
+from portal.staff.orders import OrderAdmin
 from portal.staff.pools import LicensePoolAdmin
 
 ORDERS = "/admin/orders/order/"
@@ -82,6 +83,22 @@ def test_a_large_table_lists_its_first_rows_and_counts_no_others(staff, pay, mak
     assert "Only the first" not in rest.content.decode()
 
 
+def test_the_list_of_orders_needing_attention_looks_one_page_ahead(staff, pay, make_product, merchant, monkeypatch):
+    products = [make_product(keys=0) for _ in range(2)]
+    for number in range(80):
+        pay(*products[: number % 2 + 1], order=f"C{number:03}")
+    Fulfillment.objects.update(status="failed")
+    monkeypatch.setattr(OrderAdmin, "list_per_page", 10)
+
+    pages = [staff.get(f"{ORDERS}?attention=needed&p={number}") for number in (1, 2, 8)]
+    exact = staff.get(f"{ORDERS}?attention=needed&merchant__id__exact={merchant.pk}")
+
+    assert [page.context["cl"].result_count for page in [*pages, exact]] == [20, 30, 80, 80]
+    assert [order.number for order in pages[1].context["cl"].result_list] == [f"C{n:03}" for n in range(69, 59, -1)]
+    assert "Only the first 20 are listed" in pages[0].content.decode()
+    assert "Only the first" not in pages[2].content.decode()
+
+
 def test_a_merchants_orders_are_listed_in_the_order_of_an_index(staff, order, merchant):
     with CaptureQueriesContext(connection) as queries:
         page = staff.get(f"{ORDERS}?merchant__id__exact={merchant.pk}")
@@ -122,7 +139,7 @@ def test_it_finds_a_license_in_any_spelling(staff, order, text):
 def test_a_license_text_next_to_a_number_is_not_in_the_url(staff, order):
     response = staff.post(ORDERS, {"search": "A0012345678 LICENSE-TEXT-1"}, follow=True)
 
-    assert response.redirect_chain == [(f"{ORDERS}?q=A0012345678", 302)]
+    assert response.redirect_chain == [(f"{ORDERS}?q=A0012345678&by=number", 302)]
 
 
 def test_a_license_in_stock_leads_to_its_key(staff, order, merchant):

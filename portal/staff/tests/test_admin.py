@@ -2,6 +2,7 @@ from html import unescape
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.templatetags.admin_list import results
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -13,7 +14,7 @@ from orders.models import Order, OrderEvent
 from pools.imports import import_keys
 from pools.models import KeyMovement
 from pools.tests.factories import stock
-from portal.staff.large_tables import FirstRows
+from portal.staff.large_tables import FirstRows, LargeTable
 from portal.staff.orders import OrderAdmin
 from portal.staff.pools import LicensePoolAdmin
 
@@ -45,6 +46,19 @@ def test_every_filter_of_a_list_can_be_used(staff, order, model):
     links = [choice["query_string"] for filter in page.filter_specs for choice in filter.choices(page)]
 
     assert {link: staff.get(address + link).status_code for link in links} == dict.fromkeys(links, 200)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [model for model, page in admin.site._registry.items() if isinstance(page, LargeTable)],
+    ids=lambda model: model._meta.label,
+)
+def test_a_list_of_a_large_table_shows_the_same_rows_as_any_list(staff, order, model):
+    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    shown = staff.get(address).context["cl"]
+
+    rows = [f"<tr>{''.join(cells)}</tr>" for cells in results(shown)]
+    assert shown.rows().splitlines() == [row.replace("\n", "") for row in rows]
 
 
 @pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label)

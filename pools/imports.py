@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils.translation import gettext
 
 from merchants.models import Merchant
-from orders.license_texts import hint, loose_fingerprints
+from orders.license_texts import hints, loose_fingerprints
 from pools.models import KeyBatch, LicenseKey, LicensePool
 from pools.reading import MAX_KEYS, KeyFileError, KeyLine
 from pools.replenishment import rearm
@@ -156,7 +156,7 @@ def _stage(
         digests = fingerprints(texts)
         columns: list[Iterable[Any]] = [places, numbers, digests, loose_fingerprints(texts)]
         if into:
-            columns += [_seal(into, texts, digests), list(map(hint, texts))]
+            columns += [_seal(into, texts, digests), hints(texts)]
         with cursor.copy(f"COPY upload ({names}) FROM STDIN (FORMAT binary)") as copy:
             copy.set_types(types)
             for row in zip(*columns, strict=True):

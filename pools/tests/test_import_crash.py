@@ -53,7 +53,7 @@ def run_in_worker(pk):
 
 
 FUNCTION_PATHS = [
-    "pools.imports.hint",  # reads the first keys
+    "pools.imports.hints",  # reads the first keys
     "pools.imports._skip_known",  # all keys are in a temporary table
     "pools.models.KeyBatch.objects.create",
     "pools.imports.rearm",  # the keys are in the pool

@@ -17,7 +17,7 @@ from pools.spreadsheets import ROUNDED, is_shortened, restore
 SAMPLE_SIZE = 200  # keys of a pool and of a file whose formats we compare
 MAX_OTHER_POOLS = 20
 MAX_LINES_NAMED = 5
-CHUNK_SIZE = 1000  # lines that we test together
+CHUNK_SIZE = 500  # lines that we test together
 
 FORMULA = re.compile(r"[=@][A-Za-z(+-]|[=+-]\d+[+*/]")
 SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|#+)")

@@ -296,20 +296,27 @@ def _note_others(lines: list[KeyLine], preview: Preview) -> None:
 
 
 def _delete_repeated(cursor, preview: Preview) -> None:
+    """Delete repeated keys from `upload`, and count those that only look like an earlier one."""
+    cursor.execute("DROP TABLE IF EXISTS pg_temp.twins")
+    # Equal keys have equal loose fingerprints, too, so one pass finds both kinds. Keys without letters have none.
+    loose = "coalesce(loose_fingerprint, fingerprint)"
     cursor.execute(
-        "WITH first AS (SELECT fingerprint, min(place) AS place FROM upload GROUP BY fingerprint HAVING count(*) > 1),"
-        " gone AS (DELETE FROM upload USING first"
-        " WHERE upload.fingerprint = first.fingerprint AND upload.place > first.place RETURNING upload.line)"
+        f"CREATE TEMPORARY TABLE twins ON COMMIT DROP AS SELECT place, line, fingerprint, twin.loose FROM upload"  # noqa: S608
+        f" JOIN (SELECT {loose} AS loose FROM upload GROUP BY 1 HAVING count(*) > 1) twin ON twin.loose = {loose}"
+    )
+    cursor.execute(
+        "WITH ranked AS (SELECT place, min(place) OVER (PARTITION BY fingerprint) AS first FROM twins),"
+        " gone AS (DELETE FROM upload USING ranked"
+        " WHERE upload.place = ranked.place AND ranked.place > ranked.first RETURNING line)"
         " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM gone",
         [MAX_LINES_SHOWN],
     )
     preview.repeated = _to_lines(cursor.fetchone())
     preview.new = preview.keys - preview.repeated.count
     cursor.execute(
-        "WITH first AS (SELECT loose_fingerprint, min(place) AS place FROM upload WHERE loose_fingerprint IS NOT NULL"
-        " GROUP BY loose_fingerprint HAVING count(*) > 1)"
-        " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM upload JOIN first USING (loose_fingerprint)"
-        " WHERE upload.place > first.place",
+        "WITH kept AS (SELECT DISTINCT ON (fingerprint) place, line, loose FROM twins ORDER BY fingerprint, place),"
+        " ranked AS (SELECT place, line, min(place) OVER (PARTITION BY loose) AS first FROM kept)"
+        " SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM ranked WHERE place > first",
         [MAX_LINES_SHOWN],
     )
     preview.similar = _to_lines(cursor.fetchone())

@@ -66,8 +66,9 @@ class Preview:
 
     @classmethod
     def of_upload(cls, stored: dict[str, Any]) -> "Preview":
-        """Return the part of a stored preview that doesn't depend on other keys of the merchant."""
-        kinds = {kind: Lines(**stored[kind]) for kind in ("repeated", "empty", "unusable", "similar")}
+        """Return a stored preview as it was before known keys were left out."""
+        kept = ("repeated", "empty", "unusable", "similar", "similar_in_pool")
+        kinds = {kind: Lines(**stored[kind]) for kind in kept}
         new = stored["keys"] - kinds["repeated"].count
         preview = cls(keys=stored["keys"], new=new, problems=stored["problems"])
         vars(preview).update(kinds)
@@ -107,6 +108,7 @@ def preview_keys(
             raise KeyFileError(gettext("No license keys found."), preview.problems)
         if pool:
             _find_known(cursor, pool, preview)
+            _find_similar(cursor, pool, preview)
     return preview
 
 
@@ -137,12 +139,15 @@ def import_lines(
     With `kept_for`, the keys that `preview_keys` kept are imported without reading the lines, if they are still there.
     """
     with _upload_cursor() as cursor:
-        preview = (kept_for and _find_kept(cursor, kept_for)) or _stage(cursor, lines, progress, into=pool)
+        kept = _find_kept(cursor, kept_for) if kept_for else None
+        preview = kept or _stage(cursor, lines, progress, into=pool)
         # The first lock serializes the merchant's imports, so that no key enters two pools. The second serializes
         # this import with changes of the pool's hint. Payments wait for neither.
         Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant_id)
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
         _find_known(cursor, pool, preview)
+        if not kept:
+            _find_similar(cursor, pool, preview)
         if not preview.new:
             return ImportResult(None, preview)
 
@@ -357,6 +362,10 @@ def _find_known(cursor, pool: LicensePool, preview: Preview) -> None:
     preview.already_in_pool = known.get(True, Lines())
     preview.already_in_other_pools = known.get(False, Lines())
     preview.new -= preview.already_in_pool.count + preview.already_in_other_pools.count
+
+
+def _find_similar(cursor, pool: LicensePool, preview: Preview) -> None:
+    """Count new keys that look like one of this pool."""
     cursor.execute(
         "SELECT count(*), (array_agg(line ORDER BY line))[:%s] FROM upload"
         " WHERE EXISTS (SELECT FROM pools_licensekey key"

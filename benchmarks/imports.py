@@ -20,7 +20,7 @@ from runtime.tests.installation import Keywell
 KEYS, PRESENT, REPEATED = 1_000_000, 100_000, 50_000
 POOL = 1  # of PHOTO-PRO
 PAYMENTS_A_SECOND = 10
-ROUNDS = 1
+ROUNDS = 5
 QUIET = 30  # seconds of payments without an import
 FLOOR = """
 CREATE TABLE floor (
@@ -33,7 +33,7 @@ def main() -> None:
     with production() as (keywell, env, _):
         browser = ImportBrowser(env)
         compare_with_copy(keywell, browser)
-        # compare_payments(env, browser)
+        compare_payments(env, browser)
 
 
 class ImportBrowser(Owner):

@@ -28,7 +28,7 @@ MAX_LINES_SHOWN = 100  # line numbers of each kind; enough to see what is wrong
 
 # COPY's binary format: each row has its number of values, each value its length in bytes.
 COPY_START, COPY_END = b"PGCOPY\n\xff\r\n" + bytes(9), b"\xff\xff"
-FIXED = Struct(f"!h i{LENGTH}s iq ii ii").pack  # number of values, fingerprint, import, place, line
+FIXED = Struct(f"!hi{LENGTH}siqiiii").pack  # number of values, fingerprint, import, place, line
 SIZE, NULL = Struct("!i").pack, b"\xff\xff\xff\xff"
 LOOSE = SIZE(LENGTH)
 
@@ -304,10 +304,10 @@ def _delete_repeated(cursor, preview: Preview) -> None:
     """Delete repeated keys from `upload`, and count those that only look like an earlier one."""
     cursor.execute("DROP TABLE IF EXISTS pg_temp.twins")
     # Equal keys have equal loose fingerprints, too, so one pass finds both kinds. Keys without letters have none.
-    loose = "coalesce(loose_fingerprint, fingerprint)"
     cursor.execute(
-        f"CREATE TEMPORARY TABLE twins ON COMMIT DROP AS SELECT place, line, fingerprint, twin.loose FROM upload"  # noqa: S608
-        f" JOIN (SELECT {loose} AS loose FROM upload GROUP BY 1 HAVING count(*) > 1) twin ON twin.loose = {loose}"
+        "CREATE TEMPORARY TABLE twins ON COMMIT DROP AS SELECT place, line, fingerprint, twin.loose FROM upload JOIN"
+        " (SELECT coalesce(loose_fingerprint, fingerprint) AS loose FROM upload GROUP BY 1 HAVING count(*) > 1) twin"
+        " ON twin.loose = coalesce(upload.loose_fingerprint, upload.fingerprint)"
     )
     cursor.execute(
         "WITH ranked AS (SELECT place, min(place) OVER (PARTITION BY fingerprint) AS first FROM twins),"

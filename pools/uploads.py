@@ -174,14 +174,17 @@ def _read(key_import: KeyImport) -> None:
         )
         with transaction.atomic():
             lines = warnings.watch(read_keys(key_import.parts.read(), read_as))
-            preview = preview_keys(key_import.pool, lines, progress=_Progress(key_import))
+            # A worker imports large uploads; to keep the keys of others costs more than to read them twice.
+            kept = key_import if key_import.size > MAX_SYNCHRONOUS else None
+            preview = preview_keys(key_import.pool, lines, progress=_Progress(key_import), keep_for=kept)
+            key_import.is_staged = kept is not None
     except KeyFileError as error:
         key_import.status = KeyImport.Status.REFUSED
         key_import.error, key_import.preview = str(error)[:500], describe_error(error, read_as)
     else:
         preview.read_as, preview.warnings, preview.fixable = read_as, get_warnings(warnings, preview), warnings.fixable
         key_import.status, key_import.preview = KeyImport.Status.READY, asdict(preview)
-    key_import.save(update_fields=["status", "error", "preview"])
+    key_import.save(update_fields=["status", "error", "preview", "is_staged"])
 
 
 def get_warnings(warnings: KeyWarnings, preview: Preview) -> list[str]:
@@ -219,6 +222,7 @@ def _import(key_import: KeyImport) -> None:
             file_name=key_import.file_name,
             note=key_import.note,
             progress=_Progress(key_import),
+            kept_for=key_import,
         )
     except KeyFileError as error:
         key_import.preview = describe_error(error, read_as)

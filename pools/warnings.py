@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import compress, islice
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -16,6 +17,7 @@ from pools.spreadsheets import ROUNDED, is_shortened, restore
 SAMPLE_SIZE = 200  # keys of a pool and of a file whose formats we compare
 MAX_OTHER_POOLS = 20
 MAX_LINES_NAMED = 5
+CHUNK_SIZE = 500  # lines that we test together
 
 FORMULA = re.compile(r"[=@][A-Za-z(+-]|[=+-]\d+[+*/]")
 SPREADSHEET_ERROR = re.compile(r"#(REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|#+)")
@@ -41,24 +43,14 @@ class KeyWarnings:
         self.labels: set[str] = set()  # of blocks, without numbers
 
     def watch(self, lines: Iterable[KeyLine]) -> Iterator[KeyLine]:
-        for line in lines:
-            key = line.key
-            # A cheap test that excludes most keys, because there may be a million.
-            if (
-                key[:1] in SUSPICIOUS_STARTS
-                or key[-1:] == "0"
-                or key[:2] in YEARS
-                or key in NO_KEYS
-                or "+" in key
-                or "/" in key
-                or "," in key
-                or "." in key
-                or not key.isprintable()
-            ):
+        lines = iter(lines)
+        while chunk := list(islice(lines, CHUNK_SIZE)):
+            keys = [line.key for line in chunk]
+            for line in compress(chunk, select_suspicious(keys)):
                 self._note(line)
-            if key and len(self.sample) < SAMPLE_SIZE:
-                self.sample.append(key)
-            yield line
+            if len(self.sample) < SAMPLE_SIZE:
+                self.sample += list(filter(None, keys))[: SAMPLE_SIZE - len(self.sample)]
+            yield from chunk
 
     def _note(self, line: KeyLine) -> None:
         if "\n" in line.key and (marker := read_marker(line.key.partition("\n")[0])):
@@ -99,6 +91,27 @@ class KeyWarnings:
                     )
                 )
         return sentences + (compare_formats(self.sample, self.earlier, self.pool) if self.pool else [])
+
+
+def select_suspicious(keys: list[str]) -> Iterable[bool]:
+    """Exclude most keys with cheap tests, because there may be a million."""
+    if has_special_characters("".join(keys)):
+        return (has_suspicious_ends(key) or has_special_characters(key) for key in keys)
+    return map(has_suspicious_ends, keys)
+
+
+def has_suspicious_ends(key: str) -> bool:
+    return (
+        # A date or a rounded or grouped number has no letters at its start.
+        (key[-1:] == "0" and key[:4].upper() == key[:4].lower())
+        or key[:1] in SUSPICIOUS_STARTS
+        or key[:2] in YEARS
+        or key in NO_KEYS
+    )
+
+
+def has_special_characters(text: str) -> bool:
+    return "+" in text or "/" in text or "," in text or "." in text or not text.isprintable()
 
 
 def is_marker(key: str) -> bool:

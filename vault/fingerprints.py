@@ -16,10 +16,10 @@ def fingerprint(text: str) -> bytes:
 
 
 def fingerprints(texts: list[str]) -> list[bytes]:
-    keyed = hashlib.blake2b(digest_size=LENGTH, key=load_key())
+    copy = hashlib.blake2b(digest_size=LENGTH, key=load_key()).copy
     digests = []
     for text in texts:
-        digest = keyed.copy()
+        digest = copy()
         digest.update(text.encode())
         digests.append(digest.digest())
     return digests

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orders.license_texts import hint, letters, loose_fingerprint
+from orders.license_texts import hint, hints, letters, loose_fingerprint, loose_fingerprints
 
 BODY = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\nMIIBCgKCAQEA7bq4=="
 HINTS = {
@@ -28,6 +28,14 @@ HINTS = {
 @pytest.mark.parametrize(("code", "expected"), HINTS.items())
 def test_a_hint_tells_licenses_apart(code, expected):
     assert hint(code) == expected
+
+
+@pytest.mark.parametrize("is_allowed", [str.isascii, lambda code: "\n" not in code, bool, lambda code: True])
+def test_many_texts_get_the_same_hints_and_fingerprints_as_one(is_allowed, db):
+    codes = list(filter(is_allowed, [*HINTS, " aaaa-bbbb-cccc-7q2m ", "A_B", "http-aaaa-bbbb-cccc.txt"]))
+
+    assert hints(codes) == list(map(hint, codes))
+    assert loose_fingerprints(codes) == list(map(loose_fingerprint, codes))
 
 
 def test_it_finds_hints_of_unusual_texts_quickly():

@@ -1,4 +1,5 @@
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models import Case, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
@@ -205,7 +206,8 @@ class LicenseKey(models.Model):
         indexes = [
             # Only partial indexes may order by position. The planner could walk a full one over every issued key.
             models.Index(fields=["pool", "position"], condition=AVAILABLE, name="key_available"),
-            models.Index(fields=["loose_fingerprint"], name="key_loose"),
+            # Compared for equality only. A B-tree takes twice the time of an import.
+            HashIndex(fields=["loose_fingerprint"], name="key_loose"),
             models.Index(fields=["pool", "issued_at"], condition=Q(item__isnull=False), name="key_issued"),
             models.Index(fields=["pool", "position"], condition=RESERVED, name="key_reserved"),
             models.Index(

@@ -10,6 +10,7 @@ from django.db import connection
 from fulfillment.tasks import sweep, work_on_import
 from pools import uploads
 from pools.models import KeyBatch, KeyImport, KeyImportPart, KeyMovement, LicenseKey
+from pools.tests.factories import count_staged_keys, lose_staged_keys
 from runtime.tests.installation import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,16 +54,27 @@ def run_in_worker(pk):
 
 
 FUNCTION_PATHS = [
-    "pools.imports.hint",  # reads the first keys
-    "pools.imports._skip_known",  # all keys are in a temporary table
+    "pools.imports._find_known",  # all keys are in a table of their own
     "pools.models.KeyBatch.objects.create",
     "pools.imports.rearm",  # the keys are in the pool
     "pools.uploads._end",
 ]
 
 
-@pytest.mark.parametrize("function_path", FUNCTION_PATHS)
-def test_a_killed_process_leaves_nothing_and_the_sweep_retries_the_import(key_import, function_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("function_path", "are_kept"),
+    # Without the keys from the preview, it reads the upload again.
+    [
+        *((path, True) for path in FUNCTION_PATHS),
+        *((path, False) for path in ["pools.imports.hints", *FUNCTION_PATHS]),
+    ],
+)
+def test_a_killed_process_leaves_nothing_and_the_sweep_retries_the_import(
+    key_import, function_path, are_kept, monkeypatch
+):
+    if not are_kept:
+        lose_staged_keys()
+
     with monkeypatch.context() as patch:
         assert run_until_killed_at(function_path, patch, lambda: uploads.work_on(key_import.pk))
 
@@ -75,6 +87,18 @@ def test_a_killed_process_leaves_nothing_and_the_sweep_retries_the_import(key_im
     assert KeyImport.objects.get().attempts == 2
     assert LicenseKey.objects.count() == KeyBatch.objects.get().key_count == 50_000
     assert not KeyImportPart.objects.exists()
+
+
+def test_a_process_killed_during_a_preview_leaves_nothing(make_pool, monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_SYNCHRONOUS", 0)
+    key_import = uploads.begin(make_pool(), [b"AAAA\nBBBB"], actor="test")
+
+    with monkeypatch.context() as patch:
+        assert run_until_killed_at("pools.imports._find_known", patch, lambda: uploads.work_on(key_import.pk))
+
+    assert not count_staged_keys()
+    wait_until(lambda: run_in_worker(key_import.pk) or KeyImport.objects.filter(status=KeyImport.Status.READY))
+    assert count_staged_keys() == 2
 
 
 def test_it_gives_up_on_an_import_that_keeps_failing(key_import, monkeypatch):

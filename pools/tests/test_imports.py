@@ -1,9 +1,10 @@
 import pytest
+from django.db import transaction
 
 from pools.detection import parse_keys
-from pools.imports import import_keys
+from pools.imports import import_keys, preview_keys
 from pools.models import KeyBatch, LicenseKey
-from pools.reading import MAX_KEY_LENGTH, KeyFileError
+from pools.reading import MAX_KEY_LENGTH, KeyFileError, KeyLine
 from pools.tests.factories import stock
 from pools.uploads import begin
 
@@ -137,3 +138,14 @@ def test_keys_on_one_line_keep_their_order_and_are_imported_once(make_pool):
 
     assert codes(pool) == ["AAAA", "BBBB", "CCCC"]
     assert (pool.batches.get().key_count, pool.batches.get().repeated) == (3, 1)
+
+
+def test_a_preview_tells_repeated_keys_from_similar_ones(db):
+    keys = ["A-1", "a 1", "A-1", "--", "--", "__", "B-2", "A1!", "a 1", "--"]
+
+    with transaction.atomic():
+        preview = preview_keys(None, [KeyLine(number, key) for number, key in enumerate(keys, start=1)])
+
+    assert (preview.repeated.count, preview.repeated.numbers) == (4, [3, 5, 9, 10])
+    assert (preview.similar.count, preview.similar.numbers) == (2, [2, 8])
+    assert (preview.keys, preview.new) == (10, 6)

@@ -28,22 +28,22 @@ STOCK = """
     WHERE pool.id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
 """
 
-# The keys sold on each of the last 30 days. On average, a key was sold in the middle of its hour.
+# The keys sold on each of the last 30 days, and when the pool's first key was issued. On average, a key was sold in the
+# middle of its hour.
 SALES = """
-    SELECT pool_id AS pool, sum(sold)::bigint AS sold,
-        extract(day FROM statement_timestamp() - (period + interval '30 minutes'))::integer AS days_ago
-    FROM pools_stockchange
-    WHERE pool_id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
-        AND period > statement_timestamp() - interval '30 days 30 minutes' AND sold > 0
-    GROUP BY pool_id, days_ago
-"""
-FIRST_SALES = """
-    SELECT pool.id, first.issued_at
-    FROM pools_licensepool AS pool CROSS JOIN LATERAL (
-        SELECT issued_at FROM pools_licensekey WHERE pool_id = pool.id AND item_id IS NOT NULL
+    WITH sales AS (
+        SELECT pool_id AS pool, sum(sold)::bigint AS sold,
+            extract(day FROM statement_timestamp() - (period + interval '30 minutes'))::integer AS days_ago
+        FROM pools_stockchange
+        WHERE pool_id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
+            AND period > statement_timestamp() - interval '30 days 30 minutes' AND sold > 0
+        GROUP BY pool_id, days_ago
+    )
+    SELECT sales.*, first.issued_at AS first_issued_at
+    FROM (SELECT DISTINCT pool FROM sales) AS seller JOIN sales USING (pool) LEFT JOIN LATERAL (
+        SELECT issued_at FROM pools_licensekey WHERE pool_id = seller.pool AND item_id IS NOT NULL
         ORDER BY issued_at LIMIT 1
-    ) AS first
-    WHERE pool.id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
+    ) AS first ON true
 """
 
 
@@ -226,10 +226,10 @@ def forecast(pool: LicensePool, available: int) -> Forecast:
 
 def forecasts(stock: Mapping[LicensePool, int]) -> dict[LicensePool, Forecast]:
     counts: dict[int, Counter[int]] = defaultdict(Counter)
-    pools = [pool.pk for pool in stock]
-    for row in sql.run(SALES, pools=pools):
+    first_issued_at: dict[int, datetime | None] = {}
+    for row in sql.run(SALES, pools=[pool.pk for pool in stock]):
         counts[row.pool][row.days_ago] = row.sold
-    first_issued_at = dict(sql.run(FIRST_SALES, pools=list(counts)))
+        first_issued_at[row.pool] = row.first_issued_at
     return {
         pool: _forecast(available, counts[pool.pk], first_issued_at.get(pool.pk)) for pool, available in stock.items()
     }

@@ -300,7 +300,7 @@ def test_many_pools_take_as_many_queries_as_one(idle_pool, make_pool, django_ass
     sell(idle_pool, 5)
     pools = dict.fromkeys([idle_pool, make_pool(), make_pool()], 10)
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(1):
         forecasts(pools)
 
 

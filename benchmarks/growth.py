@@ -2,15 +2,17 @@
 
     .venv/bin/python -m benchmarks.growth units --sizes 1 10 100
 
-Without names it measures all four. The largest sizes of keys and orders take hours.
+Without names it measures all four. The largest sizes of keys and orders take half an hour each.
 """
 
 import argparse
 import itertools
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import (
@@ -83,6 +85,7 @@ class Growth:
 
     def product(self, sku: str, keys: int) -> str:
         """Create a product with a pool of this many keys; return its SKU."""
+        sku = f"{sku}-{secrets.token_hex(3)}"  # the folder may have been used before
         merchant = run_script(self.keywell, MAKE_PRODUCT.format(sku=sku))
         for start in range(0, keys, KEYS_PER_IMPORT):
             with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -136,8 +139,9 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, metavar="N", help="instead of the curve's own")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--payments", type=int, default=64, metavar="N", help="per round (64)")
+    parser.add_argument("--folder", type=Path, help="for the data; existing data is reused")
     options = parser.parse_args()
-    with production() as (keywell, env, _):
+    with production(options.folder) as (keywell, env, _):
         server = ["runtime.web", "--application", "benchmarks.floors", "--address"]
         with serve(server, settings_of(keywell)) as port:
             growth = Growth(keywell, env, port, options)

@@ -67,9 +67,12 @@ def installation(folder: Path | None = None) -> Iterator[tuple[Keywell, Sink]]:
 
 
 @contextlib.contextmanager
-def production() -> Iterator[tuple[Keywell, Env, Sink]]:
-    """Yield a running production installation with the demo's data, the result of `install`, and its mail server."""
-    with installation() as (keywell, sink):
+def production(folder: Path | None = None) -> Iterator[tuple[Keywell, Env, Sink]]:
+    """Yield a running production installation with the demo's data, the result of `install`, and its mail server.
+
+    A given folder is kept, and its data reused.
+    """
+    with installation(folder) as (keywell, sink):
         yield keywell, install(keywell, sink), sink
 
 

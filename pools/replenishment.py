@@ -28,8 +28,8 @@ STOCK = """
     WHERE pool.id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
 """
 
-# The keys sold on each of the last 30 days, and when the pool's first key was issued. On average, a key was sold in the
-# middle of its hour.
+# The keys sold on each of the last 30 days, and when the pool's first key was issued. On average, a key was sold in
+# the middle of its hour.
 SALES = """
     WITH sales AS (
         SELECT pool_id AS pool, sum(sold)::bigint AS sold,

@@ -195,7 +195,8 @@ def _stage(
     lines, rows = iter(lines), b""
     while (keys := _take(lines, preview))[0] or rows:
         # PostgreSQL stores the rows while we encrypt the next ones.
-        with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)", writer=QueuedLibpqWriter(cursor.cursor)) as copy:
+        inner = cursor.cursor  # psycopg's
+        with inner.copy(f"COPY {table} FROM STDIN (FORMAT binary)", writer=QueuedLibpqWriter(inner)) as copy:
             copy.write(COPY_START + rows + COPY_END)
             count = preview.keys
             rows = _pack(*keys, preview, into, keep_for)

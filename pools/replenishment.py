@@ -38,12 +38,14 @@ SALES = """
         WHERE pool_id = ANY(ARRAY(SELECT json_array_elements_text(%(pools)s::json)::bigint))
             AND period > statement_timestamp() - interval '30 days 30 minutes' AND sold > 0
         GROUP BY pool_id, days_ago
+    ), first AS MATERIALIZED (
+        SELECT pool, (
+            SELECT issued_at FROM pools_licensekey WHERE pool_id = pool AND item_id IS NOT NULL
+            ORDER BY issued_at LIMIT 1
+        ) AS issued_at
+        FROM (SELECT DISTINCT pool FROM sales) AS seller
     )
-    SELECT sales.*, first.issued_at AS first_issued_at
-    FROM (SELECT DISTINCT pool FROM sales) AS seller JOIN sales USING (pool) LEFT JOIN LATERAL (
-        SELECT issued_at FROM pools_licensekey WHERE pool_id = seller.pool AND item_id IS NOT NULL
-        ORDER BY issued_at LIMIT 1
-    ) AS first ON true
+    SELECT sales.*, first.issued_at AS first_issued_at FROM sales JOIN first USING (pool)
 """
 
 

@@ -122,7 +122,7 @@ def test_orders_that_need_attention_are_read_in_the_order_of_an_index(merchant):
     assert [*newest, *later] == list(every[:52])
     assert earlier == newest[::-1]
     assert counted == 100
-    read = [count_rows(query["sql"]) for query in queries]
+    read = [count_keys(query["sql"]) for query in queries]
     assert len(read) == 4 and max(read) < 1500, read
 
 
@@ -141,20 +141,21 @@ def test_no_page_counts_keys(address, client, make_api, make_product, make_pool,
 
     assert response.status_code == 200
     assert "1997" in response.content.decode().replace(",", "")
-    read = {query["sql"]: count_rows(query["sql"]) for query in queries if "pools_licensekey" in query["sql"]}
-    assert {sql: rows for sql, rows in read.items() if rows > 100} == {}
+    read = {query["sql"]: count_keys(query["sql"]) for query in queries if "pools_licensekey" in query["sql"]}
+    assert {sql: keys for sql, keys in read.items() if keys > 100} == {}
 
 
-def count_rows(sql):
-    """Count the rows that a query reads in all steps of its plan."""
+def count_keys(sql):
+    """Count the keys that a query reads in all steps of its plan."""
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}")
-        return count_rows_of(cursor.fetchone()[0][0]["Plan"])
+        return count_keys_of(cursor.fetchone()[0][0]["Plan"])
 
 
-def count_rows_of(plan):
-    own = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
-    return own + sum(map(count_rows_of, plan.get("Plans", [])))
+def count_keys_of(plan):
+    read = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    own = read if plan.get("Relation Name") == "pools_licensekey" else 0
+    return own + sum(map(count_keys_of, plan.get("Plans", [])))
 
 
 def test_no_index_of_a_payments_rows_repeats_the_beginning_of_another(db):

@@ -65,9 +65,9 @@ def needing_attention(orders: OrderQuerySet, merchant: Merchant | None = None) -
 
 
 def newest_needing_attention(most: int, merchant: Merchant | None = None, *, before: int = MAX_ID) -> list[int]:
-    """The IDs of the newest orders that need attention, older than the one `before` which they come in the list.
+    """The IDs of the newest orders that need attention, below the ID `before`.
 
-    They are read in the order of an index, so the number of all others doesn't matter.
+    They are read in the order of an index, so the number of other orders doesn't matter.
     """
     if merchant:
         rows = read_newest(merchant=merchant.pk, most=most, before=before)

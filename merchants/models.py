@@ -287,7 +287,7 @@ class ApiKey(UsageTracked):
             return None
 
         prefix, secret = match.groups()
-        rows = sql.run(cls._find(), prefix=prefix)
+        rows = sql.run_first(cls._find(), prefix=prefix)
         key: ApiKey | None = sql.build(cls, rows[0]) if rows else None
         if key is None or not hmac.compare_digest(bytes(key.secret_hash), cls.hash_secret(secret)):
             return None

@@ -78,7 +78,7 @@ def find(orders: OrderQuerySet, text: str) -> dict[Kind, OrderQuerySet]:
 
 
 def get_impossible_kinds(text: str) -> set[Kind]:
-    """The kinds of which no merchant has anything: most texts are few of them, and each takes long to compose."""
+    """Kinds that match nothing of any merchant. Composing a query for each would take long."""
     cleaned = clean(text)
     loose = get_loose_fingerprints(text) or [b""]
     found = read_existing(

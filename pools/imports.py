@@ -23,6 +23,7 @@ from vault.fingerprints import LENGTH, fingerprints, load_key
 # Keys per COPY statement. They are stored in the order of their fingerprints, which halves the time to add them to the
 # index of fingerprints. So the keys of up to this many consecutive positions are mixed on disk.
 COPY_BATCH_SIZE = 32_768
+MAX_BATCH = 4_000_000  # characters of their texts
 LINES_AT_A_TIME = 500
 MAX_LINES_SHOWN = 100  # line numbers of each kind; enough to see what is wrong
 
@@ -177,7 +178,7 @@ def _upload_cursor() -> Iterator[Any]:
         cursor.execute("SET LOCAL work_mem = '64MB'")
         cursor.execute("SET LOCAL default_statistics_target = 10")
         yield cursor
-        cursor.execute("DROP VIEW upload")  # it would be in the way of migrations
+        cursor.execute("DROP VIEW upload")  # a leftover view would block migrations
 
 
 def _stage(
@@ -217,11 +218,13 @@ def _take(lines: Iterator[KeyLine], preview: Preview) -> tuple[list[str], list[i
     texts: list[str] = []
     numbers: list[int] = []
     # Few lines at a time, so that Python's garbage collector never examines them.
-    while len(texts) < COPY_BATCH_SIZE and (some := list(islice(lines, LINES_AT_A_TIME))):
+    size = 0
+    while len(texts) < COPY_BATCH_SIZE and size < MAX_BATCH and (some := list(islice(lines, LINES_AT_A_TIME))):
         found = [line for line in some if line.key]
         if len(found) < len(some):
             _note_others(some, preview)
         texts += [line.key for line in found]
+        size += sum(map(len, texts[-len(found) :])) if found else 0
         numbers += [line.number for line in found]
     return texts, numbers
 

@@ -20,6 +20,15 @@ def run(statement: str, **parameters: Any) -> list[Any]:
     return rows
 
 
+def run_first(statement: str, **parameters: Any) -> list[Any]:
+    """Execute the first statement of a request as `run` does, and repeat it if the connection is lost.
+
+    It must only read. PostgreSQL may have restarted since the last request.
+    """
+    rows: list[Any] = connection.run_prepared(statement, parameters, is_first=True)  # type: ignore[attr-defined]
+    return rows
+
+
 def run_after_commit(use: Callable[[list[Any]], None], statement: str, **parameters: Any) -> None:
     """Execute a statement as `run` does, after the transaction, and call `use` with its rows. An error is logged.
 
@@ -46,8 +55,8 @@ def build(model: type[models.Model], row: Any, start: int = 0) -> Any:
 class PreparedQuery:
     """A queryset that the ORM composes once per process; from then on, its statement runs as in `run`.
 
-    `build` makes the queryset from its parameters, annotated as int, str or bytes. All else in it has to stay the
-    same, such as a time that isn't the database's.
+    `build` makes the queryset from its parameters, annotated as int, str or bytes. Everything else is fixed at the
+    first call: use Now(), not Python's clock.
     """
 
     # Stands for a parameter while the statement is composed.
@@ -67,7 +76,9 @@ class PreparedQuery:
         for name, value in values.items():
             literal = value.hex() if isinstance(value, bytes) else value
             pattern = rf"\b{literal}\b" if isinstance(value, int) else rf"'(\\x)?{literal}'(::bytea)?"
-            composed = re.sub(pattern, f"%({name})s::{self.TYPES[types[name]]}", composed)
+            composed, count = re.subn(pattern, f"%({name})s::{self.TYPES[types[name]]}", composed)
+            if not count:
+                raise ValueError(f"The query has to use its parameter {name!r} as it is.")
         return composed
 
     def _placeholder(self, number: int, kind: type) -> Any:

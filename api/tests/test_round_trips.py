@@ -7,7 +7,7 @@ from django.db import connection
 
 from fulfillment.models import Fulfillment
 from fulfillment.sources.pool.models import PoolMethod
-from orders.models import ActivationCode
+from orders.models import ActivationCode, Order
 from orders.placing import _create_order
 from pools.models import LicensePool
 
@@ -85,3 +85,11 @@ def test_a_failing_source_costs_the_payment_a_second_try(pay, make_product, monk
     assert tries == [True, False]
     assert answer["items"][0]["fulfillment"] == "pending"
     assert not ActivationCode.objects.exists()
+
+
+def test_a_payment_longer_than_a_sockets_buffer_is_stored(pay, make_product):
+    parameters = {f"p{number}": "é" * 1000 for number in range(100)}
+
+    pay(make_product(), order="LONG", additional_parameters=parameters)
+
+    assert Order.objects.get(number="LONG").additional_parameters == parameters

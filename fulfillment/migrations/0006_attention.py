@@ -8,7 +8,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Not for work that is done at once, as by pools.
+-- Skips work that a pool finishes immediately.
 CREATE TRIGGER fulfillment_name_order BEFORE INSERT OR UPDATE OF status, order_id ON fulfillment_fulfillment
 FOR EACH ROW WHEN (NEW.status <> 'done' AND NEW.order_id IS NULL) EXECUTE FUNCTION fulfillment_name_order();
 
@@ -30,11 +30,12 @@ class Migration(migrations.Migration):
             model_name="fulfillment",
             name="order",
             field=models.ForeignKey(
+                db_constraint=False,
                 db_default=None,
                 db_index=False,
                 editable=False,
                 null=True,
-                on_delete=django.db.models.deletion.CASCADE,
+                on_delete=django.db.models.deletion.DO_NOTHING,
                 related_name="+",
                 to="orders.order",
             ),

@@ -174,9 +174,16 @@ class Fulfillment(Retryable):
         FAILED = "failed", _("Failed")
 
     item = models.OneToOneField(OrderItem, models.CASCADE, related_name="fulfillment")
-    # The item's, so that an index has unfinished work in the order of the orders. A trigger sets it until it is done.
+    # The item's, so that an index has unfinished work in the order of the orders. A trigger sets it on this work.
     order = models.ForeignKey(
-        Order, models.CASCADE, null=True, db_default=None, db_index=False, editable=False, related_name="+"
+        Order,
+        models.DO_NOTHING,
+        null=True,
+        db_default=None,
+        db_index=False,
+        db_constraint=False,
+        editable=False,
+        related_name="+",
     )
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     done_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -45,7 +45,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
         # database to answer it.
         names = [field.attname for field in Token._meta.concrete_fields if field.attname not in DEFERRED]
         statement = f"SELECT {', '.join(names)} FROM licensing_token WHERE fingerprint = %(fingerprint)s"  # noqa: S608
-        rows = sql.run(statement, fingerprint=fingerprint(number))
+        rows = sql.run_first(statement, fingerprint=fingerprint(number))
         return Token.from_db(DEFAULT_DB_ALIAS, names, rows[0]) if rows else None
 
     def live(self):

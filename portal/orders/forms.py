@@ -130,7 +130,7 @@ class FilterForm(forms.Form):
 
 def fulfillment_is(status: str) -> Q | Exists:
     """Orders with an item in this status. For `done`, all items must be done."""
-    unfinished = Fulfillment.objects.filter(order=OuterRef("pk")).unfinished()  # only these name their order
+    unfinished = Fulfillment.objects.filter(order=OuterRef("pk")).unfinished()
     if status == UNMAPPED:
         return Q(pk__in=Order.objects.unmapped().values("pk"))
     if status == Fulfillment.Status.DONE:

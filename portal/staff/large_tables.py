@@ -82,11 +82,11 @@ class LargeTableList(ChangeList):
         """Return the HTML of the table's rows, in a quarter of the time that Django's own takes."""
         columns = [ListColumn(str(name), self.model_admin) for name in self.list_display]
         link = next(column for column in columns if column.name != "action_checkbox")
-        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=["PK"])
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[0])
         before, _, after = add_preserved_filters(
             {"preserved_filters": self.preserved_filters, "opts": self.opts}, address
-        ).partition("PK")
-        after = conditional_escape(after)
+        ).partition("/0/change/")
+        before, after = f"{before}/", conditional_escape(f"/change/{after}")
         parts = []
         for row in self.result_list:
             parts.append("<tr>")

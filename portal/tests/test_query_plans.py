@@ -100,7 +100,7 @@ def test_every_search_and_filter_uses_an_index(merchant, without_seq_scans):
     # Not its trigrams with a dot, which are in the addresses of half the customers.
     pattern = "%".join(re.split(r"[.@]", order.email))
     assert f"'%{pattern}%'" in plan(orders.with_customer(order.email))
-    deleted = Order.objects.filter(status="deleted").order_by("-pk")[:1000].explain()
+    deleted = Order.objects.filter(status="deleted").order_by("-pk")[:10].explain()
     assert "order_not_paid_of_all" in deleted and "Sort" not in deleted
 
 

@@ -1,9 +1,9 @@
 """Django's PostgreSQL backend, with prepared statements and cheaper checks of persistent connections.
 
 Django's CONN_HEALTH_CHECKS asks the server before the first query of each request, which costs a round trip. A
-connection that answered a moment ago is most likely alive. If it isn't, a written SELECT outside a transaction is
-repeated over a new one, such as the one that finds a request's API key. After any other statement the request gets a
-503 as during an outage, the caller repeats it, and Django replaces the connection.
+connection that answered a moment ago is most likely alive. If it isn't, the statement that finds a request's API key
+is repeated over a new one. After any other statement the request gets a 503 as during an outage, the caller repeats
+it, and Django replaces the connection.
 """
 
 import json
@@ -60,8 +60,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
             update_wrapper(func, func.func)  # Django logs the name of a function that fails, and partials have none.
         super().on_commit(func, robust)
 
-    def run_prepared(self, statement: str, values: Mapping[str, Any]) -> list[Any]:
+    def run_prepared(self, statement: str, values: Mapping[str, Any], *, is_first: bool = False) -> list[Any]:
         """Execute a statement that runs often and whose text never changes (work/sql.py).
+
+        The first one of a request, which must only read, is repeated over a new connection if the connection is lost.
 
         PostgreSQL parses and plans it once per connection. A cursor of psycopg would take as long in Python as
         PostgreSQL for the statement, so this uses the layer below (psycopg.pq).
@@ -74,8 +76,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             try:
                 rows = self._run(statement, values)
             except psycopg.OperationalError:
-                is_lost = self.connection.pgconn.status == pq.ConnStatus.BAD
-                if self.in_atomic_block or not (is_lost and statement.lstrip().startswith("SELECT")):
+                if not is_first or self.in_atomic_block or self.connection.pgconn.status != pq.ConnStatus.BAD:
                     raise
                 self.close()
                 self.connect()
@@ -126,11 +127,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
                     server.send_query_params(query, parameters)
             server.pipeline_sync()
         poll = select.poll()
-        poll.register(server.socket, select.POLLIN)
         results, left = [], len(groups)
         while left:
-            while server.is_busy():
-                poll.poll()  # get_result() would keep other threads from running
+            while server.is_busy():  # get_result() would keep other threads from running
+                # A long message doesn't fit into the socket's buffer, so the rest has to follow.
+                poll.register(server.socket, select.POLLIN | (select.POLLOUT if server.flush() else 0))
+                poll.poll()
                 server.consume_input()
             result = server.get_result()
             if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
@@ -189,7 +191,7 @@ class AfterCommit:
         use: Callable[[list[Any]], None],
     ) -> None:
         self.connection, self.statement, self.values, self.use = connection, statement, values, use
-        self.result: Any = None  # if it came with the one of COMMIT
+        self.result: Any = None  # set if the statement was sent with COMMIT
         self.__qualname__ = use.__qualname__  # for Django's log
 
     def __call__(self) -> None:
@@ -212,14 +214,13 @@ class MomentLoader(Loader):
 
 @cache
 def _to_positional(statement: str) -> tuple[bytes, tuple[str, ...]]:
-    """Replace %(name)s by $1, $2, ..., and remove comments and indentation. Return the names in order."""
+    """Replace %(name)s by $1, $2, .... Return the names in order."""
     names: dict[str, int] = {}
 
     def number(found: re.Match[str]) -> str:
         return f"${names.setdefault(found[1], len(names) + 1)}" if found[1] else "%"
 
-    compact = " ".join(re.sub(r"(?m)^\s*--.*$", "", statement).split())
-    return re.sub(r"%\((\w+)\)s|%%", number, compact).encode(), tuple(names)
+    return re.sub(r"%\((\w+)\)s|%%", number, statement).encode(), tuple(names)
 
 
 def _to_text(value: Any) -> bytes | None:
@@ -230,7 +231,10 @@ def _to_text(value: Any) -> bytes | None:
         value = _ENCODER.encode(value)
     elif not isinstance(value, str):
         value = str(value) if isinstance(value, int) else _plain(value)
-    return str(value).encode()
+    text = str(value)
+    if "\0" in text:  # libpq would send what is before it
+        raise psycopg.DataError("PostgreSQL text can't contain NUL characters.")
+    return text.encode()
 
 
 def _plain(value: Any) -> str:

@@ -89,19 +89,37 @@ def test_one_that_is_lost_between_requests_fails_once(clock):
     assert request() != first
 
 
-def test_a_written_select_is_repeated_over_a_new_connection(clock):
+def test_the_first_statement_of_a_request_is_repeated_over_a_new_connection(clock):
     first = request()
     end_session(first)
 
-    assert sql.run("SELECT pg_backend_pid() AS pid")[0].pid != first
+    assert sql.run_first("SELECT pg_backend_pid() AS pid")[0].pid != first
 
 
-def test_a_written_change_is_not_repeated(clock):
+def test_others_are_not_repeated(clock):
     end_session(request())
     with pytest.raises(OperationalError):
-        sql.run("UPDATE merchants_merchant SET name = ''")
+        sql.run("SELECT 1 AS answer")
 
-    assert sql.run("SELECT 1 AS answer")[0].answer == 1
+    request()
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_statements_longer_than_the_sockets_buffer_arrive(settings, is_on):
+    settings.PREPARED_STATEMENTS = is_on
+    connection.close()
+    text = "é" * 5_000_000
+    with transaction.atomic():
+        assert sql.run("SELECT %(text)s::text AS text", text=text)[0].text == text
+        results = [run_after_commit("SELECT %(text)s::text AS slug", text=text) for _ in range(2)]
+
+    assert results == [[[text]], [[text]]]
+    connection.close()
+
+
+def test_a_nul_character_is_an_error_as_in_other_statements():
+    with pytest.raises(DataError, match="NUL"):
+        sql.run("SELECT %(text)s::text AS text", text="a\0b")
 
 
 PREPARED = "SELECT count(*) AS count FROM pg_prepared_statements WHERE statement LIKE %(pattern)s"

@@ -1,5 +1,6 @@
 """Compares importing a million keys by the web form with a bare COPY, and times payments during the import."""
 
+import argparse
 import io
 import itertools
 import re
@@ -20,7 +21,6 @@ from runtime.tests.installation import Keywell
 KEYS, PRESENT, REPEATED = 1_000_000, 100_000, 50_000
 POOL = 1  # of PHOTO-PRO
 PAYMENTS_A_SECOND = 10
-ROUNDS = 5
 QUIET = 30  # seconds of payments without an import
 FLOOR = """
 CREATE TABLE floor (
@@ -30,10 +30,13 @@ CREATE TABLE floor (
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.imports", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    rounds = parser.parse_args().rounds
     with production() as (keywell, env, _):
         browser = ImportBrowser(env)
-        compare_with_copy(keywell, browser)
-        compare_payments(env, browser)
+        compare_with_copy(keywell, browser, rounds)
+        compare_payments(env, browser, rounds)
 
 
 class ImportBrowser(Owner):
@@ -64,9 +67,9 @@ class ImportBrowser(Owner):
             time.sleep(0.2)
 
 
-def compare_with_copy(keywell: Keywell, browser: ImportBrowser) -> None:
+def compare_with_copy(keywell: Keywell, browser: ImportBrowser, rounds: int) -> None:
     pairs, memory = [], 0
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         keys = make_keys()
         browser.import_file(keys[:PRESENT])
         seconds, result = browser.import_file(keys)
@@ -114,10 +117,10 @@ def copy(keywell: Keywell) -> float:
     return seconds * KEYS / count
 
 
-def compare_payments(env: Env, browser: ImportBrowser) -> None:
+def compare_payments(env: Env, browser: ImportBrowser, rounds: int) -> None:
     numbers = itertools.count(2_000_000)
     pairs, seconds = [], 0.0
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         keys = make_keys()  # it would block the shop's threads
         quiet = ImportShop(env, numbers)
         quiet.start()

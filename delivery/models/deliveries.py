@@ -54,7 +54,8 @@ UPDATE delivery_delivery SET due_at = statement_timestamp() + %(lease)s, attempt
 FROM chosen WHERE delivery_delivery.id = chosen.id
 RETURNING delivery_delivery.*, chosen.due_at AS was_due_at
 """
-IN_TURN = ", turns AS MATERIALIZED (SELECT merchant_id FROM due WHERE NOT has_account LIMIT %(size)s)"
+# In the order in which the next batch continues `after` this one: a join may change that of the index.
+IN_TURN = ", turns AS MATERIALIZED (SELECT merchant_id FROM due WHERE NOT has_account ORDER BY 1 LIMIT %(size)s)"
 ONE_MERCHANT = "WITH turns AS (SELECT %(merchant)s AS merchant_id)"
 
 

@@ -276,7 +276,7 @@ def test_a_pool_that_runs_out_is_told_of_once_and_filled_for_those_who_wait(keyw
     shop.make_product("SCARCE", 100)
 
     def notices():
-        said = [text for texts in sink.plain.values() for text in texts if "The pool “SCARCE”" in text]
+        said = [text for texts in list(sink.plain.values()) for text in texts if "The pool “SCARCE”" in text]
         return [sum("its threshold of 10" in text for text in said), sum("has no keys left" in text for text in said)]
 
     sold = [shop.payment("SCARCE") for _ in range(99)]

@@ -173,7 +173,7 @@ def is_secret(kind: Kind, text: str) -> bool:
 
 
 def get_shown_kinds(orders: OrderQuerySet, text: str, names: list[str]) -> list[Kind]:
-    """Return the kinds with these names from a URL or, without any, those that the text is found by.
+    """Return the kinds that a URL names. If it names none, return the kinds that find something.
 
     Never a license text, or more than its last four characters. Otherwise, URLs could be used to guess licenses.
     """

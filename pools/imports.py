@@ -305,7 +305,7 @@ def _note_others(lines: list[KeyLine], preview: Preview) -> None:
 
 
 def _delete_repeated(cursor, preview: Preview) -> None:
-    """Delete repeated keys from `upload`, and count those that only look like an earlier one."""
+    """Delete repeated keys from `upload`, and count keys that are only similar to an earlier one."""
     cursor.execute("DROP TABLE IF EXISTS pg_temp.twins")
     # Equal keys have equal loose fingerprints, too, so one pass finds both kinds. Keys without letters have none.
     cursor.execute(

@@ -59,7 +59,7 @@ class PreparedQuery:
     first call: use Now(), not Python's clock.
     """
 
-    # Stands for a parameter while the statement is composed.
+    # Placeholders for the parameters while the statement is composed.
     NUMBER, TEXT = 7_310_000_000_000_000_000, "parameter number {}"
     TYPES = {int: "bigint", str: "text", bytes: "bytea"}
 

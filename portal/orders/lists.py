@@ -66,7 +66,7 @@ class OrderRow:
         self.total += price
 
 
-# The items of orders, those that are not ours, and the e-mails, in this order and each from the oldest.
+# Items of orders, then items that are not ours, then e-mails; the oldest first within each.
 READ_ROWS = """
     SELECT item.order_id AS order, 1 AS kind, item.id, product.name, quantity, total_price, status
     FROM orders_orderitem AS item

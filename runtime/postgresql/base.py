@@ -28,7 +28,7 @@ from psycopg.adapt import Loader, Transformer
 # Seconds without a query after which a connection is checked before its next one.
 IDLE_SECONDS = 5
 
-# A statement's name or text and its parameters, which are None for one that isn't prepared.
+# A statement's name or text, and its parameters: None for BEGIN and COMMIT, which aren't prepared.
 Message = tuple[bytes, list[bytes | None] | None]
 
 
@@ -63,10 +63,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def run_prepared(self, statement: str, values: Mapping[str, Any], *, is_first: bool = False) -> list[Any]:
         """Execute a statement that runs often and whose text never changes (work/sql.py).
 
-        The first one of a request, which must only read, is repeated over a new connection if the connection is lost.
-
         PostgreSQL parses and plans it once per connection. A cursor of psycopg would take as long in Python as
         PostgreSQL for the statement, so this uses the layer below (psycopg.pq).
+
+        The first statement of a request must only read. If the connection is lost, it is repeated over a new one.
         """
         self.close_if_health_check_failed()
         self.ensure_connection()

@@ -72,19 +72,20 @@ READ_ROWS = """
     FROM orders_orderitem AS item
     JOIN merchants_product AS product ON product.id = product_id
     JOIN fulfillment_fulfillment AS fulfillment ON item_id = item.id
-    WHERE item.order_id = ANY (%(orders)s::bigint[])
+    WHERE item.order_id = ANY (ARRAY(SELECT json_array_elements_text(%(orders)s::json)::bigint))
     UNION ALL
     SELECT order_id, 2, id, product, quantity, total_price, '' FROM orders_otheritem
-    WHERE order_id = ANY (%(orders)s::bigint[])
+    WHERE order_id = ANY (ARRAY(SELECT json_array_elements_text(%(orders)s::json)::bigint))
     UNION ALL
-    SELECT order_id, 3, id, '', 0, 0, status FROM delivery_delivery WHERE order_id = ANY (%(orders)s::bigint[])
+    SELECT order_id, 3, id, '', 0, 0, status FROM delivery_delivery
+    WHERE order_id = ANY (ARRAY(SELECT json_array_elements_text(%(orders)s::json)::bigint))
     ORDER BY kind, id
 """
 
 
 def make_rows(orders: list[Order]) -> list[OrderRow]:
     rows = {order.pk: OrderRow(order) for order in orders}
-    for pk, kind, _, product, quantity, price, status in sql.run(READ_ROWS, orders=f"{{{','.join(map(str, rows))}}}"):
+    for pk, kind, _, product, quantity, price, status in sql.run(READ_ROWS, orders=list(rows)):
         if kind == 1:
             rows[pk].add(product, quantity, price, status)
         elif kind == 2:

@@ -48,6 +48,7 @@ X_AXES = {
 WORKERS = ("worker", "callouts", "imports")
 CLIENTS = 16
 KEYS_PER_IMPORT = 500_000
+ORDERS_PER_RUN = 100_000
 MAKE_PRODUCT = """
 from fulfillment.product_sources import add_source
 from merchants.models import Merchant, Product
@@ -66,7 +67,8 @@ class Growth:
     def __init__(self, keywell: Keywell, env: Env, floor_port: int, options: argparse.Namespace) -> None:
         self.keywell, self.floor_port, self.options = keywell, floor_port, options
         self.headers = {"Authorization": f"Bearer {env['API_KEY']}", "Content-Type": JSON}
-        self.numbers = itertools.count()
+        prefix = secrets.token_hex(3)  # the folder may have been used before
+        self.numbers = (f"{prefix}-{number}" for number in itertools.count())
 
     def run(self, curve: str, sizes: Sequence[int]) -> None:
         prepare: dict[str, Callable[[int], tuple[str, int, int]]] = {
@@ -98,8 +100,8 @@ class Growth:
 
     def with_orders(self, size: int) -> str:
         count = int(run_script(self.keywell, "from orders.models import Order; print(Order.objects.count())"))
-        if size > count:
-            result = self.keywell.run("manage", "demo", "--orders", str(size - count))
+        for start in range(count, size, ORDERS_PER_RUN):
+            result = self.keywell.run("manage", "demo", "--orders", str(min(size - start, ORDERS_PER_RUN)))
             assert result.returncode == 0, result.stderr
         return self.product(f"ORDERS-{size}", self.count_of_payments())
 
@@ -118,7 +120,7 @@ class Growth:
 
     def measure(self, clients: Sequence[Client], sku: str, units: int) -> tuple[float, float]:
         """Return payments per second, and CPU milliseconds per payment of the web server, PostgreSQL and Valkey."""
-        bodies = [json.loads(payment(f"G{next(self.numbers)}", sku)) for _ in range(self.options.payments)]
+        bodies = [json.loads(payment(next(self.numbers), sku)) for _ in range(self.options.payments)]
         for body in bodies:
             body["items"][0]["quantity"] = units
         requests = [encode("/api/v1/payments/", json.dumps(body), self.headers) for body in bodies]

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import statistics
@@ -79,7 +80,8 @@ def production(folder: Path | None = None) -> Iterator[tuple[Keywell, Env, Sink]
 def install(keywell: Keywell, sink: Sink) -> Env:
     """Create the demo's data and 20,000 more keys, then run as in production. Return the content of demo.env."""
     restart_in_production(keywell, sink)
-    keys = "\n".join(f"BENCH-{number:06}" for number in range(20_000))
+    prefix = secrets.token_hex(2)  # the folder may have been used before
+    keys = "\n".join(f"{prefix}-{number:06}" for number in range(20_000))
     env = read_env(keywell.var / "demo.env")
     assert post(env, "pools/2/keys/", keys, "text/plain") == 201
     return env

@@ -11,7 +11,7 @@ from django.db import transaction
 from delivery.models import DeliveredCode, Delivery
 from delivery.models.deliveries import ALL, nudge
 from fulfillment.models import Fulfillment
-from orders.license_texts import hint, loose_fingerprints
+from orders.license_texts import hints, loose_fingerprints
 from orders.models import ActivationCode, OrderItem
 from outbound.mail import make_message_id
 from vault.ciphers import encrypt_all
@@ -102,10 +102,10 @@ def save(codes: Sequence[NewCode], fulfillments: Sequence[Fulfillment] = ()) -> 
 
     The caller holds the orders' locks. Sets the primary keys of new codes and fulfillments.
     """
-    with_items: list[Any] = [*codes, *fulfillments]
-    items = {row.item.pk: row.item for row in with_items}
+    served = {code.item.pk: code.item for code in codes}
+    items = served | {fulfillment.item.pk: fulfillment.item for fulfillment in fulfillments}
     # An order can have several instances.
-    orders = {code.item.order_id: code.item.order for code in codes if code.item.order.checkout_page.delivery_allowed}
+    orders = {item.order_id: item.order for item in served.values() if item.order.checkout_page.delivery_allowed}
     rows = sql.run(
         SAVE,
         codes=_code_parameters(codes),
@@ -149,12 +149,12 @@ def _code_parameters(codes: Sequence[NewCode]) -> list[dict[str, Any]]:
             "code": sealed,
             "fingerprint": digest,
             "loose": loose,
-            "hint": hint(code.code),
+            "hint": hint,
             "source": code.source,
             "saved_by": code.saved_by,
         }
-        for code, sealed, digest, loose in zip(
-            codes, encrypt_all(texts, places), digests, loose_fingerprints(texts), strict=True
+        for code, sealed, digest, loose, hint in zip(
+            codes, encrypt_all(texts, places), digests, loose_fingerprints(texts), hints(texts), strict=True
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from django.core.exceptions import FieldError
@@ -58,8 +59,11 @@ class EncryptedField(models.Field):
 
     def place(self, owner: Iterable[Any]) -> bytes:
         """Table, column and owner. Unambiguous, because an owner is numbers, followed by at most one digest."""
-        name = f"{self.model._meta.db_table}.{self.column}"
-        return b"\0".join([name.encode(), *map(_part, owner)])
+        return b"\0".join([self._name, *map(_part, owner)])
+
+    @cached_property
+    def _name(self) -> bytes:
+        return f"{self.model._meta.db_table}.{self.column}".encode()
 
     def pre_save(self, model_instance: Any, add: bool) -> Any:
         value = model_instance.__dict__[self.attname]

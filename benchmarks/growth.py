@@ -49,6 +49,8 @@ WORKERS = ("worker", "callouts", "imports")
 CLIENTS = 16
 KEYS_PER_IMPORT = 500_000
 ORDERS_PER_RUN = 100_000
+# Units. At first, PostgreSQL reads pages that it then has in memory, and logs each whole page.
+WARM_UP = 4000
 MAKE_PRODUCT = """
 from fulfillment.product_sources import add_source
 from merchants.models import Merchant, Product
@@ -59,8 +61,13 @@ pool = LicensePool.objects.create(merchant=merchant, name="{sku}", threshold=0)
 add_source(product, "pool", pool)
 print(merchant.slug)
 """
-# As autovacuum would soon do; now, so that it doesn't interfere.
-VACUUM = "from django.db import connection; connection.cursor().execute('VACUUM (ANALYZE)')"
+# As PostgreSQL would soon do; now, so that it doesn't interfere.
+SETTLE = """
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("VACUUM (ANALYZE)")
+    cursor.execute("CHECKPOINT")
+"""
 
 
 class Growth:
@@ -74,18 +81,18 @@ class Growth:
 
     def run(self, curve: str, sizes: Sequence[int]) -> None:
         prepare: dict[str, Callable[[int], tuple[str, int, int]]] = {
-            "units": lambda size: (self.product(f"UNITS-{size}", size * self.count_of_payments()), size, CLIENTS),
-            "keys": lambda size: (self.product(f"KEYS-{size}", max(size, self.count_of_payments())), 1, CLIENTS),
+            "units": lambda size: (self.product(f"UNITS-{size}", self.keys_needed(size)), size, CLIENTS),
+            "keys": lambda size: (self.product(f"KEYS-{size}", max(size, self.keys_needed())), 1, CLIENTS),
             "orders": lambda size: (self.with_orders(size), 1, CLIENTS),
-            "clients": lambda size: (self.product(f"CLIENTS-{size}", self.count_of_payments()), 1, size),
+            "clients": lambda size: (self.product(f"CLIENTS-{size}", self.keys_needed()), 1, size),
         }
         for size in sizes:
             sku, units, clients = prepare[curve](size)
             with paused(self.keywell, *WORKERS):
                 self.compare(curve, size, sku, units, clients)
 
-    def count_of_payments(self) -> int:
-        return int(self.options.payments * (self.options.rounds + 1))
+    def keys_needed(self, units: int = 1) -> int:
+        return int(WARM_UP + units * self.options.payments * (self.options.rounds + 1))
 
     def product(self, sku: str, keys: int) -> str:
         """Create a product with a pool of this many keys; return its SKU."""
@@ -105,13 +112,13 @@ class Growth:
         for start in range(count, size, ORDERS_PER_RUN):
             result = self.keywell.run("manage", "demo", "--orders", str(min(size - start, ORDERS_PER_RUN)))
             assert result.returncode == 0, result.stderr
-        run_script(self.keywell, VACUUM)
-        return self.product(f"ORDERS-{size}", self.count_of_payments())
+        run_script(self.keywell, SETTLE)
+        return self.product(f"ORDERS-{size}", self.keys_needed())
 
     def compare(self, curve: str, size: int, sku: str, units: int, clients: int) -> None:
         ours = [Client(self.keywell.port) for _ in range(clients)]
         floor = [Client(self.floor_port) for _ in range(clients)]
-        self.measure(ours, sku, units), self.measure(floor, sku, units)
+        self.measure(ours, sku, units, WARM_UP // units), self.measure(floor, sku, units)
         rounds = [
             (self.measure(ours, sku, units), self.measure(floor, sku, units)) for _ in range(self.options.rounds)
         ]
@@ -121,9 +128,9 @@ class Growth:
             measure, axis = f"{what} by {X_AXES[curve]}", X_AXES[curve]
             record(measure, pairs, unit=unit, baseline="one INSERT by a DRF view", digits=2, axis=axis, **sizes)
 
-    def measure(self, clients: Sequence[Client], sku: str, units: int) -> tuple[float, float]:
+    def measure(self, clients: Sequence[Client], sku: str, units: int, count: int = 0) -> tuple[float, float]:
         """Return payments per second, and CPU milliseconds per payment of the web server, PostgreSQL and Valkey."""
-        bodies = [json.loads(payment(next(self.numbers), sku)) for _ in range(self.options.payments)]
+        bodies = [json.loads(payment(next(self.numbers), sku)) for _ in range(count or self.options.payments)]
         for body in bodies:
             body["items"][0]["quantity"] = units
         requests = [encode("/api/v1/payments/", json.dumps(body), self.headers) for body in bodies]

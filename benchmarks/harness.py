@@ -59,7 +59,9 @@ def installation(folder: Path | None = None) -> Iterator[tuple[Keywell, Sink]]:
     with tempfile.TemporaryDirectory(prefix="keywell-") as new:
         sink = Sink(free_port())
         sink.start()
-        keywell = Keywell((folder or Path(new)) / "var")
+        folder = folder or Path(new)
+        folder.mkdir(exist_ok=True)
+        keywell = Keywell(folder / "var")
         try:
             yield keywell, sink
         finally:

@@ -113,8 +113,9 @@ BENCHMARKS = sorted(path.stem for path in (HERE / "benchmarks").glob("*.py") if 
 
 def main(arguments: list[str]) -> int:
     command = arguments[0] if arguments else "serve"
-    if command in {"-h", "--help"}:
+    if command in {"-h", "--help"} or (command == "bench" and {"-h", "--help"} & set(arguments)):
         say(__doc__)
+        say(f"Benchmarks: {', '.join(BENCHMARKS)}")
         return 0
     if command == "--version":
         say(f"Keywell {version()}")

@@ -77,7 +77,7 @@ def compare_with_copy(keywell: Keywell, browser: ImportBrowser, rounds: int) -> 
         workers = [pid for pid, command in keywell.family().items() if "--queues imports" in command]
         memory = max(memory, *(peak_memory(pid) for pid in workers))
         pairs.append((KEYS / seconds, KEYS / copy(keywell)))
-    goal = "at least 0.25"
+    goal = "at least 0.4"
     record(
         "import with preview", pairs, unit="rows per second", baseline="COPY", goal=goal, keys=KEYS, memory_mb=memory
     )

@@ -26,13 +26,13 @@ START = """# Performance
 Each benchmark compares Keywell with a baseline, the simplest program that does the same job; their rounds alternate in
 one run. Absolute figures depend on the machine; the ratio is the median of the rounds. `python3 run.py bench` runs all
 benchmarks, and `python3 run.py bench payments` runs one. Both add their results to `benchmarks/results/` and show them
-on this page, instead of earlier ones. [benchmarks/README.md](../benchmarks/README.md) describes what each one measures.
+on this page, instead of earlier ones. [benchmarks/README.md](../benchmarks/README.md) describes what each measures.
 """
 GROWTH = """
 ## Growth
 
-Payments over 16 connections, while the workers are suspended: medians of five rounds of 64 or 256 payments. The same size differs by up
-to a third between runs, because other programs use the machine, too.
+Payments over 16 connections, while the workers are suspended: medians of five rounds of 64 or 256 payments. The same
+size differs by up to a third between runs, because other programs use the machine, too.
 """
 HEAD = """
 | measure | Keywell | baseline | ratio | rounds | goal |

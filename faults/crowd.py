@@ -17,6 +17,7 @@ from runtime.tests.installation import Keywell, wait_until
 
 CLIENTS = 64
 SECONDS_TO_RETRY = 0.5
+SLOWEST_RATE = 50  # e-mails per second on a busy machine
 # Orders, their codes, and the different keys of these codes.
 COUNT = """
 from django.db import connection
@@ -76,7 +77,7 @@ def main() -> int:
         seconds = time.perf_counter() - start
         done.set()
         breaker.join()
-        wait_until(lambda: run_script(keywell, WAITING) == "0", timeout=600)
+        wait_until(lambda: run_script(keywell, WAITING) == "0", timeout=600 + count / SLOWEST_RATE)
         orders, codes, keys = map(int, run_script(keywell, COUNT).split())
         audit = keywell.run("manage", "audit")
         print(

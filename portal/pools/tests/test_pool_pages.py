@@ -239,7 +239,9 @@ def test_the_forecast_range_only_decreases():
 def pool(pay, make_product, make_pool):
     """A pool with keys in every state: two issued, two withdrawn (one of them replaced), one reserved."""
     pool = make_pool(40)
-    pay(make_product(pool=pool), quantity=2, order="A1")
+    product = make_product(pool=pool)
+    pay(product, order="A1")
+    pay(product, order="A2")
     keys = list(pool.keys.available().order_by("position")[:4])
     LicenseKey.objects.filter(pk=keys[0].pk).withdraw()
     LicenseKey.objects.filter(pk=keys[1].pk).update(withdrawn_at=timezone.now(), withdrawn_because="replaced")

@@ -49,7 +49,7 @@ WORKERS = ("worker", "callouts", "imports")
 CLIENTS = 16
 KEYS_PER_IMPORT = 500_000
 ORDERS_PER_RUN = 100_000
-# Units. At first, PostgreSQL reads pages that it then has in memory, and logs each whole page.
+# Units. After a start, PostgreSQL first has to read the pages into memory, and logs each one as a whole.
 WARM_UP = 4000
 MAKE_PRODUCT = """
 from fulfillment.product_sources import add_source

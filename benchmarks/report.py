@@ -31,8 +31,8 @@ on this page, instead of earlier ones. [benchmarks/README.md](../benchmarks/READ
 GROWTH = """
 ## Growth
 
-Payments over 16 connections, while the workers are suspended: medians of five rounds of 64 or 256 payments. The same
-size differs by up to a third between runs, because other programs use the machine, too.
+Payments over 16 connections, or one per client, while the workers are suspended: medians of five rounds of 64 or 256
+payments. The same size differs by up to a third between runs, because other programs use the machine, too.
 """
 HEAD = """
 | measure | Keywell | baseline | ratio | rounds | goal |

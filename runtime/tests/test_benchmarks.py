@@ -2,6 +2,8 @@ import json
 import re
 from xml.etree import ElementTree
 
+import pytest
+
 from benchmarks import report, results
 from run import BENCHMARKS
 
@@ -49,3 +51,18 @@ def test_a_result_is_the_median_of_ratios_and_the_last_one_of_a_measure_is_shown
         "| payments (clients 8) | 20.0 per second | an INSERT: 10.0 per second | 2.00 | 3 | at least 1 |"
         in report.report()
     )
+
+
+@pytest.mark.parametrize(
+    ("goal", "ratio", "missed"),
+    [
+        ("at least 0.4", 0.39, True),
+        ("at least 0.4", 0.4, False),
+        ("at most 2", 2.01, True),
+        ("at most 2", 2, False),
+        ("under 1 s", 15, False),
+        ("", 1, False),
+    ],
+)
+def test_the_page_marks_a_ratio_that_misses_its_goal(goal, ratio, missed):
+    assert report.is_missed({"goal": goal, "ratio": ratio}) == missed

@@ -242,6 +242,17 @@ def read_csv(response):
     return list(csv.DictReader(io.StringIO(text)))
 
 
+def test_an_order_shows_its_least_finished_item_and_its_last_email(support, pay, make_product):
+    pay(make_product(), make_product(keys=0), order="C1")
+    pay(make_product(), order="C2")
+    Delivery.objects.filter(order__number="C2").update(status="failed")
+
+    rows = {row.order.number: row for row in support.get("/orders/").context["rows"]}
+
+    assert (rows["C1"].fulfillment, rows["C1"].delivery) == ("waiting", "queued")
+    assert (rows["C2"].fulfillment, rows["C2"].delivery) == ("done", "failed")
+
+
 def test_the_export_contains_the_listed_orders(support, order, pay, make_product):
     pay(make_product(source=None, sku="X"), make_product(sku="Y"), quantity=3, order="C1")
 

@@ -76,6 +76,22 @@ class User(AbstractUser):
 class Merchant(models.Model):
     name = models.CharField(max_length=200)
     slug = models.SlugField(unique=True)
+    language = models.CharField(
+        max_length=2,
+        choices=settings.LANGUAGES,
+        default="en",
+        db_default="en",
+        help_text=_("The language of e-mails to its members."),
+    )
+    live = models.OneToOneField(
+        "self",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="sandbox",
+        help_text=_("The merchant whose test data this one holds."),
+    )
     sender_name = models.CharField(
         max_length=100,
         blank=True,
@@ -268,6 +284,14 @@ class ApiKey(UsageTracked):
     prefix = models.CharField(max_length=8, unique=True, editable=False)
     secret_hash = models.BinaryField(editable=False)
     scopes = ArrayField(models.CharField(max_length=20, choices=Scope))
+    allowed_networks = ArrayField(
+        models.CharField(max_length=43),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text=_("IP addresses and networks that may use the key, comma-separated. Empty: any."),
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True)
 

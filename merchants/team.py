@@ -48,7 +48,7 @@ class NoSecondFactor(TeamError):
     code = "no_second_factor"
 
 
-def invite(merchant: Merchant, email: str, role: Member.Role, *, actor: User) -> tuple[Invitation, str]:
+def invite(merchant: Merchant, email: str, role: Member.Role, *, actor: User | None) -> tuple[Invitation, str]:
     """Create an invitation. Also returns the token for its link, which isn't stored."""
     email = email.lower()
     if merchant.members.filter(user__email=email).exists():

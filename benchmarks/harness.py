@@ -22,7 +22,8 @@ import django
 import requests
 from django.core.management import call_command
 
-import run
+from runtime.installation import prepare_demo, read_settings
+from runtime.serving import embedded_servers, supervisor
 from runtime.tests.installation import PROJECT, TIMEOUT, UNSET, Keywell, descendants, free_port, wait_until
 from runtime.tests.sink import Sink
 
@@ -43,11 +44,11 @@ def database(folder: Path | None = None) -> Iterator[Path]:
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory() as new:
         var = (folder or Path(new) / "var").resolve()
-        os.environ.update(dict.fromkeys(UNSET, "") | {"KEYWELL_VAR": str(var), "DJANGO_DEBUG": "off"})
-        run.read_settings()
-        run.prepare_demo(var)
-        with run.supervisor(var) as services:
-            services.start(*run.embedded_servers(var))
+        os.environ.update(dict.fromkeys(UNSET, "") | {"KEYWELL_VAR": str(var), "KEYWELL_ENV": os.devnull})
+        read_settings()
+        prepare_demo(var)
+        with supervisor(var) as services:
+            services.start(*embedded_servers(var))
             django.setup()
             call_command("migrate", verbosity=0)
             yield Path(new)

@@ -101,10 +101,15 @@ def _compose(request: LinkRequest) -> EmailMessage | None:
 
 
 def compose_reset(user: User) -> EmailMessage:
+    context = {"user": user, "password_reset_url": reset_url(user)}
+    return compose_plain("emails/password_reset_key.txt", [user.email], context)
+
+
+def reset_url(user: User) -> str:
+    """Return a link to set a new password, which works once, for PASSWORD_RESET_TIMEOUT."""
     # allauth's token and page: setting a new password invalidates the link.
     arguments = [user_pk_to_url_str(user), default_token_generator.make_token(user)]
-    url = settings.BASE_URL + reverse("account_reset_password_from_key", args=arguments)
-    return compose_plain("emails/password_reset_key.txt", [user.email], {"user": user, "password_reset_url": url})
+    return settings.BASE_URL + reverse("account_reset_password_from_key", args=arguments)
 
 
 def _orders(merchant: Merchant, email: str) -> list[Order]:

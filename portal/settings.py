@@ -1,29 +1,31 @@
 """Settings of one Keywell installation.
 
-Deployment values come from the environment or from a file `.env` next to manage.py; see `.env.example`.
-Secrets have no default. `run.py` generates them for the demo.
+Deployment values come from the environment or from a file `.env` next to manage.py (runtime/configuration.py); see
+`.env.example`. Secrets have no default. `run.py` generates them for the demo.
 """
 
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from licensing.cors import read_origins
+from runtime.configuration import Settings, check_required, read_settings_file
 from version import version
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-environ.Env.read_env(BASE_DIR / ".env")
-env = environ.Env()
+read_settings_file()
+env = Settings()
+check_required(env, ("SECRET_KEY",), ("VAULT_KEYS",), ("DATABASE_URL",), ("BROKER_URL",), ("EMAIL_URL", "ANYMAIL_ESP"))
 
 # The installation
 
-DEBUG = env.bool("DJANGO_DEBUG", default=False)
+DEBUG = env.flag("DJANGO_DEBUG", default=False)
 SECRET_KEY = env("SECRET_KEY")
 VAR = Path(env("KEYWELL_VAR", default=str(BASE_DIR / "var"))).resolve()
 BASE_URL = env("BASE_URL", default="http://127.0.0.1:8000").rstrip("/")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", urlsplit(BASE_URL).hostname])
 CSRF_TRUSTED_ORIGINS = [BASE_URL]
 
 # AES-256 keys for activation codes at rest, base64; the first encrypts, all decrypt (vault/ciphers.py).
@@ -47,6 +49,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "runtime.health.Probes",
     "licensing.cors.Cors",
     "portal.middleware.Utf8Only",
     "portal.middleware.BodyLimit",
@@ -93,7 +96,7 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host/name")
 DATABASES["default"].update(ENGINE="runtime.postgresql", CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
 # The statements that run most often are prepared once per connection (runtime/postgresql/).
-PREPARED_STATEMENTS = env.bool("PREPARED_STATEMENTS", default=True)
+PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", default=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Broker and cache. Database rows are the queue (work/models.py), so flushing the broker loses nothing. The cache
@@ -143,7 +146,7 @@ CELERY_BEAT_SCHEDULE = {
 # E-mail. Either EMAIL_URL for SMTP (smtp+tls://user:password@host:587), or ANYMAIL_ESP, a module of
 # anymail.backends, with its settings in ANYMAIL (POSTMARK_SERVER_TOKEN=...,...).
 
-vars().update(env.email_url_config(env("EMAIL_URL", default="") or f"filemail:///{VAR}/mail"))
+vars().update(env.email_url_config(env("EMAIL_URL", default="dummymail://")))
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"
 # Seconds, for each response of the mail server. Generous, because some servers scan an e-mail before they accept it,
@@ -175,8 +178,8 @@ LICENSING_CORS_ORIGINS = read_origins("LICENSING_CORS_ORIGINS", env.list("LICENS
 # Retention of orders' additional parameters in days (fulfillment/retention.py), counted from the payment, or from when
 # an order was deleted or terminated. Unpaid orders keep theirs.
 
-ADDITIONAL_PARAMETERS_KEPT_PAID = env.int("ADDITIONAL_PARAMETERS_KEPT_PAID", default=365)
-ADDITIONAL_PARAMETERS_KEPT_ENDED = env.int("ADDITIONAL_PARAMETERS_KEPT_ENDED", default=120)
+ADDITIONAL_PARAMETERS_KEPT_PAID = env.number("ADDITIONAL_PARAMETERS_KEPT_PAID", default=365)
+ADDITIONAL_PARAMETERS_KEPT_ENDED = env.number("ADDITIONAL_PARAMETERS_KEPT_ENDED", default=120)
 
 # REST API
 
@@ -191,7 +194,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 # Per API key. Far above what a shop needs, but low enough to stop a runaway loop.
-API_REQUESTS_PER_MINUTE = env.int("API_REQUESTS_PER_MINUTE", default=20_000)
+API_REQUESTS_PER_MINUTE = env.number("API_REQUESTS_PER_MINUTE", default=20_000)
 API_BODY_LIMIT = 1024 * 1024
 
 SPECTACULAR_SETTINGS = {
@@ -249,7 +252,7 @@ ACCOUNT_FORMS = {
 }
 
 # Support staff have to set up a second factor before they can use the admin.
-STAFF_SECOND_FACTOR_REQUIRED = env.bool("STAFF_SECOND_FACTOR_REQUIRED", default=True)
+STAFF_SECOND_FACTOR_REQUIRED = env.flag("STAFF_SECOND_FACTOR_REQUIRED", default=True)
 MFA_ADAPTER = "portal.account.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -266,7 +269,7 @@ MFA_FORMS = {
 
 # Security
 
-BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+BEHIND_PROXY = env.flag("BEHIND_PROXY", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 # Failed sign-ins count for the last address in X-Forwarded-For, which the proxy adds.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if BEHIND_PROXY else 0

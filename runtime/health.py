@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -49,13 +49,53 @@ CHECKS: dict[str, Callable[[], object]] = {
 }
 
 
+# Without these, payments are still accepted and answered with their codes.
+DEGRADING = {"broker", "services"}
+
+
+class Probes:
+    """Middleware that answers /livez and /readyz for load balancers, which send any Host header."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        probe = PROBES.get(request.path)
+        return probe(request) if probe else self.get_response(request)
+
+
+@never_cache
+@require_safe
+def livez(request: HttpRequest) -> JsonResponse:
+    """Answer 200 as long as this process answers. If it doesn't, restart it."""
+    return JsonResponse({"status": "ok"})
+
+
+@never_cache
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Answer 200, with the status `ok` or `degraded`, if this process can accept payments; otherwise 503."""
+    checks = run_checks()
+    failing = {name for name, result in checks.items() if result != "ok"}
+    status = "failing" if failing - DEGRADING else "degraded" if failing else "ok"
+    return JsonResponse({"status": status, "checks": checks}, status=503 if status == "failing" else 200)
+
+
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer 200 if everything that a payment needs works; otherwise 503 with the names of what fails."""
-    checks = {name: _run(name, check) for name, check in CHECKS.items()}
+    """Answer 200 if everything works; otherwise 503 with the names of what fails."""
+    checks = run_checks()
     healthy = all(result == "ok" for result in checks.values())
     return JsonResponse({"status": "ok" if healthy else "failing", "checks": checks}, status=200 if healthy else 503)
+
+
+PROBES = {"/livez": livez, "/readyz": readyz}
+
+
+def run_checks() -> dict[str, str]:
+    """Return the result of each check: `ok`, or what fails."""
+    return {name: _run(name, check) for name, check in CHECKS.items()}
 
 
 def _run(name: str, check: Callable[[], object]) -> str:

@@ -32,10 +32,14 @@ INTERRUPTS = [signal.SIGINT, signal.SIGTERM]
 PAUSES = (0.25, 1, 2, 4, 8, 15)
 # Seconds in which a service must become ready.
 START_TIMEOUT = 300
+# Seconds after which a start says what it is waiting for.
+NOTICE_AFTER = 5
 # Seconds after which a running service counts as steady, so its pauses start over.
 STEADY_AFTER = 20
 # Seconds between two looks at the queue of a service that runs on demand, and until it ends after its last task.
 CHECK_INTERVAL, IDLE_TIMEOUT = 0.5, 60
+# kombu would try to connect to a broker for six seconds.
+NO_RETRIES = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 # Connections that may wait in the kernel.
 BACKLOG = 1024
 # The environment variable with the file descriptor from which services read the status of all services.
@@ -84,6 +88,8 @@ class Service:
 
     # True: it runs only while `is_wanted`, and nothing waits for its start.
     on_demand = False
+    # What it does without until another server answers. Nothing waits for that longer than NOTICE_AFTER.
+    missing: str | None = None
 
     def __init__(
         self,
@@ -302,14 +308,14 @@ class WebProcesses(LoadedService):
     def problem(self) -> str | None:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
         try:
-            connection.request("GET", "/healthz", headers=self.headers)
+            connection.request("GET", "/readyz", headers=self.headers)
             response = connection.getresponse()
             answer = response.read(500).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             return str(error)
         finally:
             connection.close()
-        return None if response.status == 200 else f"/healthz answers {response.status} {answer}"
+        return None if response.status == 200 else f"/readyz answers {response.status} {answer}"
 
 
 class WorkerService(LoadedService):
@@ -320,11 +326,13 @@ class WorkerService(LoadedService):
 
     def problem(self) -> str | None:
         # It answers once it accepts tasks.
-        with Celery(broker=self.broker_url, set_as_current=False) as app:
+        with Celery(broker=self.broker_url, set_as_current=False, broker_transport_options=NO_RETRIES) as app:
+            self.missing = None
             try:
                 answers = app.control.ping(destination=[self.node], timeout=0.3, limit=1)
             except OperationalError as error:
-                return f"the broker doesn't answer: {error}"
+                self.missing = f"the broker (BROKER_URL) doesn't answer: {error}"
+                return self.missing
             finally:
                 # Close the connections so that forks don't share them.
                 kombu.pools.reset()
@@ -424,9 +432,14 @@ class Supervisor:
         meanwhile()
         waiting = [service for service in services if not service.on_demand]
         while waiting:
-            for service in [service for service in waiting if service.is_ready(started_at + START_TIMEOUT)]:
-                waiting.remove(service)
-                self.say(f"  {service.name} is ready after {time.monotonic() - started_at:.1f} s")
+            elapsed = time.monotonic() - started_at
+            for service in list(waiting):
+                if service.is_ready(started_at + START_TIMEOUT):
+                    waiting.remove(service)
+                    self.say(f"  {service.name} is ready after {elapsed:.1f} s")
+                elif service.missing and elapsed > NOTICE_AFTER:
+                    waiting.remove(service)
+                    self.say(f"  {service.name} waits: {service.missing}")
             time.sleep(0.05)
 
     def look_after(self) -> None:

@@ -26,6 +26,12 @@ class DecryptionError(Exception):
     """A stored text can't be decrypted. The message gives the reason and never quotes the text."""
 
 
+class UnknownKey(DecryptionError):
+    def __init__(self, key_id: bytes) -> None:
+        given = ", ".join(found.hex() for found in key_ids())
+        super().__init__(f"VAULT_KEYS doesn't contain the key {key_id.hex()}, but {given}.")
+
+
 def encrypt(text: str, place: bytes) -> bytes:
     """Encrypt a text with the first of VAULT_KEYS."""
     return encrypt_bytes(text.encode(), place)
@@ -59,7 +65,7 @@ def decrypt_bytes(ciphertext: bytes, place: bytes) -> bytes:
     key_id = ciphertext[:KEY_ID_LENGTH]
     cipher = ciphers.bound.get(key_id) or ciphers.unbound.get(key_id)
     if cipher is None:
-        raise DecryptionError("VAULT_KEYS doesn't contain the key that encrypted this text.")
+        raise UnknownKey(key_id)
 
     nonce = ciphertext[KEY_ID_LENGTH : KEY_ID_LENGTH + NONCE_LENGTH]
     associated = place if key_id in ciphers.bound else None
@@ -72,6 +78,19 @@ def decrypt_bytes(ciphertext: bytes, place: bytes) -> bytes:
 def encryption_key_id() -> bytes:
     """The id that currently prefixes everything `encrypt` returns."""
     return _first()[0]
+
+
+def key_ids() -> list[bytes]:
+    """The ids of VAULT_KEYS, in order."""
+    return list(_parse_keys(tuple(settings.VAULT_KEYS)).bound)
+
+
+def check_key_of(ciphertext: bytes) -> None:
+    """Raises UnknownKey if none of VAULT_KEYS encrypted this."""
+    ciphers = _parse_keys(tuple(settings.VAULT_KEYS))
+    key_id = ciphertext[:KEY_ID_LENGTH]
+    if not (key_id in ciphers.bound or key_id in ciphers.unbound):
+        raise UnknownKey(key_id)
 
 
 class Ciphers(NamedTuple):

@@ -16,9 +16,9 @@ from pathlib import Path
 from runtime.supervisor import die_with_parent
 
 PROJECT = Path(__file__).resolve().parents[2]
-# Empty counts as not given, and wins over a developer's .env.
 # Seconds until a test gives up: far more than even a machine under load takes.
 TIMEOUT = 300
+# Empty counts as missing.
 UNSET = ["DATABASE_URL", "BROKER_URL", "BASE_URL", "HOST", "DJANGO_DEBUG", "EMAIL_URL"]
 
 
@@ -30,6 +30,7 @@ class Keywell:
 
     def environment(self, **settings: str) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name not in {"SECRET_KEY", "VAULT_KEYS"}}
+        inherited["KEYWELL_ENV"] = os.devnull
         return inherited | dict.fromkeys(UNSET, "") | {"KEYWELL_VAR": str(self.var), "PORT": str(self.port)} | settings
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import report, results
-from run import BENCHMARKS
+from benchmarks import BENCHMARKS, report, results
 
 
 def test_the_page_shows_the_last_results():

@@ -51,6 +51,36 @@ def test_it_sees_a_broker_that_is_gone(client, db, settings):
     assert (response.status_code, response.json()["checks"]["broker"]) == (503, "failing")
 
 
+def test_without_the_broker_it_is_ready_but_degraded(client, db, settings):
+    settings.VALKEY = settings.VALKEY | {"url": "unix:///nowhere/valkey.sock"}
+    valkey.cache_clear()
+    response = client.get("/readyz")
+    valkey.cache_clear()
+
+    assert response.status_code == 200
+    assert response.json()["status"] == "degraded"
+    assert response.json()["checks"]["broker"] == "failing"
+
+
+@pytest.mark.parametrize("check", sorted(health.CHECKS.keys() - health.DEGRADING))
+def test_it_is_not_ready_without_what_payments_need(client, db, monkeypatch, check):
+    def fail():
+        raise DatabaseError
+
+    monkeypatch.setitem(health.CHECKS, check, fail)
+
+    response = client.get("/readyz")
+
+    assert (response.status_code, response.json()["status"]) == (503, "failing")
+    assert client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("probe", ["/livez", "/readyz"])
+def test_probes_may_use_any_host_name(client, db, probe):
+    assert client.get(probe, headers={"host": "10.1.2.3:8000"}).status_code == 200
+    assert client.get("/healthz", headers={"host": "10.1.2.3:8000"}).status_code == 400
+
+
 def test_it_sees_a_wrong_vault_key(client, db):
     load_key.cache_clear()
     with override_settings(VAULT_KEYS=[base64.b64encode(bytes(32)).decode()]):

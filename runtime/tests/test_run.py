@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 
-import run
+from runtime import commands
 from runtime.supervisor import IDLE_TIMEOUT, LoadedService, OnDemandWorker, Service, Supervisor, read_status
 from runtime.tests.installation import PROJECT, TIMEOUT, Keywell, all_ended, descendants, free_port, wait_until
 
@@ -83,7 +83,7 @@ def test_its_staff_need_no_second_factor_in_the_demo_only(keywell):
         "-c",
         "from django.conf import settings; print(settings.STAFF_SECOND_FACTOR_REQUIRED)",
     )
-    secrets = {"SECRET_KEY": "x" * 50, "VAULT_KEYS": b64encode(bytes(32)).decode()}
+    secrets = {"SECRET_KEY": "x" * 50, "VAULT_KEYS": b64encode(bytes(32)).decode(), "EMAIL_URL": "memorymail://"}
 
     assert "False" in keywell.run(*setting).stdout
     assert "True" in keywell.run(*setting, STAFF_SECOND_FACTOR_REQUIRED="on").stdout
@@ -277,21 +277,21 @@ def test_without_an_installation_it_is_not_marked(tmp_path, request):
     assert not request.node.get_closest_marker("installation")
 
 
-@pytest.mark.parametrize(("arguments", "chosen"), [([], []), (["--fast"], run.FAST)])
+@pytest.mark.parametrize(("arguments", "chosen"), [([], []), (["--fast"], commands.FAST)])
 def test_it_runs_the_tests_and_all_other_checks(monkeypatch, capfd, arguments, chosen):
     def record(*command: str) -> int:
-        commands.append(command)
+        recorded.append(command)
         return 0
 
-    commands: list[tuple[str, ...]] = []
-    monkeypatch.setattr(run, "embedded_servers", lambda var, durable: [])
-    monkeypatch.setattr(run, "foreground", record)
-    monkeypatch.setattr(run, "CHECKS", [["-c", "print('fine')"], ["-c", "print('bad'); raise SystemExit(3)"]])
+    recorded: list[tuple[str, ...]] = []
+    monkeypatch.setattr(commands, "embedded_servers", lambda var, durable: [])
+    monkeypatch.setattr(commands, "foreground", record)
+    monkeypatch.setattr(commands, "CHECKS", [["-c", "print('fine')"], ["-c", "print('bad'); raise SystemExit(3)"]])
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
-    assert run.test(arguments) == 1
+    assert commands.test(arguments) == 1
 
-    assert commands == [(*run.TESTS, *chosen)]
+    assert recorded == [(*commands.TESTS, *chosen)]
     shown = capfd.readouterr().out
     assert "\nfine\n" in shown and "\nbad\n" in shown
     assert "Failed: -c print('bad'); raise SystemExit(3)" in shown

@@ -1,0 +1,127 @@
+"""Settings of a deployment: from the environment, which wins, and from the file .env.
+
+Each setting NAME can also come from a file of its own, which NAME_FILE names: container engines and systemd pass
+secrets that way. An empty setting counts as missing. All settings are described in .env.example.
+"""
+
+import logging
+import os
+import re
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+SETTING = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
+BOOLEANS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+# Names as similar as this are taken for a typing error.
+SIMILARITY = 0.85
+
+# It would print invalid lines once per process. `doubtful_settings` names them.
+logging.getLogger("environ.environ").setLevel(logging.ERROR)
+
+
+@cache
+def known_settings() -> frozenset[str]:
+    example = (BASE_DIR / ".env.example").read_text()
+    return frozenset(re.findall(r"^#?([A-Z][A-Z_]+)=", example, re.MULTILINE))
+
+
+def settings_file() -> Path:
+    """Return the path of the installation's settings: .env, or what KEYWELL_ENV names."""
+    return Path(os.environ.get("KEYWELL_ENV") or BASE_DIR / ".env")
+
+
+def read_settings_file() -> None:
+    """Complete the environment, which all child processes inherit. Raises ImproperlyConfigured."""
+    _read_values_from_files()
+    path = settings_file()
+    if path.is_file():
+        try:
+            environ.Env.read_env(path)
+        except (OSError, UnicodeError) as error:
+            raise ImproperlyConfigured(f"Cannot read the settings in {path}: {error}") from error
+    _read_values_from_files()
+
+
+def _read_values_from_files() -> None:
+    for name in known_settings():
+        path = os.environ.get(f"{name}_FILE")
+        if path and not os.environ.get(name):
+            try:
+                os.environ[name] = Path(path).read_text().strip()
+            except (OSError, UnicodeError) as error:
+                raise ImproperlyConfigured(f"Cannot read {path}, which {name}_FILE names: {error}") from error
+
+
+def doubtful_settings() -> list[str]:
+    """Return a sentence about each setting that nothing reads, such as one with a typing error."""
+    known = known_settings() | {f"{name}_FILE" for name in known_settings()}
+    path = settings_file()
+    lines = path.read_text().splitlines() if path.is_file() else []
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            match = SETTING.match(line)
+            if match is None:
+                found.append(f"Line {number} of {path} is ignored, because it isn’t NAME=value.")
+            elif match[1] not in known:
+                found.append(f"Unknown setting in line {number} of {path}: {_with_suggestion(match[1])}")
+    named = {match[1] for line in lines if (match := SETTING.match(line))}
+    for name in sorted(os.environ.keys() - known - named - {"KEYWELL_ENV", "KEYWELL_STATUS_FD"}):
+        if name.startswith("KEYWELL_") or get_close_matches(name, known, 1, SIMILARITY):
+            found.append(f"Unknown setting in the environment: {_with_suggestion(name)}")
+    return found
+
+
+def _with_suggestion(name: str) -> str:
+    similar = get_close_matches(name, known_settings(), 1, 0.7)
+    return f"{name}. Did you mean {similar[0]}?" if similar else f"{name}. See .env.example."
+
+
+class Settings(environ.Env):
+    """Reads settings. Errors are ImproperlyConfigured and name the setting, never its value if that may be secret."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ENVIRON = {name: value for name, value in os.environ.items() if value}
+
+    def require(self, *alternatives: str) -> list[str]:
+        """Return what to say about a missing setting: nothing if one of the alternatives is set."""
+        return [] if any(name in self.ENVIRON for name in alternatives) else [" or ".join(alternatives)]
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = str(self(name, default="on" if default else "off"))
+        if value.lower() not in BOOLEANS:
+            raise ImproperlyConfigured(f"{name} must be on or off, not “{value}”.")
+        return BOOLEANS[value.lower()]
+
+    def number(self, name: str, *, default: int) -> int:
+        value = str(self(name, default=str(default)))
+        if not re.fullmatch(r"[0-9]{1,9}", value):
+            raise ImproperlyConfigured(f"{name} must be a whole number, not “{value}”.")
+        return int(value)
+
+
+def check_required(env: Settings, *required: tuple[str, ...]) -> None:
+    missing = [text for alternatives in required for text in env.require(*alternatives)]
+    if missing:
+        raise ImproperlyConfigured(
+            f"Missing settings: {', '.join(missing)}. `python3 run.py init` asks for all and writes them into"
+            f" {settings_file()}; .env.example describes each."
+        )
+
+
+def is_demo() -> bool:
+    """Return whether this is a demo, whose logins everyone with access to this machine can read.
+
+    Settings in a file, secrets, or a database of one's own mean a real installation.
+    """
+    meant_seriously = ("SECRET_KEY", "VAULT_KEYS", "DATABASE_URL")
+    given = any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in meant_seriously)
+    debug: Any = BOOLEANS.get((os.environ.get("DJANGO_DEBUG") or "on").lower())
+    return not (settings_file().is_file() or given or debug is False)

@@ -1,0 +1,100 @@
+"""Checks of what an operator entered. They need no database."""
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
+
+# Seconds to connect to the public address.
+CONNECT_TIMEOUT = 5
+# Seconds for a test e-mail: longer than settings.EMAIL_TIMEOUT.
+MAIL_TIMEOUT = 60
+
+
+class Invalid(Exception):
+    """This can't be used."""
+
+
+class Doubtful(Exception):
+    """This doesn't work now, but may work later."""
+
+
+def check_address(url: str) -> str:
+    """Check a public URL: its form and its DNS entry; return what was found. Raises Invalid or Doubtful."""
+    parts = split_address(url)
+    host = str(parts.hostname)
+    try:
+        found = sorted({str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
+    except (OSError, UnicodeError) as error:
+        raise Doubtful(
+            f"DNS has no address for {host}. Add an A or AAAA record that points to this server."
+        ) from error
+    if parts.scheme == "http" and not all(ip_address(address).is_loopback for address in found):
+        raise Doubtful(f"{url} isn’t encrypted: everyone on the way can read passwords and licenses. Use https://.")
+    return f"{host} is {', '.join(found)}"
+
+
+def split_address(url: str):
+    try:
+        parts = urlsplit(url)
+        is_plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
+        if parts.scheme in {"http", "https"} and parts.hostname and is_plain and parts.port != 0:
+            return parts
+    except ValueError:
+        pass
+    raise Invalid(f"“{url}” isn’t an address such as https://keys.example.com, without anything after the host.")
+
+
+def check_tls(url: str) -> str:
+    """Check the certificate of a public URL; return what was found. Raises Doubtful."""
+    parts = split_address(url)
+    host, port = str(parts.hostname), parts.port or 443
+    if parts.scheme == "http":
+        return ""
+    try:
+        with (
+            socket.create_connection((host, port), CONNECT_TIMEOUT) as connection,
+            ssl.create_default_context().wrap_socket(connection, server_hostname=host) as secured,
+        ):
+            return f"{host} has a valid certificate, with {secured.version()}"
+    except ssl.SSLCertVerificationError as error:
+        raise Doubtful(f"The certificate of {host} isn’t valid: {error.verify_message}. Renew it.") from error
+    except (OSError, ValueError) as error:
+        raise Doubtful(
+            f"Nothing serves TLS at port {port} of {host} yet ({getattr(error, 'strerror', None) or error})."
+            " Start the proxy in front of Keywell (docs/installing.md)."
+        ) from error
+
+
+def check_email_address(text: str) -> str:
+    try:
+        EmailValidator()(text)
+    except ValidationError as error:
+        raise Invalid(f"“{text}” isn’t an e-mail address.") from error
+    return ""
+
+
+def check_name(text: str) -> str:
+    if not (text.strip() and text.isprintable() and len(text) <= 200):
+        raise Invalid("A name has 1 to 200 printable characters.")
+    return ""
+
+
+def check_mail(recipient: str, settings: dict[str, str]) -> str:
+    """Send a test e-mail with these settings, in another process; return what was done. Raises Doubtful."""
+    command = [sys.executable, "-m", "runtime.mail_test", recipient]
+    try:
+        result = subprocess.run(
+            command, env=os.environ | settings, capture_output=True, text=True, timeout=MAIL_TIMEOUT
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Doubtful(f"The mail server doesn’t answer within {MAIL_TIMEOUT} seconds.") from error
+    if result.returncode:
+        raise Doubtful((result.stderr.strip().splitlines() or ["The test e-mail failed."])[-1])
+    return f"sent a test e-mail to {recipient}"

@@ -1,0 +1,236 @@
+"""`run.py init`: from an empty folder to an installation, at a terminal and without one."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from runtime.tests.installation import PROJECT, TIMEOUT, Keywell, free_port, wait_until
+from runtime.tests.sink import Sink
+
+
+@pytest.fixture(scope="module")
+def sink():
+    sink = Sink(free_port())
+    sink.start()
+    yield sink
+    sink.stop()
+
+
+class Installation(Keywell):
+    """An installation with its own settings file."""
+
+    def __init__(self, var: Path) -> None:
+        super().__init__(var)
+        self.settings = var.with_name("settings.env")
+        self.address = f"http://localhost:{self.port}"
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return super().environment(KEYWELL_ENV=str(self.settings), **settings)
+
+    def options(self, sink: Sink, **changes: str) -> list[str]:
+        options = {
+            "address": self.address,
+            "email-url": f"smtp://127.0.0.1:{sink.port}",
+            "sender": "licenses@example.com",
+            "staff": "ada@example.com",
+            "company": "Foo & Söhne",
+        }
+        return [text for name, value in (options | changes).items() if value for text in (f"--{name}", value)]
+
+
+@pytest.fixture(scope="module")
+def initialized(tmp_path_factory, sink):
+    installation = Installation(tmp_path_factory.mktemp("init") / "var")
+    installation.result = installation.run("init", *installation.options(sink), "--no-start")
+    return installation
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return Installation(tmp_path / "var")
+
+
+@pytest.mark.installation
+def test_it_writes_the_settings_for_their_owner_only(initialized):
+    assert initialized.result.returncode == 0, initialized.result.stderr
+    text = initialized.settings.read_text()
+
+    assert initialized.settings.stat().st_mode & 0o777 == 0o600
+    assert {"BASE_URL", "SECRET_KEY", "VAULT_KEYS", "EMAIL_URL", "DEFAULT_FROM_EMAIL"} <= set(
+        re.findall(r"^([A-Z_]+)=.", text, re.MULTILINE)
+    )
+
+
+@pytest.mark.installation
+def test_it_sends_a_test_email_and_the_owners_invitation(initialized, sink):
+    texts = sink.texts("ada@example.com")
+
+    assert any(initialized.address in text and "can send e-mails" in text for text in texts)
+    assert any("/invitations/" in text for text in texts)
+
+
+@pytest.mark.installation
+def test_its_first_payment_delivers_a_license(initialized, sink):
+    """With what was printed and nothing else: the API key, the link to the first password, and the invitation."""
+    printed = initialized.result.stdout
+    [key] = re.findall(r"\bkw_[0-9a-f]{8}_[0-9a-f]{48}\b", printed)
+    [password_link] = re.findall(r"http\S+/password/reset/key/\S+", printed)
+    initialized.start()
+    try:
+        assert requests.get(password_link, timeout=TIMEOUT).status_code == 200
+        payment = {
+            "order": "F-1",
+            "paid_at": "2026-11-30T10:00:00Z",
+            "currency": "EUR",
+            "customer": {"email": "bob@example.com"},
+            "items": [{"item": "1", "product": "P", "quantity": 1, "total_price": "1.00"}],
+        }
+        answer = requests.post(
+            f"{initialized.address}/api/v1/payments/",
+            json=payment,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=TIMEOUT,
+        )
+        assert answer.status_code == 202, answer.text  # there is no product yet
+        assert "This is a demo" not in initialized.printed()
+        assert not (initialized.var / "demo.env").exists()
+    finally:
+        initialized.stop()
+
+
+@pytest.mark.installation
+def test_a_second_run_keeps_settings_and_accounts(initialized, sink):
+    before = initialized.settings.read_text()
+
+    second = initialized.run("init", *initialized.options(sink), "--no-start")
+
+    assert second.returncode == 0, second.stderr
+    assert initialized.settings.read_text() == before
+    assert "Keeping the administrators" in second.stdout
+    assert "Keeping the merchants" in second.stdout
+    assert "kw_" not in second.stdout
+
+
+@pytest.mark.installation
+def test_without_its_settings_an_installation_does_not_become_a_demo(initialized):
+    start = initialized.run(KEYWELL_ENV=os.devnull)
+
+    assert start.returncode == 1
+    assert "its settings are missing" in start.stderr
+    assert not (initialized.var / "demo.env").exists()
+
+
+@pytest.mark.installation
+def test_another_vault_key_is_refused_by_its_id(initialized):
+    start = initialized.run(VAULT_KEYS="eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg=")
+
+    assert start.returncode == 1
+    assert re.search(r"VAULT_KEYS doesn't contain the key [0-9a-f]{8}, but 4270c5cb\.", start.stderr)
+
+
+@pytest.mark.installation
+def test_without_a_mail_server_it_does_not_start(initialized):
+    text = initialized.settings.read_text()
+    other = initialized.settings.with_name("without-mail.env")
+    other.write_text(re.sub(r"^EMAIL_URL=.*\n", "EMIAL_URL=smtp://x\n", text, flags=re.MULTILINE))
+
+    start = initialized.run(KEYWELL_ENV=str(other))
+
+    assert start.returncode == 1
+    assert "Missing settings: EMAIL_URL or ANYMAIL_ESP" in start.stderr
+    assert "EMIAL_URL. Did you mean EMAIL_URL?" in start.stderr
+
+
+@pytest.mark.installation
+def test_without_a_broker_it_serves_and_says_what_waits(initialized):
+    initialized.start(BROKER_URL="redis://127.0.0.1:1")
+    try:
+        answer = requests.get(f"{initialized.address}/readyz", timeout=TIMEOUT)
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert "worker waits: the broker (BROKER_URL) doesn't answer" in initialized.printed()
+    finally:
+        initialized.stop()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"address": ""}, "--address is missing"),
+        ({"address": "keys.example.com"}, "isn’t an address such as https://keys.example.com"),
+        ({"address": "https://keys.example.com/shop"}, "isn’t an address such as https://keys.example.com"),
+        ({"address": "https://keywell.invalid"}, "DNS has no address for keywell.invalid"),
+        ({"email-url": ""}, "--email-url is missing"),
+        ({"email-url": "smtp://127.0.0.1:1"}, "Connection refused"),
+        ({"email-url": "imap://127.0.0.1"}, "Invalid email schema"),
+        ({"sender": "nobody"}, "“nobody” isn’t an e-mail address"),
+        ({"staff": ""}, "--staff is missing"),
+        ({"company": " "}, "A name has 1 to 200 printable characters"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_nothing_is_written_when_an_answer_is_wrong(empty, sink, wrong, said):
+    result = empty.run("init", *empty.options(sink, **wrong), "--no-start")
+
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not empty.settings.exists()
+    assert not empty.var.exists()
+
+
+def test_a_port_in_use_is_named(empty, sink):
+    empty.port = sink.port
+
+    result = empty.run("init", *empty.options(sink), "--no-start")
+
+    assert result.returncode == 1
+    assert f"Cannot listen on port {sink.port}" in result.stderr
+    assert not empty.settings.exists()
+
+
+@pytest.mark.installation
+def test_at_a_terminal_it_asks_again_until_an_answer_is_right(empty, sink):
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "run.py", "init", "--no-start", "--company", "Foo"],
+        cwd=PROJECT,
+        env=empty.environment(),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    shown = ""
+
+    def answer(question: str, text: str) -> None:
+        nonlocal shown
+        while question not in shown:
+            shown += os.read(main, 4096).decode()
+        shown = shown.partition(question)[2]
+        os.write(main, f"{text}\n".encode())
+
+    answer("Public address", "nonsense")
+    answer("isn’t an address", "")
+    answer("Public address", empty.address)
+    answer("first administrator", "ada@example.com")
+    answer("Sender of all e-mails", "licenses@example.com")
+    answer("Mail server", "127.0.0.1:1")
+    answer("User at the mail server", "")
+    answer("Keep it anyway?", "n")
+    answer("Mail server", f"smtp://127.0.0.1:{sink.port}")
+    answer("its owner", "")
+    while True:
+        try:
+            shown += os.read(main, 4096).decode()
+        except OSError:  # the terminal is closed at the end
+            break
+    assert process.wait(TIMEOUT) == 0, shown
+    assert f"EMAIL_URL=smtp://127.0.0.1:{sink.port}\n" in empty.settings.read_text()
+    wait_until(lambda: "kw_" in shown)

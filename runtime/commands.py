@@ -46,6 +46,8 @@ def obey(command: str, arguments: list[str]) -> int:
         return {"serve": serve, "init": init, "test": test, "manage": manage, "bench": bench}[command](arguments)
     except (ServiceError, ImproperlyConfigured) as error:
         sys.exit(str(error))
+    except EOFError:
+        sys.exit("\nThe terminal was closed before all questions were answered. Nothing was written.")
     except OSError as error:
         if error.errno in UNWRITABLE:
             sys.exit(cannot_write(error))

@@ -18,6 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 BASE_DIR = Path(__file__).resolve().parent.parent
 SETTING = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
 BOOLEANS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+# Settings that every installation needs, each with its alternatives.
+REQUIRED = [("SECRET_KEY",), ("VAULT_KEYS",), ("EMAIL_URL", "ANYMAIL_ESP")]
 # Names as similar as this are taken for a typing error.
 SIMILARITY = 0.85
 

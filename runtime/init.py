@@ -20,7 +20,15 @@ from runtime.checks import (
     check_tls,
     split_address,
 )
-from runtime.configuration import BASE_DIR, known_settings, read_settings_file, settings_file
+from runtime.configuration import (
+    BASE_DIR,
+    REQUIRED,
+    SETTING,
+    Settings,
+    known_settings,
+    read_settings_file,
+    settings_file,
+)
 from runtime.installation import new_vault_key, read_settings
 from runtime.machine import listen, reason, run, say, warn
 from runtime.serving import run_services
@@ -76,8 +84,9 @@ def confirm(question: str) -> bool:
 def init(arguments: list[str]) -> int:
     options = parse(arguments)
     asker = Asker(interactive=sys.stdin.isatty(), skip_checks=options.skip_checks)
+    given = given_settings()
     read_settings_file()
-    if settings_file().is_file():
+    if is_complete():
         say(f"Keeping the settings in {settings_file()}.")
         settings: dict[str, str] = {}
     else:
@@ -97,10 +106,18 @@ def init(arguments: list[str]) -> int:
             "Nothing was written. Correct these, or use --skip-checks if they can wait:\n" + "\n".join(asker.problems)
         )
     if settings:
-        write_settings(settings)
+        write_settings(
+            {name: value for name, value in settings.items() if not (options.only_missing and name in given)}
+        )
     var = read_settings()
     command = [sys.executable, "-m", "runtime.first_accounts", staff, company, owner, options.language]
     return run_services(var, complete=partial(create_accounts, command), stay=not options.no_start)
+
+
+def is_complete() -> bool:
+    """Return whether the settings file and the environment have what an installation can't do without."""
+    env = Settings()
+    return not [text for names in REQUIRED for text in env.require(*names)]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -120,6 +137,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--owner", metavar="ADDRESS", help="its owner, who gets an invitation (default: --staff)")
     parser.add_argument("--language", default="en", help="of e-mails to the merchant's members (en)")
     parser.add_argument("--skip-checks", action="store_true", help="accept what doesn't work yet: DNS, TLS, mail")
+    parser.add_argument("--only-missing", action="store_true", help="don't write settings that the environment has")
     parser.add_argument("--no-start", action="store_true", help="end when everything is set up")
     return parser.parse_args(arguments)
 
@@ -208,11 +226,13 @@ def test_mail(settings: dict[str, str], staff: str) -> str:
 
 
 def write_settings(settings: dict[str, str]) -> None:
-    """Write the settings file, readable only by its owner. Never replaces one."""
+    """Add to the settings file, readable only by its owner. What it contains already stays."""
     path = settings_file()
-    lines = "".join(f"{name}={value}\n" for name, value in settings.items())
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(HEADER + lines)
+    path.touch(mode=0o600)
+    before = path.read_text()
+    named = {match[1] for line in before.splitlines() if (match := SETTING.match(line))}
+    lines = [f"{name}={value}\n" for name, value in settings.items() if name not in named]
+    path.write_text(f"{before}{HEADER}{''.join(lines)}")
     say(f"Settings written to {path}")
 
 

@@ -30,6 +30,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 from waitress.utilities import Error
 
+from runtime.sizing import processes
 from runtime.supervisor import BACKLOG, die_with_parent, uninterrupted
 
 # Per process. Further connections wait in the kernel.
@@ -196,7 +197,7 @@ def serve_in_processes(count: int, listener: socket.socket, serve_one: Callable[
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m runtime.web", description="Serve Keywell over HTTP.")
     parser.add_argument("--application", default="portal.wsgi", help="module with a WSGI application")
-    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=processes(), help="default: what the machine allows")
     parser.add_argument("--threads", type=int, default=4, help="per process; each has a database connection")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--address", help="HOST:PORT to listen on")

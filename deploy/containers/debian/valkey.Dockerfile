@@ -1,0 +1,8 @@
+FROM localhost/keywell-base-servers
+RUN install -d -o valkey /data
+WORKDIR /data
+VOLUME /data
+USER valkey
+# As in the official image: whoever is in the network may connect.
+ENTRYPOINT ["/bin/sh", "-c", "exec \"$@\" --protected-mode no", "--"]
+CMD ["valkey-server"]

@@ -6,6 +6,7 @@
     python3 run.py test [ARGUMENT...]  check the code and run all tests; or run pytest with these arguments
     python3 run.py test --fast         the same without tests that need a browser or an installation
     python3 run.py manage ARGUMENT...  run a management command against the same database
+    python3 run.py secrets FILE        print the secrets that `manage backup --secrets FILE` kept, as lines for .env
     python3 run.py bench [NAME...]     run these benchmarks, or all, and update docs/performance.md
     python3 run.py --version           print the version
 
@@ -41,7 +42,7 @@ INSIDE = Path(sys.prefix) == VENV
 PYTHON = VENV / "bin/python"
 STAMP = VENV / "keywell.json"
 MADE_BY = f"Python {sys.version.split()[0]} of {sys.base_prefix} in {VENV}"
-COMMANDS = ("init", "test", "manage", "bench")
+COMMANDS = ("init", "secrets", "test", "manage", "bench")
 
 
 def main(arguments: list[str]) -> int:

@@ -1,5 +1,6 @@
 """The commands of run.py, inside its environment."""
 
+import argparse
 import os
 import secrets
 import signal
@@ -16,6 +17,7 @@ from runtime.configuration import is_demo
 from runtime.embedded import Postgres
 from runtime.init import init
 from runtime.installation import cannot_write, new_vault_key, prepare_demo, read_settings
+from runtime.kept_secrets import SecretsError, read_passphrase, read_secrets
 from runtime.machine import UNWRITABLE, hold, say, warn
 from runtime.serving import embedded_servers, serve, supervisor
 from runtime.supervisor import ServiceError, die_with_parent, uninterrupted
@@ -43,8 +45,8 @@ FAST = ["-m", "not browser and not installation"]
 def obey(command: str, arguments: list[str]) -> int:
     """Run a command of run.py; return its exit status."""
     try:
-        return {"serve": serve, "init": init, "test": test, "manage": manage, "bench": bench}[command](arguments)
-    except (ServiceError, ImproperlyConfigured) as error:
+        return COMMANDS[command](arguments)
+    except (ServiceError, SecretsError, ImproperlyConfigured) as error:
         sys.exit(str(error))
     except EOFError:
         sys.exit("\nThe terminal was closed before all questions were answered. Nothing was written.")
@@ -68,6 +70,16 @@ def manage(arguments: list[str]) -> int:
     for server in servers:
         server.wait_until_ready()
     return foreground("manage.py", *arguments)
+
+
+def print_secrets(arguments: list[str]) -> int:
+    """Print the secrets that `manage backup --secrets` wrote, as lines for .env."""
+    parser = argparse.ArgumentParser(prog="python3 run.py secrets", description=print_secrets.__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--passphrase-file", type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    say(read_secrets(options.file, read_passphrase(options.passphrase_file)).rstrip())
+    return 0
 
 
 def test(arguments: list[str]) -> int:
@@ -128,3 +140,13 @@ def foreground(*command: str) -> int:
     if status and interrupted:
         return 130
     return status if status >= 0 else 128 - status
+
+
+COMMANDS = {
+    "serve": serve,
+    "init": init,
+    "secrets": print_secrets,
+    "manage": manage,
+    "test": test,
+    "bench": bench,
+}

@@ -85,11 +85,16 @@ def key_ids() -> list[bytes]:
     return list(_parse_keys(tuple(settings.VAULT_KEYS)).bound)
 
 
+def all_key_ids() -> set[bytes]:
+    """The ids of VAULT_KEYS, including those in ciphertexts from versions without places."""
+    ciphers = _parse_keys(tuple(settings.VAULT_KEYS))
+    return {*ciphers.bound, *ciphers.unbound}
+
+
 def check_key_of(ciphertext: bytes) -> None:
     """Raises UnknownKey if none of VAULT_KEYS encrypted this."""
-    ciphers = _parse_keys(tuple(settings.VAULT_KEYS))
     key_id = ciphertext[:KEY_ID_LENGTH]
-    if not (key_id in ciphers.bound or key_id in ciphers.unbound):
+    if key_id not in all_key_ids():
         raise UnknownKey(key_id)
 
 

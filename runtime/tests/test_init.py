@@ -25,6 +25,8 @@ def sink():
 class Installation(Keywell):
     """An installation with its own settings file."""
 
+    result: subprocess.CompletedProcess[str]  # of `init`
+
     def __init__(self, var: Path) -> None:
         super().__init__(var)
         self.settings = var.with_name("settings.env")

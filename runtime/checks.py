@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -53,18 +54,24 @@ def split_address(url: str):
 
 def check_tls(url: str) -> str:
     """Check the certificate of a public URL; return what was found. Raises Doubtful."""
+    if url.startswith("http://"):
+        return ""
+    return f"the certificate is valid until {certificate_of(url):%Y-%m-%d}"
+
+
+def certificate_of(url: str) -> datetime:
+    """Return when the certificate of an https:// URL expires. Raises Doubtful if it isn't valid or nothing answers."""
     parts = split_address(url)
     host, port = str(parts.hostname), parts.port or 443
-    if parts.scheme == "http":
-        return ""
     try:
         with (
             socket.create_connection((host, port), CONNECT_TIMEOUT) as connection,
             ssl.create_default_context().wrap_socket(connection, server_hostname=host) as secured,
         ):
-            return f"{host} has a valid certificate, with {secured.version()}"
+            expires_at = str(secured.getpeercert()["notAfter"])  # type: ignore[index]
+            return datetime.fromtimestamp(ssl.cert_time_to_seconds(expires_at), UTC)
     except ssl.SSLCertVerificationError as error:
-        raise Doubtful(f"The certificate of {host} isn’t valid: {error.verify_message}. Renew it.") from error
+        raise Doubtful(f"The certificate of {host} isn’t valid: {error.verify_message}.") from error
     except (OSError, ValueError) as error:
         raise Doubtful(
             f"Nothing serves TLS at port {port} of {host} yet ({getattr(error, 'strerror', None) or error})."

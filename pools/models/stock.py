@@ -1,13 +1,13 @@
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
-from django.db.models import Case, F, OuterRef, Q, Subquery, Sum, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from merchants.models import MAX_ACTOR, Merchant, Product
+from merchants.models import MAX_ACTOR, Merchant
 from orders.license_texts import loose_fingerprint
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
@@ -15,9 +15,18 @@ from vault.fingerprints import fingerprint
 
 
 class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
-    def for_product(self, product: Product):
-        """The pools among a product's sources, in the order of the sources."""
-        return self.filter(fulfillment_methods__product=product).order_by("fulfillment_methods__position")
+    def with_reserve_for(self, item: OrderItem):
+        """The pools among the item's sources, in their order. Test pools have no reserve."""
+        pools = self.filter(fulfillment_methods__product=item.product_id, merchant=item.order.merchant_id)
+        return pools.order_by("fulfillment_methods__position")
+
+    def of_vendor(self, merchant: Merchant):
+        """Live and test pools, for a merchant or its sandbox."""
+        return self.filter(Q(merchant=merchant.vendor_id) | Q(merchant__live=merchant.vendor_id))
+
+    def in_use(self):
+        """Pools that keys were imported into, and not all of them undone or deleted again."""
+        return self.filter(Exists(KeyBatch.objects.filter(pool=OuterRef("pk"), undone_at=None, key_count__gt=0)))
 
     def with_stock(self):
         """Annotate the numbers of keys that are `available` and `in_reserve`, without counting keys."""
@@ -45,6 +54,15 @@ class LicensePool(models.Model):
         EMPTY = "empty", _("empty")
 
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="pools")
+    live = models.OneToOneField(
+        "self",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="test_pool",
+        help_text=_("The pool that this one replaces in test orders."),
+    )
     name = models.CharField(max_length=200)
     threshold = models.PositiveIntegerField(
         _("replenishment threshold"),

@@ -87,6 +87,11 @@ def compose_plain(template: str, recipients: list[str], context: dict[str, Any])
     )
 
 
+def mark_subject(subject: Any) -> str:
+    """Mark a subject as one of a test, in the active language."""
+    return gettext("[Test] %(subject)s") % {"subject": subject}
+
+
 def set_sender(message: EmailMessage, merchant: Merchant) -> None:
     """Send from our address in the merchant's name, with replies to the merchant."""
     message.from_email = format_address(merchant.sender, parseaddr(settings.DEFAULT_FROM_EMAIL)[1])

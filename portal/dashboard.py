@@ -25,7 +25,7 @@ MAX_COUNTED = 100
 
 
 @never_cache
-@member_required(Role.MANAGER)
+@member_required(Role.MANAGER, has_test_data=True)
 @require_safe
 def dashboard(request) -> HttpResponse:
     merchant = request.merchant

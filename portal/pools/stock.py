@@ -91,13 +91,16 @@ def get_stock(merchant: Merchant) -> list[Stock]:
     pools = list(merchant.pools.with_stock())
     forecast = forecasts({pool: pool.available for pool in pools})
     waiting = dict(read_waiting(merchant=merchant.pk))
-    rows = [Stock(pool, pool.available, pool.in_reserve, forecast[pool], waiting.get(pool.pk, 0)) for pool in pools]
+    rows = [
+        Stock(pool, pool.available, pool.in_reserve, forecast[pool], waiting.get(pool.live_id or pool.pk, 0))
+        for pool in pools
+    ]
     return sorted(rows, key=lambda row: row.urgency)
 
 
 @PreparedQuery
 def read_waiting(merchant: int) -> QuerySet:
-    """The number of waiting orders of each pool."""
+    """The number of waiting orders of each pool; of a test pool, by its live pool."""
     waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant)
     by_pool = waiting.order_by().values(pool=F("item__product__fulfillment_methods__poolmethod__pool"))
     return by_pool.annotate(orders=Count("order", distinct=True))

@@ -27,6 +27,7 @@ LOOKS = {
             *("revoked", "not valid"),
         ],
         ("busy", "hourglass-split"): ["pending", "queued", "deferred", "reading", "importing", "open"],
+        ("warn", "info-circle-fill"): ["test"],
         ("warn", "clock-fill"): ["waiting", "low", "failing", "temporary", "ready", "expired", "warning"],
         ("bad", "exclamation-triangle-fill"): [
             *("failed", "mismatch", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")

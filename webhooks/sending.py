@@ -188,7 +188,8 @@ def test_header(endpoint: WebhookEndpoint) -> dict[str, str]:
 
 def build_body(message: WebhookMessage) -> bytes:
     event = {"type": message.event, "timestamp": message.created_at, "data": message.data}
-    event["test"] = message.endpoint.merchant.is_test
+    if message.endpoint.merchant.is_test:
+        event["test"] = True
     return json.dumps(event, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
 
 

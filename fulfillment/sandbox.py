@@ -19,8 +19,8 @@ from merchants.models import Merchant
 from notices.models import MerchantNotice
 from orders.models import ActivationCode, Order, Refund, RefusedReport
 from outbound.models import OutgoingRequest
-from pools.models import KeyImport, LicenseKey, LicensePool
-from pools.sandbox import delete_test_keys
+from pools.models import KeyImport, LicenseKey
+from pools.sandbox import delete_test_keys, reset_test_pools
 from webhooks.models import WebhookMessage
 from work.models import IMPORTS, database_now, publish
 
@@ -37,8 +37,7 @@ def delete_test_data(sandbox: Merchant, *, timeout: float) -> bool:
     """
     is_done = _delete(_batches(sandbox, database_now()), timeout)
     if is_done:
-        # An empty test pool is like a new one.
-        LicensePool.objects.filter(merchant=sandbox).update(notified=LicensePool.Notice.NONE)
+        reset_test_pools(sandbox)
     else:
         publish("fulfillment.tasks.delete_test_data", sandbox.pk, queue=IMPORTS)
     return is_done

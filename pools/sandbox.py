@@ -1,6 +1,6 @@
 """Test pools: each pool has one, whose keys are issued to test orders instead of its own.
 
-While no keys were imported into it, codes for test orders are generated (fulfillment/sources/base.py).
+Until keys are imported into it, codes for test orders are generated (fulfillment/sources/base.py).
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from django.db.models import F
 from merchants.models import Merchant
 from pools.models import KeyBatch, LicenseKey, LicenseKeyQuerySet, LicensePool
 
+# Keys that are deleted in one transaction.
 BATCH_SIZE = 2000
 
 
@@ -40,3 +41,12 @@ def delete_test_keys(keys: LicenseKeyQuerySet, *, at_most: int | None = BATCH_SI
         KeyBatch.objects.filter(pk=batch).update(key_count=F("key_count") - count)
     LicenseKey.objects.filter(pk__in=[pk for pk, _ in rows]).delete()
     return len(rows)
+
+
+@transaction.atomic
+def reset_test_pools(sandbox: Merchant) -> None:
+    """Make test pools without keys like new ones, so that codes are generated again."""
+    # Serializes with imports.
+    pools = LicensePool.objects.filter(merchant=sandbox, live__isnull=False).select_for_update(no_key=True)
+    empty = [pool.pk for pool in pools.order_by("pk") if not pool.keys.exists()]
+    LicensePool.objects.filter(pk__in=empty).update(next_position=0, head_hint=0, notified=LicensePool.Notice.NONE)

@@ -1,7 +1,7 @@
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
-from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Sum, When
+from django.db.models import Case, F, OuterRef, Q, Subquery, Sum, When
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
@@ -25,8 +25,8 @@ class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
         return self.filter(Q(merchant=merchant.vendor_id) | Q(merchant__live=merchant.vendor_id))
 
     def in_use(self):
-        """Pools that keys were imported into, and not all of them undone or deleted again."""
-        return self.filter(Exists(KeyBatch.objects.filter(pool=OuterRef("pk"), undone_at=None, key_count__gt=0)))
+        """Pools that keys were imported into."""
+        return self.filter(next_position__gt=0)
 
     def with_stock(self):
         """Annotate the numbers of keys that are `available` and `in_reserve`, without counting keys."""
@@ -95,6 +95,11 @@ class LicensePool(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("pool", args=[self.pk])
+
+    @property
+    def generates_codes(self) -> bool:
+        """Whether it is a test pool without test keys, in place of which codes are generated."""
+        return self.live_id is not None and not self.next_position
 
     def available_up_to(self, limit: int) -> int:
         """Count the available keys up to `limit`, so that the cost doesn't grow with the stock."""

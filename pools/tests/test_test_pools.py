@@ -6,7 +6,7 @@ from orders.models import ActivationCode, OrderItem
 from pools.allocation import allocate_keys, apply_settings
 from pools.imports import import_keys
 from pools.models import LicenseKey, LicensePool
-from pools.sandbox import add_test_pools, delete_test_keys
+from pools.sandbox import add_test_pools, delete_test_keys, reset_test_pools
 from pools.tests.factories import stock
 
 
@@ -109,4 +109,21 @@ def test_deleting_test_keys_never_touches_live_ones(pool, test_pool):
     assert delete_test_keys(LicenseKey.objects.all()) == 2
     assert delete_test_keys(LicenseKey.objects.all()) == 0
     assert pool.keys.count() == 10
-    assert not LicensePool.objects.in_use().filter(pk=test_pool.pk).exists()
+
+
+@pytest.mark.django_db
+def test_an_empty_test_pool_waits_until_it_is_reset(pay_as_test, product, sandbox, test_pool):
+    stock(test_pool, 1)
+    delete_test_keys(LicenseKey.objects.all())
+
+    assert pay_as_test(product)["items"][0]["fulfillment"] == "waiting"
+    reset_test_pools(sandbox)
+    assert pay_as_test(product)["items"][0]["fulfillment"] == "done"
+
+
+@pytest.mark.django_db
+def test_a_test_pool_with_keys_isnt_reset(sandbox, test_pool):
+    stock(test_pool, 1)
+    reset_test_pools(sandbox)
+
+    assert LicensePool.objects.in_use().filter(pk=test_pool.pk).exists()

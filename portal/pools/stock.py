@@ -14,6 +14,7 @@ from pools.replenishment import DAY, Forecast, forecasts
 from work.sql import PreparedQuery
 
 EMPTY, LOW, HEALTHY = "empty", "low", "healthy"
+GENERATED = "generated"  # codes of a test pool
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Stock:
     @property
     def state(self) -> str:
         if not self.available:
-            return EMPTY
+            return GENERATED if self.pool.generates_codes else EMPTY
         return LOW if self.available <= self.pool.threshold else HEALTHY
 
     @property
@@ -53,7 +54,7 @@ class Stock:
         """Sort key for the pools that need keys first: empty, low, healthy; then by waiting orders and time left."""
         earliest = self.forecast.earliest
         return (
-            [EMPTY, LOW, HEALTHY].index(self.state),
+            [EMPTY, LOW, HEALTHY, GENERATED].index(self.state),
             -self.waiting,
             inf if earliest is None else earliest / DAY,
             self.pool.name,

@@ -17,7 +17,7 @@ register = template.Library()
 LOOKS = {
     state: look
     for look, states in {
-        ("idle", "circle"): ["unpaid", "unmapped", "none"],
+        ("idle", "circle"): ["unpaid", "unmapped", "none", "generated"],
         ("good", "check-circle-fill"): [
             *("paid", "done", "balanced", "healthy", "issued", "delivered", "enabled", "ok", "activated", "imported"),
             *("active", "valid", "applied"),

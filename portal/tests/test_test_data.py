@@ -53,6 +53,7 @@ def test_the_switch_creates_the_sandbox_and_its_test_pools(switch, merchant, pro
 
     assert BAR in page
     assert 'role="switch" aria-checked="true"' in page
+    assert "generated" in page  # the test pool's codes
     assert merchant.sandbox.pools.get().live == LicensePool.objects.get(merchant=merchant)
     assert BAR not in text_of(switch(), "/")
     assert BAR in text_of(switch(test="on"), "/")

@@ -64,7 +64,7 @@ class OrderSerializer(serializers.Serializer):
 
     id = serializers.IntegerField(help_text="Use `id:` plus this number to name the order in URLs.")
     order = serializers.CharField()
-    test = serializers.BooleanField(help_text="True if it was reported with a test key, so it is only a test.")
+    test = serializers.BooleanField(help_text="True if it was reported with a test API key, so it is only a test.")
     status = serializers.ChoiceField(Order.Status.choices)
     paid_at = serializers.DateTimeField()
     currency = serializers.CharField()

@@ -20,7 +20,7 @@ MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
 MAX_PARAMETER = 1000
 
-LIVE_KEY = "This API key is live. Report tests with a test key, which starts with kw_test_."
+LIVE_KEY = "This API key is live. Report tests with a test API key, which starts with kw_test_."
 TEST_KEY = "This API key is for tests. Report real payments with a live key, which doesn’t start with kw_test_."
 
 # Any visible text: shops use #1001 and gid://shopify/Order/1. But clients resolve . and .. in URLs.

@@ -354,10 +354,10 @@ def _find_known(cursor, pool: LicensePool, preview: Preview) -> None:
         " SELECT place, line, bool_or(key.pool_id = %(pool)s) AS here"
         " FROM upload JOIN pools_licensekey key USING (fingerprint)"
         " JOIN pools_licensepool pool ON pool.id = key.pool_id"
-        " WHERE pool.merchant_id IN (SELECT id FROM merchants_merchant WHERE %(vendor)s IN (id, live_id))"
+        " WHERE pool.id = ANY(%(pools)s)"
         " AND (pool.id = %(pool)s OR key.withdrawn_at IS NULL OR key.withdrawn_because <> '')"
         " GROUP BY place, line",
-        {"pool": pool.pk, "vendor": pool.merchant.vendor_id},
+        {"pool": pool.pk, "pools": list(LicensePool.objects.of_vendor(pool.merchant).values_list("pk", flat=True))},
     )
     cursor.execute(
         "SELECT here, count(*), (array_agg(line ORDER BY line))[:%s] FROM known GROUP BY here", [MAX_LINES_SHOWN]

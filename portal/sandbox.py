@@ -34,8 +34,8 @@ def delete(request: HttpRequest) -> Confirmation:
     yield Question(
         title=gettext("Delete all test data?"),
         text=gettext(
-            "We delete all test orders with their codes and e-mails, the keys of test pools, and the logs of test webhooks"
-            " and requests. Test API keys and test webhook endpoints stay. Live data isn’t affected."
+            "We delete all test orders with their codes and e-mails, the keys of test pools, and the logs of test"
+            " webhooks and requests. Test API keys and test webhook endpoints stay. Live data isn’t affected."
         ),
         button=gettext("Delete test data"),
         danger=True,

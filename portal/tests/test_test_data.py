@@ -146,7 +146,7 @@ def test_a_link_to_a_pool_or_an_endpoint_shows_the_kind_that_it_is(manager, prod
     endpoint = make_endpoint(sandbox, "https://test.example/")
 
     assert BAR in text_of(manager, reverse("pool", args=[pool.pk]))
-    assert BAR not in text_of(manager, reverse("pool", args=[pool.live.pk]))
+    assert BAR not in text_of(manager, reverse("pool", args=[pool.live_id]))
     assert BAR in text_of(manager, reverse("webhook", args=[endpoint.pk]))
 
 

@@ -2,12 +2,14 @@
 
 import pytest
 
+from fulfillment.models import Fulfillment
 from orders.models import ActivationCode, OrderItem
 from pools.allocation import allocate_keys, apply_settings
 from pools.imports import import_keys
 from pools.models import LicenseKey, LicensePool
 from pools.sandbox import add_test_pools, delete_test_keys, reset_test_pools
 from pools.tests.factories import stock
+from portal.pools.stock import get_stock
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_test_orders_get_imported_test_keys(pay_as_test, product, pool, test_poo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_test_order_waits_for_an_empty_test_pool_like_a_real_one(pay_as_test, work, product, test_pool):
+def test_a_test_order_waits_for_an_empty_test_pool_like_a_real_one(pay_as_test, work, product, pool, test_pool):
     import_keys(test_pool, ["T-1"], actor="Ada")
 
     [item] = pay_as_test(product, quantity=2)["items"]
@@ -68,6 +70,10 @@ def test_a_test_order_waits_for_an_empty_test_pool_like_a_real_one(pay_as_test, 
     assert len(item["activation_codes"]) == 1
     work()  # the live pool has keys
     assert ActivationCode.objects.count() == 1
+    assert [row.waiting for row in get_stock(pool.merchant)] == [0]
+    assert not Fulfillment.objects.waiting_for(pool).exists()
+    assert [row.waiting for row in get_stock(test_pool.merchant)] == [1]
+    assert Fulfillment.objects.waiting_for(test_pool).exists()
 
     import_keys(test_pool, ["T-2"], actor="Ada")
     work()

@@ -13,6 +13,7 @@ from django.test import TransactionTestCase, override_settings
 from api.tests import factories as payments
 from fulfillment.tests import factories as fulfillment
 from merchants.models import Member, Merchant
+from merchants.sandbox import get_sandbox
 from merchants.tests import factories as merchants
 from pools.tests import factories as pools
 from vault.fingerprints import ensure_key
@@ -230,6 +231,17 @@ def make_api():
 @pytest.fixture
 def api(merchant, make_api):
     return make_api(merchant)
+
+
+@pytest.fixture
+def sandbox(merchant):
+    return get_sandbox(merchant)
+
+
+@pytest.fixture
+def pay_as_test(sandbox, make_api, make_payment):
+    api = make_api(sandbox)
+    return lambda *products, **fields: payments.report(api, make_payment(*products, **fields))
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ class OrderSerializer(serializers.Serializer):
 
     id = serializers.IntegerField(help_text="Use `id:` plus this number to name the order in URLs.")
     order = serializers.CharField()
+    test = serializers.BooleanField(help_text="True if it was reported with a test API key, so it is only a test.")
     status = serializers.ChoiceField(Order.Status.choices)
     paid_at = serializers.DateTimeField()
     currency = serializers.CharField()
@@ -78,6 +79,7 @@ class OrderSerializer(serializers.Serializer):
         return {
             "id": order.pk,
             "order": order.number,
+            "test": order.merchant.is_test,
             "status": str(order.status),
             "paid_at": _moment(order.paid_at),
             "currency": order.currency,

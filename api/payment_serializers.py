@@ -20,6 +20,9 @@ MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
 MAX_PARAMETER = 1000
 
+LIVE_KEY = "This API key is live. Report tests with a test API key, which starts with kw_test_."
+TEST_KEY = "This API key is for tests. Report real payments with a live key, which doesn’t start with kw_test_."
+
 # Any visible text: shops use #1001 and gid://shopify/Order/1. But clients resolve . and .. in URLs.
 REFERENCE_PATTERN = r"(?:[^\s\x00-\x1f\x7f]| )+"
 REFERENCE = RegexValidator(
@@ -236,6 +239,19 @@ class PaymentSerializer(OptionalFields):
     customer = CustomerSerializer()
     items = ItemSerializer(many=True, allow_empty=False, max_length=MAX_ITEMS)  # type: ignore[call-arg]
     additional_parameters = ParametersField(default=dict)
+    test = serializers.BooleanField(
+        default=None,
+        allow_null=True,
+        help_text="Whether this is a test. It can only repeat what the API key is for; omit it, or use it to be sure.",
+    )
+
+    def validate_test(self, test: bool | None) -> bool | None:
+        for_tests = self.context["merchant"].is_test
+        if test and not for_tests:
+            raise serializers.ValidationError(LIVE_KEY)
+        if test is False and for_tests:
+            raise serializers.ValidationError(TEST_KEY)
+        return test
 
     def validate_currency(self, code: str) -> str:
         if code not in DECIMALS:

@@ -16,6 +16,7 @@ from merchants.models import ApiKey
 from pools.detection import describe_candidate
 from pools.models import KeyBatch, KeyImport, LicensePool
 from pools.reading import DELIMITERS, ENCODINGS, FORMATS, SPLITS
+from pools.sandbox import add_test_pools
 from pools.spreadsheets import WAYS
 from pools.uploads import ImportRefused, begin, confirm, discard, get_progress
 from pools.withdrawal import undo, withdraw_rest
@@ -226,6 +227,7 @@ class PoolListView(PoolAPIView):
         responses={200: PoolSerializer(many=True), **problems(401, 403, 429)},
     )
     def get(self, request):
+        add_test_pools(request.auth.merchant)
         return Response(PoolSerializer(request.auth.merchant.pools.with_stock().order_by("name"), many=True).data)
 
 

@@ -23,7 +23,7 @@ from merchants.models import EmailTemplate, Merchant, Product
 from orders.kinds import SOURCES
 from orders.localization import DEFAULT_LANGUAGE, format_day, format_money
 from orders.models import ActivationCode, Order, OrderItem
-from outbound.mail import set_sender
+from outbound.mail import mark_subject, set_sender
 
 SUBJECT = gettext_noop("Your license for {PROGRAM_NAME}")
 SUBJECT_OF_SEVERAL = gettext_noop("Your licenses for order {ORDER_ID}")
@@ -160,16 +160,19 @@ class Texts:
 
 def render_email(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
     """Return the e-mail, without a recipient."""
-    order = content.order
+    order, vendor = content.order, content.order.merchant.vendor
     with translation.override(content.language):
         subject = _subject(content, texts)
+        if order.merchant.is_test:
+            subject = mark_subject(subject)
         parts = list(_parts(content, texts))
         context = {
             "subject": subject,
             "language": content.language,
-            "merchant": order.merchant,
+            "merchant": vendor,
             "order": order,
-            "logo": order.merchant.get_logo(),
+            "is_test": order.merchant.is_test,
+            "logo": vendor.get_logo(),
             "base_url": settings.BASE_URL,
         }
         blocks = [block for part in parts for block in part.html()]
@@ -180,7 +183,7 @@ def render_email(content: EmailContent, texts: Texts) -> EmailMultiAlternatives:
         body=text.strip() + "\n",
         headers={"Auto-Submitted": "auto-generated", "Content-Language": content.language},
     )
-    set_sender(message, order.merchant)
+    set_sender(message, vendor)
     message.attach_alternative(html, "text/html")
     return message
 

@@ -64,10 +64,14 @@ class Facts:
         ]
         return EmailContent(self.order, email_items, self.still_to_come)
 
+    def recipients(self, delivery: Delivery) -> list[str]:
+        merchant = self.order.merchant
+        return merchant.test_recipients(delivery.recipient) if merchant.is_test else [delivery.recipient]
+
     def compose(self, delivery: Delivery) -> EmailMultiAlternatives:
         """Return the e-mail. Raises DecryptionError."""
         message = render_email(self.content(), self.texts)
-        message.to = [delivery.recipient]
+        message.to = self.recipients(delivery)
         message.extra_headers["Message-ID"] = delivery.message_id
         return message
 
@@ -89,7 +93,7 @@ def read_facts(deliveries: Sequence[Delivery]) -> dict[int, Facts]:
     texts = {}
     for delivery in deliveries:
         delivery.order = orders[delivery.order_id]
-        own = [template for template in templates if template.merchant_id == delivery.order.merchant_id]
+        own = [template for template in templates if template.merchant_id == delivery.order.merchant.vendor_id]
         texts[delivery.pk] = Texts.choose(own, delivery.order.customer_language)
     renewals = {
         item.pk: item
@@ -143,7 +147,7 @@ def _read_codes(deliveries: Sequence[Delivery]) -> dict[int, list[ActivationCode
 def _read_templates(orders: dict[int, Order], items: Iterable[OrderItem]) -> list[EmailTemplate]:
     languages = {order.customer_language for order in orders.values()} | {DEFAULT_LANGUAGE}
     of_product = Q(product=None) | Q(product__in={item.product_id for item in items})
-    merchants = {order.merchant_id for order in orders.values()}
+    merchants = {order.merchant.vendor_id for order in orders.values()}
     return list(EmailTemplate.objects.filter(of_product, merchant__in=merchants, language__in=languages).current())
 
 

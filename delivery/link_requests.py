@@ -22,7 +22,7 @@ from merchants.addresses import to_ascii_domain
 from merchants.models import Merchant, User
 from orders.localization import format_day, get_locale
 from orders.models import Order, OrderItem
-from outbound.mail import compose_plain, send_email, set_sender
+from outbound.mail import compose_plain, mark_subject, send_email, set_sender
 from outbound.models import MailAccount
 from vault.fingerprints import fingerprint
 from work.attempts import Policy
@@ -131,11 +131,15 @@ def compose_links(request: LinkRequest, merchant: Merchant, orders: list[Order])
         for order in orders[:MAX_ORDERS]
         if order.paid_by_shop_clock
     ]
-    context = {"merchant": merchant, "lines": lines, "is_cut": len(orders) > MAX_ORDERS}
+    context = {"merchant": merchant.vendor, "lines": lines, "is_cut": len(orders) > MAX_ORDERS}
+    # Send to the address in the order, not to the one typed in the form.
+    address = orders[0].email
     with translation.override(request.language):
-        # Send to the address in the order, not to the one typed in the form.
-        message = compose_plain("emails/lost_key.txt", [orders[0].email], context)
-    set_sender(message, merchant)
+        recipients = merchant.test_recipients(address) if merchant.is_test else [address]
+        message = compose_plain("emails/lost_key.txt", recipients, context)
+        if merchant.is_test:
+            message.subject = mark_subject(message.subject)
+    set_sender(message, merchant.vendor)
     return message
 
 

@@ -85,7 +85,7 @@ class Batch(Policy[Delivery]):
         facts = self._current_facts(delivery)
         if facts is None:
             return
-        if reason := _explain_refusal(facts):
+        if reason := _explain_refusal(facts) or _explain_missing_member(facts, delivery):
             delivery.end(status=Delivery.Status.CANCELED, reason=reason)
             return
         delivery.readdress()
@@ -218,6 +218,10 @@ def _explain_refusal(facts: Facts) -> str:
     if not facts.codes:
         return gettext("Its license was replaced by another one.")
     return ""
+
+
+def _explain_missing_member(facts: Facts, delivery: Delivery) -> str:
+    return "" if facts.recipients(delivery) else gettext("Test e-mails only go to members, and no owner is active.")
 
 
 @transaction.atomic

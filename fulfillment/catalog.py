@@ -14,7 +14,7 @@ CATALOG = """
     SELECT {page}, {product}, method.id AS method, method.position, method.source, {places}
         ARRAY(
             SELECT id FROM webhooks_webhookendpoint
-            WHERE merchant_id = merchant.id AND disabled_at IS NULL AND events @> ARRAY[%(event)s]::varchar[]
+            WHERE merchant_id = %(merchant)s AND disabled_at IS NULL AND events @> ARRAY[%(event)s]::varchar[]
         ) AS listeners
     FROM merchants_merchant merchant
     LEFT JOIN merchants_checkoutpage page ON page.merchant_id = merchant.id AND page.code = %(page)s
@@ -22,7 +22,7 @@ CATALOG = """
         AND product.sku = ANY(ARRAY(SELECT json_array_elements_text(%(skus)s::json)))
     LEFT JOIN fulfillment_fulfillmentmethod method ON method.product_id = product.id
     {joins}
-    WHERE merchant.id = %(merchant)s
+    WHERE merchant.id = %(vendor)s
     ORDER BY product.id, method.position
 """
 
@@ -34,12 +34,19 @@ class Catalog:
 
 
 def read_catalog(merchant: Merchant, page: str, skus: set[str]) -> Catalog:
-    """Read a merchant's checkout page and products. Sets `merchant.loaded_listeners`.
+    """Read a merchant's checkout page and products; for a sandbox, its vendor's. Sets `merchant.loaded_listeners`.
 
     Places of sources that aren't immediate are left out, because workers read them.
     """
     event = WebhookEvent.ORDER_PAID
-    rows = sql.run(_statement(), merchant=merchant.pk, page=page, skus=list(skus), event=str(event))
+    rows = sql.run(
+        _statement(),
+        merchant=merchant.pk,
+        vendor=merchant.vendor_id,
+        page=page,
+        skus=list(skus),
+        event=str(event),
+    )
     merchant.loaded_listeners = {event: [WebhookEndpoint(pk=pk) for pk in rows[0].listeners]}
     products: dict[str, Product] = {}
     for row in rows:
@@ -48,7 +55,7 @@ def read_catalog(merchant: Merchant, page: str, skus: set[str]) -> Catalog:
         product = products.get(row.product__sku)
         if product is None:
             product = products[row.product__sku] = sql.build(Product, row, len(CheckoutPage._meta.concrete_fields))
-            product.merchant, product.loaded_methods = merchant, []
+            product.merchant, product.loaded_methods = merchant.vendor, []
         if row.method:
             product.loaded_methods.append(_build_method(product, row))
     return Catalog(sql.build(CheckoutPage, rows[0]) if rows[0].page__id else None, products)

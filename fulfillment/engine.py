@@ -122,7 +122,7 @@ def top_up_at_once(pks: Sequence[int]) -> None:
 def _lock(pks: Sequence[int]) -> list[Fulfillment]:
     """Lock the orders of fulfillments, oldest payment first. Return those whose order is paid; end the others."""
     in_question = OrderItem.objects.filter(fulfillment__in=pks).values("order")
-    locking = Order.objects.select_for_update(no_key=True, of=("self",)).select_related("checkout_page")
+    locking = Order.objects.select_for_update(no_key=True, of=("self",)).select_related("merchant", "checkout_page")
     orders = {order.pk: order for order in locking.filter(pk__in=in_question).order_by("paid_at", "pk")}
     rows = Fulfillment.objects.select_related("item__product").in_bulk(pks)
     locked = []
@@ -242,7 +242,7 @@ def _ask_immediate_sources(fulfillments: Sequence[Fulfillment], missing: Mapping
     attempts = [
         Attempt(
             fulfillment,
-            sources=(method.kind for method in methods[fulfillment.item.product_id]),
+            sources=_sources(methods[fulfillment.item.product_id], fulfillment.item.order),
             missing=missing[fulfillment.item_id],
             is_complete=not missing[fulfillment.item_id],
         )
@@ -292,13 +292,17 @@ def top_up(fulfillment: Fulfillment) -> bool:
 
 def _ask_sources(fulfillment: Fulfillment) -> bool:
     methods = FulfillmentMethod.objects.for_product(fulfillment.item.product)
-    attempt = Attempt(fulfillment, sources=(method.kind for method in methods))
+    attempt = Attempt(fulfillment, sources=_sources(methods, fulfillment.item.order))
     while source := next(attempt.sources, None):
         _collect(attempt, source)
         if attempt.is_complete:
             return True
     _record_shortage(attempt)
     return not any(isinstance(error, SourceBusy) for error in attempt.errors)
+
+
+def _sources(methods: Sequence[FulfillmentMethod], order: Order) -> Iterator[Source]:
+    return (method.kind.for_order(order) for method in methods)
 
 
 def _collect(attempt: Attempt, source: Source) -> None:

@@ -27,7 +27,11 @@ TRACKING = ArraySubquery(
     .values(event=JSONObject(kind="kind", reason="reason", occurred_at="occurred_at"))
 )
 # Whether a person could issue a key from reserve.
-HAS_RESERVE = Exists(LicenseKey.objects.reserved().filter(pool__fulfillment_methods__product=OuterRef("product")))
+HAS_RESERVE = Exists(
+    LicenseKey.objects.reserved().filter(
+        pool__fulfillment_methods__product=OuterRef("product"), pool__merchant=OuterRef("order__merchant")
+    )
+)
 HAS_HELD_CODES = Exists(HeldCode.objects.filter(item=OuterRef("pk")))
 # An e-mail's codes, except those replaced before it was sent.
 CARRIED = (

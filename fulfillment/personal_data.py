@@ -37,8 +37,9 @@ class PersonalData:
         self.email = email.strip()
         if "@" not in self.email or "\0" in self.email:
             raise NotAnAddress
-        at_merchant = Q(merchant=merchant) if merchant else Q()
-        order_at_merchant = Q(order__merchant=merchant) if merchant else Q()
+        own = [merchant, *Merchant.objects.filter(live=merchant)] if merchant else []
+        at_merchant = Q(merchant__in=own) if merchant else Q()
+        order_at_merchant = Q(order__merchant__in=own) if merchant else Q()
         self.orders = Order.objects.with_email(self.email).filter(at_merchant)
         self.deliveries = Delivery.objects.filter(order_at_merchant, same_address("recipient", self.email))
         self.outgoing_requests = OutgoingRequest.objects.for_orders(self.orders)

@@ -99,7 +99,9 @@ def remind_of_empty_pools() -> None:
     """Notify again, at growing intervals, about pools that stay empty."""
     notices = MerchantNotice.objects.about_any(LicensePool).filter(subject_id=OuterRef("pk"))
     newest = notices.order_by("-pk").values("created_at")[:1]
-    empty = LicensePool.objects.filter(notified=LicensePool.Notice.EMPTY).annotate(notified_at=Subquery(newest))
+    empty = LicensePool.objects.filter(notified=LicensePool.Notice.EMPTY, live=None).annotate(
+        notified_at=Subquery(newest)
+    )
     for pk in empty.filter(notified_at__lt=Now() - PoolWaitedFor.pauses[0]).values_list("pk", flat=True):
         with transaction.atomic():
             # Serializes with imports and other sweeps, so that a second sweep finds the notice of the first.

@@ -26,8 +26,8 @@ from work import sql
 # Length of an actor, as histories show it: a person's name and address, or the name of an API key.
 MAX_ACTOR = 600
 
-# The full text of an API key: prefix and secret.
-KEY_TEXT = re.compile(r"kw_([0-9a-f]{8})_([0-9a-f]{48})")
+# The full text of an API key: whether it is for tests, prefix and secret.
+KEY_TEXT = re.compile(r"kw_(test_)?([0-9a-f]{8})_([0-9a-f]{48})")
 
 
 class UserManager(BaseUserManager["User"]):
@@ -73,6 +73,12 @@ class User(AbstractUser):
         return f"{self.get_full_name()} ({self.email})" if self.get_full_name() else self.email
 
 
+class MerchantQuerySet(models.QuerySet["Merchant"]):
+    def live(self):
+        """Without sandboxes."""
+        return self.filter(live=None)
+
+
 class Merchant(models.Model):
     name = models.CharField(max_length=200)
     slug = models.SlugField(unique=True)
@@ -111,8 +117,10 @@ class Merchant(models.Model):
 
     loaded_listeners: dict[str, list[Any]]  # endpoints of webhook events in hand, as fulfillment/catalog.py reads them
 
+    objects = MerchantQuerySet.as_manager()
+
     def __str__(self):
-        return self.name
+        return gettext("{merchant} (test data)").format(merchant=self.name) if self.is_test else self.name
 
     def clean(self):
         # Every e-mail to a customer contains this address; an invalid one would block them all.
@@ -120,6 +128,20 @@ class Merchant(models.Model):
             validate_mailable(self.reply_to)
         except ValidationError as error:
             raise ValidationError({"reply_to": error}) from error
+
+    @property
+    def is_test(self) -> bool:
+        """Whether this is a sandbox: it holds the test data of another merchant (merchants/sandbox.py)."""
+        return self.live_id is not None
+
+    @property
+    def vendor(self) -> "Merchant":
+        """The merchant whose products, texts and members apply: itself or, for a sandbox, the live merchant."""
+        return self.live or self
+
+    @property
+    def vendor_id(self) -> int:
+        return self.live_id or self.pk
 
     @property
     def sender(self) -> str:
@@ -136,8 +158,14 @@ class Merchant(models.Model):
     def owners_addresses(self) -> list[str]:
         return self._addresses(Member.Role.OWNER)
 
+    def test_recipients(self, address: str) -> list[str]:
+        """Who gets a test e-mail to this address: the member who has it, otherwise the owners."""
+        own = address.lower()
+        return [own] if own in self._addresses(*Member.Role) else self.owners_addresses()
+
     def _addresses(self, *roles: "Member.Role") -> list[str]:
-        return list(self.members.filter(role__in=roles, user__is_active=True).values_list("user__email", flat=True))
+        members = Member.objects.filter(merchant=self.vendor_id, role__in=roles, user__is_active=True)
+        return list(members.order_by("pk").values_list("user__email", flat=True))
 
 
 class Logo(models.Model):
@@ -256,7 +284,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         """Create a key. Only this call returns its text, because we store just a hash."""
         prefix, secret = secrets.token_hex(4), secrets.token_hex(24)
         key = self.create(prefix=prefix, secret_hash=ApiKey.hash_secret(secret), **fields)
-        return key, f"kw_{prefix}_{secret}"
+        return key, f"{key.text_start}_{secret}"
 
 
 class UsageTracked(models.Model):
@@ -310,13 +338,13 @@ class ApiKey(UsageTracked):
         if match is None:
             return None
 
-        prefix, secret = match.groups()
+        for_tests, prefix, secret = match.groups()
         rows = sql.run_first(cls._find(), prefix=prefix)
         key: ApiKey | None = sql.build(cls, rows[0]) if rows else None
         if key is None or not hmac.compare_digest(bytes(key.secret_hash), cls.hash_secret(secret)):
             return None
         key.merchant = sql.build(Merchant, rows[0], len(cls._meta.concrete_fields))
-        return key
+        return key if key.merchant.is_test == bool(for_tests) else None
 
     @classmethod
     @cache
@@ -328,6 +356,11 @@ class ApiKey(UsageTracked):
             FROM merchants_apikey key JOIN merchants_merchant merchant ON merchant.id = key.merchant_id
             WHERE key.prefix = %(prefix)s AND key.revoked_at IS NULL
         """  # noqa: S608 (from the models)
+
+    @property
+    def text_start(self) -> str:
+        """How its text starts, up to the secret."""
+        return f"kw_test_{self.prefix}" if self.merchant.is_test else f"kw_{self.prefix}"
 
     @staticmethod
     def hash_secret(secret: str) -> bytes:

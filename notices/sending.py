@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 
 from merchants.models import Merchant
 from notices.models import MerchantNotice
-from outbound.mail import compose_plain, send_email
+from outbound.mail import compose_plain, mark_subject, send_email
 from work import sql
 from work.attempts import Failure, Policy
 from work.models import advisory_lock
@@ -103,7 +103,7 @@ class NoticePolicy(Policy[MerchantNotice]):
     def attempt(self, notice):
         notices = [notice, *notice.others]
         if recipients := _recipients(notice):
-            with send_email(KINDS[notice.kind].compose(notices, recipients)):
+            with send_email(_compose(notices, recipients)):
                 for sent in notices:
                     sent.end(sent_at=Now(), reason="")
         else:
@@ -126,6 +126,14 @@ def _obsolete_reason(notice: MerchantNotice) -> str:
     if notice.subject_id and notice.subject is None:
         return gettext("Its subject was deleted.")
     return KINDS[notice.kind].obsolete_reason(notice)
+
+
+def _compose(notices: list[MerchantNotice], recipients: list[str]) -> EmailMessage:
+    message = KINDS[notices[0].kind].compose(notices, recipients)
+    if notices[0].merchant.is_test:
+        message.subject = mark_subject(message.subject)
+        message.body = gettext("This is a test. No customer is affected.") + "\n\n" + message.body
+    return message
 
 
 def _recipients(notice: MerchantNotice) -> list[str]:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import Count, Exists, Func, OuterRef, Q, Subquery, Sum, Value
-from django.db.models.functions import Concat, Now, StrIndex, Upper
+from django.db.models.functions import Coalesce, Concat, Now, StrIndex, Upper
 from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -266,7 +266,12 @@ class Order(models.Model):
     def key(self) -> str:
         """The order's name in URLs: its number, or its id if the number can't be part of a path."""
         safe = "/" not in self.number and "\\" not in self.number and not self.number.startswith(ID_PREFIX)
-        return self.number if safe else f"{ID_PREFIX}{self.pk}"
+        return self.number if safe else self.id_key
+
+    @property
+    def id_key(self) -> str:
+        """A key that no test order shares with a live one."""
+        return f"{ID_PREFIX}{self.pk}"
 
     def codes(self) -> models.QuerySet["ActivationCode"]:
         return ActivationCode.objects.filter(item__order=self).order_by("item_id", "unit")
@@ -349,7 +354,8 @@ class OrderItem(models.Model):
 class OtherItemQuerySet(models.QuerySet["OtherItem"]):
     def mappable(self):
         """Items whose product exists by now, annotated with its primary key as `product_id`."""
-        known = Product.objects.filter(merchant=OuterRef("order__merchant"), sku=OuterRef("product"))
+        vendor = Coalesce(OuterRef("order__merchant__live"), OuterRef("order__merchant"))
+        known = Product.objects.filter(merchant=vendor, sku=OuterRef("product"))
         # The first condition is redundant, but an index can use it: most items match no product of any merchant.
         sold = self.filter(product__in=Product.objects.values("sku"), quantity__gte=1, total_price__gte=0)
         sold = sold.exclude(product="")

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from merchants.addresses import to_ascii_domain
@@ -36,6 +36,8 @@ NOT_INTERNATIONAL = _(
     "The mail server doesn’t accept international characters before the @ (SMTPUTF8). Ask the customer for another"
     " address, or use a mail server that supports them."
 )
+
+TEST_SUBJECT = gettext_noop("[Test] %(subject)s")
 
 # Seconds for a merchant's mail server to accept a test e-mail.
 TEST_TIMEOUT = 10
@@ -85,6 +87,11 @@ def compose_plain(template: str, recipients: list[str], context: dict[str, Any])
         to=recipients,
         headers={"Message-ID": make_message_id(), "Auto-Submitted": "auto-generated"},
     )
+
+
+def mark_subject(subject: Any) -> str:
+    """Mark a subject as one of a test, in the active language."""
+    return gettext(TEST_SUBJECT) % {"subject": subject}
 
 
 def set_sender(message: EmailMessage, merchant: Merchant) -> None:

@@ -96,7 +96,9 @@ def allocate_keys(
     pool: LicensePool, item: OrderItem, units: list[int], *, from_reserve: bool = False
 ) -> dict[int, TakenKey]:
     """Issue keys of one pool to units of one item, as `take_keys` does."""
-    keys = take_keys({(pool.pk, pool.merchant_id): [(item.pk, unit) for unit in units]}, from_reserve=from_reserve)
+    keys = take_keys(
+        {(pool.pk, item.order.merchant_id): [(item.pk, unit) for unit in units]}, from_reserve=from_reserve
+    )
     return {unit: key for (_, unit), key in keys.items()}
 
 
@@ -119,6 +121,8 @@ def advance_head_hint(pool: LicensePool) -> None:
 
 
 def apply_settings(pool: LicensePool, changed: list[str], *, actor: str) -> None:
+    if "name" in changed:
+        LicensePool.objects.filter(live=pool).update(name=pool.name)
     if "threshold" in changed:
         rearm(pool)
     if "reserve" in changed:

@@ -144,7 +144,7 @@ def import_lines(
         preview = kept or _stage(cursor, lines, progress, into=pool)
         # The first lock serializes the merchant's imports, so that no key enters two pools. The second serializes
         # this import with changes of the pool's hint. Payments wait for neither.
-        Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant_id)
+        Merchant.objects.select_for_update(no_key=True).get(pk=pool.merchant.vendor_id)
         pool = LicensePool.objects.select_for_update(no_key=True).get(pk=pool.pk)
         _find_known(cursor, pool, preview)
         if not kept:
@@ -343,7 +343,7 @@ def _seal(pool: LicensePool, texts: list[str], digests: list[bytes]) -> list[byt
 
 
 def _find_known(cursor, pool: LicensePool, preview: Preview) -> None:
-    """Collect in `known` the keys that were ever in this pool, and keys in the merchant's other pools.
+    """Collect in `known` the keys that were ever in this pool, and keys in the merchant's other live and test pools.
 
     A key that was withdrawn by hand from another pool may move here. Keys in quarantine may not, because they can
     return to their stock; neither may replaced keys, because they don't work.
@@ -354,10 +354,10 @@ def _find_known(cursor, pool: LicensePool, preview: Preview) -> None:
         " SELECT place, line, bool_or(key.pool_id = %(pool)s) AS here"
         " FROM upload JOIN pools_licensekey key USING (fingerprint)"
         " JOIN pools_licensepool pool ON pool.id = key.pool_id"
-        " WHERE pool.merchant_id = %(merchant)s"
+        " WHERE pool.id = ANY(%(pools)s)"
         " AND (pool.id = %(pool)s OR key.withdrawn_at IS NULL OR key.withdrawn_because <> '')"
         " GROUP BY place, line",
-        {"pool": pool.pk, "merchant": pool.merchant_id},
+        {"pool": pool.pk, "pools": list(LicensePool.objects.of_vendor(pool.merchant).values_list("pk", flat=True))},
     )
     cursor.execute(
         "SELECT here, count(*), (array_agg(line ORDER BY line))[:%s] FROM known GROUP BY here", [MAX_LINES_SHOWN]

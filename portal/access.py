@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
 
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
@@ -9,7 +11,8 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, Model, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
@@ -17,17 +20,25 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 
 from fulfillment.attention import count_needing_attention
-from merchants.models import Member
+from merchants.models import Member, Merchant
 from orders.kinds import SOURCES
+from orders.models import Order
+from pools.models import KeyBatch, KeyImport, LicenseKey, LicensePool
+from webhooks.models import WebhookEndpoint
 from work.refusals import Refused
 
 Role = Member.Role
 
 
-def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
+# Merchants have live and test rows of these. Everything else is shared (merchants/sandbox.py).
+WITH_TEST_DATA = {Order, LicensePool, KeyBatch, KeyImport, LicenseKey, WebhookEndpoint}
+
+
+def member_required(role: Member.Role = Role.SUPPORT, *, has_test_data: bool = False) -> Callable:
     """Allow members with this role or a higher one, and set `request.member` and `request.merchant`.
 
     Others get a 403, or the sign-in page. If the merchant requires a second factor, members have to set one up first.
+    If the page `has_test_data`, its merchant is the sandbox while the member looks at test data.
     """
 
     def decorate(view):
@@ -51,6 +62,8 @@ def member_required(role: Member.Role = Role.SUPPORT) -> Callable:
                 if role == Role.OWNER:
                     text = gettext("Only owners at {merchant} can do this.")
                 raise PermissionDenied(text.format(merchant=request.merchant))
+            if has_test_data:
+                request.merchant = request.shown_merchant
             return view(request, *args, **kwargs)
 
         return for_members
@@ -65,14 +78,18 @@ def scoped(
 
     `lookups` maps fields to URL arguments. If the view raises Refused, the reason is shown on the row's page.
     """
+    has_test_data = (rows.model if isinstance(rows, QuerySet) else rows) in WITH_TEST_DATA
 
     def decorate(view):
         @wraps(view)
         @never_cache
-        @member_required(role)
+        @member_required(role, has_test_data=has_test_data)
         def with_row(request, **kwargs):
             wanted = {field: kwargs.pop(argument) for field, argument in (lookups or {"pk": "pk"}).items()}
-            row = get_object_or_404(rows, **wanted, **{merchant: request.merchant})
+            if has_test_data:
+                row = get_own(request, rows, Q(**wanted), merchant=merchant)
+            else:
+                row = get_object_or_404(rows, **wanted, **{merchant: request.merchant})
             if merchant == "merchant":
                 row.merchant = request.merchant
             try:
@@ -86,23 +103,62 @@ def scoped(
     return decorate
 
 
+def get_own(request, rows: type[Model] | QuerySet, wanted: Q, *, merchant: str = "merchant") -> Any:
+    """Return one of the merchant's rows: of the kind of data that is shown or, if there is none, of the other.
+
+    The other is shown from then on, so a link leads to its test order even if the member was looking at live data.
+    """
+    queryset = rows if isinstance(rows, QuerySet) else rows._default_manager.all()
+    kinds = sorted(kinds_of_data(request.member.merchant), key=lambda kind: kind != request.merchant)
+    for kind in kinds:
+        if row := queryset.filter(wanted, **{merchant: kind}).first():
+            show_data(request, kind)
+            return row
+    raise Http404
+
+
+def kinds_of_data(merchant: Merchant) -> list[Merchant]:
+    """The merchant, for its live data, and its sandbox, if it has one."""
+    return [merchant, *filter(None, [getattr(merchant, "sandbox", None)])]
+
+
+def show_data(request, merchant: Merchant) -> None:
+    """Show the data of the member's merchant or of its sandbox from now on."""
+    if merchant != request.shown_merchant:
+        request.session["merchant"] = merchant.slug
+    request.merchant = request.shown_merchant = merchant
+
+
 def lacks_second_factor(user) -> bool:
     """Return whether this member of support staff still has to set up a second factor."""
     return settings.STAFF_SECOND_FACTOR_REQUIRED and not is_mfa_enabled(user)
 
 
 def get_member(request) -> Member | None:
-    """Return the user's active membership. With several, `?merchant=` switches between them."""
+    """Return the user's active membership, and set `request.shown_merchant` to its merchant or that one's sandbox.
+
+    `?merchant=` switches between them by their slugs.
+    """
     if not hasattr(request, "member"):
-        memberships = request.user.memberships.select_related("merchant").order_by("merchant__name", "pk")
+        memberships = request.user.memberships.select_related("merchant__sandbox").order_by("merchant__name", "pk")
         second_factors = Authenticator.objects.filter(user=OuterRef("user"))
         request.memberships = list(memberships.annotate(has_second_factor=Exists(second_factors)))
-        named = {member.merchant.slug: member for member in request.memberships}
+        named = {
+            merchant.slug: (member, merchant)
+            for member in request.memberships
+            for merchant in kinds_of_data(member.merchant)
+        }
         if request.GET.get("merchant") in named.keys() - {request.session.get("merchant")}:
             request.session["merchant"] = request.GET["merchant"]
-        first = next(iter(request.memberships), None)
-        request.member = named.get(request.session.get("merchant"), first)
+        first = next(iter(named.values()), (None, None))
+        request.member, request.shown_merchant = named.get(request.session.get("merchant"), first)
     return request.member
+
+
+def merchant_query(request) -> dict[str, str]:
+    """Parameters for links to orders: their numbers are unique only per merchant, and apart from test orders."""
+    is_ambiguous = sum(len(kinds_of_data(member.merchant)) for member in request.memberships) > 1
+    return {"merchant": request.shown_merchant.slug} if is_ambiguous else {}
 
 
 def navigation(request) -> dict:
@@ -118,7 +174,7 @@ def navigation(request) -> dict:
         "member": member,
         "memberships": request.memberships,
         "source_pages": [kind.pages for kind in SOURCES.values() if kind.pages],
-        # Added to order links, because order numbers are unique per merchant only.
-        "merchant_query": f"?merchant={member.merchant.slug}" if len(request.memberships) > 1 else "",
-        "attention_count": SimpleLazyObject(lambda: count_needing_attention(member.merchant, most=100)),
+        "shows_test_data": request.shown_merchant.is_test,
+        "merchant_query": f"?{urlencode(query)}" if (query := merchant_query(request)) else "",
+        "attention_count": SimpleLazyObject(lambda: count_needing_attention(request.shown_merchant, most=100)),
     }

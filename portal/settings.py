@@ -181,6 +181,10 @@ LICENSING_CORS_ORIGINS = read_origins("LICENSING_CORS_ORIGINS", env.list("LICENS
 ADDITIONAL_PARAMETERS_KEPT_PAID = env.number("ADDITIONAL_PARAMETERS_KEPT_PAID", default=365)
 ADDITIONAL_PARAMETERS_KEPT_ENDED = env.number("ADDITIONAL_PARAMETERS_KEPT_ENDED", default=120)
 
+# Days after which test orders are deleted (fulfillment/sandbox.py).
+
+TEST_DATA_RETENTION = env.int("TEST_DATA_RETENTION", default=30)
+
 # REST API
 
 REST_FRAMEWORK = {

@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from api.docs import ApiDocs, ApiSchema
 from delivery.providers import receive_merchant_tracking, receive_tracking
+from portal import sandbox
 from portal.emails import views as emails
 from portal.home import home
 from portal.team import invitations
@@ -18,6 +19,8 @@ urlpatterns = [
     path("core/v2/rest/", include("licensing.urls")),
     path("", home, name="home"),
     path("", include("portal.orders.urls")),
+    path("test-data/", sandbox.show, name="show-test-data"),
+    path("test-data/delete/", sandbox.delete, name="delete-test-data"),
     path("pools/", include("portal.pools.urls")),
     path("products/", include("portal.products.urls")),
     path("setup/", include("portal.setup.urls")),

@@ -24,7 +24,7 @@ LANGUAGES = [language for language, _ in settings.LANGUAGES if language != "en"]
 CUSTOMERS_TEMPLATES = ("customer/*.html", "emails/delivery.html", "emails/delivery.txt", "emails/lost_key.txt")
 CUSTOMERS_MODULES = ("delivery/composition.py", "portal/customer/lost_key.py", "portal/customer/order.py")
 # Of these, only the messages in gettext_noop().
-SOURCES = ("fulfillment/sources/base.py", "fulfillment/sources/*/source.py")
+SOURCES = ("fulfillment/sources/base.py", "fulfillment/sources/*/source.py", "outbound/mail.py")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 

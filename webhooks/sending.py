@@ -149,8 +149,9 @@ class WebhookPolicy(Policy[WebhookMessage]):
             "POST",
             endpoint.url,
             body=body,
-            headers={"Content-Type": "application/json", **signature},
+            headers={"Content-Type": "application/json", **test_header(endpoint), **signature},
             logged=body.decode(),
+            is_test=endpoint.merchant.is_test,
             timeout=REQUEST_TIMEOUT,
             attempt=message.attempts,
             request_id=message.request_id,
@@ -181,8 +182,14 @@ class WebhookPolicy(Policy[WebhookMessage]):
         message.end(status=WebhookMessage.Status.FAILED, reason=str(failure)[:500])
 
 
+def test_header(endpoint: WebhookEndpoint) -> dict[str, str]:
+    return {"Keywell-Test": "true"} if endpoint.merchant.is_test else {}
+
+
 def build_body(message: WebhookMessage) -> bytes:
     event = {"type": message.event, "timestamp": message.created_at, "data": message.data}
+    if message.endpoint.merchant.is_test:
+        event["test"] = True
     return json.dumps(event, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -110,7 +110,10 @@ class FulfillmentQuerySet(RetryableQuerySet):
 
     def waiting_for(self, pool: LicensePool):
         """Those that wait for this pool's keys, oldest payment first."""
-        waiting = self.waiting().filter(item__product__fulfillment_methods__poolmethod__pool=pool)
+        source = pool.live_id or pool.pk  # products have the live pool
+        waiting = self.waiting().filter(
+            item__product__fulfillment_methods__poolmethod__pool=source, order__merchant=pool.merchant_id
+        )
         return waiting.order_by("item__order__paid_at", "item__order_id", "item_id")
 
     def given_up(self):
@@ -134,11 +137,15 @@ class FulfillmentQuerySet(RetryableQuerySet):
 
     def ask_again(self, upstream: Upstream) -> None:
         """Wake the paid items that wait for this server."""
-        self.waiting().for_upstream(upstream).wake()
+        self.waiting().filter(upstream.serves()).wake()
 
     def next_for(self, upstream: Upstream) -> int | None:
         """The primary key of one of the oldest due items that take codes from this server, if any."""
-        due = self.for_upstream(upstream).due().order_by("due_at", "item__order__paid_at")
+        due = (
+            self.filter(upstream.serves(), item__order__status=Order.Status.PAID)
+            .due()
+            .order_by("due_at", "item__order__paid_at")
+        )
         oldest = due.values_list("pk", flat=True)[:8]
         # Random, so that workers asking at the same moment don't all get the same one.
         return random.choice(oldest) if oldest else None  # noqa: S311
@@ -155,8 +162,9 @@ class FulfillmentQuerySet(RetryableQuerySet):
         return self.for_upstream(upstream).given_up().distinct().count()
 
     def for_upstream(self, upstream: Upstream):
-        """Those of paid items whose products take codes from this server."""
-        return self.filter(upstream.serves(), item__order__status=Order.Status.PAID)
+        """Those of paid items whose products take codes from this server, without test orders."""
+        paid = {"item__order__status": Order.Status.PAID, "item__order__merchant": upstream.merchant_id}
+        return self.filter(upstream.serves(), **paid)
 
 
 class Fulfillment(Retryable):

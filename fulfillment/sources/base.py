@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from fulfillment.history import HistoryLine
@@ -10,8 +11,10 @@ from fulfillment.item_notices import notify_item
 from fulfillment.models import FulfillmentMethod, HeldCode
 from fulfillment.upstream_notices import notify_failure
 from merchants.models import Merchant, Product
+from orders.kinds import SOURCES
 from orders.models import Order, OrderItem
 from outbound.models import Upstream
+from vault.fingerprints import fingerprint
 from work.attempts import Failure, NotNow
 from work.models import RetryableQuerySet
 
@@ -52,6 +55,8 @@ class Source:
     """Where a product's activation codes come from. Asking twice for the same unit returns the same code."""
 
     code = ""  # stored in rows of methods and activation codes
+    # False: no product can have it as a source.
+    selectable = True
     name: str | Promise = ""
     origin: str | Promise = ""  # where codes came from, shown after “saved”
     method_model: type[FulfillmentMethod] = FulfillmentMethod
@@ -118,7 +123,7 @@ class Source:
     @classmethod
     def choices(cls, merchant: Merchant) -> Iterable[Any]:
         """The places that the merchant's products can take codes from. [None] if the source has no places."""
-        return [None]
+        return [None] if cls.selectable else []
 
     @classmethod
     def make_method(cls, product: Product, place: Any = None) -> FulfillmentMethod:
@@ -169,6 +174,16 @@ class Source:
         """Querysets of its own work, which the sweep nudges when due."""
         return ()
 
+    # Test orders
+
+    def for_order(self, order: Order) -> "Source":
+        """The source that the order's codes come from: itself, except for test orders."""
+        return self.for_test(order) if order.merchant.is_test else self
+
+    def for_test(self, order: Order) -> "Source":
+        """The source of a test order's codes. By default they are generated, so that nothing outside is changed."""
+        return GeneratedSource(self.method)
+
     # Issuing codes
 
     def issue(self, item: OrderItem, units: list[int], *, attempt: int) -> Iterable[tuple[int, str]]:
@@ -192,4 +207,27 @@ class Source:
 
     def notify_merchant(self, item: OrderItem) -> None:
         """Notify the merchant that the source failed permanently, in the transaction that records it."""
-        notify_failure(self.upstream) if self.upstream else notify_item(item)
+        if self.upstream and not item.order.merchant.is_test:
+            notify_failure(self.upstream)
+        else:
+            notify_item(item)
+
+
+class GeneratedSource(Source):
+    """Codes for test orders. They belong to no stock, and no product has this source."""
+
+    code, name, origin = "test", _("Test"), _("generated for the test")
+    selectable = False
+    immediate = True
+
+    def issue(self, item, units, *, attempt):
+        return [(unit, make_test_code(item, unit)) for unit in units]
+
+
+SOURCES[GeneratedSource.code] = GeneratedSource
+
+
+def make_test_code(item: OrderItem, unit: int) -> str:
+    """The same for a unit at every attempt, different in every installation."""
+    digits = fingerprint(f"test code of item {item.pk}, unit {unit}").hex().upper()
+    return f"TEST-{digits[:4]}-{digits[4:8]}-{digits[8:12]}"

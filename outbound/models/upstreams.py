@@ -15,6 +15,7 @@ class Upstream(models.Model):
 
     PROMISE: str | Promise = _("No code is issued twice.")  # why a retry is safe
     merchant: Any
+    merchant_id: Any
     name: Any
 
     class State(models.TextChoices):

@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from merchants.models import MAX_ACTOR, Merchant, Product
+from merchants.models import MAX_ACTOR, Merchant
 from orders.license_texts import loose_fingerprint
 from orders.models import OrderItem
 from vault.fields import EncryptedTextField
@@ -15,9 +15,18 @@ from vault.fingerprints import fingerprint
 
 
 class LicensePoolQuerySet(models.QuerySet["LicensePool"]):
-    def for_product(self, product: Product):
-        """The pools among a product's sources, in the order of the sources."""
-        return self.filter(fulfillment_methods__product=product).order_by("fulfillment_methods__position")
+    def with_reserve_for(self, item: OrderItem):
+        """The pools among the item's sources, in their order. Test pools have no reserve."""
+        pools = self.filter(fulfillment_methods__product=item.product_id, merchant=item.order.merchant_id)
+        return pools.order_by("fulfillment_methods__position")
+
+    def of_vendor(self, merchant: Merchant):
+        """Live and test pools, for a merchant or its sandbox."""
+        return self.filter(Q(merchant=merchant.vendor_id) | Q(merchant__live=merchant.vendor_id))
+
+    def in_use(self):
+        """Pools that keys were imported into."""
+        return self.filter(next_position__gt=0)
 
     def with_stock(self):
         """Annotate the numbers of keys that are `available` and `in_reserve`, without counting keys."""
@@ -45,6 +54,15 @@ class LicensePool(models.Model):
         EMPTY = "empty", _("empty")
 
     merchant = models.ForeignKey(Merchant, models.PROTECT, related_name="pools")
+    live = models.OneToOneField(
+        "self",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="test_pool",
+        help_text=_("The pool that this one replaces in test orders."),
+    )
     name = models.CharField(max_length=200)
     threshold = models.PositiveIntegerField(
         _("replenishment threshold"),
@@ -77,6 +95,11 @@ class LicensePool(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("pool", args=[self.pk])
+
+    @property
+    def generates_codes(self) -> bool:
+        """Whether it is a test pool without test keys, in place of which codes are generated."""
+        return self.live_id is not None and not self.next_position
 
     def available_up_to(self, limit: int) -> int:
         """Count the available keys up to `limit`, so that the cost doesn't grow with the stock."""

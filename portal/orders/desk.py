@@ -111,6 +111,9 @@ class Desk:
         cut = 0 if all_history else max(0, len(history) - start - end)
         return self.base_context() | {
             "address": self.url(**place),
+            "test_recipients": self.order.merchant.test_recipients(self.order.email)
+            if self.order.merchant.is_test
+            else [],
             "items": shown,
             "first_item": first,
             "items_before": max(1, first - ITEMS_SHOWN) if first > 1 else None,

@@ -97,14 +97,14 @@ def make_rows(orders: list[Order]) -> list[OrderRow]:
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
-@member_required()
+@member_required(has_test_data=True)
 def order_list(request) -> HttpResponse:
     """List the merchant's orders, filtered by URL parameters. A POST searches: see `search`."""
     if request.method == "POST":
         return search(request)
 
     orders, context = searched(request)
-    form = FilterForm(request.merchant, request.GET)
+    form = FilterForm(request.merchant.vendor, request.GET)
     page = get_page(request, form.apply(orders), "paid_at" if form.is_about_payment else "reported_at")
     if not (page.rows or form.in_use or context.get("text")) and not request.merchant.orders.exists():
         empty = {"section": "orders", "refused": has_refused(request), **first_payment(request)}
@@ -159,7 +159,11 @@ def search(request) -> HttpResponse:
     found = find(request.merchant.orders, text)
     if not found:
         key = LicenseKey.objects.filter(pool__merchant=request.merchant).with_text(text)
-        context = {"text": text, "key": key.select_related("pool").first(), "form": FilterForm(request.merchant)}
+        context = {
+            "text": text,
+            "key": key.select_related("pool").first(),
+            "form": FilterForm(request.merchant.vendor),
+        }
         return render(request, "portal/orders/orders.html", {"section": "orders", "nothing_found": True, **context})
 
     kind, *also = found
@@ -198,11 +202,12 @@ def searched(request) -> tuple[OrderQuerySet, dict[str, Any]]:
 
 
 @require_safe
-@member_required()
+@member_required(has_test_data=True)
 def export(request) -> StreamingHttpResponse:
     orders, _ = searched(request)
-    orders = FilterForm(request.merchant, request.GET).apply(orders)
-    name = f"orders-{timezone.now():%Y-%m-%d}.csv"
+    orders = FilterForm(request.merchant.vendor, request.GET).apply(orders)
+    kind = "test-orders" if request.merchant.is_test else "orders"
+    name = f"{kind}-{timezone.now():%Y-%m-%d}.csv"
     return StreamingHttpResponse(
         export_orders(orders.order_by("-reported_at", "-pk")),
         content_type="text/csv; charset=utf-8",
@@ -229,7 +234,7 @@ class AttentionPage(KeysetPage):
 
 @never_cache
 @require_safe
-@member_required()
+@member_required(has_test_data=True)
 def attention(request) -> HttpResponse:
     """List orders that need a person: with failed or long-waiting items, or with e-mails that weren't delivered."""
     page = AttentionPage(request.merchant, **get_cursors(request))
@@ -240,7 +245,7 @@ def attention(request) -> HttpResponse:
 
 @never_cache
 @require_safe
-@member_required()
+@member_required(has_test_data=True)
 def refused_reports(request) -> HttpResponse:
     """List the refused reports of the merchant's shops, newest first."""
     page = KeysetPage(request.merchant.refused_reports.all(), "last_at", **get_cursors(request))
@@ -261,8 +266,8 @@ def refused_reports(request) -> HttpResponse:
 def first_payment(request) -> dict[str, Any]:
     """Template context for the sample command that reports a first payment."""
     key = request.merchant.api_keys.filter(revoked_at=None).order_by("pk").first()
-    product = request.merchant.products.order_by("pk").first()
-    page = request.merchant.checkout_pages.order_by("pk").first()
+    product = request.merchant.vendor.products.order_by("pk").first()
+    page = request.merchant.vendor.checkout_pages.order_by("pk").first()
     return {
         "base_url": settings.BASE_URL,
         "key": key,

@@ -14,6 +14,7 @@ from pools.replenishment import DAY, Forecast, forecasts
 from work.sql import PreparedQuery
 
 EMPTY, LOW, HEALTHY = "empty", "low", "healthy"
+GENERATED = "generated"  # codes of a test pool
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Stock:
     @property
     def state(self) -> str:
         if not self.available:
-            return EMPTY
+            return GENERATED if self.pool.generates_codes else EMPTY
         return LOW if self.available <= self.pool.threshold else HEALTHY
 
     @property
@@ -53,7 +54,7 @@ class Stock:
         """Sort key for the pools that need keys first: empty, low, healthy; then by waiting orders and time left."""
         earliest = self.forecast.earliest
         return (
-            [EMPTY, LOW, HEALTHY].index(self.state),
+            [EMPTY, LOW, HEALTHY, GENERATED].index(self.state),
             -self.waiting,
             inf if earliest is None else earliest / DAY,
             self.pool.name,
@@ -91,13 +92,16 @@ def get_stock(merchant: Merchant) -> list[Stock]:
     pools = list(merchant.pools.with_stock())
     forecast = forecasts({pool: pool.available for pool in pools})
     waiting = dict(read_waiting(merchant=merchant.pk))
-    rows = [Stock(pool, pool.available, pool.in_reserve, forecast[pool], waiting.get(pool.pk, 0)) for pool in pools]
+    rows = [
+        Stock(pool, pool.available, pool.in_reserve, forecast[pool], waiting.get(pool.live_id or pool.pk, 0))
+        for pool in pools
+    ]
     return sorted(rows, key=lambda row: row.urgency)
 
 
 @PreparedQuery
 def read_waiting(merchant: int) -> QuerySet:
-    """The number of waiting orders of each pool."""
+    """The number of waiting orders of each pool; of a test pool, by its live pool."""
     waiting = Fulfillment.objects.waiting().filter(order__merchant=merchant)
     by_pool = waiting.order_by().values(pool=F("item__product__fulfillment_methods__poolmethod__pool"))
     return by_pool.annotate(orders=Count("order", distinct=True))

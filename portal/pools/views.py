@@ -12,13 +12,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.models import Fulfillment
+from merchants.models import Product
 from pools.allocation import apply_settings
 from pools.ledger import stock_by_day
 from pools.models import KeyMovement, LicenseKey, LicensePool, UploadLink
 from pools.reconciliation import balance
 from pools.replenishment import forecast
+from pools.sandbox import add_test_pools
 from pools.withdrawal import withdraw_key
-from portal.access import Role, member_required, scoped
+from portal.access import Role, get_own, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.paging import KeysetPage
 from portal.pools.chart import StockChart
@@ -36,9 +38,10 @@ for_pool = scoped(LicensePool)
 
 
 @never_cache
-@member_required(Role.MANAGER)
+@member_required(Role.MANAGER, has_test_data=True)
 @require_safe
 def pools(request) -> HttpResponse:
+    add_test_pools(request.merchant)
     return render(request, "portal/pools/pools.html", {"section": "pools", "stock": get_stock(request.merchant)})
 
 
@@ -52,11 +55,12 @@ def add(request) -> Confirmation:
 
 
 @never_cache
-@member_required(Role.MANAGER)
+@member_required(Role.MANAGER, has_test_data=True)
 @require_safe
 def pool(request, pk: int) -> HttpResponse:
     live_links = Exists(UploadLink.objects.active().filter(pool=OuterRef("pk")))
-    pool = get_object_or_404(request.merchant.pools.with_stock().annotate(has_upload_links=live_links), pk=pk)
+    pool = get_own(request, LicensePool.objects.with_stock().annotate(has_upload_links=live_links), Q(pk=pk))
+    source = pool.live or pool
     days = PERIODS[1] if request.GET.get("days") == str(PERIODS[1]) else PERIODS[0]
     waiting = first_waiting(pool)
     orders = waiting[0].orders if waiting else 0
@@ -70,9 +74,7 @@ def pool(request, pk: int) -> HttpResponse:
         "periods": PERIODS,
         "waiting": waiting,
         "batches": pool.batches.order_by("-imported_at", "-pk")[:MAX_BATCHES],
-        "products": request.merchant.products.filter(fulfillment_methods__in=pool.fulfillment_methods.all()).order_by(
-            "name"
-        ),
+        "products": Product.objects.filter(fulfillment_methods__in=source.fulfillment_methods.all()).order_by("name"),
         "recipients": pool.get_recipients(),
     }
     return render(request, "portal/pools/pool.html", context)
@@ -185,7 +187,7 @@ def withdraw(request, key: LicenseKey) -> Confirmation:
 
 
 @never_cache
-@member_required(Role.MANAGER)
+@member_required(Role.MANAGER, has_test_data=True)
 @require_safe
 def reconciliation(request: HttpRequest) -> HttpResponse:
     """Show that no license was lost or issued twice. Each number links to the keys it counts."""

@@ -92,7 +92,7 @@ class ProductAdmin(NarrowSave, admin.ModelAdmin):
     autocomplete_fields = ["merchant"]
 
     def get_inlines(self, request, obj):
-        return [make_inline(kind) for kind in SOURCES.values()]
+        return [make_inline(kind) for kind in SOURCES.values() if kind.selectable]
 
     def get_readonly_fields(self, request, obj=None):
         return ["merchant"] if obj else []

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
+from merchants.sandbox import get_sandbox
 
 # Users have only one address, and the secrets of second factors must not be readable. We register our own GroupAdmin.
 admin.site.unregister([EmailAddress, Authenticator, Group])
@@ -183,6 +184,13 @@ class MerchantAdmin(Lean, admin.ModelAdmin):
     search_fields = ["name", "slug"]
     inlines = [CheckoutPageInline, MemberInline]
 
+    def get_queryset(self, request):
+        return super().get_queryset(request).live()  # type: ignore[attr-defined]
+
+    def save_model(self, request, obj, form, change):
+        super().save_model(request, obj, form, change)
+        Merchant.objects.filter(live=obj).update(name=obj.name)
+
 
 @admin.register(Invitation)
 class InvitationAdmin(ReadOnly, admin.ModelAdmin):
@@ -196,10 +204,19 @@ class ApiKeyForm(forms.ModelForm):
     scopes = forms.MultipleChoiceField(
         choices=ApiKey.Scope.choices, widget=forms.CheckboxSelectMultiple, initial=ApiKey.Scope.values
     )
+    test = forms.BooleanField(
+        required=False, help_text=_("Orders reported with it are tests. Its text starts with kw_test_.")
+    )
 
     class Meta:
         model = ApiKey
-        fields = ["merchant", "name", "scopes", "revoked_at"]
+        fields = ["merchant", "name", "scopes", "test", "revoked_at"]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("test") and data.get("merchant"):
+            self.instance.merchant = data["merchant"] = get_sandbox(data["merchant"])
+        return data
 
 
 @admin.register(ApiKey)
@@ -216,6 +233,10 @@ class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
     def get_readonly_fields(self, request, obj=None):
         fields = super().get_readonly_fields(request, obj)
         return [*fields, "merchant", "scopes"] if obj else fields
+
+    def get_fields(self, request, obj=None):
+        fields = super().get_fields(request, obj)
+        return [field for field in fields if field != "test"] if obj else fields
 
     def save_model(self, request, obj, form, change):
         if change:

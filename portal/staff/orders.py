@@ -37,7 +37,7 @@ class CustomerDataForm(forms.Form):
         "@", label=_("E-mail address"), max_length=254, widget=forms.TextInput(attrs={"size": 40})
     )
     merchant = forms.ModelChoiceField(
-        Merchant.objects.order_by("name"), required=False, empty_label=_("All merchants")
+        Merchant.objects.live().order_by("name"), required=False, empty_label=_("All merchants")
     )
 
 

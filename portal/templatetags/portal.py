@@ -17,7 +17,7 @@ register = template.Library()
 LOOKS = {
     state: look
     for look, states in {
-        ("idle", "circle"): ["unpaid", "unmapped", "none"],
+        ("idle", "circle"): ["unpaid", "unmapped", "none", "generated"],
         ("good", "check-circle-fill"): [
             *("paid", "done", "balanced", "healthy", "issued", "delivered", "enabled", "ok", "activated", "imported"),
             *("active", "valid", "applied"),
@@ -27,6 +27,7 @@ LOOKS = {
             *("revoked", "not valid"),
         ],
         ("busy", "hourglass-split"): ["pending", "queued", "deferred", "reading", "importing", "open"],
+        ("warn", "info-circle-fill"): ["test"],
         ("warn", "clock-fill"): ["waiting", "low", "failing", "temporary", "ready", "expired", "warning"],
         ("bad", "exclamation-triangle-fill"): [
             *("failed", "mismatch", "empty", "bounced", "rejected", "complained", "stopped", "fatal", "refused")

@@ -68,6 +68,11 @@ POST orders/<reference:number>/held/<int:held>/release/     login     login    3
 GET  orders/<reference:number>/held/<int:held>/refuse/      login     login    200     200     200   404      403
 POST orders/<reference:number>/held/<int:held>/refuse/      login     login    302     302     302   404      403
 
+GET  test-data/                                             login     login    405     405     405   405      403
+POST test-data/                                             login     login    302     302     302   302      403
+GET  test-data/delete/                                      login     login    403     200     200   200      403
+POST test-data/delete/                                      login     login    403     302     302   302      403
+
 GET  pools/                                                 login     login    403     200     200   200      403
 GET  pools/add/                                             login     login    403     200     200   200      403
 POST pools/add/                                             login     login    403     302     302   302      403

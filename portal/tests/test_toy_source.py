@@ -173,9 +173,10 @@ def test_support_staff_can_add_it_to_a_product(toy, make_product, admin_client):
     page = reverse("admin:merchants_product_change", args=[product.pk])
     assert "Sources: Toy" in admin_client.get(page).content.decode()
 
-    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    kinds = [code for code, kind in SOURCES.items() if kind.selectable]
+    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(kinds) + 1))]
     forms = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
-    inline = inlines[list(SOURCES).index("toy")]
+    inline = inlines[kinds.index("toy")]
     forms |= {f"{inline}-TOTAL_FORMS": 1, f"{inline}-0-product": product.pk, f"{inline}-0-position": 1}
     admin_client.post(page, {"sku": product.sku, "name": product.name, "quantity_rule": "unit"} | forms)
 

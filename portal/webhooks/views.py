@@ -27,14 +27,14 @@ for_endpoint = scoped(WebhookEndpoint.objects.kept())
 
 
 @never_cache
-@member_required(Role.MANAGER)
+@member_required(Role.MANAGER, has_test_data=True)
 @require_safe
 def webhooks(request) -> HttpResponse:
     endpoints = request.merchant.webhook_endpoints.kept().order_by("pk")
     return render(request, "portal/webhooks/webhooks.html", {"section": "webhooks", "endpoints": endpoints})
 
 
-@member_required(Role.MANAGER)
+@member_required(Role.MANAGER, has_test_data=True)
 @confirmed
 def add(request) -> Confirmation:
     new = WebhookEndpoint(merchant=request.merchant, secret=WebhookEndpoint.make_secret())

@@ -496,3 +496,26 @@ def test_the_payload_follows_the_specification(endpoint, receiver, work):
 
     payload = json.loads(receiver.received[0].body)
     assert list(payload) == ["type", "timestamp", "data"]
+
+
+def test_events_of_test_orders_reach_test_endpoints_only(
+    merchant, sandbox, make_endpoint, pay, pay_as_test, product, work, send, receiver
+):
+    live, for_tests = make_endpoint(), make_endpoint(merchant=sandbox)
+
+    pay_as_test(product)
+    work()
+
+    assert not live.messages.exists()
+    assert set(for_tests.messages.values_list("event", flat=True)) == {"order.paid", "product.delivered"}
+    received = {verified(each)["type"]: each for each in receiver.received}
+    assert all(verified(each)["test"] is True for each in received.values())
+    assert all(each.headers["keywell-test"] == "true" for each in received.values())
+    assert set(OutgoingRequest.objects.values_list("is_test", "merchant")) == {(True, sandbox.pk)}
+
+    receiver.received.clear()
+    pay(product)
+    work()
+
+    assert for_tests.messages.count() == 2
+    assert not any("test" in verified(each) or "keywell-test" in each.headers for each in receiver.received)

@@ -6,6 +6,7 @@ from django.utils.translation import gettext_lazy as _
 from fulfillment.sources.base import Source, SourceError
 from fulfillment.sources.pool.models import PoolMethod
 from pools.allocation import take_keys
+from pools.models import LicensePool
 
 
 class PoolSource(Source):
@@ -36,6 +37,10 @@ class PoolSource(Source):
             if not request.codes and request.source.place.merchant_id != request.item.order.merchant_id:
                 text = gettext("The pool “{pool}” belongs to another merchant.")
                 request.problem = SourceError(text.format(pool=request.source.place), permanent=True)
+
+    def for_test(self, order):
+        test_pool = LicensePool.objects.in_use().filter(live=self.pool_id, merchant=order.merchant_id).first()
+        return type(self)(self.make_method(self.method.product, test_pool)) if test_pool else super().for_test(order)
 
     @property
     def pool_id(self) -> int:

@@ -24,7 +24,9 @@ class WebServiceQuerySet(models.QuerySet["WebService"]):
         """Annotate `failed`: how many paid items a person can retry."""
         chosen = Q(item__product__fulfillment_methods__webservicemethod__web_service=OuterRef("pk"))
         for_all = Q(item__product__fulfillment_methods=None, item__product__merchant=OuterRef("for_products_of"))
-        failed = Fulfillment.objects.given_up().filter(chosen | for_all, item__order__status=Order.Status.PAID)
+        failed = Fulfillment.objects.given_up().filter(
+            chosen | for_all, item__order__status=Order.Status.PAID, item__order__merchant=OuterRef("merchant")
+        )
         counted = failed.order_by().annotate(all=Value(1)).values("all").annotate(count=Count("pk", distinct=True))
         for_products_of = Case(When(for_all_products=True, then=F("merchant")))
         return self.annotate(for_products_of=for_products_of).annotate(

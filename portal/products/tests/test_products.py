@@ -253,10 +253,7 @@ def test_changing_the_sources_in_the_admin_serves_waiting_items(
     pay(product)
     spare = make_pool(1)
     client.force_login(admin_user)
-    # One inline per kind of source, in order.
-    inlines = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
-    empty = {f"{inline}-{name}_FORMS": 0 for inline in inlines for name in ("TOTAL", "INITIAL")}
-    inline = inlines[list(SOURCES).index("manual")]
+    empty, inline = source_forms("manual")
 
     response = client.post(
         reverse("admin:merchants_product_change", args=[product.pk]),
@@ -274,9 +271,10 @@ def test_changing_the_sources_in_the_admin_serves_waiting_items(
 
 def source_forms(*kinds):
     """Return the management data of the admin's inlines, all empty, and the prefixes of the inlines of these kinds."""
-    names = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(SOURCES) + 1))]
+    codes = [code for code, kind in SOURCES.items() if kind.selectable]
+    names = ["fulfillment_methods", *(f"fulfillment_methods-{number}" for number in range(2, len(codes) + 1))]
     forms = {f"{name}-{field}_FORMS": 0 for name in names for field in ("TOTAL", "INITIAL")}
-    return forms, *(names[list(SOURCES).index(kind)] for kind in kinds)
+    return forms, *(names[codes.index(kind)] for kind in kinds)
 
 
 @pytest.mark.parametrize("position", ["1", "2"])

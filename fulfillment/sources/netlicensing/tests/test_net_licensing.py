@@ -750,3 +750,16 @@ def test_a_refund_after_the_account_was_removed_shows_the_reason(pay, work, sold
     work()
 
     assert "was removed" in Deactivation.objects.get().reason
+
+
+def test_a_test_order_creates_no_licensee(pay_as_test, work, sold, make_package, service, proxy):
+    make_package(sold)
+
+    [item] = pay_as_test(sold)["items"]
+    work()
+
+    assert item["activation_codes"][0]["code"].startswith("TEST-")
+    assert not service.licensees
+    assert not OutgoingRequest.objects.exists()
+    refund(Order.objects.get(), actor="Ada")
+    assert not Deactivation.objects.exists()

@@ -11,6 +11,7 @@ from delivery.link_requests import delete_old_requests
 from delivery.models import Delivery, LinkRequest
 from fulfillment import engine, pool_notices, retention, upstream_notices
 from fulfillment.models import Fulfillment
+from notices.api_keys import warn_of_expiry
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.refusals import purge_refusals
@@ -73,6 +74,7 @@ def sweep():
         delete_old_requests,
         uploads.discard_old_imports,
         delete_staged_keys,
+        warn_of_expiry,
     ):
         try:
             part()

@@ -28,7 +28,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         if key is None:
             raise AuthenticationFailed("This API key doesn’t exist or has been revoked.")
         if key.has_expired:
-            raise KeyExpired(f"This API key expired at {key.expires_at:%Y-%m-%dT%H:%M:%SZ}. An owner can create a new one.")
+            raise KeyExpired(
+                f"This API key expired at {key.expires_at:%Y-%m-%dT%H:%M:%SZ}. An owner can create a new one."
+            )
         if key.allowed_networks:
             refuse_other_networks(request, key)
         key.touch()
@@ -42,7 +44,7 @@ def refuse_other_networks(request, key: ApiKey) -> None:
     address = get_adapter().get_client_ip(request)
     if not allows(key.allowed_networks, address):
         raise AddressNotAllowed(
-            f"This API key may not be used from {address}. An owner can add the address to the key’s allowed addresses."
+            f"This API key can’t be used from {address}. An owner can add the address to the key’s allowed addresses."
         )
 
 

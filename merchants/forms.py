@@ -51,7 +51,7 @@ class NetworksField(forms.CharField):
         return "\n".join(value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
-        return read_networks(super().to_python(value))
+        return read_networks(super().to_python(value) or "")
 
     def run_validators(self, value: Any) -> None:
         """Skip those of a text: it has become a list."""

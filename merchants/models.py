@@ -341,7 +341,9 @@ class ApiKey(UsageTracked):
 
     @property
     def expires_soon(self) -> bool:
-        return self.expires_at is not None and not self.has_expired and self.expires_at <= timezone.now() + EXPIRY_NOTICE
+        return (
+            self.expires_at is not None and not self.has_expired and self.expires_at <= timezone.now() + EXPIRY_NOTICE
+        )
 
     @classmethod
     def authenticate(cls, text: str) -> "ApiKey | None":

@@ -13,7 +13,7 @@ MAPPED = 96  # bits of ::ffff:0:0/96, which holds the IPv4 addresses
 
 
 def read_networks(text: str) -> list[str]:
-    """Read addresses and networks, separated by commas or white space. Raises ValidationError with an error per entry."""
+    """Read addresses and networks, separated by commas or white space. Raises ValidationError for invalid ones."""
     entries = [entry for entry in re.split(r"[\s,;]+", text) if entry]
     if len(entries) > MAX_NETWORKS:
         raise ValidationError(
@@ -42,7 +42,9 @@ def normalize(entry: str) -> str:
         interface = None
     if interface is None or "%" in entry:
         raise ValidationError(
-            gettext("“{entry}” is not an IP address or network, such as 192.0.2.10 or 192.0.2.0/24.").format(entry=quoted)
+            gettext("“{entry}” is not an IP address or network, such as 192.0.2.10 or 192.0.2.0/24.").format(
+                entry=quoted
+            )
         )
 
     network = _unmap_network(interface.network)
@@ -72,7 +74,7 @@ def _unmap_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Netw
     address = _unmap(network.network_address)
     if network.version == address.version or network.prefixlen < MAPPED:
         return network
-    return ip_network((address, network.prefixlen - MAPPED))  # type: ignore[return-value]
+    return ip_network((address, network.prefixlen - MAPPED))
 
 
 def _shorten(network: IPv4Network | IPv6Network) -> str:

@@ -46,7 +46,7 @@ register(ApiKeyCreated, ApiKeyRevoked, ApiKeyExpires)
 
 @transaction.atomic
 def create_api_key(merchant: Merchant, *, name: str, actor: str, **fields: Any) -> tuple[ApiKey, str]:
-    """Create a key and notify the owners. Only this call returns its text. Raises ApiKeyRefused if the name is used."""
+    """Create a key and notify the owners. Only this call returns its text. Raises ApiKeyRefused for a used name."""
     # Serializes with other requests that create a key of the same name, as a second click does.
     Merchant.objects.select_for_update(no_key=True).get(pk=merchant.pk)
     if ApiKey.objects.with_name(merchant, name).exists():

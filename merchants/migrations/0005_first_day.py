@@ -4,25 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('merchants', '0004_onboarding_and_sandboxes'),
+        ("merchants", "0004_onboarding_and_sandboxes"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='apikey',
-            name='created_by',
-            field=models.CharField(blank=True, db_default='', editable=False, max_length=600),
+            model_name="apikey",
+            name="created_by",
+            field=models.CharField(blank=True, db_default="", editable=False, max_length=600),
         ),
         migrations.AddField(
-            model_name='apikey',
-            name='revoked_by',
-            field=models.CharField(blank=True, db_default='', editable=False, max_length=600),
+            model_name="apikey",
+            name="revoked_by",
+            field=models.CharField(blank=True, db_default="", editable=False, max_length=600),
         ),
         migrations.AddField(
-            model_name='merchant',
-            name='first_steps_hidden_at',
+            model_name="merchant",
+            name="first_steps_hidden_at",
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
     ]

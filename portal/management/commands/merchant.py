@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--owner", metavar="EMAIL", required=True, help="gets an invitation by e-mail")
         parser.add_argument("--language", default="en", help=f"one of {', '.join(dict(settings.LANGUAGES))}")
         parser.add_argument("--api-key", metavar="NAME", help="create an API key with all scopes and print it")
-        parser.add_argument("--no-invitation", action="store_true", help="print the invitation's link, don't e-mail it")
+        parser.add_argument("--no-invitation", action="store_true", help="print the link of the invitation only")
 
     def handle(self, *, name: str, owner: str, language: str, api_key: str | None, **options: Any) -> None:
         form = NewMerchantForm({"name": name, "owner": owner, "language": language})
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         self._invite(invitation, token, by_mail=not options["no_invitation"])
 
     def _check(self, form: NewMerchantForm | ApiKeyForm, arguments: dict[str, str]) -> None:
-        errors = [f"{arguments[field]}: {' '.join(messages)}" for field, messages in form.errors.items()]
+        errors = [f"{arguments[field]}: {' '.join(map(str, messages))}" for field, messages in form.errors.items()]
         if errors:
             raise CommandError("\n".join(errors))
 

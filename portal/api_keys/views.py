@@ -19,6 +19,7 @@ from portal.confirm import Confirmation, Question, confirmed
 from portal.templatetags.portal import format_distance
 
 MAX_SHOWN = 100  # newest first
+SHOP_SCOPES = [ApiKey.Scope.PAYMENTS, ApiKey.Scope.ORDERS]  # what most shops need
 
 
 class ChangeApiKeyForm(ApiKeyForm):
@@ -52,7 +53,7 @@ def show(request, **context: Any) -> HttpResponse:
 @member_required(Role.OWNER)
 @require_http_methods(["GET", "POST"])
 def add(request) -> HttpResponse:
-    form = ApiKeyForm(request.POST or None, instance=ApiKey(merchant=request.merchant))
+    form = ApiKeyForm(request.POST or None, instance=ApiKey(merchant=request.merchant, scopes=SHOP_SCOPES))
     if form.is_valid():
         try:
             key, text = create_api_key(request.merchant, actor=str(request.user), **form.cleaned_data)

@@ -278,9 +278,10 @@ def first_payment(request) -> dict[str, Any]:
             {"item": "1", "product": product.sku if product else "YOUR-SKU", "quantity": 1, "total_price": "0.00"}
         ],
     }
+    body = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in payment.items())
     return {
         "base_url": settings.BASE_URL,
         "key": key,
         "product": product,
-        "payment": shlex.quote(json.dumps(payment, indent=2)),  # an address may contain an apostrophe
+        "payment": shlex.quote(f"{{{body}}}"),  # an address may contain an apostrophe
     }

@@ -38,7 +38,7 @@ def dashboard(request) -> HttpResponse:
         "more_pools": len(stock) - MAX_POOLS,
         "short": sum(row.state != HEALTHY for row in stock),
         "waited_for": [row for row in stock if row.state == EMPTY and row.waiting][:MAX_POOLS],
-        "today": get_sales_today(merchant),
+        "today": get_sales_today(merchant) if problems["is_live"] else [],
         **problems,
         "steps": get_first_steps(request.member) if is_new(merchant, problems["is_live"]) else [],
         "upstreams": troubled_upstreams(merchant),

@@ -96,17 +96,20 @@ def get_first_steps(member: Member) -> list[ShownStep]:
 
 def find_done(merchant: Merchant) -> set[str]:
     """Return the names of the steps with evidence, except of going live."""
+    products = Product.objects.filter(merchant=merchant)
     evidence = Merchant.objects.filter(pk=merchant.pk).values(
-        product=Exists(Product.objects.filter(merchant=merchant)),
+        product=Exists(products),
         keys=Exists(LicenseKey.objects.filter(pool__merchant=merchant))
-        | Exists(FulfillmentMethod.objects.filter(product__merchant=merchant).exclude(source="pool")),
+        | Exists(FulfillmentMethod.objects.filter(product__in=products).exclude(source="pool")),
+        without_source=Exists(products.filter(fulfillment_methods=None)),
         api_key=Exists(ApiKey.objects.active().filter(merchant=merchant)),
         test_order=Exists(Order.objects.filter(merchant__live=merchant)),
     )
-    done = {name for name, is_there in evidence.get().items() if is_there}
-    if "keys" not in done and FulfillmentMethod.objects.for_all(Product(merchant=merchant)):
-        done.add("keys")
-    return done
+    found = {name for name, is_there in evidence.get().items() if is_there}
+    # Sources that serve all products serve those without a source of their own.
+    if "without_source" in found and FulfillmentMethod.objects.for_all(Product(merchant=merchant)):
+        found.add("keys")
+    return found
 
 
 @member_required(Role.MANAGER)

@@ -17,7 +17,9 @@ def test_it_creates_what_a_payment_needs_and_invites_the_owner():
     assert accept_as_new_user(invitation, "correct horse").role == "owner"
 
 
-@pytest.mark.parametrize("names", [["Foo", "Foo!", "foo?"], ["Ωμέγα", "Άλφα", "-"], ["a" * 198 + end for end in "bcd"]])
+@pytest.mark.parametrize(
+    "names", [["Foo", "Foo!", "foo?"], ["Ωμέγα", "Άλφα", "-"], ["a" * 198 + end for end in "bcd"]]
+)
 def test_every_merchant_has_its_own_slug(names):
     slugs = {create_merchant(name, "ada@foo.example")[0].slug for name in names}
 

@@ -89,6 +89,8 @@ def spell_range(earliest: timedelta | None, latest: timedelta | None) -> str:
 
 def get_stock(merchant: Merchant) -> list[Stock]:
     pools = list(merchant.pools.with_stock())
+    if not pools:
+        return []
     forecast = forecasts({pool: pool.available for pool in pools})
     waiting = dict(read_waiting(merchant=merchant.pk))
     rows = [Stock(pool, pool.available, pool.in_reserve, forecast[pool], waiting.get(pool.pk, 0)) for pool in pools]

@@ -181,6 +181,7 @@ class MemberInline(admin.TabularInline):
 class CheckoutPageInline(admin.TabularInline):
     model = CheckoutPage
     extra = 0
+    view_on_site = False
 
 
 @admin.register(Merchant)
@@ -190,7 +191,7 @@ class MerchantAdmin(Lean, admin.ModelAdmin):
     inlines = [CheckoutPageInline, MemberInline]
 
     def get_form(self, request, obj=None, change=False, **kwargs):
-        return super().get_form(request, obj, change, **kwargs if change else kwargs | {"form": NewMerchantForm})
+        return super().get_form(request, obj, change, **kwargs if obj else kwargs | {"form": NewMerchantForm})
 
     def get_inlines(self, request, obj):
         return self.inlines if obj else []

@@ -49,7 +49,11 @@ def test_payments_from_a_new_page_are_accepted(owner, pay, product):
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [("main", "Another checkout page has this code."), ("a b", "Enter a valid “slug”"), ("", "This field is required.")],
+    [
+        ("main", "Another checkout page has this code."),
+        ("a b", "Enter a valid “slug”"),
+        ("", "This field is required."),
+    ],
 )
 def test_it_refuses_codes_that_are_used_or_not_valid(owner, merchant, code, error):
     assert error in text_of(owner.post(ADD, {"code": code, "name": "Again"}))

@@ -85,6 +85,10 @@ class ApiKeyForm(forms.ModelForm):
         fields = ["name", "scopes", "expires_at", "allowed_networks"]
         widgets = {"name": forms.TextInput(attrs={"autocomplete": "off"})}
 
+    def clean_name(self) -> str:
+        validate_visible(self.cleaned_data["name"])  # histories show it
+        return str(self.cleaned_data["name"])
+
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
         if "expires_at" in self.changed_data and expires_at and expires_at <= timezone.now():

@@ -89,6 +89,8 @@ def test_a_key_can_expire_and_be_limited_to_networks(owner, merchant):
         ("name", "", "This field is required."),
         ("name", "x" * 101, "at most 100 characters"),
         ("name", "a\0b", "Null characters are not allowed."),
+        ("name", "a\u202eb", "Remove the invisible character U+202E."),
+        ("name", "a\nb", "Remove the invisible character U+000A."),
         ("scopes", [], "Choose at least one permission."),
         ("scopes", ["admin"], "Select a valid choice."),
         ("expires_at", "2020-01-01T00:00", "Enter a time in the future."),

@@ -124,6 +124,15 @@ def test_a_long_file_is_read_by_a_worker_and_previewed(manager, monkeypatch):
     assert KeyImport.objects.get().status == "ready" and codes() == []
 
 
+def test_a_paste_of_megabytes_is_previewed(manager):
+    text = "\n".join(f"{number:020}" for number in range(100_000))
+
+    response = manager.post(ADD, PRO | {"text": text}, follow=True)
+
+    assert response.redirect_chain and "Reading the file" in text_of(response)
+    assert KeyImport.objects.get().size == len(text)
+
+
 @pytest.mark.parametrize(
     ("change", "field", "error"),
     [

@@ -1,5 +1,4 @@
-"""What a new merchant does first, shown on its home page until its first order is paid. Each step is checked off by
-what is in the database."""
+"""The first steps of a new merchant, checked off by what is in the database."""
 
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from orders.models import Order
 from pools.models import LicenseKey
 from portal.access import Role, member_required
 
-# The page that sends a test order.
+# The URL name of the page for test orders. Without orders, the list shows a command that reports one.
 TEST_ORDER_PAGE = "orders"
 
 
@@ -85,6 +84,7 @@ class ShownStep:
 
 
 def is_new(merchant: Merchant, is_live: bool) -> bool:
+    """Whether the merchant's home page shows the first steps. `is_live`: an order was paid."""
     return not is_live and merchant.first_steps_hidden_at is None and merchant.live_id is None
 
 

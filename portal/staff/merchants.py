@@ -14,10 +14,11 @@ from django.utils.translation import gettext_lazy as _
 
 from merchants.forms import ApiKeyForm, NewMerchantForm
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
-from merchants.onboarding import MerchantExists, create_merchant
+from merchants.onboarding import create_merchant
 from merchants.team import TeamError, renew
-from notices.api_keys import ApiKeyRefused, ApiKeyRevoked, create_api_key, notify_owners
+from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
 from portal.team.invitations import send
+from work.refusals import Refused
 
 # Users have only one address, and the secrets of second factors must not be readable. We register our own GroupAdmin.
 admin.site.unregister([EmailAddress, Authenticator, Group])
@@ -98,6 +99,18 @@ class NoAddOrDelete(NarrowSave):
 class ReadOnly(NoAddOrDelete):
     def has_change_permission(self, request, obj=None):
         return False
+
+
+class NoSecondAdd:
+    """Shows why a row couldn’t be added that another request added meanwhile, as a second click does."""
+
+    def add_view(self, request, form_url="", extra_context=None):
+        try:
+            return super().add_view(request, form_url, extra_context)  # type: ignore[misc]
+        except Refused as error:
+            self.message_user(request, str(error), messages.ERROR)  # type: ignore[attr-defined]
+            opts = self.opts  # type: ignore[attr-defined]
+            return redirect(f"admin:{opts.app_label}_{opts.model_name}_changelist")
 
 
 class FinalRevocation:
@@ -185,7 +198,7 @@ class CheckoutPageInline(admin.TabularInline):
 
 
 @admin.register(Merchant)
-class MerchantAdmin(Lean, admin.ModelAdmin):
+class MerchantAdmin(NoSecondAdd, Lean, admin.ModelAdmin):
     list_display = ["name", "slug", "second_factor_required", "created_at"]
     search_fields = ["name", "slug"]
     inlines = [CheckoutPageInline, MemberInline]
@@ -195,13 +208,6 @@ class MerchantAdmin(Lean, admin.ModelAdmin):
 
     def get_inlines(self, request, obj):
         return self.inlines if obj else []
-
-    def add_view(self, request, form_url="", extra_context=None):
-        try:
-            return super().add_view(request, form_url, extra_context)
-        except MerchantExists as error:  # created meanwhile, as by a second click
-            self.message_user(request, str(error), messages.ERROR)
-            return redirect("admin:merchants_merchant_changelist")
 
     def save_model(self, request, obj, form, change):
         if change:
@@ -246,7 +252,7 @@ class StaffApiKeyForm(ApiKeyForm):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
+class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
     """Merchant and scopes of a key can't be changed, because someone may know the text of an old key."""
 
     form = StaffApiKeyForm
@@ -263,22 +269,17 @@ class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
     def get_exclude(self, request, obj=None):
         return None if obj else ["revoked_at"]
 
-    def add_view(self, request, form_url="", extra_context=None):
-        try:
-            return super().add_view(request, form_url, extra_context)
-        except ApiKeyRefused as error:  # created meanwhile, as by a second click
-            self.message_user(request, str(error), messages.ERROR)
-            return redirect("admin:merchants_apikey_changelist")
-
     def save_model(self, request, obj, form, change):
         if not change:
             key, request.new_key_text = create_api_key(**form.cleaned_data, actor=str(request.user))
             obj.pk, obj.prefix = key.pk, key.prefix
             return
-        if "revoked_at" in form.changed_data:
+        changed = list(form.changed_data)
+        if "revoked_at" in changed:
             obj.revoked_by = str(request.user)
+            changed.append("revoked_by")
             notify_owners(ApiKeyRevoked, obj)
-        obj.save(update_fields=[*form.changed_data, "revoked_by"])
+        obj.save(update_fields=changed)
 
     def response_add(self, request, obj, post_url_continue=None):
         # Rendered instead of redirected, because the key's text exists only in this response.

@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import pytest
@@ -104,14 +104,13 @@ def order(pay, make_product, make_member, work, outsider, merchant):
 
 def make_api_keys(merchant):
     """A key in each state, and one with as many networks and as long a name as possible."""
-    soon = timezone.now() + timedelta(days=3)
-    everything = {"name": "Shop " * 20, "allowed_networks": [f"2001:db8:{number:x}::/48" for number in range(100)]}
-    for number, fields in enumerate(
-        [{}, everything, {"expires_at": soon, "last_used_at": soon}, {"expires_at": timezone.now()}]
-        + [{"revoked_at": timezone.now(), "revoked_by": "Olga Owner (olga@northlight.example)"}] * 2
-    ):
-        defaults = {"name": f"Shop {number}", "scopes": ApiKey.Scope.values, "created_by": "Olga Owner"}
-        ApiKey.objects.create_key(merchant=merchant, **defaults | fields)
+    now, networks = timezone.now(), [f"2001:db8:{number:x}::/48" for number in range(100)]
+    olga = "Olga Owner (olga@northlight.example)"
+    make_key = partial(ApiKey.objects.create_key, merchant=merchant, scopes=ApiKey.Scope.values, created_by=olga)
+    make_key(name="Shop " * 20, allowed_networks=networks)
+    make_key(name="Soon", expires_at=now + timedelta(days=3), last_used_at=now)
+    make_key(name="Expired", expires_at=now)
+    make_key(name="Revoked", revoked_at=now, revoked_by=olga)
 
 
 def make_licensing(merchant, code):

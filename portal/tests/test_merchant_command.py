@@ -40,7 +40,7 @@ def test_it_creates_a_merchant_and_says_what_it_created(run, mailoutbox):
 def test_the_api_key_that_it_prints_works(run):
     out = run(*FOO, "--api-key", "shop")
 
-    text = re.search(r"^API key, shown only now: (kw_\w+)$", out, re.MULTILINE)[1]
+    (text,) = re.findall(r"^API key, shown only now: (kw_\w+)$", out, re.MULTILINE)
     assert APIClient().get("/api/v1/orders/", headers={"Authorization": f"Bearer {text}"}).status_code == 200
     key = ApiKey.objects.get()
     assert (key.name, key.created_by, key.scopes) == ("shop", "manage.py merchant", ApiKey.Scope.values)
@@ -50,7 +50,7 @@ def test_the_api_key_that_it_prints_works(run):
 def test_without_an_e_mail_it_prints_the_link(run, mailoutbox):
     out = run(*FOO, "--no-invitation")
 
-    link = re.search(r"http://127.0.0.1:8000(/invitations/\S+)$", out, re.MULTILINE)[1]
+    (link,) = re.findall(r"http://127.0.0.1:8000(/invitations/\S+)$", out, re.MULTILINE)
     assert "Create account and join" in Client().get(link, follow=True).content.decode()
     assert mailoutbox == []
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import partial
 from html import unescape
 
 import pytest
@@ -177,12 +178,11 @@ def test_a_revoked_key_cannot_be_changed(owner, key):
 
 
 def test_the_list_shows_states(owner, merchant):
-    for name, fields in {
-        "Expired": {"expires_at": timezone.now() - timedelta(days=1)},
-        "Soon": {"expires_at": timezone.now() + timedelta(days=2)},
-        "Many": {"allowed_networks": [f"192.0.2.{number}" for number in range(9)]},
-    }.items():
-        ApiKey.objects.create_key(merchant=merchant, name=name, scopes=["pools"], **fields)
+    now, networks = timezone.now(), [f"192.0.2.{number}" for number in range(9)]
+    make_key = partial(ApiKey.objects.create_key, merchant=merchant, scopes=["pools"])
+    make_key(name="Expired", expires_at=now - timedelta(days=1))
+    make_key(name="Soon", expires_at=now + timedelta(days=2))
+    make_key(name="Many", allowed_networks=networks)
 
     page = text_of(owner.get(KEYS))
 

@@ -32,7 +32,8 @@ def page_of(client, merchant, role=Member.Role.OWNER, email="ada.o'neil@foo.exam
 
 def command_of(page):
     """The arguments of the command, as a shell reads them."""
-    return shlex.split(re.search(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)[1].replace("\\\n", ""))
+    (command,) = re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)
+    return shlex.split(command.replace("\\\n", ""))
 
 
 def run(command, key_text):

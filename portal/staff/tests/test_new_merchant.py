@@ -120,6 +120,15 @@ def test_two_clicks_create_one_merchant(stella, in_threads, mailoutbox):
     assert sum("already exists (foo-buro)" in page for page in pages) == 2
 
 
+def test_a_merchant_created_after_the_form_was_checked_is_refused(staff, merchant, monkeypatch, mailoutbox):
+    monkeypatch.setattr("merchants.forms.refuse_used_name", lambda name: None)
+
+    text = text_of(staff.post(ADD, FOO | {"name": "Northlight"}, follow=True))
+
+    assert "The merchant “Northlight” already exists (northlight)." in text
+    assert Merchant.objects.get() == merchant and mailoutbox == []
+
+
 def test_without_mail_the_merchant_exists_and_the_page_says_how_to_resend(staff, broken_mail, mailoutbox):
     text = text_of(staff.post(ADD, FOO, follow=True))
 

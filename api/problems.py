@@ -34,7 +34,8 @@ def exception_handler(error: Exception, context: dict) -> Response | None:
     if isinstance(error, exceptions.ValidationError):
         response.data = problem(response.status_code, "The request is invalid.", errors=list(_errors(error.detail)))
     else:
-        response.data = problem(response.status_code, _detail(error))
+        code = {"code": error.code} if hasattr(error, "code") else {}
+        response.data = problem(response.status_code, _detail(error), **code)
     response.content_type = CONTENT_TYPE
     return response
 

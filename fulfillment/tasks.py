@@ -13,6 +13,7 @@ from delivery.models import Delivery, LinkRequest
 from fulfillment import engine, pool_notices, retention, sandbox, upstream_notices
 from fulfillment.models import Fulfillment
 from merchants.models import Merchant
+from notices.api_keys import warn_of_expiry
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
 from orders.refusals import purge_refusals
@@ -81,6 +82,7 @@ def sweep():
         delete_old_requests,
         uploads.discard_old_imports,
         delete_staged_keys,
+        warn_of_expiry,
     ):
         try:
             part()

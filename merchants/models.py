@@ -13,7 +13,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models.functions import Lower, Now, Upper
+from django.db.models.functions import Coalesce, Lower, Now, Upper
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -25,6 +25,9 @@ from work import sql
 
 # Length of an actor, as histories show it: a person's name and address, or the name of an API key.
 MAX_ACTOR = 600
+
+# How long before an API key expires we say so.
+EXPIRY_NOTICE = timedelta(days=7)
 
 # The full text of an API key: whether it is for tests, prefix and secret.
 KEY_TEXT = re.compile(r"kw_(test_)?([0-9a-f]{8})_([0-9a-f]{48})")
@@ -114,6 +117,7 @@ class Merchant(models.Model):
         help_text=_("Members must use a passkey or an authenticator app to sign in."),
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    first_steps_hidden_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     loaded_listeners: dict[str, list[Any]]  # endpoints of webhook events in hand, as fulfillment/catalog.py reads them
 
@@ -278,8 +282,26 @@ class CheckoutPage(models.Model):
     def __str__(self):
         return self.name or self.code
 
+    def get_absolute_url(self) -> str:
+        return reverse("checkout-pages")
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def active(self):
+        return self.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=Now()), revoked_at=None)
+
+    def with_name(self, merchant: Merchant, name: str):
+        """Keys that aren't revoked. Their names differ, so histories and reloaded pages are unambiguous."""
+        return self.filter(merchant=merchant, name=name, revoked_at=None)
+
+    def with_vendor(self):
+        """Annotate the merchant whose live or test data a key is for."""
+        return self.select_related("merchant").annotate(vendor=Coalesce("merchant__live", "merchant"))
+
+    def expiring(self):
+        """Keys in use that expire soon."""
+        return self.active().filter(expires_at__lte=Now() + EXPIRY_NOTICE, last_used_at__isnull=False)
+
     def create_key(self, **fields) -> tuple["ApiKey", str]:
         """Create a key. Only this call returns its text, because we store just a hash."""
         prefix, secret = secrets.token_hex(4), secrets.token_hex(24)
@@ -321,7 +343,9 @@ class ApiKey(UsageTracked):
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=MAX_ACTOR, blank=True, db_default="", editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.CharField(max_length=MAX_ACTOR, blank=True, db_default="", editable=False)
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -331,9 +355,31 @@ class ApiKey(UsageTracked):
     def __str__(self):
         return f"API key {self.name}"
 
+    def get_absolute_url(self) -> str:
+        return reverse("api-keys")
+
+    @property
+    def shown_prefix(self) -> str:
+        """The part of its text that people may see."""
+        return f"{self.text_start}_…"
+
+    @property
+    def shown_scopes(self) -> list[Any]:
+        return [self.Scope(scope).label for scope in self.scopes]
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def expires_soon(self) -> bool:
+        return (
+            self.expires_at is not None and not self.has_expired and self.expires_at <= timezone.now() + EXPIRY_NOTICE
+        )
+
     @classmethod
     def authenticate(cls, text: str) -> "ApiKey | None":
-        """Return the key with this text, with its merchant, unless it is revoked."""
+        """Return the key with this text, with its merchant, unless it is revoked. It may have expired."""
         match = KEY_TEXT.fullmatch(text)
         if match is None:
             return None

@@ -9,6 +9,8 @@ from pools.spreadsheets import FIX, KEEP
 
 
 class KeysForm(forms.Form):
+    keys_required = True
+
     file = forms.FileField(
         required=False,
         allow_empty_file=True,
@@ -29,7 +31,8 @@ class KeysForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if not self.errors and bool(data.get("file")) == bool((data.get("text") or "").strip()):
+        given = bool(data.get("file")) + bool((data.get("text") or "").strip())
+        if not self.errors and (given == 2 or (self.keys_required and not given)):
             raise forms.ValidationError(gettext("Choose a file of up to 64 MiB, or paste keys."))
         return data
 

@@ -12,11 +12,12 @@ from django.views.decorators.http import require_safe
 
 from fulfillment.attention import lost_deliveries, stuck_fulfillments, troubled_upstreams
 from fulfillment.models import Fulfillment
-from merchants.models import Merchant
+from merchants.models import ApiKey, Merchant
 from orders.models import Order
 from outbound.models import MailAccount
 from pools.models import KeyImport
 from portal.access import Role, member_required
+from portal.first_steps import get_first_steps, is_new
 from portal.pools.stock import EMPTY, LOW, get_stock
 from work.sql import PreparedQuery
 
@@ -30,14 +31,16 @@ MAX_COUNTED = 100
 def dashboard(request) -> HttpResponse:
     merchant = request.merchant
     stock = get_stock(merchant)
+    problems = count_problems(merchant)
     context = {
         "section": "dashboard",
         "stock": stock[:MAX_POOLS],
         "more_pools": len(stock) - MAX_POOLS,
         "short": sum(row.state in {EMPTY, LOW} for row in stock),
         "waited_for": [row for row in stock if row.state == EMPTY and row.waiting][:MAX_POOLS],
-        "today": get_sales_today(merchant),
-        **count_problems(merchant),
+        "today": get_sales_today(merchant) if problems["is_live"] else [],
+        **problems,
+        "steps": get_first_steps(request.member) if is_new(merchant, problems["is_live"]) else [],
         "upstreams": troubled_upstreams(merchant),
         "imports": KeyImport.objects.filter(pool__merchant=merchant, status__in=KeyImport.OPEN)
         .select_related("pool")
@@ -55,9 +58,13 @@ def get_sales_today(merchant: Merchant) -> Any:
 
 
 def count_problems(merchant: Merchant) -> dict[str, Any]:
-    """Count waiting orders, up to MAX_COUNTED stuck items and lost e-mails, and check the login at the mail server."""
+    """Count waiting orders, up to MAX_COUNTED stuck items and lost e-mails, and check the login at the mail server.
+
+    `expiring`: an API key in use expires soon. `is_live`: an order was paid.
+    """
     (row,) = read_problems(merchant=merchant.pk)
-    return {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost), "account": row.account}
+    counts = {"waiting": row.waiting, "stuck": len(row.stuck), "lost": len(row.lost)}
+    return counts | {"account": row.account, "expiring": row.expiring, "is_live": row.is_live}
 
 
 @PreparedQuery
@@ -68,6 +75,8 @@ def read_problems(merchant: int) -> QuerySet:
         stuck=first_keys(stuck_fulfillments().filter(order__merchant=merchant)),
         lost=first_keys(lost_deliveries().filter(merchant=merchant)),
         account=Exists(MailAccount.objects.filter(merchant=merchant).exclude(reason="")),
+        expiring=Exists(ApiKey.objects.filter(merchant=merchant).expiring()),
+        is_live=Exists(Order.objects.filter(merchant=merchant, paid_at__isnull=False)),
     )
 
 

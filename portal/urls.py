@@ -6,6 +6,7 @@ from api.docs import ApiDocs, ApiSchema
 from delivery.providers import receive_merchant_tracking, receive_tracking
 from portal import sandbox
 from portal.emails import views as emails
+from portal.first_steps import hide_first_steps
 from portal.home import home
 from portal.team import invitations
 from runtime.health import healthz
@@ -18,6 +19,7 @@ urlpatterns = [
     path("api/v1/", include("api.urls")),
     path("core/v2/rest/", include("licensing.urls")),
     path("", home, name="home"),
+    path("first-steps/hide/", hide_first_steps, name="first-steps-hide"),
     path("", include("portal.orders.urls")),
     path("test-data/", sandbox.show, name="show-test-data"),
     path("test-data/delete/", sandbox.delete, name="delete-test-data"),
@@ -30,6 +32,8 @@ urlpatterns = [
     path("licensing/", include("portal.licensing.urls")),
     path("licensing-accounts/", include("portal.netlicensing.urls")),
     path("team/", include("portal.team.urls")),
+    path("api-keys/", include("portal.api_keys.urls")),
+    path("checkout-pages/", include("portal.checkout_pages.urls")),
     path("invitations/", invitations.invitation, name="invitation"),
     path("invitations/<str:token>/", invitations.open_invitation, name="open-invitation"),
     path("accounts/", include("portal.account.urls")),

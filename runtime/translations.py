@@ -19,9 +19,10 @@ TEMPLATES = settings.BASE_DIR / "templates"
 KEYWORDS = DEFAULT_KEYWORDS | {"gettext_lazy": None, "gettext_noop": None, "ngettext_lazy": (1, 2)}
 LANGUAGES = [language for language, _ in settings.LANGUAGES if language != "en"]
 
-# The texts for customers, which are in every language. All other texts can be translated, but are only in English so
-# far, so they aren't in the catalogs.
-CUSTOMERS_TEMPLATES = ("customer/*.html", "emails/delivery.html", "emails/delivery.txt", "emails/lost_key.txt")
+# The texts for customers and invited people, which are in every language. All other texts can be translated, but are
+# only in English so far, so they aren't in the catalogs.
+TRANSLATED_EMAILS = ("emails/delivery.html", "emails/delivery.txt", "emails/lost_key.txt", "emails/invitation.txt")
+CUSTOMERS_TEMPLATES = ("customer/*.html", *TRANSLATED_EMAILS)
 CUSTOMERS_MODULES = ("delivery/composition.py", "portal/customer/lost_key.py", "portal/customer/order.py")
 # Of these, only the messages in gettext_noop().
 SOURCES = ("fulfillment/sources/base.py", "fulfillment/sources/*/source.py", "outbound/mail.py")

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import randrange
 from types import SimpleNamespace
 
@@ -151,3 +151,92 @@ def test_it_does_not_throttle_while_valkey_is_down(make_key, monkeypatch):
     _, text = make_key()
 
     assert get_orders(text).status_code == 200
+
+
+def test_an_expired_key_is_a_401_that_says_so(make_key):
+    key, text = make_key(expires_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+
+    response = get_orders(text)
+
+    assert response.status_code == 401
+    assert response.json()["code"] == "api_key_expired"
+    assert "This API key expired at 2026-01-02T03:04:05Z." in response.json()["detail"]
+    key.refresh_from_db()
+    assert key.last_used_at is None
+
+
+def test_only_someone_with_the_whole_key_learns_that_it_expired(make_key):
+    _, text = make_key(expires_at=timezone.now() - timedelta(days=1))
+
+    response = get_orders(text[:-1] + ("0" if text[-1] != "0" else "1"))
+
+    assert response.status_code == 401 and "code" not in response.json()
+
+
+def test_a_key_works_until_it_expires(make_key):
+    _, text = make_key(expires_at=timezone.now() + timedelta(minutes=1))
+
+    assert get_orders(text).status_code == 200
+
+
+def get_orders_from(text, address, **headers):
+    headers |= {"Authorization": f"Bearer {text}"}
+    return APIClient().get("/api/v1/orders/", headers=headers, REMOTE_ADDR=address)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.10", "::ffff:192.0.2.10", "2001:db8::7"])
+def test_a_key_can_be_used_from_its_networks(make_key, address):
+    _, text = make_key(allowed_networks=["192.0.2.0/24", "2001:db8::/32"])
+
+    assert get_orders_from(text, address).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["198.51.100.7", "2001:db9::7"])
+def test_from_elsewhere_it_is_a_403_that_names_the_address(make_key, address):
+    key, text = make_key(allowed_networks=["192.0.2.0/24", "2001:db8::/32"])
+
+    response = get_orders_from(text, address)
+
+    assert response.status_code == 403
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["code"] == "address_not_allowed"
+    assert f"can’t be used from {address}." in response.json()["detail"]
+    key.refresh_from_db()
+    assert key.last_used_at is None
+
+
+def test_without_a_proxy_it_ignores_a_forwarded_address(make_key):
+    _, text = make_key(allowed_networks=["192.0.2.0/24"])
+
+    assert get_orders_from(text, "198.51.100.7", **{"X-Forwarded-For": "192.0.2.10"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [
+        ("192.0.2.10", 200),
+        ("198.51.100.7, 192.0.2.10", 200),
+        ("192.0.2.10, 198.51.100.7", 403),  # the client claims the first address; the proxy adds the last
+        ("::ffff:192.0.2.10", 200),
+        ("192.0.2.10:4711", 200),
+        ("unknown", 403),
+        ("192.0.2.10, ", 403),
+        ("192.0.2.10\x00", 403),
+        (",", 403),
+        ("1" * 5000, 403),
+    ],
+)
+def test_behind_a_proxy_the_address_is_the_last_forwarded_one(make_key, settings, forwarded, status):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    _, text = make_key(allowed_networks=["192.0.2.0/24"])
+
+    response = get_orders_from(text, "127.0.0.1", **{"X-Forwarded-For": forwarded})
+
+    assert response.status_code == status
+    assert response["Content-Type"].startswith("application/")
+
+
+def test_a_key_without_networks_needs_no_address(make_key):
+    _, text = make_key()
+
+    assert get_orders_from(text, "").status_code == 200

@@ -70,6 +70,18 @@ class KeyImport(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("import", args=[self.pool_id, self.pk])
 
+    @property
+    def is_beyond_doubt(self) -> bool:
+        """Whether a person has nothing to check in the preview: each line is a new key, without warnings."""
+        preview, read_as = self.preview, self.preview.get("read_as", {})
+        return (
+            self.status == self.Status.READY
+            and (read_as["format"], read_as["encoding"]) == ("text", "utf-8")
+            and read_as.get("split") == "lines"
+            and preview["new"] == preview["keys"] > 0
+            and not (preview["unusable"]["count"] or preview["warnings"] or preview["fixable"])
+        )
+
 
 class PartQuerySet(models.QuerySet[Any]):
     def read(self) -> Iterator[bytes]:

@@ -19,18 +19,12 @@ from licensing.models import (
     VendorLogin,
 )
 from licensing.serializers import VOLUME
+from merchants.forms import MomentInput
 from merchants.models import Merchant
 from merchants.numbers import MAX_NUMBER, validate_number
 
 NUMBER_HELP = _("Your software refers to it by this number. You can’t change it later. Leave empty to generate one.")
 PLAIN = {"autocomplete": "off"}
-
-
-class MomentInput(forms.DateTimeInput):
-    input_type = "datetime-local"
-
-    def __init__(self) -> None:
-        super().__init__(format="%Y-%m-%dT%H:%M")
 
 
 class NumberedForm(forms.ModelForm):

@@ -1,9 +1,11 @@
+import json
+import shlex
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,8 +15,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from fulfillment.attention import MAX_ID, newest_needing_attention, oldest_needing_attention
-from fulfillment.models import Fulfillment
-from merchants.models import Merchant
+from fulfillment.models import Fulfillment, FulfillmentMethod
+from merchants.models import ApiKey, Merchant
+from merchants.onboarding import FIRST_PAGE
 from orders.models import Order, OrderQuerySet, RefusedReport
 from orders.refusals import REFUSAL_RETENTION
 from orders.search import (
@@ -265,13 +268,25 @@ def refused_reports(request) -> HttpResponse:
 
 def first_payment(request) -> dict[str, Any]:
     """Template context for the sample command that reports a first payment."""
-    key = request.merchant.api_keys.filter(revoked_at=None).order_by("pk").first()
-    product = request.merchant.vendor.products.order_by("pk").first()
-    page = request.merchant.vendor.checkout_pages.order_by("pk").first()
+    merchant = request.merchant
+    key = merchant.api_keys.active().filter(scopes__contains=[ApiKey.Scope.PAYMENTS]).order_by("pk").first()
+    with_source = Exists(FulfillmentMethod.objects.filter(product=OuterRef("pk")))
+    product = merchant.vendor.products.order_by(with_source.desc(), "pk").first()
+    page = merchant.vendor.checkout_pages.order_by("pk").first()
+    payment = {
+        "order": "TEST-1",
+        "paid_at": timezone.now().replace(microsecond=0).isoformat(),
+        "currency": "EUR",
+        "checkout_page": page.code if page else FIRST_PAGE,
+        "customer": {"email": request.user.email},
+        "items": [
+            {"item": "1", "product": product.sku if product else "YOUR-SKU", "quantity": 1, "total_price": "0.00"}
+        ],
+    }
+    body = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in payment.items())
     return {
         "base_url": settings.BASE_URL,
         "key": key,
         "product": product,
-        "checkout_page": page,
-        "now": timezone.now().replace(microsecond=0),
+        "payment": shlex.quote(f"{{{body}}}"),  # an address may contain an apostrophe
     }

@@ -90,6 +90,8 @@ def spell_range(earliest: timedelta | None, latest: timedelta | None) -> str:
 
 def get_stock(merchant: Merchant) -> list[Stock]:
     pools = list(merchant.pools.with_stock())
+    if not pools:
+        return []
     forecast = forecasts({pool: pool.available for pool in pools})
     waiting = dict(read_waiting(merchant=merchant.pk))
     rows = [

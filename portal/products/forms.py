@@ -5,8 +5,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from fulfillment.models import FulfillmentMethod
-from merchants.models import Product
+from merchants.models import Merchant, Product
 from orders.kinds import SOURCES
+from pools.forms import KeysForm
+from pools.models import LicensePool
 
 
 class ProductForm(forms.ModelForm):
@@ -28,6 +30,64 @@ class ProductForm(forms.ModelForm):
 
     def clean_instructions(self) -> str:
         return self.cleaned_data["instructions"].replace("\r\n", "\n")
+
+
+class StockForm(KeysForm):
+    """The pool of a new product and its first keys."""
+
+    NEW = "new"
+
+    keys_required = False
+    field_order = ["pool", "text", "file"]
+
+    pool = forms.ChoiceField(label=_("Its codes come from"), required=False, initial=NEW)
+
+    def __init__(self, merchant: Merchant, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.merchant = merchant
+        pools = [(str(pk), gettext("The pool “{name}”").format(name=name)) for pk, name in self._pools()]
+        self.fields["pool"].choices = [  # type: ignore[attr-defined]
+            (self.NEW, gettext("A new pool, named after the product")),
+            *pools,
+            ("", gettext("Another source, which I add next")),
+        ]
+        self.fields["text"].label = _("First license keys")
+        self.fields["text"].help_text = _("Optional. One per line.")
+        self.fields["file"].label = _("Or a file with keys")
+
+    def _pools(self) -> Any:
+        return self.merchant.pools.order_by("name").values_list("pk", "name")
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if data.get("pool") == "" and self.has_keys(data):
+            self.add_error("pool", gettext("Choose the pool for these keys."))
+        return data
+
+    @staticmethod
+    def has_keys(data: dict[str, Any]) -> bool:
+        return bool(data.get("file") or (data.get("text") or "").strip())
+
+    def refuse_used_name(self, name: str) -> None:
+        """Add an error if the new pool would have the name of another."""
+        if self.cleaned_data.get("pool") == self.NEW and self.merchant.pools.filter(name=name).exists():
+            self.add_error(
+                "pool",
+                gettext("You already have a pool “{name}”. Choose it, or another product name.").format(name=name),
+            )
+
+    def get_pool(self, name: str) -> LicensePool | None:
+        """Return the chosen pool. A new one is unsaved."""
+        chosen = self.cleaned_data["pool"]
+        if chosen == self.NEW:
+            return LicensePool(merchant=self.merchant, name=name)
+        return self.merchant.pools.get(pk=chosen) if chosen else None
+
+    def get_keys(self) -> dict[str, Any] | None:
+        return self.content() if self.has_keys(self.cleaned_data) else None
+
+    def refuse_keys(self, reason: str) -> None:
+        self.add_error("file" if self.cleaned_data["file"] else "text", reason)
 
 
 class SourceForm(forms.Form):

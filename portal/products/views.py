@@ -1,21 +1,24 @@
 from collections import defaultdict
 
 from django.contrib import messages
+from django.db import IntegrityError
 from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from fulfillment import product_sources
 from fulfillment.models import FulfillmentMethod
+from fulfillment.new_products import KeysRefused, add_product
 from fulfillment.sources.pool.models import PoolMethod
 from merchants.models import Product
+from pools.models import KeyImport, LicensePool
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
-from portal.products.forms import ProductForm, SourceForm
+from portal.products.forms import ProductForm, SourceForm, StockForm
+from work.bodies import takes_files
 
 for_product = scoped(Product)
 
@@ -44,16 +47,54 @@ def get_shared(merchant) -> set[int]:
     return {pk for users in methods.values() if len(users) > 1 for pk in users.values()}
 
 
+@takes_files
+@never_cache
 @member_required(Role.MANAGER)
 @require_http_methods(["GET", "POST"])
 def add(request) -> HttpResponse:
     form = ProductForm(request.POST or None, instance=Product(merchant=request.merchant))
-    if form.is_valid():
-        product = form.save()
+    stock = StockForm(request.merchant, request.POST or None, request.FILES or None)
+    if all([form.is_valid(), stock.is_valid()]):  # a list, to show the errors of both
+        response = add_with_stock(request, form, stock)
+        if response:
+            return response
+    context = {"section": "products", "form": form, "stock": stock}
+    return render(request, "portal/products/product_add.html", context)
+
+
+def add_with_stock(request, form: ProductForm, stock: StockForm) -> HttpResponse | None:
+    """Add the product with its pool and keys, all or nothing. Return None if that fails; then a form has errors."""
+    name = form.cleaned_data["name"]
+    stock.refuse_used_name(name)
+    if stock.errors:
+        return None
+
+    pool, keys = stock.get_pool(name), stock.get_keys()
+    try:
+        key_import = add_product(form.instance, pool=pool, keys=keys, actor=str(request.user))
+    except KeysRefused as error:
+        stock.refuse_keys(str(error))
+        return None
+    except IntegrityError:  # its SKU or its name is used now, as after a second click
+        form.full_clean()
+        stock.refuse_used_name(name)
+        return None
+    return after_adding(request, form.instance, pool, key_import)
+
+
+def after_adding(request, product: Product, pool: LicensePool | None, key_import: KeyImport | None) -> HttpResponse:
+    if pool is None:
         messages.success(request, gettext("Product added. Now add a source for its codes."))
-        return redirect(product)
-    context = {"section": "products", "form": form, "title": gettext("Add product"), "cancel": reverse("products")}
-    return render(request, "portal/products/product_form.html", context)
+    elif key_import is None:
+        messages.success(request, gettext("Product added with the pool “{pool}”.").format(pool=pool))
+    elif key_import.batch:
+        count = key_import.batch.key_count
+        text = ngettext("Product added with {count:,} key.", "Product added with {count:,} keys.", count)
+        messages.success(request, text.format(count=count))
+    else:
+        messages.success(request, gettext("Product added. Check its keys below before they are imported."))
+        return redirect(key_import)
+    return redirect(product)
 
 
 @for_product

@@ -7,12 +7,18 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.shortcuts import render
+from django.db import transaction
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from merchants.forms import ApiKeyForm, NewMerchantForm
 from merchants.models import ApiKey, CheckoutPage, Invitation, Member, Merchant, User
-from merchants.sandbox import get_sandbox
+from merchants.onboarding import create_merchant
+from merchants.team import TeamError, renew
+from notices.api_keys import ApiKeyRevoked, create_api_key, notify_owners
+from portal.team.invitations import send
+from work.refusals import Refused
 
 # Users have only one address, and the secrets of second factors must not be readable. We register our own GroupAdmin.
 admin.site.unregister([EmailAddress, Authenticator, Group])
@@ -93,6 +99,18 @@ class NoAddOrDelete(NarrowSave):
 class ReadOnly(NoAddOrDelete):
     def has_change_permission(self, request, obj=None):
         return False
+
+
+class NoSecondAdd:
+    """Shows why a row couldn’t be added that another request added meanwhile, as a second click does."""
+
+    def add_view(self, request, form_url="", extra_context=None):
+        try:
+            return super().add_view(request, form_url, extra_context)  # type: ignore[misc]
+        except Refused as error:
+            self.message_user(request, str(error), messages.ERROR)  # type: ignore[attr-defined]
+            opts = self.opts  # type: ignore[attr-defined]
+            return redirect(f"admin:{opts.app_label}_{opts.model_name}_changelist")
 
 
 class FinalRevocation:
@@ -176,10 +194,11 @@ class MemberInline(admin.TabularInline):
 class CheckoutPageInline(admin.TabularInline):
     model = CheckoutPage
     extra = 0
+    view_on_site = False
 
 
 @admin.register(Merchant)
-class MerchantAdmin(Lean, admin.ModelAdmin):
+class MerchantAdmin(NoSecondAdd, Lean, admin.ModelAdmin):
     list_display = ["name", "slug", "second_factor_required", "created_at"]
     search_fields = ["name", "slug"]
     inlines = [CheckoutPageInline, MemberInline]
@@ -187,52 +206,11 @@ class MerchantAdmin(Lean, admin.ModelAdmin):
     def get_queryset(self, request):
         return super().get_queryset(request).live()  # type: ignore[attr-defined]
 
-    def save_model(self, request, obj, form, change):
-        super().save_model(request, obj, form, change)
-        Merchant.objects.filter(live=obj).update(name=obj.name)
+    def get_form(self, request, obj=None, change=False, **kwargs):
+        return super().get_form(request, obj, change, **kwargs if obj else kwargs | {"form": NewMerchantForm})
 
-
-@admin.register(Invitation)
-class InvitationAdmin(ReadOnly, admin.ModelAdmin):
-    list_display = ["email", "merchant", "role", "invited_by", "sent_at", "expires_at", "accepted_at", "withdrawn_at"]
-    list_filter = ["merchant"]
-    list_select_related = ["merchant", "invited_by"]
-    search_fields = ["email"]
-
-
-class ApiKeyForm(forms.ModelForm):
-    scopes = forms.MultipleChoiceField(
-        choices=ApiKey.Scope.choices, widget=forms.CheckboxSelectMultiple, initial=ApiKey.Scope.values
-    )
-    test = forms.BooleanField(
-        required=False, help_text=_("Orders reported with it are tests. Its text starts with kw_test_.")
-    )
-
-    class Meta:
-        model = ApiKey
-        fields = ["merchant", "name", "scopes", "test", "revoked_at"]
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        if data.get("test") and data.get("merchant"):
-            self.instance.merchant = data["merchant"] = get_sandbox(data["merchant"])
-        return data
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
-    """Merchant and scopes of a key can't be changed, because someone may know the text of an old key."""
-
-    form = ApiKeyForm
-    list_display = ["name", "merchant", "prefix", "scopes", "last_used_at", "revoked_at"]
-    list_filter = ["merchant"]
-    list_select_related = ["merchant"]
-    autocomplete_fields = ["merchant"]
-    readonly_fields = ["prefix", "created_at", "last_used_at"]
-
-    def get_readonly_fields(self, request, obj=None):
-        fields = super().get_readonly_fields(request, obj)
-        return [*fields, "merchant", "scopes"] if obj else fields
+    def get_inlines(self, request, obj):
+        return self.inlines if obj else []
 
     def get_fields(self, request, obj=None):
         fields = super().get_fields(request, obj)
@@ -241,11 +219,75 @@ class ApiKeyAdmin(FinalRevocation, Lean, admin.ModelAdmin):
     def save_model(self, request, obj, form, change):
         if change:
             super().save_model(request, obj, form, change)
+            Merchant.objects.filter(live=obj).update(name=obj.name)
             return
-        key, request.new_key_text = ApiKey.objects.create_key(
-            merchant=obj.merchant, name=obj.name, scopes=obj.scopes, revoked_at=obj.revoked_at
-        )
-        obj.pk = key.pk
+        merchant, invitation, token = create_merchant(**form.cleaned_data, actor=request.user)
+        obj.pk, obj.slug = merchant.pk, merchant.slug
+        # E-mails are sent after the transaction.
+        transaction.on_commit(lambda: self._invite(request, invitation, token))
+
+    def _invite(self, request, invitation: Invitation, token: str) -> None:
+        if not send(request, invitation, token):
+            text = gettext("To resend it, select it in the list of invitations and choose “Resend the invitation”.")
+            self.message_user(request, text, messages.WARNING)
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnly, admin.ModelAdmin):
+    actions = ["resend"]
+    list_display = ["email", "merchant", "role", "invited_by", "sent_at", "expires_at", "accepted_at", "withdrawn_at"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant", "invited_by"]
+    search_fields = ["email"]
+
+    def has_resend_permission(self, request):
+        return request.user.has_perm("merchants.change_invitation")
+
+    @admin.action(description=_("Resend the invitation"), permissions=["resend"])
+    def resend(self, request, queryset):
+        for invitation in queryset:
+            try:
+                token = renew(invitation)
+            except TeamError as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                send(request, invitation, token)
+
+
+class StaffApiKeyForm(ApiKeyForm):
+    class Meta(ApiKeyForm.Meta):
+        fields = ["merchant", *ApiKeyForm.Meta.fields, "revoked_at"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(NoSecondAdd, FinalRevocation, Lean, admin.ModelAdmin):
+    """Merchant and scopes of a key can't be changed, because someone may know the text of an old key."""
+
+    form = StaffApiKeyForm
+    list_display = ["name", "merchant", "prefix", "scopes", "last_used_at", "expires_at", "revoked_at"]
+    list_filter = ["merchant"]
+    list_select_related = ["merchant"]
+    autocomplete_fields = ["merchant"]
+    readonly_fields = ["prefix", "created_at", "created_by", "last_used_at", "revoked_by"]
+
+    def get_readonly_fields(self, request, obj=None):
+        fields = super().get_readonly_fields(request, obj)
+        return [*fields, "merchant", "scopes"] if obj else fields
+
+    def get_exclude(self, request, obj=None):
+        return None if obj else ["revoked_at"]
+
+    def save_model(self, request, obj, form, change):
+        if not change:
+            key, request.new_key_text = create_api_key(**form.cleaned_data, actor=str(request.user))
+            obj.pk, obj.prefix = key.pk, key.prefix
+            return
+        changed = list(form.changed_data)
+        if "revoked_at" in changed:
+            obj.revoked_by = str(request.user)
+            changed.append("revoked_by")
+            notify_owners(ApiKeyRevoked, obj)
+        obj.save(update_fields=changed)
 
     def response_add(self, request, obj, post_url_continue=None):
         # Rendered instead of redirected, because the key's text exists only in this response.

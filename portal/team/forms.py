@@ -8,8 +8,8 @@ from merchants.models import Member, User
 Role = Member.Role
 
 RIGHTS = [
-    (Role.OWNER, _("Owner: everything, including the team and keys of the licensing service")),
-    (Role.MANAGER, _("Manager: everything except the team and keys of the licensing service")),
+    (Role.OWNER, _("Owner: everything, including the team, API keys and checkout pages")),
+    (Role.MANAGER, _("Manager: everything except the team, API keys and checkout pages")),
     (Role.SUPPORT, _("Support: orders, and looking up licensees")),
 ]
 

@@ -1,3 +1,6 @@
+import logging
+
+from allauth.core.internal import ratelimit
 from django.contrib import messages
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
@@ -9,8 +12,40 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from merchants.models import Invitation, Member, User
 from merchants.team import InvitationGone, accept, accept_as_new_user
+from notices.invitations import send_invitation
+from outbound.mail import MailError
 from portal.team.forms import NewAccountForm
 from vault.fingerprints import fingerprint
+
+log = logging.getLogger(__name__)
+
+INVITATION_LIMIT = {"invite": "3/h/key"}
+
+
+def send(request: HttpRequest, invitation: Invitation, token: str) -> bool:
+    """E-mail the invitation and show a message about it. Return whether it was sent."""
+    # Protects people from unwanted e-mails. The limit applies across all merchants.
+    if not ratelimit.consume(request, app="portal", action="invite", config=INVITATION_LIMIT, key=invitation.email):
+        messages.error(
+            request,
+            gettext("{email} got three invitations within an hour. Please try again later.").format(
+                email=invitation.email
+            ),
+        )
+        return False
+    try:
+        send_invitation(invitation, token)
+    except MailError as error:
+        log.warning("Couldn't send invitation %s: %s", invitation.pk, error)
+        messages.error(
+            request,
+            gettext("{email} is invited, but the e-mail failed. {error} Please resend it.").format(
+                email=invitation.email, error=error
+            ),
+        )
+        return False
+    messages.success(request, gettext("Invitation sent to {email}.").format(email=invitation.email))
+    return True
 
 
 @never_cache

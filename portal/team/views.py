@@ -1,15 +1,9 @@
-import logging
-
-from allauth.core.internal import ratelimit
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
-from django.conf import settings
 from django.contrib import messages
 from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -17,14 +11,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from merchants import team as service
 from merchants.models import Invitation, Member, Merchant
 from merchants.team import TeamError
-from outbound.mail import MailError, compose_plain, send_email
 from portal.access import Role, member_required, scoped
 from portal.confirm import Confirmation, Question, confirmed
 from portal.team.forms import InviteForm, RoleForm
+from portal.team.invitations import send
 
-log = logging.getLogger(__name__)
-
-INVITATION_LIMIT = {"invite": "3/h/key"}
 MEMBERS = Member.objects.select_related("user")
 INVITATIONS = Invitation.objects.open()
 
@@ -64,34 +55,6 @@ def invite(request) -> HttpResponse:
 def resend(request, invitation: Invitation) -> HttpResponse:
     send(request, invitation, service.renew(invitation))
     return redirect("team")
-
-
-def send(request, invitation: Invitation, token: str) -> None:
-    # Protects people from unwanted e-mails. The limit applies across all merchants.
-    if not ratelimit.consume(request, app="portal", action="invite", config=INVITATION_LIMIT, key=invitation.email):
-        messages.error(
-            request,
-            gettext("{email} got three invitations within an hour. Please try again later.").format(
-                email=invitation.email
-            ),
-        )
-        return
-    url = settings.BASE_URL + reverse("open-invitation", args=[token])
-    message = compose_plain("emails/invitation.txt", [invitation.email], {"invitation": invitation, "url": url})
-    try:
-        with send_email(message):
-            invitation.sent_at = timezone.now()
-            invitation.save(update_fields=["sent_at"])
-    except MailError as error:
-        log.warning("Couldn't send invitation %s: %s", invitation.pk, error)
-        messages.error(
-            request,
-            gettext("{email} is invited, but the e-mail failed. {error} Please resend it.").format(
-                email=invitation.email, error=error
-            ),
-        )
-        return
-    messages.success(request, gettext("Invitation sent to {email}.").format(email=invitation.email))
 
 
 @scoped(INVITATIONS, Role.OWNER)

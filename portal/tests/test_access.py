@@ -31,6 +31,7 @@ pytestmark = pytest.mark.django_db
 PAGES = """
                                                             anonymous customer support manager owner outsider staff
 GET  /                                                      login     login    302     200     200   200      302
+POST first-steps/hide/                                      login     login    403     302     302   302      403
 GET  orders/                                                login     login    200     200     200   200      403
 POST orders/                                                login     login    302     302     302   200      403
 GET  orders.csv                                             login     login    200     200     200   200      403
@@ -270,6 +271,20 @@ GET  team/second-factor/on/                                 login     login    4
 POST team/second-factor/on/                                 login     login    403     403     302   302      403
 GET  team/second-factor/off/                                login     login    403     403     200   200      403
 POST team/second-factor/off/                                login     login    403     403     302   302      403
+GET  api-keys/                                              login     login    403     403     200   200      403
+GET  api-keys/add/                                          login     login    403     403     200   200      403
+POST api-keys/add/                                          login     login    403     403     200   200      403
+GET  api-keys/<int:pk>/change/                              login     login    403     403     200   404      403
+POST api-keys/<int:pk>/change/                              login     login    403     403     302   404      403
+GET  api-keys/<int:pk>/revoke/                              login     login    403     403     200   404      403
+POST api-keys/<int:pk>/revoke/                              login     login    403     403     302   404      403
+GET  checkout-pages/                                        login     login    403     403     200   200      403
+GET  checkout-pages/add/                                    login     login    403     403     200   200      403
+POST checkout-pages/add/                                    login     login    403     403     302   302      403
+GET  checkout-pages/<int:pk>/change/                        login     login    403     403     200   404      403
+POST checkout-pages/<int:pk>/change/                        login     login    403     403     302   404      403
+GET  checkout-pages/<int:pk>/remove/                        login     login    403     403     200   404      403
+POST checkout-pages/<int:pk>/remove/                        login     login    403     403     302   404      403
 GET  invitations/                                           404       404      404     404     404   404      404
 GET  invitations/<str:token>/                               302       302      302     302     302   302      302
 
@@ -391,6 +406,10 @@ FORMS = {
     "licensing/templates/<int:pk>/change/": {"name": "Raw", "license_type": "FEATURE"},
     "licensing/access/logins/add/": {"name": "shop"},
     "licensing/access/keys/add/": {"name": "Installer", "role": "ROLE_APIKEY_LICENSEE"},
+    "api-keys/add/": {"name": "Spare", "scopes": "orders"},
+    "api-keys/<int:pk>/change/": {"name": "Renamed"},
+    "checkout-pages/add/": {"code": "spare"},
+    "checkout-pages/<int:pk>/change/": {"code": "main", "name": "Renamed"},
     "team/invite/": {"email": "new@northlight.example", "role": "support"},
     "team/members/<int:pk>/role/": {"role": "manager"},
 }
@@ -520,6 +539,10 @@ def values_for(world, route, who):
         values["pk"] = world.invitation.pk
     if route.startswith("pools/"):
         values["pk"] = world.merchant.pools.get().pk
+    if route.startswith("api-keys/"):
+        values["pk"] = world.merchant.api_keys.earliest("pk").pk
+    if route.startswith("checkout-pages/"):
+        values["pk"] = world.merchant.checkout_pages.get().pk
     if route.startswith("setup/"):
         values["pk"] = world.setup_request.pk
     if route.startswith("webhooks/"):

@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import pytest
@@ -28,7 +28,7 @@ from fulfillment.sources.web_service.models import WebService
 from fulfillment.sources.web_service.parameters import CATALOG, add_defaults
 from licensing import models as licensing
 from licensing.creation import create_license, create_licensee
-from merchants.models import EmailTemplate, Member, Merchant, User
+from merchants.models import ApiKey, EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderItem, Subscription
 from orders.services import correct_email, refund, reveal
@@ -98,7 +98,19 @@ def order(pay, make_product, make_member, work, outsider, merchant):
     make_imports(merchant)
     make_uploads(merchant)
     make_licensing(merchant, code)
+    make_api_keys(merchant)
     return order
+
+
+def make_api_keys(merchant):
+    """A key in each state, and one with as many networks and as long a name as possible."""
+    now, networks = timezone.now(), [f"2001:db8:{number:x}::/48" for number in range(100)]
+    olga = "Olga Owner (olga@northlight.example)"
+    make_key = partial(ApiKey.objects.create_key, merchant=merchant, scopes=ApiKey.Scope.values, created_by=olga)
+    make_key(name="Shop " * 20, allowed_networks=networks)
+    make_key(name="Soon", expires_at=now + timedelta(days=3), last_used_at=now)
+    make_key(name="Expired", expires_at=now)
+    make_key(name="Revoked", revoked_at=now, revoked_by=olga)
 
 
 def make_licensing(merchant, code):
@@ -349,6 +361,14 @@ def page_urls(order):
         *import_urls(order),
         *licensing_urls(),
         reverse("team"),
+        reverse("product-add"),
+        reverse("api-keys"),
+        reverse("api-key-add"),
+        reverse("api-key-change", args=[order.merchant.api_keys.earliest("pk").pk]),
+        reverse("api-key-revoke", args=[order.merchant.api_keys.earliest("pk").pk]),
+        reverse("checkout-pages"),
+        reverse("checkout-page-add"),
+        reverse("checkout-page-change", args=[order.merchant.checkout_pages.earliest("pk").pk]),
         reverse("emails"),
         reverse("email-sender"),
         reverse("mail-server"),

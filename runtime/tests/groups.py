@@ -79,7 +79,7 @@ class Cluster:
         return dict(line.split("=", 1) for line in lines)["API_KEY"]
 
     def check(self, prefix: str, count: int) -> None:
-        """Wait for all e-mails; check that each order has its own code, which was e-mailed once or again as promised."""
+        """Wait for all e-mails. Check that each order has its own code."""
         with psycopg.connect(self.settings["DATABASE_URL"]) as connection:
             assert connection.execute(COUNT_CODES, [f"{prefix}%"]).fetchone() == (count, count, count)
         numbers = {f"{prefix}{number}" for number in range(count)}

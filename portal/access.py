@@ -89,7 +89,7 @@ def scoped(
             if has_test_data:
                 row = get_own(request, rows, Q(**wanted), merchant=merchant)
             else:
-                row = get_object_or_404(rows, **wanted, **{merchant: request.merchant})
+                row = get_object_or_404(rows, **wanted, **{merchant: request.merchant.pk})
             if merchant == "merchant":
                 row.merchant = request.merchant
             try:

@@ -18,7 +18,7 @@ CONNECT_TIMEOUT = 5
 MAIL_TIMEOUT = 60
 
 
-class Invalid(Exception):
+class Unusable(Exception):
     """This can't be used."""
 
 
@@ -27,7 +27,7 @@ class Doubtful(Exception):
 
 
 def check_address(url: str) -> str:
-    """Check a public URL: its form and its DNS entry; return what was found. Raises Invalid or Doubtful."""
+    """Check a public URL: its form and its DNS entry; return what was found. Raises Unusable or Doubtful."""
     parts = split_address(url)
     host = str(parts.hostname)
     try:
@@ -49,7 +49,7 @@ def split_address(url: str):
             return parts
     except ValueError:
         pass
-    raise Invalid(f"“{url}” isn’t an address such as https://keys.example.com, without anything after the host.")
+    raise Unusable(f"“{url}” isn’t an address such as https://keys.example.com, without anything after the host.")
 
 
 def check_tls(url: str) -> str:
@@ -83,19 +83,19 @@ def check_email_address(text: str) -> str:
     try:
         EmailValidator()(text)
     except ValidationError as error:
-        raise Invalid(f"“{text}” isn’t an e-mail address.") from error
+        raise Unusable(f"“{text}” isn’t an e-mail address.") from error
     return ""
 
 
 def check_name(text: str) -> str:
     if not (text.strip() and text.isprintable() and len(text) <= 200):
-        raise Invalid("A name has 1 to 200 printable characters.")
+        raise Unusable("A name has 1 to 200 printable characters.")
     return ""
 
 
 def check_mail(recipient: str, settings: dict[str, str]) -> str:
     """Send a test e-mail with these settings, in another process; return what was done. Raises Doubtful."""
-    command = [sys.executable, "-m", "runtime.mail_test", recipient]
+    command = [sys.executable, "manage.py", "test_mail", recipient]
     try:
         result = subprocess.run(
             command, env=os.environ | settings, capture_output=True, text=True, timeout=MAIL_TIMEOUT
@@ -103,5 +103,6 @@ def check_mail(recipient: str, settings: dict[str, str]) -> str:
     except subprocess.TimeoutExpired as error:
         raise Doubtful(f"The mail server doesn’t answer within {MAIL_TIMEOUT} seconds.") from error
     if result.returncode:
-        raise Doubtful((result.stderr.strip().splitlines() or ["The test e-mail failed."])[-1])
+        reason = (result.stderr.strip().splitlines() or ["The test e-mail failed."])[-1]
+        raise Doubtful(reason.removeprefix("CommandError: ").removeprefix("django.core.exceptions."))
     return f"sent a test e-mail to {recipient}"

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from runtime.checks import (
     Doubtful,
-    Invalid,
+    Unusable,
     check_address,
     check_email_address,
     check_mail,
@@ -69,7 +69,7 @@ class Asker:
             if found := check():
                 say(f"  ok: {found}")
             return True
-        except (Invalid, Doubtful) as error:
+        except (Unusable, Doubtful) as error:
             warn(f"  problem: {error}")
             if isinstance(error, Doubtful) and (self.skip_checks or (self.interactive and confirm("Keep it anyway?"))):
                 return True
@@ -110,7 +110,8 @@ def init(arguments: list[str]) -> int:
             {name: value for name, value in settings.items() if not (options.only_missing and name in given)}
         )
     var = read_settings()
-    command = [sys.executable, "-m", "runtime.first_accounts", staff, company, owner, options.language]
+    answers = [f"--staff={staff}", f"--company={company}", f"--owner={owner}", f"--language={options.language}"]
+    command = [sys.executable, "manage.py", "first_accounts", *answers]
     return run_services(var, complete=partial(create_accounts, command), stay=not options.no_start)
 
 

@@ -14,7 +14,10 @@ from importlib import import_module
 from pathlib import Path
 
 import psycopg
+from celery import current_app
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 
 from runtime.configuration import BASE_DIR, doubtful_settings, is_demo, known_settings
 from runtime.embedded import EmbeddedServer, Postgres, Valkey
@@ -44,6 +47,8 @@ LOADED = [
     "celery.worker.consumer",
     "kombu.transport.redis",
     "runtime.web",
+    "portal.celery",
+    "portal.wsgi",
 ]
 DEMO_NOTICE = """\
 This is a demo: its data is made up, its passwords are in a file, and its e-mails reach nobody.
@@ -90,8 +95,6 @@ def applications(var: Path) -> list[Service]:
 
 def check_settings() -> None:
     """Read all settings, before anything starts. Raises ImproperlyConfigured."""
-    from django.conf import settings
-
     try:
         settings.DEBUG  # noqa: B018
     except ValueError as error:
@@ -103,12 +106,8 @@ def load() -> None:
     limit_arenas()
     for module in LOADED:
         import_module(module)
-    from django.urls import get_resolver
-
-    from portal import celery_app, wsgi  # noqa: F401
-
     get_resolver().url_patterns  # noqa: B018
-    celery_app.finalize()
+    current_app.finalize()
     # Keeps the garbage collector from touching, and so copying, memory shared with the forks.
     gc.collect()
     gc.freeze()

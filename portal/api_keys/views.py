@@ -41,7 +41,7 @@ def api_keys(request) -> HttpResponse:
 
 def show(request, **context: Any) -> HttpResponse:
     """Render the page. `created` and `text` show a new key; its text is shown only once."""
-    keys = KEYS.filter(vendor=request.merchant).order_by("-pk")
+    keys = KEYS.filter(vendor=request.merchant.pk).order_by("-pk")
     context |= {
         "section": "api-keys",
         "keys": keys.filter(revoked_at=None)[:MAX_SHOWN],

@@ -3,7 +3,7 @@ from django.db import transaction
 
 from delivery.link_requests import reset_url
 from merchants.models import User
-from runtime.checks import Invalid, check_email_address
+from runtime.checks import Unusable, check_email_address
 
 
 class Command(BaseCommand):
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     def handle(self, *, email, **options):
         try:
             check_email_address(email)
-        except Invalid as error:
+        except Unusable as error:
             raise CommandError(str(error)) from error
         user = User.objects.filter(email=email.lower()).first()
         if user is None:

@@ -58,6 +58,7 @@ if INSIDE:
     import psycopg
 
     from runtime.embedded import EmbeddedServer, Postgres, Valkey
+    from runtime.log_rotation import InvalidSetting, LogRotation
     from runtime.sizing import processes
     from runtime.supervisor import (
         OnDemandWorker,
@@ -370,7 +371,10 @@ def supervisor(var: Path, say: Callable[[str], None] = lambda line: None) -> Sup
     lock = hold(path, timeout=30, notice="Waiting for processes of an earlier run to end")
     if lock is None:
         sys.exit(f"Processes of an earlier run don't end. To see their ids: fuser {path}")
-    return Supervisor(lock, say)
+    try:
+        return Supervisor(lock, say, LogRotation.from_settings(os.environ))
+    except InvalidSetting as error:
+        sys.exit(str(error))
 
 
 def applications(var: Path) -> list[Service]:
@@ -434,6 +438,8 @@ def serve(_: list[str]) -> int:
         if demo:
             prepare_demo(var)
         say(f"Starting Keywell in {var}")
+        # The counters of an earlier run, perhaps of another version.
+        shutil.rmtree(var / "metrics", ignore_errors=True)
         with contextlib.suppress(KeyboardInterrupt):
             services.start(*embedded_servers(var), meanwhile=load)
             set_up(var, demo, services.lock)
@@ -527,7 +533,7 @@ def print_addresses(var: Path, demo: bool) -> None:
         f"  Licensing API   {base}/core/v2/rest/{signing_in('NLIC_USER')}",
     ]
     if "EMAIL_URL" not in os.environ:
-        lines += [f"  E-mails         {var}/mail"]
+        lines += [f"  E-mails         {base}/mailbox/"]
     if access:
         lines += [f"  Passwords       {var}/demo.env"]
     lines += [f"  Logs            {var}/log"]

@@ -60,7 +60,6 @@ def start(dsn: str, **options: Any) -> Client:
         "default_integrations": False,
         "auto_enabling_integrations": False,
         "auto_session_tracking": False,
-        "send_default_pii": False,
         "include_local_variables": False,
         "include_source_context": False,
         "max_request_body_size": "never",

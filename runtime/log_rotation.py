@@ -17,7 +17,9 @@ class InvalidSetting(ValueError):
 
 @dataclass(frozen=True)
 class LogRotation:
-    """A log of `max_bytes` is copied to `NAME.1` and emptied. `files` such copies are kept; `NAME.1` is the newest.
+    """When a log has `max_bytes`, its end is copied to `NAME.1` and the log is emptied.
+
+    `files` such copies are kept; `NAME.1` is the newest.
 
     Several processes have inherited the open file, so none of them can be told to open another one. They append to it,
     so what they write next is at its beginning.
@@ -52,8 +54,9 @@ class LogRotation:
         try:
             with target.open("xb") as copy:
                 target.chmod(0o600)
+                os.lseek(source, max(0, os.fstat(source).st_size - 2 * self.max_bytes), os.SEEK_SET)
                 # Until nothing was added meanwhile. A line that comes before the log is emptied is lost.
-                while piece := os.read(source, COPY_SIZE):
+                while copy.tell() <= 4 * self.max_bytes and (piece := os.read(source, COPY_SIZE)):
                     copy.write(piece)
         except OSError:
             # The disk is full. The log is emptied all the same: room matters more.

@@ -1,5 +1,6 @@
 """What the installation is doing right now, for /metrics and the status page. Every number has a bounded cost."""
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ SERVICES = {
     CALLOUTS: _("requests to other servers"),
     "beat": _("the sweep, which finds lost work"),
 }
+ADDRESS = re.compile(r"\S+@\S+")
 QUEUES = (DEFAULT, CALLOUTS, IMPORTS)
 
 WORK = """
@@ -106,10 +108,14 @@ def _seconds(now: datetime, then: datetime) -> float:
 
 
 def read_failing_deliveries() -> list[tuple[str, int]]:
-    """Return the reasons why e-mails to customers are being retried, with their numbers, most frequent first."""
+    """Return why e-mails to customers are being retried, with their numbers, most frequent first.
+
+    Mail servers name the customer's address, which is removed.
+    """
     with limited():
         failing = Delivery.objects.filter(due_at__isnull=False, attempts__gt=0).exclude(reason="")[:MAX_ROWS]
-        return Counter(failing.values_list("reason", flat=True)).most_common(10)
+        reasons = failing.values_list("reason", flat=True)
+        return Counter(ADDRESS.sub("…", reason) for reason in reasons).most_common(10)
 
 
 def read_pools() -> list[LicensePool]:

@@ -127,11 +127,10 @@ def check_deliveries() -> Iterator[Finding]:
     if not failing:
         yield Finding(subject, _("No e-mail to a customer is failing."))
         return
+    count = sum(number for _, number in failing)
     text = ngettext(
-        "{count} e-mail to a customer is being retried.",
-        "{count} e-mails to customers are being retried.",
-        len(failing),
-    ).format(count=_at_least(sum(count for _, count in failing)))
+        "{count} e-mail to a customer is being retried.", "{count} e-mails to customers are being retried.", count
+    ).format(count=_at_least(count))
     remedy = _("Read the reason, and check the mail server and its login (EMAIL_URL).")
     yield Finding(subject, text, WARNING, remedy, [f"{count} × {reason}" for reason, count in failing])
 

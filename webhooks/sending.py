@@ -153,7 +153,7 @@ class WebhookPolicy(Policy[WebhookMessage]):
             "POST",
             endpoint.url,
             body=body,
-            headers=_build_headers(message) | signature,
+            headers=build_headers(message) | signature,
             logged=body.decode(),
             timeout=REQUEST_TIMEOUT,
             attempt=message.attempts,
@@ -185,7 +185,7 @@ class WebhookPolicy(Policy[WebhookMessage]):
         message.end(status=WebhookMessage.Status.FAILED, reason=str(failure)[:500])
 
 
-def _build_headers(message: WebhookMessage) -> dict[str, str]:
+def build_headers(message: WebhookMessage) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
     return headers | {HEADER: message.shop_request_id} if message.shop_request_id else headers
 

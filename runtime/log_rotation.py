@@ -21,8 +21,8 @@ class LogRotation:
 
     `files` such copies are kept; `NAME.1` is the newest.
 
-    Several processes have inherited the open file, so none of them can be told to open another one. They append to it,
-    so what they write next is at its beginning.
+    Several processes have inherited the open file and can't open another one. They append to it, so what they write
+    next is at its beginning.
     """
 
     max_bytes: int = 20 * MEBIBYTE

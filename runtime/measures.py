@@ -6,21 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Min
+from django.db.models import F
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from delivery.models import Delivery
-from fulfillment.models import Fulfillment
-from orders.models import Order
-from pools.models import KeyImport, LicensePool
+from pools.models import LicensePool
 from runtime.models import AuditRun, Heartbeat
-from work.models import CALLOUTS, DEFAULT, IMPORTS, Incident, Retryable, database_now
+from work.models import CALLOUTS, DEFAULT, IMPORTS, Incident, Retryable
 from work.valkey import valkey
 
 # Rows of each kind that are counted, and pools that are listed. More are counted as this many.
@@ -35,15 +34,38 @@ SERVICES = {
 ADDRESS = re.compile(r"\S+@\S+")
 QUEUES = (DEFAULT, CALLOUTS, IMPORTS)
 
+# Rows of one kind that are due or scheduled.
 WORK = """
     SELECT '{kind}' AS kind, CASE WHEN due_at <= statement_timestamp() THEN 'due' ELSE 'scheduled' END AS state,
-        count(*), min(due_at) AS due_at, min(created_at) AS created_at
+        count(*), min(created_at) AS created_at, min(due_at) AS due_at
     FROM (SELECT due_at, created_at FROM {table} WHERE due_at IS NOT NULL LIMIT {limit}) AS rows
     GROUP BY state
 """
+# Items of paid orders that wait for keys or a person, or failed, without test data.
+STUCK = """
+    SELECT 'fulfillment', '{state}', count(*), min(created_at), NULL
+    FROM (
+        SELECT work.created_at FROM fulfillment_fulfillment AS work
+        JOIN orders_order AS ord ON ord.id = work.order_id AND ord.status = 'paid'
+        JOIN merchants_merchant AS merchant ON merchant.id = ord.merchant_id AND merchant.live_id IS NULL
+        WHERE work.status = '{state}' LIMIT {limit}
+    ) AS rows
+"""
+IMPORTS_RUNNING = """
+    SELECT 'keyimport', 'due', count(*), min(uploaded_at), NULL
+    FROM pools_keyimport WHERE status IN ('reading', 'importing')
+"""
+AGES = """
+    SELECT kind, state, count, extract(epoch FROM statement_timestamp() - created_at)::float,
+        coalesce(greatest(0, extract(epoch FROM statement_timestamp() - due_at)), 0)::float
+    FROM ({rows}) AS work WHERE count > 0
+"""
 SESSIONS = """
-    SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity
+    SELECT coalesce(state, 'other'), count(*), current_setting('max_connections')::int FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' GROUP BY state
+"""
+LIMITS = f"""
+    SELECT set_config('statement_timeout', '{STATEMENT_TIMEOUT}', true), set_config('enable_seqscan', 'off', true)
 """
 
 
@@ -51,60 +73,35 @@ SESSIONS = """
 def limited() -> Iterator[None]:
     """Run statements that must neither take long nor read a whole table."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
-        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(LIMITS)
         yield
 
 
 @dataclass(frozen=True)
 class Work:
-    """Rows of one kind in one state. `late` is the seconds for which the most overdue one has been due."""
+    """Rows of one kind in one state. Times are in seconds."""
 
     kind: str
     state: str
     count: int
-    age: float
-    late: float
+    age: float  # of the oldest one
+    late: float  # for which the most overdue one has been due
 
 
 def read_work() -> list[Work]:
     """Count rows of work, up to MAX_ROWS of each kind, including test data."""
+    with limited(), connection.cursor() as cursor:
+        cursor.execute(compose_work())
+        return [Work(*row) for row in cursor.fetchall()]
+
+
+def compose_work() -> str:
     models = sorted(
         (model for model in apps.get_models() if issubclass(model, Retryable)), key=lambda model: model._meta.db_table
     )
-    query = " UNION ALL ".join(
-        WORK.format(kind=model._meta.model_name, table=model._meta.db_table, limit=MAX_ROWS) for model in models
-    )
-    with limited(), connection.cursor() as cursor:
-        now = database_now()
-        cursor.execute(query)
-        found = [
-            Work(kind, state, count, _seconds(now, created_at), max(0, _seconds(now, due_at)))
-            for kind, state, count, due_at, created_at in cursor.fetchall()
-        ]
-        return [*found, *_read_imports(now), *_read_stuck(now)]
-
-
-def _read_imports(now: datetime) -> Iterator[Work]:
-    running = KeyImport.objects.filter(status__in=[KeyImport.Status.READING, KeyImport.Status.IMPORTING])
-    found = running.order_by().aggregate(count=Count("pk"), oldest=Min("uploaded_at"))
-    if found["count"]:
-        yield Work("keyimport", "due", found["count"], _seconds(now, found["oldest"]), 0)
-
-
-def _read_stuck(now: datetime) -> Iterator[Work]:
-    """Items of paid orders that wait for keys or a person, or failed, without test data."""
-    states = Fulfillment.Status.WAITING, Fulfillment.Status.FAILED
-    paid = Fulfillment.objects.filter(order__status=Order.Status.PAID, order__merchant__live=None)
-    for state in states:
-        rows = paid.filter(status=state).order_by()[:MAX_ROWS]
-        found = rows.aggregate(count=Count("pk"), oldest=Min("created_at"))
-        if found["count"]:
-            yield Work("fulfillment", str(state), found["count"], _seconds(now, found["oldest"]), 0)
-
-
-def _seconds(now: datetime, then: datetime) -> float:
-    return (now - then).total_seconds()
+    rows = [WORK.format(kind=model._meta.model_name, table=model._meta.db_table, limit=MAX_ROWS) for model in models]
+    rows += [STUCK.format(state=state, limit=MAX_ROWS) for state in ("waiting", "failed")]
+    return AGES.format(rows=" UNION ALL ".join([*rows, IMPORTS_RUNNING]))
 
 
 def read_failing_deliveries() -> list[tuple[str, int]]:
@@ -112,10 +109,8 @@ def read_failing_deliveries() -> list[tuple[str, int]]:
 
     Mail servers name the customer's address, which is removed.
     """
-    with limited():
-        failing = Delivery.objects.filter(due_at__isnull=False, attempts__gt=0).exclude(reason="")[:MAX_ROWS]
-        reasons = failing.values_list("reason", flat=True)
-        return Counter(ADDRESS.sub("…", reason) for reason in reasons).most_common(10)
+    failing = Delivery.objects.filter(due_at__isnull=False, attempts__gt=0).exclude(reason="")[:MAX_ROWS]
+    return Counter(ADDRESS.sub("…", reason) for reason in failing.values_list("reason", flat=True)).most_common(10)
 
 
 def read_pools() -> list[LicensePool]:
@@ -140,8 +135,8 @@ class Beat:
 
 
 def read_heartbeats() -> list[Beat]:
-    now = database_now()
-    return [Beat(row.service, row.node, _seconds(now, row.beat_at)) for row in Heartbeat.objects.order_by("service")]
+    rows = Heartbeat.objects.annotate(silence=Now() - F("beat_at")).order_by("service", "node")
+    return [Beat(row.service, row.node, row.silence.total_seconds()) for row in rows]
 
 
 def missing_services(beats: list[Beat]) -> list[str]:
@@ -162,18 +157,19 @@ class Sessions:
 def read_sessions() -> Sessions:
     with connection.cursor() as cursor:
         cursor.execute(SESSIONS)
-        by_state = dict(cursor.fetchall())
-        cursor.execute("SELECT current_setting('max_connections')::int")
-        return Sessions(by_state, cursor.fetchone()[0])
+        rows = cursor.fetchall()
+    return Sessions({state: count for state, count, _ in rows}, rows[0][2])
 
 
-def read_last_audit() -> AuditRun | None:
-    return AuditRun.objects.filter(ended_at__isnull=False).order_by("-night").first()
+def read_last_audit() -> Any:
+    """Return the last AuditRun with the `time_since` then, or None."""
+    ended = AuditRun.objects.filter(ended_at__isnull=False)
+    return ended.annotate(time_since=Now() - F("ended_at")).order_by("-night").first()
 
 
 def read_incidents() -> Any:
     """Return the kinds of unexpected errors that happened within the last day, newest first."""
-    return Incident.objects.filter(last_at__gte=database_now() - timedelta(days=1)).order_by("-last_at")
+    return Incident.objects.filter(last_at__gte=Now() - timedelta(days=1)).order_by("-last_at")
 
 
 def read_free_disk() -> tuple[int, int]:

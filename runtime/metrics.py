@@ -154,7 +154,7 @@ def _errors() -> Iterator[Metric]:
 
 def _audit() -> Iterator[Metric]:
     if audit := measures.read_last_audit():
-        ended_at = audit.ended_at.timestamp()  # type: ignore[union-attr]
+        ended_at = audit.ended_at.timestamp()
         yield Gauge("keywell_audit_timestamp_seconds", "When the last nightly audit ended.", value=ended_at)
         yield Gauge("keywell_audit_findings", "What the last nightly audit found.", value=audit.count)
 

@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 from runtime import measures
 from runtime.health import MIN_FREE_BYTES, check_migrations
 from runtime.supervisor import failing_services
-from work.models import MAX_QUEUE_LENGTH, database_now
+from work.models import MAX_QUEUE_LENGTH
 from work.valkey import valkey
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def check_errors() -> Iterator[Finding]:
 def check_audit() -> Iterator[Finding]:
     subject = _("Nightly audit")
     audit = measures.read_last_audit()
-    if audit is None or audit.ended_at is None:
+    if audit is None:
         yield Finding(subject, _("It hasn’t run yet. It runs every night at 2:00 UTC."))
         return
     if audit.count:
@@ -170,7 +170,7 @@ def check_audit() -> Iterator[Finding]:
         )
         remedy = _("Stop selling the pools and orders that it names, and run `python3 run.py manage audit --texts`.")
         yield Finding(subject, text.format(count=audit.count, night=audit.night), FAILED, remedy, audit.findings)
-    elif audit.ended_at < database_now() - AUDIT_INTERVAL:
+    elif audit.time_since > AUDIT_INTERVAL:
         text = _("It last ran on {night}.").format(night=audit.night)
         yield Finding(subject, text, WARNING, _("See whether beat and the worker for imports run."))
     else:

@@ -1,11 +1,9 @@
-from django.urls import path, re_path
+from django.urls import path
 
 from portal.mailbox import views
 
-NAME = r"(?P<name>[0-9]{20}-[0-9a-f]{8})"
-
 urlpatterns = [
     path("", views.mailbox, name="mailbox"),
-    re_path(rf"^{NAME}/$", views.email, name="mailbox-email"),
-    re_path(rf"^{NAME}/html/$", views.html, name="mailbox-html"),
+    path("<slug:name>/", views.email, name="mailbox-email"),
+    path("<slug:name>/html/", views.html, name="mailbox-html"),
 ]

@@ -30,7 +30,7 @@ def events():
     root = logging.getLogger()
     before = list(root.handlers)
     client = sentry.start("https://key@sentry.example/1", transport=FakeTransport)
-    yield client.transport.events
+    yield client.transport.events  # type: ignore[union-attr]
     root.handlers = before
 
 

@@ -88,9 +88,13 @@ def test_a_process_takes_over_the_files_of_one_that_was_killed(folder, tmp_path)
 
 
 def test_a_fork_of_a_process_that_counts_has_files_of_its_own(folder):
+    def sell_ten():
+        for _ in range(10):
+            count(SALES, "child")
+
     def sell_and_fork():
         count(SALES, "parent")
-        child = run_in_fork(lambda: [count(SALES, "child") for _ in range(10)])
+        child = run_in_fork(sell_ten)
         for _ in range(10):
             count(SALES, "parent")
         assert wait(child) == [0]

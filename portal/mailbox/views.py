@@ -1,4 +1,4 @@
-"""The e-mails that were written to files instead of being sent, for support staff."""
+"""The e-mails that were written to files instead of being sent, for superusers."""
 
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext
@@ -32,9 +33,19 @@ HTML_POLICY = {
 }
 
 
-def for_staff(view: Callable) -> Callable:
-    """Like a page of the admin. 404 if e-mails are really sent."""
-    guarded = never_cache(admin.site.admin_view(require_safe(view)))
+def for_superusers(view: Callable) -> Callable:
+    """Like a page of the admin, for superusers: e-mails hold codes and links that reset passwords.
+
+    404 if e-mails are really sent.
+    """
+
+    def for_staff(request: HttpRequest, **arguments: str) -> HttpResponse:
+        if not request.user.is_superuser:
+            raise PermissionDenied(gettext("Only superusers can read e-mails."))
+        response: HttpResponse = view(request, **arguments)
+        return response
+
+    guarded = never_cache(admin.site.admin_view(require_safe(for_staff)))
 
     @wraps(view)
     def with_files(request: HttpRequest, **arguments: str) -> HttpResponse:
@@ -46,7 +57,7 @@ def for_staff(view: Callable) -> Callable:
     return with_files
 
 
-@for_staff
+@for_superusers
 def mailbox(request: HttpRequest) -> HttpResponse:
     words, before = request.GET.get("q", "").strip()[:200], request.GET.get("before", "")
     if words:
@@ -72,7 +83,7 @@ class Attachment(NamedTuple):
     size: int
 
 
-@for_staff
+@for_superusers
 def email(request: HttpRequest, name: str) -> HttpResponse:
     message = _open(name)
     context = {
@@ -88,7 +99,7 @@ def email(request: HttpRequest, name: str) -> HttpResponse:
     return response
 
 
-@for_staff
+@for_superusers
 @xframe_options_sameorigin
 def html(request: HttpRequest, name: str) -> HttpResponse:
     """The HTML alone, for a frame without scripts, forms and links that lead anywhere."""

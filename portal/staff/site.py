@@ -22,7 +22,8 @@ class SupportSite(admin.AdminSite):
     site_url = None
 
     def each_context(self, request):
-        return super().each_context(request) | {"version": version(), "has_mailbox": goes_to_files()}
+        has_mailbox = goes_to_files() and request.user.is_superuser
+        return super().each_context(request) | {"version": version(), "has_mailbox": has_mailbox}
 
     def get_urls(self):
         return [path("status/", self.admin_view(self.status), name="status"), *super().get_urls()]

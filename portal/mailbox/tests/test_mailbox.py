@@ -1,4 +1,4 @@
-"""Staff read e-mails that go to files. Nothing in them can act in the browser."""
+"""Superusers read e-mails that go to files. Nothing in them can act in the browser."""
 
 import pytest
 from django.core.mail import EmailMultiAlternatives
@@ -23,7 +23,7 @@ def folder(settings, tmp_path):
 
 @pytest.fixture
 def staff(client, db, folder):
-    client.force_login(User.objects.create_user("stella@keywell.example", "correct horse", is_staff=True))
+    client.force_login(User.objects.create_superuser("stella@keywell.example", "correct horse"))
     return client
 
 
@@ -130,13 +130,21 @@ def test_a_broken_file_can_be_opened(staff):
 
 
 @pytest.mark.parametrize("address", ["/mailbox/", "/mailbox/{name}/", "/mailbox/{name}/html/"])
-def test_only_staff_can_read_it(staff, client, support, address):
+def test_others_cannot_read_it(staff, client, support, address):
     address = address.format(name=send())
     assert support.get(address).status_code == 302
 
     client.logout()
     response = client.get(address)
     assert (response.status_code, response.url.partition("?")[0]) == (302, "/admin/login/")
+
+
+@pytest.mark.parametrize("address", ["/mailbox/", "/mailbox/{name}/", "/mailbox/{name}/html/"])
+def test_other_staff_cannot_read_it_since_it_holds_codes_and_links_that_reset_passwords(staff, client, address):
+    client.force_login(User.objects.create_user("new@keywell.example", "correct horse", is_staff=True))
+
+    assert client.get(address.format(name=send())).status_code == 403
+    assert "/mailbox/" not in client.get("/admin/").content.decode()
 
 
 def test_staff_need_a_second_factor_as_in_the_admin(staff, settings):

@@ -80,9 +80,10 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def valkey_of_its_own():
-    """Give each test process its own counters in Valkey, as it has its own database."""
+    """Give each test process its own counters in Valkey and in files, as it has its own database."""
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     settings.VALKEY["url"] += f"?db={number}"
+    settings.METRICS_FOLDER /= number
     # A busy machine is slow to answer, which is not what tests of anything else are about.
     settings.VALKEY |= {"socket_connect_timeout": 30, "socket_timeout": 30}
 

@@ -15,6 +15,7 @@ from rest_framework.views import exception_handler as rest_exception_handler
 
 from work import incidents
 from work.refusals import Refused
+from work.request_ids import current_request_id
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -41,7 +42,9 @@ def exception_handler(error: Exception, context: dict) -> Response | None:
 
 
 def problem(status: int, detail: str, **members: Any) -> dict[str, Any]:
-    return {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    request_id = current_request_id()
+    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    return body | {"request_id": request_id} if request_id else body
 
 
 def _detail(error: Exception) -> str:

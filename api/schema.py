@@ -19,6 +19,7 @@ ProblemSerializer = inline_serializer(
             many=True,
             required=False,
         ),
+        "request_id": serializers.CharField(help_text="The `X-Request-ID` of the response. Name it to support."),
     },
 )
 

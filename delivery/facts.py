@@ -19,7 +19,7 @@ from orders.subscriptions import known_first_licenses_by_item
 from webhooks.models import WebhookEndpoint, WebhookEvent
 from webhooks.payloads import Payload
 from webhooks.sending import subscribed_endpoints
-from work import sql
+from work import request_ids, sql
 
 # Large columns of an order that no e-mail needs.
 UNUSED = ("content", "additional_parameters", "customer_text")
@@ -73,6 +73,8 @@ class Facts:
         message = render_email(self.content(), self.texts)
         message.to = self.recipients(delivery)
         message.extra_headers["Message-ID"] = delivery.message_id
+        if self.order.shop_request_id:
+            message.extra_headers[request_ids.HEADER] = self.order.shop_request_id
         return message
 
 

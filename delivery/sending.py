@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext
+from prometheus_client import Counter, Histogram
 
 from delivery import tracking
 from delivery.delivery_notices import DeliveryFailed, MailServerRefused
@@ -22,11 +23,19 @@ from outbound.mail import MailError, MailSession
 from outbound.models import MailAccount
 from webhooks.models import WebhookEvent, WebhookMessage
 from webhooks.sending import add_messages
-from work import incidents, sql
+from work import incidents, metrics, sql
 from work.attempts import Policy
 
 # Pause between attempts while a merchant's mail server is unreachable, for all of its e-mails.
 UNREACHABLE_PAUSE = timedelta(minutes=1)
+
+DELIVERIES = Counter("keywell_deliveries", "E-mails with activation codes.", ["outcome"])
+DELIVERY_SECONDS = Histogram(
+    "keywell_delivery_seconds",
+    "Time from queuing an e-mail, usually at the payment, until the mail server has accepted it.",
+    ["kind"],
+    buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600),
+)
 
 # Marks an e-mail as sent and reads the state of the next one, because both are due between two e-mails.
 MARK_SENT = f"""
@@ -35,9 +44,9 @@ WITH sent AS (
     SET status = 'sent', reason = '', message_id = %(message_id)s,
         due_at = NULL, ended_at = statement_timestamp(), sent_at = statement_timestamp()
     WHERE id = %(sent)s AND attempts = %(attempts)s
-    RETURNING id
+    RETURNING extract(epoch FROM sent_at - created_at)::float AS seconds
 )
-SELECT (SELECT count(*) FROM sent) AS marked, state.*
+SELECT (SELECT count(*) FROM sent) AS marked, (SELECT seconds FROM sent) AS seconds, state.*
 FROM (SELECT) AS nothing LEFT JOIN ({READ_STATES}) AS state ON TRUE
 """  # noqa: S608 (a constant)
 
@@ -81,12 +90,17 @@ class Batch(Policy[Delivery]):
         else:
             self.state = self.facts[self.waiting[-1].pk].state
 
+    def get_request_id(self, delivery):
+        facts = self.facts.get(delivery.pk)
+        return facts.order.shop_request_id if facts else ""
+
     def attempt(self, delivery):
         facts = self._current_facts(delivery)
         if facts is None:
             return
         if reason := _explain_refusal(facts) or _explain_missing_member(facts, delivery):
             delivery.end(status=Delivery.Status.CANCELED, reason=reason)
+            metrics.count(DELIVERIES, Delivery.Status.CANCELED)
             return
         delivery.readdress()
         message = facts.compose(delivery)
@@ -121,7 +135,7 @@ class Batch(Policy[Delivery]):
             self.events.setdefault(message.endpoint_id, message)
 
     def _update_sent(self, delivery: Delivery, message_id: str) -> bool:
-        ((marked, *state),) = sql.run(
+        ((marked, seconds, *state),) = sql.run(
             MARK_SENT,
             sent=delivery.pk,
             attempts=delivery.attempts,
@@ -132,6 +146,8 @@ class Batch(Policy[Delivery]):
         if marked:
             delivery.message_id = message_id
             self.sent.append(delivery)
+            metrics.count(DELIVERIES, Delivery.Status.SENT)
+            metrics.observe(DELIVERY_SECONDS, seconds, delivery.kind)
         return bool(marked)
 
     def _release(self) -> None:
@@ -155,6 +171,7 @@ class Batch(Policy[Delivery]):
 
     @transaction.atomic
     def put_off(self, delivery, failure):
+        metrics.count(DELIVERIES, "postponed")
         if delivery.postpone(str(failure), at_least=failure.pause) and getattr(failure, "may_have_arrived", False):
             kind = OrderEvent.Kind.MAY_HAVE_ARRIVED
             OrderEvent.objects.create(order=delivery.order, kind=kind, happened_by="the mail server")
@@ -163,6 +180,7 @@ class Batch(Policy[Delivery]):
     def give_up(self, delivery, failure):
         if delivery.end(status=Delivery.Status.FAILED, reason=str(failure)[:500]):
             notify(DeliveryFailed, delivery.order.merchant, delivery)
+            metrics.count(DELIVERIES, Delivery.Status.FAILED)
             if failure.permanent:
                 emit_bounce(delivery)
 

@@ -55,6 +55,9 @@ class FulfillmentPolicy(Policy[Fulfillment]):
     model = Fulfillment
     related = ("item__order__merchant", "item__order__checkout_page", "item__product")
 
+    def get_request_id(self, fulfillment):
+        return fulfillment.item.order.shop_request_id
+
     def attempt(self, fulfillment):
         """Return False if a source was busy, so nothing was attempted."""
         return top_up(fulfillment)

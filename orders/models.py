@@ -23,6 +23,7 @@ from orders.localization import get_locale, supported_language
 from orders.money import MoneyField
 from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
+from work import request_ids
 
 # In a URL, this prefix marks an id. The API rejects numbers that look like this (api/payment_serializers.py).
 ID_PREFIX = "id:"
@@ -192,6 +193,15 @@ class Order(models.Model):
     # The link to the customer's order page; empty once revoked.
     link_token = EncryptedTextField(bound_to=("merchant_id", "link_fingerprint"), null=True, editable=False)
     link_fingerprint = models.BinaryField(unique=True, null=True, editable=False)
+
+    shop_request_id = models.CharField(
+        max_length=request_ids.MAX_LENGTH,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("The id of the request that reported it."),
+    )
 
     # Rows in hand, of an order that was just placed or prefetched (api/order_serializers.py).
     loaded_items: list["OrderItem"]

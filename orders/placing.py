@@ -17,6 +17,7 @@ from orders.services import in_utc, new_link, undo_refund
 from orders.signals import order_paid
 from work import sql
 from work.refusals import Refused
+from work.request_ids import current_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,11 @@ logger = logging.getLogger(__name__)
 PLACED = """
     INSERT INTO orders_order (merchant_id, number, status, reported_by, paid_at, utc_offset, ended_at, reinstated_at,
         currency, language, checkout_page_id, email, first_name, last_name, company, country, additional_parameters,
-        content, link_token, link_fingerprint)
+        content, link_token, link_fingerprint, shop_request_id)
     VALUES (%(merchant)s, %(number)s, %(status)s, %(reported_by)s, %(paid_at)s, %(utc_offset)s, NULL,
         %(reinstated_at)s, %(currency)s, %(language)s, %(checkout_page)s, %(email)s, %(first_name)s, %(last_name)s,
         %(company)s, %(country)s, %(additional_parameters)s::jsonb, %(content)s::jsonb, %(link_token)s::bytea,
-        %(link_fingerprint)s::bytea)
+        %(link_fingerprint)s::bytea, %(shop_request_id)s)
     ON CONFLICT (merchant_id, number) DO NOTHING
     RETURNING id, reported_at
 """
@@ -141,6 +142,7 @@ def _create_order(
         checkout_page=payment["checkout_page"],
         additional_parameters=payment["additional_parameters"],
         content=content,
+        shop_request_id=current_request_id(),
         **new_link(),
         **payment["customer"],
     )
@@ -248,6 +250,7 @@ def _order_parameters(order: Order) -> dict[str, Any]:
         "content": _json(order.content),
         "link_token": sealed.ciphertext,
         "link_fingerprint": order.link_fingerprint,
+        "shop_request_id": order.shop_request_id,
     }
 
 

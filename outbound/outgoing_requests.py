@@ -16,13 +16,14 @@ from typing import Any
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext
+from prometheus_client import Histogram
 
 from merchants.models import Merchant
 from outbound.address_guard import OutgoingRequestError, parse
 from outbound.encodings import Unreadable, decode, storable, unpack
 from outbound.models import OutgoingRequest
 from outbound.transport import MAX_BYTES, MAX_CONNECTIONS, ask
-from work import incidents
+from work import incidents, metrics
 from work.attempts import NotNow
 
 MAX_ANSWER_BYTES = MAX_BYTES
@@ -33,6 +34,14 @@ DELETE_BATCH_SIZE = 500
 MAX_STORED_LENGTH = 2000
 # Concurrent requests of a process to one host, so that a slow host can't occupy all threads.
 MAX_PER_HOST = MAX_CONNECTIONS
+
+
+REQUEST_SECONDS = Histogram(
+    "keywell_outgoing_request_seconds",
+    "Requests to servers of merchants.",
+    ["purpose", "outcome"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 30),
+)
 
 
 class HostBusy(OutgoingRequestError, NotNow):
@@ -136,8 +145,16 @@ def call(
             outcome |= {"outcome": OutgoingRequest.Outcome.TEMPORARY, "error": message}
             raise
         finally:
-            milliseconds = round((monotonic() - started) * 1000)
+            seconds = monotonic() - started
+            milliseconds = round(seconds * 1000)
+            metrics.observe(REQUEST_SECONDS, seconds, "source" if row.upstream_id else "webhook", _result(outcome))
             OutgoingRequest.objects.filter(pk=row.pk).update(milliseconds=milliseconds, **outcome)
+
+
+def _result(outcome: Mapping[str, Any]) -> str:
+    """Sum up an outcome in one word: the vendor's verdict, otherwise the class of the status."""
+    status = outcome.get("status_code")
+    return str(outcome.get("outcome") or (f"{status // 100}xx" if status else OutgoingRequest.Outcome.TEMPORARY))
 
 
 _slots: dict[str, BoundedSemaphore] = {}

@@ -23,14 +23,18 @@ class DiscreetReporterFilter(SafeExceptionReporterFilter):
 class DiscreetLogFilter(logging.Filter):
     """Masks secret links in request logs, including mistyped and expired ones."""
 
-    ADDRESS = re.compile(r"^/(o|invitations|upload|uploaded)/[^/]+")
-    # Masks everything except collection URLs: in a mistyped URL, a number can be anywhere.
-    LICENSING = re.compile(r"^/core/(?!v2/rest/[a-zA-Z]+$)(v2/rest/(?:[a-z]+/(?=[^/]))?)?.+", re.DOTALL)
-
     def filter(self, record):
         if isinstance(record.args, tuple):
-            record.args = tuple(self._masked(arg) if isinstance(arg, str) else arg for arg in record.args)
+            record.args = tuple(mask_path(arg) if isinstance(arg, str) else arg for arg in record.args)
         return True
 
-    def _masked(self, text: str) -> str:
-        return self.LICENSING.sub(r"/core/\1…", self.ADDRESS.sub(r"/\1/…", text))
+
+# Pages whose addresses hold a secret.
+SECRET_PAGES = re.compile(r"^/(o|invitations|upload|uploaded|accounts/password/reset/key)/[^/]+")
+# Masks everything except collection URLs: in a mistyped URL, a number can be anywhere.
+LICENSING = re.compile(r"^/core/(?!v2/rest/[a-zA-Z]+$)(v2/rest/(?:[a-z]+/(?=[^/]))?)?.+", re.DOTALL)
+
+
+def mask_path(path: str) -> str:
+    """Return the path of a URL without secrets, for logs."""
+    return LICENSING.sub(r"/core/\1…", SECRET_PAGES.sub(r"/\1/…", path))

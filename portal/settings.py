@@ -45,11 +45,12 @@ INSTALLED_APPS = [
     "fulfillment.sources.web_service",
     "fulfillment.sources.netlicensing",
     "fulfillment.sources.manual",
-    *("licensing", "portal", "demo", "runtime"),
+    *("licensing", "portal.apps.PortalConfig", "demo", "runtime"),
 ]
 
 MIDDLEWARE = [
     "runtime.health.Probes",
+    "portal.observation.Observation",
     "licensing.cors.Cors",
     "portal.middleware.Utf8Only",
     "portal.middleware.BodyLimit",
@@ -141,6 +142,8 @@ CELERY_BEAT_SCHEDULE = {
     # Interval in seconds between starts; beat runs these tasks itself (runtime/beat.py).
     "sweep": {"task": "fulfillment.tasks.sweep", "schedule": 10},
     "purge": {"task": "fulfillment.tasks.purge_parameters", "schedule": 600},
+    "heartbeat": {"task": "runtime.tasks.record_beat", "schedule": 15},
+    "audit": {"task": "runtime.tasks.begin_audit", "schedule": 600},
 }
 
 # E-mail. Either EMAIL_URL for SMTP (smtp+tls://user:password@host:587), or ANYMAIL_ESP, a module of
@@ -149,12 +152,14 @@ CELERY_BEAT_SCHEDULE = {
 vars().update(env.email_url_config(env("EMAIL_URL", default="dummymail://")))
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"
+if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend":
+    EMAIL_BACKEND = "outbound.mail_files.MailFolder"
 # Seconds, for each response of the mail server. Generous, because some servers scan an e-mail before they accept it,
 # and a retry would send it again.
 EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="keywell@localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
-# Recipients of merchants' requests to set up automatic sending.
+# Recipients of merchants' requests to set up automatic sending, and of the nightly audit's findings.
 SUPPORT_EMAIL = env.list("SUPPORT_EMAIL", default=[])
 ANYMAIL = env.dict("ANYMAIL", default={})
 if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
@@ -183,7 +188,7 @@ ADDITIONAL_PARAMETERS_KEPT_ENDED = env.number("ADDITIONAL_PARAMETERS_KEPT_ENDED"
 
 # Days after which test orders are deleted (fulfillment/sandbox.py).
 
-TEST_DATA_RETENTION = env.int("TEST_DATA_RETENTION", default=30)
+TEST_DATA_RETENTION = env.number("TEST_DATA_RETENTION", default=30)
 
 # REST API
 
@@ -309,18 +314,31 @@ WHITENOISE_USE_FINDERS = True
 # Logs go to standard error
 
 LOG_LEVEL = env("LOG_LEVEL", default="INFO")
+LOG_FORMAT = env("LOG_FORMAT", default="line")
+if LOG_FORMAT not in {"line", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT must be line or json, not {LOG_FORMAT!r}.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "portal.logs.LineFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        },
+        "json": {"()": "portal.logs.JsonFormatter"},
+    },
     "filters": {"discreet": {"()": "portal.errors.DiscreetLogFilter"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL},
         "django.request": {"filters": ["discreet"]},
         # Logs what was purged, although Celery workers don't log successful tasks.
         "fulfillment.retention": {"level": LOG_LEVEL},
+        "runtime.auditing": {"level": LOG_LEVEL},
+        # Likewise, logs each attempt at a row of work.
+        "work.attempts": {"level": LOG_LEVEL},
         # Logs a warning for each request that waits for a thread.
         "waitress.queue": {"level": "ERROR"},
         # Its warnings and debug messages contain URLs with customer data.
@@ -329,3 +347,10 @@ LOGGING = {
         "django.template": {"level": "INFO"},
     },
 }
+
+# Monitoring (docs/monitoring.md). Without a token, only programs on this machine read /metrics.
+
+METRICS_TOKEN = env("METRICS_TOKEN", default="")
+METRICS_FOLDER = VAR / "metrics"
+# Unexpected errors are reported to this address, without any values (portal/sentry.py).
+SENTRY_DSN = env("SENTRY_DSN", default="")

@@ -10,6 +10,7 @@ from portal.first_steps import hide_first_steps
 from portal.home import home
 from portal.team import invitations
 from runtime.health import healthz
+from runtime.metrics import metrics
 
 # The admin uses the portal's sign-in, including the second factor.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -42,6 +43,8 @@ urlpatterns = [
     path("anymail/<str:provider>/tracking/", receive_tracking, name="tracking"),
     path("anymail/<slug:merchant>/<str:provider>/tracking/", receive_merchant_tracking, name="tracking-of-merchant"),
     path("healthz", healthz, name="healthz"),
+    path("metrics", metrics, name="metrics"),
+    path("mailbox/", include("portal.mailbox.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", ApiSchema.as_view(), name="api-schema"),
     path("api/docs/", ApiDocs.as_view(), name="api-docs"),

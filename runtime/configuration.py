@@ -99,13 +99,13 @@ class Settings(environ.Env):
     def flag(self, name: str, *, default: bool) -> bool:
         value = str(self(name, default="on" if default else "off"))
         if value.lower() not in BOOLEANS:
-            raise ImproperlyConfigured(f"{name} must be on or off, not “{value}”.")
+            raise ImproperlyConfigured(f"{name} must be on or off, not “{value[:20]}”.")
         return BOOLEANS[value.lower()]
 
-    def number(self, name: str, *, default: int) -> int:
+    def number(self, name: str, *, default: int, minimum: int = 0) -> int:
         value = str(self(name, default=str(default)))
-        if not re.fullmatch(r"[0-9]{1,9}", value):
-            raise ImproperlyConfigured(f"{name} must be a whole number, not “{value}”.")
+        if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < minimum:
+            raise ImproperlyConfigured(f"{name} must be a whole number of at least {minimum}, not “{value[:20]}”.")
         return int(value)
 
 
@@ -121,7 +121,7 @@ def check_required(env: Settings, *required: tuple[str, ...]) -> None:
 def is_demo() -> bool:
     """Return whether this is a demo, whose logins everyone with access to this machine can read.
 
-    Settings in a file, secrets, or a database of one's own mean a real installation.
+    Settings in a file, secrets, or a database of your own mean a real installation.
     """
     meant_seriously = ("SECRET_KEY", "VAULT_KEYS", "DATABASE_URL")
     given = any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in meant_seriously)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from django.urls import get_resolver
 from runtime.configuration import BASE_DIR, doubtful_settings, is_demo, known_settings
 from runtime.embedded import EmbeddedServer, Postgres, Valkey
 from runtime.installation import prepare_demo, read_settings
+from runtime.log_rotation import LogRotation
 from runtime.machine import hold, listen, run, say, warn
 from runtime.sizing import processes
 from runtime.supervisor import (
@@ -69,7 +71,7 @@ def supervisor(var: Path, say: Callable[[str], None] = lambda line: None) -> Sup
     lock = hold(path, timeout=30, notice="Waiting for processes of an earlier run to end")
     if lock is None:
         sys.exit(f"Processes of an earlier run don't end. To see their ids: fuser {path}")
-    return Supervisor(lock, say)
+    return Supervisor(lock, say, LogRotation.from_settings())
 
 
 def applications(var: Path) -> list[Service]:
@@ -134,6 +136,8 @@ def run_services(var: Path, *, complete: Callable[[int], None] = lambda lock: No
         servers = embedded_servers(var)
         check_settings()
         say(f"Starting Keywell in {var}")
+        # The counters of an earlier run, perhaps of another version.
+        shutil.rmtree(var / "metrics", ignore_errors=True)
         with contextlib.suppress(KeyboardInterrupt):
             services.start(*servers, meanwhile=load if stay else lambda: None)
             check_vault_keys()
@@ -249,8 +253,8 @@ def print_addresses(var: Path, demo: bool) -> None:
         f"  REST API        {base}/api/docs/",
         f"  Licensing API   {base}/core/v2/rest/{signing_in('NLIC_USER')}",
     ]
-    if "EMAIL_URL" not in os.environ:
-        lines += [f"  E-mails         {var}/mail"]
+    if os.environ.get("EMAIL_URL", "").startswith("filemail:"):
+        lines += [f"  E-mails         {base}/mailbox/"]
     if access:
         lines += [f"  Passwords       {var}/demo.env"]
     lines += [f"  Logs            {var}/log"]

@@ -24,6 +24,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from setproctitle import setproctitle
 
+from runtime.log_rotation import LogRotation
+
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 M_ARENA_MAX = -8
@@ -40,6 +42,8 @@ STEADY_AFTER = 20
 CHECK_INTERVAL, IDLE_TIMEOUT = 0.5, 60
 # kombu would try to connect to a broker for six seconds.
 NO_RETRIES = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+# Seconds between two looks at the size of the logs.
+ROTATION_INTERVAL = 5
 # Connections that may wait in the kernel.
 BACKLOG = 1024
 # The environment variable with the file descriptor from which services read the status of all services.
@@ -195,7 +199,8 @@ class Service:
     def story(self) -> str:
         """Return the last lines it logged since its last start."""
         with self.log.open(errors="replace") as log:
-            log.seek(self._log_start)
+            # Unless it was rotated since.
+            log.seek(self._log_start if self._log_start <= self.log.stat().st_size else 0)
             return f"{self.log} ends with:\n{''.join(log.readlines()[-12:]).rstrip()}"
 
 
@@ -394,8 +399,10 @@ class Supervisor:
     Services started by one call of `start` stop together, the last call's first.
     """
 
-    def __init__(self, lock: int, say: Callable[[str], None]) -> None:
+    def __init__(self, lock: int, say: Callable[[str], None], rotation: LogRotation | None = None) -> None:
         """The services inherit the handle of the lock, so it is free after the last of their processes has ended."""
+        self.rotation = rotation or LogRotation()
+        self.next_rotation_at = 0.0
         self.lock = lock
         self.say = say
         self.tiers: list[Sequence[Service]] = []
@@ -444,9 +451,17 @@ class Supervisor:
 
     def look_after(self) -> None:
         """Restart services that have exited, each after its own pause. Call it several times a second."""
+        self._rotate_logs()
         for tier in self.tiers:
             for service in tier:
                 self._look_after(service)
+
+    def _rotate_logs(self) -> None:
+        if self.next_rotation_at <= time.monotonic():
+            self.next_rotation_at = time.monotonic() + ROTATION_INTERVAL
+            for tier in self.tiers:
+                for service in tier:
+                    self.rotation.rotate(service.log)
 
     def _look_after(self, service: Service) -> None:
         restart = self.restarts.get(service)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from merchants.models import Merchant
 from outbound.models import Signed
+from work import request_ids
 from work.models import CALLOUTS, Retryable
 
 # The event of a test message.
@@ -88,6 +89,14 @@ class WebhookMessage(Retryable):
     event_id = models.CharField(max_length=40, editable=False)
     data = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    shop_request_id = models.CharField(
+        max_length=request_ids.MAX_LENGTH,
+        blank=True,
+        default=request_ids.current_request_id,
+        db_default="",
+        editable=False,
+        help_text=_("The id of the request that caused it."),
+    )
 
     class Meta(Retryable.Meta):
         constraints = [models.UniqueConstraint(fields=["endpoint", "event_id"], name="an_endpoint_gets_an_event_once")]

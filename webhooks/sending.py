@@ -25,6 +25,7 @@ from webhooks.payloads import Payload
 from work.attempts import Failure, NotNow, Policy
 from work.models import advisory_lock, database_now
 from work.refusals import Refused
+from work.request_ids import HEADER
 
 # Seconds for a receiver to answer.
 REQUEST_TIMEOUT = 15
@@ -137,6 +138,9 @@ class WebhookPolicy(Policy[WebhookMessage]):
     model = WebhookMessage
     related = ("endpoint__merchant",)
 
+    def get_request_id(self, message):
+        return message.shop_request_id
+
     def attempt(self, message):
         endpoint = message.endpoint
         if endpoint.disabled_at:
@@ -149,7 +153,7 @@ class WebhookPolicy(Policy[WebhookMessage]):
             "POST",
             endpoint.url,
             body=body,
-            headers={"Content-Type": "application/json", **test_header(endpoint), **signature},
+            headers=build_headers(message) | signature,
             logged=body.decode(),
             is_test=endpoint.merchant.is_test,
             timeout=REQUEST_TIMEOUT,
@@ -182,8 +186,11 @@ class WebhookPolicy(Policy[WebhookMessage]):
         message.end(status=WebhookMessage.Status.FAILED, reason=str(failure)[:500])
 
 
-def test_header(endpoint: WebhookEndpoint) -> dict[str, str]:
-    return {"Keywell-Test": "true"} if endpoint.merchant.is_test else {}
+def build_headers(message: WebhookMessage) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if message.endpoint.merchant.is_test:
+        headers["Keywell-Test"] = "true"
+    return headers | {HEADER: message.shop_request_id} if message.shop_request_id else headers
 
 
 def build_body(message: WebhookMessage) -> bytes:

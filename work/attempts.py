@@ -1,10 +1,17 @@
 """One attempt at a row of work: claim it, try it, then finish, postpone or give up."""
 
+import logging
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from work import incidents
+from prometheus_client import Counter
+
+from work import incidents, metrics
 from work.models import Retryable
+from work.request_ids import working_for
+
+logger = logging.getLogger(__name__)
+ATTEMPTS = Counter("keywell_attempts", "Attempts at rows of work.", ["kind", "outcome"])
 
 
 class Failure(Exception):
@@ -36,18 +43,36 @@ class Policy(Generic[Row]):
 
     def run_claimed(self, row: Row) -> Any:
         """Make the attempt that a row was claimed for. Return what `attempt` returns, or None if it fails."""
-        try:
-            return self.attempt(row)
-        except Failure as failure:
-            self.fail(row, failure)
-        except Exception as error:
-            # The work may be done and recorded, such as an e-mail sent. Don't repeat it.
-            has_ended = self.model._default_manager.filter(pk=row.pk, due_at=None).exists()
-            if has_ended:
-                incidents.report(error, f"{row}, after it was done")
-            else:
-                self.fail(row, Failure(incidents.sentence(error, str(row))))
-        return None
+        with working_for(self.get_request_id(row)):
+            try:
+                result = self.attempt(row)
+            except Failure as failure:
+                self.fail(row, failure)
+                self._note(row, "postponed" if isinstance(failure, NotNow) else "failed")
+                return None
+            except Exception as error:
+                self._handle_error(row, error)
+                self._note(row, "error")
+                return None
+            self._note(row, "ok")
+            return result
+
+    def _handle_error(self, row: Row, error: Exception) -> None:
+        # The work may be done and recorded, such as an e-mail sent. Don't repeat it.
+        has_ended = self.model._default_manager.filter(pk=row.pk, due_at=None).exists()
+        if has_ended:
+            incidents.report(error, f"{row}, after it was done")
+        else:
+            self.fail(row, Failure(incidents.sentence(error, str(row))))
+
+    def _note(self, row: Row, outcome: str) -> None:
+        kind = self.model._meta.model_name or ""
+        metrics.count(ATTEMPTS, kind, outcome)
+        logger.info("%s %s, attempt %s: %s", kind, row.pk, row.attempts, outcome)
+
+    def get_request_id(self, row: Row) -> str:
+        """Return the id of the shop's request that caused this row, or an empty text."""
+        return ""
 
     def claim(self, pk: int) -> Row | None:
         rows = self.model._default_manager

@@ -137,7 +137,7 @@ def test_it_purges_in_batches_and_logs_each_count(make_order, monkeypatch, caplo
     with caplog.at_level(logging.INFO, logger="fulfillment.retention"):
         assert purge() == 4
 
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [record.getMessage() for record in caplog.records if record.name == "fulfillment.retention"]
     assert lines == [f"Purged the additional parameters of {count} orders." for count in (2, 1, 1)]
 
 

@@ -4,10 +4,14 @@ from urllib.parse import unquote_plus
 from django.contrib import admin, messages
 from django.core.exceptions import BadRequest
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from outbound.mail_files import goes_to_files
 from portal.access import lacks_second_factor
+from runtime.status import check_all
 from version import version
 
 
@@ -18,7 +22,15 @@ class SupportSite(admin.AdminSite):
     site_url = None
 
     def each_context(self, request):
-        return super().each_context(request) | {"version": version()}
+        has_mailbox = goes_to_files() and request.user.is_superuser
+        return super().each_context(request) | {"version": version(), "has_mailbox": has_mailbox}
+
+    def get_urls(self):
+        return [path("status/", self.admin_view(self.status), name="status"), *super().get_urls()]
+
+    def status(self, request):
+        context = {"title": gettext("Status"), "findings": check_all()}
+        return TemplateResponse(request, "admin/status.html", self.each_context(request) | context)
 
     def has_permission(self, request):
         return super().has_permission(request) and not lacks_second_factor(request.user)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext, ngettext_lazy
 
 from licensing.envelope import format_value
 from orders.money import in_currency
+from work.request_ids import current_request_id
 
 register = template.Library()
 
@@ -50,6 +51,12 @@ LOOKS = {
 def icon(name: str) -> SafeString:
     """An SVG from templates/icons, in the color and size of the surrounding text."""
     return mark_safe(get_template(f"icons/{name}.svg").render().strip())  # noqa: S308 (our own file)
+
+
+@register.simple_tag
+def request_id() -> str:
+    """The id of the request, which support staff find in the logs."""
+    return current_request_id()
 
 
 @register.simple_tag

@@ -302,6 +302,10 @@ POST anymail/<str:provider>/tracking/                       403       403      4
 GET  anymail/<slug:merchant>/<str:provider>/tracking/       405       405      405     405     405   405      405
 POST anymail/<slug:merchant>/<str:provider>/tracking/       403       403      403     403     403   403      403
 GET  healthz                                                200       200      200     200     200   200      200
+GET  metrics                                                200       200      200     200     200   200      200
+GET  mailbox/                                               404       404      404     404     404   404      404
+GET  mailbox/<slug:name>/                                   404       404      404     404     404   404      404
+GET  mailbox/<slug:name>/html/                              404       404      404     404     404   404      404
 
 GET  accounts/login/                                        200       200      302     302     302   302      302
 GET  accounts/logout/                                       login     login    200     200     200   200      200
@@ -358,7 +362,7 @@ POST api/v1/pools/<int:pk>/batches/<int:number>/withdraw/                  401  
 # Admin pages that any staff user may open, because they show no orders.
 OPEN = {
     ("staff without rights", f"admin/{page}")
-    for page in ("", "login/", "logout/", "jsi18n/", "password_change/", "password_change/done/")
+    for page in ("", "status/", "login/", "logout/", "jsi18n/", "password_change/", "password_change/done/")
 }
 
 ENDPOINT = {"url": "https://93.184.216.34/hook", "events": ["order.paid"]}
@@ -473,6 +477,7 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "item": order.items.get(product__fulfillment_methods__source="manual").pk,
         "reference": "1",
         "token": "unknown",
+        "name": "unknown",
         "digest": "unknown",
         "scope": order.items.earliest("pk").product_id,
         "language": "de",

@@ -32,6 +32,8 @@ from merchants.models import ApiKey, EmailTemplate, Member, Merchant, User
 from merchants.team import invite
 from orders.models import ActivationCode, Order, OrderItem, Subscription
 from orders.services import correct_email, refund, reveal
+from outbound import mail_files
+from outbound.mail_files import newest
 from outbound.models import MailAccount, OutgoingRequest
 from pools.models import KeyImport, LicensePool, UploadLink
 from pools.tests.factories import stock
@@ -46,6 +48,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 MAX_BYTES = 150_000
 MAX_QUERIES = 13
+
+
+@pytest.fixture(autouse=True)
+def mailbox(settings, tmp_path):
+    """E-mails go to files, so that there is a mailbox."""
+    settings.EMAIL_BACKEND, settings.EMAIL_FILE_PATH = mail_files.BACKEND, str(tmp_path)
 
 
 @pytest.fixture
@@ -457,6 +465,10 @@ def admin_urls(order):
         reverse("admin:orders_order_changelist"),
         reverse("admin:orders_order_change", args=[order.pk]),
         reverse("admin:orders_order_change-resend", args=[order.pk, code.pk]),
+        reverse("admin:status"),
+        reverse("mailbox"),
+        reverse("mailbox-email", args=[newest(1)[0].name]),
+        reverse("mailbox-html", args=[newest(1)[0].name]),
         reverse("admin:fulfillment_setuprequest_change", args=[request.pk]),
         *(reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_changelist") for model in admin.site._registry),
         reverse("admin:web_service_webservice_change", args=[order.merchant.web_services.earliest("pk").pk]),
@@ -495,7 +507,7 @@ def test_all_pages_are_accessible(chrome, live_server, client, order, merchant, 
         open_dialog(browser, label)
         check_at_both_widths(browser)
     enter(browser, live_server, client, staff)
-    for address in admin_urls(order)[2:4]:
+    for address in admin_urls(order)[2:7]:
         for scheme in ("light", "dark"):
             look_in(browser, scheme)
             browser.get(f"{live_server}{address}")

@@ -62,7 +62,7 @@ ENGLISH = re.compile(
 )
 # Functions whose texts users don't see: names of locks, seeds of digests, SQL, patterns, errors of programmers.
 INTERNAL = re.compile(
-    r"^(advisory_lock|compile|debug|exception|execute|fingerprint|log|logger|log_change|mark_safe|RawSQL|report|secret_number|sub"
+    r"^(advisory_lock|compile|Counter|debug|exception|execute|fingerprint|Histogram|log|logger|log_change|mark_safe|RawSQL|report|secret_number|sub"
     r"|[A-Z]\w*Error|ImproperlyConfigured|AnymailWebhookValidationFailure|_refuse)$"
 )
 # Stored values, such as the names of actors and of formats, and examples.

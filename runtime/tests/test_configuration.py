@@ -84,7 +84,7 @@ def test_a_flag_is_on_or_off(text):
 def test_a_number_is_whole(text):
     os.environ["API_REQUESTS_PER_MINUTE"] = text
 
-    with pytest.raises(ImproperlyConfigured, match="API_REQUESTS_PER_MINUTE must be a whole number"):
+    with pytest.raises(ImproperlyConfigured, match="API_REQUESTS_PER_MINUTE must be a whole number of at least 0"):
         Settings().number("API_REQUESTS_PER_MINUTE", default=1)
 
 

@@ -211,6 +211,8 @@ def test_known_and_unknown_addresses_get_the_same_response(client, order):
     answers = [request_links(client, email) for email in ("ada@example.com", "nobody@example.com") * 4]
 
     assert {(answer.status_code, answer.content) for answer in answers} == {(200, answers[0].content)}
+    for answer in answers:
+        del answer.headers["X-Request-ID"]
     assert len({str(answer.headers) for answer in answers}) == 1
 
 

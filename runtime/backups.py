@@ -20,6 +20,7 @@ from django.db.migrations.loader import MigrationLoader
 from psycopg.conninfo import conninfo_to_dict
 
 from runtime.embedded import find_postgres
+from runtime.models import Backup
 from vault.ciphers import KEY_ID_LENGTH, all_key_ids, key_ids
 from vault.fields import EncryptedField
 from version import version
@@ -60,6 +61,7 @@ def back_up(folder: Path) -> Path:
                 "dump": {"sha256": digest, "bytes": size},
             }
         (path / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        Backup.objects.create(made_at=made_at, path=str(path), size=size)
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise

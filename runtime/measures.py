@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from delivery.models import Delivery
 from pools.models import LicensePool
-from runtime.models import AuditRun, Heartbeat
+from runtime.models import AuditRun, Backup, Heartbeat
 from work.models import CALLOUTS, DEFAULT, IMPORTS, Incident, Retryable
 from work.valkey import valkey
 
@@ -165,6 +165,10 @@ def read_last_audit() -> Any:
     """Return the last AuditRun with the `time_since` then, or None."""
     ended = AuditRun.objects.filter(ended_at__isnull=False)
     return ended.annotate(time_since=Now() - F("ended_at")).order_by("-night").first()
+
+
+def read_last_backup() -> Backup | None:
+    return Backup.objects.order_by("-made_at").first()
 
 
 def read_incidents() -> Any:

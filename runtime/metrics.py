@@ -152,6 +152,12 @@ def _errors() -> Iterator[Metric]:
     yield Gauge("keywell_incidents", "Kinds of unexpected errors within the last day.", value=count)
 
 
+def _backup() -> Iterator[Metric]:
+    if backup := measures.read_last_backup():
+        made_at = backup.made_at.timestamp()
+        yield Gauge("keywell_backup_timestamp_seconds", "When the last backup was made.", value=made_at)
+
+
 def _audit() -> Iterator[Metric]:
     if audit := measures.read_last_audit():
         ended_at = audit.ended_at.timestamp()
@@ -176,5 +182,6 @@ PARTS: dict[str, Callable[[], Iterator[Metric]]] = {
     "database": _database,
     "errors": _errors,
     "audit": _audit,
+    "backup": _backup,
     "machine": _machine,
 }

@@ -86,3 +86,14 @@ class AuditRun(models.Model):
     def update(self, **fields) -> None:
         AuditRun.objects.filter(pk=self.pk).update(**fields)
         self.refresh_from_db()
+
+
+class Backup(models.Model):
+    """A backup of this database (runtime/backups.py)."""
+
+    made_at = models.DateTimeField(db_index=True)
+    path = models.TextField()
+    size = models.PositiveBigIntegerField(help_text="In bytes.")
+
+    def __str__(self):
+        return self.path

@@ -1,10 +1,11 @@
 """The state of the installation in words: what was found, and what to do about it."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -23,6 +24,7 @@ LATE, VERY_LATE = 120, 900
 # Parts of the disk and of the connections that should stay free.
 MIN_FREE_SHARE = 0.1
 AUDIT_INTERVAL = timedelta(days=2)
+MAX_BACKUP_AGE = timedelta(days=2)
 GIBIBYTE = 1024**3
 
 
@@ -36,8 +38,12 @@ class Finding:
 
 
 def check_all() -> list[Finding]:
+    return run_checks(CHECKS)
+
+
+def run_checks(checks: Iterable[Callable[[], Iterator[Finding]]]) -> list[Finding]:
     """Run every check on its own, since they are needed most when something is down. Problems come first."""
-    findings = [finding for check in CHECKS for finding in _run(check)]
+    findings = [finding for check in checks for finding in _run(check)]
     return sorted(findings, key=lambda finding: [FAILED, WARNING, OK].index(finding.state))
 
 
@@ -177,7 +183,20 @@ def check_audit() -> Iterator[Finding]:
         yield Finding(subject, _("It found nothing on {night}.").format(night=audit.night))
 
 
-# Another check is a function here, such as one of the last backup.
+def check_backup() -> Iterator[Finding]:
+    subject = _("Backup")
+    backup = measures.read_last_backup()
+    remedy = _("Run `python3 run.py manage backup FOLDER` every night, and copy the folder to another machine.")
+    if backup is None:
+        yield Finding(subject, _("There has been none."), WARNING, remedy)
+        return
+    text = _("The last one was made on {made_at} UTC.").format(made_at=f"{backup.made_at:%Y-%m-%d, %H:%M}")
+    if timezone.now() - backup.made_at > MAX_BACKUP_AGE:
+        yield Finding(subject, text, WARNING, remedy)
+    else:
+        yield Finding(subject, text)
+
+
 CHECKS: list[Callable[[], Iterator[Finding]]] = [
     check_services,
     check_database,
@@ -187,6 +206,7 @@ CHECKS: list[Callable[[], Iterator[Finding]]] = [
     check_disk,
     check_errors,
     check_audit,
+    check_backup,
 ]
 
 

@@ -117,6 +117,7 @@ class Group:
 
     def __init__(self, shared: Cluster, name: str, *, code: Path = PROJECT) -> None:
         self.shared, self.name, self.code = shared, name, code
+        self.settings: dict[str, str] = {}  # different from the others'
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -128,13 +129,18 @@ class Group:
                 self.processes[service] = subprocess.Popen(
                     [sys.executable, *arguments, *node],
                     cwd=self.code,
-                    env=os.environ | self.shared.settings,
+                    env=os.environ | self.shared.settings | self.settings,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
                     preexec_fn=die_with_parent(signal.SIGTERM),
                 )
         wait_until(self.is_ready)
+
+    def restart(self, **settings: str) -> None:
+        self.stop()
+        self.settings = settings
+        self.start()
 
     def is_ready(self) -> bool:
         with contextlib.suppress(requests.RequestException):

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from runtime.installation import new_vault_key
 from runtime.tests.groups import Group, Shop, cluster
 from runtime.tests.installation import PROJECT
 
@@ -57,3 +58,33 @@ def test_the_previous_version_runs_on_the_new_schema_until_the_new_one_takes_ove
     finally:
         old.stop()
         new.stop()
+
+
+@pytest.mark.installation
+def test_the_vault_key_is_rotated_while_payments_arrive(shared):
+    """In the steps of docs/operating.md, one machine after the other."""
+    shared.fill(200)
+    old, new = shared.settings["VAULT_KEYS"], new_vault_key()
+    groups = [Group(shared, "a"), Group(shared, "b")]
+
+    def restart_all(keys: str) -> None:
+        for group in groups:
+            group.restart(VAULT_KEYS=keys)
+        shared.settings["VAULT_KEYS"] = keys
+
+    for group in groups:
+        group.start()
+    shop = Shop(shared, groups)
+    try:
+        steps = {
+            20: [lambda: restart_all(f"{old},{new}")],
+            50: [lambda: restart_all(f"{new},{old}")],
+            80: [lambda: shared.manage("rotate_keys")],
+            110: [lambda: restart_all(new)],
+        }
+        shop.pay_all("r", 150, then=steps)
+
+        shared.check("r", 150)
+    finally:
+        for group in groups:
+            group.stop()

@@ -200,7 +200,7 @@ def _check_certificate(url: str) -> Iterator[Finding]:
     left = expires_at - timezone.now()
     text = f"It is valid until {expires_at:%Y-%m-%d}."
     if left < MIN_CERTIFICATE_LIFETIME:
-        yield Finding(subject, text, WARNING, "Renew it, and see why that doesn’t happen by itself.")
+        yield Finding(subject, text, WARNING, "Renew it, and see why that doesn’t happen automatically.")
     else:
         yield Finding(subject, text)
 

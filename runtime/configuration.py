@@ -40,6 +40,9 @@ def settings_file() -> Path:
 
 def read_settings_file() -> None:
     """Complete the environment, which all child processes inherit. Raises ImproperlyConfigured."""
+    for name in known_settings():
+        if os.environ.get(name) == "":
+            del os.environ[name]
     _read_values_from_files()
     path = settings_file()
     if path.is_file():

@@ -36,12 +36,12 @@ def test_every_setting_is_described():
 
 
 def test_the_environment_wins_over_the_file(environment):
-    environment.write_text("PORT=8001\nHOST=::1\n")
-    os.environ["PORT"] = "8002"
+    environment.write_text("PORT=8001\nHOST=::1\nLOG_LEVEL=DEBUG\n")
+    os.environ |= {"PORT": "8002", "LOG_LEVEL": ""}
 
     read_settings_file()
 
-    assert (os.environ["PORT"], os.environ["HOST"]) == ("8002", "::1")
+    assert [os.environ[name] for name in ("PORT", "HOST", "LOG_LEVEL")] == ["8002", "::1", "DEBUG"]
 
 
 def test_a_setting_can_come_from_a_file_of_its_own(environment, tmp_path):

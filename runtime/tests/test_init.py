@@ -33,7 +33,7 @@ class Installation(Keywell):
         self.address = f"http://localhost:{self.port}"
 
     def environment(self, **settings: str) -> dict[str, str]:
-        return super().environment(KEYWELL_ENV=str(self.settings), **settings)
+        return super().environment(**{"KEYWELL_ENV": str(self.settings)} | settings)
 
     def options(self, sink: Sink, **changes: str) -> list[str]:
         options = {

@@ -90,8 +90,8 @@ class Cluster:
         self.manage("audit", "--texts")
 
     def mailed(self) -> Counter[str]:
-        """How many e-mails each order got, by its number, which is the customer's name."""
-        return Counter(address.partition("@")[0].upper() for address in self.sink.recipients)
+        """How many e-mails each order got, by its number, which is also the customer’s name."""
+        return Counter(address.partition("@")[0] for address in self.sink.recipients)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,6 @@ from portal.test_orders import views as test_orders
 
 urlpatterns = [
     path("", test_orders.send, name="test-order"),
-    path("<reference:number>/", test_orders.result, name="test-order-result"),
     path("<reference:number>/emails/<int:pk>/", test_orders.email, name="test-order-email"),
+    path("<reference:number>/", test_orders.result, name="test-order-result"),
 ]

@@ -88,6 +88,8 @@ class Progress:
     def why_no_email(self) -> str:
         if self.deliveries or self.waits:
             return ""
+        if not self.items:
+            return gettext("No e-mail was sent: none of its items is one of your products.")
         if not self.order.checkout_page.delivery_allowed:
             return gettext("No e-mail was sent: delivery isn’t allowed for the checkout page “{page}”.").format(
                 page=self.order.checkout_page
@@ -161,9 +163,9 @@ def _explain(line: HistoryLine) -> HistoryLine:
 
 
 def format_elapsed(passed: timedelta) -> str:
-    """Format a time since the report. Empty for what was before it."""
+    """Format a time since the report. Empty for the report itself and what was before it."""
     seconds = passed.total_seconds()
-    if seconds < 0:
+    if seconds <= 0:
         return ""
     if seconds < 1:
         return gettext("{number} ms").format(number=round(seconds * 1000))

@@ -31,7 +31,8 @@ def make_snippets(payment: dict[str, Any], key: ApiKey | None) -> list[Snippet]:
 
 
 def _render(name: str, quote: Callable[[Any], str], values: dict[str, Any]) -> str:
-    quoted = {each: quote(value) for each, value in values.items()}
+    # A key needs no quotes within a text: it consists of letters, digits and underscores.
+    quoted = {each: quote(value) for each, value in values.items()} | {"text": values["key"]}
     return render_to_string(f"portal/requests/{name}.txt", quoted).strip()
 
 

@@ -74,7 +74,9 @@ def order(merchant, make_product, make_member):
 
 
 def snippets_of(order, key):
-    made = make_snippets(read_payment(order, list(order.items.select_related("product"))), key)
+    payment = read_payment(order, list(order.items.select_related("product")))
+    assert payment
+    made = make_snippets(payment, key)
     return {snippet.name: snippet.text for snippet in made}
 
 

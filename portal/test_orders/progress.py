@@ -16,7 +16,7 @@ from orders.models import Order, OrderItem
 from webhooks.models import WebhookMessage
 from work.models import Retryable
 
-# Workers begin within milliseconds. After this long, something must be wrong.
+# Workers begin within milliseconds. If something is due for longer, they are busy or don't run.
 WORKER_TIMEOUT = timedelta(seconds=10)
 # For how long the page updates itself.
 POLL_TIMEOUT = timedelta(minutes=1)
@@ -80,9 +80,9 @@ class Progress:
 
     @property
     def lacks_worker(self) -> bool:
-        """Whether something is due for so long that probably no worker runs."""
+        """Whether something is due for so long that all workers must be busy, or none runs."""
         ours = (wait.row for wait in self.waits)
-        return any(row.due_at and not row.attempts and timezone.now() - row.due_at > WORKER_TIMEOUT for row in ours)
+        return any(row.due_at and timezone.now() - row.due_at > WORKER_TIMEOUT for row in ours)
 
     @property
     def why_no_email(self) -> str:

@@ -126,11 +126,11 @@ def test_it_polls_while_work_is_under_way_and_reloads_at_the_end(show, send, pro
 
 def test_it_says_if_no_worker_starts(show, send, product):
     order = send(product)
-    assert "No worker has started this yet" not in text(show(order))
+    assert "no worker has started it" not in text(show(order))
 
     age(order, 15)
     response = show(order)
-    assert "No worker has started this yet" in text(response)
+    assert "no worker has started it" in text(response)
     assert POLLS in response.content.decode()
 
 
@@ -141,7 +141,7 @@ def test_it_stops_polling_after_a_minute(show, send, product):
     response = show(order)
     assert POLLS not in response.content.decode()
     assert "Refresh" in text(response)
-    assert "No worker has started this yet" in text(response)
+    assert "no worker has started it" in text(response)
 
 
 def fail_with(monkeypatch, error):
@@ -159,7 +159,7 @@ def test_it_shows_why_the_mail_server_didnt_accept_the_email(show, send, product
     shown = text(show(order))
     assert f"{manager.user.email} wasn’t accepted by the mail server. The mail server can’t be reached." in shown
     assert "Next attempt: in" in shown
-    assert "No worker" not in shown
+    assert "no worker" not in shown
     assert "Finished" not in shown
 
 

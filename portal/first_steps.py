@@ -17,9 +17,6 @@ from orders.models import Order
 from pools.models import LicenseKey
 from portal.access import Role, member_required
 
-# The URL name of the page for test orders. Without orders, the list shows a command that reports one.
-TEST_ORDER_PAGE = "orders"
-
 
 @dataclass(frozen=True)
 class Step:
@@ -59,7 +56,7 @@ STEPS = [
         _("Send a test order"),
         _("See what your customers get."),
         _("Send test order"),
-        TEST_ORDER_PAGE,
+        "test-order",
     ),
     Step(
         "live_order",

@@ -27,6 +27,7 @@ urlpatterns = [
     path("pools/", include("portal.pools.urls")),
     path("products/", include("portal.products.urls")),
     path("setup/", include("portal.setup.urls")),
+    path("test-order/", include("portal.test_orders.urls")),
     path("emails/", include("portal.emails.urls")),
     path("webhooks/", include("portal.webhooks.urls")),
     path("web-services/", include("portal.web_services.urls")),

@@ -215,9 +215,12 @@ def preview(request, scope: str, language: str) -> HttpResponse:
     """Render the submitted text as a sample e-mail; without one, the editor's initial text."""
     place = get_place(request, scope, language)
     form = EmailTextForm(request.POST or get_initial_texts(request, place))
-    context: dict[str, Any] = {"form": form}
-    if form.is_valid():
-        mail = place.sample(form.cleaned_data)
+    return show_preview(request, place.sample(form.cleaned_data) if form.is_valid() else None, form=form)
+
+
+def show_preview(request: HttpRequest, mail: EmailMultiAlternatives | None, **context: Any) -> HttpResponse:
+    """Render an e-mail for an iframe; without one, the errors of the form in the context."""
+    if mail:
         context |= {"mail": mail, "html": mail.alternatives[0][0]}
     response = render(request, "portal/emails/email_preview.html", context)
     response.content_security_policy = PREVIEW_POLICY  # type: ignore[attr-defined]

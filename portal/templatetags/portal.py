@@ -83,6 +83,12 @@ def at(moment: datetime | None) -> SafeString:
     return _time(moment, f"{timezone.localtime(moment):%-d %b %Y, %H:%M}") if moment else mark_safe("")
 
 
+@register.simple_tag
+def clock(moment: datetime) -> SafeString:
+    """The time of day with milliseconds. The date is a tooltip."""
+    return _time(moment, f"{timezone.localtime(moment):%H:%M:%S}.{moment.microsecond // 1000:03}")
+
+
 def _time(moment: datetime, text: str) -> SafeString:
     exact = f"{timezone.localtime(moment):%-d %b %Y, %H:%M:%S %Z}"
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)

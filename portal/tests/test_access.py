@@ -20,6 +20,7 @@ from orders.models import ActivationCode, Order, OrderEvent, Refund
 from outbound.models import MailAccount, OutgoingRequest
 from pools.models import KeyBatch
 from pools.uploads import begin
+from portal.test_orders.placing import send_test_order
 from portal.tests.routes import fill, routes
 from webhooks.models import WebhookEndpoint
 from webhooks.sending import send_test
@@ -113,6 +114,11 @@ POST products/<int:pk>/sources/                             login     login    4
 POST products/<int:pk>/sources/<int:method>/up/             login     login    403     302     302   404      403
 GET  products/<int:pk>/sources/<int:method>/remove/         login     login    403     200     200   404      403
 POST products/<int:pk>/sources/<int:method>/remove/         login     login    403     302     302   404      403
+
+GET  test-order/                                            login     login    403     200     200   200      403
+POST test-order/                                            login     login    403     302     302   200      403
+GET  test-order/<reference:number>/                         login     login    403     200     200   404      403
+GET  test-order/<reference:number>/emails/<int:pk>/         login     login    403     200     200   404      403
 
 GET  setup/                                                 login     login    403     200     200   200      403
 GET  setup/add/                                             login     login    403     200     200   200      403
@@ -492,6 +498,14 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         "held": held.pk,
         "package": package.pk,
     }
+    test_form = {
+        "product": order.items.earliest("pk").product,
+        "quantity": 1,
+        "recipient": merchant.members.get(user=owner),
+        "checkout_page": merchant.checkout_pages.get(),
+        "language": "en",
+    }
+    test_order = send_test_order(merchant, **test_form | {"recipient": owner}, actor="test")
     licensing_pks = make_licensing(merchant)
     values["license"] = licensing_pks["license"]
     return SimpleNamespace(
@@ -501,8 +515,10 @@ def world(pay, make_payment, make_product, make_member, merchant, outsider, api)
         | {
             "licensing/licensees/add/": {"product": licensing_pks["products"]},
             "licensing/licensees/<int:pk>/licenses/add/": {"template": licensing_pks["templates"]},
+            "test-order/": {name: getattr(value, "pk", value) for name, value in test_form.items()},
         },
         payment=payment,
+        test_order=test_order,
         people=people,
         values=values,
         invitation=invitation,
@@ -548,6 +564,8 @@ def values_for(world, route, who):
         values["pk"] = world.merchant.api_keys.earliest("pk").pk
     if route.startswith("checkout-pages/"):
         values["pk"] = world.merchant.checkout_pages.get().pk
+    if route.startswith("test-order/"):
+        values |= {"number": world.test_order.number, "pk": world.test_order.deliveries.get().pk}
     if route.startswith("setup/"):
         values["pk"] = world.setup_request.pk
     if route.startswith("webhooks/"):

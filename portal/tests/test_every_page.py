@@ -40,6 +40,7 @@ from pools.tests.factories import stock
 from pools.uploads import begin, confirm
 from pools.withdrawal import undo
 from portal.customer.upload_link import sign_import
+from portal.test_orders.placing import send_test_order
 from portal.tests.browsing import check, look_in
 from runtime.tests.installation import TIMEOUT
 from webhooks.models import WebhookEndpoint, WebhookEvent, WebhookMessage
@@ -63,6 +64,16 @@ def order(pay, make_product, make_member, work, outsider, merchant):
         pay(make_product(keys=1), order=f"B{number}")
     pay(make_product(keys=3, name="Photo Pro"), make_product(source="manual"), order="A1", quantity=3)
     order = Order.objects.get(number="A1")
+    test_page = merchant.checkout_pages.create(code="x" * 50, name="long " * 40)
+    send_test_order(
+        merchant,
+        product=merchant.products.get(name="Photo Pro"),
+        quantity=3,
+        recipient=merchant.members.get(role="owner").user,
+        checkout_page=test_page,
+        language="de",
+        actor="Max (max@northlight.example)",
+    )
     renewed = Subscription.objects.create(merchant=merchant, reference="S-77", type="AR", period="P1Y")
     OrderItem.objects.filter(order__number__in=["A1", *(f"B{number}" for number in range(15))]).update(
         subscription=renewed, parent_order="B0"
@@ -382,6 +393,8 @@ def page_urls(order):
         reverse("mail-server"),
         reverse("email-text", args=["all", "de"]),
         reverse("email-reset", args=["all", "de"]),
+        reverse("test-order"),
+        reverse("test-order-result", args=[Order.objects.get(merchant__live=order.merchant).number]),
         reverse("setup"),
         reverse("setup-add"),
         reverse("setup-withdraw", args=[order.merchant.setup_requests.first().pk]),

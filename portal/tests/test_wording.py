@@ -52,7 +52,7 @@ TEMPLATES = [
     path
     for kind in ("html", "txt")
     for path in sorted(ROOT.glob(f"templates/**/*.{kind}"))
-    if path.parent != ROOT / "templates/portal/verify"
+    if path.parent not in {ROOT / "templates/portal/verify", ROOT / "templates/portal/requests"}
 ]
 # Shops and programs read the API's and the licensing service's texts in English, and operators read those of commands,
 # settings and logs.

@@ -19,7 +19,7 @@ from portal.access import Role, member_required
 
 
 @dataclass(frozen=True)
-class Step:
+class FirstStep:
     name: str
     title: str | Promise
     text: str | Promise
@@ -29,21 +29,21 @@ class Step:
 
 
 STEPS = [
-    Step(
+    FirstStep(
         "product",
         _("Add a product"),
         _("What your shop sells, with the SKU that it reports."),
         _("Add product"),
         "product-add",
     ),
-    Step(
+    FirstStep(
         "keys",
         _("Add license keys"),
         _("Fill the product’s pool, or choose another source on its page."),
         _("Add keys"),
         "pools",
     ),
-    Step(
+    FirstStep(
         "api_key",
         _("Create an API key"),
         _("With it, your shop reports payments to Keywell."),
@@ -51,14 +51,14 @@ STEPS = [
         "api-key-add",
         Role.OWNER,
     ),
-    Step(
+    FirstStep(
         "test_order",
         _("Send a test order"),
         _("See what your customers get."),
         _("Send test order"),
         "test-order",
     ),
-    Step(
+    FirstStep(
         "live_order",
         _("Go live"),
         _("Let your shop report its payments. This is done when the first order is paid."),
@@ -70,7 +70,7 @@ STEPS = [
 
 @dataclass(frozen=True)
 class ShownStep:
-    step: Step
+    step: FirstStep
     is_done: bool
     is_next: bool  # the first that isn't done
     is_allowed: bool

@@ -83,7 +83,7 @@ def test_each_step_is_checked_off_by_evidence_and_the_next_one_follows(
     assert (done_titles(owner), buttons(owner)) == (TITLES[:2], [reverse("api-key-add")])
 
     make_key(merchant)
-    assert (done_titles(owner), buttons(owner)) == (TITLES[:3], [reverse("orders")])
+    assert (done_titles(owner), buttons(owner)) == (TITLES[:3], [reverse("test-order")])
 
     place(merchant, make_payment(make_product()))
     move_orders(make_sandbox(merchant))
@@ -195,7 +195,7 @@ def test_a_live_merchant_pays_for_no_query_more(owner, merchant, pay, make_produ
 
 
 def test_the_sample_command_leads_through_its_own_steps(owner):
-    page = unescape(owner.get(reverse("orders")).content.decode())
+    page = unescape(owner.get(reverse("test-order")).content.decode())
 
     assert f'<a href="{reverse("api-key-add")}">Create one</a>' in page
     assert f'<a href="{reverse("product-add")}">Add one</a>' in page

@@ -195,7 +195,7 @@ def test_a_live_merchant_pays_for_no_query_more(owner, merchant, pay, make_produ
 
 
 def test_the_sample_command_leads_through_its_own_steps(owner):
-    page = unescape(owner.get(reverse("test-order")).content.decode())
+    page = unescape(owner.get(reverse("orders")).content.decode())
 
     assert f'<a href="{reverse("api-key-add")}">Create one</a>' in page
     assert f'<a href="{reverse("product-add")}">Add one</a>' in page

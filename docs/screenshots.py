@@ -31,6 +31,10 @@ PAGES = {
     "web-service": ("/web-services/add/", ""),
     "email": ("/emails/texts/all/en/", ""),
     "setup": ("/setup/add/", ""),
+    "test-order": ("/test-order/", ""),
+    "api-keys": ("/api-keys/", ""),
+    "product-add": ("/products/add/", ""),
+    "checkout-pages": ("/checkout-pages/", ""),
 }
 
 

@@ -5,7 +5,8 @@ import pytest
 from django.core.cache import cache
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from runtime.tests.installation import TIMEOUT, Keywell
+from runtime.tests.installation import TIMEOUT, Keywell, free_port
+from runtime.tests.sink import Sink
 
 pytest.register_assert_rewrite("portal.tests.browsing")
 
@@ -46,6 +47,15 @@ def chrome():
 def install(tmp_path_factory):
     """Create an installation in its own folder. The test starts and stops it."""
     return lambda: Keywell(tmp_path_factory.mktemp("keywell") / "var")
+
+
+@pytest.fixture(scope="module")
+def sink():
+    """A mail server on loopback."""
+    sink = Sink(free_port())
+    sink.start()
+    yield sink
+    sink.stop()
 
 
 @pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])

@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from runtime.tests.installation import PROJECT, TIMEOUT, Keywell, free_port, wait_until
+from runtime.tests.installation import PROJECT, TIMEOUT, Keywell, wait_until
 from runtime.tests.sink import Sink
-
-
-@pytest.fixture(scope="module")
-def sink():
-    sink = Sink(free_port())
-    sink.start()
-    yield sink
-    sink.stop()
 
 
 class Installation(Keywell):

@@ -12,7 +12,6 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.tests.installation import TIMEOUT, free_port
-from runtime.tests.sink import Sink
 
 PAYMENTS = 200
 ADD_ENDPOINT = """
@@ -36,14 +35,6 @@ class Receiver(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-@pytest.fixture(scope="module")
-def sink():
-    sink = Sink(free_port())
-    sink.start()
-    yield sink
-    sink.stop()
 
 
 @pytest.fixture(scope="module")

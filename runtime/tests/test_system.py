@@ -25,7 +25,6 @@ from schemathesis.checks import not_a_server_error
 from outbound.models.signed import Signed
 from runtime.supervisor import die_with_parent
 from runtime.tests.installation import PROJECT, TIMEOUT, free_port, wait_until
-from runtime.tests.sink import Sink
 
 MAKE_PRODUCT = """
 from fulfillment.product_sources import add_source
@@ -84,14 +83,6 @@ from django.db.models.functions import Now
 from fulfillment.models import Fulfillment
 Fulfillment.objects.filter(due_at__gt=Now()).update(due_at=Now())
 """
-
-
-@pytest.fixture(scope="module")
-def sink():
-    sink = Sink(free_port())
-    sink.start()
-    yield sink
-    sink.stop()
 
 
 @pytest.fixture(scope="module")

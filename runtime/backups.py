@@ -6,10 +6,12 @@ The database is the only state: queues are rows. Secrets are kept apart (runtime
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from version import version
 
 FORMAT = 1
 MANIFEST, DUMP = "manifest.json", "database.dump"
+# The name of a backup's folder: when it was made, in UTC.
+NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z")
 # Environment variables in which libpq takes parameters of a connection: a command line would show the password.
 VARIABLES = {"dbname": "PGDATABASE", "sslrootcert": "PGSSLROOTCERT", "passfile": "PGPASSFILE"}
 # Rows that the manifest counts, so that people recognize a backup.
@@ -69,8 +73,9 @@ def back_up(folder: Path) -> Path:
 
 
 def remove_old(folder: Path, keep: int) -> list[Path]:
-    """Delete all but the newest complete backups in a folder; return the deleted ones."""
-    old = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))[:-keep]
+    """Delete all but the newest complete backups in a folder; return the deleted ones. Touches nothing else there."""
+    folders = [path for path in folder.iterdir() if NAME.fullmatch(path.name) and not path.is_symlink()]
+    old = sorted(path for path in folders if (path / MANIFEST).is_file())[:-keep]
     for path in old:
         shutil.rmtree(path)
     return old
@@ -97,7 +102,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"VAULT_KEYS doesn’t contain the key {', '.join(missing)}, which encrypted codes in this backup, but"
             f" {', '.join(key_id.hex() for key_id in key_ids())}. Set VAULT_KEYS to the keys of that time."
         )
-    if _digest(path / DUMP) != (recorded["sha256"], recorded["bytes"]):
+    try:
+        is_intact = _digest(path / DUMP) == (recorded["sha256"], recorded["bytes"])
+    except OSError as error:
+        raise BackupError(f"Cannot read {path / DUMP}: {error.strerror}.") from error
+    except (KeyError, TypeError) as error:
+        raise BackupError(f"{path / MANIFEST} is damaged.") from error
+    if not is_intact:
         raise BackupError(f"{path / DUMP} is damaged: it differs from its manifest.")
     return manifest
 
@@ -180,10 +191,26 @@ def _load(path: Path) -> None:
         "--single-transaction",
     ]
     psql += ["--command=DROP SCHEMA public CASCADE; CREATE SCHEMA public", "--file=-"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as script:
-        _check(subprocess.run(psql, env=environment, stdin=script.stdout, capture_output=True))
-    if script.returncode:
-        raise BackupError(f"{path} is damaged: pg_restore ended with {script.returncode}.")
+    with tempfile.TemporaryFile() as errors:
+        loader = subprocess.Popen(
+            psql, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        script = subprocess.run(command, env=environment, stdout=loader.stdin, stderr=subprocess.DEVNULL)
+        if script.returncode and not _ends(loader):
+            # At the end of its input it would commit what it has.
+            loader.kill()
+            loader.wait()
+            raise BackupError(f"{path} can’t be read: pg_restore ended with {script.returncode}. Nothing was changed.")
+        loader.communicate()
+        errors.seek(0)
+        _check(subprocess.CompletedProcess(psql, loader.returncode, stderr=errors.read()))
+
+
+def _ends(process: subprocess.Popen[bytes]) -> bool:
+    """Return whether a process ends by itself, although its input is still open."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    return process.returncode is not None
 
 
 def _check(result: subprocess.CompletedProcess[bytes]) -> None:

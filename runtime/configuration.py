@@ -16,7 +16,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-SETTING = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
+# A line that environ.Env.read_env understands: the name, and the value.
+SETTING = re.compile(r"(?:export )?([A-Za-z_0-9]+)=(.*)")
 BOOLEANS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 # Settings that every installation needs, each with its alternatives.
 REQUIRED = [("SECRET_KEY",), ("VAULT_KEYS",), ("EMAIL_URL", "ANYMAIL_ESP")]
@@ -48,7 +49,7 @@ def read_settings_file() -> None:
     if path.is_file():
         try:
             environ.Env.read_env(path)
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             raise ImproperlyConfigured(f"Cannot read the settings in {path}: {error}") from error
     _read_values_from_files()
 
@@ -59,7 +60,7 @@ def _read_values_from_files() -> None:
         if path and not os.environ.get(name):
             try:
                 os.environ[name] = Path(path).read_text().strip()
-            except (OSError, UnicodeError) as error:
+            except (OSError, ValueError) as error:
                 raise ImproperlyConfigured(f"Cannot read {path}, which {name}_FILE names: {error}") from error
 
 
@@ -93,7 +94,9 @@ class Settings(environ.Env):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ENVIRON = {name: value for name, value in os.environ.items() if value}
+        # A value is never another variable's: environ would take a secret that starts with $ for a name, and show it.
+        self.escape_proxy = True
+        self.ENVIRON = {name: value.replace("$", r"\$") for name, value in os.environ.items() if value}
 
     def require(self, *alternatives: str) -> list[str]:
         """Return what to say about a missing setting: nothing if one of the alternatives is set."""

@@ -1,7 +1,9 @@
 """`run.py init`: checks and writes the settings of a real installation, and creates its first accounts."""
 
 import argparse
+import contextlib
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -86,6 +88,7 @@ def init(arguments: list[str]) -> int:
     asker = Asker(interactive=sys.stdin.isatty(), skip_checks=options.skip_checks)
     given = given_settings()
     read_settings_file()
+    refuse_several_lines(given_settings() | {"BASE_URL": options.address or "", "EMAIL_URL": options.email_url or ""})
     if is_complete():
         say(f"Keeping the settings in {settings_file()}.")
         settings: dict[str, str] = {}
@@ -136,7 +139,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--staff", metavar="ADDRESS", help="the first administrator, who gets a test e-mail")
     parser.add_argument("--company", metavar="NAME", help="the first merchant, as customers know it")
     parser.add_argument("--owner", metavar="ADDRESS", help="its owner, who gets an invitation (default: --staff)")
-    parser.add_argument("--language", default="en", help="of e-mails to the merchant's members (en)")
+    languages = ["en", *sorted(path.parent.name for path in BASE_DIR.glob("locale/*/LC_MESSAGES"))]
+    parser.add_argument(
+        "--language", default="en", choices=languages, help="of e-mails to the merchant's members (en)"
+    )
     parser.add_argument("--skip-checks", action="store_true", help="accept what doesn't work yet: DNS, TLS, mail")
     parser.add_argument("--only-missing", action="store_true", help="don't write settings that the environment has")
     parser.add_argument("--no-start", action="store_true", help="end when everything is set up")
@@ -179,7 +185,8 @@ def network_settings(address: str) -> dict[str, str]:
     if parts.scheme == "https":
         return {"BEHIND_PROXY": "on", "HOST": "127.0.0.1", "PORT": "8000"}
     is_local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-    return {"HOST": "127.0.0.1" if is_local else "0.0.0.0", "PORT": str(parts.port or 80)}  # noqa: S104
+    local = "::1" if parts.hostname == "::1" else "127.0.0.1"
+    return {"HOST": local if is_local else "0.0.0.0", "PORT": str(parts.port or 80)}  # noqa: S104
 
 
 def free_folder() -> Path:
@@ -197,7 +204,8 @@ def ask_for_mail(asker: Asker, options: argparse.Namespace, settings: dict[str, 
     url = options.email_url
     while True:
         if url or not settings.keys() & {"EMAIL_URL", "EMAIL_URL_FILE", "ANYMAIL_ESP"}:
-            settings["EMAIL_URL"] = url or ask_for_server(asker)
+            # Compose would take $ for the beginning of a variable.
+            settings["EMAIL_URL"] = (url or ask_for_server(asker)).replace("$", "%24")
         if not (staff and settings.get("EMAIL_URL", "elsewhere")) or asker.accepts(
             partial(test_mail, settings, staff)
         ):
@@ -230,11 +238,31 @@ def write_settings(settings: dict[str, str]) -> None:
     """Add to the settings file, readable only by its owner. What it contains already stays."""
     path = settings_file()
     path.touch(mode=0o600)
-    before = path.read_text()
-    named = {match[1] for line in before.splitlines() if (match := SETTING.match(line))}
-    lines = [f"{name}={value}\n" for name, value in settings.items() if name not in named]
-    path.write_text(f"{before}{HEADER}{''.join(lines)}")
+    with path.open("r+") as file:
+        with contextlib.suppress(PermissionError):  # another user's; in a container, the host's
+            os.fchmod(file.fileno(), 0o600)
+        before = file.read()
+        # An empty setting counts as missing, and of two lines with the same name the last one counts.
+        given = {match[1] for line in before.splitlines() if (match := SETTING.match(line)) and match[2]}
+        lines = [f"{name}={quoted(value)}\n" for name, value in settings.items() if name not in given]
+        # Added at the end, so that a full disk leaves the rest as it was.
+        separator = "" if before.endswith("\n") or not before else "\n"
+        file.write(f"{separator}{HEADER}{''.join(lines)}")
     say(f"Settings written to {path}")
+
+
+def quoted(value: str) -> str:
+    """Return how a settings file has the value: as it is, unless its own quotes would be lost."""
+    if not re.fullmatch(r"'.*'|\".*\"", value):
+        return value
+    escaped = value.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def refuse_several_lines(settings: dict[str, str]) -> None:
+    for name, value in settings.items():
+        if len(value.splitlines()) > 1:
+            sys.exit(f"Nothing was written. {name} has several lines, but a setting has one.")
 
 
 def create_accounts(command: list[str], lock: int) -> None:

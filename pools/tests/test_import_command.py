@@ -5,6 +5,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from pools.models import KeyImport, KeyImportPart, LicenseKey
+from pools.sandbox import add_test_pools
 
 
 @pytest.fixture
@@ -78,6 +79,17 @@ def test_it_reports_a_bad_line_and_imports_nothing(make_pool, write_file, capsys
 def test_a_file_without_keys_is_an_error(make_pool, write_file, content):
     with pytest.raises(CommandError, match="Nothing was imported. (No license keys found|This is a PDF)"):
         run(str(make_pool().pk), write_file(content))
+
+
+def test_a_name_means_the_live_pool_and_never_its_test_pool(make_pool, sandbox, write_file):
+    pool = make_pool(name="Photo Pro")
+    add_test_pools(sandbox)
+
+    run("Photo Pro", write_file(b"AAAA\n"))
+    run("Photo Pro", write_file(b"BBBB\n"), "--merchant", sandbox.slug)
+
+    assert [key.code for key in pool.keys.all()] == ["AAAA"]
+    assert [key.code for key in pool.test_pool.keys.all()] == ["BBBB"]
 
 
 def test_it_asks_for_the_merchant_when_the_pool_name_is_ambiguous(make_pool, outsider, write_file):

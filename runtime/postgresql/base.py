@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.db.backends.postgresql import base
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.backends.utils import debug_transaction
 from psycopg import pq
 from psycopg.adapt import Loader, Transformer
@@ -32,7 +33,20 @@ IDLE_SECONDS = 5
 Message = tuple[bytes, list[bytes | None] | None]
 
 
+class SchemaEditor(DatabaseSchemaEditor):
+    """Waits for a table only shortly, because payments wait behind it. The command `migrate` tries again."""
+
+    LOCK_TIMEOUT = "3s"
+
+    def __enter__(self) -> Any:
+        super().__enter__()
+        if self.atomic_migration and not self.collect_sql:
+            self.execute(f"SET LOCAL lock_timeout = '{self.LOCK_TIMEOUT}'", params=None)
+        return self
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    SchemaEditorClass = SchemaEditor
     used_at = float("-inf")
 
     def close_if_health_check_failed(self) -> None:

@@ -1,14 +1,18 @@
 """Backups: what they contain, what they refuse, and that everything comes back after the loss of a machine."""
 
 import json
+import os
 import shutil
 import subprocess
 from base64 import b64encode
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from django.test import override_settings
 
+from runtime import backups
 from runtime.backups import DUMP, MANIFEST, BackupError, read_manifest, remove_old
 from runtime.kept_secrets import SecretsError, keep_secrets, read_secrets
 from runtime.tests.installation import Keywell
@@ -143,12 +147,68 @@ def change(backup: Path, **changes) -> None:
 
 def test_only_old_complete_backups_are_deleted(tmp_path):
     for day in range(1, 6):
-        (tmp_path / f"2026-11-0{day}").mkdir()
+        (tmp_path / f"2026-11-0{day}T030000Z").mkdir()
         if day != 5:
-            (tmp_path / f"2026-11-0{day}" / MANIFEST).touch()
+            (tmp_path / f"2026-11-0{day}T030000Z" / MANIFEST).touch()
 
-    assert [path.name for path in remove_old(tmp_path, 2)] == ["2026-11-01", "2026-11-02"]
+    assert [path.name[:10] for path in remove_old(tmp_path, 2)] == ["2026-11-01", "2026-11-02"]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_else_is_beside_the_backups_stays(tmp_path):
+    """Many programs have a manifest.json. A link to the newest backup is none itself."""
+    others = [tmp_path / name for name in ("application", "2025-01-01", "2026-11-01T030000Z")]
+    for path in others:
+        path.mkdir()
+        (path / MANIFEST).touch()
+    (tmp_path / "2026-12-01T030000Z").symlink_to(others[-1])
+
+    assert remove_old(tmp_path, 1) == []
+    assert all(path.exists() for path in others)
+
+
+def test_a_missing_dump_is_named(tmp_path, settings):
+    manifest = {"format": 1, "keywell": "1", "migrations": [], "vault_keys": [], "dump": {"sha256": "", "bytes": 0}}
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(BackupError, match=f"Cannot read {tmp_path}/{DUMP}: No such file"):
+        read_manifest(tmp_path)
+
+
+@pytest.fixture
+def database(monkeypatch):
+    """A database of its own with a table."""
+    given = urlsplit(os.environ["DATABASE_URL"])
+    with psycopg.connect(given.geturl(), autocommit=True) as server:
+        server.execute("CREATE DATABASE restoring")
+        url = given._replace(path="/restoring").geturl()
+        monkeypatch.setenv("DATABASE_URL", url)
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept ()")
+        yield url
+        server.execute("DROP DATABASE restoring WITH (FORCE)")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'CREATE TABLE half ();'; kill -9 $$", "Nothing was changed"),
+        ("echo 'CREATE TABLE half ();'; echo 'nonsense;'", "psql failed: .*nonsense"),
+    ],
+)
+def test_a_restore_that_breaks_off_changes_nothing(database, tmp_path, monkeypatch, script, said):
+    program = tmp_path / "pg_restore"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    psql, environment = backups._program("psql")
+    (tmp_path / "psql").symlink_to(psql)
+    monkeypatch.setattr(backups, "_program", lambda _: (program, environment))
+
+    with pytest.raises(BackupError, match=said):
+        backups._load(tmp_path / DUMP)
+    with psycopg.connect(database) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert tables == [("kept",)]
 
 
 @pytest.mark.parametrize("passphrase", ["", "correct horse"])

@@ -64,6 +64,28 @@ def test_a_missing_file_of_a_setting_is_named(tmp_path):
         read_settings_file()
 
 
+def test_a_file_that_holds_no_text_is_named(tmp_path):
+    (tmp_path / "key").write_bytes(b"\xff")
+    os.environ["SECRET_KEY_FILE"] = f"{tmp_path}/key"
+
+    with pytest.raises(ImproperlyConfigured, match="/key, which SECRET_KEY_FILE names"):
+        read_settings_file()
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    os.environ["SECRET_KEY_FILE"] = str(tmp_path)
+
+    with pytest.raises(ImproperlyConfigured, match="which SECRET_KEY_FILE names: .*Is a directory"):
+        read_settings_file()
+
+
+@pytest.mark.parametrize("value", ["$abc", "a$b$$", r"\$a", "$"])
+def test_a_dollar_sign_is_an_ordinary_character(value):
+    os.environ["SECRET_KEY"] = value
+
+    assert Settings()("SECRET_KEY") == value
+
+
 def test_an_empty_setting_is_missing():
     os.environ |= {"SECRET_KEY": "", "PORT": ""}
 
@@ -90,7 +112,7 @@ def test_a_number_is_whole(text):
 
 def test_unknown_settings_and_invalid_lines_are_named(environment):
     environment.write_text(
-        "# a comment\n\nEMIAL_URL=smtp://localhost\nBASE_URL https://keys.example\nXYZ=1\nPORT=8000\n"
+        "# a comment\n\nEMIAL_URL=smtp://localhost\nBASE_URL https://keys.example\nXYZ=1\nPORT=8000\nHOST = ::1\n"
     )
     os.environ |= {"KEYWELL_VRA": "/srv", "ALLOWED_HOST": "keys.example", "EMAIL": "me", "SECRET_KEY_FILE": "x"}
 
@@ -98,6 +120,7 @@ def test_unknown_settings_and_invalid_lines_are_named(environment):
         f"Unknown setting in line 3 of {environment}: EMIAL_URL. Did you mean EMAIL_URL?",
         f"Line 4 of {environment} is ignored, because it isn’t NAME=value.",
         f"Unknown setting in line 5 of {environment}: XYZ. See .env.example.",
+        f"Line 7 of {environment} is ignored, because it isn’t NAME=value.",
         "Unknown setting in the environment: ALLOWED_HOST. Did you mean ALLOWED_HOSTS?",
         "Unknown setting in the environment: KEYWELL_VRA. Did you mean KEYWELL_VAR?",
     ]

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import environ
 import pytest
 import requests
 
+from runtime.configuration import Settings, read_settings_file
+from runtime.init import network_settings, write_settings
 from runtime.tests.installation import PROJECT, TIMEOUT, Keywell, wait_until
 from runtime.tests.sink import Sink
 
@@ -192,10 +195,14 @@ def test_without_a_broker_it_serves_and_says_what_waits(initialized):
         ({"address": "https://keys.example.com/shop"}, "isn’t an address such as https://keys.example.com"),
         ({"address": "https://keywell.invalid"}, "DNS has no address for keywell.invalid"),
         ({"email-url": ""}, "--email-url is missing"),
+        ({"address": "http://localhost\n:8000"}, "BASE_URL has several lines"),
         ({"email-url": "smtp://127.0.0.1:1"}, "Connection refused"),
         ({"email-url": "imap://127.0.0.1"}, "Invalid email schema"),
         ({"sender": "nobody"}, "“nobody” isn’t an e-mail address"),
         ({"staff": ""}, "--staff is missing"),
+        ({"language": "xx"}, "argument --language: invalid choice: 'xx'"),
+        ({"address": "http://localhost\n:8000"}, "BASE_URL has several lines"),
+        ({"email-url": "smtp://127.0.0.1\nDJANGO_DEBUG=on"}, "EMAIL_URL has several lines"),
         ({"company": " "}, "A name has 1 to 200 printable characters"),
     ],
     ids=lambda value: str(value)[:30],
@@ -203,11 +210,58 @@ def test_without_a_broker_it_serves_and_says_what_waits(initialized):
 def test_nothing_is_written_when_an_answer_is_wrong(empty, sink, wrong, said):
     result = empty.run("init", *empty.options(sink, **wrong), "--no-start")
 
-    assert result.returncode == 1
+    assert result.returncode
     assert said in result.stderr
     assert "Traceback" not in result.stderr
     assert not empty.settings.exists()
     assert not empty.var.exists()
+
+
+VALUES = ["a b", "$a$b", "a#b #c", "'x'", '"x"', r"'a\n'", r'"\"\\"', "x'", " x ", "a=b", "é", "'"]
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """The settings file, and an environment without settings to read it into."""
+    path = tmp_path / ".env"
+    monkeypatch.setattr(os, "environ", {"KEYWELL_ENV": str(path)})
+    monkeypatch.setattr(environ.Env, "ENVIRON", os.environ)
+    return path
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_what_it_writes_is_read_back_as_it_was(written, value):
+    write_settings({"SECRET_KEY": value})
+    read_settings_file()
+
+    assert Settings()("SECRET_KEY") == value
+
+
+def test_it_completes_settings_without_changing_them(written):
+    """An empty setting is missing; the last line may have no end."""
+    written.write_text("EMAIL_URL=\nHOST = ::1\nVAULT_KEYS=abc")
+    written.chmod(0o644)
+    write_settings({"EMAIL_URL": "smtp://localhost", "HOST": "::1", "VAULT_KEYS": "other"})
+    read_settings_file()
+
+    assert written.read_text().startswith("EMAIL_URL=\nHOST = ::1\nVAULT_KEYS=abc\n")
+    assert [os.environ[name] for name in ("EMAIL_URL", "HOST", "VAULT_KEYS")] == ["smtp://localhost", "::1", "abc"]
+    assert written.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("http://localhost:8001", "127.0.0.1", "8001"),
+        ("http://[::1]:8001", "::1", "8001"),
+        ("http://keys.example", "0.0.0.0", "80"),  # noqa: S104
+        ("https://keys.example:8443", "127.0.0.1", "8000"),
+    ],
+)
+def test_it_listens_where_the_address_leads(address, host, port):
+    settings = network_settings(address)
+
+    assert (settings["HOST"], settings["PORT"]) == (host, port)
 
 
 def test_a_port_in_use_is_named(empty, sink):

@@ -95,7 +95,9 @@ class Command(BaseCommand):
 
 def find_pool(pool: str, merchant: str | None) -> LicensePool:
     pools = LicensePool.objects.filter(merchant__slug=merchant) if merchant else LicensePool.objects.all()
-    found = list(pools.filter(pk=int(pool)) if pool.isdecimal() else pools.filter(name=pool))
+    # A test pool has the name of its live pool.
+    named = pools if merchant else pools.filter(live=None)
+    found = list(pools.filter(pk=int(pool)) if pool.isdecimal() else named.filter(name=pool))
     if len(found) != 1:
         problem = "Several merchants have a" if found else "There is no"
         raise CommandError(f"{problem} pool {pool}.{' Choose one with --merchant.' if found else ''}")

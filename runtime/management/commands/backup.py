@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import psycopg
 from django.core.management.base import BaseCommand, CommandError
 
 from runtime.backups import BackupError, back_up, remove_old
@@ -28,7 +29,7 @@ class Command(BaseCommand):
                 keep_secrets(secrets, read_passphrase(passphrase_file))
                 self.stdout.write(f"Secrets written to {secrets}")
             path = back_up(folder)
-        except (BackupError, SecretsError, OSError) as error:
+        except (BackupError, SecretsError, OSError, psycopg.OperationalError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Backup written to {path}")
         for old in remove_old(folder, keep) if keep else []:

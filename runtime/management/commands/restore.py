@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import psycopg
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
@@ -17,7 +18,7 @@ class Command(BaseCommand):
     def handle(self, *, backup, replace, **options):
         try:
             manifest = restore(backup, replace=replace)
-        except BackupError as error:
+        except (BackupError, psycopg.OperationalError) as error:
             raise CommandError(str(error)) from error
         call_command("migrate", interactive=False, verbosity=0)
         rows = ", ".join(f"{count} of {name}" for name, count in manifest["rows"].items())

@@ -4,14 +4,21 @@ Deployment values come from the environment or from a file `.env` next to manage
 `.env.example`. Secrets have no default. `run.py` generates them for the demo.
 """
 
-from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 from licensing.cors import read_origins
-from runtime.configuration import Settings, check_required, read_settings_file
+from runtime.configuration import (
+    Settings,
+    check_required,
+    read_base_url,
+    read_broker_url,
+    read_database_url,
+    read_networks,
+    read_settings_file,
+)
 from version import version
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -24,7 +31,7 @@ check_required(env, ("SECRET_KEY",), ("VAULT_KEYS",), ("DATABASE_URL",), ("BROKE
 DEBUG = env.flag("DJANGO_DEBUG", default=False)
 SECRET_KEY = env("SECRET_KEY")
 VAR = Path(env("KEYWELL_VAR", default=str(BASE_DIR / "var"))).resolve()
-BASE_URL = env("BASE_URL", default="http://127.0.0.1:8000").rstrip("/")
+BASE_URL = env.parse("BASE_URL", read_base_url, "like https://keys.example.com", default="http://127.0.0.1:8000")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", urlsplit(BASE_URL).hostname])
 CSRF_TRUSTED_ORIGINS = [BASE_URL]
 
@@ -92,9 +99,9 @@ TEMPLATES = [
 # Database: PostgreSQL only (docs/decisions/0001-postgresql-only.md). Connections are persistent: opening one for
 # each request would cost more than the dozen rows that a payment writes. They are checked after a pause.
 
-DATABASES = {"default": env.db_url("DATABASE_URL")}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: postgresql://user:password@host/name")
+DATABASES = {
+    "default": env.parse("DATABASE_URL", read_database_url, "like postgresql://user:password@host/name", default="")
+}
 DATABASES["default"].update(ENGINE="runtime.postgresql", CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
 # The statements that run most often are prepared once per connection (runtime/postgresql/).
 PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", default=True)
@@ -103,7 +110,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Broker and cache. Database rows are the queue (work/models.py), so flushing the broker loses nothing. The cache
 # counts failed sign-ins. It is in the database, so that people can sign in while the broker is down.
 
-BROKER_URL = env("BROKER_URL")
+BROKER_URL = env.parse("BROKER_URL", read_broker_url, "like redis://host:6379/0 or redis+socket:///path", default="")
 # For requests that people wait for (work/valkey.py). Timeouts are in seconds.
 VALKEY = {
     "url": BROKER_URL.replace("redis+socket://", "unix://"),
@@ -149,7 +156,10 @@ CELERY_BEAT_SCHEDULE = {
 # E-mail. Either EMAIL_URL for SMTP (smtp+tls://user:password@host:587), or ANYMAIL_ESP, a module of
 # anymail.backends, with its settings in ANYMAIL (POSTMARK_SERVER_TOKEN=...,...).
 
-vars().update(env.email_url_config(env("EMAIL_URL", default="dummymail://")))
+MAIL_FORM = (
+    "like smtp+tls://user:password@host:587, smtp+ssl://…, or smtp:// without TLS, with %-codes for special characters"
+)
+vars().update(env.parse("EMAIL_URL", env.email_url_config, MAIL_FORM, default="dummymail://"))
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend":
@@ -168,7 +178,7 @@ if ANYMAIL_ESP := env("ANYMAIL_ESP", default=""):
 # Requests to URLs of merchants (outbound/address_guard.py): our own networks that they may reach anyway, even over
 # http://.
 
-CALLOUT_NETWORKS = [ip_network(network) for network in env.list("CALLOUT_NETWORKS", default=[])]
+CALLOUT_NETWORKS = env.parse("CALLOUT_NETWORKS", read_networks, "a list of networks such as 10.1.2.0/24", default="")
 # HTTP proxy for requests to all other networks, http://user:password@host:port. Ignores the environment's proxies.
 CALLOUT_PROXY = env("CALLOUT_PROXY", default="")
 

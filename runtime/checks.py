@@ -26,6 +26,10 @@ class Doubtful(Exception):
     """This doesn't work now, but may work later."""
 
 
+class NotServed(Doubtful):
+    """Nothing answers at a public address yet."""
+
+
 def check_address(url: str) -> str:
     """Check a public URL: its form and its DNS entry; return what was found. Raises Unusable or Doubtful."""
     parts = split_address(url)
@@ -56,11 +60,15 @@ def check_tls(url: str) -> str:
     """Check the certificate of a public URL; return what was found. Raises Doubtful."""
     if url.startswith("http://"):
         return ""
-    return f"the certificate is valid until {certificate_of(url):%Y-%m-%d}"
+    try:
+        return f"the certificate is valid until {certificate_of(url):%Y-%m-%d}"
+    except NotServed as error:
+        # The proxy comes after `init`.
+        return str(error)
 
 
 def certificate_of(url: str) -> datetime:
-    """Return when the certificate of an https:// URL expires. Raises Doubtful if it isn't valid or nothing answers."""
+    """Return when the certificate of an https:// URL expires. Raises Doubtful if it isn't valid, or NotServed."""
     parts = split_address(url)
     host, port = str(parts.hostname), parts.port or 443
     try:
@@ -73,8 +81,8 @@ def certificate_of(url: str) -> datetime:
     except ssl.SSLCertVerificationError as error:
         raise Doubtful(f"The certificate of {host} isn’t valid: {error.verify_message}.") from error
     except (OSError, ValueError) as error:
-        raise Doubtful(
-            f"Nothing serves TLS at port {port} of {host} yet ({getattr(error, 'strerror', None) or error})."
+        raise NotServed(
+            f"nothing serves TLS at port {port} of {host} yet ({getattr(error, 'strerror', None) or error})."
             " Start the proxy in front of Keywell (docs/installing.md)."
         ) from error
 

@@ -7,10 +7,13 @@ secrets that way. An empty setting counts as missing. All settings are described
 import logging
 import os
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -102,6 +105,13 @@ class Settings(environ.Env):
         """Return what to say about a missing setting: nothing if one of the alternatives is set."""
         return [] if any(name in self.ENVIRON for name in alternatives) else [" or ".join(alternatives)]
 
+    def parse(self, name: str, read: Callable[[str], Any], form: str, *, default: str) -> Any:
+        """Return what `read` makes of a setting. The error names only the form: the value may be secret."""
+        try:
+            return read(str(self(name, default=default)))
+        except (ValueError, KeyError, ImproperlyConfigured):
+            raise ImproperlyConfigured(f"{name} must be {form}.") from None
+
     def flag(self, name: str, *, default: bool) -> bool:
         value = str(self(name, default="on" if default else "off"))
         if value.lower() not in BOOLEANS:
@@ -119,8 +129,8 @@ def check_required(env: Settings, *required: tuple[str, ...]) -> None:
     missing = [text for alternatives in required for text in env.require(*alternatives)]
     if missing:
         raise ImproperlyConfigured(
-            f"Missing settings: {', '.join(missing)}. `python3 run.py init` asks for all and writes them into"
-            f" {settings_file()}; .env.example describes each."
+            f"Missing settings: {', '.join(missing)}. If this installation had them, restore {settings_file()} from"
+            " your copy. In a new one, `python3 run.py init` asks for them. .env.example describes each."
         )
 
 
@@ -133,3 +143,31 @@ def is_demo() -> bool:
     given = any(os.environ.get(name) or os.environ.get(f"{name}_FILE") for name in meant_seriously)
     debug: Any = BOOLEANS.get((os.environ.get("DJANGO_DEBUG") or "on").lower())
     return not (settings_file().is_file() or given or debug is False)
+
+
+def read_base_url(text: str) -> str:
+    """Raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
+def read_database_url(text: str) -> dict[str, Any]:
+    """Raises ValueError unless it names a PostgreSQL database."""
+    config: dict[str, Any] = environ.Env.db_url_config(text)
+    if config.get("ENGINE") != "django.db.backends.postgresql":
+        raise ValueError(text)
+    return config
+
+
+def read_broker_url(text: str) -> str:
+    """Raises ValueError."""
+    if urlsplit(text).scheme not in {"redis", "rediss", "redis+socket"}:
+        raise ValueError(text)
+    return text
+
+
+def read_networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """Read a list, separated by commas. Raises ValueError."""
+    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]

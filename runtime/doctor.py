@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from email.utils import parseaddr, parsedate_to_datetime
+from smtplib import SMTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -20,6 +21,7 @@ from urllib.request import Request, urlopen
 import dns.exception
 import dns.resolver
 from django.conf import settings
+from django.core.mail import get_connection
 from django.db import connection
 from django.utils import timezone
 
@@ -28,7 +30,7 @@ from runtime import status
 from runtime.checks import Doubtful, Unusable, certificate_of, check_address, split_address
 from runtime.configuration import doubtful_settings, settings_file
 from runtime.status import FAILED, WARNING, Finding
-from vault.ciphers import key_ids
+from vault.ciphers import UnknownKey, check_key_of, key_ids
 from version import version
 from work.valkey import valkey
 
@@ -73,7 +75,7 @@ def check_settings() -> Iterator[Finding]:
     if settings_file().is_file() and demo_users.exists():
         text = "Users of the demo can sign in, whose passwords are in demo.env."
         yield Finding(subject, text, FAILED, "Clear “active” for them in the admin, under Users.")
-    yield Finding(subject, f"Keywell {version()}, Python {sys.version.split()[0]}, {len(key_ids())} vault keys.")
+    yield Finding(subject, f"Keywell {version()}, Python {sys.version.split()[0]}, vault keys: {len(key_ids())}.")
 
 
 def _weak_settings() -> Iterator[tuple[bool, str, str]]:
@@ -266,8 +268,36 @@ def check_postgresql() -> Iterator[Finding]:
     yield Finding(subject, f"Version {number}.")
 
 
+def check_vault() -> Iterator[Finding]:
+    subject = "Vault"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT key FROM vault_fingerprintkey")
+        row = cursor.fetchone()
+    try:
+        check_key_of(bytes(row[0]))
+    except UnknownKey as error:
+        yield Finding(subject, str(error), FAILED, "Put the key with that id into VAULT_KEYS, from your copy.")
+    else:
+        yield Finding(subject, "VAULT_KEYS fits the database.")
+
+
+def check_mail_server() -> Iterator[Finding]:
+    subject = "Mail server"
+    server = get_connection()
+    try:
+        server.open()
+        server.close()
+    except (OSError, SMTPException) as error:
+        text = f"It can’t be used: {error}."
+        yield Finding(subject, text, FAILED, "Check EMAIL_URL, and `manage test_mail ADDRESS`.")
+    else:
+        yield Finding(subject, "It accepts connections.")
+
+
 CHECKS: list[Callable[[], Iterator[Finding]]] = [
     check_settings,
+    check_vault,
+    check_mail_server,
     check_public_address,
     check_mail_domain,
     check_postgresql,

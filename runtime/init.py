@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from getpass import getpass
-from pathlib import Path
 from urllib.parse import quote
 
 from runtime.checks import (
@@ -31,7 +30,7 @@ from runtime.configuration import (
     read_settings_file,
     settings_file,
 )
-from runtime.installation import new_vault_key, read_settings
+from runtime.installation import new_vault_key, read_settings, refuse_lost_settings
 from runtime.machine import listen, reason, run, say, warn
 from runtime.serving import run_services
 
@@ -72,7 +71,8 @@ class Asker:
                 say(f"  ok: {found}")
             return True
         except (Unusable, Doubtful) as error:
-            warn(f"  problem: {error}")
+            if self.interactive or self.skip_checks:
+                warn(f"  problem: {error}")
             if isinstance(error, Doubtful) and (self.skip_checks or (self.interactive and confirm("Keep it anyway?"))):
                 return True
             self.problems.append(str(error))
@@ -115,7 +115,19 @@ def init(arguments: list[str]) -> int:
     var = read_settings()
     answers = [f"--staff={staff}", f"--company={company}", f"--owner={owner}", f"--language={options.language}"]
     command = [sys.executable, "manage.py", "first_accounts", *answers]
-    return run_services(var, complete=partial(create_accounts, command), stay=not options.no_start)
+    created: list[bool] = []
+
+    def complete(lock: int) -> None:
+        create_accounts(command, lock)
+        created.append(True)
+
+    status = run_services(var, complete=complete, stay=not options.no_start)
+    if not created:
+        warn("Interrupted before the accounts were created. Run `python3 run.py init` again with the same answers.")
+        return 130
+    if options.no_start:
+        say("Next: python3 run.py starts Keywell (docs/installing.md).")
+    return status
 
 
 def is_complete() -> bool:
@@ -162,13 +174,19 @@ def ask_for_settings(asker: Asker, options: argparse.Namespace) -> dict[str, str
         asker.accepts(partial(check_tls, address))
         settings |= network_settings(address) | settings | {"BASE_URL": address.rstrip("/")}
     os.environ.update({name: settings[name] for name in ("HOST", "PORT") if name in settings})
-    listen().close()
-    settings.setdefault("KEYWELL_VAR", str(free_folder()))
-    if "SECRET_KEY_FILE" not in settings:
-        settings.setdefault("SECRET_KEY", secrets.token_urlsafe(48))
-    if "VAULT_KEYS_FILE" not in settings:
-        settings.setdefault("VAULT_KEYS", new_vault_key())
-    return settings
+    listen("init").close()
+    if "DATABASE_URL" not in settings:
+        settings.setdefault("KEYWELL_VAR", free_folder())
+    return settings | new_secrets(settings)
+
+
+def new_secrets(settings: dict[str, str]) -> dict[str, str]:
+    """Return the secrets that the settings lack. Stops if there is an installation already, which needs its own."""
+    made = {"SECRET_KEY": secrets.token_urlsafe(48), "VAULT_KEYS": new_vault_key()}
+    missing = {name: value for name, value in made.items() if not settings.keys() & {name, f"{name}_FILE"}}
+    if missing:
+        refuse_lost_settings(BASE_DIR / settings.get("KEYWELL_VAR", "var"))
+    return missing
 
 
 def given_settings() -> dict[str, str]:
@@ -189,10 +207,9 @@ def network_settings(address: str) -> dict[str, str]:
     return {"HOST": local if is_local else "0.0.0.0", "PORT": str(parts.port or 80)}  # noqa: S104
 
 
-def free_folder() -> Path:
-    """Return the default data folder, or another one if that is in use, such as by a demo."""
-    folders = [BASE_DIR / "var", BASE_DIR / OTHER_VAR]
-    return next((folder for folder in folders if not (folder / "postgres").exists()), folders[-1])
+def free_folder() -> str:
+    """Return the default data folder, relative to run.py; or another one if that holds a demo."""
+    return OTHER_VAR if (BASE_DIR / "var/secrets.env").exists() else "var"
 
 
 def ask_for_mail(asker: Asker, options: argparse.Namespace, settings: dict[str, str], staff: str) -> None:
@@ -219,7 +236,9 @@ def ask_for_server(asker: Asker) -> str:
     if not asker.interactive:
         asker.problems.append("--email-url is missing. Mail server, such as smtp+tls://user:password@host:587")
         return ""
-    server = input("Mail server (host, or host:port): ").strip()
+    server = ""
+    while not server:
+        server = input("Mail server (host:port, or smtp://host:port if it has no TLS): ").strip()
     if "://" in server:
         return server
     host, _, port = server.partition(":")

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import os
 import secrets
 import sys
@@ -35,11 +36,7 @@ def prepare_demo(var: Path) -> None:
     """Create, once, the secrets that a real installation must provide."""
     path = var / "secrets.env"
     if not path.exists():
-        if (var / "postgres").exists():
-            sys.exit(
-                f"{var} holds an installation, but its settings are missing: {settings_file()} doesn’t exist. Restore"
-                " that file, or set KEYWELL_ENV to its path. For a demo, set KEYWELL_VAR to another folder."
-            )
+        refuse_lost_settings(var)
         with tempfile.NamedTemporaryFile("w", dir=var, prefix="secrets.") as new:
             new.write(f"SECRET_KEY={secrets.token_urlsafe(48)}\nVAULT_KEYS={new_vault_key()}\n")
             new.flush()
@@ -48,6 +45,16 @@ def prepare_demo(var: Path) -> None:
     environ.Env.read_env(path)
     set_default("STAFF_SECOND_FACTOR_REQUIRED", "off")
     set_default("EMAIL_URL", f"filemail:///{var}/mail")
+
+
+def refuse_lost_settings(var: Path) -> None:
+    """Stop if this folder holds a real installation: its secrets were in settings that are gone."""
+    if (var / "postgres").exists() and not (var / "secrets.env").exists():
+        sys.exit(
+            f"{var} holds an installation, but its settings are missing: {settings_file()} lacks SECRET_KEY or"
+            " VAULT_KEYS. Restore them from your copy, or set KEYWELL_ENV to the path of the file with them. For"
+            " another installation, set KEYWELL_VAR to another folder."
+        )
 
 
 def set_default(name: str, value: str) -> None:
@@ -60,4 +67,5 @@ def new_vault_key() -> str:
 
 def cannot_write(error: OSError) -> str:
     var = os.environ.get("KEYWELL_VAR")
-    return f"Cannot write to {var}: {error.strerror}. Make room, or set KEYWELL_VAR to another folder."
+    remedy = "Make room" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "Change its owner"
+    return f"Cannot write to {var}: {error.strerror}. {remedy}, or set KEYWELL_VAR to another folder."

@@ -67,10 +67,20 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def listen() -> socket.socket:
+def listen(command: str = "") -> socket.socket:
+    """Return the listening socket of HOST and PORT, or end with what to do. `command` of run.py is shown with it."""
     host, port = address()
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        another = f"Set PORT to another one: PORT={port + 1} python3 run.py"
-        sys.exit(f"Cannot listen on port {port} of {host}: {str(error.strerror).split(' (')[0]}. {another}")
+        reason = str(error.strerror).split(" (")[0]
+        remedy = f"Set PORT to another one: PORT={port + 1} python3 run.py {command}".rstrip()
+        if error.errno == errno.EACCES:
+            remedy = "Only root may listen below 1024. Set PORT=8000, and put a proxy in front (docs/installing.md)."
+        elif error.errno == errno.EADDRNOTAVAIL:
+            remedy = "This machine doesn't have that address. Set HOST to one of its own, or to 0.0.0.0 for all."
+        elif command:
+            remedy = (
+                f"Stop what uses it, perhaps the demo. Or set another one: PORT={port + 1} python3 run.py {command}"
+            )
+        sys.exit(f"Cannot listen on port {port} of {host}: {reason}. {remedy}")

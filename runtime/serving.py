@@ -129,8 +129,8 @@ def run_services(var: Path, *, complete: Callable[[int], None] = lambda lock: No
     with supervisor(var, say) as services:
         listen().close()
         if demo:
-            say(DEMO_NOTICE)
             prepare_demo(var)
+            say(DEMO_NOTICE)
         for text in doubtful_settings():
             warn(text)
         servers = embedded_servers(var)

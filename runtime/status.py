@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from redis.exceptions import RedisError
 
 from runtime import measures
 from runtime.health import MIN_FREE_BYTES, check_migrations
@@ -97,7 +98,12 @@ def check_database() -> Iterator[Finding]:
 
 def check_broker() -> Iterator[Finding]:
     subject = _("Broker")
-    valkey().ping()
+    try:
+        valkey().ping()
+    except RedisError:
+        text = _("The broker doesn’t answer. Payments are accepted, and e-mails wait.")
+        yield Finding(subject, text, FAILED, _("Start Valkey, or correct BROKER_URL."))
+        return
     lengths = measures.read_queue_lengths()
     details = [_("{queue}: {count} tasks").format(queue=queue, count=count) for queue, count in lengths.items()]
     full = [queue for queue, count in lengths.items() if count >= MAX_QUEUE_LENGTH]
@@ -168,7 +174,7 @@ def check_audit() -> Iterator[Finding]:
     subject = _("Nightly audit")
     audit = measures.read_last_audit()
     if audit is None:
-        yield Finding(subject, _("It hasn’t run yet. It runs every night at 2:00 UTC."))
+        yield Finding(subject, _("It hasn’t run yet. It runs every night between 2:00 and 6:00 UTC."))
         return
     if audit.count:
         text = ngettext(

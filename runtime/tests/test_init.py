@@ -197,7 +197,7 @@ def test_without_a_broker_it_serves_and_says_what_waits(initialized):
         ({"email-url": ""}, "--email-url is missing"),
         ({"address": "http://localhost\n:8000"}, "BASE_URL has several lines"),
         ({"email-url": "smtp://127.0.0.1:1"}, "Connection refused"),
-        ({"email-url": "imap://127.0.0.1"}, "Invalid email schema"),
+        ({"email-url": "imap://127.0.0.1"}, "EMAIL_URL must be like smtp+tls"),
         ({"sender": "nobody"}, "“nobody” isn’t an e-mail address"),
         ({"staff": ""}, "--staff is missing"),
         ({"language": "xx"}, "argument --language: invalid choice: 'xx'"),

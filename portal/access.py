@@ -30,6 +30,8 @@ from work.refusals import Refused
 Role = Member.Role
 
 
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+
 # Merchants have live and test rows of these. Everything else is shared (merchants/sandbox.py).
 WITH_TEST_DATA = {Order, LicensePool, KeyBatch, KeyImport, LicenseKey, WebhookEndpoint}
 
@@ -103,13 +105,19 @@ def scoped(
     return decorate
 
 
-def get_own(request, rows: type[Model] | QuerySet, wanted: Q, *, merchant: str = "merchant") -> Any:
+def get_own(
+    request, rows: type[Model] | QuerySet, wanted: Q, *, merchant: str = "merchant", is_unique: bool = True
+) -> Any:
     """Return one of the merchant's rows: of the kind of data that is shown or, if there is none, of the other.
 
     The other is shown from then on, so a link leads to its test order even if the member was looking at live data.
+    But a test order and a real one can have the same number. An action never takes one for the other, such as when
+    the page of a test order is still open that was deleted.
     """
     queryset = rows if isinstance(rows, QuerySet) else rows._default_manager.all()
     kinds = sorted(kinds_of_data(request.member.merchant), key=lambda kind: kind != request.merchant)
+    if not is_unique and request.method not in SAFE_METHODS:
+        kinds = [request.merchant]
     for kind in kinds:
         if row := queryset.filter(wanted, **{merchant: kind}).first():
             show_data(request, kind)

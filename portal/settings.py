@@ -156,9 +156,7 @@ CELERY_BEAT_SCHEDULE = {
 # E-mail. Either EMAIL_URL for SMTP (smtp+tls://user:password@host:587), or ANYMAIL_ESP, a module of
 # anymail.backends, with its settings in ANYMAIL (POSTMARK_SERVER_TOKEN=...,...).
 
-MAIL_FORM = (
-    "like smtp+tls://user:password@host:587, smtp+ssl://…, or smtp:// without TLS, with %-codes for special characters"
-)
+MAIL_FORM = "like smtp+tls://user:password@host:587, or smtp+ssl://…, or smtp://… without TLS (see .env.example)"
 vars().update(env.parse("EMAIL_URL", env.email_url_config, MAIL_FORM, default="dummymail://"))
 if vars()["EMAIL_BACKEND"] == "django.core.mail.backends.smtp.EmailBackend":
     EMAIL_BACKEND = "outbound.mail_servers.InstallationServer"

@@ -207,7 +207,7 @@ def _load(path: Path) -> None:
 
 
 def _ends(process: subprocess.Popen[bytes]) -> bool:
-    """Return whether a process ends by itself, although its input is still open."""
+    """Return whether a process ends alone, although its input is still open."""
     with suppress(subprocess.TimeoutExpired):
         process.wait(5)
     return process.returncode is not None

@@ -1,6 +1,7 @@
 """Checks of what an operator entered. They need no database."""
 
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -112,5 +113,5 @@ def check_mail(recipient: str, settings: dict[str, str]) -> str:
         raise Doubtful(f"The mail server doesn’t answer within {MAIL_TIMEOUT} seconds.") from error
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["The test e-mail failed."])[-1]
-        raise Doubtful(reason.removeprefix("CommandError: ").removeprefix("django.core.exceptions.ImproperlyConfigured: "))
+        raise Doubtful(re.sub(r"^[\w.]*(CommandError|ImproperlyConfigured): ", "", reason))
     return f"sent a test e-mail to {recipient}"

@@ -16,7 +16,7 @@ from delivery import resending
 from delivery.models import Delivery
 from fulfillment import actions, held_codes
 from fulfillment.models import HeldCode
-from orders.models import ActivationCode, Order, OrderItem, named
+from orders.models import ID_PREFIX, ActivationCode, Order, OrderItem, named
 from orders.placing import map_items
 from orders.services import (
     CodeWithdrawn,
@@ -46,7 +46,7 @@ def for_member(action: Action) -> Action:
     @member_required(has_test_data=True)
     def view(request, number, **kwargs):
         orders = Order.objects.select_related("merchant", "checkout_page")
-        order = get_own(request, orders, named(number, "number"))
+        order = get_own(request, orders, named(number, "number"), is_unique=number.startswith(ID_PREFIX))
         # Members of several merchants can have pages of each open, so the URLs name this page's merchant.
         query = merchant_query(request)
         return perform(action, request, Desk(order, str(request.user), "order", order.key, query), **kwargs)

@@ -5,6 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from fulfillment.sandbox import delete_test_data
 from merchants.models import ApiKey, Member, Merchant
 from merchants.sandbox import get_sandbox
 from orders.models import ActivationCode, Order
@@ -138,6 +139,19 @@ def test_actions_on_a_test_order_stay_with_it(manager, pay, pay_as_test, product
     assert f"/codes/{code.pk}/reveal/?merchant={sandbox.slug}" in page
     revealed = manager.post(f"/orders/A-1/codes/{code.pk}/reveal/?merchant={sandbox.slug}")
     assert code.code in revealed.content.decode()
+
+
+def test_an_action_on_a_deleted_test_order_never_reaches_the_real_one(
+    manager, pay, pay_as_test, product, merchant, sandbox
+):
+    """Its page is still open."""
+    pay(product, order="SAME")
+    pay_as_test(product, order="SAME")
+    assert delete_test_data(sandbox, timeout=5)
+    address = f"/orders/SAME/address/?merchant={sandbox.slug}"
+
+    assert manager.post(address, {"email": "other@example.com"}).status_code == 404
+    assert merchant.orders.get().email == "ada@example.com"
 
 
 def test_a_link_to_a_pool_or_an_endpoint_shows_the_kind_that_it_is(manager, product, sandbox):

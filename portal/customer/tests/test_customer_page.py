@@ -408,3 +408,12 @@ def test_links_are_not_logged_even_if_they_are_invalid(client, order, url, caplo
 
     assert "/o/…/" in caplog.text
     assert url[3:20] not in caplog.text
+
+
+@pytest.mark.parametrize("start", ["/o//", "/O/", "/de/o/", "/x/../o/"])
+def test_a_mistyped_link_is_not_logged(client, url, start, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    client.get(url.replace("/o/", start, 1))
+
+    assert url[3:20] not in caplog.text

@@ -17,7 +17,7 @@ from notices.models import MerchantNotice
 from outbound.mail import compose_plain, mark_subject, send_email
 from work import sql
 from work.attempts import Failure, Policy
-from work.models import advisory_lock
+from work.locks import advisory_lock
 
 
 class NoticeKind:

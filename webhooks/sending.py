@@ -23,7 +23,8 @@ from outbound.signatures import sign
 from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookMessage
 from webhooks.payloads import Payload
 from work.attempts import Failure, NotNow, Policy
-from work.models import advisory_lock, database_now
+from work.locks import advisory_lock
+from work.models import database_now
 from work.refusals import Refused
 from work.request_ids import HEADER
 

@@ -1,6 +1,5 @@
 """Persistent connections to the database, which are checked only after a pause."""
 
-import os
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +14,7 @@ from django.db.models.functions import Concat, Now
 from django.db.transaction import TransactionManagementError
 
 from merchants.models import Merchant
+from runtime.pgbouncer import direct_url
 from runtime.postgresql import base
 from work import sql
 
@@ -43,7 +43,7 @@ def request():
 
 
 def end_session(pid):
-    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+    with psycopg.connect(direct_url()) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
 

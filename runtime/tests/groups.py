@@ -91,7 +91,7 @@ class Cluster:
 
     def mailed(self) -> Counter[str]:
         """How many e-mails each order got, by its number, which is the customer's name."""
-        return Counter(address.partition("@")[0].upper() for address in self.sink.recipients)
+        return Counter(address.partition("@")[0] for address in self.sink.recipients)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from threading import Event, Thread
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -19,6 +20,15 @@ from runtime.postgresql import base
 from work import sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def without_a_pooler(monkeypatch):
+    """These tests are about sessions, and messages too long for PgBouncer to take while it returns an answer."""
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "PORT", urlsplit(direct_url()).port)
+    yield
+    connection.close()
 
 
 @pytest.fixture

@@ -119,8 +119,9 @@ def test_it_is_kept_while_the_work_commits_and_rolls_back():
 
 def test_the_locks_of_a_process_share_one_session_that_holds_back_no_vacuum():
     with advisory_lock("test", 1), advisory_lock("test", 2):
-        [(_, state, oldest)] = sessions()
-        assert (state, oldest) == ("idle in transaction", None)
+        # Behind a pooler, other sessions keep the name.
+        busy = [(state, oldest) for _, state, oldest in sessions() if state != "idle"]
+        assert busy == [("idle in transaction", None)]
 
     assert {state for _, state, _ in sessions()} == {"idle"}
 

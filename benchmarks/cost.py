@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from statistics import median
+from typing import Any
 
 import psycopg
 import redis
@@ -35,22 +36,24 @@ from runtime.tests.installation import Keywell, wait_until
 from runtime.tests.sink import Sink
 
 CLIENTS = 16
+# "floor" is the baseline's web server.
+SERVICES = ("web", "worker", "callouts", "postgres", "valkey")
 BASELINE = "one INSERT by a DRF view"
 STATEMENTS = "statements"
 WAL = "SELECT 'WAL', pg_current_wal_lsn() - '0/0'::pg_lsn"
 TRANSACTIONS = "SELECT 'transactions', xact_commit FROM pg_stat_database WHERE datname = current_database()"
-INSERTED = "SELECT 'inserted ' || relname, n_tup_ins FROM pg_stat_user_tables"
-UPDATED = "SELECT 'updated ' || relname, n_tup_upd FROM pg_stat_user_tables"
+INSERTED = "SELECT 'rows ' || relname, n_tup_ins FROM pg_stat_user_tables"
+UPDATED = "SELECT 'rows ' || relname || ' updated', n_tup_upd FROM pg_stat_user_tables"
 BYTES = "SELECT 'bytes ' || relname, pg_total_relation_size(relid) FROM pg_stat_user_tables"
 CALLS = "SELECT 'statements', sum(calls) FROM pg_stat_statements"
-# Sessions report what they counted at most once a second.
-REPORTED_AFTER = 2
+# Idle sessions of PostgreSQL report what they counted after ten seconds.
+REPORTED_AFTER = 11
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.add_argument("--payments", type=int, default=1000, metavar="N", help="per round (1000)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
     options = parser.parse_args()
     with installation() as (keywell, sink):
         env = install(keywell, sink)
@@ -89,7 +92,7 @@ def compare(
         send_all(clients, requests)
         wait_until(lambda: is_done(mails + options.payments))
         after = read()
-        return Counter({name: (after[name] - before[name]) / options.payments for name in after})  # type: ignore[misc]
+        return Counter({name: (after[name] - before[name]) / options.payments for name in after})
 
     with serve(["runtime.web", "--application", "benchmarks.floors", "--address"], settings) as port:
         ours, floor = ([Client(each) for _ in range(CLIENTS)] for each in (keywell.port, port))
@@ -117,39 +120,43 @@ def read_counters(keywell: Keywell, settings: Env, *more: str) -> Counter[str]:
 
 
 def record_costs(rounds: list[tuple[Counter[str], Counter[str]]], payments: int) -> None:
-    for service in ("web", "worker", "callouts", "postgres", "valkey"):
-        # The baseline's web server is another process; it has no workers.
-        baseline = "floor" if service == "web" else service
-        record_one(f"CPU of {service}", rounds, lambda cost, name=service: 1000 * cost[name], unit="ms", other=baseline)
+    times = {f"{name} ms": round(median(1000 * ours[name] for ours, _ in rounds), 2) for name in SERVICES}
+    record_one("CPU per payment and its e-mail", rounds, cpu_milliseconds, unit="ms", **times)
     record_one("WAL per payment", rounds, lambda cost: cost["WAL"], unit="bytes", payments=payments)
     record_one("transactions per payment", rounds, lambda cost: cost["transactions"], unit="transactions")
     record_one("Valkey’s commands per payment", rounds, lambda cost: cost["commands"], unit="commands")
-    for kind, unit in (("inserted", "rows"), ("updated", "rows"), ("bytes", "bytes")):
-        title = "tables and indexes per payment" if kind == "bytes" else f"rows {kind} per payment"
-        record_one(title, rounds, partial(total, kind), unit=unit, **by_table(rounds, kind))
+    record_one(
+        "rows inserted and updated per payment", rounds, partial(total, "rows"), unit="rows", **tables(rounds, "rows")
+    )
+    record_one(
+        "tables and indexes per payment", rounds, partial(total, "bytes"), unit="bytes", **tables(rounds, "bytes")
+    )
 
 
 def record_one(
     measure: str,
     rounds: list[tuple[Counter[str], Counter[str]]],
-    of: Callable[..., float],
+    figure: Callable[[Counter[str]], float],
     *,
     unit: str,
-    other: str = "",
-    **sizes: float,
+    **sizes: Any,
 ) -> None:
-    pairs = [(of(ours), of(floor, other) if other else of(floor)) for ours, floor in rounds]
+    pairs = [(figure(ours), figure(floor)) for ours, floor in rounds]
     record(measure, pairs, unit=unit, baseline=BASELINE, digits=2, **sizes)
+
+
+def cpu_milliseconds(cost: Counter[str]) -> float:
+    return 1000 * sum(cost[name] for name in (*SERVICES, "floor"))
 
 
 def total(kind: str, cost: Counter[str]) -> float:
     return sum(value for name, value in cost.items() if name.startswith(f"{kind} "))
 
 
-def by_table(rounds: list[tuple[Counter[str], Counter[str]]], kind: str) -> dict[str, float]:
+def tables(rounds: list[tuple[Counter[str], Counter[str]]], kind: str) -> dict[str, float]:
     """Return the median of a payment for each table that it changes."""
     names = sorted(name for name in rounds[0][0] if name.startswith(f"{kind} "))
-    medians = {name.split()[1]: round(median(ours[name] for ours, _ in rounds), 2) for name in names}
+    medians = {name.partition(" ")[2]: round(median(ours[name] for ours, _ in rounds), 2) for name in names}
     return {name: value for name, value in medians.items() if value >= 0.1}
 
 

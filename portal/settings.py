@@ -192,7 +192,7 @@ ADDITIONAL_PARAMETERS_KEPT_ENDED = env.number("ADDITIONAL_PARAMETERS_KEPT_ENDED"
 
 TEST_DATA_RETENTION = env.number("TEST_DATA_RETENTION", default=30)
 
-# Days for which events of mail providers (delivery/tracking.py) and notices to merchants (notices/sending.py) are kept.
+# Days for which events of mail providers (delivery/tracking.py) and notices to merchants (notices/sending.py) stay.
 
 MAIL_EVENT_RETENTION = env.number("MAIL_EVENT_RETENTION", default=365)
 NOTICE_RETENTION = env.number("NOTICE_RETENTION", default=365)

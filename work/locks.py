@@ -1,8 +1,8 @@
 """Locks that a process holds while it waits for other servers, and that PostgreSQL releases if the process dies.
 
-All locks of a process are in one session, apart from the connections that do the work. While the process holds any, the
-session is in a transaction, so a connection pooler in transaction mode leaves it on the same connection of the server.
-The transaction only reads, so it has no snapshot between statements and doesn't delay vacuum.
+All locks of a process are in one session, apart from the connections that do the work. While the process holds any,
+the session is in a transaction, so that a pooler in transaction mode keeps it on the same connection of the server.
+Between statements, that transaction has no snapshot and doesn't delay vacuum.
 """
 
 import threading

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('delivery', '0006_lists'),
-        ('merchants', '0005_first_day'),
+        ("delivery", "0006_lists"),
+        ("merchants", "0005_first_day"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='trackingevent',
-            index=models.Index(fields=['received_at'], name='tracking_event_to_purge'),
+            model_name="trackingevent",
+            index=models.Index(fields=["received_at"], name="tracking_event_to_purge"),
         ),
     ]

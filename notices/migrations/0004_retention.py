@@ -4,16 +4,19 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('contenttypes', '0002_remove_content_type_name'),
-        ('merchants', '0005_first_day'),
-        ('notices', '0003_plain_names'),
+        ("contenttypes", "0002_remove_content_type_name"),
+        ("merchants", "0005_first_day"),
+        ("notices", "0003_plain_names"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='merchantnotice',
-            index=models.Index(condition=models.Q(('ended_at__isnull', False), ('is_unique', False)), fields=['ended_at'], name='notice_to_purge'),
+            model_name="merchantnotice",
+            index=models.Index(
+                condition=models.Q(("ended_at__isnull", False), ("is_unique", False)),
+                fields=["ended_at"],
+                name="notice_to_purge",
+            ),
         ),
     ]

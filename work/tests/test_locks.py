@@ -43,6 +43,7 @@ class Holder:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert self.process.stdout
         self.locked = self.process.stdout.readline().strip() == "True"
 
     def let_go(self):

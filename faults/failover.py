@@ -103,6 +103,7 @@ class RecordingShop(Shop):
 
     def __init__(self, shared: Cluster, groups: list[Group]) -> None:
         super().__init__(shared, groups)
+        self.accepted: set[str] = set()
         self.codes: dict[str, str] = {}
         self.accepted_at: list[float] = []
 
@@ -115,8 +116,10 @@ class RecordingShop(Shop):
         except requests.RequestException:
             return 0
         if answer.ok:
-            [code] = answer.json()["items"][0]["activation_codes"]
-            self.codes[payment["order"]] = code["code"]
+            self.accepted.add(payment["order"])
+            # None if a fault interrupted it; a worker adds the code.
+            for code in answer.json()["items"][0]["activation_codes"]:
+                self.codes.setdefault(payment["order"], code["code"])
             self.accepted_at.append(time.monotonic())
         return answer.status_code
 
@@ -162,7 +165,7 @@ def fail_over(servers: Servers, groups: list[Group], options: argparse.Namespace
     gaps = [later - earlier for earlier, later in zip(shop.accepted_at, shop.accepted_at[1:], strict=False)]
 
     saved = {number for (number,) in servers.ask(servers.standby, NUMBERS)}
-    lost = shop.codes.keys() - saved
+    lost = shop.accepted - saved
     twice = sum(count - 1 for count in Counter(shop.codes.values()).values())
     started = time.monotonic()
     wait_until(lambda: saved <= set(shared.mailed()))

@@ -89,6 +89,14 @@ def test_payments_emails_imports_and_webhooks_pass_through_it(shared, receiver):
             group.stop()
 
 
+@pytest.mark.installation
+def test_a_backup_through_it_is_refused(shared, tmp_path):
+    shared.manage("migrate")
+
+    with pytest.raises(AssertionError, match="names a connection pooler"):
+        shared.manage("backup", str(tmp_path / "backup"))
+
+
 def pool_of(shared) -> int:
     with psycopg.connect(shared.settings["DATABASE_URL"]) as connection:
         return connection.execute("SELECT id FROM pools_licensepool WHERE name = 'Photo Lite'").fetchone()[0]

@@ -90,6 +90,8 @@ def compare(
         requests = [encode("/api/v1/payments/", body, headers) for body in bodies]
         before, mails = read(), len(sink.messages)
         send_all(clients, requests)
+        for client in clients:
+            client.close()  # the server would, before the next round
         wait_until(lambda: is_done(mails + options.payments))
         after = read()
         return Counter({name: (after[name] - before[name]) / options.payments for name in after})

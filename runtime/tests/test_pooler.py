@@ -8,6 +8,7 @@ import psycopg
 import pytest
 import requests
 
+from runtime.embedded import Postgres
 from runtime.pgbouncer import PgBouncer, find_pgbouncer
 from runtime.supervisor import ServiceError
 from runtime.tests.groups import Group, Shop, cluster
@@ -55,7 +56,7 @@ def shared():
         assert not os.environ.get("CI"), str(missing)
         pytest.skip(str(missing))
     with cluster() as shared:
-        pgbouncer = PgBouncer(shared.servers[0], shared.folder)
+        pgbouncer = PgBouncer(Postgres(shared.folder), shared.folder)
         shared.servers.insert(0, pgbouncer)  # stopped first
         pgbouncer.start()
         pgbouncer.wait_until_ready()
@@ -99,4 +100,5 @@ def test_a_backup_through_it_is_refused(shared, tmp_path):
 
 def pool_of(shared) -> int:
     with psycopg.connect(shared.settings["DATABASE_URL"]) as connection:
-        return connection.execute("SELECT id FROM pools_licensepool WHERE name = 'Photo Lite'").fetchone()[0]
+        [(pk,)] = connection.execute("SELECT id FROM pools_licensepool WHERE name = 'Photo Lite'").fetchall()
+    return pk

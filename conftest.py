@@ -4,6 +4,7 @@ import gc
 import itertools
 import os
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
@@ -16,7 +17,9 @@ from merchants.models import Member, Merchant
 from merchants.sandbox import get_sandbox
 from merchants.tests import factories as merchants
 from pools.tests import factories as pools
+from runtime.pgbouncer import direct_url
 from vault.fingerprints import ensure_key
+from work import locks
 from work.valkey import Breaker
 
 pytest_plugins = ["fulfillment.tests.fixtures", "portal.tests.fixtures"]
@@ -39,6 +42,10 @@ BEGIN
         EXECUTE format('DELETE FROM %I', name);
     END LOOP;
 END $$
+"""
+END_OTHER_SESSIONS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 TEMPLATE = "test_template"
 # Tests with these fixtures get a marker, which `run.py test --fast` excludes.
@@ -98,6 +105,8 @@ def valkey_answers():
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings, django_db_blocker):
     """Let all test processes copy one migrated database."""
+    # A database can't be copied or dropped while a pooler is connected to it.
+    connection.settings_dict["PORT"] = urlsplit(direct_url()).port
     if run := os.environ.get("PYTEST_XDIST_TESTRUNUID"):
         with django_db_blocker.unblock():
             migrate_template(run)
@@ -120,8 +129,18 @@ def migrate_template(run):
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup):
+def django_db_setup(django_db_setup, django_db_blocker):
     TransactionTestCase._fixture_teardown = lambda test: empty_tables()  # type: ignore[attr-defined]
+    direct, pooled = (urlsplit(url).port for url in (direct_url(), os.environ["DATABASE_URL"]))
+    with django_db_blocker.unblock():
+        connection.close()
+        connection.settings_dict["PORT"] = pooled
+        yield
+        connection.close()
+        locks.session.close()
+        connection.settings_dict["PORT"] = direct
+        with connection.cursor() as cursor:
+            cursor.execute(END_OTHER_SESSIONS)
 
 
 def empty_tables():

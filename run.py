@@ -5,6 +5,7 @@
     python3 run.py init [OPTION...]    set up a real installation: settings, first merchant, API key; then start it
     python3 run.py test [ARGUMENT...]  check the code and run all tests; or run pytest with these arguments
     python3 run.py test --fast         the same without tests that need a browser or an installation
+    python3 run.py test --pgbouncer …   the same through PgBouncer in transaction mode
     python3 run.py manage ARGUMENT...  run a management command against the same database
     python3 run.py secrets FILE        print the secrets that `manage backup --secrets FILE` kept, as lines for .env
     python3 run.py bench [NAME...]     run these benchmarks, or all, and update docs/performance.md

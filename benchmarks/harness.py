@@ -110,7 +110,7 @@ def run_script(keywell: Keywell, script: str) -> str:
 
 def settings_of(keywell: Keywell) -> dict[str, str]:
     """Return the environment of the installation's processes, for another process."""
-    names = ["DATABASE_URL", "BROKER_URL"]
+    names = ["DATABASE_URL", "BROKER_URL", "EMAIL_URL"]
     found = run_script(keywell, f"import os; print(*map(os.environ.get, {names}))").split()
     given = dict(zip(names, found, strict=True)) | read_env(keywell.var / "secrets.env")
     return {name: value for name, value in keywell.environment(**given).items() if value}

@@ -7,7 +7,7 @@ from celery import shared_task
 from delivery import link_requests, sending
 from delivery.models import LinkRequest
 from delivery.models.deliveries import ALL, nudge
-from work.models import advisory_lock
+from work.locks import advisory_lock
 from work.tasks import SLICE, requeue_misplaced, work_off
 
 # Connections to one merchant's mail server.

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from anymail.signals import AnymailTrackingEvent, EventType
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -23,6 +24,7 @@ from delivery.models import Delivery, TrackingEvent
 from merchants.models import Merchant
 from notices.sending import notify
 from outbound.outgoing_requests import storable
+from work.retention import delete_in_batches
 
 Kind = TrackingEvent.Kind
 Status = Delivery.Status
@@ -105,11 +107,17 @@ def match_all(deliveries: Sequence[Delivery]) -> None:
 def match_late_events() -> None:
     """Match events that missed their delivery, and delete old events of unknown e-mails."""
     unmatched = TrackingEvent.objects.filter(delivery=None)
-    unmatched.filter(received_at__lt=Now() - UNMATCHED_RETENTION).delete()
+    delete_in_batches(unmatched.filter(received_at__lt=Now() - UNMATCHED_RETENTION).order_by("received_at"))
     for delivery in _sent_as(
         unmatched.filter(received_at__gt=Now() - MATCHING_PERIOD).values_list("message_id", flat=True)
     ):
         match(delivery)
+
+
+def purge() -> None:
+    """Delete old events. Their deliveries keep the status that they led to."""
+    old = Now() - timedelta(days=settings.MAIL_EVENT_RETENTION)
+    delete_in_batches(TrackingEvent.objects.filter(received_at__lt=old).order_by("received_at"))
 
 
 def _sent_as(message_ids: Iterable[str]) -> QuerySet[Delivery]:

@@ -20,7 +20,8 @@ from orders.subscriptions import find_wait
 from pools.allocation import fill_reserve
 from pools.models import LicensePool
 from work.attempts import Failure, NotNow, Policy
-from work.models import CALLOUTS, advisory_lock, publish
+from work.locks import advisory_lock
+from work.models import CALLOUTS, publish
 
 logger = logging.getLogger(__name__)
 

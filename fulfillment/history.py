@@ -145,7 +145,7 @@ def _mailed(delivery) -> Iterator[HistoryLine]:
     texts = RESENT if delivery.kind == Delivery.Kind.RESEND else E_MAILED
     text = str(texts.get(delivery.status, texts[Delivery.Status.SENT])).format(codes=codes, recipient=recipient)
     at = delivery.sent_at or delivery.ended_at or delivery.created_at
-    if delivery.status in TrackingEvent.STATUSES.values():
+    if delivery.tracking and delivery.status in TrackingEvent.STATUSES.values():
         # The tracking events have lines of their own.
         yield HistoryLine(at, "mail", text, actor=delivery.requested_by, state=Delivery.Status.SENT)
     else:

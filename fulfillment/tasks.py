@@ -13,6 +13,7 @@ from delivery.models import Delivery, LinkRequest
 from fulfillment import engine, pool_notices, retention, sandbox, upstream_notices
 from fulfillment.models import Fulfillment
 from merchants.models import Merchant
+from notices import sending as notices
 from notices.api_keys import warn_of_expiry
 from notices.models import MerchantNotice
 from orders.kinds import SOURCES
@@ -133,5 +134,7 @@ def nudge_imports():
 def purge_logs():
     outgoing_requests.purge()
     webhooks.purge()
+    tracking.purge()
+    notices.purge()
     purge_refusals()
     purge_incidents()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from django.core.exceptions import ValidationError
-from django.db import connection
 from django.utils.translation import gettext
 
 from merchants.decoder import TOO_LARGE, UNREADABLE
 from merchants.models import Logo
+from work.locks import advisory_lock
 
 MAX_BYTES = 2 * 1024 * 1024
 DECODER_TIMEOUT = 10  # seconds; more than its CPU time, because it runs at low priority
@@ -56,13 +56,7 @@ def _draw(content: bytes) -> bytes:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Hold a session-level advisory lock, which PostgreSQL releases if this process dies."""
-    lock = "hashtext('merchants.logos'), 0"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_try_advisory_lock({lock})")  # noqa: S608 (a constant)
-        if not cursor.fetchone()[0]:
+    with advisory_lock("logo", 0) as locked:
+        if not locked:
             raise ValidationError(gettext("Another image is being processed. Try again in a few seconds."))
-        try:
-            yield
-        finally:
-            cursor.execute(f"SELECT pg_advisory_unlock({lock})")  # noqa: S608
+        yield

@@ -55,6 +55,9 @@ class MerchantNotice(Retryable):
         indexes = [
             *Retryable.Meta.indexes,
             models.Index(fields=["subject_type", "subject_id", "kind", "-id"], name="notice_about"),
+            models.Index(
+                fields=["ended_at"], condition=Q(ended_at__isnull=False, is_unique=False), name="notice_to_purge"
+            ),
         ]
 
     def __str__(self):

@@ -4,8 +4,10 @@ Each kind of notice is a class, registered by the module that creates its notice
 """
 
 import json
+from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import models
 from django.db.models.functions import Now
@@ -17,7 +19,8 @@ from notices.models import MerchantNotice
 from outbound.mail import compose_plain, mark_subject, send_email
 from work import sql
 from work.attempts import Failure, Policy
-from work.models import advisory_lock
+from work.locks import advisory_lock
+from work.retention import delete_in_batches
 
 
 class NoticeKind:
@@ -160,3 +163,9 @@ def _claim(pk: int) -> list[MerchantNotice]:
         # New ones stop waiting. Those with attempts stay as they are: another worker may hold them.
         MerchantNotice.objects.filter(pk__in=alike, attempts=0).update(due_at=Now())
         return [notice, *filter(None, (MerchantNotice.objects.claim(other) for other in alike))]
+
+
+def purge() -> None:
+    """Delete old notices. Unique ones stay, or they would be sent again."""
+    old = Now() - timedelta(days=settings.NOTICE_RETENTION)
+    delete_in_batches(MerchantNotice.objects.filter(is_unique=False, ended_at__lt=old).order_by("ended_at"))

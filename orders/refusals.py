@@ -9,10 +9,10 @@ from django.db.models.functions import Now
 from merchants.models import Merchant
 from orders.models import RefusedReport
 from vault.fingerprints import fingerprint
+from work.retention import delete_in_batches
 
 REFUSAL_RETENTION = timedelta(days=30)
 MAX_ERRORS = 20
-DELETE_BATCH_SIZE = 5000
 
 
 def record_refusal(
@@ -31,5 +31,4 @@ def record_refusal(
 
 
 def purge_refusals() -> None:
-    old = RefusedReport.objects.filter(last_at__lt=Now() - REFUSAL_RETENTION).order_by("last_at")
-    RefusedReport.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:DELETE_BATCH_SIZE])).delete()
+    delete_in_batches(RefusedReport.objects.filter(last_at__lt=Now() - REFUSAL_RETENTION).order_by("last_at"))

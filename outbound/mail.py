@@ -23,7 +23,7 @@ from outbound.mail_servers import SESSION_TIMEOUT, AddressNotSupported, get_serv
 from outbound.models import MailAccount
 from outbound.outgoing_requests import OutgoingRequestError, storable
 from work.attempts import Failure
-from work.models import advisory_lock
+from work.locks import advisory_lock
 
 ENHANCED_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}(?!\d)")
 # The mailbox is unknown, invalid, moved, in a domain without mail, or disabled.

@@ -25,11 +25,11 @@ from outbound.models import OutgoingRequest
 from outbound.transport import MAX_BYTES, MAX_CONNECTIONS, ask
 from work import incidents, metrics
 from work.attempts import NotNow
+from work.retention import delete_in_batches
 
 MAX_ANSWER_BYTES = MAX_BYTES
 MAX_RETRY_AFTER = timedelta(hours=1)
 RETENTION = timedelta(days=30)
-DELETE_BATCH_SIZE = 500
 # Characters of a request and an answer that are stored.
 MAX_STORED_LENGTH = 2000
 # Concurrent requests of a process to one host, so that a slow host can't occupy all threads.
@@ -185,6 +185,4 @@ def _unpacked(status_code: int, headers: Mapping[str, str], packed: bytes) -> An
 
 
 def purge() -> None:
-    """Delete a batch of old requests."""
-    old = OutgoingRequest.objects.filter(called_at__lt=Now() - RETENTION).order_by("called_at")
-    OutgoingRequest.objects.filter(pk__in=old.values("pk")[:DELETE_BATCH_SIZE]).delete()
+    delete_in_batches(OutgoingRequest.objects.filter(called_at__lt=Now() - RETENTION).order_by("called_at"))

@@ -103,6 +103,8 @@ DATABASES = {
     "default": env.parse("DATABASE_URL", read_database_url, "like postgresql://user:password@host/name", default="")
 }
 DATABASES["default"].update(ENGINE="runtime.postgresql", CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
+# Such a cursor outside a transaction would need a session, which PgBouncer doesn't keep in transaction mode.
+DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
 # The statements that run most often are prepared once per connection (runtime/postgresql/).
 PREPARED_STATEMENTS = env.flag("PREPARED_STATEMENTS", default=True)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -197,6 +199,11 @@ ADDITIONAL_PARAMETERS_KEPT_ENDED = env.number("ADDITIONAL_PARAMETERS_KEPT_ENDED"
 # Days after which test orders are deleted (fulfillment/sandbox.py).
 
 TEST_DATA_RETENTION = env.number("TEST_DATA_RETENTION", default=30)
+
+# Days for which events of mail providers (delivery/tracking.py) and notices to merchants (notices/sending.py) stay.
+
+MAIL_EVENT_RETENTION = env.number("MAIL_EVENT_RETENTION", default=365)
+NOTICE_RETENTION = env.number("NOTICE_RETENTION", default=365)
 
 # REST API
 

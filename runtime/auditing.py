@@ -18,7 +18,8 @@ from pools.reconciliation import Balance, Places, balance
 from runtime.models import AuditRun
 from vault.ciphers import DecryptionError
 from vault.fingerprints import fingerprint
-from work.models import IMPORTS, advisory_lock, database_now, publish
+from work.locks import advisory_lock
+from work.models import IMPORTS, database_now, publish
 
 logger = logging.getLogger(__name__)
 

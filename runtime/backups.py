@@ -120,6 +120,7 @@ def restore(path: Path, *, replace: bool) -> dict[str, Any]:
     """
     manifest = read_manifest(path)
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        _refuse_pooler(connection)
         others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         if count := _one(connection, f"SELECT count(*) FROM pg_stat_activity WHERE {others}"):  # noqa: S608
             raise BackupError(f"Stop Keywell first: {count} connections use the database.")
@@ -137,9 +138,18 @@ def unknown_migrations(applied: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
 @contextmanager
 def _snapshot() -> Iterator[tuple[psycopg.Connection, str]]:
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        _refuse_pooler(connection)
+        connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         yield connection, _one(connection, "SELECT pg_export_snapshot()")
+
+
+def _refuse_pooler(connection: psycopg.Connection) -> None:
+    """pg_dump and psql change settings of their session, which a pooler would pass on to other clients."""
+    # A pooler invents the process id that it names to its clients.
+    if connection.info.backend_pid != _one(connection, "SELECT pg_backend_pid()"):
+        raise BackupError("DATABASE_URL names a connection pooler. This command needs the address of PostgreSQL.")
 
 
 def _one(connection: psycopg.Connection, statement: str) -> Any:

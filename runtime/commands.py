@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 from benchmarks import BENCHMARKS
 from runtime.configuration import is_demo
-from runtime.embedded import Postgres
+from runtime.embedded import EmbeddedServer, Postgres
 from runtime.init import init
 from runtime.installation import cannot_write, new_vault_key, prepare_demo, read_settings
 from runtime.kept_secrets import SecretsError, read_passphrase, read_secrets
 from runtime.machine import UNWRITABLE, hold, say, warn
+from runtime.pgbouncer import PgBouncer
 from runtime.serving import embedded_servers, serve, supervisor
 from runtime.supervisor import ServiceError, die_with_parent, uninterrupted
 
@@ -39,6 +41,7 @@ TESTS = [
     "loadfile",
     "--no-loadscope-reorder",
 ]
+POOLED = "--pgbouncer"
 FAST = ["-m", "not browser and not installation"]
 
 
@@ -91,11 +94,25 @@ def test(arguments: list[str]) -> int:
         var = Path(folder)
         (var / "log").mkdir()
         with supervisor(var) as services:
-            services.start(*embedded_servers(var, durable=False))
+            servers = embedded_servers(var, durable=False)
+            services.start(*servers)
+            if POOLED in arguments:
+                services.start(pooler(servers, var))
+                arguments = [argument for argument in arguments if argument != POOLED]
             selection = [option for argument in arguments for option in (FAST if argument == "--fast" else [argument])]
             if arguments in ([], ["--fast"]):
                 return check_everything(selection)
             return foreground("-m", "pytest", *selection)
+
+
+def pooler(servers: Sequence[EmbeddedServer], var: Path) -> PgBouncer:
+    """Return PgBouncer for the embedded PostgreSQL, and put its address into the settings."""
+    postgres = next((server for server in servers if isinstance(server, Postgres)), None)
+    if postgres is None:
+        raise ServiceError(f"{POOLED} needs the PostgreSQL that run.py starts. Unset DATABASE_URL.")
+    pgbouncer = PgBouncer(postgres, var)
+    os.environ.update(pgbouncer.settings)
+    return pgbouncer
 
 
 def bench(names: list[str]) -> int:

@@ -98,10 +98,7 @@ class Postgres(EmbeddedServer):
             raise ServiceError(f"Cannot create a database: {cause}. {remedy}")
 
     def answers(self) -> bool:
-        parameters = b"user\0keywell\0database\0keywell\0\0"
-        startup = struct.pack("!ii", 8 + len(parameters), 3 << 16) + parameters
-        terminate = b"X\0\0\0\4"
-        return _first_byte(self.sockets / ".s.PGSQL.5432", startup + terminate) == b"R"
+        return answers_postgres(self.sockets / ".s.PGSQL.5432")
 
 
 class Valkey(EmbeddedServer):
@@ -123,6 +120,13 @@ class Valkey(EmbeddedServer):
 
     def answers(self) -> bool:
         return _first_byte(self.socket, b"PING\r\n") == b"+"
+
+
+def answers_postgres(address: Path) -> bool:
+    parameters = b"user\0keywell\0database\0keywell\0\0"
+    startup = struct.pack("!ii", 8 + len(parameters), 3 << 16) + parameters
+    terminate = b"X\0\0\0\4"
+    return _first_byte(address, startup + terminate) == b"R"
 
 
 def _first_byte(address: Path, question: bytes) -> bytes:

@@ -23,9 +23,11 @@ from outbound.signatures import sign
 from webhooks.models import TEST_EVENT, WebhookEndpoint, WebhookMessage
 from webhooks.payloads import Payload
 from work.attempts import Failure, NotNow, Policy
-from work.models import advisory_lock, database_now
+from work.locks import advisory_lock
+from work.models import database_now
 from work.refusals import Refused
 from work.request_ids import HEADER
+from work.retention import delete_in_batches
 
 # Seconds for a receiver to answer.
 REQUEST_TIMEOUT = 15
@@ -38,7 +40,6 @@ FAILURE_TIMEOUT = timedelta(days=3)
 RETENTION = timedelta(days=30)
 # Longer than any transaction.
 REMOVED_RETENTION = timedelta(hours=1)
-DELETE_BATCH_SIZE = 500
 
 
 class WebhookDisabled(NoticeKind):
@@ -256,9 +257,9 @@ def send_again(endpoint: WebhookEndpoint, *, message: WebhookMessage | None = No
 
 
 def purge() -> None:
-    """Delete a batch of old, finished messages, and of removed endpoints."""
+    """Delete old, finished messages, and removed endpoints with theirs."""
     old = WebhookMessage.objects.filter(due_at=None, created_at__lt=Now() - RETENTION).order_by("created_at")
     removed = WebhookEndpoint.objects.filter(removed_at__lt=Now() - REMOVED_RETENTION)
-    for messages in (old, WebhookMessage.objects.filter(endpoint__in=removed)):
-        WebhookMessage.objects.filter(pk__in=messages.values("pk")[:DELETE_BATCH_SIZE]).delete()
+    delete_in_batches(old)
+    delete_in_batches(WebhookMessage.objects.filter(endpoint__in=removed))
     removed.filter(messages=None).delete()

@@ -12,12 +12,12 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from work.models import Incident
+from work.retention import delete_in_batches
 
 logger = logging.getLogger(__name__)
 
 INCIDENT_RETENTION = timedelta(days=90)
 MAX_FRAMES = 50
-DELETE_BATCH_SIZE = 5000
 
 
 def report(error: BaseException, place: str) -> str:
@@ -52,9 +52,8 @@ def sentence(error: BaseException, place: str) -> str:
 
 
 def purge_incidents() -> None:
-    """Delete a batch of the incidents that have not happened for INCIDENT_RETENTION."""
-    old = Incident.objects.filter(last_at__lt=Now() - INCIDENT_RETENTION).order_by("last_at")
-    Incident.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:DELETE_BATCH_SIZE])).delete()
+    """Delete the incidents that have not happened for INCIDENT_RETENTION."""
+    delete_in_batches(Incident.objects.filter(last_at__lt=Now() - INCIDENT_RETENTION).order_by("last_at"))
 
 
 def _reference(name: str, frames: list[traceback.FrameSummary]) -> str:

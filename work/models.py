@@ -2,10 +2,8 @@
 
 import logging
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
-from zlib import crc32
 
 from celery import current_app
 from django.db import connection, models, transaction
@@ -65,20 +63,6 @@ def database_now() -> datetime:
         cursor.execute("SELECT statement_timestamp()")
         now: datetime = cursor.fetchone()[0]
     return now
-
-
-@contextmanager
-def advisory_lock(name: str, pk: int) -> Iterator[bool]:
-    """Try a session-level advisory lock and yield whether we got it. PostgreSQL releases it if the process dies."""
-    lock = [crc32(name.encode()) - 2**31, pk % 2**31]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", lock)
-        held = cursor.fetchone()[0]
-        try:
-            yield held
-        finally:
-            if held:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
 
 
 class RetryableQuerySet(models.QuerySet):

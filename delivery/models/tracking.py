@@ -48,6 +48,7 @@ class TrackingEvent(models.Model):
 
     class Meta:
         indexes = [
+            models.Index(fields=["received_at"], name="tracking_event_to_purge"),
             models.Index(fields=["message_id"], condition=models.Q(delivery=None), name="tracking_event_unmatched"),
         ]
 

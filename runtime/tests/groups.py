@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import requests
 
-from runtime.embedded import Postgres, Valkey
+from runtime.embedded import EmbeddedServer, Postgres, Valkey
 from runtime.installation import new_vault_key
 from runtime.supervisor import die_with_parent
 from runtime.tests.installation import PROJECT, TIMEOUT, free_port, wait_until
@@ -45,7 +45,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.sink = Sink(free_port())
-        self.servers = [Postgres(folder, durable=False), Valkey(folder, durable=False)]
+        self.servers: list[EmbeddedServer] = [Postgres(folder, durable=False), Valkey(folder, durable=False)]
         self.settings = {
             "KEYWELL_ENV": os.devnull,
             "KEYWELL_VAR": str(folder),

@@ -1,11 +1,11 @@
 """Persistent connections to the database, which are checked only after a pause."""
 
-import os
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from threading import Event, Thread
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -15,10 +15,20 @@ from django.db.models.functions import Concat, Now
 from django.db.transaction import TransactionManagementError
 
 from merchants.models import Merchant
+from runtime.pgbouncer import direct_url
 from runtime.postgresql import base
 from work import sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def without_a_pooler(monkeypatch):
+    """These tests are about sessions, and messages too long for PgBouncer to take while it returns an answer."""
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "PORT", urlsplit(direct_url()).port)
+    yield
+    connection.close()
 
 
 @pytest.fixture
@@ -43,7 +53,7 @@ def request():
 
 
 def end_session(pid):
-    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+    with psycopg.connect(direct_url()) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
 

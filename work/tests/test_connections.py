@@ -1,3 +1,5 @@
+from urllib.parse import urlsplit
+
 import psycopg
 import pytest
 from django.db import connection
@@ -5,6 +7,7 @@ from django.db import connection
 from delivery.models import Delivery
 from delivery.tasks import deliver
 from portal.celery import app
+from runtime.pgbouncer import direct_url
 from work.tasks import note_begin
 
 
@@ -14,7 +17,9 @@ def test_tasks_keep_their_database_connection():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_task_replaces_a_connection_that_postgresql_has_closed():
+def test_a_task_replaces_a_connection_that_postgresql_has_closed(monkeypatch):
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "PORT", urlsplit(direct_url()).port)
     assert not Delivery.objects.exists()
     pid = connection.connection.info.backend_pid
     with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}) as other:
@@ -24,3 +29,4 @@ def test_a_task_replaces_a_connection_that_postgresql_has_closed():
 
     assert not Delivery.objects.exists()
     assert connection.connection.info.backend_pid != pid
+    connection.close()

@@ -20,7 +20,7 @@ from orders.models import Order, OrderItem, Subscription
 from outbound.masking import mask_answer, mask_code
 from outbound.outgoing_requests import Answer, OutgoingRequestError, call, storable
 from outbound.signatures import base_string
-from work.models import advisory_lock
+from work.locks import advisory_lock
 from work.refusals import Refused
 
 # Protects the vendor's service, and our web workers, which wait for the answers.

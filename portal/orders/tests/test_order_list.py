@@ -15,6 +15,7 @@ from orders.models import Order
 from pools.imports import import_keys
 from pools.tests.factories import make_pool
 from portal import paging
+from portal.orders import export
 from portal.orders.export import escape_formula
 
 pytestmark = pytest.mark.django_db
@@ -279,6 +280,12 @@ def test_the_export_contains_the_listed_orders(support, order, pay, make_product
         "Fulfillment": "done",
         "Last e-mail": "sent",
     }
+
+
+def test_the_export_reads_orders_in_batches(support, order, monkeypatch):
+    monkeypatch.setattr(export, "BATCH_SIZE", 1)
+
+    assert [row["Order"] for row in read_csv(support.get("/orders.csv"))] == ["B99", "A0012345678"]
 
 
 def test_the_export_has_the_same_filters_as_the_list(support, order):

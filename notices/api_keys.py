@@ -73,9 +73,10 @@ def warn_of_expiry() -> None:
         kind=ApiKeyExpires.code,
         created_at__gt=OuterRef("expires_at") - EXPIRY_NOTICE,
     )
-    # Another process that holds the lock is notifying.
-    expiring = ApiKey.objects.expiring().select_for_update(skip_locked=True, of=["self"])
-    for key in expiring.filter(~Exists(noticed)).select_related("merchant"):
+    # Serializes with other sweeps, which skip these keys. A later statement sees the notices of earlier ones.
+    locked = ApiKey.objects.expiring().select_for_update(skip_locked=True, of=["self"])
+    keys = [key.pk for key in locked.order_by("pk")]
+    for key in ApiKey.objects.filter(~Exists(noticed), pk__in=keys).select_related("merchant"):
         notify_owners(ApiKeyExpires, key)
 
 

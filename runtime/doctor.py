@@ -29,6 +29,7 @@ from merchants.models import User
 from runtime import status
 from runtime.checks import Doubtful, Unusable, certificate_of, check_address, split_address
 from runtime.configuration import doubtful_settings, settings_file
+from runtime.health import CheckFailed, check_migrations
 from runtime.status import FAILED, WARNING, Finding
 from vault.ciphers import UnknownKey, check_key_of, key_ids
 from version import version
@@ -250,6 +251,10 @@ def _texts_in_dns(name: str) -> list[str] | None:
 
 def check_postgresql() -> Iterator[Finding]:
     subject = "PostgreSQL"
+    try:
+        check_migrations()
+    except CheckFailed as error:
+        yield Finding(subject, str(error), FAILED, "Restart run.py, or run `manage migrate`.")
     with connection.cursor() as cursor:
         cursor.execute("SELECT extname FROM pg_extension")
         missing = EXTENSIONS - {row[0] for row in cursor.fetchall()}

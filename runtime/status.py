@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 from redis.exceptions import RedisError
 
 from runtime import measures
-from runtime.health import MIN_FREE_BYTES, check_migrations
+from runtime.health import MIN_FREE_BYTES
 from runtime.supervisor import failing_services
 from work.models import MAX_QUEUE_LENGTH
 from work.valkey import valkey
@@ -86,7 +86,6 @@ def check_services() -> Iterator[Finding]:
 
 def check_database() -> Iterator[Finding]:
     subject = _("Database")
-    check_migrations()
     sessions = measures.read_sessions()
     used = sum(sessions.by_state.values())
     text = _("{used} of {limit} connections are in use.").format(used=used, limit=sessions.limit)

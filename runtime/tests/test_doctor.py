@@ -187,12 +187,14 @@ def test_it_finds_a_public_address_that_does_not_answer(settings):
 
 def test_it_finds_settings_of_postgresql_that_make_lists_slow(monkeypatch):
     assert problems(doctor.check_postgresql()) == {}
+    monkeypatch.setattr("runtime.health.MigrationExecutor.migration_plan", lambda self, targets: ["pools.0002"])
     monkeypatch.setattr(doctor, "POSTGRESQL_SETTINGS", {"jit": "on"})
     monkeypatch.setattr(doctor, "EXTENSIONS", {"postgis"})
 
     found = problems(doctor.check_postgresql())
 
     assert "Extensions are missing: postgis." in found
+    assert any(text.startswith("Some migrations are not applied") for text in found)
     assert any(text.startswith("jit is off") for text in found)
 
 

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from delivery.models import Delivery
 from merchants.models import User
 from runtime import measures, status
-from runtime.models import AuditRun, Heartbeat
+from runtime.models import AuditRun, Backup, Heartbeat
 from runtime.supervisor import STATUS_FD
 from work import incidents
 
@@ -36,6 +36,7 @@ def find():
 
 def test_without_problems_everything_is_ok(staff, services, monkeypatch):
     monkeypatch.setattr(measures, "read_free_disk", lambda: (50, 100))
+    Backup.objects.create(made_at=Now(), path="/backups/1", size=1)
     page = staff.get("/admin/status/")
 
     assert page.status_code == 200

@@ -99,11 +99,7 @@ def init(arguments: list[str]) -> int:
     if settings:
         ask_for_mail(asker, options, settings, staff)
     company = asker.get("company", options.company, "Name of the first merchant, as customers know it:", check_name)
-    owner = options.owner or staff
-    if asker.interactive and not options.owner:
-        owner = input("E-mail address of its owner (empty: yours): ").strip() or staff
-    if owner != staff:
-        owner = asker.get("owner", owner, "E-mail address of its owner:", check_email_address)
+    owner = ask_for_owner(asker, options, staff)
     if not asker.interactive and asker.problems:
         sys.exit(
             "Nothing was written. Correct these, or use --skip-checks if they can wait:\n" + "\n".join(asker.problems)
@@ -210,6 +206,16 @@ def network_settings(address: str) -> dict[str, str]:
 def free_folder() -> str:
     """Return the default data folder, relative to run.py; or another one if that holds a demo."""
     return OTHER_VAR if (BASE_DIR / "var/secrets.env").exists() else "var"
+
+
+def ask_for_owner(asker: Asker, options: argparse.Namespace, staff: str) -> str:
+    """Return the address of the first merchant's owner, who may be the administrator."""
+    owner: str = options.owner or staff
+    if asker.interactive and not options.owner:
+        owner = input("E-mail address of its owner (empty: yours): ").strip() or staff
+    if owner == staff:
+        return owner
+    return asker.get("owner", owner, "E-mail address of its owner:", check_email_address)
 
 
 def ask_for_mail(asker: Asker, options: argparse.Namespace, settings: dict[str, str], staff: str) -> None:

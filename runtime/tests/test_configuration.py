@@ -135,7 +135,7 @@ def test_the_example_has_no_unknown_settings(environment):
 @pytest.mark.parametrize(
     "setting", ["SECRET_KEY", "VAULT_KEYS", "DATABASE_URL", "SECRET_KEY_FILE", "DJANGO_DEBUG", "the file"]
 )
-def test_whoever_gives_secrets_or_a_file_gets_no_demo(setting, environment):
+def test_secrets_or_a_settings_file_rule_out_a_demo(setting, environment):
     assert is_demo()
     if setting == "the file":
         environment.touch()

@@ -3,6 +3,6 @@ RUN install -d -o valkey /data
 WORKDIR /data
 VOLUME /data
 USER valkey
-# As in the official image: whoever is in the network may connect.
+# As in the official image, every container in the network can connect.
 ENTRYPOINT ["/bin/sh", "-c", "exec \"$@\" --protected-mode no", "--"]
 CMD ["valkey-server"]

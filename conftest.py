@@ -17,10 +17,11 @@ from merchants.models import Member, Merchant
 from merchants.sandbox import get_sandbox
 from merchants.tests import factories as merchants
 from pools.tests import factories as pools
+from runtime.measures import QUEUES
 from runtime.pgbouncer import direct_url
 from vault.fingerprints import ensure_key
 from work import locks
-from work.valkey import Breaker
+from work.valkey import Breaker, valkey
 
 pytest_plugins = ["fulfillment.tests.fixtures", "portal.tests.fixtures"]
 
@@ -97,9 +98,10 @@ def valkey_of_its_own():
 
 @pytest.fixture(autouse=True)
 def valkey_answers():
-    """Reset the circuit breaker of Valkey, which a test may have opened."""
+    """Reset the circuit breaker of Valkey, which a test may have opened, and the queues, which it may have filled."""
     yield
     Breaker.closed_until = 0
+    valkey().delete(*QUEUES)
 
 
 @pytest.fixture(scope="session")

@@ -59,12 +59,9 @@ def test_a_row_can_be_queued_again_once_its_task_begins(sent_tasks):
 
 
 def test_a_full_queue_takes_no_more_tasks(sent_tasks):
-    valkey().rpush("celery", *["task"] * MAX_QUEUE_LENGTH)
-    try:
-        publish(TASK, 1)
-        publish(Fulfillment.TASK, 2, queue=CALLOUTS)
-    finally:
-        valkey().delete("celery")
+    valkey().rpush(DEFAULT, *["task"] * MAX_QUEUE_LENGTH)
+    publish(TASK, 1)
+    publish(Fulfillment.TASK, 2, queue=CALLOUTS)
 
     assert sent_tasks == [2]  # another queue
 

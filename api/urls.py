@@ -1,7 +1,17 @@
-from django.urls import path
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, re_path, resolve
+from django.views.decorators.csrf import csrf_exempt
 
 from api import orders, pools
 from orders import converters  # noqa: F401 (registers `reference`)
+
+
+@csrf_exempt  # as the API's views are
+def add_slash(request: HttpRequest) -> HttpResponse:
+    """Serve a URL whose final slash is missing. Django’s redirect would lose the body of a payment."""
+    match = request.resolver_match = resolve(f"{request.path_info}/")
+    return match.func(request, *match.args, **match.kwargs)
+
 
 urlpatterns = [
     path("payments/", orders.PaymentView.as_view(), name="api-payments"),
@@ -20,4 +30,5 @@ urlpatterns = [
     path("pools/<int:pk>/batches/", pools.BatchListView.as_view(), name="api-batches"),
     path("pools/<int:pk>/batches/<int:number>/undo/", pools.UndoView.as_view(), name="api-batch-undo"),
     path("pools/<int:pk>/batches/<int:number>/withdraw/", pools.WithdrawView.as_view(), name="api-batch-withdraw"),
+    re_path(r"^.*[^/]$", add_slash),
 ]

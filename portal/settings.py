@@ -223,7 +223,7 @@ API_BODY_LIMIT = 1024 * 1024
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Keywell API",
-    "DESCRIPTION": "Report payments, read orders and their activation codes, fill pools. See docs/api.md.",
+    "DESCRIPTION": "Report payments, read orders and their activation codes, fill pools.",
     "VERSION": version(),
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],

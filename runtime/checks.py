@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.core.validators import EmailValidator
 
+from merchants.text import is_invisible
+
 # Seconds to connect to the public address.
 CONNECT_TIMEOUT = 5
 # Seconds for a test e-mail: longer than settings.EMAIL_TIMEOUT.
@@ -97,8 +99,8 @@ def check_email_address(text: str) -> str:
 
 
 def check_name(text: str) -> str:
-    if not (text.strip() and text.isprintable() and len(text) <= 200):
-        raise Unusable("A name has 1 to 200 printable characters.")
+    if not text.strip() or len(text) > 200 or any(map(is_invisible, text)):
+        raise Unusable("A name has 1 to 200 visible characters.")
     return ""
 
 
@@ -110,8 +112,16 @@ def check_mail(recipient: str, settings: dict[str, str]) -> str:
             command, env=os.environ | settings, capture_output=True, text=True, timeout=MAIL_TIMEOUT
         )
     except subprocess.TimeoutExpired as error:
-        raise Doubtful(f"The mail server doesn’t answer within {MAIL_TIMEOUT} seconds.") from error
+        raise Doubtful(
+            f"The mail server doesn’t answer within {MAIL_TIMEOUT} seconds ({_mail_server(settings)})."
+        ) from error
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["The test e-mail failed."])[-1]
-        raise Doubtful(re.sub(r"^[\w.]*(CommandError|ImproperlyConfigured): ", "", reason))
+        reason = re.sub(r"^[\w.]*(CommandError|ImproperlyConfigured): ", "", reason)
+        raise Doubtful(f"{reason} ({_mail_server(settings)})")
     return f"sent a test e-mail to {recipient}"
+
+
+def _mail_server(settings: dict[str, str]) -> str:
+    """Return the host and port of EMAIL_URL, without its login."""
+    return urlsplit(settings.get("EMAIL_URL") or os.environ.get("EMAIL_URL", "")).netloc.rpartition("@")[2]

@@ -122,7 +122,7 @@ def init(arguments: list[str]) -> int:
         warn("Interrupted before the accounts were created. Run `python3 run.py init` again with the same answers.")
         return 130
     if options.no_start:
-        say("Next: python3 run.py starts Keywell (docs/installing.md).")
+        say("Next: start Keywell (docs/installing.md, in containers docs/containers.md).")
     return status
 
 

@@ -26,7 +26,12 @@ def keep_secrets(path: Path, passphrase: str = "") -> None:
     try:
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(_encrypt(text, passphrase) if passphrase else text)
+    except FileExistsError as error:
+        raise SecretsError(
+            f"{path} exists already, and may be the secrets of an older backup. Name another file."
+        ) from error
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise SecretsError(f"Cannot write {path}: {error.strerror}.") from error
 
 

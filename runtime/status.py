@@ -73,9 +73,12 @@ def check_services() -> Iterator[Finding]:
         yield Finding(subject, text, FAILED, remedy)
     for beat in beats:
         if beat.is_missing:
-            text = _("{node} has been silent for {minutes} minutes.").format(
-                node=f"{beat.service}, {beat.node}", minutes=round(beat.age / 60)
-            )
+            minutes = round(beat.age / 60)
+            text = ngettext(
+                "{node} has been silent for {minutes} minute.",
+                "{node} has been silent for {minutes} minutes.",
+                minutes,
+            ).format(node=f"{beat.service}, {beat.node}", minutes=minutes)
             remedy = _("If you removed it, do nothing: it disappears after an hour. Otherwise restart it.")
             yield Finding(subject, text, WARNING, remedy)
     alive = [f"{beat.service}: {beat.node}" for beat in beats if not beat.is_missing]

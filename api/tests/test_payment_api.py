@@ -218,6 +218,18 @@ def test_another_method_is_a_405(api):
     assert api.get(URL).status_code == 405
 
 
+def test_the_final_slash_may_be_missing(api, product, make_payment):
+    response = api.post(URL.removesuffix("/"), make_payment(product), content_type="application/json")
+
+    assert response.status_code == 201
+    assert api.get(f"/api/v1/orders/{response.json()['order']}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["payment", "orders/nope/refunds", ""])
+def test_an_unknown_path_without_a_slash_is_a_404(api, path):
+    assert api.get(f"/api/v1/{path}").status_code == 404
+
+
 def test_an_unknown_path_is_a_problem_response_too(api):
     response = api.get("/api/v1/payment/")
 

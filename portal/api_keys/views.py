@@ -55,7 +55,7 @@ def show(request, **context: Any) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def add(request) -> HttpResponse:
     instance = ApiKey(merchant=request.merchant, scopes=SHOP_SCOPES)
-    form = ApiKeyForm(request.POST or None, instance=instance, initial={"test": request.shown_merchant.is_test})
+    form = ApiKeyForm(request.POST or None, instance=instance)
     if form.is_valid():
         try:
             key, text = create_api_key(instance.merchant, actor=str(request.user), **form.cleaned_data)

@@ -25,12 +25,13 @@ class Command(BaseCommand):
         if keep is not None and keep < 1:
             raise CommandError("--keep needs a number from 1.")
         try:
-            if secrets:
-                keep_secrets(secrets, read_passphrase(passphrase_file))
-                self.stdout.write(f"Secrets written to {secrets}")
+            passphrase = read_passphrase(passphrase_file)
             path = back_up(folder)
+            self.stdout.write(f"Backup written to {path}")
+            if secrets:
+                keep_secrets(secrets, passphrase)
+                self.stdout.write(f"Secrets written to {secrets}")
         except (BackupError, SecretsError, OSError, psycopg.OperationalError) as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"Backup written to {path}")
         for old in remove_old(folder, keep) if keep else []:
             self.stdout.write(f"Deleted {old}")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import psycopg
+from django.apps import apps
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
@@ -21,7 +22,9 @@ class Command(BaseCommand):
         except (BackupError, psycopg.OperationalError) as error:
             raise CommandError(str(error)) from error
         call_command("migrate", interactive=False, verbosity=0)
-        rows = ", ".join(f"{count} of {name}" for name, count in manifest["rows"].items())
+        rows = ", ".join(
+            f"{count} {apps.get_model(name)._meta.verbose_name_plural}" for name, count in manifest["rows"].items()
+        )
         self.stdout.write(f"Restored the backup of {manifest['made_at']}: {rows}.")
         self.stdout.write(
             "Check it with `manage audit --texts`. E-mails that waited at that time are sent after the start."

@@ -12,10 +12,10 @@ from rest_framework.views import APIView
 
 from api.order_serializers import FOR_DISPLAY, OrderSerializer
 from api.paging import Pages
-from api.payment_serializers import PaymentSerializer, RefundSerializer, to_text, validate_payment
 from api.schema import problems
 from delivery.models import Delivery
 from delivery.resending import resend
+from fulfillment.payments import PaymentSerializer, RefundSerializer, to_text, validate_payment
 from merchants.models import ApiKey
 from orders.fields import EmailField
 from orders.models import Order, OrderItem, RefusedReport, named

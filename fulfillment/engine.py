@@ -21,7 +21,7 @@ from pools.allocation import fill_reserve
 from pools.models import LicensePool
 from work.attempts import Failure, NotNow, Policy
 from work.locks import advisory_lock
-from work.models import CALLOUTS, publish
+from work.models import CALLOUTS, database_now, publish
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,13 @@ class OrderNotPaid(Exception):
     pass
 
 
+class OrderHeld(NotNow):
+    """The order is being checked for fraud, so it gets no codes yet."""
+
+    def __init__(self, order: Order):
+        super().__init__(gettext("The order is being checked."), pause=order.held_until - database_now())
+
+
 def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
     """Start fulfilling new items of a paid order, in the transaction that adds them.
 
@@ -41,7 +48,11 @@ def begin(items: list[OrderItem], *, at_once: bool = True) -> None:
     fulfillments = [Fulfillment(item=item) for item in items]
     for item in items:
         item.loaded_codes = []
-    if at_once:
+    if items and items[0].order.held_until:
+        save([], fulfillments)
+        for fulfillment in fulfillments:
+            Attempt(fulfillment, failed=[(None, OrderHeld(items[0].order))]).put_off()
+    elif at_once:
         missing = {item.pk: list(range(1, item.units + 1)) for item in items}
         for attempt in _ask_immediate_sources(fulfillments, missing):
             attempt.fulfillment.item.loaded_codes = sorted(attempt.codes, key=attrgetter("unit"))
@@ -134,8 +145,11 @@ def _lock(pks: Sequence[int]) -> list[Fulfillment]:
         order = fulfillment.item.order = orders[fulfillment.item.order_id]
         try:
             _check_paid(order)
+            _check_held(order)
         except OrderNotPaid as problem:
             fulfillment.end(reason=str(problem))
+        except OrderHeld as problem:
+            Attempt(fulfillment, failed=[(None, problem)]).put_off()
         else:
             locked.append(fulfillment)
     return locked
@@ -316,9 +330,11 @@ def _collect(attempt: Attempt, source: Source) -> None:
     request = CodeRequest(source, item, [], fulfillment.attempts)
     if not source.immediate:
         _check_paid(item.order)
+        _check_held(item.order)
         _issue(request)
     with transaction.atomic():
         lock_paid(item.order)
+        _check_held(item.order)
         if source.immediate:
             _issue(request)
         # Another worker may have saved some of them in between.
@@ -343,13 +359,19 @@ def _issue(request: CodeRequest) -> None:
 
 def lock_paid(order: Order) -> None:
     """Lock the order, which serializes saving codes, refunds and resends. Raises OrderNotPaid."""
-    order.refresh_from_db(fields=["status", "email"], from_queryset=Order.objects.select_for_update(no_key=True))
+    fields = ["status", "held_until", "email"]
+    order.refresh_from_db(fields=fields, from_queryset=Order.objects.select_for_update(no_key=True))
     _check_paid(order)
 
 
 def _check_paid(order: Order) -> None:
     if order.status != Order.Status.PAID:
         raise OrderNotPaid(gettext("The order is {status}.").format(status=order.status))
+
+
+def _check_held(order: Order) -> None:
+    if order.held_until and order.held_until > database_now():
+        raise OrderHeld(order)
 
 
 def save_codes(

@@ -25,7 +25,7 @@ from vault.fields import EncryptedTextField
 from vault.fingerprints import fingerprint
 from work import request_ids
 
-# In a URL, this prefix marks an id. The API rejects numbers that look like this (api/payment_serializers.py).
+# In a URL, this prefix marks an id. The API rejects numbers that look like this (fulfillment/payments.py).
 ID_PREFIX = "id:"
 MAX_OTHER_PRODUCT = 200
 
@@ -170,6 +170,9 @@ class Order(models.Model):
     )
     reinstated_at = models.DateTimeField(
         null=True, editable=False, help_text=_("When the shop last reported that it undid a full refund.")
+    )
+    held_until = models.DateTimeField(
+        null=True, editable=False, help_text=_("It is being checked for fraud and gets no codes before.")
     )
     currency = models.CharField(max_length=3)
     language = models.CharField(max_length=35)
@@ -539,6 +542,7 @@ class OrderEvent(models.Model):
         MAY_HAVE_ARRIVED = "unsure", _("e-mail may have arrived")
         CODE_REFUSED = "refused", _("held code rejected")
         CODE_RELEASED = "released", _("held code released")
+        APPROVED = "approved", _("order approved")
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=10, choices=Kind)

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,12 +25,12 @@ logger = logging.getLogger(__name__)
 # An order, unless its number is taken: then another request was first and has committed.
 PLACED = """
     INSERT INTO orders_order (merchant_id, number, status, reported_by, paid_at, utc_offset, ended_at, reinstated_at,
-        currency, language, checkout_page_id, email, first_name, last_name, company, country, additional_parameters,
-        content, link_token, link_fingerprint, shop_request_id)
+        held_until, currency, language, checkout_page_id, email, first_name, last_name, company, country,
+        additional_parameters, content, link_token, link_fingerprint, shop_request_id)
     VALUES (%(merchant)s, %(number)s, %(status)s, %(reported_by)s, %(paid_at)s, %(utc_offset)s, NULL,
-        %(reinstated_at)s, %(currency)s, %(language)s, %(checkout_page)s, %(email)s, %(first_name)s, %(last_name)s,
-        %(company)s, %(country)s, %(additional_parameters)s::jsonb, %(content)s::jsonb, %(link_token)s::bytea,
-        %(link_fingerprint)s::bytea, %(shop_request_id)s)
+        %(reinstated_at)s, %(held_until)s, %(currency)s, %(language)s, %(checkout_page)s, %(email)s, %(first_name)s,
+        %(last_name)s, %(company)s, %(country)s, %(additional_parameters)s::jsonb, %(content)s::jsonb,
+        %(link_token)s::bytea, %(link_fingerprint)s::bytea, %(shop_request_id)s)
     ON CONFLICT (merchant_id, number) DO NOTHING
     RETURNING id, reported_at
 """
@@ -96,20 +97,22 @@ class PaymentConflict(Refused):
         self.errors = [{"pointer": pointer, "detail": detail} for pointer in pointers]
 
 
-def place_order(merchant: Merchant, payment: dict, *, actor: str = "") -> tuple[Order, bool]:
+def place_order(
+    merchant: Merchant, payment: dict, *, actor: str = "", held_until: datetime | None = None
+) -> tuple[Order, bool]:
     """Store a reported payment; return its order and whether it is new.
 
     `payment` is the validated data of a PaymentSerializer. A payment that was reported before, or is being reported in
-    a concurrent request, returns the existing order; items whose product exists only now are sold. Raises
-    PaymentConflict if the existing order has different content.
+    a concurrent request, returns the existing order; items whose product exists only now are sold. A new order gets
+    no codes before `held_until`. Raises PaymentConflict if the existing order has different content.
     """
     content = digest_content(payment)
     try:
-        order = _create_order(merchant, payment, content, actor, at_once=True)
+        order = _create_order(merchant, payment, content, actor, held_until, at_once=True)
     except Exception:
         # A source that fails must not lose the payment.
         logger.exception("The sources of order %s failed and will be asked again", payment["order"])
-        order = _create_order(merchant, payment, content, actor, at_once=False)
+        order = _create_order(merchant, payment, content, actor, held_until, at_once=False)
     if order:
         return order, True
 
@@ -126,7 +129,13 @@ def place_order(merchant: Merchant, payment: dict, *, actor: str = "") -> tuple[
 
 @transaction.atomic
 def _create_order(
-    merchant: Merchant, payment: dict, content: dict[str, str], actor: str, *, at_once: bool
+    merchant: Merchant,
+    payment: dict,
+    content: dict[str, str],
+    actor: str,
+    held_until: datetime | None,
+    *,
+    at_once: bool,
 ) -> Order | None:
     """Store the order and its items; None if its number is taken."""
     order = Order(
@@ -136,6 +145,7 @@ def _create_order(
         reported_by=actor,
         paid_at=in_utc(payment["paid_at"]),
         reinstated_at=in_utc(payment.get("reinstated_at")),
+        held_until=held_until,
         utc_offset=payment["paid_at"].utcoffset() // timedelta(minutes=1),
         currency=payment["currency"],
         language=payment["language"],
@@ -174,24 +184,36 @@ def _sell(order: Order, items: list[OrderItem], rows: list[Any], *, at_once: boo
         order_paid.send(Order, order=order, items=items, at_once=at_once)
 
 
+Choice = dict[OtherItem, list[dict[str, Any]]]
+
+
+def choose_by_sku(order: Order) -> Choice:
+    """Return the items to sell in place of those that are *not ours* but have a product by now."""
+    others = list(order.other_items.mappable().order_by("pk"))
+    products = Product.objects.in_bulk([other.product_id for other in others])
+    return {other: [other.reported(products[other.product_id])] for other in others}
+
+
 @transaction.atomic
-def map_items(order: Order, *, actor: str) -> int:
-    """Sell the items of a paid order that were *not ours* but have a product by now; return their number."""
-    if not order.other_items.mappable().exists():
+def map_items(order: Order, *, actor: str, choose: Callable[[Order], Choice] = choose_by_sku) -> int:
+    """Sell the items of a paid order that were *not ours* but have a product by now; return their number.
+
+    `choose` returns the validated items that take the place of each one.
+    """
+    if not choose(order):
         return 0
     # Serializes with refunds, and with another mapping of the same items.
     order = Order.objects.select_for_update(no_key=True).get(pk=order.pk)
     if order.status != Order.Status.PAID:
         return 0
-    others = list(order.other_items.mappable().order_by("pk"))
-    products = Product.objects.in_bulk([other.product_id for other in others])
-    order.other_items.filter(pk__in=[other.pk for other in others]).delete()
-    items = _build_items(order, [other.reported(products[other.product_id]) for other in others])
+    chosen = choose(order)
+    order.other_items.filter(pk__in=[other.pk for other in chosen]).delete()
+    items = _build_items(order, [item for items in chosen.values() for item in items])
     if items:
         _sell(order, items, sql.run(ADD_ITEMS, order=order.pk, items=list(map(_item_parameters, items))))
-        details = {"items": [other.reference for other in others]}
+        details = {"items": [other.reference for other in chosen]}
         OrderEvent.objects.create(order=order, kind=OrderEvent.Kind.MAPPED, details=details, happened_by=actor)
-    return len(others)
+    return len(chosen)
 
 
 def _get_subscriptions(order: Order, items: list[dict]) -> dict[str, int]:
@@ -238,6 +260,7 @@ def _order_parameters(order: Order) -> dict[str, Any]:
         "paid_at": order.paid_at,
         "utc_offset": order.utc_offset,
         "reinstated_at": order.reinstated_at,
+        "held_until": order.held_until,
         "currency": order.currency,
         "language": order.language,
         "checkout_page": order.checkout_page_id,

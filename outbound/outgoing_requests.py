@@ -52,7 +52,7 @@ class HostBusy(OutgoingRequestError, NotNow):
 class Answer:
     status_code: int
     headers: Mapping[str, str]
-    body: bytes  # at most MAX_ANSWER_BYTES
+    body: bytes  # at most MAX_ANSWER_BYTES, unless the caller takes more
     is_cut: bool = False
     packing: str = ""  # a compression that we can't undo
 
@@ -110,6 +110,7 @@ def call(
     timeout: float,
     trusted: bool = False,
     has_slot: bool = False,
+    max_bytes: int = MAX_ANSWER_BYTES,
     read: Callable[[Answer], dict[str, Any]] = Answer.as_it_came,
     **fields: Any,
 ) -> Answer:
@@ -119,7 +120,7 @@ def call(
     returns the fields that record the answer. A `trusted` address comes from settings, so its host isn't checked.
     With `has_slot` the caller already holds a `slot` of the host.
 
-    Redirects aren't followed. Answers are cut at MAX_ANSWER_BYTES. One that is incomplete after `timeout` seconds
+    Redirects aren't followed. Answers are cut at `max_bytes`. One that is incomplete after `timeout` seconds
     counts as none. Raises OutgoingRequestError, and HostBusy without a record. Never call it inside a transaction.
     """
     with nullcontext() if has_slot else slot(url):
@@ -130,9 +131,9 @@ def call(
         started = monotonic()
         outcome: dict[str, Any] = {}
         try:
-            answer = _unpacked(
-                *ask(merchant.pk, method, parse(url), body=body, headers=headers, timeout=timeout, trusted=trusted)
-            )
+            limits: dict[str, Any] = {"timeout": timeout, "max_bytes": max_bytes}
+            raw = ask(merchant.pk, method, parse(url), body=body, headers=headers, trusted=trusted, **limits)
+            answer = _unpacked(*raw, max_bytes=max_bytes)
             outcome = {"status_code": answer.status_code}
             outcome |= read(answer)
             return answer
@@ -177,11 +178,11 @@ def slot(url: str) -> Iterator[None]:
         free.release()
 
 
-def _unpacked(status_code: int, headers: Mapping[str, str], packed: bytes) -> Answer:
+def _unpacked(status_code: int, headers: Mapping[str, str], packed: bytes, *, max_bytes: int) -> Answer:
     """Decompress, because some servers ignore Accept-Encoding. The limit stops decompression bombs."""
-    body, packing = unpack(packed, headers.get("Content-Encoding", ""), limit=MAX_ANSWER_BYTES + 1)
-    is_cut = max(len(packed), len(body)) > MAX_ANSWER_BYTES
-    return Answer(status_code, headers, body[:MAX_ANSWER_BYTES], is_cut, packing)
+    body, packing = unpack(packed, headers.get("Content-Encoding", ""), limit=max_bytes + 1)
+    is_cut = max(len(packed), len(body)) > max_bytes
+    return Answer(status_code, headers, body[:max_bytes], is_cut, packing)
 
 
 def purge() -> None:

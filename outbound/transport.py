@@ -183,8 +183,9 @@ def ask(
     headers: Mapping[str, str],
     timeout: float,
     trusted: bool,
+    max_bytes: int = MAX_BYTES,
 ) -> RawAnswer:
-    """Send one request. Return status, headers and body, which exceeds MAX_BYTES by one byte if it is longer.
+    """Send one request. Return status, headers and body, which exceeds `max_bytes` by one byte if it is longer.
 
     Connections are shared only between requests of the same owner. Raises OutgoingRequestError.
     """
@@ -194,7 +195,7 @@ def ask(
     with ExitStack() as limits:
         token = _under_way.set(_Exchange(url, trusted, deadline, limits))
         try:
-            answer = _exchange(session, _prepare(method, url, body, headers), timeout)
+            answer = _exchange(session, _prepare(method, url, body, headers), timeout, max_bytes)
         except (OSError, HTTPException, HTTPError) as error:
             if monotonic() < deadline:
                 raise OutgoingRequestFailed(
@@ -224,11 +225,11 @@ def _prepare(method: str, url: SplitResult, body: bytes, headers: Mapping[str, s
     return request
 
 
-def _exchange(session: _Session, request: PreparedRequest, timeout: float) -> RawAnswer:
+def _exchange(session: _Session, request: PreparedRequest, timeout: float, max_bytes: int) -> RawAnswer:
     with session.send(request, stream=True, timeout=timeout, allow_redirects=False) as response:
         raw = response.raw
-        body = raw.read(MAX_BYTES + 1, decode_content=False)
-        if raw.length_remaining and len(body) <= MAX_BYTES:
+        body = raw.read(max_bytes + 1, decode_content=False)
+        if raw.length_remaining and len(body) <= max_bytes:
             raise HTTPException(gettext("connection closed before the answer was complete"))
         first = {name: raw.headers.getlist(name)[0] for name in raw.headers}
         return response.status_code, CaseInsensitiveDict(first), body

@@ -30,7 +30,7 @@ class DiscreetLogFilter(logging.Filter):
 
 
 # Pages whose addresses hold a secret, also in a mistyped URL.
-SECRET_PAGES = re.compile(r"/(o|invitations|upload|uploaded|accounts/password/reset/key)/+[^/]+", re.IGNORECASE)
+SECRET_PAGES = re.compile(r"/(o|in|invitations|upload|uploaded|accounts/password/reset/key)/+[^/]+", re.IGNORECASE)
 # Masks everything except collection URLs: in a mistyped URL, a number can be anywhere.
 LICENSING = re.compile(r"^/core/(?!v2/rest/[a-zA-Z]+$)(v2/rest/(?:[a-z]+/(?=[^/]))?)?.+", re.DOTALL)
 

@@ -52,7 +52,7 @@ INSTALLED_APPS = [
     "fulfillment.sources.web_service",
     "fulfillment.sources.netlicensing",
     "fulfillment.sources.manual",
-    *("licensing", "portal.apps.PortalConfig", "demo", "runtime"),
+    *("shops", "licensing", "portal.apps.PortalConfig", "demo", "runtime"),
 ]
 
 MIDDLEWARE = [
@@ -150,6 +150,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     # Interval in seconds between starts; beat runs these tasks itself (runtime/beat.py).
     "sweep": {"task": "fulfillment.tasks.sweep", "schedule": 10},
+    "shops": {"task": "shops.tasks.sweep", "schedule": 10},
     "purge": {"task": "fulfillment.tasks.purge_parameters", "schedule": 600},
     "heartbeat": {"task": "runtime.tasks.record_beat", "schedule": 15},
     "audit": {"task": "runtime.tasks.begin_audit", "schedule": 600},

@@ -18,6 +18,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 urlpatterns = [
     # First, because Django tries the patterns in order, and customers wait for these.
     path("api/v1/", include("api.urls")),
+    path("in/", include("shops.urls")),
     path("core/v2/rest/", include("licensing.urls")),
     path("", home, name="home"),
     path("first-steps/hide/", hide_first_steps, name="first-steps-hide"),

@@ -1,6 +1,6 @@
 from rest_framework.test import APIClient
 
-from api.payment_serializers import validate_payment
+from fulfillment.payments import validate_payment
 from merchants.models import ApiKey, Product
 from orders.placing import place_order
 

@@ -105,8 +105,9 @@ class FulfillmentQuerySet(RetryableQuerySet):
         return self.exclude(status=Fulfillment.Status.DONE)
 
     def waiting(self):
-        """Those of paid items that wait for keys, a person or a server."""
-        return self.filter(status=Fulfillment.Status.WAITING, order__status=Order.Status.PAID)
+        """Those of paid items that wait for keys, a person or a server, and not for a check of their order."""
+        paid = Q(order__status=Order.Status.PAID)
+        return self.filter(paid, Fulfillment.NOT_HELD, status=Fulfillment.Status.WAITING)
 
     def waiting_for(self, pool: LicensePool):
         """Those that wait for this pool's keys, oldest payment first."""
@@ -202,6 +203,9 @@ class Fulfillment(Retryable):
         editable=False,
         help_text=_("Done without codes: the vendor sends them to the customer."),
     )
+
+    # Those whose order isn't being checked for fraud.
+    NOT_HELD = Q(order__held_until=None) | Q(order__held_until__lte=Now())
 
     objects = FulfillmentQuerySet.as_manager()  # type: ignore[misc]
 

@@ -1,7 +1,7 @@
 import pytest
 
-from api.payment_serializers import validate_payment
 from delivery.models import Delivery
+from fulfillment.payments import validate_payment
 from orders.models import ActivationCode, Order
 from orders.placing import PaymentConflict, place_order
 from pools.models import LicenseKey

@@ -2,7 +2,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from api.payment_serializers import validate_payment
+from fulfillment.payments import validate_payment
 from orders.models import ActivationCode, Order
 from orders.placing import place_order
 from pools import allocation

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 
-from api.payment_serializers import validate_payment
+from fulfillment.payments import validate_payment
 from merchants.models import CheckoutPage, Merchant, Product, User
 from merchants.sandbox import get_sandbox
 from orders.content import digest_content

@@ -20,7 +20,7 @@ LAYERS = [
     ["webhooks"],
     ["delivery"],
     ["fulfillment"],
-    ["api"],
+    ["api", "shops"],
     ["runtime", "demo", "portal"],
 ]
 ALLOWED = {app: {*sum(LAYERS[:level], [])} for level, apps in enumerate(LAYERS) for app in apps}

@@ -7,9 +7,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from api.payment_serializers import validate_payment
 from demo.licensing import make_licensing
 from demo.orders import add_orders
+from fulfillment.payments import validate_payment
 from fulfillment.sources.pool.models import PoolMethod
 from merchants.models import ApiKey, CheckoutPage, Member, Merchant, Product, User
 from orders.placing import place_order

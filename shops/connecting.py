@@ -1,0 +1,65 @@
+"""Connects shops: creates a connection with its URL, secret and checkout page, and changes its secrets."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from merchants.models import CheckoutPage, Merchant
+from shops.kinds import KINDS
+from shops.models import Connection
+
+
+@transaction.atomic
+def connect(
+    merchant: Merchant,
+    kind: str,
+    *,
+    name: str = "",
+    secret: str = "",
+    values: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> Connection:
+    """Create a connection of a live merchant. `values` are the kind's options, by name.
+
+    Orders come from a checkout page of the connection's own, so that its delivery can be switched off apart.
+    """
+    brand = KINDS[kind]
+    connection = Connection(
+        merchant=merchant, kind=kind, name=name or str(brand.name), **Connection.new_token(), **fields
+    )
+    connection.secret = secret or (Connection.make_secret() if brand.makes_secret else "")
+    connection.checkout_page = CheckoutPage.objects.create(
+        merchant=merchant, code=_free_code(merchant, kind), name=connection.name
+    )
+    set_values(connection, values or {})
+    connection.save()
+    return connection
+
+
+def set_values(connection: Connection, values: Mapping[str, str]) -> None:
+    """Set options of the connection's kind, without saving them. Empty credentials stay as they are."""
+    kind = KINDS[connection.kind](connection)
+    secret = {option.name for option in kind.options if option.is_secret}
+    entered = {name: value.strip() for name, value in values.items() if value.strip()}
+    connection.options = {name: value for name, value in entered.items() if name not in secret}
+    kept = dict(kind.credentials) | {name: value for name, value in entered.items() if name in secret}
+    connection.credentials = json.dumps(kept) if kept else ""
+
+
+def change_secret(connection: Connection, secret: str) -> None:
+    """Replace the signing secret. The previous one stays valid for a day, while the shop changes to the new one."""
+    connection.previous_secret, connection.secret = connection.secret or None, secret
+    connection.rotated_at = timezone.now()
+    connection.save(update_fields=["previous_secret", "secret", "rotated_at"])
+
+
+def _free_code(merchant: Merchant, kind: str) -> str:
+    taken = set(merchant.checkout_pages.filter(code__startswith=kind).values_list("code", flat=True))
+    return next(
+        code
+        for number in range(1, len(taken) + 2)
+        if (code := kind if number == 1 else f"{kind}-{number}") not in taken
+    )

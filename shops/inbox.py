@@ -1,0 +1,92 @@
+"""Takes events from shops: verify, store, answer. A task does the rest."""
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from shops.kinds import KINDS
+from shops.kinds.base import Incoming, Kind, Received, Rejected
+from shops.models import MAX_ID, Connection, Event
+from work import sql
+from work.bodies import BodyTooLong, read_body
+from work.request_ids import current_request_id
+
+logger = logging.getLogger(__name__)
+
+# Events that were stored before are left out: senders repeat them, and bursts of repetitions must cost nothing.
+STORE = """
+    INSERT INTO shops_event (connection_id, key, topic, body, is_test, fetches, state, cause, waits_for, entered_email,
+        attempts, reason, shop_request_id)
+    SELECT %(connection)s, key, topic, body, is_test, fetches, 'received', '', '{}', '', 0, '', %(request)s
+    FROM json_to_recordset(%(events)s::json) AS event (key text, topic text, body bytea, is_test boolean,
+        fetches boolean)
+    ON CONFLICT (connection_id, key) DO NOTHING
+    RETURNING id, fetches
+"""
+MAX_EVENTS = 100  # in one request
+REJECTION_INTERVAL = timedelta(minutes=1)
+
+
+@csrf_exempt
+@require_http_methods(["HEAD", "GET", "POST"])
+def receive(request: HttpRequest, token: str) -> HttpResponse:
+    """The URL of a connection. Answers 2xx once the events are stored, 4xx to what the shop didn't sign."""
+    connection = Connection.objects.with_token(token).select_related("merchant").first()
+    if connection is None or connection.kind not in KINDS:
+        raise Http404
+    if request.method != "POST":
+        # Some shops check that the URL exists before they save it.
+        return HttpResponse("This is the address to which a shop sends its sales, as POST requests.\n", "text/plain")
+    if connection.disabled_at:
+        return refuse("The connection is switched off.", 403)
+    try:
+        incoming = Incoming(request.headers, read_body(request, settings.API_BODY_LIMIT))
+    except BodyTooLong as error:
+        return refuse(str(error.detail), 413)
+    kind = KINDS[connection.kind](connection)
+    try:
+        events = kind.receive(incoming)
+    except Rejected as error:
+        note_rejection(connection, str(error))
+        return refuse(str(error), error.status)
+    store(kind, events[:MAX_EVENTS])
+    return kind.acknowledge(events[:MAX_EVENTS])
+
+
+def refuse(reason: str, status: int) -> HttpResponse:
+    return HttpResponse(f"{reason}\n", "text/plain; charset=utf-8", status)
+
+
+def note_rejection(connection: Connection, reason: str) -> None:
+    """Remember it for the connection's page, at most once a minute: anyone can cause it."""
+    logger.warning("Rejected a request of shop connection %s: %s", connection.pk, reason)
+    due = Q(rejected_at=None) | Q(rejected_at__lt=Now() - REJECTION_INTERVAL)
+    Connection.objects.filter(due, pk=connection.pk).update(rejected_at=Now(), rejected_because=reason[:200])
+
+
+def store(kind: Kind, events: list[Received]) -> int:
+    """Store events that are new, and queue their tasks. Return how many are."""
+    connection = kind.connection
+    column = Event._meta.get_field("body")
+    rows = [
+        {
+            "key": event.key[:MAX_ID],
+            "topic": event.topic[:100],
+            "body": "\\x" + column.seal(event.body, column.place((connection.pk, event.key[:MAX_ID]))).hex(),
+            "is_test": event.is_test,
+            "fetches": kind.asks(event),
+        }
+        for event in events
+    ]
+    stored = sql.run(STORE, connection=connection.pk, request=current_request_id(), events=rows) if rows else []
+    for row in stored:
+        event = Event(pk=row.id, fetches=row.fetches)
+        transaction.on_commit(event._publish, robust=True)
+    return len(stored)

@@ -1,0 +1,239 @@
+"""Stripe: Checkout, Payment Links and invoices. https://docs.stripe.com/webhooks and /checkout/fulfillment."""
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from shops.changes import Approved, Cause, Change, Line, Refund, Restored, Sale, Unusable, make_period, subscribe
+from shops.kinds.base import Incoming, Kind, Missed, Option, Received, check_time, irrelevant, parse_body
+from shops.models import Event
+from shops.reading import Node, read_json, split_name
+
+SALES = {"checkout.session.completed", "checkout.session.async_payment_succeeded"}
+RENEWALS = {"subscription_cycle", "subscription_update"}
+TOPICS = [
+    *sorted(SALES),
+    "invoice.paid",
+    "refund.created",
+    "refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.closed",
+    "review.closed",
+]
+MAX_PAGES = 10
+
+
+class Stripe(Kind):
+    code, name = "stripe", "Stripe"
+    api = "https://api.stripe.com"
+    options = (
+        Option(
+            "api_key",
+            _("Restricted API key"),
+            _("With read access to Checkout Sessions, Invoices and Events. Starts with rk_."),
+            is_secret=True,
+        ),
+    )
+    steps = (
+        _("In the Stripe Dashboard, open *Developers → Webhooks* and click *Add destination*."),
+        _("Choose the events {topics}."),
+        _("Paste the URL as *Endpoint URL*, save, and copy the *Signing secret* (whsec_…) to us."),
+        _("Under *API keys*, create a restricted key that may read Checkout Sessions, Invoices and Events."),
+    )
+    while_down = _("Stripe repeats an event for three days. With an API key, we also fetch what it couldn’t deliver.")
+
+    def verify(self, incoming):
+        parts = [part.partition("=") for part in incoming.headers.get("Stripe-Signature", "").split(",")[:20]]
+        seconds = next((value for name, _, value in parts if name.strip() == "t"), "")
+        check_time(seconds)
+        given = [value for name, _, value in parts if name.strip() == "v1"]
+        self.check_signature(given, seconds.encode() + b"." + incoming.body, form="hex")
+
+    def read(self, incoming: Incoming) -> Received:
+        return _received(parse_body(incoming.body), incoming.body)
+
+    def asks(self, received: Received) -> bool:
+        return received.topic in SALES
+
+    def translate(self, event):
+        document = read_json(bytes(event.body))
+        topic, item = document["type"].text(), document["data"]["object"]
+        if topic in SALES:
+            return [self._read_session(item, document["created"].moment(), event)]
+        if topic == "invoice.paid":
+            return [_read_invoice(item)]
+        if topic in {"refund.created", "refund.updated"}:
+            return [_read_refund(item)]
+        if topic == "charge.dispute.created":
+            return [Refund(_payment(item), item["id"].needed(), **_money(item, "amount"))]
+        if topic == "charge.dispute.closed" and item["status"].text() == "won":
+            return [Restored(_payment(item), document["created"].moment())]
+        if topic == "review.closed" and item["reason"].text() == "approved":
+            return [Approved(_payment(item))]
+        raise irrelevant(topic)
+
+    def _read_session(self, session: Node, paid_at: datetime, event: Event) -> Sale:
+        reference = session["id"].needed()
+        payment, invoice = session["payment_intent"].text(), session["invoice"].text()
+        references = tuple(filter(None, (reference, payment, invoice)))
+        if session["payment_status"].text() not in {"paid", "no_payment_required"}:
+            raise Unusable(Cause.UNPAID, gettext("The customer hasn’t paid yet."), references)
+        currency, customer = session["currency"].currency(), session["customer_details"]
+        first_name, last_name = split_name(customer["name"].text())
+        return Sale(
+            references=references,
+            number=session.first("payment_intent", "invoice", "id"),
+            paid_at=paid_at,
+            currency=currency,
+            lines=tuple(self._read_lines(session, reference, currency, event)),
+            email=customer["email"].text() or session["customer_email"].text(),
+            first_name=first_name,
+            last_name=last_name,
+            company=customer["business_name"].text(),
+            country=customer["address"]["country"].text(),
+            language=session["locale"].text(),
+            parameters=_metadata(session),
+        )
+
+    def _read_lines(self, session: Node, reference: str, currency: str, event: Event) -> list[Line]:
+        subscription = session["subscription"].text()
+        if not self.option("api_key"):
+            return [_read_whole(session, reference, currency)]
+        return [
+            Line(
+                reference=line["id"].needed(),
+                ids=_ids(line["price"]),
+                name=line["description"].text(),
+                quantity=line["quantity"].integer(1),
+                total=line["amount_total"].minor(currency, 0),
+                subscription=subscribe(subscription, _period(line["price"]["recurring"])),
+            )
+            for line in self._list(f"/v1/checkout/sessions/{quote(reference, safe='')}/line_items", {}, event)
+        ]
+
+    def _list(self, path: str, query: dict[str, Any], event: Event | None = None) -> list[Node]:
+        """All entries of a list of the API."""
+        found: list[Node] = []
+        for _page in range(MAX_PAGES):
+            after = {"starting_after": found[-1]["id"].needed()} if found else {}
+            page = self._get(f"{path}?{urlencode(query | {'limit': 100} | after)}", event)
+            found += page["data"]
+            if not page["has_more"].flag() or not page["data"]:
+                return found
+        raise Unusable(Cause.INVALID, gettext("The sale has too many lines."))
+
+    def _get(self, path: str, event: Event | None = None) -> Node:
+        headers = {"Authorization": f"Bearer {self.option('api_key')}"}
+        return self.ask("GET", self.api + path, headers=headers, event=event)
+
+    # Catching up
+
+    @property
+    def can_catch_up(self) -> bool:
+        return bool(self.option("api_key"))
+
+    def list_missed(self, since: datetime, cursor: Any) -> Missed:
+        """Stripe keeps the events of 30 days."""
+        query = [("created[gte]", int(since.timestamp())), ("limit", 100), *(("types[]", topic) for topic in TOPICS)]
+        query += [("starting_after", cursor)] if cursor else []
+        page = self._get(f"/v1/events?{urlencode(query)}")
+        events = [_received(node, node.encode()) for node in page["data"]]
+        return Missed(events, events[-1].key if events and page["has_more"].flag() else None)
+
+
+def _received(document: Node, body: bytes) -> Received:
+    is_test = document["livemode"].value is False
+    return Received(document["id"].needed(), document["type"].text(), body, is_test)
+
+
+def _read_whole(session: Node, reference: str, currency: str) -> Line:
+    """The session as one line. Without an API key, only its link or its metadata name the product."""
+    names = (session["metadata"]["sku"].text(), session["payment_link"].text())
+    return Line(
+        reference=reference,
+        ids=tuple(filter(None, names)),
+        quantity=1,
+        total=session["amount_total"].minor(currency, 0),
+    )
+
+
+def _read_invoice(invoice: Node) -> Sale:
+    reason = invoice["billing_reason"].text()
+    if reason not in RENEWALS | {"manual"}:
+        # The Checkout Session reports the first payment of a subscription.
+        raise irrelevant(f"invoice.paid ({reason})")
+    currency = invoice["currency"].currency()
+    first_name, last_name = split_name(invoice["customer_name"].text())
+    references = (invoice["id"].needed(), invoice["payment_intent"].text(), invoice["charge"].text())
+    subscription = invoice.first("subscription") or invoice["parent"]["subscription_details"]["subscription"].text()
+    return Sale(
+        references=tuple(filter(None, references)),
+        number=invoice.first("number", "id"),
+        paid_at=(invoice["status_transitions"]["paid_at"] or invoice["created"]).moment(),
+        currency=currency,
+        lines=tuple(
+            Line(
+                reference=line["id"].needed(),
+                ids=_ids(line["price"]) or _ids(line["pricing"]["price_details"]),
+                name=line["description"].text(),
+                quantity=line["quantity"].integer(1),
+                total=line["amount"].minor(currency, 0) + _taxes(line, currency),
+                subscription=subscribe(subscription, _period(line["price"]["recurring"]) or _span(line["period"])),
+            )
+            for line in invoice["lines"]["data"]
+        ),
+        email=invoice["customer_email"].text(),
+        first_name=first_name,
+        last_name=last_name,
+        country=invoice["customer_address"]["country"].text(),
+        parameters=_metadata(invoice),
+    )
+
+
+def _read_refund(refund: Node) -> Change:
+    if refund["status"].text() not in {"succeeded", "pending"}:
+        raise irrelevant("refund that failed")
+    return Refund(_payment(refund), refund["id"].needed(), **_money(refund, "amount"))
+
+
+def _payment(item: Node) -> tuple[str, ...]:
+    return tuple(filter(None, (item["payment_intent"].text(), item["charge"].text()))) or (item["id"].needed(),)
+
+
+def _money(item: Node, name: str) -> dict[str, Any]:
+    currency = item["currency"].currency()
+    return {"amount": item[name].minor(currency), "currency": currency}
+
+
+def _taxes(line: Node, currency: str) -> Any:
+    exclusive = [tax for tax in line["taxes"] if tax["tax_behavior"].text() == "exclusive"]
+    return sum((tax["amount"].minor(currency, 0) for tax in exclusive), start=Node(0).minor(currency))
+
+
+def _ids(price: Node) -> tuple[str, ...]:
+    """A price's names, in the form of a price or of an invoice line's details."""
+    names = (price["id"].text() or price["price"].text(), price["product"].text(), price["lookup_key"].text())
+    return tuple(filter(None, names))
+
+
+def _period(recurring: Node) -> str:
+    return make_period(recurring["interval"].text(), recurring["interval_count"].integer(1)) if recurring else ""
+
+
+def _span(period: Node) -> str:
+    """The period between two times, for invoices that don't name it."""
+    if not period["start"] or not period["end"]:
+        return ""
+    days = (period["end"].moment() - period["start"].moment()).days
+    years, months = round(days / 365.25), round(days / 30.44)
+    if days >= 360 and years:
+        return f"P{years}Y"
+    return f"P{months}M" if days >= 27 and months else f"P{days}D" if days >= 1 else ""
+
+
+def _metadata(item: Node) -> dict[str, str]:
+    values = item["metadata"].value
+    return {str(name): Node(text).text() for name, text in values.items()} if isinstance(values, dict) else {}

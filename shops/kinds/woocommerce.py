@@ -1,0 +1,164 @@
+"""WooCommerce: webhooks of orders, signed with a secret, and its REST API, version 3.
+
+https://woocommerce.github.io/woocommerce-rest-api-docs/ and WC_Webhook in its source.
+"""
+
+from base64 import b64encode
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from shops.changes import Cause, Line, Refund, Sale, Unusable, make_period, subscribe
+from shops.kinds.base import Incoming, Kind, Missed, Option, Received, digest, irrelevant
+from shops.reading import Node, read_json
+
+# Statuses of orders that are paid, as the merchant chooses, and of those that are no longer.
+PAID = {"processing": {"processing", "completed"}, "completed": {"completed"}}
+UNDONE = {"refunded", "cancelled", "failed"}
+PAGE_SIZE = 20  # orders
+
+
+class WooCommerce(Kind):
+    code, name = "woocommerce", "WooCommerce"
+    makes_secret = True
+    topic_header = "X-WC-Webhook-Topic"
+    options = (
+        Option(
+            "paid_status",
+            _("Send licenses when an order is"),
+            choices=[("processing", _("processing or completed")), ("completed", _("completed"))],
+            initial="processing",
+        ),
+        Option("store", _("Address of the store"), _("Such as https://shop.example.com. For fetching missed orders.")),
+        Option("consumer_key", _("Consumer key"), _("Starts with ck_. Read access is enough."), is_secret=True),
+        Option("consumer_secret", _("Consumer secret"), _("Starts with cs_."), is_secret=True),
+    )
+    steps = (
+        _("In WordPress, open *WooCommerce → Settings → Advanced → Webhooks* and click *Add webhook*."),
+        _("Name it Keywell, set *Status* to *Active* and *Topic* to *Order updated*."),
+        _("Paste the URL into *Delivery URL* and the secret into *Secret*. Leave *API version* at v3, and save."),
+    )
+    while_down = _(
+        "WooCommerce never repeats a webhook, and disables it after five failures in a row. Enter API keys, so that we"
+        " can fetch the orders that we missed."
+    )
+
+    def receive(self, incoming: Incoming) -> list[Received]:
+        # The test that WooCommerce makes before it saves a webhook isn't signed.
+        if incoming.content_type == "application/x-www-form-urlencoded" and incoming.body.startswith(b"webhook_id="):
+            return []
+        return super().receive(incoming)
+
+    def verify(self, incoming):
+        self.check_signature(incoming.headers.get("X-WC-Webhook-Signature", ""), incoming.body, form="base64")
+
+    def translate(self, event):
+        return self._read(read_json(bytes(event.body)))
+
+    def _read(self, order: Node) -> list[Sale | Refund]:
+        if not order["line_items"].value and not order["status"]:
+            raise irrelevant("order.deleted")
+        reference, status = order["id"].needed(), order["status"].needed()
+        references = (reference,)
+        refunds = [
+            Refund(references, refund["id"].needed(), -refund["total"].amount(), order["currency"].currency())
+            for refund in order["refunds"]
+        ]
+        if status in UNDONE:
+            if not order["date_paid_gmt"]:
+                raise irrelevant(gettext("order that was never paid"))
+            return [Refund(references, "")]
+        if status not in PAID[self.option("paid_status")] or not order["date_paid_gmt"]:
+            raise Unusable(Cause.UNPAID, gettext("The order is “{status}”.").format(status=status), references)
+        return [self._read_sale(order, reference), *refunds]
+
+    def _read_sale(self, order: Node, reference: str) -> Sale:
+        customer, parameters = order["billing"], _parameters(order)
+        renewal = parameters.get("_subscription_renewal", "")
+        period = make_period(parameters.get("_billing_period", "month"), 1)
+        lines = [_read_line(line, subscribe(renewal, period)) for line in order["line_items"]]
+        currency = order["currency"].currency()
+        return Sale(
+            references=(reference,),
+            number=order.first("number", "id"),
+            paid_at=order["date_paid_gmt"].moment(),
+            currency=currency,
+            lines=(*lines, *_read_extras(order)),
+            email=customer["email"].text(),
+            first_name=customer["first_name"].text(),
+            last_name=customer["last_name"].text(),
+            company=customer["company"].text(),
+            country=customer["country"].text(),
+            language=parameters.get("wpml_language", ""),
+        )
+
+    # Catching up
+
+    @property
+    def can_catch_up(self) -> bool:
+        return all(self.option(name) for name in ("store", "consumer_key", "consumer_secret"))
+
+    def list_missed(self, since: datetime, cursor: Any) -> Missed:
+        page = int(cursor or 1)
+        query = {
+            "after": since.isoformat(),
+            "status": "processing,completed,refunded",
+            "dates_are_gmt": "true",
+            "orderby": "date",
+            "order": "asc",
+            "per_page": PAGE_SIZE,
+            "page": page,
+        }
+        orders = list(self._get(f"/orders?{urlencode(query)}"))
+        events = [Received(digest(order.encode()), "order.fetched", order.encode()) for order in orders]
+        sales = {event.key: order["id"].text() for event, order in zip(events, orders, strict=True)}
+        return Missed(events, page + 1 if len(orders) == PAGE_SIZE else None, sales)
+
+    def _get(self, path: str) -> Node:
+        login = b64encode(f"{self.option('consumer_key')}:{self.option('consumer_secret')}".encode()).decode()
+        url = f"{self.option('store').rstrip('/')}/wp-json/wc/v3{path}"
+        return self.ask("GET", url, headers={"Authorization": f"Basic {login}"})
+
+
+def _read_line(line: Node, subscription: dict[str, Any] | None) -> Line:
+    ids = (line["sku"].text(), *(_positive(line[name]) for name in ("variation_id", "product_id")))
+    return Line(
+        reference=line["id"].needed(),
+        ids=tuple(filter(None, ids)),
+        name=line["name"].text(),
+        quantity=line["quantity"].integer(),
+        total=line["total"].amount(Decimal(0)) + line["total_tax"].amount(Decimal(0)),
+        subscription=subscription,
+    )
+
+
+def _positive(node: Node) -> str:
+    return str(number) if (number := node.integer(0)) > 0 else ""
+
+
+def _read_extras(order: Node) -> list[Line]:
+    """Shipping and fees, so that our order has the shop's total."""
+    return [
+        Line(
+            reference=f"{kind} {extra['id'].text()}",
+            ids=(),
+            name=extra.first("name", "method_title"),
+            quantity=1,
+            total=extra["total"].amount(Decimal(0)) + extra["total_tax"].amount(Decimal(0)),
+        )
+        for kind in ("shipping", "fee")
+        for extra in order[f"{kind}_lines"]
+    ]
+
+
+def _parameters(order: Node) -> dict[str, str]:
+    """The order's meta data that are texts, by name."""
+    return {
+        entry["key"].text(): entry["value"].text()
+        for entry in order["meta_data"]
+        if isinstance(entry["value"].value, str | int)
+    }

@@ -1,0 +1,178 @@
+"""Connections to shops, what they report, and how their products map to ours."""
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from merchants.models import CheckoutPage, Merchant, Product
+from orders.models import Order
+from outbound.models import Signed
+from shops.changes import Cause
+from vault.fields import EncryptedBinaryField, EncryptedTextField
+from vault.fingerprints import fingerprint
+from work import request_ids
+from work.models import CALLOUTS, DEFAULT, Retryable
+
+MAX_ID = 255  # characters of an external id
+
+
+class ConnectionQuerySet(models.QuerySet["Connection"]):
+    def kept(self):
+        return self.filter(removed_at=None)
+
+    def with_token(self, token: str):
+        return self.kept().filter(token_fingerprint=fingerprint(token))
+
+
+class Connection(Signed):
+    """One shop of a merchant, which reports its sales to `url`. `secret` is what it signs them with, if it does."""
+
+    merchant = models.ForeignKey(Merchant, models.CASCADE, related_name="connections")
+    kind = models.CharField(max_length=30, help_text=_("Code of a kind in shops/kinds."))
+    name = models.CharField(max_length=100)
+    token = EncryptedTextField(bound_to=("merchant_id", "token_fingerprint"), editable=False)
+    token_fingerprint = models.BinaryField(unique=True, editable=False)
+    options = models.JSONField(default=dict, blank=True, help_text=_("The kind’s own settings."))
+    credentials = EncryptedTextField(
+        bound_to=("merchant_id",), default="", editable=False, help_text=_("Access to the shop’s API, as JSON.")
+    )
+    checkout_page = models.ForeignKey(CheckoutPage, models.PROTECT, related_name="connections")
+    number_prefix = models.CharField(max_length=10, blank=True)
+    hold_hours = models.PositiveIntegerField(
+        null=True, blank=True, help_text=_("Hours until an order gets its codes. Empty: at once. 0: when approved.")
+    )
+    writes_back = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    disabled_at = models.DateTimeField(null=True, editable=False)
+    removed_at = models.DateTimeField(null=True, editable=False, help_text=_("Its rows are deleted later."))
+    rejected_at = models.DateTimeField(null=True, editable=False, help_text=_("When it last rejected a request."))
+    rejected_because = models.CharField(max_length=200, blank=True, editable=False)
+
+    objects = ConnectionQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["merchant", "id"], name="connection_of_merchant")]
+
+    def __str__(self):
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("shop", args=[self.pk])
+
+    @property
+    def url(self) -> str:
+        """Where the shop sends its events."""
+        return f"{settings.BASE_URL}/in/{self.token}/"
+
+    @staticmethod
+    def new_token() -> dict[str, Any]:
+        token = secrets.token_urlsafe(32)
+        return {"token": token, "token_fingerprint": fingerprint(token)}
+
+
+class Event(Retryable):
+    """One event that a shop reported. The row is the queue: a task translates it into an order or a refund."""
+
+    TASK = "shops.tasks.process"
+
+    class State(models.TextChoices):
+        RECEIVED = "received", _("Received")
+        DONE = "done", _("Done")
+        IGNORED = "ignored", _("Not needed")
+        PARKED = "parked", _("Parked")
+        FAILED = "failed", _("Failed")
+
+    connection = models.ForeignKey(Connection, models.CASCADE, db_index=False, related_name="events")
+    key = models.CharField(max_length=MAX_ID, help_text=_("The shop’s id of the event, or a digest of it."))
+    topic = models.CharField(max_length=100, blank=True)
+    body = EncryptedBinaryField(bound_to=("connection_id", "key"), editable=False)
+    is_test = models.BooleanField(default=False)
+    fetches = models.BooleanField(default=False, help_text=_("Whether processing it asks the shop’s API."))
+    state = models.CharField(max_length=10, choices=State, default=State.RECEIVED)
+    cause = models.CharField(max_length=10, choices=Cause, blank=True)
+    waits_for = ArrayField(
+        models.CharField(max_length=MAX_ID), default=list, help_text=_("The shop’s ids of products or sales.")
+    )
+    entered_email = models.EmailField(blank=True, help_text=_("The customer’s address, if a person entered it."))
+    order = models.ForeignKey(Order, models.SET_NULL, null=True, related_name="shop_events")
+    shop_request_id = models.CharField(max_length=request_ids.MAX_LENGTH, blank=True, editable=False)
+
+    class Meta(Retryable.Meta):
+        constraints = [models.UniqueConstraint(fields=["connection", "key"], name="an_event_is_stored_once")]
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["connection", "-created_at", "-id"], name="shop_event_log"),
+            models.Index(
+                fields=["connection", "state", "-created_at", "-id"],
+                condition=Q(state__in=["parked", "failed"]),
+                name="shop_event_unused",
+            ),
+            models.Index(fields=["created_at"], name="shop_event_by_time"),
+            GinIndex(fields=["waits_for"], condition=Q(state="parked"), name="shop_event_waiting"),
+        ]
+
+    def __str__(self):
+        return f"{self.topic} ({self.key})"
+
+    @property
+    def queue(self) -> str:
+        return CALLOUTS if self.fetches else DEFAULT
+
+
+class SaleReference(models.Model):
+    """One of a shop's ids of a sale, and its order. Makes a sale one order, however often it is reported."""
+
+    connection = models.ForeignKey(Connection, models.CASCADE, db_index=False, related_name="sale_references")
+    reference = models.CharField(max_length=MAX_ID)
+    order = models.ForeignKey(Order, models.CASCADE, related_name="sale_references")
+    is_own = models.BooleanField(default=False, help_text=_("Whether it is the id of the sale itself."))
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["connection", "reference"], name="a_sale_is_one_order")]
+
+    def __str__(self):
+        return self.reference
+
+
+class ExternalProduct(models.Model):
+    """A product of a shop: one that a person mapped or set to be ignored, or that was seen without a mapping."""
+
+    connection = models.ForeignKey(Connection, models.CASCADE, db_index=False, related_name="external_products")
+    external_id = models.CharField(max_length=MAX_ID)
+    name = models.CharField(max_length=200, blank=True)
+    ignored = models.BooleanField(default=False)
+    hold_hours = models.PositiveIntegerField(null=True, blank=True)
+    seen_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["connection", "external_id"], name="external_product_is_unique")
+        ]
+
+    def __str__(self):
+        return self.name or self.external_id
+
+
+class ProductMapping(models.Model):
+    """A product that buyers of an external product get, `multiplier` times for each. A bundle has several."""
+
+    external = models.ForeignKey(ExternalProduct, models.CASCADE, db_index=False, related_name="mappings")
+    product = models.ForeignKey(Product, models.CASCADE, related_name="mappings")
+    multiplier = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["external", "product"], name="a_bundle_has_a_product_once"),
+            models.CheckConstraint(condition=Q(multiplier__gte=1), name="a_multiplier_is_positive"),
+        ]
+
+    def __str__(self):
+        return f"{self.external} → {self.multiplier} × {self.product}"

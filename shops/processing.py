@@ -1,0 +1,89 @@
+"""One attempt at an event: translate it, and apply it to orders."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from shops.changes import Cause, Irrelevant, Unusable
+from shops.kinds import KINDS
+from shops.models import Connection, Event
+from shops.sales import Outcome, UnmappedProducts, apply, find_order, note_products
+from work.attempts import Policy
+
+State = Event.State
+# Woken events that are queued at once. The sweep finds the others.
+MAX_NUDGED = 100
+
+
+class EventPolicy(Policy[Event]):
+    model = Event
+    related = ("connection__merchant", "connection__checkout_page")
+
+    def get_request_id(self, event):
+        return event.shop_request_id
+
+    def attempt(self, event):
+        kind = KINDS[event.connection.kind](event.connection)
+        try:
+            # May ask the shop's API, so not in a transaction.
+            changes = list(kind.translate(event))
+            outcome = apply(event, changes)
+        except Irrelevant as reason:
+            event.end(state=State.IGNORED, cause="", waits_for=[], reason=str(reason)[:500])
+        except Unusable as problem:
+            park(event, problem)
+        else:
+            finish(event, outcome)
+
+    def give_up(self, event, failure):
+        event.end(state=State.FAILED, reason=str(failure)[:500])
+
+
+process = EventPolicy().run
+
+
+def finish(event: Event, outcome: Outcome) -> None:
+    """Record what became of an event, and wake those that waited for it."""
+    fields: dict[str, Any] = {"order": outcome.order}
+    if outcome.unmapped:
+        # The order has its other licenses.
+        problem = UnmappedProducts(outcome.unmapped)
+        fields |= {
+            "state": State.PARKED,
+            "cause": problem.cause,
+            "reason": str(problem),
+            "waits_for": problem.waits_for,
+        }
+        note_products(event.connection, outcome.unmapped)
+    else:
+        fields |= {"state": State.DONE, "cause": "", "reason": "", "waits_for": []}
+    event.end(**fields)
+    if outcome.order:
+        references = list(outcome.order.sale_references.values_list("reference", flat=True))
+        wake(waiting(event.connection, Cause.NO_SALE, references))
+        wake(waiting(event.connection, Cause.UNPAID, references))
+
+
+def park(event: Event, problem: Unusable) -> None:
+    """Keep an event for later. Nothing about it is lost."""
+    if isinstance(problem, UnmappedProducts):
+        note_products(event.connection, problem.products)
+    event.end(state=State.PARKED, cause=problem.cause, reason=str(problem)[:500], waits_for=problem.waits_for)
+    # What it waits for may have come in the meantime. Each side commits before it looks for the other.
+    if problem.cause == Cause.NO_SALE and find_order(event.connection, problem.waits_for):
+        wake(Event.objects.filter(pk=event.pk))
+
+
+def waiting(connection: Connection, cause: Cause, names: list[str]) -> QuerySet[Event]:
+    """Parked events that wait for one of these products or sales."""
+    return Event.objects.filter(connection=connection, state=State.PARKED, cause=cause, waits_for__overlap=names)
+
+
+def wake(events: QuerySet[Event]) -> int:
+    """Process these events again. Return their number."""
+    pks = list(events.filter(due_at=None).values_list("pk", flat=True))
+    Event.objects.filter(pk__in=pks).update(due_at=Now(), ended_at=None)
+    for event in Event.objects.filter(pk__in=pks[:MAX_NUDGED]):
+        event.nudge()
+    return len(pks)

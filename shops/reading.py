@@ -1,0 +1,133 @@
+"""Reads what a sender posted, which may be anything. Each getter checks its value and names the field in errors."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from orders.money import DECIMALS
+from shops.changes import Cause, Unusable
+
+MAX_TEXT = 1000
+# Amounts beyond these can't be stored.
+AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+SECONDS = re.compile(r"[0-9]{1,11}(\.[0-9]{1,6})?")
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+
+
+class Node:
+    """A value at a path of a document. A missing value is like null."""
+
+    def __init__(self, value: Any, path: str = "") -> None:
+        self.value, self.path = value, path
+
+    def __getitem__(self, name: str | int) -> "Node":
+        path = f"{self.path}[{name}]" if isinstance(name, int) else f"{self.path}.{name}".lstrip(".")
+        if isinstance(self.value, dict):
+            return Node(self.value.get(name), path)
+        if isinstance(self.value, list) and isinstance(name, int) and name < len(self.value):
+            return Node(self.value[name], path)
+        return Node(None, path)
+
+    def __iter__(self) -> Iterator["Node"]:
+        """The values of a list. Null is an empty one."""
+        if self.value is not None and not isinstance(self.value, list):
+            raise self.wrong("a list")
+        return (self[index] for index in range(len(self.value or [])))
+
+    def __bool__(self) -> bool:
+        """Whether there is a value. PHP encodes an empty object as []."""
+        return self.value not in (None, "", [], {})
+
+    def encode(self) -> bytes:
+        """The value as JSON, always the same."""
+        return json.dumps(self.value, sort_keys=True, separators=(",", ":")).encode()
+
+    def wrong(self, expected: str) -> Unusable:
+        return Unusable(Cause.INVALID, f"{self.path or 'The event'} isn’t {expected}.")
+
+    def text(self, default: str = "") -> str:
+        """A text or number as text, without what PostgreSQL can't store. Raises Unusable."""
+        if self.value is None:
+            return default
+        if isinstance(self.value, bool) or not isinstance(self.value, str | int | float):
+            raise self.wrong("a text")
+        return UNSTORABLE.sub("", str(self.value))[:MAX_TEXT].strip() or default
+
+    def needed(self) -> str:
+        """The text, which must not be empty. Raises Unusable."""
+        if text := self.text():
+            return text
+        raise Unusable(Cause.INVALID, f"{self.path} is missing.")
+
+    def first(self, *names: str) -> str:
+        """The first of these fields that isn't empty, as text."""
+        return next(filter(None, (self[name].text() for name in names)), "")
+
+    def integer(self, default: int | None = None) -> int:
+        text = self.text()
+        if not text and default is not None:
+            return default
+        if not re.fullmatch(r"-?[0-9]{1,12}(\.0+)?", text):
+            raise self.wrong("a whole number")
+        return int(text.partition(".")[0])
+
+    def amount(self, default: Decimal | None = None) -> Decimal:
+        """A decimal amount, such as 59.98 or "59.98"."""
+        text = self.text()
+        if not text and default is not None:
+            return default
+        if not AMOUNT.fullmatch(text):
+            raise self.wrong("an amount")
+        return Decimal(text)
+
+    def minor(self, currency: str, default: int | None = None) -> Decimal:
+        """An amount in the smallest unit of the currency, such as 5998 for 59.98 EUR and 900 for 900 JPY."""
+        return Decimal(self.integer(default)).scaleb(-DECIMALS.get(currency, 2))
+
+    def currency(self) -> str:
+        code = self.needed().upper()
+        if code not in DECIMALS:
+            raise self.wrong("an ISO 4217 currency code")
+        return code
+
+    def moment(self) -> datetime:
+        """A time in ISO 8601 or in seconds since 1970. Without an offset it is in UTC."""
+        text = self.needed()
+        try:
+            if SECONDS.fullmatch(text):
+                return datetime.fromtimestamp(float(text), UTC)
+            moment = parse_datetime(text.replace(" ", "T", 1) if re.match(r"\d{4}-\d\d-\d\d ", text) else text)
+            if moment is not None:
+                moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+                moment.astimezone(UTC)
+                return moment
+        except (ValueError, OverflowError, OSError) as error:
+            raise self.wrong("a time") from error
+        raise self.wrong("a time")
+
+    def flag(self) -> bool:
+        """True for true, 1, "true", "1", "yes" and "on"."""
+        return str(self.value).lower() in {"true", "1", "yes", "on"}
+
+
+def read_json(body: bytes) -> Node:
+    """Parse a sender's JSON. Raises Unusable."""
+    try:
+        return Node(json.loads(body, parse_constant=_refuse))
+    except (ValueError, RecursionError) as error:
+        raise Unusable(Cause.INVALID, "The event isn’t JSON.") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} isn’t JSON")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split a full name into first and last name: the last word is the last name."""
+    first, _, last = name.strip().rpartition(" ")
+    return (first, last) if first else (last, "")

@@ -1,0 +1,8 @@
+import pytest
+
+from shops.tests import factories
+
+
+@pytest.fixture
+def make_connection(merchant):
+    return lambda kind, merchant=merchant, **fields: factories.make_connection(merchant, kind, **fields)

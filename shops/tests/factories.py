@@ -1,0 +1,44 @@
+"""Senders: they sign and post events as the shops do."""
+
+import json
+from base64 import b64encode
+from hmac import digest
+from urllib.parse import urlsplit
+
+from django.test import Client
+
+from delivery.models import Delivery
+from fulfillment.tests.factories import fulfill_due
+from shops.connecting import connect
+from shops.models import Event
+from shops.processing import process
+
+SECRET = "a secret of the shop"
+
+
+def make_connection(merchant, kind, **fields):
+    return connect(merchant, kind, **{"secret": SECRET} | fields)
+
+
+def post(connection, body, content_type="application/json", **headers):
+    """Post to the connection's URL. Underscores in names of headers stand for hyphens."""
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Client().post(urlsplit(connection.url).path, body, content_type, headers=names)
+
+
+def sign(body, secret=SECRET, *, form="base64", algorithm="sha256"):
+    code = digest(secret.encode(), body, algorithm)
+    return code.hex() if form == "hex" else b64encode(code).decode()
+
+
+def process_due():
+    """Do all due work on events, as the workers would, and then on the orders."""
+    for _ in range(3):
+        for event in Event.objects.due().order_by("pk"):
+            process(event.pk)
+    fulfill_due()
+
+
+def emails():
+    return list(Delivery.objects.values_list("recipient", flat=True))

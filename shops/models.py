@@ -1,6 +1,7 @@
 """Connections to shops, what they report, and how their products map to ours."""
 
 import secrets
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +23,8 @@ from work import request_ids
 from work.models import CALLOUTS, DEFAULT, Retryable
 
 MAX_ID = 255  # characters of an external id
+# How long events stay, and those of a removed connection.
+RETENTION = timedelta(days=90)
 
 
 class ConnectionQuerySet(models.QuerySet["Connection"]):
@@ -49,7 +52,10 @@ class Connection(Signed):
     hold_hours = models.PositiveIntegerField(
         null=True, blank=True, help_text=_("Hours until an order gets its codes. Empty: at once. 0: when approved.")
     )
-    writes_back = models.BooleanField(default=False)
+    writes_back = models.BooleanField(default=False, help_text=_("Whether codes are also saved in the shop’s order."))
+    catches_up = models.BooleanField(
+        default=False, editable=False, help_text=_("Whether it can fetch missed orders, which it does every night.")
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     disabled_at = models.DateTimeField(null=True, editable=False)
     removed_at = models.DateTimeField(null=True, editable=False, help_text=_("Its rows are deleted later."))
@@ -176,3 +182,38 @@ class ProductMapping(models.Model):
 
     def __str__(self):
         return f"{self.external} → {self.multiplier} × {self.product}"
+
+
+class CatchUp(Retryable):
+    """Fetching the orders that a shop has had since a time, page by page. The row has the next page."""
+
+    TASK = "shops.tasks.catch_up"
+    queue = CALLOUTS
+
+    connection = models.ForeignKey(Connection, models.CASCADE, db_index=False, related_name="catch_ups")
+    since = models.DateTimeField()
+    cursor = models.JSONField(null=True, editable=False)
+    found = models.PositiveIntegerField(default=0, help_text=_("Events that were not stored before."))
+
+    class Meta(Retryable.Meta):
+        indexes = [
+            *Retryable.Meta.indexes,
+            models.Index(fields=["connection", "-created_at"], name="catch_up_of_connection"),
+        ]
+
+    def __str__(self):
+        return f"Orders of {self.connection} since {self.since:%Y-%m-%d %H:%M}"
+
+
+class WriteBack(Retryable):
+    """Saving the codes of an order in the shop's order, once they are there."""
+
+    TASK = "shops.tasks.write_back"
+    queue = CALLOUTS
+
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="write_backs")
+    order = models.OneToOneField(Order, models.CASCADE, related_name="write_back")
+    reference = models.CharField(max_length=MAX_ID, help_text=_("The shop’s id of the sale."))
+
+    def __str__(self):
+        return f"Codes of {self.order} for {self.connection}"

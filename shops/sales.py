@@ -24,7 +24,7 @@ from orders.money import in_currency
 from orders.placing import map_items, place_order
 from orders.services import refund, undo_refund
 from shops.changes import Approved, Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable
-from shops.models import MAX_ID, Connection, Event, ExternalProduct, SaleReference
+from shops.models import MAX_ID, Connection, Event, ExternalProduct, SaleReference, WriteBack
 from work import sql
 from work.models import database_now
 
@@ -153,6 +153,10 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
                     for index, name in enumerate(dict.fromkeys(sale.references))
                 ]
             )
+            if connection.writes_back and not event.is_test:
+                WriteBack.objects.create(
+                    connection=connection, order=order, reference=sale.references[0][:MAX_ID]
+                ).nudge()
             return order
         # Another worker may have placed it for this sale in the meantime.
         if own := find_order(connection, sale.references):

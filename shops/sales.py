@@ -20,7 +20,7 @@ from merchants.models import Merchant, Product
 from merchants.sandbox import get_sandbox
 from merchants.text import remove_invisible
 from orders.models import ID_PREFIX, MAX_OTHER_PRODUCT, Order, OtherItem
-from orders.money import in_currency
+from orders.money import DECIMALS
 from orders.placing import map_items, place_order
 from orders.services import refund, undo_refund
 from shops.changes import Approved, Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable
@@ -265,8 +265,7 @@ def clean_number(text: str) -> str:
 
 def format_amount(amount: Decimal, currency: str) -> str:
     """An amount as in the payments API, rounded to the decimals of the currency."""
-    places = max(-in_currency(Decimal(0), currency).as_tuple().exponent, 0)
-    return str(amount.quantize(Decimal(1).scaleb(-places)))
+    return str(amount.quantize(Decimal(1).scaleb(-DECIMALS.get(currency, 2))))
 
 
 # What comes after a sale

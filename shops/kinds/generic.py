@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -28,12 +29,13 @@ TOKEN, HMAC, STANDARD, NONE = "token", "hmac", "standard", "none"
 FORM = "application/x-www-form-urlencoded"
 
 
-def _path(name: str, label: str, initial: str, help_text: str = "") -> Option:
+def _path(name: str, label: str | Promise, initial: str, help_text: str | Promise = "") -> Option:
     return Option(f"path_{name}", label, help_text, initial=initial)
 
 
 class Generic(Kind):
-    code, name = "generic", _("Another shop")
+    code = "generic"
+    name: str | Promise = _("Another shop")
     makes_secret = True
     options = (
         Option(
@@ -76,7 +78,7 @@ class Generic(Kind):
         _path("amount", _("Refund: amount"), "amount", _("If it is missing, everything was refunded.")),
         _path("test", _("Test event"), "test"),
     )
-    steps = (
+    steps: tuple[str | Promise, ...] = (
         _("Let your shop send a POST request with JSON or a form to the URL for each sale and each refund."),
         _("Let it prove itself as chosen below, with the secret."),
     )

@@ -148,6 +148,7 @@ def test_a_held_order_gets_its_codes_when_it_is_approved(send, make_connection, 
 def test_a_hold_ends_by_the_clock(send, make_connection, photo, work):
     send(make_connection("woocommerce", hold_hours=2), make_order())
     order = Order.objects.get()
+    assert order.held_until
     assert timedelta(hours=1.9) < order.held_until - timezone.now() <= timedelta(hours=2)
     work()
     assert not order.codes().exists()

@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -19,20 +20,19 @@ from outbound.models import Signed
 from shops.changes import Cause
 from vault.fields import EncryptedBinaryField, EncryptedTextField
 from vault.fingerprints import fingerprint
-from work import request_ids
-from work.models import CALLOUTS, DEFAULT, Retryable
+from work import request_ids, sql
+from work.models import CALLOUTS, DEFAULT, SHARED_TTL, Retryable, publish
 
 MAX_ID = 255  # characters of an external id
 # How long events stay, and those of a removed connection.
 RETENTION = timedelta(days=90)
+# Instead of an event's primary key, in the task for all events.
+ALL = 0
 
 
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     def kept(self):
         return self.filter(removed_at=None)
-
-    def with_token(self, token: str):
-        return self.kept().filter(token_fingerprint=fingerprint(token))
 
 
 class Connection(Signed):
@@ -77,6 +77,27 @@ class Connection(Signed):
     def url(self) -> str:
         """Where the shop sends its events."""
         return f"{settings.BASE_URL}/in/{self.token}/"
+
+    @classmethod
+    def find(cls, token: str) -> "Connection | None":
+        """Return the connection with this token and its merchant, unless it was removed."""
+        rows = sql.run_first(cls._find(), fingerprint=fingerprint(token))
+        if not rows:
+            return None
+        connection: Connection = sql.build(cls, rows[0])
+        connection.merchant = sql.build(Merchant, rows[0], len(cls._meta.concrete_fields))
+        return connection
+
+    @classmethod
+    @cache
+    def _find(cls) -> str:
+        """The statement that finds a connection and its merchant. Every event needs it."""
+        selected = f"{sql.columns(cls, 'connection')}, {sql.columns(Merchant, 'merchant')}"
+        return f"""
+            SELECT {selected}
+            FROM shops_connection connection JOIN merchants_merchant merchant ON merchant.id = connection.merchant_id
+            WHERE connection.token_fingerprint = %(fingerprint)s::bytea AND connection.removed_at IS NULL
+        """  # noqa: S608 (from the models)
 
     @staticmethod
     def new_token() -> dict[str, Any]:
@@ -131,6 +152,13 @@ class Event(Retryable):
     @property
     def queue(self) -> str:
         return CALLOUTS if self.fetches else DEFAULT
+
+    def _publish(self) -> None:
+        # One task works off all events that need nothing from outside.
+        if self.fetches:
+            super()._publish()
+        else:
+            publish(self.TASK, ALL, ttl=SHARED_TTL)
 
 
 class SaleReference(models.Model):

@@ -6,7 +6,6 @@ from django.db.models.functions import Now
 
 from shops import catching_up, processing, writing_back
 from shops.models import RETENTION, CatchUp, Connection, Event, WriteBack
-from work.models import publish
 from work.retention import delete_in_batches
 from work.tasks import requeue_misplaced, work_off
 
@@ -45,7 +44,7 @@ def sweep():
 def nudge_due():
     for model in (Event, CatchUp, WriteBack):
         for row in model.objects.due().order_by("due_at")[:SWEEP_LIMIT]:
-            publish(row.TASK, row.pk, queue=row.queue)
+            row._publish()
 
 
 def purge():

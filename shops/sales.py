@@ -9,7 +9,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext
 from rest_framework.exceptions import ValidationError
@@ -21,7 +21,7 @@ from merchants.sandbox import get_sandbox
 from merchants.text import remove_invisible
 from orders.models import ID_PREFIX, MAX_OTHER_PRODUCT, Order, OtherItem
 from orders.money import DECIMALS
-from orders.placing import map_items, place_order
+from orders.placing import PaymentConflict, map_items, place_order
 from orders.services import refund, undo_refund
 from shops.changes import Approved, Cause, Change, Irrelevant, Line, Refund, Restored, Sale, Unusable
 from shops.models import MAX_ID, Connection, Event, ExternalProduct, SaleReference, WriteBack
@@ -141,29 +141,31 @@ def _place(event: Event, sale: Sale, wanted: list[Wanted]) -> Order:
     held_until = _hold(connection, sale, wanted)
     # A number may be taken by another connection or by a report to the API.
     for number in (payment["order"], f"{payment['order'][:40]}-{connection.pk}"):
-        order, is_new = None, False
-        if not merchant.orders.filter(number=number).exists():
-            order, is_new = place_order(
-                merchant, payment | {"order": number}, actor=str(connection), held_until=held_until
-            )
-        if is_new and order:
-            SaleReference.objects.bulk_create(
-                [
-                    SaleReference(connection=connection, reference=name[:MAX_ID], order=order, is_own=not index)
-                    for index, name in enumerate(dict.fromkeys(sale.references))
-                ]
-            )
-            if connection.writes_back and not event.is_test:
-                WriteBack.objects.create(
-                    connection=connection, order=order, reference=sale.references[0][:MAX_ID]
-                ).nudge()
-            return order
+        with suppress(IntegrityError, PaymentConflict), transaction.atomic():
+            if not merchant.orders.filter(number=number).exists():
+                order, is_new = place_order(
+                    merchant, payment | {"order": number}, actor=str(connection), held_until=held_until
+                )
+                if is_new:
+                    _remember(event, sale, order)
+                    return order
         # Another worker may have placed it for this sale in the meantime.
         if own := find_order(connection, sale.references):
             return own
     raise Unusable(
         Cause.REFUSED, gettext("Order {number} was already reported by someone else.").format(number=payment["order"])
     )
+
+
+def _remember(event: Event, sale: Sale, order: Order) -> None:
+    """Record what the shop calls the sale. Raises IntegrityError if another worker has placed an order for it."""
+    connection, own = event.connection, sale.references[0][:MAX_ID]
+    names = sorted({name[:MAX_ID] for name in sale.references})
+    SaleReference.objects.bulk_create(
+        [SaleReference(connection=connection, reference=name, order=order, is_own=name == own) for name in names]
+    )
+    if connection.writes_back and not event.is_test:
+        WriteBack.objects.create(connection=connection, order=order, reference=own).nudge()
 
 
 def _validate(event: Event, merchant: Merchant, sale: Sale, wanted: list[Wanted]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext
 
 from orders.money import DECIMALS
 from shops.changes import Cause, Unusable
@@ -46,7 +47,7 @@ class Node:
     def __iter__(self) -> Iterator["Node"]:
         """The values of a list. Null is an empty one."""
         if self.value is not None and not isinstance(self.value, list):
-            raise self.wrong("a list")
+            raise self.wrong(gettext("{field} isn’t a list."))
         return (self[index] for index in range(len(self.value or [])))
 
     def __bool__(self) -> bool:
@@ -57,22 +58,22 @@ class Node:
         """The value as JSON, always the same."""
         return json.dumps(self.value, sort_keys=True, separators=(",", ":")).encode()
 
-    def wrong(self, expected: str) -> Unusable:
-        return Unusable(Cause.INVALID, f"{self.path or 'The event'} isn’t {expected}.")
+    def wrong(self, message: str) -> Unusable:
+        return Unusable(Cause.INVALID, message.format(field=self.path or gettext("The event")))
 
     def text(self, default: str = "") -> str:
         """A text or number as text, without what PostgreSQL can't store. Raises Unusable."""
         if self.value is None:
             return default
         if isinstance(self.value, bool) or not isinstance(self.value, str | int | float):
-            raise self.wrong("a text")
+            raise self.wrong(gettext("{field} isn’t a text."))
         return UNSTORABLE.sub("", str(self.value))[:MAX_TEXT].strip() or default
 
     def needed(self) -> str:
         """The text, which must not be empty. Raises Unusable."""
         if text := self.text():
             return text
-        raise Unusable(Cause.INVALID, f"{self.path} is missing.")
+        raise self.wrong(gettext("{field} is missing."))
 
     def first(self, *names: str) -> str:
         """The first of these fields that isn't empty, as text."""
@@ -83,7 +84,7 @@ class Node:
         if not text and default is not None:
             return default
         if not re.fullmatch(r"-?[0-9]{1,12}(\.0+)?", text):
-            raise self.wrong("a whole number")
+            raise self.wrong(gettext("{field} isn’t a whole number."))
         return int(text.partition(".")[0])
 
     def amount(self, default: Decimal | None = None) -> Decimal:
@@ -92,7 +93,7 @@ class Node:
         if not text and default is not None:
             return default
         if not AMOUNT.fullmatch(text):
-            raise self.wrong("an amount")
+            raise self.wrong(gettext("{field} isn’t an amount."))
         return Decimal(text)
 
     def minor(self, currency: str, default: int | None = None) -> Decimal:
@@ -102,7 +103,7 @@ class Node:
     def currency(self) -> str:
         code = self.needed().upper()
         if code not in DECIMALS:
-            raise self.wrong("an ISO 4217 currency code")
+            raise self.wrong(gettext("{field} isn’t an ISO 4217 currency code."))
         return code
 
     def moment(self) -> datetime:
@@ -117,8 +118,8 @@ class Node:
                 moment.astimezone(UTC)
                 return moment
         except (ValueError, OverflowError, OSError) as error:
-            raise self.wrong("a time") from error
-        raise self.wrong("a time")
+            raise self.wrong(gettext("{field} isn’t a time.")) from error
+        raise self.wrong(gettext("{field} isn’t a time."))
 
     def flag(self) -> bool:
         """True for true, 1, "true", "1", "yes" and "on"."""
@@ -130,11 +131,11 @@ def read_json(body: bytes) -> Node:
     try:
         return Node(json.loads(body, parse_constant=_refuse))
     except (ValueError, RecursionError) as error:
-        raise Unusable(Cause.INVALID, "The event isn’t JSON.") from error
+        raise Unusable(Cause.INVALID, gettext("The event isn’t JSON.")) from error
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} isn’t JSON")
+    raise ValueError(constant)
 
 
 def split_name(name: str) -> tuple[str, str]:

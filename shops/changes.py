@@ -17,7 +17,7 @@ class Cause(models.TextChoices):
     UNMAPPED = "unmapped", _("unknown product")
     NO_ADDRESS = "address", _("no e-mail address")
     UNPAID = "unpaid", _("not paid yet")
-    NO_SALE = "no sale", _("sale not reported yet")
+    NO_SALE = "no_sale", _("sale not reported yet")
     ACCESS = "access", _("no access to the shop’s API")
     INVALID = "invalid", _("invalid content")
     REFUSED = "refused", _("refused by the order")
